@@ -1,0 +1,65 @@
+# Two commands matter: `make matrix` and `make test`. Both set up what is missing first; set-up that is done is not done again.
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+BUILD  := build
+CLANG  ?= clang
+MATRIX ?= matrix.yaml
+ARCH   := $(shell uname -m | sed 's/aarch64/arm64/;s/x86_64/x86/')
+SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
+
+BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
+BPF_CFLAGS  := -g -O2 -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf
+GENERATOR   := agent/selftest/generator
+
+.PHONY: matrix nightly test lint guest setup build clean
+
+matrix: setup build
+	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
+
+nightly: setup build
+	$(BIN)/harness run --matrix $(MATRIX) --tag nightly $(ARGS)
+
+test: setup build
+	$(BIN)/pytest $(ARGS)
+
+guest: setup build
+	$(BIN)/pytest -m guest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(BUILD)/.packages $(VENV)/.done
+
+$(BUILD)/.packages: images/host-packages.txt
+	@mkdir -p $(BUILD)
+	@missing=$$(sed 's/#.*//' $< | while read -r p; do [ -z "$$p" ] || dpkg-query -W -f='$${Status}\n' "$$p" 2>/dev/null \
+		| grep -q '^install ok installed' || echo "$$p"; done); \
+	if [ -n "$$missing" ]; then \
+		echo "setup: installing $$(echo $$missing)"; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >$(BUILD)/apt.log 2>&1 \
+			|| { tail -n 20 $(BUILD)/apt.log; echo "setup: apt-get failed, see $(BUILD)/apt.log"; exit 1; }; \
+	fi
+	@touch $@
+
+$(VENV)/.done: requirements.lock pyproject.toml | $(BUILD)/.packages
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@echo "setup: Python packages into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+build: $(BUILD)/fim.bpf.o $(BUILD)/fim-gen
+
+$(BUILD)/fim.bpf.o: $(BPF_SOURCES) | $(BUILD)/.packages
+	$(CLANG) $(BPF_CFLAGS) -c bpf/fim.bpf.c -o $@
+
+$(BUILD)/fim-gen: $(wildcard $(GENERATOR)/*.c $(GENERATOR)/*.h) | $(BUILD)/.packages
+	$(CC) -O2 -Wall -Wextra -Werror -static -o $@ $(GENERATOR)/*.c
+
+clean:
+	rm -rf $(BUILD) out

@@ -1,0 +1,1 @@
+"""A file-integrity monitor: eBPF hooks and filters in the kernel, exact rules in user space."""

@@ -1,0 +1,45 @@
+"""What can go wrong in the agent, and how it is said.
+
+    AgentError                   exit 1
+    +-- UsageError               exit 2   the command line or a file it names is wrong
+    |   +-- RuleErrors           exit 2   rule files do not load; carries every error, not the first
+    +-- KernelError              exit 3   this kernel refused something that was needed
+        +-- MinimumNotMet        exit 4   the smallest useful set of hooks could not be had
+
+Each error is one line that says what and where, with a hint that says what to do.
+"""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """Base of all errors the agent reports to people.
+
+    `hint` says what to do next; `detail` holds longer evidence, such as a verifier log.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.detail = detail
+
+
+class UsageError(AgentError):
+    """The command line, or a file it names, is wrong."""
+
+    exit_code = 2
+
+
+class KernelError(AgentError):
+    """The kernel refused something that was needed."""
+
+    exit_code = 3
+
+
+class MinimumNotMet(KernelError):
+    """The smallest useful set of hooks could not be had on this kernel."""
+
+    exit_code = 4

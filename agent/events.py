@@ -1,0 +1,108 @@
+"""Events as user space sees them, after decoding.
+
+Event types are bit numbers: an event mask is the sum of `1 << type`. The numbers are part of the wire format (`bpf/event.h`).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+class EventType(enum.IntEnum):
+    """What happened; the value is the bit number in event masks."""
+
+    OPEN = 0
+    CLOSE = 1  # close of a file that was open for writing
+    UNLINK = 2
+    RMDIR = 3
+    MKDIR = 4
+    RENAME = 5
+    LINK = 6
+    SYMLINK = 7
+    MKNOD = 8
+    TRUNCATE = 9
+    CHMOD = 10
+    CHOWN = 11
+    UTIMES = 12
+    SETXATTR = 13
+    REMOVEXATTR = 14
+    MOUNT = 15
+    UMOUNT = 16
+    EXEC = 17
+    FORK = 18
+    EXIT = 19
+
+    @property
+    def mask(self) -> int:
+        """The bit of this type in an event mask."""
+        return 1 << self.value
+
+    @property
+    def label(self) -> str:
+        """The name used in rules and reports."""
+        return self.name.lower()
+
+
+class FileFlags(enum.IntFlag):
+    """What is known about how a path was resolved."""
+
+    NONE = 0
+    TRUNCATED = 1  # more than 4,096 bytes or 256 components: the path is a tail
+    AS_GIVEN = 2  # the kernel refused before it resolved the name: this is its copy of the caller's text
+    DETACHED = 4  # not reachable from the mount namespace's root (lazily unmounted, deleted directory)
+    UPPER = 8  # overlayfs: the object lies in the upper layer
+    LOWER = 16  # overlayfs: the object lies in a lower layer
+    CREATED = 32  # this event created the object
+
+
+@dataclass(slots=True)
+class File:
+    """One file object. `path` is bytes as the mount namespace sees it; `parents` are (inode) of up to three parent directories."""
+
+    path: bytes = b""
+    inode: int = 0
+    device: int = 0
+    mount_id: int = 0
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    nlink: int = 0
+    flags: FileFlags = FileFlags.NONE
+    parents: tuple[int, ...] = ()
+    epochs: tuple[int, ...] = ()  # discarder epochs: of the inode, then of each parent
+
+    @property
+    def name(self) -> bytes:
+        """The last component."""
+        return self.path.rsplit(b"/", 1)[-1]
+
+
+@dataclass(slots=True)
+class Event:
+    """One decoded record. Times are nanoseconds of CLOCK_BOOTTIME; `retval` is 0 or more on success, -errno on refusal."""
+
+    type: EventType
+    time_ns: int = 0
+    pid: int = 0  # process (tgid in the kernel's words)
+    tid: int = 0
+    ppid: int = 0
+    uid: int = 0
+    gid: int = 0
+    auid: int = 0
+    comm: bytes = b""
+    cgroup_id: int = 0
+    mount_ns: int = 0
+    retval: int = 0
+    flags: int = 0  # open flags, unlink flags, rename flags, umount flags
+    mode: int = 0  # requested mode: open, mkdir, mknod, chmod
+    file: File = field(default_factory=File)
+    file2: File | None = None  # destination of rename, link
+    name: bytes = b""  # xattr name, symlink text, file system type of a mount
+    source: bytes = b""  # mount source
+    new_uid: int = 0  # chown
+    new_gid: int = 0  # chown
+    generation: int = 0  # discarder generation read before the path was resolved
+    program: int = 0  # which program produced it: index into the hook table
+    args: tuple[bytes, ...] = ()  # exec
+    exit_code: int = 0  # exit

@@ -1,0 +1,1 @@
+"""The rule language: from text to compiled predicates; knows no kernel."""

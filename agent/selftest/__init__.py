@@ -1,0 +1,1 @@
+"""Known file events, and what must come of each."""

@@ -1,0 +1,1 @@
+"""Where matches go: one file a sink."""

@@ -1,0 +1,1 @@
+"""What a guest boots from: a root that all kernels share, an initramfs a kernel."""

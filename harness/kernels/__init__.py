@@ -1,0 +1,1 @@
+"""Which kernels there are, and getting one: apt resolves, verifies and fetches."""
