@@ -4,7 +4,7 @@
     +-- UsageError               exit 2   the command line or a file it names is wrong
     |   +-- RuleErrors           exit 2   rule files do not load; carries every error, not the first
     +-- KernelError              exit 3   this kernel refused something that was needed
-        +-- MinimumNotMet        exit 4   the smallest useful set of hooks could not be had
+        +-- MinimumNotMetError        exit 4   the smallest useful set of hooks could not be had
 
 Each error is one line that says what and where, with a hint that says what to do.
 """
@@ -39,7 +39,7 @@ class KernelError(AgentError):
     exit_code = 3
 
 
-class MinimumNotMet(KernelError):
+class MinimumNotMetError(KernelError):
     """The smallest useful set of hooks could not be had on this kernel."""
 
     exit_code = 4

@@ -1,6 +1,7 @@
 """Events as user space sees them, after decoding.
 
-Event types are bit numbers: an event mask is the sum of `1 << type`. The numbers are part of the wire format (`bpf/event.h`).
+Event types are bit numbers: an event mask is the sum of `1 << type`. The numbers are part of the wire format,
+`bpf/event.h`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class FileFlags(enum.IntFlag):
 
 @dataclass(slots=True)
 class File:
-    """One file object. `path` is bytes as the mount namespace sees it; `parents` are (inode) of up to three parent directories."""
+    """One file object: `path` as the mount namespace sees it, `parents` the inodes of up to three directories above."""
 
     path: bytes = b""
     inode: int = 0
@@ -80,7 +81,7 @@ class File:
 
 @dataclass(slots=True)
 class Event:
-    """One decoded record. Times are nanoseconds of CLOCK_BOOTTIME; `retval` is 0 or more on success, -errno on refusal."""
+    """One decoded record: times in nanoseconds of CLOCK_BOOTTIME, `retval` 0 or more on success, -errno on refusal."""
 
     type: EventType
     time_ns: int = 0

@@ -6,7 +6,8 @@
     +-- InfrastructureError  exit 3   download, disk, libvirt, QEMU, SSH with a healthy guest
     +-- IncompleteError      exit 4   the plan has cells or tests without a result
 
-Each error is one line that says what and where, with a hint that says what to do. An exit code is never a count.
+Each error is one line that says what and where, with a hint that says what to do. An exit code
+is never a count.
 """
 
 from __future__ import annotations
