@@ -59,7 +59,7 @@ class FileFlags(enum.IntFlag):
 
 @dataclass(slots=True)
 class File:
-    """One file object: `path` as the mount namespace sees it, `parents` the inodes of up to three directories above."""
+    """One file object: `path` as the mount namespace sees it, `parents` inodes of up to three directories."""
 
     path: bytes = b""
     inode: int = 0
@@ -81,7 +81,7 @@ class File:
 
 @dataclass(slots=True)
 class Event:
-    """One decoded record: times in nanoseconds of CLOCK_BOOTTIME, `retval` 0 or more on success, -errno on refusal."""
+    """One decoded record: time in ns of CLOCK_BOOTTIME, `retval` 0 or more on success, -errno on refusal."""
 
     type: EventType
     time_ns: int = 0

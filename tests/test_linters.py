@@ -1,0 +1,66 @@
+"""The tree is formatted, lint-free, typed, and of a size people can read: each linter is a test."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = {".py", ".c", ".h", ".sh", ".yml", ".yaml", ".md", ".j2", ".toml", ".lark", ".service"}
+
+
+def tracked(*suffixes: str) -> list[Path]:
+    """Files git tracks, by suffix, as absolute paths."""
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = [ROOT / name for name in names.splitlines()]
+    return [path for path in paths if path.suffix in suffixes and path.is_file()]
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [("check", "."), ("format", "--check", ".")])
+def test_ruff(arguments: tuple[str, ...]) -> None:
+    """Ruff finds nothing, and the format is its own."""
+    done = run(sys.executable, "-m", "ruff", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mypy() -> None:
+    """Every package and every test is typed, strictly."""
+    done = run(sys.executable, "-m", "mypy")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_clang_format() -> None:
+    """C code is in kernel style, as .clang-format describes it."""
+    formatter = shutil.which("clang-format")
+    assert formatter, "clang-format is missing: run `make setup`"
+    files = [str(path) for path in tracked(".c", ".h")]
+    done = run(formatter, "--dry-run", "--Werror", *files)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", tracked(".py", ".c", ".h"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_file_fits_in_a_head(path: Path) -> None:
+    """No source file is over 500 lines."""
+    assert len(path.read_text().splitlines()) <= 500
+
+
+def test_no_hosts_and_no_machine_paths() -> None:
+    """Mirrors come from the machine's own configuration: the tree names none, and no path of a machine."""
+    host = re.compile(r"https?://[\w.-]*(?:debian|ubuntu|pypi|pythonhosted|npmjs)[\w.-]*\.(?:org|com)")
+    checkout = str(ROOT.parent) + "/"
+    offenders = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in tracked(*SOURCE)
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if host.search(line) or (len(checkout) > 2 and checkout in line)
+    ]
+    assert offenders == []
