@@ -56,11 +56,11 @@ def test_file_fits_in_a_head(path: Path) -> None:
 def test_no_hosts_and_no_machine_paths() -> None:
     """Mirrors come from the machine's own configuration: the tree names none, and no path of a machine."""
     host = re.compile(r"https?://[\w.-]*(?:debian|ubuntu|pypi|pythonhosted|npmjs)[\w.-]*\.(?:org|com)")
-    checkout = str(ROOT.parent) + "/"
+    checkout = f"{ROOT}/"
     offenders = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in tracked(*SOURCE)
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
-        if host.search(line) or (len(checkout) > 2 and checkout in line)
+        if host.search(line) or checkout in line
     ]
     assert offenders == []
