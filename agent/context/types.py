@@ -1,0 +1,58 @@
+"""What is known about who did it: the shapes that rules, output and sinks read.
+
+Everything a rule compares with a string is bytes, as the kernel and the files gave it; only output turns bytes
+into text. An empty value means unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+NO_AUDIT_USER = 0xFFFFFFFF  # auid of a process that no login started; (uid_t) -1
+
+
+@dataclass(slots=True)
+class Process:
+    """One process at the time of an event.
+
+    `exe` is the absolute path of its program, `args` what it was started with (`args[0]` included), `ancestors` who
+    started it, nearest first: the programs as they were when they forked, also after they have exited. Ancestors carry
+    no ancestors of their own and no thread (`tid` equals `pid`).
+    """
+
+    pid: int = 0
+    ppid: int = 0
+    tid: int = 0
+    comm: bytes = b""
+    exe: bytes = b""
+    args: tuple[bytes, ...] = ()
+    uid: int = 0
+    gid: int = 0
+    auid: int = NO_AUDIT_USER
+    user: bytes = b""
+    group: bytes = b""
+    ancestors: tuple[Process, ...] = ()
+
+    @property
+    def name(self) -> bytes:
+        """The program's base name."""
+        return self.exe.rsplit(b"/", 1)[-1]
+
+
+@dataclass(slots=True, frozen=True)
+class Container:
+    """A container; `id` is empty for a process of the host. `runtime`: docker, containerd, cri-o, podman, systemd-nspawn."""
+
+    id: bytes = b""
+    runtime: bytes = b""
+
+
+HOST = Container()
+
+
+@dataclass(slots=True)
+class Context:
+    """What rules see beside the event itself: `evaluate(event, context)` reads `context.process`, `context.container`."""
+
+    process: Process = field(default_factory=Process)
+    container: Container = HOST
