@@ -1,0 +1,66 @@
+"""The catalogue is complete, tells the truth about itself, and costs nothing to import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from agent.events import EventType
+from agent.selftest.catalogue import CATALOGUE, Scenario, by_name, select, unknown
+
+EVENTS = {f"event:{kind.label}" for kind in EventType}
+
+
+def names(*patterns: str) -> list[str]:
+    return [scenario.name for scenario in select(patterns)]
+
+
+def test_names_are_unique() -> None:
+    assert len({scenario.name for scenario in CATALOGUE}) == len(CATALOGUE)
+
+
+@pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
+def test_each_says_in_one_sentence_what_it_proves(scenario: Scenario) -> None:
+    assert scenario.proves[0].isupper()
+    assert scenario.proves.count(". ") == 0
+    assert scenario.proves.endswith(".")
+    assert scenario.name.islower()
+    assert scenario.name.count(".") == 1
+    assert scenario.cost > 0
+
+
+@pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
+def test_needs_are_known_facts(scenario: Scenario) -> None:
+    assert set(scenario.needs) <= EVENTS
+
+
+def test_no_pattern_selects_all() -> None:
+    assert names() == [scenario.name for scenario in CATALOGUE]
+
+
+def test_patterns_select_and_leave_out() -> None:
+    assert names("truth.*") == ["truth.open", "truth.unlink", "truth.rename"]
+    assert names("truth.*", "!*.unlink") == ["truth.open", "truth.rename"]
+    assert "loss.steady" not in names("!loss.*")
+    assert names("!*") == []
+
+
+def test_a_pattern_that_fits_nothing_is_told() -> None:
+    assert unknown(["truth.*", "!loss.*", "trooth.*", "!lost.*"]) == ("trooth.*", "!lost.*")
+
+
+def test_by_name_takes_the_exact_name_only() -> None:
+    assert by_name("truth.open") is CATALOGUE[0]
+    assert by_name("truth.*") is None
+
+
+def test_planning_imports_no_scenario_and_no_kernel() -> None:
+    code = (
+        "import sys, agent.selftest.catalogue, agent.selftest.protocol\n"
+        "heavy = ('agent.kernel', 'agent.selftest.scenarios', 'ctypes')\n"
+        "print([name for name in sys.modules if name.startswith(heavy)])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

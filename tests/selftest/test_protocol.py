@@ -1,0 +1,149 @@
+"""Messages survive the wire, and no line, whatever its bytes, does more harm than a ProtocolError."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.selftest import protocol
+from agent.selftest.protocol import (
+    MAX_LINE,
+    Bye,
+    Hello,
+    Load,
+    Loaded,
+    Ping,
+    Pong,
+    ProtocolError,
+    Quit,
+    Ran,
+    Refused,
+    Reply,
+    Request,
+    Run,
+    decode_reply,
+    decode_request,
+    encode,
+    request_id,
+)
+
+IDS = st.integers(0, 2**53)
+TEXT = st.text(max_size=40)
+JSON = st.dictionaries(
+    TEXT, st.recursive(st.none() | st.booleans() | st.integers() | TEXT, st.lists), max_size=3
+)
+
+REQUESTS: st.SearchStrategy[Request] = st.one_of(
+    st.builds(Load, id=IDS, hookset=TEXT, btf=TEXT, transport=TEXT),
+    st.builds(Run, id=IDS, name=TEXT),
+    st.builds(Ping, id=IDS),
+    st.builds(Quit, id=IDS),
+)
+REPLIES: st.SearchStrategy[Reply] = st.one_of(
+    st.builds(Hello, agent=TEXT, pid=IDS),
+    st.builds(
+        Loaded,
+        id=IDS,
+        seconds=st.floats(0, 1e6),
+        capabilities=JSON,
+        hooks=st.lists(JSON, max_size=2),
+        coverage=JSON,
+        ok=st.just(True),
+    ),
+    st.builds(
+        Ran,
+        id=IDS,
+        name=TEXT,
+        verdict=st.sampled_from(protocol.VERDICTS),
+        reason=TEXT,
+        assertions=st.lists(JSON, max_size=2),
+        ledger=JSON,
+        duration_s=st.floats(0, 1e6),
+        log=st.lists(TEXT, max_size=2),
+        ok=st.just(True),
+    ),
+    st.builds(Pong, id=IDS, loaded=st.booleans(), ok=st.just(True)),
+    st.builds(Bye, id=IDS, ok=st.just(True)),
+    st.builds(Refused, id=IDS, error=TEXT, hint=TEXT, detail=TEXT, ok=st.just(False)),
+)
+
+
+def line_of(**body: Any) -> bytes:
+    return json.dumps(body).encode()
+
+
+@given(REQUESTS)
+def test_requests_survive_the_wire(request_: Request) -> None:
+    line = encode(request_)
+    assert line.isascii()
+    assert line.find(b"\n") == len(line) - 1
+    assert decode_request(line) == request_
+    assert request_id(line) == request_.id
+
+
+@given(REPLIES)
+def test_replies_survive_the_wire(reply: Reply) -> None:
+    line = encode(reply)
+    assert line.isascii()
+    assert line.find(b"\n") == len(line) - 1
+    assert decode_reply(line) == reply
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_the_reader(line: bytes) -> None:
+    for decode in (decode_request, decode_reply):
+        with pytest.raises(ProtocolError):
+            decode(line)
+    assert request_id(line) >= 0 or line
+
+
+@given(REPLIES, st.data())
+def test_damaged_lines_are_refused_or_are_other_messages(reply: Reply, data: st.DataObject) -> None:
+    line = bytearray(encode(reply))
+    at = data.draw(st.integers(0, len(line) - 1))
+    line[at] = data.draw(st.integers(0, 255))
+    try:
+        found = decode_reply(bytes(line))
+    except ProtocolError:
+        return
+    assert isinstance(found, Reply)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"", "no JSON"),
+        (b"[]", "a JSON object"),
+        (b"[" * 100_000, "no JSON"),
+        (line_of(do="dance", id=1), "no message"),
+        (line_of(do="test", id=1), "lacks the key 'name'"),
+        (line_of(do="test", id=1, name="x", colour="red"), "no key 'colour'"),
+        (line_of(do="test", id="1", name="x"), "must be int"),
+        (line_of(do="test", id=True, name="x"), "must be int"),
+        (line_of(do="ping", id=float("nan")), "no JSON"),
+        (line_of(do="ping", id=1, pad="x" * MAX_LINE), "longer than"),
+    ],
+)
+def test_a_request_that_is_wrong_is_told_why(line: bytes, why: str) -> None:
+    with pytest.raises(ProtocolError, match=why):
+        decode_request(line)
+
+
+def test_a_reply_cannot_contradict_itself() -> None:
+    with pytest.raises(ProtocolError, match="cannot say ok"):
+        decode_reply(line_of(did="quit", id=1, ok=False))
+    with pytest.raises(ProtocolError, match="no verdict"):
+        decode_reply(line_of(did="test", id=1, name="x", verdict="pass"))
+
+
+def test_what_cannot_be_read_back_is_not_written() -> None:
+    with pytest.raises(ProtocolError, match="cannot be written"):
+        encode(Loaded(1, float("nan")))
+    with pytest.raises(ProtocolError, match="cannot be written"):
+        encode(Ran(1, "x", "PASS", assertions=[b"bytes"]))
+    with pytest.raises(ProtocolError, match="longer than"):
+        encode(Refused(1, "x" * MAX_LINE))
