@@ -1,0 +1,159 @@
+"""What will run, decided before anything boots: a matrix and selectors make cells, and cells have tests.
+
+A plan is plain data. Written as plan.json it is what results are held against: each test in it ends in one
+verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.selftest import catalogue
+from harness.config import Kernel, Matrix, nearest
+from harness.errors import ConfigError
+from harness.expansion import Candidate, Cell, expand, fits
+
+SCHEMA = 1
+NIGHTLY = (
+    "nightly"  # may always be asked for, so that `make nightly` works with a matrix that has no such entry
+)
+
+
+class Omitted(BaseModel):
+    """A cell that the matrix names and this run leaves out, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    reason: str
+
+
+class Plan(BaseModel):
+    """`cells` run in this order; cells of one machine are neighbours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    plan_schema: int = Field(default=SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
+    cells: tuple[Cell, ...]
+    omitted: tuple[Omitted, ...] = ()
+
+    def cell(self, cell_id: str) -> Cell:
+        """The cell of that id; raises KeyError."""
+        for cell in self.cells:
+            if cell.id == cell_id:
+                return cell
+        raise KeyError(cell_id)
+
+    def machines(self) -> dict[str, list[Cell]]:
+        """The cells of each machine, in plan order."""
+        grouped: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            grouped.setdefault(cell.machine, []).append(cell)
+        return grouped
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every planned test as (cell id, test name)."""
+        return [(cell.id, test) for cell in self.cells for test in cell.tests]
+
+    def narrowed(self, kept: Iterable[tuple[str, str]]) -> Plan:
+        """The same plan with only the tests in `kept`, and no empty cells."""
+        keep = set(kept)
+        cells = (
+            cell.model_copy(update={"tests": tuple(test for test in cell.tests if (cell.id, test) in keep)})
+            for cell in self.cells
+        )
+        return self.model_copy(update={"cells": tuple(cell for cell in cells if cell.tests)})
+
+    def to_json(self) -> str:
+        """The text of plan.json."""
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"
+
+
+class Selectors(BaseModel):
+    """What the command line asks for; each selector may repeat, and an empty one asks for all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kernel: tuple[str, ...] = ()
+    hookset: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    arch: tuple[str, ...] = ()
+    tag: tuple[str, ...] = ()
+
+
+def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | None = None) -> Plan:
+    """The plan of a run.
+
+    `releases` maps a kernel's name to the release it resolved to, where known: a kernel can be selected
+    by either. Raises ConfigError for a selector that selects nothing.
+    """
+    releases = releases or {}
+    check(matrix, selectors, releases)
+    tests = tuple(scenario.name for scenario in catalogue.select(selectors.test))
+    cells: dict[str, Cell] = {}
+    omitted: dict[str, str] = {}
+    for candidate in expand(matrix):
+        cell = candidate.cell
+        reason = _reason_against(candidate, selectors, releases)
+        if reason:
+            omitted.setdefault(cell.id, reason)
+        else:
+            cells.setdefault(cell.id, cell.model_copy(update={"tests": tests}))
+    if not cells or not tests:
+        raise ConfigError("the plan is empty: no cell and test fit all selectors", hint=_first(omitted))
+    left_out = tuple(Omitted(id=name, reason=why) for name, why in omitted.items() if name not in cells)
+    return Plan(schema=SCHEMA, cells=_by_machine(cells.values()), omitted=left_out)
+
+
+def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> None:
+    """Raise ConfigError for a selector that fits nothing: misspelt, it must not pass as an empty run."""
+    for glob in selectors.kernel:
+        if not any(_kernel_fits(kernel, (glob,), releases) for kernel in matrix.kernels):
+            names = [kernel.name for kernel in matrix.kernels]
+            raise ConfigError(f"--kernel {glob}: no such kernel in the matrix{nearest(glob, names)}")
+    for glob in catalogue.unknown(selectors.test):
+        names = [scenario.name for scenario in catalogue.CATALOGUE]
+        raise ConfigError(f"--test {glob}: no such test{nearest(glob.removeprefix('!'), names)}")
+    named = list(expand(matrix))
+    _check_axis("--hookset", selectors.hookset, {candidate.cell.hookset for candidate in named})
+    _check_axis("--arch", selectors.arch, {candidate.cell.arch for candidate in named})
+    tags = {tag for candidate in named for entry in candidate.tags for tag in entry}
+    _check_axis("--tag", selectors.tag, tags | {NIGHTLY})
+
+
+def _check_axis(option: str, asked: Iterable[str], known: Iterable[str]) -> None:
+    names = sorted(known)
+    for word in asked:
+        if word not in names:
+            raise ConfigError(f"{option} {word}: not in the matrix{nearest(word, names)}")
+
+
+def _reason_against(candidate: Candidate, selectors: Selectors, releases: Mapping[str, str]) -> str:
+    cell = candidate.cell
+    if candidate.excluded:
+        return f"excluded by the matrix: {candidate.excluded}"
+    for tags in candidate.tags:
+        if tags and not set(tags) & set(selectors.tag):
+            return f"runs only with {' or '.join(f'--tag {tag}' for tag in tags)}"
+    if selectors.kernel and not _kernel_fits(cell.kernel, selectors.kernel, releases):
+        return "not selected by --kernel"
+    if selectors.hookset and cell.hookset not in selectors.hookset:
+        return "not selected by --hookset"
+    if selectors.arch and cell.arch not in selectors.arch:
+        return "not selected by --arch"
+    return ""
+
+
+def _kernel_fits(kernel: Kernel, globs: tuple[str, ...], releases: Mapping[str, str]) -> bool:
+    return fits(kernel.name, globs) or fits(releases.get(kernel.name, kernel.name), globs)
+
+
+def _by_machine(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    plan = Plan(schema=SCHEMA, cells=tuple(cells))
+    return tuple(cell for group in plan.machines().values() for cell in group)
+
+
+def _first(omitted: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in list(omitted.items())[:3])

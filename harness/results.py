@@ -1,0 +1,337 @@
+"""results.json as models: what a run found, and the check that nothing planned is missing from it.
+
+The JSON Schema in `harness/report/results.schema.json` is generated from these models (`harness report --schema`).
+Rows that come out of a guest keep keys that are not known here, so that an old reader can read a newer agent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.errors import ConfigError
+from harness.plan import Plan
+from harness.verdict import Verdict, run_exit_code, worst
+
+SCHEMA = 1
+
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _GuestRow(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class _Judged(_Model):
+    verdict: Verdict
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _reasoned(self) -> _Judged:
+        if self.verdict.needs_reason and not self.reason:
+            raise ValueError(f"{self.verdict} needs a reason")
+        return self
+
+
+class Attempt(_Judged):
+    """One time that something was run."""
+
+    duration_s: Seconds = 0.0
+
+
+class Assertion(_GuestRow):
+    """One thing that a test held against what it saw."""
+
+    name: str
+    ok: bool
+    expected: Any = None
+    got: Any = None
+
+
+class Lost(_GuestRow):
+    """Events that were lost, by the place where."""
+
+    ring_full: Count = 0
+    oversize: Count = 0
+    program_misses: Count = 0
+    read_errors: Count = 0
+
+
+class LedgerRow(_GuestRow):
+    """Where the events of one type went: generated = delivered + approver_rejected + discarded + lost."""
+
+    generated: Count = 0
+    delivered: Count = 0
+    matched: Count = 0
+    unmatched: Count = 0
+    approver_rejected: Count = 0
+    discarded: Count = 0
+    lost: Lost = Lost()
+
+
+class Hook(_GuestRow):
+    """One hook of a variant: what was attached, and how often the kernel ran it."""
+
+    event: str
+    point: str = ""
+    program: str = ""
+    type: str = ""
+    state: str = ""
+    runs: Count | None = None
+    recursion_misses: Count | None = None
+    insns: Count | None = None
+
+
+class TestResult(_Judged):
+    """What one planned test ended in."""
+
+    __test__ = False  # the name is not one of a pytest class
+
+    name: str
+    duration_s: Seconds = 0.0
+    attempts: tuple[Attempt, ...] = ()
+    assertions: tuple[Assertion, ...] = ()
+    ledger: dict[str, LedgerRow] = {}
+
+
+class Package(_Model):
+    """A Debian package that a kernel came in."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class KernelFacts(_Model):
+    """The kernel asked for, and what it resolved to."""
+
+    name: str
+    requested: str
+    release: str = ""
+    packages: tuple[Package, ...] = ()
+
+
+class Phases(_Model):
+    """Seconds that each phase of a cell took; those of a shared machine count in the cell that booted it."""
+
+    fetch_s: Seconds = 0.0
+    image_s: Seconds = 0.0
+    boot_s: Seconds = 0.0
+    deploy_s: Seconds = 0.0
+    load_s: Seconds = 0.0
+    tests_s: Seconds = 0.0
+    start: Literal["cold", "warm"] = "cold"
+
+    @property
+    def total_s(self) -> float:
+        """Seconds that the machine was busy with this cell."""
+        return self.boot_s + self.deploy_s + self.load_s + self.tests_s
+
+
+class CellReport(_Model):
+    """What a cell found besides its tests; `cause` is what ended it early, or None."""
+
+    id: str
+    phases: Phases = Phases()
+    capabilities: dict[str, str] = {}
+    coverage: dict[str, str] = {}
+    hooks: tuple[Hook, ...] = ()
+    cause: Attempt | None = None
+
+
+class CellResult(_Judged):
+    """One cell: its verdict is its worst test's, or worse where the cell itself failed."""
+
+    id: str
+    kernel: KernelFacts
+    arch: str
+    hookset: str
+    btf: str
+    transport: str
+    cmdline: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    phases: Phases = Phases()
+    capabilities: dict[str, str] = {}
+    coverage: dict[str, str] = {}
+    hooks: tuple[Hook, ...] = ()
+    tests: tuple[TestResult, ...] = ()
+
+
+class Host(_Model):
+    """Where the run ran."""
+
+    cpus: int
+    memory_mib: int
+    kernel: str
+
+
+class RunInfo(_Model):
+    """The run as a whole; `started` is ISO 8601 in UTC."""
+
+    id: str
+    started: str
+    duration_s: Seconds
+    argv: tuple[str, ...]
+    exit_code: int
+    complete: bool
+    host: Host
+    accelerator: str
+    harness_version: str
+    notes: tuple[str, ...] = ()
+
+
+class Results(_Model):
+    """The whole of results.json."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    results_schema: Literal[1] = Field(default=SCHEMA, alias="schema")
+    run: RunInfo
+    cells: tuple[CellResult, ...]
+    totals: dict[Verdict, Count]
+
+    def to_json(self) -> str:
+        """The text of results.json."""
+        return self.model_dump_json(indent=1, by_alias=True) + "\n"
+
+    def verdicts(self) -> list[Verdict]:
+        """Every verdict there is: of the cells and of their tests."""
+        tests = [test.verdict for cell in self.cells for test in cell.tests]
+        return tests + [cell.verdict for cell in self.cells]
+
+
+def cells_of(
+    plan: Plan,
+    reports: Mapping[str, CellReport],
+    tests: Mapping[tuple[str, str], TestResult],
+    kernels: Mapping[str, KernelFacts],
+    why_not: str = "the run ended before it",
+) -> tuple[CellResult, ...]:
+    """One result a planned cell, with every planned test; what is absent is NOT_RUN because of `why_not`."""
+    return tuple(
+        _cell_result(
+            plan,
+            cell_id,
+            reports.get(cell_id) or CellReport(id=cell_id),
+            [tests.get((cell_id, name)) or _not_run(name, why_not) for name in plan.cell(cell_id).tests],
+            kernels,
+        )
+        for cell_id in (cell.id for cell in plan.cells)
+    )
+
+
+def totals(cells: Iterable[CellResult]) -> dict[Verdict, int]:
+    """How many tests ended in each verdict; verdicts that none ended in are left out."""
+    found = [test.verdict for cell in cells for test in cell.tests]
+    return {verdict: found.count(verdict) for verdict in Verdict if verdict in found}
+
+
+def complete(cells: Iterable[CellResult]) -> bool:
+    """Whether every test has a result."""
+    return all(test.verdict is not Verdict.NOT_RUN for cell in cells for test in cell.tests)
+
+
+def exit_code(cells: Iterable[CellResult]) -> int:
+    """The exit code of a run that ended in `cells`."""
+    return run_exit_code([cell.verdict for cell in cells])
+
+
+def disagreements(plan: Plan, results: Results) -> list[str]:
+    """Where results and plan differ, one line each; empty when every planned test is there exactly once."""
+    planned = plan.pairs()
+    found = [(cell.id, test.name) for cell in results.cells for test in cell.tests]
+    lines = [
+        f"{cell} {test}: planned, and not in the results"
+        for cell, test in planned
+        if (cell, test) not in found
+    ]
+    lines += [
+        f"{cell} {test}: in the results, and not planned"
+        for cell, test in found
+        if (cell, test) not in planned
+    ]
+    lines += [
+        f"{cell} {test}: twice in the results"
+        for cell, test in sorted(set(found))
+        if found.count((cell, test)) > 1
+    ]
+    return lines
+
+
+def load(path: Path) -> Results:
+    """Read results.json; raises ConfigError when it is none, is cut short, or contradicts itself."""
+    try:
+        results = Results.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: not a results file: {where or 'the file'}: {first['msg']}") from error
+    if results.totals != totals(results.cells):
+        raise ConfigError(f"{path}: the totals do not fit the tests")
+    return results
+
+
+def schema_text() -> str:
+    """The JSON Schema of results.json."""
+    schema = Results.model_json_schema(mode="serialization", by_alias=True)
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write `text` so that a reader sees the old file or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _not_run(name: str, why: str) -> TestResult:
+    return TestResult(name=name, verdict=Verdict.NOT_RUN, reason=why)
+
+
+def _cell_result(
+    plan: Plan,
+    cell_id: str,
+    report: CellReport,
+    tests: list[TestResult],
+    kernels: Mapping[str, KernelFacts],
+) -> CellResult:
+    cell = plan.cell(cell_id)
+    judged: list[_Judged] = [*tests, *([report.cause] if report.cause else [])]
+    verdict = worst(entry.verdict for entry in judged)
+    reason = next((entry.reason for entry in judged if entry.verdict is verdict), "no test was planned")
+    unresolved = KernelFacts(name=cell.kernel.name, requested=cell.kernel.series)
+    return CellResult(
+        id=cell_id,
+        kernel=kernels.get(cell.machine, unresolved),
+        arch=cell.arch,
+        hookset=cell.hookset,
+        btf=cell.btf,
+        transport=cell.transport,
+        cmdline=cell.cmdline.args if cell.cmdline else "",
+        verdict=verdict,
+        reason=reason,
+        attempts=(Attempt(verdict=verdict, reason=reason, duration_s=report.phases.total_s),),
+        phases=report.phases,
+        capabilities=report.capabilities,
+        coverage=report.coverage,
+        hooks=report.hooks,
+        tests=tuple(tests),
+    )
