@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The calls a script can make, as a table, and how their words become arguments. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fim-gen.h"
+
+#define PATH_ROOM 8192 /* an expanded %d may pass PATH_MAX: the kernel is to refuse it, not we */
+
+static long vars[MAX_VARS];
+
+static long run_comm(const struct op *op);
+static long run_exec(const struct op *op);
+
+#define CALL(name, spec)                                                                                     \
+	{                                                                                                    \
+#name, SYS_##name, spec, NULL, false                                                         \
+	}
+
+static const struct call calls[] = {
+	{ "repeat", 0, "n", run_repeat, true },
+	{ "rate", 0, "rfs", run_rate, true },
+	{ "fork", 0, "", run_fork, true },
+	{ "thread", 0, "", run_thread, true },
+	{ "wait", 0, "n", run_wait, false },
+	{ "comm", 0, "p", run_comm, false },
+	{ "exec", 0, "p?ppppppp", run_exec, false },
+	{ "umount", SYS_umount2, "p?n", NULL, false },
+#ifdef SYS_open /* the calls that newer architectures were born without */
+	CALL(open, "pn?n"),
+	CALL(creat, "pn"),
+	CALL(unlink, "p"),
+	CALL(rmdir, "p"),
+	CALL(mkdir, "pn"),
+	CALL(rename, "pp"),
+	CALL(link, "pp"),
+	CALL(symlink, "pp"),
+	CALL(mknod, "pn?n"),
+	CALL(chmod, "pn"),
+	CALL(chown, "pnn"),
+	CALL(lchown, "pnn"),
+#endif
+	CALL(openat, "npn?n"),
+	CALL(openat2, "npn?nnh"),
+	CALL(close, "n"),
+	CALL(unlinkat, "np?n"),
+	CALL(mkdirat, "npn"),
+	CALL(renameat, "npnp"),
+	CALL(renameat2, "npnp?n"),
+	CALL(linkat, "npnp?n"),
+	CALL(symlinkat, "pnp"),
+	CALL(mknodat, "npn?n"),
+	CALL(truncate, "pn"),
+	CALL(ftruncate, "nn"),
+	CALL(fchmod, "nn"),
+	CALL(fchmodat, "npn"),
+	CALL(fchown, "nnn"),
+	CALL(fchownat, "npnn?n"),
+	CALL(utimensat, "npt?n"),
+	CALL(setxattr, "pppl?n"),
+	CALL(lsetxattr, "pppl?n"),
+	CALL(fsetxattr, "nppl?n"),
+	CALL(removexattr, "pp"),
+	CALL(lremovexattr, "pp"),
+	CALL(fremovexattr, "np"),
+	CALL(mount, "ppp?np"),
+	CALL(umount2, "p?n"),
+	CALL(write, "npl"),
+	CALL(chdir, "p"),
+	CALL(fchdir, "n"),
+	CALL(chroot, "p"),
+	CALL(unshare, "n"),
+	CALL(setuid, "n"),
+	CALL(setgid, "n"),
+	CALL(setresuid, "nnn"),
+	CALL(umask, "n"),
+	CALL(dup, "n"),
+	CALL(fsync, "n"),
+	CALL(exit_group, "n"),
+};
+
+const struct call *call_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		if (!strcmp(calls[i].name, name))
+			return &calls[i];
+	}
+	return NULL;
+}
+
+void var_set(int var, long value)
+{
+	if (var != NO_VAR)
+		vars[var] = value;
+}
+
+long value_of(const struct arg *arg)
+{
+	return arg->kind == ARG_VAR ? vars[arg->number] : arg->number;
+}
+
+/* The text with %d filled in: into @room where there is something to fill. */
+static const char *text_of(const struct arg *arg, char *room, size_t *len)
+{
+	char *to = room;
+
+	*len = arg->len;
+	if (!arg->indexed)
+		return arg->text;
+	for (const char *from = arg->text; *from && to < room + PATH_ROOM - 24; from++) {
+		if (*from != '%')
+			*to++ = *from;
+		else if (*++from == '%')
+			*to++ = '%';
+		else
+			to += sprintf(to, "%ld", turn_now());
+	}
+	*to = '\0';
+	*len = to - room;
+	return room;
+}
+
+static void times_of(const char *word, struct timespec times[2])
+{
+	times[0] = (struct timespec){ .tv_sec = atol(word) };
+	if (!strcmp(word, "now"))
+		times[0].tv_nsec = UTIME_NOW;
+	times[1] = times[0];
+}
+
+/* Everything that the arguments of one call point to. */
+struct frame {
+	long value[MAX_ARGS];
+	char text[3][PATH_ROOM];
+	struct timespec times[2];
+	struct open_how how;
+};
+
+static void fold_how(long *value, struct open_how *how)
+{
+	how->flags = value[0];
+	how->mode = value[1];
+	how->resolve = value[2];
+	value[0] = (long)how;
+	value[1] = sizeof(*how);
+}
+
+static void fill_frame(const struct op *op, struct frame *frame)
+{
+	const struct arg *arg = op->arg;
+	long *value = frame->value;
+	size_t len = 0;
+	int texts = 0;
+
+	for (const char *spec = op->call->spec; *spec; spec++) {
+		if (*spec == 'h') {
+			fold_how(value - 3, &frame->how);
+		} else if (*spec == 'l') {
+			*value++ = (long)len;
+		} else if (*spec == '?') {
+			continue;
+		} else if (arg == op->arg + op->args) {
+			*value++ = 0;
+		} else if (*spec == 'p') {
+			*value++ = (long)text_of(arg++, frame->text[texts++], &len);
+		} else if (*spec == 't') {
+			times_of(arg++->text, frame->times);
+			*value++ = (long)frame->times;
+		} else {
+			*value++ = value_of(arg++);
+		}
+	}
+}
+
+long call_make(const struct op *op)
+{
+	static __thread struct frame frame;
+	const long *v = frame.value;
+	long ret;
+
+	if (op->call->run)
+		return op->call->run(op);
+	fill_frame(op, &frame);
+	ret = syscall(op->call->nr, v[0], v[1], v[2], v[3], v[4], v[5]);
+	return ret < 0 ? -errno : ret;
+}
+
+static long run_comm(const struct op *op)
+{
+	return prctl(PR_SET_NAME, op->arg[0].text) < 0 ? -errno : 0;
+}
+
+static long run_exec(const struct op *op)
+{
+	static char *const environment[] = { NULL };
+	char *argv[MAX_ARGS + 1] = { NULL };
+
+	for (int i = 0; i < op->args; i++)
+		argv[i] = (char *)op->arg[i].text;
+	execve(argv[0], argv, environment);
+	return -errno;
+}

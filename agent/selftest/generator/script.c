@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Reads a script up to its "go": all of it is understood before any of it runs. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <string.h>
+
+#include "fim-gen.h"
+
+struct script script;
+
+static char text[MAX_TEXT]; /* the words of the script, unescaped */
+static size_t text_used;
+static int blocks[MAX_DEPTH]; /* the open blocks, by index of their op */
+static int depth;
+
+static int hex_digit(char digit)
+{
+	if (digit >= '0' && digit <= '9')
+		return digit - '0';
+	if (digit >= 'a' && digit <= 'f')
+		return digit - 'a' + 10;
+	return -1;
+}
+
+/* One escape, behind its backslash: the byte, or -1. Advances @word past it. */
+static int unescape(const char **word)
+{
+	static const char plain[] = "n\nt\tr\ra\ab\bf\fv\v\\\\\"\"";
+	char letter = *(*word)++;
+
+	if (letter == 'x') {
+		int high = hex_digit((*word)[0]);
+		int low = high < 0 ? -1 : hex_digit((*word)[1]);
+
+		*word += 2;
+		return low < 0 ? -1 : high * 16 + low;
+	}
+	for (size_t i = 0; plain[i]; i += 2) {
+		if (letter && plain[i] == letter)
+			return plain[i + 1];
+	}
+	return -1;
+}
+
+static void put_byte(int line, int byte)
+{
+	if (text_used == sizeof(text))
+		fail(line, "the script holds more than %d bytes of text", MAX_TEXT);
+	text[text_used++] = (char)byte;
+}
+
+static void read_text(struct arg *arg, const char *word, int line)
+{
+	arg->kind = ARG_TEXT;
+	arg->text = text + text_used;
+	while (*word) {
+		int byte = (unsigned char)*word++;
+
+		if (byte == '%')
+			arg->indexed = true;
+		if (byte == '%' && *word != 'd' && *word != '%')
+			fail(line, "after %% only d and %% are known");
+		if (byte == '%')
+			put_byte(line, byte), byte = *word++;
+		else if (byte == '\\')
+			byte = unescape(&word);
+		if (byte <= 0)
+			fail(line, "an escape is one of \\xHH (lower case, not 00), \\n \\t \\r \\\\");
+		put_byte(line, byte);
+	}
+	arg->len = text + text_used - arg->text;
+	put_byte(line, '\0');
+}
+
+static bool read_var(const char *word, long *var)
+{
+	char rest;
+
+	return sscanf(word, "$%ld%c", var, &rest) == 1 && *var >= 0 && *var < MAX_VARS;
+}
+
+static void read_number(struct arg *arg, const char *word, int line)
+{
+	if (*word == '$') {
+		arg->kind = ARG_VAR;
+		if (!read_var(word, &arg->number))
+			fail(line, "'%s' is no variable: $0 to $%d", word, MAX_VARS - 1);
+	} else if (!name_value(word, strlen(word), &arg->number)) {
+		fail(line, "'%s' is neither a number nor a known name", word);
+	}
+}
+
+/* A number with its unit behind it, such as 5000/s. */
+static void read_unit(struct arg *arg, char *word, const char *unit, int line)
+{
+	char *end = strstr(word, unit);
+
+	if (!end || strcmp(end, unit))
+		fail(line, "'%s' is no number with '%s' behind it", word, unit);
+	*end = '\0';
+	read_number(arg, word, line);
+}
+
+static char *next_word(char **rest)
+{
+	char *word;
+
+	do {
+		word = strsep(rest, " \t\r\n");
+	} while (word && !*word);
+	return word;
+}
+
+static void read_arrow(struct op *op, char *word, char **rest)
+{
+	long var = 0;
+
+	if (strcmp(word, "->"))
+		fail(op->line, "'%s' is more than %s takes (%s)", word, op->call->name, op->call->spec);
+	word = next_word(rest);
+	if (!word || !read_var(word, &var) || next_word(rest))
+		fail(op->line, "after '->' stands one variable, $0 to $%d", MAX_VARS - 1);
+	op->into = (int)var;
+}
+
+static void read_arg(struct op *op, char letter, char *word)
+{
+	struct arg *arg = &op->arg[op->args++];
+
+	if (letter == 'p' || letter == 't')
+		read_text(arg, word, op->line);
+	else if (letter == 'r')
+		read_unit(arg, word, "/s", op->line);
+	else if (letter == 's')
+		read_unit(arg, word, "s", op->line);
+	else
+		read_number(arg, word, op->line);
+}
+
+static void read_args(struct op *op, char **rest)
+{
+	const char *spec = op->call->spec;
+	bool optional = false;
+	char *word = next_word(rest);
+
+	for (; *spec; spec++) {
+		if (*spec == '?')
+			optional = true;
+		if (strchr("?lh", *spec))
+			continue;
+		if (!word || !strcmp(word, "->"))
+			break;
+		if (*spec != 'f')
+			read_arg(op, *spec, word);
+		else if (strcmp(word, "for"))
+			fail(op->line, "'%s' stands where 'for' should", word);
+		word = next_word(rest);
+	}
+	if (*spec && !optional)
+		fail(op->line, "%s takes more (%s)", op->call->name, op->call->spec);
+	if (word)
+		read_arrow(op, word, rest);
+}
+
+static void close_block(int line)
+{
+	if (!depth)
+		fail(line, "'end' ends no block");
+	script.op[blocks[--depth]].end = script.ops;
+}
+
+static void open_block(int line)
+{
+	if (depth == MAX_DEPTH)
+		fail(line, "blocks are nested more than %d deep", MAX_DEPTH);
+	blocks[depth++] = script.ops - 1;
+}
+
+static void read_op(const char *name, char **rest, int line)
+{
+	struct op *op = &script.op[script.ops];
+
+	if (script.ops == MAX_OPS)
+		fail(line, "a script has at most %d calls", MAX_OPS);
+	memset(op, 0, sizeof(*op));
+	op->line = line;
+	op->into = NO_VAR;
+	op->call = call_find(name);
+	if (!op->call)
+		fail(line, "'%s' is not a call that is known here", name);
+	read_args(op, rest);
+	op->end = ++script.ops;
+	if (op->call->block)
+		open_block(line);
+}
+
+/* True when a whole script stands ready, false at end of file. */
+bool script_read(void)
+{
+	static char buffer[MAX_LINE];
+	int line = 0;
+
+	script.ops = depth = 0;
+	text_used = 0;
+	while (fgets(buffer, sizeof(buffer), stdin)) {
+		char *rest = buffer;
+		char *word;
+
+		line++;
+		if (!strchr(buffer, '\n'))
+			fail(line, "a line is at most %d bytes and ends in a newline", MAX_LINE - 2);
+		word = next_word(&rest);
+		if (!word || *word == '#')
+			continue;
+		if (!strcmp(word, "end"))
+			close_block(line);
+		else if (strcmp(word, "go"))
+			read_op(word, &rest, line);
+		else if (depth)
+			fail(line, "%d blocks lack their 'end'", depth);
+		else
+			return true;
+	}
+	if (script.ops)
+		fail(line, "the script ends without 'go'");
+	return false;
+}

@@ -1,0 +1,138 @@
+"""The generator does what its script says, no more, and tells what the kernel returned."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.selftest.workload import Workload, WorkloadError, quote
+
+NAMES = st.binary(min_size=1, max_size=255).filter(
+    lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
+)
+
+
+def test_a_line_tells_what_the_kernel_returned(workload: Workload, tmp_path: Path) -> None:
+    outcome = workload.run(
+        f"open {tmp_path}/new O_RDWR|O_CREAT 0640 -> $0\nwrite $0 hello\nclose $0\nunlink {tmp_path}/none\n"
+    )
+    opened, wrote, closed, refused = outcome.reports
+    assert opened.ret >= 3
+    assert wrote.ret == 5
+    assert closed.ret == 0
+    assert (refused.ret, refused.ok, refused.errors) == (-errno.ENOENT, 0, {errno.ENOENT: 1})
+    assert (tmp_path / "new").read_text() == "hello"
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
+    assert outcome.failures == {"unlink:4 errno 2": 1}
+
+
+def test_it_says_who_called(workload: Workload, tmp_path: Path) -> None:
+    outcome = workload.run(
+        f"mkdir {tmp_path}/a 0755\nfork -> $0\nmkdir {tmp_path}/b 0755\nend\nwait $0\n"
+        f"thread\nmkdir {tmp_path}/c 0755\nend\n"
+    )
+    own, child, thread = outcome.of("mkdir")
+    assert (own.pid, own.tid) == (workload.pid, workload.pid)
+    assert child.pid == outcome.of("fork")[0].ret
+    assert child.ppid == workload.pid
+    assert thread.pid == workload.pid != thread.tid
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_it_can_become_another_user(workload: Workload, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    outcome = workload.run(f"fork -> $0\nsetuid 65534\nunlink {tmp_path}/x\nend\nwait $0\n")
+    assert outcome.of("unlink")[0].uid == 65534
+
+
+def test_loops_count(workload: Workload, tmp_path: Path) -> None:
+    outcome = workload.run(
+        f"repeat 7\nmkdir {tmp_path}/d%d 0755\nrepeat 3\nmkdir {tmp_path}/d%d 0755\nend\nend\n"
+    )
+    outer, inner = outcome.at(2), outcome.at(4)
+    assert (outer.ok, outer.failed) == (5, 2)  # d0 is there in time; d1 and d2 come from the inner loop
+    assert (inner.ok, inner.errors) == (2, {errno.EEXIST: 19})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"d{n}" for n in range(7)]
+
+
+def test_a_rate_has_beats(workload: Workload, tmp_path: Path) -> None:
+    outcome = workload.run(f"rate 211/s for 1s\nunlink {tmp_path}/x\nend\n")
+    beat = outcome.at(1)
+    assert outcome.at(2).failed == 211
+    assert beat.ret == 211
+    assert beat.seconds >= 210 / 211  # never early; late only as far as the machine is busy
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(NAMES)
+def test_names_are_any_bytes(workload: Workload, tmp_path: Path, name: bytes) -> None:
+    path = os.fsencode(tmp_path) + b"/" + name
+    outcome = workload.run(f"repeat 1\nmkdir {quote(path)} 0700\nend\n")
+    assert outcome.at(2).ok == 1
+    Path(os.fsdecode(path)).rmdir()
+
+
+def test_calls_by_number_of_arguments(workload: Workload, tmp_path: Path) -> None:
+    outcome = workload.run(
+        f"openat2 AT_FDCWD {tmp_path}/f O_WRONLY|O_CREAT 0600 RESOLVE_NO_SYMLINKS -> $0\nclose $0\n"
+        f"renameat2 AT_FDCWD {tmp_path}/f AT_FDCWD {tmp_path}/g NOREPLACE\n"
+        f"linkat AT_FDCWD {tmp_path}/g AT_FDCWD {tmp_path}/h\n"
+        f"symlink target {tmp_path}/s\n"
+        f"truncate {tmp_path}/g 12\n"
+        f"utimensat AT_FDCWD {tmp_path}/g 86400\n"
+        f"unlinkat AT_FDCWD {tmp_path}/h\n"
+    )
+    assert not outcome.failures
+    assert {path.name for path in tmp_path.iterdir()} == {"g", "s"}
+    assert (tmp_path / "g").stat().st_mtime == 86400
+    assert (tmp_path / "g").stat().st_size == 12
+
+
+@pytest.mark.parametrize(
+    ("script", "line", "why"),
+    [
+        ("\nopne /x", 2, "'opne' is not a call"),
+        ("open /x", 1, "takes more"),
+        ("unlink /x 1", 1, "'1' is more than unlink takes"),
+        ("open /x O_FOO", 1, "neither a number nor a known name"),
+        ("unlink /\\x00", 1, "escape"),
+        ("unlink /\\q", 1, "escape"),
+        ("unlink /%x", 1, "only d and %"),
+        ("close $32", 1, "no variable"),
+        ("close 1 ->", 1, "one variable"),
+        ("end", 1, "ends no block"),
+        ("repeat 2\nclose 9", 3, "lack their 'end'"),
+        ("rate 5 for 2s\nend", 1, "'/s' behind it"),
+        ("rate 5/s of 2s\nend", 1, "where 'for' should"),
+        ("repeat 1\n" * 9, 9, "nested more than 8 deep"),
+        ("close 9\n" * 4097, 4097, "at most 4096 calls"),
+        (f"unlink /{'x' * 20000}", 1, "a line is at most"),
+    ],
+)
+def test_a_wrong_script_is_told_with_its_line_and_runs_nothing(
+    generator: Path, script: str, line: int, why: str
+) -> None:
+    done = subprocess.run([generator], input=f"{script}\ngo\n", capture_output=True, text=True, check=False)
+    hello, told = done.stdout.splitlines()
+    assert hello.startswith('{"hello":1,')
+    assert why in told
+    assert told.endswith(f'"line":{line}}}')
+    assert done.returncode == 2
+
+
+def test_a_wrong_script_is_a_workload_error(workload: Workload) -> None:
+    with pytest.raises(WorkloadError, match="line 1 of the script: 'dance' is not a call"):
+        workload.run("dance\n")
+
+
+def test_it_ends_with_its_input(generator: Path) -> None:
+    done = subprocess.run([generator], input="", capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    cut = subprocess.run([generator], input="close 9\n", capture_output=True, text=True, check=False)
+    assert cut.returncode == 2
