@@ -1,7 +1,7 @@
 """What is known about who did it: the shapes that rules, output and sinks read.
 
-Everything a rule compares with a string is bytes, as the kernel and the files gave it; only output turns bytes
-into text. An empty value means unknown.
+Everything a rule compares with a string is bytes, as the kernel and the files gave it; only output turns
+bytes into text. An empty value means unknown.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ NO_AUDIT_USER = 0xFFFFFFFF  # auid of a process that no login started; (uid_t) -
 class Process:
     """One process at the time of an event.
 
-    `exe` is the absolute path of its program, `args` what it was started with (`args[0]` included), `ancestors` who
-    started it, nearest first: the programs as they were when they forked, also after they have exited. Ancestors carry
-    no ancestors of their own and no thread (`tid` equals `pid`).
+    `exe` is the absolute path of its program, `args` what it was started with (`args[0]` included),
+    `ancestors` who started it, nearest first: the programs as they were when they forked, also after they
+    have exited. Ancestors carry no ancestors of their own and no thread (`tid` equals `pid`).
     """
 
     pid: int = 0
@@ -41,7 +41,7 @@ class Process:
 
 @dataclass(slots=True, frozen=True)
 class Container:
-    """A container; `id` is empty for a process of the host. `runtime`: docker, containerd, cri-o, podman, systemd-nspawn."""
+    """A container, empty for the host; `runtime` is docker, containerd, cri-o, podman or systemd-nspawn."""
 
     id: bytes = b""
     runtime: bytes = b""
@@ -52,7 +52,7 @@ HOST = Container()
 
 @dataclass(slots=True)
 class Context:
-    """What rules see beside the event itself: `evaluate(event, context)` reads `context.process`, `context.container`."""
+    """What rules see beside the event itself."""
 
     process: Process = field(default_factory=Process)
     container: Container = HOST

@@ -1,0 +1,121 @@
+"""From an event to its context, looked up when a rule or a sink first asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agent.context.cgroups import CgroupPaths, has_legacy, unified_mount
+from agent.context.container import container_of, container_of_process
+from agent.context.process import ProcessCache
+from agent.context.procfs import ProcFs
+from agent.context.types import HOST, Container, Context, Process
+from agent.context.users import Users
+from agent.events import Event
+
+_MAX_CONTAINERS = 4_096
+_UNKNOWN = Process()
+
+
+class Enricher:
+    """Everything that is known about who did it; `root` is the host's root, or a copy of its shape."""
+
+    def __init__(
+        self, root: Path = Path("/"), proc: ProcFs | None = None, users: Users | None = None
+    ) -> None:
+        self._proc = proc or ProcFs(root / "proc")
+        self._users = users or Users(root)
+        self.processes = ProcessCache(self._proc, self._users)
+        self.cgroups = CgroupPaths(unified_mount(root / "sys/fs/cgroup"), self._proc)
+        self._containers: dict[bytes, Container] = {}
+        self._legacy = has_legacy(self._proc.cgroup(1) or b"")
+
+    def start(self) -> None:
+        """Learns what is there now. Attach the hooks before, read their events after."""
+        self.processes.scan()
+        self.cgroups.walk()
+
+    def context(self, event: Event) -> Context:
+        """The context of an event; events must come in the order of the stream, every one exactly once."""
+        self.processes.apply(event)
+        return _LazyContext(self, event)
+
+    def counters(self) -> Mapping[str, int]:
+        """Totals since the start, by name, and how much is held now."""
+        table = self.processes.table
+        return {
+            **{f"process_{name}": value for name, value in asdict(self.processes.counters).items()},
+            "process_evicted_exited": table.evicted.exited,
+            "process_evicted_live": table.evicted.live,
+            "process_entries": len(table),
+            "process_bytes": table.bytes,
+            **{f"cgroup_{name}": value for name, value in asdict(self.cgroups.counters).items()},
+        }
+
+    def process(self, event: Event) -> Process:
+        """Who did it: numbers from the event, which are exact, the program from the cache."""
+        entry = self.processes.find(event.pid, event.time_ns)
+        known = _UNKNOWN if entry is None else entry.process
+        ancestors = () if entry is None else self.processes.ancestors(entry)
+        return Process(
+            event.pid,
+            event.ppid,
+            event.tid,
+            event.comm,
+            known.exe,
+            known.args,
+            event.uid,
+            event.gid,
+            event.auid,
+            self._users.user(event.uid),
+            self._users.group(event.gid),
+            ancestors,
+        )
+
+    def container(self, event: Event) -> Container:
+        """Which container it happened in, `HOST` for none and for what cannot be known any more."""
+        path = self.cgroups.path(event.cgroup_id, event.pid, event.time_ns)
+        found = HOST if path is None else self._container_of(path)
+        if found is HOST and (self._legacy or path is None):
+            return self._by_process(event)
+        return found
+
+    def _container_of(self, path: bytes) -> Container:
+        found = self._containers.get(path)
+        if found is None:
+            if len(self._containers) >= _MAX_CONTAINERS:
+                self._containers.clear()
+            found = self._containers[path] = container_of(path)
+        return found
+
+    def _by_process(self, event: Event) -> Container:
+        """For cgroup v1: what `/proc` says once in a program's life, or said of its parent."""
+        entry = self.processes.find(event.pid, event.time_ns)
+        if entry is None:
+            return HOST
+        if entry.container is None:
+            content = self._proc.cgroup(event.pid) if entry.alive else None
+            entry.container = entry.inherited if content is None else container_of_process(content)
+        return entry.container
+
+
+class _LazyContext(Context):
+    """Looks up `process` and `container` when first read, which must be before the next event is handled."""
+
+    __slots__ = ("_enricher", "_event")
+
+    def __init__(self, enricher: Enricher, event: Event) -> None:
+        # The inherited slots stay empty on purpose: only reading an empty one ends in __getattr__.
+        self._enricher = enricher
+        self._event = event
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "process":
+            self.process = self._enricher.process(self._event)
+            return self.process
+        if name == "container":
+            self.container = self._enricher.container(self._event)
+            return self.container
+        raise AttributeError(name)

@@ -1,0 +1,68 @@
+"""Container ids from the cgroup paths that runtimes really make."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.context.container import container_of, container_of_process
+from agent.context.types import HOST, Container
+
+ID = "3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860"
+OTHER = ID[::-1]
+POD = "ac04f3f2-1f2c-11e9-b015-1ebee232acfa"
+SLICE = f"kubepods-besteffort-pod{POD.replace('-', '_')}.slice"
+
+PATHS = [
+    (f"/docker/{ID}", ID, "docker"),
+    (f"/system.slice/docker-{ID}.scope", ID, "docker"),
+    (f"/system.slice/docker-{ID}.scope/init.scope", ID, "docker"),
+    (f"/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{ID}.scope", ID, "docker"),
+    (f"/kubepods.slice/kubepods-besteffort.slice/{SLICE}/docker-{ID}.scope", ID, "docker"),
+    (f"/kubepods.slice/kubepods-besteffort.slice/{SLICE}/cri-containerd-{ID}.scope", ID, "containerd"),
+    (f"/system.slice/containerd.service/{SLICE}:cri-containerd:{ID}", ID, "containerd"),
+    (f"/kubepods/besteffort/pod{POD}/{ID}", ID, "containerd"),
+    (f"/k8s.io/{ID}", ID, "containerd"),
+    (f"/system.slice/nerdctl-{ID}.scope", ID, "containerd"),
+    (f"/kubepods.slice/kubepods-besteffort.slice/{SLICE}/crio-{ID}.scope", ID, "cri-o"),
+    (f"/kubepods/besteffort/pod{POD}/crio-{ID}", ID, "cri-o"),
+    (f"/machine.slice/libpod-{ID}.scope", ID, "podman"),
+    (f"/machine.slice/libpod-{ID}.scope/container", ID, "podman"),
+    (f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container", ID, "podman"),
+    (f"/libpod_parent/libpod-{ID}", ID, "podman"),
+    ("/machine.slice/machine-debian.scope/payload/init.scope", "debian", "systemd-nspawn"),
+    ("/machine.slice/systemd-nspawn@web\\x2d1.service/payload", "web-1", "systemd-nspawn"),
+]
+
+NOT_CONTAINERS = [
+    "/",
+    "/init.scope",
+    "/system.slice/docker.service",
+    "/user.slice/user-0.slice/session-1.scope",
+    f"/machine.slice/libpod-conmon-{ID}.scope",
+    f"/kubepods.slice/{SLICE}/crio-conmon-{ID}.scope",
+    "/machine.slice/machine-qemu\\x2d1\\x2dvm.scope/libvirt",
+    "/machine.slice/machine-debian.scope/supervisor",
+    "/system.slice/docker-123.scope",
+    f"/system.slice/docker-{ID}x.scope",
+]
+
+
+@pytest.mark.parametrize(("path", "id_", "runtime"), PATHS)
+def test_each_runtime(path: str, id_: str, runtime: str) -> None:
+    assert container_of(path.encode()) == Container(id_.encode(), runtime.encode())
+
+
+@pytest.mark.parametrize("path", NOT_CONTAINERS)
+def test_what_only_looks_like_one(path: str) -> None:
+    assert container_of(path.encode()) is HOST
+
+
+def test_a_container_cannot_pass_for_another() -> None:
+    inside = f"/system.slice/docker-{ID}.scope/libpod-{OTHER}.scope/docker/{OTHER}/supervisor"
+    assert container_of(inside.encode()) == Container(ID.encode(), b"docker")
+
+
+def test_cgroup_v1_tells_it_in_some_hierarchy() -> None:
+    content = f"12:pids:/user.slice\n3:cpu:/docker/{ID}\n1:name=systemd:/docker/{ID}\n0::/system.slice\n"
+    assert container_of_process(content.encode()) == Container(ID.encode(), b"docker")
+    assert container_of_process(b"0::/\nnonsense\n") is HOST
