@@ -1,0 +1,220 @@
+r"""From a match to one line of JSON that nothing a file is called can forge.
+
+A line is printable ASCII: quotes, backslashes, control characters and all that is not ASCII (so also U+2028
+and what turns the direction of text) are JSON escapes.
+
+Names are bytes, JSON strings are not. Every string that came from the system is escaped before it becomes
+JSON, so that a reader gets back exactly the bytes there were, with any JSON parser:
+
+    a byte that is not part of valid UTF-8    \xHH, two lower case hexadecimal digits
+    a backslash                               two backslashes
+    everything else                           itself
+
+To undo it, take the string a JSON parser gives, encode it as UTF-8 and replace `\xHH` and `\\`; that is
+`unescape`. A name of valid UTF-8 without a backslash needs no undoing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
+from pathlib import Path
+
+from agent.context.types import Container, Context, Process
+from agent.events import Event, EventType, File, FileFlags
+
+_ESCAPES = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_SECOND_NS = 1_000_000_000
+
+
+def escape(name: bytes) -> str:
+    r"""Text that stands for any bytes; see the module for the scheme."""
+    return name.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace")
+
+
+def unescape(text: str) -> bytes:
+    """The bytes that `escape` was given."""
+    return _ESCAPES.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"\\", text.encode())
+
+
+def quote(text: str) -> str:
+    """A JSON string of printable ASCII. JSON would let DEL through."""
+    return encode_basestring_ascii(text).replace("\x7f", "\\u007f")
+
+
+def quote_name(name: bytes) -> str:
+    """The JSON string of a name from the system."""
+    return quote(escape(name))
+
+
+_quote_usual = lru_cache(maxsize=512)(quote_name)  # programs and users, which come again with every match
+
+
+class WallClock:
+    """Turns CLOCK_BOOTTIME, which events carry, into the time of day as it is now set.
+
+    The distance is measured again for every second of the stream, so that a clock that was set is followed.
+    """
+
+    def __init__(
+        self,
+        now_ns: Callable[[], int] = time.time_ns,
+        boot_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+    ) -> None:
+        self._now_ns = now_ns
+        self._boot_ns = boot_ns
+        self._measure_at = 0
+        self._offset = 0
+
+    def unix_ns(self, boot_ns: int) -> int:
+        """Nanoseconds since 1970."""
+        if boot_ns >= self._measure_at:
+            self._measure_at = boot_ns + _SECOND_NS
+            self._offset = self._now_ns() - self._boot_ns()
+        return boot_ns + self._offset
+
+
+@lru_cache(maxsize=16)
+def _second(unix: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
+
+
+def timestamp(unix_ns: int) -> str:
+    """RFC 3339 in UTC with nanoseconds."""
+    return f"{_second(unix_ns // _SECOND_NS)}.{unix_ns % _SECOND_NS:09d}Z"
+
+
+class Renderer:
+    """Makes lines; `host` says where, and is the same in each."""
+
+    def __init__(self, host: Mapping[str, str]) -> None:
+        self._host = _object((key, quote(value)) for key, value in host.items())
+
+    def body(self, event: Event, context: Context, unix_ns: int, sha256: str = "") -> str:
+        """All of a line but the rule, for an event that several rules match."""
+        return (
+            f'"time":"{timestamp(unix_ns)}","event":{_event(event, sha256)},'
+            f'"process":{_process(context.process, event)},"container":{_container(context.container)},'
+            f'"host":{self._host}}}'
+        )
+
+    @staticmethod
+    def line(rule: str, body: str) -> bytes:
+        """One match, without the newline that ends its line."""
+        return f'{{"rule":{quote(rule)},{body}'.encode("ascii")
+
+
+def this_host() -> dict[str, str]:
+    """What tells this machine from others: its name, its kernel and this boot."""
+    system = os.uname()
+    host = {"name": system.nodename, "kernel": system.release}
+    try:
+        return {**host, "boot_id": _BOOT_ID.read_text("ascii").strip()}
+    except OSError:
+        return host
+
+
+def _object(pairs: Iterable[tuple[str, str]]) -> str:
+    return "{" + ",".join(f'"{key}":{value}' for key, value in pairs) + "}"
+
+
+def _file(file: File) -> str:
+    marks = f',"path_marks":{_marks(file.flags)}' if file.flags else ""
+    return (
+        f'"path":{quote_name(file.path)},"inode":{file.inode},"device":{file.device},"mode":"{file.mode:o}",'
+        f'"uid":{file.uid},"gid":{file.gid}{marks}'
+    )
+
+
+def _event(event: Event, sha256: str) -> str:
+    more = "".join(f',"{name}":{render(event)}' for name, render in _DETAILS.get(event.type, ()))
+    digest = f',"sha256":{quote(sha256)}' if sha256 else ""
+    return (
+        f'{{"type":"{event.type.label}",{_file(event.file)}{more}{digest},"retval":{event.retval},'
+        f'"mount_ns":{event.mount_ns}}}'
+    )
+
+
+def _process(process: Process, event: Event) -> str:
+    args = ",".join(map(quote_name, process.args))
+    ancestors = ",".join(map(_ancestor, process.ancestors))
+    return (
+        f'{{"pid":{process.pid},"ppid":{process.ppid},"tid":{process.tid},"comm":{_quote_usual(process.comm)},'
+        f'"exe":{_quote_usual(process.exe)},"args":[{args}],"uid":{process.uid},"gid":{process.gid},'
+        f'"auid":{process.auid},"user":{_quote_usual(process.user)},"group":{_quote_usual(process.group)},'
+        f'"cgroup_id":{event.cgroup_id},"ancestors":[{ancestors}]}}'
+    )
+
+
+def _ancestor(process: Process) -> str:
+    return f'{{"pid":{process.pid},"comm":{_quote_usual(process.comm)},"exe":{_quote_usual(process.exe)}}}'
+
+
+def _container(container: Container) -> str:
+    if not container.id:
+        return "null"
+    return f'{{"id":{_quote_usual(container.id)},"runtime":{_quote_usual(container.runtime)}}}'
+
+
+@lru_cache(maxsize=256)
+def _marks(flags: FileFlags) -> str:
+    return "[" + ",".join(f'"{flag.name}"'.lower() for flag in FileFlags if flag and flag in flags) + "]"
+
+
+_ACCESS_MODES = {os.O_RDONLY: "O_RDONLY", os.O_WRONLY: "O_WRONLY", os.O_RDWR: "O_RDWR"}
+_OPEN_FLAGS = (
+    *("O_CREAT", "O_EXCL", "O_NOCTTY", "O_TRUNC", "O_APPEND", "O_NONBLOCK", "O_SYNC", "O_DSYNC"),
+    *("O_ASYNC", "O_DIRECT", "O_TMPFILE", "O_DIRECTORY", "O_NOFOLLOW", "O_NOATIME", "O_CLOEXEC", "O_PATH"),
+)
+
+
+@lru_cache(maxsize=1024)
+def _open_flags(flags: int) -> str:
+    """Names, longer combinations before their parts; what has no name is a number: nothing is lost."""
+    rest = flags & ~os.O_ACCMODE
+    names = [_ACCESS_MODES.get(flags & os.O_ACCMODE, "O_ACCMODE")]
+    for name in _OPEN_FLAGS:
+        value = getattr(os, name)
+        if rest & value == value:
+            names.append(name)
+            rest &= ~value
+    if rest:
+        names.append(f"{rest:#x}")
+    return "[" + ",".join(f'"{name}"' for name in names) + "]"
+
+
+def _destination(event: Event) -> str:
+    return "{" + _file(event.file2) + "}" if event.file2 else "null"
+
+
+_Detail = tuple[str, Callable[[Event], str]]
+_FLAGS: _Detail = ("flags", lambda event: str(event.flags))
+_MODE: _Detail = ("requested_mode", lambda event: f'"{event.mode:o}"')
+_XATTR: _Detail = ("xattr", lambda event: quote_name(event.name))
+
+# What an event type says beside its file.
+_DETAILS: dict[EventType, tuple[_Detail, ...]] = {
+    EventType.OPEN: (("flags", lambda event: _open_flags(event.flags)), _MODE),
+    EventType.UNLINK: (_FLAGS,),
+    EventType.MKDIR: (_MODE,),
+    EventType.RENAME: (("destination", _destination), _FLAGS),
+    EventType.LINK: (("destination", _destination),),
+    EventType.SYMLINK: (("target", lambda event: quote_name(event.name)),),
+    EventType.MKNOD: (_MODE,),
+    EventType.CHMOD: (_MODE,),
+    EventType.CHOWN: (("new_uid", lambda e: str(e.new_uid)), ("new_gid", lambda e: str(e.new_gid))),
+    EventType.SETXATTR: (_XATTR,),
+    EventType.REMOVEXATTR: (_XATTR,),
+    EventType.MOUNT: (
+        ("fs_type", lambda event: quote_name(event.name)),
+        ("source", lambda event: quote_name(event.source)),
+        _FLAGS,
+    ),
+    EventType.UMOUNT: (_FLAGS,),
+    EventType.EXIT: (("exit_code", lambda event: str(event.exit_code)),),
+}

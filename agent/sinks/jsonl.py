@@ -1,0 +1,146 @@
+"""JSON Lines to a file or to stdout.
+
+The file may be renamed or removed at any time: before each write the sink looks whether its path still leads
+to the file it has open. A disk that is full never leaves half a line behind: what was written of it is cut
+off again, and where that cannot be done the next line starts on a line of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.sinks.base import Match, SinkCounters
+
+MODE = 0o640  # lines tell what people do with their files
+_RETRY_S = 1.0
+
+
+class _Target:
+    """A file descriptor that whole lines are appended to."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._owed = self._missing_newline()  # what must come first: the end of a line that was begun
+
+    def append(self, lines: Sequence[bytes]) -> int:
+        """How many lines it took; an error is raised only if there was none."""
+        data = self._owed + b"\n".join((*lines, b""))
+        written, error = self._write(data)
+        if written < len(self._owed):
+            self._owed = self._owed[written:]
+            taken = 0
+        else:
+            taken = data.count(b"\n", len(self._owed), written) + self._end_line(data, written)
+        if error is not None and not taken:
+            raise error
+        return taken
+
+    def _write(self, data: bytes) -> tuple[int, OSError | None]:
+        view = memoryview(data)
+        written = 0
+        while written < len(view):
+            try:
+                written += os.write(self.fd, view[written:])
+            except OSError as error:
+                return written, error
+        return written, None
+
+    def _end_line(self, data: bytes, written: int) -> int:
+        """Sees to the line that was written in part: 1 if it is kept, 0 if it must come again."""
+        torn = written - (data.rfind(b"\n", 0, written) + 1)
+        self._owed = b""
+        if not torn:
+            return 0
+        if self._regular:
+            self._owed = self._cut(torn)
+            return 0
+        self._owed = data[written : data.index(b"\n", written) + 1]
+        return 1
+
+    def _cut(self, length: int) -> bytes:
+        try:
+            os.ftruncate(self.fd, os.fstat(self.fd).st_size - length)
+        except OSError:
+            return b"\n"
+        return b""
+
+    def _missing_newline(self) -> bytes:
+        """An agent that was killed may have left half a line."""
+        size = os.fstat(self.fd).st_size if self._regular else 0
+        try:
+            return b"\n" if size and os.pread(self.fd, 1, size - 1) != b"\n" else b""
+        except OSError:  # stdout may be open for writing only
+            return b""
+
+
+class JsonlSink:
+    """Appends each match as a line; `path` of `None` is stdout."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.name = "stdout" if path is None else "file"
+        self.counters = SinkCounters()
+        self.retry_s = _RETRY_S
+        self._path = path
+        self._target: _Target | None = None
+        self._target = self._open()
+
+    def write(self, matches: Sequence[Match]) -> int:
+        """Takes matches in order, as many as the file holds."""
+        try:
+            written = self._current().append([match.line for match in matches])
+        except OSError:
+            self.counters.errors += 1
+            return 0
+        self.counters.delivered += written
+        return written
+
+    def tick(self) -> None:
+        """Nothing is ever due."""
+
+    def reopen(self) -> None:
+        """Opens the path anew, also when it leads to the same file."""
+        if self._path is not None:
+            self._release()
+
+    def close(self) -> None:
+        """Puts what was written on the disk."""
+        if self._target is not None and self._path is not None:
+            try:
+                os.fsync(self._target.fd)
+            except OSError:  # a pipe, or a full disk that has been counted already
+                self.counters.errors += 1
+            self._release()
+
+    def status(self) -> dict[str, int]:
+        """No numbers beyond the counters."""
+        return {}
+
+    def _current(self) -> _Target:
+        if self._target is not None and self._moved(self._target.fd):
+            self._release()
+        if self._target is None:
+            self._target = self._open()
+        return self._target
+
+    def _moved(self, fd: int) -> bool:
+        if self._path is None:
+            return False
+        try:
+            return not os.path.samestat(self._path.stat(), os.fstat(fd))
+        except FileNotFoundError:
+            return True
+
+    def _open(self) -> _Target:
+        if self._path is None:
+            return _Target(1)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return _Target(os.open(self._path, flags, MODE))
+
+    def _release(self) -> None:
+        if self._target is not None:
+            os.close(self._target.fd)
+            self._target = None

@@ -1,0 +1,1 @@
+"""The agent's own files: output, metrics, privileges, the production loop."""

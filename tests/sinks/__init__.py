@@ -1,0 +1,1 @@
+"""Where matches go: files, a collector on the loopback device, and what happens when they fail."""
