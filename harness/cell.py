@@ -1,7 +1,6 @@
 """The life of a cell: boot, deploy, load, tests, teardown; whatever goes wrong becomes a verdict.
 
-A `Keeper` holds one machine at a time for the cells that share it. What the life needs of a machine are the small
-protocols below, so that it runs on fakes as well (`harness.fakes`).
+A `Keeper` holds one machine at a time for the cells that share it.
 """
 
 from __future__ import annotations
@@ -9,16 +8,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from pydantic import ValidationError
 
 from agent.selftest import catalogue
-from agent.selftest.protocol import Loaded, Ran
-from harness.errors import HarnessError, InfrastructureError, ProductError
+from agent.selftest.protocol import Loaded
+from harness.bench import Machine, RefusedError, Selftest
+from harness.errors import HarnessError
 from harness.expansion import Cell
+from harness.judge import as_result, classify, problem, result_of
 from harness.results import Attempt, CellReport, Phases, TestResult
 from harness.verdict import Verdict
 
@@ -27,65 +27,8 @@ LOAD_DEADLINE_S = 90.0
 TEST_DEADLINE_S = 30.0  # and as much again for each second that the test's cost names
 
 
-class Hung(InfrastructureError):
-    """No answer before the deadline."""
-
-
-class Refused(ProductError):
-    """The agent answered that it cannot; `detail` holds longer evidence, such as a verifier log."""
-
-    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.detail = detail
-
-
-@dataclass(frozen=True)
-class Death:
-    """What ended a guest: `panic` is its kernel, `qemu` the program around it."""
-
-    kind: Literal["panic", "qemu"]
-    detail: str
-
-
-class Selftest(Protocol):
-    """The agent's self-test server in a guest; raises Refused, Hung, or InfrastructureError when it is lost."""
-
-    def load(self, cell: Cell, deadline_s: float) -> Loaded:
-        """Load and attach the cell's variant."""
-
-    def test(self, name: str, deadline_s: float) -> Ran:
-        """Run one scenario."""
-
-    def close(self) -> None:
-        """End the server; never raises."""
-
-
-class Machine(Protocol):
-    """A guest; methods raise HarnessError."""
-
-    start: Literal["cold", "warm"]
-
-    def boot(self, deadline_s: float) -> None:
-        """Return when a command has run in the guest."""
-
-    def deploy(self) -> None:
-        """Put the agent into the guest."""
-
-    def selftest(self, log: Path) -> Selftest:
-        """Start the self-test server; what it says besides its protocol goes to the file `log`."""
-
-    def death(self) -> Death | None:
-        """What ended the guest, or None while it lives."""
-
-    def collect(self, folder: Path) -> None:
-        """Write what is known about the guest into `folder`; never raises HarnessError."""
-
-    def destroy(self) -> None:
-        """End the guest and leave nothing; may be called twice."""
-
-
 class Keeper:
-    """Owns the one machine of a worker: boots it for the first of its cells, destroys it when another is wanted."""
+    """Owns the one machine of a worker: boots it for the first of its cells, destroys it for another."""
 
     def __init__(self, make: Callable[[Cell], Machine]) -> None:
         self._make = make
@@ -93,7 +36,7 @@ class Keeper:
         self.machine: Machine | None = None
 
     def enter(self, cell: Cell) -> Phases:
-        """See that the machine of `cell` runs and has the agent; the seconds that took. Raises HarnessError."""
+        """See that the machine of `cell` runs and has the agent; raises HarnessError. Returns the seconds."""
         if self.machine and self._key == cell.machine:
             return Phases(start=self.machine.start)
         self.discard()
@@ -113,7 +56,7 @@ class Keeper:
 
 
 class CellRun:
-    """One cell being run: `open`, then `test` for each planned test, then `close`. None of them raises HarnessError."""
+    """One cell being run: `open`, `test` for each planned test, `close`; none raises HarnessError."""
 
     def __init__(self, cell: Cell, keeper: Keeper, folder: Path) -> None:
         self.cell = cell
@@ -175,14 +118,14 @@ class CellRun:
         try:
             ran = self._selftest.test(name, deadline_s)
             self._log({"test": name, "verdict": ran.verdict, "log": ran.log})
-            return test_result(name, ran)
+            return result_of(name, ran)
         except HarnessError as error:
             self._keep_detail(error)
             attempt = self._judge(error, time.monotonic() - began)
-            if not isinstance(error, Refused):
+            if not isinstance(error, RefusedError):
                 self._ended_in = name
                 self._update(cause=attempt)
-            return _as_result(name, attempt)
+            return as_result(name, attempt)
 
     def _fail(self, error: HarnessError, *, booting: bool = False) -> None:
         self._update(cause=self._judge(error, 0.0, booting=booting))
@@ -193,7 +136,7 @@ class CellRun:
         return Attempt(verdict=verdict, reason=reason, duration_s=seconds)
 
     def _keep_detail(self, error: HarnessError) -> None:
-        if isinstance(error, Refused) and error.detail:
+        if isinstance(error, RefusedError) and error.detail:
             (self.folder / "verifier.log").write_text(error.detail, encoding="utf-8", errors="replace")
 
     def _update(self, **values: Any) -> None:
@@ -204,59 +147,11 @@ class CellRun:
             file.write(json.dumps(entry) + "\n")
 
 
-def classify(error: HarnessError, death: Death | None, *, booting: bool) -> tuple[Verdict, str]:
-    """The verdict that `error` means, given what is known about the guest's end.
-
-    A guest's own end outweighs the symptom that made it known. While `booting` the agent is not there: nothing is
-    the product's fault.
-    """
-    if death and death.kind == "panic":
-        return (Verdict.BOOT_FAIL if booting else Verdict.CRASH), death.detail
-    if death:
-        return Verdict.INFRA, death.detail
-    if isinstance(error, Hung):
-        return (Verdict.BOOT_FAIL if booting else Verdict.TIMEOUT), error.message
-    if isinstance(error, ProductError) and not booting:
-        return Verdict.FAIL, error.message
-    return Verdict.INFRA, error.message
-
-
-def test_result(name: str, ran: Ran) -> TestResult:
-    """What the guest answered, held against its shape: an answer that contradicts itself is a failure."""
-    verdict, reason = Verdict(ran.verdict), ran.reason
-    failed = [
-        str(row.get("name")) for row in ran.assertions if isinstance(row, dict) and row.get("ok") is not True
-    ]
-    if ran.name != name:
-        return _as_result(name, Attempt(verdict=Verdict.FAIL, reason=f"the agent answered for {ran.name!r}"))
-    if verdict is Verdict.PASS and (failed or not ran.assertions):
-        verdict, reason = Verdict.FAIL, f"said PASS, but {', '.join(failed) or 'nothing'} was asserted true"
-    if verdict is not Verdict.PASS and not reason:
-        reason = f"{', '.join(failed)} not as expected" if failed else f"{verdict} without a reason"
-    attempt = {"verdict": verdict, "reason": reason, "duration_s": ran.duration_s}
-    try:
-        return TestResult.model_validate(
-            {"name": name, "assertions": ran.assertions, "ledger": ran.ledger, "attempts": [attempt]}
-            | attempt
-        )
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        return _as_result(
-            name, Attempt(verdict=Verdict.FAIL, reason=f"malformed answer: {where}: {problem['msg']}")
-        )
-
-
-def _as_result(name: str, attempt: Attempt) -> TestResult:
-    values = attempt.model_dump()
-    return TestResult(name=name, attempts=(attempt,), **values)
-
-
 def _without_running(name: str, cause: Attempt, ended_in: str) -> TestResult:
     if ended_in:
         reason = f"not run: the machine was given up after {cause.verdict} in {ended_in}"
         return TestResult(name=name, verdict=Verdict.NOT_RUN, reason=reason)
-    return _as_result(name, cause.model_copy(update={"duration_s": 0.0}))
+    return as_result(name, cause.model_copy(update={"duration_s": 0.0}))
 
 
 def _facts(loaded: Loaded) -> dict[str, Any]:
@@ -264,9 +159,7 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
     try:
         CellReport.model_validate({"id": "", **report})
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise Refused(f"malformed answer to load: {where}: {problem['msg']}") from error
+        raise RefusedError(f"malformed answer to load: {problem(error)}") from error
     return report
 
 

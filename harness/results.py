@@ -1,6 +1,7 @@
 """results.json as models: what a run found, and the check that nothing planned is missing from it.
 
-The JSON Schema in `harness/report/results.schema.json` is generated from these models (`harness report --schema`).
+The JSON Schema in `harness/report/results.schema.json` is generated from these models
+(`harness report --schema`).
 Rows that come out of a guest keep keys that are not known here, so that an old reader can read a newer agent.
 """
 
@@ -17,8 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from harness.errors import ConfigError
 from harness.plan import Plan
 from harness.verdict import Verdict, run_exit_code, worst
-
-SCHEMA = 1
 
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -195,7 +194,7 @@ class Results(_Model):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    results_schema: Literal[1] = Field(default=SCHEMA, alias="schema")
+    results_schema: Literal[1] = Field(default=1, alias="schema")
     run: RunInfo
     cells: tuple[CellResult, ...]
     totals: dict[Verdict, Count]

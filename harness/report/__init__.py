@@ -1,1 +1,17 @@
-"""From results to what people read: one file a format."""
+"""Reports, one format a file: each is made from results.json alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.report import junit, summary
+from harness.results import Results, write_atomic
+
+SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
+
+
+def write_all(results: Results, folder: Path) -> None:
+    """Write results.json and every report that is made from it into `folder`."""
+    write_atomic(folder / "results.json", results.to_json())
+    write_atomic(folder / "junit.xml", junit.render(results))
+    write_atomic(folder / "summary.md", summary.render(results))

@@ -1,0 +1,122 @@
+"""What a run needs of the world: kernels and images in the controller, machines in the workers.
+
+The life of a cell is written against these protocols. `harness.vmbench` is the real world; tests bring their
+own through the hook `pytest_harness_bench`.
+
+    InfrastructureError
+    +-- HungError         no answer before the deadline
+    ProductError
+    +-- RefusedError      the agent answered that it cannot
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from agent.selftest.protocol import Loaded, Ran
+from harness.errors import InfrastructureError, ProductError
+from harness.expansion import Cell
+from harness.plan import Plan
+from harness.results import KernelFacts
+
+Say = Callable[[str], None]
+
+
+class HungError(InfrastructureError):
+    """No answer before the deadline."""
+
+
+class RefusedError(ProductError):
+    """The agent answered that it cannot; `detail` holds longer evidence, such as a verifier log."""
+
+    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Death:
+    """What ended a guest: `panic` is its kernel, `qemu` the program around it."""
+
+    kind: Literal["panic", "qemu"]
+    detail: str
+
+
+class Selftest(Protocol):
+    """The agent's self-test server in a guest.
+
+    Methods raise RefusedError, HungError, or InfrastructureError when the server is lost.
+    """
+
+    def load(self, cell: Cell, deadline_s: float) -> Loaded:
+        """Load and attach the cell's variant."""
+
+    def test(self, name: str, deadline_s: float) -> Ran:
+        """Run one scenario."""
+
+    def close(self) -> None:
+        """End the server; never raises."""
+
+
+class Machine(Protocol):
+    """A guest; methods raise HarnessError."""
+
+    start: Literal["cold", "warm"]
+
+    def boot(self, deadline_s: float) -> None:
+        """Return when a command has run in the guest."""
+
+    def deploy(self) -> None:
+        """Put the agent into the guest."""
+
+    def selftest(self, log: Path) -> Selftest:
+        """Start the self-test server; what it says besides its protocol goes to the file `log`."""
+
+    def death(self) -> Death | None:
+        """What ended the guest, or None while it lives."""
+
+    def collect(self, folder: Path) -> None:
+        """Write what is known about the guest into `folder`; never raises HarnessError."""
+
+    def destroy(self) -> None:
+        """End the guest and leave nothing; may be called twice."""
+
+
+class Supplies(BaseModel):
+    """What was fetched for a run, as plain data, by machine.
+
+    `files` names what a machine boots from; `missing` says for a machine that cannot be built why not.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accelerator: str
+    kernels: dict[str, KernelFacts] = {}
+    files: dict[str, dict[str, str]] = {}
+    missing: dict[str, str] = {}
+    fetch_s: dict[str, float] = {}
+    image_s: dict[str, float] = {}
+
+
+class Bench(Protocol):
+    """Where machines come from; one instance in the controller, one in each worker."""
+
+    def accelerator(self) -> tuple[str, str]:
+        """Return "kvm" or "tcg", and why. Raises HarnessError."""
+
+    def releases(self, plan: Plan) -> dict[str, str]:
+        """The release that each kernel of `plan` resolves to, by kernel name. Raises HarnessError."""
+
+    def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
+        """Fetch and build what the machines of `plan` boot from; raises HarnessError if none can be had."""
+
+    def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
+        """A machine for `cell`, not booted yet, that keeps its files in `workdir`. Raises HarnessError."""
+
+    def reap(self, workdir: Path) -> None:
+        """End whatever machines that were started in `workdir` have outlived their worker."""

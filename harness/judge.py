@@ -1,0 +1,62 @@
+"""From what happened to what it means: an error, a guest's end or an answer becomes a verdict."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from agent.selftest.protocol import Ran
+from harness.bench import Death, HungError
+from harness.errors import HarnessError, ProductError
+from harness.results import Attempt, TestResult
+from harness.verdict import Verdict
+
+
+def classify(error: HarnessError, death: Death | None, *, booting: bool) -> tuple[Verdict, str]:
+    """The verdict that `error` means, given what is known about the guest's end.
+
+    A guest's own end outweighs the symptom that made it known. While `booting` the agent is not there, so
+    nothing is the product's fault.
+    """
+    if death and death.kind == "panic":
+        return (Verdict.BOOT_FAIL if booting else Verdict.CRASH), death.detail
+    if death:
+        return Verdict.INFRA, death.detail
+    if isinstance(error, HungError):
+        return (Verdict.BOOT_FAIL if booting else Verdict.TIMEOUT), error.message
+    if isinstance(error, ProductError) and not booting:
+        return Verdict.FAIL, error.message
+    return Verdict.INFRA, error.message
+
+
+def result_of(name: str, ran: Ran) -> TestResult:
+    """What the guest answered, held against its shape: an answer that contradicts itself is a failure."""
+    verdict, reason = Verdict(ran.verdict), ran.reason
+    failed = [
+        str(row.get("name")) for row in ran.assertions if isinstance(row, dict) and row.get("ok") is not True
+    ]
+    if ran.name != name:
+        return as_result(name, Attempt(verdict=Verdict.FAIL, reason=f"the agent answered for {ran.name!r}"))
+    if verdict is Verdict.PASS and (failed or not ran.assertions):
+        verdict, reason = Verdict.FAIL, f"said PASS, but {', '.join(failed) or 'nothing'} was asserted true"
+    if verdict is not Verdict.PASS and not reason:
+        reason = f"{', '.join(failed)} not as expected" if failed else f"{verdict} without a reason"
+    attempt = {"verdict": verdict, "reason": reason, "duration_s": ran.duration_s}
+    try:
+        return TestResult.model_validate(
+            {"name": name, "assertions": ran.assertions, "ledger": ran.ledger, "attempts": [attempt]}
+            | attempt
+        )
+    except ValidationError as error:
+        return as_result(name, Attempt(verdict=Verdict.FAIL, reason=f"malformed answer: {problem(error)}"))
+
+
+def as_result(name: str, attempt: Attempt) -> TestResult:
+    """The result of a test that was run once and ended in `attempt`."""
+    values = attempt.model_dump()
+    return TestResult(name=name, attempts=(attempt,), **values)
+
+
+def problem(error: ValidationError) -> str:
+    """The first thing that is wrong with data, as one line: where and what."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -1,0 +1,68 @@
+"""junit.xml: a suite a cell, a case a test, for CI systems that show such files."""
+
+from __future__ import annotations
+
+import io
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+from junitparser.junitparser import FinalResult
+
+from harness.report.text import visible
+from harness.results import CellResult, Results, TestResult
+from harness.verdict import Verdict
+
+
+def render(results: Results) -> str:
+    """The text of junit.xml."""
+    xml = JUnitXml("harness")
+    for cell in results.cells:
+        xml.add_testsuite(_suite(cell))
+    xml.update_statistics()  # type: ignore[no-untyped-call]
+    out = io.BytesIO()
+    xml.write(out)
+    return out.getvalue().decode("utf-8") + "\n"
+
+
+def _suite(cell: CellResult) -> TestSuite:
+    suite = TestSuite(cell.id)
+    facts = {
+        "kernel": cell.kernel.name,
+        "release": cell.kernel.release,
+        "arch": cell.arch,
+        "hookset": cell.hookset,
+        "btf": cell.btf,
+        "transport": cell.transport,
+        "verdict": cell.verdict,
+        "start": cell.phases.start,
+    }
+    for name, value in facts.items():
+        suite.add_property(name, visible(value))
+    suite.add_testcases([_case(cell, test) for test in cell.tests])
+    return suite
+
+
+def _case(cell: CellResult, test: TestResult) -> TestCase:
+    case = TestCase(test.name, classname=cell.id, time=round(test.duration_s, 3))
+    case.result = _outcome(test)
+    if len(test.attempts) > 1:
+        lines = (f"{attempt.verdict} {attempt.reason}" for attempt in test.attempts)
+        case.system_out = visible("\n".join(f"attempt {n}: {line}" for n, line in enumerate(lines, 1)))
+    return case
+
+
+def _outcome(test: TestResult) -> list[FinalResult]:
+    reason = visible(test.reason)
+    if test.verdict is Verdict.PASS:
+        return []
+    if test.verdict.expected:
+        return [Skipped(reason, test.verdict)]
+    kind = Failure if test.verdict.exit_code == 1 else Error
+    outcome = kind(reason, test.verdict)
+    outcome.text = visible("\n".join(_evidence(test)))
+    return [outcome]
+
+
+def _evidence(test: TestResult) -> list[str]:
+    return [
+        f"{row.name}: expected {row.expected!r}, got {row.got!r}" for row in test.assertions if not row.ok
+    ]

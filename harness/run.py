@@ -1,0 +1,201 @@
+"""One run: config, plan, supplies, then pytest, then reports and the exit code.
+
+`harness run` and `pytest matrix.yaml` are this same run; only who prints differs. All of it lives in the
+controller, except a `Job`, which is what a worker needs to know, as plain data.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from harness import config, expectations, plan, report, results, scheduling
+from harness.bench import Bench, Say, Supplies
+from harness.errors import ConfigError
+from harness.expectations import Expectations
+from harness.plan import Plan, Selectors
+from harness.results import CellReport, Host, Results, RunInfo, TestResult
+
+NODE_SEPARATOR = "::"
+
+
+class Options(BaseModel):
+    """What the command line asks of a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    matrix: Path
+    selectors: Selectors = Selectors()
+    output: Path = Path("out")
+    cold: bool = False
+    argv: tuple[str, ...] = ()
+
+
+class Job(BaseModel):
+    """What a worker needs to know of the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    matrix: Path
+    folder: Path
+    plan: Plan
+    supplies: Supplies
+    known: Expectations
+
+
+def pair_of(nodeid: str) -> tuple[str, str]:
+    """(cell id, test name) of a pytest id."""
+    _, cell, test = nodeid.rsplit(NODE_SEPARATOR, 2)
+    return cell, test
+
+
+class Run:
+    """The controller's side of a run; `plan` may be narrowed until the first test starts."""
+
+    def __init__(self, options: Options, bench: Bench) -> None:
+        self.options = options
+        self.bench = bench
+        self.matrix = config.load(options.matrix)
+        self.known = expectations.load(options.matrix.with_name("expectations.yaml"))
+        self.plan = self._plan()
+        self.started = datetime.datetime.now(datetime.UTC)
+        self.id = f"{self.started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        self.folder = (options.output / self.id).absolute()
+        self.supplies: Supplies | None = None
+        self.why_not = "the run ended before it"
+        self._began = time.monotonic()
+        self._tests: dict[tuple[str, str], TestResult] = {}
+        self._reports: dict[str, CellReport] = {}
+        self.finished: Results | None = None
+
+    def _plan(self) -> Plan:
+        try:
+            return plan.make(self.matrix, self.options.selectors)
+        except ConfigError:
+            if not self.options.selectors.kernel:
+                raise
+            # It may be selected by a release, which only the repositories know.
+            everything = plan.make(self.matrix, self.options.selectors.model_copy(update={"kernel": ()}))
+            return plan.make(self.matrix, self.options.selectors, self.bench.releases(everything))
+
+    def prepare(self, say: Say) -> None:
+        """Fetch and build all that machines need, once; plan.json is there before anything boots.
+
+        Raises HarnessError when not one machine can be had.
+        """
+        if self.supplies:
+            return
+        accelerator, why = self.bench.accelerator()
+        say(f"acceleration: {accelerator} ({why})")
+        self._make_folder()
+        self.write_plan()
+        self.supplies = self.bench.prepare(self.plan, accelerator, say)
+
+    def job(self) -> Job:
+        """What the workers need; `prepare` came before."""
+        assert self.supplies
+        return Job(
+            matrix=self.options.matrix,
+            folder=self.folder,
+            plan=self.plan,
+            supplies=self.supplies,
+            known=self.known,
+        )
+
+    def narrow(self, nodeids: Iterable[str]) -> None:
+        """Keep only the tests that pytest's own selection (-k, --lf, ids) left."""
+        kept = self.plan.narrowed(pair_of(nodeid) for nodeid in nodeids)
+        if kept != self.plan:
+            self.plan = kept
+            self.write_plan()
+
+    def write_plan(self) -> None:
+        """Write plan.json."""
+        results.write_atomic(self.folder / "plan.json", self.plan.to_json())
+
+    def record_test(self, cell: str, result: TestResult) -> None:
+        """Take the result of a test; the first one counts."""
+        self._tests.setdefault((cell, result.name), result)
+
+    def record_cell(self, found: CellReport) -> None:
+        """Take what is known of a cell; the latest counts."""
+        self._reports[found.id] = found
+
+    def finish(self) -> int:
+        """Write all reports, whatever became of the run; returns the exit code."""
+        self.bench.reap(self.folder)
+        self.finished = self._results()
+        if wrong := results.disagreements(self.plan, self.finished):
+            raise AssertionError(f"results and plan differ: {wrong}")
+        report.write_all(self.finished, self.folder)
+        scheduling.write_times(self.times_path, self.plan, self.finished.cells)
+        return self.finished.run.exit_code
+
+    @property
+    def times_path(self) -> Path:
+        """Where the seconds of the last runs are remembered."""
+        return self.options.output / ".times.json"
+
+    def _make_folder(self) -> None:
+        try:
+            (self.folder / "cells").mkdir(parents=True)
+            latest = self.folder.with_name("latest")
+            fresh = self.folder.with_name(f".latest.{os.getpid()}")
+            fresh.symlink_to(self.id)
+            fresh.replace(latest)
+        except OSError as error:
+            raise ConfigError(f"{self.folder}: cannot be written: {error.strerror}") from error
+
+    def _results(self) -> Results:
+        kernels = self.supplies.kernels if self.supplies else {}
+        cells = results.cells_of(self.plan, self._timed_reports(), self._tests, kernels, self.why_not)
+        return Results(
+            run=RunInfo(
+                id=self.id,
+                started=self.started.isoformat(timespec="seconds"),
+                duration_s=round(time.monotonic() - self._began, 3),
+                argv=self.options.argv,
+                exit_code=results.exit_code(cells),
+                complete=results.complete(cells),
+                host=_host(),
+                accelerator=self.supplies.accelerator if self.supplies else "none",
+                harness_version=version("fim-harness"),
+                notes=tuple(self._unmatched()),
+            ),
+            cells=cells,
+            totals=results.totals(cells),
+        )
+
+    def _timed_reports(self) -> dict[str, CellReport]:
+        """The reports, with the seconds that fetching took in the first cell of each machine."""
+        reports = dict(self._reports)
+        for machine, cells in self.plan.machines().items():
+            found = reports.get(cells[0].id)
+            if found and self.supplies:
+                supplied = {
+                    "fetch_s": self.supplies.fetch_s.get(machine, 0.0),
+                    "image_s": self.supplies.image_s.get(machine, 0.0),
+                }
+                phases = found.phases.model_copy(update=supplied)
+                reports[cells[0].id] = found.model_copy(update={"phases": phases})
+        return reports
+
+    def _unmatched(self) -> Sequence[str]:
+        judged = [
+            (cell, self._reports.get(cell.id, CellReport(id=cell.id)), test)
+            for cell in self.plan.cells
+            for test in cell.tests
+        ]
+        return expectations.unmatched(self.known, judged)
+
+
+def _host() -> Host:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Host(cpus=scheduling.cpus(), memory_mib=pages >> 20, kernel=os.uname().release)

@@ -1,0 +1,189 @@
+"""Which worker gets which machine: an xdist scheduler of our own.
+
+pytest 9.2 with xdist 3.8 ignores `xdist_group`, and its other schedulers would spread a machine over workers.
+Here a machine's items stay together, in plan order, and the machine that took longest goes first. When
+a worker dies, the item that it was running is lost; the rest of its machine goes to another worker, once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
+
+from agent.selftest import catalogue
+from harness.expansion import Cell
+from harness.plan import Plan
+from harness.results import CellResult, write_atomic
+
+MACHINE_MIB = 512 + 256  # guest memory and what QEMU needs beside it
+BOOT_GUESS_S = 10.0
+MAX_DEATHS = 2  # workers that one machine may take with it
+
+
+def workers_for(machines: int, cpus: int, free_mib: int) -> int:
+    """How many machines to run at once; at least one.
+
+    No more than there are, than there are CPUs (a starved guest is a false TIMEOUT), or than fit into memory.
+    """
+    return max(1, min(machines, cpus, free_mib // MACHINE_MIB))
+
+
+def free_mib(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Memory that programs can still have, in MiB."""
+    for line in meminfo.read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) >> 10
+    return 0
+
+
+def cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def longest_first(plan: Plan, last: Mapping[str, float]) -> list[str]:
+    """The machines of `plan`, longest first: by `last` seconds where known, else by what their tests cost."""
+    guesses = {name: last.get(name, _guess(cells)) for name, cells in plan.machines().items()}
+    return sorted(guesses, key=lambda name: -guesses[name])
+
+
+def _guess(cells: Iterable[Cell]) -> float:
+    scenarios = (catalogue.by_name(test) for cell in cells for test in cell.tests)
+    return BOOT_GUESS_S + sum(scenario.cost for scenario in scenarios if scenario)
+
+
+def read_times(path: Path) -> dict[str, float]:
+    """Seconds that each machine took, from `path`; what cannot be read is not known."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): float(seconds) for name, seconds in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def write_times(path: Path, plan: Plan, results: Iterable[CellResult]) -> None:
+    """Remember in `path` how long the machines of this run took, beside what is known of others."""
+    spent: dict[str, float] = {}
+    for result in results:
+        machine = plan.cell(result.id).machine
+        spent[machine] = round(spent.get(machine, 0.0) + result.phases.total_s, 2)
+    known = {name: seconds for name, seconds in spent.items() if seconds}
+    write_atomic(path, json.dumps(read_times(path) | known))
+
+
+class MachineScheduling:
+    """The scheduler, as xdist's protocol `xdist.scheduler.protocol.Scheduling` wants it.
+
+    `machine_of` gives the machine that an item needs, and `order` the machines from first to last.
+    """
+
+    def __init__(self, config: pytest.Config, machine_of: Callable[[str], str], order: Sequence[str]) -> None:
+        self.numnodes = len(config.option.tx)
+        self.abandoned: list[str] = []  # items that nobody will run any more
+        self._machine_of = machine_of
+        self._order = list(order)
+        self._items: list[str] | None = None
+        self._collections: dict[WorkerController, list[str]] = {}
+        self._pending: dict[WorkerController, list[int]] = {}
+        self._queue: deque[list[int]] = deque()
+        self._deaths: Counter[str] = Counter()
+
+    @property
+    def nodes(self) -> list[WorkerController]:
+        """The workers that live."""
+        return list(self._pending)
+
+    @property
+    def collection_is_completed(self) -> bool:
+        """Whether as many workers as were asked for have said what they collected."""
+        return self._items is not None or len(self._collections) >= self.numnodes
+
+    @property
+    def tests_finished(self) -> bool:
+        """Whether no worker needs to hear anything more: each knows its last item."""
+        idle = all(len(items) < 2 for items in self._pending.values())
+        return self.collection_is_completed and not self._queue and idle
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether anything is still to be run."""
+        return bool(self._queue) or any(self._pending.values())
+
+    def add_node(self, node: WorkerController) -> None:
+        """A worker is there."""
+        self._pending[node] = []
+
+    def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
+        """A worker has collected; all collect the same, because all read the same plan."""
+        self._collections[node] = list(collection)
+
+    def schedule(self) -> None:
+        """Start, or give a worker that replaces a dead one something to do."""
+        if self._items is None:
+            self._items = next(iter(self._collections.values()))
+            self._queue.extend(self._by_machine(range(len(self._items))))
+            # One machine for each before anyone gets a second: a machine with a single item is not hoarded.
+            for node in self.nodes[: len(self._queue)]:
+                self._give(node, self._queue.popleft())
+        for node in self.nodes:
+            self._feed(node)
+
+    def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:  # noqa: ARG002 - xdist's
+        """A worker has finished an item."""
+        self._pending[node].remove(item_index)
+        self._feed(node)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """A worker is gone; returns the item that it was running. The rest of its items is for another."""
+        pending = self._pending.pop(node)
+        if not pending:
+            return None
+        assert self._items
+        crashed, rest = pending[0], pending[1:]
+        self._deaths[self._machine(crashed)] += 1
+        for group in reversed(self._by_machine(rest)):
+            if self._deaths[self._machine(group[0])] < MAX_DEATHS:
+                self._queue.appendleft(group)
+            else:
+                self.abandoned += [self._items[index] for index in group]
+        return self._items[crashed]
+
+    def mark_test_pending(self, item: str) -> NoReturn:
+        """Not used by this scheduler."""
+        raise NotImplementedError
+
+    def remove_pending_tests_from_node(self, node: WorkerController, indices: Sequence[int]) -> NoReturn:
+        """Not used by this scheduler: it never takes items back."""
+        raise NotImplementedError
+
+    def _feed(self, node: WorkerController) -> None:
+        # A worker starts an item only when it knows the next: the next machine is given out one item early.
+        if node.shutting_down or len(self._pending[node]) >= 2 or node not in self._collections:
+            return
+        if not self._queue:
+            node.shutdown()
+            return
+        self._give(node, self._queue.popleft())
+        self._feed(node)
+
+    def _give(self, node: WorkerController, group: list[int]) -> None:
+        self._pending[node] += group
+        node.send_runtest_some(group)
+
+    def _by_machine(self, indices: Iterable[int]) -> list[list[int]]:
+        groups: dict[str, list[int]] = {}
+        for index in indices:
+            groups.setdefault(self._machine(index), []).append(index)
+        known = [name for name in self._order if name in groups]
+        return [groups[name] for name in [*known, *(name for name in groups if name not in known)]]
+
+    def _machine(self, index: int) -> str:
+        assert self._items is not None
+        return self._machine_of(self._items[index])
