@@ -1,0 +1,188 @@
+"""The host's apt with a life of its own: own sources, state, cache, keyring, no installed packages.
+
+apt checks the signature of each index and the hash of each package. Each set of suites has its own folder, so
+that asking for one kernel loads one index. Nothing of `/etc/apt` is read but what says how to reach a mirror
+(a proxy, a timeout, a policy on dates): hooks and preferences of the host have no place here.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from harness import cache
+from harness.errors import InfrastructureError
+from harness.external import ProgramError, run
+from harness.kernels import deb822
+from harness.kernels.mirrors import Mirrors
+from harness.progress import Progress, silent
+
+MAX_AGE_S = 12 * 3600.0
+_TRANSPORT = re.compile(
+    r'Acquire::(?:https?|ftp|tor|Retries|ForceIPv[46]|Check-Valid-Until|Check-Date)\b[^"]*"[^"]*";'
+)
+_FOLDERS = (
+    "state/lists/partial",
+    "cache/archives/partial",
+    "etc/apt.conf.d",
+    "etc/preferences.d",
+    "etc/sources.list.d",
+)
+_GONE = re.compile(r"^E: Failed to fetch \S+/(\S+)\s+404\b", re.MULTILINE)
+_UNSIGNED = ("NO_PUBKEY", "is not signed", "public key is not available", "EXPKEYSIG", "REVKEYSIG")
+_SHOWN_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Apt:
+    """apt for one architecture and a few suites; `home` is a folder that is all its own.
+
+    `max_age_s` says how old an index may be before it is fetched again.
+    """
+
+    home: Path
+    arch: str
+    suites: tuple[str, ...]
+    mirrors: Mirrors
+    max_age_s: float = MAX_AGE_S
+
+    def refresh(self, progress: Progress = silent) -> None:
+        """Fetches the indexes unless they are recent; without a network, older ones do, and a line says so.
+
+        Raises InfrastructureError.
+        """
+        with cache.locked(self.home.with_name(self.home.name + ".lock")):
+            age = self._age()
+            if age < self.max_age_s:
+                return
+            self._configure()
+            progress(f"refreshing the package index of {', '.join(self.suites)} ({self.arch})")
+            try:
+                self._run("apt-get", "update", "--error-on=any")
+            except ProgramError as error:
+                if age == float("inf") or _mentions(error.stderr, _UNSIGNED):
+                    raise self._not_refreshed(error) from error
+                progress(f"index not refreshed, using that of {age / 3600:.0f} hours ago: {error.message}")
+            else:
+                self._stamp.write_text(self._sources())
+
+    def names(self, prefix: str) -> list[str]:
+        """All package names with that prefix, also of packages that are only mentioned by others."""
+        return self._run("apt-cache", "pkgnames", prefix).split()
+
+    def show(self, names: Sequence[str]) -> list[dict[str, str]]:
+        """The index's stanzas of these packages, in no order; a package that is only mentioned has none."""
+        found: list[dict[str, str]] = []
+        for start in range(0, len(names), _SHOWN_AT_ONCE):
+            found += self._show(names[start : start + _SHOWN_AT_ONCE])
+        return found
+
+    def closure(self, names: Iterable[str]) -> list[str]:
+        """What installing these on an empty system would fetch: sorted lines of file name and SHA-256.
+
+        Raises InfrastructureError if a package, or what it needs, is not there.
+        """
+        lines = self._run(
+            "apt-get", "install", "--print-uris", "-qq", "--no-install-recommends", *names
+        ).splitlines()
+        fields = (line.split() for line in lines if line.startswith("'"))
+        return sorted(f"{line[1]} {line[3].removeprefix('SHA256:')}" for line in fields)
+
+    def download(self, packages: Iterable[tuple[str, str]], folder: Path) -> None:
+        """Fetches these packages, given as name and version, into a folder.
+
+        Raises InfrastructureError, with a line of its own for what the index names and the archive has lost.
+        """
+        try:
+            self._run("apt-get", "download", *(f"{name}={version}" for name, version in packages), cwd=folder)
+        except ProgramError as error:
+            gone = _GONE.search(error.stderr)
+            if not gone:
+                raise
+            raise InfrastructureError(
+                f"{gone[1]}: in the index of {', '.join(self.suites)}, but gone from the archive (404)",
+                hint="the archive is being updated: try again later, or refresh the index",
+            ) from error
+
+    def source_lines(self) -> list[str]:
+        """The sources in the one-line format, one a suite."""
+        return self._sources().splitlines()
+
+    @property
+    def _stamp(self) -> Path:
+        return self.home / "refreshed"
+
+    def _age(self) -> float:
+        """Seconds since the last refresh from these sources; infinite if there was none."""
+        try:
+            if self._stamp.read_text() != self._sources():
+                return float("inf")
+            return max(0.0, time.time() - self._stamp.stat().st_mtime)
+        except FileNotFoundError:
+            return float("inf")
+
+    def _sources(self) -> str:
+        signed = f"[signed-by={self.mirrors.keyring}]"
+        return "".join(f"deb {signed} {self.mirrors.of(suite)} {suite} main\n" for suite in self.suites)
+
+    def _configure(self) -> None:
+        for folder in _FOLDERS:
+            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        (self.home / "status").touch()
+        (self.home / "etc/sources.list").write_text(self._sources())
+        settings = {
+            "Dir": self.home,
+            "Dir::State": self.home / "state",
+            "Dir::State::status": self.home / "status",
+            "Dir::Cache": self.home / "cache",
+            "Dir::Cache::srcpkgcache": "",  # half of the cache's size, of use only to `apt-get install`
+            "Dir::Etc": self.home / "etc",
+            "Dir::Etc::main": "apt.conf",
+            "Dir::Bin::methods": "/usr/lib/apt/methods",
+            "APT::Architecture": self.arch,
+            "APT::Architectures::": self.arch,
+            "APT::Sandbox::User": "root",  # its user _apt cannot enter a home directory
+            "Acquire::Languages": "none",
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+        }
+        lines = [f'{name} "{value}";' for name, value in settings.items()]
+        self._config.write_text("\n".join([*lines, *_transport_settings()]) + "\n")
+
+    @property
+    def _config(self) -> Path:
+        return self.home / "apt.conf"
+
+    def _show(self, names: Sequence[str]) -> list[dict[str, str]]:
+        try:
+            return list(deb822.stanzas(self._run("apt-cache", "show", *names)))
+        except ProgramError as error:
+            if "No packages found" in error.stderr:
+                return []
+            raise
+
+    def _run(self, program: str, *words: str, cwd: Path | None = None) -> str:
+        return run([program, *words], package="apt", environment={"APT_CONFIG": str(self._config)}, cwd=cwd)
+
+    def _not_refreshed(self, error: ProgramError) -> InfrastructureError:
+        if _mentions(error.stderr, _UNSIGNED):
+            hint = f"{self.mirrors.keyring} may be too old for it: upgrade debian-archive-keyring"
+        else:
+            hint = "is there a network, and does the mirror carry this suite? choose another with --mirror"
+        return InfrastructureError(
+            f"no package index of {', '.join(self.suites)}: {error.message}", hint=hint
+        )
+
+
+def _mentions(text: str, words: Iterable[str]) -> bool:
+    return any(word in text for word in words)
+
+
+@lru_cache(maxsize=1)
+def _transport_settings() -> tuple[str, ...]:
+    return tuple(
+        line for line in run(["apt-config", "dump"], package="apt").splitlines() if _TRANSPORT.fullmatch(line)
+    )

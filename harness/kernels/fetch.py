@@ -1,0 +1,121 @@
+"""From exact packages to a kernel on this disk, through the cache."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import zstandard
+
+from harness import cache
+from harness.cache import Cache
+from harness.errors import InfrastructureError
+from harness.external import run
+from harness.kernels.model import FetchedKernel, ResolvedKernel
+from harness.kernels.repositories import Repositories
+from harness.progress import Progress, silent
+
+# Unpacked and with its modules decompressed, a kernel takes up to this many times its packages' size.
+_GROWTH = 8
+
+_DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    ".xz": lzma.decompress,
+    ".zst": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+}
+
+
+def fetch(
+    resolved: ResolvedKernel,
+    store: Cache | None = None,
+    progress: Progress = silent,
+    *,
+    repositories: Repositories | None = None,
+) -> FetchedKernel:
+    """The kernel's files, from the cache or else from its archive, verified either way.
+
+    Raises InfrastructureError: a package that the archive has lost or that is not the one resolved, no disk
+    space.
+    """
+
+    def build(folder: Path) -> None:
+        _build(resolved, repositories or Repositories(), folder, progress)
+
+    size = sum(package.size for package in resolved.packages)
+    content = (store or Cache()).get(
+        "kernels", resolved.digest, build, needs=size * _GROWTH, progress=progress
+    )
+    config = content / "config"
+    return FetchedKernel(
+        name=resolved.name,
+        release=resolved.release,
+        arch=resolved.arch,
+        packages=resolved.packages,
+        vmlinuz=content / "vmlinuz",
+        modules=content / "lib/modules" / resolved.release,
+        config=config if config.exists() else None,
+        digest=resolved.digest,
+    )
+
+
+def _build(resolved: ResolvedKernel, repositories: Repositories, folder: Path, progress: Progress) -> None:
+    size = sum(package.size for package in resolved.packages)
+    progress(f"fetching kernel {resolved.release} from {resolved.suite} ({size / cache.MIB:.0f} MiB)")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        packages, tree = Path(scratch, "packages"), Path(scratch, "tree")
+        packages.mkdir()
+        apt = repositories.apt(resolved.arch, resolved.suite)
+        apt.download([(package.name, package.version) for package in resolved.packages], packages)
+        verify(resolved, packages)
+        for path in sorted(packages.iterdir()):
+            run(["dpkg-deb", "--extract", path, tree], package="dpkg")
+        take(tree, resolved.release, folder)
+
+
+def verify(resolved: ResolvedKernel, folder: Path) -> None:
+    """Checks that a folder holds exactly the packages that were resolved; raises InfrastructureError."""
+    expected = {package.sha256: package.name for package in resolved.packages}
+    found = {cache.file_digest(path) for path in folder.iterdir()}
+    for name in (name for sha256, name in expected.items() if sha256 not in found):
+        raise InfrastructureError(
+            f"{name} that was fetched is not the one that was resolved", hint="run again"
+        )
+
+
+def take(tree: Path, release: str, folder: Path) -> None:
+    """Moves what matters of unpacked packages into `folder`, and puts the modules in order.
+
+    Both layouts are known: vmlinuz and config in /boot or beside the modules, modules in /lib or /usr/lib.
+    Raises InfrastructureError if there is no kernel or no module.
+    """
+    modules = _first(tree / "usr/lib/modules" / release, tree / "lib/modules" / release)
+    vmlinuz = _first(tree / f"boot/vmlinuz-{release}", modules / "vmlinuz", tree / f"boot/vmlinux-{release}")
+    config = [path for path in (tree / f"boot/config-{release}", modules / "config") if path.exists()]
+    shutil.move(vmlinuz, folder / "vmlinuz")
+    for path in config[:1]:
+        shutil.move(path, folder / "config")
+    target = folder / "lib/modules" / release
+    target.parent.mkdir(parents=True)
+    shutil.move(modules, target)
+    decompress(target)
+    run(["depmod", "-b", folder, release], package="kmod")
+
+
+def decompress(modules: Path) -> None:
+    """Decompresses all modules, once and here: an emulated guest takes seconds for a large one."""
+    for path in sorted(modules.rglob("*.ko.*")):
+        decompressor = _DECOMPRESSORS.get(path.suffix)
+        if decompressor is None:
+            raise InfrastructureError(f"module {path.name} is compressed in a way that is not known")
+        path.with_suffix("").write_bytes(decompressor(path.read_bytes()))
+        path.unlink()
+
+
+def _first(*paths: Path) -> Path:
+    for path in paths:
+        if path.exists():
+            return path
+    names = " or ".join("/".join(path.parts[-3:]) for path in paths)
+    raise InfrastructureError(f"the packages hold no {names}", hint="has Debian's packaging changed?")

@@ -1,0 +1,123 @@
+"""Which archives to ask: those a person names, else the host's own, else mmdebstrap's defaults.
+
+Debian has two archives that matter here, told apart by their suites: the security archive has suites named
+`<release>-security`, the main archive all others. Other vendors' archives and hosts are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InfrastructureError
+from harness.external import ProgramError, run
+from harness.kernels import deb822
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+SOURCES = Path("/etc/apt")
+
+_RELEASES = "buster|bullseye|bookworm|trixie|forky|sid|(?:old){0,2}stable|testing|unstable|experimental"
+_MAIN = re.compile(rf"(?:{_RELEASES})(?:-updates|-backports(?:-sloppy)?|-proposed-updates)?")
+_SECURITY = re.compile(rf"(?:{_RELEASES})(?:-security|/updates)")
+_URI = re.compile(r"(?:[a-z][a-z0-9]*\+)?(?:https?|file|copy|mirror):\S+")
+_OFF = ("no", "false", "without", "off", "disable")  # apt's words
+_ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?:\s|$)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One archive as a host's apt names it."""
+
+    uri: str
+    suite: str
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """Where the two archives are, and the keyring that both are signed with."""
+
+    main: str
+    security: str
+    keyring: Path = KEYRING
+
+    def of(self, suite: str) -> str:
+        """The archive that has the suite."""
+        return self.security if _SECURITY.fullmatch(suite) else self.main
+
+
+def find(main: str = "", security: str = "", *, folder: Path = SOURCES) -> Mirrors:
+    """The mirrors to use: `main` and `security` if given, else the host's own, else mmdebstrap's defaults.
+
+    Raises InfrastructureError if one of the two cannot be found, or if Debian's keyring is not installed.
+    """
+    if not KEYRING.exists():
+        raise InfrastructureError(f"{KEYRING} is missing", hint="install the package debian-archive-keyring")
+    found = list(host_sources(folder))
+    main = main or _first(found, _MAIN)
+    security = security or _first(found, _SECURITY)
+    if not main or not security:
+        defaults = list(parse_one_line(_mmdebstrap_sources()))
+        main = main or _first(defaults, _MAIN)
+        security = security or _first(defaults, _SECURITY)
+    if not main or not security:
+        raise InfrastructureError(
+            "no Debian mirror found in apt's configuration", hint="give one with --mirror"
+        )
+    return Mirrors(main, security)
+
+
+def host_sources(folder: Path = SOURCES) -> Iterator[Source]:
+    """The sources of the apt whose configuration is in `folder`, in apt's own order."""
+    parts = folder / "sources.list.d"
+    for path in (folder / "sources.list", *sorted(parts.glob("*.list")), *sorted(parts.glob("*.sources"))):
+        try:
+            text = path.read_text(errors="replace")
+        except OSError:
+            continue
+        yield from parse_deb822(text) if path.suffix == ".sources" else parse_one_line(text)
+
+
+def parse_one_line(text: str) -> Iterator[Source]:
+    """The `deb` lines of a sources.list(5); what is not understood is another program's business."""
+    for line in text.splitlines():
+        fields = _ONE_LINE.match(line.partition("#")[0].strip())
+        if fields and _URI.fullmatch(fields["uri"]):
+            yield Source(fields["uri"].rstrip("/"), fields["suite"])
+
+
+def parse_deb822(text: str) -> Iterator[Source]:
+    """The enabled `deb` stanzas of a deb822 file, one source for each pair of URI and suite."""
+    for stanza in deb822.stanzas(text):
+        if (
+            "deb" not in stanza.get("types", "").split()
+            or stanza.get("enabled", "yes").strip().lower() in _OFF
+        ):
+            continue
+        for suite in stanza.get("suites", "").split():
+            for uri in filter(_URI.fullmatch, stanza.get("uris", "").split()):
+                yield Source(uri.rstrip("/"), suite)
+
+
+def _first(sources: Iterable[Source], suites: re.Pattern[str]) -> str:
+    return next((source.uri for source in sources if suites.fullmatch(source.suite)), "")
+
+
+def _mmdebstrap_sources() -> str:
+    """The sources.list that mmdebstrap would write: it is stopped right after, before it asks the network."""
+    with tempfile.TemporaryDirectory() as folder:
+        stop = 'cat "$1/etc/apt/sources.list" >&2; exit 1'
+        argv = [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=custom",
+            f"--setup-hook={stop}",
+            "bookworm",
+            f"{folder}/none.tar",
+        ]
+        try:
+            return run(argv, package="mmdebstrap")
+        except ProgramError as error:
+            return error.stderr

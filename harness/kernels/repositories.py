@@ -1,0 +1,24 @@
+"""All suites of Debian's archives, each behind its own private apt; what a resolver asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import cache
+from harness.kernels import mirrors
+from harness.kernels.apt import MAX_AGE_S, Apt
+from harness.kernels.mirrors import Mirrors
+
+
+@dataclass(frozen=True)
+class Repositories:
+    """Where indexes are kept, which mirrors they come from, and how many seconds old they may be."""
+
+    home: Path = field(default_factory=lambda: cache.default_root() / "apt")
+    mirrors: Mirrors = field(default_factory=mirrors.find)
+    max_age_s: float = MAX_AGE_S
+
+    def apt(self, arch: str, *suites: str) -> Apt:
+        """The apt of these suites together."""
+        return Apt(self.home / arch / "+".join(suites), arch, suites, self.mirrors, self.max_age_s)

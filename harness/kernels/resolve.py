@@ -1,0 +1,87 @@
+"""From a series to exact packages: the newest complete kernel of the first suite that has one."""
+
+from __future__ import annotations
+
+from harness.errors import ConfigError
+from harness.kernels import catalogue
+from harness.kernels.catalogue import Flavour
+from harness.kernels.index import Candidate, candidates
+from harness.kernels.model import KernelRequest, ResolvedKernel
+from harness.kernels.repositories import Repositories
+from harness.kernels.versions import Version
+from harness.progress import Progress, silent
+
+
+def resolve(
+    request: KernelRequest,
+    arch: str = "",
+    *,
+    repositories: Repositories | None = None,
+    progress: Progress = silent,
+) -> ResolvedKernel:
+    """What the repositories offer for a request; `arch` goes before the request's own.
+
+    Asks the network only if an index is not recent. Raises ConfigError for a flavour or architecture that
+    does not exist and for a series that no suite has complete, with those that are there; InfrastructureError
+    if an index cannot be had.
+    """
+    repositories = repositories or Repositories()
+    arch = catalogue.architecture(arch or request.arch).name
+    flavour = catalogue.flavour(request.flavour)
+    seen: list[Candidate] = []
+    for suite in catalogue.search_order(request.series):
+        offered = _offered(repositories, suite, flavour, arch, progress)
+        for candidate in offered:
+            if candidate.series == request.series and not candidate.missing:
+                return _resolved(request, arch, suite, candidate)
+        seen += offered
+    raise _unavailable(request, arch, seen)
+
+
+def available(
+    flavour: str = "cloud",
+    arch: str = "amd64",
+    *,
+    repositories: Repositories | None = None,
+    progress: Progress = silent,
+) -> list[ResolvedKernel]:
+    """The newest complete kernel of each series in all suites, oldest series first, named as its series.
+
+    Where two suites have a series, it is the one that `resolve` would take. Raises as `resolve` does.
+    """
+    repositories = repositories or Repositories()
+    arch = catalogue.architecture(arch).name
+    kind = catalogue.flavour(flavour)
+    offers = {suite: _offered(repositories, suite, kind, arch, progress) for suite in catalogue.SUITES}
+    series = {one.series for offered in offers.values() for one in offered if not one.missing}
+    return [_first(offers, KernelRequest(name, name, flavour, arch)) for name in sorted(series, key=Version)]
+
+
+def _first(offers: dict[str, list[Candidate]], request: KernelRequest) -> ResolvedKernel:
+    return next(
+        _resolved(request, request.arch, suite, candidate)
+        for suite in catalogue.search_order(request.series)
+        for candidate in offers[suite]
+        if candidate.series == request.series and not candidate.missing
+    )
+
+
+def _offered(
+    repositories: Repositories, suite: str, flavour: Flavour, arch: str, progress: Progress
+) -> list[Candidate]:
+    apt = repositories.apt(arch, suite)
+    apt.refresh(progress)
+    return candidates(apt, flavour)
+
+
+def _resolved(request: KernelRequest, arch: str, suite: str, candidate: Candidate) -> ResolvedKernel:
+    return ResolvedKernel(request.name, request.series, candidate.release, arch, suite, candidate.packages)
+
+
+def _unavailable(request: KernelRequest, arch: str, seen: list[Candidate]) -> ConfigError:
+    there = sorted({one.series for one in seen if not one.missing}, key=Version)
+    broken = [one for one in seen if one.series == request.series]
+    why = f": {broken[0].release} lacks {', '.join(broken[0].missing)}" if broken else ""
+    kind = f"({request.flavour}, {arch})"
+    what = f"kernel {request.name!r}: the repositories have no complete {request.series!r} {kind}"
+    return ConfigError(what + why, hint=catalogue.choices(request.series, there))
