@@ -1,0 +1,228 @@
+"""A guest over SSH: the only file that touches paramiko.
+
+One TCP connection a machine, any number of commands over it: a handshake takes a second without acceleration.
+The guest's host key is known before it boots, so there is nothing to accept: another key is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import select
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import paramiko
+
+from harness.guest.base import Completed, Endpoint, GuestLostError, GuestTimeoutError, LineTooLongError
+from harness.guest.keys import USER
+
+_CHUNK = 1 << 15
+_MAX_LINE = 1 << 20
+_STDERR_KEPT = 1 << 16
+
+# The cheapest for an emulated guest that both sides know; images/sshd_config offers no other.
+_CIPHERS = ("aes128-gcm@openssh.com",)
+_KEX = ("curve25519-sha256@libssh.org",)
+_HOST_KEYS = ("ssh-ed25519",)
+
+
+@contextmanager
+def _guest_errors(what: str) -> Iterator[None]:
+    """Tells paramiko's and the socket's errors as ours."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise GuestTimeoutError(f"{what}: no answer in time") from error
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise GuestLostError(f"{what}: {error or type(error).__name__}") from error
+
+
+def connect(endpoint: Endpoint, timeout_s: float) -> SshGuest:
+    """Opens, checks and authenticates a connection. Raises GuestLostError, GuestTimeoutError."""
+    with _guest_errors("cannot connect"):
+        sock = socket.create_connection((endpoint.host, endpoint.port), timeout_s)
+        transport = _transport(sock, timeout_s)
+        try:
+            transport.start_client(timeout=timeout_s)
+            _check_host_key(transport, endpoint)
+            transport.auth_publickey(USER, _private_key(endpoint))
+        except BaseException:
+            transport.close()
+            raise
+    return SshGuest(transport)
+
+
+def _transport(sock: socket.socket, timeout_s: float) -> paramiko.Transport:
+    transport = paramiko.Transport(sock)
+    options = transport.get_security_options()
+    options.ciphers = _CIPHERS
+    options.kex = _KEX
+    options.key_types = _HOST_KEYS
+    # Every step of a handshake is slow in an emulated guest: the deadline is the caller's, not paramiko's.
+    transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = timeout_s
+    return transport
+
+
+def _check_host_key(transport: paramiko.Transport, endpoint: Endpoint) -> None:
+    key = transport.get_remote_server_key()
+    if f"{key.get_name()} {key.get_base64()}" != endpoint.keys.host.public:
+        raise paramiko.SSHException("the host key is not the one that was made for this machine")
+
+
+def _private_key(endpoint: Endpoint) -> paramiko.PKey:
+    return paramiko.Ed25519Key.from_private_key(io.StringIO(endpoint.keys.client.private.decode()))
+
+
+class SshGuest:
+    """A `base.Guest` over one SSH connection. Safe to use from several threads."""
+
+    def __init__(self, transport: paramiko.Transport) -> None:
+        self._transport = transport
+        self._sftp: paramiko.SFTPClient | None = None
+        self._lock = threading.Lock()
+
+    def run(self, argv: Sequence[str], timeout_s: float = 60) -> Completed:
+        """Runs a command to its end; see `base.Guest`."""
+        deadline = time.monotonic() + timeout_s
+        channel = self.open_channel(argv)
+        try:
+            channel.end_input()
+            stdout = b"".join(channel.chunks(deadline))
+            status = channel.wait(deadline - time.monotonic())
+            return Completed(status, stdout, channel.stderr_tail())
+        finally:
+            channel.close()
+
+    def open_channel(self, argv: Sequence[str]) -> SshChannel:
+        """Starts a program; see `base.Guest`."""
+        command = shlex.join(argv)
+        with _guest_errors(f"cannot run {command}"):
+            session = self._transport.open_session()
+            # With something after it the shell stays, so that a signal becomes a status: SSH's own way to
+            # tell of a signal is not passed on by paramiko.
+            session.exec_command(f"{command}; exit")
+        return SshChannel(session, command)
+
+    def put(self, local: Path, remote: str, mode: int = 0o644) -> None:
+        """Copies a file into the guest; see `base.Guest`."""
+        self.put_bytes(local.read_bytes(), remote, mode)
+
+    def put_bytes(self, data: bytes, remote: str, mode: int = 0o644) -> None:
+        """Writes a file in the guest; see `base.Guest`."""
+        partial = f"{remote}.partial"
+        with self._lock, _guest_errors(f"cannot write {remote}"):
+            sftp = self._open_sftp()
+            sftp.putfo(io.BytesIO(data), partial, confirm=True)
+            sftp.chmod(partial, mode)
+            sftp.posix_rename(partial, remote)
+
+    def get(self, remote: str, local: Path) -> None:
+        """Copies a file out of the guest; see `base.Guest`."""
+        with self._lock, _guest_errors(f"cannot read {remote}"):
+            self._open_sftp().get(remote, str(local))
+
+    def ping(self, timeout_s: float = 30) -> None:
+        """Runs a real command; see `base.Guest`."""
+        completed = self.run(["true"], timeout_s)
+        if completed.status != 0:
+            raise GuestLostError(f"`true` ended with status {completed.status}")
+
+    def close(self) -> None:
+        """Closes the connection; may be called again."""
+        self._transport.close()
+
+    def _open_sftp(self) -> paramiko.SFTPClient:
+        if self._sftp is None:
+            self._sftp = self._transport.open_sftp_client()
+        if self._sftp is None:
+            raise paramiko.SSHException("no SFTP")
+        return self._sftp
+
+
+class SshChannel:
+    """A `base.Channel` over one SSH session."""
+
+    def __init__(self, session: paramiko.Channel, command: str) -> None:
+        self._session = session
+        self._command = command
+        self._buffer = bytearray()
+        self._stderr = bytearray()
+        self._poll = select.poll()
+        self._poll.register(session.fileno(), select.POLLIN)
+
+    def readline(self, timeout_s: float) -> bytes | None:
+        """The next line; see `base.Channel`."""
+        deadline = time.monotonic() + timeout_s
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > _MAX_LINE:
+                raise LineTooLongError(f"{self._command} wrote a line over {_MAX_LINE} bytes")
+            chunk = self._next_chunk(deadline)
+            if not chunk:
+                return self._last_line()
+            self._buffer += chunk
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+    def chunks(self, deadline: float) -> Iterator[bytes]:
+        """All of its stdout until it ends it, by a deadline of the monotonic clock."""
+        while chunk := self._next_chunk(deadline):
+            yield chunk
+
+    def write(self, data: bytes) -> None:
+        """Writes to its stdin; see `base.Channel`."""
+        with _guest_errors(f"cannot write to {self._command}"):
+            self._session.sendall(data)
+
+    def end_input(self) -> None:
+        """Ends its stdin."""
+        with _guest_errors(f"cannot write to {self._command}"):
+            self._session.shutdown_write()
+
+    def stderr_tail(self) -> bytes:
+        """The last of its stderr; see `base.Channel`."""
+        self._drain_stderr()
+        return bytes(self._stderr)
+
+    def wait(self, timeout_s: float) -> int:
+        """Its status; see `base.Channel`."""
+        if not self._session.status_event.wait(max(timeout_s, 0)):
+            raise GuestTimeoutError(f"{self._command} did not end in time")
+        status = self._session.recv_exit_status()
+        if status < 0:
+            raise GuestLostError(f"{self._command}: the connection ended before it did")
+        return status
+
+    def close(self) -> None:
+        """Closes it; may be called again."""
+        self._session.close()
+
+    def _last_line(self) -> bytes | None:
+        line = bytes(self._buffer)
+        self._buffer.clear()
+        return line or None
+
+    def _next_chunk(self, deadline: float) -> bytes:
+        session = self._session
+        while True:
+            self._drain_stderr()
+            # Read before asked for data: what came before the end is there by then.
+            ended = session.eof_received or session.closed
+            if session.recv_ready():
+                return session.recv(_CHUNK)
+            if ended:
+                return b""
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not self._poll.poll(remaining * 1000):
+                raise GuestTimeoutError(f"{self._command}: no answer in time")
+
+    def _drain_stderr(self) -> None:
+        # Unread stderr would fill the window that it shares with stdout, and the program would stop.
+        while self._session.recv_stderr_ready():
+            self._stderr += self._session.recv_stderr(_CHUNK)
+        del self._stderr[:-_STDERR_KEPT]

@@ -1,0 +1,162 @@
+"""The harness's libvirt: embedded in this process by default, any other by URI.
+
+with RunDirectory.claim() as directory, Connection.open(directory) as connection:
+    domain = connection.start(xml, on_event)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from harness.errors import InfrastructureError
+from harness.vm import eventloop
+from harness.vm.api import libvirt
+from harness.vm.embed import EmbedRoot
+from harness.vm.hypervisor import LifeEvent, StartError
+from harness.vm.ownership import RunDirectory
+
+EMBEDDED = "qemu:///embed"
+
+OnEvent = Callable[[LifeEvent], None]
+
+# libvirt's (event, detail) that end a domain; what is not here ends nothing. With detail None any detail
+# fits.
+_ENDS: dict[tuple[int, int | None], LifeEvent] = {
+    (libvirt.VIR_DOMAIN_EVENT_CRASHED, None): LifeEvent.PANICKED,
+    (libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN): LifeEvent.SHUT_DOWN,
+    (libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED): LifeEvent.DESTROYED,
+    (libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED): LifeEvent.PANICKED,
+    (libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED): LifeEvent.FAILED,
+}
+
+
+class LibvirtDomain:
+    """A domain of this connection."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def destroy(self) -> None:
+        """Ends it at once; does nothing if it has ended."""
+        # Between asking and destroying it may end by itself, which is as good.
+        with contextlib.suppress(libvirt.libvirtError):
+            self._handle.destroy()
+
+    def is_active(self) -> bool:
+        """Whether it runs; a transient domain that ended is unknown to libvirt."""
+        try:
+            return bool(self._handle.isActive())
+        except libvirt.libvirtError:
+            return False
+
+
+class Connection:
+    """One open connection; a context manager. Every domain it started is destroyed when it closes."""
+
+    def __init__(self, handle: Any, directory: RunDirectory, root: EmbedRoot | None) -> None:
+        self._handle = handle
+        self._directory = directory
+        self._root = root
+        self._domains: dict[str, LibvirtDomain] = {}
+        self._listeners: dict[str, OnEvent] = {}
+        self._callback = handle.domainEventRegisterAny(
+            None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
+        )
+
+    @classmethod
+    def open(cls, directory: RunDirectory, uri: str = EMBEDDED, *, cache: Path | None = None) -> Connection:
+        """Opens `uri`; an embedded libvirt keeps its state in `directory`, probed capabilities in `cache`.
+
+        Raises InfrastructureError with libvirt's reason.
+        """
+        eventloop.start()
+        directory.note_uri(uri)
+        if uri != EMBEDDED:
+            return cls(_open(uri), directory, None)
+        cache = cache or Path("~/.cache/fim-harness").expanduser()
+        root = EmbedRoot(directory.path / "e", cache / "libvirt")
+        root.prepare()
+        return cls(_open(root.uri), directory, root)
+
+    @property
+    def token(self) -> str:
+        """The prefix of every domain's name."""
+        return self._directory.token
+
+    def private_dir(self, name: str) -> Path:
+        """A new directory below the run directory."""
+        path = self._directory.path / name
+        path.mkdir(mode=0o700)
+        return path
+
+    def start(self, name: str, xml: str, on_event: OnEvent) -> LibvirtDomain:
+        """Starts a transient domain; see `hypervisor.Hypervisor`."""
+        # A daemon destroys the domain when our connection ends, however it ends. Embedded, we are the daemon.
+        flags = 0 if self._root else libvirt.VIR_DOMAIN_START_AUTODESTROY
+        self._listeners[name] = on_event
+        try:
+            domain = LibvirtDomain(self._handle.createXML(xml, flags))
+        except libvirt.libvirtError as error:
+            del self._listeners[name]
+            raise StartError(f"the machine did not start: {error.get_error_message()}") from error
+        self._domains[name] = domain
+        if self._root:
+            self._root.keep_capabilities()
+        return domain
+
+    def version(self) -> str:
+        """QEMU's version, as libvirt found it, such as "7.2.22"."""
+        number = int(self._handle.getVersion())
+        return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
+    def close(self) -> None:
+        """Destroys what still runs, then closes."""
+        for domain in list(self._domains.values()):
+            domain.destroy()
+        self._domains.clear()
+        with contextlib.suppress(libvirt.libvirtError):
+            self._handle.domainEventDeregisterAny(self._callback)
+            self._handle.close()
+
+    def _on_lifecycle(self, _handle: Any, domain: Any, event: int, detail: int, _opaque: object) -> None:
+        end = _ENDS.get((event, detail)) or _ENDS.get((event, None))
+        listener = self._listeners.get(domain.name())
+        if end and listener:
+            listener(end)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def reap_domains(uri: str, token: str) -> int:
+    """A `reaper.DomainReaper` for daemons: an embedded libvirt died with its process and has none to ask."""
+    if uri.startswith(EMBEDDED):
+        return 0
+    eventloop.start()
+    try:
+        with contextlib.closing(_open(uri)) as handle:
+            doomed = [domain for domain in handle.listAllDomains() if domain.name().startswith(f"{token}-")]
+            for domain in doomed:
+                LibvirtDomain(domain).destroy()
+            return len(doomed)
+    except InfrastructureError:
+        # The daemon destroys what was ours when our connection died; that it is away is no reason to stop.
+        return 0
+
+
+def _open(uri: str) -> Any:
+    try:
+        return libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise InfrastructureError(
+            f"cannot connect to {uri}: {error.get_error_message()}", hint="run `harness doctor`"
+        ) from error

@@ -1,0 +1,147 @@
+"""A guest's serial console from its first byte: read as it grows, split into lines, searched for trouble.
+
+`ConsoleLog` is the pure part, fed with bytes. `ConsoleFile` feeds it from the file that QEMU writes. A
+console is bytes
+from a machine that may be broken: it may hold anything, a line may never end, and it may never stop.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from harness.vm.signatures import Trouble, ends_panic, recognise, stamped
+
+READY = b"fim-init: ready"
+FATAL = b"fim-init: fatal:"
+_INIT = b"fim-init:"
+
+_MAX_LINE = 4096
+_KEPT_LINES = 5000
+_MAX_SIGHTINGS = 100
+_BEFORE, _AFTER = 20, 80
+_CHUNK = 1 << 16
+
+
+class Stage(enum.IntEnum):
+    """How far a boot came, by its console."""
+
+    SILENT = 0
+    FIRMWARE = 1
+    KERNEL = 2
+    INIT = 3
+    READY = 4
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """Trouble at a line, counted from 0 over the whole console."""
+
+    trouble: Trouble
+    fatal: bool
+    number: int
+    line: bytes
+
+
+class ConsoleLog:
+    """The last lines, the first sightings and the stage of a console, in bounded memory."""
+
+    def __init__(self) -> None:
+        self.stage = Stage.SILENT
+        self.sightings: list[Sighting] = []
+        self.panic_ended = False
+        self.init_failure = b""
+        self._lines: deque[bytes] = deque(maxlen=_KEPT_LINES)
+        self._count = 0
+        self._partial = b""
+
+    def feed(self, data: bytes) -> None:
+        """Takes what was printed next."""
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            self._take(line)
+        # A line that does not end is cut, or a guest that prints no newline would fill the memory.
+        while len(self._partial) > _MAX_LINE:
+            self._take(self._partial[:_MAX_LINE])
+            self._partial = self._partial[_MAX_LINE:]
+
+    def finish(self) -> None:
+        """Nothing more will come: what has no newline is a line as well."""
+        if self._partial:
+            self._take(self._partial)
+            self._partial = b""
+
+    @property
+    def fatal(self) -> Sighting | None:
+        """The sighting that ended the kernel."""
+        return next((sighting for sighting in self.sightings if sighting.fatal), None)
+
+    @property
+    def last_line(self) -> bytes:
+        """The last line that is not empty, b"" if there is none."""
+        return next((line for line in reversed(self._lines) if line.strip()), self._partial)
+
+    def tail(self, count: int = _AFTER) -> tuple[bytes, ...]:
+        """The last lines."""
+        return tuple(self._lines)[-count:]
+
+    def around(self, sighting: Sighting) -> tuple[bytes, ...]:
+        """The lines about a sighting: some before, more after."""
+        first_kept = self._count - len(self._lines)
+        start = max(0, sighting.number - first_kept - _BEFORE)
+        return tuple(islice(self._lines, start, start + _BEFORE + _AFTER))
+
+    def _take(self, raw: bytes) -> None:
+        line = raw[:_MAX_LINE].rstrip(b"\r")
+        self.stage = max(self.stage, _stage_of(line))
+        signature = recognise(line)
+        if signature and len(self.sightings) < _MAX_SIGHTINGS:
+            self.sightings.append(Sighting(signature.trouble, signature.fatal, self._count, line))
+        if line.startswith(FATAL):
+            self.init_failure = line
+        self.panic_ended = self.panic_ended or ends_panic(line)
+        self._lines.append(line)
+        self._count += 1
+
+
+def read_all(chunks: Iterable[bytes]) -> ConsoleLog:
+    """A whole console that has ended."""
+    log = ConsoleLog()
+    for chunk in chunks:
+        log.feed(chunk)
+    log.finish()
+    return log
+
+
+class ConsoleFile:
+    """The file that QEMU writes a console to; it need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+
+    def new_chunks(self) -> Iterable[bytes]:
+        """What was written since the last call."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            file.seek(self._position)
+            while chunk := file.read(_CHUNK):
+                self._position += len(chunk)
+                yield chunk
+
+
+def _stage_of(line: bytes) -> Stage:
+    if line.startswith(READY):
+        return Stage.READY
+    if line.startswith(_INIT):
+        return Stage.INIT
+    if stamped(line) is not None:
+        return Stage.KERNEL
+    return Stage.FIRMWARE if line.strip() else Stage.SILENT

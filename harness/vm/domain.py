@@ -1,0 +1,105 @@
+"""A machine as libvirt's domain XML, from `images/domain.xml.j2`; pure data in, text out."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import jinja2
+
+IMAGES = Path(__file__).resolve().parents[2] / "images"
+
+ROOT_SERIAL = "fim-root"
+RUN_SERIAL = "fim-run"
+
+# loglevel=5: warnings and worse reach the console. All of it costs a boot four seconds without acceleration,
+# and the guest's dmesg has the rest. Whatever hangs a kernel must panic it, so that it is a crash and not a
+# long silence.
+_CMDLINE = (
+    "console={console} loglevel=5 net.ifnames=0 panic=-1 oops=panic softlockup_panic=1 "
+    "sysctl.kernel.hung_task_panic=1 sysctl.kernel.panic_on_rcu_stall=1"
+)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What differs between architectures, as libvirt and the kernel call it."""
+
+    arch: str
+    machine: str
+    console: str
+    panic: str
+
+
+PLATFORMS = {
+    "amd64": Platform("x86_64", "q35", "ttyS0", "isa"),
+    "arm64": Platform("aarch64", "virt", "ttyAMA0", ""),
+}
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """One machine to boot. `disks` are read-only beside the root; `cmdline` is added to the harness's own.
+
+    `workdir` receives `console.log` and `domain.xml`. `kind` is an `acceleration.Accelerator`'s: "kvm" or
+    "tcg".
+    """
+
+    kernel: Path
+    initramfs: Path
+    root: Path
+    workdir: Path
+    disks: tuple[Path, ...] = ()
+    cmdline: str = ""
+    arch: str = "amd64"
+    kind: str = "tcg"
+    memory_mib: int = 512
+    vcpus: int = 1
+
+    @property
+    def console(self) -> Path:
+        """Where the serial console is written from its first byte."""
+        return self.workdir / "console.log"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A read-only raw disk and the serial by which the guest may know it."""
+
+    path: Path
+    serial: str
+
+
+def cmdline(spec: MachineSpec) -> str:
+    """The kernel's whole command line; what the cell adds comes last and so wins."""
+    return f"{_CMDLINE.format(console=PLATFORMS[spec.arch].console)} {spec.cmdline}".rstrip()
+
+
+def render(spec: MachineSpec, *, name: str, port: int, run_disk: Path) -> str:
+    """The domain XML of `spec`, reachable at 127.0.0.1:`port`; every value is escaped."""
+    extra = [Disk(path, f"fim-{number}") for number, path in enumerate(spec.disks, start=1)]
+    return _template().render(
+        name=name,
+        port=port,
+        kind=spec.kind,
+        platform=PLATFORMS[spec.arch],
+        memory_mib=spec.memory_mib,
+        vcpus=spec.vcpus,
+        kernel=spec.kernel.absolute(),
+        initramfs=spec.initramfs.absolute(),
+        cmdline=cmdline(spec),
+        console=spec.console.absolute(),
+        disks=[Disk(spec.root.absolute(), ROOT_SERIAL), *extra, Disk(run_disk, RUN_SERIAL)],
+    )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(IMAGES)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.get_template("domain.xml.j2")

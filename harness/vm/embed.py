@@ -1,0 +1,60 @@
+"""The root of an embedded libvirt: its configuration, and QEMU's capabilities from run to run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+# No daemon beside us: no log daemon, no other user for QEMU, no labels, no cgroups, no private /dev.
+_QEMU_CONF = """\
+stdio_handler = "file"
+user = "{user}"
+group = "{group}"
+dynamic_ownership = 0
+remember_owner = 0
+namespaces = []
+cgroup_controllers = []
+security_driver = "none"
+"""
+
+
+@dataclass(frozen=True)
+class EmbedRoot:
+    """`path` is one process's root, `capabilities` a directory that all share."""
+
+    path: Path
+    capabilities: Path
+
+    @property
+    def uri(self) -> str:
+        """What runs libvirt's QEMU driver inside this process, with all its state below `path`."""
+        return f"qemu:///embed?root={quote(str(self.path))}"
+
+    def prepare(self) -> None:
+        """Makes the root, with the probed capabilities of earlier runs: probing an emulator takes 4 s."""
+        (self.path / "etc").mkdir(parents=True, exist_ok=True)
+        configuration = _QEMU_CONF.format(user=f"+{os.getuid()}", group=f"+{os.getgid()}")
+        (self.path / "etc" / "qemu.conf").write_text(configuration)
+        _copy_new(self.capabilities, self._own_capabilities)
+
+    def keep_capabilities(self) -> None:
+        """Keeps what libvirt probed for later runs; libvirt itself finds out whether it is still true."""
+        _copy_new(self._own_capabilities, self.capabilities)
+
+    @property
+    def _own_capabilities(self) -> Path:
+        return self.path / "cache" / "qemu" / "capabilities"
+
+
+def _copy_new(source: Path, target: Path) -> None:
+    """Copies by rename: libvirt writes these files in place, so two processes must not share them."""
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in source.glob("*.xml"):
+        data, place = entry.read_bytes(), target / entry.name
+        if not place.exists() or place.read_bytes() != data:
+            temporary = target / f".{entry.name}.{secrets.token_hex(4)}"
+            temporary.write_bytes(data)
+            temporary.replace(place)

@@ -1,0 +1,50 @@
+"""What the harness needs of a hypervisor, whoever provides it: `connection`, or `fake` for tests."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from harness.errors import InfrastructureError
+
+
+class LifeEvent(enum.Enum):
+    """The end of a domain, as its hypervisor tells it."""
+
+    PANICKED = "the guest's kernel panicked"
+    SHUT_DOWN = "the guest powered off"
+    FAILED = "QEMU ended by itself"
+    DESTROYED = "the harness destroyed it"
+
+
+class StartError(InfrastructureError):
+    """A domain did not start; `message` is what the hypervisor said."""
+
+
+class Domain(Protocol):
+    """One domain that was started."""
+
+    def destroy(self) -> None:
+        """Ends it at once; does nothing if it has ended."""
+
+    def is_active(self) -> bool:
+        """Whether it runs."""
+
+
+class Hypervisor(Protocol):
+    """Starts domains and says when they end."""
+
+    @property
+    def token(self) -> str:
+        """The prefix of every domain's name, by which a reaper knows it."""
+
+    def start(self, name: str, xml: str, on_event: Callable[[LifeEvent], None]) -> Domain:
+        """Starts a domain.
+
+        `on_event` is called from another thread, at most once an event. Raises StartError.
+        """
+
+    def private_dir(self, name: str) -> Path:
+        """A new directory for a domain's secrets, which is gone when the hypervisor is closed."""

@@ -1,0 +1,130 @@
+"""A machine's life: its states, what may follow what, and how a death is told.
+
+    DEFINED --start--> BOOTING --a command ran--> READY
+       |                  |                         |
+       +------------------+----- any cause ---------+--> DEAD
+
+`judge` decides from what the hypervisor said and what the console shows. It is a function of both, so that a
+recorded console with an event is a test of it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from harness.errors import InfrastructureError
+from harness.vm.console import ConsoleLog
+from harness.vm.hypervisor import LifeEvent
+from harness.vm.signatures import Trouble
+
+
+class State(enum.Enum):
+    """Where a machine is in its life."""
+
+    DEFINED = "defined"
+    BOOTING = "booting"
+    READY = "ready"
+    DEAD = "dead"
+
+
+FOLLOWS = {
+    State.DEFINED: {State.BOOTING, State.DEAD},
+    State.BOOTING: {State.READY, State.DEAD},
+    State.READY: {State.DEAD},
+    State.DEAD: set[State](),
+}
+
+
+class Death(enum.Enum):
+    """Of what a machine died. `blames_guest` tells a crash of what runs in it from trouble of ours."""
+
+    PANIC = "panic"
+    INIT = "init"
+    POWERED_OFF = "powered off"
+    BOOT_TIMEOUT = "boot timeout"
+    QEMU = "qemu"
+    SSH = "ssh"
+    DESTROYED = "destroyed"
+
+    @property
+    def blames_guest(self) -> bool:
+        """Whether kernel or guest are at fault, not the harness's own machinery."""
+        return self in (Death.PANIC, Death.INIT, Death.POWERED_OFF, Death.BOOT_TIMEOUT)
+
+
+@dataclass(frozen=True)
+class DeathCause:
+    """Why a machine ended: `detail` is one line, `console` the lines that show it.
+
+    `trouble` names what the kernel complained of first (an oops that became a panic is an oops), if it did.
+    """
+
+    kind: Death
+    detail: str
+    console: tuple[bytes, ...] = ()
+    trouble: Trouble | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}: {self.detail}"
+
+
+class MachineDiedError(InfrastructureError):
+    """The machine is dead; `cause` tells of what."""
+
+    def __init__(self, cause: DeathCause) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def judge(event: LifeEvent | None, console: ConsoleLog, *, settled: bool) -> DeathCause | None:
+    """The cause of death, or None while the machine lives.
+
+    `settled`: enough time went by since a fatal line to have the trace that follows it.
+    """
+    if event is LifeEvent.DESTROYED:
+        return DeathCause(Death.DESTROYED, "the harness destroyed it", console.tail())
+    if console.fatal and (event or settled or console.panic_ended):
+        return _crash(console)
+    if event is None:
+        return None
+    return _ended(event, console)
+
+
+def _crash(console: ConsoleLog) -> DeathCause:
+    fatal = console.fatal
+    assert fatal
+    # The first trouble of the same crash says more than the panic it became.
+    first = next(sighting for sighting in console.sightings if _leads_to(sighting.number, fatal.number))
+    return DeathCause(Death.PANIC, _text(fatal.line), console.around(first), first.trouble)
+
+
+def _leads_to(number: int, fatal: int) -> bool:
+    return fatal - 200 <= number <= fatal
+
+
+def _ended(event: LifeEvent, console: ConsoleLog) -> DeathCause:
+    tail = console.tail()
+    if event is LifeEvent.PANICKED:
+        return DeathCause(Death.PANIC, "the kernel panicked and printed nothing", tail, Trouble.PANIC)
+    if console.init_failure:
+        return DeathCause(Death.INIT, _text(console.init_failure), tail)
+    if event is LifeEvent.SHUT_DOWN:
+        return DeathCause(Death.POWERED_OFF, _after("the guest powered off", console), tail)
+    return DeathCause(Death.QEMU, _after("QEMU ended", console), tail)
+
+
+def boot_timeout(seconds: float, console: ConsoleLog) -> DeathCause:
+    """The cause when a boot did not end in time."""
+    stage = console.stage.name.lower()
+    detail = _after(f"not ready after {seconds:.0f} s, came as far as {stage}", console)
+    return DeathCause(Death.BOOT_TIMEOUT, detail, console.tail())
+
+
+def _after(what: str, console: ConsoleLog) -> str:
+    last = console.last_line
+    return f"{what}; last line: {_text(last)}" if last else f"{what}; the console is empty"
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "backslashreplace").strip()

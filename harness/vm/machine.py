@@ -1,0 +1,222 @@
+"""One guest from its definition to its end, watched all the time.
+
+    with Machine(spec, connection) as machine:
+        guest = machine.wait_ready(60)
+        guest.run(["uname", "-r"], timeout=10)
+
+Two watchers report to one thread, which decides alone: the hypervisor's events through a queue, the console
+through its file. Whichever knows first ends the machine. Ending it ends QEMU and with it every SSH
+connection, so whoever waits for the guest hears of it at once and asks `explain` why.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from harness.errors import InfrastructureError
+from harness.guest.base import Endpoint, Guest, GuestError
+from harness.guest.keys import GuestKeys
+from harness.guest.ssh import connect
+from harness.vm import domain, rundisk
+from harness.vm.console import ConsoleFile, ConsoleLog, Stage
+from harness.vm.domain import MachineSpec
+from harness.vm.hypervisor import Domain, Hypervisor, LifeEvent, StartError
+from harness.vm.life import FOLLOWS, Death, DeathCause, MachineDiedError, State, boot_timeout, judge
+from harness.vm.ports import ADDRESS, Port
+
+_POLL_S = 0.05
+# How long after "Kernel panic" the rest of its trace may take to be printed.
+_SETTLE_S = 2.0
+_EXPLAIN_S = 5.0
+_RETRY_S = 0.2
+_START_ATTEMPTS = 5
+
+_numbers = itertools.count(1)
+
+Connect = Callable[[Endpoint, float], Guest]
+
+
+class Machine:
+    """One machine; a context manager that starts it and always destroys it.
+
+    `connect` opens an `Endpoint` within some seconds (default: over SSH).
+    """
+
+    def __init__(self, spec: MachineSpec, hypervisor: Hypervisor, connect: Connect = connect) -> None:
+        self.spec = spec
+        self.name = f"{hypervisor.token}-{next(_numbers)}"
+        self.console = ConsoleLog()
+        self.guest: Guest | None = None
+        self._hypervisor = hypervisor
+        self._connect = connect
+        self._private = hypervisor.private_dir(self.name.rpartition("-")[2])
+        self._keys = GuestKeys.generate()
+        self._state = State.DEFINED
+        self._death: DeathCause | None = None
+        self._changed = threading.Condition()
+        self._events: queue.SimpleQueue[LifeEvent] = queue.SimpleQueue()
+        self._domain: Domain | None = None
+        self._port: Port | None = None
+        self._watcher = threading.Thread(target=self._watch, name=f"watch-{self.name}", daemon=True)
+
+    @property
+    def state(self) -> State:
+        """Where it is in its life."""
+        return self._state
+
+    @property
+    def death(self) -> DeathCause | None:
+        """Why it ended; None while it lives."""
+        return self._death
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where and with which keys the guest is reached. Raises InfrastructureError before `start`."""
+        if self._port is None:
+            raise InfrastructureError(f"{self.name} was not started")
+        return Endpoint(ADDRESS, self._port.number, self._keys, self._private)
+
+    def start(self) -> None:
+        """Boots it. Raises StartError with the hypervisor's reason."""
+        self.spec.workdir.mkdir(parents=True, exist_ok=True)
+        rundisk.write(self._private / "run.tar", self._keys.guest_files())
+        self._enter(State.BOOTING)
+        self._domain = self._start_on_some_port()
+        self._watcher.start()
+
+    def wait_ready(self, deadline_s: float) -> Guest:
+        """The guest, once a command ran in it.
+
+        Raises MachineDiedError at once when it cannot become ready any more.
+        """
+        deadline = time.monotonic() + deadline_s
+        if not self._wait(lambda: self.console.stage is Stage.READY, deadline):
+            self._die(boot_timeout(deadline_s, self.console))
+        while True:
+            self._raise_if_dead()
+            try:
+                self.guest = self._reach(deadline - time.monotonic())
+                self._enter(State.READY)
+                return self.guest
+            except GuestError as error:
+                self._after_failed_reach(error, deadline)
+
+    def explain(self, timeout_s: float = _EXPLAIN_S) -> DeathCause | None:
+        """Why the guest does not answer: waits so long for a watcher to know; None if the machine lives."""
+        self._wait(lambda: False, time.monotonic() + timeout_s)
+        return self._death
+
+    def destroy(self) -> None:
+        """Ends it and gives everything back; may be called in any state and again."""
+        self._die(DeathCause(Death.DESTROYED, "the harness destroyed it", self.console.tail()))
+        if self._watcher.is_alive():
+            self._watcher.join()
+        if self._port:
+            self._port.release()
+
+    def _start_on_some_port(self) -> Domain:
+        # The port is reserved, yet QEMU's word counts; any other reason not to start comes again with the
+        # next port.
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            self._port = Port()
+            xml = domain.render(
+                self.spec, name=self.name, port=self._port.number, run_disk=self._private / "run.tar"
+            )
+            (self.spec.workdir / "domain.xml").write_text(xml)
+            try:
+                return self._hypervisor.start(self.name, xml, self._events.put)
+            except StartError as error:
+                self._port.release()
+                if "host forwarding" not in error.message or attempt == _START_ATTEMPTS:
+                    self._die(DeathCause(Death.QEMU, error.message))
+                    raise
+        raise AssertionError("unreachable")
+
+    def _reach(self, seconds: float) -> Guest:
+        guest = self._connect(self.endpoint, seconds)
+        try:
+            # An open port is not a guest: the first connection is often reset, and sshd may not be able to
+            # fork.
+            guest.ping(max(seconds, _RETRY_S))
+        except GuestError:
+            guest.close()
+            raise
+        return guest
+
+    def _after_failed_reach(self, error: GuestError, deadline: float) -> None:
+        if time.monotonic() >= deadline:
+            self._die(DeathCause(Death.SSH, f"no command ran over SSH: {error}", self.console.tail()))
+        self._wait(lambda: False, min(deadline, time.monotonic() + _RETRY_S))
+
+    def _watch(self) -> None:
+        file = ConsoleFile(self.spec.console)
+        fatal_at = float("inf")
+        while self._state is not State.DEAD:
+            event = self._next_event()
+            for chunk in file.new_chunks():
+                self.console.feed(chunk)
+            if self.console.fatal and fatal_at == float("inf"):
+                fatal_at = time.monotonic()
+            cause = judge(event, self.console, settled=time.monotonic() > fatal_at + _SETTLE_S)
+            if cause:
+                self._die(cause)
+            with self._changed:
+                self._changed.notify_all()
+
+    def _next_event(self) -> LifeEvent | None:
+        try:
+            return self._events.get(timeout=_POLL_S)
+        except queue.Empty:
+            return None
+
+    def _wait(self, condition: Callable[[], bool], deadline: float) -> bool:
+        """Waits until `condition` holds or the machine is dead; False when the deadline came first."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._state is State.DEAD or condition(), max(0.0, deadline - time.monotonic())
+            )
+
+    def _enter(self, state: State) -> None:
+        with self._changed:
+            if state not in FOLLOWS[self._state]:
+                self._raise_if_dead()
+                raise InfrastructureError(
+                    f"{self.name} is {self._state.value}, it cannot become {state.value}"
+                )
+            self._state = state
+            self._changed.notify_all()
+
+    def _die(self, cause: DeathCause) -> None:
+        """The first cause counts; every later one is a consequence."""
+        with self._changed:
+            if self._state is State.DEAD:
+                return
+            self._death = cause
+            self._state = State.DEAD
+            self._changed.notify_all()
+        if self._domain:
+            self._domain.destroy()
+        if self.guest:
+            self.guest.close()
+
+    def _raise_if_dead(self) -> None:
+        if self._death:
+            raise MachineDiedError(self._death)
+
+    def __enter__(self) -> Machine:
+        try:
+            self.start()
+        except BaseException:
+            self.destroy()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.destroy()

@@ -1,0 +1,30 @@
+"""The small disk that brings a machine's keys: a tar archive and no file system, read by `images/init.c`.
+
+A disk rather than something in the initramfs, because a machine that is restored from a snapshot can be given
+another disk but not another past.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+# As much as init.c reads. A snapshot's disk must be as large as the next, so all are of one size.
+SIZE = 64 * 1024
+
+
+def write(path: Path, files: Mapping[str, bytes]) -> None:
+    """Writes `files`, name to content, for nobody else to read. Raises ValueError if they do not fit."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    data = archive.getvalue()
+    if len(data) > SIZE:
+        raise ValueError(f"{len(data)} bytes do not fit a run disk of {SIZE}")
+    path.touch(mode=0o600)
+    path.write_bytes(data.ljust(SIZE, b"\0"))

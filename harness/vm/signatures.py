@@ -1,0 +1,87 @@
+"""What a kernel prints when it is in trouble, as data; newest wording first where it changed.
+
+A line counts only with printk's time stamp in front, so that a program which prints "Kernel panic" is no
+panic. Wordings: kernel/panic.c, arch/x86/kernel/dumpstack.c, arch/x86/mm/fault.c, arch/arm64/kernel/traps.c,
+kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, mm/oom_kill.c, mm/kasan/report.c,
+kernel/locking/lockdep.c, init/do_mounts.c.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+
+class Trouble(enum.Enum):
+    """A kind of trouble."""
+
+    PANIC = "panic"
+    OOPS = "oops"
+    SOFT_LOCKUP = "soft lockup"
+    HARD_LOCKUP = "hard lockup"
+    HUNG_TASK = "hung task"
+    RCU_STALL = "RCU stall"
+    OUT_OF_MEMORY = "out of memory"
+    NO_ROOT = "no root"
+    KASAN = "KASAN"
+    LOCKDEP = "lockdep"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """`pattern` is searched in a line after its time stamp; a `fatal` kernel does not go on."""
+
+    trouble: Trouble
+    pattern: re.Pattern[bytes]
+    fatal: bool = False
+
+
+def _signature(trouble: Trouble, pattern: bytes, *, fatal: bool = False) -> Signature:
+    return Signature(trouble, re.compile(pattern), fatal)
+
+
+# The first that fits a line names it. Only a panic is fatal by itself: the command line turns oops, lockup
+# and stall into panics, and their own lines come first and say why.
+SIGNATURES = (
+    _signature(Trouble.NO_ROOT, rb"^Kernel panic - not syncing: VFS: Unable to mount root fs", fatal=True),
+    _signature(Trouble.NO_ROOT, rb"^VFS: (?:Cannot open root device|Unable to mount root fs)"),
+    _signature(Trouble.PANIC, rb"^Kernel panic - not syncing", fatal=True),
+    _signature(Trouble.SOFT_LOCKUP, rb"soft lockup - CPU#\d+ stuck for"),
+    _signature(Trouble.HARD_LOCKUP, rb"Watchdog detected hard LOCKUP|hard lockup on cpu"),
+    _signature(Trouble.HUNG_TASK, rb"^INFO: task .+ blocked for more than \d+ seconds"),
+    _signature(Trouble.RCU_STALL, rb"rcu.*(?:self-detected stall|detected (?:expedited )?stalls)"),
+    _signature(Trouble.OUT_OF_MEMORY, rb"Out of memory: Killed process|invoked oom-killer"),
+    _signature(Trouble.KASAN, rb"^BUG: K(?:ASAN|CSAN|FENCE|MSAN):"),
+    _signature(
+        Trouble.LOCKDEP, rb"^(?:WARNING: (?:possible|inconsistent|suspicious)|INFO: possible recursive)"
+    ),
+    _signature(Trouble.OOPS, rb"^(?:Oops:|BUG: |kernel BUG at|general protection fault|Internal error: )"),
+    _signature(Trouble.OOPS, rb"^(?:Unable to handle kernel|divide error:|invalid opcode:|stack segment:)"),
+    _signature(Trouble.WARNING, rb"^WARNING: "),
+)
+
+# printk's stamp, perhaps with its level or its caller: "[    1.234567]", "<4>[    1.234567][  T123] ".
+_STAMP = re.compile(rb"^(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ?")
+_PANIC_END = re.compile(rb"---\[ end Kernel panic")
+
+
+def stamped(line: bytes) -> bytes | None:
+    """What the kernel said in a console line; None if the line is not the kernel's."""
+    match = _STAMP.match(line)
+    return line[match.end() :] if match else None
+
+
+def recognise(line: bytes) -> Signature | None:
+    """The first signature that fits a console line."""
+    said = stamped(line)
+    if said is None:
+        return None
+    return next((signature for signature in SIGNATURES if signature.pattern.search(said)), None)
+
+
+def ends_panic(line: bytes) -> bool:
+    """Whether this is the last line that a panic prints."""
+    said = stamped(line)
+    return said is not None and _PANIC_END.search(said) is not None
