@@ -22,7 +22,7 @@ from harness.guest.base import Completed, Endpoint, GuestLostError, GuestTimeout
 from harness.guest.keys import USER
 
 _CHUNK = 1 << 15
-_MAX_LINE = 1 << 20
+_MAX_LINE = 8 << 20
 _STDERR_KEPT = 1 << 16
 
 # The cheapest for an emulated guest that both sides know; images/sshd_config offers no other.

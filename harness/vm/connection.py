@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from harness.cache import default_root
 from harness.errors import InfrastructureError
 from harness.vm import eventloop
 from harness.vm.api import libvirt
@@ -77,8 +78,7 @@ class Connection:
         directory.note_uri(uri)
         if uri != EMBEDDED:
             return cls(_open(uri), directory, None)
-        cache = cache or Path("~/.cache/fim-harness").expanduser()
-        root = EmbedRoot(directory.path / "e", cache / "libvirt")
+        root = EmbedRoot(directory.path / "e", (cache or default_root()) / "libvirt")
         root.prepare()
         return cls(_open(root.uri), directory, root)
 

@@ -20,6 +20,7 @@ import shutil
 from pathlib import Path
 from types import TracebackType
 
+from harness.cache import default_root
 from harness.errors import InfrastructureError
 
 PREFIX = "fim-"
@@ -36,8 +37,9 @@ def runtime_roots() -> list[Path]:
 
     A root whose path is too long for the sockets below it is not in the list.
     """
-    homes = [os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"]
-    roots = [Path(home).expanduser() / "fim-harness" / "run" for home in homes if home]
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    roots = [Path(runtime) / "fim-harness"] if runtime else []
+    roots.append(default_root() / "run")
     # Private to us and checked to be so before use.
     roots.append(Path(f"/tmp/fim-harness-{os.getuid()}"))  # noqa: S108
     return [root for root in roots if len(os.fsencode(root)) <= _MAX_ROOT]

@@ -1,0 +1,90 @@
+"""The agent into the guest: one bundle, built here, pushed over SFTP, unpacked to /opt/fim.
+
+    agent/...                  the Python package, with its bytecode beside it
+    agent/bpf/fim.bpf.o        the CO-RE object for the guest's architecture
+    agent/bin/fim-gen          the static generator of known events
+
+The bundle is a function of its files alone: no times, no owners, sorted names. Bytecode comes along because
+compiling sixty modules takes an emulated guest seconds; a guest with another Python ignores it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import io
+import py_compile
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ConfigError, InfrastructureError
+from harness.guest.base import Guest
+
+TARGET = "/opt/fim"
+_REMOTE = "/tmp/fim-bundle.tar.gz"  # noqa: S108 - a path in the guest
+_SUFFIXES = {".py", ".lark", ".yaml", ".json", ".service"}
+_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class BundleSources:
+    """What a bundle is made of.
+
+    `agent` is the package's directory, the other two are built by `make build`.
+    """
+
+    agent: Path
+    bpf_object: Path
+    generator: Path
+
+
+def build(sources: BundleSources) -> bytes:
+    """A gzipped tar archive. Raises ConfigError if a part was not built."""
+    for part in (sources.bpf_object, sources.generator):
+        if not part.is_file():
+            raise ConfigError(f"{part} is missing", hint="run `make build`")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in _package(sources.agent):
+            _add(tar, name, data, 0o644)
+        _add(tar, "agent/bpf/fim.bpf.o", sources.bpf_object.read_bytes(), 0o644)
+        _add(tar, "agent/bin/fim-gen", sources.generator.read_bytes(), 0o755)
+    return gzip.compress(archive.getvalue(), mtime=0)
+
+
+def deploy(guest: Guest, bundle: bytes) -> None:
+    """Puts a bundle into the guest. Raises InfrastructureError with tar's reason."""
+    guest.put_bytes(bundle, _REMOTE)
+    unpack = f"mkdir -p {TARGET} && tar -C {TARGET} --no-same-owner -xzf {_REMOTE} && rm {_REMOTE}"
+    completed = guest.run(["sh", "-c", unpack], _TIMEOUT_S)
+    if completed.status != 0:
+        reason = completed.stderr.decode("utf-8", "backslashreplace").strip()
+        raise InfrastructureError(f"cannot unpack the agent in the guest: {reason}")
+
+
+def _package(root: Path) -> Iterator[tuple[str, bytes]]:
+    files = sorted(path for path in root.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
+    for path in files:
+        name = f"agent/{path.relative_to(root).as_posix()}"
+        yield name, path.read_bytes()
+        if path.suffix == ".py":
+            cached = Path(importlib.util.cache_from_source(name)).as_posix()
+            yield cached, _bytecode(path, f"{TARGET}/{name}")
+
+
+def _bytecode(path: Path, shown: str) -> bytes:
+    with tempfile.NamedTemporaryFile(suffix=".pyc") as compiled:
+        # By the source's hash and never checked again: no times in the bundle, no look at the source in the
+        # guest.
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        py_compile.compile(str(path), compiled.name, dfile=shown, doraise=True, invalidation_mode=mode)
+        return Path(compiled.name).read_bytes()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(data), mode
+    tar.addfile(member, io.BytesIO(data))

@@ -1,0 +1,76 @@
+"""A hypervisor without QEMU, for tests: its domains print and end as they are told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from xml.sax.saxutils import unescape
+
+from harness.vm.hypervisor import LifeEvent
+
+Play = Callable[["FakeDomain"], None]
+
+_CONSOLE = re.compile(r'<source path="([^"]+)" append="off"/>')
+
+
+class FakeDomain:
+    """A `hypervisor.Domain`; `say` prints on its console, `end` ends it."""
+
+    def __init__(self, name: str, xml: str, on_event: Callable[[LifeEvent], None]) -> None:
+        self.name = name
+        self.xml = xml
+        self.active = True
+        self._on_event = on_event
+        match = _CONSOLE.search(xml)
+        assert match, "a domain without a console"
+        self._console = Path(unescape(match[1], {"&#34;": '"', "&#39;": "'"}))
+
+    def say(self, *lines: str) -> None:
+        """Prints lines."""
+        with self._console.open("a") as console:
+            console.writelines(f"{line}\n" for line in lines)
+
+    def end(self, event: LifeEvent) -> None:
+        """Ends it, as QEMU would."""
+        if self.active:
+            self.active = False
+            self._on_event(event)
+
+    def destroy(self) -> None:
+        """Ends it."""
+        self.end(LifeEvent.DESTROYED)
+
+    def is_active(self) -> bool:
+        """Whether it has not ended."""
+        return self.active
+
+
+class FakeHypervisor:
+    """A `hypervisor.Hypervisor` that hands each domain it starts to `play`.
+
+    `directory` is for private files.
+    """
+
+    def __init__(self, directory: Path, play: Play) -> None:
+        self.domains: list[FakeDomain] = []
+        self._directory = directory
+        self._play = play
+
+    @property
+    def token(self) -> str:
+        """A token like the real ones."""
+        return "fim-0000000000"
+
+    def private_dir(self, name: str) -> Path:
+        """A new directory."""
+        path = self._directory / f"private-{name}"
+        path.mkdir()
+        return path
+
+    def start(self, name: str, xml: str, on_event: Callable[[LifeEvent], None]) -> FakeDomain:
+        """Starts a domain and lets it play; a StartError that `play` raises passes through."""
+        domain = FakeDomain(name, xml, on_event)
+        self.domains.append(domain)
+        self._play(domain)
+        return domain
