@@ -88,7 +88,7 @@ class Cache:
         return entry / "content"
 
     def clean(self, *, keep_bytes: int = 0, older_than_s: float = 0) -> int:
-        """Removes the least recently used entries until at most `keep_bytes` are left; returns the bytes freed.
+        """Removes the least recently used entries until at most `keep_bytes` are left; returns bytes freed.
 
         Entries used within `older_than_s` seconds stay, and so do those that a running process uses or
         builds.

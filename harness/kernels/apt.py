@@ -86,11 +86,10 @@ class Apt:
 
         Raises InfrastructureError if a package, or what it needs, is not there.
         """
-        lines = self._run(
-            "apt-get", "install", "--print-uris", "-qq", "--no-install-recommends", *names
-        ).splitlines()
-        fields = (line.split() for line in lines if line.startswith("'"))
-        return sorted(f"{line[1]} {line[3].removeprefix('SHA256:')}" for line in fields)
+        options = ("--print-uris", "-qq", "--no-install-recommends", "-o", "Acquire::ForceHash=SHA256")
+        printed = self._run("apt-get", "install", *options, *names).splitlines()
+        # 'URI' FILE SIZE SHA256:HASH
+        return sorted(" ".join(line.split()[1::2]) for line in printed if line.startswith("'"))
 
     def download(self, packages: Iterable[tuple[str, str]], folder: Path) -> None:
         """Fetches these packages, given as name and version, into a folder.
@@ -150,7 +149,7 @@ class Apt:
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
         }
         lines = [f'{name} "{value}";' for name, value in settings.items()]
-        self._config.write_text("\n".join([*lines, *_transport_settings()]) + "\n")
+        self._config.write_text("\n".join([*lines, *transport_settings()]) + "\n")
 
     @property
     def _config(self) -> Path:
@@ -182,7 +181,8 @@ def _mentions(text: str, words: Iterable[str]) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _transport_settings() -> tuple[str, ...]:
+def transport_settings() -> tuple[str, ...]:
+    """The lines of the host's apt configuration that say how to reach a mirror."""
     return tuple(
         line for line in run(["apt-config", "dump"], package="apt").splitlines() if _TRANSPORT.fullmatch(line)
     )

@@ -1,0 +1,19 @@
+"""The guests' static C programs, compiled on the host for the guest's architecture."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from harness.external import run
+from harness.kernels.catalogue import Architecture
+
+_FLAGS = ("-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror")
+
+
+def compile_static(source: Path, arch: Architecture) -> bytes:
+    """The program that a C file makes. Raises InfrastructureError, with the compiler's words or its package."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder, source.stem)
+        run([arch.compiler, *_FLAGS, "-o", program, source], package=arch.compiler_package)
+        return program.read_bytes()

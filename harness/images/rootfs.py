@@ -1,0 +1,119 @@
+"""The root that all guests of an architecture share: Debian packages, unpacked and not installed, as a read-only disk.
+
+mmdebstrap resolves and unpacks; no maintainer script runs, so the image needs no foreign binary, no chroot and no root,
+and depends on nothing but its packages. What scripts would have done and guests need is little: the accounts lie in
+`images/root/`, and Python's modules are compiled here, because an emulated guest would take seconds over it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import cache
+from harness.cache import MIB, Cache
+from harness.external import run
+from harness.images import erofs, lists
+from harness.kernels import catalogue
+from harness.kernels.apt import Apt, transport_settings
+from harness.kernels.repositories import Repositories
+from harness.progress import Progress, silent
+
+# How the image is put together: a new number makes it again.
+LAYOUT = "1"
+
+_OPTIONS = ("--quiet", "--variant=extract", "--format=tar", '--aptopt=APT::Install-Recommends "false"')
+_MERGED_USR = (
+    'cd "$1" && mkdir -p usr/bin usr/sbin usr/lib usr/lib64 && ln -s usr/bin usr/sbin usr/lib usr/lib64 .'
+)
+
+
+@dataclass(frozen=True)
+class RootImage:
+    """The disk, the key of what it was made from, and each package in it as a file name and its SHA-256."""
+
+    path: Path
+    digest: str
+    packages: tuple[str, ...]
+
+
+def root_image(
+    arch: str = "amd64",
+    store: Cache | None = None,
+    progress: Progress = silent,
+    *,
+    repositories: Repositories | None = None,
+) -> RootImage:
+    """The root image of an architecture, from the cache or made now (about 20 s).
+
+    It is made again when its list or one of its packages changes. Raises ConfigError for an unknown architecture and
+    InfrastructureError.
+    """
+    apt = (repositories or Repositories()).apt(catalogue.architecture(arch).name, *catalogue.USERLAND)
+    apt.refresh(progress)
+    names = lists.words("guest-packages.txt")
+    packages = apt.closure(names)
+
+    def build(folder: Path) -> None:
+        progress(f"making the guests' root for {arch}: {len(packages)} packages")
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            tree = _unpack(apt, names, Path(scratch))
+            compile_python(tree, progress)
+            erofs.make(folder / "root.erofs", tree, erofs.ROOT, compressed=True)
+
+    key = cache.digest(LAYOUT, arch, *packages, *_added())
+    content = (store or Cache()).get("root", key, build, needs=1024 * MIB, progress=progress)
+    return RootImage(content / "root.erofs", key, tuple(packages))
+
+
+def _added() -> list[bytes]:
+    """All that goes into the image beside packages: the files of `images/root/`, and what is left out."""
+    files = sorted(path for path in (lists.FOLDER / "root").rglob("*") if path.is_file())
+    names = [str(path.relative_to(lists.FOLDER)).encode() for path in files]
+    return [*names, *(path.read_bytes() for path in (*files, lists.FOLDER / "guest-excludes.txt"))]
+
+
+def _unpack(apt: Apt, names: tuple[str, ...], scratch: Path) -> Path:
+    archive, tree = scratch / "root.tar", scratch / "root"
+    options = [
+        *_OPTIONS,
+        f"--architectures={apt.arch}",
+        f"--setup-hook={_MERGED_USR}",
+        f"--include={','.join(names)}",
+    ]
+    settings = [f"--aptopt={line}" for line in transport_settings()]
+    run(
+        ["mmdebstrap", *options, *settings, apt.suites[0], archive, *apt.source_lines()], package="mmdebstrap"
+    )
+    tree.mkdir()
+    excludes = f"--exclude-from={lists.FOLDER / 'guest-excludes.txt'}"
+    run(
+        ["tar", "--extract", "--no-same-owner", excludes, f"--directory={tree}", f"--file={archive}"],
+        package="tar",
+    )
+    shutil.copytree(lists.FOLDER / "root", tree, dirs_exist_ok=True)
+    return tree
+
+
+def compile_python(tree: Path, progress: Progress = silent) -> None:
+    """Compiles a guest tree's Python, if a Python of the guest's version is here; else a line says that it is not.
+
+    The compiled files carry their source's hash and are not checked against it: in an image all times are 0.
+    """
+    for library in sorted((tree / "usr/lib").glob("python3.*")):
+        python = _python(library.name)
+        if python is None:
+            progress(f"no {library.name} on this host: guests compile their Python themselves, which is slow")
+            continue
+        folders = [library, tree / "usr/lib/python3"]
+        mode = ["--invalidation-mode", "unchecked-hash", "-s", tree, "-p", "/"]
+        run([python, "-m", "compileall", "-qq", *mode, *folders])
+
+
+def _python(name: str) -> str | None:
+    if name == f"python{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    return shutil.which(name)
