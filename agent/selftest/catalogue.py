@@ -6,17 +6,16 @@ The bodies live in `scenarios/`, one file a family, and are imported only where 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
+class Scenario(NamedTuple):
     """One promise of the agent.
 
     `needs` are facts about a kernel that are observed before the body runs, such as `event:open`: a hook for
     that event fires. What is missing makes a SKIP. `cost` is the seconds expected on one emulated CPU; `long`
-    scenarios can be left out where seconds matter.
+    scenarios can be left out where seconds matter. `ring_bytes` asks for an agent of its own with that ring.
     """
 
     name: str
@@ -24,6 +23,7 @@ class Scenario:
     needs: tuple[str, ...] = ()
     cost: float = 1.0
     long: bool = False
+    ring_bytes: int = 0
 
     @property
     def family(self) -> str:
@@ -83,6 +83,7 @@ _LOSS = (
         "With a ring that is too small events are lost, and every one of them is counted.",
         needs=("event:open",),
         cost=3.0,
+        ring_bytes=4096,
     ),
 )
 

@@ -2,144 +2,122 @@
 
     server  {"hello":1,"agent":"0.1.0","pid":412}
     client  {"do":"load","id":1,"hookset":"auto","btf":"kernel","transport":"ringbuf"}
-    server  {"did":"load","id":1,"ok":true,"seconds":1.2,"capabilities":{...},"hooks":[...],"coverage":{...}}
+    server  {"did":"load","ok":true,"id":1,"seconds":1.2,"capabilities":{...},"hooks":[...],"coverage":{...}}
     client  {"do":"test","id":2,"name":"approvers.path"}
-    server  {"did":"test","id":2,"ok":true,"name":"approvers.path","verdict":"PASS",...}
+    server  {"did":"test","ok":true,"id":2,"name":"approvers.path","verdict":"PASS",...}
     client  {"do":"quit","id":3}
-    server  {"did":"quit","id":3,"ok":true}
+    server  {"did":"quit","ok":true,"id":3}
 
-A request that cannot be served is answered with `{"id":...,"ok":false,"error":...,"hint":...,"detail":...}`,
-never with silence. Reading is strict: an unknown key, a missing one, a wrong type or a line that is too long
-is a `ProtocolError`.
+A request that cannot be served is answered, never met with silence:
+
+    server  {"did":"","ok":false,"id":4,"error":"nothing is loaded","hint":"...","detail":"..."}
+
+Reading is strict: an unknown key, a missing one, a wrong type or too long a line is a `ProtocolError`.
+Messages are named tuples, because a guest that is emulated pays dearly for the creation of classes.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Iterable
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
 
 MAX_LINE = 4 << 20  # bytes; verifier logs and the evidence of a failed test are the long ones
 VERSION = 1
 VERDICTS = ("PASS", "FAIL", "SKIP")
+
+_NOTHING: dict[str, Any] = {}
 
 
 class ProtocolError(ValueError):
     """A line that is not a message of this protocol; says why in one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """The server's first line; `hello` is the version of the protocol."""
-
-    TAG: ClassVar[tuple[str, str]] = ("hello", "")
-    agent: str
-    pid: int
-    hello: int = VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """Load and attach one variant of the agent in place of the one before."""
 
-    TAG: ClassVar[tuple[str, str]] = ("do", "load")
     id: int
     hookset: str = "auto"
     btf: str = "kernel"
     transport: str = "ringbuf"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Run one scenario on what is loaded."""
 
-    TAG: ClassVar[tuple[str, str]] = ("do", "test")
     id: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(NamedTuple):
     """Ask for a sign of life."""
 
-    TAG: ClassVar[tuple[str, str]] = ("do", "ping")
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Quit:
+class Quit(NamedTuple):
     """Detach everything and end."""
 
-    TAG: ClassVar[tuple[str, str]] = ("do", "quit")
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Hello(NamedTuple):
+    """The server's first line; `hello` is the version of the protocol."""
+
+    agent: str
+    pid: int
+    hello: int = VERSION
+
+
+class Loaded(NamedTuple):
     """The variant is attached.
 
     `capabilities` maps a hook type to load-fail, attach-fail, silent or fires; `hooks` are the rows of
     results.json; `coverage` maps an event type to full, degraded or none.
     """
 
-    TAG: ClassVar[tuple[str, str]] = ("did", "load")
     id: int
     seconds: float
-    capabilities: dict[str, Any] = field(default_factory=dict)
-    hooks: list[Any] = field(default_factory=list)
-    coverage: dict[str, Any] = field(default_factory=dict)
-    ok: bool = True
+    capabilities: dict[str, Any] = _NOTHING
+    hooks: tuple[Any, ...] = ()
+    coverage: dict[str, Any] = _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """What one scenario proved.
 
-    `assertions` and `ledger` are those of results.json; `log` holds the kernel's lines between begin and end.
+    `assertions` and `ledger` are those of results.json; an assertion that does not hold also has `evidence`.
+    `log` holds the kernel's lines between the begin and the end of the test.
     """
 
-    TAG: ClassVar[tuple[str, str]] = ("did", "test")
     id: int
     name: str
     verdict: str
     reason: str = ""
-    assertions: list[Any] = field(default_factory=list)
-    ledger: dict[str, Any] = field(default_factory=dict)
+    assertions: tuple[Any, ...] = ()
+    ledger: dict[str, Any] = _NOTHING
     duration_s: float = 0.0
-    log: list[Any] = field(default_factory=list)
-    ok: bool = True
+    log: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(NamedTuple):
     """The server is alive; `loaded` says whether a variant is."""
 
-    TAG: ClassVar[tuple[str, str]] = ("did", "ping")
     id: int
     loaded: bool = False
-    ok: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Bye:
+class Bye(NamedTuple):
     """Everything is detached; the server ends after this line."""
 
-    TAG: ClassVar[tuple[str, str]] = ("did", "quit")
     id: int
-    ok: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """The request could not be served; `id` is 0 when the line could not be read that far."""
 
-    TAG: ClassVar[tuple[str, str]] = ("error", "")
     id: int
     error: str
     hint: str = ""
     detail: str = ""
-    ok: bool = False
 
 
 Request = Load | Run | Ping | Quit
@@ -147,29 +125,45 @@ Reply = Hello | Loaded | Ran | Pong | Bye | Refused
 
 _Message = TypeVar("_Message", bound=Request | Reply)
 
-_REQUESTS: tuple[type[Request], ...] = (Load, Run, Ping, Quit)
-_REPLIES: tuple[type[Reply], ...] = (Hello, Loaded, Ran, Pong, Bye, Refused)
-_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-    "dict[str, Any]": (dict,),
-    "list[Any]": (list,),
+_HEAD = ("did", "do", "ok")  # what stands in a line beside the message's own fields
+
+_REQUESTS: dict[type[Request], dict[str, Any]] = {
+    Load: {"do": "load"},
+    Run: {"do": "test"},
+    Ping: {"do": "ping"},
+    Quit: {"do": "quit"},
+}
+_REPLIES: dict[type[Reply], dict[str, Any]] = {
+    Hello: {},
+    Loaded: {"did": "load", "ok": True},
+    Ran: {"did": "test", "ok": True},
+    Pong: {"did": "ping", "ok": True},
+    Bye: {"did": "quit", "ok": True},
+    Refused: {"did": "", "ok": False},
+}
+_HEADS: dict[type[Any], dict[str, Any]] = {**_REQUESTS, **_REPLIES}
+
+# A field's type and the types that its JSON value may have.
+_JSON: dict[Any, tuple[type, ...]] = {
+    int: (int,),
+    float: (int, float),
+    str: (str,),
+    bool: (bool,),
+    dict[str, Any]: (dict,),
+    tuple[Any, ...]: (list,),
 }
 
 
 def encode(message: Request | Reply) -> bytes:
     """One line, newline included; raises ProtocolError when it would be longer than MAX_LINE."""
-    key, value = message.TAG
-    body = ({key: value} if value else {}) | asdict(message)
+    kind = type(message)
     try:
-        line = json.dumps(body, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+        text = json.dumps(_HEADS[kind] | message._asdict(), separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ProtocolError(f"a {type(message).__name__} cannot be written: {error}") from error
-    if len(line) > MAX_LINE:
-        raise ProtocolError(f"a {type(message).__name__} of {len(line)} bytes is longer than {MAX_LINE}")
-    return line
+        raise ProtocolError(f"a {kind.__name__} cannot be written: {error}") from error
+    if len(text) >= MAX_LINE:
+        raise ProtocolError(f"a {kind.__name__} of {len(text)} bytes is longer than {MAX_LINE}")
+    return text.encode("ascii") + b"\n"
 
 
 def decode_request(line: bytes) -> Request:
@@ -191,15 +185,15 @@ def request_id(line: bytes) -> int:
         found = _parse(line).get("id", 0)
     except ProtocolError:
         return 0
-    return found if _is("int", found) else 0
+    return found if _is(int, found) else 0
 
 
-def _decode(line: bytes, kinds: Iterable[type[_Message]]) -> _Message:
+def _decode(line: bytes, kinds: Mapping[type[_Message], dict[str, Any]]) -> _Message:
     body = _parse(line)
-    for kind in kinds:
-        key, value = kind.TAG
-        if key in body and value in ("", body[key]):
-            return _build(kind, body if not value else {k: v for k, v in body.items() if k != key})
+    head = {key: body.pop(key) for key in _HEAD if key in body}
+    for kind, expected in kinds.items():
+        if repr(head) == repr(expected):  # as text, 1 is not True
+            return _build(kind, body)
     raise ProtocolError("this is no message of the protocol")
 
 
@@ -220,20 +214,18 @@ def _refuse_constant(text: str) -> None:
 
 
 def _build(kind: type[_Message], body: dict[str, Any]) -> _Message:
-    known = {entry.name: entry for entry in fields(kind)}
-    if extra := sorted(body.keys() - known.keys()):
+    if extra := sorted(body.keys() - set(kind._fields)):
         raise ProtocolError(f"{kind.__name__} has no key {extra[0]!r}")
-    for name, entry in known.items():
-        if name not in body:
-            if entry.default is MISSING and entry.default_factory is MISSING:
-                raise ProtocolError(f"{kind.__name__} lacks the key {name!r}")
-        elif not _is(str(entry.type), body[name]):
-            raise ProtocolError(f"{kind.__name__}.{name} must be {entry.type}")
-        elif name == "ok" and body[name] is not entry.default:
-            raise ProtocolError(f"{kind.__name__} cannot say ok: {body[name]}")
+    if missing := sorted(set(kind._fields) - body.keys() - kind._field_defaults.keys()):
+        raise ProtocolError(f"{kind.__name__} lacks the key {missing[0]!r}")
+    for name, value in body.items():
+        wanted = kind.__annotations__[name]
+        if not _is(wanted, value):
+            raise ProtocolError(f"{kind.__name__}.{name} must be {_JSON[wanted][-1].__name__}")
+        if isinstance(value, list):
+            body[name] = tuple(value)
     return kind(**body)
 
 
-def _is(type_name: str, value: Any) -> bool:
-    wanted = _TYPES[type_name]
-    return isinstance(value, wanted) and (type_name == "bool" or not isinstance(value, bool))
+def _is(wanted: Any, value: Any) -> bool:
+    return isinstance(value, _JSON[wanted]) and (wanted is bool or not isinstance(value, bool))

@@ -8,9 +8,8 @@ import select
 import subprocess
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.errors import AgentError
 
@@ -30,8 +29,7 @@ class WorkloadError(AgentError):
     """The generator could not do what a scenario asked for: nothing is known about the agent then."""
 
 
-@dataclass(frozen=True, slots=True)
-class LineReport:
+class LineReport(NamedTuple):
     """What the kernel returned for one line of a script, in one process.
 
     In a loop `ok` and `failed` are counts over all turns and `ret` is the last result. Times are nanoseconds
@@ -60,8 +58,7 @@ class LineReport:
         return (self.last_ns - self.first_ns) / 1e9
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A script that ran to its end, and what came of each line."""
 
     script: str

@@ -1,0 +1,153 @@
+"""The words in which a scenario is written: rules, a script, what came of it, and what must hold."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections import Counter
+from collections.abc import Mapping
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from agent.events import Event, EventType
+from agent.selftest import accounts
+from agent.selftest.accounts import Account, Accounts
+from agent.selftest.effects import generated
+from agent.selftest.evidence import Evidence
+from agent.selftest.subject import Judged, Subject
+from agent.selftest.workload import Outcome, Workload, WorkloadError, quote
+
+SENTINEL = "sentinel"  # the rule that every set of rules holds
+
+
+class Round(NamedTuple):
+    """One script between its two sentinels: what the generator did and what arrived meanwhile."""
+
+    outcome: Outcome
+    judged: tuple[Judged, ...]
+    spent: Accounts
+
+    def of(self, kind: EventType) -> tuple[Event, ...]:
+        """The events of one type that arrived."""
+        return tuple(one.event for one in self.judged if one.event.type is kind)
+
+    def matches(self, rule: str) -> tuple[Event, ...]:
+        """The events that one rule matched."""
+        return tuple(one.event for one in self.judged if rule in one.rules)
+
+
+class Bench:
+    """One scenario's place to work: a folder of its own, the agent, the generator, and the record.
+
+    Every script is played between two sentinels, events that the rules always want. A record is in the ring
+    before its system call returns: when the generator is done and the ring is empty, what has not arrived
+    never will, and the last sentinel proves that the stream was still flowing. Nothing is waited for.
+    """
+
+    def __init__(self, subject: Subject, workload: Workload, folder: Path, evidence: Evidence) -> None:
+        self.subject = subject
+        self.workload = workload
+        self.folder = folder
+        self.evidence = evidence
+        self._generated: Counter[EventType] = Counter()
+        for name in ("first", "last"):
+            (folder / name).touch()
+        subject.watch(workload.pid)
+        self._start = subject.accounts()
+
+    @property
+    def pid(self) -> int:
+        """The generator's process id: what events must carry."""
+        return self.workload.pid
+
+    def path(self, name: str) -> str:
+        """A path in the scenario's folder."""
+        return f"{self.folder}/{name}"
+
+    def file(self, name: str) -> str:
+        """The path of a new empty file in the scenario's folder; the agent makes it: it is no event."""
+        (self.folder / name).touch()
+        return self.path(name)
+
+    def rules(self, **expressions: str) -> None:
+        """Put rules in force, id -> expression, and the sentinels' rule with them."""
+        sentinel = f'open.file.path in ["{self.path("first")}", "{self.path("last")}"]'
+        everything = {SENTINEL: sentinel} | expressions
+        self.evidence.context["rules"] = everything
+        self.subject.enforce(everything)
+
+    def play(self, script: str, *, refused: Mapping[str, int] | None = None, absorb: bool = True) -> Round:
+        """Run a script between sentinels and take in all that arrives.
+
+        `refused` are the calls that the kernel is to refuse, as in `Outcome.failures`. Without `absorb`
+        nothing is read while the script runs, as if the agent had no time.
+        """
+        self.evidence.context["script"] = script.splitlines()
+        before = self.subject.accounts()
+        _, first = self._run(self._sentinel("first"))
+        outcome, judged = self._run(script, absorb=absorb)
+        _, last = self._run(self._sentinel("last"))
+        self._check_sentinels(first, judged, last)
+        self.evidence.equal("refused by the kernel", refused or {}, dict(outcome.failures))
+        return Round(outcome, tuple(judged), accounts.since(self.subject.accounts(), before))
+
+    def close_ledger(self) -> dict[str, Any]:
+        """Hold the three witnesses of all that happened here against each other; the rows of results.json."""
+        spent = accounts.since(self.subject.accounts(), self._start)
+        rows = {}
+        for kind in EventType:
+            account, made = spent.get(kind, Account()), self._generated[kind]
+            if made or any(account):
+                self._check_account(kind, made, account)
+                rows[kind.label] = account.row(made)
+        return rows
+
+    def equal(self, name: str, expected: object, got: object) -> bool:
+        """Record an assertion; see `Evidence.equal`."""
+        return self.evidence.equal(name, expected, got)
+
+    def arrives_once(self, played: Round, rule: str, expected: Mapping[str, object]) -> None:
+        """Hold one event to what is known of it: `expected` maps attributes (`file.path`) to values."""
+        events = played.matches(rule)
+        if self.evidence.equal(f"{rule} arrives", 1, len(events)):
+            got = {name: attrgetter(name)(events[0]) for name in expected}
+            self.evidence.equal(f"{rule} tells", dict(expected), got)
+
+    def _run(self, script: str, *, absorb: bool = True) -> tuple[Outcome, list[Judged]]:
+        self.workload.begin(script)
+        judged: list[Judged] = []
+        deadline = time.monotonic() + self.workload.patience_s
+        while (outcome := self.workload.advance()) is None:
+            self._wait(deadline, absorb)
+            if absorb:
+                judged += self.subject.drain()
+        judged += self.subject.drain()
+        self._generated.update(generated(outcome.reports))
+        return outcome, judged
+
+    def _wait(self, deadline: float, absorb: bool) -> None:
+        sources: list[Workload | Subject] = [self.workload, *([self.subject] if absorb else [])]
+        left = max(0.0, deadline - time.monotonic())
+        if not any(select.select(sources, [], [], left)):
+            raise WorkloadError(f"the script did not end within {self.workload.patience_s:.0f} s")
+
+    def _sentinel(self, name: str) -> str:
+        return f"open {quote(bytes(self.folder / name))} O_RDONLY -> $31\nclose $31\n"
+
+    def _check_sentinels(self, first: list[Judged], between: list[Judged], last: list[Judged]) -> None:
+        frame = [[self.path("first")], [], [self.path("last")]]
+        got = [_sentinels(judged) for judged in (first, between, last)]
+        self.evidence.equal("sentinels before, between and after", frame, got)
+
+    def _check_account(self, kind: EventType, made: int, account: Account) -> None:
+        held = accounts.identities(made, account)
+        left = {identity.says: identity.left for identity in held}
+        right = {identity.says: identity.right for identity in held}
+        self.evidence.context["ledger"] = account.row(made)
+        self.equal(f"ledger of {kind.label}", left, right)
+
+
+def _sentinels(judged: list[Judged]) -> list[str]:
+    return [os.fsdecode(one.event.file.path) for one in judged if SENTINEL in one.rules]

@@ -1,0 +1,142 @@
+"""Runs scenarios on a loaded agent; whatever one of them does, it ends in a verdict, with its evidence."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+from agent.selftest.bench import Bench
+from agent.selftest.catalogue import Scenario
+from agent.selftest.evidence import Evidence
+from agent.selftest.kernellog import KernelLog
+from agent.selftest.protocol import Ran
+from agent.selftest.scenarios import body_of
+from agent.selftest.subject import Opener, Starter, Subject
+
+REFERENCE_S = 0.004  # what `measure_slowness` counts on an idle machine of 2020
+ROUNDS = 100_000
+
+
+class ScenarioTimeoutError(Exception):
+    """A scenario did not end in its time."""
+
+
+def measure_slowness() -> float:
+    """How many times slower than an ordinary machine this one is; an emulated CPU comes out at 10 to 40."""
+    started = time.perf_counter()
+    sum(range(ROUNDS))
+    return max(1.0, (time.perf_counter() - started) / REFERENCE_S)
+
+
+class Stage(NamedTuple):
+    """What the scenarios of one variant share.
+
+    `starter` starts a generator, `opener` loads another agent for the scenarios that need one of their own.
+    """
+
+    subject: Subject
+    starter: Starter
+    opener: Opener
+    slowness: float
+
+    @property
+    def patience_s(self) -> float:
+        """How long a script may take before it is said to hang, in seconds."""
+        return min(120.0, 15.0 + 2 * self.slowness)
+
+    def run(self, scenario: Scenario) -> Ran:
+        """Run one scenario to its verdict; what it or the agent does wrong is never raised from here."""
+        if missing := lacking(scenario, self.subject.facts()):
+            return Ran(0, scenario.name, "SKIP", missing)
+        started = time.monotonic()
+        evidence, ledger = Evidence(), {}
+        with KernelLog(scenario.name) as log:
+            try:
+                with _at_most(scenario.cost * self.slowness + 2 * self.patience_s):
+                    ledger = self._play(scenario, evidence)
+            except Exception as error:  # noqa: BLE001 - it is this test's verdict, and the next test's turn
+                _note(evidence, error)
+        verdict = "FAIL" if evidence.failures or not evidence.assertions else "PASS"
+        seconds = round(time.monotonic() - started, 3)
+        return Ran(
+            0,
+            scenario.name,
+            verdict,
+            evidence.reason(),
+            tuple(evidence.assertions),
+            ledger,
+            seconds,
+            tuple(log.lines),
+        )
+
+    def _play(self, scenario: Scenario, evidence: Evidence) -> dict[str, Any]:
+        with ExitStack() as stack:
+            subject = self.subject
+            if scenario.ring_bytes:
+                subject = stack.enter_context(closing(self.opener(scenario.ring_bytes)))
+            folder = stack.enter_context(_folder(scenario.name))
+            workload = stack.enter_context(closing(self.starter(self.patience_s)))
+            stack.callback(
+                subject.watch, os.getpid()
+            )  # the agent does not report itself: it sees nothing then
+            evidence.context["hooks"] = _hooks_for(scenario, subject.facts())
+            bench = Bench(subject, workload, folder, evidence)
+            body_of(scenario)(bench)
+            return bench.close_ledger()
+
+
+def lacking(scenario: Scenario, facts: Mapping[str, Any]) -> str:
+    """Which observed fact of this kernel keeps a scenario from running; empty when none does."""
+    for need in scenario.needs:
+        subject, _, name = need.partition(":")
+        if subject == "event" and facts["coverage"].get(name, "none") == "none":
+            observed = ", ".join(f"{kind} {state}" for kind, state in facts["capabilities"].items())
+            return f"no hook for {name} fires on this kernel ({observed})"
+    return ""
+
+
+def _hooks_for(scenario: Scenario, facts: Mapping[str, Any]) -> list[Any]:
+    events = {need.partition(":")[2] for need in scenario.needs}
+    return [hook for hook in facts["hooks"] if hook.get("event") in events]
+
+
+def _note(evidence: Evidence, error: Exception) -> None:
+    evidence.context["trace"] = traceback.format_exception(error)
+    evidence.context["detail"] = getattr(error, "detail", "")
+    evidence.record("runs to its end", False, "no error", f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _folder(name: str) -> Iterator[Path]:
+    """A folder that anyone may enter, gone at the end."""
+    folder = Path(tempfile.mkdtemp(prefix=f"fim-{name}-")).resolve()
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise ScenarioTimeoutError in whatever runs when the time is up: a scenario that hangs fails."""
+
+    def up(_signal: int, _frame: FrameType | None) -> None:
+        raise ScenarioTimeoutError(f"the scenario did not end within {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

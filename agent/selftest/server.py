@@ -1,0 +1,115 @@
+"""`agent selftest --serve`: answers requests of the protocol until it is told to quit, or nobody asks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import BinaryIO
+
+from agent import __version__
+from agent.errors import AgentError
+from agent.selftest.catalogue import by_name
+from agent.selftest.protocol import (
+    MAX_LINE,
+    Bye,
+    Hello,
+    Load,
+    Loaded,
+    Ping,
+    Pong,
+    ProtocolError,
+    Quit,
+    Refused,
+    Reply,
+    Request,
+    Run,
+    decode_request,
+    encode,
+    request_id,
+)
+from agent.selftest.runner import Stage
+
+Loader = Callable[[Load], Stage]
+
+
+class Server:
+    """Holds at most one loaded variant; `loader` makes it."""
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO, loader: Loader) -> None:
+        self._source = source
+        self._sink = sink
+        self._loader = loader
+        self._stage: Stage | None = None
+
+    def serve(self) -> None:
+        """Say hello, then answer one line with one line, until Quit or the end of the input."""
+        self._say(Hello(__version__, os.getpid()))
+        with closing(self):
+            while line := self._source.readline(MAX_LINE + 1):
+                reply = self._answer(line)
+                self._say(reply)
+                if isinstance(reply, Bye) or len(line) > MAX_LINE:
+                    return
+
+    def close(self) -> None:
+        """Detach what is loaded."""
+        if self._stage:
+            self._stage.subject.close()
+            self._stage = None
+
+    def _say(self, reply: Reply) -> None:
+        try:
+            line = encode(reply)
+        except ProtocolError as error:
+            line = encode(Refused(getattr(reply, "id", 0), str(error)))
+        self._sink.write(line)
+        self._sink.flush()
+
+    def _answer(self, line: bytes) -> Reply:
+        number = request_id(line)
+        try:
+            return self._do(decode_request(line))
+        except ProtocolError as error:
+            return Refused(number, str(error), "each line is one request of agent/selftest/protocol.py")
+        except AgentError as error:
+            return Refused(number, error.message, error.hint, error.detail)
+        except OSError as error:
+            return Refused(number, f"the system refused: {error}")
+
+    def _do(self, request: Request) -> Reply:
+        match request:
+            case Load():
+                return self._load(request)
+            case Run():
+                return self._run(request)
+            case Ping():
+                return Pong(request.id, self._stage is not None)
+            case Quit():
+                self.close()
+                return Bye(request.id)
+
+    def _load(self, request: Load) -> Reply:
+        self.close()
+        started = time.monotonic()
+        self._stage = self._loader(request)
+        return Loaded(request.id, round(time.monotonic() - started, 3), **self._stage.subject.facts())
+
+    def _run(self, request: Run) -> Reply:
+        if self._stage is None:
+            return Refused(request.id, "nothing is loaded", 'send {"do":"load",...} first')
+        scenario = by_name(request.name)
+        if scenario is None:
+            return Refused(
+                request.id, f"there is no test {request.name!r}", "see agent/selftest/catalogue.py"
+            )
+        return self._stage.run(scenario)._replace(id=request.id)
+
+
+def serve(loader: Loader) -> None:
+    """Serve on stdin and stdout. What anything else prints goes to stderr: it would break the stream."""
+    with os.fdopen(os.dup(1), "wb") as sink:
+        os.dup2(2, 1)
+        Server(sys.stdin.buffer, sink, loader).serve()

@@ -1,0 +1,56 @@
+"""The agent as its self-test sees it: what a scenario does to it and what it can ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from agent.events import Event
+from agent.selftest.accounts import Accounts
+from agent.selftest.workload import Workload
+
+
+class Judged(NamedTuple):
+    """An event that reached user space, and the ids of the rules that it matched."""
+
+    event: Event
+    rules: tuple[str, ...]
+
+
+class Subject(Protocol):
+    """A loaded agent: the real one, or `fake.FakeAgent` where there is no kernel to load into."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a load reports: `capabilities`, `hooks` and `coverage` of the protocol."""
+
+    def enforce(self, rules: Mapping[str, str]) -> None:
+        """Put rules in force, id -> expression, in place of all before; raises RuleErrors."""
+
+    def watch(self, tgid: int) -> None:
+        """See only what this process and its descendants do."""
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when there is something to drain."""
+
+    def drain(self) -> list[Judged]:
+        """Take every record that is there now, without waiting, in the order in which they were made."""
+
+    def accounts(self) -> Accounts:
+        """Both sides' counts since the load."""
+
+    def close(self) -> None:
+        """Detach everything."""
+
+
+class Opener(Protocol):
+    """Loads another agent beside the one under test."""
+
+    def __call__(self, ring_bytes: int) -> Subject:
+        """An agent of the same variant whose ring buffer has that size."""
+
+
+class Starter(Protocol):
+    """Starts the process that makes the events."""
+
+    def __call__(self, patience_s: float) -> Workload:
+        """A generator that waits for its first script."""

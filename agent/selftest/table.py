@@ -1,0 +1,82 @@
+"""What a person reads after `agent selftest`: one screen, whatever the number of scenarios."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from agent.selftest.catalogue import by_name
+from agent.selftest.protocol import VERDICTS, Ran
+
+WIDTH = 79  # columns
+MOST_ROWS = 14  # with more scenarios than that, those that pass are only counted
+COUNTS = ("generated", "delivered", "matched", "approver_rejected", "discarded")
+COLUMN = 11
+
+
+def progress(ran: Ran) -> str:
+    """One scenario in one line."""
+    return cut(f"{ran.verdict:<5} {ran.name:<24} {ran.duration_s:6.2f} s  {_words(ran)}")
+
+
+def report(results: Sequence[Ran], loaded: Mapping[str, Any]) -> str:
+    """All of it: verdicts, the ledger, the totals."""
+    lines = [*_head(loaded), "", *_verdicts(results), "", *_ledger(results), "", _totals(results)]
+    return "\n".join(cut(line) for line in lines) + "\n"
+
+
+def cut(line: str) -> str:
+    """A line that fits, with what does not fit left off visibly."""
+    line = line.rstrip()
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
+
+
+def _words(ran: Ran) -> str:
+    scenario = by_name(ran.name)
+    return ran.reason or (scenario.proves if scenario else "")
+
+
+def _head(loaded: Mapping[str, Any]) -> Iterator[str]:
+    for kind, coverage in loaded["coverage"].items():
+        points = [f"{hook['point']} ({hook['type']})" for hook in loaded["hooks"] if hook["event"] == kind]
+        yield f"{kind:<8} {coverage:<9} {', '.join(points)}"
+
+
+def _verdicts(results: Sequence[Ran]) -> Iterator[str]:
+    if len(results) > MOST_ROWS:
+        yield from _families(results)
+    for ran in results:
+        if len(results) <= MOST_ROWS or ran.verdict != "PASS":
+            yield progress(ran)
+
+
+def _families(results: Iterable[Ran]) -> Iterator[str]:
+    families: dict[str, list[float]] = {}
+    for ran in results:
+        if ran.verdict == "PASS":
+            families.setdefault(ran.name.partition(".")[0], []).append(ran.duration_s)
+    for family, seconds in families.items():
+        yield f"PASS  {family:<24} {sum(seconds):6.2f} s  {len(seconds)} scenarios"
+
+
+def _ledger(results: Iterable[Ran]) -> Iterator[str]:
+    yield f"{'events':<10}" + "".join(f"{_title(name):>{COLUMN}}" for name in (*COUNTS, "lost"))
+    total: dict[str, Counter[str]] = {}
+    for ran in results:
+        for kind, row in ran.ledger.items():
+            sums = total.setdefault(kind, Counter())
+            sums.update({name: row[name] for name in COUNTS})
+            sums["lost"] += sum(row["lost"].values())
+    for kind, sums in total.items():
+        yield f"{kind:<10}" + "".join(f"{sums[name]:>{COLUMN},}" for name in (*COUNTS, "lost"))
+
+
+def _title(name: str) -> str:
+    return name.removeprefix("approver_")
+
+
+def _totals(results: Sequence[Ran]) -> str:
+    counts = Counter(ran.verdict for ran in results)
+    words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    return f"{len(results)} scenarios: {words}, in {sum(ran.duration_s for ran in results):.1f} s"
