@@ -30,6 +30,7 @@ class Sink(Protocol):
     """Where matches go. A sink is used by one thread and may block, but not for ever."""
 
     name: str
+    linger_s: float  # how long a match may wait for others to share a write with
     counters: SinkCounters
 
     def write(self, matches: Sequence[Match]) -> int:

@@ -16,6 +16,7 @@ from agent.sinks.base import Match, SinkCounters
 
 MODE = 0o640  # lines tell what people do with their files
 _RETRY_S = 1.0
+_IDLE_S = 3600.0
 
 
 class _Target:
@@ -83,7 +84,8 @@ class JsonlSink:
     def __init__(self, path: Path | None) -> None:
         self.name = "stdout" if path is None else "file"
         self.counters = SinkCounters()
-        self.retry_s = _RETRY_S
+        self.linger_s = 0.0
+        self._failed = False
         self._path = path
         self._target: _Target | None = None
         self._target = self._open()
@@ -94,12 +96,19 @@ class JsonlSink:
             written = self._current().append([match.line for match in matches])
         except OSError:
             self.counters.errors += 1
+            self._failed = True
             return 0
+        self._failed = False
         self.counters.delivered += written
         return written
 
     def tick(self) -> None:
         """Nothing is ever due."""
+
+    @property
+    def retry_s(self) -> float:
+        """Soon, when the last attempt failed; else there is nothing to do."""
+        return _RETRY_S if self._failed else _IDLE_S
 
     def reopen(self) -> None:
         """Opens the path anew, also when it leads to the same file."""

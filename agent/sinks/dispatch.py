@@ -1,0 +1,177 @@
+"""From the one stream of matches to every sink: a bounded queue and a thread each.
+
+The event loop never waits for a sink: a match that a sink's queue has no room for is dropped there, and
+counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from agent.sinks.base import Match, Sink
+
+QUEUE_MATCHES = 16_384
+QUEUE_BYTES = 16 << 20
+BATCH = 512
+_MATCH_BYTES = 200  # a match beside its line
+
+
+class Outlet:
+    """One sink and what waits for it. `offer` is for the event loop, the rest for the sink's thread."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        max_matches: int = QUEUE_MATCHES,
+        max_bytes: int = QUEUE_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.sink = sink
+        self.offered = 0
+        self.overflowed = 0
+        self._clock = clock
+        self._max_matches = max_matches
+        self._max_bytes = max_bytes
+        self._queue: deque[Match] = deque()
+        self._bytes = 0
+        self._due_at = 0.0  # when what waits is written, whether a batch is full or not
+        self._tick_at = 0.0
+        self._stalled = False  # the sink took nothing: not before `_tick_at` again
+        self._reopen = False
+        self._closing = False
+        self._changed = threading.Condition()
+
+    @property
+    def queued(self) -> int:
+        """Matches that wait."""
+        return len(self._queue)
+
+    def offer(self, match: Match) -> bool:
+        """Queues a match; False, and counted, if there is no room."""
+        size = len(match.line) + _MATCH_BYTES
+        with self._changed:
+            self.offered += 1
+            if len(self._queue) >= self._max_matches or self._bytes + size > self._max_bytes:
+                self.overflowed += 1
+                return False
+            self._queue.append(match)
+            self._bytes += size
+            if len(self._queue) == 1:
+                self._due_at = self._clock() + self.sink.linger_s
+            if len(self._queue) in {1, BATCH}:  # the thread needs no telling of those between
+                self._changed.notify()
+        return True
+
+    def reopen(self) -> None:
+        """Has the sink reopen its files before it writes again."""
+        with self._changed:
+            self._reopen = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Has `run` deliver what it can, and end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def run(self, drain_s: float) -> None:
+        """The life of the sink's thread; after `close` it spends `drain_s` at most on what still waits."""
+        while not self._closing:
+            self.step()
+            with self._changed:
+                delay = self.delay()
+                if delay > 0:
+                    self._changed.wait(delay)
+        self.drain(self._clock() + drain_s)
+        self.sink.close()
+
+    def step(self) -> None:
+        """Does what is due now."""
+        if self._reopen:
+            self._reopen = False
+            self.sink.reopen()
+        if self._is_due():
+            self._stalled = not self._write()
+        self.sink.tick()
+        self._tick_at = self._clock() + self.sink.retry_s
+
+    def delay(self) -> float:
+        """Seconds until `step` has something to do."""
+        if self._closing or self._reopen or (not self._stalled and len(self._queue) >= BATCH):
+            return 0.0
+        at = min(self._tick_at, self._due_at) if self._queue and not self._stalled else self._tick_at
+        return at - self._clock()
+
+    def drain(self, deadline: float) -> None:
+        """Writes all that waits, until the sink takes nothing or the time has come."""
+        while self._queue and self._clock() < deadline and self._write():
+            pass
+
+    def _is_due(self) -> bool:
+        if not self._queue:
+            return False
+        now = self._clock()
+        return now >= self._tick_at if self._stalled else now >= self._due_at or len(self._queue) >= BATCH
+
+    def _write(self) -> int:
+        with self._changed:
+            batch = list(islice(self._queue, BATCH))
+        taken = self.sink.write(batch)
+        with self._changed:
+            for _ in range(taken):
+                self._bytes -= len(self._queue.popleft().line) + _MATCH_BYTES
+        return taken
+
+
+class Dispatcher:
+    """Hands every match to all sinks."""
+
+    def __init__(self, outlets: Sequence[Outlet]) -> None:
+        self.outlets = outlets
+        self._threads: list[threading.Thread] = []
+
+    def start(self, drain_s: float = 5.0) -> None:
+        """Starts a thread for each sink. Drop privileges before: a thread has those of its making."""
+        for outlet in self.outlets:
+            thread = threading.Thread(target=outlet.run, args=(drain_s,), name=outlet.sink.name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def send(self, match: Match) -> None:
+        """Queues a match for every sink."""
+        for outlet in self.outlets:
+            outlet.offer(match)
+
+    def reopen(self) -> None:
+        """Has every sink reopen its files."""
+        for outlet in self.outlets:
+            outlet.reopen()
+
+    def close(self, timeout_s: float = 10.0) -> int:
+        """Delivers what waits, for a bounded time; returns how many matches were left behind."""
+        for outlet in self.outlets:
+            outlet.close()
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return sum(outlet.queued for outlet in self.outlets)
+
+    def status(self) -> dict[str, dict[str, int]]:
+        """What each sink did, by its name."""
+        return {outlet.sink.name: _status(outlet) for outlet in self.outlets}
+
+
+def _status(outlet: Outlet) -> dict[str, int]:
+    counters = outlet.sink.counters
+    return {
+        "offered": outlet.offered,
+        "delivered": counters.delivered,
+        "dropped": counters.dropped + outlet.overflowed,
+        "queued": outlet.queued,
+        "errors": counters.errors,
+        **outlet.sink.status(),
+    }

@@ -1,0 +1,178 @@
+"""Matches as OTLP logs, to any collector.
+
+What the collector does not take at once goes to the spool, and comes from there in order when the collector
+is back; while the spool holds anything, new matches queue behind it. Attempts are spaced by exponential
+backoff with jitter, or as the collector asks.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.sinks.base import Match, SinkCounters
+from agent.sinks.otlp_http import Collector, Delivered, Later, Outcome
+from agent.sinks.protobuf import export_request, log_record
+from agent.sinks.spool import Chunk, Spool
+
+BATCH_MATCHES = 512
+BATCH_BYTES = 512 << 10
+LINGER_S = 1.0
+_IDLE_S = 60.0
+_LONGEST_ASKED_S = 3600.0
+_INFO = 9  # SeverityNumber of a log record that reports, and is no failure of the reporter
+_SCOPE = "fim-agent"
+
+
+@dataclass(slots=True)
+class Backoff:
+    """When to try again: from `first_s` doubling to `longest_s`, each shortened by up to half at random."""
+
+    first_s: float = 1.0
+    longest_s: float = 60.0
+    random: Callable[[], float] = random.random
+    failures: int = 0
+
+    def delay_s(self) -> float:
+        """Seconds to wait after one more failure."""
+        delay = min(self.longest_s, self.first_s * 2.0 ** min(self.failures, 16))
+        self.failures += 1
+        return delay * (1 - self.random() / 2)
+
+    def reset(self) -> None:
+        """After a success."""
+        self.failures = 0
+
+
+class OtlpSink:
+    """Exports in batches; without a spool, what is not taken waits in the dispatcher's queue."""
+
+    name = "otlp"
+
+    def __init__(
+        self,
+        collector: Collector,
+        spool: Spool | None,
+        resource: Mapping[str, str],
+        *,
+        backoff: Backoff | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.counters = SinkCounters()
+        self.linger_s = LINGER_S
+        self.last_error = ""
+        self._collector = collector
+        self._spool = spool
+        self._resource = resource
+        self._backoff = backoff or Backoff()
+        self._clock = clock
+        self._wall_ns = wall_ns
+        self._next_attempt = clock()
+        self._spool_dropped = 0
+
+    def write(self, matches: Sequence[Match]) -> int:
+        """Exports or spools one batch from the front of `matches`."""
+        chunk = self._encode(matches)
+        if self._waiting or (self._spool and self._spool.matches):
+            return self._keep(chunk)
+        return chunk.matches if self._settle(self._export(chunk), chunk) else self._keep(chunk)
+
+    def tick(self) -> None:
+        """Exports the oldest chunk of the spool, if it is time."""
+        if self._spool is None or self._waiting:
+            return
+        chunk = self._spool.peek()
+        self._count_spool(self._spool)
+        if chunk is not None and self._settle(self._export(chunk), chunk):
+            self._spool.pop()
+
+    @property
+    def retry_s(self) -> float:
+        """Until the next attempt, if anything waits for one."""
+        if self._waiting or (self._spool and self._spool.matches):
+            return max(0.0, self._next_attempt - self._clock())
+        return _IDLE_S
+
+    def reopen(self) -> None:
+        """Makes a new connection at the next export."""
+        self._collector.close()
+
+    def close(self) -> None:
+        """Leaves what waits in the spool to the next start."""
+        self._collector.close()
+        if self._spool is not None:
+            self._spool.close()
+
+    def status(self) -> dict[str, int]:
+        """What waits on the disk, and what was lost there."""
+        if self._spool is None:
+            return {}
+        return {
+            "spooled": self._spool.matches,
+            "spool_bytes": self._spool.size,
+            "spool_dropped": self._spool.counters.dropped,
+            "spool_corrupt_bytes": self._spool.counters.corrupt_bytes,
+        }
+
+    @property
+    def _waiting(self) -> bool:
+        return self._clock() < self._next_attempt
+
+    def _encode(self, matches: Sequence[Match]) -> Chunk:
+        now = self._wall_ns()
+        records: list[bytes] = []
+        size = 0
+        for match in matches[:BATCH_MATCHES]:
+            record = _record(match, now)
+            if records and size + len(record) > BATCH_BYTES:
+                break
+            records.append(record)
+            size += len(record)
+        return Chunk(b"".join(records), len(records))
+
+    def _export(self, chunk: Chunk) -> Outcome:
+        request = export_request(
+            self._resource, _SCOPE, self._resource.get("service.version", ""), chunk.content
+        )
+        return self._collector.export(request)
+
+    def _settle(self, outcome: Outcome, chunk: Chunk) -> bool:
+        """Counts an outcome; whether the chunk is done with."""
+        if isinstance(outcome, Later):
+            self.counters.errors += 1
+            self.last_error = outcome.reason
+            self._wait(outcome.after_s)
+            return False
+        self._backoff.reset()
+        rejected = min(outcome.rejected, chunk.matches) if isinstance(outcome, Delivered) else chunk.matches
+        if rejected:
+            self.counters.errors += 1
+            self.last_error = outcome.reason
+        self.counters.dropped += rejected
+        self.counters.delivered += chunk.matches - rejected
+        return True
+
+    def _wait(self, asked_s: float | None) -> None:
+        delay = self._backoff.delay_s()
+        if asked_s is not None:
+            delay = max(delay, min(asked_s, _LONGEST_ASKED_S))
+        self._next_attempt = self._clock() + delay
+
+    def _keep(self, chunk: Chunk) -> int:
+        if self._spool is None:
+            return 0
+        self._spool.append(chunk)
+        self._count_spool(self._spool)
+        return chunk.matches
+
+    def _count_spool(self, spool: Spool) -> None:
+        self.counters.dropped += spool.counters.dropped - self._spool_dropped
+        self._spool_dropped = spool.counters.dropped
+
+
+def _record(match: Match, observed_ns: int) -> bytes:
+    values = {"fim.rule": match.rule, "fim.event": match.event_type}
+    return log_record(match.unix_ns, observed_ns, _INFO, match.line, "fim.match", values)
