@@ -114,13 +114,16 @@ class ProcessCache:
         return process
 
     def _fork(self, event: Event) -> None:
+        pid = event.new_uid
+        if pid == event.pid:  # a thread
+            return
         self.counters.forks += 1
-        parent = self.find(event.ppid, event.time_ns)
+        parent = self.find(event.pid, event.time_ns)
         image = parent.process if parent else Process(comm=event.comm)
-        child = replace(image, pid=event.pid, tid=event.pid, ppid=event.ppid)
+        child = replace(image, pid=pid, tid=pid, ppid=event.pid)
         self._owned(child, event.uid, event.gid, event.auid)
         ancestors = (parent.process, *self.ancestors(parent))[:MAX_ANCESTORS] if parent else None
-        known = self.table.at(event.pid, event.time_ns)
+        known = self.table.at(pid, event.time_ns)
         if known is not None and self.table.is_same(known, event.time_ns):
             # The stream tells from its start what the scan saw the end of: later events bring it there again.
             self._become(known, child, ancestors)

@@ -88,6 +88,12 @@ def test_exec_changes_the_program_and_not_the_ancestors(host: FakeHost) -> None:
     assert exe_at(cache, 5, SECOND + 5) == b"/bin/ls"
 
 
+def test_a_thread_is_no_process(host: FakeHost) -> None:
+    cache = cache_of(host)
+    feed(cache, exec_(1, 5, 1, b"/bin/sh"), fork(2, 5, 5))
+    assert (len(cache.table), cache.counters.forks) == (1, 0)
+
+
 def test_a_refused_exec_changes_nothing(host: FakeHost) -> None:
     cache = cache_of(host)
     feed(cache, exec_(1, 5, 1, b"/bin/sh"), exec_(2, 5, 1, b"/bin/no", retval=-13))

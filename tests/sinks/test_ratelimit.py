@@ -18,6 +18,19 @@ def test_burst_then_rate() -> None:
     assert limit.suppressed() == {"a": 3}
 
 
+def test_a_rule_may_ask_for_a_time_between_reports() -> None:
+    now = [0.0]
+    limit = RateLimit(0, clock=lambda: now[0])
+    assert [limit.admit("a", 60.0) for _ in range(3)] == [True, False, False]
+    now[0] = 59.0
+    assert not limit.admit("a", 60.0)
+    now[0] = 60.0
+    assert limit.admit("a", 60.0)
+    limit.forget()
+    assert [limit.admit("a", 60.0) for _ in range(2)] == [True, False]
+    assert limit.suppressed() == {"a": 4}
+
+
 def test_no_limit() -> None:
     limit = RateLimit(0)
     assert all(limit.admit("a") for _ in range(1000))
