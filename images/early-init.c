@@ -2,14 +2,14 @@
  *
  * The first process of a guest, alone in the initramfs with the modules it loads.
  *
- * In order: load the modules that /modules names, mount the read-only root, lay an overlay over it whose upper
- * layer is /upper of this initramfs, mount the kernel's other modules and the kernel's own file systems, and become
- * the init of the root, /usr/sbin/fim-init. A static C program, because every fork costs 10 ms without hardware
- * acceleration.
+ * In order: load the modules that /modules names, mount the read-only root, lay an overlay over it whose
+ * upper layer is /upper of this initramfs, mount the kernel's other modules and the kernel's own file
+ * systems, and become the init of the root, /usr/sbin/fim-init. A static C program, because every fork costs
+ * 10 ms without hardware acceleration.
  *
- * What a cpio archive appended to the initramfs holds below /upper is thereby part of the guest's root: that is how
- * one run's keys get in. It works because an initramfs is a tmpfs unless the command line names root=, which nobody
- * does here.
+ * What a cpio archive appended to the initramfs holds below /upper is thereby part of the guest's root: that
+ * is how one run's keys get in. It works because an initramfs is a tmpfs unless the command line names root=,
+ * which nobody does here.
  *
  * The disks are known by the UUID in their superblock and not by their order; see harness/images/erofs.py.
  */
@@ -27,14 +27,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NEW_ROOT "/newroot"
-#define NEXT_INIT "/usr/sbin/fim-init"
-#define ROOT_UUID "fim-harness-root"
+#define NEW_ROOT     "/newroot"
+#define NEXT_INIT    "/usr/sbin/fim-init"
+#define ROOT_UUID    "fim-harness-root"
 #define MODULES_UUID "fim-harness-mods"
 
 #define EROFS_SUPERBLOCK 1024
-#define EROFS_MAGIC 0xE0F5E1E2u
-#define EROFS_UUID 48
+#define EROFS_MAGIC	 0xE0F5E1E2u
+#define EROFS_UUID	 48
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -116,25 +116,27 @@ static const struct {
 	const char *type, *where, *options;
 	unsigned long flags;
 } pseudo[] = {
-	{"proc", "/proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
-	{"sysfs", "/sys", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
-	{"devpts", "/dev/pts", "ptmxmode=0666,mode=0620,gid=5", MS_NOSUID | MS_NOEXEC},
-	{"tmpfs", "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV},
-	{"tmpfs", "/run", "mode=0755", MS_NOSUID | MS_NODEV},
-	{"tmpfs", "/tmp", "mode=1777", MS_NOSUID | MS_NODEV},
-	{"cgroup2", "/sys/fs/cgroup", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
-	{"bpf", "/sys/fs/bpf", "mode=0700", MS_NOSUID | MS_NODEV | MS_NOEXEC},
-	{"debugfs", "/sys/kernel/debug", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
-	{"tracefs", "/sys/kernel/tracing", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
-	{"securityfs", "/sys/kernel/security", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	{ "proc", "/proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "sysfs", "/sys", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "devpts", "/dev/pts", "ptmxmode=0666,mode=0620,gid=5", MS_NOSUID | MS_NOEXEC },
+	{ "tmpfs", "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV },
+	{ "tmpfs", "/run", "mode=0755", MS_NOSUID | MS_NODEV },
+	{ "tmpfs", "/tmp", "mode=1777", MS_NOSUID | MS_NODEV },
+	{ "cgroup2", "/sys/fs/cgroup", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "bpf", "/sys/fs/bpf", "mode=0700", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "debugfs", "/sys/kernel/debug", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "tracefs", "/sys/kernel/tracing", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "securityfs", "/sys/kernel/security", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
 };
 
 static void mount_pseudo(void)
 {
 	for (size_t i = 0; i < LENGTH(pseudo); i++) {
 		mkdir(pseudo[i].where, 0755);
-		if (mount(pseudo[i].type, pseudo[i].where, pseudo[i].type, pseudo[i].flags, pseudo[i].options) != 0)
-			printf("fim-init: no %s at %s: %s\n", pseudo[i].type, pseudo[i].where, strerror(errno));
+		if (mount(pseudo[i].type, pseudo[i].where, pseudo[i].type, pseudo[i].flags,
+			  pseudo[i].options) != 0)
+			printf("fim-init: no %s at %s: %s\n", pseudo[i].type, pseudo[i].where,
+			       strerror(errno));
 	}
 }
 
@@ -165,9 +167,9 @@ static void enter_root(void)
 
 int main(void)
 {
-	char *arguments[] = {NEXT_INIT, NULL};
-	char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
-			       "TERM=linux", NULL};
+	char *arguments[] = { NEXT_INIT, NULL };
+	char *environment[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+				"HOME=/root", "TERM=linux", NULL };
 
 	mkdir("/dev", 0755);
 	if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755") != 0 && errno != EBUSY)

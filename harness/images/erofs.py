@@ -1,7 +1,7 @@
 """Read-only disks for guests.
 
-A guest knows its disks by the UUID in their superblock and not by their order: the sixteen bytes spell what the disk
-is for. `images/early-init.c` looks for the same words.
+A guest knows its disks by the UUID in their superblock and not by their order: the sixteen bytes spell what
+the disk is for. `images/early-init.c` looks for the same words.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a kernel boots with: an archive of ours with the modules that reach the root, and what enters it.
 
-It also carries the guest's own init and sshd's configuration into the root's upper layer, so that changing either
-makes a new initramfs of 2 MB and not a new root of 80.
+It also carries the guest's own init and sshd's configuration into the root's upper layer, so that changing
+either makes a new initramfs of 2 MB and not a new root of 80.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """In which order kernel modules go in, read from what depmod and the kernel's packages say.
 
-The files are those of modprobe: `modules.dep` (what a module needs), `modules.softdep` (what it had better find),
-`modules.alias` (other names), `modules.builtin` (what is in the kernel already). A module's name has `_` where its
-file may have `-`.
+The files are those of modprobe: `modules.dep` (what a module needs), `modules.softdep` (what it had better
+find), `modules.alias` (other names), `modules.builtin` (what is in the kernel already). A module's name has
+`_` where its file may have `-`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from harness.errors import InfrastructureError
 
 @dataclass(frozen=True)
 class Modules:
-    """One kernel's modules. `files` maps a name to a path relative to modules.dep, the others map names to names."""
+    """One kernel's modules.
+
+    `files` maps a name to a path relative to modules.dep, the others map names to names.
+    """
 
     files: dict[str, str]
     needs: dict[str, tuple[str, ...]]
@@ -27,7 +30,8 @@ class Modules:
     def load_order(self, wanted: Iterable[str]) -> list[str]:
         """The paths to load, each after what it needs, none twice, nothing that is built in.
 
-        Raises InfrastructureError for a module that is neither there nor built in, and for one that needs itself.
+        Raises InfrastructureError for a module that is neither there nor built in, and for one that needs
+        itself.
         """
         order: dict[str, None] = {}
         for name in wanted:

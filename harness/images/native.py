@@ -12,7 +12,7 @@ _FLAGS = ("-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror")
 
 
 def compile_static(source: Path, arch: Architecture) -> bytes:
-    """The program that a C file makes. Raises InfrastructureError, with the compiler's words or its package."""
+    """The program that a C file makes. Raises InfrastructureError."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, source.stem)
         run([arch.compiler, *_FLAGS, "-o", program, source], package=arch.compiler_package)

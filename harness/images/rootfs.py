@@ -1,8 +1,9 @@
-"""The root that all guests of an architecture share: Debian packages, unpacked and not installed, as a read-only disk.
+"""The root that all guests of an architecture share: Debian packages, unpacked and not installed.
 
-mmdebstrap resolves and unpacks; no maintainer script runs, so the image needs no foreign binary, no chroot and no root,
-and depends on nothing but its packages. What scripts would have done and guests need is little: the accounts lie in
-`images/root/`, and Python's modules are compiled here, because an emulated guest would take seconds over it.
+The image is a read-only disk. mmdebstrap resolves and unpacks; no maintainer script runs, so the image needs
+no foreign binary, no chroot and no root, and depends on nothing but its packages. What scripts would have
+done and guests need is little: the accounts lie in `images/root/`, and Python's modules are compiled here,
+because an emulated guest would take seconds over it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from harness.progress import Progress, silent
 LAYOUT = "1"
 
 _OPTIONS = ("--quiet", "--variant=extract", "--format=tar", '--aptopt=APT::Install-Recommends "false"')
+_PYC = ("--invalidation-mode", "unchecked-hash")
 _MERGED_USR = (
     'cd "$1" && mkdir -p usr/bin usr/sbin usr/lib usr/lib64 && ln -s usr/bin usr/sbin usr/lib usr/lib64 .'
 )
@@ -49,8 +51,8 @@ def root_image(
 ) -> RootImage:
     """The root image of an architecture, from the cache or made now (about 20 s).
 
-    It is made again when its list or one of its packages changes. Raises ConfigError for an unknown architecture and
-    InfrastructureError.
+    It is made again when its list or one of its packages changes. Raises ConfigError for an unknown
+    architecture and InfrastructureError.
     """
     apt = (repositories or Repositories()).apt(catalogue.architecture(arch).name, *catalogue.USERLAND)
     apt.refresh(progress)
@@ -99,7 +101,7 @@ def _unpack(apt: Apt, names: tuple[str, ...], scratch: Path) -> Path:
 
 
 def compile_python(tree: Path, progress: Progress = silent) -> None:
-    """Compiles a guest tree's Python, if a Python of the guest's version is here; else a line says that it is not.
+    """Compiles a guest tree's Python, if its version of Python is here; else a line says that it is not.
 
     The compiled files carry their source's hash and are not checked against it: in an image all times are 0.
     """
@@ -109,8 +111,7 @@ def compile_python(tree: Path, progress: Progress = silent) -> None:
             progress(f"no {library.name} on this host: guests compile their Python themselves, which is slow")
             continue
         folders = [library, tree / "usr/lib/python3"]
-        mode = ["--invalidation-mode", "unchecked-hash", "-s", tree, "-p", "/"]
-        run([python, "-m", "compileall", "-qq", *mode, *folders])
+        run([python, "-m", "compileall", "-qq", *_PYC, "-s", tree, "-p", "/", *folders])
 
 
 def _python(name: str) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from harness import cache
+from harness import filelock
 from harness.errors import InfrastructureError
 from harness.external import ProgramError, run
 from harness.kernels import deb822
@@ -55,7 +55,7 @@ class Apt:
 
         Raises InfrastructureError.
         """
-        with cache.locked(self.home.with_name(self.home.name + ".lock")):
+        with filelock.locked(self.home.with_name(self.home.name + ".lock")):
             age = self._age()
             if age < self.max_age_s:
                 return
