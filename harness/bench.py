@@ -41,9 +41,9 @@ class RefusedError(ProductError):
 
 @dataclass(frozen=True)
 class Death:
-    """What ended a guest: `panic` is its kernel, `qemu` the program around it."""
+    """What ended a machine: something in the `guest` (its kernel, its init), or the `host` around it."""
 
-    kind: Literal["panic", "qemu"]
+    kind: Literal["guest", "host"]
     detail: str
 
 
@@ -118,5 +118,8 @@ class Bench(Protocol):
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
         """A machine for `cell`, not booted yet, that keeps its files in `workdir`. Raises HarnessError."""
 
-    def reap(self, workdir: Path) -> None:
-        """End whatever machines that were started in `workdir` have outlived their worker."""
+    def reap(self) -> list[str]:
+        """End machines that outlived their process, of this run or an earlier one; a line for each."""
+
+    def close(self) -> None:
+        """Give back what making machines needed; may be called again."""

@@ -1,8 +1,8 @@
 """A bench without machines: what happens in each test is written down beforehand.
 
-For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to an act:
-pass, fail, skip, crash, qemu-dies, hang, refuse, malformed, kill-worker, interrupt. `CELL::boot` and `CELL::load`
-are steps too.
+For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to an
+act: pass, fail, skip, crash, qemu-dies, lost, hang, refuse, malformed, kill-worker, interrupt. `CELL::boot`
+and `CELL::load` are steps as well, and the act `missing` means that there is nothing to boot.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PANIC = "Kernel panic - not syncing: sysrq triggered crash"
 
 
 class FakeBench:
-    """Machines that do what `script` says; `log`, when given, gets a line for each thing that happens to one."""
+    """Machines that do what `script` says; `log`, if given, gets a line for each thing that happens."""
 
     def __init__(self, script: Mapping[str, str] | None = None, log: Path | None = None) -> None:
         self.script = dict(script or {})
@@ -58,13 +58,17 @@ class FakeBench:
             missing={name: "404" for name, cells in machines if self.act(cells[0].id, "boot") == "missing"},
         )
 
-    def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
+    def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:  # noqa: ARG002
         """A machine that plays the script."""
         return FakeMachine(self, cell)
 
-    def reap(self, workdir: Path) -> None:
+    def reap(self) -> list[str]:
         """Nothing outlives a fake."""
         self.note("reap")
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def act(self, cell: str, step: str) -> str:
         """What the script says of a step; `pass` if nothing."""
@@ -88,7 +92,7 @@ class FakeMachine:
         self.cell = cell
         self._death: Death | None = None
 
-    def boot(self, deadline_s: float) -> None:
+    def boot(self, deadline_s: float) -> None:  # noqa: ARG002
         """Play the step `boot`."""
         self.bench.note(f"boot {self.cell.machine}")
         self._play("boot")
@@ -101,16 +105,16 @@ class FakeMachine:
         log.write_text("fake agent\n", encoding="utf-8")
         return self
 
-    def load(self, cell: Cell, deadline_s: float) -> Loaded:
+    def load(self, cell: Cell, deadline_s: float) -> Loaded:  # noqa: ARG002
         """Play the step `load`."""
         self.cell = cell
         self._play("load")
-        hooks = [{"event": "open", "point": "file_open", "type": "lsm", "state": "fires", "runs": 3}]
+        hooks = ({"event": "open", "point": "file_open", "type": "lsm", "state": "fires", "runs": 3},)
         return Loaded(
             id=1, seconds=0.5, capabilities={"lsm": "fires"}, hooks=hooks, coverage={"open": "full"}
         )
 
-    def test(self, name: str, deadline_s: float) -> Ran:
+    def test(self, name: str, deadline_s: float) -> Ran:  # noqa: ARG002
         """Play the step that is called like the test."""
         self.bench.note(f"test {self.cell.id} {name}")
         return _answer(name, self._play(name))
@@ -133,9 +137,9 @@ class FakeMachine:
     def _play(self, step: str) -> str:
         act = self.bench.act(self.cell.id, step)
         if act == "crash":
-            self._death = Death("panic", PANIC)
+            self._death = Death("guest", PANIC)
         elif act == "qemu-dies":
-            self._death = Death("qemu", "QEMU was killed by signal 9")
+            self._death = Death("host", "QEMU was killed by signal 9")
         elif act in ("kill-worker", "interrupt"):
             os.kill(os.getpid(), signal.SIGKILL if act == "kill-worker" else signal.SIGINT)
         elif act == "hang":
@@ -149,7 +153,7 @@ class FakeMachine:
 
 def _answer(name: str, act: str) -> Ran:
     ok = act != "fail"
-    assertions: list[Any] = [{"name": "arrived", "ok": ok, "expected": 1, "got": 1 if ok else 0}]
+    assertions = ({"name": "arrived", "ok": ok, "expected": 1, "got": 1 if ok else 0},)
     ledger: dict[str, Any] = {"open": {"generated": 7, "delivered": 7, "matched": 7}}
     if act == "malformed":
         ledger = {"open": {"generated": -1}}

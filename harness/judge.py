@@ -17,7 +17,7 @@ def classify(error: HarnessError, death: Death | None, *, booting: bool) -> tupl
     A guest's own end outweighs the symptom that made it known. While `booting` the agent is not there, so
     nothing is the product's fault.
     """
-    if death and death.kind == "panic":
+    if death and death.kind == "guest":
         return (Verdict.BOOT_FAIL if booting else Verdict.CRASH), death.detail
     if death:
         return Verdict.INFRA, death.detail

@@ -99,7 +99,7 @@ class Controller:
         for report in getattr(node, "workeroutput", {}).get(CELL_PROPERTY, []):
             self.run.record_cell(CellReport.model_validate_json(report))
         if error:
-            self.run.bench.reap(self.run.folder)
+            self.run.bench.reap()
             self._say(f"worker {node.gateway.id} died: {one_line(str(error))}")
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:

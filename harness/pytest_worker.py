@@ -151,6 +151,7 @@ class Worker:
         """Whatever ended the session: nothing stays behind, and nothing that is known is lost."""
         self.leave()
         self.keeper.discard()
+        self.bench.close()
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput[CELL_PROPERTY] = self.news()
 

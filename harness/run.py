@@ -130,7 +130,8 @@ class Run:
 
     def finish(self) -> int:
         """Write all reports, whatever became of the run; returns the exit code."""
-        self.bench.reap(self.folder)
+        self.bench.reap()
+        self.bench.close()
         self.finished = self._results()
         if wrong := results.disagreements(self.plan, self.finished):
             raise AssertionError(f"results and plan differ: {wrong}")

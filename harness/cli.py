@@ -1,0 +1,77 @@
+"""The command `harness`: what it is asked for, and how what went wrong is said."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from harness.errors import HarnessError
+
+COMMANDS = ("run", "plan", "kernels", "exec", "shell", "doctor", "report", "clean")
+INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
+
+
+class Command(Protocol):
+    """A module in `harness.commands`: its docstring's first line is its help."""
+
+    __doc__: str | None
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add its arguments."""
+
+    def execute(self, arguments: argparse.Namespace) -> int:
+        """Do it; returns the exit code. Raises HarnessError."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; every error is one line and a hint, and a traceback only with --debug."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # A command's module is imported only when it is asked for: `harness --help` needs no libvirt.
+    arguments = parser([word for word in words if word in COMMANDS][:1] or COMMANDS).parse_args(words)
+    arguments.argv = ("harness", *words)
+    try:
+        return _command(arguments.command).execute(arguments)
+    except HarnessError as error:
+        if arguments.debug:
+            raise
+        for line in error.message.splitlines():
+            sys.stderr.write(f"harness: {line}\n")
+        if error.hint:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("harness: interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone, as in `harness plan | head`.
+        sys.stderr.close()
+        return 0
+
+
+def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of the whole command line, with the arguments of `commands`."""
+    top = argparse.ArgumentParser(
+        prog="harness", description="Boots real kernels and proves the agent on each."
+    )
+    top.add_argument("--debug", action="store_true", help="show tracebacks")
+    subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        if name in commands:
+            module = _command(name)
+            summary = (module.__doc__ or "").splitlines()[0]
+            module.configure(subparsers.add_parser(name, help=summary, description=summary))
+        else:
+            subparsers.add_parser(name)
+    return top
+
+
+def _command(name: str) -> Command:
+    module: Command = importlib.import_module(f"harness.commands.{name}")
+    return module
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Make the reports of a run again from its results.json."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from harness import report, results
+from harness.errors import ConfigError, IncompleteError
+from harness.plan import Plan
+from harness.report.terminal import print_results
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "results", type=Path, nargs="?", metavar="RESULTS", help="results.json, or its folder"
+    )
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of results.json")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Write the reports beside results.json; returns the exit code of that run."""
+    if arguments.schema:
+        sys.stdout.write(results.schema_text())
+        return 0
+    path = arguments.results or Path("out/latest")
+    path = path / "results.json" if path.is_dir() else path
+    found = results.load(path)
+    report.write_all(found, path.parent)
+    print_results(Console(), found, str(path.parent))
+    check_plan(path.with_name("plan.json"), found)
+    return found.run.exit_code
+
+
+def check_plan(path: Path, found: results.Results) -> None:
+    """Hold results against the plan beside them; raises IncompleteError where they differ."""
+    try:
+        plan = Plan.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a plan that can be read") from error
+    if lines := results.disagreements(plan, found):
+        raise IncompleteError("\n".join(lines))

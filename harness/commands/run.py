@@ -1,0 +1,103 @@
+"""Run the matrix: boot each kernel, test the agent there, write the reports."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.bench import Bench
+from harness.commands.options import add_connect, add_matrix, selectors
+from harness.errors import ConfigError
+from harness.pytest_controller import Controller
+from harness.pytest_plugin import CONTROLLER
+from harness.report.terminal import Lines, print_results, progress_on
+from harness.run import Options, Run
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    add_matrix(parser)
+    add_connect(parser)
+    parser.add_argument(
+        "-n", "--workers", type=_workers, default="auto", metavar="auto|N", help="machines at once"
+    )
+    parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="(default: out)")
+    parser.add_argument("--cold", action="store_true", help="boot every machine, restore none")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run; returns the exit code of the contract."""
+    from harness.vmbench import VmBench
+
+    options = Options(
+        matrix=arguments.matrix.absolute(),
+        selectors=selectors(arguments),
+        output=arguments.output,
+        cold=arguments.cold,
+        argv=arguments.argv,
+    )
+    return run(options, VmBench(arguments.connect), Console(), arguments.workers, arguments.connect)
+
+
+def run(options: Options, bench: Bench, console: Console, workers: str, connect: str = "") -> int:
+    """Run on `bench` and show it on `console`."""
+    matrix_run = Run(options, bench)
+    with contextlib.closing(bench), _termination_interrupts():
+        with progress_on(console) as progress:
+            for line in bench.reap():
+                progress.say(f"reaped what a dead run left: {line}")
+            matrix_run.prepare(progress.say)
+            controller = Controller(matrix_run, progress)
+            number = controller.workers() if workers == "auto" else int(workers)
+            status = _pytest(controller, progress, number, connect)
+        if matrix_run.finished is None:
+            raise ConfigError(f"pytest ended with {status} before anything ran")
+        print_results(console, matrix_run.finished, str(matrix_run.folder))
+        return matrix_run.finished.run.exit_code
+
+
+def _pytest(controller: Controller, progress: Lines, workers: int, connect: str) -> int:
+    matrix = controller.run.options.matrix
+    progress.say(f"{workers or 1} machines at once" if workers > 1 else "one machine at a time")
+    words = [str(matrix), "-c", os.devnull, "--rootdir", str(matrix.parent), "--noconftest"]
+    words += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "harness.pytest_plugin", "-p", "xdist"]
+    words += ["-n", str(workers)] + (["--matrix-connect", connect] if connect else [])
+    # Neither the user's plugins nor his pytest settings have a say in this run.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    return int(pytest.main(words, plugins=[_Starter(controller)]))
+
+
+class _Starter:
+    """Gives the plugin the controller that is there already."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Before the plugin would make one of its own."""
+        config.pluginmanager.register(self.controller, CONTROLLER)
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: with results."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _workers(word: str) -> str:
+    if word != "auto" and not (word.isdigit() and len(word) < 4):
+        raise argparse.ArgumentTypeError(f"{word!r} is neither `auto` nor a number")
+    return word

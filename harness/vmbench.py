@@ -1,0 +1,275 @@
+"""The real bench: kernels and images from Debian, machines from libvirt, guests over SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from harness.bench import Death, HungError, Machine, RefusedError, Say, Selftest, Supplies
+from harness.errors import InfrastructureError
+from harness.expansion import Cell
+from harness.plan import Plan
+from harness.results import KernelFacts, Package
+
+if TYPE_CHECKING:
+    from agent.selftest.protocol import Loaded, Ran
+    from harness.cache import Cache
+    from harness.guest.base import Guest
+    from harness.guest.selftest import SelftestClient
+    from harness.kernels import KernelRequest, ResolvedKernel
+    from harness.vm.connection import Connection
+    from harness.vm.machine import Machine as VirtualMachine
+
+ROOT = Path(__file__).parents[1]
+GREETING_S = 60.0
+DMESG_S = 10.0
+
+
+class VmBench:
+    """Machines of a libvirt `uri` ("" is the embedded one); nothing is opened before a machine is wanted."""
+
+    def __init__(self, uri: str = "") -> None:
+        self._uri = uri
+        self._open = contextlib.ExitStack()
+        self._connection: Connection | None = None
+
+    def accelerator(self) -> tuple[str, str]:
+        """As `harness.vm.acceleration` finds it."""
+        from harness.vm import acceleration
+
+        found = acceleration.find()
+        return found.kind, str(found)
+
+    def releases(self, plan: Plan) -> dict[str, str]:
+        """Ask the repositories."""
+        from harness.kernels import resolve
+
+        return {cell.kernel.name: resolve(_request(cell)).release for cell in plan.cells}
+
+    def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
+        """Resolve, fetch and build; a kernel that cannot be fetched costs its own machines only."""
+        return _Preparation(accelerator, say).supplies(plan)
+
+    def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
+        """A machine of this bench's one connection."""
+        from harness.vm.domain import MachineSpec
+        from harness.vm.machine import Machine as VirtualMachine
+
+        files = supplies.files[cell.machine]
+        spec = MachineSpec(
+            kernel=Path(files["kernel"]),
+            initramfs=Path(files["initramfs"]),
+            root=Path(files["root"]),
+            disks=(Path(files["modules"]),),
+            workdir=workdir,
+            cmdline=cell.cmdline.args if cell.cmdline else "",
+            arch=cell.arch,
+            kind=supplies.accelerator,
+        )
+        return VmMachine(VirtualMachine(spec, self._hypervisor()))
+
+    def reap(self) -> list[str]:
+        """End what dead runs left."""
+        from harness.vm import reaper
+        from harness.vm.connection import reap_domains
+
+        return [str(reaped) for reaped in reaper.reap(reap_domains=reap_domains)]
+
+    def close(self) -> None:
+        """Close the connection, which ends every machine of it."""
+        self._open.close()
+        self._connection = None
+
+    def _hypervisor(self) -> Connection:
+        from harness.vm.connection import EMBEDDED, Connection
+        from harness.vm.ownership import RunDirectory
+
+        if self._connection is None:
+            uri = self._uri or EMBEDDED
+            directory = self._open.enter_context(RunDirectory.claim(uri=uri))
+            self._connection = self._open.enter_context(Connection.open(directory, uri))
+        return self._connection
+
+
+class VmMachine:
+    """A libvirt machine as the life of a cell wants it."""
+
+    start: Literal["cold", "warm"] = "cold"
+
+    def __init__(self, machine: VirtualMachine) -> None:
+        self.machine = machine
+
+    @property
+    def guest(self) -> Guest:
+        """The guest; raises InfrastructureError before it has booted."""
+        if self.machine.guest is None:
+            raise InfrastructureError("the guest was not reached")
+        return self.machine.guest
+
+    def boot(self, deadline_s: float) -> None:
+        """Start it, and wait until a command ran."""
+        self.machine.start()
+        self.machine.wait_ready(deadline_s)
+
+    def deploy(self) -> None:
+        """The agent's bundle, into the guest."""
+        from harness.guest.deploy import deploy
+
+        with _translated():
+            deploy(self.guest, bundle())
+
+    def selftest(self, log: Path) -> Selftest:
+        """The agent's server, greeting received."""
+        from harness.guest.selftest import SelftestClient
+
+        with _translated():
+            return VmSelftest(SelftestClient.start(self.guest, GREETING_S), log)
+
+    def death(self) -> Death | None:
+        """What the watchers know, after a moment to let them know it."""
+        cause = self.machine.explain()
+        if cause is None:
+            return None
+        return Death("guest" if cause.kind.blames_guest else "host", str(cause))
+
+    def collect(self, folder: Path) -> None:
+        """The console from its first byte, the domain as defined, the kernel's log while the guest answers."""
+        for name in ("console.log", "domain.xml"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(self.machine.spec.workdir / name, folder / name)
+        if self.machine.guest and not self.machine.death:
+            with contextlib.suppress(InfrastructureError):
+                done = self.machine.guest.run(["dmesg"], DMESG_S)
+                (folder / "dmesg.txt").write_bytes(done.stdout)
+
+    def destroy(self) -> None:
+        """End it."""
+        self.machine.destroy()
+
+
+class VmSelftest:
+    """The agent's server in a guest; the last of its stderr is kept in `log` when it is closed."""
+
+    def __init__(self, client: SelftestClient, log: Path) -> None:
+        self._client = client
+        self._log = log
+
+    def load(self, cell: Cell, deadline_s: float) -> Loaded:
+        """Load the cell's variant."""
+        with _translated():
+            return self._client.load(cell.hookset, cell.btf, cell.transport, deadline_s)
+
+    def test(self, name: str, deadline_s: float) -> Ran:
+        """Run one scenario."""
+        with _translated():
+            return self._client.test(name, deadline_s)
+
+    def close(self) -> None:
+        """End the server."""
+        from harness.guest.selftest import BrokenServerError
+        from harness.guest.selftest import RefusedError as NotServedError
+
+        with contextlib.suppress(InfrastructureError, BrokenServerError, NotServedError):
+            self._client.quit()
+        self._log.write_bytes(self._client.stderr())
+        self._client.close()
+
+
+class _Preparation:
+    """Fetching for one run."""
+
+    def __init__(self, accelerator: str, say: Say) -> None:
+        from harness.cache import Cache
+
+        self.accelerator = accelerator
+        self.say = say
+        self.store: Cache = Cache(progress=say)
+        self.kernels: dict[str, KernelFacts] = {}
+        self.files: dict[str, dict[str, str]] = {}
+        self.missing: dict[str, str] = {}
+        self.fetch_s: dict[str, float] = {}
+        self.image_s: dict[str, float] = {}
+
+    def supplies(self, plan: Plan) -> Supplies:
+        """All machines' files. Raises ConfigError for a series that there is none of."""
+        from harness.kernels import resolve
+
+        bundle()  # what was not built is said before anything is fetched
+        first = {name: cells[0] for name, cells in plan.machines().items()}
+        resolved = {name: resolve(_request(cell), progress=self.say) for name, cell in first.items()}
+        for name, cell in first.items():
+            self.kernels[name] = _facts(cell, resolved[name])
+            try:
+                self._supply(name, cell, resolved[name])
+            except InfrastructureError as error:
+                self.missing[name] = error.message
+                self.say(f"{name}: {error.message}")
+        return Supplies(
+            accelerator=self.accelerator,
+            kernels=self.kernels,
+            files=self.files,
+            missing=self.missing,
+            fetch_s=self.fetch_s,
+            image_s=self.image_s,
+        )
+
+    def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
+        from harness.images import initramfs, modules_image, root_image
+        from harness.kernels import fetch
+
+        began = time.monotonic()
+        kernel = fetch(resolved, self.store, self.say)
+        self.fetch_s[name] = time.monotonic() - began
+        self.files[name] = {
+            "kernel": str(kernel.vmlinuz),
+            "initramfs": str(initramfs(kernel, self.store, self.say)),
+            "modules": str(modules_image(kernel, self.store, self.say)),
+            "root": str(root_image(cell.arch, self.store, self.say).path),
+        }
+        self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
+
+
+@functools.cache
+def bundle() -> bytes:
+    """The agent as it is deployed. Raises ConfigError if a part was not built."""
+    from harness.guest.deploy import BundleSources, build
+
+    built = ROOT / "build"
+    return build(BundleSources(ROOT / "agent", built / "fim.bpf.o", built / "fim-gen"))
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """A guest's errors as the life of a cell knows them."""
+    from harness.guest import selftest
+    from harness.guest.base import GuestTimeoutError
+
+    try:
+        yield
+    except GuestTimeoutError as error:
+        raise HungError(error.message, hint=error.hint) from error
+    except selftest.RefusedError as error:
+        raise RefusedError(error.message, hint=error.hint, detail=error.detail) from error
+
+
+def _request(cell: Cell) -> KernelRequest:
+    from harness.kernels import KernelRequest
+
+    return KernelRequest(cell.kernel.name, cell.kernel.series, cell.kernel.flavour, cell.arch)
+
+
+def _facts(cell: Cell, resolved: ResolvedKernel) -> KernelFacts:
+    return KernelFacts(
+        name=cell.kernel.name,
+        requested=cell.kernel.series,
+        release=resolved.release,
+        packages=tuple(
+            Package(name=package.name, version=package.version, sha256=package.sha256)
+            for package in resolved.packages
+        ),
+    )

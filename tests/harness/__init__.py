@@ -1,0 +1,1 @@
+"""The spine of the harness, tested without machines."""

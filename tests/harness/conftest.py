@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.config import Matrix
+from harness.expansion import Cell
+from harness.plan import Plan, Selectors, make
+
+pytest_plugins = ["pytester"]
+
+
+def matrix_of(*kernels: str, **rest: object) -> Matrix:
+    return Matrix.model_validate({"kernels": list(kernels), **rest})
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return make(matrix_of("5.10", "6.1"), Selectors(test=("truth.*",)))
+
+
+@pytest.fixture
+def cell(plan: Plan) -> Cell:
+    return plan.cells[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cell"

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import config, yamlfile
+from harness.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+MISTAKES = {
+    "unknown_key": (
+        "kernls: [a]\nkernels: [6.1]",
+        "m.yaml:1: unknown key 'kernls' (did you mean 'kernels'?)",
+    ),
+    "unknown_key_inside": (
+        "kernels:\n  - name: a\n    series: '6.1'\n    serie: b",
+        "m.yaml:4: unknown key 'serie' (did you mean 'series'?)",
+    ),
+    "unknown_word": (
+        "kernels: [6.1]\nhooksets:\n  - fentri",
+        "m.yaml:3: hooksets: 'fentri' is not known (did you mean 'fentry'?)",
+    ),
+    "missing_key": ("kernels:\n  - series: '6.1'", "m.yaml:2: kernels.name: is required"),
+    "wrong_shape": ("kernels: {a: b}", "m.yaml:1: kernels: must be a list"),
+    "not_a_mapping": ("- a", "m.yaml:1: the file: must be keys and values"),
+    "a_list_for_a_word": ("kernels:\n  - name: [a]\n    series: b", "m.yaml:2: kernels.name: must be a word"),
+    "no_kernels": ("kernels: []", "m.yaml:1: kernels: must not be empty"),
+    "twice": (
+        "kernels:\n  - 6.1\n  - 6.1",
+        "m.yaml:3: kernel '6.1' is there twice (first in line 2)",
+    ),
+    "path_as_name": (
+        "kernels:\n  - ../../etc",
+        "m.yaml:2: kernels.name: '../../etc' has characters that are not allowed here",
+    ),
+    "same_key_twice": (
+        "kernels: [a]\nkernels: [b]",
+        "m.yaml:2: key 'kernels' is there twice (first in line 1)",
+    ),
+    "syntax": ("a: b: c", "m.yaml:1: mapping values are not allowed here"),
+    "alias": (
+        "kernels: &a [x]\ntags: *a",
+        "m.yaml:1: anchors and aliases are not supported; write the value out",
+    ),
+    "tag": ("kernels: !!python/name:os.system x", "m.yaml:1: tags (`!name`) are not supported"),
+    "deep": ("a: " + "[" * 40, "m.yaml:1: nested deeper than 16 levels"),
+    "empty": ("# nothing", "m.yaml: empty"),
+    "two_documents": ("a: b\n---\nc: d", "m.yaml:2: a second document (one file is one document)"),
+    "control_character": ("a: b\nc: \x01", "m.yaml:2: character U+0001 is not allowed"),
+    "complex_key": ("? [a]\n: b", "m.yaml:1: a key must be a word"),
+}
+
+
+def _error(text: str | bytes) -> str:
+    content = text.encode() if isinstance(text, str) else text
+    with pytest.raises(ConfigError) as caught:
+        config.check(yamlfile.parse(content, "m.yaml"))
+    return caught.value.message
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_with_file_and_line(name: str) -> None:
+    text, expected = MISTAKES[name]
+    assert expected in _error(text).splitlines()
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    assert len(_error("kernls: [a]\nhooksets: [x]").splitlines()) == 3
+
+
+def test_a_file_that_is_not_utf_8_is_refused() -> None:
+    assert _error(b"kernels: [a]\nx: \xff") == "m.yaml:2: not UTF-8 (byte 0xff)"
+
+
+def test_a_large_file_is_refused() -> None:
+    assert _error(b"#" * (yamlfile.MAX_BYTES + 1)) == "m.yaml: larger than 256 KiB"
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        config.load(tmp_path / "m.yaml")
+
+
+def test_scalars_stay_words() -> None:
+    matrix = config.check(yamlfile.parse(b"kernels: [6.10, 5.10, no]", "m.yaml"))
+    assert [kernel.series for kernel in matrix.kernels] == ["6.10", "5.10", "no"]
+
+
+def test_the_projects_own_matrix_asks_for_four_series() -> None:
+    matrix = config.load(ROOT / "matrix.yaml")
+    assert [kernel.series for kernel in matrix.kernels if not kernel.tags] == ["5.10", "6.1", "6.12", "7.3"]
+
+
+@given(st.binary(max_size=200) | st.text("[]{}:,-&*!? \n\tab'\"#|>%@", max_size=60).map(str.encode))
+def test_any_bytes_are_a_matrix_or_a_config_error(content: bytes) -> None:
+    with contextlib.suppress(ConfigError):
+        config.check(yamlfile.parse(content, "m.yaml"))

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.selftest.catalogue import CATALOGUE
+from harness import plan
+from harness.errors import ConfigError
+from harness.plan import Plan, Selectors
+from tests.harness.conftest import matrix_of
+
+_words = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,7}", fullmatch=True)
+_axes = {
+    "hooksets": st.lists(st.sampled_from(["auto", "lsm", "fentry"]), min_size=1, max_size=3, unique=True),
+    "btf": st.lists(st.sampled_from(["kernel", "none"]), min_size=1, max_size=2, unique=True),
+    "transport": st.lists(st.sampled_from(["ringbuf", "perf"]), min_size=1, max_size=2, unique=True),
+    "arch": st.lists(st.sampled_from(["amd64", "arm64"]), min_size=1, max_size=2, unique=True),
+}
+_matrices = st.builds(
+    lambda kernels, axes: matrix_of(*kernels, **axes),
+    st.lists(_words, min_size=1, max_size=4, unique=True),
+    st.fixed_dictionaries({}, optional=_axes),
+)
+
+
+def _plan(matrix: Any, **selectors: tuple[str, ...]) -> Plan:
+    return plan.make(matrix, Selectors(**selectors))
+
+
+def _ids(made: Plan) -> list[str]:
+    return [cell.id for cell in made.cells]
+
+
+def test_the_default_is_one_cell_a_kernel_with_every_test() -> None:
+    made = _plan(matrix_of("5.10", "6.1"))
+    assert _ids(made) == ["5.10-auto", "6.1-auto"]
+    assert made.cells[0].tests == tuple(scenario.name for scenario in CATALOGUE)
+
+
+def test_a_kernel_is_selected_by_name_and_not_by_its_beginning() -> None:
+    assert _ids(_plan(matrix_of("6.1", "6.12"), kernel=("6.1",))) == ["6.1-auto"]
+
+
+def test_a_kernel_is_selected_by_release() -> None:
+    made = plan.make(matrix_of("6.1", "6.12"), Selectors(kernel=("6.12.9*",)), {"6.12": "6.12.94-amd64"})
+    assert _ids(made) == ["6.12-auto"]
+
+
+def test_a_test_can_be_left_out() -> None:
+    made = _plan(matrix_of("6.1"), test=("truth.*", "!truth.open"))
+    assert made.cells[0].tests == ("truth.unlink", "truth.rename")
+
+
+@pytest.mark.parametrize(
+    ("selectors", "message"),
+    [
+        ({"kernel": ("6.2",)}, "--kernel 6.2: no such kernel in the matrix (did you mean '6.12'?)"),
+        ({"kernel": ("x",)}, "--kernel x: no such kernel in the matrix (there is 6.1, 6.12)"),
+        ({"test": ("truth.opn",)}, "--test truth.opn: no such test (did you mean 'truth.open'?)"),
+        ({"hookset": ("lsm",)}, "--hookset lsm: not in the matrix (there is auto)"),
+        ({"arch": ("arm64",)}, "--arch arm64: not in the matrix (did you mean 'amd64'?)"),
+        ({"tag": ("nightli",)}, "--tag nightli: not in the matrix (did you mean 'nightly'?)"),
+        ({"test": ("!*",)}, "the plan is empty: no cell and test fit all selectors"),
+    ],
+)
+def test_a_selector_that_selects_nothing_is_an_error(
+    selectors: dict[str, tuple[str, ...]], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _plan(matrix_of("6.1", "6.12"), **selectors)
+    assert caught.value.message == message
+
+
+def test_tagged_cells_run_only_when_asked_for_and_the_plan_says_so() -> None:
+    include = [{"kernel": "6.1", "hookset": ["lsm", "kprobe"], "tags": ["nightly"]}]
+    matrix = matrix_of("5.10", "6.1", include=include)
+    made = _plan(matrix)
+    assert _ids(made) == ["5.10-auto", "6.1-auto"]
+    assert [(cell.id, cell.reason) for cell in made.omitted] == [
+        ("6.1-lsm", "runs only with --tag nightly"),
+        ("6.1-kprobe", "runs only with --tag nightly"),
+    ]
+    assert _ids(_plan(matrix, tag=("nightly",))) == ["5.10-auto", "6.1-auto", "6.1-lsm", "6.1-kprobe"]
+
+
+def test_what_the_matrix_excludes_is_left_out_with_its_reason() -> None:
+    exclude = [{"kernel": "5.*", "hookset": "fentry", "reason": "no BTF there"}]
+    made = _plan(matrix_of("5.10", "6.1", hooksets=["auto", "fentry"], exclude=exclude))
+    assert _ids(made) == ["5.10-auto", "6.1-auto", "6.1-fentry"]
+    assert made.omitted[0].reason == "excluded by the matrix: no BTF there"
+
+
+def test_a_command_line_is_a_machine_of_its_own() -> None:
+    made = _plan(matrix_of("5.10", hooksets=["auto", "lsm"], cmdline=[{"name": "bpf", "args": "lsm=bpf"}]))
+    machines = {name: [cell.id for cell in cells] for name, cells in made.machines().items()}
+    assert machines == {
+        "5.10-amd64": ["5.10-auto", "5.10-lsm"],
+        "5.10-amd64-bpf": ["5.10-auto-bpf", "5.10-lsm-bpf"],
+    }
+
+
+@given(_matrices)
+def test_ids_are_unique_and_are_file_names(matrix: Any) -> None:
+    ids = _ids(_plan(matrix))
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", cell_id) for cell_id in ids)
+
+
+@given(_matrices)
+def test_a_plan_survives_json(matrix: Any) -> None:
+    made = _plan(matrix)
+    assert Plan.model_validate_json(made.to_json()) == made
+
+
+@given(_matrices)
+def test_the_cells_of_a_machine_are_neighbours(matrix: Any) -> None:
+    machines = [cell.machine for cell in _plan(matrix).cells]
+    changes = [name for name, before in zip(machines, [None, *machines], strict=False) if name != before]
+    assert len(changes) == len(set(machines))
+
+
+@given(_matrices, st.data())
+def test_narrowing_keeps_exactly_what_it_is_told(matrix: Any, data: st.DataObject) -> None:
+    made = _plan(matrix)
+    kept = data.draw(st.lists(st.sampled_from(made.pairs()), unique=True))
+    assert sorted(made.narrowed(kept).pairs()) == sorted(kept)

@@ -1,0 +1,228 @@
+"""The run as pytest knows it, with machines that play a script."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# An inner pytest forgets what it imported: what is here already keeps its identity.
+import harness.pytest_controller  # noqa: F401
+from harness.results import Results, load
+
+CONFTEST = """
+from pathlib import Path
+from harness.fakes import FakeBench
+
+def pytest_harness_bench(config):
+    here = Path(__file__).parent
+    return FakeBench({script!r}, here / "log")
+"""
+
+
+@dataclass
+class Ended:
+    """What is left of a pytest run."""
+
+    status: int
+    output: str
+    results: Results
+    events: list[tuple[str, str]]  # (process, what happened)
+
+    def verdicts(self, cell: str) -> Counter[str]:
+        found = next(found for found in self.results.cells if found.id == cell)
+        return Counter(str(test.verdict) for test in found.tests)
+
+    def processes(self, event: str) -> set[str]:
+        return {process for process, what in self.events if what.startswith(event)}
+
+
+class Project:
+    """A folder with a matrix and a script."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        self.matrix("6.1", "6.12")
+        self.script({})
+
+    def matrix(self, *kernels: str) -> None:
+        (self.path / "matrix.yaml").write_text("kernels: [" + ", ".join(kernels) + "]\n")
+
+    def script(self, script: dict[str, str]) -> None:
+        (self.path / "conftest.py").write_text(CONFTEST.format(script=script))
+
+    def pytest(self, *words: str, apart: bool = False) -> pytest.RunResult:
+        (self.path / "log").unlink(missing_ok=True)
+        words = ("-p", "harness.pytest_plugin", "-p", "xdist", *words)
+        if apart:
+            return self.pytester.runpytest_subprocess(*words, timeout=60)
+        return self.pytester.runpytest_inprocess(*words)
+
+    def run(self, *words: str, apart: bool = False) -> Ended:
+        done = self.pytest("matrix.yaml", *words, apart=apart)
+        lines = (self.path / "log").read_text().splitlines() if (self.path / "log").exists() else []
+        events = [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
+        return Ended(int(done.ret), done.stdout.str(), load(self.path / "out/latest/results.json"), events)
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the plugins of this environment take seconds
+    return Project(pytester)
+
+
+def _plan(path: Path) -> Any:
+    return json.loads((path / "out/latest/plan.json").read_text())
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_everything_passes_on_one_worker_a_machine(project: Project, workers: str) -> None:
+    ended = project.run("-n", workers)
+    assert (ended.status, ended.results.run.complete) == (0, True)
+    for kernel in ("6.1", "6.12"):
+        tests = ended.processes(f"test {kernel}-auto")
+        assert tests == ended.processes(f"boot {kernel}-amd64") == ended.processes(f"destroy {kernel}-amd64")
+        assert len(tests) == 1
+    assert len(ended.processes("boot")) == max(1, int(workers))
+
+
+def test_results_of_a_worker_are_as_rich_as_those_of_this_process(project: Project) -> None:
+    cell = project.run("-n", "2").results.cells[0]
+    assert cell.tests[0].assertions[0].name == "arrived"
+    assert cell.tests[0].ledger["open"].generated == 7
+    assert cell.hooks[0].type == "lsm"
+    assert cell.kernel.packages[0].sha256 == "0" * 64
+    assert cell.phases.tests_s > 0
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_crash_costs_one_cell(project: Project, workers: str) -> None:
+    project.script({"6.1-auto::approvers.path": "crash"})
+    ended = project.run("-n", workers)
+    assert ended.status == 1
+    assert ended.verdicts("6.1-auto")["CRASH"] == 1
+    assert ended.verdicts("6.1-auto")["NOT_RUN"] > 0
+    assert set(ended.verdicts("6.12-auto")) == {"PASS"}
+    assert "CRASH" in ended.output
+
+
+def test_a_worker_that_dies_costs_one_test_and_the_rest_runs_elsewhere(project: Project) -> None:
+    project.script({"6.1-auto::truth.unlink": "kill-worker"})
+    ended = project.run("-n", "2")
+    assert ended.status == 3
+    assert ended.verdicts("6.1-auto")["INFRA"] == 1
+    assert ended.verdicts("6.1-auto")["PASS"] > 4
+    assert set(ended.verdicts("6.12-auto")) == {"PASS"}
+    assert len(ended.processes("boot 6.1-amd64")) == 2
+    assert "died" in ended.output
+
+
+def test_a_machine_that_takes_two_workers_with_it_is_given_up(project: Project) -> None:
+    project.script({"6.1-auto::truth.unlink": "kill-worker", "6.1-auto::approvers.path": "kill-worker"})
+    ended = project.run("-n", "2")
+    assert ended.status == 4
+    assert ended.verdicts("6.1-auto")["INFRA"] == 2
+    assert ended.verdicts("6.1-auto")["NOT_RUN"] > 0
+    assert set(ended.verdicts("6.12-auto")) == {"PASS"}
+
+
+def test_a_kernel_that_cannot_be_fetched_is_infrastructure(project: Project) -> None:
+    project.script({"6.1-auto::boot": "missing"})
+    ended = project.run()
+    assert ended.status == 3
+    assert set(ended.verdicts("6.1-auto")) == {"INFRA"}
+    assert set(ended.verdicts("6.12-auto")) == {"PASS"}
+
+
+def test_pytests_own_selection_narrows_the_plan(project: Project) -> None:
+    ended = project.run("-k", "truth")
+    assert ended.status == 0
+    assert {test for cell in _plan(project.path)["cells"] for test in cell["tests"]} == {
+        "truth.open",
+        "truth.unlink",
+        "truth.rename",
+    }
+    assert sum(ended.results.totals.values()) == 6
+
+
+def test_one_test_by_its_id(project: Project) -> None:
+    done = project.pytest("matrix.yaml::6.12-auto::truth.open")
+    done.assert_outcomes(passed=1)
+    assert done.ret == 0
+    assert [cell["id"] for cell in _plan(project.path)["cells"]] == ["6.12-auto"]
+
+
+def test_our_selectors_work_under_pytest(project: Project) -> None:
+    ended = project.run("--matrix-kernel", "6.1", "--matrix-test", "!loss.*")
+    assert [cell.id for cell in ended.results.cells] == ["6.1-auto"]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_stopping_at_the_first_failure_leaves_the_rest_not_run(project: Project, workers: str) -> None:
+    project.script({"*::truth.open": "fail"})
+    ended = project.run("-x", "-n", workers)
+    assert ended.status == 1
+    assert not ended.results.run.complete
+    assert ended.results.totals["NOT_RUN"] > 0  # type: ignore[index]
+    assert ended.processes("destroy") == ended.processes("boot")
+
+
+def test_what_failed_last_time_can_be_run_alone(project: Project) -> None:
+    project.script({"6.1-auto::truth.open": "fail"})
+    project.run()
+    project.script({})
+    ended = project.run("--lf")
+    assert (ended.status, sum(ended.results.totals.values())) == (0, 1)
+
+
+def test_a_skip_has_the_reason_of_the_guest(project: Project) -> None:
+    project.script({"*::truth.open": "skip"})
+    ended = project.run("-rs")
+    assert (ended.status, ended.results.cells[0].verdict) == (0, "SKIP")
+    assert "lsm is silent here" in ended.output
+
+
+def test_an_interrupt_writes_the_results_and_leaves_nothing(project: Project) -> None:
+    project.script({"6.1-auto::truth.unlink": "interrupt"})
+    ended = project.run(apart=True)
+    assert ended.status == 4
+    assert ended.verdicts("6.1-auto")["PASS"] == 1
+    assert set(ended.verdicts("6.12-auto")) == {"NOT_RUN"}
+    assert ended.processes("destroy") == ended.processes("boot")
+
+
+def test_a_bad_matrix_is_one_line_and_exit_2(project: Project) -> None:
+    (project.path / "matrix.yaml").write_text("kernels: [6.1]\nhookset: [auto]\n")
+    done = project.pytest("matrix.yaml", apart=True)
+    assert done.ret == 2
+    done.stderr.fnmatch_lines(["*matrix.yaml:2: unknown key 'hookset' (did you mean 'hooksets'?)"])
+    assert "Traceback" not in done.stderr.str()
+
+
+def test_collecting_boots_nothing(project: Project) -> None:
+    done = project.pytest("matrix.yaml", "--collect-only", "-q")
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(["matrix.yaml::6.1-auto::truth.open"])
+    assert not (project.path / "out").exists()
+    assert not (project.path / "log").exists()
+
+
+def test_other_tests_are_left_alone(project: Project) -> None:
+    (project.path / "test_other.py").write_text("def test_it(): assert True\n")
+    done = project.pytest("-n", "2")
+    done.assert_outcomes(passed=1)
+    assert not (project.path / "out").exists()
+
+
+def test_longest_first_by_the_last_run(project: Project) -> None:
+    project.matrix("5.10", "6.1", "6.12")
+    (project.path / "out").mkdir()
+    (project.path / "out/.times.json").write_text('{"6.12-amd64": 300, "5.10-amd64": 100, "6.1-amd64": 1}')
+    ended = project.run("-n", "1")
+    boots = [what for _, what in ended.events if what.startswith("boot")]
+    assert boots == ["boot 6.12-amd64", "boot 5.10-amd64", "boot 6.1-amd64"]

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import report, results
+from harness.errors import ConfigError
+from harness.plan import Plan, Selectors, make
+from harness.report import junit, summary
+from harness.report.text import markdown, visible
+from harness.results import Attempt, CellReport, Host, Results, RunInfo, TestResult
+from harness.verdict import Verdict
+from tests.harness.conftest import matrix_of
+
+HOSTILE = "\x1b[31m</td>|`code` [x](javascript:y) @you <script>\x00\u202e\n| new row"
+
+
+def made(plan: Plan, tests: dict[tuple[str, str], TestResult], cause: Attempt | None = None) -> Results:
+    reports = {cell.id: CellReport(id=cell.id, cause=cause) for cell in plan.cells}
+    cells = results.cells_of(plan, reports, tests, {})
+    return Results(
+        run=RunInfo(
+            id="r",
+            started="2026-11-22T11:00:00+00:00",
+            duration_s=1.0,
+            argv=("harness", "run"),
+            exit_code=results.exit_code(cells),
+            complete=results.complete(cells),
+            host=Host(cpus=2, memory_mib=1024, kernel="6.1"),
+            accelerator="tcg",
+            harness_version="0",
+        ),
+        cells=cells,
+        totals=results.totals(cells),
+    )
+
+
+def _all(plan: Plan, verdict: Verdict = Verdict.PASS) -> dict[tuple[str, str], TestResult]:
+    return {(cell, test): TestResult(name=test, verdict=verdict, reason="r") for cell, test in plan.pairs()}
+
+
+def test_a_planned_test_without_a_result_is_not_run(plan: Plan) -> None:
+    tests = _all(plan)
+    del tests["6.1-auto", "truth.open"]
+    found = made(plan, tests)
+    assert found.totals == {Verdict.PASS: 5, Verdict.NOT_RUN: 1}
+    assert (found.run.complete, found.run.exit_code) == (False, 4)
+    assert found.cells[1].verdict is Verdict.NOT_RUN
+
+
+def test_nothing_at_all_is_incomplete(plan: Plan) -> None:
+    assert made(plan, {}).run.exit_code == 4
+
+
+def test_a_cell_takes_its_worst(plan: Plan) -> None:
+    tests = _all(plan)
+    tests["5.10-auto", "truth.unlink"] = TestResult(name="truth.unlink", verdict=Verdict.FAIL, reason="x")
+    cell = made(plan, tests).cells[0]
+    assert (cell.verdict, cell.reason) == (Verdict.FAIL, "x")
+
+
+def test_a_cell_that_failed_beside_its_tests_is_not_a_pass(plan: Plan) -> None:
+    cause = Attempt(verdict=Verdict.CRASH, reason="panic in teardown")
+    assert made(plan, _all(plan), cause).run.exit_code == 1
+
+
+def test_what_does_not_pass_needs_a_reason() -> None:
+    with pytest.raises(ValueError, match="SKIP needs a reason"):
+        TestResult(name="a", verdict=Verdict.SKIP)
+
+
+@given(st.data())
+def test_every_planned_test_ends_in_exactly_one_verdict(data: st.DataObject) -> None:
+    plan = make(matrix_of("5.10", "6.1"), Selectors())
+    some = data.draw(st.lists(st.sampled_from(plan.pairs()), unique=True))
+    verdicts = {pair: data.draw(st.sampled_from(list(Verdict))) for pair in some}
+    tests = {
+        pair: TestResult(name=pair[1], verdict=verdict, reason="r") for pair, verdict in verdicts.items()
+    }
+    found = made(plan, tests)
+    assert results.disagreements(plan, found) == []
+    assert sum(found.totals.values()) == len(plan.pairs())
+    assert found.run.complete == (len(some) == len(plan.pairs()) and Verdict.NOT_RUN not in verdicts.values())
+
+
+def test_plan_and_results_that_differ_are_told(plan: Plan) -> None:
+    found = made(plan, _all(plan))
+    assert results.disagreements(plan.narrowed(plan.pairs()[1:]), found) == [
+        "5.10-auto truth.open: in the results, and not planned"
+    ]
+    fewer = found.model_copy(update={"cells": found.cells[1:] + found.cells[1:]})
+    lines = results.disagreements(plan, fewer)
+    assert "5.10-auto truth.open: planned, and not in the results" in lines
+    assert "6.1-auto truth.open: twice in the results" in lines
+
+
+def test_the_schema_in_the_package_is_that_of_the_models() -> None:
+    assert report.SCHEMA_PATH.read_text() == results.schema_text(), "harness report --schema > it"
+
+
+def test_results_fit_their_schema_and_come_back(plan: Plan, tmp_path: Path) -> None:
+    found = made(plan, _all(plan))
+    jsonschema.validate(json.loads(found.to_json()), json.loads(results.schema_text()))
+    report.write_all(found, tmp_path)
+    assert results.load(tmp_path / "results.json") == found
+    assert json.loads(found.to_json())["schema"] == 1
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: "{}", lambda text: ""])
+def test_a_damaged_results_file_is_a_config_error(plan: Plan, tmp_path: Path, damage: object) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(damage(made(plan, _all(plan)).to_json()))  # type: ignore[operator]
+    with pytest.raises(ConfigError, match="not a results file"):
+        results.load(path)
+
+
+def test_totals_that_lie_are_refused(plan: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(made(plan, _all(plan, Verdict.FAIL)).to_json().replace('"FAIL": 6', '"PASS": 6'))
+    with pytest.raises(ConfigError, match="totals"):
+        results.load(path)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    results.write_atomic(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        results.write_atomic(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_junit_tells_classes_apart(plan: Plan) -> None:
+    tests = _all(plan)
+    for test, verdict in (("truth.open", "FAIL"), ("truth.unlink", "INFRA"), ("truth.rename", "SKIP")):
+        tests["5.10-auto", test] = TestResult(name=test, verdict=Verdict(verdict), reason=HOSTILE)
+    suites = ET.fromstring(junit.render(made(plan, tests))).findall("testsuite")
+    assert [suite.get("name") for suite in suites] == ["5.10-auto", "6.1-auto"]
+    tags = [[child.tag for child in case] for case in suites[0].findall("testcase")]
+    assert tags == [["failure"], ["error"], ["skipped"]]
+    assert suites[0].get("failures") == "1"
+
+
+def test_the_summary_shows_hostile_words_as_words(plan: Plan) -> None:
+    tests = _all(plan)
+    tests["5.10-auto", "truth.open"] = TestResult(name="truth.open", verdict=Verdict.FAIL, reason=HOSTILE)
+    text = summary.render(made(plan, tests))
+    assert "<script>" not in text
+    assert "\x1b" not in text
+    assert not [line for line in text.splitlines() if line.startswith("| new row")]
+    assert "| truth.open | ✗ FAIL | ✓ PASS |" in text
+
+
+@given(st.text())
+def test_markdown_is_one_line_without_markup(text: str) -> None:
+    escaped = markdown(text)
+    assert "\n" not in escaped
+    assert "<" not in escaped
+    assert all(ord(letter) >= 32 for letter in escaped)
+
+
+@given(st.text())
+def test_visible_text_cannot_move_a_cursor(text: str) -> None:
+    assert all(letter in "\t\n" or ord(letter) >= 32 for letter in visible(text))
+
+
+def test_a_summary_that_is_too_long_is_cut_and_says_so() -> None:
+    short = summary.cut("line\n" * 1000, 200)
+    assert len(short.encode()) <= 200
+    assert short.endswith("… cut here; results.json has the rest\n")
