@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -40,18 +37,19 @@ def measure_slowness() -> float:
 class Stage(NamedTuple):
     """What the scenarios of one variant share.
 
-    `starter` starts a generator, `opener` loads another agent for the scenarios that need one of their own.
+    `starter` starts a generator, `opener` loads another agent for the scenarios that need one of their own,
+    `where` is the directory in which they make their files.
     """
 
     subject: Subject
     starter: Starter
     opener: Opener
     slowness: float
+    where: Path = Path("/tmp")  # noqa: S108 - folders there get names of their own
 
-    @property
-    def patience_s(self) -> float:
-        """How long a script may take before it is said to hang, in seconds."""
-        return min(120.0, 15.0 + 2 * self.slowness)
+    def patience_s(self, scenario: Scenario) -> float:
+        """How long a scenario may take before it is said to hang, in seconds."""
+        return (1 + scenario.cost) * min(20.0, 4 + 2 * self.slowness)
 
     def run(self, scenario: Scenario) -> Ran:
         """Run one scenario to its verdict; what it or the agent does wrong is never raised from here."""
@@ -61,7 +59,7 @@ class Stage(NamedTuple):
         evidence, ledger = Evidence(), {}
         with KernelLog(scenario.name) as log:
             try:
-                with _at_most(scenario.cost * self.slowness + 2 * self.patience_s):
+                with _at_most(self.patience_s(scenario)):
                     ledger = self._play(scenario, evidence)
             except Exception as error:  # noqa: BLE001 - it is this test's verdict, and the next test's turn
                 _note(evidence, error)
@@ -83,8 +81,8 @@ class Stage(NamedTuple):
             subject = self.subject
             if scenario.ring_bytes:
                 subject = stack.enter_context(closing(self.opener(scenario.ring_bytes)))
-            folder = stack.enter_context(_folder(scenario.name))
-            workload = stack.enter_context(closing(self.starter(self.patience_s)))
+            folder = stack.enter_context(_folder(scenario.name, self.where))
+            workload = stack.enter_context(closing(self.starter(self.patience_s(scenario))))
             stack.callback(
                 subject.watch, os.getpid()
             )  # the agent does not report itself: it sees nothing then
@@ -110,20 +108,33 @@ def _hooks_for(scenario: Scenario, facts: Mapping[str, Any]) -> list[Any]:
 
 
 def _note(evidence: Evidence, error: Exception) -> None:
+    import traceback  # dear to import where the CPU is emulated, and needed only here
+
     evidence.context["trace"] = traceback.format_exception(error)
     evidence.context["detail"] = getattr(error, "detail", "")
     evidence.record("runs to its end", False, "no error", f"{type(error).__name__}: {error}")
 
 
 @contextmanager
-def _folder(name: str) -> Iterator[Path]:
-    """A folder that anyone may enter, gone at the end."""
-    folder = Path(tempfile.mkdtemp(prefix=f"fim-{name}-")).resolve()
+def _folder(name: str, where: Path) -> Iterator[Path]:
+    """A new folder that anyone may enter, gone at the end."""
+    folder = where.resolve() / f"fim-{name}-{os.urandom(4).hex()}"
+    folder.mkdir()
     folder.chmod(0o755)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """What shutil.rmtree does, without the second that its import takes where the CPU is emulated."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            _remove(Path(entry))
+        else:
+            Path(entry).unlink()
+    folder.rmdir()
 
 
 @contextmanager

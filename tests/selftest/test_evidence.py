@@ -1,0 +1,92 @@
+"""Evidence is kept whole, or is cut where it says so; identities name the leak; a table fits a screen."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.events import EventType
+from agent.selftest import table
+from agent.selftest.accounts import Account, identities
+from agent.selftest.evidence import Evidence, plain
+from agent.selftest.protocol import Ran
+
+COUNTS = st.integers(0, 10**6)
+
+
+@st.composite
+def honest(draw: st.DrawFn) -> tuple[int, Account]:
+    """What the witnesses say when nothing is hidden."""
+    rejected, discarded, matched, unmatched, full, oversize, missed, unread = (draw(COUNTS) for _ in range(8))
+    delivered = matched + unmatched
+    submitted = delivered + unread
+    seen = rejected + discarded + submitted + full + oversize
+    kernel = (seen, rejected, discarded, submitted, full, oversize, missed)
+    return seen + missed, Account(*kernel, delivered, matched, unmatched, unread)
+
+
+@given(honest())
+def test_an_honest_ledger_closes(witnesses: tuple[int, Account]) -> None:
+    generated, account = witnesses
+    assert all(identity.left == identity.right for identity in identities(generated, account))
+
+
+@given(honest(), st.sampled_from(Account._fields))
+def test_one_count_that_is_off_is_found(witnesses: tuple[int, Account], field: str) -> None:
+    generated, account = witnesses
+    off = account._replace(**{field: getattr(account, field) + 1})
+    assert any(identity.left != identity.right for identity in identities(generated, off))
+
+
+@given(honest(), honest())
+def test_accounts_are_differences(before: tuple[int, Account], spent: tuple[int, Account]) -> None:
+    now = Account(*(then + more for then, more in zip(before[1], spent[1], strict=True)))
+    assert now.since(before[1]) == spent[1]
+
+
+def test_a_failure_carries_its_context() -> None:
+    evidence = Evidence()
+    evidence.context["script"] = ["unlink /x"]
+    assert evidence.equal("arrivals", 1, 1)
+    assert not evidence.equal("path", b"/a\n", b"/b\xff")
+    held, failed = evidence.assertions
+    assert "evidence" not in held
+    assert failed["evidence"] == {"script": ["unlink /x"]}
+    assert evidence.reason() == "path: expected /a\\n, got /b\\xff"
+
+
+def test_whatever_comes_can_be_written_as_json() -> None:
+    odd = {EventType.OPEN: [b"\x00", {1: (None, 2.5)}, frozenset({3})], b"k": object}
+    assert json.loads(json.dumps(plain(odd)))["open"][0] == "\\x00"
+
+
+def test_long_lists_are_cut_visibly() -> None:
+    assert plain(list(range(100)))[-1] == "... and 60 more"
+    assert plain({n: n for n in range(100)})["..."] == "and 60 more"
+
+
+def row(generated: int) -> dict[str, object]:
+    return Account(seen=generated, submitted=generated, delivered=generated, matched=generated).row(generated)
+
+
+LOADED = {
+    "coverage": {"open": "full"},
+    "hooks": [{"event": "open", "point": "file_open", "type": "lsm"}] * 12,
+}
+
+
+def test_the_table_fits_a_screen_however_many_there_are() -> None:
+    results = [Ran(0, f"family{n % 6}.case{n}", "PASS", ledger={"open": row(1_000_003)}) for n in range(80)]
+    results.append(Ran(0, "truth.open", "FAIL", "path: expected /a, got " + "/b" * 99, duration_s=1.25))
+    lines = table.report(results, LOADED).splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) < 80
+    assert any(line.startswith("FAIL  truth.open") for line in lines)
+    assert lines[-1].startswith("81 scenarios: 80 PASS, 1 FAIL")
+
+
+def test_the_table_shows_each_of_a_few() -> None:
+    report = table.report([Ran(0, "truth.open", "PASS", ledger={"open": row(7)}, duration_s=0.5)], LOADED)
+    assert "PASS  truth.open                 0.50 s  An open that a rule wants" in report
