@@ -1,0 +1,128 @@
+"""SHA-256 of a changed file, without being led elsewhere, stopped, or worn out.
+
+The name in an event is only a hint by the time it is read. So the object is opened without following a link
+and without any effect on it (O_PATH), and only if it is a regular file with the event's inode, and small
+enough, is it opened for reading through the descriptor, which no rename can change. What is hashed is the
+content as it is then, which may be newer than the event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.events import Event, EventType, File
+
+MAX_FILE_BYTES = 16 << 20
+BYTES_PER_SECOND = 32 << 20
+_BLOCK = 1 << 20
+_CHANGES = frozenset({EventType.CLOSE, EventType.RENAME})
+
+
+@dataclass(slots=True)
+class HashCounters:
+    """Since the start."""
+
+    hashed: int = 0
+    bytes: int = 0
+    too_large: int = 0
+    over_budget: int = 0
+    changed: int = 0  # gone, replaced, not a regular file, or not readable
+
+
+class Hasher:
+    """Hashes what CLOSE (after writing) and RENAME leave, `bytes_per_second` on average at most.
+
+    A file of another mount namespace is reached through its process, and only while that lives. Inode numbers
+    are those of `stat`, so where a file system gives it other ones (overlayfs without xino) there is no
+    digest.
+    """
+
+    def __init__(
+        self,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        bytes_per_second: int = BYTES_PER_SECOND,
+        clock: Callable[[], float] = time.monotonic,
+        proc: Path = Path("/proc"),
+    ) -> None:
+        self.counters = HashCounters()
+        self._max_file_bytes = max_file_bytes
+        self._bytes_per_second = bytes_per_second
+        self._most = float(max(bytes_per_second, max_file_bytes))
+        self._budget = self._most
+        self._clock = clock
+        self._filled_at = clock()
+        self._proc = proc
+        self._mount_ns = (proc / "self/ns/mnt").stat().st_ino
+
+    def digest(self, event: Event) -> str:
+        """The digest in hexadecimal; empty if there is none to be had, and `counters` say why."""
+        if event.type not in _CHANGES or event.retval < 0:
+            return ""
+        file = event.file2 if event.type is EventType.RENAME and event.file2 else event.file
+        try:
+            with self._opened(event, file) as fd:
+                return self._hash(fd)
+        except OSError:
+            self.counters.changed += 1
+            return ""
+
+    @contextmanager
+    def _opened(self, event: Event, file: File) -> Iterator[int]:
+        """A descriptor to read the very object of the event; OSError if it cannot be had."""
+        handle = os.open(self._seen_from_here(event, file), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode) or status.st_ino != file.inode:
+                raise FileNotFoundError
+            fd = os.open(self._proc / f"self/fd/{handle}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        finally:
+            os.close(handle)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _seen_from_here(self, event: Event, file: File) -> bytes:
+        if event.mount_ns in {0, self._mount_ns}:
+            return file.path
+        return os.fsencode(self._proc / str(event.pid) / "root") + file.path
+
+    def _hash(self, fd: int) -> str:
+        size = os.fstat(fd).st_size
+        if size > self._max_file_bytes:
+            self.counters.too_large += 1
+            return ""
+        if not self._spend(size):
+            self.counters.over_budget += 1
+            return ""
+        return self._read(fd)
+
+    def _read(self, fd: int) -> str:
+        digest = hashlib.sha256()
+        left = self._max_file_bytes
+        while block := os.read(fd, _BLOCK):
+            left -= len(block)
+            if left < 0:  # it grew meanwhile
+                self.counters.too_large += 1
+                return ""
+            digest.update(block)
+        self.counters.hashed += 1
+        self.counters.bytes += self._max_file_bytes - left
+        return digest.hexdigest()
+
+    def _spend(self, size: int) -> bool:
+        now = self._clock()
+        earned = (now - self._filled_at) * self._bytes_per_second
+        self._budget = min(self._most, self._budget + earned)
+        self._filled_at = now
+        if size > self._budget:
+            return False
+        self._budget -= size
+        return True

@@ -1,0 +1,105 @@
+"""Hashing reads the event's own file or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.context import hashing
+from agent.context.hashing import Hasher
+from agent.events import Event, EventType, File
+
+
+def closed(path: Path, kind: EventType = EventType.CLOSE, retval: int = 0, mount_ns: int = 0) -> Event:
+    file = File(os.fsencode(path), path.lstat().st_ino)
+    return Event(kind, pid=os.getpid(), retval=retval, mount_ns=mount_ns, file=file)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    return path
+
+
+CONTENT = hashlib.sha256(b"content").hexdigest()
+
+
+def test_a_closed_file_is_hashed(path: Path) -> None:
+    hasher = Hasher()
+    assert hasher.digest(closed(path)) == CONTENT
+    assert (hasher.counters.hashed, hasher.counters.bytes) == (1, 7)
+
+
+def test_a_renamed_file_is_hashed_where_it_went(path: Path) -> None:
+    event = Event(EventType.RENAME, file=File(b"/gone"), file2=File(os.fsencode(path), path.stat().st_ino))
+    assert Hasher().digest(event) == CONTENT
+
+
+def test_another_namespace_is_reached_through_its_process(path: Path) -> None:
+    assert Hasher().digest(closed(path, mount_ns=1)) == CONTENT
+
+
+@pytest.mark.parametrize("kind", [EventType.OPEN, EventType.UNLINK, EventType.CHMOD])
+def test_only_changes_are_hashed(path: Path, kind: EventType) -> None:
+    assert Hasher().digest(closed(path, kind)) == ""
+
+
+def test_a_refused_change_is_not_hashed(path: Path) -> None:
+    assert Hasher().digest(closed(path, retval=-13)) == ""
+
+
+def test_what_took_its_place_is_not_hashed(path: Path) -> None:
+    event = closed(path)
+    other = path.with_name("other")
+    other.write_bytes(b"other")
+    other.rename(path)
+    hasher = Hasher()
+    assert hasher.digest(event) == ""
+    assert hasher.counters.changed == 1
+
+
+def test_links_pipes_and_folders_are_left_alone(path: Path) -> None:
+    link, pipe, folder = (path.with_name(name) for name in ("link", "pipe", "folder"))
+    link.symlink_to(path)
+    os.mkfifo(pipe)
+    folder.mkdir()
+    hasher = Hasher()
+    assert [hasher.digest(closed(item)) for item in (link, pipe, folder)] == ["", "", ""]
+    assert hasher.counters.changed == 3
+
+
+def test_a_large_file_is_left_alone(path: Path) -> None:
+    hasher = Hasher(max_file_bytes=6)
+    assert hasher.digest(closed(path)) == ""
+    assert hasher.counters.too_large == 1
+    assert Hasher(max_file_bytes=7).digest(closed(path)) == CONTENT
+
+
+def test_a_file_that_grows_while_it_is_read_has_no_digest(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "_BLOCK", 3)
+    read = os.read
+
+    def grow(fd: int, size: int) -> bytes:
+        with path.open("ab") as file:
+            file.write(b"more")
+        return read(fd, size)
+
+    monkeypatch.setattr(os, "read", grow)
+    hasher = Hasher(max_file_bytes=20)
+    assert hasher.digest(closed(path)) == ""
+    assert hasher.counters.too_large == 1
+
+
+def test_the_budget_is_a_rate(path: Path) -> None:
+    now = [0.0]
+    hasher = Hasher(max_file_bytes=10, bytes_per_second=10, clock=lambda: now[0])
+    assert [bool(hasher.digest(closed(path))) for _ in range(2)] == [True, False]
+    now[0] = 0.5
+    assert hasher.digest(closed(path)) == CONTENT
+    assert hasher.counters.over_budget == 1
