@@ -107,7 +107,7 @@ class Bench(Protocol):
     """Where machines come from; one instance in the controller, one in each worker."""
 
     def accelerator(self) -> tuple[str, str]:
-        """Return "kvm" or "tcg", and why. Raises HarnessError."""
+        """Return "kvm" or "tcg", and a line for people that says which and why. Raises HarnessError."""
 
     def releases(self, plan: Plan) -> dict[str, str]:
         """The release that each kernel of `plan` resolves to, by kernel name. Raises HarnessError."""

@@ -5,9 +5,10 @@ A `Keeper` holds one machine at a time for the cells that share it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +35,33 @@ class Keeper:
         self._make = make
         self._key = ""
         self.machine: Machine | None = None
+        self.phases = Phases()  # of the last `enter`, also where that failed
 
-    def enter(self, cell: Cell) -> Phases:
-        """See that the machine of `cell` runs and has the agent; raises HarnessError. Returns the seconds."""
-        if self.machine and self._key == cell.machine:
-            return Phases(start=self.machine.start)
-        self.discard()
-        self.machine, self._key = self._make(cell), cell.machine
-        began = time.monotonic()
-        self.machine.boot(BOOT_DEADLINE_S)
-        booted = time.monotonic()
-        self.machine.deploy()
-        deploy_s = time.monotonic() - booted
-        return Phases(boot_s=booted - began, deploy_s=deploy_s, start=self.machine.start)
+    def enter(self, cell: Cell) -> None:
+        """See that the machine of `cell` runs and has the agent; raises HarnessError."""
+        self.phases = Phases()
+        if self.machine is None or self._key != cell.machine:
+            self.discard()
+            self.machine, self._key = self._make(cell), cell.machine
+            with self._timed("boot_s"):
+                self.machine.boot(BOOT_DEADLINE_S)
+            with self._timed("deploy_s"):
+                self.machine.deploy()
+        self.phases = self.phases.model_copy(update={"start": self.machine.start})
 
     def discard(self) -> None:
         """Destroy the machine, if there is one."""
         machine, self.machine, self._key = self.machine, None, ""
         if machine:
             machine.destroy()
+
+    @contextlib.contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases = self.phases.model_copy(update={phase: time.monotonic() - began})
 
 
 class CellRun:
@@ -70,11 +79,12 @@ class CellRun:
         """Boot, deploy and load."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            phases = self.keeper.enter(self.cell)
-            self._update(phases=phases)
+            self.keeper.enter(self.cell)
         except HarnessError as error:
             self._fail(error, booting=True)
             return
+        finally:
+            self._update(phases=self.keeper.phases)
         try:
             self._load()
         except HarnessError as error:
@@ -131,7 +141,8 @@ class CellRun:
         self._update(cause=self._judge(error, 0.0, booting=booting))
 
     def _judge(self, error: HarnessError, seconds: float, *, booting: bool = False) -> Attempt:
-        machine = self.keeper.machine
+        # Who refuses is alive; of all else the machine's own end may be the cause, and is asked for.
+        machine = None if isinstance(error, RefusedError) else self.keeper.machine
         verdict, reason = classify(error, machine.death() if machine else None, booting=booting)
         return Attempt(verdict=verdict, reason=reason, duration_s=seconds)
 

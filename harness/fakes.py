@@ -33,7 +33,7 @@ class FakeBench:
 
     def accelerator(self) -> tuple[str, str]:
         """Neither."""
-        return "tcg", "a fake needs none"
+        return "tcg", "none: these machines are fakes"
 
     def releases(self, plan: Plan) -> dict[str, str]:
         """Releases that look like Debian's."""

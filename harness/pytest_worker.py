@@ -158,7 +158,8 @@ class Worker:
     def _machine(self, cell: Cell) -> Machine:
         if reason := self.job.supplies.missing.get(cell.machine):
             raise InfrastructureError(reason)
-        return self.bench.machine(cell, self.job.supplies, self.job.folder / "machines" / cell.machine)
+        # Its files lie with the cell that boots it; cells that share it get copies.
+        return self.bench.machine(cell, self.job.supplies, self.job.folder / "cells" / cell.id)
 
 
 def _worker(config: pytest.Config) -> Worker:

@@ -93,7 +93,7 @@ class Run:
         if self.supplies:
             return
         accelerator, why = self.bench.accelerator()
-        say(f"acceleration: {accelerator} ({why})")
+        say(f"acceleration: {why}")
         self._make_folder()
         self.write_plan()
         self.supplies = self.bench.prepare(self.plan, accelerator, say)

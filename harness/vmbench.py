@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from harness.bench import Death, HungError, Machine, RefusedError, Say, Selftest, Supplies
+from harness.bench import Death, HungError, RefusedError, Say, Selftest, Supplies
 from harness.errors import InfrastructureError
 from harness.expansion import Cell
 from harness.plan import Plan
@@ -55,7 +57,7 @@ class VmBench:
         """Resolve, fetch and build; a kernel that cannot be fetched costs its own machines only."""
         return _Preparation(accelerator, say).supplies(plan)
 
-    def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
+    def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> VmMachine:
         """A machine of this bench's one connection."""
         from harness.vm.domain import MachineSpec
         from harness.vm.machine import Machine as VirtualMachine
@@ -91,7 +93,7 @@ class VmBench:
 
         if self._connection is None:
             uri = self._uri or EMBEDDED
-            directory = self._open.enter_context(RunDirectory.claim(uri=uri))
+            directory = self._open.enter_context(RunDirectory.claim())
             self._connection = self._open.enter_context(Connection.open(directory, uri))
         return self._connection
 
@@ -138,14 +140,22 @@ class VmMachine:
         return Death("guest" if cause.kind.blames_guest else "host", str(cause))
 
     def collect(self, folder: Path) -> None:
-        """The console from its first byte, the domain as defined, the kernel's log while the guest answers."""
+        """The console from its first byte, the domain as defined, the kernel's log while there is a guest."""
         for name in ("console.log", "domain.xml"):
-            with contextlib.suppress(FileNotFoundError):
+            # Where they are this folder's own there is nothing to copy.
+            with contextlib.suppress(FileNotFoundError, shutil.SameFileError):
                 shutil.copyfile(self.machine.spec.workdir / name, folder / name)
+        (folder / "facts.json").write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")
         if self.machine.guest and not self.machine.death:
             with contextlib.suppress(InfrastructureError):
                 done = self.machine.guest.run(["dmesg"], DMESG_S)
                 (folder / "dmesg.txt").write_bytes(done.stdout)
+
+    def facts(self) -> dict[str, Any]:
+        """What this machine is made of, and how it ended if it did."""
+        spec = asdict(self.machine.spec)
+        words = {name: value if isinstance(value, int) else str(value) for name, value in spec.items()}
+        return words | {"state": self.machine.state.value, "death": str(self.machine.death or "")}
 
     def destroy(self) -> None:
         """End it."""
@@ -199,7 +209,8 @@ class _Preparation:
         """All machines' files. Raises ConfigError for a series that there is none of."""
         from harness.kernels import resolve
 
-        bundle()  # what was not built is said before anything is fetched
+        if plan.pairs():
+            bundle()  # what was not built is said before anything is fetched
         first = {name: cells[0] for name, cells in plan.machines().items()}
         resolved = {name: resolve(_request(cell), progress=self.say) for name, cell in first.items()}
         for name, cell in first.items():

@@ -40,6 +40,7 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._last = ("", "")  # cell and reason: what a whole cell shares is said once
 
     def __enter__(self) -> Self:
         return self
@@ -61,8 +62,10 @@ class Lines:
         """A log needs only what ended."""
 
     def ended(self, cell: str, result: TestResult) -> None:
-        """One line a test."""
-        self.console.print(line_of(cell, result), soft_wrap=True)
+        """One line a test; a run of tests that share a reason has one."""
+        if not result.reason or (cell, result.reason) != self._last:
+            self.console.print(line_of(cell, result), soft_wrap=True)
+        self._last = (cell, result.reason)
 
 
 class LiveTable(Lines):

@@ -1,0 +1,61 @@
+"""One machine for one command: what `exec` and `shell` share."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.cell import BOOT_DEADLINE_S
+from harness.commands.options import add_connect, add_matrix, selectors
+from harness.errors import ConfigError, InfrastructureError
+from harness.plan import Plan
+from harness.run import Options, Run
+
+if TYPE_CHECKING:
+    from harness.vmbench import VmMachine
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose a machine."""
+    add_matrix(parser, "kernel", "arch", "tag")
+    add_connect(parser)
+
+
+@contextlib.contextmanager
+def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
+    """The machine that a command line asks for, ready; it is gone afterwards. Raises HarnessError."""
+    from harness.vmbench import VmBench
+
+    with contextlib.closing(VmBench(arguments.connect)) as bench, tempfile.TemporaryDirectory() as workdir:
+        options = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
+        plan = one_machine(Run(options, bench).plan)
+        bench.reap()
+        accelerator, _ = bench.accelerator()
+        supplies = bench.prepare(plan, accelerator, say)
+        if reason := next(iter(supplies.missing.values()), ""):
+            raise InfrastructureError(reason)
+        machine = bench.machine(plan.cells[0], supplies, Path(workdir))
+        try:
+            machine.boot(BOOT_DEADLINE_S)
+            yield machine
+        finally:
+            machine.destroy()
+
+
+def one_machine(plan: Plan) -> Plan:
+    """The plan without its tests; raises ConfigError unless it is of one machine."""
+    machines = plan.machines()
+    if len(machines) > 1:
+        names = ", ".join(dict.fromkeys(cells[0].kernel.name for cells in machines.values()))
+        raise ConfigError(f"which of {names}?", hint="choose one with --kernel NAME")
+    return plan.model_copy(update={"cells": (plan.cells[0].model_copy(update={"tests": ()}),)})
+
+
+def say(line: str) -> None:
+    """Progress goes to stderr: stdout is the guest's."""
+    sys.stderr.write(f"harness: {line}\n")
