@@ -59,7 +59,8 @@ class Hasher:
         self._clock = clock
         self._filled_at = clock()
         self._proc = proc
-        self._mount_ns = (proc / "self/ns/mnt").stat().st_ino
+        # A service has a mount namespace of its own, and sees the host's through init.
+        self._roots = {0: b"", **_root_of(proc / "1"), **_root_of(proc / "self")}
 
     def digest(self, event: Event) -> str:
         """The digest in hexadecimal; empty if there is none to be had, and `counters` say why."""
@@ -90,9 +91,8 @@ class Hasher:
             os.close(fd)
 
     def _seen_from_here(self, event: Event, file: File) -> bytes:
-        if event.mount_ns in {0, self._mount_ns}:
-            return file.path
-        return os.fsencode(self._proc / str(event.pid) / "root") + file.path
+        root = self._roots.get(event.mount_ns)
+        return (os.fsencode(self._proc / str(event.pid) / "root") if root is None else root) + file.path
 
     def _hash(self, fd: int) -> str:
         size = os.fstat(fd).st_size
@@ -126,3 +126,11 @@ class Hasher:
             return False
         self._budget -= size
         return True
+
+
+def _root_of(process: Path) -> dict[int, bytes]:
+    """The mount namespace of a process, and how its root is reached; nothing without the right to look."""
+    try:
+        return {(process / "ns/mnt").stat().st_ino: os.fsencode(process / "root")}
+    except OSError:
+        return {}

@@ -79,9 +79,7 @@ def test_a_large_file_is_left_alone(path: Path) -> None:
     assert Hasher(max_file_bytes=7).digest(closed(path)) == CONTENT
 
 
-def test_a_file_that_grows_while_it_is_read_has_no_digest(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_grows_has_no_digest(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "_BLOCK", 3)
     read = os.read
 

@@ -1,0 +1,153 @@
+"""Asking a running agent: a Unix socket that takes one word a connection and answers with one line of JSON.
+
+Only root and the agent's own user may connect. The event loop gives every answer itself, between two batches
+of events, so that what it says belongs together and nothing needs a lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from agent.errors import AgentError
+
+Reply = dict[str, Any]
+Handlers = Mapping[str, Callable[[], Reply]]
+
+DEFAULT_PATH = Path("/run/fim-agent/control.sock")
+ANSWER_S = 30.0  # a reload waits for the events before it
+_CLIENT_S = 5.0
+_WORD_BYTES = 64
+_PEER = struct.Struct("3i")
+
+
+class _Letter:
+    """A question and, later, its answer."""
+
+    __slots__ = ("answered", "reply", "word")
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.reply: Reply = {}
+        self.answered = threading.Event()
+
+
+class Mailbox:
+    """Carries questions from any thread to the event loop, and the answers back."""
+
+    def __init__(self) -> None:
+        self._letters: deque[_Letter] = deque()
+
+    def ask(self, word: str, timeout_s: float = ANSWER_S) -> Reply:
+        """The event loop's answer; one with an `error` if it does not come in time."""
+        letter = _Letter(word)
+        self._letters.append(letter)
+        if not letter.answered.wait(timeout_s):
+            return {"error": "the agent is busy"}
+        return letter.reply
+
+    def answer(self, handlers: Handlers) -> None:
+        """Answers all that was asked; to be called by the event loop, often."""
+        while self._letters:
+            letter = self._letters.popleft()
+            handler = handlers.get(letter.word)
+            letter.reply = (
+                handler() if handler else {"error": f"no such request, there are: {', '.join(handlers)}"}
+            )
+            letter.answered.set()
+
+
+class ControlServer:
+    """Listens at `path` from a thread of its own. Another agent's socket is not taken over: AgentError."""
+
+    def __init__(self, path: Path, mailbox: Mailbox) -> None:
+        self._path = path
+        self._mailbox = mailbox
+        self._socket = _listen(path)
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops listening and removes the socket."""
+        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # wakes the thread; on some kernels with an error
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:
+                return
+            with client, suppress(OSError):
+                client.settimeout(_CLIENT_S)
+                if _is_trusted(client):
+                    self._answer(client)
+
+    def _answer(self, client: socket.socket) -> None:
+        word = client.recv(_WORD_BYTES).decode("ascii", "replace").strip()
+        client.sendall(json.dumps(self._mailbox.ask(word)).encode() + b"\n")
+
+
+def ask(path: Path, word: str) -> Reply:
+    """Asks the agent that listens at `path`; AgentError if there is none, or it answers with an error."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(ANSWER_S + _CLIENT_S)
+        try:
+            client.connect(str(path))
+            client.sendall(word.encode() + b"\n")
+            with client.makefile("rb") as answer:
+                reply: Reply = json.loads(answer.readline())
+        except (OSError, ValueError) as error:
+            raise AgentError(
+                f"no answer at {path}: {error}", hint="is the agent running, and are you root?"
+            ) from error
+    if "error" in reply:
+        raise AgentError(str(reply["error"]), hint=str(reply.get("hint", "")))
+    return reply
+
+
+def _listen(path: Path) -> socket.socket:
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if _is_alive(path):
+        raise AgentError(
+            f"another agent listens at {path}", hint="stop it, or choose another --control socket"
+        )
+    path.unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        mask = os.umask(0o177)  # the socket is never there with more rights
+        try:
+            server.bind(str(path))
+        finally:
+            os.umask(mask)
+        server.listen(8)
+    except OSError as error:
+        server.close()
+        raise AgentError(f"cannot listen at {path}: {error.strerror}") from error
+    return server
+
+
+def _is_alive(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _is_trusted(client: socket.socket) -> bool:
+    """The mode of the socket says so already; this holds also when it was changed."""
+    _, uid, _ = _PEER.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return uid in {0, os.geteuid()}

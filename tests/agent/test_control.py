@@ -1,0 +1,103 @@
+"""The control socket: one word, one line of JSON, only for who may ask."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import control
+from agent.control import ControlServer, Mailbox, Reply, ask
+from agent.errors import AgentError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "control.sock"
+
+
+class Loop:
+    """An event loop that does nothing but answer."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        handlers = {"status": lambda: {"uptime_s": 1}, "reload": _failed_reload}
+        while not self._end.wait(0.001):
+            self._mailbox.answer(handlers)
+
+    def close(self) -> None:
+        self._end.set()
+        self._thread.join()
+
+
+def _failed_reload() -> Reply:
+    return {"error": "bad rule", "hint": "fix it"}
+
+
+@pytest.fixture
+def server(path: Path) -> Iterator[ControlServer]:
+    mailbox = Mailbox()
+    loop, server = Loop(mailbox), ControlServer(path, mailbox)
+    yield server
+    server.close()
+    loop.close()
+
+
+@pytest.mark.usefixtures("server")
+class TestAsking:
+    def test_an_answer(self, path: Path) -> None:
+        assert ask(path, "status") == {"uptime_s": 1}
+
+    def test_an_answer_that_is_an_error(self, path: Path) -> None:
+        with pytest.raises(AgentError, match="bad rule") as raised:
+            ask(path, "reload")
+        assert raised.value.hint == "fix it"
+
+    def test_an_unknown_word(self, path: Path) -> None:
+        with pytest.raises(AgentError, match="no such request, there are: status, reload"):
+            ask(path, "dance")
+
+    def test_only_the_owner_can_connect(self, path: Path) -> None:
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    def test_others_get_no_answer(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(control, "_is_trusted", lambda _: False)
+        with pytest.raises(AgentError, match="no answer"):
+            ask(path, "status")
+
+    def test_who_says_nothing_does_not_end_the_server(self, path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+        assert ask(path, "status") == {"uptime_s": 1}
+
+    def test_a_second_agent_is_told(self, path: Path) -> None:
+        with pytest.raises(AgentError, match="another agent listens"):
+            ControlServer(path, Mailbox())
+
+
+def test_what_a_killed_agent_left_is_replaced(path: Path, server: ControlServer) -> None:
+    server.close()
+    path.parent.mkdir(exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    second = ControlServer(path, Mailbox())
+    second.close()
+    assert not path.exists()
+
+
+def test_no_agent(path: Path) -> None:
+    with pytest.raises(AgentError, match="no answer") as raised:
+        ask(path, "status")
+    assert "is the agent running" in raised.value.hint
+
+
+def test_a_busy_agent() -> None:
+    assert Mailbox().ask("status", timeout_s=0.0) == {"error": "the agent is busy"}
