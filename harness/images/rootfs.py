@@ -26,7 +26,7 @@ from harness.progress import Progress, silent
 # How the image is put together: a new number makes it again.
 LAYOUT = "1"
 
-_OPTIONS = ("--quiet", "--variant=extract", "--format=tar", '--aptopt=APT::Install-Recommends "false"')
+_OPTIONS = ("--quiet", "--variant=extract", "--format=tar")
 _PYC = ("--invalidation-mode", "unchecked-hash")
 _MERGED_USR = (
     'cd "$1" && mkdir -p usr/bin usr/sbin usr/lib usr/lib64 && ln -s usr/bin usr/sbin usr/lib usr/lib64 .'
@@ -86,9 +86,11 @@ def _unpack(apt: Apt, names: tuple[str, ...], scratch: Path) -> Path:
         f"--setup-hook={_MERGED_USR}",
         f"--include={','.join(names)}",
     ]
-    settings = [f"--aptopt={line}" for line in transport_settings()]
+    settings = scratch / "apt.conf"
+    settings.write_text("".join(f"{line}\n" for line in transport_settings()))
     run(
-        ["mmdebstrap", *options, *settings, apt.suites[0], archive, *apt.source_lines()], package="mmdebstrap"
+        ["mmdebstrap", *options, f"--aptopt={settings}", apt.suites[0], archive, *apt.source_lines()],
+        package="mmdebstrap",
     )
     tree.mkdir()
     excludes = f"--exclude-from={lists.FOLDER / 'guest-excludes.txt'}"

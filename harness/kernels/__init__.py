@@ -1,9 +1,9 @@
 """Which kernels there are, and getting one: apt resolves, verifies and fetches."""
 
-from harness.kernels.fetch import fetch
+from harness.kernels.fetcher import fetch
 from harness.kernels.model import FetchedKernel, KernelRequest, Package, ResolvedKernel
 from harness.kernels.repositories import Repositories
-from harness.kernels.resolve import available, resolve
+from harness.kernels.resolver import available, resolve
 
 __all__ = [
     "FetchedKernel",

@@ -19,6 +19,7 @@ from harness.errors import InfrastructureError
 from harness.external import ProgramError, run
 from harness.kernels import deb822
 from harness.kernels.mirrors import Mirrors
+from harness.manifest import digest
 from harness.progress import Progress, silent
 
 MAX_AGE_S = 12 * 3600.0
@@ -55,7 +56,7 @@ class Apt:
 
         Raises InfrastructureError.
         """
-        with filelock.locked(self.home.with_name(self.home.name + ".lock")):
+        with filelock.locked(self._lock):
             age = self._age()
             if age < self.max_age_s:
                 return
@@ -81,15 +82,16 @@ class Apt:
             found += self._show(names[start : start + _SHOWN_AT_ONCE])
         return found
 
-    def closure(self, names: Iterable[str]) -> list[str]:
+    def closure(self, names: Sequence[str]) -> list[str]:
         """What installing these on an empty system would fetch: sorted lines of file name and SHA-256.
 
         Raises InfrastructureError if a package, or what it needs, is not there.
         """
-        options = ("--print-uris", "-qq", "--no-install-recommends", "-o", "Acquire::ForceHash=SHA256")
-        printed = self._run("apt-get", "install", *options, *names).splitlines()
-        # 'URI' FILE SIZE SHA256:HASH
-        return sorted(" ".join(line.split()[1::2]) for line in printed if line.startswith("'"))
+        remembered = self.home / f"closure-{digest(*sorted(names))[:16]}"
+        with filelock.locked(self._lock):
+            if not _newer(remembered, self._stamp):
+                remembered.write_text("".join(f"{line}\n" for line in self._closure(names)))
+            return remembered.read_text().splitlines()
 
     def download(self, packages: Iterable[tuple[str, str]], folder: Path) -> None:
         """Fetches these packages, given as name and version, into a folder.
@@ -102,14 +104,19 @@ class Apt:
             gone = _GONE.search(error.stderr)
             if not gone:
                 raise
+            self._stamp.unlink(missing_ok=True)
             raise InfrastructureError(
                 f"{gone[1]}: in the index of {', '.join(self.suites)}, but gone from the archive (404)",
-                hint="the archive is being updated: try again later, or refresh the index",
+                hint="run again: the index is refreshed first; an archive may also be in mid-update",
             ) from error
 
     def source_lines(self) -> list[str]:
         """The sources in the one-line format, one a suite."""
         return self._sources().splitlines()
+
+    @property
+    def _lock(self) -> Path:
+        return self.home.with_name(f"{self.home.name}.lock")
 
     @property
     def _stamp(self) -> Path:
@@ -129,6 +136,7 @@ class Apt:
         return "".join(f"deb {signed} {self.mirrors.of(suite)} {suite} main\n" for suite in self.suites)
 
     def _configure(self) -> None:
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # a proxy's password may be in there
         for folder in _FOLDERS:
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         (self.home / "status").touch()
@@ -141,6 +149,8 @@ class Apt:
             "Dir::Cache::srcpkgcache": "",  # half of the cache's size, of use only to `apt-get install`
             "Dir::Etc": self.home / "etc",
             "Dir::Etc::main": "apt.conf",
+            "Dir::Etc::netrc": "/etc/apt/auth.conf",
+            "Dir::Etc::netrcparts": "/etc/apt/auth.conf.d",
             "Dir::Bin::methods": "/usr/lib/apt/methods",
             "APT::Architecture": self.arch,
             "APT::Architectures::": self.arch,
@@ -154,6 +164,12 @@ class Apt:
     @property
     def _config(self) -> Path:
         return self.home / "apt.conf"
+
+    def _closure(self, names: Iterable[str]) -> list[str]:
+        options = ("--print-uris", "-qq", "--no-install-recommends", "-o", "Acquire::ForceHash=SHA256")
+        printed = self._run("apt-get", "install", *options, *names).splitlines()
+        # 'URI' FILE SIZE SHA256:HASH
+        return sorted(" ".join(line.split()[1::2]) for line in printed if line.startswith("'"))
 
     def _show(self, names: Sequence[str]) -> list[dict[str, str]]:
         try:
@@ -174,6 +190,13 @@ class Apt:
         return InfrastructureError(
             f"no package index of {', '.join(self.suites)}: {error.message}", hint=hint
         )
+
+
+def _newer(path: Path, than: Path) -> bool:
+    try:
+        return path.stat().st_mtime_ns > than.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
 
 
 def _mentions(text: str, words: Iterable[str]) -> bool:

@@ -1,0 +1,71 @@
+"""A pretended apt: programs on PATH that answer from files, so that no test needs a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.kernels import Repositories
+from harness.kernels.apt import transport_settings
+from harness.kernels.mirrors import Mirrors
+
+DATA = Path(__file__).parent / "data"
+
+APT_GET = """#!/bin/sh
+echo "$APT_CONFIG $*" >>"{root}/calls"
+[ -e "{root}/stderr" ] || exit 0
+cat "{root}/stderr" >&2
+exit 100
+"""
+
+APT_CACHE = """#!/bin/sh
+index="{data}/$(basename "$(dirname "$APT_CONFIG")").txt"
+[ -e "$index" ] || exit 0
+case $1 in
+pkgnames) sed -n 's/^Package: //p' "$index" ;;
+show) cat "$index" ;;
+esac
+"""
+
+APT_CONFIG = """#!/bin/sh
+cat <<END
+Acquire::http::Proxy "http://proxy.example:3128";
+Acquire::Retries "3";
+APT::Update::Post-Invoke:: "rm -rf /";
+Acquire::IndexTargets::deb::Packages::MetaKey "x";
+END
+"""
+
+
+@dataclass(frozen=True)
+class FakeApt:
+    """The pretended apt; `calls` holds what apt-get was asked, `stderr` what it says when it is to fail."""
+
+    root: Path
+
+    @property
+    def calls(self) -> list[str]:
+        path = self.root / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def fail(self, stderr: str) -> None:
+        (self.root / "stderr").write_text(stderr)
+
+    def repositories(self, **options: float) -> Repositories:
+        mirrors = Mirrors("http://main.example", "http://security.example", Path("/keyring.gpg"))
+        return Repositories(self.root / "apt", mirrors, **options)
+
+
+@pytest.fixture
+def fake_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeApt:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("apt-get", APT_GET), ("apt-cache", APT_CACHE), ("apt-config", APT_CONFIG)):
+        program = programs / name
+        program.write_text(text.replace("{root}", str(tmp_path)).replace("{data}", str(DATA)))
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    transport_settings.cache_clear()
+    return FakeApt(tmp_path)

@@ -1,0 +1,141 @@
+"""Mirrors are read from any apt configuration, and from none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import InfrastructureError
+from harness.external import ProgramError
+from harness.kernels import deb822, mirrors
+from harness.kernels.mirrors import Source, parse_deb822, parse_one_line
+
+DEFAULTS = (
+    "deb http://d.example/debian bookworm main\ndeb http://s.example/sec bookworm-security main\nE: stopped\n"
+)
+
+STANZAS = """\
+# a comment
+Types: deb deb-src
+URIs: http://one.example/debian/
+  https://two.example/debian
+Suites: bookworm
+ bookworm-updates
+Components: main
+Signed-By:
+ -----BEGIN PGP PUBLIC KEY BLOCK-----
+ .
+ mDMEY865UxYJKwYBBAHaRw8BAQdAd7Z0srwuhlB6JKFkcf4HU4SSS/xcRfwEQWzr
+ -----END PGP PUBLIC KEY BLOCK-----
+
+types: deb
+uris: http://sec.example/debian-security
+suites: bookworm-security
+
+Types: deb
+Enabled: no
+URIs: http://off.example
+Suites: trixie
+
+Types: deb-src
+URIs: http://source.example
+Suites: trixie
+"""
+
+ONE_LINE = """\
+# deb http://commented.example bookworm main
+deb-src http://source.example bookworm main
+deb [ arch=amd64 signed-by=/k.gpg ] http://one.example/debian/ bookworm main contrib # why
+deb\tcopy:/srv/mirror  sid   main
+deb cdrom:[Debian GNU/Linux 12]/ bookworm main
+deb mirror+file:/etc/apt/mirrors/debian.list trixie main
+deb
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host's /etc/apt, empty; mmdebstrap answers with DEFAULTS."""
+
+    def answer(argv: list[str], **options: str) -> str:
+        raise ProgramError("stopped", hint="", status=1, stderr=DEFAULTS)
+
+    (tmp_path / "sources.list.d").mkdir()
+    monkeypatch.setattr(mirrors, "run", answer)
+    monkeypatch.setattr(mirrors, "KEYRING", tmp_path)
+    return tmp_path
+
+
+def test_deb822() -> None:
+    assert list(parse_deb822(STANZAS)) == [
+        Source("http://one.example/debian", "bookworm"),
+        Source("https://two.example/debian", "bookworm"),
+        Source("http://one.example/debian", "bookworm-updates"),
+        Source("https://two.example/debian", "bookworm-updates"),
+        Source("http://sec.example/debian-security", "bookworm-security"),
+    ]
+
+
+def test_one_line() -> None:
+    assert list(parse_one_line(ONE_LINE)) == [
+        Source("http://one.example/debian", "bookworm"),
+        Source("copy:/srv/mirror", "sid"),
+        Source("mirror+file:/etc/apt/mirrors/debian.list", "trixie"),
+    ]
+
+
+def test_the_archives_are_told_apart_by_suite(host: Path) -> None:
+    (host / "sources.list.d/debian.sources").write_text(STANZAS)
+    found = mirrors.find(folder=host)
+    assert (found.main, found.security) == ("http://one.example/debian", "http://sec.example/debian-security")
+    assert found.of("bullseye-security") == found.security
+    assert {found.of(suite) for suite in ("sid", "trixie-backports", "bookworm-updates")} == {found.main}
+
+
+def test_another_vendor_is_passed_over(host: Path) -> None:
+    (host / "sources.list").write_text(
+        "deb http://u.example/ubuntu noble main\ndeb http://u.example noble-security main\n"
+    )
+    assert mirrors.find(folder=host).main == "http://d.example/debian"
+
+
+def test_a_host_without_the_security_archive_gets_it_from_mmdebstrap(host: Path) -> None:
+    (host / "sources.list").write_text("deb http://own.example/debian trixie main\n")
+    found = mirrors.find(folder=host)
+    assert (found.main, found.security) == ("http://own.example/debian", "http://s.example/sec")
+
+
+def test_what_a_person_says_goes_first(host: Path) -> None:
+    (host / "sources.list.d/debian.sources").write_text(STANZAS)
+    assert mirrors.find("http://mine.example", folder=host).main == "http://mine.example"
+
+
+def test_no_keyring_is_one_clear_error(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirrors, "KEYRING", host / "missing.gpg")
+    with pytest.raises(InfrastructureError, match=r"missing.gpg") as caught:
+        mirrors.find(folder=host)
+    assert "debian-archive-keyring" in caught.value.hint
+
+
+@given(st.text())
+def test_no_text_is_too_odd(text: str) -> None:
+    for source in (*parse_deb822(text), *parse_one_line(text)):
+        assert source.uri
+        assert source.suite
+
+
+FIELDS = st.dictionaries(
+    st.text("abcdefgh-", min_size=1).map(str.lower),
+    st.text("xyz:# ", max_size=8).map(str.strip),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(st.lists(FIELDS, max_size=4))
+def test_stanzas_come_back_as_they_were_written(written: list[dict[str, str]]) -> None:
+    text = "\n\n".join("\n".join(f"{name}: {value}" for name, value in stanza.items()) for stanza in written)
+    assert list(deb822.stanzas(text)) == written
