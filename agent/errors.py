@@ -11,6 +11,8 @@ Each error is one line that says what and where, with a hint that says what to d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class AgentError(Exception):
     """Base of all errors the agent reports to people.
@@ -31,6 +33,18 @@ class UsageError(AgentError):
     """The command line, or a file it names, is wrong."""
 
     exit_code = 2
+
+
+class RuleErrors(UsageError):  # noqa: N818 - one of these is many
+    """Rule files do not load; `problems` holds every error, in the order of files and lines.
+
+    Each problem prints as `file:line:column: message`, the line, a caret below it and what to do.
+    """
+
+    def __init__(self, problems: Sequence[object]) -> None:
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        super().__init__(f"{count} in rule files", detail="\n".join(map(str, problems)))
+        self.problems = tuple(problems)
 
 
 class KernelError(AgentError):

@@ -1,0 +1,39 @@
+"""The action `set`: a rule that matches remembers a value, and other rules read it as `${name}`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from agent.events import Event
+from agent.rules.context_types import Context
+
+MAX_COLLECTED = 1_000  # values under one name; the oldest gives way
+
+
+class SetAction(NamedTuple):
+    """What to remember: a constant `value`, or what `read` finds in the event; `append` collects."""
+
+    name: str
+    value: bytes | int | bool = False
+    read: Callable[[Event, Context, dict[str, Any]], Any] | None = None
+    append: bool = False
+
+
+class Store:
+    """The variables of one rule set."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def apply(self, action: SetAction, event: Event, context: Context) -> None:
+        """Carry out one action."""
+        value = action.read(event, context, self.values) if action.read else action.value
+        if not action.append:
+            self.values[action.name] = value
+            return
+        collected: dict[Any, None] = self.values.setdefault(action.name, {})
+        collected.pop(value, None)
+        collected[value] = None
+        if len(collected) > MAX_COLLECTED:
+            del collected[next(iter(collected))]

@@ -1,0 +1,317 @@
+"""From syntax tree to typed tree.
+
+Names resolved, types checked, every fault recorded and not only the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from agent.events import EventType
+from agent.rules import constants, fields, matching, syntax, tree
+from agent.rules.operands import INTS, TEXTS, Items, Operand, Reader, Stop, VariableList, describe
+from agent.rules.scope import Fault, Macro, Scope, Variable, belongs_to, supported_events, unknown_event
+from agent.rules.syntax import Node
+
+_MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_ORDER = {
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+_NEGATIVE = {"!=": "==", "!~": "=~", "not in": "in"}
+
+
+class Checked(NamedTuple):
+    """An expression's condition for each event type it is on, and what is wrong with it."""
+
+    conditions: dict[EventType, tree.Condition]
+    faults: list[Fault]
+
+
+def check(node: Node, macros: Mapping[str, Macro], variables: Mapping[str, Variable]) -> Checked:
+    """Check an expression: which events it is on, and what it asks of them."""
+    kinds, faults = _kinds(node, macros)
+    conditions: dict[EventType, tree.Condition] = {}
+    for kind in kinds:
+        checker = Checker(Scope(kind, dict(macros), dict(variables)))
+        conditions[kind] = checker.whole(node)
+        faults += [fault for fault in checker.faults if fault not in faults]
+    faults.sort(key=lambda fault: fault.at)
+    return Checked({} if faults else conditions, faults)
+
+
+def _kinds(node: Node, macros: Mapping[str, Macro]) -> tuple[tuple[EventType, ...], list[Fault]]:
+    """The event types an expression is on: one, or all that `fim.write` stands for."""
+    named = _events_named(node, macros)
+    known = fields.event_types()
+    faults = [
+        Fault(*_reorder(unknown_event(name), use))
+        for label, (name, use) in named.items()
+        if label not in {*known, "fim"}
+    ]
+    found = [label for label in named if label in known or label == "fim"]
+    if len(found) > 1:
+        use = named[found[1]][1]
+        message = f"a rule is for one type of event: this one asks for {found[0]} and for {found[1]}"
+        faults.append(Fault(message, use.at, use.end, "write a rule for each, or use fim.write.file.*"))
+    if not found and not faults:
+        hint = f"it needs a field of one of them, such as open.file.path; {supported_events()}"
+        faults.append(Fault("the expression does not say which events it is on", node.at, node.end, hint))
+    if not found:
+        return (), faults
+    return (fields.WRITES if found[0] == "fim" else (known[found[0]],)), faults
+
+
+def kinds_of(node: Node, macros: Mapping[str, Macro]) -> tuple[EventType, ...]:
+    """The event types an expression is on; none when it does not say."""
+    return _kinds(node, macros)[0]
+
+
+def _reorder(said: tuple[str, str], use: Node) -> tuple[str, int, int, str]:
+    return said[0], use.at, use.end, said[1]
+
+
+def _events_named(node: Node, macros: Mapping[str, Macro]) -> dict[str, tuple[str, Node]]:
+    """First words of all fields used, also through macros: word -> the field and where it is used."""
+    found: dict[str, tuple[str, Node]] = {}
+    pending = [(name, name) for name, _ in syntax.walk(node) if isinstance(name, syntax.Name)]
+    seen: set[str] = set()
+    while pending:
+        name, use = pending.pop(0)
+        macro = macros.get(name.text)
+        if macro is None:
+            label = belongs_to(name.text)
+            if label:
+                found.setdefault(label, (name.text, use))
+        elif macro.name not in seen:
+            seen.add(macro.name)
+            pending += [
+                (inner, use) for inner, _ in syntax.walk(macro.node) if isinstance(inner, syntax.Name)
+            ]
+    return found
+
+
+class Checker(Reader):
+    """Checks one expression in one scope."""
+
+    def whole(self, node: Node) -> tree.Condition:
+        """The condition of a whole expression; False when it has faults."""
+        try:
+            condition = self.condition(node)
+            if "fim" in _events_named(node, self.scope.macros):
+                condition = self._fim(node, condition)
+        except Stop:
+            return tree.FALSE
+        return tree.push(condition)
+
+    def _fim(self, node: Node, condition: tree.Condition) -> tree.Condition:
+        """`fim.write`: opens that may write; for events with two files, either of them."""
+        if self.scope.kind is EventType.OPEN:
+            flags = tree.IntField(fields.of_event(EventType.OPEN)["open.flags"])
+            writes = tree.IntOp("&", flags, tree.IntConst(constants.WRITE_FLAGS))
+            return tree.All((condition, tree.Compare("!=", writes, tree.IntConst(0))))
+        if self.scope.kind not in (EventType.RENAME, EventType.LINK) or self.scope.slot != "file":
+            return condition
+        other = Checker(self.scope._replace(slot="file.destination"))
+        return tree.Any((condition, other.condition(node)))
+
+    def condition(self, node: Node) -> tree.Condition:
+        """What a node demands. Raises Stop after recording a fault."""
+        self.spend(node)
+        if isinstance(node, syntax.Group):
+            return self.condition(node.inner)
+        if isinstance(node, syntax.Logic):
+            return self._logic(node)
+        if isinstance(node, syntax.Unary) and node.operator == "!":
+            return _invert(self.condition(node.operand))
+        if isinstance(node, syntax.Binary) and node.operator not in ("+", "-", "&", "|", "^"):
+            return self._comparison(node)
+        return self._bare(node)
+
+    def _logic(self, node: syntax.Logic) -> tree.Condition:
+        items: list[tree.Condition] = []
+        for item in node.items:
+            try:
+                items.append(self.condition(item))
+            except Stop:  # go on: the next item may have a fault of its own
+                continue
+        if len(items) < len(node.items):
+            raise Stop
+        return _join(node.operator, items)
+
+    def _bare(self, node: Node) -> tree.Condition:
+        if isinstance(node, syntax.Name) and node.text in self.scope.macros:
+            with self.within(node.text, node):
+                return self.condition(self.scope.macros[node.text].node)
+        value: Operand = self.name(node) if isinstance(node, syntax.Name) else self._value(node)
+        if isinstance(value, tree.Always | tree.Flag | tree.FlagVariable):
+            return value
+        raise self.fault(f"{describe(value)} is no condition", node, "compare it with something")
+
+    def _value(self, node: Node) -> Operand:
+        return Reader.operand(self, node)
+
+    def _comparison(self, node: syntax.Binary) -> tree.Condition:
+        positive = _NEGATIVE.get(node.operator)
+        if positive is not None and positive != "==":
+            return _invert(self._comparison(node._replace(operator=positive)))
+        left, right = self._both(node)
+        if node.operator == "in":
+            return self._member(node, left, right)
+        if node.operator == "=~":
+            return self._like(node, left, right)
+        if positive == "==" and not (isinstance(left, INTS) and isinstance(right, INTS)):
+            return _invert(self._equal(node, left, right))
+        return self._equal(node, left, right) if node.operator == "==" else self._order(node, left, right)
+
+    def _both(self, node: syntax.Binary) -> tuple[Operand, Operand]:
+        """Both sides, so that a fault in each is recorded."""
+        sides: list[Operand] = []
+        for side in (node.left, node.right):
+            try:
+                sides.append(self.operand(side))
+            except Stop:
+                continue
+        if len(sides) < 2:
+            raise Stop
+        return sides[0], sides[1]
+
+    def _equal(self, node: syntax.Binary, left: Operand, right: Operand) -> tree.Condition:
+        if isinstance(left, syntax.Text) and isinstance(right, TEXTS):
+            left, right = right, left
+        if isinstance(left, INTS) and isinstance(right, INTS):
+            return self._ints(node, "==", left, right)
+        if isinstance(left, TEXTS) and isinstance(right, syntax.Text):
+            return self._match(node, left, (right,))
+        if isinstance(left, TEXTS) and isinstance(right, TEXTS):
+            return self._same(node, left, right)
+        if isinstance(left, matching.CONDITIONS) and isinstance(right, matching.CONDITIONS):
+            return self._bools(left, right)
+        raise self._mismatch(node, left, right)
+
+    @staticmethod
+    def _bools(left: tree.Condition, right: tree.Condition) -> tree.Condition:
+        if isinstance(left, tree.Always):
+            left, right = right, left
+        if isinstance(right, tree.Always):
+            return left if right.value else tree.Not(left)
+        both = tree.All((left, right))
+        return tree.Any((both, tree.All((tree.Not(left), tree.Not(right)))))
+
+    def _order(self, node: syntax.Binary, left: Operand, right: Operand) -> tree.Condition:
+        if isinstance(left, INTS) and isinstance(right, INTS):
+            return self._ints(node, node.operator, left, right)
+        raise self._mismatch(node, left, right)
+
+    def _ints(self, node: syntax.Binary, operator: str, left: tree.Ints, right: tree.Ints) -> tree.Condition:
+        if isinstance(left, tree.IntConst) and isinstance(right, tree.IntConst):
+            return tree.Always(_ORDER[operator](left.value, right.value))
+        if isinstance(left, tree.IntConst):
+            operator, left, right = _MIRROR.get(operator, operator), right, left
+        several = [field for field in tree.fields_of(left) | tree.fields_of(right) if field.source]
+        if len(several) > 1:
+            raise self.fault("two fields with several values each cannot be compared", node)
+        if several and operator == "!=":  # no value is equal, as with strings
+            return tree.Not(tree.Compare("==", left, right))
+        return tree.Compare(operator, left, right)
+
+    def _mismatch(self, node: syntax.Binary, left: Operand, right: Operand) -> Stop:
+        other = describe(right).removesuffix(" and")
+        message = f"{describe(left)} cannot be compared with {other} by {node.operator}"
+        hint = "write `in` before a list" if isinstance(right, Items) else ""
+        if isinstance(left, TEXTS) and isinstance(right, (*TEXTS, syntax.Text)):
+            hint = "strings have no order: use == != =~ !~ or in"
+        return self.fault(message, node, hint)
+
+    def _like(self, node: syntax.Binary, left: Operand, right: Operand) -> tree.Condition:
+        if isinstance(left, TEXTS) and isinstance(right, syntax.Text):
+            glob = right._replace(kind="glob") if right.kind == "string" else right
+            return self._match(node, left, (glob,))
+        if isinstance(left, TEXTS):
+            raise self.fault(f"=~ takes a pattern, not {describe(right).removesuffix(' and')}", node.right)
+        raise self.fault(f"{describe(left)} has no pattern to match", node.left)
+
+    def _member(self, node: syntax.Binary, left: Operand, right: Operand) -> tree.Condition:
+        if isinstance(right, VariableList) and isinstance(left, INTS + TEXTS):
+            return self._in_variable(node, left, right)
+        if not isinstance(right, Items):
+            raise self.fault(f"`in` takes a list, not {describe(right).removesuffix(' and')}", node.right)
+        if isinstance(left, INTS):
+            return self._in_numbers(node, left, right)
+        if not isinstance(left, TEXTS):
+            raise self.fault(f"{describe(left)} cannot be looked up in a list", node.left)
+        texts = [item for item in right.items if isinstance(item, syntax.Text)]
+        if len(texts) == len(right.items):
+            return self._match(node, left, tuple(texts))
+        odd = next(item for item in right.items if not isinstance(item, syntax.Text))
+        if isinstance(odd, TEXTS):  # a list with variables in it: one comparison each
+            return tree.Any(tuple(self._equal(node, left, item) for item in right.items))
+        raise self.fault(
+            f"{describe(left)} cannot be in a list with {describe(odd).removesuffix(' and')}", node
+        )
+
+    def _in_variable(
+        self, node: syntax.Binary, left: tree.Ints | tree.Texts, right: VariableList
+    ) -> tree.Condition:
+        wanted = fields.INT if isinstance(left, INTS) else fields.TEXT
+        if right.type != wanted:
+            raise self.fault(f"`${{{right.name}}}` collects values of type {right.type}", node.right)
+        self._single(node, left)
+        return tree.InVariable(left, right.name)
+
+    def _in_numbers(self, node: syntax.Binary, left: tree.Ints, right: Items) -> tree.Condition:
+        values = frozenset(item.value for item in right.items if isinstance(item, tree.IntConst))
+        if not all(isinstance(item, tree.IntConst) for item in right.items):
+            odd = next(item for item in right.items if not isinstance(item, tree.IntConst))
+            raise self.fault(
+                f"{describe(left)} cannot be in a list with {describe(odd).removesuffix(' and')}", node
+            )
+        if isinstance(left, tree.IntConst):
+            return tree.Always(left.value in values)
+        return tree.Member(left, values)
+
+    def _match(self, node: syntax.Binary, left: tree.Texts, texts: tuple[syntax.Text, ...]) -> tree.Condition:
+        """A text against constants: fields keep their matcher, other texts are compared one by one."""
+        if isinstance(left, tree.TextField):
+            matcher, complaints = matching.matcher(left.field, texts)
+            for complaint in complaints:
+                self.fault(complaint.message, complaint.text, complaint.hint)
+            if complaints:
+                raise Stop
+            return tree.Match(left.field, matcher)
+        if any(text.kind != "string" for text in texts):
+            raise self.fault("only a field can be matched with a pattern", node)
+        return tree.Any(tuple(tree.Same(left, tree.Template((text.value,))) for text in texts))
+
+    def _same(self, node: syntax.Binary, left: tree.Texts, right: tree.Texts) -> tree.Condition:
+        self._single(node, left)
+        if isinstance(right, tree.TextField) and right.field.source:
+            left, right = right, left
+        several = [field for field in tree.fields_of(left) | tree.fields_of(right) if field.source]
+        if len(several) > 1:
+            raise self.fault("two fields with several values each cannot be compared", node)
+        return tree.Same(left, right)
+
+    def _single(self, node: syntax.Binary, value: tree.Ints | tree.Texts) -> None:
+        if len([field for field in tree.fields_of(value) if field.source]) > 1:
+            raise self.fault("two fields with several values each cannot be combined", node)
+
+
+def _invert(condition: tree.Condition) -> tree.Condition:
+    return tree.Always(not condition.value) if isinstance(condition, tree.Always) else tree.Not(condition)
+
+
+def _join(operator: str, items: list[tree.Condition]) -> tree.Condition:
+    """`&&` or `||`, without the items that do not count."""
+    neutral = operator == "&&"
+    if any(isinstance(item, tree.Always) and item.value is not neutral for item in items):
+        return tree.Always(not neutral)
+    kept = tuple(item for item in items if not isinstance(item, tree.Always))
+    if len(kept) < 2:
+        return kept[0] if kept else tree.Always(neutral)
+    return tree.All(kept) if neutral else tree.Any(kept)

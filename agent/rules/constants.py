@@ -1,0 +1,61 @@
+"""Names for numbers in expressions.
+
+Values are those of the machine the agent runs on: some open flags differ by architecture.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+from functools import cache
+
+
+def words(text: str) -> list[str]:
+    """The words of a text."""
+    return text.split()
+
+
+OPEN_FLAGS = words(
+    "O_ACCMODE O_APPEND O_ASYNC O_CLOEXEC O_CREAT O_DIRECT O_DIRECTORY O_DSYNC O_EXCL O_LARGEFILE "
+    "O_NDELAY O_NOATIME O_NOCTTY O_NOFOLLOW O_NONBLOCK O_PATH O_RDONLY O_RDWR O_RSYNC O_SYNC O_TMPFILE "
+    "O_TRUNC O_WRONLY"
+)
+MODES = words(
+    "S_IFBLK S_IFCHR S_IFDIR S_IFIFO S_IFLNK S_IFMT S_IFREG S_IFSOCK S_IRGRP S_IROTH S_IRUSR S_IRWXG "
+    "S_IRWXO S_IRWXU S_ISGID S_ISUID S_ISVTX S_IWGRP S_IWOTH S_IWUSR S_IXGRP S_IXOTH S_IXUSR"
+)
+UNLINK_FLAGS = {"AT_REMOVEDIR": 0x200}
+RENAME_FLAGS = {"RENAME_NOREPLACE": 1, "RENAME_EXCHANGE": 2, "RENAME_WHITEOUT": 4}
+UMOUNT_FLAGS = {"MNT_FORCE": 1, "MNT_DETACH": 2, "MNT_EXPIRE": 4, "UMOUNT_NOFOLLOW": 8}
+EXIT_CAUSES = {"EXITED": 0, "COREDUMPED": 1, "SIGNALED": 2}
+AUDIT = {"AUDIT_AUID_UNSET": 0xFFFFFFFF}
+
+# Opening with one of these may change the file, or make one.
+WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+@cache
+def table() -> dict[str, int]:
+    """Every constant by name; error numbers are negative, as return values are."""
+    values = {name: getattr(os, name, 0) for name in OPEN_FLAGS}
+    values |= {name: getattr(stat, name) for name in MODES}
+    values |= UNLINK_FLAGS | RENAME_FLAGS | UMOUNT_FLAGS | EXIT_CAUSES | AUDIT
+    values |= {item.name: int(item) for item in signal.Signals}
+    return values | {name: -number for number, name in errno.errorcode.items()}
+
+
+def groups() -> list[tuple[str, list[str]]]:
+    """The constants as the documentation lists them: a heading and its names."""
+    return [
+        ("open flags", OPEN_FLAGS),
+        ("file modes", MODES),
+        ("unlink flags", list(UNLINK_FLAGS)),
+        ("rename flags", list(RENAME_FLAGS)),
+        ("umount flags", list(UMOUNT_FLAGS)),
+        ("causes of an exit", list(EXIT_CAUSES)),
+        ("login users", list(AUDIT)),
+        ("errors, negative", ["EPERM", "ENOENT", "EACCES", "..."]),
+        ("signals", ["SIGHUP", "SIGKILL", "SIGTERM", "..."]),
+    ]

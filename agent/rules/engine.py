@@ -1,0 +1,101 @@
+"""Rule sets and the engine that holds the one in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from agent.events import Event, EventType
+from agent.rules import evaluate, tree
+from agent.rules.actions import SetAction, Store
+from agent.rules.context_types import NOTHING, Context
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule as its author wrote it.
+
+    `every_ns` is the least time between two reports, 0 for no limit; `silent` rules run their actions and
+    report nothing; `hash` asks for the hash of the file.
+    """
+
+    id: str
+    expression: str
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
+    line: int = 0
+    every_ns: int = 0
+    silent: bool = False
+    hash: bool = False
+    sets: tuple[SetAction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """A rule on one event type; a rule with `fim.write` fields is several of these."""
+
+    id: str
+    type: EventType
+    condition: tree.Condition
+    rule: Rule
+
+
+class Ruleset:
+    """An immutable set of rules, indexed by event type."""
+
+    def __init__(self, compiled: Iterable[CompiledRule]) -> None:
+        by_type: dict[EventType, list[CompiledRule]] = {kind: [] for kind in EventType}
+        self.rules: dict[str, Rule] = {}
+        for rule in compiled:
+            by_type[rule.type].append(rule)
+            self.rules[rule.id] = rule.rule
+        self.by_type: dict[EventType, tuple[CompiledRule, ...]] = {
+            kind: tuple(by_type[kind]) for kind in by_type
+        }
+        self._judges = [
+            evaluate.judge((rule.id, rule.condition) for rule in rules) if rules else None
+            for rules in self.by_type.values()
+        ]
+        self._store = Store()
+        self._acting = any(rule.sets for rule in self.rules.values())
+
+    def evaluate(self, event: Event, context: Context = NOTHING) -> list[str]:
+        """Ids of the rules that match an event, in the order of the files; runs their `set` actions."""
+        judge = self._judges[event.type]
+        if judge is None:
+            return []
+        hits = judge(event, context, self._store.values)
+        if hits and self._acting:
+            self._act(hits, event, context)
+            hits = [hit for hit in hits if not self.rules[hit].silent]
+        return hits
+
+    def _act(self, hits: list[str], event: Event, context: Context) -> None:
+        for hit in hits:
+            for action in self.rules[hit].sets:
+                self._store.apply(action, event, context)
+
+
+class Engine:
+    """Holds the rule set in force.
+
+    Every event is judged by exactly one, also while another takes its place.
+    """
+
+    def __init__(self, ruleset: Ruleset) -> None:
+        self._ruleset = ruleset
+
+    @property
+    def ruleset(self) -> Ruleset:
+        """The rule set in force."""
+        return self._ruleset
+
+    def swap(self, ruleset: Ruleset) -> Ruleset:
+        """Put another rule set in force and return the old one. Variables start anew."""
+        old, self._ruleset = self._ruleset, ruleset
+        return old
+
+    def evaluate(self, event: Event, context: Context = NOTHING) -> list[str]:
+        """Ids of the rules that match."""
+        return self._ruleset.evaluate(event, context)

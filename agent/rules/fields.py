@@ -1,0 +1,276 @@
+"""The fields of the rule language, in one table.
+
+The checker, the evaluator, the filters and the documentation read it.
+
+Names are those of Datadog's SECL wherever it has the field. `getter` is Python source over `e`, the event,
+and `x`, its context; the evaluator is compiled from these sources and from nothing that a rule file says.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+from agent.events import EventType
+
+INT, BOOL, TEXT = "int", "bool", "string"
+
+
+class Field(NamedTuple):
+    """One field of one event type.
+
+    A field with several values has a `source`, the Python expression to iterate over; its getter then reads
+    `a`, one of them. `role` is what the kernel knows of it: the approvers and discarders go by it.
+    """
+
+    name: str
+    type: str
+    getter: str
+    doc: str
+    role: str = ""
+    path: bool = False
+    source: str = ""
+
+
+# Roles: what the filters can use.
+FILE_PATH, FILE_NAME, FILE2_PATH, FILE2_NAME = "file.path", "file.name", "file2.path", "file2.name"
+FLAGS, UID, AUID, UPPER, UPPER2 = "flags", "uid", "auid", "upper", "upper2"
+
+_FILE = (
+    ("path", TEXT, "{f}.path", "absolute path, as the process's mount namespace sees it"),
+    ("name", TEXT, "{f}.name", "base name"),
+    ("extension", TEXT, "extension({f}.name)", "from the last dot of the base name on, the dot included"),
+    ("inode", INT, "{f}.inode", "inode number"),
+    ("device", INT, "{f}.device", "device number of the file system"),
+    ("mount_id", INT, "{f}.mount_id", "mount it was reached through"),
+    ("mode", INT, "{f}.mode", "type and permissions, before the event"),
+    ("rights", INT, "({f}.mode & 0o7777)", "permissions, before the event"),
+    ("uid", INT, "{f}.uid", "owner, before the event"),
+    ("gid", INT, "{f}.gid", "group, before the event"),
+    ("nlink", INT, "{f}.nlink", "number of hard links"),
+    ("in_upper_layer", BOOL, "({f}.flags & 8 != 0)", "overlayfs: the file lies in the upper layer"),
+    ("in_lower_layer", BOOL, "({f}.flags & 16 != 0)", "overlayfs: the file lies in a lower layer"),
+    ("truncated", BOOL, "({f}.flags & 1 != 0)", "the path was too long: it is a tail"),
+)
+
+_PROCESS = (
+    ("pid", INT, "{p}.pid", "process (thread group)"),
+    ("ppid", INT, "{p}.ppid", "parent process"),
+    ("tid", INT, "{p}.tid", "thread"),
+    ("comm", TEXT, "{p}.comm", "name of the thread, at most 15 bytes"),
+    ("uid", INT, "{p}.uid", "user"),
+    ("gid", INT, "{p}.gid", "group"),
+    ("auid", INT, "{p}.auid", "login user; AUDIT_AUID_UNSET when no login started it"),
+    ("user", TEXT, "{p}.user", "name of the user"),
+    ("group", TEXT, "{p}.group", "name of the group"),
+    ("file.path", TEXT, "{p}.exe", "path of the program"),
+    ("file.name", TEXT, "{p}.exe.rpartition(b'/')[2]", "base name of the program"),
+    ("args", TEXT, "b' '.join({a}[1:])", "arguments without the program's name, as one text"),
+    ("argv0", TEXT, "b''.join({a}[:1])", "first argument: the program's name as it was given"),
+)
+_PROCESS_LISTS = (
+    ("argv", "{a}[1:]", "arguments without the program's name"),
+    (
+        "args_flags",
+        "args_flags({a})",
+        "options without a value: `l` and `n` of `-ln`, `version` of `--version`",
+    ),
+    ("args_options", "args_options({a})", "options with a value: `T=8` of `-T 8`, `width=8` of `--width=8`"),
+)
+# What the event itself says of its process is exact, also when the process cache knows nothing.
+_FROM_EVENT = {"pid", "ppid", "tid", "comm", "uid", "gid", "auid"}
+_FROM_EVENT_ROLES = {"uid": UID, "auid": AUID}
+
+_XATTR = (
+    ("file.destination.name", TEXT, "e.name", "name of the extended attribute"),
+    ("file.destination.namespace", TEXT, "e.name.partition(b'.')[0]", "namespace of the extended attribute"),
+)
+_NEW_MODE = (
+    ("file.destination.mode", INT, "e.mode", "mode asked for"),
+    ("file.destination.rights", INT, "(e.mode & 0o7777)", "permissions asked for"),
+)
+_FLAGS = (("flags", INT, "e.flags", "flags of the call"),)
+
+# Fields that only one event type has, beside file.* and retval.
+_OWN: dict[EventType, tuple[tuple[str, str, str, str], ...]] = {
+    EventType.OPEN: (*_FLAGS, *_NEW_MODE),
+    EventType.UNLINK: _FLAGS,
+    EventType.RENAME: _FLAGS,
+    EventType.LINK: _FLAGS,
+    EventType.MKDIR: _NEW_MODE,
+    EventType.MKNOD: _NEW_MODE,
+    EventType.CHMOD: _NEW_MODE,
+    EventType.CHOWN: (
+        ("file.destination.uid", INT, "e.new_uid", "new owner; 4294967295 leaves it"),
+        ("file.destination.gid", INT, "e.new_gid", "new group; 4294967295 leaves it"),
+    ),
+    EventType.SETXATTR: _XATTR,
+    EventType.REMOVEXATTR: _XATTR,
+    EventType.SYMLINK: (("target", TEXT, "e.name", "what the link says"),),
+    EventType.MOUNT: (
+        ("fs_type", TEXT, "e.name", "type of the file system"),
+        ("source.path", TEXT, "e.source", "what was mounted"),
+    ),
+    EventType.UMOUNT: _FLAGS,
+    EventType.EXIT: (
+        ("code", INT, "exit_number(e.exit_code)", "exit status, or the signal that ended it"),
+        ("cause", INT, "exit_cause(e.exit_code)", "EXITED, COREDUMPED or SIGNALED"),
+    ),
+}
+_TWO_FILES = (EventType.RENAME, EventType.LINK)
+_MOUNTS = (EventType.MOUNT, EventType.UMOUNT)
+_PROCESS_EVENTS = (EventType.EXEC, EventType.FORK, EventType.EXIT)
+
+# `fim.write.*` stands for these; an open counts when it may write, a rename and a link with both their files.
+WRITES = (
+    EventType.OPEN,
+    EventType.UNLINK,
+    EventType.RMDIR,
+    EventType.MKDIR,
+    EventType.RENAME,
+    EventType.LINK,
+    EventType.SYMLINK,
+    EventType.MKNOD,
+    EventType.TRUNCATE,
+    EventType.CHMOD,
+    EventType.CHOWN,
+    EventType.UTIMES,
+    EventType.SETXATTR,
+    EventType.REMOVEXATTR,
+)
+
+
+@cache
+def event_types() -> dict[str, EventType]:
+    """Event types by the name that begins their fields."""
+    return {kind.label: kind for kind in EventType}
+
+
+@cache
+def common() -> dict[str, Field]:
+    """Fields that every event has: its process, the process's ancestors and its container."""
+    found = [_process_field("process", entry, "x.process", from_event=True) for entry in _PROCESS]
+    found += _process_lists("process", "x.process.args")
+    found += [_process_field("process.parent", entry, "parent(x)") for entry in _PROCESS]
+    found += _process_lists("process.parent", "parent(x).args")
+    found += [_ancestor_field(entry) for entry in _PROCESS]
+    found += [_ancestor_list(entry) for entry in _PROCESS_LISTS]
+    found += [
+        Field("process.ancestors.length", INT, "len(x.process.ancestors)", "number of known ancestors"),
+        Field("container.id", TEXT, "x.container.id", "id of the container; empty on the host"),
+        Field(
+            "container.runtime",
+            TEXT,
+            "x.container.runtime",
+            "docker, containerd, cri-o, podman or systemd-nspawn",
+        ),
+        Field("process.container.id", TEXT, "x.container.id", "id of the container; empty on the host"),
+        Field("cgroup.inode", INT, "e.cgroup_id", "inode of the control group"),
+        Field("event.timestamp", INT, "e.time_ns", "nanoseconds since boot"),
+    ]
+    return {field.name: field for field in found}
+
+
+def _process_field(
+    prefix: str, entry: tuple[str, str, str, str], process: str, *, from_event: bool = False
+) -> Field:
+    name, kind, getter, doc = entry
+    own = from_event and name in _FROM_EVENT
+    source = getter.format(p="e" if own else process, a=f"{process}.args")
+    role = _FROM_EVENT_ROLES.get(name, "") if own else ""
+    return Field(f"{prefix}.{name}", kind, source, doc, role, path=name == "file.path")
+
+
+def _process_lists(prefix: str, args: str) -> list[Field]:
+    return [
+        Field(f"{prefix}.{name}", TEXT, "a", doc, source=source.format(a=args))
+        for name, source, doc in _PROCESS_LISTS
+    ]
+
+
+def _ancestor_field(entry: tuple[str, str, str, str]) -> Field:
+    name, kind, getter, doc = entry
+    source = "x.process.ancestors"
+    return Field(
+        f"process.ancestors.{name}",
+        kind,
+        getter.format(p="a", a="a.args"),
+        doc,
+        path=name == "file.path",
+        source=source,
+    )
+
+
+def _ancestor_list(entry: tuple[str, str, str]) -> Field:
+    name, source, doc = entry
+    each = f"[v for p in x.process.ancestors for v in {source.format(a='p.args')}]"
+    return Field(f"process.ancestors.{name}", TEXT, "a", doc, source=each)
+
+
+@cache
+def of_event(kind: EventType) -> dict[str, Field]:
+    """Fields that begin with an event type's name, by their full name."""
+    found: list[Field] = []
+    if kind in _PROCESS_EVENTS:
+        found += _process_event(kind)
+    if kind in _MOUNTS:
+        found += _file_fields("mountpoint", "e.file", "file")
+    elif kind not in (EventType.FORK, EventType.EXIT):
+        found += _file_fields("file", "e.file", "file")
+    if kind in _TWO_FILES:
+        found += _file_fields("file.destination", "(e.file2 or NO_FILE)", "file2")
+    found += [
+        Field(name, type_, getter, doc, FLAGS if name == "flags" and kind is EventType.OPEN else "")
+        for name, type_, getter, doc in _OWN.get(kind, ())
+    ]
+    if kind not in (EventType.FORK, EventType.EXIT):
+        found.append(
+            Field("retval", INT, "e.retval", "0 or more on success, a negative error number on refusal")
+        )
+    return {
+        f"{kind.label}.{field.name}": field._replace(name=f"{kind.label}.{field.name}") for field in found
+    }
+
+
+def _process_event(kind: EventType) -> list[Field]:
+    args = "e.args" if kind is EventType.EXEC else "x.process.args"
+    fields = [_process_field("", entry, "x.process", from_event=True) for entry in _PROCESS]
+    fields += _process_lists("", args)
+    named = [field._replace(name=field.name.lstrip(".")) for field in fields]
+    if kind is EventType.EXEC:  # the file comes from the kernel, with everything known of files
+        named = [field for field in named if not field.name.startswith("file.")]
+        named = [field._replace(getter=field.getter.replace("x.process.args", args)) for field in named]
+    return named
+
+
+def _file_fields(prefix: str, file: str, slot: str) -> list[Field]:
+    fields = []
+    for name, kind, getter, doc in _FILE:
+        role = f"{slot}.{name}" if name in ("path", "name") else ""
+        if name == "in_upper_layer":
+            role = UPPER if slot == "file" else UPPER2
+        fields.append(Field(f"{prefix}.{name}", kind, getter.format(f=file), doc, role, path=name == "path"))
+    return fields
+
+
+def lookup(name: str, kind: EventType) -> Field | None:
+    """The field an expression on events of this type means by a name, or None.
+
+    `.length` asks how long a text is.
+    """
+    field = of_event(kind).get(name) or common().get(name)
+    if field is None and name.endswith(".length"):
+        text = lookup(name.removesuffix(".length"), kind)
+        if text is not None and text.type == TEXT and not text.source:
+            return Field(name, INT, f"len({text.getter})", f"length of {text.name} in bytes")
+    return field
+
+
+def names() -> list[str]:
+    """Every name, for suggestions."""
+    found = list(common())
+    for kind in EventType:
+        found += of_event(kind)
+    return found + [
+        name.replace("open.", "fim.write.", 1) for name in of_event(EventType.OPEN) if ".file." in name
+    ]

@@ -1,0 +1,92 @@
+"""Literals: from the text of a token to its value."""
+
+from __future__ import annotations
+
+import re
+
+_SIMPLE = {
+    "n": b"\n",
+    "t": b"\t",
+    "r": b"\r",
+    '"': b'"',
+    "\\": b"\\",
+    "a": b"\a",
+    "b": b"\b",
+    "f": b"\f",
+    "v": b"\v",
+    "0": b"\0",
+}
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86400 * 10**9,
+}
+_DURATION_PART = re.compile(r"(\d+)(ns|us|ms|s|m|h|d)")
+
+
+class BadLiteralError(ValueError):
+    """A literal that has no value; `at` is the offset inside its token."""
+
+    def __init__(self, message: str, at: int = 0) -> None:
+        super().__init__(message)
+        self.at = at
+
+
+def encode(text: str) -> bytes:
+    """The bytes of a text as file names hold them; lone surrogates stand for bytes that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def string(token: str) -> bytes:
+    r"""Value of `"..."`: file names are bytes, so `\xff` is one byte.
+
+    Raises BadLiteralError for an escape that the language does not have.
+    """
+    body = token[1:-1]
+    parts: list[bytes] = []
+    start = 0
+    for match in _ESCAPE.finditer(body):
+        parts += (encode(body[start : match.start()]), _escape(match))
+        start = match.end()
+    parts.append(encode(body[start:]))
+    return b"".join(parts)
+
+
+def _escape(match: re.Match[str]) -> bytes:
+    code = match.group(1)
+    if code[0] == "x" and len(code) == 3:
+        return bytes([int(code[1:], 16)])
+    if code[0] in "uU" and len(code) > 1:
+        point = int(code[1:], 16)
+        if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
+            raise BadLiteralError(f"\\{code} is no character", match.start() + 1)
+        return chr(point).encode()
+    if code not in _SIMPLE:
+        raise BadLiteralError(f"unknown escape \\{code}: a backslash is written \\\\", match.start() + 1)
+    return _SIMPLE[code]
+
+
+def pattern(token: str) -> bytes:
+    r"""Value of `~"..."` or `r"..."`: taken as it is, only `\"` stands for a quote."""
+    return encode(token[2:-1].replace('\\"', '"'))
+
+
+def integer(token: str) -> int:
+    """Value of `42`, `0x2a`, `0o52` or `052`."""
+    if token[:2].lower() == "0x":
+        return int(token, 16)
+    if token[0] == "0" and len(token) > 1:
+        return int(token[1:].lstrip("oO") or "0", 8)
+    return int(token)
+
+
+def duration(token: str) -> int:
+    """Value of `10s` or `1h30m` in nanoseconds; 0 for a text that is no duration."""
+    if not re.fullmatch(f"({_DURATION_PART.pattern})+", token):
+        return 0
+    return sum(int(count) * _NANOSECONDS[unit] for count, unit in _DURATION_PART.findall(token))

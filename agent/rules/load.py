@@ -1,0 +1,229 @@
+"""From policy files to the rule set in force: macros, variables and rules of all files put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.errors import RuleErrors, UsageError
+from agent.events import EventType
+from agent.rules import evaluate, fields, hostfacts, literals, syntax
+from agent.rules import source as yaml_source
+from agent.rules.actions import SetAction
+from agent.rules.builder import ParseError
+from agent.rules.check import Checked, check, kinds_of
+from agent.rules.constants import table
+from agent.rules.engine import CompiledRule, Rule, Ruleset
+from agent.rules.fields import Field
+from agent.rules.parser import parse
+from agent.rules.policy import MacroDraft, Policy, PolicyReader, RuleDraft, SetDraft
+from agent.rules.problems import Problem
+from agent.rules.scope import Fault, Macro, Variable
+from agent.rules.source import Scalar, Source
+from agent.rules.trust import read_trusted
+
+SUFFIXES = (".yaml", ".yml", ".policy")
+
+
+def load(paths: Iterable[Path | str]) -> Ruleset:
+    """The rules of files and of the files in directories.
+
+    Raises RuleErrors with everything that is wrong in any of them, and UsageError for a file that is not
+    there or that others can write.
+    """
+    return link([(str(path), read_trusted(path)) for path in _files(map(Path, paths))])
+
+
+def loads(text: str, name: str = "<rules>") -> Ruleset:
+    """The rules of a text. Raises RuleErrors."""
+    return link([(name, text.encode("utf-8", "surrogateescape"))])
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        if not inside:
+            raise UsageError(f"no rule files in {path}", hint=f"they end in {', '.join(SUFFIXES)}")
+        found += inside
+    return found
+
+
+def link(files: Sequence[tuple[str, bytes]], facts: Mapping[str, hostfacts.Fact] | None = None) -> Ruleset:
+    """Put the contents of several files together. Raises RuleErrors."""
+    reader = PolicyReader(hostfacts.facts() if facts is None else facts)
+    policies = [reader.read(name, data) for name, data in files]
+    linker = _Linker(reader.problems)
+    ruleset = Ruleset(linker.rules(policies))
+    if linker.problems:
+        raise RuleErrors(_sorted(linker.problems, [name for name, _ in files]))
+    return ruleset
+
+
+def _sorted(problems: list[Problem], files: list[str]) -> list[Problem]:
+    return sorted(problems, key=lambda each: (files.index(each.file), each.line, each.column))
+
+
+class _Parsed(NamedTuple):
+    """A rule's draft with its syntax tree."""
+
+    draft: RuleDraft
+    node: syntax.Node
+
+
+class _Linker:
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        self._macros: dict[str, Macro] = {}
+        self._variables: dict[str, Variable] = {}
+
+    def rules(self, policies: Sequence[Policy]) -> list[CompiledRule]:
+        """Every rule in force, for each of its event types."""
+        for policy in policies:
+            for macro in policy.macros:
+                self._macro(macro)
+        drafts = self._unique([draft for policy in policies for draft in policy.rules])
+        parsed = [
+            _Parsed(draft, node)
+            for draft in drafts
+            if draft.expression is not None and (node := self._parse(draft.source, draft.expression))
+        ]
+        sets = [self._sets(rule) for rule in parsed]
+        return [
+            rule for each, actions in zip(parsed, sets, strict=True) for rule in self._rule(each, actions)
+        ]
+
+    def _problem(self, source: Source, scalar: Scalar, message: str, hint: str = "") -> None:
+        self.problems.append(source.problem(scalar.at, message, hint, scalar.end - scalar.at))
+
+    def _fault(self, source: Source, scalar: Scalar, fault: Fault) -> None:
+        at = yaml_source.offset(source, scalar, fault.at)
+        self.problems.append(source.problem(at, fault.message, fault.hint, fault.end - fault.at))
+
+    def _parse(self, source: Source, expression: Scalar) -> syntax.Node | None:
+        try:
+            return parse(expression.value)
+        except ParseError as error:
+            self._fault(source, expression, Fault(error.message, error.at, error.end, error.hint))
+            return None
+
+    def _macro(self, draft: MacroDraft) -> None:
+        name = draft.id.value
+        known = self._macros.get(name)
+        if known is not None and not draft.combine:
+            hint = "`combine: merge` adds to it, `combine: override` takes its place"
+            self._problem(draft.source, draft.id, f"macro `{name}` is there already", hint)
+            return
+        if name in table() or name in ("true", "false"):
+            self._problem(draft.source, draft.id, f"`{name}` is a constant")
+            return
+        node = self._macro_node(draft)
+        if node is None:
+            return
+        if known is not None and draft.combine == "merge":
+            node = syntax.Sequence(0, 1, (known.node, node))
+        self._macros[name] = Macro(name, node)
+
+    def _macro_node(self, draft: MacroDraft) -> syntax.Node | None:
+        if draft.expression is not None:
+            return self._parse(draft.source, draft.expression)
+        items = (syntax.Text(0, 1, "string", literals.encode(value.value)) for value in draft.values)
+        return syntax.Sequence(0, 1, tuple(items))
+
+    def _unique(self, drafts: list[RuleDraft]) -> list[RuleDraft]:
+        """The rules in force.
+
+        Of two with one id the later overrides when it says so, and `disabled` takes both away.
+        """
+        disabled = {draft.id.value for draft in drafts if draft.disabled}
+        found: dict[str, RuleDraft] = {}
+        for draft in drafts:
+            name = draft.id.value
+            if name in disabled:
+                continue
+            if name in found and not draft.override:
+                first = found[name].source.problem(found[name].id.at, "")
+                hint = f"the first is at {first.file}:{first.line}; `combine: override` takes its place"
+                self._problem(draft.source, draft.id, f"rule `{name}` is there already", hint)
+                continue
+            found[name] = draft
+        return list(found.values())
+
+    def _rule(self, parsed: _Parsed, sets: tuple[SetAction, ...]) -> list[CompiledRule]:
+        draft, node = parsed
+        assert draft.expression is not None
+        checked: Checked = check(node, self._macros, self._variables)
+        for fault in checked.faults:
+            self._fault(draft.source, draft.expression, fault)
+        rule = Rule(
+            id=draft.id.value,
+            expression=draft.expression.value,
+            description=draft.description,
+            tags=draft.tags,
+            file=draft.source.name,
+            line=draft.source.problem(draft.id.at, "").line,
+            every_ns=draft.every_ns,
+            silent=draft.silent,
+            hash=draft.hash,
+            sets=sets,
+        )
+        return [
+            CompiledRule(rule.id, kind, condition, rule) for kind, condition in checked.conditions.items()
+        ]
+
+    def _sets(self, parsed: _Parsed) -> tuple[SetAction, ...]:
+        found = [self._set(parsed, each) for each in parsed.draft.sets]
+        return tuple(action for action in found if action is not None)
+
+    def _set(self, parsed: _Parsed, draft: SetDraft) -> SetAction | None:
+        source = parsed.draft.source
+        if not draft.name.value.replace("_", "a").isalnum() or draft.name.value[:1].isdigit():
+            self._problem(source, draft.name, f"`{draft.name.value}` cannot be a variable's name")
+            return None
+        if draft.value is not None:
+            value = _constant(draft.value)
+            kind = (
+                fields.BOOL
+                if isinstance(value, bool)
+                else fields.INT
+                if isinstance(value, int)
+                else fields.TEXT
+            )
+            return self._declare(source, draft, kind, SetAction(draft.name.value, value, None, draft.append))
+        assert draft.field is not None
+        field = self._field(parsed, draft.field)
+        if field is None:
+            return None
+        reads = evaluate.reader(field)
+        return self._declare(
+            source, draft, field.type, SetAction(draft.name.value, False, reads, draft.append)
+        )
+
+    def _field(self, parsed: _Parsed, name: Scalar) -> Field | None:
+        kinds: tuple[EventType, ...] = kinds_of(parsed.node, self._macros)
+        found = [fields.lookup(name.value, kind) for kind in kinds]
+        field = found[0] if len(found) == 1 else None
+        if field is None or field.source:
+            message = f"`{name.value}` is no field with one value of this rule's events"
+            self._problem(parsed.draft.source, name, message)
+            return None
+        return field
+
+    def _declare(self, source: Source, draft: SetDraft, kind: str, action: SetAction) -> SetAction | None:
+        variable = Variable(draft.name.value, kind, draft.append)
+        if self._variables.setdefault(variable.name, variable) != variable:
+            self._problem(source, draft.name, f"another rule gives `{variable.name}` another type")
+            return None
+        return action
+
+
+def _constant(scalar: Scalar) -> bytes | int | bool:
+    if scalar.plain and scalar.value in ("true", "false"):
+        return scalar.value == "true"
+    if scalar.plain and scalar.value.removeprefix("-").isdecimal() and scalar.value.isascii():
+        return int(scalar.value)
+    return literals.encode(scalar.value)

@@ -1,0 +1,215 @@
+"""Operands of comparisons: what a part of an expression is worth, and of which type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from agent.rules import fields, syntax, tree
+from agent.rules.scope import Fault, Scope
+from agent.rules.syntax import Node
+
+MAX_WORK = 50_000  # nodes looked at for one expression, macros written out
+MAX_MACROS = 16  # macros within macros
+_PLACEHOLDER = re.compile(rb"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}")
+
+
+class Items(NamedTuple):
+    """A list's items."""
+
+    items: tuple[Operand, ...]
+
+
+class VariableList(NamedTuple):
+    """A variable that collects values."""
+
+    name: str
+    type: str
+
+
+Operand = tree.Ints | tree.Texts | tree.Condition | syntax.Text | Items | VariableList
+INTS = (tree.IntConst, tree.IntField, tree.IntVariable, tree.IntOp)
+TEXTS = (tree.TextField, tree.TextVariable, tree.Template)
+
+
+class Stop(Exception):  # noqa: N818 - it ends the reading of one part, the error is already on record
+    """A fault was recorded: this part of the expression has no meaning."""
+
+
+class Reader:
+    """Reads operands in a scope and records faults.
+
+    A fault inside a macro is shown where the macro is used.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.faults: list[Fault] = []
+        self._using: list[tuple[str, Node]] = []
+        self._work = 0
+
+    def fault(self, message: str, node: Node, hint: str = "") -> Stop:
+        """Record a fault at a node; raise what this returns."""
+        if self._using:
+            name, node = self._using[0][0], self._using[0][1]
+            message = f"{message} (in macro {name})"
+        found = Fault(message, node.at, node.end, hint)
+        if found not in self.faults:
+            self.faults.append(found)
+        return Stop()
+
+    def spend(self, node: Node) -> None:
+        """Count a node that is looked at: macros within macros multiply."""
+        self._work += 1
+        if self._work > MAX_WORK:
+            raise self.fault(
+                f"with its macros written out, the expression has more than {MAX_WORK} parts", node
+            )
+
+    @contextmanager
+    def within(self, name: str, node: Node) -> Iterator[None]:
+        """Read a macro's inside on behalf of the place that uses it."""
+        if any(name == outer for outer, _ in self._using):
+            raise self.fault(f"macro {name} uses itself", node)
+        if len(self._using) >= MAX_MACROS:
+            raise self.fault(f"more than {MAX_MACROS} macros within macros", node)
+        self._using.append((name, node))
+        try:
+            yield
+        finally:
+            self._using.pop()
+
+    def operand(self, node: Node) -> Operand:
+        """What a node is worth. Raises Stop after recording a fault."""
+        self.spend(node)
+        if isinstance(node, syntax.Group):
+            return self.operand(node.inner)
+        if isinstance(node, syntax.Number):
+            return tree.IntConst(node.value)
+        if isinstance(node, syntax.Text):
+            return self._text(node)
+        if isinstance(node, syntax.Name):
+            return self.name(node)
+        if isinstance(node, syntax.Variable):
+            return self.variable(node, node.name)
+        if isinstance(node, syntax.Sequence):
+            return self._sequence(node)
+        return self._computed(node)
+
+    def _computed(self, node: Node) -> Operand:
+        if isinstance(node, syntax.Unary) and node.operator != "!":
+            inner = self._int(node.operand)
+            if node.operator == "-":
+                return _fold(tree.IntOp("-", tree.IntConst(0), inner))
+            return _fold(tree.IntOp("^", inner, tree.IntConst(-1)))
+        if isinstance(node, syntax.Binary) and node.operator in ("+", "-", "&", "|", "^"):
+            return _fold(tree.IntOp(node.operator, self._int(node.left), self._int(node.right)))
+        return self.condition(node)
+
+    def condition(self, node: Node) -> tree.Condition:
+        """The condition that a node states; the checker knows how."""
+        raise NotImplementedError
+
+    def _int(self, node: Node) -> tree.Ints:
+        value = self.operand(node)
+        if isinstance(value, INTS):
+            return value
+        raise self.fault(f"{describe(value)} takes no part in arithmetic", node)
+
+    def _sequence(self, node: syntax.Sequence) -> Items:
+        items: list[Operand] = []
+        for item in node.items:
+            value = self.operand(item)
+            items += value.items if isinstance(value, Items) else (value,)
+        return Items(tuple(items))
+
+    def name(self, node: syntax.Name) -> Operand:
+        """A field, a constant, true or false, or what a macro stands for."""
+        if node.text in ("true", "false"):
+            return tree.Always(node.text == "true")
+        macro = self.scope.macros.get(node.text)
+        if macro is not None:
+            with self.within(macro.name, node):
+                return self.operand(macro.node)
+        number = self.scope.constant(node.text)
+        if number is not None:
+            return tree.IntConst(number)
+        field = self.scope.field(node.text)
+        if field is None:
+            if self.scope.elsewhere(node.text):  # said already, of the whole expression
+                raise Stop
+            message, hint = self.scope.complain(node.text)
+            raise self.fault(message, node, hint)
+        return _of_field(field)
+
+    def variable(self, node: Node, name: str) -> Operand:
+        """`${name}`: a field, or what actions set under that name."""
+        field = self.scope.field(name)
+        if field is not None and not field.source:
+            return _of_field(field)
+        known = self.scope.variables.get(name)
+        if known is None:
+            raise self.fault(
+                f"unknown variable `${{{name}}}`", node, "an action `set` of some rule has to name it"
+            )
+        if known.many:
+            return VariableList(name, known.type)
+        if known.type == fields.BOOL:
+            return tree.FlagVariable(name)
+        return tree.IntVariable(name) if known.type == fields.INT else tree.TextVariable(name)
+
+    def _text(self, node: syntax.Text) -> Operand:
+        if node.kind != "string" or b"${" not in node.value:
+            return node
+        parts: list[bytes | tree.Ints | tree.TextField | tree.TextVariable] = []
+        for index, piece in enumerate(_PLACEHOLDER.split(node.value)):
+            if index % 2 == 0:
+                parts += [piece] if piece else []
+                continue
+            value = self.variable(node, piece.decode())
+            if not isinstance(value, (tree.TextField, tree.TextVariable, *INTS)):
+                raise self.fault(f"`${{{piece.decode()}}}` cannot be part of a string", node)
+            parts.append(value)
+        return tree.Template(tuple(parts))
+
+
+def _of_field(field: fields.Field) -> Operand:
+    if field.type == fields.INT:
+        return tree.IntField(field)
+    return tree.TextField(field) if field.type == fields.TEXT else tree.Flag(field)
+
+
+def _fold(node: tree.IntOp) -> tree.Ints:
+    if isinstance(node.left, tree.IntConst) and isinstance(node.right, tree.IntConst):
+        return tree.IntConst(compute(node.operator, node.left.value, node.right.value))
+    return node
+
+
+def compute(operator: str, left: int, right: int) -> int:
+    """`+ - & | ^` of two integers."""
+    if operator == "+":
+        return left + right
+    if operator == "-":
+        return left - right
+    if operator == "&":
+        return left & right
+    return left | right if operator == "|" else left ^ right
+
+
+def describe(value: Operand) -> str:
+    """An operand in words, for messages."""
+    if isinstance(value, tree.IntField | tree.TextField | tree.Flag):
+        article = "true or false" if value.field.type == fields.BOOL else f"a {_WORDS[value.field.type]}"
+        return f"`{value.field.name}` is {article} and"
+    if isinstance(value, INTS):
+        return "a number"
+    if isinstance(value, Items | VariableList):
+        return "a list"
+    if isinstance(value, syntax.Text) and value.kind != "string":
+        return "a pattern"
+    return "a string" if isinstance(value, (*TEXTS, syntax.Text)) else "a condition"
+
+
+_WORDS = {fields.INT: "number", fields.TEXT: "string"}

@@ -1,0 +1,102 @@
+"""What a string is compared with.
+
+Exact values, globs and regular expressions, with the proofs that filters need.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from agent.rules import regex
+from agent.rules.automaton import Automaton
+
+
+class Pattern:
+    """A glob over a whole text, or a regular expression found in one; compiled when first used.
+
+    `path` tells a glob that `*` stays within a component. Raises PatternError for a text that is no pattern.
+    """
+
+    def __init__(self, kind: str, text: bytes, *, path: bool = False) -> None:
+        self.kind = kind
+        self.text = text
+        self.path = path
+        self._tree = regex.search(text) if kind == "regex" else regex.glob(text, path=path)
+        if regex.size(self._tree) > regex.MAX_POSITIONS:
+            raise regex.PatternError(f"the pattern has more than {regex.MAX_POSITIONS} symbols")
+
+    def __repr__(self) -> str:
+        return f"Pattern({self.kind!r}, {self.text!r}, path={self.path})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pattern) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[str, bytes, bool]:
+        return self.kind, self.text, self.path
+
+    @cached_property
+    def automaton(self) -> Automaton:
+        """The pattern compiled."""
+        return Automaton(self._tree)
+
+    @cached_property
+    def prefix(self) -> bytes:
+        """The bytes that every match begins with."""
+        return self.automaton.forced()
+
+    @cached_property
+    def last_component(self) -> bytes:
+        """The base name that every match has, or b"" when it has none in common."""
+        if self.kind == "regex" or not self.path:
+            return b""
+        name = self.text.rpartition(b"/")[2]
+        return b"" if b"*" in name or b"/" not in self.text else name
+
+    def matches(self, value: bytes) -> bool:
+        """Whether a text matches; takes time linear in it."""
+        return value.startswith(self.prefix) and self.automaton.matches(value)
+
+    def below(self, directory: bytes, depth: int) -> bool | None:
+        """Whether all, none or (None) some of the paths `depth` components below a directory match."""
+        return self.automaton.below(directory, depth)
+
+
+class Matcher:
+    """A set of values and patterns; a text matches when one of them does."""
+
+    def __init__(self, exact: frozenset[bytes], patterns: tuple[Pattern, ...] = ()) -> None:
+        self.exact = exact
+        self.patterns = patterns
+
+    def __repr__(self) -> str:
+        return f"Matcher({sorted(self.exact)!r}, {self.patterns!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Matcher) and (self.exact, self.patterns) == (other.exact, other.patterns)
+
+    def __hash__(self) -> int:
+        return hash((self.exact, self.patterns))
+
+    def matches(self, value: bytes) -> bool:
+        """Whether a text matches."""
+        return value in self.exact or any(pattern.matches(value) for pattern in self.patterns)
+
+    def below(self, directory: bytes, depth: int) -> bool | None:
+        """Whether all, none or (None) some of the paths `depth` components below a directory match."""
+        verdict: bool | None = (
+            None if any(_is_below(value, directory, depth) for value in self.exact) else False
+        )
+        for pattern in self.patterns:
+            answer = pattern.below(directory, depth)
+            if answer:
+                return True
+            verdict = None if answer is None else verdict
+        return verdict
+
+
+def _is_below(path: bytes, directory: bytes, depth: int) -> bool:
+    return path.startswith(directory + b"/") and path.count(b"/", len(directory)) == depth

@@ -1,0 +1,301 @@
+"""Policy files: what each says, before the rules of all of them are put together.
+
+The format is that of Datadog's agent: `version`, `macros` and `rules`. A key that this agent cannot honour is
+refused by name; keys that only describe a rule are taken and ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from agent.rules import source as yaml_source
+from agent.rules.builder import ParseError
+from agent.rules.constants import words
+from agent.rules.hostfacts import Fact, holds
+from agent.rules.literals import duration
+from agent.rules.problems import Problem
+from agent.rules.source import Items, Node, Scalar, Source, Unreadable
+
+MAX_ENTRIES = 4_096  # rules, and macros, of one file
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_MACRO_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+_TOP = ("version", "macros", "rules")
+_RULE = (
+    "id",
+    "expression",
+    "description",
+    "tags",
+    "disabled",
+    "filters",
+    "actions",
+    "every",
+    "silent",
+    "combine",
+)
+_MACRO = ("id", "expression", "values", "description", "filters", "combine")
+_SET = ("name", "value", "field", "append")
+# They change nothing about what matches or what happens then.
+_DESCRIBES = ("version", "product_tags", "agent_version", "group_id", "name", "type")
+_FOREIGN = words(
+    "limiter_token override override_options priority hooks on_demand_hook_points rate_limiter "
+    "replace_policy_id scope ttl size inherited expression private default_value"
+)
+
+
+class RuleDraft(NamedTuple):
+    """A rule as a file has it; `expression` is None for one that only disables another."""
+
+    source: Source
+    id: Scalar
+    expression: Scalar | None
+    description: str
+    tags: Mapping[str, str]
+    disabled: bool
+    every_ns: int
+    silent: bool
+    override: bool
+    hash: bool
+    sets: tuple[SetDraft, ...]
+
+
+class SetDraft(NamedTuple):
+    """The action `set`: a variable takes a constant value or that of a field."""
+
+    name: Scalar
+    value: Scalar | None
+    field: Scalar | None
+    append: bool
+
+
+class MacroDraft(NamedTuple):
+    """A macro as a file has it: an expression or a list of values."""
+
+    source: Source
+    id: Scalar
+    expression: Scalar | None
+    values: tuple[Scalar, ...]
+    combine: str
+
+
+class Policy(NamedTuple):
+    """What one file says."""
+
+    macros: list[MacroDraft]
+    rules: list[RuleDraft]
+
+
+class PolicyReader:
+    """Reads one file after the other; what is wrong with them comes together in `problems`."""
+
+    def __init__(self, facts: Mapping[str, Fact]) -> None:
+        self.problems: list[Problem] = []
+        self._facts = facts
+        self._source = Source("", "")
+
+    def read(self, name: str, data: bytes) -> Policy:
+        """What a file says, as far as it can be read."""
+        try:
+            self._source = yaml_source.decode(name, data)
+            root = yaml_source.read(self._source)
+        except Unreadable as error:
+            self.problems.append(error.problem)
+            return Policy([], [])
+        if not isinstance(root, yaml_source.Mapping):
+            at = root.at if root is not None else 0
+            self._problem(at, "the file has no `rules`", "it begins with version:, then rules:")
+            return Policy([], [])
+        self._keys(root, _TOP, "policy files")
+        return Policy(
+            [macro for entry in self._entries(root, "macros") if (macro := self._macro(entry))],
+            [rule for entry in self._entries(root, "rules") if (rule := self._rule(entry))],
+        )
+
+    def _problem(self, at: int, message: str, hint: str = "", width: int = 1) -> None:
+        self.problems.append(self._source.problem(at, message, hint, width))
+
+    def _at(self, node: Node, message: str, hint: str = "") -> None:
+        width = node.end - node.at if isinstance(node, Scalar) else 1
+        self._problem(node.at, message, hint, width)
+
+    def _keys(self, entry: yaml_source.Mapping, known: tuple[str, ...], what: str) -> None:
+        for key, _ in entry.pairs:
+            if key.value in known or key.value in _DESCRIBES:
+                continue
+            if key.value in _FOREIGN:
+                self._at(key, f"`{key.value}` of Datadog's agent is not supported in {what}")
+                continue
+            import difflib  # only a file with errors needs it
+
+            near = difflib.get_close_matches(key.value, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(known)
+            self._at(key, f"unknown key `{key.value}` in {what}", hint)
+
+    def _entries(self, root: yaml_source.Mapping, key: str) -> list[yaml_source.Mapping]:
+        node = root.get(key)
+        if node is None or (isinstance(node, Scalar) and not node.value):
+            return []
+        if not isinstance(node, Items):
+            self._at(node, f"`{key}` has to be a list")
+            return []
+        if len(node.items) > MAX_ENTRIES:
+            self._at(node, f"`{key}` has {len(node.items)} entries, at most {MAX_ENTRIES} are read")
+            return []
+        for item in node.items:
+            if not isinstance(item, yaml_source.Mapping):
+                self._at(item, f"an entry of `{key}` begins with `- id:`")
+        return [item for item in node.items if isinstance(item, yaml_source.Mapping)]
+
+    def _rule(self, entry: yaml_source.Mapping) -> RuleDraft | None:
+        self._keys(entry, _RULE, "rules")
+        name = self._id(entry, _ID)
+        if name is None or not self._applies(entry):
+            return None
+        disabled = self._truth(entry, "disabled")
+        expression = self._text(entry, "expression")
+        if expression is None and not disabled:
+            self._at(name, f"rule `{name.value}` has no expression")
+            return None
+        sets, hashed = self._actions(entry)
+        return RuleDraft(
+            source=self._source,
+            id=name,
+            expression=expression,
+            description=self._string(entry, "description"),
+            tags=self._tags(entry),
+            disabled=disabled,
+            every_ns=self._every(entry),
+            silent=self._truth(entry, "silent"),
+            override=self._combine(entry, ("override",)) == "override",
+            hash=hashed,
+            sets=sets,
+        )
+
+    def _macro(self, entry: yaml_source.Mapping) -> MacroDraft | None:
+        self._keys(entry, _MACRO, "macros")
+        name = self._id(entry, _MACRO_ID)
+        if name is None or not self._applies(entry):
+            return None
+        expression = self._text(entry, "expression")
+        values = self._list(entry, "values")
+        if (expression is None) == (entry.get("values") is None):
+            self._at(name, f"macro `{name.value}` needs either `expression` or `values`")
+            return None
+        return MacroDraft(self._source, name, expression, values, self._combine(entry, ("merge", "override")))
+
+    def _id(self, entry: yaml_source.Mapping, form: re.Pattern[str]) -> Scalar | None:
+        name = self._text(entry, "id")
+        if name is None:
+            self._at(entry, "an entry without `id`")
+        elif not form.fullmatch(name.value):
+            self._at(name, f"`{name.value}` is no id", f"ids are of the form {form.pattern}")
+            return None
+        return name
+
+    def _text(self, entry: yaml_source.Mapping, key: str) -> Scalar | None:
+        node = entry.get(key)
+        if node is not None and not isinstance(node, Scalar):
+            self._at(node, f"`{key}` has to be a text")
+            return None
+        return node
+
+    def _string(self, entry: yaml_source.Mapping, key: str) -> str:
+        node = self._text(entry, key)
+        return node.value if node else ""
+
+    def _truth(self, entry: yaml_source.Mapping, key: str) -> bool:
+        node = self._text(entry, key)
+        if node is not None and node.value not in ("true", "false"):
+            self._at(node, f"`{key}` is true or false")
+        return node is not None and node.value == "true"
+
+    def _combine(self, entry: yaml_source.Mapping, known: tuple[str, ...]) -> str:
+        node = self._text(entry, "combine")
+        if node is not None and node.value not in known:
+            self._at(node, f"`combine: {node.value}` is not supported", "supported: " + ", ".join(known))
+        return node.value if node else ""
+
+    def _every(self, entry: yaml_source.Mapping) -> int:
+        node = self._text(entry, "every")
+        if node is None:
+            return 0
+        length = duration(node.value)
+        if not length:
+            self._at(node, f"`{node.value}` is no duration", "write 10s or 1h30m")
+        return length
+
+    def _list(self, entry: yaml_source.Mapping, key: str) -> tuple[Scalar, ...]:
+        node = entry.get(key)
+        if node is None:
+            return ()
+        items = node.items if isinstance(node, Items) else ()
+        if not isinstance(node, Items) or not all(isinstance(item, Scalar) for item in items):
+            self._at(node, f"`{key}` has to be a list of texts")
+        return tuple(item for item in items if isinstance(item, Scalar))
+
+    def _tags(self, entry: yaml_source.Mapping) -> Mapping[str, str]:
+        """`tags` as a mapping, or as a list of `key:value`."""
+        node = entry.get("tags")
+        if isinstance(node, yaml_source.Mapping) and all(
+            isinstance(value, Scalar) for _, value in node.pairs
+        ):
+            return {key.value: value.value for key, value in node.pairs if isinstance(value, Scalar)}
+        pairs = [item.value.partition(":") for item in self._list(entry, "tags")]
+        return {key.strip(): value.strip() for key, _, value in pairs}
+
+    def _applies(self, entry: yaml_source.Mapping) -> bool:
+        filters = self._list(entry, "filters")
+        verdicts = [self._holds(each) for each in filters]
+        return any(verdicts) or not filters
+
+    def _holds(self, condition: Scalar) -> bool:
+        try:
+            return holds(condition.value, self._facts)
+        except ParseError as error:
+            at = yaml_source.offset(self._source, condition, error.at)
+            self._problem(at, error.message, error.hint, error.end - error.at)
+            return True
+
+    def _actions(self, entry: yaml_source.Mapping) -> tuple[tuple[SetDraft, ...], bool]:
+        node = entry.get("actions")
+        if node is None:
+            return (), False
+        items = node.items if isinstance(node, Items) else ()
+        if not items or not all(isinstance(item, yaml_source.Mapping) for item in items):
+            self._at(node, "`actions` has to be a list of actions")
+        sets: list[SetDraft] = []
+        hashed = False
+        for item in items:
+            for key, value in item.pairs if isinstance(item, yaml_source.Mapping) else ():
+                hashed = hashed or key.value == "hash"
+                sets += self._action(key, value)
+        return tuple(sets), hashed
+
+    def _action(self, key: Scalar, value: Node) -> list[SetDraft]:
+        readers: dict[str, Callable[[Scalar, Node], list[SetDraft]]] = {"set": self._set, "hash": self._hash}
+        if key.value in readers:
+            return readers[key.value](key, value)
+        if key.value != "filter":
+            self._at(key, f"the action `{key.value}` is not supported", "supported: set, hash")
+        else:
+            self._at(key, "actions with a filter are not supported", "write a rule for each")
+        return []
+
+    def _hash(self, key: Scalar, value: Node) -> list[SetDraft]:
+        empty = isinstance(value, yaml_source.Mapping) and not value.pairs
+        if not empty and not (isinstance(value, Scalar) and not value.value):
+            self._at(key, "the action `hash` takes no settings here")
+        return []
+
+    def _set(self, key: Scalar, value: Node) -> list[SetDraft]:
+        if not isinstance(value, yaml_source.Mapping):
+            self._at(key, "`set` needs a name and a value or field")
+            return []
+        self._keys(value, _SET, "the action `set`")
+        name, constant, field = (self._text(value, part) for part in ("name", "value", "field"))
+        if name is None or (constant is None) == (field is None):
+            self._at(key, "`set` needs a name and either a value or a field")
+            return []
+        return [SetDraft(name, constant, field, self._truth(value, "append"))]

@@ -1,0 +1,41 @@
+"""What is wrong with a rule file, and where: one problem is a few lines that a person can act on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MAX_SHOWN = 100  # characters of a line
+
+
+class Problem(NamedTuple):
+    """An error in a file. `line` and `column` count from 1.
+
+    `excerpt` is the line, `width` how much of it to mark.
+    """
+
+    file: str
+    line: int
+    column: int
+    message: str
+    excerpt: str = ""
+    width: int = 1
+    hint: str = ""
+
+    def __str__(self) -> str:
+        head = f"{clean(self.file)}:{self.line}:{self.column}: {clean(self.message)}"
+        tail = [f"    {clean(self.hint)}"] if self.hint else []
+        return "\n".join([head, *self._marked(), *tail])
+
+    def _marked(self) -> list[str]:
+        if not self.excerpt.strip():
+            return []
+        first = max(0, self.column - 1 - MAX_SHOWN // 2) if len(self.excerpt) > MAX_SHOWN else 0
+        shown = self.excerpt[first : first + MAX_SHOWN]
+        at = self.column - 1 - first
+        width = max(1, min(self.width, len(shown) - at))
+        return [f"    {clean(shown)}", f"    {' ' * at}{'^' * width}"]
+
+
+def clean(text: str) -> str:
+    """A text that cannot steer a terminal: what does not print becomes `?`, one for one."""
+    return "".join(char if char.isprintable() else " " if char == "\t" else "?" for char in text)

@@ -1,0 +1,137 @@
+"""What names mean in an expression: fields of its event type, constants, macros, variables."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from agent.events import EventType
+from agent.rules import constants, fields
+from agent.rules.fields import Field
+from agent.rules.syntax import Node
+
+# Of Datadog's agent, and not of this one: refused by name rather than as slips of the pen.
+FOREIGN_EVENTS = frozenset(
+    constants.words(
+        "accept bind bpf capabilities capset cgroup_write chdir connect create_file delete_file dns imds "
+        "load_module mmap mprotect network network_flow_monitor packet prctl ptrace rename_file selinux "
+        "setgid setrlimit setsockopt setuid signal splice sysctl unload_module write"
+    )
+)
+_FOREIGN_FIELDS = frozenset(
+    constants.words(
+        "args_truncated async cap_effective cap_permitted caps_attempted caps_used change_time cmdline "
+        "cookie created_at device_path egid egroup envp envs envs_truncated epoch euid euser filesystem "
+        "fsgid fsgroup fsuid fsuser group hashes hostname interpreter is_exec is_kworker is_thread "
+        "modification_time mount_detached mount_visible origin os package release root rule scope "
+        "service source syscall tags tty_name user user_session version"
+    )
+)
+_COMMON = ("process", "container", "cgroup", "event")
+
+
+class Macro(NamedTuple):
+    """A macro's name and what it stands for."""
+
+    name: str
+    node: Node
+
+
+class Variable(NamedTuple):
+    """A variable that actions set: its type, and whether it collects several values."""
+
+    name: str
+    type: str
+    many: bool
+
+
+class Fault(NamedTuple):
+    """An error at some place of an expression; `at` and `end` are offsets in its text."""
+
+    message: str
+    at: int
+    end: int
+    hint: str = ""
+
+
+class Scope(NamedTuple):
+    """What names mean in an expression on events of one type.
+
+    `slot` says which file `fim.write.file` stands for: "file" or "file.destination".
+    """
+
+    kind: EventType
+    macros: dict[str, Macro]
+    variables: dict[str, Variable]
+    slot: str = "file"
+
+    def field(self, name: str) -> Field | None:
+        """The field of that name, if there is one."""
+        if name.startswith("fim.write.file."):
+            name = f"{self.kind.label}.{self.slot}.{name.removeprefix('fim.write.file.')}"
+        return fields.lookup(name, self.kind)
+
+    def constant(self, name: str) -> int | None:
+        """The number of a constant, if there is one of that name."""
+        return constants.table().get(name)
+
+    def elsewhere(self, name: str) -> bool:
+        """Whether a name belongs to another type of event than this expression's."""
+        return belongs_to(name) not in ("", "fim", self.kind.label)
+
+    def complain(self, name: str) -> tuple[str, str]:
+        """Message and hint for a name that means nothing."""
+        if "[" in name:
+            return f"registers are not supported: `{name}`", "leave the brackets out: any ancestor may match"
+        if set(name.split(".")[1:]) & _FOREIGN_FIELDS and "." in name:
+            return f"field `{name}` of Datadog's agent is not supported", _similar(name, self.kind)
+        what = "field" if "." in name else "name"
+        return f"unknown {what} `{name}`", self._similar(name)
+
+    def _similar(self, name: str) -> str:
+        if "." in name:
+            return _similar(name, self.kind)
+        return _closest(name, [*constants.table(), *self.macros])
+
+
+def is_foreign_event(name: str) -> bool:
+    """Whether a field belongs to an event type that only Datadog's agent has."""
+    return "." in name and name.partition(".")[0] in FOREIGN_EVENTS
+
+
+def foreign_event(name: str) -> str:
+    """Says that an event type is not supported."""
+    return f"events of type `{name.partition('.')[0]}` are not supported"
+
+
+def supported_events() -> str:
+    """A hint that lists the event types."""
+    return "event types: " + ", ".join(sorted(fields.event_types()))
+
+
+def belongs_to(name: str) -> str:
+    """The event type that a field's name begins with.
+
+    "" for fields that all events have and names without a dot.
+    """
+    first, dot, _ = name.partition(".")
+    return "" if not dot or first in _COMMON else first
+
+
+def unknown_event(name: str) -> tuple[str, str]:
+    """Message and hint for a field whose first word is no event type."""
+    if is_foreign_event(name):
+        return foreign_event(name), supported_events()
+    first = name.partition(".")[0]
+    near = _closest(first, [*fields.event_types(), *_COMMON, "fim"])
+    return f"unknown field `{name}`", near or supported_events()
+
+
+def _similar(name: str, kind: EventType) -> str:
+    return _closest(name, [*fields.of_event(kind), *fields.common()])
+
+
+def _closest(word: str, candidates: list[str]) -> str:
+    import difflib  # only a file with errors needs it
+
+    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.75)
+    return f"did you mean {near[0]}?" if near else ""
