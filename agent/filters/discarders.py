@@ -1,0 +1,126 @@
+"""Discarders.
+
+Values proved to match no rule, whatever else an event says, learned from events that matched none.
+
+Two proofs are tried. Of a directory one, two or three levels above the file: no rule of an event type matches
+any path that deep below it. Of the file itself: no rule matches its path. A proof is a partial evaluation in
+three values: what is not known counts as unknown, and only a certain False is a proof.
+
+Never discarded: `/`; a file with more than one name, whose other path may be watched; whatever lies on a path
+that is not certain; the process events, which the context needs. An event with two files (rename, link) is
+discarded for a directory only if no rule matches with either file there and the other one anywhere: else a
+move out of a discarded directory into a watched one would be hidden.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from agent.events import Event, EventType, File, FileFlags
+from agent.rules import tree
+from agent.rules.engine import CompiledRule, Ruleset
+
+LEVELS = 3
+UNCERTAIN = FileFlags.TRUNCATED | FileFlags.AS_GIVEN | FileFlags.DETACHED
+MAX_REMEMBERED = 8_192  # directories whose proof is remembered
+_KEPT = (EventType.EXEC, EventType.FORK, EventType.EXIT)
+_TWO_FILES = (EventType.RENAME, EventType.LINK)
+
+
+class Discard(NamedTuple):
+    """Events of these types can be dropped.
+
+    `level` 0 for the file's inode, 1 to 3 for a directory above it.
+    """
+
+    level: int
+    types: int
+
+
+class Known(NamedTuple):
+    """What a proof goes by, of one of an event's files.
+
+    Its path, or a directory and how far below it the file is.
+    """
+
+    slot: str
+    path: bytes
+    depth: int = 0
+
+    def ask(self, leaf: tree.Condition) -> bool | None:
+        """Truth of a leaf of a condition as far as the path decides it."""
+        if not isinstance(leaf, tree.Match):
+            return None
+        if leaf.field.role == f"{self.slot}.path":
+            if self.depth:
+                return leaf.matcher.below(self.path, self.depth)
+            return leaf.matcher.matches(self.path)
+        if leaf.field.role == f"{self.slot}.name" and not self.depth:
+            return leaf.matcher.matches(self.path.rpartition(b"/")[2])
+        return None
+
+
+def impossible(rules: tuple[CompiledRule, ...], known: Known) -> bool:
+    """Whether none of the rules can match an event of which this is known."""
+    return all(tree.decide(rule.condition, known.ask) is False for rule in rules)
+
+
+class Learner:
+    """Finds discards for one rule set; remembers what it proved of directories."""
+
+    def __init__(self, ruleset: Ruleset) -> None:
+        self._rules = {kind: rules for kind, rules in ruleset.by_type.items() if kind not in _KEPT}
+        self._directories: dict[tuple[bytes, int], int] = {}
+
+    def learn(self, event: Event) -> tuple[Discard, ...]:
+        """What can be dropped from now on, given an event that matched no rule."""
+        if not _certain(event):
+            return ()
+        found = [
+            discard for level in range(1, LEVELS + 1) if (discard := self._above(event.file, level)).types
+        ]
+        leaf = self._leaf(event.file)
+        return (leaf, *found) if leaf.types else tuple(found)
+
+    def _leaf(self, file: File) -> Discard:
+        if file.nlink != 1 or not file.inode or file.path == b"/":
+            return Discard(0, 0)
+        return Discard(0, self._mask(Known("file", file.path)))
+
+    def _above(self, file: File, level: int) -> Discard:
+        directory = file.path.rsplit(b"/", level)[0]
+        known = len(file.parents) >= level and file.parents[level - 1]
+        if not known or not directory or file.path.count(b"/") <= level:
+            return Discard(level, 0)
+        key = (directory, level)
+        types = self._directories.get(key)
+        if types is None:
+            if len(self._directories) >= MAX_REMEMBERED:
+                self._directories.clear()
+            types = self._directories[key] = self._mask(Known("file", directory, level))
+        return Discard(level, types)
+
+    def _mask(self, known: Known) -> int:
+        return sum(kind.mask for kind, rules in self._rules.items() if self._proved(kind, rules, known))
+
+    @staticmethod
+    def _proved(kind: EventType, rules: tuple[CompiledRule, ...], known: Known) -> bool:
+        slots = ("file", "file2") if kind in _TWO_FILES else ("file",)
+        return all(impossible(rules, known._replace(slot=slot)) for slot in slots)
+
+
+def _certain(event: Event) -> bool:
+    file = event.file
+    return file.path.startswith(b"/") and not file.flags & UNCERTAIN and event.type not in _KEPT
+
+
+_learners: WeakKeyDictionary[Ruleset, Learner] = WeakKeyDictionary()
+
+
+def learn(ruleset: Ruleset, event: Event) -> tuple[Discard, ...]:
+    """What the kernel can drop from now on, given an event that matched no rule of this rule set."""
+    learner = _learners.get(ruleset)
+    if learner is None:
+        learner = _learners[ruleset] = Learner(ruleset)
+    return learner.learn(event)
