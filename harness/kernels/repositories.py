@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from harness import cache
@@ -11,12 +12,17 @@ from harness.kernels.apt import MAX_AGE_S, Apt
 from harness.kernels.mirrors import Mirrors
 
 
+@lru_cache(maxsize=1)
+def _host_mirrors() -> Mirrors:
+    return mirrors.find()
+
+
 @dataclass(frozen=True)
 class Repositories:
     """Where indexes are kept, which mirrors they come from, and how many seconds old they may be."""
 
     home: Path = field(default_factory=lambda: cache.default_root() / "apt")
-    mirrors: Mirrors = field(default_factory=mirrors.find)
+    mirrors: Mirrors = field(default_factory=_host_mirrors)
     max_age_s: float = MAX_AGE_S
 
     def apt(self, arch: str, *suites: str) -> Apt:

@@ -1,0 +1,73 @@
+"""The root image: what its key depends on, and how Python is compiled in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cache import Cache
+from harness.images import erofs, lists, root_image, rootfs
+from harness.kernels import Repositories
+from harness.kernels.apt import Apt
+from harness.kernels.mirrors import Mirrors
+
+MIRRORS = Mirrors("http://main.example", "http://security.example", Path("/keyring.gpg"))
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The architectures that were built, by a pretended mmdebstrap; apt resolves to one package."""
+    built: list[str] = []
+
+    def unpack(apt: Apt, names: tuple[str, ...], scratch: Path) -> Path:
+        built.append(apt.arch)
+        assert "python3" in names
+        return scratch
+
+    monkeypatch.setattr(Apt, "refresh", lambda self, progress: None)
+    monkeypatch.setattr(Apt, "closure", lambda self, names: [f"python3_{len(built)}.deb 0"])
+    monkeypatch.setattr(rootfs, "_unpack", unpack)
+    monkeypatch.setattr(erofs, "make", lambda image, *_, **__: image.write_bytes(b"image"))
+    return built
+
+
+def test_it_is_made_again_when_a_package_changes_and_only_then(
+    builds: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repositories = Repositories(tmp_path / "apt", MIRRORS)
+    first = root_image("amd64", Cache(tmp_path), repositories=repositories)
+    assert first.packages == ("python3_0.deb 0",)
+    monkeypatch.setattr(Apt, "closure", lambda self, names: ["python3_0.deb 0"])
+    assert root_image("amd64", Cache(tmp_path), repositories=repositories) == first
+    monkeypatch.setattr(Apt, "closure", lambda self, names: ["python3_9.deb 0"])
+    assert root_image("amd64", Cache(tmp_path), repositories=repositories).digest != first.digest
+    assert builds == ["amd64", "amd64"]
+
+
+def test_python_is_compiled_so_that_an_image_without_times_can_use_it(tmp_path: Path) -> None:
+    library = tmp_path / f"usr/lib/python3.{sys.version_info.minor}"
+    library.mkdir(parents=True)
+    (tmp_path / "usr/lib/python3").mkdir()
+    (library / "thing.py").write_text("x = 1\n")
+    rootfs.compile_python(tmp_path)
+    compiled = Path(importlib.util.cache_from_source(str(library / "thing.py"))).read_bytes()
+    unchecked_hash = 0b01
+    assert int.from_bytes(compiled[4:8], "little") == unchecked_hash
+
+
+def test_a_guest_python_that_the_host_has_not_is_said(tmp_path: Path) -> None:
+    (tmp_path / "usr/lib/python3.99").mkdir(parents=True)
+    lines: list[str] = []
+    rootfs.compile_python(tmp_path, lines.append)
+    assert lines == ["no python3.99 on this host: guests compile their Python themselves, which is slow"]
+
+
+def test_lists_have_comments_and_no_duplicates() -> None:
+    for name in ("guest-packages.txt", "boot-modules.txt", "host-packages.txt"):
+        words = lists.words(name)
+        assert words
+        assert len(set(words)) == len(words)
+        assert not any(" " in word or "#" in word for word in words)
