@@ -150,16 +150,8 @@ def _build(native: Native, program: Path) -> str:
     compiler = shutil.which("cc")
     if not compiler:
         return "the canary could not be built without a C compiler"
-    argv = [
-        compiler,
-        *native.flags,
-        "-nostdlib",
-        "-static",
-        "-Wl,--build-id=none",
-        "-o",
-        program,
-        native.source,
-    ]
+    argv = [compiler, *native.flags, "-nostdlib", "-static", "-Wl,--build-id=none"]
+    argv += ["-o", str(program), str(native.source)]
     built = subprocess.run(argv, capture_output=True, check=False)
     return f"the canary could not be built: {_first_line(built.stderr)}" if built.returncode else ""
 

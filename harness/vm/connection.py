@@ -19,8 +19,11 @@ from harness.vm.api import libvirt
 from harness.vm.embed import EmbedRoot
 from harness.vm.hypervisor import LifeEvent, StartError
 from harness.vm.ownership import RunDirectory
+from harness.vm.process import HeldProcess
 
 EMBEDDED = "qemu:///embed"
+
+_EXIT_DEADLINE_S = 10.0
 
 OnEvent = Callable[[LifeEvent], None]
 
@@ -36,14 +39,19 @@ _ENDS: dict[tuple[int, int | None], LifeEvent] = {
 
 
 class LibvirtDomain:
-    """A domain of this connection."""
+    """A domain of this connection; `process` is its QEMU where that is known to be on this host."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: Any, process: HeldProcess | None = None) -> None:
         self._handle = handle
+        self._process = process
 
     def destroy(self) -> None:
         """Ends it at once; does nothing if it has ended."""
-        # Between asking and destroying it may end by itself, which is as good.
+        # libvirt waits until init has reaped QEMU, for seconds where init is slow at it (containers, small
+        # VMs). It hears of QEMU's end by itself, so where QEMU is ours it is enough to kill it.
+        if self._process and self._process.kill(_EXIT_DEADLINE_S):
+            return
+        # It may have ended by itself, which is as good.
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.destroy()
 
@@ -99,7 +107,7 @@ class Connection:
         flags = 0 if self._root else libvirt.VIR_DOMAIN_START_AUTODESTROY
         self._listeners[name] = on_event
         try:
-            domain = LibvirtDomain(self._handle.createXML(xml, flags))
+            domain = LibvirtDomain(self._handle.createXML(xml, flags), self._process_of(name))
         except libvirt.libvirtError as error:
             del self._listeners[name]
             raise StartError(f"the machine did not start: {error.get_error_message()}") from error
@@ -107,6 +115,13 @@ class Connection:
         if self._root:
             self._root.keep_capabilities()
         return domain
+
+    def _process_of(self, name: str) -> HeldProcess | None:
+        # None where the domain runs elsewhere, or has ended already.
+        with contextlib.suppress(OSError, ValueError):
+            if self._root:
+                return HeldProcess(self._root.pid_of(name))
+        return None
 
     def version(self) -> str:
         """QEMU's version, as libvirt found it, such as "7.2.22"."""

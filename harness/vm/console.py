@@ -99,7 +99,7 @@ class ConsoleLog:
         line = raw[:_MAX_LINE].rstrip(b"\r")
         self.stage = max(self.stage, _stage_of(line))
         signature = recognise(line)
-        if signature and len(self.sightings) < _MAX_SIGHTINGS:
+        if signature and (len(self.sightings) < _MAX_SIGHTINGS or (signature.fatal and not self.fatal)):
             self.sightings.append(Sighting(signature.trouble, signature.fatal, self._count, line))
         if line.startswith(FATAL):
             self.init_failure = line

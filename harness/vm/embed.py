@@ -44,6 +44,10 @@ class EmbedRoot:
         """Keeps what libvirt probed for later runs; libvirt itself finds out whether it is still true."""
         _copy_new(self._own_capabilities, self.capabilities)
 
+    def pid_of(self, name: str) -> int:
+        """The process id of a domain's QEMU. Raises OSError, ValueError if it has none."""
+        return int((self.path / "run" / "qemu" / f"{name}.pid").read_text())
+
     @property
     def _own_capabilities(self) -> Path:
         return self.path / "cache" / "qemu" / "capabilities"

@@ -80,7 +80,7 @@ class MachineDiedError(InfrastructureError):
 def judge(event: LifeEvent | None, console: ConsoleLog, *, settled: bool) -> DeathCause | None:
     """The cause of death, or None while the machine lives.
 
-    `settled`: enough time went by since a fatal line to have the trace that follows it.
+    `settled`: the console has been quiet for long enough to hold the whole trace of a panic.
     """
     if event is LifeEvent.DESTROYED:
         return DeathCause(Death.DESTROYED, "the harness destroyed it", console.tail())

@@ -30,8 +30,8 @@ from harness.vm.life import FOLLOWS, Death, DeathCause, MachineDiedError, State,
 from harness.vm.ports import ADDRESS, Port
 
 _POLL_S = 0.05
-# How long after "Kernel panic" the rest of its trace may take to be printed.
-_SETTLE_S = 2.0
+# A console that was quiet for so long after "Kernel panic" has shown the whole trace.
+_SETTLE_S = 0.5
 _EXPLAIN_S = 5.0
 _RETRY_S = 0.2
 _START_ATTEMPTS = 5
@@ -113,6 +113,8 @@ class Machine:
 
     def destroy(self) -> None:
         """Ends it and gives everything back; may be called in any state and again."""
+        if self.guest:
+            self.guest.close()
         self._die(DeathCause(Death.DESTROYED, "the harness destroyed it", self.console.tail()))
         if self._watcher.is_alive():
             self._watcher.join()
@@ -155,14 +157,13 @@ class Machine:
 
     def _watch(self) -> None:
         file = ConsoleFile(self.spec.console)
-        fatal_at = float("inf")
+        grew_at = time.monotonic()
         while self._state is not State.DEAD:
             event = self._next_event()
             for chunk in file.new_chunks():
                 self.console.feed(chunk)
-            if self.console.fatal and fatal_at == float("inf"):
-                fatal_at = time.monotonic()
-            cause = judge(event, self.console, settled=time.monotonic() > fatal_at + _SETTLE_S)
+                grew_at = time.monotonic()
+            cause = judge(event, self.console, settled=time.monotonic() > grew_at + _SETTLE_S)
             if cause:
                 self._die(cause)
             with self._changed:

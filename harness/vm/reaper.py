@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.vm import ownership
+from harness.vm.process import HeldProcess
 
-_EXIT_DEADLINE_MS = 10_000
+_EXIT_DEADLINE_S = 10.0
 
 DomainReaper = Callable[[str, str], int]
 """Takes a libvirt URI and a token, destroys that URI's domains with the token, returns how many."""
@@ -98,23 +97,11 @@ def _is_ours(pid: int, token: str) -> bool:
 
 def _kill(pid: int, token: str) -> bool:
     try:
-        process = os.pidfd_open(pid)
+        process = HeldProcess(pid)
     except ProcessLookupError:
         return False
     try:
-        # Asked again now that the pidfd holds the process fast: this answer is about the process that will be
-        # hit.
-        if not _is_ours(pid, token):
-            return False
-        signal.pidfd_send_signal(process, signal.SIGKILL)
-        return _wait_exit(process)
-    except ProcessLookupError:
-        return True
+        # Asked again now that the process is held: this answer is about the one that will be hit.
+        return _is_ours(pid, token) and process.kill(_EXIT_DEADLINE_S)
     finally:
-        os.close(process)
-
-
-def _wait_exit(process: int) -> bool:
-    poller = select.poll()
-    poller.register(process, select.POLLIN)
-    return bool(poller.poll(_EXIT_DEADLINE_MS))
+        process.release()

@@ -1,0 +1,67 @@
+"""The bundle: reproducible, whole, and unpacked or said not to be."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ConfigError, InfrastructureError
+from harness.guest.base import Completed
+from harness.guest.deploy import BundleSources, build, deploy
+from harness.guest.fake import FakeGuest
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> BundleSources:
+    """A small agent."""
+    agent = tmp_path / "agent"
+    (agent / "rules").mkdir(parents=True)
+    (agent / "__init__.py").write_text("")
+    (agent / "rules" / "grammar.lark").write_text("start:")
+    (agent / "rules" / "parser.py").write_text("x = 1\n")
+    (agent / "rules" / "notes.txt").write_text("not code")
+    for name in ("fim.bpf.o", "fim-gen"):
+        (tmp_path / name).write_bytes(b"\x7fELF")
+    return BundleSources(agent, tmp_path / "fim.bpf.o", tmp_path / "fim-gen")
+
+
+def test_contents(sources: BundleSources) -> None:
+    """Code, data, bytecode, the object and the generator, which can be run."""
+    with tarfile.open(fileobj=io.BytesIO(build(sources))) as tar:
+        modes = {member.name: member.mode for member in tar}
+    names = {name for name in modes if "__pycache__" not in name}
+    assert names == {
+        "agent/__init__.py",
+        "agent/rules/grammar.lark",
+        "agent/rules/parser.py",
+        "agent/bpf/fim.bpf.o",
+        "agent/bin/fim-gen",
+    }
+    assert sum("__pycache__" in name for name in modes) == 2
+    assert modes["agent/bin/fim-gen"] == 0o755
+
+
+def test_reproducible(sources: BundleSources) -> None:
+    """The same files make the same bytes, whenever they were written."""
+    first = build(sources)
+    os.utime(sources.agent / "rules" / "parser.py", (1, 1))
+    assert build(sources) == first
+
+
+def test_missing_part(sources: BundleSources) -> None:
+    """Says what is missing and what makes it."""
+    sources.generator.unlink()
+    with pytest.raises(ConfigError, match="fim-gen is missing") as raised:
+        build(sources)
+    assert "make build" in raised.value.hint
+
+
+def test_deploy_failure_is_told() -> None:
+    """A full disk in the guest is tar's word, not silence."""
+    guest = FakeGuest(lambda _argv: Completed(2, b"", b"tar: No space left on device\n"))
+    with pytest.raises(InfrastructureError, match="No space left"):
+        deploy(guest, b"bundle")

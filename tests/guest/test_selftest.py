@@ -1,0 +1,84 @@
+"""The conversation with the self-test server: only the right answer is an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.selftest import protocol
+from harness.guest.base import GuestLostError, GuestTimeoutError
+from harness.guest.fake import FakeChannel, FakeGuest
+from harness.guest.selftest import SERVE, BrokenServerError, RefusedError, SelftestClient
+
+HELLO = protocol.encode(protocol.Hello("0.1.0", 412))
+
+
+def client(*lines: bytes | Exception) -> SelftestClient:
+    return SelftestClient(FakeChannel(lines, stderr=b"Traceback: boom"))
+
+
+def test_whole_conversation() -> None:
+    """Greeting, load, test, quit; what went over the wire is told to whoever listens."""
+    replies = [
+        protocol.encode(protocol.Loaded(1, 1.5, {"lsm": "fires"})),
+        protocol.encode(protocol.Ran(2, "open.match", "PASS")),
+        protocol.encode(protocol.Pong(3, loaded=True)),
+        protocol.encode(protocol.Bye(4)),
+    ]
+    channel = FakeChannel([HELLO, *replies])
+    guest, heard = FakeGuest(channel=channel), list[str]()
+    talk = SelftestClient.start(guest, 5, note=lambda direction, _line: heard.append(direction))
+    assert talk.load("auto", "kernel", "ringbuf", 5).capabilities == {"lsm": "fires"}
+    assert talk.test("open.match", 5).verdict == "PASS"
+    assert talk.ping(5)
+    assert talk.quit() == 0
+    assert guest.commands == [SERVE]
+    assert heard == ["received", *["sent", "received"] * 4]
+    assert [protocol.decode_request(line) for line in channel.written][1] == protocol.Run(2, "open.match")
+
+
+def test_refusal_keeps_its_evidence() -> None:
+    """A verifier log comes along."""
+    refused = client(
+        protocol.encode(protocol.Refused(1, "load failed", hint="see detail", detail="0: (85) call"))
+    )
+    with pytest.raises(RefusedError, match="load failed") as raised:
+        refused.load("auto", "kernel", "ringbuf", 5)
+    assert (raised.value.hint, raised.value.detail) == ("see detail", "0: (85) call")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        protocol.encode(protocol.Ran(7, "open.match", "PASS")),
+        protocol.encode(protocol.Ran(1, "another", "PASS")),
+        protocol.encode(protocol.Pong(1)),
+        b"PASS\n",
+        b'{"did":"test","id":1,"name":"open.match"}\n',
+    ],
+    ids=["another id", "another test", "another kind", "no message", "no verdict"],
+)
+def test_what_is_no_answer(reply: bytes) -> None:
+    """Never becomes one."""
+    with pytest.raises(BrokenServerError) as raised:
+        client(reply).test("open.match", 5)
+    assert raised.value.detail == "Traceback: boom"
+
+
+def test_early_end_is_no_pass() -> None:
+    """A channel that ends is the server's end, with what it said last."""
+    with pytest.raises(BrokenServerError, match="ended"):
+        client().test("open.match", 5)
+
+
+@pytest.mark.parametrize("error", [GuestTimeoutError("late"), GuestLostError("reset")])
+def test_guest_errors_pass_through(error: Exception) -> None:
+    """Who asked decides what they mean."""
+    with pytest.raises(type(error)):
+        client(error).test("open.match", 5)
+
+
+def test_other_version() -> None:
+    """An agent that speaks another version is not spoken to."""
+    channel = FakeChannel([protocol.encode(protocol.Hello("9", 1, 99))])
+    with pytest.raises(BrokenServerError, match="version 99"):
+        SelftestClient.start(FakeGuest(channel=channel), 5)

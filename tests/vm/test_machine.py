@@ -1,0 +1,207 @@
+"""A machine's life against a fake hypervisor: whoever knows first decides, and nothing is left."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import InfrastructureError
+from harness.guest.base import Endpoint, GuestLostError
+from harness.guest.fake import FakeGuest
+from harness.vm.fake import FakeDomain, FakeHypervisor, Play
+from harness.vm.hypervisor import LifeEvent, StartError
+from harness.vm.life import Death, MachineDiedError, State
+from harness.vm.machine import Machine
+from harness.vm.signatures import Trouble
+from tests.vm.specs import machine_spec
+
+PANIC = "[    9.000000] Kernel panic - not syncing: sysrq triggered crash"
+READY = "fim-init: ready"
+
+
+def machine(tmp_path: Path, play: Play, guest: FakeGuest | None = None) -> Machine:
+    fake = guest or FakeGuest()
+    hypervisor = FakeHypervisor(tmp_path, play)
+    return Machine(machine_spec(tmp_path / "out"), hypervisor, connect=lambda _endpoint, _seconds: fake)
+
+
+def test_ready_means_that_a_command_ran(tmp_path: Path) -> None:
+    """The line on the console is not enough."""
+    guest = FakeGuest()
+    with machine(tmp_path, lambda domain: domain.say(READY), guest) as booted:
+        assert booted.wait_ready(5) is guest
+        assert guest.commands == [("true",)]
+        states = [booted.state]
+    assert [*states, booted.state] == [State.READY, State.DEAD]
+    assert guest.closed
+
+
+def test_panic_ends_a_boot_at_once(tmp_path: Path) -> None:
+    """With the line that says why and what stood around it."""
+    with machine(tmp_path, lambda domain: domain.say("[    1.0] x", PANIC)) as booted:
+        started = time.monotonic()
+        with pytest.raises(MachineDiedError, match="sysrq triggered") as died:
+            booted.wait_ready(60)
+        assert time.monotonic() - started < 5
+    assert died.value.cause.kind is Death.PANIC
+    assert PANIC.encode() in died.value.cause.console
+    assert booted.death is died.value.cause
+
+
+def test_oops_that_became_a_panic_is_an_oops(tmp_path: Path) -> None:
+    """The first complaint names the trouble."""
+    oops = "[    8.900000] BUG: kernel NULL pointer dereference, address: 0000000000000000"
+    with machine(tmp_path, lambda domain: domain.say(oops, PANIC)) as booted:
+        cause = booted.explain()
+    assert cause
+    assert cause.trouble is Trouble.OOPS
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (LifeEvent.PANICKED, Death.PANIC),
+        (LifeEvent.FAILED, Death.QEMU),
+        (LifeEvent.SHUT_DOWN, Death.POWERED_OFF),
+    ],
+)
+def test_events_end_a_machine(tmp_path: Path, event: LifeEvent, kind: Death) -> None:
+    """Also one whose console is silent."""
+    booted = machine(tmp_path, lambda domain: domain.end(event))
+    with booted, pytest.raises(MachineDiedError) as died:
+        booted.wait_ready(60)
+    assert died.value.cause.kind is kind
+
+
+def test_panic_beats_the_event_that_follows(tmp_path: Path) -> None:
+    """A panic that reboots ends QEMU as well: the console is read to its end first."""
+
+    def play(domain: FakeDomain) -> None:
+        domain.say(PANIC)
+        domain.end(LifeEvent.FAILED)
+
+    with machine(tmp_path, play) as booted:
+        cause = booted.explain()
+    assert cause
+    assert cause.kind is Death.PANIC
+
+
+def test_init_that_cannot_go_on(tmp_path: Path) -> None:
+    """What init said is the cause, not that the guest powered off."""
+
+    def play(domain: FakeDomain) -> None:
+        domain.say("fim-init: fatal: find the root disk: No such device")
+        domain.end(LifeEvent.SHUT_DOWN)
+
+    with machine(tmp_path, play) as booted:
+        cause = booted.explain()
+    assert cause
+    assert cause.kind is Death.INIT
+    assert "find the root disk" in cause.detail
+
+
+def test_silence_ends_with_the_deadline(tmp_path: Path) -> None:
+    """A kernel that never comes up is a boot timeout that says how far it came."""
+    booted = machine(tmp_path, lambda domain: domain.say("SeaBIOS"))
+    with booted, pytest.raises(MachineDiedError, match=r"firmware.*SeaBIOS") as died:
+        booted.wait_ready(0.3)
+    assert died.value.cause.kind is Death.BOOT_TIMEOUT
+
+
+def test_first_connections_may_fail(tmp_path: Path) -> None:
+    """A reset connection is tried again."""
+    attempts: list[Endpoint] = []
+
+    def connect(endpoint: Endpoint, _seconds: float) -> FakeGuest:
+        attempts.append(endpoint)
+        if len(attempts) < 3:
+            raise GuestLostError("reset")
+        return FakeGuest()
+
+    hypervisor = FakeHypervisor(tmp_path, lambda domain: domain.say(READY))
+    with Machine(machine_spec(tmp_path), hypervisor, connect) as booted:
+        booted.wait_ready(10)
+    assert len(attempts) == 3
+
+
+def test_ssh_that_never_answers(tmp_path: Path) -> None:
+    """A guest that says ready and cannot be reached has died of SSH."""
+
+    def connect(_endpoint: Endpoint, _seconds: float) -> FakeGuest:
+        raise GuestLostError("refused")
+
+    hypervisor = FakeHypervisor(tmp_path, lambda domain: domain.say(READY))
+    booted = Machine(machine_spec(tmp_path), hypervisor, connect)
+    with booted, pytest.raises(MachineDiedError, match="refused") as died:
+        booted.wait_ready(0.5)
+    assert died.value.cause.kind is Death.SSH
+
+
+def test_qemu_dies_while_the_guest_works(tmp_path: Path) -> None:
+    """Who used the guest asks why and is told."""
+    hypervisor = FakeHypervisor(tmp_path, lambda domain: domain.say(READY))
+    guest = FakeGuest()
+    with Machine(machine_spec(tmp_path), hypervisor, lambda _endpoint, _seconds: guest) as booted:
+        booted.wait_ready(5)
+        hypervisor.domains[0].end(LifeEvent.FAILED)
+        cause = booted.explain()
+        assert cause
+        assert cause.kind is Death.QEMU
+        with pytest.raises(GuestLostError):
+            guest.run(["true"])
+
+
+def test_a_living_machine_has_nothing_to_explain(tmp_path: Path) -> None:
+    """Then the guest is at fault, not the machine."""
+    with machine(tmp_path, lambda domain: domain.say(READY)) as booted:
+        booted.wait_ready(5)
+        assert booted.explain(0.1) is None
+
+
+def test_taken_port_is_tried_again(tmp_path: Path) -> None:
+    """QEMU's word counts, and the next port is another."""
+    ports: list[int] = []
+
+    def play(domain: FakeDomain) -> None:
+        ports.append(booted.endpoint.port)
+        if len(ports) < 3:
+            raise StartError("Could not set up host forwarding rule 'tcp:127.0.0.1:1-:22'")
+
+    booted = machine(tmp_path, play)
+    with booted:
+        assert len(set(ports)) == 3
+
+
+def test_start_error_passes_through(tmp_path: Path) -> None:
+    """Any other reason not to start is not tried again."""
+    starts: list[str] = []
+
+    def play(domain: FakeDomain) -> None:
+        starts.append(domain.name)
+        raise StartError("no such emulator")
+
+    booted = machine(tmp_path, play)
+    with pytest.raises(StartError, match="no such emulator"):
+        booted.start()
+    assert len(starts) == 1
+    assert booted.death
+    assert booted.death.kind is Death.QEMU
+
+
+def test_destroy_is_safe_at_any_time(tmp_path: Path) -> None:
+    """Before the start, twice, and after death; a dead machine does not start."""
+    booted = machine(tmp_path, lambda domain: None)
+    booted.destroy()
+    booted.destroy()
+    with pytest.raises(InfrastructureError):
+        booted.start()
+
+
+def test_error_in_the_block_destroys(tmp_path: Path) -> None:
+    """Ctrl-C included."""
+    hypervisor = FakeHypervisor(tmp_path, lambda domain: None)
+    with pytest.raises(KeyboardInterrupt), Machine(machine_spec(tmp_path), hypervisor):
+        raise KeyboardInterrupt
+    assert not hypervisor.domains[0].is_active()

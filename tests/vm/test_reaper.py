@@ -1,0 +1,129 @@
+"""What a dead run left is ended; what lives, or is not ours, is left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.errors import InfrastructureError
+from harness.vm import ownership, reaper
+from harness.vm.ownership import RunDirectory
+
+CLAIM = """
+import sys, time
+from pathlib import Path
+from harness.vm.ownership import RunDirectory
+directory = RunDirectory.claim(Path(sys.argv[1]))
+directory.note_uri("qemu:///system")
+print(directory.token, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def dead_token(tmp_path: Path) -> str:
+    """The token of a process that was killed."""
+    argv = [sys.executable, "-c", CLAIM, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        token = process.stdout.readline().strip()
+        process.send_signal(signal.SIGKILL)
+    return token
+
+
+@pytest.fixture
+def pretend_qemu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Sleepers that look like QEMU, ended afterwards."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def sleeper(started: list[subprocess.Popen[bytes]], program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    argv = [program, "-c", code, *arguments]
+    process = subprocess.Popen(argv, executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    started.append(process)
+    return process
+
+
+def test_dead_run_is_reaped(
+    tmp_path: Path, dead_token: str, pretend_qemu: list[subprocess.Popen[bytes]]
+) -> None:
+    """Its QEMU, its daemon's domains and its directory."""
+    qemu = sleeper(pretend_qemu, "qemu-system-x86_64", "-name", f"guest={dead_token}-1,debug-threads=on")
+    asked: list[tuple[str, str]] = []
+
+    def reap_domains(uri: str, token: str) -> int:
+        asked.append((uri, token))
+        return 2
+
+    assert [path.name for path in reaper.leftovers([tmp_path])] == [dead_token]
+    assert reaper.reap([tmp_path], reap_domains) == [reaper.Reaped(dead_token, (qemu.pid,), 2)]
+    assert qemu.wait(5) == -signal.SIGKILL
+    assert asked == [("qemu:///system", dead_token)]
+    assert list(tmp_path.iterdir()) == []
+    assert reaper.reap([tmp_path]) == []
+
+
+def test_others_are_left_alone(
+    tmp_path: Path, dead_token: str, pretend_qemu: list[subprocess.Popen[bytes]]
+) -> None:
+    """Another program with our name in its arguments, and another run's QEMU."""
+    others = [
+        sleeper(pretend_qemu, "python3", "-name", f"guest={dead_token}-1"),
+        sleeper(pretend_qemu, "qemu-system-x86_64", "-name", "guest=fim-ffffffffff-1"),
+        sleeper(pretend_qemu, "qemu-system-x86_64", "-name", f"guest=x{dead_token}-1"),
+    ]
+    assert reaper.reap([tmp_path]) == [reaper.Reaped(dead_token, (), 0)]
+    assert [process.poll() for process in others] == [None, None, None]
+
+
+def test_living_run_is_left_alone(tmp_path: Path) -> None:
+    """The lock says that its owner lives."""
+    with RunDirectory.claim(tmp_path) as directory:
+        assert reaper.leftovers([tmp_path]) == []
+        assert reaper.reap([tmp_path]) == []
+        assert directory.path.is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    """Only a directory with our lock in it is ours."""
+    (tmp_path / "fim-notes").mkdir()
+    (tmp_path / "fim-file").touch()
+    assert reaper.reap([tmp_path]) == []
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_children_do_not_hold_the_lock(tmp_path: Path) -> None:
+    """A QEMU that outlives its run must not make the run look alive."""
+    directory = RunDirectory.claim(tmp_path)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        directory.close()
+        assert reaper.leftovers([tmp_path]) == [directory.path]
+        child.kill()
+
+
+def test_long_roots_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket's path has 107 bytes."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"/run/{'x' * 60}")
+    monkeypatch.setenv("XDG_CACHE_HOME", f"/home/{'y' * 60}")
+    assert [str(root) for root in ownership.runtime_roots()] == [f"/tmp/fim-harness-{os.getuid()}"]
+
+
+def test_foreign_root_is_refused(tmp_path: Path) -> None:
+    """A directory that others can write to is no place for keys."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(InfrastructureError, match="not private"):
+        RunDirectory.claim(tmp_path)
