@@ -105,13 +105,11 @@ static void network(void)
 
 static int listen_for_ssh(void)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET,
-				   .sin_port = htons(SSH_PORT) };
+	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(SSH_PORT) };
 	int yes = 1, door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-	if (door < 0 || bind(door, (struct sockaddr *)&any, sizeof(any)) != 0 ||
-	    listen(door, BACKLOG) != 0)
+	if (door < 0 || bind(door, (struct sockaddr *)&any, sizeof(any)) != 0 || listen(door, BACKLOG) != 0)
 		fatal("listen for SSH");
 	return door;
 }
@@ -199,8 +197,7 @@ static int read_run_disk(void)
 
 static void serve(int connection)
 {
-	char *arguments[] = { "/usr/sbin/sshd",	      "-i", "-e", "-f",
-			      "/etc/ssh/sshd_config", NULL };
+	char *arguments[] = { "/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config", NULL };
 
 	if (read_run_disk() != 0)
 		say("cannot read the run disk: %s", strerror(errno));
