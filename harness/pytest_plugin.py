@@ -64,9 +64,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _controller(config)
     elif job := config.workerinput.get("harness_job"):
-        from harness.pytest_worker import Worker
+        from harness.pytest_worker import Worker, interrupt_when_orphaned
         from harness.run import Job
 
+        interrupt_when_orphaned()
         bench = config.hook.pytest_harness_bench(config=config)
         config.pluginmanager.register(Worker(Job.model_validate_json(job), bench), WORKER)
 

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import harness.vmbench
+from harness import cli, results
+from harness.commands import run as run_command
+from harness.commands.booted import one_machine
+from harness.errors import ConfigError
+from harness.fakes import FakeBench
+from harness.plan import Plan, Selectors
+from harness.run import Options
+
+
+@pytest.fixture
+def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(harness.vmbench, "VmBench", lambda uri="": FakeBench())
+    path = tmp_path / "matrix.yaml"
+    path.write_text("kernels: [6.1, 6.12]\n")
+    return path
+
+
+def _run(matrix: Path, script: dict[str, str], **selectors: tuple[str, ...]) -> tuple[int, list[str]]:
+    out = io.StringIO()
+    options = Options(matrix=matrix, selectors=Selectors(**selectors), output=matrix.parent / "out")
+    code = run_command.run(options, FakeBench(script), Console(file=out, width=100), "0")
+    return code, out.getvalue().splitlines()
+
+
+def test_a_run_says_its_acceleration_first(matrix: Path) -> None:
+    code, lines = _run(matrix, {})
+    assert code == 0
+    assert lines[0].startswith("acceleration: ")
+    assert lines[-1].startswith("Everything as expected.")
+
+
+def test_a_run_leaves_what_the_contract_names(matrix: Path) -> None:
+    _run(matrix, {}, kernel=("6.1",))
+    latest = matrix.parent / "out/latest"
+    names = {"plan.json", "results.json", "junit.xml", "summary.md", "cells"}
+    assert names <= {path.name for path in latest.iterdir()}
+    assert [path.name for path in (latest / "cells").iterdir()] == ["6.1-auto"]
+
+
+def test_a_reason_that_a_cell_shares_is_said_once(matrix: Path) -> None:
+    code, lines = _run(matrix, {"6.1-auto::boot": "crash"})
+    assert code == 3
+    assert sum("BOOT_FAIL" in line and "Kernel panic" in line for line in lines) == 1
+
+
+def test_the_plan_is_printed_and_boots_nothing(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "--json", "--kernel", "6.1*", "--test", "truth.open"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [cell["id"] for cell in plan["cells"]] == ["6.1-auto", "6.12-auto"]
+    assert not (matrix.parent / "out").exists()
+
+
+def test_a_kernel_is_selected_by_its_release(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "--kernel", "6.12.1-cloud-*"]) == 0
+    assert "6.12-auto" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["run", "--kernel", "6.2"],
+            "harness: --kernel 6.2: no such kernel in the matrix (did you mean '6.12'?)",
+        ),
+        (["plan", "--matrix", "no.yaml"], "no.yaml: no such file"),
+        (["report", "nothing.json"], "harness: nothing.json: cannot be read: No such file or directory"),
+        (["exec", "--", "true"], "harness: which of 6.1, 6.12?"),
+        (["exec", "--put", "nothing", "--", "true"], "harness: --put nothing: no such file"),
+        (["run", "-n", "many"], "'many' is neither `auto` nor a number"),
+        (["rum"], "invalid choice: 'rum'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    matrix: Path, capsys: pytest.CaptureFixture[str], words: list[str], line: str
+) -> None:
+    try:
+        code: object = cli.main(words)
+    except SystemExit as ended:
+        code = ended.code
+    errors = capsys.readouterr().err
+    assert code == 2
+    assert line in errors
+    assert "Traceback" not in errors
+
+
+def test_debug_shows_where_it_happened(matrix: Path) -> None:
+    with pytest.raises(ConfigError):
+        cli.main(["--debug", "plan", "--kernel", "6.2"])
+
+
+def test_reports_are_made_again(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _run(matrix, {"6.1-auto::truth.open": "fail"})
+    latest = matrix.parent / "out/latest"
+    (latest / "summary.md").unlink()
+    assert cli.main(["report"]) == 1
+    assert "✗ FAIL" in (latest / "summary.md").read_text()
+    assert "The product failed." in capsys.readouterr().out
+
+
+def test_results_without_a_planned_test_are_incomplete(
+    matrix: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run(matrix, {})
+    path = matrix.parent / "out/latest/results.json"
+    found = results.load(path)
+    fewer = found.cells[:1]
+    path.write_text(
+        found.model_copy(update={"cells": fewer, "totals": results.totals(fewer)}).to_json(), "utf-8"
+    )
+    assert cli.main(["report", str(path)]) == 4
+    assert "6.12-auto truth.open: planned, and not in the results" in capsys.readouterr().err
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in cli.COMMANDS)
+
+
+def test_one_machine_needs_one_kernel(plan: Plan) -> None:
+    with pytest.raises(ConfigError, match=r"which of 5\.10, 6\.1"):
+        one_machine(plan)
