@@ -45,11 +45,14 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._letters: deque[_Letter] = deque()
+        self._closed = False
 
     def ask(self, word: str, timeout_s: float = ANSWER_S) -> Reply:
         """The event loop's answer; one with an `error` if it does not come in time."""
         letter = _Letter(word)
         self._letters.append(letter)
+        if self._closed:
+            self.answer({})
         if not letter.answered.wait(timeout_s):
             return {"error": "the agent is busy"}
         return letter.reply
@@ -58,11 +61,20 @@ class Mailbox:
         """Answers all that was asked; to be called by the event loop, often."""
         while self._letters:
             letter = self._letters.popleft()
-            handler = handlers.get(letter.word)
+            handler = _refuse if self._closed else handlers.get(letter.word)
             letter.reply = (
                 handler() if handler else {"error": f"no such request, there are: {', '.join(handlers)}"}
             )
             letter.answered.set()
+
+    def close(self) -> None:
+        """Refuses what is asked from here on: nobody will answer."""
+        self._closed = True
+        self.answer({})
+
+
+def _refuse() -> Reply:
+    return {"error": "the agent is stopping"}
 
 
 class ControlServer:

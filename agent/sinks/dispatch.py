@@ -86,14 +86,13 @@ class Outlet:
                 delay = self.delay()
                 if delay > 0:
                     self._changed.wait(delay)
+        self._reopen_if_asked()
         self.drain(self._clock() + drain_s)
         self.sink.close()
 
     def step(self) -> None:
         """Does what is due now."""
-        if self._reopen:
-            self._reopen = False
-            self.sink.reopen()
+        self._reopen_if_asked()
         if self._is_due():
             self._stalled = not self._write()
         self.sink.tick()
@@ -110,6 +109,11 @@ class Outlet:
         """Writes all that waits, until the sink takes nothing or the time has come."""
         while self._queue and self._clock() < deadline and self._write():
             pass
+
+    def _reopen_if_asked(self) -> None:
+        if self._reopen:
+            self._reopen = False
+            self.sink.reopen()
 
     def _is_due(self) -> bool:
         if not self._queue:

@@ -1,0 +1,31 @@
+"""What `agent run` can be told; the command line is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STDOUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The command line of `agent run`; each field says its option where the name alone does not."""
+
+    rules: tuple[Path, ...]  # files and folders
+    output: str = STDOUT  # a file, - for stdout, empty for neither
+    otlp: str = ""  # URL of a collector
+    otlp_headers: Mapping[str, str] = field(default_factory=dict)  # --otlp-header NAME=VALUE, repeated
+    spool: Path | None = Path("/var/lib/fim-agent/spool")  # a folder, used with --otlp
+    spool_bytes: int = 64 << 20
+    rate_limit: float = 0.0  # matches a second for each rule, 0 for no limit
+    burst: int = 0  # matches at once for each rule, 0 for those of one second
+    hash_changed: bool = False  # hash whatever changed, not only where a rule asks
+    hash_max_bytes: int = 16 << 20
+    metrics_port: int | None = None  # on 127.0.0.1
+    control: Path = Path("/run/fim-agent/control.sock")
+    hookset: str = "auto"
+    btf: str = "kernel"
+    transport: str = "ringbuf"
+    keep_privileges: bool = False  # for debuggers

@@ -1,0 +1,57 @@
+"""From a matched event to the sinks: held back or not, hashed or not, rendered once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from agent.context.hashing import Hasher
+from agent.context.types import Context
+from agent.events import Event
+from agent.output import Renderer, WallClock
+from agent.rules.engine import Rule
+from agent.sinks.base import Match
+from agent.sinks.dispatch import Dispatcher
+from agent.sinks.ratelimit import RateLimit
+
+_SECOND_NS = 1_000_000_000
+
+
+class Reporter:
+    """Sends a line for each rule that matched an event; `rules` are those in force, and may be replaced."""
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        dispatcher: Dispatcher,
+        limit: RateLimit,
+        hasher: Hasher,
+        *,
+        hash_all: bool = False,
+        clock: WallClock | None = None,
+    ) -> None:
+        self.limit = limit
+        self.hasher = hasher
+        self.rules: Mapping[str, Rule] = {}
+        self._renderer = renderer
+        self._dispatcher = dispatcher
+        self._hash_all = hash_all
+        self._clock = clock or WallClock()
+
+    def matched(self, event: Event, context: Context, rules: Sequence[str]) -> None:
+        """Reports an event to all sinks, once for each of the rules that may."""
+        admitted = [rule for rule in rules if self.limit.admit(rule, self._every_s(rule))]
+        if not admitted:
+            return
+        unix_ns = self._clock.unix_ns(event.time_ns)
+        body = self._renderer.body(event, context, unix_ns, self._digest(event, admitted))
+        for rule in admitted:
+            line = self._renderer.line(rule, body)
+            self._dispatcher.send(Match(rule, event.type.label, unix_ns, line))
+
+    def _digest(self, event: Event, rules: Sequence[str]) -> str:
+        wanted = self._hash_all or any(rule in self.rules and self.rules[rule].hash for rule in rules)
+        return self.hasher.digest(event) if wanted else ""
+
+    def _every_s(self, rule: str) -> float:
+        found = self.rules.get(rule)
+        return found.every_ns / _SECOND_NS if found else 0.0
