@@ -1,0 +1,152 @@
+"""`agent run` as a process of its own, on a kernel that is a fake: start, signals, end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import control
+from agent.errors import UsageError
+from agent.options import RunOptions
+from agent.run import open_sinks
+
+CHILD = """
+import sys, threading
+from pathlib import Path
+from agent.errors import RuleErrors
+from agent.events import Event, EventType, File
+from agent.options import RunOptions
+from agent.rules.engine import Ruleset
+from agent.run import run
+
+class Watch:
+    def __init__(self, options, context, matched):
+        self._context, self._matched, self._late = context, matched, 3
+        print("open", flush=True)
+    def enforce(self, ruleset): print("enforce", flush=True)
+    def pump(self, timeout_ms):
+        if timeout_ms:
+            threading.Event().wait(timeout_ms / 1000)
+            return 0
+        self._late -= 1
+        if self._late < 0:
+            return 0
+        event = Event(EventType.OPEN, 5, 1, 1, file=File(b"/late"))
+        self._matched(event, self._context(event), ["rule"])
+        return 1
+    def state(self): return {}
+    def detach(self): print("detach", flush=True)
+    def close(self): print("close", flush=True)
+
+def load(paths):
+    if paths[0].read_text() == "bad":
+        raise RuleErrors(["rules.yaml:1:1: no such field"])
+    return Ruleset([])
+
+folder = Path(sys.argv[1])
+options = RunOptions((folder / "rules.yaml",), str(folder / "out.jsonl"), control=folder / "control.sock")
+sys.exit(run(options, load, Watch))
+"""
+
+
+class Agent:
+    """A running `agent run`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rules = folder / "rules.yaml"
+        self.rules.write_text("good")
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.until("watching, 0 rules in force")
+
+    def until(self, said: str) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if said in line:
+                return
+        raise AssertionError(f"the agent ended without saying {said!r}")
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> tuple[int, str]:
+        self.signal(signal.SIGTERM)
+        out, _ = self._process.communicate(timeout=30)
+        return self._process.returncode, out
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path)
+    yield agent
+    agent.kill()
+
+
+def test_sigterm_delivers_what_the_hooks_had_seen(agent: Agent) -> None:
+    code, out = agent.end()
+    assert (code, out.split()) == (0, ["open", "enforce", "detach", "close"])
+    lines = (agent.folder / "out.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["event"]["path"] for line in lines] == ["/late"] * 3
+    assert not (agent.folder / "control.sock").exists()
+
+
+def test_sighup_reloads_and_says_what_is_wrong(agent: Agent) -> None:
+    agent.signal(signal.SIGHUP)
+    agent.until("reloaded: 0 rules in force")
+    agent.rules.write_text("bad")
+    agent.signal(signal.SIGHUP)
+    agent.until("the old rules stay in force")
+    agent.until("rules.yaml:1:1: no such field")
+    assert agent.end()[0] == 0
+
+
+def test_status_and_reload_by_socket(agent: Agent) -> None:
+    path = agent.folder / "control.sock"
+    state = control.ask(path, "status")
+    assert state["reloads"] == {"ok": 0, "failed": 0}
+    assert state["context"]["process_scanned"] > 0
+    assert state["sinks"]["file"]["offered"] == 0
+    assert control.ask(path, "reload") == {"rules": 0}
+    if os.geteuid() == 0:
+        assert f"NoNewPrivs:\t{1}" in Path(f"/proc/{agent._process.pid}/status").read_text()
+
+
+class TestSinks:
+    """What is asked for is opened, or said to be wrong."""
+
+    def test_nowhere(self) -> None:
+        with pytest.raises(UsageError, match="matches would go nowhere"):
+            open_sinks(RunOptions((), output=""))
+
+    def test_a_file_that_cannot_be(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"cannot write to .*: No such file"):
+            open_sinks(RunOptions((), output=str(tmp_path / "none" / "out")))
+
+    def test_a_spool_that_cannot_be(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        options = RunOptions((), output="", otlp="http://127.0.0.1:1", spool=tmp_path / "file" / "spool")
+        with pytest.raises(UsageError, match="cannot spool in"):
+            open_sinks(options)
+
+    def test_both(self, tmp_path: Path) -> None:
+        options = RunOptions((), str(tmp_path / "o"), otlp="http://127.0.0.1:1", spool=tmp_path / "spool")
+        sinks = open_sinks(options)
+        assert [sink.name for sink in sinks] == ["file", "otlp"]
+        for sink in sinks:
+            sink.close()
