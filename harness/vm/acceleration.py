@@ -185,4 +185,5 @@ def _listen(output: int, deadline_s: float) -> str:
 
 def _first_line(heard: bytes) -> str:
     lines = heard.decode("utf-8", "backslashreplace").split("\n")
-    return next((line.strip() for line in lines if line.strip()), "without a word")
+    first = next((line.strip() for line in lines if line.strip()), "without a word")
+    return first.rpartition("error: ")[2]
