@@ -10,7 +10,9 @@ ARCH   := $(shell uname -m | sed 's/aarch64/arm64/;s/x86_64/x86/')
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 
 BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
-BPF_CFLAGS  := -g -O2 -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf
+# asm/types.h is where the compiler for this machine looks for it, and only it.
+BPF_INCLUDES := -idirafter /usr/include/$(shell uname -m)-linux-gnu
+BPF_CFLAGS  := -g -O2 -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf $(BPF_INCLUDES)
 GENERATOR   := agent/selftest/generator
 
 .PHONY: matrix nightly test lint guest setup build clean

@@ -51,10 +51,11 @@ class FileFlags(enum.IntFlag):
     NONE = 0
     TRUNCATED = 1  # more than 4,096 bytes or 256 components: the path is a tail
     AS_GIVEN = 2  # the kernel refused before it resolved the name: this is its copy of the caller's text
-    DETACHED = 4  # not reachable from the mount namespace's root (lazily unmounted, deleted directory)
+    DETACHED = 4  # its top is in no mount namespace (lazily unmounted, internal mounts): the path is a tail
     UPPER = 8  # overlayfs: the object lies in the upper layer
     LOWER = 16  # overlayfs: the object lies in a lower layer
     CREATED = 32  # this event created the object
+    DELETED = 64  # its name is gone (opened through /proc, deleted directory): the path is the last it had
 
 
 @dataclass(slots=True)
@@ -104,6 +105,7 @@ class Event:
     new_uid: int = 0  # chown
     new_gid: int = 0  # chown
     generation: int = 0  # discarder generation read before the path was resolved
-    program: int = 0  # which program produced it: index into the hook table
+    serial: int = 0  # number of the kernel policy that judged it
+    program: int = 0  # family of the program that saw the object: `hooks.FAMILIES`
     args: tuple[bytes, ...] = ()  # exec
     exit_code: int = 0  # exit

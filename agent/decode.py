@@ -1,0 +1,151 @@
+"""From a record's bytes to an `Event`. The layout is `bpf/event.h`, and a test compares the two.
+
+A record comes from our own programs, but it is read as if it did not: every length and offset is checked, and
+nothing but `DecodeError` leaves here, whatever the bytes are.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from agent.errors import AgentError
+from agent.events import Event, EventType, File, FileFlags
+
+VERSION = 1
+PATH_MAX = 4096
+PARENTS = 3
+
+# struct fim_event up to its files, and struct fim_file, which follows twice.
+HEAD = struct.Struct("=HHIQQHHi13Ii16s4H")
+FILE = struct.Struct("=Q3Q4I2II4I4HI")
+SIZE = HEAD.size + 2 * FILE.size
+
+_TWO_FILES = frozenset({EventType.RENAME, EventType.LINK})
+_TYPES = {int(kind): kind for kind in EventType}
+_KNOWN = int(~FileFlags.NONE)
+_AS_GIVEN = int(FileFlags.AS_GIVEN)
+_TAIL = int(FileFlags.TRUNCATED | FileFlags.DETACHED)
+
+
+class DecodeError(AgentError):
+    """A record that does not follow the wire format."""
+
+
+class Head(NamedTuple):
+    """The fields of struct fim_event before its files, in order; texts are offset and length."""
+
+    version: int
+    header: int
+    size: int
+    time: int
+    cgroup: int
+    type: int
+    family: int
+    retval: int
+    pid: int
+    tid: int
+    ppid: int
+    uid: int
+    gid: int
+    auid: int
+    mount_ns: int
+    generation: int
+    serial: int
+    flags: int
+    mode: int
+    new_uid: int
+    new_gid: int
+    exit_code: int
+    comm: bytes
+    name_at: int
+    name_length: int
+    source_at: int
+    source_length: int
+
+
+def decode(record: bytes) -> Event:
+    """The event in a record. Raises DecodeError, and nothing else, if it is not a record of this version."""
+    if len(record) < SIZE:
+        raise DecodeError(f"a record has at least {SIZE} bytes, not {len(record)}")
+    head = Head._make(HEAD.unpack_from(record))
+    _check(head, len(record))
+    kind = _TYPES[head.type]
+    body = memoryview(record)[SIZE : head.size]
+    comm, _, _ = head.comm.partition(b"\0")
+    return Event(
+        type=kind, time_ns=head.time, pid=head.pid, tid=head.tid, ppid=head.ppid, uid=head.uid, gid=head.gid,
+        auid=head.auid, comm=comm, cgroup_id=head.cgroup, mount_ns=head.mount_ns, retval=head.retval,
+        flags=head.flags, mode=head.mode, file=_file(record, HEAD.size, body),
+        file2=_second(record, body) if kind in _TWO_FILES else None,
+        name=_text(body, head.name_at, head.name_length),
+        source=_text(body, head.source_at, head.source_length),
+        new_uid=head.new_uid, new_gid=head.new_gid, generation=head.generation, serial=head.serial,
+        program=head.family, exit_code=head.exit_code,
+    )  # fmt: skip
+
+
+def _check(head: Head, length: int) -> None:
+    if head.version != VERSION or head.header != SIZE:
+        raise DecodeError(
+            f"wire version {VERSION} has a header of {SIZE} bytes, not {head.version} with {head.header}"
+        )
+    if not SIZE <= head.size <= length:
+        raise DecodeError(f"a record of {length} bytes says that it has {head.size}")
+    if head.type not in _TYPES:
+        raise DecodeError(f"event type {head.type} is not known")
+
+
+def _slice(body: memoryview, start: int, length: int) -> bytes:
+    if start + length > len(body):
+        raise DecodeError(f"text at {start}+{length} lies beyond a payload of {len(body)} bytes")
+    return bytes(body[start : start + length])
+
+
+def _text(body: memoryview, start: int, length: int) -> bytes:
+    return _slice(body, start, length).partition(b"\0")[0] if length else b""
+
+
+def _second(record: bytes, body: memoryview) -> File | None:
+    """The second file; None if the request was refused before the kernel looked at its second name."""
+    file = _file(record, HEAD.size + FILE.size, body)
+    return file if file.flags or file.device else None
+
+
+def _file(record: bytes, at: int, body: memoryview) -> File:
+    (
+        inode, *parents, device, mount_id, mode, uid, gid, nlink, flags,
+        epoch, epoch1, epoch2, epoch3, path_at, path_length, given_at, given_length, _,
+    ) = FILE.unpack_from(record, at)  # fmt: skip
+    path = _path(_slice(body, path_at, path_length), flags)
+    if flags & _AS_GIVEN:
+        path = join(path, _text(body, given_at, given_length))
+    return File(
+        path=path, inode=inode, device=device, mount_id=mount_id, mode=mode, uid=uid, gid=gid, nlink=nlink,
+        flags=FileFlags(flags & _KNOWN), parents=tuple(filter(None, parents)),
+        epochs=(epoch, epoch1, epoch2, epoch3),
+    )  # fmt: skip
+
+
+def _path(components: bytes, flags: int) -> bytes:
+    """Components, the last one first, each terminated; only a path whose top is known starts with a slash."""
+    if components and not components.endswith(b"\0"):
+        raise DecodeError("a path does not end with its terminator")
+    names = components.split(b"\0")[-2::-1]
+    path = b"/".join(names)
+    return path if flags & _TAIL else b"/" + path
+
+
+def join(base: bytes, given: bytes) -> bytes:
+    """The caller's text below the directory that it starts from, without following links.
+
+    For an absolute text the base is the caller's root directory, which `..` does not leave.
+    """
+    parts = [part for part in base.split(b"/") if part]
+    floor = len(parts) if given.startswith(b"/") else 0
+    for part in given.split(b"/"):
+        if part == b"..":
+            del parts[max(floor, len(parts) - 1) :]
+        elif part not in (b"", b"."):
+            parts.append(part)
+    return (b"/" if base.startswith(b"/") else b"") + b"/".join(parts)

@@ -1,0 +1,74 @@
+"""What type information says: the parameters of a kernel's functions, the layout of our own structures.
+
+The numbers of kinds are the kernel's, include/uapi/linux/btf.h.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from agent.kernel.libbpf import Btf
+
+KERNEL = "/sys/kernel/btf/vmlinux"
+
+_ARRAY, _STRUCT, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _FUNC, _DATASEC = 3, 4, 8, 9, 10, 11, 12, 15
+_MODIFIERS = {_TYPEDEF, _VOLATILE, _CONST, _RESTRICT}
+
+
+class Member(NamedTuple):
+    """A field of a structure: offset and size in bytes."""
+
+    name: str
+    offset: int
+    size: int
+
+
+def parameters(btf: Btf, function: str) -> tuple[str, ...] | None:
+    """The names of a function's parameters, in order; None if there is no such function."""
+    number = btf.find(function, _FUNC)
+    if number is None:
+        return None
+    prototype = btf.words(number, 3)[2]
+    count = btf.words(prototype, 2)[1] & 0xFFFF
+    words = btf.words(prototype, 3 + 2 * count)
+    return tuple(btf.name(words[3 + 2 * i]) for i in range(count))
+
+
+def variables(btf: Btf, section: str) -> dict[str, Member]:
+    """The variables of a data section, such as `.rodata`, by name."""
+    number = btf.find(section, _DATASEC)
+    if number is None:
+        return {}
+    count = btf.words(number, 2)[1] & 0xFFFF
+    words = btf.words(number, 3 + 3 * count)
+    found = {}
+    for i in range(3, 3 + 3 * count, 3):
+        name = btf.name(btf.words(words[i], 1)[0])
+        found[name] = Member(name, words[i + 1], words[i + 2])
+    return found
+
+
+def members(btf: Btf, structure: str) -> tuple[int, tuple[Member, ...]]:
+    """A structure's size and its fields. Raises KeyError if there is none of that name."""
+    number = btf.find(structure, _STRUCT)
+    if number is None:
+        raise KeyError(structure)
+    _, info, size = btf.words(number, 3)
+    count = info & 0xFFFF
+    words = btf.words(number, 3 + 3 * count)
+    starts = range(3, 3 + 3 * count, 3)
+    return size, tuple(
+        Member(btf.name(words[i]), (words[i + 2] & 0xFFFFFF) // 8, _size(btf, words[i + 1])) for i in starts
+    )
+
+
+def _size(btf: Btf, number: int) -> int:
+    """Bytes of a type; pointers do not occur in what is asked."""
+    _, info, value = btf.words(number, 3)
+    kind = info >> 24 & 0x1F
+    if kind in _MODIFIERS:
+        return _size(btf, value)
+    if kind == _ARRAY:
+        element, _, count = btf.words(number, 6)[3:]
+        return _size(btf, element) * count
+    return value

@@ -1,0 +1,447 @@
+"""libbpf 1.x through ctypes: the only place that calls it.
+
+Each wrapper raises `KernelError` with what was tried, the system's word for why, and in `detail` everything
+that libbpf and the verifier printed meanwhile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from agent.errors import KernelError
+
+_LIBRARY = "libbpf.so.1"
+_MESSAGE_BYTES = 1 << 16
+_STRINGS = ctypes.c_char_p
+_POINTER = ctypes.c_void_p
+_INT = ctypes.c_int
+_U32 = ctypes.c_uint32
+_SIZE = ctypes.c_size_t
+
+# name -> (result, arguments). Pointers come back as integers, None for NULL.
+_PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "libbpf_version_string": (_STRINGS, ()),
+    "libbpf_set_print": (_POINTER, (_POINTER,)),
+    "libbpf_num_possible_cpus": (_INT, ()),
+    "bpf_object__open_file": (_POINTER, (_STRINGS, _POINTER)),
+    "bpf_object__load": (_INT, (_POINTER,)),
+    "bpf_object__close": (None, (_POINTER,)),
+    "bpf_object__btf": (_POINTER, (_POINTER,)),
+    "bpf_object__next_program": (_POINTER, (_POINTER, _POINTER)),
+    "bpf_object__next_map": (_POINTER, (_POINTER, _POINTER)),
+    "bpf_program__name": (_STRINGS, (_POINTER,)),
+    "bpf_program__fd": (_INT, (_POINTER,)),
+    "bpf_program__set_autoload": (_INT, (_POINTER, ctypes.c_bool)),
+    "bpf_program__set_attach_target": (_INT, (_POINTER, _INT, _STRINGS)),
+    "bpf_program__set_log_buf": (_INT, (_POINTER, _POINTER, _SIZE)),
+    "bpf_program__set_log_level": (_INT, (_POINTER, _U32)),
+    "bpf_program__attach": (_POINTER, (_POINTER,)),
+    "bpf_program__attach_kprobe": (_POINTER, (_POINTER, ctypes.c_bool, _STRINGS)),
+    "bpf_program__attach_tracepoint": (_POINTER, (_POINTER, _STRINGS, _STRINGS)),
+    "bpf_program__attach_raw_tracepoint": (_POINTER, (_POINTER, _STRINGS)),
+    "bpf_program__attach_kprobe_multi_opts": (_POINTER, (_POINTER, _STRINGS, _POINTER)),
+    "bpf_link__destroy": (_INT, (_POINTER,)),
+    "bpf_map__name": (_STRINGS, (_POINTER,)),
+    "bpf_map__fd": (_INT, (_POINTER,)),
+    "bpf_map__key_size": (_U32, (_POINTER,)),
+    "bpf_map__value_size": (_U32, (_POINTER,)),
+    "bpf_map__max_entries": (_U32, (_POINTER,)),
+    "bpf_map__set_max_entries": (_INT, (_POINTER, _U32)),
+    "bpf_map__set_autocreate": (_INT, (_POINTER, ctypes.c_bool)),
+    "bpf_map__initial_value": (_POINTER, (_POINTER, ctypes.POINTER(_SIZE))),
+    "bpf_map_update_elem": (_INT, (_INT, _POINTER, _POINTER, ctypes.c_uint64)),
+    "bpf_map_lookup_elem": (_INT, (_INT, _POINTER, _POINTER)),
+    "bpf_map_delete_elem": (_INT, (_INT, _POINTER)),
+    "bpf_map_get_next_key": (_INT, (_INT, _POINTER, _POINTER)),
+    "bpf_map_lookup_batch": (_INT, (_INT, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER)),
+    "bpf_obj_get_info_by_fd": (_INT, (_INT, _POINTER, ctypes.POINTER(_U32))),
+    "bpf_enable_stats": (_INT, (_INT,)),
+    "bpf_prog_test_run_opts": (_INT, (_INT, _POINTER)),
+    "btf__parse": (_POINTER, (_STRINGS, _POINTER)),
+    "btf__free": (None, (_POINTER,)),
+    "btf__find_by_name_kind": (ctypes.c_int32, (_POINTER, _STRINGS, _U32)),
+    "btf__type_by_id": (_POINTER, (_POINTER, _U32)),
+    "btf__str_by_offset": (_STRINGS, (_POINTER, _U32)),
+}
+
+
+class ProgramInfo(NamedTuple):
+    """What the kernel counts of a loaded program; `insns` is None before 5.16, which does not tell."""
+
+    runs: int
+    recursion_misses: int
+    insns: int | None
+
+
+class _OpenOptions(ctypes.Structure):
+    _fields_ = (
+        ("sz", _SIZE),
+        ("object_name", _STRINGS),
+        ("relaxed_maps", ctypes.c_bool),
+        ("pin_root_path", _STRINGS),
+        ("_reserved", ctypes.c_long),
+        ("kconfig", _STRINGS),
+        ("btf_custom_path", _STRINGS),
+        ("kernel_log_buf", _POINTER),
+        ("kernel_log_size", _SIZE),
+        ("kernel_log_level", _U32),
+    )
+
+
+class _ProgInfo(ctypes.Structure):
+    """The head of struct bpf_prog_info; the kernel fills as much of it as it knows."""
+
+    _fields_ = (
+        ("before", ctypes.c_uint8 * 192),
+        ("run_time_ns", ctypes.c_uint64),
+        ("run_cnt", ctypes.c_uint64),
+        ("recursion_misses", ctypes.c_uint64),
+        ("verified_insns", _U32),
+        ("attach_btf_obj_id", _U32),
+        ("attach_btf_id", _U32),
+    )
+
+
+class _TestRunOptions(ctypes.Structure):
+    _fields_ = (
+        ("sz", _SIZE),
+        ("data_in", _POINTER),
+        ("data_out", _POINTER),
+        ("data_size_in", _U32),
+        ("data_size_out", _U32),
+        ("ctx_in", _POINTER),
+        ("ctx_out", _POINTER),
+        ("ctx_size_in", _U32),
+        ("ctx_size_out", _U32),
+        ("retval", _U32),
+        ("repeat", _INT),
+        ("duration", _U32),
+        ("flags", _U32),
+        ("cpu", _U32),
+        ("batch_size", _U32),
+    )
+
+
+_PRINTER = ctypes.CFUNCTYPE(_INT, _INT, _POINTER, _POINTER)
+
+
+class _Library:
+    """The loaded library and what it printed since `forget`."""
+
+    def __init__(self) -> None:
+        try:
+            self._library = ctypes.CDLL(_LIBRARY, use_errno=True)
+        except OSError as error:
+            raise KernelError(f"cannot load {_LIBRARY}: {error}", hint="install libbpf1") from error
+        self._libc = ctypes.CDLL(None)
+        self._libc.vsnprintf.argtypes = (_POINTER, _SIZE, _POINTER, _POINTER)
+        self._buffer = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        self._printed: list[str] = []
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._printer = _PRINTER(self._print)
+        self.call("libbpf_set_print", self._printer)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call one function of `_PROTOTYPES`."""
+        function = self._functions.get(name)
+        if function is None:
+            function = getattr(self._library, name)
+            function.restype, function.argtypes = _PROTOTYPES[name]
+            self._functions[name] = function
+        return function(*arguments)
+
+    def printed(self) -> str:
+        """What was printed since the last call, and forget it."""
+        text = "".join(self._printed)
+        self._printed.clear()
+        return text
+
+    def _print(self, level: int, form: int, arguments: int) -> int:
+        # A va_list arrives as a pointer on both architectures: to be handed on, never to be looked into.
+        if level <= _INFO:
+            self._libc.vsnprintf(self._buffer, _MESSAGE_BYTES, form, arguments)
+            self._printed.append(self._buffer.value.decode("utf-8", "replace"))
+        return 0
+
+
+_INFO = 1  # enum libbpf_print_level: warn 0, info 1, debug 2
+_loaded: list[_Library] = []
+
+
+def _lib() -> _Library:
+    if not _loaded:
+        _loaded.append(_Library())
+    return _loaded[0]
+
+
+def _reason(code: int) -> str:
+    return f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
+
+
+def _failed(what: str, code: int) -> KernelError:
+    return KernelError(f"{what}: {_reason(code)}", detail=_lib().printed())
+
+
+def _checked(what: str, result: int) -> int:
+    """A result that on failure is a negative error number, as libbpf 1.0 and later give it."""
+    if result < 0:
+        raise _failed(what, -result)
+    return result
+
+
+def _pointer(what: str, result: int | None) -> int:
+    if not result:
+        raise _failed(what, ctypes.get_errno())
+    return result
+
+
+def version() -> str:
+    """The library's version, such as `v1.1`."""
+    return str(_lib().call("libbpf_version_string").decode())
+
+
+def possible_cpus() -> int:
+    """How many values a per-CPU map gives for a key."""
+    return _checked("count CPUs", _lib().call("libbpf_num_possible_cpus"))
+
+
+class Link:
+    """An attached program; closing detaches it, and so does the end of this process."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer: int | None = pointer
+
+    def close(self) -> None:
+        """Detach. May be called again."""
+        if self._pointer:
+            _lib().call("bpf_link__destroy", self._pointer)
+            self._pointer = None
+
+
+class Program:
+    """One program of an object."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+        self.name: str = _lib().call("bpf_program__name", pointer).decode()
+        self._log: ctypes.Array[ctypes.c_char] | None = None
+
+    def choose(self, chosen: bool) -> None:
+        """Whether the verifier gets to see it at all."""
+        result = _lib().call("bpf_program__set_autoload", self._pointer, chosen)
+        _checked(f"choose {self.name}", result)
+
+    def target(self, function: str) -> None:
+        """Name the kernel function (or LSM hook) of a trampoline program, before it is loaded."""
+        result = _lib().call("bpf_program__set_attach_target", self._pointer, 0, function.encode())
+        _checked(f"{self.name}: {function} is not in this kernel's BTF", result)
+
+    def keep_log(self, size: int, level: int) -> None:
+        """Have the verifier write into a buffer: level 1 its reasoning, 4 only its statistics."""
+        self._log = ctypes.create_string_buffer(size)
+        _checked("set_log_buf", _lib().call("bpf_program__set_log_buf", self._pointer, self._log, size))
+        _checked("set_log_level", _lib().call("bpf_program__set_log_level", self._pointer, level))
+
+    def log(self) -> str:
+        """What the verifier wrote, if `keep_log` was asked for."""
+        return self._log.value.decode("utf-8", "replace") if self._log else ""
+
+    def fd(self) -> int:
+        """The program's descriptor, once loaded."""
+        return _checked(f"{self.name} is not loaded", _lib().call("bpf_program__fd", self._pointer))
+
+    def attach(self) -> Link:
+        """Attach to what its section or `target` says."""
+        return self._attached(self.name, "bpf_program__attach")
+
+    def attach_kprobe(self, function: str, at_return: bool) -> Link:
+        """Attach to a kernel function's entry or return."""
+        return self._attached(function, "bpf_program__attach_kprobe", at_return, function.encode())
+
+    def attach_tracepoint(self, group: str, name: str) -> Link:
+        """Attach to an event of tracefs, dynamic ones included."""
+        return self._attached(
+            f"{group}:{name}", "bpf_program__attach_tracepoint", group.encode(), name.encode()
+        )
+
+    def attach_raw_tracepoint(self, name: str) -> Link:
+        """Attach to a tracepoint without its format."""
+        return self._attached(name, "bpf_program__attach_raw_tracepoint", name.encode())
+
+    def attach_kprobe_multi(self, pattern: str) -> Link:
+        """Attach to all functions that a glob matches, through fprobe."""
+        return self._attached(pattern, "bpf_program__attach_kprobe_multi_opts", pattern.encode(), None)
+
+    def info(self) -> ProgramInfo:
+        """The kernel's counts; runs are counted only while `count_runs` is on."""
+        info, size = _ProgInfo(), _U32(ctypes.sizeof(_ProgInfo))
+        result = _lib().call("bpf_obj_get_info_by_fd", self.fd(), ctypes.byref(info), ctypes.byref(size))
+        _checked(f"look at {self.name}", result)
+        return ProgramInfo(info.run_cnt, info.recursion_misses, info.verified_insns or None)
+
+    def run(self, context: bytes = b"") -> int:
+        """Run a program of type syscall once with a context; its return value."""
+        options = _TestRunOptions(sz=ctypes.sizeof(_TestRunOptions))
+        data = ctypes.create_string_buffer(context, len(context)) if context else None
+        options.ctx_in = ctypes.cast(data, _POINTER).value if data else None
+        options.ctx_size_in = len(context)
+        result = _lib().call("bpf_prog_test_run_opts", self.fd(), ctypes.byref(options))
+        _checked(f"run {self.name}", result)
+        return int(options.retval)
+
+    def _attached(self, where: str, function: str, *arguments: Any) -> Link:
+        _lib().printed()
+        result = _lib().call(function, self._pointer, *arguments)
+        return Link(_pointer(f"attach {self.name} to {where}", result))
+
+
+class Map:
+    """One map of an object; keys and values are bytes of exactly its sizes."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+        self.name: str = _lib().call("bpf_map__name", pointer).decode()
+        self.key_size: int = _lib().call("bpf_map__key_size", pointer)
+        self.value_size: int = _lib().call("bpf_map__value_size", pointer)
+
+    @property
+    def max_entries(self) -> int:
+        """Its capacity: bytes for a ring buffer, entries for the rest."""
+        return int(_lib().call("bpf_map__max_entries", self._pointer))
+
+    def resize(self, max_entries: int) -> None:
+        """Set the capacity, before the object is loaded."""
+        result = _lib().call("bpf_map__set_max_entries", self._pointer, max_entries)
+        _checked(f"resize {self.name}", result)
+
+    def skip(self) -> None:
+        """Do not create it."""
+        _checked(f"skip {self.name}", _lib().call("bpf_map__set_autocreate", self._pointer, False))
+
+    def fd(self) -> int:
+        """The map's descriptor, once created."""
+        return _checked(f"{self.name} is not created", _lib().call("bpf_map__fd", self._pointer))
+
+    def preset(self, offset: int, data: bytes) -> None:
+        """Write into the initial value of a section's map, such as `.rodata`, before the object is loaded."""
+        size = _SIZE()
+        start = _lib().call("bpf_map__initial_value", self._pointer, ctypes.byref(size))
+        if offset + len(data) > size.value:
+            raise ValueError(f"{self.name} has {size.value} bytes, not {offset + len(data)}")
+        ctypes.memmove(_pointer(f"preset {self.name}", start) + offset, data, len(data))
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Insert or replace; a queue or stack has no keys: b"" pushes."""
+        buffer = key or None
+        result = _lib().call("bpf_map_update_elem", self.fd(), buffer, value, 0)
+        _checked(f"update {self.name}", result)
+
+    def lookup(self, key: bytes, value_size: int = 0) -> bytes | None:
+        """The value, or None; `value_size` where it differs (a per-CPU map gives one for each CPU)."""
+        value = ctypes.create_string_buffer(value_size or self.value_size)
+        result = _lib().call("bpf_map_lookup_elem", self.fd(), key, value)
+        if result < 0 and -result == errno.ENOENT:
+            return None
+        _checked(f"look up in {self.name}", result)
+        return value.raw
+
+    def delete(self, key: bytes) -> bool:
+        """Remove a key; False if it was not there."""
+        result = _lib().call("bpf_map_delete_elem", self.fd(), key)
+        if result < 0 and -result == errno.ENOENT:
+            return False
+        _checked(f"remove a key of {self.name}", result)
+        return True
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys; those changed meanwhile may or may not be among them."""
+        key, following = None, ctypes.create_string_buffer(self.key_size)
+        while _lib().call("bpf_map_get_next_key", self.fd(), key, following) == 0:
+            key = following.raw
+            yield key
+
+
+class Btf:
+    """Type information: of an object, or of a kernel. Types are told by number, names by offset."""
+
+    def __init__(self, pointer: int, owned: bool = False) -> None:
+        self._pointer: int | None = pointer
+        self._owned = owned
+
+    @classmethod
+    def parse(cls, path: str) -> Btf:
+        """Read a BTF blob or an ELF file; about 25 ms for a whole kernel's."""
+        pointer = _lib().call("btf__parse", path.encode(), None)
+        return cls(_pointer(f"read BTF from {path}", pointer), owned=True)
+
+    def find(self, name: str, kind: int) -> int | None:
+        """The number of the type of this name and kind."""
+        number: int = _lib().call("btf__find_by_name_kind", self._pointer, name.encode(), kind)
+        return number if number > 0 else None
+
+    def words(self, number: int, count: int) -> tuple[int, ...]:
+        """The first 32-bit words of a type's record: name, info, size or type, then what its kind adds."""
+        pointer = _pointer(f"BTF type {number}", _lib().call("btf__type_by_id", self._pointer, number))
+        return tuple((_U32 * count).from_address(pointer))
+
+    def name(self, offset: int) -> str:
+        """A name by its offset."""
+        text: bytes = _lib().call("btf__str_by_offset", self._pointer, offset)
+        return text.decode()
+
+    def close(self) -> None:
+        """Free it, if it is ours. May be called again."""
+        if self._pointer and self._owned:
+            _lib().call("btf__free", self._pointer)
+        self._pointer = None
+
+
+class Object:
+    """A BPF object file, opened; nothing is in the kernel before `load`."""
+
+    def __init__(self, path: str, external_btf: str | None = None) -> None:
+        options = _OpenOptions(sz=ctypes.sizeof(_OpenOptions))
+        options.btf_custom_path = external_btf.encode() if external_btf else None
+        _lib().printed()
+        opened = _lib().call("bpf_object__open_file", path.encode(), ctypes.byref(options))
+        self._pointer: int | None = _pointer(f"open {path}", opened)
+        self.programs = {
+            program.name: program for program in map(Program, self._each("bpf_object__next_program"))
+        }
+        self.maps = {one.name: one for one in map(Map, self._each("bpf_object__next_map"))}
+
+    def btf(self) -> Btf:
+        """The object's own type information, valid until `close`."""
+        pointer = _lib().call("bpf_object__btf", self._pointer)
+        return Btf(_pointer("the object carries no BTF", pointer))
+
+    def load(self) -> None:
+        """Create the maps and have the chosen programs verified: all or nothing."""
+        _lib().printed()
+        _checked("load the object", _lib().call("bpf_object__load", self._pointer))
+
+    def close(self) -> None:
+        """Free it, and the programs and maps that nothing else holds. May be called again."""
+        if self._pointer:
+            _lib().call("bpf_object__close", self._pointer)
+            self._pointer = None
+
+    def _each(self, function: str) -> Iterator[int]:
+        pointer: int | None = None
+        while pointer := _lib().call(function, self._pointer, pointer):
+            yield pointer
+
+
+class RunCounting:
+    """While open, the kernel counts each program's runs (and takes their time, which costs a little)."""
+
+    def __init__(self) -> None:
+        self._fd = _checked("count the programs' runs", _lib().call("bpf_enable_stats", 0))
+
+    def close(self) -> None:
+        """Stop counting."""
+        os.close(self._fd)

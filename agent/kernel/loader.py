@@ -1,0 +1,297 @@
+"""From a hook set's name to programs that are attached and maps that are filled.
+
+    chosen from the table  ->  verified together  ->  attached: returns first, entries last
+          ^                          |                     |
+          +---- without what failed -+---------------------+
+
+A program that the verifier or the kernel refuses is left out and the rest is chosen again; what has no rung
+left is reported with every reason.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent import hooks
+from agent.errors import KernelError, MinimumNotMetError, UsageError
+from agent.events import EventType
+from agent.kernel import btf as types
+from agent.kernel import policy
+from agent.kernel.choose import Attempt, Chooser, Chosen, Plan
+from agent.kernel.libbpf import Btf, Link, Object, Program, RunCounting
+from agent.kernel.maps import Tables
+from agent.kernel.transport import RingBuffer
+
+if TYPE_CHECKING:
+    from agent.filters.approvers import Approvers
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_PLACES = (_PACKAGE / "bpf" / "fim.bpf.o", _PACKAGE.parent / "build" / "fim.bpf.o")
+_KALLSYMS = Path("/proc/kallsyms")
+
+TRANSPORTS = ("ringbuf", "perf")
+BTF_SOURCES = ("kernel", "external", "none")
+
+_STATISTICS = 4  # BPF_LOG_STATS: one line about how much work a program was to verify
+_LOG_BYTES = 1 << 16
+_PROCESSED = re.compile(r"processed (\d+) insns")
+_FAILED = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to)")
+_TRAMPOLINE_ARGUMENTS = 6
+_PHASES = ("exit", "resolve", "given", "enter")  # an entry without its return would only leave things behind
+
+
+class HookState(NamedTuple):
+    """One hook as it came to be, and what the kernel counted of it."""
+
+    event: str
+    point: str
+    program: str
+    type: str
+    state: str  # attached, load-fail, attach-fail, silent, absent
+    reason: str = ""
+    runs: int = 0
+    recursion_misses: int = 0
+    insns: int = 0
+
+
+def object_path() -> Path:
+    """Where the compiled programs are: in the bundle, or as `make build` left them."""
+    for place in _PLACES:
+        if place.is_file():
+            return place
+    raise UsageError(f"no {_PLACES[0]}", hint="run `make build`, or deploy the bundle with its object")
+
+
+class Functions:
+    """What the running kernel has to attach to: by its BTF, or by name only where that is hidden."""
+
+    def __init__(self, btf: Btf | None) -> None:
+        self._btf = btf
+        self._known: dict[str, tuple[str, ...] | None] = {}
+        self._names = frozenset(_kallsyms()) if btf is None else frozenset()
+
+    def present(self, kind: str, target: str) -> bool:
+        """Whether a program of this type finds its target."""
+        name = f"bpf_lsm_{target}" if kind == "lsm" else target
+        return name in self._names if self._btf is None else self.parameters(name) is not None
+
+    def doubtful(self, kind: str, target: str) -> bool:
+        """Whether a trampoline may refuse the target: before 6.6 it carries six arguments at most."""
+        return kind in ("fentry", "fexit") and len(self.parameters(target) or ()) > _TRAMPOLINE_ARGUMENTS
+
+    def parameters(self, name: str) -> tuple[str, ...] | None:
+        """A function's parameters, as BTF names them."""
+        if name not in self._known:
+            self._known[name] = types.parameters(self._btf, name) if self._btf else None
+        return self._known[name]
+
+
+def _kallsyms() -> Iterable[str]:
+    with _KALLSYMS.open("rb") as lines:
+        for line in lines:
+            _, kind, name = line.split()[:3]
+            if kind in b"tT":
+                yield name.decode("ascii", "replace")
+
+
+class Loaded:
+    """Programs that are attached. Closing it, or the end of the process, detaches all of them."""
+
+    def __init__(
+        self,
+        opened: Object,
+        plan: Plan,
+        links: Mapping[str, Link],
+        tables: Tables,
+        capabilities: dict[str, str],
+    ) -> None:
+        self.capabilities = capabilities
+        self._object = opened
+        self._plan = plan
+        self._links = links
+        self.tables = tables
+        self._counting = RunCounting()
+        self.ring = RingBuffer(opened.maps["ring"])
+
+    @property
+    def hooks(self) -> list[HookState]:
+        """Every hook and what became of it, now."""
+        chosen = [self._state(one) for one in self._plan.chosen.values()]
+        return chosen + [_vain(attempt) for attempt in self._plan.attempts]
+
+    @property
+    def coverage(self) -> dict[str, str]:
+        """For each event type: full, degraded or none."""
+        present = frozenset(self._plan.chosen)
+        return {event.label: _coverage(needs, present) for event, needs in hooks.EVENTS.items()}
+
+    def set_scope(self, tgid: int) -> None:
+        """See only what this process and its descendants do; 0: everything."""
+        self.tables.set_scope(tgid)
+
+    def set_policy(self, approvers: Mapping[EventType, Approvers]) -> int:
+        """Put the filters in force in one step; the number that records judged by them carry."""
+        return self.tables.set_policy(policy.policies(approvers), policy.values(approvers))
+
+    def fileno(self) -> int:
+        """Readable while there are records."""
+        return self.ring.fileno()
+
+    def drain(self) -> list[bytes]:
+        """The records that are there now."""
+        return self.ring.drain()
+
+    def close(self) -> None:
+        """Detach and free everything. May be called again."""
+        for link in self._links.values():
+            link.close()
+        self.ring.close()
+        self._counting.close()
+        self._object.close()
+
+    def _state(self, chosen: Chosen) -> HookState:
+        program = self._object.programs[chosen.program]
+        info = program.info()
+        insns = info.insns or _processed(program)
+        return HookState(
+            chosen.hook, chosen.target, chosen.program, chosen.kind, "attached", "",
+            info.runs, info.recursion_misses, insns,
+        )  # fmt: skip
+
+
+def _processed(program: Program) -> int:
+    found = _PROCESSED.search(program.log())
+    return int(found[1]) if found else 0
+
+
+def _vain(attempt: Attempt) -> HookState:
+    program = hooks.program(attempt.hook, attempt.kind)
+    return HookState(attempt.hook, "", program, attempt.kind, attempt.state, attempt.reason)
+
+
+def _coverage(needs: hooks.Needs, present: frozenset[str]) -> str:
+    if hooks.missing(needs.minimum, present):
+        return "none"
+    return "degraded" if hooks.missing(needs.wanted, present) else "full"
+
+
+class _RefusedError(Exception):
+    """A program did not make it; choose again without it."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(attempt.reason)
+        self.attempt = attempt
+
+
+class Loader:
+    """Loads one variant."""
+
+    def __init__(
+        self, capabilities: Mapping[str, str], *, ring_bytes: int = 0, path: Path | None = None
+    ) -> None:
+        self._capabilities = dict(capabilities)
+        self._ring_bytes = ring_bytes
+        self._path = path or object_path()
+
+    def load(self, hookset: str = hooks.AUTO, events: Iterable[EventType] = tuple(hooks.EVENTS)) -> Loaded:
+        """Attach what these events need. Raises MinimumNotMetError with all that was tried."""
+        if hookset not in hooks.HOOKSETS:
+            raise UsageError(f"no hook set {hookset!r}", hint=f"one of {', '.join(hooks.HOOKSETS)}")
+        with closing(Btf.parse(types.KERNEL)) as btf:
+            functions = Functions(btf)
+            chooser = Chooser(hookset, self._capabilities, functions)
+            while True:
+                plan = chooser.plan(events)
+                _check_minimum(plan, hookset)
+                try:
+                    return self._load(plan, functions)
+                except _RefusedError as refused:
+                    chooser.refuse(refused.attempt)
+
+    def _load(self, plan: Plan, functions: Functions) -> Loaded:
+        opened = Object(str(self._path))
+        links: dict[str, Link] = {}
+        try:
+            self._prepare(opened, plan, functions)
+            _verify(opened, plan)
+            tables = Tables(opened.maps, os.getpid())  # before the first event
+            for chosen in sorted(plan.chosen.values(), key=_order):
+                links[chosen.hook] = _attach(opened.programs[chosen.program], chosen)
+            return Loaded(opened, plan, links, tables, self._capabilities)
+        except BaseException:
+            for link in links.values():
+                link.close()
+            opened.close()
+            raise
+
+    def _prepare(self, opened: Object, plan: Plan, functions: Functions) -> None:
+        wanted = {chosen.program: chosen for chosen in plan.chosen.values()}
+        for name, program in opened.programs.items():
+            program.choose(name in wanted)
+            if chosen := wanted.get(name):
+                program.keep_log(_LOG_BYTES, _STATISTICS)
+                if chosen.kind in ("lsm", "fentry", "fexit"):
+                    program.target(chosen.target)
+        if self._ring_bytes:
+            opened.maps["ring"].resize(self._ring_bytes)
+        opened.maps["perf"].skip()
+        _preset_arguments(opened, plan, functions)
+
+
+def _preset_arguments(opened: Object, plan: Plan, functions: Functions) -> None:
+    place = types.variables(opened.btf(), ".rodata")["fim_arguments"]
+    counts = bytearray(place.size)
+    for chosen in plan.chosen.values():
+        if chosen.kind == "fexit":
+            point = hooks.POINTS[chosen.hook.split(".")[0]]
+            counts[point.number] = len(functions.parameters(chosen.target) or ())
+    rodata = next(one for name, one in opened.maps.items() if name.endswith(".rodata"))
+    rodata.preset(place.offset, bytes(counts))
+
+
+def _verify(opened: Object, plan: Plan) -> None:
+    try:
+        opened.load()
+    except KernelError as error:
+        found = _FAILED.search(error.detail)
+        chosen = {one.program: one for one in plan.chosen.values()}.get(found[1] if found else "")
+        if chosen is None:
+            raise
+        words = opened.programs[chosen.program].log() or error.detail
+        raise _RefusedError(Attempt(chosen.hook, chosen.kind, "load-fail", words.strip())) from error
+
+
+def _attach(program: Program, chosen: Chosen) -> Link:
+    try:
+        if chosen.kind in ("kprobe", "kretprobe"):
+            return program.attach_kprobe(chosen.target, chosen.kind == "kretprobe")
+        return program.attach()
+    except KernelError as error:
+        reason = f"{error.message}\n{error.detail}".strip()
+        raise _RefusedError(Attempt(chosen.hook, chosen.kind, "attach-fail", reason)) from error
+
+
+def _order(chosen: Chosen) -> int:
+    return _PHASES.index(chosen.hook.split(".")[1])
+
+
+def _check_minimum(plan: Plan, hookset: str) -> None:
+    present = frozenset(plan.chosen)
+    lacking = [
+        name for event in hooks.MINIMUM for name in hooks.missing(hooks.EVENTS[event].minimum, present)
+    ]
+    if not lacking:
+        return
+    tried = [
+        f"{one.hook} by {one.kind}: {one.state}: {one.reason}" for one in plan.attempts if one.hook in lacking
+    ]
+    raise MinimumNotMetError(
+        f"hook set {hookset}: this kernel does not serve {', '.join(lacking)}",
+        hint="try --hookset auto, and `agent probe` for what this kernel can do",
+        detail="\n".join(tried),
+    )

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The object: all families over one set of maps. The loader offers the
+ * verifier only the programs that it chose.
+ */
+#include "kernel.h"
+#include "trampoline.bpf.c"
+#include "kprobe.bpf.c"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

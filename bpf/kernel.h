@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The kernel's types, as far as they are read here.
+ *
+ * Only names count: libbpf finds each field in the running kernel's BTF when
+ * the object is loaded, so order, size and neighbours are free to differ.
+ * What differs by name is in drift.h.
+ */
+#ifndef FIM_KERNEL_H
+#define FIM_KERNEL_H
+
+#include <linux/bpf.h>
+
+typedef __u16 umode_t;
+typedef __u32 fmode_t;
+
+/*
+ * Registers are read from the program's context, which the verifier checks by
+ * offset: plain layouts, fixed by the architectures' ABI, not relocated.
+ */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx;
+	unsigned long r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31], sp, pc, pstate;
+};
+struct pt_regs {
+	struct user_pt_regs user_regs;
+};
+#endif
+
+/* Makes bpf_tracing.h name the registers as the kernel does. */
+#define __VMLINUX_H__
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+typedef struct {
+	__u32 val;
+} kgid_t;
+
+struct super_block {
+	__u32 s_dev;
+	unsigned long s_magic;
+};
+
+struct inode {
+	umode_t i_mode;
+	kuid_t i_uid;
+	kgid_t i_gid;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	unsigned int i_nlink;
+};
+
+struct qstr {
+	__u64 hash_len;
+	const unsigned char *name;
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
+
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+	struct super_block *d_sb;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
+	int mnt_id;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+	unsigned int f_flags;
+	fmode_t f_mode;
+};
+
+struct filename {
+	const char *name;
+};
+
+struct open_flags {
+	int open_flag;
+	umode_t mode;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct fs_struct {
+	struct path root;
+	struct path pwd;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+};
+
+struct task_struct {
+	int pid;
+	int tgid;
+	struct task_struct *real_parent;
+	struct nsproxy *nsproxy;
+	struct fs_struct *fs;
+	struct files_struct *files;
+	kuid_t loginuid;
+};
+
+#pragma clang attribute pop
+
+#define AT_FDCWD (-100)
+
+#define S_IFMT	0170000
+#define S_IFDIR 0040000
+#define S_IFREG 0100000
+
+#define O_ACCMODE 00000003
+#define O_WRONLY  00000001
+#define O_RDWR	  00000002
+#define O_CREAT	  00000100
+#define O_TRUNC	  00001000
+#define O_APPEND  00002000
+#define O_PATH	  010000000
+
+#define EPERM	  1
+#define EACCES	  13
+#define EBUSY	  16
+#define EEXIST	  17
+#define EXDEV	  18
+#define EISDIR	  21
+#define ETXTBSY	  26
+#define ENOSPC	  28
+#define EROFS	  30
+#define ENOTEMPTY 39
+#define MAX_ERRNO 4095
+
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
+
+#endif /* FIM_KERNEL_H */

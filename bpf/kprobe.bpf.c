@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* kprobe and kretprobe: need neither BTF at the hook nor a trampoline. */
+#include "points.h"
+
+#define KPROBE(name, phase, function)                                                                        \
+	SEC("kprobe/" #function)                                                                             \
+	int kprobe__##name##__##phase(void *ctx)                                                             \
+	{                                                                                                    \
+		return name##_##phase(ctx, FIM_KPROBE);                                                      \
+	}
+FIM_RESOLVES(KPROBE)
+FIM_ENTERS(KPROBE)
+
+#define KRETPROBE(name, function)                                                                            \
+	SEC("kretprobe/" #function)                                                                          \
+	int kretprobe__##name##__exit(void *ctx)                                                             \
+	{                                                                                                    \
+		return name##_exit(ctx, FIM_KPROBE);                                                         \
+	}
+FIM_EXITS(KRETPROBE)

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Operations on names: unlink, rmdir, mkdir, rename, link, symlink, mknod. */
+#ifndef FIM_NAMES_H
+#define FIM_NAMES_H
+
+#include "operation.h"
+
+#define FIM_NAMES                                                                                            \
+	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_MKDIR | 1U << FIM_RENAME | 1U << FIM_LINK |          \
+	 1U << FIM_SYMLINK | 1U << FIM_MKNOD)
+
+/* Functions that are only entered and left, returning an int. */
+#define FIM_PLAIN_POINT(name, point_, type)                                                                  \
+	static __always_inline int name##_enter(void *ctx, __u32 family)                                     \
+	{                                                                                                    \
+		fim_enter(fim_frame(ctx, family), point_, type);                                             \
+		return 0;                                                                                    \
+	}                                                                                                    \
+	FIM_PLAIN_EXIT(name, point_)
+
+#define FIM_PLAIN_EXIT(name, point_)                                                                         \
+	static __always_inline int name##_exit(void *ctx, __u32 family)                                      \
+	{                                                                                                    \
+		return fim_exit(ctx, family, point_, (__s32)fim_ret(ctx, family, point_));                   \
+	}
+
+FIM_PLAIN_POINT(unlink, FIM_AT_UNLINK, FIM_UNLINK)
+FIM_PLAIN_POINT(rmdir, FIM_AT_RMDIR, FIM_RMDIR)
+FIM_PLAIN_POINT(mkdir, FIM_AT_MKDIR, FIM_MKDIR)
+FIM_PLAIN_POINT(link, FIM_AT_LINK, FIM_LINK)
+FIM_PLAIN_POINT(symlink, FIM_AT_SYMLINK, FIM_SYMLINK)
+FIM_PLAIN_POINT(mknod, FIM_AT_MKNOD, FIM_MKNOD)
+FIM_PLAIN_EXIT(rename, FIM_AT_RENAME)
+
+/* do_renameat2(olddfd, from, newdfd, to, unsigned int flags) */
+static __always_inline int rename_enter(void *ctx, __u32 family)
+{
+	struct fim_inflight *op;
+
+	if (!fim_enter(fim_frame(ctx, family), FIM_AT_RENAME, FIM_RENAME))
+		return 0;
+	op = fim_operation();
+	if (op)
+		op->flags = fim_arg(ctx, family, 4);
+	return 0;
+}
+
+/*
+ * filename_parentat(int dfd, struct filename *name, ..): all of them look up
+ * the directory of their name, or names, here. This is the last time that the
+ * kernel's copy is there for certain: some callers free it before they return.
+ */
+static __always_inline int parent_given(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_operation();
+	__u32 which;
+
+	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED ||
+	    !(FIM_NAMES & (1U << (op->type & 31))))
+		return 0;
+	which = op->names;
+	if (which >= FIM_FILES)
+		return 0;
+	if (op->slot == FIM_NO_SLOT) {
+		op->slot = fim_take_slot();
+		if (!fim_start(op->slot, op->type, family))
+			return 0;
+	}
+	op->dfd[which & 1] = fim_arg(ctx, family, 0);
+	op->names = which + fim_take_name(op->slot, fim_arg(ctx, family, 1), which);
+	return 0;
+}
+
+/* The mount that a directory's path lies on. */
+static __always_inline __u64 fim_mount_of(struct path *path)
+{
+	return (__u64)fim_real_mount(BPF_CORE_READ(path, mnt));
+}
+
+/* security_path_unlink(struct path *dir, struct dentry *dentry); rmdir too */
+static __always_inline int fim_removes(void *ctx, __u32 family, __u32 type)
+{
+	struct fim_inflight *op = fim_resolving(type);
+	struct path *dir;
+	__u64 dentry;
+
+	if (!op)
+		return 0;
+	dir = (void *)fim_arg(ctx, family, 0);
+	dentry = fim_arg(ctx, family, 1);
+	fim_touches(op, dentry);
+	if (fim_record(op, family))
+		fim_keep(op, fim_judge(op->slot, dentry, fim_mount_of(dir), 0, 0));
+	return 0;
+}
+
+static __always_inline int unlink_resolve(void *ctx, __u32 family)
+{
+	return fim_removes(ctx, family, FIM_UNLINK);
+}
+
+static __always_inline int rmdir_resolve(void *ctx, __u32 family)
+{
+	return fim_removes(ctx, family, FIM_RMDIR);
+}
+
+/* security_path_rename(old_dir, old_dentry, new_dir, new_dentry, ..) */
+static __always_inline int rename_resolve(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_resolving(FIM_RENAME);
+	struct path *from, *to;
+	__u64 old, new;
+
+	if (!op)
+		return 0;
+	from = (void *)fim_arg(ctx, family, 0);
+	old = fim_arg(ctx, family, 1);
+	to = (void *)fim_arg(ctx, family, 2);
+	new = fim_arg(ctx, family, 3);
+	fim_touches(op, old);
+	fim_touches(op, new);
+	if (fim_record(op, family))
+		fim_keep(op, fim_judge(op->slot, old, fim_mount_of(from), new, fim_mount_of(to)));
+	return 0;
+}
+
+/* security_path_link(old_dentry, struct path *new_dir, new_dentry) */
+static __always_inline int link_resolve(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_resolving(FIM_LINK);
+	__u64 old, new, mount;
+
+	if (!op)
+		return 0;
+	old = fim_arg(ctx, family, 0);
+	mount = fim_mount_of((void *)fim_arg(ctx, family, 1));
+	new = fim_arg(ctx, family, 2);
+	fim_touches(op, old);
+	fim_creates(op, new);
+	if (fim_record(op, family))
+		fim_keep(op, fim_judge(op->slot, old, mount, new, mount));
+	return 0;
+}
+
+/* security_path_mkdir(struct path *dir, struct dentry *dentry, ..) and alike */
+static __always_inline int fim_makes(void *ctx, __u32 family, __u32 type)
+{
+	struct fim_inflight *op = fim_resolving(type);
+	__u64 dentry, mount, text = 0;
+
+	if (!op)
+		return 0;
+	mount = fim_mount_of((void *)fim_arg(ctx, family, 0));
+	dentry = fim_arg(ctx, family, 1);
+	if (type == FIM_SYMLINK)
+		text = fim_arg(ctx, family, 2);
+	else
+		op->mode = (umode_t)fim_arg(ctx, family, 2);
+	fim_creates(op, dentry);
+	if (!fim_record(op, family))
+		return 0;
+	fim_keep(op, fim_judge(op->slot, dentry, mount, 0, 0));
+	if (text && op->state == FIM_PENDING)
+		fim_append_text(op->slot, text, offsetof(struct fim_event, name));
+	return 0;
+}
+
+static __always_inline int mkdir_resolve(void *ctx, __u32 family)
+{
+	return fim_makes(ctx, family, FIM_MKDIR);
+}
+
+static __always_inline int mknod_resolve(void *ctx, __u32 family)
+{
+	return fim_makes(ctx, family, FIM_MKNOD);
+}
+
+static __always_inline int symlink_resolve(void *ctx, __u32 family)
+{
+	return fim_makes(ctx, family, FIM_SYMLINK);
+}
+
+#endif /* FIM_NAMES_H */

@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The life of an operation: it is entered, its object is seen, it returns.
+ *
+ *	enter	the kernel begins to serve a request; nothing is resolved yet
+ *	resolve	the object is known: filters, path; a record is made ready
+ *	exit	the return value is known: the record goes out
+ *
+ * The three run as separate programs and meet in `inflight`. The first object
+ * wins: what the kernel does below it on behalf of the same request (copying
+ * up in overlayfs, asking again after ESTALE) is not another event.
+ */
+#ifndef FIM_OPERATION_H
+#define FIM_OPERATION_H
+
+#include "record.h"
+#include "approvers.h"
+
+/* Functions that are entered and left. */
+enum fim_point {
+	FIM_AT_OPEN,
+	FIM_AT_OPEN_ROOT,
+	FIM_AT_UNLINK,
+	FIM_AT_RMDIR,
+	FIM_AT_MKDIR,
+	FIM_AT_RENAME,
+	FIM_AT_LINK,
+	FIM_AT_SYMLINK,
+	FIM_AT_MKNOD,
+	FIM_AT_TRUNCATE,
+	FIM_AT_FTRUNCATE,
+	FIM_AT_CHMOD,
+	FIM_AT_CHOWN,
+	FIM_AT_UTIMES,
+	FIM_AT_SETXATTR,
+	FIM_AT_REMOVEXATTR,
+	FIM_AT_MOUNT,
+	FIM_AT_UMOUNT,
+	FIM_AT_MOVE_MOUNT,
+	FIM_POINTS = 32,
+};
+
+/*
+ * How many arguments the function at each point has here: fexit finds the
+ * return value behind them (bpf_get_func_ret() came in 5.17).
+ */
+const volatile __u8 fim_arguments[FIM_POINTS] = {};
+
+#define FIM_WRITE_FLAGS (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND)
+
+#define FIM_ANCESTORS 24 /* how far up a scope is looked for */
+
+/* Operations that discarders must hear of, whoever does them. */
+#define FIM_INVALIDATES                                                                                      \
+	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_RENAME | 1U << FIM_LINK | 1U << FIM_MOUNT |          \
+	 1U << FIM_UMOUNT)
+
+/*
+ * Refusals that are events even where no object was resolved. Others say that
+ * there is no such file (ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG), or that the
+ * request was malformed or ran out of something.
+ */
+#define FIM_REFUSALS                                                                                         \
+	(1ULL << EPERM | 1ULL << EACCES | 1ULL << EBUSY | 1ULL << EEXIST | 1ULL << EXDEV | 1ULL << EISDIR |  \
+	 1ULL << ETXTBSY | 1ULL << ENOSPC | 1ULL << EROFS | 1ULL << ENOTEMPTY)
+
+/*
+ * Arguments as numbers, whatever the program's type. Of a trampoline they are
+ * read like foreign memory, because the verifier would type them as pointers,
+ * and those cannot be handed to a global function on 5.10.
+ */
+static __always_inline __u64 fim_arg(void *ctx, __u32 family, int n)
+{
+	struct pt_regs *regs = ctx;
+	__u64 value = 0;
+
+	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI) {
+		switch (n) {
+		case 0:
+			return PT_REGS_PARM1(regs);
+		case 1:
+			return PT_REGS_PARM2(regs);
+		case 2:
+			return PT_REGS_PARM3(regs);
+		case 3:
+			return PT_REGS_PARM4(regs);
+		default:
+			return PT_REGS_PARM5(regs);
+		}
+	}
+	bpf_probe_read_kernel(&value, sizeof(value), (__u64 *)ctx + n);
+	return value;
+}
+
+static __always_inline __s64 fim_ret(void *ctx, __u32 family, __u32 point)
+{
+	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI)
+		return PT_REGS_RC((struct pt_regs *)ctx);
+	return fim_arg(ctx, family, fim_arguments[point]);
+}
+
+/*
+ * Where on the stack we are. An operation inside another one is further down;
+ * one that is not cannot be inside, and what it finds was left by a program
+ * that the kernel skipped.
+ */
+static __always_inline __u64 fim_frame(void *ctx, __u32 family)
+{
+	__u64 address = 0;
+
+	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI)
+		return PT_REGS_SP((struct pt_regs *)ctx);
+	bpf_probe_read_kernel(&address, sizeof(address), &ctx);
+	return address;
+}
+
+static __always_inline struct fim_inflight *fim_operation(void)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+
+	return bpf_map_lookup_elem(&inflight, &tid);
+}
+
+/* Whether what the current task does is reported. */
+int fim_in_scope(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct fim_config *cfg = fim_config();
+	int i;
+
+	if (!cfg || tgid == cfg->agent)
+		return 0;
+	if (!cfg->scope || tgid == cfg->scope)
+		return 1;
+	for (i = 0; i < FIM_ANCESTORS && tgid > 1; i++) {
+		task = BPF_CORE_READ(task, real_parent);
+		tgid = BPF_CORE_READ(task, tgid);
+		if (tgid == cfg->scope)
+			return 1;
+	}
+	return 0;
+}
+
+/* --- enter -----------------------------------------------------------------
+ */
+
+/* 1 if the operation is to be followed. */
+int fim_enter(__u64 frame, __u32 point, __u32 type)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct fim_inflight fresh = {}, *stale = fim_operation();
+
+	if (stale) {
+		if (frame < stale->frame) {
+			__sync_fetch_and_add(&stale->nested, 1);
+			return 0;
+		}
+		if (stale->state == FIM_PENDING)
+			fim_count(stale->type, abandoned);
+		fim_give_slot(stale->slot);
+		bpf_map_delete_elem(&inflight, &tid);
+	}
+	fresh.quiet = !fim_in_scope();
+	if (fresh.quiet && !(FIM_INVALIDATES & (1U << (type & 31))))
+		return 0;
+	fresh.frame = frame;
+	fresh.slot = FIM_NO_SLOT;
+	fresh.point = point;
+	fresh.type = type;
+	if (!bpf_map_update_elem(&inflight, &tid, &fresh, BPF_ANY))
+		return 1;
+	fim_count(type, unentered);
+	return 0;
+}
+
+/* --- resolve ---------------------------------------------------------------
+ */
+
+/* The operation of this type whose object is being looked for. */
+static __always_inline struct fim_inflight *fim_resolving(__u32 type)
+{
+	struct fim_inflight *op = fim_operation();
+
+	if (!op || op->type != type || op->state != FIM_ENTERED || op->nested)
+		return NULL;
+	return op;
+}
+
+/* Advances an inode's epoch now and, when the operation returns, again. */
+static __always_inline void fim_touches(struct fim_inflight *op, __u64 dentry)
+{
+	struct inode *inode = BPF_CORE_READ((struct dentry *)dentry, d_inode);
+	__u32 n = op->bumps;
+	__u32 key;
+
+	if (!inode)
+		return;
+	key = fim_epoch_key(BPF_CORE_READ(inode, i_ino), BPF_CORE_READ(inode, i_sb, s_dev));
+	fim_bump_epoch(key);
+	op->bump[n & 1] = key;
+	op->bumps = n + 1;
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR && op->type == FIM_RENAME) {
+		op->moves = 1;
+		fim_bump_generation();
+	}
+}
+
+/* Counts an event; 0 if the policy rejects its whole type. */
+static __always_inline struct fim_policy *fim_admit(__u32 type)
+{
+	struct fim_config *cfg = fim_config();
+	struct fim_policy *policy;
+
+	fim_count(type, seen);
+	if (!cfg)
+		return NULL;
+	policy = fim_policy(cfg->serial, type);
+	if (policy && policy->mode != FIM_REJECT_ALL)
+		return policy;
+	fim_count(type, approver_rejected);
+	return NULL;
+}
+
+/*
+ * Counts an event whose object is known and starts its record; the slot's
+ * index, or FIM_NO_SLOT if it is not wanted or cannot be had.
+ */
+__u32 fim_begin(__u32 type, __u32 family, __u32 index)
+{
+	struct fim_policy *policy = fim_admit(type);
+	struct fim_slot *slot;
+
+	if (!policy)
+		goto none;
+	if (index == FIM_NO_SLOT)
+		index = fim_take_slot();
+	slot = fim_slot_at(index);
+	if (!slot) {
+		fim_count(type, no_slot);
+		return FIM_NO_SLOT;
+	}
+	fim_start(index, type, family);
+	return index;
+none:
+	fim_give_slot(index);
+	return FIM_NO_SLOT;
+}
+
+/* What approvers have to go by; all but an open counts as writing. */
+static __always_inline struct fim_policy *fim_consult(struct fim_slot *slot)
+{
+	struct fim_event *event = &slot->event;
+	struct fim_policy *policy = fim_policy(event->serial, event->type);
+	__u64 bit = 1ULL << (event->type & 31);
+
+	if (!policy)
+		return NULL;
+	slot->bits = bit;
+	slot->kinds = policy->read_kinds;
+	if (event->type != FIM_OPEN || (event->flags & FIM_WRITE_FLAGS)) {
+		slot->bits = bit | bit << FIM_WRITING;
+		slot->kinds = policy->kinds;
+	}
+	return policy;
+}
+
+/* Walks one file's path; whether its names approve the event. */
+int fim_judge_file(__u32 index, __u32 which, __u64 dentry, __u64 mount)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+
+	if (!slot)
+		return 0;
+	fim_walk_begin(slot, which, dentry, mount);
+	fim_walk_rest(index);
+	return fim_approve_path(index);
+}
+
+/*
+ * Filters an event and resolves its paths, the cheap steps first; 0 if it is
+ * to be dropped. The second file is absent if its dentry is 0.
+ */
+int fim_judge(__u32 index, __u64 dentry, __u64 mount, __u64 dentry2, __u64 mount2)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_policy *policy;
+	int approved;
+
+	if (!slot)
+		return 0;
+	policy = fim_consult(slot);
+	if (!policy)
+		return 0;
+	fim_fill_file(index, 0, dentry, mount);
+	if (dentry2)
+		fim_fill_file(index, 1, dentry2, mount2);
+	approved = policy->mode == FIM_FORWARD_ALL || fim_approve_plain(index, policy->flags_any);
+	if (!approved && !(slot->kinds & FIM_BY_NAME))
+		goto rejected;
+	if (fim_discarded(index, 0) && (!dentry2 || fim_discarded(index, 1))) {
+		fim_count(slot->event.type, discarded);
+		return 0;
+	}
+	approved |= fim_judge_file(index, 0, dentry, mount);
+	if (dentry2)
+		approved |= fim_judge_file(index, 1, dentry2, mount2);
+	if (approved)
+		return 1;
+rejected:
+	fim_count(slot->event.type, approver_rejected);
+	return 0;
+}
+
+/* Starts the record of an operation whose object is known. */
+static __always_inline struct fim_slot *fim_record(struct fim_inflight *op, __u32 family)
+{
+	struct fim_slot *slot;
+
+	op->state = FIM_SEEN;
+	if (op->quiet)
+		return NULL;
+	op->slot = fim_begin(op->type, family, op->slot);
+	slot = fim_slot_at(op->slot);
+	if (!slot)
+		return NULL;
+	slot->event.flags = op->flags;
+	slot->event.mode = op->mode;
+	return slot;
+}
+
+/* Keeps the record until the return, or lets it go. */
+static __always_inline void fim_keep(struct fim_inflight *op, int kept)
+{
+	if (kept) {
+		op->state = FIM_PENDING;
+		return;
+	}
+	fim_give_slot(op->slot);
+	op->slot = FIM_NO_SLOT;
+}
+
+/* Remembers a name that gets its inode only by this operation. */
+static __always_inline void fim_creates(struct fim_inflight *op, __u64 dentry)
+{
+	struct dentry *new = (void *)dentry;
+
+	op->created = dentry;
+	op->parent = (__u64)BPF_CORE_READ(new, d_parent);
+	op->stamp = BPF_CORE_READ(new, d_name.hash_len);
+}
+
+/* --- the caller's text -----------------------------------------------------
+ */
+
+/* Copies a name before it is looked up, in case that is all there will be. */
+int fim_take_name(__u32 index, __u64 filename, __u32 which)
+{
+	struct filename *name = (void *)filename;
+	__u32 at = offsetof(struct fim_event, file[0].given);
+
+	if (which & 1)
+		at = offsetof(struct fim_event, file[1].given);
+	return fim_append_text(index, (__u64)BPF_CORE_READ(name, name), at);
+}
+
+/* Address of the directory that a text starts from. */
+static __always_inline struct path *fim_base(int dfd, int absolute)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file **files, *file = NULL;
+	struct fs_struct *fs;
+
+	if (absolute || dfd == AT_FDCWD) {
+		fs = BPF_CORE_READ(task, fs);
+		if (absolute)
+			return (void *)fs + bpf_core_field_offset(struct fs_struct, root);
+		return (void *)fs + bpf_core_field_offset(struct fs_struct, pwd);
+	}
+	if (dfd < 0 || dfd >= BPF_CORE_READ(task, files, fdt, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(task, files, fdt, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + dfd);
+	if (!file)
+		return NULL;
+	return (void *)file + bpf_core_field_offset(struct file, f_path);
+}
+
+/* Resolves the base of one text. User space joins them, without links. */
+int fim_resolve_base(__u32 index, __u32 which, int dfd)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+	struct path *base;
+	__u32 at;
+
+	if (!slot)
+		return 0;
+	slot->event.file[which & 1].flags |= FIM_AS_GIVEN;
+	at = slot->event.file[which & 1].given.offset;
+	if (at >= FIM_PAYLOAD_MAX)
+		return 0;
+	base = fim_base(dfd, slot->payload[at] == '/');
+	if (!base)
+		return 0;
+	fim_walk_begin(slot, which, (__u64)BPF_CORE_READ(base, dentry),
+		       (__u64)fim_real_mount(BPF_CORE_READ(base, mnt)));
+	return fim_walk_rest(index);
+}
+
+/* Whether a record of which only the caller's text is known is wanted. */
+static __always_inline int fim_judge_given(struct fim_slot *slot, __u32 index)
+{
+	struct fim_policy *policy = fim_admit(slot->event.type);
+
+	if (!policy || !fim_consult(slot))
+		return 0;
+	if (policy->mode == FIM_FORWARD_ALL || (slot->kinds & FIM_BY_NAME))
+		return 1;
+	if (fim_approve_plain(index, policy->flags_any))
+		return 1;
+	fim_count(slot->event.type, approver_rejected);
+	return 0;
+}
+
+/* Makes the record of a request that was refused before its object was known.
+ */
+int fim_refused(__u32 family)
+{
+	struct fim_inflight *op = fim_operation();
+	struct fim_slot *slot;
+	__u32 index;
+
+	if (!op)
+		return 0;
+	if (op->filename) {
+		op->slot = fim_take_slot();
+		if (!fim_start(op->slot, op->type, family)) {
+			fim_count(op->type, seen);
+			fim_count(op->type, no_slot);
+			return 0;
+		}
+		op->names = fim_take_name(op->slot, op->filename, 0);
+	}
+	index = op->slot;
+	slot = fim_slot_at(index);
+	if (!slot || !op->names)
+		return 0;
+	slot->event.flags = op->flags;
+	slot->event.mode = op->mode;
+	if (!fim_judge_given(slot, index))
+		return 0;
+	fim_resolve_base(index, 0, op->dfd[0]);
+	if (op->names > 1)
+		fim_resolve_base(index, 1, op->dfd[1]);
+	op->state = FIM_PENDING;
+	return 1;
+}
+
+/* --- exit ------------------------------------------------------------------
+ */
+
+static __always_inline int fim_is_refusal(__s64 ret)
+{
+	return ret < 0 && ret > -64 && ((FIM_REFUSALS >> -ret) & 1);
+}
+
+/*
+ * The inode that a new name got. The name's dentry may have been freed in the
+ * meantime and even reused: it counts only if it still is that name.
+ */
+int fim_created(__u32 index)
+{
+	struct fim_inflight *op = fim_operation();
+	struct fim_slot *slot = fim_slot_at(index);
+	struct dentry *dentry;
+	struct fim_file *file;
+	struct inode *inode;
+
+	if (!op || !slot)
+		return 0;
+	file = &slot->event.file[op->type == FIM_LINK];
+	dentry = (void *)op->created;
+	inode = BPF_CORE_READ(dentry, d_inode);
+	if (!inode || (__u64)BPF_CORE_READ(dentry, d_parent) != op->parent ||
+	    BPF_CORE_READ(dentry, d_name.hash_len) != op->stamp)
+		return 0;
+	fim_fill_inode(file, inode);
+	file->epochs[0] = fim_epoch(file->inode, file->device);
+	file->flags |= FIM_CREATED;
+	return 1;
+}
+
+/* Ends an operation: discarders once more, then everything is given back. */
+int fim_leave(void)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct fim_inflight *op = fim_operation();
+
+	if (!op)
+		return 0;
+	if (op->bumps > 0)
+		fim_bump_epoch(op->bump[0]);
+	if (op->bumps > 1)
+		fim_bump_epoch(op->bump[1]);
+	if (op->moves)
+		fim_bump_generation();
+	fim_give_slot(op->slot);
+	bpf_map_delete_elem(&inflight, &tid);
+	return 0;
+}
+
+static __always_inline int fim_exit(void *ctx, __u32 family, __u32 point, __s64 ret)
+{
+	struct fim_inflight *op = fim_operation();
+	struct fim_slot *slot;
+
+	if (!op)
+		return 0;
+	if (op->nested) {
+		__sync_fetch_and_add(&op->nested, -1);
+		return 0;
+	}
+	if (op->point != point)
+		return 0;
+	if (op->state == FIM_ENTERED && !op->quiet && fim_is_refusal(ret))
+		fim_refused(family);
+	if (op->state == FIM_PENDING) {
+		slot = fim_slot_at(op->slot);
+		if (slot) {
+			slot->event.retval = ret;
+			if (op->created && ret >= 0)
+				fim_created(op->slot);
+			fim_submit(ctx, op->slot);
+		}
+	}
+	return fim_leave();
+}
+
+#endif /* FIM_OPERATION_H */

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Paths, from the kernel's own dentries and mounts.
+ *
+ * A walk goes from a dentry up to the root of its mount namespace and appends
+ * each component to the record. It is cut into global functions, which the
+ * verifier checks once by themselves and not once an iteration: a walk of 256
+ * components with their hashes costs it about a thousand instructions.
+ * Their arguments are numbers, because pointers are accepted only from 5.12.
+ */
+#ifndef FIM_PATH_H
+#define FIM_PATH_H
+
+#include "maps.h"
+#include "hash.h"
+
+#define FIM_WALK_STEPS 512 /* components and mount points */
+#define FIM_WALK_CHUNK 16
+
+static __always_inline struct mount *fim_real_mount(struct vfsmount *mnt)
+{
+	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+}
+
+static __always_inline void fim_flag(struct fim_slot *slot, __u32 flag)
+{
+	slot->event.file[slot->which & 1].flags |= flag;
+}
+
+/* Appends the component that starts at `name`; 0 if there is no room. */
+static __always_inline int fim_append(struct fim_slot *slot, const void *name)
+{
+	__u64 used = slot->used;
+	__u64 depth = slot->depth;
+	long size;
+
+	if (used > FIM_PAYLOAD_MAX - FIM_NAME_SIZE || depth >= FIM_DEPTH_MAX)
+		return 0;
+	size = bpf_probe_read_kernel_str(slot->name, FIM_NAME_SIZE, name);
+	if (size < 2)
+		return 0;
+	barrier_var(size); /* keep the bounds apart: the verifier wants both */
+	if (size > FIM_NAME_SIZE)
+		return 0;
+	if (used - slot->start + size > FIM_PATH_MAX)
+		return 0;
+	bpf_probe_read_kernel(slot->payload + used, size, slot->name);
+	barrier_var(depth);
+	slot->hashes[depth & (FIM_DEPTH_MAX - 1)] = fim_hash_name(slot->name, size - 1);
+	slot->used = used + size;
+	slot->depth = depth + 1;
+	return 1;
+}
+
+/* The top of a walk: lazily unmounted and internal mounts are in no namespace.
+ * (An internal one carries an error pointer.)
+ */
+static __always_inline int fim_top(struct fim_slot *slot, struct mount *mount)
+{
+	__u64 ns = (__u64)BPF_CORE_READ(mount, mnt_ns);
+
+	if (!ns || ns >= (__u64)-MAX_ERRNO)
+		fim_flag(slot, FIM_DETACHED);
+	return 0;
+}
+
+/* One step up: over a mount point or past a component. 0 at the end. */
+int fim_walk_step(__u32 index)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+	struct dentry *dentry, *parent;
+	struct mount *mount, *below;
+
+	if (!slot)
+		return 0;
+	dentry = (void *)slot->dentry;
+	mount = (void *)slot->mount;
+	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+		below = BPF_CORE_READ(mount, mnt_parent);
+		if (below == mount)
+			return fim_top(slot, mount);
+		slot->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		slot->mount = (__u64)below;
+		return 1;
+	}
+	parent = BPF_CORE_READ(dentry, d_parent);
+	if (parent == dentry) {
+		fim_flag(slot, FIM_DETACHED);
+		return 0;
+	}
+	if (!fim_append(slot, BPF_CORE_READ(dentry, d_name.name))) {
+		fim_flag(slot, FIM_TRUNCATED);
+		return 0;
+	}
+	slot->dentry = (__u64)parent;
+	return 1;
+}
+
+int fim_walk_chunk(__u32 index)
+{
+	int i;
+
+	for (i = 0; i < FIM_WALK_CHUNK; i++)
+		if (!fim_walk_step(index))
+			return 0;
+	return 1;
+}
+
+/* Steps up to and past the last component. 0 if there is nothing above. */
+int fim_walk_leaf(__u32 index)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+	int i;
+
+	if (!slot)
+		return 0;
+	for (i = 0; i < FIM_WALK_CHUNK && !slot->depth; i++)
+		if (!fim_walk_step(index))
+			return 0;
+	return 1;
+}
+
+static __always_inline void fim_walk_begin(struct fim_slot *slot, __u32 which, __u64 dentry, __u64 mount)
+{
+	slot->which = which;
+	slot->dentry = dentry;
+	slot->mount = mount;
+	slot->start = slot->used;
+	slot->depth = 0;
+}
+
+/* Walks to the top and writes down where the path lies. */
+int fim_walk_rest(__u32 index)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_text *path;
+	int i;
+
+	if (!slot)
+		return 0;
+	for (i = 0; i < FIM_WALK_STEPS / FIM_WALK_CHUNK; i++)
+		if (!fim_walk_chunk(index))
+			break;
+	if (i == FIM_WALK_STEPS / FIM_WALK_CHUNK)
+		fim_flag(slot, FIM_TRUNCATED);
+	path = &slot->event.file[slot->which & 1].path;
+	path->offset = slot->start;
+	path->length = slot->used - slot->start;
+	return 1;
+}
+
+/* Appends a text of the kernel's to the payload. */
+int fim_append_text(__u32 index, __u64 address, __u32 at)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_text *text;
+	__u32 used;
+	long size;
+
+	if (!slot || !address || at + sizeof(*text) > sizeof(slot->event))
+		return 0;
+	used = slot->used;
+	if (used > FIM_PAYLOAD_MAX - FIM_PATH_MAX)
+		return 0;
+	size = bpf_probe_read_kernel_str(slot->payload + used, FIM_PATH_MAX, (void *)address);
+	if (size < 1)
+		return 0;
+	text = (void *)&slot->event + at;
+	text->offset = used;
+	text->length = size;
+	slot->used = used + size;
+	return 1;
+}
+
+#endif /* FIM_PATH_H */

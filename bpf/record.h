@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A record: taking a slot, who did it, what to, and sending it.
+ */
+#ifndef FIM_RECORD_H
+#define FIM_RECORD_H
+
+#include "maps.h"
+#include "drift.h"
+#include "discarders.h"
+#include "path.h"
+
+static __always_inline __u32 fim_take_slot(void)
+{
+	__u32 index = FIM_NO_SLOT;
+
+	if (bpf_map_pop_elem(&free_slots, &index))
+		return FIM_NO_SLOT;
+	return index;
+}
+
+static __always_inline void fim_give_slot(__u32 index)
+{
+	if (index != FIM_NO_SLOT)
+		bpf_map_push_elem(&free_slots, &index, BPF_ANY);
+}
+
+static __always_inline void fim_clear_file(struct fim_file *file)
+{
+	__builtin_memset(file, 0, sizeof(*file));
+}
+
+/* Starts a record: the header without its files. */
+int fim_start(__u32 index, __u32 type, __u32 family)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_config *cfg = fim_config();
+	struct fim_event *event;
+	__u64 ids;
+
+	if (!slot || !cfg)
+		return 0;
+	event = &slot->event;
+	__builtin_memset(event, 0, sizeof(*event));
+	event->version = FIM_WIRE_VERSION;
+	event->header = sizeof(*event);
+	event->type = type;
+	event->family = family;
+	event->serial = cfg->serial;
+	event->generation = fim_generation();
+	event->time = bpf_ktime_get_boot_ns();
+	event->cgroup = bpf_get_current_cgroup_id();
+	ids = bpf_get_current_pid_tgid();
+	event->pid = ids >> 32;
+	event->tid = ids;
+	ids = bpf_get_current_uid_gid();
+	event->uid = ids;
+	event->gid = ids >> 32;
+	event->auid = BPF_CORE_READ(task, loginuid.val);
+	event->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	event->mount_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	slot->bank = event->serial & 1;
+	slot->used = 0;
+	return 1;
+}
+
+static __always_inline void fim_fill_inode(struct fim_file *file, struct inode *inode)
+{
+	file->inode = BPF_CORE_READ(inode, i_ino);
+	file->mode = BPF_CORE_READ(inode, i_mode);
+	file->uid = BPF_CORE_READ(inode, i_uid.val);
+	file->gid = BPF_CORE_READ(inode, i_gid.val);
+	file->nlink = BPF_CORE_READ(inode, i_nlink);
+	if (BPF_CORE_READ(inode, i_sb, s_magic) == OVERLAYFS_SUPER_MAGIC)
+		file->flags |= fim_is_upper(inode) ? FIM_UPPER : FIM_LOWER;
+}
+
+/* Directories above on the same mount: discarders do not reach beyond it. */
+static __always_inline void fim_fill_parents(struct fim_file *file, struct dentry *dentry, __u64 root)
+{
+	struct dentry *parent;
+	int i;
+
+	for (i = 0; i < FIM_PARENTS; i++) {
+		if ((__u64)dentry == root)
+			break;
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (parent == dentry)
+			break;
+		dentry = parent;
+		file->parents[i] = BPF_CORE_READ(dentry, d_inode, i_ino);
+		file->epochs[i + 1] = fim_epoch(file->parents[i], file->device);
+	}
+}
+
+/* What a dentry and its mount say, all but the path. */
+int fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+	struct dentry *dentry = (void *)at;
+	struct mount *mount = (void *)on;
+	struct fim_file *file;
+	struct inode *inode;
+
+	if (!slot)
+		return 0;
+	file = &slot->event.file[which & 1];
+	file->device = BPF_CORE_READ(dentry, d_sb, s_dev);
+	file->mount_id = BPF_CORE_READ(mount, mnt_id);
+	inode = BPF_CORE_READ(dentry, d_inode);
+	if (inode) {
+		fim_fill_inode(file, inode);
+		file->epochs[0] = fim_epoch(file->inode, file->device);
+		/* A name that is gone, though it was not the root's. */
+		if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
+			file->flags |= FIM_DELETED;
+	}
+	fim_fill_parents(file, dentry, (__u64)BPF_CORE_READ(mount, mnt.mnt_root));
+	return 1;
+}
+
+/*
+ * Sends the record. Always inlined: perf_event_output needs the context, whose
+ * type differs with the program's.
+ */
+static __always_inline void fim_submit(void *ctx, __u32 index)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+	__u64 size;
+	long error;
+
+	if (!slot)
+		return;
+	size = sizeof(struct fim_event) + slot->used;
+	if (size > sizeof(struct fim_event) + FIM_PAYLOAD_MAX) {
+		fim_count(slot->event.type, oversize);
+		return;
+	}
+	slot->event.size = size;
+	if (fim_use_perf)
+		error = bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, slot, size);
+	else
+		error = bpf_ringbuf_output(&ring, slot, size, 0);
+	if (error)
+		fim_count(slot->event.type, ring_full);
+	else
+		fim_count(slot->event.type, submitted);
+}
+
+#endif /* FIM_RECORD_H */
