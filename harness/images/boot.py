@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import cache
+from harness import cache, lists
 from harness.cache import MIB, Cache
-from harness.images import cpio, erofs, lists, modules, native
+from harness.images import cpio, erofs, modules, native
 from harness.images.cpio import Entry
 from harness.kernels import catalogue
 from harness.kernels.model import FetchedKernel

@@ -30,12 +30,14 @@ class Modules:
     def load_order(self, wanted: Iterable[str]) -> list[str]:
         """The paths to load, each after what it needs, none twice, nothing that is built in.
 
-        Raises InfrastructureError for a module that is neither there nor built in, and for one that needs
-        itself.
+        A `?` before a name says that the kernel need not have it. Raises InfrastructureError for another that
+        is neither there nor built in, and for one that needs itself.
         """
         order: dict[str, None] = {}
-        for name in wanted:
-            self._visit(_canonical(name), order, ())
+        for word in wanted:
+            name = _canonical(word.removeprefix("?"))
+            if name in self.files or not word.startswith("?"):
+                self._visit(name, order, ())
         return [self.files[name] for name in order]
 
     def _visit(self, name: str, order: dict[str, None], above: tuple[str, ...]) -> None:

@@ -14,10 +14,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import cache
+from harness import cache, lists
 from harness.cache import MIB, Cache
 from harness.external import run
-from harness.images import erofs, lists
+from harness.images import erofs
 from harness.kernels import catalogue
 from harness.kernels.apt import Apt, transport_settings
 from harness.kernels.repositories import Repositories

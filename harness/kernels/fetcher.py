@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from harness import cache
+from harness import cache, lists
 from harness.cache import Cache
 from harness.errors import InfrastructureError
 from harness.external import run
@@ -62,7 +62,7 @@ def _build(resolved: ResolvedKernel, repositories: Repositories, folder: Path, p
         verify(resolved, packages)
         for path in sorted(packages.iterdir()):
             run(["dpkg-deb", "--extract", path, tree], package="dpkg")
-        unpack.take(tree, resolved.release, folder)
+        unpack.take(tree, resolved.release, folder, lists.words("guest-modules.txt"))
 
 
 def verify(resolved: ResolvedKernel, folder: Path) -> None:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import cache
+from harness import cache, lists
 
 # What of a kernel is kept, and how: a new number fetches all kernels again.
-LAYOUT = "1"
+LAYOUT = "2"
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class ResolvedKernel:
 
     @property
     def digest(self) -> str:
-        """A key for the packages' content."""
-        return cache.digest(LAYOUT, self.release, self.arch, *(package.sha256 for package in self.packages))
+        """A key for what is kept of the packages."""
+        packages = (package.sha256 for package in self.packages)
+        return cache.digest(LAYOUT, self.release, self.arch, *lists.words("guest-modules.txt"), *packages)
 
     def to_plain(self) -> dict[str, Any]:
         """The same as dictionaries and lists, for JSON."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import lzma
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import zstandard
@@ -22,8 +22,10 @@ _DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def take(tree: Path, release: str, folder: Path) -> None:
+def take(tree: Path, release: str, folder: Path, kept: Iterable[str] = ("kernel",)) -> None:
     """Moves what matters of unpacked packages into `folder`, and puts the modules in order.
+
+    `kept` are globs below the folder of modules: the modules that matter.
 
     Both layouts are known: vmlinuz and config in /boot or beside the modules, modules in /lib or /usr/lib.
     Raises InfrastructureError if there is no kernel or no module.
@@ -35,8 +37,10 @@ def take(tree: Path, release: str, folder: Path) -> None:
     for path in config[:1]:
         shutil.move(path, folder / "config")
     target = folder / "lib/modules" / release
-    target.parent.mkdir(parents=True)
-    shutil.move(modules, target)
+    for path in [*modules.glob("modules.*"), *(found for glob in kept for found in modules.glob(glob))]:
+        place = target / path.relative_to(modules)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, place)
     decompress(target)
     run(["depmod", "-b", folder, release], package="kmod")
 

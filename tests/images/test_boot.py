@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from harness import lists
 from harness.cache import Cache
 from harness.errors import ConfigError, InfrastructureError
-from harness.images import erofs, initramfs, lists, modules_image, native
+from harness.images import erofs, initramfs, modules_image, native
 from harness.kernels import FetchedKernel, catalogue
 from tests.images.test_cpio import unpack
 

@@ -58,6 +58,10 @@ def test_a_module_that_is_nowhere_is_an_error() -> None:
         names("xfs")
 
 
+def test_a_module_that_need_not_be_there() -> None:
+    assert names("?xfs", "?virtio") == ["virtio"]
+
+
 def test_modules_that_need_each_other_are_an_error_and_no_hang() -> None:
     with pytest.raises(InfrastructureError, match="a -> b -> a"):
         modules.parse("a.ko: b.ko\nb.ko: a.ko\n").load_order(["a"])

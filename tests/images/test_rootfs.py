@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import lists
 from harness.cache import Cache
-from harness.images import erofs, lists, root_image, rootfs
+from harness.images import erofs, root_image, rootfs
 from harness.kernels import Repositories
 from harness.kernels.apt import Apt
 from harness.kernels.mirrors import Mirrors

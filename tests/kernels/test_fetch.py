@@ -51,6 +51,17 @@ def test_both_layouts_end_as_one(tmp_path: Path, layout: Callable[[Path], None])
     assert "kernel/a.ko" in (modules / "modules.dep").read_text()
 
 
+@needs_depmod
+def test_only_the_modules_that_matter_are_kept(tmp_path: Path) -> None:
+    tree, folder = tmp_path / "tree", tmp_path / "folder"
+    folder.mkdir()
+    old_layout(tree)
+    for name in ("net/veth.ko", "net/ethernet/card.ko", "sound/card.ko"):
+        put(tree / f"lib/modules/{RELEASE}/kernel/{name}", MODULE)
+    unpack.take(tree, RELEASE, folder, ["kernel/a.ko", "kernel/net/*.ko*", "kernel/not-there"])
+    assert sorted(path.name for path in folder.rglob("*.ko")) == ["a.ko", "veth.ko"]
+
+
 def test_packages_without_a_kernel_are_refused(tmp_path: Path) -> None:
     put(tmp_path / f"tree/lib/modules/{RELEASE}/kernel/a.ko", MODULE)
     with pytest.raises(InfrastructureError, match=r"the packages hold no .*vmlinuz"):

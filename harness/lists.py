@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[2] / "images"
+FOLDER = Path(__file__).resolve().parents[1] / "images"
 
 
 def words(name: str) -> tuple[str, ...]:
