@@ -1,0 +1,138 @@
+"""A model of the kernel stage: what `bpf/` does with approvers and discarders, in Python.
+
+The filter law is tested against it: for any rules and any events, matches with this stage in front of the
+evaluator are the matches without it. Where the kernel could be read in two ways, the model takes the one that
+drops more.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+
+from agent.events import Event, EventType, File, FileFlags
+from agent.filters.approvers import Approvers, Mode
+from agent.filters.discarders import LEVELS, UNCERTAIN, Discard
+from agent.rules.constants import WRITE_FLAGS
+
+Key = tuple[int, int, int, int]  # inode, device, mount, level
+
+
+def approves(approvers: Approvers, event: Event) -> bool:
+    """Whether an event passes the first filter."""
+    if approvers.mode is not Mode.APPROVE:
+        return approvers.mode is Mode.FORWARD_ALL
+    files = [event.file, event.file2] if event.file2 is not None else [event.file]
+    if event.uid in approvers.uids or event.auid in approvers.auids:
+        return True
+    if approvers.upper_layer and any(file.flags & FileFlags.UPPER for file in files):
+        return True
+    return _approves_flags(approvers, event) or any(_approves_file(approvers, event, file) for file in files)
+
+
+def _approves_flags(approvers: Approvers, event: Event) -> bool:
+    if event.type is not EventType.OPEN:
+        return False
+    reads_only = event.flags & os.O_ACCMODE == os.O_RDONLY
+    return bool(event.flags & approvers.flags_any) or (approvers.rdonly and reads_only)
+
+
+def _approves_file(approvers: Approvers, event: Event, file: File) -> bool:
+    reading = event.type is EventType.OPEN and not event.flags & WRITE_FLAGS
+    if file.flags & UNCERTAIN:
+        return approvers.looks_at_paths_of_reads if reading else approvers.looks_at_paths
+    basenames, paths, prefixes = approvers.basenames, approvers.paths, approvers.prefixes
+    if reading:
+        basenames = basenames - approvers.write_basenames
+        paths = paths - approvers.write_paths
+        prefixes = prefixes - approvers.write_prefixes
+    return (
+        file.name in basenames or file.path in paths or any(above in prefixes for above in _above(file.path))
+    )
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    while b"/" in path:
+        path = path.rpartition(b"/")[0]
+        yield path
+
+
+class Kernel:
+    """The kernel stage: approvers, discarders, and what makes discarders stale.
+
+    `capacity` bounds the discarders; the one not used for longest gives way.
+    """
+
+    def __init__(self, approvers: Mapping[EventType, Approvers], capacity: int = 1_024) -> None:
+        self.generation = 1
+        self._approvers = approvers
+        self._capacity = capacity
+        self._epochs: dict[tuple[int, int], int] = {}
+        self._discards: OrderedDict[Key, tuple[int, int, int]] = OrderedDict()
+        self.rejected = 0
+        self.discarded = 0
+
+    def reload(self, approvers: Mapping[EventType, Approvers]) -> None:
+        """Other rules: nothing that was learned under the old ones holds."""
+        self._approvers = approvers
+        self.invalidate()
+
+    def invalidate(self) -> None:
+        """A directory moved, something was mounted: every discarder is void."""
+        self.generation += 1
+
+    def touch(self, device: int, inode: int) -> None:
+        """An inode got another name, or lost one."""
+        self._epochs[device, inode] = self.epoch(device, inode) + 1
+
+    def epoch(self, device: int, inode: int) -> int:
+        """The epoch of an inode."""
+        return self._epochs.get((device, inode), 0)
+
+    def stamp(self, event: Event) -> None:
+        """Write into an event what the kernel reads before it resolves the path."""
+        event.generation = self.generation
+        for file in (event.file, event.file2):
+            if file is not None:
+                inodes = (file.inode, *file.parents)
+                file.epochs = tuple(self.epoch(file.device, inode) for inode in inodes)
+
+    def forwards(self, event: Event) -> bool:
+        """Whether an event reaches user space."""
+        if not approves(self._approvers[event.type], event):
+            self.rejected += 1
+            return False
+        files = [event.file, event.file2] if event.file2 is not None else [event.file]
+        if any(self._is_discarded(event, file) for file in files):
+            self.discarded += 1
+            return False
+        return True
+
+    def _is_discarded(self, event: Event, file: File) -> bool:
+        inodes = (file.inode, *file.parents[:LEVELS])
+        return any(self._holds(event, file, level, inode) for level, inode in enumerate(inodes) if inode)
+
+    def _holds(self, event: Event, file: File, level: int, inode: int) -> bool:
+        key = (inode, file.device, file.mount_id, level)
+        found = self._discards.get(key)
+        if found is None:
+            return False
+        self._discards.move_to_end(key)
+        types, epoch, generation = found
+        current = generation == self.generation and epoch == self.epoch(file.device, inode)
+        return current and bool(types & event.type.mask)
+
+    def insert(self, event: Event, discards: Iterable[Discard]) -> None:
+        """Take over what user space learned from an event.
+
+        With the epochs and generation that the event carried.
+        """
+        file = event.file
+        for discard in discards:
+            inode = file.inode if discard.level == 0 else file.parents[discard.level - 1]
+            key = (inode, file.device, file.mount_id, discard.level)
+            self._discards[key] = (discard.types, file.epochs[discard.level], event.generation)
+            self._discards.move_to_end(key)
+            if len(self._discards) > self._capacity:
+                self._discards.popitem(last=False)

@@ -1,0 +1,223 @@
+"""A small file system that processes work on: the source of events for the filter law.
+
+It has hard links, renames of files and directories, inodes that are used again, a bind mount and refused
+attempts. It tells the kernel model what the real hooks would tell it: epochs move before and after an inode's
+names change.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from agent.events import Event, EventType, File, FileFlags
+from agent.filters.model import Kernel
+
+NAMES = (b"a", b"b", b"c", b"x.conf", b"passwd")
+FLAGS = (0, 1, 2, 0o100, 0o101, 0o1001, 0o2002, 0o2000000, 3)
+SIMPLE = (
+    EventType.OPEN,
+    EventType.OPEN,
+    EventType.OPEN,
+    EventType.CHMOD,
+    EventType.CHOWN,
+    EventType.TRUNCATE,
+    EventType.SETXATTR,
+    EventType.CLOSE,
+    EventType.EXEC,
+)
+
+
+@dataclass(slots=True)
+class Directory:
+    """A directory: names to inodes and directories."""
+
+    inode: int
+    entries: dict[bytes, Node] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Regular:
+    """A file and the number of its names."""
+
+    inode: int
+    nlink: int = 1
+    upper: bool = False
+
+
+Node = Directory | Regular
+
+
+@dataclass(slots=True)
+class Place:
+    """A name in a directory, reached through a mount."""
+
+    directory: Directory
+    name: bytes
+    path: bytes
+    parents: tuple[int, ...]
+    mount: int
+
+    @property
+    def node(self) -> Node | None:
+        return self.directory.entries.get(self.name)
+
+
+class World:
+    """Draws operations at random and carries them out."""
+
+    def __init__(self, seed: int, kernel: Kernel) -> None:
+        self.random = random.Random(seed)
+        self.kernel = kernel
+        self.root = Directory(1)
+        self._free: list[int] = []
+        self._highest = 10
+        tops = [self._directory(self.root, name) for name in NAMES[:3]]
+        self.bound = tops[1]
+        for top in tops:
+            below = self._directory(top, b"b")
+            self._directory(below, b"c")
+            for directory in (top, below):
+                directory.entries[self.random.choice(NAMES[3:])] = Regular(self._inode())
+
+    def _inode(self) -> int:
+        if self._free and self.random.random() < 0.7:
+            return self._free.pop()
+        self._highest += 1
+        return self._highest
+
+    def _directory(self, parent: Directory, name: bytes) -> Directory:
+        made = Directory(self._inode())
+        parent.entries[name] = made
+        return made
+
+    def place(self) -> Place:
+        """A random name, which may or may not be there; sometimes below the bind mount at /m."""
+        through_mount = self.random.random() < 0.2
+        at = self.bound if through_mount else self.root
+        place_path = b"/m" if through_mount else b""
+        parents: tuple[int, ...] = (at.inode,)
+        while True:
+            name = self.random.choice(NAMES)
+            below = at.entries.get(name)
+            if not isinstance(below, Directory) or self.random.random() < 0.25:
+                return Place(at, name, place_path + b"/" + name, parents, 2 if through_mount else 1)
+            at, place_path, parents = below, place_path + b"/" + name, (below.inode, *parents)
+
+    def step(self) -> list[Event]:
+        """One operation.
+
+        The events that the kernel saw, stamped, those that it forwards and those that it drops.
+        """
+        chance = self.random.random()
+        if chance < 0.55:
+            return self._simple()
+        if chance < 0.7:
+            return self._make()
+        if chance < 0.8:
+            return self._remove()
+        if chance < 0.93:
+            return self._two_files(EventType.RENAME if chance < 0.88 else EventType.LINK)
+        return self._odd()
+
+    def file(self, place: Place, node: Node | None) -> File:
+        found = File(path=place.path, device=7, mount_id=place.mount, parents=place.parents[:3])
+        if isinstance(node, Regular):
+            found.inode, found.nlink, found.mode = node.inode, node.nlink, 0o100644
+            found.flags = FileFlags.UPPER if node.upper else FileFlags.LOWER
+        elif node is not None:
+            found.inode, found.nlink, found.mode = node.inode, 2, 0o40755
+        return found
+
+    def event(self, kind: EventType, file: File, file2: File | None = None) -> Event:
+        made = Event(kind, file=file, file2=file2)
+        made.uid = self.random.choice((0, 0, 1000, 33))
+        made.auid = self.random.choice((1000, 0xFFFFFFFF))
+        made.flags = self.random.choice(FLAGS) if kind is EventType.OPEN else 0
+        made.mode = self.random.choice((0o644, 0o4755))
+        made.retval = self.random.choice((0, 0, 0, -13))
+        made.comm = self.random.choice((b"sh", b"dpkg"))
+        self.kernel.stamp(made)
+        return made
+
+    def _simple(self) -> list[Event]:
+        place = self.place()
+        return [self.event(self.random.choice(SIMPLE), self.file(place, place.node))]
+
+    def _make(self) -> list[Event]:
+        place = self.place()
+        if place.node is not None:
+            return self._simple()
+        if self.random.random() < 0.4:
+            made: Node = Directory(self._inode())
+            kind = EventType.MKDIR
+        else:
+            made = Regular(self._inode(), upper=self.random.random() < 0.3)
+            kind = EventType.OPEN
+        event = self.event(kind, self.file(place, made))
+        place.directory.entries[place.name] = made
+        return [event]
+
+    def _remove(self) -> list[Event]:
+        place = self.place()
+        node = place.node
+        if node is None or node is self.bound or (isinstance(node, Directory) and node.entries):
+            return self._simple()
+        self.kernel.touch(7, node.inode)
+        kind = EventType.RMDIR if isinstance(node, Directory) else EventType.UNLINK
+        event = self.event(kind, self.file(place, node))
+        self._drop(place)
+        self.kernel.touch(7, node.inode)
+        return [event]
+
+    def _drop(self, place: Place) -> None:
+        node = place.directory.entries.pop(place.name)
+        if isinstance(node, Regular):
+            node.nlink -= 1
+        if isinstance(node, Directory) or not node.nlink:
+            self._free.append(node.inode)
+
+    def _two_files(self, kind: EventType) -> list[Event]:
+        old, new = self.place(), self.place()
+        node, target = old.node, new.node
+        if (
+            node is None
+            or node is self.bound
+            or node is target
+            or isinstance(target, Directory)
+            or old.mount != new.mount
+        ):
+            return self._simple()
+        if isinstance(node, Directory) and (kind is EventType.LINK or node.inode in new.parents):
+            return self._simple()
+        touched = [7, node.inode, *((target.inode,) if target else ())]
+        self._touch(touched, isinstance(node, Directory))
+        event = self.event(kind, self.file(old, node), self.file(new, target))
+        if target is not None:
+            self._drop(new)
+        new.directory.entries[new.name] = node
+        if kind is EventType.LINK and isinstance(node, Regular):
+            node.nlink += 1
+        elif kind is EventType.RENAME:
+            del old.directory.entries[old.name]
+        self._touch(touched, isinstance(node, Directory))
+        return [event]
+
+    def _touch(self, touched: list[int], everything: bool) -> None:
+        for inode in touched[1:]:
+            self.kernel.touch(touched[0], inode)
+        if everything:
+            self.kernel.invalidate()
+
+    def _odd(self) -> list[Event]:
+        """A path that is not certain, as the kernel reports it: nothing but the text is known."""
+        place = self.place()
+        file = self.file(place, place.node if self.random.random() < 0.5 else None)
+        flag = self.random.choice((FileFlags.TRUNCATED, FileFlags.AS_GIVEN, FileFlags.DETACHED))
+        file.flags |= flag
+        if flag is FileFlags.AS_GIVEN:
+            file.path = self.random.choice((b"passwd", b"../a/passwd", place.path, b"", b"/a/" + b"n" * 300))
+            file.inode, file.parents = 0, ()
+        elif flag is FileFlags.TRUNCATED:
+            file.path = b"/" + b"/".join(place.path.split(b"/")[-2:])
+        return [self.event(self.random.choice(SIMPLE), file)]
