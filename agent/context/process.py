@@ -12,7 +12,7 @@ process by a retention, measured in the stream's own time, however late the agen
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agent.context.procfs import ProcFs
 from agent.context.table import FOREVER, MAX_BYTES, MAX_ENTRIES, Entry, ProcessTable
@@ -120,7 +120,7 @@ class ProcessCache:
         self.counters.forks += 1
         parent = self.find(event.pid, event.time_ns)
         image = parent.process if parent else Process(comm=event.comm)
-        child = replace(image, pid=pid, tid=pid, ppid=event.pid)
+        child = Process(pid, event.pid, pid, image.comm, image.exe, image.args)
         self._owned(child, event.uid, event.gid, event.auid)
         ancestors = (parent.process, *self.ancestors(parent))[:MAX_ANCESTORS] if parent else None
         known = self.table.at(pid, event.time_ns)
