@@ -112,8 +112,8 @@ class Bench:
         """Hold one event to what is known of it: `expected` maps attributes (`file.path`) to values."""
         events = played.matches(rule)
         if self.evidence.equal(f"{rule} arrives", 1, len(events)):
-            got = {name: attrgetter(name)(events[0]) for name in expected}
-            self.evidence.equal(f"{rule} tells", dict(expected), got)
+            for name, value in expected.items():
+                self.evidence.equal(f"{rule} tells {name}", value, attrgetter(name)(events[0]))
 
     def _run(self, script: str, *, absorb: bool = True) -> tuple[Outcome, list[Judged]]:
         self.workload.begin(script)

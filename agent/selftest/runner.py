@@ -104,7 +104,7 @@ def lacking(scenario: Scenario, facts: Mapping[str, Any]) -> str:
 
 def _hooks_for(scenario: Scenario, facts: Mapping[str, Any]) -> list[Any]:
     events = {need.partition(":")[2] for need in scenario.needs}
-    return [hook for hook in facts["hooks"] if hook.get("event") in events]
+    return [hook for hook in facts["hooks"] if hook["event"].partition(".")[0] in events]
 
 
 def _note(evidence: Evidence, error: Exception) -> None:

@@ -39,7 +39,8 @@ def _words(ran: Ran) -> str:
 
 def _head(loaded: Mapping[str, Any]) -> Iterator[str]:
     for kind, coverage in loaded["coverage"].items():
-        points = [f"{hook['point']} ({hook['type']})" for hook in loaded["hooks"] if hook["event"] == kind]
+        hooks = [hook for hook in loaded["hooks"] if hook["event"].partition(".")[0] == kind]
+        points = [f"{hook['point']} ({hook['type']})" for hook in hooks if hook["state"] == "attached"]
         yield f"{kind:<8} {coverage:<9} {', '.join(points)}"
 
 

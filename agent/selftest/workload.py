@@ -25,6 +25,11 @@ def quote(path: bytes) -> str:
     return "".join(chr(b) if b in _PLAIN else "%%" if b == ord("%") else f"\\x{b:02x}" for b in path)
 
 
+def unquote(word: str) -> bytes:
+    """The bytes that `quote` was given, but for %d and %%, which stay."""
+    return word.encode("ascii").decode("unicode_escape").encode("latin-1")
+
+
 class WorkloadError(AgentError):
     """The generator could not do what a scenario asked for: nothing is known about the agent then."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,19 @@ SOURCES = Path(agent.selftest.__file__).parent / "generator"
 
 
 @pytest.fixture(scope="session")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    binary = tmp_path_factory.mktemp("bin") / "fim-gen"
-    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-static"]
-    subprocess.run(["cc", *flags, "-o", binary, *sorted(SOURCES.glob("*.c"))], check=True)
-    return binary
+def build_generator(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    def build(*flags: str) -> Path:
+        binary = tmp_path_factory.mktemp("bin") / "fim-gen"
+        options = ["-O2", "-Wall", "-Wextra", "-Werror", "-static", *flags, "-o", str(binary)]
+        subprocess.run(["cc", *options, *map(str, sorted(SOURCES.glob("*.c")))], check=True)
+        return binary
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def generator(build_generator: Callable[..., Path]) -> Path:
+    return build_generator()
 
 
 @pytest.fixture

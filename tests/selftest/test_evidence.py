@@ -73,7 +73,7 @@ def row(generated: int) -> dict[str, object]:
 
 LOADED = {
     "coverage": {"open": "full"},
-    "hooks": [{"event": "open", "point": "file_open", "type": "lsm"}] * 12,
+    "hooks": [{"event": "open.enter", "point": "file_open", "type": "lsm", "state": "attached"}] * 12,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,19 @@ def test_it_ends_with_its_input(generator: Path) -> None:
     assert done.returncode == 0
     cut = subprocess.run([generator], input="close 9\n", capture_output=True, text=True, check=False)
     assert cut.returncode == 2
+
+
+def test_architectures_without_the_old_calls_speak_the_same_language(
+    build_generator: Callable[..., Path], tmp_path: Path
+) -> None:
+    running = Workload(build_generator("-DAT_CALLS_ONLY"))
+    outcome = running.run(
+        f"mkdir {tmp_path}/d 0755\nopen {tmp_path}/d/f O_WRONLY|O_CREAT 0600 -> $0\nclose $0\n"
+        f"rename {tmp_path}/d/f {tmp_path}/d/g\nlink {tmp_path}/d/g {tmp_path}/d/h\n"
+        f"symlink g {tmp_path}/d/s\nmknod {tmp_path}/d/p S_IFIFO|0600\nchmod {tmp_path}/d/g 0640\n"
+        + "".join(f"unlink {tmp_path}/d/{name}\n" for name in "ghsp")
+        + f"rmdir {tmp_path}/d\n"
+    )
+    running.close()
+    assert not outcome.failures
+    assert list(tmp_path.iterdir()) == []

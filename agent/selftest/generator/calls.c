@@ -35,7 +35,7 @@ static const struct call calls[] = {
 	{ "comm", 0, "p", run_comm, false },
 	{ "exec", 0, "p?ppppppp", run_exec, false },
 	{ "umount", SYS_umount2, "p?n", NULL, false },
-#ifdef SYS_open /* the calls that newer architectures were born without */
+#if defined(SYS_open) && !defined(AT_CALLS_ONLY)
 	CALL(open, "pn?n"),
 	CALL(creat, "pn"),
 	CALL(unlink, "p"),
@@ -47,7 +47,17 @@ static const struct call calls[] = {
 	CALL(mknod, "pn?n"),
 	CALL(chmod, "pn"),
 	CALL(chown, "pnn"),
-	CALL(lchown, "pnn"),
+#else /* newer architectures were born without these: the same by other calls */
+	{ "open", SYS_openat, "cpn?n", NULL, false },
+	{ "unlink", SYS_unlinkat, "cp", NULL, false },
+	{ "rmdir", SYS_unlinkat, "cpd", NULL, false },
+	{ "mkdir", SYS_mkdirat, "cpn", NULL, false },
+	{ "rename", SYS_renameat2, "cpcp", NULL, false },
+	{ "link", SYS_linkat, "cpcp", NULL, false },
+	{ "symlink", SYS_symlinkat, "pcp", NULL, false },
+	{ "mknod", SYS_mknodat, "cpn?n", NULL, false },
+	{ "chmod", SYS_fchmodat, "cpn", NULL, false },
+	{ "chown", SYS_fchownat, "cpnn", NULL, false },
 #endif
 	CALL(openat, "npn?n"),
 	CALL(openat2, "npn?nnh"),
@@ -166,6 +176,10 @@ static void fill_frame(const struct op *op, struct frame *frame)
 			fold_how(value - 3, &frame->how);
 		} else if (*spec == 'l') {
 			*value++ = (long)len;
+		} else if (*spec == 'c') {
+			*value++ = AT_FDCWD;
+		} else if (*spec == 'd') {
+			*value++ = AT_REMOVEDIR;
 		} else if (*spec == '?') {
 			continue;
 		} else if (arg == op->arg + op->args) {
@@ -189,6 +203,7 @@ long call_make(const struct op *op)
 
 	if (op->call->run)
 		return op->call->run(op);
+	memset(frame.value, 0, sizeof(frame.value));
 	fill_frame(op, &frame);
 	ret = syscall(op->call->nr, v[0], v[1], v[2], v[3], v[4], v[5]);
 	return ret < 0 ? -errno : ret;

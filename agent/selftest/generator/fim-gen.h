@@ -66,10 +66,10 @@ struct op;
 /*
  * One word of the script language. @spec has a letter for each argument:
  * p text, n a number or names joined by '|', t a time in seconds or "now",
- * r "N/s", f "for", s "Ns"; what stands after '?' may be left out. Two letters
+ * r "N/s", f "for", s "Ns"; what stands after '?' may be left out. Four letters
  * take no word: l adds the length of the text before it, h folds the three
- * numbers before it into openat2's structure. @nr is the system call, unless
- * @run is set.
+ * numbers before it into openat2's structure, c adds AT_FDCWD and d
+ * AT_REMOVEDIR. @nr is the system call, unless @run is set.
  */
 struct call {
 	const char *name;

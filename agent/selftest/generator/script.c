@@ -146,7 +146,7 @@ static void read_args(struct op *op, char **rest)
 	for (; *spec; spec++) {
 		if (*spec == '?')
 			optional = true;
-		if (strchr("?lh", *spec))
+		if (strchr("?lhcd", *spec))
 			continue;
 		if (!word || !strcmp(word, "->"))
 			break;

@@ -17,10 +17,10 @@ def _as_nobody(line: str) -> str:
 
 
 def _done_by(played: Round, call: str) -> dict[str, object]:
-    """Who made the one call of that name, and what came of it, as the generator saw it."""
+    """Who made the one call of that name, and what came of it: success is 0, also of an open."""
     (report,) = played.outcome.of(call)
     identity = {name: getattr(report, name) for name in ("pid", "tid", "ppid", "uid", "gid")}
-    return identity | {"retval": report.ret}
+    return identity | {"retval": min(report.ret, 0)}
 
 
 def _paths(**paths: str) -> dict[str, object]:

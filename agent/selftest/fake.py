@@ -1,0 +1,117 @@
+"""The agent's stand-in where nothing can be loaded: real rules, filters and generator; the kernel is a model.
+
+The scenarios themselves are tested with it. It hears of events when a script is through, not while it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.events import Event, EventType
+from agent.filters.approvers import derive
+from agent.filters.discarders import learn
+from agent.filters.model import Kernel
+from agent.rules.load import loads
+from agent.selftest.accounts import Account
+from agent.selftest.retell import events
+from agent.selftest.subject import Judged
+from agent.selftest.workload import Outcome, Workload
+
+RECORD_BYTES = 400  # of an event with a path of ordinary length
+RING_BYTES = 1 << 23
+
+
+class FakeAgent:
+    """A subject whose kernel is `agent.filters.model`; `feed` takes the place of the hooks."""
+
+    def __init__(self, ring_bytes: int = RING_BYTES) -> None:
+        self._ruleset = loads("rules: []")
+        self._kernel = Kernel(derive(self._ruleset))
+        self._room = ring_bytes // RECORD_BYTES
+        self._ring: list[Event] = []
+        self._counts: Counter[tuple[EventType, str]] = Counter()
+        self._never = os.eventfd(0)  # there is nothing to wait for: what is fed is there
+
+    def facts(self) -> dict[str, Any]:
+        """All is well."""
+        hook = {
+            "event": "open.exit",
+            "point": "model",
+            "program": "model",
+            "type": "model",
+            "state": "attached",
+        }
+        coverage = {kind.label: "full" for kind in EventType}
+        return {"capabilities": {"model": "fires"}, "hooks": (hook,), "coverage": coverage}
+
+    def enforce(self, rules: Mapping[str, str]) -> None:
+        """As `Subject.enforce`."""
+        entries = [{"id": name, "expression": expression} for name, expression in rules.items()]
+        self._ruleset = loads(json.dumps({"rules": entries}))
+        self._kernel.reload(derive(self._ruleset))
+
+    def watch(self, tgid: int) -> None:
+        """It only hears of one generator as it is."""
+
+    def fileno(self) -> int:
+        """Never readable."""
+        return self._never
+
+    def feed(self, event: Event) -> None:
+        """One event happened."""
+        self._counts[event.type, "seen"] += 1
+        self._kernel.stamp(event)
+        rejected = self._kernel.rejected
+        if self._kernel.forwards(event):
+            full = len(self._ring) >= self._room
+            self._counts[event.type, "ring_full" if full else "submitted"] += 1
+            self._ring += [] if full else [event]
+        else:
+            cause = "approver_rejected" if self._kernel.rejected > rejected else "discarded"
+            self._counts[event.type, cause] += 1
+        for file in filter(None, (event.file, event.file2)):
+            if event.type is not EventType.OPEN:
+                self._kernel.touch(file.device, file.inode)
+
+    def drain(self) -> list[Judged]:
+        """As `Subject.drain`."""
+        ring, self._ring = self._ring, []
+        return [self._judge(event) for event in ring]
+
+    def accounts(self) -> dict[EventType, Account]:
+        """As `Subject.accounts`."""
+        return {kind: Account(*(self._counts[kind, name] for name in Account._fields)) for kind in EventType}
+
+    def close(self) -> None:
+        """As `Subject.close`."""
+        os.close(self._never)
+
+    def _judge(self, event: Event) -> Judged:
+        rules = tuple(self._ruleset.evaluate(event))
+        self._counts[event.type, "delivered"] += 1
+        self._counts[event.type, "matched" if rules else "unmatched"] += 1
+        if not rules:
+            self._kernel.insert(event, learn(self._ruleset, event))
+        return Judged(event, rules)
+
+
+class FakeWorkload(Workload):
+    """A generator whose calls a FakeAgent hears of."""
+
+    def __init__(self, binary: Path, patience_s: float, agent: FakeAgent) -> None:
+        super().__init__(binary, patience_s)
+        self._agent = agent
+        self._comms: dict[int, bytes] = {}
+
+    def advance(self) -> Outcome | None:
+        """As `Workload.advance`."""
+        outcome = super().advance()
+        if outcome:
+            for event in events(outcome, self._comms):
+                self._agent.feed(event)
+        return outcome

@@ -1,0 +1,100 @@
+"""Whatever a scenario does, it ends in a verdict, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.selftest import scenarios
+from agent.selftest.bench import Bench
+from agent.selftest.catalogue import Scenario
+from agent.selftest.fake import FakeAgent, FakeWorkload
+from agent.selftest.protocol import Ran
+from agent.selftest.runner import Stage, measure_slowness
+
+RunBody = Callable[..., Ran]
+
+
+@pytest.fixture
+def run_body(generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunBody:
+    def run(body: scenarios.Body, cost: float = 1.0) -> Ran:
+        monkeypatch.setitem(scenarios._BODIES, "truth.made_up", body)
+        agent = FakeAgent()
+        stage = Stage(
+            agent, lambda s: FakeWorkload(generator, s, agent), lambda _: agent, measure_slowness(), tmp_path
+        )
+        return stage.run(Scenario("truth.made_up", "It does as it is told.", cost=cost))
+
+    return run
+
+
+def test_an_error_is_a_failure_with_its_reason(run_body: RunBody, tmp_path: Path) -> None:
+    def body(bench: Bench) -> None:
+        bench.file("left")
+        raise ZeroDivisionError("by nothing")
+
+    ran = run_body(body)
+    assert ran.verdict == "FAIL"
+    assert ran.reason == "runs to its end: expected no error, got ZeroDivisionError: by nothing"
+    assert "test_runner.py" in "".join(ran.assertions[-1]["evidence"]["trace"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hang_is_a_failure(run_body: RunBody) -> None:
+    def body(bench: Bench) -> None:
+        silent, _ = os.pipe()
+        select.select([silent], [], [])
+
+    ran = run_body(body, cost=-0.95)  # a budget of a twentieth
+    assert ran.verdict == "FAIL"
+    assert "ScenarioTimeoutError: the scenario did not end within" in ran.reason
+
+
+def test_a_wrong_script_is_a_failure(run_body: RunBody) -> None:
+    def body(bench: Bench) -> None:
+        bench.rules()
+        bench.play("dance\n")
+
+    assert "line 1 of the script: 'dance' is not a call" in run_body(body).reason
+
+
+def test_a_generator_that_dies_is_a_failure(run_body: RunBody) -> None:
+    def body(bench: Bench) -> None:
+        bench.rules()
+        bench.play("exit_group 3\n")
+
+    assert "the generator ended with status 3" in run_body(body).reason
+
+
+def test_a_call_that_nobody_can_count_is_a_failure(run_body: RunBody) -> None:
+    def body(bench: Bench) -> None:
+        bench.rules()
+        bench.play(f"chmod {bench.path('first')} 0600\n")
+
+    assert "nobody knows which event chmod makes" in run_body(body).reason
+
+
+def test_a_scenario_that_asserts_nothing_has_not_passed(
+    run_body: RunBody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_body(lambda bench: None).verdict == "FAIL"
+
+
+def test_a_refusal_that_was_not_foreseen_is_a_failure(run_body: RunBody) -> None:
+    def body(bench: Bench) -> None:
+        bench.rules()
+        bench.play(f"unlink {bench.path('none')}\n")
+
+    assert run_body(body).reason == "refused by the kernel: expected {}, got {'unlink:1 errno 2': 1}"
+
+
+def test_a_missing_sentinel_is_a_failure(run_body: RunBody) -> None:
+    def body(bench: Bench) -> None:
+        bench.subject.enforce({"other": 'open.file.path == "/nowhere"'})
+        bench.play(f"unlink {bench.file('a')}\n")
+
+    assert run_body(body).reason.startswith("sentinels before, between and after: expected [['/")

@@ -1,0 +1,170 @@
+"""Every scenario passes on a kernel that keeps its promises, and fails on one that breaks its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.events import Event, EventType
+from agent.selftest import scenarios
+from agent.selftest.catalogue import CATALOGUE, Scenario, by_name
+from agent.selftest.fake import FakeAgent, FakeWorkload
+from agent.selftest.protocol import Ran
+from agent.selftest.runner import Stage
+from agent.selftest.scenarios import approvers, discarders, loss
+from agent.selftest.subject import Judged
+
+Play = Callable[..., Ran]
+
+# The same promises in less time.
+SHORTER = (
+    (approvers, "NOISE", 101),
+    (discarders, "NOISE", 101),
+    (loss, "BURST", 101),
+    (loss, "SECONDS", 1),
+    (loss, "RATE", 503),
+)
+
+
+class Theatre:
+    """A stage with one kind of agent; the generator reports to the agent that was opened last."""
+
+    def __init__(self, generator: Path, where: Path, kind: type[FakeAgent]) -> None:
+        self.kind = kind
+        self.agents = [kind()]
+        self.stage = Stage(
+            self.agents[0], lambda patience: self.start(generator, patience), self.open, 1, where
+        )
+
+    def start(self, generator: Path, patience_s: float) -> FakeWorkload:
+        return FakeWorkload(generator, patience_s, self.agents[-1])
+
+    def open(self, ring_bytes: int) -> FakeAgent:
+        self.agents.append(self.kind(ring_bytes))
+        return self.agents[-1]
+
+
+@pytest.fixture
+def play(generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    for module, name, value in SHORTER:
+        monkeypatch.setattr(module, name, value)
+
+    def run(name: str, kind: type[FakeAgent] = FakeAgent) -> Ran:
+        scenario = by_name(name)
+        assert scenario
+        return Theatre(generator, tmp_path, kind).stage.run(scenario)
+
+    return run
+
+
+@pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
+def test_each_has_a_body_and_passes_on_the_model(scenario: Scenario, play: Play, tmp_path: Path) -> None:
+    ran = play(scenario.name)
+    assert ran.verdict == "PASS", (ran.reason, [entry for entry in ran.assertions if not entry["ok"]])
+    assert len(ran.assertions) >= 4
+    assert ran.ledger["open"]["generated"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("family", sorted({scenario.family for scenario in CATALOGUE}))
+def test_no_body_is_without_a_scenario(family: str) -> None:
+    assert scenarios.written(family) == {entry.name for entry in CATALOGUE if entry.family == family}
+
+
+class HidesOne(FakeAgent):
+    """Drops one event without counting it."""
+
+    hidden = False
+
+    def feed(self, event: Event) -> None:
+        if self.hidden:
+            super().feed(event)
+        self.hidden = True
+
+
+class Repeats(FakeAgent):
+    """Tells every event twice, and counts both."""
+
+    def feed(self, event: Event) -> None:
+        super().feed(event)
+        super().feed(event)
+
+
+class SwapsPaths(FakeAgent):
+    """Tells the second path of a rename as the first."""
+
+    def feed(self, event: Event) -> None:
+        if event.file2:
+            event.file2 = event.file
+        super().feed(event)
+
+
+class ForgetsResults(FakeAgent):
+    """Every call succeeds."""
+
+    def feed(self, event: Event) -> None:
+        event.retval = 0
+        super().feed(event)
+
+
+class ForwardsAll(FakeAgent):
+    """Filters nothing in the kernel, and says so."""
+
+    def feed(self, event: Event) -> None:
+        self._counts[event.type, "seen"] += 1
+        self._counts[event.type, "submitted"] += 1
+        self._ring.append(event)
+
+
+class ForwardsNothing(FakeAgent):
+    """Its approvers approve of nothing."""
+
+    def feed(self, event: Event) -> None:
+        self._counts[event.type, "seen"] += 1
+        self._counts[event.type, "approver_rejected"] += 1
+
+
+class LosesSilently(FakeAgent):
+    """Does not count what its ring had no room for."""
+
+    def feed(self, event: Event) -> None:
+        super().feed(event)
+        self._counts[event.type, "ring_full"] = 0
+
+
+class Invents(FakeAgent):
+    """Says that it delivered what nobody made."""
+
+    def drain(self) -> list[Judged]:
+        self._counts[EventType.UNLINK, "delivered"] += 1
+        return super().drain()
+
+
+class TinyRing(FakeAgent):
+    """Has always the smallest of rings."""
+
+    def __init__(self, ring_bytes: int = 0) -> None:
+        super().__init__(4096)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((HidesOne, scenario.name) for scenario in CATALOGUE),
+        *((Repeats, scenario.name) for scenario in CATALOGUE),
+        *((Invents, scenario.name) for scenario in CATALOGUE),
+        *((ForwardsNothing, scenario.name) for scenario in CATALOGUE),
+        (SwapsPaths, "truth.rename"),
+        *((ForgetsResults, f"truth.{kind}") for kind in ("open", "unlink", "rename")),
+        *((ForwardsAll, name) for name in ("approvers.path", "approvers.flags", "discarders.parent")),
+        (LosesSilently, "loss.small_ring"),
+        (TinyRing, "loss.steady"),
+    ],
+)
+def test_a_broken_promise_is_noticed(kind: type[FakeAgent], name: str, play: Play) -> None:
+    ran = play(name, kind)
+    assert ran.verdict == "FAIL"
+    assert ran.reason
+    assert any("evidence" in entry for entry in ran.assertions)
