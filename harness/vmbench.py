@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.bench import Death, HungError, RefusedError, Say, Selftest, Supplies
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, ProductError
 from harness.expansion import Cell
 from harness.plan import Plan
 from harness.results import KernelFacts, Package
@@ -122,14 +122,13 @@ class VmMachine:
         """The agent's bundle, into the guest."""
         from harness.guest.deploy import deploy
 
-        with _translated():
-            deploy(self.guest, bundle())
+        deploy(self.guest, bundle())
 
     def selftest(self, log: Path) -> Selftest:
         """The agent's server, greeting received."""
         from harness.guest.selftest import SelftestClient
 
-        with _translated():
+        with _translated(log):
             return VmSelftest(SelftestClient.start(self.guest, GREETING_S), log)
 
     def death(self) -> Death | None:
@@ -171,12 +170,12 @@ class VmSelftest:
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:
         """Load the cell's variant."""
-        with _translated():
+        with _translated(self._log):
             return self._client.load(cell.hookset, cell.btf, cell.transport, deadline_s)
 
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run one scenario."""
-        with _translated():
+        with _translated(self._log):
             return self._client.test(name, deadline_s)
 
     def close(self) -> None:
@@ -255,8 +254,8 @@ def bundle() -> bytes:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """A guest's errors as the life of a cell knows them."""
+def _translated(log: Path) -> Iterator[None]:
+    """A guest's errors as the life of a cell knows them; a server's last words also go to `log`."""
     from harness.guest import selftest
     from harness.guest.base import GuestTimeoutError
 
@@ -266,6 +265,10 @@ def _translated() -> Iterator[None]:
         raise HungError(error.message, hint=error.hint) from error
     except selftest.RefusedError as error:
         raise RefusedError(error.message, hint=error.hint, detail=error.detail) from error
+    except selftest.BrokenServerError as error:
+        log.write_text(error.detail, encoding="utf-8")
+        said = error.detail.strip().splitlines()[-1:]
+        raise ProductError(": ".join([error.message, *said])) from error
 
 
 def _request(cell: Cell) -> KernelRequest:
