@@ -125,7 +125,9 @@ def ask(path: Path, word: str) -> Reply:
                 f"no answer at {path}: {error}", hint="is the agent running, and are you root?"
             ) from error
     if "error" in reply:
-        raise AgentError(str(reply["error"]), hint=str(reply.get("hint", "")))
+        raise AgentError(
+            str(reply["error"]), hint=str(reply.get("hint", "")), detail=str(reply.get("detail", ""))
+        )
     return reply
 
 

@@ -39,7 +39,7 @@ class Loop:
 
 
 def _failed_reload() -> Reply:
-    return {"error": "bad rule", "hint": "fix it"}
+    return {"error": "bad rule", "hint": "fix it", "detail": "line 3"}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ class TestAsking:
     def test_an_answer_that_is_an_error(self, path: Path) -> None:
         with pytest.raises(AgentError, match="bad rule") as raised:
             ask(path, "reload")
-        assert raised.value.hint == "fix it"
+        assert (raised.value.hint, raised.value.detail) == ("fix it", "line 3")
 
     def test_an_unknown_word(self, path: Path) -> None:
         with pytest.raises(AgentError, match="no such request, there are: status, reload"):
