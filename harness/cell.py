@@ -19,7 +19,7 @@ from agent.selftest.protocol import Loaded
 from harness.bench import Machine, RefusedError, Selftest
 from harness.errors import HarnessError
 from harness.expansion import Cell
-from harness.judge import as_result, classify, problem, result_of
+from harness.judge import as_result, classify, clean, problem, result_of
 from harness.results import Attempt, CellReport, Phases, TestResult
 from harness.verdict import Verdict
 
@@ -166,7 +166,9 @@ def _without_running(name: str, cause: Attempt, ended_in: str) -> TestResult:
 
 
 def _facts(loaded: Loaded) -> dict[str, Any]:
-    report = {"capabilities": loaded.capabilities, "coverage": loaded.coverage, "hooks": loaded.hooks}
+    report: dict[str, Any] = clean(
+        {"capabilities": loaded.capabilities, "coverage": loaded.coverage, "hooks": loaded.hooks}
+    )
     try:
         CellReport.model_validate({"id": "", **report})
     except ValidationError as error:

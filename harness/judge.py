@@ -1,14 +1,23 @@
-"""From what happened to what it means: an error, a guest's end or an answer becomes a verdict."""
+"""From what happened to what it means: an error, a guest's end or an answer becomes a verdict.
+
+Words that come out of a guest are hostile: they become plain, visible text of bounded length here.
+"""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 from pydantic import ValidationError
 
 from agent.selftest.protocol import Ran
 from harness.bench import Death, HungError
 from harness.errors import HarnessError, ProductError
+from harness.report.text import one_line
 from harness.results import Attempt, TestResult
 from harness.verdict import Verdict
+
+REASON_LIMIT = 500  # characters
 
 
 def classify(error: HarnessError, death: Death | None, *, booting: bool) -> tuple[Verdict, str]:
@@ -17,15 +26,16 @@ def classify(error: HarnessError, death: Death | None, *, booting: bool) -> tupl
     A guest's own end outweighs the symptom that made it known. While `booting` the agent is not there, so
     nothing is the product's fault.
     """
+    reason = one_line(death.detail if death else error.message, REASON_LIMIT)
     if death and death.kind == "guest":
-        return (Verdict.BOOT_FAIL if booting else Verdict.CRASH), death.detail
+        return (Verdict.BOOT_FAIL if booting else Verdict.CRASH), reason
     if death:
-        return Verdict.INFRA, death.detail
+        return Verdict.INFRA, reason
     if isinstance(error, HungError):
-        return (Verdict.BOOT_FAIL if booting else Verdict.TIMEOUT), error.message
+        return (Verdict.BOOT_FAIL if booting else Verdict.TIMEOUT), reason
     if isinstance(error, ProductError) and not booting:
-        return Verdict.FAIL, error.message
-    return Verdict.INFRA, error.message
+        return Verdict.FAIL, reason
+    return Verdict.INFRA, reason
 
 
 def result_of(name: str, ran: Ran) -> TestResult:
@@ -40,10 +50,11 @@ def result_of(name: str, ran: Ran) -> TestResult:
         verdict, reason = Verdict.FAIL, f"said PASS, but {', '.join(failed) or 'nothing'} was asserted true"
     if verdict is not Verdict.PASS and not reason:
         reason = f"{', '.join(failed)} not as expected" if failed else f"{verdict} without a reason"
+    reason = one_line(reason, REASON_LIMIT)
     attempt = {"verdict": verdict, "reason": reason, "duration_s": ran.duration_s}
     try:
         return TestResult.model_validate(
-            {"name": name, "assertions": ran.assertions, "ledger": ran.ledger, "attempts": [attempt]}
+            clean({"name": name, "assertions": ran.assertions, "ledger": ran.ledger, "attempts": [attempt]})
             | attempt
         )
     except ValidationError as error:
@@ -60,3 +71,8 @@ def problem(error: ValidationError) -> str:
     """The first thing that is wrong with data, as one line: where and what."""
     first = error.errors(include_url=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+def clean(data: Any) -> Any:
+    """`data` out of a guest's JSON, without the lone surrogates that no file can hold."""
+    return json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))

@@ -152,9 +152,9 @@ class VmMachine:
 
     def facts(self) -> dict[str, Any]:
         """What this machine is made of, and how it ended if it did."""
-        spec = asdict(self.machine.spec)
-        words = {name: value if isinstance(value, int) else str(value) for name, value in spec.items()}
-        return words | {"state": self.machine.state.value, "death": str(self.machine.death or "")}
+        spec = json.loads(json.dumps(asdict(self.machine.spec), default=str))
+        end = str(self.machine.death or "")
+        return {**spec, "state": self.machine.state.value, "death": end}
 
     def destroy(self) -> None:
         """End it."""

@@ -114,6 +114,15 @@ def test_an_answer_that_contradicts_itself_is_a_failure(ran: Ran, reason: str) -
     assert result.reason.startswith(reason)
 
 
+def test_hostile_words_become_plain_ones() -> None:
+    row = {"name": "x", "ok": False, "got": "\ud800"}
+    result = result_of("a", _ran(verdict="FAIL", reason="\x1b[2J\ud800\n" * 400, assertions=[row]))
+    assert result.assertions[0].got == "?"
+    assert result.reason.isprintable()
+    assert len(result.reason) <= 500
+    assert result.model_dump_json()
+
+
 KNOWN = """
 expected_failures:
   - test: truth.*

@@ -94,6 +94,12 @@ def test_bad_input_is_one_line_and_exit_2(
     assert "Traceback" not in errors
 
 
+def test_what_cannot_be_written_is_said(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").write_text("a file where a folder should be")
+    assert cli.main(["run", "-n", "0"]) == 2
+    assert "out/" in capsys.readouterr().err
+
+
 def test_debug_shows_where_it_happened(matrix: Path) -> None:
     with pytest.raises(ConfigError):
         cli.main(["--debug", "plan", "--kernel", "6.2"])
