@@ -22,13 +22,13 @@ from pathlib import Path
 
 from harness import filelock, manifest
 from harness.errors import InfrastructureError
+from harness.external import ProgramError
 from harness.manifest import digest, file_digest
 from harness.progress import Progress, silent
 
 __all__ = ["MIB", "Build", "Cache", "default_root", "digest", "file_digest"]
 
 MIB = 1 << 20
-_FULL = 16 * MIB  # a program that fails with less than this free most likely failed for want of it
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Build = Callable[[Path], None]
@@ -173,7 +173,7 @@ def _disk_errors(root: Path) -> Iterator[None]:
             raise _no_space(root, "it filled up while an entry was made") from error
         hint = "set XDG_CACHE_HOME to a folder that can be written"
         raise InfrastructureError(f"the cache cannot be used: {error}", hint=hint) from error
-    except InfrastructureError as error:
-        if root.exists() and shutil.disk_usage(root).free < _FULL:
+    except ProgramError as error:
+        if os.strerror(errno.ENOSPC) in error.stderr:
             raise _no_space(root, error.message) from error
         raise

@@ -49,7 +49,8 @@ def run(
 
 
 def _failure(words: list[str], status: int, stderr: str, environment: Mapping[str, str]) -> ProgramError:
-    line = shlex.join([*(f"{name}={value}" for name, value in environment.items()), *words])
+    settings = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
+    line = " ".join([*settings, shlex.join(words)])
     ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     return ProgramError(
         f"{Path(words[0]).name} {ended}: {_telling(stderr)}",

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from harness import cache, filelock
 from harness.cache import Cache
 from harness.errors import InfrastructureError
+from harness.external import run
 
 Usage = namedtuple("Usage", "total used free")
 SPAWN = multiprocessing.get_context("spawn")
@@ -91,11 +92,11 @@ def _make_together(root: Path, start: Barrier) -> None:
 def test_processes_that_want_the_same_entry_make_it_once(tmp_path: Path) -> None:
     start = SPAWN.Barrier(4)
     runs = [SPAWN.Process(target=_make_together, args=(tmp_path, start)) for _ in range(4)]
-    for run in runs:
-        run.start()
-    for run in runs:
-        run.join(timeout=60)
-    assert [run.exitcode for run in runs] == [0, 0, 0, 0]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join(timeout=60)
+    assert [each.exitcode for each in runs] == [0, 0, 0, 0]
     assert (tmp_path / "builds").read_text() == "x"
 
 
@@ -108,10 +109,10 @@ def _die_making(root: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_in_nobodys_way(tmp_path: Path) -> None:
-    run = SPAWN.Process(target=_die_making, args=(tmp_path,))
-    run.start()
-    run.join(timeout=60)
-    assert run.exitcode == -signal.SIGKILL
+    killed = SPAWN.Process(target=_die_making, args=(tmp_path,))
+    killed.start()
+    killed.join(timeout=60)
+    assert killed.exitcode == -signal.SIGKILL
     assert (tmp_path / "kind/key.partial").exists()
     content = Cache(tmp_path).get("kind", "key", write)
     assert (content / "sub/data").read_bytes() == b"data"
@@ -174,14 +175,11 @@ def test_a_disk_that_fills_up_is_one_clear_error(tmp_path: Path) -> None:
         Cache(tmp_path).get("kind", "key", fill)
 
 
-def test_a_program_that_failed_on_a_full_disk_is_blamed_on_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_that_failed_on_a_full_disk_is_blamed_on_the_disk(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100, 100, 0))
-        raise InfrastructureError("mkfs ended with status 1")
+        run(["sh", "-c", "echo 'tar: x: No space left on device' >&2; exit 2"])
 
-    with pytest.raises(InfrastructureError, match=r"no disk space in .*mkfs"):
+    with pytest.raises(InfrastructureError, match=r"no disk space in .*: sh ended with status 2"):
         Cache(tmp_path).get("kind", "key", fail)
 
 
