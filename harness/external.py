@@ -34,7 +34,9 @@ def run(
     or InfrastructureError if the program cannot be started.
     """
     words = [str(word) for word in argv]
-    settings = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}
+    # depmod and others lie where a plain user's PATH does not lead.
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    settings = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **(environment or {})}
     try:
         done = subprocess.run(
             words, capture_output=True, env=settings, cwd=cwd, stdin=subprocess.DEVNULL, check=False

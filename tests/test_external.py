@@ -34,6 +34,11 @@ def test_a_failure_comes_with_a_line_to_paste() -> None:
     assert "SOME='a b' sh -c 'exit 1'" in caught.value.hint
 
 
+def test_programs_of_the_administrator_are_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert run(["sh", "-c", "echo $PATH"]) == "/usr/bin:/bin:/usr/sbin:/sbin\n"
+
+
 def test_a_program_that_is_not_there_names_its_package() -> None:
     with pytest.raises(InfrastructureError, match="no-such-program is not installed") as caught:
         run(["no-such-program"], package="some-package")

@@ -95,7 +95,15 @@ def _unpack(apt: Apt, names: tuple[str, ...], scratch: Path) -> Path:
     tree.mkdir()
     excludes = f"--exclude-from={lists.FOLDER / 'guest-excludes.txt'}"
     run(
-        ["tar", "--extract", "--no-same-owner", excludes, f"--directory={tree}", f"--file={archive}"],
+        [
+            "tar",
+            "--extract",
+            "--no-same-owner",
+            "--preserve-permissions",
+            excludes,
+            f"--directory={tree}",
+            f"--file={archive}",
+        ],
         package="tar",
     )
     shutil.copytree(lists.FOLDER / "root", tree, dirs_exist_ok=True)
