@@ -1,8 +1,9 @@
 """What the harness does with a guest, whoever provides it: `ssh` over paramiko, `fake` for tests.
 
-GuestError           InfrastructureError: says nothing about the agent until the machine has been asked why
+GuestError                InfrastructureError: says nothing about the agent until the machine was asked
 +-- GuestLostError        the connection ended
 +-- GuestTimeoutError     the connection stands, the answer did not come in time
++-- GuestFileError        the guest's file system refused: full, read-only, no such folder
 +-- LineTooLongError      a channel's line passed its bound
 """
 
@@ -29,6 +30,10 @@ class GuestLostError(GuestError):
 
 class GuestTimeoutError(GuestError):
     """The guest did not answer in time."""
+
+
+class GuestFileError(GuestError):
+    """The guest's file system refused."""
 
 
 class LineTooLongError(GuestError):
@@ -91,13 +96,16 @@ class Guest(Protocol):
         """Starts a program to speak with. Raises GuestLostError."""
 
     def put(self, local: Path, remote: str, mode: int = 0o644) -> None:
-        """Copies a file into the guest, whole or not at all. Raises GuestLostError."""
+        """Copies a file into the guest, whole or not at all. Raises GuestLostError, GuestFileError."""
 
     def put_bytes(self, data: bytes, remote: str, mode: int = 0o644) -> None:
-        """Writes a file in the guest, whole or not at all. Raises GuestLostError."""
+        """Writes a file in the guest, whole or not at all. Raises GuestLostError, GuestFileError."""
 
     def get(self, remote: str, local: Path) -> None:
-        """Copies a file out of the guest. Raises GuestLostError, FileNotFoundError."""
+        """Copies a file out of the guest, whole or not at all.
+
+        Raises FileNotFoundError, GuestLostError, GuestFileError.
+        """
 
     def ping(self, timeout_s: float = 30) -> None:
         """Runs a real command. Raises GuestTimeoutError, GuestLostError."""

@@ -19,7 +19,14 @@ from pathlib import Path
 
 import paramiko
 
-from harness.guest.base import Completed, Endpoint, GuestLostError, GuestTimeoutError, LineTooLongError
+from harness.guest.base import (
+    Completed,
+    Endpoint,
+    GuestFileError,
+    GuestLostError,
+    GuestTimeoutError,
+    LineTooLongError,
+)
 from harness.guest.keys import USER
 
 # A connection that ends is told by our errors; paramiko's log would tell it again on stderr.
@@ -38,9 +45,11 @@ _HOST_KEYS = ("ssh-ed25519",)
 
 @contextmanager
 def _guest_errors(what: str) -> Iterator[None]:
-    """Tells paramiko's and the socket's errors as ours."""
+    """Tells paramiko's and the socket's errors as ours; that a file is not there stays what it is."""
     try:
         yield
+    except FileNotFoundError:
+        raise
     except TimeoutError as error:
         raise GuestTimeoutError(f"{what}: no answer in time") from error
     except (paramiko.SSHException, EOFError, OSError) as error:
@@ -121,16 +130,20 @@ class SshGuest:
     def put_bytes(self, data: bytes, remote: str, mode: int = 0o644) -> None:
         """Writes a file in the guest; see `base.Guest`."""
         partial = f"{remote}.partial"
-        with self._lock, _guest_errors(f"cannot write {remote}"):
-            sftp = self._open_sftp()
+        with self._files(f"cannot write {remote}") as sftp:
             sftp.putfo(io.BytesIO(data), partial, confirm=True)
             sftp.chmod(partial, mode)
             sftp.posix_rename(partial, remote)
 
     def get(self, remote: str, local: Path) -> None:
         """Copies a file out of the guest; see `base.Guest`."""
-        with self._lock, _guest_errors(f"cannot read {remote}"):
-            self._open_sftp().get(remote, str(local))
+        partial = local.with_name(f"{local.name}.partial")
+        try:
+            with self._files(f"cannot read {remote}") as sftp:
+                sftp.get(remote, str(partial))
+            partial.replace(local)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def ping(self, timeout_s: float = 30) -> None:
         """Runs a real command; see `base.Guest`."""
@@ -141,6 +154,19 @@ class SshGuest:
     def close(self) -> None:
         """Closes the connection; may be called again."""
         self._transport.close()
+
+    @contextmanager
+    def _files(self, what: str) -> Iterator[paramiko.SFTPClient]:
+        """SFTP for one caller at a time; what the guest's file system says is told from a lost connection."""
+        with self._lock, _guest_errors(what):
+            try:
+                yield self._open_sftp()
+            except (FileNotFoundError, ConnectionError, TimeoutError):
+                raise
+            except OSError as error:
+                if not self._transport.is_active():
+                    raise
+                raise GuestFileError(f"{what}: {error}") from error
 
     def _open_sftp(self) -> paramiko.SFTPClient:
         if self._sftp is None:
