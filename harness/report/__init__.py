@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.report import junit, summary
+from harness.report import html, junit, summary
 from harness.results import Results, write_atomic
 
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
@@ -15,3 +15,4 @@ def write_all(results: Results, folder: Path) -> None:
     write_atomic(folder / "results.json", results.to_json())
     write_atomic(folder / "junit.xml", junit.render(results))
     write_atomic(folder / "summary.md", summary.render(results))
+    write_atomic(folder / "report.html", html.render(results, folder))

@@ -1,0 +1,107 @@
+// Filters, deep links and printing. Without this script every view is still there, unfiltered.
+"use strict";
+(() => {
+  const form = document.getElementById("filters");
+  const output = form.querySelector("output");
+  const reset = form.querySelector("button[type=reset]");
+  const marked = [...document.querySelectorAll("[data-f]")];
+  const panels = [...document.querySelectorAll("[data-panel]")];
+  const NAMES = { verdict: "verdicts", kernel: "kernel", event: "events" };
+
+  const chosen = (name) => [...form.querySelectorAll(`input[name=${name}]:checked`)].map((box) => box.value);
+
+  // An element that says nothing about a filter is not touched by it.
+  const fits = (element, wanted) =>
+    Object.entries(NAMES).every(([name, attribute]) => {
+      const words = element.dataset[attribute];
+      return words === undefined || !wanted[name].length || words.split(" ").some((word) => wanted[name].includes(word));
+    });
+
+  function apply() {
+    const wanted = { verdict: chosen("verdict"), kernel: chosen("kernel"), event: chosen("event") };
+    for (const element of marked) {
+      const out = !fits(element, wanted);
+      if (element.dataset.f === "dim") element.classList.toggle("dim", out);
+      else element.hidden = out;
+    }
+    for (const name of Object.keys(NAMES)) {
+      document.querySelector(`#pick-${name} .picked`).textContent = wanted[name].length || "";
+    }
+    const shown = panels.filter((panel) => !panel.hidden).length;
+    const any = Object.values(wanted).some((list) => list.length);
+    output.textContent = `${shown} of ${panels.length} cells`;
+    reset.hidden = !any;
+    document.querySelector("#cells .empty").hidden = shown > 0;
+    return wanted;
+  }
+
+  // The filters are part of the address, so that a view can be sent to someone.
+  function remember(wanted) {
+    const parts = Object.entries(wanted).filter(([, list]) => list.length);
+    const address = parts.map(([name, list]) => `${name}=${list.map(encodeURIComponent).join(",")}`).join("&");
+    history.replaceState(null, "", address ? `#${address}` : location.pathname + location.search);
+  }
+
+  function recall(address) {
+    const given = new Map(address.split("&").map((part) => part.split("=")));
+    for (const box of form.querySelectorAll("input")) {
+      box.checked = (given.get(box.name) || "").split(",").map(decodeURIComponent).includes(box.value);
+    }
+    apply();
+  }
+
+  function follow() {
+    const address = location.hash.slice(1);
+    if (address.includes("=")) return recall(address);
+    const target = address && document.getElementById(address);
+    const panel = target && target.closest("details");
+    if (!panel) return undefined;
+    if (panel.hidden) { form.reset(); apply(); }
+    panel.open = true;
+    panel.scrollIntoView({ block: "start" });
+    panel.querySelector("summary").focus({ preventScroll: true });
+    return undefined;
+  }
+
+  form.addEventListener("change", () => remember(apply()));
+  form.addEventListener("reset", () => setTimeout(() => remember(apply())));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  document.addEventListener("click", (event) => {
+    for (const picker of document.querySelectorAll(".picker[open]")) {
+      if (!picker.contains(event.target)) picker.open = false;
+    }
+    const link = event.target.closest("a[href^='#cell-']");
+    if (link && link.hash === location.hash) follow();
+  });
+  document.addEventListener("keydown", (event) => {
+    const picker = event.key === "Escape" && event.target.closest(".picker[open]");
+    if (picker) { picker.open = false; picker.querySelector("summary").focus(); }
+  });
+  addEventListener("hashchange", follow);
+
+  // A console opens where its machine's fate was decided.
+  document.addEventListener("toggle", (event) => {
+    if (!event.target.open || !event.target.matches("[data-panel]")) return;
+    const lines = event.target.querySelector(".console");
+    const line = lines && (lines.querySelector(".decided") || lines.querySelector(".notable"));
+    if (line) lines.scrollTop = line.offsetTop - lines.clientHeight / 2;
+  }, true);
+
+  const openAll = document.getElementById("open-all");
+  const closeAll = document.getElementById("close-all");
+  const setAll = (open) => panels.filter((panel) => !panel.hidden).forEach((panel) => { panel.open = open; });
+  openAll.addEventListener("click", () => setAll(true));
+  closeAll.addEventListener("click", () => setAll(false));
+
+  // What went wrong is printed open.
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details.bad:not([open])")];
+    opened.forEach((panel) => { panel.open = true; });
+  });
+  addEventListener("afterprint", () => opened.forEach((panel) => { panel.open = false; }));
+
+  for (const element of [form, openAll, closeAll]) element.hidden = false;
+  apply();
+  follow();
+})();

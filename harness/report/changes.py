@@ -1,0 +1,108 @@
+"""What a change from one verdict to another is called, and whether the product regressed."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.results import CellResult, Results
+from harness.verdict import Verdict, worst
+
+FAILING = frozenset({Verdict.SPLAT, Verdict.FAIL, Verdict.TIMEOUT, Verdict.CRASH})
+UNKNOWN = frozenset({Verdict.INFRA, Verdict.BOOT_FAIL, Verdict.NOT_RUN})
+
+
+class Kind(enum.StrEnum):
+    """What a change of verdict is called; in the order in which a reader wants them."""
+
+    NEWLY_FAILING = "newly failing"
+    WORSE = "failing in a worse way"
+    NEWLY_FLAKY = "newly flaky"
+    UNEXPECTED_PASS = "passing against expectations.yaml"  # noqa: S105 - a verdict, not a password
+    LOST = "no longer known"
+    NEWLY_SKIPPED = "newly skipped"
+    EXCUSED = "newly expected to fail"
+    MILDER = "failing in a milder way"
+    FIXED = "fixed"
+    KNOWN_AGAIN = "known again"
+    PASSING = "newly passing"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A test whose verdict changed; `test` is empty for a verdict that is the cell's own."""
+
+    kind: Kind
+    cell: str
+    test: str
+    old: Verdict
+    new: Verdict
+    reason: str
+    regression: bool
+
+
+def changes(old: Results, new: Results) -> list[Change]:
+    """Every verdict that is in both runs and differs; by kind, then in the order of the new results."""
+    before = {(cell, test): verdict for cell, test, verdict, _ in _verdicts(old)}
+    found = [
+        _change(cell, test, before[cell, test], verdict, reason)
+        for cell, test, verdict, reason in _verdicts(new)
+        if before.get((cell, test), verdict) is not verdict
+    ]
+    order = list(Kind)
+    return sorted(found, key=lambda change: order.index(change.kind))
+
+
+def kind_of(old: Verdict, new: Verdict) -> Kind:
+    """What the change from `old` to `new` is called; they differ."""
+    if new in FAILING:
+        if old not in FAILING:
+            return Kind.NEWLY_FAILING
+        return Kind.WORSE if new.badness > old.badness else Kind.MILDER
+    by_new = {
+        Verdict.FLAKY: Kind.MILDER if old in FAILING else Kind.NEWLY_FLAKY,
+        Verdict.XPASS: Kind.UNEXPECTED_PASS,
+        Verdict.SKIP: Kind.NEWLY_SKIPPED,
+        Verdict.XFAIL: Kind.EXCUSED,
+    } | dict.fromkeys(UNKNOWN, Kind.LOST)
+    return by_new.get(new) or _why_passing(old)
+
+
+def regressed(old: Verdict, new: Verdict) -> bool:
+    """Whether the product got worse: it fails or flakes now, and `old` was better.
+
+    What was unknown before counts as better, so that a failed download does not hide a regression. A pass
+    against expectations.yaml is no regression: the expectation is out of date.
+    """
+    ends_badly = new in FAILING or new is Verdict.FLAKY
+    before = Verdict.PASS if old is Verdict.XPASS else old
+    return ends_badly and new.badness > before.badness
+
+
+def fails(verdict: Verdict) -> bool:
+    """Whether a verdict, of something that was not there before, means that the product fails there."""
+    return verdict in FAILING or verdict is Verdict.FLAKY
+
+
+def own_verdict(cell: CellResult) -> Verdict:
+    """What a cell ended in besides its tests; PASS where its tests say it all."""
+    tests = [test.verdict for test in cell.tests]
+    return cell.verdict if not tests or cell.verdict.badness > worst(tests).badness else Verdict.PASS
+
+
+def _verdicts(results: Results) -> Iterator[tuple[str, str, Verdict, str]]:
+    for cell in results.cells:
+        yield cell.id, "", own_verdict(cell), cell.reason
+        for test in cell.tests:
+            yield cell.id, test.name, test.verdict, test.reason
+
+
+def _change(cell: str, test: str, old: Verdict, new: Verdict, reason: str) -> Change:
+    return Change(kind_of(old, new), cell, test, old, new, reason, regressed(old, new))
+
+
+def _why_passing(old: Verdict) -> Kind:
+    if old in FAILING or old is Verdict.FLAKY:
+        return Kind.FIXED
+    return Kind.KNOWN_AGAIN if old in UNKNOWN else Kind.PASSING

@@ -1,0 +1,70 @@
+"""Bars: parts of a whole as offsets and widths in thousandths, for SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.report.ledger import Account
+from harness.report.page import words
+from harness.results import Phases
+from harness.verdict import Verdict
+
+WIDTH = 1000
+_THINNEST = 4  # what is there is seen
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a bar: `kind` gives its colour, `text` its size in words."""
+
+    kind: str
+    label: str
+    text: str
+    x: int
+    width: int
+
+
+def verdicts(counts: Iterable[tuple[Verdict, int]]) -> list[Part]:
+    """How many tests ended how."""
+    return _bar([(words.family(verdict), verdict, count, str(count)) for verdict, count in counts])
+
+
+def phases(spent: Phases) -> list[Part]:
+    """Where a cell's seconds went."""
+    named = (
+        ("fetch", "fetch", spent.fetch_s),
+        ("image", "image", spent.image_s),
+        ("boot", f"boot ({spent.start})", spent.boot_s),
+        ("deploy", "deploy", spent.deploy_s),
+        ("load", "load", spent.load_s),
+        ("tests", "tests", spent.tests_s),
+    )
+    return _bar([(kind, label, value, words.seconds(value)) for kind, label, value in named])
+
+
+def flow(account: Account) -> list[Part]:
+    """Where the events of one type went."""
+    row = account.row
+    named = (
+        ("matched", "matched", row.matched),
+        ("unmatched", "unmatched", row.unmatched),
+        ("rejected", "rejected by approvers", row.approver_rejected),
+        ("discarded", "discarded", row.discarded),
+        ("lost", "lost", account.lost),
+        ("missing", "unaccounted for", max(0, account.unaccounted)),
+    )
+    return _bar([(kind, label, value, f"{value:,}") for kind, label, value in named])
+
+
+def _bar(sized: Iterable[tuple[str, str, float, str]]) -> list[Part]:
+    shown = [entry for entry in sized if entry[2] > 0]
+    whole = sum(entry[2] for entry in shown)
+    room = WIDTH - _THINNEST * len(shown)
+    parts: list[Part] = []
+    x = 0
+    for kind, label, value, text in shown:
+        width = _THINNEST + round(room * value / whole)
+        parts.append(Part(kind, label, text, x, width))
+        x += width
+    return parts

@@ -1,0 +1,49 @@
+"""The ledger view: where the events of each type went, over the whole run and cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.report import ledger
+from harness.report.ledger import Account
+from harness.results import CellResult, Results
+
+
+@dataclass(frozen=True)
+class CellFlow:
+    """The events of one type in one cell, summed over its tests; `off` names the tests that do not add up."""
+
+    cell: CellResult
+    account: Account
+    off: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class EventFlow:
+    """The events of one type in all cells."""
+
+    account: Account
+    cells: tuple[CellFlow, ...]
+
+    @property
+    def off(self) -> int:
+        """How many tests have a ledger of this event that does not add up."""
+        return sum(len(flow.off) for flow in self.cells)
+
+
+def flows(results: Results) -> list[EventFlow]:
+    """One flow an event type that any test has a ledger of."""
+    found: dict[str, list[CellFlow]] = {}
+    for cell in results.cells:
+        for event in dict.fromkeys(name for test in cell.tests for name in test.ledger):
+            found.setdefault(event, []).append(_cell_flow(cell, event))
+    return [
+        EventFlow(ledger.total(event, (flow.account.row for flow in cells)), tuple(cells))
+        for event, cells in found.items()
+    ]
+
+
+def _cell_flow(cell: CellResult, event: str) -> CellFlow:
+    rows = [(test.name, test.ledger[event]) for test in cell.tests if event in test.ledger]
+    off = [(name, account.off) for name, row in rows if not (account := Account(event, row)).ok]
+    return CellFlow(cell, ledger.total(event, (row for _, row in rows)), tuple(off))

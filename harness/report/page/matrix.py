@@ -1,0 +1,60 @@
+"""The matrix: kernels down, variants across, each cell with what it ended in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.report.page import words
+from harness.results import CellResult, KernelFacts, Results
+from harness.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Column:
+    """A variant; `rest` names what is not usual about it."""
+
+    hookset: str
+    rest: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A kernel and its cells, one a column; None where the plan has no such cell."""
+
+    kernel: KernelFacts
+    cells: tuple[CellResult | None, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The whole matrix."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+def grid(results: Results) -> Grid:
+    """Rows and columns in the order of the results."""
+    keys: dict[tuple[str, ...], Column] = {}
+    rows: dict[str, dict[tuple[str, ...], CellResult]] = {}
+    for cell in results.cells:
+        key = words.variant_key(cell)
+        keys.setdefault(key, Column(cell.hookset, words.variant_rest(cell)))
+        rows.setdefault(cell.kernel.name, {})[key] = cell
+    return Grid(
+        tuple(keys.values()),
+        tuple(Row(_facts(cells.values()), tuple(cells.get(key) for key in keys)) for cells in rows.values()),
+    )
+
+
+def counts(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, int]]:
+    """How many of each, best first; verdicts that do not occur are left out."""
+    found = Counter(verdicts)
+    return [(verdict, found[verdict]) for verdict in Verdict if found[verdict]]
+
+
+def _facts(cells: Iterable[CellResult]) -> KernelFacts:
+    listed = [cell.kernel for cell in cells]
+    return next((kernel for kernel in listed if kernel.release), listed[0])

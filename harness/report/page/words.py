@@ -1,0 +1,82 @@
+"""Words of the report that are the same everywhere: variants, verdicts, seconds, links."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from harness.results import CellResult
+from harness.verdict import Verdict
+
+# What a verdict means to a reader, and the family that gives it its colour.
+MEANING: dict[Verdict, tuple[str, str]] = {
+    Verdict.PASS: ("good", "kept its promise"),
+    Verdict.SKIP: ("known", "this kernel cannot; the reason names what was observed"),
+    Verdict.XFAIL: ("known", "failed as expectations.yaml said"),
+    Verdict.INFRA: ("machinery", "the infrastructure failed: nothing is known about the agent"),
+    Verdict.BOOT_FAIL: ("machinery", "the guest did not come up: nothing is known about the agent"),
+    Verdict.NOT_RUN: ("absent", "planned, and without a result"),
+    Verdict.FLAKY: ("shaky", "failed, and passed when run once more"),
+    Verdict.SPLAT: ("product", "the kernel complained while the test passed"),
+    Verdict.XPASS: ("shaky", "passed although expectations.yaml says that it fails"),
+    Verdict.FAIL: ("product", "broke its promise"),
+    Verdict.TIMEOUT: ("product", "no answer before the deadline"),
+    Verdict.CRASH: ("crash", "the kernel ended with the agent in it"),
+}
+
+_DEFAULTS = {"arch": "amd64", "btf": "kernel", "transport": "ringbuf", "cmdline": ""}
+_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def family(verdict: Verdict) -> str:
+    """The family of a verdict, which gives it its colour."""
+    return MEANING[verdict][0]
+
+
+def meaning(verdict: Verdict) -> str:
+    """What a verdict says, in half a sentence."""
+    return MEANING[verdict][1]
+
+
+def variant_key(cell: CellResult) -> tuple[str, str, str, str, str]:
+    """What cells of one matrix column share."""
+    return cell.hookset, cell.arch, cell.btf, cell.transport, cell.cmdline
+
+
+def variant_rest(cell: CellResult) -> str:
+    """The parts of a variant, besides its hook set, that are not the usual ones."""
+    parts = {
+        "arch": cell.arch,
+        "btf": f"BTF {cell.btf}",
+        "transport": cell.transport,
+        "cmdline": cell.cmdline,
+    }
+    return " · ".join(word for name, word in parts.items() if getattr(cell, name) != _DEFAULTS[name])
+
+
+def anchor(cell_id: str) -> str:
+    """The HTML id of a cell's panel."""
+    return f"cell-{_NOT_IN_AN_ID.sub('_', cell_id[:128])}"
+
+
+def seconds(value: float) -> str:
+    """A duration for people: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def plural(count: int, word: str) -> str:
+    """`1 cell`, `2 cells`, `1,024 cells`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def value_text(value: Any) -> str:
+    """What an assertion expected or got: text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

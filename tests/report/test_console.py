@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.report import console
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "console.log"
+
+
+def test_no_console_is_no_excerpt(log: Path) -> None:
+    assert console.read(log, "") is None
+
+
+def test_first_last_and_marked_lines(log: Path) -> None:
+    """What is left out is counted, and every line keeps its number."""
+    lines = [f"line {number}" for number in range(1, 1001)]
+    lines[499] = "[   12.000000] WARNING: CPU: 0 PID: 1 at kernel/x.c:1"
+    log.write_text("\n".join(lines) + "\n")
+    excerpt = console.read(log, "")
+    assert excerpt
+    numbers = [line.number for line in excerpt.lines]
+    assert numbers == [*range(1, 7), 498, 499, 500, *range(977, 1001)]
+    assert sum(line.skipped for line in excerpt.lines) + len(excerpt.lines) == excerpt.lines_total == 1000
+    assert [line.number for line in excerpt.lines if line.mark] == [500]
+
+
+def test_the_line_that_the_verdict_quotes_has_decided(log: Path) -> None:
+    """A time stamp or a caller's number in front does not matter."""
+    log.write_text("[    3.1][  T412] Kernel panic - not syncing: VFS\n[    3.2] Kernel panic - other\n")
+    excerpt = console.read(log, "no command ran: Kernel panic - not syncing: VFS")
+    assert excerpt
+    assert [line.mark for line in excerpt.lines] == ["decided", "notable"]
+
+
+def test_a_short_line_cannot_decide(log: Path) -> None:
+    """`a` is in every reason."""
+    log.write_text("a\n\nok\n")
+    excerpt = console.read(log, "a reason that holds ok")
+    assert excerpt
+    assert excerpt.marked == 0
+
+
+def test_one_endless_line(log: Path) -> None:
+    """Ten megabytes without an end are one line, cut."""
+    log.write_bytes(b"x" * (10 << 20) + b"\nlast\n")
+    excerpt = console.read(log, "")
+    assert excerpt
+    assert [len(line.text) for line in excerpt.lines] == [console.LINE_SHOWN, 4]
+
+
+def test_endless_alarms_are_bounded(log: Path) -> None:
+    """A guest that prints nothing but panics does not make a page of them."""
+    log.write_text("Kernel panic - not syncing: again\n" * 100_000)
+    excerpt = console.read(log, "")
+    assert excerpt
+    assert len(excerpt.lines) <= console.MARKED + console.TAIL + console.HEAD
+
+
+def test_of_a_huge_console_only_the_end_is_read(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "READ_LIMIT", 1000)
+    log.write_text("early\n" * 1000 + "the end\n")
+    excerpt = console.read(log, "")
+    assert excerpt
+    assert (excerpt.unread, excerpt.bytes_total) == (5008, 6008)
+    assert excerpt.lines[-1].text == "the end"
+
+
+def test_bytes_that_are_no_text(log: Path) -> None:
+    log.write_bytes(b"\xff\x00\x1b[2J\r\n")
+    excerpt = console.read(log, "")
+    assert excerpt
+    assert excerpt.lines[0].text.isprintable()

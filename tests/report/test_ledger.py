@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.report.ledger import Account, total
+from harness.results import LedgerRow, Lost
+
+COUNT = st.integers(0, 10**9)
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> LedgerRow:
+    """Rows that add up."""
+    matched, unmatched, rejected, discarded = (draw(COUNT) for _ in range(4))
+    lost = Lost(
+        ring_full=draw(COUNT), oversize=draw(COUNT), program_misses=draw(COUNT), read_errors=draw(COUNT)
+    )
+    sum_lost = lost.ring_full + lost.oversize + lost.program_misses + lost.read_errors
+    return LedgerRow(
+        generated=matched + unmatched + rejected + discarded + sum_lost,
+        delivered=matched + unmatched,
+        matched=matched,
+        unmatched=unmatched,
+        approver_rejected=rejected,
+        discarded=discarded,
+        lost=lost,
+    )
+
+
+@given(rows())
+def test_a_row_that_adds_up_says_nothing(row: LedgerRow) -> None:
+    account = Account("open", row)
+    assert account.ok
+    assert account.off == ""
+
+
+@given(rows(), st.integers(1, 10**6))
+def test_a_row_that_is_off_says_which_identity_and_how_much(row: LedgerRow, amount: int) -> None:
+    more = Account("open", row.model_copy(update={"generated": row.generated + amount}))
+    assert more.off == f"{amount:,} of generated unaccounted for"
+    more = Account("open", row.model_copy(update={"matched": row.matched + amount}))
+    assert more.off == f"{amount:,} more than delivered"
+
+
+@given(st.lists(rows(), max_size=5))
+def test_a_sum_of_rows_that_add_up_adds_up(listed: list[LedgerRow]) -> None:
+    account = total("open", listed)
+    assert account.ok
+    assert account.row.generated == sum(row.generated for row in listed)
