@@ -11,6 +11,7 @@ from rich.console import Console
 from harness import report, results
 from harness.errors import ConfigError, IncompleteError
 from harness.plan import Plan
+from harness.report import github
 from harness.report.terminal import print_results
 
 
@@ -18,6 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
         "results", type=Path, nargs="?", metavar="RESULTS", help="results.json, or its folder"
+    )
+    parser.add_argument(
+        "--annotations", action="store_true", help="print ::error:: lines (always in a GitHub workflow)"
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of results.json")
 
@@ -32,6 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
     found = results.load(path)
     report.write_all(found, path.parent)
     print_results(Console(), found, str(path.parent))
+    github.show(found, sys.stdout, asked=arguments.annotations)
     check_plan(path.with_name("plan.json"), found)
     return found.run.exit_code
 

@@ -17,6 +17,7 @@ from harness.commands.options import add_connect, add_matrix, selectors
 from harness.errors import ConfigError
 from harness.pytest_controller import Controller
 from harness.pytest_plugin import CONTROLLER
+from harness.report import github
 from harness.report.terminal import Lines, print_results, progress_on
 from harness.run import Options, Run
 
@@ -60,6 +61,7 @@ def run(options: Options, bench: Bench, console: Console, workers: str, connect:
         if matrix_run.finished is None:
             raise ConfigError(f"pytest ended with {status} before anything ran")
         print_results(console, matrix_run.finished, str(matrix_run.folder))
+        github.show(matrix_run.finished, console.file)
         return matrix_run.finished.run.exit_code
 
 
