@@ -1,0 +1,214 @@
+"""What changed between two runs; pure functions from two results to one comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.report import noise
+from harness.report.changes import Change, changes
+from harness.report.noise import Pair
+from harness.report.page.drift import rung_key
+from harness.results import CellResult, KernelFacts, Results, TestResult
+from harness.verdict import Verdict
+
+Rung = tuple[tuple[str, str], ...]  # (program type, point) of each hook of an event
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell or a test (`test` empty: the cell) that only one of the two runs has, and what it ended in."""
+
+    cell: str
+    test: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class KernelMove:
+    """A kernel that is not the same any more; packages are (name, version), and only those that differ."""
+
+    kernel: str
+    arch: str
+    old_release: str
+    new_release: str
+    gone: tuple[tuple[str, str], ...]
+    new: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class RungChange:
+    """An event that another rung serves now."""
+
+    cell: str
+    event: str
+    old: Rung
+    new: Rung
+
+
+@dataclass(frozen=True)
+class CapabilityChange:
+    """A hook type that was observed to do something else; empty where it was not observed."""
+
+    cell: str
+    type: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class InstructionChange:
+    """A program for which the verifier counted another number of instructions."""
+
+    cell: str
+    program: str
+    old: int
+    new: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that differs; `host_factor`: how many times slower the new host was, None across accelerators."""
+
+    old_run: str
+    new_run: str
+    changes: tuple[Change, ...]
+    new: tuple[Entry, ...]
+    gone: tuple[Entry, ...]
+    kernels: tuple[KernelMove, ...]
+    rungs: tuple[RungChange, ...]
+    capabilities: tuple[CapabilityChange, ...]
+    instructions: tuple[InstructionChange, ...]
+    times: tuple[Pair, ...]
+    host_factor: float | None
+
+    @property
+    def regressions(self) -> list[Change]:
+        """The changes that make the product worse."""
+        return [change for change in self.changes if change.regression]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing differs."""
+        lists = (self.changes, self.new, self.gone, self.kernels, self.rungs, self.capabilities)
+        return not any((*lists, self.instructions, self.times))
+
+    @property
+    def exit_code(self) -> int:
+        """1 when the product regressed, else 0."""
+        return 1 if self.regressions else 0
+
+
+def compare(old: Results, new: Results) -> Comparison:
+    """All that differs from `old` to `new`."""
+    before = {cell.id: cell for cell in old.cells}
+    both = [(before[cell.id], cell) for cell in new.cells if cell.id in before]
+    times, host = _times(old, new, both)
+    return Comparison(
+        old_run=old.run.id,
+        new_run=new.run.id,
+        changes=tuple(changes(old, new)),
+        new=tuple(_only_in(new, old)),
+        gone=tuple(_only_in(old, new)),
+        kernels=tuple(_kernel_moves(both)),
+        rungs=tuple(change for pair in both for change in _rung_changes(*pair)),
+        capabilities=tuple(change for pair in both for change in _capability_changes(*pair)),
+        instructions=tuple(change for pair in both for change in _instruction_changes(*pair)),
+        times=tuple(times),
+        host_factor=host,
+    )
+
+
+def _only_in(here: Results, there: Results) -> Iterator[Entry]:
+    others = {cell.id: {test.name for test in cell.tests} for cell in there.cells}
+    for cell in here.cells:
+        if cell.id not in others:
+            yield Entry(cell.id, "", cell.verdict)
+            continue
+        for test in cell.tests:
+            if test.name not in others[cell.id]:
+                yield Entry(cell.id, test.name, test.verdict)
+
+
+def _kernel_moves(both: list[tuple[CellResult, CellResult]]) -> Iterator[KernelMove]:
+    seen: set[tuple[str, str]] = set()
+    for old, new in both:
+        key = (new.kernel.name, new.arch)
+        known = old.kernel.release and new.kernel.release
+        if known and key not in seen and _identity(old.kernel) != _identity(new.kernel):
+            seen.add(key)
+            yield _kernel_move(old.kernel, new.kernel, new.arch)
+
+
+def _identity(kernel: KernelFacts) -> tuple[str, frozenset[tuple[str, str, str]]]:
+    packages = frozenset((package.name, package.version, package.sha256) for package in kernel.packages)
+    return kernel.release, packages
+
+
+def _kernel_move(old: KernelFacts, new: KernelFacts, arch: str) -> KernelMove:
+    gone = [package for package in old.packages if package not in new.packages]
+    come = [package for package in new.packages if package not in old.packages]
+    return KernelMove(
+        kernel=new.name,
+        arch=arch,
+        old_release=old.release,
+        new_release=new.release,
+        gone=tuple((package.name, package.version) for package in gone),
+        new=tuple((package.name, package.version) for package in come),
+    )
+
+
+def _rung_changes(old: CellResult, new: CellResult) -> Iterator[RungChange]:
+    if not (old.hooks and new.hooks):  # one of the two did not come far enough to choose
+        return
+    for event in dict.fromkeys(hook.event for hook in (*old.hooks, *new.hooks)):
+        before = rung_key(hook for hook in old.hooks if hook.event == event)
+        after = rung_key(hook for hook in new.hooks if hook.event == event)
+        if before != after:
+            yield RungChange(new.id, event, before, after)
+
+
+def _capability_changes(old: CellResult, new: CellResult) -> Iterator[CapabilityChange]:
+    if not (old.capabilities and new.capabilities):
+        return
+    for name in dict.fromkeys((*old.capabilities, *new.capabilities)):
+        before, after = old.capabilities.get(name, ""), new.capabilities.get(name, "")
+        if before != after:
+            yield CapabilityChange(new.id, name, before, after)
+
+
+def _instruction_changes(old: CellResult, new: CellResult) -> Iterator[InstructionChange]:
+    before = _instructions(old)
+    for program, count in _instructions(new).items():
+        if before.get(program, count) != count:
+            yield InstructionChange(new.id, program, before[program], count)
+
+
+def _instructions(cell: CellResult) -> dict[str, int]:
+    return {hook.program: hook.insns for hook in cell.hooks if hook.program and hook.insns is not None}
+
+
+def _times(
+    old: Results, new: Results, both: list[tuple[CellResult, CellResult]]
+) -> tuple[list[Pair], float | None]:
+    if old.run.accelerator != new.run.accelerator:
+        return [], None
+    pairs = [pair for cells in both for pair in _pairs(*cells)]
+    by_kind = {kind: [pair for pair in pairs if pair.kind == kind] for kind in noise.FLOOR_S}
+    host = noise.host_factor(by_kind["boot"])
+    return [pair for found in by_kind.values() for pair in noise.moved(found, host)], host
+
+
+def _pairs(old: CellResult, new: CellResult) -> Iterator[Pair]:
+    if old.phases.start == new.phases.start and min(old.phases.boot_s, new.phases.boot_s) > 0:
+        yield Pair("boot", new.id, "", old.phases.boot_s, new.phases.boot_s)
+    if min(old.phases.load_s, new.phases.load_s) > 0:
+        yield Pair("load", new.id, "", old.phases.load_s, new.phases.load_s)
+    before = {test.name: test for test in old.tests if _timed(test)}
+    for test in new.tests:
+        if _timed(test) and test.name in before:
+            yield Pair("test", new.id, test.name, before[test.name].duration_s, test.duration_s)
+
+
+def _timed(test: TestResult) -> bool:
+    return test.verdict is Verdict.PASS and test.duration_s > 0

@@ -1,0 +1,107 @@
+"""A comparison as Markdown, for people, and as JSON, for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+
+from harness.report.changes import Change, Kind, fails
+from harness.report.compare import Comparison, Entry, KernelMove, Rung
+from harness.report.noise import RATIO, Pair
+from harness.report.text import markdown
+
+SCHEMA = 1
+ROWS = 25  # of one table; JSON has them all
+
+
+def to_json(found: Comparison) -> str:
+    """The whole comparison; `regressions` counts the changes with `regression` true."""
+    head = {"schema": SCHEMA, "regressions": len(found.regressions), "exit_code": found.exit_code}
+    return json.dumps(head | dataclasses.asdict(found), indent=1) + "\n"
+
+
+def to_markdown(found: Comparison) -> str:
+    """The comparison for people; tables are cut after `ROWS` rows, with a line that says so."""
+    return "\n".join(_lines(found)).rstrip() + "\n"
+
+
+def _lines(found: Comparison) -> Iterator[str]:
+    yield from (
+        f"## {_headline(found)}",
+        "",
+        f"From {markdown(found.old_run)} to {markdown(found.new_run)}.",
+        "",
+    )
+    for kind in Kind:
+        rows = [_change(change) for change in found.changes if change.kind is kind]
+        yield from _table(kind.capitalize(), ("cell", "test", "was", "is", "reason"), rows)
+    yield from _table("New", ("cell", "test", "verdict"), [_entry(entry) for entry in found.new])
+    yield from _table("Gone", ("cell", "test", "was"), [_entry(entry) for entry in found.gone])
+    moves = [_move(move) for move in found.kernels]
+    yield from _table("Kernels that moved", ("kernel", "was", "is", "packages"), moves)
+    rungs = [(change.cell, change.event, _rung(change.old), _rung(change.new)) for change in found.rungs]
+    yield from _table("Another rung", ("cell", "event", "was", "is"), rungs)
+    states = [
+        (row.cell, row.type, row.old or "not seen", row.new or "not seen") for row in found.capabilities
+    ]
+    yield from _table("Hook types that behave otherwise", ("cell", "type", "was", "is"), states)
+    counts = [(row.cell, row.program, f"{row.old:,}", f"{row.new:,}") for row in found.instructions]
+    yield from _table("Verifier instructions", ("cell", "program", "was", "is"), counts)
+    times = [_time(pair) for pair in found.times]
+    yield from _table("Times beyond their noise", ("what", "cell", "test", "was", "is"), times)
+    yield from _host(found.host_factor)
+
+
+def _headline(found: Comparison) -> str:
+    if found.empty:
+        return "✓ Nothing changed"
+    counts = [(kind.value, sum(change.kind is kind for change in found.changes)) for kind in Kind]
+    counts += [("new", len(found.new)), ("gone", len(found.gone)), ("kernels moved", len(found.kernels))]
+    counts += [("other rungs", len(found.rungs)), ("times moved", len(found.times))]
+    said = ", ".join(f"{count} {what}" for what, count in counts if count) or "details differ"
+    if regressions := len(found.regressions):
+        return f"✗ The product regressed in {regressions}: {said}"
+    return f"✓ No regression: {said}"
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    if not rows:
+        return
+    yield from (f"### {title} ({len(rows)})", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}")
+    for row in rows[:ROWS]:
+        yield f"| {' | '.join(markdown(word) for word in row)} |"
+    if len(rows) > ROWS:
+        yield f"\n… and {len(rows) - ROWS} more"
+    yield ""
+
+
+def _change(change: Change) -> tuple[str, ...]:
+    return change.cell, change.test or "the cell", change.old, change.new, change.reason
+
+
+def _entry(entry: Entry) -> tuple[str, ...]:
+    verdict = f"✗ {entry.verdict}" if fails(entry.verdict) else str(entry.verdict)
+    return entry.cell, entry.test or "all", verdict
+
+
+def _move(move: KernelMove) -> tuple[str, ...]:
+    gone = ", ".join(f"-{name} {version}" for name, version in move.gone)
+    new = ", ".join(f"+{name} {version}" for name, version in move.new)
+    return f"{move.kernel} {move.arch}", move.old_release, move.new_release, f"{gone} {new}".strip()
+
+
+def _rung(rung: Rung) -> str:
+    return ", ".join(f"{kind} {point}".strip() for kind, point in rung) or "none"
+
+
+def _time(pair: Pair) -> tuple[str, ...]:
+    factor = pair.new_s / pair.old_s
+    return pair.kind, pair.cell, pair.test, f"{pair.old_s:.1f} s", f"{pair.new_s:.1f} s (x{factor:.2f})"
+
+
+def _host(factor: float | None) -> Iterator[str]:
+    if factor is None:
+        yield "Times are not compared: the accelerators differ."
+    elif max(factor, 1 / factor) >= RATIO:
+        yield f"The host took {factor:.2f} times as long to boot; times are judged against that."
