@@ -1,0 +1,45 @@
+"""Make one output folder of the folders of all shards; fails when something planned is in none of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from harness import merge, shards
+from harness.errors import IncompleteError
+from harness.report.terminal import print_results
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("shards", type=Path, nargs="+", metavar="DIR", help="output folder of a shard")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="the plan that was sharded, as `harness plan --json` prints it; without it, a shard that is not "
+        "named here is not missed",
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Merge; returns the exit code of the merged run. Raises IncompleteError when a part is missing."""
+    problems: list[str] = []
+    found = []
+    for folder in arguments.shards:
+        try:
+            found.append(shards.read(folder))
+        except IncompleteError as error:
+            problems.append(error.message)
+    if not found:
+        raise IncompleteError("\n".join(problems))
+    plan = shards.read_plan(arguments.plan) if arguments.plan else merge.whole_plan(found)
+    merged = merge.merge(plan, found, problems)
+    shards.write(merged, plan, found, arguments.output)
+    print_results(Console(), merged, str(arguments.output))
+    if problems := [*problems, *merge.missing(plan, found)]:
+        raise IncompleteError("\n".join(problems))
+    return merged.run.exit_code
