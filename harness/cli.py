@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InfrastructureError
 
-COMMANDS = ("run", "plan", "kernels", "exec", "shell", "doctor", "report", "clean")
+COMMANDS = ("run", "plan", "kernels", "exec", "shell", "doctor", "report", "compare", "merge", "clean")
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
 
@@ -34,14 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.argv = ("harness", *words)
     try:
         return _command(arguments.command).execute(arguments)
-    except HarnessError as error:
-        if arguments.debug:
-            raise
-        for line in error.message.splitlines():
-            sys.stderr.write(f"harness: {line}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
-        return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("harness: interrupted\n")
         return INTERRUPTED
@@ -49,6 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone, as in `harness plan | head`.
         sys.stderr.close()
         return 0
+    except (HarnessError, OSError) as error:
+        if arguments.debug:
+            raise
+        return _tell(error)
+
+
+def _tell(error: HarnessError | OSError) -> int:
+    if isinstance(error, OSError):
+        # What no room has words for: a full disk, a folder that is not ours.
+        error = InfrastructureError(str(error))
+    for line in error.message.splitlines():
+        sys.stderr.write(f"harness: {line}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {error.hint}\n")
+    return error.exit_code
 
 
 def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

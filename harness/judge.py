@@ -40,25 +40,38 @@ def classify(error: HarnessError, death: Death | None, *, booting: bool) -> tupl
 
 def result_of(name: str, ran: Ran) -> TestResult:
     """What the guest answered, held against its shape: an answer that contradicts itself is a failure."""
-    verdict, reason = Verdict(ran.verdict), ran.reason
-    failed = [
-        str(row.get("name")) for row in ran.assertions if isinstance(row, dict) and row.get("ok") is not True
-    ]
     if ran.name != name:
-        return as_result(name, Attempt(verdict=Verdict.FAIL, reason=f"the agent answered for {ran.name!r}"))
-    if verdict is Verdict.PASS and (failed or not ran.assertions):
-        verdict, reason = Verdict.FAIL, f"said PASS, but {', '.join(failed) or 'nothing'} was asserted true"
-    if verdict is not Verdict.PASS and not reason:
-        reason = f"{', '.join(failed)} not as expected" if failed else f"{verdict} without a reason"
-    reason = one_line(reason, REASON_LIMIT)
-    attempt = {"verdict": verdict, "reason": reason, "duration_s": ran.duration_s}
+        return _failed(name, f"the agent answered for {ran.name!r}")
+    verdict, reason = _stated(ran)
+    attempt = {"verdict": verdict, "reason": one_line(reason, REASON_LIMIT), "duration_s": ran.duration_s}
+    answer = {"name": name, "assertions": ran.assertions, "ledger": ran.ledger}
     try:
-        return TestResult.model_validate(
-            clean({"name": name, "assertions": ran.assertions, "ledger": ran.ledger, "attempts": [attempt]})
-            | attempt
-        )
+        result = TestResult.model_validate({**clean(answer), **attempt, "attempts": [attempt]})
     except ValidationError as error:
-        return as_result(name, Attempt(verdict=Verdict.FAIL, reason=f"malformed answer: {problem(error)}"))
+        return _failed(name, f"malformed answer: {problem(error)}")
+    unclosed = [event for event, row in result.ledger.items() if not row.closes]
+    if verdict is Verdict.PASS and unclosed:
+        failed = _failed(name, f"the ledger of {', '.join(unclosed)} does not close")
+        return failed.model_copy(update={"assertions": result.assertions, "ledger": result.ledger})
+    return result
+
+
+def _stated(ran: Ran) -> tuple[Verdict, str]:
+    """The verdict that the guest gave, or FAIL where its own assertions say otherwise; a reason if not PASS."""
+    rows = [row for row in ran.assertions if isinstance(row, dict)]
+    unmet = ", ".join(str(row.get("name")) for row in rows if row.get("ok") is not True)
+    verdict = Verdict(ran.verdict)
+    if verdict is Verdict.PASS and unmet:
+        return Verdict.FAIL, f"said PASS, but {unmet} is not as expected"
+    if verdict is Verdict.PASS and not ran.assertions:
+        return Verdict.FAIL, "said PASS and asserted nothing"
+    if verdict is Verdict.PASS or ran.reason:
+        return verdict, ran.reason
+    return verdict, f"{unmet} not as expected" if unmet else f"{verdict} without a reason"
+
+
+def _failed(name: str, reason: str) -> TestResult:
+    return as_result(name, Attempt(verdict=Verdict.FAIL, reason=one_line(reason, REASON_LIMIT)))
 
 
 def as_result(name: str, attempt: Attempt) -> TestResult:

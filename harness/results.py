@@ -77,6 +77,13 @@ class LedgerRow(_GuestRow):
     discarded: Count = 0
     lost: Lost = Lost()
 
+    @property
+    def closes(self) -> bool:
+        """Whether every event that was generated is accounted for."""
+        lost = self.lost.ring_full + self.lost.oversize + self.lost.program_misses + self.lost.read_errors
+        ended = self.delivered + self.approver_rejected + self.discarded + lost
+        return self.generated == ended and self.delivered == self.matched + self.unmatched
+
 
 class Hook(_GuestRow):
     """One hook of a variant: what was attached, and how often the kernel ran it."""

@@ -100,12 +100,17 @@ def _ran(**changes: object) -> Ran:
 @pytest.mark.parametrize(
     ("ran", "reason"),
     [
-        (_ran(assertions=[]), "said PASS, but nothing was asserted true"),
-        (_ran(assertions=[{"name": "x", "ok": False}]), "said PASS, but x was asserted true"),
+        (_ran(assertions=[]), "said PASS and asserted nothing"),
+        (_ran(assertions=[{"name": "x", "ok": False}]), "said PASS, but x is not as expected"),
         (_ran(name="b"), "the agent answered for 'b'"),
         (_ran(ledger={"open": {"generated": "many"}}), "malformed answer: ledger.open.generated: "),
         (_ran(assertions=["x"]), "malformed answer: assertions.0: "),
         (_ran(verdict="FAIL"), "FAIL without a reason"),
+        (
+            _ran(ledger={"open": {"generated": 2, "delivered": 1, "matched": 1}}),
+            "the ledger of open does not",
+        ),
+        (_ran(ledger={"open": {"generated": 1, "delivered": 1}}), "the ledger of open does not close"),
     ],
 )
 def test_an_answer_that_contradicts_itself_is_a_failure(ran: Ran, reason: str) -> None:
