@@ -27,6 +27,7 @@ from harness.progress import Progress, silent
 LAYOUT = "1"
 
 _OPTIONS = ("--quiet", "--variant=extract", "--format=tar")
+_EXTRACT = ("tar", "--extract", "--no-same-owner", "--preserve-permissions")
 _PYC = ("--invalidation-mode", "unchecked-hash")
 _MERGED_USR = (
     'cd "$1" && mkdir -p usr/bin usr/sbin usr/lib usr/lib64 && ln -s usr/bin usr/sbin usr/lib usr/lib64 .'
@@ -94,18 +95,7 @@ def _unpack(apt: Apt, names: tuple[str, ...], scratch: Path) -> Path:
     )
     tree.mkdir()
     excludes = f"--exclude-from={lists.FOLDER / 'guest-excludes.txt'}"
-    run(
-        [
-            "tar",
-            "--extract",
-            "--no-same-owner",
-            "--preserve-permissions",
-            excludes,
-            f"--directory={tree}",
-            f"--file={archive}",
-        ],
-        package="tar",
-    )
+    run([*_EXTRACT, excludes, f"--directory={tree}", f"--file={archive}"], package="tar")
     shutil.copytree(lists.FOLDER / "root", tree, dirs_exist_ok=True)
     return tree
 
