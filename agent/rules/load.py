@@ -131,8 +131,7 @@ class _Linker:
     def _macro_node(self, draft: MacroDraft) -> syntax.Node | None:
         if draft.expression is not None:
             return self._parse(draft.source, draft.expression)
-        items = (syntax.Text(0, 1, "string", literals.encode(value.value)) for value in draft.values)
-        return syntax.Sequence(0, 1, tuple(items))
+        return syntax.Sequence(0, 1, tuple(_macro_value(value.value) for value in draft.values))
 
     def _unique(self, drafts: list[RuleDraft]) -> list[RuleDraft]:
         """The rules in force.
@@ -146,8 +145,9 @@ class _Linker:
             if name in disabled:
                 continue
             if name in found and not draft.override:
-                first = found[name].source.problem(found[name].id.at, "")
-                hint = f"the first is at {first.file}:{first.line}; `combine: override` takes its place"
+                first = found[name]
+                where = f"{first.source.name}:{first.source.line(first.id.at)}"
+                hint = f"the first is at {where}; `combine: override` takes its place"
                 self._problem(draft.source, draft.id, f"rule `{name}` is there already", hint)
                 continue
             found[name] = draft
@@ -165,7 +165,7 @@ class _Linker:
             description=draft.description,
             tags=draft.tags,
             file=draft.source.name,
-            line=draft.source.problem(draft.id.at, "").line,
+            line=draft.source.line(draft.id.at),
             every_ns=draft.every_ns,
             silent=draft.silent,
             hash=draft.hash,
@@ -219,6 +219,14 @@ class _Linker:
             self._problem(source, draft.name, f"another rule gives `{variable.name}` another type")
             return None
         return action
+
+
+def _macro_value(value: str) -> syntax.Text:
+    """A value of a macro's list: a text as it is, or a pattern as an expression would have it."""
+    for start, kind in (('~"', "glob"), ('r"', "regex")):
+        if value.startswith(start) and value.endswith('"') and len(value) > 2:
+            return syntax.Text(0, 1, kind, literals.pattern(value))
+    return syntax.Text(0, 1, "string", literals.encode(value))
 
 
 def _constant(scalar: Scalar) -> bytes | int | bool:

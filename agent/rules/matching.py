@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from agent.rules import tree
@@ -59,7 +60,13 @@ def _pattern(field: Field, text: Text) -> Pattern:
     value = text.value
     if field.path and text.kind == "glob" and value.startswith(b"*") and not value.startswith(b"**"):
         value = b"/" + value  # SECL: a leading * stands for the first component
-    return Pattern(text.kind, value, path=field.path and text.kind == "glob")
+    return _made(text.kind, value, field.path and text.kind == "glob")
+
+
+@lru_cache(maxsize=4_096)
+def _made(kind: str, value: bytes, path: bool) -> Pattern:
+    # A rule on all writes has the same pattern for each of its event types.
+    return Pattern(kind, value, path=path)
 
 
 def _located(text: Text, error: PatternError) -> str:

@@ -52,10 +52,6 @@ def parse(text: str) -> Node:
         tree: Node = parser.parse(text)
     except engine.UnexpectedInput as error:
         raise _explain(error, text, engine) from None
-    except engine.VisitError as error:  # what the builder raised
-        if isinstance(error.orig_exc, ParseError):
-            raise error.orig_exc from None
-        raise
     if any(depth > MAX_DEPTH for _, depth in walk(tree)):
         raise ParseError(f"nested more than {MAX_DEPTH} levels deep", 0, 1, "split it with macros")
     return tree

@@ -46,7 +46,7 @@ class Pattern:
     @cached_property
     def prefix(self) -> bytes:
         """The bytes that every match begins with."""
-        return self.automaton.forced()
+        return self.text.partition(b"*")[0] if self.kind == "glob" else self.automaton.forced()
 
     @cached_property
     def last_component(self) -> bytes:

@@ -6,7 +6,6 @@ their size, depth and number of values are bounded, and an alias counts as all t
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -27,10 +26,13 @@ class Source(NamedTuple):
 
     def problem(self, at: int, message: str, hint: str = "", width: int = 1) -> Problem:
         """A problem at an offset of the text."""
-        starts = [0, *(index + 1 for index, char in enumerate(self.text) if char == "\n")]
-        line = bisect_right(starts, at)
-        excerpt = self.text[starts[line - 1] :].partition("\n")[0].rstrip("\r")
-        return Problem(self.name, line, at - starts[line - 1] + 1, message, excerpt, width, hint)
+        start = self.text.rfind("\n", 0, at) + 1
+        excerpt = self.text[start:].partition("\n")[0].rstrip("\r")
+        return Problem(self.name, self.line(at), at - start + 1, message, excerpt, width, hint)
+
+    def line(self, at: int) -> int:
+        """The number of the line at an offset, from 1."""
+        return self.text.count("\n", 0, at) + 1
 
 
 class Scalar(NamedTuple):

@@ -26,8 +26,8 @@ from agent.rules.load import link
 from tests.filters.expressions import rules
 from tests.filters.world import World
 
-EXAMPLES = 450
-STEPS = 60
+EXAMPLES = 500
+STEPS = 100
 
 
 def ruleset_of(expressions: list[str]) -> Ruleset:
