@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agent.events import Event, EventType
+from agent.ledger import Account
 from agent.selftest import accounts
-from agent.selftest.accounts import Account, Accounts
+from agent.selftest.accounts import Accounts
 from agent.selftest.effects import generated
 from agent.selftest.evidence import Evidence
 from agent.selftest.subject import Judged, Subject
@@ -101,7 +102,7 @@ class Bench:
             account, made = spent.get(kind, Account()), self._generated[kind]
             if made or any(account):
                 self._check_account(kind, made, account)
-                rows[kind.label] = account.row(made)
+                rows[kind.label] = accounts.row(made, account)
         return rows
 
     def equal(self, name: str, expected: object, got: object) -> bool:
@@ -143,10 +144,9 @@ class Bench:
 
     def _check_account(self, kind: EventType, made: int, account: Account) -> None:
         held = accounts.identities(made, account)
-        left = {identity.says: identity.left for identity in held}
-        right = {identity.says: identity.right for identity in held}
-        self.evidence.context["ledger"] = account.row(made)
-        self.equal(f"ledger of {kind.label}", left, right)
+        self.evidence.context["ledger"] = account._asdict()
+        expected, got = ({one.equation: one[side] for one in held} for side in (1, 2))
+        self.equal(f"ledger of {kind.label}", expected, got)
 
 
 def _sentinels(judged: list[Judged]) -> list[str]:

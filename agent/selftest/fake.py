@@ -16,8 +16,8 @@ from agent.events import Event, EventType
 from agent.filters.approvers import derive
 from agent.filters.discarders import learn
 from agent.filters.model import Kernel
+from agent.ledger import Account
 from agent.rules.load import loads
-from agent.selftest.accounts import Account
 from agent.selftest.retell import events
 from agent.selftest.subject import Judged
 from agent.selftest.workload import Outcome, Workload

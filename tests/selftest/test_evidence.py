@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.events import EventType
+from agent.ledger import Account
 from agent.selftest import table
-from agent.selftest.accounts import Account, identities
+from agent.selftest.accounts import identities, row, since
 from agent.selftest.evidence import Evidence, plain
 from agent.selftest.protocol import Ran
 
@@ -30,20 +31,20 @@ def honest(draw: st.DrawFn) -> tuple[int, Account]:
 @given(honest())
 def test_an_honest_ledger_closes(witnesses: tuple[int, Account]) -> None:
     generated, account = witnesses
-    assert all(identity.left == identity.right for identity in identities(generated, account))
+    assert all(identity.holds for identity in identities(generated, account))
 
 
 @given(honest(), st.sampled_from(Account._fields))
 def test_one_count_that_is_off_is_found(witnesses: tuple[int, Account], field: str) -> None:
     generated, account = witnesses
     off = account._replace(**{field: getattr(account, field) + 1})
-    assert any(identity.left != identity.right for identity in identities(generated, off))
+    assert not all(identity.holds for identity in identities(generated, off))
 
 
 @given(honest(), honest())
 def test_accounts_are_differences(before: tuple[int, Account], spent: tuple[int, Account]) -> None:
     now = Account(*(then + more for then, more in zip(before[1], spent[1], strict=True)))
-    assert now.since(before[1]) == spent[1]
+    assert since({EventType.OPEN: now}, {EventType.OPEN: before[1]}) == {EventType.OPEN: spent[1]}
 
 
 def test_a_failure_carries_its_context() -> None:
@@ -67,8 +68,8 @@ def test_long_lists_are_cut_visibly() -> None:
     assert plain({n: n for n in range(100)})["..."] == "and 60 more"
 
 
-def row(generated: int) -> dict[str, object]:
-    return Account(seen=generated, submitted=generated, delivered=generated, matched=generated).row(generated)
+def all_matched(count: int) -> dict[str, object]:
+    return row(count, Account(seen=count, submitted=count, delivered=count, matched=count))
 
 
 LOADED = {
@@ -78,7 +79,9 @@ LOADED = {
 
 
 def test_the_table_fits_a_screen_however_many_there_are() -> None:
-    results = [Ran(0, f"family{n % 6}.case{n}", "PASS", ledger={"open": row(1_000_003)}) for n in range(80)]
+    results = [
+        Ran(0, f"family{n % 6}.case{n}", "PASS", ledger={"open": all_matched(1_000_003)}) for n in range(80)
+    ]
     results.append(Ran(0, "truth.open", "FAIL", "path: expected /a, got " + "/b" * 99, duration_s=1.25))
     lines = table.report(results, LOADED).splitlines()
     assert len(lines) <= 24
@@ -88,5 +91,7 @@ def test_the_table_fits_a_screen_however_many_there_are() -> None:
 
 
 def test_the_table_shows_each_of_a_few() -> None:
-    report = table.report([Ran(0, "truth.open", "PASS", ledger={"open": row(7)}, duration_s=0.5)], LOADED)
+    report = table.report(
+        [Ran(0, "truth.open", "PASS", ledger={"open": all_matched(7)}, duration_s=0.5)], LOADED
+    )
     assert "PASS  truth.open                 0.50 s  An open that a rule wants" in report

@@ -1,0 +1,41 @@
+"""`agent probe`: which kinds of programs this kernel lets in and calls, found by trying each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.kernel.capabilities import Capability
+
+WORDS = 12  # lines of the verifier's words, its last: there it says why
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--again", action="store_true", help="try, even if it was tried since the last boot")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table; the status is 0 whatever this kernel can do."""
+    from agent.kernel.capabilities import cached, observe
+    from agent.kernel.loader import object_path
+
+    found = (observe if arguments.again else cached)(object_path())
+    sys.stdout.writelines(f"{line}\n" for line in table(found))
+    return 0
+
+
+def table(found: Mapping[str, Capability]) -> Iterator[str]:
+    """One line a kind, with what would help, then the kernel's own words for each that failed."""
+    from agent.kernel.capabilities import FIRES, remedy
+
+    for kind, capability in found.items():
+        yield f"{kind:<14} {capability.state:<12} {remedy(kind, capability)}".rstrip()
+    for kind, capability in found.items():
+        if capability.state != FIRES and capability.words:
+            yield ""
+            yield f"{kind}:"
+            yield from (f"    {line}" for line in capability.words.strip().splitlines()[-WORDS:])

@@ -1,0 +1,95 @@
+"""The real agent under test: what `agent run` is made of, told to watch the generator alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.errors import UsageError
+from agent.events import Event
+from agent.kernel import loader
+from agent.pipeline import Pipeline
+from agent.rules.load import loads
+from agent.selftest.accounts import Accounts
+from agent.selftest.protocol import Load
+from agent.selftest.runner import Stage, measure_slowness
+from agent.selftest.subject import Judged
+from agent.selftest.workload import Workload
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_GENERATORS = (_PACKAGE / "bin" / "fim-gen", _PACKAGE.parent / "build" / "fim-gen")
+
+
+def load(request: Load) -> Stage:
+    """Load the variant that was asked for. Raises UsageError and KernelError."""
+    generator = generator_path()
+
+    def open_agent(ring_bytes: int = 0) -> LoadedAgent:
+        return LoadedAgent(
+            loader.load(request.hookset, request.btf, request.transport, ring_bytes=ring_bytes)
+        )
+
+    def start(patience_s: float) -> Workload:
+        return Workload(generator, patience_s)
+
+    return Stage(open_agent(), start, open_agent, measure_slowness())
+
+
+def generator_path() -> Path:
+    """Where the generator is: in the bundle, or as `make build` left it."""
+    for place in _GENERATORS:
+        if place.is_file():
+            return place
+    raise UsageError(f"no {_GENERATORS[0]}", hint="run `make build`, or deploy the bundle with its generator")
+
+
+class LoadedAgent:
+    """A subject of programs that are attached and of the pipeline behind them."""
+
+    def __init__(self, loaded: loader.Loaded) -> None:
+        self._loaded = loaded
+        self._pipeline = Pipeline(loaded, self._take)
+        self._taken: list[Judged] = []
+        self.watch(os.getpid())  # itself, of which it reports nothing
+
+    def facts(self) -> dict[str, Any]:
+        """As `Subject.facts`."""
+        return {
+            "capabilities": self._loaded.capabilities,
+            "hooks": tuple(hook._asdict() for hook in self._loaded.hooks),
+            "coverage": self._loaded.coverage,
+        }
+
+    def enforce(self, rules: Mapping[str, str]) -> None:
+        """As `Subject.enforce`."""
+        entries = [{"id": name, "expression": expression} for name, expression in rules.items()]
+        self._pipeline.enforce(loads(json.dumps({"rules": entries}), "the scenario's rules"))
+
+    def watch(self, tgid: int) -> None:
+        """As `Subject.watch`."""
+        self._loaded.set_scope(tgid)
+
+    def fileno(self) -> int:
+        """As `Subject.fileno`."""
+        return self._loaded.fileno()
+
+    def drain(self) -> list[Judged]:
+        """As `Subject.drain`."""
+        while self._pipeline.pump(0):
+            pass
+        taken, self._taken = self._taken, []
+        return taken
+
+    def accounts(self) -> Accounts:
+        """As `Subject.accounts`."""
+        return self._pipeline.accounts()
+
+    def close(self) -> None:
+        """As `Subject.close`."""
+        self._pipeline.close()
+
+    def _take(self, event: Event, _context: object, rules: Sequence[str]) -> None:
+        self._taken.append(Judged(event, tuple(rules)))
