@@ -66,6 +66,9 @@ LADDER = ("lsm", "fentry", "kprobe")  # what `auto` tries, in this order
 AUTO = "auto"
 HOOKSETS = (AUTO, *SETS)
 
+# enum fim_family: what `Event.program` says.
+FAMILIES = ("", "lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint", "bcc")
+
 
 class Needs(NamedTuple):
     """What an event type needs: without `minimum` it is not seen at all, without `wanted` not whole."""
@@ -164,3 +167,11 @@ def program(hook: str, kind: str) -> str:
     """The program's name in the object."""
     point, phase = hook.split(".")
     return f"{kind}__{point}__{phase}"
+
+
+ALL = tuple(dict.fromkeys(name for need in EVENTS.values() for part in need for name in names(part)))
+
+# Events that discarders must hear of: without one of them a discarder could outlive what it is about.
+INVALIDATORS = tuple(
+    kind for kind in (EventType.UNLINK, EventType.RMDIR, EventType.RENAME, EventType.LINK) if kind in EVENTS
+)

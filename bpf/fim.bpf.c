@@ -6,5 +6,6 @@
 #include "kernel.h"
 #include "trampoline.bpf.c"
 #include "kprobe.bpf.c"
+#include "probe.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

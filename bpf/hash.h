@@ -23,22 +23,25 @@ static __always_inline __u64 fim_mix(__u64 hash, __u64 word)
 	return hash ^ (hash >> 32);
 }
 
-/* Of the `length` bytes at the start of a slot's name buffer. */
-static __always_inline __u64 fim_hash_name(const char *name, __u32 length)
+/*
+ * Of the `length` bytes at the start of a name buffer, which has room for one
+ * more word. The padding is written behind the name first, so that the loop
+ * has only one way out: each further one would double what there is to verify.
+ */
+static __always_inline __u64 fim_hash_name(char *name, __u64 length)
 {
 	__u64 hash = fim_mix(FIM_HASH_SEED, length);
 	const __u64 *words = (const __u64 *)name;
-	__u32 i, rest;
-	__u64 word;
+	__u64 i, count;
 
+	if (length >= FIM_NAME_SIZE)
+		return 0;
+	*(__u64 *)(name + length) = 0;
+	count = (length + 7) / 8;
 	for (i = 0; i < FIM_HASH_WORDS; i++) {
-		if (i * 8 >= length)
+		if (i >= count)
 			break;
-		word = words[i];
-		rest = length - i * 8;
-		if (rest < 8)
-			word &= (1ULL << (rest * 8)) - 1;
-		hash = fim_mix(hash, word);
+		hash = fim_mix(hash, words[i]);
 	}
 	return hash;
 }

@@ -26,9 +26,9 @@ struct fim_slot {
 	struct fim_event event;
 	char payload[FIM_PAYLOAD_MAX]; /* a record ends within this */
 	/* What follows never leaves the kernel. */
-	char name[FIM_NAME_SIZE];    /* the component at hand */
-	__u64 hashes[FIM_DEPTH_MAX]; /* of the components, last one first */
-	__u64 dentry;		     /* where the walk is */
+	char name[FIM_NAME_SIZE + 8]; /* the component at hand, padded */
+	__u64 hashes[FIM_DEPTH_MAX];  /* of the components, last one first */
+	__u64 dentry;		      /* where the walk is */
 	__u64 mount;
 	__u64 fold;  /* hash of the directories down to `left` */
 	__u64 bits;  /* of the event in an approver's mask */

@@ -21,7 +21,7 @@ from agent import hooks
 from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events import EventType
 from agent.kernel import btf as types
-from agent.kernel import policy
+from agent.kernel import capabilities, policy
 from agent.kernel.choose import Attempt, Chooser, Chosen, Plan
 from agent.kernel.libbpf import Btf, Link, Object, Program, RunCounting
 from agent.kernel.maps import Tables
@@ -34,8 +34,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _PLACES = (_PACKAGE / "bpf" / "fim.bpf.o", _PACKAGE.parent / "build" / "fim.bpf.o")
 _KALLSYMS = Path("/proc/kallsyms")
 
-TRANSPORTS = ("ringbuf", "perf")
-BTF_SOURCES = ("kernel", "external", "none")
+TRANSPORTS = ("ringbuf",)
+BTF_SOURCES = ("kernel",)
 
 _STATISTICS = 4  # BPF_LOG_STATS: one line about how much work a program was to verify
 _LOG_BYTES = 1 << 16
@@ -128,7 +128,7 @@ class Loaded:
     def coverage(self) -> dict[str, str]:
         """For each event type: full, degraded or none."""
         present = frozenset(self._plan.chosen)
-        return {event.label: _coverage(needs, present) for event, needs in hooks.EVENTS.items()}
+        return {event.label: coverage_of(needs, present) for event, needs in hooks.EVENTS.items()}
 
     def set_scope(self, tgid: int) -> None:
         """See only what this process and its descendants do; 0: everything."""
@@ -146,10 +146,19 @@ class Loaded:
         """The records that are there now."""
         return self.ring.drain()
 
-    def close(self) -> None:
-        """Detach and free everything. May be called again."""
+    @property
+    def discards(self) -> bool:
+        """Whether discarders can be relied on: whatever makes one stale is seen."""
+        return all(self.coverage[event.label] != "none" for event in hooks.INVALIDATORS)
+
+    def detach(self) -> None:
+        """No new records from here on."""
         for link in self._links.values():
             link.close()
+
+    def close(self) -> None:
+        """Detach and free everything. May be called again."""
+        self.detach()
         self.ring.close()
         self._counting.close()
         self._object.close()
@@ -174,10 +183,41 @@ def _vain(attempt: Attempt) -> HookState:
     return HookState(attempt.hook, "", program, attempt.kind, attempt.state, attempt.reason)
 
 
-def _coverage(needs: hooks.Needs, present: frozenset[str]) -> str:
+def coverage_of(needs: hooks.Needs, present: frozenset[str]) -> str:
+    """How much of an event type these hooks see."""
     if hooks.missing(needs.minimum, present):
         return "none"
     return "degraded" if hooks.missing(needs.wanted, present) else "full"
+
+
+def load(
+    hookset: str = hooks.AUTO,
+    btf: str = "kernel",
+    transport: str = "ringbuf",
+    *,
+    ring_bytes: int = 0,
+    events: Iterable[EventType] = tuple(hooks.EVENTS),
+) -> Loaded:
+    """Find out what this kernel can do and attach a variant; nothing is reported before `set_policy`.
+
+    Raises UsageError for a variant that there is not, MinimumNotMetError for one that is not to be had here.
+    """
+    _check_variant(hookset, btf, transport)
+    path = object_path()
+    found = capabilities.cached(path)
+    states = {kind: capability.state for kind, capability in found.items()}
+    return Loader(states, ring_bytes=ring_bytes, path=path).load(hookset, events)
+
+
+def _check_variant(hookset: str, btf: str, transport: str) -> None:
+    known = (
+        ("hook set", hookset, hooks.HOOKSETS),
+        ("BTF source", btf, BTF_SOURCES),
+        ("transport", transport, TRANSPORTS),
+    )
+    for what, value, choices in known:
+        if value not in choices:
+            raise UsageError(f"no {what} {value!r}", hint=f"one of {', '.join(choices)}")
 
 
 class _RefusedError(Exception):
@@ -200,14 +240,12 @@ class Loader:
 
     def load(self, hookset: str = hooks.AUTO, events: Iterable[EventType] = tuple(hooks.EVENTS)) -> Loaded:
         """Attach what these events need. Raises MinimumNotMetError with all that was tried."""
-        if hookset not in hooks.HOOKSETS:
-            raise UsageError(f"no hook set {hookset!r}", hint=f"one of {', '.join(hooks.HOOKSETS)}")
         with closing(Btf.parse(types.KERNEL)) as btf:
             functions = Functions(btf)
             chooser = Chooser(hookset, self._capabilities, functions)
             while True:
                 plan = chooser.plan(events)
-                _check_minimum(plan, hookset)
+                check_minimum(plan, hookset)
                 try:
                     return self._load(plan, functions)
                 except _RefusedError as refused:
@@ -280,7 +318,8 @@ def _order(chosen: Chosen) -> int:
     return _PHASES.index(chosen.hook.split(".")[1])
 
 
-def _check_minimum(plan: Plan, hookset: str) -> None:
+def check_minimum(plan: Plan, hookset: str) -> None:
+    """Raise MinimumNotMetError, naming all that is lacking and what was tried for it."""
     present = frozenset(plan.chosen)
     lacking = [
         name for event in hooks.MINIMUM for name in hooks.missing(hooks.EVENTS[event].minimum, present)

@@ -22,12 +22,12 @@ _TYPES = 32
 
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
-_CONFIG = struct.Struct("=4I")  # serial, agent, scope, reserved
-_POLICY = struct.Struct("=4I")  # mode, kinds, flags_any, read_kinds
-_APPROVER = struct.Struct("=Q2I")  # value, kind, bank
-_DISCARDER = struct.Struct("=Q4I")  # inode, device, mount_id, level, reserved
-_DISCARD = struct.Struct("=2Q4I")  # mask, expires, serial, generation, epoch, reserved
-_COUNTS = struct.Struct("=9Q")
+CONFIG = struct.Struct("=4I")  # serial, agent, scope, reserved
+POLICY = struct.Struct("=4I")  # mode, kinds, flags_any, read_kinds
+APPROVER = struct.Struct("=Q2I")  # value, kind, bank
+DISCARDER = struct.Struct("=Q4I")  # inode, device, mount_id, level, reserved
+DISCARD = struct.Struct("=2Q4I")  # mask, expires, serial, generation, epoch, reserved
+COUNTS = struct.Struct("=9Q")
 
 
 class KernelCounts(NamedTuple):
@@ -113,21 +113,21 @@ class Tables:
         self._write_approvers(bank, approvers)
         for kind in EventType:
             policy = policies.get(kind, Policy(REJECT_ALL))
-            self._maps["policies"].update(_U32.pack(bank * _TYPES + kind), _POLICY.pack(*policy))
+            self._maps["policies"].update(_U32.pack(bank * _TYPES + kind), POLICY.pack(*policy))
         self._serial = serial
         self._configure()
         return serial
 
     def insert_discard(self, discarder: Discarder, discard: Discard) -> None:
         """Drop such events from now on, together with what was dropped there before."""
-        self._maps["discarders"].update(_DISCARDER.pack(*discarder, 0), _DISCARD.pack(*discard, 0))
+        self._maps["discarders"].update(DISCARDER.pack(*discarder, 0), DISCARD.pack(*discard, 0))
 
     def discards(self) -> Iterator[tuple[Discarder, Discard]]:
         """What is in the map now, valid or stale."""
         table = self._maps["discarders"]
         for key in table.keys():  # noqa: SIM118 - a map is no mapping: keys() walks the kernel's table
             if value := table.lookup(key):
-                yield Discarder(*_DISCARDER.unpack(key)[:4]), Discard(*_DISCARD.unpack(value)[:5])
+                yield Discarder(*DISCARDER.unpack(key)[:4]), Discard(*DISCARD.unpack(value)[:5])
 
     def counts(self) -> dict[EventType, KernelCounts]:
         """What was counted since the load, summed over the processors."""
@@ -139,17 +139,17 @@ class Tables:
         return int(_U32.unpack(value or bytes(4))[0])
 
     def _counts(self, kind: EventType) -> KernelCounts:
-        data = self._maps["counts"].lookup(_U32.pack(kind), self._cpus * _COUNTS.size) or b""
-        return KernelCounts(*map(sum, zip(*_COUNTS.iter_unpack(data), strict=True)))
+        data = self._maps["counts"].lookup(_U32.pack(kind), self._cpus * COUNTS.size) or b""
+        return KernelCounts(*map(sum, zip(*COUNTS.iter_unpack(data), strict=True)))
 
     def _write_approvers(self, bank: int, approvers: Mapping[Approver, int]) -> None:
         table, old = self._maps["approvers"], self._banks[bank]
         for approver in old.keys() - approvers.keys():
-            table.delete(_APPROVER.pack(*approver, bank))
+            table.delete(APPROVER.pack(*approver, bank))
         for approver, mask in approvers.items():
             if old.get(approver) != mask:
-                table.update(_APPROVER.pack(*approver, bank), _U64.pack(mask))
+                table.update(APPROVER.pack(*approver, bank), _U64.pack(mask))
         self._banks[bank] = dict(approvers)
 
     def _configure(self) -> None:
-        self._maps["config"].update(_U32.pack(0), _CONFIG.pack(self._serial, self._agent, self._scope, 0))
+        self._maps["config"].update(_U32.pack(0), CONFIG.pack(self._serial, self._agent, self._scope, 0))

@@ -1,0 +1,153 @@
+"""What kinds of programs this kernel lets in, found by trying: load, attach, trigger, look.
+
+A version number says nothing, and neither does success: an LSM program attaches on a kernel whose `lsm=`
+lacks bpf, and is never called. So each kind is attached to the opening of a file, this process opens one, and
+the program's own count is read. A control that every kernel has must count too, else the experiment has
+failed and not the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.errors import KernelError
+from agent.kernel.libbpf import Link, Object
+
+LOAD_FAIL, ATTACH_FAIL, SILENT, FIRES = "load-fail", "attach-fail", "silent", "fires"
+
+# In the order of `enum fim_probe`, bpf/probe.bpf.c, whose first entry is the process to look for.
+CONTROL = "control"
+KINDS = (CONTROL, "lsm", "fentry", "fexit", "kprobe", "kretprobe", "kprobe_multi", "tracepoint")
+
+_BAIT = "/proc/self/stat"
+_LSM_LIST = Path("/sys/kernel/security/lsm")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_CACHE = Path("/run/fim/capabilities.json")
+_LOG_BYTES = 1 << 16
+_LOG_LEVEL = 1
+
+
+class Capability(NamedTuple):
+    """What became of one kind of program: its state, and libbpf's and the verifier's words if it failed."""
+
+    state: str
+    words: str = ""
+
+
+def observe(path: Path) -> dict[str, Capability]:
+    """Try every kind. Raises KernelError if not even the control fired: then nothing is known."""
+    failed: dict[str, Capability] = {}
+    while True:
+        with _opened(path) as probe:
+            refused = _load(probe, failed)
+            if refused:
+                failed[refused] = Capability(LOAD_FAIL, probe.programs[f"probe__{refused}"].log())
+                continue
+            found = failed | _watch(probe, failed)
+            if found[CONTROL].state != FIRES:
+                raise KernelError(
+                    f"the control program is {found[CONTROL].state}: nothing is known of this kernel",
+                    hint="loading programs takes root, or CAP_BPF and CAP_PERFMON",
+                    detail=found[CONTROL].words,
+                )
+            return {kind: found[kind] for kind in KINDS if kind != CONTROL}
+
+
+def cached(path: Path) -> dict[str, Capability]:
+    """As `observe`, remembered until the next boot."""
+    boot = _BOOT_ID.read_text("ascii").strip()
+    try:
+        known = json.loads(_CACHE.read_bytes())
+        if known["boot"] == boot:
+            return {kind: Capability(*known["kinds"][kind]) for kind in KINDS if kind != CONTROL}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or not ours: look again
+    found = observe(path)
+    _remember({"boot": boot, "kinds": found})
+    return found
+
+
+def remedy(kind: str, capability: Capability) -> str:
+    """What would make a kind fire that does not; empty if nothing is known."""
+    if kind == "lsm" and capability.state in (SILENT, ATTACH_FAIL):
+        try:
+            active = _LSM_LIST.read_text("ascii").strip()
+        except OSError:
+            return "boot with bpf in lsm="
+        return "" if "bpf" in active.split(",") else f"boot with lsm={active},bpf"
+    if kind == "kprobe_multi" and capability.state == ATTACH_FAIL:
+        return "needs a kernel with CONFIG_FPROBE, 5.18 or later"
+    return ""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Object]:
+    probe = Object(str(path))
+    try:
+        yield probe
+    finally:
+        probe.close()
+
+
+def _load(probe: Object, failed: dict[str, Capability]) -> str:
+    """Load what has not failed yet; the kind that made it fail, or nothing."""
+    for name, program in probe.programs.items():
+        kind = name.removeprefix("probe__")
+        chosen = kind in KINDS and name != kind and kind not in failed
+        program.choose(chosen)
+        if chosen:
+            program.keep_log(_LOG_BYTES, _LOG_LEVEL)
+    for name, one in probe.maps.items():
+        if name != "probes":
+            one.skip()
+    try:
+        probe.load()
+    except KernelError as error:
+        for kind in KINDS:
+            if kind not in failed and f"prog 'probe__{kind}': " in error.detail:
+                return kind
+        raise
+    return ""
+
+
+def _watch(probe: Object, failed: dict[str, Capability]) -> dict[str, Capability]:
+    found: dict[str, Capability] = {}
+    links: list[Link] = []
+    try:
+        for kind in KINDS:
+            if kind not in failed:
+                try:
+                    links.append(probe.programs[f"probe__{kind}"].attach())
+                except KernelError as error:
+                    found[kind] = Capability(ATTACH_FAIL, f"{error.message}\n{error.detail}".strip())
+        counts = _trigger(probe)
+    finally:
+        for link in links:
+            link.close()
+    tried = (kind for kind in KINDS if kind not in failed and kind not in found)
+    return found | {kind: Capability(FIRES if counts[kind] else SILENT) for kind in tried}
+
+
+def _trigger(probe: Object) -> dict[str, int]:
+    probes = probe.maps["probes"]
+    probes.update(struct.pack("=I", 0), struct.pack("=Q", os.getpid()))
+    os.close(os.open(_BAIT, os.O_RDONLY))
+    values = [probes.lookup(struct.pack("=I", 1 + index)) or bytes(8) for index in range(len(KINDS))]
+    return {kind: struct.unpack("=Q", value)[0] for kind, value in zip(KINDS, values, strict=True)}
+
+
+def _remember(known: dict[str, object]) -> None:
+    """Written aside and renamed; a host without /run, or that is read-only, looks again next time."""
+    try:
+        _CACHE.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside = _CACHE.with_suffix(f".{os.getpid()}")
+        aside.write_text(json.dumps(known), "ascii")
+        aside.replace(_CACHE)
+    except OSError:
+        return

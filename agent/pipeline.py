@@ -1,0 +1,133 @@
+"""From records to judgements: decode, look up the context, evaluate, report matches, teach discarders."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from agent import ledger
+from agent.decode import DecodeError, decode
+from agent.events import Event, EventType
+from agent.filters.approvers import Approvers, Mode, derive
+from agent.filters.discarders import learn
+from agent.kernel.loader import Loaded
+from agent.kernel.maps import Discard, Discarder
+from agent.rules.context_types import NOTHING, Context
+from agent.rules.engine import Ruleset
+
+RETENTION_NS = 60_000_000_000  # how long a discarder holds at most, whatever changed unseen
+
+_CONTEXT = (EventType.EXEC, EventType.FORK, EventType.EXIT)
+_REMEMBERED = 4  # rule sets: an event can wait in its system call while new rules come into force
+
+ContextOf = Callable[[Event], Context]
+Judged = Callable[[Event, Context, Sequence[str]], None]
+
+
+class _Epoch(NamedTuple):
+    """A rule set, and the number that records judged by its kernel filters carry."""
+
+    serial: int
+    ruleset: Ruleset
+
+
+def _no_context(_event: Event) -> Context:
+    return NOTHING
+
+
+class Pipeline:
+    """What is loaded, with rules in force.
+
+    `judged` is told of every event and of the ids of the rules that it matched, in the order of the stream.
+    `context` is asked for every event, in order too; without it process events are not needed.
+    """
+
+    def __init__(self, loaded: Loaded, judged: Judged, context: ContextOf | None = None) -> None:
+        self.loaded = loaded
+        self.undiscarded = not loaded.discards
+        self._judged = judged
+        self._context = context or _no_context
+        self._forwarded = () if context is None else _CONTEXT
+        self._epochs: deque[_Epoch] = deque(maxlen=_REMEMBERED)
+        self._ledger = ledger.Ledger()
+
+    def enforce(self, ruleset: Ruleset) -> None:
+        """Put rules in force in one step: each event is judged by the rules whose filters let it through."""
+        approvers = derive(ruleset)
+        for kind in self._forwarded:
+            approvers[kind] = Approvers(Mode.FORWARD_ALL)
+        # The kernel may send by the new filters as soon as they are there, and so before this returns; nobody
+        # reads meanwhile.
+        self._epochs.append(_Epoch(self.loaded.set_policy(approvers), ruleset))
+
+    def pump(self, timeout_ms: int) -> int:
+        """Wait for records for at most so long, handle those that are there; how many there were."""
+        records = self.loaded.drain()
+        if not records and timeout_ms:
+            self.loaded.ring.wait(timeout_ms)
+            records = self.loaded.drain()
+        for record in records:
+            self._handle(record)
+        return len(records)
+
+    def accounts(self) -> dict[EventType, ledger.Account]:
+        """Both sides' counts since the load."""
+        return self._ledger.accounts(self.loaded.tables.counts(), ledger.misses(self.loaded.hooks))
+
+    def state(self) -> dict[str, Any]:
+        """The ledger, what was lost, and the hooks, as plain data."""
+        accounts = self.accounts()
+        return {
+            "ledger": {kind.label: one._asdict() for kind, one in accounts.items() if any(one)},
+            "lost": sum(one.lost for one in accounts.values()) + self._ledger.undecodable,
+            "undecodable": self._ledger.undecodable,
+            "hooks": [hook._asdict() for hook in self.loaded.hooks],
+            "coverage": self.loaded.coverage,
+            "capabilities": self.loaded.capabilities,
+        }
+
+    def detach(self) -> None:
+        """No new events from here on; what is in the ring can still be pumped."""
+        self.loaded.detach()
+
+    def close(self) -> None:
+        """Leave nothing in the kernel."""
+        self.loaded.close()
+
+    def _handle(self, record: bytes) -> None:
+        try:
+            event = decode(record)
+        except DecodeError:
+            self._ledger.undecodable += 1
+            return
+        epoch = self._epoch(event.serial)
+        context = self._context(event)
+        matched = epoch.ruleset.evaluate(event, context)
+        self._ledger.judge(event.type, bool(matched))
+        if not matched and epoch is self._epochs[-1]:
+            self._discard(epoch.ruleset, event)
+        self._judged(event, context, matched)
+
+    def _epoch(self, serial: int) -> _Epoch:
+        for epoch in reversed(self._epochs):
+            if epoch.serial == serial:
+                return epoch
+        return self._epochs[0]
+
+    def _discard(self, ruleset: Ruleset, event: Event) -> None:
+        if self.undiscarded:
+            return
+        file = event.file
+        for discard in learn(ruleset, event):
+            inode = file.parents[discard.level - 1] if discard.level else file.inode
+            self.loaded.tables.insert_discard(
+                Discarder(inode, file.device, file.mount_id, discard.level),
+                Discard(
+                    discard.types,
+                    event.time_ns + RETENTION_NS,
+                    event.serial,
+                    event.generation,
+                    file.epochs[discard.level],
+                ),
+            )

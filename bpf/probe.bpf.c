@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One tiny program for each way in, to see whether it fires on this kernel:
+ * some load and attach, and are never called (an LSM program on a kernel
+ * whose lsm= lacks bpf). agent/kernel/capabilities.py opens a file and looks
+ * at the counts. `control` goes by a way that every kernel has.
+ */
+#include "kernel.h"
+
+enum fim_probe {
+	FIM_PROBE_PID, /* not a count: whose opening is looked for */
+	FIM_PROBE_CONTROL,
+	FIM_PROBE_LSM,
+	FIM_PROBE_FENTRY,
+	FIM_PROBE_FEXIT,
+	FIM_PROBE_KPROBE,
+	FIM_PROBE_KRETPROBE,
+	FIM_PROBE_KPROBE_MULTI,
+	FIM_PROBE_TRACEPOINT,
+	FIM_PROBES,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FIM_PROBES);
+	__type(key, __u32);
+	__type(value, __u64);
+} probes SEC(".maps");
+
+static __always_inline int fim_probed(__u32 probe)
+{
+	__u32 pid = FIM_PROBE_PID;
+	__u64 *wanted = bpf_map_lookup_elem(&probes, &pid);
+	__u64 *count = bpf_map_lookup_elem(&probes, &probe);
+
+	if (wanted && count && *wanted == bpf_get_current_pid_tgid() >> 32)
+		__sync_fetch_and_add(count, 1);
+	return 0;
+}
+
+#define FIM_PROBE(name, section, probe)                                                                      \
+	SEC(section)                                                                                         \
+	int probe__##name(void *ctx)                                                                         \
+	{                                                                                                    \
+		return fim_probed(probe);                                                                    \
+	}
+
+FIM_PROBE(control, "raw_tp/sys_enter", FIM_PROBE_CONTROL)
+FIM_PROBE(lsm, "lsm/file_open", FIM_PROBE_LSM)
+FIM_PROBE(fentry, "fentry/security_file_open", FIM_PROBE_FENTRY)
+FIM_PROBE(fexit, "fexit/security_file_open", FIM_PROBE_FEXIT)
+FIM_PROBE(kprobe, "kprobe/security_file_open", FIM_PROBE_KPROBE)
+FIM_PROBE(kretprobe, "kretprobe/security_file_open", FIM_PROBE_KRETPROBE)
+FIM_PROBE(kprobe_multi, "kprobe.multi/security_file_open", FIM_PROBE_KPROBE_MULTI)
+FIM_PROBE(tracepoint, "tp/syscalls/sys_enter_openat", FIM_PROBE_TRACEPOINT)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from agent.events import EventType
+from agent.kernel.loader import HookState
+from agent.kernel.maps import KernelCounts
+from agent.ledger import Account, Ledger, identities, misses
+
+
+def test_both_sides_meet() -> None:
+    ledger = Ledger()
+    for matched in (True, False, False):
+        ledger.judge(EventType.OPEN, matched)
+    counts = KernelCounts(seen=10, approver_rejected=4, discarded=1, submitted=3, ring_full=1, no_slot=1)
+    account = ledger.accounts({EventType.OPEN: counts}, {EventType.OPEN: 2})[EventType.OPEN]
+    assert all(identity.holds for identity in identities(account))
+    assert (account.program_misses, account.lost) == (3, 4)
+
+
+def test_the_leak_is_named() -> None:
+    held = identities(Account(seen=5, submitted=4, delivered=4, matched=4))
+    assert [str(one) for one in held if not one.holds] == [
+        "seen = rejected + discarded + submitted + ring full + oversize: 5 != 4"
+    ]
+
+
+def test_misses_of_the_programs_that_blind() -> None:
+    states = [
+        HookState(event, "f", "p", "fentry", "attached", recursion_misses=number)
+        for event, number in (
+            ("open.enter", 1),
+            ("open_root.enter", 2),
+            ("open.exit", 4),
+            ("parent.given", 8),
+        )
+    ]
+    assert misses(states) == {EventType.OPEN: 3}

@@ -1,0 +1,139 @@
+"""The pipeline, on a kernel side that is a list of records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from agent.events import Event, EventType, FileFlags
+from agent.filters.approvers import Approvers, Mode
+from agent.kernel.loader import HookState
+from agent.kernel.maps import Discard, Discarder, KernelCounts
+from agent.pipeline import RETENTION_NS, Pipeline
+from agent.rules.context_types import Context
+from agent.rules.load import loads
+from tests.kernel.test_decode import record
+
+
+class Ring:
+    def __init__(self) -> None:
+        self.waited: list[int] = []
+
+    def wait(self, timeout_ms: int) -> None:
+        self.waited.append(timeout_ms)
+
+
+class Tables:
+    def __init__(self) -> None:
+        self.discards: list[tuple[Discarder, Discard]] = []
+
+    def insert_discard(self, discarder: Discarder, discard: Discard) -> None:
+        self.discards.append((discarder, discard))
+
+    def counts(self) -> dict[EventType, KernelCounts]:
+        return {EventType.OPEN: KernelCounts(seen=2, submitted=2)}
+
+
+class FakeLoaded:
+    """What the pipeline uses of `Loaded`; policy numbers start at 8, as `record` writes them."""
+
+    hooks: Sequence[HookState] = ()
+    coverage: Mapping[str, str] = {}
+    capabilities: Mapping[str, str] = {}
+
+    def __init__(self, discards: bool = True) -> None:
+        self.discards = discards
+        self.records: list[bytes] = []
+        self.ring = Ring()
+        self.tables = Tables()
+        self.policies: list[Mapping[EventType, Approvers]] = []
+
+    def set_policy(self, approvers: Mapping[EventType, Approvers]) -> int:
+        self.policies.append(approvers)
+        return 7 + len(self.policies)
+
+    def drain(self) -> list[bytes]:
+        records, self.records = self.records, []
+        return records
+
+
+RULES = 'rules: [{id: secret, expression: open.file.path == "/etc/secret"}]'
+OTHERS = 'rules: [{id: other, expression: open.file.path == "/srv/x"}]'
+
+
+class Bench:
+    def __init__(self, discards: bool = True) -> None:
+        self.loaded = FakeLoaded(discards)
+        self.judged: list[tuple[Event, list[str]]] = []
+        self.pipeline = Pipeline(self.loaded, self._take)  # type: ignore[arg-type]
+        self.pipeline.enforce(loads(RULES))
+
+    def _take(self, event: Event, context: Context, rules: Sequence[str]) -> None:
+        self.judged.append((event, list(rules)))
+
+    def feed(self, *records: bytes) -> list[list[str]]:
+        self.loaded.records += records
+        self.pipeline.pump(0)
+        taken, self.judged = self.judged, []
+        return [rules for _, rules in taken]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_what_matches_is_told_with_its_rules(bench: Bench) -> None:
+    assert bench.feed(
+        record(EventType.OPEN, [[b"etc", b"secret"]]), record(EventType.OPEN, [[b"etc", b"other"]])
+    ) == [["secret"], []]
+    account = bench.pipeline.accounts()[EventType.OPEN]
+    assert (account.delivered, account.matched, account.unmatched) == (2, 1, 1)
+
+
+def test_bytes_that_are_no_record_are_counted(bench: Bench) -> None:
+    assert bench.feed(b"\1" * 400) == []
+    assert bench.pipeline.state()["undecodable"] == 1
+
+
+def test_each_event_is_judged_by_the_rules_that_let_it_through(bench: Bench) -> None:
+    """Records of the old policy still in the ring when new rules come are the old rules' to judge."""
+    bench.pipeline.enforce(loads(OTHERS))
+    assert bench.feed(record(EventType.OPEN, [[b"etc", b"secret"]])) == [["secret"]]
+    assert bench.loaded.tables.discards == []
+
+
+def test_a_discard_carries_what_its_proof_rests_on(bench: Bench) -> None:
+    bench.feed(record(EventType.OPEN, [[b"var", b"lib", b"x"]]))
+    found = {discarder.level: (discarder, discard) for discarder, discard in bench.loaded.tables.discards}
+    assert found[1][0] == Discarder(inode=6, device=3, mount_id=29, level=1)
+    assert found[1][1]._replace(mask=0) == Discard(0, 99 + RETENTION_NS, serial=8, generation=3, epoch=12)
+    assert found[1][1].mask & EventType.OPEN.mask
+    assert found[0][0].inode == 7
+
+
+def test_uncertain_paths_teach_nothing(bench: Bench) -> None:
+    bench.feed(record(EventType.OPEN, [[b"var", b"x"]], flags=FileFlags.DETACHED))
+    assert bench.loaded.tables.discards == []
+
+
+def test_without_what_makes_them_stale_there_are_no_discarders() -> None:
+    bench = Bench(discards=False)
+    bench.feed(record(EventType.OPEN, [[b"var", b"lib", b"x"]]))
+    assert bench.loaded.tables.discards == []
+
+
+def test_context_wants_process_events_whatever_the_rules_say() -> None:
+    loaded = FakeLoaded()
+    Pipeline(loaded, lambda *_: None, lambda _: None).enforce(loads(RULES))  # type: ignore[arg-type, return-value]
+    modes = {kind: one.mode for kind, one in loaded.policies[0].items()}
+    assert modes[EventType.FORK] is Mode.FORWARD_ALL
+    assert modes[EventType.UNLINK] is Mode.REJECT_ALL
+
+
+def test_waits_only_when_there_is_nothing(bench: Bench) -> None:
+    bench.loaded.records = [record(EventType.OPEN, [[b"a"]])]
+    assert bench.pipeline.pump(50) == 1
+    assert bench.pipeline.pump(50) == 0
+    assert bench.loaded.ring.waited == [50]

@@ -1,0 +1,97 @@
+"""The choice of programs, on kernels made of tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent import hooks
+from agent.errors import MinimumNotMetError
+from agent.events import EventType
+from agent.kernel.choose import Attempt, Chooser
+from agent.kernel.loader import check_minimum, coverage_of
+
+ALL = dict.fromkeys(("lsm", "fentry", "fexit", "kprobe", "kretprobe"), "fires")
+
+
+class Kernel:
+    """Has every function of the tables, less `lacks`; `wide` ones have more than six arguments."""
+
+    def __init__(self, lacks: set[str] | None = None, wide: set[str] | None = None) -> None:
+        self._lacks = lacks or set()
+        self._wide = wide or set()
+
+    def present(self, kind: str, target: str) -> bool:
+        return target not in self._lacks
+
+    def doubtful(self, kind: str, target: str) -> bool:
+        return kind in ("fentry", "fexit") and target in self._wide
+
+
+def kinds(plan_of: Chooser, event: EventType) -> set[str]:
+    chosen = plan_of.plan(hooks.EVENTS).chosen
+    return {chosen[name].kind for name in hooks.names(hooks.EVENTS[event].minimum)}
+
+
+def test_auto_prefers_lsm() -> None:
+    assert kinds(Chooser("auto", ALL, Kernel()), EventType.UNLINK) == {"lsm", "fentry", "fexit"}
+
+
+def test_auto_steps_over_an_lsm_that_is_silent() -> None:
+    assert kinds(Chooser("auto", ALL | {"lsm": "silent"}, Kernel()), EventType.OPEN) == {"fentry", "fexit"}
+
+
+def test_each_event_climbs_down_by_itself() -> None:
+    chooser = Chooser("auto", ALL, Kernel())
+    chooser.refuse(Attempt("unlink.exit", "fexit", "load-fail", "the verifier said no"))
+    assert kinds(chooser, EventType.UNLINK) == {"kprobe", "kretprobe"}
+    assert kinds(chooser, EventType.RENAME) == {"lsm", "fentry", "fexit"}
+
+
+def test_the_newest_name_that_is_there() -> None:
+    old = Chooser("auto", ALL, Kernel(lacks={"filename_unlinkat"})).plan(hooks.EVENTS)
+    new = Chooser("auto", ALL, Kernel()).plan(hooks.EVENTS)
+    assert old.chosen["unlink.exit"].target == "do_unlinkat"
+    assert new.chosen["unlink.exit"].target == "filename_unlinkat"
+
+
+def test_a_forced_set_takes_only_its_rung() -> None:
+    plan = Chooser("fentry", ALL | {"fexit": "load-fail"}, Kernel()).plan(hooks.EVENTS)
+    assert "unlink.exit" not in plan.chosen
+    reasons = {one.reason for one in plan.attempts if one.hook == "unlink.exit"}
+    assert reasons == {"fexit programs: load-fail"}
+
+
+def test_wide_functions_are_left_to_kprobes_only_where_there_is_a_choice() -> None:
+    wide = {"__filename_parentat"}
+    chosen = Chooser("auto", ALL, Kernel(wide=wide)).plan(hooks.EVENTS).chosen
+    assert chosen["parent.given"].kind == "kprobe"
+    chosen = Chooser("fentry", ALL, Kernel(wide=wide)).plan(hooks.EVENTS).chosen
+    assert chosen["parent.given"].kind == "fentry"
+
+
+def test_a_drifted_hook_is_named() -> None:
+    """A function that no candidate names is reported, and the event it serves is not covered."""
+    names = set(hooks.POINTS["rename"].functions)
+    plan = Chooser("auto", ALL, Kernel(lacks=names)).plan(hooks.EVENTS)
+    assert coverage_of(hooks.EVENTS[EventType.RENAME], frozenset(plan.chosen)) == "none"
+    with pytest.raises(MinimumNotMetError, match=r"rename\.enter, rename\.resolve, rename\.exit$") as caught:
+        check_minimum(plan, "auto")
+    assert "this kernel has no filename_renameat2 or do_renameat2" in caught.value.detail
+
+
+def test_without_what_is_wanted_an_event_is_degraded() -> None:
+    lacks = set(hooks.GIVEN["parent"])
+    plan = Chooser("auto", ALL, Kernel(lacks=lacks)).plan(hooks.EVENTS)
+    check_minimum(plan, "auto")
+    present = frozenset(plan.chosen)
+    assert coverage_of(hooks.EVENTS[EventType.UNLINK], present) == "degraded"
+    assert coverage_of(hooks.EVENTS[EventType.OPEN], present) == "full"
+
+
+def test_selectors() -> None:
+    present = frozenset({"a", "b"})
+    assert hooks.missing(hooks.all_of("a", "c", "d"), present) == ("c", "d")
+    assert hooks.missing(hooks.one_of("c", "b"), present) == ()
+    assert hooks.missing(hooks.one_of("c", "d"), present) == ("c", "d")
+    assert hooks.missing(hooks.best_effort("c"), present) == ()
+    assert hooks.missing(hooks.all_of("a", hooks.one_of("c", "b")), present) == ()

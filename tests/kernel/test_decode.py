@@ -1,0 +1,128 @@
+"""Records: what is well formed comes out as it went in, and nothing else does harm."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.decode import FILE, HEAD, SIZE, VERSION, DecodeError, decode, join
+from agent.events import EventType, FileFlags
+
+NAME = st.binary(min_size=1, max_size=40).filter(lambda name: not {0, 0x2F} & set(name))
+
+
+def record(
+    kind: EventType,
+    paths: list[list[bytes]],
+    *,
+    flags: int = 0,
+    given: list[bytes] | None = None,
+    retval: int = 0,
+    name: bytes = b"",
+) -> bytes:
+    """A record as `bpf/record.h` makes it."""
+    payload, files = b"", b""
+    for number, parts in enumerate(paths):
+        path = b"".join(part + b"\0" for part in reversed(parts))
+        text = given[number] + b"\0" if given else b""
+        places = len(payload), len(path), len(payload) + len(path), len(text)
+        payload += path + text
+        files += FILE.pack(7, 6, 5, 4, 3, 29, 0o100644, 1, 2, 1, flags, 11, 12, 13, 14, *places, 0)
+    files += bytes(2 * FILE.size - len(files))
+    text = name + b"\0" if name else b""
+    head = HEAD.pack(
+        VERSION, SIZE, SIZE + len(payload) + len(text), 99, 5, kind, 2, retval, 10, 11, 9, 1000, 1001, 1002,
+        4026531840, 3, 8, 0o1, 0o644, 0, 0, 0, b"comm", len(payload), len(text), 0, 0,
+    )  # fmt: skip
+    return head + files + payload + text
+
+
+class TestDecode:
+    """From bytes to events."""
+
+    @given(st.lists(NAME, min_size=1, max_size=20))
+    def test_any_names(self, parts: list[bytes]) -> None:
+        event = decode(record(EventType.OPEN, [parts]))
+        assert event.file.path == b"/" + b"/".join(parts)
+        assert event.file2 is None
+
+    def test_every_field(self) -> None:
+        event = decode(record(EventType.SETXATTR, [[b"etc", b"passwd"]], retval=-13, name=b"user.x"))
+        assert (event.pid, event.tid, event.ppid, event.uid, event.gid, event.auid) == (
+            10, 11, 9, 1000, 1001, 1002,
+        )  # fmt: skip
+        assert (event.retval, event.comm, event.name, event.generation, event.serial) == (
+            -13, b"comm", b"user.x", 3, 8,
+        )  # fmt: skip
+        assert (event.file.inode, event.file.parents, event.file.epochs) == (7, (6, 5, 4), (11, 12, 13, 14))
+        assert (event.file.device, event.file.mount_id, event.file.mode) == (3, 29, 0o100644)
+
+    def test_the_root_itself(self) -> None:
+        assert decode(record(EventType.CHMOD, [[]])).file.path == b"/"
+
+    def test_two_files(self) -> None:
+        event = decode(record(EventType.RENAME, [[b"a"], [b"b", b"c"]]))
+        assert event.file2
+        assert (event.file.path, event.file2.path) == (b"/a", b"/b/c")
+
+    def test_second_name_that_was_never_looked_at(self) -> None:
+        assert (
+            decode(record(EventType.RENAME, [[b"a"]], flags=FileFlags.AS_GIVEN, given=[b"b"])).file2 is None
+        )
+
+    @pytest.mark.parametrize("flag", [FileFlags.TRUNCATED, FileFlags.DETACHED])
+    def test_a_tail_does_not_look_like_a_path(self, flag: FileFlags) -> None:
+        event = decode(record(EventType.OPEN, [[b"deep", b"file"]], flags=flag))
+        assert event.file.path == b"deep/file"
+        assert event.file.flags == flag
+
+    def test_as_given(self) -> None:
+        made = record(EventType.UNLINK, [[b"home", b"me"]], flags=FileFlags.AS_GIVEN, given=[b"../you/x"])
+        assert decode(made).file.path == b"/home/you/x"
+
+    @given(st.binary(max_size=2 * SIZE))
+    def test_any_bytes(self, data: bytes) -> None:
+        with pytest.raises(DecodeError):
+            decode(data)
+
+    @given(st.data())
+    def test_damaged_records(self, data: st.DataObject) -> None:
+        """One byte wrong: an event or a DecodeError, never anything else, and no byte from beyond."""
+        whole = bytearray(record(EventType.RENAME, [[b"a", b"b"], [b"c"]], name=b"n"))
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+        try:
+            decode(bytes(whole))
+        except DecodeError:
+            return
+
+    def test_cut_short(self) -> None:
+        whole = record(EventType.OPEN, [[b"a", b"b"]])
+        for length in range(len(whole)):
+            with pytest.raises(DecodeError):
+                decode(whole[:length])
+
+
+class TestJoin:
+    """The caller's text and where it starts."""
+
+    @pytest.mark.parametrize(
+        ("base", "given_", "path"),
+        [
+            (b"/home/me", b"file", b"/home/me/file"),
+            (b"/home/me", b"./a//b/", b"/home/me/a/b"),
+            (b"/home", b"../../../etc", b"/etc"),
+            (b"/", b"/etc/passwd", b"/etc/passwd"),
+            (b"/srv/root", b"/../../etc", b"/srv/root/etc"),
+            (b"tail", b"x", b"tail/x"),
+            (b"/a", b"", b"/a"),
+        ],
+    )
+    def test_examples(self, base: bytes, given_: bytes, path: bytes) -> None:
+        assert join(base, given_) == path
+
+    @given(st.binary(max_size=60), st.binary(max_size=60))
+    def test_absolute_texts_stay_below_their_root(self, base: bytes, text: bytes) -> None:
+        root = join(b"/", base)
+        inside = join(root, b"/" + text)
+        assert inside == root or inside.startswith(root.rstrip(b"/") + b"/")

@@ -1,0 +1,28 @@
+"""The hash of names. That the kernel computes the same is shown in test_programs.py and in the guests."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.kernel import hashing
+
+
+def test_pinned() -> None:
+    """Values that do not change by accident."""
+    assert hashing.component(b"passwd") == 0xB8BB285A77B4B390
+    assert hashing.path(b"/etc/passwd") == 0x9C8896F33A18B38F
+
+
+def test_the_root_is_the_seed() -> None:
+    assert hashing.path(b"/") == hashing.path(b"") == hashing.SEED
+
+
+@given(st.binary(max_size=255))
+def test_length_counts(name: bytes) -> None:
+    """Zero padding does not make two names one."""
+    assert hashing.component(name) != hashing.component(name + b"\0")
+
+
+def test_order_counts() -> None:
+    assert hashing.path(b"/a/b") != hashing.path(b"/b/a")
