@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.report import html, junit, summary
+from harness.report import junit, summary
 from harness.results import Results, write_atomic
 
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
@@ -12,6 +12,8 @@ SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
 
 def write_all(results: Results, folder: Path) -> None:
     """Write results.json and every report that is made from it into `folder`."""
+    from harness.report import html  # Jinja is slow to import, and most commands write no page
+
     write_atomic(folder / "results.json", results.to_json())
     write_atomic(folder / "junit.xml", junit.render(results))
     write_atomic(folder / "summary.md", summary.render(results))

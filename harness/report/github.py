@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import IO
 
-from harness.report.page import attention, words
+from harness.report.page import attention
 from harness.report.page.attention import Finding
 from harness.report.text import visible
 from harness.results import Results
@@ -43,11 +43,10 @@ def lines(results: Results, shown: int = SHOWN) -> list[str]:
 
 
 def _title(finding: Finding) -> str:
-    tests, cells = finding.tests, finding.cells
-    what = tests[0] if len(tests) == 1 else words.plural(len(tests), "test") if tests else "the cell itself"
+    cells = finding.cells
     where = ", ".join(cell.id for cell in cells[:CELLS_SHOWN])
     more = f" and {len(cells) - CELLS_SHOWN} more" if len(cells) > CELLS_SHOWN else ""
-    return f"{finding.verdict} {what} in {where}{more}"
+    return f"{finding.verdict} {attention.what(finding)} in {where}{more}"
 
 
 def _data(text: str, limit: int) -> str:

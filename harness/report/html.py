@@ -166,5 +166,6 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "test_events": _test_events,
     "value": words.value_text,
     "variant_rest": words.variant_rest,
+    "what": attention.what,
     "verdict_bar": bars.verdicts,
 }

@@ -6,12 +6,12 @@ import pytest
 
 from harness.report import github
 from harness.verdict import Verdict
-from tests.report.made_up import a_cell, a_run, a_test, every_verdict
+from tests.report.made_up import TESTS, a_cell, a_run, a_test, every_verdict
 
 
 def test_nine_and_then_how_many_more() -> None:
     """GitHub shows ten annotations a step: the tenth says what is not shown."""
-    tests = tuple(a_test(f"made.up{chr(97 + n)}", Verdict.FAIL) for n in range(14))
+    tests = tuple(a_test(f"made.up{n}", Verdict.FAIL, f"{chr(97 + n)} is wrong") for n in range(14))
     said = github.lines(a_run(a_cell("6.1", tests=tests)))
     assert len(said) == 10
     assert said[-1] == "::error::and 5 more, in summary.md and report.html"
@@ -22,6 +22,12 @@ def test_the_same_failure_in_many_cells_is_one_line() -> None:
     found = github.lines(every_verdict())
     (line,) = [line for line in found if "discarders.parent" in line]
     assert line.startswith("::error title=FAIL discarders.parent in 6.1-auto%2C 6.1-kprobe::")
+
+
+def test_what_ends_a_whole_cell_is_one_line() -> None:
+    tests = tuple(a_test(name, Verdict.FAIL, "the object does not load") for name in TESTS)
+    (line,) = github.lines(a_run(a_cell("6.1", tests=tests)))
+    assert line == "::error title=FAIL 8 tests in 6.1-auto::the object does not load"
 
 
 def test_the_worst_comes_first() -> None:

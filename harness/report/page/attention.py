@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.report.changes import own_verdict
+from harness.report.page import words
 from harness.results import CellResult, Results
 from harness.verdict import Verdict
 
+TESTS_NAMED = 2
 _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 
 
@@ -26,15 +28,19 @@ class Finding:
 def findings(results: Results) -> list[Finding]:
     """All that is not as expected, worst first and then most widespread first.
 
-    Failures are one finding a test; what ends many tests at once (no guest, no result) is one for them all.
+    The same test with the same reason in many cells is one finding, and so are many tests with the same reason
+    in the same cells: what ends a cell ends all of its tests.
     """
-    groups: dict[tuple[Verdict, str, str], list[tuple[str, str, CellResult]]] = {}
+    groups: dict[tuple[Verdict, str, str], list[tuple[str, CellResult]]] = {}
     for verdict, name, reason, cell in _unexpected(results):
-        owner = name if verdict.exit_code == 1 else ""
-        key = (verdict, owner, _VARYING.sub("#", reason[:1000]))
-        groups.setdefault(key, []).append((name, reason, cell))
-    found = [_finding(verdict, entries) for (verdict, _, _), entries in groups.items()]
-    return sorted(found, key=lambda finding: (-finding.verdict.badness, -len(finding.cells)))
+        groups.setdefault((verdict, name, _VARYING.sub("#", reason[:1000])), []).append((reason, cell))
+    found: dict[tuple[Verdict, str, tuple[str, ...]], Finding] = {}
+    for (verdict, name, alike), entries in groups.items():
+        cells = tuple(cell for _, cell in entries)
+        key = (verdict, alike, tuple(cell.id for cell in cells))
+        known = found.get(key, Finding(verdict, entries[0][0], (), cells))
+        found[key] = replace(known, tests=(*known.tests, *([name] if name else [])))
+    return sorted(found.values(), key=lambda finding: (-finding.verdict.badness, -len(finding.cells)))
 
 
 def _unexpected(results: Results) -> Iterator[tuple[Verdict, str, str, CellResult]]:
@@ -47,7 +53,8 @@ def _unexpected(results: Results) -> Iterator[tuple[Verdict, str, str, CellResul
                 yield test.verdict, test.name, test.reason, cell
 
 
-def _finding(verdict: Verdict, entries: list[tuple[str, str, CellResult]]) -> Finding:
-    tests = tuple(dict.fromkeys(name for name, _, _ in entries if name))
-    cells = {cell.id: cell for _, _, cell in entries}
-    return Finding(verdict, entries[0][1], tests, tuple(cells.values()))
+def what(finding: Finding) -> str:
+    """Which tests a finding is about, in a few words."""
+    if len(finding.tests) > TESTS_NAMED:
+        return words.plural(len(finding.tests), "test")
+    return ", ".join(finding.tests) or "the cell itself"
