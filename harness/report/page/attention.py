@@ -28,7 +28,7 @@ class Finding:
 def findings(results: Results) -> list[Finding]:
     """All that is not as expected, worst first and then most widespread first.
 
-    The same test with the same reason in many cells is one finding, and so are many tests with the same reason
+    One test with one reason in many cells is one finding, and so are many tests with the same reason
     in the same cells: what ends a cell ends all of its tests.
     """
     groups: dict[tuple[Verdict, str, str], list[tuple[str, CellResult]]] = {}
