@@ -57,7 +57,7 @@ def result_of(name: str, ran: Ran) -> TestResult:
 
 
 def _stated(ran: Ran) -> tuple[Verdict, str]:
-    """The verdict that the guest gave, or FAIL where its own assertions say otherwise; a reason if not PASS."""
+    """The guest's verdict, or FAIL where its own assertions say otherwise; with a reason unless PASS."""
     rows = [row for row in ran.assertions if isinstance(row, dict)]
     unmet = ", ".join(str(row.get("name")) for row in rows if row.get("ok") is not True)
     verdict = Verdict(ran.verdict)

@@ -94,9 +94,11 @@ class Run:
             return
         accelerator, why = self.bench.accelerator()
         say(f"acceleration: {why}")
+        supplies = self.bench.prepare(self.plan, accelerator, say)
+        # A series that there is none of leaves no folder behind, and `latest` as it was.
         self._make_folder()
         self.write_plan()
-        self.supplies = self.bench.prepare(self.plan, accelerator, say)
+        self.supplies = supplies
 
     def job(self) -> Job:
         """What the workers need; `prepare` came before."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,18 +14,15 @@ from harness.bench import Death, HungError, RefusedError, Say, Selftest, Supplie
 from harness.errors import InfrastructureError, ProductError
 from harness.expansion import Cell
 from harness.plan import Plan
-from harness.results import KernelFacts, Package
+from harness.supply import Preparation, bundle, request
 
 if TYPE_CHECKING:
     from agent.selftest.protocol import Loaded, Ran
-    from harness.cache import Cache
     from harness.guest.base import Guest
     from harness.guest.selftest import SelftestClient
-    from harness.kernels import KernelRequest, ResolvedKernel
     from harness.vm.connection import Connection
     from harness.vm.machine import Machine as VirtualMachine
 
-ROOT = Path(__file__).parents[1]
 GREETING_S = 60.0
 DMESG_S = 10.0
 
@@ -51,11 +46,11 @@ class VmBench:
         """Ask the repositories."""
         from harness.kernels import resolve
 
-        return {cell.kernel.name: resolve(_request(cell)).release for cell in plan.cells}
+        return {cell.kernel.name: resolve(request(cell)).release for cell in plan.cells}
 
     def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
         """Resolve, fetch and build; a kernel that cannot be fetched costs its own machines only."""
-        return _Preparation(accelerator, say).supplies(plan)
+        return Preparation(accelerator, say).supplies(plan)
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> VmMachine:
         """A machine of this bench's one connection."""
@@ -189,70 +184,6 @@ class VmSelftest:
         self._client.close()
 
 
-class _Preparation:
-    """Fetching for one run."""
-
-    def __init__(self, accelerator: str, say: Say) -> None:
-        from harness.cache import Cache
-
-        self.accelerator = accelerator
-        self.say = say
-        self.store: Cache = Cache(progress=say)
-        self.kernels: dict[str, KernelFacts] = {}
-        self.files: dict[str, dict[str, str]] = {}
-        self.missing: dict[str, str] = {}
-        self.fetch_s: dict[str, float] = {}
-        self.image_s: dict[str, float] = {}
-
-    def supplies(self, plan: Plan) -> Supplies:
-        """All machines' files. Raises ConfigError for a series that there is none of."""
-        from harness.kernels import resolve
-
-        if plan.pairs():
-            bundle()  # what was not built is said before anything is fetched
-        first = {name: cells[0] for name, cells in plan.machines().items()}
-        resolved = {name: resolve(_request(cell), progress=self.say) for name, cell in first.items()}
-        for name, cell in first.items():
-            self.kernels[name] = _facts(cell, resolved[name])
-            try:
-                self._supply(name, cell, resolved[name])
-            except InfrastructureError as error:
-                self.missing[name] = error.message
-                self.say(f"{name}: {error.message}")
-        return Supplies(
-            accelerator=self.accelerator,
-            kernels=self.kernels,
-            files=self.files,
-            missing=self.missing,
-            fetch_s=self.fetch_s,
-            image_s=self.image_s,
-        )
-
-    def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
-        from harness.images import initramfs, modules_image, root_image
-        from harness.kernels import fetch
-
-        began = time.monotonic()
-        kernel = fetch(resolved, self.store, self.say)
-        self.fetch_s[name] = time.monotonic() - began
-        self.files[name] = {
-            "kernel": str(kernel.vmlinuz),
-            "initramfs": str(initramfs(kernel, self.store, self.say)),
-            "modules": str(modules_image(kernel, self.store, self.say)),
-            "root": str(root_image(cell.arch, self.store, self.say).path),
-        }
-        self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
-
-
-@functools.cache
-def bundle() -> bytes:
-    """The agent as it is deployed. Raises ConfigError if a part was not built."""
-    from harness.guest.deploy import BundleSources, build
-
-    built = ROOT / "build"
-    return build(BundleSources(ROOT / "agent", built / "fim.bpf.o", built / "fim-gen"))
-
-
 @contextlib.contextmanager
 def _translated(log: Path) -> Iterator[None]:
     """A guest's errors as the life of a cell knows them; a server's last words also go to `log`."""
@@ -269,21 +200,3 @@ def _translated(log: Path) -> Iterator[None]:
         log.write_text(error.detail, encoding="utf-8")
         said = error.detail.strip().splitlines()[-1:]
         raise ProductError(": ".join([error.message, *said])) from error
-
-
-def _request(cell: Cell) -> KernelRequest:
-    from harness.kernels import KernelRequest
-
-    return KernelRequest(cell.kernel.name, cell.kernel.series, cell.kernel.flavour, cell.arch)
-
-
-def _facts(cell: Cell, resolved: ResolvedKernel) -> KernelFacts:
-    return KernelFacts(
-        name=cell.kernel.name,
-        requested=cell.kernel.series,
-        release=resolved.release,
-        packages=tuple(
-            Package(name=package.name, version=package.version, sha256=package.sha256)
-            for package in resolved.packages
-        ),
-    )

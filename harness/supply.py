@@ -1,0 +1,103 @@
+"""What machines boot from, and the agent that goes into them: resolved, fetched and built for one run."""
+
+from __future__ import annotations
+
+import functools
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.bench import Say, Supplies
+from harness.errors import InfrastructureError
+from harness.expansion import Cell
+from harness.plan import Plan
+from harness.results import KernelFacts, Package
+
+if TYPE_CHECKING:
+    from harness.cache import Cache
+    from harness.kernels import KernelRequest, ResolvedKernel
+
+ROOT = Path(__file__).parents[1]
+
+
+class Preparation:
+    """Fetching for one run."""
+
+    def __init__(self, accelerator: str, say: Say) -> None:
+        from harness.cache import Cache
+
+        self.accelerator = accelerator
+        self.say = say
+        self.store: Cache = Cache(progress=say)
+        self.kernels: dict[str, KernelFacts] = {}
+        self.files: dict[str, dict[str, str]] = {}
+        self.missing: dict[str, str] = {}
+        self.fetch_s: dict[str, float] = {}
+        self.image_s: dict[str, float] = {}
+
+    def supplies(self, plan: Plan) -> Supplies:
+        """All machines' files. Raises ConfigError for a series that there is none of."""
+        from harness.kernels import resolve
+
+        if plan.pairs():
+            bundle()  # what was not built is said before anything is fetched
+        first = {name: cells[0] for name, cells in plan.machines().items()}
+        resolved = {name: resolve(request(cell), progress=self.say) for name, cell in first.items()}
+        for name, cell in first.items():
+            self.kernels[name] = _facts(cell, resolved[name])
+            try:
+                self._supply(name, cell, resolved[name])
+            except InfrastructureError as error:
+                self.missing[name] = error.message
+                self.say(f"{name}: {error.message}")
+        return Supplies(
+            accelerator=self.accelerator,
+            kernels=self.kernels,
+            files=self.files,
+            missing=self.missing,
+            fetch_s=self.fetch_s,
+            image_s=self.image_s,
+        )
+
+    def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
+        from harness.images import initramfs, modules_image, root_image
+        from harness.kernels import fetch
+
+        began = time.monotonic()
+        kernel = fetch(resolved, self.store, self.say)
+        self.fetch_s[name] = time.monotonic() - began
+        self.files[name] = {
+            "kernel": str(kernel.vmlinuz),
+            "initramfs": str(initramfs(kernel, self.store, self.say)),
+            "modules": str(modules_image(kernel, self.store, self.say)),
+            "root": str(root_image(cell.arch, self.store, self.say).path),
+        }
+        self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
+
+
+@functools.cache
+def bundle() -> bytes:
+    """The agent as it is deployed. Raises ConfigError if a part was not built."""
+    from harness.guest.deploy import BundleSources, build
+
+    built = ROOT / "build"
+    return build(BundleSources(ROOT / "agent", built / "fim.bpf.o", built / "fim-gen"))
+
+
+def request(cell: Cell) -> KernelRequest:
+    """A cell's kernel, as the repositories are asked for it."""
+    from harness.kernels import KernelRequest
+
+    return KernelRequest(cell.kernel.name, cell.kernel.series, cell.kernel.flavour, cell.arch)
+
+
+def _facts(cell: Cell, resolved: ResolvedKernel) -> KernelFacts:
+    return KernelFacts(
+        name=cell.kernel.name,
+        requested=cell.kernel.series,
+        release=resolved.release,
+        packages=tuple(
+            Package(name=package.name, version=package.version, sha256=package.sha256)
+            for package in resolved.packages
+        ),
+    )
