@@ -86,8 +86,20 @@ class Automaton:
         self._follow = positions.follow
         self._last = last
         start = self._filter(first, 1 << START)
-        self._start = start | self._repeat(start, 1 << START)
+        start |= self._repeat(start, 1 << START)
+        self._prune()
+        self._start = sum(1 << state for state in bits(start) if self._follow[state])
         self._forget()
+
+    def _prune(self) -> None:
+        """Leave only ways that lead to a match now that the start is behind: then no state means no match."""
+        readable = self._filter((1 << len(self._masks)) - 1, BYTES | 1 << END)
+        alive = self._filter(self._last, 1 << END)
+        known = 0
+        while alive != known:
+            known = alive
+            alive |= sum(1 << at for at, after in enumerate(self._follow) if after & known & readable)
+        self._follow = [after & alive & readable for after in self._follow]
 
     def _forget(self) -> None:
         self._rows: list[dict[int, int]] = [{}, {}]

@@ -40,7 +40,8 @@ WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 def table() -> dict[str, int]:
     """Every constant by name; error numbers are negative, as return values are."""
     values = {name: getattr(os, name, 0) for name in OPEN_FLAGS}
-    values |= {name: getattr(stat, name) for name in MODES}
+    values |= {name: getattr(stat, name) for name in MODES if name != "S_IFMT"}
+    values["S_IFMT"] = 0o170000  # a function in that module
     values |= UNLINK_FLAGS | RENAME_FLAGS | UMOUNT_FLAGS | EXIT_CAUSES | AUDIT
     values |= {item.name: int(item) for item in signal.Signals}
     return values | {name: -number for number, name in errno.errorcode.items()}

@@ -1,0 +1,197 @@
+"""Patterns: what they match, what they prove of directories, and that nothing stalls them."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from agent.rules.automaton import MAX_SETS
+from agent.rules.patterns import Matcher, Pattern
+from agent.rules.regex import MAX_PATTERN, PatternError
+
+components = st.sampled_from([b"a", b"b", b"ab", b"x.conf", b"c"])
+paths = st.lists(components, min_size=1, max_size=5).map(lambda parts: b"/" + b"/".join(parts))
+globs = st.lists(st.sampled_from([b"/", b"/", b"a", b"b", b"x.conf", b"*", b"**", b"/**/"]), max_size=7).map(
+    b"".join
+)
+
+
+def reference(glob: bytes) -> re.Pattern[bytes]:
+    """A glob as the re module has it: slow on some, but never wrong."""
+    out, at = b"", 0
+    while at < len(glob):
+        stars = len(glob[at:]) - len(glob[at:].lstrip(b"*"))
+        if glob.startswith(b"/**/", at):
+            out, at = out + b"/(?:.*/)?", at + 4
+        elif stars:
+            out, at = out + (b".*" if stars > 1 else b"[^/]*"), at + stars
+        else:
+            out, at = out + re.escape(glob[at : at + 1]), at + 1
+    return re.compile(out, re.DOTALL)
+
+
+@settings(max_examples=400, deadline=None)
+@given(globs, st.lists(paths, min_size=1, max_size=6))
+def test_globs_match_as_the_reference_does(glob: bytes, texts: list[bytes]) -> None:
+    pattern, expected = Pattern("glob", glob, path=True), reference(glob)
+    for text in texts:
+        assert pattern.matches(text) == bool(expected.fullmatch(text))
+
+
+ATOMS = [
+    "a",
+    "b",
+    ".",
+    "[ab]",
+    "[^a]",
+    "\\d",
+    "(a|b)",
+    "(?:ab)",
+    "a*",
+    "b+?",
+    "c?",
+    "(a|bc)*",
+    "a{2}",
+    "b{1,2}",
+    "c{2,}",
+    "^",
+    "$",
+    "/",
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(ATOMS), max_size=5).map("".join), st.text("abc0/\n", max_size=8))
+def test_regular_expressions_match_as_re_does(expression: str, text: str) -> None:
+    assume("$^" not in expression and not text.endswith("\n"))  # re lets $ match before a newline at the end
+    expected = re.search(expression.replace("$", "\\Z"), text) is not None
+    assert Pattern("regex", expression.encode()).matches(text.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "text", "matches"),
+    [
+        ("(?i)shadow", b"/ETC/SHADOW", True),
+        ("^(^|/)a", b"a", True),
+        ("\\.so(\\.\\d+)*$", b"libc.so.6", True),
+        ("[[:digit:]]{2}", b"a1b22", True),
+        ("\\x2fetc", b"/etc", True),
+        ("(?P<name>x)y", b"xy", True),
+        ("a{,2}", b"a{,2}", True),
+        ("\\/tmp", b"/tmp", True),
+        ("é", "é".encode(), True),
+        ("", b"", True),
+        ("^$", b"x", False),
+    ],
+)
+def test_regular_expression_syntax(expression: str, text: bytes, matches: bool) -> None:
+    assert Pattern("regex", expression.encode()).matches(text) == matches
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(",
+        ")",
+        "[a",
+        "*a",
+        "a{3,1}",
+        "(?=a)",
+        "(?<=a)b",
+        "\\1",
+        "\\ba",
+        "[z-a]",
+        "[é]",
+        "a{9999}",
+        "((a{99}){99}){99}",
+        "(" * 40,
+        "\\",
+        "\\xZZ",
+        "a" * (MAX_PATTERN + 1),
+    ],
+)
+def test_patterns_that_are_refused(expression: str) -> None:
+    with pytest.raises(PatternError):
+        Pattern("regex", expression.encode()).automaton  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("regex", b"(a+)+$"),
+        ("regex", b"(a|a)*$"),
+        ("regex", b"(.*a){12}$"),
+        ("regex", b"^(a?){30}a{30}$"),
+        ("glob", b"*a" * 12 + b"*b"),
+    ],
+)
+def test_no_pattern_stalls(kind: str, text: bytes) -> None:
+    """Patterns on which a backtracking matcher takes years are done at once."""
+    started = time.process_time()
+    Pattern(kind, text).matches(b"a" * 4_096 + b"!")
+    assert time.process_time() - started < 5
+
+
+def test_memory_of_an_automaton_is_bounded() -> None:
+    pattern = Pattern("regex", b"a.{8}b")
+    for number in range(3_000):
+        pattern.matches(number.to_bytes(2, "big") * 20 + b"aabab" * 4)
+    assert len(pattern.automaton._rows) <= MAX_SETS * 4
+
+
+@settings(max_examples=400, deadline=None)
+@given(globs, paths, st.integers(1, 3))
+def test_what_is_proved_below_a_directory_holds(glob: bytes, path: bytes, depth: int) -> None:
+    """All, none or some of the paths at a depth: the verdict never contradicts a path that is there."""
+    assume(path.count(b"/") >= depth)
+    directory = path.rsplit(b"/", depth)[0]
+    for pattern in (Pattern("glob", glob, path=True), Pattern("regex", re.escape(glob.replace(b"*", b"")))):
+        verdict = pattern.below(directory, depth)
+        assert verdict is None or verdict == pattern.matches(path)
+
+
+@pytest.mark.parametrize(
+    ("glob", "directory", "depth", "verdict"),
+    [
+        (b"/etc/**", b"/etc", 1, True),
+        (b"/etc/**", b"/etc/ssh", 3, True),
+        (b"/etc/*", b"/etc", 1, True),
+        (b"/etc/*", b"/etc", 2, False),
+        (b"/etc/cron.*/**", b"/etc", 1, False),
+        (b"/etc/cron.*/**", b"/etc", 2, None),
+        (b"/home/*/.ssh/authorized_keys", b"/home", 3, None),
+        (b"/home/*/.ssh/authorized_keys", b"/home", 2, False),
+        (b"/home/*/.ssh/authorized_keys", b"/usr", 3, False),
+        (b"**/passwd", b"/usr", 1, None),
+        (b"**", b"", 1, True),
+    ],
+)
+def test_proofs(glob: bytes, directory: bytes, depth: int, verdict: bool | None) -> None:
+    assert Pattern("glob", glob, path=True).below(directory, depth) is verdict
+
+
+def test_proofs_of_exact_paths() -> None:
+    matcher = Matcher(frozenset({b"/etc/passwd", b"/etc/ssh/sshd_config"}))
+    assert [matcher.below(b"/etc", depth) for depth in (1, 2, 3)] == [None, None, False]
+    assert matcher.below(b"/et", 1) is False
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "prefix", "last"),
+    [
+        ("glob", b"/etc/cron.*/x", b"/etc/cron.", b"x"),
+        ("glob", b"/a/**/b", b"/a/", b"b"),
+        ("glob", b"**/b*", b"", b""),
+        ("regex", b"^/etc/ssh", b"/etc/ssh", b""),
+        ("regex", b"^/(etc|usr)/", b"/", b""),
+        ("regex", b"/etc", b"", b""),
+        ("regex", b"^/etc/a?b", b"/etc/", b""),
+    ],
+)
+def test_what_every_match_has_in_common(kind: str, text: bytes, prefix: bytes, last: bytes) -> None:
+    pattern = Pattern(kind, text, path=kind == "glob")
+    assert (pattern.prefix, pattern.last_component) == (prefix, last)
