@@ -47,18 +47,20 @@ def command(paths: Sequence[str]) -> int:
 def explain(ruleset: Ruleset) -> Iterator[str]:
     """Lines for people: for each event type what the kernel forwards, and for each rule what serves it."""
     filters = derive(ruleset)
-    silent = [kind.label for kind, found in filters.items() if found.mode is Mode.REJECT_ALL]
+    silent = [kind.label for kind, found in filters.items() if not found.reasons]
     for kind, found in filters.items():
-        if found.mode is not Mode.REJECT_ALL:
+        if found.reasons:
             yield from _event_type(kind, found)
             yield ""
-    yield from _folded("The kernel forwards nothing of: ", silent)
+    yield from _folded("No rule asks for, and the kernel forwards nothing of: ", silent)
 
 
 def _event_type(kind: EventType, found: Approvers) -> Iterator[str]:
     if found.mode is Mode.FORWARD_ALL:
         names = [reason.rule for reason in found.refusals]
         yield from _folded(f"{kind.label}: the kernel forwards EVERYTHING, because of ", names)
+    elif found.mode is Mode.REJECT_ALL:
+        yield f"{kind.label}: the kernel forwards nothing"
     else:
         yield f"{kind.label}: the kernel forwards what fits one of"
         yield from _values({want for reason in found.reasons for want in reason.wants})
