@@ -1,8 +1,8 @@
 """A guest's serial console from its first byte: read as it grows, split into lines, searched for trouble.
 
 `ConsoleLog` is the pure part, fed with bytes. `ConsoleFile` feeds it from the file that QEMU writes. A
-console is bytes
-from a machine that may be broken: it may hold anything, a line may never end, and it may never stop.
+console is bytes from a machine that may be broken: it may hold anything, a line may never end, and it may
+never stop.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """What a kernel prints when it is in trouble, as data; newest wording first where it changed.
 
 A line counts only with printk's time stamp in front, so that a program which prints "Kernel panic" is no
-panic. Wordings: kernel/panic.c, arch/x86/kernel/dumpstack.c, arch/x86/mm/fault.c, arch/arm64/kernel/traps.c,
+panic.
+
+Wordings: kernel/panic.c, arch/x86/kernel/dumpstack.c, arch/x86/mm/fault.c, arch/arm64/kernel/traps.c,
 kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, mm/oom_kill.c, mm/kasan/report.c,
 kernel/locking/lockdep.c, init/do_mounts.c.
 """
