@@ -17,10 +17,14 @@ from agent.selftest import accounts
 from agent.selftest.accounts import Accounts
 from agent.selftest.effects import generated
 from agent.selftest.evidence import Evidence
-from agent.selftest.subject import Judged, Subject
+from agent.selftest.subject import NO_PROCESS, Judged, Subject
 from agent.selftest.workload import Outcome, Workload, WorkloadError, quote
 
 SENTINEL = "sentinel"  # the rule that every set of rules holds
+
+
+class CannotTellError(Exception):
+    """What a scenario has observed of this machine leaves nothing to prove here; the message says what."""
 
 
 class Round(NamedTuple):
@@ -93,6 +97,13 @@ class Bench:
         self._check_sentinels(first, judged, last)
         self.evidence.equal("refused by the kernel", refused or {}, dict(outcome.failures))
         return Round(outcome, tuple(judged), accounts.since(self.subject.accounts(), before))
+
+    def unwatched(self, script: str) -> Outcome:
+        """Run a script with the hooks in place but nothing in their scope: it makes no event."""
+        self.subject.watch(NO_PROCESS)
+        outcome = self.workload.run(script)
+        self.subject.watch(self.workload.pid)
+        return outcome
 
     def close_ledger(self) -> dict[str, Any]:
         """Hold the three witnesses of all that happened here against each other; the rows of results.json."""

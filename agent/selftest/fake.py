@@ -33,6 +33,7 @@ class FakeAgent:
         self._ruleset = loads("rules: []")
         self._kernel = Kernel(derive(self._ruleset))
         self._room = ring_bytes // RECORD_BYTES
+        self._scope = 0
         self._ring: list[Event] = []
         self._counts: Counter[tuple[EventType, str]] = Counter()
         self._never = os.eventfd(0)  # there is nothing to wait for: what is fed is there
@@ -56,7 +57,8 @@ class FakeAgent:
         self._kernel.reload(derive(self._ruleset))
 
     def watch(self, tgid: int) -> None:
-        """It only hears of one generator as it is."""
+        """As `Subject.watch`, of the process and its children."""
+        self._scope = tgid
 
     def fileno(self) -> int:
         """Never readable."""
@@ -64,6 +66,10 @@ class FakeAgent:
 
     def feed(self, event: Event) -> None:
         """One event happened."""
+        if self._scope in (event.pid, event.ppid):
+            self._see(event)
+
+    def _see(self, event: Event) -> None:
         self._counts[event.type, "seen"] += 1
         self._kernel.stamp(event)
         rejected = self._kernel.rejected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from agent.rules.load import loads
 from agent.selftest.accounts import Accounts
 from agent.selftest.protocol import Load
 from agent.selftest.runner import Stage, measure_slowness
-from agent.selftest.subject import Judged
+from agent.selftest.subject import NO_PROCESS, Judged
 from agent.selftest.workload import Workload
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -53,7 +52,7 @@ class LoadedAgent:
         self._loaded = loaded
         self._pipeline = Pipeline(loaded, self._take)
         self._taken: list[Judged] = []
-        self.watch(os.getpid())  # itself, of which it reports nothing
+        self.watch(NO_PROCESS)
 
     def facts(self) -> dict[str, Any]:
         """As `Subject.facts`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from agent.selftest.bench import Bench
+from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.catalogue import Scenario
 from agent.selftest.evidence import Evidence
 from agent.selftest.kernellog import KernelLog
@@ -58,18 +58,21 @@ class Stage(NamedTuple):
         started = time.monotonic()
         evidence, ledger = Evidence(), {}
         with KernelLog(scenario.name) as log:
+            unproved = ""
             try:
                 with _at_most(self.patience_s(scenario)):
                     ledger = self._play(scenario, evidence)
+            except CannotTellError as error:
+                unproved = str(error)
             except Exception as error:  # noqa: BLE001 - it is this test's verdict, and the next test's turn
                 _note(evidence, error)
-        verdict = "FAIL" if evidence.failures or not evidence.assertions else "PASS"
+        verdict = _verdict(evidence, unproved)
         seconds = round(time.monotonic() - started, 3)
         return Ran(
             0,
             scenario.name,
             verdict,
-            evidence.reason(),
+            evidence.reason() or unproved,
             tuple(evidence.assertions),
             ledger,
             seconds,
@@ -100,6 +103,14 @@ def lacking(scenario: Scenario, facts: Mapping[str, Any]) -> str:
             observed = ", ".join(f"{kind} {state}" for kind, state in facts["capabilities"].items())
             return f"no hook for {name} fires on this kernel ({observed})"
     return ""
+
+
+def _verdict(evidence: Evidence, unproved: str) -> str:
+    if evidence.failures:
+        return "FAIL"
+    if unproved:
+        return "SKIP"
+    return "PASS" if evidence.assertions else "FAIL"
 
 
 def _hooks_for(scenario: Scenario, facts: Mapping[str, Any]) -> list[Any]:

@@ -9,6 +9,8 @@ from agent.events import Event
 from agent.selftest.accounts import Accounts
 from agent.selftest.workload import Workload
 
+NO_PROCESS = 1 << 30  # a process id beyond the kernel's PID_MAX_LIMIT: to watch it is to watch nothing
+
 
 class Judged(NamedTuple):
     """An event that reached user space, and the ids of the rules that it matched."""

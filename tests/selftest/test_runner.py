@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.selftest import scenarios
-from agent.selftest.bench import Bench
+from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.catalogue import Scenario
 from agent.selftest.fake import FakeAgent, FakeWorkload
 from agent.selftest.protocol import Ran
@@ -98,3 +98,21 @@ def test_a_missing_sentinel_is_a_failure(run_body: RunBody) -> None:
         bench.play(f"unlink {bench.file('a')}\n")
 
     assert run_body(body).reason.startswith("sentinels before, between and after: expected [['/")
+
+
+def test_what_cannot_be_told_here_is_a_skip_with_what_was_observed(run_body: RunBody) -> None:
+    def body(bench: Bench) -> None:
+        bench.equal("one", 1, 1)
+        raise CannotTellError("this CPU is too slow")
+
+    ran = run_body(body)
+    assert (ran.verdict, ran.reason) == ("SKIP", "this CPU is too slow")
+
+
+def test_a_failure_is_not_hidden_by_a_skip(run_body: RunBody) -> None:
+    def body(bench: Bench) -> None:
+        bench.equal("one", 1, 2)
+        raise CannotTellError("this CPU is too slow")
+
+    ran = run_body(body)
+    assert (ran.verdict, ran.reason) == ("FAIL", "one: expected 1, got 2")

@@ -78,41 +78,41 @@ class HidesOne(FakeAgent):
 
     hidden = False
 
-    def feed(self, event: Event) -> None:
+    def _see(self, event: Event) -> None:
         if self.hidden:
-            super().feed(event)
+            super()._see(event)
         self.hidden = True
 
 
 class Repeats(FakeAgent):
     """Tells every event twice, and counts both."""
 
-    def feed(self, event: Event) -> None:
-        super().feed(event)
-        super().feed(event)
+    def _see(self, event: Event) -> None:
+        super()._see(event)
+        super()._see(event)
 
 
 class SwapsPaths(FakeAgent):
     """Tells the second path of a rename as the first."""
 
-    def feed(self, event: Event) -> None:
+    def _see(self, event: Event) -> None:
         if event.file2:
             event.file2 = event.file
-        super().feed(event)
+        super()._see(event)
 
 
 class ForgetsResults(FakeAgent):
     """Every call succeeds."""
 
-    def feed(self, event: Event) -> None:
+    def _see(self, event: Event) -> None:
         event.retval = 0
-        super().feed(event)
+        super()._see(event)
 
 
 class ForwardsAll(FakeAgent):
     """Filters nothing in the kernel, and says so."""
 
-    def feed(self, event: Event) -> None:
+    def _see(self, event: Event) -> None:
         self._counts[event.type, "seen"] += 1
         self._counts[event.type, "submitted"] += 1
         self._ring.append(event)
@@ -121,7 +121,7 @@ class ForwardsAll(FakeAgent):
 class ForwardsNothing(FakeAgent):
     """Its approvers approve of nothing."""
 
-    def feed(self, event: Event) -> None:
+    def _see(self, event: Event) -> None:
         self._counts[event.type, "seen"] += 1
         self._counts[event.type, "approver_rejected"] += 1
 
@@ -129,8 +129,8 @@ class ForwardsNothing(FakeAgent):
 class LosesSilently(FakeAgent):
     """Does not count what its ring had no room for."""
 
-    def feed(self, event: Event) -> None:
-        super().feed(event)
+    def _see(self, event: Event) -> None:
+        super()._see(event)
         self._counts[event.type, "ring_full"] = 0
 
 

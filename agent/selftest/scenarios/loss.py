@@ -3,37 +3,61 @@
 from __future__ import annotations
 
 from agent.events import EventType
-from agent.selftest.bench import Bench
+from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.scenarios import proves
 
 RATE = 5003  # events a second, of which WANTED_RATE are wanted
 WANTED_RATE = 101
 SECONDS = 5
+LATE_S = 0.1
+ATTEMPTS = 3
+ALONE = 2003  # events by which the reach of the CPU is measured
+HEADROOM = 1.5  # how much more than the rate the CPU must be able to do without the filters
 BURST = 1009
 
 
+def _open(path: str) -> str:
+    return f"open {path} O_RDONLY -> $0\nclose $0\n"
+
+
 def _beat(rate: int, path: str) -> str:
-    return f"rate {rate}/s for {SECONDS}s\nopen {path} O_RDONLY -> $0\nclose $0\nend\n"
+    return f"rate {rate}/s for {SECONDS}s\n{_open(path)}end\n"
+
+
+def _check_reach(bench: Bench, path: str) -> None:
+    """The rate must be within this CPU's reach; how far that is, is measured without the agent's filters."""
+    alone = bench.unwatched(f"repeat {ALONE}\n{_open(path)}end\n").at(1)
+    reach = int(ALONE / alone.seconds)
+    if reach < RATE * HEADROOM:
+        raise CannotTellError(
+            f"this CPU opens {reach:,} files a second with nothing watched, too few for {RATE:,}"
+        )
+
+
+def _held(played: Round) -> bool:
+    return all(beat.seconds <= SECONDS + LATE_S for beat in played.outcome.of("rate"))
 
 
 @proves("loss.steady")
 def loss_steady(bench: Bench) -> None:
-    """Two processes at once: one makes noise, the other opens what the rule wants."""
+    """Two processes at once: one makes noise, the other opens what the rule wants.
+
+    Another guest may take the CPU away for a while, so the rate may be tried again; a loss may not.
+    """
     wanted, noise = bench.file("wanted"), bench.file("noise")
     bench.rules(wanted=f'open.file.path == "{wanted}"')
-    played = bench.play(
-        f"fork -> $1\n{_beat(WANTED_RATE, wanted)}end\n{_beat(RATE - WANTED_RATE, noise)}wait $1\n"
-    )
-    spent = played.spent[EventType.OPEN]
-
-    for beat in played.outcome.of("rate"):
-        held = beat.seconds <= SECONDS * 1.02
-        bench.evidence.record(
-            "the generator held its rate", held, f"{beat.ret} beats in {SECONDS} s", beat.seconds
-        )
-    bench.equal("wanted events that arrive", WANTED_RATE * SECONDS, len(played.matches("wanted")))
-    bench.equal("noise rejected", (RATE - WANTED_RATE) * SECONDS, spent.approver_rejected)
-    bench.equal("lost", 0, spent.lost)
+    _check_reach(bench, noise)
+    script = f"fork -> $1\n{_beat(WANTED_RATE, wanted)}end\n{_beat(RATE - WANTED_RATE, noise)}wait $1\n"
+    for _ in range(ATTEMPTS):
+        played = bench.play(script)
+        spent = played.spent[EventType.OPEN]
+        bench.equal("wanted events that arrive", WANTED_RATE * SECONDS, len(played.matches("wanted")))
+        bench.equal("noise rejected", (RATE - WANTED_RATE) * SECONDS, spent.approver_rejected)
+        bench.equal("lost", 0, spent.lost)
+        if _held(played) or bench.evidence.failures:
+            break
+    took = {f"{beat.ret} beats": round(beat.seconds, 2) for beat in played.outcome.of("rate")}
+    bench.evidence.record("the generator held its rate", _held(played), f"{SECONDS} s", took)
 
 
 @proves("loss.small_ring")
@@ -41,11 +65,11 @@ def loss_small_ring(bench: Bench) -> None:
     """Fill the ring while the agent does not read: what does not fit is lost, and exactly that is counted."""
     wanted = bench.file("wanted")
     bench.rules(wanted=f'open.file.path == "{wanted}"')
-    burst = bench.play(f"repeat {BURST}\nopen {wanted} O_RDONLY -> $0\nclose $0\nend\n", absorb=False)
+    burst = bench.play(f"repeat {BURST}\n{_open(wanted)}end\n", absorb=False)
     spent = burst.spent[EventType.OPEN]
     arrived = len(burst.matches("wanted"))
 
     bench.evidence.record("some of the burst is lost", 0 < arrived < BURST, f"fewer than {BURST}", arrived)
     bench.equal("what did not arrive was counted", BURST - arrived, spent.ring_full)
-    after = bench.play(f"open {wanted} O_RDONLY -> $0\nclose $0\n")
+    after = bench.play(_open(wanted))
     bench.arrives_once(after, "wanted", {"file.path": wanted.encode()})
