@@ -7,6 +7,8 @@ with RunDirectory.claim() as directory, Connection.open(directory) as connection
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,7 @@ from harness.vm.process import HeldProcess
 EMBEDDED = "qemu:///embed"
 
 _EXIT_DEADLINE_S = 10.0
+_QEMU_SAID = re.compile(r"Z qemu-system-\S+: (.+)", re.DOTALL)
 
 OnEvent = Callable[[LifeEvent], None]
 
@@ -95,6 +98,11 @@ class Connection:
         """The prefix of every domain's name."""
         return self._directory.token
 
+    @property
+    def qemu_user(self) -> str:
+        """Ourselves, where a daemon would take a user of its own."""
+        return "" if self._root else f"+{os.getuid()}:+{os.getgid()}"
+
     def private_dir(self, name: str) -> Path:
         """A new directory below the run directory."""
         path = self._directory.path / name
@@ -110,7 +118,7 @@ class Connection:
             domain = LibvirtDomain(self._handle.createXML(xml, flags), self._process_of(name))
         except libvirt.libvirtError as error:
             del self._listeners[name]
-            raise StartError(f"the machine did not start: {error.get_error_message()}") from error
+            raise StartError(f"the machine did not start: {_reason(error)}") from error
         self._domains[name] = domain
         if self._root:
             self._root.keep_capabilities()
@@ -166,6 +174,13 @@ def reap_domains(uri: str, token: str) -> int:
     except InfrastructureError:
         # The daemon destroys what was ours when our connection died; that it is away is no reason to stop.
         return 0
+
+
+def _reason(error: Any) -> str:
+    # What QEMU itself said comes after libvirt's words, a time and QEMU's name.
+    said: str = error.get_error_message().strip()
+    match = _QEMU_SAID.search(said)
+    return match[1] if match else said
 
 
 def _open(uri: str) -> Any:

@@ -78,12 +78,16 @@ def cmdline(spec: MachineSpec) -> str:
     return f"{_CMDLINE.format(console=PLATFORMS[spec.arch].console)} {spec.cmdline}".rstrip()
 
 
-def render(spec: MachineSpec, *, name: str, port: int, run_disk: Path) -> str:
-    """The domain XML of `spec`, reachable at 127.0.0.1:`port`; every value is escaped."""
+def render(spec: MachineSpec, *, name: str, port: int, run_disk: Path, user: str = "") -> str:
+    """The domain XML of `spec`, reachable at 127.0.0.1:`port`; every value is escaped.
+
+    `user` is whom QEMU runs as, "+UID:+GID"; "" leaves that to libvirt.
+    """
     extra = [Disk(path, f"fim-{number}") for number, path in enumerate(spec.disks, start=1)]
     return _template().render(
         name=name,
         port=port,
+        user=user,
         kind=spec.kind,
         platform=PLATFORMS[spec.arch],
         memory_mib=spec.memory_mib,

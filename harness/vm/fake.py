@@ -62,6 +62,11 @@ class FakeHypervisor:
         """A token like the real ones."""
         return "fim-0000000000"
 
+    @property
+    def qemu_user(self) -> str:
+        """Nobody in particular."""
+        return ""
+
     def private_dir(self, name: str) -> Path:
         """A new directory."""
         path = self._directory / f"private-{name}"

@@ -40,6 +40,10 @@ class Hypervisor(Protocol):
     def token(self) -> str:
         """The prefix of every domain's name, by which a reaper knows it."""
 
+    @property
+    def qemu_user(self) -> str:
+        """Whom QEMU is to run as, "+UID:+GID", or "" if that needs no saying."""
+
     def start(self, name: str, xml: str, on_event: Callable[[LifeEvent], None]) -> Domain:
         """Starts a domain.
 

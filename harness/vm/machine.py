@@ -82,10 +82,13 @@ class Machine:
         return Endpoint(ADDRESS, self._port.number, self._keys, self._private)
 
     def start(self) -> None:
-        """Boots it. Raises StartError with the hypervisor's reason."""
-        self.spec.workdir.mkdir(parents=True, exist_ok=True)
-        rundisk.write(self._private / "run.tar", self._keys.guest_files())
+        """Boots it. Raises StartError with the hypervisor's reason, InfrastructureError for a full disk."""
         self._enter(State.BOOTING)
+        try:
+            self.spec.workdir.mkdir(parents=True, exist_ok=True)
+            rundisk.write(self._private / "run.tar", self._keys.guest_files())
+        except OSError as error:
+            raise InfrastructureError(f"cannot write what a machine needs: {error}") from error
         self._domain = self._start_on_some_port()
         self._watcher.start()
 
@@ -127,7 +130,11 @@ class Machine:
         for attempt in range(1, _START_ATTEMPTS + 1):
             self._port = Port()
             xml = domain.render(
-                self.spec, name=self.name, port=self._port.number, run_disk=self._private / "run.tar"
+                self.spec,
+                name=self.name,
+                port=self._port.number,
+                run_disk=self._private / "run.tar",
+                user=self._hypervisor.qemu_user,
             )
             (self.spec.workdir / "domain.xml").write_text(xml)
             try:
@@ -140,11 +147,12 @@ class Machine:
         raise AssertionError("unreachable")
 
     def _reach(self, seconds: float) -> Guest:
+        seconds = max(seconds, _RETRY_S)
         guest = self._connect(self.endpoint, seconds)
         try:
             # An open port is not a guest: the first connection is often reset, and sshd may not be able to
             # fork.
-            guest.ping(max(seconds, _RETRY_S))
+            guest.ping(seconds)
         except GuestError:
             guest.close()
             raise

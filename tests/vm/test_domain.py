@@ -49,6 +49,15 @@ def test_every_hang_becomes_a_panic(tmp_path: Path) -> None:
     assert not any(word.startswith("root=") for word in words)
 
 
+def test_user_of_qemu(tmp_path: Path) -> None:
+    """A daemon is told to run QEMU as us and to leave our files alone; embedded there is nothing to tell."""
+    xml = domain.render(machine_spec(tmp_path), name="x", port=1, run_disk=Path("/r"), user="+1:+2")
+    label = ElementTree.fromstring(xml).find("seclabel")
+    assert label is not None
+    assert (label.get("relabel"), label.findtext("label")) == ("no", "+1:+2")
+    assert rendered(tmp_path).find("seclabel") is None
+
+
 def test_kvm_and_tcg(tmp_path: Path) -> None:
     """The accelerator decides domain type and processor."""
     assert rendered(tmp_path, kind="kvm").get("type") == "kvm"

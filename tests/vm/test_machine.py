@@ -190,6 +190,15 @@ def test_start_error_passes_through(tmp_path: Path) -> None:
     assert booted.death.kind is Death.QEMU
 
 
+def test_workdir_that_cannot_be(tmp_path: Path) -> None:
+    """Is told as what it is, and leaves nothing."""
+    (tmp_path / "out").touch()
+    booted = machine(tmp_path, lambda domain: None)
+    with pytest.raises(InfrastructureError, match="File exists"), booted:
+        pass
+    assert booted.state is State.DEAD
+
+
 def test_destroy_is_safe_at_any_time(tmp_path: Path) -> None:
     """Before the start, twice, and after death; a dead machine does not start."""
     booted = machine(tmp_path, lambda domain: None)
