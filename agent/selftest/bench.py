@@ -107,10 +107,11 @@ class Bench:
 
     def close_ledger(self) -> dict[str, Any]:
         """Hold the three witnesses of all that happened here against each other; the rows of results.json."""
-        spent = accounts.since(self.subject.accounts(), self._start)
+        coverage = self.subject.facts()["coverage"]
         rows = {}
-        for kind in EventType:
-            account, made = spent.get(kind, Account()), self._generated[kind]
+        for kind, account in accounts.since(self.subject.accounts(), self._start).items():
+            seen = coverage.get(kind.label, "none") != "none"  # without a hook nothing must be counted
+            made = self._generated[kind] if seen else 0
             if made or any(account):
                 self._check_account(kind, made, account)
                 rows[kind.label] = accounts.row(made, account)
@@ -136,7 +137,7 @@ class Bench:
             if absorb:
                 judged += self.subject.drain()
         judged += self.subject.drain()
-        self._generated.update(generated(outcome.reports))
+        self._generated.update(generated(outcome))
         return outcome, judged
 
     def _wait(self, deadline: float, absorb: bool) -> None:

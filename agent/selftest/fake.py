@@ -18,7 +18,7 @@ from agent.filters.discarders import learn
 from agent.filters.model import Kernel
 from agent.ledger import Account
 from agent.rules.load import loads
-from agent.selftest.retell import events
+from agent.selftest.retell import TOLD, events
 from agent.selftest.subject import Judged
 from agent.selftest.workload import Outcome, Workload
 
@@ -47,7 +47,7 @@ class FakeAgent:
             "type": "model",
             "state": "attached",
         }
-        coverage = {kind.label: "full" for kind in EventType}
+        coverage = {kind.label: "full" for kind in TOLD}
         return {"capabilities": {"model": "fires"}, "hooks": (hook,), "coverage": coverage}
 
     def enforce(self, rules: Mapping[str, str]) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from agent.events import Event, EventType, File, FileFlags
 from agent.selftest.workload import LineReport, Outcome, unquote
 
+TOLD = (EventType.OPEN, EventType.UNLINK, EventType.RENAME)
+
 
 def events(outcome: Outcome, comms: dict[int, bytes]) -> Iterator[Event]:
     """The events in the order of the reports; the turns of a loop one after the other.

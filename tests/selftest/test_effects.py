@@ -1,0 +1,36 @@
+"""What the agent must see of a script, told by the script and by what the kernel returned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.events import EventType
+from agent.selftest.effects import generated
+from agent.selftest.workload import Workload
+
+
+def test_every_kind_of_effect(workload: Workload, tmp_path: Path) -> None:
+    outcome = workload.run(
+        f"repeat 3\nopen {tmp_path}/f%d O_RDWR|O_CREAT 0600 -> $0\nwrite $0 x\nclose $0\nend\n"
+        f"open {tmp_path}/f0 O_RDONLY -> $0\nclose $0\n"
+        f"open {tmp_path}/none O_WRONLY -> $1\nclose $1\n"
+        f"fork -> $2\ncomm child\nunlink {tmp_path}/f1\nunlink {tmp_path}/f1\nend\nwait $2\n"
+        f"rename {tmp_path}/f0 {tmp_path}/g\nmkdir {tmp_path}/d 0755\nrmdir {tmp_path}/d\n"
+    )
+    assert generated(outcome) == {
+        EventType.OPEN: 5,
+        EventType.CLOSE: 3,
+        EventType.FORK: 1,
+        EventType.EXIT: 1,
+        EventType.UNLINK: 2,
+        EventType.RENAME: 1,
+        EventType.MKDIR: 1,
+        EventType.RMDIR: 1,
+    }
+
+
+def test_what_is_not_known_is_not_guessed(workload: Workload, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="which event exec makes"):
+        generated(workload.run(f"exec {tmp_path}/none\n"))
