@@ -16,7 +16,7 @@ from agent.selftest.catalogue import Scenario
 from agent.selftest.evidence import Evidence
 from agent.selftest.kernellog import KernelLog
 from agent.selftest.protocol import Ran
-from agent.selftest.scenarios import body_of
+from agent.selftest.scenarios import Body, body_of
 from agent.selftest.subject import Opener, Starter, Subject
 
 REFERENCE_S = 0.004  # what `measure_slowness` counts on an idle machine of 2020
@@ -56,14 +56,11 @@ class Stage(NamedTuple):
         if missing := lacking(scenario, self.subject.facts()):
             return Ran(0, scenario.name, "SKIP", missing)
         started = time.monotonic()
-        evidence, ledger = Evidence(), {}
+        evidence, ledger, unproved = Evidence(), {}, ""
         with KernelLog(scenario.name) as log:
-            unproved = ""
             try:
                 with _at_most(self.patience_s(scenario)):
-                    ledger = self._play(scenario, evidence)
-            except CannotTellError as error:
-                unproved = str(error)
+                    ledger, unproved = self._play(scenario, evidence)
             except Exception as error:  # noqa: BLE001 - it is this test's verdict, and the next test's turn
                 _note(evidence, error)
         verdict = _verdict(evidence, unproved)
@@ -79,7 +76,7 @@ class Stage(NamedTuple):
             tuple(log.lines),
         )
 
-    def _play(self, scenario: Scenario, evidence: Evidence) -> dict[str, Any]:
+    def _play(self, scenario: Scenario, evidence: Evidence) -> tuple[dict[str, Any], str]:
         with ExitStack() as stack:
             subject = self.subject
             if scenario.ring_bytes:
@@ -91,8 +88,8 @@ class Stage(NamedTuple):
             )  # the agent does not report itself: it sees nothing then
             evidence.context["hooks"] = _hooks_for(scenario, subject.facts())
             bench = Bench(subject, workload, folder, evidence)
-            body_of(scenario)(bench)
-            return bench.close_ledger()
+            unproved = _unproved(body_of(scenario), bench)
+            return bench.close_ledger(), unproved
 
 
 def lacking(scenario: Scenario, facts: Mapping[str, Any]) -> str:
@@ -102,6 +99,15 @@ def lacking(scenario: Scenario, facts: Mapping[str, Any]) -> str:
         if subject == "event" and facts["coverage"].get(name, "none") == "none":
             observed = ", ".join(f"{kind} {state}" for kind, state in facts["capabilities"].items())
             return f"no hook for {name} fires on this kernel ({observed})"
+    return ""
+
+
+def _unproved(body: Body, bench: Bench) -> str:
+    """Play the body; what it could not tell here, if it says so."""
+    try:
+        body(bench)
+    except CannotTellError as error:
+        return str(error)
     return ""
 
 

@@ -25,7 +25,7 @@ def _beat(rate: int, path: str) -> str:
 
 
 def _check_reach(bench: Bench, path: str) -> None:
-    """The rate must be within this CPU's reach: how far that is, is measured with nothing in the hooks' scope."""
+    """The rate must be within this CPU's reach; how far that is, is measured with nothing in scope."""
     alone = bench.unwatched(f"repeat {ALONE}\n{_open(path)}end\n").at(1)
     reach = int(ALONE / alone.seconds)
     least = int(RATE * HEADROOM)
