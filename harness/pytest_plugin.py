@@ -49,7 +49,9 @@ def pytest_harness_bench(config: pytest.Config) -> Bench:
     """Machines from libvirt."""
     from harness.vmbench import VmBench
 
-    return VmBench(config.getoption("--matrix-connect"))
+    path = matrix_path(config)
+    lock = path.with_name("matrix.lock") if path else None
+    return VmBench(config.getoption("--matrix-connect"), lock)
 
 
 @pytest.hookimpl(optionalhook=True)

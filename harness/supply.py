@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,12 @@ ROOT = Path(__file__).parents[1]
 class Preparation:
     """Fetching for one run."""
 
-    def __init__(self, accelerator: str, say: Say) -> None:
+    def __init__(self, accelerator: str, say: Say, lock: Path | None = None) -> None:
         from harness.cache import Cache
 
         self.accelerator = accelerator
         self.say = say
+        self.lock = lock
         self.store: Cache = Cache(progress=say)
         self.kernels: dict[str, KernelFacts] = {}
         self.files: dict[str, dict[str, str]] = {}
@@ -37,12 +39,10 @@ class Preparation:
 
     def supplies(self, plan: Plan) -> Supplies:
         """All machines' files. Raises ConfigError for a series that there is none of."""
-        from harness.kernels import resolve
-
         if plan.pairs():
             bundle()  # what was not built is said before anything is fetched
         first = {name: cells[0] for name, cells in plan.machines().items()}
-        resolved = {name: resolve(request(cell), progress=self.say) for name, cell in first.items()}
+        resolved = resolve_all(first, self.lock, self.say)
         for name, cell in first.items():
             self.kernels[name] = _facts(cell, resolved[name])
             try:
@@ -73,6 +73,25 @@ class Preparation:
             "root": str(root_image(cell.arch, self.store, self.say).path),
         }
         self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
+
+
+def resolve_all(cells: Mapping[str, Cell], lock: Path | None, say: Say) -> dict[str, ResolvedKernel]:
+    """The kernel of each cell: the locked one where there is a lock that has it, else the newest there is.
+
+    Raises ConfigError for a series that there is none of, or for a lock that cannot be read.
+    """
+    from harness.kernels import lock as locking
+    from harness.kernels import resolve
+
+    locked = locking.load(lock) if lock else None
+    found: dict[str, ResolvedKernel] = {}
+    for name, cell in cells.items():
+        wanted = request(cell)
+        known = locked.find(wanted) if locked else None
+        if locked and not known:
+            say(f"{name}: not in {locking.NAME}, taking the newest; `harness kernels lock` adds it")
+        found[name] = known or resolve(wanted, progress=say)
+    return found
 
 
 @functools.cache

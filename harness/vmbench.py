@@ -14,7 +14,8 @@ from harness.bench import Death, HungError, RefusedError, Say, Selftest, Supplie
 from harness.errors import InfrastructureError, ProductError
 from harness.expansion import Cell
 from harness.plan import Plan
-from harness.supply import Preparation, bundle, request
+from harness.progress import silent
+from harness.supply import Preparation, bundle, resolve_all
 
 if TYPE_CHECKING:
     from agent.selftest.protocol import Loaded, Ran
@@ -28,10 +29,14 @@ DMESG_S = 10.0
 
 
 class VmBench:
-    """Machines of a libvirt `uri` ("" is the embedded one); nothing is opened before a machine is wanted."""
+    """Machines of a libvirt `uri` ("" is the embedded one); nothing is opened before a machine is wanted.
 
-    def __init__(self, uri: str = "") -> None:
+    `lock` is the file that says which kernels, where there is one.
+    """
+
+    def __init__(self, uri: str = "", lock: Path | None = None) -> None:
         self._uri = uri
+        self._lock = lock
         self._open = contextlib.ExitStack()
         self._connection: Connection | None = None
 
@@ -43,14 +48,14 @@ class VmBench:
         return found.kind, str(found)
 
     def releases(self, plan: Plan) -> dict[str, str]:
-        """Ask the repositories."""
-        from harness.kernels import resolve
-
-        return {cell.kernel.name: resolve(request(cell)).release for cell in plan.cells}
+        """Ask the lock, then the repositories."""
+        cells = {cell.kernel.name: cell for cell in plan.cells}
+        found = resolve_all(cells, self._lock, silent)
+        return {name: kernel.release for name, kernel in found.items()}
 
     def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
         """Resolve, fetch and build; a kernel that cannot be fetched costs its own machines only."""
-        return Preparation(accelerator, say).supplies(plan)
+        return Preparation(accelerator, say, self._lock).supplies(plan)
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> VmMachine:
         """A machine of this bench's one connection."""

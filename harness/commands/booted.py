@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cell import BOOT_DEADLINE_S
-from harness.commands.options import add_connect, add_matrix, selectors
+from harness.commands import options
+from harness.commands.options import add_bench, add_matrix, selectors
 from harness.errors import ConfigError, InfrastructureError
 from harness.plan import Plan
 from harness.run import Options, Run
@@ -23,17 +24,15 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that choose a machine."""
     add_matrix(parser, "kernel", "arch", "tag")
-    add_connect(parser)
+    add_bench(parser)
 
 
 @contextlib.contextmanager
 def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
     """The machine that a command line asks for, ready; it is gone afterwards. Raises HarnessError."""
-    from harness.vmbench import VmBench
-
-    with contextlib.closing(VmBench(arguments.connect)) as bench, tempfile.TemporaryDirectory() as workdir:
-        options = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
-        plan = one_machine(Run(options, bench).plan)
+    with contextlib.closing(options.bench(arguments)) as bench, tempfile.TemporaryDirectory() as workdir:
+        wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
+        plan = one_machine(Run(wanted, bench).plan)
         bench.reap()
         accelerator, _ = bench.accelerator()
         supplies = bench.prepare(plan, accelerator, say)

@@ -1,17 +1,28 @@
-"""Say what kernels there are, or fetch those of the matrix."""
+"""Say what kernels there are, lock those of the matrix, or fetch them."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from harness import config
+from harness.commands import options
 from harness.commands.booted import say
-from harness.commands.options import add_connect, add_matrix, selectors
+from harness.commands.options import add_bench, add_matrix, lock_path, selectors
 from harness.errors import InfrastructureError
 from harness.run import Options, Run
+
+if TYPE_CHECKING:
+    from harness.config import Matrix
+    from harness.kernels import Lock, ResolvedKernel
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,33 +31,87 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the newest kernel of each series in the repositories")
     listing.add_argument("--flavour", default="cloud")
     listing.add_argument("--arch", default="amd64")
+    listing.add_argument("--new", action="store_true", help="only series that appeared since matrix.lock")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
+    locking = actions.add_parser("lock", help="write matrix.lock: the exact packages of the matrix's kernels")
+    locking.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
+    locking.add_argument(
+        "--update", action="store_true", help="take the newest of each, and print what moved"
+    )
     fetching = actions.add_parser("fetch", help="all that the matrix needs, into the cache")
     add_matrix(fetching, "kernel", "arch", "tag")
-    add_connect(fetching)
+    add_bench(fetching)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """List or fetch."""
-    return _list(arguments) if arguments.action == "list" else _fetch(arguments)
+    """List, lock or fetch."""
+    return {"list": _list, "lock": _lock, "fetch": _fetch}[arguments.action](arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from harness.kernels import available
+    from harness import freshness
+    from harness.kernels import available, lock
 
-    table = Table("series", "release", "suite", "packages", box=None, pad_edge=False)
-    for kernel in available(arguments.flavour, arguments.arch, progress=say):
-        size = sum(package.size for package in kernel.packages) >> 20
-        table.add_row(kernel.series, kernel.release, kernel.suite, f"{len(kernel.packages)}, {size} MiB")
+    matrix = config.load(arguments.matrix) if arguments.matrix.exists() else None
+    locked = lock.load(lock_path(arguments))
+    found: Sequence[ResolvedKernel] = available(arguments.flavour, arguments.arch, progress=say)
+    if arguments.new:
+        matrix = matrix or config.load(arguments.matrix)
+        found = freshness.new_series(found, matrix, locked)
+    rows = [_row(kernel, arguments, matrix, locked) for kernel in found]
+    if arguments.json:
+        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+    elif not rows:
+        sys.stdout.write("no new series\n")
+    else:
+        _print(rows)
+    return 0
+
+
+def _row(
+    kernel: ResolvedKernel, arguments: argparse.Namespace, matrix: Matrix | None, locked: Lock | None
+) -> dict[str, Any]:
+    pinned = locked.kernels.get((kernel.series, arguments.flavour, arguments.arch)) if locked else None
+    names = [entry.name for entry in matrix.kernels if entry.series == kernel.series] if matrix else []
+    return {
+        "series": kernel.series,
+        "release": kernel.release,
+        "suite": kernel.suite,
+        "packages": len(kernel.packages),
+        "size_mib": sum(package.size for package in kernel.packages) >> 20,
+        "matrix": names,
+        "locked": pinned.release if pinned else "",
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    table = Table("series", "release", "suite", "size", "matrix", "locked", box=None, pad_edge=False)
+    for row in rows:
+        locked = "this" if row["locked"] == row["release"] else row["locked"]
+        size = f"{row['size_mib']} MiB"
+        table.add_row(row["series"], row["release"], row["suite"], size, ", ".join(row["matrix"]), locked)
     Console().print(table)
+
+
+def _lock(arguments: argparse.Namespace) -> int:
+    from harness import freshness
+    from harness.kernels import lock
+
+    path = lock_path(arguments)
+    old = lock.load(path)
+    new = freshness.make(config.load(arguments.matrix), old, update=arguments.update, say=say)
+    lock.store(path, new)
+    moves = old.moved(new) if old else []
+    sys.stdout.writelines(f"{move}\n" for move in moves)
+    say(f"{path.name}: {len(new.kernels)} kernels" + ("" if moves or not old else ", nothing moved"))
     return 0
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from harness.vmbench import VmBench
-
-    options = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
-    with contextlib.closing(VmBench(arguments.connect)) as bench:
-        plan = Run(options, bench).plan
+    wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
+    with contextlib.closing(options.bench(arguments)) as bench:
+        plan = Run(wanted, bench).plan
         cells = tuple(cell.model_copy(update={"tests": ()}) for cell in plan.cells)
         supplies = bench.prepare(plan.model_copy(update={"cells": cells}), "tcg", say)
     for name, facts in supplies.kernels.items():

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.plan import Selectors
+
+if TYPE_CHECKING:
+    from harness.vmbench import VmBench
 
 SELECTORS = {
     "kernel": ("GLOB", "kernels by name in the matrix or by release"),
@@ -27,6 +31,27 @@ def add_matrix(parser: argparse.ArgumentParser, *selectors: str) -> None:
 def add_connect(parser: argparse.ArgumentParser) -> None:
     """`--connect`, as libvirt names hypervisors."""
     parser.add_argument("--connect", default="", metavar="URI", help="libvirt (default: qemu:///embed)")
+
+
+def add_bench(parser: argparse.ArgumentParser) -> None:
+    """`--connect`, and which kernels are taken."""
+    add_connect(parser)
+    parser.add_argument(
+        "--unlocked", action="store_true", help="take the newest kernels, whatever matrix.lock says"
+    )
+
+
+def bench(arguments: argparse.Namespace) -> VmBench:
+    """The bench that a command line with `add_matrix` and `add_bench` asks for."""
+    from harness.vmbench import VmBench
+
+    return VmBench(arguments.connect, None if arguments.unlocked else lock_path(arguments))
+
+
+def lock_path(arguments: argparse.Namespace) -> Path:
+    """Where the lock of the matrix is, or would be."""
+    matrix: Path = arguments.matrix
+    return matrix.absolute().with_name("matrix.lock")
 
 
 def selectors(arguments: argparse.Namespace) -> Selectors:

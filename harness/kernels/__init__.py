@@ -1,6 +1,7 @@
 """Which kernels there are, and getting one: apt resolves, verifies and fetches."""
 
 from harness.kernels.fetcher import fetch
+from harness.kernels.lock import Lock
 from harness.kernels.model import FetchedKernel, KernelRequest, Package, ResolvedKernel
 from harness.kernels.repositories import Repositories
 from harness.kernels.resolver import available, resolve
@@ -8,6 +9,7 @@ from harness.kernels.resolver import available, resolve
 __all__ = [
     "FetchedKernel",
     "KernelRequest",
+    "Lock",
     "Package",
     "Repositories",
     "ResolvedKernel",

@@ -110,6 +110,14 @@ class Apt:
                 hint="run again: the index is refreshed first; an archive may also be in mid-update",
             ) from error
 
+    def download_file(self, filename: str, sha256: str, target: Path) -> None:
+        """Fetches a file that the archive may have and the index no longer names, by its hash.
+
+        Raises ProgramError.
+        """
+        uri = f"{self.mirrors.of(self.suites[0])}/{filename}"
+        self._run("/usr/lib/apt/apt-helper", "download-file", uri, str(target), f"SHA256:{sha256}")
+
     def source_lines(self) -> list[str]:
         """The sources in the one-line format, one a suite."""
         return self._sources().splitlines()

@@ -8,9 +8,10 @@ from pathlib import Path
 from harness import cache, lists
 from harness.cache import Cache
 from harness.errors import InfrastructureError
-from harness.external import run
+from harness.external import ProgramError, run
 from harness.kernels import unpack
-from harness.kernels.model import FetchedKernel, ResolvedKernel
+from harness.kernels.apt import Apt
+from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
 from harness.kernels.repositories import Repositories
 from harness.progress import Progress, silent
 
@@ -57,12 +58,33 @@ def _build(resolved: ResolvedKernel, repositories: Repositories, folder: Path, p
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         packages, tree = Path(scratch, "packages"), Path(scratch, "tree")
         packages.mkdir()
-        apt = repositories.apt(resolved.arch, resolved.suite)
-        apt.download([(package.name, package.version) for package in resolved.packages], packages)
+        _download(repositories.apt(resolved.arch, resolved.suite), resolved, packages, progress)
         verify(resolved, packages)
         for path in sorted(packages.iterdir()):
             run(["dpkg-deb", "--extract", path, tree], package="dpkg")
         unpack.take(tree, resolved.release, folder, lists.words("guest-modules.txt"))
+
+
+def _download(apt: Apt, resolved: ResolvedKernel, folder: Path, progress: Progress) -> None:
+    apt.refresh(progress)
+    offered = {stanza["sha256"] for stanza in apt.show([package.name for package in resolved.packages])}
+    listed = [package for package in resolved.packages if package.sha256 in offered]
+    if listed:
+        apt.download([(package.name, package.version) for package in listed], folder)
+    for package in resolved.packages:
+        if package not in listed:
+            _download_unlisted(apt, resolved, package, folder)
+
+
+def _download_unlisted(apt: Apt, resolved: ResolvedKernel, package: Package, folder: Path) -> None:
+    """What a lock remembers and the index has replaced: archives keep the file for a while."""
+    try:
+        apt.download_file(package.filename, package.sha256, folder / Path(package.filename).name)
+    except ProgramError as error:
+        raise InfrastructureError(
+            f"{package.name} {package.version}: neither in the cache nor in {resolved.suite} any more",
+            hint="take what there is: `harness kernels lock --update`, or run with --unlocked",
+        ) from error
 
 
 def verify(resolved: ResolvedKernel, folder: Path) -> None:

@@ -1,0 +1,140 @@
+"""matrix.lock: the exact packages that a matrix's kernels resolved to, so that a run tomorrow boots the same.
+
+    {"schema": 1, "known": ["5.10", ...],
+     "kernels": [{"series", "flavour", "arch", "release", "suite", "packages": [{"name", "version", ...}]}]}
+
+A kernel is known by series, flavour and architecture, never by its name in the matrix. `known` lists the
+series that the repositories had when the file was written, so that a new one is noticed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError
+from harness.kernels.model import KernelRequest, ResolvedKernel
+from harness.kernels.versions import Version
+
+SCHEMA = 1
+NAME = "matrix.lock"
+
+Key = tuple[str, str, str]
+
+# A lock may come out of a pull request, and all of this ends in paths and command lines.
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]*")
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.+~:_-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILENAME = re.compile(r"pool/(?!.*\.\.)[A-Za-z0-9.+~%:_/-]+\.deb")
+
+
+@dataclass(frozen=True)
+class Move:
+    """A kernel whose release or packages changed; "" where there was none, or is none any more."""
+
+    series: str
+    flavour: str
+    arch: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        what = f"{self.series} {self.flavour} {self.arch}"
+        if self.old == self.new:
+            return f"{what}: {self.new} (rebuilt: same release, other packages)"
+        return f"{what}: {self.old or 'not locked'} -> {self.new or 'no longer asked for'}"
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What is locked, by series, flavour and architecture; see the module's own words."""
+
+    kernels: Mapping[Key, ResolvedKernel]
+    known: tuple[str, ...] = ()
+
+    def find(self, request: KernelRequest) -> ResolvedKernel | None:
+        """The locked kernel of a request, under the request's own name; None if it is not locked."""
+        found = self.kernels.get(key_of(request))
+        return replace(found, name=request.name) if found else None
+
+    def moved(self, newer: Lock) -> list[Move]:
+        """What differs in `newer`, in the order of the file."""
+        moves = []
+        for key in _ordered({*self.kernels, *newer.kernels}):
+            old, new = self.kernels.get(key), newer.kernels.get(key)
+            if (old and old.packages) != (new and new.packages):
+                moves.append(Move(*key, old.release if old else "", new.release if new else ""))
+        return moves
+
+    def to_json(self) -> str:
+        """The file's text: the same kernels make the same bytes."""
+        rows = [_row(key, self.kernels[key]) for key in _ordered(self.kernels)]
+        known = sorted(self.known, key=Version)
+        return json.dumps({"schema": SCHEMA, "known": known, "kernels": rows}, indent=1) + "\n"
+
+
+def key_of(request: KernelRequest) -> Key:
+    """What a kernel is known by."""
+    return request.series, request.flavour, request.arch
+
+
+def load(path: Path) -> Lock | None:
+    """The lock in a file; None where there is no such file. Raises ConfigError for what is no lock."""
+    try:
+        plain = json.loads(path.read_bytes())
+        if plain["schema"] != SCHEMA:
+            raise ValueError(f"schema {plain['schema']!r} is not known")
+        kernels = dict(_kernel(row) for row in plain["kernels"])
+        return Lock(kernels, tuple(str(series) for series in plain["known"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = "make it again with `harness kernels lock --update`"
+        raise ConfigError(f"{path}: not a lock that can be read: {error}", hint=hint) from error
+
+
+def store(path: Path, lock: Lock) -> None:
+    """Writes the file, whole or not at all. Raises ConfigError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(lock.to_json(), encoding="ascii")
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _ordered(keys: Iterable[Key]) -> list[Key]:
+    return sorted(keys, key=lambda key: (Version(key[0]), key[1], key[2]))
+
+
+def _row(key: Key, kernel: ResolvedKernel) -> dict[str, Any]:
+    series, flavour, arch = key
+    packages = [asdict(package) for package in kernel.packages]
+    head = {"series": series, "flavour": flavour, "arch": arch}
+    return {**head, "release": kernel.release, "suite": kernel.suite, "packages": packages}
+
+
+def _kernel(row: Mapping[str, Any]) -> tuple[Key, ResolvedKernel]:
+    flavour = row["flavour"]
+    plain = {name: value for name, value in row.items() if name != "flavour"}
+    kernel = ResolvedKernel.from_plain({"name": row["series"], **plain})
+    for word in (kernel.series, flavour, kernel.arch, kernel.release, kernel.suite):
+        _check(_WORD, word)
+    for package in kernel.packages:
+        _check(_WORD, package.name)
+        _check(_VERSION, package.version)
+        _check(_SHA256, package.sha256)
+        _check(_FILENAME, package.filename)
+    return (kernel.series, flavour, kernel.arch), kernel
+
+
+def _check(pattern: re.Pattern[str], word: str) -> None:
+    if not pattern.fullmatch(word):
+        raise ValueError(f"{word!r} cannot be")

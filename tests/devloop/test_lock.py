@@ -1,0 +1,179 @@
+"""matrix.lock: what is written, what a run makes of it, and what is said when kernels moved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import freshness
+from harness.errors import ConfigError, InfrastructureError
+from harness.external import ProgramError
+from harness.kernels import KernelRequest, Lock, Package, ResolvedKernel, fetcher, lock
+from harness.kernels.apt import Apt
+from tests.harness.conftest import matrix_of
+
+
+def kernel(series: str, abi: int = 1, arch: str = "amd64") -> ResolvedKernel:
+    release = f"{series}.0-{abi}-cloud-{arch}"
+    filename = f"pool/main/l/linux/linux-image-{release}_1_{arch}.deb"
+    package = Package(f"linux-image-{release}", f"{series}.{abi}-1", f"{abi:064x}", 3, filename)
+    return ResolvedKernel(series, series, release, arch, "trixie", (package,))
+
+
+def a_lock(*kernels: ResolvedKernel, known: tuple[str, ...] = ()) -> Lock:
+    return Lock({(one.series, "cloud", one.arch): one for one in kernels}, known)
+
+
+class Repositories:
+    """What `resolve` and `available` answer."""
+
+    def __init__(self, *kernels: ResolvedKernel) -> None:
+        self.kernels = list(kernels)
+
+    def resolve(self, request: KernelRequest, **_: object) -> ResolvedKernel:
+        found = (one for one in self.kernels if (one.series, one.arch) == (request.series, request.arch))
+        return replace(next(found), name=request.name)
+
+    def available(self, *_: object, **__: object) -> list[ResolvedKernel]:
+        return self.kernels
+
+
+@pytest.fixture
+def repositories(monkeypatch: pytest.MonkeyPatch) -> Repositories:
+    found = Repositories(kernel("6.1"), kernel("6.12"), kernel("7.3"))
+    monkeypatch.setattr(freshness, "resolve", found.resolve)
+    monkeypatch.setattr(freshness, "available", found.available)
+    return found
+
+
+def test_what_is_written_is_read_and_written_alike(tmp_path: Path) -> None:
+    """Sorted by version and not by word, whatever the order of the matrix."""
+    path = tmp_path / "matrix.lock"
+    lock.store(path, a_lock(kernel("6.12"), kernel("6.1"), kernel("5.10"), known=("6.12", "6.1")))
+    found = lock.load(path)
+    assert found
+    assert found.to_json() == path.read_text()
+    assert [row["series"] for row in json.loads(path.read_text())["kernels"]] == ["5.10", "6.1", "6.12"]
+    assert found.known == ("6.1", "6.12")
+
+
+def test_a_locked_kernel_goes_by_the_name_it_is_asked_for() -> None:
+    found = a_lock(kernel("6.1")).find(KernelRequest("old", "6.1"))
+    assert found
+    assert (found.name, found.release) == ("old", "6.1.0-1-cloud-amd64")
+    assert a_lock(kernel("6.1")).find(KernelRequest("old", "6.1", flavour="rt")) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("release", "../../etc/passwd"),
+        ("suite", "trixie main\ndeb http://elsewhere"),
+        ("packages.sha256", "0"),
+        ("packages.filename", "pool/../../secret.deb"),
+        ("packages.version", "-oDebug=1"),
+        ("packages.surplus", "x"),
+    ],
+)
+def test_a_lock_out_of_a_pull_request_is_no_way_in(tmp_path: Path, field: str, value: str) -> None:
+    path = tmp_path / "matrix.lock"
+    plain: dict[str, Any] = json.loads(a_lock(kernel("6.1")).to_json())
+    row = plain["kernels"][0]
+    (row if "." not in field else row["packages"][0])[field.rpartition(".")[2]] = value
+    path.write_text(json.dumps(plain))
+    with pytest.raises(ConfigError, match="not a lock that can be read"):
+        lock.load(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 2, "known": [], "kernels": []}', '{"schema": 1}'])
+def test_what_is_no_lock_is_said_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "matrix.lock"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        lock.load(path)
+    assert "harness kernels lock" in caught.value.hint
+
+
+def test_a_lock_is_kept_until_it_is_told_to_move(repositories: Repositories) -> None:
+    old = freshness.make(matrix_of("6.1", "6.12"), None, update=False)
+    repositories.kernels[0] = kernel("6.1", 2)
+    assert freshness.make(matrix_of("6.1", "6.12"), old, update=False) == old
+    new = freshness.make(matrix_of("6.1", "6.12"), old, update=True)
+    assert [str(move) for move in old.moved(new)] == [
+        "6.1 cloud amd64: 6.1.0-1-cloud-amd64 -> 6.1.0-2-cloud-amd64"
+    ]
+
+
+def test_what_the_matrix_gains_and_loses_is_locked_and_let_go(repositories: Repositories) -> None:
+    old = freshness.make(matrix_of("6.1"), None, update=False)
+    new = freshness.make(matrix_of("6.12"), old, update=False)
+    assert [str(move) for move in old.moved(new)] == [
+        "6.1 cloud amd64: 6.1.0-1-cloud-amd64 -> no longer asked for",
+        "6.12 cloud amd64: not locked -> 6.12.0-1-cloud-amd64",
+    ]
+
+
+def test_a_kernel_that_was_built_again_moved_too() -> None:
+    again = replace(kernel("6.1", 2), release=kernel("6.1").release)
+    (move,) = a_lock(kernel("6.1")).moved(a_lock(again))
+    assert "rebuilt" in str(move)
+
+
+def test_entries_with_tags_are_locked_too(repositories: Repositories) -> None:
+    """The nightly's kernels are in the same file as everybody's."""
+    matrix = matrix_of("6.1", include=[{"kernel": "6.1", "arch": "arm64", "tags": ["nightly"]}])
+    assert [request.arch for request in freshness.requests(matrix)] == ["amd64", "arm64"]
+
+
+def test_only_what_moved_is_newest(repositories: Repositories) -> None:
+    old = freshness.make(matrix_of("6.1", "6.12"), None, update=False)
+    repositories.kernels[1] = kernel("6.12", 2)
+    assert freshness.moved(matrix_of("6.1", "6.12"), old) == ["6.12"]
+
+
+def test_a_series_is_new_when_the_lock_had_not_seen_it(repositories: Repositories) -> None:
+    """7.3 was there when the file was written, so that nobody asks for it is no news."""
+    locked = freshness.make(matrix_of("6.1"), None, update=False)
+    repositories.kernels.append(kernel("7.4"))
+    found = freshness.new_series(repositories.available(), matrix_of("6.1"), locked)
+    assert [one.series for one in found] == ["7.4"]
+    assert freshness.new_series(repositories.available(), matrix_of("6.1", "7.4"), locked) == []
+
+
+class _Apt:
+    """An archive whose index is empty, with or without the file."""
+
+    def __init__(self, *, has_file: bool) -> None:
+        self.has_file = has_file
+
+    def refresh(self, _progress: object) -> None:
+        pass
+
+    def show(self, _names: object) -> list[dict[str, str]]:
+        return []
+
+    def download_file(self, _filename: str, _sha256: str, target: Path) -> None:
+        if not self.has_file:
+            raise ProgramError("404", hint="", status=100, stderr="404  Not Found")
+        target.write_bytes(b"deb")
+
+
+def _fetch(apt: object, folder: Path) -> None:
+    assert isinstance(apt, _Apt)
+    as_apt: Apt = apt  # type: ignore[assignment]
+    fetcher._download(as_apt, kernel("6.1"), folder, lambda _line: None)
+
+
+def test_a_locked_package_that_left_the_index_is_fetched_by_its_file(tmp_path: Path) -> None:
+    _fetch(_Apt(has_file=True), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["linux-image-6.1.0-1-cloud-amd64_1_amd64.deb"]
+
+
+def test_a_locked_package_that_is_gone_is_one_line_with_the_fix(tmp_path: Path) -> None:
+    with pytest.raises(InfrastructureError, match="neither in the cache nor in trixie any more") as caught:
+        _fetch(_Apt(has_file=False), tmp_path)
+    assert "harness kernels lock --update" in caught.value.hint
