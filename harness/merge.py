@@ -113,8 +113,15 @@ def _run(cells: Sequence[CellResult], shards: Sequence[Shard], absent: Sequence[
         host=first.host,
         accelerator=_joined(run.accelerator for run in runs),
         harness_version=_joined(run.harness_version for run in runs),
-        notes=(*_about(shards), *absent, *dict.fromkeys(note for run in runs for note in run.notes)),
+        notes=(*_about(shards), *absent, *_notes(runs)),
     )
+
+
+def _notes(runs: Sequence[RunInfo]) -> list[str]:
+    """What the shards note; that an expectation fits nothing is true only where no shard has its test."""
+    notes = dict.fromkeys(note for run in runs for note in run.notes)
+    everywhere = set.intersection(*(set(run.notes) for run in runs))
+    return [note for note in notes if note in everywhere or not note.startswith("expectations.yaml: ")]
 
 
 def _about(shards: Sequence[Shard]) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from harness import config, expectations, plan, report, results, scheduling
+from harness import config, expectations, plan, report, results, scheduling, split
 from harness.bench import Bench, Say, Supplies
 from harness.errors import ConfigError
 from harness.expectations import Expectations
@@ -35,6 +35,7 @@ class Options(BaseModel):
     selectors: Selectors = Selectors()
     output: Path = Path("out")
     cold: bool = False
+    shard: str = ""  # "2/3": only that part of the plan
     argv: tuple[str, ...] = ()
 
 
@@ -76,6 +77,10 @@ class Run:
         self.finished: Results | None = None
 
     def _plan(self) -> Plan:
+        whole = self._whole_plan()
+        return split.part(whole, self.options.shard) if self.options.shard else whole
+
+    def _whole_plan(self) -> Plan:
         try:
             return plan.make(self.matrix, self.options.selectors)
         except ConfigError:

@@ -50,11 +50,12 @@ def cpus() -> int:
 
 def longest_first(plan: Plan, last: Mapping[str, float]) -> list[str]:
     """The machines of `plan`, longest first: by `last` seconds where known, else by what their tests cost."""
-    guesses = {name: last.get(name, _guess(cells)) for name, cells in plan.machines().items()}
+    guesses = {name: last.get(name, machine_cost(cells)) for name, cells in plan.machines().items()}
     return sorted(guesses, key=lambda name: -guesses[name])
 
 
-def _guess(cells: Iterable[Cell]) -> float:
+def machine_cost(cells: Iterable[Cell]) -> float:
+    """The seconds that a machine will take, as far as its tests' costs tell."""
     scenarios = (catalogue.by_name(test) for cell in cells for test in cell.tests)
     return BOOT_GUESS_S + sum(scenario.cost for scenario in scenarios if scenario)
 

@@ -3,34 +3,65 @@
 from __future__ import annotations
 
 import argparse
+import json
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from harness.commands.options import add_connect, add_matrix, selectors
+from harness import split
+from harness.commands import options
+from harness.commands.options import add_bench, add_matrix, selectors
 from harness.plan import Plan
 from harness.run import Options, Run
+from harness.scheduling import machine_cost
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_matrix(parser)
-    add_connect(parser)
-    parser.add_argument("--json", action="store_true", help="print plan.json")
+    add_bench(parser)
+    parser.add_argument("--json", action="store_true", help="print plan.json, or with --shards the shards")
+    parser.add_argument(
+        "--shards", type=int, default=0, metavar="N", help="what `harness run --shard I/N` runs"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the plan; boots and fetches nothing."""
-    from harness.vmbench import VmBench
-
-    options = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
-    plan = Run(options, VmBench(arguments.connect)).plan
+    wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
+    plan = Run(wanted, options.bench(arguments)).plan
     console = Console()
-    if arguments.json:
+    if arguments.shards:
+        _shards(plan, arguments.shards, console, as_json=arguments.json)
+    elif arguments.json:
         console.out(plan.to_json(), end="", highlight=False)
     else:
         show(plan, console)
     return 0
+
+
+def _shards(plan: Plan, number: int, console: Console, *, as_json: bool) -> None:
+    """Print the shards that are not empty; as JSON, each with its name, for a matrix of jobs."""
+    rows: list[dict[str, Any]] = [
+        {
+            "shard": f"{index}/{number}",
+            "machines": list(part.machines()),
+            "cells": len(part.cells),
+            "tests": len(part.pairs()),
+            "cost_s": round(sum(map(machine_cost, part.machines().values())), 1),
+        }
+        for index, part in enumerate(split.split(plan, number), 1)
+        if part.cells
+    ]
+    if as_json:
+        console.out(json.dumps({"shards": rows}), highlight=False)
+        return
+    table = Table("shard", "cells", "tests", "about", "machines", box=None, pad_edge=False)
+    for row in rows:
+        words = [str(row[name]) for name in ("shard", "cells", "tests")]
+        table.add_row(*words, f"{row['cost_s']} s", " ".join(row["machines"]))
+    console.print(table)
 
 
 def show(plan: Plan, console: Console) -> None:

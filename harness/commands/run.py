@@ -6,15 +6,20 @@ import argparse
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from harness import config
 from harness.bench import Bench
-from harness.commands.options import add_connect, add_matrix, selectors
+from harness.commands import options
+from harness.commands.options import add_bench, add_matrix, selectors
 from harness.errors import ConfigError
+from harness.expansion import fits
+from harness.plan import Selectors
 from harness.pytest_controller import Controller
 from harness.pytest_plugin import CONTROLLER
 from harness.report import github
@@ -25,31 +30,58 @@ from harness.run import Options, Run
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_matrix(parser)
-    add_connect(parser)
+    add_bench(parser)
     parser.add_argument(
         "-n", "--workers", type=_workers, default="auto", metavar="auto|N", help="machines at once"
     )
     parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="(default: out)")
+    parser.add_argument(
+        "--shard", default="", metavar="I/N", help="only that part; `harness merge` joins them"
+    )
+    parser.add_argument(
+        "--newest",
+        action="store_true",
+        help="only kernels that moved since matrix.lock, in their newest release",
+    )
     parser.add_argument("--cold", action="store_true", help="boot every machine, restore none")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run; returns the exit code of the contract."""
-    from harness.vmbench import VmBench
-
-    options = Options(
+    asked = selectors(arguments)
+    if arguments.newest:
+        arguments.unlocked = True
+        asked = newest(arguments, asked)
+        if not asked.kernel:
+            sys.stdout.write("nothing to run: no kernel is newer than in matrix.lock\n")
+            return 0
+    wanted = Options(
         matrix=arguments.matrix.absolute(),
-        selectors=selectors(arguments),
+        selectors=asked,
         output=arguments.output,
         cold=arguments.cold,
+        shard=arguments.shard,
         argv=arguments.argv,
     )
-    return run(options, VmBench(arguments.connect), Console(), arguments.workers, arguments.connect)
+    return run(wanted, options.bench(arguments), Console(), arguments.workers, arguments.connect)
 
 
-def run(options: Options, bench: Bench, console: Console, workers: str, connect: str = "") -> int:
+def newest(arguments: argparse.Namespace, asked: Selectors) -> Selectors:
+    """The selectors with only those kernels that moved since matrix.lock was written; perhaps none."""
+    from harness import freshness
+    from harness.kernels import lock
+
+    found = lock.load(options.lock_path(arguments))
+    if found is None:
+        raise ConfigError("--newest: there is no matrix.lock", hint="write one with `harness kernels lock`")
+    names = freshness.moved(config.load(arguments.matrix), found)
+    kept = tuple(name for name in names if fits(name, asked.kernel or ("*",)))
+    return asked.model_copy(update={"kernel": kept})
+
+
+def run(wanted: Options, bench: Bench, console: Console, workers: str, connect: str = "") -> int:
     """Run on `bench` and show it on `console`."""
-    matrix_run = Run(options, bench)
+    matrix_run = Run(wanted, bench)
     with contextlib.closing(bench), _termination_interrupts():
         with progress_on(console) as progress:
             for line in bench.reap():

@@ -1,0 +1,116 @@
+"""Parts of a plan: no machine is split, every part is as long, and merged they are the whole again."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+import harness.vmbench
+from harness import cli, config, results, split
+from harness.commands import run as run_command
+from harness.config import Matrix
+from harness.errors import ConfigError
+from harness.fakes import FakeBench
+from harness.plan import Selectors, make
+from harness.results import CellResult, Results
+from harness.run import Options
+from tests.harness.conftest import matrix_of
+
+SCRIPT = {"6.1-lsm::truth.open": "fail", "6.12-*::approvers.path": "skip", "7.3-lsm::truth.unlink": "crash"}
+
+
+@pytest.fixture
+def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(harness.vmbench, "VmBench", lambda *_: FakeBench(SCRIPT))
+    path = tmp_path / "matrix.yaml"
+    path.write_text("kernels: [5.10, 6.1, 6.12, 7.3]\nhooksets: [lsm, kprobe]\n")
+    entry = "{test: truth.open, when: {kernel: '6.1'}, reason: r, link: l, until: 2099-01-01}"
+    path.with_name("expectations.yaml").write_text(f"expected_failures: [{entry}]\n")
+    return path
+
+
+def _run(matrix: Path, name: str, shard: str = "") -> Path:
+    options = Options(matrix=matrix, output=matrix.parent / name, shard=shard)
+    run_command.run(options, FakeBench(SCRIPT), Console(file=io.StringIO()), "0")
+    return matrix.parent / name / "latest"
+
+
+def _found(cells: tuple[CellResult, ...]) -> list[object]:
+    """What a run found, without the times that no two runs share."""
+    return [
+        (
+            cell.id,
+            cell.verdict,
+            cell.reason,
+            cell.kernel,
+            cell.hooks,
+            cell.capabilities,
+            tuple((test.name, test.verdict, test.reason, test.assertions) for test in cell.tests),
+        )
+        for cell in cells
+    ]
+
+
+def _as_found(run: Results) -> tuple[object, ...]:
+    notes = [note for note in run.run.notes if "shards" not in note]
+    return _found(run.cells), run.totals, run.run.exit_code, run.run.complete, notes
+
+
+def test_all_shards_merged_are_the_unsharded_run(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = results.load(_run(matrix, "whole") / "results.json")
+    assert cli.main(["plan", "--json"]) == 0
+    (matrix.parent / "plan.json").write_text(capsys.readouterr().out)
+    assert cli.main(["plan", "--shards", "3", "--json"]) == 0
+    shards = [row["shard"] for row in json.loads(capsys.readouterr().out)["shards"]]
+    folders = [str(_run(matrix, f"shard-{number}", shard)) for number, shard in enumerate(shards)]
+    assert len(folders) == 3
+    assert cli.main(["merge", *folders, "--plan", "plan.json", "--output", "merged"]) == whole.run.exit_code
+    assert _as_found(results.load(matrix.parent / "merged/results.json")) == _as_found(whole)
+
+
+def test_a_lost_shard_makes_the_merge_fail(matrix: Path) -> None:
+    cli.main(["plan", "--json"])
+    (matrix.parent / "plan.json").write_text(make(_of(matrix), Selectors()).to_json())
+    only = str(_run(matrix, "one", "1/2"))
+    assert cli.main(["merge", only, "--plan", "plan.json", "--output", "merged"]) == 4
+
+
+def _of(matrix: Path) -> Matrix:
+    return config.load(matrix)
+
+
+@given(st.integers(1, 6), st.integers(1, 9), st.sampled_from([["auto"], ["lsm", "kprobe"]]))
+def test_every_cell_is_in_one_part_and_no_machine_in_two(
+    kernels: int, parts: int, hooksets: list[str]
+) -> None:
+    plan = make(matrix_of(*(f"6.{number}" for number in range(kernels)), hooksets=hooksets), Selectors())
+    found = split.split(plan, parts)
+    machines = [name for part in found for name in part.machines()]
+    assert sorted(machines) == sorted(set(machines)) == sorted(plan.machines())
+    assert sorted(cell.id for part in found for cell in part.cells) == sorted(cell.id for cell in plan.cells)
+    sizes = [len(part.machines()) for part in found]
+    assert max(sizes) - min(sizes) <= 1  # these machines cost the same
+    assert found == split.split(plan, parts)
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", ""])
+def test_what_is_no_shard(shard: str) -> None:
+    with pytest.raises(ConfigError, match="not a shard"):
+        split.part(make(matrix_of("6.1"), Selectors()), shard)
+
+
+def test_a_shard_without_a_machine_is_said() -> None:
+    with pytest.raises(ConfigError, match="the plan has 1 machines"):
+        split.part(make(matrix_of("6.1"), Selectors()), "2/2")
+
+
+def test_shards_for_people(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "--shards", "2"]) == 0
+    assert "2/2" in capsys.readouterr().out
