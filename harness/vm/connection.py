@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +28,7 @@ from harness.vm.process import HeldProcess
 EMBEDDED = "qemu:///embed"
 
 _EXIT_DEADLINE_S = 10.0
+_PUT_AWAY_S = 4.0
 _QEMU_SAID = re.compile(r"Z qemu-system-\S+: (.+)", re.DOTALL)
 
 OnEvent = Callable[[LifeEvent], None]
@@ -75,6 +78,7 @@ class Connection:
         self._root = root
         self._domains: dict[str, LibvirtDomain] = {}
         self._listeners: dict[str, OnEvent] = {}
+        self._put_away: dict[str, threading.Event] = {}
         self._callback = handle.domainEventRegisterAny(
             None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
         )
@@ -114,10 +118,11 @@ class Connection:
         # A daemon destroys the domain when our connection ends, however it ends. Embedded, we are the daemon.
         flags = 0 if self._root else libvirt.VIR_DOMAIN_START_AUTODESTROY
         self._listeners[name] = on_event
+        self._put_away[name] = threading.Event()
         try:
             domain = LibvirtDomain(self._handle.createXML(xml, flags), self._process_of(name))
         except libvirt.libvirtError as error:
-            del self._listeners[name]
+            del self._listeners[name], self._put_away[name]
             raise StartError(f"the machine did not start: {_reason(error)}") from error
         self._domains[name] = domain
         if self._root:
@@ -137,19 +142,24 @@ class Connection:
         return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
     def close(self) -> None:
-        """Destroys what still runs, then closes."""
-        for domain in list(self._domains.values()):
+        """Destroys what still runs, waits until libvirt has put it away, then closes."""
+        for domain in self._domains.values():
             domain.destroy()
-        self._domains.clear()
+        # An embedded libvirt that is still at it would write its state anew after our directory was removed.
+        deadline = time.monotonic() + _PUT_AWAY_S
+        for event in self._put_away.values():
+            event.wait(max(0.0, deadline - time.monotonic()))
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.domainEventDeregisterAny(self._callback)
             self._handle.close()
 
     def _on_lifecycle(self, _handle: Any, domain: Any, event: int, detail: int, _opaque: object) -> None:
+        name = domain.name()
         end = _ENDS.get((event, detail)) or _ENDS.get((event, None))
-        listener = self._listeners.get(domain.name())
-        if end and listener:
-            listener(end)
+        if end and name in self._listeners:
+            self._listeners[name](end)
+        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED and name in self._put_away:
+            self._put_away[name].set()
 
     def __enter__(self) -> Connection:
         return self

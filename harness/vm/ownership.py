@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -24,6 +25,7 @@ from harness.cache import default_root
 from harness.errors import InfrastructureError
 
 PREFIX = "fim-"
+_TOKEN = re.compile(r"fim-[0-9a-f]{10}")
 _LOCK = "lock"
 _OWNER = "owner.json"
 
@@ -78,9 +80,12 @@ class RunDirectory:
     def _claim_below(cls, root: Path) -> RunDirectory:
         _make_private(root)
         path = root / f"{PREFIX}{secrets.token_hex(5)}"
-        path.mkdir(mode=0o700)
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Locked before it has the name that a reaper looks for.
+        unnamed = root / f".{path.name}"
+        unnamed.mkdir(mode=0o700)
+        lock = os.open(unnamed / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        unnamed.rename(path)
         return cls(path, lock)
 
     def note_uri(self, uri: str) -> None:
@@ -88,7 +93,13 @@ class RunDirectory:
         (self.path / _OWNER).write_text(json.dumps({"pid": os.getpid(), "uri": uri}))
 
     def release(self) -> None:
-        """Removes the directory, then lets go of the lock: nobody can find it unlocked and half gone."""
+        """Removes the directory, its lock last: nobody can find it unlocked and half gone."""
+        with contextlib.suppress(FileNotFoundError):
+            for entry in self.path.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif entry.name != _LOCK:
+                    entry.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
         self.close()
 
@@ -106,13 +117,15 @@ class RunDirectory:
 
 
 def adopt_dead(path: Path) -> RunDirectory | None:
-    """The directory of a process that is gone, now locked by us.
+    """The directory of a process that is gone, now locked by us; None while its owner lives.
 
-    None while its owner lives or if it is not one.
+    None also for what is no run directory. One without a lock is: a libvirt that came late made it again.
     """
+    if not _TOKEN.fullmatch(path.name) or not path.is_dir():
+        return None
     try:
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -99,11 +99,18 @@ def test_living_run_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
-    """Only a directory with our lock in it is ours."""
+    """Only a directory with a token for a name is ours."""
     (tmp_path / "fim-notes").mkdir()
-    (tmp_path / "fim-file").touch()
+    (tmp_path / "fim-0123456789").touch()
     assert reaper.reap([tmp_path]) == []
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_directory_without_a_lock_is_reaped(tmp_path: Path) -> None:
+    """What a libvirt that came late wrote after its run was over."""
+    (tmp_path / "fim-0123456789" / "e" / "run").mkdir(parents=True)
+    assert reaper.reap([tmp_path]) == [reaper.Reaped("fim-0123456789", (), 0)]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_children_do_not_hold_the_lock(tmp_path: Path) -> None:
