@@ -1,19 +1,19 @@
-"""Discarders.
-
-Values proved to match no rule, whatever else an event says, learned from events that matched none.
+"""Discarders: what was proved to match no rule, learned from events that matched none.
 
 Two proofs are tried. Of a directory one, two or three levels above the file: no rule of an event type matches
 any path that deep below it. Of the file itself: no rule matches its path. A proof is a partial evaluation in
 three values: what is not known counts as unknown, and only a certain False is a proof.
 
 Never discarded: `/`; a file with more than one name, whose other path may be watched; whatever lies on a path
-that is not certain; the process events, which the context needs. An event with two files (rename, link) is
+that is not certain, or below a directory so deep that a path there may be cut; the process events, which the
+context needs. An event with two files (rename, link) is
 discarded for a directory only if no rule matches with either file there and the other one anywhere: else a
 move out of a discarded directory into a watched one would be hidden.
 """
 
 from __future__ import annotations
 
+import stat
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -22,7 +22,9 @@ from agent.rules import tree
 from agent.rules.engine import CompiledRule, Ruleset
 
 LEVELS = 3
-UNCERTAIN = FileFlags.TRUNCATED | FileFlags.AS_GIVEN | FileFlags.DETACHED
+UNCERTAIN = FileFlags.TRUNCATED | FileFlags.AS_GIVEN | FileFlags.DETACHED | FileFlags.DELETED
+MAX_PATH = 4_096  # bytes of a path; of a longer one we see the tail
+MAX_NAME = 255
 MAX_REMEMBERED = 8_192  # directories whose proof is remembered
 _KEPT = (EventType.EXEC, EventType.FORK, EventType.EXIT)
 _TWO_FILES = (EventType.RENAME, EventType.LINK)
@@ -84,14 +86,15 @@ class Learner:
         return (leaf, *found) if leaf.types else tuple(found)
 
     def _leaf(self, file: File) -> Discard:
-        if file.nlink != 1 or not file.inode or file.path == b"/":
+        one_name = file.nlink == 1 or stat.S_ISDIR(file.mode)
+        if not one_name or not file.inode or file.path == b"/":
             return Discard(0, 0)
         return Discard(0, self._mask(Known("file", file.path)))
 
     def _above(self, file: File, level: int) -> Discard:
         directory = file.path.rsplit(b"/", level)[0]
         known = len(file.parents) >= level and file.parents[level - 1]
-        if not known or not directory or file.path.count(b"/") <= level:
+        if not known or not directory or file.path.count(b"/") <= level or _can_be_cut(directory, level):
             return Discard(level, 0)
         key = (directory, level)
         types = self._directories.get(key)
@@ -108,6 +111,14 @@ class Learner:
     def _proved(kind: EventType, rules: tuple[CompiledRule, ...], known: Known) -> bool:
         slots = ("file", "file2") if kind in _TWO_FILES else ("file",)
         return all(impossible(rules, known._replace(slot=slot)) for slot in slots)
+
+
+def _can_be_cut(directory: bytes, level: int) -> bool:
+    """Whether a path so deep below a directory can be too long: of its tail, nothing was proved.
+
+    The limit of 256 components needs no such care: it cuts all paths that deep there, or none.
+    """
+    return len(directory) + level * (MAX_NAME + 1) >= MAX_PATH
 
 
 def _certain(event: Event) -> bool:

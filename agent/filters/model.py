@@ -110,7 +110,9 @@ class Kernel:
         return True
 
     def _is_discarded(self, event: Event, file: File) -> bool:
-        inodes = (file.inode, *file.parents[:LEVELS])
+        # A deleted name says nothing of the names that the inode still has.
+        leaf = 0 if file.flags & FileFlags.DELETED else file.inode
+        inodes = (leaf, *file.parents[:LEVELS])
         return any(self._holds(event, file, level, inode) for level, inode in enumerate(inodes) if inode)
 
     def _holds(self, event: Event, file: File, level: int, inode: int) -> bool:
@@ -126,7 +128,7 @@ class Kernel:
     def insert(self, event: Event, discards: Iterable[Discard]) -> None:
         """Take over what user space learned from an event.
 
-        With the epochs and generation that the event carried.
+        It holds for the epochs and the generation that the event carried.
         """
         file = event.file
         for discard in discards:

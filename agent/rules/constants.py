@@ -28,6 +28,16 @@ MODES = words(
 )
 UNLINK_FLAGS = {"AT_REMOVEDIR": 0x200}
 RENAME_FLAGS = {"RENAME_NOREPLACE": 1, "RENAME_EXCHANGE": 2, "RENAME_WHITEOUT": 4}
+MOUNT_FLAGS = {
+    "MS_RDONLY": 1,
+    "MS_NOSUID": 2,
+    "MS_NODEV": 4,
+    "MS_NOEXEC": 8,
+    "MS_REMOUNT": 32,
+    "MS_BIND": 4096,
+    "MS_MOVE": 8192,
+    "MS_REC": 16384,
+}
 UMOUNT_FLAGS = {"MNT_FORCE": 1, "MNT_DETACH": 2, "MNT_EXPIRE": 4, "UMOUNT_NOFOLLOW": 8}
 EXIT_CAUSES = {"EXITED": 0, "COREDUMPED": 1, "SIGNALED": 2}
 AUDIT = {"AUDIT_AUID_UNSET": 0xFFFFFFFF}
@@ -42,7 +52,7 @@ def table() -> dict[str, int]:
     values = {name: getattr(os, name, 0) for name in OPEN_FLAGS}
     values |= {name: getattr(stat, name) for name in MODES if name != "S_IFMT"}
     values["S_IFMT"] = 0o170000  # a function in that module
-    values |= UNLINK_FLAGS | RENAME_FLAGS | UMOUNT_FLAGS | EXIT_CAUSES | AUDIT
+    values |= UNLINK_FLAGS | RENAME_FLAGS | MOUNT_FLAGS | UMOUNT_FLAGS | EXIT_CAUSES | AUDIT
     values |= {item.name: int(item) for item in signal.Signals}
     return values | {name: -number for number, name in errno.errorcode.items()}
 
@@ -54,6 +64,7 @@ def groups() -> list[tuple[str, list[str]]]:
         ("file modes", MODES),
         ("unlink flags", list(UNLINK_FLAGS)),
         ("rename flags", list(RENAME_FLAGS)),
+        ("mount flags", list(MOUNT_FLAGS)),
         ("umount flags", list(UMOUNT_FLAGS)),
         ("causes of an exit", list(EXIT_CAUSES)),
         ("login users", list(AUDIT)),

@@ -1,4 +1,8 @@
-"""Rule sets and the engine that holds the one in force."""
+"""Rule sets: compiled rules, indexed by event type.
+
+A rule set never changes. Whoever puts one in force keeps a reference and replaces it: an event that began
+under one set is judged by that set to its end.
+"""
 
 from __future__ import annotations
 
@@ -75,27 +79,3 @@ class Ruleset:
         for hit in hits:
             for action in self.rules[hit].sets:
                 self._store.apply(action, event, context)
-
-
-class Engine:
-    """Holds the rule set in force.
-
-    Every event is judged by exactly one, also while another takes its place.
-    """
-
-    def __init__(self, ruleset: Ruleset) -> None:
-        self._ruleset = ruleset
-
-    @property
-    def ruleset(self) -> Ruleset:
-        """The rule set in force."""
-        return self._ruleset
-
-    def swap(self, ruleset: Ruleset) -> Ruleset:
-        """Put another rule set in force and return the old one. Variables start anew."""
-        old, self._ruleset = self._ruleset, ruleset
-        return old
-
-    def evaluate(self, event: Event, context: Context = NOTHING) -> list[str]:
-        """Ids of the rules that match."""
-        return self._ruleset.evaluate(event, context)

@@ -94,9 +94,8 @@ _FLAGS = (("flags", INT, "e.flags", "flags of the call"),)
 # Fields that only one event type has, beside file.* and retval.
 _OWN: dict[EventType, tuple[tuple[str, str, str, str], ...]] = {
     EventType.OPEN: (*_FLAGS, *_NEW_MODE),
-    EventType.UNLINK: _FLAGS,
+    EventType.UNLINK: (("flags", INT, "e.flags", "0: what removes a directory is an rmdir"),),
     EventType.RENAME: _FLAGS,
-    EventType.LINK: _FLAGS,
     EventType.MKDIR: _NEW_MODE,
     EventType.MKNOD: _NEW_MODE,
     EventType.CHMOD: _NEW_MODE,
@@ -110,6 +109,7 @@ _OWN: dict[EventType, tuple[tuple[str, str, str, str], ...]] = {
     EventType.MOUNT: (
         ("fs_type", TEXT, "e.name", "type of the file system"),
         ("source.path", TEXT, "e.source", "what was mounted"),
+        *_FLAGS,
     ),
     EventType.UMOUNT: _FLAGS,
     EventType.EXIT: (

@@ -33,9 +33,9 @@ class Complaint(NamedTuple):
 
 
 def matcher(field: Field, texts: tuple[Text, ...]) -> tuple[Matcher, list[Complaint]]:
-    """The matcher for a field's constants.
+    """The matcher for a field's constants, and what is wrong with them.
 
-    With complaints about those that can never match or cannot be read.
+    Constants that can never match, or cannot be read, are complained of and left out.
     """
     exact: set[bytes] = set()
     patterns: list[Pattern] = []

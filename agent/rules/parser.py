@@ -109,7 +109,7 @@ _made: list[tuple[Any, Any]] = []
 def _parser() -> tuple[Any, Any]:
     """The parser and the module that holds its exceptions.
 
-    Lark, or the tables that stand for it. Made once.
+    Either lark or the tables that stand for it. Made once.
     """
     if not _made:
         _made.append(_from_tables() or _from_grammar())

@@ -1,6 +1,7 @@
-"""What a string is compared with.
+"""What a string is compared with: exact values, globs and regular expressions.
 
-Exact values, globs and regular expressions, with the proofs that filters need.
+Beside matching they answer what filters ask: what all matches have in common, what can match below a
+directory.
 """
 
 from __future__ import annotations

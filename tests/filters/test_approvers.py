@@ -16,6 +16,7 @@ from tests.rules.samples import ruleset
 
 DEFAULT = Path(__file__).parents[2] / "agent/policies/default.yaml"
 OPEN = EventType.OPEN
+UNSURE = (FileFlags.TRUNCATED, FileFlags.AS_GIVEN, FileFlags.DETACHED, FileFlags.DELETED)
 WRITES = "open.flags & (O_WRONLY|O_RDWR) > 0"
 
 
@@ -111,7 +112,7 @@ def test_a_value_needed_for_reads_too_is_no_write_value() -> None:
     assert shape(found) == {"paths": {b"/a"}}
 
 
-@pytest.mark.parametrize("flags", [FileFlags.TRUNCATED, FileFlags.AS_GIVEN, FileFlags.DETACHED])
+@pytest.mark.parametrize("flags", UNSURE)
 def test_uncertain_paths_pass(flags: FileFlags) -> None:
     """Where paths count an uncertain one passes; where all are for writing, if it is opened for that."""
     event = Event(OPEN, file=File(b"/nowhere", flags=flags))
@@ -132,7 +133,7 @@ def test_second_files_approve() -> None:
 
 
 def install(files: int) -> list[Event]:
-    """What the kernel sees of a package being unpacked: its data, and what dpkg reads and notes on the way."""
+    """What the kernel sees of a package being unpacked: its data, and what dpkg does on the way."""
     events: list[Event] = []
     for number in range(files):
         top = (

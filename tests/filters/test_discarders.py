@@ -66,6 +66,8 @@ def test_levels(expression: str, path: bytes, expected: set[int]) -> None:
         ({"flags": FileFlags.TRUNCATED}, set()),
         ({"flags": FileFlags.AS_GIVEN}, set()),
         ({"flags": FileFlags.DETACHED}, set()),
+        ({"flags": FileFlags.DELETED}, set()),
+        ({"nlink": 2, "mode": 0o40755}, {0, 1, 2}),
         ({"flags": FileFlags.UPPER | FileFlags.CREATED}, {0, 1, 2}),
         ({"path": b"relative/a/b"}, set()),
         ({"path": b""}, set()),

@@ -24,9 +24,9 @@ from agent.rules import tree
 from agent.rules.engine import Ruleset
 from agent.rules.load import link
 from tests.filters.expressions import rules
-from tests.filters.world import World
+from tests.filters.world import MAX_NAME, MAX_PATH, World
 
-EXAMPLES = 500
+EXAMPLES = 800
 STEPS = 100
 
 
@@ -34,6 +34,18 @@ def ruleset_of(expressions: list[str]) -> Ruleset:
     """A rule set from expressions, by way of a policy file."""
     entries = "".join(f"  - id: r{at}\n    expression: '{text}'\n" for at, text in enumerate(expressions))
     return link([("law", f"rules:\n{entries}".encode())])
+
+
+@pytest.fixture(autouse=True)
+def short_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths in the small world are cut after a few bytes."""
+    monkeypatch.setattr(discarders, "MAX_PATH", MAX_PATH)
+    monkeypatch.setattr(discarders, "MAX_NAME", MAX_NAME)
+
+
+def leaf_of_deleted(self: Kernel, event: Event, file: File) -> bool:
+    inodes = (file.inode, *file.parents[:3])
+    return any(self._holds(event, file, level, inode) for level, inode in enumerate(inodes) if inode)
 
 
 OPEN_GATE = dict.fromkeys(EventType, Approvers(Mode.FORWARD_ALL))
@@ -121,6 +133,8 @@ BREAKING: dict[str, tuple[object, str, object]] = {
     "every directory is dull": (discarders, "impossible", lambda rules, known: True),
     "hard links are single": (Learner, "_leaf", any_link),
     "second files do not count": (discarders, "_TWO_FILES", ()),
+    "cut paths are whole": (discarders, "_can_be_cut", lambda directory, level: False),
+    "deleted names count": (Kernel, "_is_discarded", leaf_of_deleted),
     "negations vanish": (wants, "_other", lambda condition: frozenset({wants.Want(wants.PATH, b"/a/b")})),
 }
 
@@ -140,7 +154,7 @@ SUSPECTS = [
 ]
 
 
-def breaks(examples: int = 25) -> bool:
+def breaks(examples: int = 100) -> bool:
     """Whether the law is seen to fail with the code as it is."""
     for expressions in SUSPECTS:
         for seed in range(examples):

@@ -14,6 +14,9 @@ from agent.events import Event, EventType, File, FileFlags
 from agent.filters.model import Kernel
 
 NAMES = (b"a", b"b", b"c", b"x.conf", b"passwd")
+MAX_PATH = 13  # bytes of a path that is cut
+MAX_NAME = max(map(len, NAMES))
+HELD = 6  # deleted files that somebody holds open
 FLAGS = (0, 1, 2, 0o100, 0o101, 0o1001, 0o2002, 0o2000000, 3)
 SIMPLE = (
     EventType.OPEN,
@@ -71,13 +74,16 @@ class World:
         self.kernel = kernel
         self.root = Directory(1)
         self._free: list[int] = []
+        self._held: list[tuple[Place, Regular]] = []
+        self.mount = 2
+        self.detached = False
         self._highest = 10
         tops = [self._directory(self.root, name) for name in NAMES[:3]]
         self.bound = tops[1]
         for top in tops:
             below = self._directory(top, b"b")
-            self._directory(below, b"c")
-            for directory in (top, below):
+            deep = self._directory(below, b"c")
+            for directory in (top, below, deep):
                 directory.entries[self.random.choice(NAMES[3:])] = Regular(self._inode())
 
     def _inode(self) -> int:
@@ -95,14 +101,14 @@ class World:
         """A random name, which may or may not be there; sometimes below the bind mount at /m."""
         through_mount = self.random.random() < 0.2
         at = self.bound if through_mount else self.root
-        place_path = b"/m" if through_mount else b""
+        path = b"/m" if through_mount and not self.detached else b""
         parents: tuple[int, ...] = (at.inode,)
         while True:
             name = self.random.choice(NAMES)
             below = at.entries.get(name)
             if not isinstance(below, Directory) or self.random.random() < 0.25:
-                return Place(at, name, place_path + b"/" + name, parents, 2 if through_mount else 1)
-            at, place_path, parents = below, place_path + b"/" + name, (below.inode, *parents)
+                return Place(at, name, path + b"/" + name, parents, self.mount if through_mount else 1)
+            at, path, parents = below, path + b"/" + name, (below.inode, *parents)
 
     def step(self) -> list[Event]:
         """One operation.
@@ -117,16 +123,22 @@ class World:
         if chance < 0.8:
             return self._remove()
         if chance < 0.93:
-            return self._two_files(EventType.RENAME if chance < 0.88 else EventType.LINK)
+            return self._two_files(EventType.RENAME if chance < 0.86 else EventType.LINK)
         return self._odd()
 
     def file(self, place: Place, node: Node | None) -> File:
+        """A file as the kernel resolves it; one that is too long is cut to a tail."""
         found = File(path=place.path, device=7, mount_id=place.mount, parents=place.parents[:3])
         if isinstance(node, Regular):
             found.inode, found.nlink, found.mode = node.inode, node.nlink, 0o100644
             found.flags = FileFlags.UPPER if node.upper else FileFlags.LOWER
         elif node is not None:
             found.inode, found.nlink, found.mode = node.inode, 2, 0o40755
+        if place.mount != 1 and self.detached:
+            found.flags |= FileFlags.DETACHED
+        while len(found.path) >= MAX_PATH:
+            found.path = b"/" + found.path.split(b"/", 2)[2]
+            found.flags |= FileFlags.TRUNCATED
         return found
 
     def event(self, kind: EventType, file: File, file2: File | None = None) -> Event:
@@ -171,11 +183,17 @@ class World:
         return [event]
 
     def _drop(self, place: Place) -> None:
+        """A name goes; somebody may hold the file open, and reach it through /proc."""
         node = place.directory.entries.pop(place.name)
-        if isinstance(node, Regular):
-            node.nlink -= 1
-        if isinstance(node, Directory) or not node.nlink:
+        if isinstance(node, Directory):
             self._free.append(node.inode)
+            return
+        node.nlink -= 1
+        self._held.append((place, node))
+        if len(self._held) > HELD:
+            _, old = self._held.pop(0)
+            if not old.nlink and old not in [held for _, held in self._held]:
+                self._free.append(old.inode)
 
     def _two_files(self, kind: EventType) -> list[Event]:
         old, new = self.place(), self.place()
@@ -208,16 +226,33 @@ class World:
             self.kernel.touch(touched[0], inode)
         if everything:
             self.kernel.invalidate()
+            self._held.clear()
 
     def _odd(self) -> list[Event]:
-        """A path that is not certain, as the kernel reports it: nothing but the text is known."""
-        place = self.place()
-        file = self.file(place, place.node if self.random.random() < 0.5 else None)
-        flag = self.random.choice((FileFlags.TRUNCATED, FileFlags.AS_GIVEN, FileFlags.DETACHED))
-        file.flags |= flag
-        if flag is FileFlags.AS_GIVEN:
-            file.path = self.random.choice((b"passwd", b"../a/passwd", place.path, b"", b"/a/" + b"n" * 300))
-            file.inode, file.parents = 0, ()
-        elif flag is FileFlags.TRUNCATED:
-            file.path = b"/" + b"/".join(place.path.split(b"/")[-2:])
+        """What is rare, and not certain."""
+        return self.random.choice((self._given, self._deleted, self._deleted, self._move_mount))()
+
+    def _given(self) -> list[Event]:
+        """Refused before the name was resolved: nothing but the caller's text is known."""
+        texts = (b"passwd", b"../a/passwd", self.place().path, b"", b"/a/" + b"n" * 300)
+        file = File(path=self.random.choice(texts), flags=FileFlags.AS_GIVEN)
         return [self.event(self.random.choice(SIMPLE), file)]
+
+    def _deleted(self) -> list[Event]:
+        """A file by a name that it no longer has."""
+        if not self._held:
+            return self._simple()
+        place, node = self.random.choice(self._held)
+        file = self.file(place, node)
+        file.flags |= FileFlags.DELETED
+        return [self.event(self.random.choice(SIMPLE), file)]
+
+    def _move_mount(self) -> list[Event]:
+        """The bind mount goes, lazily, or comes back as another one."""
+        self.kernel.invalidate()
+        self.detached = not self.detached
+        if not self.detached:
+            self.mount += 1
+        self._held = [(place, node) for place, node in self._held if place.mount == 1]
+        self.kernel.invalidate()
+        return []

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from agent.errors import RuleErrors, UsageError
 from agent.events import Event, EventType, File
 from agent.rules import source as yaml_source
-from agent.rules.engine import Engine
 from agent.rules.load import link, load, loads
 from agent.rules.problems import Problem
 from agent.rules.source import MAX_BYTES, MAX_DEPTH, MAX_VALUES, Mapping, Scalar
@@ -385,10 +384,3 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     os.chown(path, 12345, 12345)
     with pytest.raises(UsageError, match="belongs to uid 12345"):
         load([path])
-
-
-def test_a_swap_takes_effect_between_events() -> None:
-    engine = Engine(loads(GOOD))
-    assert engine.evaluate(opened()) == ["a"]
-    old = engine.swap(loads(GOOD.replace("id: a", "id: b")))
-    assert (engine.evaluate(opened()), list(old.rules), list(engine.ruleset.rules)) == (["b"], ["a"], ["b"])
