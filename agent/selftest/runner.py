@@ -56,7 +56,9 @@ class Stage(NamedTuple):
         if missing := lacking(scenario, self.subject.facts()):
             return Ran(0, scenario.name, "SKIP", missing)
         started = time.monotonic()
-        evidence, ledger, unproved = Evidence(), {}, ""
+        evidence = Evidence()
+        ledger: dict[str, Any] = {}
+        unproved = ""
         with KernelLog(scenario.name) as log:
             try:
                 with _at_most(self.patience_s(scenario)):
