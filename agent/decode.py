@@ -79,7 +79,8 @@ def decode(record: bytes) -> Event:
         flags=head.flags, mode=head.mode, file=_file(record, HEAD.size, body),
         file2=_second(record, body) if kind in _TWO_FILES else None,
         name=_text(body, head.name_at, head.name_length),
-        source=_text(body, head.source_at, head.source_length),
+        source=_text(body, head.source_at, head.source_length) if kind is not EventType.EXEC else b"",
+        args=_args(body, head.source_at, head.source_length) if kind is EventType.EXEC else (),
         new_uid=head.new_uid, new_gid=head.new_gid, generation=head.generation, serial=head.serial,
         program=head.family, exit_code=head.exit_code,
     )  # fmt: skip
@@ -106,10 +107,16 @@ def _text(body: memoryview, start: int, length: int) -> bytes:
     return _slice(body, start, length).partition(b"\0")[0] if length else b""
 
 
+def _args(body: memoryview, start: int, length: int) -> tuple[bytes, ...]:
+    """Each ends with its terminator; the last one lacks it where the whole was too long."""
+    whole = _slice(body, start, length)
+    return tuple(whole.removesuffix(b"\0").split(b"\0")) if whole else ()
+
+
 def _second(record: bytes, body: memoryview) -> File | None:
     """The second file; None if the request was refused before the kernel looked at its second name."""
     file = _file(record, HEAD.size + FILE.size, body)
-    return file if file.flags or file.device else None
+    return file if file.path else None
 
 
 def _file(record: bytes, at: int, body: memoryview) -> File:
@@ -117,6 +124,8 @@ def _file(record: bytes, at: int, body: memoryview) -> File:
         inode, *parents, device, mount_id, mode, uid, gid, nlink, flags,
         epoch, epoch1, epoch2, epoch3, path_at, path_length, given_at, given_length, _,
     ) = FILE.unpack_from(record, at)  # fmt: skip
+    if not device and not flags:
+        return File()  # an event without a file, or a name that the kernel never got to
     path = _path(_slice(body, path_at, path_length), flags)
     if flags & _AS_GIVEN:
         path = join(path, _text(body, given_at, given_length))

@@ -1,9 +1,14 @@
 """Where programs are attached, and which are needed for what: all of it data.
 
-A *point* is a kernel function (or LSM hook) that a program of `bpf/points.h` is made for; its candidates are
-the names that the function has had, the newest first, and the one that the running kernel has is taken. A
-*hook* is a point in one phase of an operation (see `bpf/operation.h`): `open.enter`, `open.resolve`,
-`open.exit`.
+A *point* is a kernel function (or LSM hook, or tracepoint) that programs of `bpf/points.h` are made for; its
+candidates are the names that the function has had, the newest first, and the one that the running kernel has
+is taken. A *hook* is a point in one phase of an operation (see `bpf/operation.h`):
+
+    enter     a request begins; its object may be known already
+    given     something is learned for it: a name's text, a mount
+    resolve   its object is known
+    exit      its return value is known
+    once      all of that at the same time
 
 A *set* says which program type serves each phase. `auto` climbs down `LADDER` for each event by itself.
 """
@@ -14,53 +19,83 @@ from typing import NamedTuple
 
 from agent.events import EventType
 
+# Points that are entered and left, in the order of `enum fim_point`. filename_* and do_file_open are 7.0.
+POINTS: dict[str, tuple[str, ...]] = {
+    "open": ("do_file_open", "do_filp_open"),
+    "open_root": ("do_file_open_root",),
+    "unlink": ("filename_unlinkat", "do_unlinkat"),
+    "rmdir": ("filename_rmdir", "do_rmdir"),
+    "mkdir": ("filename_mkdirat", "do_mkdirat"),
+    "rename": ("filename_renameat2", "do_renameat2"),
+    "link": ("filename_linkat", "do_linkat"),
+    "symlink": ("filename_symlinkat", "do_symlinkat"),
+    "mknod": ("filename_mknodat", "do_mknodat"),
+    "truncate": ("vfs_truncate",),
+    "ftruncate": ("do_ftruncate", "do_sys_ftruncate"),
+    "chmod": ("chmod_common",),
+    "chown": ("chown_common",),
+    "utimes": ("vfs_utimes",),
+    "setxattr": ("vfs_setxattr",),
+    "removexattr": ("vfs_removexattr",),
+    "set_acl": ("vfs_set_acl",),
+    "remove_acl": ("vfs_remove_acl",),
+    "mount": ("path_mount",),
+    "umount": ("path_umount",),
+    "move_mount": ("__x64_sys_move_mount", "__arm64_sys_move_mount", "__do_sys_move_mount"),
+}
 
-class Point(NamedTuple):
-    """A function that is entered and left; `number` is its place in `fim_arguments`."""
+# Functions that are given a descriptor where others of their point are given the file.
+BY_DESCRIPTOR = frozenset({"do_sys_ftruncate"})
 
-    number: int
-    functions: tuple[str, ...]
+# Parameters by which it is told whether a function is given a name that the kernel has copied already.
+LINK_BY_FILENAME = "old"
+
+# Points that are only passed.
+GIVEN: dict[str, tuple[str, ...]] = {
+    "parent": ("__filename_parentat", "filename_parentat"),
+    "want_write": ("mnt_want_write",),
+    "want_write_file": ("mnt_want_write_file",),
+}
+ONCE: dict[str, tuple[str, ...]] = {"close": ("__fput",), "unmounted": ("cleanup_mnt",)}
+TRACEPOINTS: dict[str, str] = {
+    "exec": "sched_process_exec",
+    "fork": "sched_process_fork",
+    "exit": "sched_process_exit",
+}
 
 
 class Resolve(NamedTuple):
-    """Where the object becomes known: the LSM hook, if there is one, and functions."""
+    """Where the object becomes known: the LSM hook, and the function that calls it."""
 
     lsm: str
-    functions: tuple[str, ...]
+    function: str
 
-
-# enum fim_point of bpf/operation.h. Renames: filename_* and do_file_open are 7.0.
-POINTS: dict[str, Point] = {
-    "open": Point(0, ("do_file_open", "do_filp_open")),
-    "open_root": Point(1, ("do_file_open_root",)),
-    "unlink": Point(2, ("filename_unlinkat", "do_unlinkat")),
-    "rmdir": Point(3, ("filename_rmdir", "do_rmdir")),
-    "mkdir": Point(4, ("filename_mkdirat", "do_mkdirat")),
-    "rename": Point(5, ("filename_renameat2", "do_renameat2")),
-    "link": Point(6, ("filename_linkat", "do_linkat")),
-    "symlink": Point(7, ("filename_symlinkat", "do_symlinkat")),
-    "mknod": Point(8, ("filename_mknodat", "do_mknodat")),
-}
 
 RESOLVES: dict[str, Resolve] = {
-    "open": Resolve("file_open", ("security_file_open",)),
-    "unlink": Resolve("path_unlink", ("security_path_unlink",)),
-    "rmdir": Resolve("path_rmdir", ("security_path_rmdir",)),
-    "mkdir": Resolve("path_mkdir", ("security_path_mkdir",)),
-    "rename": Resolve("path_rename", ("security_path_rename",)),
-    "link": Resolve("path_link", ("security_path_link",)),
-    "symlink": Resolve("path_symlink", ("security_path_symlink",)),
-    "mknod": Resolve("path_mknod", ("security_path_mknod",)),
+    "open": Resolve("file_open", "security_file_open"),
+    "unlink": Resolve("path_unlink", "security_path_unlink"),
+    "rmdir": Resolve("path_rmdir", "security_path_rmdir"),
+    "mkdir": Resolve("path_mkdir", "security_path_mkdir"),
+    "rename": Resolve("path_rename", "security_path_rename"),
+    "link": Resolve("path_link", "security_path_link"),
+    "symlink": Resolve("path_symlink", "security_path_symlink"),
+    "mknod": Resolve("path_mknod", "security_path_mknod"),
+    "move_mount": Resolve("move_mount", "security_move_mount"),
 }
 
-GIVEN: dict[str, tuple[str, ...]] = {"parent": ("__filename_parentat", "filename_parentat")}
-
-# Which program type serves a phase, a set at a time; without an LSM hook it is the set's enter type.
+# Which program type serves a phase, a set at a time; tracepoints are the same for all of them.
 SETS: dict[str, dict[str, str]] = {
-    "lsm": {"enter": "fentry", "given": "fentry", "resolve": "lsm", "exit": "fexit"},
-    "fentry": {"enter": "fentry", "given": "fentry", "resolve": "fentry", "exit": "fexit"},
-    "kprobe": {"enter": "kprobe", "given": "kprobe", "resolve": "kprobe", "exit": "kretprobe"},
+    "lsm": {"enter": "fentry", "given": "fentry", "once": "fentry", "resolve": "lsm", "exit": "fexit"},
+    "fentry": {"enter": "fentry", "given": "fentry", "once": "fentry", "resolve": "fentry", "exit": "fexit"},
+    "kprobe": {
+        "enter": "kprobe",
+        "given": "kprobe",
+        "once": "kprobe",
+        "resolve": "kprobe",
+        "exit": "kretprobe",
+    },
 }
+RAW_TRACEPOINT = "raw_tp"
 
 LADDER = ("lsm", "fentry", "kprobe")  # what `auto` tries, in this order
 AUTO = "auto"
@@ -68,13 +103,6 @@ HOOKSETS = (AUTO, *SETS)
 
 # enum fim_family: what `Event.program` says.
 FAMILIES = ("", "lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint", "bcc")
-
-
-class Needs(NamedTuple):
-    """What an event type needs: without `minimum` it is not seen at all, without `wanted` not whole."""
-
-    minimum: Selector
-    wanted: Selector
 
 
 class Hooks(NamedTuple):
@@ -102,17 +130,28 @@ def best_effort(*parts: Selector) -> Hooks:
     return Hooks("best effort", parts)
 
 
-def _operation(point: str) -> Hooks:
-    return all_of(f"{point}.enter", f"{point}.resolve", f"{point}.exit")
+class Needs(NamedTuple):
+    """What an event type needs: without `minimum` it is not seen at all, without `wanted` not whole."""
+
+    minimum: Selector
+    wanted: Selector = best_effort()
+    extra: Selector = best_effort()
+
+
+def _returns(point: str) -> Hooks:
+    return all_of(f"{point}.enter", f"{point}.exit")
 
 
 def _named(point: str) -> Needs:
     """Operations on names: without `parent.given`, what is refused in the lookup is not seen."""
-    return Needs(_operation(point), all_of("parent.given"))
+    return Needs(all_of(f"{point}.enter", f"{point}.resolve", f"{point}.exit"), all_of("parent.given"))
 
+
+_MOUNTS = all_of("want_write.given", "want_write_file.given")
 
 EVENTS: dict[EventType, Needs] = {
-    EventType.OPEN: Needs(_operation("open"), all_of("open_root.enter", "open_root.exit")),
+    EventType.OPEN: Needs(all_of("open.enter", "open.resolve", "open.exit"), _returns("open_root")),
+    EventType.CLOSE: Needs("close.once"),
     EventType.UNLINK: _named("unlink"),
     EventType.RMDIR: _named("rmdir"),
     EventType.MKDIR: _named("mkdir"),
@@ -120,6 +159,17 @@ EVENTS: dict[EventType, Needs] = {
     EventType.LINK: _named("link"),
     EventType.SYMLINK: _named("symlink"),
     EventType.MKNOD: _named("mknod"),
+    EventType.TRUNCATE: Needs(_returns("truncate"), _returns("ftruncate")),
+    EventType.CHMOD: Needs(_returns("chmod")),
+    EventType.CHOWN: Needs(_returns("chown")),
+    EventType.UTIMES: Needs(_returns("utimes")),
+    EventType.SETXATTR: Needs(all_of(_returns("setxattr"), _MOUNTS), extra=_returns("set_acl")),
+    EventType.REMOVEXATTR: Needs(all_of(_returns("removexattr"), _MOUNTS), extra=_returns("remove_acl")),
+    EventType.MOUNT: Needs(_returns("mount"), all_of(_returns("move_mount"), "move_mount.resolve")),
+    EventType.UMOUNT: Needs(_returns("umount"), all_of("unmounted.once")),
+    EventType.EXEC: Needs("exec.once"),
+    EventType.FORK: Needs("fork.once"),
+    EventType.EXIT: Needs("exit.once"),
 }
 
 # Without these the agent does not start; without the rest of EVENTS it runs degraded.
@@ -143,24 +193,21 @@ def missing(selector: Selector, present: frozenset[str]) -> tuple[str, ...]:
     return tuple(name for part in lacks for name in part)
 
 
-def candidates(hook: str, kind: str) -> tuple[str, ...]:
-    """What a program of this type can be attached to for this hook, the newest name first."""
-    point, phase = hook.split(".")
-    if phase == "given":
-        return GIVEN[point]
-    if phase != "resolve":
-        return POINTS[point].functions
-    resolve = RESOLVES[point]
-    return (resolve.lsm,) if kind == "lsm" else resolve.functions
-
-
 def kind_of(hook: str, rung: str) -> str:
     """The program type that serves a hook in a set."""
     point, phase = hook.split(".")
-    kind = SETS[rung][phase]
-    if kind == "lsm" and not RESOLVES[point].lsm:
-        return SETS[rung]["enter"]
-    return kind
+    return RAW_TRACEPOINT if point in TRACEPOINTS else SETS[rung][phase]
+
+
+def candidates(hook: str, kind: str) -> tuple[str, ...]:
+    """What a program of this type can be attached to for this hook, the newest name first."""
+    point, phase = hook.split(".")
+    if kind == RAW_TRACEPOINT:
+        return (TRACEPOINTS[point],)
+    if phase == "resolve":
+        return (RESOLVES[point].lsm if kind == "lsm" else RESOLVES[point].function,)
+    table = {"given": GIVEN, "once": ONCE}.get(phase, POINTS)
+    return table[point]
 
 
 def program(hook: str, kind: str) -> str:
@@ -171,7 +218,9 @@ def program(hook: str, kind: str) -> str:
 
 ALL = tuple(dict.fromkeys(name for need in EVENTS.values() for part in need for name in names(part)))
 
-# Events that discarders must hear of: without one of them a discarder could outlive what it is about.
-INVALIDATORS = tuple(
-    kind for kind in (EventType.UNLINK, EventType.RMDIR, EventType.RENAME, EventType.LINK) if kind in EVENTS
+# What makes discarders stale: without one of these hooks a discarder could outlive what it is about.
+_STALING = ("unlink", "rmdir", "rename", "link", "mount", "umount")
+INVALIDATORS = (
+    *(name for point in _STALING for name in names(EVENTS[EventType[point.upper()]].minimum)),
+    *("move_mount.enter", "unmounted.once"),
 )

@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "trampoline.bpf.c"
 #include "kprobe.bpf.c"
+#include "tracepoint.bpf.c"
 #include "probe.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

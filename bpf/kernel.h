@@ -39,6 +39,13 @@ struct pt_regs {
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 
+/* libbpf 1.1 knows five. */
+#if defined(__TARGET_ARCH_x86)
+#define FIM_PARM6(regs) ((regs)->r9)
+#elif defined(__TARGET_ARCH_arm64)
+#define FIM_PARM6(regs) ((regs)->user_regs.regs[5])
+#endif
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
@@ -140,9 +147,29 @@ struct nsproxy {
 	struct mnt_namespace *mnt_ns;
 };
 
+struct mm_struct {
+	unsigned long arg_start;
+	unsigned long arg_end;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live;
+};
+
+struct linux_binprm {
+	struct file *file;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
+	int exit_code;
+	struct mm_struct *mm;
+	struct signal_struct *signal;
 	struct task_struct *real_parent;
 	struct nsproxy *nsproxy;
 	struct fs_struct *fs;

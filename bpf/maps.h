@@ -63,7 +63,7 @@ struct fim_inflight {
 	__u32 nested; /* operations that began inside this one */
 	__u32 flags;  /* as asked for */
 	__u32 mode;
-	__u32 names;	      /* caller's texts copied */
+	__u32 names;	      /* which of the caller's texts is next */
 	__s32 dfd[FIM_FILES]; /* base directories of those texts */
 	__u32 bumps;	      /* epochs to advance again at the return */
 	__u32 bump[FIM_FILES];
@@ -91,6 +91,14 @@ struct {
 	__uint(max_entries, FIM_SLOTS);
 	__uint(value_size, sizeof(__u32));
 } free_slots SEC(".maps");
+
+/* Mounts that tasks were about to write to; see attributes.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);   /* thread */
+	__type(value, __u64); /* struct mount * */
+} writing SEC(".maps");
 
 /* --- what user space sets ------------------------------------------------- */
 

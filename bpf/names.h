@@ -9,6 +9,9 @@
 	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_MKDIR | 1U << FIM_RENAME | 1U << FIM_LINK |          \
 	 1U << FIM_SYMLINK | 1U << FIM_MKNOD)
 
+/* 1: the function at FIM_AT_LINK is given names that the kernel has copied already. */
+const volatile __u8 fim_link_by_filename = 0;
+
 /* Functions that are only entered and left, returning an int. */
 #define FIM_PLAIN_POINT(name, point_, type)                                                                  \
 	static __always_inline int name##_enter(void *ctx, __u32 family)                                     \
@@ -16,21 +19,15 @@
 		fim_enter(fim_frame(ctx, family), point_, type);                                             \
 		return 0;                                                                                    \
 	}                                                                                                    \
-	FIM_PLAIN_EXIT(name, point_)
-
-#define FIM_PLAIN_EXIT(name, point_)                                                                         \
-	static __always_inline int name##_exit(void *ctx, __u32 family)                                      \
-	{                                                                                                    \
-		return fim_exit(ctx, family, point_, (__s32)fim_ret(ctx, family, point_));                   \
-	}
+	FIM_EXIT(name, point_)
 
 FIM_PLAIN_POINT(unlink, FIM_AT_UNLINK, FIM_UNLINK)
 FIM_PLAIN_POINT(rmdir, FIM_AT_RMDIR, FIM_RMDIR)
 FIM_PLAIN_POINT(mkdir, FIM_AT_MKDIR, FIM_MKDIR)
-FIM_PLAIN_POINT(link, FIM_AT_LINK, FIM_LINK)
 FIM_PLAIN_POINT(symlink, FIM_AT_SYMLINK, FIM_SYMLINK)
 FIM_PLAIN_POINT(mknod, FIM_AT_MKNOD, FIM_MKNOD)
-FIM_PLAIN_EXIT(rename, FIM_AT_RENAME)
+FIM_EXIT(rename, FIM_AT_RENAME)
+FIM_EXIT(link, FIM_AT_LINK)
 
 /* do_renameat2(olddfd, from, newdfd, to, unsigned int flags) */
 static __always_inline int rename_enter(void *ctx, __u32 family)
@@ -45,6 +42,36 @@ static __always_inline int rename_enter(void *ctx, __u32 family)
 	return 0;
 }
 
+/* Copies a name as the caller gave it, in case that is all there will be. */
+static __always_inline void fim_give(struct fim_inflight *op, __u32 family, __u32 which, __u64 filename,
+				     int dfd)
+{
+	if (op->slot == FIM_NO_SLOT) {
+		op->slot = fim_take_slot();
+		if (!fim_start(op->slot, op->type, family))
+			return;
+	}
+	op->dfd[which & 1] = dfd;
+	fim_take_name(op->slot, filename, which);
+	op->names = which + 1;
+}
+
+/* do_linkat(olddfd, struct filename *old, newdfd, new, flags); the old name is looked up by others too */
+static __always_inline int link_enter(void *ctx, __u32 family)
+{
+	struct fim_inflight *op;
+
+	if (!fim_enter(fim_frame(ctx, family), FIM_AT_LINK, FIM_LINK))
+		return 0;
+	op = fim_operation();
+	if (!op || op->quiet)
+		return 0;
+	op->names = 1;
+	if (fim_link_by_filename)
+		fim_give(op, family, 0, fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
+	return 0;
+}
+
 /*
  * filename_parentat(int dfd, struct filename *name, ..): all of them look up
  * the directory of their name, or names, here. This is the last time that the
@@ -53,21 +80,11 @@ static __always_inline int rename_enter(void *ctx, __u32 family)
 static __always_inline int parent_given(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_operation();
-	__u32 which;
 
 	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED ||
-	    !(FIM_NAMES & (1U << (op->type & 31))))
+	    !(FIM_NAMES & (1U << (op->type & 31))) || op->names >= FIM_FILES)
 		return 0;
-	which = op->names;
-	if (which >= FIM_FILES)
-		return 0;
-	if (op->slot == FIM_NO_SLOT) {
-		op->slot = fim_take_slot();
-		if (!fim_start(op->slot, op->type, family))
-			return 0;
-	}
-	op->dfd[which & 1] = fim_arg(ctx, family, 0);
-	op->names = which + fim_take_name(op->slot, fim_arg(ctx, family, 1), which);
+	fim_give(op, family, op->names, fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
 	return 0;
 }
 

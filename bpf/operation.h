@@ -27,6 +27,18 @@ enum fim_point {
 	FIM_AT_LINK,
 	FIM_AT_SYMLINK,
 	FIM_AT_MKNOD,
+	FIM_AT_TRUNCATE,
+	FIM_AT_FTRUNCATE,
+	FIM_AT_CHMOD,
+	FIM_AT_CHOWN,
+	FIM_AT_UTIMES,
+	FIM_AT_SETXATTR,
+	FIM_AT_REMOVEXATTR,
+	FIM_AT_SET_ACL,
+	FIM_AT_REMOVE_ACL,
+	FIM_AT_MOUNT,
+	FIM_AT_UMOUNT,
+	FIM_AT_MOVE_MOUNT,
 	FIM_POINTS = 32,
 };
 
@@ -74,8 +86,10 @@ static __always_inline __u64 fim_arg(void *ctx, __u32 family, int n)
 			return PT_REGS_PARM3(regs);
 		case 3:
 			return PT_REGS_PARM4(regs);
-		default:
+		case 4:
 			return PT_REGS_PARM5(regs);
+		default:
+			return FIM_PARM6(regs);
 		}
 	}
 	bpf_probe_read_kernel(&value, sizeof(value), (__u64 *)ctx + n);
@@ -132,6 +146,21 @@ int fim_in_scope(void)
 	return 0;
 }
 
+/* Lets go of an operation whose return was not seen. */
+int fim_abandon(void)
+{
+	struct fim_inflight *op = fim_operation();
+	__u32 tid = bpf_get_current_pid_tgid();
+
+	if (!op)
+		return 0;
+	if (op->state == FIM_PENDING)
+		fim_count(op->type, abandoned);
+	fim_give_slot(op->slot);
+	bpf_map_delete_elem(&inflight, &tid);
+	return 1;
+}
+
 /* --- enter -----------------------------------------------------------------
  */
 
@@ -141,16 +170,12 @@ int fim_enter(__u64 frame, __u32 point, __u32 type)
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct fim_inflight fresh = {}, *stale = fim_operation();
 
-	if (stale) {
-		if (frame < stale->frame) {
-			__sync_fetch_and_add(&stale->nested, 1);
-			return 0;
-		}
-		if (stale->state == FIM_PENDING)
-			fim_count(stale->type, abandoned);
-		fim_give_slot(stale->slot);
-		bpf_map_delete_elem(&inflight, &tid);
+	if (stale && frame < stale->frame) {
+		__sync_fetch_and_add(&stale->nested, 1);
+		return 0;
 	}
+	if (stale)
+		fim_abandon();
 	fresh.quiet = !fim_in_scope();
 	if (fresh.quiet && !(FIM_INVALIDATES & (1U << (type & 31))))
 		return 0;
@@ -354,26 +379,33 @@ int fim_take_name(__u32 index, __u64 filename, __u32 which)
 	return fim_append_text(index, (__u64)BPF_CORE_READ(name, name), at);
 }
 
+/* Address of the path of one of the current task's descriptors. */
+static __always_inline struct path *fim_path_of(int fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file **files, *file = NULL;
+
+	if (fd < 0 || fd >= BPF_CORE_READ(task, files, fdt, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(task, files, fdt, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	if (!file)
+		return NULL;
+	return (void *)file + bpf_core_field_offset(struct file, f_path);
+}
+
 /* Address of the directory that a text starts from. */
 static __always_inline struct path *fim_base(int dfd, int absolute)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct file **files, *file = NULL;
-	struct fs_struct *fs;
+	void *fs;
 
-	if (absolute || dfd == AT_FDCWD) {
-		fs = BPF_CORE_READ(task, fs);
-		if (absolute)
-			return (void *)fs + bpf_core_field_offset(struct fs_struct, root);
-		return (void *)fs + bpf_core_field_offset(struct fs_struct, pwd);
-	}
-	if (dfd < 0 || dfd >= BPF_CORE_READ(task, files, fdt, max_fds))
-		return NULL;
-	files = BPF_CORE_READ(task, files, fdt, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), files + dfd);
-	if (!file)
-		return NULL;
-	return (void *)file + bpf_core_field_offset(struct file, f_path);
+	if (!absolute && dfd != AT_FDCWD)
+		return fim_path_of(dfd);
+	fs = BPF_CORE_READ(task, fs);
+	if (absolute)
+		return fs + bpf_core_field_offset(struct fs_struct, root);
+	return fs + bpf_core_field_offset(struct fs_struct, pwd);
 }
 
 /* Resolves the base of one text. User space joins them, without links. */
@@ -384,6 +416,8 @@ int fim_resolve_base(__u32 index, __u32 which, int dfd)
 	__u32 at;
 
 	if (!slot)
+		return 0;
+	if (!slot->event.file[which & 1].given.length)
 		return 0;
 	slot->event.file[which & 1].flags |= FIM_AS_GIVEN;
 	at = slot->event.file[which & 1].given.offset;
@@ -429,7 +463,8 @@ int fim_refused(__u32 family)
 			fim_count(op->type, no_slot);
 			return 0;
 		}
-		op->names = fim_take_name(op->slot, op->filename, 0);
+		fim_take_name(op->slot, op->filename, 0);
+		op->names = 1;
 	}
 	index = op->slot;
 	slot = fim_slot_at(index);
@@ -499,31 +534,61 @@ int fim_leave(void)
 	return 0;
 }
 
-static __always_inline int fim_exit(void *ctx, __u32 family, __u32 point, __s64 ret)
+/* The operation that returns at this point, if that is one that is followed. */
+static __always_inline struct fim_inflight *fim_returning(__u32 point)
 {
 	struct fim_inflight *op = fim_operation();
-	struct fim_slot *slot;
 
-	if (!op)
-		return 0;
-	if (op->nested) {
+	if (op && op->nested) {
 		__sync_fetch_and_add(&op->nested, -1);
-		return 0;
+		return NULL;
 	}
-	if (op->point != point)
-		return 0;
-	if (op->state == FIM_ENTERED && !op->quiet && fim_is_refusal(ret))
-		fim_refused(family);
-	if (op->state == FIM_PENDING) {
-		slot = fim_slot_at(op->slot);
-		if (slot) {
-			slot->event.retval = ret;
-			if (op->created && ret >= 0)
-				fim_created(op->slot);
-			fim_submit(ctx, op->slot);
-		}
+	return op && op->point == point ? op : NULL;
+}
+
+static __always_inline int fim_finish(void *ctx, struct fim_inflight *op, __s64 ret)
+{
+	struct fim_slot *slot = fim_slot_at(op->slot);
+
+	if (op->state == FIM_PENDING && slot) {
+		slot->event.retval = ret;
+		fim_submit(ctx, op->slot);
 	}
 	return fim_leave();
 }
+
+/* Returns from where the object was known at the entry. */
+static __always_inline int fim_exit_short(void *ctx, __u32 point, __s64 ret)
+{
+	struct fim_inflight *op = fim_returning(point);
+
+	return op ? fim_finish(ctx, op, ret) : 0;
+}
+
+/* Returns from where names are looked up, and perhaps made. */
+static __always_inline int fim_exit(void *ctx, __u32 family, __u32 point, __s64 ret)
+{
+	struct fim_inflight *op = fim_returning(point);
+
+	if (!op)
+		return 0;
+	if (op->state == FIM_ENTERED && !op->quiet && fim_is_refusal(ret))
+		fim_refused(family);
+	else if (op->state == FIM_PENDING && op->created && ret >= 0)
+		fim_created(op->slot);
+	return fim_finish(ctx, op, ret);
+}
+
+#define FIM_EXIT(name, point)                                                                                \
+	static __always_inline int name##_exit(void *ctx, __u32 family)                                      \
+	{                                                                                                    \
+		return fim_exit(ctx, family, point, (__s32)fim_ret(ctx, family, point));                     \
+	}
+
+#define FIM_SHORT_EXIT(name, point)                                                                          \
+	static __always_inline int name##_exit(void *ctx, __u32 family)                                      \
+	{                                                                                                    \
+		return fim_exit_short(ctx, point, (__s32)fim_ret(ctx, family, point));                       \
+	}
 
 #endif /* FIM_OPERATION_H */

@@ -52,14 +52,16 @@ static __always_inline int fim_append(struct fim_slot *slot, const void *name)
 	return 1;
 }
 
-/* The top of a walk: lazily unmounted and internal mounts are in no namespace.
- * (An internal one carries an error pointer.)
- */
+/* A mount of the kernel's own, such as those that overlayfs keeps its layers on: it carries an error. */
+static __always_inline int fim_is_internal(struct mount *mount)
+{
+	return (__u64)BPF_CORE_READ(mount, mnt_ns) >= (__u64)-MAX_ERRNO;
+}
+
+/* The top of a walk: internal mounts, and those that were unmounted lazily, are in no namespace. */
 static __always_inline int fim_top(struct fim_slot *slot, struct mount *mount)
 {
-	__u64 ns = (__u64)BPF_CORE_READ(mount, mnt_ns);
-
-	if (!ns || ns >= (__u64)-MAX_ERRNO)
+	if (!BPF_CORE_READ(mount, mnt_ns) || fim_is_internal(mount))
 		fim_flag(slot, FIM_DETACHED);
 	return 0;
 }

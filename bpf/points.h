@@ -8,6 +8,9 @@
 
 #include "open.h"
 #include "names.h"
+#include "attributes.h"
+#include "mounts.h"
+#include "tasks.h"
 
 /* The object is known: LSM hooks. */
 #define FIM_LSM_RESOLVES(X)                                                                                  \
@@ -18,7 +21,8 @@
 	X(rename, path_rename)                                                                               \
 	X(link, path_link)                                                                                   \
 	X(symlink, path_symlink)                                                                             \
-	X(mknod, path_mknod)
+	X(mknod, path_mknod)                                                                                 \
+	X(move_mount, move_mount)
 
 /* The object is known: the functions that call the LSM hooks. */
 #define FIM_RESOLVES(X)                                                                                      \
@@ -29,9 +33,10 @@
 	X(rename, resolve, security_path_rename)                                                             \
 	X(link, resolve, security_path_link)                                                                 \
 	X(symlink, resolve, security_path_symlink)                                                           \
-	X(mknod, resolve, security_path_mknod)
+	X(mknod, resolve, security_path_mknod)                                                               \
+	X(move_mount, resolve, security_move_mount)
 
-/* The kernel begins to serve a request; names are about to be looked up. */
+/* The kernel begins to serve a request, or something is learned for it; or all happens at once. */
 #define FIM_ENTERS(X)                                                                                        \
 	X(open, enter, do_filp_open)                                                                         \
 	X(open_root, enter, do_file_open_root)                                                               \
@@ -42,7 +47,23 @@
 	X(link, enter, do_linkat)                                                                            \
 	X(symlink, enter, do_symlinkat)                                                                      \
 	X(mknod, enter, do_mknodat)                                                                          \
-	X(parent, given, filename_parentat)
+	X(truncate, enter, vfs_truncate)                                                                     \
+	X(ftruncate, enter, do_sys_ftruncate)                                                                \
+	X(chmod, enter, chmod_common)                                                                        \
+	X(chown, enter, chown_common)                                                                        \
+	X(utimes, enter, vfs_utimes)                                                                         \
+	X(setxattr, enter, vfs_setxattr)                                                                     \
+	X(removexattr, enter, vfs_removexattr)                                                               \
+	X(set_acl, enter, vfs_set_acl)                                                                       \
+	X(remove_acl, enter, vfs_remove_acl)                                                                 \
+	X(mount, enter, path_mount)                                                                          \
+	X(umount, enter, path_umount)                                                                        \
+	X(move_mount, enter, __do_sys_move_mount)                                                            \
+	X(parent, given, filename_parentat)                                                                  \
+	X(want_write, given, mnt_want_write)                                                                 \
+	X(want_write_file, given, mnt_want_write_file)                                                       \
+	X(close, once, __fput)                                                                               \
+	X(unmounted, once, cleanup_mnt)
 
 /* The return value is known. */
 #define FIM_EXITS(X)                                                                                         \
@@ -54,6 +75,24 @@
 	X(rename, do_renameat2)                                                                              \
 	X(link, do_linkat)                                                                                   \
 	X(symlink, do_symlinkat)                                                                             \
-	X(mknod, do_mknodat)
+	X(mknod, do_mknodat)                                                                                 \
+	X(truncate, vfs_truncate)                                                                            \
+	X(ftruncate, do_sys_ftruncate)                                                                       \
+	X(chmod, chmod_common)                                                                               \
+	X(chown, chown_common)                                                                               \
+	X(utimes, vfs_utimes)                                                                                \
+	X(setxattr, vfs_setxattr)                                                                            \
+	X(removexattr, vfs_removexattr)                                                                      \
+	X(set_acl, vfs_set_acl)                                                                              \
+	X(remove_acl, vfs_remove_acl)                                                                        \
+	X(mount, path_mount)                                                                                 \
+	X(umount, path_umount)                                                                               \
+	X(move_mount, __do_sys_move_mount)
+
+/* Tracepoints. */
+#define FIM_TRACEPOINTS(X)                                                                                   \
+	X(exec, once, sched_process_exec)                                                                    \
+	X(fork, once, sched_process_fork)                                                                    \
+	X(exit, once, sched_process_exit)
 
 #endif /* FIM_POINTS_H */

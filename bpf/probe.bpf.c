@@ -3,13 +3,13 @@
  * One tiny program for each way in, to see whether it fires on this kernel:
  * some load and attach, and are never called (an LSM program on a kernel
  * whose lsm= lacks bpf). agent/kernel/capabilities.py opens a file and looks
- * at the counts. `control` goes by a way that every kernel has.
+ * at the counts. The raw tracepoint is the control: every kernel has it.
  */
 #include "kernel.h"
 
 enum fim_probe {
 	FIM_PROBE_PID, /* not a count: whose opening is looked for */
-	FIM_PROBE_CONTROL,
+	FIM_PROBE_RAW_TP,
 	FIM_PROBE_LSM,
 	FIM_PROBE_FENTRY,
 	FIM_PROBE_FEXIT,
@@ -45,7 +45,7 @@ static __always_inline int fim_probed(__u32 probe)
 		return fim_probed(probe);                                                                    \
 	}
 
-FIM_PROBE(control, "raw_tp/sys_enter", FIM_PROBE_CONTROL)
+FIM_PROBE(raw_tp, "raw_tp/sys_enter", FIM_PROBE_RAW_TP)
 FIM_PROBE(lsm, "lsm/file_open", FIM_PROBE_LSM)
 FIM_PROBE(fentry, "fentry/security_file_open", FIM_PROBE_FENTRY)
 FIM_PROBE(fexit, "fexit/security_file_open", FIM_PROBE_FEXIT)

@@ -21,8 +21,9 @@ from agent.kernel.libbpf import Link, Object
 
 LOAD_FAIL, ATTACH_FAIL, SILENT, FIRES = "load-fail", "attach-fail", "silent", "fires"
 
-# In the order of `enum fim_probe`, bpf/probe.bpf.c, whose first entry is the process to look for.
-CONTROL = "control"
+# In the order of `enum fim_probe`, bpf/probe.bpf.c, whose first entry is the process to look for. Raw
+# tracepoints are the control: every kernel has them.
+CONTROL = "raw_tp"
 KINDS = (CONTROL, "lsm", "fentry", "fexit", "kprobe", "kretprobe", "kprobe_multi", "tracepoint")
 
 _BAIT = "/proc/self/stat"
@@ -56,7 +57,7 @@ def observe(path: Path) -> dict[str, Capability]:
                     hint="loading programs takes root, or CAP_BPF and CAP_PERFMON",
                     detail=found[CONTROL].words,
                 )
-            return {kind: found[kind] for kind in KINDS if kind != CONTROL}
+            return {kind: found[kind] for kind in KINDS}
 
 
 def cached(path: Path) -> dict[str, Capability]:
@@ -65,7 +66,7 @@ def cached(path: Path) -> dict[str, Capability]:
     try:
         known = json.loads(_CACHE.read_bytes())
         if known["boot"] == boot:
-            return {kind: Capability(*known["kinds"][kind]) for kind in KINDS if kind != CONTROL}
+            return {kind: Capability(*known["kinds"][kind]) for kind in KINDS}
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or not ours: look again
     found = observe(path)

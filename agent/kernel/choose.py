@@ -39,12 +39,13 @@ class Chosen(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A program that cannot be had, and why."""
+    """A program that cannot be had, and why; `target` is empty if there is nothing to attach it to."""
 
     hook: str
     kind: str
     state: str  # load-fail, attach-fail, silent, absent
     reason: str
+    target: str = ""
 
 
 class Plan(NamedTuple):
@@ -61,11 +62,16 @@ class Chooser:
         self._rungs = hooks.LADDER if hookset == hooks.AUTO else (hookset,)
         self._capabilities = capabilities
         self._kernel = kernel
-        self._refused: dict[tuple[str, str], Attempt] = {}
+        self._refused: dict[tuple[str, str, str], Attempt] = {}
 
     def refuse(self, attempt: Attempt) -> None:
-        """Never choose this program again."""
-        self._refused[attempt.hook, attempt.kind] = attempt
+        """Never choose this program for this target again."""
+        self._refused[attempt.hook, attempt.kind, attempt.target] = attempt
+
+    def replan(self, attempt: Attempt, events: Iterable[EventType]) -> Plan:
+        """The programs for these events without this one."""
+        self.refuse(attempt)
+        return self.plan(events)
 
     def plan(self, events: Iterable[EventType]) -> Plan:
         """The programs for these events: the minimum of each on one rung, then whatever else it wants."""
@@ -73,37 +79,34 @@ class Chooser:
         attempts: dict[tuple[str, str], Attempt] = {}
         needs = [hooks.EVENTS[event] for event in events]
         for need in needs:
-            self._add(hooks.names(need.minimum), chosen, attempts, whole=True)
+            self._add(hooks.names(need.minimum), chosen, attempts)
         for need in needs:
-            self._add(hooks.names(need.wanted), chosen, attempts, whole=False)
-        return Plan(chosen, tuple((attempts | self._refused).values()))
+            for name in hooks.names(need.wanted) + hooks.names(need.extra):
+                self._add((name,), chosen, attempts)
+        return Plan(chosen, (*attempts.values(), *self._refused.values()))
 
     def _add(
         self,
         names: tuple[str, ...],
         chosen: dict[str, Chosen],
         attempts: dict[tuple[str, str], Attempt],
-        *,
-        whole: bool,
     ) -> None:
         for rung in self._rungs:
             found = [self._find(name, hooks.kind_of(name, rung)) for name in names if name not in chosen]
             attempts |= {(one.hook, one.kind): one for one in found if isinstance(one, Attempt)}
             usable = [one for one in found if isinstance(one, Chosen)]
-            if len(usable) == len(found) or not whole:
-                chosen |= {one.hook: one for one in usable}
             if len(usable) == len(found):
+                chosen |= {one.hook: one for one in usable}
                 return
 
     def _find(self, hook: str, kind: str) -> Chosen | Attempt:
-        if refused := self._refused.get((hook, kind)):
-            return refused
         if (state := self._capabilities.get(kind, "absent")) != FIRES:
             return Attempt(hook, kind, state, f"{kind} programs: {state}")
         targets = hooks.candidates(hook, kind)
         for target in targets:
-            if self._kernel.present(kind, target):
-                if len(self._rungs) > 1 and self._kernel.doubtful(kind, target):
-                    return Attempt(hook, kind, "absent", f"{target} may have too many arguments for {kind}")
-                return Chosen(hook, kind, target)
-        return Attempt(hook, kind, "absent", f"this kernel has no {' or '.join(targets)}")
+            if (hook, kind, target) in self._refused or not self._kernel.present(kind, target):
+                continue
+            if len(self._rungs) > 1 and self._kernel.doubtful(kind, target):
+                return Attempt(hook, kind, "absent", f"{target} may have too many arguments for {kind}")
+            return Chosen(hook, kind, target)
+        return Attempt(hook, kind, "absent", f"this kernel has no usable {' or '.join(targets)}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -42,7 +42,13 @@ _LOG_BYTES = 1 << 16
 _PROCESSED = re.compile(r"processed (\d+) insns")
 _FAILED = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to)")
 _TRAMPOLINE_ARGUMENTS = 6
-_PHASES = ("exit", "resolve", "given", "enter")  # an entry without its return would only leave things behind
+_PHASES = (
+    "exit",
+    "resolve",
+    "given",
+    "once",
+    "enter",
+)  # an entry without its return would only leave things behind
 
 
 class HookState(NamedTuple):
@@ -78,6 +84,8 @@ class Functions:
     def present(self, kind: str, target: str) -> bool:
         """Whether a program of this type finds its target."""
         name = f"bpf_lsm_{target}" if kind == "lsm" else target
+        if kind == hooks.RAW_TRACEPOINT:
+            return True
         return name in self._names if self._btf is None else self.parameters(name) is not None
 
     def doubtful(self, kind: str, target: str) -> bool:
@@ -149,7 +157,7 @@ class Loaded:
     @property
     def discards(self) -> bool:
         """Whether discarders can be relied on: whatever makes one stale is seen."""
-        return all(self.coverage[event.label] != "none" for event in hooks.INVALIDATORS)
+        return all(hook in self._plan.chosen for hook in hooks.INVALIDATORS)
 
     def detach(self) -> None:
         """No new records from here on."""
@@ -180,7 +188,7 @@ def _processed(program: Program) -> int:
 
 def _vain(attempt: Attempt) -> HookState:
     program = hooks.program(attempt.hook, attempt.kind)
-    return HookState(attempt.hook, "", program, attempt.kind, attempt.state, attempt.reason)
+    return HookState(attempt.hook, attempt.target, program, attempt.kind, attempt.state, attempt.reason)
 
 
 def coverage_of(needs: hooks.Needs, present: frozenset[str]) -> str:
@@ -247,19 +255,18 @@ class Loader:
                 plan = chooser.plan(events)
                 check_minimum(plan, hookset)
                 try:
-                    return self._load(plan, functions)
+                    return self._load(plan, functions, lambda refused: chooser.replan(refused, events))
                 except _RefusedError as refused:
                     chooser.refuse(refused.attempt)
 
-    def _load(self, plan: Plan, functions: Functions) -> Loaded:
+    def _load(self, plan: Plan, functions: Functions, replan: Callable[[Attempt], Plan]) -> Loaded:
         opened = Object(str(self._path))
         links: dict[str, Link] = {}
         try:
             self._prepare(opened, plan, functions)
             _verify(opened, plan)
             tables = Tables(opened.maps, os.getpid())  # before the first event
-            for chosen in sorted(plan.chosen.values(), key=_order):
-                links[chosen.hook] = _attach(opened.programs[chosen.program], chosen)
+            plan = _attach_all(opened, plan, links, replan)
             return Loaded(opened, plan, links, tables, self._capabilities)
         except BaseException:
             for link in links.values():
@@ -278,18 +285,25 @@ class Loader:
         if self._ring_bytes:
             opened.maps["ring"].resize(self._ring_bytes)
         opened.maps["perf"].skip()
-        _preset_arguments(opened, plan, functions)
+        _preset(opened, plan, functions)
 
 
-def _preset_arguments(opened: Object, plan: Plan, functions: Functions) -> None:
-    place = types.variables(opened.btf(), ".rodata")["fim_arguments"]
-    counts = bytearray(place.size)
+def _preset(opened: Object, plan: Plan, functions: Functions) -> None:
+    """Set the constants that depend on which functions this kernel has."""
+    places = types.variables(opened.btf(), ".rodata")
+    rodata = next(one for name, one in opened.maps.items() if name.endswith(".rodata"))
+    counts = bytearray(places["fim_arguments"].size)
+    numbers = list(hooks.POINTS)
     for chosen in plan.chosen.values():
         if chosen.kind == "fexit":
-            point = hooks.POINTS[chosen.hook.split(".")[0]]
-            counts[point.number] = len(functions.parameters(chosen.target) or ())
-    rodata = next(one for name, one in opened.maps.items() if name.endswith(".rodata"))
-    rodata.preset(place.offset, bytes(counts))
+            point = chosen.hook.split(".")[0]
+            counts[numbers.index(point)] = len(functions.parameters(chosen.target) or ())
+    rodata.preset(places["fim_arguments"].offset, bytes(counts))
+    targets = {chosen.hook: chosen.target for chosen in plan.chosen.values()}
+    by_fd = targets.get("ftruncate.enter") in hooks.BY_DESCRIPTOR
+    rodata.preset(places["fim_ftruncate_by_fd"].offset, bytes([by_fd]))
+    by_filename = hooks.LINK_BY_FILENAME in (functions.parameters(targets.get("link.enter", "")) or ())
+    rodata.preset(places["fim_link_by_filename"].offset, bytes([by_filename]))
 
 
 def _verify(opened: Object, plan: Plan) -> None:
@@ -301,7 +315,28 @@ def _verify(opened: Object, plan: Plan) -> None:
         if chosen is None:
             raise
         words = opened.programs[chosen.program].log() or error.detail
-        raise _RefusedError(Attempt(chosen.hook, chosen.kind, "load-fail", words.strip())) from error
+        raise _RefusedError(
+            Attempt(chosen.hook, chosen.kind, "load-fail", words.strip(), chosen.target)
+        ) from error
+
+
+def _attach_all(
+    opened: Object, plan: Plan, links: dict[str, Link], replan: Callable[[Attempt], Plan]
+) -> Plan:
+    """Attach what the plan says; the plan that is left. A refusal that costs nothing else is put up with."""
+    for chosen in sorted(plan.chosen.values(), key=_order):
+        if chosen.hook not in plan.chosen:
+            continue
+        try:
+            links[chosen.hook] = _attach(opened.programs[chosen.program], chosen)
+        except _RefusedError as refused:
+            rest = replan(refused.attempt)
+            if not set(rest.chosen.values()) < set(plan.chosen.values()):
+                raise
+            plan = rest
+            for hook in links.keys() - plan.chosen.keys():
+                links.pop(hook).close()
+    return plan
 
 
 def _attach(program: Program, chosen: Chosen) -> Link:
@@ -311,7 +346,9 @@ def _attach(program: Program, chosen: Chosen) -> Link:
         return program.attach()
     except KernelError as error:
         reason = f"{error.message}\n{error.detail}".strip()
-        raise _RefusedError(Attempt(chosen.hook, chosen.kind, "attach-fail", reason)) from error
+        raise _RefusedError(
+            Attempt(chosen.hook, chosen.kind, "attach-fail", reason, chosen.target)
+        ) from error
 
 
 def _order(chosen: Chosen) -> int:

@@ -10,7 +10,7 @@ from agent.events import EventType
 from agent.kernel.choose import Attempt, Chooser
 from agent.kernel.loader import check_minimum, coverage_of
 
-ALL = dict.fromkeys(("lsm", "fentry", "fexit", "kprobe", "kretprobe"), "fires")
+ALL = dict.fromkeys(("lsm", "fentry", "fexit", "kprobe", "kretprobe", "raw_tp"), "fires")
 
 
 class Kernel:
@@ -42,7 +42,8 @@ def test_auto_steps_over_an_lsm_that_is_silent() -> None:
 
 def test_each_event_climbs_down_by_itself() -> None:
     chooser = Chooser("auto", ALL, Kernel())
-    chooser.refuse(Attempt("unlink.exit", "fexit", "load-fail", "the verifier said no"))
+    for target in hooks.POINTS["unlink"]:
+        chooser.refuse(Attempt("unlink.exit", "fexit", "load-fail", "the verifier said no", target))
     assert kinds(chooser, EventType.UNLINK) == {"kprobe", "kretprobe"}
     assert kinds(chooser, EventType.RENAME) == {"lsm", "fentry", "fexit"}
 
@@ -71,12 +72,12 @@ def test_wide_functions_are_left_to_kprobes_only_where_there_is_a_choice() -> No
 
 def test_a_drifted_hook_is_named() -> None:
     """A function that no candidate names is reported, and the event it serves is not covered."""
-    names = set(hooks.POINTS["rename"].functions)
+    names = set(hooks.POINTS["rename"])
     plan = Chooser("auto", ALL, Kernel(lacks=names)).plan(hooks.EVENTS)
     assert coverage_of(hooks.EVENTS[EventType.RENAME], frozenset(plan.chosen)) == "none"
     with pytest.raises(MinimumNotMetError, match=r"rename\.enter, rename\.resolve, rename\.exit$") as caught:
         check_minimum(plan, "auto")
-    assert "this kernel has no filename_renameat2 or do_renameat2" in caught.value.detail
+    assert "this kernel has no usable filename_renameat2 or do_renameat2" in caught.value.detail
 
 
 def test_without_what_is_wanted_an_event_is_degraded() -> None:

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Operations on what a name stands for: truncate, chmod, chown, utimes,
+ * extended attributes. The functions are given the object when they are
+ * entered, so entry and resolving are one program, and a refusal by the file's
+ * permissions is told with its path.
+ */
+#ifndef FIM_ATTRIBUTES_H
+#define FIM_ATTRIBUTES_H
+
+#include "names.h"
+
+/* 1: the function at FIM_AT_FTRUNCATE is given a descriptor, not a file. */
+const volatile __u8 fim_ftruncate_by_fd = 0;
+
+/* Enters an operation and starts its record, both or none. */
+static __always_inline struct fim_inflight *fim_enter_on(void *ctx, __u32 family, __u32 point, __u32 type,
+							 __u32 flags, __u32 mode)
+{
+	struct fim_inflight *op;
+
+	if (!fim_enter(fim_frame(ctx, family), point, type))
+		return NULL;
+	op = fim_operation();
+	if (!op)
+		return NULL;
+	op->flags = flags;
+	op->mode = mode;
+	return fim_record(op, family) ? op : NULL;
+}
+
+static __always_inline void fim_judge_path(struct fim_inflight *op, struct path *path)
+{
+	fim_keep(op, fim_judge(op->slot, (__u64)BPF_CORE_READ(path, dentry), fim_mount_of(path), 0, 0));
+}
+
+/* A point whose function is given a path first, and nothing else to tell. */
+#define FIM_PATH_POINT(name, point, type, mode)                                                              \
+	static __always_inline int name##_enter(void *ctx, __u32 family)                                     \
+	{                                                                                                    \
+		struct fim_inflight *op = fim_enter_on(ctx, family, point, type, 0, mode);                   \
+                                                                                                             \
+		if (op)                                                                                      \
+			fim_judge_path(op, (void *)fim_arg(ctx, family, 0));                                 \
+		return 0;                                                                                    \
+	}                                                                                                    \
+	FIM_SHORT_EXIT(name, point)
+
+/* vfs_truncate(struct path *path, loff_t length) */
+FIM_PATH_POINT(truncate, FIM_AT_TRUNCATE, FIM_TRUNCATE, 0)
+
+/* chmod_common(struct path *path, umode_t mode) */
+FIM_PATH_POINT(chmod, FIM_AT_CHMOD, FIM_CHMOD, fim_arg(ctx, family, 1) & 07777)
+
+/* vfs_utimes(struct path *path, struct timespec64 *times) */
+FIM_PATH_POINT(utimes, FIM_AT_UTIMES, FIM_UTIMES, 0)
+
+/* chown_common(struct path *path, uid_t user, gid_t group) */
+static __always_inline int chown_enter(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_enter_on(ctx, family, FIM_AT_CHOWN, FIM_CHOWN, 0, 0);
+	struct fim_slot *slot;
+
+	if (!op)
+		return 0;
+	slot = fim_slot_at(op->slot);
+	if (!slot)
+		return 0;
+	slot->event.new_uid = fim_arg(ctx, family, 1);
+	slot->event.new_gid = fim_arg(ctx, family, 2);
+	fim_judge_path(op, (void *)fim_arg(ctx, family, 0));
+	return 0;
+}
+FIM_SHORT_EXIT(chown, FIM_AT_CHOWN)
+
+/* do_ftruncate(struct file *file, ..), before 6.9 do_sys_ftruncate(fd, ..) */
+static __always_inline int ftruncate_enter(void *ctx, __u32 family)
+{
+	__u64 first = fim_arg(ctx, family, 0);
+	struct fim_inflight *op;
+	struct path *path;
+
+	if (fim_ftruncate_by_fd)
+		path = fim_path_of(first);
+	else
+		path = (void *)first + bpf_core_field_offset(struct file, f_path);
+	if (!path)
+		return 0;
+	op = fim_enter_on(ctx, family, FIM_AT_FTRUNCATE, FIM_TRUNCATE, 0, 0);
+	if (op)
+		fim_judge_path(op, path);
+	return 0;
+}
+FIM_SHORT_EXIT(ftruncate, FIM_AT_FTRUNCATE)
+
+/* --- extended attributes ---------------------------------------------------------------------------------
+ */
+
+/*
+ * The functions below know a dentry and no mount. But every system call asks
+ * for leave to write to the mount first, in the same task.
+ */
+static __always_inline int fim_note_mount(struct vfsmount *mnt)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u64 mount = (__u64)fim_real_mount(mnt);
+
+	bpf_map_update_elem(&writing, &tid, &mount, BPF_ANY);
+	return 0;
+}
+
+/* mnt_want_write(struct vfsmount *mnt) */
+static __always_inline int want_write_given(void *ctx, __u32 family)
+{
+	return fim_note_mount((void *)fim_arg(ctx, family, 0));
+}
+
+/* mnt_want_write_file(struct file *file) */
+static __always_inline int want_write_file_given(void *ctx, __u32 family)
+{
+	struct file *file = (void *)fim_arg(ctx, family, 0);
+
+	return fim_note_mount(BPF_CORE_READ(file, f_path.mnt));
+}
+
+/* The mount that was asked for last, if it is one of this file system. */
+static __always_inline __u64 fim_mount_for(struct dentry *dentry)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u64 *mount = bpf_map_lookup_elem(&writing, &tid);
+
+	if (!mount || BPF_CORE_READ((struct mount *)*mount, mnt.mnt_sb) != BPF_CORE_READ(dentry, d_sb))
+		return 0;
+	return *mount;
+}
+
+/*
+ * An argument `n` places after the dentry, which is the first or the second.
+ * Both are read before one is taken: with the place itself in a variable the
+ * compiler would read registers at an offset that the verifier does not know.
+ */
+static __always_inline __u64 fim_xattr_arg(void *ctx, __u32 family, int n)
+{
+	__u64 early = fim_arg(ctx, family, n);
+	__u64 late = fim_arg(ctx, family, n + 1);
+
+	barrier_var(early);
+	barrier_var(late);
+	return fim_has_idmap() ? late : early;
+}
+
+/* vfs_*(.., struct dentry *dentry, const char *name, ..); `flags` is an argument's place too, or 0 */
+static __always_inline int fim_xattr_enter(void *ctx, __u32 family, __u32 point, __u32 type, int flags)
+{
+	__u64 dentry = fim_xattr_arg(ctx, family, 0);
+	__u64 mount = fim_mount_for((void *)dentry);
+	struct fim_inflight *op;
+
+	if (!mount)
+		return 0;
+	op = fim_enter_on(ctx, family, point, type, flags ? fim_xattr_arg(ctx, family, flags) : 0, 0);
+	if (!op)
+		return 0;
+	fim_keep(op, fim_judge(op->slot, dentry, mount, 0, 0));
+	if (op->state == FIM_PENDING)
+		fim_append_text(op->slot, fim_xattr_arg(ctx, family, 1), offsetof(struct fim_event, name));
+	return 0;
+}
+
+#define FIM_XATTR_POINT(name, point, type, flags)                                                            \
+	static __always_inline int name##_enter(void *ctx, __u32 family)                                     \
+	{                                                                                                    \
+		return fim_xattr_enter(ctx, family, point, type, flags);                                     \
+	}                                                                                                    \
+	FIM_SHORT_EXIT(name, point)
+
+/* vfs_setxattr([idmap,] dentry, name, value, size, flags) */
+FIM_XATTR_POINT(setxattr, FIM_AT_SETXATTR, FIM_SETXATTR, 4)
+
+/* vfs_removexattr([idmap,] dentry, name) */
+FIM_XATTR_POINT(removexattr, FIM_AT_REMOVEXATTR, FIM_REMOVEXATTR, 0)
+
+/* vfs_set_acl(idmap, dentry, acl_name, ..): from 6.2 ACLs go their own way */
+FIM_XATTR_POINT(set_acl, FIM_AT_SET_ACL, FIM_SETXATTR, 0)
+
+/* vfs_remove_acl(idmap, dentry, acl_name) */
+FIM_XATTR_POINT(remove_acl, FIM_AT_REMOVE_ACL, FIM_REMOVEXATTR, 0)
+
+#endif /* FIM_ATTRIBUTES_H */

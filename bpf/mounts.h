@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Mounts come and go, and with them paths: events, and the end of all discarders. */
+#ifndef FIM_MOUNTS_H
+#define FIM_MOUNTS_H
+
+#include "attributes.h"
+
+/* Enters an operation after which paths may be others, whoever asks for it. */
+static __always_inline struct fim_inflight *fim_enter_moving(void *ctx, __u32 family, __u32 point, __u32 type)
+{
+	struct fim_inflight *op;
+
+	fim_bump_generation();
+	if (!fim_enter(fim_frame(ctx, family), point, type))
+		return NULL;
+	op = fim_operation();
+	if (op)
+		op->moves = 1;
+	return op;
+}
+
+/* path_mount(const char *dev_name, struct path *path, const char *type, unsigned long flags, ..) */
+static __always_inline int mount_enter(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_enter_moving(ctx, family, FIM_AT_MOUNT, FIM_MOUNT);
+
+	if (!op)
+		return 0;
+	op->flags = fim_arg(ctx, family, 3);
+	if (!fim_record(op, family))
+		return 0;
+	fim_judge_path(op, (void *)fim_arg(ctx, family, 1));
+	if (op->state != FIM_PENDING)
+		return 0;
+	fim_append_text(op->slot, fim_arg(ctx, family, 2), offsetof(struct fim_event, name));
+	fim_append_text(op->slot, fim_arg(ctx, family, 0), offsetof(struct fim_event, source));
+	return 0;
+}
+FIM_SHORT_EXIT(mount, FIM_AT_MOUNT)
+
+/* path_umount(struct path *path, int flags) */
+static __always_inline int umount_enter(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_enter_moving(ctx, family, FIM_AT_UMOUNT, FIM_UMOUNT);
+
+	if (!op)
+		return 0;
+	op->flags = fim_arg(ctx, family, 1);
+	if (fim_record(op, family))
+		fim_judge_path(op, (void *)fim_arg(ctx, family, 0));
+	return 0;
+}
+FIM_SHORT_EXIT(umount, FIM_AT_UMOUNT)
+
+/* move_mount(2): attaches what fsmount or open_tree made, or moves a mount */
+static __always_inline int move_mount_enter(void *ctx, __u32 family)
+{
+	fim_enter_moving(ctx, family, FIM_AT_MOVE_MOUNT, FIM_MOUNT);
+	return 0;
+}
+FIM_SHORT_EXIT(move_mount, FIM_AT_MOVE_MOUNT)
+
+/* security_move_mount(struct path *from_path, struct path *to_path) */
+static __always_inline int move_mount_resolve(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_resolving(FIM_MOUNT);
+
+	if (op && op->point == FIM_AT_MOVE_MOUNT && fim_record(op, family))
+		fim_judge_path(op, (void *)fim_arg(ctx, family, 1));
+	return 0;
+}
+
+/* cleanup_mnt(struct mount *mnt): its id can be another's soon */
+static __always_inline int unmounted_once(void *ctx, __u32 family)
+{
+	fim_bump_generation();
+	return 0;
+}
+
+#endif /* FIM_MOUNTS_H */
