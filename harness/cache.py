@@ -64,6 +64,10 @@ class Cache:
                 os.utime(entry)
         return entry / "content"
 
+    def has(self, kind: str, key: str) -> bool:
+        """Whether that entry is there; `get` finds out whether it is good."""
+        return (self.root / kind / key / manifest.NAME).exists()
+
     def clean(self, *, keep_bytes: int = 0, older_than_s: float = 0) -> int:
         """Removes the least recently used entries until at most `keep_bytes` are left; returns bytes freed.
 

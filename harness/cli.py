@@ -10,7 +10,9 @@ from typing import Protocol
 
 from harness.errors import HarnessError, InfrastructureError
 
-COMMANDS = ("run", "plan", "kernels", "exec", "shell", "doctor", "report", "compare", "merge", "clean")
+_MACHINES = ("run", "plan", "kernels", "exec", "shell", "repro", "doctor")
+_RESULTS = ("report", "compare", "merge", "clean")
+COMMANDS = (*_MACHINES, *_RESULTS)
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
 

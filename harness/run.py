@@ -36,6 +36,7 @@ class Options(BaseModel):
     output: Path = Path("out")
     cold: bool = False
     shard: str = ""  # "2/3": only that part of the plan
+    plan: Plan | None = None  # what to run, where no matrix is to be asked
     argv: tuple[str, ...] = ()
 
 
@@ -63,7 +64,6 @@ class Run:
     def __init__(self, options: Options, bench: Bench) -> None:
         self.options = options
         self.bench = bench
-        self.matrix = config.load(options.matrix)
         self.known = expectations.load(options.matrix.with_name("expectations.yaml"))
         self.plan = self._plan()
         self.started = datetime.datetime.now(datetime.UTC)
@@ -81,14 +81,17 @@ class Run:
         return split.part(whole, self.options.shard) if self.options.shard else whole
 
     def _whole_plan(self) -> Plan:
+        if self.options.plan:
+            return self.options.plan
+        matrix = config.load(self.options.matrix)
         try:
-            return plan.make(self.matrix, self.options.selectors)
+            return plan.make(matrix, self.options.selectors)
         except ConfigError:
             if not self.options.selectors.kernel:
                 raise
             # It may be selected by a release, which only the repositories know.
-            everything = plan.make(self.matrix, self.options.selectors.model_copy(update={"kernel": ()}))
-            return plan.make(self.matrix, self.options.selectors, self.bench.releases(everything))
+            everything = plan.make(matrix, self.options.selectors.model_copy(update={"kernel": ()}))
+            return plan.make(matrix, self.options.selectors, self.bench.releases(everything))
 
     def prepare(self, say: Say) -> None:
         """Fetch and build all that machines need, once; plan.json is there before anything boots.

@@ -16,7 +16,7 @@ from harness.results import KernelFacts, Package
 
 if TYPE_CHECKING:
     from harness.cache import Cache
-    from harness.kernels import KernelRequest, ResolvedKernel
+    from harness.kernels import KernelRequest, Lock, ResolvedKernel
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 class Preparation:
     """Fetching for one run."""
 
-    def __init__(self, accelerator: str, say: Say, lock: Path | None = None) -> None:
+    def __init__(self, accelerator: str, say: Say, lock: Path | Lock | None = None) -> None:
         from harness.cache import Cache
 
         self.accelerator = accelerator
@@ -75,7 +75,7 @@ class Preparation:
         self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
 
 
-def resolve_all(cells: Mapping[str, Cell], lock: Path | None, say: Say) -> dict[str, ResolvedKernel]:
+def resolve_all(cells: Mapping[str, Cell], lock: Path | Lock | None, say: Say) -> dict[str, ResolvedKernel]:
     """The kernel of each cell: the locked one where there is a lock that has it, else the newest there is.
 
     Raises ConfigError for a series that there is none of, or for a lock that cannot be read.
@@ -83,7 +83,7 @@ def resolve_all(cells: Mapping[str, Cell], lock: Path | None, say: Say) -> dict[
     from harness.kernels import lock as locking
     from harness.kernels import resolve
 
-    locked = locking.load(lock) if lock else None
+    locked = locking.load(lock) if isinstance(lock, Path) else lock
     found: dict[str, ResolvedKernel] = {}
     for name, cell in cells.items():
         wanted = request(cell)

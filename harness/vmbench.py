@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agent.selftest.protocol import Loaded, Ran
     from harness.guest.base import Guest
     from harness.guest.selftest import SelftestClient
+    from harness.kernels import Lock
     from harness.vm.connection import Connection
     from harness.vm.machine import Machine as VirtualMachine
 
@@ -31,10 +32,10 @@ DMESG_S = 10.0
 class VmBench:
     """Machines of a libvirt `uri` ("" is the embedded one); nothing is opened before a machine is wanted.
 
-    `lock` is the file that says which kernels, where there is one.
+    `lock` says which kernels: a lock, or a file that need not be there.
     """
 
-    def __init__(self, uri: str = "", lock: Path | None = None) -> None:
+    def __init__(self, uri: str = "", lock: Path | Lock | None = None) -> None:
         self._uri = uri
         self._lock = lock
         self._open = contextlib.ExitStack()

@@ -1,0 +1,50 @@
+"""Run one cell of an earlier run again, on exactly that kernel where its packages still are."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.commands.booted import say
+from harness.commands.options import add_connect
+from harness.commands.run import run
+from harness.results import Results
+from harness.run import Options
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("results", type=Path, metavar="RESULTS", help="results.json, or its folder")
+    parser.add_argument("cell", metavar="CELL", help="the cell's id")
+    parser.add_argument("--test", action="append", default=[], metavar="GLOB", help="only these of its tests")
+    parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="(default: out)")
+    add_connect(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run it; returns the exit code of the contract."""
+    from harness import repro
+    from harness.cache import Cache
+    from harness.vmbench import VmBench
+
+    path = arguments.results / "results.json" if arguments.results.is_dir() else arguments.results
+    plan, found = repro.plan_of(path, arguments.cell, arguments.test)
+    lock = repro.lock_of(plan.cells[0], found, say, cache=Cache())
+    # Known failures are shown as what they are: expectations.yaml is not asked.
+    options = Options(
+        matrix=path.with_name("plan.json").absolute(),
+        plan=plan,
+        output=arguments.output,
+        argv=arguments.argv,
+    )
+    bench = VmBench(arguments.connect, lock)
+    _compare_hosts(found, bench.accelerator()[0])
+    return run(options, bench, Console(), "0", arguments.connect)
+
+
+def _compare_hosts(found: Results, here: str) -> None:
+    say("the agent is the one that is built here now")
+    if here != found.run.accelerator:
+        say(f"that run had {found.run.accelerator}, this host has {here}")
