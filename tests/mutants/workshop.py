@@ -1,0 +1,49 @@
+"""Copies the tree, puts one fault into the copy, builds it, and lets the harness find out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.mutants.catalogue import Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def patched(mutant: Mutant, root: Path) -> str:
+    """The text of the mutant's file with the fault in it; raises ValueError unless it fits exactly once."""
+    text = (root / mutant.file).read_text()
+    if text.count(mutant.old) != 1:
+        found = text.count(mutant.old)
+        raise ValueError(f"{mutant.name}: {mutant.file} has its line {found} times: the code has moved on")
+    return text.replace(mutant.old, mutant.new)
+
+
+def build(mutant: Mutant, copy: Path) -> None:
+    """Make `copy` a tree with that fault, built as `make build` builds it."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    (copy / mutant.file).write_text(patched(mutant, ROOT))
+    (copy / "build").mkdir()
+    (copy / "build" / ".packages").touch()
+    subprocess.run(["make", "-s", "build"], cwd=copy, check=True)
+
+
+def verdicts(copy: Path, kernel: str, tests: tuple[str, ...]) -> dict[str, str]:
+    """Run tests of a built copy on one kernel: test -> verdict, from its results."""
+    command = [sys.executable, "-m", "harness.cli", "run", "--matrix", "matrix.yaml", "--kernel", kernel]
+    chosen = [word for test in tests for word in ("--test", test)]
+    subprocess.run(
+        [*command, *chosen, "--output", "out"],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy)},
+        check=False,
+    )
+    results = json.loads((copy / "out" / "latest" / "results.json").read_text())
+    return {test["name"]: test["verdict"] for cell in results["cells"] for test in cell["tests"]}
