@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 BUILD  := build
 CLANG  ?= clang
+STRIP  ?= llvm-strip
 MATRIX ?= matrix.yaml
 ARCH   := $(shell uname -m | sed 's/aarch64/arm64/;s/x86_64/x86/')
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -55,13 +56,19 @@ $(VENV)/.done: requirements.lock pyproject.toml | $(BUILD)/.packages
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-build: $(BUILD)/fim.bpf.o $(BUILD)/fim-gen
+build: $(BUILD)/fim.bpf.o $(BUILD)/fim-gen $(BUILD)/rules_tables.py
 
 $(BUILD)/fim.bpf.o: $(BPF_SOURCES) | $(BUILD)/.packages
-	$(CLANG) $(BPF_CFLAGS) -c bpf/fim.bpf.c -o $@
+	$(CLANG) $(BPF_CFLAGS) -c bpf/fim.bpf.c -o $@.partial
+	$(STRIP) -g $@.partial
+	@mv $@.partial $@
 
 $(BUILD)/fim-gen: $(wildcard $(GENERATOR)/*.c $(GENERATOR)/*.h) | $(BUILD)/.packages
-	$(CC) -O2 -Wall -Wextra -Werror -static -o $@ $(GENERATOR)/*.c
+	$(CC) -O2 -Wall -Wextra -Werror -static -s -o $@ $(GENERATOR)/*.c
+
+# The rule parser's tables, made ahead of time: building them from the grammar is most of the agent's start.
+$(BUILD)/rules_tables.py: $(wildcard agent/rules/*.py) agent/rules/grammar.lark $(VENV)/.done
+	$(BIN)/python -m agent.rules.tables $@
 
 clean:
 	rm -rf $(BUILD) out

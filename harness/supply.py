@@ -100,7 +100,8 @@ def bundle() -> bytes:
     from harness.guest.deploy import BundleSources, build
 
     built = ROOT / "build"
-    return build(BundleSources(ROOT / "agent", built / "fim.bpf.o", built / "fim-gen"))
+    parts = (built / name for name in ("fim.bpf.o", "fim-gen", "rules_tables.py"))
+    return build(BundleSources(ROOT / "agent", *parts))
 
 
 def request(cell: Cell) -> KernelRequest:

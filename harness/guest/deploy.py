@@ -3,6 +3,7 @@
     agent/...                  the Python package, with its bytecode beside it
     agent/bpf/fim.bpf.o        the CO-RE object for the guest's architecture
     agent/bin/fim-gen          the static generator of known events
+    agent/rules/_tables.py     the rule parser's tables, made ahead of time
 
 The bundle is a function of its files alone: no times, no owners, sorted names. Bytecode comes along because
 compiling sixty modules takes an emulated guest seconds; a guest with another Python ignores it.
@@ -32,22 +33,23 @@ _TIMEOUT_S = 120
 class BundleSources:
     """What a bundle is made of.
 
-    `agent` is the package's directory, the other two are built by `make build`.
+    `agent` is the package's directory, the others are built by `make build`.
     """
 
     agent: Path
     bpf_object: Path
     generator: Path
+    tables: Path
 
 
 def build(sources: BundleSources) -> bytes:
     """A tar archive, not compressed: the guest has no gzip. Raises ConfigError if a part was not built."""
-    for part in (sources.bpf_object, sources.generator):
+    for part in (sources.bpf_object, sources.generator, sources.tables):
         if not part.is_file():
             raise ConfigError(f"{part} is missing", hint="run `make build`")
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, data in _package(sources.agent):
+        for name, data in _package(sources):
             _add(tar, name, data, 0o644)
         _add(tar, "agent/bpf/fim.bpf.o", sources.bpf_object.read_bytes(), 0o644)
         _add(tar, "agent/bin/fim-gen", sources.generator.read_bytes(), 0o755)
@@ -64,10 +66,12 @@ def deploy(guest: Guest, bundle: bytes) -> None:
         raise InfrastructureError(f"cannot unpack the agent in the guest: {reason}")
 
 
-def _package(root: Path) -> Iterator[tuple[str, bytes]]:
-    files = sorted(path for path in root.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
-    for path in files:
-        name = f"agent/{path.relative_to(root).as_posix()}"
+def _package(sources: BundleSources) -> Iterator[tuple[str, bytes]]:
+    root = sources.agent
+    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.suffix in _SUFFIXES}
+    files["rules/_tables.py"] = sources.tables
+    for relative, path in sorted(files.items()):
+        name = f"agent/{relative}"
         yield name, path.read_bytes()
         if path.suffix == ".py":
             cached = Path(importlib.util.cache_from_source(name)).as_posix()

@@ -26,7 +26,8 @@ def sources(tmp_path: Path) -> BundleSources:
     (agent / "rules" / "notes.txt").write_text("not code")
     for name in ("fim.bpf.o", "fim-gen"):
         (tmp_path / name).write_bytes(b"\x7fELF")
-    return BundleSources(agent, tmp_path / "fim.bpf.o", tmp_path / "fim-gen")
+    (tmp_path / "tables.py").write_text("tables = 1\n")
+    return BundleSources(agent, tmp_path / "fim.bpf.o", tmp_path / "fim-gen", tmp_path / "tables.py")
 
 
 def test_contents(sources: BundleSources) -> None:
@@ -36,12 +37,13 @@ def test_contents(sources: BundleSources) -> None:
     names = {name for name in modes if "__pycache__" not in name}
     assert names == {
         "agent/__init__.py",
+        "agent/rules/_tables.py",
         "agent/rules/grammar.lark",
         "agent/rules/parser.py",
         "agent/bpf/fim.bpf.o",
         "agent/bin/fim-gen",
     }
-    assert sum("__pycache__" in name for name in modes) == 2
+    assert sum("__pycache__" in name for name in modes) == 3
     assert modes["agent/bin/fim-gen"] == 0o755
 
 
