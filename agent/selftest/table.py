@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 from agent.selftest.catalogue import by_name
@@ -34,14 +35,20 @@ def cut(line: str) -> str:
 
 def _words(ran: Ran) -> str:
     scenario = by_name(ran.name)
+    if ran.verdict == "FAIL":
+        return ""  # it stands below, in full
     return ran.reason or (scenario.proves if scenario else "")
 
 
 def _head(loaded: Mapping[str, Any]) -> Iterator[str]:
+    """Event types by how they are seen, and by which kinds of programs."""
+    groups: dict[str, list[str]] = {}
     for kind, coverage in loaded["coverage"].items():
-        hooks = [hook for hook in loaded["hooks"] if hook["event"].partition(".")[0] == kind]
-        points = [f"{hook['point']} ({hook['type']})" for hook in hooks if hook["state"] == "attached"]
-        yield f"{kind:<8} {coverage:<9} {', '.join(points)}"
+        hooks = (hook for hook in loaded["hooks"] if hook["event"].partition(".")[0] == kind)
+        programs = sorted({hook["type"] for hook in hooks if hook["state"] == "attached"})
+        groups.setdefault(" ".join((coverage, *programs)), []).append(kind)
+    for how, kinds in groups.items():
+        yield from _wrapped(f"{how}: ", ", ".join(kinds))
 
 
 def _verdicts(results: Sequence[Ran]) -> Iterator[str]:
@@ -50,6 +57,12 @@ def _verdicts(results: Sequence[Ran]) -> Iterator[str]:
     for ran in results:
         if len(results) <= MOST_ROWS or ran.verdict != "PASS":
             yield progress(ran)
+        if ran.verdict == "FAIL":
+            yield from _wrapped("      ", ran.reason)
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    return wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), max_lines=3)
 
 
 def _families(results: Iterable[Ran]) -> Iterator[str]:

@@ -86,7 +86,9 @@ def test_the_table_fits_a_screen_however_many_there_are() -> None:
     lines = table.report(results, LOADED).splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) < 80
-    assert any(line.startswith("FAIL  truth.open") for line in lines)
+    assert "FAIL  truth.open                 1.25 s" in lines
+    assert any(line.strip().startswith("path: expected /a, got /b/b") for line in lines)
+    assert lines[0] == "full lsm: open"
     assert lines[-1].startswith("81 scenarios: 80 PASS, 1 FAIL")
 
 
