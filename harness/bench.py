@@ -5,6 +5,7 @@ own through the hook `pytest_harness_bench`.
 
     InfrastructureError
     +-- HungError         no answer before the deadline
+    +-- MissingError      there is nothing to boot
     ProductError
     +-- RefusedError      the agent answered that it cannot
 """
@@ -31,6 +32,10 @@ class HungError(InfrastructureError):
     """No answer before the deadline."""
 
 
+class MissingError(InfrastructureError):
+    """There is nothing to boot, and asking again in this run helps nothing."""
+
+
 class RefusedError(ProductError):
     """The agent answered that it cannot; `detail` holds longer evidence, such as a verifier log."""
 
@@ -41,10 +46,14 @@ class RefusedError(ProductError):
 
 @dataclass(frozen=True)
 class Death:
-    """What ended a machine: something in the `guest` (its kernel, its init), or the `host` around it."""
+    """What ended a machine: something in the `guest` (its kernel, its init), or the `host` around it.
+
+    `trace` are the console's lines that show it.
+    """
 
     kind: Literal["guest", "host"]
     detail: str
+    trace: tuple[bytes, ...] = ()
 
 
 class Selftest(Protocol):
@@ -71,11 +80,23 @@ class Machine(Protocol):
     def boot(self, deadline_s: float) -> None:
         """Return when a command has run in the guest."""
 
+    def slowness(self) -> float:
+        """How many times slower than an ordinary machine the guest is now, its host's load included."""
+
     def deploy(self) -> None:
         """Put the agent into the guest."""
 
-    def selftest(self, log: Path) -> Selftest:
+    def selftest(self, log: Path, deadline_s: float) -> Selftest:
         """Start the self-test server; what it says besides its protocol goes to the file `log`."""
+
+    def answers(self, deadline_s: float) -> bool:
+        """Whether a command still runs in the guest; never raises."""
+
+    def console(self) -> bytes:
+        """All that the guest's kernel has said until now."""
+
+    def leftovers(self, deadline_s: float) -> list[str]:
+        """What is in the guest that was not there after its boot: processes, programs, pins, mounts."""
 
     def death(self) -> Death | None:
         """What ended the guest, or None while it lives."""

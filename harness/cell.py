@@ -1,14 +1,13 @@
 """The life of a cell: boot, deploy, load, tests, teardown; whatever goes wrong becomes a verdict.
 
-A `Keeper` holds one machine at a time for the cells that share it.
+Only the machinery's failures are tried again, on another machine; what the agent or the kernel did stands.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,119 +15,181 @@ from pydantic import ValidationError
 
 from agent.selftest import catalogue
 from agent.selftest.protocol import Loaded
-from harness.bench import Machine, RefusedError, Selftest
-from harness.errors import HarnessError
+from harness import judge
+from harness.bench import Machine, MissingError, RefusedError, Selftest
+from harness.errors import HarnessError, InfrastructureError
 from harness.expansion import Cell
-from harness.judge import as_result, classify, clean, problem, result_of
-from harness.results import Attempt, CellReport, Phases, TestResult
+from harness.judge import REASON_LIMIT, Allowed, as_result, clean, problem
+from harness.keeper import Keeper
+from harness.report.text import one_line
+from harness.results import Attempt, CellReport, TestResult
+from harness.splats import scan
 from harness.verdict import Verdict
 
-BOOT_DEADLINE_S = 120.0
 LOAD_DEADLINE_S = 90.0
 TEST_DEADLINE_S = 30.0  # and as much again for each second that the test's cost names
+PING_S = 10.0
+TRIES = 3  # machines that one cell may lose to the machinery before it is given up
+BACKOFF_S = 1.0  # before the second; twice as long before each further one
+CANNOT = ("load-fail", "attach-fail", "silent")  # observed states of a hook type that a kernel does not have
 
 
-class Keeper:
-    """Owns the one machine of a worker: boots it for the first of its cells, destroys it for another."""
-
-    def __init__(self, make: Callable[[Cell], Machine]) -> None:
-        self._make = make
-        self._key = ""
-        self.machine: Machine | None = None
-        self.phases = Phases()  # of the last `enter`, also where that failed
-
-    def enter(self, cell: Cell) -> None:
-        """See that the machine of `cell` runs and has the agent; raises HarnessError."""
-        self.phases = Phases()
-        if self.machine is None or self._key != cell.machine:
-            self.discard()
-            self.machine, self._key = self._make(cell), cell.machine
-            with self._timed("boot_s"):
-                self.machine.boot(BOOT_DEADLINE_S)
-            with self._timed("deploy_s"):
-                self.machine.deploy()
-        self.phases = self.phases.model_copy(update={"start": self.machine.start})
-
-    def discard(self) -> None:
-        """Destroy the machine, if there is one."""
-        machine, self.machine, self._key = self.machine, None, ""
-        if machine:
-            machine.destroy()
-
-    @contextlib.contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.phases = self.phases.model_copy(update={phase: time.monotonic() - began})
+def _nothing_allowed(_splat: object) -> str:
+    return ""
 
 
 class CellRun:
-    """One cell being run: `open`, `test` for each planned test, `close`; none raises HarnessError."""
+    """One cell being run: `open`, `test` for each planned test, `close`; none raises HarnessError.
 
-    def __init__(self, cell: Cell, keeper: Keeper, folder: Path) -> None:
+    `allowed` says why a complaint of the kernel is allowed in a cell of which so much was observed.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        keeper: Keeper,
+        folder: Path,
+        allowed: Callable[[CellReport], Allowed] = lambda _report: _nothing_allowed,
+    ) -> None:
         self.cell = cell
         self.keeper = keeper
         self.folder = folder
         self.report = CellReport(id=cell.id)
+        self._allowed = allowed
         self._selftest: Selftest | None = None
         self._ended_in = ""  # the test that took the machine with it
+        self._spare = TRIES - 1
+        self._quiet = 0  # bytes of the console that were there before the agent was
 
     def open(self) -> None:
         """Boot, deploy and load."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._open()
+        if self._lost:
+            self._recovered()
+
+    def test(self, name: str) -> TestResult:
+        """Run one test, or say why it could not run; once more on another machine where this one was lost."""
+        if cause := self.report.cause:
+            return _without_running(name, cause, self._ended_in)
+        result = self._attempt(name)
+        while self._lost and self._recovered():
+            result = judge.combined(result, self._attempt(name))
+        return result
+
+    def again(self, first: TestResult) -> TestResult:
+        """Run what failed once more, to tell FLAKY from FAIL; `first` where that cannot be told any more."""
+        if self.report.cause or first.verdict is not Verdict.FAIL or self.keeper.pace.left() <= 0:
+            return first
+        return judge.combined(first, self._attempt(first.name))
+
+    def close(self) -> CellReport:
+        """End the agent, keep the evidence, and give a machine up that cannot be trusted any more."""
+        served = self._end_agent()
+        if machine := self.keeper.machine:
+            if served and not self.report.cause:
+                self._search(machine)
+            machine.collect(self.folder)
+        if self.report.cause and self.report.cause.verdict is not Verdict.SKIP:
+            self.keeper.discard()
+        return self.report
+
+    def abandon(self) -> CellReport:
+        """End the machine at once, and keep what evidence there is on this side."""
+        machine = self.keeper.machine
+        self.keeper.discard()
+        if machine:
+            machine.collect(self.folder)
+        return self.report
+
+    def _open(self) -> None:
         try:
             self.keeper.enter(self.cell)
         except HarnessError as error:
+            self._spare = 0 if isinstance(error, MissingError) else self._spare
             self._fail(error, booting=True)
             return
         finally:
-            self._update(phases=self.keeper.phases)
+            self._update(phases=self.keeper.phases, slowness=self.keeper.pace.slowness)
         try:
             self._load()
         except HarnessError as error:
             self._keep_detail(error)
-            self._fail(error)
+            if not (isinstance(error, RefusedError) and self._cannot(error)):
+                self._fail(error)
 
-    def test(self, name: str) -> TestResult:
-        """Run one test, or say why it could not run."""
-        if cause := self.report.cause:
-            return _without_running(name, cause, self._ended_in)
-        began = time.monotonic()
-        result = self._attempt(name, began)
-        spent = self.report.phases.tests_s + time.monotonic() - began
-        self._update(phases=self.report.phases.model_copy(update={"tests_s": spent}))
-        return result
+    @property
+    def _lost(self) -> bool:
+        """Whether the machinery, and nothing else, ended the cell."""
+        return self.report.cause is not None and self.report.cause.verdict is Verdict.INFRA
 
-    def close(self) -> CellReport:
-        """End the agent, keep the evidence, and give a machine up that cannot be trusted any more."""
-        if self._selftest:
-            self._selftest.close()
-            self._selftest = None
+    def _recovered(self) -> bool:
+        """Get another machine with the agent loaded; False when there are no tries or no time left."""
+        while self._lost and self._spare:
+            pause_s = BACKOFF_S * 2 ** (TRIES - 1 - self._spare)
+            if self.keeper.pace.left() <= pause_s:
+                return False
+            self._spare -= 1
+            self._give_up()
+            self.keeper.pause(pause_s)
+            self._open()
+        return self.report.cause is None
+
+    def _give_up(self) -> None:
+        """Leave a machine that was lost, with what is known of it beside the next one's."""
+        assert self.report.cause
+        attempts = (*self.report.attempts, self.report.cause)
+        self._end_agent()
         if self.keeper.machine:
-            self.keeper.machine.collect(self.folder)
-        if self.report.cause:
-            self.keeper.discard()
-        return self.report
+            evidence = self.folder / f"attempt-{len(attempts)}"
+            evidence.mkdir(exist_ok=True)
+            self.keeper.machine.collect(evidence)
+        self.keeper.discard()
+        self._update(attempts=attempts, cause=None)
+
+    def _end_agent(self) -> bool:
+        selftest, self._selftest = self._selftest, None
+        if selftest:
+            selftest.close()
+        return selftest is not None
 
     def _load(self) -> None:
-        assert self.keeper.machine
+        machine = self.keeper.machine
+        assert machine
+        self._quiet = len(machine.console())
         began = time.monotonic()
-        self._selftest = self.keeper.machine.selftest(self.folder / "agent.log")
-        loaded = self._selftest.load(self.cell, LOAD_DEADLINE_S)
+        pace = self.keeper.pace
+        self._selftest = machine.selftest(self.folder / "agent.log", pace.within(LOAD_DEADLINE_S))
+        loaded = self._selftest.load(self.cell, pace.within(LOAD_DEADLINE_S))
         phases = self.report.phases.model_copy(update={"load_s": time.monotonic() - began})
         self._log({"load": {"seconds": loaded.seconds, "coverage": loaded.coverage}})
         self._update(phases=phases, **_facts(loaded))
 
-    def _attempt(self, name: str, began: float) -> TestResult:
-        assert self._selftest
-        scenario = catalogue.by_name(name)
-        deadline_s = TEST_DEADLINE_S * (1 + (scenario.cost if scenario else 1))
+    def _cannot(self, error: RefusedError) -> bool:
+        """Whether a forced set was refused because this kernel was seen not to have it: that is a SKIP.
+
+        The agent's word is not enough: it loads what it can have, and says what it observed.
+        """
+        kind = self.cell.hookset.replace("-", "_")
+        if self.cell.hookset == "auto" or not self._selftest:
+            return False
         try:
-            ran = self._selftest.test(name, deadline_s)
-            self._log({"test": name, "verdict": ran.verdict, "log": ran.log})
-            return result_of(name, ran)
+            free = self.cell.model_copy(update={"hookset": "auto"})
+            facts = _facts(self._selftest.load(free, self.keeper.pace.within(LOAD_DEADLINE_S)))
+        except HarnessError:
+            return False
+        state = facts["capabilities"].get(kind)
+        if state not in CANNOT:
+            return False
+        reason = one_line(f"{kind} is {state} on this kernel: {error.message}", REASON_LIMIT)
+        skipped = Attempt(verdict=Verdict.SKIP, reason=reason)
+        self._update(capabilities=facts["capabilities"], cause=skipped)
+        return True
+
+    def _attempt(self, name: str) -> TestResult:
+        began = time.monotonic()
+        try:
+            return self._ask(name)
         except HarnessError as error:
             self._keep_detail(error)
             attempt = self._judge(error, time.monotonic() - began)
@@ -136,15 +197,48 @@ class CellRun:
                 self._ended_in = name
                 self._update(cause=attempt)
             return as_result(name, attempt)
+        finally:
+            spent = self.report.phases.tests_s + time.monotonic() - began
+            self._update(phases=self.report.phases.model_copy(update={"tests_s": spent}))
+
+    def _ask(self, name: str) -> TestResult:
+        assert self._selftest
+        scenario = catalogue.by_name(name)
+        usual_s = TEST_DEADLINE_S * (1 + (scenario.cost if scenario else 1))
+        ran = self._selftest.test(name, self.keeper.pace.within(usual_s))
+        self._log({"test": name, "verdict": ran.verdict, "log": ran.log})
+        return judge.with_log(judge.result_of(name, ran), ran.log, self._allowed(self.report))
+
+    def _search(self, machine: Machine) -> None:
+        """Look for what no test's own log shows: complaints between the tests, and what was left behind."""
+        try:
+            lines = machine.console()[self._quiet :].split(b"\n")
+            left = machine.leftovers(self.keeper.pace.within(PING_S))
+        except InfrastructureError as error:
+            reason = f"what the agent left behind could not be looked at: {error.message}"
+            self._update(cause=Attempt(verdict=Verdict.FAIL, reason=one_line(reason, REASON_LIMIT)))
+            return
+        outside = [found for found in scan(lines).found if not found.test]
+        splats = judge.as_splats(outside, self._allowed(self.report))
+        cause = judge.splat_of(splats)
+        if left:
+            reason = one_line(f"left behind: {', '.join(left)}", REASON_LIMIT)
+            cause = Attempt(verdict=Verdict.FAIL, reason=reason)
+        self._update(splats=splats, cause=cause)
 
     def _fail(self, error: HarnessError, *, booting: bool = False) -> None:
         self._update(cause=self._judge(error, 0.0, booting=booting))
 
     def _judge(self, error: HarnessError, seconds: float, *, booting: bool = False) -> Attempt:
-        # Who refuses is alive; of all else the machine's own end may be the cause, and is asked for.
+        # Who refuses is alive; of all else the machine's own end may be the cause, and is asked for. A guest
+        # that still runs a command has not ended, and nobody need wait for a watcher to say so.
         machine = None if isinstance(error, RefusedError) else self.keeper.machine
-        verdict, reason = classify(error, machine.death() if machine else None, booting=booting)
-        return Attempt(verdict=verdict, reason=reason, duration_s=seconds)
+        answers = bool(machine and not booting and machine.answers(PING_S))
+        death = machine.death() if machine and not answers else None
+        if self.keeper.pace.left() <= 0 and (booting or not (death and death.kind == "guest")):
+            return Attempt(verdict=Verdict.NOT_RUN, reason=self.keeper.pace.why, duration_s=seconds)
+        attempt = judge.classify(error, death, booting=booting, answers=answers)
+        return attempt.model_copy(update={"duration_s": seconds})
 
     def _keep_detail(self, error: HarnessError) -> None:
         if isinstance(error, RefusedError) and error.detail:
@@ -155,7 +249,7 @@ class CellRun:
 
     def _log(self, entry: dict[str, Any]) -> None:
         with (self.folder / "selftest.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(json.dumps(clean(entry)) + "\n")
 
 
 def _without_running(name: str, cause: Attempt, ended_in: str) -> TestResult:

@@ -1,11 +1,13 @@
-"""expectations.yaml: failures that are known, each with a reason, a link and a last day on which it counts.
+"""expectations.yaml: what is known to go wrong, each with a reason, a link and a last day that counts.
 
-Strict both ways: a test that was to fail and passes is XPASS; an entry that fits nothing in a run is said.
+Two kinds: tests that fail, and complaints of the kernel that are none of the agent's. Strict both ways: a
+test that was to fail and passes is XPASS; an entry that fits nothing in a whole run is said.
 """
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from harness import yamlfile
 from harness.config import Globs, Text, validate
 from harness.expansion import Cell, fits
-from harness.results import CellReport, TestResult
+from harness.results import CellReport, Splat, TestResult
 from harness.verdict import Verdict
 
 
@@ -59,12 +61,33 @@ class Expectation(BaseModel):
         return fits(test, self.test) and self.when.holds(cell, report)
 
 
+class AllowedSplat(BaseModel):
+    """A complaint of the kernel that fails nothing until the day `until`.
+
+    `splat` is searched, as words, in the kernel's line and in the complaint's fingerprint.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    splat: Text
+    when: When = When()
+    reason: Text
+    link: Text
+    until: Annotated[datetime.date, BeforeValidator(str)]
+
+    def matches(self, cell: Cell, report: CellReport, splat: Splat) -> bool:
+        """Whether this entry speaks of `splat` in `cell`."""
+        said = self.splat in splat.line or self.splat in splat.fingerprint
+        return said and self.when.holds(cell, report)
+
+
 class Expectations(BaseModel):
     """The whole file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     expected_failures: tuple[Expectation, ...] = ()
+    allowed_splats: tuple[AllowedSplat, ...] = ()
 
 
 def load(path: Path) -> Expectations:
@@ -82,13 +105,32 @@ def apply(
     return result
 
 
-def unmatched(known: Expectations, judged: list[tuple[Cell, CellReport, str]]) -> list[str]:
-    """A line for each entry that fits none of the tests in `judged`."""
-    return [
+def allowed(known: Expectations, cell: Cell, report: CellReport, splat: Splat, today: datetime.date) -> str:
+    """Why a complaint of the kernel is allowed in `cell`; "" if it is not, or not any more."""
+    for entry in known.allowed_splats:
+        if today <= entry.until and entry.matches(cell, report, splat):
+            return f"{entry.reason} ({entry.link}), until {entry.until}"
+    return ""
+
+
+def unmatched(known: Expectations, judged: list[tuple[Cell, CellReport, TestResult]]) -> list[str]:
+    """A line for each entry that fits nothing in `judged`: a whole run's tests with their cells."""
+    lines = [
         f"expectations.yaml: {', '.join(entry.test)} ({entry.reason}) fits no test of this run"
         for entry in known.expected_failures
-        if not any(entry.matches(cell, report, test) for cell, report, test in judged)
+        if not any(entry.matches(cell, report, test.name) for cell, report, test in judged)
     ]
+    return lines + [
+        f"expectations.yaml: the complaint {entry.splat!r} ({entry.reason}) was not heard in this run"
+        for entry in known.allowed_splats
+        if not any(
+            _heard(entry, cell, report, (*report.splats, *test.splats)) for cell, report, test in judged
+        )
+    ]
+
+
+def _heard(entry: AllowedSplat, cell: Cell, report: CellReport, splats: Iterable[Splat]) -> bool:
+    return any(entry.matches(cell, report, splat) for splat in splats)
 
 
 def _as_expected(entry: Expectation, result: TestResult, today: datetime.date) -> TestResult:

@@ -1,14 +1,19 @@
 """A bench without machines: what happens in each test is written down beforehand.
 
-For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to an
-act: pass, fail, skip, crash, qemu-dies, lost, hang, refuse, malformed, kill-worker, interrupt. `CELL::boot`
-and `CELL::load` are steps as well, and the act `missing` means that there is nothing to boot.
+For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to
+an act: pass, fail, skip, splat, deaf (no log of the kernel), crash, qemu-dies, lost, hang (the agent), freeze
+(the guest), refuse, malformed, kill-worker, interrupt, sleep (ten seconds). `CELL::boot`, `CELL::load` and
+`CELL::end` are steps as well. The act `missing` means that there is nothing to boot, `silent` of a load that
+its hooks never fire, `leak` that something is left at the end. Acts with commas between are those of the
+first time, the second and so on; the last stays.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import time
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,10 +23,25 @@ from agent.selftest.protocol import Loaded, Ran
 from harness.bench import Death, HungError, Machine, RefusedError, Say, Supplies
 from harness.errors import InfrastructureError
 from harness.expansion import Cell
+from harness.pace import ORDINARY
 from harness.plan import Plan
 from harness.results import KernelFacts, Package
 
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
+TRACE = (
+    f"[    9.696548] {PANIC}".encode(),
+    b"[    9.698567]  <TASK>",
+    b"[    9.698817]  dump_stack_lvl+0x44/0x5c",
+    b"[    9.699619]  panic+0x118/0x2f4",
+    b"[    9.699908]  sysrq_handle_crash+0x16/0x20",
+    b"[    9.700071]  __handle_sysrq.cold+0x44/0x11c",
+    b"[    9.704587]  </TASK>",
+)
+SPLAT = (
+    "[    9.668136] WARNING: CPU: 0 PID: 86 at kernel/events/core.c:13 perf_thing+0x63/0x1000",
+    "[    9.676900] RIP: 0010:perf_thing+0x63/0x1000",
+    "[    9.707875] ---[ end trace 0000000000000000 ]---",
+)
 
 
 class FakeBench:
@@ -30,6 +50,7 @@ class FakeBench:
     def __init__(self, script: Mapping[str, str] | None = None, log: Path | None = None) -> None:
         self.script = dict(script or {})
         self.log = log
+        self._times: Counter[str] = Counter()
 
     def accelerator(self) -> tuple[str, str]:
         """Neither."""
@@ -55,7 +76,9 @@ class FakeBench:
                 )
                 for name, cells in machines
             },
-            missing={name: "404" for name, cells in machines if self.act(cells[0].id, "boot") == "missing"},
+            missing={
+                name: "404" for name, cells in machines if self._acts(cells[0].id, "boot") == ["missing"]
+            },
         )
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:  # noqa: ARG002
@@ -73,7 +96,15 @@ class FakeBench:
     def act(self, cell: str, step: str) -> str:
         """What the script says of a step; `pass` if nothing."""
         name = f"{cell}::{step}"
-        return next((act for glob, act in self.script.items() if fnmatchcase(name, glob)), "pass")
+        acts = self._acts(cell, step)
+        self._times[name] += 1
+        return acts[min(self._times[name], len(acts)) - 1]
+
+    def _acts(self, cell: str, step: str) -> list[str]:
+        name = f"{cell}::{step}"
+        return next((acts for glob, acts in self.script.items() if fnmatchcase(name, glob)), "pass").split(
+            ","
+        )
 
     def note(self, line: str) -> None:
         """Write down that something happened, and in which process."""
@@ -91,6 +122,8 @@ class FakeMachine:
         self.bench = bench
         self.cell = cell
         self._death: Death | None = None
+        self._frozen = False
+        self._said: list[str] = []
 
     def boot(self, deadline_s: float) -> None:  # noqa: ARG002
         """Play the step `boot`."""
@@ -100,7 +133,11 @@ class FakeMachine:
     def deploy(self) -> None:
         """Nothing to put anywhere."""
 
-    def selftest(self, log: Path) -> FakeMachine:
+    def slowness(self) -> float:
+        """As an emulated CPU."""
+        return ORDINARY
+
+    def selftest(self, log: Path, deadline_s: float) -> FakeMachine:  # noqa: ARG002
         """The server is the machine."""
         log.write_text("fake agent\n", encoding="utf-8")
         return self
@@ -108,16 +145,27 @@ class FakeMachine:
     def load(self, cell: Cell, deadline_s: float) -> Loaded:  # noqa: ARG002
         """Play the step `load`."""
         self.cell = cell
-        self._play("load")
-        hooks = ({"event": "open", "point": "file_open", "type": "lsm", "state": "fires", "runs": 3},)
-        return Loaded(
-            id=1, seconds=0.5, capabilities={"lsm": "fires"}, hooks=hooks, coverage={"open": "full"}
-        )
+        act = self._play("load")
+        state = act if act in ("silent", "attach-fail", "load-fail") else "fires"
+        hooks = ({"event": "open", "point": "file_open", "type": "lsm", "state": state, "runs": 3},)
+        return Loaded(id=1, seconds=0.5, capabilities={"lsm": state}, hooks=hooks, coverage={"open": "full"})
 
     def test(self, name: str, deadline_s: float) -> Ran:  # noqa: ARG002
         """Play the step that is called like the test."""
         self.bench.note(f"test {self.cell.id} {name}")
         return _answer(name, self._play(name))
+
+    def answers(self, deadline_s: float) -> bool:  # noqa: ARG002
+        """Unless the script ended or froze it."""
+        return not self._death and not self._frozen
+
+    def console(self) -> bytes:
+        """What the steps outside of tests made the kernel say."""
+        return "\n".join(self._said).encode()
+
+    def leftovers(self, deadline_s: float) -> list[str]:  # noqa: ARG002
+        """What the script leaves at the end."""
+        return ["program bpf_prog_1"] if self._play("end") == "leak" else []
 
     def close(self) -> None:
         """Nothing runs."""
@@ -137,16 +185,22 @@ class FakeMachine:
     def _play(self, step: str) -> str:
         act = self.bench.act(self.cell.id, step)
         if act == "crash":
-            self._death = Death("guest", PANIC)
+            self._death = Death("guest", PANIC, TRACE)
         elif act == "qemu-dies":
             self._death = Death("host", "QEMU was killed by signal 9")
         elif act in ("kill-worker", "interrupt"):
             os.kill(os.getpid(), signal.SIGKILL if act == "kill-worker" else signal.SIGINT)
-        elif act == "hang":
+        elif act in ("hang", "freeze"):
+            self._frozen = act == "freeze"
             raise HungError(f"no answer to {step}")
+        elif act == "sleep":
+            time.sleep(10)
+        elif act == "splat":
+            self._said += SPLAT
         elif act == "refuse":
             raise RefusedError(f"{step} refused", detail="verifier says no")
         if self._death or act == "lost":
+            self._frozen = True
             raise InfrastructureError("the SSH connection is gone")
         return act
 
@@ -159,8 +213,17 @@ def _answer(name: str, act: str) -> Ran:
         ledger = {"open": {"generated": -1}}
     verdict = {"fail": "FAIL", "skip": "SKIP"}.get(act, "PASS")
     reason = "lsm is silent here" if verdict == "SKIP" else ""
+    said = SPLAT if act == "splat" else ()
+    log = (f"[1.000001] agent selftest: begin {name}", *said, f"[1.000002] agent selftest: end {name}")
     return Ran(
-        id=1, name=name, verdict=verdict, reason=reason, assertions=assertions, ledger=ledger, duration_s=0.1
+        id=1,
+        name=name,
+        verdict=verdict,
+        reason=reason,
+        assertions=assertions,
+        ledger=ledger,
+        duration_s=0.1,
+        log=() if act == "deaf" else log,
     )
 
 

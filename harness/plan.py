@@ -31,13 +31,18 @@ class Omitted(BaseModel):
 
 
 class Plan(BaseModel):
-    """`cells` run in this order; cells of one machine are neighbours."""
+    """`cells` run in this order; cells of one machine are neighbours.
+
+    `exercise` are the hook sets that the matrix declares for this run: each must fire in some cell. It is
+    empty where only parts of the matrix were selected: of those nothing can be said.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     plan_schema: int = Field(default=SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     cells: tuple[Cell, ...]
     omitted: tuple[Omitted, ...] = ()
+    exercise: tuple[str, ...] = ()
 
     def cell(self, cell_id: str) -> Cell:
         """The cell of that id; raises KeyError."""
@@ -64,7 +69,9 @@ class Plan(BaseModel):
             cell.model_copy(update={"tests": tuple(test for test in cell.tests if (cell.id, test) in keep)})
             for cell in self.cells
         )
-        return self.model_copy(update={"cells": tuple(cell for cell in cells if cell.tests)})
+        kept_cells = tuple(cell for cell in cells if cell.tests)
+        exercise = self.exercise if kept_cells == self.cells else ()
+        return self.model_copy(update={"cells": kept_cells, "exercise": exercise})
 
     def to_json(self) -> str:
         """The text of plan.json."""
@@ -81,6 +88,11 @@ class Selectors(BaseModel):
     test: tuple[str, ...] = ()
     arch: tuple[str, ...] = ()
     tag: tuple[str, ...] = ()
+
+    @property
+    def narrow(self) -> bool:
+        """Whether only parts are asked for; a tag asks for more."""
+        return bool(self.kernel or self.hookset or self.test or self.arch)
 
 
 def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | None = None) -> Plan:
@@ -104,7 +116,14 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
     if not cells or not tests:
         raise ConfigError("the plan is empty: no cell and test fit all selectors", hint=_first(omitted))
     left_out = tuple(Omitted(id=name, reason=why) for name, why in omitted.items() if name not in cells)
-    return Plan(schema=SCHEMA, cells=_by_machine(cells.values()), omitted=left_out)
+    exercise = () if selectors.narrow else _declared(matrix, selectors)
+    return Plan(schema=SCHEMA, cells=_by_machine(cells.values()), omitted=left_out, exercise=exercise)
+
+
+def _declared(matrix: Matrix, selectors: Selectors) -> tuple[str, ...]:
+    """The hook sets of all entries that this run asks for, also of those that `exclude` leaves nothing of."""
+    asked = (candidate for candidate in expand(matrix) if not _untagged(candidate, selectors))
+    return tuple(dict.fromkeys(candidate.cell.hookset for candidate in asked))
 
 
 def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> None:
@@ -134,15 +153,21 @@ def _reason_against(candidate: Candidate, selectors: Selectors, releases: Mappin
     cell = candidate.cell
     if candidate.excluded:
         return f"excluded by the matrix: {candidate.excluded}"
-    for tags in candidate.tags:
-        if tags and not set(tags) & set(selectors.tag):
-            return f"runs only with {' or '.join(f'--tag {tag}' for tag in tags)}"
+    if reason := _untagged(candidate, selectors):
+        return reason
     if selectors.kernel and not _kernel_fits(cell.kernel, selectors.kernel, releases):
         return "not selected by --kernel"
     if selectors.hookset and cell.hookset not in selectors.hookset:
         return "not selected by --hookset"
     if selectors.arch and cell.arch not in selectors.arch:
         return "not selected by --arch"
+    return ""
+
+
+def _untagged(candidate: Candidate, selectors: Selectors) -> str:
+    for tags in candidate.tags:
+        if tags and not set(tags) & set(selectors.tag):
+            return f"runs only with {' or '.join(f'--tag {tag}' for tag in tags)}"
     return ""
 
 

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from harness import expectations
-from harness.bench import Bench, Machine
-from harness.cell import CellRun, Keeper
-from harness.errors import InfrastructureError
+from harness.bench import Bench, Machine, MissingError
+from harness.cell import CellRun
 from harness.expansion import Cell
+from harness.judge import Allowed
+from harness.keeper import Keeper
+from harness.pace import Pace
 from harness.plan import Plan
-from harness.results import TestResult
+from harness.results import CellReport, Splat, TestResult
 from harness.run import Job
 from harness.verdict import Verdict
 
@@ -105,28 +107,45 @@ class Worker:
     def __init__(self, job: Job, bench: Bench) -> None:
         self.job = job
         self.bench = bench
-        self.keeper = Keeper(self._machine)
+        self.keeper = Keeper(self._machine, Pace(job.ends_at, job.limit_s))
         self._run: CellRun | None = None
+        self._interrupted = False
         self._news: list[str] = []  # reports of cells that have not gone home yet
 
     def enter(self, cell: Cell) -> None:
         """Open a cell."""
-        self._run = CellRun(cell, self.keeper, self.job.folder / "cells" / cell.id)
+        folder = self.job.folder / "cells" / cell.id
+        self._run = CellRun(cell, self.keeper, folder, lambda report: self._allowed(cell, report))
         self._run.open()
         self._news.append(self._run.report.model_dump_json())
 
     def run(self, test: str) -> TestResult:
-        """Run a test of the open cell."""
+        """Run a test of the open cell; once more where it failed and nobody knew that it would."""
         assert self._run
         result = self._run.test(test)
-        today = datetime.datetime.now(datetime.UTC).date()
-        return expectations.apply(self.job.known, self._run.cell, self._run.report, result, today)
+        judged = self._as_known(result)
+        return self._as_known(self._run.again(result)) if judged.verdict is Verdict.FAIL else judged
 
     def leave(self) -> None:
-        """Close the open cell."""
-        if self._run:
-            self._news.append(self._run.close().model_dump_json())
-            self._run = None
+        """Close the open cell; at once where the run was interrupted."""
+        run, self._run = self._run, None
+        if run:
+            report = run.abandon() if self._interrupted else run.close()
+            self._news.append(report.model_dump_json())
+
+    def _as_known(self, result: TestResult) -> TestResult:
+        assert self._run
+        return expectations.apply(self.job.known, self._run.cell, self._run.report, result, _today())
+
+    def _allowed(self, cell: Cell, report: CellReport) -> Allowed:
+        def allowed(splat: Splat) -> str:
+            return expectations.allowed(self.job.known, cell, report, splat, _today())
+
+        return allowed
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """From now on nothing is waited for."""
+        self._interrupted = True
 
     def news(self) -> list[str]:
         """What is known of cells and was not said yet, as JSON."""
@@ -161,7 +180,7 @@ class Worker:
 
     def _machine(self, cell: Cell) -> Machine:
         if reason := self.job.supplies.missing.get(cell.machine):
-            raise InfrastructureError(reason)
+            raise MissingError(reason)
         # Its files lie with the cell that boots it; cells that share it get copies.
         return self.bench.machine(cell, self.job.supplies, self.job.folder / "cells" / cell.id)
 
@@ -175,6 +194,10 @@ def interrupt_when_orphaned() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=wait, name="orphaned", daemon=True).start()
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
 
 
 def _worker(config: pytest.Config) -> Worker:

@@ -32,8 +32,11 @@ class _GuestRow(BaseModel):
 
 
 class _Judged(_Model):
+    """`fingerprint` is that of the crash or of the kernel's complaint, "" where there was none."""
+
     verdict: Verdict
     reason: str = ""
+    fingerprint: str = ""
 
     @model_validator(mode="after")
     def _reasoned(self) -> _Judged:
@@ -98,8 +101,17 @@ class Hook(_GuestRow):
     insns: Count | None = None
 
 
+class Splat(_Model):
+    """A complaint of the kernel: its line, its fingerprint, and the reason for which it is allowed."""
+
+    kind: str
+    line: str
+    fingerprint: str = ""
+    allowed: str = ""
+
+
 class TestResult(_Judged):
-    """What one planned test ended in."""
+    """What one planned test ended in; `attempts` holds every time that it was run, in order."""
 
     __test__ = False  # the name is not one of a pytest class
 
@@ -108,6 +120,7 @@ class TestResult(_Judged):
     attempts: tuple[Attempt, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     ledger: dict[str, LedgerRow] = {}
+    splats: tuple[Splat, ...] = ()
 
 
 class Package(_Model):
@@ -145,10 +158,17 @@ class Phases(_Model):
 
 
 class CellReport(_Model):
-    """What a cell found besides its tests; `cause` is what ended it early, or None."""
+    """What a cell found besides its tests; `cause` is what ended it early or fails it as a whole, or None.
+
+    `attempts` are the times before that its machine could not be had or was lost. `slowness` is how many
+    times slower its guest is than an ordinary machine. `splats` came while no test ran.
+    """
 
     id: str
     phases: Phases = Phases()
+    attempts: tuple[Attempt, ...] = ()
+    slowness: Seconds = 0.0
+    splats: tuple[Splat, ...] = ()
     capabilities: dict[str, str] = {}
     coverage: dict[str, str] = {}
     hooks: tuple[Hook, ...] = ()
@@ -167,9 +187,11 @@ class CellResult(_Judged):
     cmdline: str = ""
     attempts: tuple[Attempt, ...] = ()
     phases: Phases = Phases()
+    slowness: Seconds = 0.0
     capabilities: dict[str, str] = {}
     coverage: dict[str, str] = {}
     hooks: tuple[Hook, ...] = ()
+    splats: tuple[Splat, ...] = ()
     tests: tuple[TestResult, ...] = ()
 
 
@@ -247,9 +269,33 @@ def complete(cells: Iterable[CellResult]) -> bool:
     return all(test.verdict is not Verdict.NOT_RUN for cell in cells for test in cell.tests)
 
 
-def exit_code(cells: Iterable[CellResult]) -> int:
-    """The exit code of a run that ended in `cells`."""
-    return run_exit_code([cell.verdict for cell in cells])
+def exit_code(cells: Iterable[CellResult], unused: Iterable[str] = ()) -> int:
+    """The exit code of a run that ended in `cells`; `unused` are declared hook sets that nobody takes."""
+    code = run_exit_code([cell.verdict for cell in cells])
+    return Verdict.FAIL.exit_code if any(unused) else code
+
+
+def unexercised(plan: Plan, cells: Iterable[CellResult]) -> list[str]:
+    """A line for each hook set that the plan must exercise and that no cell did.
+
+    A set fired where a kernel counted its programs' runs, or where they are not counted and a test passed.
+    Where a cell of it was lost to the machinery, nothing is known.
+    """
+    found = list(cells)
+    return [
+        f"hook set {name}: declared in the matrix, and no cell of the whole run exercised it"
+        for name in plan.exercise
+        if not any(_exercised(cell) or _unknown(cell) for cell in found if cell.hookset == name)
+    ]
+
+
+def _exercised(cell: CellResult) -> bool:
+    counted = [hook.runs for hook in cell.hooks if hook.runs is not None]
+    return any(counted) if counted else any(test.verdict is Verdict.PASS for test in cell.tests)
+
+
+def _unknown(cell: CellResult) -> bool:
+    return cell.verdict in (Verdict.INFRA, Verdict.BOOT_FAIL, Verdict.NOT_RUN)
 
 
 def disagreements(plan: Plan, results: Results) -> list[str]:
@@ -322,7 +368,13 @@ def _cell_result(
     cell = plan.cell(cell_id)
     judged: list[_Judged] = [*tests, *([report.cause] if report.cause else [])]
     verdict = worst(entry.verdict for entry in judged)
-    reason = next((entry.reason for entry in judged if entry.verdict is verdict), "no test was planned")
+    first = next((entry for entry in judged if entry.verdict is verdict), None)
+    final = Attempt(
+        verdict=verdict,
+        reason=first.reason if first else "no test was planned",
+        fingerprint=first.fingerprint if first else "",
+        duration_s=report.phases.total_s,
+    )
     unresolved = KernelFacts(name=cell.kernel.name, requested=cell.kernel.series)
     return CellResult(
         id=cell_id,
@@ -332,12 +384,15 @@ def _cell_result(
         btf=cell.btf,
         transport=cell.transport,
         cmdline=cell.cmdline.args if cell.cmdline else "",
-        verdict=verdict,
-        reason=reason,
-        attempts=(Attempt(verdict=verdict, reason=reason, duration_s=report.phases.total_s),),
+        verdict=final.verdict,
+        reason=final.reason,
+        fingerprint=final.fingerprint,
+        attempts=(*report.attempts, final),
         phases=report.phases,
+        slowness=report.slowness,
         capabilities=report.capabilities,
         coverage=report.coverage,
         hooks=report.hooks,
+        splats=report.splats,
         tests=tuple(tests),
     )

@@ -20,8 +20,10 @@ from harness import config, expectations, plan, report, results, scheduling, spl
 from harness.bench import Bench, Say, Supplies
 from harness.errors import ConfigError
 from harness.expectations import Expectations
+from harness.pace import Pace
 from harness.plan import Plan, Selectors
 from harness.results import CellReport, Host, Results, RunInfo, TestResult
+from harness.verdict import Verdict
 
 NODE_SEPARATOR = "::"
 
@@ -35,6 +37,7 @@ class Options(BaseModel):
     selectors: Selectors = Selectors()
     output: Path = Path("out")
     cold: bool = False
+    deadline_s: float = 0.0  # for the whole run; 0 is none
     shard: str = ""  # "2/3": only that part of the plan
     plan: Plan | None = None  # what to run, where no matrix is to be asked
     argv: tuple[str, ...] = ()
@@ -50,6 +53,8 @@ class Job(BaseModel):
     plan: Plan
     supplies: Supplies
     known: Expectations
+    ends_at: float | None = None  # on the monotonic clock
+    limit_s: float = 0.0
 
 
 def pair_of(nodeid: str) -> tuple[str, str]:
@@ -72,6 +77,8 @@ class Run:
         self.supplies: Supplies | None = None
         self.why_not = "the run ended before it"
         self._began = time.monotonic()
+        limit_s = options.deadline_s
+        self.pace = Pace(self._began + limit_s if limit_s else None, limit_s)
         self._tests: dict[tuple[str, str], TestResult] = {}
         self._reports: dict[str, CellReport] = {}
         self.finished: Results | None = None
@@ -117,7 +124,16 @@ class Run:
             plan=self.plan,
             supplies=self.supplies,
             known=self.known,
+            ends_at=self.pace.ends_at,
+            limit_s=self.pace.limit_s,
         )
+
+    def abandon(self) -> None:
+        """What is planned and was not prepared to the end is NOT_RUN, and the reports say so."""
+        if not self.folder.exists():
+            self._make_folder()
+        self.write_plan()
+        self.finish()
 
     def narrow(self, nodeids: Iterable[str]) -> None:
         """Keep only the tests that pytest's own selection (-k, --lf, ids) left."""
@@ -167,18 +183,19 @@ class Run:
     def _results(self) -> Results:
         kernels = self.supplies.kernels if self.supplies else {}
         cells = results.cells_of(self.plan, self._timed_reports(), self._tests, kernels, self.why_not)
+        unused = [] if self.options.shard else results.unexercised(self.plan, cells)
         return Results(
             run=RunInfo(
                 id=self.id,
                 started=self.started.isoformat(timespec="seconds"),
                 duration_s=round(time.monotonic() - self._began, 3),
                 argv=self.options.argv,
-                exit_code=results.exit_code(cells),
+                exit_code=results.exit_code(cells, unused),
                 complete=results.complete(cells),
                 host=_host(),
                 accelerator=self.supplies.accelerator if self.supplies else "none",
                 harness_version=version("fim-harness"),
-                notes=tuple(self._unmatched()),
+                notes=(*unused, *self._unmatched()),
             ),
             cells=cells,
             totals=results.totals(cells),
@@ -199,12 +216,19 @@ class Run:
         return reports
 
     def _unmatched(self) -> Sequence[str]:
+        """What was expected and never seen; of a run of selected parts nothing can be said."""
+        if not self.plan.exercise:
+            return []
         judged = [
-            (cell, self._reports.get(cell.id, CellReport(id=cell.id)), test)
+            (cell, self._reports.get(cell.id, CellReport(id=cell.id)), self._result(cell.id, test))
             for cell in self.plan.cells
             for test in cell.tests
         ]
         return expectations.unmatched(self.known, judged)
+
+    def _result(self, cell: str, test: str) -> TestResult:
+        absent = TestResult(name=test, verdict=Verdict.NOT_RUN, reason=self.why_not)
+        return self._tests.get((cell, test), absent)
 
 
 def _host() -> Host:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness import vitals
 from harness.bench import Death, HungError, RefusedError, Say, Selftest, Supplies
 from harness.errors import InfrastructureError, ProductError
 from harness.expansion import Cell
@@ -22,22 +24,28 @@ if TYPE_CHECKING:
     from harness.guest.base import Guest
     from harness.guest.selftest import SelftestClient
     from harness.kernels import Lock
+    from harness.vitals import State
     from harness.vm.connection import Connection
     from harness.vm.machine import Machine as VirtualMachine
+    from harness.vm.snapshot import Snapshots
+    from harness.vm.warm import Starter
 
-GREETING_S = 60.0
+MEASURE_S = 60.0
 DMESG_S = 10.0
 
 
 class VmBench:
     """Machines of a libvirt `uri` ("" is the embedded one); nothing is opened before a machine is wanted.
 
-    `lock` says which kernels: a lock, or a file that need not be there.
+    `lock` says which kernels: a lock, or a file that need not be there. With `cold` no machine is restored,
+    and none is saved.
     """
 
-    def __init__(self, uri: str = "", lock: Path | Lock | None = None) -> None:
+    def __init__(self, uri: str = "", lock: Path | Lock | None = None, *, cold: bool = False) -> None:
         self._uri = uri
         self._lock = lock
+        self._cold = cold
+        self._snapshots: Snapshots | None = None
         self._open = contextlib.ExitStack()
         self._connection: Connection | None = None
 
@@ -62,6 +70,7 @@ class VmBench:
         """A machine of this bench's one connection."""
         from harness.vm.domain import MachineSpec
         from harness.vm.machine import Machine as VirtualMachine
+        from harness.vm.warm import Starter
 
         files = supplies.files[cell.machine]
         spec = MachineSpec(
@@ -74,7 +83,8 @@ class VmBench:
             arch=cell.arch,
             kind=supplies.accelerator,
         )
-        return VmMachine(VirtualMachine(spec, self._hypervisor()))
+        hypervisor = self._hypervisor()
+        return VmMachine(Starter(lambda: VirtualMachine(spec, hypervisor), self._snapshots, _note))
 
     def reap(self) -> list[str]:
         """End what dead runs left."""
@@ -91,11 +101,14 @@ class VmBench:
     def _hypervisor(self) -> Connection:
         from harness.vm.connection import EMBEDDED, Connection
         from harness.vm.ownership import RunDirectory
+        from harness.vm.snapshot import Snapshots
 
         if self._connection is None:
             uri = self._uri or EMBEDDED
             directory = self._open.enter_context(RunDirectory.claim())
             self._connection = self._open.enter_context(Connection.open(directory, uri))
+            if self._connection.identity and not self._cold:
+                self._snapshots = Snapshots(self._connection.identity)
         return self._connection
 
 
@@ -104,8 +117,14 @@ class VmMachine:
 
     start: Literal["cold", "warm"] = "cold"
 
-    def __init__(self, machine: VirtualMachine) -> None:
-        self.machine = machine
+    def __init__(self, starter: Starter) -> None:
+        self._starter = starter
+        self._fresh: State | None = None  # what was in the guest before anything of ours
+
+    @property
+    def machine(self) -> VirtualMachine:
+        """The machine itself; another one once it was not restored and had to be booted."""
+        return self._starter.machine
 
     @property
     def guest(self) -> Guest:
@@ -116,8 +135,13 @@ class VmMachine:
 
     def boot(self, deadline_s: float) -> None:
         """Start it, and wait until a command ran."""
-        self.machine.start()
-        self.machine.wait_ready(deadline_s)
+        self.start = self._starter.boot(deadline_s)
+
+    def slowness(self) -> float:
+        """By a loop that it runs, which also tells what is in it now."""
+        with _translated():
+            slowness, self._fresh = vitals.measure(self.guest, MEASURE_S)
+        return slowness
 
     def deploy(self) -> None:
         """The agent's bundle, into the guest."""
@@ -125,19 +149,40 @@ class VmMachine:
 
         deploy(self.guest, bundle())
 
-    def selftest(self, log: Path) -> Selftest:
+    def selftest(self, log: Path, deadline_s: float) -> Selftest:
         """The agent's server, greeting received."""
         from harness.guest.selftest import SelftestClient
 
         with _translated(log):
-            return VmSelftest(SelftestClient.start(self.guest, GREETING_S), log)
+            return VmSelftest(SelftestClient.start(self.guest, deadline_s), log)
+
+    def answers(self, deadline_s: float) -> bool:
+        """Whether `true` runs."""
+        try:
+            self.guest.ping(deadline_s)
+        except InfrastructureError:
+            return False
+        return True
+
+    def console(self) -> bytes:
+        """The file that QEMU writes."""
+        try:
+            return self.machine.spec.console.read_bytes()
+        except OSError as error:
+            raise InfrastructureError(f"the console cannot be read: {error}") from error
+
+    def leftovers(self, deadline_s: float) -> list[str]:
+        """As `vitals` finds them."""
+        assert self._fresh
+        with _translated():
+            return vitals.leftovers(self.guest, self._fresh, deadline_s)
 
     def death(self) -> Death | None:
         """What the watchers know, after a moment to let them know it."""
         cause = self.machine.explain()
         if cause is None:
             return None
-        return Death("guest" if cause.kind.blames_guest else "host", str(cause))
+        return Death("guest" if cause.kind.blames_guest else "host", str(cause), cause.console)
 
     def collect(self, folder: Path) -> None:
         """The console from its first byte, the domain as defined, the kernel's log while there is a guest."""
@@ -191,7 +236,7 @@ class VmSelftest:
 
 
 @contextlib.contextmanager
-def _translated(log: Path) -> Iterator[None]:
+def _translated(log: Path | None = None) -> Iterator[None]:
     """A guest's errors as the life of a cell knows them; a server's last words also go to `log`."""
     from harness.guest import selftest
     from harness.guest.base import GuestTimeoutError
@@ -203,6 +248,12 @@ def _translated(log: Path) -> Iterator[None]:
     except selftest.RefusedError as error:
         raise RefusedError(error.message, hint=error.hint, detail=error.detail) from error
     except selftest.BrokenServerError as error:
-        log.write_text(error.detail, encoding="utf-8")
+        if log:
+            log.write_text(error.detail, encoding="utf-8")
         said = error.detail.strip().splitlines()[-1:]
         raise ProductError(": ".join([error.message, *said])) from error
+
+
+def _note(line: str) -> None:
+    # A worker has no other way to the terminal.
+    sys.stderr.write(f"harness: {line}\n")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cell import BOOT_DEADLINE_S
 from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
 from harness.errors import ConfigError, InfrastructureError
+from harness.keeper import BOOT_DEADLINE_S
 from harness.plan import Plan
 from harness.run import Options, Run
 

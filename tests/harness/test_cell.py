@@ -4,24 +4,35 @@ import datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.selftest.protocol import Ran
-from harness import expectations
-from harness.cell import CellRun, Keeper
+from harness import expectations, fakes
+from harness.bench import Machine
+from harness.cell import TRIES, CellRun
 from harness.errors import ConfigError
 from harness.expansion import Cell
 from harness.expectations import Expectations
 from harness.fakes import FakeBench
-from harness.judge import result_of
+from harness.judge import clean, combined, result_of, with_log
+from harness.keeper import Keeper
+from harness.pace import Pace
 from harness.plan import Plan
-from harness.results import CellReport, TestResult
+from harness.results import Attempt, CellReport, Splat, TestResult
 from harness.verdict import Verdict
 
 
-def _live(cell: Cell, folder: Path, script: dict[str, str]) -> tuple[list[TestResult], CellReport, list[str]]:
+def _live(
+    cell: Cell, folder: Path, script: dict[str, str], pace: Pace | None = None
+) -> tuple[list[TestResult], CellReport, list[str]]:
     log = folder.with_name("log")
     bench = FakeBench(script, log)
-    keeper = Keeper(lambda wanted: bench.machine(wanted, bench.prepare(_plan(cell), "tcg", print), folder))
+
+    def make(wanted: Cell) -> Machine:
+        return bench.machine(wanted, bench.prepare(_plan(cell), "tcg", print), folder)
+
+    keeper = Keeper(make, pace, lambda _seconds: None)
     run = CellRun(cell, keeper, folder)
     run.open()
     results = [run.test(name) for name in cell.tests]
@@ -57,6 +68,16 @@ def _verdicts(results: list[TestResult]) -> str:
         ({"*::load": "refuse"}, "FAIL FAIL FAIL"),
         ({"*::load": "crash"}, "CRASH CRASH CRASH"),
         ({"*::load": "hang"}, "TIMEOUT TIMEOUT TIMEOUT"),
+        ({"*::truth.unlink": "splat"}, "PASS SPLAT PASS"),
+        ({"*::truth.unlink": "deaf"}, "PASS FAIL PASS"),
+        ({"*::truth.unlink": "freeze"}, "PASS TIMEOUT NOT_RUN"),
+        ({"*::truth.unlink": "qemu-dies,pass"}, "PASS PASS PASS"),
+        ({"*::truth.unlink": "lost,fail"}, "PASS FAIL PASS"),
+        ({"*::truth.unlink": "lost,crash"}, "PASS CRASH NOT_RUN"),
+        ({"*::truth.unlink": "lost", "*::boot": "pass,crash"}, "PASS INFRA NOT_RUN"),
+        ({"*::boot": "lost,lost,pass"}, "PASS PASS PASS"),
+        ({"*::boot": "lost,crash"}, "BOOT_FAIL BOOT_FAIL BOOT_FAIL"),
+        ({"*::load": "lost,pass"}, "PASS PASS PASS"),
     ],
 )
 def test_what_happens_has_one_verdict(
@@ -85,6 +106,115 @@ def test_what_was_loaded_is_in_the_report(cell: Cell, folder: Path) -> None:
 def test_a_test_that_is_lost_says_with_what(cell: Cell, folder: Path) -> None:
     results, _, _ = _live(cell, folder, {"*::truth.open": "crash"})
     assert results[1].reason == "not run: the machine was given up after CRASH in truth.open"
+
+
+def test_only_the_machinery_is_tried_again_and_every_time_is_told(cell: Cell, folder: Path) -> None:
+    results, report, events = _live(cell, folder, {"*::truth.unlink": "qemu-dies,pass"})
+    assert [str(attempt.verdict) for attempt in results[1].attempts] == ["INFRA", "PASS"]
+    assert [attempt.reason for attempt in report.attempts] == ["QEMU was killed by signal 9"]
+    assert sum(event.startswith("boot") for event in events) == 2
+    assert (folder / "attempt-1/console.log").exists()
+
+
+def test_tries_end(cell: Cell, folder: Path) -> None:
+    _, report, events = _live(cell, folder, {"*::boot": "lost"})
+    assert sum(event.startswith("boot") for event in events) == TRIES
+    assert len(report.attempts) == TRIES - 1
+
+
+def test_at_the_deadline_the_rest_is_not_run(cell: Cell, folder: Path) -> None:
+    pace = Pace(ends_at=0.0, limit_s=60)
+    results, _, events = _live(cell, folder, {}, pace)
+    assert _verdicts(results) == "NOT_RUN NOT_RUN NOT_RUN"
+    assert results[0].reason == "the run's deadline of 60 s has passed"
+    assert not [event for event in events if event.startswith("boot")]
+
+
+@pytest.mark.parametrize(("act", "whose"), [("hang", "agent hung"), ("freeze", "kernel hung")])
+def test_a_ping_tells_whose_a_timeout_is(cell: Cell, folder: Path, act: str, whose: str) -> None:
+    results, _, _ = _live(cell, folder, {"*::truth.unlink": act})
+    assert results[1].reason.endswith(whose)
+
+
+def test_a_crash_has_a_fingerprint(cell: Cell, folder: Path) -> None:
+    results, report, _ = _live(cell, folder, {"*::truth.open": "crash"})
+    assert results[1 - 1].fingerprint == "panic: sysrq_handle_crash < __handle_sysrq"
+    assert results[0].fingerprint in results[0].reason
+    assert report.cause
+    assert report.cause.fingerprint == results[0].fingerprint
+
+
+def test_a_complaint_beside_the_tests_is_the_cells(cell: Cell, folder: Path) -> None:
+    results, report, events = _live(cell, folder, {"*::load": "splat"})
+    assert _verdicts(results) == "PASS PASS PASS"
+    assert report.cause
+    assert (report.cause.verdict, report.cause.fingerprint) == ("SPLAT", "warning: perf_thing")
+    assert report.splats[0].line.startswith("[ 9.668136] WARNING: ")
+    assert events[-1].startswith("destroy")
+
+
+def test_what_is_left_behind_fails_the_cell(cell: Cell, folder: Path) -> None:
+    _, report, _ = _live(cell, folder, {"*::end": "leak"})
+    assert report.cause
+    assert (report.cause.verdict, report.cause.reason) == ("FAIL", "left behind: program bpf_prog_1")
+
+
+@pytest.mark.parametrize(
+    ("hookset", "lsm", "verdict"),
+    [("lsm", "silent", "SKIP"), ("lsm", "fires", "FAIL"), ("auto", "silent", "FAIL")],
+)
+def test_a_forced_set_is_skipped_only_for_what_was_observed(
+    cell: Cell, folder: Path, hookset: str, lsm: str, verdict: str
+) -> None:
+    forced = cell.model_copy(update={"hookset": hookset})
+    results, report, _ = _live(forced, folder, {"*::load": f"refuse,{lsm}"})
+    assert {str(result.verdict) for result in results} == {verdict}
+    if verdict == "SKIP":
+        assert results[0].reason == "lsm is silent on this kernel: load refused"
+        assert report.capabilities == {"lsm": "silent"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        ("FAIL", "PASS", "FLAKY"),
+        ("FAIL", "FAIL", "FAIL"),
+        ("FAIL", "CRASH", "CRASH"),
+        ("FAIL", "INFRA", "FAIL"),
+        ("INFRA", "PASS", "PASS"),
+        ("INFRA", "FAIL", "FAIL"),
+    ],
+)
+def test_two_attempts_have_one_verdict_and_both_are_told(first: str, second: str, verdict: str) -> None:
+    one, two = (
+        TestResult(name="a", verdict=v, reason=str(v), attempts=(Attempt(verdict=v, reason=str(v)),))
+        for v in (Verdict(first), Verdict(second))
+    )
+    both = combined(one, two)
+    assert both.verdict == verdict
+    assert [attempt.verdict for attempt in both.attempts] == [first, second]
+    assert "FAIL" in both.reason or verdict in ("PASS", "CRASH")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=20,
+    )
+)
+def test_anything_a_guest_answers_can_be_written_and_read(answer: object) -> None:
+    row = {"name": "x", "ok": True, "got": answer}
+    result = result_of("a", _ran(assertions=[row], ledger={}))
+    assert TestResult.model_validate_json(result.model_dump_json().encode("utf-8"))
+
+
+def test_what_is_nested_without_end_is_cut() -> None:
+    deep: object = "x"
+    for _ in range(5000):
+        deep = [deep]
+    assert result_of("a", _ran(assertions=[{"name": "x", "ok": True, "got": deep}])).model_dump_json()
+    assert clean({"a": 10**40, "b": float("inf")}) == {"a": "1.000e+40", "b": "inf"}
 
 
 def _ran(**changes: object) -> Ran:
@@ -136,6 +266,16 @@ expected_failures:
     link: a page
     until: 2026-12-31
 """
+SPLATS = """
+allowed_splats:
+  - splat: perf_thing
+    when: {before: "6.1"}
+    reason: a bug of that kernel
+    link: a page
+    until: 2026-12-31
+"""
+SPLAT = Splat(kind="warning", line="WARNING: at events/core.c:13", fingerprint="warning: perf_thing < a < b")
+PASSED = TestResult(name="truth.open", verdict=Verdict.PASS)
 BEFORE, AFTER = datetime.date(2026, 12, 31), datetime.date(2027, 1, 1)
 
 
@@ -167,11 +307,43 @@ def test_known_failures(
 
 
 def test_an_expectation_that_fits_nothing_is_said(tmp_path: Path, cell: Cell) -> None:
-    judged = [(cell, CellReport(id=cell.id), "truth.open")]
-    lines = expectations.unmatched(_known(tmp_path), judged)
-    assert lines == ["expectations.yaml: truth.* (attaches and never fires) fits no test of this run"]
+    known = _known(tmp_path, KNOWN + SPLATS)
+    judged = [(cell, CellReport(id=cell.id), PASSED)]
+    assert expectations.unmatched(known, judged) == [
+        "expectations.yaml: truth.* (attaches and never fires) fits no test of this run",
+        "expectations.yaml: the complaint 'perf_thing' (a bug of that kernel) was not heard in this run",
+    ]
+    heard = CellReport(id=cell.id, capabilities={"lsm": "silent"}, splats=(SPLAT,))
+    assert expectations.unmatched(known, [(cell, heard, PASSED)]) == []
 
 
 def test_a_date_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expectations.yaml:7: expected_failures.until: .*date"):
         _known(tmp_path, KNOWN.replace("2026-12-31", "soon"))
+
+
+@pytest.mark.parametrize(
+    ("series", "day", "allowed"), [("5.10", BEFORE, True), ("5.10", AFTER, False), ("6.1", BEFORE, False)]
+)
+def test_a_complaint_is_allowed_where_and_until_it_says(
+    tmp_path: Path, cell: Cell, series: str, day: datetime.date, allowed: bool
+) -> None:
+    kernel = cell.kernel.model_copy(update={"series": series})
+    there = cell.model_copy(update={"kernel": kernel})
+    known = _known(tmp_path, SPLATS)
+    why = expectations.allowed(known, there, CellReport(id=cell.id), SPLAT, day)
+    assert bool(why) == allowed
+    assert not allowed or why == "a bug of that kernel (a page), until 2026-12-31"
+
+
+def test_an_allowed_complaint_leaves_a_pass_and_is_told() -> None:
+    log = [
+        f"[1.0] agent selftest: begin {PASSED.name}",
+        *fakes.SPLAT,
+        f"[1.0] agent selftest: end {PASSED.name}",
+    ]
+    log = [line.replace("[1.0]", "[1.000000]") for line in log]
+    assert with_log(PASSED, log, lambda _splat: "").verdict == "SPLAT"
+    allowed = with_log(PASSED, log, lambda _splat: "known")
+    assert (allowed.verdict, allowed.splats[0].allowed) == ("PASS", "known")
+    assert with_log(PASSED, log[:-1], lambda _splat: "known").verdict == "FAIL"

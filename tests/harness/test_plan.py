@@ -128,3 +128,23 @@ def test_narrowing_keeps_exactly_what_it_is_told(matrix: Any, data: st.DataObjec
     made = _plan(matrix)
     kept = data.draw(st.lists(st.sampled_from(made.pairs()), unique=True))
     assert sorted(made.narrowed(kept).pairs()) == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    ("selectors", "exercise"),
+    [
+        ({}, ("auto", "lsm")),
+        ({"tag": ("nightly",)}, ("auto", "lsm", "kprobe")),
+        ({"kernel": ("6.1",)}, ()),
+        ({"test": ("truth.*",)}, ()),
+    ],
+)
+def test_a_whole_run_must_exercise_what_the_matrix_declares(
+    selectors: dict[str, tuple[str, ...]], exercise: tuple[str, ...]
+) -> None:
+    include = [{"hookset": "kprobe", "tags": ["nightly"]}]
+    exclude = [{"hookset": "lsm", "reason": "another day"}]
+    matrix = matrix_of("6.1", "6.12", hooksets=["auto", "lsm"], include=include, exclude=exclude)
+    made = _plan(matrix, **selectors)
+    assert made.exercise == exercise
+    assert made.narrowed(made.pairs()[1:]).exercise == ()

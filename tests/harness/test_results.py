@@ -174,3 +174,16 @@ def test_a_summary_that_is_too_long_is_cut_and_says_so() -> None:
     short = summary.cut("line\n" * 1000, 200)
     assert len(short.encode()) <= 200
     assert short.endswith("… cut here; results.json has the rest\n")
+
+
+def test_a_hook_set_that_no_cell_exercised_fails_a_whole_run(plan: Plan) -> None:
+    declared = plan.model_copy(update={"exercise": ("auto", "lsm")})
+    passed = made(declared, _all(plan)).cells
+    assert results.unexercised(declared, passed) == [
+        "hook set lsm: declared in the matrix, and no cell of the whole run exercised it"
+    ]
+    assert results.exit_code(passed, ["a line"]) == 1
+    skipped = made(declared, _all(plan, Verdict.SKIP)).cells
+    assert len(results.unexercised(declared, skipped)) == 2
+    lost = made(declared, _all(plan, Verdict.INFRA)).cells
+    assert results.unexercised(plan.model_copy(update={"exercise": ("auto",)}), lost) == []

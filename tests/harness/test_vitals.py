@@ -1,0 +1,91 @@
+"""How a guest is looked at, and how long it is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from harness import vitals
+from harness.errors import InfrastructureError
+from harness.guest.base import Completed
+from harness.guest.fake import FakeGuest
+from harness.pace import MOST, ORDINARY, OutOfTimeError, Pace
+from harness.vitals import REFERENCE_S, State
+
+MOUNTS = "overlay / overlay rw 0 0\n"
+EXES = "lrwxrwxrwx 1 root root 0 Nov 22 12:00 /proc/1/exe -> /usr/sbin/fim-init\n"
+
+
+def _guest(*outputs: str, status: int = 0) -> FakeGuest:
+    left = list(outputs)
+
+    def answer(_argv: Sequence[str]) -> Completed:
+        return Completed(status, (left.pop(0) if len(left) > 1 else left[0]).encode(), b"")
+
+    return FakeGuest(answer)
+
+
+def _fresh() -> State:
+    guest = _guest(f"10.00\n==\n10.15\n==\n{MOUNTS}==\n/sys/fs/bpf/*\n==\n{EXES}")
+    slowness, state = vitals.measure(guest, 1)
+    assert slowness == pytest.approx(0.15 / REFERENCE_S)
+    return state
+
+
+def _now(programs: str = "", mounts: str = "", pins: str = "/sys/fs/bpf/*", exes: str = "") -> str:
+    return f"{programs}==\n{MOUNTS}{mounts}==\n{pins}\n==\n{EXES}{exes}"
+
+
+def test_nothing_is_left_in_a_guest_that_is_as_before() -> None:
+    assert vitals.leftovers(_guest(_now()), _fresh(), 1) == []
+
+
+def test_what_is_left_is_named() -> None:
+    now = _now(
+        programs="ffffffffc0001000 t bpf_prog_0123456789abcdef_on_open\t[bpf]\n",
+        mounts="tmpfs /tmp/x tmpfs rw 0 0\n",
+        pins="/sys/fs/bpf/fim",
+        exes="lrwxrwxrwx 1 root root 0 Nov 22 12:00 /proc/99/exe -> /usr/bin/python3.11\n",
+    )
+    assert vitals.leftovers(_guest(now), _fresh(), 0) == [
+        "program bpf_prog_0123456789abcdef_on_open",
+        "mount /tmp/x",
+        "pin /sys/fs/bpf/fim",
+        "process /usr/bin/python3.11",
+    ]
+
+
+def test_what_goes_a_moment_later_was_not_left() -> None:
+    assert vitals.leftovers(_guest(_now(mounts="tmpfs /x tmpfs rw 0 0\n"), _now()), _fresh(), 5) == []
+
+
+def test_those_by_which_we_look_are_not_left() -> None:
+    exes = "".join(
+        f"l 1 root root 0 Nov 22 12:00 /proc/9/exe -> /usr/bin/{name}\n" for name in ("ls", "dash")
+    )
+    assert vitals.leftovers(_guest(_now(exes=exes)), _fresh(), 0) == []
+
+
+@pytest.mark.parametrize("guest", [_guest(""), _guest(_now(), status=1), _guest("x\n==\ny\n==\n==\n==\n")])
+def test_a_guest_that_cannot_be_looked_at_is_no_clean_one(guest: FakeGuest) -> None:
+    with pytest.raises(InfrastructureError):
+        vitals.measure(guest, 1)
+
+
+@pytest.mark.parametrize(
+    ("slowness", "load", "stretch"),
+    [(1, 0.1, 1), (ORDINARY, 1, 1), (2 * ORDINARY, 1, 2), (ORDINARY, 3, 3), (9 * ORDINARY, 9, MOST)],
+)
+def test_deadlines_stretch_with_slowness_and_load(slowness: float, load: float, stretch: float) -> None:
+    pace = Pace(slowness=slowness, load=lambda: load)
+    assert pace.within(10) == pytest.approx(10 * stretch)
+
+
+def test_no_deadline_goes_beyond_the_runs() -> None:
+    import time
+
+    pace = Pace(ends_at=time.monotonic() + 5, limit_s=60, load=lambda: 1.0)
+    assert 4 < pace.within(100) <= 5
+    with pytest.raises(OutOfTimeError, match="deadline of 60 s"):
+        Pace(ends_at=0.0, limit_s=60).within(1)
