@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent import hooks
 from agent.errors import UsageError
-from agent.events import Event
+from agent.events import Event, EventType
 from agent.kernel import loader
 from agent.pipeline import Pipeline
 from agent.rules.load import loads
@@ -26,10 +27,10 @@ def load(request: Load) -> Stage:
     """Load the variant that was asked for. Raises UsageError and KernelError."""
     generator = generator_path()
 
-    def open_agent(ring_bytes: int = 0) -> LoadedAgent:
-        return LoadedAgent(
-            loader.load(request.hookset, request.btf, request.transport, ring_bytes=ring_bytes)
-        )
+    def open_agent(ring_bytes: int = 0, events: Sequence[EventType] = tuple(hooks.EVENTS)) -> LoadedAgent:
+        wanted = (*hooks.MINIMUM, *events)
+        variant = (request.hookset, request.btf, request.transport)
+        return LoadedAgent(loader.load(*variant, ring_bytes=ring_bytes, events=dict.fromkeys(wanted)))
 
     def start(patience_s: float) -> Workload:
         return Workload(generator, patience_s)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+from agent.events import EventType
 from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.catalogue import Scenario
 from agent.selftest.evidence import Evidence
@@ -78,11 +79,14 @@ class Stage(NamedTuple):
             tuple(log.lines),
         )
 
+    def _own_agent(self, scenario: Scenario) -> Subject:
+        return self.opener(scenario.ring_bytes, [EventType[name.upper()] for name in _events(scenario)])
+
     def _play(self, scenario: Scenario, evidence: Evidence) -> tuple[dict[str, Any], str]:
         with ExitStack() as stack:
             subject = self.subject
             if scenario.ring_bytes:
-                subject = stack.enter_context(closing(self.opener(scenario.ring_bytes)))
+                subject = stack.enter_context(closing(self._own_agent(scenario)))
             folder = stack.enter_context(_folder(scenario.name, self.where))
             workload = stack.enter_context(closing(self.starter(self.patience_s(scenario))))
             stack.callback(
@@ -94,11 +98,15 @@ class Stage(NamedTuple):
             return bench.close_ledger(), unproved
 
 
+def _events(scenario: Scenario) -> list[str]:
+    """The labels of the event types that a scenario needs."""
+    return [need.removeprefix("event:") for need in scenario.needs if need.startswith("event:")]
+
+
 def lacking(scenario: Scenario, facts: Mapping[str, Any]) -> str:
     """Which observed fact of this kernel keeps a scenario from running; empty when none does."""
-    for need in scenario.needs:
-        subject, _, name = need.partition(":")
-        if subject == "event" and facts["coverage"].get(name, "none") == "none":
+    for name in _events(scenario):
+        if facts["coverage"].get(name, "none") == "none":
             observed = ", ".join(f"{kind} {state}" for kind, state in facts["capabilities"].items())
             return f"no hook for {name} fires on this kernel ({observed})"
     return ""
@@ -122,8 +130,7 @@ def _verdict(evidence: Evidence, unproved: str) -> str:
 
 
 def _hooks_for(scenario: Scenario, facts: Mapping[str, Any]) -> list[Any]:
-    events = {need.partition(":")[2] for need in scenario.needs}
-    return [hook for hook in facts["hooks"] if hook["event"].partition(".")[0] in events]
+    return [hook for hook in facts["hooks"] if hook["event"].partition(".")[0] in _events(scenario)]
 
 
 def _note(evidence: Evidence, error: Exception) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from agent.events import Event
+from agent.events import Event, EventType
 from agent.selftest.accounts import Accounts
 from agent.selftest.workload import Workload
 
@@ -47,8 +47,8 @@ class Subject(Protocol):
 class Opener(Protocol):
     """Loads another agent beside the one under test."""
 
-    def __call__(self, ring_bytes: int) -> Subject:
-        """An agent of the same variant whose ring buffer has that size."""
+    def __call__(self, ring_bytes: int, events: Sequence[EventType]) -> Subject:
+        """An agent of the same variant whose ring has that size, and that need not see other events."""
 
 
 class Starter(Protocol):

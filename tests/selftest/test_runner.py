@@ -25,7 +25,7 @@ def run_body(generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setitem(scenarios._BODIES, "truth.made_up", body)
         agent = FakeAgent()
         stage = Stage(
-            agent, lambda s: FakeWorkload(generator, s, agent), lambda _: agent, measure_slowness(), tmp_path
+            agent, lambda s: FakeWorkload(generator, s, agent), lambda *_: agent, measure_slowness(), tmp_path
         )
         return stage.run(Scenario("truth.made_up", "It does as it is told.", cost=cost))
 

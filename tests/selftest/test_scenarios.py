@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ class Theatre:
     def start(self, generator: Path, patience_s: float) -> FakeWorkload:
         return FakeWorkload(generator, patience_s, self.agents[-1])
 
-    def open(self, ring_bytes: int) -> FakeAgent:
+    def open(self, ring_bytes: int, events: Sequence[EventType]) -> FakeAgent:
         self.agents.append(self.kind(ring_bytes))
         return self.agents[-1]
 

@@ -58,7 +58,7 @@ class Loading:
     def __call__(self, request: Load) -> Stage:
         self.asked.append(request)
         agent = self.agent()
-        return Stage(agent, lambda s: FakeWorkload(self.generator, s, agent), lambda _: agent, 1, self.where)
+        return Stage(agent, lambda s: FakeWorkload(self.generator, s, agent), lambda *_: agent, 1, self.where)
 
     def agent(self) -> FakeAgent:
         outer = self
