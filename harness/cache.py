@@ -68,14 +68,22 @@ class Cache:
         """Whether that entry is there; `get` finds out whether it is good."""
         return (self.root / kind / key / manifest.NAME).exists()
 
-    def clean(self, *, keep_bytes: int = 0, older_than_s: float = 0) -> int:
+    def discard(self, kind: str, key: str) -> None:
+        """Removes an entry that is of no use, unless another process uses it."""
+        entry = self.root / kind / key
+        with contextlib.suppress(KeyError):
+            os.close(self._in_use.pop(entry))
+        _remove(entry, entry)
+
+    def clean(self, *, keep_bytes: int = 0, older_than_s: float = 0, kind: str = "*") -> int:
         """Removes the least recently used entries until at most `keep_bytes` are left; returns bytes freed.
 
-        Entries used within `older_than_s` seconds stay, and so do those that a process uses or makes.
+        Entries used within `older_than_s` seconds stay, and so do those that a process uses or makes. With
+        `kind` it is about the entries of that kind alone.
         """
-        for partial in self.root.glob("*/*.partial"):
+        for partial in self.root.glob(f"{kind}/*.partial"):
             _remove(partial.with_suffix(""), partial)
-        entries = sorted(_entries(self.root), key=lambda entry: entry.used)
+        entries = sorted(_entries(self.root, kind), key=lambda entry: entry.used)
         excess = sum(entry.size for entry in entries) - keep_bytes
         freed = 0
         for entry in entries:
@@ -128,8 +136,8 @@ class _Entry:
     used: float
 
 
-def _entries(root: Path) -> Iterator[_Entry]:
-    for path in root.glob(f"*/*/{manifest.NAME}"):
+def _entries(root: Path, kind: str = "*") -> Iterator[_Entry]:
+    for path in root.glob(f"{kind}/*/{manifest.NAME}"):
         try:
             yield _Entry(path.parent, manifest.read(path.parent).size, path.parent.stat().st_mtime)
         except FileNotFoundError:

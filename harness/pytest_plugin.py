@@ -42,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--matrix-{name}", action="append", default=[], metavar="GLOB")
     group.addoption("--matrix-output", default="out", metavar="DIR")
     group.addoption("--matrix-connect", default="", metavar="URI")
+    group.addoption("--matrix-cold", action="store_true")
 
 
 @pytest.hookimpl(trylast=True)
@@ -51,7 +52,7 @@ def pytest_harness_bench(config: pytest.Config) -> Bench:
 
     path = matrix_path(config)
     lock = path.with_name("matrix.lock") if path else None
-    return VmBench(config.getoption("--matrix-connect"), lock)
+    return VmBench(config.getoption("--matrix-connect"), lock, cold=config.getoption("--matrix-cold"))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -11,8 +11,15 @@
  * another accepts only the keys of the run that restored it.
  *
  * The run disk is the virtio disk with serial "fim-run", a tar archive (POSIX
- * ustar, files only): host_key          sshd's private key authorized_keys who
- * may come in
+ * ustar, files only):
+ *   host_key          sshd's private key
+ *   authorized_keys   who may come in
+ *   clock             seconds and nanoseconds since 1970
+ *   seed              64 random bytes
+ *
+ * Another disk than the last time means that another run goes on with a guest
+ * that was saved: who was connected is gone, the time is another, and what was
+ * random is known to whoever has the snapshot.
  *
  * The console says "fim-init: ready" when connections are accepted, or
  * "fim-init: fatal: ..." and powers off.
@@ -21,6 +28,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/random.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -32,6 +40,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ADDRESS		"10.0.2.15"
@@ -41,6 +50,7 @@
 #define RUN_DIR		"/run/fim"
 #define RUN_DISK_SERIAL "fim-run"
 #define TAR_BLOCK	512
+#define SEED		64
 
 static void say(const char *format, ...)
 {
@@ -180,11 +190,58 @@ static int unpack(const char *archive, size_t length)
 	return 0;
 }
 
+/* Reads a file of the run disk and removes it: it is used once. */
+static ssize_t take_file(const char *path, void *data, size_t size)
+{
+	ssize_t length = -1;
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (file >= 0) {
+		length = read(file, data, size);
+		close(file);
+		unlink(path);
+	}
+	return length;
+}
+
+static void set_clock(void)
+{
+	struct timespec now = { 0 };
+	char text[64] = "", *end;
+
+	if (take_file(RUN_DIR "/clock", text, sizeof(text) - 1) <= 0)
+		return;
+	now.tv_sec = strtoll(text, &end, 10);
+	now.tv_nsec = strtol(end, NULL, 10);
+	if (clock_settime(CLOCK_REALTIME, &now) != 0)
+		say("cannot set the clock: %s", strerror(errno));
+}
+
+static void stir_random(void)
+{
+	struct {
+		struct rand_pool_info info;
+		char seed[SEED];
+	} pool = { .info = { .entropy_count = SEED * 8, .buf_size = SEED } };
+	int device;
+
+	if (take_file(RUN_DIR "/seed", pool.seed, SEED) != SEED)
+		return;
+	device = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	/* The kernel uses what it was given only when it reseeds, else minutes
+	 * from now. That call fails while it has never been seeded: then it will
+	 * be with this. */
+	if (device < 0 || ioctl(device, RNDADDENTROPY, &pool) != 0)
+		say("cannot seed the random numbers: %s", strerror(errno));
+	ioctl(device, RNDRESEEDCRNG);
+	close(device);
+}
+
 /* The last close of a disk drops its pages, so each call sees what the disk
- * holds now. */
+ * holds now. What is left of another run is ended first. */
 static int read_run_disk(void)
 {
-	static char archive[64 * 1024];
+	static char archive[64 * 1024], last[sizeof(archive)];
 	ssize_t length;
 	int disk = open_run_disk();
 
@@ -192,15 +249,23 @@ static int read_run_disk(void)
 		return -1;
 	length = read(disk, archive, sizeof(archive));
 	close(disk);
-	return length < 0 ? -1 : unpack(archive, length);
+	if (length < 0)
+		return -1;
+	if (memcmp(archive, last, sizeof(archive)) == 0)
+		return 0;
+	kill(-1, SIGKILL);
+	memcpy(last, archive, sizeof(archive));
+	if (unpack(archive, length) != 0)
+		return -1;
+	set_clock();
+	stir_random();
+	return 0;
 }
 
 static void serve(int connection)
 {
 	char *arguments[] = { "/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config", NULL };
 
-	if (read_run_disk() != 0)
-		say("cannot read the run disk: %s", strerror(errno));
 	/* With -i sshd takes the connection as stdin and stdout; stderr stays
 	 * the console. */
 	dup2(connection, STDIN_FILENO);
@@ -215,6 +280,8 @@ static void accept_one(int door)
 
 	if (connection < 0)
 		return;
+	if (read_run_disk() != 0)
+		say("cannot read the run disk: %s", strerror(errno));
 	if (fork() == 0) {
 		signal(SIGCHLD, SIG_DFL);
 		serve(connection);

@@ -39,13 +39,15 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unlocked", action="store_true", help="take the newest kernels, whatever matrix.lock says"
     )
+    parser.add_argument("--cold", action="store_true", help="boot every machine, restore none")
 
 
 def bench(arguments: argparse.Namespace) -> VmBench:
     """The bench that a command line with `add_matrix` and `add_bench` asks for."""
     from harness.vmbench import VmBench
 
-    return VmBench(arguments.connect, None if arguments.unlocked else lock_path(arguments))
+    lock = None if arguments.unlocked else lock_path(arguments)
+    return VmBench(arguments.connect, lock, cold=arguments.cold)
 
 
 def lock_path(arguments: argparse.Namespace) -> Path:

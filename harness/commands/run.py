@@ -43,7 +43,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="only kernels that moved since matrix.lock, in their newest release",
     )
-    parser.add_argument("--cold", action="store_true", help="boot every machine, restore none")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -103,6 +102,7 @@ def _pytest(controller: Controller, progress: Lines, workers: int, connect: str)
     words = [str(matrix), "-c", os.devnull, "--rootdir", str(matrix.parent), "--noconftest"]
     words += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "harness.pytest_plugin", "-p", "xdist"]
     words += ["-n", str(workers)] + (["--matrix-connect", connect] if connect else [])
+    words += ["--matrix-cold"] if controller.run.options.cold else []
     # Neither the user's plugins nor his pytest settings have a say in this run.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)

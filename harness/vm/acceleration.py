@@ -126,10 +126,11 @@ def _probe(native: Native, canary: Canary) -> Accelerator:
 
 def _fingerprint(native: Native) -> str:
     version = subprocess.run([native.emulator, "--version"], capture_output=True, check=False).stdout
-    return digest(_BOOT_ID.read_text(), version, _cpu_model(), native.source.read_bytes())[:32]
+    return digest(_BOOT_ID.read_text(), version, cpu_model(), native.source.read_bytes())[:32]
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The line of this host's processor that names it, "" if none does."""
     lines = _CPUINFO.read_text().splitlines()
     return next((line for line in lines if line.startswith(("model name", "CPU part"))), "")
 

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.manifest import digest
+
 if TYPE_CHECKING:
     import jinja2
 
 IMAGES = Path(__file__).resolve().parents[2] / "images"
+
+_TEMPLATE = "domain.xml.j2"
 
 ROOT_SERIAL = "fim-root"
 RUN_SERIAL = "fim-run"
@@ -78,16 +82,25 @@ def cmdline(spec: MachineSpec) -> str:
     return f"{_CMDLINE.format(console=PLATFORMS[spec.arch].console)} {spec.cmdline}".rstrip()
 
 
-def render(spec: MachineSpec, *, name: str, port: int, run_disk: Path, user: str = "") -> str:
+def template_digest() -> str:
+    """Stands for everything in a domain's XML that is not in its spec."""
+    return digest((IMAGES / _TEMPLATE).read_bytes(), repr(PLATFORMS))
+
+
+def render(
+    spec: MachineSpec, *, name: str, port: int, run_disk: Path, user: str = "", append: bool = False
+) -> str:
     """The domain XML of `spec`, reachable at 127.0.0.1:`port`; every value is escaped.
 
-    `user` is whom QEMU runs as, "+UID:+GID"; "" leaves that to libvirt.
+    `user` is whom QEMU runs as, "+UID:+GID"; "" leaves that to libvirt. With `append` the console goes on
+    after what is in its file.
     """
     extra = [Disk(path, f"fim-{number}") for number, path in enumerate(spec.disks, start=1)]
     return _template().render(
         name=name,
         port=port,
         user=user,
+        append="on" if append else "off",
         kind=spec.kind,
         platform=PLATFORMS[spec.arch],
         memory_mib=spec.memory_mib,
@@ -106,4 +119,4 @@ def _template() -> jinja2.Template:
 
     loader = jinja2.FileSystemLoader(IMAGES)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.get_template("domain.xml.j2")
+    return environment.get_template(_TEMPLATE)

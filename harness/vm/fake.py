@@ -11,7 +11,7 @@ from harness.vm.hypervisor import LifeEvent
 
 Play = Callable[["FakeDomain"], None]
 
-_CONSOLE = re.compile(r'<source path="([^"]+)" append="off"/>')
+_CONSOLE = re.compile(r'<source path="([^"]+)" append="(?:on|off)"/>')
 
 
 class FakeDomain:
@@ -45,6 +45,10 @@ class FakeDomain:
         """Whether it has not ended."""
         return self.active
 
+    def save(self, memory: Path) -> None:
+        """Writes its name."""
+        memory.write_text(self.name)
+
 
 class FakeHypervisor:
     """A `hypervisor.Hypervisor` that hands each domain it starts to `play`.
@@ -54,6 +58,7 @@ class FakeHypervisor:
 
     def __init__(self, directory: Path, play: Play) -> None:
         self.domains: list[FakeDomain] = []
+        self.restored: list[str] = []
         self._directory = directory
         self._play = play
 
@@ -79,3 +84,13 @@ class FakeHypervisor:
         self.domains.append(domain)
         self._play(domain)
         return domain
+
+    def restore(self, name: str, xml: str, memory: Path, on_event: Callable[[LifeEvent], None]) -> FakeDomain:
+        """Starts a domain, and remembers from what."""
+        self.restored.append(memory.read_text())
+        return self.start(name, xml, on_event)
+
+    @property
+    def identity(self) -> str:
+        """Of no real emulator."""
+        return "fake"

@@ -32,6 +32,9 @@ class Domain(Protocol):
     def is_active(self) -> bool:
         """Whether it runs."""
 
+    def save(self, memory: Path) -> None:
+        """Writes its memory and devices to a new file, and lets it go on. Raises InfrastructureError."""
+
 
 class Hypervisor(Protocol):
     """Starts domains and says when they end."""
@@ -49,6 +52,13 @@ class Hypervisor(Protocol):
 
         `on_event` is called from another thread, at most once an event. Raises StartError.
         """
+
+    def restore(self, name: str, xml: str, memory: Path, on_event: Callable[[LifeEvent], None]) -> Domain:
+        """Like `start`, but the domain goes on where one of the same shape was saved. Raises StartError."""
+
+    @property
+    def identity(self) -> str:
+        """Stands for what a saved domain can be restored with; "" where none can be."""
 
     def private_dir(self, name: str) -> Path:
         """A new directory for a domain's secrets, which is gone when the hypervisor is closed."""

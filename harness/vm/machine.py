@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from harness.vm.domain import MachineSpec
 from harness.vm.hypervisor import Domain, Hypervisor, LifeEvent, StartError
 from harness.vm.life import FOLLOWS, Death, DeathCause, MachineDiedError, State, boot_timeout, judge
 from harness.vm.ports import ADDRESS, Port
+from harness.vm.snapshot import Snapshot
 
 _POLL_S = 0.05
 # A console that was quiet for so long after "Kernel panic" has shown the whole trace.
@@ -81,16 +83,29 @@ class Machine:
             raise InfrastructureError(f"{self.name} was not started")
         return Endpoint(ADDRESS, self._port.number, self._keys, self._private)
 
-    def start(self) -> None:
-        """Boots it. Raises StartError with the hypervisor's reason, InfrastructureError for a full disk."""
+    def start(self, snapshot: Snapshot | None = None) -> None:
+        """Boots it, or lets it go on where such a machine was saved.
+
+        Raises StartError with the hypervisor's reason, InfrastructureError for a full disk.
+        """
         self._enter(State.BOOTING)
         try:
             self.spec.workdir.mkdir(parents=True, exist_ok=True)
-            rundisk.write(self._private / "run.tar", self._keys.guest_files())
+            rundisk.write(self._private / "run.tar", {**self._keys.guest_files(), **rundisk.moment()})
+            if snapshot:
+                shutil.copyfile(snapshot.console, self.spec.console)
         except OSError as error:
             raise InfrastructureError(f"cannot write what a machine needs: {error}") from error
-        self._domain = self._start_on_some_port()
+        self._domain = self._start_on_some_port(snapshot)
         self._watcher.start()
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Writes a snapshot of it, and lets it go on. Raises InfrastructureError."""
+        self._raise_if_dead()
+        if self._domain is None or self._state is not State.READY:
+            raise InfrastructureError(f"{self.name} is {self._state.value}, it cannot be saved")
+        shutil.copyfile(self.spec.console, snapshot.console)
+        self._domain.save(snapshot.memory)
 
     def wait_ready(self, deadline_s: float) -> Guest:
         """The guest, once a command ran in it.
@@ -124,7 +139,7 @@ class Machine:
         if self._port:
             self._port.release()
 
-    def _start_on_some_port(self) -> Domain:
+    def _start_on_some_port(self, snapshot: Snapshot | None) -> Domain:
         # The port is reserved, yet QEMU's word counts; any other reason not to start comes again with the
         # next port.
         for attempt in range(1, _START_ATTEMPTS + 1):
@@ -135,16 +150,22 @@ class Machine:
                 port=self._port.number,
                 run_disk=self._private / "run.tar",
                 user=self._hypervisor.qemu_user,
+                append=snapshot is not None,
             )
             (self.spec.workdir / "domain.xml").write_text(xml)
             try:
-                return self._hypervisor.start(self.name, xml, self._events.put)
+                return self._launch(xml, snapshot)
             except StartError as error:
                 self._port.release()
                 if "host forwarding" not in error.message or attempt == _START_ATTEMPTS:
                     self._die(DeathCause(Death.QEMU, error.message))
                     raise
         raise AssertionError("unreachable")
+
+    def _launch(self, xml: str, snapshot: Snapshot | None) -> Domain:
+        if snapshot:
+            return self._hypervisor.restore(self.name, xml, snapshot.memory, self._events.put)
+        return self._hypervisor.start(self.name, xml, self._events.put)
 
     def _reach(self, seconds: float) -> Guest:
         seconds = max(seconds, _RETRY_S)

@@ -7,9 +7,13 @@ another disk but not another past.
 from __future__ import annotations
 
 import io
+import secrets
 import tarfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
+
+_SEED = 64
 
 # As much as init.c reads. A snapshot's disk must be as large as the next, so all are of one size.
 SIZE = 64 * 1024
@@ -28,3 +32,9 @@ def write(path: Path, files: Mapping[str, bytes]) -> None:
         raise ValueError(f"{len(data)} bytes do not fit a run disk of {SIZE}")
     path.touch(mode=0o600)
     path.write_bytes(data.ljust(SIZE, b"\0"))
+
+
+def moment() -> Mapping[str, bytes]:
+    """What a guest that was saved cannot know: the time (seconds, nanoseconds) and what nobody can guess."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return {"clock": f"{seconds} {nanoseconds}\n".encode(), "seed": secrets.token_bytes(_SEED)}
