@@ -8,6 +8,7 @@ where it came from.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,6 +18,7 @@ from agent import __version__
 from agent.errors import AgentError
 
 INTERRUPTED = 130  # what a shell reports for a process that SIGINT ended
+UNHEARD = 141  # and for one that SIGPIPE ended
 
 
 class Command(NamedTuple):
@@ -44,12 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments)
     except AgentError as error:
-        if arguments.debug:
+        if "debug" in arguments:
             raise
         sys.stderr.write(_told(error))
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone, as in `agent status | head`: the last flush must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNHEARD
     return status
 
 
@@ -61,7 +67,6 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser("agent", description=sys.modules["agent"].__doc__, parents=[common])
     parser.add_argument("--version", action="version", version=f"agent {__version__}")
-    parser.set_defaults(debug=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         options = commands.add_parser(command.name, help=command.help, parents=[common])
