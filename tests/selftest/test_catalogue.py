@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +65,14 @@ def test_planning_imports_no_scenario_and_no_kernel() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_documentation_lists_them_all() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "selftest.md").read_text()
+    rows = [
+        line for line in page.splitlines() if line.startswith("| `") and line.endswith(("| |", "| yes |"))
+    ]
+    assert rows == [
+        f"| `{scenario.name}` | {scenario.proves} | {'yes |' if scenario.long else '|'}"
+        for scenario in CATALOGUE
+    ]
