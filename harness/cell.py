@@ -29,6 +29,7 @@ from harness.verdict import Verdict
 LOAD_DEADLINE_S = 90.0
 TEST_DEADLINE_S = 30.0  # and as much again for each second that the test's cost names
 PING_S = 10.0
+LEAVE_S = 3.0  # for what an agent that has ended leaves behind to go by itself
 TRIES = 3  # machines that one cell may lose to the machinery before it is given up
 BACKOFF_S = 1.0  # before the second; twice as long before each further one
 CANNOT = ("load-fail", "attach-fail", "silent")  # observed states of a hook type that a kernel does not have
@@ -213,7 +214,7 @@ class CellRun:
         """Look for what no test's own log shows: complaints between the tests, and what was left behind."""
         try:
             lines = machine.console()[self._quiet :].split(b"\n")
-            left = machine.leftovers(self.keeper.pace.within(PING_S))
+            left = machine.leftovers(self.keeper.pace.within(LEAVE_S))
         except InfrastructureError as error:
             reason = f"what the agent left behind could not be looked at: {error.message}"
             self._update(cause=Attempt(verdict=Verdict.FAIL, reason=one_line(reason, REASON_LIMIT)))

@@ -3,9 +3,9 @@
 For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to
 an act: pass, fail, skip, splat, deaf (no log of the kernel), crash, qemu-dies, lost, hang (the agent), freeze
 (the guest), refuse, malformed, kill-worker, interrupt, sleep (ten seconds). `CELL::boot`, `CELL::load` and
-`CELL::end` are steps as well. The act `missing` means that there is nothing to boot, `silent` of a load that
-its hooks never fire, `leak` that something is left at the end. Acts with commas between are those of the
-first time, the second and so on; the last stays.
+`CELL::end` are steps as well, and `CELL::fetch`, which can only sleep. The act `missing` means that there is
+nothing to boot, `silent` of a load that its hooks never fire, `leak` that something is left at the end. Acts
+with commas between are those of the first time, the second and so on; the last stays.
 """
 
 from __future__ import annotations
@@ -63,6 +63,9 @@ class FakeBench:
     def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
         """Nothing to fetch; a machine whose `boot` is `missing` cannot be had."""
         say("fetching nothing")
+        if any(self._acts(cell.id, "fetch") == ["sleep"] for cell in plan.cells):
+            self.note("fetch")
+            time.sleep(10)
         machines = plan.machines().items()
         package = Package(name="linux-image", version="1", sha256="0" * 64)
         return Supplies(

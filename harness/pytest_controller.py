@@ -171,7 +171,9 @@ class Controller:
 
 def _of_ours(test: str, report: pytest.TestReport) -> TestResult:
     """A report without a result: the harness failed, or the worker died."""
-    reason = one_line(report.longreprtext.strip().splitlines()[-1]) if report.longreprtext else "no result"
+    crash = getattr(report.longrepr, "reprcrash", None)
+    words = crash.message if crash else (report.longreprtext.strip() or "no result")
+    reason = one_line(words.splitlines()[-1 if crash is None else 0])
     return TestResult(name=test, verdict=Verdict.INFRA, reason=f"the harness failed: {reason}")
 
 

@@ -6,6 +6,7 @@ controller, except a `Job`, which is what a worker needs to know, as plain data.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import secrets
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from harness import config, expectations, plan, report, results, scheduling, split
+from harness import config, expectations, interrupts, plan, report, results, scheduling, split
 from harness.bench import Bench, Say, Supplies
 from harness.errors import ConfigError
 from harness.expectations import Expectations
@@ -128,6 +129,13 @@ class Run:
             limit_s=self.pace.limit_s,
         )
 
+    def ending(self) -> contextlib.AbstractContextManager[None]:
+        """Meanwhile Ctrl-C, SIGTERM and the run's own deadline raise KeyboardInterrupt, and say why."""
+        return interrupts.ending(self._because, self.pace.left(), self.pace.why)
+
+    def _because(self, why: str) -> None:
+        self.why_not = why
+
     def abandon(self) -> None:
         """What is planned and was not prepared to the end is NOT_RUN, and the reports say so."""
         if not self.folder.exists():
@@ -156,6 +164,10 @@ class Run:
 
     def finish(self) -> int:
         """Write all reports, whatever became of the run; returns the exit code."""
+        with interrupts.deaf():
+            return self._finish()
+
+    def _finish(self) -> int:
         self.bench.reap()
         self.bench.close()
         self.finished = self._results()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,12 +34,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="(default: out)")
     parser.add_argument(
+        "--deadline", type=_seconds, default=0.0, metavar="TIME", help="of the whole run: 90, 15m or 2h"
+    )
+    parser.add_argument(
         "--shard", default="", metavar="I/N", help="only that part; `harness merge` joins them"
     )
     parser.add_argument(
         "--newest",
         action="store_true",
         help="only kernels that moved since matrix.lock, in their newest release",
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="build and run again on each save, on one machine that stays up"
     )
 
 
@@ -60,8 +64,11 @@ def execute(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         cold=arguments.cold,
         shard=arguments.shard,
+        deadline_s=arguments.deadline,
         argv=arguments.argv,
     )
+    if arguments.watch:
+        return watch(wanted, options.bench(arguments), Console())
     return run(wanted, options.bench(arguments), Console(), arguments.workers, arguments.connect)
 
 
@@ -81,19 +88,48 @@ def newest(arguments: argparse.Namespace, asked: Selectors) -> Selectors:
 def run(wanted: Options, bench: Bench, console: Console, workers: str, connect: str = "") -> int:
     """Run on `bench` and show it on `console`."""
     matrix_run = Run(wanted, bench)
-    with contextlib.closing(bench), _termination_interrupts():
+    with contextlib.closing(bench), matrix_run.ending():
         with progress_on(console) as progress:
             for line in bench.reap():
                 progress.say(f"reaped what a dead run left: {line}")
-            matrix_run.prepare(progress.say)
-            controller = Controller(matrix_run, progress)
-            number = controller.workers() if workers == "auto" else int(workers)
-            status = _pytest(controller, progress, number, connect)
-        if matrix_run.finished is None:
-            raise ConfigError(f"pytest ended with {status} before anything ran")
+            _run(matrix_run, progress, workers, connect)
+        assert matrix_run.finished
         print_results(console, matrix_run.finished, str(matrix_run.folder))
         github.show(matrix_run.finished, console.file)
         return matrix_run.finished.run.exit_code
+
+
+def _run(matrix_run: Run, progress: Lines, workers: str, connect: str) -> None:
+    """To the end, or until somebody ends it: there are results either way."""
+    try:
+        matrix_run.prepare(progress.say)
+        controller = Controller(matrix_run, progress)
+        number = controller.workers() if workers == "auto" else int(workers)
+        status = _pytest(controller, progress, number, connect)
+    except KeyboardInterrupt:
+        if matrix_run.finished is None:
+            matrix_run.abandon()
+        return
+    if matrix_run.finished is None:
+        raise ConfigError(f"pytest ended with {status} before anything ran")
+
+
+def watch(wanted: Options, bench: Bench, console: Console) -> int:
+    """Run again on each save, on one machine that stays up, until Ctrl-C."""
+    from harness.sources import snapshot
+    from harness.watch import FOLDERS, Watch, make_build
+
+    seen = snapshot(FOLDERS)
+    if problem := make_build():
+        raise ConfigError(problem)
+    # In a folder of its own: a run that never ends has no place in `latest`.
+    wanted = wanted.model_copy(update={"output": wanted.output / "watch"})
+    matrix_run = Run(wanted, bench)
+    with contextlib.closing(bench), matrix_run.ending():
+        progress = Lines(console)
+        bench.reap()
+        matrix_run.prepare(progress.say)
+        return Watch(matrix_run, progress).forever(seen)
 
 
 def _pytest(controller: Controller, progress: Lines, workers: int, connect: str) -> int:
@@ -121,14 +157,12 @@ class _Starter:
         config.pluginmanager.register(self.controller, CONTROLLER)
 
 
-@contextlib.contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: with results."""
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _seconds(word: str) -> float:
+    unit = {"s": 1, "m": 60, "h": 3600}.get(word[-1:], 0)
+    number = word[:-1] if unit else word
+    if not (number.isdigit() and len(number) < 7 and int(number)):
+        raise argparse.ArgumentTypeError(f"{word!r} is no time (90, 15m, 2h)")
+    return float(number) * (unit or 1)
 
 
 def _workers(word: str) -> str:

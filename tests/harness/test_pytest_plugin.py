@@ -226,3 +226,35 @@ def test_longest_first_by_the_last_run(project: Project) -> None:
     ended = project.run("-n", "1")
     boots = [what for _, what in ended.events if what.startswith("boot")]
     assert boots == ["boot 6.12-amd64", "boot 5.10-amd64", "boot 6.1-amd64"]
+
+
+def test_what_failed_and_then_passes_is_flaky_and_both_are_told(project: Project) -> None:
+    project.script({"6.1-auto::truth.open": "fail,pass"})
+    ended = project.run()
+    assert (ended.status, ended.verdicts("6.1-auto")["FLAKY"]) == (1, 1)
+    test = ended.results.cells[0].tests[0]
+    assert [attempt.verdict for attempt in test.attempts] == ["FAIL", "PASS"]
+    assert not test.assertions[0].ok
+    assert "attempt 2: PASS" in (project.path / "out/latest/junit.xml").read_text()
+
+
+def test_what_is_known_to_fail_is_run_once(project: Project) -> None:
+    known = "{test: truth.open, reason: why, link: where, until: 2999-12-31}"
+    (project.path / "expectations.yaml").write_text(f"expected_failures:\n  - {known}\n")
+    project.script({"*::truth.open": "fail"})
+    ended = project.run()
+    assert (ended.status, ended.verdicts("6.1-auto")["XFAIL"]) == (0, 1)
+    assert sum(what == "test 6.1-auto truth.open" for _, what in ended.events) == 1
+
+
+def test_a_complaint_of_the_kernel_fails_the_run_unless_it_is_allowed(project: Project) -> None:
+    project.script({"6.1-auto::truth.open": "splat", "6.12-auto::load": "splat"})
+    ended = project.run()
+    assert ended.status == 1
+    assert [cell.verdict for cell in ended.results.cells] == ["SPLAT", "SPLAT"]
+    assert ended.results.cells[0].fingerprint == "warning: perf_thing"
+    known = "{splat: perf_thing, reason: why, link: where, until: 2999-12-31}"
+    (project.path / "expectations.yaml").write_text(f"allowed_splats:\n  - {known}\n")
+    ended = project.run()
+    assert (ended.status, ended.results.run.notes) == (0, ())
+    assert ended.results.cells[0].tests[0].splats[0].allowed.startswith("why (where)")

@@ -1,0 +1,31 @@
+"""The command `harness` in its own process, with machines that play a script; a pytest plugin as well."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.fakes import FakeBench
+
+
+def bench(*_words: Any, **_more: Any) -> FakeBench:
+    return FakeBench(json.loads(os.environ["FAKE_SCRIPT"]), Path(os.environ["FAKE_LOG"]))
+
+
+def pytest_harness_bench() -> FakeBench:
+    return bench()
+
+
+def main() -> int:
+    import harness.vmbench
+    from harness import cli
+
+    harness.vmbench.VmBench = bench  # type: ignore[assignment, misc]
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
