@@ -35,7 +35,10 @@ def load(request: Load) -> Stage:
     def start(patience_s: float) -> Workload:
         return Workload(generator, patience_s)
 
-    return Stage(open_agent(), start, open_agent, measure_slowness())
+    known = EventType.__members__
+    wanted = [known[label] for label in map(str.upper, request.events) if label in known]
+    subject = open_agent(events=wanted) if wanted else open_agent()
+    return Stage(subject, start, open_agent, measure_slowness())
 
 
 def generator_path() -> Path:

@@ -32,12 +32,16 @@ class ProtocolError(ValueError):
 
 
 class Load(NamedTuple):
-    """Load and attach one variant of the agent in place of the one before."""
+    """Load and attach one variant of the agent in place of the one before.
+
+    `events` are the labels of event types; with any, only programs that these and the agent's minimum need.
+    """
 
     id: int
     hookset: str = "auto"
     btf: str = "kernel"
     transport: str = "ringbuf"
+    events: tuple[Any, ...] = ()
 
 
 class Run(NamedTuple):

@@ -90,7 +90,7 @@ struct tally {
 	long ret;
 	int status; /* of wait: as wait4 gave it */
 	unsigned long long first_ns;
-	unsigned long long last_ns;
+	unsigned long long last_ns; /* in a loop: its end */
 	unsigned long long late_ns; /* of a rate: the furthest behind its beat */
 };
 

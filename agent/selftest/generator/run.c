@@ -15,6 +15,7 @@
 #include "fim-gen.h"
 
 #define SECOND 1000000000ULL
+#define TICK   1000000ULL /* beats due in the same millisecond go together: a sleep costs more than a call */
 
 static long turn;
 static int loops; /* how many loops we are in: their lines are reported at the outermost end */
@@ -48,22 +49,27 @@ static void count_error(struct tally *tally, int error)
 	tally->errors[last].count++;
 }
 
+static void report_now(struct op *op)
+{
+	op->tally.last_ns = now_ns();
+	report_op(op);
+}
+
 static void run_op(struct op *op)
 {
-	unsigned long long start = now_ns();
-	long ret = call_make(op);
+	long ret;
 
+	if (!op->tally.first_ns)
+		op->tally.first_ns = now_ns();
+	ret = call_make(op);
 	var_set(op->into, ret);
 	op->tally.ret = ret;
-	if (!op->tally.first_ns)
-		op->tally.first_ns = start;
-	op->tally.last_ns = now_ns();
 	if (ret < 0)
 		count_error(&op->tally, (int)-ret);
 	else
 		op->tally.ok++;
 	if (!loops)
-		report_op(op);
+		report_now(op);
 }
 
 void run_ops(int from, int to)
@@ -84,7 +90,7 @@ static int first_of(const struct op *block)
 static void report_range(int from, int to)
 {
 	for (int i = from; i < to; i++)
-		report_op(&script.op[i]);
+		report_now(&script.op[i]);
 }
 
 static void leave_loop(const struct op *op)
@@ -122,6 +128,12 @@ static unsigned long long wait_for(unsigned long long deadline)
 	return 0;
 }
 
+/* When a beat is due, from the start; never before its time. */
+static unsigned long long beat_ns(long beat, long rate)
+{
+	return (beat * SECOND / rate + TICK - 1) / TICK * TICK;
+}
+
 /* "rate 5000/s for 5s": every beat has its own deadline, so that a late one does not delay the rest. */
 long run_rate(const struct op *op)
 {
@@ -133,7 +145,7 @@ long run_rate(const struct op *op)
 
 	loops++;
 	for (turn = 0; turn < beats; turn++) {
-		unsigned long long late = wait_for(start + turn * SECOND / rate);
+		unsigned long long late = wait_for(start + beat_ns(turn, rate));
 
 		if (late > tally->late_ns)
 			tally->late_ns = late;
