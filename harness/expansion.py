@@ -13,7 +13,10 @@ from harness.config import Arch, Btf, Cmdline, Exclude, Hookset, Include, Kernel
 
 
 class Cell(BaseModel):
-    """One kernel x architecture x variant; `id` is stable and is a file name."""
+    """One kernel x architecture x variant; `id` is stable and is a file name.
+
+    With any `events` only what these event types need is loaded: a developer's loop has no time for more.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,6 +28,7 @@ class Cell(BaseModel):
     transport: Transport = "ringbuf"
     cmdline: Cmdline | None = None
     tests: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
 
     @property
     def machine(self) -> str:

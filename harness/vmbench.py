@@ -217,7 +217,7 @@ class VmSelftest:
     def load(self, cell: Cell, deadline_s: float) -> Loaded:
         """Load the cell's variant."""
         with _translated(self._log):
-            return self._client.load(cell.hookset, cell.btf, cell.transport, deadline_s)
+            return self._client.load(cell.hookset, cell.btf, cell.transport, deadline_s, cell.events)
 
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run one scenario."""

@@ -11,6 +11,7 @@ compiling sixty modules takes an emulated guest seconds; a guest with another Py
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import py_compile
@@ -75,15 +76,19 @@ def _package(sources: BundleSources) -> Iterator[tuple[str, bytes]]:
         yield name, path.read_bytes()
         if path.suffix == ".py":
             cached = Path(importlib.util.cache_from_source(name)).as_posix()
-            yield cached, _bytecode(path, f"{TARGET}/{name}")
+            yield cached, _bytecode(path.read_bytes(), f"{TARGET}/{name}")
 
 
-def _bytecode(path: Path, shown: str) -> bytes:
-    with tempfile.NamedTemporaryFile(suffix=".pyc") as compiled:
+@functools.cache
+def _bytecode(source: bytes, shown: str) -> bytes:
+    """Compiled once a process: two compilations of one source may differ in bytes, and take their time."""
+    with tempfile.NamedTemporaryFile(suffix=".py") as plain, tempfile.NamedTemporaryFile() as compiled:
+        plain.write(source)
+        plain.flush()
         # By the source's hash and never checked again: no times in the bundle, no look at the source in the
         # guest.
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-        py_compile.compile(str(path), compiled.name, dfile=shown, doraise=True, invalidation_mode=mode)
+        py_compile.compile(plain.name, compiled.name, dfile=shown, doraise=True, invalidation_mode=mode)
         return Path(compiled.name).read_bytes()
 
 

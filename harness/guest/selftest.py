@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from agent.selftest import protocol
@@ -66,9 +66,11 @@ class SelftestClient:
             raise client._broken(f"the server speaks version {greeting.hello} of the protocol")
         return client
 
-    def load(self, hookset: str, btf: str, transport: str, deadline_s: float) -> protocol.Loaded:
-        """Loads and attaches one variant."""
-        request = protocol.Load(next(self._ids), hookset, btf, transport)
+    def load(
+        self, hookset: str, btf: str, transport: str, deadline_s: float, events: Sequence[str] = ()
+    ) -> protocol.Loaded:
+        """Loads and attaches one variant, with any `events` only what these need."""
+        request = protocol.Load(next(self._ids), hookset, btf, transport, tuple(events))
         return self._ask(request, protocol.Loaded, deadline_s)
 
     def test(self, name: str, deadline_s: float) -> protocol.Ran:

@@ -1,0 +1,82 @@
+"""A newer bundle into a guest that has an older one: only what changed is sent."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.errors import InfrastructureError
+from harness.guest.base import Guest
+from harness.guest.deploy import TARGET
+
+_REMOTE = "/tmp/fim-update.tar"  # noqa: S108 - a path in the guest
+_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of a bundle."""
+
+    data: bytes
+    mode: int
+
+
+@dataclass(frozen=True)
+class Update:
+    """What to send, and the names of what is no more."""
+
+    changed: Mapping[str, Member]
+    gone: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.gone)
+
+    @property
+    def touches_python(self) -> bool:
+        """Whether a server that runs would go on with code that is gone."""
+        return any(not name.endswith((".o", "/fim-gen")) for name in (*self.changed, *self.gone))
+
+    @property
+    def size(self) -> int:
+        """Bytes to send."""
+        return sum(len(member.data) for member in self.changed.values())
+
+
+def members(bundle: bytes) -> dict[str, Member]:
+    """The files of a bundle as `deploy.build` makes it."""
+    with tarfile.open(fileobj=io.BytesIO(bundle)) as tar:
+        files = [(member, tar.extractfile(member)) for member in tar]
+        return {member.name: Member(file.read(), member.mode) for member, file in files if file}
+
+
+def between(old: Mapping[str, Member], new: Mapping[str, Member]) -> Update:
+    """What makes the new of the old."""
+    changed = {name: member for name, member in new.items() if old.get(name) != member}
+    return Update(changed, tuple(sorted(set(old) - set(new))))
+
+
+def send(guest: Guest, update: Update) -> None:
+    """Brings a guest up to date in one round trip for the files and one for the rest.
+
+    Raises InfrastructureError with tar's reason.
+    """
+    guest.put_bytes(_archive(update.changed), _REMOTE)
+    gone = f"; rm -f {' '.join(map(shlex.quote, update.gone))}" if update.gone else ""
+    unpack = f"cd {TARGET} && tar --no-same-owner -xf {_REMOTE}{gone}"
+    completed = guest.run(["sh", "-c", unpack], _TIMEOUT_S)
+    if completed.status != 0:
+        reason = completed.stderr.decode("utf-8", "backslashreplace").strip()
+        raise InfrastructureError(f"cannot update the agent in the guest: {reason}")
+
+
+def _archive(files: Mapping[str, Member]) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, member in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(member.data), member.mode
+            tar.addfile(entry, io.BytesIO(member.data))
+    return archive.getvalue()

@@ -1,0 +1,125 @@
+"""A machine that stays up while what runs in it is replaced: what `--watch` makes of a bench."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.bench import Bench, Machine, RefusedError, Selftest, Supplies
+from harness.expansion import Cell
+from harness.keeper import Keeper
+
+if TYPE_CHECKING:
+    from agent.selftest.protocol import Loaded, Ran
+    from harness.guest.update import Member, Update
+
+Files = Callable[[], Mapping[str, "Member"]]
+"""The agent's files as they are built now, by name."""
+
+
+class StandingMachine:
+    """Another machine, whose self-test server outlives a cell: to load again costs no start of Python."""
+
+    def __init__(self, machine: Machine, files: Files) -> None:
+        self._machine = machine
+        self._files = files
+        self._deployed: Mapping[str, Member] = {}
+        self._server: StandingSelftest | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._machine, name)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the agent answered, since the last look, that it cannot load: then the machine is well."""
+        server, refused = self._server, bool(self._server and self._server.refused)
+        if server:
+            server.refused = False
+        return refused
+
+    def deploy(self) -> None:
+        """All of the agent, the first time."""
+        self._machine.deploy()
+        self._deployed = self._files()
+
+    def update(self) -> Update:
+        """What changed of the agent since; a server of older code is ended."""
+        from harness.guest import update
+
+        files = self._files()
+        found = update.between(self._deployed, files)
+        if found:
+            update.send(self.guest, found)
+            self._deployed = files
+        if found.touches_python and self._server:
+            self._server.end()
+            self._server = None
+        return found
+
+    def selftest(self, log: Path, *rest: Any) -> Selftest:
+        """The server that runs, or a new one."""
+        if self._server is None:
+            self._server = StandingSelftest(self._machine.selftest(log, *rest))
+        return self._server
+
+    def leftovers(self, _deadline_s: float) -> list[str]:
+        """Nothing is left behind while all of it stays."""
+        return []
+
+
+class StandingSelftest:
+    """A server that goes on when a cell is closed."""
+
+    def __init__(self, server: Selftest) -> None:
+        self._server = server
+        self.refused = False
+
+    def load(self, cell: Cell, deadline_s: float) -> Loaded:
+        """Load in place of what is loaded."""
+        try:
+            return self._server.load(cell, deadline_s)
+        except RefusedError:
+            self.refused = True
+            raise
+
+    def test(self, name: str, deadline_s: float) -> Ran:
+        """Run one scenario."""
+        return self._server.test(name, deadline_s)
+
+    def close(self) -> None:
+        """It stays."""
+
+    def end(self) -> None:
+        """End it."""
+        self._server.close()
+
+
+class StandingBench:
+    """Another bench, whose machines stand."""
+
+    def __init__(self, bench: Bench, files: Files) -> None:
+        self._bench = bench
+        self._files = files
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bench, name)
+
+    def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
+        """A machine that stands."""
+        made = self._bench.machine(cell, supplies, workdir)
+        return cast("Machine", StandingMachine(made, self._files))
+
+
+class StandingKeeper(Keeper):
+    """Keeps a machine whose agent could not load: the next save may mend it."""
+
+    def discard(self) -> None:
+        """Destroy the machine unless only its agent is at fault."""
+        if isinstance(self.machine, StandingMachine) and self.machine.refused:
+            return
+        super().discard()
+
+    def end(self) -> None:
+        """Destroy the machine."""
+        super().discard()
