@@ -36,7 +36,7 @@ static __always_inline int fim_listed(struct fim_slot *slot, __u32 kind, __u64 v
 }
 
 /* What needs no name: flags, owners, layers. */
-int fim_approve_plain(__u32 index, __u32 flags_any)
+__noinline int fim_approve_plain(__u32 index, __u32 flags_any)
 {
 	struct fim_slot *slot = fim_slot_at(index);
 	struct fim_event *event;
@@ -67,7 +67,7 @@ static __always_inline int fim_approve_basename(struct fim_slot *slot)
  * Goes from the root one component down. A prefix stands for what lies
  * strictly below it. 0 at the end of the path or when approved.
  */
-int fim_fold_step(__u32 index)
+__noinline int fim_fold_step(__u32 index)
 {
 	struct fim_slot *slot = fim_slot_at(index);
 	__u64 left;
@@ -90,7 +90,7 @@ approved:
 	return 0;
 }
 
-int fim_fold_chunk(__u32 index)
+__noinline int fim_fold_chunk(__u32 index)
 {
 	int i;
 
@@ -101,7 +101,7 @@ int fim_fold_chunk(__u32 index)
 }
 
 /* Whether the path that was walked last is wanted. */
-int fim_approve_path(__u32 index)
+__noinline int fim_approve_path(__u32 index)
 {
 	struct fim_slot *slot = fim_slot_at(index);
 	int i;

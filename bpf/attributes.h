@@ -123,7 +123,8 @@ static __always_inline int want_write_file_given(void *ctx, __u32 family)
 	return fim_note_mount(BPF_CORE_READ(file, f_path.mnt));
 }
 
-/* The mount that was asked for last, if it is one of this file system. */
+/* The mount that was asked for last, if it is one of this file system, and not overlayfs's own below another.
+ */
 static __always_inline __u64 fim_mount_for(struct dentry *dentry)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
@@ -131,7 +132,7 @@ static __always_inline __u64 fim_mount_for(struct dentry *dentry)
 
 	if (!mount || BPF_CORE_READ((struct mount *)*mount, mnt.mnt_sb) != BPF_CORE_READ(dentry, d_sb))
 		return 0;
-	return *mount;
+	return fim_is_internal((void *)*mount) ? 0 : *mount;
 }
 
 /*

@@ -56,45 +56,42 @@ static __always_inline void fim_bump_epoch(__u32 key)
 		__sync_fetch_and_add(epoch, 1);
 }
 
-/* The event bits that a valid discarder drops at this level. */
-static __always_inline __u64 fim_discards(struct fim_event *event, struct fim_file *file, __u64 inode,
-					  __u32 level, __u32 epoch)
-{
-	struct fim_discarder key = {
-		.inode = inode,
-		.device = file->device,
-		.mount_id = file->mount_id,
-		.level = level,
-	};
-	struct fim_discard *found;
-
-	if (!inode)
-		return 0;
-	found = bpf_map_lookup_elem(&discarders, &key);
-	if (!found || found->serial != event->serial || found->generation != event->generation ||
-	    found->epoch != epoch || found->expires < event->time)
-		return 0;
-	return found->mask;
-}
-
-/* Whether one file of the event is discarded. */
-int fim_discarded(__u32 index, __u32 which)
+/* Whether a valid discarder of this level drops the event for one of its files. */
+__noinline int fim_discarded_by(__u32 index, __u32 which, __u32 level)
 {
 	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_discarder key = { .level = level };
+	struct fim_discard *found;
 	struct fim_event *event;
 	struct fim_file *file;
-	__u64 mask;
 
-	if (!slot)
+	if (!slot || level > FIM_PARENTS)
 		return 0;
 	event = &slot->event;
 	file = &event->file[which & 1];
-	mask = fim_discards(event, file, file->parents[0], 1, file->epochs[1]);
-	mask |= fim_discards(event, file, file->parents[1], 2, file->epochs[2]);
-	mask |= fim_discards(event, file, file->parents[2], 3, file->epochs[3]);
-	if (file->nlink == 1 || (file->mode & S_IFMT) == S_IFDIR)
-		mask |= fim_discards(event, file, file->inode, 0, file->epochs[0]);
-	return mask >> (event->type & 31) & 1;
+	key.inode = (&file->inode)[fim_index(level, 4)]; /* its parents follow it */
+	if (!key.inode)
+		return 0;
+	key.device = file->device;
+	key.mount_id = file->mount_id;
+	found = bpf_map_lookup_elem(&discarders, &key);
+	return found && found->serial == event->serial && found->generation == event->generation &&
+	       found->epoch == file->epochs[fim_index(level, 4)] && found->expires >= event->time &&
+	       (found->mask >> (event->type & 31) & 1);
+}
+
+/* Whether one file of the event is discarded. */
+static __always_inline int fim_discarded(__u32 index, __u32 which, struct fim_file *file)
+{
+	__u32 level;
+
+	for (level = 1; level <= FIM_PARENTS; level++)
+		if (fim_discarded_by(index, which, level))
+			return 1;
+	/* A file with two names can be watched by the other one. */
+	if (file->nlink != 1 && (file->mode & S_IFMT) != S_IFDIR)
+		return 0;
+	return fim_discarded_by(index, which, 0);
 }
 
 #endif /* FIM_DISCARDERS_H */

@@ -15,35 +15,43 @@
 
 #define FIM_HASH_SEED  0x9e3779b97f4a7c15ULL
 #define FIM_HASH_PRIME 0xff51afd7ed558ccdULL
-#define FIM_HASH_WORDS (FIM_NAME_SIZE / 8)
-
 static __always_inline __u64 fim_mix(__u64 hash, __u64 word)
 {
 	hash = (hash ^ word) * FIM_HASH_PRIME;
 	return hash ^ (hash >> 32);
 }
 
-/*
- * Of the `length` bytes at the start of a name buffer, which has room for one
- * more word. The padding is written behind the name first, so that the loop
- * has only one way out: each further one would double what there is to verify.
- */
-static __always_inline __u64 fim_hash_name(char *name, __u64 length)
+#define FIM_HASH_CHUNK 8
+
+/* Mixes up to FIM_HASH_CHUNK words of the name buffer into the slot's hash. */
+__noinline int fim_hash_words(__u32 index, __u32 from, __u32 end)
 {
-	__u64 hash = fim_mix(FIM_HASH_SEED, length);
-	const __u64 *words = (const __u64 *)name;
-	__u64 i, count;
+	struct fim_slot *slot = fim_slot_at(index);
+	__u32 i;
+
+	if (!slot)
+		return 0;
+	for (i = 0; i < FIM_HASH_CHUNK && from + i < end; i++)
+		slot->hash = fim_mix(slot->hash, slot->words[fim_index(from + i, FIM_HASH_WORDS)]);
+	return 1;
+}
+
+/* Hashes the component of `length` bytes in the name buffer, which has room for the padding behind it. */
+static __always_inline __u64 fim_hash_name(struct fim_slot *slot, __u32 index, __u64 length)
+{
+	__u32 end = (length + 7) / 8;
+	__u32 from;
 
 	if (length >= FIM_NAME_SIZE)
 		return 0;
-	*(__u64 *)(name + length) = 0;
-	count = (length + 7) / 8;
-	for (i = 0; i < FIM_HASH_WORDS; i++) {
-		if (i >= count)
+	*(__u64 *)(slot->name + length) = 0;
+	slot->hash = fim_mix(FIM_HASH_SEED, length);
+	for (from = 0; from < FIM_HASH_WORDS; from += FIM_HASH_CHUNK) {
+		if (from >= end)
 			break;
-		hash = fim_mix(hash, words[i]);
+		fim_hash_words(index, from, end);
 	}
-	return hash;
+	return slot->hash;
 }
 
 #endif /* FIM_HASH_H */

@@ -15,6 +15,7 @@
 #define FIM_SLOTS	256 /* events in flight with a record */
 #define FIM_NO_SLOT	0xffffffffU
 #define FIM_EPOCHS	65536 /* a power of two */
+#define FIM_HASH_WORDS	(FIM_NAME_SIZE / 8)
 #define FIM_BANKS	2
 
 /*
@@ -26,9 +27,13 @@ struct fim_slot {
 	struct fim_event event;
 	char payload[FIM_PAYLOAD_MAX]; /* a record ends within this */
 	/* What follows never leaves the kernel. */
-	char name[FIM_NAME_SIZE + 8]; /* the component at hand, padded */
-	__u64 hashes[FIM_DEPTH_MAX];  /* of the components, last one first */
-	__u64 dentry;		      /* where the walk is */
+	union { /* the component at hand, padded */
+		char name[FIM_NAME_SIZE + 8];
+		__u64 words[FIM_HASH_WORDS + 1];
+	};
+	__u64 hash;
+	__u64 hashes[FIM_DEPTH_MAX]; /* of the components, last one first */
+	__u64 dentry;		     /* where the walk is */
 	__u64 mount;
 	__u64 fold;  /* hash of the directories down to `left` */
 	__u64 bits;  /* of the event in an approver's mask */
@@ -253,6 +258,17 @@ struct {
 
 /* 1: perf buffer, 0: ring buffer. The other map is then never created. */
 const volatile __u32 fim_use_perf = 0;
+
+/*
+ * An index below `size`, a power of two, that stays so: what the compiler knows
+ * to be in bounds it does not mask, and the verifier may know less.
+ */
+#define fim_index(value, size)                                                                               \
+	({                                                                                                   \
+		__u64 index_ = (value);                                                                      \
+		barrier_var(index_);                                                                         \
+		index_ &((size)-1);                                                                          \
+	})
 
 #define fim_count(type, counter)                                                                             \
 	do {                                                                                                 \

@@ -51,8 +51,7 @@ static __always_inline void fim_give(struct fim_inflight *op, __u32 family, __u3
 		if (!fim_start(op->slot, op->type, family))
 			return;
 	}
-	barrier_var(which); /* or the compiler drops the mask, and the verifier its bound */
-	op->dfd[which & 1] = dfd;
+	op->dfd[fim_index(which, FIM_FILES)] = dfd;
 	fim_take_name(op->slot, filename, which);
 	op->names = which + 1;
 }

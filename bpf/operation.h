@@ -50,7 +50,7 @@ const volatile __u8 fim_arguments[FIM_POINTS] = {};
 
 #define FIM_WRITE_FLAGS (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND)
 
-#define FIM_ANCESTORS 24 /* how far up a scope is looked for */
+#define FIM_ANCESTORS 16 /* how far up a scope is looked for */
 
 /* Operations that discarders must hear of, whoever does them. */
 #define FIM_INVALIDATES                                                                                      \
@@ -103,11 +103,7 @@ static __always_inline __s64 fim_ret(void *ctx, __u32 family, __u32 point)
 	return fim_arg(ctx, family, fim_arguments[point]);
 }
 
-/*
- * Where on the stack we are. An operation inside another one is further down;
- * one that is not cannot be inside, and what it finds was left by a program
- * that the kernel skipped.
- */
+/* Where on the stack we are: an operation inside another one is further down. */
 static __always_inline __u64 fim_frame(void *ctx, __u32 family)
 {
 	__u64 address = 0;
@@ -125,29 +121,39 @@ static __always_inline struct fim_inflight *fim_operation(void)
 	return bpf_map_lookup_elem(&inflight, &tid);
 }
 
-/* Whether what the current task does is reported. */
-int fim_in_scope(void)
+__noinline __u64 fim_parent_of(__u64 task)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	return (__u64)BPF_CORE_READ((struct task_struct *)task, real_parent);
+}
+
+__noinline __u32 fim_process_of(__u64 task)
+{
+	return BPF_CORE_READ((struct task_struct *)task, tgid);
+}
+
+/* Whether what the current task does is reported. */
+__noinline int fim_in_scope(void)
+{
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct fim_config *cfg = fim_config();
+	__u64 task;
 	int i;
 
 	if (!cfg || tgid == cfg->agent)
 		return 0;
 	if (!cfg->scope || tgid == cfg->scope)
 		return 1;
-	for (i = 0; i < FIM_ANCESTORS && tgid > 1; i++) {
-		task = BPF_CORE_READ(task, real_parent);
-		tgid = BPF_CORE_READ(task, tgid);
-		if (tgid == cfg->scope)
+	task = bpf_get_current_task();
+	for (i = 0; i < FIM_ANCESTORS; i++) {
+		task = fim_parent_of(task);
+		if (fim_process_of(task) == cfg->scope)
 			return 1;
 	}
 	return 0;
 }
 
 /* Lets go of an operation whose return was not seen. */
-int fim_abandon(void)
+__noinline int fim_abandon(void)
 {
 	struct fim_inflight *op = fim_operation();
 	__u32 tid = bpf_get_current_pid_tgid();
@@ -164,17 +170,32 @@ int fim_abandon(void)
 /* --- enter -----------------------------------------------------------------
  */
 
+/*
+ * Whether an operation begins inside the one that is in flight: a file system
+ * opens its image while it is mounted, a driver its firmware while its device
+ * is opened. All else that is in flight was left there, because the kernel
+ * skipped the program at its return. (The frame alone cannot tell: where a
+ * system call's stack begins is random.)
+ */
+static __always_inline int fim_nests(struct fim_inflight *outer, __u32 point, __u64 frame)
+{
+	if (frame >= outer->frame)
+		return 0;
+	return (point == FIM_AT_OPEN && outer->point == FIM_AT_MOUNT) ||
+	       (point == FIM_AT_OPEN_ROOT && outer->type == FIM_OPEN);
+}
+
 /* 1 if the operation is to be followed. */
-int fim_enter(__u64 frame, __u32 point, __u32 type)
+__noinline int fim_enter(__u64 frame, __u32 point, __u32 type)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
-	struct fim_inflight fresh = {}, *stale = fim_operation();
+	struct fim_inflight fresh = {}, *outer = fim_operation();
 
-	if (stale && frame < stale->frame) {
-		__sync_fetch_and_add(&stale->nested, 1);
+	if (outer && fim_nests(outer, point, frame)) {
+		__sync_fetch_and_add(&outer->nested, 1);
 		return 0;
 	}
-	if (stale)
+	if (outer)
 		fim_abandon();
 	fresh.quiet = !fim_in_scope();
 	if (fresh.quiet && !(FIM_INVALIDATES & (1U << (type & 31))))
@@ -241,7 +262,7 @@ static __always_inline struct fim_policy *fim_admit(__u32 type)
  * Counts an event whose object is known and starts its record; the slot's
  * index, or FIM_NO_SLOT if it is not wanted or cannot be had.
  */
-__u32 fim_begin(__u32 type, __u32 family, __u32 index)
+__noinline __u32 fim_begin(__u32 type, __u32 family, __u32 index)
 {
 	struct fim_policy *policy = fim_admit(type);
 	struct fim_slot *slot;
@@ -281,7 +302,7 @@ static __always_inline struct fim_policy *fim_consult(struct fim_slot *slot)
 }
 
 /* Walks one file's path; whether its names approve the event. */
-int fim_judge_file(__u32 index, __u32 which, __u64 dentry, __u64 mount)
+__noinline int fim_judge_file(__u32 index, __u32 which, __u64 dentry, __u64 mount)
 {
 	struct fim_slot *slot = fim_slot_at(index);
 
@@ -296,7 +317,7 @@ int fim_judge_file(__u32 index, __u32 which, __u64 dentry, __u64 mount)
  * Filters an event and resolves its paths, the cheap steps first; 0 if it is
  * to be dropped. The second file is absent if its dentry is 0.
  */
-int fim_judge(__u32 index, __u64 dentry, __u64 mount, __u64 dentry2, __u64 mount2)
+__noinline int fim_judge(__u32 index, __u64 dentry, __u64 mount, __u64 dentry2, __u64 mount2)
 {
 	struct fim_slot *slot = fim_slot_at(index);
 	struct fim_policy *policy;
@@ -313,7 +334,8 @@ int fim_judge(__u32 index, __u64 dentry, __u64 mount, __u64 dentry2, __u64 mount
 	approved = policy->mode == FIM_FORWARD_ALL || fim_approve_plain(index, policy->flags_any);
 	if (!approved && !(slot->kinds & FIM_BY_NAME))
 		goto rejected;
-	if (fim_discarded(index, 0) && (!dentry2 || fim_discarded(index, 1))) {
+	if (fim_discarded(index, 0, &slot->event.file[0]) &&
+	    (!dentry2 || fim_discarded(index, 1, &slot->event.file[1]))) {
 		fim_count(slot->event.type, discarded);
 		return 0;
 	}
@@ -369,7 +391,7 @@ static __always_inline void fim_creates(struct fim_inflight *op, __u64 dentry)
  */
 
 /* Copies a name before it is looked up, in case that is all there will be. */
-int fim_take_name(__u32 index, __u64 filename, __u32 which)
+__noinline int fim_take_name(__u32 index, __u64 filename, __u32 which)
 {
 	struct filename *name = (void *)filename;
 	__u32 at = offsetof(struct fim_event, file[0].given);
@@ -409,7 +431,7 @@ static __always_inline struct path *fim_base(int dfd, int absolute)
 }
 
 /* Resolves the base of one text. User space joins them, without links. */
-int fim_resolve_base(__u32 index, __u32 which, int dfd)
+__noinline int fim_resolve_base(__u32 index, __u32 which, int dfd)
 {
 	struct fim_slot *slot = fim_slot_at(index);
 	struct path *base;
@@ -448,7 +470,7 @@ static __always_inline int fim_judge_given(struct fim_slot *slot, __u32 index)
 
 /* Makes the record of a request that was refused before its object was known.
  */
-int fim_refused(__u32 family)
+__noinline int fim_refused(__u32 family)
 {
 	struct fim_inflight *op = fim_operation();
 	struct fim_slot *slot;
@@ -493,30 +515,28 @@ static __always_inline int fim_is_refusal(__s64 ret)
  * The inode that a new name got. The name's dentry may have been freed in the
  * meantime and even reused: it counts only if it still is that name.
  */
-int fim_created(__u32 index)
+__noinline int fim_created(__u32 index)
 {
 	struct fim_inflight *op = fim_operation();
 	struct fim_slot *slot = fim_slot_at(index);
 	struct dentry *dentry;
-	struct fim_file *file;
 	struct inode *inode;
+	__u32 which;
 
 	if (!op || !slot)
 		return 0;
-	file = &slot->event.file[op->type == FIM_LINK];
+	which = op->type == FIM_LINK;
 	dentry = (void *)op->created;
 	inode = BPF_CORE_READ(dentry, d_inode);
 	if (!inode || (__u64)BPF_CORE_READ(dentry, d_parent) != op->parent ||
 	    BPF_CORE_READ(dentry, d_name.hash_len) != op->stamp)
 		return 0;
-	fim_fill_inode(file, inode);
-	file->epochs[0] = fim_epoch(file->inode, file->device);
-	file->flags |= FIM_CREATED;
-	return 1;
+	slot->event.file[which].flags |= FIM_CREATED;
+	return fim_fill_inode(index, which, (__u64)inode);
 }
 
 /* Ends an operation: discarders once more, then everything is given back. */
-int fim_leave(void)
+__noinline int fim_leave(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct fim_inflight *op = fim_operation();

@@ -4,9 +4,10 @@
  *
  * A walk goes from a dentry up to the root of its mount namespace and appends
  * each component to the record. It is cut into global functions, which the
- * verifier checks once by themselves and not once an iteration: a walk of 256
- * components with their hashes costs it about a thousand instructions.
- * Their arguments are numbers, because pointers are accepted only from 5.12.
+ * verifier checks once by themselves and not once an iteration: a walk of 512
+ * steps with its hashes costs it some seven hundred instructions. Inlining
+ * them would undo that. Their arguments are numbers, because pointers are
+ * accepted only from 5.12.
  */
 #ifndef FIM_PATH_H
 #define FIM_PATH_H
@@ -14,8 +15,7 @@
 #include "maps.h"
 #include "hash.h"
 
-#define FIM_WALK_STEPS 512 /* components and mount points */
-#define FIM_WALK_CHUNK 16
+#define FIM_WALK_CHUNK 8 /* cubed: components and mount points */
 
 static __always_inline struct mount *fim_real_mount(struct vfsmount *mnt)
 {
@@ -28,7 +28,7 @@ static __always_inline void fim_flag(struct fim_slot *slot, __u32 flag)
 }
 
 /* Appends the component that starts at `name`; 0 if there is no room. */
-static __always_inline int fim_append(struct fim_slot *slot, const void *name)
+static __always_inline int fim_append(struct fim_slot *slot, __u32 index, const void *name)
 {
 	__u64 used = slot->used;
 	__u64 depth = slot->depth;
@@ -45,8 +45,7 @@ static __always_inline int fim_append(struct fim_slot *slot, const void *name)
 	if (used - slot->start + size > FIM_PATH_MAX)
 		return 0;
 	bpf_probe_read_kernel(slot->payload + used, size, slot->name);
-	barrier_var(depth);
-	slot->hashes[depth & (FIM_DEPTH_MAX - 1)] = fim_hash_name(slot->name, size - 1);
+	slot->hashes[fim_index(depth, FIM_DEPTH_MAX)] = fim_hash_name(slot, index, size - 1);
 	slot->used = used + size;
 	slot->depth = depth + 1;
 	return 1;
@@ -67,7 +66,7 @@ static __always_inline int fim_top(struct fim_slot *slot, struct mount *mount)
 }
 
 /* One step up: over a mount point or past a component. 0 at the end. */
-int fim_walk_step(__u32 index)
+__noinline int fim_walk_step(__u32 index)
 {
 	struct fim_slot *slot = fim_slot_at(index);
 	struct dentry *dentry, *parent;
@@ -90,7 +89,7 @@ int fim_walk_step(__u32 index)
 		fim_flag(slot, FIM_DETACHED);
 		return 0;
 	}
-	if (!fim_append(slot, BPF_CORE_READ(dentry, d_name.name))) {
+	if (!fim_append(slot, index, BPF_CORE_READ(dentry, d_name.name))) {
 		fim_flag(slot, FIM_TRUNCATED);
 		return 0;
 	}
@@ -98,7 +97,7 @@ int fim_walk_step(__u32 index)
 	return 1;
 }
 
-int fim_walk_chunk(__u32 index)
+__noinline int fim_walk_chunk(__u32 index)
 {
 	int i;
 
@@ -108,16 +107,12 @@ int fim_walk_chunk(__u32 index)
 	return 1;
 }
 
-/* Steps up to and past the last component. 0 if there is nothing above. */
-int fim_walk_leaf(__u32 index)
+__noinline int fim_walk_stretch(__u32 index)
 {
-	struct fim_slot *slot = fim_slot_at(index);
 	int i;
 
-	if (!slot)
-		return 0;
-	for (i = 0; i < FIM_WALK_CHUNK && !slot->depth; i++)
-		if (!fim_walk_step(index))
+	for (i = 0; i < FIM_WALK_CHUNK; i++)
+		if (!fim_walk_chunk(index))
 			return 0;
 	return 1;
 }
@@ -132,7 +127,7 @@ static __always_inline void fim_walk_begin(struct fim_slot *slot, __u32 which, _
 }
 
 /* Walks to the top and writes down where the path lies. */
-int fim_walk_rest(__u32 index)
+__noinline int fim_walk_rest(__u32 index)
 {
 	struct fim_slot *slot = fim_slot_at(index);
 	struct fim_text *path;
@@ -140,10 +135,10 @@ int fim_walk_rest(__u32 index)
 
 	if (!slot)
 		return 0;
-	for (i = 0; i < FIM_WALK_STEPS / FIM_WALK_CHUNK; i++)
-		if (!fim_walk_chunk(index))
+	for (i = 0; i < FIM_WALK_CHUNK; i++)
+		if (!fim_walk_stretch(index))
 			break;
-	if (i == FIM_WALK_STEPS / FIM_WALK_CHUNK)
+	if (i == FIM_WALK_CHUNK)
 		fim_flag(slot, FIM_TRUNCATED);
 	path = &slot->event.file[slot->which & 1].path;
 	path->offset = slot->start;
@@ -152,7 +147,7 @@ int fim_walk_rest(__u32 index)
 }
 
 /* Appends a text of the kernel's to the payload. */
-int fim_append_text(__u32 index, __u64 address, __u32 at)
+__noinline int fim_append_text(__u32 index, __u64 address, __u32 at)
 {
 	struct fim_slot *slot = fim_slot_at(index);
 	struct fim_text *text;

@@ -31,7 +31,7 @@ static __always_inline void fim_clear_file(struct fim_file *file)
 }
 
 /* Starts a record: the header without its files. */
-int fim_start(__u32 index, __u32 type, __u32 family)
+__noinline int fim_start(__u32 index, __u32 type, __u32 family)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct fim_slot *slot = fim_slot_at(index);
@@ -66,43 +66,63 @@ int fim_start(__u32 index, __u32 type, __u32 family)
 	return 1;
 }
 
-static __always_inline void fim_fill_inode(struct fim_file *file, struct inode *inode)
+/* What an inode says of one of the event's files. */
+__noinline int fim_fill_inode(__u32 index, __u32 which, __u64 at)
 {
+	struct fim_slot *slot = fim_slot_at(index);
+	struct inode *inode = (void *)at;
+	struct super_block *sb;
+	struct fim_file *file;
+
+	if (!slot)
+		return 0;
+	file = &slot->event.file[which & 1];
+	sb = BPF_CORE_READ(inode, i_sb);
+	file->device = BPF_CORE_READ(sb, s_dev);
 	file->inode = BPF_CORE_READ(inode, i_ino);
+	file->epochs[0] = fim_epoch(file->inode, file->device);
 	file->mode = BPF_CORE_READ(inode, i_mode);
 	file->uid = BPF_CORE_READ(inode, i_uid.val);
 	file->gid = BPF_CORE_READ(inode, i_gid.val);
 	file->nlink = BPF_CORE_READ(inode, i_nlink);
-	if (BPF_CORE_READ(inode, i_sb, s_magic) == OVERLAYFS_SUPER_MAGIC)
+	if (BPF_CORE_READ(sb, s_magic) == OVERLAYFS_SUPER_MAGIC)
 		file->flags |= fim_is_upper(inode) ? FIM_UPPER : FIM_LOWER;
+	return 1;
 }
 
-/* Directories above on the same mount: discarders do not reach beyond it. */
-static __always_inline void fim_fill_parents(struct fim_file *file, struct dentry *dentry, __u64 root)
+/* One directory up from the walk's place, on the same mount: discarders do not reach beyond it. */
+__noinline int fim_fill_parent(__u32 index, __u32 which, __u32 level)
 {
-	struct dentry *parent;
-	int i;
+	struct fim_slot *slot = fim_slot_at(index);
+	struct dentry *dentry, *parent;
+	struct fim_file *file;
+	struct mount *mount;
+	__u64 inode;
 
-	for (i = 0; i < FIM_PARENTS; i++) {
-		if ((__u64)dentry == root)
-			break;
-		parent = BPF_CORE_READ(dentry, d_parent);
-		if (parent == dentry)
-			break;
-		dentry = parent;
-		file->parents[i] = BPF_CORE_READ(dentry, d_inode, i_ino);
-		file->epochs[i + 1] = fim_epoch(file->parents[i], file->device);
-	}
+	if (!slot)
+		return 0;
+	file = &slot->event.file[which & 1];
+	dentry = (void *)slot->dentry;
+	parent = BPF_CORE_READ(dentry, d_parent);
+	mount = (void *)slot->mount;
+	if (parent == dentry || dentry == BPF_CORE_READ(mount, mnt.mnt_root))
+		return 0;
+	inode = BPF_CORE_READ(parent, d_inode, i_ino);
+	(&file->inode)[fim_index(level, 4)] = inode; /* its parents follow it */
+	file->epochs[fim_index(level, 4)] = fim_epoch(inode, file->device);
+	slot->dentry = (__u64)parent;
+	return 1;
 }
 
 /* What a dentry and its mount say, all but the path. */
-int fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
+__noinline int fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
 {
 	struct fim_slot *slot = fim_slot_at(index);
 	struct dentry *dentry = (void *)at;
 	struct mount *mount = (void *)on;
 	struct fim_file *file;
 	struct inode *inode;
+	__u32 level;
 
 	if (!slot)
 		return 0;
@@ -111,13 +131,16 @@ int fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
 	file->mount_id = BPF_CORE_READ(mount, mnt_id);
 	inode = BPF_CORE_READ(dentry, d_inode);
 	if (inode) {
-		fim_fill_inode(file, inode);
-		file->epochs[0] = fim_epoch(file->inode, file->device);
+		fim_fill_inode(index, which, (__u64)inode);
 		/* A name that is gone, though it was not the root's. */
 		if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
 			file->flags |= FIM_DELETED;
 	}
-	fim_fill_parents(file, dentry, (__u64)BPF_CORE_READ(mount, mnt.mnt_root));
+	slot->dentry = at;
+	slot->mount = on;
+	for (level = 1; level <= FIM_PARENTS; level++)
+		if (!fim_fill_parent(index, which, level))
+			break;
 	return 1;
 }
 

@@ -56,7 +56,7 @@ static __always_inline int close_once(void *ctx, __u32 family)
 }
 
 /* Copies a new program's arguments, which the kernel has just written there. */
-int fim_take_args(__u32 index)
+__noinline int fim_take_args(__u32 index)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 start = BPF_CORE_READ(task, mm, arg_start);
