@@ -127,14 +127,17 @@ class Supplies(BaseModel):
 class Bench(Protocol):
     """Where machines come from; one instance in the controller, one in each worker."""
 
-    def accelerator(self) -> tuple[str, str]:
-        """Return "kvm" or "tcg", and a line for people that says which and why. Raises HarnessError."""
+    def accelerator(self, arch: str) -> tuple[str, str]:
+        """Return "kvm" or "tcg" for guests of `arch`, and a line that says why. Raises HarnessError."""
 
     def releases(self, plan: Plan) -> dict[str, str]:
         """The release that each kernel of `plan` resolves to, by kernel name. Raises HarnessError."""
 
     def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
-        """Fetch and build what the machines of `plan` boot from; raises HarnessError if none can be had."""
+        """Fetch and build what the machines of `plan` boot from; raises HarnessError if none can be had.
+
+        `accelerator` is said in the results, of a plan with two architectures such as "kvm, tcg".
+        """
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
         """A machine for `cell`, not booted yet, that keeps its files in `workdir`. Raises HarnessError."""

@@ -52,7 +52,7 @@ class FakeBench:
         self.log = log
         self._times: Counter[str] = Counter()
 
-    def accelerator(self) -> tuple[str, str]:
+    def accelerator(self, arch: str) -> tuple[str, str]:  # noqa: ARG002
         """Neither."""
         return "tcg", "none: these machines are fakes"
 

@@ -108,9 +108,10 @@ class Run:
         """
         if self.supplies:
             return
-        accelerator, why = self.bench.accelerator()
-        say(f"acceleration: {why}")
-        supplies = self.bench.prepare(self.plan, accelerator, say)
+        found = dict(self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells}))
+        for why in found.values():
+            say(f"acceleration: {why}")
+        supplies = self.bench.prepare(self.plan, ", ".join(found), say)
         # A series that there is none of leaves no folder behind, and `latest` as it was.
         self._make_folder()
         self.write_plan()

@@ -45,16 +45,19 @@ class VmBench:
         self._uri = uri
         self._lock = lock
         self._cold = cold
+        self._accelerators: dict[str, tuple[str, str]] = {}
         self._snapshots: Snapshots | None = None
         self._open = contextlib.ExitStack()
         self._connection: Connection | None = None
 
-    def accelerator(self) -> tuple[str, str]:
-        """As `harness.vm.acceleration` finds it."""
+    def accelerator(self, arch: str) -> tuple[str, str]:
+        """As `harness.vm.acceleration` finds it; asked once."""
         from harness.vm import acceleration
 
-        found = acceleration.find()
-        return found.kind, str(found)
+        if arch not in self._accelerators:
+            found = acceleration.find(arch)
+            self._accelerators[arch] = found.kind, str(found)
+        return self._accelerators[arch]
 
     def releases(self, plan: Plan) -> dict[str, str]:
         """Ask the lock, then the repositories."""
@@ -81,7 +84,7 @@ class VmBench:
             workdir=workdir,
             cmdline=cell.cmdline.args if cell.cmdline else "",
             arch=cell.arch,
-            kind=supplies.accelerator,
+            kind=self.accelerator(cell.arch)[0],
         )
         hypervisor = self._hypervisor()
         return VmMachine(Starter(lambda: VirtualMachine(spec, hypervisor), self._snapshots, _note))

@@ -34,7 +34,7 @@ def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
         wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
         plan = one_machine(Run(wanted, bench).plan)
         bench.reap()
-        accelerator, _ = bench.accelerator()
+        accelerator, _ = bench.accelerator(plan.cells[0].arch)
         supplies = bench.prepare(plan, accelerator, say)
         if reason := next(iter(supplies.missing.values()), ""):
             raise InfrastructureError(reason)

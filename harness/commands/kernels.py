@@ -16,7 +16,7 @@ from rich.table import Table
 from harness import config
 from harness.commands import options
 from harness.commands.booted import say
-from harness.commands.options import add_bench, add_matrix, lock_path, selectors
+from harness.commands.options import add_bench, add_matrix, add_mirror, lock_path, selectors, use_mirror
 from harness.errors import InfrastructureError
 from harness.run import Options, Run
 
@@ -42,10 +42,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     fetching = actions.add_parser("fetch", help="all that the matrix needs, into the cache")
     add_matrix(fetching, "kernel", "arch", "tag")
     add_bench(fetching)
+    for parser_of in (listing, locking):
+        add_mirror(parser_of)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """List, lock or fetch."""
+    use_mirror(arguments)
     return {"list": _list, "lock": _lock, "fetch": _fetch}[arguments.action](arguments)
 
 

@@ -36,16 +36,32 @@ def add_connect(parser: argparse.ArgumentParser) -> None:
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """`--connect`, and which kernels are taken."""
     add_connect(parser)
+    add_mirror(parser)
     parser.add_argument(
         "--unlocked", action="store_true", help="take the newest kernels, whatever matrix.lock says"
     )
     parser.add_argument("--cold", action="store_true", help="boot every machine, restore none")
 
 
+def add_mirror(parser: argparse.ArgumentParser) -> None:
+    """`--mirror`; whoever adds it calls `use_mirror`."""
+    text = "Debian's main archive (default: as this host's apt has it)"
+    parser.add_argument("--mirror", default="", metavar="URL", help=text)
+
+
+def use_mirror(arguments: argparse.Namespace) -> None:
+    """Let everything that asks a repository ask the one of `--mirror`."""
+    if arguments.mirror:
+        from harness.kernels import repositories
+
+        repositories.prefer(arguments.mirror.rstrip("/"))
+
+
 def bench(arguments: argparse.Namespace) -> VmBench:
     """The bench that a command line with `add_matrix` and `add_bench` asks for."""
     from harness.vmbench import VmBench
 
+    use_mirror(arguments)
     lock = None if arguments.unlocked else lock_path(arguments)
     return VmBench(arguments.connect, lock, cold=arguments.cold)
 

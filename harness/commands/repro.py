@@ -36,11 +36,12 @@ def execute(arguments: argparse.Namespace) -> int:
     options = Options(
         matrix=path.with_name("plan.json").absolute(),
         plan=plan,
+        base=Path.cwd(),
         output=arguments.output,
         argv=arguments.argv,
     )
     bench = VmBench(arguments.connect, lock)
-    _compare_hosts(found, bench.accelerator()[0])
+    _compare_hosts(found, bench.accelerator(plan.cells[0].arch)[0])
     return run(options, bench, Console(), "0", arguments.connect)
 
 

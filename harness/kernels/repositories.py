@@ -11,10 +11,18 @@ from harness.kernels import mirrors
 from harness.kernels.apt import MAX_AGE_S, Apt
 from harness.kernels.mirrors import Mirrors
 
+_preferred: list[str] = []  # the main archive that this process was told to use, if it was
+
+
+def prefer(main: str) -> None:
+    """From now on this process finds the main archive at `main`; "" is the host's own again."""
+    _preferred[:] = [main] if main else []
+    _host_mirrors.cache_clear()
+
 
 @lru_cache(maxsize=1)
 def _host_mirrors() -> Mirrors:
-    return mirrors.find()
+    return mirrors.find(*_preferred)
 
 
 @dataclass(frozen=True)
