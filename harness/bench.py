@@ -98,6 +98,9 @@ class Machine(Protocol):
     def leftovers(self, deadline_s: float) -> list[str]:
         """What is in the guest that was not there after its boot: processes, programs, pins, mounts."""
 
+    def command(self, cell: Cell, log: Path) -> Selftest:
+        """A cell's own suite in place of the agent's server; what it prints goes to the file `log`."""
+
     def death(self) -> Death | None:
         """What ended the guest, or None while it lives."""
 
@@ -119,6 +122,7 @@ class Supplies(BaseModel):
     accelerator: str
     kernels: dict[str, KernelFacts] = {}
     files: dict[str, dict[str, str]] = {}
+    base: str = "."  # the folder that the files of suites are named from
     missing: dict[str, str] = {}
     fetch_s: dict[str, float] = {}
     image_s: dict[str, float] = {}

@@ -160,7 +160,10 @@ class CellRun:
         self._quiet = len(machine.console())
         began = time.monotonic()
         pace = self.keeper.pace
-        self._selftest = machine.selftest(self.folder / "agent.log", pace.within(LOAD_DEADLINE_S))
+        if self.cell.suite:
+            self._selftest = machine.command(self.cell, self.folder / "command.log")
+        else:
+            self._selftest = machine.selftest(self.folder / "agent.log", pace.within(LOAD_DEADLINE_S))
         loaded = self._selftest.load(self.cell, pace.within(LOAD_DEADLINE_S))
         phases = self.report.phases.model_copy(update={"load_s": time.monotonic() - began})
         self._log({"load": {"seconds": loaded.seconds, "coverage": loaded.coverage}})
@@ -172,7 +175,7 @@ class CellRun:
         The agent's word is not enough: it loads what it can have, and says what it observed.
         """
         kind = self.cell.hookset.replace("-", "_")
-        if self.cell.hookset == "auto" or not self._selftest:
+        if self.cell.hookset == "auto" or self.cell.suite or not self._selftest:
             return False
         try:
             free = self.cell.model_copy(update={"hookset": "auto"})
@@ -206,6 +209,7 @@ class CellRun:
         assert self._selftest
         scenario = catalogue.by_name(name)
         usual_s = TEST_DEADLINE_S * (1 + (scenario.cost if scenario else 1))
+        usual_s = self.cell.suite.timeout if self.cell.suite else usual_s
         ran = self._selftest.test(name, self.keeper.pace.within(usual_s))
         self._log({"test": name, "verdict": ran.verdict, "log": ran.log})
         return judge.with_log(judge.result_of(name, ran), ran.log, self._allowed(self.report))

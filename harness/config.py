@@ -83,8 +83,34 @@ class Exclude(_Model):
     reason: Text
 
 
+class Suite(_Model):
+    """A program of the user's own, run on every kernel: a column beside the hook sets, under its name.
+
+    `files` are named from the matrix's folder and lie beside each other in the guest, where `command` runs as
+    root. `timeout` is in seconds of an emulated guest.
+    """
+
+    name: Name
+    files: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    command: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+    timeout: Annotated[float, BeforeValidator(float), Field(gt=0, le=86_400)] = 60.0
+    results: Literal["exit", "tap"] = "exit"
+    kernel: Globs = ("*",)
+    arch: Annotated[tuple[Arch, ...], BeforeValidator(_listed)] = ("amd64",)
+    cmdline: Cmdline | None = None
+    tags: tuple[Name, ...] = ()
+
+    @property
+    def test(self) -> str:
+        """What its one test is called."""
+        return f"command.{self.name}"
+
+
 class Matrix(_Model):
-    """The whole file: the product of the axes, then `include`, then `exclude`."""
+    """The whole file: the product of the axes, then `include`, then `exclude`, and `suites` beside them.
+
+    A matrix of suites that names no hook sets has nothing of the agent in it.
+    """
 
     kernels: Annotated[tuple[Annotated[Kernel, BeforeValidator(_named)], ...], Field(min_length=1)]
     arch: Annotated[tuple[Arch, ...], BeforeValidator(_listed), Field(min_length=1)] = ("amd64",)
@@ -94,6 +120,12 @@ class Matrix(_Model):
     cmdline: tuple[Cmdline, ...] = ()
     include: tuple[Include, ...] = ()
     exclude: tuple[Exclude, ...] = ()
+    suites: tuple[Suite, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Hookset, ...]:
+        """The hook sets of the product; none where only suites are named."""
+        return () if self.suites and "hooksets" not in self.model_fields_set else self.hooksets
 
 
 def load(path: Path) -> Matrix:
@@ -113,7 +145,22 @@ def check(document: yamlfile.Document) -> Matrix:
             twice = f"kernel {kernel.name!r} is there twice (first in line {seen[kernel.name]})"
             raise ConfigError(f"{document.name}:{line}: {twice}")
         seen[kernel.name] = line
+    for index, suite in enumerate(matrix.suites):
+        _check_suite(suite, matrix, f"{document.name}:{document.line(('suites', index))}")
     return matrix
+
+
+def _check_suite(suite: Suite, matrix: Matrix, where: str) -> None:
+    taken = [*get_args(Hookset), *(other.name for other in matrix.suites if other is not suite)]
+    if suite.name in taken:
+        raise ConfigError(f"{where}: suite {suite.name!r}: there is another, or a hook set, of that name")
+    names = [Path(name).name for name in suite.files]
+    for name in suite.files:
+        # A matrix may come out of a pull request; what it names leaves this host.
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ConfigError(f"{where}: suite {suite.name!r}: {name}: must lie below the matrix")
+        if names.count(Path(name).name) > 1:
+            raise ConfigError(f"{where}: suite {suite.name!r}: two files are called {Path(name).name}")
 
 
 def validate(model: type[M], document: yamlfile.Document) -> M:

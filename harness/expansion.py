@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.config import Arch, Btf, Cmdline, Exclude, Hookset, Include, Kernel, Matrix, Transport
+from harness.config import Arch, Btf, Cmdline, Exclude, Include, Kernel, Matrix, Suite, Transport
 
 
 class Cell(BaseModel):
@@ -23,12 +23,13 @@ class Cell(BaseModel):
     id: str
     kernel: Kernel
     arch: Arch = "amd64"
-    hookset: Hookset = "auto"
+    hookset: str = "auto"  # or a suite's name
     btf: Btf = "kernel"
     transport: Transport = "ringbuf"
     cmdline: Cmdline | None = None
     tests: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
+    suite: Suite | None = None
 
     @property
     def machine(self) -> str:
@@ -48,12 +49,21 @@ class Candidate(NamedTuple):
 def expand(matrix: Matrix) -> Iterator[Candidate]:
     """The product of the axes, then what `include` adds; the same cell may come more than once."""
     cmdlines = (None, *matrix.cmdline)
-    variants = list(product(matrix.arch, matrix.hooksets, matrix.btf, matrix.transport, cmdlines))
+    variants = list(product(matrix.arch, matrix.columns, matrix.btf, matrix.transport, cmdlines))
     for kernel in matrix.kernels:
         for variant in variants:
             yield _candidate(matrix, _cell(kernel, *variant), kernel.tags)
     for entry in matrix.include:
         yield from _included(matrix, entry)
+    for suite in matrix.suites:
+        yield from _suite_cells(matrix, suite)
+
+
+def _suite_cells(matrix: Matrix, suite: Suite) -> Iterator[Candidate]:
+    for kernel in matrix.kernels:
+        for arch in suite.arch if fits(kernel.name, suite.kernel) else ():
+            cell = _cell(kernel, arch, suite.name, "kernel", "ringbuf", suite.cmdline)
+            yield _candidate(matrix, cell.model_copy(update={"suite": suite}), kernel.tags, suite.tags)
 
 
 def _included(matrix: Matrix, entry: Include) -> Iterator[Candidate]:
@@ -70,7 +80,7 @@ def _candidate(matrix: Matrix, cell: Cell, *tags: tuple[str, ...]) -> Candidate:
 
 
 def _cell(
-    kernel: Kernel, arch: Arch, hookset: Hookset, btf: Btf, transport: Transport, cmdline: Cmdline | None
+    kernel: Kernel, arch: Arch, hookset: str, btf: Btf, transport: Transport, cmdline: Cmdline | None
 ) -> Cell:
     words = [kernel.name]
     words += [arch] if arch != "amd64" else []

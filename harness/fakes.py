@@ -135,6 +135,7 @@ class FakeMachine:
 
     def deploy(self) -> None:
         """Nothing to put anywhere."""
+        self.bench.note(f"deploy {self.cell.machine}")
 
     def slowness(self) -> float:
         """As an emulated CPU."""
@@ -144,6 +145,10 @@ class FakeMachine:
         """The server is the machine."""
         log.write_text("fake agent\n", encoding="utf-8")
         return self
+
+    def command(self, cell: Cell, log: Path) -> FakeMachine:  # noqa: ARG002
+        """The server is the machine."""
+        return self.selftest(log, 0.0)
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:  # noqa: ARG002
         """Play the step `load`."""

@@ -25,6 +25,7 @@ class Keeper:
     ) -> None:
         self._make = make
         self._key = ""
+        self._deployed = False
         self.pace = pace or Pace()
         self.pause = pause
         self.machine: Machine | None = None
@@ -40,8 +41,11 @@ class Keeper:
             with self._timed("boot_s"):
                 self.machine.boot(self.pace.within(BOOT_DEADLINE_S))
             self.pace.slowness = self.machine.slowness()
+            self._deployed = False
+        if not (self._deployed or cell.suite):
             with self._timed("deploy_s"):
                 self.machine.deploy()
+            self._deployed = True
         self.phases = self.phases.model_copy(update={"start": self.machine.start})
 
     def discard(self) -> None:

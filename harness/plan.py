@@ -103,7 +103,6 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
     """
     releases = releases or {}
     check(matrix, selectors, releases)
-    tests = tuple(scenario.name for scenario in catalogue.select(selectors.test))
     cells: dict[str, Cell] = {}
     omitted: dict[str, str] = {}
     for candidate in expand(matrix):
@@ -112,8 +111,9 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
         if reason:
             omitted.setdefault(cell.id, reason)
         else:
-            cells.setdefault(cell.id, cell.model_copy(update={"tests": tests}))
-    if not cells or not tests:
+            cells.setdefault(cell.id, cell.model_copy(update={"tests": tests_of(cell, selectors.test)}))
+    cells = {name: cell for name, cell in cells.items() if cell.tests}
+    if not cells:
         raise ConfigError("the plan is empty: no cell and test fit all selectors", hint=_first(omitted))
     left_out = tuple(Omitted(id=name, reason=why) for name, why in omitted.items() if name not in cells)
     exercise = () if selectors.narrow else _declared(matrix, selectors)
@@ -123,7 +123,17 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
 def _declared(matrix: Matrix, selectors: Selectors) -> tuple[str, ...]:
     """The hook sets of all entries that this run asks for, also of those that `exclude` leaves nothing of."""
     asked = (candidate for candidate in expand(matrix) if not _untagged(candidate, selectors))
-    return tuple(dict.fromkeys(candidate.cell.hookset for candidate in asked))
+    return tuple(dict.fromkeys(candidate.cell.hookset for candidate in asked if not candidate.cell.suite))
+
+
+def tests_of(cell: Cell, globs: tuple[str, ...]) -> tuple[str, ...]:
+    """What of a cell's tests these globs choose; see `catalogue.select`."""
+    if cell.suite is None:
+        return tuple(scenario.name for scenario in catalogue.select(globs))
+    wanted = tuple(glob for glob in globs if not glob.startswith("!")) or ("*",)
+    unwanted = tuple(glob[1:] for glob in globs if glob.startswith("!"))
+    name = cell.suite.test
+    return (name,) if fits(name, wanted) and not fits(name, unwanted) else ()
 
 
 def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> None:
@@ -132,8 +142,11 @@ def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> 
         if not any(_kernel_fits(kernel, (glob,), releases) for kernel in matrix.kernels):
             names = [kernel.name for kernel in matrix.kernels]
             raise ConfigError(f"--kernel {glob}: no such kernel in the matrix{nearest(glob, names)}")
+    suites = [suite.test for suite in matrix.suites]
     for glob in catalogue.unknown(selectors.test):
-        names = [scenario.name for scenario in catalogue.CATALOGUE]
+        if any(fits(name, (glob.removeprefix("!"),)) for name in suites):
+            continue
+        names = [scenario.name for scenario in catalogue.CATALOGUE] + suites
         raise ConfigError(f"--test {glob}: no such test{nearest(glob.removeprefix('!'), names)}")
     named = list(expand(matrix))
     _check_axis("--hookset", selectors.hookset, {candidate.cell.hookset for candidate in named})

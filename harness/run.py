@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from harness import config, expectations, interrupts, plan, report, results, scheduling, split
+from harness import config, expectations, interrupts, plan, report, results, scheduling, split, suites
 from harness.bench import Bench, Say, Supplies
 from harness.errors import ConfigError
 from harness.expectations import Expectations
@@ -41,6 +41,7 @@ class Options(BaseModel):
     deadline_s: float = 0.0  # for the whole run; 0 is none
     shard: str = ""  # "2/3": only that part of the plan
     plan: Plan | None = None  # what to run, where no matrix is to be asked
+    base: Path | None = None  # for the files of suites; the matrix's folder
     argv: tuple[str, ...] = ()
 
 
@@ -101,6 +102,11 @@ class Run:
             everything = plan.make(matrix, self.options.selectors.model_copy(update={"kernel": ()}))
             return plan.make(matrix, self.options.selectors, self.bench.releases(everything))
 
+    @property
+    def base(self) -> Path:
+        """The folder that files of suites are named from."""
+        return self.options.base or self.options.matrix.parent
+
     def prepare(self, say: Say) -> None:
         """Fetch and build all that machines need, once; plan.json is there before anything boots.
 
@@ -108,10 +114,12 @@ class Run:
         """
         if self.supplies:
             return
+        suites.check(self.plan, self.base)
         found = dict(self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells}))
         for why in found.values():
             say(f"acceleration: {why}")
         supplies = self.bench.prepare(self.plan, ", ".join(found), say)
+        supplies = supplies.model_copy(update={"base": str(self.base)})
         # A series that there is none of leaves no folder behind, and `latest` as it was.
         self._make_folder()
         self.write_plan()

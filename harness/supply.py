@@ -39,7 +39,7 @@ class Preparation:
 
     def supplies(self, plan: Plan) -> Supplies:
         """All machines' files. Raises ConfigError for a series that there is none of."""
-        if plan.pairs():
+        if any(cell.tests and not cell.suite for cell in plan.cells):
             bundle()  # what was not built is said before anything is fetched
         first = {name: cells[0] for name, cells in plan.machines().items()}
         resolved = resolve_all(first, self.lock, self.say)

@@ -22,6 +22,7 @@ from harness.supply import Preparation, bundle, resolve_all
 if TYPE_CHECKING:
     from agent.selftest.protocol import Loaded, Ran
     from harness.guest.base import Guest
+    from harness.guest.command import CommandServer
     from harness.guest.selftest import SelftestClient
     from harness.kernels import Lock
     from harness.vitals import State
@@ -87,7 +88,9 @@ class VmBench:
             kind=self.accelerator(cell.arch)[0],
         )
         hypervisor = self._hypervisor()
-        return VmMachine(Starter(lambda: VirtualMachine(spec, hypervisor), self._snapshots, _note))
+        made = VmMachine(Starter(lambda: VirtualMachine(spec, hypervisor), self._snapshots, _note))
+        made.base = Path(supplies.base)
+        return made
 
     def reap(self) -> list[str]:
         """End what dead runs left."""
@@ -119,6 +122,7 @@ class VmMachine:
     """A libvirt machine as the life of a cell wants it."""
 
     start: Literal["cold", "warm"] = "cold"
+    base = Path()  # the folder that the files of suites are named from
 
     def __init__(self, starter: Starter) -> None:
         self._starter = starter
@@ -180,6 +184,13 @@ class VmMachine:
         with _translated():
             return vitals.leftovers(self.guest, self._fresh, deadline_s)
 
+    def command(self, cell: Cell, log: Path) -> Selftest:
+        """A user's program."""
+        from harness.guest.command import CommandServer
+
+        assert cell.suite
+        return VmCommand(CommandServer(self.guest, cell.suite, self.base, log))
+
     def death(self) -> Death | None:
         """What the watchers know, after a moment to let them know it."""
         cause = self.machine.explain()
@@ -208,6 +219,26 @@ class VmMachine:
     def destroy(self) -> None:
         """End it."""
         self.machine.destroy()
+
+
+class VmCommand:
+    """A user's program in a guest, with errors as the life of a cell knows them."""
+
+    def __init__(self, server: CommandServer) -> None:
+        self._server = server
+
+    def load(self, cell: Cell, deadline_s: float) -> Loaded:
+        """Put its files."""
+        with _translated():
+            return self._server.load(cell, deadline_s)
+
+    def test(self, name: str, deadline_s: float) -> Ran:
+        """Run it."""
+        with _translated():
+            return self._server.test(name, deadline_s)
+
+    def close(self) -> None:
+        """Nothing runs."""
 
 
 class VmSelftest:

@@ -28,7 +28,7 @@ class Benches:
     def __init__(self) -> None:
         self.locks: list[Lock | None] = []
 
-    def __call__(self, _uri: str, lock: Lock | None = None) -> FakeBench:
+    def __call__(self, _uri: str, lock: Lock | None = None, **_: object) -> FakeBench:
         self.locks.append(lock)
         return FakeBench({"6.1-lsm::truth.open": "fail"})
 

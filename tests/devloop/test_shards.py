@@ -28,7 +28,7 @@ SCRIPT = {"6.1-lsm::truth.open": "fail", "6.12-*::approvers.path": "skip", "7.3-
 @pytest.fixture
 def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(harness.vmbench, "VmBench", lambda *_: FakeBench(SCRIPT))
+    monkeypatch.setattr(harness.vmbench, "VmBench", lambda *_, **__: FakeBench(SCRIPT))
     path = tmp_path / "matrix.yaml"
     path.write_text("kernels: [5.10, 6.1, 6.12, 7.3]\nhooksets: [lsm, kprobe]\n")
     entry = "{test: truth.open, when: {kernel: '6.1'}, reason: r, link: l, until: 2099-01-01}"

@@ -1,4 +1,4 @@
-"""The developer's loop: each save is built, sent as far as it changed, and tested on the machine that stays."""
+"""The developer's loop: a save is built, sent as far as it changed, and tested on the machine that stays."""
 
 from __future__ import annotations
 

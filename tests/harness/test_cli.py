@@ -20,7 +20,7 @@ from harness.run import Options
 @pytest.fixture
 def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(harness.vmbench, "VmBench", lambda *_: FakeBench())
+    monkeypatch.setattr(harness.vmbench, "VmBench", lambda *_, **__: FakeBench())
     path = tmp_path / "matrix.yaml"
     path.write_text("kernels: [6.1, 6.12]\n")
     return path
