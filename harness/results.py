@@ -317,7 +317,18 @@ def disagreements(plan: Plan, results: Results) -> list[str]:
         for cell, test in sorted(set(found))
         if found.count((cell, test)) > 1
     ]
-    return lines
+    return lines + _variants_differ(plan, results)
+
+
+def _variants_differ(plan: Plan, results: Results) -> list[str]:
+    """A line for each cell whose results are of another variant than was planned under its name."""
+    planned = {cell.id: (cell.arch, cell.hookset, cell.btf, cell.transport) for cell in plan.cells}
+    found = {cell.id: (cell.arch, cell.hookset, cell.btf, cell.transport) for cell in results.cells}
+    return [
+        f"{name}: planned as {' '.join(planned[name])}, and the results are of {' '.join(variant)}"
+        for name, variant in found.items()
+        if name in planned and planned[name] != variant
+    ]
 
 
 def load(path: Path) -> Results:
@@ -330,9 +341,24 @@ def load(path: Path) -> Results:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{path}: not a results file: {where or 'the file'}: {first['msg']}") from error
-    if results.totals != totals(results.cells):
-        raise ConfigError(f"{path}: the totals do not fit the tests")
+    if lie := contradiction(results):
+        raise ConfigError(f"{path}: {lie}")
     return results
+
+
+def contradiction(results: Results) -> str:
+    """What results say that their own tests do not bear out; "" if nothing. A file may be edited or cut."""
+    if results.totals != totals(results.cells):
+        return "the totals do not fit the tests"
+    for cell in results.cells:
+        if any(test.verdict.badness > cell.verdict.badness for test in cell.tests):
+            return f"{cell.id} is {cell.verdict}, and one of its tests is worse"
+    if results.run.complete and not complete(results.cells):
+        return "the run says that it is complete, and a test was not run"
+    # A run may end worse than its cells, for what no cell shows; never better.
+    if exit_code(results.cells) and not results.run.exit_code:
+        return "the run says that it succeeded, and a cell did not"
+    return ""
 
 
 def schema_text() -> str:

@@ -7,6 +7,7 @@ import io
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
+from harness.report.summary import own_trouble
 from harness.report.text import visible
 from harness.results import CellResult, Results, TestResult
 from harness.verdict import Verdict
@@ -38,6 +39,10 @@ def _suite(cell: CellResult) -> TestSuite:
     for name, value in facts.items():
         suite.add_property(name, visible(value))
     suite.add_testcases([_case(cell, test) for test in cell.tests])
+    if own_trouble(cell):
+        # JUnit knows no trouble of a suite: it is a case beside the tests.
+        beside = TestResult(name="(the cell)", verdict=cell.verdict, reason=cell.reason)
+        suite.add_testcases([_case(cell, beside)])
     return suite
 
 

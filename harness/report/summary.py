@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.report.text import markdown
 from harness.results import CellResult, Results
-from harness.verdict import Verdict
+from harness.verdict import Verdict, worst
 
 LIMIT = 1 << 20  # bytes; more than GitHub takes is cut by us, with a line that says so
 MARKS = {0: "✓", 1: "✗", 3: "⚠", 4: "…"}  # by exit code: never a colour alone
@@ -53,10 +53,28 @@ def _table(results: Results) -> list[str]:
     rows = [["test", *(cell.id for cell in results.cells)]]
     rows.append(["kernel", *(cell.kernel.release or "unresolved" for cell in results.cells)])
     rows += [[name, *(_verdict_of(cell, name) for cell in results.cells)] for name in names]
-    rows.append(["**all**", *(mark(cell.verdict) for cell in results.cells)])
+    rows.append(["**all**", *(_all_of(cell) for cell in results.cells)])
     written = [[word if word == "**all**" else markdown(word) for word in row] for row in rows]
     written.insert(1, ["---"] * len(rows[0]))
     return [f"| {' | '.join(row)} |" for row in written]
+
+
+def tally(cell: CellResult) -> str:
+    """How many tests of a cell ended in what, such as `7 PASS, 1 SKIP`."""
+    found = [test.verdict for test in cell.tests]
+    return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in Verdict if verdict in found)
+
+
+def own_trouble(cell: CellResult) -> bool:
+    """Whether something went wrong in a cell that none of its tests shows."""
+    tests = [test.verdict for test in cell.tests]
+    return bool(tests) and cell.verdict.badness > worst(tests).badness
+
+
+def _all_of(cell: CellResult) -> str:
+    """A cell's verdict, with what it is the worst of: one SKIP among many PASS is no bad cell."""
+    alike = len({test.verdict for test in cell.tests} | {cell.verdict}) == 1
+    return mark(cell.verdict) if alike else f"{mark(cell.verdict)}: {tally(cell)}"
 
 
 def _verdict_of(cell: CellResult, name: str) -> str:
@@ -66,6 +84,11 @@ def _verdict_of(cell: CellResult, name: str) -> str:
 
 def _troubles(results: Results) -> list[str]:
     lines = [
+        f"- {mark(cell.verdict)} `{cell.id}`: {markdown(cell.reason)}"
+        for cell in results.cells
+        if own_trouble(cell)
+    ]
+    lines += [
         f"- {mark(test.verdict)} `{cell.id}` {markdown(test.name)}: {markdown(test.reason)}"
         for cell in results.cells
         for test in cell.tests

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.plan import Plan
-from harness.report.summary import SENTENCES, mark
+from harness.report.summary import SENTENCES, mark, own_trouble, tally
 from harness.report.text import one_line
 from harness.results import Results, TestResult
 from harness.verdict import Verdict
@@ -126,19 +126,20 @@ def line_of(cell: str, result: TestResult) -> Text:
 def print_results(console: Console, results: Results, where: str) -> None:
     """The table of tests and cells, and one line that says what it means."""
     table = Table(box=None, pad_edge=False)
-    for head in ("kernel", "cell", "verdict", "boot", "load", "tests", "passed"):
+    for head in ("kernel", "cell", "verdict", "boot", "load", "tests", "ended in"):
         table.add_column(head, overflow="fold")
     for cell in results.cells:
-        passed = sum(test.verdict is Verdict.PASS for test in cell.tests)
         spent = cell.phases
         table.add_row(
             Text(one_line(cell.kernel.release or cell.kernel.requested)),
             cell.id,
             Text(mark(cell.verdict), _STYLES[cell.verdict.exit_code]),
             *(f"{seconds:.1f} s" for seconds in (spent.boot_s, spent.load_s, spent.tests_s)),
-            f"{passed}/{len(cell.tests)}",
+            tally(cell),
         )
     console.print(table)
+    for cell in filter(own_trouble, results.cells):
+        console.print(Text(f"{cell.id}: {mark(cell.verdict)}: {one_line(cell.reason)}"), soft_wrap=True)
     for note in results.run.notes:
         console.print(Text(one_line(note)), soft_wrap=True)
     run = results.run

@@ -187,3 +187,53 @@ def test_a_hook_set_that_no_cell_exercised_fails_a_whole_run(plan: Plan) -> None
     assert len(results.unexercised(declared, skipped)) == 2
     lost = made(declared, _all(plan, Verdict.INFRA)).cells
     assert results.unexercised(plan.model_copy(update={"exercise": ("auto",)}), lost) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lie"),
+    [
+        ('"exit_code": 1', '"exit_code": 0', "says that it succeeded"),
+        ('"complete": false', '"complete": true', "says that it is complete"),
+        ('   "verdict": "NOT_RUN"', '   "verdict": "SKIP"', "one of its tests is worse"),
+    ],
+)
+def test_results_that_contradict_themselves_are_refused(
+    plan: Plan, tmp_path: Path, old: str, new: str, lie: str
+) -> None:
+    tests = _all(plan)
+    tests["5.10-auto", "truth.open"] = TestResult(name="truth.open", verdict=Verdict.FAIL, reason="x")
+    tests["6.1-auto", "truth.open"] = TestResult(name="truth.open", verdict=Verdict.NOT_RUN, reason="x")
+    text = made(plan, tests).to_json()
+    assert old in text
+    path = tmp_path / "results.json"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=lie):
+        results.load(path)
+
+
+def test_results_of_another_variant_are_told(plan: Plan) -> None:
+    found = made(plan, _all(plan))
+    other = found.cells[0].model_copy(update={"hookset": "lsm"})
+    changed = found.model_copy(update={"cells": (other, *found.cells[1:])})
+    assert results.disagreements(plan, changed) == [
+        "5.10-auto: planned as amd64 auto kernel ringbuf, and the results are of amd64 lsm kernel ringbuf"
+    ]
+
+
+def test_what_no_test_shows_is_in_every_report(plan: Plan) -> None:
+    cause = Attempt(verdict=Verdict.SPLAT, reason="WARNING: at x.c")
+    found = made(plan, _all(plan), cause)
+    text = summary.render(found)
+    assert "- ✗ SPLAT `5.10-auto`: WARNING: at x.c" in text
+    assert "✗ SPLAT: 3 PASS" in text
+    cases = ET.fromstring(junit.render(found)).findall("testsuite/testcase[failure]")
+    assert [case.get("name") for case in cases] == ["(the cell)", "(the cell)"]
+
+
+def test_a_skip_among_passes_does_not_hide_them(plan: Plan) -> None:
+    tests = _all(plan)
+    tests["6.1-auto", "truth.open"] = TestResult(
+        name="truth.open", verdict=Verdict.SKIP, reason="lsm is silent"
+    )
+    text = summary.render(made(plan, tests))
+    assert "✓ PASS | ✓ SKIP: 2 PASS, 1 SKIP |" in text
