@@ -10,7 +10,7 @@ is taken. A *hook* is a point in one phase of an operation (see `bpf/operation.h
     exit      its return value is known
     once      all of that at the same time
 
-A *set* says which program type serves each phase. `auto` climbs down `LADDER` for each event by itself.
+A *set* says which program type serves each phase. `auto` climbs down a ladder of sets for each event.
 """
 
 from __future__ import annotations
@@ -97,7 +97,11 @@ SETS: dict[str, dict[str, str]] = {
 }
 RAW_TRACEPOINT = "raw_tp"
 
-LADDER = ("lsm", "fentry", "kprobe")  # what `auto` tries, in this order
+# What `auto` tries, in this order. A program on a trampoline that was preempted hides whatever runs into it
+# on the same CPU, up to a tenth of all events, where the kernel preempts itself: `skips`. Kprobes run with
+# preemption off.
+LADDER = ("lsm", "fentry", "kprobe")
+LADDER_SKIPPING = ("kprobe", "lsm", "fentry")
 AUTO = "auto"
 HOOKSETS = (AUTO, *SETS)
 

@@ -13,6 +13,7 @@ from agent import hooks
 from agent.events import EventType
 
 FIRES = "fires"
+SKIPS = "skips"  # a capability that is none: programs on trampolines miss what happens on a preempted CPU
 
 
 class Kernel(Protocol):
@@ -55,11 +56,15 @@ class Plan(NamedTuple):
     attempts: tuple[Attempt, ...]
 
 
+def _ladder(capabilities: Mapping[str, str]) -> tuple[str, ...]:
+    return hooks.LADDER_SKIPPING if capabilities.get(SKIPS) == FIRES else hooks.LADDER
+
+
 class Chooser:
     """Chooses for one kernel; `refused` grows as programs fail to load or to attach."""
 
     def __init__(self, hookset: str, capabilities: Mapping[str, str], kernel: Kernel) -> None:
-        self._rungs = hooks.LADDER if hookset == hooks.AUTO else (hookset,)
+        self._rungs = _ladder(capabilities) if hookset == hooks.AUTO else (hookset,)
         self._capabilities = capabilities
         self._kernel = kernel
         self._refused: dict[tuple[str, str, str], Attempt] = {}

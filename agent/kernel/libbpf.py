@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from agent.errors import KernelError
 
 _LIBRARY = "libbpf.so.1"
 _MESSAGE_BYTES = 1 << 16
+_BLAMED = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to)")
 _STRINGS = ctypes.c_char_p
 _POINTER = ctypes.c_void_p
 _INT = ctypes.c_int
@@ -199,6 +201,12 @@ def _pointer(what: str, result: int | None) -> int:
     return result
 
 
+def failed_program(error: KernelError) -> str:
+    """The program that libbpf blames for a load that failed; empty if none."""
+    found = _BLAMED.search(error.detail)
+    return found[1] if found else ""
+
+
 def version() -> str:
     """The library's version, such as `v1.1`."""
     return str(_lib().call("libbpf_version_string").decode())
@@ -240,8 +248,8 @@ class Program:
         result = _lib().call("bpf_program__set_attach_target", self._pointer, 0, function.encode())
         _checked(f"{self.name}: {function} is not in this kernel's BTF", result)
 
-    def keep_log(self, size: int, level: int) -> None:
-        """Have the verifier write into a buffer: level 1 its reasoning, 4 only its statistics."""
+    def keep_log(self, size: int, level: int = 4) -> None:
+        """Have the verifier write into a buffer: 4 its verdict and statistics, 1 and 2 its reasoning too."""
         self._log = ctypes.create_string_buffer(size)
         _checked("set_log_buf", _lib().call("bpf_program__set_log_buf", self._pointer, self._log, size))
         _checked("set_log_level", _lib().call("bpf_program__set_log_level", self._pointer, level))

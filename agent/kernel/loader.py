@@ -23,8 +23,9 @@ from agent.events import EventType
 from agent.kernel import btf as types
 from agent.kernel import capabilities, policy
 from agent.kernel.choose import Attempt, Chooser, Chosen, Plan
-from agent.kernel.libbpf import Btf, Link, Object, Program, RunCounting
+from agent.kernel.libbpf import Btf, Link, Object, Program, RunCounting, failed_program
 from agent.kernel.maps import Tables
+from agent.kernel.tracefs import Kprobes
 from agent.kernel.transport import RingBuffer
 
 if TYPE_CHECKING:
@@ -37,10 +38,8 @@ _KALLSYMS = Path("/proc/kallsyms")
 TRANSPORTS = ("ringbuf",)
 BTF_SOURCES = ("kernel",)
 
-_STATISTICS = 4  # BPF_LOG_STATS: one line about how much work a program was to verify
 _LOG_BYTES = 1 << 16
 _PROCESSED = re.compile(r"processed (\d+) insns")
-_FAILED = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to)")
 _TRAMPOLINE_ARGUMENTS = 6
 _PHASES = (
     "exit",
@@ -52,7 +51,7 @@ _PHASES = (
 
 
 class HookState(NamedTuple):
-    """One hook as it came to be, and what the kernel counted of it."""
+    """One hook as it came to be, and what the kernel counted of it, a kprobe's own misses included."""
 
     event: str
     point: str
@@ -115,6 +114,7 @@ class Loaded:
         opened: Object,
         plan: Plan,
         links: Mapping[str, Link],
+        kprobes: Kprobes | None,
         tables: Tables,
         capabilities: dict[str, str],
     ) -> None:
@@ -122,6 +122,7 @@ class Loaded:
         self._object = opened
         self._plan = plan
         self._links = links
+        self._kprobes = kprobes
         self.tables = tables
         self._counting = RunCounting()
         self.ring = RingBuffer(opened.maps["ring"])
@@ -129,7 +130,8 @@ class Loaded:
     @property
     def hooks(self) -> list[HookState]:
         """Every hook and what became of it, now."""
-        chosen = [self._state(one) for one in self._plan.chosen.values()]
+        misses = self._kprobes.misses() if self._kprobes else {}
+        chosen = [self._state(one, misses) for one in self._plan.chosen.values()]
         return chosen + [_vain(attempt) for attempt in self._plan.attempts]
 
     @property
@@ -163,6 +165,8 @@ class Loaded:
         """No new records from here on."""
         for link in self._links.values():
             link.close()
+        if self._kprobes:
+            self._kprobes.close()
 
     def close(self) -> None:
         """Detach and free everything. May be called again."""
@@ -171,13 +175,13 @@ class Loaded:
         self._counting.close()
         self._object.close()
 
-    def _state(self, chosen: Chosen) -> HookState:
+    def _state(self, chosen: Chosen, misses: Mapping[str, int]) -> HookState:
         program = self._object.programs[chosen.program]
         info = program.info()
         insns = info.insns or _processed(program)
         return HookState(
             chosen.hook, chosen.target, chosen.program, chosen.kind, "attached", "",
-            info.runs, info.recursion_misses, insns,
+            info.runs, info.recursion_misses + misses.get(program.name, 0), insns,
         )  # fmt: skip
 
 
@@ -262,15 +266,18 @@ class Loader:
     def _load(self, plan: Plan, functions: Functions, replan: Callable[[Attempt], Plan]) -> Loaded:
         opened = Object(str(self._path))
         links: dict[str, Link] = {}
+        kprobes = Kprobes.available() if _probes(plan) else None
         try:
             self._prepare(opened, plan, functions)
             _verify(opened, plan)
             tables = Tables(opened.maps, os.getpid())  # before the first event
-            plan = _attach_all(opened, plan, links, replan)
-            return Loaded(opened, plan, links, tables, self._capabilities)
+            plan = _attach_all(opened, plan, links, kprobes, replan)
+            return Loaded(opened, plan, links, kprobes, tables, self._capabilities)
         except BaseException:
             for link in links.values():
                 link.close()
+            if kprobes:
+                kprobes.close()
             opened.close()
             raise
 
@@ -279,7 +286,7 @@ class Loader:
         for name, program in opened.programs.items():
             program.choose(name in wanted)
             if chosen := wanted.get(name):
-                program.keep_log(_LOG_BYTES, _STATISTICS)
+                program.keep_log(_LOG_BYTES)
                 if chosen.kind in ("lsm", "fentry", "fexit"):
                     program.target(chosen.target)
         if self._ring_bytes:
@@ -310,8 +317,7 @@ def _verify(opened: Object, plan: Plan) -> None:
     try:
         opened.load()
     except KernelError as error:
-        found = _FAILED.search(error.detail)
-        chosen = {one.program: one for one in plan.chosen.values()}.get(found[1] if found else "")
+        chosen = {one.program: one for one in plan.chosen.values()}.get(failed_program(error))
         if chosen is None:
             raise
         words = opened.programs[chosen.program].log() or error.detail
@@ -321,14 +327,18 @@ def _verify(opened: Object, plan: Plan) -> None:
 
 
 def _attach_all(
-    opened: Object, plan: Plan, links: dict[str, Link], replan: Callable[[Attempt], Plan]
+    opened: Object,
+    plan: Plan,
+    links: dict[str, Link],
+    kprobes: Kprobes | None,
+    replan: Callable[[Attempt], Plan],
 ) -> Plan:
     """Attach what the plan says; the plan that is left. A refusal that costs nothing else is put up with."""
     for chosen in sorted(plan.chosen.values(), key=_order):
         if chosen.hook not in plan.chosen:
             continue
         try:
-            links[chosen.hook] = _attach(opened.programs[chosen.program], chosen)
+            links[chosen.hook] = _attach(opened.programs[chosen.program], chosen, kprobes)
         except _RefusedError as refused:
             rest = replan(refused.attempt)
             if not set(rest.chosen.values()) < set(plan.chosen.values()):
@@ -339,16 +349,24 @@ def _attach_all(
     return plan
 
 
-def _attach(program: Program, chosen: Chosen) -> Link:
+def _attach(program: Program, chosen: Chosen, kprobes: Kprobes | None) -> Link:
     try:
-        if chosen.kind in ("kprobe", "kretprobe"):
-            return program.attach_kprobe(chosen.target, chosen.kind == "kretprobe")
-        return program.attach()
-    except KernelError as error:
-        reason = f"{error.message}\n{error.detail}".strip()
+        if chosen.kind not in ("kprobe", "kretprobe"):
+            return program.attach()
+        at_return = chosen.kind == "kretprobe"
+        if kprobes is None:
+            return program.attach_kprobe(chosen.target, at_return)
+        kprobes.define(program.name, chosen.target, at_return)
+        return program.attach_tracepoint(kprobes.group, program.name)
+    except (KernelError, OSError) as error:
+        reason = f"{error}\n{getattr(error, 'detail', '')}".strip()
         raise _RefusedError(
             Attempt(chosen.hook, chosen.kind, "attach-fail", reason, chosen.target)
         ) from error
+
+
+def _probes(plan: Plan) -> bool:
+    return any(chosen.kind in ("kprobe", "kretprobe") for chosen in plan.chosen.values())
 
 
 def _order(chosen: Chosen) -> int:

@@ -40,6 +40,12 @@ def test_auto_steps_over_an_lsm_that_is_silent() -> None:
     assert kinds(Chooser("auto", ALL | {"lsm": "silent"}, Kernel()), EventType.OPEN) == {"fentry", "fexit"}
 
 
+def test_auto_avoids_trampolines_where_they_skip() -> None:
+    skipping = ALL | {"skips": "fires"}
+    assert kinds(Chooser("auto", skipping, Kernel()), EventType.OPEN) == {"kprobe", "kretprobe"}
+    assert kinds(Chooser("fentry", skipping, Kernel()), EventType.OPEN) == {"fentry", "fexit"}
+
+
 def test_each_event_climbs_down_by_itself() -> None:
     chooser = Chooser("auto", ALL, Kernel())
     for target in hooks.POINTS["unlink"]:
