@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from harness.budget import cpus, free_mib, workers_for
 from harness.errors import HarnessError
 from harness.plan import Selectors
 from harness.pytest_plugin import SELECTORS, WORKER
@@ -21,7 +22,7 @@ from harness.report.terminal import Lines, print_results
 from harness.report.text import one_line
 from harness.results import CellReport, TestResult
 from harness.run import Options, Run, pair_of
-from harness.scheduling import MachineScheduling, cpus, free_mib, longest_first, read_times, workers_for
+from harness.scheduling import MachineScheduling, longest_first, read_times
 from harness.verdict import Verdict
 
 

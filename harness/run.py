@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from harness import config, expectations, interrupts, plan, report, results, scheduling, split, suites
+from harness import budget, config, expectations, interrupts, plan, report, results, scheduling, split, suites
 from harness.bench import Bench, Say, Supplies
 from harness.errors import ConfigError
 from harness.expectations import Expectations
@@ -254,4 +254,4 @@ class Run:
 
 def _host() -> Host:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Host(cpus=scheduling.cpus(), memory_mib=pages >> 20, kernel=os.uname().release)
+    return Host(cpus=budget.cpus(), memory_mib=pages >> 20, kernel=os.uname().release)

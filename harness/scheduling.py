@@ -8,7 +8,6 @@ a worker dies, the item that it was running is lost; the rest of its machine goe
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,30 +21,8 @@ from harness.expansion import Cell
 from harness.plan import Plan
 from harness.results import CellResult, write_atomic
 
-MACHINE_MIB = 512 + 256  # guest memory and what QEMU needs beside it
 BOOT_GUESS_S = 10.0
 MAX_DEATHS = 2  # workers that one machine may take with it
-
-
-def workers_for(machines: int, cpus: int, free_mib: int) -> int:
-    """How many machines to run at once; at least one.
-
-    No more than there are, than there are CPUs (a starved guest is a false TIMEOUT), or than fit into memory.
-    """
-    return max(1, min(machines, cpus, free_mib // MACHINE_MIB))
-
-
-def free_mib(meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Memory that programs can still have, in MiB."""
-    for line in meminfo.read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) >> 10
-    return 0
-
-
-def cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def longest_first(plan: Plan, last: Mapping[str, float]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.cache import Cache
     from harness.kernels import KernelRequest, Lock, ResolvedKernel
 
+BACKOFF_S = (1.0, 4.0)  # between three times that a kernel is asked for
 ROOT = Path(__file__).parents[1]
 
 
@@ -28,6 +29,7 @@ class Preparation:
         from harness.cache import Cache
 
         self.accelerator = accelerator
+        self.pause: Callable[[float], object] = time.sleep
         self.say = say
         self.lock = lock
         self.store: Cache = Cache(progress=say)
@@ -45,11 +47,7 @@ class Preparation:
         resolved = resolve_all(first, self.lock, self.say)
         for name, cell in first.items():
             self.kernels[name] = _facts(cell, resolved[name])
-            try:
-                self._supply(name, cell, resolved[name])
-            except InfrastructureError as error:
-                self.missing[name] = error.message
-                self.say(f"{name}: {error.message}")
+            self._try(name, cell, resolved[name])
         return Supplies(
             accelerator=self.accelerator,
             kernels=self.kernels,
@@ -58,6 +56,19 @@ class Preparation:
             fetch_s=self.fetch_s,
             image_s=self.image_s,
         )
+
+    def _try(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
+        """A few times, for a mirror may stumble; what cannot be had costs its own machine only."""
+        left = list(BACKOFF_S)
+        while True:
+            try:
+                return self._supply(name, cell, resolved)
+            except InfrastructureError as error:
+                if not left:
+                    self.missing[name] = error.message
+                    return self.say(f"{name}: {error.message}")
+                self.say(f"{name}: {error.message}; trying again in {left[0]:g} s")
+            self.pause(left.pop(0))
 
     def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
         from harness.images import initramfs, modules_image, root_image

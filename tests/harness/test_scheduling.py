@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.budget import cpus, free_mib, workers_for
 from harness.plan import Plan, Selectors, make
 from harness.scheduling import (
     MAX_DEATHS,
     MachineScheduling,
-    free_mib,
     longest_first,
     read_times,
-    workers_for,
 )
 from tests.harness.conftest import matrix_of
 
@@ -140,7 +139,19 @@ def test_as_many_machines_as_the_host_bears(machines: int, cpus: int, free: int,
 def test_free_memory_is_what_programs_can_have(tmp_path: Path) -> None:
     path = tmp_path / "meminfo"
     path.write_text("MemTotal: 99999999 kB\nMemAvailable: 2097152 kB\n")
-    assert free_mib(path) == 2048
+    assert free_mib(path, tmp_path) == 2048
+    assert cpus(tmp_path) >= 1
+
+
+@pytest.mark.parametrize(("limit", "free"), [("max", 2048), (str(1536 << 20), 1024)])
+def test_a_containers_limits_count(tmp_path: Path, limit: str, free: int) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemAvailable: 2097152 kB\n")
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{512 << 20}\n")
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert free_mib(meminfo, tmp_path) == free
+    assert cpus(tmp_path) == 1
 
 
 @pytest.fixture
