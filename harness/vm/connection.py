@@ -23,9 +23,9 @@ from harness.vm import eventloop, savefile
 from harness.vm.acceleration import cpu_model
 from harness.vm.api import libvirt
 from harness.vm.embed import EmbedRoot
-from harness.vm.hypervisor import LifeEvent, StartError
+from harness.vm.hypervisor import LifeEvent, StartError, Vitality
 from harness.vm.ownership import RunDirectory
-from harness.vm.process import HeldProcess
+from harness.vm.process import HeldProcess, adopt_orphans
 
 EMBEDDED = "qemu:///embed"
 
@@ -58,10 +58,18 @@ class LibvirtDomain:
         # libvirt waits until init has reaped QEMU, for seconds where init is slow at it (containers, small
         # VMs). It hears of QEMU's end by itself, so where QEMU is ours it is enough to kill it.
         if self._process and self._process.kill(_EXIT_DEADLINE_S):
+            self._process.reap()
             return
         # It may have ended by itself, which is as good.
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.destroy()
+
+    def vitality(self) -> Vitality:
+        """By its process; one that is not on this host is believed to run until libvirt says else."""
+        if self._process and self._process.ended():
+            self._process.reap()
+            return Vitality.GONE
+        return Vitality.STOPPED if self._process and self._process.stopped() else Vitality.RUNNING
 
     def save(self, memory: Path) -> None:
         """Its memory and devices, compressed; see `savefile`. It stands still for half a second."""
@@ -107,6 +115,7 @@ class Connection:
         directory.note_uri(uri)
         if uri != EMBEDDED:
             return cls(_open(uri), directory, None)
+        adopt_orphans()
         root = EmbedRoot(directory.path / "e", (cache or default_root()) / "libvirt")
         root.prepare()
         return cls(_open(root.uri), directory, root)

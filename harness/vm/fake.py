@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import unescape
 
-from harness.vm.hypervisor import LifeEvent
+from harness.vm.hypervisor import LifeEvent, Vitality
 
 Play = Callable[["FakeDomain"], None]
 
@@ -21,6 +21,7 @@ class FakeDomain:
         self.name = name
         self.xml = xml
         self.active = True
+        self.shows = Vitality.RUNNING
         self._on_event = on_event
         match = _CONSOLE.search(xml)
         assert match, "a domain without a console"
@@ -44,6 +45,10 @@ class FakeDomain:
     def is_active(self) -> bool:
         """Whether it has not ended."""
         return self.active
+
+    def vitality(self) -> Vitality:
+        """What a test says, while it is active."""
+        return self.shows if self.active else Vitality.GONE
 
     def save(self, memory: Path) -> None:
         """Writes its name."""

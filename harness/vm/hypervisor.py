@@ -16,7 +16,16 @@ class LifeEvent(enum.Enum):
     PANICKED = "the guest's kernel panicked"
     SHUT_DOWN = "the guest powered off"
     FAILED = "QEMU ended by itself"
+    STOPPED = "QEMU was stopped by a signal"
     DESTROYED = "the harness destroyed it"
+
+
+class Vitality(enum.Enum):
+    """How the emulator of a domain is, by the host's word and not by its own."""
+
+    RUNNING = "running"
+    STOPPED = "stopped by a signal"
+    GONE = "gone"
 
 
 class StartError(InfrastructureError):
@@ -31,6 +40,9 @@ class Domain(Protocol):
 
     def is_active(self) -> bool:
         """Whether it runs."""
+
+    def vitality(self) -> Vitality:
+        """How its emulator is; cheap enough to be asked many times a second."""
 
     def save(self, memory: Path) -> None:
         """Writes its memory and devices to a new file, and lets it go on. Raises InfrastructureError."""

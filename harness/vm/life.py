@@ -111,7 +111,8 @@ def _ended(event: LifeEvent, console: ConsoleLog) -> DeathCause:
         return DeathCause(Death.INIT, _text(console.init_failure), tail)
     if event is LifeEvent.SHUT_DOWN:
         return DeathCause(Death.POWERED_OFF, _after("the guest powered off", console), tail)
-    return DeathCause(Death.QEMU, _after("QEMU ended", console), tail)
+    what = LifeEvent.STOPPED.value if event is LifeEvent.STOPPED else "QEMU ended"
+    return DeathCause(Death.QEMU, _after(what, console), tail)
 
 
 def boot_timeout(seconds: float, console: ConsoleLog) -> DeathCause:

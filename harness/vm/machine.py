@@ -4,9 +4,9 @@
         guest = machine.wait_ready(60)
         guest.run(["uname", "-r"], timeout=10)
 
-Two watchers report to one thread, which decides alone: the hypervisor's events through a queue, the console
-through its file. Whichever knows first ends the machine. Ending it ends QEMU and with it every SSH
-connection, so whoever waits for the guest hears of it at once and asks `explain` why.
+Three watchers report to one thread, which decides alone: the hypervisor's events through a queue, the console
+through its file, the host by QEMU's process. Whichever knows first ends the machine. Ending it ends QEMU and
+with it every SSH connection, so whoever waits for the guest hears of it at once and asks `explain` why.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ from harness.vm.domain import MachineSpec
 from harness.vm.hypervisor import Domain, Hypervisor, LifeEvent, StartError
 from harness.vm.life import FOLLOWS, Death, DeathCause, MachineDiedError, State, boot_timeout, judge
 from harness.vm.ports import ADDRESS, Port
+from harness.vm.pulse import Pulse
 from harness.vm.snapshot import Snapshot
 
 _POLL_S = 0.05
 # A console that was quiet for so long after "Kernel panic" has shown the whole trace.
 _SETTLE_S = 0.5
+# And one that never becomes quiet has shown enough of it.
+_ENOUGH_S = 3.0
 _EXPLAIN_S = 5.0
 _RETRY_S = 0.2
 _START_ATTEMPTS = 5
@@ -41,6 +44,26 @@ _START_ATTEMPTS = 5
 _numbers = itertools.count(1)
 
 Connect = Callable[[Endpoint, float], Guest]
+
+
+class _Patience:
+    """How long a console is waited for once it has told of a panic."""
+
+    def __init__(self) -> None:
+        self._grew_at = time.monotonic()
+        self._fatal_at: float | None = None
+
+    def grew(self) -> None:
+        """Something was printed."""
+        self._grew_at = time.monotonic()
+
+    def ended(self, *, fatal: bool) -> bool:
+        """Whether what a panic prints was printed."""
+        now = time.monotonic()
+        if fatal and self._fatal_at is None:
+            self._fatal_at = now
+        enough = self._fatal_at is not None and now > self._fatal_at + _ENOUGH_S
+        return enough or now > self._grew_at + _SETTLE_S
 
 
 class Machine:
@@ -125,9 +148,22 @@ class Machine:
                 self._after_failed_reach(error, deadline)
 
     def explain(self, timeout_s: float = _EXPLAIN_S) -> DeathCause | None:
-        """Why the guest does not answer: waits so long for a watcher to know; None if the machine lives."""
-        self._wait(lambda: False, time.monotonic() + timeout_s)
+        """Why the guest does not answer: waits so long for a watcher to know; None if the machine lives.
+
+        A guest that runs a command lives, and nothing is waited for.
+        """
+        deadline = time.monotonic() + timeout_s
+        if not self._answers(timeout_s):
+            self._wait(lambda: False, deadline)
         return self._death
+
+    def _answers(self, timeout_s: float) -> bool:
+        try:
+            if self.guest:
+                self.guest.ping(timeout_s)
+        except GuestError:
+            return False
+        return self.guest is not None
 
     def destroy(self) -> None:
         """Ends it and gives everything back; may be called in any state and again."""
@@ -186,13 +222,15 @@ class Machine:
 
     def _watch(self) -> None:
         file = ConsoleFile(self.spec.console)
-        grew_at = time.monotonic()
+        pulse, patience = Pulse(), _Patience()
         while self._state is not State.DEAD:
             event = self._next_event()
             for chunk in file.new_chunks():
                 self.console.feed(chunk)
-                grew_at = time.monotonic()
-            cause = judge(event, self.console, settled=time.monotonic() > grew_at + _SETTLE_S)
+                patience.grew()
+            assert self._domain
+            event = event or pulse.feel(self._domain.vitality())
+            cause = judge(event, self.console, settled=patience.ended(fatal=bool(self.console.fatal)))
             if cause:
                 self._die(cause)
             with self._changed:

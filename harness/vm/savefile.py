@@ -7,13 +7,17 @@ any number of processes can read one file. The layout is that of libvirt's src/q
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import os
 import shutil
 import struct
+import termios
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import zstandard
 
@@ -25,6 +29,7 @@ _HEADER = struct.Struct("=16s5I56x")
 # The first level: what the others save does not pay for the time, which is what a restore is about.
 _LEVEL = 1
 _CHUNK = 1 << 20
+_POLL_S = 0.01
 
 
 def pack(saved: Path, target: Path) -> None:
@@ -42,21 +47,48 @@ def pack(saved: Path, target: Path) -> None:
 def fed(packed: Path, xml: str, pipe: Path) -> Iterator[None]:
     """For the block, `pipe` is a save file of `xml` with that stream. A damaged one just ends early."""
     os.mkfifo(pipe, 0o600)
-    feeder = threading.Thread(target=_feed, args=(packed, xml, pipe), name="restore", daemon=True)
-    feeder.start()
+    # Both ends are open from the start, so that neither side waits in open(2) for one that will not come.
+    held = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    feeding = _Feeding(packed, xml, pipe.open("wb", buffering=0))
+    feeding.start()
     try:
         yield
     finally:
-        # If nobody opened it, the feeder still waits for that; from now on it writes to nobody and ends.
-        os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
-        feeder.join()
+        feeding.over.set()
+        # Now nobody reads, so that a feeder which still writes is told so and ends.
+        os.close(held)
+        feeding.join()
         pipe.unlink()
 
 
-def _feed(packed: Path, xml: str, pipe: Path) -> None:
-    text = xml.encode() + b"\0"
-    # Who reads it finds out by itself that the stream is cut.
-    with contextlib.suppress(OSError, zstandard.ZstdError), pipe.open("wb", buffering=0) as out:
-        out.write(_HEADER.pack(_MAGIC, _VERSION, len(text), 1, 0, 0) + text)
-        with packed.open("rb") as source:
-            zstandard.ZstdDecompressor().copy_stream(source, out, write_size=_CHUNK)
+class _Feeding(threading.Thread):
+    """Writes a save file into a pipe; `over` says that nobody wants more of it."""
+
+    def __init__(self, packed: Path, xml: str, out: BinaryIO) -> None:
+        super().__init__(name="restore", daemon=True)
+        self.over = threading.Event()
+        self._packed = packed
+        self._xml = xml
+        self._out = out
+
+    def run(self) -> None:
+        """Writes it; who reads it finds out by itself when it is cut."""
+        with contextlib.suppress(OSError), self._out as out:
+            with contextlib.suppress(zstandard.ZstdError):
+                self._write()
+            # A pipe that was written and closed before it is opened would never open.
+            while _unread(out) and not self.over.wait(_POLL_S):
+                pass
+
+    def _write(self) -> None:
+        text = self._xml.encode() + b"\0"
+        self._out.write(_HEADER.pack(_MAGIC, _VERSION, len(text), 1, 0, 0) + text)
+        with self._packed.open("rb") as source:
+            zstandard.ZstdDecompressor().copy_stream(source, self._out, write_size=_CHUNK)
+
+
+def _unread(pipe: BinaryIO) -> int:
+    """How many bytes wait in a pipe."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]

@@ -11,9 +11,10 @@ from harness.errors import InfrastructureError
 from harness.guest.base import Endpoint, GuestLostError
 from harness.guest.fake import FakeGuest
 from harness.vm.fake import FakeDomain, FakeHypervisor, Play
-from harness.vm.hypervisor import LifeEvent, StartError
+from harness.vm.hypervisor import LifeEvent, StartError, Vitality
 from harness.vm.life import Death, MachineDiedError, State
 from harness.vm.machine import Machine
+from harness.vm.pulse import Pulse
 from harness.vm.signatures import Trouble
 from tests.vm.specs import machine_spec
 
@@ -146,6 +147,7 @@ def test_qemu_dies_while_the_guest_works(tmp_path: Path) -> None:
     with Machine(machine_spec(tmp_path), hypervisor, lambda _endpoint, _seconds: guest) as booted:
         booted.wait_ready(5)
         hypervisor.domains[0].end(LifeEvent.FAILED)
+        guest.close()
         cause = booted.explain()
         assert cause
         assert cause.kind is Death.QEMU
@@ -158,6 +160,56 @@ def test_a_living_machine_has_nothing_to_explain(tmp_path: Path) -> None:
     with machine(tmp_path, lambda domain: domain.say(READY)) as booted:
         booted.wait_ready(5)
         assert booted.explain(0.1) is None
+
+
+def test_qemu_that_vanishes_is_noticed(tmp_path: Path) -> None:
+    """Also when libvirt says nothing of it."""
+
+    def vanish(domain: FakeDomain) -> None:
+        domain.shows = Vitality.GONE
+
+    began = time.monotonic()
+    with machine(tmp_path, vanish) as booted, pytest.raises(MachineDiedError, match="QEMU ended"):
+        booted.wait_ready(60)
+    assert time.monotonic() - began < 1
+
+
+def test_qemu_that_is_stopped_is_noticed(tmp_path: Path) -> None:
+    """It would be silent for ever."""
+
+    def stop(domain: FakeDomain) -> None:
+        domain.shows = Vitality.STOPPED
+
+    with (
+        machine(tmp_path, stop) as booted,
+        pytest.raises(MachineDiedError, match="stopped by a signal") as died,
+    ):
+        booted.wait_ready(60)
+    assert died.value.cause.kind is Death.QEMU
+
+
+def test_pulse_leaves_time_for_who_knows_more() -> None:
+    """A short stop is none, an end is believed a moment later."""
+    now = 0.0
+    pulse = Pulse(lambda: now)
+    assert pulse.feel(Vitality.STOPPED) is None
+    now = 5.0
+    assert pulse.feel(Vitality.RUNNING) is None
+    assert pulse.feel(Vitality.STOPPED) is None
+    now = 6.5
+    assert pulse.feel(Vitality.STOPPED) is LifeEvent.STOPPED
+    assert pulse.feel(Vitality.GONE) is None
+    now = 7.0
+    assert pulse.feel(Vitality.GONE) is LifeEvent.FAILED
+
+
+def test_healthy_machine_explains_at_once(tmp_path: Path) -> None:
+    """A guest that runs a command is asked, not waited for."""
+    with machine(tmp_path, lambda domain: domain.say(READY)) as booted:
+        booted.wait_ready(5)
+        began = time.monotonic()
+        assert booted.explain() is None
+        assert time.monotonic() - began < 1
 
 
 def test_taken_port_is_tried_again(tmp_path: Path) -> None:
