@@ -159,15 +159,21 @@ class CellRun:
         assert machine
         self._quiet = len(machine.console())
         began = time.monotonic()
+        try:
+            loaded = self._loaded(machine)
+        finally:
+            phases = self.report.phases.model_copy(update={"load_s": time.monotonic() - began})
+            self._update(phases=phases)
+        self._log({"load": {"seconds": loaded.seconds, "coverage": loaded.coverage}})
+        self._update(**_facts(loaded))
+
+    def _loaded(self, machine: Machine) -> Loaded:
         pace = self.keeper.pace
         if self.cell.suite:
             self._selftest = machine.command(self.cell, self.folder / "command.log")
         else:
             self._selftest = machine.selftest(self.folder / "agent.log", pace.within(LOAD_DEADLINE_S))
-        loaded = self._selftest.load(self.cell, pace.within(LOAD_DEADLINE_S))
-        phases = self.report.phases.model_copy(update={"load_s": time.monotonic() - began})
-        self._log({"load": {"seconds": loaded.seconds, "coverage": loaded.coverage}})
-        self._update(phases=phases, **_facts(loaded))
+        return self._selftest.load(self.cell, pace.within(LOAD_DEADLINE_S))
 
     def _cannot(self, error: RefusedError) -> bool:
         """Whether a forced set was refused because this kernel was seen not to have it: that is a SKIP.

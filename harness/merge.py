@@ -43,7 +43,7 @@ def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Re
     if extra := _unplanned(plan, found.values()):
         raise IncompleteError("\n".join(f"{line}: in a shard, and not planned" for line in extra))
     cells = tuple(_completed(plan, cell, found.get(cell.id)) for cell in plan.cells)
-    merged = Results(run=_run(cells, shards, absent), cells=cells, totals=results.totals(cells))
+    merged = Results(run=_run(plan, cells, shards, absent), cells=cells, totals=results.totals(cells))
     if wrong := results.disagreements(plan, merged):
         raise IncompleteError("\n".join(wrong))
     return merged
@@ -98,9 +98,10 @@ def _completed(plan: Plan, planned: Cell, found: CellResult | None) -> CellResul
     return found.model_copy(update={"tests": tests, "verdict": Verdict.NOT_RUN, "reason": absent.reason})
 
 
-def _run(cells: Sequence[CellResult], shards: Sequence[Shard], absent: Sequence[str]) -> RunInfo:
+def _run(plan: Plan, cells: Sequence[CellResult], shards: Sequence[Shard], absent: Sequence[str]) -> RunInfo:
     runs = [shard.results.run for shard in shards]
-    codes = [results.exit_code(cells), *(run.exit_code for run in runs)]
+    unused = results.unexercised(plan, cells)
+    codes = [results.exit_code(cells, unused), *(run.exit_code for run in runs)]
     codes += [IncompleteError.exit_code] if absent else []
     first = min(runs, key=lambda run: run.started)
     return RunInfo(
@@ -113,7 +114,7 @@ def _run(cells: Sequence[CellResult], shards: Sequence[Shard], absent: Sequence[
         host=first.host,
         accelerator=_joined(run.accelerator for run in runs),
         harness_version=_joined(run.harness_version for run in runs),
-        notes=(*_about(shards), *absent, *_notes(runs)),
+        notes=(*_about(shards), *absent, *unused, *_notes(runs)),
     )
 
 

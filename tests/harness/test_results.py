@@ -237,3 +237,12 @@ def test_a_skip_among_passes_does_not_hide_them(plan: Plan) -> None:
     )
     text = summary.render(made(plan, tests))
     assert "✓ PASS | ✓ SKIP: 2 PASS, 1 SKIP |" in text
+
+
+def test_a_load_that_was_expected_to_fail_is_no_failed_cell(plan: Plan) -> None:
+    cause = Attempt(verdict=Verdict.FAIL, reason="load refused")
+    known = _all(plan)
+    for pair in known:
+        known[pair] = TestResult(name=pair[1], verdict=Verdict.XFAIL, reason="why (link): load refused")
+    assert made(plan, known, cause).run.exit_code == 0
+    assert made(plan, known, cause.model_copy(update={"reason": "left behind: x"})).run.exit_code == 1
