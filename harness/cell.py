@@ -244,7 +244,7 @@ class CellRun:
         # Who refuses is alive; of all else the machine's own end may be the cause, and is asked for. A guest
         # that still runs a command has not ended, and nobody need wait for a watcher to say so.
         machine = None if isinstance(error, RefusedError) else self.keeper.machine
-        answers = bool(machine and not booting and machine.answers(PING_S))
+        answers = bool(machine and not booting and machine.answers(PING_S * self.keeper.pace.stretch()))
         death = machine.death() if machine and not answers else None
         if self.keeper.pace.left() <= 0 and (booting or not (death and death.kind == "guest")):
             return Attempt(verdict=Verdict.NOT_RUN, reason=self.keeper.pace.why, duration_s=seconds)

@@ -1,0 +1,91 @@
+"""A virtual machine as the life of a cell wants it, with fakes for all that is virtual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness import vmbench
+from harness.bench import HungError, RefusedError
+from harness.errors import InfrastructureError, ProductError
+from harness.guest.base import Completed, GuestLostError, GuestTimeoutError
+from harness.guest.fake import FakeChannel, FakeGuest
+from harness.vm.life import Death, DeathCause
+from harness.vmbench import VmMachine
+
+HELLO = b'{"hello":1,"agent":"0","pid":1}'
+
+
+def _machine(tmp_path: Path, guest: FakeGuest | None, cause: DeathCause | None = None) -> VmMachine:
+    spec = SimpleNamespace(console=tmp_path / "console.log", workdir=tmp_path)
+    virtual = SimpleNamespace(guest=guest, spec=spec, explain=lambda: cause)
+    starter: Any = SimpleNamespace(machine=virtual)
+    return VmMachine(starter)
+
+
+def test_a_guest_that_was_not_reached_does_not_answer(tmp_path: Path) -> None:
+    assert not _machine(tmp_path, None).answers(1)
+
+
+@pytest.mark.parametrize("error", [GuestLostError("gone"), GuestTimeoutError("late")])
+def test_a_guest_that_runs_no_command_does_not_answer(tmp_path: Path, error: Exception) -> None:
+    def answer(_argv: Sequence[str]) -> Completed:
+        raise error
+
+    assert not _machine(tmp_path, FakeGuest(answer)).answers(1)
+    assert _machine(tmp_path, FakeGuest()).answers(1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "blamed"), [(Death.PANIC, "guest"), (Death.POWERED_OFF, "guest"), (Death.QEMU, "host")]
+)
+def test_whose_fault_a_death_is(tmp_path: Path, kind: Death, blamed: str) -> None:
+    found = _machine(tmp_path, None, DeathCause(kind, "why", (b"a line",))).death()
+    assert found
+    assert (found.kind, found.trace) == (blamed, (b"a line",))
+
+
+def test_a_console_that_nobody_can_read_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = _machine(tmp_path, None)
+    with pytest.raises(InfrastructureError, match="cannot be read"):
+        machine.console()
+    (tmp_path / "console.log").write_bytes(b"x" * 11)
+    assert machine.console() == b"x" * 11
+    monkeypatch.setattr(vmbench, "CONSOLE_BYTES", 10)
+    with pytest.raises(InfrastructureError, match="longer than"):
+        machine.console()
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (GuestTimeoutError("no line"), HungError),
+        (GuestLostError("gone"), InfrastructureError),
+        (b'{"did":"","ok":false,"id":1,"error":"no","hint":"","detail":"long"}', RefusedError),
+        (b"Traceback", ProductError),
+        (b'{"did":"ping","ok":true,"id":1}', ProductError),
+    ],
+)
+def test_what_a_server_does_wrong_has_a_kind(
+    tmp_path: Path, cell: Any, line: bytes | Exception, kind: type[Exception]
+) -> None:
+    guest = FakeGuest(channel=FakeChannel([HELLO, line], stderr=b"last words"))
+    server = _machine(tmp_path, guest).selftest(tmp_path / "agent.log", 1)
+    with pytest.raises(kind) as caught:
+        server.load(cell, 1)
+    if kind is ProductError:
+        assert str(caught.value).endswith("last words")
+        assert (tmp_path / "agent.log").read_text() == "last words"
+
+
+def test_a_server_that_ends_early_is_no_answer(tmp_path: Path, cell: Any) -> None:
+    guest = FakeGuest(channel=FakeChannel([HELLO], stderr=b"killed"))
+    server = _machine(tmp_path, guest).selftest(tmp_path / "agent.log", 1)
+    with pytest.raises(ProductError, match="the self-test server ended: killed"):
+        server.test("truth.open", 1)
