@@ -1,4 +1,4 @@
-"""What the README says can be done: its commands parse, its links lead somewhere, its table is the contract."""
+"""What the README says can be done: commands parse, links lead somewhere, its table is the contract."""
 
 from __future__ import annotations
 
