@@ -1,6 +1,6 @@
 # Two commands matter: `make matrix` and `make test`. Both set up what is missing first; set-up that is done is not done again.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 BUILD  := build
@@ -8,7 +8,6 @@ CLANG  ?= clang
 STRIP  ?= llvm-strip
 MATRIX ?= matrix.yaml
 ARCH   := $(shell uname -m | sed 's/aarch64/arm64/;s/x86_64/x86/')
-SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 
 BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
 # asm/types.h is where the compiler for this machine looks for it, and only it.
@@ -24,13 +23,13 @@ matrix: setup build
 nightly: setup build
 	$(BIN)/harness run --matrix $(MATRIX) --tag nightly $(ARGS)
 
-test: setup build
+test: setup build $(BUILD)/.test-packages
 	$(BIN)/pytest $(ARGS)
 
-guest: setup build
+guest: setup build $(BUILD)/.test-packages
 	$(BIN)/pytest -m guest $(ARGS)
 
-lint: setup
+lint: setup $(BUILD)/.test-packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -39,14 +38,12 @@ setup: $(BUILD)/.packages $(VENV)/.done
 
 $(BUILD)/.packages: images/host-packages.txt
 	@mkdir -p $(BUILD)
-	@missing=$$(sed 's/#.*//' $< | while read -r p; do [ -z "$$p" ] || dpkg-query -W -f='$${Status}\n' "$$p" 2>/dev/null \
-		| grep -q '^install ok installed' || echo "$$p"; done); \
-	if [ -n "$$missing" ]; then \
-		echo "setup: installing $$(echo $$missing)"; \
-		$(SUDO) apt-get update -qq && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >$(BUILD)/apt.log 2>&1 \
-			|| { tail -n 20 $(BUILD)/apt.log; echo "setup: apt-get failed, see $(BUILD)/apt.log"; exit 1; }; \
-	fi
+	@scripts/install-packages $(BUILD)/apt.log $<
+	@touch $@
+
+# What only the tests need.
+$(BUILD)/.test-packages: images/test-packages.txt | $(BUILD)/.packages
+	@scripts/install-packages $(BUILD)/apt-test.log $<
 	@touch $@
 
 $(VENV)/.done: requirements.lock pyproject.toml | $(BUILD)/.packages

@@ -67,7 +67,7 @@ def test_a_guest_python_that_the_host_has_not_is_said(tmp_path: Path) -> None:
 
 
 def test_lists_have_comments_and_no_duplicates() -> None:
-    for name in ("guest-packages.txt", "boot-modules.txt", "host-packages.txt"):
+    for name in ("guest-packages.txt", "boot-modules.txt"):
         words = lists.words(name)
         assert words
         assert len(set(words)) == len(words)
