@@ -74,5 +74,9 @@ class Kprobes:
             return  # gone already, or still in use by someone: the next agent tries again
 
     def _write(self, command: str) -> None:
-        with (self._root / "kprobe_events").open("a", encoding="ascii") as events:
-            events.write(command + "\n")
+        # Not open(.., "a"): that seeks to the end, which this file does not have.
+        events = os.open(self._root / "kprobe_events", os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(events, command.encode("ascii") + b"\n")
+        finally:
+            os.close(events)
