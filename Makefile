@@ -24,7 +24,7 @@ nightly: setup build
 	$(BIN)/harness run --matrix $(MATRIX) --tag nightly $(ARGS)
 
 test: setup build $(BUILD)/.test-packages
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto $(ARGS)
 
 guest: setup build $(BUILD)/.test-packages
 	$(BIN)/pytest -m guest $(ARGS)
