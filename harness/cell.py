@@ -223,8 +223,9 @@ class CellRun:
     def _search(self, machine: Machine) -> None:
         """Look for what no test's own log shows: complaints between the tests, and what was left behind."""
         try:
-            lines = machine.console()[self._quiet :].split(b"\n")
+            # What is left may yet do harm: it is looked for, and waited for, before the console is read.
             left = machine.leftovers(self.keeper.pace.within(LEAVE_S))
+            lines = machine.console()[self._quiet :].split(b"\n")
         except InfrastructureError as error:
             reason = f"what the agent left behind could not be looked at: {error.message}"
             self._update(cause=Attempt(verdict=Verdict.FAIL, reason=one_line(reason, REASON_LIMIT)))
