@@ -107,6 +107,9 @@ class Machine(Protocol):
     def collect(self, folder: Path) -> None:
         """Write what is known about the guest into `folder`; never raises HarnessError."""
 
+    def keep(self, cell: str) -> str:
+        """Leave it running for a person, because `cell` failed on it; returns the line that gets in."""
+
     def destroy(self) -> None:
         """End the guest and leave nothing; may be called twice."""
 

@@ -31,6 +31,7 @@ TEST_DEADLINE_S = 30.0  # and as much again for each second that the test's cost
 PING_S = 10.0
 LEAVE_S = 3.0  # for what an agent that has ended leaves behind to go by itself
 TRIES = 3  # machines that one cell may lose to the machinery before it is given up
+ATTACH = "attach.txt"  # in the cell's folder: the line that gets into a machine that was kept
 BACKOFF_S = 1.0  # before the second; twice as long before each further one
 CANNOT = ("load-fail", "attach-fail", "silent")  # observed states of a hook type that a kernel does not have
 
@@ -84,16 +85,30 @@ class CellRun:
             return first
         return judge.combined(first, self._attempt(first.name))
 
-    def close(self) -> CellReport:
-        """End the agent, keep the evidence, and give a machine up that cannot be trusted any more."""
+    def close(self, *, keep: bool = False) -> CellReport:
+        """End the agent, keep the evidence, and give a machine up that cannot be trusted any more.
+
+        With `keep` the machine is left running for a person.
+        """
         served = self._end_agent()
         if machine := self.keeper.machine:
             if served and not self.report.cause:
                 self._search(machine)
             machine.collect(self.folder)
+        if keep:
+            self._keep()
         if self.report.cause and self.report.cause.verdict is not Verdict.SKIP:
             self.keeper.discard()
         return self.report
+
+    def _keep(self) -> None:
+        """Leave the machine to a person, and beside the evidence the line that gets in."""
+        try:
+            line = self.keeper.leave(self.cell.id)
+        except InfrastructureError as error:
+            line = f"# not kept: {error.message}"
+        if line:
+            (self.folder / ATTACH).write_text(f"{line}\n", encoding="utf-8")
 
     def abandon(self) -> CellReport:
         """End the machine at once, and keep what evidence there is on this side."""

@@ -186,6 +186,11 @@ class FakeMachine:
         """A console that says how it ended."""
         (folder / "console.log").write_text(f"{self._death or 'alive'}\n", encoding="utf-8")
 
+    def keep(self, cell: str) -> str:
+        """Write down that it was left."""
+        self.bench.note(f"keep {self.cell.machine}")
+        return f"ssh {cell}"
+
     def destroy(self) -> None:
         """Write down that the machine is gone."""
         self.bench.note(f"destroy {self.cell.machine}")

@@ -12,6 +12,7 @@ from harness.pace import ORDINARY, Pace
 from harness.results import Phases
 
 BOOT_DEADLINE_S = 120.0
+LEAVE_S = 10.0
 
 
 class Keeper:
@@ -47,6 +48,14 @@ class Keeper:
                 self.machine.deploy()
             self._deployed = True
         self.phases = self.phases.model_copy(update={"start": self.machine.start})
+
+    def leave(self, cell: str) -> str:
+        """Let the machine run on for a person; returns the line that gets in, "" where it does not answer."""
+        machine = self.machine
+        if machine is None or not machine.answers(LEAVE_S):
+            return ""
+        self.machine, self._key = None, ""
+        return machine.keep(cell)
 
     def discard(self) -> None:
         """Destroy the machine, if there is one."""

@@ -110,6 +110,7 @@ class Worker:
         self.keeper = Keeper(self._machine, Pace(job.ends_at, job.limit_s))
         self._run: CellRun | None = None
         self._interrupted = False
+        self._failed = False  # whether a test of the open cell did
         self._news: list[str] = []  # reports of cells that have not gone home yet
 
     def enter(self, cell: Cell) -> None:
@@ -124,13 +125,17 @@ class Worker:
         assert self._run
         result = self._run.test(test)
         judged = self._as_known(result)
-        return self._as_known(self._run.again(result)) if judged.verdict is Verdict.FAIL else judged
+        if judged.verdict is Verdict.FAIL:
+            judged = self._as_known(self._run.again(result))
+        self._failed |= not judged.verdict.expected
+        return judged
 
     def leave(self) -> None:
         """Close the open cell; at once where the run was interrupted."""
         run, self._run = self._run, None
         if run:
-            report = run.abandon() if self._interrupted else run.close()
+            keep, self._failed = self.job.keep_on_fail and self._failed, False
+            report = run.abandon() if self._interrupted else run.close(keep=keep)
             self._news.append(report.model_dump_json())
 
     def _as_known(self, result: TestResult) -> TestResult:

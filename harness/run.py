@@ -41,6 +41,7 @@ class Options(BaseModel):
     deadline_s: float = 0.0  # for the whole run; 0 is none
     shard: str = ""  # "2/3": only that part of the plan
     plan: Plan | None = None  # what to run, where no matrix is to be asked
+    keep_on_fail: bool = False
     base: Path | None = None  # for the files of suites; the matrix's folder
     argv: tuple[str, ...] = ()
 
@@ -55,6 +56,7 @@ class Job(BaseModel):
     plan: Plan
     supplies: Supplies
     known: Expectations
+    keep_on_fail: bool = False
     ends_at: float | None = None  # on the monotonic clock
     limit_s: float = 0.0
 
@@ -134,6 +136,7 @@ class Run:
             plan=self.plan,
             supplies=self.supplies,
             known=self.known,
+            keep_on_fail=self.options.keep_on_fail,
             ends_at=self.pace.ends_at,
             limit_s=self.pace.limit_s,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -93,12 +94,12 @@ class VmBench:
         made.base = Path(supplies.base)
         return made
 
-    def reap(self) -> list[str]:
-        """End what dead runs left."""
+    def reap(self, *, also_kept: bool = False) -> list[str]:
+        """End what dead runs left; what was kept for a person only when asked to."""
         from harness.vm import reaper
         from harness.vm.connection import reap_domains
 
-        return [str(reaped) for reaped in reaper.reap(reap_domains=reap_domains)]
+        return [str(reaped) for reaped in reaper.reap(reap_domains=reap_domains, also_kept=also_kept)]
 
     def close(self) -> None:
         """Close the connection, which ends every machine of it."""
@@ -220,6 +221,10 @@ class VmMachine:
         spec = json.loads(json.dumps(asdict(self.machine.spec), default=str))
         end = str(self.machine.death or "")
         return {**spec, "state": self.machine.state.value, "death": end}
+
+    def keep(self, cell: str) -> str:
+        """As `harness.vm.kept` says."""
+        return shlex.join(self.machine.keep(cell).ssh)
 
     def destroy(self) -> None:
         """End it."""

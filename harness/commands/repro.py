@@ -37,7 +37,6 @@ def execute(arguments: argparse.Namespace) -> int:
         matrix=path.with_name("plan.json").absolute(),
         plan=plan,
         base=Path.cwd(),
-        base=Path.cwd(),
         output=arguments.output,
         argv=arguments.argv,
     )

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from harness import config
 from harness.bench import Bench
+from harness.cell import ATTACH
 from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
 from harness.errors import ConfigError
@@ -45,6 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="only kernels that moved since matrix.lock, in their newest release",
     )
     parser.add_argument(
+        "--keep-on-fail", action="store_true", help="leave the machine of a failed cell, and say how to get in"
+    )
+    parser.add_argument(
         "--watch", action="store_true", help="build and run again on each save, on one machine that stays up"
     )
 
@@ -64,6 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         cold=arguments.cold,
         shard=arguments.shard,
+        keep_on_fail=arguments.keep_on_fail,
         deadline_s=arguments.deadline,
         argv=arguments.argv,
     )
@@ -95,8 +100,18 @@ def run(wanted: Options, bench: Bench, console: Console, workers: str, connect: 
             _run(matrix_run, progress, workers, connect)
         assert matrix_run.finished
         print_results(console, matrix_run.finished, str(matrix_run.folder))
+        _tell_kept(matrix_run.folder, console)
         github.show(matrix_run.finished, console.file)
         return matrix_run.finished.run.exit_code
+
+
+def _tell_kept(folder: Path, console: Console) -> None:
+    """How to get into the machines that this run left."""
+    for path in sorted(folder.glob(f"cells/*/{ATTACH}")):
+        cell = path.parent.name
+        console.print(f"kept: harness shell --attach {cell}, or:", highlight=False)
+        console.print(f"  {path.read_text(encoding='utf-8').strip()}", highlight=False, soft_wrap=True, markup=False)
+        console.print("  end it with `poweroff -f` there, or `harness clean --machines`", highlight=False)
 
 
 def _run(matrix_run: Run, progress: Lines, workers: str, connect: str) -> None:

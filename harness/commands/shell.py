@@ -1,8 +1,9 @@
-"""Boot one kernel and open a shell in it."""
+"""Boot one kernel and open a shell in it, or enter a machine that a run kept."""
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 
 from harness.commands import booted
 
@@ -10,12 +11,24 @@ from harness.commands import booted
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     booted.configure(parser)
+    parser.add_argument(
+        "--attach",
+        nargs="?",
+        const="",
+        default=None,
+        metavar="CELL",
+        help="into a machine that `harness run --keep-on-fail` left, by its cell or name",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """A shell until it is left; returns its status."""
     from harness.guest.shell import interactive
 
+    if arguments.attach is not None:
+        from harness.vm import kept
+
+        return subprocess.run(kept.find(arguments.attach).ssh, check=False).returncode
     with booted.booted(arguments) as machine:
         booted.say(
             f"{' '.join(machine.guest.run(['uname', '-rm']).stdout.decode().split())}; leave with exit"

@@ -183,6 +183,16 @@ class Connection:
         number = int(self._handle.getVersion())
         return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
+    def spare(self, name: str) -> None:
+        """From now on that domain is not ours: it outlives this connection.
+
+        Raises InfrastructureError where a daemon would end it with the connection.
+        """
+        if not self._root:
+            raise InfrastructureError("only machines of an embedded libvirt outlive a run")
+        self._domains.pop(name, None)
+        self._put_away.pop(name, None)
+
     def close(self) -> None:
         """Destroys what still runs, waits until libvirt has put it away, then closes."""
         for domain in self._domains.values():

@@ -63,6 +63,7 @@ class FakeHypervisor:
 
     def __init__(self, directory: Path, play: Play) -> None:
         self.domains: list[FakeDomain] = []
+        self.spared: list[str] = []
         self.restored: list[str] = []
         self._directory = directory
         self._play = play
@@ -76,6 +77,10 @@ class FakeHypervisor:
     def qemu_user(self) -> str:
         """Nobody in particular."""
         return ""
+
+    def spare(self, name: str) -> None:
+        """Remembers it."""
+        self.spared.append(name)
 
     def private_dir(self, name: str) -> Path:
         """A new directory."""

@@ -72,5 +72,8 @@ class Hypervisor(Protocol):
     def identity(self) -> str:
         """Stands for what a saved domain can be restored with; "" where none can be."""
 
+    def spare(self, name: str) -> None:
+        """Lets a domain outlive us. Raises InfrastructureError where it cannot."""
+
     def private_dir(self, name: str) -> Path:
         """A new directory for a domain's secrets, which is gone when the hypervisor is closed."""

@@ -22,11 +22,13 @@ from types import TracebackType
 from harness.errors import InfrastructureError
 from harness.guest.base import Endpoint, Guest, GuestError
 from harness.guest.keys import GuestKeys
+from harness.guest.shell import ssh_argv
 from harness.guest.ssh import connect
-from harness.vm import domain, rundisk
+from harness.vm import domain, kept, rundisk
 from harness.vm.console import ConsoleFile, ConsoleLog, Stage
 from harness.vm.domain import MachineSpec
 from harness.vm.hypervisor import Domain, Hypervisor, LifeEvent, StartError
+from harness.vm.kept import Kept
 from harness.vm.life import FOLLOWS, Death, DeathCause, MachineDiedError, State, boot_timeout, judge
 from harness.vm.ports import ADDRESS, Port
 from harness.vm.pulse import Pulse
@@ -164,6 +166,19 @@ class Machine:
         except GuestError:
             return False
         return self.guest is not None
+
+    def keep(self, cell: str) -> Kept:
+        """Lets it live on after this process, for a person; returns how to get in.
+
+        Nothing watches it any more, and `destroy` is not to be called. Raises InfrastructureError.
+        """
+        self._raise_if_dead()
+        found = Kept(self.name, cell, tuple(ssh_argv(self.endpoint)))
+        self._hypervisor.spare(self.name)
+        kept.note(self._private.parent, found)
+        if self.guest:
+            self.guest.close()
+        return found
 
     def destroy(self) -> None:
         """Ends it and gives everything back; may be called in any state and again."""

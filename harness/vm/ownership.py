@@ -113,7 +113,13 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        # Not a circle: `kept` knows only where the directories are.
+        from harness.vm import kept
+
+        if kept.alive(self.path):
+            self.close()
+        else:
+            self.release()
 
 
 def adopt_dead(path: Path) -> RunDirectory | None:

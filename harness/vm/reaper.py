@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.vm import ownership
+from harness.vm.kept import alive as kept_machines
 from harness.vm.process import HeldProcess
 
 _EXIT_DEADLINE_S = 10.0
@@ -48,10 +49,17 @@ def leftovers(roots: list[Path] | None = None) -> list[Path]:
     return found
 
 
-def reap(roots: list[Path] | None = None, reap_domains: DomainReaper | None = None) -> list[Reaped]:
-    """Ends what dead runs below `roots` (default: `ownership.runtime_roots()`) left; [] if nothing was."""
+def reap(
+    roots: list[Path] | None = None, reap_domains: DomainReaper | None = None, *, also_kept: bool = False
+) -> list[Reaped]:
+    """Ends what dead runs below `roots` (default: `ownership.runtime_roots()`) left; [] if nothing was.
+
+    Machines that were left on purpose are spared (see `kept`), unless `also_kept`.
+    """
     reaped = []
     for path in _candidates(roots):
+        if not also_kept and kept_machines(path):
+            continue
         directory = ownership.adopt_dead(path)
         if directory:
             reaped.append(_reap_one(directory, reap_domains))

@@ -64,10 +64,11 @@ def test_one_cell_runs_again_on_the_packages_that_the_cache_has(
     earlier: Path, benches: Benches, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _fill_cache(earlier, "6.1-lsm")
-    assert cli.main(["repro", str(earlier), "6.1-lsm", "--test", "truth.*", "--output", "new"]) == 1
+    assert cli.main(["repro", str(earlier), "6.1-lsm", "--test", "truth.[or]*", "--output", "new"]) == 1
     again = results.load(Path("new/latest/results.json"))
     assert [(cell.id, cell.verdict) for cell in again.cells] == [("6.1-lsm", "FAIL")]
-    assert {test.name for test in again.cells[0].tests} == {"truth.open", "truth.unlink", "truth.rename"}
+    assert {"truth.open", "truth.rename"} <= {test.name for test in again.cells[0].tests}
+    assert all(test.name.startswith(("truth.o", "truth.r")) for test in again.cells[0].tests)
     (lock,) = benches.locks
     found = lock.find(KernelRequest("6.1", "6.1")) if lock else None
     assert found
