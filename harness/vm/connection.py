@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,6 +31,7 @@ EMBEDDED = "qemu:///embed"
 
 _EXIT_DEADLINE_S = 10.0
 _PUT_AWAY_S = 4.0
+_LOOK_S = 0.02
 _QEMU_SAID = re.compile(r"Z qemu-system-\S+: (.+)", re.DOTALL)
 
 OnEvent = Callable[[LifeEvent], None]
@@ -162,7 +163,9 @@ class Connection:
         self._listeners[name] = on_event
         self._put_away[name] = threading.Event()
         try:
-            domain = LibvirtDomain(create(), self._process_of(name))
+            with self._reaped(name):
+                handle = create()
+            domain = LibvirtDomain(handle, self._process_of(name))
         except libvirt.libvirtError as error:
             del self._listeners[name], self._put_away[name]
             raise StartError(f"the machine did not start: {_reason(error)}") from error
@@ -170,6 +173,27 @@ class Connection:
         if self._root:
             self._root.keep_capabilities()
         return domain
+
+    @contextlib.contextmanager
+    def _reaped(self, name: str) -> Iterator[None]:
+        """Reaps a QEMU that ends while it starts, for which libvirt would wait half a minute."""
+        over = threading.Event()
+
+        def look() -> None:
+            process = None
+            while not over.wait(_LOOK_S) and not (process and process.ended()):
+                process = process or self._process_of(name)
+            if process:
+                process.reap()
+                process.release()
+
+        looking = threading.Thread(target=look, name=f"start-{name}", daemon=True)
+        looking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            looking.join()
 
     def _process_of(self, name: str) -> HeldProcess | None:
         # None where the domain runs elsewhere, or has ended already.
