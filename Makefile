@@ -15,7 +15,7 @@ BPF_INCLUDES := -idirafter /usr/include/$(shell uname -m)-linux-gnu
 BPF_CFLAGS  := -g -O2 -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf $(BPF_INCLUDES)
 GENERATOR   := agent/selftest/generator
 
-.PHONY: matrix nightly test lint guest setup build clean
+.PHONY: matrix nightly test lint guest faults setup build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)

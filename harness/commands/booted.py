@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
 from harness.errors import ConfigError, InfrastructureError
+from harness.interrupts import ending
 from harness.keeper import BOOT_DEADLINE_S
 from harness.plan import Plan
 from harness.run import Options, Run
@@ -40,8 +42,10 @@ def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
             raise InfrastructureError(reason)
         machine = bench.machine(plan.cells[0], supplies, Path(workdir))
         try:
-            machine.boot(BOOT_DEADLINE_S)
-            yield machine
+            # SIGTERM as well must not leave a machine behind.
+            with ending(lambda _why: None, math.inf, ""):
+                machine.boot(BOOT_DEADLINE_S)
+                yield machine
         finally:
             machine.destroy()
 

@@ -129,8 +129,11 @@ class Machine:
         self._raise_if_dead()
         if self._domain is None or self._state is not State.READY:
             raise InfrastructureError(f"{self.name} is {self._state.value}, it cannot be saved")
-        shutil.copyfile(self.spec.console, snapshot.console)
-        self._domain.save(snapshot.memory)
+        try:
+            shutil.copyfile(self.spec.console, snapshot.console)
+            self._domain.save(snapshot.memory)
+        except OSError as error:
+            raise InfrastructureError(f"the machine cannot be saved: {error}") from error
 
     def wait_ready(self, deadline_s: float) -> Guest:
         """The guest, once a command ran in it.
@@ -139,7 +142,10 @@ class Machine:
         """
         deadline = time.monotonic() + deadline_s
         if not self._wait(lambda: self.console.stage is Stage.READY, deadline):
-            self._die(boot_timeout(deadline_s, self.console))
+            # A console that could not be written says nothing about the guest.
+            full = shutil.disk_usage(self.spec.workdir).free == 0
+            why = DeathCause(Death.QEMU, f"no space left in {self.spec.workdir}", self.console.tail())
+            self._die(why if full else boot_timeout(deadline_s, self.console))
         while True:
             self._raise_if_dead()
             try:
@@ -203,9 +209,11 @@ class Machine:
                 user=self._hypervisor.qemu_user,
                 append=snapshot is not None,
             )
-            (self.spec.workdir / "domain.xml").write_text(xml)
             try:
+                (self.spec.workdir / "domain.xml").write_text(xml)
                 return self._launch(xml, snapshot)
+            except OSError as error:
+                raise InfrastructureError(f"cannot write what a machine needs: {error}") from error
             except StartError as error:
                 self._port.release()
                 if "host forwarding" not in error.message or attempt == _START_ATTEMPTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -266,3 +267,22 @@ def test_error_in_the_block_destroys(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), Machine(machine_spec(tmp_path), hypervisor):
         raise KeyboardInterrupt
     assert not hypervisor.domains[0].is_active()
+
+
+def test_full_disk_is_no_fault_of_the_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A console that could not be written looks like a guest that says nothing."""
+    monkeypatch.setattr("harness.vm.machine.shutil.disk_usage", lambda _path: Mock(free=0))
+    with (
+        machine(tmp_path, lambda _domain: None) as booted,
+        pytest.raises(MachineDiedError, match="no space") as died,
+    ):
+        booted.wait_ready(0.2)
+    assert not died.value.cause.kind.blames_guest
+
+
+def test_domain_that_cannot_be_written(tmp_path: Path) -> None:
+    """Is told as trouble of ours."""
+    (tmp_path / "out" / "domain.xml").mkdir(parents=True)
+    booted = machine(tmp_path, lambda _domain: None)
+    with pytest.raises(InfrastructureError, match="Is a directory"), booted:
+        pass
