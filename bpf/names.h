@@ -3,7 +3,7 @@
 #ifndef FIM_NAMES_H
 #define FIM_NAMES_H
 
-#include "operation.h"
+#include "returns.h"
 
 #define FIM_NAMES                                                                                            \
 	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_MKDIR | 1U << FIM_RENAME | 1U << FIM_LINK |          \

@@ -3,7 +3,7 @@
 #ifndef FIM_OPEN_H
 #define FIM_OPEN_H
 
-#include "operation.h"
+#include "returns.h"
 
 /* do_filp_open(int dfd, struct filename *pathname, struct open_flags *op) */
 static __always_inline int open_enter(void *ctx, __u32 family)

@@ -3,7 +3,7 @@
 #ifndef FIM_TASKS_H
 #define FIM_TASKS_H
 
-#include "operation.h"
+#include "returns.h"
 
 #define FIM_ARGS_MAX 4096
 
