@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from harness import cli
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+ACTION = ROOT / ".github/actions/harness/action.yml"
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
 
@@ -19,10 +26,22 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def steps(path: Path) -> list[dict[str, Any]]:
-    return [step for job in load(path)["jobs"].values() for step in job["steps"]]
+    content = load(path)
+    jobs = content["jobs"].values() if "jobs" in content else [content["runs"]]
+    return [step for job in jobs for step in job["steps"]]
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def commands(path: Path) -> list[list[str]]:
+    """The words of each call of `harness` in a workflow, what the shell puts in replaced by something."""
+    text = "\n".join(step.get("run", "") for step in steps(path))
+    found = re.findall(r"(?:\.venv/bin/harness|/harness\") ([^|>)\n]*)", text)
+    return [
+        shlex.split(words.replace('"$SHARDS"', "6").replace('"$SHARD"', "1/6").replace("$ARGS", ""))
+        for words in found
+    ]
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
 def test_actions_are_pinned_by_commit(path: Path) -> None:
     """A tag can be moved; forty hexadecimal digits cannot."""
     used = [step["uses"] for step in steps(path) if "uses" in step and not step["uses"].startswith("./")]
@@ -51,3 +70,63 @@ def test_make_targets_exist(path: Path) -> None:
 def test_nightly_and_ci_exist() -> None:
     """Both jobs that the README promises are there."""
     assert {"ci.yml", "nightly.yml"} <= {path.name for path in WORKFLOWS}
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
+def test_every_step_is_what_a_developer_can_type(path: Path) -> None:
+    """Each call of the harness parses, and each script is there to be run."""
+    for words in commands(path):
+        cli.parser().parse_args(words)
+    used = {name for step in steps(path) for name in re.findall(r"scripts/([a-z-]+)", step.get("run", ""))}
+    assert all(os.access(ROOT / "scripts" / name, os.X_OK) for name in used)
+
+
+def test_the_nightly_goes_from_a_plan_to_an_issue() -> None:
+    called = [words[0] for words in commands(ROOT / ".github/workflows/nightly.yml")]
+    assert called == ["kernels", "kernels", "plan", "plan", "plan", "run", "merge", "compare"]
+
+
+def test_nothing_is_put_into_a_script_but_through_its_environment() -> None:
+    """What a pull request or an input says must not become code."""
+    scripts = [step["run"] for path in [*WORKFLOWS, ACTION] for step in steps(path) if "run" in step]
+    assert [script for script in scripts if "${{" in script] == []
+
+
+def test_zizmor_finds_nothing() -> None:
+    program = Path(sys.executable).with_name("zizmor")
+    done = subprocess.run(
+        [program, "--offline", "--no-progress", ".github"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A gh that writes down what it is asked; the file `open` holds the number of an open issue."""
+    program = tmp_path / "gh"
+    listing = f'case "$1 $2" in "issue list") cat {tmp_path}/open 2>/dev/null ;; esac'
+    program.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/calls\n{listing}\nexit 0\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("state", "number", "does"),
+    [
+        (
+            "regression",
+            "",
+            "issue create --title The nightly regressed --label nightly --body-file compare.md",
+        ),
+        ("regression", "7", "issue comment 7 --body-file compare.md"),
+        ("good", "7", "issue close 7 --comment The nightly is as expected again."),
+        ("good", "", "issue list --label nightly --state open --limit 1 --json number --jq .[].number"),
+        ("same", "7", "issue list --label nightly --state open --limit 1 --json number --jq .[].number"),
+    ],
+)
+def test_there_is_one_issue(gh: Path, state: str, number: str, does: str) -> None:
+    """A regression opens it or adds to it; a good night closes it; anything else leaves it alone."""
+    (gh / "open").write_text(number)
+    subprocess.run([ROOT / "scripts/nightly-issue", state, "compare.md"], check=True)
+    assert (gh / "calls").read_text().splitlines()[-1] == does
