@@ -29,6 +29,10 @@ test: setup build $(BUILD)/.test-packages
 guest: setup build $(BUILD)/.test-packages
 	$(BIN)/pytest -m guest $(ARGS)
 
+# Every way in which a machine, its guest or this host can fail, put into real machines.
+faults: setup build
+	$(BIN)/python -m tests.faults
+
 lint: setup $(BUILD)/.test-packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -38,7 +38,10 @@ def cmdline(words: str) -> Inject:
 
     def inject(scene: Scene) -> None:
         changed = Cmdline(name="fault", args=words)
+        before = scene.cell.machine
         scene.cell = scene.cell.model_copy(update={"cmdline": changed})
+        files = {**scene.supplies.files, scene.cell.machine: scene.supplies.files[before]}
+        scene.supplies = scene.supplies.model_copy(update={"files": files})
 
     return inject
 
@@ -147,7 +150,7 @@ def bad_snapshot(change: Callable[[bytes], bytes]) -> Inject:
         patch = mock.patch.object(snapshot.Snapshots, "find", find)
         patch.start()
         # Nor is the good one dropped for the bad one's sake.
-        keep = mock.patch.object(snapshot.Snapshots, "drop", lambda _self, _spec: None)
+        keep = mock.patch.object(snapshot.Snapshots, "drop", return_value=None)
         keep.start()
         scene.undo += [patch.stop, keep.stop]
 
@@ -161,7 +164,7 @@ def cut_ssh(scene: Scene) -> None:
 
 def frozen(scene: Scene) -> None:
     """A guest whose CPU stands still, under a QEMU that is well."""
-    scene.vm.machine._domain._handle.suspend()  # type: ignore[union-attr] # noqa: SLF001
+    scene.vm.machine._domain._handle.suspend()  # type: ignore[union-attr]
 
 
 def replaced_agent(program: str) -> Inject:
@@ -236,7 +239,7 @@ FAULTS = (
     Fault("QEMU killed in a test", "test", qemu(signal.SIGKILL), (INFRA,)),
     Fault("QEMU stopped in a test", "test", qemu(signal.SIGSTOP), (INFRA,)),
     Fault("clock jumps a year", "test", guest("date -s '+1 year'"), (PASS,)),
-    Fault("a program prints a panic", "test", guest("echo 'Kernel panic - not syncing' >/dev/ttyS0"), (PASS,)),
+    Fault("program prints a panic", "test", guest("echo 'Kernel panic - not syncing' >/dev/ttyS0"), (PASS,)),
     Fault("a mount left behind", "test", guest("mount -t tmpfs left /mnt"), (FAIL,)),
     Fault("a process left behind", "test", guest("exec sleep 9999"), (FAIL,)),
 )  # fmt: skip

@@ -33,9 +33,6 @@ class Brisk(Pace):
         return min(super().within(seconds), PATIENCE_S)
 
 
-_phases: list[Any] = []
-
-
 @dataclass
 class Scene:
     """What a fault is put into: the cell and its files before a machine is made, the machine afterwards."""
@@ -68,7 +65,7 @@ class Scene:
         """The process id of the machine's QEMU, once there is one."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            domain = self.vm.machine._domain  # noqa: SLF001 - a fault reaches behind what is public
+            domain = self.vm.machine._domain
             process = getattr(domain, "_process", None)
             if process:
                 return cast("int", process.pid)
@@ -78,7 +75,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Fault:
-    """`inject` is called at `phase`: "before" a machine is made, "booting", "ready", "deployed", "load", "test".
+    """`inject` is called at `phase`: "before" (a machine), "booting", "ready", "deployed", "load", "test".
 
     It must end in one of `expected`. Only what the harness is to overcome may expect PASS.
     """
@@ -182,7 +179,6 @@ def _run(fault: Fault, scene: Scene) -> tuple[Verdict, str]:
         report = run.close()
     finally:
         keeper.discard()
-    _phases.append(report.phases)
     found = [(result.verdict, result.reason)]
     found += [(report.cause.verdict, report.cause.reason)] if report.cause else []
     found += [(Verdict.SPLAT, splat.line) for splat in report.splats if not splat.allowed]
