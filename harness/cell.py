@@ -40,10 +40,15 @@ def _nothing_allowed(_splat: object) -> str:
     return ""
 
 
+def _nothing_promised(_kind: str) -> str:
+    return ""
+
+
 class CellRun:
     """One cell being run: `open`, `test` for each planned test, `close`; none raises HarnessError.
 
-    `allowed` says why a complaint of the kernel is allowed in a cell of which so much was observed.
+    `allowed` says why a complaint of the kernel is allowed in a cell of which so much was observed,
+    `promised` by what its kernel's configuration promises a hook type ("" if it does not).
     """
 
     def __init__(
@@ -52,12 +57,14 @@ class CellRun:
         keeper: Keeper,
         folder: Path,
         allowed: Callable[[CellReport], Allowed] = lambda _report: _nothing_allowed,
+        promised: Callable[[str], str] = _nothing_promised,
     ) -> None:
         self.cell = cell
         self.keeper = keeper
         self.folder = folder
         self.report = CellReport(id=cell.id)
         self._allowed = allowed
+        self._promised = promised
         self._selftest: Selftest | None = None
         self._ended_in = ""  # the test that took the machine with it
         self._spare = TRIES - 1
@@ -193,7 +200,8 @@ class CellRun:
     def _cannot(self, error: RefusedError) -> bool:
         """Whether a forced set was refused because this kernel was seen not to have it: that is a SKIP.
 
-        The agent's word is not enough: it loads what it can have, and says what it observed.
+        The agent's word is not enough: it loads what it can have, and says what it observed. And a kernel
+        that promises what it does not have is a failure.
         """
         kind = self.cell.hookset.replace("-", "_")
         if self.cell.hookset == "auto" or self.cell.suite or not self._selftest:
@@ -206,9 +214,11 @@ class CellRun:
         state = facts["capabilities"].get(kind)
         if state not in CANNOT:
             return False
-        reason = one_line(f"{kind} is {state} on this kernel: {error.message}", REASON_LIMIT)
-        skipped = Attempt(verdict=Verdict.SKIP, reason=reason)
-        self._update(capabilities=facts["capabilities"], cause=skipped)
+        reason, verdict = f"{kind} is {state} on this kernel: {error.message}", Verdict.SKIP
+        if options := self._promised(kind):
+            reason, verdict = f"its configuration promises {kind} ({options}), and {reason}", Verdict.FAIL
+        cause = Attempt(verdict=verdict, reason=one_line(reason, REASON_LIMIT))
+        self._update(capabilities=facts["capabilities"], cause=cause)
         return True
 
     def _attempt(self, name: str) -> TestResult:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness import expectations
+from harness import expectations, promises
 from harness.bench import Bench, Machine, MissingError
 from harness.cell import CellRun
 from harness.expansion import Cell
@@ -116,7 +116,13 @@ class Worker:
     def enter(self, cell: Cell) -> None:
         """Open a cell."""
         folder = self.job.folder / "cells" / cell.id
-        self._run = CellRun(cell, self.keeper, folder, lambda report: self._allowed(cell, report))
+        self._run = CellRun(
+            cell,
+            self.keeper,
+            folder,
+            allowed=lambda report: self._allowed(cell, report),
+            promised=lambda kind: self._promised(cell, kind),
+        )
         self._run.open()
         self._news.append(self._run.report.model_dump_json())
 
@@ -147,6 +153,13 @@ class Worker:
             return expectations.allowed(self.job.known, cell, report, splat, _today())
 
         return allowed
+
+    def _promised(self, cell: Cell, kind: str) -> str:
+        config = self.job.supplies.files.get(cell.machine, {}).get("config")
+        if not config:
+            return ""
+        text = Path(config).read_text(encoding="utf-8", errors="replace")
+        return promises.promised(kind, text, cell.cmdline.args if cell.cmdline else "")
 
     def pytest_keyboard_interrupt(self) -> None:
         """From now on nothing is waited for."""

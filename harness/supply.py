@@ -83,6 +83,8 @@ class Preparation:
             "modules": str(modules_image(kernel, self.store, self.say)),
             "root": str(root_image(cell.arch, self.store, self.say).path),
         }
+        if kernel.config:
+            self.files[name]["config"] = str(kernel.config)
         self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
 
 

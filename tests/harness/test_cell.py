@@ -174,6 +174,18 @@ def test_a_forced_set_is_skipped_only_for_what_was_observed(
         assert report.capabilities == {"lsm": "silent"}
 
 
+def test_a_kernel_that_has_not_what_its_configuration_promises_fails(cell: Cell, folder: Path) -> None:
+    bench = FakeBench({"*::load": "refuse,silent"})
+    keeper = Keeper(lambda wanted: bench.machine(wanted, bench.prepare(_plan(cell), "tcg", print), folder))
+    forced = cell.model_copy(update={"hookset": "lsm"})
+    run = CellRun(forced, keeper, folder, promised=lambda kind: f"CONFIG_{kind.upper()}")
+    run.open()
+    result = run.test("truth.open")
+    run.close()
+    assert result.verdict is Verdict.FAIL
+    assert result.reason.startswith("its configuration promises lsm (CONFIG_LSM), and lsm is silent")
+
+
 @pytest.mark.parametrize(
     ("first", "second", "verdict"),
     [

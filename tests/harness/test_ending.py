@@ -102,9 +102,10 @@ def test_at_its_deadline_a_run_ends_with_results(tmp_path: Path, workers: str) -
     output = process.communicate(timeout=30)[0]
     assert process.returncode == 4, output
     found = command.results()
-    assert found.run.duration_s < 3 + HURRY_S
+    assert found.run.duration_s < 3 + 2 * HURRY_S
     reasons = {test.reason for cell in found.cells for test in cell.tests}
-    assert reasons == {"", "the run's deadline of 3 s has passed"}
+    # On a host that is busy, it may pass before the first test.
+    assert reasons - {""} == {"the run's deadline of 3 s has passed"}
 
 
 def test_two_runs_at_once_do_not_meet(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from harness.errors import ConfigError
 from harness.plan import Plan, Selectors
 from tests.harness.conftest import matrix_of
 
+NAMES = [scenario.name for scenario in CATALOGUE]
 _words = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,7}", fullmatch=True)
 _axes = {
     "hooksets": st.lists(st.sampled_from(["auto", "lsm", "fentry"]), min_size=1, max_size=3, unique=True),
@@ -52,7 +53,8 @@ def test_a_kernel_is_selected_by_release() -> None:
 
 def test_a_test_can_be_left_out() -> None:
     made = _plan(matrix_of("6.1"), test=("truth.*", "!truth.open"))
-    assert made.cells[0].tests == ("truth.unlink", "truth.rename")
+    wanted = [name for name in NAMES if name.startswith("truth.") and name != "truth.open"]
+    assert list(made.cells[0].tests) == wanted
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.promises import promised
+
+COMMON = "CONFIG_BPF_LSM=y\nCONFIG_KPROBES=y\nCONFIG_DEBUG_INFO_BTF=y\n"
+COMMON += "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y\nCONFIG_FTRACE_SYSCALLS=y\n"
+# As Debian's kernels have them.
+OLD = COMMON + 'CONFIG_LSM="lockdown,yama,apparmor"\n'
+MIDDLE = COMMON + 'CONFIG_LSM="lockdown,yama,apparmor,bpf"\n# CONFIG_FPROBE is not set\n'
+NEW = COMMON + 'CONFIG_LSM="lockdown,yama,apparmor,bpf,ipe"\nCONFIG_FPROBE=y\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "cmdline", "expected"),
+    [
+        ("lsm", OLD, "", False),
+        ("lsm", OLD, "quiet lsm=lockdown,bpf", True),
+        ("lsm", MIDDLE, "", True),
+        ("lsm", MIDDLE, "lsm=bpf lsm=yama", False),
+        ("kprobe_multi", MIDDLE, "", False),
+        ("kprobe_multi", NEW, "", True),
+        ("fentry", OLD, "", True),
+        ("fentry", "CONFIG_DEBUG_INFO_BTF=y\n", "", False),
+        ("tracepoint", NEW, "", True),
+        ("bcc", NEW, "", False),
+        ("kprobe", "", "", False),
+    ],
+)
+def test_what_a_configuration_promises(kind: str, config: str, cmdline: str, expected: bool) -> None:
+    assert bool(promised(kind, config, cmdline)) == expected
