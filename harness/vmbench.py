@@ -48,6 +48,7 @@ class VmBench:
         self._uri = uri
         self._lock = lock
         self._cold = cold
+        self.gdb = False  # whether kernels can be debugged; such machines are to be booted and not restored
         self._accelerators: dict[str, tuple[str, str]] = {}
         self._snapshots: Snapshots | None = None
         self._open = contextlib.ExitStack()
@@ -88,11 +89,23 @@ class VmBench:
             cmdline=cell.cmdline.args if cell.cmdline else "",
             arch=cell.arch,
             kind=self.accelerator(cell.arch)[0],
+            gdb_port=self._gdb_port(cell, supplies) if self.gdb else 0,
         )
         hypervisor = self._hypervisor()
         made = VmMachine(Starter(lambda: VirtualMachine(spec, hypervisor), self._snapshots, _note))
         made.base = Path(supplies.base)
         return made
+
+    def _gdb_port(self, cell: Cell, supplies: Supplies) -> int:
+        """A port for QEMU's debugging stub; says the line that attaches to it."""
+        from harness.kernels import symbols
+        from harness.vm.ports import Port
+
+        port = self._open.enter_context(Port()).number
+        release = supplies.kernels[cell.machine].release
+        _note(symbols.advice(cell.kernel.series, release, cell.arch))
+        _note(f"gdb {symbols.vmlinux(release)} -ex 'target remote 127.0.0.1:{port}'")
+        return port
 
     def reap(self, *, also_kept: bool = False) -> list[str]:
         """End what dead runs left; what was kept for a person only when asked to."""

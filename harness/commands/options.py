@@ -63,7 +63,16 @@ def bench(arguments: argparse.Namespace) -> VmBench:
 
     use_mirror(arguments)
     lock = None if arguments.unlocked else lock_path(arguments)
-    return VmBench(arguments.connect, lock, cold=arguments.cold)
+    gdb = getattr(arguments, "gdb", False)
+    found = VmBench(arguments.connect, lock, cold=arguments.cold or gdb)
+    found.gdb = gdb
+    return found
+
+
+def add_gdb(parser: argparse.ArgumentParser) -> None:
+    """`--gdb`, of commands that boot one machine."""
+    text = "open QEMU's kernel debugging port on 127.0.0.1, and say the line that attaches"
+    parser.add_argument("--gdb", action="store_true", help=text)
 
 
 def lock_path(arguments: argparse.Namespace) -> Path:

@@ -15,7 +15,7 @@ from harness import config
 from harness.bench import Bench
 from harness.cell import ATTACH
 from harness.commands import options
-from harness.commands.options import add_bench, add_matrix, selectors
+from harness.commands.options import add_bench, add_gdb, add_matrix, selectors
 from harness.errors import ConfigError
 from harness.expansion import fits
 from harness.plan import Selectors
@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_matrix(parser)
     add_bench(parser)
+    add_gdb(parser)
     parser.add_argument(
         "-n", "--workers", type=_workers, default="auto", metavar="auto|N", help="machines at once"
     )
@@ -72,6 +73,8 @@ def execute(arguments: argparse.Namespace) -> int:
         deadline_s=arguments.deadline,
         argv=arguments.argv,
     )
+    if arguments.gdb:
+        arguments.workers = "0"
     if arguments.watch:
         return watch(wanted, options.bench(arguments), Console())
     return run(wanted, options.bench(arguments), Console(), arguments.workers, arguments.connect)

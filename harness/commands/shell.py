@@ -6,11 +6,13 @@ import argparse
 import subprocess
 
 from harness.commands import booted
+from harness.commands.options import add_gdb
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     booted.configure(parser)
+    add_gdb(parser)
     parser.add_argument(
         "--attach",
         nargs="?",

@@ -48,6 +48,8 @@ PLATFORMS = {
 class MachineSpec:
     """One machine to boot. `disks` are read-only beside the root; `cmdline` is added to the harness's own.
 
+    With `gdb_port` QEMU's debugging stub listens there on 127.0.0.1, and nothing moves the kernel's addresses.
+
     `workdir` receives `console.log` and `domain.xml`. `kind` is an `acceleration.Accelerator`'s: "kvm" or
     "tcg".
     """
@@ -62,6 +64,7 @@ class MachineSpec:
     kind: str = "tcg"
     memory_mib: int = 512
     vcpus: int = 1
+    gdb_port: int = 0
 
     @property
     def console(self) -> Path:
@@ -79,7 +82,8 @@ class Disk:
 
 def cmdline(spec: MachineSpec) -> str:
     """The kernel's whole command line; what the cell adds comes last and so wins."""
-    return f"{_CMDLINE.format(console=PLATFORMS[spec.arch].console)} {spec.cmdline}".rstrip()
+    debugging = " nokaslr" if spec.gdb_port else ""
+    return f"{_CMDLINE.format(console=PLATFORMS[spec.arch].console)}{debugging} {spec.cmdline}".rstrip()
 
 
 def template_digest() -> str:
@@ -99,6 +103,7 @@ def render(
     return _template().render(
         name=name,
         port=port,
+        gdb_port=spec.gdb_port,
         user=user,
         append="on" if append else "off",
         kind=spec.kind,
