@@ -48,7 +48,8 @@ PLATFORMS = {
 class MachineSpec:
     """One machine to boot. `disks` are read-only beside the root; `cmdline` is added to the harness's own.
 
-    With `gdb_port` QEMU's debugging stub listens there on 127.0.0.1, and nothing moves the kernel's addresses.
+    With `gdb_port` QEMU's debugging stub listens there on 127.0.0.1, and the kernel is not
+    moved about in memory.
 
     `workdir` receives `console.log` and `domain.xml`. `kind` is an `acceleration.Accelerator`'s: "kvm" or
     "tcg".
