@@ -7,24 +7,23 @@ import select
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from agent.events import Event, EventType
 from agent.ledger import Account
-from agent.selftest import accounts
+from agent.selftest import accounts, places
 from agent.selftest.accounts import Accounts
 from agent.selftest.effects import generated
-from agent.selftest.evidence import Evidence
+from agent.selftest.evidence import CannotTellError, Evidence
 from agent.selftest.subject import NO_PROCESS, Judged, Subject
 from agent.selftest.workload import Outcome, Workload, WorkloadError, quote
 
+__all__ = ["SENTINEL", "Bench", "CannotTellError", "Round"]
+
 SENTINEL = "sentinel"  # the rule that every set of rules holds
-
-
-class CannotTellError(Exception):
-    """What a scenario has observed of this machine leaves nothing to prove here; the message says what."""
 
 
 class Round(NamedTuple):
@@ -59,6 +58,7 @@ class Bench:
         self._generated: Counter[EventType] = Counter()
         for name in ("first", "last"):
             (folder / name).touch()
+        subject.drain()  # what the end of the scenario before left behind
         subject.watch(workload.pid)
         self._start = subject.accounts()
 
@@ -66,6 +66,16 @@ class Bench:
     def pid(self) -> int:
         """The generator's process id: what events must carry."""
         return self.workload.pid
+
+    @property
+    def program(self) -> str:
+        """The path of a program that a script can exec: the generator; `exit N` ends it with that status."""
+        return str(self.workload.binary)
+
+    @property
+    def depth(self) -> int:
+        """The number of slashes in the path of something in the scenario's folder."""
+        return self.path("").count("/")
 
     def path(self, name: str) -> str:
         """A path in the scenario's folder."""
@@ -75,6 +85,10 @@ class Bench:
         """The path of a new empty file in the scenario's folder; the agent makes it: it is no event."""
         (self.folder / name).touch()
         return self.path(name)
+
+    def mounted(self, name: str, kind: str = "tmpfs") -> AbstractContextManager[str]:
+        """A fresh file system in a new directory of the folder; the agent mounts it: it is no event."""
+        return places.mounted(Path(self.path(name)), kind)
 
     def rules(self, **expressions: str) -> None:
         """Put rules in force, id -> expression, and the sentinels' rule with them."""

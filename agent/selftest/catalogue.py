@@ -14,7 +14,9 @@ class Scenario(NamedTuple):
     """One promise of the agent.
 
     `needs` are facts about a kernel that are observed before the body runs, such as `event:open`: a hook for
-    that event fires. What is missing makes a SKIP. `cost` is the seconds expected on one emulated CPU; `long`
+    that event fires; `kernel` is what a model of one lacks. What is missing makes a SKIP.
+
+    `cost` is the seconds expected on one emulated CPU; `long`
     scenarios can be left out where seconds matter. `ring_bytes` asks for an agent of its own with that ring.
     """
 
@@ -47,6 +49,101 @@ _TRUTH = (
         "A rename arrives exactly once with both of its paths, whichever of the two the rule names.",
         needs=("event:rename",),
     ),
+    Scenario(
+        "truth.close",
+        "The last close of a file that was open for writing arrives once, and no other close does.",
+        needs=("event:close",),
+    ),
+    Scenario(
+        "truth.rmdir",
+        "The removal of a directory arrives by either call, also when the kernel refuses it.",
+        needs=("event:rmdir",),
+    ),
+    Scenario(
+        "truth.mkdir",
+        "A new directory arrives with its mode, also when the kernel refuses it.",
+        needs=("event:mkdir",),
+    ),
+    Scenario(
+        "truth.link",
+        "A hard link arrives once with both of its paths, also when the kernel refuses it.",
+        needs=("event:link",),
+    ),
+    Scenario(
+        "truth.symlink",
+        "A symbolic link arrives with its path and its text, also when the kernel refuses it.",
+        needs=("event:symlink",),
+    ),
+    Scenario(
+        "truth.mknod", "A new special file arrives, also when the kernel refuses it.", needs=("event:mknod",)
+    ),
+    Scenario(
+        "truth.truncate",
+        "A truncation arrives by name and by descriptor, also when the kernel refuses it.",
+        needs=("event:truncate",),
+    ),
+    Scenario(
+        "truth.chmod",
+        "A change of mode arrives with the mode by all calls, also when the kernel refuses it.",
+        needs=("event:chmod",),
+    ),
+    Scenario(
+        "truth.chown",
+        "A change of owner arrives with the owner by all calls, also when the kernel refuses it.",
+        needs=("event:chown",),
+    ),
+    Scenario(
+        "truth.utimes",
+        "A change of times arrives once, also when the kernel refuses it.",
+        needs=("event:utimes",),
+    ),
+    Scenario(
+        "truth.setxattr",
+        "An extended attribute arrives with its name by all calls, also when the kernel refuses it.",
+        needs=("event:setxattr",),
+    ),
+    Scenario(
+        "truth.removexattr",
+        "The removal of an extended attribute arrives with its name, also of one that is not there.",
+        needs=("event:removexattr", "event:setxattr"),
+    ),
+    Scenario(
+        "truth.mount",
+        "A mount arrives with its place, type and source, also when the kernel refuses it.",
+        needs=("event:mount", "kernel"),
+    ),
+    Scenario(
+        "truth.umount",
+        "An unmount arrives with its place, also of what is not mounted.",
+        needs=("event:umount", "event:mount", "kernel"),
+    ),
+    Scenario(
+        "truth.exec", "A program arrives with its file and all of its arguments.", needs=("event:exec",)
+    ),
+    Scenario(
+        "truth.fork", "A new process arrives with its parent, a new thread does not.", needs=("event:fork",)
+    ),
+    Scenario("truth.exit", "The end of a process arrives with its status.", needs=("event:exit",)),
+    Scenario(
+        "truth.brief",
+        "Processes that live as long as it takes to start them are told whole.",
+        needs=("event:exec", "event:fork", "event:exit", "kernel"),
+    ),
+    Scenario(
+        "truth.names",
+        "Names of 1 to 255 bytes, with newlines, quotes and bytes that are no UTF-8, arrive as they are.",
+        needs=("event:open", "event:unlink"),
+    ),
+    Scenario(
+        "truth.long_path",
+        "A path is told whole up to 4,096 bytes, and a longer one is a tail that says so.",
+        needs=("event:open", "kernel"),
+    ),
+    Scenario(
+        "truth.tamper",
+        "A file that is replaced and put back at once leaves every step behind.",
+        needs=("event:open", "event:rename"),
+    ),
 )
 
 _APPROVERS = (
@@ -60,13 +157,148 @@ _APPROVERS = (
         "Opens whose flags no rule asks for stay in the kernel, while the flags that a rule names pass.",
         needs=("event:open",),
     ),
+    Scenario(
+        "approvers.basename",
+        "A base name passes wherever it lies, and one that begins alike does not.",
+        needs=("event:open",),
+    ),
+    Scenario(
+        "approvers.prefix",
+        "All below a directory passes, and a directory whose name begins alike does not.",
+        needs=("event:open",),
+    ),
+    Scenario(
+        "approvers.names", "Names of 1 to 255 bytes are told apart by their last byte.", needs=("event:open",)
+    ),
+    Scenario(
+        "approvers.rdonly",
+        "Opens for reading only pass by themselves where a rule asks for them.",
+        needs=("event:open",),
+    ),
+    Scenario(
+        "approvers.flags_combined",
+        "Rules that want several flags at once, or any of several, get just those.",
+        needs=("event:open",),
+    ),
+    Scenario(
+        "approvers.uid",
+        "What one user does passes, and what another does stays in the kernel.",
+        needs=("event:open",),
+    ),
+    Scenario(
+        "approvers.auid",
+        "What a login does passes, whoever it became, and what another does stays in the kernel.",
+        needs=(
+            "event:open",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "approvers.change",
+        "Rules that are added and removed hold from the very next event on.",
+        needs=("event:open",),
+    ),
+    Scenario(
+        "approvers.none",
+        "A rule that the kernel cannot serve forwards all of its event type, and of no other.",
+        needs=(
+            "event:open",
+            "event:mkdir",
+            "event:rmdir",
+        ),
+    ),
+    Scenario(
+        "approvers.other_types",
+        "What one event type asks for lets no other type pass.",
+        needs=(
+            "event:open",
+            "event:unlink",
+            "event:rename",
+            "event:close",
+        ),
+    ),
+)
+
+# Discarders are in use only where all that makes them stale is heard of.
+_DISCARDING = tuple(
+    f"event:{kind}" for kind in ("open", "unlink", "rmdir", "rename", "link", "mount", "umount")
 )
 
 _DISCARDERS = (
     Scenario(
         "discarders.parent",
         "A directory that no rule can match is dropped in the kernel after its first event, and no other is.",
-        needs=("event:open",),
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.leaf",
+        "A file that no rule can match is dropped in the kernel, and the file beside it is not.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.grandparent",
+        "A directory is dropped for all that lies two levels below it, and for nothing beside it.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.great_grandparent",
+        "A directory is dropped for all that lies three levels below it, and for nothing beside it.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.mask",
+        "A file whose opens are dropped is still seen when it is removed.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.rename_file",
+        "A dropped file that gets a name that a rule wants is seen at once.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.rename_parent",
+        "A dropped file is seen once its directory gets another name.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.rename_grandparent",
+        "A dropped file is seen once the directory above its own gets another name.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.rename_great_grandparent",
+        "A dropped file is seen once the directory two levels above its own gets another name.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.move_into",
+        "A file that moves from a dropped directory into a watched one is seen on its way and there.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.link",
+        "A dropped file is seen by a second name that a rule wants.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.bind_mount",
+        "A dropped directory is seen where it is mounted a second time.",
+        needs=(*_DISCARDING, "kernel"),
+    ),
+    Scenario(
+        "discarders.reload",
+        "What was dropped under one set of rules is seen by the next from its first event on.",
+        needs=_DISCARDING,
+    ),
+    Scenario(
+        "discarders.inode_reuse",
+        "A new file that gets the inode of a dropped one is seen.",
+        needs=(*_DISCARDING, "kernel"),
+    ),
+    Scenario(
+        "discarders.two_devices",
+        "A dropped file hides none with the same inode number on another device.",
+        needs=(*_DISCARDING, "kernel"),
     ),
 )
 

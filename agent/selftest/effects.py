@@ -2,30 +2,68 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from agent.events import EventType
-from agent.selftest.workload import Outcome
+from agent.selftest.workload import LineReport, Outcome
 
-# One event for each call, whether the kernel grants or refuses it.
-_ALWAYS: dict[str, EventType] = {
-    "open": EventType.OPEN,
-    "openat": EventType.OPEN,
-    "openat2": EventType.OPEN,
-    "creat": EventType.OPEN,
-    "unlink": EventType.UNLINK,
-    "rmdir": EventType.RMDIR,
-    "mkdir": EventType.MKDIR,
-    "mkdirat": EventType.MKDIR,
-    "rename": EventType.RENAME,
-    "renameat": EventType.RENAME,
-    "renameat2": EventType.RENAME,
-    "link": EventType.LINK,
-    "linkat": EventType.LINK,
-    "symlink": EventType.SYMLINK,
-    "symlinkat": EventType.SYMLINK,
-    "mknod": EventType.MKNOD,
-    "mknodat": EventType.MKNOD,
+
+class Effect(NamedTuple):
+    """The event of a call, and which words of its line say what; 0: no word does.
+
+    `file` and `file2` are paths, or variables that hold a descriptor. What the kernel does not find is no
+    event.
+    """
+
+    kind: EventType
+    file: int
+    file2: int = 0
+    flags: int = 0
+    mode: int = 0
+    name: int = 0
+    source: int = 0
+
+
+CALLS: dict[str, Effect] = {
+    "open": Effect(EventType.OPEN, 1, flags=2, mode=3),
+    "creat": Effect(EventType.OPEN, 1, mode=2),
+    "openat": Effect(EventType.OPEN, 2, flags=3, mode=4),
+    "openat2": Effect(EventType.OPEN, 2, flags=3, mode=4),
+    "unlink": Effect(EventType.UNLINK, 1),
+    "unlinkat": Effect(EventType.UNLINK, 2),
+    "rmdir": Effect(EventType.RMDIR, 1),
+    "mkdir": Effect(EventType.MKDIR, 1, mode=2),
+    "mkdirat": Effect(EventType.MKDIR, 2, mode=3),
+    "rename": Effect(EventType.RENAME, 1, 2),
+    "renameat": Effect(EventType.RENAME, 2, 4),
+    "renameat2": Effect(EventType.RENAME, 2, 4, flags=5),
+    "link": Effect(EventType.LINK, 1, 2),
+    "linkat": Effect(EventType.LINK, 2, 4),
+    "symlink": Effect(EventType.SYMLINK, 2, name=1),
+    "symlinkat": Effect(EventType.SYMLINK, 3, name=1),
+    "mknod": Effect(EventType.MKNOD, 1, mode=2),
+    "mknodat": Effect(EventType.MKNOD, 2, mode=3),
+    "truncate": Effect(EventType.TRUNCATE, 1),
+    "ftruncate": Effect(EventType.TRUNCATE, 1),
+    "chmod": Effect(EventType.CHMOD, 1, mode=2),
+    "fchmod": Effect(EventType.CHMOD, 1, mode=2),
+    "fchmodat": Effect(EventType.CHMOD, 2, mode=3),
+    "chown": Effect(EventType.CHOWN, 1),
+    "fchown": Effect(EventType.CHOWN, 1),
+    "fchownat": Effect(EventType.CHOWN, 2),
+    "utimensat": Effect(EventType.UTIMES, 2),
+    "setxattr": Effect(EventType.SETXATTR, 1, name=2),
+    "lsetxattr": Effect(EventType.SETXATTR, 1, name=2),
+    "fsetxattr": Effect(EventType.SETXATTR, 1, name=2),
+    "removexattr": Effect(EventType.REMOVEXATTR, 1, name=2),
+    "lremovexattr": Effect(EventType.REMOVEXATTR, 1, name=2),
+    "fremovexattr": Effect(EventType.REMOVEXATTR, 1, name=2),
+    "mount": Effect(EventType.MOUNT, 2, name=3, source=1),
+    "umount": Effect(EventType.UMOUNT, 1),
+    "umount2": Effect(EventType.UMOUNT, 1),
 }
 
 # One event for each call that succeeds; a child that was waited for has ended.
@@ -33,11 +71,13 @@ _GRANTED: dict[str, EventType] = {"fork": EventType.FORK, "wait": EventType.EXIT
 
 # No event of their own, and the words of the script language.
 _NEVER = {
-    *("write", "fsync", "dup", "chdir", "fchdir", "umask", "setuid", "setgid", "setresuid"),
-    *("comm", "repeat", "rate"),
+    *("write", "fsync", "dup", "chdir", "fchdir", "chroot", "unshare", "umask"),
+    *("setuid", "setgid", "setresuid"),
+    *("comm", "repeat", "rate", "thread"),
 }
 
 _WRITING = {"creat", "O_WRONLY", "O_RDWR"}
+_NOT_FOUND = {errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 def generated(outcome: Outcome) -> Counter[EventType]:
@@ -46,26 +86,51 @@ def generated(outcome: Outcome) -> Counter[EventType]:
     Raises ValueError for a call whose effect is not written down here: what is not known cannot be counted.
     """
     total: Counter[EventType] = Counter()
-    writers = _writers(outcome.script)
+    lines = [line.split() for line in outcome.script.splitlines()]
+    writers = closes_of_writers(outcome.script)
     for report in outcome.reports:
-        if report.call in _ALWAYS:
-            total[_ALWAYS[report.call]] += report.ok + report.failed
+        effect = effect_of(lines[report.line - 1])
+        if effect:
+            total[effect.kind] += times(report)
+        elif report.call == "exec":  # says so before it tries; only the failure comes back
+            total[EventType.EXEC] += report.ok - report.failed
         elif report.call in _GRANTED:
             total[_GRANTED[report.call]] += report.ok
         elif report.line in writers:
             total[EventType.CLOSE] += report.ok
-        elif report.call not in _NEVER | {"close"}:
+        elif report.call not in _NEVER | {"close", *CALLS}:
             raise ValueError(f"nobody knows which event {report.call} makes: agent/selftest/effects.py")
     return total
 
 
-def _writers(script: str) -> set[int]:
-    """The lines that close what was opened for writing, by the line that last set their variable."""
-    writing: dict[str, bool] = {}
-    closes = set()
+def effect_of(words: Sequence[str]) -> Effect | None:
+    """The effect of a line of a script, if it is of a call that acts on files."""
+    effect = CALLS.get(words[0])
+    flags = {flag for word in words for flag in word.split("|")}
+    if effect and effect.kind is EventType.OPEN and "O_PATH" in flags:
+        return None
+    if effect and "AT_REMOVEDIR" in flags:
+        return effect._replace(kind=EventType.RMDIR)
+    return effect
+
+
+def times(report: LineReport) -> int:
+    """How many events a line of a known effect made."""
+    unseen = sum(count for error, count in report.errors.items() if error in _NOT_FOUND)
+    return report.ok + report.failed - unseen
+
+
+def closes_of_writers(script: str) -> dict[int, int]:
+    """The lines that close what was opened for writing, and the line that opened it.
+
+    It is told by the line that last set their variable.
+    """
+    writing: dict[str, int] = {}
+    closes = {}
     for number, words in enumerate((line.split() for line in script.splitlines()), 1):
         if words[-2:-1] == ["->"]:
-            writing[words[-1]] = bool(_WRITING & {flag for word in words for flag in word.split("|")})
-        elif words[:1] == ["close"] and writing.get(words[1]):
-            closes.add(number)
+            writes = _WRITING & {flag for word in words for flag in word.split("|")}
+            writing[words[-1]] = number if writes else 0
+        elif words[:1] == ["close"] and (opened := writing.get(words[1])):
+            closes[number] = opened
     return closes

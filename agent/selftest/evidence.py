@@ -10,6 +10,10 @@ from agent.events import EventType
 MOST_ENTRIES = 40  # of a list or table in one assertion; the rest is counted
 
 
+class CannotTellError(Exception):
+    """What a scenario has observed of this machine leaves nothing to prove here; the message says what."""
+
+
 class Evidence:
     """The assertions of one scenario. `context` is added to those that fail: rules, script, hooks."""
 

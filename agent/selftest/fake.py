@@ -18,16 +18,19 @@ from agent.filters.discarders import learn
 from agent.filters.model import Kernel
 from agent.ledger import Account
 from agent.rules.load import loads
-from agent.selftest.retell import TOLD, events
+from agent.selftest.retell import events
 from agent.selftest.subject import Judged
 from agent.selftest.workload import Outcome, Workload
 
 RECORD_BYTES = 400  # of an event with a path of ordinary length
 RING_BYTES = 1 << 23
+_RENAMING = (EventType.UNLINK, EventType.RMDIR, EventType.RENAME, EventType.LINK)
 
 
 class FakeAgent:
     """A subject whose kernel is `agent.filters.model`; `feed` takes the place of the hooks."""
+
+    lacks: Mapping[str, str] = {"kernel": "the model knows no mounts, inodes or threads"}
 
     def __init__(self, ring_bytes: int = RING_BYTES) -> None:
         self._ruleset = loads("rules: []")
@@ -47,8 +50,12 @@ class FakeAgent:
             "type": "model",
             "state": "attached",
         }
-        coverage = {kind.label: "full" for kind in TOLD}
-        return {"capabilities": {"model": "fires"}, "hooks": (hook,), "coverage": coverage}
+        coverage = {kind.label: "full" for kind in EventType}
+        return {
+            "capabilities": {"model": "fires"},
+            "hooks": (hook,),
+            "coverage": coverage,
+        }
 
     def enforce(self, rules: Mapping[str, str]) -> None:
         """As `Subject.enforce`."""
@@ -80,9 +87,8 @@ class FakeAgent:
         else:
             cause = "approver_rejected" if self._kernel.rejected > rejected else "discarded"
             self._counts[event.type, cause] += 1
-        for file in filter(None, (event.file, event.file2)):
-            if event.type is not EventType.OPEN:
-                self._kernel.touch(file.device, file.inode)
+        if event.type in _RENAMING:
+            self._kernel.invalidate()  # more than a kernel must: it knows which inodes are concerned
 
     def drain(self) -> list[Judged]:
         """As `Subject.drain`."""

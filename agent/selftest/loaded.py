@@ -52,6 +52,8 @@ def generator_path() -> Path:
 class LoadedAgent:
     """A subject of programs that are attached and of the pipeline behind them."""
 
+    lacks: Mapping[str, str] = {}
+
     def __init__(self, loaded: loader.Loaded) -> None:
         self._loaded = loaded
         self._pipeline = Pipeline(loaded, self._take)

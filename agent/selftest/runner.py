@@ -18,7 +18,7 @@ from agent.selftest.evidence import Evidence
 from agent.selftest.kernellog import KernelLog
 from agent.selftest.protocol import Ran
 from agent.selftest.scenarios import Body, body_of
-from agent.selftest.subject import Opener, Starter, Subject
+from agent.selftest.subject import NO_PROCESS, Opener, Starter, Subject
 
 REFERENCE_S = 0.004  # what `measure_slowness` counts on an idle machine of 2020
 ROUNDS = 100_000
@@ -54,7 +54,7 @@ class Stage(NamedTuple):
 
     def run(self, scenario: Scenario) -> Ran:
         """Run one scenario to its verdict; what it or the agent does wrong is never raised from here."""
-        if missing := lacking(scenario, self.subject.facts()):
+        if missing := lacking(scenario, self.subject):
             return Ran(0, scenario.name, "SKIP", missing)
         started = time.monotonic()
         evidence = Evidence()
@@ -89,9 +89,7 @@ class Stage(NamedTuple):
                 subject = stack.enter_context(closing(self._own_agent(scenario)))
             folder = stack.enter_context(_folder(scenario.name, self.where))
             workload = stack.enter_context(closing(self.starter(self.patience_s(scenario))))
-            stack.callback(
-                subject.watch, os.getpid()
-            )  # the agent does not report itself: it sees nothing then
+            stack.callback(subject.watch, NO_PROCESS)
             evidence.context["hooks"] = _hooks_for(scenario, subject.facts())
             bench = Bench(subject, workload, folder, evidence)
             unproved = _unproved(body_of(scenario), bench)
@@ -103,13 +101,14 @@ def _events(scenario: Scenario) -> list[str]:
     return [need.removeprefix("event:") for need in scenario.needs if need.startswith("event:")]
 
 
-def lacking(scenario: Scenario, facts: Mapping[str, Any]) -> str:
+def lacking(scenario: Scenario, subject: Subject) -> str:
     """Which observed fact of this kernel keeps a scenario from running; empty when none does."""
+    facts = subject.facts()
     for name in _events(scenario):
         if facts["coverage"].get(name, "none") == "none":
             observed = ", ".join(f"{kind} {state}" for kind, state in facts["capabilities"].items())
             return f"no hook for {name} fires on this kernel ({observed})"
-    return ""
+    return next((subject.lacks[need] for need in scenario.needs if need in subject.lacks), "")
 
 
 def _unproved(body: Body, bench: Bench) -> str:

@@ -22,6 +22,10 @@ class Judged(NamedTuple):
 class Subject(Protocol):
     """A loaded agent: the real one, or `fake.FakeAgent` where there is no kernel to load into."""
 
+    @property
+    def lacks(self) -> Mapping[str, str]:
+        """The needs of scenarios, other than events, that cannot be met, each with the reason."""
+
     def facts(self) -> dict[str, Any]:
         """What a load reports: `capabilities`, `hooks` and `coverage` of the protocol."""
 

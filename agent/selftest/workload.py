@@ -95,6 +95,7 @@ class Workload:
 
     def __init__(self, binary: Path, patience_s: float = 10.0) -> None:
         self.patience_s = patience_s
+        self.binary = binary
         self._buffer = b""
         self._script = ""
         self._reports: list[LineReport] = []

@@ -39,7 +39,9 @@ JSON = st.dictionaries(
 TUPLES = st.lists(JSON, max_size=2).map(tuple)
 
 REQUESTS: st.SearchStrategy[Request] = st.one_of(
-    st.builds(Load, id=IDS, hookset=TEXT, btf=TEXT, transport=TEXT, events=st.lists(TEXT, max_size=3).map(tuple)),
+    st.builds(
+        Load, id=IDS, hookset=TEXT, btf=TEXT, transport=TEXT, events=st.lists(TEXT, max_size=3).map(tuple)
+    ),
     st.builds(Run, id=IDS, name=TEXT),
     st.builds(Ping, id=IDS),
     st.builds(Quit, id=IDS),

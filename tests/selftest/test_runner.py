@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.selftest import scenarios
+from agent.selftest import effects, scenarios
 from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.catalogue import Scenario
 from agent.selftest.fake import FakeAgent, FakeWorkload
@@ -70,7 +70,11 @@ def test_a_generator_that_dies_is_a_failure(run_body: RunBody) -> None:
     assert "the generator ended with status 3" in run_body(body).reason
 
 
-def test_a_call_that_nobody_can_count_is_a_failure(run_body: RunBody) -> None:
+def test_a_call_that_nobody_can_count_is_a_failure(
+    run_body: RunBody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(effects.CALLS, "chmod")
+
     def body(bench: Bench) -> None:
         bench.rules()
         bench.play(f"chmod {bench.path('first')} 0600\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ class Theatre:
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder that anyone may enter, as the scenarios' folder in /tmp is: a refusal is to be the file's."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
 def play(generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     for module, name, value in SHORTER:
         monkeypatch.setattr(module, name, value)
@@ -62,6 +71,9 @@ def play(generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pl
 @pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
 def test_each_has_a_body_and_passes_on_the_model(scenario: Scenario, play: Play, tmp_path: Path) -> None:
     ran = play(scenario.name)
+    if "kernel" in scenario.needs:
+        assert (ran.verdict, ran.assertions) == ("SKIP", ())
+        return
     assert ran.verdict == "PASS", (ran.reason, [entry for entry in ran.assertions if not entry["ok"]])
     assert len(ran.assertions) >= 4
     assert ran.ledger["open"]["generated"] > 0
@@ -71,6 +83,15 @@ def test_each_has_a_body_and_passes_on_the_model(scenario: Scenario, play: Play,
 @pytest.mark.parametrize("family", sorted({scenario.family for scenario in CATALOGUE}))
 def test_no_body_is_without_a_scenario(family: str) -> None:
     assert scenarios.written(family) == {entry.name for entry in CATALOGUE if entry.family == family}
+
+
+PLAYED = tuple(scenario.name for scenario in CATALOGUE if "kernel" not in scenario.needs)
+FILTERING = tuple(name for name in PLAYED if name.startswith(("approvers.", "discarders.")))
+REFUSED = tuple(
+    name
+    for name in PLAYED
+    if name.startswith("truth.") and "refuse" in by_name(name).proves  # type: ignore[union-attr]
+)
 
 
 class HidesOne(FakeAgent):
@@ -152,13 +173,14 @@ class TinyRing(FakeAgent):
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        *((HidesOne, scenario.name) for scenario in CATALOGUE),
-        *((Repeats, scenario.name) for scenario in CATALOGUE),
-        *((Invents, scenario.name) for scenario in CATALOGUE),
-        *((ForwardsNothing, scenario.name) for scenario in CATALOGUE),
+        *((HidesOne, name) for name in PLAYED),
+        *((Repeats, name) for name in PLAYED),
+        *((Invents, name) for name in PLAYED),
+        *((ForwardsNothing, name) for name in PLAYED),
         (SwapsPaths, "truth.rename"),
-        *((ForgetsResults, f"truth.{kind}") for kind in ("open", "unlink", "rename")),
-        *((ForwardsAll, name) for name in ("approvers.path", "approvers.flags", "discarders.parent")),
+        (SwapsPaths, "truth.link"),
+        *((ForgetsResults, name) for name in REFUSED),
+        *((ForwardsAll, name) for name in FILTERING),
         (LosesSilently, "loss.small_ring"),
         (TinyRing, "loss.steady"),
     ],

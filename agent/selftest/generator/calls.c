@@ -221,6 +221,7 @@ static long run_exec(const struct op *op)
 
 	for (int i = 0; i < op->args; i++)
 		argv[i] = (char *)op->arg[i].text;
+	report_success(op); /* nobody is left to tell it afterwards */
 	execve(argv[0], argv, environment);
 	return -errno;
 }

@@ -136,6 +136,7 @@ unsigned long long now_ns(void);
 /* report.c */
 void report_hello(void);
 void report_op(struct op *op);
+void report_success(const struct op *op);
 void report_done(void);
 void fail(int line, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
 

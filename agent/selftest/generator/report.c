@@ -104,6 +104,15 @@ void report_op(struct op *op)
 	memset(&op->tally, 0, sizeof(op->tally));
 }
 
+/* Tells of a call that does not return if it succeeds. */
+void report_success(const struct op *op)
+{
+	struct op told = *op;
+
+	told.tally.ok = 1;
+	report_op(&told);
+}
+
 void report_done(void)
 {
 	struct line line = { .len = 0 };

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from agent.events import EventType
 from agent.selftest.bench import Bench, Round
 from agent.selftest.scenarios import proves
@@ -9,6 +11,9 @@ from agent.selftest.scenarios import proves
 NOISE = 1009  # opens that no rule asks for
 WANTED = 13
 CONTROL = 11
+FEW = 101  # noise where the number proves nothing
+NOBODY = 65534
+LONGEST = 255  # bytes of a name
 
 
 def _opens(count: int, path: str, flags: str) -> str:
@@ -50,3 +55,161 @@ def approvers_flags(bench: Bench) -> None:
     bench.rules(read="open.flags & O_ACCMODE == O_RDONLY")
     control = bench.play(_opens(CONTROL, path, "O_RDONLY"))
     bench.equal("the same noise, once a rule asks for it", CONTROL, len(control.matches("read")))
+
+
+def _check_rejected(bench: Bench, noise: Round, count: int) -> None:
+    bench.equal("noise that reaches the agent", 0, len(noise.of(EventType.OPEN)))
+    bench.equal("noise rejected by approvers", count, noise.spent[EventType.OPEN].approver_rejected)
+
+
+def _check_kind(
+    bench: Bench, expression: str, wanted: str, noise: str, flags: str = "O_RDWR|O_CREAT"
+) -> None:
+    """Opens of `wanted` pass by the rule, opens of `noise` do not, until a rule asks for them as well."""
+    bench.rules(wanted=expression)
+    _check_rejected(bench, bench.play(_opens(FEW, noise, flags)), FEW)
+    passed = bench.play(_opens(WANTED, wanted, flags))
+    bench.equal("opens that the rule wants", WANTED, len(passed.matches("wanted")))
+    bench.rules(wanted=expression, anything="open.retval <= 0")
+    control = bench.play(_opens(CONTROL, noise, flags))
+    bench.equal("the same noise, once a rule asks for it", CONTROL, len(control.matches("anything")))
+
+
+@proves("approvers.basename")
+def approvers_basename(bench: Bench) -> None:
+    """The base name passes wherever it lies; one that only begins or ends like it does not."""
+    Path(bench.path("below")).mkdir()
+    _check_kind(bench, 'open.file.name == "wanted"', bench.path("below/wanted"), bench.path("below/wanted%d"))
+
+
+@proves("approvers.prefix")
+def approvers_prefix(bench: Bench) -> None:
+    """What lies below a directory passes, at any depth; a directory whose name begins alike does not."""
+    for name in ("tree/deep/deeper", "tree2"):
+        Path(bench.path(name)).mkdir(parents=True)
+    rule = f'open.file.path =~ "{bench.path("tree")}/**"'
+    _check_kind(bench, rule, bench.path("tree/deep/deeper/f%d"), bench.path("tree2/f%d"))
+
+
+@proves("approvers.names")
+def approvers_names(bench: Bench) -> None:
+    """The shortest and the longest names there are, and names that differ in the last byte only."""
+    for size in (1, 7, 8, 9, LONGEST):
+        name, other = "n" * size, "n" * (size - 1) + "m"
+        bench.rules(wanted=f'open.file.name == "{name}"')
+        noise = bench.play(_opens(1, bench.path(other), "O_RDWR|O_CREAT"))
+        _check_rejected(bench, noise, 1)
+        passed = bench.play(_opens(1, bench.path(name), "O_RDWR|O_CREAT"))
+        bench.equal(f"a name of {size} bytes", 1, len(passed.matches("wanted")))
+
+
+@proves("approvers.rdonly")
+def approvers_rdonly(bench: Bench) -> None:
+    """O_RDONLY has no bit of its own, and passes by itself where a rule asks for it."""
+    path = bench.file("file")
+    bench.rules(read="open.flags & O_ACCMODE == O_RDONLY")
+    for flags in ("O_WRONLY", "O_RDWR", "O_RDWR|O_APPEND"):
+        _check_rejected(bench, bench.play(_opens(FEW, path, flags)), FEW)
+    passed = bench.play(_opens(WANTED, path, "O_RDONLY|O_CLOEXEC"))
+    bench.equal("opens for reading", WANTED, len(passed.matches("read")))
+    bench.rules(written="open.flags & O_ACCMODE != O_RDONLY")
+    control = bench.play(_opens(CONTROL, path, "O_WRONLY"))
+    bench.equal("the same noise, once a rule asks for it", CONTROL, len(control.matches("written")))
+
+
+@proves("approvers.flags_combined")
+def approvers_flags_combined(bench: Bench) -> None:
+    """A rule that wants two flags at once gets what has both, and another what has either."""
+    path = bench.file("file")
+    bench.rules(
+        both="open.flags & (O_TRUNC|O_APPEND) == O_TRUNC|O_APPEND", either="open.flags & (O_TRUNC|O_SYNC) > 0"
+    )
+    for flags, both, either in (
+        ("O_WRONLY|O_TRUNC|O_APPEND", 1, 1),
+        ("O_WRONLY|O_TRUNC", 0, 1),
+        ("O_WRONLY|O_SYNC", 0, 1),
+        ("O_WRONLY|O_APPEND", 0, 0),
+        ("O_RDWR", 0, 0),
+    ):
+        played = bench.play(_opens(WANTED, path, flags))
+        counts = [WANTED * both, WANTED * either]
+        bench.equal(f"opens with {flags}", counts, [len(played.matches(rule)) for rule in ("both", "either")])
+    bench.equal("opens with O_RDWR rejected", WANTED, played.spent[EventType.OPEN].approver_rejected)
+
+
+def _by(user: int, path: str) -> str:
+    """A child that opens a file as that user."""
+    body = f"open {path} O_RDONLY -> $0\nclose $0\n"
+    return f"fork -> $1\nsetuid {user}\nrepeat {WANTED}\n{body}end\nend\nwait $1\n"
+
+
+@proves("approvers.uid")
+def approvers_uid(bench: Bench) -> None:
+    """What one user does passes, and what another does stays in the kernel."""
+    path = bench.file("file")
+    Path(path).chmod(0o644)
+    bench.rules(wanted=f"open.retval <= 0 && process.uid == {NOBODY}")
+    passed = bench.play(_by(NOBODY, path))
+    bench.equal("opens by that user", WANTED, len(passed.matches("wanted")))
+    _check_rejected(bench, bench.play(_by(NOBODY - 1, path)), WANTED)
+    bench.rules(wanted=f"open.retval <= 0 && process.uid == {NOBODY - 1}")
+    control = bench.play(_by(NOBODY - 1, path))
+    bench.equal("opens by the other, once a rule asks for them", WANTED, len(control.matches("wanted")))
+
+
+@proves("approvers.auid")
+def approvers_auid(bench: Bench) -> None:
+    """The login user is followed, whoever the process became since."""
+    path = bench.file("file")
+    Path(path).chmod(0o644)
+    own = int(Path("/proc/self/loginuid").read_text())
+    bench.rules(wanted=f"open.retval <= 0 && process.auid == {own}")
+    passed = bench.play(_by(NOBODY, path))
+    bench.equal("opens of this login", WANTED, len(passed.matches("wanted")))
+    bench.rules(wanted="open.retval <= 0 && process.auid == 4242")
+    _check_rejected(bench, bench.play(_opens(WANTED, path, "O_RDONLY")), WANTED)
+
+
+@proves("approvers.change")
+def approvers_change(bench: Bench) -> None:
+    """Rules come and go while events flow: from the very next event on the new ones hold."""
+    one, two = bench.file("one"), bench.file("two")
+    both = _opens(1, one, "O_RDONLY") + _opens(1, two, "O_RDONLY")
+    rules = {"first": f'open.file.path == "{one}"', "second": f'open.file.path == "{two}"'}
+    for names in (("first",), ("first", "second"), ("second",), (), ("first", "second")):
+        bench.rules(**{name: rules[name] for name in names})
+        played = bench.play(both)
+        matched = [name for name in rules if played.matches(name)]
+        bench.equal("rules that matched", list(names), matched)
+        rejected = played.spent[EventType.OPEN].approver_rejected
+        bench.equal("opens that no rule wants, rejected", 2 - len(names), rejected)
+
+
+@proves("approvers.none")
+def approvers_none(bench: Bench) -> None:
+    """One rule that the kernel cannot serve turns the filter of its event type off, and of no other."""
+    path = bench.file("file")
+    script = f"{_opens(WANTED, path, 'O_RDONLY')}repeat {WANTED}\nmkdir {bench.path('d%d')} 0700\nend\n"
+    wanted = {"wanted": f'open.file.path == "{path}.not"', "made": 'mkdir.file.name == "nothing"'}
+    bench.rules(**wanted)
+    filtered = bench.play(script)
+    bench.equal("opens that arrive", 0, len(filtered.of(EventType.OPEN)))
+    bench.rules(**wanted, unserved="open.file.path.length > 4095")
+    forwarded = bench.play(script.replace("mkdir", "rmdir").replace(" 0700", ""))
+    bench.equal("opens that arrive then", True, 0 < len(forwarded.of(EventType.OPEN)) <= WANTED)
+    kinds = (EventType.OPEN, EventType.MKDIR, EventType.RMDIR)
+    bench.equal("rejected", [0, 0, WANTED], [forwarded.spent[kind].approver_rejected for kind in kinds])
+
+
+@proves("approvers.other_types")
+def approvers_other_types(bench: Bench) -> None:
+    """A value that one event type asks for lets no other type pass."""
+    path = bench.path("file")
+    bench.rules(gone=f'unlink.file.path == "{path}"', named='rename.file.destination.name == "file"')
+    script = f"{_opens(1, path, 'O_RDWR|O_CREAT')}rename {path}.no {path}\nunlink {path}\n"
+    Path(f"{path}.no").touch()
+    played = bench.play(script)
+    arrived = [one.event.type.label for one in played.judged]
+    bench.equal("types that arrive", ["rename", "unlink"], arrived)
+    kinds = (EventType.OPEN, EventType.CLOSE)
+    bench.equal("rejected", [1, 1], [played.spent[kind].approver_rejected for kind in kinds])

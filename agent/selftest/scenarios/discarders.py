@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.events import EventType
-from agent.selftest.bench import Bench
+from agent.selftest.bench import Bench, Round
 from agent.selftest.scenarios import proves
 
 NOISE = 1009
 WANTED = 13
+FEW = 101  # noise where the number proves nothing
 
 
 @proves("discarders.parent")
@@ -35,3 +36,180 @@ def discarders_parent(bench: Bench) -> None:
     bench.rules(elsewhere=everywhere_else)
     again = bench.play(f"repeat 1\n{noise}end\n")
     bench.equal("the first event after a reload arrives", 1, len(again.of(EventType.OPEN)))
+
+
+def _open(path: str, count: int = 1) -> str:
+    return f"repeat {count}\nopen {path} O_RDWR|O_CREAT 0600 -> $0\nclose $0\nend\n"
+
+
+def _teach(bench: Bench, path: str) -> None:
+    """Open a file so that the agent learns of it; later opens of it are dropped."""
+    bench.equal("the first event arrives", 1, len(bench.play(_open(path)).of(EventType.OPEN)))
+    _check_dropped(bench, bench.play(_open(path, FEW)), FEW)
+
+
+def _check_dropped(bench: Bench, played: Round, count: int) -> None:
+    bench.equal("later events that reach the agent", 0, len(played.of(EventType.OPEN)))
+    bench.equal("later events discarded", count, played.spent[EventType.OPEN].discarded)
+
+
+def _check_seen(bench: Bench, played: Round, why: str) -> None:
+    bench.equal(f"events after {why}", 1, len(played.matches("wanted")))
+
+
+@proves("discarders.leaf")
+def discarders_leaf(bench: Bench) -> None:
+    """Only the file itself is discarded where others in its directory may match."""
+    dull, wanted = bench.path("dull"), bench.path("wanted")
+    bench.rules(wanted=f'open.file.path != "{dull}"')
+    _teach(bench, dull)
+    passed = bench.play(_open(wanted, WANTED))
+    bench.equal("events of the file beside it", WANTED, len(passed.matches("wanted")))
+
+
+def _check_level(bench: Bench, below: str) -> None:
+    """Discard a directory for what lies at one depth below it, and only for that."""
+    root = bench.path("dull")
+    Path(f"{root}/{below}").mkdir(parents=True)
+    bench.rules(wanted=f'open.file.path !~ "{root}/**"')
+    _teach(bench, f"{root}/{below}/one")
+    Path(f"{root}/{below}2").mkdir()
+    other = bench.play(_open(f"{root}/{below}2/other%d", FEW))
+    _check_dropped(bench, other, FEW)
+    passed = bench.play(_open(bench.path("wanted"), WANTED))
+    bench.equal("events beside the directory", WANTED, len(passed.matches("wanted")))
+
+
+@proves("discarders.grandparent")
+def discarders_grandparent(bench: Bench) -> None:
+    """Teach with one directory, and drop what lies as deep in its neighbour."""
+    _check_level(bench, "a")
+
+
+@proves("discarders.great_grandparent")
+def discarders_great_grandparent(bench: Bench) -> None:
+    """The same one level higher."""
+    _check_level(bench, "a/b")
+
+
+@proves("discarders.mask")
+def discarders_mask(bench: Bench) -> None:
+    """What is dropped is one event type; another of the same file still passes."""
+    path = bench.path("file")
+    bench.rules(elsewhere=f'open.file.path != "{path}"', gone=f'unlink.file.path == "{path}"')
+    _teach(bench, path)
+    removed = bench.play(f"unlink {path}\n")
+    bench.arrives_once(removed, "gone", {"file.path": path.encode()})
+
+
+@proves("discarders.rename_file")
+def discarders_rename_file(bench: Bench) -> None:
+    """A discarded file that takes a name that a rule wants is seen at once."""
+    dull, wanted = bench.path("dull"), bench.path("wanted")
+    bench.rules(wanted=f'open.file.path != "{dull}"')
+    _teach(bench, dull)
+    _check_seen(bench, bench.play(f"rename {dull} {wanted}\n{_open(wanted)}"), "the file got another name")
+
+
+def _check_move(bench: Bench, level: int) -> None:
+    """Teach a path, then give another name to the directory so many levels above the file."""
+    names = ["one", "two", "three"]
+    old = bench.path("/".join(names))
+    names[-level] = "moved"
+    new = bench.path("/".join(names))
+    Path(old).mkdir(parents=True)
+    bench.rules(wanted=f'open.file.path != "{old}/file"')
+    _teach(bench, f"{old}/file")
+    depth = len(names) - level + 1
+    source, target = ("/".join(path.split("/")[: bench.depth + depth]) for path in (old, new))
+    _check_seen(bench, bench.play(f"rename {source} {target}\n{_open(f'{new}/file')}"), "a directory moved")
+
+
+@proves("discarders.rename_parent")
+def discarders_rename_parent(bench: Bench) -> None:
+    """The directory of a discarded file moves."""
+    _check_move(bench, 1)
+
+
+@proves("discarders.rename_grandparent")
+def discarders_rename_grandparent(bench: Bench) -> None:
+    """The directory above moves."""
+    _check_move(bench, 2)
+
+
+@proves("discarders.rename_great_grandparent")
+def discarders_rename_great_grandparent(bench: Bench) -> None:
+    """The directory above that moves."""
+    _check_move(bench, 3)
+
+
+@proves("discarders.move_into")
+def discarders_move_into(bench: Bench) -> None:
+    """A file that moves out of a discarded directory into a watched one is seen on its way and there."""
+    dull, watched = bench.path("dull"), bench.path("watched")
+    for folder in (dull, watched):
+        Path(folder).mkdir()
+    bench.rules(
+        wanted=f'open.file.path !~ "{dull}/*"', moved=f'rename.file.destination.path =~ "{watched}/*"'
+    )
+    _teach(bench, f"{dull}/file")
+    moved = bench.play(f"rename {dull}/file {watched}/file\n{_open(f'{watched}/file')}")
+    bench.arrives_once(moved, "moved", {"file2.path": f"{watched}/file".encode()})
+    _check_seen(bench, moved, "the file moved")
+
+
+@proves("discarders.link")
+def discarders_link(bench: Bench) -> None:
+    """A discarded file that gets a second name, which a rule wants, is seen by that name."""
+    dull, wanted = bench.path("dull"), bench.path("wanted")
+    bench.rules(wanted=f'open.file.path != "{dull}"')
+    _teach(bench, dull)
+    _check_seen(bench, bench.play(f"link {dull} {wanted}\n{_open(wanted)}"), "the file got a second name")
+
+
+@proves("discarders.bind_mount")
+def discarders_bind_mount(bench: Bench) -> None:
+    """A discarded directory that is mounted where a rule looks is seen there."""
+    dull, wanted = bench.path("dull"), bench.path("wanted")
+    for folder in (dull, wanted):
+        Path(folder).mkdir()
+    bench.rules(wanted=f'open.file.path !~ "{dull}/*"')
+    _teach(bench, f"{dull}/file")
+    script = f"mount {dull} {wanted} none MS_BIND\n{_open(f'{wanted}/file')}umount {wanted}\n"
+    _check_seen(bench, bench.play(script), "the directory was mounted elsewhere")
+
+
+@proves("discarders.reload")
+def discarders_reload(bench: Bench) -> None:
+    """What was discarded under one set of rules is seen by the next one from its first event on."""
+    path = bench.path("file")
+    bench.rules(other=f'open.file.path != "{path}"')
+    _teach(bench, path)
+    bench.rules(wanted=f'open.file.path == "{path}"', other=f'open.file.path != "{path}"')
+    _check_seen(bench, bench.play(_open(path)), "rules that want it")
+
+
+@proves("discarders.inode_reuse")
+def discarders_inode_reuse(bench: Bench) -> None:
+    """A file that gets the inode of a discarded one is not taken for it."""
+    dull, wanted = bench.path("fs/dull"), bench.path("fs/wanted")
+    with bench.mounted("fs", "ext4"):
+        bench.rules(wanted=f'open.file.path != "{dull}"')
+        _teach(bench, dull)
+        before = Path(dull).stat().st_ino
+        played = bench.play(f"unlink {dull}\n{_open(wanted)}")
+        bench.equal("the inode of the new file", before, Path(wanted).stat().st_ino)
+        _check_seen(bench, played, "the inode was used again")
+
+
+@proves("discarders.two_devices")
+def discarders_two_devices(bench: Bench) -> None:
+    """Two files with the same inode number on two devices are two files."""
+    one, two = bench.path("one"), bench.path("two")
+    with bench.mounted("one"), bench.mounted("two"):
+        bench.rules(wanted=f'open.file.path !~ "{one}/**"')
+        _teach(bench, f"{one}/file")
+        passed = bench.play(_open(f"{two}/file"))
+        inodes = {Path(f"{place}/file").stat().st_ino for place in (one, two)}
+        bench.equal("different inode numbers", 1, len(inodes))
+        _check_seen(bench, passed, "the same inode number on another device")

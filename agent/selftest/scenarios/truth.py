@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
+from pathlib import Path
 
-from agent.events import EventType
+from agent.events import EventType, FileFlags
 from agent.selftest.bench import Bench, Round
 from agent.selftest.scenarios import proves
+from agent.selftest.workload import quote
 
 NOBODY = 65534
+BRIEF = 13  # processes that live as long as it takes to start them
+EXIT_STATUS = 7
+FULL_NAME = 255  # bytes, the longest name of a file
+DEEP = 17  # directories of a path that is too long
+HEAD = 4096  # bytes of a path that are told
 
 
 def _as_nobody(line: str) -> str:
@@ -74,3 +82,317 @@ def truth_rename(bench: Bench) -> None:
     refused = bench.play(_as_nobody(f"rename {new} {old}"), refused={f"rename:4 errno {errno.EACCES}": 1})
     told = known | _paths(file=new, file2=old) | _done_by(refused, "rename") | {"comm": b"truth-nobody"}
     bench.arrives_once(refused, "returns", told)
+
+
+def _check(
+    bench: Bench, line: str, error: int, known: Mapping[str, object], before: str = "", after: str = ""
+) -> None:
+    """Hold a call that the kernel grants, and then one that it refuses to another user, to what is known.
+
+    `line` makes the event of the rule `watched`; the lines `before` and `after` it do not. With no `error`
+    the call is not tried as another user.
+    """
+    call = line.split()[0]
+    granted = bench.play(f"comm truth-root\n{before}{line}\n{after}")
+    told = dict(known)
+    bench.arrives_once(granted, "watched", told | _done_by(granted, call) | {"comm": b"truth-root"})
+    if not error:
+        return
+    script = _as_nobody(line)
+    refused = bench.play(script, refused={f"{call}:4 errno {error}": 1})
+    bench.arrives_once(refused, "watched", told | _done_by(refused, call) | {"comm": b"truth-nobody"})
+
+
+@proves("truth.close")
+def truth_close(bench: Bench) -> None:
+    """Close a file that was open for writing, and one that was not."""
+    path = bench.file("watched")
+    bench.rules(watched=f'close.file.path == "{path}"')
+    told = _paths(file=path) | {"type": EventType.CLOSE, "retval": 0, "pid": bench.pid}
+    closed = bench.play(f"open {path} O_WRONLY -> $0\ndup $0 -> $1\nwrite $0 x\nclose $1\n", refused={})
+    bench.equal("closes while another descriptor is open", 0, len(closed.of(EventType.CLOSE)))
+    last = bench.play(f"open {path} O_RDONLY -> $2\nclose $2\nopen {path} O_RDWR -> $3\nclose $3\n")
+    bench.arrives_once(last, "watched", told)
+
+
+@proves("truth.rmdir")
+def truth_rmdir(bench: Bench) -> None:
+    """Remove a directory by either call, and be refused."""
+    path = bench.path("watched")
+    bench.rules(watched=f'rmdir.file.path == "{path}"')
+    known = _paths(file=path) | {"type": EventType.RMDIR}
+    Path(f"{path}/full").mkdir(parents=True)
+    refused = bench.play(f"rmdir {path}\n", refused={f"rmdir:1 errno {errno.ENOTEMPTY}": 1})
+    bench.arrives_once(refused, "watched", known | _done_by(refused, "rmdir"))
+    Path(f"{path}/full").rmdir()
+    Path(path).rmdir()
+    for line in (f"rmdir {path}", f"unlinkat AT_FDCWD {path} AT_REMOVEDIR"):
+        Path(path).mkdir()
+        removed = bench.play(f"{line}\n")
+        bench.arrives_once(removed, "watched", known | _done_by(removed, line.split()[0]))
+
+
+@proves("truth.mkdir")
+def truth_mkdir(bench: Bench) -> None:
+    """Make a directory, then be refused to make it again."""
+    path = bench.path("watched")
+    bench.rules(watched=f'mkdir.file.path == "{path}"')
+    known = _paths(file=path) | {"type": EventType.MKDIR}
+    made = bench.play(f"mkdir {path} 0750\n")
+    bench.arrives_once(made, "watched", known | _done_by(made, "mkdir") | {"mode": 0o750})
+    refused = bench.play(f"mkdirat AT_FDCWD {path} 0755\n", refused={f"mkdirat:1 errno {errno.EEXIST}": 1})
+    bench.arrives_once(refused, "watched", known | _done_by(refused, "mkdirat"))
+
+
+@proves("truth.link")
+def truth_link(bench: Bench) -> None:
+    """Give a file a second name, whichever of the two the rule names; then be refused."""
+    old, new, other = bench.file("old"), bench.path("new"), bench.path("other")
+    bench.rules(
+        watched=f'link.file.path == "{old}" && link.retval == 0',
+        arrives=f'link.file.destination.path == "{new}" && link.retval != 0',
+    )
+    Path(old).chmod(0o666)  # else it is refused as a link to another's file, where that is forbidden
+    known: dict[str, object] = {"type": EventType.LINK}
+    linked = bench.play(f"link {old} {other}\n")
+    bench.arrives_once(linked, "watched", known | _paths(file=old, file2=other) | _done_by(linked, "link"))
+    refused = bench.play(_as_nobody(f"link {other} {new}"), refused={f"link:4 errno {errno.EACCES}": 1})
+    told = known | _paths(file=other, file2=new) | _done_by(refused, "link")
+    bench.arrives_once(refused, "arrives", told)
+
+
+@proves("truth.symlink")
+def truth_symlink(bench: Bench) -> None:
+    """Make a symbolic link with its text, and be refused."""
+    path = bench.path("watched")
+    bench.rules(watched=f'symlink.file.path == "{path}"')
+    known = _paths(file=path) | {"type": EventType.SYMLINK}
+    made = bench.play(f"symlink ../no\\nwhere {path}\n")
+    bench.arrives_once(made, "watched", known | _done_by(made, "symlink") | {"name": b"../no\nwhere"})
+    refused = bench.play(f"symlink other {path}\n", refused={f"symlink:1 errno {errno.EEXIST}": 1})
+    bench.arrives_once(refused, "watched", known | _done_by(refused, "symlink"))
+
+
+@proves("truth.mknod")
+def truth_mknod(bench: Bench) -> None:
+    """Make a pipe and be refused to make it again."""
+    path = bench.path("watched")
+    bench.rules(watched=f'mknod.file.path == "{path}"')
+    known = _paths(file=path) | {"type": EventType.MKNOD}
+    made = bench.play(f"mknod {path} S_IFIFO|0640\n")
+    bench.arrives_once(made, "watched", known | _done_by(made, "mknod"))
+    refused = bench.play(f"mknod {path} S_IFIFO|0640\n", refused={f"mknod:1 errno {errno.EEXIST}": 1})
+    bench.arrives_once(refused, "watched", known | _done_by(refused, "mknod"))
+
+
+@proves("truth.truncate")
+def truth_truncate(bench: Bench) -> None:
+    """Truncate a file by its name and by a descriptor."""
+    path = bench.file("watched")
+    Path(path).chmod(0o644)
+    bench.rules(watched=f'truncate.file.path == "{path}"')
+    known = _paths(file=path) | {"type": EventType.TRUNCATE}
+    _check(bench, f"truncate {path} 13", errno.EACCES, known)
+    played = bench.play(f"open {path} O_RDWR -> $0\nftruncate $0 7\nclose $0\n")
+    bench.arrives_once(played, "watched", known | _done_by(played, "ftruncate"))
+    bench.equal("its size then", 7, Path(path).stat().st_size)
+
+
+@proves("truth.chmod")
+def truth_chmod(bench: Bench) -> None:
+    """Change the mode by name and by descriptor, and be refused."""
+    path = bench.file("watched")
+    bench.rules(watched=f'chmod.file.path == "{path}"')
+    told: dict[str, object] = {"type": EventType.CHMOD, "file.path": path.encode(), "mode": 0o640}
+    _check(bench, f"chmod {path} 0640", errno.EPERM, told)
+    _check(bench, f"fchmodat AT_FDCWD {path} 0640", 0, told)
+    before, after = f"open {path} O_RDONLY -> $0\n", "close $0\n"
+    _check(bench, "fchmod $0 0640", 0, told, before, after)
+
+
+@proves("truth.chown")
+def truth_chown(bench: Bench) -> None:
+    """Change the owner by name and by descriptor, and be refused."""
+    path = bench.file("watched")
+    bench.rules(watched=f'chown.file.path == "{path}"')
+    told: dict[str, object] = {
+        "type": EventType.CHOWN,
+        "file.path": path.encode(),
+        "new_uid": 0,
+        "new_gid": 13,
+    }
+    _check(bench, f"chown {path} 0 13", errno.EPERM, told)
+    _check(bench, f"fchownat AT_FDCWD {path} 0 13", 0, told)
+    before, after = f"open {path} O_RDONLY -> $0\n", "close $0\n"
+    _check(bench, "fchown $0 0 13", 0, told, before, after)
+
+
+@proves("truth.utimes")
+def truth_utimes(bench: Bench) -> None:
+    """Set the times of a file back, and be refused."""
+    path = bench.file("watched")
+    bench.rules(watched=f'utimes.file.path == "{path}"')
+    line = f"utimensat AT_FDCWD {path} 86400"
+    _check(bench, line, errno.EPERM, _paths(file=path) | {"type": EventType.UTIMES})
+
+
+@proves("truth.setxattr")
+def truth_setxattr(bench: Bench) -> None:
+    """Set an extended attribute by name and by descriptor, and be refused."""
+    path = bench.file("watched")
+    bench.rules(watched=f'setxattr.file.path == "{path}"')
+    told: dict[str, object] = {"type": EventType.SETXATTR, "file.path": path.encode(), "name": b"trusted.fim"}
+    _check(bench, f"setxattr {path} trusted.fim one", errno.EPERM, told)
+    _check(bench, f"lsetxattr {path} trusted.fim two", 0, told)
+    before, after = f"open {path} O_RDONLY -> $0\n", "close $0\n"
+    _check(bench, "fsetxattr $0 trusted.fim three", 0, told, before, after)
+
+
+@proves("truth.removexattr")
+def truth_removexattr(bench: Bench) -> None:
+    """Remove an extended attribute, and one that is not there."""
+    path = bench.file("watched")
+    bench.rules(watched=f'removexattr.file.path == "{path}"')
+    told = {"type": EventType.REMOVEXATTR, "file.path": path.encode(), "name": b"trusted.fim"}
+    removed = bench.play(f"setxattr {path} trusted.fim one\nremovexattr {path} trusted.fim\n")
+    bench.arrives_once(removed, "watched", told | _done_by(removed, "removexattr"))
+    absent = f"removexattr {path} trusted.fim\n"
+    refused = bench.play(absent, refused={f"removexattr:1 errno {errno.ENODATA}": 1})
+    bench.arrives_once(refused, "watched", told | _done_by(refused, "removexattr"))
+
+
+@proves("truth.mount")
+def truth_mount(bench: Bench) -> None:
+    """Mount a file system and be refused it as another user."""
+    path = bench.path("watched")
+    Path(path).mkdir()
+    bench.rules(watched=f'mount.mountpoint.path == "{path}"')
+    told: dict[str, object] = {
+        "type": EventType.MOUNT,
+        "file.path": path.encode(),
+        "name": b"tmpfs",
+        "source": b"fim-source",
+    }
+    after = f"umount {path}\n"
+    _check(bench, f"mount fim-source {path} tmpfs", 0, told, after=after)
+    line = _as_nobody(f"mount fim-source {path} tmpfs")
+    refused = bench.play(line, refused={f"mount:4 errno {errno.EPERM}": 1})
+    bench.arrives_once(refused, "watched", _done_by(refused, "mount"))
+
+
+@proves("truth.umount")
+def truth_umount(bench: Bench) -> None:
+    """Unmount a file system, and what is none."""
+    path = bench.path("watched")
+    Path(path).mkdir()
+    bench.rules(watched=f'umount.mountpoint.path == "{path}"')
+    told = {"type": EventType.UMOUNT, "file.path": path.encode()}
+    gone = bench.play(f"mount none {path} tmpfs\numount {path}\n")
+    bench.arrives_once(gone, "watched", told | _done_by(gone, "umount"))
+    refused = bench.play(f"umount {path}\n", refused={f"umount:1 errno {errno.EINVAL}": 1})
+    bench.arrives_once(refused, "watched", told | _done_by(refused, "umount"))
+
+
+def _run_program(bench: Bench, *words: str) -> str:
+    """A child that becomes another program and ends with a status."""
+    program = bench.program
+    return f"fork -> $1\nexec {program} exit {EXIT_STATUS} {' '.join(words)}\nend\nwait $1\n"
+
+
+@proves("truth.exec")
+def truth_exec(bench: Bench) -> None:
+    """A program's arguments are told as they are, whatever their bytes."""
+    bench.rules(watched=f'exec.file.path == "{bench.program}"')
+    played = bench.play(_run_program(bench, "a\\x20b", "\\xff\\n"))
+    (child,) = (report.ret for report in played.outcome.of("fork"))
+    arguments = (bench.program.encode(), b"exit", b"%d" % EXIT_STATUS, b"a b", b"\xff\n")
+    told = _paths(file=bench.program) | {"pid": child, "tid": child, "ppid": bench.pid, "args": arguments}
+    bench.arrives_once(played, "watched", told)
+
+
+@proves("truth.fork")
+def truth_fork(bench: Bench) -> None:
+    """A fork tells parent and child; a new thread is none."""
+    bench.rules(watched=f"fork.pid == {bench.pid}")
+    played = bench.play("fork -> $1\numask 0\nend\nwait $1\nthread\numask 0\nend\n")
+    (child,) = (report.ret for report in played.outcome.of("fork"))
+    bench.arrives_once(played, "watched", {"pid": bench.pid, "new_uid": child, "type": EventType.FORK})
+
+
+@proves("truth.exit")
+def truth_exit(bench: Bench) -> None:
+    """The end of a process tells its status."""
+    bench.rules(watched=f"exit.code == {EXIT_STATUS}")
+    played = bench.play(_run_program(bench))
+    (child,) = (report.ret for report in played.outcome.of("fork"))
+    told = {"pid": child, "ppid": bench.pid, "exit_code": EXIT_STATUS << 8, "type": EventType.EXIT}
+    bench.arrives_once(played, "watched", told)
+
+
+@proves("truth.brief")
+def truth_brief(bench: Bench) -> None:
+    """Processes that end as soon as they begin are told whole, each of them."""
+    bench.rules(
+        born=f"fork.pid == {bench.pid}",
+        ran=f'exec.file.path == "{bench.program}"',
+        ended=f"exit.code == {EXIT_STATUS}",
+    )
+    played = bench.play(f"repeat {BRIEF}\n{_run_program(bench, 'word')}end\n")
+    born = sorted(event.new_uid for event in played.matches("born"))
+    ran = sorted(event.pid for event in played.matches("ran"))
+    ended = sorted(event.pid for event in played.matches("ended"))
+    bench.equal("different processes", BRIEF, len(set(born)))
+    bench.equal("those that ran are those that were born", born, ran)
+    bench.equal("those that ended are those that were born", born, ended)
+    arguments = {event.args for event in played.matches("ran")}
+    whole = (bench.program.encode(), b"exit", b"%d" % EXIT_STATUS, b"word")
+    bench.equal("arguments of all of them", {whole}, arguments)
+
+
+@proves("truth.names")
+def truth_names(bench: Bench) -> None:
+    """Names are bytes: of one byte, of 255, with a newline, with quotes, and such that are no UTF-8."""
+    folder = bench.path("names")
+    Path(folder).mkdir()
+    names = (b"x", b"n" * FULL_NAME, b"new\nline", b'"quo\\ted', b"\xff\xfe", b"\x1b[2J", b" ", b"%d")
+    paths = [folder.encode() + b"/" + name for name in names]
+    bench.rules(watched=f'open.file.path =~ "{folder}/*"', gone=f'unlink.file.path =~ "{folder}/*"')
+    opens = "".join(f"open {quote(path)} O_RDWR|O_CREAT 0600 -> $0\nclose $0\n" for path in paths)
+    unlinks = "".join(f"unlink {quote(path)}\n" for path in paths)
+    played = bench.play(f"repeat 1\n{opens}{unlinks}end\n")  # where %% is a percent sign
+    bench.equal("paths opened", paths, [event.file.path for event in played.matches("watched")])
+    bench.equal("paths removed", paths, [event.file.path for event in played.matches("gone")])
+
+
+@proves("truth.long_path")
+def truth_long_path(bench: Bench) -> None:
+    """A path of more than 4,096 bytes is told as a tail, and said to be one; a shorter one is whole."""
+    name = "d" * FULL_NAME
+    fits = (HEAD - len(bench.path("")) - len("/leaf")) // (FULL_NAME + 1)
+    bench.rules(watched='open.file.name == "leaf"')
+    leaf = "open leaf O_RDWR|O_CREAT 0600 -> $0\nclose $0\nunlink leaf\n"
+    for depth, whole in ((fits - 1, True), (DEEP + 1, False)):
+        down = f"chdir {bench.folder}\nrepeat {depth}\nmkdir {name} 0700\nchdir {name}\nend\n"
+        up = f"repeat {depth}\nchdir ..\nrmdir {name}\nend\nchdir /\n"
+        played = bench.play(down + leaf + up)
+        path = "/".join((str(bench.folder), *[name] * depth, "leaf")).encode()
+        (event,) = played.matches("watched") or (None,)
+        if bench.equal(f"a path of {len(path)} bytes arrives", True, event is not None) and event:
+            cut = bool(event.file.flags & FileFlags.TRUNCATED)
+            bench.equal(f"a path of {len(path)} bytes is cut", not whole, cut)
+            told = event.file.path
+            bench.equal("what is told of it", True, told == path if whole else path.endswith(b"/" + told))
+
+
+@proves("truth.tamper")
+def truth_tamper(bench: Bench) -> None:
+    """A change that is taken back at once is told, both ways."""
+    path, kept = bench.file("watched"), bench.path("kept")
+    bench.rules(
+        watched=f'fim.write.file.path == "{path}"', replaced=f'rename.file.destination.path == "{path}"'
+    )
+    script = f"rename {path} {kept}\nopen {path} O_WRONLY|O_CREAT 0600 -> $0\nwrite $0 evil\nclose $0\n"
+    played = bench.play(f"{script}rename {kept} {path}\n")
+    kinds = [event.type.label for event in played.matches("watched")]
+    bench.equal("what happened to it, in order", ["rename", "open", "rename"], kinds)
+    bench.arrives_once(played, "replaced", _paths(file=kept, file2=path) | {"retval": 0})
