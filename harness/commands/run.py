@@ -47,7 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="only kernels that moved since matrix.lock, in their newest release",
     )
     parser.add_argument(
-        "--keep-on-fail", action="store_true", help="leave the machine of a failed cell, and say how to get in"
+        "--keep-on-fail",
+        action="store_true",
+        help="leave the machine of a failed cell, and say how to get in",
     )
     parser.add_argument(
         "--watch", action="store_true", help="build and run again on each save, on one machine that stays up"
@@ -113,7 +115,9 @@ def _tell_kept(folder: Path, console: Console) -> None:
     for path in sorted(folder.glob(f"cells/*/{ATTACH}")):
         cell = path.parent.name
         console.print(f"kept: harness shell --attach {cell}, or:", highlight=False)
-        console.print(f"  {path.read_text(encoding='utf-8').strip()}", highlight=False, soft_wrap=True, markup=False)
+        console.print(
+            f"  {path.read_text(encoding='utf-8').strip()}", highlight=False, soft_wrap=True, markup=False
+        )
         console.print("  end it with `poweroff -f` there, or `harness clean --machines`", highlight=False)
 
 
