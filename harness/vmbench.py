@@ -219,6 +219,11 @@ class VmMachine:
 
     def collect(self, folder: Path) -> None:
         """The console from its first byte, the domain as defined, the kernel's log while there is a guest."""
+        # A disk that is full has a verdict already, which what cannot be kept must not replace.
+        with contextlib.suppress(OSError):
+            self._collect(folder)
+
+    def _collect(self, folder: Path) -> None:
         for name in ("console.log", "domain.xml"):
             # Where they are this folder's own there is nothing to copy.
             with contextlib.suppress(FileNotFoundError, shutil.SameFileError):

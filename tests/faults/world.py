@@ -157,6 +157,8 @@ def play(fault: Fault, scene: Scene) -> Outcome:
         if fault.phase == "before":
             fault.inject(scene)
         verdict, reason = _run(fault, scene)
+    except (OSError, ValueError, LookupError, AssertionError) as error:
+        verdict, reason = Verdict.NOT_RUN, f"the harness itself failed: {error!r}"
     finally:
         for undo in reversed(scene.undo):
             undo()
