@@ -44,6 +44,8 @@ POINTS: dict[str, tuple[str, ...]] = {
     "move_mount": ("__x64_sys_move_mount", "__arm64_sys_move_mount", "__do_sys_move_mount"),
 }
 
+MAX_POINTS = 32  # FIM_POINTS
+
 # Functions that are given a descriptor where others of their point are given the file.
 BY_DESCRIPTOR = frozenset({"do_sys_ftruncate"})
 
@@ -95,7 +97,11 @@ SETS: dict[str, dict[str, str]] = {
         "exit": "kretprobe",
     },
 }
+SETS["kprobe-multi"] = {phase: f"{kind}_multi" for phase, kind in SETS["kprobe"].items()}
 RAW_TRACEPOINT = "raw_tp"
+
+# Kinds whose capability is that of another.
+CAPABILITIES = {"kretprobe_multi": "kprobe_multi"}
 
 # What `auto` tries, in this order. A program on a trampoline that was preempted hides whatever runs into it
 # on the same CPU, up to a tenth of all events, where the kernel preempts itself: `skips`. Kprobes run with

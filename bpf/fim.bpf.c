@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "trampoline.bpf.c"
 #include "kprobe.bpf.c"
+#include "kprobe_multi.bpf.c"
 #include "tracepoint.bpf.c"
 #include "probe.bpf.c"
 

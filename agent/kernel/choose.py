@@ -105,7 +105,7 @@ class Chooser:
                 return
 
     def _find(self, hook: str, kind: str) -> Chosen | Attempt:
-        if (state := self._capabilities.get(kind, "absent")) != FIRES:
+        if (state := self._capabilities.get(hooks.CAPABILITIES.get(kind, kind), "absent")) != FIRES:
             return Attempt(hook, kind, state, f"{kind} programs: {state}")
         targets = hooks.candidates(hook, kind)
         for target in targets:

@@ -46,6 +46,11 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__attach_tracepoint": (_POINTER, (_POINTER, _STRINGS, _STRINGS)),
     "bpf_program__attach_raw_tracepoint": (_POINTER, (_POINTER, _STRINGS)),
     "bpf_program__attach_kprobe_multi_opts": (_POINTER, (_POINTER, _STRINGS, _POINTER)),
+    "perf_buffer__new": (_POINTER, (_INT, _SIZE, _POINTER, _POINTER, _POINTER, _POINTER)),
+    "perf_buffer__free": (None, (_POINTER,)),
+    "perf_buffer__consume": (_INT, (_POINTER,)),
+    "perf_buffer__poll": (_INT, (_POINTER, _INT)),
+    "perf_buffer__epoll_fd": (_INT, (_POINTER,)),
     "bpf_link__destroy": (_INT, (_POINTER,)),
     "bpf_map__name": (_STRINGS, (_POINTER,)),
     "bpf_map__fd": (_INT, (_POINTER,)),
@@ -128,6 +133,18 @@ class _TestRunOptions(ctypes.Structure):
     )
 
 
+class _MultiOptions(ctypes.Structure):
+    _fields_ = (
+        ("sz", _SIZE),
+        ("syms", ctypes.POINTER(_STRINGS)),
+        ("addrs", _POINTER),
+        ("cookies", _POINTER),
+        ("cnt", _SIZE),
+        ("retprobe", ctypes.c_bool),
+    )
+
+
+_SAMPLE = ctypes.CFUNCTYPE(None, _POINTER, _INT, _POINTER, _U32)
 _PRINTER = ctypes.CFUNCTYPE(_INT, _INT, _POINTER, _POINTER)
 
 
@@ -280,9 +297,12 @@ class Program:
         """Attach to a tracepoint without its format."""
         return self._attached(name, "bpf_program__attach_raw_tracepoint", name.encode())
 
-    def attach_kprobe_multi(self, pattern: str) -> Link:
-        """Attach to all functions that a glob matches, through fprobe."""
-        return self._attached(pattern, "bpf_program__attach_kprobe_multi_opts", pattern.encode(), None)
+    def attach_kprobe_multi(self, function: str, at_return: bool) -> Link:
+        """Attach through fprobe. By name and not by pattern: for that libbpf would read all of kallsyms."""
+        names = (_STRINGS * 1)(function.encode())
+        options = _MultiOptions(ctypes.sizeof(_MultiOptions), names, None, None, len(names), at_return)
+        call = "bpf_program__attach_kprobe_multi_opts"
+        return self._attached(function, call, None, ctypes.byref(options))
 
     def info(self) -> ProgramInfo:
         """The kernel's counts; runs are counted only while `count_runs` is on."""
@@ -371,6 +391,29 @@ class Map:
         while _lib().call("bpf_map_get_next_key", self.fd(), key, following) == 0:
             key = following.raw
             yield key
+
+
+class PerfBuffers:
+    """A buffer for each processor; `take` gets each record, in the order of one processor."""
+
+    def __init__(self, events: Map, pages: int, take: Callable[[bytes], None]) -> None:
+        self._take = _SAMPLE(lambda _context, _cpu, data, size: take(ctypes.string_at(data, size)))
+        made = _lib().call("perf_buffer__new", events.fd(), pages, self._take, None, None, None)
+        self._pointer: int | None = _pointer("make perf buffers", made)
+
+    def fileno(self) -> int:
+        """Readable while there are records."""
+        return int(_lib().call("perf_buffer__epoll_fd", self._pointer))
+
+    def consume(self) -> None:
+        """Give what is there now to `take`."""
+        _checked("read perf buffers", _lib().call("perf_buffer__consume", self._pointer))
+
+    def close(self) -> None:
+        """Free them. May be called again."""
+        if self._pointer:
+            _lib().call("perf_buffer__free", self._pointer)
+            self._pointer = None
 
 
 class Btf:

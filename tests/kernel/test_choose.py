@@ -8,7 +8,8 @@ from agent import hooks
 from agent.errors import MinimumNotMetError
 from agent.events import EventType
 from agent.kernel.choose import Attempt, Chooser
-from agent.kernel.loader import check_minimum, coverage_of
+from agent.kernel.loaded import coverage_of
+from agent.kernel.loader import check_minimum
 
 ALL = dict.fromkeys(("lsm", "fentry", "fexit", "kprobe", "kretprobe", "raw_tp"), "fires")
 
