@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.bench import Supplies
@@ -28,10 +28,10 @@ def main(names: Sequence[str]) -> int:
     """Run the faults whose names contain one of `names`, all without; returns the exit code."""
     chosen = [fault for fault in FAULTS if not names or any(name in fault.name for name in names)]
     wrong = 0
-    with _benches() as (warm, cold), tempfile.TemporaryDirectory() as folder:
-        cell, supplies = _prepared(warm)
+    bench = VmBench(lock=MATRIX.with_name("matrix.lock"))
+    with contextlib.closing(bench), tempfile.TemporaryDirectory() as folder:
+        cell, supplies = _prepared(bench)
         for number, fault in enumerate(chosen):
-            bench = cold if fault.cold else warm
             scene = Scene(cell, supplies, Path(folder, str(number)), bench)
             wrong += not _show(play(fault, scene))
     return 1 if wrong + (0 if names else not cut_results()) else 0
@@ -43,16 +43,6 @@ def _show(outcome: Outcome) -> bool:
     sys.stdout.write(f"{line}\n    {outcome.reason[:150]}\n")
     sys.stdout.flush()
     return outcome.right
-
-
-@contextlib.contextmanager
-def _benches() -> Iterator[tuple[VmBench, VmBench]]:
-    lock = MATRIX.with_name("matrix.lock")
-    with (
-        contextlib.closing(VmBench(lock=lock)) as warm,
-        contextlib.closing(VmBench(lock=lock, cold=True)) as cold,
-    ):
-        yield warm, cold
 
 
 def _prepared(bench: VmBench) -> tuple[Cell, Supplies]:

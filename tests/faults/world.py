@@ -171,6 +171,9 @@ def _run(fault: Fault, scene: Scene) -> tuple[Verdict, str]:
         if reason := scene.supplies.missing.get(cell.machine):
             raise MissingError(reason)
         scene.machine = scene.bench.machine(cell, scene.supplies, scene.folder)
+        if fault.cold:
+            # One process has one libvirt, so one bench makes both kinds.
+            scene.machine._starter._snapshots = None
         return cast("Machine", Faulty(scene.machine, scene, fault))
 
     keeper = Keeper(make, Brisk(), lambda _seconds: None)
