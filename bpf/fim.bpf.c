@@ -9,5 +9,6 @@
 #include "kprobe_multi.bpf.c"
 #include "tracepoint.bpf.c"
 #include "probe.bpf.c"
+#include "check.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

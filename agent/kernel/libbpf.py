@@ -311,15 +311,14 @@ class Program:
         _checked(f"look at {self.name}", result)
         return ProgramInfo(info.run_cnt, info.recursion_misses, info.verified_insns or None)
 
-    def run(self, context: bytes = b"") -> int:
-        """Run a program of type syscall once with a context; its return value."""
-        options = _TestRunOptions(sz=ctypes.sizeof(_TestRunOptions))
-        data = ctypes.create_string_buffer(context, len(context)) if context else None
-        options.ctx_in = ctypes.cast(data, _POINTER).value if data else None
-        options.ctx_size_in = len(context)
+    def run(self, context: bytes) -> bytes:
+        """Run a program of type syscall once; the context as the program left it."""
+        data = ctypes.create_string_buffer(context, len(context))
+        options = _TestRunOptions(sz=ctypes.sizeof(_TestRunOptions), ctx_size_in=len(context))
+        options.ctx_in = ctypes.addressof(data)
         result = _lib().call("bpf_prog_test_run_opts", self.fd(), ctypes.byref(options))
         _checked(f"run {self.name}", result)
-        return int(options.retval)
+        return data.raw
 
     def _attached(self, where: str, function: str, *arguments: Any) -> Link:
         _lib().printed()

@@ -1,0 +1,138 @@
+"""What user space writes into the maps, and in which order; the maps are dictionaries."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from agent.events import EventType
+from agent.filters.approvers import derive
+from agent.kernel import hashing, maps, policy
+from agent.kernel.maps import Approver, Discard, Discarder, Policy, Tables
+from agent.rules.load import loads
+
+
+class FakeMap:
+    def __init__(self, log: list[str], name: str) -> None:
+        self._log = log
+        self._name = name
+        self.rows: dict[bytes, bytes] = {}
+
+    def update(self, key: bytes, value: bytes) -> None:
+        self._log.append(self._name)
+        self.rows[key] = value
+
+    def lookup(self, key: bytes, value_size: int = 0) -> bytes | None:
+        return self.rows.get(key)
+
+    def delete(self, key: bytes) -> bool:
+        self._log.append(f"-{self._name}")
+        return self.rows.pop(key, None) is not None
+
+    def keys(self) -> Iterator[bytes]:
+        return iter(list(self.rows))
+
+
+NAMES = ("free_slots", "config", "policies", "approvers", "discarders", "generation", "counts")
+
+
+class Kernel:
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.maps = {name: FakeMap(self.log, name) for name in NAMES}
+        self.tables = Tables(self.maps, agent=77)  # type: ignore[arg-type]
+        self.log.clear()
+
+    def config(self) -> tuple[int, ...]:
+        return maps.CONFIG.unpack(self.maps["config"].rows[struct.pack("=I", 0)])
+
+    def approvers(self, bank: int) -> dict[Approver, int]:
+        rows = {maps.APPROVER.unpack(key): value for key, value in self.maps["approvers"].rows.items()}
+        return {
+            Approver(value, kind): int.from_bytes(mask, "little")
+            for (value, kind, at), mask in rows.items()
+            if at == bank
+        }
+
+
+@pytest.fixture
+def kernel() -> Kernel:
+    return Kernel()
+
+
+PATH = Approver(1, maps.BY_PATH)
+OTHER = Approver(2, maps.BY_PATH)
+
+
+def test_the_agent_is_known_before_the_first_event() -> None:
+    assert Kernel().config() == (0, 77, 0, 0)
+
+
+def test_a_policy_is_written_aside_and_then_switched_to(kernel: Kernel) -> None:
+    serial = kernel.tables.set_policy({EventType.OPEN: Policy(maps.APPROVE, maps.BY_PATH)}, {PATH: 1})
+    assert serial == 1
+    assert kernel.log[-1] == "config"
+    assert kernel.log.count("config") == 1
+    assert kernel.config()[0] == 1
+    assert kernel.approvers(1) == {PATH: 1}
+
+
+def test_the_bank_in_force_is_not_touched(kernel: Kernel) -> None:
+    kernel.tables.set_policy({}, {PATH: 1})
+    kernel.tables.set_policy({}, {OTHER: 1})
+    assert (kernel.approvers(0), kernel.approvers(1)) == ({OTHER: 1}, {PATH: 1})
+
+
+def test_a_bank_that_comes_again_holds_nothing_old(kernel: Kernel) -> None:
+    for approvers in ({PATH: 1, OTHER: 1}, {}, {OTHER: 2}):
+        kernel.tables.set_policy({}, approvers)
+    assert kernel.approvers(1) == {OTHER: 2}
+
+
+def test_types_without_a_policy_are_rejected(kernel: Kernel) -> None:
+    kernel.tables.set_policy({EventType.OPEN: Policy(maps.FORWARD_ALL)}, {})
+    rows = kernel.maps["policies"].rows
+    modes = {kind: maps.POLICY.unpack(rows[struct.pack("=I", 32 + kind)])[0] for kind in EventType}
+    assert modes.pop(EventType.OPEN) == maps.FORWARD_ALL
+    assert set(modes.values()) == {maps.REJECT_ALL}
+
+
+def test_counts_are_summed_over_processors(kernel: Kernel) -> None:
+    for kind in EventType:
+        kernel.maps["counts"].rows[struct.pack("=I", kind)] = maps.COUNTS.pack(*range(9)) * 3
+    assert kernel.tables.counts()[EventType.CHMOD] == maps.KernelCounts(*(3 * i for i in range(9)))
+
+
+def test_discards_come_back_as_they_went(kernel: Kernel) -> None:
+    discarder, discard = Discarder(5, 6, 7, 1), Discard(3, 10**18, 1, 2, 9)
+    kernel.tables.insert_discard(discarder, discard)
+    assert list(kernel.tables.discards()) == [(discarder, discard)]
+
+
+class TestPolicy:
+    """From approvers to policies and values."""
+
+    @staticmethod
+    def of(*expressions: str) -> tuple[dict[EventType, Policy], dict[Approver, int]]:
+        rules = ", ".join(f"{{id: r{n}, expression: '{text}'}}" for n, text in enumerate(expressions))
+        approvers = derive(loads(f"rules: [{rules}]"))
+        return policy.policies(approvers), policy.values(approvers)
+
+    def test_a_path(self) -> None:
+        policies, values = self.of('unlink.file.path == "/etc/passwd"')
+        assert policies[EventType.UNLINK].kinds == maps.BY_PATH
+        assert values == {Approver(hashing.path(b"/etc/passwd"), maps.BY_PATH): EventType.UNLINK.mask}
+        assert policies[EventType.RMDIR].mode == maps.REJECT_ALL
+
+    def test_one_value_for_several_events(self) -> None:
+        _, values = self.of('unlink.file.path == "/etc/x"', 'chmod.file.path == "/etc/x"')
+        assert list(values.values()) == [EventType.UNLINK.mask | EventType.CHMOD.mask]
+
+    def test_a_path_that_only_writers_may_not_open(self) -> None:
+        """Its bit stands apart, and reads have no kind of name to be unsure about."""
+        policies, values = self.of('open.file.path == "/etc/x" && open.flags & O_WRONLY > 0')
+        assert list(values.values()) == [EventType.OPEN.mask << maps.WRITING]
+        assert policies[EventType.OPEN].kinds & maps.BY_PATH
+        assert not policies[EventType.OPEN].read_kinds & maps.BY_PATH
