@@ -60,7 +60,8 @@ class Starter:
     def _replace(self, error: InfrastructureError) -> None:
         """Gives up a machine that was not restored, and its snapshot; the next one boots."""
         assert self._snapshots
-        self._say(f"a saved machine was not restored and is dropped, booting: {error.message}")
+        why = error.message.partition("\n")[0]
+        self._say(f"a saved machine was not restored and is dropped, booting: {why}")
         self.machine.destroy()
         self._snapshots.drop(self.machine.spec)
         self.machine = self._make()
