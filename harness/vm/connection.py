@@ -32,6 +32,7 @@ EMBEDDED = "qemu:///embed"
 _EXIT_DEADLINE_S = 10.0
 _PUT_AWAY_S = 4.0
 _LOOK_S = 0.02
+_START_S = 30.0
 _QEMU_SAID = re.compile(r"Z qemu-system-\S+: (.+)", re.DOTALL)
 
 OnEvent = Callable[[LifeEvent], None]
@@ -176,13 +177,19 @@ class Connection:
 
     @contextlib.contextmanager
     def _reaped(self, name: str) -> Iterator[None]:
-        """Reaps a QEMU that ends while it starts, for which libvirt would wait half a minute."""
+        """Reaps a QEMU that ends while it starts, for which libvirt would wait half a minute.
+
+        One that does neither start nor end, as with a snapshot that holds nothing, is ended.
+        """
         over = threading.Event()
 
         def look() -> None:
             process = None
+            deadline = time.monotonic() + _START_S
             while not over.wait(_LOOK_S) and not (process and process.ended()):
                 process = process or self._process_of(name)
+                if process and time.monotonic() > deadline:
+                    process.kill(_EXIT_DEADLINE_S)
             if process:
                 process.reap()
                 process.release()
