@@ -6,7 +6,7 @@ import os
 import select
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from operator import attrgetter
 from pathlib import Path
@@ -50,8 +50,16 @@ class Bench:
     never will, and the last sentinel proves that the stream was still flowing. Nothing is waited for.
     """
 
-    def __init__(self, subject: Subject, workload: Workload, folder: Path, evidence: Evidence) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        workload: Workload,
+        folder: Path,
+        evidence: Evidence,
+        another: Callable[[], Subject],
+    ) -> None:
         self.subject = subject
+        self.another = another  # loads one more agent, which whoever asks for it must close
         self.workload = workload
         self.folder = folder
         self.evidence = evidence
@@ -86,27 +94,41 @@ class Bench:
         (self.folder / name).touch()
         return self.path(name)
 
-    def mounted(self, name: str, kind: str = "tmpfs") -> AbstractContextManager[str]:
+    def mounted(
+        self, name: str, kind: str = "tmpfs", options: Callable[[], str] = str
+    ) -> AbstractContextManager[str]:
         """A fresh file system in a new directory of the folder; the agent mounts it: it is no event."""
-        return places.mounted(Path(self.path(name)), kind)
+        return places.mounted(Path(self.path(name)), kind, options())
 
     def rules(self, **expressions: str) -> None:
         """Put rules in force, id -> expression, and the sentinels' rule with them."""
-        sentinel = f'open.file.path in ["{self.path("first")}", "{self.path("last")}"]'
-        everything = {SENTINEL: sentinel} | expressions
+        everything = self.with_sentinel(expressions)
         self.evidence.context["rules"] = everything
         self.subject.enforce(everything)
 
-    def play(self, script: str, *, refused: Mapping[str, int] | None = None, absorb: bool = True) -> Round:
+    def with_sentinel(self, expressions: Mapping[str, str]) -> dict[str, str]:
+        """Those rules and the one of the sentinels."""
+        sentinel = f'open.file.path in ["{self.path("first")}", "{self.path("last")}"]'
+        return {SENTINEL: sentinel, **expressions}
+
+    def play(
+        self,
+        script: str,
+        *,
+        refused: Mapping[str, int] | None = None,
+        absorb: bool = True,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Round:
         """Run a script between sentinels and take in all that arrives.
 
         `refused` are the calls that the kernel is to refuse, as in `Outcome.failures`. Without `absorb`
-        nothing is read while the script runs, as if the agent had no time.
+        nothing is read while the script runs, as if the agent had no time. `meanwhile` is called whenever
+        something arrived and once at the start.
         """
         self.evidence.context["script"] = script.splitlines()
         before = self.subject.accounts()
         _, first = self._run(self._sentinel("first"))
-        outcome, judged = self._run(script, absorb=absorb)
+        outcome, judged = self._run(script, absorb=absorb, meanwhile=meanwhile)
         _, last = self._run(self._sentinel("last"))
         self._check_sentinels(first, judged, last)
         self.evidence.equal("refused by the kernel", refused or {}, dict(outcome.failures))
@@ -142,11 +164,15 @@ class Bench:
             for name, value in expected.items():
                 self.evidence.equal(f"{rule} tells {name}", value, attrgetter(name)(events[0]))
 
-    def _run(self, script: str, *, absorb: bool = True) -> tuple[Outcome, list[Judged]]:
+    def _run(
+        self, script: str, *, absorb: bool = True, meanwhile: Callable[[], None] | None = None
+    ) -> tuple[Outcome, list[Judged]]:
         self.workload.begin(script)
         judged: list[Judged] = []
         deadline = time.monotonic() + self.workload.patience_s
         while (outcome := self.workload.advance()) is None:
+            if meanwhile:
+                meanwhile()
             self._wait(deadline, absorb)
             if absorb:
                 judged += self.subject.drain()

@@ -302,6 +302,250 @@ _DISCARDERS = (
     ),
 )
 
+_PLACES = (
+    Scenario(
+        "places.tmpfs",
+        "Events on a tmpfs have path, device and inode right.",
+        needs=(
+            "event:open",
+            "event:rename",
+            "event:unlink",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.ext4",
+        "Events on ext4 have path, device and inode right.",
+        needs=(
+            "event:open",
+            "event:rename",
+            "event:unlink",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.xfs",
+        "Events on xfs have path, device and inode right.",
+        needs=(
+            "event:open",
+            "event:rename",
+            "event:unlink",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.btrfs",
+        "Events on btrfs have path and inode right.",
+        needs=(
+            "event:open",
+            "event:rename",
+            "event:unlink",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.overlay",
+        "A file of an overlay is told by the path of the whole, and in which layer it lies.",
+        needs=(
+            "event:open",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.copy_up",
+        "A write that copies a file up is one open and one close, by the path of the whole.",
+        needs=(
+            "event:open",
+            "event:close",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.upper_layer",
+        "A rule that asks for the upper layer gets its files and keeps the others in the kernel.",
+        needs=(
+            "event:open",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.bind_mount",
+        "A file that is mounted twice is told by the path that was used.",
+        needs=(
+            "event:open",
+            "event:mount",
+            "event:umount",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.chroot",
+        "A process in a root of its own is told by the paths of its mount namespace.",
+        needs=(
+            "event:open",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.namespace",
+        "A file in a mount namespace is told by the path that it has there.",
+        needs=(
+            "event:open",
+            "event:mount",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.deleted",
+        "A file without a name is told by its last one, and said to be gone.",
+        needs=(
+            "event:open",
+            "event:unlink",
+            "event:chmod",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.deleted_directory",
+        "A directory that is gone is told by its last path, and said to be gone.",
+        needs=(
+            "event:mkdir",
+            "event:rmdir",
+            "event:chmod",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "places.read_only",
+        "What a read-only file system refuses is told with its path and the error.",
+        needs=(
+            "event:open",
+            "event:unlink",
+            "event:chmod",
+            "event:mount",
+            "kernel",
+        ),
+    ),
+)
+
+_DOORS = (
+    Scenario(
+        "doors.at",
+        "Calls that are relative to a descriptor are told by whole paths, each once.",
+        needs=(
+            "event:open",
+            "event:close",
+            "event:unlink",
+            "event:rmdir",
+            "event:mkdir",
+            "event:rename",
+            "event:link",
+            "event:symlink",
+            "event:mknod",
+            "event:chmod",
+            "event:chown",
+            "event:utimes",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "doors.openat2",
+        "An open with restrictions is told, also when they refuse it.",
+        needs=(
+            "event:open",
+            "event:close",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "doors.exchange",
+        "Two files that take each other's name are one rename with both paths.",
+        needs=("event:rename",),
+    ),
+    Scenario(
+        "doors.noreplace",
+        "A rename that must not replace is told when it does and when it does not.",
+        needs=("event:rename",),
+    ),
+    Scenario(
+        "doors.tmpfile",
+        "A file that is made without a name is told when it gets one.",
+        needs=(
+            "event:open",
+            "event:link",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "doors.truncate",
+        "A file that is emptied is told whether an open or a call did it.",
+        needs=(
+            "event:open",
+            "event:truncate",
+        ),
+    ),
+    Scenario(
+        "doors.copy",
+        "What sendfile, copy_file_range and memory maps write is told when the file is closed.",
+        needs=("event:close",),
+    ),
+    Scenario(
+        "doors.compat",
+        "System calls of 32-bit programs are told like others.",
+        needs=(
+            "event:open",
+            "event:close",
+            "event:unlink",
+            "event:rmdir",
+            "event:mkdir",
+            "event:rename",
+            "event:link",
+            "event:symlink",
+            "event:chmod",
+            "event:truncate",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "doors.io_uring",
+        "What is done by io_uring is told once, by the process that asked for it.",
+        needs=(
+            "event:open",
+            "event:unlink",
+            "event:rmdir",
+            "event:mkdir",
+            "event:rename",
+            "event:link",
+            "event:symlink",
+            "kernel",
+        ),
+    ),
+    Scenario(
+        "doors.handle", "An open by a file's handle is told by its path.", needs=("event:open", "kernel")
+    ),
+)
+
+_LIFE = (
+    Scenario(
+        "life.open_files",
+        "A file that was open before the watching began is told by its path.",
+        needs=("event:truncate", "event:chmod", "kernel"),
+    ),
+    Scenario(
+        "life.reload",
+        "While rules change again and again no event that all of them want is missed.",
+        needs=("event:open",),
+        cost=3.0,
+    ),
+    Scenario(
+        "life.two_agents",
+        "A second agent comes and goes, neither disturbs the other, and nothing is left of it.",
+        needs=("event:open", "kernel"),
+        cost=5.0,
+        long=True,
+    ),
+)
+
 _LOSS = (
     Scenario(
         "loss.steady",
@@ -317,9 +561,29 @@ _LOSS = (
         cost=3.0,
         ring_bytes=4096,
     ),
+    Scenario(
+        "loss.stopped",
+        "What happens while the agent reads nothing for two seconds is there afterwards.",
+        needs=("event:open",),
+        cost=3.0,
+    ),
+    Scenario(
+        "loss.fast",
+        "Of 20,000 events a second for 5 seconds none is lost, where the CPU can make them.",
+        needs=("event:open",),
+        cost=7.0,
+        long=True,
+    ),
+    Scenario(
+        "loss.burst",
+        "Of 100,000 events as fast as they can be made none is lost.",
+        needs=("event:open",),
+        cost=20.0,
+        long=True,
+    ),
 )
 
-CATALOGUE: tuple[Scenario, ...] = (*_TRUTH, *_APPROVERS, *_DISCARDERS, *_LOSS)
+CATALOGUE: tuple[Scenario, ...] = (*_TRUTH, *_APPROVERS, *_DISCARDERS, *_PLACES, *_DOORS, *_LIFE, *_LOSS)
 
 
 def by_name(name: str) -> Scenario | None:

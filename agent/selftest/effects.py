@@ -66,13 +66,24 @@ CALLS: dict[str, Effect] = {
     "umount2": Effect(EventType.UMOUNT, 1),
 }
 
+# The same by other ways in, with the same words.
+CALLS |= {
+    f"{name}32": CALLS[name]
+    for name in ("open", "link", "unlink", "chmod", "rename", "mkdir", "rmdir", "symlink", "truncate")
+}
+CALLS |= {
+    f"ring_{name}": CALLS[name]
+    for name in ("openat", "unlinkat", "renameat", "mkdirat", "linkat", "symlinkat")
+}
+CALLS["open_handle"] = Effect(EventType.OPEN, 1, flags=2)
+
 # One event for each call that succeeds; a child that was waited for has ended.
 _GRANTED: dict[str, EventType] = {"fork": EventType.FORK, "wait": EventType.EXIT}
 
 # No event of their own, and the words of the script language.
 _NEVER = {
     *("write", "fsync", "dup", "chdir", "fchdir", "chroot", "unshare", "umask"),
-    *("setuid", "setgid", "setresuid"),
+    *("setuid", "setgid", "setresuid", "sendfile", "copy_file_range", "mapwrite", "ring_features"),
     *("comm", "repeat", "rate", "thread"),
 }
 

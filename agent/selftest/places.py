@@ -29,6 +29,7 @@ def mounted(place: Path, kind: str, options: str = "") -> Iterator[str]:
     try:
         if kind in IMAGE_BYTES:
             _make(image, kind)
+            subprocess.run(["modprobe", "-q", "loop"], check=False)  # mount finds no device to ask for else
             words += ["-o", "loop", str(image)]
         else:
             words.append(kind)

@@ -91,7 +91,7 @@ class Stage(NamedTuple):
             workload = stack.enter_context(closing(self.starter(self.patience_s(scenario))))
             stack.callback(subject.watch, NO_PROCESS)
             evidence.context["hooks"] = _hooks_for(scenario, subject.facts())
-            bench = Bench(subject, workload, folder, evidence)
+            bench = Bench(subject, workload, folder, evidence, lambda: self._own_agent(scenario))
             unproved = _unproved(body_of(scenario), bench)
             return bench.close_ledger(), unproved
 

@@ -14,7 +14,7 @@ from agent.selftest.catalogue import CATALOGUE, Scenario, by_name
 from agent.selftest.fake import FakeAgent, FakeWorkload
 from agent.selftest.protocol import Ran
 from agent.selftest.runner import Stage
-from agent.selftest.scenarios import approvers, discarders, loss
+from agent.selftest.scenarios import approvers, discarders, life, loss
 from agent.selftest.subject import Judged
 
 Play = Callable[..., Ran]
@@ -26,6 +26,10 @@ SHORTER = (
     (loss, "BURST", 101),
     (loss, "SECONDS", 1),
     (loss, "RATE", 503),
+    (loss, "FAST", 503),
+    (loss, "FLOOD_NOISE", 13),
+    (loss, "STOPPED_S", 1),
+    (life, "SECONDS", 1),
 )
 
 
@@ -182,7 +186,7 @@ class TinyRing(FakeAgent):
         *((ForgetsResults, name) for name in REFUSED),
         *((ForwardsAll, name) for name in FILTERING),
         (LosesSilently, "loss.small_ring"),
-        (TinyRing, "loss.steady"),
+        *((TinyRing, f"loss.{name}") for name in ("steady", "fast", "burst", "stopped")),
     ],
 )
 def test_a_broken_promise_is_noticed(kind: type[FakeAgent], name: str, play: Play) -> None:

@@ -3,10 +3,12 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -20,6 +22,7 @@ static long vars[MAX_VARS];
 
 static long run_comm(const struct op *op);
 static long run_exec(const struct op *op);
+static long run_mapwrite(const struct op *op);
 
 #define CALL(name, spec)                                                                                     \
 	{                                                                                                    \
@@ -34,6 +37,24 @@ static const struct call calls[] = {
 	{ "wait", 0, "n", run_wait, false },
 	{ "comm", 0, "p", run_comm, false },
 	{ "exec", 0, "p?ppppppp", run_exec, false },
+	{ "open32", 5, "pn?n", run_compat, false }, /* numbers of i386 */
+	{ "link32", 9, "pp", run_compat, false },
+	{ "unlink32", 10, "p", run_compat, false },
+	{ "chmod32", 15, "pn", run_compat, false },
+	{ "rename32", 38, "pp", run_compat, false },
+	{ "mkdir32", 39, "pn", run_compat, false },
+	{ "rmdir32", 40, "p", run_compat, false },
+	{ "symlink32", 83, "pp", run_compat, false },
+	{ "truncate32", 92, "pn", run_compat, false },
+	{ "ring_features", 0, "", run_ring_features, false },
+	{ "ring_openat", IORING_OP_OPENAT, "npn?n", run_ring, false },
+	{ "ring_unlinkat", IORING_OP_UNLINKAT, "np?n", run_ring, false },
+	{ "ring_renameat", IORING_OP_RENAMEAT, "npnp", run_ring, false },
+	{ "ring_mkdirat", IORING_OP_MKDIRAT, "npn", run_ring, false },
+	{ "ring_linkat", IORING_OP_LINKAT, "npnp", run_ring, false },
+	{ "ring_symlinkat", IORING_OP_SYMLINKAT, "pnp", run_ring, false },
+	{ "open_handle", 0, "pn", run_open_handle, false },
+	{ "mapwrite", 0, "np", run_mapwrite, false },
 	{ "umount", SYS_umount2, "p?n", NULL, false },
 #if defined(SYS_open) && !defined(AT_CALLS_ONLY)
 	CALL(open, "pn?n"),
@@ -94,6 +115,8 @@ static const struct call calls[] = {
 	CALL(setresuid, "nnn"),
 	CALL(umask, "n"),
 	CALL(dup, "n"),
+	CALL(sendfile, "nnnn"),
+	CALL(copy_file_range, "nnnnnn"),
 	CALL(fsync, "n"),
 	CALL(exit_group, "n"),
 };
@@ -224,4 +247,20 @@ static long run_exec(const struct op *op)
 	report_success(op); /* nobody is left to tell it afterwards */
 	execve(argv[0], argv, environment);
 	return -errno;
+}
+
+/* Writes a text into a file through memory: the file is made large enough by a write. */
+static long run_mapwrite(const struct op *op)
+{
+	const struct arg *text = &op->arg[1];
+	int fd = (int)value_of(&op->arg[0]);
+	void *memory;
+
+	if (pwrite(fd, "", 1, (off_t)text->len) < 0)
+		return -errno;
+	memory = mmap(NULL, text->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	memcpy(memory, text->text, text->len);
+	return munmap(memory, text->len) < 0 ? -errno : (long)text->len;
 }

@@ -133,6 +133,12 @@ long run_wait(const struct op *op);
 long turn_now(void);
 unsigned long long now_ns(void);
 
+/* doors.c */
+long run_compat(const struct op *op);
+long run_ring_features(const struct op *op);
+long run_ring(const struct op *op);
+long run_open_handle(const struct op *op);
+
 /* report.c */
 void report_hello(void);
 void report_op(struct op *op);

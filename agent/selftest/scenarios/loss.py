@@ -14,6 +14,11 @@ ATTEMPTS = 2
 ALONE = 2003  # events by which the reach of the CPU is measured
 HEADROOM = 1.5  # how much more than the rate the CPU must be able to do without the filters
 BURST = 1009
+FAST = 20_011
+FLOOD = 101  # wanted events, each behind FLOOD_NOISE others
+FLOOD_NOISE = 997
+STOPPED_S = 2  # in which the agent reads nothing
+STOPPED_RATE = 503
 
 
 def _open(path: str) -> str:
@@ -24,11 +29,11 @@ def _beat(rate: int, path: str) -> str:
     return f"rate {rate}/s for {SECONDS}s\n{_open(path)}end\n"
 
 
-def _check_reach(bench: Bench, path: str) -> None:
+def _check_reach(bench: Bench, path: str, rate: int) -> None:
     """The rate must be within this CPU's reach; how far that is, is measured with nothing in scope."""
     alone = bench.unwatched(f"repeat {ALONE}\n{_open(path)}end\n").at(1)
     reach = int(ALONE / alone.seconds)
-    least = int(RATE * HEADROOM)
+    least = int(rate * HEADROOM)
     if reach < least:
         raise CannotTellError(f"this CPU opens {reach:,} files a second with nothing watched, not {least:,}")
     bench.evidence.record("opens a second with nothing watched", True, f"at least {least}", reach)
@@ -38,33 +43,70 @@ def _held(played: Round) -> bool:
     return all(beat.seconds <= SECONDS + LATE_S for beat in played.outcome.of("rate"))
 
 
-def _check_held(bench: Bench, played: Round) -> None:
+def _check_held(bench: Bench, played: Round, rate: int) -> None:
     """What was not tried is not proved: how many events a second there were decides what can be said."""
     made = sum(round(beat.ret / beat.seconds) for beat in played.outcome.of("rate"))
     if not _held(played):
-        raise CannotTellError(f"this CPU made {made:,} events a second, none of them lost, not {RATE:,}")
-    bench.evidence.record("events a second", True, RATE, made)
+        raise CannotTellError(f"this CPU made {made:,} events a second, none of them lost, not {rate:,}")
+    bench.evidence.record("events a second", True, rate, made)
 
 
-@proves("loss.steady")
-def loss_steady(bench: Bench) -> None:
+def _check_rate(bench: Bench, rate: int) -> None:
     """Two processes at once: one makes noise, the other opens what the rule wants.
 
     Another machine may take the CPU away for a while, so the rate may be tried again; a loss may not.
     """
     wanted, noise = bench.file("wanted"), bench.file("noise")
     bench.rules(wanted=f'open.file.path == "{wanted}"')
-    _check_reach(bench, noise)
-    script = f"fork -> $1\n{_beat(WANTED_RATE, wanted)}end\n{_beat(RATE - WANTED_RATE, noise)}wait $1\n"
+    _check_reach(bench, noise, rate)
+    script = f"fork -> $1\n{_beat(WANTED_RATE, wanted)}end\n{_beat(rate - WANTED_RATE, noise)}wait $1\n"
     for _ in range(ATTEMPTS):
         played = bench.play(script)
         spent = played.spent[EventType.OPEN]
         bench.equal("wanted events that arrive", WANTED_RATE * SECONDS, len(played.matches("wanted")))
-        bench.equal("noise rejected", (RATE - WANTED_RATE) * SECONDS, spent.approver_rejected)
+        bench.equal("noise rejected", (rate - WANTED_RATE) * SECONDS, spent.approver_rejected)
         bench.equal("lost", 0, spent.lost)
         if _held(played) or bench.evidence.failures:
             break
-    _check_held(bench, played)
+    _check_held(bench, played, rate)
+
+
+@proves("loss.steady")
+def loss_steady(bench: Bench) -> None:
+    """A rate that every machine should hold."""
+    _check_rate(bench, RATE)
+
+
+@proves("loss.fast")
+def loss_fast(bench: Bench) -> None:
+    """Four times that."""
+    _check_rate(bench, FAST)
+
+
+@proves("loss.burst")
+def loss_burst(bench: Bench) -> None:
+    """A flood as fast as the machine can, with what the rule wants in between."""
+    wanted, noise = bench.file("wanted"), bench.file("noise")
+    bench.rules(wanted=f'open.file.path == "{wanted}"')
+    script = f"repeat {FLOOD}\n{_open(wanted)}repeat {FLOOD_NOISE}\n{_open(noise)}end\nend\n"
+    played = bench.play(script)
+    spent = played.spent[EventType.OPEN]
+    bench.equal("wanted events that arrive", FLOOD, len(played.matches("wanted")))
+    bench.equal("noise rejected", FLOOD * FLOOD_NOISE, spent.approver_rejected)
+    bench.equal("lost", 0, spent.lost)
+
+
+@proves("loss.stopped")
+def loss_stopped(bench: Bench) -> None:
+    """Read nothing for a while: what happened meanwhile is there afterwards, in order."""
+    wanted = bench.file("wanted")
+    bench.rules(wanted=f'open.file.path == "{wanted}"')
+    script = f"rate {STOPPED_RATE}/s for {STOPPED_S}s\n{_open(wanted)}end\n"
+    played = bench.play(script, absorb=False)
+    times = [event.time_ns for event in played.matches("wanted")]
+    bench.equal("wanted events that arrive", STOPPED_RATE * STOPPED_S, len(times))
+    bench.equal("they are in order", sorted(times), times)
+    bench.equal("lost", 0, played.spent[EventType.OPEN].lost)
 
 
 @proves("loss.small_ring")
