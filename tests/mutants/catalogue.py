@@ -15,7 +15,7 @@ class Mutant(NamedTuple):
     caught_by: tuple[str, ...]
 
 
-MUTANTS = (
+_APPROVERS = (
     Mutant(
         "approvers-forward-nothing",
         "bpf/approvers.h",
@@ -24,17 +24,283 @@ MUTANTS = (
         ("truth.open", "truth.unlink", "truth.rename", "approvers.path"),
     ),
     Mutant(
-        "discarder-drops-etc",
-        "agent/filters/discarders.py",
-        "return all(tree.decide(rule.condition, known.ask) is False for rule in rules)",
-        'return known.path == b"/etc" or all(tree.decide(r.condition, known.ask) is False for r in rules)',
-        ("discarders.parent",),
+        "approver-map-not-filled",
+        "agent/kernel/maps.py",
+        "if old.get(approver) != mask:",
+        "if old.get(approver) != mask and False:",
+        ("truth.open", "approvers.path"),
     ),
+    Mutant(
+        "approvers-of-old-rules-stay",
+        "agent/kernel/maps.py",
+        "for approver in old.keys() - approvers.keys():",
+        "for approver in set[Approver]():",
+        ("approvers.change",),
+    ),
+    Mutant(
+        "basenames-not-looked-at",
+        "bpf/approvers.h",
+        "if (fim_approve_basename(slot))",
+        "if (0 && fim_approve_basename(slot))",
+        ("approvers.basename", "approvers.names"),
+    ),
+    Mutant(
+        "prefixes-not-looked-at",
+        "bpf/approvers.h",
+        "if ((slot->kinds & FIM_BY_PREFIX) && ",
+        "if (0 && ",
+        ("approvers.prefix", "truth.names"),
+    ),
+    Mutant(
+        "flags-not-looked-at",
+        "bpf/approvers.h",
+        "if ((kinds & FIM_BY_FLAGS) && ",
+        "if (0 && ",
+        ("approvers.flags", "approvers.flags_combined"),
+    ),
+    Mutant(
+        "read-only-not-looked-at",
+        "bpf/approvers.h",
+        "if ((kinds & FIM_BY_RDONLY) && ",
+        "if (0 && ",
+        ("approvers.rdonly",),
+    ),
+    Mutant(
+        "users-taken-for-groups",
+        "bpf/approvers.h",
+        "fim_listed(slot, FIM_BY_UID, event->uid)",
+        "fim_listed(slot, FIM_BY_UID, event->gid)",
+        ("approvers.uid",),
+    ),
+    Mutant(
+        "forward-all-forwards-nothing",
+        "bpf/operation.h",
+        "approved = policy->mode == FIM_FORWARD_ALL || ",
+        "approved = ",
+        ("approvers.path", "approvers.none"),
+    ),
+)
+
+_DISCARDERS = (
+    Mutant(
+        "proofs-not-heeded",
+        "agent/pipeline.py",
+        "discard.types,",
+        "0xFFFFF,",
+        ("discarders.mask",),
+    ),
+    Mutant(
+        "discarders-for-every-type",
+        "bpf/discarders.h",
+        "(found->mask >> (event->type & 31) & 1)",
+        "found->mask",
+        ("discarders.mask",),
+    ),
+    Mutant(
+        "discarders-of-moved-directories",
+        "bpf/discarders.h",
+        "found->generation == event->generation",
+        "(found->mask | 1)",
+        ("discarders.rename_parent", "discarders.rename_grandparent", "discarders.rename_great_grandparent"),
+    ),
+    Mutant(
+        "discarders-of-renamed-files",
+        "bpf/discarders.h",
+        "found->epoch == file->epochs[fim_index(level, 4)]",
+        "(found->mask | 2)",
+        ("discarders.rename_file",),
+    ),
+    Mutant(
+        "discarders-outlive-their-rules",
+        "bpf/discarders.h",
+        "found->serial == event->serial",
+        "(found->mask | 4)",
+        ("discarders.reload",),
+    ),
+    Mutant(
+        "retention-off",
+        "agent/pipeline.py",
+        "RETENTION_NS = 60_000_000_000",
+        "RETENTION_NS = 0",
+        ("discarders.parent", "discarders.leaf"),
+    ),
+)
+
+_LOSS = (
     Mutant(
         "ring-of-4-KiB",
         "bpf/maps.h",
         "__uint(max_entries, 1 << 23); /* bytes; the loader may change it */",
         "__uint(max_entries, 1 << 12);",
-        ("loss.steady",),
+        ("loss.stopped",),
+    ),
+    Mutant(
+        "loss-not-counted",
+        "bpf/record.h",
+        "fim_count(slot->event.type, ring_full);",
+        "error = 0;",
+        ("loss.small_ring",),
+    ),
+    Mutant(
+        "events-not-counted",
+        "bpf/operation.h",
+        "fim_count(type, seen);\n\tif (!cfg)",
+        "if (!cfg)",
+        ("truth.open", "truth.exit"),
+    ),
+    Mutant(
+        "record-truncated",
+        "bpf/record.h",
+        "slot->event.size = size;",
+        "slot->event.size = size - 1;",
+        ("truth.open", "truth.rename"),
     ),
 )
+
+_TRUTH = (
+    Mutant(
+        "second-path-is-the-first",
+        "bpf/operation.h",
+        "fim_judge_file(index, 1, dentry2, mount2)",
+        "fim_judge_file(index, 1, dentry, mount)",
+        ("truth.rename", "truth.link", "doors.exchange"),
+    ),
+    Mutant(
+        "second-path-dropped",
+        "agent/decode.py",
+        "return file if file.path else None",
+        "return None",
+        ("truth.rename", "truth.link"),
+    ),
+    Mutant(
+        "everything-succeeds",
+        "bpf/returns.h",
+        "slot->event.retval = ret;",
+        "slot->event.retval = 0;",
+        ("truth.open", "truth.chmod", "truth.mkdir"),
+    ),
+    Mutant(
+        "refusals-not-told",
+        "bpf/operation.h",
+        "1ULL << EEXIST | ",
+        "",
+        ("truth.mkdir", "truth.symlink", "truth.mknod"),
+    ),
+    Mutant(
+        "group-is-the-user",
+        "bpf/record.h",
+        "event->gid = ids >> 32;",
+        "event->gid = ids;",
+        ("truth.open",),
+    ),
+    Mutant(
+        "own-parent",
+        "bpf/record.h",
+        "BPF_CORE_READ(task, real_parent, tgid)",
+        "BPF_CORE_READ(task, tgid)",
+        ("truth.open",),
+    ),
+    Mutant(
+        "children-out-of-scope",
+        "bpf/operation.h",
+        "#define FIM_ANCESTORS 16",
+        "#define FIM_ANCESTORS 0",
+        ("truth.exec", "truth.unlink"),
+    ),
+    Mutant(
+        "arguments-cut",
+        "bpf/tasks.h",
+        "slot->event.source.length = size;",
+        "slot->event.source.length = 1;",
+        ("truth.exec", "truth.brief"),
+    ),
+    Mutant(
+        "exit-status-dropped",
+        "bpf/tasks.h",
+        "slot->event.exit_code = BPF_CORE_READ(task, exit_code);",
+        "slot->event.exit_code = 0;",
+        ("truth.exit",),
+    ),
+    Mutant(
+        "threads-told-as-processes",
+        "bpf/tasks.h",
+        "if (pid != BPF_CORE_READ(child, pid))",
+        "if (!pid)",
+        ("truth.fork",),
+    ),
+    Mutant(
+        "closes-of-readers-told",
+        "bpf/tasks.h",
+        "if (!(mode & FMODE_WRITE) || ",
+        "if (!mode || ",
+        ("truth.close",),
+    ),
+    Mutant(
+        "execs-told-as-opens",
+        "bpf/open.h",
+        "if (flags & (O_PATH | FMODE_EXEC))",
+        "if (flags & O_PATH)",
+        ("truth.exec",),
+    ),
+    Mutant(
+        "mode-asked-for-dropped",
+        "bpf/names.h",
+        "op->mode = (umode_t)fim_arg(ctx, family, 2);",
+        "op->mode = 0;",
+        ("truth.mkdir",),
+    ),
+    Mutant(
+        "link-text-dropped",
+        "bpf/names.h",
+        "if (text && op->state == FIM_PENDING)",
+        "if (text && 0)",
+        ("truth.symlink",),
+    ),
+    Mutant(
+        "owner-asked-for-dropped",
+        "bpf/attributes.h",
+        "slot->event.new_gid = fim_arg(ctx, family, 2);",
+        "slot->event.new_gid = 0;",
+        ("truth.chown",),
+    ),
+    Mutant(
+        "attribute-name-dropped",
+        "bpf/attributes.h",
+        "fim_append_text(op->slot, fim_xattr_arg(ctx, family, 1), ",
+        "fim_append_text(op->slot, 0, ",
+        ("truth.setxattr", "truth.removexattr"),
+    ),
+    Mutant(
+        "tail-told-as-whole",
+        "bpf/path.h",
+        "d_name.name))) {\n\t\tfim_flag(slot, FIM_TRUNCATED);",
+        "d_name.name))) {",
+        ("truth.long_path",),
+    ),
+)
+
+_PLACES = (
+    Mutant(
+        "mount-points-skipped",
+        "bpf/path.h",
+        "slot->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);",
+        "slot->dentry = (__u64)BPF_CORE_READ(below, mnt.mnt_root);",
+        ("places.tmpfs", "places.bind_mount"),
+    ),
+    Mutant(
+        "layers-swapped",
+        "bpf/record.h",
+        "fim_is_upper(inode) ? FIM_UPPER : FIM_LOWER",
+        "fim_is_upper(inode) ? FIM_LOWER : FIM_UPPER",
+        ("places.overlay", "places.copy_up", "places.upper_layer"),
+    ),
+    Mutant(
+        "deletion-not-told",
+        "bpf/record.h",
+        "file->flags |= FIM_DELETED;",
+        "file->flags |= 0;",
+        ("places.deleted", "places.deleted_directory"),
+    ),
+)
+
+MUTANTS = (*_APPROVERS, *_DISCARDERS, *_LOSS, *_TRUTH, *_PLACES)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.mutants.catalogue import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
+_PRODUCTS = ("fim.bpf.o", "fim-gen", "rules_tables.py")
 
 
 def patched(mutant: Mutant, root: Path) -> str:
@@ -29,8 +30,10 @@ def build(mutant: Mutant, copy: Path) -> None:
     for name in filter(None, listed.stdout.split("\0")):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
-    (copy / mutant.file).write_text(patched(mutant, ROOT))
     (copy / "build").mkdir()
+    for name in _PRODUCTS:  # as new as their sources: only what the fault is in is built again
+        shutil.copy(ROOT / "build" / name, copy / "build" / name)
+    (copy / mutant.file).write_text(patched(mutant, ROOT))
     (copy / ".venv").symlink_to(sys.prefix)
     set_up = ("-o", "build/.packages", "-o", ".venv/.done")  # by whoever runs this test: not again for a copy
     subprocess.run(["make", "-s", *set_up, "build"], cwd=copy, check=True)
