@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser(words).parse_args(words)
     try:
         status: int = arguments.run(arguments)
+        sys.stdout.flush()  # here a reader that has gone can still be told; at the interpreter's end it cannot
     except AgentError as error:
         if "debug" in arguments:
             raise

@@ -8,8 +8,6 @@ from harness.config import Matrix
 from harness.expansion import Cell
 from harness.plan import Plan, Selectors, make
 
-pytest_plugins = ["pytester"]
-
 
 def matrix_of(*kernels: str, **rest: object) -> Matrix:
     return Matrix.model_validate({"kernels": list(kernels), **rest})
