@@ -182,8 +182,8 @@ _TRUTH = (
     Mutant(
         "refusals-not-told",
         "bpf/operation.h",
-        "1ULL << EEXIST | ",
-        "",
+        "1ULL << EEXIST | 1ULL << EXDEV",
+        "0ULL << EEXIST | 1ULL << EXDEV",
         ("truth.mkdir", "truth.symlink", "truth.mknod"),
     ),
     Mutant(
