@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser(words).parse_args(words)
     try:
         status: int = arguments.run(arguments)
-        sys.stdout.flush()  # here a reader that has gone can still be told; at the interpreter's end it cannot
+        sys.stdout.flush()  # a reader that has gone can be dealt with here, not at the interpreter's end
     except AgentError as error:
         if "debug" in arguments:
             raise
