@@ -10,7 +10,7 @@ from agent import ledger
 from agent.decode import DecodeError, decode
 from agent.events import Event, EventType
 from agent.filters.approvers import Approvers, Mode, derive
-from agent.filters.discarders import learn
+from agent.filters.discarders import best
 from agent.kernel.loader import Loaded
 from agent.kernel.maps import Discard, Discarder
 from agent.rules.context_types import NOTHING, Context
@@ -116,18 +116,18 @@ class Pipeline:
         return self._epochs[0]
 
     def _discard(self, ruleset: Ruleset, event: Event) -> None:
-        if self.undiscarded:
+        discard = None if self.undiscarded else best(ruleset, event)
+        if discard is None:
             return
-        file = event.file
-        for discard in learn(ruleset, event):
-            inode = file.parents[discard.level - 1] if discard.level else file.inode
-            self.loaded.tables.insert_discard(
-                Discarder(inode, file.device, file.mount_id, discard.level),
-                Discard(
-                    discard.types,
-                    event.time_ns + RETENTION_NS,
-                    event.serial,
-                    event.generation,
-                    file.epochs[discard.level],
-                ),
-            )
+        file, level = event.file, discard.level
+        inode = file.parents[level - 1] if level else file.inode
+        self.loaded.tables.insert_discard(
+            Discarder(inode, file.device, file.mount_id, level),
+            Discard(
+                discard.types,
+                event.time_ns + RETENTION_NS,
+                event.serial,
+                event.generation,
+                file.epochs[level],
+            ),
+        )

@@ -18,8 +18,9 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from agent.events import Event, EventType, File, FileFlags
+from agent.filters import proofs
 from agent.rules import tree
-from agent.rules.engine import CompiledRule, Ruleset
+from agent.rules.engine import Ruleset
 
 LEVELS = 3
 UNCERTAIN = FileFlags.TRUNCATED | FileFlags.AS_GIVEN | FileFlags.DETACHED | FileFlags.DELETED
@@ -63,16 +64,19 @@ class Known(NamedTuple):
         return None
 
 
-def impossible(rules: tuple[CompiledRule, ...], known: Known) -> bool:
-    """Whether none of the rules can match an event of which this is known."""
-    return all(tree.decide(rule.condition, known.ask) is False for rule in rules)
+def impossible(form: tree.Condition, known: Known) -> bool:
+    """Whether no rule of this form can match an event of which this is known."""
+    return tree.decide(form, known.ask) is False
 
 
 class Learner:
     """Finds discards for one rule set; remembers what it proved of directories."""
 
     def __init__(self, ruleset: Ruleset) -> None:
-        self._rules = {kind: rules for kind, rules in ruleset.by_type.items() if kind not in _KEPT}
+        rules = {kind: rules for kind, rules in ruleset.by_type.items() if kind not in _KEPT}
+        self._forms = proofs.forms(rules, dict.fromkeys(_TWO_FILES, ("file", "file2")))
+        hopeless = sum(types for form, types in self._forms if form == tree.TRUE)
+        self._types = sum(kind.mask for kind in rules) & ~hopeless  # those of which something can be proved
         self._directories: dict[tuple[bytes, int], int] = {}
 
     def learn(self, event: Event) -> tuple[Discard, ...]:
@@ -84,6 +88,16 @@ class Learner:
         ]
         leaf = self._leaf(event.file)
         return (leaf, *found) if leaf.types else tuple(found)
+
+    def best(self, event: Event) -> Discard | None:
+        """Of `learn`, what stops most events like this one: the rest would take room in the kernel."""
+        if not (_certain(event) and event.type.mask & self._types):
+            return None
+        for level in range(LEVELS, 0, -1):
+            if (discard := self._above(event.file, level)).types & event.type.mask:
+                return discard
+        leaf = self._leaf(event.file)
+        return leaf if leaf.types & event.type.mask else None
 
     def _leaf(self, file: File) -> Discard:
         one_name = file.nlink == 1 or stat.S_ISDIR(file.mode)
@@ -105,12 +119,11 @@ class Learner:
         return Discard(level, types)
 
     def _mask(self, known: Known) -> int:
-        return sum(kind.mask for kind, rules in self._rules.items() if self._proved(kind, rules, known))
-
-    @staticmethod
-    def _proved(kind: EventType, rules: tuple[CompiledRule, ...], known: Known) -> bool:
-        slots = ("file", "file2") if kind in _TWO_FILES else ("file",)
-        return all(impossible(rules, known._replace(slot=slot)) for slot in slots)
+        possible = 0
+        for form, types in self._forms:
+            if types & ~possible and not impossible(form, known):
+                possible |= types
+        return self._types & ~possible
 
 
 def _can_be_cut(directory: bytes, level: int) -> bool:
@@ -131,7 +144,16 @@ _learners: WeakKeyDictionary[Ruleset, Learner] = WeakKeyDictionary()
 
 def learn(ruleset: Ruleset, event: Event) -> tuple[Discard, ...]:
     """What the kernel can drop from now on, given an event that matched no rule of this rule set."""
+    return _learner(ruleset).learn(event)
+
+
+def best(ruleset: Ruleset, event: Event) -> Discard | None:
+    """The part of `learn` that is worth its room: `Learner.best`."""
+    return _learner(ruleset).best(event)
+
+
+def _learner(ruleset: Ruleset) -> Learner:
     learner = _learners.get(ruleset)
     if learner is None:
         learner = _learners[ruleset] = Learner(ruleset)
-    return learner.learn(event)
+    return learner

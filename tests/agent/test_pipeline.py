@@ -106,11 +106,17 @@ def test_each_event_is_judged_by_the_rules_that_let_it_through(bench: Bench) -> 
 
 def test_a_discard_carries_what_its_proof_rests_on(bench: Bench) -> None:
     bench.feed(record(EventType.OPEN, [[b"var", b"lib", b"x"]]))
-    found = {discarder.level: (discarder, discard) for discarder, discard in bench.loaded.tables.discards}
-    assert found[1][0] == Discarder(inode=6, device=3, mount_id=29, level=1)
-    assert found[1][1]._replace(mask=0) == Discard(0, 99 + RETENTION_NS, serial=8, generation=3, epoch=12)
-    assert found[1][1].mask & EventType.OPEN.mask
-    assert found[0][0].inode == 7
+    ((discarder, discard),) = bench.loaded.tables.discards
+    assert discarder == Discarder(inode=5, device=3, mount_id=29, level=2)
+    assert discard._replace(mask=0) == Discard(0, 99 + RETENTION_NS, serial=8, generation=3, epoch=13)
+    assert discard.mask & EventType.OPEN.mask
+
+
+def test_of_several_discards_one_is_inserted(bench: Bench) -> None:
+    """That of the highest directory, or of the file itself where a directory can hold what matches."""
+    for path in ([b"a", b"b", b"c", b"x"], [b"etc", b"x"]):
+        bench.feed(record(EventType.OPEN, [path]))
+    assert [discarder.level for discarder, _ in bench.loaded.tables.discards] == [3, 0]
 
 
 def test_uncertain_paths_teach_nothing(bench: Bench) -> None:

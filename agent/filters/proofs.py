@@ -1,0 +1,74 @@
+"""What has to be shown false before an event type can be discarded: the rules, cut to what a path decides.
+
+A path decides few leaves of a condition. With every negation at a leaf, all others can be taken for true,
+since nothing is known of them; what is left of a rule is the same for most event types, because a rule on
+`fim.write.*` is one for each of them. So the rules of all types become a few forms, each with the types that
+it stands for, and a form is decided once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from agent.events import EventType
+from agent.rules import tree
+from agent.rules.engine import CompiledRule
+from agent.rules.fields import Field
+
+SLOT = "file"  # forms speak of a file in the place of either file of an event
+
+Forms = tuple[tuple[tree.Condition, int], ...]
+
+
+def forms(
+    rules: Mapping[EventType, Iterable[CompiledRule]], slots: Mapping[EventType, tuple[str, ...]]
+) -> Forms:
+    """Each form and the mask of the event types of which a rule may match if the form is not false."""
+    found: dict[tree.Condition, int] = {}
+    for kind, compiled in rules.items():
+        for rule in compiled:
+            for slot in slots.get(kind, (SLOT,)):
+                for form in _alternatives(cut(tree.push(rule.condition), slot)):
+                    found[form] = found.get(form, 0) | kind.mask
+    return tuple(found.items())
+
+
+def cut(condition: tree.Condition, slot: str) -> tree.Condition:
+    """A condition with its negations at its leaves, without what the path of one file cannot decide."""
+    if isinstance(condition, tree.All):
+        return _all(cut(item, slot) for item in condition.items)
+    if isinstance(condition, tree.Any):
+        return _any(cut(item, slot) for item in condition.items)
+    if isinstance(condition, tree.Not):
+        inner = cut(condition.item, slot)
+        return inner if isinstance(inner, tree.Always) else tree.Not(inner)
+    if isinstance(condition, tree.Match) and condition.field.role in (f"{slot}.path", f"{slot}.name"):
+        return tree.Match(_field(condition.field, slot), condition.matcher)
+    return condition if isinstance(condition, tree.Always) else tree.TRUE
+
+
+def _field(field: Field, slot: str) -> Field:
+    """The same field for all event types."""
+    role = f"{SLOT}{field.role.removeprefix(slot)}"
+    return Field(role, field.type, "", "", role, path=field.path)
+
+
+def _all(items: Iterable[tree.Condition]) -> tree.Condition:
+    left = tuple(dict.fromkeys(item for item in items if item != tree.TRUE))
+    if tree.FALSE in left:
+        return tree.FALSE
+    return tree.All(left) if len(left) > 1 else (left or (tree.TRUE,))[0]
+
+
+def _any(items: Iterable[tree.Condition]) -> tree.Condition:
+    left = tuple(dict.fromkeys(item for item in items if item != tree.FALSE))
+    if tree.TRUE in left:
+        return tree.TRUE
+    return tree.Any(left) if len(left) > 1 else (left or (tree.FALSE,))[0]
+
+
+def _alternatives(form: tree.Condition) -> Iterator[tree.Condition]:
+    if isinstance(form, tree.Any):
+        yield from form.items
+    elif form != tree.FALSE:
+        yield form
