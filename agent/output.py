@@ -99,7 +99,7 @@ class Renderer:
         """All of a line but the rule, for an event that several rules match."""
         return (
             f'"time":"{timestamp(unix_ns)}","event":{_event(event, sha256)},'
-            f'"process":{_process(context.process, event)},"container":{_container(context.container)},'
+            f'"process":{_process(context, event)},"container":{_container(context.container)},'
             f'"host":{self._host}}}'
         )
 
@@ -140,14 +140,16 @@ def _event(event: Event, sha256: str) -> str:
     )
 
 
-def _process(process: Process, event: Event) -> str:
+def _process(context: Context, event: Event) -> str:
+    process = context.process
+    root = _quote_usual(context.root) if context.root else "null"
     args = ",".join(map(quote_name, process.args))
     ancestors = ",".join(map(_ancestor, process.ancestors))
     return (
         f'{{"pid":{process.pid},"ppid":{process.ppid},"tid":{process.tid},"comm":{_quote_usual(process.comm)},'
         f'"exe":{_quote_usual(process.exe)},"args":[{args}],"uid":{process.uid},"gid":{process.gid},'
         f'"auid":{process.auid},"user":{_quote_usual(process.user)},"group":{_quote_usual(process.group)},'
-        f'"cgroup_id":{event.cgroup_id},"ancestors":[{ancestors}]}}'
+        f'"root":{root},"cgroup_id":{event.cgroup_id},"ancestors":[{ancestors}]}}'
     )
 
 

@@ -17,6 +17,7 @@ from agent.events import Event
 
 _MAX_CONTAINERS = 4_096
 _UNKNOWN = Process()
+_LOOKED_UP = frozenset(("process", "container", "root"))
 
 
 class Enricher:
@@ -82,6 +83,11 @@ class Enricher:
             return self._by_process(event)
         return found
 
+    def root(self, event: Event) -> bytes:
+        """The process's root directory now; empty once it has exited: nothing else tells of chroot."""
+        entry = self.processes.find(event.pid, event.time_ns)
+        return self._proc.root_of(event.pid) if entry is not None and entry.alive else b""
+
     def _container_of(self, path: bytes) -> Container:
         found = self._containers.get(path)
         if found is None:
@@ -102,7 +108,7 @@ class Enricher:
 
 
 class _LazyContext(Context):
-    """Looks up `process` and `container` when first read, which must be before the next event is handled."""
+    """Looks up its fields when they are first read, which must be before the next event is handled."""
 
     __slots__ = ("_enricher", "_event")
 
@@ -112,10 +118,8 @@ class _LazyContext(Context):
         self._event = event
 
     def __getattr__(self, name: str) -> Any:
-        if name == "process":
-            self.process = self._enricher.process(self._event)
-            return self.process
-        if name == "container":
-            self.container = self._enricher.container(self._event)
-            return self.container
-        raise AttributeError(name)
+        if name not in _LOOKED_UP:
+            raise AttributeError(name)
+        value = getattr(self._enricher, name)(self._event)
+        setattr(self, name, value)
+        return value

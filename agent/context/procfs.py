@@ -58,6 +58,13 @@ class ProcFs:
         except OSError:
             return None
 
+    def root_of(self, pid: int) -> bytes:
+        """Its root directory, as its own mount namespace sees it; empty when it is gone."""
+        try:
+            return os.fsencode((self.root / str(pid) / "root").readlink())
+        except OSError:
+            return b""
+
     def _found(self, pid: int, folder: Path, exe: bytes, args: tuple[bytes, ...]) -> Found:
         comm, fields = split_stat((folder / "stat").read_bytes())
         uid, gid = _identity((folder / "status").read_bytes())

@@ -52,7 +52,8 @@ HOST = Container()
 
 @dataclass(slots=True)
 class Context:
-    """What rules see beside the event itself."""
+    """What rules see beside the event itself, and the process's root directory, which matches tell."""
 
     process: Process = field(default_factory=Process)
     container: Container = HOST
+    root: bytes = b""

@@ -102,7 +102,7 @@ def test_a_match_as_documented() -> None:
         file2=File(b"/etc/\xff", 7),
     )
     process = Process(7, 1, 8, b"mv", b"/bin/mv", (b"mv", b"a"), 0, 0, 1000, b"root", b"wheel", (Process(1),))
-    assert render(event, Context(process)) == {
+    assert render(event, Context(process, root=b"/srv/jail")) == {
         "rule": "my rule",
         "time": "1970-01-01T00:00:00.000000000Z",
         "event": {
@@ -131,6 +131,7 @@ def test_a_match_as_documented() -> None:
             "auid": 1000,
             "user": "root",
             "group": "wheel",
+            "root": "/srv/jail",
             "cgroup_id": 9,
             "ancestors": [{"pid": 1, "comm": "", "exe": ""}],
         },

@@ -24,6 +24,17 @@ def test_process_joins_the_event_and_the_cache(host: FakeHost) -> None:
     assert [(a.exe, a.user) for a in process.ancestors] == [(b"/sbin/init", b"root")]
 
 
+def test_root_of_a_process_that_lives(host: FakeHost) -> None:
+    host.add_process(5, 1, b"/bin/a")
+    (host.proc / "5/root").symlink_to("/srv/jail")
+    enricher = host.enricher()
+    enricher.start()
+    assert enricher.context(opened(SECOND, 5)).root == b"/srv/jail"
+    enricher.context(exit_(2 * SECOND, 5))
+    assert enricher.context(opened(2 * SECOND, 5)).root == b""
+    assert enricher.context(opened(SECOND, 77)).root == b""
+
+
 def test_an_unknown_process_keeps_what_the_event_says(host: FakeHost) -> None:
     process = host.enricher().context(opened(SECOND, 77, uid=33)).process
     assert (process.pid, process.comm, process.exe, process.user) == (77, b"opener", b"", b"www")
