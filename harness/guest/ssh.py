@@ -36,6 +36,8 @@ _CHUNK = 1 << 15
 _BITE = 1 << 19
 _MAX_LINE = 8 << 20
 _STDERR_KEPT = 1 << 16
+# For a session on a connection that stands; paramiko alone would wait an hour.
+_OPEN_S = 60.0
 
 # Measured in an emulated guest: a fifth faster than AES-GCM. images/sshd_config offers no other.
 _CIPHERS = ("aes128-ctr",)
@@ -131,7 +133,7 @@ class SshGuest:
         """Starts a program; see `base.Guest`."""
         command = shlex.join(argv)
         with _guest_errors(f"cannot run {command}"):
-            session = self._transport.open_session()
+            session = self._transport.open_session(timeout=_OPEN_S)
             # With something after it the shell stays, so that a signal becomes a status: SSH's own way to
             # tell of a signal is not passed on by paramiko.
             session.exec_command(f"{command}; exit")
