@@ -15,7 +15,7 @@ BPF_INCLUDES := -idirafter /usr/include/$(shell uname -m)-linux-gnu
 BPF_CFLAGS  := -g -O2 -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf $(BPF_INCLUDES)
 GENERATOR   := agent/selftest/generator
 
-.PHONY: matrix nightly test lint guest faults setup build clean
+.PHONY: matrix nightly test lint guest mutants faults setup build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
@@ -32,6 +32,10 @@ guest: setup build $(BUILD)/.test-packages
 # Every way in which a machine, its guest or this host can fail, put into real machines.
 faults: setup build
 	$(BIN)/python -m tests.faults
+
+# Deliberate faults, each of which self-tests must notice: many minutes, so only the nightly job does it.
+mutants: setup build
+	$(BIN)/python -m tests.mutants.warm $(ARGS)
 
 lint: setup $(BUILD)/.test-packages
 	$(BIN)/ruff check .
