@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Scenario(NamedTuple):
@@ -33,551 +33,391 @@ class Scenario(NamedTuple):
         return self.name.partition(".")[0]
 
 
+def _promise(name: str, proves: str, events: str, **more: Any) -> Scenario:
+    """A scenario that needs events of these types; what begins with `+` is another need."""
+    needs = (word[1:] if word.startswith("+") else f"event:{word}" for word in events.split())
+    return Scenario(name, proves, tuple(needs), **more)
+
+
+# Discarders are in use only where all that makes them stale is heard of.
+_DISCARDING = "open unlink rmdir rename link mount umount"
+
 _TRUTH = (
-    Scenario(
+    _promise(
         "truth.open",
         "An open that a rule wants arrives exactly once, with path, identity, flags and return value right.",
-        needs=("event:open",),
+        "open",
     ),
-    Scenario(
+    _promise(
         "truth.unlink",
         "An unlink that a rule wants arrives exactly once, also when the kernel refuses it.",
-        needs=("event:unlink",),
+        "unlink",
     ),
-    Scenario(
+    _promise(
         "truth.rename",
         "A rename arrives exactly once with both of its paths, whichever of the two the rule names.",
-        needs=("event:rename",),
+        "rename",
     ),
-    Scenario(
+    _promise(
         "truth.close",
         "The last close of a file that was open for writing arrives once, and no other close does.",
-        needs=("event:close",),
+        "close",
     ),
-    Scenario(
+    _promise(
         "truth.rmdir",
         "The removal of a directory arrives by either call, also when the kernel refuses it.",
-        needs=("event:rmdir",),
+        "rmdir",
     ),
-    Scenario(
-        "truth.mkdir",
-        "A new directory arrives with its mode, also when the kernel refuses it.",
-        needs=("event:mkdir",),
+    _promise(
+        "truth.mkdir", "A new directory arrives with its mode, also when the kernel refuses it.", "mkdir"
     ),
-    Scenario(
+    _promise(
         "truth.link",
         "A hard link arrives once with both of its paths, also when the kernel refuses it.",
-        needs=("event:link",),
+        "link",
     ),
-    Scenario(
+    _promise(
         "truth.symlink",
         "A symbolic link arrives with its path and its text, also when the kernel refuses it.",
-        needs=("event:symlink",),
+        "symlink",
     ),
-    Scenario(
-        "truth.mknod", "A new special file arrives, also when the kernel refuses it.", needs=("event:mknod",)
-    ),
-    Scenario(
+    _promise("truth.mknod", "A new special file arrives, also when the kernel refuses it.", "mknod"),
+    _promise(
         "truth.truncate",
         "A truncation arrives by name and by descriptor, also when the kernel refuses it.",
-        needs=("event:truncate",),
+        "truncate",
     ),
-    Scenario(
+    _promise(
         "truth.chmod",
         "A change of mode arrives with the mode by all calls, also when the kernel refuses it.",
-        needs=("event:chmod",),
+        "chmod",
     ),
-    Scenario(
+    _promise(
         "truth.chown",
         "A change of owner arrives with the owner by all calls, also when the kernel refuses it.",
-        needs=("event:chown",),
+        "chown",
     ),
-    Scenario(
-        "truth.utimes",
-        "A change of times arrives once, also when the kernel refuses it.",
-        needs=("event:utimes",),
-    ),
-    Scenario(
+    _promise("truth.utimes", "A change of times arrives once, also when the kernel refuses it.", "utimes"),
+    _promise(
         "truth.setxattr",
         "An extended attribute arrives with its name by all calls, also when the kernel refuses it.",
-        needs=("event:setxattr",),
+        "setxattr",
     ),
-    Scenario(
+    _promise(
         "truth.removexattr",
         "The removal of an extended attribute arrives with its name, also of one that is not there.",
-        needs=("event:removexattr", "event:setxattr"),
+        "removexattr setxattr",
     ),
-    Scenario(
+    _promise(
         "truth.mount",
         "A mount arrives with its place, type and source, also when the kernel refuses it.",
-        needs=("event:mount", "kernel"),
+        "mount +kernel",
     ),
-    Scenario(
+    _promise(
         "truth.umount",
         "An unmount arrives with its place, also of what is not mounted.",
-        needs=("event:umount", "event:mount", "kernel"),
+        "umount mount +kernel",
     ),
-    Scenario(
-        "truth.exec", "A program arrives with its file and all of its arguments.", needs=("event:exec",)
-    ),
-    Scenario(
-        "truth.fork", "A new process arrives with its parent, a new thread does not.", needs=("event:fork",)
-    ),
-    Scenario("truth.exit", "The end of a process arrives with its status.", needs=("event:exit",)),
-    Scenario(
+    _promise("truth.exec", "A program arrives with its file and all of its arguments.", "exec"),
+    _promise("truth.fork", "A new process arrives with its parent, a new thread does not.", "fork"),
+    _promise("truth.exit", "The end of a process arrives with its status.", "exit"),
+    _promise(
         "truth.brief",
         "Processes that live as long as it takes to start them are told whole.",
-        needs=("event:exec", "event:fork", "event:exit", "kernel"),
+        "exec fork exit +kernel",
     ),
-    Scenario(
+    _promise(
         "truth.names",
         "Names of 1 to 255 bytes, with newlines, quotes and bytes that are no UTF-8, arrive as they are.",
-        needs=("event:open", "event:unlink"),
+        "open unlink",
     ),
-    Scenario(
+    _promise(
         "truth.long_path",
         "A path is told whole up to 4,096 bytes, and a longer one is a tail that says so.",
-        needs=("event:open", "kernel"),
+        "open +kernel",
     ),
-    Scenario(
+    _promise(
         "truth.tamper",
         "A file that is replaced and put back at once leaves every step behind.",
-        needs=("event:open", "event:rename"),
+        "open rename",
     ),
 )
 
 _APPROVERS = (
-    Scenario(
+    _promise(
         "approvers.path",
         "Opens of paths that no rule names stay in the kernel, by the thousand, while the named path passes.",
-        needs=("event:open",),
+        "open",
     ),
-    Scenario(
+    _promise(
         "approvers.flags",
         "Opens whose flags no rule asks for stay in the kernel, while the flags that a rule names pass.",
-        needs=("event:open",),
+        "open",
     ),
-    Scenario(
+    _promise(
         "approvers.basename",
         "A base name passes wherever it lies, and one that begins alike does not.",
-        needs=("event:open",),
+        "open",
     ),
-    Scenario(
+    _promise(
         "approvers.prefix",
         "All below a directory passes, and a directory whose name begins alike does not.",
-        needs=("event:open",),
+        "open",
     ),
-    Scenario(
-        "approvers.names", "Names of 1 to 255 bytes are told apart by their last byte.", needs=("event:open",)
+    _promise("approvers.names", "Names of 1 to 255 bytes are told apart by their last byte.", "open"),
+    _promise(
+        "approvers.rdonly", "Opens for reading only pass by themselves where a rule asks for them.", "open"
     ),
-    Scenario(
-        "approvers.rdonly",
-        "Opens for reading only pass by themselves where a rule asks for them.",
-        needs=("event:open",),
-    ),
-    Scenario(
+    _promise(
         "approvers.flags_combined",
         "Rules that want several flags at once, or any of several, get just those.",
-        needs=("event:open",),
+        "open",
     ),
-    Scenario(
-        "approvers.uid",
-        "What one user does passes, and what another does stays in the kernel.",
-        needs=("event:open",),
+    _promise(
+        "approvers.uid", "What one user does passes, and what another does stays in the kernel.", "open"
     ),
-    Scenario(
+    _promise(
         "approvers.auid",
         "What a login does passes, whoever it became, and what another does stays in the kernel.",
-        needs=(
-            "event:open",
-            "kernel",
-        ),
+        "open +kernel",
     ),
-    Scenario(
-        "approvers.change",
-        "Rules that are added and removed hold from the very next event on.",
-        needs=("event:open",),
+    _promise(
+        "approvers.change", "Rules that are added and removed hold from the very next event on.", "open"
     ),
-    Scenario(
+    _promise(
         "approvers.none",
         "A rule that the kernel cannot serve forwards all of its event type, and of no other.",
-        needs=(
-            "event:open",
-            "event:mkdir",
-            "event:rmdir",
-        ),
+        "open mkdir rmdir",
     ),
-    Scenario(
+    _promise(
         "approvers.other_types",
         "What one event type asks for lets no other type pass.",
-        needs=(
-            "event:open",
-            "event:unlink",
-            "event:rename",
-            "event:close",
-        ),
+        "open unlink rename close",
     ),
-)
-
-# Discarders are in use only where all that makes them stale is heard of.
-_DISCARDING = tuple(
-    f"event:{kind}" for kind in ("open", "unlink", "rmdir", "rename", "link", "mount", "umount")
 )
 
 _DISCARDERS = (
-    Scenario(
+    _promise(
         "discarders.parent",
         "A directory that no rule can match is dropped in the kernel after its first event, and no other is.",
-        needs=_DISCARDING,
+        _DISCARDING,
     ),
-    Scenario(
+    _promise(
         "discarders.leaf",
         "A file that no rule can match is dropped in the kernel, and the file beside it is not.",
-        needs=_DISCARDING,
+        _DISCARDING,
     ),
-    Scenario(
+    _promise(
         "discarders.grandparent",
         "A directory is dropped for all that lies two levels below it, and for nothing beside it.",
-        needs=_DISCARDING,
+        _DISCARDING,
     ),
-    Scenario(
+    _promise(
         "discarders.great_grandparent",
         "A directory is dropped for all that lies three levels below it, and for nothing beside it.",
-        needs=_DISCARDING,
+        _DISCARDING,
     ),
-    Scenario(
-        "discarders.mask",
-        "A file whose opens are dropped is still seen when it is removed.",
-        needs=_DISCARDING,
+    _promise(
+        "discarders.mask", "A file whose opens are dropped is still seen when it is removed.", _DISCARDING
     ),
-    Scenario(
+    _promise(
         "discarders.rename_file",
         "A dropped file that gets a name that a rule wants is seen at once.",
-        needs=_DISCARDING,
+        _DISCARDING,
     ),
-    Scenario(
+    _promise(
         "discarders.rename_parent",
         "A dropped file is seen once its directory gets another name.",
-        needs=_DISCARDING,
+        _DISCARDING,
     ),
-    Scenario(
+    _promise(
         "discarders.rename_grandparent",
         "A dropped file is seen once the directory above its own gets another name.",
-        needs=_DISCARDING,
+        _DISCARDING,
     ),
-    Scenario(
+    _promise(
         "discarders.rename_great_grandparent",
         "A dropped file is seen once the directory two levels above its own gets another name.",
-        needs=_DISCARDING,
+        _DISCARDING,
     ),
-    Scenario(
+    _promise(
         "discarders.move_into",
         "A file that moves from a dropped directory into a watched one is seen on its way and there.",
-        needs=_DISCARDING,
+        _DISCARDING,
     ),
-    Scenario(
-        "discarders.link",
-        "A dropped file is seen by a second name that a rule wants.",
-        needs=_DISCARDING,
-    ),
-    Scenario(
+    _promise("discarders.link", "A dropped file is seen by a second name that a rule wants.", _DISCARDING),
+    _promise(
         "discarders.bind_mount",
         "A dropped directory is seen where it is mounted a second time.",
-        needs=(*_DISCARDING, "kernel"),
+        f"{_DISCARDING} +kernel",
     ),
-    Scenario(
+    _promise(
         "discarders.reload",
         "What was dropped under one set of rules is seen by the next from its first event on.",
-        needs=_DISCARDING,
+        _DISCARDING,
     ),
-    Scenario(
+    _promise(
         "discarders.inode_reuse",
         "A new file that gets the inode of a dropped one is seen.",
-        needs=(*_DISCARDING, "kernel"),
+        f"{_DISCARDING} +kernel",
     ),
-    Scenario(
+    _promise(
         "discarders.two_devices",
         "A dropped file hides none with the same inode number on another device.",
-        needs=(*_DISCARDING, "kernel"),
+        f"{_DISCARDING} +kernel",
     ),
 )
 
 _PLACES = (
-    Scenario(
-        "places.tmpfs",
-        "Events on a tmpfs have path, device and inode right.",
-        needs=(
-            "event:open",
-            "event:rename",
-            "event:unlink",
-            "kernel",
-        ),
+    _promise(
+        "places.tmpfs", "Events on a tmpfs have path, device and inode right.", "open rename unlink +kernel"
     ),
-    Scenario(
-        "places.ext4",
-        "Events on ext4 have path, device and inode right.",
-        needs=(
-            "event:open",
-            "event:rename",
-            "event:unlink",
-            "kernel",
-        ),
+    _promise(
+        "places.ext4", "Events on ext4 have path, device and inode right.", "open rename unlink +kernel"
     ),
-    Scenario(
-        "places.xfs",
-        "Events on xfs have path, device and inode right.",
-        needs=(
-            "event:open",
-            "event:rename",
-            "event:unlink",
-            "kernel",
-        ),
-    ),
-    Scenario(
-        "places.btrfs",
-        "Events on btrfs have path and inode right.",
-        needs=(
-            "event:open",
-            "event:rename",
-            "event:unlink",
-            "kernel",
-        ),
-    ),
-    Scenario(
+    _promise("places.xfs", "Events on xfs have path, device and inode right.", "open rename unlink +kernel"),
+    _promise("places.btrfs", "Events on btrfs have path and inode right.", "open rename unlink +kernel"),
+    _promise(
         "places.overlay",
         "A file of an overlay is told by the path of the whole, and in which layer it lies.",
-        needs=(
-            "event:open",
-            "kernel",
-        ),
+        "open +kernel",
     ),
-    Scenario(
+    _promise(
         "places.copy_up",
         "A write that copies a file up is one open and one close, by the path of the whole.",
-        needs=(
-            "event:open",
-            "event:close",
-            "kernel",
-        ),
+        "open close +kernel",
     ),
-    Scenario(
+    _promise(
         "places.upper_layer",
         "A rule that asks for the upper layer gets its files and keeps the others in the kernel.",
-        needs=(
-            "event:open",
-            "kernel",
-        ),
+        "open +kernel",
     ),
-    Scenario(
+    _promise(
         "places.bind_mount",
         "A file that is mounted twice is told by the path that was used.",
-        needs=(
-            "event:open",
-            "event:mount",
-            "event:umount",
-            "kernel",
-        ),
+        "open mount umount +kernel",
     ),
-    Scenario(
+    _promise(
         "places.chroot",
         "A process in a root of its own is told by the paths of its mount namespace.",
-        needs=(
-            "event:open",
-            "kernel",
-        ),
+        "open +kernel",
     ),
-    Scenario(
+    _promise(
         "places.namespace",
         "A file in a mount namespace is told by the path that it has there.",
-        needs=(
-            "event:open",
-            "event:mount",
-            "kernel",
-        ),
+        "open mount +kernel",
     ),
-    Scenario(
+    _promise(
         "places.deleted",
         "A file without a name is told by its last one, and said to be gone.",
-        needs=(
-            "event:open",
-            "event:unlink",
-            "event:chmod",
-            "kernel",
-        ),
+        "open unlink chmod +kernel",
     ),
-    Scenario(
+    _promise(
         "places.deleted_directory",
         "A directory that is gone is told by its last path, and said to be gone.",
-        needs=(
-            "event:mkdir",
-            "event:rmdir",
-            "event:chmod",
-            "kernel",
-        ),
+        "mkdir rmdir chmod +kernel",
     ),
-    Scenario(
+    _promise(
         "places.read_only",
         "What a read-only file system refuses is told with its path and the error.",
-        needs=(
-            "event:open",
-            "event:unlink",
-            "event:chmod",
-            "event:mount",
-            "kernel",
-        ),
+        "open unlink chmod mount +kernel",
     ),
 )
 
 _DOORS = (
-    Scenario(
+    _promise(
         "doors.at",
         "Calls that are relative to a descriptor are told by whole paths, each once.",
-        needs=(
-            "event:open",
-            "event:close",
-            "event:unlink",
-            "event:rmdir",
-            "event:mkdir",
-            "event:rename",
-            "event:link",
-            "event:symlink",
-            "event:mknod",
-            "event:chmod",
-            "event:chown",
-            "event:utimes",
-            "kernel",
-        ),
+        "open close unlink rmdir mkdir rename link symlink mknod chmod chown utimes +kernel",
     ),
-    Scenario(
-        "doors.openat2",
-        "An open with restrictions is told, also when they refuse it.",
-        needs=(
-            "event:open",
-            "event:close",
-            "kernel",
-        ),
+    _promise(
+        "doors.openat2", "An open with restrictions is told, also when they refuse it.", "open close +kernel"
     ),
-    Scenario(
-        "doors.exchange",
-        "Two files that take each other's name are one rename with both paths.",
-        needs=("event:rename",),
+    _promise(
+        "doors.exchange", "Two files that take each other's name are one rename with both paths.", "rename"
     ),
-    Scenario(
+    _promise(
         "doors.noreplace",
         "A rename that must not replace is told when it does and when it does not.",
-        needs=("event:rename",),
+        "rename",
     ),
-    Scenario(
-        "doors.tmpfile",
-        "A file that is made without a name is told when it gets one.",
-        needs=(
-            "event:open",
-            "event:link",
-            "kernel",
-        ),
+    _promise(
+        "doors.tmpfile", "A file that is made without a name is told when it gets one.", "open link +kernel"
     ),
-    Scenario(
-        "doors.truncate",
-        "A file that is emptied is told whether an open or a call did it.",
-        needs=(
-            "event:open",
-            "event:truncate",
-        ),
+    _promise(
+        "doors.truncate", "A file that is emptied is told whether an open or a call did it.", "open truncate"
     ),
-    Scenario(
+    _promise(
         "doors.copy",
         "What sendfile, copy_file_range and memory maps write is told when the file is closed.",
-        needs=("event:close",),
+        "close",
     ),
-    Scenario(
+    _promise(
         "doors.compat",
         "System calls of 32-bit programs are told like others.",
-        needs=(
-            "event:open",
-            "event:close",
-            "event:unlink",
-            "event:rmdir",
-            "event:mkdir",
-            "event:rename",
-            "event:link",
-            "event:symlink",
-            "event:chmod",
-            "event:truncate",
-            "kernel",
-        ),
+        "open close unlink rmdir mkdir rename link symlink chmod truncate +kernel",
     ),
-    Scenario(
+    _promise(
         "doors.io_uring",
         "What is done by io_uring is told once, by the process that asked for it.",
-        needs=(
-            "event:open",
-            "event:unlink",
-            "event:rmdir",
-            "event:mkdir",
-            "event:rename",
-            "event:link",
-            "event:symlink",
-            "kernel",
-        ),
+        "open unlink rmdir mkdir rename link symlink +kernel",
     ),
-    Scenario(
-        "doors.handle", "An open by a file's handle is told by its path.", needs=("event:open", "kernel")
-    ),
+    _promise("doors.handle", "An open by a file's handle is told by its path.", "open +kernel"),
 )
 
 _LIFE = (
-    Scenario(
+    _promise(
         "life.open_files",
         "A file that was open before the watching began is told by its path.",
-        needs=("event:truncate", "event:chmod", "kernel"),
+        "truncate chmod +kernel",
     ),
-    Scenario(
+    _promise(
         "life.reload",
         "While rules change again and again no event that all of them want is missed.",
-        needs=("event:open",),
+        "open",
         cost=3.0,
     ),
-    Scenario(
+    _promise(
         "life.two_agents",
         "A second agent comes and goes, neither disturbs the other, and nothing is left of it.",
-        needs=("event:open", "kernel"),
+        "open +kernel",
         cost=5.0,
         long=True,
     ),
 )
 
 _LOSS = (
-    Scenario(
+    _promise(
         "loss.steady",
         "Of 5,000 events a second for 5 seconds none is lost: kernel, agent and generator count the same.",
-        needs=("event:open",),
+        "open",
         cost=7.0,
         long=True,
     ),
-    Scenario(
+    _promise(
         "loss.small_ring",
         "With a ring that is too small events are lost, and every one of them is counted.",
-        needs=("event:open",),
+        "open",
         cost=3.0,
         ring_bytes=4096,
     ),
-    Scenario(
+    _promise(
         "loss.stopped",
         "What happens while the agent reads nothing for two seconds is there afterwards.",
-        needs=("event:open",),
+        "open",
         cost=3.0,
     ),
-    Scenario(
+    _promise(
         "loss.fast",
         "Of 20,000 events a second for 5 seconds none is lost, where the CPU can make them.",
-        needs=("event:open",),
+        "open",
         cost=7.0,
         long=True,
     ),
-    Scenario(
+    _promise(
         "loss.burst",
         "Of 100,000 events as fast as they can be made none is lost.",
-        needs=("event:open",),
+        "open",
         cost=20.0,
         long=True,
     ),
