@@ -15,7 +15,7 @@ BPF_INCLUDES := -idirafter /usr/include/$(shell uname -m)-linux-gnu
 BPF_CFLAGS  := -g -O2 -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf $(BPF_INCLUDES)
 GENERATOR   := agent/selftest/generator
 
-.PHONY: matrix nightly test lint guest mutants faults setup build clean
+.PHONY: matrix nightly test lint guest noise mutants faults setup build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
@@ -36,6 +36,10 @@ faults: setup build
 # Deliberate faults, each of which self-tests must notice: many minutes, so only the nightly job does it.
 mutants: setup build
 	$(BIN)/python -m tests.mutants.warm $(ARGS)
+
+# How much the kernel stops of what happens all day, with the default rules: docs/operations.md has the figures.
+noise: setup build
+	$(BIN)/pytest -m guest tests/production/test_noise.py $(ARGS)
 
 lint: setup $(BUILD)/.test-packages
 	$(BIN)/ruff check .

@@ -1,0 +1,85 @@
+"""What people do all day, to be watched: a package installed and removed, a clone, a build.
+
+It happens in a Debian of its own, on a disk of its own, which becomes the root of a mount namespace: paths
+there are `/usr/bin/...` as on a host, and the rules have something to say about them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from pathlib import Path
+
+from harness import cache
+from harness.cache import MIB, Cache
+from harness.external import run
+from harness.guest.base import Guest
+from harness.images import erofs
+from harness.kernels import catalogue
+from harness.kernels.apt import Apt, transport_settings
+from harness.kernels.repositories import Repositories
+
+PACKAGES = ("git", "make", "gcc", "libc6-dev")
+MEMORY_MIB = 1536
+TIMEOUT_S = 3600.0
+
+WORKLOADS = {
+    "a package installed and removed": "cd /srv/debs && dpkg -i rsync_* libpopt0_* && dpkg -P rsync libpopt0",
+    "a git clone and a checkout": "git clone -q /srv/history /srv/new && git -C /srv/new checkout -q other",
+    "a build with make": "cd /srv/build/src && make -s CFLAGS='-O0 -DLUA_USE_POSIX' all && make -s clean",
+}
+
+_HOOK = Path(__file__).with_name("workload_image.sh")
+_UUID = uuid.UUID(bytes=b"fim-workload-dsk")
+_ENTER = r"""
+set -eu
+for disk in /sys/block/vd*; do [ "$(cat "$disk/serial")" != fim-2 ] || device=/dev/${disk##*/}; done
+mkdir -p /mnt/lower /mnt/upper
+mount -t erofs -o ro "$device" /mnt/lower
+mount -t tmpfs -o size=90% none /mnt/upper
+mkdir /mnt/upper/files /mnt/upper/work /mnt/upper/root
+mount -t overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper/files,workdir=/mnt/upper/work none /mnt/upper/root
+"""
+_WITHIN = r"""
+cd /mnt/upper/root
+mount --rbind /proc proc; mount --rbind /dev dev; mkdir -p outside; pivot_root . outside
+exec chroot . sh -c 'umount -l /outside; rmdir /outside; export HOME=/root DEBIAN_FRONTEND=noninteractive
+    export PATH=/usr/sbin:/usr/bin:/sbin:/bin; eval "$1"' sh "$1"
+"""
+
+
+def image(store: Cache | None = None) -> Path:
+    """The disk, from the cache or made now (about two minutes). Raises HarnessError."""
+    apt = Repositories().apt("amd64", *catalogue.USERLAND)
+    apt.refresh()
+
+    def build(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            _make(apt, folder / "workload.erofs", Path(scratch))
+
+    key = cache.digest("1", *apt.closure(PACKAGES), _HOOK.read_bytes())
+    return (store or Cache()).get("workload", key, build, needs=2048 * MIB) / "workload.erofs"
+
+
+def _make(apt: Apt, target: Path, scratch: Path) -> None:
+    archive, tree, settings = scratch / "tree.tar", scratch / "tree", scratch / "apt.conf"
+    settings.write_text("".join(f"{line}\n" for line in transport_settings()))
+    options = ["--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", f"--aptopt={settings}"]
+    hook = f"--customize-hook={_HOOK}"
+    run(["mmdebstrap", *options, hook, apt.suites[0], archive, *apt.source_lines()], package="mmdebstrap")
+    tree.mkdir()
+    run(["tar", "--extract", "--preserve-permissions", f"--directory={tree}", f"--file={archive}"])
+    erofs.make(target, tree, _UUID, compressed=True)
+
+
+def mount(guest: Guest) -> None:
+    """Makes the disk, which is the second one beside the root, ready to be entered."""
+    done = guest.run(["sh", "-c", _ENTER])
+    assert done.status == 0, done.stderr
+
+
+def perform(guest: Guest, script: str) -> None:
+    """Runs a script with that disk as its root, in a mount namespace that ends with it."""
+    words = ["unshare", "--mount", "--propagation=private", "sh", "-euc", _WITHIN, "sh", script]
+    done = guest.run(words, TIMEOUT_S)
+    assert done.status == 0, (done.stdout + done.stderr).decode(errors="replace")
