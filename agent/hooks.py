@@ -58,7 +58,13 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "want_write": ("mnt_want_write",),
     "want_write_file": ("mnt_want_write_file",),
 }
-ONCE: dict[str, tuple[str, ...]] = {"close": ("__fput",), "unmounted": ("cleanup_mnt",)}
+ONCE: dict[str, tuple[str, ...]] = {
+    "close": ("__fput",),
+    "unmounted": ("cleanup_mnt",),
+    "exec": ("finalize_exec",),
+    "fork": ("wake_up_new_task",),
+    "exit": ("taskstats_exit",),
+}
 TRACEPOINTS: dict[str, str] = {
     "exec": "sched_process_exec",
     "fork": "sched_process_fork",
@@ -85,17 +91,14 @@ RESOLVES: dict[str, Resolve] = {
     "move_mount": Resolve("move_mount", "security_move_mount"),
 }
 
-# Which program type serves a phase, a set at a time; tracepoints are the same for all of them.
+# Which program type serves a phase, a set at a time; `task` serves what happens to processes.
+_PHASES = ("enter", "given", "once", "resolve", "exit", "task")
 SETS: dict[str, dict[str, str]] = {
-    "lsm": {"enter": "fentry", "given": "fentry", "once": "fentry", "resolve": "lsm", "exit": "fexit"},
-    "fentry": {"enter": "fentry", "given": "fentry", "once": "fentry", "resolve": "fentry", "exit": "fexit"},
-    "kprobe": {
-        "enter": "kprobe",
-        "given": "kprobe",
-        "once": "kprobe",
-        "resolve": "kprobe",
-        "exit": "kretprobe",
-    },
+    "lsm": dict(zip(_PHASES, ("fentry", "fentry", "fentry", "lsm", "fexit", "raw_tp"), strict=True)),
+    "fentry": dict(zip(_PHASES, ("fentry", "fentry", "fentry", "fentry", "fexit", "raw_tp"), strict=True)),
+    "kprobe": dict(
+        zip(_PHASES, ("kprobe", "kprobe", "kprobe", "kprobe", "kretprobe", "kprobe"), strict=True)
+    ),
 }
 SETS["kprobe-multi"] = {phase: f"{kind}_multi" for phase, kind in SETS["kprobe"].items()}
 RAW_TRACEPOINT = "raw_tp"
@@ -104,8 +107,8 @@ RAW_TRACEPOINT = "raw_tp"
 CAPABILITIES = {"kretprobe_multi": "kprobe_multi"}
 
 # What `auto` tries, in this order. A program on a trampoline that was preempted hides whatever runs into it
-# on the same CPU, up to a tenth of all events, where the kernel preempts itself: `skips`. Kprobes run with
-# preemption off.
+# on the same CPU, up to a tenth of all events, where the kernel preempts itself: `skips`. Raw tracepoints do
+# it too on 7.3. Kprobes run with preemption off.
 LADDER = ("lsm", "fentry", "kprobe")
 LADDER_SKIPPING = ("kprobe", "lsm", "fentry")
 AUTO = "auto"
@@ -206,7 +209,7 @@ def missing(selector: Selector, present: frozenset[str]) -> tuple[str, ...]:
 def kind_of(hook: str, rung: str) -> str:
     """The program type that serves a hook in a set."""
     point, phase = hook.split(".")
-    return RAW_TRACEPOINT if point in TRACEPOINTS else SETS[rung][phase]
+    return SETS[rung]["task" if point in TRACEPOINTS else phase]
 
 
 def candidates(hook: str, kind: str) -> tuple[str, ...]:

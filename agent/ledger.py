@@ -19,7 +19,7 @@ from agent.kernel.maps import KernelCounts
 
 # Phases whose program, when the kernel skips it, makes the event invisible. One that is skipped at the return
 # shows as `abandoned`, and the caller's text is no event.
-_BLINDING = ("enter", "resolve")
+_BLINDING = ("enter", "resolve", "once")
 
 
 class Account(NamedTuple):

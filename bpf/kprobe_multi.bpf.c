@@ -11,6 +11,7 @@
 	}
 FIM_RESOLVES(KPROBE_MULTI)
 FIM_ENTERS(KPROBE_MULTI)
+FIM_TASKS(KPROBE_MULTI)
 
 #define KRETPROBE_MULTI(name, function)                                                                      \
 	SEC("kretprobe.multi/" #function)                                                                    \

@@ -89,10 +89,15 @@
 	X(umount, path_umount)                                                                               \
 	X(move_mount, __do_sys_move_mount)
 
-/* Tracepoints. */
+/* Processes: tracepoints, and functions close by. */
 #define FIM_TRACEPOINTS(X)                                                                                   \
 	X(exec, once, sched_process_exec)                                                                    \
 	X(fork, once, sched_process_fork)                                                                    \
 	X(exit, once, sched_process_exit)
+
+#define FIM_TASKS(X)                                                                                         \
+	X(exec, once, finalize_exec)                                                                         \
+	X(fork, once, wake_up_new_task)                                                                      \
+	X(exit, once, taskstats_exit)
 
 #endif /* FIM_POINTS_H */

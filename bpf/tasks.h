@@ -80,10 +80,10 @@ __noinline int fim_take_args(__u32 index)
 	return 1;
 }
 
-/* sched_process_exec(struct task_struct *, pid_t old_pid, struct linux_binprm *) */
+/* sched_process_exec(struct task_struct *, pid_t old_pid, struct linux_binprm *); finalize_exec(bprm) */
 static __always_inline int exec_once(void *ctx, __u32 family)
 {
-	struct linux_binprm *program = (void *)fim_arg(ctx, family, 2);
+	struct linux_binprm *program = (void *)fim_arg(ctx, family, family == FIM_TRACEPOINT ? 2 : 0);
 	struct file *file = BPF_CORE_READ(program, file);
 	__u32 index = fim_begin_once(FIM_EXEC, family);
 	__u64 mount;
@@ -99,10 +99,10 @@ static __always_inline int exec_once(void *ctx, __u32 family)
 	return 0;
 }
 
-/* sched_process_fork(struct task_struct *parent, struct task_struct *child); threads are no event */
+/* sched_process_fork(struct task_struct *parent, *child), wake_up_new_task(child); threads are no event */
 static __always_inline int fork_once(void *ctx, __u32 family)
 {
-	struct task_struct *child = (void *)fim_arg(ctx, family, 1);
+	struct task_struct *child = (void *)fim_arg(ctx, family, family == FIM_TRACEPOINT ? 1 : 0);
 	__u32 pid = BPF_CORE_READ(child, tgid);
 	struct fim_slot *slot;
 	__u32 index;
@@ -118,7 +118,7 @@ static __always_inline int fork_once(void *ctx, __u32 family)
 	return fim_submit_once(ctx, index);
 }
 
-/* sched_process_exit(struct task_struct *, ..): the last thread of a process */
+/* sched_process_exit(..), taskstats_exit(..): the last thread of a process */
 static __always_inline int exit_once(void *ctx, __u32 family)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
