@@ -54,8 +54,8 @@ _APPROVERS = (
     Mutant(
         "flags-not-looked-at",
         "bpf/approvers.h",
-        "if ((kinds & FIM_BY_FLAGS) && ",
-        "if (0 && ",
+        "(event->flags & flags_any))",
+        "(event->flags & flags_any) == 1)",
         ("approvers.flags", "approvers.flags_combined"),
     ),
     Mutant(
