@@ -1,27 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Where kernels differ in what is read here, newest first. Functions that were
- * renamed, and arguments that moved, are data in agent/hooks.py: they are
- * looked up by name in the running kernel's BTF before anything is loaded.
+ * Where kernels differ in what is read here, newest first, each with the
+ * commit's subject, or with the kernels between which it was observed.
+ * Functions that were renamed are data in agent/hooks.py: they are looked up
+ * by name in the running kernel before anything is loaded.
  *
- * 7.0   struct filename keeps `name` in an embedded struct __filename_head
- *       ("allow incomplete imports of filenames"): found by name all the same.
- * 6.15  struct dentry has `d_name` in a union, const beside the writable
- *       __d_name ("make struct dentry::d_name const"): found by name.
- * 6.9   ftruncate is done by do_ftruncate(file), before by
- *       do_sys_ftruncate(fd) ("fs: split do_sys_ftruncate"): fim_ftruncate_by_fd
+ * 7.3   struct filename keeps `name` in an embedded struct __filename_head, and
+ *       struct dentry its `d_name` in a union with a writable __d_name (6.12 had
+ *       neither): both are found by name all the same.
+ * 6.12  ftruncate is done by do_ftruncate(file), in 6.1 still by
+ *       do_sys_ftruncate(fd): fim_ftruncate_by_fd.
  * 6.5   FMODE_BACKING marks the real file that overlayfs opens below its own
- *       ("fs: use backing_file container for internal files with fake
- *       f_path"). Before, FMODE_NOACCOUNT is the only mark of it, and later
- *       kernels set both.
+ *       ("fs: use backing_file container for internal files with "fake"
+ *       f_path"). Before, FMODE_NOACCOUNT is the only mark of it.
  * 6.2   ACLs are set by vfs_set_acl(), no more by vfs_setxattr() ("acl: add
  *       vfs_set_acl()"): a point of its own, best effort.
  * 5.15  do_linkat() is given struct filename, before that what the caller
- *       pointed to ("namei: add getname_uflags()" and what follows):
+ *       pointed to ("namei: make do_linkat() take struct filename"):
  *       fim_link_by_filename.
- * 5.12  vfs_setxattr() and others are given the mount's user namespace, from
- *       6.3 its struct mnt_idmap, before all else ("fs: make helpers idmap mount
- *       aware", "fs: port xattr to mnt_idmap"): fim_has_idmap().
+ * 5.12  vfs_setxattr() and others are given the mount's user namespace before
+ *       all else ("xattr: handle idmapped mounts"), from 6.3 its struct
+ *       mnt_idmap ("fs: port xattr to mnt_idmap"): fim_has_idmap().
  */
 #ifndef FIM_DRIFT_H
 #define FIM_DRIFT_H
@@ -58,10 +57,8 @@ static __always_inline int fim_has_idmap(void)
 
 /*
  * overlayfs is a module, and modules have BTF only from 5.11, so its inode is
- * not described everywhere. Since 4.8 the upper dentry follows the embedded
- * inode directly ("ovl: store real inode pointer in ->i_private" and what came
- * of it: struct ovl_inode { ..; struct inode vfs_inode; struct dentry
- * *__upperdentry; ..}).
+ * not described everywhere. On all kernels from 5.10 to 7.3 struct ovl_inode
+ * has its __upperdentry directly behind the inode that it embeds.
  */
 static __always_inline int fim_is_upper(struct inode *inode)
 {
