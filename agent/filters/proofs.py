@@ -14,6 +14,7 @@ from agent.events import EventType
 from agent.rules import tree
 from agent.rules.engine import CompiledRule
 from agent.rules.fields import Field
+from agent.rules.patterns import Matcher
 
 SLOT = "file"  # forms speak of a file in the place of either file of an event
 
@@ -30,7 +31,21 @@ def forms(
             for slot in slots.get(kind, (SLOT,)):
                 for form in _alternatives(cut(tree.push(rule.condition), slot)):
                     found[form] = found.get(form, 0) | kind.mask
-    return tuple(found.items())
+    return tuple(_merged(found))
+
+
+def _merged(found: Mapping[tree.Condition, int]) -> Iterator[tuple[tree.Condition, int]]:
+    """The same with one form in the place of all that ask the same field for the same event types."""
+    matchers: dict[tuple[Field, int], list[Matcher]] = {}
+    for form, types in found.items():
+        if isinstance(form, tree.Match):
+            matchers.setdefault((form.field, types), []).append(form.matcher)
+        else:
+            yield form, types
+    for (field, types), several in matchers.items():
+        exact = frozenset(value for one in several for value in one.exact)
+        patterns = dict.fromkeys(pattern for one in several for pattern in one.patterns)
+        yield tree.Match(field, Matcher(exact, tuple(patterns))), types
 
 
 def cut(condition: tree.Condition, slot: str) -> tree.Condition:
