@@ -25,7 +25,9 @@ TIMEOUT_S = 3600.0
 
 WORKLOADS = {
     "a package installed and removed": "cd /srv/debs && dpkg -i rsync_* libpopt0_* && dpkg -P rsync libpopt0",
-    "a git clone and a checkout": "git clone -q /srv/history /srv/new && git -C /srv/new checkout -q other",
+    "a git clone and a checkout": (
+        "cd /srv && git clone -q --no-hardlinks history new && git -C new checkout -q other"
+    ),
     "a build with make": "cd /srv/build/src && make -s CFLAGS='-O0 -DLUA_USE_POSIX' all && make -s clean",
 }
 
