@@ -218,12 +218,14 @@ _DISCARDERS = (
         _DISCARDING,
     ),
     _promise(
-        "discarders.mask", "A file whose opens are dropped is still seen when it is removed.", _DISCARDING
+        "discarders.mask",
+        "A file whose opens are dropped is still seen when it changes, and when it is removed.",
+        _DISCARDING,
     ),
     _promise(
         "discarders.rename_file",
         "A dropped file that gets a name that a rule wants is seen at once.",
-        _DISCARDING,
+        f"{_DISCARDING} chmod",
     ),
     _promise(
         "discarders.rename_parent",

@@ -94,12 +94,18 @@ def discarders_great_grandparent(bench: Bench) -> None:
 
 @proves("discarders.mask")
 def discarders_mask(bench: Bench) -> None:
-    """What is dropped is one event type; another of the same file still passes."""
-    path = bench.path("file")
-    bench.rules(elsewhere=f'open.file.path != "{path}"', gone=f'unlink.file.path == "{path}"')
+    """What is dropped is one event type, of a file and of a directory; another of the same still passes."""
+    path, folder = bench.path("file"), bench.path("folder")
+    bench.rules(elsewhere=f'open.file.path != "{path}"', changed=f'chmod.file.path == "{path}"')
     _teach(bench, path)
-    removed = bench.play(f"unlink {path}\n")
-    bench.arrives_once(removed, "gone", {"file.path": path.encode()})
+    changed = bench.play(f"chmod {path} 0600\n")
+    bench.arrives_once(changed, "changed", {"file.path": path.encode()})
+
+    Path(folder).mkdir()
+    bench.rules(elsewhere=f'open.file.path !~ "{folder}/*"', gone=f'unlink.file.path =~ "{folder}/*"')
+    _teach(bench, f"{folder}/file")
+    removed = bench.play(f"unlink {folder}/file\n")
+    bench.arrives_once(removed, "gone", {"file.path": f"{folder}/file".encode()})
 
 
 @proves("discarders.rename_file")
