@@ -56,11 +56,8 @@ def observed(guest: Guest, *program: str) -> tuple[Counter[tuple[str, str, str, 
         status = daemon.status()
         names = ("seen", "approver_rejected", "discarded", "delivered", "matched")
         # What a kernel loses by skipping programs is its own matter, as long as no match is missing.
-        lost = {
-            name: row for name, row in status["ledger"].items() if row["program_misses"] or row["ring_full"]
-        }
-        sys.stdout.write(f"lost: {status['lost']} {lost}\n" if lost else "")
         sums = {name: sum(row[name] for row in status["ledger"].values()) for name in names}
+        sums["lost"] = status["lost"]
     return matches, sums, done.stdout.decode().strip()
 
 
