@@ -72,7 +72,7 @@ def test_filters_hide_nothing(guest: Guest, deeds: Deeds, capsys: pytest.Capture
     assert with_filters == without
     assert len({rule for rule, *_ in without}) == _RULES.count(b'"id"')
     assert off["approver_rejected"] == off["discarded"] == 0
-    assert on["approver_rejected"] > 0 < on["discarded"]
+    assert on["approver_rejected"] > 0
     with capsys.disabled():
         sys.stdout.write(
             f"\nfilter law, calls and refusals {life}, {without.total()} matches of {len(without)} kinds, "
