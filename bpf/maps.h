@@ -165,9 +165,9 @@ struct fim_approver {
 	__u32 bank;
 };
 
+/* Made in advance: 5.10 warns of tracing programs whose maps allocate later. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC); /* only user space inserts */
 	__uint(max_entries, 65536);
 	__type(key, struct fim_approver);
 	__type(value, __u64); /* event mask, above it that of FIM_WRITING */
