@@ -30,7 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def table(found: Mapping[str, Capability]) -> Iterator[str]:
     """One line a kind, with what would help, then the kernel's own words for each that failed."""
-    from agent.kernel.capabilities import FIRES, remedy
+    from agent.kernel.capabilities import remedy
+    from agent.kernel.choose import FIRES
 
     for kind, capability in found.items():
         yield f"{kind:<14} {capability.state:<12} {remedy(kind, capability)}".rstrip()
