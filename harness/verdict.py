@@ -2,12 +2,14 @@
 
 From best to worst, in four classes, each with its exit code:
 
-    0 as expected   PASS  SKIP  XFAIL
+    0 as expected   SKIP  PASS  XFAIL
     3 machinery     INFRA  BOOT_FAIL             nothing is known about the agent
     4 incomplete    NOT_RUN                      planned, and without a result
     1 product       FLAKY  SPLAT  XPASS  FAIL  TIMEOUT  CRASH
 
-A later class beats an earlier one: product beats infrastructure, and nothing that is absent passes.
+A later class beats an earlier one: product beats infrastructure, and nothing that is absent passes. A cell
+of passes and skips passes: a skip names what was observed of that kernel, and the tally beside the verdict
+counts it.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from collections.abc import Iterable
 class Verdict(enum.StrEnum):
     """Every planned test and every cell ends in exactly one; defined from best to worst."""
 
-    PASS = "PASS"  # noqa: S105 - a verdict, not a password
     SKIP = "SKIP"  # this kernel cannot: an observed capability is the reason
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
     XFAIL = "XFAIL"  # failed as `expectations.yaml` said
     INFRA = "INFRA"  # download, disk, libvirt, QEMU, SSH with a healthy guest
     BOOT_FAIL = "BOOT_FAIL"  # the guest did not come up, or ended before the agent was there

@@ -62,7 +62,8 @@ def _table(results: Results) -> list[str]:
 def tally(cell: CellResult) -> str:
     """How many tests of a cell ended in what, such as `7 PASS, 1 SKIP`."""
     found = [test.verdict for test in cell.tests]
-    return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in Verdict if verdict in found)
+    told = sorted(set(found), key=lambda verdict: (verdict is not Verdict.PASS, verdict.badness))
+    return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in told)
 
 
 def own_trouble(cell: CellResult) -> bool:
