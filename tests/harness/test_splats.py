@@ -70,5 +70,5 @@ def test_a_kernel_that_complains_for_ever_is_heard_in_part() -> None:
 
 @given(st.lists(st.binary(max_size=80)))
 def test_any_log_can_be_searched(lines: list[bytes]) -> None:
-    scan(lines)
-    fingerprint(lines)
+    assert len(scan(lines).found) <= SPLATS
+    assert isinstance(fingerprint(lines), str)

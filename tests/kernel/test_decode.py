@@ -92,9 +92,10 @@ class TestDecode:
         whole = bytearray(record(EventType.RENAME, [[b"a", b"b"], [b"c"]], name=b"n"))
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
         try:
-            decode(bytes(whole))
+            event = decode(bytes(whole))
         except DecodeError:
             return
+        assert event.file2 is None or len(event.file.path + event.file2.path + event.name) <= len(whole)
 
     def test_cut_short(self) -> None:
         whole = record(EventType.OPEN, [[b"a", b"b"]])

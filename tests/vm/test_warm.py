@@ -189,6 +189,7 @@ def test_pipe_that_nobody_opens(tmp_path: Path) -> None:
     savefile.pack(saved(tmp_path / "saved"), tmp_path / "packed")
     with savefile.fed(tmp_path / "packed", "<domain/>", tmp_path / "pipe"):
         pass
+    assert not (tmp_path / "pipe").exists()
 
 
 def test_reader_that_goes_away(tmp_path: Path) -> None:
@@ -196,8 +197,9 @@ def test_reader_that_goes_away(tmp_path: Path) -> None:
     savefile.pack(saved(tmp_path / "saved"), tmp_path / "packed")
     with savefile.fed(tmp_path / "packed", "<domain/>", tmp_path / "pipe"):
         descriptor = os.open(tmp_path / "pipe", os.O_RDONLY)
-        os.read(descriptor, 100)
+        assert os.read(descriptor, 100)
         os.close(descriptor)
+    assert not (tmp_path / "pipe").exists()
 
 
 def test_cut_stream_ends_early(tmp_path: Path) -> None:
