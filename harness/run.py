@@ -17,7 +17,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from harness import budget, config, expectations, interrupts, plan, report, results, scheduling, split, suites
+from harness import (
+    budget,
+    config,
+    expectations,
+    interrupts,
+    plan,
+    report,
+    results,
+    runfolder,
+    scheduling,
+    split,
+    suites,
+)
 from harness.bench import Bench, Say, Supplies
 from harness.errors import ConfigError
 from harness.expectations import Expectations
@@ -36,7 +48,8 @@ class Options(BaseModel):
 
     matrix: Path
     selectors: Selectors = Selectors()
-    output: Path = Path("out")
+    output: Path = Path("out")  # the parent of the folders of all runs
+    folder: Path | None = None  # the folder of this run, where the user names one
     cold: bool = False
     deadline_s: float = 0.0  # for the whole run; 0 is none
     shard: str = ""  # "2/3": only that part of the plan
@@ -77,7 +90,8 @@ class Run:
         self.plan = self._plan()
         self.started = datetime.datetime.now(datetime.UTC)
         self.id = f"{self.started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        self.folder = (options.output / self.id).absolute()
+        self.folder = (options.folder or options.output / self.id).absolute()
+        self._has_folder = False
         self.supplies: Supplies | None = None
         self.why_not = "the run ended before it"
         self._began = time.monotonic()
@@ -150,7 +164,7 @@ class Run:
 
     def abandon(self) -> None:
         """What is planned and was not prepared to the end is NOT_RUN, and the reports say so."""
-        if not self.folder.exists():
+        if not self._has_folder:
             self._make_folder()
         self.write_plan()
         self.finish()
@@ -192,17 +206,11 @@ class Run:
     @property
     def times_path(self) -> Path:
         """Where the seconds of the last runs are remembered."""
-        return self.options.output / ".times.json"
+        return (self.options.folder or self.options.output) / ".times.json"
 
     def _make_folder(self) -> None:
-        try:
-            (self.folder / "cells").mkdir(parents=True)
-            latest = self.folder.with_name("latest")
-            fresh = self.folder.with_name(f".latest.{os.getpid()}")
-            fresh.symlink_to(self.id)
-            fresh.replace(latest)
-        except OSError as error:
-            raise ConfigError(f"{self.folder}: cannot be written: {error.strerror}") from error
+        runfolder.make(self.folder, own=self.options.folder is None)
+        self._has_folder = True
 
     def _results(self) -> Results:
         kernels = self.supplies.kernels if self.supplies else {}

@@ -84,3 +84,13 @@ def lock_path(arguments: argparse.Namespace) -> Path:
 def selectors(arguments: argparse.Namespace) -> Selectors:
     """What the selectors of a command line ask for."""
     return Selectors(**{name: tuple(getattr(arguments, name, ())) for name in SELECTORS})
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add `--output`, which both commands that run cells have."""
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write plan, results and reports there (default: out/<run id>, with out/latest)",
+    )

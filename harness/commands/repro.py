@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.commands.booted import say
-from harness.commands.options import add_connect
+from harness.commands.options import add_connect, add_output
 from harness.commands.run import run
 from harness.results import Results
 from harness.run import Options
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, metavar="RESULTS", help="results.json, or its folder")
     parser.add_argument("cell", metavar="CELL", help="the cell's id")
     parser.add_argument("--test", action="append", default=[], metavar="GLOB", help="only these of its tests")
-    parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="(default: out)")
+    add_output(parser)
     add_connect(parser)
 
 
@@ -37,7 +37,7 @@ def execute(arguments: argparse.Namespace) -> int:
         matrix=path.with_name("plan.json").absolute(),
         plan=plan,
         base=Path.cwd(),
-        output=arguments.output,
+        folder=arguments.output,
         argv=arguments.argv,
     )
     bench = VmBench(arguments.connect, lock)

@@ -15,7 +15,7 @@ from harness import config
 from harness.bench import Bench
 from harness.cell import ATTACH
 from harness.commands import options
-from harness.commands.options import add_bench, add_gdb, add_matrix, selectors
+from harness.commands.options import add_bench, add_gdb, add_matrix, add_output, selectors
 from harness.errors import ConfigError
 from harness.expansion import fits
 from harness.plan import Selectors
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--workers", type=_workers, default="auto", metavar="auto|N", help="machines at once"
     )
-    parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="(default: out)")
+    add_output(parser)
     parser.add_argument(
         "--deadline", type=_seconds, default=0.0, metavar="TIME", help="of the whole run: 90, 15m or 2h"
     )
@@ -68,7 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
     wanted = Options(
         matrix=arguments.matrix.absolute(),
         selectors=asked,
-        output=arguments.output,
+        folder=arguments.output,
         cold=arguments.cold,
         shard=arguments.shard,
         keep_on_fail=arguments.keep_on_fail,
@@ -145,7 +145,7 @@ def watch(wanted: Options, bench: Bench, console: Console) -> int:
     if problem := make_build():
         raise ConfigError(problem)
     # In a folder of its own: a run that never ends has no place in `latest`.
-    wanted = wanted.model_copy(update={"output": wanted.output / "watch"})
+    wanted = wanted.model_copy(update={"folder": wanted.folder or wanted.output / "watch"})
     matrix_run = Run(wanted, bench)
     with contextlib.closing(bench), matrix_run.ending():
         progress = Lines(console)

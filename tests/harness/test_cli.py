@@ -139,3 +139,18 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
 def test_one_machine_needs_one_kernel(plan: Plan) -> None:
     with pytest.raises(ConfigError, match=r"which of 5\.10, 6\.1"):
         one_machine(plan)
+
+
+def test_a_named_output_folder_is_the_runs_own(matrix: Path) -> None:
+    """`--output DIR` has the files of the run itself; those of an earlier run are gone, others stay."""
+    folder = matrix.parent / "named"
+    (folder / "cells/6.12-auto").mkdir(parents=True)
+    (folder / "report.html").write_text("of an earlier run")
+    (folder / "mine.txt").write_text("not of a run")
+    options = Options(matrix=matrix, selectors=Selectors(kernel=("6.1",)), folder=folder)
+    run_command.run(options, FakeBench({}), Console(file=io.StringIO()), "0")
+    assert [cell.id for cell in results.load(folder / "results.json").cells] == ["6.1-auto"]
+    assert [path.name for path in (folder / "cells").iterdir()] == ["6.1-auto"]
+    assert "of an earlier run" not in (folder / "report.html").read_text()
+    assert (folder / "mine.txt").exists()
+    assert not (matrix.parent / "out").exists()

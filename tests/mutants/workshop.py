@@ -49,5 +49,5 @@ def verdicts(copy: Path, kernel: str, tests: tuple[str, ...]) -> dict[str, str]:
         env=os.environ | {"PYTHONPATH": str(copy)},
         check=False,
     )
-    results = json.loads((copy / "out" / "latest" / "results.json").read_text())
+    results = json.loads((copy / "out" / "results.json").read_text())
     return {test["name"]: test["verdict"] for cell in results["cells"] for test in cell["tests"]}
