@@ -1,4 +1,4 @@
-"""The folder that a run writes: `out/<run id>` with `out/latest` beside it, or the very one that was named."""
+"""The folder that a run writes: `out/<run id>` with `out/latest` beside it, or the one that was named."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ CELLS = "cells"
 def make(folder: Path, *, own: bool) -> None:
     """Make it ready for a run, or raise ConfigError.
 
-    A folder of the run's `own`, new under the parent of all runs, becomes `latest` there. One that the user named
-    may hold an earlier run, which this one replaces: verdicts of two runs in one folder would lie. What else is in
-    it stays.
+    A folder of the run's `own`, new under the parent of all runs, becomes `latest` there. One that the user
+    named may hold an earlier run, which this one replaces: verdicts of two runs in one folder would lie. What
+    else is in it stays.
     """
     try:
         folder.mkdir(parents=True, exist_ok=not own)
