@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.report import noise
 from harness.report.changes import Change, changes
 from harness.report.noise import Pair
-from harness.report.page.drift import rung_key
+from harness.report.page.hooks import rung_key
 from harness.results import CellResult, KernelFacts, Results, TestResult
 from harness.verdict import Verdict
 

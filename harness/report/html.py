@@ -19,7 +19,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from harness.report import ledger
-from harness.report.page import attention, bars, drift, evidence, flows, matrix, tests, words
+from harness.report.page import attention, bars, drift, evidence, flows, hooks, matrix, proof, tests, words
 from harness.report.summary import SENTENCES
 from harness.report.text import visible
 from harness.results import CellResult, Results, TestResult
@@ -28,7 +28,6 @@ from harness.verdict import Verdict
 TEXT_LIMIT = 2000  # characters of one text
 SHORT_LIMIT = 100  # characters of one text when the page has had enough
 PAGE_LIMIT = 16 << 20  # characters of text in the whole page
-ROWS_LIMIT = 60  # assertions of one test
 
 _ASSETS = Path(__file__).with_name("assets")
 _STYLES = ("base.css", "matrix.css", "panel.css", "views.css", "print.css")
@@ -80,7 +79,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(_FILTERS)
-    environment.globals.update(verdicts=list(Verdict), capability_family=drift.CAPABILITY)
+    environment.globals.update(verdicts=list(Verdict), flow_kinds=bars.FLOW)
     return environment
 
 
@@ -131,7 +130,7 @@ def _events(results: Results) -> list[str]:
 
 def _events_of(cell: CellResult) -> list[str]:
     spoken_of = [event for test in cell.tests for event in _test_events(test)]
-    return list(dict.fromkeys([*(hook.event for hook in cell.hooks), *spoken_of]))
+    return list(dict.fromkeys([*hooks.events(cell), *spoken_of]))
 
 
 def _test_events(test: TestResult) -> list[str]:
@@ -143,17 +142,20 @@ def _row_events(row: tests.TestRow) -> list[str]:
     return list(dict.fromkeys(event for outcome in row.outcomes for event in _test_events(outcome.test)))
 
 
-def _assertions(test: TestResult) -> list[Any]:
-    """The assertions that are shown: the failed ones first."""
-    return sorted(test.assertions, key=lambda row: row.ok)[:ROWS_LIMIT]
-
-
 _FILTERS: dict[str, Callable[..., Any]] = {
     "accounts": ledger.accounts,
     "anchor": words.anchor,
-    "assertions": _assertions,
+    "capability": drift.capability,
     "counts": lambda verdicts: matrix.counts(verdicts),
     "events_of": _events_of,
+    "evidence_of": proof.evidence,
+    "failed": proof.failed,
+    "held": proof.held,
+    "phase": hooks.phase,
+    "point": hooks.point,
+    "surprising": hooks.surprising,
+    "used": hooks.used,
+    "worst_first": tests.worst_first,
     "extra": lambda row, key: (row.model_extra or {}).get(key, ""),
     "family": words.family,
     "flow_bar": bars.flow,

@@ -77,16 +77,17 @@ def a_test(name: str, verdict: Verdict = V.PASS, reason: str = "", **more: Any) 
 
 
 def hooks(kernel: str, kind: str = "fentry") -> tuple[Hook, ...]:
-    """A hook an event; the point of unlink moves with the kernel, as it does in the world."""
+    """A hook an event, and one tried in vain; the point of unlink moves with the kernel, as it does."""
     unlink = "filename_unlinkat" if kernel.startswith("7") else "do_unlinkat"
     points = {"open": "security_file_open", "unlink": unlink, "rename": "security_path_rename"}
-    return tuple(
+    silent = Hook(event="open.resolve", program="lsm__open__resolve", type="lsm", state="silent")
+    return (silent,) * (kernel == "5.10") + tuple(
         Hook(
-            event=event,
+            event=f"{event}.resolve",
             point=points.get(event, f"security_path_{event}"),
             program=f"fim_{event}",
             type=kind if event != "mount" else "kprobe",
-            state="fires" if event != "setxattr" else "silent",
+            state="attached",
             runs=2048 - 100 * index,
             recursion_misses=0,
             insns=812 + 13 * index + len(kernel),

@@ -120,7 +120,7 @@ def test_a_rung_and_its_instructions() -> None:
     moved = hooks("6.1", "kprobe")
     heavier = (moved[0].model_copy(update={"insns": 4096}), *moved[1:])
     found = compare(a_run(a_cell("6.1")), a_run(a_cell("6.1", hooks=heavier)))
-    assert found.rungs[0].event == "open"
+    assert found.rungs[0].event == "open.resolve"
     assert found.rungs[0].new == (("kprobe", "security_file_open"),)
     assert [(row.program, row.new) for row in found.instructions] == [("fim_open", 4096)]
 

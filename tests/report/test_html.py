@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.report import html
-from harness.results import Assertion, Attempt, Hook, Results, TestResult
+from harness.results import Assertion, Attempt, Hook, Results, Splat, TestResult
 from harness.verdict import Verdict
 from tests.report.made_up import PANIC, a_cell, a_run, a_test, every_verdict, ledger
 
@@ -62,16 +62,21 @@ def hostile_run(text: str) -> Results:
     """A run in which a guest said `text` wherever it can say anything."""
     said: dict[str, Any] = {"name": text, "expected": text, "got": {text: [text]}}
     row = ledger()["open"].model_copy(update={"matched": 3})
+    splat = Splat(kind=text, line=text, fingerprint=text, allowed=text)
     test = TestResult(
         name="truth.open",
         verdict=Verdict.FAIL,
         reason=text,
         attempts=(Attempt(verdict=Verdict.FAIL, reason=text),) * 2,
-        assertions=(Assertion(ok=False, **said), Assertion(ok=True, **said)),
+        assertions=(
+            Assertion.model_validate({"ok": False, "evidence": {text: [text, {text: text}]}, **said}),
+            Assertion(ok=True, **said),
+        ),
         ledger={text: row},
+        splats=(splat,),
     )
     hook = Hook(event=text, point=text, program=text, type=text, state=text)
-    facts: dict[str, Any] = {"capabilities": {text: text}, "coverage": {text: text}}
+    facts: dict[str, Any] = {"capabilities": {text: text}, "coverage": {text: text}, "splats": (splat,)}
     return a_run(
         a_cell("6.1", tests=(test,), hooks=(hook,), reason=text, cmdline=text, **facts), notes=(text,)
     )
@@ -115,11 +120,11 @@ def test_long_text_is_cut() -> None:
 
 def test_many_long_texts_are_cut_shorter() -> None:
     """When the page has had enough text, the rest is short."""
-    rows = tuple(Assertion(name=f"{n}", ok=True, expected="y" * 5000, got="z" * 5000) for n in range(100))
+    rows = tuple(Assertion(name=f"{n}", ok=False, expected="y" * 5000, got="z" * 5000) for n in range(100))
     tests = tuple(a_test(f"made.up{n}", assertions=rows) for n in range(100))
     page = html.render(a_run(*(a_cell(kernel, tests=tests) for kernel in ("6.1", "7.3"))))
     assert len(page) < 2 * html.PAGE_LIMIT
-    assert "and 40 more" in page
+    assert "and 40 more did not hold" in page
 
 
 def test_the_policy_names_this_style_and_this_script_and_nothing_else() -> None:
@@ -166,6 +171,48 @@ def test_a_prediction_that_did_not_hold_is_said() -> None:
     text = " ".join(Page(html.render(a_run(a_cell("5.10", hooks=(hook,))))).words)
     assert "Predicted" in text
     assert "(not as predicted)" in text
+
+
+def test_what_failed_comes_before_what_passed() -> None:
+    """In a cell and in the view by test: nobody looks for a failure among eighty passes."""
+    words = " ".join(Page(html.render(every_verdict())).words)
+    cell = words[words.index("6.1-auto", words.index("One kernel with one variant")) :]
+    assert cell.index("discarders.parent") < cell.index("truth.open")
+    by_test = words[words.index("Which kernels fail this?") :]
+    assert by_test.index("approvers.path") < by_test.index("truth.unlink")
+
+
+def test_a_failure_shows_its_script_and_its_rules() -> None:
+    """With what did not hold stands what was done; values of what held are left to results.json."""
+    evidence = {"hooks": [{"event": "open.exit", "runs": 7, "reason": ""}], "script": ["open /x", "close $0"]}
+    rows = (
+        Assertion.model_validate({"name": "arrives", "ok": False, "evidence": evidence}),
+        Assertion(name="held", ok=True, expected="quiet", got="quiet"),
+        Assertion(name="held", ok=True, expected="quiet", got="quiet"),
+    )
+    failed = a_test("truth.open", Verdict.FAIL, "it did not arrive", assertions=rows)
+    words = " ".join(Page(html.render(a_run(a_cell("6.1", tests=(failed,))))).words)
+    assert words.index("open /x\nclose $0") < words.index("open.exit  runs 7")
+    assert "held ×2" in re.sub(" +", " ", words)  # noqa: RUF001 - the sign is what is shown
+    assert "quiet" not in words
+
+
+@pytest.mark.parametrize(
+    "evidence", ["text", [1], {"script": HOSTILE[0]}, {"rules": {"x": [None]}}, {"a": ["y"] * 99}]
+)
+def test_evidence_of_any_shape_is_text(evidence: Any) -> None:
+    """An agent of another version may write down anything."""
+    row = Assertion.model_validate({"name": "arrives", "ok": False, "evidence": evidence})
+    failed = a_test("truth.open", Verdict.FAIL, "it did not arrive", assertions=(row,))
+    assert_harmless(Page(html.render(a_run(a_cell("6.1", tests=(failed,))))))
+
+
+def test_complaints_of_the_kernel_are_shown() -> None:
+    splat = Splat(kind="warning", line="WARNING: at kernel/bpf/ringbuf.c:310", allowed="known there")
+    test = a_test("truth.open", splats=(splat,))
+    words = " ".join(Page(html.render(a_run(a_cell("6.1", tests=(test,), splats=(splat,))))).words)
+    assert words.count("WARNING: at kernel/bpf/ringbuf.c:310") == 2
+    assert "allowed: known there" in words
 
 
 def test_consoles_and_files_of_the_folder(tmp_path: Path) -> None:

@@ -13,6 +13,16 @@ from harness.verdict import Verdict
 WIDTH = 1000
 _THINNEST = 4  # what is there is seen
 
+# What becomes of an event: the name that gives a part its colour, and its label.
+FLOW = {
+    "matched": "matched",
+    "unmatched": "unmatched",
+    "rejected": "rejected by approvers",
+    "discarded": "discarded",
+    "lost": "lost",
+    "missing": "unaccounted for",
+}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -46,15 +56,16 @@ def phases(spent: Phases) -> list[Part]:
 def flow(account: Account) -> list[Part]:
     """Where the events of one type went."""
     row = account.row
-    named = (
-        ("matched", "matched", row.matched),
-        ("unmatched", "unmatched", row.unmatched),
-        ("rejected", "rejected by approvers", row.approver_rejected),
-        ("discarded", "discarded", row.discarded),
-        ("lost", "lost", account.lost),
-        ("missing", "unaccounted for", max(0, account.unaccounted)),
+    counts = (
+        row.matched,
+        row.unmatched,
+        row.approver_rejected,
+        row.discarded,
+        account.lost,
+        max(0, account.unaccounted),
     )
-    return _bar([(kind, label, value, f"{value:,}") for kind, label, value in named])
+    named = zip(FLOW.items(), counts, strict=True)
+    return _bar([(kind, label, value, f"{value:,}") for (kind, label), value in named])
 
 
 def _bar(sized: Iterable[tuple[str, str, float, str]]) -> list[Part]:

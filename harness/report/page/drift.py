@@ -1,55 +1,80 @@
-"""Hook drift: which rung of the ladder each kernel took for each event, and where that changes."""
+"""Hook drift: which rung of the ladder each kernel took at each point, and where that changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.report.page import words
+from harness.report.page import hooks, words
 from harness.results import CellResult, Hook, Results
 
-CAPABILITY = {"fires": "good", "silent": "shaky", "attach-fail": "known", "load-fail": "known"}
+_FAMILY = {
+    "fires": "good",
+    "full": "good",
+    "silent": "shaky",
+    "degraded": "shaky",
+    "attach-fail": "known",
+    "load-fail": "known",
+}
+
+
+def capability(name: str, state: str) -> str:
+    """The family, which gives its colour, of what was observed of a hook type or an event type.
+
+    `skips` is no type: where it is silent, programs on trampolines are never skipped, and that is fine.
+    """
+    return "known" if name == "skips" else _FAMILY.get(state, "known")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One hook that is in use; `moved` when the kernel to its left serves that phase otherwise."""
+
+    phase: str
+    hook: Hook
+    moved: bool
 
 
 @dataclass(frozen=True)
 class Rung:
-    """What a kernel uses for an event; `changed` when the kernel before it in the table uses another."""
+    """What a kernel uses at a point, and what was tried there in vain."""
 
-    hooks: tuple[Hook, ...]
-    coverage: str
-    changed: bool
+    steps: tuple[Step, ...]
+    tried: tuple[Hook, ...]
 
 
 @dataclass(frozen=True)
-class EventRow:
-    """One event over the kernels of a table; None where a kernel has no hook and no word about it."""
+class PointRow:
+    """One point over the kernels of a table; `event` is empty where it serves several event types."""
 
+    point: str
     event: str
-    rungs: tuple[Rung | None, ...]
+    rungs: tuple[Rung, ...]
 
     @property
-    def changes(self) -> int:
-        """How often the rung changes from one kernel to the next."""
-        return sum(rung.changed for rung in self.rungs if rung)
+    def moves(self) -> int:
+        """How many hooks are not what the kernel to the left has."""
+        return sum(step.moved for rung in self.rungs for step in rung.steps)
 
 
 @dataclass(frozen=True)
-class CapabilityRow:
-    """What was observed of one hook type, kernel by kernel; "" where nothing was."""
+class FactRow:
+    """What was observed of one hook type or event type, kernel by kernel; "" where nothing was."""
 
-    type: str
+    name: str
     states: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """All kernels of one variant."""
+    """All kernels of one variant; `partly` are the event types that some kernel does not see whole."""
 
     hookset: str
     rest: str
     cells: tuple[CellResult, ...]
-    events: tuple[EventRow, ...]
-    capabilities: tuple[CapabilityRow, ...]
+    points: tuple[PointRow, ...]
+    partly: tuple[FactRow, ...]
+    capabilities: tuple[FactRow, ...]
 
 
 def tables(results: Results) -> list[Table]:
@@ -61,37 +86,39 @@ def tables(results: Results) -> list[Table]:
     return [_table(cells) for cells in grouped.values()]
 
 
-def rung_key(hooks: Iterable[Hook]) -> tuple[tuple[str, str], ...]:
-    """What makes two rungs the same: program types and points, whatever their order."""
-    return tuple(sorted({(hook.type, hook.point) for hook in hooks}))
-
-
 def _table(cells: list[CellResult]) -> Table:
-    events = _names(([hook.event for hook in cell.hooks], cell.coverage) for cell in cells)
-    types = _names((cell.capabilities,) for cell in cells)
+    coverage = _facts([cell.coverage for cell in cells])
+    names = {row.name for row in coverage}
+    points = dict.fromkeys(hooks.point(hook) for cell in cells for hook in cell.hooks)
     return Table(
         hookset=cells[0].hookset,
         rest=words.variant_rest(cells[0]),
         cells=tuple(cells),
-        events=tuple(EventRow(event, _rungs(event, cells)) for event in events),
-        capabilities=tuple(
-            CapabilityRow(name, tuple(cell.capabilities.get(name, "") for cell in cells)) for name in types
-        ),
+        points=tuple(PointRow(name, name if name in names else "", _rungs(name, cells)) for name in points),
+        partly=tuple(row for row in coverage if set(row.states) - {"full", ""}),
+        capabilities=_facts([cell.capabilities for cell in cells]),
     )
 
 
-def _rungs(event: str, cells: Sequence[CellResult]) -> tuple[Rung | None, ...]:
-    rungs: list[Rung | None] = []
-    before: tuple[tuple[str, str], ...] | None = None
+def _rungs(point: str, cells: Iterable[CellResult]) -> tuple[Rung, ...]:
+    left: dict[str, tuple[tuple[str, str], ...]] = {}
+    rungs = []
     for cell in cells:
-        hooks = tuple(hook for hook in cell.hooks if hook.event == event)
-        coverage = cell.coverage.get(event, "")
-        key = rung_key(hooks)
-        changed = before is not None and key != before
-        rungs.append(Rung(hooks, coverage, changed) if hooks or coverage else None)
-        before = key if hooks or coverage else before
+        here = [hook for hook in cell.hooks if hooks.point(hook) == point]
+        used = [hook for hook in here if hooks.in_use(hook)]
+        keys = {
+            name: hooks.rung_key(hook for hook in used if hook.event == name)
+            for name in dict.fromkeys(hook.event for hook in used)
+        }
+        steps = (
+            Step(hooks.phase(hook), hook, left.get(hook.event, keys[hook.event]) != keys[hook.event])
+            for hook in used
+        )
+        rungs.append(Rung(tuple(steps), tuple(hook for hook in here if not hooks.in_use(hook))))
+        left.update(keys)
     return tuple(rungs)
 
 
-def _names(groups: Iterable[Iterable[Iterable[str]]]) -> list[str]:
-    return list(dict.fromkeys(name for group in groups for names in group for name in names))
+def _facts(found: list[dict[str, str]]) -> tuple[FactRow, ...]:
+    names = dict.fromkeys(name for facts in found for name in facts)
+    return tuple(FactRow(name, tuple(facts.get(name, "") for facts in found)) for name in names)

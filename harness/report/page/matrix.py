@@ -50,9 +50,10 @@ def grid(results: Results) -> Grid:
 
 
 def counts(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, int]]:
-    """How many of each, best first; verdicts that do not occur are left out."""
+    """How many of each, passes first and then best first; verdicts that do not occur are left out."""
     found = Counter(verdicts)
-    return [(verdict, found[verdict]) for verdict in Verdict if found[verdict]]
+    order = sorted(found, key=lambda verdict: (verdict is not Verdict.PASS, verdict.badness))
+    return [(verdict, found[verdict]) for verdict in order]
 
 
 def _facts(cells: Iterable[CellResult]) -> KernelFacts:

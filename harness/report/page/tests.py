@@ -55,12 +55,19 @@ class TestRow:
 
 
 def rows(results: Results) -> list[TestRow]:
-    """One row a test name, in the order of the results."""
+    """One row a test name: what failed somewhere first, then in the order of the results."""
     found: dict[str, list[Outcome]] = {}
     for cell in results.cells:
         for test in cell.tests:
             found.setdefault(test.name, []).append(Outcome(cell, test))
-    return [TestRow(name, proves(name), tuple(outcomes)) for name, outcomes in found.items()]
+    made = [TestRow(name, proves(name), tuple(outcomes)) for name, outcomes in found.items()]
+    return sorted(made, key=lambda row: -row.worst.badness if not row.worst.expected else 0)
+
+
+def worst_first(tests: Iterable[TestResult]) -> list[TestResult]:
+    """All but the passes, in the order in which a reader wants them."""
+    told = [test for test in tests if test.verdict is not Verdict.PASS]
+    return sorted(told, key=lambda test: -test.verdict.badness)
 
 
 def proves(name: str) -> str:
