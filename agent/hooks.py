@@ -10,6 +10,9 @@ is taken. A *hook* is a point in one phase of an operation (see `bpf/operation.h
     exit      its return value is known
     once      all of that at the same time
 
+System calls are a point of their own, `syscall`, entered and left: one pair of programs for all that
+`agent/syscalls.py` lists.
+
 A *set* says which program type serves each phase. `auto` climbs down a ladder of sets for each event.
 """
 
@@ -65,6 +68,8 @@ ONCE: dict[str, tuple[str, ...]] = {
     "fork": ("wake_up_new_task",),
     "exit": ("taskstats_exit",),
 }
+SYSCALL = "syscall"
+SYSCALLS = {"enter": "raw_syscalls/sys_enter", "exit": "raw_syscalls/sys_exit"}
 TRACEPOINTS: dict[str, str] = {
     "exec": "sched_process_exec",
     "fork": "sched_process_fork",
@@ -91,7 +96,8 @@ RESOLVES: dict[str, Resolve] = {
     "move_mount": Resolve("move_mount", "security_move_mount"),
 }
 
-# Which program type serves a phase, a set at a time; `task` serves what happens to processes.
+# Which program type serves a phase, a set at a time; `task` serves what happens to processes, `syscall` what
+# is seen of system calls alone.
 _PHASES = ("enter", "given", "once", "resolve", "exit", "task")
 SETS: dict[str, dict[str, str]] = {
     "lsm": dict(zip(_PHASES, ("fentry", "fentry", "fentry", "lsm", "fexit", "raw_tp"), strict=True)),
@@ -101,7 +107,9 @@ SETS: dict[str, dict[str, str]] = {
     ),
 }
 SETS["kprobe-multi"] = {phase: f"{kind}_multi" for phase, kind in SETS["kprobe"].items()}
+SETS["tracepoint"] = {SYSCALL: "tracepoint", "task": "raw_tp"}
 RAW_TRACEPOINT = "raw_tp"
+TRACEPOINT = "tracepoint"
 
 # Kinds whose capability is that of another.
 CAPABILITIES = {"kretprobe_multi": "kprobe_multi"}
@@ -109,8 +117,8 @@ CAPABILITIES = {"kretprobe_multi": "kprobe_multi"}
 # What `auto` tries, in this order. A program on a trampoline that was preempted hides whatever runs into it
 # on the same CPU, up to a tenth of all events, where the kernel preempts itself: `skips`. Raw tracepoints do
 # it too on 7.3. Kprobes run with preemption off.
-LADDER = ("lsm", "fentry", "kprobe")
-LADDER_SKIPPING = ("kprobe", "lsm", "fentry")
+LADDER = ("lsm", "fentry", "kprobe", "tracepoint")
+LADDER_SKIPPING = ("kprobe", "lsm", "fentry", "tracepoint")
 AUTO = "auto"
 HOOKSETS = (AUTO, *SETS)
 
@@ -155,16 +163,29 @@ def _returns(point: str) -> Hooks:
     return all_of(f"{point}.enter", f"{point}.exit")
 
 
+def _resolved(point: str) -> Hooks:
+    return all_of(f"{point}.enter", f"{point}.resolve", f"{point}.exit")
+
+
+_CALLS = _returns(SYSCALL)
+SYSCALL_HOOKS = tuple(str(part) for part in _CALLS.parts)
+
+
+def _needs(whole: Selector, *wanted: Selector, extra: Selector | None = None) -> Needs:
+    """What sees an event whole and, at the least, its system calls, in the caller's words."""
+    return Needs(one_of(whole, _CALLS), all_of(whole, *wanted), extra or best_effort())
+
+
 def _named(point: str) -> Needs:
     """Operations on names: without `parent.given`, what is refused in the lookup is not seen."""
-    return Needs(all_of(f"{point}.enter", f"{point}.resolve", f"{point}.exit"), all_of("parent.given"))
+    return _needs(_resolved(point), "parent.given")
 
 
 _MOUNTS = all_of("want_write.given", "want_write_file.given")
 
 EVENTS: dict[EventType, Needs] = {
-    EventType.OPEN: Needs(all_of("open.enter", "open.resolve", "open.exit"), _returns("open_root")),
-    EventType.CLOSE: Needs("close.once"),
+    EventType.OPEN: _needs(_resolved("open"), _returns("open_root")),
+    EventType.CLOSE: _needs("close.once"),
     EventType.UNLINK: _named("unlink"),
     EventType.RMDIR: _named("rmdir"),
     EventType.MKDIR: _named("mkdir"),
@@ -172,14 +193,14 @@ EVENTS: dict[EventType, Needs] = {
     EventType.LINK: _named("link"),
     EventType.SYMLINK: _named("symlink"),
     EventType.MKNOD: _named("mknod"),
-    EventType.TRUNCATE: Needs(_returns("truncate"), _returns("ftruncate")),
-    EventType.CHMOD: Needs(_returns("chmod")),
-    EventType.CHOWN: Needs(_returns("chown")),
-    EventType.UTIMES: Needs(_returns("utimes")),
-    EventType.SETXATTR: Needs(all_of(_returns("setxattr"), _MOUNTS), extra=_returns("set_acl")),
-    EventType.REMOVEXATTR: Needs(all_of(_returns("removexattr"), _MOUNTS), extra=_returns("remove_acl")),
-    EventType.MOUNT: Needs(_returns("mount"), all_of(_returns("move_mount"), "move_mount.resolve")),
-    EventType.UMOUNT: Needs(_returns("umount"), all_of("unmounted.once")),
+    EventType.TRUNCATE: _needs(_returns("truncate"), _returns("ftruncate")),
+    EventType.CHMOD: _needs(_returns("chmod")),
+    EventType.CHOWN: _needs(_returns("chown")),
+    EventType.UTIMES: _needs(_returns("utimes")),
+    EventType.SETXATTR: _needs(all_of(_returns("setxattr"), _MOUNTS), extra=_returns("set_acl")),
+    EventType.REMOVEXATTR: _needs(all_of(_returns("removexattr"), _MOUNTS), extra=_returns("remove_acl")),
+    EventType.MOUNT: _needs(_returns("mount"), _resolved("move_mount")),
+    EventType.UMOUNT: _needs(_returns("umount"), "unmounted.once"),
     EventType.EXEC: Needs("exec.once"),
     EventType.FORK: Needs("fork.once"),
     EventType.EXIT: Needs("exit.once"),
@@ -196,6 +217,11 @@ def names(selector: Selector) -> tuple[str, ...]:
     return tuple(name for part in selector.parts for name in names(part))
 
 
+def parts(selector: Selector) -> tuple[Selector, ...]:
+    """What a selector is made of; of a single hook nothing."""
+    return () if isinstance(selector, str) else selector.parts
+
+
 def missing(selector: Selector, present: frozenset[str]) -> tuple[str, ...]:
     """The hooks whose absence leaves a selector unsatisfied; empty if it holds."""
     if isinstance(selector, str):
@@ -206,15 +232,26 @@ def missing(selector: Selector, present: frozenset[str]) -> tuple[str, ...]:
     return tuple(name for part in lacks for name in part)
 
 
+def by_syscalls(event: EventType, present: frozenset[str]) -> bool:
+    """Whether these hooks see an event by its system calls alone."""
+    minimum = EVENTS[event].minimum
+    if isinstance(minimum, str) or minimum.rule != "one of":
+        return False
+    whole, calls = minimum.parts
+    return bool(missing(whole, present)) and not missing(calls, present)
+
+
 def kind_of(hook: str, rung: str) -> str:
-    """The program type that serves a hook in a set."""
+    """The program type that serves a hook in a set; empty where the set has none for it."""
     point, phase = hook.split(".")
-    return SETS[rung]["task" if point in TRACEPOINTS else phase]
+    return SETS[rung].get(SYSCALL if point == SYSCALL else "task" if point in TRACEPOINTS else phase, "")
 
 
 def candidates(hook: str, kind: str) -> tuple[str, ...]:
     """What a program of this type can be attached to for this hook, the newest name first."""
     point, phase = hook.split(".")
+    if point == SYSCALL:
+        return (SYSCALLS[phase],)
     if kind == RAW_TRACEPOINT:
         return (TRACEPOINTS[point],)
     if phase == "resolve":
@@ -234,6 +271,6 @@ ALL = tuple(dict.fromkeys(name for need in EVENTS.values() for part in need for 
 # What makes discarders stale: without one of these hooks a discarder could outlive what it is about.
 _STALING = ("unlink", "rmdir", "rename", "link", "mount", "umount")
 INVALIDATORS = (
-    *(name for point in _STALING for name in names(EVENTS[EventType[point.upper()]].minimum)),
+    *(name for point in _STALING for name in names(parts(EVENTS[EventType[point.upper()]].minimum)[0])),
     *("move_mount.enter", "unmounted.once"),
 )

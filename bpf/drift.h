@@ -8,6 +8,8 @@
  * 7.3   struct filename keeps `name` in an embedded struct __filename_head, and
  *       struct dentry its `d_name` in a union with a writable __d_name (6.12 had
  *       neither): both are found by name all the same.
+ * 6.13  A file counts its references in f_ref, from 0, before that in f_count,
+ *       from 1 ("fs: port files to file_ref"): fim_is_last().
  * 6.12  ftruncate is done by do_ftruncate(file), in 6.1 still by
  *       do_sys_ftruncate(fd): fim_ftruncate_by_fd.
  * 6.5   FMODE_BACKING marks the real file that overlayfs opens below its own
@@ -53,6 +55,31 @@ static __always_inline int fim_has_idmap(void)
 {
 	return bpf_core_field_exists(((struct vfsmount___userns *)0)->mnt_userns) ||
 	       bpf_core_field_exists(((struct vfsmount___idmap *)0)->mnt_idmap);
+}
+
+struct file___count {
+	struct {
+		long counter;
+	} f_count;
+} __attribute__((preserve_access_index));
+
+struct file___ref {
+	struct {
+		struct {
+			long counter;
+		} refcnt;
+	} f_ref;
+} __attribute__((preserve_access_index));
+
+/* Whether nobody else holds an open file. */
+static __always_inline int fim_is_last(struct file *file)
+{
+	struct file___count *counted = (void *)file;
+	struct file___ref *held = (void *)file;
+
+	if (bpf_core_field_exists(counted->f_count.counter))
+		return BPF_CORE_READ(counted, f_count.counter) == 1;
+	return BPF_CORE_READ(held, f_ref.refcnt.counter) == 0;
 }
 
 /*

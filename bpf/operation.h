@@ -42,6 +42,8 @@ enum fim_point {
 	FIM_POINTS = 32,
 };
 
+#define FIM_AT_SYSCALL (FIM_POINTS - 1) /* any of agent/syscalls.py */
+
 /*
  * How many arguments the function at each point has here: fexit finds the
  * return value behind them (bpf_get_func_ret() came in 5.17).
@@ -179,6 +181,9 @@ __noinline int fim_abandon(void)
  */
 static __always_inline int fim_nests(struct fim_inflight *outer, __u32 point, __u64 frame)
 {
+	/* What a system call is told by as a whole is not told by its parts. */
+	if (outer->point == FIM_AT_SYSCALL)
+		return point != FIM_AT_SYSCALL;
 	if (frame >= outer->frame)
 		return 0;
 	return (point == FIM_AT_OPEN && outer->point == FIM_AT_MOUNT) ||

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Raw tracepoints: stable places, with the same arguments on every kernel. */
+/* Tracepoints: stable places, with the same arguments on every kernel. */
 #include "points.h"
+#include "syscalls.h"
 
 #define RAW_TRACEPOINT(name, phase, tracepoint)                                                              \
 	SEC("raw_tp/" #tracepoint)                                                                           \
@@ -9,3 +10,17 @@
 		return name##_##phase(ctx, FIM_TRACEPOINT);                                                  \
 	}
 FIM_TRACEPOINTS(RAW_TRACEPOINT)
+
+/* By way of perf, for there the kernel is not preempted in a program, which hides what others do meanwhile.
+ */
+SEC("tp/raw_syscalls/sys_enter")
+int tracepoint__syscall__enter(void *ctx)
+{
+	return syscall_enter(ctx, FIM_TRACEPOINT);
+}
+
+SEC("tp/raw_syscalls/sys_exit")
+int tracepoint__syscall__exit(void *ctx)
+{
+	return syscall_exit(ctx, FIM_TRACEPOINT);
+}

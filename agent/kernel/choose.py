@@ -84,25 +84,61 @@ class Chooser:
         attempts: dict[tuple[str, str], Attempt] = {}
         needs = [hooks.EVENTS[event] for event in events]
         for need in needs:
-            self._add(hooks.names(need.minimum), chosen, attempts)
+            self._add(need.minimum, chosen, attempts)
         for need in needs:
-            for name in hooks.names(need.wanted) + hooks.names(need.extra):
-                self._add((name,), chosen, attempts)
+            for selector in (need.wanted, need.extra):
+                if not self._add(selector, chosen, attempts):
+                    for part in hooks.parts(selector):
+                        self._add(part, chosen, attempts)
         return Plan(chosen, (*attempts.values(), *self._refused.values()))
 
     def _add(
-        self,
-        names: tuple[str, ...],
-        chosen: dict[str, Chosen],
-        attempts: dict[tuple[str, str], Attempt],
-    ) -> None:
+        self, selector: hooks.Selector, chosen: dict[str, Chosen], attempts: dict[tuple[str, str], Attempt]
+    ) -> bool:
+        """Serve a selector on the first rung that can, whole or not at all; whether it is served."""
         for rung in self._rungs:
-            found = [self._find(name, hooks.kind_of(name, rung)) for name in names if name not in chosen]
-            attempts |= {(one.hook, one.kind): one for one in found if isinstance(one, Attempt)}
-            usable = [one for one in found if isinstance(one, Chosen)]
-            if len(usable) == len(found):
-                chosen |= {one.hook: one for one in usable}
-                return
+            served = self._serve(selector, rung, chosen, attempts)
+            if served is not None:
+                chosen |= served
+                return True
+        return False
+
+    def _serve(
+        self,
+        selector: hooks.Selector,
+        rung: str,
+        chosen: Mapping[str, Chosen],
+        attempts: dict[tuple[str, str], Attempt],
+    ) -> dict[str, Chosen] | None:
+        """The programs by which one rung serves a selector, beside those chosen; None if it cannot."""
+        if isinstance(selector, str):
+            return self._serve_hook(selector, rung, chosen, attempts)
+        served: dict[str, Chosen] = {}
+        lacking = False
+        for part in selector.parts:
+            found = self._serve(part, rung, chosen, attempts)
+            served |= found or {}
+            lacking |= found is None
+            if selector.rule == "one of" and found is not None:
+                return found
+        return None if selector.rule == "one of" or (selector.rule == "all of" and lacking) else served
+
+    def _serve_hook(
+        self,
+        hook: str,
+        rung: str,
+        chosen: Mapping[str, Chosen],
+        attempts: dict[tuple[str, str], Attempt],
+    ) -> dict[str, Chosen] | None:
+        if hook in chosen:
+            return {}
+        kind = hooks.kind_of(hook, rung)
+        found = self._find(hook, kind) if kind else None
+        if isinstance(found, Chosen):
+            return {hook: found}
+        if found:
+            attempts[hook, kind] = found
+        return None
 
     def _find(self, hook: str, kind: str) -> Chosen | Attempt:
         if (state := self._capabilities.get(hooks.CAPABILITIES.get(kind, kind), "absent")) != FIRES:

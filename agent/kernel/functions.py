@@ -24,7 +24,7 @@ class Functions:
     def present(self, kind: str, target: str) -> bool:
         """Whether a program of this type finds its target; every kernel has the tracepoints."""
         name = f"bpf_lsm_{target}" if kind == "lsm" else target
-        if kind == hooks.RAW_TRACEPOINT:
+        if kind in (hooks.RAW_TRACEPOINT, hooks.TRACEPOINT):
             return True
         return name in self._names if self._btf is None else self.parameters(name) is not None
 

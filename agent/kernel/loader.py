@@ -11,12 +11,13 @@ left is reported with every reason.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from agent import hooks
+from agent import hooks, syscalls
 from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events import EventType
 from agent.kernel import btf as types
@@ -131,6 +132,7 @@ class Loader:
             self._prepare(opened, plan, functions)
             _verify(opened, plan)
             tables = Tables(opened.maps, os.getpid())  # before the first event
+            self._follow(opened, plan)
             transport = self._transport(opened)
             undo.callback(transport.close)
             attached = Attached(opened, plan)
@@ -138,6 +140,14 @@ class Loader:
             attached.attach(lambda refused: chooser.replan(refused, self._variant.events))
             undo.pop_all()
             return Loaded(opened, attached, tables, transport, self._states)
+
+    def _follow(self, opened: Object, plan: Plan) -> None:
+        """Tell the programs at system calls which are theirs: those of events that nothing else sees."""
+        present = frozenset(plan.chosen)
+        events = frozenset(event for event in self._variant.events if hooks.by_syscalls(event, present))
+        if events:
+            for place, row in syscalls.rows(os.uname().machine, events):
+                opened.maps["syscalls"].update(struct.pack("=I", place), row)
 
     def _transport(self, opened: Object) -> Transport:
         if self._variant.transport == "perf":
@@ -155,6 +165,9 @@ class Loader:
         perf = self._variant.transport == "perf"
         opened.maps["ring" if perf else "perf"].skip()
         opened.maps["probes"].skip()
+        if f"{hooks.SYSCALL}.enter" not in plan.chosen:
+            opened.maps["syscalls"].skip()
+            opened.maps["calls"].skip()
         if self._variant.ring_bytes and not perf:
             opened.maps["ring"].resize(self._variant.ring_bytes)
         _preset(opened, _constants(plan, functions) | {"fim_use_perf": bytes([perf])})
@@ -163,18 +176,18 @@ class Loader:
 def check_minimum(plan: Plan, hookset: str) -> None:
     """Raise MinimumNotMetError, naming all that is lacking and what was tried for it."""
     present = frozenset(plan.chosen)
-    lacking = [
-        name for event in hooks.MINIMUM for name in hooks.missing(hooks.EVENTS[event].minimum, present)
-    ]
-    if not lacking:
+    wanted = [name for event in hooks.MINIMUM for name in hooks.missing(hooks.EVENTS[event].minimum, present)]
+    if not wanted:
         return
-    tried = [
+    tried = {one.hook for one in plan.attempts}
+    lacking = [name for name in dict.fromkeys(wanted) if name in tried]
+    words = [
         f"{one.hook} by {one.kind}: {one.state}: {one.reason}" for one in plan.attempts if one.hook in lacking
     ]
     raise MinimumNotMetError(
         f"hook set {hookset}: this kernel does not serve {', '.join(lacking)}",
         hint="try --hookset auto, and `agent probe` for what this kernel can do",
-        detail="\n".join(tried),
+        detail="\n".join(words),
     )
 
 

@@ -30,7 +30,7 @@ class Kernel:
 
 def kinds(plan_of: Chooser, event: EventType) -> set[str]:
     chosen = plan_of.plan(hooks.EVENTS).chosen
-    return {chosen[name].kind for name in hooks.names(hooks.EVENTS[event].minimum)}
+    return {chosen[name].kind for name in hooks.names(hooks.EVENTS[event].minimum) if name in chosen}
 
 
 def test_auto_prefers_lsm() -> None:
@@ -80,11 +80,43 @@ def test_wide_functions_are_left_to_kprobes_only_where_there_is_a_choice() -> No
 def test_a_drifted_hook_is_named() -> None:
     """A function that no candidate names is reported, and the event it serves is not covered."""
     names = set(hooks.POINTS["rename"])
-    plan = Chooser("auto", ALL, Kernel(lacks=names)).plan(hooks.EVENTS)
+    plan = Chooser("kprobe", ALL, Kernel(lacks=names)).plan(hooks.EVENTS)
     assert coverage_of(hooks.EVENTS[EventType.RENAME], frozenset(plan.chosen)) == "none"
-    with pytest.raises(MinimumNotMetError, match=r"rename\.enter, rename\.resolve, rename\.exit$") as caught:
-        check_minimum(plan, "auto")
+    with pytest.raises(MinimumNotMetError, match=r"rename\.enter, rename\.exit$") as caught:
+        check_minimum(plan, "kprobe")
     assert "this kernel has no usable filename_renameat2 or do_renameat2" in caught.value.detail
+
+
+def test_what_no_function_serves_is_left_to_its_system_calls() -> None:
+    """And said to be degraded, with what was tried; no other event is told by system calls."""
+    names = set(hooks.POINTS["rename"])
+    plan = Chooser("auto", ALL | {"tracepoint": "fires"}, Kernel(lacks=names)).plan(hooks.EVENTS)
+    present = frozenset(plan.chosen)
+    check_minimum(plan, "auto")
+    assert coverage_of(hooks.EVENTS[EventType.RENAME], present) == "degraded"
+    assert [event for event in hooks.EVENTS if hooks.by_syscalls(event, present)] == [EventType.RENAME]
+    assert {one.hook for one in plan.attempts if "filename_renameat2" in one.reason} >= {"rename.enter"}
+
+
+def test_an_entry_is_not_chosen_without_its_return() -> None:
+    """Of what is wanted beside the minimum too: alone it would leave things behind."""
+    chooser = Chooser("kprobe", ALL, Kernel())
+    for target in hooks.POINTS["open_root"]:
+        chooser.refuse(Attempt("open_root.exit", "kretprobe", "attach-fail", "no", target))
+    assert "open_root.enter" not in chooser.plan(hooks.EVENTS).chosen
+
+
+def test_the_set_of_system_calls_sees_all_but_whole_names() -> None:
+    """Two programs serve every event on files, and none of them in full."""
+    states = dict.fromkeys(("tracepoint", "raw_tp"), "fires")
+    plan = Chooser("tracepoint", states, Kernel()).plan(hooks.EVENTS)
+    assert {one.program for one in plan.chosen.values() if one.kind == "tracepoint"} == {
+        "tracepoint__syscall__enter",
+        "tracepoint__syscall__exit",
+    }
+    present = frozenset(plan.chosen)
+    degraded = {event for event, needs in hooks.EVENTS.items() if coverage_of(needs, present) == "degraded"}
+    assert degraded == set(hooks.EVENTS) - {EventType.EXEC, EventType.FORK, EventType.EXIT}
 
 
 def test_without_what_is_wanted_an_event_is_degraded() -> None:

@@ -1,0 +1,156 @@
+"""Which system calls do what to files, and which of their arguments is what: data of the set `tracepoint`.
+
+Places of arguments count from 0. Numbers are those of the kernel's own tables, arch/x86/entry/syscalls and
+include/uapi/asm-generic/unistd.h; they never change.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from agent.events import EventType
+
+NATIVE = 512  # FIM_CALLS: numbers of 32-bit calls follow in the map
+ROW = struct.Struct("=12BI")  # struct fim_syscall
+
+_CREATES = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+
+
+class Call(NamedTuple):
+    """One call: the event, and the places of its arguments; None: it has none of the kind.
+
+    `fd` is an object by its descriptor, `path` and `path2` are texts that start at `dfd` and `dfd2`, `name`
+    and `source` texts for the event, `owner` is a user that is followed by the group, `how` points to
+    openat2's flags and mode, `always` are flags that the call stands for.
+    """
+
+    event: EventType
+    path: int | None = None
+    dfd: int | None = None
+    path2: int | None = None
+    dfd2: int | None = None
+    fd: int | None = None
+    flags: int | None = None
+    mode: int | None = None
+    name: int | None = None
+    source: int | None = None
+    owner: int | None = None
+    how: int | None = None
+    always: int = 0
+
+    def pack(self) -> bytes:
+        """As `struct fim_syscall` of bpf/syscalls.h."""
+        places = (
+            self.fd, self.path, self.path2, self.dfd, self.dfd2, self.flags, self.mode, self.name,
+            self.source, self.owner, self.how,
+        )  # fmt: skip
+        return ROW.pack(self.event + 1, *(0 if place is None else place + 1 for place in places), self.always)
+
+
+_E = EventType
+CALLS: dict[str, Call] = {
+    "open": Call(_E.OPEN, 0, flags=1, mode=2),
+    "creat": Call(_E.OPEN, 0, mode=1, always=_CREATES),
+    "openat": Call(_E.OPEN, 1, 0, flags=2, mode=3),
+    "openat2": Call(_E.OPEN, 1, 0, how=2),
+    "close": Call(_E.CLOSE, fd=0),
+    "unlink": Call(_E.UNLINK, 0),
+    "unlinkat": Call(_E.UNLINK, 1, 0, flags=2),  # with AT_REMOVEDIR it is an rmdir
+    "rmdir": Call(_E.RMDIR, 0),
+    "mkdir": Call(_E.MKDIR, 0, mode=1),
+    "mkdirat": Call(_E.MKDIR, 1, 0, mode=2),
+    "rename": Call(_E.RENAME, 0, path2=1),
+    "renameat": Call(_E.RENAME, 1, 0, 3, 2),
+    "renameat2": Call(_E.RENAME, 1, 0, 3, 2, flags=4),
+    "link": Call(_E.LINK, 0, path2=1),
+    "linkat": Call(_E.LINK, 1, 0, 3, 2),
+    "symlink": Call(_E.SYMLINK, 1, name=0),
+    "symlinkat": Call(_E.SYMLINK, 2, 1, name=0),
+    "mknod": Call(_E.MKNOD, 0, mode=1),
+    "mknodat": Call(_E.MKNOD, 1, 0, mode=2),
+    "truncate": Call(_E.TRUNCATE, 0),
+    "ftruncate": Call(_E.TRUNCATE, fd=0),
+    "chmod": Call(_E.CHMOD, 0, mode=1),
+    "fchmod": Call(_E.CHMOD, fd=0, mode=1),
+    "fchmodat": Call(_E.CHMOD, 1, 0, mode=2),
+    "chown": Call(_E.CHOWN, 0, owner=1),
+    "fchown": Call(_E.CHOWN, fd=0, owner=1),
+    "fchownat": Call(_E.CHOWN, 1, 0, owner=2),
+    "utime": Call(_E.UTIMES, 0),
+    "futimesat": Call(_E.UTIMES, 1, 0),  # without a path it is about the descriptor
+    "setxattr": Call(_E.SETXATTR, 0, name=1, flags=4),
+    "fsetxattr": Call(_E.SETXATTR, fd=0, name=1, flags=4),
+    "setxattrat": Call(_E.SETXATTR, 1, 0, name=3),
+    "removexattr": Call(_E.REMOVEXATTR, 0, name=1),
+    "fremovexattr": Call(_E.REMOVEXATTR, fd=0, name=1),
+    "removexattrat": Call(_E.REMOVEXATTR, 1, 0, name=3),
+    "mount": Call(_E.MOUNT, 1, source=0, name=2, flags=3),
+    "move_mount": Call(_E.MOUNT, 3, 2),
+    "umount": Call(_E.UMOUNT, 0),
+    "umount2": Call(_E.UMOUNT, 0, flags=1),
+}
+_ALIKE = {
+    "fchmodat": ("fchmodat2",),
+    "chown": ("lchown", "chown32", "lchown32"),
+    "fchown": ("fchown32",),
+    "utime": ("utimes",),
+    "futimesat": ("utimensat", "utimensat_time64"),
+    "setxattr": ("lsetxattr",),
+    "removexattr": ("lremovexattr",),
+    "truncate": ("truncate64",),
+    "ftruncate": ("ftruncate64",),
+}
+CALLS |= {twin: CALLS[name] for name, twins in _ALIKE.items() for twin in twins}
+
+_RECENT = {
+    "move_mount": 429, "openat2": 437, "fchmodat2": 452, "setxattrat": 463, "removexattrat": 466,
+}  # fmt: skip
+X86_64: dict[str, int] = _RECENT | {
+    "open": 2, "close": 3, "truncate": 76, "ftruncate": 77, "rename": 82, "mkdir": 83, "rmdir": 84,
+    "creat": 85, "link": 86, "unlink": 87, "symlink": 88, "chmod": 90, "fchmod": 91, "chown": 92,
+    "fchown": 93, "lchown": 94, "utime": 132, "mknod": 133, "mount": 165, "umount2": 166, "setxattr":
+    188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198, "fremovexattr":
+    199, "utimes": 235, "openat": 257, "mkdirat": 258, "mknodat": 259, "fchownat": 260, "futimesat":
+    261, "unlinkat": 263, "renameat": 264, "linkat": 265, "symlinkat": 266, "fchmodat": 268,
+    "utimensat": 280, "renameat2": 316,
+}  # fmt: skip
+I386: dict[str, int] = _RECENT | {
+    "open": 5, "close": 6, "creat": 8, "link": 9, "unlink": 10, "mknod": 14, "chmod": 15, "lchown": 16,
+    "mount": 21, "umount": 22, "utime": 30, "rename": 38, "mkdir": 39, "rmdir": 40, "umount2": 52,
+    "symlink": 83, "truncate": 92, "ftruncate": 93, "fchmod": 94, "fchown": 95, "chown": 182,
+    "truncate64": 193, "ftruncate64": 194, "lchown32": 198, "fchown32": 207, "chown32": 212, "setxattr":
+    226, "lsetxattr": 227, "fsetxattr": 228, "removexattr": 235, "lremovexattr": 236, "fremovexattr":
+    237, "utimes": 271, "openat": 295, "mkdirat": 296, "mknodat": 297, "fchownat": 298, "futimesat":
+    299, "unlinkat": 301, "renameat": 302, "linkat": 303, "symlinkat": 304, "fchmodat": 306,
+    "utimensat": 320, "renameat2": 353, "utimensat_time64": 412,
+}  # fmt: skip
+ARM64: dict[str, int] = _RECENT | {
+    "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15,
+    "fremovexattr": 16, "mknodat": 33, "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37,
+    "renameat": 38, "umount2": 39, "mount": 40, "truncate": 45, "ftruncate": 46, "fchmod": 52,
+    "fchmodat": 53, "fchownat": 54, "fchown": 55, "openat": 56, "close": 57, "utimensat": 88,
+    "renameat2": 276,
+}  # fmt: skip
+
+# By what `uname -m` says: the native table, and that of 32-bit calls where it is known.
+MACHINES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "x86_64": (X86_64, I386),
+    "aarch64": (ARM64, {}),
+}
+
+
+def rows(machine: str, events: frozenset[EventType]) -> Iterator[tuple[int, bytes]]:
+    """The rows of the map `syscalls` for these events: place and `struct fim_syscall`."""
+    for offset, numbers in zip((0, NATIVE), MACHINES[machine], strict=True):
+        for name, number in numbers.items():
+            if events & _events(name):
+                yield offset + number, CALLS[name].pack()
+
+
+def _events(name: str) -> set[EventType]:
+    """What a call can be: an unlinkat can be an rmdir."""
+    event = CALLS[name].event
+    return {event, EventType.RMDIR} if name == "unlinkat" else {event}
