@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from harness.report.changes import Change, Kind, fails
-from harness.report.compare import Comparison, Entry, KernelMove, Rung
+from harness.report.compare import Comparison, Entry, InstructionChange, KernelMove, Rung
 from harness.report.noise import RATIO, Pair
 from harness.report.text import markdown
 
 SCHEMA = 1
 ROWS = 25  # of one table; JSON has them all
+CELLS = 4  # named in one row
 
 
 def to_json(found: Comparison) -> str:
@@ -46,8 +47,8 @@ def _lines(found: Comparison) -> Iterator[str]:
         (row.cell, row.type, row.old or "not seen", row.new or "not seen") for row in found.capabilities
     ]
     yield from _table("Hook types that behave otherwise", ("cell", "type", "was", "is"), states)
-    counts = [(row.cell, row.program, f"{row.old:,}", f"{row.new:,}") for row in found.instructions]
-    yield from _table("Verifier instructions", ("cell", "program", "was", "is"), counts)
+    counts = _counts(found.instructions)
+    yield from _table("Verifier instructions", ("program", "was", "is", "cells"), counts)
     times = [_time(pair) for pair in found.times]
     yield from _table("Times beyond their noise", ("what", "cell", "test", "was", "is"), times)
     yield from _host(found.host_factor)
@@ -93,6 +94,27 @@ def _move(move: KernelMove) -> tuple[str, ...]:
 
 def _rung(rung: Rung) -> str:
     return ", ".join(f"{kind} {point}".strip() for kind, point in rung) or "none"
+
+
+def _counts(found: Iterable[InstructionChange]) -> list[tuple[str, ...]]:
+    """One row for programs that changed alike in several cells, the largest change first."""
+    alike: dict[tuple[str, int, int], list[str]] = {}
+    for row in found:
+        alike.setdefault((row.program, row.old, row.new), []).append(row.cell)
+    order = sorted(alike.items(), key=lambda entry: -abs(entry[0][2] - entry[0][1]) / max(entry[0][1], 1))
+    return [
+        (
+            program,
+            f"{old:,}",
+            f"{new:,} ({new - old:+,})",
+            ", ".join(cells[:CELLS]) + _more(len(cells) - CELLS),
+        )
+        for (program, old, new), cells in order
+    ]
+
+
+def _more(number: int) -> str:
+    return f" and {number} more" if number > 0 else ""
 
 
 def _time(pair: Pair) -> tuple[str, ...]:

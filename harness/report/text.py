@@ -9,7 +9,8 @@ import re
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]"
 )
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|~!&@])")
+# Underscores within a word emphasise nothing. Addresses become links by themselves, so they are broken up.
+_MARKDOWN = re.compile(r"[\\`*{}\[\]()<>#|~!&@]|(?<!\w)_+|_+(?!\w)|(?<=:)/(?=/)|(?i:(?<=www))\.")
 
 
 def visible(text: str) -> str:
@@ -25,4 +26,5 @@ def one_line(text: str, limit: int = 200) -> str:
 
 def markdown(text: str, limit: int = 300) -> str:
     """`text` as one line that Markdown shows as it is: no links, no mentions, no cells, no HTML."""
-    return _MARKDOWN.sub(r"\\\1", one_line(text, limit)).replace("\\<", "&lt;").replace("\\&", "&amp;")
+    shown = _MARKDOWN.sub(lambda found: "".join(f"\\{sign}" for sign in found[0]), one_line(text, limit))
+    return shown.replace("\\<", "&lt;").replace("\\&", "&amp;")
