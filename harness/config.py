@@ -44,11 +44,15 @@ class _Model(BaseModel):
 
 
 class Kernel(_Model):
-    """A kernel, asked for as a series: what it resolves to is found out when it is fetched, and recorded."""
+    """A kernel, asked for as a series: what it resolves to is found out when it is fetched, and recorded.
+
+    `vcpus` are the processors of its guests: what happens on several at once takes at least two.
+    """
 
     name: Name
     series: Name
     flavour: Name = "cloud"
+    vcpus: Annotated[int, BeforeValidator(int), Field(ge=1, le=64)] = 1
     tags: tuple[Name, ...] = ()
 
 

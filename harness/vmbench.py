@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MEASURE_S = 60.0
 DMESG_S = 10.0
+QUIT_S = 120.0  # an emulated -rt kernel takes most of a second to let one kprobe go, and there are sixty
+HUNG_QUIT_S = 10.0
 CONSOLE_BYTES = 64 << 20  # a guest that prints for ever does not fill our memory
 
 
@@ -89,6 +91,7 @@ class VmBench:
             cmdline=cell.cmdline.args if cell.cmdline else "",
             arch=cell.arch,
             kind=self.accelerator(cell.arch)[0],
+            vcpus=cell.kernel.vcpus,
             gdb_port=self._gdb_port(cell, supplies) if self.gdb else 0,
         )
         hypervisor = self._hypervisor()
@@ -275,15 +278,16 @@ class VmSelftest:
     def __init__(self, client: SelftestClient, log: Path) -> None:
         self._client = client
         self._log = log
+        self._quit_s = QUIT_S
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:
         """Load the cell's variant."""
-        with _translated(self._log):
+        with self._asking():
             return self._client.load(cell.hookset, cell.btf, cell.transport, deadline_s, cell.events)
 
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run one scenario."""
-        with _translated(self._log):
+        with self._asking():
             return self._client.test(name, deadline_s)
 
     def close(self) -> None:
@@ -292,9 +296,18 @@ class VmSelftest:
         from harness.guest.selftest import RefusedError as NotServedError
 
         with contextlib.suppress(InfrastructureError, BrokenServerError, NotServedError):
-            self._client.quit()
+            self._client.quit(self._quit_s)
         self._log.write_bytes(self._client.stderr())
         self._client.close()
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            with _translated(self._log):
+                yield
+        except HungError:
+            self._quit_s = HUNG_QUIT_S
+            raise
 
 
 @contextlib.contextmanager

@@ -34,6 +34,10 @@ MISTAKES = {
         "kernels:\n  - 6.1\n  - 6.1",
         "m.yaml:3: kernel '6.1' is there twice (first in line 2)",
     ),
+    "no_processors": (
+        "kernels:\n  - name: a\n    series: b\n    vcpus: 0",
+        "m.yaml:4: kernels.vcpus: input should be greater than or equal to 1",
+    ),
     "path_as_name": (
         "kernels:\n  - ../../etc",
         "m.yaml:2: kernels.name: '../../etc' has characters that are not allowed here",
@@ -89,6 +93,13 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_scalars_stay_words() -> None:
     matrix = config.check(yamlfile.parse(b"kernels: [6.10, 5.10, no]", "m.yaml"))
     assert [kernel.series for kernel in matrix.kernels] == ["6.10", "5.10", "no"]
+
+
+def test_a_kernel_may_ask_for_processors() -> None:
+    """One where nothing is said."""
+    text = b"kernels:\n  - 6.1\n  - name: rt\n    series: '6.12'\n    vcpus: 2"
+    matrix = config.check(yamlfile.parse(text, "m.yaml"))
+    assert [kernel.vcpus for kernel in matrix.kernels] == [1, 2]
 
 
 def test_the_projects_own_matrix_asks_for_four_series() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,3 +90,22 @@ def test_a_server_that_ends_early_is_no_answer(tmp_path: Path, cell: Any) -> Non
     server = _machine(tmp_path, guest).selftest(tmp_path / "agent.log", 1)
     with pytest.raises(ProductError, match="the self-test server ended: killed"):
         server.test("truth.open", 1)
+
+
+@pytest.mark.parametrize(("error", "patience_s"), [(None, vmbench.QUIT_S), (HungError, vmbench.HUNG_QUIT_S)])
+def test_who_hangs_is_not_waited_for_at_the_end(
+    tmp_path: Path, error: type[HungError] | None, patience_s: float
+) -> None:
+    """A server that answered gets the time that detaching takes, and one that did not gets little."""
+    asked: list[float] = []
+
+    def answer(_name: str, _deadline_s: float) -> None:
+        if error:
+            raise GuestTimeoutError("late")
+
+    client: Any = SimpleNamespace(test=answer, quit=asked.append, stderr=lambda: b"", close=lambda: None)
+    selftest = vmbench.VmSelftest(client, tmp_path / "log")
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        selftest.test("truth.open", 1)
+    selftest.close()
+    assert asked == [patience_s]
