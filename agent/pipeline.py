@@ -40,17 +40,24 @@ class Pipeline:
     """What is loaded, with rules in force.
 
     `judged` is told of every event and of the ids of the rules that it matched, in the order of the stream.
-    `context` is asked for every event, in order too; without it process events are not needed.
+    `context` is asked for every event, in order too; without it process events are not needed. `counted` is
+    the ledger of a pipeline before this one on the same programs, to go on with.
     """
 
-    def __init__(self, loaded: Loaded, judged: Judged, context: ContextOf | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        judged: Judged,
+        context: ContextOf | None = None,
+        counted: ledger.Ledger | None = None,
+    ) -> None:
         self.loaded = loaded
         self.undiscarded = not loaded.discards
         self._judged = judged
         self._context = context or _no_context
         self._forwarded = () if context is None else _CONTEXT
         self._epochs: deque[_Epoch] = deque(maxlen=_REMEMBERED)
-        self._ledger = ledger.Ledger()
+        self.ledger = counted or ledger.Ledger()
 
     def enforce(self, ruleset: Ruleset) -> None:
         """Put rules in force in one step: each event is judged by the rules whose filters let it through."""
@@ -73,15 +80,15 @@ class Pipeline:
 
     def accounts(self) -> dict[EventType, ledger.Account]:
         """Both sides' counts since the load."""
-        return self._ledger.accounts(self.loaded.tables.counts(), ledger.misses(self.loaded.hooks))
+        return self.ledger.accounts(self.loaded.tables.counts(), ledger.misses(self.loaded.hooks))
 
     def state(self) -> dict[str, Any]:
         """The ledger, what was lost, and the hooks, as plain data."""
         accounts = self.accounts()
         return {
             "ledger": {kind.label: one._asdict() for kind, one in accounts.items() if any(one)},
-            "lost": sum(one.lost for one in accounts.values()) + self._ledger.undecodable,
-            "undecodable": self._ledger.undecodable,
+            "lost": sum(one.lost for one in accounts.values()) + self.ledger.undecodable,
+            "undecodable": self.ledger.undecodable,
             "hooks": [hook._asdict() for hook in self.loaded.hooks],
             "coverage": self.loaded.coverage,
             "capabilities": self.loaded.capabilities,
@@ -99,12 +106,12 @@ class Pipeline:
         try:
             event = decode(record)
         except DecodeError:
-            self._ledger.undecodable += 1
+            self.ledger.undecodable += 1
             return
         epoch = self._epoch(event.serial)
         context = self._context(event)
         matched = epoch.ruleset.evaluate(event, context)
-        self._ledger.judge(event.type, bool(matched))
+        self.ledger.judge(event.type, bool(matched))
         if not matched and epoch is self._epochs[-1]:
             self._discard(epoch.ruleset, event)
         self._judged(event, context, matched)

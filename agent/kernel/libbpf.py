@@ -66,6 +66,9 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_get_next_key": (_INT, (_INT, _POINTER, _POINTER)),
     "bpf_map_lookup_batch": (_INT, (_INT, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER)),
     "bpf_obj_get_info_by_fd": (_INT, (_INT, _POINTER, ctypes.POINTER(_U32))),
+    "bpf_prog_get_next_id": (_INT, (_U32, ctypes.POINTER(_U32))),
+    "bpf_map_get_next_id": (_INT, (_U32, ctypes.POINTER(_U32))),
+    "bpf_link_get_next_id": (_INT, (_U32, ctypes.POINTER(_U32))),
     "bpf_enable_stats": (_INT, (_INT,)),
     "bpf_prog_test_run_opts": (_INT, (_INT, _POINTER)),
     "btf__parse": (_POINTER, (_STRINGS, _POINTER)),
@@ -232,6 +235,15 @@ def version() -> str:
 def possible_cpus() -> int:
     """How many values a per-CPU map gives for a key."""
     return _checked("count CPUs", _lib().call("libbpf_num_possible_cpus"))
+
+
+def ids(kind: str) -> frozenset[int]:
+    """The ids of all programs, maps or links ("prog", "map", "link") in this kernel, whoever made them."""
+    found: set[int] = set()
+    following = _U32()
+    while _lib().call(f"bpf_{kind}_get_next_id", following.value, ctypes.byref(following)) == 0:
+        found.add(following.value)
+    return frozenset(found)
 
 
 class Link:

@@ -44,12 +44,16 @@ _PERF_BYTES = 1 << 20  # a processor
 
 
 class Variant(NamedTuple):
-    """What to load and how; `ring_bytes` 0 is the default size, for perf buffers of each processor."""
+    """What to load and how.
+
+    `ring_bytes` 0 is the default size, for perf buffers of each processor; so is `discarders` 0, of entries.
+    """
 
     hookset: str = hooks.AUTO
     btf: str = "kernel"
     transport: str = "ringbuf"
     ring_bytes: int = 0
+    discarders: int = 0
     events: tuple[EventType, ...] = tuple(hooks.EVENTS)
 
     def check(self) -> None:
@@ -86,13 +90,14 @@ def load(
     transport: str = "ringbuf",
     *,
     ring_bytes: int = 0,
+    discarders: int = 0,
     events: Iterable[EventType] = tuple(hooks.EVENTS),
 ) -> Loaded:
     """Find out what this kernel can do and attach a variant; nothing is reported before `set_policy`.
 
     Raises UsageError for a variant that there is not, MinimumNotMetError for one that is not to be had here.
     """
-    variant = Variant(hookset, btf, transport, ring_bytes, tuple(events))
+    variant = Variant(hookset, btf, transport, ring_bytes, discarders, tuple(events))
     variant.check()
     path = object_path()
     found = capabilities.cached(path)
@@ -170,6 +175,8 @@ class Loader:
             opened.maps["calls"].skip()
         if self._variant.ring_bytes and not perf:
             opened.maps["ring"].resize(self._variant.ring_bytes)
+        if self._variant.discarders:
+            opened.maps["discarders"].resize(self._variant.discarders)
         _preset(opened, _constants(plan, functions) | {"fim_use_perf": bytes([perf])})
 
 

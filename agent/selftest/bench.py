@@ -100,6 +100,10 @@ class Bench:
         """A fresh file system in a new directory of the folder; the agent mounts it: it is no event."""
         return places.mounted(Path(self.path(name)), kind, options())
 
+    def enriched(self) -> AbstractContextManager[None]:
+        """Meanwhile events are told with who did them; rules must be put in force after that."""
+        return self.subject.enriched()
+
     def rules(self, **expressions: str) -> None:
         """Put rules in force, id -> expression, and the sentinels' rule with them."""
         everything = self.with_sentinel(expressions)

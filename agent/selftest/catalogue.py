@@ -17,7 +17,8 @@ class Scenario(NamedTuple):
     that event fires; `kernel` is what a model of one lacks. What is missing makes a SKIP.
 
     `cost` is the seconds expected on one emulated CPU; `long`
-    scenarios can be left out where seconds matter. `ring_bytes` asks for an agent of its own with that ring.
+    scenarios can be left out where seconds matter. `ring_bytes` asks for an agent of its own with that ring,
+    `discarders` for one with room for so many.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Scenario(NamedTuple):
     cost: float = 1.0
     long: bool = False
     ring_bytes: int = 0
+    discarders: int = 0
 
     @property
     def family(self) -> str:

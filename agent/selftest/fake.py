@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,10 @@ class FakeAgent:
     def watch(self, tgid: int) -> None:
         """As `Subject.watch`, of the process and its children."""
         self._scope = tgid
+
+    def enriched(self) -> AbstractContextManager[None]:
+        """The model knows no processes."""
+        return nullcontext()
 
     def fileno(self) -> int:
         """Never readable."""

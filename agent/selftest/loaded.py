@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from agent.errors import UsageError
 from agent.events import Event, EventType
 from agent.kernel import loader
 from agent.pipeline import Pipeline
+from agent.rules.context_types import NOTHING, Context
 from agent.rules.load import loads
 from agent.selftest.accounts import Accounts
 from agent.selftest.protocol import Load
 from agent.selftest.runner import Stage, measure_slowness
-from agent.selftest.subject import NO_PROCESS, Judged
+from agent.selftest.subject import NO_PROCESS, Judged, Who
 from agent.selftest.workload import Workload
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -27,10 +29,12 @@ def load(request: Load) -> Stage:
     """Load the variant that was asked for. Raises UsageError and KernelError."""
     generator = generator_path()
 
-    def open_agent(ring_bytes: int = 0, events: Sequence[EventType] = tuple(hooks.EVENTS)) -> LoadedAgent:
-        wanted = (*hooks.MINIMUM, *events)
+    def open_agent(
+        ring_bytes: int = 0, discarders: int = 0, events: Sequence[EventType] = tuple(hooks.EVENTS)
+    ) -> LoadedAgent:
+        wanted = dict.fromkeys((*hooks.MINIMUM, *events))
         variant = (request.hookset, request.btf, request.transport)
-        return LoadedAgent(loader.load(*variant, ring_bytes=ring_bytes, events=dict.fromkeys(wanted)))
+        return LoadedAgent(loader.load(*variant, ring_bytes=ring_bytes, discarders=discarders, events=wanted))
 
     def start(patience_s: float) -> Workload:
         return Workload(generator, patience_s)
@@ -77,6 +81,19 @@ class LoadedAgent:
         """As `Subject.watch`."""
         self._loaded.set_scope(tgid)
 
+    @contextmanager
+    def enriched(self) -> Iterator[None]:
+        """As `Subject.enriched`."""
+        from agent.context.enrich import Enricher  # needed by few scenarios
+
+        enricher, plain = Enricher(), self._pipeline
+        self._pipeline = Pipeline(self._loaded, self._take, enricher.context, plain.ledger)
+        enricher.start()
+        try:
+            yield
+        finally:
+            self._pipeline = plain
+
     def fileno(self) -> int:
         """As `Subject.fileno`."""
         return self._loaded.fileno()
@@ -96,5 +113,6 @@ class LoadedAgent:
         """As `Subject.close`."""
         self._pipeline.close()
 
-    def _take(self, event: Event, _context: object, rules: Sequence[str]) -> None:
-        self._taken.append(Judged(event, tuple(rules)))
+    def _take(self, event: Event, context: Context, rules: Sequence[str]) -> None:
+        who = None if context is NOTHING else Who(context.process, context.container)
+        self._taken.append(Judged(event, tuple(rules), who))

@@ -80,12 +80,13 @@ class Stage(NamedTuple):
         )
 
     def _own_agent(self, scenario: Scenario) -> Subject:
-        return self.opener(scenario.ring_bytes, [EventType[name.upper()] for name in _events(scenario)])
+        events = [EventType[name.upper()] for name in _events(scenario)]
+        return self.opener(scenario.ring_bytes, scenario.discarders, events)
 
     def _play(self, scenario: Scenario, evidence: Evidence) -> tuple[dict[str, Any], str]:
         with ExitStack() as stack:
             subject = self.subject
-            if scenario.ring_bytes:
+            if scenario.ring_bytes or scenario.discarders:
                 subject = stack.enter_context(closing(self._own_agent(scenario)))
             folder = stack.enter_context(_folder(scenario.name, self.where))
             workload = stack.enter_context(closing(self.starter(self.patience_s(scenario))))

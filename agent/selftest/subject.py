@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from agent.events import Event, EventType
+from agent.rules.context_types import Container, Process
 from agent.selftest.accounts import Accounts
 from agent.selftest.workload import Workload
 
 NO_PROCESS = 1 << 30  # a process id beyond the kernel's PID_MAX_LIMIT: to watch it is to watch nothing
 
 
+class Who(NamedTuple):
+    """Who did it, as the agent tells it with a match."""
+
+    process: Process
+    container: Container
+
+
 class Judged(NamedTuple):
-    """An event that reached user space, and the ids of the rules that it matched."""
+    """An event that reached user space, the ids of the rules that it matched, and who did it if that is asked for."""
 
     event: Event
     rules: tuple[str, ...]
+    who: Who | None = None
 
 
 class Subject(Protocol):
@@ -35,6 +45,9 @@ class Subject(Protocol):
     def watch(self, tgid: int) -> None:
         """See only what this process and its descendants do."""
 
+    def enriched(self) -> AbstractContextManager[None]:
+        """Learn of processes and containers meanwhile, as `agent run` does; the rules come afterwards."""
+
     def fileno(self) -> int:
         """The descriptor that becomes readable when there is something to drain."""
 
@@ -51,8 +64,8 @@ class Subject(Protocol):
 class Opener(Protocol):
     """Loads another agent beside the one under test."""
 
-    def __call__(self, ring_bytes: int, events: Sequence[EventType]) -> Subject:
-        """An agent of the same variant whose ring has that size, and that need not see other events."""
+    def __call__(self, ring_bytes: int, discarders: int, events: Sequence[EventType]) -> Subject:
+        """An agent of the same variant whose ring and table have that size, and that need see no other events."""
 
 
 class Starter(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.events import Event, EventType
-from agent.selftest import scenarios
+from agent.selftest import fake, scenarios
 from agent.selftest.catalogue import CATALOGUE, Scenario, by_name
 from agent.selftest.fake import FakeAgent, FakeWorkload
 from agent.selftest.protocol import Ran
@@ -46,8 +46,8 @@ class Theatre:
     def start(self, generator: Path, patience_s: float) -> FakeWorkload:
         return FakeWorkload(generator, patience_s, self.agents[-1])
 
-    def open(self, ring_bytes: int, events: Sequence[EventType]) -> FakeAgent:
-        self.agents.append(self.kind(ring_bytes))
+    def open(self, ring_bytes: int, discarders: int, events: Sequence[EventType]) -> FakeAgent:
+        self.agents.append(self.kind(ring_bytes or fake.RING_BYTES))
         return self.agents[-1]
 
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static long vars[MAX_VARS];
 static long run_comm(const struct op *op);
 static long run_exec(const struct op *op);
 static long run_mapwrite(const struct op *op);
+static long run_cpu(const struct op *op);
 
 #define CALL(name, spec)                                                                                     \
 	{                                                                                                    \
@@ -36,6 +38,7 @@ static const struct call calls[] = {
 	{ "thread", 0, "", run_thread, true },
 	{ "wait", 0, "n", run_wait, false },
 	{ "comm", 0, "p", run_comm, false },
+	{ "cpu", 0, "n", run_cpu, false },
 	{ "exec", 0, "p?ppppppp", run_exec, false },
 	{ "open32", 5, "pn?n", run_compat, false }, /* numbers of i386 */
 	{ "link32", 9, "pp", run_compat, false },
@@ -263,4 +266,14 @@ static long run_mapwrite(const struct op *op)
 		return -errno;
 	memcpy(memory, text->text, text->len);
 	return munmap(memory, text->len) < 0 ? -errno : (long)text->len;
+}
+
+/* On this processor and no other, from here on. */
+static long run_cpu(const struct op *op)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(value_of(&op->arg[0]), &set);
+	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
 }

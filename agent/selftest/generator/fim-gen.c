@@ -1,17 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "fim-gen.h"
 
+/* A program that a script can exec: "exit STATUS", or "open FILE STATUS". */
+static int run_as_program(int argc, char **argv)
+{
+	if (argc > 3 && !strcmp(argv[1], "open")) {
+		if (syscall(SYS_openat, AT_FDCWD, argv[2], O_RDONLY) < 0)
+			return 127;
+		return atoi(argv[3]);
+	}
+	return atoi(argv[2]);
+}
+
 int main(int argc, char **argv)
 {
-	if (argc > 2 && !strcmp(argv[1], "exit")) /* a program that a script can exec */
-		return atoi(argv[2]);
+	if (argc > 2)
+		return run_as_program(argc, argv);
 	umask(0);			  /* modes are to be exactly those of the script */
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* no workload without its witness */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
