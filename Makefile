@@ -15,7 +15,7 @@ BPF_INCLUDES := -idirafter /usr/include/$(shell uname -m)-linux-gnu
 BPF_CFLAGS  := -g -O2 -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf $(BPF_INCLUDES)
 GENERATOR   := agent/selftest/generator
 
-.PHONY: matrix nightly test lint guest noise mutants faults setup build clean
+.PHONY: matrix nightly test lint guest noise mutants faults docs setup build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
@@ -31,7 +31,7 @@ guest: setup build $(BUILD)/.test-packages
 
 # Every way in which a machine, its guest or this host can fail, put into real machines.
 faults: setup build
-	$(BIN)/python -m tests.faults
+	$(BIN)/python -m tests.faults $(ARGS)
 
 # Deliberate faults, each of which self-tests must notice: many minutes, so only the nightly job does it.
 mutants: setup build
@@ -40,6 +40,12 @@ mutants: setup build
 # How much the kernel stops of what happens all day, with the default rules: docs/operations.md has the figures.
 noise: setup build
 	$(BIN)/pytest -m guest tests/production/test_noise.py $(ARGS)
+
+# The pages that are made from the code, and with RESULTS=out/latest from a run.
+docs: setup
+	$(BIN)/python -m agent.rules.docs docs/rules.md
+	$(BIN)/python -m agent.docs docs/tables.md
+	$(BIN)/harness report $(or $(RESULTS),docs/tables.json) --tables docs/tables.md
 
 lint: setup $(BUILD)/.test-packages
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from rich.console import Console
 from harness import report, results
 from harness.errors import ConfigError, IncompleteError
 from harness.plan import Plan
-from harness.report import github
+from harness.report import facts, github, tables
 from harness.report.terminal import print_results
 
 
@@ -24,6 +24,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--annotations", action="store_true", help="print ::error:: lines (always in a GitHub workflow)"
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of results.json")
+    parser.add_argument(
+        "--tables",
+        type=Path,
+        metavar="FILE",
+        help="write only the tables of the documentation, such as docs/tables.md, and beside them the facts "
+        "they are made from; RESULTS may be these facts",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -33,12 +40,22 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     path = arguments.results or Path("out/latest")
     path = path / "results.json" if path.is_dir() else path
+    if arguments.tables:
+        write_tables(path, arguments.tables)
+        return 0
     found = results.load(path)
     report.write_all(found, path.parent)
     print_results(Console(), found, str(path.parent))
     github.show(found, sys.stdout, asked=arguments.annotations)
     check_plan(path.with_name("plan.json"), found)
     return found.run.exit_code
+
+
+def write_tables(path: Path, page: Path) -> None:
+    """Make the page's tables of a run, or of the facts that were kept of one; keep the facts beside it."""
+    known = facts.read(path)
+    results.write_atomic(page.with_suffix(".json"), known.to_json())
+    results.write_atomic(page, tables.render(page.read_text(encoding="utf-8"), known))
 
 
 def check_plan(path: Path, found: results.Results) -> None:

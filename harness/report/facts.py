@@ -1,0 +1,116 @@
+"""What the documentation tells of a run: a few facts a cell, small enough to be kept beside the pages.
+
+A run's results.json is megabytes, and most of it interests nobody a week later. What the tables of `docs/`
+are made from is kept in `docs/tables.json`, so that a test can hold the tables to it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness import results
+from harness.errors import ConfigError
+from harness.report.page import hooks, words
+from harness.results import CellResult, Results
+from harness.verdict import Verdict
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CellFacts(_Facts):
+    """One cell; seconds as they were measured, `column` is the hook set and what else is not usual of it.
+
+    `largest` is the program for which the verifier counted most instructions, `partly` the event types that
+    are not seen whole, `tests` each test's verdict.
+    """
+
+    id: str
+    kernel: str
+    release: str
+    version: str
+    arch: str
+    column: str
+    verdict: Verdict
+    reason: str = ""
+    boot_s: float
+    start: Literal["cold", "warm"]
+    load_s: float
+    tests_s: float
+    programs: int
+    largest: tuple[str, int] | None
+    capabilities: dict[str, str]
+    partly: dict[str, str]
+    tests: dict[str, Verdict]
+
+
+class RunFacts(_Facts):
+    """A run; `facts` is the version of this shape."""
+
+    facts: Literal[1] = 1
+    id: str
+    started: str
+    duration_s: float
+    accelerator: str
+    cpus: int
+    exit_code: int
+    cells: tuple[CellFacts, ...]
+
+    def to_json(self) -> str:
+        """The text of docs/tables.json: one cell a line, so that a change of one is one line."""
+        cells = ",\n".join(f"  {cell.model_dump_json()}" for cell in self.cells)
+        head = self.model_dump_json(exclude={"cells"})
+        return f'{head[:-1]},\n "cells": [\n{cells}\n ]}}\n'
+
+
+def of_run(found: Results) -> RunFacts:
+    """The facts of a run."""
+    run = found.run
+    return RunFacts(
+        id=run.id,
+        started=run.started,
+        duration_s=round(run.duration_s, 1),
+        accelerator=run.accelerator,
+        cpus=run.host.cpus,
+        exit_code=run.exit_code,
+        cells=tuple(map(of_cell, found.cells)),
+    )
+
+
+def of_cell(cell: CellResult) -> CellFacts:
+    """The facts of a cell."""
+    counted = [(hook.insns or 0, hook.program) for hook in cell.hooks if hooks.in_use(hook)]
+    most, program = max(counted, default=(0, ""))
+    return CellFacts(
+        id=cell.id,
+        kernel=cell.kernel.name,
+        release=cell.kernel.release,
+        version=next((package.version for package in cell.kernel.packages), ""),
+        arch=cell.arch,
+        column=" · ".join(filter(None, (cell.hookset, words.variant_rest(cell)))),
+        verdict=cell.verdict,
+        reason=cell.reason[:200] if cell.verdict is not Verdict.PASS else "",
+        boot_s=round(cell.phases.boot_s, 1),
+        start=cell.phases.start,
+        load_s=round(cell.phases.load_s, 1),
+        tests_s=round(cell.phases.tests_s, 1),
+        programs=len(counted),
+        largest=(program, most) if most else None,
+        capabilities=cell.capabilities,
+        partly={event: state for event, state in cell.coverage.items() if state != "full"},
+        tests={test.name: test.verdict for test in cell.tests},
+    )
+
+
+def read(path: Path) -> RunFacts:
+    """Facts from their own file or from a results.json; raises ConfigError for what is neither."""
+    try:
+        return RunFacts.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError:
+        return of_run(results.load(path))

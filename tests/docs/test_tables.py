@@ -1,0 +1,93 @@
+"""docs/tables.md agrees with the code and with the run whose facts are kept beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agent import docs as hook_tables
+from agent import hooks
+from agent.events import EventType
+from agent.selftest.catalogue import CATALOGUE
+from harness import cli
+from harness.errors import ConfigError
+from harness.report import facts, tables
+from harness.verdict import Verdict
+from tests.report.made_up import a_cell, a_run, a_test, every_verdict
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "tables.md"
+HINT = "out of date: run `make docs`"
+
+
+def test_the_tables_of_runs_and_scenarios_are_up_to_date() -> None:
+    """`harness report docs/tables.json --tables docs/tables.md` would change nothing."""
+    page = PAGE.read_text()
+    assert tables.render(page, facts.read(DOCS / "tables.json")) == page, HINT
+
+
+def test_the_tables_of_hooks_are_up_to_date() -> None:
+    """`python -m agent.docs docs/tables.md` would change nothing."""
+    page = PAGE.read_text()
+    assert hook_tables.render(page) == page, HINT
+
+
+def test_nothing_is_left_out() -> None:
+    """A line for each scenario, hook set, event type and point, and for each kernel of the run."""
+    page = PAGE.read_text()
+    names = [scenario.name for scenario in CATALOGUE] + [*hooks.SETS, *hooks.POINTS]
+    names += [event.label for event in EventType if event in hooks.EVENTS]
+    assert [name for name in names if f"\n| `{name}` |" not in page] == []
+    assert [
+        cell.kernel for cell in facts.read(DOCS / "tables.json").cells if f"\n| {cell.kernel} |" not in page
+    ] == []
+
+
+def test_facts_of_a_run_are_kept_and_read_again(tmp_path: Path) -> None:
+    """What is written beside the page is what the page was made from; a second time changes nothing."""
+    found = every_verdict()
+    (tmp_path / "results.json").write_text(found.to_json())
+    page = tmp_path / "tables.md"
+    shutil.copy(PAGE, page)
+    for source in (tmp_path, tmp_path / "tables.json"):
+        assert cli.main(["report", str(source), "--tables", str(page)]) == 0
+        assert facts.read(tmp_path / "tables.json") == facts.of_run(found)
+        assert page.read_text() == tables.render(PAGE.read_text(), facts.of_run(found))
+
+
+def test_a_door_says_where_it_passed_and_where_it_did_not() -> None:
+    """One column a hook set; kernels are named where a test did not pass."""
+    opened = [
+        a_test("doors.at"),
+        a_test("doors.at", Verdict.SKIP, "cannot"),
+        a_test("doors.at", Verdict.FAIL, "broke"),
+    ]
+    cells = (
+        a_cell(kernel, tests=(test,)) for kernel, test in zip(("7.3", "6.1", "5.10"), opened, strict=True)
+    )
+    lines = list(tables.doors(facts.of_run(a_run(*cells))))
+    assert lines[0] == "| door | auto |"
+    assert "| `doors.at` | ✓ 1, ✓ SKIP 1 \\(6.1\\), ✗ FAIL 1 \\(5.10\\) |" in lines
+    assert "| `doors.openat2` | not in it |" in lines
+
+
+def test_the_largest_program_is_one_that_is_in_use() -> None:
+    found = facts.of_cell(a_cell("5.10"))
+    assert found.largest == ("fim_mount", 812 + 13 * 6 + 4)
+    assert found.programs == 7
+    assert found.partly == {"setxattr": "degraded"}
+
+
+def test_what_is_neither_run_nor_facts(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"facts": 2}')
+    with pytest.raises(ConfigError, match="not a results file"):
+        facts.read(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("made", [tables.render, lambda page, _: hook_tables.render(page)])
+def test_what_is_written_by_hand_stays(made: object) -> None:
+    assert callable(made)
+    page = "a\n<!-- begin: other -->\nmine\n<!-- end: other -->\nb\n"
+    assert made(page, facts.of_run(a_run())) == page
