@@ -52,6 +52,8 @@ class RingBuffer:
         self._size = ring.max_entries
         self._fd = ring.fd()
         self._consumer = mmap.mmap(self._fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        # Written in one access. struct's pack_into clears its place first: the kernel would see a full ring.
+        self._consumed = memoryview(self._consumer).cast("B").cast("Q")
         self._producer = mmap.mmap(
             self._fd, page + 2 * self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
         )
@@ -73,7 +75,7 @@ class RingBuffer:
         Room is given back to the kernel once for all of them.
         """
         records = []
-        (position,) = _POSITION.unpack_from(self._consumer)
+        position = self._consumed[0]
         (end,) = _POSITION.unpack_from(self._producer)
         while position < end:
             start = self._data + (position & self._size - 1) + _HEADER
@@ -84,11 +86,12 @@ class RingBuffer:
             if size == length:
                 records.append(self._producer[start : start + size])
             position += _HEADER + size + 7 & ~7
-        _POSITION.pack_into(self._consumer, 0, position)
+        self._consumed[0] = position
         return records
 
     def close(self) -> None:
         """Unmap it. May be called again."""
+        self._consumed.release()
         self._consumer.close()
         self._producer.close()
 
