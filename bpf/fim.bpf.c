@@ -8,6 +8,7 @@
 #include "kprobe.bpf.c"
 #include "kprobe_multi.bpf.c"
 #include "tracepoint.bpf.c"
+#include "tell.bpf.c"
 #include "probe.bpf.c"
 #include "check.bpf.c"
 

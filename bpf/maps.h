@@ -2,8 +2,12 @@
 /*
  * All state: what user space sets, what is counted, what is in flight.
  *
- * Counters are per CPU and still added to atomically: a program can be
- * preempted in the middle of an increment, and the ledger is exact.
+ * User space does not use bpf(2) on what it writes or reads while events flow.
+ * While the kernel serves such a call on a map it keeps tracing programs off
+ * that CPU (bpf_disable_instrumentation()), and where it can be preempted in
+ * between, whoever runs then is not seen by a kprobe: 883 of 12,000 runs on 7.3
+ * beside a loop that inserted discarders. Arrays are memory that both share,
+ * hash tables are written by the programs of tell.bpf.c.
  */
 #ifndef FIM_MAPS_H
 #define FIM_MAPS_H
@@ -17,6 +21,7 @@
 #define FIM_EPOCHS	65536 /* a power of two */
 #define FIM_HASH_WORDS	(FIM_NAME_SIZE / 8)
 #define FIM_BANKS	2
+#define FIM_LANES	64 /* of counters: processors share them beyond; a power of two */
 
 /*
  * A record in the making, private to one operation of one task. It cannot be
@@ -117,6 +122,7 @@ struct fim_config {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct fim_config);
 } config SEC(".maps");
@@ -155,6 +161,7 @@ struct fim_policy {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, FIM_BANKS *FIM_TYPES);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32); /* bank * FIM_TYPES + type */
 	__type(value, struct fim_policy);
 } policies SEC(".maps");
@@ -202,6 +209,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, __u32);
 } generation SEC(".maps");
@@ -216,6 +224,9 @@ struct {
 /* --- what is counted ------------------------------------------------------ */
 
 /*
+ * Each processor has a lane of its own, and still adds atomically: a program
+ * can be preempted in the middle of an increment, and the ledger is exact.
+ *
  * seen = approver_rejected + discarded + submitted
  *      + ring_full + oversize + no_slot + abandoned
  * as soon as nothing is in flight.
@@ -233,9 +244,10 @@ struct fim_counts {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, FIM_TYPES);
-	__type(key, __u32);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FIM_LANES *FIM_TYPES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32); /* lane * FIM_TYPES + type */
 	__type(value, struct fim_counts);
 } counts SEC(".maps");
 
@@ -272,7 +284,8 @@ const volatile __u32 fim_use_perf = 0;
 
 #define fim_count(type, counter)                                                                             \
 	do {                                                                                                 \
-		__u32 key_ = (type);                                                                         \
+		__u32 lane_ = bpf_get_smp_processor_id() & (FIM_LANES - 1);                                  \
+		__u32 key_ = lane_ * FIM_TYPES + (type);                                                     \
 		struct fim_counts *counts_;                                                                  \
 		counts_ = bpf_map_lookup_elem(&counts, &key_);                                               \
 		if (counts_)                                                                                 \

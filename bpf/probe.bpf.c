@@ -17,6 +17,7 @@ enum fim_probe {
 	FIM_PROBE_KRETPROBE,
 	FIM_PROBE_KPROBE_MULTI,
 	FIM_PROBE_TRACEPOINT,
+	FIM_PROBE_SYSCALL,
 	FIM_PROBE_SKIPS,
 	FIM_PROBES,
 };
@@ -54,6 +55,7 @@ FIM_PROBE(kprobe, "kprobe/security_file_open", FIM_PROBE_KPROBE)
 FIM_PROBE(kretprobe, "kretprobe/security_file_open", FIM_PROBE_KRETPROBE)
 FIM_PROBE(kprobe_multi, "kprobe.multi/security_file_open", FIM_PROBE_KPROBE_MULTI)
 FIM_PROBE(tracepoint, "tp/syscalls/sys_enter_openat", FIM_PROBE_TRACEPOINT)
+FIM_PROBE(syscall, "syscall", FIM_PROBE_SYSCALL)
 
 #define FIM_LINGER_NS	 20000000 /* several ticks at 250 Hz */
 #define FIM_LINGER_TURNS 64

@@ -28,8 +28,11 @@ LOAD_FAIL, ATTACH_FAIL, SILENT = "load-fail", "attach-fail", "silent"
 CONTROL = "raw_tp"
 KINDS = (CONTROL, "lsm", "fentry", "fexit", "kprobe", "kretprobe", "kprobe_multi", "tracepoint")
 
-# Beside the ways in, a flaw of some: it fires where a preempted program hides what others do on its CPU.
-_TRIED = (*KINDS, SKIPS)
+# Beside the ways in: programs that run when they are told to, from 5.14; and a flaw, which fires where a
+# preempted program hides what others do on its CPU.
+RUNS = "syscall"
+_COUNTED = (*KINDS, RUNS)
+_TRIED = (*_COUNTED, SKIPS)
 _CROWD = 5  # files that each of two threads opens to run into the other
 _BAIT = "/proc/self/stat"
 _LSM_LIST = Path("/sys/kernel/security/lsm")
@@ -126,13 +129,13 @@ def _watch(probe: Object, failed: dict[str, Capability]) -> dict[str, Capability
     links: list[Link] = []
     try:
         for kind in _TRIED:
-            if kind not in failed:
+            if kind not in failed and kind != RUNS:
                 try:
                     links.append(probe.programs[f"probe__{kind}"].attach())
                 except KernelError as error:
                     found[kind] = Capability(ATTACH_FAIL, f"{error.message}\n{error.detail}".strip())
         tried = [kind for kind in _TRIED if kind not in failed and kind not in found]
-        counts = _trigger(probe)
+        counts = _trigger(probe, RUNS in tried)
         if SKIPS in tried:
             counts[SKIPS] = _crowd(probe)
     finally:
@@ -141,12 +144,14 @@ def _watch(probe: Object, failed: dict[str, Capability]) -> dict[str, Capability
     return found | {kind: Capability(FIRES if counts[kind] else SILENT) for kind in tried}
 
 
-def _trigger(probe: Object) -> dict[str, int]:
+def _trigger(probe: Object, runs: bool) -> dict[str, int]:
     probes = probe.maps["probes"]
     probes.update(struct.pack("=I", 0), struct.pack("=Q", os.getpid()))
     os.close(os.open(_BAIT, os.O_RDONLY))
-    values = [probes.lookup(struct.pack("=I", 1 + index)) or bytes(8) for index in range(len(KINDS))]
-    return {kind: struct.unpack("=Q", value)[0] for kind, value in zip(KINDS, values, strict=True)}
+    if runs:
+        probe.programs[f"probe__{RUNS}"].run(bytes(8))
+    values = [probes.lookup(struct.pack("=I", 1 + index)) or bytes(8) for index in range(len(_COUNTED))]
+    return {kind: struct.unpack("=Q", value)[0] for kind, value in zip(_COUNTED, values, strict=True)}
 
 
 def _crowd(probe: Object) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ from agent.errors import KernelError
 
 _LIBRARY = "libbpf.so.1"
 _MESSAGE_BYTES = 1 << 16
-_BLAMED = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to)")
+# Not whom a map that is left out is not bound to: that is said in passing, before the one that fails.
+_BLAMED = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to (?!bind map))")
 _STRINGS = ctypes.c_char_p
 _POINTER = ctypes.c_void_p
 _INT = ctypes.c_int
@@ -28,7 +30,6 @@ _SIZE = ctypes.c_size_t
 _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "libbpf_version_string": (_STRINGS, ()),
     "libbpf_set_print": (_POINTER, (_POINTER,)),
-    "libbpf_num_possible_cpus": (_INT, ()),
     "bpf_object__open_file": (_POINTER, (_STRINGS, _POINTER)),
     "bpf_object__load": (_INT, (_POINTER,)),
     "bpf_object__close": (None, (_POINTER,)),
@@ -232,11 +233,6 @@ def version() -> str:
     return str(_lib().call("libbpf_version_string").decode())
 
 
-def possible_cpus() -> int:
-    """How many values a per-CPU map gives for a key."""
-    return _checked("count CPUs", _lib().call("libbpf_num_possible_cpus"))
-
-
 def ids(kind: str) -> frozenset[int]:
     """The ids of all programs, maps or links ("prog", "map", "link") in this kernel, whoever made them."""
     found: set[int] = set()
@@ -372,6 +368,11 @@ class Map:
         if offset + len(data) > size.value:
             raise ValueError(f"{self.name} has {size.value} bytes, not {offset + len(data)}")
         ctypes.memmove(_pointer(f"preset {self.name}", start) + offset, data, len(data))
+
+    def memory(self) -> mmap.mmap:
+        """The values of an array made with BPF_F_MMAPABLE, each at a multiple of 8 bytes."""
+        size = (self.value_size + 7 & ~7) * self.max_entries
+        return mmap.mmap(self.fd(), size + mmap.PAGESIZE - 1 & ~(mmap.PAGESIZE - 1))
 
     def update(self, key: bytes, value: bytes) -> None:
         """Insert or replace; a queue or stack has no keys: b"" pushes."""

@@ -95,6 +95,7 @@ class Loaded:
         """Detach and free everything. May be called again."""
         self.detach()
         self.ring.close()
+        self.tables.close()
         self._counting.close()
         self._object.close()
 

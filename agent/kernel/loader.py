@@ -21,13 +21,14 @@ from agent import hooks, syscalls
 from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events import EventType
 from agent.kernel import btf as types
-from agent.kernel import capabilities
+from agent.kernel import capabilities, tell
 from agent.kernel.attach import Attached, RefusedError
-from agent.kernel.choose import Attempt, Chooser, Plan
+from agent.kernel.choose import FIRES, Attempt, Chooser, Plan
 from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Btf, Object, failed_program
 from agent.kernel.loaded import HookState, Loaded
-from agent.kernel.maps import Tables
+from agent.kernel.maps import Table, Tables
+from agent.kernel.tell import Told
 from agent.kernel.transport import PerfBuffer, RingBuffer, Transport
 
 __all__ = ["BTF_SOURCES", "TRANSPORTS", "HookState", "Loaded", "Loader", "Variant", "load", "object_path"]
@@ -136,7 +137,8 @@ class Loader:
             undo.callback(opened.close)
             self._prepare(opened, plan, functions)
             _verify(opened, plan)
-            tables = Tables(opened.maps, os.getpid())  # before the first event
+            tables = Tables(opened.maps, os.getpid(), self._told(opened))  # before the first event
+            undo.callback(tables.close)
             self._follow(opened, plan)
             transport = self._transport(opened)
             undo.callback(transport.close)
@@ -154,6 +156,17 @@ class Loader:
             for place, row in syscalls.rows(os.uname().machine, events):
                 opened.maps["syscalls"].update(struct.pack("=I", place), row)
 
+    def _told(self, opened: Object) -> dict[str, Table]:
+        """The tables that programs write for us, where there are such programs."""
+        if not self._tells(opened):
+            return {}
+        return {name: Told(opened.maps[name], opened.programs) for name in ("approvers", "discarders")}
+
+    def _tells(self, opened: Object) -> bool:
+        """Not before 5.14, and not in what was compiled on the spot."""
+        runs = self._states.get(capabilities.RUNS) == FIRES
+        return runs and any(name.startswith(tell.PREFIX) for name in opened.programs)
+
     def _transport(self, opened: Object) -> Transport:
         if self._variant.transport == "perf":
             return PerfBuffer(opened.maps["perf"], self._variant.ring_bytes or _PERF_BYTES)
@@ -161,8 +174,9 @@ class Loader:
 
     def _prepare(self, opened: Object, plan: Plan, functions: Functions) -> None:
         wanted = {chosen.program: chosen for chosen in plan.chosen.values()}
+        tells = self._tells(opened)
         for name, program in opened.programs.items():
-            program.choose(name in wanted)
+            program.choose(name in wanted or (tells and name.startswith(tell.PREFIX)))
             if chosen := wanted.get(name):
                 program.keep_log(_LOG_BYTES)
                 if chosen.kind in _NEED_KERNEL_BTF:

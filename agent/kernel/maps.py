@@ -1,13 +1,18 @@
-"""The maps of `bpf/maps.h` from user space: policy, discarders, counts. Layouts are the C structures'."""
+"""The maps of `bpf/maps.h` from user space: policy, discarders, counts. Layouts are the C structures'.
+
+Arrays are memory that the kernel shares with us. Hash tables are written by `tables`, which does so without
+keeping a kprobe from being seen (`agent.kernel.tell`), where the kernel can.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
 
 from agent.events import EventType
-from agent.kernel.libbpf import Map, possible_cpus
+from agent.kernel.libbpf import Map
 
 REJECT_ALL, APPROVE, FORWARD_ALL = range(3)
 
@@ -18,11 +23,14 @@ BY_BASENAME, BY_PATH, BY_PREFIX, BY_FLAGS, BY_RDONLY, BY_UID, BY_AUID, BY_UPPER 
 )
 
 SLOTS = 256
+LANES = 64
 _TYPES = 32
+_POSSIBLE = Path("/sys/devices/system/cpu/possible")
 
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 CONFIG = struct.Struct("=4I")  # serial, agent, scope, reserved
+_SERIAL, _AGENT, _SCOPE = range(3)
 POLICY = struct.Struct("=4I")  # mode, kinds, flags_any, read_kinds
 APPROVER = struct.Struct("=Q2I")  # value, kind, bank
 DISCARDER = struct.Struct("=Q4I")  # inode, device, mount_id, level, reserved
@@ -79,19 +87,54 @@ class Discard(NamedTuple):
     epoch: int
 
 
-class Tables:
-    """The maps of one loaded object."""
+class Table(Protocol):
+    """Where a hash table's entries are written: the map itself, or programs that write it for us."""
 
-    def __init__(self, maps: Mapping[str, Map], agent: int) -> None:
+    def update(self, key: bytes, value: bytes) -> None:
+        """Insert or replace."""
+
+    def delete(self, key: bytes) -> bool:
+        """Remove a key; False if it was not there."""
+
+
+class Cells:
+    """An array's values, in memory that the kernel shares with us; `letter` is the native format of a word.
+
+    A word is written in one access, which `struct.pack_into` does not do: it clears its place first.
+    """
+
+    def __init__(self, array: Map, letter: Literal["I", "Q"]) -> None:
+        self._memory = array.memory()
+        self.words = memoryview(self._memory).cast("B").cast(letter)
+
+    def close(self) -> None:
+        """Unmap it. May be called again."""
+        self.words.release()
+        self._memory.close()
+
+
+def lanes() -> int:
+    """How many of the counters' lanes this machine's processors use."""
+    last = _POSSIBLE.read_text("ascii").strip().replace("-", ",").rpartition(",")[2]
+    return min(LANES, int(last) + 1)
+
+
+class Tables:
+    """The maps of one loaded object; `told` are the hash tables that are not written by their maps."""
+
+    def __init__(self, maps: Mapping[str, Map], agent: int, told: Mapping[str, Table]) -> None:
         self._maps = maps
-        self._agent = agent
-        self._scope = 0
+        self._told = {name: told.get(name, maps[name]) for name in ("approvers", "discarders")}
         self._serial = 0
         self._banks: list[dict[Approver, int]] = [{}, {}]
-        self._cpus = possible_cpus()
+        self._lanes = lanes()
         for index in range(SLOTS):
             maps["free_slots"].update(b"", _U32.pack(index))
-        self._configure()
+        self._config, self._policies, self._generation = (
+            Cells(maps[name], "I") for name in ("config", "policies", "generation")
+        )
+        self._counters = Cells(maps["counts"], "Q")
+        self._config.words[_AGENT] = agent
 
     @property
     def serial(self) -> int:
@@ -100,8 +143,7 @@ class Tables:
 
     def set_scope(self, tgid: int) -> None:
         """See only what this process and its descendants do; 0: everything."""
-        self._scope = tgid
-        self._configure()
+        self._config.words[_SCOPE] = tgid
 
     def set_policy(self, policies: Mapping[EventType, Policy], approvers: Mapping[Approver, int]) -> int:
         """Put a policy in force in one step and return its number: written aside, then switched to.
@@ -112,15 +154,15 @@ class Tables:
         bank = serial & 1
         self._write_approvers(bank, approvers)
         for kind in EventType:
-            policy = policies.get(kind, Policy(REJECT_ALL))
-            self._maps["policies"].update(_U32.pack(bank * _TYPES + kind), POLICY.pack(*policy))
-        self._serial = serial
-        self._configure()
+            at = (bank * _TYPES + kind) * len(Policy._fields)
+            for offset, word in enumerate(policies.get(kind, Policy(REJECT_ALL))):
+                self._policies.words[at + offset] = word
+        self._config.words[_SERIAL] = self._serial = serial
         return serial
 
     def insert_discard(self, discarder: Discarder, discard: Discard) -> None:
         """Drop such events from now on, together with what was dropped there before."""
-        self._maps["discarders"].update(DISCARDER.pack(*discarder, 0), DISCARD.pack(*discard, 0))
+        self._told["discarders"].update(DISCARDER.pack(*discarder, 0), DISCARD.pack(*discard, 0))
 
     def discards(self) -> Iterator[tuple[Discarder, Discard]]:
         """What is in the map now, valid or stale."""
@@ -135,21 +177,24 @@ class Tables:
 
     def generation(self) -> int:
         """The discarders' generation."""
-        value = self._maps["generation"].lookup(_U32.pack(0))
-        return int(_U32.unpack(value or bytes(4))[0])
+        return self._generation.words[0]
+
+    def close(self) -> None:
+        """Let go of the memory that is shared. May be called again."""
+        for cells in (self._config, self._policies, self._generation, self._counters):
+            cells.close()
 
     def _counts(self, kind: EventType) -> KernelCounts:
-        data = self._maps["counts"].lookup(_U32.pack(kind), self._cpus * COUNTS.size) or b""
-        return KernelCounts(*map(sum, zip(*COUNTS.iter_unpack(data), strict=True)))
+        width = len(KernelCounts._fields)
+        starts = ((lane * _TYPES + kind) * width for lane in range(self._lanes))
+        rows = (self._counters.words[at : at + width].tolist() for at in starts)
+        return KernelCounts(*map(sum, zip(*rows, strict=True)))
 
     def _write_approvers(self, bank: int, approvers: Mapping[Approver, int]) -> None:
-        table, old = self._maps["approvers"], self._banks[bank]
+        table, old = self._told["approvers"], self._banks[bank]
         for approver in old.keys() - approvers.keys():
             table.delete(APPROVER.pack(*approver, bank))
         for approver, mask in approvers.items():
             if old.get(approver) != mask:
                 table.update(APPROVER.pack(*approver, bank), _U64.pack(mask))
         self._banks[bank] = dict(approvers)
-
-    def _configure(self) -> None:
-        self._maps["config"].update(_U32.pack(0), CONFIG.pack(self._serial, self._agent, self._scope, 0))

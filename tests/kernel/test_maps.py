@@ -1,9 +1,10 @@
-"""What user space writes into the maps, and in which order; the maps are dictionaries."""
+"""What user space writes into the maps, and in which order; the maps are dictionaries and memory."""
 
 from __future__ import annotations
 
-import struct
+import mmap
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,10 @@ class FakeMap:
         self._log = log
         self._name = name
         self.rows: dict[bytes, bytes] = {}
+        self.shared = mmap.mmap(-1, 1 << 18)
+
+    def memory(self) -> mmap.mmap:
+        return self.shared
 
     def update(self, key: bytes, value: bytes) -> None:
         self._log.append(self._name)
@@ -42,11 +47,15 @@ class Kernel:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.maps = {name: FakeMap(self.log, name) for name in NAMES}
-        self.tables = Tables(self.maps, agent=77)  # type: ignore[arg-type]
+        self.tables = Tables(self.maps, agent=77, told={})  # type: ignore[arg-type]
         self.log.clear()
 
     def config(self) -> tuple[int, ...]:
-        return maps.CONFIG.unpack(self.maps["config"].rows[struct.pack("=I", 0)])
+        return maps.CONFIG.unpack_from(self.maps["config"].shared)
+
+    def policy(self, bank: int, kind: EventType) -> Policy:
+        where = (32 * bank + kind) * maps.POLICY.size
+        return Policy(*maps.POLICY.unpack_from(self.maps["policies"].shared, where))
 
     def approvers(self, bank: int) -> dict[Approver, int]:
         rows = {maps.APPROVER.unpack(key): value for key, value in self.maps["approvers"].rows.items()}
@@ -71,12 +80,28 @@ def test_the_agent_is_known_before_the_first_event() -> None:
 
 
 def test_a_policy_is_written_aside_and_then_switched_to(kernel: Kernel) -> None:
-    serial = kernel.tables.set_policy({EventType.OPEN: Policy(maps.APPROVE, maps.BY_PATH)}, {PATH: 1})
-    assert serial == 1
-    assert kernel.log[-1] == "config"
-    assert kernel.log.count("config") == 1
-    assert kernel.config()[0] == 1
+    """When its last value is written, the policy before is still in force."""
+    serials = []
+    approvers = kernel.maps["approvers"]
+    write = approvers.update
+
+    def update(key: bytes, value: bytes) -> None:
+        serials.append((kernel.config()[0], kernel.policy(1, EventType.OPEN)))
+        write(key, value)
+
+    approvers.update = update  # type: ignore[method-assign]
+    wanted = Policy(maps.APPROVE, maps.BY_PATH)
+    assert kernel.tables.set_policy({EventType.OPEN: wanted}, {PATH: 1}) == 1
+    assert serials == [(0, Policy(0))]
+    assert kernel.config() == (1, 77, 0, 0)
+    assert kernel.policy(1, EventType.OPEN) == wanted
     assert kernel.approvers(1) == {PATH: 1}
+
+
+def test_a_scope_changes_nothing_else(kernel: Kernel) -> None:
+    kernel.tables.set_policy({}, {})
+    kernel.tables.set_scope(5)
+    assert kernel.config() == (1, 77, 5, 0)
 
 
 def test_the_bank_in_force_is_not_touched(kernel: Kernel) -> None:
@@ -93,16 +118,38 @@ def test_a_bank_that_comes_again_holds_nothing_old(kernel: Kernel) -> None:
 
 def test_types_without_a_policy_are_rejected(kernel: Kernel) -> None:
     kernel.tables.set_policy({EventType.OPEN: Policy(maps.FORWARD_ALL)}, {})
-    rows = kernel.maps["policies"].rows
-    modes = {kind: maps.POLICY.unpack(rows[struct.pack("=I", 32 + kind)])[0] for kind in EventType}
+    modes = {kind: kernel.policy(1, kind).mode for kind in EventType}
     assert modes.pop(EventType.OPEN) == maps.FORWARD_ALL
     assert set(modes.values()) == {maps.REJECT_ALL}
 
 
-def test_counts_are_summed_over_processors(kernel: Kernel) -> None:
-    for kind in EventType:
-        kernel.maps["counts"].rows[struct.pack("=I", kind)] = maps.COUNTS.pack(*range(9)) * 3
+def test_counts_are_summed_over_processors(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "lanes", lambda: 3)
+    kernel = Kernel()
+    for lane in range(3):
+        where = (32 * lane + EventType.CHMOD) * maps.COUNTS.size
+        maps.COUNTS.pack_into(kernel.maps["counts"].shared, where, *range(9))
     assert kernel.tables.counts()[EventType.CHMOD] == maps.KernelCounts(*(3 * i for i in range(9)))
+    assert kernel.tables.counts()[EventType.CHOWN] == maps.KernelCounts()
+
+
+@pytest.mark.parametrize(("possible", "lanes"), [("0", 1), ("0-3", 4), ("0,2-5", 6), ("0-511", 64)])
+def test_lanes(possible: str, lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for each processor's number, up to as many as there are."""
+    (tmp_path / "possible").write_text(f"{possible}\n")
+    monkeypatch.setattr(maps, "_POSSIBLE", tmp_path / "possible")
+    assert maps.lanes() == lanes
+
+
+def test_hash_tables_are_written_as_they_were_told_to(kernel: Kernel) -> None:
+    """By the map itself only where nothing else was named."""
+    table = FakeMap(kernel.log, "elsewhere")
+    tables = Tables(kernel.maps, agent=77, told={"approvers": table})  # type: ignore[arg-type]
+    tables.set_policy({}, {PATH: 1})
+    tables.set_policy({}, {})
+    tables.set_policy({}, {})
+    assert not kernel.maps["approvers"].rows
+    assert kernel.log[-2:] == ["elsewhere", "-elsewhere"]
 
 
 def test_discards_come_back_as_they_went(kernel: Kernel) -> None:
