@@ -100,16 +100,11 @@ __noinline int fim_fold_chunk(__u32 index)
 	return 1;
 }
 
-/* Whether the path that was walked last is wanted. */
-__noinline int fim_approve_path(__u32 index)
+/* Whether a path whose components have been hashed is wanted. */
+static __always_inline int fim_approve_names(struct fim_slot *slot, __u32 index)
 {
-	struct fim_slot *slot = fim_slot_at(index);
 	int i;
 
-	if (!slot || !(slot->kinds & FIM_BY_NAME))
-		return 0;
-	if (slot->event.file[slot->which & 1].flags & FIM_UNSURE)
-		return 1;
 	if (fim_approve_basename(slot))
 		return 1;
 	slot->fold = FIM_HASH_SEED;
@@ -119,6 +114,18 @@ __noinline int fim_approve_path(__u32 index)
 		if (!fim_fold_chunk(index))
 			break;
 	return slot->approved;
+}
+
+/* Whether the path that was walked last is wanted. */
+__noinline int fim_approve_path(__u32 index)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+
+	if (!slot || !(slot->kinds & FIM_BY_NAME))
+		return 0;
+	if (slot->event.file[slot->which & 1].flags & FIM_UNSURE)
+		return 1;
+	return fim_approve_names(slot, index);
 }
 
 #endif /* FIM_APPROVERS_H */

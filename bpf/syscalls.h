@@ -6,177 +6,14 @@
  * An object that is asked for by name is told in the caller's words, which are
  * read from its memory: it may change them before the kernel reads them, and
  * links in them are not followed. One that is asked for by a descriptor is
- * known like elsewhere. Which calls there are, and which argument is what, is
- * data in agent/syscalls.py.
+ * known like elsewhere.
  */
 #ifndef FIM_SYSCALLS_H
 #define FIM_SYSCALLS_H
 
-#include "attributes.h"
+#include "spelling.h"
 
-#define FIM_CALLS	 512 /* numbers of native calls; 32-bit ones follow */
-#define FIM_X32		 0x40000000
-#define FIM_TS_COMPAT	 2 /* arch/x86/include/asm/thread_info.h */
-#define FIM_ARGUMENTS	 8 /* six, and a power of two */
-#define FIM_AT_REMOVEDIR 0x200
-
-#define ENOENT	     2
-#define EBADF	     9
-#define ENOMEM	     12
-#define EFAULT	     14
-#define ENOTDIR	     20
-#define EINVAL	     22
-#define ENFILE	     23
-#define EMFILE	     24
-#define ENAMETOOLONG 36
-#define ENOSYS	     38
-#define ELOOP	     40
-#define ERESTARTSYS  512 /* never seen by the caller: the call begins anew */
-
-/* One call: places of its arguments, from 1; 0: it has none of the kind. */
-struct fim_syscall {
-	__u8 type; /* enum fim_type + 1; 0: the call is not followed */
-	__u8 fd;   /* the object, by its descriptor */
-	__u8 path[FIM_FILES];
-	__u8 dfd[FIM_FILES]; /* where the paths start; else the working directory */
-	__u8 flags;
-	__u8 mode;
-	__u8 name;    /* a text, for event.name */
-	__u8 source;  /* a text, for event.source */
-	__u8 owner;   /* user, the group follows */
-	__u8 how;     /* struct open_how */
-	__u32 always; /* flags that the call stands for */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2 * FIM_CALLS);
-	__type(key, __u32);
-	__type(value, struct fim_syscall);
-} syscalls SEC(".maps");
-
-/* What a call was given, until it returns. */
-struct fim_call {
-	__u64 args[FIM_ARGUMENTS];
-	__u32 number;
-	__s32 fd; /* the object, or -1: it is named */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32); /* thread */
-	__type(value, struct fim_call);
-} calls SEC(".maps");
-
-struct trace_event_raw_sys_enter {
-	long id;
-	unsigned long args[6];
-} __attribute__((preserve_access_index));
-
-struct trace_event_raw_sys_exit {
-	long id;
-	long ret;
-} __attribute__((preserve_access_index));
-
-struct thread_info___status {
-	__u32 status;
-} __attribute__((preserve_access_index));
-
-struct task_struct___info {
-	struct thread_info___status thread_info;
-} __attribute__((preserve_access_index));
-
-/* The place of a call in the table; 32-bit calls of other machines than x86 have none. */
-static __always_inline __u32 fim_call_number(long id)
-{
-	struct task_struct___info *task = (void *)bpf_get_current_task();
-	__u32 number = (__u32)id & ~FIM_X32;
-
-	if (number >= FIM_CALLS)
-		return 2 * FIM_CALLS;
-	if (bpf_core_field_exists(task->thread_info.status) &&
-	    (BPF_CORE_READ(task, thread_info.status) & FIM_TS_COMPAT))
-		return FIM_CALLS + number;
-	return number;
-}
-
-static __always_inline struct fim_call *fim_call(void)
-{
-	__u32 tid = bpf_get_current_pid_tgid();
-
-	return bpf_map_lookup_elem(&calls, &tid);
-}
-
-static __always_inline __u64 fim_given_arg(struct fim_call *call, __u8 place)
-{
-	return place ? call->args[fim_index(place - 1, FIM_ARGUMENTS)] : 0;
-}
-
-/* Appends a text of the caller's, unless it is there already. */
-__noinline int fim_take_text(__u32 index, __u64 address, __u32 at)
-{
-	struct fim_slot *slot = fim_slot_at(index);
-	struct fim_text *text;
-	__u64 place = at;
-	__u64 used;
-	long size;
-
-	barrier_var(place); /* the bound is to be in the register that is added */
-	if (!slot || !address || place > sizeof(slot->event) - sizeof(*text))
-		return 0;
-	text = (void *)&slot->event + place;
-	used = slot->used;
-	if (text->length || used > FIM_PAYLOAD_MAX - FIM_PATH_MAX)
-		return 0;
-	size = bpf_probe_read_user_str(slot->payload + used, FIM_PATH_MAX, (void *)address);
-	if (size < 1)
-		return 0;
-	text->offset = used;
-	text->length = size;
-	slot->used = used + size;
-	return 1;
-}
-
-/*
- * Reads what the caller points to: when the call begins, and what was not in
- * memory then once more when it returns, for then the kernel has fetched it.
- */
-__noinline int fim_take_texts(__u32 index)
-{
-	struct fim_call *call = fim_call();
-	struct fim_syscall *row;
-
-	if (!call)
-		return 0;
-	row = bpf_map_lookup_elem(&syscalls, &call->number);
-	if (!row)
-		return 0;
-	fim_take_text(index, fim_given_arg(call, row->path[0]), offsetof(struct fim_event, file[0].given));
-	fim_take_text(index, fim_given_arg(call, row->path[1]), offsetof(struct fim_event, file[1].given));
-	fim_take_text(index, fim_given_arg(call, row->name), offsetof(struct fim_event, name));
-	fim_take_text(index, fim_given_arg(call, row->source), offsetof(struct fim_event, source));
-	return 1;
-}
-
-/* The flags and the mode that were asked for. openat2 points to them. */
-static __always_inline void fim_take_how(struct fim_inflight *op, struct fim_call *call,
-					 struct fim_syscall *row)
-{
-	__u64 how[2] = {};
-
-	op->flags = fim_given_arg(call, row->flags) | row->always;
-	op->mode = (umode_t)fim_given_arg(call, row->mode);
-	if (op->type == FIM_OPEN || op->type == FIM_CHMOD)
-		op->mode &= 07777;
-	if (!row->how)
-		return;
-	bpf_probe_read_user(how, sizeof(how), (void *)fim_given_arg(call, row->how));
-	op->flags = how[0];
-	op->mode = how[1] & 07777;
-}
-
-/* Starts the record of a call that names its object: texts now, all else when it returns. */
+/* Starts the record of a call that names its object; whether all of it could be read. */
 __noinline int fim_name_begin(void)
 {
 	struct fim_inflight *op = fim_operation();
@@ -188,30 +25,6 @@ __noinline int fim_name_begin(void)
 	if (!fim_start(op->slot, op->type, FIM_TRACEPOINT))
 		return 0;
 	return fim_take_texts(op->slot);
-}
-
-/* Where a text starts from, which other threads may move before the call returns. */
-static __always_inline void fim_name_base(__u32 index, struct fim_call *call, __u8 place, __u32 which)
-{
-	fim_resolve_base(index, which, place ? (int)fim_given_arg(call, place) : AT_FDCWD);
-}
-
-__noinline int fim_name_bases(__u32 index)
-{
-	struct fim_slot *slot = fim_slot_at(index);
-	struct fim_call *call = fim_call();
-	struct fim_syscall *row;
-
-	if (!slot || !call)
-		return 0;
-	row = bpf_map_lookup_elem(&syscalls, &call->number);
-	if (!row)
-		return 0;
-	if (!(slot->event.file[0].flags & FIM_AS_GIVEN))
-		fim_name_base(index, call, row->dfd[0], 0);
-	if (!(slot->event.file[1].flags & FIM_AS_GIVEN))
-		fim_name_base(index, call, row->dfd[1], 1);
-	return 1;
 }
 
 /* Whether closing this descriptor closes a file that was open for writing: it has no other. */
@@ -269,7 +82,7 @@ __noinline int fim_call_begin(void)
 	op = fim_operation();
 	if (!op)
 		return 0;
-	fim_take_how(op, call, row);
+	call->readable = fim_take_how(op, call, row);
 	if (!op->quiet && !fim_opens_nothing(op))
 		return 1;
 	return fim_leave();
@@ -315,8 +128,8 @@ static __always_inline void fim_follow(void)
 		return;
 	if (call->fd >= 0)
 		fim_descriptor_begin(op, call);
-	else if (fim_name_begin())
-		fim_name_bases(op->slot);
+	else if (fim_name_begin() && call->readable)
+		fim_judge_names(op, call);
 }
 
 static __always_inline int syscall_enter(void *ctx, __u32 family)
@@ -363,39 +176,50 @@ static __always_inline int fim_is_event(__u32 type, __s64 ret)
 	return ret > -ERESTARTSYS && (ret <= -64 || !((none >> -ret) & 1));
 }
 
-/* Ends a call by name: only now is it known to be an event. */
-__noinline int fim_name_end(void)
+/* What could not be read before. Whether there is a record of what the call names. */
+__noinline int fim_name_read(void)
 {
 	struct fim_inflight *op = fim_operation();
 	struct fim_call *call = fim_call();
 	struct fim_syscall *row;
-	struct fim_slot *slot;
 
 	if (!op || !call)
 		return 0;
 	row = bpf_map_lookup_elem(&syscalls, &call->number);
-	slot = fim_slot_at(op->slot);
-	if (!row || !slot) {
-		fim_count(op->type, seen);
+	if (!row)
+		return 0;
+	if (!call->readable && fim_take_how(op, call, row) && fim_opens_nothing(op))
+		return 0;
+	fim_count(op->type, seen);
+	if (op->slot == FIM_NO_SLOT) {
 		fim_count(op->type, no_slot);
 		return 0;
 	}
-	fim_take_texts(op->slot);
-	fim_take_how(op, call, row);
-	if (fim_opens_nothing(op))
-		return 0;
-	if (!slot->event.file[0].given.length) {
-		fim_count(op->type, seen);
-		fim_count(op->type, abandoned);
-		return 0;
+	if (fim_take_texts(op->slot))
+		return 1;
+	fim_count(op->type, abandoned);
+	return 0;
+}
+
+/* Ends a call by name: only now is it known to be an event. */
+static __always_inline void fim_name_end(struct fim_inflight *op)
+{
+	struct fim_call *call = fim_call();
+	struct fim_slot *slot;
+
+	if (!call || !fim_name_read())
+		return;
+	if (!call->judged)
+		fim_judge_names(op, call);
+	slot = fim_slot_at(op->slot);
+	if (!slot)
+		return;
+	if (!call->approved) {
+		fim_count(op->type, approver_rejected);
+		return;
 	}
-	slot->event.flags = op->type == FIM_UNLINK || op->type == FIM_RMDIR ? 0 : op->flags;
-	slot->event.mode = op->mode;
 	fim_take_owner(slot, call);
-	if (!fim_judge_given(slot, op->slot))
-		return 0;
 	op->state = FIM_PENDING;
-	return 1;
 }
 
 static __always_inline int syscall_exit(void *ctx, __u32 family)
@@ -408,12 +232,10 @@ static __always_inline int syscall_exit(void *ctx, __u32 family)
 	if (!op || op->point != FIM_AT_SYSCALL)
 		return 0;
 	ret = (__s32)left->ret;
-	if (op->state == FIM_ENTERED && fim_is_event(op->type, ret)) {
-		if (fim_name_end())
-			fim_name_bases(op->slot);
-	} else if (op->state == FIM_PENDING) {
+	if (op->state == FIM_ENTERED && fim_is_event(op->type, ret))
+		fim_name_end(op);
+	else if (op->state == FIM_PENDING)
 		fim_take_texts(op->slot);
-	}
 	/* An open returns a number; closing closes, whatever it says. */
 	if (op->type == FIM_CLOSE || ret > 0)
 		ret = 0;

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a system call is given. Which calls there are, and which argument is
+ * what, is data in agent/syscalls.py.
+ */
+#ifndef FIM_CALLS_H
+#define FIM_CALLS_H
+
+#include "attributes.h"
+
+#define FIM_CALLS	 512 /* numbers of native calls; 32-bit ones follow */
+#define FIM_X32		 0x40000000
+#define FIM_TS_COMPAT	 2 /* arch/x86/include/asm/thread_info.h */
+#define FIM_ARGUMENTS	 8 /* six, and a power of two */
+#define FIM_AT_REMOVEDIR 0x200
+
+#define ENOENT	     2
+#define EBADF	     9
+#define ENOMEM	     12
+#define EFAULT	     14
+#define ENOTDIR	     20
+#define EINVAL	     22
+#define ENFILE	     23
+#define EMFILE	     24
+#define ENAMETOOLONG 36
+#define ENOSYS	     38
+#define ELOOP	     40
+#define ERESTARTSYS  512 /* never seen by the caller: the call begins anew */
+
+/* One call: places of its arguments, from 1; 0: it has none of the kind. */
+struct fim_syscall {
+	__u8 type; /* enum fim_type + 1; 0: the call is not followed */
+	__u8 fd;   /* the object, by its descriptor */
+	__u8 path[FIM_FILES];
+	__u8 dfd[FIM_FILES]; /* where the paths start; else the working directory */
+	__u8 flags;
+	__u8 mode;
+	__u8 name;    /* a text, for event.name */
+	__u8 source;  /* a text, for event.source */
+	__u8 owner;   /* user, the group follows */
+	__u8 how;     /* struct open_how */
+	__u32 always; /* flags that the call stands for */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * FIM_CALLS);
+	__type(key, __u32);
+	__type(value, struct fim_syscall);
+} syscalls SEC(".maps");
+
+/* What a call was given, until it returns. */
+struct fim_call {
+	__u64 args[FIM_ARGUMENTS];
+	__u32 number;
+	__s32 fd;	/* the object, or -1: it is named */
+	__u32 readable; /* its flags could be read when it began */
+	__u32 judged;
+	__u32 approved;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32); /* thread */
+	__type(value, struct fim_call);
+} calls SEC(".maps");
+
+struct trace_event_raw_sys_enter {
+	long id;
+	unsigned long args[6];
+} __attribute__((preserve_access_index));
+
+struct trace_event_raw_sys_exit {
+	long id;
+	long ret;
+} __attribute__((preserve_access_index));
+
+struct thread_info___status {
+	__u32 status;
+} __attribute__((preserve_access_index));
+
+struct task_struct___info {
+	struct thread_info___status thread_info;
+} __attribute__((preserve_access_index));
+
+/* The place of a call in the table; 32-bit calls of other machines than x86 have none. */
+static __always_inline __u32 fim_call_number(long id)
+{
+	struct task_struct___info *task = (void *)bpf_get_current_task();
+	__u32 number = (__u32)id & ~FIM_X32;
+
+	if (number >= FIM_CALLS)
+		return 2 * FIM_CALLS;
+	if (bpf_core_field_exists(task->thread_info.status) &&
+	    (BPF_CORE_READ(task, thread_info.status) & FIM_TS_COMPAT))
+		return FIM_CALLS + number;
+	return number;
+}
+
+static __always_inline struct fim_call *fim_call(void)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+
+	return bpf_map_lookup_elem(&calls, &tid);
+}
+
+static __always_inline __u64 fim_given_arg(struct fim_call *call, __u8 place)
+{
+	return place ? call->args[fim_index(place - 1, FIM_ARGUMENTS)] : 0;
+}
+
+/* Appends a text of the caller's, unless it is there already. */
+__noinline int fim_take_text(__u32 index, __u64 address, __u32 at)
+{
+	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_text *text;
+	__u64 place = at;
+	__u64 used;
+	long size;
+
+	barrier_var(place); /* the bound is to be in the register that is added */
+	if (!slot || !address || place > sizeof(slot->event) - sizeof(*text))
+		return 0;
+	text = (void *)&slot->event + place;
+	used = slot->used;
+	if (text->length || used > FIM_PAYLOAD_MAX - FIM_PATH_MAX)
+		return 0;
+	size = bpf_probe_read_user_str(slot->payload + used, FIM_PATH_MAX, (void *)address);
+	if (size < 1)
+		return 0;
+	text->offset = used;
+	text->length = size;
+	slot->used = used + size;
+	return 1;
+}
+
+/*
+ * Reads what the caller points to: when the call begins, and what was not in
+ * memory then once more when it returns, for then the kernel has fetched it.
+ * Whether all paths are there.
+ */
+__noinline int fim_take_texts(__u32 index)
+{
+	struct fim_call *call = fim_call();
+	struct fim_syscall *row;
+	struct fim_slot *slot;
+
+	if (!call)
+		return 0;
+	row = bpf_map_lookup_elem(&syscalls, &call->number);
+	if (!row)
+		return 0;
+	slot = fim_slot_at(index);
+	if (!slot)
+		return 0;
+	fim_take_text(index, fim_given_arg(call, row->path[0]), offsetof(struct fim_event, file[0].given));
+	fim_take_text(index, fim_given_arg(call, row->path[1]), offsetof(struct fim_event, file[1].given));
+	fim_take_text(index, fim_given_arg(call, row->name), offsetof(struct fim_event, name));
+	fim_take_text(index, fim_given_arg(call, row->source), offsetof(struct fim_event, source));
+	return slot->event.file[0].given.length && (!row->path[1] || slot->event.file[1].given.length);
+}
+
+/* The flags and the mode that were asked for; 0 if they cannot be read. openat2 points to them. */
+static __always_inline int fim_take_how(struct fim_inflight *op, struct fim_call *call,
+					struct fim_syscall *row)
+{
+	__u64 how[2] = {};
+
+	op->flags = fim_given_arg(call, row->flags) | row->always;
+	op->mode = (umode_t)fim_given_arg(call, row->mode);
+	if (op->type == FIM_OPEN || op->type == FIM_CHMOD)
+		op->mode &= 07777;
+	if (!row->how)
+		return 1;
+	if (bpf_probe_read_user(how, sizeof(how), (void *)fim_given_arg(call, row->how)))
+		return 0;
+	op->flags = how[0];
+	op->mode = how[1] & 07777;
+	return 1;
+}
+
+#endif /* FIM_CALLS_H */
