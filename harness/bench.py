@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from agent.selftest.protocol import Loaded, Ran
-from harness.errors import InfrastructureError, ProductError
+from harness.errors import HarnessError, InfrastructureError, ProductError
 from harness.expansion import Cell
 from harness.plan import Plan
 from harness.results import KernelFacts
@@ -68,8 +68,8 @@ class Selftest(Protocol):
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run one scenario."""
 
-    def close(self) -> None:
-        """End the server; never raises."""
+    def close(self) -> HarnessError | None:
+        """End the server; never raises, but returns what was wrong where it did not end well."""
 
 
 class Machine(Protocol):

@@ -171,9 +171,11 @@ class CellRun:
         self._update(attempts=attempts, cause=None)
 
     def _end_agent(self) -> bool:
+        """Whether there was one; how it ended is the cell's cause where nothing else is."""
         selftest, self._selftest = self._selftest, None
-        if selftest:
-            selftest.close()
+        wrong = selftest.close() if selftest else None
+        if wrong and not self.report.cause:
+            self._fail(wrong)
         return selftest is not None
 
     def _load(self) -> None:
@@ -252,8 +254,7 @@ class CellRun:
             left = machine.leftovers(self.keeper.pace.within(LEAVE_S))
             lines = machine.console()[self._quiet :].split(b"\n")
         except InfrastructureError as error:
-            reason = f"what the agent left behind could not be looked at: {error.message}"
-            self._update(cause=Attempt(verdict=Verdict.FAIL, reason=one_line(reason, REASON_LIMIT)))
+            self._update(cause=self._unseen(error, machine))
             return
         outside = [found for found in scan(lines).found if not found.test]
         splats = judge.as_splats(outside, self._allowed(self.report))
@@ -262,6 +263,14 @@ class CellRun:
             reason = one_line(f"left behind: {', '.join(left)}", REASON_LIMIT)
             cause = Attempt(verdict=Verdict.FAIL, reason=reason)
         self._update(splats=splats, cause=cause)
+
+    def _unseen(self, error: InfrastructureError, machine: Machine) -> Attempt:
+        """A scan that could not run is a failure, unless the machine's own end says more."""
+        found = self._judge(error, 0.0)
+        reason = f"what the agent left behind could not be looked at: {found.reason}"
+        alive = found.verdict is Verdict.INFRA and machine.answers(PING_S * self.keeper.pace.stretch())
+        verdict = Verdict.FAIL if alive else found.verdict
+        return found.model_copy(update={"verdict": verdict, "reason": one_line(reason, REASON_LIMIT)})
 
     def _fail(self, error: HarnessError, *, booting: bool = False) -> None:
         self._update(cause=self._judge(error, 0.0, booting=booting))

@@ -2,10 +2,11 @@
 
 For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to
 an act: pass, fail, skip, splat, deaf (no log of the kernel), crash, qemu-dies, lost, hang (the agent), freeze
-(the guest), refuse, malformed, kill-worker, interrupt, sleep (ten seconds). `CELL::boot`, `CELL::load` and
-`CELL::end` are steps as well, and `CELL::fetch`, which can only sleep. The act `missing` means that there is
-nothing to boot, `silent` of a load that its hooks never fire, `leak` that something is left at the end. Acts
-with commas between are those of the first time, the second and so on; the last stays.
+(the guest), refuse, malformed, kill-worker, interrupt, sleep (ten seconds). `CELL::boot`, `CELL::load`,
+`CELL::quit` (the agent ends) and `CELL::end` are steps as well, and `CELL::fetch`, which can only sleep. The
+act `missing` means that there is nothing to boot, `silent` of a load that its hooks never fire, `leak` that
+something is left at the end, `blind` that nobody can look. Acts with commas between are those of the first
+time, the second and so on; the last stays.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Literal
 
 from agent.selftest.protocol import Loaded, Ran
 from harness.bench import Death, HungError, Machine, RefusedError, Say, Supplies
-from harness.errors import InfrastructureError
+from harness.errors import HarnessError, InfrastructureError, ProductError
 from harness.expansion import Cell
 from harness.pace import ORDINARY
 from harness.plan import Plan
@@ -173,10 +174,20 @@ class FakeMachine:
 
     def leftovers(self, deadline_s: float) -> list[str]:  # noqa: ARG002
         """What the script leaves at the end."""
-        return ["program bpf_prog_1"] if self._play("end") == "leak" else []
+        act = self._play("end")
+        if act == "blind":
+            raise InfrastructureError("nothing is seen")
+        return ["program bpf_prog_1"] if act == "leak" else []
 
-    def close(self) -> None:
-        """Nothing runs."""
+    def close(self) -> HarnessError | None:
+        """Play the step `quit`."""
+        if self._death or self._frozen:
+            return InfrastructureError("the SSH connection is gone")
+        try:
+            act = self._play("quit")
+        except HarnessError as error:
+            return error
+        return ProductError("the self-test server ended") if act == "fail" else None
 
     def death(self) -> Death | None:
         """What the script did to the guest."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness import vitals
 from harness.bench import Death, HungError, RefusedError, Say, Selftest, Supplies
-from harness.errors import InfrastructureError, ProductError
+from harness.errors import HarnessError, InfrastructureError, ProductError
 from harness.expansion import Cell
 from harness.plan import Plan
 from harness.progress import silent
@@ -290,15 +290,17 @@ class VmSelftest:
         with self._asking():
             return self._client.test(name, deadline_s)
 
-    def close(self) -> None:
-        """End the server."""
-        from harness.guest.selftest import BrokenServerError
-        from harness.guest.selftest import RefusedError as NotServedError
-
-        with contextlib.suppress(InfrastructureError, BrokenServerError, NotServedError):
-            self._client.quit(self._quit_s)
-        self._log.write_bytes(self._client.stderr())
-        self._client.close()
+    def close(self) -> HarnessError | None:
+        """End the server, and tell of one that was gone before or did not end well."""
+        try:
+            with _translated():
+                status = self._client.quit(self._quit_s)
+        except HarnessError as error:
+            return error
+        finally:
+            self._log.write_bytes(self._client.stderr())
+            self._client.close()
+        return ProductError(f"the self-test server ended with status {status}") if status else None
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from agent.selftest import protocol
 from harness.errors import ProductError
-from harness.guest.base import Channel, Guest
+from harness.guest.base import Channel, Guest, LineTooLongError
 from harness.guest.deploy import TARGET
 
 SERVE = ("env", "-C", TARGET, "python3", "-m", "agent", "selftest", "--serve")
@@ -104,7 +104,10 @@ class SelftestClient:
         return self._receive(kind, time.monotonic() + deadline_s, request.id)
 
     def _receive(self, kind: type[_Reply], deadline: float, wanted: int = 0) -> _Reply:
-        line = self._channel.readline(max(0.0, deadline - time.monotonic()))
+        try:
+            line = self._channel.readline(max(0.0, deadline - time.monotonic()))
+        except LineTooLongError as error:
+            raise self._broken(error.message) from error
         if line is None:
             raise self._broken("the self-test server ended")
         self._note("received", line)

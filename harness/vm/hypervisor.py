@@ -32,6 +32,10 @@ class StartError(InfrastructureError):
     """A domain did not start; `message` is what the hypervisor said."""
 
 
+class PortTakenError(StartError):
+    """None of the ports that were tried could be had: nothing is wrong with what was to start."""
+
+
 class Domain(Protocol):
     """One domain that was started."""
 

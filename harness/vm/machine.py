@@ -27,7 +27,7 @@ from harness.guest.ssh import connect
 from harness.vm import domain, kept, rundisk
 from harness.vm.console import ConsoleFile, ConsoleLog, Stage
 from harness.vm.domain import MachineSpec
-from harness.vm.hypervisor import Domain, Hypervisor, LifeEvent, StartError
+from harness.vm.hypervisor import Domain, Hypervisor, LifeEvent, PortTakenError, StartError
 from harness.vm.kept import Kept
 from harness.vm.life import FOLLOWS, Death, DeathCause, MachineDiedError, State, boot_timeout, judge
 from harness.vm.ports import ADDRESS, Port
@@ -141,11 +141,11 @@ class Machine:
         Raises MachineDiedError at once when it cannot become ready any more.
         """
         deadline = time.monotonic() + deadline_s
-        if not self._wait(lambda: self.console.stage is Stage.READY, deadline):
+        self._wait(lambda: self.console.stage is Stage.READY or self._disk_full(), deadline)
+        if self.console.stage is not Stage.READY:
             # A console that could not be written says nothing about the guest.
-            full = shutil.disk_usage(self.spec.workdir).free == 0
             why = DeathCause(Death.QEMU, f"no space left in {self.spec.workdir}", self.console.tail())
-            self._die(why if full else boot_timeout(deadline_s, self.console))
+            self._die(why if self._disk_full() else boot_timeout(deadline_s, self.console))
         while True:
             self._raise_if_dead()
             try:
@@ -216,10 +216,14 @@ class Machine:
                 raise InfrastructureError(f"cannot write what a machine needs: {error}") from error
             except StartError as error:
                 self._port.release()
-                if "host forwarding" not in error.message or attempt == _START_ATTEMPTS:
+                taken = "host forwarding" in error.message
+                if not taken or attempt == _START_ATTEMPTS:
                     self._die(DeathCause(Death.QEMU, error.message))
-                    raise
+                    raise PortTakenError(error.message) if taken else error from error
         raise AssertionError("unreachable")
+
+    def _disk_full(self) -> bool:
+        return shutil.disk_usage(self.spec.workdir).free == 0
 
     def _launch(self, xml: str, snapshot: Snapshot | None) -> Domain:
         if snapshot:

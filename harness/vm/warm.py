@@ -7,6 +7,8 @@ from typing import Literal
 
 from harness.errors import InfrastructureError
 from harness.progress import Progress, silent
+from harness.vm.hypervisor import PortTakenError, StartError
+from harness.vm.life import MachineDiedError
 from harness.vm.machine import Machine
 from harness.vm.snapshot import Snapshot, Snapshots
 
@@ -45,7 +47,9 @@ class Starter:
         try:
             self.machine.start(snapshot)
             self.machine.wait_ready(deadline_s)
-        except InfrastructureError as error:
+        except PortTakenError:
+            raise
+        except (StartError, MachineDiedError) as error:
             self._replace(error)
             return False
         return True

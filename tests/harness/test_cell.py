@@ -160,6 +160,29 @@ def test_what_is_left_behind_fails_the_cell(cell: Cell, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("step", "act", "verdict", "reason"),
+    [
+        ("quit", "fail", "FAIL", "the self-test server ended"),
+        ("quit", "hang", "TIMEOUT", "no answer to quit; the guest answers: the agent hung"),
+        ("quit", "crash", "CRASH", fakes.PANIC),
+        ("quit", "qemu-dies", "INFRA", "QEMU was killed by signal 9"),
+        ("end", "crash", "CRASH", f"what the agent left behind could not be looked at: {fakes.PANIC}"),
+        ("end", "freeze", "TIMEOUT", "what the agent left behind could not be looked at: no answer to end; "),
+        ("end", "blind", "FAIL", "what the agent left behind could not be looked at: nothing is seen"),
+    ],
+)
+def test_what_goes_wrong_after_the_last_test_is_the_cells(
+    cell: Cell, folder: Path, step: str, act: str, verdict: str, reason: str
+) -> None:
+    """An agent that is gone before it is told to, and a look around that could not be had, are no success."""
+    results, report, _ = _live(cell, folder, {f"*::{step}": act})
+    assert _verdicts(results) == "PASS PASS PASS"
+    assert report.cause
+    assert report.cause.verdict == verdict
+    assert report.cause.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
     ("hookset", "lsm", "verdict"),
     [("lsm", "silent", "SKIP"), ("lsm", "fires", "FAIL"), ("auto", "silent", "FAIL")],
 )

@@ -17,7 +17,7 @@ from harness.guest.fake import FakeGuest
 from harness.vm import savefile
 from harness.vm.domain import MachineSpec
 from harness.vm.fake import FakeDomain, FakeHypervisor, Play
-from harness.vm.hypervisor import LifeEvent, StartError
+from harness.vm.hypervisor import LifeEvent, PortTakenError, StartError
 from harness.vm.life import State
 from harness.vm.machine import Machine
 from harness.vm.snapshot import KIND, Snapshot, Snapshots
@@ -95,6 +95,27 @@ def test_snapshot_that_does_not_restore(world: World) -> None:
     world.play = refuse_once
     assert world.starter().boot(10) == "cold"
     assert [line.partition(", booting: ")[2] for line in world.said] == ["load of migration failed"]
+    assert world.starter().boot(10) == "warm"
+
+
+@pytest.mark.parametrize(
+    "error", [PortTakenError("Could not set up host forwarding"), InfrastructureError("no space left")]
+)
+def test_snapshot_that_is_not_to_blame(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: InfrastructureError
+) -> None:
+    """Is kept: neither a taken port nor a full disk says anything about it."""
+    world.starter().boot(10)
+
+    def fail(_self: Machine, _snapshot: Snapshot | None = None) -> None:
+        raise error
+
+    started = Machine.start
+    monkeypatch.setattr(Machine, "start", fail)
+    with pytest.raises(type(error)):
+        world.starter().boot(10)
+    assert world.said == []
+    monkeypatch.setattr(Machine, "start", started)
     assert world.starter().boot(10) == "warm"
 
 
