@@ -1,14 +1,15 @@
-"""`python -m tests.faults [NAME...]`: put every fault into a real machine, print how each ended.
+"""`python -m tests.faults [--record] [--list] [NAME...]`: put faults into real machines, print how they end.
 
-Exits with 1 if one ended green that must not, or in the wrong class.
+Exits with 1 if one ended green that must not, in the wrong class, or never struck.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.bench import Supplies
@@ -16,33 +17,57 @@ from harness.expansion import Cell
 from harness.plan import Selectors
 from harness.run import Options, Run
 from harness.vmbench import VmBench
+from tests.faults import report, table
 from tests.faults.catalogue import FAULTS
-from tests.faults.report import cut_results
-from tests.faults.world import TEST, Outcome, Scene, play
+from tests.faults.scene import TEST, Fault, Scene
+from tests.faults.table import Row
+from tests.faults.world import Outcome, play
 
 KERNEL = "6.1"
-MATRIX = Path(__file__).parents[2] / "matrix.yaml"
+MATRIX = table.ROOT / "matrix.yaml"
+NAMES = (*(fault.name for fault in FAULTS), report.NAME)
 
 
-def main(names: Sequence[str]) -> int:
-    """Run the faults whose names contain one of `names`, all without; returns the exit code."""
-    chosen = [fault for fault in FAULTS if not names or any(name in fault.name for name in names)]
-    wrong = 0
+def main(words: Sequence[str]) -> int:
+    """Run the faults whose names contain one of those given, all without; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults")
+    parser.add_argument("--record", action="store_true", help="write how they ended into docs/faults.md")
+    parser.add_argument("--list", action="store_true", help="name the faults and do nothing")
+    parser.add_argument("names", nargs="*", help="or parts of names; all if none is given")
+    arguments = parser.parse_args(words)
+    chosen = [name for name in NAMES if not arguments.names or any(part in name for part in arguments.names)]
+    if arguments.list:
+        sys.stdout.write("".join(f"{name}\n" for name in chosen))
+        return 0
+    ended = list(_ended([fault for fault in FAULTS if fault.name in chosen]))
+    if report.NAME in chosen:
+        ended.append(report.cut_results())
+    if arguments.record:
+        table.write(table.PAGE, [row for row, right in ended if right], NAMES)
+    wrong = [row.fault for row, right in ended if not right]
+    sys.stdout.write(f"{len(ended)} faults, {len(wrong)} ended wrong: {', '.join(wrong) or 'none'}\n")
+    return 1 if wrong else 0
+
+
+def _ended(faults: Sequence[Fault]) -> Iterator[tuple[Row, bool]]:
+    """Each fault's row, and whether it is as it must be."""
+    if not faults:
+        return
     bench = VmBench(lock=MATRIX.with_name("matrix.lock"))
     with contextlib.closing(bench), tempfile.TemporaryDirectory() as folder:
         cell, supplies = _prepared(bench)
-        for number, fault in enumerate(chosen):
-            scene = Scene(cell, supplies, Path(folder, str(number)), bench)
-            wrong += not _show(play(fault, scene))
-    return 1 if wrong + (0 if names else not cut_results()) else 0
+        for number, fault in enumerate(faults):
+            outcome = play(fault, Scene(cell, supplies, Path(folder, str(number)), bench))
+            _show(outcome)
+            verdict = outcome.verdict
+            yield Row(fault.name, fault.phase, verdict, verdict.exit_code, outcome.seconds), outcome.right
 
 
-def _show(outcome: Outcome) -> bool:
-    mark = "ok" if outcome.right else f"WRONG, not {' or '.join(outcome.fault.expected)}"
+def _show(outcome: Outcome) -> None:
+    mark = "ok" if outcome.right else f"WRONG, not {outcome.fault.expected}"
     line = f"{outcome.fault.name:<36} {outcome.verdict:<10} {outcome.seconds:5.1f} s  {mark}"
-    sys.stdout.write(f"{line}\n    {outcome.reason[:150]}\n")
+    sys.stdout.write(f"{line}\n    {outcome.problem or outcome.reason[:150]}\n")
     sys.stdout.flush()
-    return outcome.right
 
 
 def _prepared(bench: VmBench) -> tuple[Cell, Supplies]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+from tests.faults.table import Row
+
+NAME = "results file cut in the middle"
 TEXT = '{"schema": 1, "run": {"id": "x", "exit_code": 0, "complete": true}, "cells": [{"verdict": "PASS"'
 
 
-def cut_results() -> bool:
-    """Whether `harness report` refuses it; prints how it ended."""
+def cut_results() -> tuple[Row, bool]:
+    """How `harness report` ends on one, and whether it refuses it."""
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "results.json").write_text(TEXT)
         argv = [sys.executable, "-m", "harness.cli", "report", folder]
         done = subprocess.run(argv, capture_output=True, check=False)
-    right = done.returncode not in (0, 1)
-    sys.stdout.write(
-        f"{'results file cut in the middle':<36} exit {done.returncode}  {'ok' if right else 'WRONG'}\n"
-    )
-    return right
+    refused = done.returncode not in (0, 1)
+    row = Row(NAME, "report", "refused" if refused else "read", done.returncode, time.monotonic() - began)
+    return row, refused

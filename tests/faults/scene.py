@@ -1,0 +1,137 @@
+"""What a fault is put into, and the moment at which: an event that was seen, never a time that passed.
+
+Where the fault is to strike while something goes on in the guest, the guest itself waits for that, says so
+in its kernel's log, and strikes in the same breath. Whoever strikes from the host waits for that line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from harness.bench import Supplies
+from harness.errors import HarnessError
+from harness.expansion import Cell
+from harness.verdict import Verdict
+from harness.vm.console import Stage
+from harness.vm.domain import MachineSpec
+from harness.vmbench import VmBench, VmMachine
+
+TEST = "truth.open"
+STRUCK = "fault: now"
+MOMENT_S = 90.0  # for the moment to come
+
+# Patterns that do not find the shell that searches by them.
+AGENT = "'[a]gent selftest'"
+_WAITS = {
+    "load": f"until ls -l /proc/$(pgrep -nf {AGENT})/fd 2>/dev/null | grep -q bpf-prog; do :; done",
+    "test": f"grep -qam1 'begin {TEST}' /dev/kmsg",
+}
+
+Strike = Callable[["Scene"], None]
+
+
+@dataclass(frozen=True)
+class InGuest:
+    """A shell command in the guest; with `wait` nothing goes on before it has ended."""
+
+    command: str
+    wait: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done at `phase`: "before" (a machine), "booting", "ready", "deployed", "load", "test", "end".
+
+    It must end in `expected`. Only what the harness is to overcome may expect PASS. `prepare` is done once
+    the guest is ready.
+    """
+
+    name: str
+    phase: str
+    strike: InGuest | Strike
+    expected: Verdict
+    cold: bool = False
+    prepare: Strike | None = None
+
+
+@dataclass
+class Scene:
+    """The cell and its files before a machine is made, the machine afterwards; `undo` is done at the end."""
+
+    cell: Cell
+    supplies: Supplies
+    folder: Path
+    bench: VmBench
+    machine: VmMachine | None = None
+    struck_at: float = math.nan
+    problem: str = ""
+    undo: list[Callable[[], object]] = field(default_factory=list)
+
+    @property
+    def vm(self) -> VmMachine:
+        """The machine, which is there once it boots."""
+        assert self.machine
+        return self.machine
+
+    @property
+    def spec(self) -> MachineSpec:
+        """What the machine is made of."""
+        return self.vm.machine.spec
+
+    def replace_file(self, kind: str, path: Path) -> None:
+        """Boots from another kernel, initramfs, root or modules."""
+        files = dict(self.supplies.files)
+        files[self.cell.machine] = {**files[self.cell.machine], kind: str(path)}
+        self.supplies = self.supplies.model_copy(update={"files": files})
+
+    def qemu(self) -> int:
+        """The process id of the machine's QEMU."""
+        return cast("int", getattr(self.vm.machine._domain, "_process").pid)  # noqa: B009 - libvirt's only
+
+    def strike(self, fault: Fault) -> None:
+        """Now."""
+        self.struck_at = time.monotonic()
+        if isinstance(fault.strike, InGuest):
+            self._run(fault.strike.command, wait=fault.strike.wait)
+        else:
+            fault.strike(self)
+
+    def arm(self, fault: Fault) -> None:
+        """At the moment that the fault's phase names, which is yet to come."""
+        if fault.phase == "booting":
+            moment: Callable[[], bool] = lambda: self.vm.machine.console.stage >= Stage.KERNEL  # noqa: E731
+        else:
+            deed = fault.strike.command if isinstance(fault.strike, InGuest) else ":"
+            self._run(f"{_WAITS[fault.phase]}; echo '{STRUCK}' >/dev/kmsg; {deed}")
+            moment = lambda: STRUCK.encode() in self._console()  # noqa: E731
+        threading.Thread(target=self._follow, args=(fault, moment), daemon=True).start()
+
+    def _follow(self, fault: Fault, moment: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + MOMENT_S
+        self.vm.machine._wait(moment, deadline)
+        if not moment():
+            self.problem = f"there was no moment of {fault.phase} to strike at"
+            return
+        self.struck_at = time.monotonic()
+        if not isinstance(fault.strike, InGuest):
+            try:
+                fault.strike(self)
+            except (OSError, HarnessError, AssertionError) as error:
+                self.problem = f"could not strike: {error!r}"
+
+    def _console(self) -> bytes:
+        with contextlib.suppress(FileNotFoundError):
+            return self.spec.console.read_bytes()
+        return b""
+
+    def _run(self, command: str, *, wait: bool = False) -> None:
+        """A shell command in the guest, which is not waited for unless that is asked."""
+        end = "" if wait else " &"
+        self.vm.guest.run(["sh", "-c", f"({command}) </dev/null >/dev/null 2>&1{end}"], 60)
