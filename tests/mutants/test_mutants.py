@@ -1,4 +1,4 @@
-"""The suite can fail: every deliberate fault is caught by the test that names it."""
+"""The deliberate faults fit the code that they are put into, and what is written of them is of these."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.selftest.catalogue import by_name
-from tests.mutants import workshop
+from tests.mutants import table, workshop
 from tests.mutants.catalogue import MUTANTS, Mutant
-
-KERNEL = "6.1"
 
 
 def each(mutant: Mutant) -> str:
@@ -19,19 +17,35 @@ def each(mutant: Mutant) -> str:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=each)
 def test_the_fault_still_fits_the_code(mutant: Mutant) -> None:
-    assert workshop.patched(mutant, workshop.ROOT).count(mutant.new) == 1
+    """Its line is there once, and the tests that must notice exist."""
+    assert workshop.patched(mutant, workshop.ROOT).count(mutant.new) >= 1
     assert all(by_name(test) for test in mutant.caught_by)
 
 
 def test_a_fault_that_does_not_fit_is_told() -> None:
+    """It is no survivor and no catch."""
     moved = MUTANTS[0]._replace(old="no such line")
-    with pytest.raises(ValueError, match="has its line 0 times"):
+    with pytest.raises(workshop.MisfitError, match="has its line 0 times"):
         workshop.patched(moved, workshop.ROOT)
 
 
-@pytest.mark.guest
-@pytest.mark.parametrize("mutant", MUTANTS, ids=each)
-def test_the_fault_is_caught(mutant: Mutant, tmp_path: Path) -> None:
-    workshop.build(mutant, tmp_path)
-    found = workshop.verdicts(tmp_path, KERNEL, mutant.caught_by)
-    assert found == dict.fromkeys(mutant.caught_by, "FAIL")
+def test_a_fault_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one meets sound code, also where the first did not compile."""
+    monkeypatch.setattr(workshop, "_BUILD", ("false",))
+    (tmp_path / "file").write_text("sound")
+    mutant = Mutant("m", "file", "sound", "broken", ())
+    with pytest.raises(workshop.MisfitError, match="does not compile"), workshop.mutated(tmp_path, mutant):
+        pass
+    assert (tmp_path / "file").read_text() == "sound"
+
+
+def test_the_table_reads_back(tmp_path: Path) -> None:
+    """Rows of another run stay, those of faults that are gone do not."""
+    page = tmp_path / "page.md"
+    first, second = MUTANTS[0].name, MUTANTS[1].name
+    table.write(page, {first: {"truth.open": "FAIL"}, "gone": {"truth.open": "FAIL"}})
+    table.write(page, {second: {"truth.open": "PASS", "truth.exec": "FAIL"}})
+    assert table.read(page) == {
+        first: {"truth.open": "FAIL"},
+        second: {"truth.open": "PASS", "truth.exec": "FAIL"},
+    }

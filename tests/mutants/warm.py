@@ -1,16 +1,19 @@
 """Each fault on one warm machine: built, sent over, loaded, and the tests run that must notice.
 
-    python -m tests.mutants.warm [--kernel NAME] [NAME...]
+    python -m tests.mutants.warm [--kernel NAME] [--record] [NAME...]
 
-prints mutant x scenario; the exit status is 1 if a fault was noticed by no test, or not by each that should.
+prints mutant x scenario; the exit status is 1 if a fault was not noticed by each test that should, if one
+does not fit the code, or if the code as it is does not pass these tests.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.selftest.catalogue import by_name
@@ -19,7 +22,7 @@ from harness.errors import HarnessError
 from harness.guest import deploy
 from harness.guest.base import Guest
 from harness.guest.selftest import SelftestClient
-from tests.mutants import workshop
+from tests.mutants import table, workshop
 from tests.mutants.catalogue import MUTANTS, Mutant
 
 KERNEL = "6.1"
@@ -27,68 +30,88 @@ LOAD_S = 240.0  # on an emulated CPU that others want too
 TEST_S = 240.0
 
 
-def bundle(root: Path, built: Path) -> bytes:
-    """The agent of a tree that `workshop.build` has built."""
-    return deploy.build(
-        deploy.BundleSources(
-            root / "agent", built / "fim.bpf.o", built / "fim-gen", built / "rules_tables.py"
-        )
-    )
+def bundle(root: Path) -> bytes:
+    """The agent of a tree that was built, as that tree's own harness puts it together."""
+    code = "import sys; from harness import supply; sys.stdout.buffer.write(supply.bundle())"
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    argv = [sys.executable, "-c", code]
+    return subprocess.run(argv, cwd=root, env=environment, stdout=subprocess.PIPE, check=True).stdout
 
 
-def verdicts(guest: Guest, tests: tuple[str, ...]) -> dict[str, str]:
-    """What is deployed in the guest, judged by these tests; one that does not even load proves nothing."""
+def verdicts(guest: Guest, copy: Path, tests: Sequence[str]) -> dict[str, str]:
+    """The copy's agent, judged by these tests; one that does not even load proves nothing."""
+    deploy.deploy(guest, bundle(copy))
     client = SelftestClient.start(guest, LOAD_S)
     try:
         client.load("auto", "kernel", "ringbuf", LOAD_S, _events(tests))
         return {test: client.test(test, TEST_S).verdict for test in tests}
     except HarnessError as error:
-        return dict.fromkeys(tests, f"NOT RUN ({error})")
+        return dict.fromkeys(tests, f"NOT_RUN ({error})")
     finally:
         client.close()
 
 
-def _events(tests: tuple[str, ...]) -> tuple[str, ...]:
+def _events(tests: Sequence[str]) -> tuple[str, ...]:
     """The event types that these tests need: to load the rest is most of the time that a fault takes."""
     scenarios = filter(None, map(by_name, tests))
     needs = (need for scenario in scenarios for need in scenario.needs)
     return tuple(dict.fromkeys(n.removeprefix("event:") for n in needs if n.startswith("event:")))
 
 
-def judge(guest: Guest, mutant: Mutant) -> dict[str, str]:
+def judge(guest: Guest, copy: Path, mutant: Mutant) -> dict[str, str]:
     """One fault: test -> verdict."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        workshop.build(mutant, copy)
-        deploy.deploy(guest, bundle(copy, copy / "build"))
-    return verdicts(guest, mutant.caught_by)
+    try:
+        with workshop.mutated(copy, mutant):
+            return verdicts(guest, copy, mutant.caught_by)
+    except workshop.MisfitError as error:
+        return dict.fromkeys(mutant.caught_by, f"NOT_RUN ({error})")
 
 
-def rows(guest: Guest, mutants: tuple[Mutant, ...]) -> Iterator[tuple[Mutant, dict[str, str]]]:
-    """Each fault with what became of it."""
+def campaign(guest: Guest, copy: Path, mutants: Sequence[Mutant]) -> dict[str, dict[str, str]]:
+    """Fault -> test -> verdict. Raises MisfitError where the tests do not pass without any fault."""
+    workshop.copy_tree(copy)
+    tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.caught_by))
+    sound = verdicts(guest, copy, tests)
+    if broken := {test: verdict for test, verdict in sound.items() if verdict != "PASS"}:
+        raise workshop.MisfitError(f"without any fault there is {_told(broken)}")
+    _say(f"{'(no fault)':<32} {len(tests)} tests PASS")
+    found = {}
     for mutant in mutants:
-        yield mutant, judge(guest, mutant)
+        found[mutant.name] = judge(guest, copy, mutant)
+        _say(f"{mutant.name:<32} {_told(found[mutant.name])}")
+    return found
 
 
-def main(words: list[str]) -> int:
+def main(words: Sequence[str]) -> int:
     """Print the table; the exit status."""
     parser = argparse.ArgumentParser()
     booted.configure(parser)
+    parser.add_argument("--record", action="store_true", help="write what was noticed into docs/mutants.md")
     parser.add_argument("names", nargs="*", help="of faults; all if none is named")
     parser.set_defaults(kernel=[])
     arguments = parser.parse_args(words)
     arguments.kernel = arguments.kernel or [KERNEL]
-    chosen = tuple(one for one in MUTANTS if not arguments.names or one.name in arguments.names)
-    survivors = []
-    with booted.booted(arguments) as machine:
-        for mutant, found in rows(machine.guest, chosen):
-            told = ", ".join(f"{test} {verdict}" for test, verdict in found.items())
-            sys.stdout.write(f"{mutant.name:<32} {told}\n")
-            sys.stdout.flush()
-            if not all(verdict == "FAIL" for verdict in found.values()):
-                survivors.append(mutant.name)
-    sys.stdout.write(f"{len(chosen)} faults, {len(survivors)} survived: {', '.join(survivors) or 'none'}\n")
+    chosen = [one for one in MUTANTS if not arguments.names or one.name in arguments.names]
+    with tempfile.TemporaryDirectory() as folder, booted.booted(arguments) as machine:
+        try:
+            found = campaign(machine.guest, Path(folder), chosen)
+        except workshop.MisfitError as error:
+            _say(str(error))
+            return 1
+    survivors = [name for name, row in found.items() if set(row.values()) != {"FAIL"}]
+    _say(f"{len(chosen)} faults, {len(survivors)} survived: {', '.join(survivors) or 'none'}")
+    if arguments.record:
+        table.write(table.PAGE, {name: row for name, row in found.items() if name not in survivors})
     return 1 if survivors else 0
+
+
+def _told(found: dict[str, str]) -> str:
+    return ", ".join(f"{test} {verdict}" for test, verdict in found.items())
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
