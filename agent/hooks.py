@@ -232,6 +232,29 @@ def missing(selector: Selector, present: frozenset[str]) -> tuple[str, ...]:
     return tuple(name for part in lacks for name in part)
 
 
+# What the programs at system calls cannot see, in words for people; of each event type beside what all share.
+_SPELLED = (
+    "told in the caller's words, which may change while the kernel reads them: no links followed, no inode; "
+    "what io_uring does is not seen"
+)
+_LIMITS: dict[EventType, str] = {
+    EventType.OPEN: f"{_SPELLED}, nor an open by a file's handle",
+    EventType.CLOSE: "only by close(2): not by dup2, close_range, exec, io_uring or the end of a process",
+}
+# Ways in (the scenarios `doors.*`) that a set does not see, and why. Every set sees all others.
+UNSEEN_DOORS: dict[str, dict[str, str]] = {
+    "tracepoint": {
+        "io_uring": "what io_uring does is no system call of its own",
+        "handle": "a file's handle has no name to tell",
+    }
+}
+
+
+def limits(present: frozenset[str]) -> dict[EventType, str]:
+    """What these hooks cannot see of each event that they see by its system calls alone."""
+    return {event: _LIMITS.get(event, _SPELLED) for event in EVENTS if by_syscalls(event, present)}
+
+
 def by_syscalls(event: EventType, present: frozenset[str]) -> bool:
     """Whether these hooks see an event by its system calls alone."""
     minimum = EVENTS[event].minimum

@@ -91,6 +91,7 @@ class Pipeline:
             "undecodable": self.ledger.undecodable,
             "hooks": [hook._asdict() for hook in self.loaded.hooks],
             "coverage": self.loaded.coverage,
+            "limits": self.loaded.limits,
             "capabilities": self.loaded.capabilities,
         }
 

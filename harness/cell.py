@@ -307,7 +307,12 @@ def _without_running(name: str, cause: Attempt, ended_in: str) -> TestResult:
 
 def _facts(loaded: Loaded) -> dict[str, Any]:
     report: dict[str, Any] = clean(
-        {"capabilities": loaded.capabilities, "coverage": loaded.coverage, "hooks": loaded.hooks}
+        {
+            "capabilities": loaded.capabilities,
+            "coverage": loaded.coverage,
+            "limits": loaded.limits,
+            "hooks": loaded.hooks,
+        }
     )
     try:
         CellReport.model_validate({"id": "", **report})

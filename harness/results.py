@@ -171,6 +171,7 @@ class CellReport(_Model):
     splats: tuple[Splat, ...] = ()
     capabilities: dict[str, str] = {}
     coverage: dict[str, str] = {}
+    limits: dict[str, str] = {}
     hooks: tuple[Hook, ...] = ()
     cause: Attempt | None = None
 
@@ -190,6 +191,7 @@ class CellResult(_Judged):
     slowness: Seconds = 0.0
     capabilities: dict[str, str] = {}
     coverage: dict[str, str] = {}
+    limits: dict[str, str] = {}
     hooks: tuple[Hook, ...] = ()
     splats: tuple[Splat, ...] = ()
     tests: tuple[TestResult, ...] = ()
@@ -426,6 +428,7 @@ def _cell_result(
         slowness=report.slowness,
         capabilities=report.capabilities,
         coverage=report.coverage,
+        limits=report.limits,
         hooks=report.hooks,
         splats=report.splats,
         tests=tuple(tests),

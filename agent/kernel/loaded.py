@@ -67,6 +67,12 @@ class Loaded:
         return {event.label: coverage_of(needs, present) for event, needs in hooks.EVENTS.items()}
 
     @property
+    def limits(self) -> dict[str, str]:
+        """What cannot be seen of event types that are told by their system calls alone, in words."""
+        found = hooks.limits(frozenset(self._attached.plan.chosen))
+        return {event.label: words for event, words in found.items()}
+
+    @property
     def discards(self) -> bool:
         """Whether discarders can be relied on: whatever makes one stale is seen."""
         return all(hook in self._attached.plan.chosen for hook in hooks.INVALIDATORS)

@@ -122,17 +122,21 @@ class Bench:
         refused: Mapping[str, int] | None = None,
         absorb: bool = True,
         meanwhile: Callable[[], None] | None = None,
+        unseen: bool = False,
     ) -> Round:
         """Run a script between sentinels and take in all that arrives.
 
         `refused` are the calls that the kernel is to refuse, as in `Outcome.failures`. Without `absorb`
         nothing is read while the script runs, as if the agent had no time. `meanwhile` is called whenever
-        something arrived and once at the start.
+        something arrived and once at the start. What is `unseen` makes no event that must be accounted for.
         """
         self.evidence.context["script"] = script.splitlines()
         before = self.subject.accounts()
         _, first = self._run(self._sentinel("first"))
+        seen = self._generated.copy()
         outcome, judged = self._run(script, absorb=absorb, meanwhile=meanwhile)
+        if unseen:
+            self._generated = seen
         _, last = self._run(self._sentinel("last"))
         self._check_sentinels(first, judged, last)
         self.evidence.equal("refused by the kernel", refused or {}, dict(outcome.failures))

@@ -14,7 +14,8 @@ class Scenario(NamedTuple):
     """One promise of the agent.
 
     `needs` are facts about a kernel that are observed before the body runs, such as `event:open`: a hook for
-    that event fires; `kernel` is what a model of one lacks. What is missing makes a SKIP.
+    that event fires; `kernel` is what a model of one lacks, `resolved` what is not had where events are told
+    by their system calls alone. What is missing makes a SKIP.
 
     `cost` is the seconds expected on one emulated CPU; `long`
     scenarios can be left out where seconds matter. `ring_bytes` asks for an agent of its own with that ring,
@@ -42,7 +43,7 @@ def _promise(name: str, proves: str, events: str, **more: Any) -> Scenario:
 
 
 # Discarders are in use only where all that makes them stale is heard of.
-_DISCARDING = "open unlink rmdir rename link mount umount"
+_DISCARDING = "open unlink rmdir rename link mount umount +resolved"
 
 _TRUTH = (
     _promise(
@@ -274,27 +275,27 @@ _DISCARDERS = (
 
 _PLACES = (
     _promise(
-        "places.tmpfs", "Events on a tmpfs have path, device and inode right.", "open rename unlink +kernel"
+        "places.tmpfs", "Events on a tmpfs have path, device and inode right.", "open rename unlink +resolved +kernel"
     ),
     _promise(
-        "places.ext4", "Events on ext4 have path, device and inode right.", "open rename unlink +kernel"
+        "places.ext4", "Events on ext4 have path, device and inode right.", "open rename unlink +resolved +kernel"
     ),
-    _promise("places.xfs", "Events on xfs have path, device and inode right.", "open rename unlink +kernel"),
-    _promise("places.btrfs", "Events on btrfs have path and inode right.", "open rename unlink +kernel"),
+    _promise("places.xfs", "Events on xfs have path, device and inode right.", "open rename unlink +resolved +kernel"),
+    _promise("places.btrfs", "Events on btrfs have path and inode right.", "open rename unlink +resolved +kernel"),
     _promise(
         "places.overlay",
         "A file of an overlay is told by the path of the whole, and in which layer it lies.",
-        "open +kernel",
+        "open +resolved +kernel",
     ),
     _promise(
         "places.copy_up",
         "A write that copies a file up is one open and one close, by the path of the whole.",
-        "open close +kernel",
+        "open close +resolved +kernel",
     ),
     _promise(
         "places.upper_layer",
         "A rule that asks for the upper layer gets its files and keeps the others in the kernel.",
-        "open +kernel",
+        "open +resolved +kernel",
     ),
     _promise(
         "places.bind_mount",

@@ -56,6 +56,7 @@ class FakeAgent:
             "capabilities": {"model": "fires"},
             "hooks": (hook,),
             "coverage": coverage,
+            "limits": {},
         }
 
     def enforce(self, rules: Mapping[str, str]) -> None:

@@ -70,6 +70,7 @@ class LoadedAgent:
             "capabilities": self._loaded.capabilities,
             "hooks": tuple(hook._asdict() for hook in self._loaded.hooks),
             "coverage": self._loaded.coverage,
+            "limits": self._loaded.limits,
         }
 
     def enforce(self, rules: Mapping[str, str]) -> None:

@@ -75,7 +75,8 @@ class Loaded(NamedTuple):
     """The variant is attached.
 
     `capabilities` maps a hook type to load-fail, attach-fail, silent or fires; `hooks` are the rows of
-    results.json; `coverage` maps an event type to full, degraded or none.
+    results.json; `coverage` maps an event type to full, degraded or none; `limits` says of some in words
+    what cannot be seen.
     """
 
     id: int
@@ -83,6 +84,7 @@ class Loaded(NamedTuple):
     capabilities: dict[str, Any] = _NOTHING
     hooks: tuple[Any, ...] = ()
     coverage: dict[str, Any] = _NOTHING
+    limits: dict[str, Any] = _NOTHING
 
 
 class Ran(NamedTuple):

@@ -37,7 +37,7 @@ class Subject(Protocol):
         """The needs of scenarios, other than events, that cannot be met, each with the reason."""
 
     def facts(self) -> dict[str, Any]:
-        """What a load reports: `capabilities`, `hooks` and `coverage` of the protocol."""
+        """What a load reports: `capabilities`, `hooks`, `coverage` and `limits` of the protocol."""
 
     def enforce(self, rules: Mapping[str, str]) -> None:
         """Put rules in force, id -> expression, in place of all before; raises RuleErrors."""
