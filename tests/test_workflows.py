@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import cli
+from harness import cli, config, report
+from tests.report.made_up import every_verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -36,7 +38,7 @@ def commands(path: Path) -> list[list[str]]:
     text = "\n".join(step.get("run", "") for step in steps(path))
     found = re.findall(r"(?:\.venv/bin/harness|/harness\") ([^|>)\n]*)", text)
     return [
-        shlex.split(words.replace('"$SHARDS"', "6").replace('"$SHARD"', "1/6").replace("$ARGS", ""))
+        shlex.split(words.replace('"$SHARDS"', "6").replace('"$SHARD"', "1/6").replace(" $ARGS", ""))
         for words in found
     ]
 
@@ -61,8 +63,10 @@ def test_rights_are_given_by_the_job(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_make_targets_exist(path: Path) -> None:
-    """What a workflow makes, a developer can make."""
+    """What a workflow makes, a developer can make; so are the targets that a job has as a matrix."""
     made = {word for step in steps(path) for word in re.findall(r"\bmake ([a-z]+)", step.get("run", ""))}
+    jobs = load(path)["jobs"].values()
+    made |= {suite for job in jobs for suite in job.get("strategy", {}).get("matrix", {}).get("suite", [])}
     assert made
     assert made <= MAKE_TARGETS
 
@@ -84,6 +88,49 @@ def test_every_step_is_what_a_developer_can_type(path: Path) -> None:
 def test_the_nightly_goes_from_a_plan_to_an_issue() -> None:
     called = [words[0] for words in commands(ROOT / ".github/workflows/nightly.yml")]
     assert called == ["kernels", "kernels", "plan", "plan", "plan", "run", "merge", "compare"]
+
+
+def test_a_change_is_linted_tested_and_run_on_an_old_and_a_new_kernel() -> None:
+    """Each in a job of its own; the kernels are the first and the last of the matrix."""
+    jobs = load(ROOT / ".github/workflows/ci.yml")["jobs"]
+    made = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
+    assert "make lint" in made["lint"]
+    assert "make test" in made["unit"]
+    names = [kernel.name for kernel in config.load(ROOT / "matrix.yaml").kernels if not kernel.tags]
+    assert jobs["kernel"]["strategy"]["matrix"]["kernel"] == [names[0], names[-1]]
+
+
+def test_the_nightly_runs_all_that_is_too_long_for_a_change() -> None:
+    """Faults and mutants prove each night that a failure would be seen."""
+    jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
+    assert {"mutants", "faults", "guest"} <= set(jobs["suite"]["strategy"]["matrix"]["suite"])
+
+
+def test_caches_are_kept_by_what_they_hold() -> None:
+    """The key names the kernels' hashes: a package that moved is another cache."""
+    caches = [
+        step["with"]["key"]
+        for path in [*WORKFLOWS, ACTION]
+        for step in steps(path)
+        if step.get("uses", "").startswith("actions/cache@")
+    ]
+    assert len(caches) == 3
+    assert all("hashFiles(" in key and "matrix.lock" in key for key in caches)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_strangers_get_no_rights(path: Path) -> None:
+    """A pull request has a reading token and no secret; one job of the nightly may write, and only issues."""
+    workflow = load(path)
+    assert "pull_request_target" not in workflow["on"]
+    assert "secrets." not in path.read_text()
+    writes = {
+        name: right
+        for name, job in workflow["jobs"].items()
+        for right, given in job["permissions"].items()
+        if given != "read"
+    }
+    assert writes == ({"issue": "issues"} if path.name == "nightly.yml" else {})
 
 
 def test_nothing_is_put_into_a_script_but_through_its_environment() -> None:
@@ -109,6 +156,46 @@ def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return tmp_path
+
+
+def test_the_last_nightly_is_the_newest_that_has_what_is_asked_for(gh: Path) -> None:
+    """Runs that kept nothing under that name are passed over."""
+    program = (gh / "gh").read_text()
+    listing = '"run list") printf "33\\n22\\n11\\n" ;;'
+    answers = f'case "$1 $2" in {listing} "run download") [ "$3" = 22 ] || exit 1 ;; esac'
+    (gh / "gh").write_text(program.replace("exit 0", answers))
+    done = subprocess.run(
+        [ROOT / "scripts/last-nightly", "plan", "last"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "plan of the last nightly: run 22\n"
+    assert (gh / "calls").read_text().splitlines()[-1] == "run download 22 --name plan --dir last"
+
+
+def test_the_first_nightly_has_none_before_it(gh: Path) -> None:
+    done = subprocess.run(
+        [ROOT / "scripts/last-nightly", "results", "last"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "no earlier nightly has results\n"
+
+
+def test_a_job_shows_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The summary links to the archive, findings become annotations, and the step itself succeeds."""
+    found = every_verdict()
+    report.write_all(found, tmp_path)
+    cells = [
+        {"id": cell.id, "kernel": {"name": cell.kernel.name, "series": "6.1"}, "hookset": cell.hookset}
+        | {"tests": [test.name for test in cell.tests]}
+        for cell in found.cells
+    ]
+    (tmp_path / "plan.json").write_text(json.dumps({"schema": 1, "cells": cells, "omitted": []}))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "shown"))
+    command = [ROOT / "scripts/job-summary", tmp_path, "https://archive.example/1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    shown = (tmp_path / "shown").read_text()
+    assert "[Report, consoles and results](https://archive.example/1)" in shown
+    assert "report.html#" not in shown
+    assert "::error title=CRASH" in done.stdout
 
 
 @pytest.mark.parametrize(

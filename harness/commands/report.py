@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of results.json")
     parser.add_argument(
+        "--artifact",
+        type=_address,
+        metavar="URL",
+        help="what summary.md links to where it is shown without this folder, as in a job's summary",
+    )
+    parser.add_argument(
         "--tables",
         type=Path,
         metavar="FILE",
@@ -44,11 +51,17 @@ def execute(arguments: argparse.Namespace) -> int:
         write_tables(path, arguments.tables)
         return 0
     found = results.load(path)
-    report.write_all(found, path.parent)
+    report.write_all(found, path.parent, arguments.artifact or "")
     print_results(Console(), found, str(path.parent))
     github.show(found, sys.stdout, asked=arguments.annotations)
     check_plan(path.with_name("plan.json"), found)
     return found.run.exit_code
+
+
+def _address(word: str) -> str:
+    if not re.fullmatch(r"https://[\w.:/%?=&-]+", word):
+        raise argparse.ArgumentTypeError(f"{word!r} is no https address")
+    return word
 
 
 def write_tables(path: Path, page: Path) -> None:

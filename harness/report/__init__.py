@@ -10,11 +10,14 @@ from harness.results import Results, write_atomic
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
 
 
-def write_all(results: Results, folder: Path) -> None:
-    """Write results.json and every report that is made from it into `folder`."""
+def write_all(results: Results, folder: Path, artifact: str = "") -> None:
+    """Write results.json and every report that is made from it into `folder`.
+
+    `artifact` is where an archive of the folder can be had, for a summary that is read without the folder.
+    """
     from harness.report import html  # Jinja is slow to import, and most commands write no page
 
     write_atomic(folder / "results.json", results.to_json())
     write_atomic(folder / "junit.xml", junit.render(results))
-    write_atomic(folder / "summary.md", summary.render(results))
+    write_atomic(folder / "summary.md", summary.render(results, artifact))
     write_atomic(folder / "report.html", html.render(results, folder))

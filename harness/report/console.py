@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harness.report.text import visible
+from harness.signatures import recognise, stamped
 
 HEAD = 6  # lines
 TAIL = 24  # lines
@@ -22,13 +23,8 @@ READ_LIMIT = 64 << 20  # bytes; of a longer console only the end is read
 LINE_BYTES = 8192  # of a longer line only the beginning is read
 LINE_SHOWN = 400  # characters
 
-_STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[[^\]]{0,20}\])? ?")
-_NOTABLE = re.compile(
-    r"Kernel panic|\bBUG:|\bOops\b|general protection fault|Unable to handle kernel|"
-    r"soft lockup|hard LOCKUP|rcu.{0,40}\bstall|blocked for more than \d+ seconds|"
-    r"\b(?:KASAN|UBSAN|KCSAN):|possible (?:circular|recursive) locking|\bWARNING: |Call Trace|"
-    r"Out of memory|oom-kill|Killed process|VFS: (?:Unable|Cannot)|fim-init: (?!ready)",
-)
+# Beside what `signatures` knows: where a trace begins, and what an init said that could not go on.
+_NOTABLE = re.compile(rb"Call Trace|fim-init: (?!ready)")
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def _excerpt(file: BinaryIO, size: int, unread: int, reason: str) -> Excerpt:
     number = marked = 0
     for number, raw in enumerate(_lines(file), 1):
         text = raw.decode("utf-8", "surrogateescape")
-        mark = _mark(text, reason) if marked < MARKED else ""
+        mark = _mark(raw, reason) if marked < MARKED else ""
         line = Line(number, visible(text[:LINE_SHOWN]), mark)
         if mark:
             marked += 1
@@ -94,11 +90,12 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
         yield first.rstrip(b"\r\n")
 
 
-def _mark(text: str, reason: str) -> str:
-    message = _STAMP.sub("", text).strip()
+def _mark(raw: bytes, reason: str) -> str:
+    said = stamped(raw)
+    message = (raw if said is None else said).decode("utf-8", "surrogateescape").strip()
     if len(message) >= 12 and message in reason:
         return "decided"
-    return "notable" if _NOTABLE.search(text) else ""
+    return "notable" if recognise(raw) or _NOTABLE.search(raw) else ""
 
 
 def _with_gaps(kept: dict[int, Line]) -> Iterator[Line]:

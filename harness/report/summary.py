@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.report.page.words import anchor
 from harness.report.text import markdown
 from harness.results import CellResult, Results
 from harness.verdict import Verdict, worst
@@ -16,9 +17,14 @@ SENTENCES = {
 }
 
 
-def render(results: Results) -> str:
-    """The text of summary.md."""
-    lines = [*_head(results), "", *_table(results), "", *_troubles(results), *_phases(results)]
+def render(results: Results, artifact: str = "") -> str:
+    """The text of summary.md.
+
+    Cells link to what the folder has about them. With `artifact`, the address of an archive of the folder,
+    the archive is linked instead: a job's summary is read where there is no folder.
+    """
+    lines = [*_head(results, artifact), "", *_table(results, linked=not artifact), ""]
+    lines += [*_troubles(results, linked=not artifact), *_phases(results)]
     return cut("\n".join(lines) + "\n", LIMIT)
 
 
@@ -36,8 +42,9 @@ def mark(verdict: Verdict) -> str:
     return f"{MARKS[verdict.exit_code]} {verdict}"
 
 
-def _head(results: Results) -> list[str]:
+def _head(results: Results, artifact: str) -> list[str]:
     run = results.run
+    whole = [f"\n[Report, consoles and results]({artifact})"] if artifact else []
     counts = ", ".join(f"{count} {verdict}" for verdict, count in results.totals.items())
     return [
         f"## {MARKS[run.exit_code]} {SENTENCES[run.exit_code]}",
@@ -45,17 +52,24 @@ def _head(results: Results) -> list[str]:
         f"{len(results.cells)} cells; tests: {counts or 'none'}. Run {markdown(run.id)}, "
         f"{run.duration_s:.0f} s, {markdown(run.accelerator)}, {run.host.cpus} CPUs, exit {run.exit_code}.",
         *(f"\n{markdown(note)}" for note in run.notes),
+        *whole,
     ]
 
 
-def _table(results: Results) -> list[str]:
+def cell_link(cell: CellResult, *, linked: bool) -> str:
+    """A cell's name, which leads to its panel in the report beside the summary."""
+    name = markdown(cell.id)
+    return f"[{name}](report.html#{anchor(cell.id)})" if linked else name
+
+
+def _table(results: Results, *, linked: bool) -> list[str]:
     names = list(dict.fromkeys(test.name for cell in results.cells for test in cell.tests))
-    rows = [["test", *(cell.id for cell in results.cells)]]
-    rows.append(["kernel", *(cell.kernel.release or "unresolved" for cell in results.cells)])
+    head = ["test", *(cell_link(cell, linked=linked) for cell in results.cells)]
+    rows = [["kernel", *(cell.kernel.release or "unresolved" for cell in results.cells)]]
     rows += [[name, *(_verdict_of(cell, name) for cell in results.cells)] for name in names]
     rows.append(["**all**", *(_all_of(cell) for cell in results.cells)])
     written = [[word if word == "**all**" else markdown(word) for word in row] for row in rows]
-    written.insert(1, ["---"] * len(rows[0]))
+    written[:0] = [head, ["---"] * len(head)]
     return [f"| {' | '.join(row)} |" for row in written]
 
 
@@ -83,17 +97,17 @@ def _verdict_of(cell: CellResult, name: str) -> str:
     return mark(found) if found else "not planned"
 
 
-def _troubles(results: Results) -> list[str]:
-    lines = [
-        f"- {mark(cell.verdict)} `{cell.id}`: {markdown(cell.reason)}"
-        for cell in results.cells
-        if own_trouble(cell)
-    ]
-    lines += [
-        f"- {mark(test.verdict)} `{cell.id}` {markdown(test.name)}: {markdown(test.reason)}"
+def _troubles(results: Results, *, linked: bool) -> list[str]:
+    told = [("", cell, cell.verdict, cell.reason) for cell in results.cells if own_trouble(cell)]
+    told += [
+        (f" {markdown(test.name)}", cell, test.verdict, test.reason)
         for cell in results.cells
         for test in cell.tests
         if test.verdict is not Verdict.PASS
+    ]
+    lines = [
+        f"- {mark(verdict)} {cell_link(cell, linked=linked)}{name}: {markdown(reason)}"
+        for name, cell, verdict, reason in told
     ]
     return ["### Not PASS", "", *lines, ""] if lines else []
 

@@ -224,7 +224,7 @@ def test_what_no_test_shows_is_in_every_report(plan: Plan) -> None:
     cause = Attempt(verdict=Verdict.SPLAT, reason="WARNING: at x.c")
     found = made(plan, _all(plan), cause)
     text = summary.render(found)
-    assert "- ✗ SPLAT `5.10-auto`: WARNING: at x.c" in text
+    assert "- ✗ SPLAT [5.10-auto](report.html#cell-5.10-auto): WARNING: at x.c" in text
     assert "✗ SPLAT: 3 PASS" in text
     cases = ET.fromstring(junit.render(found)).findall("testsuite/testcase[failure]")
     assert [case.get("name") for case in cases] == ["(the cell)", "(the cell)"]
