@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from harness.vm.signatures import Signature, recognise, stamped
+from harness.signatures import Signature, recognise, stamped
 
 BEGIN, END = b"agent selftest: begin ", b"agent selftest: end "
 FUNCTIONS = 3  # that make a fingerprint

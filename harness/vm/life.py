@@ -14,9 +14,9 @@ import enum
 from dataclasses import dataclass
 
 from harness.errors import InfrastructureError
+from harness.signatures import Trouble
 from harness.vm.console import ConsoleLog
 from harness.vm.hypervisor import LifeEvent
-from harness.vm.signatures import Trouble
 
 
 class State(enum.Enum):

@@ -31,7 +31,8 @@ def test_first_last_and_marked_lines(log: Path) -> None:
 
 def test_the_line_that_the_verdict_quotes_has_decided(log: Path) -> None:
     """A time stamp or a caller's number in front does not matter."""
-    log.write_text("[    3.1][  T412] Kernel panic - not syncing: VFS\n[    3.2] Kernel panic - other\n")
+    panic = "Kernel panic - not syncing:"
+    log.write_text(f"[    3.100000][  T412] {panic} VFS\n[    3.200000] {panic} other\n")
     excerpt = console.read(log, "no command ran: Kernel panic - not syncing: VFS")
     assert excerpt
     assert [line.mark for line in excerpt.lines] == ["decided", "notable"]
@@ -55,10 +56,19 @@ def test_one_endless_line(log: Path) -> None:
 
 def test_endless_alarms_are_bounded(log: Path) -> None:
     """A guest that prints nothing but panics does not make a page of them."""
-    log.write_text("Kernel panic - not syncing: again\n" * 100_000)
+    log.write_text("[    3.100000] Kernel panic - not syncing: again\n" * 100_000)
     excerpt = console.read(log, "")
     assert excerpt
     assert len(excerpt.lines) <= console.MARKED + console.TAIL + console.HEAD
+    assert excerpt.marked == console.MARKED
+
+
+def test_only_the_kernel_raises_an_alarm(log: Path) -> None:
+    """What decides a verdict is what is marked: a program that prints of a panic is neither."""
+    log.write_text("Kernel panic - not syncing: no\n[    3.100000] UBSAN: shift-out-of-bounds in x.c:1\n")
+    excerpt = console.read(log, "")
+    assert excerpt
+    assert [line.mark for line in excerpt.lines] == ["", "notable"]
 
 
 def test_of_a_huge_console_only_the_end_is_read(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,7 +219,7 @@ def test_consoles_and_files_of_the_folder(tmp_path: Path) -> None:
     """The excerpt is in the page, the whole is a link."""
     folder = tmp_path / "cells" / "6.18-auto"
     folder.mkdir(parents=True)
-    (folder / "console.log").write_text(f"[    1.0] booting\r\n[   31.2] {PANIC}\r\n")
+    (folder / "console.log").write_text(f"[    1.000000] booting\r\n[   31.200000] {PANIC}\r\n")
     (folder / "domain.xml").symlink_to("/etc/hostname")
     page = Page(html.render(every_verdict(), tmp_path))
     text = " ".join(page.words)

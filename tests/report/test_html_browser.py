@@ -32,9 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("out of a run")
     cell = place / "cells" / "6.18-auto"
     cell.mkdir(parents=True)
-    boot = "".join(f"[{n:9d}.0] booting\n" for n in range(200))
+    boot = "".join(f"[{n:5d}.000000] booting\n" for n in range(200))
     (cell / "console.log").write_text(
-        f"{boot}[ 31.2] {PANIC}\n</script><script>document.title = 'owned'</script>\n"
+        f"{boot}[   31.200000] {PANIC}\n</script><script>document.title = 'owned'</script>\n"
     )
     (place / "report.html").write_text(html.render(every_verdict(), place), encoding="utf-8")
     return place

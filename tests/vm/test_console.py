@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.signatures import recognise
 from harness.vm.console import ConsoleFile, ConsoleLog, Stage, read_all
 from harness.vm.hypervisor import LifeEvent
 from harness.vm.life import judge
-from harness.vm.signatures import recognise
 
 CASES = sorted(path.parent for path in (Path(__file__).parent.parent / "consoles").glob("*/expected.json"))
 

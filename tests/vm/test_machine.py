@@ -11,12 +11,12 @@ import pytest
 from harness.errors import InfrastructureError
 from harness.guest.base import Endpoint, GuestLostError
 from harness.guest.fake import FakeGuest
+from harness.signatures import Trouble
 from harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from harness.vm.hypervisor import LifeEvent, StartError, Vitality
 from harness.vm.life import Death, MachineDiedError, State
 from harness.vm.machine import Machine
 from harness.vm.pulse import Pulse
-from harness.vm.signatures import Trouble
 from tests.vm.specs import machine_spec
 
 PANIC = "[    9.000000] Kernel panic - not syncing: sysrq triggered crash"

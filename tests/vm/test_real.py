@@ -17,12 +17,12 @@ from harness.guest import ssh
 from harness.guest.base import Guest, GuestFileError, GuestLostError, GuestTimeoutError
 from harness.guest.keys import GuestKeys
 from harness.guest.shell import ssh_argv
+from harness.signatures import Trouble
 from harness.vm import reaper
 from harness.vm.connection import Connection
 from harness.vm.domain import MachineSpec
 from harness.vm.life import Death, MachineDiedError
 from harness.vm.machine import Machine
-from harness.vm.signatures import Trouble
 from tests.vm.conftest import MakeSpec
 
 pytestmark = pytest.mark.guest

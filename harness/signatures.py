@@ -1,11 +1,11 @@
 """What a kernel prints when it is in trouble, as data; newest wording first where it changed.
 
 A line counts only with printk's time stamp in front, so that a program which prints "Kernel panic" is no
-panic.
+panic. What ends a machine, what is a complaint and what a report marks are all decided by this one list.
 
 Wordings: kernel/panic.c, arch/x86/kernel/dumpstack.c, arch/x86/mm/fault.c, arch/arm64/kernel/traps.c,
 kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, mm/oom_kill.c, mm/kasan/report.c,
-kernel/locking/lockdep.c, init/do_mounts.c.
+lib/ubsan.c, kernel/locking/lockdep.c, init/do_mounts.c.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Trouble(enum.Enum):
     OUT_OF_MEMORY = "out of memory"
     NO_ROOT = "no root"
     KASAN = "KASAN"
+    UBSAN = "UBSAN"
     LOCKDEP = "lockdep"
     WARNING = "warning"
 
@@ -56,6 +57,7 @@ SIGNATURES = (
     _signature(Trouble.RCU_STALL, rb"rcu.*(?:self-detected stall|detected (?:expedited )?stalls)"),
     _signature(Trouble.OUT_OF_MEMORY, rb"Out of memory: Killed process|invoked oom-killer"),
     _signature(Trouble.KASAN, rb"^BUG: K(?:ASAN|CSAN|FENCE|MSAN):"),
+    _signature(Trouble.UBSAN, rb"^UBSAN: "),
     _signature(
         Trouble.LOCKDEP, rb"^(?:WARNING: (?:possible|inconsistent|suspicious)|INFO: possible recursive)"
     ),
