@@ -26,7 +26,7 @@ class CellFacts(_Facts):
     """One cell; seconds as they were measured, `column` is the hook set and what else is not usual of it.
 
     `largest` is the program for which the verifier counted most instructions, `partly` the event types that
-    are not seen whole, `tests` each test's verdict.
+    are not seen whole, `limits` what is not seen of one in words, `tests` each test's verdict.
     """
 
     id: str
@@ -45,6 +45,7 @@ class CellFacts(_Facts):
     largest: tuple[str, int] | None
     capabilities: dict[str, str]
     partly: dict[str, str]
+    limits: dict[str, str] = {}
     tests: dict[str, Verdict]
 
 
@@ -101,6 +102,7 @@ def of_cell(cell: CellResult) -> CellFacts:
         programs=len(counted),
         largest=(program, most) if most else None,
         capabilities=cell.capabilities,
+        limits=cell.limits,
         partly={event: state for event, state in cell.coverage.items() if state != "full"},
         tests={test.name: test.verdict for test in cell.tests},
     )

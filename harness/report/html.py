@@ -159,6 +159,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "extra": lambda row, key: (row.model_extra or {}).get(key, ""),
     "family": words.family,
     "flow_bar": bars.flow,
+    "limits": lambda cell: hooks.limits(cell.limits),
     "meaning": words.meaning,
     "phase_bar": bars.phases,
     "plural": words.plural,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from agent.selftest import catalogue
 from harness.report.facts import CellFacts, RunFacts
+from harness.report.page import hooks
 from harness.report.page.matrix import counts as tally
 from harness.report.summary import mark
 from harness.report.text import markdown
@@ -89,6 +90,16 @@ def programs(facts: RunFacts) -> Iterator[str]:
             yield _row(cell.id, str(cell.programs), name, f"{count:,}", f"{cell.load_s} s", partly)
 
 
+def limits(facts: RunFacts) -> Iterator[str]:
+    """What a hook set was said not to see, where one was: by the words, with the event types."""
+    told = {cell.column: cell.limits for cell in facts.cells if cell.limits}
+    for column, words in told.items():
+        for text, events in hooks.limits(words):
+            yield f"- {markdown(column)}: {', '.join(f'`{event}`' for event in events)}: {markdown(text)}"
+    if not told:
+        yield "Nothing: every hook set of that run sees each event whole, or not at all."
+
+
 def scenarios(facts: RunFacts) -> Iterator[str]:
     """Every scenario of the catalogue, and how it ended in all cells."""
     yield from _head("scenario", "proves", "in that run")
@@ -97,7 +108,7 @@ def scenarios(facts: RunFacts) -> Iterator[str]:
 
 
 SECTIONS: dict[str, Callable[[RunFacts], Iterable[str]]] = {
-    made.__name__: made for made in (run, kernels, hooksets, doors, programs, scenarios)
+    made.__name__: made for made in (run, kernels, hooksets, doors, limits, programs, scenarios)
 }
 
 

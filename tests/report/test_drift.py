@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.report import html
 from harness.report.page import drift, hooks
 from harness.results import Hook
 from tests.report.made_up import a_cell, a_run
@@ -62,6 +63,13 @@ def test_a_prediction_may_name_the_state_or_the_behaviour() -> None:
     assert not hooks.surprising(row("open.enter", "fentry"))
     assert hooks.surprising(row("open.enter", "lsm", state="silent", predicted="fires"))
     assert hooks.surprising(row("open.enter", "lsm", predicted="silent"))
+
+
+def test_what_is_not_seen_is_said_once() -> None:
+    """Event types of which the same is said share its line."""
+    told = {"open": "as given", "link": "as given", "close": "not by dup2"}
+    assert hooks.limits(told) == [("as given", ["open", "link"]), ("not by dup2", ["close"])]
+    assert "not by dup2" in html.render(a_run(a_cell("6.1", limits=told)))
 
 
 def test_hooks_by_type() -> None:

@@ -7,7 +7,7 @@ row as well, with the state that it ended in.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from harness.results import CellResult, Hook
 
@@ -39,6 +39,14 @@ def events(cell: CellResult) -> list[str]:
     return [
         name for name in dict.fromkeys(map(point, cell.hooks)) if cell.coverage.get(name, "none") != "none"
     ]
+
+
+def limits(told: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """What is not seen, in words, each with the event types of which it is said."""
+    found: dict[str, list[str]] = {}
+    for event, words in told.items():
+        found.setdefault(words, []).append(event)
+    return list(found.items())
 
 
 def used(cell: CellResult) -> list[tuple[str, int]]:
