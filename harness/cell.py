@@ -5,6 +5,7 @@ Only the machinery's failures are tried again, on another machine; what the agen
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from agent.selftest import catalogue
 from agent.selftest.protocol import Loaded
 from harness import judge
 from harness.bench import Machine, MissingError, RefusedError, Selftest
-from harness.errors import HarnessError, InfrastructureError
+from harness.errors import HarnessError, InfrastructureError, ProductError
 from harness.expansion import Cell
 from harness.judge import REASON_LIMIT, Allowed, as_result, clean, problem
 from harness.keeper import Keeper
@@ -31,6 +32,7 @@ TEST_DEADLINE_S = 30.0  # and as much again for each second that the test's cost
 PING_S = 10.0
 LEAVE_S = 3.0  # for what an agent that has ended leaves behind to go by itself
 TRIES = 3  # machines that one cell may lose to the machinery before it is given up
+AGENTS = 3  # that one cell may lose by an early end before it is given up
 ATTACH = "attach.txt"  # in the cell's folder: the line that gets into a machine that was kept
 BACKOFF_S = 1.0  # before the second; twice as long before each further one
 CANNOT = ("load-fail", "attach-fail", "silent")  # observed states of a hook type that a kernel does not have
@@ -68,6 +70,7 @@ class CellRun:
         self._selftest: Selftest | None = None
         self._ended_in = ""  # the test that took the machine with it
         self._spare = TRIES - 1
+        self._agents = AGENTS - 1
         self._quiet = 0  # bytes of the console that were there before the agent was
 
     def open(self) -> None:
@@ -230,13 +233,28 @@ class CellRun:
         except HarnessError as error:
             self._keep_detail(error)
             attempt = self._judge(error, time.monotonic() - began)
-            if not isinstance(error, RefusedError):
+            if not isinstance(error, RefusedError) and not self._served_on(error, attempt):
                 self._ended_in = name
-                self._update(cause=attempt)
+                self._update(cause=self.report.cause or attempt)
             return as_result(name, attempt)
         finally:
             spent = self.report.phases.tests_s + time.monotonic() - began
             self._update(phases=self.report.phases.model_copy(update={"tests_s": spent}))
+
+    def _served_on(self, error: HarnessError, attempt: Attempt) -> bool:
+        """Whether another agent is loaded where only the one that served has ended, for the tests to come."""
+        if not isinstance(error, ProductError) or attempt.verdict is not Verdict.FAIL or not self._agents:
+            return False
+        self._agents -= 1
+        assert self._selftest
+        self._selftest.close()
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / "agent.log").replace(self.folder / f"agent-{AGENTS - self._agents - 1}.log")
+        try:
+            self._load()
+        except HarnessError as failed:
+            self._fail(failed)
+        return self.report.cause is None
 
     def _ask(self, name: str) -> TestResult:
         assert self._selftest

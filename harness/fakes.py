@@ -2,11 +2,11 @@
 
 For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to
 an act: pass, fail, skip, splat, deaf (no log of the kernel), crash, qemu-dies, lost, hang (the agent), freeze
-(the guest), refuse, malformed, kill-worker, interrupt, sleep (ten seconds). `CELL::boot`, `CELL::load`,
-`CELL::quit` (the agent ends) and `CELL::end` are steps as well, and `CELL::fetch`, which can only sleep. The
-act `missing` means that there is nothing to boot, `silent` of a load that its hooks never fire, `leak` that
-something is left at the end, `blind` that nobody can look. Acts with commas between are those of the first
-time, the second and so on; the last stays.
+(the guest), refuse, broken (the agent has ended), malformed, kill-worker, interrupt, sleep (ten seconds).
+`CELL::boot`, `CELL::load`, `CELL::quit` (the agent ends) and `CELL::end` are steps as well, and
+`CELL::fetch`, which can only sleep. The act `missing` means that there is nothing to boot, `silent` of a
+load that its hooks never fire, `leak` that something is left at the end, `blind` that nobody can look. Acts
+with commas between are those of the first time, the second and so on; the last stays.
 """
 
 from __future__ import annotations
@@ -147,6 +147,10 @@ class FakeMachine:
         log.write_text("fake agent\n", encoding="utf-8")
         return self
 
+    def stand_by(self) -> None:
+        """Nothing to start."""
+        self.bench.note(f"stand by {self.cell.machine}")
+
     def command(self, cell: Cell, log: Path) -> FakeMachine:  # noqa: ARG002
         """The server is the machine."""
         return self.selftest(log, 0.0)
@@ -221,6 +225,8 @@ class FakeMachine:
             time.sleep(10)
         elif act == "splat":
             self._said += SPLAT
+        elif act == "broken":
+            raise ProductError("the self-test server ended")
         elif act == "refuse":
             raise RefusedError(f"{step} refused", detail="verifier says no")
         if self._death or act == "lost":

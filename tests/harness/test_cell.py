@@ -73,6 +73,9 @@ def _verdicts(results: list[TestResult]) -> str:
         ({"*::truth.unlink": "freeze"}, "PASS TIMEOUT NOT_RUN"),
         ({"*::truth.unlink": "qemu-dies,pass"}, "PASS PASS PASS"),
         ({"*::truth.unlink": "lost,fail"}, "PASS FAIL PASS"),
+        ({"*::truth.unlink": "broken"}, "PASS FAIL PASS"),
+        ({"*::truth.unlink": "broken", "*::load": "pass,refuse"}, "PASS FAIL NOT_RUN"),
+        ({"*::truth.unlink": "broken", "*::load": "pass,crash"}, "PASS FAIL NOT_RUN"),
         ({"*::truth.unlink": "lost,crash"}, "PASS CRASH NOT_RUN"),
         ({"*::truth.unlink": "lost", "*::boot": "pass,crash"}, "PASS INFRA NOT_RUN"),
         ({"*::boot": "lost,lost,pass"}, "PASS PASS PASS"),
@@ -114,6 +117,16 @@ def test_only_the_machinery_is_tried_again_and_every_time_is_told(cell: Cell, fo
     assert [attempt.reason for attempt in report.attempts] == ["QEMU was killed by signal 9"]
     assert sum(event.startswith("boot") for event in events) == 2
     assert (folder / "attempt-1/console.log").exists()
+
+
+def test_an_agent_that_always_ends_is_given_up(cell: Cell, folder: Path) -> None:
+    """Each loads anew, which takes time, and what they said is kept."""
+    tests = tuple(f"truth.{number}" for number in range(5))
+    results, report, _ = _live(cell.model_copy(update={"tests": tests}), folder, {"*::truth.*": "broken"})
+    assert _verdicts(results) == "FAIL FAIL FAIL NOT_RUN NOT_RUN"
+    assert report.cause
+    assert report.cause.verdict is Verdict.FAIL
+    assert sorted(path.name for path in folder.glob("agent*")) == ["agent-1.log", "agent-2.log", "agent.log"]
 
 
 def test_tries_end(cell: Cell, folder: Path) -> None:
