@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from harness.bench import Bench, Machine, RefusedError, Selftest, Supplies
+from harness.errors import HarnessError
 from harness.expansion import Cell
 from harness.keeper import Keeper
 
@@ -18,14 +19,23 @@ Files = Callable[[], Mapping[str, "Member"]]
 """The agent's files as they are built now, by name."""
 
 
+class StandingBy(Machine, Protocol):
+    """A machine that can start a self-test server ahead of time."""
+
+    def stand_by(self) -> None:
+        """Start as much of the next server as is not the agent's own. Raises HarnessError."""
+
+
 class StandingMachine:
     """Another machine, whose self-test server outlives a cell: to load again costs no start of Python."""
 
-    def __init__(self, machine: Machine, files: Files) -> None:
+    def __init__(self, machine: StandingBy, files: Files) -> None:
         self._machine = machine
         self._files = files
         self._deployed: Mapping[str, Member] = {}
         self._server: StandingSelftest | None = None
+        self._outdated: list[StandingSelftest] = []
+        self._how: tuple[Path, float] | None = None  # what the last server was asked for with
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._machine, name)
@@ -38,13 +48,18 @@ class StandingMachine:
             server.refused = False
         return refused
 
+    @property
+    def serves(self) -> bool:
+        """Whether a server runs that has the code that was sent last."""
+        return self._server is not None
+
     def deploy(self) -> None:
         """All of the agent, the first time."""
         self._machine.deploy()
         self._deployed = self._files()
 
     def update(self) -> Update:
-        """What changed of the agent since; a server of older code is ended."""
+        """Send what changed of the agent since; a server of older code is left to `rest`."""
         from harness.guest import update
 
         files = self._files()
@@ -52,16 +67,34 @@ class StandingMachine:
         if found:
             update.send(self.guest, found)
             self._deployed = files
-        if found.touches_python and self._server:
-            self._server.end()
+        if self._server and found.outdates(tested=self._server.tested):
+            self._outdated.append(self._server)
             self._server = None
         return found
 
-    def selftest(self, log: Path, *rest: Any) -> Selftest:
+    def selftest(self, log: Path, deadline_s: float) -> Selftest:
         """The server that runs, or a new one."""
         if self._server is None:
-            self._server = StandingSelftest(self._machine.selftest(log, *rest))
+            self._start(log, deadline_s)
+        assert self._server
         return self._server
+
+    def rest(self) -> list[HarnessError]:
+        """Make ready for the next save: nothing loaded, a server that has imported all, half of another.
+
+        To detach programs takes as long as to load them, and the imports half of that. Returns what was wrong
+        with servers that ended; raises HarnessError where there is no other.
+        """
+        ended = [server.end() for server in (*self._outdated, self._server) if server]
+        self._outdated, self._server = [], None
+        if self._how:
+            self._start(*self._how)
+        self._machine.stand_by()
+        return [error for error in ended if error]
+
+    def _start(self, log: Path, deadline_s: float) -> None:
+        self._how = (log, deadline_s)
+        self._server = StandingSelftest(self._machine.selftest(log, deadline_s))
 
     def leftovers(self, _deadline_s: float) -> list[str]:
         """Nothing is left behind while all of it stays."""
@@ -74,6 +107,7 @@ class StandingSelftest:
     def __init__(self, server: Selftest) -> None:
         self._server = server
         self.refused = False
+        self.tested = False
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:
         """Load in place of what is loaded."""
@@ -85,14 +119,15 @@ class StandingSelftest:
 
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run one scenario."""
+        self.tested = True
         return self._server.test(name, deadline_s)
 
     def close(self) -> None:
         """It stays."""
 
-    def end(self) -> None:
-        """End it."""
-        self._server.close()
+    def end(self) -> HarnessError | None:
+        """End it, as `Selftest.close` does."""
+        return self._server.close()
 
 
 class StandingBench:
@@ -107,7 +142,7 @@ class StandingBench:
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
         """A machine that stands."""
-        made = self._bench.machine(cell, supplies, workdir)
+        made = cast("StandingBy", self._bench.machine(cell, supplies, workdir))
         return cast("Machine", StandingMachine(made, self._files))
 
 

@@ -22,7 +22,7 @@ from harness.supply import Preparation, bundle, resolve_all
 
 if TYPE_CHECKING:
     from agent.selftest.protocol import Loaded, Ran
-    from harness.guest.base import Guest
+    from harness.guest.base import Channel, Guest
     from harness.guest.command import CommandServer
     from harness.guest.selftest import SelftestClient
     from harness.kernels import Lock
@@ -145,6 +145,7 @@ class VmMachine:
     def __init__(self, starter: Starter) -> None:
         self._starter = starter
         self._fresh: State | None = None  # what was in the guest before anything of ours
+        self._waiting: Channel | None = None  # to the interpreter of the next self-test server
 
     @property
     def machine(self) -> VirtualMachine:
@@ -178,8 +179,15 @@ class VmMachine:
         """The agent's server, greeting received."""
         from harness.guest.selftest import SelftestClient
 
+        waiting, self._waiting = self._waiting, None
         with _translated(log):
-            return VmSelftest(SelftestClient.start(self.guest, deadline_s), log)
+            return VmSelftest(SelftestClient.start(self.guest, deadline_s, waiting=waiting), log)
+
+    def stand_by(self) -> None:
+        """Have the next self-test server start while nobody waits for it, as far as it is not the agent."""
+        from harness.guest.selftest import stand_by
+
+        self._waiting = self._waiting or stand_by(self.guest)
 
     def answers(self, deadline_s: float) -> bool:
         """Whether `true` runs."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from harness.standing import StandingBench, StandingKeeper, StandingMachine
 from harness.verdict import Verdict, run_exit_code
 
 FOLDERS = (supply.ROOT / "bpf", supply.ROOT / "agent")
-LOOK_S = 0.2
+LOOK_S = 0.1
 BUILD = ("make", "-s", "build")
 SHOWN = 30  # lines of a compiler that failed
+
+Spent = dict[str, float]  # seconds by phase, in the order in which they began
 
 Build = Callable[[], str]
 """Builds the agent; returns what went wrong, "" if nothing did."""
@@ -82,7 +85,7 @@ class Watch:
         `seen` is how the sources were before they were built: what is saved during a round begins the next.
         """
         try:
-            self._round(time.time())
+            self._round("start", time.time(), {})
             while True:
                 wait(LOOK_S)
                 now = sources.snapshot(self.folders)
@@ -97,58 +100,79 @@ class Watch:
             self.keeper.end()
 
     def _saved(self, paths: Sequence[Path]) -> None:
-        saved_at = sources.saved_at(paths, time.time())
+        now = time.time()
+        saved_at = sources.saved_at(paths, now)
         self.progress.say(f"changed: {_names(paths)}")
-        began = time.monotonic()
-        if problem := self.build():
+        spent = {"notice": now - saved_at}
+        with _timed(spent, "build"):
+            problem = self.build()
+        if problem:
             for line in problem.splitlines():
                 self.progress.say(line)
             self.progress.say("not built; waiting for the next save")
             return
-        built_s = time.monotonic() - began
-        try:
+        with _timed(spent, "push"):
             told = self._update()
-        except HarnessError as error:
-            # A guest that cannot be updated is replaced: the round boots another.
-            self.progress.say(error.message)
-            self.keeper.end()
-            told = "a new machine"
-        self.progress.say(f"built in {built_s:.1f} s; {told}")
-        self._round(saved_at)
+        self.progress.say(told)
+        self._round("saved", saved_at, spent)
 
     def _update(self) -> str:
         machine = self.keeper.machine
         if not isinstance(machine, StandingMachine):
             return "no machine stands"
-        began = time.monotonic()
-        found = machine.update()
+        try:
+            found = machine.update()
+        except HarnessError as error:
+            # A guest that cannot be updated is replaced: the round boots another.
+            self.keeper.end()
+            return f"{error.message}; taking a new machine"
         if not found:
             return "nothing that the guest has changed"
-        spent_s = time.monotonic() - began
-        what = f"{len(found.changed)} files, {found.size >> 10} KiB"
-        return f"updated in {spent_s:.1f} s ({what}{', server restarted' if found.touches_python else ''})"
+        how = "" if machine.serves else ", with a new server"
+        return f"sent {len(found.changed)} files, {found.size >> 10} KiB{how}"
 
-    def _round(self, saved_at: float) -> None:
+    def _round(self, since: str, began: float, spent: Spent) -> None:
+        """Run all. What is tested was there at `began`, in seconds since the epoch."""
         self.rounds += 1
         found: list[TestResult] = []
         for cell in self.run.plan.cells:
-            self.worker.enter(cell)
-            for test in cell.tests:
-                result = self.worker.run(test)
-                found.append(result)
-                self.progress.ended(cell.id, result)
-            report = self.worker._run.report if self.worker._run else None
-            load_s = report.phases.load_s if report else 0.0
-            self._tell(found, load_s, time.time() - saved_at)
+            with _timed(spent, "load" if self.keeper.machine else "boot and load"):
+                self.worker.enter(cell)
+            with _timed(spent, "tests"):
+                for test in cell.tests:
+                    found.append(self.worker.run(test))
+                    self.progress.ended(cell.id, found[-1])
+            self._tell(found, f"{since} → verdict {time.time() - began:.1f} s", spent)
             self.worker.leave()
         self.verdicts = [result.verdict for result in found]
+        self._rest()
 
-    def _tell(self, found: Sequence[TestResult], load_s: float, seconds: float) -> None:
+    def _tell(self, found: Sequence[TestResult], seconds: str, spent: Spent) -> None:
         counts = ", ".join(f"{count} {name}" for name, count in Counter(one.verdict for one in found).items())
-        tests_s = sum(result.duration_s for result in found)
-        since = "since the start" if self.rounds == 1 else "from save to verdict"
-        spent = f"load {load_s:.1f} s, tests {tests_s:.1f} s"
-        self.progress.say(f"round {self.rounds}: {counts}; {seconds:.1f} s {since} ({spent})")
+        phases = ", ".join(f"{name} {spent_s:.1f}" for name, spent_s in spent.items())
+        self.progress.say(f"round {self.rounds}: {counts}; {seconds} ({phases})")
+
+    def _rest(self) -> None:
+        """What the next round would wait for otherwise."""
+        machine = self.keeper.machine
+        if isinstance(machine, StandingMachine):
+            try:
+                problems = machine.rest()
+            except HarnessError as error:
+                problems = [error]
+                self.keeper.end()
+            for problem in problems:
+                self.progress.say(problem.message)
+        self.progress.say("ready for the next save")
+
+
+@contextlib.contextmanager
+def _timed(spent: Spent, phase: str) -> Iterator[None]:
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        spent[phase] = spent.get(phase, 0.0) + time.monotonic() - began
 
 
 def _names(paths: Sequence[Path]) -> str:

@@ -14,6 +14,8 @@ from harness.guest.deploy import TARGET
 
 _REMOTE = "/tmp/fim-update.tar"  # noqa: S108 - a path in the guest
 _TIMEOUT_S = 60
+_READ_BY_LOADS = ("agent/bpf/", "agent/bin/")
+_BODIES = "agent/selftest/scenarios/"
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,13 @@ class Update:
     def __bool__(self) -> bool:
         return bool(self.changed or self.gone)
 
-    @property
-    def touches_python(self) -> bool:
-        """Whether a server that runs would go on with code that is gone."""
-        return any(not name.endswith((".o", "/fim-gen")) for name in (*self.changed, *self.gone))
+    def outdates(self, *, tested: bool) -> bool:
+        """Whether a server that runs would go on with code that is gone.
+
+        One that was not asked for a test yet has read no scenario's body.
+        """
+        code = (name for name in (*self.changed, *self.gone) if not name.startswith(_READ_BY_LOADS))
+        return any(tested or not _is_body(name) for name in code)
 
     @property
     def size(self) -> int:
@@ -70,6 +75,10 @@ def send(guest: Guest, update: Update) -> None:
     if completed.status != 0:
         reason = completed.stderr.decode("utf-8", "backslashreplace").strip()
         raise InfrastructureError(f"cannot update the agent in the guest: {reason}")
+
+
+def _is_body(name: str) -> bool:
+    return name.startswith(_BODIES) and "__init__" not in name
 
 
 def _archive(files: Mapping[str, Member]) -> bytes:
