@@ -45,6 +45,7 @@ noise: setup build
 docs: setup
 	$(BIN)/python -m agent.rules.docs docs/rules.md
 	$(BIN)/python -m agent.docs docs/tables.md
+	$(BIN)/python packaging/completion.py packaging/completions
 	$(BIN)/harness report $(or $(RESULTS),docs/tables.json) --tables docs/tables.md
 
 lint: setup $(BUILD)/.test-packages
