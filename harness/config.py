@@ -64,7 +64,10 @@ class Cmdline(_Model):
 
 
 class Include(_Model):
-    """More cells: the product of these axes over the kernels that `kernel` names (globs)."""
+    """More cells: the product of these axes over the kernels that `kernel` names (globs).
+
+    `tests` are globs as for `--test`; a cell that several entries name runs what any of them wants.
+    """
 
     kernel: Globs = ("*",)
     arch: Annotated[tuple[Arch, ...], BeforeValidator(_listed)] = ("amd64",)
@@ -72,6 +75,7 @@ class Include(_Model):
     btf: Annotated[tuple[Btf, ...], BeforeValidator(_listed)] = ("kernel",)
     transport: Annotated[tuple[Transport, ...], BeforeValidator(_listed)] = ("ringbuf",)
     cmdline: Cmdline | None = None
+    tests: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     tags: tuple[Name, ...] = ()
 
 

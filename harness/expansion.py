@@ -39,11 +39,15 @@ class Cell(BaseModel):
 
 
 class Candidate(NamedTuple):
-    """A cell, the tags of each entry it comes from, and why the matrix leaves it out ("" if it does not)."""
+    """A cell, the tags of each entry it comes from, and why the matrix leaves it out ("" if it does not).
+
+    `tests` are the globs of the entry; with none, all tests are meant.
+    """
 
     cell: Cell
     tags: tuple[tuple[str, ...], ...]
     excluded: str
+    tests: tuple[str, ...] = ()
 
 
 def expand(matrix: Matrix) -> Iterator[Candidate]:
@@ -71,7 +75,8 @@ def _included(matrix: Matrix, entry: Include) -> Iterator[Candidate]:
     for kernel in matrix.kernels:
         if fits(kernel.name, entry.kernel):
             for variant in axes:
-                yield _candidate(matrix, _cell(kernel, *variant), kernel.tags, entry.tags)
+                found = _candidate(matrix, _cell(kernel, *variant), kernel.tags, entry.tags)
+                yield found._replace(tests=entry.tests)
 
 
 def _candidate(matrix: Matrix, cell: Cell, *tags: tuple[str, ...]) -> Candidate:

@@ -111,7 +111,8 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
         if reason:
             omitted.setdefault(cell.id, reason)
         else:
-            cells.setdefault(cell.id, cell.model_copy(update={"tests": tests_of(cell, selectors.test)}))
+            wanted = set(tests_of(cell, selectors.test)) & set(tests_of(cell, candidate.tests))
+            cells[cell.id] = _wider(cells.get(cell.id, cell), wanted)
     cells = {name: cell for name, cell in cells.items() if cell.tests}
     if not cells:
         raise ConfigError("the plan is empty: no cell and test fit all selectors", hint=_first(omitted))
@@ -124,6 +125,12 @@ def _declared(matrix: Matrix, selectors: Selectors) -> tuple[str, ...]:
     """The hook sets of all entries that this run asks for, also of those that `exclude` leaves nothing of."""
     asked = (candidate for candidate in expand(matrix) if not _untagged(candidate, selectors))
     return tuple(dict.fromkeys(candidate.cell.hookset for candidate in asked if not candidate.cell.suite))
+
+
+def _wider(cell: Cell, tests: set[str]) -> Cell:
+    """The cell with these tests too, in the catalogue's order."""
+    known = tests_of(cell, ())
+    return cell.model_copy(update={"tests": tuple(name for name in known if name in tests | set(cell.tests))})
 
 
 def tests_of(cell: Cell, globs: tuple[str, ...]) -> tuple[str, ...]:
@@ -142,17 +149,21 @@ def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> 
         if not any(_kernel_fits(kernel, (glob,), releases) for kernel in matrix.kernels):
             names = [kernel.name for kernel in matrix.kernels]
             raise ConfigError(f"--kernel {glob}: no such kernel in the matrix{nearest(glob, names)}")
-    suites = [suite.test for suite in matrix.suites]
-    for glob in catalogue.unknown(selectors.test):
-        if any(fits(name, (glob.removeprefix("!"),)) for name in suites):
-            continue
-        names = [scenario.name for scenario in catalogue.CATALOGUE] + suites
-        raise ConfigError(f"--test {glob}: no such test{nearest(glob.removeprefix('!'), names)}")
+    _check_tests("--test", selectors.test, [suite.test for suite in matrix.suites])
+    for entry in matrix.include:
+        _check_tests("include: tests:", entry.tests, [])
     named = list(expand(matrix))
     _check_axis("--hookset", selectors.hookset, {candidate.cell.hookset for candidate in named})
     _check_axis("--arch", selectors.arch, {candidate.cell.arch for candidate in named})
     tags = {tag for candidate in named for entry in candidate.tags for tag in entry}
     _check_axis("--tag", selectors.tag, tags | {NIGHTLY})
+
+
+def _check_tests(where: str, globs: tuple[str, ...], suites: list[str]) -> None:
+    for glob in catalogue.unknown(globs):
+        if not any(fits(name, (glob.removeprefix("!"),)) for name in suites):
+            names = [scenario.name for scenario in catalogue.CATALOGUE] + suites
+            raise ConfigError(f"{where} {glob}: no such test{nearest(glob.removeprefix('!'), names)}")
 
 
 def _check_axis(option: str, asked: Iterable[str], known: Iterable[str]) -> None:

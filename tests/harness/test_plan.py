@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.selftest.catalogue import CATALOGUE
-from harness import plan
+from harness import config, plan
 from harness.errors import ConfigError
 from harness.plan import Plan, Selectors
 from tests.harness.conftest import matrix_of
@@ -75,6 +76,44 @@ def test_a_selector_that_selects_nothing_is_an_error(
     with pytest.raises(ConfigError) as caught:
         _plan(matrix_of("6.1", "6.12"), **selectors)
     assert caught.value.message == message
+
+
+def test_an_entry_may_want_some_tests_and_another_more_of_the_same_cell() -> None:
+    """By night a cell runs what it runs by day, and what the night's entry adds, in the catalogue's order."""
+    include = [
+        {"hookset": "lsm", "tests": ["truth.rename", "truth.open"]},
+        {"hookset": "lsm", "tests": "truth.unlink", "tags": ["nightly"]},
+    ]
+    matrix = matrix_of("6.1", include=include)
+    assert _plan(matrix).cell("6.1-lsm").tests == ("truth.open", "truth.rename")
+    assert _plan(matrix, test=("truth.o*",)).cell("6.1-lsm").tests == ("truth.open",)
+    by_night = _plan(matrix, tag=("nightly",)).cell("6.1-lsm").tests
+    assert by_night == ("truth.open", "truth.unlink", "truth.rename")
+
+
+def test_an_entry_that_wants_a_test_that_there_is_not_is_an_error() -> None:
+    """Misspelt, it would leave a cell without its tests."""
+    with pytest.raises(
+        ConfigError, match=r"include: tests: truth.opn: no such test \(did you mean 'truth.open'"
+    ):
+        _plan(matrix_of("6.1", include=[{"tests": ["truth.opn"]}]))
+
+
+def test_the_matrix_of_this_tree_keeps_its_promises() -> None:
+    """`auto` on every kernel, every set on the oldest and on the newest; all by night, with the default in it."""
+    matrix = config.load(Path(__file__).parents[2] / "matrix.yaml")
+    by_day, by_night = _plan(matrix), _plan(matrix, tag=("nightly",))
+    plain = [kernel.name for kernel in matrix.kernels if not kernel.tags]
+    forced = {"lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint"}
+    assert {f"{name}-auto" for name in plain} <= set(_ids(by_day))
+    for name in (plain[0], plain[-1]):
+        assert {f"{name}-{hookset}" for hookset in forced} <= set(_ids(by_day))
+    assert {f"{name}-{hookset}" for name in plain for hookset in forced} <= set(_ids(by_night))
+    for cell in by_day.cells:
+        assert set(cell.tests) <= set(by_night.cell(cell.id).tests)
+    assert {cell.btf for cell in by_night.cells} >= {"kernel", "external"}
+    assert {cell.transport for cell in by_night.cells} == {"ringbuf", "perf"}
+    assert any(cell.cmdline and cell.hookset == "lsm" for cell in by_night.cells)
 
 
 def test_tagged_cells_run_only_when_asked_for_and_the_plan_says_so() -> None:
