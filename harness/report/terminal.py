@@ -13,10 +13,17 @@ from rich.text import Text
 from harness.plan import Plan
 from harness.report.summary import SENTENCES, mark, own_trouble, tally
 from harness.report.text import one_line
-from harness.results import Results, TestResult
+from harness.results import CellResult, Results, TestResult
 from harness.verdict import Verdict
 
 _STYLES = {0: "green", 1: "bold red", 3: "yellow", 4: "magenta"}
+
+# What the last table tells, by the least width of the terminal: a cell's name has its kernel's in it.
+_COLUMNS: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (100, ("kernel", "cell", "verdict", "boot", "load", "tests", "ended in")),
+    (64, ("cell", "verdict", "boot", "load", "tests", "ended in")),
+    (0, ("cell", "verdict", "ended in")),
+)
 
 
 class Progress(Protocol):
@@ -123,20 +130,29 @@ def line_of(cell: str, result: TestResult) -> Text:
     return text.append(f"  {result.duration_s:.1f} s  {one_line(result.reason)}".rstrip())
 
 
+def _words_of(cell: CellResult) -> dict[str, Text]:
+    """What a row of the last table may tell of a cell."""
+    spent = cell.phases
+    return {
+        "kernel": Text(one_line(cell.kernel.release or cell.kernel.requested)),
+        "cell": Text(cell.id),
+        "verdict": Text(mark(cell.verdict), _STYLES[cell.verdict.exit_code]),
+        "boot": Text(f"{spent.boot_s:.1f} s"),
+        "load": Text(f"{spent.load_s:.1f} s"),
+        "tests": Text(f"{spent.tests_s:.1f} s"),
+        "ended in": Text(tally(cell)),
+    }
+
+
 def print_results(console: Console, results: Results, where: str) -> None:
     """The table of tests and cells, and one line that says what it means."""
+    columns = next(names for least, names in _COLUMNS if console.width >= least)
     table = Table(box=None, pad_edge=False)
-    for head in ("kernel", "cell", "verdict", "boot", "load", "tests", "ended in"):
+    for head in columns:
         table.add_column(head, overflow="fold")
     for cell in results.cells:
-        spent = cell.phases
-        table.add_row(
-            Text(one_line(cell.kernel.release or cell.kernel.requested)),
-            cell.id,
-            Text(mark(cell.verdict), _STYLES[cell.verdict.exit_code]),
-            *(f"{seconds:.1f} s" for seconds in (spent.boot_s, spent.load_s, spent.tests_s)),
-            tally(cell),
-        )
+        words = _words_of(cell)
+        table.add_row(*(words[name] for name in columns))
     console.print(table)
     for cell in filter(own_trouble, results.cells):
         console.print(Text(f"{cell.id}: {mark(cell.verdict)}: {one_line(cell.reason)}"), soft_wrap=True)

@@ -1,0 +1,58 @@
+"""The last table on terminals of any width."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from harness.report.terminal import print_results
+from tests.report.made_up import every_verdict
+from tests.report.test_html import HOSTILE, hostile_run
+
+
+def printed(width: int, **more: bool) -> str:
+    out = io.StringIO()
+    print_results(Console(file=out, width=width, **more), every_verdict(), "out/latest")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 64, 80, 99, 100, 120, 200])
+def test_the_table_fits(width: int) -> None:
+    """No row is wider than the terminal, and every cell is there with its verdict."""
+    found = every_verdict()
+    rows = printed(width).splitlines()
+    table = rows[: next(n for n, row in enumerate(rows) if row.startswith("The product failed."))]
+    assert max(map(cell_len, table)) <= width
+    for cell in found.cells:
+        if width >= 60:
+            assert any(cell.id in row and cell.verdict in row for row in table), cell.id
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [
+        (40, ["cell", "verdict", "ended", "in"]),
+        (80, ["cell", "verdict", "boot", "load", "tests", "ended", "in"]),
+        (120, ["kernel", "cell", "verdict", "boot", "load", "tests", "ended", "in"]),
+    ],
+)
+def test_what_there_is_room_for(width: int, heads: list[str]) -> None:
+    assert printed(width).splitlines()[0].split() == heads
+
+
+def test_a_verdict_is_a_word_and_a_sign() -> None:
+    """Colours are for those who see them: without any the text says the same."""
+    plain = printed(120)
+    assert "✗ FAIL" in plain
+    assert "\x1b" not in plain
+    assert "\x1b" in printed(120, force_terminal=True)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_guest_cannot_write_on_the_terminal(text: str) -> None:
+    out = io.StringIO()
+    print_results(Console(file=out, width=80), hostile_run(text), "out/latest")
+    assert not {"\x1b", "\x9b", "\x07", "\x00", "\u202e"} & set(out.getvalue())
