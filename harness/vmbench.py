@@ -123,6 +123,7 @@ class VmBench:
         self._connection = None
 
     def _hypervisor(self) -> Connection:
+        from harness.cache import Cache
         from harness.vm.connection import EMBEDDED, Connection
         from harness.vm.ownership import RunDirectory
         from harness.vm.snapshot import Snapshots
@@ -132,7 +133,7 @@ class VmBench:
             directory = self._open.enter_context(RunDirectory.claim())
             self._connection = self._open.enter_context(Connection.open(directory, uri))
             if self._connection.identity and not self._cold:
-                self._snapshots = Snapshots(self._connection.identity)
+                self._snapshots = Snapshots(self._connection.identity, Cache(progress=_note))
         return self._connection
 
 

@@ -1,8 +1,11 @@
-"""Remove what runs left: machines of dead runs, and cached kernels and images."""
+"""Remove what runs left: machines of dead runs, and cached kernels, images and package indexes."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import shutil
+from pathlib import Path
 
 from harness.commands.booted import say
 
@@ -19,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Reap, then shrink the cache."""
+    """Reap, then shrink the cache; without a bound nothing stays that no running process uses."""
     from harness.cache import Cache
     from harness.vmbench import VmBench
 
@@ -27,6 +30,40 @@ def execute(arguments: argparse.Namespace) -> int:
         say(f"reaped what a dead run left: {line}")
     if arguments.machines:
         return 0
-    freed = Cache().clean(keep_bytes=arguments.keep << 20, older_than_s=arguments.older_than * DAY_S)
+    store = Cache()
+    freed = store.clean(keep_bytes=arguments.keep << 20, older_than_s=arguments.older_than * DAY_S)
+    if not (arguments.keep or arguments.older_than):
+        freed += forget(store.root)
     say(f"freed {freed >> 20} MiB")
     return 0
+
+
+def forget(root: Path) -> int:
+    """Removes what was learnt of repositories and of this host, all of which is asked again; bytes freed."""
+    freed = sum(_without(path) for path in root.glob("apt/*/*") if path.is_dir())
+    for name in ("acceleration", "libvirt"):
+        freed += _size(root / name)
+        shutil.rmtree(root / name, ignore_errors=True)
+    folders = (path for path in root.glob("*/**/") if path != root)
+    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+        with contextlib.suppress(OSError):  # it is not empty
+            folder.rmdir()
+    return freed
+
+
+def _without(index: Path) -> int:
+    """Removes one suite's indexes unless they are being asked; returns the bytes freed."""
+    from harness import filelock
+
+    lock = index.with_name(f"{index.name}.lock")
+    with filelock.locked(lock, wait=False) as free:
+        if not free:
+            return 0
+        size = _size(index)
+        shutil.rmtree(index)
+        lock.unlink()
+        return size
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

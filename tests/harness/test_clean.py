@@ -1,0 +1,58 @@
+"""`harness clean` leaves nothing that no process uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness import cli, filelock
+from harness.cache import Cache
+from harness.commands import clean
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with an entry, indexes and what was learnt of the host; there are no dead runs."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("harness.vmbench.VmBench.reap", lambda _self, also_kept: [])
+    store = Cache()
+    store.get("kernels", "k", make)
+    os.close(store._in_use.popitem()[1])  # as the end of its process would
+    for name in ("apt/amd64/sid/lists/index", "apt/amd64/sid.lock", "acceleration/a.json", "libvirt/c/x"):
+        (store.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (store.root / name).write_bytes(bytes(1 << 20))
+    return store.root
+
+
+def make(folder: Path) -> None:
+    (folder / "vmlinuz").write_bytes(bytes(1 << 20))
+
+
+def left(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+def test_nothing_is_left(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither entries nor indexes nor locks nor empty folders, and the bytes are counted."""
+    store = Cache(root)
+    assert store.size() == 1 << 20
+    assert cli.main(["clean"]) == 0
+    assert left(root) == []
+    assert "freed 4 MiB" in capsys.readouterr().err
+
+
+def test_indexes_that_are_asked_stay(root: Path) -> None:
+    """Whoever asks them holds their lock."""
+    with filelock.locked(root / "apt/amd64/sid.lock"):
+        clean.forget(root)
+    assert "apt/amd64/sid/lists/index" in left(root)
+
+
+@pytest.mark.parametrize("words", [("--keep", "100"), ("--older-than", "1"), ("--machines",)])
+def test_with_a_bound_indexes_stay(root: Path, words: tuple[str, ...]) -> None:
+    """To ask the repositories again takes longer than the space is worth."""
+    before = left(root)
+    assert cli.main(["clean", *words]) == 0
+    assert left(root) == before
