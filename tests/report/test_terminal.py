@@ -13,9 +13,9 @@ from tests.report.made_up import every_verdict
 from tests.report.test_html import HOSTILE, hostile_run
 
 
-def printed(width: int, **more: bool) -> str:
+def printed(width: int, *, colours: bool = False) -> str:
     out = io.StringIO()
-    print_results(Console(file=out, width=width, **more), every_verdict(), "out/latest")
+    print_results(Console(file=out, width=width, force_terminal=colours), every_verdict(), "out/latest")
     return out.getvalue()
 
 
@@ -48,7 +48,7 @@ def test_a_verdict_is_a_word_and_a_sign() -> None:
     plain = printed(120)
     assert "✗ FAIL" in plain
     assert "\x1b" not in plain
-    assert "\x1b" in printed(120, force_terminal=True)
+    assert "\x1b" in printed(120, colours=True)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
