@@ -38,6 +38,8 @@ _MAX_LINE = 8 << 20
 _STDERR_KEPT = 1 << 16
 # For a session on a connection that stands; paramiko alone would wait an hour.
 _OPEN_S = 60.0
+# For a guest to take a piece of a file or to answer for it: one that stops in the middle never says so.
+_STALL_S = 60.0
 
 # Measured in an emulated guest: a fifth faster than AES-GCM. images/sshd_config offers no other.
 _CIPHERS = ("aes128-ctr",)
@@ -178,7 +180,10 @@ class SshGuest:
         with self._lock, _guest_errors(what):
             try:
                 yield self._open_sftp()
-            except (FileNotFoundError, ConnectionError, TimeoutError):
+            except TimeoutError:
+                self._sftp = None  # its answer may still come, and would be taken for another's
+                raise
+            except (FileNotFoundError, ConnectionError):
                 raise
             except OSError as error:
                 if not self._transport.is_active():
@@ -187,9 +192,10 @@ class SshGuest:
 
     def _open_sftp(self) -> paramiko.SFTPClient:
         if self._sftp is None:
-            self._sftp = self._transport.open_sftp_client()
-        if self._sftp is None:
-            raise paramiko.SSHException("no SFTP")
+            session = self._transport.open_session(timeout=_OPEN_S)
+            session.settimeout(_STALL_S)
+            session.invoke_subsystem("sftp")
+            self._sftp = paramiko.SFTPClient(session)
         return self._sftp
 
 

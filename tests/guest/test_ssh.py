@@ -1,0 +1,60 @@
+"""The SSH side of a guest against a server of paramiko's in this process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import paramiko
+import pytest
+
+from harness.guest import ssh
+from harness.guest.base import GuestTimeoutError
+from harness.guest.ssh import SshGuest
+
+
+class _Deaf(paramiko.SubsystemHandler):
+    """Takes what it is sent, and answers nothing until it is let go."""
+
+    let_go = threading.Event()
+
+    def start_subsystem(self, name: str, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
+        self.let_go.wait()
+
+
+class _Door(paramiko.ServerInterface):
+    def check_auth_none(self, username: str) -> int:
+        return paramiko.common.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.common.OPEN_SUCCEEDED
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[SshGuest]:
+    """A guest that stands, and never says a word about files."""
+    monkeypatch.setattr(ssh, "_STALL_S", 0.2)
+    near, far = socket.socketpair()
+    server = paramiko.Transport(far)
+    server.add_server_key(paramiko.ECDSAKey.generate())
+    server.set_subsystem_handler("sftp", _Deaf)
+    server.start_server(event=threading.Event(), server=_Door())
+    client = paramiko.Transport(near)
+    client.start_client(timeout=10)
+    client.auth_none("root")
+    try:
+        yield SshGuest(client)
+    finally:
+        _Deaf.let_go.set()
+        for end in (client, server):
+            end.close()
+            end.join()
+        near.close()
+        far.close()
+
+
+def test_a_guest_that_stops_in_a_file_is_out_of_time(deaf: SshGuest) -> None:
+    """Files wait for an answer so long and no longer: a machine gone deaf would hold the run for ever."""
+    with pytest.raises(GuestTimeoutError, match="cannot write /tmp/file: no answer in time"):
+        deaf.put_bytes(b"bytes", "/tmp/file")
