@@ -96,6 +96,43 @@ RESOLVES: dict[str, Resolve] = {
     "move_mount": Resolve("move_mount", "security_move_mount"),
 }
 
+# The parameters that programs read, by their places: a function that has one of them elsewhere has drifted.
+# What some kernels put before all else (LEADING) is looked for by the programs themselves. Other names are no
+# drift: a parameter may be called something else from one kernel to the next.
+_ENTRY = ("dir", "dentry")
+_XATTR = ("dentry", "name", "value", "size", "flags")
+_ACL = ("dentry", "acl_name")
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "open.enter": ("dfd", "pathname", "op"),
+    "open.resolve": ("file",),
+    "unlink.resolve": _ENTRY,
+    "rmdir.resolve": _ENTRY,
+    "mkdir.resolve": (*_ENTRY, "mode"),
+    "mknod.resolve": (*_ENTRY, "mode"),
+    "symlink.resolve": (*_ENTRY, "old_name"),
+    "rename.enter": ("olddfd", "from", "newdfd", "to", "flags"),
+    "rename.resolve": ("old_dir", "old_dentry", "new_dir", "new_dentry"),
+    "link.enter": ("olddfd", "old"),
+    "link.resolve": ("old_dentry", "new_dir", "new_dentry"),
+    "parent.given": ("dfd", "name"),
+    "truncate.enter": ("path",),
+    "ftruncate.enter": ("file",),
+    "chmod.enter": ("path", "mode"),
+    "chown.enter": ("path", "user", "group"),
+    "utimes.enter": ("path",),
+    "setxattr.enter": _XATTR,
+    "removexattr.enter": _XATTR[:2],
+    "set_acl.enter": _ACL,
+    "remove_acl.enter": _ACL,
+    "want_write_file.given": ("file",),
+    "mount.enter": ("dev_name", "path", "type_page", "flags"),
+    "umount.enter": ("path", "flags"),
+    "move_mount.resolve": ("from_path", "to_path"),
+    "close.once": ("file",),
+    "exec.once": ("bprm",),
+}
+LEADING = ("mnt_userns", "idmap")
+
 # Which program type serves a phase, a set at a time; `task` serves what happens to processes, `syscall` what
 # is seen of system calls alone.
 _PHASES = ("enter", "given", "once", "resolve", "exit", "task")
@@ -281,6 +318,15 @@ def candidates(hook: str, kind: str) -> tuple[str, ...]:
         return (RESOLVES[point].lsm if kind == "lsm" else RESOLVES[point].function,)
     table = {"given": GIVEN, "once": ONCE}.get(phase, POINTS)
     return table[point]
+
+
+def drift(hook: str, parameters: tuple[str, ...]) -> str:
+    """Which of a function's parameters lies elsewhere than its program reads it; empty if none does."""
+    here = parameters[1:] if parameters[:1] and parameters[0] in LEADING else parameters
+    for place, name in enumerate(ARGUMENTS.get(hook, ())):
+        if name in here and here.index(name) != place:
+            return f"its argument {name} is number {here.index(name) + 1} here, not {place + 1}"
+    return ""
 
 
 def program(hook: str, kind: str) -> str:

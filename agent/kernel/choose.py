@@ -13,6 +13,7 @@ from agent import hooks
 from agent.events import EventType
 
 FIRES = "fires"
+DRIFTED = "drifted"  # the function is there, and not as the program would read it
 SKIPS = "skips"  # a capability that is none: programs on trampolines miss what happens on a preempted CPU
 
 
@@ -24,6 +25,9 @@ class Kernel(Protocol):
 
     def doubtful(self, kind: str, target: str) -> bool:
         """Whether it has it but may refuse this kind of program there."""
+
+    def drift(self, hook: str, kind: str, target: str) -> str:
+        """Which of its arguments lies elsewhere than the hook's program reads it; empty if none does."""
 
 
 class Chosen(NamedTuple):
@@ -44,7 +48,7 @@ class Attempt(NamedTuple):
 
     hook: str
     kind: str
-    state: str  # load-fail, attach-fail, silent, absent
+    state: str  # load-fail, attach-fail, silent, absent, drifted
     reason: str
     target: str = ""
 
@@ -149,5 +153,7 @@ class Chooser:
                 continue
             if len(self._rungs) > 1 and self._kernel.doubtful(kind, target):
                 return Attempt(hook, kind, "absent", f"{target} may have too many arguments for {kind}")
+            if words := self._kernel.drift(hook, kind, target):
+                return Attempt(hook, kind, DRIFTED, f"{target}: {words}", target)
             return Chosen(hook, kind, target)
         return Attempt(hook, kind, "absent", f"this kernel has no usable {' or '.join(targets)}")

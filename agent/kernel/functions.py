@@ -32,6 +32,11 @@ class Functions:
         """Whether a trampoline may refuse the target: before 6.6 it carries six arguments at most."""
         return kind in ("fentry", "fexit") and len(self.parameters(target) or ()) > _TRAMPOLINE_ARGUMENTS
 
+    def drift(self, hook: str, kind: str, target: str) -> str:
+        """Which parameter of a hook's function has moved; empty if none has, or nothing is known of them."""
+        name = f"bpf_lsm_{target}" if kind == "lsm" else target
+        return hooks.drift(hook, self.parameters(name) or ())
+
     def parameters(self, name: str) -> tuple[str, ...] | None:
         """A function's parameters by name; None if it is not there or nothing is known of it."""
         if name not in self._known:

@@ -15,17 +15,29 @@ ALL = dict.fromkeys(("lsm", "fentry", "fexit", "kprobe", "kretprobe", "raw_tp"),
 
 
 class Kernel:
-    """Has every function of the tables, less `lacks`; `wide` ones have more than six arguments."""
+    """Has every function of the tables, less `lacks`.
 
-    def __init__(self, lacks: set[str] | None = None, wide: set[str] | None = None) -> None:
+    `wide` ones have more than six arguments, `moved` ones these parameters.
+    """
+
+    def __init__(
+        self,
+        lacks: set[str] | None = None,
+        wide: set[str] | None = None,
+        moved: dict[str, tuple[str, ...]] | None = None,
+    ) -> None:
         self._lacks = lacks or set()
         self._wide = wide or set()
+        self._moved = moved or {}
 
     def present(self, kind: str, target: str) -> bool:
         return target not in self._lacks
 
     def doubtful(self, kind: str, target: str) -> bool:
         return kind in ("fentry", "fexit") and target in self._wide
+
+    def drift(self, hook: str, kind: str, target: str) -> str:
+        return hooks.drift(hook, self._moved.get(target, ()))
 
 
 def kinds(plan_of: Chooser, event: EventType) -> set[str]:
@@ -85,6 +97,35 @@ def test_a_drifted_hook_is_named() -> None:
     with pytest.raises(MinimumNotMetError, match=r"rename\.enter, rename\.exit$") as caught:
         check_minimum(plan, "kprobe")
     assert "this kernel has no usable filename_renameat2 or do_renameat2" in caught.value.detail
+
+
+def test_an_argument_that_moved_is_named() -> None:
+    """A program would read something else there: it is not chosen, and the hook and the argument are told."""
+    kernel = Kernel(
+        moved={"security_path_rename": ("flags", "old_dir", "old_dentry", "new_dir", "new_dentry")}
+    )
+    plan = Chooser("kprobe", ALL, kernel).plan(hooks.EVENTS)
+    with pytest.raises(MinimumNotMetError, match=r"rename\.resolve") as caught:
+        check_minimum(plan, "kprobe")
+    assert caught.value.exit_code == 4
+    words = "security_path_rename: its argument old_dir is number 2 here, not 1"
+    assert f"rename.resolve by kprobe: drifted: {words}" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("hook", "parameters", "drifted"),
+    [
+        ("setxattr.enter", ("dentry", "name", "value", "size", "flags"), False),
+        ("setxattr.enter", ("idmap", "dentry", "name", "value", "size", "flags"), False),
+        ("setxattr.enter", ("idmap", "sb", "dentry", "name", "value", "size", "flags"), True),
+        ("open.enter", ("dfd", "filename", "op"), False),
+        ("open.enter", ("dfd", "op", "pathname"), True),
+        ("open.exit", ("whatever",), False),
+    ],
+)
+def test_what_counts_as_drift(hook: str, parameters: tuple[str, ...], drifted: bool) -> None:
+    """Another name does not, nor what programs look for themselves."""
+    assert bool(hooks.drift(hook, parameters)) is drifted
 
 
 def test_what_no_function_serves_is_left_to_its_system_calls() -> None:
