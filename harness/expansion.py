@@ -35,7 +35,12 @@ class Cell(BaseModel):
     def machine(self) -> str:
         """Cells that are alike in this share a booted guest."""
         parts = [self.kernel.name, self.arch] + ([self.cmdline.name] if self.cmdline else [])
-        return "-".join(parts)
+        return "-".join([*parts, "bcc"] if self.compiles else parts)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether its guest compiles programs, which takes a compiler and the kernel's headers."""
+        return not self.suite and (self.hookset == "bcc" or self.btf == "none")
 
 
 class Candidate(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,21 +71,32 @@ class Preparation:
             self.pause(left.pop(0))
 
     def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
-        from harness.images import initramfs, modules_image, root_image
-        from harness.kernels import fetch
+        from harness.images import compilers, initramfs, modules_image, root_image
+        from harness.kernels import fetch, fetch_headers
 
         began = time.monotonic()
         kernel = fetch(resolved, self.store, self.say)
+        needed = fetch_headers(resolved, self.store, self.say) if cell.compiles else None
         self.fetch_s[name] = time.monotonic() - began
+        root = root_image(cell.arch, self.store, self.say, compiler=cell.compiles)
         self.files[name] = {
             "kernel": str(kernel.vmlinuz),
             "initramfs": str(initramfs(kernel, self.store, self.say)),
-            "modules": str(modules_image(kernel, self.store, self.say)),
-            "root": str(root_image(cell.arch, self.store, self.say).path),
+            "modules": str(modules_image(kernel, self.store, self.say, headers=needed)),
+            "root": str(root.path),
         }
+        if needed:
+            made_with = [(one.name, one.version, one.sha256) for one in needed.packages]
+            self._record(name, (*made_with, *compilers(root)))
         if kernel.config:
             self.files[name]["config"] = str(kernel.config)
         self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
+
+    def _record(self, name: str, packages: Iterable[tuple[str, str, str]]) -> None:
+        """Results say of a machine's kernel also by what its programs were compiled."""
+        more = (Package(name=one, version=version, sha256=sha256) for one, version, sha256 in packages)
+        facts = self.kernels[name]
+        self.kernels[name] = facts.model_copy(update={"packages": (*facts.packages, *more)})
 
 
 def resolve_all(cells: Mapping[str, Cell], lock: Path | Lock | None, say: Say) -> dict[str, ResolvedKernel]:
@@ -114,7 +125,7 @@ def bundle() -> bytes:
 
     built = ROOT / "build"
     parts = (built / name for name in ("fim.bpf.o", "fim-gen", "rules_tables.py"))
-    return build(BundleSources(ROOT / "agent", *parts))
+    return build(BundleSources(ROOT / "agent", ROOT / "bpf", *parts))
 
 
 def request(cell: Cell) -> KernelRequest:

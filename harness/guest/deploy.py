@@ -2,6 +2,7 @@
 
     agent/...                  the Python package, with its bytecode beside it
     agent/bpf/fim.bpf.o        the CO-RE object for the guest's architecture
+    agent/bpf/*.[ch]           its source, for what compiles it in the guest
     agent/bin/fim-gen          the static generator of known events
     agent/rules/_tables.py     the rule parser's tables, made ahead of time
 
@@ -34,10 +35,12 @@ _TIMEOUT_S = 120
 class BundleSources:
     """What a bundle is made of.
 
-    `agent` is the package's directory, the others are built by `make build`.
+    `agent` is the package's directory, `programs` that of the BPF programs; the others are built by
+    `make build`.
     """
 
     agent: Path
+    programs: Path
     bpf_object: Path
     generator: Path
     tables: Path
@@ -53,6 +56,8 @@ def build(sources: BundleSources) -> bytes:
         for name, data in _package(sources):
             _add(tar, name, data, 0o644)
         _add(tar, "agent/bpf/fim.bpf.o", sources.bpf_object.read_bytes(), 0o644)
+        for path in sorted(sources.programs.glob("*.[ch]")):
+            _add(tar, f"agent/bpf/{path.name}", path.read_bytes(), 0o644)
         _add(tar, "agent/bin/fim-gen", sources.generator.read_bytes(), 0o755)
     return archive.getvalue()
 

@@ -6,6 +6,9 @@ either makes a new initramfs of 2 MB and not a new root of 80.
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from harness.cache import MIB, Cache
 from harness.images import cpio, erofs, modules, native
 from harness.images.cpio import Entry
 from harness.kernels import catalogue
+from harness.kernels.headers import Headers
 from harness.kernels.model import FetchedKernel
 from harness.progress import Progress, silent
 
@@ -38,19 +42,34 @@ def initramfs(kernel: FetchedKernel, store: Cache | None = None, progress: Progr
     return (store or Cache()).get("initramfs", key, build, needs=16 * MIB, progress=progress) / "initramfs"
 
 
-def modules_image(kernel: FetchedKernel, store: Cache | None = None, progress: Progress = silent) -> Path:
+def modules_image(
+    kernel: FetchedKernel,
+    store: Cache | None = None,
+    progress: Progress = silent,
+    *,
+    headers: Headers | None = None,
+) -> Path:
     """A disk with all modules of a kernel, for `modprobe` in the guest; from the cache or made now.
 
-    Raises InfrastructureError.
+    With `headers` these lie beside them, as `build` and `source`. Raises InfrastructureError.
     """
 
     def build(folder: Path) -> None:
         progress(f"making the modules disk of {kernel.release}")
-        # Not compressed: a host has the space, an emulated guest has not the time.
-        erofs.make(folder / "modules.erofs", kernel.modules.parent, erofs.MODULES, compressed=False)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            tree = Path(scratch)
+            for part in (kernel.modules, headers.folder) if headers else (kernel.modules,):
+                _linked(part, tree / kernel.release)
+            # Not compressed: a host has the space, an emulated guest has not the time.
+            erofs.make(folder / "modules.erofs", tree, erofs.MODULES, compressed=False)
 
-    key = cache.digest(LAYOUT, kernel.digest)
+    key = cache.digest(LAYOUT, kernel.digest, *([headers.digest] if headers else []))
     return (store or Cache()).get("modules", key, build, needs=256 * MIB, progress=progress) / "modules.erofs"
+
+
+def _linked(source: Path, target: Path) -> None:
+    """The same tree once more, of the same files: both lie in the cache."""
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, copy_function=os.link)
 
 
 def _entries(kernel: FetchedKernel) -> Iterator[Entry]:

@@ -8,11 +8,13 @@ because an emulated guest would take seconds over it.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from harness import cache, lists
 from harness.cache import MIB, Cache
@@ -26,6 +28,9 @@ from harness.progress import Progress, silent
 # How the image is put together: a new number makes it again.
 LAYOUT = "1"
 
+COMPILER = "compiler-packages.txt"
+
+_PACKAGE = re.compile(r"([^_]+)_([^_]+)_\w+\.deb SHA256:(\w+)")
 _OPTIONS = ("--quiet", "--variant=extract", "--format=tar")
 _EXTRACT = ("tar", "--extract", "--no-same-owner", "--preserve-permissions")
 _PYC = ("--invalidation-mode", "unchecked-hash")
@@ -48,28 +53,39 @@ def root_image(
     store: Cache | None = None,
     progress: Progress = silent,
     *,
+    compiler: bool = False,
     repositories: Repositories | None = None,
 ) -> RootImage:
     """The root image of an architecture, from the cache or made now (about 20 s).
 
-    It is made again when its list or one of its packages changes. Raises ConfigError for an unknown
-    architecture and InfrastructureError.
+    With `compiler` it can compile BPF programs, and is twice as large: it is another image, for the machines
+    that need it. It is made again when its list or one of its packages changes. Raises ConfigError for an
+    unknown architecture and InfrastructureError.
     """
     apt = (repositories or Repositories()).apt(catalogue.architecture(arch).name, *catalogue.USERLAND)
     apt.refresh(progress)
-    names = lists.words("guest-packages.txt")
+    names = lists.words("guest-packages.txt") + (lists.words(COMPILER) if compiler else ())
+    kept = lists.words("compiler-includes.txt") if compiler else ()
     packages = apt.closure(names)
 
     def build(folder: Path) -> None:
         progress(f"making the guests' root for {arch}: {len(packages)} packages")
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            tree = _unpack(apt, names, Path(scratch))
+            tree = _unpack(apt, names, kept, Path(scratch))
             compile_python(tree, progress)
-            erofs.make(folder / "root.erofs", tree, erofs.ROOT, compressed=True)
+            # A compiler is read in large part, which an emulated guest would take seconds to decompress.
+            erofs.make(folder / "root.erofs", tree, erofs.ROOT, compressed=not compiler)
 
-    key = cache.digest(LAYOUT, arch, *packages, *_added())
+    key = cache.digest(LAYOUT, arch, *packages, *_added(), *kept)
     content = (store or Cache()).get("root", key, build, needs=1024 * MIB, progress=progress)
     return RootImage(content / "root.erofs", key, tuple(packages))
+
+
+def compilers(image: RootImage) -> tuple[tuple[str, str, str], ...]:
+    """The compiler's packages in an image: name, version and SHA-256."""
+    wanted = lists.words(COMPILER)
+    found = (_PACKAGE.fullmatch(line) for line in image.packages)
+    return tuple((one[1], unquote(one[2]), one[3]) for one in found if one and one[1] in wanted)
 
 
 def _added() -> list[bytes]:
@@ -79,7 +95,7 @@ def _added() -> list[bytes]:
     return [*names, *(path.read_bytes() for path in (*files, lists.FOLDER / "guest-excludes.txt"))]
 
 
-def _unpack(apt: Apt, names: tuple[str, ...], scratch: Path) -> Path:
+def _unpack(apt: Apt, names: tuple[str, ...], kept: tuple[str, ...], scratch: Path) -> Path:
     archive, tree = scratch / "root.tar", scratch / "root"
     options = [
         *_OPTIONS,
@@ -94,8 +110,8 @@ def _unpack(apt: Apt, names: tuple[str, ...], scratch: Path) -> Path:
         package="mmdebstrap",
     )
     tree.mkdir()
-    excludes = f"--exclude-from={lists.FOLDER / 'guest-excludes.txt'}"
-    run([*_EXTRACT, excludes, f"--directory={tree}", f"--file={archive}"], package="tar")
+    excludes = [f"--exclude={line}" for line in lists.words("guest-excludes.txt") if line not in kept]
+    run([*_EXTRACT, *excludes, f"--directory={tree}", f"--file={archive}"], package="tar")
     shutil.copytree(lists.FOLDER / "root", tree, dirs_exist_ok=True)
     return tree
 

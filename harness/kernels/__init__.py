@@ -1,6 +1,7 @@
 """Which kernels there are, and getting one: apt resolves, verifies and fetches."""
 
 from harness.kernels.fetcher import fetch
+from harness.kernels.headers import Headers, fetch_headers
 from harness.kernels.lock import Lock
 from harness.kernels.model import FetchedKernel, KernelRequest, Package, ResolvedKernel
 from harness.kernels.repositories import Repositories
@@ -8,6 +9,7 @@ from harness.kernels.resolver import available, resolve
 
 __all__ = [
     "FetchedKernel",
+    "Headers",
     "KernelRequest",
     "Lock",
     "Package",
@@ -15,5 +17,6 @@ __all__ = [
     "ResolvedKernel",
     "available",
     "fetch",
+    "fetch_headers",
     "resolve",
 ]

@@ -56,13 +56,19 @@ def _build(resolved: ResolvedKernel, repositories: Repositories, folder: Path, p
     size = sum(package.size for package in resolved.packages)
     progress(f"fetching kernel {resolved.release} from {resolved.suite} ({size / cache.MIB:.0f} MiB)")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        packages, tree = Path(scratch, "packages"), Path(scratch, "tree")
-        packages.mkdir()
-        _download(repositories.apt(resolved.arch, resolved.suite), resolved, packages, progress)
-        verify(resolved, packages)
-        for path in sorted(packages.iterdir()):
-            run(["dpkg-deb", "--extract", path, tree], package="dpkg")
+        tree = unpacked(resolved, repositories, Path(scratch), progress)
         unpack.take(tree, resolved.release, folder, lists.words("guest-modules.txt"))
+
+
+def unpacked(resolved: ResolvedKernel, repositories: Repositories, scratch: Path, progress: Progress) -> Path:
+    """Fetches and verifies all packages and unpacks them into one tree. Raises InfrastructureError."""
+    packages, tree = scratch / "packages", scratch / "tree"
+    packages.mkdir()
+    _download(repositories.apt(resolved.arch, resolved.suite), resolved, packages, progress)
+    verify(resolved, packages)
+    for path in sorted(packages.iterdir()):
+        run(["dpkg-deb", "--extract", path, tree], package="dpkg")
+    return tree
 
 
 def _download(apt: Apt, resolved: ResolvedKernel, folder: Path, progress: Progress) -> None:

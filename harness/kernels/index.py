@@ -74,7 +74,7 @@ def _candidate(release: str, index: Mapping[str, Stanza]) -> Candidate | None:
         series[0],
         release,
         Version(image["version"]),
-        tuple(_package(index[name]) for name in (image["package"], *needed) if name in index),
+        tuple(package(index[name]) for name in (image["package"], *needed) if name in index),
         tuple(name for name in needed if name not in index and not whole),
     )
 
@@ -85,7 +85,8 @@ def _dependencies(stanza: Stanza) -> list[str]:
     return sorted({words[0] for words in (relation.split() for relation in relations) if words})
 
 
-def _package(stanza: Stanza) -> Package:
+def package(stanza: Stanza) -> Package:
+    """What a stanza says of a package."""
     return Package(
         stanza["package"], stanza["version"], stanza["sha256"], int(stanza["size"]), stanza["filename"]
     )

@@ -27,7 +27,10 @@ def sources(tmp_path: Path) -> BundleSources:
     for name in ("fim.bpf.o", "fim-gen"):
         (tmp_path / name).write_bytes(b"\x7fELF")
     (tmp_path / "tables.py").write_text("tables = 1\n")
-    return BundleSources(agent, tmp_path / "fim.bpf.o", tmp_path / "fim-gen", tmp_path / "tables.py")
+    (tmp_path / "bpf").mkdir()
+    (tmp_path / "bpf" / "event.h").write_text("/* the wire format */\n")
+    built = (tmp_path / name for name in ("fim.bpf.o", "fim-gen", "tables.py"))
+    return BundleSources(agent, tmp_path / "bpf", *built)
 
 
 def test_contents(sources: BundleSources) -> None:
@@ -40,6 +43,7 @@ def test_contents(sources: BundleSources) -> None:
         "agent/rules/_tables.py",
         "agent/rules/grammar.lark",
         "agent/rules/parser.py",
+        "agent/bpf/event.h",
         "agent/bpf/fim.bpf.o",
         "agent/bin/fim-gen",
     }

@@ -12,7 +12,7 @@ from harness import lists
 from harness.cache import Cache
 from harness.errors import ConfigError, InfrastructureError
 from harness.images import erofs, initramfs, modules_image, native
-from harness.kernels import FetchedKernel, catalogue
+from harness.kernels import FetchedKernel, Headers, catalogue
 from tests.images.test_cpio import unpack
 
 HOST_CAN_COMPILE = shutil.which(catalogue.architecture("amd64").compiler) is not None
@@ -70,6 +70,22 @@ def test_the_modules_disk_carries_the_words_that_the_guest_looks_for(
 ) -> None:
     image = modules_image(kernel, Cache(tmp_path / "cache")).read_bytes()
     assert image[1024 + 48 : 1024 + 64] == b"fim-harness-mods"
+
+
+@needs_erofs
+def test_headers_lie_beside_the_modules(kernel: FetchedKernel, tmp_path: Path) -> None:
+    """On another disk: one without them stays as it was."""
+    folder = tmp_path / "headers"
+    for name in ("build", "source"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "fs.h").write_text(f"/* of {name} */")
+    store = Cache(tmp_path / "cache")
+    plain = modules_image(kernel, store)
+    image = modules_image(kernel, store, headers=Headers(folder, (), "d"))
+    assert image != plain
+    assert all(text in image.read_bytes() for text in (b"/* of build */", b"/* of source */"))
+    assert b"/* of build */" not in plain.read_bytes()
+    assert modules_image(kernel, store) == plain
 
 
 @needs_erofs

@@ -1,0 +1,81 @@
+"""Machines whose guests compile programs: which they are, and what they get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import images, kernels
+from harness.config import Kernel, Suite
+from harness.expansion import Cell
+from harness.images.rootfs import RootImage
+from harness.kernels import Headers
+from harness.kernels.model import Package
+from harness.results import KernelFacts
+from harness.supply import Preparation
+
+KERNEL = Kernel(name="6.1", series="6.1")
+
+
+def cell(**variant: Any) -> Cell:
+    """A cell of kernel 6.1."""
+    return Cell(id="c", kernel=KERNEL, **variant)
+
+
+def test_they_are_machines_of_their_own() -> None:
+    """Whatever compiles shares a machine, and nothing else does."""
+    compiling = [cell(hookset="bcc"), cell(btf="none"), cell(hookset="bcc", transport="perf")]
+    others = [cell(), cell(hookset="kprobe"), cell(btf="external")]
+    assert {one.machine for one in compiling} == {"6.1-amd64-bcc"}
+    assert {one.machine for one in others} == {"6.1-amd64"}
+
+
+def test_a_suite_compiles_nothing_of_ours() -> None:
+    """Even one that is called as the hook set."""
+    assert not cell(hookset="bcc", suite=Suite(name="bcc", command=("true",))).compiles
+
+
+class Fetched:
+    """A kernel that was fetched."""
+
+    vmlinuz, config = Path("vmlinuz"), None
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """With which of two options the pretended images were asked for."""
+    found: dict[str, Any] = {}
+    made = Headers(Path("headers"), (Package("linux-headers", "6", "a1", 1, "x"),), "d")
+
+    def root(*_: Any, compiler: bool) -> RootImage:
+        found["compiler"] = compiler
+        lines = ("libbpfcc_0.26.0%2bds-1_amd64.deb SHA256:b2", "python3_3.11_amd64.deb SHA256:c3")
+        return RootImage(Path("root"), "d", lines)
+
+    def modules(*_: Any, headers: Headers | None) -> Path:
+        found["headers"] = headers
+        return Path("modules")
+
+    monkeypatch.setattr(kernels, "fetch", lambda *_: Fetched())
+    monkeypatch.setattr(kernels, "fetch_headers", lambda *_: made)
+    monkeypatch.setattr(images, "initramfs", lambda *_: Path("initramfs"))
+    monkeypatch.setattr(images, "modules_image", modules)
+    monkeypatch.setattr(images, "root_image", root)
+    return found
+
+
+@pytest.mark.parametrize(("variant", "compiles"), [({"hookset": "bcc"}, True), ({}, False)])
+def test_only_they_get_a_compiler_and_headers(
+    asked: dict[str, Any], variant: dict[str, str], compiles: bool
+) -> None:
+    """And the results name both packages beside the kernel's own."""
+    preparation = Preparation("tcg", lambda _: None)
+    preparation.kernels["m"] = KernelFacts(name="6.1", requested="6.1", release="6.1.0")
+    preparation._supply("m", cell(**variant), None)  # type: ignore[arg-type]
+    assert asked["compiler"] == compiles
+    assert bool(asked["headers"]) == compiles
+    recorded = [(one.name, one.version, one.sha256) for one in preparation.kernels["m"].packages]
+    wanted = [("linux-headers", "6", "a1"), ("libbpfcc", "0.26.0+ds-1", "b2")]
+    assert recorded == (wanted if compiles else [])
