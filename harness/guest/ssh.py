@@ -74,6 +74,27 @@ def _guest_errors(what: str) -> Iterator[None]:
         raise GuestLostError(f"{what}: {error or type(error).__name__}") from error
 
 
+@contextmanager
+def _ended_at(deadline: float, session: paramiko.Channel) -> Iterator[None]:
+    """Closes a session whose request is not answered by then; paramiko waits for that without a bound."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        session.close()
+
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), end)
+    timer.start()
+    try:
+        yield
+    except paramiko.SSHException as error:
+        if late.is_set():
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()
+
+
 def connect(endpoint: Endpoint, timeout_s: float) -> SshGuest:
     """Opens, checks and authenticates a connection. Raises GuestLostError, GuestTimeoutError."""
     with _guest_errors("cannot connect"):
@@ -122,7 +143,7 @@ class SshGuest:
     def run(self, argv: Sequence[str], timeout_s: float = 60) -> Completed:
         """Runs a command to its end; see `base.Guest`."""
         deadline = time.monotonic() + timeout_s
-        channel = self.open_channel(argv)
+        channel = self._open(argv, min(timeout_s, _OPEN_S))
         try:
             channel.end_input()
             stdout = b"".join(channel.chunks(deadline))
@@ -133,13 +154,27 @@ class SshGuest:
 
     def open_channel(self, argv: Sequence[str]) -> SshChannel:
         """Starts a program; see `base.Guest`."""
+        return self._open(argv, _OPEN_S)
+
+    def _open(self, argv: Sequence[str], timeout_s: float) -> SshChannel:
         command = shlex.join(argv)
+        deadline = time.monotonic() + timeout_s
         with _guest_errors(f"cannot run {command}"):
-            session = self._transport.open_session(timeout=_OPEN_S)
-            # With something after it the shell stays, so that a signal becomes a status: SSH's own way to
-            # tell of a signal is not passed on by paramiko.
-            session.exec_command(f"{command}; exit")
+            session = self._session(timeout_s)
+            with _ended_at(deadline, session):
+                # With something after it the shell stays, so that a signal becomes a status: SSH's own way to
+                # tell of a signal is not passed on by paramiko.
+                session.exec_command(f"{command}; exit")
         return SshChannel(session, command)
+
+    def _session(self, timeout_s: float) -> paramiko.Channel:
+        try:
+            return self._transport.open_session(timeout=timeout_s)
+        except paramiko.SSHException as error:
+            # Its own word for no answer is that of a connection that ended.
+            if self._transport.is_active() and not isinstance(error, paramiko.ChannelException):
+                raise TimeoutError from error
+            raise
 
     def put(self, local: Path, remote: str, mode: int = 0o644) -> None:
         """Copies a file into the guest; see `base.Guest`."""

@@ -248,6 +248,13 @@ class Machine:
         self._wait(lambda: False, min(deadline, time.monotonic() + _RETRY_S))
 
     def _watch(self) -> None:
+        try:
+            self._look()
+        finally:
+            # It ends with the machine; should it fail, a machine that nobody watches must not seem to live.
+            self._die(DeathCause(Death.QEMU, "its watcher failed", self.console.tail()))
+
+    def _look(self) -> None:
         file = ConsoleFile(self.spec.console)
         pulse, patience = Pulse(), _Patience()
         while self._state is not State.DEAD:
@@ -294,10 +301,11 @@ class Machine:
             self._death = cause
             self._state = State.DEAD
             self._changed.notify_all()
-        if self._domain:
-            self._domain.destroy()
+        # Whoever waits for the guest is let go first: QEMU may take a while to end on a busy host.
         if self.guest:
             self.guest.close()
+        if self._domain:
+            self._domain.destroy()
 
     def _raise_if_dead(self) -> None:
         if self._death:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import paramiko
@@ -24,17 +25,29 @@ class _Deaf(paramiko.SubsystemHandler):
 
 
 class _Door(paramiko.ServerInterface):
+    """Lets everybody in; `stops_at` is where it says no more."""
+
+    stops_at = ""
+
     def check_auth_none(self, username: str) -> int:
         return paramiko.common.AUTH_SUCCESSFUL
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
+        if self.stops_at == "open":
+            _Deaf.let_go.wait()
         return paramiko.common.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        if self.stops_at == "run":
+            _Deaf.let_go.wait()
+        return True
 
 
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[SshGuest]:
     """A guest that stands, and never says a word about files."""
     monkeypatch.setattr(ssh, "_STALL_S", 0.2)
+    _Deaf.let_go.clear()
     near, far = socket.socketpair()
     server = paramiko.Transport(far)
     server.add_server_key(paramiko.ECDSAKey.generate())
@@ -58,3 +71,15 @@ def test_a_guest_that_stops_in_a_file_is_out_of_time(deaf: SshGuest) -> None:
     """Files wait for an answer so long and no longer: a machine gone deaf would hold the run for ever."""
     with pytest.raises(GuestTimeoutError, match="cannot write /tmp/file: no answer in time"):
         deaf.put_bytes(b"bytes", "/tmp/file")
+
+
+@pytest.mark.parametrize("moment", ["open", "run", "end"])
+def test_a_guest_that_stops_in_a_command_is_out_of_time(
+    deaf: SshGuest, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Whether it answers to a session, to the command or with its end: the caller's deadline holds."""
+    monkeypatch.setattr(_Door, "stops_at", moment)
+    began = time.monotonic()
+    with pytest.raises(GuestTimeoutError):
+        deaf.run(["true"], timeout_s=0.5)
+    assert time.monotonic() - began < 5

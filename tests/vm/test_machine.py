@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from unittest.mock import Mock
@@ -154,6 +155,20 @@ def test_qemu_dies_while_the_guest_works(tmp_path: Path) -> None:
         assert cause.kind is Death.QEMU
         with pytest.raises(GuestLostError):
             guest.run(["true"])
+
+
+def test_a_machine_that_nobody_watches_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watcher that fails is trouble of ours, told at once, and QEMU goes with it."""
+
+    def fail(_domain: FakeDomain) -> Vitality:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(FakeDomain, "vitality", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda _what: None)
+    booted = machine(tmp_path, lambda _domain: None)
+    with booted, pytest.raises(MachineDiedError, match="its watcher failed") as died:
+        booted.wait_ready(60)
+    assert not died.value.cause.kind.blames_guest
 
 
 def test_a_living_machine_has_nothing_to_explain(tmp_path: Path) -> None:
