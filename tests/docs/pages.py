@@ -1,0 +1,46 @@
+"""What the pages of the documentation say, as data: links, anchors, and lines to paste."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of that language."""
+    return [body for _, found, body in _FENCE.findall(text) if found == language]
+
+
+def prose(text: str) -> str:
+    """The page without its fenced and indented blocks."""
+    return re.sub(r"^ {4}.*$", "", _FENCE.sub("", text), flags=re.MULTILINE)
+
+
+def links(text: str) -> list[str]:
+    """Where its links and pictures lead."""
+    return re.findall(r"\]\(([^)\s]+)\)", prose(text))
+
+
+def anchors(text: str) -> set[str]:
+    """The names that GitHub gives to its headings."""
+    heads = re.findall(r"^#+ (.+)$", _FENCE.sub("", text), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def lines(text: str) -> list[list[str]]:
+    """The lines of its shell blocks as words, without comments and redirections."""
+    found = [
+        re.split("  #| > ", line)[0].strip() for block in blocks(text, "sh") for line in block.splitlines()
+    ]
+    found = [line.removeprefix("$ ") for line in found]
+    return [shlex.split(line) for line in found if line and not line.startswith("#")]

@@ -1,0 +1,118 @@
+"""Every page: its links lead somewhere, its lines can be typed, and what it names is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from agent import cli as agent_cli
+from agent.selftest.catalogue import by_name
+from harness import cli as harness_cli
+from tests.docs import pages
+from tests.docs.pages import PAGES, ROOT
+
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+# Examples of what one would call a thing that is not there.
+EXAMPLES = re.compile(r"[A-Z]{3,}")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=pages.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Files are there, and so are the headings that links name."""
+    for link in pages.links(path.read_text()):
+        if link.startswith("https://"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in pages.anchors(target.read_text()), link
+
+
+@pytest.mark.parametrize("path", PAGES, ids=pages.name)
+def test_lines_can_be_typed(path: Path) -> None:
+    """Each call of a program parses, and each target can be made."""
+    for words in pages.lines(path.read_text()):
+        program = words[0].rpartition("/")[2]
+        if program == "harness":
+            harness_cli.parser().parse_args(words[1:])
+        elif program == "agent":
+            agent_cli._parser(words[1:]).parse_args(words[1:])
+        elif program == "make":
+            assert set(words[1:2]) <= TARGETS, words
+        elif program == "pytest":
+            assert all((ROOT / word).exists() for word in words[1:] if "/" in word or word.endswith(".yaml"))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=pages.name)
+def test_files_that_are_named_are_there(path: Path) -> None:
+    """What stands in code marks and looks like a file of the tree is one."""
+    named = re.findall(
+        r"`((?:agent|bpf|docs|examples|harness|images|packaging|scripts|tests)/[^`\s*]*)`", path.read_text()
+    )
+    absent = [
+        word for word in named if not EXAMPLES.search(word) and not (ROOT / word.partition("::")[0]).exists()
+    ]
+    assert absent == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=pages.name)
+def test_tests_that_are_cited_are_there(path: Path) -> None:
+    """`FILE::TEST` is a test of that file; `scenario` is followed by one of the catalogue."""
+    text = path.read_text()
+    for file, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        assert re.search(rf"^ *def {test}\(", (ROOT / file).read_text(), flags=re.MULTILINE), test
+    for scenario in re.findall(r"scenario `([\w.]+)`", text):
+        assert by_name(scenario), scenario
+
+
+def test_security_says_how_each_defence_is_held() -> None:
+    """No row without a test or a scenario."""
+    rows = re.findall(
+        r"^\| (?!it would|they would|-)(.+) \|$", (ROOT / "docs/security.md").read_text(), re.MULTILINE
+    )
+    rows = [row for row in rows if not set(row) <= set("-| ")]
+    assert len(rows) >= 30
+    assert [row for row in rows if "::" not in row.rpartition(" | ")[2] and "scenario" not in row] == []
+
+
+def test_pages_are_found_from_the_readme() -> None:
+    """Each page is linked from the README, or from a page that it links to."""
+    linked = _linked(ROOT / "README.md")
+    linked |= {page for one in linked if one.suffix == ".md" for page in _linked(one)}
+    assert [pages.name(path) for path in PAGES if path not in linked and path.name != "README.md"] == []
+
+
+def _linked(path: Path) -> set[Path]:
+    found = (link.partition("#")[0] for link in pages.links(path.read_text()) if "://" not in link)
+    return {(path.parent / file).resolve() for file in found if file}
+
+
+def test_the_programs_in_the_kernel_have_both_licences() -> None:
+    """Each file of bpf/ says so in its first line, as the kernel's own do; the object declares it."""
+    files = subprocess.run(["git", "ls-files", "bpf"], cwd=ROOT, capture_output=True, text=True, check=True)
+    first = {name: (ROOT / name).read_text().partition("\n")[0] for name in files.stdout.split()}
+    wanted = "SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause"
+    assert len(first) > 20
+    assert [name for name, line in first.items() if wanted not in line] == []
+    assert 'SEC("license") = "Dual BSD/GPL"' in (ROOT / "bpf/fim.bpf.c").read_text()
+
+
+def test_pictures_are_small_and_have_words() -> None:
+    """A page loads quickly, and says in words what its picture shows."""
+    for path in PAGES:
+        for words, file in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", path.read_text()):
+            assert len(words) > 20, file
+            assert (path.parent / file).stat().st_size < 200 << 10, file
+
+
+def test_the_drawing_is_for_light_and_dark() -> None:
+    """It is valid, says in words what it shows, and has colours for both."""
+    text = (ROOT / "docs/architecture.svg").read_text()
+    root = ET.fromstring(text)
+    assert root.find("{http://www.w3.org/2000/svg}desc") is not None
+    assert "prefers-color-scheme: dark" in text
