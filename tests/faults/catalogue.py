@@ -60,7 +60,7 @@ FAULTS = (
     Fault("QEMU stopped while booting", "booting", qemu(signal.SIGSTOP), INFRA, cold=True),
     Fault("panic once ready", "ready", PANIC, BOOT_FAIL),
     Fault("power off once ready", "ready", POWER_OFF, BOOT_FAIL),
-    Fault("guest's disk full", "ready", InGuest("cat /dev/zero >/opt/zeros", wait=True), INFRA),
+    Fault("guest's disk full", "ready", InGuest("cat /dev/zero >/zeros", wait=True), INFRA),
     Fault("panic once deployed", "deployed", PANIC, CRASH),
     Fault("agent that only prints PASS", "deployed", replaced_agent("print('PASS')"), FAIL),
     Fault("agent that ends at once", "deployed", replaced_agent("raise SystemExit(0)"), FAIL),

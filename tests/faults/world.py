@@ -64,13 +64,9 @@ class Faulty:
             self._fault.prepare(self._scene)
         self._strike("ready")
 
-    def deploy(self) -> None:
-        """With the fault once the agent is there."""
-        self._real.deploy()
-        self._strike("deployed")
-
     def selftest(self, log: Path, deadline_s: float) -> Faulty:
-        """The server, as faulty."""
+        """The server, as faulty; with the fault once the agent is there and before it runs."""
+        self._strike("deployed")
         return Faulty(self._real.selftest(log, deadline_s), self._scene, self._fault)
 
     def load(self, cell: Cell, deadline_s: float) -> Any:

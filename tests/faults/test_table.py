@@ -1,0 +1,39 @@
+"""The faults are told apart, and what is written of them is of these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.faults import report, table
+from tests.faults.__main__ import NAMES
+from tests.faults.catalogue import FAULTS
+from tests.faults.table import Row
+
+PHASES = {"before", "booting", "ready", "deployed", "load", "test", "end"}
+
+
+def test_names_are_names() -> None:
+    """No two are alike, none breaks a table, and each strikes at a moment that there is."""
+    assert len(set(NAMES)) == len(NAMES) >= 30
+    assert not [name for name in NAMES if "|" in name]
+    assert {fault.phase for fault in FAULTS} == PHASES
+
+
+def test_the_table_reads_back(tmp_path: Path) -> None:
+    """In the order of the catalogue; rows of another run stay, those of faults that are gone do not."""
+    page = tmp_path / "page.md"
+    first, gone, second = (
+        Row("a", "test", "CRASH", 1, 0.2),
+        Row("b", "test", "FAIL", 1, 3.0),
+        Row("c c", "before", "INFRA", 3, 45.1),
+    )
+    table.write(page, [second, gone], ["c c", "b"])
+    table.write(page, [first], ["a", "c c"])
+    assert list(table.read(page).values()) == [first, second]
+
+
+def test_a_results_file_that_was_cut_is_refused() -> None:
+    """By its reader, as nothing that a verdict could be taken from."""
+    row, refused = report.cut_results()
+    assert refused
+    assert row.exit == 2
