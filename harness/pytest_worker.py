@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness import expectations, promises
+from harness import expectations, predictions, promises
 from harness.bench import Bench, Machine, MissingError
 from harness.cell import CellRun
 from harness.expansion import Cell
@@ -142,6 +142,8 @@ class Worker:
         if run:
             keep, self._failed = self.job.keep_on_fail and self._failed, False
             report = run.abandon() if self._interrupted else run.close(keep=keep)
+            files = self.job.supplies.files.get(run.cell.machine, {})
+            report = predictions.added(report, run.cell, files)
             self._news.append(report.model_dump_json())
 
     def _as_known(self, result: TestResult) -> TestResult:

@@ -89,13 +89,17 @@ class LedgerRow(_GuestRow):
 
 
 class Hook(_GuestRow):
-    """One hook of a variant: what was attached, and how often the kernel ran it."""
+    """One hook of a variant: what was attached, and how often the kernel ran it.
+
+    `predicted` is the state that the kernel's image promised before it booted; "" if nothing is known.
+    """
 
     event: str
     point: str = ""
     program: str = ""
     type: str = ""
     state: str = ""
+    predicted: str = ""
     runs: Count | None = None
     recursion_misses: Count | None = None
     insns: Count | None = None

@@ -25,8 +25,8 @@ NEVER = {
     "harness/report": ("harness.vm", "harness.guest"),
 }
 
-# The whole of what the harness may know of the agent.
-HARNESS_MAY = {"agent.selftest.catalogue", "agent.selftest.protocol"}
+# The whole of what the harness may know of the agent: what a plan, a channel and a prediction are made of.
+HARNESS_MAY = {"agent.selftest.catalogue", "agent.selftest.protocol", "agent.hooks"}
 
 
 def imports(path: Path) -> set[str]:
@@ -73,7 +73,7 @@ def test_directions(folder: str) -> None:
 
 
 def test_what_the_harness_knows_of_the_agent() -> None:
-    """A plan needs the catalogue, the channel needs the protocol, and that is all."""
+    """A plan needs the catalogue, the channel the protocol, a prediction the hooks, and that is all."""
     offenders = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in sources("harness")

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,13 @@ from harness import config
 from harness.commands import options
 from harness.commands.booted import say
 from harness.commands.options import add_bench, add_matrix, add_mirror, lock_path, selectors, use_mirror
-from harness.errors import InfrastructureError
+from harness.errors import ConfigError, InfrastructureError
 from harness.run import Options, Run
 
 if TYPE_CHECKING:
     from harness.config import Matrix
     from harness.kernels import Lock, ResolvedKernel
+    from harness.kernels.inspect import Prediction
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,14 +43,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     fetching = actions.add_parser("fetch", help="all that the matrix needs, into the cache")
     add_matrix(fetching, "kernel", "arch", "tag")
     add_bench(fetching)
-    for parser_of in (listing, locking):
+    looking = actions.add_parser("inspect", help="what is predicted of every hook, without booting")
+    looking.add_argument("kernel", metavar="KERNEL", help="its name in the matrix, or the path of an image")
+    looking.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
+    looking.add_argument("--arch", default="amd64")
+    looking.add_argument("--json", action="store_true", help="print JSON")
+    for parser_of in (listing, locking, looking):
         add_mirror(parser_of)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """List, lock or fetch."""
+    """List, lock, fetch or inspect."""
     use_mirror(arguments)
-    return {"list": _list, "lock": _lock, "fetch": _fetch}[arguments.action](arguments)
+    actions = {"list": _list, "lock": _lock, "fetch": _fetch, "inspect": _inspect}
+    return actions[arguments.action](arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -122,3 +129,49 @@ def _fetch(arguments: argparse.Namespace) -> int:
     if supplies.missing:
         raise InfrastructureError(f"not fetched: {', '.join(supplies.missing)}")
     return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from harness.kernels import inspect
+
+    image, settings = _image(arguments)
+    found = inspect.of_image(image, settings)
+    if arguments.json:
+        sys.stdout.write(json.dumps([one._asdict() for one in found], indent=1) + "\n")
+        return 0
+    sys.stdout.writelines(f"{line}\n" for line in _predicted(found))
+    return 0
+
+
+def _predicted(found: Sequence[Prediction]) -> Iterator[str]:
+    """A line a hook: where each kind of program would be, in words only what will not do; then why."""
+    for hook in dict.fromkeys(one.hook for one in found):
+        here = [one for one in found if one.hook == hook]
+        bad = [f"{one.kind} {one.state}" for one in here if one.state != "attached"]
+        targets = dict.fromkeys(one.target for one in here if one.target)
+        yield f"{hook:<22} {' '.join(targets) or '-':<44} {', '.join(bad)}".rstrip()
+    yield ""
+    for words in dict.fromkeys(one.words for one in found if one.words):
+        hooks = dict.fromkeys(one.hook for one in found if one.words == words)
+        count = f"{len(hooks)} hooks" if len(hooks) > 1 else next(iter(hooks))
+        yield f"{count}: {words}"
+
+
+def _image(arguments: argparse.Namespace) -> tuple[Path, str]:
+    """A kernel's image, and its configuration where that is known. Raises ConfigError."""
+    from harness import kernels
+    from harness.cache import Cache
+    from harness.kernels import lock
+
+    if Path(arguments.kernel).is_file():
+        return Path(arguments.kernel), ""
+    known = {kernel.name: kernel for kernel in config.load(arguments.matrix).kernels}
+    if arguments.kernel not in known:
+        near = config.nearest(arguments.kernel, [*known])
+        raise ConfigError(f"{arguments.kernel}: neither a file nor in the matrix{near}")
+    kernel = known[arguments.kernel]
+    request = kernels.KernelRequest(kernel.name, kernel.series, kernel.flavour, arguments.arch)
+    locked = lock.load(lock_path(arguments))
+    resolved = (locked.find(request) if locked else None) or kernels.resolve(request, progress=say)
+    fetched = kernels.fetch(resolved, Cache(progress=say), say)
+    return fetched.vmlinuz, fetched.config.read_text(errors="replace") if fetched.config else ""

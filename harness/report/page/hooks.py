@@ -56,5 +56,5 @@ def used(cell: CellResult) -> list[tuple[str, int]]:
 
 def surprising(hook: Hook) -> bool:
     """Whether a hook did not do what was predicted of it."""
-    predicted = str((hook.model_extra or {}).get("predicted", ""))
+    predicted = hook.predicted
     return bool(predicted) and predicted != hook.state and not (predicted in IN_USE and in_use(hook))

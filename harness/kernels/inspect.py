@@ -1,0 +1,91 @@
+"""What is predicted of each hook on a kernel, from its image and its configuration, before anything boots.
+
+A prediction is the state that the agent should come to: `attached`, or `absent` and `drifted` where the
+kernel's type information says so, or what its configuration makes of a kind of program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from agent import hooks
+from harness import promises
+from harness.errors import InfrastructureError
+from harness.kernels import btf, payload
+
+ATTACHED, ABSENT, DRIFTED = "attached", "absent", "drifted"
+
+# What a kind comes to where the configuration does not promise it, and whose promise it is.
+_BROKEN = {"lsm": "silent", "fentry": "load-fail", "kprobe_multi": "attach-fail"}
+_ALIKE = {"fexit": "fentry", "kretprobe": "kprobe", "kretprobe_multi": "kprobe_multi"}
+_CERTAIN = (hooks.RAW_TRACEPOINT, hooks.TRACEPOINT)
+
+Parameters = Mapping[str, tuple[str, ...]]
+
+
+class Prediction(NamedTuple):
+    """One hook by one kind of program: where it would be attached, what would come of it, and why."""
+
+    hook: str
+    kind: str
+    target: str
+    state: str
+    words: str = ""
+
+
+def of_image(image: Path, config: str, cmdline: str = "") -> list[Prediction]:
+    """The predictions for a kernel image; raises InfrastructureError if it cannot be read."""
+    try:
+        known = btf.functions(payload.type_information(image), set(_functions()))
+    except btf.BtfError as error:
+        raise InfrastructureError(f"{image}: its type information is damaged: {error}") from error
+    return list(predict(known, config, cmdline))
+
+
+def predict(known: Parameters, config: str, cmdline: str = "") -> Iterator[Prediction]:
+    """The predictions for a kernel that has these functions with these parameters."""
+    for hook, kind in _programs():
+        words = _unpromised(kind, config, cmdline)
+        found = _by_functions(hook, kind, known)
+        if words and found.state == ATTACHED:
+            found = found._replace(state=_BROKEN[_ALIKE.get(kind, kind)], words=words)
+        yield found
+
+
+def _by_functions(hook: str, kind: str, known: Parameters) -> Prediction:
+    targets = hooks.candidates(hook, kind)
+    if kind in _CERTAIN:
+        return Prediction(hook, kind, targets[0], ATTACHED)
+    for target in targets:
+        parameters = known.get(_function(kind, target))
+        if parameters is not None:
+            words = hooks.drift(hook, parameters)
+            return Prediction(hook, kind, target, DRIFTED if words else ATTACHED, words)
+    return Prediction(hook, kind, "", ABSENT, f"no {' or '.join(targets)}")
+
+
+def _unpromised(kind: str, config: str, cmdline: str) -> str:
+    """Why a kind of program will not do here; empty if it will, or nothing is known."""
+    kind = _ALIKE.get(kind, kind)
+    if not config or kind not in _BROKEN or promises.promised(kind, config, cmdline):
+        return ""
+    return f"its configuration does not promise {kind}"
+
+
+def _programs() -> Iterator[tuple[str, str]]:
+    """Every hook by every kind that some set has for it."""
+    for hook in hooks.ALL:
+        for kind in dict.fromkeys(hooks.kind_of(hook, rung) for rung in hooks.SETS):
+            if kind:
+                yield hook, kind
+
+
+def _functions() -> Iterator[str]:
+    for hook, kind in _programs():
+        yield from (_function(kind, target) for target in hooks.candidates(hook, kind))
+
+
+def _function(kind: str, target: str) -> str:
+    return f"bpf_lsm_{target}" if kind == "lsm" else target

@@ -1,0 +1,153 @@
+"""What an image says of its kernel, with images and type information that are made here."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import lz4.block
+import pytest
+import zstandard
+
+from agent import hooks
+from harness import predictions
+from harness.config import Kernel
+from harness.errors import InfrastructureError
+from harness.expansion import Cell
+from harness.kernels import btf, inspect, payload
+from harness.results import CellReport, Hook
+
+FUNC, PROTO, INT, STRUCT = 12, 13, 1, 4
+OPTIONS = ("BPF_LSM", "DEBUG_INFO_BTF", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "KPROBES")
+PROMISES = "".join(f"CONFIG_{option}=y\n" for option in OPTIONS)
+EVERYTHING = PROMISES + 'CONFIG_FPROBE=y\nCONFIG_LSM="yama,bpf"\n'
+
+
+def made(functions: dict[str, tuple[str, ...]]) -> bytes:
+    """Type information with an integer, a structure and these functions."""
+    texts = bytearray(b"\0")
+
+    def text(word: str) -> int:
+        texts.extend(word.encode() + b"\0")
+        return len(texts) - len(word) - 1
+
+    types = struct.pack("<4I", text("int"), INT << 24, 4, 32)
+    types += struct.pack("<6I", text("pair"), STRUCT << 24 | 1, 4, text("first"), 1, 0)
+    number = 3
+    for name, parameters in functions.items():
+        types += struct.pack("<3I", 0, PROTO << 24 | len(parameters), 1)
+        types += b"".join(struct.pack("<2I", text(one), 1) for one in parameters)
+        types += struct.pack("<3I", text(name), FUNC << 24, number)
+        number += 2
+    head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(texts))
+    return head + types + bytes(texts)
+
+
+def known(**changes: tuple[str, ...] | None) -> dict[str, tuple[str, ...]]:
+    """A kernel with all functions as programs read them, but for these."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in inspect.predict({}, ""):
+        for target in hooks.candidates(one.hook, one.kind):
+            name = f"bpf_lsm_{target}" if one.kind == "lsm" else target
+            found.setdefault(name, hooks.ARGUMENTS.get(one.hook, ()))
+    return {name: value for name, value in (found | changes).items() if value is not None}
+
+
+def states(**changes: tuple[str, ...] | None) -> dict[tuple[str, str], inspect.Prediction]:
+    return {(one.hook, one.kind): one for one in inspect.predict(known(**changes), EVERYTHING)}
+
+
+def test_parameters_of_functions() -> None:
+    """Those that are there, by name; one whose name ends another's is not taken for it."""
+    data = made({"do_unlinkat": ("dfd", "name"), "unlinkat": ("x",), "nothing": ()})
+    assert btf.functions(data, ["unlinkat", "do_unlinkat", "nothing", "gone"]) == {
+        "do_unlinkat": ("dfd", "name"),
+        "unlinkat": ("x",),
+        "nothing": (),
+    }
+
+
+@pytest.mark.parametrize("data", [b"", b"\x9f", b"\0" * 64])
+def test_bytes_that_are_no_type_information(data: bytes) -> None:
+    """Are said to be none."""
+    with pytest.raises(btf.BtfError):
+        btf.functions(data, ["f"])
+
+
+def _lz4(data: bytes) -> bytes:
+    block: bytes = lz4.block.compress(data, store_size=False)
+    return b"\x02\x21\x4c\x18" + struct.pack("<I", len(block)) + block
+
+
+@pytest.mark.parametrize(
+    "compress",
+    [gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress, _lz4],
+    ids=["gzip", "xz", "zstd", "lz4"],
+)
+def test_type_information_in_a_compressed_image(compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """By each compressor of the kernel's, behind a boot sector, with what the build appends."""
+    data = made({"f": ("a",)})
+    body = compress(b"code" * 100 + data + b"more code") + struct.pack("<I", 400)
+    image = bytearray(1024 + 64)
+    image[0x1F1] = 1
+    image[0x202:0x206] = b"HdrS"
+    struct.pack_into("<2I", image, 0x248, 64, len(body))
+    path = tmp_path / "vmlinuz"
+    path.write_bytes(bytes(image) + body)
+    assert payload.type_information(path) == data
+
+
+def test_an_image_without_type_information_is_said_to_have_none(tmp_path: Path) -> None:
+    """And one that is damaged to be that."""
+    (tmp_path / "plain").write_bytes(b"code" * 100)
+    with pytest.raises(InfrastructureError, match="no type information"):
+        payload.type_information(tmp_path / "plain")
+    (tmp_path / "broken").write_bytes(b"\xfd7zXZ\x00" + b"x" * 100)
+    with pytest.raises(InfrastructureError, match="damaged"):
+        payload.type_information(tmp_path / "broken")
+
+
+def test_a_kernel_that_has_everything() -> None:
+    """Every hook of every set is predicted to be attached."""
+    assert {one.state for one in states().values()} == {"attached"}
+
+
+def test_a_name_that_is_gone_and_an_argument_that_moved() -> None:
+    """The hook is named, and how it drifted."""
+    found = states(
+        filename_renameat2=None,
+        do_renameat2=None,
+        security_path_unlink=("flags", "dir", "dentry"),
+    )
+    gone, moved = found["rename.enter", "kprobe"], found["unlink.resolve", "kprobe"]
+    assert (gone.state, gone.words) == ("absent", "no filename_renameat2 or do_renameat2")
+    assert (moved.state, moved.words) == ("drifted", "its argument dir is number 2 here, not 1")
+    assert found["unlink.resolve", "lsm"].state == "attached"
+
+
+def test_what_the_configuration_does_not_promise() -> None:
+    """Programs that would attach and never be called, and programs that would not attach."""
+    found = {(one.hook, one.kind): one.state for one in inspect.predict(known(), PROMISES)}
+    assert found["open.resolve", "lsm"] == "silent"
+    assert found["open.enter", "kprobe_multi"] == "attach-fail"
+    assert found["open.exit", "kretprobe_multi"] == "attach-fail"
+    assert found["open.enter", "fentry"] == "attached"
+    by_cmdline = list(inspect.predict(known(), PROMISES, "quiet lsm=yama,bpf"))
+    assert {one.state for one in by_cmdline if one.kind == "lsm"} == {"attached"}
+
+
+def test_predictions_stand_beside_what_was_observed(tmp_path: Path) -> None:
+    """Each hook of a report has one; without an image the report is as it was."""
+    image = tmp_path / "vmlinuz"
+    image.write_bytes(made(known(do_filp_open=None, do_file_open=None)))
+    rows = (Hook(event="open.enter", type="kprobe"), Hook(event="unlink.enter", type="kprobe"))
+    report = CellReport(id="6.1-auto", hooks=rows)
+    cell = Cell(id="6.1-auto", kernel=Kernel(name="6.1", series="6.1"))
+    found = predictions.added(report, cell, {"kernel": str(image)})
+    assert [hook.predicted for hook in found.hooks] == ["absent", "attached"]
+    assert predictions.added(report, cell, {}) is report
+    (tmp_path / "none").write_bytes(b"x")
+    assert predictions.added(report, cell, {"kernel": str(tmp_path / "none")}) is report
