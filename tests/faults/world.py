@@ -107,7 +107,8 @@ def play(fault: Fault, scene: Scene) -> Outcome:
     struck = not math.isnan(scene.struck_at)
     problem = scene.problem or ("" if struck else "it never struck")
     since = scene.struck_at if struck and verdict is not Verdict.PASS else began
-    return Outcome(fault, verdict, reason, ended - since, problem)
+    # A panic is seen in the same look at the console as that it was struck.
+    return Outcome(fault, verdict, reason, max(0.0, ended - since), problem)
 
 
 def _run(fault: Fault, scene: Scene) -> tuple[Verdict, str, float]:
