@@ -1,0 +1,96 @@
+"""What the tutorial prints is what the programs print: pasted lines have the shape that they write today."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from agent.selftest.catalogue import by_name
+from harness import doctor
+from harness.report import compare_text
+from harness.report.changes import Kind
+from harness.report.compare import compare
+from harness.report.summary import SENTENCES
+from harness.report.terminal import line_of, print_results
+from harness.results import TestResult
+from harness.verdict import Verdict
+from tests.docs import pages
+from tests.mutants.catalogue import MUTANTS
+from tests.report.made_up import a_cell, a_run, a_test
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/tutorial.md").read_text()
+PASTED = pages.blocks(PAGE, "text")
+RUNS = [block for block in PASTED if "plan: " in block]
+WORD = r"[^ ]+"
+
+
+def shape(line: str) -> str:
+    """A line with its numbers, dates and runs of blanks made alike."""
+    return re.sub(r"\d+", "9", re.sub(r" +", " ", line)).strip()
+
+
+def test_each_step_has_what_it_prints() -> None:
+    """Setting up, planning, two runs, a comparison, a command and an explanation."""
+    assert len(RUNS) == 2
+    assert len(PASTED) == 7
+    assert "/home/" not in PAGE
+
+
+@pytest.mark.parametrize("block", RUNS)
+def test_lines_of_tests_are_as_they_are_printed(block: str) -> None:
+    """Names are of the catalogue, and verdicts and seconds stand where they are written."""
+    found = re.findall(rf"^(6\.1-auto)  ({WORD})  . ([A-Z]+)  ([\d.]+) s(?:  (.*))?$", block, re.MULTILINE)
+    assert len(found) >= 3
+    for cell, name, verdict, seconds, reason in found:
+        assert by_name(name), name
+        result = TestResult(name=name, verdict=Verdict(verdict), reason=reason, duration_s=float(seconds))
+        assert line_of(cell, result).plain in block
+
+
+@pytest.mark.parametrize("block", RUNS)
+def test_the_table_is_as_it_is_printed(block: str) -> None:
+    """The same columns, and below them the sentence that says what it means."""
+    out = io.StringIO()
+    print_results(Console(file=out, width=80), a_run(a_cell("6.1")), "out")
+    head = out.getvalue().splitlines()[0].split()
+    assert [
+        line.split() for line in block.splitlines() if line.startswith("cell ") and "verdict" in line
+    ] == [head]
+    last = block.splitlines()[-1]
+    (code,) = (code for code, sentence in SENTENCES.items() if last.startswith(sentence))
+    assert re.search(rf"[\d.]+ s, (tcg|kvm), exit {code}; out/", last)
+
+
+def test_the_second_run_fails_where_it_was_broken() -> None:
+    """The line that is changed is still there to be changed, and is one that a test is known to notice."""
+    assert "exit 0" in RUNS[0]
+    assert "exit 1" in RUNS[1]
+    old, new, file = re.findall(r"^sed -i 's/(.*)/(.*)/' (.*)$", PAGE, re.MULTILINE)[0]
+    assert (pages.ROOT / file).read_text().count(old) == 1
+    (known,) = (mutant for mutant in MUTANTS if (mutant.file, mutant.old, mutant.new) == (file, old, new))
+    assert all(f"{name}  ✗ FAIL" in RUNS[1] for name in known.caught_by if name.startswith("truth."))
+
+
+def test_the_doctor_looks_at_what_is_printed() -> None:
+    block = next(block for block in PASTED if block.startswith("ok "))
+    names = [line[5:25].strip() for line in block.splitlines() if line[5:6].strip()]
+    assert names == [check.name for check in doctor.CHECKS]
+
+
+def test_the_comparison_is_as_it_is_printed() -> None:
+    """Headings and rows that `compare` writes for a test that fails now."""
+    block = next(block for block in PASTED if block.startswith("## "))
+    before, after = (
+        a_run(a_cell("6.1", tests=(a_test("truth.open", verdict),)))
+        for verdict in (Verdict.PASS, Verdict.FAIL)
+    )
+    made = compare_text.to_markdown(compare(before, after)).splitlines()
+    heads = [shape(line) for line in made if line.startswith(("###", "| cell"))]
+    shapes = [shape(line) for line in block.splitlines()]
+    assert all(head in shapes for head in heads)
+    assert f"### {Kind.NEWLY_FAILING.capitalize()} (" in block
+    assert "✗ The product regressed in" in block
