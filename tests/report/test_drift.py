@@ -72,5 +72,21 @@ def test_what_is_not_seen_is_said_once() -> None:
     assert "not by dup2" in html.render(a_run(a_cell("6.1", limits=told)))
 
 
+def test_predictions_are_counted_beside_what_was_observed() -> None:
+    """A hook of which nothing was predicted counts neither way."""
+    chosen = (
+        row("open.enter", "fentry", predicted="fires"),
+        row("open.resolve", "lsm", state="silent", predicted="fires"),
+        row("open.exit", "fexit"),
+    )
+    found = a_run(a_cell("5.10", hooks=chosen))
+    (table,) = drift.tables(found)
+    assert (table.as_predicted, table.surprises) == (1, 1)
+    page = html.render(found)
+    assert "1 hook as predicted" in page
+    assert "1 not as predicted" in page
+    assert "predicted fires" in page
+
+
 def test_hooks_by_type() -> None:
     assert hooks.used(a_cell("5.10", hooks=made_hooks("5.10"))) == [("fentry", 6), ("kprobe", 1)]

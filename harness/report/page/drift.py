@@ -76,6 +76,20 @@ class Table:
     partly: tuple[FactRow, ...]
     capabilities: tuple[FactRow, ...]
 
+    @property
+    def surprises(self) -> int:
+        """How many hooks did not do what was predicted of them."""
+        return sum(map(hooks.surprising, self._predicted))
+
+    @property
+    def as_predicted(self) -> int:
+        """How many did."""
+        return len(self._predicted) - self.surprises
+
+    @property
+    def _predicted(self) -> list[Hook]:
+        return [hook for cell in self.cells for hook in cell.hooks if hook.predicted]
+
 
 def tables(results: Results) -> list[Table]:
     """One table a variant; cells that never loaded have nothing to tell and are left out."""
