@@ -158,6 +158,8 @@ typedef struct {
 
 struct signal_struct {
 	atomic_t live;
+	unsigned int flags;
+	int group_exit_code;
 };
 
 struct linux_binprm {
@@ -168,6 +170,8 @@ struct task_struct {
 	int pid;
 	int tgid;
 	int exit_code;
+	__u64 start_boottime;
+	struct task_struct *group_leader;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
 	struct task_struct *real_parent;
@@ -204,6 +208,8 @@ struct task_struct {
 #define EROFS	  30
 #define ENOTEMPTY 39
 #define MAX_ERRNO 4095
+
+#define SIGNAL_GROUP_EXIT 4
 
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 

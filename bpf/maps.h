@@ -102,6 +102,20 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } free_slots SEC(".maps");
 
+/* Processes whose end was told of; see tasks.h. */
+struct fim_end {
+	__u64 born;
+	__u32 pid;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct fim_end);
+	__type(value, __u32);
+} ended SEC(".maps");
+
 /* Mounts that tasks were about to write to; see attributes.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

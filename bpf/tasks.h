@@ -118,6 +118,29 @@ static __always_inline int fork_once(void *ctx, __u32 family)
 	return fim_submit_once(ctx, index);
 }
 
+/*
+ * Whether nobody has told of the end of this process. Where its last two
+ * threads end at once, both may find that nothing of it lives any more.
+ */
+static __always_inline int fim_ends(struct task_struct *task)
+{
+	struct fim_end end = { .born = BPF_CORE_READ(task, group_leader, start_boottime) };
+	__u32 told = 1;
+
+	end.pid = BPF_CORE_READ(task, tgid);
+	return !bpf_map_update_elem(&ended, &end, &told, BPF_NOEXIST);
+}
+
+/* What a parent will be told: kernel/exit.c, wait_task_zombie(). */
+static __always_inline __u32 fim_status(struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+
+	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
+		return BPF_CORE_READ(signal, group_exit_code);
+	return BPF_CORE_READ(task, group_leader, exit_code);
+}
+
 /* sched_process_exit(..), taskstats_exit(..): the last thread of a process */
 static __always_inline int exit_once(void *ctx, __u32 family)
 {
@@ -126,13 +149,13 @@ static __always_inline int exit_once(void *ctx, __u32 family)
 	__u32 index;
 
 	fim_abandon();
-	if (BPF_CORE_READ(task, signal, live.counter))
+	if (BPF_CORE_READ(task, signal, live.counter) || !fim_in_scope() || !fim_ends(task))
 		return 0;
 	index = fim_begin_once(FIM_EXIT, family);
 	slot = fim_slot_at(index);
 	if (!slot)
 		return 0;
-	slot->event.exit_code = BPF_CORE_READ(task, exit_code);
+	slot->event.exit_code = fim_status(task);
 	return fim_submit_once(ctx, index);
 }
 
