@@ -18,7 +18,7 @@ from agent.selftest import accounts, places
 from agent.selftest.accounts import Accounts
 from agent.selftest.effects import generated
 from agent.selftest.evidence import CannotTellError, Evidence
-from agent.selftest.subject import NO_PROCESS, Judged, Subject
+from agent.selftest.subject import NO_PROCESS, Installer, Judged, Resident, Subject
 from agent.selftest.workload import Outcome, Workload, WorkloadError, quote
 
 __all__ = ["SENTINEL", "Bench", "CannotTellError", "Round"]
@@ -57,9 +57,11 @@ class Bench:
         folder: Path,
         evidence: Evidence,
         another: Callable[[], Subject],
+        installer: Installer,
     ) -> None:
         self.subject = subject
         self.another = another  # loads one more agent, which whoever asks for it must close
+        self._installer = installer
         self.workload = workload
         self.folder = folder
         self.evidence = evidence
@@ -103,6 +105,10 @@ class Bench:
     def enriched(self) -> AbstractContextManager[None]:
         """Meanwhile events are told with who did them; rules must be put in force after that."""
         return self.subject.enriched()
+
+    def resident(self, **expressions: str) -> Resident:
+        """Start `agent run` with rules, id -> expression; whoever asks for it must close it."""
+        return self._installer(self.folder, expressions, self.workload.patience_s)
 
     def rules(self, **expressions: str) -> None:
         """Put rules in force, id -> expression, and the sentinels' rule with them."""

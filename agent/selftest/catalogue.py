@@ -141,9 +141,20 @@ _TRUTH = (
     ),
     _promise(
         "truth.tamper",
-        "A file that is replaced and put back at once leaves every step behind.",
+        "A file that is replaced and put back within a millisecond leaves every step behind.",
         "open rename",
     ),
+    _promise(
+        "truth.brief_context",
+        "Of processes that live 2 ms the container, the program and the parents are told.",
+        "open fork exit close +kernel",
+    ),
+    _promise(
+        "truth.program_context",
+        "A program that ended before anyone read of it is told with its arguments.",
+        "open exec fork exit +kernel",
+    ),
+    _promise("truth.threads", "Threads are told by their own ids, under that of their process.", "open"),
 )
 
 _APPROVERS = (
@@ -271,17 +282,34 @@ _DISCARDERS = (
         "A dropped file hides none with the same inode number on another device.",
         f"{_DISCARDING} +kernel",
     ),
+    _promise(
+        "discarders.eviction",
+        "A table that is full forgets the oldest, drops the newest, and mistakes none.",
+        f"{_DISCARDING} +kernel",
+        cost=5.0,
+        discarders=256,
+    ),
 )
 
 _PLACES = (
     _promise(
-        "places.tmpfs", "Events on a tmpfs have path, device and inode right.", "open rename unlink +resolved +kernel"
+        "places.tmpfs",
+        "Events on a tmpfs have path, device and inode right.",
+        "open rename unlink +resolved +kernel",
     ),
     _promise(
-        "places.ext4", "Events on ext4 have path, device and inode right.", "open rename unlink +resolved +kernel"
+        "places.ext4",
+        "Events on ext4 have path, device and inode right.",
+        "open rename unlink +resolved +kernel",
     ),
-    _promise("places.xfs", "Events on xfs have path, device and inode right.", "open rename unlink +resolved +kernel"),
-    _promise("places.btrfs", "Events on btrfs have path and inode right.", "open rename unlink +resolved +kernel"),
+    _promise(
+        "places.xfs",
+        "Events on xfs have path, device and inode right.",
+        "open rename unlink +resolved +kernel",
+    ),
+    _promise(
+        "places.btrfs", "Events on btrfs have path and inode right.", "open rename unlink +resolved +kernel"
+    ),
     _promise(
         "places.overlay",
         "A file of an overlay is told by the path of the whole, and in which layer it lies.",
@@ -298,6 +326,11 @@ _PLACES = (
         "open +resolved +kernel",
     ),
     _promise(
+        "places.opaque",
+        "A directory that takes a lower one's place is told as what it is, and hides what was there.",
+        "open unlink rmdir mkdir +resolved +kernel",
+    ),
+    _promise(
         "places.bind_mount",
         "A file that is mounted twice is told by the path that was used.",
         "open mount umount +kernel",
@@ -311,6 +344,21 @@ _PLACES = (
         "places.namespace",
         "A file in a mount namespace is told by the path that it has there.",
         "open mount +kernel",
+    ),
+    _promise(
+        "places.user_namespace",
+        "A process in a namespace of users is told by the host's user and by the path that it used.",
+        "open mount +kernel",
+    ),
+    _promise(
+        "places.cgroup_v2",
+        "A program in a container's group is told with the container, and one beside it without.",
+        "open exec fork exit close +kernel",
+    ),
+    _promise(
+        "places.cgroup_v1",
+        "The same where containers are told apart by groups of the old kind.",
+        "open exec fork exit close +kernel",
     ),
     _promise(
         "places.deleted",
@@ -389,6 +437,33 @@ _LIFE = (
         cost=5.0,
         long=True,
     ),
+    _promise(
+        "life.sigterm",
+        "An agent that is told to end tells first what happened before, and leaves nothing.",
+        "open +kernel",
+        cost=15.0,
+        long=True,
+    ),
+    _promise(
+        "life.sigkill",
+        "An agent that is killed leaves whole lines and no program, and the next one sees all again.",
+        "open +kernel",
+        cost=25.0,
+        long=True,
+    ),
+    _promise(
+        "life.foreign",
+        "Programs of somebody else on the same hooks see every event, and so does the agent.",
+        "open +kernel",
+        cost=2.0,
+    ),
+    _promise(
+        "life.memory",
+        "A million files, or as many as there is time for, take no memory.",
+        "open unlink +kernel",
+        cost=20.0,
+        long=True,
+    ),
 )
 
 _LOSS = (
@@ -424,6 +499,19 @@ _LOSS = (
         "Of 100,000 events as fast as they can be made none is lost.",
         "open",
         cost=20.0,
+        long=True,
+    ),
+    _promise(
+        "loss.cpus",
+        "What several processors do at once is counted on each, and none is lost.",
+        "open +kernel",
+        cost=5.0,
+    ),
+    _promise(
+        "loss.rate",
+        "How many events a second this machine makes with none lost.",
+        "open",
+        cost=15.0,
         long=True,
     ),
 )

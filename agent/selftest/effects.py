@@ -84,7 +84,7 @@ _GRANTED: dict[str, EventType] = {"fork": EventType.FORK, "wait": EventType.EXIT
 _NEVER = {
     *("write", "fsync", "dup", "chdir", "fchdir", "chroot", "unshare", "umask"),
     *("setuid", "setgid", "setresuid", "sendfile", "copy_file_range", "mapwrite", "ring_features"),
-    *("comm", "cpu", "repeat", "rate", "thread"),
+    *("comm", "cpu", "repeat", "rate", "thread", "stopped", "resume"),
 }
 
 _WRITING = {"creat", "O_WRONLY", "O_RDWR"}
@@ -105,7 +105,7 @@ def generated(outcome: Outcome) -> Counter[EventType]:
             total[effect.kind] += times(report)
         elif report.call == "exec":  # says so before it tries; only the failure comes back
             total[EventType.EXEC] += report.ok - report.failed
-            if lines[report.line - 1][2:3] == ["open"]:  # which the generator as a program does
+            if lines[report.line - 1][2:3] in (["open"], ["hold"]):  # which the generator as a program does
                 total[EventType.OPEN] += report.ok - report.failed
         elif report.call in _GRANTED:
             total[_GRANTED[report.call]] += report.ok

@@ -20,6 +20,7 @@ class Evidence:
     def __init__(self) -> None:
         self.assertions: list[dict[str, Any]] = []
         self.context: dict[str, Any] = {}
+        self.note = ""  # a figure for people, beside a pass
 
     def equal(self, name: str, expected: object, got: object) -> bool:
         """Record that two values are the same; says whether they are."""

@@ -11,12 +11,15 @@ from typing import Any
 from agent import hooks
 from agent.errors import UsageError
 from agent.events import Event, EventType
+from agent.kernel import btf as types
 from agent.kernel import loader
+from agent.kernel.hiding import hide
 from agent.pipeline import Pipeline
 from agent.rules.context_types import NOTHING, Context
 from agent.rules.load import loads
 from agent.selftest.accounts import Accounts
 from agent.selftest.protocol import Load
+from agent.selftest.resident import Resident
 from agent.selftest.runner import Stage, measure_slowness
 from agent.selftest.subject import NO_PROCESS, Judged, Who
 from agent.selftest.workload import Workload
@@ -28,6 +31,8 @@ _GENERATORS = (_PACKAGE / "bin" / "fim-gen", _PACKAGE.parent / "build" / "fim-ge
 def load(request: Load) -> Stage:
     """Load the variant that was asked for. Raises UsageError and KernelError."""
     generator = generator_path()
+    if request.btf == "external":
+        hide(types.KERNEL)  # what comes with the agent is to be proved, not what is here anyway
 
     def open_agent(
         ring_bytes: int = 0, discarders: int = 0, events: Sequence[EventType] = tuple(hooks.EVENTS)
@@ -39,10 +44,14 @@ def load(request: Load) -> Stage:
     def start(patience_s: float) -> Workload:
         return Workload(generator, patience_s)
 
+    def install(folder: Path, rules: Mapping[str, str], patience_s: float) -> Resident:
+        options = ("--hookset", request.hookset, "--btf", request.btf, "--transport", request.transport)
+        return Resident(folder, rules, options, patience_s)
+
     known = EventType.__members__
     wanted = [known[label] for label in map(str.upper, request.events) if label in known]
     subject = open_agent(events=wanted) if wanted else open_agent()
-    return Stage(subject, start, open_agent, measure_slowness())
+    return Stage(subject, start, open_agent, measure_slowness(), installer=install)
 
 
 def generator_path() -> Path:

@@ -18,7 +18,7 @@ from agent.selftest.evidence import Evidence
 from agent.selftest.kernellog import KernelLog
 from agent.selftest.protocol import Ran
 from agent.selftest.scenarios import Body, body_of
-from agent.selftest.subject import NO_PROCESS, Opener, Starter, Subject
+from agent.selftest.subject import NO_PROCESS, Installer, Opener, Resident, Starter, Subject
 
 REFERENCE_S = 0.004  # what `measure_slowness` counts on an idle machine of 2020
 ROUNDS = 100_000
@@ -36,11 +36,16 @@ def measure_slowness() -> float:
     return max(1.0, (time.perf_counter() - started) / REFERENCE_S)
 
 
+def no_resident(folder: Path, rules: Mapping[str, str], patience_s: float) -> Resident:
+    """Where there is no kernel there is no agent to start: `Subject.lacks` keeps scenarios from asking."""
+    raise NotImplementedError
+
+
 class Stage(NamedTuple):
     """What the scenarios of one variant share.
 
     `starter` starts a generator, `opener` loads another agent for the scenarios that need one of their own,
-    `where` is the directory in which they make their files.
+    `installer` starts one as a process, `where` is the directory in which they make their files.
     """
 
     subject: Subject
@@ -48,6 +53,7 @@ class Stage(NamedTuple):
     opener: Opener
     slowness: float
     where: Path = Path("/tmp")  # noqa: S108 - folders there get names of their own
+    installer: Installer = no_resident
 
     def patience_s(self, scenario: Scenario) -> float:
         """How long a scenario may take before it is said to hang, in seconds."""
@@ -73,7 +79,7 @@ class Stage(NamedTuple):
             0,
             scenario.name,
             verdict,
-            evidence.reason() or unproved,
+            evidence.reason() or unproved or evidence.note,
             tuple(evidence.assertions),
             ledger,
             seconds,
@@ -93,7 +99,9 @@ class Stage(NamedTuple):
             workload = stack.enter_context(closing(self.starter(self.patience_s(scenario))))
             stack.callback(subject.watch, NO_PROCESS)
             evidence.context["hooks"] = _hooks_for(scenario, subject.facts())
-            bench = Bench(subject, workload, folder, evidence, lambda: self._own_agent(scenario))
+            bench = Bench(
+                subject, workload, folder, evidence, lambda: self._own_agent(scenario), self.installer
+            )
             unproved = _unproved(body_of(scenario), bench)
             return bench.close_ledger(), unproved
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
+from signal import Signals
 from typing import Any, NamedTuple, Protocol
 
 from agent.events import Event, EventType
@@ -22,7 +24,7 @@ class Who(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """An event that reached user space, the ids of the rules that it matched, and who did it if that is asked for."""
+    """An event that reached user space, the ids of the rules it matched, and who did it, if asked for."""
 
     event: Event
     rules: tuple[str, ...]
@@ -65,7 +67,7 @@ class Opener(Protocol):
     """Loads another agent beside the one under test."""
 
     def __call__(self, ring_bytes: int, discarders: int, events: Sequence[EventType]) -> Subject:
-        """An agent of the same variant whose ring and table have that size, and that need see no other events."""
+        """An agent of the same variant with such a ring and table, that need see no other events."""
 
 
 class Starter(Protocol):
@@ -73,3 +75,29 @@ class Starter(Protocol):
 
     def __call__(self, patience_s: float) -> Workload:
         """A generator that waits for its first script."""
+
+
+class Resident(Protocol):
+    """`agent run` as a process of its own; `resident.Resident`."""
+
+    def signal(self, number: Signals) -> None:
+        """Send it a signal."""
+
+    def wait(self) -> int:
+        """How it ended: its status, or a signal's negative number."""
+
+    def lines(self) -> list[bytes]:
+        """What it has written until now; the last line may be cut short."""
+
+    def matches(self, rule: str) -> list[dict[str, Any]]:
+        """The matches of a rule, in the order in which it wrote them; raises ValueError for half a line."""
+
+    def close(self) -> None:
+        """End it, however it is."""
+
+
+class Installer(Protocol):
+    """Starts an agent of the same variant as a process."""
+
+    def __call__(self, folder: Path, rules: Mapping[str, str], patience_s: float) -> Resident:
+        """One that watches, and writes into the folder."""

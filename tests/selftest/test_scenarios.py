@@ -30,6 +30,7 @@ SHORTER = (
     (loss, "FLOOD_NOISE", 13),
     (loss, "STOPPED_S", 1),
     (life, "SECONDS", 1),
+    (loss, "LADDER", (211, 401)),
 )
 
 

@@ -37,6 +37,8 @@ static const struct call calls[] = {
 	{ "fork", 0, "", run_fork, true },
 	{ "thread", 0, "", run_thread, true },
 	{ "wait", 0, "n", run_wait, false },
+	{ "stopped", 0, "n", run_stopped, false },
+	{ "resume", 0, "n", run_resume, false },
 	{ "comm", 0, "p", run_comm, false },
 	{ "cpu", 0, "n", run_cpu, false },
 	{ "exec", 0, "p?ppppppp", run_exec, false },

@@ -11,15 +11,19 @@
 
 #include "fim-gen.h"
 
-/* A program that a script can exec: "exit STATUS", or "open FILE STATUS". */
+/*
+ * A program that a script can exec: "exit STATUS", "open FILE STATUS", or "hold FILE STATUS", which stops
+ * itself once the file is open.
+ */
 static int run_as_program(int argc, char **argv)
 {
-	if (argc > 3 && !strcmp(argv[1], "open")) {
-		if (syscall(SYS_openat, AT_FDCWD, argv[2], O_RDONLY) < 0)
-			return 127;
-		return atoi(argv[3]);
-	}
-	return atoi(argv[2]);
+	if (argc < 4 || !strcmp(argv[1], "exit"))
+		return atoi(argv[2]);
+	if (syscall(SYS_openat, AT_FDCWD, argv[2], O_RDONLY) < 0)
+		return 127;
+	if (!strcmp(argv[1], "hold"))
+		raise(SIGSTOP);
+	return atoi(argv[3]);
 }
 
 int main(int argc, char **argv)

@@ -130,6 +130,8 @@ long run_rate(const struct op *op);
 long run_fork(const struct op *op);
 long run_thread(const struct op *op);
 long run_wait(const struct op *op);
+long run_stopped(const struct op *op);
+long run_resume(const struct op *op);
 long turn_now(void);
 unsigned long long now_ns(void);
 

@@ -201,3 +201,19 @@ long run_wait(const struct op *op)
 
 	return child < 0 ? -errno : child;
 }
+
+/* Waits until a child has stopped itself. */
+long run_stopped(const struct op *op)
+{
+	int status;
+	pid_t child = waitpid((pid_t)value_of(&op->arg[0]), &status, WUNTRACED);
+
+	if (child < 0)
+		return -errno;
+	return WIFSTOPPED(status) ? child : -ECHILD;
+}
+
+long run_resume(const struct op *op)
+{
+	return kill((pid_t)value_of(&op->arg[0]), SIGCONT) < 0 ? -errno : 0;
+}

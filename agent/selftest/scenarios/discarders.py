@@ -11,6 +11,7 @@ from agent.selftest.scenarios import proves
 NOISE = 1009
 WANTED = 13
 FEW = 101  # noise where the number proves nothing
+CROWD = 1009  # files, of which the table holds but a part
 
 
 @proves("discarders.parent")
@@ -219,3 +220,20 @@ def discarders_two_devices(bench: Bench) -> None:
         inodes = {Path(f"{place}/file").stat().st_ino for place in (one, two)}
         bench.equal("different inode numbers", 1, len(inodes))
         _check_seen(bench, passed, "the same inode number on another device")
+
+
+@proves("discarders.eviction")
+def discarders_eviction(bench: Bench) -> None:
+    """More files than the table holds: old ones are heard of again, new ones dropped, none mistaken."""
+    dull, wanted = bench.path("dull"), bench.path("wanted")
+    bench.rules(wanted=f'open.file.path !~ "{dull}*"')
+    crowd = _open(f"{dull}%d", CROWD)
+    first = bench.play(crowd)
+    bench.equal("the first event of each arrives", CROWD, len(first.of(EventType.OPEN)))
+    again = bench.play(crowd)
+    heard, dropped = len(again.of(EventType.OPEN)), again.spent[EventType.OPEN].discarded
+    bench.equal("heard of again, or dropped", CROWD, heard + dropped)
+    bench.evidence.record("some were forgotten", heard > 0, "more than 0", heard)
+    _teach(bench, f"{dull}-last")
+    passed = bench.play(_open(wanted, WANTED))
+    bench.equal("events of another file", WANTED, len(passed.matches("wanted")))

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Callable
 from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 
 from agent.events import EventType
-from agent.selftest.bench import Bench
+from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.scenarios import proves
+from agent.selftest.subject import Resident
 
 RATE = 503  # events a second while the rules change
 SECONDS = 2
 WANTED = 13
+UNREAD = 503  # events that wait in the kernel while the agent stands still
+LOST = 53  # events of which an agent that is killed never hears
+MILLION = 1_000_003
+CROWD = 5003  # files at a time
+CROWDS_S = 12  # how long the million may take, where the CPU cannot make it
+FLAT_BYTES = 1 << 20
+SETTLE_S = 20  # in which the kernel frees what nobody holds any more
 
 
 def _opens(path: str, count: int = WANTED) -> str:
@@ -57,8 +69,7 @@ def life_reload(bench: Bench) -> None:
 def life_two_agents(bench: Bench) -> None:
     """A second agent on the same hooks, with rules of its own, comes and goes."""
     one, two = bench.file("one"), bench.file("two")
-    held = set(Path("/proc/self/fd").iterdir())
-    pinned = _pinned()
+    before = _held()
     bench.rules(wanted=f'open.file.path == "{one}"')
     with closing(bench.another()) as other:
         other.watch(bench.pid)
@@ -70,10 +81,139 @@ def life_two_agents(bench: Bench) -> None:
         bench.equal("rejected by the first", WANTED, played.spent[EventType.OPEN].approver_rejected)
     after = bench.play(_opens(one))
     bench.equal("events of the first agent afterwards", WANTED, len(after.matches("wanted")))
-    bench.equal("descriptors left open", set(), set(Path("/proc/self/fd").iterdir()) - held)
-    bench.equal("objects left pinned", pinned, _pinned())
+    _check_nothing_left(bench, before)
 
 
-def _pinned() -> list[str]:
-    place = Path("/sys/fs/bpf")
-    return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
+def _held() -> dict[str, frozenset[object]]:
+    """What an agent could leave: descriptors, and in the kernel programs, maps, links, pins, probes."""
+    from agent.kernel.libbpf import ids  # not where there is no kernel to ask
+
+    pins, probes = Path("/sys/fs/bpf"), Path("/sys/kernel/tracing/kprobe_events")
+    return {
+        "descriptors": frozenset(Path("/proc/self/fd").iterdir()),
+        "pins": frozenset(pins.iterdir() if pins.is_dir() else ()),
+        "probes": frozenset(probes.read_text("ascii").splitlines() if probes.exists() else ()),
+        **{f"{kind}s": frozenset(ids(kind)) for kind in ("prog", "map", "link")},
+    }
+
+
+def _check_nothing_left(bench: Bench, before: dict[str, frozenset[object]]) -> None:
+    """The kernel frees what nobody holds a little later."""
+    _until(lambda: not any(_beyond(before).values()), SETTLE_S)
+    bench.equal("what is left of the agent", {kind: [] for kind in before}, _beyond(before))
+
+
+def _beyond(before: dict[str, frozenset[object]]) -> dict[str, list[str]]:
+    return {kind: sorted(map(str, now - before[kind])) for kind, now in _held().items()}
+
+
+def _until(holds: Callable[[], bool], patience_s: float) -> bool:
+    """Look until something holds, or the time is up; says whether it does."""
+    deadline = time.monotonic() + patience_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)  # between two looks
+    return True
+
+
+@proves("life.sigterm")
+def life_sigterm(bench: Bench) -> None:
+    """Stop an agent that has not read for a while: it tells all that happened before, and leaves nothing."""
+    path = bench.file("watched")
+    before = _held()
+    bench.rules()
+    with closing(bench.resident(wanted=f'open.file.path == "{path}"')) as resident:
+        resident.signal(signal.SIGSTOP)
+        bench.play(_opens(path, UNREAD))
+        resident.signal(signal.SIGTERM)
+        resident.signal(signal.SIGCONT)
+        bench.equal("how it ended", 0, resident.wait())
+        bench.equal("matches told", UNREAD, len(resident.matches("wanted")))
+    _check_nothing_left(bench, before)
+
+
+@proves("life.sigkill")
+def life_sigkill(bench: Bench) -> None:
+    """Kill an agent: what it told is whole, what it did not it never claimed, and the next sees all again."""
+    paths = [bench.file(name) for name in ("one", "two", "three")]
+    rules = {name: f'open.file.path == "{path}"' for name, path in zip("abc", paths, strict=True)}
+    before = _held()
+    bench.rules()
+    with closing(bench.resident(**rules)) as resident:
+        bench.play(_opens(paths[0]))
+        _check_told(bench, resident, "a")
+        resident.signal(signal.SIGSTOP)
+        bench.play(_opens(paths[1], LOST))
+        resident.signal(signal.SIGKILL)
+        bench.equal("how it ended", -signal.SIGKILL, resident.wait())
+        told = [len(resident.matches(rule)) for rule in rules]
+        bench.equal("matches told by the killed agent", [WANTED, 0, 0], told)
+    _check_nothing_left(bench, before | {"probes": _held()["probes"]})  # which the next agent clears away
+    with closing(bench.resident(**rules)) as resident:
+        bench.play(_opens(paths[2]))
+        resident.signal(signal.SIGTERM)
+        bench.equal("how the next ended", 0, resident.wait())
+        told = [len(resident.matches(rule)) for rule in rules]
+        bench.equal("matches told by both", [WANTED, 0, WANTED], told)
+    _check_nothing_left(bench, before)
+
+
+def _check_told(bench: Bench, resident: Resident, rule: str) -> None:
+    """Its lines come in the order of events, and the last one is whole once it has its end."""
+
+    def told() -> bool:
+        lines = resident.lines()
+        return len(lines) == WANTED and lines[-1].endswith(b"\n")
+
+    _until(told, SETTLE_S)
+    bench.equal(f"matches of {rule} told at once", WANTED, len(resident.matches(rule)))
+
+
+@proves("life.foreign")
+def life_foreign(bench: Bench) -> None:
+    """Somebody else's programs on the same function see every open, and so does the agent."""
+    from agent.selftest.foreign import WAYS_IN, Foreign
+
+    path = bench.file("watched")
+    capabilities = bench.subject.facts()["capabilities"]
+    kinds = [kind for kind in WAYS_IN if capabilities.get(kind) == "fires"]
+    if not kinds:
+        raise CannotTellError(f"none of {', '.join(WAYS_IN)} fires here")
+    before = _held()
+    bench.rules(wanted=f'open.file.path == "{path}"')
+    with closing(Foreign(kinds, bench.pid)) as others:
+        played = bench.play(_opens(path, UNREAD))
+        bench.equal("events of the agent", UNREAD, len(played.matches("wanted")))
+        everything = played.spent[EventType.OPEN].seen
+        bench.equal("opens seen by each of the others", dict.fromkeys(kinds, everything), others.counts())
+    after = bench.play(_opens(path))
+    bench.equal("events of the agent afterwards", WANTED, len(after.matches("wanted")))
+    _check_nothing_left(bench, before)
+
+
+@proves("life.memory")
+def life_memory(bench: Bench) -> None:
+    """A million different files, or as many as this CPU makes in its time, and no memory for them."""
+    bench.rules(other='open.file.name == "none" || open.retval == -1')  # asks for each, and wants none
+    script = f"repeat {CROWD}\nopen {bench.path('f')}%d O_RDWR|O_CREAT 0600 -> $0\nclose $0\nend\n"
+    remove = f"repeat {CROWD}\nunlink {bench.path('f')}%d\nend\n"
+    arrived, sizes = 0, [_resident_bytes()]
+    started = time.monotonic()
+    while arrived < MILLION and (len(sizes) < 4 or time.monotonic() - started < CROWDS_S):
+        arrived += len(bench.play(script + remove).of(EventType.OPEN))
+        sizes.append(_resident_bytes())
+    crowds = len(sizes) - 1
+    bench.equal("files that were judged", crowds * CROWD, arrived)
+    grown = sizes[-1] - sizes[len(sizes) // 2]
+    bench.evidence.record(
+        f"bytes of memory more after {arrived} files than after half of them",
+        grown <= FLAT_BYTES,
+        f"at most {FLAT_BYTES}",
+        grown,
+    )
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

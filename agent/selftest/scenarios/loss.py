@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from agent.events import EventType
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.scenarios import proves
@@ -19,6 +21,9 @@ FLOOD = 101  # wanted events, each behind FLOOD_NOISE others
 FLOOD_NOISE = 997
 STOPPED_S = 2  # in which the agent reads nothing
 STOPPED_RATE = 503
+SHARE = 2003  # wanted events of each processor
+MOST_CPUS = 4
+LADDER = (1009, 2003, 4001, 6007, 8009, 12_007, 16_001, 20_011, 30_011, 40_009, 60_013, 80_021)
 
 
 def _open(path: str) -> str:
@@ -122,3 +127,47 @@ def loss_small_ring(bench: Bench) -> None:
     bench.equal("what did not arrive was counted", BURST - arrived, spent.ring_full)
     after = bench.play(_open(wanted))
     bench.arrives_once(after, "wanted", {"file.path": wanted.encode()})
+
+
+@proves("loss.cpus")
+def loss_cpus(bench: Bench) -> None:
+    """Several processors at once, each as fast as it can: every one's events arrive."""
+    cpus = sorted(os.sched_getaffinity(0))[:MOST_CPUS]
+    if len(cpus) == 1:
+        raise CannotTellError("there is one processor here")
+    wanted, noise = bench.file("wanted"), bench.file("noise")
+    bench.rules(wanted=f'open.file.path == "{wanted}"')
+    turn = f"repeat {SHARE}\n{_open(wanted)}{_open(noise) * 2}end\n"
+    forks = "".join(f"fork -> ${cpu}\ncpu {cpu}\n{turn}end\n" for cpu in cpus)
+    played = bench.play(forks + "".join(f"wait ${cpu}\n" for cpu in cpus))
+    spent = played.spent[EventType.OPEN]
+    arrived = dict.fromkeys((report.ret for report in played.outcome.of("fork")), 0)
+    for event in played.matches("wanted"):
+        arrived[event.pid] += 1
+    bench.equal("wanted events of each processor", dict.fromkeys(arrived, SHARE), arrived)
+    bench.equal("noise rejected", 2 * SHARE * len(cpus), spent.approver_rejected)
+    bench.equal("lost", 0, spent.lost)
+
+
+@proves("loss.rate")
+def loss_rate(bench: Bench) -> None:
+    """Climb until this CPU makes no more: the last rate at which each event was counted, and none lost."""
+    wanted, noise = bench.file("wanted"), bench.file("noise")
+    bench.rules(wanted=f'open.file.path == "{wanted}"')
+    held = 0
+    for rate in LADDER:
+        second = f"rate {WANTED_RATE}/s for 1s\n{_open(wanted)}end\n"
+        beat = f"rate {rate - WANTED_RATE}/s for 1s\n{_open(noise)}end\n"
+        script = f"fork -> $1\n{second}end\n{beat}wait $1\n"
+        if not any(_held_once(bench, script, rate) for _ in range(ATTEMPTS)):
+            break
+        held = rate
+    bench.evidence.record("events a second with none lost", held > 0, f"at least {LADDER[0]}", held)
+    bench.evidence.note = f"{held:,} events a second, none lost; this CPU makes no more"
+
+
+def _held_once(bench: Bench, script: str, rate: int) -> bool:
+    """Whether the CPU kept the beat for a second; a loss at any try is a failure."""
+    played = bench.play(script)
+    bench.equal(f"lost at {rate} events a second", 0, played.spent[EventType.OPEN].lost)
+    return all(beat.seconds <= 1 + LATE_S for beat in played.outcome.of("rate"))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 from agent.events import Event, EventType, File, FileFlags
-from agent.selftest.bench import Bench, Round
+from agent.selftest.bench import Bench, CannotTellError, Round
+from agent.selftest.places import UNIFIED, container
 from agent.selftest.scenarios import proves
+from agent.selftest.subject import Judged
 
 LAYERS = FileFlags.UPPER | FileFlags.LOWER
+STRANGER = 1013  # a user without any rights
+HELD = 7  # status of a program that was held
 
 
 def _make(path: str) -> str:
@@ -79,6 +84,8 @@ def _overlay(bench: Bench) -> str:
     for name in ("lower", "upper", "work"):
         Path(f"{base}/{name}").mkdir()
     Path(f"{base}/lower/below").touch()
+    Path(f"{base}/lower/folder").mkdir()
+    Path(f"{base}/lower/folder/old").touch()
     Path(f"{base}/upper/above").touch()
     return f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work"
 
@@ -119,6 +126,28 @@ def places_upper_layer(bench: Bench) -> None:
         )
         bench.equal("opens in the lower layer rejected", 1, below.spent[EventType.OPEN].approver_rejected)
         _one(bench, above, "wanted", bench.path("merged/above"))
+
+
+@proves("places.opaque")
+def places_opaque(bench: Bench) -> None:
+    """A directory that takes a lower one's place hides what was in it, and its own files are its own."""
+    with bench.mounted("base"), bench.mounted("merged", "overlay", lambda: _overlay(bench)):
+        folder = bench.path("merged/folder")
+        bench.rules(wanted=f'open.file.path =~ "{folder}/*"', gone=f'unlink.file.path =~ "{folder}/*"')
+        before = bench.play(f"open {folder}/old O_RDONLY -> $0\nclose $0\nunlink {folder}/old\n")
+        bench.equal(
+            "its layer", FileFlags.LOWER, _one(bench, before, "wanted", f"{folder}/old").flags & LAYERS
+        )
+        _one(bench, before, "gone", f"{folder}/old")
+        script = f"rmdir {folder}\nmkdir {folder} 0700\n{_make(f'{folder}/new')}open {folder}/old O_RDONLY\n"
+        after = bench.play(script, refused={f"open:5 errno {errno.ENOENT}": 1})
+        bench.equal(
+            "layer of the new file",
+            FileFlags.UPPER,
+            _one(bench, after, "wanted", f"{folder}/new").flags & LAYERS,
+        )
+        mark = os.getxattr(bench.path("base/upper/folder"), "trusted.overlay.opaque")
+        bench.equal("the directory is opaque", b"y", mark)
 
 
 @proves("places.bind_mount")
@@ -163,6 +192,62 @@ def places_namespace(bench: Bench) -> None:
         played.matches("wanted"),
     )
     bench.equal("one namespace", False, {one.mount_ns for one in own} == {one.mount_ns for one in other})
+
+
+@proves("places.user_namespace")
+def places_user_namespace(bench: Bench) -> None:
+    """In a namespace of users, where a process may mount, it is told by the user that the host knows."""
+    source, target = bench.path("source"), bench.path("target")
+    for folder in (source, target):
+        Path(folder).mkdir()
+        Path(folder).chmod(0o777)
+    alone = f"setresuid {STRANGER} {STRANGER} {STRANGER}\nunshare CLONE_NEWUSER|CLONE_NEWNS\n"
+    tried = bench.unwatched(f"fork -> $1\n{alone}mount {source} {target} none MS_BIND\nend\nwait $1\n")
+    if tried.failures:
+        raise CannotTellError(f"no namespaces of users here: {dict(tried.failures)}")
+    bench.rules(wanted=f'open.file.path == "{target}/file"')
+    inside = f"{alone}mount {source} {target} none MS_BIND\n{_make(f'{target}/file')}"
+    played = bench.play(f"fork -> $1\n{inside}end\nwait $1\n")
+    (child,) = (report.ret for report in played.outcome.of("fork"))
+    told = {"file.path": f"{target}/file".encode(), "uid": STRANGER, "pid": child, "ppid": bench.pid}
+    bench.arrives_once(played, "wanted", told)
+    outside = bench.play(_make(f"{target}/file"))
+    namespaces = {one.mount_ns for one in (*played.matches("wanted"), *outside.matches("wanted"))}
+    bench.equal("different namespaces", 2, len(namespaces))
+
+
+@proves("places.cgroup_v2")
+def places_cgroup_v2(bench: Bench) -> None:
+    """A program in a container's group of the unified hierarchy is told with the container."""
+    _check_container(bench, UNIFIED)
+
+
+@proves("places.cgroup_v1")
+def places_cgroup_v1(bench: Bench) -> None:
+    """The same in a hierarchy of the old kind, which no event's group tells of."""
+    with bench.mounted("v1", "cgroup", lambda: "none,name=fim") as hierarchy:
+        _check_container(bench, Path(hierarchy))
+
+
+def _check_container(bench: Bench, hierarchy: Path) -> None:
+    """A program in the container, which stands still until it was told of, and then a process beside it."""
+    path = bench.file("watched")
+    with container(bench.folder, hierarchy) as inside, bench.enriched():
+        bench.rules(
+            anywhere=f'open.file.path == "{path}"',
+            inside=f'open.file.path == "{path}" && container.id == "{inside.id}"',
+        )
+        program = f"exec {bench.program} hold {path} {HELD}\n"
+        played = bench.play(f"fork -> $1\n{inside.enter}{program}end\nstopped $1\n")
+        beside = bench.play(f"resume $1\nwait $1\nopen {path} O_RDONLY -> $0\nclose $0\n")
+    bench.arrives_once(played, "inside", {"file.path": path.encode(), "ppid": bench.pid})
+    told = [_container_of(one) for one in (*played.judged, *beside.judged) if "anywhere" in one.rules]
+    bench.equal("containers inside and beside", [(inside.id.encode(), b"docker"), (b"", b"")], told)
+    bench.equal("what the rule says beside it", 0, len(beside.matches("inside")))
+
+
+def _container_of(one: Judged) -> tuple[bytes, bytes]:
+    return (one.who.container.id, one.who.container.runtime) if one.who else (b"", b"")
 
 
 @proves("places.deleted")

@@ -1,0 +1,49 @@
+"""BPF programs of somebody else, on a function that the agent's hooks are on: the probes of `agent probe`."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+from agent.kernel.capabilities import KINDS
+from agent.kernel.libbpf import Object
+from agent.kernel.loader import object_path
+
+WAYS_IN = ("lsm", "fentry", "fexit", "kprobe", "kretprobe")  # all on security_file_open
+
+_NUMBER = struct.Struct("=I")
+_COUNT = struct.Struct("=Q")
+
+
+class Foreign:
+    """One program of each kind, in an object of its own; each counts the opens of one process."""
+
+    def __init__(self, kinds: Iterable[str], pid: int) -> None:
+        self.kinds = tuple(kinds)
+        wanted = [f"probe__{kind}" for kind in self.kinds]
+        with ExitStack() as undo:
+            probe = Object(str(object_path()))
+            undo.callback(probe.close)
+            for name, program in probe.programs.items():
+                program.choose(name in wanted)
+            for name, one in probe.maps.items():
+                if name != "probes":
+                    one.skip()
+            probe.load()
+            self._counts = probe.maps["probes"]
+            self._counts.update(_NUMBER.pack(0), _COUNT.pack(pid))
+            for name in wanted:
+                undo.callback(probe.programs[name].attach().close)
+            self._undo = undo.pop_all()
+
+    def counts(self) -> dict[str, int]:
+        """What each has seen."""
+        return {kind: self._count(1 + KINDS.index(kind)) for kind in self.kinds}
+
+    def close(self) -> None:
+        """Detach them."""
+        self._undo.close()
+
+    def _count(self, index: int) -> int:
+        return int(_COUNT.unpack(self._counts.lookup(_NUMBER.pack(index)) or bytes(_COUNT.size))[0])

@@ -1,0 +1,92 @@
+"""`agent run` as a process of its own, as a service manager would start it, stop it and lose it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.errors import AgentError
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+class ResidentError(AgentError):
+    """The agent did not start, or did not end, in its time."""
+
+
+class Resident:
+    """A running agent whose matches go to a file; it watches by the time that this exists.
+
+    Raises ResidentError if that takes longer than `patience_s`.
+    """
+
+    def __init__(
+        self, folder: Path, rules: Mapping[str, str], options: Sequence[str], patience_s: float
+    ) -> None:
+        self._patience_s = patience_s
+        self._output = folder / "matches.jsonl"
+        policy = folder / "policy.yaml"
+        entries = [{"id": name, "expression": expression} for name, expression in rules.items()]
+        policy.write_text(json.dumps({"rules": entries}), "utf-8")
+        policy.chmod(0o600)  # rules that others can write are refused
+        own: list[str | Path] = ["--output", self._output, "--control", folder / "control"]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "agent", "run", "--rules", policy, *own, *options],
+            cwd=_PACKAGE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        self._await("watching")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """How it ended: its status, or a signal's negative number. Raises ResidentError."""
+        try:
+            return self._process.wait(self._patience_s)
+        except subprocess.TimeoutExpired as error:
+            raise ResidentError(f"the agent did not end within {self._patience_s:.0f} s") from error
+
+    def lines(self) -> list[bytes]:
+        """What it has written until now; the last line may be cut short."""
+        return self._output.read_bytes().splitlines(keepends=True) if self._output.exists() else []
+
+    def matches(self, rule: str) -> list[dict[str, Any]]:
+        """The matches of a rule, in the order in which it wrote them; raises ValueError for half a line."""
+        return [match for match in map(json.loads, self.lines()) if match["rule"] == rule]
+
+    def close(self) -> None:
+        """End it, however it is."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def _await(self, word: str) -> None:
+        assert self._process.stderr is not None
+        said = b""
+        deadline = time.monotonic() + self._patience_s
+        while word.encode() not in said:
+            ready, _, _ = select.select([self._process.stderr], [], [], max(0.0, deadline - time.monotonic()))
+            more = os.read(self._process.stderr.fileno(), 1 << 16) if ready else b""
+            if not more:
+                self.close()
+                raise ResidentError("the agent did not start", detail=said.decode("utf-8", "replace"))
+            said += more
