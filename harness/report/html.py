@@ -147,6 +147,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "anchor": words.anchor,
     "capability": drift.capability,
     "counts": lambda verdicts: matrix.counts(verdicts),
+    "equation": ledger.equation,
     "events_of": _events_of,
     "evidence_of": proof.evidence,
     "failed": proof.failed,

@@ -62,6 +62,20 @@ class Account:
         return "; ".join(parts)
 
 
+def equation(account: Account) -> str:
+    """An account in one line, what is nothing left out: `109 = 6 matched + 103 rejected by approvers`."""
+    row = account.row
+    named = (
+        (row.matched, "matched"),
+        (row.unmatched, "unmatched"),
+        (row.approver_rejected, "rejected by approvers"),
+        (row.discarded, "discarded"),
+        *((count, f"lost: {place}") for place, count in account.losses),
+    )
+    parts = [f"{count:,} {name}" for count, name in named if count]
+    return f"{row.generated:,} = {' + '.join(parts) or '0'}"
+
+
 def accounts(ledger: Mapping[str, LedgerRow]) -> list[Account]:
     """One account an event type, in the ledger's order."""
     return [Account(event, row) for event, row in ledger.items()]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.ledger import Account, total
+from harness.report.ledger import Account, equation, total
 from harness.results import LedgerRow, Lost
 
 COUNT = st.integers(0, 10**9)
@@ -48,3 +48,12 @@ def test_a_sum_of_rows_that_add_up_adds_up(listed: list[LedgerRow]) -> None:
     account = total("open", listed)
     assert account.ok
     assert account.row.generated == sum(row.generated for row in listed)
+
+
+def test_an_account_in_one_line() -> None:
+    """What is nothing is left out; where events were lost is said."""
+    row = LedgerRow(generated=1009, delivered=17, matched=17, approver_rejected=590, discarded=400)
+    assert equation(Account("open", row)) == "1,009 = 17 matched + 590 rejected by approvers + 400 discarded"
+    lost = LedgerRow(generated=5, lost=Lost(ring_full=5))
+    assert equation(Account("open", lost)) == "5 = 5 lost: ring full"
+    assert equation(Account("open", LedgerRow())) == "0 = 0"
