@@ -144,6 +144,8 @@ SETS: dict[str, dict[str, str]] = {
     ),
 }
 SETS["kprobe-multi"] = {phase: f"{kind}_multi" for phase, kind in SETS["kprobe"].items()}
+BCC = "bcc"  # the same as `kprobe`, compiled on the spot: what is left where there is no type information
+SETS[BCC] = SETS["kprobe"]
 SETS["tracepoint"] = {SYSCALL: "tracepoint", "task": "raw_tp"}
 RAW_TRACEPOINT = "raw_tp"
 TRACEPOINT = "tracepoint"

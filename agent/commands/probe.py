@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,9 +23,27 @@ def run(arguments: argparse.Namespace) -> int:
     from agent.kernel.capabilities import cached, observe
     from agent.kernel.loader import object_path
 
-    found = (observe if arguments.again else cached)(object_path())
+    found = probed(lambda: (observe if arguments.again else cached)(object_path()))
     sys.stdout.writelines(f"{line}\n" for line in table(found))
     return 0
+
+
+def probed(observe: Callable[[], dict[str, Capability]]) -> dict[str, Capability]:
+    """What was observed, and whether programs can be compiled on the spot.
+
+    The latter is all that is left where a kernel has no type information, and nothing could be observed.
+    """
+    from agent import hooks
+    from agent.errors import KernelError
+    from agent.kernel import bcc_backend
+
+    compiled = bcc_backend.capability()
+    try:
+        return observe() | {hooks.BCC: compiled}
+    except KernelError:
+        if compiled.state == bcc_backend.ABSENT:
+            raise
+        return {hooks.BCC: compiled}
 
 
 def table(found: Mapping[str, Capability]) -> Iterator[str]:

@@ -89,6 +89,8 @@ def remedy(kind: str, capability: Capability) -> str:
         except OSError:
             return "boot with bpf in lsm="
         return "" if "bpf" in active.split(",") else f"boot with lsm={active},bpf"
+    if kind == "bcc" and capability.state == "absent":
+        return capability.words.partition("\n")[0]
     if kind == "kprobe_multi" and capability.state == ATTACH_FAIL:
         return "needs a kernel with CONFIG_FPROBE, 5.18 or later"
     return ""

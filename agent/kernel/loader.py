@@ -20,8 +20,8 @@ from typing import NamedTuple
 from agent import hooks, syscalls
 from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events import EventType
+from agent.kernel import bcc_backend, capabilities, tell
 from agent.kernel import btf as types
-from agent.kernel import capabilities, tell
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.choose import FIRES, Attempt, Chooser, Plan
 from agent.kernel.functions import Functions
@@ -34,12 +34,13 @@ from agent.kernel.transport import PerfBuffer, RingBuffer, Transport
 __all__ = ["BTF_SOURCES", "TRANSPORTS", "HookState", "Loaded", "Loader", "Variant", "load", "object_path"]
 
 TRANSPORTS = ("ringbuf", "perf")
-BTF_SOURCES = ("kernel", "external")
+BTF_SOURCES = ("kernel", "external", "none")
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _PLACES = (_PACKAGE / "bpf" / "fim.bpf.o", _PACKAGE.parent / "build" / "fim.bpf.o")
 _BTF_PLACE = _PACKAGE / "btf"
 _NEED_KERNEL_BTF = ("lsm", "fentry", "fexit")
+_COMPILED = ("kprobe", "kretprobe", hooks.BCC)  # observed while it was compiled
 _LOG_BYTES = 1 << 16
 _PERF_BYTES = 1 << 20  # a processor
 
@@ -67,6 +68,16 @@ class Variant(NamedTuple):
         for what, value, choices in known:
             if value not in choices:
                 raise UsageError(f"no {what} {value!r}", hint=f"one of {', '.join(choices)}")
+        if self.btf == "none" and self.hookset not in (hooks.AUTO, hooks.BCC):
+            raise UsageError(
+                f"hook set {self.hookset} needs type information, which BTF source none has not",
+                hint=f"without, there is {hooks.BCC}",
+            )
+
+    @property
+    def compiled(self) -> bool:
+        """Whether its programs are compiled on the spot, and never relocated."""
+        return self.hookset == hooks.BCC or self.btf == "none"
 
 
 def object_path() -> Path:
@@ -100,9 +111,36 @@ def load(
     """
     variant = Variant(hookset, btf, transport, ring_bytes, discarders, tuple(events))
     variant.check()
-    path = object_path()
-    found = capabilities.cached(path)
-    return Loader({kind: one.state for kind, one in found.items()}, variant, path).load()
+    if variant.compiled:
+        return _compiled(variant)
+    try:
+        path = object_path()
+        found = capabilities.cached(path)
+        tried = bcc_backend.known()
+        states = {kind: one.state for kind, one in found.items()} | (
+            {hooks.BCC: tried.state} if tried else {}
+        )
+        return Loader(states, variant, path).load()
+    except KernelError as error:
+        if hookset != hooks.AUTO or bcc_backend.lacking():
+            raise
+        return _last(variant, error)
+
+
+def _compiled(variant: Variant) -> Loaded:
+    """The last rung. What else this kernel can do is not asked where that takes type information."""
+    path = bcc_backend.object_path()
+    found = {} if variant.btf == "none" else capabilities.cached(object_path())
+    states = {kind: one.state for kind, one in found.items()} | dict.fromkeys(_COMPILED, FIRES)
+    return Loader(states, variant._replace(hookset=hooks.BCC), path).load()
+
+
+def _last(variant: Variant, error: KernelError) -> Loaded:
+    try:
+        return _compiled(variant._replace(btf="none"))
+    except KernelError as last:
+        error.detail = f"{error.detail}\nand by {hooks.BCC}: {last.message}\n{last.detail}".strip()
+        raise error from last
 
 
 class Loader:
@@ -118,7 +156,7 @@ class Loader:
     def load(self) -> Loaded:
         """Attach what the variant's events need. Raises MinimumNotMetError with all that was tried."""
         with ExitStack() as stack:
-            btf = None if self._external else Btf.parse(types.KERNEL)
+            btf = Btf.parse(types.KERNEL) if self._variant.btf == "kernel" else None
             if btf:
                 stack.callback(btf.close)
             functions = Functions(btf)
@@ -182,11 +220,12 @@ class Loader:
                 if chosen.kind in _NEED_KERNEL_BTF:
                     program.target(chosen.target)
         perf = self._variant.transport == "perf"
-        opened.maps["ring" if perf else "perf"].skip()
-        opened.maps["probes"].skip()
+        unused = ["ring" if perf else "perf", "probes"]
         if f"{hooks.SYSCALL}.enter" not in plan.chosen:
-            opened.maps["syscalls"].skip()
-            opened.maps["calls"].skip()
+            unused += ["syscalls", "calls"]
+        for name in unused:
+            if name in opened.maps:  # what is compiled on the spot has only what it needs
+                opened.maps[name].skip()
         if self._variant.ring_bytes and not perf:
             opened.maps["ring"].resize(self._variant.ring_bytes)
         if self._variant.discarders:

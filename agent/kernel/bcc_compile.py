@@ -1,0 +1,79 @@
+"""Run by `bcc_backend` as a process of its own: compiles the programs of a folder into one object file.
+
+    python -m agent.kernel.bcc_compile SOURCES OBJECT
+
+Twice: first a small program that finds out where in memory the kernel keeps what its headers do not tell. The
+compiler complains to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from agent.errors import KernelError
+from agent.kernel import bcc_backend, bcc_layout, bcc_object, bcc_source
+from agent.kernel.bcc_source import Source
+
+# Debian's kernels are built with the first from 7.x on: structures are embedded by their tag. The kernel's
+# headers warn of much that is not ours to mend.
+_FLAGS = ("-fms-extensions", "-w")
+
+
+def main(sources: Path, target: Path) -> int:
+    """Compile; the status is 0, or 1 with the reason as stderr's last line."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        folder = Path(scratch)
+        try:
+            layout = _observed(sources, folder)
+            flags = [f"-D{name}={value}" for name, value in defines(layout).items()]
+            found = bcc_backend.symbols()
+            made = _object(sources, bcc_source.ROOT, found, flags, folder)
+        except KernelError as error:
+            sys.stderr.write(f"{error.detail}\nerror: {error.message}\n")
+            return 1
+        (folder / "object").write_bytes(made)
+        (folder / "object").replace(target)
+    return 0
+
+
+def defines(layout: bcc_layout.Layout) -> dict[str, int]:
+    """A layout as the macros of bpf/bcc.h."""
+    return {
+        "FIM_MOUNT_ID": layout.mount_id,
+        "FIM_MOUNT_NS": layout.mount_ns,
+        "FIM_NAMESPACE_INUM": layout.namespace_inum,
+    }
+
+
+def _observed(sources: Path, folder: Path) -> bcc_layout.Layout:
+    path = folder / "peek.o"
+    program = {bcc_layout.PROGRAM: f"on_{bcc_layout.PROGRAM}"}
+    path.write_bytes(_object(sources, bcc_layout.ROOT, program, (), folder))
+    return bcc_layout.observe(path)
+
+
+def _object(sources: Path, root: str, programs: dict[str, str], flags: Iterable[str], folder: Path) -> bytes:
+    source = bcc_source.read(sources, tuple(programs.values()), root)
+    (folder / bcc_source.BODY).write_text(source.body, "ascii")
+    code = _compiled(source, [*_FLAGS, f"-I{folder}", *flags])
+    return bcc_object.build(source, code, programs)
+
+
+def _compiled(source: Source, flags: list[str]) -> dict[str, bytes]:
+    """The instructions of each function, by symbol."""
+    bcc = importlib.import_module("bcc")
+    try:
+        module = bcc.BPF(text=source.main, cflags=flags)
+        return {name: module.dump_func(name) for name in source.kept}
+    except Exception as error:  # bcc raises nothing narrower
+        raise KernelError(str(error)) from error
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * In place of kernel.h where bcc compiles in the guest: the kernel's own
+ * headers say where fields are, and each is read by a plain copy.
+ * agent/kernel/bcc_source.py prepares the rest: functions, maps, constants.
+ */
+#ifndef FIM_BCC_H
+#define FIM_BCC_H
+
+#include <uapi/linux/bpf.h>
+#include <uapi/linux/ptrace.h>
+#include <linux/binfmts.h>
+#include <linux/dcache.h>
+#include <linux/fdtable.h>
+#include <linux/fs.h>
+#include <linux/fs_struct.h>
+#include <linux/mount.h>
+#include <linux/nsproxy.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/xattr.h>
+
+/* The kernel's own, with the same numbers as those that drift.h gives. */
+#undef FMODE_OPENED
+#undef FMODE_WRITE
+#undef FMODE_EXEC
+#undef FMODE_CREATED
+#undef FMODE_BACKING
+#undef FMODE_NOACCOUNT
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
+
+#define FIM_PARM6(regs) PT_REGS_PARM6(regs)
+
+#ifndef barrier_var
+#define barrier_var(var) asm volatile("" : "+r"(var))
+#endif
+
+/*
+ * Structures that no header gives away. How they begin has not changed from
+ * 5.10 to 7.3; where the rest is was looked for in the running kernel's memory,
+ * see agent/kernel/bcc_layout.py.
+ */
+struct mnt_namespace {
+	char before[FIM_NAMESPACE_INUM];
+	struct {
+		unsigned int inum;
+	} ns;
+};
+
+struct mount {
+	union {
+		struct {
+			struct hlist_node mnt_hash;
+			struct mount *mnt_parent;
+			struct dentry *mnt_mountpoint;
+			struct vfsmount mnt;
+		};
+		struct {
+			char before_ns[FIM_MOUNT_NS];
+			struct mnt_namespace *mnt_ns;
+		};
+		struct {
+			char before_id[FIM_MOUNT_ID];
+			int mnt_id;
+		};
+	};
+};
+
+struct open_flags {
+	int open_flag;
+	umode_t mode;
+};
+
+/* A field by copying it; the comma takes `const` from its type. */
+#define fim_read(from, field)                                                                                \
+	({                                                                                                   \
+		__typeof__((0, (from)->field)) value_ = 0;                                                   \
+		bpf_probe_read_kernel(&value_, sizeof(value_), (const void *)&(from)->field);                \
+		value_;                                                                                      \
+	})
+
+#define FIM_READ_1(from, a)			fim_read(from, a)
+#define FIM_READ_2(from, a, b)			fim_read(FIM_READ_1(from, a), b)
+#define FIM_READ_3(from, a, b, c)		fim_read(FIM_READ_2(from, a, b), c)
+#define FIM_READ_4(from, a, b, c, d)		fim_read(FIM_READ_3(from, a, b, c), d)
+#define FIM_READER(_1, _2, _3, _4, reader, ...) reader
+#define BPF_CORE_READ(from, ...)                                                                             \
+	FIM_READER(__VA_ARGS__, FIM_READ_4, FIM_READ_3, FIM_READ_2, FIM_READ_1)(from, __VA_ARGS__)
+
+#define bpf_core_field_offset(type, field) offsetof(type, field)
+#define bpf_core_type_size(type)	   sizeof(type)
+
+/* The one question of this kind: whether vfs_setxattr() and alike are given the mount's identities first. */
+#define bpf_core_field_exists(field)                                                                         \
+	(!__builtin_types_compatible_p(__typeof__(vfs_setxattr),                                             \
+				       int(struct dentry *, const char *, const void *, size_t, int)))
+
+#endif /* FIM_BCC_H */

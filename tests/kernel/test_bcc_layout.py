@@ -1,0 +1,71 @@
+"""Finding in memory what no header describes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+import pytest
+
+from agent.errors import KernelError
+from agent.kernel.bcc_layout import Layout, find
+
+NAMESPACE = 0xF0000001
+IDS = {3: 28, 4: 29, 5: 31}
+FIVE_LEVELS = 0xFF1C_6589_0105_FC80  # an address on a machine with five levels of page tables
+IDMAP = 0xFFFF_FFFF_A565_19E0  # what all mounts share, too, and that leads nowhere
+
+
+def memory(mount_id: int, *, also_at: tuple[int, ...] = (), namespace: int = FIVE_LEVELS) -> bytes:
+    """A mount: its id at 292, an address that all share at 56, its namespace at 232."""
+    data = bytearray(512)
+    for place in (292, *also_at):
+        struct.pack_into("=I", data, place, mount_id)
+    struct.pack_into("=Q", data, 56, IDMAP)
+    struct.pack_into("=Q", data, 232, namespace)
+    struct.pack_into("=Q", data, 64, FIVE_LEVELS + mount_id)
+    return bytes(data)
+
+
+class Memory:
+    """The kernel's, as far as it is looked at."""
+
+    def __init__(self, mounts: Mapping[int, bytes], inum: int = 16) -> None:
+        self._mounts = mounts
+        self._namespace = bytearray(512)
+        struct.pack_into("=I", self._namespace, inum, NAMESPACE)
+
+    def __call__(self, fd: int, address: int) -> bytes:
+        """As `Peek`."""
+        if not address:
+            return self._mounts[fd]
+        return bytes(self._namespace) if address == FIVE_LEVELS else bytes(512)
+
+
+@pytest.mark.parametrize("inum", [16, 24, 88])
+def test_it_is_what_fits_all_mounts(inum: int) -> None:
+    """The namespace is told from other shared addresses by its number."""
+    mounts = {fd: memory(number) for fd, number in IDS.items()}
+    assert find(Memory(mounts, inum), IDS, NAMESPACE) == Layout(292, 232, inum)
+
+
+def test_a_number_that_fits_by_chance_in_one_mount_does_not_count() -> None:
+    """It must fit in all of them."""
+    mounts = {fd: memory(number) for fd, number in IDS.items()}
+    mounts[3] = memory(28, also_at=(400,))
+    assert find(Memory(mounts), IDS, NAMESPACE).mount_id == 292
+
+
+@pytest.mark.parametrize(
+    ("mounts", "ids", "words"),
+    [
+        ({fd: memory(number, also_at=(400,)) for fd, number in IDS.items()}, IDS, "at 2 places"),
+        ({fd: bytes(512) for fd in IDS}, IDS, "at 0 places"),
+        ({fd: memory(number, namespace=0) for fd, number in IDS.items()}, IDS, "does not lead"),
+        ({3: memory(28)}, {3: 28}, "1 mounts are too few"),
+    ],
+)
+def test_what_cannot_be_told_is_an_error(mounts: dict[int, bytes], ids: dict[int, int], words: str) -> None:
+    """A guess would read whatever lies there."""
+    with pytest.raises(KernelError, match=words):
+        find(Memory(mounts), ids, NAMESPACE)

@@ -1,0 +1,121 @@
+"""From compiled functions to an object that libbpf opens, and that a kernel runs."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from agent.errors import KernelError
+from agent.kernel import bcc_object, btf
+from agent.kernel.bcc_source import CALL, DATA, Constant, Function, Source
+from agent.kernel.libbpf import Object
+
+MAP_ARRAY = 2
+EXIT = (0x95, 0, 0, 0)
+SOURCE = Source(
+    main="",
+    body="",
+    kept=(),
+    functions=(Function("double", "__u64", ("__u64",)),),
+    maps=("numbers",),
+    constants=(Constant("bias", "__u32", False), Constant("table", "__u8", True)),
+)
+
+
+def code(*instructions: tuple[int, int, int, int]) -> bytes:
+    """Instructions as opcode, registers (source in the high half), offset and immediate."""
+    return b"".join(struct.pack("=BBhi", *one) for one in instructions)
+
+
+def returning(value: int) -> bytes:
+    """A function that returns a number."""
+    return code((0xB7, 0, 0, value), EXIT)
+
+
+def load(register: int, number: int) -> tuple[tuple[int, int, int, int], ...]:
+    """What has an address elsewhere, into a register."""
+    return (0x18, 1 << 4 | register, 0, DATA + number), (0, 0, 0, 0)
+
+
+SIZES = {
+    "size_type__numbers": returning(MAP_ARRAY),
+    "size_key_size__numbers": returning(4),
+    "size_value_size__numbers": returning(8),
+    "size_max_entries__numbers": returning(3),
+    "size_map_flags__numbers": returning(0),
+    "size_constant__bias": returning(4),
+    "size_constant__table": returning(5),
+}
+DOUBLE = code((0xBF, 1 << 4, 0, 0), (0x0F, 0, 0, 0), EXIT)  # r0 = r1; r0 += r0
+ANSWER = code(
+    (0xBF, 1 << 4 | 6, 0, 0),  # r6 = r1, the context
+    *load(2, 1),  # r2 = &bias
+    (0x61, 2 << 4 | 1, 0, 0),  # r1 = *(u32 *)r2
+    (0x07, 1, 0, 20),  # r1 += 20
+    (0x85, 0, 0, CALL),  # r0 = double(r1)
+    (0x7B, 0 << 4 | 6, 0, 0),  # *(u64 *)r6 = r0
+    (0xB7, 1, 0, 1),
+    (0x63, 1 << 4 | 10, -4, 0),  # the key 1, on the stack
+    *load(1, 0),  # r1 = &numbers
+    (0xBF, 10 << 4 | 2, 0, 0),
+    (0x07, 2, 0, -4),
+    (0x85, 0, 0, 1),  # r0 = bpf_map_lookup_elem(r1, r2)
+    (0x15, 0, 2, 0),
+    (0x79, 0 << 4 | 1, 0, 0),
+    (0x7B, 1 << 4 | 6, 8, 0),  # *(u64 *)(r6 + 8) = the value
+    (0xB7, 0, 0, 0),
+    EXIT,
+)
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Object:
+    """An object with one program, that runs only when it is told to."""
+    functions = {"on_answer": ANSWER, "fn_double": DOUBLE, **SIZES}
+    path = tmp_path / "object.o"
+    path.write_bytes(bcc_object.build(SOURCE, functions, {"syscall__answer": "on_answer"}))
+    return Object(str(path))
+
+
+def test_libbpf_finds_what_was_put_in(opened: Object) -> None:
+    """Programs, maps with their sizes, and constants by name."""
+    assert list(opened.programs) == ["syscall__answer"]
+    numbers = opened.maps["numbers"]
+    assert (numbers.key_size, numbers.value_size, numbers.max_entries) == (4, 8, 3)
+    places = btf.variables(opened.btf(), ".rodata")
+    assert {name: (one.offset, one.size) for name, one in places.items()} == {"bias": (0, 4), "table": (8, 5)}
+    opened.close()
+
+
+def test_what_the_numbers_stood_for_is_there_when_it_runs(opened: Object) -> None:
+    """The function is called, the constant is what was preset, and the map is the map."""
+    rodata = next(one for name, one in opened.maps.items() if name.endswith(".rodata"))
+    rodata.preset(0, struct.pack("=I", 1))
+    try:
+        opened.load()
+    except KernelError as error:
+        pytest.skip(f"this host does not load programs: {error}")
+    opened.maps["numbers"].update(struct.pack("=I", 1), struct.pack("=Q", 77))
+    assert struct.unpack("=2Q", opened.programs["syscall__answer"].run(bytes(16))) == (42, 77)
+    opened.close()
+
+
+def test_a_program_that_was_not_compiled_is_an_error() -> None:
+    """And not an object without it."""
+    with pytest.raises(KeyError, match="on_answer"):
+        bcc_object.build(SOURCE, {"fn_double": DOUBLE, **SIZES}, {"syscall__answer": "on_answer"})
+
+
+def test_only_a_number_is_a_size() -> None:
+    """A function that computes is none."""
+    assert bcc_object.constant(returning(-5)) == -5
+    with pytest.raises(ValueError, match="not a function that returns a number"):
+        bcc_object.constant(DOUBLE)
+
+
+def test_the_second_half_of_a_wide_load_is_no_instruction() -> None:
+    """Whatever its bytes look like."""
+    wide = struct.pack("=BBhi", 0x18, 1, 0, 5) + struct.pack("=BBhi", 0x85, 0, 0, CALL)
+    assert list(bcc_object.relocations(wide, SOURCE)) == []
