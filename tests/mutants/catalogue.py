@@ -217,7 +217,7 @@ _TRUTH = (
     Mutant(
         "exit-status-dropped",
         "bpf/tasks.h",
-        "slot->event.exit_code = BPF_CORE_READ(task, exit_code);",
+        "slot->event.exit_code = fim_status(task);",
         "slot->event.exit_code = 0;",
         ("truth.exit",),
     ),

@@ -44,11 +44,14 @@ def verdicts(guest: Guest, copy: Path, tests: Sequence[str]) -> dict[str, str]:
     client = SelftestClient.start(guest, LOAD_S)
     try:
         client.load("auto", "kernel", "ringbuf", LOAD_S, _events(tests))
-        return {test: client.test(test, TEST_S).verdict for test in tests}
+        ran = [client.test(test, TEST_S) for test in tests]
     except HarnessError as error:
         return dict.fromkeys(tests, f"NOT_RUN ({error})")
     finally:
         client.close()
+    for one in ran:
+        sys.stderr.write(f"{one.name}: {one.verdict} {one.reason}\n" if one.reason else "")
+    return {one.name: one.verdict for one in ran}
 
 
 def _events(tests: Sequence[str]) -> tuple[str, ...]:
