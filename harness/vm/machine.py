@@ -134,6 +134,9 @@ class Machine:
             self._domain.save(snapshot.memory)
         except OSError as error:
             raise InfrastructureError(f"the machine cannot be saved: {error}") from error
+        # It stood still meanwhile, and its clock with it.
+        assert self.guest
+        self.guest.run(["date", "-s", f"@{time.time():.2f}"])
 
     def wait_ready(self, deadline_s: float) -> Guest:
         """The guest, once a command ran in it.
