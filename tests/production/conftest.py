@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,11 +11,16 @@ from harness.guest.base import Guest
 from tests.production import machines
 from tests.production.deeds import Deeds
 
+if TYPE_CHECKING:
+    from harness.vm.connection import Connection
+
 
 @pytest.fixture(scope="package", params=["5.10", "7.3"])
-def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+def guest(
+    request: pytest.FixtureRequest, connection: Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guest]:
     """A guest of each kernel, booted once, with cgroups mounted and `/w` to play in."""
-    with machines.booted(request.param, tmp_path_factory.mktemp(request.param)) as made:
+    with machines.booted(connection, request.param, tmp_path_factory.mktemp(request.param)) as made:
         made.run(["sh", "-c", "mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup"])
         yield made
 

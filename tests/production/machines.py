@@ -6,30 +6,33 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.guest.base import Guest
 from harness.vm.domain import MachineSpec
+
+if TYPE_CHECKING:
+    from harness.vm.connection import Connection
 
 BOOT_S = 180
 
 
 @contextlib.contextmanager
 def booted(
-    series: str, workdir: Path, *, memory_mib: int = 512, disks: tuple[Path, ...] = ()
+    connection: Connection,
+    series: str,
+    workdir: Path,
+    *,
+    memory_mib: int = 512,
+    disks: tuple[Path, ...] = (),
 ) -> Iterator[Guest]:
     """A guest of that kernel, with the agent in it. Raises HarnessError."""
     from harness.guest.deploy import deploy
     from harness.supply import bundle
-    from harness.vm.connection import Connection
     from harness.vm.machine import Machine
-    from harness.vm.ownership import RunDirectory
 
     spec = _spec(series, workdir, memory_mib, disks)
-    with (
-        RunDirectory.claim() as directory,
-        Connection.open(directory) as connection,
-        Machine(spec, connection) as machine,
-    ):
+    with Machine(spec, connection) as machine:
         machine.wait_ready(BOOT_S)
         assert machine.guest
         deploy(machine.guest, bundle())

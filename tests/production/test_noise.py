@@ -6,13 +6,16 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from harness.guest.base import Guest
 from tests.production import machines, workloads
 from tests.production.daemon import Daemon, running
+
+if TYPE_CHECKING:
+    from harness.vm.connection import Connection
 
 pytestmark = pytest.mark.guest
 
@@ -66,11 +69,15 @@ def total(rows: dict[str, dict[str, int]], *, files_only: bool) -> Share:
 
 
 @pytest.fixture(scope="module", params=["5.10", "7.3"])
-def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def daemon(
+    request: pytest.FixtureRequest, connection: Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
     """A larger machine, with the workloads' disk and an agent with the default rules."""
     disks = (workloads.image(),)
     folder = tmp_path_factory.mktemp("noise")
-    with machines.booted(request.param, folder, memory_mib=workloads.MEMORY_MIB, disks=disks) as guest:
+    with machines.booted(
+        connection, request.param, folder, memory_mib=workloads.MEMORY_MIB, disks=disks
+    ) as guest:
         workloads.mount(guest)
         with running(guest, _POLICY, "--output", "/dev/null") as started:
             yield started
