@@ -190,7 +190,7 @@ def test_a_job_shows_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "plan.json").write_text(json.dumps({"schema": 1, "cells": cells, "omitted": []}))
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "shown"))
-    command = [ROOT / "scripts/job-summary", tmp_path, "https://archive.example/1"]
+    command = [str(ROOT / "scripts/job-summary"), str(tmp_path), "https://archive.example/1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     shown = (tmp_path / "shown").read_text()
     assert "[Report, consoles and results](https://archive.example/1)" in shown
