@@ -175,6 +175,8 @@ def _check_axis(option: str, asked: Iterable[str], known: Iterable[str]) -> None
 
 def _reason_against(candidate: Candidate, selectors: Selectors, releases: Mapping[str, str]) -> str:
     cell = candidate.cell
+    if cell.compiles and cell.hookset not in ("auto", "bcc"):
+        return f"hook set {cell.hookset} needs type information: with btf none there is only bcc"
     if candidate.excluded:
         return f"excluded by the matrix: {candidate.excluded}"
     if reason := _untagged(candidate, selectors):

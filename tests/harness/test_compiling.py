@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from harness import images, kernels
-from harness.config import Kernel, Suite
+from harness.config import Kernel, Matrix, Suite
 from harness.expansion import Cell
 from harness.images.rootfs import RootImage
 from harness.kernels import Headers
 from harness.kernels.model import Package
+from harness.plan import Selectors, make
 from harness.results import KernelFacts
 from harness.supply import Preparation
 
@@ -35,6 +36,17 @@ def test_they_are_machines_of_their_own() -> None:
 def test_a_suite_compiles_nothing_of_ours() -> None:
     """Even one that is called as the hook set."""
     assert not cell(hookset="bcc", suite=Suite(name="bcc", command=("true",))).compiles
+
+
+def test_a_set_that_needs_type_information_is_not_planned_without() -> None:
+    """The plan says why, and the others of the product stay."""
+    axes = {"hooksets": ["auto", "lsm", "bcc"], "btf": ["none"], "transport": ["ringbuf"]}
+    matrix = Matrix.model_validate({"kernels": ["6.1"], **axes})
+    made = make(matrix, Selectors())
+    assert [one.id for one in made.cells] == ["6.1-auto-btf_none", "6.1-bcc-btf_none"]
+    assert [(one.id, one.reason) for one in made.omitted] == [
+        ("6.1-lsm-btf_none", "hook set lsm needs type information: with btf none there is only bcc")
+    ]
 
 
 class Fetched:

@@ -18,7 +18,7 @@ NAMES = [scenario.name for scenario in CATALOGUE]
 _words = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,7}", fullmatch=True)
 _axes = {
     "hooksets": st.lists(st.sampled_from(["auto", "lsm", "fentry"]), min_size=1, max_size=3, unique=True),
-    "btf": st.lists(st.sampled_from(["kernel", "none"]), min_size=1, max_size=2, unique=True),
+    "btf": st.lists(st.sampled_from(["kernel", "external"]), min_size=1, max_size=2, unique=True),
     "transport": st.lists(st.sampled_from(["ringbuf", "perf"]), min_size=1, max_size=2, unique=True),
     "arch": st.lists(st.sampled_from(["amd64", "arm64"]), min_size=1, max_size=2, unique=True),
 }
