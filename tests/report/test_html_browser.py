@@ -158,6 +158,20 @@ def test_print_opens_what_went_wrong(browser: Browser, page: str) -> None:
     assert not browser.evaluate(seen.format("cell-5.10-auto"))
 
 
+def test_paper_does_not_scroll(browser: Browser, page: str) -> None:
+    """On A4 no table is cut at the right, neither the matrix nor a ledger nor the hooks."""
+    browser.size(794 - 106, 1123)  # CSS pixels of A4, less its margins
+    browser.media("print")
+    browser.evaluate(
+        "document.querySelectorAll('details:not(.picker)').forEach((each) => { each.open = true; })"
+    )
+    wide = """[...document.querySelectorAll('.scroll')]
+        .filter((each) => each.scrollWidth > each.clientWidth + 1)
+        .map((each) => each.getAttribute('aria-label') || each.getAttribute('aria-labelledby'))"""
+    assert browser.evaluate(wide) == []
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 794 - 106
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_words_run_nothing(browser: Browser, page: str, tmp_path: Path, text: str) -> None:
     evil = tmp_path / "evil.html"
