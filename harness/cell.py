@@ -28,6 +28,7 @@ from harness.splats import scan
 from harness.verdict import Verdict
 
 LOAD_DEADLINE_S = 90.0
+COMPILE_S = 300.0  # what a load may take more that begins with a compiler
 TEST_DEADLINE_S = 30.0  # and as much again for each second that the test's cost names
 PING_S = 10.0
 LEAVE_S = 3.0  # for what an agent that has ended leaves behind to go by itself
@@ -200,7 +201,11 @@ class CellRun:
             self._selftest = machine.command(self.cell, self.folder / "command.log")
         else:
             self._selftest = machine.selftest(self.folder / "agent.log", pace.within(LOAD_DEADLINE_S))
-        return self._selftest.load(self.cell, pace.within(LOAD_DEADLINE_S))
+        return self._selftest.load(self.cell, pace.within(self._load_deadline_s))
+
+    @property
+    def _load_deadline_s(self) -> float:
+        return LOAD_DEADLINE_S + (COMPILE_S if self.cell.compiles else 0.0)
 
     def _cannot(self, error: RefusedError) -> bool:
         """Whether a forced set was refused because this kernel was seen not to have it: that is a SKIP.
@@ -212,8 +217,9 @@ class CellRun:
         if self.cell.hookset == "auto" or self.cell.suite or not self._selftest:
             return False
         try:
-            free = self.cell.model_copy(update={"hookset": "auto"})
-            facts = _facts(self._selftest.load(free, self.keeper.pace.within(LOAD_DEADLINE_S)))
+            update = {"hookset": "auto", "btf": "kernel" if self.cell.btf == "none" else self.cell.btf}
+            free = self.cell.model_copy(update=update)
+            facts = _facts(self._selftest.load(free, self.keeper.pace.within(self._load_deadline_s)))
         except HarnessError:
             return False
         state = facts["capabilities"].get(kind)

@@ -29,7 +29,7 @@ def main(sources: Path, target: Path) -> int:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folder = Path(scratch)
         try:
-            layout = _observed(sources, folder)
+            layout = observed(sources, folder)
             flags = [f"-D{name}={value}" for name, value in defines(layout).items()]
             found = bcc_backend.symbols()
             made = _object(sources, bcc_source.ROOT, found, flags, folder)
@@ -50,7 +50,8 @@ def defines(layout: bcc_layout.Layout) -> dict[str, int]:
     }
 
 
-def _observed(sources: Path, folder: Path) -> bcc_layout.Layout:
+def observed(sources: Path, folder: Path) -> bcc_layout.Layout:
+    """Compiles the small program in `folder`, and looks. Raises KernelError."""
     path = folder / "peek.o"
     program = {bcc_layout.PROGRAM: f"on_{bcc_layout.PROGRAM}"}
     path.write_bytes(_object(sources, bcc_layout.ROOT, program, (), folder))

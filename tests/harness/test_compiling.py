@@ -7,15 +7,22 @@ from typing import Any
 
 import pytest
 
+from agent.selftest.protocol import Loaded
 from harness import images, kernels
+from harness.bench import RefusedError
+from harness.cell import COMPILE_S, LOAD_DEADLINE_S, CellRun
 from harness.config import Kernel, Matrix, Suite
 from harness.expansion import Cell
+from harness.fakes import FakeBench, FakeMachine
 from harness.images.rootfs import RootImage
+from harness.keeper import Keeper
 from harness.kernels import Headers
 from harness.kernels.model import Package
+from harness.pace import Pace
 from harness.plan import Selectors, make
 from harness.results import KernelFacts
 from harness.supply import Preparation
+from harness.verdict import Verdict
 
 KERNEL = Kernel(name="6.1", series="6.1")
 
@@ -47,6 +54,30 @@ def test_a_set_that_needs_type_information_is_not_planned_without() -> None:
     assert [(one.id, one.reason) for one in made.omitted] == [
         ("6.1-lsm-btf_none", "hook set lsm needs type information: with btf none there is only bcc")
     ]
+
+
+def test_a_kernel_that_cannot_be_compiled_for_is_told_by_the_compilers_words(
+    tmp_path: Path,
+) -> None:
+    """It is asked for with time to compile; then what can be had says that this was observed."""
+    asked: list[tuple[str, str, float]] = []
+
+    class Refusing(FakeMachine):
+        def load(self, cell: Cell, deadline_s: float) -> Loaded:
+            asked.append((cell.hookset, cell.btf, deadline_s))
+            if cell.hookset == "bcc":
+                raise RefusedError("fs.h:7:1: error: no such thing")
+            return Loaded(id=1, seconds=1.0, capabilities={"bcc": "load-fail"}, hooks=(), coverage={})
+
+    wanted = cell(hookset="bcc", btf="none", tests=("truth.open",))
+    pace = Pace(load=lambda: 1.0)
+    run = CellRun(wanted, Keeper(lambda one: Refusing(FakeBench(), one), pace), tmp_path)
+    run.open()
+    result = run.test("truth.open")
+    assert result.verdict is Verdict.SKIP
+    assert result.reason == "bcc is load-fail on this kernel: fs.h:7:1: error: no such thing"
+    deadline_s = LOAD_DEADLINE_S + COMPILE_S
+    assert asked == [("bcc", "none", deadline_s), ("auto", "kernel", deadline_s)]
 
 
 class Fetched:
