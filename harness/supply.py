@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BACKOFF_S = (1.0, 4.0)  # between three times that a kernel is asked for
 ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build"
 
 
 class Preparation:
@@ -48,6 +49,7 @@ class Preparation:
         for name, cell in first.items():
             self.kernels[name] = _facts(cell, resolved[name])
             self._try(name, cell, resolved[name])
+        self._reduce(plan, resolved)
         return Supplies(
             accelerator=self.accelerator,
             kernels=self.kernels,
@@ -92,6 +94,20 @@ class Preparation:
             self.files[name]["config"] = str(kernel.config)
         self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
 
+    def _reduce(self, plan: Plan, resolved: Mapping[str, ResolvedKernel]) -> None:
+        """Type information for cells that must not use the kernel's own; it goes with the agent."""
+        from harness.kernels import reduced
+
+        for name, cells in plan.machines().items():
+            if name in self.files and any(cell.btf == "external" for cell in cells):
+                try:
+                    image = Path(self.files[name]["kernel"])
+                    reduced.store(image, resolved[name].release, BUILD / "fim.bpf.o", BUILD / "btf")
+                except InfrastructureError as error:
+                    self.missing[name] = error.message
+                    self.say(f"{name}: {error.message}")
+                bundle.cache_clear()
+
     def _record(self, name: str, packages: Iterable[tuple[str, str, str]]) -> None:
         """Results say of a machine's kernel also by what its programs were compiled."""
         more = (Package(name=one, version=version, sha256=sha256) for one, version, sha256 in packages)
@@ -123,8 +139,7 @@ def bundle() -> bytes:
     """The agent as it is deployed. Raises ConfigError if a part was not built."""
     from harness.guest.deploy import BundleSources, build
 
-    built = ROOT / "build"
-    parts = (built / name for name in ("fim.bpf.o", "fim-gen", "rules_tables.py"))
+    parts = (BUILD / name for name in ("fim.bpf.o", "fim-gen", "rules_tables.py", "btf"))
     return build(BundleSources(ROOT / "agent", ROOT / "bpf", *parts))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.errors import KernelError
+from agent.kernel import btf as types
 from agent.kernel.choose import FIRES, SKIPS
 from agent.kernel.libbpf import Link, Object, failed_program
 
@@ -33,6 +34,7 @@ KINDS = (CONTROL, "lsm", "fentry", "fexit", "kprobe", "kretprobe", "kprobe_multi
 RUNS = "syscall"
 _COUNTED = (*KINDS, RUNS)
 _TRIED = (*_COUNTED, SKIPS)
+_TYPED = ("lsm", "fentry", "fexit", SKIPS)  # libbpf loads nothing with one of these where there are no types
 _CROWD = 5  # files that each of two threads opens to run into the other
 _BAIT = "/proc/self/stat"
 _LSM_LIST = Path("/sys/kernel/security/lsm")
@@ -48,11 +50,14 @@ class Capability(NamedTuple):
     words: str = ""
 
 
-def observe(path: Path) -> dict[str, Capability]:
-    """Try every kind. Raises KernelError if not even the control fired: then nothing is known."""
-    failed: dict[str, Capability] = {}
+def observe(path: Path, external: Path | None = None) -> dict[str, Capability]:
+    """Try every kind, with this type information where the kernel has none.
+
+    Raises KernelError if not even the control fired: then nothing is known.
+    """
+    failed = {} if _typed() else dict.fromkeys(_TYPED, Capability(LOAD_FAIL, f"no {types.KERNEL}"))
     while True:
-        with _opened(path) as probe:
+        with _opened(path, external) as probe:
             refused = _load(probe, failed)
             if refused:
                 failed[refused] = Capability(LOAD_FAIL, probe.programs[f"probe__{refused}"].log())
@@ -67,17 +72,18 @@ def observe(path: Path) -> dict[str, Capability]:
             return {kind: found[kind] for kind in _TRIED}
 
 
-def cached(path: Path) -> dict[str, Capability]:
-    """As `observe`, remembered until the next boot."""
+def cached(path: Path, external: Path | None = None) -> dict[str, Capability]:
+    """As `observe`, remembered until the next boot; apart, where the kernel's type information is hidden."""
     boot = _BOOT_ID.read_text("ascii").strip()
+    place = _CACHE if _typed() else _CACHE.with_stem("capabilities-untyped")
     try:
-        known = json.loads(_CACHE.read_bytes())
+        known = json.loads(place.read_bytes())
         if known["boot"] == boot:
             return {kind: Capability(*known["kinds"][kind]) for kind in _TRIED}
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or not ours: look again
-    found = observe(path)
-    _remember({"boot": boot, "kinds": found})
+    found = observe(path, external)
+    _remember(place, {"boot": boot, "kinds": found})
     return found
 
 
@@ -97,8 +103,8 @@ def remedy(kind: str, capability: Capability) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Object]:
-    probe = Object(str(path))
+def _opened(path: Path, external: Path | None) -> Iterator[Object]:
+    probe = Object(str(path), str(external) if external else None)
     try:
         yield probe
     finally:
@@ -172,12 +178,16 @@ def _open_in_turn(cpu: int) -> None:
         os.close(os.open(_BAIT, os.O_RDONLY))
 
 
-def _remember(known: dict[str, object]) -> None:
+def _typed() -> bool:
+    return Path(types.KERNEL).is_file()
+
+
+def _remember(place: Path, known: dict[str, object]) -> None:
     """Written aside and renamed; a host without /run, or that is read-only, looks again next time."""
     try:
-        _CACHE.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = _CACHE.with_suffix(f".{os.getpid()}")
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside = place.with_suffix(f".{os.getpid()}")
         aside.write_text(json.dumps(known), "ascii")
-        aside.replace(_CACHE)
+        aside.replace(place)
     except OSError:
         return

@@ -115,7 +115,7 @@ def load(
         return _compiled(variant)
     try:
         path = object_path()
-        found = capabilities.cached(path)
+        found = capabilities.cached(path, external_btf() if btf == "external" else None)
         tried = bcc_backend.known()
         states = {kind: one.state for kind, one in found.items()} | (
             {hooks.BCC: tried.state} if tried else {}

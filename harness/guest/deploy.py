@@ -3,6 +3,7 @@
     agent/...                  the Python package, with its bytecode beside it
     agent/bpf/fim.bpf.o        the CO-RE object for the guest's architecture
     agent/bpf/*.[ch]           its source, for what compiles it in the guest
+    agent/btf/RELEASE.btf      a kernel's type information, reduced, where it must not use its own
     agent/bin/fim-gen          the static generator of known events
     agent/rules/_tables.py     the rule parser's tables, made ahead of time
 
@@ -36,7 +37,7 @@ class BundleSources:
     """What a bundle is made of.
 
     `agent` is the package's directory, `programs` that of the BPF programs; the others are built by
-    `make build`.
+    `make build`, but for `types`: the folder of what a run made of its kernels' type information.
     """
 
     agent: Path
@@ -44,6 +45,7 @@ class BundleSources:
     bpf_object: Path
     generator: Path
     tables: Path
+    types: Path
 
 
 def build(sources: BundleSources) -> bytes:
@@ -58,6 +60,8 @@ def build(sources: BundleSources) -> bytes:
         _add(tar, "agent/bpf/fim.bpf.o", sources.bpf_object.read_bytes(), 0o644)
         for path in sorted(sources.programs.glob("*.[ch]")):
             _add(tar, f"agent/bpf/{path.name}", path.read_bytes(), 0o644)
+        for path in sorted(sources.types.glob("*.btf")):
+            _add(tar, f"agent/btf/{path.name}", path.read_bytes(), 0o644)
         _add(tar, "agent/bin/fim-gen", sources.generator.read_bytes(), 0o755)
     return archive.getvalue()
 

@@ -29,7 +29,9 @@ def sources(tmp_path: Path) -> BundleSources:
     (tmp_path / "tables.py").write_text("tables = 1\n")
     (tmp_path / "bpf").mkdir()
     (tmp_path / "bpf" / "event.h").write_text("/* the wire format */\n")
-    built = (tmp_path / name for name in ("fim.bpf.o", "fim-gen", "tables.py"))
+    (tmp_path / "btf").mkdir()
+    (tmp_path / "btf" / "6.1.0.btf").write_bytes(b"\x9f\xeb")
+    built = (tmp_path / name for name in ("fim.bpf.o", "fim-gen", "tables.py", "btf"))
     return BundleSources(agent, tmp_path / "bpf", *built)
 
 
@@ -45,6 +47,7 @@ def test_contents(sources: BundleSources) -> None:
         "agent/rules/parser.py",
         "agent/bpf/event.h",
         "agent/bpf/fim.bpf.o",
+        "agent/btf/6.1.0.btf",
         "agent/bin/fim-gen",
     }
     assert sum("__pycache__" in name for name in modes) == 3

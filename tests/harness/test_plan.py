@@ -93,14 +93,12 @@ def test_an_entry_may_want_some_tests_and_another_more_of_the_same_cell() -> Non
 
 def test_an_entry_that_wants_a_test_that_there_is_not_is_an_error() -> None:
     """Misspelt, it would leave a cell without its tests."""
-    with pytest.raises(
-        ConfigError, match=r"include: tests: truth.opn: no such test \(did you mean 'truth.open'"
-    ):
+    with pytest.raises(ConfigError, match=r"include: tests: truth\.opn: no such test"):
         _plan(matrix_of("6.1", include=[{"tests": ["truth.opn"]}]))
 
 
 def test_the_matrix_of_this_tree_keeps_its_promises() -> None:
-    """`auto` on every kernel, every set on the oldest and on the newest; all by night, with the default in it."""
+    """By day `auto` on every kernel and every set on the oldest and the newest; by night all, and the day."""
     matrix = config.load(Path(__file__).parents[2] / "matrix.yaml")
     by_day, by_night = _plan(matrix), _plan(matrix, tag=("nightly",))
     plain = [kernel.name for kernel in matrix.kernels if not kernel.tags]
