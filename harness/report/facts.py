@@ -6,16 +6,35 @@ are made from is kept in `docs/tables.json`, so that a test can hold the tables 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness import results
 from harness.errors import ConfigError
 from harness.report.page import hooks, words
 from harness.results import CellResult, Results
 from harness.verdict import Verdict
+
+# How a test ended, in one letter: most of a file would be names otherwise.
+LETTERS = {
+    Verdict.PASS: "+",
+    Verdict.SKIP: "s",
+    Verdict.XFAIL: "x",
+    Verdict.INFRA: "i",
+    Verdict.BOOT_FAIL: "b",
+    Verdict.NOT_RUN: "n",
+    Verdict.FLAKY: "f",
+    Verdict.SPLAT: "w",
+    Verdict.XPASS: "X",
+    Verdict.FAIL: "F",
+    Verdict.TIMEOUT: "T",
+    Verdict.CRASH: "C",
+}
+NOT_PLANNED = "."
+_VERDICTS = {letter: verdict for verdict, letter in LETTERS.items()}
 
 
 class _Facts(BaseModel):
@@ -26,7 +45,8 @@ class CellFacts(_Facts):
     """One cell; seconds as they were measured, `column` is the hook set and what else is not usual of it.
 
     `largest` is the program for which the verifier counted most instructions, `partly` the event types that
-    are not seen whole, `limits` what is not seen of one in words, `tests` each test's verdict.
+    are not seen whole, `limits` what is not seen of one in words. `ended` has a letter for each
+    test of the run.
     """
 
     id: str
@@ -46,7 +66,7 @@ class CellFacts(_Facts):
     capabilities: dict[str, str]
     partly: dict[str, str]
     limits: dict[str, str] = {}
-    tests: dict[str, Verdict]
+    ended: Annotated[str, Field(pattern=r"^[+sxibnfwXFTC.]*$")]
 
 
 class RunFacts(_Facts):
@@ -59,7 +79,25 @@ class RunFacts(_Facts):
     accelerator: str
     cpus: int
     exit_code: int
+    tests: tuple[str, ...]
     cells: tuple[CellFacts, ...]
+
+    @model_validator(mode="after")
+    def _whole(self) -> RunFacts:
+        if any(len(cell.ended) != len(self.tests) for cell in self.cells):
+            raise ValueError("a cell does not say of each test how it ended")
+        return self
+
+    def ended(self, test: str, cells: Iterable[CellFacts]) -> list[tuple[CellFacts, Verdict]]:
+        """How a test ended in those of `cells` that planned it."""
+        if test not in self.tests:
+            return []
+        at = self.tests.index(test)
+        return [(cell, _VERDICTS[cell.ended[at]]) for cell in cells if cell.ended[at] != NOT_PLANNED]
+
+    def verdicts(self, cell: CellFacts) -> list[Verdict]:
+        """How the tests ended that were planned in a cell."""
+        return [_VERDICTS[letter] for letter in cell.ended if letter != NOT_PLANNED]
 
     def to_json(self) -> str:
         """The text of docs/tables.json: one cell a line, so that a change of one is one line."""
@@ -71,6 +109,7 @@ class RunFacts(_Facts):
 def of_run(found: Results) -> RunFacts:
     """The facts of a run."""
     run = found.run
+    tests = tuple(dict.fromkeys(test.name for cell in found.cells for test in cell.tests))
     return RunFacts(
         id=run.id,
         started=run.started,
@@ -78,12 +117,14 @@ def of_run(found: Results) -> RunFacts:
         accelerator=run.accelerator,
         cpus=run.host.cpus,
         exit_code=run.exit_code,
-        cells=tuple(map(of_cell, found.cells)),
+        tests=tests,
+        cells=tuple(of_cell(cell, tests) for cell in found.cells),
     )
 
 
-def of_cell(cell: CellResult) -> CellFacts:
-    """The facts of a cell."""
+def of_cell(cell: CellResult, tests: Sequence[str]) -> CellFacts:
+    """The facts of a cell of a run that has these tests."""
+    ended = {test.name: LETTERS[test.verdict] for test in cell.tests}
     counted = [(hook.insns or 0, hook.program) for hook in cell.hooks if hooks.in_use(hook)]
     most, program = max(counted, default=(0, ""))
     return CellFacts(
@@ -104,7 +145,7 @@ def of_cell(cell: CellResult) -> CellFacts:
         capabilities=cell.capabilities,
         limits=cell.limits,
         partly={event: state for event, state in cell.coverage.items() if state != "full"},
-        tests={test.name: test.verdict for test in cell.tests},
+        ended="".join(ended.get(name, NOT_PLANNED) for name in tests),
     )
 
 

@@ -33,7 +33,7 @@ def render(page: str, facts: RunFacts) -> str:
 
 def run(facts: RunFacts) -> Iterator[str]:
     """Which run the tables tell of."""
-    counts = tally(verdict for cell in facts.cells for verdict in cell.tests.values())
+    counts = tally(verdict for cell in facts.cells for verdict in facts.verdicts(cell))
     took = f"{facts.duration_s / 60:.0f} min on {facts.cpus} CPUs with {markdown(facts.accelerator)}"
     run = f"Run {markdown(facts.id)}, {markdown(facts.started[:10])}: {len(facts.cells)} cells"
     yield f"{run}, {_counted(counts)}; {took}, exit {facts.exit_code}."
@@ -58,7 +58,7 @@ def hooksets(facts: RunFacts) -> Iterator[str]:
     yield from _head("kernel", *columns)
     for name in dict.fromkeys(cell.kernel for cell in facts.cells):
         cells = {cell.column: cell for cell in facts.cells if cell.kernel == name}
-        told = (_verdict(cells[column]) if column in cells else "not planned" for column in columns)
+        told = (_verdict(facts, cells[column]) if column in cells else "not planned" for column in columns)
         yield _row(name, *told)
     yield ""
     yield from (
@@ -76,7 +76,7 @@ def doors(facts: RunFacts) -> Iterator[str]:
     yield from _head("door", *columns)
     for scenario in catalogue.CATALOGUE:
         if scenario.family == DOORS:
-            ended = (_ended(scenario.name, cells) for cells in columns.values())
+            ended = (_ended(facts, scenario.name, cells) for cells in columns.values())
             yield _row(f"`{scenario.name}`", *ended, plain=1)
 
 
@@ -104,7 +104,7 @@ def scenarios(facts: RunFacts) -> Iterator[str]:
     """Every scenario of the catalogue, and how it ended in all cells."""
     yield from _head("scenario", "proves", "in that run")
     for scenario in catalogue.CATALOGUE:
-        yield _row(f"`{scenario.name}`", scenario.proves, _ended(scenario.name, facts.cells), plain=2)
+        yield _row(f"`{scenario.name}`", scenario.proves, _ended(facts, scenario.name, facts.cells), plain=2)
 
 
 SECTIONS: dict[str, Callable[[RunFacts], Iterable[str]]] = {
@@ -112,14 +112,14 @@ SECTIONS: dict[str, Callable[[RunFacts], Iterable[str]]] = {
 }
 
 
-def _verdict(cell: CellFacts) -> str:
-    passed = sum(verdict is Verdict.PASS for verdict in cell.tests.values())
-    return f"{mark(cell.verdict)} {passed}/{len(cell.tests)}"
+def _verdict(facts: RunFacts, cell: CellFacts) -> str:
+    ended = facts.verdicts(cell)
+    return f"{mark(cell.verdict)} {ended.count(Verdict.PASS)}/{len(ended)}"
 
 
-def _ended(test: str, cells: Iterable[CellFacts]) -> str:
+def _ended(facts: RunFacts, test: str, cells: Iterable[CellFacts]) -> str:
     """`✓ 3, ✓ SKIP 1 (5.10)`: how a test ended over `cells`."""
-    found = [(cell.kernel, cell.tests[test]) for cell in cells if test in cell.tests]
+    found = [(cell.kernel, verdict) for cell, verdict in facts.ended(test, cells)]
     told = [_told(verdict, number, found) for verdict, number in tally(ended for _, ended in found)]
     return ", ".join(told) or "not in it"
 

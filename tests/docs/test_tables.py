@@ -74,10 +74,25 @@ def test_a_door_says_where_it_passed_and_where_it_did_not() -> None:
 
 
 def test_the_largest_program_is_one_that_is_in_use() -> None:
-    found = facts.of_cell(a_cell("5.10"))
+    (found,) = facts.of_run(a_run(a_cell("5.10"))).cells
     assert found.largest == ("fim_mount", 812 + 13 * 6 + 4)
     assert found.programs == 7
     assert found.partly == {"setxattr": "degraded"}
+
+
+def test_how_each_test_ended_is_kept() -> None:
+    """One letter a test: cells may have chosen different ones."""
+    here = a_cell("5.10", tests=(a_test("truth.open"), a_test("doors.at", Verdict.SKIP, "cannot")))
+    there = a_cell("6.1", tests=(a_test("doors.at", Verdict.CRASH, "panic"),))
+    known = facts.of_run(a_run(here, there))
+    assert known.tests == ("truth.open", "doors.at")
+    assert [cell.ended for cell in known.cells] == ["+s", ".C"]
+    assert [(cell.id, ended) for cell, ended in known.ended("doors.at", known.cells)] == [
+        ("5.10-auto", Verdict.SKIP),
+        ("6.1-auto", Verdict.CRASH),
+    ]
+    assert set(facts.LETTERS) == set(Verdict)
+    assert len(set(facts.LETTERS.values())) == len(Verdict)
 
 
 def test_what_is_neither_run_nor_facts(tmp_path: Path) -> None:
