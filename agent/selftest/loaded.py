@@ -11,8 +11,8 @@ from typing import Any
 from agent import hooks
 from agent.errors import UsageError
 from agent.events import Event, EventType
+from agent.kernel import bcc_backend, loader
 from agent.kernel import btf as types
-from agent.kernel import loader
 from agent.kernel.hiding import hide
 from agent.pipeline import Pipeline
 from agent.rules.context_types import NOTHING, Context
@@ -31,7 +31,9 @@ _GENERATORS = (_PACKAGE / "bin" / "fim-gen", _PACKAGE.parent / "build" / "fim-ge
 def load(request: Load) -> Stage:
     """Load the variant that was asked for. Raises UsageError and KernelError."""
     generator = generator_path()
-    if request.btf == "external":
+    if request.btf == "none":
+        bcc_backend.object_path()  # a refusal is told while what else there is can still be looked at
+    if request.btf != "kernel":
         hide(types.KERNEL)  # what comes with the agent is to be proved, not what is here anyway
 
     def open_agent(
