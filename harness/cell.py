@@ -101,7 +101,7 @@ class CellRun:
 
         With `keep` the machine is left running for a person.
         """
-        served = self._end_agent()
+        served = self._end_agent() or self._agents < AGENTS - 1
         if machine := self.keeper.machine:
             if served and not self.report.cause:
                 self._search(machine)
@@ -233,34 +233,42 @@ class CellRun:
         return True
 
     def _attempt(self, name: str) -> TestResult:
+        if self._selftest is None:
+            self._load_another()
+        if cause := self.report.cause:
+            return _without_running(name, cause, "")
         began = time.monotonic()
         try:
             return self._ask(name)
         except HarnessError as error:
             self._keep_detail(error)
             attempt = self._judge(error, time.monotonic() - began)
-            if not isinstance(error, RefusedError) and not self._served_on(error, attempt):
+            if not isinstance(error, RefusedError) and not self._only_ended(error, attempt):
                 self._ended_in = name
-                self._update(cause=self.report.cause or attempt)
+                self._update(cause=attempt)
             return as_result(name, attempt)
         finally:
             spent = self.report.phases.tests_s + time.monotonic() - began
             self._update(phases=self.report.phases.model_copy(update={"tests_s": spent}))
 
-    def _served_on(self, error: HarnessError, attempt: Attempt) -> bool:
-        """Whether another agent is loaded where only the one that served has ended, for the tests to come."""
+    def _only_ended(self, error: HarnessError, attempt: Attempt) -> bool:
+        """Whether nothing but the agent has ended, and another may yet be loaded for the tests to come."""
         if not isinstance(error, ProductError) or attempt.verdict is not Verdict.FAIL or not self._agents:
             return False
         self._agents -= 1
-        assert self._selftest
-        self._selftest.close()
+        selftest, self._selftest = self._selftest, None
+        assert selftest
+        selftest.close()
+        return True
+
+    def _load_another(self) -> None:
+        """In place of one that ended; what it said is kept."""
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "agent.log").replace(self.folder / f"agent-{AGENTS - self._agents - 1}.log")
         try:
             self._load()
-        except HarnessError as failed:
-            self._fail(failed)
-        return self.report.cause is None
+        except HarnessError as error:
+            self._fail(error)
 
     def _ask(self, name: str) -> TestResult:
         assert self._selftest
