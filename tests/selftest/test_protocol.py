@@ -55,6 +55,7 @@ REPLIES: st.SearchStrategy[Reply] = st.one_of(
         capabilities=JSON,
         hooks=TUPLES,
         coverage=JSON,
+        limits=JSON,
     ),
     st.builds(
         Ran,
