@@ -39,6 +39,14 @@ def test_a_fault_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "file").read_text() == "sound"
 
 
+def test_the_written_table_is_of_these_faults() -> None:
+    """Each has its row, and none says that a fault went unnoticed."""
+    rows = table.read(table.PAGE)
+    assert set(rows) == {mutant.name for mutant in MUTANTS}
+    assert {verdict for found in rows.values() for verdict in found.values()} == {"FAIL"}
+    assert all(set(rows[mutant.name]) == set(mutant.caught_by) for mutant in MUTANTS)
+
+
 def test_the_table_reads_back(tmp_path: Path) -> None:
     """Rows of another run stay, those of faults that are gone do not."""
     page = tmp_path / "page.md"
