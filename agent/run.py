@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from agent import __version__, control, privileges
+from agent import __version__, control, coverage, privileges
 from agent.context.enrich import Enricher
 from agent.context.hashing import Hasher
 from agent.context.types import Context
@@ -50,6 +50,9 @@ def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
     with ExitStack() as stack:
         watch = open_watch(options, enricher.context, reporter.matched)
         stack.callback(watch.close)
+        state = watch.state()
+        for line in coverage.lines(state["coverage"], state["limits"]):
+            log(line)
         service = Service(watch, lambda: load(options.rules), reporter, dispatcher, enricher)
         enricher.start()
         service.enforce(ruleset)

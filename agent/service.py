@@ -36,7 +36,7 @@ class Watch(Protocol):
         """Waits for events at most so long, judges those that came and reports matches; how many came."""
 
     def state(self) -> dict[str, Any]:
-        """`ledger`, `lost` and `hooks`, for `agent status`."""
+        """`ledger`, `lost`, `hooks`, `coverage` and its `limits`, for `agent status`."""
 
     def detach(self) -> None:
         """No new events from here on; `pump` still gives those that came before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     found = probed(lambda: (observe if arguments.again else cached)(object_path()))
     sys.stdout.writelines(f"{line}\n" for line in table(found))
+    states = {kind: capability.state for kind, capability in found.items()}
+    sys.stdout.writelines(f"{line}\n" for line in sets(states))
     return 0
 
 
@@ -58,3 +61,25 @@ def table(found: Mapping[str, Capability]) -> Iterator[str]:
             yield ""
             yield f"{kind}:"
             yield from (f"    {line}" for line in capability.words.strip().splitlines()[-WORDS:])
+
+
+def sets(states: Mapping[str, str]) -> Iterator[str]:
+    """What each hook set would see here, by what fires and by which functions there are."""
+    from agent import coverage, hooks
+    from agent.kernel import btf
+    from agent.kernel.choose import Chooser
+    from agent.kernel.functions import Functions
+    from agent.kernel.libbpf import Btf
+    from agent.kernel.loaded import coverage_of
+
+    typed = Path(btf.KERNEL).is_file()
+    functions = Functions(Btf.parse(btf.KERNEL) if typed else None)
+    for name in hooks.HOOKSETS:
+        here = states if name != hooks.BCC else dict.fromkeys(("kprobe", "kretprobe"), states[name])
+        plan = Chooser(name, here, functions).plan(hooks.EVENTS)
+        present = frozenset(plan.chosen)
+        levels = {kind.label: coverage_of(needs, present) for kind, needs in hooks.EVENTS.items()}
+        limits = {kind.label: words for kind, words in hooks.limits(present).items()}
+        yield ""
+        yield f"hook set {name}:"
+        yield from (f"    {line}" for line in coverage.lines(levels, limits))

@@ -94,7 +94,7 @@ class Chooser:
                 if not self._add(selector, chosen, attempts):
                     for part in hooks.parts(selector):
                         self._add(part, chosen, attempts)
-        return Plan(chosen, (*attempts.values(), *self._refused.values()))
+        return Plan(chosen, tuple(dict.fromkeys((*attempts.values(), *self._refused.values()))))
 
     def _add(
         self, selector: hooks.Selector, chosen: dict[str, Chosen], attempts: dict[tuple[str, str], Attempt]
@@ -148,12 +148,16 @@ class Chooser:
         if (state := self._capabilities.get(hooks.CAPABILITIES.get(kind, kind), "absent")) != FIRES:
             return Attempt(hook, kind, state, f"{kind} programs: {state}")
         targets = hooks.candidates(hook, kind)
+        known = None
         for target in targets:
-            if (hook, kind, target) in self._refused or not self._kernel.present(kind, target):
+            if refused := self._refused.get((hook, kind, target)):
+                known = refused
+                continue
+            if not self._kernel.present(kind, target):
                 continue
             if len(self._rungs) > 1 and self._kernel.doubtful(kind, target):
                 return Attempt(hook, kind, "absent", f"{target} may have too many arguments for {kind}")
             if words := self._kernel.drift(hook, kind, target):
-                return Attempt(hook, kind, DRIFTED, f"{target}: {words}", target)
+                return Attempt(hook, kind, DRIFTED, words, target)
             return Chosen(hook, kind, target)
-        return Attempt(hook, kind, "absent", f"this kernel has no usable {' or '.join(targets)}")
+        return known or Attempt(hook, kind, "absent", f"this kernel has no usable {' or '.join(targets)}")

@@ -241,14 +241,17 @@ def check_minimum(plan: Plan, hookset: str) -> None:
         return
     tried = {one.hook for one in plan.attempts}
     lacking = [name for name in dict.fromkeys(wanted) if name in tried]
-    words = [
-        f"{one.hook} by {one.kind}: {one.state}: {one.reason}" for one in plan.attempts if one.hook in lacking
-    ]
+    words = [_told(one) for one in plan.attempts if one.hook in lacking]
     raise MinimumNotMetError(
         f"hook set {hookset}: this kernel does not serve {', '.join(lacking)}",
         hint="try --hookset auto, and `agent probe` for what this kernel can do",
         detail="\n".join(words),
     )
+
+
+def _told(attempt: Attempt) -> str:
+    where = f" at {attempt.target}" if attempt.target else ""
+    return f"{attempt.hook} by {attempt.kind}{where}: {attempt.state}: {attempt.reason}"
 
 
 def _constants(plan: Plan, functions: Functions) -> dict[str, bytes]:

@@ -41,7 +41,7 @@ class Watch:
         event = Event(EventType.OPEN, 5, 1, 1, file=File(b"/late"))
         self._matched(event, self._context(event), ["rule"])
         return 1
-    def state(self): return {}
+    def state(self): return {"coverage": {"open": "degraded"}, "limits": {"open": "by name only"}}
     def detach(self): print("detach", flush=True)
     def close(self): print("close", flush=True)
 

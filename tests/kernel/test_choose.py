@@ -108,8 +108,8 @@ def test_an_argument_that_moved_is_named() -> None:
     with pytest.raises(MinimumNotMetError, match=r"rename\.resolve") as caught:
         check_minimum(plan, "kprobe")
     assert caught.value.exit_code == 4
-    words = "security_path_rename: its argument old_dir is number 2 here, not 1"
-    assert f"rename.resolve by kprobe: drifted: {words}" in caught.value.detail
+    words = "drifted: its argument old_dir is number 2 here, not 1"
+    assert f"rename.resolve by kprobe at security_path_rename: {words}" in caught.value.detail
 
 
 @pytest.mark.parametrize(
