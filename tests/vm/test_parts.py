@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -51,3 +53,18 @@ def test_embedded_root(tmp_path: Path) -> None:
     first.keep_capabilities()
     second.prepare()
     assert (second.path / "cache" / "qemu" / "capabilities" / "abc.xml").read_text() == "<qemuCaps/>"
+
+
+LOOP = """
+import atexit
+from harness.vm import eventloop
+threads = []
+atexit.register(lambda: print("alive" if threads[0].is_alive() else "ended"))
+threads.append(eventloop.start())
+"""
+
+
+def test_event_loop_ends_before_python() -> None:
+    """What of libvirt calls into an interpreter that is half gone ends in SIGSEGV, whatever the exit code."""
+    done = subprocess.run([sys.executable, "-c", LOOP], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
