@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from harness.budget import cpus, free_mib, workers_for
+from harness.durations import longest_first, read_times
 from harness.errors import HarnessError
 from harness.plan import Selectors
 from harness.pytest_plugin import SELECTORS, WORKER
@@ -22,7 +23,7 @@ from harness.report.terminal import Lines, print_results
 from harness.report.text import one_line
 from harness.results import CellReport, TestResult
 from harness.run import Options, Run, pair_of
-from harness.scheduling import MachineScheduling, longest_first, read_times
+from harness.scheduling import MachineScheduling
 from harness.verdict import Verdict
 
 

@@ -20,13 +20,13 @@ from pydantic import BaseModel, ConfigDict
 from harness import (
     budget,
     config,
+    durations,
     expectations,
     interrupts,
     plan,
     report,
     results,
     runfolder,
-    scheduling,
     split,
     suites,
 )
@@ -200,7 +200,7 @@ class Run:
         if wrong := results.disagreements(self.plan, self.finished):
             raise AssertionError(f"results and plan differ: {wrong}")
         report.write_all(self.finished, self.folder)
-        scheduling.write_times(self.times_path, self.plan, self.finished.cells)
+        durations.write_times(self.times_path, self.plan, self.finished.cells)
         return self.finished.run.exit_code
 
     @property

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
+from harness.durations import longest_first, machine_cost
 from harness.errors import ConfigError
 from harness.plan import Plan
-from harness.scheduling import longest_first, machine_cost
 
 _SHARD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})")
 

@@ -12,9 +12,9 @@ from rich.table import Table
 from harness import split
 from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
+from harness.durations import machine_cost
 from harness.plan import Plan
 from harness.run import Options, Run
-from harness.scheduling import machine_cost
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

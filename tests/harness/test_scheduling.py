@@ -10,13 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.budget import cpus, free_mib, workers_for
+from harness.durations import longest_first, read_times
 from harness.plan import Plan, Selectors, make
-from harness.scheduling import (
-    MAX_DEATHS,
-    MachineScheduling,
-    longest_first,
-    read_times,
-)
+from harness.scheduling import MAX_DEATHS, MachineScheduling
 from tests.harness.conftest import matrix_of
 
 
