@@ -50,7 +50,7 @@ class FileFlags(enum.IntFlag):
 
     NONE = 0
     TRUNCATED = 1  # more than 4,096 bytes or 256 components: the path is a tail
-    AS_GIVEN = 2  # the kernel refused before it resolved the name: this is its copy of the caller's text
+    AS_GIVEN = 2  # the caller's text: the kernel refused before it resolved it, or only the call was seen
     DETACHED = 4  # its top is in no mount namespace (lazily unmounted, internal mounts): the path is a tail
     UPPER = 8  # overlayfs: the object lies in the upper layer
     LOWER = 16  # overlayfs: the object lies in a lower layer

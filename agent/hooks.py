@@ -18,6 +18,7 @@ A *set* says which program type serves each phase. `auto` climbs down a ladder o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from agent.events import EventType
@@ -163,6 +164,24 @@ HOOKSETS = (AUTO, *SETS)
 
 # enum fim_family: what `Event.program` says.
 FAMILIES = ("", "lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint", "bcc")
+
+
+_FAMILY_OF = {
+    "lsm": ("lsm",),
+    "fentry": ("fentry",),
+    "fexit": ("fentry",),
+    "kprobe": ("kprobe", BCC),  # which of the two depends on who compiled them
+    "kretprobe": ("kprobe", BCC),
+    "kprobe_multi": ("kprobe-multi",),
+    "kretprobe_multi": ("kprobe-multi",),
+    RAW_TRACEPOINT: ("tracepoint",),
+    TRACEPOINT: ("tracepoint",),
+}
+
+
+def families(kinds: Iterable[str]) -> set[str]:
+    """What events say of the programs of these kinds; of a kind that is no kernel's, nothing."""
+    return {family for kind in kinds for family in _FAMILY_OF.get(kind, ("",))}
 
 
 class Hooks(NamedTuple):

@@ -12,6 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agent import hooks
 from agent.events import Event, EventType
 from agent.ledger import Account
 from agent.selftest import accounts, places
@@ -66,6 +67,7 @@ class Bench:
         self.folder = folder
         self.evidence = evidence
         self._generated: Counter[EventType] = Counter()
+        self._families: set[str] = set()  # of the programs that told events
         for name in ("first", "last"):
             (folder / name).touch()
         subject.drain()  # what the end of the scenario before left behind
@@ -157,7 +159,12 @@ class Bench:
 
     def close_ledger(self) -> dict[str, Any]:
         """Hold the three witnesses of all that happened here against each other; the rows of results.json."""
-        coverage = self.subject.facts()["coverage"]
+        facts = self.subject.facts()
+        coverage = facts["coverage"]
+        attached = hooks.families(row["type"] for row in facts["hooks"] if row["state"] == "attached")
+        told = self._families
+        if told:
+            self.evidence.record("events of attached programs", told <= attached, attached, told)
         rows = {}
         for kind, account in accounts.since(self.subject.accounts(), self._start).items():
             seen = coverage.get(kind.label, "none") != "none"  # without a hook nothing must be counted
@@ -191,6 +198,7 @@ class Bench:
             if absorb:
                 judged += self.subject.drain()
         judged += self.subject.drain()
+        self._families |= {hooks.FAMILIES[one.event.program] for one in judged}
         self._generated.update(generated(outcome))
         return outcome, judged
 
