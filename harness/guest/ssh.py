@@ -306,10 +306,17 @@ class SshChannel:
             if session.recv_ready():
                 return session.recv(_CHUNK)
             if ended:
+                self._check_connection()
                 return b""
             remaining = deadline - time.monotonic()
             if remaining <= 0 or not self._poll.poll(remaining * 1000):
                 raise GuestTimeoutError(f"{self._command}: no answer in time")
+
+    def _check_connection(self) -> None:
+        """A program that ended says so; where nobody does, it is the connection that ended."""
+        transport = self._session.transport
+        if not self._session.eof_received and not (transport and transport.is_active()):
+            raise GuestLostError(f"{self._command}: the connection ended")
 
     def _drain_stderr(self) -> None:
         # Unread stderr would fill the window that it shares with stdout, and the program would stop.

@@ -11,7 +11,7 @@ import paramiko
 import pytest
 
 from harness.guest import ssh
-from harness.guest.base import GuestTimeoutError
+from harness.guest.base import GuestLostError, GuestTimeoutError
 from harness.guest.ssh import SshGuest
 
 
@@ -83,3 +83,11 @@ def test_a_guest_that_stops_in_a_command_is_out_of_time(
     with pytest.raises(GuestTimeoutError):
         deaf.run(["true"], timeout_s=0.5)
     assert time.monotonic() - began < 5
+
+
+def test_a_connection_that_ends_is_not_a_program_that_ends(deaf: SshGuest) -> None:
+    """What ran is not to blame for a cable that was cut."""
+    channel = deaf.open_channel(["cat"])
+    deaf.close()
+    with pytest.raises(GuestLostError, match="cat: the connection ended"):
+        channel.readline(5)
