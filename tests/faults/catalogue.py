@@ -90,6 +90,7 @@ FAULTS = (
     Fault("program prints a panic", "test", InGuest("echo 'Kernel panic - not syncing' >/dev/ttyS0"), PASS),
     Fault("a mount left behind", "test", InGuest("mount -t tmpfs left /mnt"), FAIL),
     Fault("a process left behind", "test", InGuest("exec sleep 9999"), FAIL),
+    Fault("agent killed between tests", "between", InGuest(KILL, wait=True), FAIL),
     Fault("agent killed after its tests", "end", InGuest(KILL, wait=True), FAIL),
     Fault("panic after the tests", "end", PANIC, CRASH),
     Fault("QEMU killed after the tests", "end", qemu(signal.SIGKILL), INFRA),

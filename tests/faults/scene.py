@@ -50,7 +50,7 @@ class Fault:
     """What is done at `phase`: "before" (a machine), "booting", "ready", "deployed", "load", "test", "end".
 
     It must end in `expected`. Only what the harness is to overcome may expect PASS. `prepare` is done once
-    the guest is ready.
+    the guest is ready. "between" two tests is before one of which the next must pass.
     """
 
     name: str

@@ -9,7 +9,7 @@ from tests.faults.__main__ import NAMES
 from tests.faults.catalogue import FAULTS
 from tests.faults.table import Row
 
-PHASES = {"before", "booting", "ready", "deployed", "load", "test", "end"}
+PHASES = {"before", "booting", "ready", "deployed", "load", "test", "between", "end"}
 
 
 def test_names_are_names() -> None:

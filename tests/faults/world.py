@@ -118,7 +118,12 @@ def _run(fault: Fault, scene: Scene) -> tuple[Verdict, str, float]:
     try:
         run.open()
         result = run.test(TEST)
+        if fault.phase == "between":
+            scene.strike(fault)
+            result = run.test(TEST)
         known_at = time.monotonic()
+        if fault.phase == "between" and (after := run.test(TEST)).verdict is not Verdict.PASS:
+            scene.problem = f"the test after it ended in {after.verdict}: {after.reason}"
         report = run.close()
     finally:
         keeper.discard()
