@@ -291,12 +291,12 @@ def missing(selector: Selector, present: frozenset[str]) -> tuple[str, ...]:
 
 
 # What the programs at system calls cannot see, in words for people; of each event type beside what all share.
-_SPELLED = (
+SPELLED = (
     "told in the caller's words, which may change while the kernel reads them: no links followed, no inode; "
     "what io_uring does is not seen"
 )
 _LIMITS: dict[EventType, str] = {
-    EventType.OPEN: f"{_SPELLED}, nor an open by a file's handle",
+    EventType.OPEN: f"{SPELLED}, nor an open by a file's handle",
     EventType.CLOSE: "only by close(2): not by dup2, close_range, exec, io_uring or the end of a process",
 }
 # Ways in (the scenarios `doors.*`) that a set does not see, and why. Every set sees all others.
@@ -308,9 +308,29 @@ UNSEEN_DOORS: dict[str, dict[str, str]] = {
 }
 
 
+# What cannot be seen without one of the hooks that are wanted.
+UNREFUSED = "what is refused while its name is looked up is not seen"
+_WITHOUT = {
+    "parent.given": UNREFUSED,
+    "open_root.enter": "an open by a file's handle is not seen",
+    "ftruncate.enter": "a truncation by descriptor is not seen",
+    "move_mount.enter": "a mount by move_mount(2) is not seen",
+}
+
+
 def limits(present: frozenset[str]) -> dict[EventType, str]:
-    """What these hooks cannot see of each event that they see by its system calls alone."""
-    return {event: _LIMITS.get(event, _SPELLED) for event in EVENTS if by_syscalls(event, present)}
+    """What these hooks cannot see of each event that they do not see whole."""
+    found = {event: _limit(event, present) for event in EVENTS}
+    return {event: words for event, words in found.items() if words}
+
+
+def _limit(event: EventType, present: frozenset[str]) -> str:
+    if by_syscalls(event, present):
+        return _LIMITS.get(event, SPELLED)
+    if missing(EVENTS[event].minimum, present):
+        return ""  # nothing of it is seen, which its coverage says
+    lacking = missing(EVENTS[event].wanted, present)
+    return next((_WITHOUT[hook] for hook in lacking if hook in _WITHOUT), "")
 
 
 def by_syscalls(event: EventType, present: frozenset[str]) -> bool:

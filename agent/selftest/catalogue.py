@@ -15,7 +15,8 @@ class Scenario(NamedTuple):
 
     `needs` are facts about a kernel that are observed before the body runs, such as `event:open`: a hook for
     that event fires; `kernel` is what a model of one lacks, `resolved` what is not had where events are told
-    by their system calls alone. What is missing makes a SKIP.
+    by their system calls alone, `refusals` what is not seen without a hook at the lookup. What is missing
+    makes a SKIP.
 
     `cost` is the seconds expected on one emulated CPU; `long`
     scenarios can be left out where seconds matter. `ring_bytes` asks for an agent of its own with that ring,
@@ -72,7 +73,9 @@ _TRUTH = (
         "rmdir",
     ),
     _promise(
-        "truth.mkdir", "A new directory arrives with its mode, also when the kernel refuses it.", "mkdir"
+        "truth.mkdir",
+        "A new directory arrives with its mode, also when the kernel refuses it.",
+        "mkdir +refusals",
     ),
     _promise(
         "truth.link",
@@ -82,9 +85,11 @@ _TRUTH = (
     _promise(
         "truth.symlink",
         "A symbolic link arrives with its path and its text, also when the kernel refuses it.",
-        "symlink",
+        "symlink +refusals",
     ),
-    _promise("truth.mknod", "A new special file arrives, also when the kernel refuses it.", "mknod"),
+    _promise(
+        "truth.mknod", "A new special file arrives, also when the kernel refuses it.", "mknod +refusals"
+    ),
     _promise(
         "truth.truncate",
         "A truncation arrives by name and by descriptor, also when the kernel refuses it.",

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+from agent import hooks
 from agent.events import EventType
 from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.catalogue import Scenario
@@ -22,7 +23,9 @@ from agent.selftest.subject import NO_PROCESS, Installer, Opener, Resident, Star
 
 REFERENCE_S = 0.004  # what `measure_slowness` counts on an idle machine of 2020
 ROUNDS = 100_000
-RESOLVED = "resolved"  # the need of scenarios for which the caller's words do not do
+
+# Needs of scenarios that a hook set cannot meet where it says this of its own sight.
+_LIMITS = {"resolved": hooks.SPELLED, "refusals": hooks.UNREFUSED}
 
 
 class ScenarioTimeoutError(Exception):
@@ -118,8 +121,9 @@ def lacking(scenario: Scenario, subject: Subject) -> str:
         if facts["coverage"].get(name, "none") == "none":
             observed = ", ".join(f"{kind} {state}" for kind, state in facts["capabilities"].items())
             return f"no hook for {name} fires on this kernel ({observed})"
-        if RESOLVED in scenario.needs and (words := facts["limits"].get(name)):
-            return f"{name} is {words}"
+        words = facts["limits"].get(name, "")
+        if any(need in scenario.needs and words.startswith(limit) for need, limit in _LIMITS.items()):
+            return f"{name}: {words}"
     return next((subject.lacks[need] for need in scenario.needs if need in subject.lacks), "")
 
 

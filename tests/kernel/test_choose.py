@@ -176,3 +176,20 @@ def test_selectors() -> None:
     assert hooks.missing(hooks.one_of("c", "d"), present) == ("c", "d")
     assert hooks.missing(hooks.best_effort("c"), present) == ()
     assert hooks.missing(hooks.all_of("a", hooks.one_of("c", "b")), present) == ()
+
+
+def test_what_cannot_be_seen_is_said_in_words() -> None:
+    """Of what is told by system calls, and of what lacks a hook that is wanted; of all else nothing."""
+    calls = Chooser("tracepoint", dict.fromkeys(("tracepoint", "raw_tp"), "fires"), Kernel()).plan(
+        hooks.EVENTS
+    )
+    told = hooks.limits(frozenset(calls.chosen))
+    assert told[EventType.UNLINK] == hooks.SPELLED
+    assert told[EventType.OPEN].startswith(hooks.SPELLED)
+    assert EventType.EXEC not in told
+    lacking = Chooser("auto", ALL, Kernel(lacks=set(hooks.GIVEN["parent"]))).plan(hooks.EVENTS)
+    words = hooks.limits(frozenset(lacking.chosen))
+    assert words[EventType.MKDIR] == hooks.UNREFUSED
+    assert EventType.OPEN not in words
+    assert hooks.limits(frozenset(Chooser("auto", ALL, Kernel()).plan(hooks.EVENTS).chosen)) == {}
+    assert hooks.limits(frozenset()) == {}
