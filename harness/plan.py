@@ -191,10 +191,18 @@ def _reason_against(candidate: Candidate, selectors: Selectors, releases: Mappin
 
 
 def _untagged(candidate: Candidate, selectors: Selectors) -> str:
+    if _named(candidate.cell, selectors):
+        return ""
     for tags in candidate.tags:
         if tags and not set(tags) & set(selectors.tag):
             return f"runs only with {' or '.join(f'--tag {tag}' for tag in tags)}"
     return ""
+
+
+def _named(cell: Cell, selectors: Selectors) -> bool:
+    """Whether a kernel and a hook set are asked for by name: in its plain form that cell needs no tag."""
+    plain = (cell.btf, cell.transport, cell.cmdline) == ("kernel", "ringbuf", None)
+    return plain and cell.kernel.name in selectors.kernel and cell.hookset in selectors.hookset
 
 
 def _kernel_fits(kernel: Kernel, globs: tuple[str, ...], releases: Mapping[str, str]) -> bool:
