@@ -407,7 +407,7 @@ _DOORS = (
     ),
     _promise(
         "doors.copy",
-        "What sendfile, copy_file_range and memory maps write is told when the file is closed.",
+        "What sendfile, copy_file_range, splice and memory maps write is told when the file is closed.",
         "close",
     ),
     _promise(
@@ -418,7 +418,7 @@ _DOORS = (
     _promise(
         "doors.io_uring",
         "What is done by io_uring is told once, by the process that asked for it.",
-        "open unlink rmdir mkdir rename link symlink +kernel",
+        "open unlink rmdir mkdir rename link symlink setxattr +kernel",
     ),
     _promise("doors.handle", "An open by a file's handle is told by its path.", "open +kernel"),
 )

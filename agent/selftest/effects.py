@@ -73,7 +73,7 @@ CALLS |= {
 }
 CALLS |= {
     f"ring_{name}": CALLS[name]
-    for name in ("openat", "unlinkat", "renameat", "mkdirat", "linkat", "symlinkat")
+    for name in ("openat", "openat2", "unlinkat", "renameat", "mkdirat", "linkat", "symlinkat", "setxattr")
 }
 CALLS["open_handle"] = Effect(EventType.OPEN, 1, flags=2)
 
@@ -83,7 +83,7 @@ _GRANTED: dict[str, EventType] = {"fork": EventType.FORK, "wait": EventType.EXIT
 # No event of their own, and the words of the script language.
 _NEVER = {
     *("write", "fsync", "dup", "chdir", "fchdir", "chroot", "unshare", "umask"),
-    *("setuid", "setgid", "setresuid", "sendfile", "copy_file_range", "mapwrite", "ring_features"),
+    *("setuid", "setgid", "setresuid", "sendfile", "copy_file_range", "splice", "mapwrite", "ring_features"),
     *("comm", "cpu", "repeat", "rate", "thread", "stopped", "resume"),
 }
 

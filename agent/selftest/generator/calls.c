@@ -58,7 +58,10 @@ static const struct call calls[] = {
 	{ "ring_mkdirat", IORING_OP_MKDIRAT, "npn", run_ring, false },
 	{ "ring_linkat", IORING_OP_LINKAT, "npnp", run_ring, false },
 	{ "ring_symlinkat", IORING_OP_SYMLINKAT, "pnp", run_ring, false },
+	{ "ring_openat2", IORING_OP_OPENAT2, "npnn", run_ring, false },
+	{ "ring_setxattr", RING_SETXATTR, "ppp", run_ring, false },
 	{ "open_handle", 0, "pn", run_open_handle, false },
+	{ "splice", 0, "nnn", run_splice, false },
 	{ "mapwrite", 0, "np", run_mapwrite, false },
 	{ "umount", SYS_umount2, "p?n", NULL, false },
 #if defined(SYS_open) && !defined(AT_CALLS_ONLY)

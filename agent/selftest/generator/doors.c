@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,7 +13,8 @@
 
 #include "fim-gen.h"
 
-#define PAGE 4096
+#define PAGE	   4096
+#define RING_ADDR3 48 /* of struct io_uring_sqe, from 5.19: where older headers have padding */
 
 #ifdef __x86_64__
 /* What a 32-bit call points to must lie where 32 bits reach. */
@@ -112,6 +114,15 @@ static void ring_fill(const struct op *op, struct io_uring_sqe *sqe)
 
 	memset(sqe, 0, sizeof(*sqe));
 	sqe->opcode = (__u8)op->call->nr;
+	if (sqe->opcode == RING_SETXATTR) { /* path, name, value */
+		__u64 path = (__u64)arg[0].text;
+
+		sqe->addr = (__u64)arg[1].text;
+		sqe->addr2 = (__u64)arg[2].text;
+		sqe->len = (__u32)arg[2].len;
+		memcpy((char *)sqe + RING_ADDR3, &path, sizeof(path));
+		return;
+	}
 	if (sqe->opcode == IORING_OP_SYMLINKAT) { /* text, directory, name */
 		sqe->addr = (__u64)arg[0].text;
 		sqe->fd = (int)value_of(&arg[1]);
@@ -126,6 +137,13 @@ static void ring_fill(const struct op *op, struct io_uring_sqe *sqe)
 	} else if (sqe->opcode == IORING_OP_OPENAT) {
 		sqe->open_flags = (__u32)value_of(&arg[2]);
 		sqe->len = op->args > 3 ? (__u32)value_of(&arg[3]) : 0;
+	} else if (sqe->opcode == IORING_OP_OPENAT2) {
+		static struct open_how how;
+
+		how.flags = (__u64)value_of(&arg[2]);
+		how.mode = (__u64)value_of(&arg[3]);
+		sqe->addr2 = (__u64)&how;
+		sqe->len = sizeof(how);
 	} else if (sqe->opcode == IORING_OP_MKDIRAT) {
 		sqe->len = (__u32)value_of(&arg[2]);
 	} else if (op->args > 2) {
@@ -141,6 +159,25 @@ long run_ring(const struct op *op)
 		return error;
 	ring_fill(op, ring.sqes);
 	return ring_submit();
+}
+
+/* From one file into another by way of a pipe, which is as much as splice can. */
+long run_splice(const struct op *op)
+{
+	size_t length = (size_t)value_of(&op->arg[2]);
+	int ends[2];
+	long ret;
+
+	if (pipe(ends))
+		return -errno;
+	ret = splice((int)value_of(&op->arg[0]), NULL, ends[1], NULL, length, 0);
+	if (ret > 0)
+		ret = splice(ends[0], NULL, (int)value_of(&op->arg[1]), NULL, (size_t)ret, 0);
+	if (ret < 0)
+		ret = -errno;
+	close(ends[0]);
+	close(ends[1]);
+	return ret;
 }
 
 /* Opens by its handle what the path names, on the file system of the working directory. */

@@ -63,6 +63,8 @@ struct arg {
 
 struct op;
 
+#define RING_SETXATTR 42 /* IORING_OP_SETXATTR, from 5.19: younger than some headers */
+
 /*
  * One word of the script language. @spec has a letter for each argument:
  * p text, n a number or names joined by '|', t a time in seconds or "now",
@@ -139,6 +141,7 @@ unsigned long long now_ns(void);
 long run_compat(const struct op *op);
 long run_ring_features(const struct op *op);
 long run_ring(const struct op *op);
+long run_splice(const struct op *op);
 long run_open_handle(const struct op *op);
 
 /* report.c */

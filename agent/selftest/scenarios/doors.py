@@ -173,6 +173,7 @@ def doors_copy(bench: Bench) -> None:
     for line in (
         f"sendfile $1 $0 0 {COPIED}",
         f"copy_file_range $0 0 $1 0 {COPIED} 0",
+        f"splice $0 $1 {COPIED}",
         "mapwrite $1 text",
     ):
         path = bench.path(line.split()[0])
@@ -239,7 +240,8 @@ def doors_io_uring(bench: Bench) -> None:
     tried = bench.unwatched("".join(f"{line}\n" for line, *_ in _ring_steps(bench, "try")))
     missing = {report.call for report in tried.reports if errno.EINVAL in report.errors}
     bench.evidence.record("rings here can", True, "what they can", "all but " + ", ".join(sorted(missing)))
-    bench.rules(**{kind: rule for kind, rule in _everything(folder).items() if kind != "close"})
+    rules = _everything(folder) | {"setxattr": f'setxattr.file.path =~ "{folder}/*"'}
+    bench.rules(**{kind: rule for kind, rule in rules.items() if kind != "close"})
     if why := _blind(bench, "io_uring", "open"):
         lines = [line for line, *_ in _ring_steps(bench, "folder") if line.split()[0] not in missing]
         _unseen(bench, "".join(f"{line}\n" for line in lines), why)
@@ -254,7 +256,7 @@ def _ring_steps(bench: Bench, name: str) -> tuple[tuple[str, str, str, str], ...
     """Calls by a ring in a folder, none of which needs another, and the event of each."""
     folder = Path(bench.path(name))
     (folder / "h").mkdir(parents=True)
-    for file in ("b", "d", "g"):
+    for file in ("b", "d", "g", "k"):
         bench.file(f"{name}/{file}")
     return (
         (f"ring_openat AT_FDCWD {folder}/a O_RDONLY|O_CREAT 0600 -> $0", "open", "a", ""),
@@ -264,6 +266,8 @@ def _ring_steps(bench: Bench, name: str) -> tuple[tuple[str, str, str, str], ...
         (f"ring_unlinkat AT_FDCWD {folder}/g", "unlink", "g", ""),
         (f"ring_unlinkat AT_FDCWD {folder}/h AT_REMOVEDIR", "rmdir", "h", ""),
         (f"ring_mkdirat AT_FDCWD {folder}/i 0700", "mkdir", "i", ""),
+        (f"ring_openat2 AT_FDCWD {folder}/j O_RDONLY|O_CREAT 0600 -> $1", "open", "j", ""),
+        (f"ring_setxattr {folder}/k trusted.fim value", "setxattr", "k", ""),
     )
 
 
