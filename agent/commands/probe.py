@@ -21,9 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table; the status is 0 whatever this kernel can do."""
+    from agent.kernel import bcc_backend
     from agent.kernel.capabilities import cached, observe
     from agent.kernel.loader import object_path
 
+    if arguments.again:
+        bcc_backend.forget()
     found = probed(lambda: (observe if arguments.again else cached)(object_path()))
     sys.stdout.writelines(f"{line}\n" for line in table(found))
     states = {kind: capability.state for kind, capability in found.items()}

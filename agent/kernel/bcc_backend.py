@@ -66,6 +66,12 @@ def known() -> Capability | None:
     return Capability(LOAD_FAIL, f"{failed.message}\n{failed.detail}".strip()) if failed else None
 
 
+def forget() -> None:
+    """Compile again the next time, as after a boot."""
+    for path in (*_FOLDER.glob("*.o"), *_FOLDER.glob("*.failed")):
+        path.unlink(missing_ok=True)
+
+
 def lacking() -> str:
     """What is not installed that compiling takes; empty if nothing."""
     if importlib.util.find_spec("bcc") is None:

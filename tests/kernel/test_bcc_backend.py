@@ -58,6 +58,8 @@ def test_what_failed_is_not_tried_again_before_the_next_boot(
     words = bcc_backend.capability().words
     (installed / "bcc.py").write_text("raise SystemExit('it was tried again')")
     assert bcc_backend.capability() == (LOAD_FAIL, words)
+    bcc_backend.forget()
+    assert "it was tried again" in bcc_backend.capability().words
 
 
 def test_what_is_not_installed_is_named_with_what_installs_it(
