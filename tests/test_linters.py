@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,25 @@ def test_clang_format() -> None:
 def test_file_fits_in_a_head(path: Path) -> None:
     """No source file is over 500 lines."""
     assert len(path.read_text().splitlines()) <= 500
+
+
+def test_functions_fit_in_a_head() -> None:
+    """Of both programs half of the functions have ten lines at most, nine of ten twenty, none over 45."""
+    paths = [path for path in tracked(".py") if path.relative_to(ROOT).parts[0] in ("agent", "harness")]
+    lengths = {place: length for path in paths for place, length in _functions(path)}
+    assert [place for place, length in lengths.items() if length > 45] == []
+    ordered = sorted(lengths.values())
+    assert ordered[len(ordered) // 2] <= 10
+    assert ordered[len(ordered) * 9 // 10] <= 20
+
+
+def _functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Each function of a file and how many lines it has, its docstring not counted."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            written = ast.get_docstring(node, clean=False)
+            told = written.count("\n") + 1 if written is not None else 0
+            yield f"{path.relative_to(ROOT)}:{node.lineno}", (node.end_lineno or 0) - node.lineno + 1 - told
 
 
 def test_no_hosts_and_no_machine_paths() -> None:
