@@ -106,6 +106,14 @@ def test_nothing_is_left_that_has_an_address(real: bcc_source.Source) -> None:
     assert "inflight" in real.maps
 
 
+def test_all_that_is_read_by_relocation_elsewhere_has_a_counterpart(real: bcc_source.Source) -> None:
+    """A way to read that bpf/bcc.h does not know would show only in a guest."""
+    used = set(re.findall(r"\b(bpf_core_\w+|BPF_CORE_\w+|BPF_PROBE_\w+)\(", real.body))
+    known = set(re.findall(r"#define (\w+)\(", (BPF / "bcc.h").read_text()))
+    assert used
+    assert used <= known
+
+
 def test_each_hook_of_the_set_has_its_program(real: bcc_source.Source) -> None:
     """One that is missing would show only in a guest, as the compiler's complaint."""
     points = (BPF / "points.h").read_text()
