@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from agent.errors import KernelError
+from agent.kernel.structures import MultiOptions, OpenOptions, ProgInfo, TestRunOptions
 
 _LIBRARY = "libbpf.so.1"
 _MESSAGE_BYTES = 1 << 16
@@ -86,66 +87,6 @@ class ProgramInfo(NamedTuple):
     runs: int
     recursion_misses: int
     insns: int | None
-
-
-class _OpenOptions(ctypes.Structure):
-    _fields_ = (
-        ("sz", _SIZE),
-        ("object_name", _STRINGS),
-        ("relaxed_maps", ctypes.c_bool),
-        ("pin_root_path", _STRINGS),
-        ("_reserved", ctypes.c_long),
-        ("kconfig", _STRINGS),
-        ("btf_custom_path", _STRINGS),
-        ("kernel_log_buf", _POINTER),
-        ("kernel_log_size", _SIZE),
-        ("kernel_log_level", _U32),
-    )
-
-
-class _ProgInfo(ctypes.Structure):
-    """The head of struct bpf_prog_info; the kernel fills as much of it as it knows."""
-
-    _fields_ = (
-        ("before", ctypes.c_uint8 * 192),
-        ("run_time_ns", ctypes.c_uint64),
-        ("run_cnt", ctypes.c_uint64),
-        ("recursion_misses", ctypes.c_uint64),
-        ("verified_insns", _U32),
-        ("attach_btf_obj_id", _U32),
-        ("attach_btf_id", _U32),
-    )
-
-
-class _TestRunOptions(ctypes.Structure):
-    _fields_ = (
-        ("sz", _SIZE),
-        ("data_in", _POINTER),
-        ("data_out", _POINTER),
-        ("data_size_in", _U32),
-        ("data_size_out", _U32),
-        ("ctx_in", _POINTER),
-        ("ctx_out", _POINTER),
-        ("ctx_size_in", _U32),
-        ("ctx_size_out", _U32),
-        ("retval", _U32),
-        ("repeat", _INT),
-        ("duration", _U32),
-        ("flags", _U32),
-        ("cpu", _U32),
-        ("batch_size", _U32),
-    )
-
-
-class _MultiOptions(ctypes.Structure):
-    _fields_ = (
-        ("sz", _SIZE),
-        ("syms", ctypes.POINTER(_STRINGS)),
-        ("addrs", _POINTER),
-        ("cookies", _POINTER),
-        ("cnt", _SIZE),
-        ("retprobe", ctypes.c_bool),
-    )
 
 
 _SAMPLE = ctypes.CFUNCTYPE(None, _POINTER, _INT, _POINTER, _U32)
@@ -308,13 +249,13 @@ class Program:
     def attach_kprobe_multi(self, function: str, at_return: bool) -> Link:
         """Attach through fprobe. By name and not by pattern: for that libbpf would read all of kallsyms."""
         names = (_STRINGS * 1)(function.encode())
-        options = _MultiOptions(ctypes.sizeof(_MultiOptions), names, None, None, len(names), at_return)
+        options = MultiOptions(ctypes.sizeof(MultiOptions), names, None, None, len(names), at_return)
         call = "bpf_program__attach_kprobe_multi_opts"
         return self._attached(function, call, None, ctypes.byref(options))
 
     def info(self) -> ProgramInfo:
         """The kernel's counts; runs are counted only while `count_runs` is on."""
-        info, size = _ProgInfo(), _U32(ctypes.sizeof(_ProgInfo))
+        info, size = ProgInfo(), _U32(ctypes.sizeof(ProgInfo))
         result = _lib().call("bpf_obj_get_info_by_fd", self.fd(), ctypes.byref(info), ctypes.byref(size))
         _checked(f"look at {self.name}", result)
         return ProgramInfo(info.run_cnt, info.recursion_misses, info.verified_insns or None)
@@ -322,7 +263,7 @@ class Program:
     def run(self, context: bytes) -> bytes:
         """Run a program of type syscall once; the context as the program left it."""
         data = ctypes.create_string_buffer(context, len(context))
-        options = _TestRunOptions(sz=ctypes.sizeof(_TestRunOptions), ctx_size_in=len(context))
+        options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), ctx_size_in=len(context))
         options.ctx_in = ctypes.addressof(data)
         result = _lib().call("bpf_prog_test_run_opts", self.fd(), ctypes.byref(options))
         _checked(f"run {self.name}", result)
@@ -467,7 +408,7 @@ class Object:
     """A BPF object file, opened; nothing is in the kernel before `load`."""
 
     def __init__(self, path: str, external_btf: str | None = None) -> None:
-        options = _OpenOptions(sz=ctypes.sizeof(_OpenOptions))
+        options = OpenOptions(sz=ctypes.sizeof(OpenOptions))
         options.btf_custom_path = external_btf.encode() if external_btf else None
         _lib().printed()
         opened = _lib().call("bpf_object__open_file", path.encode(), ctypes.byref(options))
