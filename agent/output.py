@@ -24,7 +24,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
 
-from agent.context.types import Container, Context, Process
+from agent.actors import Container, Context, Process
 from agent.events import Event, EventType, File, FileFlags
 
 _ESCAPES = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")

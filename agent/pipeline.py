@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from agent import ledger
+from agent.actors import NOTHING, Context
 from agent.decode import DecodeError, decode
 from agent.events import Event, EventType
 from agent.filters.approvers import Approvers, Mode, derive
 from agent.filters.discarders import best
 from agent.kernel.loader import Loaded
 from agent.kernel.maps import Discard, Discarder
-from agent.rules.context_types import NOTHING, Context
 from agent.rules.engine import Ruleset
 
 RETENTION_NS = 60_000_000_000  # how long a discarder holds at most, whatever changed unseen

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from agent.actors import Context
 from agent.context.hashing import Hasher
-from agent.context.types import Context
 from agent.events import Event
 from agent.output import Renderer, WallClock
 from agent.rules.engine import Rule

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 from agent import __version__, control, coverage, privileges
+from agent.actors import Context
 from agent.context.enrich import Enricher
 from agent.context.hashing import Hasher
-from agent.context.types import Context
 from agent.errors import UsageError
 from agent.events import Event
 from agent.options import STDOUT, RunOptions

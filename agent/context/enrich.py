@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agent.actors import HOST, Container, Context, Process
 from agent.context.cgroups import CgroupPaths, has_legacy, unified_mount
 from agent.context.container import container_of, container_of_process
 from agent.context.process import ProcessCache
 from agent.context.procfs import ProcFs
-from agent.context.types import HOST, Container, Context, Process
 from agent.context.users import Users
 from agent.events import Event
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.actors import Process
 from agent.context.procfs import ProcFs
 from agent.context.table import FOREVER, MAX_BYTES, MAX_ENTRIES, Entry, ProcessTable
-from agent.context.types import Process
 from agent.context.users import Users
 from agent.events import Event, EventType
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.context.types import NO_AUDIT_USER, Process
+from agent.actors import NO_USER, Process
 
 ARGS_BYTES = 4096  # of a command line that are kept; the rest is cut
 ARGS_COUNT = 64
@@ -130,4 +130,4 @@ def _audit_user(path: Path) -> int:
     try:
         return int(path.read_bytes())
     except (OSError, ValueError):
-        return NO_AUDIT_USER
+        return NO_USER

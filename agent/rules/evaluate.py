@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any as Anything
 
+from agent.actors import Context
 from agent.events import Event
 from agent.rules import helpers, tree
-from agent.rules.context_types import Context
 from agent.rules.fields import Field
 from agent.rules.patterns import Matcher, Pattern
 

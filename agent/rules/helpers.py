@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agent.actors import NOBODY, Context, Process
 from agent.events import File
-from agent.rules.context_types import Context, NoProcess, Process
 
 NO_FILE = File()
-_NO_PROCESS = NoProcess()
 
 
 def parent(context: Context) -> Process:
     """The process that started this one, as far as it is known."""
     ancestors = context.process.ancestors
-    return ancestors[0] if ancestors else _NO_PROCESS
+    return ancestors[0] if ancestors else NOBODY
 
 
 def extension(name: bytes) -> bytes:

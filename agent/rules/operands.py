@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -38,7 +39,7 @@ class Stop(Exception):  # noqa: N818 - it ends the reading of one part, the erro
     """A fault was recorded: this part of the expression has no meaning."""
 
 
-class Reader:
+class Reader(ABC):
     """Reads operands in a scope and records faults.
 
     A fault inside a macro is shown where the macro is used.
@@ -108,9 +109,9 @@ class Reader:
             return _fold(tree.IntOp(node.operator, self._int(node.left), self._int(node.right)))
         return self.condition(node)
 
+    @abstractmethod
     def condition(self, node: Node) -> tree.Condition:
         """The condition that a node states; the checker knows how."""
-        raise NotImplementedError
 
     def _int(self, node: Node) -> tree.Ints:
         value = self.operand(node)

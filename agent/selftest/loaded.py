@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from agent import hooks
+from agent.actors import NOTHING, Context
 from agent.errors import UsageError
 from agent.events import Event, EventType
 from agent.kernel import bcc_backend, loader
 from agent.kernel import btf as types
 from agent.kernel.hiding import hide
 from agent.pipeline import Pipeline
-from agent.rules.context_types import NOTHING, Context
 from agent.rules.load import loads
 from agent.selftest.accounts import Accounts
 from agent.selftest.protocol import Load

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.context.types import Container, Context, Process
+from agent.actors import Container, Context, Process
 from agent.events import Event, EventType, File, FileFlags
 from agent.output import Renderer, WallClock, escape, quote_name, this_host, timestamp, unescape
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from agent.actors import Context
 from agent.events import Event, EventType, FileFlags
 from agent.filters.approvers import Approvers, Mode
 from agent.kernel.loader import HookState
 from agent.kernel.maps import Discard, Discarder, KernelCounts
 from agent.pipeline import RETENTION_NS, Pipeline
-from agent.rules.context_types import Context
 from agent.rules.load import loads
 from tests.kernel.test_decode import record
 
@@ -41,6 +41,7 @@ class FakeLoaded:
     hooks: Sequence[HookState] = ()
     coverage: Mapping[str, str] = {}
     capabilities: Mapping[str, str] = {}
+    limits: Mapping[str, str] = {}
 
     def __init__(self, discards: bool = True) -> None:
         self.discards = discards

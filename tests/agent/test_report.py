@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from agent.actors import Context
 from agent.context.hashing import Hasher
-from agent.context.types import Context
 from agent.events import Event, EventType, File
 from agent.output import Renderer, WallClock
 from agent.report import Reporter

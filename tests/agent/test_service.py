@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from agent.actors import Context
 from agent.context.enrich import Enricher
 from agent.context.hashing import Hasher
-from agent.context.types import Context
 from agent.control import Mailbox, Reply
 from agent.errors import AgentError, RuleErrors
 from agent.events import Event, EventType

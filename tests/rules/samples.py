@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.context.types import Container, Context, Process
+from agent.actors import Container, Context, Process
 from agent.events import Event, EventType, File, FileFlags
 from agent.rules.engine import Ruleset
 from agent.rules.load import link

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.context.types import Context
+from agent.actors import NOTHING, Context
 from agent.events import Event, EventType, File, FileFlags
 from agent.rules import evaluate, fields, tree
-from agent.rules.context_types import NOTHING
 from agent.rules.patterns import Matcher
 from tests.rules.samples import CONTEXT, holds, opened, ruleset
 

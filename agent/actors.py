@@ -1,4 +1,4 @@
-"""What is known about who did it: the shapes that rules, output and sinks read.
+"""What is known about who did it: what the context finds out, and rules, output and sinks read.
 
 Everything a rule compares with a string is bytes, as the kernel and the files gave it; only output turns
 bytes into text. An empty value means unknown.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-NO_AUDIT_USER = 0xFFFFFFFF  # auid of a process that no login started; (uid_t) -1
+NO_USER = 0xFFFFFFFF  # (uid_t) -1: the auid of a process that no login started, and what is not known
 
 
 @dataclass(slots=True)
@@ -17,7 +17,8 @@ class Process:
 
     `exe` is the absolute path of its program, `args` what it was started with (`args[0]` included),
     `ancestors` who started it, nearest first: the programs as they were when they forked, also after they
-    have exited. Ancestors carry no ancestors of their own and no thread (`tid` equals `pid`).
+    have exited. Ancestors carry no ancestors of their own and no thread (`tid` equals `pid`). Of a process of
+    which nothing is known the users are no one's, so that no rule takes it for root.
     """
 
     pid: int = 0
@@ -26,9 +27,9 @@ class Process:
     comm: bytes = b""
     exe: bytes = b""
     args: tuple[bytes, ...] = ()
-    uid: int = 0
-    gid: int = 0
-    auid: int = NO_AUDIT_USER
+    uid: int = NO_USER
+    gid: int = NO_USER
+    auid: int = NO_USER
     user: bytes = b""
     group: bytes = b""
     ancestors: tuple[Process, ...] = ()
@@ -57,3 +58,7 @@ class Context:
     process: Process = field(default_factory=Process)
     container: Container = HOST
     root: bytes = b""
+
+
+NOBODY = Process()
+NOTHING = Context(NOBODY)
