@@ -8,8 +8,10 @@ compiler complains to stderr.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -18,6 +20,8 @@ from pathlib import Path
 from agent.errors import KernelError
 from agent.kernel import bcc_backend, bcc_layout, bcc_object, bcc_source
 from agent.kernel.bcc_source import Source
+
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 # Debian's kernels are built with the first from 7.x on: structures are embedded by their tag. The kernel's
 # headers warn of much that is not ours to mend.
@@ -75,6 +79,12 @@ def _compiled(source: Source, flags: list[str]) -> dict[str, bytes]:
         raise KernelError(str(error)) from error
 
 
+def _end_with_parent() -> None:
+    """Nobody waits for what is compiled for an agent that has ended."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 if __name__ == "__main__":
     os.umask(0o077)
+    _end_with_parent()
     sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,6 +62,23 @@ def test_what_failed_is_not_tried_again_before_the_next_boot(
     assert bcc_backend.capability() == (LOAD_FAIL, words)
     bcc_backend.forget()
     assert "it was tried again" in bcc_backend.capability().words
+
+
+def test_the_compiler_ends_with_the_agent(installed: Path) -> None:
+    """It would go on for minutes, for nobody."""
+    (installed / "bcc.py").write_text(
+        "import os\nprint(os.getpid(), flush=True)\nimport signal\nsignal.pause()\n"
+    )
+    sources = Path(bcc_backend.__file__).resolve().parents[2] / "bpf"
+    command = [sys.executable, "-m", "agent.kernel.bcc_compile", str(sources), str(installed / "o")]
+    agent = f"import subprocess; subprocess.run({command!r})"
+    environment = {**os.environ, "PYTHONPATH": f"{installed}:{sources.parent}"}
+    with subprocess.Popen([sys.executable, "-c", agent], env=environment, stdout=subprocess.PIPE) as running:
+        assert running.stdout
+        compiler = os.pidfd_open(int(running.stdout.readline()))
+        running.kill()
+        assert select.select([compiler], [], [], 20)[0]
+        os.close(compiler)
 
 
 def test_what_is_not_installed_is_named_with_what_installs_it(
