@@ -74,10 +74,19 @@ $(VENV)/.done: requirements.lock pyproject.toml | $(BUILD)/.packages
 
 build: $(BUILD)/fim.bpf.o $(BUILD)/fim-gen $(BUILD)/rules_tables.py
 
+define COMPILE_BPF
+$(CLANG) $(BPF_CFLAGS) $(FAMILIES) -c bpf/fim.bpf.c -o $@.partial
+$(STRIP) -g $@.partial
+@mv $@.partial $@
+endef
+
 $(BUILD)/fim.bpf.o: $(BPF_SOURCES) | $(BUILD)/.packages
-	$(CLANG) $(BPF_CFLAGS) -c bpf/fim.bpf.c -o $@.partial
-	$(STRIP) -g $@.partial
-	@mv $@.partial $@
+	$(COMPILE_BPF)
+
+# What the developer's loop tests before the rest is compiled: fim-without-KPROBE.KPROBE_MULTI.bpf.o.
+$(BUILD)/fim-without-%.bpf.o: FAMILIES = $(addprefix -DFIM_WITHOUT_,$(subst ., ,$*))
+$(BUILD)/fim-without-%.bpf.o: $(BPF_SOURCES) | $(BUILD)/.packages
+	$(COMPILE_BPF)
 
 $(BUILD)/fim-gen: $(wildcard $(GENERATOR)/*.c $(GENERATOR)/*.h) | $(BUILD)/.packages
 	$(CC) -O2 -Wall -Wextra -Werror -static -s -o $@ $(GENERATOR)/*.c

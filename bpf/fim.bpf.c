@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The object: all families over one set of maps. The loader offers the
- * verifier only the programs that it chose.
+ * verifier only the programs that it chose; who waits for a verdict compiles
+ * only their families.
  */
 #include "kernel.h"
+#ifndef FIM_WITHOUT_TRAMPOLINE
 #include "trampoline.bpf.c"
+#endif
+#ifndef FIM_WITHOUT_KPROBE
 #include "kprobe.bpf.c"
+#endif
+#ifndef FIM_WITHOUT_KPROBE_MULTI
 #include "kprobe_multi.bpf.c"
+#endif
+#ifndef FIM_WITHOUT_TRACEPOINT
 #include "tracepoint.bpf.c"
+#endif
 #include "tell.bpf.c"
 #include "probe.bpf.c"
 #include "check.bpf.c"

@@ -54,9 +54,10 @@ class StandingMachine:
         return self._server is not None
 
     def deploy(self) -> None:
-        """All of the agent, the first time."""
+        """All of the agent; and again what is under test, for `make build` may be behind it."""
         self._machine.deploy()
-        self._deployed = self._files()
+        self._deployed = {}
+        self.update()
 
     def update(self) -> Update:
         """Send what changed of the agent since; a server of older code is left to `rest`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +11,9 @@ from pathlib import Path
 
 from agent.selftest import catalogue
 from harness import sources, supply
+from harness.building import Made, Project
 from harness.errors import ConfigError, HarnessError
-from harness.guest import update
+from harness.expansion import Cell
 from harness.pytest_worker import Worker
 from harness.report.terminal import Lines
 from harness.results import TestResult
@@ -23,26 +23,9 @@ from harness.verdict import Verdict, run_exit_code
 
 FOLDERS = (supply.ROOT / "bpf", supply.ROOT / "agent")
 LOOK_S = 0.1
-BUILD = ("make", "-s", "build")
-SHOWN = 30  # lines of a compiler that failed
+PLANNING = ("agent/hooks.py", "agent/kernel/*.py")  # what decides which programs are loaded
 
 Spent = dict[str, float]  # seconds by phase, in the order in which they began
-
-Build = Callable[[], str]
-"""Builds the agent; returns what went wrong, "" if nothing did."""
-
-
-def make_build() -> str:
-    """`make build`, as a developer types it."""
-    done = subprocess.run(BUILD, cwd=supply.ROOT, capture_output=True, text=True, check=False)
-    said = (done.stdout + done.stderr).rstrip().splitlines()
-    return "\n".join(said[-SHOWN:] or ["make said nothing"]) if done.returncode else ""
-
-
-def agent_files() -> dict[str, update.Member]:
-    """The agent's files as they are built now."""
-    supply.bundle.cache_clear()
-    return update.members(supply.bundle())
 
 
 def events_of(tests: Sequence[str]) -> tuple[str, ...]:
@@ -59,8 +42,7 @@ class Watch:
     run: Run
     progress: Lines
     folders: Sequence[Path] = FOLDERS
-    build: Build = make_build
-    files: Callable[[], dict[str, update.Member]] = agent_files
+    project: Project = field(default_factory=Made)
     rounds: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -74,10 +56,12 @@ class Watch:
             cell.model_copy(update={"events": events_of(cell.tests)}) for cell in self.run.plan.cells
         )
         self.run.plan = self.run.plan.model_copy(update={"cells": cells})
-        bench = StandingBench(self.run.bench, self.files)
+        bench = StandingBench(self.run.bench, self.project.files)
         self.worker = Worker(self.run.job(), bench)
         self.keeper = StandingKeeper(self.worker._machine, self.worker.keeper.pace)
         self.worker.keeper = self.keeper
+        self._programs: set[str] = set()  # that the round loaded
+        self._any = False  # whether it might have loaded any others
 
     def forever(self, seen: sources.Snapshot, wait: Callable[[float], object] = time.sleep) -> int:
         """Rounds until Ctrl-C; returns the last round's exit code.
@@ -104,12 +88,12 @@ class Watch:
         saved_at = sources.saved_at(paths, now)
         self.progress.say(f"changed: {_names(paths)}")
         spent = {"notice": now - saved_at}
+        if any(path.match(glob) for path in paths for glob in PLANNING):
+            self.project.needs(())
         with _timed(spent, "build"):
-            problem = self.build()
+            problem = self.project.build()
         if problem:
-            for line in problem.splitlines():
-                self.progress.say(line)
-            self.progress.say("not built; waiting for the next save")
+            self._say_all(problem, "not built; waiting for the next save")
             return
         with _timed(spent, "push"):
             told = self._update()
@@ -134,10 +118,12 @@ class Watch:
     def _round(self, since: str, began: float, spent: Spent) -> None:
         """Run all. What is tested was there at `began`, in seconds since the epoch."""
         self.rounds += 1
+        self._programs, self._any = set(), False
         found: list[TestResult] = []
         for cell in self.run.plan.cells:
             with _timed(spent, "load" if self.keeper.machine else "boot and load"):
                 self.worker.enter(cell)
+            self._note_programs(cell)
             with _timed(spent, "tests"):
                 for test in cell.tests:
                     found.append(self.worker.run(test))
@@ -145,25 +131,40 @@ class Watch:
             self._tell(found, f"{since} → verdict {time.time() - began:.1f} s", spent)
             self.worker.leave()
         self.verdicts = [result.verdict for result in found]
-        self._rest()
+        self._settle()
+
+    def _note_programs(self, cell: Cell) -> None:
+        """What a forced set loaded it loads again; where it failed, or is free to choose, nobody knows."""
+        report = self.worker._run.report if self.worker._run else None
+        self._any |= cell.hookset == "auto" or report is None or report.cause is not None
+        self._programs |= {hook.program for hook in report.hooks if hook.program} if report else set()
 
     def _tell(self, found: Sequence[TestResult], seconds: str, spent: Spent) -> None:
         counts = ", ".join(f"{count} {name}" for name, count in Counter(one.verdict for one in found).items())
         phases = ", ".join(f"{name} {spent_s:.1f}" for name, spent_s in spent.items())
         self.progress.say(f"round {self.rounds}: {counts}; {seconds} ({phases})")
 
-    def _rest(self) -> None:
-        """What the next round would wait for otherwise."""
+    def _settle(self) -> None:
+        """Do what the next round would wait for otherwise, and what this one left out."""
+        if problem := self.project.build_rest():
+            self._say_all(problem, "what was not loaded does not build")
+        self.project.needs(() if self._any else self._programs)
         machine = self.keeper.machine
         if isinstance(machine, StandingMachine):
             try:
+                if not self.project.build():
+                    machine.update()
                 problems = machine.rest()
             except HarnessError as error:
                 problems = [error]
                 self.keeper.end()
-            for problem in problems:
-                self.progress.say(problem.message)
+            for one in problems:
+                self.progress.say(one.message)
         self.progress.say("ready for the next save")
+
+    def _say_all(self, problem: str, meaning: str) -> None:
+        for line in (*problem.splitlines(), meaning):
+            self.progress.say(line)
 
 
 @contextlib.contextmanager

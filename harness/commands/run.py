@@ -138,11 +138,12 @@ def _run(matrix_run: Run, progress: Lines, workers: str, connect: str) -> None:
 
 def watch(wanted: Options, bench: Bench, console: Console) -> int:
     """Run again on each save, on one machine that stays up, until Ctrl-C."""
+    from harness.building import Made
     from harness.sources import snapshot
-    from harness.watch import FOLDERS, Watch, make_build
+    from harness.watch import FOLDERS, Watch
 
     seen = snapshot(FOLDERS)
-    if problem := make_build():
+    if problem := Made().build_rest():
         raise ConfigError(problem)
     # In a folder of its own: a run that never ends has no place in `latest`.
     wanted = wanted.model_copy(update={"folder": wanted.folder or wanted.output / "watch"})

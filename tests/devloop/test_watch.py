@@ -6,25 +6,31 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 import harness.fakes
-from harness import sources, supply
+from agent.kernel.libbpf import Object
+from agent.selftest.protocol import Loaded
+from harness import cli, config, sources, supply
+from harness.building import FAMILIES, Made
+from harness.commands.options import selectors
 from harness.errors import ConfigError, HarnessError
+from harness.expansion import Cell
 from harness.fakes import FakeBench, FakeMachine
 from harness.guest import update
 from harness.guest.base import Completed
 from harness.guest.fake import FakeGuest
 from harness.guest.selftest import STAND_BY
 from harness.guest.update import Member
-from harness.plan import Selectors
+from harness.plan import Selectors, make
 from harness.report.terminal import Lines
 from harness.run import Options, Run
 from harness.watch import Watch, events_of
@@ -41,12 +47,42 @@ class ServedMachine(FakeMachine):
         self._play("serve")
         return super().selftest(log, deadline_s)
 
+    def load(self, cell: Cell, deadline_s: float) -> Loaded:
+        loaded = super().load(cell, deadline_s)
+        return loaded._replace(
+            hooks=tuple({**hook, "program": "lsm__open__resolve"} for hook in loaded.hooks)
+        )
+
     def stand_by(self) -> None:
         self.bench.note(f"stand by {self.cell.machine}")
 
     def close(self) -> HarnessError | None:
         self.bench.note(f"quit {self.cell.id}")
         return super().close()
+
+
+class Edited:
+    """A project whose builds are what a test says they are."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self.members = {OBJECT: Member(b"one", 0o644), "agent/cli.py": Member(b"py", 0o644)}
+        self.problem = ""
+        self.rest = ""
+        self.note = note
+
+    def build(self) -> str:
+        self.note("build")
+        return self.problem
+
+    def build_rest(self) -> str:
+        self.note("build rest")
+        return self.rest or self.problem
+
+    def files(self) -> dict[str, Member]:
+        return dict(self.members)
+
+    def needs(self, programs: Iterable[str]) -> None:
+        self.note(f"needs {' '.join(sorted(programs)) or 'all'}")
 
 
 class Loop:
@@ -59,16 +95,16 @@ class Loop:
         self.source.write_text("one")
         self.bench = FakeBench({}, self.log)
         self.guest = FakeGuest()
-        self.files = {OBJECT: Member(b"one", 0o644), "agent/cli.py": Member(b"py", 0o644)}
-        self.problem = ""
+        self.project = Edited(self.bench.note)
+        self.matrix = "kernels: [6.1]\n"
         self.out = io.StringIO()
         monkeypatch.setattr(ServedMachine, "guest", self.guest, raising=False)
         monkeypatch.setattr(harness.fakes, "FakeMachine", ServedMachine)
-        (tmp_path / "matrix.yaml").write_text("kernels: [6.1]\n")
         self.tmp_path = tmp_path
 
     def run(self, *edits: Iterator[None]) -> int:
         """Watch, with an edit at each look, until there are none left."""
+        (self.tmp_path / "matrix.yaml").write_text(self.matrix)
         options = Options(
             matrix=self.tmp_path / "matrix.yaml",
             selectors=Selectors(test=("truth.open", "truth.unlink", "truth.rename")),
@@ -81,8 +117,7 @@ class Loop:
             run,
             Lines(Console(file=self.out, width=200)),
             folders=[self.source.parent],
-            build=lambda: self.problem,
-            files=lambda: dict(self.files),
+            project=self.project,
         )
         left = iter(edits)
 
@@ -95,13 +130,13 @@ class Loop:
         return watch.forever(seen, wait)
 
     def edit(
-        self, *, problem: str = "", script: dict[str, str] | None = None, **files: bytes
+        self, *, problem: str = "", rest: str = "", script: dict[str, str] | None = None, **files: bytes
     ) -> Iterator[None]:
         """Save the source; what is built of it then are `files`, and what happens is `script`."""
         self.source.write_text(self.source.read_text() + "+")
         names = {"object": OBJECT, "python": "agent/cli.py", "scenario": SCENARIO}
-        self.files |= {names[name]: Member(data, 0o644) for name, data in files.items()}
-        self.problem = problem
+        self.project.members |= {names[name]: Member(data, 0o644) for name, data in files.items()}
+        self.project.problem, self.project.rest = problem, rest
         self.bench.script = script or {}
         yield
 
@@ -141,16 +176,78 @@ def test_python_that_changed_takes_a_new_server(loop: Loop) -> None:
 
 
 def test_what_a_save_need_not_wait_for_comes_after_the_verdict(loop: Loop) -> None:
-    """The old programs go, the next server comes and half of another, and only then is the next save seen."""
+    """The rest is built, the old programs go, the next server comes, and only then is the next save seen."""
     loop.run(loop.edit(object=b"two"), loop.edit(python=b"three"))
-    server = ["quit 6.1-auto", "serve 6.1-amd64", "stand by 6.1-amd64"]
     tests = [f"test 6.1-auto {name}" for name in ("truth.open", "truth.unlink", "truth.rename")]
+    rest = ["build rest", "needs all", "build", "quit 6.1-auto", "serve 6.1-amd64", "stand by 6.1-amd64"]
     assert loop.events == [
-        *["boot 6.1-amd64", "deploy 6.1-amd64", "serve 6.1-amd64", *tests, *server],
-        *[*tests, *server],
-        *["serve 6.1-amd64", *tests, "quit 6.1-auto", *server],
+        *["boot 6.1-amd64", "deploy 6.1-amd64", "serve 6.1-amd64", *tests, *rest],
+        *["build", *tests, *rest],
+        *["build", "serve 6.1-amd64", *tests, *rest[:3], "quit 6.1-auto", *rest[3:]],
         "destroy 6.1-amd64",
     ]
+
+
+def test_a_forced_set_is_built_without_the_families_that_it_never_loads(loop: Loop) -> None:
+    """What was loaded says which; the others are built after the verdict, and said if they cannot be."""
+    loop.matrix = "kernels: [6.1]\nhooksets: [lsm]\n"
+    loop.run(loop.edit(object=b"two", rest="kprobe.bpf.c:9: error"), loop.edit(object=b"three"))
+    assert loop.events.count("needs lsm__open__resolve") == 3
+    assert "kprobe.bpf.c:9: error\nwhat was not loaded does not build" in loop.said
+    assert "round 3: 3 PASS" in loop.said
+
+
+def test_all_is_built_where_nobody_knows_what_will_be_loaded(loop: Loop) -> None:
+    """After a load that failed, and before one that plans by other rules."""
+    loop.matrix = "kernels: [6.1]\nhooksets: [lsm]\n"
+    loop.source = loop.source.parent.parent / "agent/hooks.py"
+    loop.source.parent.mkdir()
+    loop.source.write_text("one")
+    refused = loop.edit(object=b"two", script={"*::load": "broken"})
+    loop.run(refused, loop.edit(object=b"three"))
+    needs = [event for event in loop.events if event.startswith("needs")]
+    lsm = "needs lsm__open__resolve"
+    assert needs == [lsm, "needs all", "needs all", "needs all", lsm]
+
+
+@pytest.mark.parametrize(
+    ("programs", "built"),
+    [
+        ([], "fim.bpf.o"),
+        (["fentry__open__enter", "raw_tp__exec__once"], "fim-without-KPROBE.KPROBE_MULTI.bpf.o"),
+        (["kprobe__open__enter"], "fim-without-TRAMPOLINE.KPROBE_MULTI.TRACEPOINT.bpf.o"),
+    ],
+)
+def test_a_family_is_left_out_when_it_has_none_of_the_programs(
+    tmp_path: Path, programs: list[str], built: str
+) -> None:
+    """The name of the object says what it lacks; make is asked for that very object."""
+    (tmp_path / "Makefile").write_text(
+        "build/fim-gen build/rules_tables.py:\nbuild/%.o:\n\t@echo $@; false\n"
+    )
+    project = Made(tmp_path)
+    project.needs(programs)
+    assert project.build().splitlines()[0] == f"build/{built}"
+
+
+def test_an_object_without_families_has_all_the_others_programs() -> None:
+    """Make compiles what `FAMILIES` says: nothing of a family that is left out, and all of the others."""
+    project = Made()
+    project.needs(["fentry__open__enter", "raw_tp__exec__once"])
+    assert project.build() == ""
+    left_out = {*FAMILIES["KPROBE"], *FAMILIES["KPROBE_MULTI"]}
+    part, whole = (_programs(supply.ROOT / "build" / name) for name in (project.object, "fim.bpf.o"))
+    assert part == {name for name in whole if name.partition("__")[0] not in left_out}
+    assert len(part) < len(whole)
+    assert project.files()[OBJECT].data == (supply.ROOT / "build" / project.object).read_bytes()
+
+
+def _programs(path: Path) -> set[str]:
+    opened = Object(str(path))
+    try:
+        return set(opened.programs)
+    finally:
+        opened.close()
 
 
 def test_a_verdict_says_what_it_waited_for(loop: Loop) -> None:
@@ -194,9 +291,18 @@ def test_the_exit_code_is_that_of_the_last_round(loop: Loop) -> None:
 
 
 def test_one_machine_at_a_time(loop: Loop) -> None:
-    (loop.tmp_path / "matrix.yaml").write_text("kernels: [6.1, 6.12]\n")
+    loop.matrix = "kernels: [6.1, 6.12]\n"
     with pytest.raises(ConfigError, match="of which machine"):
         loop.run()
+
+
+def test_the_line_of_the_documentation_is_one_cell_of_the_repositorys_matrix() -> None:
+    """Who names a kernel and a hook set has asked for them, whatever tag their entry carries."""
+    (line,) = re.findall(r"`harness (run .*) --watch`", (supply.ROOT / "docs/loop.md").read_text())
+    arguments = cli.parser().parse_args([*shlex.split(line), "--matrix", str(supply.ROOT / "matrix.yaml")])
+    plan = make(config.load(arguments.matrix), selectors(arguments))
+    assert [cell.id for cell in plan.cells] == ["6.1-fentry"]
+    assert {test.partition(".")[0] for test in plan.cells[0].tests} == {"approvers"}
 
 
 def test_only_what_the_tests_need_is_loaded() -> None:
