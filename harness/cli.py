@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from harness.errors import HarnessError, InfrastructureError
@@ -31,8 +33,8 @@ class Command(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; every error is one line and a hint, and a traceback only with --debug."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # A command's module is imported only when it is asked for: `harness --help` needs no libvirt.
-    arguments = parser([word for word in words if word in COMMANDS][:1] or COMMANDS).parse_args(words)
+    # A command's module is imported only when it is asked for: `harness --help` needs none of them.
+    arguments = parser([word for word in words if word in COMMANDS][:1]).parse_args(words)
     arguments.argv = ("harness", *words)
     try:
         return _command(arguments.command).execute(arguments)
@@ -61,7 +63,7 @@ def _tell(error: HarnessError | OSError) -> int:
 
 
 def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The parser of the whole command line, with the arguments of `commands`."""
+    """The parser of the whole command line, with the arguments of `commands`; with none, for an overview."""
     top = argparse.ArgumentParser(
         prog="harness", description="Boots real kernels and proves the agent on each."
     )
@@ -73,8 +75,14 @@ def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
             summary = (module.__doc__ or "").splitlines()[0]
             module.configure(subparsers.add_parser(name, help=summary, description=summary))
         else:
-            subparsers.add_parser(name)
+            subparsers.add_parser(name, help=None if commands else _summary(name))
     return top
+
+
+def _summary(name: str) -> str:
+    """The first line of a command's docstring, without importing what the command needs."""
+    path = Path(__file__).with_name("commands") / f"{name}.py"
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()[0]
 
 
 def _command(name: str) -> Command:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,13 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert all(command in shown for command in cli.COMMANDS)
+
+
+def test_an_overview_imports_no_command() -> None:
+    """Half a second of pytest, pydantic and rich is saved: what it says stands in the commands' files."""
+    code = "import sys; from harness import cli; cli.parser([]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"pytest", "pydantic", "rich", "harness.commands"} & set(done.stdout.split())
 
 
 def test_one_machine_needs_one_kernel(plan: Plan) -> None:
