@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -59,8 +59,11 @@ class Death:
 class Selftest(Protocol):
     """The agent's self-test server in a guest.
 
-    Methods raise RefusedError, HungError, or InfrastructureError when the server is lost.
+    Methods raise RefusedError, HungError, or InfrastructureError when the server is lost. `hooks` are the
+    rows of results.json as they were when it ended, with all that was counted; empty where it did not say.
     """
+
+    hooks: tuple[Any, ...]
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:
         """Load and attach the cell's variant."""

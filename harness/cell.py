@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,14 @@ class CellRun:
         wrong = selftest.close() if selftest else None
         if wrong and not self.report.cause:
             self._fail(wrong)
+        if selftest and selftest.hooks:
+            self._count(selftest.hooks)
         return selftest is not None
+
+    def _count(self, hooks: Sequence[Any]) -> None:
+        """What the kernel counted of each hook until the end."""
+        with contextlib.suppress(RefusedError):
+            self._update(**_checked({"hooks": hooks}))
 
     def _load(self) -> None:
         machine = self.keeper.machine
@@ -338,7 +345,7 @@ def _without_running(name: str, cause: Attempt, ended_in: str) -> TestResult:
 
 
 def _facts(loaded: Loaded) -> dict[str, Any]:
-    report: dict[str, Any] = clean(
+    return _checked(
         {
             "capabilities": loaded.capabilities,
             "coverage": loaded.coverage,
@@ -346,10 +353,15 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
             "hooks": loaded.hooks,
         }
     )
+
+
+def _checked(facts: dict[str, Any]) -> dict[str, Any]:
+    """What an agent says of itself, as a report may hold it. Raises RefusedError."""
+    report: dict[str, Any] = clean(facts)
     try:
         CellReport.model_validate({"id": "", **report})
     except ValidationError as error:
-        raise RefusedError(f"malformed answer to load: {problem(error)}") from error
+        raise RefusedError(f"malformed answer of the agent: {problem(error)}") from error
     return report
 
 

@@ -183,6 +183,8 @@ class FakeMachine:
             raise InfrastructureError("nothing is seen")
         return ["program bpf_prog_1"] if act == "leak" else []
 
+    hooks: tuple[Any, ...] = ()
+
     def close(self) -> HarnessError | None:
         """Play the step `quit`."""
         if self._death or self._frozen:

@@ -107,6 +107,7 @@ class StandingSelftest:
 
     def __init__(self, server: Selftest) -> None:
         self._server = server
+        self.hooks: tuple[Any, ...] = ()  # it does not end with a cell
         self.refused = False
         self.tested = False
 

@@ -264,6 +264,8 @@ class VmMachine:
 class VmCommand:
     """A user's program in a guest, with errors as the life of a cell knows them."""
 
+    hooks: tuple[Any, ...] = ()
+
     def __init__(self, server: CommandServer) -> None:
         self._server = server
 
@@ -285,6 +287,7 @@ class VmSelftest:
     """The agent's server in a guest; the last of its stderr is kept in `log` when it is closed."""
 
     def __init__(self, client: SelftestClient, log: Path) -> None:
+        self.hooks: tuple[Any, ...] = ()
         self._client = client
         self._log = log
         self._quit_s = QUIT_S
@@ -304,6 +307,7 @@ class VmSelftest:
         try:
             with _translated():
                 status = self._client.quit(self._quit_s)
+                self.hooks = self._client.hooks
         except HarnessError as error:
             return error
         finally:

@@ -112,9 +112,10 @@ class Pong(NamedTuple):
 
 
 class Bye(NamedTuple):
-    """Everything is detached; the server ends after this line."""
+    """Everything is detached; the server ends after this line. `hooks` are those of Loaded at the end."""
 
     id: int
+    hooks: tuple[Any, ...] = ()
 
 
 class Refused(NamedTuple):

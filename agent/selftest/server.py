@@ -88,8 +88,9 @@ class Server:
             case Ping():
                 return Pong(request.id, self._stage is not None)
             case Quit():
+                hooks = self._stage.subject.facts()["hooks"] if self._stage else ()
                 self.close()
-                return Bye(request.id)
+                return Bye(request.id, hooks)
 
     def _load(self, request: Load) -> Reply:
         self.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent.selftest import protocol
 from harness.errors import ProductError
@@ -69,6 +69,7 @@ class SelftestClient:
         self._channel = channel
         self._note = note
         self._ids = itertools.count(1)
+        self.hooks: tuple[Any, ...] = ()  # as the server told them when it ended
 
     @classmethod
     def start(
@@ -103,7 +104,7 @@ class SelftestClient:
 
     def quit(self, deadline_s: float = _QUIT_S) -> int:
         """Ends the server; returns its status."""
-        self._ask(protocol.Quit(next(self._ids)), protocol.Bye, deadline_s)
+        self.hooks = self._ask(protocol.Quit(next(self._ids)), protocol.Bye, deadline_s).hooks
         return self._channel.wait(deadline_s)
 
     def stderr(self) -> bytes:

@@ -14,7 +14,7 @@ from harness.cell import TRIES, CellRun
 from harness.errors import ConfigError
 from harness.expansion import Cell
 from harness.expectations import Expectations
-from harness.fakes import FakeBench
+from harness.fakes import FakeBench, FakeMachine
 from harness.judge import clean, combined, result_of, with_log
 from harness.keeper import Keeper
 from harness.pace import Pace
@@ -104,6 +104,17 @@ def test_what_was_loaded_is_in_the_report(cell: Cell, folder: Path) -> None:
     assert report.capabilities == {"lsm": "fires"}
     assert report.hooks[0].runs == 3
     assert report.cause is None
+
+
+def test_what_was_counted_at_the_end_is_in_the_report(
+    cell: Cell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program's runs when it was loaded say nothing; rows that are none change nothing."""
+    counted = {"event": "open", "point": "file_open", "type": "lsm", "state": "fires", "runs": 1009}
+    monkeypatch.setattr(FakeMachine, "hooks", (counted,))
+    assert [hook.runs for hook in _live(cell, folder, {})[1].hooks] == [1009]
+    monkeypatch.setattr(FakeMachine, "hooks", ({"runs": -1},))
+    assert [hook.runs for hook in _live(cell, folder, {})[1].hooks] == [3]
 
 
 def test_a_test_that_is_lost_says_with_what(cell: Cell, folder: Path) -> None:

@@ -103,7 +103,8 @@ def test_who_hangs_is_not_waited_for_at_the_end(
         if error:
             raise GuestTimeoutError("late")
 
-    client: Any = SimpleNamespace(test=answer, quit=asked.append, stderr=lambda: b"", close=lambda: None)
+    ends = {"quit": asked.append, "hooks": (), "stderr": lambda: b"", "close": lambda: None}
+    client: Any = SimpleNamespace(test=answer, **ends)
     selftest = vmbench.VmSelftest(client, tmp_path / "log")
     with pytest.raises(error) if error else contextlib.nullcontext():
         selftest.test("truth.open", 1)

@@ -69,7 +69,7 @@ REPLIES: st.SearchStrategy[Reply] = st.one_of(
         log=TUPLES,
     ),
     st.builds(Pong, id=IDS, loaded=st.booleans()),
-    st.builds(Bye, id=IDS),
+    st.builds(Bye, id=IDS, hooks=TUPLES),
     st.builds(Refused, id=IDS, error=TEXT, hint=TEXT, detail=TEXT),
 )
 
