@@ -179,15 +179,13 @@ def _reason_against(candidate: Candidate, selectors: Selectors, releases: Mappin
         return f"hook set {cell.hookset} needs type information: with btf none there is only bcc"
     if candidate.excluded:
         return f"excluded by the matrix: {candidate.excluded}"
-    if reason := _untagged(candidate, selectors):
-        return reason
     if selectors.kernel and not _kernel_fits(cell.kernel, selectors.kernel, releases):
         return "not selected by --kernel"
     if selectors.hookset and cell.hookset not in selectors.hookset:
         return "not selected by --hookset"
     if selectors.arch and cell.arch not in selectors.arch:
         return "not selected by --arch"
-    return ""
+    return _untagged(candidate, selectors)
 
 
 def _untagged(candidate: Candidate, selectors: Selectors) -> str:
@@ -215,4 +213,6 @@ def _by_machine(cells: Iterable[Cell]) -> tuple[Cell, ...]:
 
 
 def _first(omitted: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {reason}" for name, reason in list(omitted.items())[:3])
+    # What fits all selectors but for a tag is what was meant.
+    rows = sorted(omitted.items(), key=lambda row: row[1].startswith("not selected"))
+    return "; ".join(f"{name}: {reason}" for name, reason in rows[:3])

@@ -34,6 +34,7 @@ from harness.plan import Selectors, make
 from harness.report.terminal import Lines
 from harness.run import Options, Run
 from harness.watch import Watch, events_of
+from tests.harness.conftest import matrix_of
 
 OBJECT = "agent/bpf/fim.bpf.o"
 SCENARIO = "agent/selftest/scenarios/truth.py"
@@ -303,6 +304,15 @@ def test_the_line_of_the_documentation_is_one_cell_of_the_repositorys_matrix() -
     plan = make(config.load(arguments.matrix), selectors(arguments))
     assert [cell.id for cell in plan.cells] == ["6.1-fentry"]
     assert {test.partition(".")[0] for test in plan.cells[0].tests} == {"approvers"}
+
+
+def test_an_empty_plan_says_first_which_tag_was_lacking() -> None:
+    """A pattern is no name: what fits it and all else is what was meant, and not the cells that do not."""
+    entry = {"hookset": ["fentry"], "tags": ["nightly"]}
+    matrix = matrix_of("5.10", "6.1", hooksets=["auto"], include=[entry])
+    with pytest.raises(ConfigError) as caught:
+        make(matrix, Selectors(kernel=("6.*",), hookset=("fentry",)))
+    assert caught.value.hint.startswith("6.1-fentry: runs only with --tag nightly; 5.10-auto: not selected")
 
 
 def test_only_what_the_tests_need_is_loaded() -> None:
