@@ -81,24 +81,40 @@ def size(name: str, field: str) -> str:
 def read(folder: Path, programs: tuple[str, ...], root: str = ROOT) -> Source:
     """The source in a folder, made ready for the programs of these symbols."""
     text = _flat(folder, root, set())
+    functions = tuple(_function(*found) for found in _FUNCTION.findall(text))
     maps = tuple(name for _, name in _MAP.findall(text))
     constants = tuple(Constant(name, kind, bool(many)) for kind, name, many in _CONSTANT.findall(text))
-    functions = tuple(_function(*found) for found in _FUNCTION.findall(text))
-    numbers = {name: n for n, name in enumerate((*maps, *(one.name for one in constants)))}
-    called = {one.name: number for number, one in enumerate(functions)}
-    text = _FUNCTION.sub(lambda found: _as_called(found, called[found[2]]), text)
-    text = _MAP.sub(_as_sizes, text)
-    text = _CONSTANT.sub(lambda found: _as_place(found, numbers[found[2]]), text)
-    for name in maps:
-        text = re.sub(rf"&{name}\b(?!->|\.)", f"FIM_DATA({numbers[name]})", text)
-    kept = {
+    kept = _kept(functions, programs, maps, constants)
+    main = "".join(f"{kind} {name}();\n" for name, kind in kept.items()) + f'#include "{BODY}"\n'
+    found = Source(main, "", tuple(kept), functions, maps, constants)
+    return found._replace(body=_PRELUDE + _numbered(text, found))
+
+
+def _kept(
+    functions: tuple[Function, ...],
+    programs: tuple[str, ...],
+    maps: tuple[str, ...],
+    constants: tuple[Constant, ...],
+) -> dict[str, str]:
+    """All functions that are looked for afterwards, each with its result's type."""
+    return {
         **{own(one.name): one.result for one in functions},
         **dict.fromkeys(programs, "int"),
         **{size(name, field): "int" for name in maps for field in MAP_FIELDS},
         **{size(one.name, "constant"): "int" for one in constants},
     }
-    main = "".join(f"{kind} {name}();\n" for name, kind in kept.items()) + f'#include "{BODY}"\n'
-    return Source(main, _PRELUDE + text, tuple(kept), functions, maps, constants)
+
+
+def _numbered(text: str, source: Source) -> str:
+    """The text with numbers for what has an address elsewhere."""
+    data = {name: number for number, name in enumerate(source.data)}
+    called = {one.name: number for number, one in enumerate(source.functions)}
+    text = _FUNCTION.sub(lambda found: _as_called(found, called[found[2]]), text)
+    text = _MAP.sub(_as_sizes, text)
+    text = _CONSTANT.sub(lambda found: _as_place(found, data[found[2]]), text)
+    for name in source.maps:
+        text = re.sub(rf"&{name}\b(?!->|\.)", f"FIM_DATA({data[name]})", text)
+    return text
 
 
 _PRELUDE = f"#define FIM_DATA(number) ((void *)bpf_pseudo_fd(1, {DATA:#x} + (number)))\n"
