@@ -6,24 +6,15 @@ the page, and sections of other names, stay as they are.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
-from agent import hooks
-
-_SECTION = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+from agent import hooks, pages
 
 
 def render(page: str) -> str:
     """The page with the sections that are made here made anew."""
-
-    def made(match: re.Match[str]) -> str:
-        make = SECTIONS.get(match[2])
-        return match[1] + "\n".join(make()) + "\n" + match[3] if make else match[0]
-
-    return _SECTION.sub(made, page)
+    return pages.filled(page, SECTIONS)
 
 
 def sets() -> Iterator[str]:
@@ -68,12 +59,7 @@ def _row(*words: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Bring the page named on the command line up to date."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m agent.docs FILE\n")
-        return 2
-    page = Path(arguments[0])
-    page.write_text(render(page.read_text()))
-    return 0
+    return pages.update("agent.docs", render, arguments)
 
 
 if __name__ == "__main__":

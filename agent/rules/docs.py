@@ -6,24 +6,21 @@ written by hand.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
+from agent import pages
 from agent.events import EventType
 from agent.rules import actions, builder, constants, fields, operands, parser, policy, regex, source
 from agent.rules.fields import Field
 
-_SECTION = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 _BITS = (fields.FLAGS, fields.UID, fields.AUID, fields.UPPER, fields.UPPER2)
 _PATHS = (fields.FILE_PATH, fields.FILE_NAME, fields.FILE2_PATH, fields.FILE2_NAME)
 
 
 def render(page: str) -> str:
     """The page with its generated parts made anew."""
-    made = {"grammar": grammar, "fields": tables, "constants": names, "limits": limits}
-    return _SECTION.sub(lambda match: match[1] + "\n".join(made[match[2]]()) + "\n" + match[3], page)
+    return pages.filled(page, {"grammar": grammar, "fields": tables, "constants": names, "limits": limits})
 
 
 def grammar() -> Iterator[str]:
@@ -86,12 +83,7 @@ def limits() -> Iterator[str]:
 
 def main(arguments: list[str]) -> int:
     """Bring the page named on the command line up to date."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m agent.rules.docs FILE\n")
-        return 2
-    page = Path(arguments[0])
-    page.write_text(render(page.read_text()))
-    return 0
+    return pages.update("agent.rules.docs", render, arguments)
 
 
 if __name__ == "__main__":
