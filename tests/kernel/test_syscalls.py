@@ -9,6 +9,7 @@ import pytest
 
 from agent import hooks, syscalls
 from agent.events import EventType
+from agent.selftest.catalogue import CATALOGUE
 
 HEADERS = Path("/usr/include")
 NATIVE = HEADERS / "x86_64-linux-gnu" / "asm"
@@ -58,3 +59,11 @@ def test_an_unlinkat_is_followed_for_the_sake_of_rmdir() -> None:
     """It is the only way to remove a directory on machines without rmdir."""
     places = dict(syscalls.rows("aarch64", frozenset({EventType.RMDIR})))
     assert set(places) == {syscalls.ARM64["unlinkat"]}
+
+
+def test_doors_that_are_not_seen_are_doors_of_sets() -> None:
+    """A misspelt one would be said of nothing, and asserted by nobody."""
+    doors = {scenario.name.partition(".")[2] for scenario in CATALOGUE if scenario.family == "doors"}
+    for hookset, unseen in hooks.UNSEEN_DOORS.items():
+        assert hookset in hooks.SETS
+        assert unseen.keys() <= doors
