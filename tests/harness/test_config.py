@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent import hooks
 from harness import config, yamlfile
 from harness.errors import ConfigError
 
@@ -111,3 +113,8 @@ def test_the_projects_own_matrix_asks_for_four_series() -> None:
 def test_any_bytes_are_a_matrix_or_a_config_error(content: bytes) -> None:
     with contextlib.suppress(ConfigError):
         config.check(yamlfile.parse(content, "m.yaml"))
+
+
+def test_a_matrix_may_name_every_hook_set_that_the_agent_has() -> None:
+    """And no other: a set that is declared must be one that can be exercised."""
+    assert set(get_args(config.Hookset)) == set(hooks.HOOKSETS)
