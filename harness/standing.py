@@ -88,9 +88,9 @@ class StandingMachine:
         """
         ended = [server.end() for server in (*self._outdated, self._server) if server]
         self._outdated, self._server = [], None
-        if self._how:
+        if self._how:  # else only programs of others were run
             self._start(*self._how)
-        self._machine.stand_by()
+            self._machine.stand_by()
         return [error for error in ended if error]
 
     def _start(self, log: Path, deadline_s: float) -> None:

@@ -98,6 +98,7 @@ class Loop:
         self.guest = FakeGuest()
         self.project = Edited(self.bench.note)
         self.matrix = "kernels: [6.1]\n"
+        self.tests: tuple[str, ...] = ("truth.open", "truth.unlink", "truth.rename")
         self.out = io.StringIO()
         monkeypatch.setattr(ServedMachine, "guest", self.guest, raising=False)
         monkeypatch.setattr(harness.fakes, "FakeMachine", ServedMachine)
@@ -108,7 +109,7 @@ class Loop:
         (self.tmp_path / "matrix.yaml").write_text(self.matrix)
         options = Options(
             matrix=self.tmp_path / "matrix.yaml",
-            selectors=Selectors(test=("truth.open", "truth.unlink", "truth.rename")),
+            selectors=Selectors(test=self.tests),
             output=self.tmp_path / "out",
         )
         run = Run(options, self.bench)
@@ -289,6 +290,16 @@ def test_a_guest_that_crashed_is_replaced(loop: Loop) -> None:
 
 def test_the_exit_code_is_that_of_the_last_round(loop: Loop) -> None:
     assert loop.run(loop.edit(object=b"bad", script={"*::truth.open": "fail"})) == 1
+
+
+def test_a_suite_needs_no_server_of_the_agent(loop: Loop) -> None:
+    """Programs of others are run on the machine that stays, and nothing of the agent is started there."""
+    loop.matrix = "kernels: [6.1]\nsuites: [{name: a, command: 'true'}]\n"
+    loop.tests = ()
+    loop.run(loop.edit(object=b"two"))
+    assert loop.events.count("test 6.1-a command.a") == 2
+    assert "stand by 6.1-amd64" not in loop.events
+    assert "deploy 6.1-amd64" not in loop.events
 
 
 def test_one_machine_at_a_time(loop: Loop) -> None:
