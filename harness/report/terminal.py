@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.plan import Plan
+from harness.report.page import proof
 from harness.report.summary import SENTENCES, mark, own_trouble, tally
 from harness.report.text import one_line
 from harness.results import CellResult, Results, TestResult
@@ -72,6 +73,8 @@ class Lines:
         """One line a test; a run of tests that share a reason has one."""
         if not result.reason or (cell, result.reason) != self._last:
             self.console.print(line_of(cell, result), soft_wrap=True)
+            for line in proof.about(result):
+                self.console.print(Text(f"    {one_line(line)}"), soft_wrap=True)
         self._last = (cell, result.reason)
 
 

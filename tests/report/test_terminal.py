@@ -8,7 +8,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from harness.report.terminal import print_results
+from harness.report.terminal import Lines, print_results
+from harness.results import TestResult
 from tests.report.made_up import every_verdict
 from tests.report.test_html import HOSTILE, hostile_run
 
@@ -56,3 +57,27 @@ def test_a_guest_cannot_write_on_the_terminal(text: str) -> None:
     out = io.StringIO()
     print_results(Console(file=out, width=80), hostile_run(text), "out/latest")
     assert not {"\x1b", "\x9b", "\x07", "\x00", "\u202e"} & set(out.getvalue())
+
+
+def test_a_failure_is_followed_by_what_it_is_about() -> None:
+    """The rule, the line of the script, the hook and the ledger's row, where the guest told them."""
+    evidence = {
+        "script": ["unlink /x"],
+        "rule": 'gone: unlink.file.path == "/x"',
+        "line": ["1: unlink /x: returned 0"],
+        "hook": ["unlink.exit by fexit at do_unlinkat: attached"],
+        "ledger": {"unlink": "generated 1, seen 1, approver_rejected 1"},
+    }
+    failed = {"name": "gone arrives", "ok": False, "expected": 1, "got": 0, "evidence": evidence}
+    unknown = {"name": "sentinels", "ok": False, "expected": 1, "got": 0, "evidence": {"script": ["x"]}}
+    result = TestResult.model_validate(
+        {"name": "truth.unlink", "verdict": "FAIL", "reason": "gone arrives", "assertions": [unknown, failed]}
+    )
+    out = io.StringIO()
+    Lines(Console(file=out, width=200)).ended("6.1-auto", result)
+    assert [line.strip() for line in out.getvalue().splitlines()[1:]] == [
+        'rule: gone: unlink.file.path == "/x"',
+        "line: 1: unlink /x: returned 0",
+        "hook: unlink.exit by fexit at do_unlinkat: attached",
+        "ledger: unlink: generated 1, seen 1, approver_rejected 1",
+    ]

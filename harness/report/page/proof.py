@@ -11,6 +11,7 @@ from harness.results import Assertion, TestResult
 
 FAILED_LIMIT = 60  # assertions of one test
 LINES_LIMIT = 40  # of one piece of evidence
+_ABOUT = ("rule", "line", "hook", "ledger")
 _ORDER = ("script", "rules", "hooks")  # what else there is comes first: it is rare, and tells more
 
 
@@ -32,6 +33,15 @@ def evidence(test: TestResult) -> list[tuple[str, str]]:
         return []
     order = sorted(found, key=lambda name: _ORDER.index(name) if name in _ORDER else -1)
     return [(str(name), "\n".join(_lines(found[name]))) for name in order if found[name]]
+
+
+def about(test: TestResult) -> list[str]:
+    """Of the first failure that is about one rule: that, lines of the script, hooks, and the ledger then."""
+    known = [
+        found for row in failed(test) if isinstance(found := (row.model_extra or {}).get("evidence"), Mapping)
+    ]
+    first = next((found for found in known if "rule" in found), {})
+    return [f"{name}: {line}" for name in _ABOUT if name in first for line in _lines(first[name])]
 
 
 def _lines(value: Any) -> Iterator[str]:
