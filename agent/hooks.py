@@ -56,6 +56,9 @@ BY_DESCRIPTOR = frozenset({"do_sys_ftruncate"})
 # Parameters by which it is told whether a function is given a name that the kernel has copied already.
 LINK_BY_FILENAME = "old"
 
+# The parameter by which it is told whether the LSM hook of a rename is called but once for an exchange.
+EXCHANGE_ONCE = "flags"
+
 # Points that are only passed.
 GIVEN: dict[str, tuple[str, ...]] = {
     "parent": ("__filename_parentat", "filename_parentat"),

@@ -17,6 +17,9 @@
  *       f_path"). Before, FMODE_NOACCOUNT is the only mark of it.
  * 6.2   ACLs are set by vfs_set_acl(), no more by vfs_setxattr() ("acl: add
  *       vfs_set_acl()"): a point of its own, best effort.
+ * 5.19  The LSM hook path_rename is called once for an exchange, with flags;
+ *       before, first with both names swapped ("LSM: Remove double path_rename
+ *       hook calls for RENAME_EXCHANGE"): fim_exchange_twice.
  * 5.15  do_linkat() is given struct filename, before that what the caller
  *       pointed to ("namei: make do_linkat() take struct filename"):
  *       fim_link_by_filename.

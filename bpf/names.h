@@ -9,6 +9,11 @@
 	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_MKDIR | 1U << FIM_RENAME | 1U << FIM_LINK |          \
 	 1U << FIM_SYMLINK | 1U << FIM_MKNOD)
 
+/* 1: the LSM hook is called twice for an exchange, and first the other way round. */
+const volatile __u8 fim_exchange_twice = 0;
+
+#define RENAME_EXCHANGE 2
+
 /* 1: the function at FIM_AT_LINK is given names that the kernel has copied already. */
 const volatile __u8 fim_link_by_filename = 0;
 
@@ -125,8 +130,8 @@ static __always_inline int rmdir_resolve(void *ctx, __u32 family)
 static __always_inline int rename_resolve(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_resolving(FIM_RENAME);
-	struct path *from, *to;
-	__u64 old, new;
+	struct path *from, *to, *other;
+	__u64 old, new, swap;
 
 	if (!op)
 		return 0;
@@ -134,6 +139,14 @@ static __always_inline int rename_resolve(void *ctx, __u32 family)
 	old = fim_arg(ctx, family, 1);
 	to = (void *)fim_arg(ctx, family, 2);
 	new = fim_arg(ctx, family, 3);
+	if (family == FIM_LSM && fim_exchange_twice && (op->flags & RENAME_EXCHANGE)) {
+		other = from;
+		from = to;
+		to = other;
+		swap = old;
+		old = new;
+		new = swap;
+	}
 	fim_touches(op, old);
 	fim_touches(op, new);
 	if (fim_record(op, family))

@@ -262,11 +262,13 @@ def _constants(plan: Plan, functions: Functions) -> dict[str, bytes]:
     for chosen in plan.chosen.values():
         if chosen.kind == "fexit":
             counts[numbers.index(chosen.hook.split(".")[0])] = len(functions.parameters(chosen.target) or ())
+    renames = functions.parameters(f"bpf_lsm_{hooks.RESOLVES['rename'].lsm}")
     by_filename = hooks.LINK_BY_FILENAME in (functions.parameters(targets.get("link.enter", "")) or ())
     return {
         "fim_arguments": bytes(counts),
         "fim_ftruncate_by_fd": bytes([targets.get("ftruncate.enter") in hooks.BY_DESCRIPTOR]),
         "fim_link_by_filename": bytes([by_filename]),
+        "fim_exchange_twice": bytes([renames is not None and hooks.EXCHANGE_ONCE not in renames]),
     }
 
 
