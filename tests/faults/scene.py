@@ -59,6 +59,7 @@ class Fault:
     expected: Verdict
     cold: bool = False
     prepare: Strike | None = None
+    root: bool = False  # whether only root can do it
 
 
 @dataclass

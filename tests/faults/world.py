@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any, cast
 
 from harness import cell as cells
@@ -99,7 +100,7 @@ def play(fault: Fault, scene: Scene) -> Outcome:
         if fault.phase == "before":
             scene.strike(fault)
         verdict, reason, ended = _run(fault, scene)
-    except (OSError, ValueError, LookupError, AssertionError) as error:
+    except (OSError, ValueError, LookupError, AssertionError, SubprocessError) as error:
         verdict, reason = Verdict.NOT_RUN, f"the harness itself failed: {error!r}"
     finally:
         for undo in reversed(scene.undo):
