@@ -52,6 +52,7 @@ class Loaded:
         self._object = opened
         self._attached = attached
         self._counting = RunCounting()
+        self._insns: dict[str, int] = {}
 
     @property
     def hooks(self) -> list[HookState]:
@@ -116,8 +117,13 @@ class Loaded:
             state="attached",
             runs=info.runs,
             recursion_misses=info.recursion_misses + misses.get(chosen.program, 0),
-            insns=info.insns or _processed(program),
+            insns=self._insns.setdefault(program.name, info.insns or 0) or self._processed(program),
         )
+
+    def _processed(self, program: Program) -> int:
+        """Before 5.16 the kernel does not tell: read once from what the verifier said."""
+        self._insns[program.name] = _processed(program)
+        return self._insns[program.name]
 
 
 def coverage_of(needs: hooks.Needs, present: frozenset[str]) -> str:

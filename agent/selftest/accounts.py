@@ -44,5 +44,28 @@ def row(generated: int, account: Account) -> dict[str, Any]:
     }
 
 
+def ours(made: int, account: Account) -> Account:
+    """Without the misses of other processes.
+
+    Where programs on trampolines can be preempted, the kernel skips them for whoever runs into one, and does
+    not tell whom: of its misses ours are those that the generator's own events lack.
+    """
+    others = account.seen + account.program_misses - made
+    return account._replace(
+        program_misses=account.program_misses - max(0, min(others, account.program_misses))
+    )
+
+
+def rows(made: Mapping[EventType, int], spent: Accounts) -> dict[str, str]:
+    """A ledger in a line for each event type, for people: what was made, and what became of it."""
+    return {
+        kind.label: ", ".join(
+            (f"generated {made.get(kind, 0)}", *(f"{name} {n}" for name, n in account._asdict().items() if n))
+        )
+        for kind, account in spent.items()
+        if made.get(kind) or any(account)
+    }
+
+
 def _difference(now: Account, before: Account) -> Account:
     return Account(*(later - earlier for later, earlier in zip(now, before, strict=True)))

@@ -292,7 +292,7 @@ _DISCARDERS = (
         "A table that is full forgets the oldest, drops the newest, and mistakes none.",
         f"{_DISCARDING} +kernel",
         cost=5.0,
-        discarders=256,
+        discarders=128,
     ),
 )
 
@@ -378,7 +378,7 @@ _PLACES = (
     _promise(
         "places.read_only",
         "What a read-only file system refuses is told with its path and the error.",
-        "open unlink chmod mount +kernel",
+        "open unlink chmod mount +refusals +kernel",
     ),
 )
 
@@ -397,7 +397,7 @@ _DOORS = (
     _promise(
         "doors.noreplace",
         "A rename that must not replace is told when it does and when it does not.",
-        "rename",
+        "rename +refusals",
     ),
     _promise(
         "doors.tmpfile", "A file that is made without a name is told when it gets one.", "open link +kernel"
@@ -491,6 +491,14 @@ _LOSS = (
         "What happens while the agent reads nothing for two seconds is there afterwards.",
         "open",
         cost=3.0,
+    ),
+    _promise(
+        "loss.stopped_small",
+        "What a ring that is too small loses in those two seconds is counted to the last event.",
+        "open",
+        cost=4.0,
+        long=True,
+        ring_bytes=4096,
     ),
     _promise(
         "loss.fast",

@@ -116,6 +116,18 @@ def generated(outcome: Outcome) -> Counter[EventType]:
     return total
 
 
+def lines_of(outcome: Outcome) -> dict[EventType, list[str]]:
+    """The lines of a script by the event type that they make, each with what the kernel returned."""
+    script = outcome.script.splitlines()
+    found: dict[EventType, list[str]] = {}
+    for report in outcome.reports:
+        words = f"{report.line}: {script[report.line - 1].strip()}: returned {report.ret}"
+        for kind, count in generated(Outcome(outcome.script, (report,))).items():
+            if count:
+                found.setdefault(kind, []).append(words)
+    return found
+
+
 def effect_of(words: Sequence[str]) -> Effect | None:
     """The effect of a line of a script, if it is of a call that acts on files."""
     effect = CALLS.get(words[0])

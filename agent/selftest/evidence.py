@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.events import EventType
+
+About = Callable[[], Mapping[str, object]]
 
 MOST_ENTRIES = 40  # of a list or table in one assertion; the rest is counted
 
@@ -15,22 +17,29 @@ class CannotTellError(Exception):
 
 
 class Evidence:
-    """The assertions of one scenario. `context` is added to those that fail: rules, script, hooks."""
+    """The assertions of one scenario. `context` is added to those that fail: rules, script, hooks, ledger.
+
+    An assertion about one event also says which rule, which line of the script and which hook it is about.
+    """
 
     def __init__(self) -> None:
         self.assertions: list[dict[str, Any]] = []
         self.context: dict[str, Any] = {}
+        self.witness: About = dict  # what is to be asked only when something fails
         self.note = ""  # a figure for people, beside a pass
 
-    def equal(self, name: str, expected: object, got: object) -> bool:
+    def equal(self, name: str, expected: object, got: object, about: About = dict) -> bool:
         """Record that two values are the same; says whether they are."""
-        return self.record(name, expected == got, expected, got)
+        return self.record(name, expected == got, expected, got, about)
 
-    def record(self, name: str, ok: bool, expected: object, got: object) -> bool:
-        """Record a condition in the words of `expected` and `got`; says whether it holds."""
+    def record(self, name: str, ok: bool, expected: object, got: object, about: About = dict) -> bool:
+        """Record a condition in the words of `expected` and `got`; says whether it holds.
+
+        `about` makes what `context` has no word for, and is asked only if the condition does not hold.
+        """
         entry = {"name": name, "ok": ok, "expected": plain(expected), "got": plain(got)}
         if not ok:
-            entry["evidence"] = plain(self.context)
+            entry["evidence"] = plain({**about(), **self.context, **self.witness()})
         self.assertions.append(entry)
         return ok
 
@@ -38,6 +47,11 @@ class Evidence:
     def failures(self) -> list[dict[str, Any]]:
         """The assertions that do not hold."""
         return [entry for entry in self.assertions if not entry["ok"]]
+
+    def add(self, name: str, value: object) -> None:
+        """Put something to the first failure that is known only at the end."""
+        for entry in self.failures[:1]:
+            entry["evidence"][name] = plain(value)
 
     def reason(self) -> str:
         """The first failure in one line; empty when there is none."""

@@ -44,20 +44,27 @@ class FakeAgent:
 
     def facts(self) -> dict[str, Any]:
         """All is well."""
-        hook = {
-            "event": "open.exit",
-            "point": "model",
-            "program": "model",
-            "type": "model",
-            "state": "attached",
-        }
+        hooks = tuple(
+            {
+                "event": f"{kind.label}.exit",
+                "point": "model",
+                "program": "model",
+                "type": "model",
+                "state": "attached",
+            }
+            for kind in EventType
+        )
         coverage = {kind.label: "full" for kind in EventType}
         return {
             "capabilities": {"model": "fires"},
-            "hooks": (hook,),
+            "hooks": hooks,
             "coverage": coverage,
             "limits": {},
         }
+
+    def known(self) -> Mapping[str, Any]:
+        """As `Subject.known`."""
+        return self.facts()
 
     def enforce(self, rules: Mapping[str, str]) -> None:
         """As `Subject.enforce`."""

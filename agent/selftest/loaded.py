@@ -73,6 +73,7 @@ class LoadedAgent:
         self._loaded = loaded
         self._pipeline = Pipeline(loaded, self._take)
         self._taken: list[Judged] = []
+        self._known = self.facts()
         self.watch(NO_PROCESS)
 
     def facts(self) -> dict[str, Any]:
@@ -83,6 +84,10 @@ class LoadedAgent:
             "coverage": self._loaded.coverage,
             "limits": self._loaded.limits,
         }
+
+    def known(self) -> Mapping[str, Any]:
+        """As `Subject.known`."""
+        return self._known
 
     def enforce(self, rules: Mapping[str, str]) -> None:
         """As `Subject.enforce`."""

@@ -76,6 +76,7 @@ class Stage(NamedTuple):
                     ledger, unproved = self._play(scenario, evidence)
             except Exception as error:  # noqa: BLE001 - it is this test's verdict, and the next test's turn
                 _note(evidence, error)
+        evidence.add("kernel log", log.lines)
         verdict = _verdict(evidence, unproved)
         seconds = round(time.monotonic() - started, 3)
         return Ran(
@@ -101,7 +102,7 @@ class Stage(NamedTuple):
             folder = stack.enter_context(_folder(scenario.name, self.where))
             workload = stack.enter_context(closing(self.starter(self.patience_s(scenario))))
             stack.callback(subject.watch, NO_PROCESS)
-            evidence.context["hooks"] = _hooks_for(scenario, subject.facts())
+            evidence.witness = lambda: {"hooks": _hooks_for(scenario, subject.facts())}
             bench = Bench(
                 subject, workload, folder, evidence, lambda: self._own_agent(scenario), self.installer
             )
@@ -116,7 +117,7 @@ def _events(scenario: Scenario) -> list[str]:
 
 def lacking(scenario: Scenario, subject: Subject) -> str:
     """Which observed fact of this kernel keeps a scenario from running; empty when none does."""
-    facts = subject.facts()
+    facts = subject.known()
     for name in _events(scenario):
         if facts["coverage"].get(name, "none") == "none":
             observed = ", ".join(f"{kind} {state}" for kind, state in facts["capabilities"].items())

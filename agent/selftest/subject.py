@@ -41,6 +41,9 @@ class Subject(Protocol):
     def facts(self) -> dict[str, Any]:
         """What a load reports: `capabilities`, `hooks`, `coverage` and `limits` of the protocol."""
 
+    def known(self) -> Mapping[str, Any]:
+        """What of the facts does not change after the load: all but the hooks' counts, and quickly told."""
+
     def enforce(self, rules: Mapping[str, str]) -> None:
         """Put rules in force, id -> expression, in place of all before; raises RuleErrors."""
 

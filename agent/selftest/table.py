@@ -59,6 +59,21 @@ def _verdicts(results: Sequence[Ran]) -> Iterator[str]:
             yield progress(ran)
         if ran.verdict == "FAIL":
             yield from _wrapped("      ", ran.reason)
+            yield from _evidence(ran)
+
+
+def _evidence(ran: Ran) -> Iterator[str]:
+    """Of the first failure that is about one rule: that, lines of the script, hooks, and the ledger then."""
+    failed: list[Mapping[str, Any]] = [
+        entry.get("evidence", {}) for entry in ran.assertions if not entry["ok"]
+    ]
+    found = next((evidence for evidence in failed if "rule" in evidence), failed[0] if failed else {})
+    for name in ("rule", "line", "hook", "ledger"):
+        value = found.get(name) or ()
+        if isinstance(value, Mapping):
+            value = [f"{key}: {entry}" for key, entry in value.items()]
+        for text in [value] if isinstance(value, str) else value:
+            yield f"      {name:<7} {text}"
 
 
 def _wrapped(head: str, text: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.events import Event, EventType
-from agent.selftest import fake, scenarios
+from agent.selftest import fake, scenarios, table
 from agent.selftest.catalogue import CATALOGUE, Scenario, by_name
 from agent.selftest.fake import FakeAgent, FakeWorkload
 from agent.selftest.protocol import Ran
@@ -195,3 +195,29 @@ def test_a_broken_promise_is_noticed(kind: type[FakeAgent], name: str, play: Pla
     assert ran.verdict == "FAIL"
     assert ran.reason
     assert any("evidence" in entry for entry in ran.assertions)
+
+
+def test_a_failure_says_which_rule_line_hook_and_row_it_is_about(play: Play) -> None:
+    """With approvers that approve of nothing: what was asked for, done, seen, and where it went."""
+    ran = play("truth.unlink", ForwardsNothing)
+    failed = next(entry for entry in ran.assertions if entry["name"] == "watched arrives")
+    assert (failed["ok"], failed["expected"], failed["got"]) == (False, 1, 0)
+    evidence = failed["evidence"]
+    assert evidence["rule"].startswith('watched: unlink.file.path == "')
+    assert [line.partition(":")[0] for line in evidence["line"]] == ["4"]
+    assert "unlink /" in evidence["line"][0]
+    assert evidence["line"][0].endswith("returned -13")
+    assert evidence["hook"] == ["unlink.exit by model at model: attached"]
+    assert evidence["ledger"]["unlink"] == "generated 1, seen 1, approver_rejected 1"
+    assert "comm truth-nobody" in evidence["script"]
+    shown = table.report([ran], FakeAgent().facts())
+    for word in ("rule    watched: unlink.file.path", "line    4: unlink /", "hook    unlink.exit by model"):
+        assert word in shown
+    assert "ledger  unlink: generated 1, seen 1, approver_rejected 1" in shown
+
+
+def test_the_first_failure_holds_the_kernels_log_of_its_test(play: Play) -> None:
+    """From the test's begin to its end, where the log can be opened."""
+    ran = play("truth.unlink", ForwardsNothing)
+    first = next(entry for entry in ran.assertions if not entry["ok"])
+    assert first["evidence"]["kernel log"] == list(ran.log)

@@ -213,3 +213,6 @@ def approvers_other_types(bench: Bench) -> None:
     bench.equal("types that arrive", ["rename", "unlink"], arrived)
     kinds = (EventType.OPEN, EventType.CLOSE)
     bench.equal("rejected", [1, 1], [played.spent[kind].approver_rejected for kind in kinds])
+    bench.rules(opened=f'open.file.path == "{path}"', closed=f'close.file.path == "{path}"')
+    asked = bench.play(_opens(1, path, "O_RDWR|O_CREAT"))
+    bench.equal("arrive where they are asked for", [1, 1], [len(asked.of(kind)) for kind in kinds])

@@ -176,7 +176,7 @@ def life_foreign(bench: Bench) -> None:
     from agent.selftest.foreign import WAYS_IN, Foreign
 
     path = bench.file("watched")
-    capabilities = bench.subject.facts()["capabilities"]
+    capabilities = bench.subject.known()["capabilities"]
     kinds = [kind for kind in WAYS_IN if capabilities.get(kind) == "fires"]
     if not kinds:
         raise CannotTellError(f"none of {', '.join(WAYS_IN)} fires here")

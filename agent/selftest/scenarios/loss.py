@@ -118,13 +118,25 @@ def loss_stopped(bench: Bench) -> None:
 def loss_small_ring(bench: Bench) -> None:
     """Fill the ring while the agent does not read: what does not fit is lost, and exactly that is counted."""
     wanted = bench.file("wanted")
+    _check_counted(bench, wanted, f"repeat {BURST}\n{_open(wanted)}end\n", BURST)
+
+
+@proves("loss.stopped_small")
+def loss_stopped_small(bench: Bench) -> None:
+    """The same with a steady rate and an agent that stands still for as long as in `loss.stopped`."""
+    wanted = bench.file("wanted")
+    script = f"rate {STOPPED_RATE}/s for {STOPPED_S}s\n{_open(wanted)}end\n"
+    _check_counted(bench, wanted, script, STOPPED_RATE * STOPPED_S)
+
+
+def _check_counted(bench: Bench, wanted: str, script: str, made: int) -> None:
     bench.rules(wanted=f'open.file.path == "{wanted}"')
-    burst = bench.play(f"repeat {BURST}\n{_open(wanted)}end\n", absorb=False)
+    burst = bench.play(script, absorb=False)
     spent = burst.spent[EventType.OPEN]
     arrived = len(burst.matches("wanted"))
 
-    bench.evidence.record("some of the burst is lost", 0 < arrived < BURST, f"fewer than {BURST}", arrived)
-    bench.equal("what did not arrive was counted", BURST - arrived, spent.ring_full)
+    bench.evidence.record("some of it is lost", 0 < arrived < made, f"fewer than {made}", arrived)
+    bench.equal("what did not arrive was counted", made - arrived, spent.ring_full)
     after = bench.play(_open(wanted))
     bench.arrives_once(after, "wanted", {"file.path": wanted.encode()})
 
@@ -169,5 +181,6 @@ def loss_rate(bench: Bench) -> None:
 def _held_once(bench: Bench, script: str, rate: int) -> bool:
     """Whether the CPU kept the beat for a second; a loss at any try is a failure."""
     played = bench.play(script)
+    bench.equal(f"wanted at {rate} events a second", WANTED_RATE, len(played.matches("wanted")))
     bench.equal(f"lost at {rate} events a second", 0, played.spent[EventType.OPEN].lost)
     return all(beat.seconds <= 1 + LATE_S for beat in played.outcome.of("rate"))
