@@ -9,7 +9,9 @@ from pathlib import Path
 from harness.errors import InfrastructureError
 from harness.expansion import Cell
 from harness.kernels import inspect
-from harness.results import CellReport, Hook
+from harness.results import CellReport
+
+_TYPED = ("lsm", "fentry", "fexit")  # load only where the kernel's own type information is to be had
 
 
 def added(report: CellReport, cell: Cell, files: Mapping[str, str]) -> CellReport:
@@ -21,12 +23,12 @@ def added(report: CellReport, cell: Cell, files: Mapping[str, str]) -> CellRepor
         known = _predictions(files["kernel"], files.get("config", ""), cmdline)
     except (InfrastructureError, OSError):
         return report
-    rows = tuple(_with(hook, known.get((hook.event, hook.type), "")) for hook in report.hooks)
-    return report.model_copy(update={"hooks": rows})
-
-
-def _with(hook: Hook, predicted: str) -> Hook:
-    return hook.model_copy(update={"predicted": predicted})
+    hidden = {} if cell.btf == "kernel" else dict.fromkeys(_TYPED, "load-fail")
+    rows = (
+        hook.model_copy(update={"predicted": hidden.get(hook.type, known.get((hook.event, hook.type), ""))})
+        for hook in report.hooks
+    )
+    return report.model_copy(update={"hooks": tuple(rows)})
 
 
 @functools.cache

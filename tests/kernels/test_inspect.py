@@ -148,6 +148,9 @@ def test_predictions_stand_beside_what_was_observed(tmp_path: Path) -> None:
     cell = Cell(id="6.1-auto", kernel=Kernel(name="6.1", series="6.1"))
     found = predictions.added(report, cell, {"kernel": str(image)})
     assert [hook.predicted for hook in found.hooks] == ["absent", "attached"]
+    hidden = cell.model_copy(update={"btf": "external"})
+    lsm = report.model_copy(update={"hooks": (Hook(event="open.resolve", type="lsm"),)})
+    assert predictions.added(lsm, hidden, {"kernel": str(image)}).hooks[0].predicted == "load-fail"
     assert predictions.added(report, cell, {}) is report
     (tmp_path / "none").write_bytes(b"x")
     assert predictions.added(report, cell, {"kernel": str(tmp_path / "none")}) is report
