@@ -1,0 +1,34 @@
+"""A file that is hidden from one process is there for all others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HIDE = """
+import sys
+from agent.errors import KernelError
+from agent.kernel.hiding import hide
+hide(sys.argv[1] + ".none")
+try:
+    hide(sys.argv[1])
+except KernelError as error:
+    sys.exit(f"refused: {error}")
+print(repr(open(sys.argv[1]).read()))
+"""
+
+
+def test_hidden_here_and_nowhere_else(tmp_path: Path) -> None:
+    """One that is not there needs no hiding."""
+    secret = tmp_path / "vmlinux"
+    secret.write_text("types")
+    done = subprocess.run(
+        [sys.executable, "-c", HIDE, str(secret)], capture_output=True, text=True, check=False
+    )
+    if "refused: a mount namespace" in done.stderr:
+        pytest.skip(f"this host gives nobody a mount namespace: {done.stderr.strip()}")
+    assert done.stdout.strip() == "''"
+    assert secret.read_text() == "types"
