@@ -1,0 +1,99 @@
+"""The developer's loop on a real machine: what is saved is what is tested, and the machine stays."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness import sources, supply
+from harness.building import Made
+from harness.plan import Selectors
+from harness.report.terminal import Lines
+from harness.run import Options, Run
+from harness.vmbench import VmBench
+from harness.watch import Watch
+
+pytestmark = pytest.mark.guest
+
+MATRIX = "kernels: [{name: '6.1', series: '6.1', flavour: cloud}]\nhooksets: [fentry]\n"
+SCENARIO = "agent/selftest/scenarios/approvers.py"
+TESTS = ("approvers.path", "approvers.flags")
+BROKEN = '\n_BODIES = __import__("agent.selftest.scenarios").selftest.scenarios._BODIES\n_BODIES.clear()\n'
+
+
+class Copied(Made):
+    """A copy of the agent, which can be edited, with the object that the repository has built."""
+
+    def build(self) -> str:
+        return ""
+
+    def build_rest(self) -> str:
+        return ""
+
+    def needs(self, programs: Iterable[str]) -> None:
+        """Nothing is compiled: the object stays what it is."""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The repository, as far as a bundle is made of it."""
+    for name in ("bpf", "build"):
+        (tmp_path / name).symlink_to(supply.ROOT / name)
+    shutil.copytree(supply.ROOT / "agent", tmp_path / "agent")
+    (tmp_path / "matrix.yaml").write_text(MATRIX)
+    monkeypatch.setattr(supply, "ROOT", tmp_path)
+    supply.bundle.cache_clear()
+    yield tmp_path
+    supply.bundle.cache_clear()
+
+
+def _watched(root: Path, edits: list[Callable[[], object]]) -> str:
+    """What a watch says while these edits are made, each once it is ready for it."""
+    selectors = Selectors(test=TESTS)
+    out = io.StringIO()
+    left = iter(edits)
+
+    def wait(_seconds: float) -> None:
+        edit = next(left, None)
+        if edit is None:
+            raise KeyboardInterrupt
+        edit()
+
+    bench = VmBench()
+    try:
+        run = Run(Options(matrix=root / "matrix.yaml", selectors=selectors, output=root / "out"), bench)
+        run.prepare(lambda _line: None)
+        folders = [root / "agent"]
+        watch = Watch(run, Lines(Console(file=out, width=200)), folders, Copied(root))
+        watch.forever(sources.snapshot(folders), wait)
+    finally:
+        bench.close()
+    return out.getvalue()
+
+
+def _append(path: Path, text: str) -> Callable[[], object]:
+    return lambda: path.write_text(path.read_text() + text)
+
+
+def test_what_is_saved_is_what_is_tested(root: Path) -> None:
+    """A scenario that is broken fails on the server that rests; mended it passes; Python takes a new one."""
+    scenario = root / SCENARIO
+    sound = scenario.read_text()
+    said = _watched(
+        root,
+        [
+            _append(scenario, BROKEN),
+            lambda: scenario.write_text(sound),
+            _append(root / "agent/pipeline.py", "\nEDITED = True\n"),
+        ],
+    )
+    verdicts = re.findall(r"^round \d: (.*?);", said, re.M)
+    assert verdicts == ["2 PASS", "2 FAIL", "2 PASS", "2 PASS"], said
+    assert re.findall(r"^sent \d+ files, \d+ KiB(.*)", said, re.M) == ["", "", ", with a new server"]
+    assert "boot and load" not in said.partition("round 2")[2]
