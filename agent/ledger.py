@@ -10,16 +10,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from agent.events import EventType
-from agent.kernel.loader import HookState
+from agent.hooks import BLINDING
 from agent.kernel.maps import KernelCounts
-
-# Phases whose program, when the kernel skips it, makes the event invisible. One that is skipped at the return
-# shows as `abandoned`, and the caller's text is no event.
-_BLINDING = ("enter", "resolve", "once")
 
 
 class Account(NamedTuple):
@@ -106,14 +102,14 @@ class Ledger:
         )
 
 
-def misses(hooks: Iterable[HookState]) -> dict[EventType, int]:
-    """Events that went unseen because the kernel skipped a program, by event type."""
+def misses(skipped: Mapping[str, int]) -> dict[EventType, int]:
+    """Events that went unseen because the kernel skipped a program, by event type; `skipped` is by hook."""
     found: dict[EventType, int] = {}
-    for hook in hooks:
-        point, phase = hook.event.split(".")
+    for hook, count in skipped.items():
+        point, phase = hook.split(".")
         kind = _TYPES.get(point)
-        if phase in _BLINDING and kind is not None:
-            found[kind] = found.get(kind, 0) + hook.recursion_misses
+        if phase in BLINDING and kind is not None:
+            found[kind] = found.get(kind, 0) + count
     return found
 
 

@@ -80,7 +80,7 @@ class Pipeline:
 
     def accounts(self) -> dict[EventType, ledger.Account]:
         """Both sides' counts since the load."""
-        return self.ledger.accounts(self.loaded.tables.counts(), ledger.misses(self.loaded.hooks))
+        return self.ledger.accounts(self.loaded.tables.counts(), ledger.misses(self.loaded.skipped()))
 
     def state(self) -> dict[str, Any]:
         """The ledger, what was lost, and the hooks, as plain data."""

@@ -53,6 +53,11 @@ class Loaded:
         self._attached = attached
         self._counting = RunCounting()
         self._insns: dict[str, int] = {}
+        self._blinding = [
+            (one.hook, opened.programs[one.program])
+            for one in attached.plan.chosen.values()
+            if one.hook.partition(".")[2] in hooks.BLINDING
+        ]
 
     @property
     def hooks(self) -> list[HookState]:
@@ -60,6 +65,14 @@ class Loaded:
         misses = self._attached.misses()
         chosen = [self._state(one, misses) for one in self._attached.plan.chosen.values()]
         return chosen + [_vain(attempt) for attempt in self._attached.plan.attempts]
+
+    def skipped(self) -> dict[str, int]:
+        """How often the kernel skipped each program without which an event is not seen, now, by hook."""
+        misses = self._attached.misses()
+        return {
+            hook: program.info().recursion_misses + misses.get(program.name, 0)
+            for hook, program in self._blinding
+        }
 
     @property
     def coverage(self) -> dict[str, str]:
