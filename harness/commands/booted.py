@@ -27,6 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that choose a machine."""
     add_matrix(parser, "kernel", "arch", "tag")
     add_bench(parser)
+    parser.add_argument(
+        "--agent", action="store_true", help="put the agent there too: cd /opt/fim; python3 -m agent selftest"
+    )
 
 
 @contextlib.contextmanager
@@ -45,6 +48,8 @@ def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
             # SIGTERM as well must not leave a machine behind.
             with ending(lambda _why: None, math.inf, ""):
                 machine.boot(BOOT_DEADLINE_S)
+                if arguments.agent:
+                    machine.deploy()
                 yield machine
         finally:
             machine.destroy()

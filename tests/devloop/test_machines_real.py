@@ -55,6 +55,17 @@ def test_a_command_has_its_files_its_output_and_its_status(place: Path) -> None:
     assert done.stderr.endswith("wrong\n")
 
 
+def test_the_agent_proves_itself_in_a_guest(place: Path) -> None:
+    """By itself, without the harness: a table that fits on a screen."""
+    proof = "cd /opt/fim && python3 -m agent selftest --test 'truth.*' --test 'approvers.*'"
+    done = _harness(place, "exec", "--agent", "--", "sh", "-c", proof)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"\d+ scenarios: \d+ PASS(, \d+ SKIP)?, in [\d.]+ s", lines[-1])
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 79
+
+
 def test_the_machine_of_a_failed_cell_can_be_entered(
     place: Path, ran: subprocess.CompletedProcess[str]
 ) -> None:
