@@ -173,6 +173,7 @@ def _check_told(bench: Bench, resident: Resident, rule: str) -> None:
 @proves("life.foreign")
 def life_foreign(bench: Bench) -> None:
     """Somebody else's programs on the same function see every open, and so does the agent."""
+    from agent.kernel import btf
     from agent.selftest.foreign import WAYS_IN, Foreign
 
     path = bench.file("watched")
@@ -180,6 +181,8 @@ def life_foreign(bench: Bench) -> None:
     kinds = [kind for kind in WAYS_IN if capabilities.get(kind) == "fires"]
     if not kinds:
         raise CannotTellError(f"none of {', '.join(WAYS_IN)} fires here")
+    if not Path(btf.KERNEL).is_file():
+        raise CannotTellError(f"there is no {btf.KERNEL} here, by which the others' programs are relocated")
     before = _held()
     bench.rules(wanted=f'open.file.path == "{path}"')
     with closing(Foreign(kinds, bench.pid)) as others:
