@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import vitals
 from harness.guest import ssh
 from harness.guest.base import Guest, GuestFileError, GuestLostError, GuestTimeoutError
 from harness.guest.keys import GuestKeys
@@ -124,6 +125,15 @@ def test_channel(guest: Guest) -> None:
         channel.readline(0.2)
     assert channel.stderr_tail() == b"seen\n" * 3
     channel.close()
+
+
+def test_what_is_left_in_a_guest_is_found(guest: Guest) -> None:
+    """A mount and a process that were not there before, and no more once they are gone."""
+    _, before = vitals.measure(guest, 60)
+    guest.run(["sh", "-c", "mkdir /left; mount -t tmpfs left /left; sleep 600 </dev/null >/dev/null 2>&1 &"])
+    assert vitals.leftovers(guest, before, 1) == ["mount /left", "process /usr/bin/sleep"]
+    guest.run(["sh", "-c", "umount /left; rmdir /left; pkill sleep"])
+    assert vitals.leftovers(guest, before, 10) == []
 
 
 def test_no_way_out(guest: Guest) -> None:
