@@ -118,7 +118,7 @@ def _tell_kept(folder: Path, console: Console) -> None:
         console.print(
             f"  {path.read_text(encoding='utf-8').strip()}", highlight=False, soft_wrap=True, markup=False
         )
-        console.print("  end it with `poweroff -f` there, or `harness clean --machines`", highlight=False)
+        console.print("  end it with `harness clean --machines`", highlight=False)
 
 
 def _run(matrix_run: Run, progress: Lines, workers: str, connect: str) -> None:
