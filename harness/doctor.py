@@ -132,9 +132,15 @@ def _disk(_uri: str) -> Finding:
     place = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(place).free // MIB
     if free >= _CACHE_MIB:
-        return Finding(Level.FINE, f"{free} MiB free in {root}")
+        return Finding(Level.FINE, f"{free} MiB free in {_short(root)}")
     fix = "free some, run `harness clean`, or set XDG_CACHE_HOME to a larger disk"
-    return Finding(Level.BROKEN, f"{free} MiB free in {root}, {_CACHE_MIB} MiB needed", fix)
+    return Finding(Level.BROKEN, f"{free} MiB free in {_short(root)}, {_CACHE_MIB} MiB needed", fix)
+
+
+def _short(path: Path) -> str:
+    """As a shell would take it: below the home directory with a tilde."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def _memory(_uri: str) -> Finding:
