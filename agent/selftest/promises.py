@@ -281,6 +281,7 @@ DISCARDERS = (
         "A table that is full forgets the oldest, drops the newest, and mistakes none.",
         f"{_DISCARDING} +kernel",
         cost=5.0,
+        long=True,
         discarders=128,
     ),
 )
