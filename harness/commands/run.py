@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness import config
+from harness import config, plan
 from harness.bench import Bench
 from harness.cell import ATTACH
 from harness.commands import options
@@ -90,7 +90,9 @@ def newest(arguments: argparse.Namespace, asked: Selectors) -> Selectors:
     found = lock.load(options.lock_path(arguments))
     if found is None:
         raise ConfigError("--newest: there is no matrix.lock", hint="write one with `harness kernels lock`")
-    names = freshness.moved(config.load(arguments.matrix), found)
+    matrix = config.load(arguments.matrix)
+    plan.make(matrix, asked)  # a name that the matrix does not have is an error, not a night with nothing new
+    names = freshness.moved(matrix, found)
     kept = tuple(name for name in names if fits(name, asked.kernel or ("*",)))
     return asked.model_copy(update={"kernel": kept})
 
