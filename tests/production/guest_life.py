@@ -1,15 +1,18 @@
 """A recorded life of files: the same calls each time, in the same order. Runs in a guest, below `/w/life`.
 
-What is random comes from a seed. Most calls go to a few busy directories, so that discarders are learned and
-then put to the test by renames, links and mounts. Prints how many calls were made and how many were refused.
+What is random comes from a seed. Most calls go to a few busy directories. Now and then files are only read,
+twice: discarders are learned, and once whoever watches has caught up, which a line on stdin says, they serve;
+then renames, links and moves put them to the test. Prints how many calls were made and how many were refused.
 """
 
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 
 BASE = "/w/life"
+SPELL, READS = 1500, 60
 NAMES = ("plain", "secret", "passwd", "a.conf", "b.log", "c.tmp")
 FOLDERS = ("etc", "etc/app", "srv", "srv/deep/er", "var/log", "noise", "noise/one", "noise/two/three")
 
@@ -57,10 +60,26 @@ CALLS: tuple[Callable[[Random], object], ...] = (
 )
 
 
+def read(choose: Random) -> None:
+    """A spell of what hardly any rule asks for."""
+    files = [path(choose) for _ in range(READS)]
+    for file in files:
+        with suppress(OSError):
+            os.close(os.open(file, os.O_RDONLY))
+    sys.stdout.write("read\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    for file in files:
+        with suppress(OSError):
+            os.close(os.open(file, os.O_RDONLY))
+
+
 def live(seed: int, calls: int) -> int:
     choose = Random(seed)
     refused = 0
-    for _ in range(calls):
+    for number in range(calls):
+        if number % SPELL == SPELL // 2:
+            read(choose)
         call = choose.choice(CALLS)
         try:
             call(choose)
