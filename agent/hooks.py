@@ -46,6 +46,12 @@ POINTS: dict[str, tuple[str, ...]] = {
     "mount": ("path_mount",),
     "umount": ("path_umount",),
     "move_mount": ("__x64_sys_move_mount", "__arm64_sys_move_mount", "__do_sys_move_mount"),
+    "truncate_path": ("__x64_sys_truncate", "__arm64_sys_truncate", "__do_sys_truncate"),
+    "chmod_path": ("do_fchmodat",),
+    "chown_path": ("do_fchownat",),
+    "utimes_path": ("do_utimes",),
+    "setxattr_path": ("path_setxattrat", "path_setxattr"),
+    "removexattr_path": ("path_removexattrat", "path_removexattr"),
 }
 
 MAX_POINTS = 32  # FIM_POINTS
@@ -66,6 +72,7 @@ EXCHANGE_ONCE = "flags"
 # Points that are only passed.
 GIVEN: dict[str, tuple[str, ...]] = {
     "parent": ("__filename_parentat", "filename_parentat"),
+    "lookup": ("filename_lookup",),
     "want_write": ("mnt_want_write",),
     "want_write_file": ("mnt_want_write_file",),
 }
@@ -123,6 +130,9 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "link.enter": ("olddfd", "old"),
     "link.resolve": ("old_dentry", "new_dir", "new_dentry"),
     "parent.given": ("dfd", "name"),
+    "lookup.given": ("dfd", "name"),
+    "chmod_path.enter": ("dfd", "filename", "mode"),
+    "chown_path.enter": ("dfd", "filename", "user", "group"),
     "truncate.enter": ("path",),
     "ftruncate.enter": ("file",),
     "chmod.enter": ("path", "mode"),
@@ -246,6 +256,12 @@ def _named(point: str) -> Needs:
     return _needs(_resolved(point), "parent.given")
 
 
+def _looked_up(point: str, *wanted: Selector, whole: Selector | None = None, **more: Hooks) -> Needs:
+    """Operations on what a name stands for: without these, what is refused in the lookup is not seen."""
+    by_name = all_of(_returns(f"{point}_path"), "lookup.given")
+    return _needs(whole or _returns(point), by_name, *wanted, **more)
+
+
 _MOUNTS = all_of("want_write.given", "want_write_file.given")
 
 EVENTS: dict[EventType, Needs] = {
@@ -255,15 +271,19 @@ EVENTS: dict[EventType, Needs] = {
     EventType.RMDIR: _named("rmdir"),
     EventType.MKDIR: _named("mkdir"),
     EventType.RENAME: _named("rename"),
-    EventType.LINK: _named("link"),
+    EventType.LINK: _needs(_resolved("link"), "parent.given", "lookup.given"),
     EventType.SYMLINK: _named("symlink"),
     EventType.MKNOD: _named("mknod"),
-    EventType.TRUNCATE: _needs(_returns("truncate"), _returns("ftruncate")),
-    EventType.CHMOD: _needs(_returns("chmod")),
-    EventType.CHOWN: _needs(_returns("chown")),
-    EventType.UTIMES: _needs(_returns("utimes")),
-    EventType.SETXATTR: _needs(all_of(_returns("setxattr"), _MOUNTS), extra=_returns("set_acl")),
-    EventType.REMOVEXATTR: _needs(all_of(_returns("removexattr"), _MOUNTS), extra=_returns("remove_acl")),
+    EventType.TRUNCATE: _looked_up("truncate", _returns("ftruncate")),
+    EventType.CHMOD: _looked_up("chmod"),
+    EventType.CHOWN: _looked_up("chown"),
+    EventType.UTIMES: _looked_up("utimes"),
+    EventType.SETXATTR: _looked_up(
+        "setxattr", whole=all_of(_returns("setxattr"), _MOUNTS), extra=_returns("set_acl")
+    ),
+    EventType.REMOVEXATTR: _looked_up(
+        "removexattr", whole=all_of(_returns("removexattr"), _MOUNTS), extra=_returns("remove_acl")
+    ),
     EventType.MOUNT: _needs(_returns("mount"), _resolved("move_mount")),
     EventType.UMOUNT: _needs(_returns("umount"), "unmounted.once"),
     EventType.EXEC: Needs("exec.once"),

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Operations on what a name stands for: truncate, chmod, chown, utimes,
- * extended attributes. The functions are given the object when they are
- * entered, so entry and resolving are one program, and a refusal by the file's
- * permissions is told with its path.
+ * extended attributes. The functions that are given the object serve calls by
+ * name and by descriptor alike, so entry and resolving are one program, and a
+ * refusal by the file's permissions is told with its path. Of a call by name
+ * the function that looks the name up is entered before: what is refused
+ * there, or by the mount, is told as it was given.
  */
 #ifndef FIM_ATTRIBUTES_H
 #define FIM_ATTRIBUTES_H
@@ -13,17 +15,53 @@
 /* 1: the function at FIM_AT_FTRUNCATE is given a descriptor, not a file. */
 const volatile __u8 fim_ftruncate_by_fd = 0;
 
+/* Calls by name, which are entered before their object is known. */
+#define FIM_BY_PATH_POINTS                                                                                   \
+	(1U << FIM_AT_TRUNCATE_PATH | 1U << FIM_AT_CHMOD_PATH | 1U << FIM_AT_CHOWN_PATH |                    \
+	 1U << FIM_AT_UTIMES_PATH | 1U << FIM_AT_SETXATTR_PATH | 1U << FIM_AT_REMOVEXATTR_PATH)
+
+/*
+ * filename_lookup(int dfd, struct filename *name, ..): the name of whatever is
+ * not opened, made, moved or removed. Before 5.15 a link's old one too.
+ */
+static __always_inline int lookup_given(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_operation();
+
+	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED || op->slot != FIM_NO_SLOT)
+		return 0;
+	if (op->point == FIM_AT_LINK || (FIM_BY_PATH_POINTS & (1U << (op->point & 31))))
+		fim_give(op, family, 0, fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
+	return 0;
+}
+
+/* The operation that a call by name began further up, if this is part of one. */
+static __always_inline struct fim_inflight *fim_begun(__u64 frame, __u32 type)
+{
+	struct fim_inflight *op = fim_operation();
+
+	if (!op || op->type != type || frame >= op->frame || !(FIM_BY_PATH_POINTS & (1U << (op->point & 31))))
+		return NULL;
+	return op;
+}
+
 /* Enters an operation and starts its record, both or none. */
 static __always_inline struct fim_inflight *fim_enter_on(void *ctx, __u32 family, __u32 point, __u32 type,
 							 __u32 flags, __u32 mode)
 {
-	struct fim_inflight *op;
+	__u64 frame = fim_frame(ctx, family);
+	struct fim_inflight *op = fim_begun(frame, type);
 
-	if (!fim_enter(fim_frame(ctx, family), point, type))
-		return NULL;
-	op = fim_operation();
-	if (!op)
-		return NULL;
+	if (op) {
+		if (op->nested || op->state != FIM_ENTERED)
+			return NULL;
+	} else {
+		if (!fim_enter(frame, point, type))
+			return NULL;
+		op = fim_operation();
+		if (!op)
+			return NULL;
+	}
 	op->flags = flags;
 	op->mode = mode;
 	return fim_record(op, family) ? op : NULL;
@@ -54,6 +92,44 @@ FIM_PATH_POINT(chmod, FIM_AT_CHMOD, FIM_CHMOD, fim_arg(ctx, family, 1) & 07777)
 
 /* vfs_utimes(struct path *path, struct timespec64 *times) */
 FIM_PATH_POINT(utimes, FIM_AT_UTIMES, FIM_UTIMES, 0)
+
+/* truncate(2) itself: what it calls is compiled into it on 5.10 */
+FIM_PLAIN_POINT(truncate_path, FIM_AT_TRUNCATE_PATH, FIM_TRUNCATE)
+
+/* do_utimes(int dfd, const char *filename, ..) */
+FIM_PLAIN_POINT(utimes_path, FIM_AT_UTIMES_PATH, FIM_UTIMES)
+
+/* path_setxattr(..), path_removexattr(..), since 6.13 path_setxattrat(..), path_removexattrat(..) */
+FIM_PLAIN_POINT(setxattr_path, FIM_AT_SETXATTR_PATH, FIM_SETXATTR)
+FIM_PLAIN_POINT(removexattr_path, FIM_AT_REMOVEXATTR_PATH, FIM_REMOVEXATTR)
+
+/* do_fchmodat(int dfd, const char *filename, umode_t mode, ..) */
+static __always_inline int chmod_path_enter(void *ctx, __u32 family)
+{
+	struct fim_inflight *op;
+
+	if (!fim_enter(fim_frame(ctx, family), FIM_AT_CHMOD_PATH, FIM_CHMOD))
+		return 0;
+	op = fim_operation();
+	if (op)
+		op->mode = fim_arg(ctx, family, 2) & 07777;
+	return 0;
+}
+FIM_EXIT(chmod_path, FIM_AT_CHMOD_PATH)
+
+/* do_fchownat(int dfd, const char *filename, uid_t user, gid_t group, ..) */
+static __always_inline int chown_path_enter(void *ctx, __u32 family)
+{
+	struct fim_inflight *op;
+
+	if (!fim_enter(fim_frame(ctx, family), FIM_AT_CHOWN_PATH, FIM_CHOWN))
+		return 0;
+	op = fim_operation();
+	if (op)
+		op->stamp = (__u32)fim_arg(ctx, family, 2) | fim_arg(ctx, family, 3) << 32;
+	return 0;
+}
+FIM_EXIT(chown_path, FIM_AT_CHOWN_PATH)
 
 /* chown_common(struct path *path, uid_t user, gid_t group) */
 static __always_inline int chown_enter(void *ctx, __u32 family)

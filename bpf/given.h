@@ -112,6 +112,10 @@ __noinline int fim_refused(__u32 family)
 		return 0;
 	slot->event.flags = op->flags;
 	slot->event.mode = op->mode;
+	if (op->type == FIM_CHOWN) {
+		slot->event.new_uid = op->stamp;
+		slot->event.new_gid = op->stamp >> 32;
+	}
 	if (!fim_judge_given(slot, index))
 		return 0;
 	fim_resolve_base(index, 0, op->dfd[0]);

@@ -64,7 +64,7 @@ struct fim_inflight {
 	__u64 filename; /* open: the kernel's copy of the name */
 	__u64 created;	/* dentry that will get an inode, or 0 */
 	__u64 parent;	/* dentry of its directory */
-	__u64 stamp;	/* hash and length of its name */
+	__u64 stamp;	/* hash and length of its name; chown: what is asked for */
 	__u32 slot;	/* index, or FIM_NO_SLOT */
 	__u32 point;	/* enum fim_point */
 	__u32 type;

@@ -59,6 +59,13 @@
 	X(mount, enter, path_mount)                                                                          \
 	X(umount, enter, path_umount)                                                                        \
 	X(move_mount, enter, __do_sys_move_mount)                                                            \
+	X(truncate_path, enter, __do_sys_truncate)                                                           \
+	X(chmod_path, enter, do_fchmodat)                                                                    \
+	X(chown_path, enter, do_fchownat)                                                                    \
+	X(utimes_path, enter, do_utimes)                                                                     \
+	X(setxattr_path, enter, path_setxattr)                                                               \
+	X(removexattr_path, enter, path_removexattr)                                                         \
+	X(lookup, given, filename_lookup)                                                                    \
 	X(parent, given, filename_parentat)                                                                  \
 	X(want_write, given, mnt_want_write)                                                                 \
 	X(want_write_file, given, mnt_want_write_file)                                                       \
@@ -87,7 +94,13 @@
 	X(remove_acl, vfs_remove_acl)                                                                        \
 	X(mount, path_mount)                                                                                 \
 	X(umount, path_umount)                                                                               \
-	X(move_mount, __do_sys_move_mount)
+	X(move_mount, __do_sys_move_mount)                                                                   \
+	X(truncate_path, __do_sys_truncate)                                                                  \
+	X(chmod_path, do_fchmodat)                                                                           \
+	X(chown_path, do_fchownat)                                                                           \
+	X(utimes_path, do_utimes)                                                                            \
+	X(setxattr_path, path_setxattr)                                                                      \
+	X(removexattr_path, path_removexattr)
 
 /* Processes: tracepoints, and functions close by. */
 #define FIM_TRACEPOINTS(X)                                                                                   \
