@@ -12,16 +12,17 @@ from typing import NamedTuple
 from agent.errors import AgentError
 from agent.events import Event, EventType, File, FileFlags
 
-VERSION = 1
+VERSION = 2
 PATH_MAX = 4096
 PARENTS = 3
 
 # struct fim_event up to its files, and struct fim_file, which follows twice.
-HEAD = struct.Struct("=HHIQQHHi13Ii16s4H")
+HEAD = struct.Struct("=HHIQQHHi13Ii16s6HI")
 FILE = struct.Struct("=Q3Q4I2II4I4HI")
 SIZE = HEAD.size + 2 * FILE.size
 
-_TWO_FILES = frozenset({EventType.RENAME, EventType.LINK})
+_TWO_FILES = frozenset({EventType.RENAME, EventType.LINK, EventType.EXEC})
+_ROOT_UNKNOWN = 0xFFFF  # FIM_ROOT_UNKNOWN
 _TYPES = {int(kind): kind for kind in EventType}
 _KNOWN = int(~FileFlags.NONE)
 _AS_GIVEN = int(FileFlags.AS_GIVEN)
@@ -62,6 +63,9 @@ class Head(NamedTuple):
     name_length: int
     source_at: int
     source_length: int
+    root_at: int
+    root_length: int
+    reserved: int
 
 
 def decode(record: bytes) -> Event:
@@ -82,7 +86,7 @@ def decode(record: bytes) -> Event:
         source=_text(body, head.source_at, head.source_length) if kind is not EventType.EXEC else b"",
         args=_args(body, head.source_at, head.source_length) if kind is EventType.EXEC else (),
         new_uid=head.new_uid, new_gid=head.new_gid, generation=head.generation, serial=head.serial,
-        program=head.family, exit_code=head.exit_code,
+        program=head.family, exit_code=head.exit_code, root=_root(head, body),
     )  # fmt: skip
 
 
@@ -111,6 +115,12 @@ def _args(body: memoryview, start: int, length: int) -> tuple[bytes, ...]:
     """Each ends with its terminator; the last one lacks it where the whole was too long."""
     whole = _slice(body, start, length)
     return tuple(whole.removesuffix(b"\0").split(b"\0")) if whole else ()
+
+
+def _root(head: Head, body: memoryview) -> bytes:
+    if head.root_length:
+        return _path(_slice(body, head.root_at, head.root_length), 0)
+    return b"" if head.root_at == _ROOT_UNKNOWN else b"/"
 
 
 def _second(record: bytes, body: memoryview) -> File | None:

@@ -99,7 +99,7 @@ class Event:
     flags: int = 0  # open flags, unlink flags, rename flags, umount flags
     mode: int = 0  # requested mode: open, mkdir, mknod, chmod
     file: File = field(default_factory=File)
-    file2: File | None = None  # destination of rename, link
+    file2: File | None = None  # destination of rename, link; the script for which exec runs its interpreter
     name: bytes = b""  # xattr name, symlink text, file system type of a mount
     source: bytes = b""  # mount source
     new_uid: int = 0  # chown
@@ -109,3 +109,4 @@ class Event:
     program: int = 0  # family of the program that saw the object: `hooks.FAMILIES`
     args: tuple[bytes, ...] = ()  # exec
     exit_code: int = 0  # exit
+    root: bytes = b""  # the process's root directory, as its mount namespace sees it; empty: not known

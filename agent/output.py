@@ -194,6 +194,10 @@ def _destination(event: Event) -> str:
     return "{" + _file(event.file2) + "}" if event.file2 else "null"
 
 
+def _script(event: Event) -> str:
+    return quote_name(event.file2.path) if event.file2 else "null"
+
+
 _Detail = tuple[str, Callable[[Event], str]]
 _FLAGS: _Detail = ("flags", lambda event: str(event.flags))
 _MODE: _Detail = ("requested_mode", lambda event: f'"{event.mode:o}"')
@@ -218,5 +222,6 @@ _DETAILS: dict[EventType, tuple[_Detail, ...]] = {
         _FLAGS,
     ),
     EventType.UMOUNT: (_FLAGS,),
+    EventType.EXEC: (("script", _script),),
     EventType.EXIT: (("exit_code", lambda event: str(event.exit_code)),),
 }

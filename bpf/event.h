@@ -9,7 +9,7 @@
 #ifndef FIM_EVENT_H
 #define FIM_EVENT_H
 
-#define FIM_WIRE_VERSION 1
+#define FIM_WIRE_VERSION 2
 
 #define FIM_PATH_MAX  4096 /* bytes of one path, its terminators included */
 #define FIM_DEPTH_MAX 256  /* components of one path */
@@ -87,6 +87,9 @@ struct fim_file {
 	__u32 reserved;
 };
 
+/* The offset of a root that is not known: of length 0, like the top. */
+#define FIM_ROOT_UNKNOWN 0xffff
+
 struct fim_event {
 	__u16 version; /* FIM_WIRE_VERSION */
 	__u16 header;  /* bytes before the payload */
@@ -113,6 +116,8 @@ struct fim_event {
 	char comm[FIM_COMM_SIZE];
 	struct fim_text name;	/* xattr, symlink text, file system type */
 	struct fim_text source; /* of a mount; arguments of an exec */
+	struct fim_text root;	/* the process's, if not the top; see below */
+	__u32 reserved;
 	struct fim_file file[FIM_FILES];
 };
 

@@ -164,6 +164,8 @@ struct signal_struct {
 
 struct linux_binprm {
 	struct file *file;
+	const char *filename;
+	const char *interp;
 };
 
 struct task_struct {

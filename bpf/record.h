@@ -145,6 +145,40 @@ __noinline int fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
 }
 
 /*
+ * Where the process's root directory lies, if not at the top of its mount
+ * namespace. The walk goes by way of the second file and leaves it as it was.
+ */
+__noinline int fim_take_root(__u32 index)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fim_slot *slot = fim_slot_at(index);
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct fim_text path;
+	struct fim_file *file;
+	__u32 flags;
+
+	if (!slot)
+		return 0;
+	slot->event.root.offset = FIM_ROOT_UNKNOWN;
+	if (!fs) /* it has let go of it: a file that is closed by its end */
+		return 0;
+	file = &slot->event.file[1];
+	path = file->path;
+	flags = file->flags;
+	file->flags = 0;
+	fim_walk_begin(slot, 1, (__u64)BPF_CORE_READ(fs, root.dentry),
+		       (__u64)fim_real_mount(BPF_CORE_READ(fs, root.mnt)));
+	fim_walk_rest(index);
+	if (!file->flags) {
+		slot->event.root.offset = slot->depth ? file->path.offset : 0;
+		slot->event.root.length = slot->depth ? file->path.length : 0;
+	}
+	file->path = path;
+	file->flags = flags;
+	return 1;
+}
+
+/*
  * Sends the record. Always inlined: perf_event_output needs the context, whose
  * type differs with the program's.
  */
@@ -156,6 +190,7 @@ static __always_inline void fim_submit(void *ctx, __u32 index)
 
 	if (!slot)
 		return;
+	fim_take_root(index);
 	size = sizeof(struct fim_event) + slot->used;
 	if (size > sizeof(struct fim_event) + FIM_PAYLOAD_MAX) {
 		fim_count(slot->event.type, oversize);

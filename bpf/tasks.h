@@ -80,6 +80,21 @@ __noinline int fim_take_args(__u32 index)
 	return 1;
 }
 
+/*
+ * What was asked for, where an interpreter is run for it: the kernel has let
+ * go of the script itself, and kept the text by which it was named.
+ */
+__noinline int fim_take_script(__u32 index, __u64 at)
+{
+	struct linux_binprm *program = (void *)at;
+	const char *name = BPF_CORE_READ(program, filename);
+
+	if (BPF_CORE_READ(program, interp) == name)
+		return 0;
+	fim_append_text(index, (__u64)name, offsetof(struct fim_event, file[1].given));
+	return fim_resolve_base(index, 1, AT_FDCWD);
+}
+
 /* sched_process_exec(struct task_struct *, pid_t old_pid, struct linux_binprm *); finalize_exec(bprm) */
 static __always_inline int exec_once(void *ctx, __u32 family)
 {
@@ -90,6 +105,7 @@ static __always_inline int exec_once(void *ctx, __u32 family)
 
 	if (index == FIM_NO_SLOT)
 		return 0;
+	fim_take_script(index, (__u64)program);
 	mount = (__u64)fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
 	if (fim_judge(index, (__u64)BPF_CORE_READ(file, f_path.dentry), mount, 0, 0)) {
 		fim_take_args(index);

@@ -84,9 +84,17 @@ class Enricher:
         return found
 
     def root(self, event: Event) -> bytes:
-        """The process's root directory now; empty once it has exited: nothing else tells of chroot."""
+        """The process's root directory when it did this, by the event.
+
+        Where that does not know it (a file that is closed by the process's end), what its last one told, or
+        `/proc`; else empty.
+        """
+        if event.root:
+            return event.root
         entry = self.processes.find(event.pid, event.time_ns)
-        return self._proc.root_of(event.pid) if entry is not None and entry.alive else b""
+        if entry is None or entry.root or not entry.alive:
+            return b"" if entry is None else entry.root
+        return self._proc.root_of(event.pid)
 
     def _container_of(self, path: bytes) -> Container:
         found = self._containers.get(path)

@@ -60,7 +60,14 @@ class ProcessCache:
         change = _CHANGES.get(event.type)
         if change is not None and event.retval >= 0:
             change(self, event)
+            self._settle(event)
             self.table.forget(event.time_ns)
+
+    def _settle(self, event: Event) -> None:
+        """Note the root directory: when files are closed by a process's end, the kernel no more knows it."""
+        entry = self.table.at(event.pid, event.time_ns)
+        if entry is not None and event.root:
+            entry.root = event.root
 
     def find(self, pid: int, time_ns: int) -> Entry | None:
         """The process that had `pid` at `time_ns`, from `/proc` if need be; `None` when nothing knows it."""

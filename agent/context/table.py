@@ -25,7 +25,10 @@ class Entry:
     someone looked for them.
     """
 
-    __slots__ = ("ancestors", "born_ns", "bytes", "container", "died_ns", "inherited", "older", "process")
+    __slots__ = (
+        *("ancestors", "born_ns", "bytes", "container", "died_ns", "inherited", "older", "process"),
+        "root",
+    )
 
     def __init__(self, process: Process, born_ns: int, ancestors: tuple[Process, ...] | None) -> None:
         self.process = process
@@ -35,6 +38,7 @@ class Entry:
         self.older: Entry | None = None
         self.container: Container | None = None  # only where no event's cgroup id tells it: cgroup v1
         self.inherited: Container = HOST
+        self.root = b""  # its root directory, as events told it last
         self.bytes = 0
 
     @property

@@ -219,6 +219,9 @@ def of_event(kind: EventType) -> dict[str, Field]:
         found += _file_fields("file", "e.file", "file")
     if kind in _TWO_FILES:
         found += _file_fields("file.destination", "(e.file2 or NO_FILE)", "file2")
+    if kind is EventType.EXEC:
+        text = _file_fields("script", "(e.file2 or NO_FILE)", "file2")[:3]
+        found += [_script_field(field) for field in text]
     found += [
         Field(name, type_, getter, doc, FLAGS if name == "flags" and kind is EventType.OPEN else "")
         for name, type_, getter, doc in _OWN.get(kind, ())
@@ -230,6 +233,10 @@ def of_event(kind: EventType) -> dict[str, Field]:
     return {
         f"{kind.label}.{field.name}": field._replace(name=f"{kind.label}.{field.name}") for field in found
     }
+
+
+def _script_field(field: Field) -> Field:
+    return field._replace(doc=f"{field.doc}: of a script, as the caller named it; `file` is its interpreter")
 
 
 def _process_event(kind: EventType) -> list[Field]:

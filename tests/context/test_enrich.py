@@ -35,6 +35,21 @@ def test_root_of_a_process_that_lives(host: FakeHost) -> None:
     assert enricher.context(opened(SECOND, 77)).root == b""
 
 
+def test_root_that_the_event_tells(host: FakeHost) -> None:
+    """Counts more than `/proc`, and the last one told counts once the kernel no more knows it."""
+    host.add_process(5, 1, b"/bin/a")
+    (host.proc / "5/root").symlink_to("/elsewhere")
+    enricher = host.enricher()
+    enricher.start()
+    jailed = opened(SECOND, 5)
+    jailed.root = b"/srv/jail"
+    assert enricher.context(jailed).root == b"/srv/jail"
+    ended = exit_(2 * SECOND, 5)
+    ended.root = b"/srv/jail"
+    assert enricher.context(ended).root == b"/srv/jail"
+    assert enricher.context(opened(2 * SECOND, 5)).root == b"/srv/jail"
+
+
 def test_an_unknown_process_keeps_what_the_event_says(host: FakeHost) -> None:
     process = host.enricher().context(opened(SECOND, 77, uid=33)).process
     assert (process.pid, process.comm, process.exe, process.user) == (77, b"opener", b"", b"www")

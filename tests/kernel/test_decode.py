@@ -20,6 +20,7 @@ def record(
     given: list[bytes] | None = None,
     retval: int = 0,
     name: bytes = b"",
+    root: tuple[int, int] = (0, 0),
 ) -> bytes:
     """A record as `bpf/record.h` makes it."""
     payload, files = b"", b""
@@ -33,7 +34,7 @@ def record(
     text = name + b"\0" if name else b""
     head = HEAD.pack(
         VERSION, SIZE, SIZE + len(payload) + len(text), 99, 5, kind, 2, retval, 10, 11, 9, 1000, 1001, 1002,
-        4026531840, 3, 8, 0o1, 0o644, 0, 0, 0, b"comm", len(payload), len(text), 0, 0,
+        4026531840, 3, 8, 0o1, 0o644, 0, 0, 0, b"comm", len(payload), len(text), 0, 0, *root, 0,
     )  # fmt: skip
     return head + files + payload + text
 
@@ -60,6 +61,24 @@ class TestDecode:
 
     def test_the_root_itself(self) -> None:
         assert decode(record(EventType.CHMOD, [[]])).file.path == b"/"
+
+    @pytest.mark.parametrize(
+        ("root", "path"), [((0, 0), b"/"), ((0xFFFF, 0), b""), ((0, 9), b"/srv/jail")], ids=str
+    )
+    def test_the_root_of_the_process(self, root: tuple[int, int], path: bytes) -> None:
+        """The top, not known, or a path of components like all others."""
+        made = record(EventType.OPEN, [[b"srv", b"jail"]], root=root)
+        assert decode(made).root == path
+
+    def test_a_script(self) -> None:
+        """An exec has a second file where an interpreter is run for it, as the caller named it."""
+        whole = record(EventType.EXEC, [[b"bin", b"sh"]])
+        assert decode(whole).file2 is None
+        made = record(EventType.EXEC, [[b"home"]], flags=FileFlags.AS_GIVEN, given=[b"x.sh"])
+        first, second = made[HEAD.size : HEAD.size + FILE.size], made[HEAD.size + FILE.size : SIZE]
+        event = decode(made[: HEAD.size] + second + first + made[SIZE:])
+        assert event.file2
+        assert event.file2.path == b"/home/x.sh"
 
     def test_two_files(self) -> None:
         event = decode(record(EventType.RENAME, [[b"a"], [b"b", b"c"]]))

@@ -112,6 +112,84 @@ def every_type() -> dict[str, Any]:
     return {"allowed": allowed, "refused": denied, "pid": os.getpid(), "last": pid}
 
 
+def hidden() -> dict[str, int]:
+    """Each call as a user who may not even look where its file is."""
+    at = prepare("hidden", "inside")
+    os.setxattr(f"{at}/file", "trusted.deed", b"1")
+    os.chmod(f"{BASE}/hidden", 0o700)
+    return {kind: apart(partial(errno_of, call), uid=USER)[1] for kind, call in calls(at, at).items()}
+
+
+def identity() -> dict[str, int]:
+    """A file touched by a process of its own login, group, cgroup and namespace, and what `/proc` says."""
+    folder = "/sys/fs/cgroup/deeds-identity"
+    os.makedirs(folder, exist_ok=True)
+
+    def itself() -> dict[str, int]:
+        for path, text in ((f"{folder}/cgroup.procs", os.getpid()), ("/proc/self/loginuid", 4242)):
+            with open(path, "w") as file:
+                file.write(str(text))
+        LIBC.unshare(CLONE_NEWNS)
+        mount("none", "/", None, MS_REC_PRIVATE)
+        os.setgid(1234)
+        os.setuid(USER)
+        touch(f"{BASE}/common/identity")
+        with open("/proc/self/loginuid") as file:
+            login = int(file.read())
+        with open("/proc/self/status") as lines:
+            ids = {key: value.split() for key, value in (line.split(":", 1) for line in lines if ":" in line)}
+        return {
+            "pid": os.getpid(),
+            "ppid": os.getppid(),
+            "auid": login,
+            "uid": int(ids["Uid"][0]),
+            "gid": int(ids["Gid"][0]),
+            "cgroup_id": os.stat(folder).st_ino,
+            "mount_ns": os.stat("/proc/self/ns/mnt").st_ino,
+        }
+
+    os.chmod(fresh("common"), 0o777)
+    return dict(apart(itself)[1])
+
+
+def slowness() -> float:
+    """How many times slower than an ordinary machine this one is, which counts so far in 4 ms."""
+    began = time.perf_counter()
+    sum(range(100_000))
+    return max(1.0, (time.perf_counter() - began) / 0.004)
+
+
+def script() -> dict[str, str]:
+    """A script is run by a name below the working directory, and what runs it is told by `/proc`."""
+    folder = fresh("scripts")
+    with open(f"{folder}/hello", "w") as file:
+        file.write("#!/bin/sh\nexit 0\n")
+    os.chmod(f"{folder}/hello", 0o755)
+
+    def run() -> None:
+        os.chdir(folder)
+        os.execv("./hello", ["hello", "you"])
+
+    child = os.fork()
+    if not child:
+        run()
+    os.waitpid(child, 0)
+    return {"interpreter": os.path.realpath("/bin/sh"), "script": f"{folder}/hello"}
+
+
+def brief_jail() -> dict[str, str]:
+    """A process changes its root directory, touches a file, and has ended when anybody looks."""
+    jail = fresh("brief", "jail")
+
+    def inside() -> None:
+        os.chroot(jail)
+        os.chdir("/")
+        touch("/brief")
+
+    apart(inside)
+    return {"jail": jail}
+
+
 def places() -> dict[str, Any]:
     """The same kind of file in places where a path is not simply what was said."""
     fresh("jail", "inner")
