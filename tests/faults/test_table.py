@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.verdict import Verdict
 from tests.faults import report, table
 from tests.faults.__main__ import NAMES
 from tests.faults.catalogue import FAULTS
 from tests.faults.table import Row
 
+BY_NAME = {fault.name: fault for fault in FAULTS}
 PHASES = {"before", "booting", "ready", "deployed", "load", "test", "between", "end"}
 
 
@@ -37,3 +39,15 @@ def test_a_results_file_that_was_cut_is_refused() -> None:
     row, refused = report.cut_results()
     assert refused
     assert row.exit == 2
+
+
+def test_the_written_table_is_of_these_faults() -> None:
+    """Each has its row, in the class that it must end in, and only what is overcome exits with 0."""
+    rows = table.read(table.PAGE)
+    assert list(rows) == list(NAMES)
+    assert {name: rows[name].verdict for name in BY_NAME} == {
+        name: fault.expected for name, fault in BY_NAME.items()
+    }
+    assert {row.fault for row in rows.values() if row.exit == 0} == {
+        name for name, fault in BY_NAME.items() if fault.expected is Verdict.PASS
+    }
