@@ -130,9 +130,10 @@ def test_channel(guest: Guest) -> None:
 def test_what_is_left_in_a_guest_is_found(guest: Guest) -> None:
     """A mount and a process that were not there before, and no more once they are gone."""
     _, before = vitals.measure(guest, 60)
-    guest.run(["sh", "-c", "mkdir /left; mount -t tmpfs left /left; sleep 600 </dev/null >/dev/null 2>&1 &"])
-    assert vitals.leftovers(guest, before, 1) == ["mount /left", "process /usr/bin/sleep"]
-    guest.run(["sh", "-c", "umount /left; rmdir /left; pkill sleep"])
+    guest.run(["sh", "-c", "mkdir /left; mount -t tmpfs left /left"])
+    guest.run(["sh", "-c", "tail -f /dev/null </dev/null >/dev/null 2>&1 &"])
+    assert vitals.leftovers(guest, before, 1) == ["mount /left", "process /usr/bin/tail"]
+    guest.run(["sh", "-c", "umount /left; rmdir /left; pkill tail"])
     assert vitals.leftovers(guest, before, 10) == []
 
 
