@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import paramiko
@@ -81,7 +81,9 @@ def _ended_at(deadline: float, session: paramiko.Channel) -> Iterator[None]:
 
     def end() -> None:
         late.set()
-        session.close()
+        # The connection may end in the same moment, and then there is nothing left to close.
+        with suppress(EOFError, OSError, paramiko.SSHException):
+            session.close()
 
     timer = threading.Timer(max(0.0, deadline - time.monotonic()), end)
     timer.start()
