@@ -101,13 +101,17 @@ class _Gone:
         self.told.set()
         raise EOFError
 
+    def ask(self) -> None:
+        """What is asked of a session that ends meanwhile."""
+        assert self.told.wait(10)
+        raise paramiko.SSHException
+
 
 def test_a_connection_may_end_while_its_session_is_ended() -> None:
     """What closes a late session finds nobody to tell: a thread of ours does not die of that."""
     session = _Gone()
     with pytest.raises(TimeoutError), ssh._ended_at(0.0, cast(paramiko.Channel, session)):
-        assert session.told.wait(10)
-        raise paramiko.SSHException
+        session.ask()
     for thread in threading.enumerate():
         if isinstance(thread, threading.Timer):
             thread.join()
