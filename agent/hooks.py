@@ -337,6 +337,8 @@ UNSEEN_DOORS: dict[str, dict[str, str]] = {
 
 # What cannot be seen without one of the hooks that are wanted.
 UNREFUSED = "what is refused while its name is looked up is not seen"
+# Of programs that the kernel skips where one of them was preempted: see `LADDER`.
+HIDDEN = "a program that is preempted hides what others do on its processor; that is counted as lost"
 _WITHOUT = {
     "parent.given": UNREFUSED,
     "open_root.enter": "an open by a file's handle is not seen",

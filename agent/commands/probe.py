@@ -69,20 +69,17 @@ def table(found: Mapping[str, Capability]) -> Iterator[str]:
 def sets(states: Mapping[str, str]) -> Iterator[str]:
     """What each hook set would see here, by what fires and by which functions there are."""
     from agent import coverage, hooks
-    from agent.kernel import btf
+    from agent.kernel import btf, sight
     from agent.kernel.choose import Chooser
     from agent.kernel.functions import Functions
     from agent.kernel.libbpf import Btf
-    from agent.kernel.loaded import coverage_of
 
     typed = Path(btf.KERNEL).is_file()
     functions = Functions(Btf.parse(btf.KERNEL) if typed else None)
     for name in hooks.HOOKSETS:
         here = states if name != hooks.BCC else dict.fromkeys(("kprobe", "kretprobe"), states[name])
         plan = Chooser(name, here, functions).plan(hooks.EVENTS)
-        present = frozenset(plan.chosen)
-        levels = {kind.label: coverage_of(needs, present) for kind, needs in hooks.EVENTS.items()}
-        limits = {kind.label: words for kind, words in hooks.limits(present).items()}
+        levels, limits = sight.coverage(plan.chosen, here), sight.limits(plan.chosen, here)
         yield ""
         yield f"hook set {name}:"
         yield from (f"    {line}" for line in coverage.lines(levels, limits))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent import hooks
 from agent.events import EventType
-from agent.kernel import policy
+from agent.kernel import policy, sight
 from agent.kernel.attach import Attached
 from agent.kernel.choose import Attempt, Chosen
 from agent.kernel.libbpf import Object, Program, RunCounting
@@ -77,14 +77,12 @@ class Loaded:
     @property
     def coverage(self) -> dict[str, str]:
         """For each event type: full, degraded or none."""
-        present = frozenset(self._attached.plan.chosen)
-        return {event.label: coverage_of(needs, present) for event, needs in hooks.EVENTS.items()}
+        return sight.coverage(self._attached.plan.chosen, self.capabilities)
 
     @property
     def limits(self) -> dict[str, str]:
-        """What cannot be seen of event types that are told by their system calls alone, in words."""
-        found = hooks.limits(frozenset(self._attached.plan.chosen))
-        return {event.label: words for event, words in found.items()}
+        """What cannot be seen of event types that are not seen whole, in words."""
+        return sight.limits(self._attached.plan.chosen, self.capabilities)
 
     @property
     def discards(self) -> bool:
@@ -137,13 +135,6 @@ class Loaded:
         """Before 5.16 the kernel does not tell: read once from what the verifier said."""
         self._insns[program.name] = _processed(program)
         return self._insns[program.name]
-
-
-def coverage_of(needs: hooks.Needs, present: frozenset[str]) -> str:
-    """How much of an event type these hooks see."""
-    if hooks.missing(needs.minimum, present):
-        return "none"
-    return "degraded" if hooks.missing(needs.wanted, present) else "full"
 
 
 def _processed(program: Program) -> int:

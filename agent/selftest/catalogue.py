@@ -191,7 +191,7 @@ _LOSS = (
     promise(
         "loss.steady",
         "Of 5,000 events a second for 5 seconds none is lost: kernel, agent and generator count the same.",
-        "open",
+        "open +unhidden",
         cost=7.0,
         long=True,
     ),
@@ -205,7 +205,7 @@ _LOSS = (
     promise(
         "loss.stopped",
         "What happens while the agent reads nothing for two seconds is there afterwards.",
-        "open",
+        "open +unhidden",
         cost=3.0,
     ),
     promise(
@@ -219,27 +219,27 @@ _LOSS = (
     promise(
         "loss.fast",
         "Of 20,000 events a second for 5 seconds none is lost, where the CPU can make them.",
-        "open",
+        "open +unhidden",
         cost=7.0,
         long=True,
     ),
     promise(
         "loss.burst",
         "Of 100,000 events as fast as they can be made none is lost.",
-        "open",
+        "open +unhidden",
         cost=20.0,
         long=True,
     ),
     promise(
         "loss.cpus",
         "What several processors do at once is counted on each, and none is lost.",
-        "open +kernel",
+        "open +kernel +unhidden",
         cost=5.0,
     ),
     promise(
         "loss.rate",
         "How many events a second this machine makes with none lost.",
-        "open",
+        "open +unhidden",
         cost=15.0,
         long=True,
     ),

@@ -10,8 +10,8 @@ class Scenario(NamedTuple):
 
     `needs` are facts about a kernel that are observed before the body runs, such as `event:open`: a hook for
     that event fires; `kernel` is what a model of one lacks, `resolved` what is not had where events are told
-    by their system calls alone, `refusals` what is not seen without a hook at the lookup. What is missing
-    makes a SKIP.
+    by their system calls alone, `refusals` what is not seen without a hook at the lookup, `unhidden` what
+    preempted programs hide of others. What is missing makes a SKIP.
 
     `cost` is the seconds expected on one emulated CPU; `long`
     scenarios can be left out where seconds matter. `ring_bytes` asks for an agent of its own with that ring,

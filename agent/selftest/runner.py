@@ -25,7 +25,7 @@ REFERENCE_S = 0.004  # what `measure_slowness` counts on an idle machine of 2020
 ROUNDS = 100_000
 
 # Needs of scenarios that a hook set cannot meet where it says this of its own sight.
-_LIMITS = {"resolved": hooks.SPELLED, "refusals": hooks.UNREFUSED}
+_LIMITS = {"resolved": hooks.SPELLED, "refusals": hooks.UNREFUSED, "unhidden": hooks.HIDDEN}
 
 
 class ScenarioTimeoutError(Exception):
@@ -123,7 +123,7 @@ def lacking(scenario: Scenario, subject: Subject) -> str:
             observed = ", ".join(f"{kind} {state}" for kind, state in facts["capabilities"].items())
             return f"no hook for {name} fires on this kernel ({observed})"
         words = facts["limits"].get(name, "")
-        if any(need in scenario.needs and words.startswith(limit) for need, limit in _LIMITS.items()):
+        if any(need in scenario.needs and limit in words for need, limit in _LIMITS.items()):
             return f"{name}: {words}"
     return next((subject.lacks[need] for need in scenario.needs if need in subject.lacks), "")
 

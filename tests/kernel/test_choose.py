@@ -8,8 +8,8 @@ from agent import hooks
 from agent.errors import MinimumNotMetError
 from agent.events import EventType
 from agent.kernel.choose import Attempt, Chooser
-from agent.kernel.loaded import coverage_of
 from agent.kernel.loader import check_minimum
+from agent.kernel.sight import coverage, coverage_of, limits
 
 ALL = dict.fromkeys(("lsm", "fentry", "fexit", "kprobe", "kretprobe", "raw_tp"), "fires")
 
@@ -193,3 +193,16 @@ def test_what_cannot_be_seen_is_said_in_words() -> None:
     assert EventType.OPEN not in words
     assert hooks.limits(frozenset(Chooser("auto", ALL, Kernel()).plan(hooks.EVENTS).chosen)) == {}
     assert hooks.limits(frozenset()) == {}
+
+
+def test_what_preempted_programs_hide_is_said() -> None:
+    """Where the kernel skips trampolines a set of them is degraded and says why; kprobes see all."""
+    skipping = ALL | {"skips": "fires"}
+    fentry = Chooser("fentry", skipping, Kernel()).plan(hooks.EVENTS).chosen
+    assert coverage(fentry, skipping)["open"] == "degraded"
+    assert limits(fentry, skipping)["open"] == hooks.HIDDEN
+    assert coverage(fentry, ALL)["open"] == "full"
+    assert limits(fentry, ALL) == {}
+    kprobe = Chooser("kprobe", skipping, Kernel()).plan(hooks.EVENTS).chosen
+    assert coverage(kprobe, skipping)["open"] == "full"
+    assert limits(kprobe, skipping) == {}

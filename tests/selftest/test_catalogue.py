@@ -34,7 +34,7 @@ def test_each_says_in_one_sentence_what_it_proves(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
 def test_needs_are_known_facts(scenario: Scenario) -> None:
-    assert set(scenario.needs) <= EVENTS | {"kernel", "resolved", "refusals"}
+    assert set(scenario.needs) <= EVENTS | {"kernel", "resolved", "refusals", "unhidden"}
 
 
 def test_no_pattern_selects_all() -> None:
