@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from harness.guest.base import Guest
@@ -66,9 +68,13 @@ def test_what_drifted_is_told_by_system_calls(guest: Guest) -> None:
 
 
 def test_probe_says_what_each_set_would_see(guest: Guest) -> None:
-    """With the words of what it cannot see."""
+    """With the words of what it cannot see; of what preempted ones hide only where they do."""
     done = guest.run(["sh", "-c", "cd /opt/fim && python3 -m agent probe"], _TIMEOUT_S)
     assert done.status == 0, done
     told = done.stdout.decode()
-    assert "hook set tracepoint:\n    coverage: full exec, fork, exit; degraded open, close" in told
-    assert "told in the caller's words" in told
+    block = told.partition("hook set tracepoint:\n")[2]
+    assert "told in the caller's words" in block
+    whole = block.startswith("    coverage: full exec, fork, exit; degraded open, close")
+    skips = re.search(r"^skips +fires", told, re.MULTILINE) is not None
+    assert whole is not skips
+    assert ("a program that is preempted hides" in block) is skips
