@@ -168,6 +168,9 @@ SETS["tracepoint"] = {SYSCALL: "tracepoint", "task": "raw_tp"}
 RAW_TRACEPOINT = "raw_tp"
 TRACEPOINT = "tracepoint"
 
+# Kinds that are called over a trampoline, which needs the kernel's own type information.
+TRAMPOLINES = ("lsm", "fentry", "fexit")
+
 # Kinds whose capability is that of another.
 CAPABILITIES = {"kretprobe_multi": "kprobe_multi"}
 

@@ -39,7 +39,6 @@ BTF_SOURCES = ("kernel", "external", "none")
 _PACKAGE = Path(__file__).resolve().parent.parent
 _PLACES = (_PACKAGE / "bpf" / "fim.bpf.o", _PACKAGE.parent / "build" / "fim.bpf.o")
 _BTF_PLACE = _PACKAGE / "btf"
-_NEED_KERNEL_BTF = ("lsm", "fentry", "fexit")
 _COMPILED = ("kprobe", "kretprobe", hooks.BCC)  # observed while it was compiled
 _LOG_BYTES = 1 << 16
 _PERF_BYTES = 1 << 20  # a processor
@@ -150,7 +149,7 @@ class Loader:
         self._variant = variant
         self._path = path
         self._external = external_btf() if variant.btf == "external" else None
-        hidden = dict.fromkeys(_NEED_KERNEL_BTF, capabilities.LOAD_FAIL) if self._external else {}
+        hidden = dict.fromkeys(hooks.TRAMPOLINES, capabilities.LOAD_FAIL) if self._external else {}
         self._states = {**states, **hidden}
 
     def load(self) -> Loaded:
@@ -217,7 +216,7 @@ class Loader:
             program.choose(name in wanted or (tells and name.startswith(tell.PREFIX)))
             if chosen := wanted.get(name):
                 program.keep_log(_LOG_BYTES)
-                if chosen.kind in _NEED_KERNEL_BTF:
+                if chosen.kind in hooks.TRAMPOLINES:
                     program.target(chosen.target)
         perf = self._variant.transport == "perf"
         unused = ["ring" if perf else "perf", "probes"]

@@ -9,7 +9,7 @@ from agent.events import EventType
 from agent.kernel.choose import FIRES, SKIPS, Chosen
 
 # Kinds whose program the kernel skips where it was preempted on that CPU: see `hooks.LADDER`.
-SKIPPED = frozenset({"lsm", "fentry", "fexit", hooks.RAW_TRACEPOINT})
+SKIPPED = frozenset({*hooks.TRAMPOLINES, hooks.RAW_TRACEPOINT})
 
 
 def coverage(chosen: Mapping[str, Chosen], capabilities: Mapping[str, str]) -> dict[str, str]:
