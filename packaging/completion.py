@@ -14,13 +14,13 @@ from typing import get_args
 from agent import cli as agent_cli
 from agent.selftest.catalogue import CATALOGUE
 from harness import cli as harness_cli
-from harness import config
+from harness.plan import matrix
 
 # What options of these names take, where their parser leaves it open.
 VALUES = {
     "--test": " ".join(dict.fromkeys(f"{scenario.family}.*" for scenario in CATALOGUE)),
-    "--hookset": " ".join(get_args(config.Hookset)),
-    "--arch": " ".join(get_args(config.Arch)),
+    "--hookset": " ".join(get_args(matrix.Hookset)),
+    "--arch": " ".join(get_args(matrix.Arch)),
     "--kernel": '$(sed -n \'s/^ *- name: *"\\{0,1\\}\\([^"]*\\)"\\{0,1\\}$/\\1/p\' matrix.yaml 2>/dev/null)',
 }
 

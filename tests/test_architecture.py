@@ -14,7 +14,7 @@ ONLY = {
     "libvirt": ("harness/vm",),
     "libvirtaio": ("harness/vm",),
     "paramiko": ("harness/guest",),
-    "ctypes": ("agent/kernel", "agent/privileges.py", "harness/vm/process.py"),
+    "ctypes": ("agent/kernel", "agent/privileges.py", "harness/host/processes.py"),
     "bcc": ("agent/kernel/bcc_backend.py",),
 }
 

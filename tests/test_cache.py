@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import cache, filelock
-from harness.cache import Cache
 from harness.errors import InfrastructureError
-from harness.external import run
+from harness.host import cache, locks
+from harness.host.cache import Cache
+from harness.host.programs import run
 
 Usage = namedtuple("Usage", "total used free")
 SPAWN = multiprocessing.get_context("spawn")
@@ -199,9 +199,9 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, variable: str, expe
 
 
 def test_a_lock_excludes_and_ends_with_its_block(tmp_path: Path) -> None:
-    with filelock.locked(tmp_path / "lock") as mine, filelock.locked(tmp_path / "lock", wait=False) as other:
+    with locks.locked(tmp_path / "lock") as mine, locks.locked(tmp_path / "lock", wait=False) as other:
         assert (mine, other) == (True, False)
-    with filelock.locked(tmp_path / "lock", wait=False) as mine:
+    with locks.locked(tmp_path / "lock", wait=False) as mine:
         assert mine
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import InfrastructureError
-from harness.external import ProgramError, run
+from harness.host.programs import ProgramError, run
 
 
 def test_output_is_returned() -> None:

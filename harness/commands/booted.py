@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
 from harness.errors import ConfigError, InfrastructureError
-from harness.interrupts import ending
-from harness.keeper import BOOT_DEADLINE_S
-from harness.plan import Plan
-from harness.run import Options, Run
+from harness.host.signals import ending
+from harness.plan.plan import Plan
+from harness.run.run import Options, Run
+from harness.run.slot import BOOT_DEADLINE_S
 
 if TYPE_CHECKING:
-    from harness.vmbench import VmMachine
+    from harness.lab.lab import VmMachine
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

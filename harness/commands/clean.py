@@ -23,8 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Reap, then shrink the cache; without a bound nothing stays that no running process uses."""
-    from harness.cache import Cache
-    from harness.vmbench import VmBench
+    from harness.host.cache import Cache
+    from harness.lab.lab import VmBench
 
     for line in VmBench().reap(also_kept=True):
         say(f"reaped what a dead run left: {line}")
@@ -53,10 +53,10 @@ def forget(root: Path) -> int:
 
 def _without(index: Path) -> int:
     """Removes one suite's indexes unless they are being asked; returns the bytes freed."""
-    from harness import filelock
+    from harness.host import locks
 
     lock = index.with_name(f"{index.name}.lock")
-    with filelock.locked(lock, wait=False) as free:
+    with locks.locked(lock, wait=False) as free:
         if not free:
             return 0
         size = _size(index)

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness import results
 from harness.report import compare_text
 from harness.report.compare import compare
+from harness.results import model
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Compare; returns 1 for a product regression, else 0. Raises ConfigError for what is no results file."""
-    old, new = (results.load(_file(path)) for path in (arguments.old, arguments.new))
+    old, new = (model.load(_file(path)) for path in (arguments.old, arguments.new))
     found = compare(old, new)
     texts = {"compare.md": compare_text.to_markdown(found), "compare.json": compare_text.to_json(found)}
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            results.write_atomic(arguments.output / name, text)
+            model.write_atomic(arguments.output / name, text)
     sys.stdout.write(texts["compare.json" if arguments.json else "compare.md"])
     return found.exit_code
 

@@ -14,6 +14,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check; returns 0 if all is well, else 3."""
-    from harness.doctor import main
+    from harness.commands.doctor_checks import main
 
     return main(arguments.connect)

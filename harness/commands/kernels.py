@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from harness import config
 from harness.commands import options
 from harness.commands.booted import say
 from harness.commands.options import add_bench, add_matrix, add_mirror, lock_path, selectors, use_mirror
 from harness.errors import ConfigError, InfrastructureError
-from harness.run import Options, Run
+from harness.plan import matrix as config
+from harness.run.run import Options, Run
 
 if TYPE_CHECKING:
-    from harness.config import Matrix
     from harness.kernels import Lock, ResolvedKernel
     from harness.kernels.inspect import Prediction
+    from harness.plan.matrix import Matrix
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +60,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from harness import freshness
-    from harness.kernels import available, lock
+    from harness.kernels import available, freshness, lock
 
     matrix = config.load(arguments.matrix) if arguments.matrix.exists() else None
     locked = lock.load(lock_path(arguments))
@@ -105,8 +104,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _lock(arguments: argparse.Namespace) -> int:
-    from harness import freshness
-    from harness.kernels import lock
+    from harness.kernels import freshness, lock
 
     path = lock_path(arguments)
     old = lock.load(path)
@@ -160,7 +158,7 @@ def _predicted(found: Sequence[Prediction]) -> Iterator[str]:
 def _image(arguments: argparse.Namespace) -> tuple[Path, str]:
     """A kernel's image, and its configuration where that is known. Raises ConfigError."""
     from harness import kernels
-    from harness.cache import Cache
+    from harness.host.cache import Cache
     from harness.kernels import lock
 
     if Path(arguments.kernel).is_file():

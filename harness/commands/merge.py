@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness import merge, shards
 from harness.errors import IncompleteError
 from harness.report.terminal import print_results
+from harness.results import merge, shard_folders
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +31,14 @@ def execute(arguments: argparse.Namespace) -> int:
     found = []
     for folder in arguments.shards:
         try:
-            found.append(shards.read(folder))
+            found.append(shard_folders.read(folder))
         except IncompleteError as error:
             problems.append(error.message)
     if not found:
         raise IncompleteError("\n".join(problems))
-    plan = shards.read_plan(arguments.plan) if arguments.plan else merge.whole_plan(found)
+    plan = shard_folders.read_plan(arguments.plan) if arguments.plan else merge.whole_plan(found)
     merged = merge.merge(plan, found, problems)
-    shards.write(merged, plan, found, arguments.output)
+    shard_folders.write(merged, plan, found, arguments.output)
     print_results(Console(), merged, str(arguments.output))
     if problems := [*problems, *merge.missing(plan, found)]:
         raise IncompleteError("\n".join(problems))

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.plan import Selectors
+from harness.plan.plan import Selectors
 
 if TYPE_CHECKING:
-    from harness.vmbench import VmBench
+    from harness.lab.lab import VmBench
 
 SELECTORS = {
     "kernel": ("GLOB", "kernels by name in the matrix or by release"),
@@ -59,7 +59,7 @@ def use_mirror(arguments: argparse.Namespace) -> None:
 
 def bench(arguments: argparse.Namespace) -> VmBench:
     """The bench that a command line with `add_matrix` and `add_bench` asks for."""
-    from harness.vmbench import VmBench
+    from harness.lab.lab import VmBench
 
     use_mirror(arguments)
     lock = None if arguments.unlocked else lock_path(arguments)

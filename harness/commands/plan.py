@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness import split
 from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
-from harness.durations import machine_cost
-from harness.plan import Plan
-from harness.run import Options, Run
+from harness.plan import shards
+from harness.plan.plan import Plan
+from harness.run.run import Options, Run
+from harness.run.times import machine_cost
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def _shards(plan: Plan, number: int, console: Console, *, as_json: bool) -> None
             "tests": len(part.pairs()),
             "cost_s": round(sum(map(machine_cost, part.machines().values())), 1),
         }
-        for index, part in enumerate(split.split(plan, number), 1)
+        for index, part in enumerate(shards.split(plan, number), 1)
         if part.cells
     ]
     if as_json:

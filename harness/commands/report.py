@@ -9,11 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness import report, results
+from harness import report
 from harness.errors import ConfigError, IncompleteError
-from harness.plan import Plan
+from harness.plan.plan import Plan
 from harness.report import facts, github, tables
 from harness.report.terminal import print_results
+from harness.results import model
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,14 +44,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Write the reports beside results.json; returns the exit code of that run."""
     if arguments.schema:
-        sys.stdout.write(results.schema_text())
+        sys.stdout.write(model.schema_text())
         return 0
     path = arguments.results or Path("out/latest")
     path = path / "results.json" if path.is_dir() else path
     if arguments.tables:
         write_tables(path, arguments.tables)
         return 0
-    found = results.load(path)
+    found = model.load(path)
     report.write_all(found, path.parent, arguments.artifact or "")
     print_results(Console(), found, str(path.parent))
     github.show(found, sys.stdout, asked=arguments.annotations)
@@ -67,15 +68,15 @@ def _address(word: str) -> str:
 def write_tables(path: Path, page: Path) -> None:
     """Make the page's tables of a run, or of the facts that were kept of one; keep the facts beside it."""
     known = facts.read(path)
-    results.write_atomic(page.with_suffix(".json"), known.to_json())
-    results.write_atomic(page, tables.render(page.read_text(encoding="utf-8"), known))
+    model.write_atomic(page.with_suffix(".json"), known.to_json())
+    model.write_atomic(page, tables.render(page.read_text(encoding="utf-8"), known))
 
 
-def check_plan(path: Path, found: results.Results) -> None:
+def check_plan(path: Path, found: model.Results) -> None:
     """Hold results against the plan beside them; raises IncompleteError where they differ."""
     try:
         plan = Plan.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a plan that can be read") from error
-    if lines := results.disagreements(plan, found):
+    if lines := model.disagreements(plan, found):
         raise IncompleteError("\n".join(lines))

@@ -10,8 +10,8 @@ from rich.console import Console
 from harness.commands.booted import say
 from harness.commands.options import add_connect, add_output
 from harness.commands.run import run
-from harness.results import Results
-from harness.run import Options
+from harness.results.model import Results
+from harness.run.run import Options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code of the contract."""
-    from harness import repro
-    from harness.cache import Cache
-    from harness.vmbench import VmBench
+    from harness.host.cache import Cache
+    from harness.lab.lab import VmBench
+    from harness.run import repro
 
     path = arguments.results / "results.json" if arguments.results.is_dir() else arguments.results
     plan, found = repro.plan_of(path, arguments.cell, arguments.test)

@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness import config, plan
-from harness.bench import Bench
-from harness.cell import ATTACH
 from harness.commands import options
 from harness.commands.options import add_bench, add_gdb, add_matrix, add_output, selectors
 from harness.errors import ConfigError
-from harness.expansion import fits
-from harness.plan import Selectors
-from harness.pytest_controller import Controller
-from harness.pytest_plugin import CONTROLLER
+from harness.plan import matrix as config
+from harness.plan import plan
+from harness.plan.cells import fits
+from harness.plan.plan import Selectors
 from harness.report import github
 from harness.report.terminal import Lines, print_results, progress_on
-from harness.run import Options, Run
+from harness.run.cell import ATTACH
+from harness.run.machines import Bench
+from harness.run.pytest.controller import Controller
+from harness.run.pytest.plugin import CONTROLLER
+from harness.run.run import Options, Run
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -84,8 +85,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def newest(arguments: argparse.Namespace, asked: Selectors) -> Selectors:
     """The selectors with only those kernels that moved since matrix.lock was written; perhaps none."""
-    from harness import freshness
-    from harness.kernels import lock
+    from harness.kernels import freshness, lock
 
     found = lock.load(options.lock_path(arguments))
     if found is None:
@@ -140,9 +140,9 @@ def _run(matrix_run: Run, progress: Lines, workers: str, connect: str) -> None:
 
 def watch(wanted: Options, bench: Bench, console: Console) -> int:
     """Run again on each save, on one machine that stays up, until Ctrl-C."""
-    from harness.building import Made
-    from harness.sources import snapshot
-    from harness.watch import FOLDERS, Watch
+    from harness.watch.build import Made
+    from harness.watch.sources import snapshot
+    from harness.watch.watch import FOLDERS, Watch
 
     seen = snapshot(FOLDERS)
     if problem := Made().build_rest():
@@ -161,7 +161,7 @@ def _pytest(controller: Controller, progress: Lines, workers: int, connect: str)
     matrix = controller.run.options.matrix
     progress.say(f"{workers or 1} machines at once" if workers > 1 else "one machine at a time")
     words = [str(matrix), "-c", os.devnull, "--rootdir", str(matrix.parent), "--noconftest"]
-    words += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "harness.pytest_plugin", "-p", "xdist"]
+    words += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "harness.run.pytest.plugin", "-p", "xdist"]
     words += ["-n", str(workers)] + (["--matrix-connect", connect] if connect else [])
     words += ["--matrix-cold"] if controller.run.options.cold else []
     # Neither the user's plugins nor his pytest settings have a say in this run.

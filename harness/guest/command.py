@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.selftest.protocol import Loaded, Ran
-from harness.config import Suite
 from harness.errors import InfrastructureError
-from harness.expansion import Cell
 from harness.guest.base import Completed, Guest
+from harness.plan.cells import Cell
+from harness.plan.matrix import Suite
 
 FOLDER = "/root/suites"
 SKIPPED = 77

@@ -12,14 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import cache, lists
-from harness.cache import MIB, Cache
+from harness.host import cache, resources
+from harness.host.cache import MIB, Cache
+from harness.host.progress import Progress, silent
 from harness.images import cpio, erofs, modules, native
 from harness.images.cpio import Entry
 from harness.kernels import catalogue
 from harness.kernels.headers import Headers
 from harness.kernels.model import FetchedKernel
-from harness.progress import Progress, silent
 
 # How an initramfs is put together: a new number makes all of them again.
 LAYOUT = "1"
@@ -37,7 +37,7 @@ def initramfs(kernel: FetchedKernel, store: Cache | None = None, progress: Progr
         progress(f"writing the initramfs of {kernel.release}")
         (folder / "initramfs").write_bytes(cpio.archive(_entries(kernel)))
 
-    sources = ((lists.FOLDER / name).read_bytes() for name in _SOURCES)
+    sources = ((resources.FOLDER / name).read_bytes() for name in _SOURCES)
     key = cache.digest(LAYOUT, kernel.digest, *sources)
     return (store or Cache()).get("initramfs", key, build, needs=16 * MIB, progress=progress) / "initramfs"
 
@@ -74,11 +74,13 @@ def _linked(source: Path, target: Path) -> None:
 
 def _entries(kernel: FetchedKernel) -> Iterator[Entry]:
     arch = catalogue.architecture(kernel.arch)
-    yield cpio.file("init", native.compile_static(lists.FOLDER / "early-init.c", arch), 0o755)
+    yield cpio.file("init", native.compile_static(resources.FOLDER / "early-init.c", arch), 0o755)
     names = []
-    for path in modules.read(kernel.modules).load_order(lists.words("boot-modules.txt")):
+    for path in modules.read(kernel.modules).load_order(resources.words("boot-modules.txt")):
         names.append(f"modules.d/{Path(path).name}")
         yield cpio.file(names[-1], (kernel.modules / path).read_bytes())
     yield cpio.file("modules", "".join(f"/{name}\n" for name in names).encode())
-    yield cpio.file("upper/usr/sbin/fim-init", native.compile_static(lists.FOLDER / "init.c", arch), 0o755)
-    yield cpio.file("upper/etc/ssh/sshd_config", (lists.FOLDER / "sshd_config").read_bytes())
+    yield cpio.file(
+        "upper/usr/sbin/fim-init", native.compile_static(resources.FOLDER / "init.c", arch), 0o755
+    )
+    yield cpio.file("upper/etc/ssh/sshd_config", (resources.FOLDER / "sshd_config").read_bytes())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from harness.external import run
+from harness.host.programs import run
 
 ROOT = uuid.UUID(bytes=b"fim-harness-root")
 MODULES = uuid.UUID(bytes=b"fim-harness-mods")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from harness.external import run
+from harness.host.programs import run
 from harness.kernels.catalogue import Architecture
 
 _FLAGS = ("-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror")

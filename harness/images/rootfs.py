@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from harness import cache, lists
-from harness.cache import MIB, Cache
-from harness.external import run
+from harness.host import cache, resources
+from harness.host.cache import MIB, Cache
+from harness.host.programs import run
+from harness.host.progress import Progress, silent
 from harness.images import erofs
 from harness.kernels import catalogue
 from harness.kernels.apt import Apt, transport_settings
 from harness.kernels.repositories import Repositories
-from harness.progress import Progress, silent
 
 # How the image is put together: a new number makes it again.
 LAYOUT = "1"
@@ -64,8 +64,8 @@ def root_image(
     """
     apt = (repositories or Repositories()).apt(catalogue.architecture(arch).name, *catalogue.USERLAND)
     apt.refresh(progress)
-    names = lists.words("guest-packages.txt") + (lists.words(COMPILER) if compiler else ())
-    kept = lists.words("compiler-includes.txt") if compiler else ()
+    names = resources.words("guest-packages.txt") + (resources.words(COMPILER) if compiler else ())
+    kept = resources.words("compiler-includes.txt") if compiler else ()
     packages = apt.closure(names)
 
     def build(folder: Path) -> None:
@@ -83,16 +83,16 @@ def root_image(
 
 def compilers(image: RootImage) -> tuple[tuple[str, str, str], ...]:
     """The compiler's packages in an image: name, version and SHA-256."""
-    wanted = lists.words(COMPILER)
+    wanted = resources.words(COMPILER)
     found = (_PACKAGE.fullmatch(line) for line in image.packages)
     return tuple((one[1], unquote(one[2]), one[3]) for one in found if one and one[1] in wanted)
 
 
 def _added() -> list[bytes]:
     """All that goes into the image beside packages: the files of `images/root/`, and what is left out."""
-    files = sorted(path for path in (lists.FOLDER / "root").rglob("*") if path.is_file())
-    names = [str(path.relative_to(lists.FOLDER)).encode() for path in files]
-    return [*names, *(path.read_bytes() for path in (*files, lists.FOLDER / "guest-excludes.txt"))]
+    files = sorted(path for path in (resources.FOLDER / "root").rglob("*") if path.is_file())
+    names = [str(path.relative_to(resources.FOLDER)).encode() for path in files]
+    return [*names, *(path.read_bytes() for path in (*files, resources.FOLDER / "guest-excludes.txt"))]
 
 
 def _unpack(apt: Apt, names: tuple[str, ...], kept: tuple[str, ...], scratch: Path) -> Path:
@@ -110,9 +110,9 @@ def _unpack(apt: Apt, names: tuple[str, ...], kept: tuple[str, ...], scratch: Pa
         package="mmdebstrap",
     )
     tree.mkdir()
-    excludes = [f"--exclude={line}" for line in lists.words("guest-excludes.txt") if line not in kept]
+    excludes = [f"--exclude={line}" for line in resources.words("guest-excludes.txt") if line not in kept]
     run([*_EXTRACT, *excludes, f"--directory={tree}", f"--file={archive}"], package="tar")
-    shutil.copytree(lists.FOLDER / "root", tree, dirs_exist_ok=True)
+    shutil.copytree(resources.FOLDER / "root", tree, dirs_exist_ok=True)
     return tree
 
 

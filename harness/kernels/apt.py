@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from harness import filelock
 from harness.errors import InfrastructureError
-from harness.external import ProgramError, run
+from harness.host import locks
+from harness.host.manifest import digest
+from harness.host.programs import ProgramError, run
+from harness.host.progress import Progress, silent
 from harness.kernels import deb822
 from harness.kernels.mirrors import Mirrors
-from harness.manifest import digest
-from harness.progress import Progress, silent
 
 MAX_AGE_S = 12 * 3600.0
 _TRANSPORT = re.compile(
@@ -56,7 +56,7 @@ class Apt:
 
         Raises InfrastructureError.
         """
-        with filelock.locked(self._lock):
+        with locks.locked(self._lock):
             age = self._age()
             if age < self.max_age_s:
                 return
@@ -88,7 +88,7 @@ class Apt:
         Raises InfrastructureError if a package, or what it needs, is not there.
         """
         remembered = self.home / f"closure-{digest(*sorted(names))[:16]}"
-        with filelock.locked(self._lock):
+        with locks.locked(self._lock):
             if not _newer(remembered, self._stamp):
                 remembered.write_text("".join(f"{line}\n" for line in self._closure(names)))
             return remembered.read_text().splitlines()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from harness import cache, lists
-from harness.cache import Cache
 from harness.errors import InfrastructureError
-from harness.external import ProgramError, run
+from harness.host import cache, resources
+from harness.host.cache import Cache
+from harness.host.programs import ProgramError, run
+from harness.host.progress import Progress, silent
 from harness.kernels import unpack
 from harness.kernels.apt import Apt
 from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
 from harness.kernels.repositories import Repositories
-from harness.progress import Progress, silent
 
 # Unpacked and with its modules decompressed, a kernel takes up to this many times its packages' size.
 _GROWTH = 8
@@ -57,7 +57,7 @@ def _build(resolved: ResolvedKernel, repositories: Repositories, folder: Path, p
     progress(f"fetching kernel {resolved.release} from {resolved.suite} ({size / cache.MIB:.0f} MiB)")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         tree = unpacked(resolved, repositories, Path(scratch), progress)
-        unpack.take(tree, resolved.release, folder, lists.words("guest-modules.txt"))
+        unpack.take(tree, resolved.release, folder, resources.words("guest-modules.txt"))
 
 
 def unpacked(resolved: ResolvedKernel, repositories: Repositories, scratch: Path, progress: Progress) -> Path:

@@ -14,15 +14,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import cache
-from harness.cache import MIB, Cache
 from harness.errors import InfrastructureError
+from harness.host import cache
+from harness.host.cache import MIB, Cache
+from harness.host.progress import Progress, silent
 from harness.kernels import fetcher
 from harness.kernels.apt import Apt
 from harness.kernels.index import package
 from harness.kernels.model import Package, ResolvedKernel
 from harness.kernels.repositories import Repositories
-from harness.progress import Progress, silent
 
 # What is kept, and how: a new number fetches them again.
 LAYOUT = "1"

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent import hooks
-from harness import promises
 from harness.errors import InfrastructureError
-from harness.kernels import btf, payload
+from harness.kernels import btf, configuration, payload
 
 ATTACHED, ABSENT, DRIFTED = "attached", "absent", "drifted"
 
@@ -69,7 +68,7 @@ def _by_functions(hook: str, kind: str, known: Parameters) -> Prediction:
 def _unpromised(kind: str, config: str, cmdline: str) -> str:
     """Why a kind of program will not do here; empty if it will, or nothing is known."""
     kind = _ALIKE.get(kind, kind)
-    if not config or kind not in _BROKEN or promises.promised(kind, config, cmdline):
+    if not config or kind not in _BROKEN or configuration.promised(kind, config, cmdline):
         return ""
     return f"its configuration does not promise {kind}"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.external import ProgramError, run
+from harness.host.programs import ProgramError, run
 from harness.kernels import deb822
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

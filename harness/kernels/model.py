@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import cache, lists
+from harness.host import cache, resources
 
 # What of a kernel is kept, and how: a new number fetches all kernels again.
 LAYOUT = "2"
@@ -49,7 +49,7 @@ class ResolvedKernel:
     def digest(self) -> str:
         """A key for what is kept of the packages."""
         packages = (package.sha256 for package in self.packages)
-        return cache.digest(LAYOUT, self.release, self.arch, *lists.words("guest-modules.txt"), *packages)
+        return cache.digest(LAYOUT, self.release, self.arch, *resources.words("guest-modules.txt"), *packages)
 
     def to_plain(self) -> dict[str, Any]:
         """The same as dictionaries and lists, for JSON."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from harness import external
+from harness.host import programs as external
 from harness.kernels import payload
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from harness import cache
+from harness.host import cache
 from harness.kernels import mirrors
 from harness.kernels.apt import MAX_AGE_S, Apt
 from harness.kernels.mirrors import Mirrors

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from harness.errors import ConfigError
+from harness.host.progress import Progress, silent
 from harness.kernels import catalogue
 from harness.kernels.catalogue import Flavour
 from harness.kernels.index import Candidate, candidates
 from harness.kernels.model import KernelRequest, ResolvedKernel
 from harness.kernels.repositories import Repositories
 from harness.kernels.versions import Version
-from harness.progress import Progress, silent
 
 
 def resolve(

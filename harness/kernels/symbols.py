@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.errors import InfrastructureError
+from harness.host.progress import Progress, silent
 from harness.kernels import catalogue
 from harness.kernels.repositories import Repositories
-from harness.progress import Progress, silent
 
 MIB = 1 << 20
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import zstandard
 
 from harness.errors import InfrastructureError
-from harness.external import run
+from harness.host.programs import run
 
 _DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.decompress,

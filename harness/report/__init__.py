@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.report import junit, summary
-from harness.results import Results, write_atomic
+from harness.results.model import Results, write_atomic
 
+FILES = ("results.json", "junit.xml", "summary.md", "report.html")  # what `write_all` writes
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
 
 

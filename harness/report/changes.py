@@ -6,8 +6,8 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.results import CellResult, Results
-from harness.verdict import Verdict, worst
+from harness.results.model import CellResult, Results
+from harness.results.verdict import Verdict, worst
 
 FAILING = frozenset({Verdict.SPLAT, Verdict.FAIL, Verdict.TIMEOUT, Verdict.CRASH})
 UNKNOWN = frozenset({Verdict.INFRA, Verdict.BOOT_FAIL, Verdict.NOT_RUN})

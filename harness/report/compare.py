@@ -9,8 +9,8 @@ from harness.report import noise
 from harness.report.changes import Change, changes
 from harness.report.noise import Pair
 from harness.report.page.hooks import rung_key
-from harness.results import CellResult, KernelFacts, Results, TestResult
-from harness.verdict import Verdict
+from harness.results.model import CellResult, KernelFacts, Results, TestResult
+from harness.results.verdict import Verdict
 
 Rung = tuple[tuple[str, str], ...]  # (program type, point) of each hook of an event
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from harness.report.changes import Change, Kind, fails
 from harness.report.compare import Comparison, Entry, InstructionChange, KernelMove, Rung
 from harness.report.noise import RATIO, Pair
-from harness.report.text import markdown
+from harness.text import markdown
 
 SCHEMA = 1
 ROWS = 25  # of one table; JSON has them all

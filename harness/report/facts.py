@@ -12,11 +12,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness import results
 from harness.errors import ConfigError
 from harness.report.page import hooks, words
-from harness.results import CellResult, Results
-from harness.verdict import Verdict
+from harness.results import model
+from harness.results.model import CellResult, Results
+from harness.results.verdict import Verdict
 
 # How a test ended, in one letter: most of a file would be names otherwise.
 LETTERS = {
@@ -156,4 +156,4 @@ def read(path: Path) -> RunFacts:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError:
-        return of_run(results.load(path))
+        return of_run(model.load(path))

@@ -11,8 +11,8 @@ from typing import IO
 
 from harness.report.page import attention
 from harness.report.page.attention import Finding
-from harness.report.text import visible
-from harness.results import Results
+from harness.results.model import Results
+from harness.text import visible
 
 SHOWN = 9
 TEXT_LIMIT = 1000  # characters

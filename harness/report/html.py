@@ -18,12 +18,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from harness.report import ledger
 from harness.report.page import attention, bars, drift, evidence, flows, hooks, matrix, proof, tests, words
 from harness.report.summary import SENTENCES
-from harness.report.text import visible
-from harness.results import CellResult, Results, TestResult
-from harness.verdict import Verdict
+from harness.results import ledger
+from harness.results.model import CellResult, Results, TestResult
+from harness.results.verdict import Verdict
+from harness.text import visible
 
 TEXT_LIMIT = 2000  # characters of one text
 SHORT_LIMIT = 100  # characters of one text when the page has had enough

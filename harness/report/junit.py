@@ -8,9 +8,9 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from harness.report.summary import own_trouble
-from harness.report.text import visible
-from harness.results import CellResult, Results, TestResult
-from harness.verdict import Verdict
+from harness.results.model import CellResult, Results, TestResult
+from harness.results.verdict import Verdict
+from harness.text import visible
 
 
 def render(results: Results) -> str:

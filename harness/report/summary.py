@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.report.page.words import anchor
-from harness.report.text import markdown
-from harness.results import CellResult, Results
-from harness.verdict import Verdict, worst
+from harness.results.model import CellResult, Results
+from harness.results.verdict import Verdict, worst
+from harness.text import markdown
 
 LIMIT = 1 << 20  # bytes; more than GitHub takes is cut by us, with a line that says so
 MARKS = {0: "✓", 1: "✗", 3: "⚠", 4: "…"}  # by exit code: never a colour alone

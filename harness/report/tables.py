@@ -14,8 +14,8 @@ from harness.report.facts import CellFacts, RunFacts
 from harness.report.page import hooks
 from harness.report.page.matrix import counts as tally
 from harness.report.summary import mark
-from harness.report.text import markdown
-from harness.verdict import Verdict
+from harness.results.verdict import Verdict
+from harness.text import markdown
 
 _SECTION = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 DOORS = "doors"  # the family of tests that go by every system call

@@ -10,12 +10,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from harness.plan import Plan
+from harness.plan.plan import Plan
 from harness.report.page import proof
 from harness.report.summary import SENTENCES, mark, own_trouble, tally
-from harness.report.text import one_line
-from harness.results import CellResult, Results, TestResult
-from harness.verdict import Verdict
+from harness.results.model import CellResult, Results, TestResult
+from harness.results.verdict import Verdict
+from harness.text import one_line
 
 _STYLES = {0: "green", 1: "bold red", 3: "yellow", 4: "magenta"}
 

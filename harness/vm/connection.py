@@ -17,15 +17,15 @@ from types import TracebackType
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from harness.cache import default_root
 from harness.errors import InfrastructureError
+from harness.host.acceleration import cpu_model
+from harness.host.cache import default_root
+from harness.host.processes import HeldProcess, adopt_orphans
 from harness.vm import eventloop, savefile
-from harness.vm.acceleration import cpu_model
 from harness.vm.api import libvirt
 from harness.vm.embed import EmbedRoot
 from harness.vm.hypervisor import LifeEvent, StartError, Vitality
 from harness.vm.ownership import RunDirectory
-from harness.vm.process import HeldProcess, adopt_orphans
 
 EMBEDDED = "qemu:///embed"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from harness.signatures import Trouble, ends_panic, recognise, stamped
+from harness.console.signatures import Trouble, ends_panic, recognise, stamped
 
 READY = b"fim-init: ready"
 FATAL = b"fim-init: fatal:"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.manifest import digest
+from harness.host.manifest import digest
 
 if TYPE_CHECKING:
     import jinja2

@@ -13,8 +13,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from harness.console.signatures import Trouble
 from harness.errors import InfrastructureError
-from harness.signatures import Trouble
 from harness.vm.console import ConsoleLog
 from harness.vm.hypervisor import LifeEvent
 

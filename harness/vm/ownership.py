@@ -21,8 +21,8 @@ import shutil
 from pathlib import Path
 from types import TracebackType
 
-from harness.cache import default_root
 from harness.errors import InfrastructureError
+from harness.host.cache import default_root
 
 PREFIX = "fim-"
 _TOKEN = re.compile(r"fim-[0-9a-f]{10}")

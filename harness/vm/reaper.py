@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.host.processes import HeldProcess
 from harness.vm import ownership
 from harness.vm.kept import alive as kept_machines
-from harness.vm.process import HeldProcess
 
 _EXIT_DEADLINE_S = 10.0
 

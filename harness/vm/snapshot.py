@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import manifest
-from harness.cache import MIB, Cache, digest, file_digest
 from harness.errors import InfrastructureError
+from harness.host import manifest
+from harness.host.cache import MIB, Cache, digest, file_digest
 from harness.vm import domain
 from harness.vm.domain import MachineSpec
 

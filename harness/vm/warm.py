@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from harness.errors import InfrastructureError
-from harness.progress import Progress, silent
+from harness.host.progress import Progress, silent
 from harness.vm.hypervisor import PortTakenError, StartError
 from harness.vm.life import MachineDiedError
 from harness.vm.machine import Machine

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, config, results, suites
-from harness.plan import Selectors, make
+from harness import cli
+from harness.plan import matrix, suites
+from harness.plan.plan import Selectors, make
+from harness.results import model
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/execs"
 
@@ -19,7 +21,7 @@ def built() -> None:
 
 
 def test_the_example_is_a_suite_on_four_kernels() -> None:
-    plan = make(config.load(EXAMPLE / "matrix.yaml"), Selectors())
+    plan = make(matrix.load(EXAMPLE / "matrix.yaml"), Selectors())
     suites.check(plan, EXAMPLE)
     assert [cell.id for cell in plan.cells] == ["5.10-execs", "6.1-execs", "6.12-execs", "7.3-execs"]
     assert {test for _, test in plan.pairs()} == {"command.execs"}
@@ -29,4 +31,4 @@ def test_the_example_is_a_suite_on_four_kernels() -> None:
 def test_the_example_passes_on_real_kernels(tmp_path: Path) -> None:
     words = ["--matrix", str(EXAMPLE / "matrix.yaml"), "--output", str(tmp_path)]
     assert cli.main(["run", *words]) == 0
-    assert [cell.verdict for cell in results.load(tmp_path / "results.json").cells] == ["PASS"] * 4
+    assert [cell.verdict for cell in model.load(tmp_path / "results.json").cells] == ["PASS"] * 4

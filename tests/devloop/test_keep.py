@@ -13,8 +13,8 @@ from rich.console import Console
 
 from harness.commands import run as run_command
 from harness.errors import InfrastructureError
-from harness.fakes import FakeBench
-from harness.run import Options
+from harness.run.fake import FakeBench
+from harness.run.run import Options
 from harness.vm import kept, reaper
 from harness.vm.kept import Kept
 from harness.vm.ownership import RunDirectory

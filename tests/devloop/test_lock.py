@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from harness import freshness
 from harness.errors import ConfigError, InfrastructureError
-from harness.external import ProgramError
-from harness.kernels import KernelRequest, Lock, Package, ResolvedKernel, fetcher, lock
+from harness.host.programs import ProgramError
+from harness.kernels import KernelRequest, Lock, Package, ResolvedKernel, fetcher, freshness, lock
 from harness.kernels.apt import Apt
 from tests.harness.conftest import matrix_of
 

@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from harness import results
+from harness.results import model
 from harness.vm import kept, reaper
 
 pytestmark = pytest.mark.guest
@@ -75,7 +75,7 @@ def test_the_machine_of_a_failed_cell_can_be_entered(
     assert ran.returncode == 1, ran.stderr
     assert "kept: harness shell --attach 6.1-broken" in ran.stdout
     done = _harness(place, "shell", "--attach", "6.1-broken", typed="uname -r\n")
-    found = results.load(place / "out/results.json")
+    found = model.load(place / "out/results.json")
     assert done.stdout.split() == [found.cells[0].kernel.release]
 
 
@@ -87,7 +87,7 @@ def test_a_cell_runs_again_on_the_packages_that_it_had(
     done = _harness(place, "repro", "out", "6.1-broken", "--output", "again")
     assert done.returncode == 1, done.stderr
     assert "the same packages, from the cache" in done.stderr
-    before, again = (results.load(place / name / "results.json") for name in ("out", "again"))
+    before, again = (model.load(place / name / "results.json") for name in ("out", "again"))
     (broken,) = (cell for cell in before.cells if cell.id == "6.1-broken")
     assert again.cells[0].kernel == broken.kernel
     assert again.cells[0].tests[0].reason == broken.tests[0].reason == "exit status 3: no such luck"

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import harness.vmbench
-from harness import cli, repro, results
-from harness.cache import Cache
+import harness.lab.lab
+from harness import cli
 from harness.commands import repro as repro_command
 from harness.commands import run as run_command
 from harness.errors import ConfigError
-from harness.fakes import FakeBench
+from harness.host.cache import Cache
 from harness.kernels import KernelRequest, Lock, resolve
-from harness.run import Options
+from harness.results import model
+from harness.run import repro
+from harness.run.fake import FakeBench
+from harness.run.run import Options
 from tests.kernels.conftest import FakeApt, fake_apt
 
 __all__ = ["fake_apt"]
@@ -36,7 +38,7 @@ class Benches:
 @pytest.fixture
 def benches(monkeypatch: pytest.MonkeyPatch) -> Benches:
     found = Benches()
-    monkeypatch.setattr(harness.vmbench, "VmBench", found)
+    monkeypatch.setattr(harness.lab.lab, "VmBench", found)
     return found
 
 
@@ -65,7 +67,7 @@ def test_one_cell_runs_again_on_the_packages_that_the_cache_has(
 ) -> None:
     _fill_cache(earlier, "6.1-lsm")
     assert cli.main(["repro", str(earlier), "6.1-lsm", "--test", "truth.[or]*", "--output", "new"]) == 1
-    again = results.load(Path("new/results.json"))
+    again = model.load(Path("new/results.json"))
     assert [(cell.id, cell.verdict) for cell in again.cells] == [("6.1-lsm", "FAIL")]
     assert {"truth.open", "truth.rename"} <= {test.name for test in again.cells[0].tests}
     assert all(test.name.startswith(("truth.o", "truth.r")) for test in again.cells[0].tests)
@@ -118,5 +120,5 @@ def test_results_without_a_plan(earlier: Path) -> None:
 
 
 def test_another_accelerator_is_said(earlier: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    repro_command._compare_hosts(results.load(earlier / "results.json"), "kvm")
+    repro_command._compare_hosts(model.load(earlier / "results.json"), "kvm")
     assert "that run had tcg, this host has kvm" in capsys.readouterr().err

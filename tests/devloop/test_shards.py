@@ -11,15 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-import harness.vmbench
-from harness import cli, config, results, split
+import harness.lab.lab
+from harness import cli
 from harness.commands import run as run_command
-from harness.config import Matrix
 from harness.errors import ConfigError
-from harness.fakes import FakeBench
-from harness.plan import Selectors, make
-from harness.results import CellResult, Results
-from harness.run import Options
+from harness.plan import matrix as config
+from harness.plan import shards as split
+from harness.plan.matrix import Matrix
+from harness.plan.plan import Selectors, make
+from harness.results import model
+from harness.results.model import CellResult, Results
+from harness.run.fake import FakeBench
+from harness.run.run import Options
 from tests.harness.conftest import matrix_of
 
 SCRIPT = {"6.1-lsm::truth.open": "fail", "6.12-*::approvers.path": "skip", "7.3-lsm::truth.unlink": "crash"}
@@ -28,7 +31,7 @@ SCRIPT = {"6.1-lsm::truth.open": "fail", "6.12-*::approvers.path": "skip", "7.3-
 @pytest.fixture
 def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(harness.vmbench, "VmBench", lambda *_, **__: FakeBench(SCRIPT))
+    monkeypatch.setattr(harness.lab.lab, "VmBench", lambda *_, **__: FakeBench(SCRIPT))
     path = tmp_path / "matrix.yaml"
     path.write_text("kernels: [5.10, 6.1, 6.12, 7.3]\nhooksets: [lsm, kprobe]\n")
     entry = "{test: truth.open, when: {kernel: '6.1'}, reason: r, link: l, until: 2099-01-01}"
@@ -64,7 +67,7 @@ def _as_found(run: Results) -> tuple[object, ...]:
 
 
 def test_all_shards_merged_are_the_unsharded_run(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = results.load(_run(matrix, "whole") / "results.json")
+    whole = model.load(_run(matrix, "whole") / "results.json")
     assert cli.main(["plan", "--json"]) == 0
     (matrix.parent / "plan.json").write_text(capsys.readouterr().out)
     assert cli.main(["plan", "--shards", "3", "--json"]) == 0
@@ -72,7 +75,7 @@ def test_all_shards_merged_are_the_unsharded_run(matrix: Path, capsys: pytest.Ca
     folders = [str(_run(matrix, f"shard-{number}", shard)) for number, shard in enumerate(shards)]
     assert len(folders) == 3
     assert cli.main(["merge", *folders, "--plan", "plan.json", "--output", "merged"]) == whole.run.exit_code
-    assert _as_found(results.load(matrix.parent / "merged/results.json")) == _as_found(whole)
+    assert _as_found(model.load(matrix.parent / "merged/results.json")) == _as_found(whole)
 
 
 def test_a_lost_shard_makes_the_merge_fail(matrix: Path) -> None:

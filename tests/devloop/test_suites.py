@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness import config, judge, results, suites, yamlfile
 from harness.commands import run as run_command
-from harness.config import Matrix, Suite
 from harness.errors import ConfigError
-from harness.expansion import Cell
-from harness.fakes import FakeBench
 from harness.guest.base import Completed
 from harness.guest.command import CommandServer, judged
 from harness.guest.fake import FakeGuest
-from harness.plan import Selectors, make
-from harness.results import TestResult
-from harness.run import Options
+from harness.plan import matrix as config
+from harness.plan import suites, yaml
+from harness.plan.cells import Cell
+from harness.plan.matrix import Matrix, Suite
+from harness.plan.plan import Selectors, make
+from harness.results import model
+from harness.results.model import TestResult
+from harness.run import judge
+from harness.run.fake import FakeBench
+from harness.run.run import Options
 from tests.harness.conftest import matrix_of
 
 SUITE = {"name": "example", "files": ["bin/run.sh"], "command": ["./run.sh", "--all"]}
@@ -64,7 +67,7 @@ def test_a_suite_is_selected_like_anything_else() -> None:
     ],
 )
 def test_a_suite_that_cannot_be_is_one_line(text: str, line: str) -> None:
-    document = yamlfile.parse(f"kernels: ['6.1']\nsuites: [{text}]\n".encode(), "m.yaml")
+    document = yaml.parse(f"kernels: ['6.1']\nsuites: [{text}]\n".encode(), "m.yaml")
     with pytest.raises(ConfigError) as caught:
         config.check(document)
     assert line in caught.value.message
@@ -123,7 +126,7 @@ def test_what_a_command_prints_is_kept_and_its_files_lie_beside_each_other(tmp_p
     assert (tmp_path / "log").read_bytes() == b"outerr"
 
 
-def _run(tmp_path: Path, script: dict[str, str], extra: str = "") -> tuple[int, results.Results, list[str]]:
+def _run(tmp_path: Path, script: dict[str, str], extra: str = "") -> tuple[int, model.Results, list[str]]:
     matrix = tmp_path / "matrix.yaml"
     matrix.write_text(
         f"kernels: ['6.1']\nsuites: [{{name: example, command: ./run.sh, files: run.sh}}]\n{extra}"
@@ -133,7 +136,7 @@ def _run(tmp_path: Path, script: dict[str, str], extra: str = "") -> tuple[int, 
     bench = FakeBench(script, tmp_path / "log")
     code = run_command.run(options, bench, Console(file=io.StringIO()), "0")
     events = [line.partition(" ")[2] for line in (tmp_path / "log").read_text().splitlines()]
-    return code, results.load(tmp_path / "out/latest/results.json"), events
+    return code, model.load(tmp_path / "out/latest/results.json"), events
 
 
 def test_a_suite_has_the_verdicts_of_any_test(tmp_path: Path) -> None:

@@ -16,24 +16,26 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import harness.fakes
+import harness.run.fake
 from agent.kernel.libbpf import Object
 from agent.selftest.protocol import Loaded
-from harness import cli, config, sources, supply
-from harness.building import FAMILIES, Made
+from harness import cli
 from harness.commands.options import selectors
 from harness.errors import ConfigError, HarnessError
-from harness.expansion import Cell
-from harness.fakes import FakeBench, FakeMachine
-from harness.guest import update
 from harness.guest.base import Completed
 from harness.guest.fake import FakeGuest
 from harness.guest.selftest import STAND_BY
-from harness.guest.update import Member
-from harness.plan import Selectors, make
+from harness.lab import supplies
+from harness.plan import matrix as config
+from harness.plan.cells import Cell
+from harness.plan.plan import Selectors, make
 from harness.report.terminal import Lines
-from harness.run import Options, Run
-from harness.watch import Watch, events_of
+from harness.run.fake import FakeBench, FakeMachine
+from harness.run.run import Options, Run
+from harness.watch import sources, update
+from harness.watch.build import FAMILIES, Made
+from harness.watch.update import Member
+from harness.watch.watch import Watch, events_of
 from tests.harness.conftest import matrix_of
 
 OBJECT = "agent/bpf/fim.bpf.o"
@@ -101,7 +103,7 @@ class Loop:
         self.tests: tuple[str, ...] = ("truth.open", "truth.unlink", "truth.rename")
         self.out = io.StringIO()
         monkeypatch.setattr(ServedMachine, "guest", self.guest, raising=False)
-        monkeypatch.setattr(harness.fakes, "FakeMachine", ServedMachine)
+        monkeypatch.setattr(harness.run.fake, "FakeMachine", ServedMachine)
         self.tmp_path = tmp_path
 
     def run(self, *edits: Iterator[None]) -> int:
@@ -238,10 +240,10 @@ def test_an_object_without_families_has_all_the_others_programs() -> None:
     project.needs(["fentry__open__enter", "raw_tp__exec__once"])
     assert project.build() == ""
     left_out = {*FAMILIES["KPROBE"], *FAMILIES["KPROBE_MULTI"]}
-    part, whole = (_programs(supply.ROOT / "build" / name) for name in (project.object, "fim.bpf.o"))
+    part, whole = (_programs(supplies.ROOT / "build" / name) for name in (project.object, "fim.bpf.o"))
     assert part == {name for name in whole if name.partition("__")[0] not in left_out}
     assert len(part) < len(whole)
-    assert project.files()[OBJECT].data == (supply.ROOT / "build" / project.object).read_bytes()
+    assert project.files()[OBJECT].data == (supplies.ROOT / "build" / project.object).read_bytes()
 
 
 def _programs(path: Path) -> set[str]:
@@ -310,8 +312,8 @@ def test_one_machine_at_a_time(loop: Loop) -> None:
 
 def test_the_line_of_the_documentation_is_one_cell_of_the_repositorys_matrix() -> None:
     """Who names a kernel and a hook set has asked for them, whatever tag their entry carries."""
-    (line,) = re.findall(r"`harness (run .*) --watch`", (supply.ROOT / "docs/loop.md").read_text())
-    arguments = cli.parser().parse_args([*shlex.split(line), "--matrix", str(supply.ROOT / "matrix.yaml")])
+    (line,) = re.findall(r"`harness (run .*) --watch`", (supplies.ROOT / "docs/loop.md").read_text())
+    arguments = cli.parser().parse_args([*shlex.split(line), "--matrix", str(supplies.ROOT / "matrix.yaml")])
     plan = make(config.load(arguments.matrix), selectors(arguments))
     assert [cell.id for cell in plan.cells] == ["6.1-fentry"]
     assert {test.partition(".")[0] for test in plan.cells[0].tests} == {"approvers"}
@@ -353,7 +355,7 @@ def test_a_save_is_as_old_as_its_last_file(tmp_path: Path) -> None:
 def test_a_scenario_is_read_when_it_is_first_asked_for() -> None:
     """What is loaded before the first test has none of their bodies, so that a change needs no new server."""
     code = "import sys, agent.selftest.loaded, agent.selftest.server; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=supply.ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=supplies.ROOT, capture_output=True, text=True)
     loaded = done.stdout.split()
     assert "agent.selftest.scenarios" in loaded
     assert not [name for name in loaded if name.startswith("agent.selftest.scenarios.")]
@@ -364,7 +366,7 @@ def test_a_scenario_is_read_when_it_is_first_asked_for() -> None:
 def test_what_stands_by_has_nothing_of_the_agent() -> None:
     """It may all have changed by the time that it is needed; what comes after the line is for the server."""
     words = [sys.executable if word == "python3" else word for word in STAND_BY]
-    words[words.index("-C") + 1] = str(supply.ROOT)
+    words[words.index("-C") + 1] = str(supplies.ROOT)
     bare = "assert not [name for name in sys.modules if name.startswith('agent')]"
     words[-1] = words[-1].replace("os.read(0, 1)", f"{bare}; os.read(0, 1)")
     asked = b'\n{"id":1,"do":"quit"}\n'

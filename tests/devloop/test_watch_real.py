@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness import sources, supply
-from harness.building import Made
-from harness.plan import Selectors
+from harness.lab import supplies
+from harness.lab.lab import VmBench
+from harness.plan.plan import Selectors
 from harness.report.terminal import Lines
-from harness.run import Options, Run
-from harness.vmbench import VmBench
-from harness.watch import Watch
+from harness.run.run import Options, Run
+from harness.watch import sources
+from harness.watch.build import Made
+from harness.watch.watch import Watch
 
 pytestmark = pytest.mark.guest
 
@@ -44,13 +45,13 @@ class Copied(Made):
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The repository, as far as a bundle is made of it."""
     for name in ("bpf", "build"):
-        (tmp_path / name).symlink_to(supply.ROOT / name)
-    shutil.copytree(supply.ROOT / "agent", tmp_path / "agent")
+        (tmp_path / name).symlink_to(supplies.ROOT / name)
+    shutil.copytree(supplies.ROOT / "agent", tmp_path / "agent")
     (tmp_path / "matrix.yaml").write_text(MATRIX)
-    monkeypatch.setattr(supply, "ROOT", tmp_path)
-    supply.bundle.cache_clear()
+    monkeypatch.setattr(supplies, "ROOT", tmp_path)
+    supplies.bundle.cache_clear()
     yield tmp_path
-    supply.bundle.cache_clear()
+    supplies.bundle.cache_clear()
 
 
 def _watched(root: Path, edits: list[Callable[[], object]]) -> str:

@@ -14,7 +14,7 @@ from agent.selftest.catalogue import CATALOGUE
 from harness import cli
 from harness.errors import ConfigError
 from harness.report import facts, tables
-from harness.verdict import Verdict
+from harness.results.verdict import Verdict
 from tests.report.made_up import a_cell, a_run, a_test, every_verdict
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from agent.selftest.catalogue import by_name
-from harness import doctor
+from harness.commands import doctor_checks
 from harness.report import compare_text
 from harness.report.changes import Kind
 from harness.report.compare import compare
 from harness.report.summary import SENTENCES
 from harness.report.terminal import line_of, print_results
-from harness.results import TestResult
-from harness.verdict import Verdict
+from harness.results.model import TestResult
+from harness.results.verdict import Verdict
 from tests.docs import pages
 from tests.mutants.catalogue import MUTANTS
 from tests.report.made_up import a_cell, a_run, a_test
@@ -78,7 +78,7 @@ def test_the_second_run_fails_where_it_was_broken() -> None:
 def test_the_doctor_looks_at_what_is_printed() -> None:
     block = next(block for block in PASTED if block.startswith("ok "))
     names = [line[5:25].strip() for line in block.splitlines() if line[5:6].strip()]
-    assert names == [check.name for check in doctor.CHECKS]
+    assert names == [check.name for check in doctor_checks.CHECKS]
 
 
 def test_the_comparison_is_as_it_is_printed() -> None:

@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.bench import Supplies
-from harness.expansion import Cell
-from harness.plan import Selectors
-from harness.run import Options, Run
-from harness.vmbench import VmBench
+from harness.lab.lab import VmBench
+from harness.plan.cells import Cell
+from harness.plan.plan import Selectors
+from harness.run.machines import Supplies
+from harness.run.run import Options, Run
 from tests.faults import report, table
 from tests.faults.catalogue import FAULTS
 from tests.faults.scene import TEST, Fault, Scene

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from harness.verdict import Verdict
+from harness.results.verdict import Verdict
 from tests.faults.scene import AGENT, Fault, InGuest
 from tests.faults.strikes import (
     INSERT,

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from harness.bench import Supplies
 from harness.errors import HarnessError
-from harness.expansion import Cell
-from harness.verdict import Verdict
+from harness.lab.lab import VmBench, VmMachine
+from harness.plan.cells import Cell
+from harness.results.verdict import Verdict
+from harness.run.machines import Supplies
 from harness.vm.console import Stage
 from harness.vm.domain import MachineSpec
-from harness.vmbench import VmBench, VmMachine
 
 TEST = "truth.open"
 STRUCK = "fault: now"

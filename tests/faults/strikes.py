@@ -14,7 +14,7 @@ from unittest import mock
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from harness.config import Cmdline
+from harness.plan.matrix import Cmdline
 from harness.vm import ports, snapshot
 from tests.faults.scene import Scene, Strike
 

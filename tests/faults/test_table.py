@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.verdict import Verdict
+from harness.results.verdict import Verdict
 from tests.faults import report, table
 from tests.faults.__main__ import NAMES
 from tests.faults.catalogue import FAULTS

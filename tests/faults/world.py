@@ -9,13 +9,13 @@ from pathlib import Path
 from subprocess import SubprocessError
 from typing import Any, cast
 
-from harness import cell as cells
-from harness.bench import Machine, MissingError
-from harness.cell import CellRun
-from harness.expansion import Cell
-from harness.keeper import Keeper
-from harness.pace import Pace
-from harness.verdict import Verdict
+from harness.host.deadlines import Pace
+from harness.plan.cells import Cell
+from harness.results.verdict import Verdict
+from harness.run import cell as cells
+from harness.run.cell import CellRun
+from harness.run.machines import Machine, MissingError
+from harness.run.slot import Keeper
 from tests.faults.scene import TEST, Fault, Scene
 
 # Long enough for what is only slow, short enough for fifty faults.

@@ -42,7 +42,7 @@ def guest(
     """A guest that can compile, with the agent in it."""
     from harness.images import initramfs, modules_image, root_image
     from harness.kernels import KernelRequest, fetch, fetch_headers, resolve
-    from harness.supply import bundle
+    from harness.lab.supplies import bundle
     from harness.vm.domain import MachineSpec
     from harness.vm.machine import Machine
 

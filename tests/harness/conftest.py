@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import Matrix
-from harness.expansion import Cell
-from harness.plan import Plan, Selectors, make
+from harness.plan.cells import Cell
+from harness.plan.matrix import Matrix
+from harness.plan.plan import Plan, Selectors, make
 
 
 def matrix_of(*kernels: str, **rest: object) -> Matrix:

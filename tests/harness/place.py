@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.cache import default_root
+from harness.host.cache import default_root
 
 ROOT = Path(__file__).parents[2]
 # What machines are made of; the indexes are not needed where the lock names the kernel.

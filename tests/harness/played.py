@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.fakes import FakeBench
+from harness.run.fake import FakeBench
 
 
 def bench(*_words: Any, **_more: Any) -> FakeBench:
@@ -20,10 +20,10 @@ def pytest_harness_bench() -> FakeBench:
 
 
 def main() -> int:
-    import harness.vmbench
+    import harness.lab.lab
     from harness import cli
 
-    harness.vmbench.VmBench = bench  # type: ignore[assignment, misc]
+    harness.lab.lab.VmBench = bench  # type: ignore[assignment, misc]
     return cli.main()
 
 

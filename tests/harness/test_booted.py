@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.commands import booted, options
-from harness.fakes import FakeBench
+from harness.run.fake import FakeBench
 
 
 @pytest.mark.parametrize(("words", "steps"), [([], ["boot"]), (["--agent"], ["boot", "deploy"])])

@@ -8,19 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.selftest.protocol import Ran
-from harness import expectations, fakes
-from harness.bench import Machine
-from harness.cell import TRIES, CellRun
 from harness.errors import ConfigError
-from harness.expansion import Cell
-from harness.expectations import Expectations
-from harness.fakes import FakeBench, FakeMachine
-from harness.judge import clean, combined, result_of, with_log
-from harness.keeper import Keeper
-from harness.pace import Pace
-from harness.plan import Plan
-from harness.results import Attempt, CellReport, Splat, TestResult
-from harness.verdict import Verdict
+from harness.host.deadlines import Pace
+from harness.plan.cells import Cell
+from harness.plan.plan import Plan
+from harness.results import expectations
+from harness.results.expectations import Expectations
+from harness.results.model import Attempt, CellReport, Splat, TestResult
+from harness.results.verdict import Verdict
+from harness.run import fake
+from harness.run.cell import TRIES, CellRun
+from harness.run.fake import FakeBench, FakeMachine
+from harness.run.judge import clean, combined, result_of, with_log
+from harness.run.machines import Machine
+from harness.run.slot import Keeper
 
 
 def _live(
@@ -188,9 +189,9 @@ def test_what_is_left_behind_fails_the_cell(cell: Cell, folder: Path) -> None:
     [
         ("quit", "fail", "FAIL", "the self-test server ended"),
         ("quit", "hang", "TIMEOUT", "no answer to quit; the guest answers: the agent hung"),
-        ("quit", "crash", "CRASH", fakes.PANIC),
+        ("quit", "crash", "CRASH", fake.PANIC),
         ("quit", "qemu-dies", "INFRA", "QEMU was killed by signal 9"),
-        ("end", "crash", "CRASH", f"what the agent left behind could not be looked at: {fakes.PANIC}"),
+        ("end", "crash", "CRASH", f"what the agent left behind could not be looked at: {fake.PANIC}"),
         ("end", "freeze", "TIMEOUT", "what the agent left behind could not be looked at: no answer to end; "),
         ("end", "blind", "FAIL", "what the agent left behind could not be looked at: nothing is seen"),
     ],
@@ -398,7 +399,7 @@ def test_a_complaint_is_allowed_where_and_until_it_says(
 def test_an_allowed_complaint_leaves_a_pass_and_is_told() -> None:
     log = [
         f"[1.0] agent selftest: begin {PASSED.name}",
-        *fakes.SPLAT,
+        *fake.SPLAT,
         f"[1.0] agent selftest: end {PASSED.name}",
     ]
     log = [line.replace("[1.0]", "[1.000000]") for line in log]

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, filelock
-from harness.cache import Cache
+from harness import cli
 from harness.commands import clean
+from harness.host import locks
+from harness.host.cache import Cache
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with an entry, indexes and what was learnt of the host; there are no dead runs."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("harness.vmbench.VmBench.reap", lambda _self, also_kept: [])
+    monkeypatch.setattr("harness.lab.lab.VmBench.reap", lambda _self, also_kept: [])
     store = Cache()
     store.get("kernels", "k", make)
     os.close(store._in_use.popitem()[1])  # as the end of its process would
@@ -45,7 +46,7 @@ def test_nothing_is_left(root: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_indexes_that_are_asked_stay(root: Path) -> None:
     """Whoever asks them holds their lock."""
-    with filelock.locked(root / "apt/amd64/sid.lock"):
+    with locks.locked(root / "apt/amd64/sid.lock"):
         clean.forget(root)
     assert "apt/amd64/sid/lists/index" in left(root)
 

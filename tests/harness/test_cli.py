@@ -9,20 +9,21 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import harness.vmbench
-from harness import cli, results
+import harness.lab.lab
+from harness import cli
 from harness.commands import run as run_command
 from harness.commands.booted import one_machine
 from harness.errors import ConfigError
-from harness.fakes import FakeBench
-from harness.plan import Plan, Selectors
-from harness.run import Options
+from harness.plan.plan import Plan, Selectors
+from harness.results import model
+from harness.run.fake import FakeBench
+from harness.run.run import Options
 
 
 @pytest.fixture
 def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(harness.vmbench, "VmBench", lambda *_, **__: FakeBench())
+    monkeypatch.setattr(harness.lab.lab, "VmBench", lambda *_, **__: FakeBench())
     path = tmp_path / "matrix.yaml"
     path.write_text("kernels: [6.1, 6.12]\n")
     return path
@@ -121,10 +122,10 @@ def test_results_without_a_planned_test_are_incomplete(
 ) -> None:
     _run(matrix, {})
     path = matrix.parent / "out/latest/results.json"
-    found = results.load(path)
+    found = model.load(path)
     fewer = found.cells[:1]
     path.write_text(
-        found.model_copy(update={"cells": fewer, "totals": results.totals(fewer)}).to_json(), "utf-8"
+        found.model_copy(update={"cells": fewer, "totals": model.totals(fewer)}).to_json(), "utf-8"
     )
     assert cli.main(["report", str(path)]) == 4
     assert "6.12-auto truth.open: planned, and not in the results" in capsys.readouterr().err
@@ -158,7 +159,7 @@ def test_a_named_output_folder_is_the_runs_own(matrix: Path) -> None:
     (folder / "mine.txt").write_text("not of a run")
     options = Options(matrix=matrix, selectors=Selectors(kernel=("6.1",)), folder=folder)
     run_command.run(options, FakeBench({}), Console(file=io.StringIO()), "0")
-    assert [cell.id for cell in results.load(folder / "results.json").cells] == ["6.1-auto"]
+    assert [cell.id for cell in model.load(folder / "results.json").cells] == ["6.1-auto"]
     assert [path.name for path in (folder / "cells").iterdir()] == ["6.1-auto"]
     assert "of an earlier run" not in (folder / "report.html").read_text()
     assert (folder / "mine.txt").exists()

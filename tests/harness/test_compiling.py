@@ -9,20 +9,20 @@ import pytest
 
 from agent.selftest.protocol import Loaded
 from harness import images, kernels
-from harness.bench import RefusedError
-from harness.cell import COMPILE_S, LOAD_DEADLINE_S, CellRun
-from harness.config import Kernel, Matrix, Suite
-from harness.expansion import Cell
-from harness.fakes import FakeBench, FakeMachine
+from harness.host.deadlines import Pace
 from harness.images.rootfs import RootImage
-from harness.keeper import Keeper
 from harness.kernels import Headers
 from harness.kernels.model import Package
-from harness.pace import Pace
-from harness.plan import Selectors, make
-from harness.results import KernelFacts
-from harness.supply import Preparation
-from harness.verdict import Verdict
+from harness.lab.supplies import Preparation
+from harness.plan.cells import Cell
+from harness.plan.matrix import Kernel, Matrix, Suite
+from harness.plan.plan import Selectors, make
+from harness.results.model import KernelFacts
+from harness.results.verdict import Verdict
+from harness.run.cell import COMPILE_S, LOAD_DEADLINE_S, CellRun
+from harness.run.fake import FakeBench, FakeMachine
+from harness.run.machines import RefusedError
+from harness.run.slot import Keeper
 
 KERNEL = Kernel(name="6.1", series="6.1")
 

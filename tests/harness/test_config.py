@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import hooks
-from harness import config, yamlfile
 from harness.errors import ConfigError
+from harness.plan import matrix as config
+from harness.plan import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +66,7 @@ MISTAKES = {
 def _error(text: str | bytes) -> str:
     content = text.encode() if isinstance(text, str) else text
     with pytest.raises(ConfigError) as caught:
-        config.check(yamlfile.parse(content, "m.yaml"))
+        config.check(yaml.parse(content, "m.yaml"))
     return caught.value.message
 
 
@@ -84,7 +85,7 @@ def test_a_file_that_is_not_utf_8_is_refused() -> None:
 
 
 def test_a_large_file_is_refused() -> None:
-    assert _error(b"#" * (yamlfile.MAX_BYTES + 1)) == "m.yaml: larger than 256 KiB"
+    assert _error(b"#" * (yaml.MAX_BYTES + 1)) == "m.yaml: larger than 256 KiB"
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
@@ -93,14 +94,14 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 
 def test_scalars_stay_words() -> None:
-    matrix = config.check(yamlfile.parse(b"kernels: [6.10, 5.10, no]", "m.yaml"))
+    matrix = config.check(yaml.parse(b"kernels: [6.10, 5.10, no]", "m.yaml"))
     assert [kernel.series for kernel in matrix.kernels] == ["6.10", "5.10", "no"]
 
 
 def test_a_kernel_may_ask_for_processors() -> None:
     """One where nothing is said."""
     text = b"kernels:\n  - 6.1\n  - name: rt\n    series: '6.12'\n    vcpus: 2"
-    matrix = config.check(yamlfile.parse(text, "m.yaml"))
+    matrix = config.check(yaml.parse(text, "m.yaml"))
     assert [kernel.vcpus for kernel in matrix.kernels] == [1, 2]
 
 
@@ -112,7 +113,7 @@ def test_the_projects_own_matrix_asks_for_four_series() -> None:
 @given(st.binary(max_size=200) | st.text("[]{}:,-&*!? \n\tab'\"#|>%@", max_size=60).map(str.encode))
 def test_any_bytes_are_a_matrix_or_a_config_error(content: bytes) -> None:
     with contextlib.suppress(ConfigError):
-        config.check(yamlfile.parse(content, "m.yaml"))
+        config.check(yaml.parse(content, "m.yaml"))
 
 
 def test_a_matrix_may_name_every_hook_set_that_the_agent_has() -> None:

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from harness import cli, report, results
-from harness.cell import CellRun
-from harness.results import Results
+from harness import cli, report
+from harness.results import model
+from harness.results.model import Results
+from harness.run.cell import CellRun
 from tests.harness import played
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ class Command:
             time.sleep(0.05)
 
     def results(self) -> Results:
-        return results.load(self.folder / "out/latest/results.json")
+        return model.load(self.folder / "out/latest/results.json")
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -115,7 +116,7 @@ def test_two_runs_at_once_do_not_meet(tmp_path: Path) -> None:
     assert [process.returncode for process in processes] == [0, 0], outputs
     folders = [path for path in (command.folder / "out").iterdir() if not path.is_symlink() and path.is_dir()]
     assert len(folders) == 2
-    assert all(results.load(path / "results.json").run.complete for path in folders)
+    assert all(model.load(path / "results.json").run.complete for path in folders)
     assert command.results().run.id in {path.name for path in folders}
 
 
@@ -127,7 +128,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAKE_SCRIPT", "{}")
     monkeypatch.setenv("FAKE_LOG", str(tmp_path / "log"))
-    monkeypatch.setattr("harness.vmbench.VmBench", played.bench)
+    monkeypatch.setattr("harness.lab.lab.VmBench", played.bench)
     (tmp_path / "matrix.yaml").write_text("kernels: [6.1]\n")
     return cli.main(["run", "-n", "0"])
 
@@ -145,7 +146,7 @@ def test_a_disk_that_is_full_meanwhile_is_infrastructure(
 ) -> None:
     monkeypatch.setattr(CellRun, "_log", _full)
     assert _inside(tmp_path, monkeypatch) == 3
-    found = results.load(tmp_path / "out/latest/results.json")
+    found = model.load(tmp_path / "out/latest/results.json")
     assert set(found.totals) == {"INFRA"}
     assert "No space left on device" in found.cells[0].reason
     assert "destroy" in (tmp_path / "log").read_text()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import results
-from harness.cache import default_root
+from harness.host.cache import default_root
+from harness.results import model
 from tests.harness.place import ROOT, Harness, Place
 
 pytestmark = pytest.mark.guest
@@ -59,7 +59,7 @@ def test_run(place: Place, start: list[Harness], number: signal.Signals) -> None
     start[0].wait_for(lambda: place.said(f"begin {LONG}"))
     assert start[0].end(number) < HURRY_S
     assert start[0].process.returncode == 4, start[0].output()
-    found = results.load(place.work / "out" / "latest" / "results.json")
+    found = model.load(place.work / "out" / "latest" / "results.json")
     verdicts = {test.name: (str(test.verdict), test.reason) for cell in found.cells for test in cell.tests}
     assert verdicts[FIRST] == ("PASS", "")
     assert verdicts[LONG][0] == "NOT_RUN"
@@ -115,7 +115,7 @@ def test_two_runs_at_once(place: Place, start: list[Harness]) -> None:
     start += [place.start(*words), place.start(*words)]
     assert [one.wait() for one in start] == [0, 0], start[-1].output()
     paths = place.work.glob("out/*/results.json")
-    found = [results.load(path) for path in paths if not path.parent.is_symlink()]
+    found = [model.load(path) for path in paths if not path.parent.is_symlink()]
     assert len({one.run.id for one in found}) == 2
     assert all(one.run.complete and one.totals == {"PASS": 1} for one in found)
     assert place.left() == []

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.selftest.catalogue import CATALOGUE
-from harness import config, plan
 from harness.errors import ConfigError
-from harness.plan import Plan, Selectors
+from harness.plan import matrix as config
+from harness.plan import plan
+from harness.plan.plan import Plan, Selectors
 from tests.harness.conftest import matrix_of
 
 NAMES = [scenario.name for scenario in CATALOGUE]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.promises import promised
+from harness.kernels.configuration import promised
 
 COMMON = "CONFIG_BPF_LSM=y\nCONFIG_KPROBES=y\nCONFIG_DEBUG_INFO_BTF=y\n"
 COMMON += "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y\nCONFIG_FTRACE_SYSCALLS=y\n"

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 # An inner pytest forgets what it imported: what is here already keeps its identity.
-import harness.pytest_controller  # noqa: F401
+import harness.run.pytest.controller  # noqa: F401
 from agent.selftest.catalogue import CATALOGUE
-from harness.results import Results, load
-from harness.verdict import Verdict
+from harness.results.model import Results, load
+from harness.results.verdict import Verdict
 
 CONFTEST = """
 from pathlib import Path
-from harness.fakes import FakeBench
+from harness.run.fake import FakeBench
 
 def pytest_harness_bench(config):
     here = Path(__file__).parent
@@ -60,7 +60,7 @@ class Project:
 
     def pytest(self, *words: str, apart: bool = False) -> pytest.RunResult:
         (self.path / "log").unlink(missing_ok=True)
-        words = ("-p", "harness.pytest_plugin", "-p", "xdist", *words)
+        words = ("-p", "harness.run.pytest.plugin", "-p", "xdist", *words)
         if apart:
             return self.pytester.runpytest_subprocess(*words, timeout=60)
         return self.pytester.runpytest_inprocess(*words)

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import report, results
+from harness import report
 from harness.errors import ConfigError
-from harness.plan import Plan, Selectors, make
+from harness.plan.plan import Plan, Selectors, make
 from harness.report import junit, summary
-from harness.report.text import markdown, visible
-from harness.results import Attempt, CellReport, Host, Results, RunInfo, TestResult
-from harness.verdict import Verdict
+from harness.results import model
+from harness.results.model import Attempt, CellReport, Host, Results, RunInfo, TestResult
+from harness.results.verdict import Verdict
+from harness.text import markdown, visible
 from tests.harness.conftest import matrix_of
 
 HOSTILE = "\x1b[31m</td>|`code` [x](javascript:y) @you <script>\x00\u202e\n| new row"
@@ -23,21 +24,21 @@ HOSTILE = "\x1b[31m</td>|`code` [x](javascript:y) @you <script>\x00\u202e\n| new
 
 def made(plan: Plan, tests: dict[tuple[str, str], TestResult], cause: Attempt | None = None) -> Results:
     reports = {cell.id: CellReport(id=cell.id, cause=cause) for cell in plan.cells}
-    cells = results.cells_of(plan, reports, tests, {})
+    cells = model.cells_of(plan, reports, tests, {})
     return Results(
         run=RunInfo(
             id="r",
             started="2026-11-22T11:00:00+00:00",
             duration_s=1.0,
             argv=("harness", "run"),
-            exit_code=results.exit_code(cells),
-            complete=results.complete(cells),
+            exit_code=model.exit_code(cells),
+            complete=model.complete(cells),
             host=Host(cpus=2, memory_mib=1024, kernel="6.1"),
             accelerator="tcg",
             harness_version="0",
         ),
         cells=cells,
-        totals=results.totals(cells),
+        totals=model.totals(cells),
     )
 
 
@@ -84,31 +85,31 @@ def test_every_planned_test_ends_in_exactly_one_verdict(data: st.DataObject) -> 
         pair: TestResult(name=pair[1], verdict=verdict, reason="r") for pair, verdict in verdicts.items()
     }
     found = made(plan, tests)
-    assert results.disagreements(plan, found) == []
+    assert model.disagreements(plan, found) == []
     assert sum(found.totals.values()) == len(plan.pairs())
     assert found.run.complete == (len(some) == len(plan.pairs()) and Verdict.NOT_RUN not in verdicts.values())
 
 
 def test_plan_and_results_that_differ_are_told(plan: Plan) -> None:
     found = made(plan, _all(plan))
-    assert results.disagreements(plan.narrowed(plan.pairs()[1:]), found) == [
+    assert model.disagreements(plan.narrowed(plan.pairs()[1:]), found) == [
         "5.10-auto truth.open: in the results, and not planned"
     ]
     fewer = found.model_copy(update={"cells": found.cells[1:] + found.cells[1:]})
-    lines = results.disagreements(plan, fewer)
+    lines = model.disagreements(plan, fewer)
     assert "5.10-auto truth.open: planned, and not in the results" in lines
     assert "6.1-auto truth.open: twice in the results" in lines
 
 
 def test_the_schema_in_the_package_is_that_of_the_models() -> None:
-    assert report.SCHEMA_PATH.read_text() == results.schema_text(), "harness report --schema > it"
+    assert report.SCHEMA_PATH.read_text() == model.schema_text(), "harness report --schema > it"
 
 
 def test_results_fit_their_schema_and_come_back(plan: Plan, tmp_path: Path) -> None:
     found = made(plan, _all(plan))
-    jsonschema.validate(json.loads(found.to_json()), json.loads(results.schema_text()))
+    jsonschema.validate(json.loads(found.to_json()), json.loads(model.schema_text()))
     report.write_all(found, tmp_path)
-    assert results.load(tmp_path / "results.json") == found
+    assert model.load(tmp_path / "results.json") == found
     assert json.loads(found.to_json())["schema"] == 1
 
 
@@ -117,21 +118,21 @@ def test_a_damaged_results_file_is_a_config_error(plan: Plan, tmp_path: Path, da
     path = tmp_path / "results.json"
     path.write_text(damage(made(plan, _all(plan)).to_json()))  # type: ignore[operator]
     with pytest.raises(ConfigError, match="not a results file"):
-        results.load(path)
+        model.load(path)
 
 
 def test_totals_that_lie_are_refused(plan: Plan, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(made(plan, _all(plan, Verdict.FAIL)).to_json().replace('"FAIL": 6', '"PASS": 6'))
     with pytest.raises(ConfigError, match="totals"):
-        results.load(path)
+        model.load(path)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    results.write_atomic(path, "old")
+    model.write_atomic(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        results.write_atomic(path, "new \ud800")
+        model.write_atomic(path, "new \ud800")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
@@ -179,14 +180,14 @@ def test_a_summary_that_is_too_long_is_cut_and_says_so() -> None:
 def test_a_hook_set_that_no_cell_exercised_fails_a_whole_run(plan: Plan) -> None:
     declared = plan.model_copy(update={"exercise": ("auto", "lsm")})
     passed = made(declared, _all(plan)).cells
-    assert results.unexercised(declared, passed) == [
+    assert model.unexercised(declared, passed) == [
         "hook set lsm: declared in the matrix, and no cell of the whole run exercised it"
     ]
-    assert results.exit_code(passed, ["a line"]) == 1
+    assert model.exit_code(passed, ["a line"]) == 1
     skipped = made(declared, _all(plan, Verdict.SKIP)).cells
-    assert len(results.unexercised(declared, skipped)) == 2
+    assert len(model.unexercised(declared, skipped)) == 2
     lost = made(declared, _all(plan, Verdict.INFRA)).cells
-    assert results.unexercised(plan.model_copy(update={"exercise": ("auto",)}), lost) == []
+    assert model.unexercised(plan.model_copy(update={"exercise": ("auto",)}), lost) == []
 
 
 @pytest.mark.parametrize(
@@ -208,14 +209,14 @@ def test_results_that_contradict_themselves_are_refused(
     path = tmp_path / "results.json"
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ConfigError, match=lie):
-        results.load(path)
+        model.load(path)
 
 
 def test_results_of_another_variant_are_told(plan: Plan) -> None:
     found = made(plan, _all(plan))
     other = found.cells[0].model_copy(update={"hookset": "lsm"})
     changed = found.model_copy(update={"cells": (other, *found.cells[1:])})
-    assert results.disagreements(plan, changed) == [
+    assert model.disagreements(plan, changed) == [
         "5.10-auto: planned as amd64 auto kernel ringbuf, and the results are of amd64 lsm kernel ringbuf"
     ]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.splats import SPLATS, fingerprint, scan
+from harness.console.complaints import SPLATS, fingerprint, scan
 
 CONSOLES = Path(__file__).parents[1] / "consoles"
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from harness import supply
 from harness.errors import InfrastructureError
-from harness.expansion import Cell
-from harness.supply import BACKOFF_S, Preparation
+from harness.lab import supplies
+from harness.lab.supplies import BACKOFF_S, Preparation
+from harness.plan.cells import Cell
 
 
 @pytest.mark.parametrize(("failures", "missing"), [(0, {}), (2, {}), (3, {"m": "404"})])
@@ -22,7 +22,7 @@ def test_a_mirror_that_stumbles_is_asked_again(
         if left:
             raise left.pop()
 
-    monkeypatch.setattr(supply.Preparation, "_supply", stumble)
+    monkeypatch.setattr(supplies.Preparation, "_supply", stumble)
     preparation = Preparation("tcg", said.append)
     preparation.pause = paused.append
     preparation._try("m", cell, None)  # type: ignore[arg-type]

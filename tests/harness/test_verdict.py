@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.verdict import Verdict, run_exit_code, worst
+from harness.results.verdict import Verdict, run_exit_code, worst
 
 _verdicts = st.lists(st.sampled_from(list(Verdict)))
 

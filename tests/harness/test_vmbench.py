@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from harness import vmbench
-from harness.bench import HungError, RefusedError
 from harness.errors import InfrastructureError, ProductError
 from harness.guest.base import Completed, GuestLostError, GuestTimeoutError
 from harness.guest.fake import FakeChannel, FakeGuest
+from harness.lab import lab
+from harness.lab.lab import VmMachine
+from harness.run.machines import HungError, RefusedError
 from harness.vm.life import Death, DeathCause
-from harness.vmbench import VmMachine
 
 HELLO = b'{"hello":1,"agent":"0","pid":1}'
 
@@ -58,7 +58,7 @@ def test_a_console_that_nobody_can_read_is_no_silence(
         machine.console()
     (tmp_path / "console.log").write_bytes(b"x" * 11)
     assert machine.console() == b"x" * 11
-    monkeypatch.setattr(vmbench, "CONSOLE_BYTES", 10)
+    monkeypatch.setattr(lab, "CONSOLE_BYTES", 10)
     with pytest.raises(InfrastructureError, match="longer than"):
         machine.console()
 
@@ -92,7 +92,7 @@ def test_a_server_that_ends_early_is_no_answer(tmp_path: Path, cell: Any) -> Non
         server.test("truth.open", 1)
 
 
-@pytest.mark.parametrize(("error", "patience_s"), [(None, vmbench.QUIT_S), (HungError, vmbench.HUNG_QUIT_S)])
+@pytest.mark.parametrize(("error", "patience_s"), [(None, lab.QUIT_S), (HungError, lab.HUNG_QUIT_S)])
 def test_who_hangs_is_not_waited_for_at_the_end(
     tmp_path: Path, error: type[HungError] | None, patience_s: float
 ) -> None:
@@ -105,7 +105,7 @@ def test_who_hangs_is_not_waited_for_at_the_end(
 
     ends = {"quit": asked.append, "hooks": (), "stderr": lambda: b"", "close": lambda: None}
     client: Any = SimpleNamespace(test=answer, **ends)
-    selftest = vmbench.VmSelftest(client, tmp_path / "log")
+    selftest = lab.VmSelftest(client, tmp_path / "log")
     with pytest.raises(error) if error else contextlib.nullcontext():
         selftest.test("truth.open", 1)
     selftest.close()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import lists
-from harness.cache import Cache
 from harness.errors import ConfigError, InfrastructureError
+from harness.host import resources
+from harness.host.cache import Cache
 from harness.images import erofs, initramfs, modules_image, native
 from harness.kernels import FetchedKernel, Headers, catalogue
 from tests.images.test_cpio import unpack
@@ -47,7 +47,7 @@ def test_it_holds_an_init_the_modules_that_are_no_part_of_the_kernel_and_the_gue
     ]
     assert entries["modules.d/erofs.ko"].data == b"erofs"
     assert entries["upper/usr/sbin/fim-init"].data[:4] == b"\x7fELF"
-    assert entries["upper/etc/ssh/sshd_config"].data == (lists.FOLDER / "sshd_config").read_bytes()
+    assert entries["upper/etc/ssh/sshd_config"].data == (resources.FOLDER / "sshd_config").read_bytes()
 
 
 @needs_compiler
@@ -99,7 +99,7 @@ def test_the_same_tree_makes_the_same_image(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("role", [erofs.ROOT, erofs.MODULES])
 def test_both_sides_agree_on_what_a_disk_is_called(role: uuid.UUID) -> None:
-    assert f'"{role.bytes.decode()}"' in (lists.FOLDER / "early-init.c").read_text()
+    assert f'"{role.bytes.decode()}"' in (resources.FOLDER / "early-init.c").read_text()
 
 
 def test_a_compiler_that_is_not_there_is_named_with_its_package(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import lists
-from harness.cache import Cache
+from harness.host import resources
+from harness.host.cache import Cache
 from harness.images import erofs, root_image, rootfs
 from harness.kernels import Repositories
 from harness.kernels.apt import Apt
@@ -61,7 +61,7 @@ def test_a_root_with_a_compiler_is_another_image(builds: list[str], tmp_path: Pa
 
 def test_what_a_compiler_is_left_is_left_out_elsewhere() -> None:
     """Else the line says nothing any more."""
-    assert set(lists.words("compiler-includes.txt")) <= set(lists.words("guest-excludes.txt"))
+    assert set(resources.words("compiler-includes.txt")) <= set(resources.words("guest-excludes.txt"))
 
 
 def test_python_is_compiled_so_that_an_image_without_times_can_use_it(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_guest_python_that_the_host_has_not_is_said(tmp_path: Path) -> None:
 
 def test_lists_have_comments_and_no_duplicates() -> None:
     for name in ("guest-packages.txt", "compiler-packages.txt", "boot-modules.txt"):
-        words = lists.words(name)
+        words = resources.words(name)
         assert words
         assert len(set(words)) == len(words)
         assert not any(" " in word or "#" in word for word in words)

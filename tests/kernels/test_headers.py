@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cache import Cache
 from harness.errors import InfrastructureError
+from harness.host.cache import Cache
 from harness.kernels import Package, ResolvedKernel, fetch_headers, fetcher
 from harness.kernels.apt import Apt
 from harness.kernels.headers import take

@@ -13,12 +13,12 @@ import pytest
 import zstandard
 
 from agent import hooks
-from harness import predictions
-from harness.config import Kernel
 from harness.errors import InfrastructureError
-from harness.expansion import Cell
 from harness.kernels import btf, inspect, payload
-from harness.results import CellReport, Hook
+from harness.plan.cells import Cell
+from harness.plan.matrix import Kernel
+from harness.results import predictions
+from harness.results.model import CellReport, Hook
 
 FUNC, PROTO, INT, STRUCT = 12, 13, 1, 4
 OPTIONS = ("BPF_LSM", "DEBUG_INFO_BTF", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "KPROBES")

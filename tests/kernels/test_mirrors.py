@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InfrastructureError
-from harness.external import ProgramError
+from harness.host.programs import ProgramError
 from harness.kernels import deb822, mirrors
 from harness.kernels.mirrors import Source, parse_deb822, parse_one_line
 

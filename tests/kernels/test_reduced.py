@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import external
 from harness.errors import InfrastructureError
+from harness.host import programs
 from harness.kernels import reduced
 from tests.kernels.test_inspect import made
 
@@ -32,7 +32,7 @@ def test_what_bpftool_made_is_found_by_release(
         Path(words[4]).write_bytes(b"reduced")
         return ""
 
-    monkeypatch.setattr(external, "run", run)
+    monkeypatch.setattr(programs, "run", run)
     place = reduced.store(image, "6.1.0", Path("fim.bpf.o"), tmp_path / "btf")
     assert place.read_bytes() == b"reduced"
     assert [path.name for path in (tmp_path / "btf").iterdir()] == ["6.1.0.btf"]
@@ -44,7 +44,7 @@ def test_without_bpftool_there_is_none(image: Path, tmp_path: Path, monkeypatch:
     def run(_argv: object, *, package: str) -> str:
         raise InfrastructureError(f"{package} is not installed")
 
-    monkeypatch.setattr(external, "run", run)
+    monkeypatch.setattr(programs, "run", run)
     with pytest.raises(InfrastructureError, match="bpftool is not installed"):
         reduced.store(image, "6.1.0", Path("fim.bpf.o"), tmp_path / "btf")
     assert list((tmp_path / "btf").iterdir()) == []

@@ -28,7 +28,7 @@ def booted(
 ) -> Iterator[Guest]:
     """A guest of that kernel, with the agent in it. Raises HarnessError."""
     from harness.guest.deploy import deploy
-    from harness.supply import bundle
+    from harness.lab.supplies import bundle
     from harness.vm.machine import Machine
 
     spec = _spec(series, workdir, memory_mib, disks)

@@ -10,10 +10,10 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from harness import cache
-from harness.cache import MIB, Cache
-from harness.external import run
 from harness.guest.base import Guest
+from harness.host import cache
+from harness.host.cache import MIB, Cache
+from harness.host.programs import run
 from harness.images import erofs
 from harness.kernels import catalogue
 from harness.kernels.apt import Apt, transport_settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import results as res
-from harness.results import (
+from harness.results import model as res
+from harness.results.model import (
     Assertion,
     Attempt,
     CellResult,
@@ -20,7 +20,7 @@ from harness.results import (
     RunInfo,
     TestResult,
 )
-from harness.verdict import Verdict, worst
+from harness.results.verdict import Verdict, worst
 
 V = Verdict
 TESTS = (

@@ -11,8 +11,8 @@ from harness import cli
 from harness.report import compare_text
 from harness.report.changes import Kind, kind_of, regressed
 from harness.report.compare import compare
-from harness.results import CellResult, Hook, Results, TestResult
-from harness.verdict import Verdict
+from harness.results.model import CellResult, Hook, Results, TestResult
+from harness.results.verdict import Verdict
 from tests.report.made_up import TESTS, a_cell, a_run, a_test, every_verdict, hooks
 
 V = Verdict

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.report import console
+from harness.console import excerpt as console
 
 
 @pytest.fixture

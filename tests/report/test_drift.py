@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.report import html
 from harness.report.page import drift, hooks
-from harness.results import Hook
+from harness.results.model import Hook
 from tests.report.made_up import a_cell, a_run
 from tests.report.made_up import hooks as made_hooks
 

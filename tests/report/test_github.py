@@ -5,7 +5,7 @@ import io
 import pytest
 
 from harness.report import github
-from harness.verdict import Verdict
+from harness.results.verdict import Verdict
 from tests.report.made_up import TESTS, a_cell, a_run, a_test, every_verdict
 
 

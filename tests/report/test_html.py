@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.report import html
-from harness.results import Assertion, Attempt, Hook, Results, Splat, TestResult
-from harness.verdict import Verdict
+from harness.results.model import Assertion, Attempt, Hook, Results, Splat, TestResult
+from harness.results.verdict import Verdict
 from tests.report.made_up import PANIC, a_cell, a_run, a_test, every_verdict, ledger
 
 HOSTILE = (

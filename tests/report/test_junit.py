@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.report import junit
-from harness.results import Results
+from harness.results.model import Results
 from tests.report.made_up import every_verdict
 from tests.report.test_html import HOSTILE, hostile_run
 

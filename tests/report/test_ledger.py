@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.ledger import Account, equation, total
-from harness.results import LedgerRow, Lost
+from harness.results.ledger import Account, equation, total
+from harness.results.model import LedgerRow, Lost
 
 COUNT = st.integers(0, 10**9)
 

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import cli, merge, results, shards
-from harness.config import Kernel
+from harness import cli
 from harness.errors import ConfigError, IncompleteError
-from harness.expansion import Cell
-from harness.plan import Omitted, Plan
-from harness.results import CellResult, Results
-from harness.shards import Shard
-from harness.verdict import Verdict
+from harness.plan.cells import Cell
+from harness.plan.matrix import Kernel
+from harness.plan.plan import Omitted, Plan
+from harness.results import merge, model, shard_folders
+from harness.results.model import CellResult, Results
+from harness.results.shard_folders import Shard
+from harness.results.verdict import Verdict
 from tests.report.made_up import a_cell, a_run, a_test, every_verdict
 
 WHOLE = every_verdict()
@@ -56,7 +57,7 @@ def test_a_split_merged_is_the_whole(places: list[int]) -> None:
     assert merged.cells == WHOLE.cells
     assert merged.totals == WHOLE.totals
     assert (merged.run.exit_code, merged.run.complete) == (WHOLE.run.exit_code, WHOLE.run.complete)
-    assert results.disagreements(plan, merged) == []
+    assert model.disagreements(plan, merged) == []
     assert merge.missing(plan, parts) == []
     assert set(merge.whole_plan(parts).pairs()) == set(plan.pairs())
 
@@ -131,7 +132,7 @@ def test_the_command_makes_one_folder(tmp_path: Path) -> None:
         str(tmp_path / "m"),
     ]
     assert cli.main(words) == 1
-    assert results.load(tmp_path / "m" / "results.json").cells == WHOLE.cells
+    assert model.load(tmp_path / "m" / "results.json").cells == WHOLE.cells
     names = {path.name for path in (tmp_path / "m").iterdir()}
     assert names == {"cells", "plan.json", "results.json", "junit.xml", "summary.md", "report.html"}
     assert len(list((tmp_path / "m" / "cells").glob("*/console.log"))) == len(WHOLE.cells)
@@ -143,7 +144,7 @@ def test_a_missing_shard_is_named_and_exits_4(tmp_path: Path, capsys: pytest.Cap
     here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
     assert cli.main(["merge", str(here), str(tmp_path / "lost"), "--output", str(tmp_path / "m")]) == 4
     assert f"{tmp_path / 'lost'}: the shard is missing" in capsys.readouterr().err
-    merged = results.load(tmp_path / "m" / "results.json")
+    merged = model.load(tmp_path / "m" / "results.json")
     assert (merged.run.exit_code, merged.run.complete) == (4, False)
 
 
@@ -176,18 +177,18 @@ def test_links_in_a_shard_lead_nowhere(tmp_path: Path) -> None:
     here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
     (tmp_path / "secret").write_text("secret")
     (here / "cells" / "6.1-auto" / "agent.log").symlink_to(tmp_path / "secret")
-    found = shards.read(here)
-    shards.write(found.results, found.plan, [found], tmp_path / "m")
+    found = shard_folders.read(here)
+    shard_folders.write(found.results, found.plan, [found], tmp_path / "m")
     assert sorted(path.name for path in (tmp_path / "m" / "cells" / "6.1-auto").iterdir()) == ["console.log"]
 
 
 def test_no_space_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = shards.read(on_disk(tmp_path / "here", a_run(a_cell("6.1"))))
+    found = shard_folders.read(on_disk(tmp_path / "here", a_run(a_cell("6.1"))))
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("shutil.copyfile", full)
     with pytest.raises(ConfigError, match="No space left"):
-        shards.write(found.results, found.plan, [found], tmp_path / "m")
+        shard_folders.write(found.results, found.plan, [found], tmp_path / "m")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here"]

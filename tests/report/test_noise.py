@@ -7,7 +7,7 @@ import pytest
 from harness.report import noise
 from harness.report.compare import compare
 from harness.report.noise import Pair
-from harness.results import CellResult, Phases, Results
+from harness.results.model import CellResult, Phases, Results
 from tests.report.made_up import a_cell, a_run
 
 KERNELS = ("5.10", "6.1", "6.12", "6.16", "6.17", "6.18", "7.2", "7.3")

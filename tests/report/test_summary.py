@@ -8,7 +8,7 @@ import pytest
 
 from harness import cli
 from harness.report import html, summary
-from harness.verdict import Verdict
+from harness.results.verdict import Verdict
 from tests.report.made_up import a_cell, a_run, a_test, every_verdict
 
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from harness.report.terminal import Lines, print_results
-from harness.results import TestResult
+from harness.results.model import TestResult
 from tests.report.made_up import every_verdict
 from tests.report.test_html import HOSTILE, hostile_run
 

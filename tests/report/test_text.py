@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from harness.report.text import markdown, one_line
+from harness.text import markdown, one_line
 
 READER = MarkdownIt("commonmark")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigError
-from harness.vm import acceleration
-from harness.vm.acceleration import NATIVE, Native
+from harness.host import acceleration
+from harness.host.acceleration import NATIVE, Native
 
 ARCH = acceleration.host_arch()
 

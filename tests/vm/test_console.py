@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.signatures import recognise
+from harness.console.signatures import recognise
 from harness.vm.console import ConsoleFile, ConsoleLog, Stage, read_all
 from harness.vm.hypervisor import LifeEvent
 from harness.vm.life import judge

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import doctor
-from harness.doctor import PROGRAMS, Check, Finding, Level
+from harness.commands import doctor_checks
+from harness.commands.doctor_checks import PROGRAMS, Check, Finding, Level
 from harness.errors import InfrastructureError
 
 
@@ -34,17 +34,17 @@ def test_errors_are_findings() -> None:
     def fails(_uri: str) -> Finding:
         raise InfrastructureError("cannot connect", hint="start it")
 
-    assert doctor.look(Check("x", fails), "") == Finding(Level.BROKEN, "cannot connect", "start it")
+    assert doctor_checks.look(Check("x", fails), "") == Finding(Level.BROKEN, "cannot connect", "start it")
 
 
 def test_status_and_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Slow is fine with a word; broken is exit 3."""
     slow = Check("one", lambda _uri: Finding(Level.SLOW, "crawls", "buy another"))
     broken = Check("two", lambda uri: Finding(Level.BROKEN, f"no {uri}", "make it"))
-    monkeypatch.setattr(doctor, "CHECKS", (slow,))
-    assert doctor.main() == 0
-    monkeypatch.setattr(doctor, "CHECKS", (slow, broken))
-    assert doctor.main("qemu:///x") == 3
+    monkeypatch.setattr(doctor_checks, "CHECKS", (slow,))
+    assert doctor_checks.main() == 0
+    monkeypatch.setattr(doctor_checks, "CHECKS", (slow, broken))
+    assert doctor_checks.main("qemu:///x") == 3
     printed = capsys.readouterr().out
     assert "fix: buy another" in printed
     assert "no qemu:///x" in printed

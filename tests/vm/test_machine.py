@@ -9,10 +9,10 @@ from unittest.mock import Mock
 
 import pytest
 
+from harness.console.signatures import Trouble
 from harness.errors import InfrastructureError
 from harness.guest.base import Endpoint, GuestLostError
 from harness.guest.fake import FakeGuest
-from harness.signatures import Trouble
 from harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from harness.vm.hypervisor import LifeEvent, StartError, Vitality
 from harness.vm.life import Death, MachineDiedError, State

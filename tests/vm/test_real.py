@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import vitals
-from harness.guest import ssh
+from harness.console.signatures import Trouble
+from harness.guest import ssh, state
 from harness.guest.base import Guest, GuestFileError, GuestLostError, GuestTimeoutError
 from harness.guest.keys import GuestKeys
 from harness.guest.shell import ssh_argv
-from harness.signatures import Trouble
 from harness.vm import reaper
 from harness.vm.connection import Connection
 from harness.vm.domain import MachineSpec
@@ -129,12 +128,12 @@ def test_channel(guest: Guest) -> None:
 
 def test_what_is_left_in_a_guest_is_found(guest: Guest) -> None:
     """A mount and a process that were not there before, and no more once they are gone."""
-    _, before = vitals.measure(guest, 60)
+    _, before = state.measure(guest, 60)
     guest.run(["sh", "-c", "mkdir /left; mount -t tmpfs left /left"])
     guest.run(["sh", "-c", "tail -f /dev/null </dev/null >/dev/null 2>&1 &"])
-    assert vitals.leftovers(guest, before, 1) == ["mount /left", "process /usr/bin/tail"]
+    assert state.leftovers(guest, before, 1) == ["mount /left", "process /usr/bin/tail"]
     guest.run(["sh", "-c", "umount /left; rmdir /left; pkill tail"])
-    assert vitals.leftovers(guest, before, 10) == []
+    assert state.leftovers(guest, before, 10) == []
 
 
 def test_no_way_out(guest: Guest) -> None:

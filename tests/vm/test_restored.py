@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cache import Cache
 from harness.guest import ssh
 from harness.guest.base import GuestLostError
+from harness.host.cache import Cache
 from harness.vm.connection import Connection
 from harness.vm.machine import Machine
 from harness.vm.snapshot import KIND, Snapshots

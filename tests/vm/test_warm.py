@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from harness.cache import Cache
 from harness.errors import InfrastructureError
 from harness.guest.fake import FakeGuest
+from harness.host.cache import Cache
 from harness.vm import savefile
 from harness.vm.domain import MachineSpec
 from harness.vm.fake import FakeDomain, FakeHypervisor, Play

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from harness.report.changes import own_verdict
 from harness.report.page import words
-from harness.results import CellResult, Results
-from harness.verdict import Verdict
+from harness.results.model import CellResult, Results
+from harness.results.verdict import Verdict
 
 TESTS_NAMED = 2
 _VARYING = re.compile(r"0x[0-9a-f]+|\d+")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.report.ledger import Account
 from harness.report.page import words
-from harness.results import Phases
-from harness.verdict import Verdict
+from harness.results.ledger import Account
+from harness.results.model import Phases
+from harness.results.verdict import Verdict
 
 WIDTH = 1000
 _THINNEST = 4  # what is there is seen

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.report.page import hooks, words
-from harness.results import CellResult, Hook, Results
+from harness.results.model import CellResult, Hook, Results
 
 _FAMILY = {
     "fires": "good",

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from harness.report import console
-from harness.report.console import Excerpt
-from harness.results import CellResult
+from harness.console import excerpt as console
+from harness.console.excerpt import Excerpt
+from harness.results.model import CellResult
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
 FILES = (

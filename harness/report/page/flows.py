@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.report import ledger
-from harness.report.ledger import Account
-from harness.results import CellResult, Results
+from harness.results import ledger
+from harness.results.ledger import Account
+from harness.results.model import CellResult, Results
 
 
 @dataclass(frozen=True)

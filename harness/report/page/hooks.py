@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from harness.results import CellResult, Hook
+from harness.results.model import CellResult, Hook
 
 IN_USE = frozenset({"attached", "fires"})
 

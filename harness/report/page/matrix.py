@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.report.page import words
-from harness.results import CellResult, KernelFacts, Results
-from harness.verdict import Verdict
+from harness.results.model import CellResult, KernelFacts, Results
+from harness.results.verdict import Verdict
 
 
 @dataclass(frozen=True)

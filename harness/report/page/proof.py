@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.report.page import words
-from harness.results import Assertion, TestResult
+from harness.results.model import Assertion, TestResult
 
 FAILED_LIMIT = 60  # assertions of one test
 LINES_LIMIT = 40  # of one piece of evidence

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from agent.selftest import catalogue
 from harness.report.page.matrix import counts
-from harness.results import CellResult, Results, TestResult
-from harness.verdict import Verdict
+from harness.results.model import CellResult, Results, TestResult
+from harness.results.verdict import Verdict
 
 
 @dataclass(frozen=True)

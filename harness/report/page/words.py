@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
-from harness.results import CellResult
-from harness.verdict import Verdict
+from harness.results.model import CellResult
+from harness.results.verdict import Verdict
 
 # What a verdict means to a reader, and the family that gives it its colour.
 MEANING: dict[Verdict, tuple[str, str]] = {

@@ -1,0 +1,171 @@
+"""Whether this host can run guests, and what to do where it cannot.
+
+Each check is an entry of `CHECKS`; it looks and changes nothing. What it finds is fine, slow, or in the way.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import pwd
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.host.cache import MIB, default_root
+
+_CACHE_MIB = 3000
+_GUEST_MIB = 700
+_EXIT_BROKEN = 3
+
+
+class Level(enum.Enum):
+    """How much a finding matters; the value is what is printed."""
+
+    FINE = "ok"
+    SLOW = "warn"
+    BROKEN = "FAIL"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, and the command or step that mends it."""
+
+    level: Level
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A name to print and the look itself; `look` takes a libvirt URI, "" for the embedded one."""
+
+    name: str
+    look: Callable[[str], Finding]
+
+
+def main(uri: str = "") -> int:
+    """Prints every check; returns 0 if nothing is in the way, else 3."""
+    findings = [(check.name, look(check, uri)) for check in CHECKS]
+    sys.stdout.writelines(lines(findings))
+    broken = any(finding.level is Level.BROKEN for _name, finding in findings)
+    return _EXIT_BROKEN if broken else 0
+
+
+def look(check: Check, uri: str) -> Finding:
+    """What the check finds; an error of ours is a finding too."""
+    try:
+        return check.look(uri)
+    except HarnessError as error:
+        return Finding(Level.BROKEN, error.message, error.hint)
+
+
+def lines(findings: Iterable[tuple[str, Finding]]) -> Iterable[str]:
+    """The findings as text, a fix below what needs one."""
+    for name, finding in findings:
+        yield f"{finding.level.value:<5}{name:<20}{finding.detail}\n"
+        if finding.fix and finding.level is not Level.FINE:
+            yield f"{'':<25}fix: {finding.fix}\n"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that a run starts, the Debian package that has it, and what it is for."""
+
+    name: str
+    package: str
+    purpose: str
+
+    def __call__(self, _uri: str) -> Finding:
+        """Whether it is on PATH."""
+        found = shutil.which(self.name)
+        if found:
+            return Finding(Level.FINE, found)
+        fix = f"apt-get install {self.package}"
+        return Finding(Level.BROKEN, f"{self.name} was not found: {self.purpose}", fix)
+
+
+PROGRAMS = (
+    Program("qemu-system-x86_64", "qemu-system-x86", "boots guests"),
+    Program("apt-get", "apt", "resolves and verifies kernels"),
+    Program("mmdebstrap", "mmdebstrap", "makes the guest's root"),
+    Program("mkfs.erofs", "erofs-utils", "packs the guest's root"),
+    Program("cc", "gcc", "compiles the guest's init"),
+    Program("clang", "clang", "compiles the BPF objects"),
+    Program("ssh", "openssh-client", "`harness shell`"),
+)
+
+
+def _libvirt(uri: str) -> Finding:
+    from harness.vm.connection import EMBEDDED, Connection
+    from harness.vm.ownership import RunDirectory
+
+    with RunDirectory.claim() as directory, Connection.open(directory, uri or EMBEDDED) as connection:
+        return Finding(Level.FINE, f"{uri or EMBEDDED}, QEMU {connection.version()}")
+
+
+def _qemu_user(uri: str) -> Finding:
+    # libvirt's QEMU driver looks this user up even if its configuration names another.
+    if uri or os.getuid() != 0:
+        return Finding(Level.FINE, "not needed")
+    try:
+        return Finding(Level.FINE, f"libvirt-qemu is user {pwd.getpwnam('libvirt-qemu').pw_uid}")
+    except KeyError:
+        fix = "apt-get install libvirt-daemon-system"
+        return Finding(Level.BROKEN, "the user libvirt-qemu does not exist", fix)
+
+
+def _acceleration(_uri: str) -> Finding:
+    from harness.host import acceleration
+
+    found = acceleration.find(acceleration.host_arch(), fresh=True)
+    if found.kind == "kvm":
+        return Finding(Level.FINE, str(found))
+    return Finding(Level.SLOW, str(found), "enable nested virtualisation, or run on a host with KVM")
+
+
+def _disk(_uri: str) -> Finding:
+    root = default_root()
+    place = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(place).free // MIB
+    if free >= _CACHE_MIB:
+        return Finding(Level.FINE, f"{free} MiB free in {_short(root)}")
+    fix = "free some, run `harness clean`, or set XDG_CACHE_HOME to a larger disk"
+    return Finding(Level.BROKEN, f"{free} MiB free in {_short(root)}, {_CACHE_MIB} MiB needed", fix)
+
+
+def _short(path: Path) -> str:
+    """As a shell would take it: below the home directory with a tilde."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def _memory(_uri: str) -> Finding:
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(fields["MemAvailable"].split()[0]) // 1024
+    if free >= _GUEST_MIB:
+        return Finding(Level.FINE, f"{free} MiB, enough for {free // _GUEST_MIB} guests at once")
+    return Finding(Level.BROKEN, f"{free} MiB, a guest needs {_GUEST_MIB} MiB", "close something")
+
+
+def _leftovers(_uri: str) -> Finding:
+    from harness.vm import reaper
+
+    left = reaper.leftovers()
+    if not left:
+        return Finding(Level.FINE, "none")
+    return Finding(Level.SLOW, f"{len(left)} dead runs left something", "harness clean")
+
+
+CHECKS = (
+    *(Check(program.name, program) for program in PROGRAMS),
+    Check("QEMU's user", _qemu_user),
+    Check("libvirt", _libvirt),
+    Check("acceleration", _acceleration),
+    Check("disk", _disk),
+    Check("memory", _memory),
+    Check("leftovers", _leftovers),
+)

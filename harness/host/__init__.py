@@ -1,0 +1,1 @@
+"""This computer: cache, locks, child processes, signals, capacity, acceleration, progress."""

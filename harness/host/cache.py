@@ -1,0 +1,191 @@
+"""Downloads and built images, kept under `~/.cache/fim-harness` and safe for several runs at once.
+
+    KIND/KEY/            an entry: content/ and manifest.json
+    KIND/KEY.lock        held by who makes the entry, or removes it
+    KIND/KEY.partial/    an entry that is being made; without a maker, what a killed one left
+
+A key says what an entry was made from, so an entry never changes under its name. It appears whole or not at
+all: it is made under another name, written through to the disk, then renamed. An entry in use carries a
+shared lock until the process ends, and `clean` in another process leaves it alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InfrastructureError
+from harness.host import locks, manifest
+from harness.host.manifest import digest, file_digest
+from harness.host.programs import ProgramError
+from harness.host.progress import Progress, silent
+
+__all__ = ["MIB", "Build", "Cache", "default_root", "digest", "file_digest"]
+
+MIB = 1 << 20
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Build = Callable[[Path], None]
+
+
+def default_root() -> Path:
+    """`$XDG_CACHE_HOME/fim-harness`, or `~/.cache/fim-harness`; a relative variable counts for nothing."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "fim-harness"
+
+
+class Cache:
+    """All entries below one folder, which is made when it is first needed; one object a process."""
+
+    def __init__(self, root: Path | None = None, progress: Progress = silent) -> None:
+        self.root = root or default_root()
+        self._progress = progress
+        self._in_use: dict[Path, int] = {}
+
+    def get(
+        self, kind: str, key: str, build: Build, *, needs: int = 0, progress: Progress | None = None
+    ) -> Path:
+        """That entry's content, verified; made by `build(folder)` first if it is not there or damaged.
+
+        `needs` is the free space that making it takes, in bytes. What `build` raises passes through, and
+        nothing is kept. Raises InfrastructureError where the disk is full or the cache cannot be written.
+        """
+        entry = self.root / kind / key
+        if entry not in self._in_use:
+            with _disk_errors(self.root), self._locked(entry, progress or self._progress) as say:
+                self._make_good(entry, build, needs, say)
+                self._in_use[entry] = locks.use(entry)
+                os.utime(entry)
+        return entry / "content"
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether that entry is there; `get` finds out whether it is good."""
+        return (self.root / kind / key / manifest.NAME).exists()
+
+    def discard(self, kind: str, key: str) -> None:
+        """Removes an entry that is of no use, unless another process uses it."""
+        entry = self.root / kind / key
+        with contextlib.suppress(KeyError):
+            os.close(self._in_use.pop(entry))
+        _remove(entry, entry)
+
+    def clean(self, *, keep_bytes: int = 0, older_than_s: float = 0, kind: str = "*") -> int:
+        """Removes the least recently used entries until at most `keep_bytes` are left; returns bytes freed.
+
+        Entries used within `older_than_s` seconds stay, and so do those that a process uses or makes. With
+        `kind` it is about the entries of that kind alone.
+        """
+        for partial in self.root.glob(f"{kind}/*.partial"):
+            _remove(partial.with_suffix(""), partial)
+        entries = sorted(_entries(self.root, kind), key=lambda entry: entry.used)
+        excess = sum(entry.size for entry in entries) - keep_bytes
+        freed = 0
+        for entry in entries:
+            if freed >= excess or entry.used > time.time() - older_than_s:
+                break
+            if _remove(entry.path, entry.path):
+                freed += entry.size
+        return freed
+
+    def size(self) -> int:
+        """The bytes that all entries take."""
+        return sum(entry.size for entry in _entries(self.root))
+
+    @contextlib.contextmanager
+    def _locked(self, entry: Path, say: Progress) -> Iterator[Progress]:
+        handle = locks.acquire(_lock_of(entry), wait=False)
+        if handle is None:
+            say(f"waiting for another run that makes {_short(entry)}")
+            handle = locks.acquire(_lock_of(entry))
+        try:
+            yield say
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+    def _make_good(self, entry: Path, build: Build, needs: int, say: Progress) -> None:
+        if entry.exists():
+            damage = manifest.damage(entry)
+            if not damage:
+                return
+            say(f"cache: {_short(entry)} is damaged ({damage}): making it again")
+            shutil.rmtree(entry)
+        _need_space(self.root, needs)
+        partial = entry.with_name(f"{entry.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / "content").mkdir(parents=True)
+        try:
+            build(partial / "content")
+            manifest.seal(partial)
+            partial.rename(entry)
+            manifest.sync(entry.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    path: Path
+    size: int
+    used: float
+
+
+def _entries(root: Path, kind: str = "*") -> Iterator[_Entry]:
+    for path in root.glob(f"{kind}/*/{manifest.NAME}"):
+        try:
+            yield _Entry(path.parent, manifest.read(path.parent).size, path.parent.stat().st_mtime)
+        except FileNotFoundError:
+            continue  # another process removed it just now
+        except (OSError, ValueError):
+            yield _Entry(path.parent, 0, 0)  # damaged: the first to go
+
+
+def _remove(entry: Path, folder: Path) -> bool:
+    """Removes what belongs to an entry unless a process makes or uses it; says whether it is gone."""
+    with locks.locked(_lock_of(entry), wait=False) as free, contextlib.suppress(FileNotFoundError):
+        if free and not locks.in_use(folder):
+            shutil.rmtree(folder)
+            _lock_of(entry).unlink()
+            return True
+    return False
+
+
+def _lock_of(entry: Path) -> Path:
+    return entry.with_name(f"{entry.name}.lock")
+
+
+def _short(entry: Path) -> str:
+    return f"{entry.parent.name}/{entry.name[:12]}"
+
+
+def _need_space(root: Path, needs: int) -> None:
+    free = shutil.disk_usage(root).free
+    if free < needs:
+        raise _no_space(root, f"{free // MIB} MiB free, {needs // MIB} MiB needed")
+
+
+def _no_space(root: Path, what: str) -> InfrastructureError:
+    hint = "free some, run `harness clean`, or set XDG_CACHE_HOME to a larger disk"
+    return InfrastructureError(f"no disk space in {root}: {what}", hint=hint)
+
+
+@contextlib.contextmanager
+def _disk_errors(root: Path) -> Iterator[None]:
+    """Says in one line that a disk is full or not writable, also where a program found that out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise _no_space(root, "it filled up while an entry was made") from error
+        hint = "set XDG_CACHE_HOME to a folder that can be written"
+        raise InfrastructureError(f"the cache cannot be used: {error}", hint=hint) from error
+    except ProgramError as error:
+        if os.strerror(errno.ENOSPC) in error.stderr:
+            raise _no_space(root, error.message) from error
+        raise

@@ -1,0 +1,1 @@
+"""The real machines: joins kernels, images, guest and vm."""

@@ -1,0 +1,349 @@
+"""The real bench: kernels and images from Debian, machines from libvirt, guests over SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import HarnessError, InfrastructureError, ProductError
+from harness.guest import state
+from harness.host.progress import silent
+from harness.lab.supplies import Preparation, bundle, resolve_all
+from harness.plan.cells import Cell
+from harness.plan.plan import Plan
+from harness.run.machines import Death, HungError, RefusedError, Say, Selftest, Supplies
+
+if TYPE_CHECKING:
+    from agent.selftest.protocol import Loaded, Ran
+    from harness.guest.base import Channel, Guest
+    from harness.guest.command import CommandServer
+    from harness.guest.selftest import SelftestClient
+    from harness.guest.state import State
+    from harness.kernels import Lock
+    from harness.vm.connection import Connection
+    from harness.vm.machine import Machine as VirtualMachine
+    from harness.vm.snapshot import Snapshots
+    from harness.vm.warm import Starter
+
+MEASURE_S = 60.0
+DMESG_S = 10.0
+QUIT_S = 120.0  # an emulated -rt kernel takes most of a second to let one kprobe go, and there are sixty
+HUNG_QUIT_S = 10.0
+CONSOLE_BYTES = 64 << 20  # a guest that prints for ever does not fill our memory
+
+
+class VmBench:
+    """Machines of a libvirt `uri` ("" is the embedded one); nothing is opened before a machine is wanted.
+
+    `lock` says which kernels: a lock, or a file that need not be there. With `cold` no machine is restored,
+    and none is saved.
+    """
+
+    def __init__(self, uri: str = "", lock: Path | Lock | None = None, *, cold: bool = False) -> None:
+        self._uri = uri
+        self._lock = lock
+        self._cold = cold
+        self.gdb = False  # whether kernels can be debugged; such machines are to be booted and not restored
+        self._accelerators: dict[str, tuple[str, str]] = {}
+        self._snapshots: Snapshots | None = None
+        self._open = contextlib.ExitStack()
+        self._connection: Connection | None = None
+
+    def accelerator(self, arch: str) -> tuple[str, str]:
+        """As `harness.host.acceleration` finds it; asked once."""
+        from harness.host import acceleration
+
+        if arch not in self._accelerators:
+            found = acceleration.find(arch)
+            self._accelerators[arch] = found.kind, str(found)
+        return self._accelerators[arch]
+
+    def releases(self, plan: Plan) -> dict[str, str]:
+        """Ask the lock, then the repositories."""
+        cells = {cell.kernel.name: cell for cell in plan.cells}
+        found = resolve_all(cells, self._lock, silent)
+        return {name: kernel.release for name, kernel in found.items()}
+
+    def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
+        """Resolve, fetch and build; a kernel that cannot be fetched costs its own machines only."""
+        return Preparation(accelerator, say, self._lock).supplies(plan)
+
+    def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> VmMachine:
+        """A machine of this bench's one connection."""
+        from harness.vm.domain import MachineSpec
+        from harness.vm.machine import Machine as VirtualMachine
+        from harness.vm.warm import Starter
+
+        files = supplies.files[cell.machine]
+        spec = MachineSpec(
+            kernel=Path(files["kernel"]),
+            initramfs=Path(files["initramfs"]),
+            root=Path(files["root"]),
+            disks=(Path(files["modules"]),),
+            workdir=workdir,
+            cmdline=cell.cmdline.args if cell.cmdline else "",
+            arch=cell.arch,
+            kind=self.accelerator(cell.arch)[0],
+            vcpus=cell.kernel.vcpus,
+            gdb_port=self._gdb_port(cell, supplies) if self.gdb else 0,
+        )
+        hypervisor = self._hypervisor()
+        made = VmMachine(Starter(lambda: VirtualMachine(spec, hypervisor), self._snapshots, _note))
+        made.base = Path(supplies.base)
+        return made
+
+    def _gdb_port(self, cell: Cell, supplies: Supplies) -> int:
+        """A port for QEMU's debugging stub; says the line that attaches to it."""
+        from harness.kernels import symbols
+        from harness.vm.ports import Port
+
+        port = self._open.enter_context(Port()).number
+        release = supplies.kernels[cell.machine].release
+        _note(symbols.advice(cell.kernel.series, release, cell.arch))
+        _note(f"gdb {symbols.vmlinux(release)} -ex 'target remote 127.0.0.1:{port}'")
+        return port
+
+    def reap(self, *, also_kept: bool = False) -> list[str]:
+        """End what dead runs left; what was kept for a person only when asked to."""
+        from harness.vm import reaper
+        from harness.vm.connection import reap_domains
+
+        return [str(reaped) for reaped in reaper.reap(reap_domains=reap_domains, also_kept=also_kept)]
+
+    def close(self) -> None:
+        """Close the connection, which ends every machine of it."""
+        self._open.close()
+        self._connection = None
+
+    def _hypervisor(self) -> Connection:
+        from harness.host.cache import Cache
+        from harness.vm.connection import EMBEDDED, Connection
+        from harness.vm.ownership import RunDirectory
+        from harness.vm.snapshot import Snapshots
+
+        if self._connection is None:
+            uri = self._uri or EMBEDDED
+            directory = self._open.enter_context(RunDirectory.claim())
+            self._connection = self._open.enter_context(Connection.open(directory, uri))
+            if self._connection.identity and not self._cold:
+                self._snapshots = Snapshots(self._connection.identity, Cache(progress=_note))
+        return self._connection
+
+
+class VmMachine:
+    """A libvirt machine as the life of a cell wants it."""
+
+    start: Literal["cold", "warm"] = "cold"
+    base = Path()  # the folder that the files of suites are named from
+
+    def __init__(self, starter: Starter) -> None:
+        self._starter = starter
+        self._fresh: State | None = None  # what was in the guest before anything of ours
+        self._waiting: Channel | None = None  # to the interpreter of the next self-test server
+
+    @property
+    def machine(self) -> VirtualMachine:
+        """The machine itself; another one once it was not restored and had to be booted."""
+        return self._starter.machine
+
+    @property
+    def guest(self) -> Guest:
+        """The guest; raises InfrastructureError before it has booted."""
+        if self.machine.guest is None:
+            raise InfrastructureError("the guest was not reached")
+        return self.machine.guest
+
+    def boot(self, deadline_s: float) -> None:
+        """Start it, and wait until a command ran."""
+        self.start = self._starter.boot(deadline_s)
+
+    def slowness(self) -> float:
+        """By a loop that it runs, which also tells what is in it now."""
+        with _translated():
+            slowness, self._fresh = state.measure(self.guest, MEASURE_S)
+        return slowness
+
+    def deploy(self) -> None:
+        """The agent's bundle, into the guest."""
+        from harness.guest.deploy import deploy
+
+        deploy(self.guest, bundle())
+
+    def selftest(self, log: Path, deadline_s: float) -> Selftest:
+        """The agent's server, greeting received."""
+        from harness.guest.selftest import SelftestClient
+
+        waiting, self._waiting = self._waiting, None
+        with _translated(log):
+            return VmSelftest(SelftestClient.start(self.guest, deadline_s, waiting=waiting), log)
+
+    def stand_by(self) -> None:
+        """Have the next self-test server start while nobody waits for it, as far as it is not the agent."""
+        from harness.guest.selftest import stand_by
+
+        self._waiting = self._waiting or stand_by(self.guest)
+
+    def answers(self, deadline_s: float) -> bool:
+        """Whether `true` runs."""
+        try:
+            self.guest.ping(deadline_s)
+        except InfrastructureError:
+            return False
+        return True
+
+    def console(self) -> bytes:
+        """The file that QEMU writes; InfrastructureError where nobody could read all of it."""
+        try:
+            with self.machine.spec.console.open("rb") as file:
+                said = file.read(CONSOLE_BYTES + 1)
+        except OSError as error:
+            raise InfrastructureError(f"the console cannot be read: {error}") from error
+        if len(said) > CONSOLE_BYTES:
+            raise InfrastructureError(f"the console is longer than {CONSOLE_BYTES >> 20} MiB")
+        return said
+
+    def leftovers(self, deadline_s: float) -> list[str]:
+        """As `vitals` finds them."""
+        assert self._fresh
+        with _translated():
+            return state.leftovers(self.guest, self._fresh, deadline_s)
+
+    def command(self, cell: Cell, log: Path) -> Selftest:
+        """A user's program."""
+        from harness.guest.command import CommandServer
+
+        assert cell.suite
+        return VmCommand(CommandServer(self.guest, cell.suite, self.base, log))
+
+    def death(self) -> Death | None:
+        """What the watchers know, after a moment to let them know it."""
+        cause = self.machine.explain()
+        if cause is None:
+            return None
+        return Death("guest" if cause.kind.blames_guest else "host", str(cause), cause.console)
+
+    def collect(self, folder: Path) -> None:
+        """The console from its first byte, the domain as defined, the kernel's log while there is a guest."""
+        # A disk that is full has a verdict already, which what cannot be kept must not replace.
+        with contextlib.suppress(OSError):
+            self._collect(folder)
+
+    def _collect(self, folder: Path) -> None:
+        for name in ("console.log", "domain.xml"):
+            # Where they are this folder's own there is nothing to copy.
+            with contextlib.suppress(FileNotFoundError, shutil.SameFileError):
+                shutil.copyfile(self.machine.spec.workdir / name, folder / name)
+        (folder / "facts.json").write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")
+        if self.machine.guest and not self.machine.death:
+            with contextlib.suppress(InfrastructureError):
+                done = self.machine.guest.run(["dmesg"], DMESG_S)
+                (folder / "dmesg.txt").write_bytes(done.stdout)
+
+    def facts(self) -> dict[str, Any]:
+        """What this machine is made of, and how it ended if it did."""
+        spec = json.loads(json.dumps(asdict(self.machine.spec), default=str))
+        end = str(self.machine.death or "")
+        return {**spec, "state": self.machine.state.value, "death": end}
+
+    def keep(self, cell: str) -> str:
+        """As `harness.vm.kept` says."""
+        return shlex.join(self.machine.keep(cell).ssh)
+
+    def destroy(self) -> None:
+        """End it."""
+        self.machine.destroy()
+
+
+class VmCommand:
+    """A user's program in a guest, with errors as the life of a cell knows them."""
+
+    hooks: tuple[Any, ...] = ()
+
+    def __init__(self, server: CommandServer) -> None:
+        self._server = server
+
+    def load(self, cell: Cell, deadline_s: float) -> Loaded:
+        """Put its files."""
+        with _translated():
+            return self._server.load(cell, deadline_s)
+
+    def test(self, name: str, deadline_s: float) -> Ran:
+        """Run it."""
+        with _translated():
+            return self._server.test(name, deadline_s)
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class VmSelftest:
+    """The agent's server in a guest; the last of its stderr is kept in `log` when it is closed."""
+
+    def __init__(self, client: SelftestClient, log: Path) -> None:
+        self.hooks: tuple[Any, ...] = ()
+        self._client = client
+        self._log = log
+        self._quit_s = QUIT_S
+
+    def load(self, cell: Cell, deadline_s: float) -> Loaded:
+        """Load the cell's variant."""
+        with self._asking():
+            return self._client.load(cell.hookset, cell.btf, cell.transport, deadline_s, cell.events)
+
+    def test(self, name: str, deadline_s: float) -> Ran:
+        """Run one scenario."""
+        with self._asking():
+            return self._client.test(name, deadline_s)
+
+    def close(self) -> HarnessError | None:
+        """End the server, and tell of one that was gone before or did not end well."""
+        try:
+            with _translated():
+                status = self._client.quit(self._quit_s)
+                self.hooks = self._client.hooks
+        except HarnessError as error:
+            return error
+        finally:
+            self._log.write_bytes(self._client.stderr())
+            self._client.close()
+        return ProductError(f"the self-test server ended with status {status}") if status else None
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            with _translated(self._log):
+                yield
+        except HungError:
+            self._quit_s = HUNG_QUIT_S
+            raise
+
+
+@contextlib.contextmanager
+def _translated(log: Path | None = None) -> Iterator[None]:
+    """A guest's errors as the life of a cell knows them; a server's last words also go to `log`."""
+    from harness.guest import selftest
+    from harness.guest.base import GuestTimeoutError
+
+    try:
+        yield
+    except GuestTimeoutError as error:
+        raise HungError(error.message, hint=error.hint) from error
+    except selftest.RefusedError as error:
+        raise RefusedError(error.message, hint=error.hint, detail=error.detail) from error
+    except selftest.BrokenServerError as error:
+        if log:
+            log.write_text(error.detail, encoding="utf-8")
+        said = error.detail.strip().splitlines()[-1:]
+        raise ProductError(": ".join([error.message, *said])) from error
+
+
+def _note(line: str) -> None:
+    # A worker has no other way to the terminal.
+    sys.stderr.write(f"harness: {line}\n")

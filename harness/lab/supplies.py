@@ -1,0 +1,162 @@
+"""What machines boot from, and the agent that goes into them: resolved, fetched and built for one run."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import InfrastructureError
+from harness.plan.cells import Cell
+from harness.plan.plan import Plan
+from harness.results.model import KernelFacts, Package
+from harness.run.machines import Say, Supplies
+
+if TYPE_CHECKING:
+    from harness.host.cache import Cache
+    from harness.kernels import KernelRequest, Lock, ResolvedKernel
+
+BACKOFF_S = (1.0, 4.0)  # between three times that a kernel is asked for
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build"
+
+
+class Preparation:
+    """Fetching for one run."""
+
+    def __init__(self, accelerator: str, say: Say, lock: Path | Lock | None = None) -> None:
+        from harness.host.cache import Cache
+
+        self.accelerator = accelerator
+        self.pause: Callable[[float], object] = time.sleep
+        self.say = say
+        self.lock = lock
+        self.store: Cache = Cache(progress=say)
+        self.kernels: dict[str, KernelFacts] = {}
+        self.files: dict[str, dict[str, str]] = {}
+        self.missing: dict[str, str] = {}
+        self.fetch_s: dict[str, float] = {}
+        self.image_s: dict[str, float] = {}
+
+    def supplies(self, plan: Plan) -> Supplies:
+        """All machines' files. Raises ConfigError for a series that there is none of."""
+        if any(cell.tests and not cell.suite for cell in plan.cells):
+            bundle()  # what was not built is said before anything is fetched
+        first = {name: cells[0] for name, cells in plan.machines().items()}
+        resolved = resolve_all(first, self.lock, self.say)
+        for name, cell in first.items():
+            self.kernels[name] = _facts(cell, resolved[name])
+            self._try(name, cell, resolved[name])
+        self._reduce(plan, resolved)
+        return Supplies(
+            accelerator=self.accelerator,
+            kernels=self.kernels,
+            files=self.files,
+            missing=self.missing,
+            fetch_s=self.fetch_s,
+            image_s=self.image_s,
+        )
+
+    def _try(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
+        """A few times, for a mirror may stumble; what cannot be had costs its own machine only."""
+        left = list(BACKOFF_S)
+        while True:
+            try:
+                return self._supply(name, cell, resolved)
+            except InfrastructureError as error:
+                if not left:
+                    self.missing[name] = error.message
+                    return self.say(f"{name}: {error.message}")
+                self.say(f"{name}: {error.message}; trying again in {left[0]:g} s")
+            self.pause(left.pop(0))
+
+    def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
+        from harness.images import compilers, initramfs, modules_image, root_image
+        from harness.kernels import fetch, fetch_headers
+
+        began = time.monotonic()
+        kernel = fetch(resolved, self.store, self.say)
+        needed = fetch_headers(resolved, self.store, self.say) if cell.compiles else None
+        self.fetch_s[name] = time.monotonic() - began
+        root = root_image(cell.arch, self.store, self.say, compiler=cell.compiles)
+        self.files[name] = {
+            "kernel": str(kernel.vmlinuz),
+            "initramfs": str(initramfs(kernel, self.store, self.say)),
+            "modules": str(modules_image(kernel, self.store, self.say, headers=needed)),
+            "root": str(root.path),
+        }
+        if needed:
+            made_with = [(one.name, one.version, one.sha256) for one in needed.packages]
+            self._record(name, (*made_with, *compilers(root)))
+        if kernel.config:
+            self.files[name]["config"] = str(kernel.config)
+        self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
+
+    def _reduce(self, plan: Plan, resolved: Mapping[str, ResolvedKernel]) -> None:
+        """Type information for cells that must not use the kernel's own; it goes with the agent."""
+        from harness.kernels import reduced
+
+        for name, cells in plan.machines().items():
+            if name in self.files and any(cell.btf == "external" for cell in cells):
+                try:
+                    image = Path(self.files[name]["kernel"])
+                    reduced.store(image, resolved[name].release, BUILD / "fim.bpf.o", BUILD / "btf")
+                except InfrastructureError as error:
+                    self.missing[name] = error.message
+                    self.say(f"{name}: {error.message}")
+                bundle.cache_clear()
+
+    def _record(self, name: str, packages: Iterable[tuple[str, str, str]]) -> None:
+        """Results say of a machine's kernel also by what its programs were compiled."""
+        more = (Package(name=one, version=version, sha256=sha256) for one, version, sha256 in packages)
+        facts = self.kernels[name]
+        self.kernels[name] = facts.model_copy(update={"packages": (*facts.packages, *more)})
+
+
+def resolve_all(cells: Mapping[str, Cell], lock: Path | Lock | None, say: Say) -> dict[str, ResolvedKernel]:
+    """The kernel of each cell: the locked one where there is a lock that has it, else the newest there is.
+
+    Raises ConfigError for a series that there is none of, or for a lock that cannot be read.
+    """
+    from harness.kernels import lock as locking
+    from harness.kernels import resolve
+
+    locked = locking.load(lock) if isinstance(lock, Path) else lock
+    found: dict[str, ResolvedKernel] = {}
+    for name, cell in cells.items():
+        wanted = request(cell)
+        known = locked.find(wanted) if locked else None
+        if locked and not known:
+            say(f"{name}: not in {locking.NAME}, taking the newest; `harness kernels lock` adds it")
+        found[name] = known or resolve(wanted, progress=say)
+    return found
+
+
+@functools.cache
+def bundle() -> bytes:
+    """The agent as it is deployed. Raises ConfigError if a part was not built."""
+    from harness.guest.deploy import BundleSources, build
+
+    parts = (BUILD / name for name in ("fim.bpf.o", "fim-gen", "rules_tables.py", "btf"))
+    return build(BundleSources(ROOT / "agent", ROOT / "bpf", *parts))
+
+
+def request(cell: Cell) -> KernelRequest:
+    """A cell's kernel, as the repositories are asked for it."""
+    from harness.kernels import KernelRequest
+
+    return KernelRequest(cell.kernel.name, cell.kernel.series, cell.kernel.flavour, cell.arch)
+
+
+def _facts(cell: Cell, resolved: ResolvedKernel) -> KernelFacts:
+    return KernelFacts(
+        name=cell.kernel.name,
+        requested=cell.kernel.series,
+        release=resolved.release,
+        packages=tuple(
+            Package(name=package.name, version=package.version, sha256=package.sha256)
+            for package in resolved.packages
+        ),
+    )

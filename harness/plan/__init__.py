@@ -1,0 +1,1 @@
+"""matrix.yaml and a command line become a Plan: cells, machines, tests."""

@@ -1,0 +1,232 @@
+"""matrix.yaml as data: the axes, and what is put in and left out beside their product.
+
+The file's shape is these models; a key that is not here is an error with file, line and the
+nearest known key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from harness.errors import ConfigError
+from harness.plan import yaml
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
+Text = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[ -~]+$")]
+Arch = Literal["amd64", "arm64"]
+Hookset = Literal["auto", "lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint", "bcc"]
+Btf = Literal["kernel", "external", "none"]
+Transport = Literal["ringbuf", "perf"]
+
+
+def _listed(value: Any) -> Any:
+    """One word stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def _named(value: Any) -> Any:
+    """`6.1` stands for the kernel series of that name."""
+    return {"name": value, "series": value} if isinstance(value, str) else value
+
+
+Globs = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kernel(_Model):
+    """A kernel, asked for as a series: what it resolves to is found out when it is fetched, and recorded.
+
+    `vcpus` are the processors of its guests: what happens on several at once takes at least two.
+    """
+
+    name: Name
+    series: Name
+    flavour: Name = "cloud"
+    vcpus: Annotated[int, BeforeValidator(int), Field(ge=1, le=64)] = 1
+    tags: tuple[Name, ...] = ()
+
+
+class Cmdline(_Model):
+    """Words added to the kernel's command line; `name` stands for them in cell names."""
+
+    name: Name
+    args: Text
+
+
+class Include(_Model):
+    """More cells: the product of these axes over the kernels that `kernel` names (globs).
+
+    `tests` are globs as for `--test`; a cell that several entries name runs what any of them wants.
+    """
+
+    kernel: Globs = ("*",)
+    arch: Annotated[tuple[Arch, ...], BeforeValidator(_listed)] = ("amd64",)
+    hookset: Annotated[tuple[Hookset, ...], BeforeValidator(_listed)] = ("auto",)
+    btf: Annotated[tuple[Btf, ...], BeforeValidator(_listed)] = ("kernel",)
+    transport: Annotated[tuple[Transport, ...], BeforeValidator(_listed)] = ("ringbuf",)
+    cmdline: Cmdline | None = None
+    tests: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    tags: tuple[Name, ...] = ()
+
+
+class Exclude(_Model):
+    """Cells to leave out: those that fit every glob given here, for a reason that `harness plan` prints."""
+
+    kernel: Globs = ("*",)
+    arch: Globs = ("*",)
+    hookset: Globs = ("*",)
+    btf: Globs = ("*",)
+    transport: Globs = ("*",)
+    cmdline: Globs = ("*",)
+    reason: Text
+
+
+class Suite(_Model):
+    """A program of the user's own, run on every kernel: a column beside the hook sets, under its name.
+
+    `files` are named from the matrix's folder and lie beside each other in the guest, where `command` runs as
+    root. `timeout` is in seconds of an emulated guest.
+    """
+
+    name: Name
+    files: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    command: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+    timeout: Annotated[float, BeforeValidator(float), Field(gt=0, le=86_400)] = 60.0
+    results: Literal["exit", "tap"] = "exit"
+    kernel: Globs = ("*",)
+    arch: Annotated[tuple[Arch, ...], BeforeValidator(_listed)] = ("amd64",)
+    cmdline: Cmdline | None = None
+    tags: tuple[Name, ...] = ()
+
+    @property
+    def test(self) -> str:
+        """What its one test is called."""
+        return f"command.{self.name}"
+
+
+class Matrix(_Model):
+    """The whole file: the product of the axes, then `include`, then `exclude`, and `suites` beside them.
+
+    A matrix of suites that names no hook sets has nothing of the agent in it.
+    """
+
+    kernels: Annotated[tuple[Annotated[Kernel, BeforeValidator(_named)], ...], Field(min_length=1)]
+    arch: Annotated[tuple[Arch, ...], BeforeValidator(_listed), Field(min_length=1)] = ("amd64",)
+    hooksets: Annotated[tuple[Hookset, ...], BeforeValidator(_listed), Field(min_length=1)] = ("auto",)
+    btf: Annotated[tuple[Btf, ...], BeforeValidator(_listed), Field(min_length=1)] = ("kernel",)
+    transport: Annotated[tuple[Transport, ...], BeforeValidator(_listed), Field(min_length=1)] = ("ringbuf",)
+    cmdline: tuple[Cmdline, ...] = ()
+    include: tuple[Include, ...] = ()
+    exclude: tuple[Exclude, ...] = ()
+    suites: tuple[Suite, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Hookset, ...]:
+        """The hook sets of the product; none where only suites are named."""
+        return () if self.suites and "hooksets" not in self.model_fields_set else self.hooksets
+
+
+def load(path: Path) -> Matrix:
+    """Read matrix.yaml; raises ConfigError with every mistake, one a line."""
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file", hint="name the matrix with --matrix FILE")
+    return check(yaml.read(path))
+
+
+def check(document: yaml.Document) -> Matrix:
+    """Make a Matrix of a parsed file; raises ConfigError with every mistake, one a line."""
+    matrix = validate(Matrix, document)
+    seen: dict[str, int] = {}
+    for index, kernel in enumerate(matrix.kernels):
+        line = document.line(("kernels", index))
+        if kernel.name in seen:
+            twice = f"kernel {kernel.name!r} is there twice (first in line {seen[kernel.name]})"
+            raise ConfigError(f"{document.name}:{line}: {twice}")
+        seen[kernel.name] = line
+    for index, suite in enumerate(matrix.suites):
+        _check_suite(suite, matrix, f"{document.name}:{document.line(('suites', index))}")
+    return matrix
+
+
+def _check_suite(suite: Suite, matrix: Matrix, where: str) -> None:
+    taken = [*get_args(Hookset), *(other.name for other in matrix.suites if other is not suite)]
+    if suite.name in taken:
+        raise ConfigError(f"{where}: suite {suite.name!r}: there is another, or a hook set, of that name")
+    names = [Path(name).name for name in suite.files]
+    for name in suite.files:
+        # A matrix may come out of a pull request; what it names leaves this host.
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ConfigError(f"{where}: suite {suite.name!r}: {name}: must lie below the matrix")
+        if names.count(Path(name).name) > 1:
+            raise ConfigError(f"{where}: suite {suite.name!r}: two files are called {Path(name).name}")
+
+
+def validate(model: type[M], document: yaml.Document) -> M:
+    """Check `document` against `model`; raises ConfigError with every mistake, one a line."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        # A list whose only entry is wrong is not also too short.
+        own = [d for d in details if d["type"] != "too_short" or d["ctx"]["actual_length"] == len(d["input"])]
+        lines = [_sentence(model, document, detail) for detail in own]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """` (did you mean 'x'?)`, or what there is to choose from."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f" (there is {', '.join(known)})"
+
+
+def _sentence(model: type[BaseModel], document: yaml.Document, detail: ErrorDetails) -> str:
+    place = detail["loc"]
+    where = f"{document.name}:{document.line(place)}"
+    if detail["type"] == "extra_forbidden":
+        key = str(place[-1])
+        return f"{where}: unknown key {key!r}{nearest(key, _keys(model, place[:-1]))}"
+    what = ".".join(str(part) for part in place if isinstance(part, str)) or "the file"
+    return f"{where}: {what}: {_problem(detail)}"
+
+
+def _problem(detail: ErrorDetails) -> str:
+    kind, value = detail["type"], detail["input"]
+    context = detail.get("ctx", {})
+    if kind == "missing":
+        return "is required"
+    if kind == "literal_error":
+        known = [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
+        return f"{value!r} is not known{nearest(str(value), known)}"
+    if kind == "too_short":
+        return "must not be empty"
+    if kind in ("model_type", "tuple_type", "string_type"):
+        wanted = {"model_type": "keys and values", "tuple_type": "a list", "string_type": "a word"}[kind]
+        return f"must be {wanted}"
+    if kind == "string_pattern_mismatch":
+        return f"{value!r} has characters that are not allowed here"
+    return detail["msg"][:1].lower() + detail["msg"][1:]
+
+
+def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known at `place` in a file shaped like `model`."""
+    for part in place:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(argument) for argument in get_args(annotation))
+    return next((model for model in found if model), None)

@@ -1,0 +1,218 @@
+"""What will run, decided before anything boots: a matrix and selectors make cells, and cells have tests.
+
+A plan is plain data. Written as plan.json it is what results are held against: each test in it ends in one
+verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.selftest import catalogue
+from harness.errors import ConfigError
+from harness.plan.cells import Candidate, Cell, expand, fits
+from harness.plan.matrix import Kernel, Matrix, nearest
+
+SCHEMA = 1
+NIGHTLY = (
+    "nightly"  # may always be asked for, so that `make nightly` works with a matrix that has no such entry
+)
+
+
+class Omitted(BaseModel):
+    """A cell that the matrix names and this run leaves out, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    reason: str
+
+
+class Plan(BaseModel):
+    """`cells` run in this order; cells of one machine are neighbours.
+
+    `exercise` are the hook sets that the matrix declares for this run: each must fire in some cell. It is
+    empty where only parts of the matrix were selected: of those nothing can be said.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    plan_schema: int = Field(default=SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
+    cells: tuple[Cell, ...]
+    omitted: tuple[Omitted, ...] = ()
+    exercise: tuple[str, ...] = ()
+
+    def cell(self, cell_id: str) -> Cell:
+        """The cell of that id; raises KeyError."""
+        for cell in self.cells:
+            if cell.id == cell_id:
+                return cell
+        raise KeyError(cell_id)
+
+    def machines(self) -> dict[str, list[Cell]]:
+        """The cells of each machine, in plan order."""
+        grouped: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            grouped.setdefault(cell.machine, []).append(cell)
+        return grouped
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every planned test as (cell id, test name)."""
+        return [(cell.id, test) for cell in self.cells for test in cell.tests]
+
+    def narrowed(self, kept: Iterable[tuple[str, str]]) -> Plan:
+        """The same plan with only the tests in `kept`, and no empty cells."""
+        keep = set(kept)
+        cells = (
+            cell.model_copy(update={"tests": tuple(test for test in cell.tests if (cell.id, test) in keep)})
+            for cell in self.cells
+        )
+        kept_cells = tuple(cell for cell in cells if cell.tests)
+        exercise = self.exercise if kept_cells == self.cells else ()
+        return self.model_copy(update={"cells": kept_cells, "exercise": exercise})
+
+    def to_json(self) -> str:
+        """The text of plan.json."""
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"
+
+
+class Selectors(BaseModel):
+    """What the command line asks for; each selector may repeat, and an empty one asks for all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kernel: tuple[str, ...] = ()
+    hookset: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    arch: tuple[str, ...] = ()
+    tag: tuple[str, ...] = ()
+
+    @property
+    def narrow(self) -> bool:
+        """Whether only parts are asked for; a tag asks for more."""
+        return bool(self.kernel or self.hookset or self.test or self.arch)
+
+
+def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | None = None) -> Plan:
+    """The plan of a run.
+
+    `releases` maps a kernel's name to the release it resolved to, where known: a kernel can be selected
+    by either. Raises ConfigError for a selector that selects nothing.
+    """
+    releases = releases or {}
+    check(matrix, selectors, releases)
+    cells: dict[str, Cell] = {}
+    omitted: dict[str, str] = {}
+    for candidate in expand(matrix):
+        cell = candidate.cell
+        reason = _reason_against(candidate, selectors, releases)
+        if reason:
+            omitted.setdefault(cell.id, reason)
+        else:
+            wanted = set(tests_of(cell, selectors.test)) & set(tests_of(cell, candidate.tests))
+            cells[cell.id] = _wider(cells.get(cell.id, cell), wanted)
+    cells = {name: cell for name, cell in cells.items() if cell.tests}
+    if not cells:
+        raise ConfigError("the plan is empty: no cell and test fit all selectors", hint=_first(omitted))
+    left_out = tuple(Omitted(id=name, reason=why) for name, why in omitted.items() if name not in cells)
+    exercise = () if selectors.narrow else _declared(matrix, selectors)
+    return Plan(schema=SCHEMA, cells=_by_machine(cells.values()), omitted=left_out, exercise=exercise)
+
+
+def _declared(matrix: Matrix, selectors: Selectors) -> tuple[str, ...]:
+    """The hook sets of all entries that this run asks for, also of those that `exclude` leaves nothing of."""
+    asked = (candidate for candidate in expand(matrix) if not _untagged(candidate, selectors))
+    return tuple(dict.fromkeys(candidate.cell.hookset for candidate in asked if not candidate.cell.suite))
+
+
+def _wider(cell: Cell, tests: set[str]) -> Cell:
+    """The cell with these tests too, in the catalogue's order."""
+    known = tests_of(cell, ())
+    return cell.model_copy(update={"tests": tuple(name for name in known if name in tests | set(cell.tests))})
+
+
+def tests_of(cell: Cell, globs: tuple[str, ...]) -> tuple[str, ...]:
+    """What of a cell's tests these globs choose; see `catalogue.select`."""
+    if cell.suite is None:
+        return tuple(scenario.name for scenario in catalogue.select(globs))
+    wanted = tuple(glob for glob in globs if not glob.startswith("!")) or ("*",)
+    unwanted = tuple(glob[1:] for glob in globs if glob.startswith("!"))
+    name = cell.suite.test
+    return (name,) if fits(name, wanted) and not fits(name, unwanted) else ()
+
+
+def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> None:
+    """Raise ConfigError for a selector that fits nothing: misspelt, it must not pass as an empty run."""
+    for glob in selectors.kernel:
+        if not any(_kernel_fits(kernel, (glob,), releases) for kernel in matrix.kernels):
+            names = [kernel.name for kernel in matrix.kernels]
+            raise ConfigError(f"--kernel {glob}: no such kernel in the matrix{nearest(glob, names)}")
+    _check_tests("--test", selectors.test, [suite.test for suite in matrix.suites])
+    for entry in matrix.include:
+        _check_tests("include: tests:", entry.tests, [])
+    named = list(expand(matrix))
+    _check_axis("--hookset", selectors.hookset, {candidate.cell.hookset for candidate in named})
+    _check_axis("--arch", selectors.arch, {candidate.cell.arch for candidate in named})
+    tags = {tag for candidate in named for entry in candidate.tags for tag in entry}
+    _check_axis("--tag", selectors.tag, tags | {NIGHTLY})
+
+
+def _check_tests(where: str, globs: tuple[str, ...], suites: list[str]) -> None:
+    for glob in catalogue.unknown(globs):
+        if not any(fits(name, (glob.removeprefix("!"),)) for name in suites):
+            names = [scenario.name for scenario in catalogue.CATALOGUE] + suites
+            raise ConfigError(f"{where} {glob}: no such test{nearest(glob.removeprefix('!'), names)}")
+
+
+def _check_axis(option: str, asked: Iterable[str], known: Iterable[str]) -> None:
+    names = sorted(known)
+    for word in asked:
+        if word not in names:
+            raise ConfigError(f"{option} {word}: not in the matrix{nearest(word, names)}")
+
+
+def _reason_against(candidate: Candidate, selectors: Selectors, releases: Mapping[str, str]) -> str:
+    cell = candidate.cell
+    if cell.compiles and cell.hookset not in ("auto", "bcc"):
+        return f"hook set {cell.hookset} needs type information: with btf none there is only bcc"
+    if candidate.excluded:
+        return f"excluded by the matrix: {candidate.excluded}"
+    if selectors.kernel and not _kernel_fits(cell.kernel, selectors.kernel, releases):
+        return "not selected by --kernel"
+    if selectors.hookset and cell.hookset not in selectors.hookset:
+        return "not selected by --hookset"
+    if selectors.arch and cell.arch not in selectors.arch:
+        return "not selected by --arch"
+    return _untagged(candidate, selectors)
+
+
+def _untagged(candidate: Candidate, selectors: Selectors) -> str:
+    if _named(candidate.cell, selectors):
+        return ""
+    for tags in candidate.tags:
+        if tags and not set(tags) & set(selectors.tag):
+            return f"runs only with {' or '.join(f'--tag {tag}' for tag in tags)}"
+    return ""
+
+
+def _named(cell: Cell, selectors: Selectors) -> bool:
+    """Whether a kernel and a hook set are asked for by name: in its plain form that cell needs no tag."""
+    plain = (cell.btf, cell.transport, cell.cmdline) == ("kernel", "ringbuf", None)
+    return plain and cell.kernel.name in selectors.kernel and cell.hookset in selectors.hookset
+
+
+def _kernel_fits(kernel: Kernel, globs: tuple[str, ...], releases: Mapping[str, str]) -> bool:
+    return fits(kernel.name, globs) or fits(releases.get(kernel.name, kernel.name), globs)
+
+
+def _by_machine(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    plan = Plan(schema=SCHEMA, cells=tuple(cells))
+    return tuple(cell for group in plan.machines().values() for cell in group)
+
+
+def _first(omitted: Mapping[str, str]) -> str:
+    # What fits all selectors but for a tag is what was meant.
+    rows = sorted(omitted.items(), key=lambda row: row[1].startswith("not selected"))
+    return "; ".join(f"{name}: {reason}" for name, reason in rows[:3])

@@ -1,0 +1,46 @@
+"""A plan in parts that run on different hosts: no machine is split, and every part is about as long.
+
+Who plans and who runs a part come to the same parts, because nothing but the plan decides: not the times of
+earlier runs, which each host has its own of.
+"""
+
+from __future__ import annotations
+
+import re
+
+from harness.errors import ConfigError
+from harness.plan.plan import Plan
+from harness.run.times import longest_first, machine_cost
+
+_SHARD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})")
+
+
+def split(plan: Plan, parts: int) -> list[Plan]:
+    """The plan in `parts` parts, some of them empty where there are fewer machines; each in plan order."""
+    machines = plan.machines()
+    cost = [0.0] * parts
+    chosen: list[set[str]] = [set() for _ in range(parts)]
+    for name in longest_first(plan, {}):
+        lightest = cost.index(min(cost))
+        chosen[lightest].add(name)
+        cost[lightest] += machine_cost(machines[name])
+    return [_only(plan, names) for names in chosen]
+
+
+def part(plan: Plan, shard: str) -> Plan:
+    """The part that `shard` names, such as "2/3". Raises ConfigError for what is none, or has no machine."""
+    match = _SHARD.fullmatch(shard)
+    if not match or int(match[1]) > int(match[2]):
+        raise ConfigError(f"--shard {shard}: not a shard", hint="as in --shard 2/3: the second of three")
+    found = split(plan, int(match[2]))[int(match[1]) - 1]
+    if not found.cells:
+        raise ConfigError(
+            f"--shard {shard}: is empty: the plan has {len(plan.machines())} machines",
+            hint="`harness plan --shards N` prints the shards there are",
+        )
+    return found
+
+
+def _only(plan: Plan, machines: set[str]) -> Plan:
+    cells = tuple(cell for cell in plan.cells if cell.machine in machines)
+    return plan.model_copy(update={"cells": cells})

@@ -1,0 +1,1 @@
+"""The models of results.json, verdicts, expectations, merging, the output folder."""

@@ -1,0 +1,150 @@
+"""expectations.yaml: what is known to go wrong, each with a reason, a link and a last day that counts.
+
+Two kinds: tests that fail, and complaints of the kernel that are none of the agent's. Strict both ways: a
+test that was to fail and passes is XPASS; an entry that fits nothing in a whole run is said.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from harness.plan import yaml
+from harness.plan.cells import Cell, fits
+from harness.plan.matrix import Globs, Text, validate
+from harness.results.model import CellReport, Splat, TestResult
+from harness.results.verdict import Verdict
+
+
+class When(BaseModel):
+    """Facts of a cell, all of which must hold; `since` and `before` bound the kernel's series."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kernel: Globs = ("*",)
+    since: Annotated[str, Field(pattern=r"^\d+\.\d+$")] = "0.0"
+    before: Annotated[str, Field(pattern=r"^\d+\.\d+$")] = "9999.0"
+    arch: Globs = ("*",)
+    hookset: Globs = ("*",)
+    capability: dict[str, str] = {}
+
+    def holds(self, cell: Cell, report: CellReport) -> bool:
+        """Whether `cell`, in which `report` was observed, is one of those meant."""
+        words = (
+            (cell.kernel.name, self.kernel),
+            (cell.arch, self.arch),
+            (cell.hookset, self.hookset),
+        )
+        capable = all(report.capabilities.get(name) == state for name, state in self.capability.items())
+        series = _version(cell.kernel.series)
+        ranged = _version(self.since) <= series < _version(self.before)
+        return capable and ranged and all(fits(word, globs) for word, globs in words)
+
+
+class Expectation(BaseModel):
+    """One known failure; `until` is the last day on which it counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    test: Globs
+    when: When = When()
+    reason: Text
+    link: Text
+    until: Annotated[datetime.date, BeforeValidator(str)]
+
+    def matches(self, cell: Cell, report: CellReport, test: str) -> bool:
+        """Whether this entry speaks of `test` in `cell`."""
+        return fits(test, self.test) and self.when.holds(cell, report)
+
+
+class AllowedSplat(BaseModel):
+    """A complaint of the kernel that fails nothing until the day `until`.
+
+    `splat` is searched, as words, in the kernel's line and in the complaint's fingerprint.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    splat: Text
+    when: When = When()
+    reason: Text
+    link: Text
+    until: Annotated[datetime.date, BeforeValidator(str)]
+
+    def matches(self, cell: Cell, report: CellReport, splat: Splat) -> bool:
+        """Whether this entry speaks of `splat` in `cell`."""
+        said = self.splat in splat.line or self.splat in splat.fingerprint
+        return said and self.when.holds(cell, report)
+
+
+class Expectations(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    expected_failures: tuple[Expectation, ...] = ()
+    allowed_splats: tuple[AllowedSplat, ...] = ()
+
+
+def load(path: Path) -> Expectations:
+    """Read expectations.yaml; none are known where there is no such file. Raises ConfigError."""
+    return validate(Expectations, yaml.read(path)) if path.exists() else Expectations()
+
+
+def apply(
+    known: Expectations, cell: Cell, report: CellReport, result: TestResult, today: datetime.date
+) -> TestResult:
+    """`result` as seen by those who knew: a known failure is XFAIL, one that passes XPASS."""
+    for entry in known.expected_failures:
+        if entry.matches(cell, report, result.name):
+            return _as_expected(entry, result, today)
+    return result
+
+
+def allowed(known: Expectations, cell: Cell, report: CellReport, splat: Splat, today: datetime.date) -> str:
+    """Why a complaint of the kernel is allowed in `cell`; "" if it is not, or not any more."""
+    for entry in known.allowed_splats:
+        if today <= entry.until and entry.matches(cell, report, splat):
+            return f"{entry.reason} ({entry.link}), until {entry.until}"
+    return ""
+
+
+def unmatched(known: Expectations, judged: list[tuple[Cell, CellReport, TestResult]]) -> list[str]:
+    """A line for each entry that fits nothing in `judged`: a whole run's tests with their cells."""
+    lines = [
+        f"expectations.yaml: {', '.join(entry.test)} ({entry.reason}) fits no test of this run"
+        for entry in known.expected_failures
+        if not any(entry.matches(cell, report, test.name) for cell, report, test in judged)
+    ]
+    return lines + [
+        f"expectations.yaml: the complaint {entry.splat!r} ({entry.reason}) was not heard in this run"
+        for entry in known.allowed_splats
+        if not any(
+            _heard(entry, cell, report, (*report.splats, *test.splats)) for cell, report, test in judged
+        )
+    ]
+
+
+def _heard(entry: AllowedSplat, cell: Cell, report: CellReport, splats: Iterable[Splat]) -> bool:
+    return any(entry.matches(cell, report, splat) for splat in splats)
+
+
+def _as_expected(entry: Expectation, result: TestResult, today: datetime.date) -> TestResult:
+    source = f"{entry.reason} ({entry.link})"
+    if result.verdict is Verdict.PASS:
+        change = {"verdict": Verdict.XPASS, "reason": f"passed, but was to fail: {source}"}
+    elif result.verdict is not Verdict.FAIL:
+        return result
+    elif today > entry.until:
+        change = {"reason": f"{result.reason}; expected only until {entry.until}: {source}"}
+    else:
+        change = {"verdict": Verdict.XFAIL, "reason": f"{source}: {result.reason}"}
+    return result.model_copy(update=change)
+
+
+def _version(series: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in series.split(".") if part.isdigit())

@@ -1,0 +1,50 @@
+"""The folder that a run writes: `out/<run id>` with `out/latest` beside it, or the one that was named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from harness import report
+from harness.errors import ConfigError
+from harness.host import locks
+
+# What a run writes into its folder, and so what an earlier one may have left there.
+WRITTEN = ("plan.json", *report.FILES)
+CELLS = "cells"
+
+
+def make(folder: Path, *, own: bool) -> int:
+    """Make it ready for a run; the folder is that run's alone until what is returned is closed.
+
+    A folder of the run's `own`, new under the parent of all runs, becomes `latest` there. One that the user
+    named may hold an earlier run, which this one replaces: verdicts of two runs in one folder would lie. What
+    else is in it stays. Raises ConfigError.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=not own)
+        claimed = locks.claim(folder)
+        if claimed is None:
+            raise ConfigError(f"{folder}: another run writes there", hint="name another folder with --output")
+        if own:
+            _point_latest_at(folder)
+        else:
+            _remove_earlier(folder)
+        (folder / CELLS).mkdir()
+        return claimed
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+def _point_latest_at(folder: Path) -> None:
+    fresh = folder.with_name(f".latest.{os.getpid()}")
+    fresh.symlink_to(folder.name)
+    fresh.replace(folder.with_name("latest"))
+
+
+def _remove_earlier(folder: Path) -> None:
+    for name in WRITTEN:
+        (folder / name).unlink(missing_ok=True)
+    if (folder / CELLS).exists():
+        shutil.rmtree(folder / CELLS)

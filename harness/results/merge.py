@@ -1,0 +1,144 @@
+"""Shards of one run made one again: their results are joined and held against the plan.
+
+What no shard has is NOT_RUN in the merged results: a report can be made of them, and absent is never PASS.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from harness.errors import IncompleteError
+from harness.plan.cells import Cell
+from harness.plan.plan import Omitted, Plan
+from harness.results import model
+from harness.results.model import CellResult, Results, RunInfo
+from harness.results.shard_folders import Shard
+from harness.results.verdict import Verdict, worst
+
+_SEVERITY = (0, 3, 4, 2, 1)  # exit codes from best to worst, as verdicts are ordered
+
+
+def whole_plan(shards: Sequence[Shard]) -> Plan:
+    """The plan that the shards' plans are parts of; raises IncompleteError where two contradict."""
+    cells: dict[str, tuple[Cell, Path]] = {}
+    for shard in shards:
+        for cell in shard.plan.cells:
+            known, owner = cells.setdefault(cell.id, (cell, shard.folder))
+            if known != cell:
+                raise IncompleteError(f"{cell.id}: planned differently in {owner} and {shard.folder}")
+    omitted = {entry.id: entry.reason for shard in shards for entry in shard.plan.omitted}
+    left_out = tuple(Omitted(id=name, reason=why) for name, why in omitted.items() if name not in cells)
+    return Plan(schema=1, cells=tuple(cell for cell, _ in cells.values()), omitted=left_out)
+
+
+def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Results:
+    """The shards' results as those of one run of `plan`; raises IncompleteError for what contradicts it.
+
+    `absent` has a line for each shard that is known to be missing. Planned cells and tests that no shard has
+    are NOT_RUN: see `missing`.
+    """
+    found = _cells_of(shards)
+    if extra := _unplanned(plan, found.values()):
+        raise IncompleteError("\n".join(f"{line}: in a shard, and not planned" for line in extra))
+    cells = tuple(_completed(plan, cell, found.get(cell.id)) for cell in plan.cells)
+    merged = Results(run=_run(plan, cells, shards, absent), cells=cells, totals=model.totals(cells))
+    if wrong := model.disagreements(plan, merged):
+        raise IncompleteError("\n".join(wrong))
+    return merged
+
+
+def missing(plan: Plan, shards: Iterable[Shard]) -> list[str]:
+    """A line for every planned cell or test that no shard has a result of."""
+    have = {cell.id: {test.name for test in cell.tests} for shard in shards for cell in shard.results.cells}
+    lines = []
+    for cell in plan.cells:
+        if cell.id not in have:
+            lines.append(f"{cell.id}: planned, and in no shard")
+        else:
+            absent = [test for test in cell.tests if test not in have[cell.id]]
+            lines += [f"{cell.id} {test}: planned, and in no shard" for test in absent]
+    return lines
+
+
+def _cells_of(shards: Sequence[Shard]) -> dict[str, CellResult]:
+    found: dict[str, tuple[CellResult, Path]] = {}
+    for shard in shards:
+        for cell in shard.results.cells:
+            known, owner = found.setdefault(cell.id, (cell, shard.folder))
+            if known != cell:
+                raise IncompleteError(f"{cell.id}: different results in {owner} and {shard.folder}")
+    return {name: cell for name, (cell, _) in found.items()}
+
+
+def _unplanned(plan: Plan, cells: Iterable[CellResult]) -> list[str]:
+    planned = {cell.id: set(cell.tests) for cell in plan.cells}
+    lines = []
+    for cell in cells:
+        if cell.id not in planned:
+            lines.append(cell.id)
+        else:
+            lines += [f"{cell.id} {test.name}" for test in cell.tests if test.name not in planned[cell.id]]
+    return lines
+
+
+def _completed(plan: Plan, planned: Cell, found: CellResult | None) -> CellResult:
+    """`found` with every planned test, in the plan's order."""
+    only = plan.model_copy(update={"cells": (planned,)})
+    (absent,) = model.cells_of(only, {}, {}, {}, "no shard has a result of it")
+    if found is None:
+        return absent
+    have = {test.name: test for test in found.tests}
+    if have.keys() >= set(planned.tests):
+        return found
+    tests = tuple(have.get(test.name, test) for test in absent.tests)
+    if worst((found.verdict, Verdict.NOT_RUN)) is found.verdict:
+        return found.model_copy(update={"tests": tests})
+    return found.model_copy(update={"tests": tests, "verdict": Verdict.NOT_RUN, "reason": absent.reason})
+
+
+def _run(plan: Plan, cells: Sequence[CellResult], shards: Sequence[Shard], absent: Sequence[str]) -> RunInfo:
+    runs = [shard.results.run for shard in shards]
+    unused = model.unexercised(plan, cells)
+    codes = [model.exit_code(cells, unused), *(run.exit_code for run in runs)]
+    codes += [IncompleteError.exit_code] if absent else []
+    first = min(runs, key=lambda run: run.started)
+    return RunInfo(
+        id=f"{first.id}-merged",
+        started=first.started,
+        duration_s=_wall_s(runs),
+        argv=first.argv,
+        exit_code=max(codes, key=lambda code: _SEVERITY.index(code) if code in _SEVERITY else len(_SEVERITY)),
+        complete=model.complete(cells) and all(run.complete for run in runs) and not absent,
+        host=first.host,
+        accelerator=_joined(run.accelerator for run in runs),
+        harness_version=_joined(run.harness_version for run in runs),
+        notes=(*_about(shards), *absent, *unused, *_notes(runs)),
+    )
+
+
+def _notes(runs: Sequence[RunInfo]) -> list[str]:
+    """What the shards note; that an expectation fits nothing is true only where no shard has its test."""
+    notes = dict.fromkeys(note for run in runs for note in run.notes)
+    everywhere = set.intersection(*(set(run.notes) for run in runs))
+    return [note for note in notes if note in everywhere or not note.startswith("expectations.yaml: ")]
+
+
+def _about(shards: Sequence[Shard]) -> list[str]:
+    hosts = {shard.results.run.host for shard in shards}
+    return [f"merged from {len(shards)} shards, run on {len(hosts)} kinds of host"] if len(shards) > 1 else []
+
+
+def _wall_s(runs: Sequence[RunInfo]) -> float:
+    """From the first start to the last end, in seconds; the longest run where a start is no time."""
+    try:
+        starts = [datetime.datetime.fromisoformat(run.started).timestamp() for run in runs]
+    except ValueError:
+        return max(run.duration_s for run in runs)
+    ends = [start + run.duration_s for start, run in zip(starts, runs, strict=True)]
+    return round(max(ends) - min(starts), 3)
+
+
+def _joined(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))

@@ -1,0 +1,73 @@
+"""The output folders of shards: read as they came from other machines, written as one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import report
+from harness.errors import ConfigError, IncompleteError
+from harness.plan.plan import Plan
+from harness.results import model
+from harness.results.model import Results
+
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The output folder of one shard, read."""
+
+    folder: Path
+    plan: Plan
+    results: Results
+
+
+def read(folder: Path) -> Shard:
+    """Read a shard; IncompleteError names one that is not there, ConfigError a file that cannot be read."""
+    for name in ("plan.json", "results.json"):
+        if not (folder / name).is_file():
+            raise IncompleteError(f"{folder}: the shard is missing: no {name}")
+    return Shard(folder, read_plan(folder / "plan.json"), model.load(folder / "results.json"))
+
+
+def read_plan(path: Path) -> Plan:
+    """Read plan.json; raises ConfigError."""
+    try:
+        return Plan.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a plan that can be read") from error
+
+
+def write(merged: Results, plan: Plan, shards: Sequence[Shard], output: Path) -> None:
+    """Write one output folder, whole or not at all; raises ConfigError when there is one already."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output}: there is something already", hint="name a new folder with --output")
+    partial = output.absolute().with_name(f".{output.name}.{os.getpid()}")
+    try:
+        (partial / "cells").mkdir(parents=True)
+        for shard in shards:
+            _copy_cells(shard, partial / "cells")
+        model.write_atomic(partial / "plan.json", plan.to_json())
+        report.write_all(merged, partial)
+        partial.replace(output)
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _copy_cells(shard: Shard, to: Path) -> None:
+    """Copy the folders of a shard's cells: plain files only, for a link could lead anywhere."""
+    for cell in shard.results.cells:
+        source = shard.folder / "cells" / cell.id
+        if not _FOLDER_NAME.fullmatch(cell.id) or not source.is_dir() or source.is_symlink():
+            continue
+        (to / cell.id).mkdir(exist_ok=True)
+        for path in sorted(source.iterdir()):
+            if path.is_file() and not path.is_symlink():
+                shutil.copyfile(path, to / cell.id / path.name)

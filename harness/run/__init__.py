@@ -1,0 +1,1 @@
+"""Plays a plan against machines and judges what happens."""

@@ -1,0 +1,263 @@
+"""A bench without machines: what happens in each test is written down beforehand.
+
+For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to
+an act: pass, fail, skip, splat, deaf (no log of the kernel), crash, qemu-dies, lost, hang (the agent), freeze
+(the guest), refuse, broken (the agent has ended), malformed, kill-worker, interrupt, sleep (ten seconds).
+`CELL::boot`, `CELL::load`, `CELL::quit` (the agent ends) and `CELL::end` are steps as well, and
+`CELL::fetch`, which can only sleep. The act `missing` means that there is nothing to boot, `silent` of a
+load that its hooks never fire, `leak` that something is left at the end, `blind` that nobody can look. Acts
+with commas between are those of the first time, the second and so on; the last stays.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from agent.selftest.protocol import Loaded, Ran
+from harness.errors import HarnessError, InfrastructureError, ProductError
+from harness.host.deadlines import ORDINARY
+from harness.plan.cells import Cell
+from harness.plan.plan import Plan
+from harness.results.model import KernelFacts, Package
+from harness.run.machines import Death, HungError, Machine, RefusedError, Say, Supplies
+
+PANIC = "Kernel panic - not syncing: sysrq triggered crash"
+TRACE = (
+    f"[    9.696548] {PANIC}".encode(),
+    b"[    9.698567]  <TASK>",
+    b"[    9.698817]  dump_stack_lvl+0x44/0x5c",
+    b"[    9.699619]  panic+0x118/0x2f4",
+    b"[    9.699908]  sysrq_handle_crash+0x16/0x20",
+    b"[    9.700071]  __handle_sysrq.cold+0x44/0x11c",
+    b"[    9.704587]  </TASK>",
+)
+SPLAT = (
+    "[    9.668136] WARNING: CPU: 0 PID: 86 at kernel/events/core.c:13 perf_thing+0x63/0x1000",
+    "[    9.676900] RIP: 0010:perf_thing+0x63/0x1000",
+    "[    9.707875] ---[ end trace 0000000000000000 ]---",
+)
+
+
+class FakeBench:
+    """Machines that do what `script` says; `log`, if given, gets a line for each thing that happens."""
+
+    def __init__(self, script: Mapping[str, str] | None = None, log: Path | None = None) -> None:
+        self.script = dict(script or {})
+        self.log = log
+        self._times: Counter[str] = Counter()
+
+    def accelerator(self, arch: str) -> tuple[str, str]:  # noqa: ARG002
+        """Neither."""
+        return "tcg", "none: these machines are fakes"
+
+    def releases(self, plan: Plan) -> dict[str, str]:
+        """Releases that look like Debian's."""
+        return {cell.kernel.name: _release(cell) for cell in plan.cells}
+
+    def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
+        """Nothing to fetch; a machine whose `boot` is `missing` cannot be had."""
+        say("fetching nothing")
+        if any(self._acts(cell.id, "fetch") == ["sleep"] for cell in plan.cells):
+            self.note("fetch")
+            time.sleep(10)
+        machines = plan.machines().items()
+        package = Package(name="linux-image", version="1", sha256="0" * 64)
+        return Supplies(
+            accelerator=accelerator,
+            kernels={
+                name: KernelFacts(
+                    name=cells[0].kernel.name,
+                    requested=cells[0].kernel.series,
+                    release=_release(cells[0]),
+                    packages=(package,),
+                )
+                for name, cells in machines
+            },
+            missing={
+                name: "404" for name, cells in machines if self._acts(cells[0].id, "boot") == ["missing"]
+            },
+        )
+
+    def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:  # noqa: ARG002
+        """A machine that plays the script."""
+        return FakeMachine(self, cell)
+
+    def reap(self) -> list[str]:
+        """Nothing outlives a fake."""
+        self.note("reap")
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def act(self, cell: str, step: str) -> str:
+        """What the script says of a step; `pass` if nothing."""
+        name = f"{cell}::{step}"
+        acts = self._acts(cell, step)
+        self._times[name] += 1
+        return acts[min(self._times[name], len(acts)) - 1]
+
+    def _acts(self, cell: str, step: str) -> list[str]:
+        name = f"{cell}::{step}"
+        return next((acts for glob, acts in self.script.items() if fnmatchcase(name, glob)), "pass").split(
+            ","
+        )
+
+    def note(self, line: str) -> None:
+        """Write down that something happened, and in which process."""
+        if self.log:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(f"{os.getpid()} {line}\n")
+
+
+class FakeMachine:
+    """A guest of a FakeBench; it is its own self-test server."""
+
+    start: Literal["cold", "warm"] = "cold"
+
+    def __init__(self, bench: FakeBench, cell: Cell) -> None:
+        self.bench = bench
+        self.cell = cell
+        self._death: Death | None = None
+        self._frozen = False
+        self._said: list[str] = []
+
+    def boot(self, deadline_s: float) -> None:  # noqa: ARG002
+        """Play the step `boot`."""
+        self.bench.note(f"boot {self.cell.machine}")
+        self._play("boot")
+
+    def deploy(self) -> None:
+        """Nothing to put anywhere."""
+        self.bench.note(f"deploy {self.cell.machine}")
+
+    def slowness(self) -> float:
+        """As an emulated CPU."""
+        return ORDINARY
+
+    def selftest(self, log: Path, deadline_s: float) -> FakeMachine:  # noqa: ARG002
+        """The server is the machine."""
+        log.write_text("fake agent\n", encoding="utf-8")
+        return self
+
+    def stand_by(self) -> None:
+        """Nothing to start."""
+        self.bench.note(f"stand by {self.cell.machine}")
+
+    def command(self, cell: Cell, log: Path) -> FakeMachine:  # noqa: ARG002
+        """The server is the machine."""
+        return self.selftest(log, 0.0)
+
+    def load(self, cell: Cell, deadline_s: float) -> Loaded:  # noqa: ARG002
+        """Play the step `load`."""
+        self.cell = cell
+        act = self._play("load")
+        state = act if act in ("silent", "attach-fail", "load-fail") else "fires"
+        hooks = ({"event": "open", "point": "file_open", "type": "lsm", "state": state, "runs": 3},)
+        return Loaded(id=1, seconds=0.5, capabilities={"lsm": state}, hooks=hooks, coverage={"open": "full"})
+
+    def test(self, name: str, deadline_s: float) -> Ran:  # noqa: ARG002
+        """Play the step that is called like the test."""
+        self.bench.note(f"test {self.cell.id} {name}")
+        return _answer(name, self._play(name))
+
+    def answers(self, deadline_s: float) -> bool:  # noqa: ARG002
+        """Unless the script ended or froze it."""
+        return not self._death and not self._frozen
+
+    def console(self) -> bytes:
+        """What the steps outside of tests made the kernel say."""
+        return "\n".join(self._said).encode()
+
+    def leftovers(self, deadline_s: float) -> list[str]:  # noqa: ARG002
+        """What the script leaves at the end."""
+        act = self._play("end")
+        if act == "blind":
+            raise InfrastructureError("nothing is seen")
+        return ["program bpf_prog_1"] if act == "leak" else []
+
+    hooks: tuple[Any, ...] = ()
+
+    def close(self) -> HarnessError | None:
+        """Play the step `quit`."""
+        if self._death or self._frozen:
+            return InfrastructureError("the SSH connection is gone")
+        try:
+            act = self._play("quit")
+        except HarnessError as error:
+            return error
+        return ProductError("the self-test server ended") if act == "fail" else None
+
+    def death(self) -> Death | None:
+        """What the script did to the guest."""
+        return self._death
+
+    def collect(self, folder: Path) -> None:
+        """A console that says how it ended."""
+        (folder / "console.log").write_text(f"{self._death or 'alive'}\n", encoding="utf-8")
+
+    def keep(self, cell: str) -> str:
+        """Write down that it was left."""
+        self.bench.note(f"keep {self.cell.machine}")
+        return f"ssh {cell}"
+
+    def destroy(self) -> None:
+        """Write down that the machine is gone."""
+        self.bench.note(f"destroy {self.cell.machine}")
+
+    def _play(self, step: str) -> str:
+        act = self.bench.act(self.cell.id, step)
+        if act == "crash":
+            self._death = Death("guest", PANIC, TRACE)
+        elif act == "qemu-dies":
+            self._death = Death("host", "QEMU was killed by signal 9")
+        elif act in ("kill-worker", "interrupt"):
+            os.kill(os.getpid(), signal.SIGKILL if act == "kill-worker" else signal.SIGINT)
+        elif act in ("hang", "freeze"):
+            self._frozen = act == "freeze"
+            raise HungError(f"no answer to {step}")
+        elif act == "sleep":
+            time.sleep(10)
+        elif act == "splat":
+            self._said += SPLAT
+        elif act == "broken":
+            raise ProductError("the self-test server ended")
+        elif act == "refuse":
+            raise RefusedError(f"{step} refused", detail="verifier says no")
+        if self._death or act == "lost":
+            self._frozen = True
+            raise InfrastructureError("the SSH connection is gone")
+        return act
+
+
+def _answer(name: str, act: str) -> Ran:
+    ok = act != "fail"
+    assertions = ({"name": "arrived", "ok": ok, "expected": 1, "got": 1 if ok else 0},)
+    ledger: dict[str, Any] = {"open": {"generated": 7, "delivered": 7, "matched": 7}}
+    if act == "malformed":
+        ledger = {"open": {"generated": -1}}
+    verdict = {"fail": "FAIL", "skip": "SKIP"}.get(act, "PASS")
+    reason = "lsm is silent here" if verdict == "SKIP" else ""
+    said = SPLAT if act == "splat" else ()
+    log = (f"[1.000001] agent selftest: begin {name}", *said, f"[1.000002] agent selftest: end {name}")
+    return Ran(
+        id=1,
+        name=name,
+        verdict=verdict,
+        reason=reason,
+        assertions=assertions,
+        ledger=ledger,
+        duration_s=0.1,
+        log=() if act == "deaf" else log,
+    )
+
+
+def _release(cell: Cell) -> str:
+    return f"{cell.kernel.series}.1-{cell.kernel.flavour}-{cell.arch}"

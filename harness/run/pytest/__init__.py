@@ -1,0 +1,1 @@
+"""The run as pytest items, and the scheduler for pytest-xdist."""

@@ -1,0 +1,188 @@
+"""The controller's half of the pytest plugin: it plans, fetches, hands out, gathers and reports."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness.errors import HarnessError
+from harness.host.capacity import cpus, free_mib, workers_for
+from harness.plan.plan import Selectors
+from harness.report.terminal import Lines, print_results
+from harness.results.model import CellReport, TestResult
+from harness.results.verdict import Verdict
+from harness.run.pytest.plugin import SELECTORS, WORKER
+from harness.run.pytest.scheduler import MachineScheduling
+from harness.run.pytest.worker import CELL_PROPERTY, TEST_PROPERTY, MatrixFile, TestItem, Worker
+from harness.run.run import Options, Run, pair_of
+from harness.run.times import longest_first, read_times
+from harness.text import one_line
+
+
+def for_pytest(config: pytest.Config, path: Path) -> Controller:
+    """The controller of a pytest that was started by hand; a matrix that is wrong ends pytest with 2."""
+    selectors = {name: tuple(config.getoption(f"--matrix-{name}")) for name in SELECTORS}
+    options = Options(
+        matrix=path,
+        selectors=Selectors(**selectors),
+        output=config.invocation_params.dir / config.getoption("--matrix-output"),
+        argv=("pytest", *(str(word) for word in config.invocation_params.args)),
+    )
+    try:
+        run = Run(options, config.hook.pytest_harness_bench(config=config))
+    except HarnessError as error:
+        pytest.exit(_message(error), returncode=error.exit_code)
+    return Controller(run, None)
+
+
+class Controller:
+    """A run as a pytest plugin; `progress` is None where pytest's own terminal reporter speaks."""
+
+    def __init__(self, run: Run, progress: Lines | None) -> None:
+        self.run = run
+        self.progress = progress
+        self._scheduler: MachineScheduling | None = None
+        self._narrowed = False
+
+    def workers(self) -> int:
+        """How many machines at once; 0, which is this process, where there is only one."""
+        machines = len(self.run.plan.machines())
+        return workers_for(machines, cpus(), free_mib()) if machines > 1 else 0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Fetch and build, before xdist starts its workers."""
+        if session.config.option.collectonly:
+            return
+        try:
+            self.run.prepare(self._say)
+        except HarnessError as error:
+            pytest.exit(_message(error), returncode=error.exit_code)
+
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> MatrixFile | None:
+        """The matrix, and only the one that was asked for."""
+        if file_path != self.run.options.matrix:
+            return None
+        return MatrixFile.from_parent(parent, path=file_path, plan=self.run.plan)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Without xdist this process knows what is left, and runs it itself."""
+        config = session.config
+        if config.option.collectonly or config.option.dist != "no":
+            return
+        self._narrow([item.nodeid for item in session.items if isinstance(item, TestItem)])
+        config.pluginmanager.register(Worker(self.run.job(), self.run.bench), WORKER)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of xdist's what the run is."""
+        node.workerinput["harness_job"] = self.run.job().model_dump_json(by_alias=True)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config) -> MachineScheduling:
+        """Our own scheduler."""
+        order = longest_first(self.run.plan, read_times(self.run.times_path))
+        self._scheduler = MachineScheduling(config, self._machine_of, order)
+        return self._scheduler
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """The first worker to collect says what pytest's own selection left."""
+        self._narrow(ids)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """A worker ended: its last word, or that it had none."""
+        for report in getattr(node, "workeroutput", {}).get(CELL_PROPERTY, []):
+            self.run.record_cell(CellReport.model_validate_json(report))
+        if error:
+            self.run.bench.reap()
+            self._say(f"worker {node.gateway.id} died: {one_line(str(error))}")
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """An item begins, here or in a worker."""
+        if self.progress and self._is_ours(nodeid):
+            self.progress.started(*pair_of(nodeid))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A phase of an item ended, here or in a worker."""
+        if not self._is_ours(report.nodeid):
+            return
+        properties = dict(report.user_properties)
+        cell, test = pair_of(report.nodeid)
+        for name, value in report.user_properties:
+            if name == CELL_PROPERTY:
+                self.run.record_cell(CellReport.model_validate_json(str(value)))
+        if report.when == "call" and TEST_PROPERTY in properties:
+            self._ended(cell, TestResult.model_validate_json(str(properties[TEST_PROPERTY])))
+        elif report.failed:
+            self._ended(cell, _of_ours(test, report))
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """End the workers at once: xdist would wait ten seconds for them. What they leave is reaped."""
+        for pid in _children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the reports, and say how the run ended."""
+        if session.config.option.collectonly or not self.run.supplies:
+            return
+        if abandoned := self._scheduler.abandoned if self._scheduler else []:
+            self.run.why_not = f"its machine took {len(abandoned)} tests and two workers with it"
+        session.exitstatus = self.run.finish() or session.exitstatus
+
+    def pytest_terminal_summary(self) -> None:
+        """Under pytest's own reporter: the table, and where the reports are."""
+        if self.progress is None and self.run.finished:
+            print_results(Console(), self.run.finished, str(self.run.folder))
+
+    def _narrow(self, nodeids: Sequence[str]) -> None:
+        if not self._narrowed:
+            self._narrowed = True
+            self.run.narrow([nodeid for nodeid in nodeids if self._is_ours(nodeid)])
+            if self.progress:
+                self.progress.plan(self.run.plan)
+
+    def _ended(self, cell: str, result: TestResult) -> None:
+        self.run.record_test(cell, result)
+        if self.progress:
+            self.progress.ended(cell, result)
+
+    def _say(self, line: str) -> None:
+        if self.progress:
+            self.progress.say(line)
+        else:
+            sys.stdout.write(f"{one_line(line)}\n")
+
+    def _machine_of(self, nodeid: str) -> str:
+        return self.run.plan.cell(pair_of(nodeid)[0]).machine if self._is_ours(nodeid) else ""
+
+    def _is_ours(self, nodeid: str) -> bool:
+        return nodeid.partition("::")[0].endswith(self.run.options.matrix.name) and nodeid.count("::") == 2
+
+
+def _of_ours(test: str, report: pytest.TestReport) -> TestResult:
+    """A report without a result: the harness failed, or the worker died."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    words = crash.message if crash else (report.longreprtext.strip() or "no result")
+    reason = one_line(words.splitlines()[-1 if crash is None else 0])
+    return TestResult(name=test, verdict=Verdict.INFRA, reason=f"the harness failed: {reason}")
+
+
+def _children() -> list[int]:
+    lists = (path.read_text(encoding="ascii") for path in Path("/proc/self/task").glob("*/children"))
+    return [int(pid) for words in lists for pid in words.split()]
+
+
+def _message(error: HarnessError) -> str:
+    return f"{error.message}\nhint: {error.hint}" if error.hint else error.message

@@ -1,0 +1,261 @@
+"""One run: config, plan, supplies, then pytest, then reports and the exit code.
+
+`harness run` and `pytest matrix.yaml` are this same run; only who prints differs. All of it lives in the
+controller, except a `Job`, which is what a worker needs to know, as plain data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from harness import report
+from harness.errors import ConfigError
+from harness.host import capacity, signals
+from harness.host.deadlines import Pace
+from harness.plan import matrix as config
+from harness.plan import plan, shards, suites
+from harness.plan.plan import Plan, Selectors
+from harness.results import expectations, model
+from harness.results import folder as runfolder
+from harness.results.expectations import Expectations
+from harness.results.model import CellReport, Host, Results, RunInfo, TestResult
+from harness.results.verdict import Verdict
+from harness.run import times
+from harness.run.machines import Bench, Say, Supplies
+
+NODE_SEPARATOR = "::"
+
+
+class Options(BaseModel):
+    """What the command line asks of a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    matrix: Path
+    selectors: Selectors = Selectors()
+    output: Path = Path("out")  # the parent of the folders of all runs
+    folder: Path | None = None  # the folder of this run, where the user names one
+    cold: bool = False
+    deadline_s: float = 0.0  # for the whole run; 0 is none
+    shard: str = ""  # "2/3": only that part of the plan
+    plan: Plan | None = None  # what to run, where no matrix is to be asked
+    keep_on_fail: bool = False
+    base: Path | None = None  # for the files of suites; the matrix's folder
+    argv: tuple[str, ...] = ()
+
+
+class Job(BaseModel):
+    """What a worker needs to know of the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    matrix: Path
+    folder: Path
+    plan: Plan
+    supplies: Supplies
+    known: Expectations
+    keep_on_fail: bool = False
+    ends_at: float | None = None  # on the monotonic clock
+    limit_s: float = 0.0
+
+
+def pair_of(nodeid: str) -> tuple[str, str]:
+    """(cell id, test name) of a pytest id."""
+    _, cell, test = nodeid.rsplit(NODE_SEPARATOR, 2)
+    return cell, test
+
+
+class Run:
+    """The controller's side of a run; `plan` may be narrowed until the first test starts."""
+
+    def __init__(self, options: Options, bench: Bench) -> None:
+        self.options = options
+        self.bench = bench
+        self.known = expectations.load(options.matrix.with_name("expectations.yaml"))
+        self.plan = self._plan()
+        self.started = datetime.datetime.now(datetime.UTC)
+        self.id = f"{self.started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        self.folder = (options.folder or options.output / self.id).absolute()
+        self._claimed: int | None = None  # its folder, once there is one
+        self.supplies: Supplies | None = None
+        self.why_not = "the run ended before it"
+        self._began = time.monotonic()
+        limit_s = options.deadline_s
+        self.pace = Pace(self._began + limit_s if limit_s else None, limit_s)
+        self._tests: dict[tuple[str, str], TestResult] = {}
+        self._reports: dict[str, CellReport] = {}
+        self.finished: Results | None = None
+
+    def _plan(self) -> Plan:
+        whole = self._whole_plan()
+        return shards.part(whole, self.options.shard) if self.options.shard else whole
+
+    def _whole_plan(self) -> Plan:
+        if self.options.plan:
+            return self.options.plan
+        matrix = config.load(self.options.matrix)
+        try:
+            return plan.make(matrix, self.options.selectors)
+        except ConfigError:
+            if not self.options.selectors.kernel:
+                raise
+            # It may be selected by a release, which only the repositories know.
+            everything = plan.make(matrix, self.options.selectors.model_copy(update={"kernel": ()}))
+            return plan.make(matrix, self.options.selectors, self.bench.releases(everything))
+
+    @property
+    def base(self) -> Path:
+        """The folder that files of suites are named from."""
+        return self.options.base or self.options.matrix.parent
+
+    def prepare(self, say: Say) -> None:
+        """Fetch and build all that machines need, once; plan.json is there before anything boots.
+
+        Raises HarnessError when not one machine can be had.
+        """
+        if self.supplies:
+            return
+        suites.check(self.plan, self.base)
+        found = dict(self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells}))
+        for why in found.values():
+            say(f"acceleration: {why}")
+        supplies = self.bench.prepare(self.plan, ", ".join(found), say)
+        supplies = supplies.model_copy(update={"base": str(self.base)})
+        # A series that there is none of leaves no folder behind, and `latest` as it was.
+        self._make_folder()
+        self.write_plan()
+        self.supplies = supplies
+
+    def job(self) -> Job:
+        """What the workers need; `prepare` came before."""
+        assert self.supplies
+        return Job(
+            matrix=self.options.matrix,
+            folder=self.folder,
+            plan=self.plan,
+            supplies=self.supplies,
+            known=self.known,
+            keep_on_fail=self.options.keep_on_fail,
+            ends_at=self.pace.ends_at,
+            limit_s=self.pace.limit_s,
+        )
+
+    def ending(self) -> contextlib.AbstractContextManager[None]:
+        """Meanwhile Ctrl-C, SIGTERM and the run's own deadline raise KeyboardInterrupt, and say why."""
+        return signals.ending(self._because, self.pace.left(), self.pace.why)
+
+    def _because(self, why: str) -> None:
+        self.why_not = why
+
+    def abandon(self) -> None:
+        """What is planned and was not prepared to the end is NOT_RUN, and the reports say so."""
+        if self._claimed is None:
+            self._make_folder()
+        self.write_plan()
+        self.finish()
+
+    def narrow(self, nodeids: Iterable[str]) -> None:
+        """Keep only the tests that pytest's own selection (-k, --lf, ids) left."""
+        kept = self.plan.narrowed(pair_of(nodeid) for nodeid in nodeids)
+        if kept != self.plan:
+            self.plan = kept
+            self.write_plan()
+
+    def write_plan(self) -> None:
+        """Write plan.json."""
+        model.write_atomic(self.folder / "plan.json", self.plan.to_json())
+
+    def record_test(self, cell: str, result: TestResult) -> None:
+        """Take the result of a test; the first one counts."""
+        self._tests.setdefault((cell, result.name), result)
+
+    def record_cell(self, found: CellReport) -> None:
+        """Take what is known of a cell; the latest counts."""
+        self._reports[found.id] = found
+
+    def finish(self) -> int:
+        """Write all reports, whatever became of the run; returns the exit code."""
+        with signals.deaf():
+            return self._finish()
+
+    def _finish(self) -> int:
+        self.bench.reap()
+        self.bench.close()
+        self.finished = self._results()
+        if wrong := model.disagreements(self.plan, self.finished):
+            raise AssertionError(f"results and plan differ: {wrong}")
+        report.write_all(self.finished, self.folder)
+        times.write_times(self.times_path, self.plan, self.finished.cells)
+        return self.finished.run.exit_code
+
+    @property
+    def times_path(self) -> Path:
+        """Where the seconds of the last runs are remembered."""
+        return (self.options.folder or self.options.output) / ".times.json"
+
+    def _make_folder(self) -> None:
+        self._claimed = runfolder.make(self.folder, own=self.options.folder is None)
+
+    def _results(self) -> Results:
+        kernels = self.supplies.kernels if self.supplies else {}
+        cells = model.cells_of(self.plan, self._timed_reports(), self._tests, kernels, self.why_not)
+        unused = [] if self.options.shard else model.unexercised(self.plan, cells)
+        return Results(
+            run=RunInfo(
+                id=self.id,
+                started=self.started.isoformat(timespec="seconds"),
+                duration_s=round(time.monotonic() - self._began, 3),
+                argv=self.options.argv,
+                exit_code=model.exit_code(cells, unused),
+                complete=model.complete(cells),
+                host=_host(),
+                accelerator=self.supplies.accelerator if self.supplies else "none",
+                harness_version=version("fim-harness"),
+                notes=(*unused, *self._unmatched()),
+            ),
+            cells=cells,
+            totals=model.totals(cells),
+        )
+
+    def _timed_reports(self) -> dict[str, CellReport]:
+        """The reports, with the seconds that fetching took in the first cell of each machine."""
+        reports = dict(self._reports)
+        for machine, cells in self.plan.machines().items():
+            found = reports.get(cells[0].id)
+            if found and self.supplies:
+                supplied = {
+                    "fetch_s": self.supplies.fetch_s.get(machine, 0.0),
+                    "image_s": self.supplies.image_s.get(machine, 0.0),
+                }
+                phases = found.phases.model_copy(update=supplied)
+                reports[cells[0].id] = found.model_copy(update={"phases": phases})
+        return reports
+
+    def _unmatched(self) -> Sequence[str]:
+        """What was expected and never seen; of a run of selected parts nothing can be said."""
+        if not self.plan.exercise:
+            return []
+        judged = [
+            (cell, self._reports.get(cell.id, CellReport(id=cell.id)), self._result(cell.id, test))
+            for cell in self.plan.cells
+            for test in cell.tests
+        ]
+        return expectations.unmatched(self.known, judged)
+
+    def _result(self, cell: str, test: str) -> TestResult:
+        absent = TestResult(name=test, verdict=Verdict.NOT_RUN, reason=self.why_not)
+        return self._tests.get((cell, test), absent)
+
+
+def _host() -> Host:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Host(cpus=capacity.cpus(), memory_mib=pages >> 20, kernel=os.uname().release)

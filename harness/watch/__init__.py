@@ -1,0 +1,1 @@
+"""run --watch: build, update and test again on each save."""

@@ -1,0 +1,185 @@
+"""`harness run --watch`: one machine stays up; each save builds, updates the guest and tests again."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.selftest import catalogue
+from harness.errors import ConfigError, HarnessError
+from harness.lab import supplies
+from harness.plan.cells import Cell
+from harness.report.terminal import Lines
+from harness.results.model import TestResult
+from harness.results.verdict import Verdict, run_exit_code
+from harness.run.pytest.worker import Worker
+from harness.run.run import Run
+from harness.watch import sources
+from harness.watch.build import Made, Project
+from harness.watch.machine import StandingBench, StandingKeeper, StandingMachine
+
+FOLDERS = (supplies.ROOT / "bpf", supplies.ROOT / "agent")
+LOOK_S = 0.1
+PLANNING = ("agent/hooks.py", "agent/kernel/*.py")  # what decides which programs are loaded
+
+Spent = dict[str, float]  # seconds by phase, in the order in which they began
+
+
+def events_of(tests: Sequence[str]) -> tuple[str, ...]:
+    """The event types that these tests need, by their labels."""
+    found = (catalogue.by_name(test) for test in tests)
+    needs = (need for scenario in found if scenario for need in scenario.needs)
+    return tuple(dict.fromkeys(need.removeprefix("event:") for need in needs if need.startswith("event:")))
+
+
+@dataclass
+class Watch:
+    """Rounds of one run; the machine is booted for the first."""
+
+    run: Run
+    progress: Lines
+    folders: Sequence[Path] = FOLDERS
+    project: Project = field(default_factory=Made)
+    rounds: int = 0
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self.run.plan.machines()) > 1:
+            names = ", ".join(self.run.plan.machines())
+            raise ConfigError(
+                f"--watch: of which machine? there are {names}", hint="choose with --kernel NAME"
+            )
+        cells = tuple(
+            cell.model_copy(update={"events": events_of(cell.tests)}) for cell in self.run.plan.cells
+        )
+        self.run.plan = self.run.plan.model_copy(update={"cells": cells})
+        bench = StandingBench(self.run.bench, self.project.files)
+        self.worker = Worker(self.run.job(), bench)
+        self.keeper = StandingKeeper(self.worker._machine, self.worker.keeper.pace)
+        self.worker.keeper = self.keeper
+        self._programs: set[str] = set()  # that the round loaded
+        self._any = False  # whether it might have loaded any others
+
+    def forever(self, seen: sources.Snapshot, wait: Callable[[float], object] = time.sleep) -> int:
+        """Rounds until Ctrl-C; returns the last round's exit code.
+
+        `seen` is how the sources were before they were built: what is saved during a round begins the next.
+        """
+        try:
+            self._round("start", time.time(), {})
+            while True:
+                wait(LOOK_S)
+                now = sources.snapshot(self.folders)
+                if paths := sources.changed(seen, now):
+                    seen = now
+                    self._saved(paths)
+        except KeyboardInterrupt:
+            self.progress.say("watch: ended")
+            return run_exit_code(self.verdicts)
+        finally:
+            self.worker.leave()
+            self.keeper.end()
+
+    def _saved(self, paths: Sequence[Path]) -> None:
+        now = time.time()
+        saved_at = sources.saved_at(paths, now)
+        self.progress.say(f"changed: {_names(paths)}")
+        spent = {"notice": now - saved_at}
+        if any(path.match(glob) for path in paths for glob in PLANNING):
+            self.project.needs(())
+        with _timed(spent, "build"):
+            problem = self.project.build()
+        if problem:
+            self._say_all(problem, "not built; waiting for the next save")
+            return
+        with _timed(spent, "push"):
+            told = self._update()
+        self.progress.say(told)
+        self._round("saved", saved_at, spent)
+
+    def _update(self) -> str:
+        machine = self.keeper.machine
+        if not isinstance(machine, StandingMachine):
+            return "no machine stands"
+        try:
+            found = machine.update()
+        except HarnessError as error:
+            # A guest that cannot be updated is replaced: the round boots another.
+            self.keeper.end()
+            return f"{error.message}; taking a new machine"
+        if not found:
+            return "nothing that the guest has changed"
+        how = "" if machine.serves else ", with a new server"
+        return f"sent {len(found.changed)} files, {found.size >> 10} KiB{how}"
+
+    def _round(self, since: str, began: float, spent: Spent) -> None:
+        """Run all. What is tested was there at `began`, in seconds since the epoch."""
+        self.rounds += 1
+        self._programs, self._any = set(), False
+        found: list[TestResult] = []
+        for cell in self.run.plan.cells:
+            with _timed(spent, "load" if self.keeper.machine else "boot and load"):
+                self.worker.enter(cell)
+            self._note_programs(cell)
+            with _timed(spent, "tests"):
+                for test in cell.tests:
+                    found.append(self.worker.run(test))
+                    self.progress.ended(cell.id, found[-1])
+            self._tell(found, f"{since} → verdict {time.time() - began:.1f} s", spent)
+            self.worker.leave()
+        self.verdicts = [result.verdict for result in found]
+        self._settle()
+
+    def _note_programs(self, cell: Cell) -> None:
+        """What a forced set loaded it loads again; where it failed, or is free to choose, nobody knows."""
+        report = self.worker._run.report if self.worker._run else None
+        self._any |= cell.hookset == "auto" or report is None or report.cause is not None
+        self._programs |= {hook.program for hook in report.hooks if hook.program} if report else set()
+
+    def _tell(self, found: Sequence[TestResult], seconds: str, spent: Spent) -> None:
+        counts = ", ".join(f"{count} {name}" for name, count in Counter(one.verdict for one in found).items())
+        phases = ", ".join(f"{name} {spent_s:.1f}" for name, spent_s in spent.items())
+        self.progress.say(f"round {self.rounds}: {counts}; {seconds} ({phases})")
+
+    def _settle(self) -> None:
+        """Do what the next round would wait for otherwise, and what this one left out."""
+        if problem := self.project.build_rest():
+            self._say_all(problem, "what was not loaded does not build")
+        self.project.needs(() if self._any else self._programs)
+        machine = self.keeper.machine
+        if isinstance(machine, StandingMachine):
+            try:
+                if not self.project.build():
+                    machine.update()
+                problems = machine.rest()
+            except HarnessError as error:
+                problems = [error]
+                self.keeper.end()
+            for one in problems:
+                self.progress.say(one.message)
+        self.progress.say("ready for the next save")
+
+    def _say_all(self, problem: str, meaning: str) -> None:
+        for line in (*problem.splitlines(), meaning):
+            self.progress.say(line)
+
+
+@contextlib.contextmanager
+def _timed(spent: Spent, phase: str) -> Iterator[None]:
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        spent[phase] = spent.get(phase, 0.0) + time.monotonic() - began
+
+
+def _names(paths: Sequence[Path]) -> str:
+    names = [
+        str(path.relative_to(supplies.ROOT)) if path.is_relative_to(supplies.ROOT) else str(path)
+        for path in paths
+    ]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
