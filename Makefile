@@ -31,11 +31,11 @@ guest: setup build $(BUILD)/.test-packages
 
 # Every way in which a machine, its guest or this host can fail, put into real machines.
 faults: setup build
-	$(BIN)/python -m tests.faults $(ARGS)
+	$(BIN)/python -m tests.campaigns.faults $(ARGS)
 
 # Deliberate faults, each of which self-tests must notice: many minutes, so only the nightly job does it.
 mutants: setup build
-	$(BIN)/python -m tests.mutants.warm $(ARGS)
+	$(BIN)/python -m tests.campaigns.mutants.warm $(ARGS)
 
 # How much the kernel stops of what happens all day, with the default rules: docs/operations.md has the figures.
 noise: setup build

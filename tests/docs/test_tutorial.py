@@ -18,8 +18,8 @@ from harness.report.summary import SENTENCES
 from harness.report.terminal import line_of, print_results
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict
+from tests.campaigns.mutants.catalogue import MUTANTS
 from tests.docs import pages
-from tests.mutants.catalogue import MUTANTS
 from tests.report.made_up import a_cell, a_run, a_test
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/tutorial.md").read_text()

@@ -16,7 +16,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from harness.plan.matrix import Cmdline
 from harness.vm import ports, snapshot
-from tests.faults.scene import Scene, Strike
+from tests.campaigns.faults.scene import Scene, Strike
 
 Change = Callable[[bytes], bytes]
 

@@ -16,7 +16,7 @@ from harness.run import cell as cells
 from harness.run.cell import CellRun
 from harness.run.machines import Machine, MissingError
 from harness.run.slot import Keeper
-from tests.faults.scene import TEST, Fault, Scene
+from tests.campaigns.faults.scene import TEST, Fault, Scene
 
 # Long enough for what is only slow, short enough for fifty faults.
 PATIENCE_S = 45.0

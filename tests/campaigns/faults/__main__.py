@@ -1,4 +1,4 @@
-"""`python -m tests.faults [--record] [--list] [NAME...]`: put faults into real machines, print how they end.
+"""`python -m tests.campaigns.faults [--record] [--list] [NAME...]`: put faults into machines, print the ends.
 
 Exits with 1 if one ended green that must not, in the wrong class, or never struck.
 """
@@ -18,11 +18,11 @@ from harness.plan.cells import Cell
 from harness.plan.plan import Selectors
 from harness.run.machines import Supplies
 from harness.run.run import Options, Run
-from tests.faults import report, table
-from tests.faults.catalogue import FAULTS
-from tests.faults.scene import TEST, Fault, Scene
-from tests.faults.table import Row
-from tests.faults.world import Outcome, play
+from tests.campaigns.faults import report, table
+from tests.campaigns.faults.catalogue import FAULTS
+from tests.campaigns.faults.scene import TEST, Fault, Scene
+from tests.campaigns.faults.table import Row
+from tests.campaigns.faults.world import Outcome, play
 
 KERNEL = "6.1"
 MATRIX = table.ROOT / "matrix.yaml"
@@ -31,7 +31,7 @@ NAMES = (*(fault.name for fault in FAULTS), report.NAME)
 
 def main(words: Sequence[str]) -> int:
     """Run the faults that are named, or whose names contain a word given, all without; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.faults")
+    parser = argparse.ArgumentParser(prog="python -m tests.campaigns.faults")
     parser.add_argument("--record", action="store_true", help="write how they ended into docs/faults.md")
     parser.add_argument("--list", action="store_true", help="name the faults and do nothing")
     parser.add_argument("names", nargs="*", help="or parts of names; all if none is given")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.results.verdict import Verdict
-from tests.faults import report, table
-from tests.faults.__main__ import NAMES
-from tests.faults.catalogue import FAULTS
-from tests.faults.table import Row
+from tests.campaigns.faults import report, table
+from tests.campaigns.faults.__main__ import NAMES
+from tests.campaigns.faults.catalogue import FAULTS
+from tests.campaigns.faults.table import Row
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 PHASES = {"before", "booting", "ready", "deployed", "load", "test", "between", "end"}

@@ -6,8 +6,8 @@ import os
 import signal
 
 from harness.results.verdict import Verdict
-from tests.faults.scene import AGENT, Fault, InGuest
-from tests.faults.strikes import (
+from tests.campaigns.faults.scene import AGENT, Fault, InGuest
+from tests.campaigns.faults.strikes import (
     INSERT,
     bad_snapshot,
     cmdline,

@@ -1,6 +1,6 @@
 """Each fault on one warm machine: built, sent over, loaded, and the tests run that must notice.
 
-    python -m tests.mutants.warm [--kernel NAME] [--record] [NAME...]
+    python -m tests.campaigns.mutants.warm [--kernel NAME] [--record] [NAME...]
 
 prints mutant x scenario; the exit status is 1 if a fault was not noticed by each test that should, if one
 does not fit the code, or if the code as it is does not pass these tests.
@@ -22,8 +22,8 @@ from harness.errors import HarnessError
 from harness.guest import deploy
 from harness.guest.base import Guest
 from harness.guest.selftest import SelftestClient
-from tests.mutants import table, workshop
-from tests.mutants.catalogue import MUTANTS, Mutant
+from tests.campaigns.mutants import table, workshop
+from tests.campaigns.mutants.catalogue import MUTANTS, Mutant
 
 KERNEL = "6.1"
 LOAD_S = 240.0  # on an emulated CPU that others want too
@@ -32,7 +32,7 @@ TEST_S = 240.0
 
 def bundle(root: Path) -> bytes:
     """The agent of a tree that was built, as that tree's own harness puts it together."""
-    code = "import sys; from harness import supply; sys.stdout.buffer.write(supply.bundle())"
+    code = "import sys; from harness.lab import supplies; sys.stdout.buffer.write(supplies.bundle())"
     environment = {**os.environ, "PYTHONPATH": str(root)}
     argv = [sys.executable, "-c", code]
     return subprocess.run(argv, cwd=root, env=environment, stdout=subprocess.PIPE, check=True).stdout

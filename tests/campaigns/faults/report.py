@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.table import Row
+from tests.campaigns.faults.table import Row
 
 NAME = "results file cut in the middle"
 TEXT = '{"schema": 1, "run": {"id": "x", "exit_code": 0, "complete": true}, "cells": [{"verdict": "PASS"'

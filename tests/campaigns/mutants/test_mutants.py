@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.selftest.catalogue import by_name
-from tests.mutants import table, workshop
-from tests.mutants.catalogue import MUTANTS, Mutant
+from tests.campaigns.mutants import table, workshop
+from tests.campaigns.mutants.catalogue import MUTANTS, Mutant
 
 
 def each(mutant: Mutant) -> str:

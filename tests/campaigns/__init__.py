@@ -1,0 +1,1 @@
+"""Programs that put faults into machines (`make faults`) and into the code (`make mutants`)."""
