@@ -33,7 +33,7 @@ COMMANDS = (
     Command("run", "agent.commands.run", "watch files and print what the rules match"),
     Command("status", "agent.commands.ask", "print what a running agent counts, as JSON"),
     Command("reload", "agent.commands.ask", "let a running agent read its rules again"),
-    Command("selftest", "agent.selftest.command", "prove on this host that the agent keeps its promises"),
+    Command("selftest", "agent.commands.selftest", "prove on this host that the agent keeps its promises"),
     Command("probe", "agent.commands.probe", "say which kinds of hooks fire on this kernel"),
     Command("explain", "agent.commands.explain", "say for each rule what the kernel will forward"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.filters import wants
 from agent.filters.approvers import Approvers, Mode, Reason, derive
 from agent.filters.wants import Want

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agent.events import EventType
-from agent.hooks import BLINDING
+from agent.events.model import EventType
+from agent.hooks.points import BLINDING
 from agent.kernel.maps import KernelCounts
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from agent import ledger
-from agent.actors import NOTHING, Context
-from agent.decode import DecodeError, decode
-from agent.events import Event, EventType
+from agent.events.actors import NOTHING, Context
+from agent.events.decode import DecodeError, decode
+from agent.events.model import Event, EventType
 from agent.filters.approvers import Approvers, Mode, derive
 from agent.filters.discarders import best
 from agent.kernel.loader import Loaded

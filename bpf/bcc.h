@@ -2,7 +2,7 @@
 /*
  * In place of kernel.h where bcc compiles in the guest: the kernel's own
  * headers say where fields are, and each is read by a plain copy.
- * agent/kernel/bcc_source.py prepares the rest: functions, maps, constants.
+ * agent/kernel/bcc/source.py prepares the rest: functions, maps, constants.
  */
 #ifndef FIM_BCC_H
 #define FIM_BCC_H
@@ -38,7 +38,7 @@
 /*
  * Structures that no header gives away. How they begin has not changed from
  * 5.10 to 7.3; where the rest is was looked for in the running kernel's memory,
- * see agent/kernel/bcc_layout.py.
+ * see agent/kernel/bcc/layout.py.
  */
 struct mnt_namespace {
 	char before[FIM_NAMESPACE_INUM];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What a system call is given. Which calls there are, and which argument is
- * what, is data in agent/syscalls.py.
+ * what, is data in agent/hooks/syscalls.py.
  */
 #ifndef FIM_CALLS_H
 #define FIM_CALLS_H

@@ -2,7 +2,7 @@
 /*
  * Where kernels differ in what is read here, newest first, each with the
  * commit's subject, or with the kernels between which it was observed.
- * Functions that were renamed are data in agent/hooks.py: they are looked up
+ * Functions that were renamed are data in agent/hooks/points.py: they are looked up
  * by name in the running kernel before anything is loaded.
  *
  * 7.3   struct filename keeps `name` in an embedded struct __filename_head, and

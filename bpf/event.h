@@ -2,7 +2,7 @@
 /*
  * The wire format: one fixed header, then a payload of variable length.
  *
- * agent/decode.py reads it; a test compares the two through the object's BTF.
+ * agent/events/decode.py reads it; a test compares the two through the object's BTF.
  * Everything is in the byte order of the machine. Change the layout and
  * FIM_WIRE_VERSION together.
  */
@@ -18,7 +18,7 @@
 #define FIM_COMM_SIZE 16
 #define FIM_FILES     2
 
-/* Bit numbers in event masks; agent/events.py has the same. */
+/* Bit numbers in event masks; agent/events/model.py has the same. */
 enum fim_type {
 	FIM_OPEN,
 	FIM_CLOSE,

@@ -48,7 +48,7 @@ enum fim_point {
 	FIM_POINTS = 32,
 };
 
-#define FIM_AT_SYSCALL (FIM_POINTS - 1) /* any of agent/syscalls.py */
+#define FIM_AT_SYSCALL (FIM_POINTS - 1) /* any of agent/hooks/syscalls.py */
 
 /*
  * How many arguments the function at each point has here: fexit finds the

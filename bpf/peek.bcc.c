@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Shows user space the kernel's memory where a mount lies, or where it is told
- * to look, to find there what no header describes: agent/kernel/bcc_layout.py.
+ * to look, to find there what no header describes: agent/kernel/bcc/layout.py.
  */
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/ptrace.h>

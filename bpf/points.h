@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Every place where a program is attached, once; the families make a program
- * of each. agent/hooks.py has the same names and the functions' other names.
+ * of each. agent/hooks/points.py has the same names and the functions' other names.
  */
 #ifndef FIM_POINTS_H
 #define FIM_POINTS_H

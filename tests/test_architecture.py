@@ -14,8 +14,8 @@ ONLY = {
     "libvirt": ("harness/vm",),
     "libvirtaio": ("harness/vm",),
     "paramiko": ("harness/guest",),
-    "ctypes": ("agent/kernel", "agent/privileges.py", "harness/host/processes.py"),
-    "bcc": ("agent/kernel/bcc_backend.py",),
+    "ctypes": ("agent/kernel", "agent/service/privileges.py", "harness/host/processes.py"),
+    "bcc": ("agent/kernel/bcc/backend.py",),
 }
 
 # A folder and what it must not import.
@@ -26,7 +26,7 @@ NEVER = {
 }
 
 # The whole of what the harness may know of the agent: what a plan, a channel and a prediction are made of.
-HARNESS_MAY = {"agent.selftest.catalogue", "agent.selftest.protocol", "agent.hooks"}
+HARNESS_MAY = {"agent.selftest.catalogue", "agent.selftest.protocol", "agent.hooks.points"}
 
 
 def imports(path: Path) -> set[str]:

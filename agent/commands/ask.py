@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from agent import control
+from agent.service import control
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

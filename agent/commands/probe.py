@@ -21,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table; the status is 0 whatever this kernel can do."""
-    from agent.kernel import bcc_backend
+    from agent.kernel.bcc import backend
     from agent.kernel.capabilities import cached, observe
     from agent.kernel.loader import object_path
 
     if arguments.again:
-        bcc_backend.forget()
+        backend.forget()
     found = probed(lambda: (observe if arguments.again else cached)(object_path()))
     sys.stdout.writelines(f"{line}\n" for line in table(found))
     states = {kind: capability.state for kind, capability in found.items()}
@@ -39,17 +39,17 @@ def probed(observe: Callable[[], dict[str, Capability]]) -> dict[str, Capability
 
     The latter is all that is left where a kernel has no type information, and nothing could be observed.
     """
-    from agent import hooks
     from agent.errors import KernelError
-    from agent.kernel import bcc_backend
+    from agent.hooks import points
+    from agent.kernel.bcc import backend
 
-    compiled = bcc_backend.capability()
+    compiled = backend.capability()
     try:
-        return observe() | {hooks.BCC: compiled}
+        return observe() | {points.BCC: compiled}
     except KernelError:
-        if compiled.state == bcc_backend.ABSENT:
+        if compiled.state == backend.ABSENT:
             raise
-        return {hooks.BCC: compiled}
+        return {points.BCC: compiled}
 
 
 def table(found: Mapping[str, Capability]) -> Iterator[str]:
@@ -68,7 +68,7 @@ def table(found: Mapping[str, Capability]) -> Iterator[str]:
 
 def sets(states: Mapping[str, str]) -> Iterator[str]:
     """What each hook set would see here, by what fires and by which functions there are."""
-    from agent import coverage, hooks
+    from agent.hooks import coverage, points
     from agent.kernel import btf, sight
     from agent.kernel.choose import Chooser
     from agent.kernel.functions import Functions
@@ -76,9 +76,9 @@ def sets(states: Mapping[str, str]) -> Iterator[str]:
 
     typed = Path(btf.KERNEL).is_file()
     functions = Functions(Btf.parse(btf.KERNEL) if typed else None)
-    for name in hooks.HOOKSETS:
-        here = states if name != hooks.BCC else dict.fromkeys(("kprobe", "kretprobe"), states[name])
-        plan = Chooser(name, here, functions).plan(hooks.EVENTS)
+    for name in points.HOOKSETS:
+        here = states if name != points.BCC else dict.fromkeys(("kprobe", "kretprobe"), states[name])
+        plan = Chooser(name, here, functions).plan(points.EVENTS)
         levels, limits = sight.coverage(plan.chosen, here), sight.limits(plan.chosen, here)
         yield ""
         yield f"hook set {name}:"

@@ -8,12 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.options import RunOptions
+from agent.service.options import RunOptions
 
 if TYPE_CHECKING:
-    from agent.events import Event
-    from agent.run import Judge, Matched
-    from agent.service import Watch
+    from agent.events.model import Event
+    from agent.service.loop import Watch
+    from agent.service.start import Judge, Matched
 
 _DEFAULT = {entry.name: entry.default for entry in fields(RunOptions)}
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
     from agent.rules.load import load
-    from agent.run import run as run_service
+    from agent.service.start import run as run_service
 
     return run_service(options_of(arguments), load, open_watch)
 

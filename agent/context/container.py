@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from agent.actors import HOST, Container
+from agent.events.actors import HOST, Container
 
 _ID = rb"(?P<id>[0-9a-f]{64})"
 _MACHINE = rb"(?P<id>[^/]+)"

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.actors import HOST, Container, Context, Process
 from agent.context.cgroups import CgroupPaths, has_legacy, unified_mount
 from agent.context.container import container_of, container_of_process
 from agent.context.process import ProcessCache
 from agent.context.procfs import ProcFs
 from agent.context.users import Users
-from agent.events import Event
+from agent.events.actors import HOST, Container, Context, Process
+from agent.events.model import Event
 
 _MAX_CONTAINERS = 4_096
 _UNKNOWN = Process()

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.events import Event, EventType, File
+from agent.events.model import Event, EventType, File
 
 MAX_FILE_BYTES = 16 << 20
 BYTES_PER_SECOND = 32 << 20

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.actors import Process
 from agent.context.procfs import ProcFs
 from agent.context.table import FOREVER, MAX_BYTES, MAX_ENTRIES, Entry, ProcessTable
 from agent.context.users import Users
-from agent.events import Event, EventType
+from agent.events.actors import Process
+from agent.events.model import Event, EventType
 
 MAX_ANCESTORS = 16
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.actors import NO_USER, Process
+from agent.events.actors import NO_USER, Process
 
 ARGS_BYTES = 4096  # of a command line that are kept; the rest is cut
 ARGS_COUNT = 64

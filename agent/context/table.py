@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.actors import HOST, Container, Process
+from agent.events.actors import HOST, Container, Process
 
 MAX_ENTRIES = 32_768
 MAX_BYTES = 64 << 20

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.filters import wants
 from agent.filters.wants import Refusal, Want
 from agent.rules.engine import CompiledRule, Ruleset

@@ -17,7 +17,7 @@ import stat
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.model import Event, EventType, File, FileFlags
 from agent.filters import proofs
 from agent.rules import tree
 from agent.rules.engine import Ruleset

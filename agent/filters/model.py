@@ -11,7 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.model import Event, EventType, File, FileFlags
 from agent.filters.approvers import Approvers, Mode
 from agent.filters.discarders import LEVELS, UNCERTAIN, Discard
 from agent.rules.constants import WRITE_FLAGS

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.rules import tree
 from agent.rules.engine import CompiledRule
 from agent.rules.fields import Field

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from agent import hooks
-from agent.events import EventType
+from agent.events.model import EventType
+from agent.hooks import points
 
 FIRES = "fires"
 DRIFTED = "drifted"  # the function is there, and not as the program would read it
@@ -40,7 +40,7 @@ class Chosen(NamedTuple):
     @property
     def program(self) -> str:
         """Its name in the object."""
-        return hooks.program(self.hook, self.kind)
+        return points.program(self.hook, self.kind)
 
 
 class Attempt(NamedTuple):
@@ -61,14 +61,14 @@ class Plan(NamedTuple):
 
 
 def _ladder(capabilities: Mapping[str, str]) -> tuple[str, ...]:
-    return hooks.LADDER_SKIPPING if capabilities.get(SKIPS) == FIRES else hooks.LADDER
+    return points.LADDER_SKIPPING if capabilities.get(SKIPS) == FIRES else points.LADDER
 
 
 class Chooser:
     """Chooses for one kernel; `refused` grows as programs fail to load or to attach."""
 
     def __init__(self, hookset: str, capabilities: Mapping[str, str], kernel: Kernel) -> None:
-        self._rungs = _ladder(capabilities) if hookset == hooks.AUTO else (hookset,)
+        self._rungs = _ladder(capabilities) if hookset == points.AUTO else (hookset,)
         self._capabilities = capabilities
         self._kernel = kernel
         self._refused: dict[tuple[str, str, str], Attempt] = {}
@@ -86,18 +86,18 @@ class Chooser:
         """The programs for these events: the minimum of each on one rung, then whatever else it wants."""
         chosen: dict[str, Chosen] = {}
         attempts: dict[tuple[str, str], Attempt] = {}
-        needs = [hooks.EVENTS[event] for event in events]
+        needs = [points.EVENTS[event] for event in events]
         for need in needs:
             self._add(need.minimum, chosen, attempts)
         for need in needs:
             for selector in (need.wanted, need.extra):
                 if not self._add(selector, chosen, attempts):
-                    for part in hooks.parts(selector):
+                    for part in points.parts(selector):
                         self._add(part, chosen, attempts)
         return Plan(chosen, tuple(dict.fromkeys((*attempts.values(), *self._refused.values()))))
 
     def _add(
-        self, selector: hooks.Selector, chosen: dict[str, Chosen], attempts: dict[tuple[str, str], Attempt]
+        self, selector: points.Selector, chosen: dict[str, Chosen], attempts: dict[tuple[str, str], Attempt]
     ) -> bool:
         """Serve a selector on the first rung that can, whole or not at all; whether it is served."""
         for rung in self._rungs:
@@ -109,7 +109,7 @@ class Chooser:
 
     def _serve(
         self,
-        selector: hooks.Selector,
+        selector: points.Selector,
         rung: str,
         chosen: Mapping[str, Chosen],
         attempts: dict[tuple[str, str], Attempt],
@@ -136,7 +136,7 @@ class Chooser:
     ) -> dict[str, Chosen] | None:
         if hook in chosen:
             return {}
-        kind = hooks.kind_of(hook, rung)
+        kind = points.kind_of(hook, rung)
         found = self._find(hook, kind) if kind else None
         if isinstance(found, Chosen):
             return {hook: found}
@@ -145,9 +145,9 @@ class Chooser:
         return None
 
     def _find(self, hook: str, kind: str) -> Chosen | Attempt:
-        if (state := self._capabilities.get(hooks.CAPABILITIES.get(kind, kind), "absent")) != FIRES:
+        if (state := self._capabilities.get(points.CAPABILITIES.get(kind, kind), "absent")) != FIRES:
             return Attempt(hook, kind, state, f"{kind} programs: {state}")
-        targets = hooks.candidates(hook, kind)
+        targets = points.candidates(hook, kind)
         known = None
         for target in targets:
             if refused := self._refused.get((hook, kind, target)):

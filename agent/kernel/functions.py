@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent import hooks
+from agent.hooks import points
 from agent.kernel import btf as types
 from agent.kernel.libbpf import Btf
 
@@ -24,7 +24,7 @@ class Functions:
     def present(self, kind: str, target: str) -> bool:
         """Whether a program of this type finds its target; every kernel has the tracepoints."""
         name = f"bpf_lsm_{target}" if kind == "lsm" else target
-        if kind in (hooks.RAW_TRACEPOINT, hooks.TRACEPOINT):
+        if kind in (points.RAW_TRACEPOINT, points.TRACEPOINT):
             return True
         return name in self._names if self._btf is None else self.parameters(name) is not None
 
@@ -35,7 +35,7 @@ class Functions:
     def drift(self, hook: str, kind: str, target: str) -> str:
         """Which parameter of a hook's function has moved; empty if none has, or nothing is known of them."""
         name = f"bpf_lsm_{target}" if kind == "lsm" else target
-        return hooks.drift(hook, self.parameters(name) or ())
+        return points.drift(hook, self.parameters(name) or ())
 
     def parameters(self, name: str) -> tuple[str, ...] | None:
         """A function's parameters by name; None if it is not there or nothing is known of it."""

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent import hooks
-from agent.events import EventType
+from agent.events.model import EventType
+from agent.hooks import points
 from agent.kernel import policy, sight
 from agent.kernel.attach import Attached
 from agent.kernel.choose import Attempt, Chosen
@@ -56,7 +56,7 @@ class Loaded:
         self._blinding = [
             (one.hook, opened.programs[one.program])
             for one in attached.plan.chosen.values()
-            if one.hook.partition(".")[2] in hooks.BLINDING
+            if one.hook.partition(".")[2] in points.BLINDING
         ]
 
     @property
@@ -87,7 +87,7 @@ class Loaded:
     @property
     def discards(self) -> bool:
         """Whether discarders can be relied on: whatever makes one stale is seen."""
-        return all(hook in self._attached.plan.chosen for hook in hooks.INVALIDATORS)
+        return all(hook in self._attached.plan.chosen for hook in points.INVALIDATORS)
 
     def set_scope(self, tgid: int) -> None:
         """See only what this process and its descendants do; 0: everything."""
@@ -144,5 +144,5 @@ def _processed(program: Program) -> int:
 
 
 def _vain(attempt: Attempt) -> HookState:
-    program = hooks.program(attempt.hook, attempt.kind)
+    program = points.program(attempt.hook, attempt.kind)
     return HookState(attempt.hook, attempt.target, program, attempt.kind, attempt.state, attempt.reason)

@@ -17,12 +17,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from agent import hooks, syscalls
 from agent.errors import KernelError, MinimumNotMetError, UsageError
-from agent.events import EventType
-from agent.kernel import bcc_backend, capabilities, tell
+from agent.events.model import EventType
+from agent.hooks import points, syscalls
 from agent.kernel import btf as types
+from agent.kernel import capabilities, tell
 from agent.kernel.attach import Attached, RefusedError
+from agent.kernel.bcc import backend
 from agent.kernel.choose import FIRES, Attempt, Chooser, Plan
 from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Btf, Object, failed_program
@@ -39,7 +40,7 @@ BTF_SOURCES = ("kernel", "external", "none")
 _PACKAGE = Path(__file__).resolve().parent.parent
 _PLACES = (_PACKAGE / "bpf" / "fim.bpf.o", _PACKAGE.parent / "build" / "fim.bpf.o")
 _BTF_PLACE = _PACKAGE / "btf"
-_COMPILED = ("kprobe", "kretprobe", hooks.BCC)  # observed while it was compiled
+_COMPILED = ("kprobe", "kretprobe", points.BCC)  # observed while it was compiled
 _LOG_BYTES = 1 << 16
 _PERF_BYTES = 1 << 20  # a processor
 
@@ -50,33 +51,33 @@ class Variant(NamedTuple):
     `ring_bytes` 0 is the default size, for perf buffers of each processor; so is `discarders` 0, of entries.
     """
 
-    hookset: str = hooks.AUTO
+    hookset: str = points.AUTO
     btf: str = "kernel"
     transport: str = "ringbuf"
     ring_bytes: int = 0
     discarders: int = 0
-    events: tuple[EventType, ...] = tuple(hooks.EVENTS)
+    events: tuple[EventType, ...] = tuple(points.EVENTS)
 
     def check(self) -> None:
         """Raise UsageError if there is no such variant."""
         known = (
-            ("hook set", self.hookset, hooks.HOOKSETS),
+            ("hook set", self.hookset, points.HOOKSETS),
             ("BTF source", self.btf, BTF_SOURCES),
             ("transport", self.transport, TRANSPORTS),
         )
         for what, value, choices in known:
             if value not in choices:
                 raise UsageError(f"no {what} {value!r}", hint=f"one of {', '.join(choices)}")
-        if self.btf == "none" and self.hookset not in (hooks.AUTO, hooks.BCC):
+        if self.btf == "none" and self.hookset not in (points.AUTO, points.BCC):
             raise UsageError(
                 f"hook set {self.hookset} needs type information, which BTF source none has not",
-                hint=f"without, there is {hooks.BCC}",
+                hint=f"without, there is {points.BCC}",
             )
 
     @property
     def compiled(self) -> bool:
         """Whether its programs are compiled on the spot, and never relocated."""
-        return self.hookset == hooks.BCC or self.btf == "none"
+        return self.hookset == points.BCC or self.btf == "none"
 
 
 def object_path() -> Path:
@@ -96,13 +97,13 @@ def external_btf() -> Path:
 
 
 def load(
-    hookset: str = hooks.AUTO,
+    hookset: str = points.AUTO,
     btf: str = "kernel",
     transport: str = "ringbuf",
     *,
     ring_bytes: int = 0,
     discarders: int = 0,
-    events: Iterable[EventType] = tuple(hooks.EVENTS),
+    events: Iterable[EventType] = tuple(points.EVENTS),
 ) -> Loaded:
     """Find out what this kernel can do and attach a variant; nothing is reported before `set_policy`.
 
@@ -115,30 +116,30 @@ def load(
     try:
         path = object_path()
         found = capabilities.cached(path, external_btf() if btf == "external" else None)
-        tried = bcc_backend.known()
+        tried = backend.known()
         states = {kind: one.state for kind, one in found.items()} | (
-            {hooks.BCC: tried.state} if tried else {}
+            {points.BCC: tried.state} if tried else {}
         )
         return Loader(states, variant, path).load()
     except KernelError as error:
-        if hookset != hooks.AUTO or bcc_backend.lacking():
+        if hookset != points.AUTO or backend.lacking():
             raise
         return _last(variant, error)
 
 
 def _compiled(variant: Variant) -> Loaded:
     """The last rung. What else this kernel can do is not asked where that takes type information."""
-    path = bcc_backend.object_path()
+    path = backend.object_path()
     found = {} if variant.btf == "none" else capabilities.cached(object_path())
     states = {kind: one.state for kind, one in found.items()} | dict.fromkeys(_COMPILED, FIRES)
-    return Loader(states, variant._replace(hookset=hooks.BCC), path).load()
+    return Loader(states, variant._replace(hookset=points.BCC), path).load()
 
 
 def _last(variant: Variant, error: KernelError) -> Loaded:
     try:
         return _compiled(variant._replace(btf="none"))
     except KernelError as last:
-        error.detail = f"{error.detail}\nand by {hooks.BCC}: {last.message}\n{last.detail}".strip()
+        error.detail = f"{error.detail}\nand by {points.BCC}: {last.message}\n{last.detail}".strip()
         raise error from last
 
 
@@ -149,7 +150,7 @@ class Loader:
         self._variant = variant
         self._path = path
         self._external = external_btf() if variant.btf == "external" else None
-        hidden = dict.fromkeys(hooks.TRAMPOLINES, capabilities.LOAD_FAIL) if self._external else {}
+        hidden = dict.fromkeys(points.TRAMPOLINES, capabilities.LOAD_FAIL) if self._external else {}
         self._states = {**states, **hidden}
 
     def load(self) -> Loaded:
@@ -188,7 +189,7 @@ class Loader:
     def _follow(self, opened: Object, plan: Plan) -> None:
         """Tell the programs at system calls which are theirs: those of events that nothing else sees."""
         present = frozenset(plan.chosen)
-        events = frozenset(event for event in self._variant.events if hooks.by_syscalls(event, present))
+        events = frozenset(event for event in self._variant.events if points.by_syscalls(event, present))
         if events:
             for place, row in syscalls.rows(os.uname().machine, events):
                 opened.maps["syscalls"].update(struct.pack("=I", place), row)
@@ -216,11 +217,11 @@ class Loader:
             program.choose(name in wanted or (tells and name.startswith(tell.PREFIX)))
             if chosen := wanted.get(name):
                 program.keep_log(_LOG_BYTES)
-                if chosen.kind in hooks.TRAMPOLINES:
+                if chosen.kind in points.TRAMPOLINES:
                     program.target(chosen.target)
         perf = self._variant.transport == "perf"
         unused = ["ring" if perf else "perf", "probes"]
-        if f"{hooks.SYSCALL}.enter" not in plan.chosen:
+        if f"{points.SYSCALL}.enter" not in plan.chosen:
             unused += ["syscalls", "calls"]
         for name in unused:
             if name in opened.maps:  # what is compiled on the spot has only what it needs
@@ -235,7 +236,9 @@ class Loader:
 def check_minimum(plan: Plan, hookset: str) -> None:
     """Raise MinimumNotMetError, naming all that is lacking and what was tried for it."""
     present = frozenset(plan.chosen)
-    wanted = [name for event in hooks.MINIMUM for name in hooks.missing(hooks.EVENTS[event].minimum, present)]
+    wanted = [
+        name for event in points.MINIMUM for name in points.missing(points.EVENTS[event].minimum, present)
+    ]
     if not wanted:
         return
     tried = {one.hook for one in plan.attempts}
@@ -255,19 +258,19 @@ def _told(attempt: Attempt) -> str:
 
 def _constants(plan: Plan, functions: Functions) -> dict[str, bytes]:
     """The programs' constants that depend on which functions this kernel has."""
-    counts = bytearray(hooks.MAX_POINTS)
-    numbers = list(hooks.POINTS)
+    counts = bytearray(points.MAX_POINTS)
+    numbers = list(points.POINTS)
     targets = {chosen.hook: chosen.target for chosen in plan.chosen.values()}
     for chosen in plan.chosen.values():
         if chosen.kind == "fexit":
             counts[numbers.index(chosen.hook.split(".")[0])] = len(functions.parameters(chosen.target) or ())
-    renames = functions.parameters(f"bpf_lsm_{hooks.RESOLVES['rename'].lsm}")
-    by_filename = hooks.LINK_BY_FILENAME in (functions.parameters(targets.get("link.enter", "")) or ())
+    renames = functions.parameters(f"bpf_lsm_{points.RESOLVES['rename'].lsm}")
+    by_filename = points.LINK_BY_FILENAME in (functions.parameters(targets.get("link.enter", "")) or ())
     return {
         "fim_arguments": bytes(counts),
-        "fim_ftruncate_by_fd": bytes([targets.get("ftruncate.enter") in hooks.BY_DESCRIPTOR]),
+        "fim_ftruncate_by_fd": bytes([targets.get("ftruncate.enter") in points.BY_DESCRIPTOR]),
         "fim_link_by_filename": bytes([by_filename]),
-        "fim_exchange_twice": bytes([renames is not None and hooks.EXCHANGE_ONCE not in renames]),
+        "fim_exchange_twice": bytes([renames is not None and points.EXCHANGE_ONCE not in renames]),
     }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.kernel.libbpf import Map
 
 REJECT_ALL, APPROVE, FORWARD_ALL = range(3)

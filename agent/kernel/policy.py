@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.kernel import hashing, maps
 from agent.kernel.maps import Approver, Policy
 

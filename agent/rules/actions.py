@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from agent.actors import Context
-from agent.events import Event
+from agent.events.actors import Context
+from agent.events.model import Event
 
 MAX_COLLECTED = 1_000  # values under one name; the oldest gives way
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.rules import constants, fields, matching, syntax, tree
 from agent.rules.operands import INTS, TEXTS, Items, Operand, Reader, Stop, VariableList, describe
 from agent.rules.scope import Fault, Macro, Scope, Variable, belongs_to, supported_events, unknown_event

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 from agent import pages
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.rules import actions, builder, constants, fields, operands, parser, policy, regex, source
 from agent.rules.fields import Field
 

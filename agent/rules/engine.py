@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from agent.actors import NOTHING, Context
-from agent.events import Event, EventType
+from agent.events.actors import NOTHING, Context
+from agent.events.model import Event, EventType
 from agent.rules import evaluate, tree
 from agent.rules.actions import SetAction, Store
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any as Anything
 
-from agent.actors import Context
-from agent.events import Event
+from agent.events.actors import Context
+from agent.events.model import Event
 from agent.rules import helpers, tree
 from agent.rules.fields import Field
 from agent.rules.patterns import Matcher, Pattern

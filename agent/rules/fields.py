@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from agent.events import EventType
+from agent.events.model import EventType
 
 INT, BOOL, TEXT = "int", "bool", "string"
 

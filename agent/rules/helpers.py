@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.actors import NOBODY, Context, Process
-from agent.events import File
+from agent.events.actors import NOBODY, Context, Process
+from agent.events.model import File
 
 NO_FILE = File()
 

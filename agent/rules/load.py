@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.errors import RuleErrors, UsageError
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.rules import evaluate, fields, hostfacts, literals, syntax
 from agent.rules import source as yaml_source
 from agent.rules.actions import SetAction

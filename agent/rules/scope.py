@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.rules import constants, fields
 from agent.rules.fields import Field
 from agent.rules.syntax import Node

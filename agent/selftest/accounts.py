@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent import ledger
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.ledger import Account, Identity
 
 Accounts = Mapping[EventType, Account]

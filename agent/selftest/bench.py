@@ -13,8 +13,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent import hooks
-from agent.events import Event, EventType
+from agent.events.model import Event, EventType
+from agent.hooks import points
 from agent.ledger import Account
 from agent.selftest import accounts, places
 from agent.selftest.accounts import Accounts
@@ -165,7 +165,7 @@ class Bench:
         """Hold the three witnesses of all that happened here against each other; the rows of results.json."""
         facts = self.subject.known()
         coverage, skips = facts["coverage"], facts["capabilities"].get("skips") == "fires"
-        attached = hooks.families(row["type"] for row in facts["hooks"] if row["state"] == "attached")
+        attached = points.families(row["type"] for row in facts["hooks"] if row["state"] == "attached")
         told = self._families
         if told:
             self.evidence.record("events of attached programs", told <= attached, attached, told)
@@ -216,7 +216,7 @@ class Bench:
             if absorb:
                 judged += self.subject.drain()
         judged += self.subject.drain()
-        self._families |= {hooks.FAMILIES[one.event.program] for one in judged}
+        self._families |= {points.FAMILIES[one.event.program] for one in judged}
         self._generated.update(generated(outcome))
         return outcome, judged
 

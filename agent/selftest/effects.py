@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.selftest.workload import LineReport, Outcome
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agent.events import EventType
+from agent.events.model import EventType
 
 About = Callable[[], Mapping[str, object]]
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from agent.events import Event, EventType
+from agent.events.model import Event, EventType
 from agent.filters.approvers import derive
 from agent.filters.discarders import learn
 from agent.filters.model import Kernel

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent import hooks
-from agent.actors import NOTHING, Context
 from agent.errors import UsageError
-from agent.events import Event, EventType
-from agent.kernel import bcc_backend, loader
+from agent.events.actors import NOTHING, Context
+from agent.events.model import Event, EventType
+from agent.hooks import points
 from agent.kernel import btf as types
+from agent.kernel import loader
+from agent.kernel.bcc import backend
 from agent.kernel.hiding import hide
 from agent.pipeline import Pipeline
 from agent.rules.load import loads
@@ -32,14 +33,14 @@ def load(request: Load) -> Stage:
     """Load the variant that was asked for. Raises UsageError and KernelError."""
     generator = generator_path()
     if request.btf == "none":
-        bcc_backend.object_path()  # a refusal is told while what else there is can still be looked at
+        backend.object_path()  # a refusal is told while what else there is can still be looked at
     if request.btf != "kernel":
         hide(types.KERNEL)  # what comes with the agent is to be proved, not what is here anyway
 
     def open_agent(
-        ring_bytes: int = 0, discarders: int = 0, events: Sequence[EventType] = tuple(hooks.EVENTS)
+        ring_bytes: int = 0, discarders: int = 0, events: Sequence[EventType] = tuple(points.EVENTS)
     ) -> LoadedAgent:
-        wanted = dict.fromkeys((*hooks.MINIMUM, *events))
+        wanted = dict.fromkeys((*points.MINIMUM, *events))
         variant = (request.hookset, request.btf, request.transport)
         return LoadedAgent(loader.load(*variant, ring_bytes=ring_bytes, discarders=discarders, events=wanted))
 

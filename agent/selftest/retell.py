@@ -11,7 +11,7 @@ import stat
 import zlib
 from collections.abc import Iterator, Sequence
 
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.model import Event, EventType, File, FileFlags
 from agent.selftest.effects import Effect, closes_of_writers, effect_of, times
 from agent.selftest.workload import LineReport, Outcome, unquote
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from agent import hooks
-from agent.events import EventType
+from agent.events.model import EventType
+from agent.hooks import points
 from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.catalogue import Scenario
 from agent.selftest.evidence import Evidence
@@ -25,7 +25,7 @@ REFERENCE_S = 0.004  # what `measure_slowness` counts on an idle machine of 2020
 ROUNDS = 100_000
 
 # Needs of scenarios that a hook set cannot meet where it says this of its own sight.
-_LIMITS = {"resolved": hooks.SPELLED, "refusals": hooks.UNREFUSED, "unhidden": hooks.HIDDEN}
+_LIMITS = {"resolved": points.SPELLED, "refusals": points.UNREFUSED, "unhidden": points.HIDDEN}
 
 
 class ScenarioTimeoutError(Exception):

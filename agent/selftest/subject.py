@@ -8,8 +8,8 @@ from pathlib import Path
 from signal import Signals
 from typing import Any, NamedTuple, Protocol
 
-from agent.actors import Container, Process
-from agent.events import Event, EventType
+from agent.events.actors import Container, Process
+from agent.events.model import Event, EventType
 from agent.selftest.accounts import Accounts
 from agent.selftest.workload import Workload
 

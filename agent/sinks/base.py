@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(slots=True, frozen=True)
 class Match:
-    """One event that one rule matched; `line` is its JSON (see agent/output.py) without a newline."""
+    """One event that one rule matched; `line` is its JSON (see agent/sinks/render.py) without a newline."""
 
     rule: str
     event_type: str

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from agent import hooks
+from agent.hooks import points
 from harness.errors import InfrastructureError
 from harness.kernels import btf, configuration, payload
 
@@ -19,7 +19,7 @@ ATTACHED, ABSENT, DRIFTED = "attached", "absent", "drifted"
 # What a kind comes to where the configuration does not promise it, and whose promise it is.
 _BROKEN = {"lsm": "silent", "fentry": "load-fail", "kprobe_multi": "attach-fail"}
 _ALIKE = {"fexit": "fentry", "kretprobe": "kprobe", "kretprobe_multi": "kprobe_multi"}
-_CERTAIN = (hooks.RAW_TRACEPOINT, hooks.TRACEPOINT)
+_CERTAIN = (points.RAW_TRACEPOINT, points.TRACEPOINT)
 
 Parameters = Mapping[str, tuple[str, ...]]
 
@@ -54,13 +54,13 @@ def predict(known: Parameters, config: str, cmdline: str = "") -> Iterator[Predi
 
 
 def _by_functions(hook: str, kind: str, known: Parameters) -> Prediction:
-    targets = hooks.candidates(hook, kind)
+    targets = points.candidates(hook, kind)
     if kind in _CERTAIN:
         return Prediction(hook, kind, targets[0], ATTACHED)
     for target in targets:
         parameters = known.get(_function(kind, target))
         if parameters is not None:
-            words = hooks.drift(hook, parameters)
+            words = points.drift(hook, parameters)
             return Prediction(hook, kind, target, DRIFTED if words else ATTACHED, words)
     return Prediction(hook, kind, "", ABSENT, f"no {' or '.join(targets)}")
 
@@ -75,15 +75,15 @@ def _unpromised(kind: str, config: str, cmdline: str) -> str:
 
 def _programs() -> Iterator[tuple[str, str]]:
     """Every hook by every kind that some set has for it."""
-    for hook in hooks.ALL:
-        for kind in dict.fromkeys(hooks.kind_of(hook, rung) for rung in hooks.SETS):
+    for hook in points.ALL:
+        for kind in dict.fromkeys(points.kind_of(hook, rung) for rung in points.SETS):
             if kind:
                 yield hook, kind
 
 
 def _functions() -> Iterator[str]:
     for hook, kind in _programs():
-        yield from (_function(kind, target) for target in hooks.candidates(hook, kind))
+        yield from (_function(kind, target) for target in points.candidates(hook, kind))
 
 
 def _function(kind: str, target: str) -> str:

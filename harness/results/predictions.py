@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.hooks import TRAMPOLINES
+from agent.hooks.points import TRAMPOLINES
 from harness.errors import InfrastructureError
 from harness.kernels import inspect
 from harness.plan.cells import Cell

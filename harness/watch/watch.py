@@ -24,7 +24,7 @@ from harness.watch.machine import StandingBench, StandingKeeper, StandingMachine
 
 FOLDERS = (supplies.ROOT / "bpf", supplies.ROOT / "agent")
 LOOK_S = 0.1
-PLANNING = ("agent/hooks.py", "agent/kernel/*.py")  # what decides which programs are loaded
+PLANNING = ("agent/hooks/points.py", "agent/kernel/*.py")  # what decides which programs are loaded
 
 Spent = dict[str, float]  # seconds by phase, in the order in which they began
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import control
-from agent.control import ControlServer, Mailbox, Reply, ask
 from agent.errors import AgentError
+from agent.service import control
+from agent.service.control import ControlServer, Mailbox, Reply, ask
 
 
 @pytest.fixture

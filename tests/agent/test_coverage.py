@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent import coverage
+from agent.hooks import coverage
 
 
 def test_all_is_well_in_one_line() -> None:

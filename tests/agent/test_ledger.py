@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.kernel.maps import KernelCounts
 from agent.ledger import Account, Ledger, identities, misses
 

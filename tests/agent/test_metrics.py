@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError
-from agent.metrics import CONTENT_TYPE, FAMILIES, MetricsServer, render
+from agent.service.metrics import CONTENT_TYPE, FAMILIES, MetricsServer, render
 
 STATE: dict[str, Any] = {
     "uptime_s": 1.5,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.actors import Container, Context, Process
-from agent.events import Event, EventType, File, FileFlags
-from agent.output import Renderer, WallClock, escape, quote_name, this_host, timestamp, unescape
+from agent.events.actors import Container, Context, Process
+from agent.events.model import Event, EventType, File, FileFlags
+from agent.sinks.render import Renderer, WallClock, escape, quote_name, this_host, timestamp, unescape
 
 HOST = {"name": 'h"ost', "kernel": "6.1"}
 NASTY = [

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from agent.actors import Context
-from agent.events import Event, EventType, FileFlags
+from agent.events.actors import Context
+from agent.events.model import Event, EventType, FileFlags
 from agent.filters.approvers import Approvers, Mode
 from agent.kernel.loader import HookState
 from agent.kernel.maps import Discard, Discarder, KernelCounts

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from agent import privileges
-from agent.privileges import CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_RESOURCE, effective, needed
+from agent.service import privileges
+from agent.service.privileges import CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_RESOURCE, effective, needed
 
 CHILD = """
 import json, threading
-from agent import privileges
+from agent.service import privileges
 privileges.drop(privileges.needed())
 privileges.drop(privileges.needed())  # once more changes nothing
 found = []

@@ -6,14 +6,14 @@ import json
 import os
 from pathlib import Path
 
-from agent.actors import Context
 from agent.context.hashing import Hasher
-from agent.events import Event, EventType, File
-from agent.output import Renderer, WallClock
-from agent.report import Reporter
+from agent.events.actors import Context
+from agent.events.model import Event, EventType, File
 from agent.rules.engine import Rule
 from agent.sinks.dispatch import Dispatcher, Outlet
 from agent.sinks.ratelimit import RateLimit
+from agent.sinks.render import Renderer, WallClock
+from agent.sinks.report import Reporter
 from tests.sinks.test_dispatch import FakeSink
 
 

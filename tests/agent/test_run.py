@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from agent import control
 from agent.errors import UsageError
-from agent.options import RunOptions
-from agent.run import open_sinks
+from agent.service import control
+from agent.service.options import RunOptions
+from agent.service.start import open_sinks
 
 CHILD = """
 import sys, threading
 from pathlib import Path
 from agent.errors import RuleErrors
-from agent.events import Event, EventType, File
-from agent.options import RunOptions
+from agent.events.model import Event, EventType, File
+from agent.service.options import RunOptions
 from agent.rules.engine import Ruleset
-from agent.run import run
+from agent.service.start import run
 
 class Watch:
     def __init__(self, options, context, matched):

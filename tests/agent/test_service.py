@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from agent.actors import Context
 from agent.context.enrich import Enricher
 from agent.context.hashing import Hasher
-from agent.control import Mailbox, Reply
 from agent.errors import AgentError, RuleErrors
-from agent.events import Event, EventType
-from agent.output import Renderer
-from agent.report import Reporter
+from agent.events.actors import Context
+from agent.events.model import Event, EventType
 from agent.rules.engine import Rule, Ruleset
-from agent.service import Service
+from agent.service.control import Mailbox, Reply
+from agent.service.loop import Service
 from agent.sinks.dispatch import Dispatcher, Outlet
 from agent.sinks.ratelimit import RateLimit
+from agent.sinks.render import Renderer
+from agent.sinks.report import Reporter
 from tests.context.conftest import FakeHost
 from tests.sinks.test_dispatch import FakeSink
 

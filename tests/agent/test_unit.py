@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import control, privileges
+from agent.service import control, privileges
 
 UNIT = Path(__file__).parents[2] / "packaging" / "fim-agent.service"
 

@@ -9,7 +9,7 @@ import pytest
 
 from agent.context.enrich import Enricher
 from agent.context.procfs import ProcFs
-from agent.events import Event, EventType, File
+from agent.events.model import Event, EventType, File
 
 TICK_NS = 10_000_000
 SECOND = 1_000_000_000

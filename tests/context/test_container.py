@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.actors import HOST, Container
 from agent.context.container import container_of, container_of_process
+from agent.events.actors import HOST, Container
 
 ID = "3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860"
 OTHER = ID[::-1]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.actors import HOST, Container
 from agent.context.cgroups import WALK_INTERVAL_NS
+from agent.events.actors import HOST, Container
 from tests.context.conftest import SECOND, FakeHost, exec_, exit_, fork, opened
 
 ID = "0123456789abcdef" * 4

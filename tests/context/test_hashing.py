@@ -10,7 +10,7 @@ import pytest
 
 from agent.context import hashing
 from agent.context.hashing import Hasher
-from agent.events import Event, EventType, File
+from agent.events.model import Event, EventType, File
 
 
 def closed(path: Path, kind: EventType = EventType.CLOSE, retval: int = 0, mount_ns: int = 0) -> Event:

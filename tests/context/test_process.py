@@ -12,7 +12,7 @@ from agent.context.process import MAX_ANCESTORS, ProcessCache
 from agent.context.procfs import ProcFs
 from agent.context.table import RETENTION_NS, Entry
 from agent.context.users import Users
-from agent.events import Event
+from agent.events.model import Event
 from tests.context.conftest import SECOND, TICK_NS, FakeHost, exec_, exit_, fork
 
 MS = 1_000_000

@@ -204,8 +204,8 @@ def test_a_forced_set_is_built_without_the_families_that_it_never_loads(loop: Lo
 def test_all_is_built_where_nobody_knows_what_will_be_loaded(loop: Loop) -> None:
     """After a load that failed, and before one that plans by other rules."""
     loop.matrix = "kernels: [6.1]\nhooksets: [lsm]\n"
-    loop.source = loop.source.parent.parent / "agent/hooks.py"
-    loop.source.parent.mkdir()
+    loop.source = loop.source.parent.parent / "agent/hooks/points.py"
+    loop.source.parent.mkdir(parents=True)
     loop.source.write_text("one")
     refused = loop.edit(object=b"two", script={"*::load": "broken"})
     loop.run(refused, loop.edit(object=b"three"))

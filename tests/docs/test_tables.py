@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import docs as hook_tables
-from agent import hooks
-from agent.events import EventType
+from agent.events.model import EventType
+from agent.hooks import docs as hook_tables
+from agent.hooks import points
 from agent.selftest.catalogue import CATALOGUE
 from harness import cli
 from harness.errors import ConfigError
@@ -29,7 +29,7 @@ def test_the_tables_of_runs_and_scenarios_are_up_to_date() -> None:
 
 
 def test_the_tables_of_hooks_are_up_to_date() -> None:
-    """`python -m agent.docs docs/tables.md` would change nothing."""
+    """`python -m agent.hooks.docs docs/tables.md` would change nothing."""
     page = PAGE.read_text()
     assert hook_tables.render(page) == page, HINT
 
@@ -37,8 +37,8 @@ def test_the_tables_of_hooks_are_up_to_date() -> None:
 def test_nothing_is_left_out() -> None:
     """A line for each scenario, hook set, event type and point, and for each kernel of the run."""
     page = PAGE.read_text()
-    names = [scenario.name for scenario in CATALOGUE] + [*hooks.SETS, *hooks.POINTS]
-    names += [event.label for event in EventType if event in hooks.EVENTS]
+    names = [scenario.name for scenario in CATALOGUE] + [*points.SETS, *points.POINTS]
+    names += [event.label for event in EventType if event in points.EVENTS]
     assert [name for name in names if f"\n| `{name}` |" not in page] == []
     assert [
         cell.kernel for cell in facts.read(DOCS / "tables.json").cells if f"\n| {cell.kernel} |" not in page

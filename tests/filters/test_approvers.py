@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.model import Event, EventType, File, FileFlags
 from agent.explain import command, explain
 from agent.filters.approvers import Approvers, Mode, derive
 from agent.filters.model import approves

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.model import Event, EventType, File, FileFlags
 from agent.filters.discarders import MAX_REMEMBERED, Discard, Known, Learner, learn
 from agent.rules.tree import decide
 from tests.filters.expressions import of_kind

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.events import Event, EventType, File
+from agent.events.model import Event, EventType, File
 from agent.filters import approvers, discarders, wants
 from agent.filters.approvers import Approvers, Mode
 from agent.filters.discarders import Discard, Learner

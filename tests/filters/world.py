@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.model import Event, EventType, File, FileFlags
 from agent.filters.model import Kernel
 
 NAMES = (b"a", b"b", b"c", b"x.conf", b"passwd")

@@ -23,10 +23,11 @@ HIDE = "mount --bind /dev/null /sys/kernel/btf/vmlinux"
 LAYOUT = """
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from agent.kernel import bcc_compile, btf
+from agent.kernel import btf
+from agent.kernel.bcc import compile
 from agent.kernel.libbpf import Btf
 with TemporaryDirectory() as folder:
-    found = bcc_compile.observed(Path("agent/bpf"), Path(folder))
+    found = compile.observed(Path("agent/bpf"), Path(folder))
 types = Btf.parse(btf.KERNEL)
 mount = {one.name: one.offset for one in btf.members(types, "mount")[1]}
 namespace = {one.name: one.offset for one in btf.members(types, "mnt_namespace")[1]}

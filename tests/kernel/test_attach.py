@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent import hooks
 from agent.errors import KernelError
+from agent.hooks import points
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.choose import Chooser
 from tests.kernel.test_choose import ALL, Kernel
@@ -36,14 +36,14 @@ class Program:
 class Opened:
     def __init__(self, *refuse: str) -> None:
         self.log: list[str] = []
-        made = {hooks.program(hook, hooks.kind_of(hook, "lsm")) for hook in hooks.ALL}
+        made = {points.program(hook, points.kind_of(hook, "lsm")) for hook in points.ALL}
         self.programs = {name: Program(self.log, name, name in refuse) for name in made}
 
 
 def attach(opened: Opened, hookset: str = "lsm") -> Attached:
     chooser = Chooser(hookset, ALL, Kernel(lacks={"filename_parentat"}))
-    attached = Attached(opened, chooser.plan(hooks.EVENTS))  # type: ignore[arg-type]
-    attached.attach(lambda refused: chooser.replan(refused, hooks.EVENTS))
+    attached = Attached(opened, chooser.plan(points.EVENTS))  # type: ignore[arg-type]
+    attached.attach(lambda refused: chooser.replan(refused, points.EVENTS))
     return attached
 
 

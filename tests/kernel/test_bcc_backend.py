@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import hooks
 from agent.commands import probe
 from agent.errors import KernelError, UsageError
-from agent.kernel import bcc_backend
+from agent.hooks import points
+from agent.kernel.bcc import backend
 from agent.kernel.capabilities import LOAD_FAIL, Capability
 from agent.kernel.loader import Variant
 
@@ -34,19 +34,19 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "lib" / os.uname().release / "build").mkdir(parents=True)
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "bcc.py").write_text(FAILING)
-    monkeypatch.setattr(bcc_backend, "_FOLDER", tmp_path / "run" / "bcc")
-    monkeypatch.setattr(bcc_backend, "_MODULES", tmp_path / "lib")
+    monkeypatch.setattr(backend, "_FOLDER", tmp_path / "run" / "bcc")
+    monkeypatch.setattr(backend, "_MODULES", tmp_path / "lib")
     monkeypatch.syspath_prepend(tmp_path / "path")
     return tmp_path / "path"
 
 
 def test_the_compilers_own_words_are_the_reason(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first complaint in the message, all of it in the detail; then it is known without trying."""
-    monkeypatch.setattr(bcc_backend, "_PACKAGE", _package(installed))
+    monkeypatch.setattr(backend, "_PACKAGE", _package(installed))
     with pytest.raises(KernelError, match=r"fs\.h:7:1: error: no such thing") as raised:
-        bcc_backend.object_path()
+        backend.object_path()
     assert "more words" in raised.value.detail
-    known = bcc_backend.known()
+    known = backend.known()
     assert known
     assert known.state == LOAD_FAIL
     assert "no such thing" in known.words
@@ -56,12 +56,12 @@ def test_what_failed_is_not_tried_again_before_the_next_boot(
     installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each loading of an agent would take the compiler's minutes."""
-    monkeypatch.setattr(bcc_backend, "_PACKAGE", _package(installed))
-    words = bcc_backend.capability().words
+    monkeypatch.setattr(backend, "_PACKAGE", _package(installed))
+    words = backend.capability().words
     (installed / "bcc.py").write_text("raise SystemExit('it was tried again')")
-    assert bcc_backend.capability() == (LOAD_FAIL, words)
-    bcc_backend.forget()
-    assert "it was tried again" in bcc_backend.capability().words
+    assert backend.capability() == (LOAD_FAIL, words)
+    backend.forget()
+    assert "it was tried again" in backend.capability().words
 
 
 def test_the_compiler_ends_with_the_agent(installed: Path) -> None:
@@ -69,8 +69,8 @@ def test_the_compiler_ends_with_the_agent(installed: Path) -> None:
     (installed / "bcc.py").write_text(
         "import os\nprint(os.getpid(), flush=True)\nimport signal\nsignal.pause()\n"
     )
-    sources = Path(bcc_backend.__file__).resolve().parents[2] / "bpf"
-    command = [sys.executable, "-m", "agent.kernel.bcc_compile", str(sources), str(installed / "o")]
+    sources = Path(backend.__file__).resolve().parents[3] / "bpf"
+    command = [sys.executable, "-m", "agent.kernel.bcc.compile", str(sources), str(installed / "o")]
     agent = f"import subprocess; subprocess.run({command!r})"
     environment = {**os.environ, "PYTHONPATH": f"{installed}:{sources.parent}"}
     with subprocess.Popen([sys.executable, "-c", agent], env=environment, stdout=subprocess.PIPE) as running:
@@ -87,20 +87,20 @@ def test_what_is_not_installed_is_named_with_what_installs_it(
     """First the compiler, then the headers."""
     (tmp_path / "lib" / os.uname().release / "build").rmdir()
     with pytest.raises(KernelError, match="headers of this kernel") as raised:
-        bcc_backend.object_path()
+        backend.object_path()
     assert raised.value.hint == "apt install python3-bpfcc linux-headers-$(uname -r)"
     (installed / "bcc.py").unlink()
     monkeypatch.delitem(sys.modules, "bcc", raising=False)
-    capability = bcc_backend.capability()
-    assert capability.state == bcc_backend.ABSENT
+    capability = backend.capability()
+    assert capability.state == backend.ABSENT
     assert "python3-bpfcc is not installed" in capability.words
-    assert bcc_backend.known() is None
+    assert backend.known() is None
 
 
 def test_probe_says_what_to_install() -> None:
     """In the line of the table, beside the other kinds."""
-    absent = Capability(bcc_backend.ABSENT, f"python3-bpfcc is not installed: {bcc_backend.HINT}")
-    line = next(probe.table({hooks.BCC: absent}))
+    absent = Capability(backend.ABSENT, f"python3-bpfcc is not installed: {backend.HINT}")
+    line = next(probe.table({points.BCC: absent}))
     assert line.split() == ["bcc", "absent", *absent.words.split()]
 
 
@@ -110,19 +110,19 @@ def test_probe_tells_of_a_kernel_without_type_information(installed: Path) -> No
     def observe() -> dict[str, Capability]:
         raise KernelError("no type information")
 
-    assert list(probe.probed(observe)) == [hooks.BCC]
+    assert list(probe.probed(observe)) == [points.BCC]
     (installed / "bcc.py").unlink()
     with pytest.raises(KernelError, match="no type information"):
         probe.probed(observe)
 
 
-@pytest.mark.parametrize("hookset", [hooks.AUTO, hooks.BCC])
+@pytest.mark.parametrize("hookset", [points.AUTO, points.BCC])
 def test_without_type_information_it_is_compiled(hookset: str) -> None:
     """Whether it was asked for by name or not."""
     variant = Variant(hookset, "none")
     variant.check()
     assert variant.compiled
-    assert not Variant(hooks.AUTO, "kernel").compiled
+    assert not Variant(points.AUTO, "kernel").compiled
 
 
 def test_another_set_without_type_information_is_an_error() -> None:
@@ -134,7 +134,7 @@ def test_another_set_without_type_information_is_an_error() -> None:
 
 def _package(installed: Path) -> Path:
     """The agent's package where the process that compiles finds our bcc beside it."""
-    real = Path(bcc_backend.__file__).resolve().parent.parent
+    real = Path(backend.__file__).resolve().parent.parent
     (installed / "agent").symlink_to(real)
     (installed / "bpf").symlink_to(real.parent / "bpf")
     return installed / "agent"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from agent.errors import KernelError
-from agent.kernel.bcc_layout import Layout, find
+from agent.kernel.bcc.layout import Layout, find
 
 NAMESPACE = 0xF0000001
 IDS = {3: 28, 4: 29, 5: 31}

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent.errors import KernelError
-from agent.kernel import bcc_object, btf
-from agent.kernel.bcc_source import CALL, DATA, Constant, Function, Source
+from agent.kernel import btf
+from agent.kernel.bcc import object_file
+from agent.kernel.bcc.source import CALL, DATA, Constant, Function, Source
 from agent.kernel.libbpf import Object
 
 MAP_ARRAY = 2
@@ -75,7 +76,7 @@ def opened(tmp_path: Path) -> Object:
     """An object with one program, that runs only when it is told to."""
     functions = {"on_answer": ANSWER, "fn_double": DOUBLE, **SIZES}
     path = tmp_path / "object.o"
-    path.write_bytes(bcc_object.build(SOURCE, functions, {"syscall__answer": "on_answer"}))
+    path.write_bytes(object_file.build(SOURCE, functions, {"syscall__answer": "on_answer"}))
     return Object(str(path))
 
 
@@ -105,17 +106,17 @@ def test_what_the_numbers_stood_for_is_there_when_it_runs(opened: Object) -> Non
 def test_a_program_that_was_not_compiled_is_an_error() -> None:
     """And not an object without it."""
     with pytest.raises(KeyError, match="on_answer"):
-        bcc_object.build(SOURCE, {"fn_double": DOUBLE, **SIZES}, {"syscall__answer": "on_answer"})
+        object_file.build(SOURCE, {"fn_double": DOUBLE, **SIZES}, {"syscall__answer": "on_answer"})
 
 
 def test_only_a_number_is_a_size() -> None:
     """A function that computes is none."""
-    assert bcc_object.constant(returning(-5)) == -5
+    assert object_file.constant(returning(-5)) == -5
     with pytest.raises(ValueError, match="not a function that returns a number"):
-        bcc_object.constant(DOUBLE)
+        object_file.constant(DOUBLE)
 
 
 def test_the_second_half_of_a_wide_load_is_no_instruction() -> None:
     """Whatever its bytes look like."""
     wide = struct.pack("=BBhi", 0x18, 1, 0, 5) + struct.pack("=BBhi", 0x85, 0, 0, CALL)
-    assert list(bcc_object.relocations(wide, SOURCE)) == []
+    assert list(object_file.relocations(wide, SOURCE)) == []

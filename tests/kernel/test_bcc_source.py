@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import hooks
-from agent.kernel import bcc_backend, bcc_layout, bcc_source
-from agent.kernel.bcc_source import CALL, DATA, Constant, Function
+from agent.hooks import points as hooks
+from agent.kernel.bcc import backend, layout
+from agent.kernel.bcc import source as bcc_source
+from agent.kernel.bcc.source import CALL, DATA, Constant, Function
 
 BPF = Path(__file__).resolve().parent.parent.parent / "bpf"
 
@@ -92,7 +93,7 @@ def test_headers_are_taken_once_and_the_kernels_own_instead(small: bcc_source.So
 @pytest.fixture(scope="module")
 def real() -> bcc_source.Source:
     """The agent's own."""
-    return bcc_source.read(BPF, tuple(bcc_backend.symbols().values()))
+    return bcc_source.read(BPF, tuple(backend.symbols().values()))
 
 
 def test_nothing_is_left_that_has_an_address(real: bcc_source.Source) -> None:
@@ -126,5 +127,5 @@ def test_each_hook_of_the_set_has_its_program(real: bcc_source.Source) -> None:
 
 def test_the_small_program_has_one_map() -> None:
     """And no more than what its reader expects."""
-    source = bcc_source.read(BPF, (f"on_{bcc_layout.PROGRAM}",), bcc_layout.ROOT)
+    source = bcc_source.read(BPF, (f"on_{layout.PROGRAM}",), layout.ROOT)
     assert (source.maps, source.functions, source.constants) == (("peek",), (), ())

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.decode import FILE, HEAD, SIZE, VERSION, DecodeError, decode, join
-from agent.events import EventType, FileFlags
+from agent.events.decode import FILE, HEAD, SIZE, VERSION, DecodeError, decode, join
+from agent.events.model import EventType, FileFlags
 
 NAME = st.binary(min_size=1, max_size=40).filter(lambda name: not {0, 0x2F} & set(name))
 

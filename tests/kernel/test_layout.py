@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import decode, hooks, syscalls
-from agent.events import EventType, FileFlags
+from agent.events import decode
+from agent.events.model import EventType, FileFlags
+from agent.hooks import points, syscalls
 from agent.kernel import btf, maps
 from agent.kernel.libbpf import Object
 
@@ -102,18 +103,20 @@ def test_file_flags() -> None:
 
 
 def test_families() -> None:
-    assert enum_of("event.h", "fim_family") == [name.upper().replace("-", "_") for name in hooks.FAMILIES[1:]]
+    assert enum_of("event.h", "fim_family") == [
+        name.upper().replace("-", "_") for name in points.FAMILIES[1:]
+    ]
 
 
 def test_points_are_numbered_alike() -> None:
     numbered = enum_of("operation.h", "fim_point")[:-1]
-    assert numbered == [f"AT_{name.upper()}" for name in hooks.POINTS]
+    assert numbered == [f"AT_{name.upper()}" for name in points.POINTS]
 
 
 def test_every_hook_has_its_programs(opened: Object) -> None:
     """A program for each hook and each set, and none that no set takes."""
-    served = {(hook, hooks.kind_of(hook, rung)) for rung in hooks.SETS for hook in hooks.ALL}
-    wanted = {hooks.program(hook, kind) for hook, kind in served if kind}
+    served = {(hook, points.kind_of(hook, rung)) for rung in points.SETS for hook in points.ALL}
+    wanted = {points.program(hook, kind) for hook, kind in served if kind}
     made = {name for name in opened.programs if not name.startswith(("probe__", "check__", "tell__"))}
     assert wanted == made
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import hooks
 from agent.errors import KernelError, MinimumNotMetError
+from agent.hooks import points
 from agent.kernel import loader
 from agent.kernel.attach import RefusedError
 from agent.kernel.choose import Attempt, Chooser, Plan
@@ -17,7 +17,7 @@ from tests.kernel.conftest import BUILT
 from tests.kernel.test_choose import ALL, Kernel
 
 STATES = ALL | dict.fromkeys(("kprobe_multi", "tracepoint"), "fires")
-OURS = set(hooks.SETS) - {hooks.BCC}  # that one's programs are in another object
+OURS = set(points.SETS) - {points.BCC}  # that one's programs are in another object
 
 
 class Offered:
@@ -51,20 +51,20 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> Offered:
 
 def prepare(hookset: str) -> Plan:
     """Choose and prepare as a load does, up to the verifier."""
-    plan = Chooser(hookset, STATES, Kernel()).plan(hooks.EVENTS)
+    plan = Chooser(hookset, STATES, Kernel()).plan(points.EVENTS)
     opened = Object(str(BUILT))
     Loader(STATES, Variant(hookset), BUILT)._prepare(opened, plan, Functions())  # type: ignore[arg-type]
     opened.close()
     return plan
 
 
-@pytest.mark.parametrize("hookset", sorted(OURS | {hooks.AUTO}))
+@pytest.mark.parametrize("hookset", sorted(OURS | {points.AUTO}))
 def test_only_the_programs_of_the_set_are_offered(hookset: str, offered: Offered) -> None:
     """Every program of the object is decided on, and no other set's can take the load down."""
     plan = prepare(hookset)
     assert offered.wanted == {one.program for one in plan.chosen.values()}
-    rungs = hooks.LADDER if hookset == hooks.AUTO else (hookset,)
-    kinds = {kind for rung in rungs for kind in hooks.SETS[rung].values()}
+    rungs = points.LADDER if hookset == points.AUTO else (hookset,)
+    kinds = {kind for rung in rungs for kind in points.SETS[rung].values()}
     assert {name.partition("__")[0] for name in offered.wanted} <= kinds
     assert len(offered.programs) > 2 * len(offered.wanted)
 
@@ -113,7 +113,7 @@ class TestBelowTheMinimum:
         wanted = {
             f"open.enter by {kind} at {target}: load-fail: {kind} is not for here"
             for kind in ("fentry", "kprobe")
-            for target in hooks.POINTS["open"]
+            for target in points.POINTS["open"]
         }
         assert set(tried) == wanted
         assert len(tried) == len(wanted)

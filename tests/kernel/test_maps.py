@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.filters.approvers import derive
 from agent.kernel import hashing, maps, policy
 from agent.kernel.maps import Approver, Discard, Discarder, Policy, Tables

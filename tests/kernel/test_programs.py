@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.decode import SIZE
 from agent.errors import KernelError
+from agent.events.decode import SIZE
 from agent.kernel import hashing
 from agent.kernel.libbpf import Object, Program, failed_program
 from agent.kernel.tell import Told

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import hooks, syscalls
-from agent.events import EventType
+from agent.events.model import EventType
+from agent.hooks import points, syscalls
 from agent.selftest.catalogue import CATALOGUE
 
 HEADERS = Path("/usr/include")
@@ -42,7 +42,7 @@ def test_every_call_is_in_some_table() -> None:
 
 def test_every_event_that_is_told_by_system_calls_has_calls() -> None:
     """On each machine."""
-    told = {event for event in hooks.EVENTS if hooks.by_syscalls(event, frozenset(hooks.SYSCALL_HOOKS))}
+    told = {event for event in points.EVENTS if points.by_syscalls(event, frozenset(points.SYSCALL_HOOKS))}
     for machine, (native, _) in syscalls.MACHINES.items():
         found = {syscalls.CALLS[name].event for name in native} | {EventType.RMDIR}
         assert found == told, machine
@@ -64,6 +64,6 @@ def test_an_unlinkat_is_followed_for_the_sake_of_rmdir() -> None:
 def test_doors_that_are_not_seen_are_doors_of_sets() -> None:
     """A misspelt one would be said of nothing, and asserted by nobody."""
     doors = {scenario.name.partition(".")[2] for scenario in CATALOGUE if scenario.family == "doors"}
-    for hookset, unseen in hooks.UNSEEN_DOORS.items():
-        assert hookset in hooks.SETS
+    for hookset, unseen in points.UNSEEN_DOORS.items():
+        assert hookset in points.SETS
         assert unseen.keys() <= doors

@@ -13,7 +13,7 @@ from itertools import count
 
 sys.path.insert(0, "/opt/fim")
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.filters.approvers import Approvers, Mode
 from agent.kernel import loader
 from agent.kernel.maps import Discard, Discarder

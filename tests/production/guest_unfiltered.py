@@ -3,7 +3,7 @@
 import sys
 
 from agent import cli, pipeline
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.filters.approvers import Approvers, Mode
 from agent.filters.discarders import Discard
 from agent.rules.engine import Ruleset

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.events import EventType
-from agent.output import unescape
+from agent.events.model import EventType
+from agent.sinks.render import unescape
 from harness.guest.base import Guest
 from tests.production import guest_deeds
 from tests.production.daemon import Daemon, Match, rules, running

@@ -24,8 +24,8 @@ def drifted(guest: Guest, edit: str) -> None:
     """Put a copy of the agent aside whose hook table was edited; its bytecode would hide that."""
     script = (
         f"rm -rf {_COPY} && mkdir {_COPY} && cp -r /opt/fim/agent {_COPY} && "
-        f"rm {_COPY}/agent/__pycache__/hooks.* && cp {_COPY}/agent/hooks.py /tmp/hooks.py && "
-        f"sed -i '{edit}' {_COPY}/agent/hooks.py && ! cmp -s /tmp/hooks.py {_COPY}/agent/hooks.py"
+        f"cd {_COPY}/agent/hooks && rm __pycache__/points.* && cp points.py /tmp/points.py && "
+        f"sed -i '{edit}' points.py && ! cmp -s /tmp/points.py points.py"
     )
     done = guest.run(["sh", "-c", script], _TIMEOUT_S)
     assert done.status == 0, done.stderr

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from agent import privileges
+from agent.service import privileges
 from harness.guest.base import Guest
 from tests.production.daemon import POLICY, rules, running
 from tests.production.deeds import Deeds

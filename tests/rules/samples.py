@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.actors import Container, Context, Process
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.actors import Container, Context, Process
+from agent.events.model import Event, EventType, File, FileFlags
 from agent.rules.engine import Ruleset
 from agent.rules.load import link
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.actors import NOTHING, Context
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.actors import NOTHING, Context
+from agent.events.model import Event, EventType, File, FileFlags
 from agent.rules import evaluate, fields, tree
 from agent.rules.patterns import Matcher
 from tests.rules.samples import CONTEXT, holds, opened, ruleset

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import RuleErrors, UsageError
-from agent.events import Event, EventType, File
+from agent.events.model import Event, EventType, File
 from agent.rules import source as yaml_source
 from agent.rules.load import link, load, loads
 from agent.rules.problems import Problem

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.selftest.catalogue import CATALOGUE, Scenario, by_name, select, unknown
 
 EVENTS = {f"event:{kind.label}" for kind in EventType}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.selftest import effects
 from agent.selftest.workload import Workload
 

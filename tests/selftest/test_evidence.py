@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.ledger import Account
 from agent.selftest import table
 from agent.selftest.accounts import identities, row, since

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.events import Event, EventType
+from agent.events.model import Event, EventType
 from agent.selftest import fake, scenarios, table
 from agent.selftest.catalogue import CATALOGUE, Scenario, by_name
 from agent.selftest.fake import FakeAgent, FakeWorkload

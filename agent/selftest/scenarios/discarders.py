@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.selftest.bench import Bench, Round
 from agent.selftest.scenarios import proves
 

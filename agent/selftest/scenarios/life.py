@@ -10,7 +10,7 @@ from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.scenarios import proves
 from agent.selftest.subject import Resident

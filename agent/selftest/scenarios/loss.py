@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from agent.events import EventType
+from agent.events.model import EventType
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.scenarios import proves
 

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.model import Event, EventType, File, FileFlags
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.places import UNIFIED, container
 from agent.selftest.scenarios import proves

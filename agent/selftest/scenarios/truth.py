@@ -6,7 +6,7 @@ import errno
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.events import EventType, FileFlags
+from agent.events.model import EventType, FileFlags
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.places import container
 from agent.selftest.scenarios import proves

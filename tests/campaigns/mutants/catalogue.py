@@ -167,7 +167,7 @@ _TRUTH = (
     ),
     Mutant(
         "second-path-dropped",
-        "agent/decode.py",
+        "agent/events/decode.py",
         "return file if file.path else None",
         "return None",
         ("truth.rename", "truth.link"),

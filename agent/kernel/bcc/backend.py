@@ -13,15 +13,15 @@ import os
 import sys
 from pathlib import Path
 
-from agent import hooks
 from agent.errors import KernelError
+from agent.hooks import points
 from agent.kernel.capabilities import LOAD_FAIL, Capability
 from agent.kernel.choose import FIRES
 
 SET = "bcc"
 ABSENT = "absent"
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parents[2]
 _PLACES = (_PACKAGE / "bpf", _PACKAGE.parent / "bpf")
 _ROOT = "fim.bcc.c"
 _FOLDER = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/fim"), "bcc")  # a service has its own place
@@ -84,7 +84,7 @@ def lacking() -> str:
 
 def symbols() -> dict[str, str]:
     """The compiled functions' symbols by program: bcc would attach those of the usual names by itself."""
-    programs = [hooks.program(hook, kind) for hook in hooks.ALL if (kind := hooks.kind_of(hook, SET))]
+    programs = [points.program(hook, kind) for hook in points.ALL if (kind := points.kind_of(hook, SET))]
     return {program: f"on_{program}" for program in programs}
 
 
@@ -109,7 +109,7 @@ def _place(sources: Path) -> Path:
     import hashlib
 
     state = hashlib.sha256(os.uname().release.encode())
-    for path in sorted((*sources.glob("*.[ch]"), *_PACKAGE.glob("kernel/bcc_*.py"))):
+    for path in sorted((*sources.glob("*.[ch]"), *_PACKAGE.glob("kernel/bcc/*.py"))):
         state.update(path.read_bytes())
     return _FOLDER / f"{state.hexdigest()[:32]}.o"
 
@@ -125,7 +125,7 @@ def _failed(place: Path) -> KernelError | None:
 def _compile(sources: Path, place: Path) -> None:
     import subprocess
 
-    command = [sys.executable, "-m", "agent.kernel.bcc_compile", str(sources), str(place)]
+    command = [sys.executable, "-m", "agent.kernel.bcc.compile", str(sources), str(place)]
     environment = {**os.environ, "PYTHONPATH": str(_PACKAGE.parent)}
     try:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

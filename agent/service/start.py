@@ -14,21 +14,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from agent import __version__, control, coverage, privileges
-from agent.actors import Context
+from agent import __version__
 from agent.context.enrich import Enricher
 from agent.context.hashing import Hasher
 from agent.errors import UsageError
-from agent.events import Event
-from agent.options import STDOUT, RunOptions
-from agent.output import Renderer, this_host
-from agent.report import Reporter
+from agent.events.actors import Context
+from agent.events.model import Event
+from agent.hooks import coverage
 from agent.rules.engine import Ruleset
-from agent.service import Service, Watch, log
+from agent.service import control, privileges
+from agent.service.loop import Service, Watch, log
+from agent.service.options import STDOUT, RunOptions
 from agent.sinks.base import Sink
 from agent.sinks.dispatch import Dispatcher, Outlet
 from agent.sinks.jsonl import JsonlSink
 from agent.sinks.ratelimit import RateLimit
+from agent.sinks.render import Renderer, this_host
+from agent.sinks.report import Reporter
 
 Load = Callable[[Sequence[Path]], Ruleset]
 Judge = Callable[[Event], Context]
@@ -119,7 +121,7 @@ def _give_up_privileges(options: RunOptions) -> None:
 def _open_doors(options: RunOptions, service: Service, stack: ExitStack) -> None:
     stack.callback(control.ControlServer(options.control, service.mailbox).close)
     if options.metrics_port is not None:
-        from agent.metrics import MetricsServer
+        from agent.service.metrics import MetricsServer
 
         server = MetricsServer(options.metrics_port, lambda: service.mailbox.ask("status"))
         stack.callback(server.close)

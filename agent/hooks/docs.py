@@ -1,7 +1,7 @@
-"""Writes the tables of hooks in a page of the documentation: `python -m agent.docs docs/tables.md`.
+"""Writes the tables of hooks in a page of the documentation: `python -m agent.hooks.docs docs/tables.md`.
 
-What stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->` is made from `agent/hooks.py`; the rest of
-the page, and sections of other names, stay as they are.
+What stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->` is made from the tables of hooks; the
+rest of the page, and sections of other names, stay as they are.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from agent import hooks, pages
+from agent import pages
+from agent.hooks import points as hooks
 
 
 def render(page: str) -> str:
@@ -59,7 +60,7 @@ def _row(*words: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Bring the page named on the command line up to date."""
-    return pages.update("agent.docs", render, arguments)
+    return pages.update("agent.hooks.docs", render, arguments)
 
 
 if __name__ == "__main__":

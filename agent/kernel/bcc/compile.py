@@ -1,6 +1,6 @@
-"""Run by `bcc_backend` as a process of its own: compiles the programs of a folder into one object file.
+"""Run by `backend` as a process of its own: compiles the programs of a folder into one object file.
 
-    python -m agent.kernel.bcc_compile SOURCES OBJECT
+    python -m agent.kernel.bcc.compile SOURCES OBJECT
 
 Twice: first a small program that finds out where in memory the kernel keeps what its headers do not tell. The
 compiler complains to stderr.
@@ -18,8 +18,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from agent.errors import KernelError
-from agent.kernel import bcc_backend, bcc_layout, bcc_object, bcc_source
-from agent.kernel.bcc_source import Source
+from agent.kernel.bcc import backend, object_file
+from agent.kernel.bcc import layout as bcc_layout
+from agent.kernel.bcc import source as bcc_source
+from agent.kernel.bcc.source import Source
 
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
@@ -35,7 +37,7 @@ def main(sources: Path, target: Path) -> int:
         try:
             layout = observed(sources, folder)
             flags = [f"-D{name}={value}" for name, value in defines(layout).items()]
-            found = bcc_backend.symbols()
+            found = backend.symbols()
             made = _object(sources, bcc_source.ROOT, found, flags, folder)
         except KernelError as error:
             sys.stderr.write(f"{error.detail}\nerror: {error.message}\n")
@@ -66,7 +68,7 @@ def _object(sources: Path, root: str, programs: dict[str, str], flags: Iterable[
     source = bcc_source.read(sources, tuple(programs.values()), root)
     (folder / bcc_source.BODY).write_text(source.body, "ascii")
     code = _compiled(source, [*_FLAGS, f"-I{folder}", *flags])
-    return bcc_object.build(source, code, programs)
+    return object_file.build(source, code, programs)
 
 
 def _compiled(source: Source, flags: list[str]) -> dict[str, bytes]:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from agent import control
 from agent.context.enrich import Enricher
 from agent.errors import AgentError
-from agent.report import Reporter
 from agent.rules.engine import Ruleset
+from agent.service import control
 from agent.sinks.dispatch import Dispatcher
+from agent.sinks.report import Reporter
 
 POLL_MS = 200  # how long a signal or a question may wait for an answer
 LOADING_POLL_MS = 10

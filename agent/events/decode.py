@@ -10,7 +10,7 @@ import struct
 from typing import NamedTuple
 
 from agent.errors import AgentError
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.model import Event, EventType, File, FileFlags
 
 VERSION = 2
 PATH_MAX = 4096

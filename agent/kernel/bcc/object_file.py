@@ -1,6 +1,6 @@
 """From the instructions that bcc compiled to an object file as clang would have made it, for libbpf to load.
 
-What the numbers of `bcc_source` stand for becomes what they stood in place of: calls of functions and uses of
+What the numbers of `source` stand for becomes what they stood in place of: calls of functions and uses of
 maps and constants, each with an entry that tells libbpf which. The format is that of elf(5), machine 247.
 """
 
@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from agent.kernel import bcc_source
-from agent.kernel.bcc_btf import Types, extension
-from agent.kernel.bcc_source import CALL, DATA, LIMIT, MAP_FIELDS, Source
+from agent.kernel.bcc import source as bcc_source
+from agent.kernel.bcc.source import CALL, DATA, LIMIT, MAP_FIELDS, Source
+from agent.kernel.bcc.types import Types, extension
 
 _INSN = struct.Struct("=BBhi")  # opcode, registers, offset, immediate
 _SYMBOL = struct.Struct("=IBBHQQ")

@@ -11,7 +11,7 @@ is taken. A *hook* is a point in one phase of an operation (see `bpf/operation.h
     once      all of that at the same time
 
 System calls are a point of their own, `syscall`, entered and left: one pair of programs for all that
-`agent/syscalls.py` lists.
+`agent/hooks/syscalls.py` lists.
 
 A *set* says which program type serves each phase. `auto` climbs down a ladder of sets for each event.
 """
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from agent.events import EventType
+from agent.events.model import EventType
 
 # Points that are entered and left, in the order of `enum fim_point`. filename_* and do_file_open are 7.0.
 POINTS: dict[str, tuple[str, ...]] = {

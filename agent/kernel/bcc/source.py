@@ -1,7 +1,7 @@
 """What bcc is given to compile: the programs' own source, with three things done to it by name.
 
 bcc keeps each function's instructions and forgets what they refer to. So whatever has an address elsewhere,
-a function, a map, a constant, becomes a number that is told apart afterwards (`bcc_object`):
+a function, a map, a constant, becomes a number that is told apart afterwards (`object_file`):
 
     __noinline T f(..) {..}         a function of its own, called by its number as helpers are
     struct {..} m SEC(".maps");     a few functions that return its sizes; `&m` is its number

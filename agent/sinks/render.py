@@ -24,8 +24,8 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
 
-from agent.actors import Container, Context, Process
-from agent.events import Event, EventType, File, FileFlags
+from agent.events.actors import Container, Context, Process
+from agent.events.model import Event, EventType, File, FileFlags
 
 _ESCAPES = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from agent.events import EventType
+from agent.events.model import EventType
 
 NATIVE = 512  # FIM_CALLS: numbers of 32-bit calls follow in the map
 ROW = struct.Struct("=12BI")  # struct fim_syscall

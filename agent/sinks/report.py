@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from agent.actors import Context
 from agent.context.hashing import Hasher
-from agent.events import Event
-from agent.output import Renderer, WallClock
+from agent.events.actors import Context
+from agent.events.model import Event
 from agent.rules.engine import Rule
 from agent.sinks.base import Match
 from agent.sinks.dispatch import Dispatcher
 from agent.sinks.ratelimit import RateLimit
+from agent.sinks.render import Renderer, WallClock
 
 _SECOND_NS = 1_000_000_000
 

@@ -1,0 +1,1 @@
+"""Events as user space sees them: the model, who acted, and decoding of records."""

@@ -1,0 +1,1 @@
+"""The last fallback of the loader: programs compiled in the guest where CO-RE cannot work."""
