@@ -154,7 +154,10 @@ def _memory(_uri: str) -> Finding:
 def _leftovers(_uri: str) -> Finding:
     from harness.vm import reaper
 
-    left = reaper.leftovers()
+    ignored: list[str] = []
+    left = reaper.leftovers(warn=ignored.append)
+    if ignored:
+        return Finding(Level.SLOW, "; ".join(ignored), "remove it, or have its owner remove it")
     if not left:
         return Finding(Level.FINE, "none")
     return Finding(Level.SLOW, f"{len(left)} dead runs left something", "harness clean")

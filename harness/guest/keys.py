@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.host import private
+
 USER = "root"
 
 
@@ -36,9 +38,8 @@ class GuestKeys:
     def write_client_files(self, directory: Path, host: str, port: int) -> tuple[Path, Path]:
         """Writes an identity and a known_hosts file for the system's ssh client; returns both paths."""
         identity, known_hosts = directory / "id", directory / "known_hosts"
-        identity.touch(mode=0o600)
-        identity.write_bytes(self.client.private)
-        known_hosts.write_text(f"[{host}]:{port} {self.host.public}\n")
+        private.write(identity, self.client.private)
+        private.write(known_hosts, f"[{host}]:{port} {self.host.public}\n".encode())
         return identity, known_hosts
 
 

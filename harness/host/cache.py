@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.host import locks, manifest
+from harness.host import locks, manifest, private
 from harness.host.manifest import digest, file_digest
 from harness.host.programs import ProgramError
 from harness.host.progress import Progress, silent
@@ -58,6 +58,7 @@ class Cache:
         """
         entry = self.root / kind / key
         if entry not in self._in_use:
+            _refuse_open(self.root)
             with _disk_errors(self.root), self._locked(entry, progress or self._progress) as say:
                 self._make_good(entry, build, needs, say)
                 self._in_use[entry] = locks.use(entry)
@@ -162,6 +163,16 @@ def _lock_of(entry: Path) -> Path:
 
 def _short(entry: Path) -> str:
     return f"{entry.parent.name}/{entry.name[:12]}"
+
+
+def _refuse_open(root: Path) -> None:
+    """Raise InfrastructureError for a cache whose kernels and images every user can replace."""
+    with contextlib.suppress(FileNotFoundError):
+        if private.open_to_all(root.stat()):
+            raise InfrastructureError(
+                f"the cache {root} can be changed by every user of this host",
+                hint=f"remove what is in it, then chmod o-w {root}",
+            )
 
 
 def _need_space(root: Path, needs: int) -> None:

@@ -111,11 +111,12 @@ class VmBench:
         return port
 
     def reap(self, *, also_kept: bool = False) -> list[str]:
-        """End what dead runs left; what was kept for a person only when asked to."""
+        """End what dead runs left; machines that were kept for a person only with `also_kept`."""
         from harness.vm import reaper
         from harness.vm.connection import reap_domains
 
-        return [str(reaped) for reaped in reaper.reap(reap_domains=reap_domains, also_kept=also_kept)]
+        reaped = reaper.reap(reap_domains=reap_domains, also_kept=also_kept, warn=_note)
+        return [str(one) for one in reaped]
 
     def close(self) -> None:
         """Close the connection, which ends every machine of it."""

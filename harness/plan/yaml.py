@@ -7,6 +7,7 @@ documents.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 
 from harness.errors import ConfigError
+from harness.host import private
 
 MAX_BYTES = 256 << 10
 MAX_DEPTH = 16
@@ -39,12 +41,15 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """Read and parse a file; raises ConfigError with its name and line."""
+    """Read and parse a file that not everyone can write; raises ConfigError with its name and line."""
     try:
         with path.open("rb") as file:
+            writable = private.open_to_all(os.fstat(file.fileno()))
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if writable:
+        raise ConfigError(f"{path}: every user of this host can change it", hint=f"chmod o-w {path}")
     return parse(content, path.name)
 
 

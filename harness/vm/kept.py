@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.errors import InfrastructureError
+from harness.host import private
 from harness.vm import ownership
 
 _NAME = "kept.json"
@@ -33,13 +34,13 @@ class Kept:
 def note(directory: Path, kept: Kept) -> None:
     """Writes down in a run directory that a machine of it is to live on."""
     rows = [asdict(one) for one in (*read(directory), kept)]
-    (directory / _NAME).write_text(json.dumps(rows, indent=1))
+    private.write(directory / _NAME, json.dumps(rows, indent=1).encode())
 
 
 def read(directory: Path) -> list[Kept]:
     """What is written down in a run directory, whether it still runs or not."""
     try:
-        rows = json.loads((directory / _NAME).read_bytes())
+        rows = json.loads(private.read(directory / _NAME))
         return [Kept(row["machine"], row["cell"], tuple(row["ssh"])) for row in rows]
     except (OSError, ValueError, KeyError, TypeError):
         return []
@@ -67,11 +68,9 @@ def running_guests() -> set[str]:
 
 
 def everywhere(roots: Sequence[Path] | None = None) -> Iterator[Kept]:
-    """All that run on this host and are ours."""
-    for root in ownership.runtime_roots() if roots is None else roots:
-        if root.is_dir():
-            for directory in sorted(root.glob(f"{ownership.PREFIX}*")):
-                yield from alive(directory)
+    """Yield every kept machine of this user that runs on this host."""
+    for directory in ownership.run_directories(roots):
+        yield from alive(directory)
 
 
 def find(name: str, roots: Sequence[Path] | None = None) -> Kept:

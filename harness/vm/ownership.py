@@ -1,12 +1,12 @@
-"""What a process holds outside itself lies in one directory, with a lock that dies with the process.
+"""The files that one process needs at run time, in one directory with a lock that dies with the process.
 
     <runtime>/<token>/lock         flock held by the owner, for as long as it lives
     <runtime>/<token>/owner.json   {"pid", "uri"}: where its machines run
     <runtime>/<token>/...          libvirt's state, sockets, keys, run disks
 
-The token is random, is in every domain's name and in every path given to QEMU, so a process on this host is
-provably one of ours or it is left alone. Each process has its own directory: an embedded libvirt's root
-belongs to one process.
+The token is random. It is part of every domain's name and of every path given to QEMU, so a process on this
+host is provably ours, or it is left alone. Each process has its own directory: an embedded libvirt's root
+belongs to one process. A runtime directory is used only where `harness.host.private` trusts it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import os
 import re
 import secrets
 import shutil
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from harness.errors import InfrastructureError
+from harness.host import private
 from harness.host.cache import default_root
 
 PREFIX = "fim-"
@@ -33,18 +36,54 @@ _OWNER = "owner.json"
 # "/e/lib/domain-99-fim-0123456789-9/monitor.sock", and <token> is 14.
 _MAX_ROOT = 107 - 14 - len("/e/lib/domain-999-fim-0123456789-99/monitor.sock.tmp")
 
+Warn = Callable[[str], object]
+"""Takes one line about something that was left alone because it cannot be trusted."""
+
+
+def ignored(_line: str) -> None:
+    """Drop a warning."""
+
 
 def runtime_roots() -> list[Path]:
     """Where run directories may lie, best first: XDG_RUNTIME_DIR, the cache, the temporary directory.
 
-    A root whose path is too long for the sockets below it is not in the list.
+    A root whose path is too long for the sockets below it is left out.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     roots = [Path(runtime) / "fim-harness"] if runtime else []
     roots.append(default_root() / "run")
-    # Private to us and checked to be so before use.
+    # Anyone may create this one first: it is used only if it is private to us.
     roots.append(Path(f"/tmp/fim-harness-{os.getuid()}"))  # noqa: S108
     return [root for root in roots if len(os.fsencode(root)) <= _MAX_ROOT]
+
+
+def run_directories(roots: Sequence[Path] | None = None, warn: Warn = ignored) -> Iterator[Path]:
+    """Yield each run directory below `roots` (default: `runtime_roots()`) that only we can have written."""
+    for root in runtime_roots() if roots is None else roots:
+        try:
+            reason = private.refusal(root)
+            entries = [] if reason else sorted(root.iterdir())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            reason, entries = f"{root}: {error.strerror}", []
+        if reason:
+            warn(f"ignored: {reason}")
+        for path in entries:
+            if _TOKEN.fullmatch(path.name) and _trusted(path, warn):
+                yield path
+
+
+def _trusted(path: Path, warn: Warn) -> bool:
+    """Whether an entry of a private root is a directory of ours; libvirt may have made it, with any mode."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False  # its owner has just removed it
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
+        return True
+    warn(f"ignored: {path} is not a directory of this user")
+    return False
 
 
 class RunDirectory:
@@ -61,9 +100,9 @@ class RunDirectory:
 
     @classmethod
     def claim(cls, root: Path | None = None) -> RunDirectory:
-        """A fresh, locked directory below `root`, by default the first of `runtime_roots()` that works.
+        """Create and lock a directory below `root`, by default below the first usable of `runtime_roots()`.
 
-        Raises InfrastructureError if none can.
+        Raises InfrastructureError with the reason of each root if none is usable.
         """
         reasons = []
         for candidate in [root] if root else runtime_roots():
@@ -78,7 +117,7 @@ class RunDirectory:
 
     @classmethod
     def _claim_below(cls, root: Path) -> RunDirectory:
-        _make_private(root)
+        private.make(root)
         path = root / f"{PREFIX}{secrets.token_hex(5)}"
         # Locked before it has the name that a reaper looks for.
         unnamed = root / f".{path.name}"
@@ -89,14 +128,14 @@ class RunDirectory:
         return cls(path, lock)
 
     def note_uri(self, uri: str) -> None:
-        """Writes down where this process runs its machines, for a reaper."""
-        (self.path / _OWNER).write_text(json.dumps({"pid": os.getpid(), "uri": uri}))
+        """Record where this process runs its machines, for a reaper."""
+        private.write(self.path / _OWNER, json.dumps({"pid": os.getpid(), "uri": uri}).encode())
 
     def release(self) -> None:
-        """Removes the directory, its lock last: nobody can find it unlocked and half gone."""
+        """Remove the directory, its lock last: a reaper never finds it unlocked and half removed."""
         with contextlib.suppress(FileNotFoundError):
             for entry in self.path.iterdir():
-                if entry.is_dir():
+                if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry, ignore_errors=True)
                 elif entry.name != _LOCK:
                     entry.unlink(missing_ok=True)
@@ -104,7 +143,7 @@ class RunDirectory:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the lock and leaves the directory for a reaper."""
+        """Release the lock and leave the directory for a reaper."""
         os.close(self._lock)
 
     def __enter__(self) -> RunDirectory:
@@ -123,14 +162,14 @@ class RunDirectory:
 
 
 def adopt_dead(path: Path) -> RunDirectory | None:
-    """The directory of a process that is gone, now locked by us; None while its owner lives.
+    """Lock and return the directory `path` of a process that is gone; None while its owner lives.
 
-    None also for what is no run directory. One without a lock is: a libvirt that came late made it again.
+    `path` comes from `run_directories`. A directory without a lock is adopted: a libvirt that came late wrote
+    it again after its owner removed it.
     """
-    if not _TOKEN.fullmatch(path.name) or not path.is_dir():
-        return None
     try:
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(path / _LOCK, flags, 0o600)
     except FileNotFoundError:
         return None
     try:
@@ -143,13 +182,6 @@ def adopt_dead(path: Path) -> RunDirectory | None:
 
 def owner_uri(directory: RunDirectory) -> str:
     """The libvirt URI that the owner used, or "" if it died before it wrote one."""
-    with contextlib.suppress(OSError, ValueError):
-        return str(json.loads((directory.path / _OWNER).read_text())["uri"])
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(private.read(directory.path / _OWNER))["uri"])
     return ""
-
-
-def _make_private(root: Path) -> None:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = root.lstat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise PermissionError(f"{root} is not private to this user")

@@ -1,14 +1,15 @@
-"""Ends what a dead run left: its QEMU processes, its domains, its directories.
+"""End what a dead run left: its QEMU processes, its domains, its directories.
 
 QEMU outlives a process that dies by SIGKILL, also when libvirt is embedded in that process. So each start
-looks at every run directory whose lock is free (see `ownership`): its owner is dead, and all that carries its
-token is reaped. A process is killed only if its command line names the token, and through a pidfd opened
-before that was checked, so that a process id that was used again in between cannot be hit.
+looks at every run directory whose lock is free (see `ownership`): its owner is dead, and everything that
+carries its token is reaped. Directories that another user could have written are ignored with a warning.
+
+A process is killed only if it runs as this user and its command line names the token. It is killed through a
+pidfd that was opened before that check, so that a reused process id cannot be hit.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from harness.host.processes import HeldProcess
 from harness.vm import ownership
 from harness.vm.kept import alive as kept_machines
+from harness.vm.ownership import Warn
 
 _EXIT_DEADLINE_S = 10.0
 
@@ -26,7 +28,7 @@ DomainReaper = Callable[[str, str], int]
 
 @dataclass(frozen=True)
 class Reaped:
-    """What one dead run left, and is gone now."""
+    """What one dead run left and the reaper removed."""
 
     token: str
     processes: tuple[int, ...]
@@ -38,10 +40,10 @@ class Reaped:
         return f"{self.token} ({', '.join(parts) or 'files only'})"
 
 
-def leftovers(roots: list[Path] | None = None) -> list[Path]:
+def leftovers(roots: list[Path] | None = None, warn: Warn = ownership.ignored) -> list[Path]:
     """Run directories whose owner is dead, untouched."""
     found = []
-    for path in _candidates(roots):
+    for path in ownership.run_directories(roots, warn):
         directory = ownership.adopt_dead(path)
         if directory:
             found.append(path)
@@ -50,14 +52,19 @@ def leftovers(roots: list[Path] | None = None) -> list[Path]:
 
 
 def reap(
-    roots: list[Path] | None = None, reap_domains: DomainReaper | None = None, *, also_kept: bool = False
+    roots: list[Path] | None = None,
+    reap_domains: DomainReaper | None = None,
+    *,
+    also_kept: bool = False,
+    warn: Warn = ownership.ignored,
 ) -> list[Reaped]:
-    """Ends what dead runs below `roots` (default: `ownership.runtime_roots()`) left; [] if nothing was.
+    """End what dead runs below `roots` (default: `ownership.runtime_roots()`) left; [] if there was nothing.
 
-    Machines that were left on purpose are spared (see `kept`), unless `also_kept`.
+    Machines that were left on purpose are spared (see `kept`), unless `also_kept`. `warn` takes a line for
+    each directory that is ignored because another user could have written it.
     """
     reaped = []
-    for path in _candidates(roots):
+    for path in ownership.run_directories(roots, warn):
         if not also_kept and kept_machines(path):
             continue
         directory = ownership.adopt_dead(path)
@@ -75,17 +82,8 @@ def _reap_one(directory: ownership.RunDirectory, reap_domains: DomainReaper | No
     return Reaped(token, processes, domains)
 
 
-def _candidates(roots: list[Path] | None) -> Iterator[Path]:
-    for root in ownership.runtime_roots() if roots is None else roots:
-        with contextlib.suppress(FileNotFoundError):
-            yield from sorted(path for path in root.iterdir() if path.name.startswith(ownership.PREFIX))
-
-
 def kill_by_token(token: str) -> Iterator[int]:
-    """Kills each QEMU whose command line names the token and waits until it is gone.
-
-    Yields its process id.
-    """
+    """Kill each QEMU of this user whose command line names the token; yield its process id once it ended."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and _is_ours(int(entry.name), token):
             pid = int(entry.name)
@@ -96,11 +94,19 @@ def kill_by_token(token: str) -> Iterator[int]:
 def _is_ours(pid: int, token: str) -> bool:
     try:
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        users = _users(pid)
     except OSError:
         return False
     is_qemu = Path(os.fsdecode(arguments[0])).name.startswith("qemu-system-")
     named = f"guest={token}-".encode()
-    return is_qemu and any(argument.startswith(named) for argument in arguments)
+    return users == {os.getuid()} and is_qemu and any(argument.startswith(named) for argument in arguments)
+
+
+def _users(pid: int) -> set[int]:
+    """The real, effective, saved and file system user ids of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    words = next(line.split()[1:] for line in lines if line.startswith("Uid:"))
+    return {int(word) for word in words}
 
 
 def _kill(pid: int, token: str) -> bool:
@@ -109,7 +115,7 @@ def _kill(pid: int, token: str) -> bool:
     except ProcessLookupError:
         return False
     try:
-        # Asked again now that the process is held: this answer is about the one that will be hit.
+        # Checked again now that the process is held: this answer is about the process that is killed.
         return _is_ours(pid, token) and process.kill(_EXIT_DEADLINE_S)
     finally:
         process.release()

@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.host import private
+
 _SEED = 64
 
 # As much as init.c reads. A snapshot's disk must be as large as the next, so all are of one size.
@@ -20,7 +22,7 @@ SIZE = 64 * 1024
 
 
 def write(path: Path, files: Mapping[str, bytes]) -> None:
-    """Writes `files`, name to content, for nobody else to read. Raises ValueError if they do not fit."""
+    """Write `files`, name to content, readable by this user only. Raises ValueError if they do not fit."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in files.items():
@@ -30,8 +32,7 @@ def write(path: Path, files: Mapping[str, bytes]) -> None:
     data = archive.getvalue()
     if len(data) > SIZE:
         raise ValueError(f"{len(data)} bytes do not fit a run disk of {SIZE}")
-    path.touch(mode=0o600)
-    path.write_bytes(data.ljust(SIZE, b"\0"))
+    private.write(path, data.ljust(SIZE, b"\0"))
 
 
 def moment() -> Mapping[str, bytes]:

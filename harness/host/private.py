@@ -1,0 +1,78 @@
+"""Folders and files that no other user of this host can have written.
+
+What lies in such a folder may be acted on: processes are ended, libvirt is opened and programs are started by
+what its files say. Anything else is hostile input. In a private folder below trusted parents nobody else can
+create, replace or rename an entry, so a check is still true when the path is used.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+_MAX_BYTES = 1 << 20
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def make(path: Path) -> None:
+    """Create a private folder with its parents, or accept one that is private. Raises OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if reason := refusal(path):
+        raise PermissionError(reason)
+
+
+def refusal(path: Path) -> str:
+    """Return why the folder `path` must not be trusted, as one sentence; "" for a private folder.
+
+    A link is never trusted. Raises FileNotFoundError.
+    """
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{path} is not a directory"
+    if status.st_uid != os.getuid():
+        return f"{path} belongs to another user (uid {status.st_uid})"
+    if status.st_mode & _OTHERS:
+        return f"{path} is not private to this user (mode {stat.S_IMODE(status.st_mode):04o})"
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        return f"{path} cannot be read and written by this user (mode {stat.S_IMODE(status.st_mode):04o})"
+    return _parent_refusal(path)
+
+
+def read(path: Path) -> bytes:
+    """Read a file of this user that no other user can write; raises OSError for any other, links included."""
+    # O_NONBLOCK: opening a FIFO would wait for a writer.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise PermissionError(f"{path} is not a regular file")
+        if status.st_uid != os.getuid() or status.st_mode & _OTHERS_WRITE:
+            raise PermissionError(f"{path} can be written by another user")
+        return file.read(_MAX_BYTES)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file that only this user can read, whatever the umask; follows no link. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(data)
+
+
+def open_to_all(status: os.stat_result) -> bool:
+    """Whether every user of this host may change the file or folder of that status."""
+    return bool(status.st_mode & stat.S_IWOTH)
+
+
+def _parent_refusal(path: Path) -> str:
+    """Name a folder above `path` in which another user could replace what leads to it."""
+    absolute = path.absolute()
+    for parent in dict.fromkeys((*absolute.parents, *absolute.resolve().parents)):
+        status = parent.stat()
+        if status.st_uid not in (0, os.getuid()):
+            return f"{parent}, above {path}, belongs to another user (uid {status.st_uid})"
+        if status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
+            return f"{parent}, above {path}, can be written by other users"
+    return ""

@@ -1,0 +1,83 @@
+"""Files and folders are trusted only where no other user can have written them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ConfigError, InfrastructureError
+from harness.host import private
+from harness.host.cache import Cache
+from harness.plan import yaml
+
+
+def test_a_private_folder_is_trusted(tmp_path: Path) -> None:
+    """Made with 0700, whatever the umask."""
+    private.make(tmp_path / "r")
+    assert private.refusal(tmp_path / "r") == ""
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o750, 0o701])
+def test_a_folder_that_others_can_enter_is_not(tmp_path: Path, mode: int) -> None:
+    """The reason names the folder and its mode."""
+    tmp_path.chmod(mode)
+    assert private.refusal(tmp_path) == f"{tmp_path} is not private to this user (mode {mode:04o})"
+
+
+def test_a_link_is_never_trusted(tmp_path: Path) -> None:
+    """Also one to a private folder of this user's."""
+    private.make(tmp_path / "r")
+    (tmp_path / "link").symlink_to("r")
+    assert private.refusal(tmp_path / "link") == f"{tmp_path}/link is not a directory"
+
+
+def test_a_folder_below_one_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
+    """Unless that one is sticky, as /tmp is."""
+    (tmp_path / "open").mkdir()
+    private.make(tmp_path / "open" / "r")
+    (tmp_path / "open").chmod(0o777)
+    assert "can be written by other users" in private.refusal(tmp_path / "open" / "r")
+    (tmp_path / "open").chmod(0o1777)
+    assert private.refusal(tmp_path / "open" / "r") == ""
+
+
+def test_only_a_regular_file_of_ours_is_read(tmp_path: Path) -> None:
+    """No link, no FIFO (which would block), nothing that others can write."""
+    private.write(tmp_path / "file", b"ours")
+    assert private.read(tmp_path / "file") == b"ours"
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "open").touch()
+    (tmp_path / "open").chmod(0o666)
+    for name in ("link", "fifo", "open"):
+        with pytest.raises(OSError, match=name):
+            private.read(tmp_path / name)
+
+
+def test_a_file_is_not_written_through_a_link(tmp_path: Path) -> None:
+    """What the link leads to stays as it was."""
+    (tmp_path / "precious").write_text("keep")
+    (tmp_path / "link").symlink_to("precious")
+    with pytest.raises(OSError, match="link"):
+        private.write(tmp_path / "link", b"x")
+    assert (tmp_path / "precious").read_text() == "keep"
+
+
+def test_a_matrix_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
+    """With the command that mends it."""
+    path = tmp_path / "matrix.yaml"
+    path.write_text("kernels: [6.1]\n")
+    path.chmod(0o666)
+    with pytest.raises(ConfigError, match="every user of this host can change it") as caught:
+        yaml.read(path)
+    assert caught.value.hint == f"chmod o-w {path}"
+
+
+def test_a_cache_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
+    """Before anything in it is used."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(InfrastructureError, match="can be changed by every user"):
+        Cache(tmp_path).get("kind", "key", lambda folder: (folder / "x").touch())
+    assert list(tmp_path.iterdir()) == []
