@@ -42,10 +42,16 @@ class Process:
 
 @dataclass(slots=True, frozen=True)
 class Container:
-    """A container, empty for the host; `runtime` is docker, containerd, cri-o, podman or systemd-nspawn."""
+    """The container of a process; all fields are empty for the host.
+
+    `runtime` is docker, containerd, cri-o, podman, lxc or systemd-nspawn. `rootless_id` is an id from a
+    control group that an unprivileged user named: it may be a rootless container or a forgery, so `id` and
+    `runtime` are empty then.
+    """
 
     id: bytes = b""
     runtime: bytes = b""
+    rootless_id: bytes = b""
 
 
 HOST = Container()

@@ -146,6 +146,9 @@ def event_types() -> dict[str, EventType]:
     return {kind.label: kind for kind in EventType}
 
 
+_CONTAINER_ID = "id of the container; empty on the host and for a container without root"
+
+
 @cache
 def common() -> dict[str, Field]:
     """Fields that every event has: its process, the process's ancestors and its container."""
@@ -157,14 +160,20 @@ def common() -> dict[str, Field]:
     found += [_ancestor_list(entry) for entry in _PROCESS_LISTS]
     found += [
         Field("process.ancestors.length", INT, "len(x.process.ancestors)", "number of known ancestors"),
-        Field("container.id", TEXT, "x.container.id", "id of the container; empty on the host"),
+        Field("container.id", TEXT, "x.container.id", _CONTAINER_ID),
         Field(
             "container.runtime",
             TEXT,
             "x.container.runtime",
-            "docker, containerd, cri-o, podman or systemd-nspawn",
+            "docker, containerd, cri-o, podman, lxc or systemd-nspawn",
         ),
-        Field("process.container.id", TEXT, "x.container.id", "id of the container; empty on the host"),
+        Field(
+            "container.rootless_id",
+            TEXT,
+            "x.container.rootless_id",
+            "id of a container that an unprivileged user started, or claims to have started",
+        ),
+        Field("process.container.id", TEXT, "x.container.id", _CONTAINER_ID),
         Field("cgroup.inode", INT, "e.cgroup_id", "inode of the control group"),
         Field("event.timestamp", INT, "e.time_ns", "nanoseconds since boot"),
     ]

@@ -24,7 +24,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
 
-from agent.events.actors import Container, Context, Process
+from agent.events.actors import HOST, Container, Context, Process
 from agent.events.model import Event, EventType, File, FileFlags
 
 _ESCAPES = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
@@ -158,9 +158,12 @@ def _ancestor(process: Process) -> str:
 
 
 def _container(container: Container) -> str:
-    if not container.id:
+    if container == HOST:
         return "null"
-    return f'{{"id":{_quote_usual(container.id)},"runtime":{_quote_usual(container.runtime)}}}'
+    return (
+        f'{{"id":{_quote_usual(container.id)},"runtime":{_quote_usual(container.runtime)},'
+        f'"rootless_id":{_quote_usual(container.rootless_id)}}}'
+    )
 
 
 @lru_cache(maxsize=256)

@@ -9,6 +9,8 @@ from agent.events.actors import HOST, Container
 
 ID = "3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860"
 OTHER = ID[::-1]
+TASK = "8f6a44fc62e8cb075753c843896568ca"
+STATIC_POD = "8f6a44fc62e8cb075753c843896568ca"
 POD = "ac04f3f2-1f2c-11e9-b015-1ebee232acfa"
 SLICE = f"kubepods-besteffort-pod{POD.replace('-', '_')}.slice"
 
@@ -16,7 +18,6 @@ PATHS = [
     (f"/docker/{ID}", ID, "docker"),
     (f"/system.slice/docker-{ID}.scope", ID, "docker"),
     (f"/system.slice/docker-{ID}.scope/init.scope", ID, "docker"),
-    (f"/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{ID}.scope", ID, "docker"),
     (f"/kubepods.slice/kubepods-besteffort.slice/{SLICE}/docker-{ID}.scope", ID, "docker"),
     (f"/kubepods.slice/kubepods-besteffort.slice/{SLICE}/cri-containerd-{ID}.scope", ID, "containerd"),
     (f"/system.slice/containerd.service/{SLICE}:cri-containerd:{ID}", ID, "containerd"),
@@ -27,10 +28,29 @@ PATHS = [
     (f"/kubepods/besteffort/pod{POD}/crio-{ID}", ID, "cri-o"),
     (f"/machine.slice/libpod-{ID}.scope", ID, "podman"),
     (f"/machine.slice/libpod-{ID}.scope/container", ID, "podman"),
-    (f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container", ID, "podman"),
     (f"/libpod_parent/libpod-{ID}", ID, "podman"),
     ("/machine.slice/machine-debian.scope/payload/init.scope", "debian", "systemd-nspawn"),
+    (f"/machine.slice:libpod:{ID}", ID, "podman"),
+    (f"/system.slice/web.service/libpod-payload-{ID}", ID, "podman"),
+    (f"/kubepods/burstable/pod{STATIC_POD}/{ID}", ID, "containerd"),
+    (f"/kubepods.slice/kubepods-burstable-pod{STATIC_POD}.slice/{ID}", ID, "containerd"),
+    (f"/kubepods.slice/kubepods-burstable-pod{STATIC_POD}.slice:crio:{ID}", ID, "cri-o"),
+    (f"/system.slice:docker:{ID}", ID, "docker"),
+    (f"/ecs/{TASK}/{ID}", ID, "docker"),
+    (f"/ecs/{TASK}/{TASK}-2683437224", f"{TASK}-2683437224", "containerd"),
+    (f"/system.slice/ecs-agent.service/{ID}", ID, "docker"),
+    (f"/custom-ns/{ID}", ID, "containerd"),
+    (f"/mygroup/{ID}", ID, "containerd"),
     ("/machine.slice/systemd-nspawn@web\\x2d1.service/payload", "web-1", "systemd-nspawn"),
+    ("/lxc.payload.web/system.slice", "web", "lxc"),
+    ("/lxc/web", "web", "lxc"),
+]
+
+ROOTLESS = [
+    f"/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{ID}.scope",
+    f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container",
+    f"/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/libpod-payload-{ID}",
+    f"/user.slice/user-1000.slice/user@1000.service/mine/{ID}",
 ]
 
 NOT_CONTAINERS = [
@@ -44,6 +64,9 @@ NOT_CONTAINERS = [
     "/machine.slice/machine-debian.scope/supervisor",
     "/system.slice/docker-123.scope",
     f"/system.slice/docker-{ID}x.scope",
+    "/system.slice/web.service/runtime",
+    "/lxc.monitor.web",
+    f"/kubepods/burstable/pod{STATIC_POD}",
 ]
 
 
@@ -55,6 +78,17 @@ def test_each_runtime(path: str, id_: str, runtime: str) -> None:
 @pytest.mark.parametrize("path", NOT_CONTAINERS)
 def test_what_only_looks_like_one(path: str) -> None:
     assert container_of(path.encode()) is HOST
+
+
+@pytest.mark.parametrize("path", ROOTLESS)
+def test_a_group_below_a_users_manager_is_the_users_claim(path: str) -> None:
+    """Its id is reported apart, so that `container.id == ""` still matches what the user does."""
+    assert container_of(path.encode()) == Container(rootless_id=ID.encode())
+
+
+def test_a_user_session_inside_a_container_is_still_that_container() -> None:
+    inside = f"/system.slice/docker-{ID}.scope/user.slice/user@0.service/docker-{OTHER}.scope"
+    assert container_of(inside.encode()) == Container(ID.encode(), b"docker")
 
 
 def test_a_container_cannot_pass_for_another() -> None:

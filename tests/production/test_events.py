@@ -241,7 +241,8 @@ def test_container(daemon: Daemon, deeds: Deeds) -> None:
     said = deeds.do("contained")
     found = [match for match in daemon.settled() if match["event"]["path"] == "/w/contained"]
     assert found
-    assert all(match["container"] == {"id": said["id"], "runtime": "docker"} for match in found)
+    wanted = {"id": said["id"], "runtime": "docker", "rootless_id": ""}
+    assert all(match["container"] == wanted for match in found)
 
 
 def test_fork(daemon: Daemon, guest: Guest) -> None:
