@@ -24,6 +24,7 @@ from agent.rules.source import Scalar, Source
 from agent.rules.trust import read_trusted
 
 SUFFIXES = (".yaml", ".yml", ".policy")
+DEFAULT = "default.policy"
 
 
 def load(paths: Iterable[Path | str]) -> Ruleset:
@@ -46,11 +47,21 @@ def _files(paths: Iterable[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        inside = sorted(filter(_is_rule_file, path.iterdir()), key=_loading_order)
         if not inside:
             raise UsageError(f"no rule files in {path}", hint=f"they end in {', '.join(SUFFIXES)}")
         found += inside
     return found
+
+
+def _is_rule_file(path: Path) -> bool:
+    """Editors and archives leave hidden files beside rules; a directory may have any name."""
+    return path.suffix in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
+def _loading_order(path: Path) -> tuple[bool, str]:
+    """`default.policy` first, so that every other file can override its rules."""
+    return path.name != DEFAULT, path.name
 
 
 def link(files: Sequence[tuple[str, bytes]], facts: Mapping[str, hostfacts.Fact] | None = None) -> Ruleset:
@@ -136,7 +147,8 @@ class _Linker:
     def _unique(self, drafts: list[RuleDraft]) -> list[RuleDraft]:
         """The rules in force.
 
-        Of two with one id the later overrides when it says so, and `disabled` takes both away.
+        Of two entries with one id the later changes the keys that it gives if it says `combine: override`;
+        `disabled` takes both away.
         """
         disabled = {draft.id.value for draft in drafts if draft.disabled}
         found: dict[str, RuleDraft] = {}
@@ -150,7 +162,11 @@ class _Linker:
                 hint = f"the first is at {where}; `combine: override` takes its place"
                 self._problem(draft.source, draft.id, f"rule `{name}` is there already", hint)
                 continue
-            found[name] = draft
+            if name not in found and draft.expression is None:
+                hint = "give it an expression, or load the file that has the rule before this one"
+                self._problem(draft.source, draft.id, f"there is no rule `{name}` to override", hint)
+                continue
+            found[name] = draft.over(found[name]) if name in found else draft
         return list(found.values())
 
     def _rule(self, parsed: _Parsed, sets: tuple[SetAction, ...]) -> list[CompiledRule]:
@@ -180,7 +196,7 @@ class _Linker:
         return tuple(action for action in found if action is not None)
 
     def _set(self, parsed: _Parsed, draft: SetDraft) -> SetAction | None:
-        source = parsed.draft.source
+        source = draft.source
         if not draft.name.value.replace("_", "a").isalnum() or draft.name.value[:1].isdigit():
             self._problem(source, draft.name, f"`{draft.name.value}` cannot be a variable's name")
             return None
@@ -195,7 +211,7 @@ class _Linker:
             )
             return self._declare(source, draft, kind, SetAction(draft.name.value, value, None, draft.append))
         assert draft.field is not None
-        field = self._field(parsed, draft.field)
+        field = self._field(parsed, source, draft.field)
         if field is None:
             return None
         reads = evaluate.reader(field)
@@ -203,13 +219,13 @@ class _Linker:
             source, draft, field.type, SetAction(draft.name.value, False, reads, draft.append)
         )
 
-    def _field(self, parsed: _Parsed, name: Scalar) -> Field | None:
+    def _field(self, parsed: _Parsed, source: Source, name: Scalar) -> Field | None:
         kinds: tuple[EventType, ...] = kinds_of(parsed.node, self._macros)
         found = [fields.lookup(name.value, kind) for kind in kinds]
         field = found[0] if len(found) == 1 else None
         if field is None or field.source:
             message = f"`{name.value}` is no field with one value of this rule's events"
-            self._problem(parsed.draft.source, name, message)
+            self._problem(source, name, message)
             return None
         return field
 

@@ -46,7 +46,11 @@ _FOREIGN = words(
 
 
 class RuleDraft(NamedTuple):
-    """A rule as a file has it; `expression` is None for one that only disables another."""
+    """A rule as a file has it, or as several files have it together.
+
+    `given` names the keys of the file's entry. `expression` is None for an entry that only disables or
+    changes an earlier one; `source` is the file that has the expression.
+    """
 
     source: Source
     id: Scalar
@@ -59,11 +63,29 @@ class RuleDraft(NamedTuple):
     override: bool
     hash: bool
     sets: tuple[SetDraft, ...]
+    given: frozenset[str]
+
+    def over(self, earlier: RuleDraft) -> RuleDraft:
+        """This entry on top of an earlier one: keys that it does not give keep their values."""
+        changes = {name: getattr(self, name) for key in self.given for name in _ATTRIBUTES.get(key, ())}
+        return earlier._replace(given=earlier.given | self.given, **changes)
+
+
+# A key of a rule's entry: the attributes of a draft that it sets.
+_ATTRIBUTES = {
+    "expression": ("source", "id", "expression"),
+    "description": ("description",),
+    "tags": ("tags",),
+    "every": ("every_ns",),
+    "silent": ("silent",),
+    "actions": ("hash", "sets"),
+}
 
 
 class SetDraft(NamedTuple):
     """The action `set`: a variable takes a constant value or that of a field."""
 
+    source: Source
     name: Scalar
     value: Scalar | None
     field: Scalar | None
@@ -155,7 +177,8 @@ class PolicyReader:
             return None
         disabled = self._truth(entry, "disabled")
         expression = self._text(entry, "expression")
-        if expression is None and not disabled:
+        override = self._combine(entry, ("override",)) == "override"
+        if expression is None and not disabled and not override:
             self._at(name, f"rule `{name.value}` has no expression")
             return None
         sets, hashed = self._actions(entry)
@@ -168,9 +191,10 @@ class PolicyReader:
             disabled=disabled,
             every_ns=self._every(entry),
             silent=self._truth(entry, "silent"),
-            override=self._combine(entry, ("override",)) == "override",
+            override=override,
             hash=hashed,
             sets=sets,
+            given=frozenset(key.value for key, _ in entry.pairs),
         )
 
     def _macro(self, entry: yaml_source.Mapping) -> MacroDraft | None:
@@ -298,4 +322,4 @@ class PolicyReader:
         if name is None or (constant is None) == (field is None):
             self._at(key, "`set` needs a name and either a value or a field")
             return []
-        return [SetDraft(name, constant, field, self._truth(value, "append"))]
+        return [SetDraft(self._source, name, constant, field, self._truth(value, "append"))]

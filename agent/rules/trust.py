@@ -1,36 +1,52 @@
-"""Whether a rule file can be believed.
+"""Decides whether a rule file can be trusted.
 
-Rules decide what is watched, so nobody else may be able to write them.
+Rules decide what is watched, so only root and the agent's own user may be able to change them.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.errors import UsageError
+
+MAX_LINKS = 40  # that lead to one file, as in the kernel
+_MOUNTINFO = Path("/proc/self/mountinfo")
+
+
+class Mount(NamedTuple):
+    """A line of mountinfo: the part `root` of a file system is visible at `at`."""
+
+    device: str
+    root: Path
+    at: Path
+    read_only: bool
 
 
 def read_trusted(path: Path) -> bytes:
     """Contents of a rule file that only root or the agent's own user can change.
 
-    Raises UsageError for a file that is not there, is no regular file, belongs to or can be written by
-    others, or lies in a directory in which others can put another one in its place.
+    Raises UsageError for a file that is absent, is no regular file, belongs to another user or is writable
+    for one, or that another user could replace in one of the directories that lead to it.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     with os.fdopen(descriptor, "rb") as file:
-        reason = distrust(os.fstat(descriptor)) or distrust_directories(path)
-        if reason:
+        if reason := distrust(os.fstat(descriptor)):
             raise UsageError(f"refusing {path}: {reason}", hint=f"chown root {path}; chmod go-w {path}")
+        _check_directories(path)
         return file.read()
 
 
 def distrust(found: os.stat_result) -> str:
-    """Why a file is not to be believed; "" when it is."""
+    """Why a file cannot be trusted; "" when it can."""
     if not stat.S_ISREG(found.st_mode):
         return "it is no regular file"
     if found.st_uid not in (0, os.geteuid()):
@@ -40,12 +56,81 @@ def distrust(found: os.stat_result) -> str:
     return ""
 
 
-def distrust_directories(path: Path) -> str:
-    """Why a directory above a file is not to be believed; "" when all are. A sticky one is."""
-    for directory in path.resolve().parents:
-        found = directory.stat()
-        if found.st_uid not in (0, os.geteuid()):
-            return f"{directory} belongs to uid {found.st_uid}"
-        if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-            return f"others can write to {directory}"
-    return ""
+def _check_directories(path: Path) -> None:
+    try:
+        for directory in visited(path):
+            if reason := distrust_directory(directory):
+                hint = f"chown root {directory}; chmod go-w {directory}; or mount it read-only"
+                raise UsageError(f"refusing {path}: {reason}", hint=hint)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def distrust_directory(directory: Path) -> str:
+    """Why another user could replace a name in a directory; "" when nobody can.
+
+    Nobody can where its owner and mode forbid it, where it is sticky, and where it is mounted read-only.
+    """
+    found = directory.stat()
+    if found.st_uid not in (0, os.geteuid()):
+        reason = f"{directory} belongs to uid {found.st_uid}"
+    elif found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+        reason = f"others can write to {directory}"
+    else:
+        return ""
+    return "" if read_only(directory, mounts()) else reason
+
+
+def visited(path: Path) -> Iterator[Path]:
+    """Every directory in which a name is looked up on the way to a file, through symbolic links.
+
+    Raises OSError for too many links, and for a link that belongs to another user.
+    """
+    here, links = Path("/"), 0
+    pending = [*reversed(path.absolute().parts[1:])]
+    while pending:
+        name = pending.pop()
+        if name == "..":
+            here = here.parent
+            continue
+        yield here
+        entry = here / name
+        if not entry.is_symlink():
+            here = entry
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if entry.lstat().st_uid not in (0, os.geteuid()):
+            raise OSError(errno.EPERM, f"the link {entry} belongs to uid {entry.lstat().st_uid}")
+        target = entry.readlink()
+        if target.is_absolute():
+            here = Path("/")
+        pending += reversed([part for part in target.parts if part != "/"])
+
+
+def mounts(text: str | None = None) -> list[Mount]:
+    """The mounts of this process, in the order in which they were made."""
+    lines = (_MOUNTINFO.read_text("utf-8", "surrogateescape") if text is None else text).splitlines()
+    return [_mount(line.split(" ")) for line in lines]
+
+
+def _mount(words: Sequence[str]) -> Mount:
+    after = words.index("-")
+    read_only = "ro" in words[5].split(",") or "ro" in words[after + 3].split(",")
+    return Mount(words[2], Path(_unescape(words[3])), Path(_unescape(words[4])), read_only)
+
+
+def _unescape(word: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
+
+
+def read_only(directory: Path, table: Sequence[Mount]) -> bool:
+    """Whether a directory is mounted read-only, and no mount of this process shows it writable."""
+    over = [mount for mount in table if directory.is_relative_to(mount.at)]
+    mount = max(reversed(over), key=lambda one: len(one.at.parts), default=None)
+    if mount is None or not mount.read_only:
+        return False
+    inside = mount.root / directory.relative_to(mount.at)
+    others = (one for one in table if one.device == mount.device and inside.is_relative_to(one.root))
+    return all(one.read_only for one in others)

@@ -208,8 +208,43 @@ def test_one_id_in_two_files() -> None:
     assert "there already" in problems(GOOD, GOOD)[0].message
     other = GOOD.replace("/etc/passwd", "/x") + "    combine: override\n"
     assert link([("0", GOOD.encode()), ("1", other.encode())]).evaluate(opened(b"/x")) == ["a"]
+    assert "no rule `a` to override" in problems("rules:\n  - {id: a, combine: override}\n")[0].message
     off = "rules:\n  - id: a\n    disabled: true\n"
     assert link([("0", GOOD.encode()), ("1", off.encode())]).rules == {}
+
+
+def test_an_override_keeps_what_it_does_not_give() -> None:
+    entry = "{id: a, expression: open.flags == 0, description: d, tags: {x: y}, actions: [hash: {}]}"
+    first = f"rules:\n  - {entry}\n"
+    later = "rules:\n  - {id: a, combine: override, tags: {severity: low}}\n"
+    rules = link([("0", first.encode()), ("1", later.encode())])
+    found = rules.rules["a"]
+    assert (found.description, found.tags, found.hash) == ("d", {"severity": "low"}, True)
+    assert (found.file, found.line) == ("0", 2)
+    assert rules.evaluate(opened()) == ["a"]
+
+
+def test_a_fault_of_an_override_is_shown_in_its_own_file() -> None:
+    first = "rules:\n  - {id: a, expression: open.flags == 0}\n"
+    later = "rules:\n\n  - {id: a, combine: override, actions: [set: {name: x, field: no.such.field}]}\n"
+    (found,) = problems(first, later)
+    assert (found.file, found.line) == ("1", 3)
+
+
+def test_default_policy_is_loaded_first(tmp_path: Path) -> None:
+    """So that any other file can override its rules, whatever its name."""
+    (tmp_path / "default.policy").write_text("rules:\n  - {id: t, expression: open.flags == 1}\n")
+    other = "rules:\n  - {id: t, expression: open.flags == 2, combine: override}\n"
+    (tmp_path / "custom.policy").write_text(other)
+    assert load([tmp_path]).rules["t"].expression == "open.flags == 2"
+
+
+def test_hidden_files_and_directories_are_no_rule_files(tmp_path: Path) -> None:
+    (tmp_path / "old.policy").mkdir()
+    (tmp_path / ".#default.yaml").symlink_to("anna@host.1234")
+    (tmp_path / "._default.yaml").write_bytes(b"\0\5\26\7")
+    (tmp_path / "a.yaml").write_text("rules:\n  - {id: a, expression: open.flags == 1}\n")
+    assert list(load([tmp_path]).rules) == ["a"]
 
 
 def test_macros_merge_and_override() -> None:
