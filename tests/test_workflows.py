@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from harness import cli, report
-from harness.plan import matrix
+from harness.plan import checked
 from tests.report.made_up import every_verdict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,7 +97,7 @@ def test_a_change_is_linted_tested_and_run_on_an_old_and_a_new_kernel() -> None:
     made = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
     assert "make lint" in made["lint"]
     assert "make test" in made["unit"]
-    names = [kernel.name for kernel in matrix.load(ROOT / "matrix.yaml").kernels if not kernel.tags]
+    names = [kernel.name for kernel in checked.load(ROOT / "matrix.yaml").kernels if not kernel.tags]
     assert jobs["kernel"]["strategy"]["matrix"]["kernel"] == [names[0], names[-1]]
 
 

@@ -17,7 +17,8 @@ from harness.commands import options
 from harness.commands.booted import say
 from harness.commands.options import add_bench, add_matrix, add_mirror, lock_path, selectors, use_mirror
 from harness.errors import ConfigError, InfrastructureError
-from harness.plan import matrix as config
+from harness.plan import checked as config
+from harness.plan.matrix import nearest
 from harness.run.run import Options, Run
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _image(arguments: argparse.Namespace) -> tuple[Path, str]:
         return Path(arguments.kernel), ""
     known = {kernel.name: kernel for kernel in config.load(arguments.matrix).kernels}
     if arguments.kernel not in known:
-        near = config.nearest(arguments.kernel, [*known])
+        near = nearest(arguments.kernel, [*known])
         raise ConfigError(f"{arguments.kernel}: neither a file nor in the matrix{near}")
     kernel = known[arguments.kernel]
     request = kernels.KernelRequest(kernel.name, kernel.series, kernel.flavour, arguments.arch)

@@ -14,7 +14,7 @@ from rich.console import Console
 from harness.commands import options
 from harness.commands.options import add_bench, add_gdb, add_matrix, add_output, selectors
 from harness.errors import ConfigError
-from harness.plan import matrix as config
+from harness.plan import checked as config
 from harness.plan import plan
 from harness.plan.cells import fits
 from harness.plan.plan import Selectors

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.plan.matrix import Arch, Btf, Cmdline, Exclude, Include, Kernel, Matrix, Suite, Transport
+from harness.plan.yaml import Place
+
+# A cell's name is a directory and is printed everywhere; it may come out of another host's plan.json.
+CellName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,254}$")]
 
 
 class Cell(BaseModel):
-    """One kernel x architecture x variant; `id` is stable and is a file name.
+    """One kernel x architecture x variant.
 
-    With any `events` only what these event types need is loaded: a developer's loop has no time for more.
+    `key` identifies it; `id` is the name derived from it: stable, and a file name. With any `events` only
+    what these event types need is loaded, which keeps a developer's loop short.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: str
+    id: CellName
     kernel: Kernel
     arch: Arch = "amd64"
     hookset: str = "auto"  # or a suite's name
@@ -32,8 +37,18 @@ class Cell(BaseModel):
     suite: Suite | None = None
 
     @property
+    def key(self) -> tuple[object, ...]:
+        """The properties that identify the cell."""
+        return (self.kernel, self.arch, self.hookset, self.btf, self.transport, self.cmdline, self.suite)
+
+    @property
+    def machine_key(self) -> tuple[object, ...]:
+        """The properties that identify its machine; cells that agree in them share a booted guest."""
+        return (self.kernel, self.arch, self.cmdline, self.compiles)
+
+    @property
     def machine(self) -> str:
-        """Cells that are alike in this share a booted guest."""
+        """The name derived from `machine_key`."""
         parts = [self.kernel.name, self.arch] + ([self.cmdline.name] if self.cmdline else [])
         return "-".join([*parts, "bcc"] if self.compiles else parts)
 
@@ -46,12 +61,13 @@ class Cell(BaseModel):
 class Candidate(NamedTuple):
     """A cell, the tags of each entry it comes from, and why the matrix leaves it out ("" if it does not).
 
-    `tests` are the globs of the entry; with none, all tests are meant.
+    `place` is the entry of the matrix that names the cell. `tests` are the entry's globs; () means all tests.
     """
 
     cell: Cell
     tags: tuple[tuple[str, ...], ...]
     excluded: str
+    place: Place
     tests: tuple[str, ...] = ()
 
 
@@ -59,34 +75,34 @@ def expand(matrix: Matrix) -> Iterator[Candidate]:
     """The product of the axes, then what `include` adds; the same cell may come more than once."""
     cmdlines = (None, *matrix.cmdline)
     variants = list(product(matrix.arch, matrix.columns, matrix.btf, matrix.transport, cmdlines))
-    for kernel in matrix.kernels:
+    for index, kernel in enumerate(matrix.kernels):
         for variant in variants:
-            yield _candidate(matrix, _cell(kernel, *variant), kernel.tags)
-    for entry in matrix.include:
-        yield from _included(matrix, entry)
-    for suite in matrix.suites:
-        yield from _suite_cells(matrix, suite)
+            yield _candidate(matrix, _cell(kernel, *variant), ("kernels", index), kernel.tags)
+    for index, entry in enumerate(matrix.include):
+        yield from _included(matrix, entry, ("include", index))
+    for index, suite in enumerate(matrix.suites):
+        yield from _suite_cells(matrix, suite, ("suites", index))
 
 
-def _suite_cells(matrix: Matrix, suite: Suite) -> Iterator[Candidate]:
+def _suite_cells(matrix: Matrix, suite: Suite, place: Place) -> Iterator[Candidate]:
     for kernel in matrix.kernels:
         for arch in suite.arch if fits(kernel.name, suite.kernel) else ():
             cell = _cell(kernel, arch, suite.name, "kernel", "ringbuf", suite.cmdline)
-            yield _candidate(matrix, cell.model_copy(update={"suite": suite}), kernel.tags, suite.tags)
+            yield _candidate(matrix, cell.model_copy(update={"suite": suite}), place, kernel.tags, suite.tags)
 
 
-def _included(matrix: Matrix, entry: Include) -> Iterator[Candidate]:
+def _included(matrix: Matrix, entry: Include, place: Place) -> Iterator[Candidate]:
     axes = list(product(entry.arch, entry.hookset, entry.btf, entry.transport, (entry.cmdline,)))
     for kernel in matrix.kernels:
         if fits(kernel.name, entry.kernel):
             for variant in axes:
-                found = _candidate(matrix, _cell(kernel, *variant), kernel.tags, entry.tags)
+                found = _candidate(matrix, _cell(kernel, *variant), place, kernel.tags, entry.tags)
                 yield found._replace(tests=entry.tests)
 
 
-def _candidate(matrix: Matrix, cell: Cell, *tags: tuple[str, ...]) -> Candidate:
+def _candidate(matrix: Matrix, cell: Cell, place: Place, *tags: tuple[str, ...]) -> Candidate:
     reasons = (entry.reason for entry in matrix.exclude if _excluded(cell, entry))
-    return Candidate(cell, tags, next(reasons, ""))
+    return Candidate(cell, tags, next(reasons, ""), place)
 
 
 def _cell(

@@ -7,7 +7,6 @@ nearest known key.
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -34,7 +33,8 @@ def _named(value: Any) -> Any:
     return {"name": value, "series": value} if isinstance(value, str) else value
 
 
-Globs = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+_SOME = (BeforeValidator(_listed), Field(min_length=1))  # an empty list would mean nothing, or everything
+Globs = Annotated[tuple[Text, ...], *_SOME]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -70,12 +70,12 @@ class Include(_Model):
     """
 
     kernel: Globs = ("*",)
-    arch: Annotated[tuple[Arch, ...], BeforeValidator(_listed)] = ("amd64",)
-    hookset: Annotated[tuple[Hookset, ...], BeforeValidator(_listed)] = ("auto",)
-    btf: Annotated[tuple[Btf, ...], BeforeValidator(_listed)] = ("kernel",)
-    transport: Annotated[tuple[Transport, ...], BeforeValidator(_listed)] = ("ringbuf",)
+    arch: Annotated[tuple[Arch, ...], *_SOME] = ("amd64",)
+    hookset: Annotated[tuple[Hookset, ...], *_SOME] = ("auto",)
+    btf: Annotated[tuple[Btf, ...], *_SOME] = ("kernel",)
+    transport: Annotated[tuple[Transport, ...], *_SOME] = ("ringbuf",)
     cmdline: Cmdline | None = None
-    tests: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    tests: Annotated[tuple[Text, ...], *_SOME] = ()
     tags: tuple[Name, ...] = ()
 
 
@@ -100,11 +100,11 @@ class Suite(_Model):
 
     name: Name
     files: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
-    command: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+    command: Annotated[tuple[Text, ...], *_SOME]
     timeout: Annotated[float, BeforeValidator(float), Field(gt=0, le=86_400)] = 60.0
     results: Literal["exit", "tap"] = "exit"
     kernel: Globs = ("*",)
-    arch: Annotated[tuple[Arch, ...], BeforeValidator(_listed)] = ("amd64",)
+    arch: Annotated[tuple[Arch, ...], *_SOME] = ("amd64",)
     cmdline: Cmdline | None = None
     tags: tuple[Name, ...] = ()
 
@@ -121,10 +121,10 @@ class Matrix(_Model):
     """
 
     kernels: Annotated[tuple[Annotated[Kernel, BeforeValidator(_named)], ...], Field(min_length=1)]
-    arch: Annotated[tuple[Arch, ...], BeforeValidator(_listed), Field(min_length=1)] = ("amd64",)
-    hooksets: Annotated[tuple[Hookset, ...], BeforeValidator(_listed), Field(min_length=1)] = ("auto",)
-    btf: Annotated[tuple[Btf, ...], BeforeValidator(_listed), Field(min_length=1)] = ("kernel",)
-    transport: Annotated[tuple[Transport, ...], BeforeValidator(_listed), Field(min_length=1)] = ("ringbuf",)
+    arch: Annotated[tuple[Arch, ...], *_SOME] = ("amd64",)
+    hooksets: Annotated[tuple[Hookset, ...], *_SOME] = ("auto",)
+    btf: Annotated[tuple[Btf, ...], *_SOME] = ("kernel",)
+    transport: Annotated[tuple[Transport, ...], *_SOME] = ("ringbuf",)
     cmdline: tuple[Cmdline, ...] = ()
     include: tuple[Include, ...] = ()
     exclude: tuple[Exclude, ...] = ()
@@ -134,41 +134,6 @@ class Matrix(_Model):
     def columns(self) -> tuple[Hookset, ...]:
         """The hook sets of the product; none where only suites are named."""
         return () if self.suites and "hooksets" not in self.model_fields_set else self.hooksets
-
-
-def load(path: Path) -> Matrix:
-    """Read matrix.yaml; raises ConfigError with every mistake, one a line."""
-    if not path.exists():
-        raise ConfigError(f"{path}: no such file", hint="name the matrix with --matrix FILE")
-    return check(yaml.read(path))
-
-
-def check(document: yaml.Document) -> Matrix:
-    """Make a Matrix of a parsed file; raises ConfigError with every mistake, one a line."""
-    matrix = validate(Matrix, document)
-    seen: dict[str, int] = {}
-    for index, kernel in enumerate(matrix.kernels):
-        line = document.line(("kernels", index))
-        if kernel.name in seen:
-            twice = f"kernel {kernel.name!r} is there twice (first in line {seen[kernel.name]})"
-            raise ConfigError(f"{document.name}:{line}: {twice}")
-        seen[kernel.name] = line
-    for index, suite in enumerate(matrix.suites):
-        _check_suite(suite, matrix, f"{document.name}:{document.line(('suites', index))}")
-    return matrix
-
-
-def _check_suite(suite: Suite, matrix: Matrix, where: str) -> None:
-    taken = [*get_args(Hookset), *(other.name for other in matrix.suites if other is not suite)]
-    if suite.name in taken:
-        raise ConfigError(f"{where}: suite {suite.name!r}: there is another, or a hook set, of that name")
-    names = [Path(name).name for name in suite.files]
-    for name in suite.files:
-        # A matrix may come out of a pull request; what it names leaves this host.
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ConfigError(f"{where}: suite {suite.name!r}: {name}: must lie below the matrix")
-        if names.count(Path(name).name) > 1:
-            raise ConfigError(f"{where}: suite {suite.name!r}: two files are called {Path(name).name}")
 
 
 def validate(model: type[M], document: yaml.Document) -> M:

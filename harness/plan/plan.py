@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.selftest import catalogue
 from harness.errors import ConfigError
@@ -43,6 +43,16 @@ class Plan(BaseModel):
     cells: tuple[Cell, ...]
     omitted: tuple[Omitted, ...] = ()
     exercise: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Plan:
+        """A plan.json from another host could name two cells, or two machines, alike."""
+        if len({cell.id for cell in self.cells}) < len(self.cells):
+            raise ValueError("two cells of one name")
+        machines = {cell.machine: cell.machine_key for cell in self.cells}
+        if any(machines[cell.machine] != cell.machine_key for cell in self.cells):
+            raise ValueError("two machines of one name")
+        return self
 
     def cell(self, cell_id: str) -> Cell:
         """The cell of that id; raises KeyError."""

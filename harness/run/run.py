@@ -21,7 +21,7 @@ from harness import report
 from harness.errors import ConfigError
 from harness.host import capacity, signals
 from harness.host.deadlines import Pace
-from harness.plan import matrix as config
+from harness.plan import checked as config
 from harness.plan import plan, shards, suites
 from harness.plan.plan import Plan, Selectors
 from harness.results import expectations, model

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness.plan import matrix, suites
+from harness.plan import checked, suites
 from harness.plan.plan import Selectors, make
 from harness.results import model
 
@@ -21,7 +21,7 @@ def built() -> None:
 
 
 def test_the_example_is_a_suite_on_four_kernels() -> None:
-    plan = make(matrix.load(EXAMPLE / "matrix.yaml"), Selectors())
+    plan = make(checked.load(EXAMPLE / "matrix.yaml"), Selectors())
     suites.check(plan, EXAMPLE)
     assert [cell.id for cell in plan.cells] == ["5.10-execs", "6.1-execs", "6.12-execs", "7.3-execs"]
     assert {test for _, test in plan.pairs()} == {"command.execs"}

@@ -15,7 +15,7 @@ import harness.lab.lab
 from harness import cli
 from harness.commands import run as run_command
 from harness.errors import ConfigError
-from harness.plan import matrix as config
+from harness.plan import checked as config
 from harness.plan import shards as split
 from harness.plan.matrix import Matrix
 from harness.plan.plan import Selectors, make

@@ -13,7 +13,7 @@ from harness.errors import ConfigError
 from harness.guest.base import Completed
 from harness.guest.command import CommandServer, judged
 from harness.guest.fake import FakeGuest
-from harness.plan import matrix as config
+from harness.plan import checked as config
 from harness.plan import suites, yaml
 from harness.plan.cells import Cell
 from harness.plan.matrix import Matrix, Suite

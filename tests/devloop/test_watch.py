@@ -26,7 +26,7 @@ from harness.guest.base import Completed
 from harness.guest.fake import FakeGuest
 from harness.guest.selftest import STAND_BY
 from harness.lab import supplies
-from harness.plan import matrix as config
+from harness.plan import checked as config
 from harness.plan.cells import Cell
 from harness.plan.plan import Selectors, make
 from harness.report.terminal import Lines

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.selftest.catalogue import CATALOGUE
 from harness.errors import ConfigError
-from harness.plan import matrix as config
+from harness.plan import checked as config
 from harness.plan import plan
 from harness.plan.plan import Plan, Selectors
 from tests.harness.conftest import matrix_of

@@ -1,0 +1,154 @@
+"""matrix.yaml to a Matrix without contradictions: every mistake is one line with file and line.
+
+`matrix` checks the shape of each entry. Here the entries are held against each other: names that are given
+twice, names that nothing has, and two cells or machines that would print as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from agent.selftest import catalogue
+from harness.errors import ConfigError
+from harness.plan import yaml
+from harness.plan.cells import Candidate, Cell, expand, fits
+from harness.plan.matrix import Arch, Btf, Cmdline, Hookset, Matrix, Suite, Transport, nearest, validate
+from harness.plan.yaml import Place
+
+
+class Mistake(NamedTuple):
+    """What is wrong at one place; with `first`, the line of that place is added."""
+
+    place: Place
+    problem: str
+    first: Place | None = None
+
+
+def load(path: Path) -> Matrix:
+    """Read matrix.yaml; raises ConfigError with every mistake, one a line."""
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file", hint="name the matrix with --matrix FILE")
+    return check(yaml.read(path))
+
+
+def check(document: yaml.Document) -> Matrix:
+    """Make a Matrix of a parsed file; raises ConfigError with every mistake, one a line."""
+    matrix = validate(Matrix, document)
+    lines = [_line(document, mistake) for mistake in mistakes(matrix)]
+    if lines:
+        raise ConfigError("\n".join(dict.fromkeys(lines)))
+    return matrix
+
+
+def mistakes(matrix: Matrix) -> list[Mistake]:
+    """Where entries of `matrix` contradict each other or name what does not exist."""
+    found = [
+        *_twice("kernel", "kernels", [kernel.name for kernel in matrix.kernels]),
+        *_twice("cmdline", "cmdline", [cmdline.name for cmdline in matrix.cmdline]),
+        *(
+            Mistake(("suites", at), why)
+            for at, suite in enumerate(matrix.suites)
+            for why in _of_suite(suite, matrix)
+        ),
+        *_unknown_names(matrix),
+        *_cmdlines(matrix),
+    ]
+    return found or list(_same_names(expand(matrix)))
+
+
+def _line(document: yaml.Document, mistake: Mistake) -> str:
+    first = f" (first in line {document.line(mistake.first)})" if mistake.first else ""
+    return f"{document.name}:{document.line(mistake.place)}: {mistake.problem}{first}"
+
+
+def _twice(what: str, key: str, names: list[str]) -> Iterator[Mistake]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield Mistake((key, index), f"{what} {name!r} is there twice", (key, names.index(name)))
+
+
+def _of_suites(matrix: Matrix) -> Iterator[Mistake]:
+    for index, suite in enumerate(matrix.suites):
+        yield from (Mistake(("suites", index), problem) for problem in _of_suite(suite, matrix))
+
+
+def _of_suite(suite: Suite, matrix: Matrix) -> Iterator[str]:
+    taken = [*get_args(Hookset), *(other.name for other in matrix.suites if other is not suite)]
+    if suite.name in taken:
+        yield f"suite {suite.name!r}: there is another, or a hook set, of that name"
+    names = [Path(name).name for name in suite.files]
+    for name in suite.files:
+        # A matrix may come out of a pull request; the files that it names leave this host.
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            yield f"suite {suite.name!r}: {name}: must lie below the matrix"
+        if names.count(Path(name).name) > 1:
+            yield f"suite {suite.name!r}: two files are called {Path(name).name}"
+
+
+def _unknown_names(matrix: Matrix) -> Iterator[Mistake]:
+    """Globs that fit nothing: misspelt, they would add or leave out nothing without a word."""
+    kernels = [kernel.name for kernel in matrix.kernels]
+    hooksets = [*get_args(Hookset), *(suite.name for suite in matrix.suites)]
+    known = {
+        "kernel": kernels,
+        "arch": list(get_args(Arch)),
+        "hookset": hooksets,
+        "btf": list(get_args(Btf)),
+        "transport": list(get_args(Transport)),
+        "cmdline": list(dict.fromkeys(cmdline.name for _, cmdline in _all_cmdlines(matrix))),
+    }
+    for index, entry in enumerate(matrix.include):
+        yield from _unfitting(("include", index, "kernel"), entry.kernel, kernels)
+        for glob in catalogue.unknown(entry.tests):
+            names = [scenario.name for scenario in catalogue.CATALOGUE]
+            near = nearest(glob.removeprefix("!"), names)
+            yield Mistake(("include", index, "tests"), f"include: tests: {glob!r} fits no test{near}")
+    for index, suite in enumerate(matrix.suites):
+        yield from _unfitting(("suites", index, "kernel"), suite.kernel, kernels)
+    for index, exclude in enumerate(matrix.exclude):
+        for axis, names in known.items():
+            yield from _unfitting(("exclude", index, axis), getattr(exclude, axis), names)
+
+
+def _unfitting(place: Place, globs: tuple[str, ...], known: list[str]) -> Iterator[Mistake]:
+    for glob in globs:
+        if glob != "*" and not any(fits(name, (glob,)) for name in known):
+            yield Mistake(place, f"{place[0]}: {place[-1]}: {glob!r} fits nothing{nearest(glob, known)}")
+
+
+def _all_cmdlines(matrix: Matrix) -> Iterator[tuple[Place, Cmdline]]:
+    for index, cmdline in enumerate(matrix.cmdline):
+        yield ("cmdline", index), cmdline
+    for index, entry in enumerate(matrix.include):
+        if entry.cmdline:
+            yield ("include", index, "cmdline"), entry.cmdline
+    for index, suite in enumerate(matrix.suites):
+        if suite.cmdline:
+            yield ("suites", index, "cmdline"), suite.cmdline
+
+
+def _cmdlines(matrix: Matrix) -> Iterator[Mistake]:
+    seen: dict[str, tuple[Place, str]] = {}
+    for place, cmdline in _all_cmdlines(matrix):
+        first, args = seen.setdefault(cmdline.name, (place, cmdline.args))
+        if args != cmdline.args:
+            yield Mistake(place, f"cmdline {cmdline.name!r} has other arguments than before", first)
+
+
+def _same_names(candidates: Iterable[Candidate]) -> Iterator[Mistake]:
+    """Different cells, or different machines, of one printed name."""
+    seen: dict[tuple[str, str], tuple[Candidate, object]] = {}
+    for candidate in candidates:
+        cell = candidate.cell
+        for what, name, key in (("cells", cell.id, cell.key), ("machines", cell.machine, cell.machine_key)):
+            first, known = seen.setdefault((what, name), (candidate, key))
+            if known != key:
+                pair = f"{_described(first.cell)}; {_described(cell)}"
+                yield Mistake(candidate.place, f"two {what} would be called {name!r}: {pair}", first.place)
+
+
+def _described(cell: Cell) -> str:
+    words = ["kernel", cell.kernel.name, cell.arch, cell.hookset, f"btf {cell.btf}", cell.transport]
+    return " ".join([*words, *([f"cmdline {cell.cmdline.name!r}"] if cell.cmdline else [])])
