@@ -119,9 +119,9 @@ def _qemu_user(uri: str) -> Finding:
 
 
 def _acceleration(_uri: str) -> Finding:
-    from harness.host import acceleration
+    from harness.host import acceleration, canary
 
-    found = acceleration.find(acceleration.host_arch(), fresh=True)
+    found = acceleration.find(canary.host_arch(), fresh=True)
     if found.kind == "kvm":
         return Finding(Level.FINE, str(found))
     return Finding(Level.SLOW, str(found), "enable nested virtualisation, or run on a host with KVM")

@@ -33,9 +33,18 @@ def add_connect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connect", default="", metavar="URI", help="libvirt (default: qemu:///embed)")
 
 
+def add_accelerator(parser: argparse.ArgumentParser) -> None:
+    """`--accelerator`, of commands that boot machines."""
+    from harness.host.acceleration import CHOICES
+
+    text = "KVM, TCG (emulation), or the one that this host runs faster (default: auto)"
+    parser.add_argument("--accelerator", choices=CHOICES, default="auto", help=text)
+
+
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """`--connect`, and which kernels are taken."""
     add_connect(parser)
+    add_accelerator(parser)
     add_mirror(parser)
     parser.add_argument(
         "--unlocked", action="store_true", help="take the newest kernels, whatever matrix.lock says"
@@ -64,7 +73,7 @@ def bench(arguments: argparse.Namespace) -> VmBench:
     use_mirror(arguments)
     lock = None if arguments.unlocked else lock_path(arguments)
     gdb = getattr(arguments, "gdb", False)
-    found = VmBench(arguments.connect, lock, cold=arguments.cold or gdb)
+    found = VmBench(arguments.connect, lock, cold=arguments.cold or gdb, accelerator=arguments.accelerator)
     found.gdb = gdb
     return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.commands.booted import say
-from harness.commands.options import add_connect, add_output
+from harness.commands.options import add_accelerator, add_connect, add_output
 from harness.commands.run import run
 from harness.results.model import Results
 from harness.run.run import Options
@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", action="append", default=[], metavar="GLOB", help="only these of its tests")
     add_output(parser)
     add_connect(parser)
+    add_accelerator(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -38,11 +39,13 @@ def execute(arguments: argparse.Namespace) -> int:
         plan=plan,
         base=Path.cwd(),
         folder=arguments.output,
+        connect=arguments.connect,
+        accelerator=arguments.accelerator,
         argv=arguments.argv,
     )
-    bench = VmBench(arguments.connect, lock)
+    bench = VmBench(arguments.connect, lock, accelerator=arguments.accelerator)
     _compare_hosts(found, bench.accelerator(plan.cells[0].arch)[0])
-    return run(options, bench, Console(), "0", arguments.connect)
+    return run(options, bench, Console(), "0")
 
 
 def _compare_hosts(found: Results, here: str) -> None:

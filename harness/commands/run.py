@@ -71,6 +71,8 @@ def execute(arguments: argparse.Namespace) -> int:
         selectors=asked,
         folder=arguments.output,
         cold=arguments.cold,
+        connect=arguments.connect,
+        accelerator=arguments.accelerator,
         shard=arguments.shard,
         keep_on_fail=arguments.keep_on_fail,
         deadline_s=arguments.deadline,
@@ -80,7 +82,7 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments.workers = "0"
     if arguments.watch:
         return watch(wanted, options.bench(arguments), Console())
-    return run(wanted, options.bench(arguments), Console(), arguments.workers, arguments.connect)
+    return run(wanted, options.bench(arguments), Console(), arguments.workers)
 
 
 def newest(arguments: argparse.Namespace, asked: Selectors) -> Selectors:
@@ -97,14 +99,14 @@ def newest(arguments: argparse.Namespace, asked: Selectors) -> Selectors:
     return asked.model_copy(update={"kernel": kept})
 
 
-def run(wanted: Options, bench: Bench, console: Console, workers: str, connect: str = "") -> int:
+def run(wanted: Options, bench: Bench, console: Console, workers: str) -> int:
     """Run on `bench` and show it on `console`."""
     matrix_run = Run(wanted, bench)
     with contextlib.closing(bench), matrix_run.ending():
         with progress_on(console) as progress:
             for line in bench.reap():
                 progress.say(f"reaped what a dead run left: {line}")
-            _run(matrix_run, progress, workers, connect)
+            _run(matrix_run, progress, workers)
         assert matrix_run.finished
         print_results(console, matrix_run.finished, str(matrix_run.folder))
         _tell_kept(matrix_run.folder, console)
@@ -123,13 +125,13 @@ def _tell_kept(folder: Path, console: Console) -> None:
         console.print("  end it with `harness clean --machines`", highlight=False)
 
 
-def _run(matrix_run: Run, progress: Lines, workers: str, connect: str) -> None:
+def _run(matrix_run: Run, progress: Lines, workers: str) -> None:
     """To the end, or until somebody ends it: there are results either way."""
     try:
         matrix_run.prepare(progress.say)
         controller = Controller(matrix_run, progress)
         number = controller.workers() if workers == "auto" else int(workers)
-        status = _pytest(controller, progress, number, connect)
+        status = _pytest(controller, progress, number)
     except KeyboardInterrupt:
         if matrix_run.finished is None:
             matrix_run.abandon()
@@ -157,13 +159,15 @@ def watch(wanted: Options, bench: Bench, console: Console) -> int:
         return Watch(matrix_run, progress).forever(seen)
 
 
-def _pytest(controller: Controller, progress: Lines, workers: int, connect: str) -> int:
-    matrix = controller.run.options.matrix
+def _pytest(controller: Controller, progress: Lines, workers: int) -> int:
+    asked = controller.run.options
+    matrix = asked.matrix
     progress.say(f"{workers or 1} machines at once" if workers > 1 else "one machine at a time")
     words = [str(matrix), "-c", os.devnull, "--rootdir", str(matrix.parent), "--noconftest"]
     words += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "harness.run.pytest.plugin", "-p", "xdist"]
-    words += ["-n", str(workers)] + (["--matrix-connect", connect] if connect else [])
-    words += ["--matrix-cold"] if controller.run.options.cold else []
+    words += ["-n", str(workers), "--accelerator", asked.accelerator]
+    words += ["--matrix-connect", asked.connect] if asked.connect else []
+    words += ["--matrix-cold"] if asked.cold else []
     # Neither the user's plugins nor his pytest settings have a say in this run.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)

@@ -1,41 +1,50 @@
-"""Whether this host can run guests at speed, found out by doing it.
+"""Which accelerator guests use on this host, KVM or TCG (emulation): the one that was measured to be faster.
 
-/dev/kvm may exist, open and create a machine, and still boot nothing: nested hosts abort, stop at the switch
-to long mode, or take a millisecond for each instruction. So a canary (`images/canary/`) is run with a
-deadline, and what it showed is remembered for this boot of the host, this QEMU and this processor.
+/dev/kvm may exist, open and create a machine, and still boot nothing, or run an instruction 1000 times
+slower than TCG: nested hosts do that. So the canary runs under both. The answer is remembered for this boot
+of the host, this QEMU and this processor. Where a guest then contradicts the canary, `reject` corrects the
+memory, which every process of the user reads before each machine.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import platform
-import select
 import shutil
 import subprocess
-import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, InfrastructureError
+from harness.host import canary
 from harness.host.cache import default_root, digest
-from harness.vm.domain import IMAGES
+from harness.host.canary import NATIVE, BuildError, Native, Sample, host_arch
+from harness.host.locks import locked
 
-ALIVE = b"fim-canary: alive"
+CHOICES = ("auto", "kvm", "tcg")
 
-# The slowest host on which acceleration was worth having needed 0.4 s.
-_DEADLINE_S = 5.0
+# KVM is judged within a small multiple of what TCG needs: a working one is several times faster.
+_TCG_DEADLINE_S = 60.0
+_KVM_LEAST_S = 3.0
+_KVM_TIMES = 5.0
+# A result within this factor is measured again, for the host may have been busy during one of the runs.
+_CLOSE = 4.0
+
 _KVM = Path("/dev/kvm")
 _CPUINFO = Path("/proc/cpuinfo")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_FIX = "enable nested virtualisation on the outer host, or leave out --accelerator kvm"
+
+Measure = Callable[[Native], tuple[Sample, Sample]]
+"""Measures (KVM, TCG) with the canary."""
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """`kind` is "kvm" or "tcg", `why` what showed it, in a few words."""
+    """`kind` is "kvm" or "tcg", `why` the evidence for the choice, in a few words."""
 
     kind: str
     why: str
@@ -47,83 +56,157 @@ class Accelerator:
 
 
 @dataclass(frozen=True)
-class Native:
-    """What a host's own architecture needs for the canary."""
+class Memory:
+    """What is known of this host: the canary's times, and why guests do not use KVM in spite of them."""
 
-    emulator: str
-    machine: str
-    source: Path
-    flags: tuple[str, ...]
+    kvm: Sample
+    tcg: Sample
+    rejected: str = ""
 
+    @property
+    def times(self) -> str:
+        """Both times of the canary, for people."""
+        return f"canary: TCG {self.tcg}, KVM {self.kvm}"
 
-_SOURCES = IMAGES / "canary"
-
-NATIVE = {
-    # -m32: the Multiboot loader takes a 32-bit ELF.
-    "amd64": Native("qemu-system-x86_64", "q35", _SOURCES / "amd64.S", ("-m32", "-Wl,-Ttext=0x100000")),
-    "arm64": Native("qemu-system-aarch64", "virt", _SOURCES / "arm64.S", ("-Wl,-Ttext=0x40080000",)),
-}
-
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-Canary = Callable[[Native, float], str]
-"""Runs the canary within some seconds; returns why it failed, "" if it lives."""
-
-
-def host_arch() -> str:
-    """The host's architecture by Debian's name; the kernel's own where it is unknown to the harness."""
-    return _MACHINES.get(platform.machine(), platform.machine())
+    @property
+    def kvm_is_faster(self) -> bool:
+        """Whether the canary ended under KVM, and did not end sooner under TCG."""
+        if self.kvm.seconds is None:
+            return False
+        return self.tcg.seconds is None or self.kvm.seconds < self.tcg.seconds
 
 
 def find(
     arch: str = "amd64",
-    cache: Path | None = None,
+    wanted: str = "auto",
     *,
+    cache: Path | None = None,
     fresh: bool = False,
-    canary: Canary | None = None,
+    measure: Measure | None = None,
     kvm: Path = _KVM,
 ) -> Accelerator:
-    """How guests of `arch` run here; `fresh` asks the host again whatever is remembered.
+    """How guests of `arch` run here, where the user `wanted` one of CHOICES; `fresh` measures again.
 
-    Takes seconds at most, nothing when remembered. Raises ConfigError without QEMU.
+    Takes a few seconds the first time. Raises ConfigError without QEMU, InfrastructureError where KVM is
+    wanted and does not work, or where QEMU runs nothing at all.
     """
     native = NATIVE[arch]
     if not shutil.which(native.emulator):
         raise ConfigError(f"{native.emulator} was not found", hint="install QEMU; `harness doctor` says how")
+    if wanted == "tcg":
+        return Accelerator("tcg", "as --accelerator tcg asks")
+    if obstacle := _obstacle(arch, kvm):
+        if wanted == "kvm":
+            raise InfrastructureError(f"KVM cannot be used: {obstacle}{_tcg_time(arch, measure)}", hint=_FIX)
+        return Accelerator("tcg", obstacle)
+    try:
+        known = _known(native, cache or default_root(), measure or _measure, fresh=fresh)
+    except BuildError as error:
+        return Accelerator("tcg", error.message)
+    return _choose(known, wanted)
+
+
+def _choose(known: Memory, wanted: str) -> Accelerator:
+    if wanted == "kvm":
+        if known.kvm.seconds is None:
+            raise InfrastructureError(f"KVM boots nothing on this host ({known.times})", hint=_FIX)
+        return Accelerator("kvm", f"as --accelerator kvm asks; {known.times}")
+    if known.rejected:
+        return Accelerator("tcg", f"{known.rejected}; {known.times}")
+    return Accelerator("kvm" if known.kvm_is_faster else "tcg", known.times)
+
+
+def _obstacle(arch: str, kvm: Path) -> str:
+    """Why KVM need not be measured, "" if it must be."""
     if arch != host_arch():
-        return Accelerator("tcg", f"an {arch} guest on an {host_arch()} host")
-    if not kvm.exists():
-        return Accelerator("tcg", f"there is no {kvm}")
-    if not os.access(kvm, os.R_OK | os.W_OK):
-        return Accelerator("tcg", f"no permission for {kvm}: add yourself to its group")
-    memory = (cache or default_root()) / "acceleration" / f"{_fingerprint(native)}.json"
-    found = None if fresh else _recall(memory)
-    return found or _remember(memory, _probe(native, canary or run_canary))
+        return f"an {arch} guest on an {host_arch()} host"
+    try:
+        # Not os.access: for root it grants what a container's device rules deny.
+        os.close(os.open(kvm, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return f"there is no {kvm}"
+    except PermissionError:
+        return f"no permission for {kvm}: add yourself to its group"
+    except OSError as error:
+        return f"{kvm} cannot be opened: {error.strerror}"
+    return ""
 
 
-def _recall(memory: Path) -> Accelerator | None:
-    # A memory that is damaged is none.
-    with suppress(OSError, ValueError, TypeError):
-        return Accelerator(**json.loads(memory.read_text()))
+def _measure(native: Native) -> tuple[Sample, Sample]:
+    """(KVM, TCG), each at its best of two where they are close. Raises BuildError, InfrastructureError."""
+    with canary.built(native) as program:
+        kvm, tcg = _once(native, program)
+        if kvm.seconds and tcg.seconds and tcg.seconds <= kvm.seconds < tcg.seconds * _CLOSE:
+            again = _once(native, program)
+            kvm, tcg = _better(kvm, again[0]), _better(tcg, again[1])
+    if kvm.seconds is None and tcg.seconds is None:
+        raise InfrastructureError(f"the canary ran under no accelerator: KVM {kvm}, TCG {tcg}")
+    return kvm, tcg
+
+
+def _once(native: Native, program: Path) -> tuple[Sample, Sample]:
+    tcg = canary.run(native, program, "tcg", _TCG_DEADLINE_S)
+    deadline_s = max(_KVM_LEAST_S, _KVM_TIMES * (tcg.seconds or 0.0))
+    return canary.run(native, program, "kvm", deadline_s), tcg
+
+
+def _better(one: Sample, other: Sample) -> Sample:
+    return min((one, other), key=lambda sample: float("inf") if sample.seconds is None else sample.seconds)
+
+
+def _tcg_time(arch: str, measure: Measure | None) -> str:
+    """The canary's time without KVM, for a message about a KVM that cannot be measured."""
+    if measure or arch != host_arch():
+        return ""
+    native = NATIVE[arch]
+    with canary.built(native) as program:
+        return f" (canary: KVM did not run, TCG {canary.run(native, program, 'tcg', _TCG_DEADLINE_S)})"
+
+
+def _known(native: Native, root: Path, measure: Measure, *, fresh: bool) -> Memory:
+    memory = _path(native, root)
+    known = _recall(memory)
+    if known and not fresh:
+        return known
+    kvm, tcg = measure(native)
+    return _remember(memory, Memory(kvm, tcg, known.rejected if known else ""))
+
+
+def reject(arch: str, why: str, *, cache: Path | None = None) -> bool:
+    """From now on `auto` means TCG on this host, because of `why`; whether this is news.
+
+    Processes that reject at the same time agree: the first reason stays.
+    """
+    memory = _path(NATIVE[arch], cache or default_root())
+    with locked(memory.with_suffix(".lock")):
+        known = _recall(memory) or Memory(Sample(failure="not measured"), Sample(failure="not measured"))
+        if known.rejected:
+            return False
+        _remember(memory, replace(known, rejected=why))
+    return True
+
+
+def _path(native: Native, root: Path) -> Path:
+    return root / "acceleration" / f"{_fingerprint(native)}.json"
+
+
+def _recall(memory: Path) -> Memory | None:
+    # A memory that is damaged, or of an older layout, is none.
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        found = json.loads(memory.read_text(encoding="utf-8"))
+        return Memory(Sample(**found["kvm"]), Sample(**found["tcg"]), str(found["rejected"]))
     return None
 
 
-def _remember(memory: Path, found: Accelerator) -> Accelerator:
+def _remember(memory: Path, known: Memory) -> Memory:
     memory.parent.mkdir(parents=True, exist_ok=True)
     partial = memory.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(asdict(found)))
+    partial.write_text(json.dumps(asdict(known)), encoding="utf-8")
     partial.replace(memory)
-    return found
+    return known
 
 
-def _probe(native: Native, canary: Canary) -> Accelerator:
-    started = time.monotonic()
-    failure = canary(native, _DEADLINE_S)
-    if failure:
-        return Accelerator("tcg", f"/dev/kvm is there but runs nothing: {failure}")
-    return Accelerator("kvm", f"a canary ran in {time.monotonic() - started:.1f} s")
-
-
+@functools.cache
 def _fingerprint(native: Native) -> str:
     version = subprocess.run([native.emulator, "--version"], capture_output=True, check=False).stdout
     return digest(_BOOT_ID.read_text(), version, cpu_model(), native.source.read_bytes())[:32]
@@ -133,58 +216,3 @@ def cpu_model() -> str:
     """The line of this host's processor that names it, "" if none does."""
     lines = _CPUINFO.read_text().splitlines()
     return next((line for line in lines if line.startswith(("model name", "CPU part"))), "")
-
-
-def run_canary(native: Native, deadline_s: float, accelerator: str = "kvm", cpu: str = "host") -> str:
-    """Why the canary did not come alive in time, "" if it did. See `Canary`."""
-    with tempfile.TemporaryDirectory() as directory:
-        program = Path(directory) / "canary"
-        failure = _build(native, program)
-        if failure:
-            return failure
-        argv = [native.emulator, "-machine", native.machine, "-accel", accelerator, "-cpu", cpu, "-m", "64"]
-        argv += ["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]
-        return _boot([*argv, "-kernel", str(program)], deadline_s)
-
-
-def _build(native: Native, program: Path) -> str:
-    compiler = shutil.which("cc")
-    if not compiler:
-        return "the canary could not be built without a C compiler"
-    argv = [compiler, *native.flags, "-nostdlib", "-static", "-Wl,--build-id=none"]
-    argv += ["-o", str(program), str(native.source)]
-    built = subprocess.run(argv, capture_output=True, check=False)
-    return f"the canary could not be built: {_first_line(built.stderr)}" if built.returncode else ""
-
-
-def _boot(argv: list[str], deadline_s: float) -> str:
-    with subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as qemu:
-        try:
-            assert qemu.stdout
-            return _listen(qemu.stdout.fileno(), deadline_s)
-        finally:
-            qemu.kill()
-
-
-def _listen(output: int, deadline_s: float) -> str:
-    deadline = time.monotonic() + deadline_s
-    poller = select.poll()
-    poller.register(output, select.POLLIN)
-    heard = b""
-    while ALIVE not in heard:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0 or not poller.poll(remaining * 1000):
-            return f"the canary was silent for {deadline_s:.0f} s"
-        chunk = os.read(output, 4096)
-        if not chunk:
-            return f"QEMU ended: {_first_line(heard)}"
-        heard += chunk
-    return ""
-
-
-def _first_line(heard: bytes) -> str:
-    lines = heard.decode("utf-8", "backslashreplace").split("\n")
-    first = next((line.strip() for line in lines if line.strip()), "without a word")
-    return first.rpartition("error: ")[2]

@@ -43,11 +43,19 @@ class VmBench:
     """Machines of a libvirt `uri` ("" is the embedded one); nothing is opened before a machine is wanted.
 
     `lock` says which kernels: a lock, or a file that need not be there. With `cold` no machine is restored,
-    and none is saved.
+    and none is saved. `accelerator` is one of `acceleration.CHOICES`.
     """
 
-    def __init__(self, uri: str = "", lock: Path | Lock | None = None, *, cold: bool = False) -> None:
+    def __init__(
+        self,
+        uri: str = "",
+        lock: Path | Lock | None = None,
+        *,
+        cold: bool = False,
+        accelerator: str = "auto",
+    ) -> None:
         self._uri = uri
+        self._wanted = accelerator
         self._lock = lock
         self._cold = cold
         self.gdb = False  # whether kernels can be debugged; such machines are to be booted and not restored
@@ -61,7 +69,7 @@ class VmBench:
         from harness.host import acceleration
 
         if arch not in self._accelerators:
-            found = acceleration.find(arch)
+            found = acceleration.find(arch, self._wanted)
             self._accelerators[arch] = found.kind, str(found)
         return self._accelerators[arch]
 

@@ -45,6 +45,8 @@ class Options(BaseModel):
     output: Path = Path("out")  # the parent of the folders of all runs
     folder: Path | None = None  # the folder of this run, where the user names one
     cold: bool = False
+    connect: str = ""  # libvirt's URI; "" is the embedded libvirt
+    accelerator: str = "auto"
     deadline_s: float = 0.0  # for the whole run; 0 is none
     shard: str = ""  # "2/3": only that part of the plan
     plan: Plan | None = None  # what to run, where no matrix is to be asked

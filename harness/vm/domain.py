@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.host.manifest import digest
+from harness.host.resources import FOLDER
 
 if TYPE_CHECKING:
     import jinja2
-
-IMAGES = Path(__file__).resolve().parents[2] / "images"
 
 _TEMPLATE = "domain.xml.j2"
 
@@ -89,7 +88,7 @@ def cmdline(spec: MachineSpec) -> str:
 
 def template_digest() -> str:
     """Stands for everything in a domain's XML that is not in its spec."""
-    return digest((IMAGES / _TEMPLATE).read_bytes(), repr(PLATFORMS))
+    return digest((FOLDER / _TEMPLATE).read_bytes(), repr(PLATFORMS))
 
 
 def render(
@@ -123,6 +122,6 @@ def render(
 def _template() -> jinja2.Template:
     import jinja2
 
-    loader = jinja2.FileSystemLoader(IMAGES)
+    loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.get_template(_TEMPLATE)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.host.acceleration import CHOICES
+
 if TYPE_CHECKING:
     from harness.run.machines import Bench
     from harness.run.pytest.controller import Controller
@@ -43,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--matrix-output", default="out", metavar="DIR")
     group.addoption("--matrix-connect", default="", metavar="URI")
     group.addoption("--matrix-cold", action="store_true")
+    group.addoption("--accelerator", choices=CHOICES, default="auto", help="how machines run (default: auto)")
 
 
 @pytest.hookimpl(trylast=True)
@@ -52,7 +55,12 @@ def pytest_harness_bench(config: pytest.Config) -> Bench:
 
     path = matrix_path(config)
     lock = path.with_name("matrix.lock") if path else None
-    return VmBench(config.getoption("--matrix-connect"), lock, cold=config.getoption("--matrix-cold"))
+    return VmBench(
+        config.getoption("--matrix-connect"),
+        lock,
+        cold=config.getoption("--matrix-cold"),
+        accelerator=config.getoption("--accelerator"),
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,0 +1,148 @@
+"""The faster accelerator is chosen and remembered, and corrected where a guest contradicts it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import ConfigError, InfrastructureError
+from harness.host import acceleration, canary
+from harness.host.acceleration import Accelerator
+from harness.host.canary import NATIVE, BuildError, Native, Sample
+
+ARCH = canary.host_arch()
+FAST, SLOW, BROKEN = Sample(0.02), Sample(3.3), Sample(failure="aborted QEMU: no")
+TCG = Sample(0.3)
+
+pytestmark = [
+    pytest.mark.skipif(ARCH not in NATIVE, reason=f"no canary for {ARCH}"),
+    pytest.mark.skipif(
+        ARCH in NATIVE and not shutil.which(NATIVE[ARCH].emulator), reason="QEMU is not installed"
+    ),
+]
+
+
+@pytest.fixture
+def kvm(tmp_path: Path) -> Path:
+    """A device that can be opened, which proves nothing."""
+    path = tmp_path / "kvm"
+    path.touch()
+    return path
+
+
+def found(kvm: Path, sample: Sample, tcg: Sample = TCG, wanted: str = "auto", **more: Any) -> Accelerator:
+    """What is found where the canary shows these samples."""
+    return acceleration.find(
+        ARCH, wanted, cache=kvm.parent, kvm=kvm, measure=lambda _native: (sample, tcg), **more
+    )
+
+
+@pytest.mark.parametrize(
+    ("sample", "kind"), [(FAST, "kvm"), (SLOW, "tcg"), (TCG, "tcg"), (BROKEN, "tcg")], ids=str
+)
+def test_the_faster_one(kvm: Path, sample: Sample, kind: str) -> None:
+    """KVM must end the canary, and sooner than TCG; both times are printed."""
+    chosen = found(kvm, sample)
+    assert chosen.kind == kind
+    assert str(sample) in str(chosen)
+    assert str(TCG) in str(chosen)
+
+
+def test_kvm_alone(kvm: Path) -> None:
+    """A QEMU without TCG uses KVM, however long it takes."""
+    assert found(kvm, SLOW, BROKEN).kind == "kvm"
+
+
+@pytest.mark.parametrize("wanted", ["auto", "tcg", "kvm"])
+def test_the_user_decides(kvm: Path, wanted: str) -> None:
+    """A KVM that is slow and works is used where it is asked for, TCG always is."""
+    assert found(kvm, SLOW, wanted=wanted).kind == ("kvm" if wanted == "kvm" else "tcg")
+
+
+def test_kvm_that_boots_nothing(kvm: Path) -> None:
+    """Where it is asked for it is an error of the host, with both times and the remedy."""
+    with pytest.raises(InfrastructureError, match=r"0\.30 s.*aborted QEMU: no") as raised:
+        found(kvm, BROKEN, wanted="kvm")
+    assert "nested virtualisation" in raised.value.hint
+
+
+def test_kvm_that_does_not_exist(tmp_path: Path) -> None:
+    """Is an error where it is asked for, else a reason for TCG."""
+    missing = tmp_path / "kvm"
+    assert "there is no" in found(missing, FAST).why
+    with pytest.raises(InfrastructureError, match="there is no"):
+        found(missing, FAST, wanted="kvm")
+
+
+def test_remembered(kvm: Path) -> None:
+    """The canary runs once for a boot, a QEMU and a processor; `fresh` and a damaged memory run it again."""
+    runs: list[Native] = []
+
+    def measure(native: Native) -> tuple[Sample, Sample]:
+        runs.append(native)
+        return BROKEN, TCG
+
+    def find(*, fresh: bool = False) -> Accelerator:
+        return acceleration.find(ARCH, cache=kvm.parent, kvm=kvm, measure=measure, fresh=fresh)
+
+    assert find() == find()
+    assert len(runs) == 1
+    find(fresh=True)
+    assert len(runs) == 2
+    next((kvm.parent / "acceleration").glob("*.json")).write_text("{")
+    find()
+    assert len(runs) == 3
+
+
+def test_rejected(kvm: Path) -> None:
+    """A guest outweighs the canary, also one that runs again; the first reason stays."""
+    assert found(kvm, FAST).kind == "kvm"
+    assert acceleration.reject(ARCH, "6.1 was silent", cache=kvm.parent)
+    assert not acceleration.reject(ARCH, "5.10 was silent", cache=kvm.parent)
+    for fresh in (False, True):
+        chosen = found(kvm, FAST, fresh=fresh)
+        assert chosen.kind == "tcg"
+        assert "6.1 was silent" in chosen.why
+    assert found(kvm, FAST, wanted="kvm").kind == "kvm"
+
+
+def test_a_close_result_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that was busy during one run does not lose KVM for it."""
+    samples = iter([Sample(0.3), Sample(0.4), Sample(0.3), Sample(0.03)])
+    monkeypatch.setattr(canary, "run", lambda *_: next(samples))
+    assert acceleration._measure(NATIVE[ARCH]) == (Sample(0.03), Sample(0.3))
+
+
+def test_nothing_runs(monkeypatch: pytest.MonkeyPatch, kvm: Path) -> None:
+    """A QEMU that runs nothing is the host's fault and not a choice."""
+    monkeypatch.setattr(canary, "run", lambda *_: BROKEN)
+    with pytest.raises(InfrastructureError, match="under no accelerator"):
+        acceleration.find(ARCH, cache=kvm.parent, kvm=kvm)
+
+
+def test_no_compiler(kvm: Path) -> None:
+    """What cannot be measured is not remembered, and TCG needs no measurement."""
+
+    def measure(_native: Native) -> tuple[Sample, Sample]:
+        raise BuildError("the canary needs a C compiler")
+
+    chosen = acceleration.find(ARCH, cache=kvm.parent, kvm=kvm, measure=measure)
+    assert (chosen.kind, chosen.why) == ("tcg", "the canary needs a C compiler")
+    assert found(kvm, FAST).kind == "kvm"
+
+
+def test_other_architecture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Is never accelerated, and the reason names it."""
+    monkeypatch.setattr(acceleration, "host_arch", lambda: "riscv64")
+    assert "riscv64" in acceleration.find(ARCH, cache=tmp_path).why
+
+
+def test_no_qemu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is an error of the set-up with a hint."""
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    with pytest.raises(ConfigError, match="qemu-system") as raised:
+        acceleration.find(ARCH)
+    assert raised.value.hint
