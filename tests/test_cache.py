@@ -22,6 +22,7 @@ from harness.errors import InfrastructureError
 from harness.host import cache, locks
 from harness.host.cache import Cache
 from harness.host.programs import run
+from harness.host.progress import Event
 
 Usage = namedtuple("Usage", "total used free")
 SPAWN = multiprocessing.get_context("spawn")
@@ -59,12 +60,12 @@ def test_an_entry_is_made_once_and_verified_by_the_next_run(tmp_path: Path) -> N
 def test_a_damaged_entry_is_made_again_and_one_line_says_so(
     tmp_path: Path, harm: Callable[[Path], object], words: str
 ) -> None:
-    lines: list[str] = []
+    lines: list[Event] = []
     harm(Cache(tmp_path).get("kind", "key", write).parent)
     content = Cache(tmp_path, lines.append).get("kind", "key", write)
     assert (content / "link").read_bytes() == b"data"
     assert len(lines) == 1
-    assert words in lines[0]
+    assert words in str(lines[0])
 
 
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.commands import options
-from harness.commands.booted import say
+from harness.commands.booted import on_stderr, say
 from harness.commands.options import add_bench, add_matrix, add_mirror, lock_path, selectors, use_mirror
 from harness.errors import ConfigError, InfrastructureError
 from harness.plan import checked as config
 from harness.plan.matrix import nearest
+from harness.report.terminal import print_table
 from harness.run.run import Options, Run
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
     matrix = config.load(arguments.matrix) if arguments.matrix.exists() else None
     locked = lock.load(lock_path(arguments))
-    found: Sequence[ResolvedKernel] = available(arguments.flavour, arguments.arch, progress=say)
+    with on_stderr() as progress:
+        found: Sequence[ResolvedKernel] = available(arguments.flavour, arguments.arch, progress=progress)
     if arguments.new:
         matrix = matrix or config.load(arguments.matrix)
         found = freshness.new_series(found, matrix, locked)
@@ -101,7 +103,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         locked = "this" if row["locked"] == row["release"] else row["locked"]
         size = f"{row['size_mib']} MiB"
         table.add_row(row["series"], row["release"], row["suite"], size, ", ".join(row["matrix"]), locked)
-    Console().print(table)
+    print_table(Console(), table)
 
 
 def _lock(arguments: argparse.Namespace) -> int:
@@ -109,7 +111,8 @@ def _lock(arguments: argparse.Namespace) -> int:
 
     path = lock_path(arguments)
     old = lock.load(path)
-    new = freshness.make(config.load(arguments.matrix), old, update=arguments.update, say=say)
+    with on_stderr() as progress:
+        new = freshness.make(config.load(arguments.matrix), old, update=arguments.update, say=progress)
     lock.store(path, new)
     moves = old.moved(new) if old else []
     sys.stdout.writelines(f"{move}\n" for move in moves)
@@ -122,7 +125,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
     with contextlib.closing(options.bench(arguments)) as bench:
         plan = Run(wanted, bench).plan
         cells = tuple(cell.model_copy(update={"tests": ()}) for cell in plan.cells)
-        supplies = bench.prepare(plan.model_copy(update={"cells": cells}), "tcg", say)
+        with on_stderr() as progress:
+            supplies = bench.prepare(plan.model_copy(update={"cells": cells}), "tcg", progress)
     for name, facts in supplies.kernels.items():
         say(f"{name}: {facts.release}")
     if supplies.missing:
@@ -171,6 +175,7 @@ def _image(arguments: argparse.Namespace) -> tuple[Path, str]:
     kernel = known[arguments.kernel]
     request = kernels.KernelRequest(kernel.name, kernel.series, kernel.flavour, arguments.arch)
     locked = lock.load(lock_path(arguments))
-    resolved = (locked.find(request) if locked else None) or kernels.resolve(request, progress=say)
-    fetched = kernels.fetch(resolved, Cache(progress=say), say)
+    with on_stderr() as progress:
+        resolved = (locked.find(request) if locked else None) or kernels.resolve(request, progress=progress)
+        fetched = kernels.fetch(resolved, Cache(progress=progress), progress)
     return fetched.vmlinuz, fetched.config.read_text(errors="replace") if fetched.config else ""

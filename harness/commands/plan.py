@@ -13,6 +13,7 @@ from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
 from harness.plan import shards
 from harness.plan.plan import Plan
+from harness.report.terminal import print_table
 from harness.run.run import Options, Run
 from harness.run.times import machine_cost
 
@@ -61,7 +62,7 @@ def _shards(plan: Plan, number: int, console: Console, *, as_json: bool) -> None
     for row in rows:
         words = [str(row[name]) for name in ("shard", "cells", "tests")]
         table.add_row(*words, f"{row['cost_s']} s", " ".join(row["machines"]))
-    console.print(table)
+    print_table(console, table)
 
 
 def show(plan: Plan, console: Console) -> None:
@@ -70,7 +71,7 @@ def show(plan: Plan, console: Console) -> None:
     for cell in plan.cells:
         kernel = f"{cell.kernel.series} {cell.kernel.flavour} {cell.arch}"
         table.add_row(cell.id, kernel, cell.machine, str(len(cell.tests)))
-    console.print(table)
+    print_table(console, table)
     tests = list(dict.fromkeys(test for _, test in plan.pairs()))
     console.print(f"{len(plan.cells)} cells on {len(plan.machines())} machines, {len(plan.pairs())} tests:")
     console.print("  " + " ".join(tests), highlight=False)

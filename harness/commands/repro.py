@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.commands.booted import say
+from harness.commands.booted import on_stderr, say
 from harness.commands.options import add_accelerator, add_connect, add_output
 from harness.commands.run import run
 from harness.results.model import Results
@@ -32,7 +32,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     path = arguments.results / "results.json" if arguments.results.is_dir() else arguments.results
     plan, found = repro.plan_of(path, arguments.cell, arguments.test)
-    lock = repro.lock_of(plan.cells[0], found, say, cache=Cache())
+    with on_stderr() as progress:
+        lock = repro.lock_of(plan.cells[0], found, progress, cache=Cache())
     # Known failures are shown as what they are: expectations.yaml is not asked.
     options = Options(
         matrix=path.with_name("plan.json").absolute(),

@@ -19,7 +19,8 @@ from harness.plan import plan
 from harness.plan.cells import fits
 from harness.plan.plan import Selectors
 from harness.report import github
-from harness.report.terminal import Lines, print_results, progress_on
+from harness.report.lines import Lines
+from harness.report.terminal import print_results, view_on
 from harness.run.cell import ATTACH
 from harness.run.machines import Bench
 from harness.run.pytest.controller import Controller
@@ -103,10 +104,10 @@ def run(wanted: Options, bench: Bench, console: Console, workers: str) -> int:
     """Run on `bench` and show it on `console`."""
     matrix_run = Run(wanted, bench)
     with contextlib.closing(bench), matrix_run.ending():
-        with progress_on(console) as progress:
+        with view_on(console) as view:
             for line in bench.reap():
-                progress.say(f"reaped what a dead run left: {line}")
-            _run(matrix_run, progress, workers)
+                view(f"ended what a dead run left: {line}")
+            _run(matrix_run, view, workers)
         assert matrix_run.finished
         print_results(console, matrix_run.finished, str(matrix_run.folder))
         _tell_kept(matrix_run.folder, console)
@@ -125,13 +126,13 @@ def _tell_kept(folder: Path, console: Console) -> None:
         console.print("  end it with `harness clean --machines`", highlight=False)
 
 
-def _run(matrix_run: Run, progress: Lines, workers: str) -> None:
+def _run(matrix_run: Run, view: Lines, workers: str) -> None:
     """To the end, or until somebody ends it: there are results either way."""
     try:
-        matrix_run.prepare(progress.say)
-        controller = Controller(matrix_run, progress)
+        matrix_run.prepare(view)
+        controller = Controller(matrix_run, view)
         number = controller.workers() if workers == "auto" else int(workers)
-        status = _pytest(controller, progress, number)
+        status = _pytest(controller, view, number)
     except KeyboardInterrupt:
         if matrix_run.finished is None:
             matrix_run.abandon()
@@ -153,18 +154,19 @@ def watch(wanted: Options, bench: Bench, console: Console) -> int:
     wanted = wanted.model_copy(update={"folder": wanted.folder or wanted.output / "watch"})
     matrix_run = Run(wanted, bench)
     with contextlib.closing(bench), matrix_run.ending():
-        progress = Lines(console)
         bench.reap()
-        matrix_run.prepare(progress.say)
+        with Lines(console) as progress:
+            matrix_run.prepare(progress)
         return Watch(matrix_run, progress).forever(seen)
 
 
-def _pytest(controller: Controller, progress: Lines, workers: int) -> int:
+def _pytest(controller: Controller, view: Lines, workers: int) -> int:
     asked = controller.run.options
     matrix = asked.matrix
-    progress.say(f"{workers or 1} machines at once" if workers > 1 else "one machine at a time")
+    view(f"{workers or 1} machines at once" if workers > 1 else "one machine at a time")
     words = [str(matrix), "-c", os.devnull, "--rootdir", str(matrix.parent), "--noconftest"]
-    words += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "harness.run.pytest.plugin", "-p", "xdist"]
+    words += ["--capture=no", "-p", "no:terminal", "-p", "no:cacheprovider"]
+    words += ["-p", "harness.run.pytest.plugin", "-p", "xdist"]
     words += ["-n", str(workers), "--accelerator", asked.accelerator]
     words += ["--matrix-connect", asked.connect] if asked.connect else []
     words += ["--matrix-cold"] if asked.cold else []

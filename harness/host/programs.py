@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import InfrastructureError
@@ -26,12 +28,14 @@ def run(
     package: str = "",
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    inherit: Mapping[int, str] | None = None,
 ) -> str:
     """Runs a program to its end and returns its standard output as text.
 
     `package` names the Debian package that has the program, for the hint if it is not there. `environment` is
-    added to ours; the locale is C, so that what programs say can be read by a program. Raises ProgramError,
-    or InfrastructureError if the program cannot be started.
+    added to ours; the locale is C, so that what programs say can be read by a program. `inherit` are file
+    descriptors that the program gets under the same numbers, each with the word that tells it which; the line
+    to paste is without them. Raises ProgramError, or InfrastructureError if the program cannot be started.
     """
     words = [str(word) for word in argv]
     # depmod and others lie where a plain user's PATH does not lead.
@@ -39,7 +43,13 @@ def run(
     settings = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **(environment or {})}
     try:
         done = subprocess.run(
-            words, capture_output=True, env=settings, cwd=cwd, stdin=subprocess.DEVNULL, check=False
+            [*words, *(inherit or {}).values()],
+            capture_output=True,
+            env=settings,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            pass_fds=tuple(inherit or ()),
+            check=False,
         )
     except FileNotFoundError as error:
         raise InfrastructureError(
@@ -48,6 +58,28 @@ def run(
     if done.returncode != 0:
         raise _failure(words, done.returncode, done.stderr.decode(errors="replace"), environment or {})
     return done.stdout.decode(errors="replace")
+
+
+@contextlib.contextmanager
+def line_reader(heard: Callable[[str], None]) -> Iterator[int]:
+    """A file descriptor to inherit: `heard` gets each line that is written to it, in a thread.
+
+    All lines were heard when the block ends.
+    """
+    read_end, write_end = os.pipe()
+
+    def read() -> None:
+        with os.fdopen(read_end, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                heard(line.rstrip("\n"))
+
+    thread = threading.Thread(target=read, name="line-reader", daemon=True)
+    thread.start()
+    try:
+        yield write_end
+    finally:
+        os.close(write_end)
+        thread.join()
 
 
 def _failure(words: list[str], status: int, stderr: str, environment: Mapping[str, str]) -> ProgramError:

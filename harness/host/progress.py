@@ -1,19 +1,110 @@
-"""How long work says what it is doing: a callable that takes one line.
+"""What long work reports while it runs: remarks, which are lines, and steps, of which the newest counts.
 
-The library prints nothing. Whoever starts the work passes a `Progress` and decides where its lines go.
+The library prints nothing. The caller passes a `Progress` and decides what is shown. A step belongs to a
+machine (or to the whole run), and replaces the step that was reported before for the same machine.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Protocol
+
+MIB = 1 << 20
+
+
+class Phase(StrEnum):
+    """The phases of a run; the values are the words that people read."""
+
+    CHECK = "checking"
+    RESOLVE = "resolving"
+    FETCH = "fetching"  # its `done` and `total` are bytes
+    IMAGE = "building"
+    WAIT = "waiting"  # for a free worker, or for nothing more
+    BOOT = "booting"
+    DEPLOY = "copying the agent"
+    LOAD = "loading"
+    TEST = "test"  # its `done` and `total` are tests, and `detail` is the name of the one that runs
+    CLOSE = "closing"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one machine of a run does now; `machine` is empty for what serves the whole run."""
+
+    phase: Phase
+    detail: str = ""
+    machine: str = ""
+    cell: str = ""
+    done: int = 0
+    total: int = 0  # 0 if it is not known
+
+    def __str__(self) -> str:
+        """As people read it, such as `fetching 12 of 36 MiB, kernel 6.1`, or `test 31 of 97, truth.open`."""
+        head = f"{self.phase} {self.amount}" if self.amount else f"{self.phase}"
+        return f"{head}, {self.detail}" if self.amount and self.detail else f"{head} {self.detail}".rstrip()
+
+    @property
+    def amount(self) -> str:
+        """How much of it is done, such as `12 of 36 MiB`; empty if that is not known."""
+        if not self.total:
+            return ""
+        done, total = f"{self.done}", f"{self.total}"
+        if self.phase is Phase.FETCH:
+            done, total = f"{self.done / MIB:.0f}", f"{self.total / MIB:.0f} MiB"
+        return f"{done} of {total}" if self.done else total
+
+    @property
+    def where(self) -> str:
+        """The cell, or the machine while no cell is open, or nothing."""
+        return self.cell or self.machine
+
+    def begins(self, before: Step | None) -> bool:
+        """Whether a new phase begins, which is more than the next amount or test of `before`."""
+        return before is None or self._phase != before._phase
+
+    @property
+    def _phase(self) -> tuple[str, ...]:
+        return self.phase, self.cell, "" if self.phase is Phase.TEST else self.detail
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Plain data, for another process."""
+        return str(self.phase), self.detail, self.machine, self.cell, self.done, self.total
+
+    @classmethod
+    def from_wire(cls, data: tuple[Any, ...]) -> Step:
+        """What `to_wire` made plain."""
+        return cls(Phase(data[0]), *data[1:])
+
+
+Event = str | Step
 
 
 class Progress(Protocol):
-    """Takes one line, without its end, that a person who waits wants to read."""
+    """Receives remarks and steps. It may be called from any thread, and must not fail."""
 
-    def __call__(self, line: str, /) -> None:
-        """Shows the line, or keeps it, or neither; must not fail."""
+    def __call__(self, event: Event, /) -> None:
+        """Show it, or keep it, or neither. A remark is one line without its end."""
 
 
-def silent(line: str, /) -> None:
-    """Says nothing."""
+def silent(event: Event, /) -> None:
+    """Report nothing."""
+
+
+def of_machine(machine: str, progress: Progress) -> Progress:
+    """A `Progress` for code that does not know for which machine it works."""
+
+    def report(event: Event, /) -> None:
+        progress(replace(event, machine=machine) if isinstance(event, Step) else event)
+
+    return report
+
+
+def bytes_of(step: Step, progress: Progress) -> Callable[[float], None]:
+    """A function that reports `step` with so many percent of its total done."""
+
+    def report(percent: float) -> None:
+        progress(replace(step, done=int(step.total * percent / 100)))
+
+    return report

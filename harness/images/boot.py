@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.host import cache, resources
 from harness.host.cache import MIB, Cache
-from harness.host.progress import Progress, silent
+from harness.host.progress import Phase, Progress, Step, silent
 from harness.images import cpio, erofs, modules, native
 from harness.images.cpio import Entry
 from harness.kernels import catalogue
@@ -34,7 +34,7 @@ def initramfs(kernel: FetchedKernel, store: Cache | None = None, progress: Progr
     """
 
     def build(folder: Path) -> None:
-        progress(f"writing the initramfs of {kernel.release}")
+        progress(Step(Phase.IMAGE, f"the initramfs of {kernel.release}"))
         (folder / "initramfs").write_bytes(cpio.archive(_entries(kernel)))
 
     sources = ((resources.FOLDER / name).read_bytes() for name in _SOURCES)
@@ -55,7 +55,7 @@ def modules_image(
     """
 
     def build(folder: Path) -> None:
-        progress(f"making the modules disk of {kernel.release}")
+        progress(Step(Phase.IMAGE, f"the modules disk of {kernel.release}"))
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             tree = Path(scratch)
             for part in (kernel.modules, headers.folder) if headers else (kernel.modules,):

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from harness.host import cache, resources
 from harness.host.cache import MIB, Cache
 from harness.host.programs import run
-from harness.host.progress import Progress, silent
+from harness.host.progress import Phase, Progress, Step, silent
 from harness.images import erofs
 from harness.kernels import catalogue
 from harness.kernels.apt import Apt, transport_settings
@@ -69,7 +69,7 @@ def root_image(
     packages = apt.closure(names)
 
     def build(folder: Path) -> None:
-        progress(f"making the guests' root for {arch}: {len(packages)} packages")
+        progress(Step(Phase.IMAGE, f"the guests' root for {arch}, {len(packages)} packages"))
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             tree = _unpack(apt, names, kept, Path(scratch))
             compile_python(tree, progress)

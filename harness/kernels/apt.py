@@ -7,9 +7,10 @@ that asking for one kernel loads one index. Nothing of `/etc/apt` is read but wh
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +18,8 @@ from pathlib import Path
 from harness.errors import InfrastructureError
 from harness.host import locks
 from harness.host.manifest import digest
-from harness.host.programs import ProgramError, run
-from harness.host.progress import Progress, silent
+from harness.host.programs import ProgramError, line_reader, run
+from harness.host.progress import Phase, Progress, Step, silent
 from harness.kernels import deb822
 from harness.kernels.mirrors import Mirrors
 
@@ -61,7 +62,7 @@ class Apt:
             if age < self.max_age_s:
                 return
             self._configure()
-            progress(f"refreshing the package index of {', '.join(self.suites)} ({self.arch})")
+            progress(Step(Phase.FETCH, f"the package index of {', '.join(self.suites)} ({self.arch})"))
             try:
                 self._run("apt-get", "update", "--error-on=any")
             except ProgramError as error:
@@ -93,13 +94,22 @@ class Apt:
                 remembered.write_text("".join(f"{line}\n" for line in self._closure(names)))
             return remembered.read_text().splitlines()
 
-    def download(self, packages: Iterable[tuple[str, str]], folder: Path) -> None:
+    def download(
+        self,
+        packages: Iterable[tuple[str, str]],
+        folder: Path,
+        percent: Callable[[float], None] = lambda _percent: None,
+    ) -> None:
         """Fetches these packages, given as name and version, into a folder.
 
+        `percent` is called, in another thread, with how much of them is here.
         Raises InfrastructureError, with a line of its own for what the index names and the archive has lost.
         """
         try:
-            self._run("apt-get", "download", *(f"{name}={version}" for name, version in packages), cwd=folder)
+            with line_reader(lambda line: _report_percent(line, percent)) as status:
+                words = [f"{name}={version}" for name, version in packages]
+                inherit = {status: f"-oAPT::Status-Fd={status}"}
+                self._run("apt-get", "download", *words, cwd=folder, inherit=inherit)
         except ProgramError as error:
             gone = _GONE.search(error.stderr)
             if not gone:
@@ -187,8 +197,11 @@ class Apt:
                 return []
             raise
 
-    def _run(self, program: str, *words: str, cwd: Path | None = None) -> str:
-        return run([program, *words], package="apt", environment={"APT_CONFIG": str(self._config)}, cwd=cwd)
+    def _run(
+        self, program: str, *words: str, cwd: Path | None = None, inherit: Mapping[int, str] | None = None
+    ) -> str:
+        environment = {"APT_CONFIG": str(self._config)}
+        return run([program, *words], package="apt", environment=environment, cwd=cwd, inherit=inherit)
 
     def _not_refreshed(self, error: ProgramError) -> InfrastructureError:
         if _mentions(error.stderr, _UNSIGNED):
@@ -198,6 +211,14 @@ class Apt:
         return InfrastructureError(
             f"no package index of {', '.join(self.suites)}: {error.message}", hint=hint
         )
+
+
+def _report_percent(line: str, percent: Callable[[float], None]) -> None:
+    """A line that apt writes to its status descriptor: `dlstatus:FILE:PERCENT:WORDS`."""
+    kind, _, rest = line.partition(":")
+    if kind == "dlstatus":
+        with contextlib.suppress(ValueError, IndexError):
+            percent(float(rest.split(":")[1]))
 
 
 def _newer(path: Path, than: Path) -> bool:

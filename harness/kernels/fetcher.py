@@ -9,7 +9,7 @@ from harness.errors import InfrastructureError
 from harness.host import cache, resources
 from harness.host.cache import Cache
 from harness.host.programs import ProgramError, run
-from harness.host.progress import Progress, silent
+from harness.host.progress import Phase, Progress, Step, bytes_of, silent
 from harness.kernels import unpack
 from harness.kernels.apt import Apt
 from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
@@ -53,8 +53,6 @@ def fetch(
 
 
 def _build(resolved: ResolvedKernel, repositories: Repositories, folder: Path, progress: Progress) -> None:
-    size = sum(package.size for package in resolved.packages)
-    progress(f"fetching kernel {resolved.release} from {resolved.suite} ({size / cache.MIB:.0f} MiB)")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         tree = unpacked(resolved, repositories, Path(scratch), progress)
         unpack.take(tree, resolved.release, folder, resources.words("guest-modules.txt"))
@@ -65,6 +63,7 @@ def unpacked(resolved: ResolvedKernel, repositories: Repositories, scratch: Path
     packages, tree = scratch / "packages", scratch / "tree"
     packages.mkdir()
     _download(repositories.apt(resolved.arch, resolved.suite), resolved, packages, progress)
+    progress(Step(Phase.IMAGE, f"the files of {resolved.release}"))
     verify(resolved, packages)
     for path in sorted(packages.iterdir()):
         run(["dpkg-deb", "--extract", path, tree], package="dpkg")
@@ -75,8 +74,12 @@ def _download(apt: Apt, resolved: ResolvedKernel, folder: Path, progress: Progre
     apt.refresh(progress)
     offered = {stanza["sha256"] for stanza in apt.show([package.name for package in resolved.packages])}
     listed = [package for package in resolved.packages if package.sha256 in offered]
+    size = sum(package.size for package in resolved.packages)
+    step = Step(Phase.FETCH, f"{resolved.packages[0].name} from {resolved.suite}", total=size)
+    progress(step)
     if listed:
-        apt.download([(package.name, package.version) for package in listed], folder)
+        names = [(package.name, package.version) for package in listed]
+        apt.download(names, folder, bytes_of(step, progress))
     for package in resolved.packages:
         if package not in listed:
             _download_unlisted(apt, resolved, package, folder)

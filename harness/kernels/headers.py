@@ -58,7 +58,6 @@ def fetch_headers(
     key = cache.digest(LAYOUT, kernel.release, kernel.arch, *(one.sha256 for one in packages))
 
     def build(folder: Path) -> None:
-        progress(f"fetching the headers of {kernel.release} from {kernel.suite}")
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             tree = fetcher.unpacked(wanted, repositories, Path(scratch), progress)
             take(tree / "usr/src", packages, _ARCH[kernel.arch], folder)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import HarnessError, InfrastructureError, ProductError
 from harness.guest import state
-from harness.host.progress import silent
+from harness.host.progress import Event, Progress, silent
 from harness.lab.supplies import Preparation, bundle, resolve_all
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.run.machines import Death, HungError, RefusedError, Say, Selftest, Supplies
+from harness.run.machines import Death, HungError, RefusedError, Selftest, Supplies
 
 if TYPE_CHECKING:
     from agent.selftest.protocol import Loaded, Ran
@@ -58,6 +58,7 @@ class VmBench:
         self._wanted = accelerator
         self._lock = lock
         self._cold = cold
+        self.progress: Progress = to_stderr
         self.gdb = False  # whether kernels can be debugged; such machines are to be booted and not restored
         self._accelerators: dict[str, tuple[str, str]] = {}
         self._snapshots: Snapshots | None = None
@@ -79,9 +80,9 @@ class VmBench:
         found = resolve_all(cells, self._lock, silent)
         return {name: kernel.release for name, kernel in found.items()}
 
-    def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
+    def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
         """Resolve, fetch and build; a kernel that cannot be fetched costs its own machines only."""
-        return Preparation(accelerator, say, self._lock).supplies(plan)
+        return Preparation(accelerator, progress, self._lock).supplies(plan)
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> VmMachine:
         """A machine of this bench's one connection."""
@@ -103,7 +104,7 @@ class VmBench:
             gdb_port=self._gdb_port(cell, supplies) if self.gdb else 0,
         )
         hypervisor = self._hypervisor()
-        made = VmMachine(Starter(lambda: VirtualMachine(spec, hypervisor), self._snapshots, _note))
+        made = VmMachine(Starter(lambda: VirtualMachine(spec, hypervisor), self._snapshots, self.progress))
         made.base = Path(supplies.base)
         return made
 
@@ -114,8 +115,8 @@ class VmBench:
 
         port = self._open.enter_context(Port()).number
         release = supplies.kernels[cell.machine].release
-        _note(symbols.advice(cell.kernel.series, release, cell.arch))
-        _note(f"gdb {symbols.vmlinux(release)} -ex 'target remote 127.0.0.1:{port}'")
+        self.progress(symbols.advice(cell.kernel.series, release, cell.arch))
+        self.progress(f"gdb {symbols.vmlinux(release)} -ex 'target remote 127.0.0.1:{port}'")
         return port
 
     def reap(self, *, also_kept: bool = False) -> list[str]:
@@ -142,7 +143,7 @@ class VmBench:
             directory = self._open.enter_context(RunDirectory.claim())
             self._connection = self._open.enter_context(Connection.open(directory, uri))
             if self._connection.identity and not self._cold:
-                self._snapshots = Snapshots(self._connection.identity, Cache(progress=_note))
+                self._snapshots = Snapshots(self._connection.identity, Cache(progress=self.progress))
         return self._connection
 
 
@@ -353,6 +354,7 @@ def _translated(log: Path | None = None) -> Iterator[None]:
         raise ProductError(": ".join([error.message, *said])) from error
 
 
-def _note(line: str) -> None:
-    # A worker has no other way to the terminal.
-    sys.stderr.write(f"harness: {line}\n")
+def to_stderr(event: Event, /) -> None:
+    """Print remarks to stderr; steps are dropped."""
+    if isinstance(event, str):
+        sys.stderr.write(f"harness: {event}\n")

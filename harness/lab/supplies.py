@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import InfrastructureError
+from harness.host.progress import Phase, Progress, Step, of_machine
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import KernelFacts, Package
-from harness.run.machines import Say, Supplies
+from harness.run.machines import Supplies
 
 if TYPE_CHECKING:
     from harness.host.cache import Cache
@@ -26,14 +27,14 @@ BUILD = ROOT / "build"
 class Preparation:
     """Fetching for one run."""
 
-    def __init__(self, accelerator: str, say: Say, lock: Path | Lock | None = None) -> None:
+    def __init__(self, accelerator: str, progress: Progress, lock: Path | Lock | None = None) -> None:
         from harness.host.cache import Cache
 
         self.accelerator = accelerator
         self.pause: Callable[[float], object] = time.sleep
-        self.say = say
+        self.progress = progress
         self.lock = lock
-        self.store: Cache = Cache(progress=say)
+        self.store: Cache = Cache(progress=progress)
         self.kernels: dict[str, KernelFacts] = {}
         self.files: dict[str, dict[str, str]] = {}
         self.missing: dict[str, str] = {}
@@ -45,7 +46,7 @@ class Preparation:
         if any(cell.tests and not cell.suite for cell in plan.cells):
             bundle()  # what was not built is said before anything is fetched
         first = {name: cells[0] for name, cells in plan.machines().items()}
-        resolved = resolve_all(first, self.lock, self.say)
+        resolved = resolve_all(first, self.lock, self.progress)
         for name, cell in first.items():
             self.kernels[name] = _facts(cell, resolved[name])
             self._try(name, cell, resolved[name])
@@ -68,8 +69,8 @@ class Preparation:
             except InfrastructureError as error:
                 if not left:
                     self.missing[name] = error.message
-                    return self.say(f"{name}: {error.message}")
-                self.say(f"{name}: {error.message}; trying again in {left[0]:g} s")
+                    return self.progress(f"{name}: {error.message}")
+                self.progress(f"{name}: {error.message}; trying again in {left[0]:g} s")
             self.pause(left.pop(0))
 
     def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
@@ -77,14 +78,15 @@ class Preparation:
         from harness.kernels import fetch, fetch_headers
 
         began = time.monotonic()
-        kernel = fetch(resolved, self.store, self.say)
-        needed = fetch_headers(resolved, self.store, self.say) if cell.compiles else None
+        progress = of_machine(name, self.progress)
+        kernel = fetch(resolved, self.store, progress)
+        needed = fetch_headers(resolved, self.store, progress) if cell.compiles else None
         self.fetch_s[name] = time.monotonic() - began
-        root = root_image(cell.arch, self.store, self.say, compiler=cell.compiles)
+        root = root_image(cell.arch, self.store, progress, compiler=cell.compiles)
         self.files[name] = {
             "kernel": str(kernel.vmlinuz),
-            "initramfs": str(initramfs(kernel, self.store, self.say)),
-            "modules": str(modules_image(kernel, self.store, self.say, headers=needed)),
+            "initramfs": str(initramfs(kernel, self.store, progress)),
+            "modules": str(modules_image(kernel, self.store, progress, headers=needed)),
             "root": str(root.path),
         }
         if needed:
@@ -93,6 +95,7 @@ class Preparation:
         if kernel.config:
             self.files[name]["config"] = str(kernel.config)
         self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
+        self.progress(Step(Phase.WAIT, machine=name))
 
     def _reduce(self, plan: Plan, resolved: Mapping[str, ResolvedKernel]) -> None:
         """Type information for cells that must not use the kernel's own; it goes with the agent."""
@@ -105,7 +108,7 @@ class Preparation:
                     reduced.store(image, resolved[name].release, BUILD / "fim.bpf.o", BUILD / "btf")
                 except InfrastructureError as error:
                     self.missing[name] = error.message
-                    self.say(f"{name}: {error.message}")
+                    self.progress(f"{name}: {error.message}")
                 bundle.cache_clear()
 
     def _record(self, name: str, packages: Iterable[tuple[str, str, str]]) -> None:
@@ -115,7 +118,9 @@ class Preparation:
         self.kernels[name] = facts.model_copy(update={"packages": (*facts.packages, *more)})
 
 
-def resolve_all(cells: Mapping[str, Cell], lock: Path | Lock | None, say: Say) -> dict[str, ResolvedKernel]:
+def resolve_all(
+    cells: Mapping[str, Cell], lock: Path | Lock | None, progress: Progress
+) -> dict[str, ResolvedKernel]:
     """The kernel of each cell: the locked one where there is a lock that has it, else the newest there is.
 
     Raises ConfigError for a series that there is none of, or for a lock that cannot be read.
@@ -129,8 +134,10 @@ def resolve_all(cells: Mapping[str, Cell], lock: Path | Lock | None, say: Say) -
         wanted = request(cell)
         known = locked.find(wanted) if locked else None
         if locked and not known:
-            say(f"{name}: not in {locking.NAME}, taking the newest; `harness kernels lock` adds it")
-        found[name] = known or resolve(wanted, progress=say)
+            progress(f"{name}: not in {locking.NAME}, taking the newest; `harness kernels lock` adds it")
+        if not known:
+            progress(Step(Phase.RESOLVE, f"the newest {wanted.series}", machine=name))
+        found[name] = known or resolve(wanted, progress=of_machine(name, progress))
     return found
 
 

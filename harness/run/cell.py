@@ -18,6 +18,7 @@ from agent.selftest import catalogue
 from agent.selftest.protocol import Loaded
 from harness.console.complaints import scan
 from harness.errors import HarnessError, InfrastructureError, ProductError
+from harness.host.progress import Phase, Step
 from harness.plan.cells import Cell
 from harness.results.model import Attempt, CellReport, TestResult
 from harness.results.verdict import Verdict
@@ -192,6 +193,7 @@ class CellRun:
     def _load(self) -> None:
         machine = self.keeper.machine
         assert machine
+        self.keeper.progress(Step(Phase.LOAD, machine=self.cell.machine, cell=self.cell.id))
         self._quiet = len(machine.console())
         began = time.monotonic()
         try:

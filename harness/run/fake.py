@@ -23,10 +23,11 @@ from typing import Any, Literal
 from agent.selftest.protocol import Loaded, Ran
 from harness.errors import HarnessError, InfrastructureError, ProductError
 from harness.host.deadlines import ORDINARY
+from harness.host.progress import Phase, Progress, Step, silent
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import KernelFacts, Package
-from harness.run.machines import Death, HungError, Machine, RefusedError, Say, Supplies
+from harness.run.machines import Death, HungError, Machine, RefusedError, Supplies
 
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
 TRACE = (
@@ -51,6 +52,7 @@ class FakeBench:
     def __init__(self, script: Mapping[str, str] | None = None, log: Path | None = None) -> None:
         self.script = dict(script or {})
         self.log = log
+        self.progress: Progress = silent
         self._times: Counter[str] = Counter()
 
     def accelerator(self, arch: str) -> tuple[str, str]:  # noqa: ARG002
@@ -61,9 +63,10 @@ class FakeBench:
         """Releases that look like Debian's."""
         return {cell.kernel.name: _release(cell) for cell in plan.cells}
 
-    def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
+    def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
         """Nothing to fetch; a machine whose `boot` is `missing` cannot be had."""
-        say("fetching nothing")
+        for name, cells in plan.machines().items():
+            progress(Step(Phase.FETCH, _release(cells[0]), machine=name, total=36 << 20))
         if any(self._acts(cell.id, "fetch") == ["sleep"] for cell in plan.cells):
             self.note("fetch")
             time.sleep(10)

@@ -12,7 +12,6 @@ own through the hook `pytest_harness_bench`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,11 +20,10 @@ from pydantic import BaseModel, ConfigDict
 
 from agent.selftest.protocol import Loaded, Ran
 from harness.errors import HarnessError, InfrastructureError, ProductError
+from harness.host.progress import Progress
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import KernelFacts
-
-Say = Callable[[str], None]
 
 
 class HungError(InfrastructureError):
@@ -135,7 +133,12 @@ class Supplies(BaseModel):
 
 
 class Bench(Protocol):
-    """Where machines come from; one instance in the controller, one in each worker."""
+    """Where machines come from; one instance in the controller, one in each worker.
+
+    Remarks about machines go to `progress`.
+    """
+
+    progress: Progress
 
     def accelerator(self, arch: str) -> tuple[str, str]:
         """Return "kvm" or "tcg" for guests of `arch`, and a line that says why. Raises HarnessError."""
@@ -143,7 +146,7 @@ class Bench(Protocol):
     def releases(self, plan: Plan) -> dict[str, str]:
         """The release that each kernel of `plan` resolves to, by kernel name. Raises HarnessError."""
 
-    def prepare(self, plan: Plan, accelerator: str, say: Say) -> Supplies:
+    def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
         """Fetch and build what the machines of `plan` boot from; raises HarnessError if none can be had.
 
         `accelerator` is said in the results, of a plan with two architectures such as "kvm, tcg".

@@ -21,6 +21,7 @@ from harness import report
 from harness.errors import ConfigError
 from harness.host import capacity, signals
 from harness.host.deadlines import Pace
+from harness.host.progress import Phase, Progress, Step
 from harness.plan import checked as config
 from harness.plan import plan, shards, suites
 from harness.plan.plan import Plan, Selectors
@@ -30,7 +31,7 @@ from harness.results.expectations import Expectations
 from harness.results.model import CellReport, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict
 from harness.run import times
-from harness.run.machines import Bench, Say, Supplies
+from harness.run.machines import Bench, Supplies
 
 NODE_SEPARATOR = "::"
 
@@ -119,7 +120,7 @@ class Run:
         """The folder that files of suites are named from."""
         return self.options.base or self.options.matrix.parent
 
-    def prepare(self, say: Say) -> None:
+    def prepare(self, progress: Progress) -> None:
         """Fetch and build all that machines need, once; plan.json is there before anything boots.
 
         Raises HarnessError when not one machine can be had.
@@ -127,10 +128,11 @@ class Run:
         if self.supplies:
             return
         suites.check(self.plan, self.base)
+        progress(Step(Phase.CHECK, "how fast guests run here"))
         found = dict(self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells}))
         for why in found.values():
-            say(f"acceleration: {why}")
-        supplies = self.bench.prepare(self.plan, ", ".join(found), say)
+            progress(f"acceleration: {why}")
+        supplies = self.bench.prepare(self.plan, ", ".join(found), progress)
         supplies = supplies.model_copy(update={"base": str(self.base)})
         # A series that there is none of leaves no folder behind, and `latest` as it was.
         self._make_folder()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from harness.host.deadlines import ORDINARY, Pace
+from harness.host.progress import Phase, Progress, Step, silent
 from harness.plan.cells import Cell
 from harness.results.model import Phases
 from harness.run.machines import Machine
@@ -16,19 +17,21 @@ LEAVE_S = 10.0
 
 
 class Keeper:
-    """Holds one machine at a time; `pause` waits some seconds between two tries."""
+    """Holds one machine at a time; `pause` waits some seconds between two tries, `progress` gets phases."""
 
     def __init__(
         self,
         make: Callable[[Cell], Machine],
         pace: Pace | None = None,
         pause: Callable[[float], object] = time.sleep,
+        progress: Progress = silent,
     ) -> None:
         self._make = make
         self._key = ""
         self._deployed = False
         self.pace = pace or Pace()
         self.pause = pause
+        self.progress = progress
         self.machine: Machine | None = None
         self.phases = Phases()  # of the last `enter`, also where that failed
 
@@ -37,6 +40,7 @@ class Keeper:
         self.phases = Phases()
         if self.machine is None or self._key != cell.machine:
             self.discard()
+            self.progress(Step(Phase.BOOT, machine=cell.machine))
             self.pace.slowness = ORDINARY
             self.machine, self._key = self._make(cell), cell.machine
             with self._timed("boot_s"):
@@ -44,6 +48,7 @@ class Keeper:
             self.pace.slowness = self.machine.slowness()
             self._deployed = False
         if not (self._deployed or cell.suite):
+            self.progress(Step(Phase.DEPLOY, machine=cell.machine))
             with self._timed("deploy_s"):
                 self.machine.deploy()
             self._deployed = True

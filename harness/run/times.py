@@ -1,9 +1,11 @@
-"""How long machines took, and so which of them goes first."""
+"""How long machines and tests took in earlier runs: which machine goes first, and how much time is left."""
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.selftest import catalogue
@@ -16,18 +18,36 @@ BOOT_GUESS_S = 10.0
 
 def longest_first(plan: Plan, last: Mapping[str, float]) -> list[str]:
     """The machines of `plan`, longest first: by `last` seconds where known, else by what their tests cost."""
-    guesses = {name: last.get(name, machine_cost(cells)) for name, cells in plan.machines().items()}
+    guesses = {name: machine_seconds(cells, last) for name, cells in plan.machines().items()}
     return sorted(guesses, key=lambda name: -guesses[name])
 
 
 def machine_cost(cells: Iterable[Cell]) -> float:
     """The seconds that a machine will take, as far as its tests' costs tell."""
-    scenarios = (catalogue.by_name(test) for cell in cells for test in cell.tests)
-    return BOOT_GUESS_S + sum(scenario.cost for scenario in scenarios if scenario)
+    return machine_seconds(list(cells), {})
+
+
+def machine_seconds(cells: Iterable[Cell], last: Mapping[str, float]) -> float:
+    """The seconds that a machine with these cells will take, by `last` (see `read_times`) where known."""
+    cells = list(cells)
+    own = last.get(cells[0].machine, BOOT_GUESS_S)
+    return own + sum(_test_seconds(cell, test, last) for cell in cells for test in cell.tests)
+
+
+def _test_seconds(cell: Cell, test: str, last: Mapping[str, float]) -> float:
+    scenario = catalogue.by_name(test)
+    return last.get(_key(cell.id, test), scenario.cost if scenario else 0.0)
+
+
+def _key(cell: str, test: str) -> str:
+    return f"{cell}::{test}"
 
 
 def read_times(path: Path) -> dict[str, float]:
-    """Seconds that each machine took, from `path`; what cannot be read is not known."""
+    """Seconds by name, from `path`; empty if it cannot be read.
+
+    A name is `CELL::TEST`, or a machine, which has all that its tests do not: boot, load, closing.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): float(seconds) for name, seconds in found.items()}
@@ -36,10 +56,60 @@ def read_times(path: Path) -> dict[str, float]:
 
 
 def write_times(path: Path, plan: Plan, results: Iterable[CellResult]) -> None:
-    """Remember in `path` how long the machines of this run took, beside what is known of others."""
+    """Remember in `path` how long machines and tests of this run took, beside what is known of others."""
     spent: dict[str, float] = {}
     for result in results:
+        if not result.phases.total_s:
+            continue
+        tests = {_key(result.id, test.name): test.duration_s for test in result.tests}
         machine = plan.cell(result.id).machine
-        spent[machine] = round(spent.get(machine, 0.0) + result.phases.total_s, 2)
-    known = {name: seconds for name, seconds in spent.items() if seconds}
+        spent[machine] = spent.get(machine, 0.0) + max(0.0, result.phases.total_s - sum(tests.values()))
+        spent |= tests
+    known = {name: round(seconds, 2) for name, seconds in spent.items()}
     write_atomic(path, json.dumps(read_times(path) | known))
+
+
+@dataclass
+class Estimate:
+    """The time that is left of a run on `workers` machines at once; `last` is what `read_times` returns."""
+
+    plan: Plan
+    last: Mapping[str, float]
+    workers: int
+    _ended: set[tuple[str, str]] = field(default_factory=set)
+    _begun: list[str] = field(default_factory=list)  # machines, in the order in which they were booted
+
+    def begin(self, machine: str) -> None:
+        """A machine is booted."""
+        if machine not in self._begun:
+            self._begun.append(machine)
+
+    def end(self, cell: str, test: str) -> None:
+        """A test has its verdict."""
+        self._ended.add((cell, test))
+
+    def left(self) -> float | None:
+        """Seconds; None where a machine that is not done was never run before."""
+        left = {name: self._of_machine(cells) for name, cells in self.plan.machines().items()}
+        left = {name: seconds for name, seconds in left.items() if seconds}
+        if any(name not in self.last for name in left):
+            return None
+        running = [left.pop(name) for name in self._begun if name in left]
+        free = sorted(running)[-self.workers :] + [0.0] * (self.workers - len(running))
+        heapq.heapify(free)
+        for seconds in sorted(left.values(), reverse=True):
+            heapq.heapreplace(free, free[0] + seconds)
+        return max(free)
+
+    def _of_machine(self, cells: list[Cell]) -> float:
+        """What is left of a machine: its tests, and of all else as large a part as of its tests."""
+        planned = sum(len(cell.tests) for cell in cells)
+        cells = [
+            cell.model_copy(
+                update={"tests": tuple(test for test in cell.tests if (cell.id, test) not in self._ended)}
+            )
+            for cell in cells
+        ]
+        tests = sum(_test_seconds(cell, test, self.last) for cell in cells for test in cell.tests)
+        share = sum(len(cell.tests) for cell in cells) / planned if planned else 0.0
+        return tests + share * self.last.get(cells[0].machine, BOOT_GUESS_S)

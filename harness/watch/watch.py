@@ -13,7 +13,7 @@ from agent.selftest import catalogue
 from harness.errors import ConfigError, HarnessError
 from harness.lab import supplies
 from harness.plan.cells import Cell
-from harness.report.terminal import Lines
+from harness.report.lines import Lines
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict, run_exit_code
 from harness.run.pytest.worker import Worker
@@ -78,7 +78,7 @@ class Watch:
                     seen = now
                     self._saved(paths)
         except KeyboardInterrupt:
-            self.progress.say("watch: ended")
+            self.progress("watch: ended")
             return run_exit_code(self.verdicts)
         finally:
             self.worker.leave()
@@ -87,7 +87,7 @@ class Watch:
     def _saved(self, paths: Sequence[Path]) -> None:
         now = time.time()
         saved_at = sources.saved_at(paths, now)
-        self.progress.say(f"changed: {_names(paths)}")
+        self.progress(f"changed: {_names(paths)}")
         spent = {"notice": now - saved_at}
         if any(path.match(glob) for path in paths for glob in PLANNING):
             self.project.needs(())
@@ -98,7 +98,7 @@ class Watch:
             return
         with _timed(spent, "push"):
             told = self._update()
-        self.progress.say(told)
+        self.progress(told)
         self._round("saved", saved_at, spent)
 
     def _update(self) -> str:
@@ -143,7 +143,7 @@ class Watch:
     def _tell(self, found: Sequence[TestResult], seconds: str, spent: Spent) -> None:
         counts = ", ".join(f"{count} {name}" for name, count in Counter(one.verdict for one in found).items())
         phases = ", ".join(f"{name} {spent_s:.1f}" for name, spent_s in spent.items())
-        self.progress.say(f"round {self.rounds}: {counts}; {seconds} ({phases})")
+        self.progress(f"round {self.rounds}: {counts}; {seconds} ({phases})")
 
     def _settle(self) -> None:
         """Do what the next round would wait for otherwise, and what this one left out."""
@@ -160,12 +160,12 @@ class Watch:
                 problems = [error]
                 self.keeper.end()
             for one in problems:
-                self.progress.say(one.message)
-        self.progress.say("ready for the next save")
+                self.progress(one.message)
+        self.progress("ready for the next save")
 
     def _say_all(self, problem: str, meaning: str) -> None:
         for line in (*problem.splitlines(), meaning):
-            self.progress.say(line)
+            self.progress(line)
 
 
 @contextlib.contextmanager

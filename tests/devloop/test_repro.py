@@ -14,6 +14,7 @@ from harness.commands import repro as repro_command
 from harness.commands import run as run_command
 from harness.errors import ConfigError
 from harness.host.cache import Cache
+from harness.host.progress import Event
 from harness.kernels import KernelRequest, Lock, resolve
 from harness.results import model
 from harness.run import repro
@@ -90,13 +91,15 @@ def test_packages_that_are_gone_are_named(
     earlier: Path, fake_apt: FakeApt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan, found = repro.plan_of(earlier / "results.json", "6.1-lsm")
-    lines: list[str] = []
+    lines: list[Event] = []
     cache = Cache(tmp_path / "empty")
     lock = repro.lock_of(
         plan.cells[0], found, lines.append, cache=cache, repositories=fake_apt.repositories()
     )
     assert lock is None
-    assert "gone, neither in the cache nor in a repository: linux-image 1; taking the newest" in lines[-1]
+    assert "gone, neither in the cache nor in a repository: linux-image 1; taking the newest" in str(
+        lines[-1]
+    )
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from harness.lab import supplies
 from harness.plan import checked as config
 from harness.plan.cells import Cell
 from harness.plan.plan import Selectors, make
-from harness.report.terminal import Lines
+from harness.report.lines import Lines
 from harness.run.fake import FakeBench, FakeMachine
 from harness.run.run import Options, Run
 from harness.watch import sources, update

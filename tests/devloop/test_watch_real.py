@@ -14,7 +14,7 @@ from rich.console import Console
 from harness.lab import supplies
 from harness.lab.lab import VmBench
 from harness.plan.plan import Selectors
-from harness.report.terminal import Lines
+from harness.report.lines import Lines
 from harness.run.run import Options, Run
 from harness.watch import sources
 from harness.watch.build import Made

@@ -14,8 +14,9 @@ from harness.commands import doctor_checks
 from harness.report import compare_text
 from harness.report.changes import Kind
 from harness.report.compare import compare
+from harness.report.lines import line_of
 from harness.report.summary import SENTENCES
-from harness.report.terminal import line_of, print_results
+from harness.report.terminal import print_results
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict
 from tests.campaigns.mutants.catalogue import MUTANTS
@@ -55,7 +56,9 @@ def test_lines_of_tests_are_as_they_are_printed(block: str) -> None:
 def test_the_table_is_as_it_is_printed(block: str) -> None:
     """The same columns, and below them the sentence that says what it means."""
     out = io.StringIO()
-    print_results(Console(file=out, width=80), a_run(a_cell("6.1")), "out")
+    print_results(
+        Console(file=out, width=80, force_terminal=True, color_system=None), a_run(a_cell("6.1")), "out"
+    )
     head = out.getvalue().splitlines()[0].split()
     assert [
         line.split() for line in block.splitlines() if line.startswith("cell ") and "verdict" in line

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 import harness.lab.lab
+from agent.selftest import catalogue
 from harness import cli
 from harness.commands import run as run_command
 from harness.commands.booted import one_machine
@@ -51,10 +52,13 @@ def test_a_run_leaves_what_the_contract_names(matrix: Path) -> None:
     assert [path.name for path in (latest / "cells").iterdir()] == ["6.1-auto"]
 
 
-def test_a_reason_that_a_cell_shares_is_said_once(matrix: Path) -> None:
+def test_a_cause_that_ends_a_cell_is_one_line_with_a_count(matrix: Path) -> None:
+    """Once when it happens and once below the table, whatever the number of tests."""
     code, lines = _run(matrix, {"6.1-auto::boot": "crash"})
     assert code == 3
-    assert sum("BOOT_FAIL" in line and "Kernel panic" in line for line in lines) == 1
+    cause = f"6.1-auto: {len(catalogue.select(()))} tests ⚠ BOOT_FAIL: Kernel panic"
+    assert sum(line.startswith(cause) for line in lines) == 2
+    assert sum("Kernel panic" in line for line in lines) == 2
 
 
 def test_the_plan_is_printed_and_boots_nothing(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:

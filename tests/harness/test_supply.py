@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from harness.errors import InfrastructureError
+from harness.host.progress import Event
 from harness.lab import supplies
 from harness.lab.supplies import BACKOFF_S, Preparation
 from harness.plan.cells import Cell
@@ -15,7 +16,7 @@ def test_a_mirror_that_stumbles_is_asked_again(
     cell: Cell, monkeypatch: pytest.MonkeyPatch, failures: int, missing: dict[str, str]
 ) -> None:
     left = [InfrastructureError("404")] * failures
-    said: list[str] = []
+    said: list[Event] = []
     paused: list[float] = []
 
     def stumble(*_words: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 from harness.errors import ConfigError, InfrastructureError
 from harness.host import resources
 from harness.host.cache import Cache
+from harness.host.progress import Event
 from harness.images import erofs, initramfs, modules_image, native
 from harness.kernels import FetchedKernel, Headers, catalogue
 from tests.images.test_cpio import unpack
@@ -52,7 +53,7 @@ def test_it_holds_an_init_the_modules_that_are_no_part_of_the_kernel_and_the_gue
 
 @needs_compiler
 def test_it_is_made_once_for_a_kernel(kernel: FetchedKernel, tmp_path: Path) -> None:
-    lines: list[str] = []
+    lines: list[Event] = []
     paths = {initramfs(kernel, Cache(tmp_path / "cache"), lines.append) for _ in range(2)}
     assert len(paths) == len(lines) == 1
 

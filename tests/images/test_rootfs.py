@@ -10,6 +10,7 @@ import pytest
 
 from harness.host import resources
 from harness.host.cache import Cache
+from harness.host.progress import Event
 from harness.images import erofs, root_image, rootfs
 from harness.kernels import Repositories
 from harness.kernels.apt import Apt
@@ -77,7 +78,7 @@ def test_python_is_compiled_so_that_an_image_without_times_can_use_it(tmp_path: 
 
 def test_a_guest_python_that_the_host_has_not_is_said(tmp_path: Path) -> None:
     (tmp_path / "usr/lib/python3.99").mkdir(parents=True)
-    lines: list[str] = []
+    lines: list[Event] = []
     rootfs.compile_python(tmp_path, lines.append)
     assert lines == ["no python3.99 on this host: guests compile their Python themselves, which is slow"]
 

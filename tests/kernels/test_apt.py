@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InfrastructureError
+from harness.host.progress import Event
 from tests.kernels.conftest import FakeApt
 
 
@@ -45,10 +46,10 @@ def test_without_a_network_an_old_index_does_and_a_line_says_so(fake_apt: FakeAp
     apt.refresh()
     _age(apt.home, 7200)
     fake_apt.fail("E: Failed to fetch http://main.example/InRelease  Could not resolve 'main.example'\n")
-    lines: list[str] = []
+    lines: list[Event] = []
     apt.refresh(lines.append)
-    assert "using that of 2 hours ago" in lines[-1]
-    assert "Could not resolve" in lines[-1]
+    assert "using that of 2 hours ago" in str(lines[-1])
+    assert "Could not resolve" in str(lines[-1])
 
 
 def test_without_a_network_and_an_index_nothing_goes(fake_apt: FakeApt) -> None:

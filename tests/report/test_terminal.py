@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import io
+import re
+from typing import Literal
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from harness.report.terminal import Lines, print_results
-from harness.results.model import TestResult
+from harness.report.lines import Lines
+from harness.report.summary import tally
+from harness.report.terminal import print_results
+from harness.results.model import Attempt, TestResult
+from harness.results.verdict import Verdict
+from harness.run.judge import as_result
 from tests.report.made_up import every_verdict
 from tests.report.test_html import HOSTILE, hostile_run
 
 
 def printed(width: int, *, colours: bool = False) -> str:
     out = io.StringIO()
-    print_results(Console(file=out, width=width, force_terminal=colours), every_verdict(), "out/latest")
+    system: Literal["standard"] | None = "standard" if colours else None
+    console = Console(file=out, width=width, force_terminal=True, color_system=system)
+    print_results(console, every_verdict(), "out/latest")
     return out.getvalue()
 
 
@@ -25,7 +33,7 @@ def test_the_table_fits(width: int) -> None:
     """No row is wider than the terminal, and every cell is there with its verdict."""
     found = every_verdict()
     rows = printed(width).splitlines()
-    table = rows[: next(n for n, row in enumerate(rows) if row.startswith("The product failed."))]
+    table = rows[: next(n for n, row in enumerate(rows) if re.match(r"\S+: ", row))]
     assert max(map(cell_len, table)) <= width
     for cell in found.cells:
         if width >= 60:
@@ -81,3 +89,25 @@ def test_a_failure_is_followed_by_what_it_is_about() -> None:
         "hook: unlink.exit by fexit at do_unlinkat: attached",
         "ledger: unlink: generated 1, seen 1, approver_rejected 1",
     ]
+
+
+def test_in_a_pipe_nothing_is_cut_or_folded() -> None:
+    """Each cell is one row with all its columns, whatever width is assumed for what is no terminal."""
+    out = io.StringIO()
+    print_results(Console(file=out, width=30), every_verdict(), "out/latest")
+    rows = out.getvalue().splitlines()
+    assert rows[0].split()[0] == "kernel"
+    for cell in every_verdict().cells:
+        assert any(cell.kernel.release in row and cell.id in row and tally(cell) in row for row in rows)
+
+
+@pytest.mark.parametrize(("shared", "lines"), [(0, 0), (1, 0), (2, 1), (8, 1)])
+def test_a_cause_that_tests_share_is_below_the_table_once(shared: int, lines: int) -> None:
+    cause = Attempt(verdict=Verdict.NOT_RUN, reason="the machine was given up")
+    tests = [as_result(f"truth.{number}", cause) for number in range(shared)]
+    tests += [TestResult(name=f"loss.{number}", verdict=Verdict.PASS) for number in range(8 - shared)]
+    results = every_verdict()
+    cell = results.cells[0].model_copy(update={"tests": tuple(tests)})
+    out = io.StringIO()
+    print_results(Console(file=out), results.model_copy(update={"cells": (cell,)}), "out/latest")
+    assert out.getvalue().count(f"{cell.id}: {shared} tests … NOT_RUN: the machine was given up") == lines

@@ -12,6 +12,7 @@ import pytest
 from harness.guest import ssh
 from harness.guest.base import GuestLostError
 from harness.host.cache import Cache
+from harness.host.progress import Event
 from harness.vm.connection import Connection
 from harness.vm.machine import Machine
 from harness.vm.snapshot import KIND, Snapshots
@@ -28,7 +29,7 @@ class Saved:
     """One cold machine that was saved, in a cache of the test's own, and those that go on from it."""
 
     def __init__(self, folder: Path, connection: Connection, make_spec: MakeSpec) -> None:
-        self.said: list[str] = []
+        self.said: list[Event] = []
         self.cache = Cache(folder / "cache", self.said.append)
         self._folder = folder
         self._connection = connection
@@ -110,5 +111,5 @@ def test_a_damaged_one_is_dropped_and_said(saved: Saved) -> None:
     memory.write_bytes(data)
     saved.cache = Cache(saved.cache.root, saved.said.append)  # as another process would
     assert saved.start(cold=False) == "cold"
-    assert any("damaged" in line for line in saved.said)
+    assert any("damaged" in str(line) for line in saved.said)
     assert saved.start(cold=False) == "warm"

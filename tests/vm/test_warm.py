@@ -14,6 +14,7 @@ import pytest
 from harness.errors import InfrastructureError
 from harness.guest.fake import FakeGuest
 from harness.host.cache import Cache
+from harness.host.progress import Event
 from harness.vm import savefile
 from harness.vm.domain import MachineSpec
 from harness.vm.fake import FakeDomain, FakeHypervisor, Play
@@ -47,7 +48,7 @@ class World:
     """A hypervisor whose domains come up, and what was said."""
 
     def __init__(self, tmp_path: Path, spec: MachineSpec, snapshots: Snapshots) -> None:
-        self.said: list[str] = []
+        self.said: list[Event] = []
         self.play: Play = lambda domain: domain.say(READY)
         self.hypervisor = FakeHypervisor(tmp_path, lambda domain: self.play(domain))
         self._spec = spec
@@ -94,7 +95,7 @@ def test_snapshot_that_does_not_restore(world: World) -> None:
 
     world.play = refuse_once
     assert world.starter().boot(10) == "cold"
-    assert [line.partition(", booting: ")[2] for line in world.said] == ["load of migration failed"]
+    assert [str(line).partition(", booting: ")[2] for line in world.said] == ["load of migration failed"]
     assert world.starter().boot(10) == "warm"
 
 

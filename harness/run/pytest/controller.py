@@ -15,15 +15,26 @@ from rich.console import Console
 
 from harness.errors import HarnessError
 from harness.host.capacity import cpus, free_mib, workers_for
+from harness.host.progress import Event, Phase, Progress, Step, silent
 from harness.plan.plan import Selectors
-from harness.report.terminal import Lines, print_results
+from harness.report.lines import Lines
+from harness.report.terminal import print_results
 from harness.results.model import CellReport, TestResult
 from harness.results.verdict import Verdict
 from harness.run.pytest.plugin import SELECTORS, WORKER
 from harness.run.pytest.scheduler import MachineScheduling
-from harness.run.pytest.worker import CELL_PROPERTY, TEST_PROPERTY, MatrixFile, TestItem, Worker
+from harness.run.pytest.worker import (
+    CELL_PROPERTY,
+    PROGRESS_CHANNEL,
+    TEST_PROPERTY,
+    MatrixFile,
+    TestItem,
+    Worker,
+    from_worker,
+)
 from harness.run.run import Options, Run, pair_of
-from harness.run.times import longest_first, read_times
+from harness.run.times import Estimate, longest_first, read_times
+from harness.run.view import View
 from harness.text import one_line
 
 
@@ -44,11 +55,12 @@ def for_pytest(config: pytest.Config, path: Path) -> Controller:
 
 
 class Controller:
-    """A run as a pytest plugin; `progress` is None where pytest's own terminal reporter speaks."""
+    """A run as a pytest plugin; `view` is None where pytest's own terminal reporter shows the tests."""
 
-    def __init__(self, run: Run, progress: Lines | None) -> None:
+    def __init__(self, run: Run, view: View | None) -> None:
         self.run = run
-        self.progress = progress
+        self.view = view
+        self._machines: dict[object, str] = {}  # by worker: the machine that it reported last
         self._scheduler: MachineScheduling | None = None
         self._narrowed = False
 
@@ -63,7 +75,8 @@ class Controller:
         if session.config.option.collectonly:
             return
         try:
-            self.run.prepare(self._say)
+            with contextlib.nullcontext(self.view) if self.view else Lines(Console()) as progress:
+                self.run.prepare(progress)
         except HarnessError as error:
             pytest.exit(_message(error), returncode=error.exit_code)
 
@@ -78,13 +91,25 @@ class Controller:
         config = session.config
         if config.option.collectonly or config.option.dist != "no":
             return
-        self._narrow([item.nodeid for item in session.items if isinstance(item, TestItem)])
-        config.pluginmanager.register(Worker(self.run.job(), self.run.bench), WORKER)
+        self._narrow([item.nodeid for item in session.items if isinstance(item, TestItem)], 1)
+        worker = Worker(self.run.job(), self.run.bench, self.view or silent)
+        config.pluginmanager.register(worker, WORKER)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker of xdist's what the run is."""
         node.workerinput["harness_job"] = self.run.job().model_dump_json(by_alias=True)
+        channel = node.gateway.newchannel()
+        channel.setcallback(from_worker(self._progress_of(node)))
+        node.workerinput[PROGRESS_CHANNEL] = channel
+
+    def _progress_of(self, node: Any) -> Progress:
+        def report(event: Event, /) -> None:
+            if isinstance(event, Step):
+                self._machines[node] = event.machine
+            self._say(event)
+
+        return report
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config) -> MachineScheduling:
@@ -96,7 +121,8 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
         """The first worker to collect says what pytest's own selection left."""
-        self._narrow(ids)
+        assert self._scheduler
+        self._narrow(ids, self._scheduler.numnodes)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -106,11 +132,7 @@ class Controller:
         if error:
             self.run.bench.reap()
             self._say(f"worker {node.gateway.id} died: {one_line(str(error))}")
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """An item begins, here or in a worker."""
-        if self.progress and self._is_ours(nodeid):
-            self.progress.started(*pair_of(nodeid))
+            self._say(Step(Phase.WAIT, machine=self._machines.get(node, "")))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A phase of an item ended, here or in a worker."""
@@ -143,26 +165,27 @@ class Controller:
 
     def pytest_terminal_summary(self) -> None:
         """Under pytest's own reporter: the table, and where the reports are."""
-        if self.progress is None and self.run.finished:
+        if self.view is None and self.run.finished:
             print_results(Console(), self.run.finished, str(self.run.folder))
 
-    def _narrow(self, nodeids: Sequence[str]) -> None:
+    def _narrow(self, nodeids: Sequence[str], workers: int) -> None:
         if not self._narrowed:
             self._narrowed = True
             self.run.narrow([nodeid for nodeid in nodeids if self._is_ours(nodeid)])
-            if self.progress:
-                self.progress.plan(self.run.plan)
+            if self.view:
+                estimate = Estimate(self.run.plan, read_times(self.run.times_path), workers)
+                self.view.plan(self.run.plan, estimate)
 
     def _ended(self, cell: str, result: TestResult) -> None:
         self.run.record_test(cell, result)
-        if self.progress:
-            self.progress.ended(cell, result)
+        if self.view:
+            self.view.ended(cell, result)
 
-    def _say(self, line: str) -> None:
-        if self.progress:
-            self.progress.say(line)
-        else:
-            sys.stdout.write(f"{one_line(line)}\n")
+    def _say(self, event: Event) -> None:
+        if self.view:
+            self.view(event)
+        elif isinstance(event, str):
+            sys.stdout.write(f"{one_line(event)}\n")
 
     def _machine_of(self, nodeid: str) -> str:
         return self.run.plan.cell(pair_of(nodeid)[0]).machine if self._is_ours(nodeid) else ""

@@ -75,12 +75,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _controller(config)
     elif job := config.workerinput.get("harness_job"):
-        from harness.run.pytest.worker import Worker, interrupt_when_orphaned
+        from harness.run.pytest.worker import PROGRESS_CHANNEL, Worker, interrupt_when_orphaned, to_controller
         from harness.run.run import Job
 
         interrupt_when_orphaned()
         bench = config.hook.pytest_harness_bench(config=config)
-        config.pluginmanager.register(Worker(Job.model_validate_json(job), bench), WORKER)
+        progress = to_controller(config.workerinput[PROGRESS_CHANNEL])
+        config.pluginmanager.register(Worker(Job.model_validate_json(job), bench, progress), WORKER)
 
 
 def _controller(config: pytest.Config) -> Controller | None:

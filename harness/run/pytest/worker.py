@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import select
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.host.deadlines import Pace
+from harness.host.progress import Event, Phase, Progress, Step, silent
 from harness.kernels import configuration
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
@@ -25,9 +27,11 @@ from harness.run.judge import Allowed
 from harness.run.machines import Bench, Machine, MissingError
 from harness.run.run import Job
 from harness.run.slot import Keeper
+from harness.text import one_line
 
 TEST_PROPERTY = "harness.test"
 CELL_PROPERTY = "harness.cell"
+PROGRESS_CHANNEL = "harness_progress"  # in the input of an xdist worker: an execnet channel to the controller
 
 
 class VerdictError(Exception):
@@ -65,7 +69,8 @@ class CellNode(pytest.Collector):
 
     def setup(self) -> None:
         """Boot, deploy, load; what fails there is the verdict of the items."""
-        _worker(self.config).enter(self.cell)
+        items = (item for item in self.session.items if isinstance(item, TestItem))
+        _worker(self.config).enter(self.cell, sum(item.parent.cell is self.cell for item in items))
 
     def teardown(self) -> None:
         """End the agent and keep the evidence."""
@@ -105,17 +110,20 @@ class TestItem(pytest.Item):
 class Worker:
     """Owns a machine; a plugin in the process that runs the items."""
 
-    def __init__(self, job: Job, bench: Bench) -> None:
+    def __init__(self, job: Job, bench: Bench, progress: Progress = silent) -> None:
         self.job = job
         self.bench = bench
-        self.keeper = Keeper(self._machine, Pace(job.ends_at, job.limit_s))
+        self.bench.progress = self.progress = progress
+        self.keeper = Keeper(self._machine, Pace(job.ends_at, job.limit_s), progress=progress)
         self._run: CellRun | None = None
         self._interrupted = False
         self._failed = False  # whether a test of the open cell did
         self._news: list[str] = []  # reports of cells that have not gone home yet
+        self._begun = self._selected = 0  # tests of the open cell
 
-    def enter(self, cell: Cell) -> None:
-        """Open a cell."""
+    def enter(self, cell: Cell, selected: int = 0) -> None:
+        """Open a cell, of which so many tests will run (default: all that are planned)."""
+        self._begun, self._selected = 0, selected or len(cell.tests)
         folder = self.job.folder / "cells" / cell.id
         self._run = CellRun(
             cell,
@@ -130,6 +138,9 @@ class Worker:
     def run(self, test: str) -> TestResult:
         """Run a test of the open cell; once more where it failed and nobody knew that it would."""
         assert self._run
+        self._begun += 1
+        if not self._run.report.cause:
+            self._step(Phase.TEST, test, self._begun, self._selected)
         result = self._run.test(test)
         judged = self._as_known(result)
         if judged.verdict is Verdict.FAIL:
@@ -141,11 +152,19 @@ class Worker:
         """Close the open cell; at once where the run was interrupted."""
         run, self._run = self._run, None
         if run:
+            self._step(Phase.CLOSE, run=run)
             keep, self._failed = self.job.keep_on_fail and self._failed, False
             report = run.abandon() if self._interrupted else run.close(keep=keep)
             files = self.job.supplies.files.get(run.cell.machine, {})
             report = predictions.added(report, run.cell, files)
             self._news.append(report.model_dump_json())
+
+    def _step(
+        self, phase: Phase, detail: str = "", done: int = 0, total: int = 0, run: CellRun | None = None
+    ) -> None:
+        run = run or self._run
+        assert run
+        self.progress(Step(phase, detail, run.cell.machine, run.cell.id, done, total))
 
     def _as_known(self, result: TestResult) -> TestResult:
         assert self._run
@@ -187,6 +206,7 @@ class Worker:
         outcome = yield
         if isinstance(item, TestItem) and _machine_of(item) != _machine_of(nextitem):
             self.keeper.discard()
+            self.progress(Step(Phase.WAIT, machine=_machine_of(item)))
         item.user_properties += [(CELL_PROPERTY, report) for report in self.news()]
         return outcome
 
@@ -204,6 +224,22 @@ class Worker:
             raise MissingError(reason)
         # Its files lie with the cell that boots it; cells that share it get copies.
         return self.bench.machine(cell, self.job.supplies, self.job.folder / "cells" / cell.id)
+
+
+def to_controller(channel: Any) -> Progress:
+    """A `Progress` in a worker of xdist's, over an execnet channel; `from_worker` is its other end."""
+
+    def report(event: Event, /) -> None:
+        # A controller that is gone hears nothing; the worker ends for another reason.
+        with contextlib.suppress(OSError):
+            channel.send(event.to_wire() if isinstance(event, Step) else one_line(event))
+
+    return report
+
+
+def from_worker(progress: Progress) -> Callable[[Any], None]:
+    """The callback of the channel in the controller; it is called in a thread of execnet's."""
+    return lambda data: progress(data if isinstance(data, str) else Step.from_wire(data))
 
 
 def interrupt_when_orphaned() -> None:

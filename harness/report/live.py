@@ -1,0 +1,131 @@
+"""A run on a terminal: a table of machines that is kept up to date below the lines that stay."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from harness.host.progress import Phase, Step
+from harness.plan.plan import Plan
+from harness.report.lines import STYLES, Lines, duration
+from harness.results.model import TestResult
+from harness.results.verdict import Verdict
+from harness.run.times import Estimate
+from harness.text import one_line
+
+_OTHER_LINES = 6  # of the terminal: the table's head, what follows it, and some of what stays above
+
+
+class LiveTable(Lines):
+    """Machines with what each does, and counts by verdict; lines are kept of what is not PASS."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._began = time.monotonic()
+        self._plan: Plan | None = None
+        self._estimate: Estimate | None = None
+        self._left: tuple[float | None, float] = (None, 0.0)  # seconds that were left, and when
+        self._machine: dict[str, str] = {}  # by cell
+        self._verdicts: dict[str, Counter[Verdict]] = {}  # by machine
+        self._live = Live(
+            console=console,
+            get_renderable=self.render,
+            refresh_per_second=4,
+            transient=True,
+            vertical_overflow="crop",
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._live.stop()
+
+    def plan(self, plan: Plan, estimate: Estimate) -> None:
+        """Make a row for each machine."""
+        with self._lock:
+            self._plan, self._estimate = plan, estimate
+            self._planned = {cell.id: len(cell.tests) for cell in plan.cells}
+            self._machine = {cell.id: cell.machine for cell in plan.cells}
+            self._look_ahead()
+
+    def ended(self, cell: str, result: TestResult) -> None:
+        """Count it."""
+        with self._lock:
+            self._verdicts.setdefault(self._machine.get(cell, ""), Counter())[result.verdict] += 1
+            if self._estimate:
+                self._estimate.end(cell, result.name)
+            self._look_ahead()
+            super().ended(cell, result)
+
+    def _look_ahead(self) -> None:
+        self._left = (self._estimate.left() if self._estimate else None), time.monotonic()
+
+    def _begin(self, step: Step) -> None:
+        """The table shows phases; no line is kept of them."""
+        if step.phase is Phase.BOOT and self._estimate:
+            self._estimate.begin(step.machine)
+            self._look_ahead()
+
+    def _test(self, cell: str, result: TestResult) -> None:
+        if result.verdict is not Verdict.PASS:
+            super()._test(cell, result)
+
+    def render(self) -> Group:
+        """What the terminal shows now."""
+        with self._lock:
+            planned = self._plan.machines() if self._plan else {}
+            names = list(dict.fromkeys([*self._now, *planned]))
+            room = max(1, self.console.height - _OTHER_LINES)
+            table = Table(box=None, pad_edge=False)
+            for head in ("machine", "now", "tests", "verdicts"):
+                table.add_column(head, no_wrap=True, overflow="ellipsis")
+            for name in names[:room]:
+                total = sum(len(cell.tests) for cell in planned.get(name, []))
+                table.add_row(*self._row(name, total))
+            more = [Text(f"and {len(names) - room} more")] if len(names) > room else []
+            return Group(table, *more, self._foot())
+
+    def _row(self, machine: str, total: int) -> tuple[Text, ...]:
+        found = self._verdicts.get(machine, Counter())
+        done = sum(found.values())
+        now = Text("done" if total and done == total else "waiting", "dim")
+        if machine in self._now:
+            step, since = self._now[machine]
+            head = f"{step.cell}: " if step.cell else ""
+            seconds = "" if step.phase is Phase.TEST else f" ({duration(time.monotonic() - since)})"
+            now = Text(one_line(f"{head}{step}{seconds}"))
+        return Text(machine), now, Text(f"{done}/{total}" if total else ""), _counts(found)
+
+    def _foot(self) -> Text:
+        """How far the run is, and how long it will take."""
+        found = sum(self._verdicts.values(), Counter[Verdict]())
+        text = (
+            Text(f"{sum(found.values())} of {sum(self._planned.values())} tests, ")
+            if self._planned
+            else Text()
+        )
+        if found:
+            text.append_text(_counts(found)).append(", ")
+        text.append(f"{duration(time.monotonic() - self._began)} so far")
+        left_s, when = self._left
+        if left_s is not None:
+            text.append(f", about {duration(max(0.0, left_s - (time.monotonic() - when)))} left")
+        return text
+
+
+def _counts(found: Counter[Verdict]) -> Text:
+    """Counts by verdict, such as `93 PASS, 4 SKIP`."""
+    order = sorted(found, key=lambda verdict: (verdict is not Verdict.PASS, verdict.badness))
+    return Text(", ").join(Text(f"{found[one]} {one}", STYLES[one.exit_code]) for one in order)
