@@ -124,7 +124,7 @@ class VmBench:
         from harness.vm import reaper
         from harness.vm.connection import reap_domains
 
-        reaped = reaper.reap(reap_domains=reap_domains, also_kept=also_kept, warn=_note)
+        reaped = reaper.reap(reap_domains=reap_domains, also_kept=also_kept, warn=self.progress)
         return [str(one) for one in reaped]
 
     def close(self) -> None:
