@@ -6,9 +6,10 @@ import argparse
 import ast
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from harness.errors import HarnessError, InfrastructureError
 
@@ -47,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except (HarnessError, OSError) as error:
         if arguments.debug:
-            raise
-        return _tell(error)
+            traceback.print_exc()
+        code = _tell(error)
+        return _failure(arguments.command) or code
 
 
 def _tell(error: HarnessError | OSError) -> int:
@@ -64,19 +66,35 @@ def _tell(error: HarnessError | OSError) -> int:
 
 def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The parser of the whole command line, with the arguments of `commands`; with none, for an overview."""
-    top = argparse.ArgumentParser(
-        prog="harness", description="Boots real kernels and proves the agent on each."
-    )
+    top = _Parser(prog="harness", description="Boots real kernels and proves the agent on each.")
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         if name in commands:
             module = _command(name)
             summary = (module.__doc__ or "").splitlines()[0]
-            module.configure(subparsers.add_parser(name, help=summary, description=summary))
+            parser_of = subparsers.add_parser(name, help=summary, description=summary)
+            top.failure = parser_of.failure = _failure(name) or _Parser.failure
+            module.configure(parser_of)
         else:
             subparsers.add_parser(name, help=None if commands else _summary(name))
     return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser with an exit code of its own for a wrong command line."""
+
+    failure = 2
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and exit."""
+        self.print_usage(sys.stderr)
+        self.exit(self.failure, f"{self.prog}: error: {message}\n")
+
+
+def _failure(name: str) -> int:
+    """The exit code of all failures of a command that hands on the code of another; 0 for the others."""
+    return int(getattr(_command(name), "FAILURE", 0))
 
 
 def _summary(name: str) -> str:

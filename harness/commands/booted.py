@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from harness.commands import options
-from harness.commands.options import add_bench, add_matrix, selectors
+from harness.commands.options import add_bench, add_machine, add_matrix, selectors
 from harness.errors import ConfigError, InfrastructureError
 from harness.host.progress import Phase, Step
 from harness.host.signals import ending
+from harness.plan.cells import Cell
+from harness.plan.matrix import Cmdline
 from harness.plan.plan import Plan
 from harness.report.lines import UNSAID, Lines
 from harness.run.run import Options, Run
@@ -31,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that choose a machine."""
     add_matrix(parser, "kernel", "arch", "tag")
     add_bench(parser)
+    add_machine(parser)
     parser.add_argument(
         "--agent", action="store_true", help="put the agent there too: cd /opt/fim; python3 -m agent selftest"
     )
@@ -41,7 +45,7 @@ def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
     """The machine that a command line asks for, ready; it is gone afterwards. Raises HarnessError."""
     with contextlib.closing(options.bench(arguments)) as bench, tempfile.TemporaryDirectory() as workdir:
         wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
-        plan = one_machine(Run(wanted, bench).plan)
+        plan = one_machine(Run(wanted, bench).plan, arguments)
         bench.reap()
         with on_stderr() as progress:
             accelerator, _ = bench.accelerator(plan.cells[0].arch)
@@ -67,13 +71,37 @@ def _boot(machine: VmMachine, name: str, *, agent: bool) -> None:
             machine.deploy()
 
 
-def one_machine(plan: Plan) -> Plan:
-    """The plan without its tests; raises ConfigError unless it is of one machine."""
-    machines = plan.machines()
-    if len(machines) > 1:
-        names = ", ".join(dict.fromkeys(cells[0].kernel.name for cells in machines.values()))
-        raise ConfigError(f"which of {names}?", hint="choose one with --kernel NAME")
-    return plan.model_copy(update={"cells": (plan.cells[0].model_copy(update={"tests": ()}),)})
+def one_machine(plan: Plan, arguments: argparse.Namespace) -> Plan:
+    """The plan without its tests, for one machine shaped as `arguments` say.
+
+    Where a kernel has several machines, the one without a command line of its own is meant. Raises
+    ConfigError if more than one kernel or architecture is left.
+    """
+    first = {(cell.kernel.name, cell.arch): cell for cell in sorted(plan.cells, key=_special, reverse=True)}
+    if len(first) > 1:
+        names = ", ".join("-".join(key) for key in sorted(first))
+        raise ConfigError(
+            f"more than one kernel matches: {names}", hint="choose one with --kernel NAME (and --arch ARCH)"
+        )
+    cell = next(iter(first.values()))
+    kernel = cell.kernel.model_copy(update={"vcpus": arguments.vcpus} if arguments.vcpus else {})
+    update = {"kernel": kernel, "cmdline": _cmdline(cell, arguments.cmdline), "tests": ()}
+    return plan.model_copy(update={"cells": (cell.model_copy(update=update),)})
+
+
+def _special(cell: Cell) -> bool:
+    return bool(cell.cmdline or cell.compiles)
+
+
+def _cmdline(cell: Cell, words: str) -> Cmdline | None:
+    """The words that the matrix adds to the kernel's command line, and then those of the user."""
+    if not words:
+        return cell.cmdline
+    args = " ".join([*([cell.cmdline.args] if cell.cmdline else []), words])
+    try:
+        return Cmdline(name="custom", args=args)
+    except ValidationError as error:
+        raise ConfigError("--cmdline: must be at most 512 printable ASCII characters") from error
 
 
 def on_stderr() -> Lines:

@@ -1,13 +1,18 @@
-"""Boot one kernel, run one command there; its output and exit code are ours."""
+"""Boot one kernel and run one command in it: stdin, output and exit status are the command's, as with ssh."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import sys
 from pathlib import Path
 
-from harness.commands import booted
+from harness.commands import booted, options
 from harness.errors import ConfigError, InfrastructureError
+from harness.plan import quantities
+
+FAILURE = 125  # exit status of every failure that is not the command's own
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +21,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--put", action="append", type=Path, default=[], metavar="FILE", help="copy to /root/, mode kept"
     )
-    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="(default: 600)")
+    parser.add_argument(
+        "--timeout",
+        type=options.typed(quantities.seconds),
+        default=math.inf,
+        metavar="TIME",
+        help="end the command after 90, 15m or 2h (default: no limit)",
+    )
     parser.add_argument("words", nargs="+", metavar="COMMAND", help="after --")
 
 
@@ -29,12 +40,21 @@ def execute(arguments: argparse.Namespace) -> int:
         for path in arguments.put:
             machine.guest.put(path, f"/root/{path.name}", path.stat().st_mode & 0o777)
         try:
-            done = machine.guest.run(arguments.words, arguments.timeout)
+            return machine.guest.stream(
+                arguments.words, _write, timeout_s=arguments.timeout, stdin=_stdin(), name=arguments.words[0]
+            )
         except InfrastructureError as error:
             death = machine.death()
             raise InfrastructureError(death.detail if death else error.message) from error
-    # Bytes pass as they are: this is the command's output, not ours.
-    sys.stdout.buffer.write(done.stdout)
-    sys.stdout.flush()
-    sys.stderr.buffer.write(done.stderr)
-    return done.status
+
+
+def _write(stream: int, data: bytes) -> None:
+    """Writes at once to the stream of the same number; the bytes are the command's and pass unchanged."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(stream, left) :]
+
+
+def _stdin() -> int | None:
+    """Our own standard input; None where the caller closed it."""
+    return None if sys.stdin is None else 0

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from harness.plan import quantities
 from harness.plan.plan import Selectors
 
 if TYPE_CHECKING:
     from harness.lab.lab import VmBench
+
+T = TypeVar("T")
 
 SELECTORS = {
     "kernel": ("GLOB", "kernels by name in the matrix or by release"),
@@ -75,7 +79,32 @@ def bench(arguments: argparse.Namespace) -> VmBench:
     gdb = getattr(arguments, "gdb", False)
     found = VmBench(arguments.connect, lock, cold=arguments.cold or gdb, accelerator=arguments.accelerator)
     found.gdb = gdb
+    if memory := getattr(arguments, "memory", None):
+        found.memory_mib = memory
     return found
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """`--cmdline`, `--memory` and `--vcpus`, of commands that boot one machine."""
+    parser.add_argument(
+        "--cmdline", default="", metavar="WORDS", help="add these to the kernel's command line"
+    )
+    parser.add_argument("--memory", type=typed(quantities.mebibytes), metavar="SIZE", help="(default: 512M)")
+    parser.add_argument(
+        "--vcpus", type=typed(quantities.count), metavar="N", help="processors (default: as in the matrix)"
+    )
+
+
+def typed(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A `type` for argparse that prints the message of a ValueError."""
+
+    def parsed(word: str) -> T:
+        try:
+            return parse(word)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parsed
 
 
 def add_gdb(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from harness.commands import options
 from harness.commands.options import add_bench, add_gdb, add_matrix, add_output, selectors
 from harness.errors import ConfigError
 from harness.plan import checked as config
-from harness.plan import plan
+from harness.plan import plan, quantities
 from harness.plan.cells import fits
 from harness.plan.plan import Selectors
 from harness.report import github
@@ -38,7 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_output(parser)
     parser.add_argument(
-        "--deadline", type=_seconds, default=0.0, metavar="TIME", help="of the whole run: 90, 15m or 2h"
+        "--deadline",
+        type=options.typed(quantities.seconds),
+        default=0.0,
+        metavar="TIME",
+        help="of the whole run: 90, 15m or 2h",
     )
     parser.add_argument(
         "--shard", default="", metavar="I/N", help="only that part; `harness merge` joins them"
@@ -186,14 +190,6 @@ class _Starter:
     def pytest_configure(self, config: pytest.Config) -> None:
         """Before the plugin would make one of its own."""
         config.pluginmanager.register(self.controller, CONTROLLER)
-
-
-def _seconds(word: str) -> float:
-    unit = {"s": 1, "m": 60, "h": 3600}.get(word[-1:], 0)
-    number = word[:-1] if unit else word
-    if not (number.isdigit() and len(number) < 7 and int(number)):
-        raise argparse.ArgumentTypeError(f"{word!r} is no time (90, 15m, 2h)")
-    return float(number) * (unit or 1)
 
 
 def _workers(word: str) -> str:

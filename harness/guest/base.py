@@ -4,12 +4,13 @@ GuestError                InfrastructureError: says nothing about the agent unti
 +-- GuestLostError        the connection ended
 +-- GuestTimeoutError     the connection stands, the answer did not come in time
 +-- GuestFileError        the guest's file system refused: full, read-only, no such folder
-+-- LineTooLongError      a channel's line passed its bound
++-- TooMuchOutputError    a command, or a line of a channel, wrote more than its bound
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -36,8 +37,8 @@ class GuestFileError(GuestError):
     """The guest's file system refused."""
 
 
-class LineTooLongError(GuestError):
-    """A line of a channel is longer than its bound."""
+class TooMuchOutputError(GuestError):
+    """A command, or a line of a channel, wrote more than its bound."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,19 @@ class Completed:
         return self.status - _FIRST_SIGNAL if self.status > _FIRST_SIGNAL else None
 
 
+STDOUT, STDERR = 1, 2
+
+Output = Callable[[int, bytes], None]
+"""Takes what a command writes, as it comes: STDOUT or STDERR, and the bytes."""
+
+
 class Channel(Protocol):
     """A program in the guest that is spoken to in lines."""
 
     def readline(self, timeout_s: float) -> bytes | None:
         """The next line of its stdout without the newline; None at its end.
 
-        Raises GuestTimeoutError, GuestLostError, LineTooLongError.
+        Raises GuestTimeoutError, GuestLostError, TooMuchOutputError.
         """
 
     def write(self, data: bytes) -> None:
@@ -90,7 +97,28 @@ class Guest(Protocol):
     """A guest that can be reached."""
 
     def run(self, argv: Sequence[str], timeout_s: float = 60) -> Completed:
-        """Runs a command to its end, with nothing to read. Raises GuestTimeoutError, GuestLostError."""
+        """Runs a command to its end, with nothing to read.
+
+        Raises GuestTimeoutError, GuestLostError, TooMuchOutputError.
+        """
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        output: Output,
+        *,
+        timeout_s: float = math.inf,
+        stdin: int | None = None,
+        name: str = "",
+    ) -> int:
+        """Runs a command and passes its output on as it comes; returns its status, as in `Completed`.
+
+        The command reads what the file descriptor `stdin` yields; None is an empty input. It ends when the
+        command itself ends: processes that it leaves in the background do not hold it. Errors call the
+        command `name` (default: all of its words). What `output` raises passes through.
+
+        Raises GuestTimeoutError, GuestLostError.
+        """
 
     def open_channel(self, argv: Sequence[str]) -> Channel:
         """Starts a program to speak with. Raises GuestLostError."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.guest.base import Completed, GuestLostError, GuestTimeoutError
+from harness.guest.base import STDERR, STDOUT, Completed, GuestLostError, GuestTimeoutError, Output
 
 Answer = Callable[[Sequence[str]], Completed]
 
@@ -60,6 +62,7 @@ class FakeGuest:
     def __init__(self, answer: Answer | None = None, channel: FakeChannel | None = None) -> None:
         self.files: dict[str, bytes] = {}
         self.commands: list[tuple[str, ...]] = []
+        self.read = b""
         self.closed = False
         self._answer = answer or (lambda _argv: Completed(0, b"", b""))
         self._channel = channel or FakeChannel()
@@ -69,6 +72,25 @@ class FakeGuest:
         self._alive()
         self.commands.append(tuple(argv))
         return self._answer(argv)
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        output: Output,
+        *,
+        timeout_s: float = math.inf,
+        stdin: int | None = None,
+        name: str = "",  # noqa: ARG002
+    ) -> int:
+        """Answers the command like `run`; what it was given to read is in `read`."""
+        done = self.run(argv, timeout_s)
+        if stdin is not None:
+            while data := os.read(stdin, 1 << 16):
+                self.read += data
+        for number, data in ((STDOUT, done.stdout), (STDERR, done.stderr)):
+            if data:
+                output(number, data)
+        return done.status
 
     def open_channel(self, argv: Sequence[str]) -> FakeChannel:
         """Remembers the command; every program is the same."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from agent.selftest import protocol
 from harness.errors import ProductError
-from harness.guest.base import Channel, Guest, LineTooLongError
+from harness.guest.base import Channel, Guest, TooMuchOutputError
 from harness.guest.deploy import TARGET
 
 SERVE = ("env", "-C", TARGET, "python3", "-m", "agent", "selftest", "--serve")
@@ -124,7 +124,7 @@ class SelftestClient:
     def _receive(self, kind: type[_Reply], deadline: float, wanted: int = 0) -> _Reply:
         try:
             line = self._channel.readline(max(0.0, deadline - time.monotonic()))
-        except LineTooLongError as error:
+        except TooMuchOutputError as error:
             raise self._broken(error.message) from error
         if line is None:
             raise self._broken("the self-test server ended")

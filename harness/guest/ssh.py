@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import select
 import shlex
 import socket
@@ -19,15 +20,20 @@ from pathlib import Path
 
 import paramiko
 
+from harness.guest import streaming
 from harness.guest.base import (
+    STDERR,
+    STDOUT,
     Completed,
     Endpoint,
     GuestFileError,
     GuestLostError,
     GuestTimeoutError,
-    LineTooLongError,
+    Output,
+    TooMuchOutputError,
 )
 from harness.guest.keys import USER
+from harness.guest.streaming import guest_errors
 
 # A connection that ends is told by our errors; paramiko's log would tell it again on stderr.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -36,6 +42,7 @@ _CHUNK = 1 << 15
 _BITE = 1 << 19
 _MAX_LINE = 8 << 20
 _STDERR_KEPT = 1 << 16
+_MAX_OUTPUT = 16 << 20
 # For a session on a connection that stands; paramiko alone would wait an hour.
 _OPEN_S = 60.0
 # For a guest to take a piece of a file or to answer for it: one that stops in the middle never says so.
@@ -59,19 +66,6 @@ def _write_in_bites(file: paramiko.SFTPFile, data: bytes) -> None:
         written = file.stat().st_size
         if written != min(start + _BITE, len(data)):
             raise OSError(f"{written} bytes arrived of {len(data)}")
-
-
-@contextmanager
-def _guest_errors(what: str) -> Iterator[None]:
-    """Tells paramiko's and the socket's errors as ours; that a file is not there stays what it is."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except TimeoutError as error:
-        raise GuestTimeoutError(f"{what}: no answer in time") from error
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        raise GuestLostError(f"{what}: {error or type(error).__name__}") from error
 
 
 @contextmanager
@@ -99,7 +93,7 @@ def _ended_at(deadline: float, session: paramiko.Channel) -> Iterator[None]:
 
 def connect(endpoint: Endpoint, timeout_s: float) -> SshGuest:
     """Opens, checks and authenticates a connection. Raises GuestLostError, GuestTimeoutError."""
-    with _guest_errors("cannot connect"):
+    with guest_errors("cannot connect"):
         sock = socket.create_connection((endpoint.host, endpoint.port), timeout_s)
         transport = _transport(sock, timeout_s)
         try:
@@ -144,30 +138,51 @@ class SshGuest:
 
     def run(self, argv: Sequence[str], timeout_s: float = 60) -> Completed:
         """Runs a command to its end; see `base.Guest`."""
+        streams = {STDOUT: bytearray(), STDERR: bytearray()}
+
+        def collect(number: int, data: bytes) -> None:
+            streams[number] += data
+            if len(streams[number]) > _MAX_OUTPUT:
+                raise TooMuchOutputError(f"{shlex.join(argv)} wrote more than {_MAX_OUTPUT >> 20} MiB")
+
+        status = self.stream(argv, collect, timeout_s=timeout_s)
+        return Completed(status, bytes(streams[STDOUT]), bytes(streams[STDERR]))
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        output: Output,
+        *,
+        timeout_s: float = math.inf,
+        stdin: int | None = None,
+        name: str = "",
+    ) -> int:
+        """Runs a command and passes its output on as it comes; see `base.Guest`."""
+        command, name = shlex.join(argv), name or shlex.join(argv)
         deadline = time.monotonic() + timeout_s
-        channel = self._open(argv, min(timeout_s, _OPEN_S))
+        mark = streaming.new_mark()
+        session = self._execute(streaming.marked(command, mark), name, min(timeout_s, _OPEN_S))
         try:
-            channel.end_input()
-            stdout = b"".join(channel.chunks(deadline))
-            status = channel.wait(deadline - time.monotonic())
-            return Completed(status, stdout, channel.stderr_tail())
+            streaming.feed(session, stdin, name)
+            return streaming.Reader(session, mark, name).read(output, deadline)
         finally:
-            channel.close()
+            session.close()
 
     def open_channel(self, argv: Sequence[str]) -> SshChannel:
         """Starts a program; see `base.Guest`."""
-        return self._open(argv, _OPEN_S)
-
-    def _open(self, argv: Sequence[str], timeout_s: float) -> SshChannel:
         command = shlex.join(argv)
+        # With something after it the shell stays, so that a signal becomes a status: paramiko does not pass
+        # on SSH's own message about a signal.
+        return SshChannel(self._execute(f"{command}; exit", command, _OPEN_S), command)
+
+    def _execute(self, line: str, name: str, timeout_s: float) -> paramiko.Channel:
+        """A session in which the guest's shell runs `line`."""
         deadline = time.monotonic() + timeout_s
-        with _guest_errors(f"cannot run {command}"):
+        with guest_errors(f"cannot run {name}"):
             session = self._session(timeout_s)
             with _ended_at(deadline, session):
-                # With something after it the shell stays, so that a signal becomes a status: SSH's own way to
-                # tell of a signal is not passed on by paramiko.
-                session.exec_command(f"{command}; exit")
-        return SshChannel(session, command)
+                session.exec_command(line)
+        return session
 
     def _session(self, timeout_s: float) -> paramiko.Channel:
         try:
@@ -214,7 +229,7 @@ class SshGuest:
     @contextmanager
     def _files(self, what: str) -> Iterator[paramiko.SFTPClient]:
         """SFTP for one caller at a time; what the guest's file system says is told from a lost connection."""
-        with self._lock, _guest_errors(what):
+        with self._lock, guest_errors(what):
             try:
                 yield self._open_sftp()
             except TimeoutError:
@@ -252,7 +267,7 @@ class SshChannel:
         deadline = time.monotonic() + timeout_s
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > _MAX_LINE:
-                raise LineTooLongError(f"{self._command} wrote a line over {_MAX_LINE} bytes")
+                raise TooMuchOutputError(f"{self._command} wrote a line over {_MAX_LINE} bytes")
             chunk = self._next_chunk(deadline)
             if not chunk:
                 return self._last_line()
@@ -261,20 +276,10 @@ class SshChannel:
         del self._buffer[: end + 1]
         return line
 
-    def chunks(self, deadline: float) -> Iterator[bytes]:
-        """All of its stdout until it ends it, by a deadline of the monotonic clock."""
-        while chunk := self._next_chunk(deadline):
-            yield chunk
-
     def write(self, data: bytes) -> None:
         """Writes to its stdin; see `base.Channel`."""
-        with _guest_errors(f"cannot write to {self._command}"):
+        with guest_errors(f"cannot write to {self._command}"):
             self._session.sendall(data)
-
-    def end_input(self) -> None:
-        """Ends its stdin."""
-        with _guest_errors(f"cannot write to {self._command}"):
-            self._session.shutdown_write()
 
     def stderr_tail(self) -> bytes:
         """The last of its stderr; see `base.Channel`."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from harness.vm.snapshot import Snapshots
     from harness.vm.warm import Starter
 
+MEMORY_MIB = 512
 MEASURE_S = 60.0
 DMESG_S = 10.0
 QUIT_S = 120.0  # an emulated -rt kernel takes most of a second to let one kprobe go, and there are sixty
@@ -60,6 +61,7 @@ class VmBench:
         self._cold = cold
         self.progress: Progress = to_stderr
         self.gdb = False  # whether kernels can be debugged; such machines are to be booted and not restored
+        self.memory_mib = MEMORY_MIB
         self._accelerators: dict[str, tuple[str, str]] = {}
         self._snapshots: Snapshots | None = None
         self._open = contextlib.ExitStack()
@@ -101,6 +103,7 @@ class VmBench:
             arch=cell.arch,
             kind=self.accelerator(cell.arch)[0],
             vcpus=cell.kernel.vcpus,
+            memory_mib=self.memory_mib,
             gdb_port=self._gdb_port(cell, supplies) if self.gdb else 0,
         )
         hypervisor = self._hypervisor()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.selftest import protocol
-from harness.guest.base import GuestLostError, GuestTimeoutError, LineTooLongError
+from harness.guest.base import GuestLostError, GuestTimeoutError, TooMuchOutputError
 from harness.guest.fake import FakeChannel, FakeGuest
 from harness.guest.selftest import SERVE, BrokenServerError, RefusedError, SelftestClient
 
@@ -67,7 +67,7 @@ def test_what_is_no_answer(reply: bytes) -> None:
 def test_a_line_without_end_is_the_servers_fault() -> None:
     """It speaks something else, and the machinery is well."""
     with pytest.raises(BrokenServerError, match="over 8 bytes"):
-        client(LineTooLongError("wrote a line over 8 bytes")).test("open.match", 5)
+        client(TooMuchOutputError("wrote a line over 8 bytes")).test("open.match", 5)
 
 
 def test_early_end_is_no_pass() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import subprocess
@@ -15,10 +16,12 @@ from harness import cli
 from harness.commands import run as run_command
 from harness.commands.booted import one_machine
 from harness.errors import ConfigError
-from harness.plan.plan import Plan, Selectors
+from harness.plan import quantities
+from harness.plan.plan import Plan, Selectors, make
 from harness.results import model
 from harness.run.fake import FakeBench
 from harness.run.run import Options
+from tests.harness.conftest import matrix_of
 
 
 @pytest.fixture
@@ -150,9 +153,70 @@ def test_an_overview_imports_no_command() -> None:
     assert not {"pytest", "pydantic", "rich", "harness.commands"} & set(done.stdout.split())
 
 
+SHAPE = argparse.Namespace(vcpus=None, cmdline="")
+
+
 def test_one_machine_needs_one_kernel(plan: Plan) -> None:
-    with pytest.raises(ConfigError, match=r"which of 5\.10, 6\.1"):
-        one_machine(plan)
+    """Two kernels are two machines; the message names both, and the hint says how to choose."""
+    with pytest.raises(ConfigError, match=r"more than one kernel matches: 5\.10-amd64, 6\.1-amd64"):
+        one_machine(plan, SHAPE)
+
+
+def test_one_machine_is_the_plain_one_of_its_kernel() -> None:
+    """A matrix that gives a kernel a command line as well does not make `exec` ask which is meant."""
+    matrix = matrix_of("6.1", cmdline=[{"name": "quiet", "args": "quiet"}], hooksets=["bcc", "lsm"])
+    (cell,) = one_machine(make(matrix, Selectors()), SHAPE).cells
+    assert (cell.cmdline, cell.compiles, cell.tests) == (None, False, ())
+
+
+def test_one_machine_is_shaped_by_its_options() -> None:
+    """The words come behind the matrix's own, so that they win."""
+    matrix = matrix_of(
+        "6.1", suites=[{"name": "a", "command": "x", "cmdline": {"name": "q", "args": "quiet"}}]
+    )
+    shape = argparse.Namespace(vcpus=2, cmdline="lockdown=integrity")
+    (cell,) = one_machine(make(matrix, Selectors()), shape).cells
+    assert cell.cmdline
+    assert (cell.cmdline.args, cell.kernel.vcpus) == ("quiet lockdown=integrity", 2)
+    with pytest.raises(ConfigError, match="--cmdline: must be at most 512 printable"):
+        one_machine(make(matrix, Selectors()), argparse.Namespace(vcpus=None, cmdline="a\nb"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--nope", "--", "true"], ["--timeout", "x", "--", "true"], ["--kernel", "none", "--", "true"], []],
+)
+def test_a_failure_of_exec_itself_is_125(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """No other code can be told from the command's own."""
+    try:
+        code = cli.main(["exec", *words])
+    except SystemExit as error:
+        code = error.code
+    assert code == 125
+    assert "harness" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "seconds"), [("90", 90.0), ("90s", 90.0), ("1.5s", 1.5), ("15m", 900.0), ("2h", 7200.0)]
+)
+def test_durations(word: str, seconds: float) -> None:
+    assert quantities.seconds(word) == seconds
+
+
+@pytest.mark.parametrize("word", ["", "0", "-1", "5 m", "m", "1e3", "nan", "٣", "5d"])
+def test_what_is_no_duration(word: str) -> None:
+    """The message says how to write one."""
+    with pytest.raises(ValueError, match="use 90, 15m or 2h"):
+        quantities.seconds(word)
+
+
+def test_sizes_and_counts() -> None:
+    assert [quantities.mebibytes(word) for word in ("512", "512M", "2G")] == [512, 512, 2048]
+    assert quantities.count("2") == 2
+    for parse in (quantities.mebibytes, quantities.count):
+        for word in ("0", "two", "-1", "1.5"):
+            with pytest.raises(ValueError, match="invalid"):
+                parse(word)
 
 
 def test_a_named_output_folder_is_the_runs_own(matrix: Path) -> None:

@@ -1,0 +1,33 @@
+"""Durations and sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smh]?)", re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_SIZE = re.compile(r"(\d{1,6})([MG]?)", re.ASCII)
+_MIB = {"": 1, "M": 1, "G": 1024}
+
+
+def seconds(word: str) -> float:
+    """The seconds of a duration such as 90, 1.5s, 15m or 2h. Raises ValueError."""
+    found = _DURATION.fullmatch(word)
+    if not found or not float(found[1]):
+        raise ValueError(f"invalid duration {word!r} (use 90, 15m or 2h)")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def mebibytes(word: str) -> int:
+    """The MiB of a size such as 512, 512M or 2G. Raises ValueError."""
+    found = _SIZE.fullmatch(word)
+    if not found or not int(found[1]):
+        raise ValueError(f"invalid size {word!r} (use 512M or 2G)")
+    return int(found[1]) * _MIB[found[2]]
+
+
+def count(word: str) -> int:
+    """A whole number above 0. Raises ValueError."""
+    if not (word.isascii() and word.isdigit() and len(word) < 10 and int(word)):
+        raise ValueError(f"invalid number {word!r} (use 1, 2, 3 ...)")
+    return int(word)
