@@ -6,6 +6,7 @@ nothing but `DecodeError` leaves here, whatever the bytes are.
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ _ROOT_UNKNOWN = 0xFFFF  # FIM_ROOT_UNKNOWN
 _TYPES = {int(kind): kind for kind in EventType}
 _KNOWN = int(~FileFlags.NONE)
 _AS_GIVEN = int(FileFlags.AS_GIVEN)
+# The kernel's value; libc defines 0 where programs need not ask for it. fcntl.h of x86 and of arm64.
+_O_LARGEFILE = 0o400000 if os.uname().machine == "aarch64" else 0o100000
 _TAIL = int(FileFlags.TRUNCATED | FileFlags.DETACHED)
 
 
@@ -80,7 +83,7 @@ def decode(record: bytes) -> Event:
     return Event(
         type=kind, time_ns=head.time, pid=head.pid, tid=head.tid, ppid=head.ppid, uid=head.uid, gid=head.gid,
         auid=head.auid, comm=comm, cgroup_id=head.cgroup, mount_ns=head.mount_ns, retval=head.retval,
-        flags=head.flags, mode=head.mode, file=_file(record, HEAD.size, body),
+        flags=_callers(kind, head.flags), mode=head.mode, file=_file(record, HEAD.size, body),
         file2=_second(record, body) if kind in _TWO_FILES else None,
         name=_text(body, head.name_at, head.name_length),
         source=_text(body, head.source_at, head.source_length) if kind is not EventType.EXEC else b"",
@@ -88,6 +91,14 @@ def decode(record: bytes) -> Event:
         new_uid=head.new_uid, new_gid=head.new_gid, generation=head.generation, serial=head.serial,
         program=head.family, exit_code=head.exit_code, root=_root(head, body),
     )  # fmt: skip
+
+
+def _callers(kind: EventType, flags: int) -> int:
+    """The flags that the caller gave.
+
+    The kernel adds O_LARGEFILE to every open of a 64-bit program (`force_o_largefile`).
+    """
+    return flags & ~_O_LARGEFILE if kind is EventType.OPEN else flags
 
 
 def _check(head: Head, length: int) -> None:

@@ -162,7 +162,10 @@ class Reader(ABC):
         return tree.IntVariable(name) if known.type == fields.INT else tree.TextVariable(name)
 
     def _text(self, node: syntax.Text) -> Operand:
-        if node.kind != "string" or b"${" not in node.value:
+        if node.kind != "string":
+            self._no_variable(node)
+            return node
+        if b"${" not in node.value:
             return node
         parts: list[bytes | tree.Ints | tree.TextField | tree.TextVariable] = []
         for index, piece in enumerate(_PLACEHOLDER.split(node.value)):
@@ -174,6 +177,15 @@ class Reader(ABC):
                 raise self.fault(f"`${{{piece.decode()}}}` cannot be part of a string", node)
             parts.append(value)
         return tree.Template(tuple(parts))
+
+    def _no_variable(self, pattern: syntax.Text) -> None:
+        """Raise a fault for a pattern with a variable in it: patterns are compiled when the rules load."""
+        if found := _PLACEHOLDER.search(pattern.value):
+            raise self.fault(
+                f"`{found[0].decode()}` cannot be part of a pattern",
+                pattern,
+                "use a string without wildcards, or `*` in place of the variable",
+            )
 
 
 def _of_field(field: fields.Field) -> Operand:

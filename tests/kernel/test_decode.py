@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ def record(
     retval: int = 0,
     name: bytes = b"",
     root: tuple[int, int] = (0, 0),
+    call_flags: int = 0o1,
 ) -> bytes:
     """A record as `bpf/record.h` makes it."""
     payload, files = b"", b""
@@ -34,7 +37,7 @@ def record(
     text = name + b"\0" if name else b""
     head = HEAD.pack(
         VERSION, SIZE, SIZE + len(payload) + len(text), 99, 5, kind, 2, retval, 10, 11, 9, 1000, 1001, 1002,
-        4026531840, 3, 8, 0o1, 0o644, 0, 0, 0, b"comm", len(payload), len(text), 0, 0, *root, 0,
+        4026531840, 3, 8, call_flags, 0o644, 0, 0, 0, b"comm", len(payload), len(text), 0, 0, *root, 0,
     )  # fmt: skip
     return head + files + payload + text
 
@@ -47,6 +50,12 @@ class TestDecode:
         event = decode(record(EventType.OPEN, [parts]))
         assert event.file.path == b"/" + b"/".join(parts)
         assert event.file2 is None
+
+    def test_flags_of_an_open_are_the_callers(self) -> None:
+        """The kernel adds O_LARGEFILE to every open of a 64-bit program."""
+        largefile = 0o400000 if os.uname().machine == "aarch64" else 0o100000
+        assert decode(record(EventType.OPEN, [[b"x"]], call_flags=largefile)).flags == os.O_RDONLY
+        assert decode(record(EventType.MOUNT, [[b"x"]], call_flags=largefile)).flags == largefile
 
     def test_every_field(self) -> None:
         event = decode(record(EventType.SETXATTR, [[b"etc", b"passwd"]], retval=-13, name=b"user.x"))
