@@ -67,7 +67,8 @@ ATOMS = [
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(ATOMS), max_size=5).map("".join), st.text("abc0/\n", max_size=8))
 def test_regular_expressions_match_as_re_does(expression: str, text: str) -> None:
-    assume("$^" not in expression and not text.endswith("\n"))  # re lets $ match before a newline at the end
+    # `re` also matches `$` before a newline at the end, and an end before a start where the text is empty.
+    assume(not re.search(r"\$.*\^", expression) and not text.endswith("\n"))
     expected = re.search(expression.replace("$", "\\Z"), text) is not None
     assert Pattern("regex", expression.encode()).matches(text.encode()) == expected
 
