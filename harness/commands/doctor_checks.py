@@ -100,10 +100,14 @@ PROGRAMS = (
 
 
 def _libvirt(uri: str) -> Finding:
+    from harness.lab.lab import to_stderr
     from harness.vm.connection import EMBEDDED, Connection
     from harness.vm.ownership import RunDirectory
 
-    with RunDirectory.claim() as directory, Connection.open(directory, uri or EMBEDDED) as connection:
+    with (
+        RunDirectory.claim() as directory,
+        Connection.open(directory, uri or EMBEDDED, progress=to_stderr) as connection,
+    ):
         return Finding(Level.FINE, f"{uri or EMBEDDED}, QEMU {connection.version()}")
 
 

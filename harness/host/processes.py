@@ -24,6 +24,18 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def reap_session_leaders(name: str) -> None:
+    """Reap our zombies whose name begins like that and that lead a session.
+
+    A program that becomes a daemon leaves such a process behind; nobody else waits for it.
+    """
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError, ValueError):
+            for pid in map(int, (task / "children").read_text().split()):
+                if Path(f"/proc/{pid}/comm").read_text().startswith(name) and os.getsid(pid) == pid:
+                    os.waitpid(pid, os.WNOHANG)
+
+
 class HeldProcess:
     """A running process, by its id. Raises ProcessLookupError if there is none."""
 

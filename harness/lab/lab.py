@@ -144,7 +144,9 @@ class VmBench:
         if self._connection is None:
             uri = self._uri or EMBEDDED
             directory = self._open.enter_context(RunDirectory.claim())
-            self._connection = self._open.enter_context(Connection.open(directory, uri))
+            self._connection = self._open.enter_context(
+                Connection.open(directory, uri, progress=self.progress)
+            )
             if self._connection.identity and not self._cold:
                 self._snapshots = Snapshots(self._connection.identity, Cache(progress=self.progress))
         return self._connection

@@ -21,11 +21,13 @@ from harness.errors import InfrastructureError
 from harness.host.acceleration import cpu_model
 from harness.host.cache import default_root
 from harness.host.processes import HeldProcess, adopt_orphans
+from harness.host.progress import Progress, silent
 from harness.vm import eventloop, savefile
 from harness.vm.api import libvirt
 from harness.vm.embed import EmbedRoot
 from harness.vm.hypervisor import LifeEvent, StartError, Vitality
 from harness.vm.ownership import RunDirectory
+from harness.vm.probing import probing, reaped
 
 EMBEDDED = "qemu:///embed"
 
@@ -108,7 +110,14 @@ class Connection:
         )
 
     @classmethod
-    def open(cls, directory: RunDirectory, uri: str = EMBEDDED, *, cache: Path | None = None) -> Connection:
+    def open(
+        cls,
+        directory: RunDirectory,
+        uri: str = EMBEDDED,
+        *,
+        cache: Path | None = None,
+        progress: Progress = silent,
+    ) -> Connection:
         """Opens `uri`; an embedded libvirt keeps its state in `directory`, probed capabilities in `cache`.
 
         Raises InfrastructureError with libvirt's reason.
@@ -119,8 +128,9 @@ class Connection:
             return cls(_open(uri), directory, None)
         adopt_orphans()
         root = EmbedRoot(directory.path / "e", (cache or default_root()) / "libvirt")
-        root.prepare()
-        return cls(_open(root.uri), directory, root)
+        with probing(root, progress):
+            handle = _examined(root.uri)
+        return cls(handle, directory, root)
 
     @property
     def token(self) -> str:
@@ -164,7 +174,8 @@ class Connection:
         self._listeners[name] = on_event
         self._put_away[name] = threading.Event()
         try:
-            with self._reaped(name):
+            # It may examine QEMU again, as when /dev/kvm appeared or disappeared meanwhile.
+            with self._reaped(name), reaped(self._root) if self._root else contextlib.nullcontext():
                 handle = create()
             domain = LibvirtDomain(handle, self._process_of(name))
         except libvirt.libvirtError as error:
@@ -274,6 +285,16 @@ def _reason(error: Any) -> str:
     said: str = error.get_error_message().strip()
     match = _QEMU_SAID.search(said)
     return match[1] if match else said
+
+
+def _examined(uri: str) -> Any:
+    """An embedded libvirt that knows its QEMU, which it puts off until something depends on it."""
+    handle = _open(uri)
+    try:
+        handle.getVersion()
+    except libvirt.libvirtError as error:
+        raise InfrastructureError(f"libvirt cannot use QEMU: {error.get_error_message()}") from error
+    return handle
 
 
 def _open(uri: str) -> Any:

@@ -98,8 +98,10 @@ def _is_ours(pid: int, token: str) -> bool:
     except OSError:
         return False
     is_qemu = Path(os.fsdecode(arguments[0])).name.startswith("qemu-system-")
-    named = f"guest={token}-".encode()
-    return users == {os.getuid()} and is_qemu and any(argument.startswith(named) for argument in arguments)
+    # The QEMU of a guest has the token in its name, one that libvirt only examines in its sockets' path.
+    named, below = f"guest={token}-".encode(), f"/{token}/".encode()
+    ours = any(argument.startswith(named) or below in argument for argument in arguments)
+    return users == {os.getuid()} and is_qemu and ours
 
 
 def _users(pid: int) -> set[int]:

@@ -60,6 +60,25 @@ def qemus(token: str) -> list[str]:
     return found
 
 
+EXAMINED = """
+import sys
+from pathlib import Path
+from harness.vm.connection import Connection
+from harness.vm.ownership import RunDirectory
+work = Path(sys.argv[1])
+with RunDirectory.claim() as directory, Connection.open(directory, cache=work):
+    print(Path("/proc/thread-self/children").read_text())
+"""
+
+
+def test_an_empty_cache_of_capabilities(tmp_path: Path) -> None:
+    """Opening libvirt examines QEMU, keeps what it found, and leaves no process of it, not even a zombie."""
+    argv = [sys.executable, "-c", EXAMINED, str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+    assert list((tmp_path / "libvirt").glob("*.xml"))
+
+
 @pytest.fixture(scope="module")
 def machine(
     connection: Connection, make_spec: MakeSpec, tmp_path_factory: pytest.TempPathFactory
