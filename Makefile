@@ -15,7 +15,10 @@ BPF_INCLUDES := -idirafter /usr/include/$(shell uname -m)-linux-gnu
 BPF_CFLAGS  := -g -O2 -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf $(BPF_INCLUDES)
 GENERATOR   := agent/selftest/generator
 
-.PHONY: matrix nightly test lint guest noise mutants faults docs setup build clean
+# `make test` boots the oldest and the newest kernel of matrix.yaml; the scenarios carry the tag in the catalogue.
+SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke
+
+.PHONY: matrix nightly test unit lint guest noise mutants faults docs setup build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
@@ -23,7 +26,11 @@ matrix: setup build
 nightly: setup build
 	$(BIN)/harness run --matrix $(MATRIX) --tag nightly $(ARGS)
 
-test: setup build $(BUILD)/.test-packages
+# ARGS are pytest's in both; the kernels are booted once the fast tests have passed.
+test: unit
+	$(BIN)/harness run --matrix matrix.yaml $(SMOKE)
+
+unit: setup build $(BUILD)/.test-packages
 	$(BIN)/pytest -n auto $(ARGS)
 
 guest: setup build $(BUILD)/.test-packages

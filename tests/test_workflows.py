@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from agent.selftest import catalogue
 from harness import cli, report
-from harness.plan import checked
+from harness.commands import options
+from harness.plan import checked, plan
 from tests.report.made_up import every_verdict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,6 +103,29 @@ def test_a_change_is_linted_tested_and_run_on_an_old_and_a_new_kernel() -> None:
     assert jobs["kernel"]["strategy"]["matrix"]["kernel"] == [names[0], names[-1]]
 
 
+def test_make_test_boots_the_oldest_and_the_newest_kernel() -> None:
+    """After the fast tests, by `harness run` itself; `make unit` boots nothing."""
+    recipes = {
+        target: subprocess.run(
+            ["make", "-n", "-o", "setup", "-o", "build", target, "ARGS=-k pipeline"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for target in ("unit", "test")
+    }
+    assert "harness run" not in recipes["unit"]
+    fast, _, booted = recipes["test"].partition("bin/harness ")
+    assert "bin/pytest -n auto -k pipeline" in fast
+    arguments = cli.parser().parse_args(shlex.split(booted.partition("\n")[0]))
+    made = plan.make(checked.load(ROOT / arguments.matrix), options.selectors(arguments))
+    names = [kernel.name for kernel in checked.load(ROOT / "matrix.yaml").kernels if not kernel.tags]
+    assert [cell.id for cell in made.cells] == [f"{names[0]}-auto", f"{names[-1]}-auto"]
+    smoke = tuple(scenario.name for scenario in catalogue.select(["@smoke"]))
+    assert [cell.tests for cell in made.cells] == [smoke, smoke]
+
+
 def test_the_nightly_runs_all_that_is_too_long_for_a_change() -> None:
     """Faults and mutants prove each night that a failure would be seen."""
     jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
@@ -115,7 +140,7 @@ def test_caches_are_kept_by_what_they_hold() -> None:
         for step in steps(path)
         if step.get("uses", "").startswith("actions/cache@")
     ]
-    assert len(caches) == 3
+    assert len(caches) == 4
     assert all("hashFiles(" in key and "matrix.lock" in key for key in caches)
 
 

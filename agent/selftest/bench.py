@@ -21,7 +21,7 @@ from agent.selftest.accounts import Accounts
 from agent.selftest.effects import generated, lines_of
 from agent.selftest.evidence import CannotTellError, Evidence
 from agent.selftest.subject import NO_PROCESS, Installer, Judged, Resident, Subject
-from agent.selftest.workload import Outcome, Workload, WorkloadError, quote
+from agent.selftest.workload import Outcome, OverdueError, Workload, quote
 
 __all__ = ["SENTINEL", "Bench", "CannotTellError", "Round"]
 
@@ -89,6 +89,11 @@ class Bench:
     def depth(self) -> int:
         """The number of slashes in the path of something in the scenario's folder."""
         return self.path("").count("/")
+
+    @property
+    def paced(self) -> bool:
+        """Whether the script that is played, or was last, has a rate to keep."""
+        return any(line.startswith("rate ") for line in self.evidence.context.get("script", ()))
 
     def path(self, name: str) -> str:
         """A path in the scenario's folder."""
@@ -224,7 +229,7 @@ class Bench:
         sources: list[Workload | Subject] = [self.workload, *([self.subject] if absorb else [])]
         left = max(0.0, deadline - time.monotonic())
         if not any(select.select(sources, [], [], left)):
-            raise WorkloadError(f"the script did not end within {self.workload.patience_s:.0f} s")
+            raise OverdueError(f"the script did not end within {self.workload.patience_s:.0f} s")
 
     def _sentinel(self, name: str) -> str:
         return f"open {quote(bytes(self.folder / name))} O_RDONLY -> $31\nclose $31\n"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from agent.selftest.promises import APPROVERS, DISCARDERS, TRUTH, Scenario, promise
+from agent.selftest.promises import APPROVERS, DISCARDERS, NIGHTLY, SMOKE, TRUTH, Scenario, promise
 
-__all__ = ["CATALOGUE", "Scenario", "by_name", "select", "unknown"]
+__all__ = ["CATALOGUE", "NIGHTLY", "SMOKE", "Scenario", "by_name", "select", "unknown"]
 
 _PLACES = (
     promise(
@@ -103,6 +103,7 @@ _DOORS = (
         "doors.at",
         "Calls that are relative to a descriptor are told by whole paths, each once.",
         "open close unlink rmdir mkdir rename link symlink mknod chmod chown utimes +kernel",
+        SMOKE,
     ),
     promise(
         "doors.openat2", "An open with restrictions is told, also when they refuse it.", "open close +kernel"
@@ -149,28 +150,32 @@ _LIFE = (
         "life.reload",
         "While rules change again and again no event that all of them want is missed.",
         "open",
-        cost=3.0,
+        cost=2.0,
     ),
     promise(
         "life.two_agents",
         "A second agent comes and goes, neither disturbs the other, and nothing is left of it.",
         "open +kernel",
-        cost=5.0,
-        long=True,
+        cost=3.0,
     ),
     promise(
         "life.sigterm",
         "An agent that is told to end tells first what happened before, and leaves nothing.",
         "open +kernel",
-        cost=15.0,
-        long=True,
+        cost=8.0,
     ),
     promise(
         "life.sigkill",
         "An agent that is killed leaves whole lines and no program, and the next one sees all again.",
         "open +kernel",
+        cost=9.0,
+    ),
+    promise(
+        "life.restart",
+        "After a kill `agent run` starts again in the same place, adds to its file, and sees all again.",
+        "open +kernel",
+        NIGHTLY,
         cost=25.0,
-        long=True,
     ),
     promise(
         "life.foreign",
@@ -180,68 +185,91 @@ _LIFE = (
     ),
     promise(
         "life.memory",
+        "Thousands of files, each seen once, take no memory.",
+        "open unlink +kernel",
+        cost=4.0,
+    ),
+    promise(
+        "life.million",
         "A million files, or as many as there is time for, take no memory.",
         "open unlink +kernel",
+        NIGHTLY,
         cost=20.0,
-        long=True,
     ),
 )
 
 _LOSS = (
     promise(
         "loss.steady",
-        "Of 5,000 events a second for 5 seconds none is lost: kernel, agent and generator count the same.",
+        "Of 5,000 events a second for 2 seconds none is lost: kernel, agent and generator count the same.",
         "open +unhidden",
-        cost=7.0,
-        long=True,
+        SMOKE,
+        cost=3.0,
     ),
     promise(
         "loss.small_ring",
         "With a ring that is too small events are lost, and every one of them is counted.",
         "open",
+        SMOKE,
         cost=3.0,
         ring_bytes=4096,
+    ),
+    promise(
+        "loss.unread",
+        "A thousand events that happen while the agent reads nothing are there afterwards.",
+        "open +unhidden",
+        SMOKE,
     ),
     promise(
         "loss.stopped",
         "What happens while the agent reads nothing for two seconds is there afterwards.",
         "open +unhidden",
+        NIGHTLY,
         cost=3.0,
     ),
     promise(
         "loss.stopped_small",
         "What a ring that is too small loses in those two seconds is counted to the last event.",
         "open",
+        NIGHTLY,
         cost=4.0,
-        long=True,
         ring_bytes=4096,
+    ),
+    promise(
+        "loss.sustained",
+        "Of 5,000 events a second for 5 seconds none is lost: kernel, agent and generator count the same.",
+        "open +unhidden",
+        NIGHTLY,
+        cost=7.0,
     ),
     promise(
         "loss.fast",
         "Of 20,000 events a second for 5 seconds none is lost, where the CPU can make them.",
         "open +unhidden",
+        NIGHTLY,
         cost=7.0,
-        long=True,
+        host_bound=True,
     ),
     promise(
         "loss.burst",
         "Of 100,000 events as fast as they can be made none is lost.",
         "open +unhidden",
+        NIGHTLY,
         cost=20.0,
-        long=True,
     ),
     promise(
         "loss.cpus",
         "What several processors do at once is counted on each, and none is lost.",
         "open +kernel +unhidden",
+        NIGHTLY,
         cost=5.0,
     ),
     promise(
         "loss.rate",
         "How many events a second this machine makes with none lost.",
         "open +unhidden",
+        NIGHTLY,
         cost=15.0,
-        long=True,
     ),
 )
 
@@ -256,7 +284,8 @@ def by_name(name: str) -> Scenario | None:
 def select(patterns: Iterable[str]) -> tuple[Scenario, ...]:
     """The scenarios that `patterns` choose, in catalogue order.
 
-    A pattern is a glob over names; `!GLOB` leaves out. With no positive pattern all are chosen from.
+    A pattern is a glob over names, or `@TAG`; `!` before it leaves out. With no positive pattern all are
+    chosen from.
     """
     patterns = tuple(patterns)
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")] or ["*"]
@@ -270,4 +299,7 @@ def unknown(patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 def _fits(scenario: Scenario, globs: Iterable[str]) -> bool:
-    return any(fnmatchcase(scenario.name, glob) for glob in globs)
+    return any(
+        glob[1:] in scenario.tags if glob.startswith("@") else fnmatchcase(scenario.name, glob)
+        for glob in globs
+    )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+NIGHTLY = "nightly"  # repeats longer, faster or on more processors what another scenario proves by day
+SMOKE = "smoke"  # `make test` runs these on real kernels: a dozen that touch every part of the agent
+
 
 class Scenario(NamedTuple):
     """One promise of the agent.
@@ -13,16 +16,18 @@ class Scenario(NamedTuple):
     by their system calls alone, `refusals` what is not seen without a hook at the lookup, `unhidden` what
     preempted programs hide of others. What is missing makes a SKIP.
 
-    `cost` is the seconds expected on one emulated CPU; `long`
-    scenarios can be left out where seconds matter. `ring_bytes` asks for an agent of its own with that ring,
-    `discarders` for one with room for so many.
+    `cost` is the seconds expected on one emulated CPU. `tags` are those of `NIGHTLY` and `SMOKE`.
+    `host_bound` scenarios ask more speed of a CPU than an emulated one may have: a whole run that could not
+    try one notes it and does not fail. `ring_bytes` asks for an agent of its own with that ring, `discarders`
+    for one with room for so many.
     """
 
     name: str
     proves: str
     needs: tuple[str, ...] = ()
     cost: float = 1.0
-    long: bool = False
+    tags: tuple[str, ...] = ()
+    host_bound: bool = False
     ring_bytes: int = 0
     discarders: int = 0
 
@@ -32,10 +37,10 @@ class Scenario(NamedTuple):
         return self.name.partition(".")[0]
 
 
-def promise(name: str, proves: str, events: str, **more: Any) -> Scenario:
-    """A scenario that needs events of these types; what begins with `+` is another need."""
+def promise(name: str, proves: str, events: str, *tags: str, **more: Any) -> Scenario:
+    """A scenario that needs events of these types; a word that begins with `+` is another need."""
     needs = (word[1:] if word.startswith("+") else f"event:{word}" for word in events.split())
-    return Scenario(name, proves, tuple(needs), **more)
+    return Scenario(name, proves, tuple(needs), tags=tags, **more)
 
 
 # Discarders are in use only where all that makes them stale is heard of.
@@ -46,16 +51,19 @@ TRUTH = (
         "truth.open",
         "An open that a rule wants arrives exactly once, with path, identity, flags and return value right.",
         "open",
+        SMOKE,
     ),
     promise(
         "truth.unlink",
         "An unlink that a rule wants arrives exactly once, also when the kernel refuses it.",
         "unlink",
+        SMOKE,
     ),
     promise(
         "truth.rename",
         "A rename arrives exactly once with both of its paths, whichever of the two the rule names.",
         "rename",
+        SMOKE,
     ),
     promise(
         "truth.close",
@@ -119,7 +127,12 @@ TRUTH = (
         "An unmount arrives with its place, also of what is not mounted.",
         "umount mount +kernel",
     ),
-    promise("truth.exec", "A program arrives with its file and all of its arguments.", "exec"),
+    promise(
+        "truth.exec",
+        "A program arrives with its file and all of its arguments.",
+        "exec",
+        SMOKE,
+    ),
     promise("truth.fork", "A new process arrives with its parent, a new thread does not.", "fork"),
     promise("truth.exit", "The end of a process arrives with its status.", "exit"),
     promise(
@@ -141,11 +154,13 @@ TRUTH = (
         "truth.tamper",
         "A file that is replaced and put back within a millisecond leaves every step behind.",
         "open rename",
+        host_bound=True,
     ),
     promise(
         "truth.brief_context",
         "Of processes that live 2 ms the container, the program and the parents are told.",
         "open fork exit close +kernel",
+        host_bound=True,
     ),
     promise(
         "truth.program_context",
@@ -160,11 +175,13 @@ APPROVERS = (
         "approvers.path",
         "Opens of paths that no rule names stay in the kernel, by the thousand, while the named path passes.",
         "open",
+        SMOKE,
     ),
     promise(
         "approvers.flags",
         "Opens whose flags no rule asks for stay in the kernel, while the flags that a rule names pass.",
         "open",
+        SMOKE,
     ),
     promise(
         "approvers.basename",
@@ -209,6 +226,7 @@ DISCARDERS = (
         "discarders.parent",
         "A directory that no rule can match is dropped in the kernel after its first event, and no other is.",
         _DISCARDING,
+        SMOKE,
     ),
     promise(
         "discarders.leaf",
@@ -234,6 +252,7 @@ DISCARDERS = (
         "discarders.rename_file",
         "A dropped file that gets a name that a rule wants is seen at once.",
         f"{_DISCARDING} chmod",
+        SMOKE,
     ),
     promise(
         "discarders.rename_parent",
@@ -281,7 +300,6 @@ DISCARDERS = (
         "A table that is full forgets the oldest, drops the newest, and mistakes none.",
         f"{_DISCARDING} +kernel",
         cost=5.0,
-        long=True,
         discarders=128,
     ),
 )

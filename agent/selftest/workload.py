@@ -34,6 +34,10 @@ class WorkloadError(AgentError):
     """The generator could not do what a scenario asked for: nothing is known about the agent then."""
 
 
+class OverdueError(WorkloadError):
+    """A script did not end in its time."""
+
+
 class LineReport(NamedTuple):
     """What the kernel returned for one line of a script, in one process.
 

@@ -75,5 +75,8 @@ def show(plan: Plan, console: Console) -> None:
     tests = list(dict.fromkeys(test for _, test in plan.pairs()))
     console.print(f"{len(plan.cells)} cells on {len(plan.machines())} machines, {len(plan.pairs())} tests:")
     console.print("  " + " ".join(tests), highlight=False)
+    if plan.nightly:
+        words = f"only with --tag nightly, or by name: {' '.join(plan.nightly)}"
+        console.print(words, highlight=False)
     for omitted in plan.omitted:
         console.print(f"not {omitted.id}: {omitted.reason}", highlight=False, markup=False)

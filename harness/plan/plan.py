@@ -16,9 +16,7 @@ from harness.plan.cells import Candidate, Cell, expand, fits
 from harness.plan.matrix import Kernel, Matrix, nearest
 
 SCHEMA = 1
-NIGHTLY = (
-    "nightly"  # may always be asked for, so that `make nightly` works with a matrix that has no such entry
-)
+NIGHTLY_TESTS = frozenset(scenario.name for scenario in catalogue.select([f"@{catalogue.NIGHTLY}"]))
 
 
 class Omitted(BaseModel):
@@ -31,7 +29,7 @@ class Omitted(BaseModel):
 
 
 class Plan(BaseModel):
-    """`cells` run in this order; cells of one machine are neighbours.
+    """`cells` run in this order; cells of one machine are neighbours. `nightly` are tests left out by day.
 
     `exercise` are the hook sets that the matrix declares for this run: each must fire in some cell. It is
     empty where only parts of the matrix were selected: of those nothing can be said.
@@ -42,6 +40,7 @@ class Plan(BaseModel):
     plan_schema: int = Field(default=SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     cells: tuple[Cell, ...]
     omitted: tuple[Omitted, ...] = ()
+    nightly: tuple[str, ...] = ()
     exercise: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -115,6 +114,7 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
     check(matrix, selectors, releases)
     cells: dict[str, Cell] = {}
     omitted: dict[str, str] = {}
+    nightly: set[str] = set()
     for candidate in expand(matrix):
         cell = candidate.cell
         reason = _reason_against(candidate, selectors, releases)
@@ -122,13 +122,39 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
             omitted.setdefault(cell.id, reason)
         else:
             wanted = set(tests_of(cell, selectors.test)) & set(tests_of(cell, candidate.tests))
-            cells[cell.id] = _wider(cells.get(cell.id, cell), wanted)
+            kept, later = _by_day(wanted, candidate, selectors)
+            cells[cell.id] = _wider(cells.get(cell.id, cell), kept)
+            nightly |= later
     cells = {name: cell for name, cell in cells.items() if cell.tests}
     if not cells:
-        raise ConfigError("the plan is empty: no cell and test fit all selectors", hint=_first(omitted))
+        names = ", ".join(_in_order(nightly))
+        hint = f"{names}: only with --tag {catalogue.NIGHTLY}, or by name" if names else _first(omitted)
+        raise ConfigError("the plan is empty: no cell and test fit all selectors", hint=hint)
     left_out = tuple(Omitted(id=name, reason=why) for name, why in omitted.items() if name not in cells)
     exercise = () if selectors.narrow else _declared(matrix, selectors)
-    return Plan(schema=SCHEMA, cells=_by_machine(cells.values()), omitted=left_out, exercise=exercise)
+    return Plan(
+        schema=SCHEMA,
+        cells=_by_machine(cells.values()),
+        omitted=left_out,
+        nightly=_in_order(nightly),
+        exercise=exercise,
+    )
+
+
+def _by_day(tests: set[str], candidate: Candidate, selectors: Selectors) -> tuple[set[str], set[str]]:
+    """Those of `tests` that run now, and those that wait for the night.
+
+    A nightly test runs by day where the command line or the matrix names it, or its tag; a glob is no name.
+    """
+    named = {*selectors.test, *candidate.tests}
+    if catalogue.NIGHTLY in selectors.tag or f"@{catalogue.NIGHTLY}" in named:
+        return tests, set()
+    later = (tests & NIGHTLY_TESTS) - named
+    return tests - later, later
+
+
+def _in_order(names: set[str]) -> tuple[str, ...]:
+    return tuple(scenario.name for scenario in catalogue.CATALOGUE if scenario.name in names)
 
 
 def _declared(matrix: Matrix, selectors: Selectors) -> tuple[str, ...]:
@@ -166,7 +192,7 @@ def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> 
     _check_axis("--hookset", selectors.hookset, {candidate.cell.hookset for candidate in named})
     _check_axis("--arch", selectors.arch, {candidate.cell.arch for candidate in named})
     tags = {tag for candidate in named for entry in candidate.tags for tag in entry}
-    _check_axis("--tag", selectors.tag, tags | {NIGHTLY})
+    _check_axis("--tag", selectors.tag, tags | {catalogue.NIGHTLY})
 
 
 def _check_tests(where: str, globs: tuple[str, ...], suites: list[str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import IncompleteError
 from harness.plan.cells import Cell
 from harness.plan.plan import Omitted, Plan
-from harness.results import model
+from harness.results import exercise, model
 from harness.results.model import CellResult, Results, RunInfo
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict, worst
@@ -100,7 +100,7 @@ def _completed(plan: Plan, planned: Cell, found: CellResult | None) -> CellResul
 
 def _run(plan: Plan, cells: Sequence[CellResult], shards: Sequence[Shard], absent: Sequence[str]) -> RunInfo:
     runs = [shard.results.run for shard in shards]
-    unused = model.unexercised(plan, cells)
+    unused = exercise.unexercised(plan, cells)
     codes = [model.exit_code(cells, unused), *(run.exit_code for run in runs)]
     codes += [IncompleteError.exit_code] if absent else []
     first = min(runs, key=lambda run: run.started)
@@ -114,7 +114,7 @@ def _run(plan: Plan, cells: Sequence[CellResult], shards: Sequence[Shard], absen
         host=first.host,
         accelerator=_joined(run.accelerator for run in runs),
         harness_version=_joined(run.harness_version for run in runs),
-        notes=(*_about(shards), *absent, *unused, *_notes(runs)),
+        notes=(*_about(shards), *absent, *unused, *exercise.untried(plan, cells), *_notes(runs)),
     )
 
 

@@ -281,29 +281,6 @@ def exit_code(cells: Iterable[CellResult], unused: Iterable[str] = ()) -> int:
     return Verdict.FAIL.exit_code if any(unused) else code
 
 
-def unexercised(plan: Plan, cells: Iterable[CellResult]) -> list[str]:
-    """A line for each hook set that the plan must exercise and that no cell did.
-
-    A set fired where a kernel counted its programs' runs, or where they are not counted and a test passed.
-    Where a cell of it was lost to the machinery, nothing is known.
-    """
-    found = list(cells)
-    return [
-        f"hook set {name}: declared in the matrix, and no cell of the whole run exercised it"
-        for name in plan.exercise
-        if not any(_exercised(cell) or _unknown(cell) for cell in found if cell.hookset == name)
-    ]
-
-
-def _exercised(cell: CellResult) -> bool:
-    counted = [hook.runs for hook in cell.hooks if hook.runs is not None]
-    return any(counted) if counted else any(test.verdict is Verdict.PASS for test in cell.tests)
-
-
-def _unknown(cell: CellResult) -> bool:
-    return cell.verdict in (Verdict.INFRA, Verdict.BOOT_FAIL, Verdict.NOT_RUN)
-
-
 def disagreements(plan: Plan, results: Results) -> list[str]:
     """Where results and plan differ, one line each; empty when every planned test is there exactly once."""
     planned = plan.pairs()

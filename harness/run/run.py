@@ -25,7 +25,7 @@ from harness.host.progress import Phase, Progress, Step
 from harness.plan import checked as config
 from harness.plan import plan, shards, suites
 from harness.plan.plan import Plan, Selectors
-from harness.results import expectations, model
+from harness.results import exercise, expectations, model
 from harness.results import folder as runfolder
 from harness.results.expectations import Expectations
 from harness.results.model import CellReport, Host, Results, RunInfo, TestResult
@@ -212,7 +212,9 @@ class Run:
     def _results(self) -> Results:
         kernels = self.supplies.kernels if self.supplies else {}
         cells = model.cells_of(self.plan, self._timed_reports(), self._tests, kernels, self.why_not)
-        unused = [] if self.options.shard else model.unexercised(self.plan, cells)
+        whole = not self.options.shard
+        unused = exercise.unexercised(self.plan, cells) if whole else []
+        untried = exercise.untried(self.plan, cells) if whole else []
         return Results(
             run=RunInfo(
                 id=self.id,
@@ -224,7 +226,7 @@ class Run:
                 host=_host(),
                 accelerator=self.supplies.accelerator if self.supplies else "none",
                 harness_version=version("fim-harness"),
-                notes=(*unused, *self._unmatched()),
+                notes=(*unused, *untried, *self._unmatched()),
             ),
             cells=cells,
             totals=model.totals(cells),

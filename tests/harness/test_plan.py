@@ -41,7 +41,27 @@ def _ids(made: Plan) -> list[str]:
 def test_the_default_is_one_cell_a_kernel_with_every_test() -> None:
     made = _plan(matrix_of("5.10", "6.1"))
     assert _ids(made) == ["5.10-auto", "6.1-auto"]
-    assert made.cells[0].tests == tuple(scenario.name for scenario in CATALOGUE)
+    by_day = [scenario.name for scenario in CATALOGUE if "nightly" not in scenario.tags]
+    assert list(made.cells[0].tests) == by_day
+    assert [*made.nightly, *by_day] == sorted(NAMES, key=lambda name: name in by_day)
+
+
+def test_a_nightly_test_runs_by_night_and_by_name() -> None:
+    """A glob that happens to fit it is no name; its tag is, and so is the matrix that names it."""
+    assert "loss.rate" not in _plan(matrix_of("6.1"), test=("loss.*",)).cells[0].tests
+    assert set(NAMES) == set(_plan(matrix_of("6.1"), tag=("nightly",)).cells[0].tests)
+    assert _plan(matrix_of("6.1"), tag=("nightly",)).nightly == ()
+    for asked in ("loss.rate", "@nightly"):
+        assert "loss.rate" in _plan(matrix_of("6.1"), test=("truth.open", asked)).cells[0].tests
+    named = matrix_of("6.1", include=[{"hookset": "lsm", "tests": ["loss.*", "loss.rate"]}])
+    wanted = ("loss.steady", "loss.small_ring", "loss.unread", "loss.rate")
+    assert _plan(named).cell("6.1-lsm").tests == wanted
+
+
+def test_a_plan_that_is_empty_by_day_says_what_the_night_has() -> None:
+    with pytest.raises(ConfigError) as caught:
+        _plan(matrix_of("6.1"), test=("loss.b*",))
+    assert caught.value.hint == "loss.burst: only with --tag nightly, or by name"
 
 
 def test_a_kernel_is_selected_by_name_and_not_by_its_beginning() -> None:

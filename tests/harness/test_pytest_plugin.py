@@ -180,11 +180,21 @@ def test_what_failed_last_time_can_be_run_alone(project: Project) -> None:
 
 
 def test_a_skip_has_the_reason_of_the_guest(project: Project) -> None:
-    project.script({"*::truth.open": "skip"})
+    project.script({"6.1-auto::truth.open": "skip"})
     ended = project.run("-rs")
     assert (ended.status, ended.results.cells[0].verdict) == (0, "PASS")
-    assert ended.results.totals[Verdict.SKIP] == len(ended.results.cells)
+    assert ended.results.totals[Verdict.SKIP] == 1
     assert "lsm is silent here" in ended.output
+
+
+def test_a_test_that_every_cell_skips_fails_the_run(project: Project) -> None:
+    """A promise that nothing tried is not kept; the run names it."""
+    project.script({"*::truth.open": "skip"})
+    ended = project.run()
+    assert ended.status == 1
+    line = "truth.open: no cell of the whole run could run it: lsm is silent here"
+    assert line in ended.output
+    assert ended.results.run.notes == (line,)
 
 
 def test_an_interrupt_writes_the_results_and_leaves_nothing(project: Project) -> None:

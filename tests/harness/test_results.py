@@ -13,7 +13,7 @@ from harness import report
 from harness.errors import ConfigError
 from harness.plan.plan import Plan, Selectors, make
 from harness.report import junit, summary
-from harness.results import model
+from harness.results import exercise, model
 from harness.results.model import Attempt, CellReport, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict
 from harness.text import markdown, visible
@@ -180,14 +180,45 @@ def test_a_summary_that_is_too_long_is_cut_and_says_so() -> None:
 def test_a_hook_set_that_no_cell_exercised_fails_a_whole_run(plan: Plan) -> None:
     declared = plan.model_copy(update={"exercise": ("auto", "lsm")})
     passed = made(declared, _all(plan)).cells
-    assert model.unexercised(declared, passed) == [
+    assert exercise.unexercised(declared, passed) == [
         "hook set lsm: declared in the matrix, and no cell of the whole run exercised it"
     ]
     assert model.exit_code(passed, ["a line"]) == 1
     skipped = made(declared, _all(plan, Verdict.SKIP)).cells
-    assert len(model.unexercised(declared, skipped)) == 2
+    assert len([line for line in exercise.unexercised(declared, skipped) if "hook set" in line]) == 2
     lost = made(declared, _all(plan, Verdict.INFRA)).cells
-    assert model.unexercised(plan.model_copy(update={"exercise": ("auto",)}), lost) == []
+    assert exercise.unexercised(plan.model_copy(update={"exercise": ("auto",)}), lost) == []
+
+
+def test_a_test_that_every_cell_skipped_fails_a_whole_run(plan: Plan) -> None:
+    """Its name and the reason of the first; one cell that ran it, or was lost, is enough."""
+    whole = plan.model_copy(update={"exercise": ("auto",)})
+    tests = _all(whole)
+    skip = TestResult(name="truth.open", verdict=Verdict.SKIP, reason="no hook for open fires")
+    tests["5.10-auto", "truth.open"] = tests["6.1-auto", "truth.open"] = skip
+    skipped = made(whole, tests).cells
+    assert exercise.unexercised(whole, skipped) == [
+        "truth.open: no cell of the whole run could run it: no hook for open fires"
+    ]
+    assert exercise.unexercised(plan, skipped) == []  # of selected parts nothing can be said
+    for verdict in (Verdict.PASS, Verdict.NOT_RUN):
+        tests["6.1-auto", "truth.open"] = skip.model_copy(update={"verdict": verdict})
+        assert exercise.unexercised(whole, made(whole, tests).cells) == []
+
+
+def test_what_only_a_faster_host_could_try_is_noted(plan: Plan) -> None:
+    """A host that cannot make 20,000 events a second proves nothing wrong with the agent."""
+    cells = [cell.model_copy(update={"tests": (*cell.tests, "loss.fast")}) for cell in plan.cells]
+    whole = plan.model_copy(update={"cells": tuple(cells), "exercise": ("auto",)})
+    tests = _all(whole)
+    slow = TestResult(name="loss.fast", verdict=Verdict.SKIP, reason="this CPU made 16,041")
+    tests["5.10-auto", "loss.fast"] = tests["6.1-auto", "loss.fast"] = slow
+    found = made(whole, tests).cells
+    assert exercise.unexercised(whole, found) == []
+    assert exercise.untried(whole, found) == [
+        "loss.fast: could not be tried on this host: this CPU made 16,041"
+    ]
+    assert exercise.untried(whole, made(whole, _all(whole)).cells) == []
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,31 @@ def test_a_pattern_that_fits_nothing_is_told() -> None:
     assert unknown(["truth.*", "!loss.*", "trooth.*", "!lost.*"]) == ("trooth.*", "!lost.*")
 
 
+def test_a_tag_selects_and_leaves_out() -> None:
+    """`@TAG` is a pattern; a glob over names fits no tag."""
+    nightly = names("@nightly")
+    assert {"loss.fast", "life.million"} <= set(nightly)
+    assert names("loss.*", "!@nightly") == ["loss.steady", "loss.small_ring", "loss.unread"]
+    assert names("*smoke") == []
+    assert unknown(["@smoke", "@somke", "!@nightly"]) == ("@somke",)
+
+
+def test_the_smoke_test_is_a_dozen_that_cover_events_filters_and_loss() -> None:
+    """The loss of nothing and its twin that must lose are both in it, and none that waits for the night."""
+    smoke = select(["@smoke"])
+    assert len(smoke) == 12
+    assert {scenario.family for scenario in smoke} == {"truth", "approvers", "discarders", "doors", "loss"}
+    assert {"loss.small_ring", "loss.unread", "loss.steady"} <= {scenario.name for scenario in smoke}
+    assert not any("nightly" in scenario.tags for scenario in smoke)
+
+
+def test_what_runs_only_by_night_repeats_a_promise_of_the_day() -> None:
+    """By day each family is there, zero loss, counted loss and reload included."""
+    by_day = set(names("!@nightly"))
+    assert {"loss.steady", "loss.small_ring", "life.reload", "life.sigterm", "life.sigkill"} <= by_day
+    assert {name.partition(".")[0] for name in names("@nightly")} == {"life", "loss"}
+
+
 def test_by_name_takes_the_exact_name_only() -> None:
     assert by_name("truth.open") is CATALOGUE[0]
     assert by_name("truth.*") is None
@@ -69,10 +94,7 @@ def test_planning_imports_no_scenario_and_no_kernel() -> None:
 
 def test_the_documentation_lists_them_all() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "selftest.md").read_text()
-    rows = [
-        line for line in page.splitlines() if line.startswith("| `") and line.endswith(("| |", "| yes |"))
-    ]
-    assert rows == [
-        f"| `{scenario.name}` | {scenario.proves} | {'yes |' if scenario.long else '|'}"
-        for scenario in CATALOGUE
+    table = page.partition("| scenario | proves | tags |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [
+        " ".join(["|", f"`{one.name}`", "|", one.proves, "|", *one.tags, "|"]) for one in CATALOGUE
     ]

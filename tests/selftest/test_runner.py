@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.selftest import effects, scenarios
+from agent.selftest import effects, runner, scenarios
 from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.catalogue import Scenario
 from agent.selftest.fake import FakeAgent, FakeWorkload
@@ -52,6 +52,31 @@ def test_a_hang_is_a_failure(run_body: RunBody) -> None:
     ran = run_body(body, cost=-0.95)  # a budget of a twentieth
     assert ran.verdict == "FAIL"
     assert "ScenarioTimeoutError: the scenario did not end within" in ran.reason
+
+
+@pytest.mark.parametrize(
+    ("script", "slowness", "verdict"),
+    [
+        ("rate 1/s for 600s\nopen / O_RDONLY -> $0\nclose $0\nend\n", 70.0, "SKIP"),
+        ("rate 1/s for 600s\nopen / O_RDONLY -> $0\nclose $0\nend\n", 40.0, "FAIL"),
+        ("fork -> $1\nrate 1/s for 600s\nopen / O_RDONLY -> $0\nclose $0\nend\nend\nwait $1\n", 70.0, "SKIP"),
+        ("pause\n", 70.0, "FAIL"),
+    ],
+)
+def test_a_rate_that_a_starved_cpu_cannot_keep_proves_nothing(
+    script: str, slowness: float, verdict: str, run_body: RunBody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a script with a rate may take too long, and only where the CPU is seen to be starved."""
+    monkeypatch.setattr(runner, "measure_slowness", lambda: slowness)
+
+    def body(bench: Bench) -> None:
+        bench.rules()
+        bench.workload.patience_s = 0.0
+        bench.play(script)
+
+    ran = run_body(body)
+    assert ran.verdict == verdict, ran.reason
+    assert ("this CPU is 70 times slower than an ordinary one" in ran.reason) is (verdict == "SKIP")
 
 
 def test_a_wrong_script_is_a_failure(run_body: RunBody) -> None:

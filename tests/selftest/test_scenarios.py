@@ -25,6 +25,7 @@ SHORTER = (
     (discarders, "NOISE", 101),
     (loss, "BURST", 101),
     (loss, "SECONDS", 1),
+    (loss, "LONG_S", 1),
     (loss, "RATE", 503),
     (loss, "FAST", 503),
     (loss, "FLOOD_NOISE", 13),
@@ -175,6 +176,14 @@ class TinyRing(FakeAgent):
         super().__init__(4096)
 
 
+class LosesOften(FakeAgent):
+    """Counts as lost what it should have told."""
+
+    def _see(self, event: Event) -> None:
+        self._counts[event.type, "seen"] += 1
+        self._counts[event.type, "ring_full"] += 1
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
@@ -187,7 +196,10 @@ class TinyRing(FakeAgent):
         *((ForgetsResults, name) for name in REFUSED),
         *((ForwardsAll, name) for name in FILTERING),
         (LosesSilently, "loss.small_ring"),
-        *((TinyRing, f"loss.{name}") for name in ("steady", "fast", "burst", "stopped")),
+        *(
+            (TinyRing, f"loss.{name}")
+            for name in ("steady", "sustained", "fast", "burst", "unread", "stopped")
+        ),
     ],
 )
 def test_a_broken_promise_is_noticed(kind: type[FakeAgent], name: str, play: Play) -> None:
@@ -195,6 +207,27 @@ def test_a_broken_promise_is_noticed(kind: type[FakeAgent], name: str, play: Pla
     assert ran.verdict == "FAIL"
     assert ran.reason
     assert any("evidence" in entry for entry in ran.assertions)
+
+
+@pytest.mark.parametrize("name", ["loss.steady", "loss.sustained", "loss.fast", "loss.rate"])
+@pytest.mark.parametrize(("what", "value"), [("LATE_S", -10.0), ("HEADROOM", 1e9)])
+def test_a_cpu_that_cannot_make_the_rate_proves_nothing(
+    name: str, what: str, value: float, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is skipped with what the CPU did make; a rate is never reported that was not kept."""
+    monkeypatch.setattr(loss, what, value)
+    ran = play(name)
+    if what == "HEADROOM" and name == "loss.rate":
+        assert ran.verdict == "PASS"  # it climbs from a rate that any CPU can make
+        return
+    assert (ran.verdict, "this CPU" in ran.reason) == ("SKIP", True)
+
+
+def test_a_loss_at_a_rate_that_was_not_kept_is_a_failure(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A starved CPU is no excuse for losing what it did make."""
+    monkeypatch.setattr(loss, "LATE_S", -10.0)
+    for name in ("loss.steady", "loss.rate"):
+        assert play(name, LosesOften).verdict == "FAIL"
 
 
 def test_a_failure_says_which_rule_line_hook_and_row_it_is_about(play: Play) -> None:

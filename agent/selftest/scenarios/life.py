@@ -23,8 +23,13 @@ LOST = 53  # events of which an agent that is killed never hears
 MILLION = 1_000_003
 CROWD = 5003  # files at a time
 CROWDS_S = 12  # how long the million may take, where the CPU cannot make it
+FEW = 1009  # files at a time by day
+FEW_CROWDS = 5
 FLAT_BYTES = 1 << 20
 SETTLE_S = 20  # in which the kernel frees what nobody holds any more
+
+
+Held = dict[str, frozenset[object]]
 
 
 def _opens(path: str, count: int = WANTED) -> str:
@@ -84,7 +89,7 @@ def life_two_agents(bench: Bench) -> None:
     _check_nothing_left(bench, before)
 
 
-def _held() -> dict[str, frozenset[object]]:
+def _held() -> Held:
     """What an agent could leave: descriptors, and in the kernel programs, maps, links, pins, probes."""
     from agent.kernel.libbpf import ids  # not where there is no kernel to ask
 
@@ -97,13 +102,13 @@ def _held() -> dict[str, frozenset[object]]:
     }
 
 
-def _check_nothing_left(bench: Bench, before: dict[str, frozenset[object]]) -> None:
+def _check_nothing_left(bench: Bench, before: Held) -> None:
     """The kernel frees what nobody holds a little later."""
     _until(lambda: not any(_beyond(before).values()), SETTLE_S)
     bench.equal("what is left of the agent", {kind: [] for kind in before}, _beyond(before))
 
 
-def _beyond(before: dict[str, frozenset[object]]) -> dict[str, list[str]]:
+def _beyond(before: Held) -> dict[str, list[str]]:
     return {kind: sorted(map(str, now - before[kind])) for kind, now in _held().items()}
 
 
@@ -136,9 +141,42 @@ def life_sigterm(bench: Bench) -> None:
 @proves("life.sigkill")
 def life_sigkill(bench: Bench) -> None:
     """Kill an agent: what it told is whole, what it did not it never claimed, and the next sees all again."""
-    paths = [bench.file(name) for name in ("one", "two", "three")]
-    rules = {name: f'open.file.path == "{path}"' for name, path in zip("abc", paths, strict=True)}
+    paths, rules = _watched(bench)
     before = _held()
+    _kill(bench, paths, rules, before)
+    with closing(bench.another()) as other:
+        other.watch(bench.pid)
+        other.enforce(rules)
+        bench.play(_opens(paths[2]))
+        drained = other.drain()
+        seen = [sum(rule in judged.rules for judged in drained) for rule in rules]
+        bench.equal("matches of the next agent", [0, 0, WANTED], seen)
+    _check_nothing_left(bench, before)
+
+
+@proves("life.restart")
+def life_restart(bench: Bench) -> None:
+    """Kill an agent and start another in its folder, with the same rules, file and control socket."""
+    paths, rules = _watched(bench)
+    before = _held()
+    _kill(bench, paths, rules, before)
+    with closing(bench.resident(**rules)) as resident:
+        bench.play(_opens(paths[2]))
+        resident.signal(signal.SIGTERM)
+        bench.equal("how the next ended", 0, resident.wait())
+        told = [len(resident.matches(rule)) for rule in rules]
+        bench.equal("matches told by both", [WANTED, 0, WANTED], told)
+    _check_nothing_left(bench, before)
+
+
+def _watched(bench: Bench) -> tuple[list[str], dict[str, str]]:
+    """Three files, and a rule for each."""
+    paths = [bench.file(name) for name in ("one", "two", "three")]
+    return paths, {name: f'open.file.path == "{path}"' for name, path in zip("abc", paths, strict=True)}
+
+
+def _kill(bench: Bench, paths: list[str], rules: dict[str, str], before: Held) -> None:
+    """Kill an agent that told of the first file and has not read of the second."""
     bench.rules()
     with closing(bench.resident(**rules)) as resident:
         bench.play(_opens(paths[0]))
@@ -150,13 +188,6 @@ def life_sigkill(bench: Bench) -> None:
         told = [len(resident.matches(rule)) for rule in rules]
         bench.equal("matches told by the killed agent", [WANTED, 0, 0], told)
     _check_nothing_left(bench, before | {"probes": _held()["probes"]})  # which the next agent clears away
-    with closing(bench.resident(**rules)) as resident:
-        bench.play(_opens(paths[2]))
-        resident.signal(signal.SIGTERM)
-        bench.equal("how the next ended", 0, resident.wait())
-        told = [len(resident.matches(rule)) for rule in rules]
-        bench.equal("matches told by both", [WANTED, 0, WANTED], told)
-    _check_nothing_left(bench, before)
 
 
 def _check_told(bench: Bench, resident: Resident, rule: str) -> None:
@@ -197,17 +228,32 @@ def life_foreign(bench: Bench) -> None:
 
 @proves("life.memory")
 def life_memory(bench: Bench) -> None:
+    """Some thousand different files, and no memory for them."""
+    _check_flat(bench, FEW, lambda crowds: crowds < FEW_CROWDS)
+
+
+@proves("life.million")
+def life_million(bench: Bench) -> None:
     """A million different files, or as many as this CPU makes in its time, and no memory for them."""
+    ends_at = time.monotonic() + CROWDS_S
+    least = 3  # crowds
+    _check_flat(
+        bench,
+        CROWD,
+        lambda crowds: crowds * CROWD < MILLION and (crowds < least or time.monotonic() < ends_at),
+    )
+
+
+def _check_flat(bench: Bench, crowd: int, more: Callable[[int], bool]) -> None:
+    """Make and remove crowds of files, all of which are judged, while `more` wants another after so many."""
     bench.rules(other='open.file.name == "none" || open.retval == -1')  # asks for each, and wants none
-    script = f"repeat {CROWD}\nopen {bench.path('f')}%d O_RDWR|O_CREAT 0600 -> $0\nclose $0\nend\n"
-    remove = f"repeat {CROWD}\nunlink {bench.path('f')}%d\nend\n"
+    script = f"repeat {crowd}\nopen {bench.path('f')}%d O_RDWR|O_CREAT 0600 -> $0\nclose $0\nend\n"
+    remove = f"repeat {crowd}\nunlink {bench.path('f')}%d\nend\n"
     arrived, sizes = 0, [_resident_bytes()]
-    started = time.monotonic()
-    while arrived < MILLION and (len(sizes) < 4 or time.monotonic() - started < CROWDS_S):
+    while more(len(sizes) - 1):
         arrived += len(bench.play(script + remove).of(EventType.OPEN))
         sizes.append(_resident_bytes())
-    crowds = len(sizes) - 1
-    bench.equal("files that were judged", crowds * CROWD, arrived)
+    bench.equal("files that were judged", (len(sizes) - 1) * crowd, arrived)
     grown = sizes[-1] - sizes[len(sizes) // 2]
     bench.evidence.record(
         f"bytes of memory more after {arrived} files than after half of them",
