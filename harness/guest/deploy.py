@@ -19,7 +19,7 @@ import io
 import py_compile
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class BundleSources:
     """What a bundle is made of.
 
     `agent` is the package's directory, `programs` that of the BPF programs; the others are built by
-    `make build`, but for `types`: the folder of what a run made of its kernels' type information.
+    `make build`.
     """
 
     agent: Path
@@ -45,7 +45,6 @@ class BundleSources:
     bpf_object: Path
     generator: Path
     tables: Path
-    types: Path
 
 
 def build(sources: BundleSources) -> bytes:
@@ -60,9 +59,16 @@ def build(sources: BundleSources) -> bytes:
         _add(tar, "agent/bpf/fim.bpf.o", sources.bpf_object.read_bytes(), 0o644)
         for path in sorted(sources.programs.glob("*.[ch]")):
             _add(tar, f"agent/bpf/{path.name}", path.read_bytes(), 0o644)
-        for path in sorted(sources.types.glob("*.btf")):
-            _add(tar, f"agent/btf/{path.name}", path.read_bytes(), 0o644)
         _add(tar, "agent/bin/fim-gen", sources.generator.read_bytes(), 0o755)
+    return archive.getvalue()
+
+
+def with_types(bundle: bytes, types: Mapping[str, bytes]) -> bytes:
+    """Return `bundle` with type information of kernels, by release."""
+    archive = io.BytesIO(bundle)
+    with tarfile.open(fileobj=archive, mode="a", format=tarfile.PAX_FORMAT) as tar:
+        for release, data in sorted(types.items()):
+            _add(tar, f"agent/btf/{release}.btf", data, 0o644)
     return archive.getvalue()
 
 

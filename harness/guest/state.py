@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.errors import InfrastructureError
 from harness.guest.base import Guest
@@ -22,7 +22,8 @@ _COUNT = f"""
 read -r before _ </proc/uptime
 i=0; while [ $i -lt {TURNS} ]; do i=$((i+1)); done
 read -r after _ </proc/uptime
-echo $before; echo {_MARK}; echo $after; echo {_MARK}
+read -r release </proc/sys/kernel/osrelease
+echo $before; echo {_MARK}; echo $after; echo {_MARK}; echo "$release"; echo {_MARK}
 """
 _MOUNTS = f"cat /proc/self/mounts; echo {_MARK}; echo /sys/fs/bpf/*; echo {_MARK}\n"
 _PROCESSES = "ls -l /proc/[0-9]*/exe 2>/dev/null; true\n"
@@ -32,9 +33,10 @@ _PROGRAMS = f"grep -F '[bpf]' /proc/kallsyms; echo {_MARK}\n"
 
 @dataclass(frozen=True)
 class State:
-    """What is in a guest, as sets of words by kind."""
+    """What is in a guest, as sets of words by kind, and its kernel's release ("" where it was not asked)."""
 
     found: Mapping[str, frozenset[str]]
+    release: str = ""
 
     def beyond(self, before: State) -> list[str]:
         """What is here and was not there before, in words."""
@@ -47,12 +49,12 @@ class State:
 
 def measure(guest: Guest, timeout_s: float) -> tuple[float, State]:
     """How many times slower than an ordinary machine a guest is, and what is in it; raises GuestError."""
-    before, after, *rest = _ask(guest, _COUNT + _MOUNTS + _PROCESSES, timeout_s)
+    before, after, release, *rest = _ask(guest, _COUNT + _MOUNTS + _PROCESSES, timeout_s)
     try:
         seconds = float(after) - float(before)
     except ValueError as error:
         raise InfrastructureError(f"the guest's clock says {before[:40]!r} and {after[:40]!r}") from error
-    return max(1.0, seconds / REFERENCE_S), _state("", *rest)
+    return max(1.0, seconds / REFERENCE_S), replace(_state("", *rest), release=release)
 
 
 def leftovers(guest: Guest, before: State, deadline_s: float) -> list[str]:

@@ -8,20 +8,25 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from harness.host import cache
 from harness.host import programs as external
+from harness.host.cache import Cache
 from harness.kernels import payload
 
 
-def store(image: Path, release: str, programs: Path, folder: Path) -> Path:
-    """Write `folder`/RELEASE.btf for the object `programs`; raises InfrastructureError, or OSError.
+def types(image: Path, release: str, programs: bytes, store: Cache) -> Path:
+    """Return a cached file RELEASE.btf with what the object `programs` needs of the types of `image`.
 
-    It is written aside and renamed: runs beside this one may make the same.
+    Raises InfrastructureError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    place = folder / f"{release}.btf"
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        whole, aside = Path(scratch, "whole.btf"), Path(scratch, "reduced.btf")
-        whole.write_bytes(payload.type_information(image))
-        external.run(["bpftool", "gen", "min_core_btf", whole, aside, programs], package="bpftool")
-        aside.replace(place)
-    return place
+
+    def build(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            whole, asking = Path(scratch, "whole.btf"), Path(scratch, "programs.o")
+            whole.write_bytes(payload.type_information(image))
+            asking.write_bytes(programs)
+            files = (whole, folder / f"{release}.btf", asking)
+            external.run(["bpftool", "gen", "min_core_btf", *files], package="bpftool")
+
+    key = cache.digest(release, cache.file_digest(image), programs)
+    return store.get("types", key, build) / f"{release}.btf"

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.errors import HarnessError, InfrastructureError, ProductError
 from harness.guest import state
 from harness.host.progress import Event, Progress, silent
+from harness.lab import provenance
 from harness.lab.supplies import Preparation, bundle, resolve_all
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.run.machines import Death, HungError, RefusedError, Selftest, Supplies
+from harness.run.machines import Death, HungError, MissingError, RefusedError, Selftest, Supplies
+from harness.text import one_line
 
 if TYPE_CHECKING:
     from agent.selftest.protocol import Loaded, Ran
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from harness.guest.selftest import SelftestClient
     from harness.guest.state import State
     from harness.kernels import Lock
+    from harness.results.model import Agent
     from harness.vm.connection import Connection
     from harness.vm.machine import Machine as VirtualMachine
     from harness.vm.snapshot import Snapshots
@@ -109,6 +112,9 @@ class VmBench:
         hypervisor = self._hypervisor()
         made = VmMachine(Starter(lambda: VirtualMachine(spec, hypervisor), self._snapshots, self.progress))
         made.base = Path(supplies.base)
+        made.agent = supplies.agent
+        made.types = (Path(files["types"]),) if "types" in files else ()
+        made.release = supplies.kernels[cell.machine].release if cell.machine in supplies.kernels else ""
         return made
 
     def _gdb_port(self, cell: Cell, supplies: Supplies) -> int:
@@ -157,6 +163,10 @@ class VmMachine:
 
     start: Literal["cold", "warm"] = "cold"
     base = Path()  # the folder that the files of suites are named from
+    agent: Agent | None = None  # as it was kept for this run; None deploys what is built now
+    types: tuple[Path, ...] = ()  # reduced type information that goes with the agent, as RELEASE.btf
+    release = ""  # that the kernel resolved to
+    uname = ""
 
     def __init__(self, starter: Starter) -> None:
         self._starter = starter
@@ -183,13 +193,19 @@ class VmMachine:
         """By a loop that it runs, which also tells what is in it now."""
         with _translated():
             slowness, self._fresh = state.measure(self.guest, MEASURE_S)
+        self.uname = one_line(self._fresh.release)
+        if self.release and self.uname != self.release:
+            raise MissingError(f"the guest runs kernel {self.uname}, and {self.release} was to boot")
         return slowness
 
     def deploy(self) -> None:
         """The agent's bundle, into the guest."""
-        from harness.guest.deploy import deploy
+        from harness.guest.deploy import deploy, with_types
+        from harness.host.cache import Cache
 
-        deploy(self.guest, bundle())
+        agent = provenance.kept(self.agent, Cache(progress=_note)) if self.agent else bundle()
+        types = {path.stem: path.read_bytes() for path in self.types}
+        deploy(self.guest, with_types(agent, types) if types else agent)
 
     def selftest(self, log: Path, deadline_s: float) -> Selftest:
         """The agent's server, greeting received."""

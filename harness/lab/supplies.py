@@ -12,7 +12,7 @@ from harness.errors import InfrastructureError
 from harness.host.progress import Phase, Progress, Step, of_machine
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.results.model import KernelFacts, Package
+from harness.results.model import Agent, KernelFacts, Package
 from harness.run.machines import Supplies
 
 if TYPE_CHECKING:
@@ -43,18 +43,20 @@ class Preparation:
 
     def supplies(self, plan: Plan) -> Supplies:
         """All machines' files. Raises ConfigError for a series that there is none of."""
-        if any(cell.tests and not cell.suite for cell in plan.cells):
-            bundle()  # what was not built is said before anything is fetched
+        # Kept before anything is fetched: what is built meanwhile is not of this run.
+        agent = self._agent() if any(cell.tests and not cell.suite for cell in plan.cells) else None
         first = {name: cells[0] for name, cells in plan.machines().items()}
         resolved = resolve_all(first, self.lock, self.progress)
         for name, cell in first.items():
             self.kernels[name] = _facts(cell, resolved[name])
             self._try(name, cell, resolved[name])
-        self._reduce(plan, resolved)
+        if agent:
+            self._reduce(agent, plan, resolved)
         return Supplies(
             accelerator=self.accelerator,
             kernels=self.kernels,
             files=self.files,
+            agent=agent,
             missing=self.missing,
             fetch_s=self.fetch_s,
             image_s=self.image_s,
@@ -97,19 +99,27 @@ class Preparation:
         self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
         self.progress(Step(Phase.WAIT, machine=name))
 
-    def _reduce(self, plan: Plan, resolved: Mapping[str, ResolvedKernel]) -> None:
+    def _agent(self) -> Agent:
+        """Keep the bundle that every machine of this run gets. Raises ConfigError if a part was not built."""
+        from harness.lab import provenance
+
+        bundle.cache_clear()
+        return provenance.keep(bundle(), ROOT, self.store)
+
+    def _reduce(self, agent: Agent, plan: Plan, resolved: Mapping[str, ResolvedKernel]) -> None:
         """Type information for cells that must not use the kernel's own; it goes with the agent."""
         from harness.kernels import reduced
+        from harness.lab import provenance
 
+        programs = provenance.member(provenance.kept(agent, self.store), "agent/bpf/fim.bpf.o")
         for name, cells in plan.machines().items():
             if name in self.files and any(cell.btf == "external" for cell in cells):
                 try:
-                    image = Path(self.files[name]["kernel"])
-                    reduced.store(image, resolved[name].release, BUILD / "fim.bpf.o", BUILD / "btf")
+                    image, release = Path(self.files[name]["kernel"]), resolved[name].release
+                    self.files[name]["types"] = str(reduced.types(image, release, programs, self.store))
                 except InfrastructureError as error:
                     self.missing[name] = error.message
                     self.progress(f"{name}: {error.message}")
-                bundle.cache_clear()
 
     def _record(self, name: str, packages: Iterable[tuple[str, str, str]]) -> None:
         """Results say of a machine's kernel also by what its programs were compiled."""
@@ -143,10 +153,10 @@ def resolve_all(
 
 @functools.cache
 def bundle() -> bytes:
-    """The agent as it is deployed. Raises ConfigError if a part was not built."""
+    """The agent as it is built now. Raises ConfigError if a part was not built."""
     from harness.guest.deploy import BundleSources, build
 
-    parts = (BUILD / name for name in ("fim.bpf.o", "fim-gen", "rules_tables.py", "btf"))
+    parts = (BUILD / name for name in ("fim.bpf.o", "fim-gen", "rules_tables.py"))
     return build(BundleSources(ROOT / "agent", ROOT / "bpf", *parts))
 
 

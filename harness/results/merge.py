@@ -13,7 +13,7 @@ from harness.errors import IncompleteError
 from harness.plan.cells import Cell
 from harness.plan.plan import Omitted, Plan
 from harness.results import exercise, model
-from harness.results.model import CellResult, Results, RunInfo
+from harness.results.model import Agent, CellResult, Results, RunInfo
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict, worst
 
@@ -39,11 +39,12 @@ def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Re
     `absent` has a line for each shard that is known to be missing. Planned cells and tests that no shard has
     are NOT_RUN: see `missing`.
     """
+    agent = _agent_of(shards)
     found = _cells_of(shards)
     if extra := _unplanned(plan, found.values()):
         raise IncompleteError("\n".join(f"{line}: in a shard, and not planned" for line in extra))
     cells = tuple(_completed(plan, cell, found.get(cell.id)) for cell in plan.cells)
-    merged = Results(run=_run(plan, cells, shards, absent), cells=cells, totals=model.totals(cells))
+    merged = Results(run=_run(plan, cells, shards, absent, agent), cells=cells, totals=model.totals(cells))
     if wrong := model.disagreements(plan, merged):
         raise IncompleteError("\n".join(wrong))
     return merged
@@ -72,6 +73,15 @@ def _cells_of(shards: Sequence[Shard]) -> dict[str, CellResult]:
     return {name: cell for name, (cell, _) in found.items()}
 
 
+def _agent_of(shards: Sequence[Shard]) -> Agent | None:
+    """The one agent that all shards tested; raises IncompleteError where they tested several."""
+    tested = [(run.agent, shard.folder) for shard in shards if (run := shard.results.run).agent]
+    for agent, folder in tested[1:]:
+        if agent and tested[0][0] and agent.bundle != tested[0][0].bundle:
+            raise IncompleteError(f"different agents were tested in {tested[0][1]} and {folder}")
+    return tested[0][0] if tested else None
+
+
 def _unplanned(plan: Plan, cells: Iterable[CellResult]) -> list[str]:
     planned = {cell.id: set(cell.tests) for cell in plan.cells}
     lines = []
@@ -98,7 +108,13 @@ def _completed(plan: Plan, planned: Cell, found: CellResult | None) -> CellResul
     return found.model_copy(update={"tests": tests, "verdict": Verdict.NOT_RUN, "reason": absent.reason})
 
 
-def _run(plan: Plan, cells: Sequence[CellResult], shards: Sequence[Shard], absent: Sequence[str]) -> RunInfo:
+def _run(
+    plan: Plan,
+    cells: Sequence[CellResult],
+    shards: Sequence[Shard],
+    absent: Sequence[str],
+    agent: Agent | None,
+) -> RunInfo:
     runs = [shard.results.run for shard in shards]
     unused = exercise.unexercised(plan, cells)
     codes = [model.exit_code(cells, unused), *(run.exit_code for run in runs)]
@@ -114,6 +130,7 @@ def _run(plan: Plan, cells: Sequence[CellResult], shards: Sequence[Shard], absen
         host=first.host,
         accelerator=_joined(run.accelerator for run in runs),
         harness_version=_joined(run.harness_version for run in runs),
+        agent=agent,
         notes=(*_about(shards), *absent, *unused, *exercise.untried(plan, cells), *_notes(runs)),
     )
 

@@ -144,6 +144,20 @@ class KernelFacts(_Model):
     packages: tuple[Package, ...] = ()
 
 
+class Agent(_Model):
+    """The agent that was tested.
+
+    `bundle` is a SHA-256 over the names and contents of its files, and `objects` that of each compiled file
+    by name. `commit` is that of the tree that the bundle was built from, "" where there is no git checkout,
+    and `clean` whether that tree had no changes, None where that is not known.
+    """
+
+    bundle: str
+    objects: dict[str, str] = {}
+    commit: str = ""
+    clean: bool | None = None
+
+
 class Phases(_Model):
     """Seconds that each phase of a cell took; those of a shared machine count in the cell that booted it."""
 
@@ -165,13 +179,15 @@ class CellReport(_Model):
     """What a cell found besides its tests; `cause` is what ended it early or fails it as a whole, or None.
 
     `attempts` are the times before that its machine could not be had or was lost. `slowness` is how many
-    times slower its guest is than an ordinary machine. `splats` came while no test ran.
+    times slower its guest is than an ordinary machine. `splats` came while no test ran. `uname` is the
+    release that the guest's own kernel reports.
     """
 
     id: str
     phases: Phases = Phases()
     attempts: tuple[Attempt, ...] = ()
     slowness: Seconds = 0.0
+    uname: str = ""
     splats: tuple[Splat, ...] = ()
     capabilities: dict[str, str] = {}
     coverage: dict[str, str] = {}
@@ -181,7 +197,10 @@ class CellReport(_Model):
 
 
 class CellResult(_Judged):
-    """One cell: its verdict is its worst test's, or worse where the cell itself failed."""
+    """One cell: its verdict is its worst test's, or worse where the cell itself failed.
+
+    `uname` is the release that the guest's own kernel reported, beside the resolved `kernel.release`.
+    """
 
     id: str
     kernel: KernelFacts
@@ -193,6 +212,7 @@ class CellResult(_Judged):
     attempts: tuple[Attempt, ...] = ()
     phases: Phases = Phases()
     slowness: Seconds = 0.0
+    uname: str = ""
     capabilities: dict[str, str] = {}
     coverage: dict[str, str] = {}
     limits: dict[str, str] = {}
@@ -210,7 +230,7 @@ class Host(_Model):
 
 
 class RunInfo(_Model):
-    """The run as a whole; `started` is ISO 8601 in UTC."""
+    """The run as a whole; `started` is ISO 8601 in UTC. `agent` is None where only programs of others ran."""
 
     id: str
     started: str
@@ -221,6 +241,7 @@ class RunInfo(_Model):
     host: Host
     accelerator: str
     harness_version: str
+    agent: Agent | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -407,6 +428,7 @@ def _cell_result(
         attempts=(*report.attempts, final),
         phases=report.phases,
         slowness=report.slowness,
+        uname=report.uname,
         capabilities=report.capabilities,
         coverage=report.coverage,
         limits=report.limits,

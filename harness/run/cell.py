@@ -138,7 +138,8 @@ class CellRun:
             self._fail(error, booting=True)
             return
         finally:
-            self._update(phases=self.keeper.phases, slowness=self.keeper.pace.slowness)
+            uname = self.keeper.machine.uname if self.keeper.machine else ""
+            self._update(phases=self.keeper.phases, slowness=self.keeper.pace.slowness, uname=uname)
         try:
             self._load()
         except HarnessError as error:

@@ -141,6 +141,8 @@ class FakeMachine:
         """Nothing to put anywhere."""
         self.bench.note(f"deploy {self.cell.machine}")
 
+    uname = ""
+
     def slowness(self) -> float:
         """As an emulated CPU."""
         return ORDINARY

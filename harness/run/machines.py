@@ -23,7 +23,7 @@ from harness.errors import HarnessError, InfrastructureError, ProductError
 from harness.host.progress import Progress
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.results.model import KernelFacts
+from harness.results.model import Agent, KernelFacts
 
 
 class HungError(InfrastructureError):
@@ -74,15 +74,19 @@ class Selftest(Protocol):
 
 
 class Machine(Protocol):
-    """A guest; methods raise HarnessError."""
+    """A guest; methods raise HarnessError. `uname` is the release that its kernel reports, "" until asked."""
 
     start: Literal["cold", "warm"]
+    uname: str
 
     def boot(self, deadline_s: float) -> None:
         """Return when a command has run in the guest."""
 
     def slowness(self) -> float:
-        """How many times slower than an ordinary machine the guest is now, its host's load included."""
+        """How many times slower than an ordinary machine the guest is now, its host's load included.
+
+        Sets `uname`. Raises MissingError if the guest runs another kernel than the one that was resolved.
+        """
 
     def deploy(self) -> None:
         """Put the agent into the guest."""
@@ -119,6 +123,7 @@ class Supplies(BaseModel):
     """What was fetched for a run, as plain data, by machine.
 
     `files` names what a machine boots from; `missing` says for a machine that cannot be built why not.
+    `agent` is what every machine gets deployed, None where no planned test needs it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -126,6 +131,7 @@ class Supplies(BaseModel):
     accelerator: str
     kernels: dict[str, KernelFacts] = {}
     files: dict[str, dict[str, str]] = {}
+    agent: Agent | None = None
     base: str = "."  # the folder that the files of suites are named from
     missing: dict[str, str] = {}
     fetch_s: dict[str, float] = {}

@@ -226,6 +226,7 @@ class Run:
                 host=_host(),
                 accelerator=self.supplies.accelerator if self.supplies else "none",
                 harness_version=version("fim-harness"),
+                agent=self.supplies.agent if self.supplies else None,
                 notes=(*unused, *untried, *self._unmatched()),
             ),
             cells=cells,

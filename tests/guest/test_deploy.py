@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import ConfigError, InfrastructureError
 from harness.guest.base import Completed
-from harness.guest.deploy import BundleSources, build, deploy
+from harness.guest.deploy import BundleSources, build, deploy, with_types
 from harness.guest.fake import FakeGuest
 
 
@@ -29,15 +29,13 @@ def sources(tmp_path: Path) -> BundleSources:
     (tmp_path / "tables.py").write_text("tables = 1\n")
     (tmp_path / "bpf").mkdir()
     (tmp_path / "bpf" / "event.h").write_text("/* the wire format */\n")
-    (tmp_path / "btf").mkdir()
-    (tmp_path / "btf" / "6.1.0.btf").write_bytes(b"\x9f\xeb")
-    built = (tmp_path / name for name in ("fim.bpf.o", "fim-gen", "tables.py", "btf"))
+    built = (tmp_path / name for name in ("fim.bpf.o", "fim-gen", "tables.py"))
     return BundleSources(agent, tmp_path / "bpf", *built)
 
 
 def test_contents(sources: BundleSources) -> None:
-    """Code, data, bytecode, the object and the generator, which can be run."""
-    with tarfile.open(fileobj=io.BytesIO(build(sources))) as tar:
+    """Code, data, bytecode, the object and the generator, which can be run; a kernel's types where given."""
+    with tarfile.open(fileobj=io.BytesIO(with_types(build(sources), {"6.1.0": b"\x9f\xeb"}))) as tar:
         modes = {member.name: member.mode for member in tar}
     names = {name for name in modes if "__pycache__" not in name}
     assert names == {

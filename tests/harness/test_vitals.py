@@ -27,9 +27,10 @@ def _guest(*outputs: str, status: int = 0) -> FakeGuest:
 
 
 def _fresh() -> State:
-    guest = _guest(f"10.00\n==\n10.15\n==\n{MOUNTS}==\n/sys/fs/bpf/*\n==\n{EXES}")
+    guest = _guest(f"10.00\n==\n10.15\n==\n6.1.0-1\n==\n{MOUNTS}==\n/sys/fs/bpf/*\n==\n{EXES}")
     slowness, state = vitals.measure(guest, 1)
     assert slowness == pytest.approx(0.15 / REFERENCE_S)
+    assert state.release == "6.1.0-1"
     return state
 
 
@@ -67,7 +68,7 @@ def test_those_by_which_we_look_are_not_left() -> None:
     assert vitals.leftovers(_guest(_now(exes=exes)), _fresh(), 0) == []
 
 
-@pytest.mark.parametrize("guest", [_guest(""), _guest(_now(), status=1), _guest("x\n==\ny\n==\n==\n==\n")])
+@pytest.mark.parametrize("guest", [_guest(""), _guest(_now(), status=1), _guest("x\n==\ny\n==\n==\n==\n==\n")])
 def test_a_guest_that_cannot_be_looked_at_is_no_clean_one(guest: FakeGuest) -> None:
     with pytest.raises(InfrastructureError):
         vitals.measure(guest, 1)

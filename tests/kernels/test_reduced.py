@@ -8,6 +8,7 @@ import pytest
 
 from harness.errors import InfrastructureError
 from harness.host import programs
+from harness.host.cache import Cache
 from harness.kernels import reduced
 from tests.kernels.test_inspect import made
 
@@ -28,14 +29,14 @@ def test_what_bpftool_made_is_found_by_release(
         words = [str(word) for word in argv]
         assert words[:3] == ["bpftool", "gen", "min_core_btf"]
         assert Path(words[3]).read_bytes() == made({"f": ("a",)})
-        assert (words[5], package) == ("fim.bpf.o", "bpftool")
+        assert (Path(words[5]).read_bytes(), package) == (b"object", "bpftool")
         Path(words[4]).write_bytes(b"reduced")
         return ""
 
     monkeypatch.setattr(programs, "run", run)
-    place = reduced.store(image, "6.1.0", Path("fim.bpf.o"), tmp_path / "btf")
-    assert place.read_bytes() == b"reduced"
-    assert [path.name for path in (tmp_path / "btf").iterdir()] == ["6.1.0.btf"]
+    place = reduced.types(image, "6.1.0", b"object", Cache(tmp_path / "cache"))
+    assert (place.name, place.read_bytes()) == ("6.1.0.btf", b"reduced")
+    assert [path.name for path in place.parent.iterdir()] == ["6.1.0.btf"]
 
 
 def test_without_bpftool_there_is_none(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,5 +47,5 @@ def test_without_bpftool_there_is_none(image: Path, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(programs, "run", run)
     with pytest.raises(InfrastructureError, match="bpftool is not installed"):
-        reduced.store(image, "6.1.0", Path("fim.bpf.o"), tmp_path / "btf")
-    assert list((tmp_path / "btf").iterdir()) == []
+        reduced.types(image, "6.1.0", b"object", Cache(tmp_path / "cache"))
+    assert not list(tmp_path.glob("cache/types/*/content"))
