@@ -1,4 +1,4 @@
-"""Say what changed from one run to the next; exits 1 only when the product regressed."""
+"""Report what changed from one run to the next; exits 1 only when the product regressed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Compare; returns 1 for a product regression, else 0. Raises ConfigError for what is no results file."""
+    """Compare; returns 1 for a regression, 4 for runs that do not compare, else 0. Raises ConfigError."""
     old, new = (model.load(_file(path)) for path in (arguments.old, arguments.new))
     found = compare(old, new)
     texts = {"compare.md": compare_text.to_markdown(found), "compare.json": compare_text.to_json(found)}

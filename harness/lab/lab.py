@@ -203,7 +203,7 @@ class VmMachine:
         from harness.guest.deploy import deploy, with_types
         from harness.host.cache import Cache
 
-        agent = provenance.kept(self.agent, Cache(progress=_note)) if self.agent else bundle()
+        agent = provenance.kept(self.agent, Cache()) if self.agent else bundle()
         types = {path.stem: path.read_bytes() for path in self.types}
         deploy(self.guest, with_types(agent, types) if types else agent)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.errors import IncompleteError, ProductError
 from harness.report import noise
-from harness.report.changes import Change, changes
+from harness.report.changes import Change, changes, fails
 from harness.report.noise import Pair
 from harness.report.page.hooks import rung_key
-from harness.results.model import CellResult, KernelFacts, Results, TestResult
+from harness.results.model import Agent, CellResult, KernelFacts, Results, TestResult
 from harness.results.verdict import Verdict
 
 Rung = tuple[tuple[str, str], ...]  # (program type, point) of each hook of an event
@@ -68,10 +69,19 @@ class InstructionChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that differs; `host_factor`: how many times slower the new host was, None across accelerators."""
+    """All that differs.
+
+    `common` are the planned tests that both runs have, `before` those of the old run, and `passed` the common
+    ones that pass in the new run. `agents` are None where results do not name them. `host_factor` is how many
+    times slower the new host was, None across accelerators.
+    """
 
     old_run: str
     new_run: str
+    agents: tuple[Agent | None, Agent | None]
+    before: int
+    common: int
+    passed: int
     changes: tuple[Change, ...]
     new: tuple[Entry, ...]
     gone: tuple[Entry, ...]
@@ -83,20 +93,38 @@ class Comparison:
     host_factor: float | None
 
     @property
-    def regressions(self) -> list[Change]:
-        """The changes that make the product worse."""
-        return [change for change in self.changes if change.regression]
+    def regressions(self) -> list[Change | Entry]:
+        """What makes the product worse: changes, and cells or tests that are new and fail."""
+        new = [entry for entry in self.new if fails(entry.verdict)]
+        return [*(change for change in self.changes if change.regression), *new]
+
+    @property
+    def incomparable(self) -> str:
+        """Why the absence of a regression proves nothing between these runs; "" where it does."""
+        if not self.common:
+            return "the runs have no test in common"
+        if 2 * self.common < self.before:
+            return f"{self.before - self.common} of {self.before} tests of the old run are gone"
+        return ""
+
+    @property
+    def other_agent(self) -> bool:
+        """Whether the two runs are known to have tested different agents."""
+        old, new = self.agents
+        return bool(old and new and old.bundle != new.bundle)
 
     @property
     def empty(self) -> bool:
         """Whether nothing differs."""
         lists = (self.changes, self.new, self.gone, self.kernels, self.rungs, self.capabilities)
-        return not any((*lists, self.instructions, self.times))
+        return not any((*lists, self.instructions, self.times, self.other_agent, self.incomparable))
 
     @property
     def exit_code(self) -> int:
-        """1 when the product regressed, else 0."""
-        return 1 if self.regressions else 0
+        """1 when the product regressed, 4 when the runs are too different to tell, else 0."""
+        if self.regressions:
+            return ProductError.exit_code
+        return IncompleteError.exit_code if self.incomparable else 0
 
 
 def compare(old: Results, new: Results) -> Comparison:
@@ -104,9 +132,16 @@ def compare(old: Results, new: Results) -> Comparison:
     before = {cell.id: cell for cell in old.cells}
     both = [(before[cell.id], cell) for cell in new.cells if cell.id in before]
     times, host = _times(old, new, both)
+    earlier = {(cell.id, test.name) for cell in old.cells for test in cell.tests}
+    later = {(cell.id, test.name): test.verdict for cell in new.cells for test in cell.tests}
+    common = [verdict for pair, verdict in later.items() if pair in earlier]
     return Comparison(
         old_run=old.run.id,
         new_run=new.run.id,
+        agents=(old.run.agent, new.run.agent),
+        before=len(earlier),
+        common=len(common),
+        passed=common.count(Verdict.PASS),
         changes=tuple(changes(old, new)),
         new=tuple(_only_in(new, old)),
         gone=tuple(_only_in(old, new)),

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from harness.report.changes import Change, Kind, fails
 from harness.report.compare import Comparison, Entry, InstructionChange, KernelMove, Rung
 from harness.report.noise import RATIO, Pair
+from harness.report.summary import LIMIT, NOTHING, cut
+from harness.results.model import Agent
 from harness.text import markdown
 
 SCHEMA = 1
@@ -19,12 +21,14 @@ CELLS = 4  # named in one row
 def to_json(found: Comparison) -> str:
     """The whole comparison; `regressions` counts the changes with `regression` true."""
     head = {"schema": SCHEMA, "regressions": len(found.regressions), "exit_code": found.exit_code}
-    return json.dumps(head | dataclasses.asdict(found), indent=1) + "\n"
+    agents = [agent and agent.model_dump() for agent in found.agents]
+    body = dataclasses.asdict(found) | {"agents": agents}
+    return json.dumps(head | body, indent=1) + "\n"
 
 
 def to_markdown(found: Comparison) -> str:
     """The comparison for people; tables are cut after `ROWS` rows, with a line that says so."""
-    return "\n".join(_lines(found)).rstrip() + "\n"
+    return cut("\n".join(_lines(found)).rstrip() + "\n", LIMIT)
 
 
 def _lines(found: Comparison) -> Iterator[str]:
@@ -34,6 +38,8 @@ def _lines(found: Comparison) -> Iterator[str]:
         f"From {markdown(found.old_run)} to {markdown(found.new_run)}.",
         "",
     )
+    if found.other_agent:
+        yield from (f"The agent differs: {' to '.join(_agent(agent) for agent in found.agents)}.", "")
     for kind in Kind:
         rows = [_change(change) for change in found.changes if change.kind is kind]
         yield from _table(kind.capitalize(), ("cell", "test", "was", "is", "reason"), rows)
@@ -55,15 +61,27 @@ def _lines(found: Comparison) -> Iterator[str]:
 
 
 def _headline(found: Comparison) -> str:
+    sign = "✓" if found.passed else NOTHING
     if found.empty:
-        return "✓ Nothing changed"
+        return f"{sign} Nothing changed{'' if found.passed else ', and nothing passed'}"
     counts = [(kind.value, sum(change.kind is kind for change in found.changes)) for kind in Kind]
     counts += [("new", len(found.new)), ("gone", len(found.gone)), ("kernels moved", len(found.kernels))]
     counts += [("other rungs", len(found.rungs)), ("times moved", len(found.times))]
     said = ", ".join(f"{count} {what}" for what, count in counts if count) or "details differ"
     if regressions := len(found.regressions):
-        return f"✗ The product regressed in {regressions}: {said}"
-    return f"✓ No regression: {said}"
+        little = f"; {found.incomparable}" if found.incomparable else ""
+        return f"✗ The product regressed in {regressions}: {said}{little}"
+    if found.incomparable:
+        return f"⚠ Not comparable: {found.incomparable}: {said}"
+    return f"{sign} {'No regression' if found.passed else 'Nothing passed in both'}: {said}"
+
+
+def _agent(agent: Agent | None) -> str:
+    if agent is None:
+        return "unknown"
+    tree = {True: "", False: " with changes", None: ""}[agent.clean]
+    commit = f" (commit {agent.commit[:12]}{tree})" if agent.commit else ""
+    return markdown(f"bundle {agent.bundle[:12]}{commit}")
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -7,8 +7,11 @@ from harness.results.model import CellResult, Results
 from harness.results.verdict import Verdict, worst
 from harness.text import markdown
 
-LIMIT = 1 << 20  # bytes; more than GitHub takes is cut by us, with a line that says so
+LIMIT = 1_000_000  # bytes; GitHub drops a job summary of more than 1 MiB
+COLUMNS = 60  # cells in one table
+ROWS = 200  # of one table or list
 MARKS = {0: "✓", 1: "✗", 3: "⚠", 4: "…"}  # by exit code: never a colour alone
+NOTHING = "○"  # neither passed nor failed: ✓ stands only where something passed
 SENTENCES = {
     0: "Everything as expected.",
     1: "The product failed.",
@@ -32,14 +35,28 @@ def cut(text: str, limit: int) -> str:
     """`text`, or as many of its lines as fit `limit` bytes with a line that says that there is more."""
     if len(text.encode()) <= limit:
         return text
-    more = "\n… cut here; results.json has the rest\n"
-    kept = text.encode()[: limit - len(more.encode())].decode("utf-8", errors="ignore")
-    return kept[: kept.rfind("\n")] + more
+    end = "\n… cut here; results.json has the rest\n"
+    kept = text.encode()[: limit - len(end.encode())].decode("utf-8", errors="ignore")
+    return kept[: kept.rfind("\n")] + end
 
 
 def mark(verdict: Verdict) -> str:
     """A verdict with the sign of its class."""
-    return f"{MARKS[verdict.exit_code]} {verdict}"
+    sign = NOTHING if verdict in (Verdict.SKIP, Verdict.XFAIL) else MARKS[verdict.exit_code]
+    return f"{sign} {verdict}"
+
+
+def headline(results: Results) -> str:
+    """How the run ended: a sign and one sentence."""
+    code = results.run.exit_code
+    if code == 0 and Verdict.PASS not in results.totals:
+        return f"{NOTHING} Nothing failed, and nothing passed."
+    return f"{MARKS[code]} {SENTENCES[code]}"
+
+
+def more(left_out: int, what: str) -> list[str]:
+    """A line about the rows or cells that a table has no room for; none if all are there."""
+    return [f"\n… and {left_out} more {what}; report.html has them all"] if left_out > 0 else []
 
 
 def _head(results: Results, artifact: str) -> list[str]:
@@ -47,7 +64,7 @@ def _head(results: Results, artifact: str) -> list[str]:
     whole = [f"\n[Report, consoles and results]({artifact})"] if artifact else []
     counts = ", ".join(f"{count} {verdict}" for verdict, count in results.totals.items())
     return [
-        f"## {MARKS[run.exit_code]} {SENTENCES[run.exit_code]}",
+        f"## {headline(results)}",
         "",
         f"{len(results.cells)} cells; tests: {counts or 'none'}. Run {markdown(run.id)}, "
         f"{run.duration_s:.0f} s, {markdown(run.accelerator)}, {run.host.cpus} CPUs, exit {run.exit_code}.",
@@ -63,14 +80,23 @@ def cell_link(cell: CellResult, *, linked: bool) -> str:
 
 
 def _table(results: Results, *, linked: bool) -> list[str]:
-    names = list(dict.fromkeys(test.name for cell in results.cells for test in cell.tests))
-    head = ["test", *(cell_link(cell, linked=linked) for cell in results.cells)]
-    rows = [["kernel", *(cell.kernel.release or "unresolved" for cell in results.cells)]]
-    rows += [[name, *(_verdict_of(cell, name) for cell in results.cells)] for name in names]
-    rows.append(["**all**", *(_all_of(cell) for cell in results.cells)])
+    cells = _shown(results)
+    names = list(dict.fromkeys(test.name for cell in cells for test in cell.tests))
+    head = ["test", *(cell_link(cell, linked=linked) for cell in cells)]
+    rows = [["kernel", *(cell.kernel.release or "unresolved" for cell in cells)]]
+    rows += [[name, *(_verdict_of(cell, name) for cell in cells)] for name in names[:ROWS]]
+    rows.append(["**all**", *(_all_of(cell) for cell in cells)])
     written = [[word if word == "**all**" else markdown(word) for word in row] for row in rows]
     written[:0] = [head, ["---"] * len(head)]
-    return [f"| {' | '.join(row)} |" for row in written]
+    lines = [f"| {' | '.join(row)} |" for row in written]
+    return [*lines, *more(len(names) - ROWS, "tests"), *more(len(results.cells) - len(cells), "cells")]
+
+
+def _shown(results: Results) -> list[CellResult]:
+    """The cells that a table has room for, in their order: the worst where there are too many."""
+    worst_first = sorted(results.cells, key=lambda cell: -cell.verdict.badness)
+    chosen = {cell.id for cell in worst_first[:COLUMNS]}
+    return [cell for cell in results.cells if cell.id in chosen]
 
 
 def tally(cell: CellResult) -> str:
@@ -107,17 +133,17 @@ def _troubles(results: Results, *, linked: bool) -> list[str]:
     ]
     lines = [
         f"- {mark(verdict)} {cell_link(cell, linked=linked)}{name}: {markdown(reason)}"
-        for name, cell, verdict, reason in told
+        for name, cell, verdict, reason in sorted(told, key=lambda row: -row[2].badness)[:ROWS]
     ]
-    return ["### Not PASS", "", *lines, ""] if lines else []
+    return ["### Not PASS", "", *lines, *more(len(told) - ROWS, "that are not PASS"), ""] if lines else []
 
 
 def _phases(results: Results) -> list[str]:
     head = ["| cell | start | boot | deploy | load | tests |", "|---|---|---:|---:|---:|---:|"]
     rows = [
-        f"| {cell.id} | {spent.start} | {spent.boot_s:.1f} s | {spent.deploy_s:.1f} s | {spent.load_s:.1f} s "
-        f"| {spent.tests_s:.1f} s |"
-        for cell in results.cells
+        f"| {markdown(cell.id)} | {spent.start} | {spent.boot_s:.1f} s | {spent.deploy_s:.1f} s "
+        f"| {spent.load_s:.1f} s | {spent.tests_s:.1f} s |"
+        for cell in _shown(results)
         for spent in [cell.phases]
     ]
-    return ["### Seconds", "", *head, *rows]
+    return ["### Seconds", "", *head, *rows, *more(len(results.cells) - COLUMNS, "cells")]

@@ -68,7 +68,7 @@ def test_those_by_which_we_look_are_not_left() -> None:
     assert vitals.leftovers(_guest(_now(exes=exes)), _fresh(), 0) == []
 
 
-@pytest.mark.parametrize("guest", [_guest(""), _guest(_now(), status=1), _guest("x\n==\ny\n==\n==\n==\n==\n")])
+@pytest.mark.parametrize("guest", [_guest(""), _guest(_now(), status=1), _guest("x\n==\ny\n" + "==\n" * 4)])
 def test_a_guest_that_cannot_be_looked_at_is_no_clean_one(guest: FakeGuest) -> None:
     with pytest.raises(InfrastructureError):
         vitals.measure(guest, 1)

@@ -11,7 +11,7 @@ from harness import cli
 from harness.report import compare_text
 from harness.report.changes import Kind, kind_of, regressed
 from harness.report.compare import compare
-from harness.results.model import CellResult, Hook, Results, TestResult
+from harness.results.model import Agent, CellResult, Hook, Results, TestResult
 from harness.results.verdict import Verdict
 from tests.report.made_up import TESTS, a_cell, a_run, a_test, every_verdict, hooks
 
@@ -98,12 +98,12 @@ def test_what_a_cell_ended_in_besides_its_tests_counts() -> None:
     assert (change.test, change.kind, change.regression) == ("", Kind.NEWLY_FAILING, True)
 
 
-def test_a_cell_that_was_not_there_is_no_regression() -> None:
-    """It is told, with its failure marked, but nothing got worse."""
+def test_a_new_cell_that_fails_is_a_regression() -> None:
+    """A new kernel that fails from its first day is reported as one."""
     failing = a_cell("7.3", tests=(a_test("truth.open", V.FAIL),))
     found = compare(a_run(a_cell("6.1")), a_run(a_cell("6.1"), failing))
     assert [(entry.cell, entry.verdict) for entry in found.new] == [("7.3-auto", V.FAIL)]
-    assert found.exit_code == 0
+    assert found.exit_code == 1
     assert "✗ FAIL" in compare_text.to_markdown(found)
 
 
@@ -185,3 +185,69 @@ def test_what_is_no_results_file_is_one_line_and_exit_2(
     assert said.out == ""
     assert said.err.count("\n") == 1
     assert "old.json" in said.err
+
+
+def cells(*names: str, verdict: Verdict = V.PASS) -> Results:
+    """A run of these kernels, with two tests each."""
+    tests = tuple(a_test(name, verdict) for name in TESTS[:2])
+    return a_run(*(a_cell(name, tests=tests) for name in names))
+
+
+def test_runs_without_a_common_cell_do_not_compare() -> None:
+    """That is said, and is no success."""
+    found = compare(cells("5.10", "6.1"), cells("6.12", "7.3"))
+    assert found.exit_code == 4
+    text = compare_text.to_markdown(found)
+    assert text.startswith("## ⚠ Not comparable: the runs have no test in common: 2 new, 2 gone")
+    assert "✓" not in text
+
+
+def test_runs_that_lost_most_of_their_cells_do_not_compare() -> None:
+    """What is gone is counted."""
+    found = compare(cells("5.10", "6.1", "6.12"), cells("6.12"))
+    assert found.exit_code == 4
+    assert "4 of 6 tests of the old run are gone" in compare_text.to_markdown(found)
+    assert compare(cells("5.10", "6.1"), cells("6.1")).exit_code == 0
+
+
+def test_one_new_failure_among_lost_cells_is_a_regression() -> None:
+    """With what is gone beside it."""
+    failing = a_cell("7.3", tests=(a_test("truth.open", V.FAIL),))
+    found = compare(cells("5.10", "6.1", "6.12"), a_run(failing, *cells("6.12").cells))
+    assert found.exit_code == 1
+    headline = compare_text.to_markdown(found).splitlines()[0]
+    assert headline.startswith("## ✗ The product regressed in 1: 1 new, 2 gone")
+    assert headline.endswith("4 of 6 tests of the old run are gone")
+
+
+@pytest.mark.parametrize("verdict", [V.SKIP, V.INFRA, V.NOT_RUN])
+def test_a_tick_stands_only_where_something_passed(verdict: Verdict) -> None:
+    """Nothing known, or nothing done, is no success."""
+    unknown = cells("6.1", verdict=verdict)
+    assert compare_text.to_markdown(compare(cells("6.1"), unknown)).startswith(
+        "## ○ Nothing passed in both: 2 "
+    )
+    assert "✓" not in compare_text.to_markdown(compare(unknown, unknown))
+
+
+def test_another_agent_is_named() -> None:
+    """By bundle and commit; the same agent is not worth a line."""
+    run = cells("6.1")
+    agents = [Agent(bundle="ab" * 32, commit="ab" * 20, clean=True), Agent(bundle="cd" * 32, clean=False)]
+    named = [run.run.model_copy(update={"agent": agent}) for agent in agents]
+    old, new = (run.model_copy(update={"run": info}) for info in named)
+    text = compare_text.to_markdown(compare(old, new))
+    assert "The agent differs: bundle abababababab \\(commit abababababab\\) to bundle cdcdcdcdcdcd" in text
+    assert "agent" not in compare_text.to_markdown(compare(old, old))
+
+
+def test_a_comparison_of_two_large_runs_fits_a_job_summary() -> None:
+    """2,000 cells with 60 new failures each: every table says how many more there are."""
+    tests = {
+        verdict: tuple(a_test(f"t.{number}", verdict, reason) for number in range(60))
+        for verdict, reason in ((V.PASS, ""), (V.FAIL, "x" * 2000))
+    }
+    old, new = (a_run(*(a_cell(f"6.{n}", tests=some) for n in range(2000))) for some in tests.values())
+    text = compare_text.to_markdown(compare(old, new))
+    assert len(text.encode()) < 1 << 20
+    assert "… and 119975 more" in text
