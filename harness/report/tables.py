@@ -118,7 +118,7 @@ def _verdict(facts: RunFacts, cell: CellFacts) -> str:
 
 
 def _ended(facts: RunFacts, test: str, cells: Iterable[CellFacts]) -> str:
-    """`✓ 3, ✓ SKIP 1 (5.10)`: how a test ended over `cells`."""
+    """`✓ 3, ○ SKIP 1 (5.10)`: how a test ended over `cells`."""
     found = [(cell.kernel, verdict) for cell, verdict in facts.ended(test, cells)]
     told = [_told(verdict, number, found) for verdict, number in tally(ended for _, ended in found)]
     return ", ".join(told) or "not in it"

@@ -113,7 +113,7 @@ def test_tests_that_share_a_cause_are_one_line() -> None:
 
     assert lines_of(show) == [
         "6.1-auto  truth.open  ✗ CRASH  3.0 s  panic",
-        "6.12-auto  truth.exec  ✓ SKIP  0.1 s  no lsm",
+        "6.12-auto  truth.exec  ○ SKIP  0.1 s  no lsm",
         "6.12-auto  truth.open  ✓ PASS  0.6 s",
         "6.1-auto: 5 tests … NOT_RUN: given up",
     ]
