@@ -1,4 +1,4 @@
-"""The command `harness`: what it is asked for, and how what went wrong is said."""
+"""The command `harness`: parses the command line, calls one command, and reports its errors."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import argparse
 import ast
 import importlib
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-from harness.errors import HarnessError, InfrastructureError
+from harness.errors import HarnessError, IncompleteError, InfrastructureError
+from harness.host import streams
+from harness.text import one_line
 
 _MACHINES = ("run", "plan", "kernels", "exec", "shell", "repro", "doctor")
 _RESULTS = ("report", "compare", "merge", "clean")
 COMMANDS = (*_MACHINES, *_RESULTS)
-INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
+INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+PIPE_CLOSED = 141  # and of one that wrote to a pipe without a reader
 
 
 class Command(Protocol):
@@ -32,36 +36,60 @@ class Command(Protocol):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; every error is one line and a hint, and a traceback only with --debug."""
+    """Run one command; returns its exit code.
+
+    Every error is one line and a hint, with a traceback only with --debug. An unexpected error exits 3 and
+    leaves its traceback in a file.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
+    with streams.steady():
+        try:
+            return _run(words)
+        except KeyboardInterrupt:
+            sys.stderr.write("harness: interrupted\n")
+            return IncompleteError.exit_code if _command_of(words) == ["run"] else INTERRUPTED
+        except BrokenPipeError:
+            return PIPE_CLOSED  # of `exec`, which writes to its standard streams by itself
+        except Exception as error:  # noqa: BLE001 - a defect of the harness must not exit 1, "the product failed"
+            if "--debug" in words:
+                traceback.print_exception(error)
+            code = _print_error(error)
+            return next(filter(None, map(_failure, _command_of(words))), code)
+
+
+def _run(words: list[str]) -> int:
     # A command's module is imported only when it is asked for: `harness --help` needs none of them.
-    arguments = parser([word for word in words if word in COMMANDS][:1]).parse_args(words)
+    arguments = parser(_command_of(words)).parse_args(words)
     arguments.argv = ("harness", *words)
-    try:
-        return _command(arguments.command).execute(arguments)
-    except KeyboardInterrupt:
-        sys.stderr.write("harness: interrupted\n")
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone, as in `harness plan | head`.
-        sys.stderr.close()
-        return 0
-    except (HarnessError, OSError) as error:
-        if arguments.debug:
-            traceback.print_exc()
-        code = _tell(error)
-        return _failure(arguments.command) or code
+    return _command(arguments.command).execute(arguments)
 
 
-def _tell(error: HarnessError | OSError) -> int:
+def _command_of(words: Sequence[str]) -> list[str]:
+    """The command that a command line names, or nothing."""
+    return [word for word in words if word in COMMANDS][:1]
+
+
+def _print_error(error: Exception) -> int:
     if isinstance(error, OSError):
-        # What no room has words for: a full disk, a folder that is not ours.
+        # What no package has a message of its own for: a full disk, a folder of another user.
         error = InfrastructureError(str(error))
+    elif not isinstance(error, HarnessError):
+        error = _unexpected(error)
     for line in error.message.splitlines():
         sys.stderr.write(f"harness: {line}\n")
     if error.hint:
         sys.stderr.write(f"hint: {error.hint}\n")
     return error.exit_code
+
+
+def _unexpected(error: Exception) -> HarnessError:
+    """A defect of the harness, as an error whose hint names the file with the traceback."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="harness-", suffix=".traceback.txt", delete=False, encoding="utf-8", errors="replace"
+    ) as file:
+        traceback.print_exception(error, file=file)
+    words = one_line(f"{type(error).__name__}: {error}")
+    return InfrastructureError(f"the harness failed: {words}", hint=f"the traceback is in {file.name}")
 
 
 def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

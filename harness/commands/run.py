@@ -13,7 +13,7 @@ from rich.console import Console
 
 from harness.commands import options
 from harness.commands.options import add_bench, add_gdb, add_matrix, add_output, selectors
-from harness.errors import ConfigError
+from harness.errors import ConfigError, HarnessError
 from harness.plan import checked as config
 from harness.plan import plan, quantities
 from harness.plan.cells import fits
@@ -21,6 +21,7 @@ from harness.plan.plan import Selectors
 from harness.report import github
 from harness.report.lines import Lines
 from harness.report.terminal import print_results, view_on
+from harness.results.model import Results
 from harness.run.cell import ATTACH
 from harness.run.machines import Bench
 from harness.run.pytest.controller import Controller
@@ -105,18 +106,33 @@ def newest(arguments: argparse.Namespace, asked: Selectors) -> Selectors:
 
 
 def run(wanted: Options, bench: Bench, console: Console, workers: str) -> int:
-    """Run on `bench` and show it on `console`."""
+    """Run on `bench` and show it on `console`; returns the exit code.
+
+    However the run ends, there are results, unless nothing could be prepared: then HarnessError or OSError is
+    raised.
+    """
     matrix_run = Run(wanted, bench)
     with contextlib.closing(bench), matrix_run.ending():
-        with view_on(console) as view:
-            for line in bench.reap():
-                view(f"ended what a dead run left: {line}")
-            _run(matrix_run, view, workers)
-        assert matrix_run.finished
-        print_results(console, matrix_run.finished, str(matrix_run.folder))
-        _tell_kept(matrix_run.folder, console)
-        github.show(matrix_run.finished, console.file)
-        return matrix_run.finished.run.exit_code
+        try:
+            with view_on(console) as view:
+                _run(matrix_run, view, workers)
+        except KeyboardInterrupt:
+            pass  # the signal's handler has recorded why
+        except (HarnessError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect of the harness costs no results
+            matrix_run.fail("the harness failed", error)
+        finished = matrix_run.finished or matrix_run.abandon()
+        # The results are written: only the printing of them is cut short.
+        with contextlib.suppress(KeyboardInterrupt):
+            _show(matrix_run, finished, console)
+        return finished.run.exit_code
+
+
+def _show(matrix_run: Run, finished: Results, console: Console) -> None:
+    print_results(console, finished, str(matrix_run.folder))
+    _tell_kept(matrix_run.folder, console)
+    github.show(finished, console.file)
 
 
 def _tell_kept(folder: Path, console: Console) -> None:
@@ -131,17 +147,13 @@ def _tell_kept(folder: Path, console: Console) -> None:
 
 
 def _run(matrix_run: Run, view: Lines, workers: str) -> None:
-    """To the end, or until somebody ends it: there are results either way."""
-    try:
-        matrix_run.prepare(view)
-        controller = Controller(matrix_run, view)
-        number = controller.workers() if workers == "auto" else int(workers)
-        status = _pytest(controller, view, number)
-    except KeyboardInterrupt:
-        if matrix_run.finished is None:
-            matrix_run.abandon()
-        return
-    if matrix_run.finished is None:
+    for line in matrix_run.reap():
+        view(line)
+    matrix_run.prepare(view)
+    controller = Controller(matrix_run, view)
+    number = controller.workers() if workers == "auto" else int(workers)
+    status = _pytest(controller, view, number)
+    if matrix_run.finished is None and not matrix_run.failed:
         raise ConfigError(f"pytest ended with {status} before anything ran")
 
 

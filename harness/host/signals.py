@@ -1,4 +1,4 @@
-"""How a run is ended from outside: Ctrl-C, SIGTERM and its own deadline all end it with results."""
+"""How a run is ended from outside: SIGINT, SIGTERM, SIGHUP and its own deadline all end it with results."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-GRACE_S = 3.0  # after the deadline: workers end by it themselves, and know more than who interrupts them
+GRACE_S = (
+    3.0  # after the deadline: workers end by themselves at the deadline, and report more than a signal can
+)
 
-Handler = Callable[[int, FrameType | None], None]
+REASONS = {
+    signal.SIGINT: "the run was interrupted",
+    signal.SIGTERM: "the run was ended by SIGTERM",
+    signal.SIGHUP: "the run was ended by SIGHUP",
+}
 
 
 @contextlib.contextmanager
 def ending(because: Callable[[str], None], left_s: float, why: str) -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGINT, on SIGTERM and after `left_s` seconds; tell `because` of what first.
+    """Raise KeyboardInterrupt on SIGINT, SIGTERM, SIGHUP and after `left_s` seconds; call `because` first.
 
-    An infinite `left_s` is no deadline; `why` is what is said at it.
+    An infinite `left_s` is no deadline; `why` is the reason given at the deadline. SIGHUP stays ignored where
+    it was, as under nohup.
     """
-    reasons = {
-        signal.SIGINT: "the run was interrupted",
-        signal.SIGTERM: "the run was ended by SIGTERM",
-        signal.SIGALRM: why,
-    }
+    reasons = {**REASONS, signal.SIGALRM: why}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        del reasons[signal.SIGHUP]
 
     def end(number: int, frame: FrameType | None) -> None:
         because(reasons[signal.Signals(number)])
@@ -42,9 +47,8 @@ def ending(because: Callable[[str], None], left_s: float, why: str) -> Iterator[
 
 @contextlib.contextmanager
 def deaf() -> Iterator[None]:
-    """While the results are written nothing interrupts: who presses Ctrl-C twice still gets them."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    """Ignore signals while results are written, so that a second Ctrl-C does not lose them."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (*REASONS, signal.SIGALRM)}
     try:
         yield
     finally:

@@ -11,7 +11,8 @@ from harness.errors import ConfigError
 from harness.host import locks
 
 # What a run writes into its folder, and so what an earlier one may have left there.
-WRITTEN = ("plan.json", *report.FILES)
+TRACEBACK = "traceback.txt"  # of an unexpected error of the harness
+WRITTEN = ("plan.json", TRACEBACK, *report.FILES)
 CELLS = "cells"
 
 

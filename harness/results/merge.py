@@ -15,9 +15,7 @@ from harness.plan.plan import Omitted, Plan
 from harness.results import exercise, model
 from harness.results.model import Agent, CellResult, Results, RunInfo
 from harness.results.shard_folders import Shard
-from harness.results.verdict import Verdict, worst
-
-_SEVERITY = (0, 3, 4, 2, 1)  # exit codes from best to worst, as verdicts are ordered
+from harness.results.verdict import Verdict, worst, worst_exit_code
 
 
 def whole_plan(shards: Sequence[Shard]) -> Plan:
@@ -125,7 +123,7 @@ def _run(
         started=first.started,
         duration_s=_wall_s(runs),
         argv=first.argv,
-        exit_code=max(codes, key=lambda code: _SEVERITY.index(code) if code in _SEVERITY else len(_SEVERITY)),
+        exit_code=worst_exit_code(codes),
         complete=model.complete(cells) and all(run.complete for run in runs) and not absent,
         host=first.host,
         accelerator=_joined(run.accelerator for run in runs),

@@ -176,14 +176,18 @@ class Phases(_Model):
 
 
 class CellReport(_Model):
-    """What a cell found besides its tests; `cause` is what ended it early or fails it as a whole, or None.
+    """What one visit of a cell found besides its tests.
 
-    `attempts` are the times before that its machine could not be had or was lost. `slowness` is how many
-    times slower its guest is than an ordinary machine. `splats` came while no test ran. `uname` is the
-    release that the guest's own kernel reports.
+    `cause` is what ended it early or fails it as a whole, or None. `attempts` are earlier machines that could
+    not be had or were lost. `slowness` is how many times slower its guest is than an ordinary machine.
+    `splats` were printed while no test ran. `uname` is the release that the guest's own kernel reports.
+    `closed` is true once the end of the cell was checked: the agent was ended, leftovers were searched for,
+    and the console was read to its end. `visit` names the visit.
     """
 
     id: str
+    visit: str = ""
+    closed: bool = False
     phases: Phases = Phases()
     attempts: tuple[Attempt, ...] = ()
     slowness: Seconds = 0.0
@@ -199,10 +203,12 @@ class CellReport(_Model):
 class CellResult(_Judged):
     """One cell: its verdict is its worst test's, or worse where the cell itself failed.
 
-    `uname` is the release that the guest's own kernel reported, beside the resolved `kernel.release`.
+    `closed` says whether the end of the cell was checked; null in results of an older harness. `uname` is the
+    release that the guest's own kernel reported, beside the resolved `kernel.release`.
     """
 
     id: str
+    closed: bool | None = None
     kernel: KernelFacts
     arch: str
     hookset: str
@@ -280,6 +286,7 @@ def cells_of(
             reports.get(cell_id) or CellReport(id=cell_id),
             [tests.get((cell_id, name)) or _not_run(name, why_not) for name in plan.cell(cell_id).tests],
             kernels,
+            why_not,
         )
         for cell_id in (cell.id for cell in plan.cells)
     )
@@ -292,8 +299,11 @@ def totals(cells: Iterable[CellResult]) -> dict[Verdict, int]:
 
 
 def complete(cells: Iterable[CellResult]) -> bool:
-    """Whether every test has a result."""
-    return all(test.verdict is not Verdict.NOT_RUN for cell in cells for test in cell.tests)
+    """Whether every test has a result, and the end of every cell was checked."""
+    return all(
+        cell.closed is not False and all(test.verdict is not Verdict.NOT_RUN for test in cell.tests)
+        for cell in cells
+    )
 
 
 def exit_code(cells: Iterable[CellResult], unused: Iterable[str] = ()) -> int:
@@ -357,8 +367,10 @@ def contradiction(results: Results) -> str:
     for cell in results.cells:
         if any(test.verdict.badness > cell.verdict.badness for test in cell.tests):
             return f"{cell.id} is {cell.verdict}, and one of its tests is worse"
+        if cell.closed is False and cell.verdict.expected:
+            return f"{cell.id} is {cell.verdict}, and its end was not checked"
     if results.run.complete and not complete(results.cells):
-        return "the run says that it is complete, and a test was not run"
+        return "the run says that it is complete, and a test was not run or a cell not closed"
     # A run may end worse than its cells, for what no cell shows; never better.
     if exit_code(results.cells) and not results.run.exit_code:
         return "the run says that it succeeded, and a cell did not"
@@ -400,22 +412,14 @@ def _cell_result(
     report: CellReport,
     tests: list[TestResult],
     kernels: Mapping[str, KernelFacts],
+    why_not: str,
 ) -> CellResult:
     cell = plan.cell(cell_id)
-    judged: list[_Judged] = list(tests)
-    if report.cause and not _known(report.cause, tests):
-        judged.append(report.cause)
-    verdict = worst(entry.verdict for entry in judged)
-    first = next((entry for entry in judged if entry.verdict is verdict), None)
-    final = Attempt(
-        verdict=verdict,
-        reason=first.reason if first else "no test was planned",
-        fingerprint=first.fingerprint if first else "",
-        duration_s=report.phases.total_s,
-    )
+    final = _final(report, tests, why_not)
     unresolved = KernelFacts(name=cell.kernel.name, requested=cell.kernel.series)
     return CellResult(
         id=cell_id,
+        closed=report.closed,
         kernel=kernels.get(cell.machine, unresolved),
         arch=cell.arch,
         hookset=cell.hookset,
@@ -435,4 +439,22 @@ def _cell_result(
         hooks=report.hooks,
         splats=report.splats,
         tests=tuple(tests),
+    )
+
+
+def _final(report: CellReport, tests: list[TestResult], why_not: str) -> Attempt:
+    """What the cell as a whole ended in; the first of the worst says why."""
+    judged: list[_Judged] = list(tests)
+    if report.cause and not _known(report.cause, tests):
+        judged.append(report.cause)
+    if not report.closed:
+        reason = f"the end of the cell was not checked: {why_not}"
+        judged.append(Attempt(verdict=Verdict.NOT_RUN, reason=reason))
+    verdict = worst(entry.verdict for entry in judged)
+    first = next((entry for entry in judged if entry.verdict is verdict), None)
+    return Attempt(
+        verdict=verdict,
+        reason=first.reason if first else "no test was planned",
+        fingerprint=first.fingerprint if first else "",
+        duration_s=report.phases.total_s,
     )

@@ -71,6 +71,14 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=lambda verdict: verdict.badness, default=Verdict.NOT_RUN)
 
 
+_SEVERITY = (0, 3, 4, 2, 1)  # exit codes from best to worst, as verdicts are ordered
+
+
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """The worst of some exit codes, in the order of the verdicts; a code outside the contract is worst."""
+    return max(codes, key=lambda code: _SEVERITY.index(code) if code in _SEVERITY else len(_SEVERITY))
+
+
 def run_exit_code(verdicts: Iterable[Verdict]) -> int:
     """0 as expected, 1 the product failed, 3 only the infrastructure failed, 4 incomplete; never a count."""
     return worst(verdicts).exit_code

@@ -6,7 +6,9 @@ Only the machinery's failures are tried again, on another machine; what the agen
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +42,12 @@ BACKOFF_S = 1.0  # before the second; twice as long before each further one
 CANNOT = ("load-fail", "attach-fail", "silent")  # observed states of a hook type that a kernel does not have
 
 
+# Causes with which the guest is alive, so that the end of the cell can still be checked. An expected failure
+# and a skip must not hide what was left behind.
+CHECKED = (Verdict.SKIP, Verdict.FAIL)
+_visits = itertools.count(1)
+
+
 def _nothing_allowed(_splat: object) -> str:
     return ""
 
@@ -66,7 +74,7 @@ class CellRun:
         self.cell = cell
         self.keeper = keeper
         self.folder = folder
-        self.report = CellReport(id=cell.id)
+        self.report = CellReport(id=cell.id, visit=f"{os.getpid()}-{next(_visits)}")
         self._allowed = allowed
         self._promised = promised
         self._selftest: Selftest | None = None
@@ -98,19 +106,23 @@ class CellRun:
         return judge.combined(first, self._attempt(first.name))
 
     def close(self, *, keep: bool = False) -> CellReport:
-        """End the agent, keep the evidence, and give a machine up that cannot be trusted any more.
+        """End the agent, check what it left, keep the evidence, and destroy a machine that failed.
 
-        With `keep` the machine is left running for a person.
+        Only the end of this function closes the cell: without `closed` in its report no cell passes. With
+        `keep` the machine is left running for the user.
         """
         served = self._end_agent() or self._agents < AGENTS - 1
+        cause = self.report.cause
         if machine := self.keeper.machine:
-            if served and not self.report.cause:
+            if cause.verdict in CHECKED if cause else served:
                 self._search(machine)
             machine.collect(self.folder)
         if keep:
             self._keep()
-        if self.report.cause and self.report.cause.verdict is not Verdict.SKIP:
+        cause = self.report.cause
+        if cause and cause.verdict is not Verdict.SKIP:
             self.keeper.discard()
+        self._update(closed=served or cause is not None)
         return self.report
 
     def _keep(self) -> None:
@@ -123,7 +135,7 @@ class CellRun:
             (self.folder / ATTACH).write_text(f"{line}\n", encoding="utf-8")
 
     def abandon(self) -> CellReport:
-        """End the machine at once, and keep what evidence there is on this side."""
+        """Destroy the machine at once and keep the evidence that is on this host; the cell is not closed."""
         machine = self.keeper.machine
         self.keeper.discard()
         if machine:
@@ -177,10 +189,10 @@ class CellRun:
         self._update(attempts=attempts, cause=None)
 
     def _end_agent(self) -> bool:
-        """Whether there was one; how it ended is the cell's cause where nothing else is."""
+        """Return whether there was one; a wrong end is the cause of a cell that has none, or only a skip."""
         selftest, self._selftest = self._selftest, None
         wrong = selftest.close() if selftest else None
-        if wrong and not self.report.cause:
+        if wrong and (self.report.cause is None or self.report.cause.verdict is Verdict.SKIP):
             self._fail(wrong)
         if selftest and selftest.hooks:
             self._count(selftest.hooks)
@@ -292,11 +304,11 @@ class CellRun:
     def _search(self, machine: Machine) -> None:
         """Look for what no test's own log shows: complaints between the tests, and what was left behind."""
         try:
-            # What is left may yet do harm: it is looked for, and waited for, before the console is read.
+            # Leftovers may still cause complaints: wait for them before the console is read.
             left = machine.leftovers(self.keeper.pace.within(LEAVE_S))
             lines = machine.console()[self._quiet :].split(b"\n")
-        except InfrastructureError as error:
-            self._update(cause=self._unseen(error, machine))
+        except HarnessError as error:
+            self._update(cause=judge.joined(self._unseen(error, machine), self.report.cause))
             return
         outside = [found for found in scan(lines).found if not found.test]
         splats = judge.as_splats(outside, self._allowed(self.report))
@@ -304,10 +316,10 @@ class CellRun:
         if left:
             reason = one_line(f"left behind: {', '.join(left)}", REASON_LIMIT)
             cause = Attempt(verdict=Verdict.FAIL, reason=reason)
-        self._update(splats=splats, cause=cause)
+        self._update(splats=splats, cause=judge.joined(cause, self.report.cause))
 
-    def _unseen(self, error: InfrastructureError, machine: Machine) -> Attempt:
-        """A scan that could not run is a failure, unless the machine's own end says more."""
+    def _unseen(self, error: HarnessError, machine: Machine) -> Attempt:
+        """A search that could not run is a failure, unless the machine's own end says more."""
         found = self._judge(error, 0.0)
         reason = f"what the agent left behind could not be looked at: {found.reason}"
         alive = found.verdict is Verdict.INFRA and machine.answers(PING_S * self.keeper.pace.stretch())

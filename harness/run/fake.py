@@ -2,20 +2,23 @@
 
 For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to
 an act: pass, fail, skip, splat, deaf (no log of the kernel), crash, qemu-dies, lost, hang (the agent), freeze
-(the guest), refuse, broken (the agent has ended), malformed, kill-worker, interrupt, sleep (ten seconds).
-`CELL::boot`, `CELL::load`, `CELL::quit` (the agent ends) and `CELL::end` are steps as well, and
-`CELL::fetch`, which can only sleep. The act `missing` means that there is nothing to boot, `silent` of a
-load that its hooks never fire, `leak` that something is left at the end, `blind` that nobody can look. Acts
-with commas between are those of the first time, the second and so on; the last stays.
+(the guest), refuse, broken (the agent has ended), malformed, kill-worker, interrupt, hup, sleep (ten
+minutes), full (the host's disk), error (a defect of the harness). `CELL::boot`, `CELL::load`, `CELL::quit`
+(the agent ends) and `CELL::end` are steps as well, and `CELL::fetch`, which can only sleep; `bench::prepare`,
+`bench::reap` and `bench::close` can only fail. The act `missing` means that there is nothing to boot,
+`silent` of a load that its hooks never fire, `leak` that something is left at the end, `blind` that the
+search for it fails. Acts with commas between are those of the first time, the second and so on; the last
+stays.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +48,16 @@ SPLAT = (
     "[    9.707875] ---[ end trace 0000000000000000 ]---",
 )
 
+RAISED: dict[str, Callable[[str], Exception]] = {
+    "full": lambda _step: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    "error": lambda step: ValueError(f"an unexpected error in {step}"),
+    "broken": lambda _step: ProductError("the self-test server ended"),
+    "refuse": lambda step: RefusedError(f"{step} refused", detail="verifier says no"),
+}
+
+SENT = {"kill-worker": signal.SIGKILL, "interrupt": signal.SIGINT, "hup": signal.SIGHUP}
+SLEEP_S = 600.0  # longer than any test waits
+
 
 class FakeBench:
     """Machines that do what `script` says; `log`, if given, gets a line for each thing that happens."""
@@ -67,9 +80,10 @@ class FakeBench:
         """Nothing to fetch; a machine whose `boot` is `missing` cannot be had."""
         for name, cells in plan.machines().items():
             progress(Step(Phase.FETCH, _release(cells[0]), machine=name, total=36 << 20))
+        self._step("prepare")
         if any(self._acts(cell.id, "fetch") == ["sleep"] for cell in plan.cells):
             self.note("fetch")
-            time.sleep(10)
+            time.sleep(SLEEP_S)
         machines = plan.machines().items()
         package = Package(name="linux-image", version="1", sha256="0" * 64)
         return Supplies(
@@ -95,10 +109,17 @@ class FakeBench:
     def reap(self) -> list[str]:
         """Nothing outlives a fake."""
         self.note("reap")
+        self._step("reap")
         return []
 
     def close(self) -> None:
         """Nothing is open."""
+        self._step("close")
+
+    def _step(self, step: str) -> None:
+        """Play a step of the bench itself, `bench::STEP`."""
+        if make := RAISED.get(self.act("bench", step)):
+            raise make(step)
 
     def act(self, cell: str, step: str) -> str:
         """What the script says of a step; `pass` if nothing."""
@@ -183,6 +204,7 @@ class FakeMachine:
 
     def leftovers(self, deadline_s: float) -> list[str]:  # noqa: ARG002
         """What the script leaves at the end."""
+        self.bench.note(f"end {self.cell.id}")
         act = self._play("end")
         if act == "blind":
             raise InfrastructureError("nothing is seen")
@@ -223,19 +245,17 @@ class FakeMachine:
             self._death = Death("guest", PANIC, TRACE)
         elif act == "qemu-dies":
             self._death = Death("host", "QEMU was killed by signal 9")
-        elif act in ("kill-worker", "interrupt"):
-            os.kill(os.getpid(), signal.SIGKILL if act == "kill-worker" else signal.SIGINT)
+        elif act in SENT:
+            os.kill(os.getpid(), SENT[act])
         elif act in ("hang", "freeze"):
             self._frozen = act == "freeze"
             raise HungError(f"no answer to {step}")
         elif act == "sleep":
-            time.sleep(10)
+            time.sleep(SLEEP_S)
         elif act == "splat":
             self._said += SPLAT
-        elif act == "broken":
-            raise ProductError("the self-test server ended")
-        elif act == "refuse":
-            raise RefusedError(f"{step} refused", detail="verifier says no")
+        elif act in RAISED:
+            raise RAISED[act](step)
         if self._death or act == "lost":
             self._frozen = True
             raise InfrastructureError("the SSH connection is gone")

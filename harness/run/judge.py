@@ -171,6 +171,19 @@ def splat_of(splats: Iterable[Splat]) -> Attempt | None:
     return Attempt(verdict=Verdict.SPLAT, reason=first.line, fingerprint=first.fingerprint)
 
 
+def joined(found: Attempt | None, known: Attempt | None) -> Attempt | None:
+    """The cause of a cell that had the cause `known` when `found` was seen: the worse verdict, both reasons.
+
+    A skip says nothing beside what was found.
+    """
+    if found is None or known is None or known.verdict is Verdict.SKIP:
+        return found or known
+    reason = one_line(f"{found.reason}; {known.reason}", REASON_LIMIT)
+    worse = found if found.verdict.badness > known.verdict.badness else known
+    fingerprint = found.fingerprint or known.fingerprint
+    return worse.model_copy(update={"reason": reason, "fingerprint": fingerprint})
+
+
 def _demoted(result: TestResult, cause: Attempt) -> TestResult:
     """`result` with the worse verdict of the two, and both reasons."""
     verdict = worst((result.verdict, cause.verdict))

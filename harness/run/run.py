@@ -8,30 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from harness import report
-from harness.errors import ConfigError
+from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
 from harness.host import capacity, signals
 from harness.host.deadlines import Pace
 from harness.host.progress import Phase, Progress, Step
 from harness.plan import checked as config
 from harness.plan import plan, shards, suites
 from harness.plan.plan import Plan, Selectors
-from harness.results import exercise, expectations, model
+from harness.results import exercise, expectations, model, visits
 from harness.results import folder as runfolder
 from harness.results.expectations import Expectations
-from harness.results.model import CellReport, Host, Results, RunInfo, TestResult
-from harness.results.verdict import Verdict
+from harness.results.model import CellReport, CellResult, Host, Results, RunInfo, TestResult
+from harness.results.verdict import Verdict, worst_exit_code
 from harness.run import times
 from harness.run.machines import Bench, Supplies
+from harness.text import one_line
 
 NODE_SEPARATOR = "::"
 
@@ -91,11 +94,14 @@ class Run:
         self._claimed: int | None = None  # its folder, once there is one
         self.supplies: Supplies | None = None
         self.why_not = "the run ended before it"
+        self._interrupted = ""  # why, if it was
+        self._failures: list[str] = []  # of the harness itself, one line each
+        self._traces: list[tuple[str, str]] = []  # folder and traceback, not written yet
         self._began = time.monotonic()
         limit_s = options.deadline_s
         self.pace = Pace(self._began + limit_s if limit_s else None, limit_s)
         self._tests: dict[tuple[str, str], TestResult] = {}
-        self._reports: dict[str, CellReport] = {}
+        self._visits: dict[str, dict[str, CellReport]] = {}  # by cell and visit
         self.finished: Results | None = None
 
     def _plan(self) -> Plan:
@@ -154,18 +160,49 @@ class Run:
         )
 
     def ending(self) -> contextlib.AbstractContextManager[None]:
-        """Meanwhile Ctrl-C, SIGTERM and the run's own deadline raise KeyboardInterrupt, and say why."""
-        return signals.ending(self._because, self.pace.left(), self.pace.why)
+        """Within it SIGINT, SIGTERM, SIGHUP and the run's own deadline raise KeyboardInterrupt."""
+        return signals.ending(self.interrupt, self.pace.left(), self.pace.why)
 
-    def _because(self, why: str) -> None:
-        self.why_not = why
+    def interrupt(self, why: str) -> None:
+        """The run ends early because of `why`; the first reason counts."""
+        if not self._interrupted:
+            self.why_not = self._interrupted = why
 
-    def abandon(self) -> None:
-        """What is planned and was not prepared to the end is NOT_RUN, and the reports say so."""
+    def fail(self, what: str, error: BaseException, trace: str = "") -> None:
+        """The harness itself failed: the run exits 3, and keeps the traceback of an unexpected error."""
+        self._failures.append(f"{what}: {one_line(str(error)) or type(error).__name__}")
+        if not isinstance(error, HarnessError):
+            self.keep_traceback(trace or "".join(traceback.format_exception(error)))
+
+    def keep_traceback(self, trace: str, cell: str = "") -> None:
+        """Append a traceback to traceback.txt in the folder of the run, or of one of its cells."""
+        self._traces.append((f"{runfolder.CELLS}/{cell}" if cell else ".", trace))
+        if self._claimed is not None:
+            self._write_traces()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the harness itself failed."""
+        return bool(self._failures)
+
+    def _write_traces(self) -> None:
+        while self._traces:
+            where, trace = self._traces.pop(0)
+            folder = self.folder / where
+            with contextlib.suppress(OSError):  # a full disk may be the cause
+                folder.mkdir(exist_ok=True)
+                with (folder / runfolder.TRACEBACK).open("a", encoding="utf-8", errors="replace") as file:
+                    file.write(f"{trace.rstrip()}\n")
+
+    def abandon(self) -> Results:
+        """Write the results of a run that was cut short: what has no result is NOT_RUN."""
         if self._claimed is None:
             self._make_folder()
+            self._write_traces()
         self.write_plan()
         self.finish()
+        assert self.finished
+        return self.finished
 
     def narrow(self, nodeids: Iterable[str]) -> None:
         """Keep only the tests that pytest's own selection (-k, --lf, ids) left."""
@@ -179,27 +216,52 @@ class Run:
         model.write_atomic(self.folder / "plan.json", self.plan.to_json())
 
     def record_test(self, cell: str, result: TestResult) -> None:
-        """Take the result of a test; the first one counts."""
-        self._tests.setdefault((cell, result.name), result)
+        """Record the result of a test; of two results the worse stands."""
+        known = self._tests.get((cell, result.name))
+        self._tests[cell, result.name] = visits.worse(known, result) if known else result
 
     def record_cell(self, found: CellReport) -> None:
-        """Take what is known of a cell; the latest counts."""
-        self._reports[found.id] = found
+        """Record the report of a cell; it replaces an earlier report of the same visit only."""
+        self._visits.setdefault(found.id, {})[found.visit] = found
+
+    def reap(self) -> list[str]:
+        """End what dead processes left; a line for each. A failure fails the run, and is a line as well."""
+        try:
+            return [f"reaped what a dead run left: {line}" for line in self.bench.reap()]
+        except (HarnessError, OSError) as error:
+            self.fail("machines of dead processes could not be ended", error)
+            return self._failures[-1:]
 
     def finish(self) -> int:
-        """Write all reports, whatever became of the run; returns the exit code."""
-        with signals.deaf():
-            return self._finish()
+        """Write all reports, then clean up; returns the exit code. Signals are ignored meanwhile.
 
-    def _finish(self) -> int:
-        self.bench.reap()
-        self.bench.close()
-        self.finished = self._results()
-        if wrong := model.disagreements(self.plan, self.finished):
-            raise AssertionError(f"results and plan differ: {wrong}")
-        report.write_all(self.finished, self.folder)
-        times.write_times(self.times_path, self.plan, self.finished.cells)
+        Results are written first, because cleaning up may fail or be killed.
+        """
+        with signals.deaf():
+            try:
+                self._publish()
+            finally:
+                known = len(self._failures)
+                self._clean_up()
+            if len(self._failures) > known:
+                self._publish()
+        assert self.finished
         return self.finished.run.exit_code
+
+    def _clean_up(self) -> None:
+        for step in (self.bench.reap, self.bench.close):
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - whatever libvirt raises here must not cost the results
+                self.fail("cleaning up failed", error)
+
+    def _publish(self) -> None:
+        results = self._results()
+        if wrong := model.disagreements(self.plan, results):
+            raise AssertionError(f"results and plan differ: {wrong}")
+        report.write_all(results, self.folder)
+        times.write_times(self.times_path, self.plan, results.cells)
+        self.finished = results
 
     @property
     def times_path(self) -> Path:
@@ -221,21 +283,31 @@ class Run:
                 started=self.started.isoformat(timespec="seconds"),
                 duration_s=round(time.monotonic() - self._began, 3),
                 argv=self.options.argv,
-                exit_code=model.exit_code(cells, unused),
-                complete=model.complete(cells),
+                exit_code=self._exit_code(cells, unused),
+                complete=model.complete(cells) and not self._interrupted,
                 host=_host(),
                 accelerator=self.supplies.accelerator if self.supplies else "none",
                 harness_version=version("fim-harness"),
                 agent=self.supplies.agent if self.supplies else None,
-                notes=(*unused, *untried, *self._unmatched()),
+                notes=tuple(filter(None, self._notes(unused, untried))),
             ),
             cells=cells,
             totals=model.totals(cells),
         )
 
+    def _exit_code(self, cells: Sequence[CellResult], unused: Sequence[str]) -> int:
+        """That of the cells; a failure of the harness is at least 3, an interrupted run at least 4."""
+        code = model.exit_code(cells, unused)
+        if self._failures and code != ProductError.exit_code:
+            code = InfrastructureError.exit_code
+        return worst_exit_code((code, IncompleteError.exit_code)) if self._interrupted else code
+
+    def _reports(self) -> dict[str, CellReport]:
+        return {cell: visits.joined(list(found.values())) for cell, found in self._visits.items()}
+
     def _timed_reports(self) -> dict[str, CellReport]:
         """The reports, with the seconds that fetching took in the first cell of each machine."""
-        reports = dict(self._reports)
+        reports = self._reports()
         for machine, cells in self.plan.machines().items():
             found = reports.get(cells[0].id)
             if found and self.supplies:
@@ -247,12 +319,19 @@ class Run:
                 reports[cells[0].id] = found.model_copy(update={"phases": phases})
         return reports
 
+    def _notes(self, *found: Sequence[str]) -> Iterator[str]:
+        """What the run as a whole has to report: why it ended, and what it did not try."""
+        yield self._interrupted
+        yield from self._failures
+        yield from itertools.chain(*found, self._unmatched())
+
     def _unmatched(self) -> Sequence[str]:
         """What was expected and never seen; of a run of selected parts nothing can be said."""
         if not self.plan.exercise:
             return []
+        reports = self._reports()
         judged = [
-            (cell, self._reports.get(cell.id, CellReport(id=cell.id)), self._result(cell.id, test))
+            (cell, reports.get(cell.id, CellReport(id=cell.id)), self._result(cell.id, test))
             for cell in self.plan.cells
             for test in cell.tests
         ]

@@ -124,9 +124,27 @@ def test_what_cannot_be_written_is_said(matrix: Path, capsys: pytest.CaptureFixt
 
 
 def test_debug_shows_where_it_happened(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A traceback besides; the exit code is the one without --debug."""
+    """The exit code stays the same."""
     assert cli.main(["--debug", "plan", "--kernel", "6.2"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_defect_of_the_harness_is_not_a_failure_of_the_product(
+    matrix: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unexpected error exits 3, in one line that names the file with the traceback."""
+
+    def broken(_arguments: object) -> int:
+        raise ValueError("a defect\nwith two lines")
+
+    monkeypatch.setattr("tempfile.tempdir", str(matrix.parent))
+    monkeypatch.setattr("harness.commands.plan.execute", broken)
+    assert cli.main(["plan"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("harness: the harness failed: ValueError: a defect with two lines\nhint: ")
+    (trace,) = matrix.parent.glob("harness-*.traceback.txt")
+    assert str(trace) in said
+    assert "in broken" in trace.read_text()
 
 
 def test_reports_are_made_again(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:

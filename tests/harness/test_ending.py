@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from harness import cli, report
+from harness.host.signals import REASONS
 from harness.results import model
 from harness.results.model import Results
 from harness.run.cell import CellRun
 from tests.harness import played
 
 ROOT = Path(__file__).parents[2]
-HURRY_S = 5.0
+WAIT_S = 60.0  # a tenth of what a sleeping machine would take
 
 
 class Command:
@@ -62,23 +63,31 @@ class Command:
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize(
-    ("number", "why"),
-    [(signal.SIGINT, "the run was interrupted"), (signal.SIGTERM, "the run was ended by SIGTERM")],
+    "numbers",
+    [
+        [signal.SIGINT],
+        [signal.SIGTERM],
+        [signal.SIGHUP],
+        [signal.SIGINT, signal.SIGTERM],
+        [signal.SIGINT, signal.SIGINT, signal.SIGHUP],
+    ],
 )
-def test_who_ends_a_run_gets_its_results_at_once(
-    tmp_path: Path, workers: str, number: signal.Signals, why: str
+def test_a_run_that_is_ended_by_signals_has_results(
+    tmp_path: Path, workers: str, numbers: list[signal.Signals]
 ) -> None:
+    """Whole results, with one of the signals as the reason, and no machine; what runs is not waited for."""
     command = Command(tmp_path, {"*::truth.unlink": "sleep"})
     process = command.start("-n", workers)
     command.wait_for("truth.unlink")
-    began = time.monotonic()
-    process.send_signal(number)
-    output = process.communicate(timeout=30)[0]
-    assert time.monotonic() - began < HURRY_S
+    for number in numbers:
+        process.send_signal(number)
+    output = process.communicate(timeout=WAIT_S)[0]
     assert process.returncode == 4, output
     found = command.results()
     assert not found.run.complete
-    assert {test.reason for cell in found.cells for test in cell.tests} == {"", why}
+    reasons = {test.reason for cell in found.cells for test in cell.tests}
+    assert len(reasons) == 2
+    assert reasons <= {"", *(REASONS[number] for number in numbers)}
     booted = command.log.read_text().count("boot")
     # A worker that was killed cannot say so; what it ran is reaped.
     assert command.log.read_text().count("destroy") == booted or command.log.read_text().count("reap") == 2
@@ -88,10 +97,8 @@ def test_who_ends_a_run_while_it_fetches_gets_results_too(tmp_path: Path) -> Non
     command = Command(tmp_path, {"*::fetch": "sleep"})
     process = command.start()
     command.wait_for("fetch")
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=30)[0]
-    assert time.monotonic() - began < HURRY_S
+    output = process.communicate(timeout=WAIT_S)[0]
     assert process.returncode == 4, output
     assert set(command.results().totals) == {"NOT_RUN"}
 
@@ -100,10 +107,9 @@ def test_who_ends_a_run_while_it_fetches_gets_results_too(tmp_path: Path) -> Non
 def test_at_its_deadline_a_run_ends_with_results(tmp_path: Path, workers: str) -> None:
     command = Command(tmp_path, {"*::truth.unlink": "sleep"})
     process = command.start("-n", workers, "--deadline", "3")
-    output = process.communicate(timeout=30)[0]
+    output = process.communicate(timeout=WAIT_S)[0]
     assert process.returncode == 4, output
     found = command.results()
-    assert found.run.duration_s < 3 + 2 * HURRY_S
     reasons = {test.reason for cell in found.cells for test in cell.tests}
     # On a host that is busy, it may pass before the first test.
     assert reasons - {""} == {"the run's deadline of 3 s has passed"}
@@ -118,6 +124,77 @@ def test_two_runs_at_once_do_not_meet(tmp_path: Path) -> None:
     assert len(folders) == 2
     assert all(model.load(path / "results.json").run.complete for path in folders)
     assert command.results().run.id in {path.name for path in folders}
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    """A run that was started with SIGHUP ignored goes on when the terminal closes."""
+    command = Command(tmp_path, {"6.1-auto::truth.open": "hup"})
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = command.start("-n", "0", "--test", "truth.open")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    output = process.communicate(timeout=WAIT_S)[0]
+    assert process.returncode == 0, output
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("step", ["reap", "close"])
+def test_results_survive_a_clean_up_that_fails(tmp_path: Path, workers: str, step: str) -> None:
+    """Results are written first; the run exits 3, says so in its results and keeps the traceback."""
+    command = Command(tmp_path, {f"bench::{step}": "pass,error" if step == "reap" else "error"})
+    process = command.start("-n", workers, "--test", "truth.open")
+    output = process.communicate(timeout=WAIT_S)[0]
+    assert process.returncode == 3, output
+    found = command.results()
+    assert (found.run.exit_code, found.totals) == (3, {"PASS": 2})
+    assert f"an unexpected error in {step}" in output + " ".join(found.run.notes)
+    assert "Traceback" not in output
+    assert "ValueError" in (command.folder / "out/latest/traceback.txt").read_text()
+
+
+def test_a_defect_while_preparing_costs_no_results(tmp_path: Path) -> None:
+    """An unexpected error exits 3, not 1; the traceback lies beside results in which nothing ran."""
+    command = Command(tmp_path, {"bench::prepare": "error"})
+    process = command.start("--test", "truth.open")
+    output = process.communicate(timeout=WAIT_S)[0]
+    assert process.returncode == 3, output
+    assert "Traceback" not in output
+    assert command.results().totals == {"NOT_RUN": 2}
+    assert "ValueError" in (command.folder / "out/latest/traceback.txt").read_text()
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_defect_in_a_test_is_infrastructure(tmp_path: Path, workers: str) -> None:
+    """An unexpected error in a worker is INFRA, and its traceback lies with the cell."""
+    command = Command(tmp_path, {"6.1-auto::truth.open": "error"})
+    process = command.start("-n", workers, "--test", "truth.open")
+    output = process.communicate(timeout=WAIT_S)[0]
+    assert process.returncode == 3, output
+    assert command.results().totals == {"PASS": 1, "INFRA": 1}
+    assert "ValueError" in (command.folder / "out/latest/cells/6.1-auto/traceback.txt").read_text()
+
+
+def test_characters_that_stdout_cannot_print_are_replaced(tmp_path: Path) -> None:
+    """No tick in latin-1 costs a run its exit code."""
+    command = Command(tmp_path, {})
+    command.environment["PYTHONIOENCODING"] = "latin-1"
+    process = command.start("-n", "0", "--test", "truth.open")
+    output = process.communicate(timeout=WAIT_S)[0]
+    assert process.returncode == 0, output
+    assert "? PASS" in output
+
+
+@pytest.mark.parametrize(("act", "code"), [("pass", 0), ("fail", 1)])
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_reader_that_goes_away_costs_nothing(tmp_path: Path, workers: str, act: str, code: int) -> None:
+    """`harness run | head` runs to its end and exits as without the pipe."""
+    command = Command(tmp_path, {"*::truth.open": act})
+    process = command.start("-n", workers, "--test", "truth.open")
+    assert process.stdout
+    process.stdout.close()
+    assert process.wait(WAIT_S) == code
+    assert command.results().run.exit_code == code
 
 
 def _full(*_words: Any) -> None:

@@ -116,7 +116,7 @@ def test_a_crash_costs_one_cell(project: Project, workers: str) -> None:
 def test_a_worker_that_dies_costs_one_test_and_the_rest_runs_elsewhere(project: Project) -> None:
     project.script({"6.1-auto::truth.unlink": "kill-worker"})
     ended = project.run("-n", "2")
-    assert ended.status == 3
+    assert ended.status == 4  # the end of the first visit was not checked
     assert ended.verdicts("6.1-auto")["INFRA"] == 1
     assert ended.verdicts("6.1-auto")["PASS"] > 4
     assert set(ended.verdicts("6.12-auto")) == {"PASS"}

@@ -23,7 +23,7 @@ HOSTILE = "\x1b[31m</td>|`code` [x](javascript:y) @you <script>\x00\u202e\n| new
 
 
 def made(plan: Plan, tests: dict[tuple[str, str], TestResult], cause: Attempt | None = None) -> Results:
-    reports = {cell.id: CellReport(id=cell.id, cause=cause) for cell in plan.cells}
+    reports = {cell.id: CellReport(id=cell.id, closed=True, cause=cause) for cell in plan.cells}
     cells = model.cells_of(plan, reports, tests, {})
     return Results(
         run=RunInfo(

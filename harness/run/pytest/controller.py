@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from harness.host.progress import Event, Phase, Progress, Step, silent
 from harness.plan.plan import Selectors
 from harness.report.lines import Lines
 from harness.report.terminal import print_results
-from harness.results.model import CellReport, TestResult
+from harness.results.model import Attempt, CellReport, TestResult
 from harness.results.verdict import Verdict
+from harness.run.judge import as_result
 from harness.run.pytest.plugin import SELECTORS, WORKER
 from harness.run.pytest.scheduler import MachineScheduling
 from harness.run.pytest.worker import (
@@ -62,6 +63,7 @@ class Controller:
         self.view = view
         self._machines: dict[object, str] = {}  # by worker: the machine that it reported last
         self._scheduler: MachineScheduling | None = None
+        self._worker: Worker | None = None  # without xdist
         self._narrowed = False
 
     def workers(self) -> int:
@@ -92,8 +94,8 @@ class Controller:
         if config.option.collectonly or config.option.dist != "no":
             return
         self._narrow([item.nodeid for item in session.items if isinstance(item, TestItem)], 1)
-        worker = Worker(self.run.job(), self.run.bench, self.view or silent)
-        config.pluginmanager.register(worker, WORKER)
+        self._worker = Worker(self.run.job(), self.run.bench, self.view or silent)
+        config.pluginmanager.register(self._worker, WORKER)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -126,11 +128,11 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """A worker ended: its last word, or that it had none."""
-        for report in getattr(node, "workeroutput", {}).get(CELL_PROPERTY, []):
-            self.run.record_cell(CellReport.model_validate_json(report))
+        """A worker ended: record its last reports, or that it died."""
+        self._record(getattr(node, "workeroutput", {}).get(CELL_PROPERTY, []))
         if error:
-            self.run.bench.reap()
+            for line in self.run.reap():
+                self._say(line)
             self._say(f"worker {node.gateway.id} died: {one_line(str(error))}")
             self._say(Step(Phase.WAIT, machine=self._machines.get(node, "")))
 
@@ -140,16 +142,21 @@ class Controller:
             return
         properties = dict(report.user_properties)
         cell, test = pair_of(report.nodeid)
-        for name, value in report.user_properties:
-            if name == CELL_PROPERTY:
-                self.run.record_cell(CellReport.model_validate_json(str(value)))
+        self._record(str(value) for name, value in report.user_properties if name == CELL_PROPERTY)
         if report.when == "call" and TEST_PROPERTY in properties:
             self._ended(cell, TestResult.model_validate_json(str(properties[TEST_PROPERTY])))
         elif report.failed:
             self._ended(cell, _of_ours(test, report))
+            self.run.keep_traceback(report.longreprtext, cell)
 
-    def pytest_keyboard_interrupt(self) -> None:
+    def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """A defect of the harness, in this process or in a worker."""
+        self.run.fail("the harness failed", excinfo.value, str(excrepr))
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """End the workers at once: xdist would wait ten seconds for them. What they leave is reaped."""
+        if not isinstance(excinfo.value, pytest.Session.Interrupted | pytest.exit.Exception):
+            self.run.interrupt("the run was interrupted")
         for pid in _children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -159,6 +166,7 @@ class Controller:
         """Write the reports, and say how the run ended."""
         if session.config.option.collectonly or not self.run.supplies:
             return
+        self._record(self._worker.news() if self._worker else ())
         if abandoned := self._scheduler.abandoned if self._scheduler else []:
             self.run.why_not = f"its machine took {len(abandoned)} tests and two workers with it"
         session.exitstatus = self.run.finish() or session.exitstatus
@@ -175,6 +183,10 @@ class Controller:
             if self.view:
                 estimate = Estimate(self.run.plan, read_times(self.run.times_path), workers)
                 self.view.plan(self.run.plan, estimate)
+
+    def _record(self, reports: Iterable[str]) -> None:
+        for report in reports:
+            self.run.record_cell(CellReport.model_validate_json(report))
 
     def _ended(self, cell: str, result: TestResult) -> None:
         self.run.record_test(cell, result)
@@ -199,7 +211,7 @@ def _of_ours(test: str, report: pytest.TestReport) -> TestResult:
     crash = getattr(report.longrepr, "reprcrash", None)
     words = crash.message if crash else (report.longreprtext.strip() or "no result")
     reason = one_line(words.splitlines()[-1 if crash is None else 0])
-    return TestResult(name=test, verdict=Verdict.INFRA, reason=f"the harness failed: {reason}")
+    return as_result(test, Attempt(verdict=Verdict.INFRA, reason=f"the harness failed: {reason}"))
 
 
 def _children() -> list[int]:

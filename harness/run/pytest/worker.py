@@ -149,15 +149,24 @@ class Worker:
         return judged
 
     def leave(self) -> None:
-        """Close the open cell; at once where the run was interrupted."""
+        """Close the open cell; abandon it where the run was interrupted or closing it fails."""
         run, self._run = self._run, None
-        if run:
-            self._step(Phase.CLOSE, run=run)
-            keep, self._failed = self.job.keep_on_fail and self._failed, False
-            report = run.abandon() if self._interrupted else run.close(keep=keep)
+        if run is None:
+            return
+        self._step(Phase.CLOSE, run=run)
+        keep, self._failed = self.job.keep_on_fail and self._failed, False
+        try:
+            if self._interrupted:
+                run.abandon()
+            else:
+                run.close(keep=keep)
+        except BaseException:
+            # The next cell must not find an agent on its machine.
+            run.abandon()
+            raise
+        finally:
             files = self.job.supplies.files.get(run.cell.machine, {})
-            report = predictions.added(report, run.cell, files)
-            self._news.append(report.model_dump_json())
+            self._news.append(predictions.added(run.report, run.cell, files).model_dump_json())
 
     def _step(
         self, phase: Phase, detail: str = "", done: int = 0, total: int = 0, run: CellRun | None = None
@@ -188,7 +197,7 @@ class Worker:
         self._interrupted = True
 
     def news(self) -> list[str]:
-        """What is known of cells and was not said yet, as JSON."""
+        """The reports of cells that were not sent yet, as JSON."""
         news, self._news = self._news, []
         return news
 
