@@ -18,7 +18,7 @@ GENERATOR   := agent/selftest/generator
 # `make test` boots the oldest and the newest kernel of matrix.yaml; the scenarios carry the tag in the catalogue.
 SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke
 
-.PHONY: matrix nightly test unit lint guest noise mutants faults docs setup build clean
+.PHONY: matrix nightly test unit lint guest noise mutants faults random-faults docs lock setup build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
@@ -55,6 +55,12 @@ docs: setup
 	$(BIN)/python packaging/completion.py packaging/completions
 	$(BIN)/harness report $(or $(RESULTS),docs/tables.json) --tables docs/tables.md
 
+# Exact versions and hashes of all dependencies, for every supported Python. Versions that are locked already stay.
+lock: setup
+	@[ -x $(BUILD)/uv/bin/uv ] || { $(PYTHON) -m venv $(BUILD)/uv && $(BUILD)/uv/bin/pip install -q uv; }
+	$(BUILD)/uv/bin/uv pip compile -q --universal --python-version 3.11 --all-extras --generate-hashes \
+		--custom-compile-command "make lock" -o requirements.lock pyproject.toml
+
 lint: setup $(BUILD)/.test-packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,7 +81,7 @@ $(BUILD)/.test-packages: images/test-packages.txt | $(BUILD)/.packages
 $(VENV)/.done: requirements.lock pyproject.toml | $(BUILD)/.packages
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@echo "setup: Python packages into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
