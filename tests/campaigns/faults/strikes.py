@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -158,6 +159,23 @@ def cut_ssh(scene: Scene) -> None:
 def frozen(scene: Scene) -> None:
     """A guest whose CPU stands still, under a QEMU that is well."""
     scene.vm.machine._domain._handle.suspend()  # type: ignore[union-attr]
+
+
+def paused(seconds: float) -> Strike:
+    """A guest whose CPU stands still for some seconds, and then goes on."""
+
+    def strike(scene: Scene) -> None:
+        handle = scene.vm.machine._domain._handle  # type: ignore[union-attr]
+        handle.suspend()
+        time.sleep(seconds)
+        handle.resume()
+
+    return strike
+
+
+def reset(scene: Scene) -> None:
+    """The reset button."""
+    scene.vm.machine._domain._handle.reset()  # type: ignore[union-attr]
 
 
 def replaced_agent(program: str) -> Strike:

@@ -1,0 +1,70 @@
+"""What a random run is: a fault, a moment and a load, drawn from a seed."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+from tests.campaigns.faults.kinds import BY_NAME, KINDS, PHASES, Kind
+
+# Seconds that a phase takes on an idle host before one was measured; a moment is a fraction of it.
+USUAL_S = {"boot": 2.5, "deploy": 0.8, "load": 6.0, "test": 1.0, "between": 0.0, "close": 2.0}
+
+
+class Draw(NamedTuple):
+    """One random run. `fraction` of its phase passes before the fault strikes.
+
+    `tries` is how many machines the cell may lose to the host; `cold` boots the machine and restores none. `lies` is
+    how many answers of a lying agent are false.
+    """
+
+    kind: str
+    phase: str
+    fraction: float
+    busy: bool
+    tries: int = 1
+    cold: bool = False
+    lies: int = 1
+
+    @property
+    def fault(self) -> Kind | None:
+        """The fault; None for a healthy run."""
+        return BY_NAME.get(self.kind)
+
+    @property
+    def group(self) -> str:
+        """The row of the confusion matrix."""
+        return self.fault.group if self.fault else "none"
+
+
+HEALTHY = "none"
+
+
+def drawn(seed: int, number: int) -> Draw:
+    """Random run `number` of a seed: the same at each call."""
+    dice = random.Random(f"{seed}:{number}")
+    group = dice.choice(sorted({kind.group for kind in KINDS}))
+    kind = dice.choice([kind for kind in KINDS if kind.group == group])
+    phase = dice.choice(kind.phases)
+    return Draw(
+        kind=kind.name,
+        phase=phase,
+        fraction=round(dice.random(), 3),
+        busy=dice.random() < 0.5,
+        tries=dice.choice((1, 1, 2)),
+        cold=phase == "boot" and dice.random() < 0.5,
+        lies=dice.choice((1, 99)),
+    )
+
+
+def healthy(seed: int, number: int) -> Draw:
+    """A run without a fault, at a load that is drawn."""
+    return Draw(HEALTHY, "after", 0.0, busy=random.Random(f"healthy {seed}:{number}").random() < 0.5)
+
+
+def loaded(data: dict[str, Any]) -> Draw:
+    """A draw that was written as JSON; raises ValueError for a fault or phase that does not exist."""
+    draw = Draw(**data)
+    if draw.kind != HEALTHY and not (draw.fault and draw.phase in PHASES):
+        raise ValueError(f"no such fault: {draw.kind} in {draw.phase}")
+    return draw

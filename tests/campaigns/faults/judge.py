@@ -1,0 +1,112 @@
+"""How a random run ended, and whether that is right."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.results import model
+from harness.results.verdict import Verdict, worst
+from tests.campaigns.faults.draw import Draw
+from tests.campaigns.faults.kinds import right
+
+LATE = ("look", "after")  # phases in which a fault may come after everything was looked at
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One random run as a line of the campaign's log.
+
+    `outcome` is "right", "wrong", "missed" (the fault did not take place) or "late" (it came after the last
+    look, and the run passed). `verdict` is the worst of the run, or "exit N" where the exit code says something else.
+    """
+
+    number: int
+    draw: Draw
+    verdict: str
+    exit_code: int
+    outcome: str
+    reason: str
+    seconds: float
+    load: float
+    struck: dict[str, Any]
+    kernel: str = ""
+    false_green: bool = False
+
+    def line(self) -> str:
+        """As JSON."""
+        return json.dumps({**asdict(self), "draw": self.draw._asdict()}) + "\n"
+
+
+def parsed(line: str) -> Ended:
+    """A line of the log."""
+    data = json.loads(line)
+    return Ended(**{**data, "draw": Draw(**data["draw"])})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one run left: its exit code (negative: the signal that ended it), verdict, reason and attempts lost."""
+
+    exit_code: int
+    verdict: str
+    reason: str
+    lost: int = 0
+
+
+def seen(folder: Path, exit_code: int) -> Seen:
+    """Read a run's output folder; results that cannot be read are an end in themselves."""
+    path = folder / "out" / "results.json"
+    if not path.exists():
+        said = (folder / "output.txt").read_text(errors="replace").strip().splitlines()
+        return Seen(exit_code, f"exit {exit_code}", said[-1] if said else "")
+    results = model.load(path)
+    ends = [(cell.verdict, cell.reason) for cell in results.cells]
+    ends += [(test.verdict, test.reason) for cell in results.cells for test in cell.tests]
+    verdict = worst(one for one, _ in ends)
+    reason = next(why for one, why in ends if one is verdict)
+    word = str(verdict) if verdict.exit_code == exit_code else f"exit {exit_code}"
+    return Seen(exit_code, word, reason, sum(_lost(cell) for cell in results.cells))
+
+
+def _lost(cell: model.CellResult) -> int:
+    """Machines that the cell lost and did without."""
+    return len(cell.attempts) + sum(
+        attempt.verdict is Verdict.INFRA for test in cell.tests for attempt in test.attempts
+    )
+
+
+def outcome_of(draw: Draw, found: Seen, struck: dict[str, Any], problem: str) -> tuple[str, bool]:
+    """(outcome, whether it is a false green). `problem`: what is wrong besides, such as a QEMU that was left."""
+    kind = draw.fault
+    if kind is None or kind.group == "overcome":
+        # A fault that did not take place is a healthy run as well.
+        return ("right" if found.exit_code == 0 and not problem else "wrong"), False
+    phases = {str(struck.get("before", "")), str(struck.get("after", ""))} - {""}
+    if kind.lie:
+        phases = {"deploy"}
+    if not phases:
+        return ("missed" if found.exit_code == 0 else "wrong"), False
+    if found.exit_code == 0:
+        if draw.tries > 1 and kind.group == "host fails" and found.lost:
+            return "right", False  # another machine did it, and the results say so
+        if phases & set(LATE):
+            return "late", False
+        if struck.get("problem"):
+            return "missed", False
+        return "wrong", True
+    allowed = {str(verdict) for phase in phases for verdict in right(kind, phase)}
+    allowed |= (
+        {f"exit {verdict.exit_code}" for verdict in right(kind, "test")}
+        if _may_lack_results(kind.group)
+        else set()
+    )
+    allowed |= {"exit -9"} if kind.name in ("SIGKILL", "cancelled by GitHub") else set()
+    return ("right" if found.verdict in allowed and not problem else "wrong"), False
+
+
+def _may_lack_results(group: str) -> bool:
+    """Whether a run may end without results, or with an exit code that its results do not explain."""
+    return group in ("host fails", "interrupted")
