@@ -205,7 +205,8 @@ class VmMachine:
 
         agent = provenance.kept(self.agent, Cache()) if self.agent else bundle()
         types = {path.stem: path.read_bytes() for path in self.types}
-        deploy(self.guest, with_types(agent, types) if types else agent)
+        with _translated():
+            deploy(self.guest, with_types(agent, types) if types else agent)
 
     def selftest(self, log: Path, deadline_s: float) -> Selftest:
         """The agent's server, greeting received."""

@@ -41,6 +41,26 @@ def test_a_guest_that_runs_no_command_does_not_answer(tmp_path: Path, error: Exc
     assert _machine(tmp_path, FakeGuest()).answers(1)
 
 
+@pytest.mark.parametrize("late", ["put", "unpack"])
+def test_a_guest_that_hangs_in_deploy_is_no_trouble_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    """Its own verdict (BOOT_FAIL) needs HungError; any other error would become INFRA."""
+
+    def answer(_argv: Sequence[str]) -> Completed:
+        raise GuestTimeoutError("no answer in time")
+
+    def put_bytes(*_: object) -> None:
+        raise GuestTimeoutError("cannot write: no answer in time")
+
+    guest = FakeGuest(answer)
+    if late == "put":
+        monkeypatch.setattr(guest, "put_bytes", put_bytes)
+    monkeypatch.setattr(lab, "bundle", lambda: b"")
+    with pytest.raises(HungError, match="no answer in time"):
+        _machine(tmp_path, guest).deploy()
+
+
 @pytest.mark.parametrize(
     ("kind", "blamed"), [(Death.PANIC, "guest"), (Death.POWERED_OFF, "guest"), (Death.QEMU, "host")]
 )
