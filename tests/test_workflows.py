@@ -23,7 +23,7 @@ from tests.report.made_up import every_verdict
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTION = ROOT / ".github/actions/harness/action.yml"
-MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_rights_are_given_by_the_job(path: Path) -> None:
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_make_targets_exist(path: Path) -> None:
     """What a workflow makes, a developer can make; so are the targets that a job has as a matrix."""
-    made = {word for step in steps(path) for word in re.findall(r"\bmake ([a-z]+)", step.get("run", ""))}
+    made = {word for step in steps(path) for word in re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))}
     jobs = load(path)["jobs"].values()
     made |= {suite for job in jobs for suite in job.get("strategy", {}).get("matrix", {}).get("suite", [])}
     assert made
@@ -91,6 +91,83 @@ def test_every_step_is_what_a_developer_can_type(path: Path) -> None:
 def test_the_nightly_goes_from_a_plan_to_an_issue() -> None:
     called = [words[0] for words in commands(ROOT / ".github/workflows/nightly.yml")]
     assert called == ["kernels", "kernels", "plan", "plan", "plan", "run", "merge", "compare"]
+    jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
+    assert "packaging/nightly.py conclude" in jobs["issue"]["steps"][1]["run"]
+
+
+def test_the_issue_waits_for_every_job_and_for_no_success() -> None:
+    """It is kept whatever failed before it, and without the set-up that may be what failed."""
+    jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
+    assert set(jobs["issue"]["needs"]) == set(jobs) - {"issue"}
+    assert jobs["issue"]["if"] == "always()"
+    assert "make" not in " ".join(step.get("run", "") for step in jobs["issue"]["steps"])
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
+def test_every_step_is_run_by_bash_with_pipefail(path: Path) -> None:
+    """GitHub adds -e and pipefail where a step names bash; for its default shell it adds no pipefail."""
+    content = load(path)
+    usual = content.get("defaults", {}).get("run", {}).get("shell", "sh")
+    shells = {step.get("shell", usual) for step in steps(path) if "run" in step}
+    assert shells == {"bash"}
+
+
+SCRIPTS = [
+    pytest.param(step["run"], id=f"{path.stem}-{number}")
+    for path in [*WORKFLOWS, ACTION]
+    for number, step in enumerate(step for step in steps(path) if "run" in step)
+]
+PROGRAMS = (
+    ".venv/bin/harness",
+    ".venv/bin/pytest",
+    "scripts/allow-kvm",
+    "scripts/job-summary",
+    "bin/make",
+    "bin/python3",
+    "bin/cp",
+)
+
+
+def run_step(script: str, folder: Path, *, fails: int = 0) -> tuple[int, list[str]]:
+    """A step as GitHub runs it, on programs that do nothing; the `fails`th call of one of them fails.
+
+    Returns the step's status and the calls.
+    """
+    for name in PROGRAMS:
+        program = folder / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(
+            f'#!/bin/sh\necho "{name} $*" >>{folder}/calls\n'
+            f'[ "$(wc -l <{folder}/calls)" != "$FAILS" ] || exit 9\n'
+        )
+        program.chmod(0o755)
+    (folder / "last").mkdir()
+    for name in ("matrix.lock", "results.json"):
+        (folder / "last" / name).touch()
+    (folder / "step.sh").write_text(script)
+    names = {name: str(folder / name.lower()) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    words = dict.fromkeys(("SHARDS", "SHARD", "SUITE", "KERNEL", "MATRIX", "ARGS", "URL"), "word")
+    environment = {"PATH": f"{folder}/bin:/usr/bin:/bin", "FAILS": str(fails), "HARNESS": str(folder)}
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "step.sh"],
+        cwd=folder,
+        env=environment | names | words,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, (folder / "calls").read_text().splitlines()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_step_fails_with_any_of_its_commands(script: str, tmp_path: Path) -> None:
+    """Before a pipe, inside a substitution or in the middle: no failure is lost."""
+    status, calls = run_step(script, tmp_path / "sound")
+    assert status == 0
+    assert calls
+    for number in range(1, len(calls) + 1):
+        status, seen = run_step(script, tmp_path / str(number), fails=number)
+        assert status == 9, seen
 
 
 def test_a_change_is_linted_tested_and_run_on_an_old_and_a_new_kernel() -> None:
@@ -144,6 +221,23 @@ def test_caches_are_kept_by_what_they_hold() -> None:
     assert all("hashFiles(" in key and "matrix.lock" in key for key in caches)
 
 
+@pytest.mark.parametrize(
+    ("path", "job"),
+    [("workflows/ci.yml", "kernel"), ("actions/harness/action.yml", "")],
+    ids=["ci", "action"],
+)
+def test_the_lock_is_written_before_a_cache_is_named_by_it(path: str, job: str) -> None:
+    """Without a lock its hash is that of nothing, and the cache of the first day stays for ever."""
+    content = load(ROOT / ".github" / path)
+    listed = content["jobs"][job]["steps"] if job else content["runs"]["steps"]
+    locks = [number for number, step in enumerate(listed) if "kernels lock" in step.get("run", "")]
+    caches = [
+        number for number, step in enumerate(listed) if step.get("uses", "").startswith("actions/cache@")
+    ]
+    assert locks
+    assert locks[0] < caches[0]
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_strangers_get_no_rights(path: Path) -> None:
     """A pull request has a reading token and no secret; one job of the nightly may write, and only issues."""
@@ -173,37 +267,6 @@ def test_zizmor_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture
-def gh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A gh that writes down what it is asked; the file `open` holds the number of an open issue."""
-    program = tmp_path / "gh"
-    listing = f'case "$1 $2" in "issue list") cat {tmp_path}/open 2>/dev/null ;; esac'
-    program.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/calls\n{listing}\nexit 0\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return tmp_path
-
-
-def test_the_last_nightly_is_the_newest_that_has_what_is_asked_for(gh: Path) -> None:
-    """Runs that kept nothing under that name are passed over."""
-    program = (gh / "gh").read_text()
-    listing = '"run list") printf "33\\n22\\n11\\n" ;;'
-    answers = f'case "$1 $2" in {listing} "run download") [ "$3" = 22 ] || exit 1 ;; esac'
-    (gh / "gh").write_text(program.replace("exit 0", answers))
-    done = subprocess.run(
-        [ROOT / "scripts/last-nightly", "plan", "last"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "plan of the last nightly: run 22\n"
-    assert (gh / "calls").read_text().splitlines()[-1] == "run download 22 --name plan --dir last"
-
-
-def test_the_first_nightly_has_none_before_it(gh: Path) -> None:
-    done = subprocess.run(
-        [ROOT / "scripts/last-nightly", "results", "last"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "no earlier nightly has results\n"
-
-
 def test_a_job_shows_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The summary links to the archive, findings become annotations, and the step itself succeeds."""
     found = every_verdict()
@@ -222,24 +285,3 @@ def test_a_job_shows_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "[Report, consoles and results](https://archive.example/1)" in shown
     assert "report.html#" not in shown
     assert "::error title=CRASH" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("state", "number", "does"),
-    [
-        (
-            "regression",
-            "",
-            "issue create --title The nightly regressed --label nightly --body-file compare.md",
-        ),
-        ("regression", "7", "issue comment 7 --body-file compare.md"),
-        ("good", "7", "issue close 7 --comment The nightly is as expected again."),
-        ("good", "", "issue list --label nightly --state open --limit 1 --json number --jq .[].number"),
-        ("same", "7", "issue list --label nightly --state open --limit 1 --json number --jq .[].number"),
-    ],
-)
-def test_there_is_one_issue(gh: Path, state: str, number: str, does: str) -> None:
-    """A regression opens it or adds to it; a good night closes it; anything else leaves it alone."""
-    (gh / "open").write_text(number)
-    subprocess.run([ROOT / "scripts/nightly-issue", state, "compare.md"], check=True)
-    assert (gh / "calls").read_text().splitlines()[-1] == does
