@@ -40,6 +40,10 @@ guest: setup build $(BUILD)/.test-packages
 faults: setup build
 	$(BIN)/python -m tests.campaigns.faults $(ARGS)
 
+# Faults, moments and loads drawn at random; another seed each day. The table of a long campaign is in docs/faults.md.
+random-faults: setup build
+	$(BIN)/python -m tests.campaigns.faults --random 100 --seed $(shell date +%Y%m%d) $(ARGS)
+
 # Deliberate faults, each of which self-tests must notice: many minutes, so only the nightly job does it.
 mutants: setup build
 	$(BIN)/python -m tests.campaigns.mutants.warm $(ARGS)

@@ -1,4 +1,4 @@
-"""Many random runs in turn, each judged, each written down at once: an interrupted campaign goes on where it was."""
+"""Many random runs in turn, each judged and logged at once, so that an interrupted campaign can go on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from harness.host.capacity import cpus
@@ -44,7 +44,7 @@ hooksets: [{hookset}]
 
 
 class Campaign:
-    """Random runs of one kernel; `log` keeps a line for each, `keep` the folders of those that ended wrong."""
+    """Random runs of one kernel; `log` has a line for each, `keep` the folders of those that ended wrong."""
 
     def __init__(self, kernel: str, log: Path, keep: Path, say: Say) -> None:
         self.kernel, self.log, self.keep, self.say = kernel, log, keep, say
@@ -57,6 +57,10 @@ class Campaign:
     def steady(self, seed: int, count: int) -> list[Ended]:
         """As many runs without a fault."""
         return self._all([(number, healthy(seed, number)) for number in range(count)])
+
+    def play(self, draws: Sequence[Draw]) -> list[Ended]:
+        """These runs."""
+        return self._all(list(enumerate(draws)))
 
     def _all(self, draws: list[tuple[int, Draw]]) -> list[Ended]:
         have = {(one.number, one.draw): one for one in self.read()}
@@ -103,6 +107,7 @@ class Campaign:
         )
         self._learn(note.get("lasted", {}), draw)
         if outcome == "wrong":
+            self.keep.mkdir(parents=True, exist_ok=True)
             shutil.copytree(
                 folder,
                 self.keep / f"{self.kernel}-{number}-{draw.kind.replace(' ', '-')}",

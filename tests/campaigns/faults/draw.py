@@ -14,8 +14,8 @@ USUAL_S = {"boot": 2.5, "deploy": 0.8, "load": 6.0, "test": 1.0, "between": 0.0,
 class Draw(NamedTuple):
     """One random run. `fraction` of its phase passes before the fault strikes.
 
-    `tries` is how many machines the cell may lose to the host; `cold` boots the machine and restores none. `lies` is
-    how many answers of a lying agent are false.
+    `tries` is how many machines the cell may lose to the host; `cold` boots the machine and restores none.
+    `lies` is how many answers of a lying agent are false.
     """
 
     kind: str

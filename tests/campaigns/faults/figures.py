@@ -12,7 +12,8 @@ CONFIDENCE = 0.95
 def upper_bound(failures: int, trials: int, confidence: float = CONFIDENCE) -> float:
     """The one-sided Clopper-Pearson bound of a rate; with no failure it is nearly 3 / `trials`.
 
-    The largest rate at which so few failures are still seen with probability 1 - `confidence`; 1.0 without trials.
+    The largest rate at which so few failures are still seen with probability 1 - `confidence`; 1.0 without
+    trials.
     """
     if trials == 0 or failures >= trials:
         return 1.0

@@ -20,7 +20,7 @@ class Ended:
     """One random run as a line of the campaign's log.
 
     `outcome` is "right", "wrong", "missed" (the fault did not take place) or "late" (it came after the last
-    look, and the run passed). `verdict` is the worst of the run, or "exit N" where the exit code says something else.
+    look, and the run passed). `verdict` is the worst of the run, or "exit N" where the exit code is another.
     """
 
     number: int
@@ -48,7 +48,7 @@ def parsed(line: str) -> Ended:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one run left: its exit code (negative: the signal that ended it), verdict, reason and attempts lost."""
+    """What one run left: exit code (negative: a signal ended it), verdict, reason, machines lost."""
 
     exit_code: int
     verdict: str
@@ -79,7 +79,7 @@ def _lost(cell: model.CellResult) -> int:
 
 
 def outcome_of(draw: Draw, found: Seen, struck: dict[str, Any], problem: str) -> tuple[str, bool]:
-    """(outcome, whether it is a false green). `problem`: what is wrong besides, such as a QEMU that was left."""
+    """(outcome, whether it is a false green). `problem` is something else, such as a QEMU that was left."""
     kind = draw.fault
     if kind is None or kind.group == "overcome":
         # A fault that did not take place is a healthy run as well.

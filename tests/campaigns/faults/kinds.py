@@ -1,4 +1,4 @@
-"""The faults that random runs draw from, as data: what is done, in which phases, and which verdicts are right."""
+"""The faults that random runs draw from, as data: what is done, in which phases, which verdicts are right."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ Strike = InGuest | Callable[[Scene], None]
 class Kind:
     """One fault. `group` is the row of the confusion matrix. `also` are further verdicts that are right.
 
-    `hangs`: the harness learns of it only when a deadline passes, so deadlines are shortened. `lie` is a change of
-    the agent in the guest, made when it is deployed. `how` names a fault that the player itself carries out.
+    `hangs`: the harness learns of it only when a deadline passes, so deadlines are shortened. `lie` is a
+    change of the agent in the guest, made when it is deployed. `how` names what the player itself carries
+    out.
     """
 
     name: str
@@ -77,7 +78,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("sshd killed", "host fails", HERE[1:], InGuest("pkill -KILL sshd")),
     Kind("libvirt refuses", "host fails", ("boot",), how="libvirt refuses"),
     Kind("disk full", "host fails", HERE, how="disk full", also=(Verdict.NOT_RUN,)),
-    Kind("worker killed", "host fails", ("boot", "test", "close"), how="worker killed", also=(Verdict.NOT_RUN,)),
+    Kind("worker killed", "host fails", ("boot", "test", "close"), how="worker killed",
+         also=(Verdict.NOT_RUN,)),
     Kind("SIGINT", "interrupted", HERE, _signal(signal.SIGINT)),
     Kind("SIGTERM", "interrupted", HERE, _signal(signal.SIGTERM)),
     Kind("SIGHUP", "interrupted", HERE, _signal(signal.SIGHUP)),

@@ -30,11 +30,12 @@ def encode(message):
 """
 
 LIES: dict[str, tuple[str, str]] = {
-    "passes what does not hold": ("Ran", "return _as(r, assertions=({'name': 'a', 'ok': False},), verdict='PASS')"),
+    "passes what does not hold": (
+        "Ran", "return _as(r, assertions=({'name': 'a', 'ok': False},), verdict='PASS')"),
     "passes and asserts nothing": ("Ran", "return _as(r, assertions=(), verdict='PASS')"),
     "has a ledger that does not close": (
-        "Ran", "k = next(iter(r.ledger)); row = {**r.ledger[k]}; row['generated'] = row.get('generated', 0) + 1; "
-        "return _as(r, ledger={**r.ledger, k: row})"),
+        "Ran", "k = next(iter(r.ledger)); row = {**r.ledger[k]}; "
+        "row['generated'] = row.get('generated', 0) + 1; return _as(r, ledger={**r.ledger, k: row})"),
     "has a ledger below zero": ("Ran", "return _as(r, ledger={'open': {'generated': -1, 'delivered': -1}})"),
     "answers for another test": ("Ran", "return _as(r, name='truth.exec')"),
     "answers another question": ("Ran", "return _as(r, id=r.id + 7)"),

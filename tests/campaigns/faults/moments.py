@@ -27,7 +27,7 @@ REACH_S = 60.0
 
 @dataclass
 class Moments:
-    """Knows the cell's phase, and strikes once. `note` is rewritten at each change: it outlives this process."""
+    """Knows the cell's phase, and strikes once. The file `note` tells what happened."""
 
     draw: Draw
     delay_s: float

@@ -51,7 +51,7 @@ def play(draw: Draw, delay_s: float, supplies: Supplies, words: list[str], folde
     real = VmBench(cold=draw.cold)
     cells.TRIES = draw.tries
     patches: list[Any] = [
-        mock.patch.object(options, "bench", lambda _arguments: WatchedBench(real, supplies, moments))
+        mock.patch.object(options, "bench", return_value=WatchedBench(real, supplies, moments))
     ]
     kind = draw.fault
     if kind and kind.hangs:
@@ -184,8 +184,9 @@ def forked(draw: Draw, delay_s: float, supplies: Supplies, words: list[str], fol
     code = 1  # as the interpreter ends with an exception
     try:
         os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+        for ending in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         said = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         for number in (1, 2):
             os.dup2(said, number)

@@ -19,6 +19,7 @@ and the machine booted. `exit` is what a run with nothing worse in it exits with
 | fault | struck | verdict | exit | seconds |
 |---|---|---|---|---|
 """
+RANDOM = "## Faults drawn at random\n"  # where the part begins that `published` writes
 _ROW = re.compile(
     r"\| (?P<fault>.+) \| (?P<phase>\w+) \| (?P<verdict>\w+) \| (?P<exit>\d) \| (?P<seconds>[\d.]+) \|"
 )
@@ -49,4 +50,6 @@ def write(page: Path, found: Iterable[Row], order: Sequence[str]) -> None:
     lines = [
         f"| {row.fault} | {row.phase} | {row.verdict} | {row.exit} | {row.seconds:.1f} |\n" for row in kept
     ]
-    page.write_text(_HEAD + "".join(lines), encoding="utf-8")
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    _, mark, random = text.partition(RANDOM)
+    page.write_text(_HEAD + "".join(lines) + (f"\n{mark}{random}" if mark else ""), encoding="utf-8")

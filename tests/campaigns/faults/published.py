@@ -1,0 +1,94 @@
+"""The part of `docs/faults.md` about random faults: figures with their bounds, and the confusion matrix."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.results.verdict import Verdict
+from tests.campaigns.faults import figures
+from tests.campaigns.faults.judge import Ended
+from tests.campaigns.faults.kinds import GROUPS
+from tests.campaigns.faults.table import RANDOM
+
+HEAD = f"""{RANDOM}
+Written by `make faults ARGS="--random 300 --seed 1 --steady 100 --record"`; `--kernel` names another
+kernel. A seed and a number give a fault, a phase of the cell, a moment of that phase and a load: the host
+as it is, or with as many programs as are missing for four times its cores. The fault is put into `harness
+run` of one short cell, in a process of its own; what counts is its exit code and its `results.json`, and
+that no QEMU is left. `exit N` stands where the exit code is not that of the worst verdict, and for a run
+that left no results; a negative N is the signal that ended the run.
+
+A fault that never took place (there was nothing left to strike) and one that came after the last look at
+the guest, in a run that passed, count neither way. A machine that was lost may be replaced: then PASS is
+right if the results name the loss.
+
+A bound is the largest rate at which so few would still be seen in one campaign of twenty (Clopper and
+Pearson, one-sided).
+"""
+_PART = "### Kernel {kernel}, seed {seed}\n"
+
+
+class Count(NamedTuple):
+    """How often something happened in how many runs."""
+
+    happened: int
+    runs: int
+
+    def __str__(self) -> str:
+        bound = figures.upper_bound(*self)
+        return f"{self.happened} of {self.runs} | {bound * 100:.1f} %"
+
+
+def counts(ended: Sequence[Ended]) -> dict[str, Count]:
+    """The figures of some runs, by what they count."""
+    faults = [one for one in ended if one.draw.fault and one.outcome in ("right", "wrong")]
+    red = [one for one in faults if one.draw.group != "overcome"]
+    healthy = [one for one in ended if one.draw.fault is None]
+    calm = [*healthy, *(one for one in faults if one.draw.group == "overcome")]
+    return {
+        "a fault ended green": Count(sum(one.false_green for one in red), len(red)),
+        "a fault ended in a wrong class": Count(sum(one.outcome == "wrong" for one in faults), len(faults)),
+        "a healthy run ended red": Count(sum(one.exit_code != 0 for one in healthy), len(healthy)),
+        "a run ended red that is healthy or is to overcome its fault": Count(
+            sum(one.exit_code != 0 for one in calm), len(calm)
+        ),
+    }
+
+
+def part(kernel: str, seed: int, ended: Sequence[Ended]) -> str:
+    """The figures and the matrix of one kernel, as Markdown."""
+    outcomes = Counter(one.outcome for one in ended)
+    faults = sum(one.draw.fault is not None for one in ended)
+    busy = sum(one.draw.busy for one in ended)
+    pairs = [(one.draw.group, one.verdict) for one in ended if one.outcome in ("right", "wrong")]
+    rows = [f"| {name} | {count} |" for name, count in counts(ended).items() if count.runs]
+    matrix = figures.as_markdown(figures.matrix(pairs), GROUPS, [str(verdict) for verdict in Verdict])
+    wrong = [f"- {_wrong(one)}" for one in ended if one.outcome == "wrong"]
+    lines = [
+        _PART.format(kernel=kernel, seed=seed),
+        f"{faults} faults and {len(ended) - faults} healthy runs, {busy} of them on a busy host; "
+        f"{outcomes['missed']} faults did not take place, {outcomes['late']} came too late.\n",
+        "| what | seen | 95 % bound |\n|---|---|---|",
+        *rows,
+        "",
+        matrix,
+    ]
+    return "\n".join([*lines, *(["Ended wrong:\n", *wrong, ""] if wrong else [])])
+
+
+def _wrong(one: Ended) -> str:
+    when = f"{one.draw.phase} at {one.draw.fraction}, {'busy' if one.draw.busy else 'idle'}"
+    return f"{one.number}: {one.draw.kind} in {when}: {one.verdict}"
+
+
+def write(page: Path, kernel: str, seed: int, ended: Sequence[Ended]) -> None:
+    """Put a kernel's part into the page, in place of the one that is there."""
+    before, _, random = page.read_text(encoding="utf-8").partition(RANDOM)
+    parts = {match[1]: match[0] for match in re.finditer(r"(?ms)^### Kernel (\S+),.*?(?=^### |\Z)", random)}
+    parts[kernel] = part(kernel, seed, ended)
+    body = "\n".join(text.rstrip("\n") + "\n" for text in parts.values())
+    page.write_text(f"{before.rstrip()}\n\n{HEAD}\n{body}", encoding="utf-8")

@@ -1,0 +1,153 @@
+"""Random runs are drawn the same twice, judged by what was injected, and counted with their bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.results.verdict import Verdict
+from tests.campaigns.faults import figures, judge, lies, published, table
+from tests.campaigns.faults.draw import Draw, drawn, healthy
+from tests.campaigns.faults.judge import Ended, Seen
+from tests.campaigns.faults.kept import KEPT
+from tests.campaigns.faults.kinds import GROUPS, HERE, KINDS, PHASES, right
+
+STRUCK = {"before": "test", "after": "test", "problem": ""}
+
+
+def test_a_draw_is_the_same_each_time() -> None:
+    """A seed and a number name a run; other numbers are other runs."""
+    first = [drawn(1, number) for number in range(300)]
+    assert first == [drawn(1, number) for number in range(300)]
+    assert len(set(first)) == 300
+    assert first != [drawn(2, number) for number in range(300)]
+
+
+def test_three_hundred_draws_have_every_class_phase_and_load() -> None:
+    """And no class has less than a twentieth of them."""
+    draws = [drawn(1, number) for number in range(300)]
+    counts = {group: sum(draw.group == group for draw in draws) for group in GROUPS if group != "none"}
+    assert min(counts.values()) >= 15
+    assert {draw.phase for draw in draws} == set(HERE)
+    assert {draw.busy for draw in draws} == {True, False}
+    assert {healthy(1, number).busy for number in range(20)} == {True, False}
+
+
+def test_kinds_are_data_that_fits() -> None:
+    """Names are unique, each kind has one way to strike, and each class knows its verdicts."""
+    assert len({kind.name for kind in KINDS}) == len(KINDS) >= 50
+    assert all(bool(kind.strike) + bool(kind.lie) + bool(kind.how) == 1 for kind in KINDS)
+    assert all(right(kind, phase) for kind in KINDS for phase in PHASES)
+    assert {kind.group for kind in KINDS} | {"none"} == set(GROUPS)
+
+
+@pytest.mark.parametrize("lie", lies.LIES)
+def test_a_lie_is_python(lie: str) -> None:
+    """What is added to the agent compiles: one that does not would be noticed for a wrong reason."""
+    compile(lies.source(lie, 1), lie, "exec")
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict", "code", "phase", "outcome"),
+    [
+        ("panic", "CRASH", 1, "test", "right"),
+        ("panic", "BOOT_FAIL", 3, "boot", "right"),
+        ("panic", "BOOT_FAIL", 3, "test", "wrong"),
+        ("panic", "INFRA", 3, "test", "wrong"),
+        ("panic", "PASS", 0, "test", "wrong"),
+        ("panic", "PASS", 0, "look", "late"),
+        ("agent killed", "FLAKY", 1, "test", "right"),
+        ("QEMU killed", "INFRA", 3, "test", "right"),
+        ("QEMU killed", "CRASH", 1, "test", "wrong"),
+        ("SIGINT", "NOT_RUN", 4, "load", "right"),
+        ("SIGINT", "PASS", 0, "close", "wrong"),
+        ("SIGKILL", "exit -9", -9, "load", "right"),
+        ("SIGTERM", "exit -15", -15, "load", "wrong"),
+        ("clock a day back", "PASS", 0, "test", "right"),
+        ("clock a day back", "FAIL", 1, "test", "wrong"),
+    ],
+)
+def test_a_run_is_judged_by_what_was_injected(
+    kind: str, verdict: str, code: int, phase: str, outcome: str
+) -> None:
+    """In the phase in which it struck, and not in the one that was aimed at."""
+    draw = Draw(kind, "test", 0.5, busy=False)
+    struck = {"before": phase, "after": phase, "problem": ""}
+    assert judge.outcome_of(draw, Seen(code, verdict, ""), struck, "")[0] == outcome
+
+
+def test_green_with_a_fault_in_it_is_a_false_green() -> None:
+    """Unless another machine did it and the results name the loss, or the fault did not take place."""
+    green = Seen(0, "PASS", "")
+    draw = Draw("QEMU killed", "test", 0.5, busy=False)
+    assert judge.outcome_of(draw, green, STRUCK, "") == ("wrong", True)
+    again = draw._replace(tries=2)
+    assert judge.outcome_of(again, green, STRUCK, "") == ("wrong", True)
+    assert judge.outcome_of(again, Seen(0, "PASS", "", lost=1), STRUCK, "") == ("right", False)
+    assert judge.outcome_of(draw, green, {**STRUCK, "problem": "no agent"}, "") == ("missed", False)
+    assert judge.outcome_of(draw, green, {}, "") == ("missed", False)
+
+
+def test_a_process_that_was_left_is_wrong_whatever_the_verdict() -> None:
+    draw = Draw("panic", "test", 0.5, busy=False)
+    assert judge.outcome_of(draw, Seen(1, "CRASH", ""), STRUCK, "QEMU was left")[0] == "wrong"
+    assert judge.outcome_of(healthy(1, 1), Seen(0, "PASS", ""), {}, "QEMU was left")[0] == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("failures", "trials", "bound"),
+    [(0, 300, 0.009936), (0, 100, 0.029513), (1, 100, 0.046560), (0, 0, 1.0), (3, 3, 1.0)],
+)
+def test_bounds_are_those_of_clopper_and_pearson(failures: int, trials: int, bound: float) -> None:
+    """Held against 1 - 0.05^(1/n) where nothing failed; at one failure (1-p)^n + n p (1-p)^(n-1) = 0.05."""
+    assert figures.upper_bound(failures, trials) == pytest.approx(bound, abs=2e-4)
+
+
+def ended(number: int, kind: str, verdict: str, code: int, outcome: str, **more: Any) -> Ended:
+    draw = Draw(kind, "test", 0.5, busy=False)
+    return Ended(number, draw, verdict, code, outcome, "", 1.0, 0.0, STRUCK, "6.1", **more)
+
+
+RUNS = [
+    ended(0, "panic", "CRASH", 1, "right"),
+    ended(1, "panic", "PASS", 0, "wrong", false_green=True),
+    ended(2, "panic", "PASS", 0, "late"),
+    ended(3, "clock a day back", "PASS", 0, "right"),
+    ended(4, "none", "PASS", 0, "right"),
+]
+
+
+def test_a_run_reads_back() -> None:
+    assert [judge.parsed(one.line()) for one in RUNS] == RUNS
+
+
+def test_what_is_published_is_what_was_counted(tmp_path: Path) -> None:
+    """Late faults count neither way; another kernel's part and the table of named faults stay."""
+    page = tmp_path / "page.md"
+    page.write_text("# Named\n\n")
+    published.write(page, "5.10", 1, RUNS[:1])
+    published.write(page, "6.1", 1, RUNS)
+    text = page.read_text()
+    assert text.startswith("# Named\n")
+    assert text.count("### Kernel") == 2
+    assert "| a fault ended green | 1 of 2 |" in text
+    assert "| a fault ended in a wrong class | 1 of 3 |" in text
+    assert "| guest ends | 1 | 1 |" in text
+    assert "- 1: panic in test at 0.5, idle: PASS" in text
+
+
+def test_named_rows_can_be_written_without_losing_random_ones(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    table.write(page, [table.Row("a", "test", "CRASH", 1, 0.2)], ["a"])
+    published.write(page, "6.1", 1, RUNS)
+    before = page.read_text()
+    table.write(page, [table.Row("a", "test", "CRASH", 1, 0.2)], ["a"])
+    assert page.read_text() == before
+
+
+def test_kept_faults_still_exist() -> None:
+    """Each names a fault of the catalogue and a phase in which it may strike."""
+    assert all(draw.fault and draw.phase in PHASES for draw in KEPT.values())
+    assert Verdict.PASS in right(next(kind for kind in KINDS if kind.group == "overcome"), "test")
