@@ -159,21 +159,20 @@ def _run(matrix_run: Run, view: Lines, workers: str) -> None:
 
 def watch(wanted: Options, bench: Bench, console: Console) -> int:
     """Run again on each save, on one machine that stays up, until Ctrl-C."""
-    from harness.watch.build import Made
-    from harness.watch.sources import snapshot
-    from harness.watch.watch import FOLDERS, Watch
+    from harness.watch.watch import Watch, look, project_of
 
-    seen = snapshot(FOLDERS)
-    if problem := Made().build_rest():
-        raise ConfigError(problem)
     # In a folder of its own: a run that never ends has no place in `latest`.
     wanted = wanted.model_copy(update={"folder": wanted.folder or wanted.output / "watch"})
     matrix_run = Run(wanted, bench)
+    seen = look(matrix_run)
+    project = project_of(matrix_run)
+    if problem := project.build_rest():
+        raise ConfigError(problem)
     with contextlib.closing(bench), matrix_run.ending():
         bench.reap()
         with Lines(console) as progress:
             matrix_run.prepare(progress)
-        return Watch(matrix_run, progress).forever(seen)
+        return Watch(matrix_run, progress, project).forever(seen)
 
 
 def _pytest(controller: Controller, view: Lines, workers: int) -> int:

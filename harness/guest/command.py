@@ -4,35 +4,39 @@
     77       SKIP, its last line is the reason (as automake's tests do)
     other    FAIL, also where a signal ended it; its last line is part of the reason
 
-With `results: tap` each line of its Test Anything Protocol is an assertion besides.
+With `results: tap` its standard output is read as TAP besides; see `tap`.
 """
 
 from __future__ import annotations
 
-import re
+import io
+import shlex
 import signal
+import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from agent.selftest.protocol import Loaded, Ran
 from harness.errors import InfrastructureError
-from harness.guest.base import Completed, Guest
+from harness.guest import tap
+from harness.guest.base import STDERR, STDOUT, Completed, Guest, GuestTimeoutError, TooMuchOutputError
+from harness.plan import suites
 from harness.plan.cells import Cell
 from harness.plan.matrix import Suite
+from harness.text import one_line
 
 FOLDER = "/root/suites"
 SKIPPED = 77
-_PUT_S = 60.0
+MAX_OUTPUT = 16 << 20  # bytes that a suite may print
+_ARCHIVE = "/tmp/fim-suite.tar"  # noqa: S108 - a path in the guest
 _DMESG_S = 30.0
+_NAME = 100  # characters of a command in a reason
 _MARKED = (
     'echo "agent selftest: begin $0" >/dev/kmsg; cd "$1" || exit 126; shift; "$@"; status=$?; '
     'echo "agent selftest: end $0" >/dev/kmsg; exit $status'
 )
-_TAP = re.compile(r"(not )?ok\b[ \t]*(\d*)[ \t]*(?:- )?(.*)")
-_TAP_PLAN = re.compile(r"1\.\.(\d+)")
-_TAP_EXCUSED = re.compile(r"#\s*(?:skip|todo)\b", re.IGNORECASE)
 
 
 class CommandServer:
@@ -43,27 +47,52 @@ class CommandServer:
         self._suite = suite
         self._base = base
         self._log = log
+        self._runs = 0
         self._folder = f"{FOLDER}/{suite.name}"
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:  # noqa: ARG002 - this is no variant of the agent
-        """Put the files."""
+        """Put the files into a new folder. Raises ConfigError where one is gone."""
         began = time.monotonic()
-        done = self._guest.run(["mkdir", "-p", self._folder], deadline_s)
+        archive = _archive(suites.members(self._suite, self._base))
+        self._guest.put_bytes(archive, _ARCHIVE)
+        folder = shlex.quote(self._folder)
+        script = f"rm -rf {folder}; mkdir -p {folder} && tar -C {folder} --no-same-owner -xf {_ARCHIVE}"
+        done = self._guest.run(["sh", "-c", f"{script} && rm {_ARCHIVE}"], deadline_s)
         if done.status:
             raise InfrastructureError(f"{self._folder}: {done.stderr.decode('utf-8', 'backslashreplace')}")
-        for path in (self._base / name for name in self._suite.files):
-            self._guest.put(path, f"{self._folder}/{path.name}", path.stat().st_mode & 0o777)
         return Loaded(1, round(time.monotonic() - began, 3))
 
     def test(self, name: str, deadline_s: float) -> Ran:
-        """Run the command in the folder of its files, marked in the kernel's log as every test is."""
+        """Run the command in the folder of its files, marked in the kernel's log as every test is.
+
+        The log has what it printed until then, however it ends. Raises GuestTimeoutError, GuestLostError.
+        """
         began = time.monotonic()
         words = ["sh", "-c", _MARKED, name, self._folder, *self._suite.command]
-        done = self._guest.run(words, deadline_s)
+        shown = one_line(shlex.join(self._suite.command), _NAME)
+        self._runs += 1
+        with _open(self._log, again=self._runs > 1) as file:
+            output = _Output(file)
+            try:
+                status = self._guest.stream(words, output.take, timeout_s=deadline_s, name=shown)
+            except GuestTimeoutError as error:
+                raise GuestTimeoutError(self._too_slow(shown, deadline_s, output)) from error
+            except TooMuchOutputError:
+                reason = f"{shown} printed more than {MAX_OUTPUT >> 20} MiB and was stopped"
+                return Ran(1, name, "FAIL", reason, (), {}, round(time.monotonic() - began, 3))
         seconds = round(time.monotonic() - began, 3)
-        self._log.write_bytes(done.stdout + done.stderr)
-        ran = judged(name, done, seconds, tap=self._suite.results == "tap")
+        done = Completed(status, bytes(output.kept[STDOUT]), bytes(output.kept[STDERR]))
+        ran = judged(name, done, seconds, tap_output=self._suite.results == "tap")
         return ran._replace(log=tuple(self._kernel_log(name)))
+
+    def _too_slow(self, shown: str, deadline_s: float, output: _Output) -> str:
+        limit_s = self._suite.timeout
+        factor = f"{deadline_s / limit_s:.1f}"
+        stretched = f" (timeout: {limit_s:g} s, stretched {factor} times for a slow guest or a busy host)"
+        why = stretched if deadline_s > limit_s else ""
+        last = last_line(bytes(output.kept[STDERR]), bytes(output.kept[STDOUT]))
+        told = f"last line: {one_line(last)}" if last else "it printed nothing"
+        return f"{shown} did not end within {deadline_s:.0f} s{why}; {told}"
 
     def _kernel_log(self, name: str) -> list[str]:
         lines = self._guest.run(["dmesg"], _DMESG_S).stdout.decode("utf-8", "replace").splitlines()
@@ -74,22 +103,70 @@ class CommandServer:
         """Nothing runs."""
 
 
-def judged(name: str, done: Completed, seconds: float, *, tap: bool = False) -> Ran:
+class _Output:
+    """Writes a command's output to a file as it comes, and keeps each stream for the verdict."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.kept = {STDOUT: bytearray(), STDERR: bytearray()}
+        self._file = file
+        self._left = MAX_OUTPUT
+
+    def take(self, stream: int, data: bytes) -> None:
+        """An `Output`. Raises TooMuchOutputError, and InfrastructureError if the file cannot be written."""
+        kept = data[: self._left]
+        self._left -= len(kept)
+        self.kept[stream] += kept
+        try:
+            self._file.write(kept)
+        except OSError as error:
+            raise InfrastructureError(f"the output cannot be written: {error}") from error
+        if len(kept) < len(data):
+            raise TooMuchOutputError(f"more than {MAX_OUTPUT} bytes")
+
+
+def _open(log: Path, *, again: bool) -> BinaryIO:
+    """The log, written without a buffer: the next moment may be the guest's last."""
+    try:
+        file = log.open("ab" if again else "wb", buffering=0)
+        if again:
+            file.write(b"\n--- the command once more ---\n")
+    except OSError as error:
+        raise InfrastructureError(f"the output cannot be written: {error}") from error
+    return file
+
+
+def _archive(files: Mapping[str, Path]) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, path in files.items():
+            data = path.read_bytes()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), path.stat().st_mode & 0o777
+            tar.addfile(entry, io.BytesIO(data))
+    return archive.getvalue()
+
+
+def judged(name: str, done: Completed, seconds: float, *, tap_output: bool = False) -> Ran:
     """What an ended command means."""
-    rows = [{"name": "exit status", "ok": done.status == 0, "expected": 0, "got": done.status}]
-    if done.status == SKIPPED:
-        return Ran(1, name, "SKIP", _last_line(done) or "it gave no reason", (), {}, seconds)
-    rows += _tap_rows(done.stdout.decode("utf-8", "replace")) if tap else []
-    failed = [str(row["name"]) for row in rows[1:] if not row["ok"]]
-    verdict = "FAIL" if done.status or failed else "PASS"
-    reason = ", ".join(part for part in (_ended(done), *(f"not ok: {word}" for word in failed)) if part)
-    return Ran(1, name, verdict, reason, tuple(rows), {}, seconds)
+    row = {"name": "exit status", "ok": done.status == 0, "expected": 0, "got": done.status}
+    report = tap.judge(done.stdout.decode("utf-8", "replace")) if tap_output else None
+    failures = report is not None and any(not point["ok"] for point in report.rows[:-1])
+    if done.status == SKIPPED and not failures:
+        reason = last_line(done.stderr, done.stdout) or "it gave no reason"
+        return Ran(1, name, "SKIP", reason, (), {}, seconds)
+    rows = (row, *(report.rows if report else ()))
+    verdict = "FAIL" if done.status else report.verdict if report else "PASS"
+    reasons = (
+        _ended(done),
+        report.reason if report and not (done.status and report.verdict == "SKIP") else "",
+    )
+    return Ran(1, name, verdict, ", ".join(filter(None, reasons)), rows, {}, seconds)
 
 
 def _ended(done: Completed) -> str:
     if done.status == 0:
         return ""
-    said = _last_line(done)
+    said = last_line(done.stderr, done.stdout)
     what = f"exit status {done.status}"
     if done.signal:
         what = f"killed by signal {done.signal}{_signal_name(done.signal)}"
@@ -100,25 +177,12 @@ def _signal_name(number: int) -> str:
     return f" ({signal.Signals(number).name})" if number in set(signal.Signals) else ""
 
 
-def _last_line(done: Completed) -> str:
-    for output in (done.stderr, done.stdout):
-        lines = [line.strip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+def last_line(*streams: bytes) -> str:
+    """The last line that is not empty, of the first stream that has one."""
+    for stream in streams:
+        lines = [
+            line.strip() for line in stream[-4096:].decode("utf-8", "replace").splitlines() if line.strip()
+        ]
         if lines:
             return lines[-1]
     return ""
-
-
-def _tap_rows(text: str) -> list[dict[str, Any]]:
-    """The lines of TAP, and whether there are as many as its plan says."""
-    rows = list(_tap_lines(text))
-    plans = [int(match[1]) for line in text.splitlines() if (match := _TAP_PLAN.match(line))]
-    wanted = plans[0] if plans else 0
-    complete = bool(plans) and wanted == len(rows)
-    return [*rows, {"name": "TAP plan", "ok": complete, "expected": wanted, "got": len(rows)}]
-
-
-def _tap_lines(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        if match := _TAP.fullmatch(line.rstrip()):
-            ok = not match[1] or bool(_TAP_EXCUSED.search(match[3]))
-            yield {"name": match[3] or f"test {match[2]}", "ok": ok}

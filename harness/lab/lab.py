@@ -308,7 +308,7 @@ class VmCommand:
 
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run it."""
-        with _translated():
+        with _translated(program="the command"):
             return self._server.test(name, deadline_s)
 
     def close(self) -> None:
@@ -358,7 +358,7 @@ class VmSelftest:
 
 
 @contextlib.contextmanager
-def _translated(log: Path | None = None) -> Iterator[None]:
+def _translated(log: Path | None = None, program: str = "the agent") -> Iterator[None]:
     """A guest's errors as the life of a cell knows them; a server's last words also go to `log`."""
     from harness.guest import selftest
     from harness.guest.base import GuestTimeoutError
@@ -366,7 +366,7 @@ def _translated(log: Path | None = None) -> Iterator[None]:
     try:
         yield
     except GuestTimeoutError as error:
-        raise HungError(error.message, hint=error.hint) from error
+        raise HungError(error.message, hint=error.hint, program=program) from error
     except selftest.RefusedError as error:
         raise RefusedError(error.message, hint=error.hint, detail=error.detail) from error
     except selftest.BrokenServerError as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import InfrastructureError
+from harness.errors import ConfigError, InfrastructureError
 from harness.host.progress import Phase, Progress, Step, of_machine
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
@@ -42,10 +43,11 @@ class Preparation:
         self.image_s: dict[str, float] = {}
 
     def supplies(self, plan: Plan) -> Supplies:
-        """All machines' files. Raises ConfigError for a series that there is none of."""
+        """All machines' files. Raises ConfigError for an unknown series, or where a compiler is missing."""
         # Kept before anything is fetched: what is built meanwhile is not of this run.
         agent = self._agent() if any(cell.tests and not cell.suite for cell in plan.cells) else None
         first = {name: cells[0] for name, cells in plan.machines().items()}
+        _check_compilers(cell.arch for cell in first.values())
         resolved = resolve_all(first, self.lock, self.progress)
         for name, cell in first.items():
             self.kernels[name] = _facts(cell, resolved[name])
@@ -126,6 +128,17 @@ class Preparation:
         more = (Package(name=one, version=version, sha256=sha256) for one, version, sha256 in packages)
         facts = self.kernels[name]
         self.kernels[name] = facts.model_copy(update={"packages": (*facts.packages, *more)})
+
+
+def _check_compilers(arches: Iterable[str]) -> None:
+    """Raise ConfigError without the compilers of the guests' own programs: before anything is fetched."""
+    from harness.kernels import catalogue
+
+    for arch in sorted({*arches}):
+        found = catalogue.architecture(arch)
+        if not shutil.which(found.compiler):
+            what = f"{found.compiler} was not found: it compiles what {arch} guests start with"
+            raise ConfigError(what, hint=f"apt-get install {found.compiler_package}")
 
 
 def resolve_all(

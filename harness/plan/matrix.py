@@ -7,13 +7,14 @@ nearest known key.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.errors import ConfigError
-from harness.plan import yaml
+from harness.plan import quantities, yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[ -~]+$")]
@@ -34,6 +35,13 @@ def _named(value: Any) -> Any:
 
 
 _SOME = (BeforeValidator(_listed), Field(min_length=1))  # an empty list would mean nothing, or everything
+
+
+def _parsed(parse: Callable[[str], float]) -> Callable[[Any], Any]:
+    """Reads the text of a scalar; numbers come from plans that were written as JSON."""
+    return lambda value: parse(value) if isinstance(value, str) else value
+
+
 Globs = Annotated[tuple[Text, ...], *_SOME]
 
 M = TypeVar("M", bound=BaseModel)
@@ -52,7 +60,7 @@ class Kernel(_Model):
     name: Name
     series: Name
     flavour: Name = "cloud"
-    vcpus: Annotated[int, BeforeValidator(int), Field(ge=1, le=64)] = 1
+    vcpus: Annotated[int, BeforeValidator(_parsed(quantities.count)), Field(le=64)] = 1
     tags: tuple[Name, ...] = ()
 
 
@@ -94,14 +102,14 @@ class Exclude(_Model):
 class Suite(_Model):
     """A program of the user's own, run on every kernel: a column beside the hook sets, under its name.
 
-    `files` are named from the matrix's folder and lie beside each other in the guest, where `command` runs as
-    root. `timeout` is in seconds of an emulated guest.
+    `files` are files, folders and globs, named from the matrix's folder. They lie beside each other in the
+    guest, where `command` runs as root. `timeout` is a duration such as 90 or 5m, in an emulated guest.
     """
 
     name: Name
     files: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     command: Annotated[tuple[Text, ...], *_SOME]
-    timeout: Annotated[float, BeforeValidator(float), Field(gt=0, le=86_400)] = 60.0
+    timeout: Annotated[float, BeforeValidator(_parsed(quantities.seconds)), Field(le=86_400)] = 60.0
     results: Literal["exit", "tap"] = "exit"
     kernel: Globs = ("*",)
     arch: Annotated[tuple[Arch, ...], *_SOME] = ("amd64",)
@@ -177,6 +185,10 @@ def _problem(detail: ErrorDetails) -> str:
     if kind in ("model_type", "tuple_type", "string_type"):
         wanted = {"model_type": "keys and values", "tuple_type": "a list", "string_type": "a word"}[kind]
         return f"must be {wanted}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "less_than_equal":
+        return f"{value!r} is more than {context['le']:g}"
     if kind == "string_pattern_mismatch":
         return f"{value!r} has characters that are not allowed here"
     return detail["msg"][:1].lower() + detail["msg"][1:]

@@ -19,6 +19,6 @@ def write_all(results: Results, folder: Path, artifact: str = "") -> None:
     from harness.report import html  # Jinja is slow to import, and most commands write no page
 
     write_atomic(folder / "results.json", results.to_json())
-    write_atomic(folder / "junit.xml", junit.render(results))
+    write_atomic(folder / "junit.xml", junit.render(results, folder))
     write_atomic(folder / "summary.md", summary.render(results, artifact))
     write_atomic(folder / "report.html", html.render(results, folder))

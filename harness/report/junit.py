@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
+from harness.report.page import evidence
 from harness.report.summary import own_trouble
 from harness.results.model import CellResult, Results, TestResult
 from harness.results.verdict import Verdict
 from harness.text import visible
 
 
-def render(results: Results) -> str:
-    """The text of junit.xml."""
+def render(results: Results, folder: Path | None = None) -> str:
+    """The text of junit.xml; `folder` is the output folder, for what the commands of suites printed."""
     xml = JUnitXml("harness")
     for cell in results.cells:
-        xml.add_testsuite(_suite(cell))
+        xml.add_testsuite(_suite(cell, evidence.output_of(cell, folder)))
     xml.update_statistics()  # type: ignore[no-untyped-call]
     # Jenkins' schema (junit-10.xsd) knows no such attribute of the whole, and refuses the file.
     del xml._elem.attrib["skipped"]
@@ -26,7 +28,7 @@ def render(results: Results) -> str:
     return out.getvalue().decode("utf-8") + "\n"
 
 
-def _suite(cell: CellResult) -> TestSuite:
+def _suite(cell: CellResult, output: str) -> TestSuite:
     suite = TestSuite(cell.id)
     facts = {
         "kernel": cell.kernel.name,
@@ -40,7 +42,7 @@ def _suite(cell: CellResult) -> TestSuite:
     }
     for name, value in facts.items():
         suite.add_property(name, visible(value))
-    suite.add_testcases([_case(cell, test) for test in cell.tests])
+    suite.add_testcases([_case(cell, test, output) for test in cell.tests])
     if own_trouble(cell):
         # JUnit knows no trouble of a suite: it is a case beside the tests.
         beside = TestResult(name="(the cell)", verdict=cell.verdict, reason=cell.reason)
@@ -48,12 +50,16 @@ def _suite(cell: CellResult) -> TestSuite:
     return suite
 
 
-def _case(cell: CellResult, test: TestResult) -> TestCase:
+def _case(cell: CellResult, test: TestResult, output: str = "") -> TestCase:
     case = TestCase(test.name, classname=cell.id, time=round(test.duration_s, 3))
     case.result = _outcome(test)
+    said = []
     if len(test.attempts) > 1:
-        lines = (f"{attempt.verdict} {attempt.reason}" for attempt in test.attempts)
-        case.system_out = visible("\n".join(f"attempt {n}: {line}" for n, line in enumerate(lines, 1)))
+        said = [f"attempt {n}: {one.verdict} {one.reason}" for n, one in enumerate(test.attempts, 1)]
+    if output and not test.verdict.expected:
+        said.append(output)
+    if said:
+        case.system_out = visible("\n".join(said))
     return case
 
 

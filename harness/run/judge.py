@@ -35,12 +35,16 @@ def classify(error: HarnessError, death: Death | None, *, booting: bool, answers
     """
     verdict, reason = _class_of(error, death, booting=booting), death.detail if death else _words(error)
     if verdict is Verdict.TIMEOUT:
-        alive = "answers: the agent hung" if answers else "does not answer: its kernel hung"
+        alive = f"answers: {_program(error)} hung" if answers else "does not answer: its kernel hung"
         reason = f"{reason}; the guest {alive}"
     trace = one_line(fingerprint(death.trace), REASON_LIMIT) if death else ""
     if verdict is Verdict.CRASH and trace:
         reason = f"{reason} [{trace}]"
     return Attempt(verdict=verdict, reason=one_line(reason, REASON_LIMIT), fingerprint=trace)
+
+
+def _program(error: HarnessError) -> str:
+    return error.program if isinstance(error, HungError) else "the agent"
 
 
 def _class_of(error: HarnessError, death: Death | None, *, booting: bool) -> Verdict:

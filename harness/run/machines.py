@@ -27,7 +27,11 @@ from harness.results.model import Agent, KernelFacts
 
 
 class HungError(InfrastructureError):
-    """No answer before the deadline."""
+    """No answer of `program` before the deadline."""
+
+    def __init__(self, message: str, *, hint: str = "", program: str = "the agent") -> None:
+        super().__init__(message, hint=hint)
+        self.program = program
 
 
 class MissingError(InfrastructureError):

@@ -44,6 +44,23 @@ class Project(Protocol):
         """From now on `build` may leave out what these programs do not need; none of them: nothing."""
 
 
+class Nothing:
+    """The project of a plan of suites alone: whoever builds them, it is not the harness."""
+
+    def build(self) -> str:
+        """Nothing to build."""
+        return ""
+
+    build_rest = build
+
+    def files(self) -> dict[str, update.Member]:
+        """No files of the agent."""
+        return {}
+
+    def needs(self, programs: Iterable[str]) -> None:
+        """No programs."""
+
+
 class Made:
     """This project, by make as a developer types it."""
 

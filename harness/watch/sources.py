@@ -1,4 +1,4 @@
-"""The files that an agent is made of, and which of them changed: looked at, a few times a second.
+"""The files that an agent or a suite is made of, and which of them changed: looked at, a few times a second.
 
 Looking at 200 files takes 2 ms. Events of a file system would need a library, and editors that save by
 renaming make them hard to read.
@@ -6,7 +6,7 @@ renaming make them hard to read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 SUFFIXES = {".c", ".h", ".py", ".lark", ".yaml"}
@@ -14,12 +14,15 @@ SUFFIXES = {".c", ".h", ".py", ".lark", ".yaml"}
 Snapshot = Mapping[Path, tuple[int, int]]
 
 
-def snapshot(folders: Iterable[Path]) -> Snapshot:
-    """Time of change and size of each source below `folders`; a folder may also be a file."""
+def snapshot(folders: Iterable[Path], *, suffixes: Collection[str] = SUFFIXES) -> Snapshot:
+    """Time of change and size of each source below `folders`; a folder may also be a file.
+
+    Without `suffixes` every file is a source.
+    """
     found = {}
     for folder in folders:
         for path in [folder] if folder.is_file() else folder.rglob("*"):
-            if path.suffix in SUFFIXES or path == folder:
+            if not suffixes or path.suffix in suffixes or path == folder:
                 # A file may be gone between two looks: editors rename.
                 try:
                     status = path.stat()

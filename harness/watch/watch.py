@@ -12,6 +12,7 @@ from pathlib import Path
 from agent.selftest import catalogue
 from harness.errors import ConfigError, HarnessError
 from harness.lab import supplies
+from harness.plan import suites
 from harness.plan.cells import Cell
 from harness.report.lines import Lines
 from harness.results.model import TestResult
@@ -19,7 +20,7 @@ from harness.results.verdict import Verdict, run_exit_code
 from harness.run.pytest.worker import Worker
 from harness.run.run import Run
 from harness.watch import sources
-from harness.watch.build import Made, Project
+from harness.watch.build import Made, Nothing, Project
 from harness.watch.machine import StandingBench, StandingKeeper, StandingMachine
 
 FOLDERS = (supplies.ROOT / "bpf", supplies.ROOT / "agent")
@@ -38,12 +39,15 @@ def events_of(tests: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass
 class Watch:
-    """Rounds of one run; the machine is booted for the first."""
+    """Rounds of one run; the machine is booted for the first.
+
+    What is watched are the agent's sources, where the plan has cells of it, and the files of suites.
+    """
 
     run: Run
     progress: Lines
+    project: Project
     folders: Sequence[Path] = FOLDERS
-    project: Project = field(default_factory=Made)
     rounds: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -73,9 +77,9 @@ class Watch:
             self._round("start", time.time(), {})
             while True:
                 wait(LOOK_S)
-                now = sources.snapshot(self.folders)
+                now = self.look()
                 if paths := sources.changed(seen, now):
-                    seen = now
+                    seen = self._settled(now, wait)
                     self._saved(paths)
         except KeyboardInterrupt:
             self.progress("watch: ended")
@@ -83,6 +87,31 @@ class Watch:
         finally:
             self.worker.leave()
             self.keeper.end()
+
+    def look(self) -> sources.Snapshot:
+        """All that is watched, as it is now."""
+        return look(self.run, self.folders)
+
+    def _settled(self, now: sources.Snapshot, wait: Callable[[float], object]) -> sources.Snapshot:
+        """Waits until a linker has written all of a suite's program; a source is saved at once."""
+        while self._has_suites:
+            wait(LOOK_S)
+            before, now = now, self.look()
+            if before == now:
+                break
+        return now
+
+    @property
+    def _has_suites(self) -> bool:
+        return any(cell.suite for cell in self.run.plan.cells)
+
+    def _missing(self) -> str:
+        """Which file of a suite is gone, as one that is being built is."""
+        try:
+            suites.check(self.run.plan, self.run.base)
+        except ConfigError as error:
+            return error.message
+        return ""
 
     def _saved(self, paths: Sequence[Path]) -> None:
         now = time.time()
@@ -92,7 +121,7 @@ class Watch:
         if any(path.match(glob) for path in paths for glob in PLANNING):
             self.project.needs(())
         with _timed(spent, "build"):
-            problem = self.project.build()
+            problem = self._missing() or self.project.build()
         if problem:
             self._say_all(problem, "not built; waiting for the next save")
             return
@@ -112,7 +141,7 @@ class Watch:
             self.keeper.end()
             return f"{error.message}; taking a new machine"
         if not found:
-            return "nothing that the guest has changed"
+            return "sending the suite's files" if self._has_suites else "nothing that the guest has changed"
         how = "" if machine.serves else ", with a new server"
         return f"sent {len(found.changed)} files, {found.size >> 10} KiB{how}"
 
@@ -166,6 +195,23 @@ class Watch:
     def _say_all(self, problem: str, meaning: str) -> None:
         for line in (*problem.splitlines(), meaning):
             self.progress(line)
+
+
+def look(run: Run, folders: Sequence[Path] = FOLDERS) -> sources.Snapshot:
+    """The files that decide what the cells of `run` test, with their times of change."""
+    planned = {cell.suite.name: cell.suite for cell in run.plan.cells if cell.suite}
+    own = sources.snapshot([] if _suites_alone(run) else folders)
+    named = [path for suite in planned.values() for path in suites.existing(suite, run.base)]
+    return {**own, **sources.snapshot(named, suffixes=())}
+
+
+def project_of(run: Run) -> Project:
+    """What is to be built before the cells of `run` are tested."""
+    return Nothing() if _suites_alone(run) else Made()
+
+
+def _suites_alone(run: Run) -> bool:
+    return all(cell.suite for cell in run.plan.cells)
 
 
 @contextlib.contextmanager

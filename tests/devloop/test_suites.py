@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
+import os
+import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,8 @@ from rich.console import Console
 
 from harness.commands import run as run_command
 from harness.errors import ConfigError
-from harness.guest.base import Completed
+from harness.guest import command
+from harness.guest.base import STDOUT, Completed, GuestError, GuestLostError, GuestTimeoutError, Output
 from harness.guest.command import CommandServer, judged
 from harness.guest.fake import FakeGuest
 from harness.plan import checked as config
@@ -22,6 +27,7 @@ from harness.results import model
 from harness.results.model import TestResult
 from harness.run import judge
 from harness.run.fake import FakeBench
+from harness.run.machines import HungError
 from harness.run.run import Options
 from tests.harness.conftest import matrix_of
 
@@ -62,7 +68,9 @@ def test_a_suite_is_selected_like_anything_else() -> None:
         ("{name: a, command: x, files: [a/../../b]}", "a/../../b: must lie below the matrix"),
         ("{name: a, command: x, files: [a/b, c/b]}", "two files are called b"),
         ("{name: a, comand: x}", "unknown key 'comand' (did you mean 'command'?)"),
-        ("{name: a, command: x, timeout: -1}", "timeout"),
+        ("{name: a, command: x, timeout: -1}", "timeout: invalid duration '-1' (use 90, 15m or 2h)"),
+        ("{name: a, command: x, timeout: 5 minutes}", "invalid duration '5 minutes' (use 90, 15m or 2h)"),
+        ("{name: a, command: x, timeout: 99h}", "timeout: '99h' is more than 86400"),
         ("{name: a, command: []}", "must not be empty"),
     ],
 )
@@ -74,7 +82,7 @@ def test_a_suite_that_cannot_be_is_one_line(text: str, line: str) -> None:
 
 
 def _judge(status: int, stdout: bytes = b"", stderr: bytes = b"", *, tap: bool = False) -> TestResult:
-    ran = judged("command.a", Completed(status, stdout, stderr), 1.0, tap=tap)
+    ran = judged("command.a", Completed(status, stdout, stderr), 1.0, tap_output=tap)
     return judge.result_of("command.a", ran)
 
 
@@ -104,26 +112,162 @@ def test_tap_lines_are_assertions() -> None:
     assert [row.ok for row in found.assertions] == [True, True, False, True, True]
 
 
-@pytest.mark.parametrize("text", [b"ok 1\n", b"1..2\nok 1\n", b""])
-def test_tap_that_was_cut_short_is_no_pass(text: bytes) -> None:
-    assert _judge(0, text, tap=True).verdict == "FAIL"
+def test_a_timeout_is_a_duration() -> None:
+    assert Suite.model_validate({**SUITE, "timeout": "5m"}).timeout == 300.0
+
+
+def test_a_status_that_is_not_0_fails_whatever_tap_says() -> None:
+    """And 77 skips only what did not fail."""
+    assert _judge(1, b"1..1\nok 1\n", tap=True).reason == "exit status 1: ok 1"
+    assert _judge(1, b"1..0 # SKIP x\n", tap=True).verdict == "FAIL"
+    assert _judge(77, b"1..1\nnot ok 1 - a\n", tap=True).verdict == "FAIL"
+    skipped = _judge(77, b"no BTF here\n", tap=True)
+    assert (skipped.verdict, skipped.reason) == ("SKIP", "no BTF here")
+
+
+CELL = Cell.model_validate({"id": "x", "kernel": {"name": "6.1", "series": "6.1"}})
+DMESG = b"[ 1.0] before\n[ 2.0] agent selftest: begin command.example\n[ 3.0] during\n"
+
+
+class Commanded(FakeGuest):
+    """A guest whose suite prints `pieces` in turn; one that is an exception is raised."""
+
+    def __init__(self, *pieces: bytes | Exception, status: int = 0) -> None:
+        super().__init__(lambda argv: Completed(0, DMESG if argv[0] == "dmesg" else b"", b""))
+        self._pieces = pieces
+        self._status_of_suite = status
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        output: Output,
+        *,
+        timeout_s: float = math.inf,
+        stdin: int | None = None,
+        name: str = "",
+    ) -> int:
+        self.commands.append((*argv, name))
+        for piece in self._pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            output(STDOUT, piece)
+        return self._status_of_suite
+
+
+def _server(guest: FakeGuest, folder: Path, **suite: object) -> CommandServer:
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin/run.sh").write_text("#!/bin/sh\n")
+    (folder / "bin/run.sh").chmod(0o755)
+    return CommandServer(guest, Suite.model_validate({**SUITE, **suite}), folder, folder / "log")
 
 
 def test_what_a_command_prints_is_kept_and_its_files_lie_beside_each_other(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/run.sh").write_text("#!/bin/sh\n")
-    dmesg = b"[ 1.0] before\n[ 2.0] agent selftest: begin command.example\n[ 3.0] during\n"
-    said = {"dmesg": Completed(0, dmesg, b"")}
-    guest = FakeGuest(lambda argv: said.get(argv[0], Completed(0, b"out", b"err")))
-    suite = Suite.model_validate(SUITE)
-    server = CommandServer(guest, suite, tmp_path, tmp_path / "log")
-    cell = Cell.model_validate({"id": "x", "kernel": {"name": "6.1", "series": "6.1"}})
-    server.load(cell, 1.0)
+    """The kernel's log is that of the test, and the command is called by its own name."""
+    guest = Commanded(b"out")
+    server = _server(guest, tmp_path)
+    server.load(CELL, 1.0)
     ran = server.test("command.example", 1.0)
     assert ran.log == ("[ 2.0] agent selftest: begin command.example", "[ 3.0] during")
-    assert guest.files["/root/suites/example/run.sh"] == b"#!/bin/sh\n"
-    assert guest.commands[1][3:] == ("command.example", "/root/suites/example", "./run.sh", "--all")
-    assert (tmp_path / "log").read_bytes() == b"outerr"
+    with tarfile.open(fileobj=io.BytesIO(guest.files["/tmp/fim-suite.tar"])) as tar:
+        assert [(one.name, one.mode) for one in tar] == [("run.sh", 0o755)]
+    command = guest.commands[1]
+    assert command[3:] == ("command.example", "/root/suites/example", "./run.sh", "--all", "./run.sh --all")
+    assert (tmp_path / "log").read_bytes() == b"out"
+
+
+@pytest.mark.parametrize("end", [GuestLostError("gone"), GuestTimeoutError("late")])
+def test_output_is_kept_whatever_the_end(tmp_path: Path, end: GuestError) -> None:
+    """Of a suite that hangs or panics its output is the evidence."""
+    server = _server(Commanded(b"step 1\n", b"step 2\n", end), tmp_path)
+    with pytest.raises(type(end)):
+        server.test("command.example", 60.0)
+    assert (tmp_path / "log").read_bytes() == b"step 1\nstep 2\n"
+
+
+@pytest.mark.parametrize(
+    ("timeout", "deadline_s", "reason"),
+    [
+        (
+            "10",
+            80.0,
+            "./run.sh --all did not end within 80 s (timeout: 10 s, stretched 8.0 times for a slow guest or "
+            "a busy host); last line: step 1",
+        ),
+        ("5m", 300.0, "./run.sh --all did not end within 300 s; last line: step 1"),
+    ],
+)
+def test_a_deadline_is_said_as_it_was(tmp_path: Path, timeout: str, deadline_s: float, reason: str) -> None:
+    """With what stretched it, the command's own name and where it stopped."""
+    server = _server(Commanded(b"step 1\n", GuestTimeoutError("late")), tmp_path, timeout=timeout)
+    with pytest.raises(GuestTimeoutError) as caught:
+        server.test("command.example", deadline_s)
+    assert caught.value.message == reason
+
+
+def test_a_suite_that_prints_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither our memory nor the disk fills, and the verdict says so."""
+    monkeypatch.setattr(command, "MAX_OUTPUT", 1 << 20)
+    chunk = b"y\n" * (1 << 15)
+    ran = _server(Commanded(*[chunk] * 100), tmp_path).test("command.example", 60.0)
+    assert (ran.verdict, ran.reason) == ("FAIL", "./run.sh --all printed more than 1 MiB and was stopped")
+    assert (tmp_path / "log").stat().st_size == 1 << 20
+
+
+def test_the_command_hangs_and_not_the_agent() -> None:
+    """There is no agent in a suite's guest."""
+    error = HungError("./run.sh did not end within 80 s", program="the command")
+    attempt = judge.classify(error, None, booting=False, answers=True)
+    assert attempt.reason == "./run.sh did not end within 80 s; the guest answers: the command hung"
+
+
+def _members(folder: Path, *files: str) -> list[str]:
+    return [*suites.members(Suite.model_validate({**SUITE, "files": files}), folder)]
+
+
+def test_files_may_be_folders_and_globs(tmp_path: Path) -> None:
+    """A folder keeps its name and its tree; what a glob matches lies beside the rest."""
+    for name in ("bin/a.o", "bin/b.o", "bin/c.txt", "data/deep/one", "data/two", "run.sh"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    found = _members(tmp_path, "run.sh", "bin/*.o", "data")
+    assert found == ["run.sh", "a.o", "b.o", "data/two", "data/deep/one"]
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        (["bin/*.so"], r"bin/\*.so: no file matches"),
+        (["none"], "none: no such file or folder"),
+        (["bin", "lib/bin"], "have one name in the guest"),
+        (["out"], "out/passwd: a link leads it out"),
+        (["dirs"], "dirs/tree: a link leads it out"),
+        (["loop"], "loop/self: neither a file nor a folder of files"),
+        (["pipe"], "pipe: neither a file nor a folder of files"),
+        (["broken"], "broken/link: no such file"),
+    ],
+)
+def test_files_that_cannot_be_sent_are_refused(tmp_path: Path, files: list[str], line: str) -> None:
+    """Before anything boots, by their names."""
+    for name in ("bin/x", "lib/bin/x", "out/y", "dirs/y", "loop/y", "broken/y"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "out/passwd").symlink_to("/etc/passwd")
+    (tmp_path / "dirs/tree").symlink_to("/etc")
+    (tmp_path / "loop/self").symlink_to(".")
+    (tmp_path / "broken/link").symlink_to("nothing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match=line):
+        _members(tmp_path, *files)
+
+
+def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest keeps them in its memory."""
+    (tmp_path / "data").mkdir()
+    for number in range(4):
+        (tmp_path / f"data/{number}").write_bytes(b"x" * 100)
+    monkeypatch.setattr(suites, "MAX_FILES", 3)
+    with pytest.raises(ConfigError, match="its files are more than 3 files"):
+        _members(tmp_path, "data")
 
 
 def _run(tmp_path: Path, script: dict[str, str], extra: str = "") -> tuple[int, model.Results, list[str]]:
@@ -160,7 +304,7 @@ def test_a_suite_is_expected_to_fail_like_any_test(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_said_before_anything_boots(tmp_path: Path) -> None:
     plan = make(matrix_of("6.1", suites=[SUITE]), Selectors())
-    with pytest.raises(ConfigError, match=r"bin/run\.sh: no such file"):
+    with pytest.raises(ConfigError, match=r"bin/run\.sh: no such file or folder"):
         suites.check(plan, tmp_path)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/run.sh").symlink_to("/etc/hostname")

@@ -35,7 +35,7 @@ from harness.run.run import Options, Run
 from harness.watch import sources, update
 from harness.watch.build import FAMILIES, Made
 from harness.watch.update import Member
-from harness.watch.watch import Watch, events_of
+from harness.watch.watch import Watch, events_of, look
 from tests.harness.conftest import matrix_of
 
 OBJECT = "agent/bpf/fim.bpf.o"
@@ -116,7 +116,7 @@ class Loop:
         )
         run = Run(options, self.bench)
         run.prepare(lambda _line: None)
-        seen = sources.snapshot([self.source.parent])
+        seen = look(run, [self.source.parent])
         watch = Watch(
             run,
             Lines(Console(file=self.out, width=200)),
@@ -294,14 +294,60 @@ def test_the_exit_code_is_that_of_the_last_round(loop: Loop) -> None:
     assert loop.run(loop.edit(object=b"bad", script={"*::truth.open": "fail"})) == 1
 
 
-def test_a_suite_needs_no_server_of_the_agent(loop: Loop) -> None:
-    """Programs of others are run on the machine that stays, and nothing of the agent is started there."""
-    loop.matrix = "kernels: [6.1]\nsuites: [{name: a, command: 'true'}]\n"
+def _written(path: Path, *contents: str | None) -> Iterator[None]:
+    """A file with one content after the other, an edit a look; None removes it."""
+    for content in contents:
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_text(content)
+        yield
+
+
+def _suite(loop: Loop) -> Path:
+    loop.matrix = "kernels: [6.1]\nsuites: [{name: a, command: 'true', files: [data, 'bin/*.o']}]\n"
     loop.tests = ()
-    loop.run(loop.edit(object=b"two"))
+    for name in ("data/one", "bin/a.o"):
+        (loop.tmp_path / name).parent.mkdir()
+        (loop.tmp_path / name).write_text("one")
+    return loop.tmp_path
+
+
+@pytest.mark.parametrize("name", ["data/one", "data/deep/two", "bin/a.o", "bin/b.o"])
+def test_a_suite_runs_again_when_a_file_of_it_is_saved(loop: Loop, name: str) -> None:
+    """In a folder and of a glob, old and new; on the machine that stays, with nothing of the agent."""
+    edit = _written(_suite(loop) / name, "another")
+    loop.run(edit, iter([None]), iter([None]))
     assert loop.events.count("test 6.1-a command.a") == 2
+    assert loop.events.count("boot 6.1-amd64") == 1
     assert "stand by 6.1-amd64" not in loop.events
     assert "deploy 6.1-amd64" not in loop.events
+    assert f"changed: {loop.tmp_path}" in loop.said
+
+
+def test_sources_of_the_agent_are_no_files_of_a_suite(loop: Loop) -> None:
+    """A save that changes nothing of what is tested starts no round."""
+    _suite(loop)
+    loop.run(loop.edit(object=b"two"), iter([None]))
+    assert loop.events.count("test 6.1-a command.a") == 1
+
+
+def test_a_program_that_is_still_written_is_waited_for(loop: Loop) -> None:
+    """A linker writes in steps: one round with all of it, not one for each step."""
+    path = _suite(loop) / "bin/a.o"
+    edit = _written(path, "12", "123", "1234")
+    loop.run(edit, edit, edit, iter([None]), iter([None]), iter([None]))
+    assert loop.events.count("test 6.1-a command.a") == 2
+
+
+def test_a_file_of_a_suite_that_is_gone_costs_no_machine(loop: Loop) -> None:
+    """Between a linker's removal and its result there is nothing to run."""
+    path = _suite(loop) / "bin/a.o"
+    gone, back = _written(path, None), _written(path, "two")
+    loop.run(gone, iter([None]), back, iter([None]), iter([None]))
+    assert loop.events.count("test 6.1-a command.a") == 2
+    assert loop.events.count("boot 6.1-amd64") == 1
+    assert "bin/*.o: no file matches" in loop.said
 
 
 def test_one_machine_at_a_time(loop: Loop) -> None:

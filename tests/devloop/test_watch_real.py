@@ -71,7 +71,7 @@ def _watched(root: Path, edits: list[Callable[[], object]]) -> str:
         run = Run(Options(matrix=root / "matrix.yaml", selectors=selectors, output=root / "out"), bench)
         run.prepare(lambda _line: None)
         folders = [root / "agent"]
-        watch = Watch(run, Lines(Console(file=out, width=200)), folders, Copied(root))
+        watch = Watch(run, Lines(Console(file=out, width=200)), Copied(root), folders)
         watch.forever(sources.snapshot(folders), wait)
     finally:
         bench.close()

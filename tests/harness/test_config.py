@@ -40,7 +40,7 @@ MISTAKES = {
     ),
     "no_processors": (
         "kernels:\n  - name: a\n    series: b\n    vcpus: 0",
-        "m.yaml:4: kernels.vcpus: input should be greater than or equal to 1",
+        "m.yaml:4: kernels.vcpus: invalid number '0' (use 1, 2, 3 ...)",
     ),
     "path_as_name": (
         "kernels:\n  - ../../etc",

@@ -6,6 +6,7 @@ The table below is what that schema asks of the elements that are written here.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -65,6 +66,25 @@ def wrong(element: ET.Element) -> list[str]:
 
 def read(found: Results) -> ET.Element:
     return ET.fromstring(junit.render(found).encode())
+
+
+def test_a_failed_command_shows_what_it_printed(tmp_path: Path) -> None:
+    """The end of it, in whole lines; a pass shows nothing, and a link to another file is not followed."""
+    found = every_verdict()
+    for number, cell in enumerate(found.cells):
+        folder = tmp_path / "cells" / cell.id
+        folder.mkdir(parents=True)
+        (folder / "command.log").write_text(f"first\n{'x' * 70}\n" * 500 + f"last of {number} \x1b[2J\n")
+    cases = ET.fromstring(junit.render(found, tmp_path)).findall("testsuite/testcase")
+    for case in cases:
+        bad = case.find("failure") is not None or case.find("error") is not None
+        said = case.findtext("system-out") or ""
+        assert ("last of" in said and "bytes before this are in command.log" in said) == bad
+        assert len(said) < 10_000
+        assert "\x1b" not in said
+    (folder / "command.log").unlink()
+    (folder / "command.log").symlink_to("/etc/passwd")
+    assert "root:" not in junit.render(found, tmp_path)
 
 
 def test_a_run_with_every_verdict_is_valid() -> None:
