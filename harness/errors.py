@@ -3,6 +3,7 @@
     HarnessError
     +-- ProductError         exit 1   the agent broke a promise
     +-- ConfigError          exit 2   the command line or matrix.yaml is wrong
+    |   +-- UnknownKernelError        no archive has this kernel (any more)
     +-- InfrastructureError  exit 3   download, disk, libvirt, QEMU, SSH with a healthy guest
     +-- IncompleteError      exit 4   the plan has cells or tests without a result
 
@@ -34,6 +35,10 @@ class ConfigError(HarnessError):
     """The command line or a file it names is wrong."""
 
     exit_code = 2
+
+
+class UnknownKernelError(ConfigError):
+    """No archive has a kernel of that series: it was misspelt, or the archive has dropped it."""
 
 
 class InfrastructureError(HarnessError):

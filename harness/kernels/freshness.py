@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from harness.errors import InfrastructureError, UnknownKernelError
 from harness.host.progress import Progress, silent
 from harness.kernels import KernelRequest, Lock, ResolvedKernel, available, catalogue, resolve
 from harness.kernels.lock import key_of
@@ -34,11 +35,18 @@ def make(matrix: Matrix, old: Lock | None, *, update: bool, say: Progress = sile
 
 
 def moved(matrix: Matrix, lock: Lock, say: Progress = silent) -> list[str]:
-    """The names of a matrix's kernels whose newest packages are not the locked ones. Raises HarnessError."""
+    """The names of a matrix's kernels whose newest packages are not the locked ones.
+
+    A kernel that cannot be resolved is among them: running it reports why. Raises ConfigError.
+    """
     found: set[tuple[str, str]] = set()
     for request in requests(matrix):
-        locked, newest = lock.find(request), resolve(request, progress=say)
-        if locked is None or locked.packages != newest.packages:
+        try:
+            newest = resolve(request, progress=say).packages
+        except (UnknownKernelError, InfrastructureError):
+            newest = ()
+        locked = lock.find(request)
+        if locked is None or locked.packages != newest:
             found.add((request.series, request.flavour))
     return [kernel.name for kernel in matrix.kernels if (kernel.series, kernel.flavour) in found]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.errors import ConfigError
+from harness.errors import UnknownKernelError
 from harness.host.progress import Progress, silent
 from harness.kernels import catalogue
 from harness.kernels.catalogue import Flavour
@@ -22,8 +22,8 @@ def resolve(
     """What the repositories offer for a request; `arch` goes before the request's own.
 
     Asks the network only if an index is not recent. Raises ConfigError for a flavour or architecture that
-    does not exist and for a series that no suite has complete, with those that are there; InfrastructureError
-    if an index cannot be had.
+    does not exist, UnknownKernelError for a series that no suite has complete, with those that exist, and
+    InfrastructureError if an index cannot be had.
     """
     repositories = repositories or Repositories()
     arch = catalogue.architecture(arch or request.arch).name
@@ -78,10 +78,10 @@ def _resolved(request: KernelRequest, arch: str, suite: str, candidate: Candidat
     return ResolvedKernel(request.name, request.series, candidate.release, arch, suite, candidate.packages)
 
 
-def _unavailable(request: KernelRequest, arch: str, seen: list[Candidate]) -> ConfigError:
+def _unavailable(request: KernelRequest, arch: str, seen: list[Candidate]) -> UnknownKernelError:
     there = sorted({one.series for one in seen if not one.missing}, key=Version)
     broken = [one for one in seen if one.series == request.series]
     why = f": {broken[0].release} lacks {', '.join(broken[0].missing)}" if broken else ""
     kind = f"({request.flavour}, {arch})"
     what = f"kernel {request.name!r}: the repositories have no complete {request.series!r} {kind}"
-    return ConfigError(what + why, hint=catalogue.choices(request.series, there))
+    return UnknownKernelError(what + why, hint=catalogue.choices(request.series, there))

@@ -82,7 +82,7 @@ class VmBench:
     def releases(self, plan: Plan) -> dict[str, str]:
         """Ask the lock, then the repositories."""
         cells = {cell.kernel.name: cell for cell in plan.cells}
-        found = resolve_all(cells, self._lock, silent)
+        found, _ = resolve_all(cells, self._lock, silent)
         return {name: kernel.release for name, kernel in found.items()}
 
     def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import ConfigError, InfrastructureError
+from harness.errors import ConfigError, HarnessError, InfrastructureError, UnknownKernelError
 from harness.host.progress import Phase, Progress, Step, of_machine
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import Agent, KernelFacts, Package
 from harness.run.machines import Supplies
+from harness.text import one_line
 
 if TYPE_CHECKING:
     from harness.host.cache import Cache
@@ -43,15 +44,21 @@ class Preparation:
         self.image_s: dict[str, float] = {}
 
     def supplies(self, plan: Plan) -> Supplies:
-        """All machines' files. Raises ConfigError for an unknown series, or where a compiler is missing."""
+        """All machines' files, and why some have none.
+
+        A kernel that cannot be resolved, fetched or built costs its own machines only. Raises ConfigError if
+        no archive has any of the kernels, or where a compiler is missing.
+        """
         # Kept before anything is fetched: what is built meanwhile is not of this run.
         agent = self._agent() if any(cell.tests and not cell.suite for cell in plan.cells) else None
         first = {name: cells[0] for name, cells in plan.machines().items()}
         _check_compilers(cell.arch for cell in first.values())
-        resolved = resolve_all(first, self.lock, self.progress)
-        for name, cell in first.items():
-            self.kernels[name] = _facts(cell, resolved[name])
-            self._try(name, cell, resolved[name])
+        resolved, unresolved = resolve_all(first, self.lock, self.progress)
+        for name, error in unresolved.items():
+            self._give_up(name, error.message)
+        for name, kernel in resolved.items():
+            self.kernels[name] = _facts(first[name], kernel)
+            self._try(name, first[name], kernel)
         if agent:
             self._reduce(agent, plan, resolved)
         return Supplies(
@@ -65,17 +72,24 @@ class Preparation:
         )
 
     def _try(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
-        """A few times, for a mirror may stumble; what cannot be had costs its own machine only."""
+        """Supply a machine; a mirror may fail for a moment, so three times."""
         left = list(BACKOFF_S)
         while True:
             try:
                 return self._supply(name, cell, resolved)
+            except (OSError, ValueError) as error:
+                # A full disk, or an image that cannot be parsed: trying again does not help.
+                return self._give_up(name, str(error))
             except InfrastructureError as error:
                 if not left:
-                    self.missing[name] = error.message
-                    return self.progress(f"{name}: {error.message}")
+                    return self._give_up(name, error.message)
                 self.progress(f"{name}: {error.message}; trying again in {left[0]:g} s")
             self.pause(left.pop(0))
+
+    def _give_up(self, name: str, reason: str) -> None:
+        self.files.pop(name, None)
+        self.missing[name] = one_line(reason)
+        self.progress(f"{name}: {one_line(reason)}")
 
     def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
         from harness.images import compilers, initramfs, modules_image, root_image
@@ -119,9 +133,8 @@ class Preparation:
                 try:
                     image, release = Path(self.files[name]["kernel"]), resolved[name].release
                     self.files[name]["types"] = str(reduced.types(image, release, programs, self.store))
-                except InfrastructureError as error:
-                    self.missing[name] = error.message
-                    self.progress(f"{name}: {error.message}")
+                except (InfrastructureError, OSError, ValueError) as error:
+                    self._give_up(name, str(error))
 
     def _record(self, name: str, packages: Iterable[tuple[str, str, str]]) -> None:
         """Results say of a machine's kernel also by what its programs were compiled."""
@@ -143,16 +156,21 @@ def _check_compilers(arches: Iterable[str]) -> None:
 
 def resolve_all(
     cells: Mapping[str, Cell], lock: Path | Lock | None, progress: Progress
-) -> dict[str, ResolvedKernel]:
-    """The kernel of each cell: the locked one where there is a lock that has it, else the newest there is.
+) -> tuple[dict[str, ResolvedKernel], dict[str, HarnessError]]:
+    """The kernel of each cell, and the errors of those that have none, both by the names in `cells`.
 
-    Raises ConfigError for a series that there is none of, or for a lock that cannot be read.
+    It is the locked kernel where the lock has it, else the newest of the series. Raises ConfigError for a
+    flavour or architecture that does not exist, a lock that cannot be read, and if no kernel is known.
     """
+    from harness.kernels import catalogue, resolve
     from harness.kernels import lock as locking
-    from harness.kernels import resolve
 
     locked = locking.load(lock) if isinstance(lock, Path) else lock
     found: dict[str, ResolvedKernel] = {}
+    missing: dict[str, HarnessError] = {}
+    for cell in cells.values():
+        catalogue.flavour(cell.kernel.flavour)
+        catalogue.architecture(cell.arch)
     for name, cell in cells.items():
         wanted = request(cell)
         known = locked.find(wanted) if locked else None
@@ -160,8 +178,15 @@ def resolve_all(
             progress(f"{name}: not in {locking.NAME}, taking the newest; `harness kernels lock` adds it")
         if not known:
             progress(Step(Phase.RESOLVE, f"the newest {wanted.series}", machine=name))
-        found[name] = known or resolve(wanted, progress=of_machine(name, progress))
-    return found
+        try:
+            found[name] = known or resolve(wanted, progress=of_machine(name, progress))
+        except (UnknownKernelError, InfrastructureError) as error:
+            missing[name] = error
+    unknown = [error for error in missing.values() if isinstance(error, UnknownKernelError)]
+    if cells and len(unknown) == len(cells):
+        words = dict.fromkeys(error.message for error in unknown)
+        raise ConfigError("\n".join(words), hint=unknown[0].hint)
+    return found, missing
 
 
 @functools.cache
