@@ -50,6 +50,7 @@ def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
         with on_stderr() as progress:
             accelerator, _ = bench.accelerator(plan.cells[0].arch)
             supplies = bench.prepare(plan, accelerator, progress)
+            supplies = supplies.model_copy(update={"accelerators": {plan.cells[0].arch: accelerator}})
         if reason := next(iter(supplies.missing.values()), ""):
             raise InfrastructureError(reason)
         machine = bench.machine(plan.cells[0], supplies, Path(workdir))
@@ -66,6 +67,8 @@ def _boot(machine: VmMachine, name: str, *, agent: bool) -> None:
     with on_stderr() as progress:
         progress(Step(Phase.BOOT, machine=name))
         machine.boot(BOOT_DEADLINE_S)
+        for note in machine.notes:
+            progress(note)
         if agent:
             progress(Step(Phase.DEPLOY, machine=name))
             machine.deploy()

@@ -36,7 +36,7 @@ _CLOSE = 4.0
 _KVM = Path("/dev/kvm")
 _CPUINFO = Path("/proc/cpuinfo")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_FIX = "enable nested virtualisation on the outer host, or leave out --accelerator kvm"
+FIX = "enable nested virtualisation on the outer host, or leave out --accelerator kvm"
 
 Measure = Callable[[Native], tuple[Sample, Sample]]
 """Measures (KVM, TCG) with the canary."""
@@ -57,11 +57,15 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Memory:
-    """What is known of this host: the canary's times, and why guests do not use KVM in spite of them."""
+    """What is known of this host: the canary's times, and how guests fared.
+
+    `rejected` is why guests do not use KVM in spite of the times, `proven` whether a guest booted under KVM.
+    """
 
     kvm: Sample
     tcg: Sample
     rejected: str = ""
+    proven: bool = False
 
     @property
     def times(self) -> str:
@@ -97,7 +101,7 @@ def find(
         return Accelerator("tcg", "as --accelerator tcg asks")
     if obstacle := _obstacle(arch, kvm):
         if wanted == "kvm":
-            raise InfrastructureError(f"KVM cannot be used: {obstacle}{_tcg_time(arch, measure)}", hint=_FIX)
+            raise InfrastructureError(f"KVM cannot be used: {obstacle}{_tcg_time(arch, measure)}", hint=FIX)
         return Accelerator("tcg", obstacle)
     try:
         known = _known(native, cache or default_root(), measure or _measure, fresh=fresh)
@@ -109,7 +113,7 @@ def find(
 def _choose(known: Memory, wanted: str) -> Accelerator:
     if wanted == "kvm":
         if known.kvm.seconds is None:
-            raise InfrastructureError(f"KVM boots nothing on this host ({known.times})", hint=_FIX)
+            raise InfrastructureError(f"KVM boots nothing on this host ({known.times})", hint=FIX)
         return Accelerator("kvm", f"as --accelerator kvm asks; {known.times}")
     if known.rejected:
         return Accelerator("tcg", f"{known.rejected}; {known.times}")
@@ -169,21 +173,44 @@ def _known(native: Native, root: Path, measure: Measure, *, fresh: bool) -> Memo
     if known and not fresh:
         return known
     kvm, tcg = measure(native)
-    return _remember(memory, Memory(kvm, tcg, known.rejected if known else ""))
+    found = replace(known, kvm=kvm, tcg=tcg) if known else Memory(kvm, tcg)
+    return _remember(memory, found)
 
 
-def reject(arch: str, why: str, *, cache: Path | None = None) -> bool:
-    """From now on `auto` means TCG on this host, because of `why`; whether this is news.
+def reject(arch: str, why: str, *, cache: Path | None = None) -> Accelerator:
+    """From now on `auto` means TCG on this host, because of `why`; returns what `find` would.
 
     Processes that reject at the same time agree: the first reason stays.
     """
+    return _choose(_change(arch, cache, lambda known: replace(known, rejected=known.rejected or why)), "auto")
+
+
+def accept(arch: str, *, asked: bool = False, cache: Path | None = None) -> None:
+    """A guest booted under KVM; where the user `asked` for that, it outweighs one that did not."""
+
+    def change(known: Memory) -> Memory:
+        return replace(known, rejected="" if asked else known.rejected, proven=True)
+
+    if not proven(arch, cache=cache):
+        _change(arch, cache, change)
+
+
+def proven(arch: str, *, cache: Path | None = None) -> bool:
+    """Whether a guest has booted under KVM here, and none was let down by it since."""
+    known = _recall(_path(NATIVE[arch], cache or default_root()))
+    return bool(known and known.proven and not known.rejected)
+
+
+def given_up(found: Accelerator) -> str:
+    """The line for the user of a run that began under KVM and goes on otherwise."""
+    return f"KVM is given up, machines use TCG from now on: {found.why}"
+
+
+def _change(arch: str, cache: Path | None, change: Callable[[Memory], Memory]) -> Memory:
     memory = _path(NATIVE[arch], cache or default_root())
     with locked(memory.with_suffix(".lock")):
-        known = _recall(memory) or Memory(Sample(failure="not measured"), Sample(failure="not measured"))
-        if known.rejected:
-            return False
-        _remember(memory, replace(known, rejected=why))
-    return True
+        unknown = Sample(failure="not measured")
+        return _remember(memory, change(_recall(memory) or Memory(unknown, unknown)))
 
 
 def _path(native: Native, root: Path) -> Path:
@@ -194,7 +221,8 @@ def _recall(memory: Path) -> Memory | None:
     # A memory that is damaged, or of an older layout, is none.
     with suppress(OSError, ValueError, TypeError, KeyError):
         found = json.loads(memory.read_text(encoding="utf-8"))
-        return Memory(Sample(**found["kvm"]), Sample(**found["tcg"]), str(found["rejected"]))
+        kvm, tcg = Sample(**found["kvm"]), Sample(**found["tcg"])
+        return Memory(kvm, tcg, str(found["rejected"]), bool(found["proven"]))
     return None
 
 

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from harness.guest.command import CommandServer
     from harness.guest.selftest import SelftestClient
     from harness.guest.state import State
+    from harness.host.acceleration import Accelerator
     from harness.kernels import Lock
     from harness.results.model import Agent
     from harness.vm.connection import Connection
     from harness.vm.machine import Machine as VirtualMachine
+    from harness.vm.restart import Restarter
     from harness.vm.snapshot import Snapshots
     from harness.vm.warm import Starter
 
@@ -65,19 +67,20 @@ class VmBench:
         self.progress: Progress = to_stderr
         self.gdb = False  # whether kernels can be debugged; such machines are to be booted and not restored
         self.memory_mib = MEMORY_MIB
-        self._accelerators: dict[str, tuple[str, str]] = {}
         self._snapshots: Snapshots | None = None
         self._open = contextlib.ExitStack()
         self._connection: Connection | None = None
 
     def accelerator(self, arch: str) -> tuple[str, str]:
-        """As `harness.host.acceleration` finds it; asked once."""
+        """As `harness.host.acceleration` finds it."""
+        found = self._accelerator(arch)
+        return found.kind, str(found)
+
+    def _accelerator(self, arch: str) -> Accelerator:
+        # Asked before each machine: another worker may have found out that KVM boots nothing.
         from harness.host import acceleration
 
-        if arch not in self._accelerators:
-            found = acceleration.find(arch, self._wanted)
-            self._accelerators[arch] = found.kind, str(found)
-        return self._accelerators[arch]
+        return acceleration.find(arch, self._wanted)
 
     def releases(self, plan: Plan) -> dict[str, str]:
         """Ask the lock, then the repositories."""
@@ -91,8 +94,10 @@ class VmBench:
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> VmMachine:
         """A machine of this bench's one connection."""
+        from harness.host import acceleration
         from harness.vm.domain import MachineSpec
         from harness.vm.machine import Machine as VirtualMachine
+        from harness.vm.restart import Restarter
         from harness.vm.warm import Starter
 
         files = supplies.files[cell.machine]
@@ -104,18 +109,26 @@ class VmBench:
             workdir=workdir,
             cmdline=cell.cmdline.args if cell.cmdline else "",
             arch=cell.arch,
-            kind=self.accelerator(cell.arch)[0],
             vcpus=cell.kernel.vcpus,
             memory_mib=self.memory_mib,
             gdb_port=self._gdb_port(cell, supplies) if self.gdb else 0,
         )
-        hypervisor = self._hypervisor()
-        made = VmMachine(Starter(lambda: VirtualMachine(spec, hypervisor), self._snapshots, self.progress))
-        made.base = Path(supplies.base)
-        made.agent = supplies.agent
-        made.types = (Path(files["types"]),) if "types" in files else ()
-        made.release = supplies.kernels[cell.machine].release if cell.machine in supplies.kernels else ""
-        return made
+        hypervisor, found = self._hypervisor(), self._accelerator(cell.arch)
+
+        def starter(kind: str) -> Starter:
+            made = replace(spec, kind=kind)
+            return Starter(lambda: VirtualMachine(made, hypervisor), self._snapshots, self.progress)
+
+        machine = VmMachine(
+            Restarter(starter, found.kind, name=cell.machine, arch=cell.arch, wanted=self._wanted)
+        )
+        machine.base = Path(supplies.base)
+        if found.kind == "tcg" and supplies.accelerators.get(cell.arch) == "kvm":
+            machine.notes = (acceleration.given_up(found),)
+        machine.agent = supplies.agent
+        machine.types = (Path(files["types"]),) if "types" in files else ()
+        machine.release = supplies.kernels[cell.machine].release if cell.machine in supplies.kernels else ""
+        return machine
 
     def _gdb_port(self, cell: Cell, supplies: Supplies) -> int:
         """A port for QEMU's debugging stub; says the line that attaches to it."""
@@ -167,11 +180,17 @@ class VmMachine:
     types: tuple[Path, ...] = ()  # reduced type information that goes with the agent, as RELEASE.btf
     release = ""  # that the kernel resolved to
     uname = ""
+    notes: tuple[str, ...] = ()
 
-    def __init__(self, starter: Starter) -> None:
+    def __init__(self, starter: Restarter) -> None:
         self._starter = starter
         self._fresh: State | None = None  # what was in the guest before anything of ours
         self._waiting: Channel | None = None  # to the interpreter of the next self-test server
+
+    @property
+    def accelerator(self) -> str:
+        """That of the newest start."""
+        return self._starter.kind
 
     @property
     def machine(self) -> VirtualMachine:
@@ -187,7 +206,14 @@ class VmMachine:
 
     def boot(self, deadline_s: float) -> None:
         """Start it, and wait until a command ran."""
-        self.start = self._starter.boot(deadline_s)
+        from harness.vm.restart import NoKvmError
+
+        try:
+            self.start = self._starter.boot(deadline_s)
+        except NoKvmError as error:
+            raise MissingError(error.message, hint=error.hint) from error
+        finally:
+            self.notes += self._starter.notes
 
     def slowness(self) -> float:
         """By a loop that it runs, which also tells what is in it now."""

@@ -179,7 +179,8 @@ class CellReport(_Model):
     """What one visit of a cell found besides its tests.
 
     `cause` is what ended it early or fails it as a whole, or None. `attempts` are earlier machines that could
-    not be had or were lost. `slowness` is how many times slower its guest is than an ordinary machine.
+    not be had or were lost. `accelerator` is "kvm" or "tcg", "" without a machine; `notes` are remarks on the
+    boot of its machine. `slowness` is how many times slower its guest is than an ordinary machine.
     `splats` were printed while no test ran. `uname` is the release that the guest's own kernel reports.
     `closed` is true once the end of the cell was checked: the agent was ended, leftovers were searched for,
     and the console was read to its end. `visit` names the visit.
@@ -189,6 +190,8 @@ class CellReport(_Model):
     visit: str = ""
     closed: bool = False
     phases: Phases = Phases()
+    accelerator: str = ""
+    notes: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     slowness: Seconds = 0.0
     uname: str = ""
@@ -217,6 +220,8 @@ class CellResult(_Judged):
     cmdline: str = ""
     attempts: tuple[Attempt, ...] = ()
     phases: Phases = Phases()
+    accelerator: str = ""
+    notes: tuple[str, ...] = ()
     slowness: Seconds = 0.0
     uname: str = ""
     capabilities: dict[str, str] = {}
@@ -431,6 +436,8 @@ def _cell_result(
         fingerprint=final.fingerprint,
         attempts=(*report.attempts, final),
         phases=report.phases,
+        accelerator=report.accelerator,
+        notes=report.notes,
         slowness=report.slowness,
         uname=report.uname,
         capabilities=report.capabilities,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.results.model import Attempt, CellReport, Phases, TestResult
 
 _SUMMED = ("fetch_s", "image_s", "boot_s", "deploy_s", "load_s", "tests_s")
-_LATEST = ("uname", "slowness", "capabilities", "coverage", "limits", "hooks")
+_LATEST = ("uname", "accelerator", "slowness", "capabilities", "coverage", "limits", "hooks")
 
 
 def worse(first: TestResult, second: TestResult) -> TestResult:
@@ -35,6 +35,7 @@ def joined(visits: Sequence[CellReport]) -> CellReport:
             "closed": all(visit.closed for visit in visits),
             "cause": cause,
             "attempts": _attempts(visits, cause),
+            "notes": tuple(dict.fromkeys(note for visit in visits for note in visit.notes)),
             "splats": tuple(splat for visit in visits for splat in visit.splats),
             "phases": _phases(visits),
         }

@@ -152,12 +152,20 @@ class CellRun:
         finally:
             uname = self.keeper.machine.uname if self.keeper.machine else ""
             self._update(phases=self.keeper.phases, slowness=self.keeper.pace.slowness, uname=uname)
+            self._note_machine()
         try:
             self._load()
         except HarnessError as error:
             self._keep_detail(error)
             if not (isinstance(error, RefusedError) and self._cannot(error)):
                 self._fail(error)
+
+    def _note_machine(self) -> None:
+        """How the machine runs; what there is to say about its boot belongs to the cell that booted it."""
+        if machine := self.keeper.machine:
+            notes = machine.notes if self.report.phases.boot_s else ()
+            fresh = tuple(one_line(note, REASON_LIMIT) for note in notes)
+            self._update(accelerator=machine.accelerator, notes=(*self.report.notes, *fresh))
 
     @property
     def _lost(self) -> bool:

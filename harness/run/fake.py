@@ -145,6 +145,8 @@ class FakeMachine:
     """A guest of a FakeBench; it is its own self-test server."""
 
     start: Literal["cold", "warm"] = "cold"
+    accelerator = "tcg"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, bench: FakeBench, cell: Cell) -> None:
         self.bench = bench

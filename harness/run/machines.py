@@ -82,6 +82,11 @@ class Machine(Protocol):
 
     start: Literal["cold", "warm"]
     uname: str
+    notes: tuple[str, ...]  # lines for the user about its boot
+
+    @property
+    def accelerator(self) -> str:
+        """What it runs on, "kvm" or "tcg"."""
 
     def boot(self, deadline_s: float) -> None:
         """Return when a command has run in the guest."""
@@ -132,7 +137,8 @@ class Supplies(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    accelerator: str
+    accelerator: str  # of all machines, such as "kvm, tcg"
+    accelerators: dict[str, str] = {}  # by architecture, as the run began
     kernels: dict[str, KernelFacts] = {}
     files: dict[str, dict[str, str]] = {}
     agent: Agent | None = None

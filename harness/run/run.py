@@ -135,11 +135,14 @@ class Run:
             return
         suites.check(self.plan, self.base)
         progress(Step(Phase.CHECK, "how fast guests run here"))
-        found = dict(self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells}))
-        for why in found.values():
+        found = {
+            arch: self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells})
+        }
+        for why in dict.fromkeys(why for _kind, why in found.values()):
             progress(f"acceleration: {why}")
-        supplies = self.bench.prepare(self.plan, ", ".join(found), progress)
-        supplies = supplies.model_copy(update={"base": str(self.base)})
+        kinds = {arch: kind for arch, (kind, _why) in found.items()}
+        supplies = self.bench.prepare(self.plan, ", ".join(sorted(set(kinds.values()))), progress)
+        supplies = supplies.model_copy(update={"base": str(self.base), "accelerators": kinds})
         # A series that there is none of leaves no folder behind, and `latest` as it was.
         self._make_folder()
         self.write_plan()
@@ -220,9 +223,16 @@ class Run:
         known = self._tests.get((cell, result.name))
         self._tests[cell, result.name] = visits.worse(known, result) if known else result
 
-    def record_cell(self, found: CellReport) -> None:
-        """Record the report of a cell; it replaces an earlier report of the same visit only."""
+    def record_cell(self, found: CellReport) -> list[str]:
+        """Record the report of a cell, in place of an earlier one of the same visit; returns new remarks."""
+        known = self._machine_notes()
         self._visits.setdefault(found.id, {})[found.visit] = found
+        return [note for note in found.notes if note not in known]
+
+    def _machine_notes(self) -> list[str]:
+        """The remarks on all machines, each once."""
+        reports = (report for visits in self._visits.values() for report in visits.values())
+        return list(dict.fromkeys(note for report in reports for note in report.notes))
 
     def reap(self) -> list[str]:
         """End what dead processes left; a line for each. A failure fails the run, and is a line as well."""
@@ -286,7 +296,7 @@ class Run:
                 exit_code=self._exit_code(cells, unused),
                 complete=model.complete(cells) and not self._interrupted,
                 host=_host(),
-                accelerator=self.supplies.accelerator if self.supplies else "none",
+                accelerator=self._accelerator(),
                 harness_version=version("fim-harness"),
                 agent=self.supplies.agent if self.supplies else None,
                 notes=tuple(filter(None, self._notes(unused, untried))),
@@ -304,6 +314,11 @@ class Run:
 
     def _reports(self) -> dict[str, CellReport]:
         return {cell: visits.joined(list(found.values())) for cell, found in self._visits.items()}
+
+    def _accelerator(self) -> str:
+        """What machines used, which may differ from what the run began with; without any, that."""
+        used = sorted({found.accelerator for found in self._reports().values() if found.accelerator})
+        return ", ".join(used) or (self.supplies.accelerator if self.supplies else "none")
 
     def _timed_reports(self) -> dict[str, CellReport]:
         """The reports, with the seconds that fetching took in the first cell of each machine."""
@@ -323,6 +338,7 @@ class Run:
         """What the run as a whole has to report: why it ended, and what it did not try."""
         yield self._interrupted
         yield from self._failures
+        yield from self._machine_notes()
         yield from itertools.chain(*found, self._unmatched())
 
     def _unmatched(self) -> Sequence[str]:

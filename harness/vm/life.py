@@ -11,12 +11,17 @@ recorded console with an event is a test of it.
 from __future__ import annotations
 
 import enum
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.console.signatures import Trouble
 from harness.errors import InfrastructureError
-from harness.vm.console import ConsoleLog
+from harness.vm.console import ConsoleLog, Sighting
 from harness.vm.hypervisor import LifeEvent
+
+# Where a kernel oopsed, on amd64 and arm64.
+_INSTRUCTION = re.compile(rb"(?:RIP: \d{4}:|pc : )[\w.]+\+0x[0-9a-f]+")
 
 
 class State(enum.Enum):
@@ -96,7 +101,16 @@ def _crash(console: ConsoleLog) -> DeathCause:
     assert fatal
     # The first trouble of the same crash says more than the panic it became.
     first = next(sighting for sighting in console.sightings if _leads_to(sighting.number, fatal.number))
-    return DeathCause(Death.PANIC, _text(fatal.line), console.around(first), first.trouble)
+    lines = console.around(first)
+    detail = _text(fatal.line) if first is fatal else _crash_in_words(first, fatal, lines)
+    return DeathCause(Death.PANIC, detail, lines, first.trouble)
+
+
+def _crash_in_words(first: Sighting, fatal: Sighting, lines: Sequence[bytes]) -> str:
+    """What happened first, the instruction it happened at, and the panic that it became."""
+    after = lines[lines.index(first.line) :]
+    instruction = next((match[0] for line in after if (match := _INSTRUCTION.search(line))), b"")
+    return "; ".join(_text(part) for part in (first.line, instruction, fatal.line) if part)
 
 
 def _leads_to(number: int, fatal: int) -> bool:

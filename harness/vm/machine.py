@@ -12,6 +12,7 @@ with it every SSH connection, so whoever waits for the guest hears of it at once
 from __future__ import annotations
 
 import itertools
+import math
 import queue
 import shutil
 import threading
@@ -138,12 +139,14 @@ class Machine:
         assert self.guest
         self.guest.run(["date", "-s", f"@{time.time():.2f}"])
 
-    def wait_ready(self, deadline_s: float) -> Guest:
-        """The guest, once a command ran in it.
+    def wait_ready(self, deadline_s: float, silent_s: float = math.inf) -> Guest:
+        """The guest, once a command ran in it; its kernel must print something within `silent_s` seconds.
 
         Raises MachineDiedError at once when it cannot become ready any more.
         """
         deadline = time.monotonic() + deadline_s
+        if silent_s < deadline_s and not self._speaks(silent_s):
+            self._die(boot_timeout(silent_s, self.console))
         self._wait(lambda: self.console.stage is Stage.READY or self._disk_full(), deadline)
         if self.console.stage is not Stage.READY:
             # A console that could not be written says nothing about the guest.
@@ -157,6 +160,11 @@ class Machine:
                 return self.guest
             except GuestError as error:
                 self._after_failed_reach(error, deadline)
+
+    def _speaks(self, silent_s: float) -> bool:
+        """Whether the kernel prints something in time, or something else ends the wait."""
+        deadline = time.monotonic() + silent_s
+        return self._wait(lambda: self.console.stage >= Stage.KERNEL or self._disk_full(), deadline)
 
     def explain(self, timeout_s: float = _EXPLAIN_S) -> DeathCause | None:
         """Why the guest does not answer: waits so long for a watcher to know; None if the machine lives.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -32,12 +33,15 @@ class Starter:
         self._snapshots = snapshots
         self._say = say
 
-    def boot(self, deadline_s: float) -> Start:
-        """Returns once a command has run in the guest, and how it came there. Raises InfrastructureError."""
+    def boot(self, deadline_s: float, silent_s: float = math.inf) -> Start:
+        """Returns once a command has run in the guest, and how it came there. Raises InfrastructureError.
+
+        A kernel that is booted must print something within `silent_s` seconds.
+        """
         if self._restored(deadline_s * _SHARE):
             return "warm"
         self.machine.start()
-        self.machine.wait_ready(deadline_s)
+        self.machine.wait_ready(deadline_s, silent_s)
         self._keep()
         return "cold"
 

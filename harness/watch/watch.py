@@ -153,6 +153,7 @@ class Watch:
         for cell in self.run.plan.cells:
             with _timed(spent, "load" if self.keeper.machine else "boot and load"):
                 self.worker.enter(cell)
+            self._remark()
             self._note_programs(cell)
             with _timed(spent, "tests"):
                 for test in cell.tests:
@@ -162,6 +163,11 @@ class Watch:
             self.worker.leave()
         self.verdicts = [result.verdict for result in found]
         self._settle()
+
+    def _remark(self) -> None:
+        """Show what there is to say about the machine's boot."""
+        for note in self.worker._run.report.notes if self.worker._run else ():
+            self.progress(note)
 
     def _note_programs(self, cell: Cell) -> None:
         """What a forced set loaded it loads again; where it failed, or is free to choose, nobody knows."""

@@ -100,13 +100,25 @@ def test_remembered(kvm: Path) -> None:
 def test_rejected(kvm: Path) -> None:
     """A guest outweighs the canary, also one that runs again; the first reason stays."""
     assert found(kvm, FAST).kind == "kvm"
-    assert acceleration.reject(ARCH, "6.1 was silent", cache=kvm.parent)
-    assert not acceleration.reject(ARCH, "5.10 was silent", cache=kvm.parent)
+    assert acceleration.reject(ARCH, "6.1 was silent", cache=kvm.parent).kind == "tcg"
+    assert "6.1 was" in acceleration.reject(ARCH, "5.10 was silent", cache=kvm.parent).why
     for fresh in (False, True):
         chosen = found(kvm, FAST, fresh=fresh)
         assert chosen.kind == "tcg"
         assert "6.1 was silent" in chosen.why
     assert found(kvm, FAST, wanted="kvm").kind == "kvm"
+
+
+def test_accepted(kvm: Path) -> None:
+    """A guest that booted proves KVM; it overrules a rejection where the user asked for KVM."""
+    found(kvm, FAST)
+    acceleration.reject(ARCH, "6.1 was silent", cache=kvm.parent)
+    acceleration.accept(ARCH, cache=kvm.parent)
+    assert not acceleration.proven(ARCH, cache=kvm.parent)
+    assert found(kvm, FAST).kind == "tcg"
+    acceleration.accept(ARCH, asked=True, cache=kvm.parent)
+    assert acceleration.proven(ARCH, cache=kvm.parent)
+    assert found(kvm, FAST).kind == "kvm"
 
 
 def test_a_close_result_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:

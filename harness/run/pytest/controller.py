@@ -186,7 +186,8 @@ class Controller:
 
     def _record(self, reports: Iterable[str]) -> None:
         for report in reports:
-            self.run.record_cell(CellReport.model_validate_json(report))
+            for note in self.run.record_cell(CellReport.model_validate_json(report)):
+                self._say(note)
 
     def _ended(self, cell: str, result: TestResult) -> None:
         self.run.record_test(cell, result)

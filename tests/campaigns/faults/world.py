@@ -141,5 +141,5 @@ def _machine(fault: Fault, scene: Scene, cell: Cell) -> Machine:
     scene.machine = scene.bench.machine(cell, scene.supplies, scene.folder)
     if fault.cold:
         # One process has one libvirt, so one bench makes both kinds.
-        scene.machine._starter._snapshots = None
+        scene.machine._starter._starter._snapshots = None
     return cast("Machine", Faulty(scene.machine, scene, fault))

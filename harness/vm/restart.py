@@ -1,0 +1,118 @@
+"""A second start of a machine whose first start failed for a reason that may lie in the accelerator.
+
+Under KVM, a machine that stays silent or does not start is started once under TCG. If it boots there, KVM is
+rejected for this host, so that no kernel is blamed for it. A kernel that panics under a KVM that has booted
+others is at fault itself.
+
+Under TCG, a kernel that dies before its init is started once more: on a loaded host the emulator breaks
+promises of time that early boot code relies on. A kernel that dies twice is at fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+from collections.abc import Callable
+
+from harness.errors import InfrastructureError
+from harness.host import acceleration
+from harness.vm.console import Stage
+from harness.vm.hypervisor import PortTakenError, StartError
+from harness.vm.life import Death, MachineDiedError
+from harness.vm.machine import Machine
+from harness.vm.warm import Start, Starter
+
+FIRST = "first-start"  # the folder of the evidence of a start that was repeated
+
+# Of the time that a boot may take, in which a kernel under KVM must have printed something. It takes 1 s.
+_SILENT_SHARE = 0.125
+
+_SILENT = (Death.BOOT_TIMEOUT, Death.QEMU)
+
+
+class NoKvmError(InfrastructureError):
+    """KVM was asked for, and boots no guest on this host."""
+
+
+class Restarter:
+    """Starts machines that `make` makes for "kvm" or "tcg"; `kind` is that of the newest one.
+
+    `wanted` is one of `acceleration.CHOICES`, `name` the machine's name for messages. `notes` are lines for
+    the user about starts that were repeated.
+    """
+
+    def __init__(
+        self, make: Callable[[str], Starter], kind: str, *, name: str = "", arch: str, wanted: str = "auto"
+    ) -> None:
+        self.kind = kind
+        self.notes: tuple[str, ...] = ()
+        self._make = make
+        self._name = name
+        self._arch = arch
+        self._wanted = wanted
+        self._starter = make(kind)
+
+    @property
+    def machine(self) -> Machine:
+        """The newest machine, ready or dead."""
+        return self._starter.machine
+
+    def boot(self, deadline_s: float) -> Start:
+        """Return once a command has run in the guest. Raises InfrastructureError."""
+        silent_s = deadline_s * _SILENT_SHARE if self.kind == "kvm" else math.inf
+        try:
+            start = self._starter.boot(deadline_s, silent_s)
+        except (StartError, MachineDiedError) as error:
+            if not self._repeats(error):
+                raise
+            return self._again(error, deadline_s)
+        if self.kind == "kvm":
+            acceleration.accept(self._arch, asked=self._wanted == "kvm")
+        return start
+
+    def _repeats(self, error: StartError | MachineDiedError) -> bool:
+        """Whether a second start under TCG may tell the accelerator's fault from the kernel's."""
+        if isinstance(error, PortTakenError):
+            return False
+        if isinstance(error, StartError):
+            return self.kind == "kvm"
+        stage, death = self.machine.console.stage, error.cause.kind
+        if self.kind == "tcg":
+            return death is Death.PANIC and Stage.FIRMWARE < stage < Stage.INIT
+        if acceleration.proven(self._arch):
+            return death in _SILENT and stage < Stage.KERNEL
+        return death is not Death.DESTROYED
+
+    def _again(self, error: InfrastructureError, deadline_s: float) -> Start:
+        first, why = self.kind, error.message.partition("\n")[0]
+        self._keep_evidence()
+        self.machine.destroy()
+        self.kind = "tcg"
+        self._starter = self._make(self.kind)
+        if first == "tcg":
+            self.notes += (f"{self._name}: died before its init under TCG, started once more ({why})",)
+            return self._starter.boot(deadline_s)
+        start = self._starter.boot(deadline_s)
+        self._give_up_kvm(why)
+        return start
+
+    def _give_up_kvm(self, why: str) -> None:
+        """The same machine booted under TCG, so KVM is at fault: reject it, unless it is gone already."""
+        why = f"{self._name} did not boot under KVM and did under TCG ({why})"
+        found = acceleration.find(self._arch, "auto")
+        if self._wanted == "kvm":
+            hint = f"{acceleration.FIX}; found by measurement: {found}"
+            raise NoKvmError(f"KVM boots nothing on this host: {why}", hint=hint)
+        if found.kind == "kvm":
+            found = acceleration.reject(self._arch, why)
+        self.notes += (acceleration.given_up(found),)
+
+    def _keep_evidence(self) -> None:
+        workdir = self.machine.spec.workdir
+        with contextlib.suppress(OSError):
+            (workdir / FIRST).mkdir(exist_ok=True)
+            for name in ("console.log", "domain.xml"):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copyfile(workdir / name, workdir / FIRST / name)
+            self.machine.spec.console.unlink(missing_ok=True)
