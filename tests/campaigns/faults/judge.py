@@ -92,10 +92,10 @@ def outcome_of(draw: Draw, found: Seen, struck: dict[str, Any], problem: str) ->
     if found.exit_code == 0:
         if draw.tries > 1 and kind.group == "host fails" and found.lost:
             return "right", False  # another machine did it, and the results say so
-        if phases & set(LATE):
-            return "late", False
         if struck.get("problem"):
             return "missed", False
+        if phases & set(LATE):
+            return "late", False
         return "wrong", True
     allowed = {str(verdict) for phase in phases for verdict in right(kind, phase)}
     allowed |= (
