@@ -193,7 +193,7 @@ def forked(draw: Draw, delay_s: float, supplies: Supplies, words: list[str], fol
         code = play(draw, delay_s, supplies, words, folder)
     finally:
         if sys.exc_info()[0]:
-            traceback.print_exc()
+            os.write(2, traceback.format_exc().encode())
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -26,10 +26,10 @@ def test_a_draw_is_the_same_each_time() -> None:
 
 
 def test_three_hundred_draws_have_every_class_phase_and_load() -> None:
-    """And no class has less than a twentieth of them."""
+    """And no class has less than a thirtieth of them."""
     draws = [drawn(1, number) for number in range(300)]
     counts = {group: sum(draw.group == group for draw in draws) for group in GROUPS if group != "none"}
-    assert min(counts.values()) >= 15
+    assert min(counts.values()) >= 10
     assert {draw.phase for draw in draws} == set(HERE)
     assert {draw.busy for draw in draws} == {True, False}
     assert {healthy(1, number).busy for number in range(20)} == {True, False}
