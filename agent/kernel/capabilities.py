@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from agent.errors import KernelError
 from agent.kernel import btf as types
+from agent.kernel import lockdown
 from agent.kernel.choose import FIRES, SKIPS
 from agent.kernel.libbpf import Link, Object, failed_program
 
@@ -89,6 +90,8 @@ def cached(path: Path, external: Path | None = None) -> dict[str, Capability]:
 
 def remedy(kind: str, capability: Capability) -> str:
     """What would make a kind fire that does not; empty if nothing is known."""
+    if capability.state != FIRES and lockdown.active():
+        return f"boot without lockdown={lockdown.CONFIDENTIALITY}"
     if kind == "lsm" and capability.state in (SILENT, ATTACH_FAIL):
         try:
             active = _LSM_LIST.read_text("ascii").strip()

@@ -21,7 +21,7 @@ from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events.model import EventType
 from agent.hooks import points, syscalls
 from agent.kernel import btf as types
-from agent.kernel import capabilities, tell
+from agent.kernel import capabilities, lockdown, tell
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.bcc import backend
 from agent.kernel.choose import FIRES, Attempt, Chooser, Plan
@@ -107,28 +107,39 @@ def load(
 ) -> Loaded:
     """Find out what this kernel can do and attach a variant; nothing is reported before `set_policy`.
 
-    Raises UsageError for a variant that there is not, MinimumNotMetError for one that is not to be had here.
+    Raises UsageError for an unknown variant, MinimumNotMetError for one that this kernel cannot serve; under
+    lockdown it names that as the cause.
     """
     variant = Variant(hookset, btf, transport, ring_bytes, discarders, tuple(events))
     variant.check()
-    if variant.compiled:
-        return _compiled(variant)
+    try:
+        return _compiled(variant) if variant.compiled else _relocated(variant)
+    except KernelError as error:
+        if lockdown.active():
+            raise lockdown.refusal(error) from error
+        raise
+
+
+def _relocated(variant: Variant) -> Loaded:
+    """Programs that were compiled beforehand, and the last rung where none of them can be had."""
     try:
         path = object_path()
-        found = capabilities.cached(path, external_btf() if btf == "external" else None)
+        found = capabilities.cached(path, external_btf() if variant.btf == "external" else None)
         tried = backend.known()
         states = {kind: one.state for kind, one in found.items()} | (
             {points.BCC: tried.state} if tried else {}
         )
         return Loader(states, variant, path).load()
     except KernelError as error:
-        if hookset != points.AUTO or backend.lacking():
+        if variant.hookset != points.AUTO or lockdown.active() or backend.lacking():
             raise
         return _last(variant, error)
 
 
 def _compiled(variant: Variant) -> Loaded:
     """The last rung. What else this kernel can do is not asked where that takes type information."""
+    if lockdown.active():  # compiling takes a minute, and what it makes reads the kernel's memory as well
+        raise lockdown.refusal()
     path = backend.object_path()
     found = {} if variant.btf == "none" else capabilities.cached(object_path())
     states = {kind: one.state for kind, one in found.items()} | dict.fromkeys(_COMPILED, FIRES)
@@ -167,6 +178,8 @@ class Loader:
                 try:
                     return self._load(plan, functions, chooser)
                 except RefusedError as refused:
+                    if lockdown.active():  # no other program would fare better
+                        raise KernelError(str(refused)) from refused
                     chooser.refuse(refused.attempt)
 
     def _load(self, plan: Plan, functions: Functions, chooser: Chooser) -> Loaded:
