@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import resource
 import select
 import signal
 from contextlib import suppress
@@ -48,6 +49,11 @@ class HeldProcess:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
         return self.ended(timeout_s)
+
+    def limit_files(self, size: int) -> None:
+        """Let it write no file beyond `size` bytes: SIGXFSZ ends a program that tries."""
+        with suppress(ProcessLookupError):
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, size))
 
     def stopped(self) -> bool:
         """Whether a signal made it stand still."""

@@ -21,6 +21,7 @@ from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.run.machines import Death, HungError, MissingError, RefusedError, Selftest, Supplies
 from harness.text import one_line
+from harness.vm.console import MAX_BYTES
 
 if TYPE_CHECKING:
     from agent.selftest.protocol import Loaded, Ran
@@ -42,7 +43,6 @@ MEASURE_S = 60.0
 DMESG_S = 10.0
 QUIT_S = 120.0  # an emulated -rt kernel takes most of a second to let one kprobe go, and there are sixty
 HUNG_QUIT_S = 10.0
-CONSOLE_BYTES = 64 << 20  # a guest that prints for ever does not fill our memory
 
 
 class VmBench:
@@ -257,14 +257,14 @@ class VmMachine:
         return True
 
     def console(self) -> bytes:
-        """The file that QEMU writes; InfrastructureError where nobody could read all of it."""
+        """The file that QEMU writes. Raises InfrastructureError if not all of it can be read."""
         try:
             with self.machine.spec.console.open("rb") as file:
-                said = file.read(CONSOLE_BYTES + 1)
+                said = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise InfrastructureError(f"the console cannot be read: {error}") from error
-        if len(said) > CONSOLE_BYTES:
-            raise InfrastructureError(f"the console is longer than {CONSOLE_BYTES >> 20} MiB")
+        if len(said) > MAX_BYTES:
+            raise InfrastructureError(f"the console is longer than {MAX_BYTES >> 20} MiB")
         return said
 
     def leftovers(self, deadline_s: float) -> list[str]:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.plan.matrix import Arch, Btf, Cmdline, Exclude, Include, Kernel, Matrix, Suite, Transport
 from harness.plan.yaml import Place
 
-# A cell's name is a directory and is printed everywhere; it may come out of another host's plan.json.
-CellName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,254}$")]
+# Cells' names are directories, and tests' names are printed too; both may come from another host's plan.json.
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,254}$")]
 
 
 class Cell(BaseModel):
@@ -25,14 +25,14 @@ class Cell(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: CellName
+    id: PlainName
     kernel: Kernel
     arch: Arch = "amd64"
     hookset: str = "auto"  # or a suite's name
     btf: Btf = "kernel"
     transport: Transport = "ringbuf"
     cmdline: Cmdline | None = None
-    tests: tuple[str, ...] = ()
+    tests: tuple[PlainName, ...] = ()
     events: tuple[str, ...] = ()
     suite: Suite | None = None
 

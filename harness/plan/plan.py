@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.selftest import catalogue
 from harness.errors import ConfigError
-from harness.plan.cells import Candidate, Cell, expand, fits
+from harness.plan.cells import Candidate, Cell, PlainName, expand, fits
 from harness.plan.matrix import Kernel, Matrix, nearest
 
 SCHEMA = 1
@@ -24,7 +24,7 @@ class Omitted(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: str
+    id: PlainName
     reason: str
 
 

@@ -16,10 +16,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import ConfigError
+from harness.plan.cells import PlainName
 from harness.plan.plan import Plan
 from harness.results.verdict import Verdict, run_exit_code, worst
 
+MAX_BYTES = 512 << 20  # of results.json: 2,000 cells of 60 tests take 330 MiB
+
 Count = Annotated[int, Field(ge=0)]
+# What names a thing is printed on terminals, in Markdown and in XML, and may come from another host's file.
+Word = Annotated[str, Field(pattern=r"^[ -~]*$", max_length=1024)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -119,7 +124,7 @@ class TestResult(_Judged):
 
     __test__ = False  # the name is not one of a pytest class
 
-    name: str
+    name: PlainName
     duration_s: Seconds = 0.0
     attempts: tuple[Attempt, ...] = ()
     assertions: tuple[Assertion, ...] = ()
@@ -130,17 +135,17 @@ class TestResult(_Judged):
 class Package(_Model):
     """A Debian package that a kernel came in."""
 
-    name: str
-    version: str
-    sha256: str
+    name: Word
+    version: Word
+    sha256: Word
 
 
 class KernelFacts(_Model):
     """The kernel asked for, and what it resolved to."""
 
-    name: str
-    requested: str
-    release: str = ""
+    name: Word
+    requested: Word
+    release: Word = ""
     packages: tuple[Package, ...] = ()
 
 
@@ -152,9 +157,9 @@ class Agent(_Model):
     and `clean` whether that tree had no changes, None where that is not known.
     """
 
-    bundle: str
-    objects: dict[str, str] = {}
-    commit: str = ""
+    bundle: Word
+    objects: dict[Word, Word] = {}
+    commit: Word = ""
     clean: bool | None = None
 
 
@@ -194,7 +199,7 @@ class CellReport(_Model):
     notes: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     slowness: Seconds = 0.0
-    uname: str = ""
+    uname: Word = ""
     splats: tuple[Splat, ...] = ()
     capabilities: dict[str, str] = {}
     coverage: dict[str, str] = {}
@@ -210,20 +215,20 @@ class CellResult(_Judged):
     release that the guest's own kernel reported, beside the resolved `kernel.release`.
     """
 
-    id: str
+    id: PlainName
     closed: bool | None = None
     kernel: KernelFacts
-    arch: str
-    hookset: str
-    btf: str
-    transport: str
-    cmdline: str = ""
+    arch: Word
+    hookset: Word
+    btf: Word
+    transport: Word
+    cmdline: Word = ""
     attempts: tuple[Attempt, ...] = ()
     phases: Phases = Phases()
-    accelerator: str = ""
+    accelerator: Word = ""
     notes: tuple[str, ...] = ()
     slowness: Seconds = 0.0
-    uname: str = ""
+    uname: Word = ""
     capabilities: dict[str, str] = {}
     coverage: dict[str, str] = {}
     limits: dict[str, str] = {}
@@ -237,21 +242,21 @@ class Host(_Model):
 
     cpus: int
     memory_mib: int
-    kernel: str
+    kernel: Word
 
 
 class RunInfo(_Model):
     """The run as a whole; `started` is ISO 8601 in UTC. `agent` is None where only programs of others ran."""
 
-    id: str
-    started: str
+    id: Word
+    started: Word
     duration_s: Seconds
     argv: tuple[str, ...]
     exit_code: int
     complete: bool
     host: Host
-    accelerator: str
-    harness_version: str
+    accelerator: Word
+    harness_version: Word
     agent: Agent | None = None
     notes: tuple[str, ...] = ()
 
@@ -353,7 +358,7 @@ def _variants_differ(plan: Plan, results: Results) -> list[str]:
 def load(path: Path) -> Results:
     """Read results.json; raises ConfigError when it is none, is cut short, or contradicts itself."""
     try:
-        results = Results.model_validate_json(path.read_bytes())
+        results = Results.model_validate_json(read_bounded(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
@@ -363,6 +368,15 @@ def load(path: Path) -> Results:
     if lie := contradiction(results):
         raise ConfigError(f"{path}: {lie}")
     return results
+
+
+def read_bounded(path: Path) -> bytes:
+    """Read a file of a run folder; raises OSError, and ConfigError for one that no run would write."""
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB")
+    return data
 
 
 def contradiction(results: Results) -> str:

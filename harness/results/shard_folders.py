@@ -15,6 +15,7 @@ from harness.plan.plan import Plan
 from harness.results import model
 from harness.results.model import Results
 
+MAX_EVIDENCE = 64 << 20  # bytes of one file of a cell; the largest that a run writes is half of that
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
 
 
@@ -38,7 +39,7 @@ def read(folder: Path) -> Shard:
 def read_plan(path: Path) -> Plan:
     """Read plan.json; raises ConfigError."""
     try:
-        return Plan.model_validate_json(path.read_bytes())
+        return Plan.model_validate_json(model.read_bounded(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a plan that can be read") from error
 
@@ -70,4 +71,6 @@ def _copy_cells(shard: Shard, to: Path) -> None:
         (to / cell.id).mkdir(exist_ok=True)
         for path in sorted(source.iterdir()):
             if path.is_file() and not path.is_symlink():
+                if path.stat().st_size > MAX_EVIDENCE:
+                    raise ConfigError(f"{path}: larger than {MAX_EVIDENCE >> 20} MiB")
                 shutil.copyfile(path, to / cell.id / path.name)

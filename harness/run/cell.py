@@ -38,6 +38,7 @@ LEAVE_S = 3.0  # for what an agent that has ended leaves behind to go by itself
 TRIES = 3  # machines that one cell may lose to the machinery before it is given up
 AGENTS = 3  # that one cell may lose by an early end before it is given up
 ATTACH = "attach.txt"  # in the cell's folder: the line that gets into a machine that was kept
+LOG_BYTES = 32 << 20  # of what a guest answered, kept of one cell; what is beyond is left out, and said so
 BACKOFF_S = 1.0  # before the second; twice as long before each further one
 CANNOT = ("load-fail", "attach-fail", "silent")  # observed states of a hook type that a kernel does not have
 
@@ -357,7 +358,10 @@ class CellRun:
 
     def _log(self, entry: dict[str, Any]) -> None:
         with (self.folder / "selftest.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(clean(entry)) + "\n")
+            line = json.dumps(clean(entry)) + "\n"
+            if file.tell() + len(line) > LOG_BYTES:
+                line = json.dumps({"left out": entry.get("test", "load"), "reason": "the log is full"}) + "\n"
+            file.write(line)
 
 
 def _without_running(name: str, cause: Attempt, ended_in: str) -> TestResult:

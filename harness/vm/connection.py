@@ -68,6 +68,11 @@ class LibvirtDomain:
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.destroy()
 
+    def limit_files(self, size: int) -> None:
+        """By a resource limit of its process; see `hypervisor.Domain`."""
+        if self._process:
+            self._process.limit_files(size)
+
     def vitality(self) -> Vitality:
         """By its process; one that is not on this host is believed to run until libvirt says else."""
         if self._process and self._process.ended():

@@ -20,6 +20,9 @@ READY = b"fim-init: ready"
 FATAL = b"fim-init: fatal:"
 _INIT = b"fim-init:"
 
+# A console of ten thousand tests has 3 MB. A guest that prints more is ended: QEMU would fill the disk.
+MAX_BYTES = 8 << 20
+
 _MAX_LINE = 4096
 _KEPT_LINES = 5000
 _MAX_SIGHTINGS = 100
@@ -118,21 +121,26 @@ def read_all(chunks: Iterable[bytes]) -> ConsoleLog:
 
 
 class ConsoleFile:
-    """The file that QEMU writes a console to; it need not exist yet."""
+    """The file that QEMU writes a console to; it need not exist yet. At most `MAX_BYTES` of it are read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._position = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether the limit was reached."""
+        return self._position >= MAX_BYTES
+
     def new_chunks(self) -> Iterable[bytes]:
-        """What was written since the last call."""
+        """What was written since the last call; ends at the limit, also while more is being written."""
         try:
             file = self.path.open("rb")
         except FileNotFoundError:
             return
         with file:
             file.seek(self._position)
-            while chunk := file.read(_CHUNK):
+            while chunk := file.read(min(_CHUNK, MAX_BYTES - self._position)):
                 self._position += len(chunk)
                 yield chunk
 

@@ -42,6 +42,9 @@ class FakeDomain:
         """Ends it."""
         self.end(LifeEvent.DESTROYED)
 
+    def limit_files(self, size: int) -> None:
+        """Does nothing."""
+
     def is_active(self) -> bool:
         """Whether it has not ended."""
         return self.active

@@ -45,6 +45,9 @@ class Domain(Protocol):
     def is_active(self) -> bool:
         """Whether it runs."""
 
+    def limit_files(self, size: int) -> None:
+        """Let the emulator write no file beyond `size` bytes, if it runs on this host: trying ends it."""
+
     def vitality(self) -> Vitality:
         """How its emulator is; cheap enough to be asked many times a second."""
 

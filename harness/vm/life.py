@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from harness.console.signatures import Trouble
 from harness.errors import InfrastructureError
-from harness.vm.console import ConsoleLog, Sighting
+from harness.vm.console import MAX_BYTES, ConsoleLog, Sighting
 from harness.vm.hypervisor import LifeEvent
 
 # Where a kernel oopsed, on amd64 and arm64.
@@ -42,11 +42,12 @@ FOLLOWS = {
 
 
 class Death(enum.Enum):
-    """Of what a machine died. `blames_guest` tells a crash of what runs in it from trouble of ours."""
+    """Why a machine ended. `blames_guest` separates what runs in it from trouble of the harness."""
 
     PANIC = "panic"
     INIT = "init"
     POWERED_OFF = "powered off"
+    FLOOD = "console flood"
     BOOT_TIMEOUT = "boot timeout"
     QEMU = "qemu"
     SSH = "ssh"
@@ -55,7 +56,13 @@ class Death(enum.Enum):
     @property
     def blames_guest(self) -> bool:
         """Whether kernel or guest are at fault, not the harness's own machinery."""
-        return self in (Death.PANIC, Death.INIT, Death.POWERED_OFF, Death.BOOT_TIMEOUT)
+        return self in (
+            Death.PANIC,
+            Death.INIT,
+            Death.POWERED_OFF,
+            Death.FLOOD,
+            Death.BOOT_TIMEOUT,
+        )
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,14 @@ def _ended(event: LifeEvent, console: ConsoleLog) -> DeathCause:
         return DeathCause(Death.POWERED_OFF, _after("the guest powered off", console), tail)
     what = LifeEvent.STOPPED.value if event is LifeEvent.STOPPED else "QEMU ended"
     return DeathCause(Death.QEMU, _after(what, console), tail)
+
+
+def flooded(console: ConsoleLog) -> DeathCause:
+    """The cause when a guest printed more than a console may hold; a panic before that says more."""
+    if console.fatal:
+        return _crash(console)
+    what = f"the guest printed more than {MAX_BYTES >> 20} MiB on its console and was ended"
+    return DeathCause(Death.FLOOD, _after(what, console), console.tail())
 
 
 def boot_timeout(seconds: float, console: ConsoleLog) -> DeathCause:

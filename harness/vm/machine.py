@@ -30,7 +30,7 @@ from harness.vm.console import ConsoleFile, ConsoleLog, Stage
 from harness.vm.domain import MachineSpec
 from harness.vm.hypervisor import Domain, Hypervisor, LifeEvent, PortTakenError, StartError
 from harness.vm.kept import Kept
-from harness.vm.life import FOLLOWS, Death, DeathCause, MachineDiedError, State, boot_timeout, judge
+from harness.vm.life import FOLLOWS, Death, DeathCause, MachineDiedError, State, boot_timeout, flooded, judge
 from harness.vm.ports import ADDRESS, Port
 from harness.vm.pulse import Pulse
 from harness.vm.snapshot import Snapshot
@@ -43,6 +43,7 @@ _ENOUGH_S = 3.0
 _EXPLAIN_S = 5.0
 _RETRY_S = 0.2
 _START_ATTEMPTS = 5
+_FILE_BYTES = 256 << 20  # beside its memory, which QEMU writes to a file when it is saved
 
 _numbers = itertools.count(1)
 
@@ -123,6 +124,8 @@ class Machine:
         except OSError as error:
             raise InfrastructureError(f"cannot write what a machine needs: {error}") from error
         self._domain = self._start_on_some_port(snapshot)
+        # Should this process be killed, nobody watches the console of a QEMU that goes on.
+        self._domain.limit_files((self.spec.memory_mib << 20) + _FILE_BYTES)
         self._watcher.start()
 
     def save(self, snapshot: Snapshot) -> None:
@@ -276,6 +279,7 @@ class Machine:
             assert self._domain
             event = event or pulse.feel(self._domain.vitality())
             cause = judge(event, self.console, settled=patience.ended(fatal=bool(self.console.fatal)))
+            cause = cause or (flooded(self.console) if file.full else None)
             if cause:
                 self._die(cause)
             with self._changed:

@@ -78,7 +78,7 @@ def test_a_console_that_nobody_can_read_is_no_silence(
         machine.console()
     (tmp_path / "console.log").write_bytes(b"x" * 11)
     assert machine.console() == b"x" * 11
-    monkeypatch.setattr(lab, "CONSOLE_BYTES", 10)
+    monkeypatch.setattr(lab, "MAX_BYTES", 10)
     with pytest.raises(InfrastructureError, match="longer than"):
         machine.console()
 

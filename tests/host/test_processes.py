@@ -1,45 +1,22 @@
-"""Zombies that nobody else waits for are reaped, and only those."""
+"""A process of ours is bounded by the kernel, also when nobody watches it any more."""
 
 from __future__ import annotations
 
-import os
 import signal
+import subprocess
 from pathlib import Path
 
-import pytest
-
-from harness.host import processes
+from harness.host.processes import HeldProcess
 
 
-def zombie(*, leader: bool) -> int:
-    """A child that has ended; a session's leader, as a program that becomes a daemon leaves one behind."""
-    child = os.fork()
-    if not child:
-        if leader:
-            os.setsid()
-        os._exit(0)
-    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    return child
-
-
-def test_only_session_leaders_of_that_name() -> None:
-    """Any other child has a parent's code that waits for it, and would miss it."""
-    name = Path("/proc/self/comm").read_text().strip()
-    leader, other = zombie(leader=True), zombie(leader=False)
-    processes.reap_session_leaders(f"not-{name}")
-    os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)
-    processes.reap_session_leaders(name)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(leader, 0)
-    assert os.waitpid(other, 0) == (other, 0)
-
-
-def test_a_process_that_runs_stays() -> None:
-    """Reaping does not wait."""
-    child = os.fork()
-    if not child:
-        os.setsid()
-        signal.pause()
-    processes.reap_session_leaders(Path("/proc/self/comm").read_text().strip())
-    os.kill(child, signal.SIGKILL)
-    assert os.waitpid(child, 0)[0] == child
+def test_a_process_that_writes_beyond_its_limit_is_ended(tmp_path: Path) -> None:
+    """The file keeps the bytes within the limit."""
+    script = 'read _; exec yes >"$1"'
+    argv = ["sh", "-c", script, "sh", str(tmp_path / "file")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, cwd=tmp_path) as process:
+        held = HeldProcess(process.pid)
+        held.limit_files(1 << 16)
+        process.communicate(b"\n", timeout=60)
+        held.release()
+    assert process.returncode == -signal.SIGXFSZ
+    assert (tmp_path / "file").stat().st_size == 1 << 16

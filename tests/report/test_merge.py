@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from harness.plan.cells import Cell
 from harness.plan.matrix import Kernel
 from harness.plan.plan import Omitted, Plan
 from harness.results import merge, model, shard_folders
-from harness.results.model import CellResult, Results
+from harness.results.model import Agent, CellResult, Results
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict
 from tests.report.made_up import a_cell, a_run, a_test, every_verdict
@@ -192,3 +193,63 @@ def test_no_space_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError, match="No space left"):
         shard_folders.write(found.results, found.plan, [found], tmp_path / "m")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here"]
+
+
+HOSTILE = "6.1\x1b]0;owned\x07-auto"
+
+
+@pytest.mark.parametrize("field", ["id", "arch", "cmdline", "uname"])
+def test_escape_sequences_in_a_shard_are_refused(
+    field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names come from another host's file: nothing of them reaches the terminal as it is."""
+    cell = a_cell("6.1").model_copy(update={field: HOSTILE})
+    folder = on_disk(tmp_path / "s", a_run(a_cell("6.1")))
+    (folder / "results.json").write_text(a_run(cell).to_json())
+    assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert f"cells.0.{field}" in said.err
+
+
+def test_escape_sequences_in_a_plan_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in results."""
+    folder = on_disk(tmp_path / "s", a_run(a_cell("6.1")))
+    text = (
+        (folder / "plan.json")
+        .read_text()
+        .replace("6.1-auto", HOSTILE.encode("unicode_escape").decode().replace("\\x", "\\u00"))
+    )
+    (folder / "plan.json").write_text(text)
+    assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_shard_without_bound_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its results as well as what lies in a cell's folder."""
+    folder = on_disk(tmp_path / "s", a_run(a_cell("6.1")))
+    monkeypatch.setattr(shard_folders, "MAX_EVIDENCE", 1)
+    assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
+    assert not (tmp_path / "m").exists()
+    monkeypatch.setattr(model, "MAX_BYTES", 1)
+    assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
+    assert capsys.readouterr().err.count("larger than 0 MiB") == 2
+
+
+def test_shards_of_different_agents_do_not_merge() -> None:
+    """One run tests one agent; shards that tested none say nothing about it."""
+
+    def tested(cell: CellResult, bundle: str) -> Shard:
+        one = shard(cell, folder=bundle or "none")
+        agent = Agent(bundle=bundle) if bundle else None
+        run = one.results.run.model_copy(update={"agent": agent})
+        return dataclasses.replace(one, results=one.results.model_copy(update={"run": run}))
+
+    a, b = a_cell("6.1"), a_cell("7.3")
+    with pytest.raises(IncompleteError, match="different agents were tested in ab and cd"):
+        merge.merge(plan_of(a, b), [tested(a, "ab"), tested(b, "cd")])
+    for first, second in (("ab", "ab"), ("", "ab"), ("ab", "")):
+        merged = merge.merge(plan_of(a, b), [tested(a, first), tested(b, second)])
+        assert merged.run.agent == Agent(bundle="ab")

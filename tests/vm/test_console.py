@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.console.signatures import recognise
+from harness.vm import console
 from harness.vm.console import ConsoleFile, ConsoleLog, Stage, read_all
 from harness.vm.hypervisor import LifeEvent
 from harness.vm.life import judge
@@ -77,3 +78,19 @@ def test_file_is_read_as_it_grows(tmp_path: Path) -> None:
                 log.feed(chunk)
     assert log.stage is Stage.READY
     assert log.tail() == (b"fim-init: started", b"fim-init: ready")
+
+
+def test_of_a_console_without_end_only_the_first_part_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it grows faster than it is read."""
+    monkeypatch.setattr(console, "MAX_BYTES", 1000)
+    path = tmp_path / "console.log"
+    path.write_bytes(b"y\n" * 400)
+    file, size = ConsoleFile(path), 0
+    for chunk in file.new_chunks():
+        size += len(chunk)
+        with path.open("ab") as guest:
+            guest.write(b"y\n" * 400)
+    assert (size, file.full) == (1000, True)
+    assert list(file.new_chunks()) == []

@@ -13,6 +13,7 @@ from harness.console.signatures import Trouble
 from harness.errors import InfrastructureError
 from harness.guest.base import Endpoint, GuestLostError
 from harness.guest.fake import FakeGuest
+from harness.vm import console
 from harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from harness.vm.hypervisor import LifeEvent, StartError, Vitality
 from harness.vm.life import Death, MachineDiedError, State
@@ -301,3 +302,28 @@ def test_domain_that_cannot_be_written(tmp_path: Path) -> None:
     booted = machine(tmp_path, lambda _domain: None)
     with pytest.raises(InfrastructureError, match="Is a directory"), booted:
         pass
+
+
+def test_a_guest_that_floods_its_console_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest is to blame, and the reason names the limit and the last line."""
+    monkeypatch.setattr(console, "MAX_BYTES", 1 << 10)
+    with machine(tmp_path, lambda domain: domain.say(READY)) as booted:
+        booted.wait_ready(5)
+        assert isinstance(booted._domain, FakeDomain)
+        booted._domain.say(*["y"] * 2000)
+        booted._wait(lambda: False, time.monotonic() + 5)
+        cause = booted.death
+    assert not booted._domain.is_active()
+    assert cause
+    assert (cause.kind, cause.kind.blames_guest) == (Death.FLOOD, True)
+    assert cause.detail == "the guest printed more than 8 MiB on its console and was ended; last line: y"
+
+
+def test_a_panic_in_a_flood_is_a_panic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel said of its end says more."""
+    monkeypatch.setattr(console, "MAX_BYTES", 1 << 10)
+    with machine(tmp_path, lambda domain: domain.say(READY, PANIC, *["y"] * 2000)) as booted:
+        booted._wait(lambda: False, time.monotonic() + 5)
+        cause = booted.death
+    assert cause
+    assert cause.kind is Death.PANIC
