@@ -16,14 +16,14 @@
 
 #define FIM_FOLD_CHUNK 16
 
-static __always_inline struct fim_policy *fim_policy(__u32 serial, __u32 type)
+FIM_ONCE struct fim_policy *fim_policy(__u32 serial, __u32 type)
 {
 	__u32 key = (serial & 1) * FIM_TYPES + type;
 
 	return bpf_map_lookup_elem(&policies, &key);
 }
 
-static __always_inline int fim_listed(struct fim_slot *slot, __u32 kind, __u64 value)
+FIM_ONCE int fim_listed(struct fim_slot *slot, __u32 kind, __u64 value)
 {
 	struct fim_approver key = {
 		.value = value,

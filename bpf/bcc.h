@@ -29,6 +29,9 @@
 #undef FMODE_NOACCOUNT
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 
+/* bcc supports no functions but those that are verified alone. */
+#define FIM_ONCE static __always_inline
+
 #define FIM_PARM6(regs) PT_REGS_PARM6(regs)
 
 #ifndef barrier_var

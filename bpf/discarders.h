@@ -23,7 +23,7 @@ static __always_inline __u32 fim_epoch_key(__u64 inode, __u32 device)
 	return fim_mix(inode, device) & (FIM_EPOCHS - 1);
 }
 
-static __always_inline __u32 fim_epoch(__u64 inode, __u32 device)
+FIM_ONCE __u32 fim_epoch(__u64 inode, __u32 device)
 {
 	__u32 key = fim_epoch_key(inode, device);
 	__u32 *epoch = bpf_map_lookup_elem(&epochs, &key);
@@ -31,7 +31,7 @@ static __always_inline __u32 fim_epoch(__u64 inode, __u32 device)
 	return epoch ? *epoch : 0;
 }
 
-static __always_inline __u32 fim_generation(void)
+FIM_ONCE __u32 fim_generation(void)
 {
 	__u32 zero = 0;
 	__u32 *value = bpf_map_lookup_elem(&generation, &zero);
@@ -39,7 +39,7 @@ static __always_inline __u32 fim_generation(void)
 	return value ? *value : 0;
 }
 
-static __always_inline void fim_bump_generation(void)
+FIM_ONCE void fim_bump_generation(void)
 {
 	__u32 zero = 0;
 	__u32 *value = bpf_map_lookup_elem(&generation, &zero);
@@ -48,7 +48,7 @@ static __always_inline void fim_bump_generation(void)
 		__sync_fetch_and_add(value, 1);
 }
 
-static __always_inline void fim_bump_epoch(__u32 key)
+FIM_ONCE void fim_bump_epoch(__u32 key)
 {
 	__u32 *epoch = bpf_map_lookup_elem(&epochs, &key);
 

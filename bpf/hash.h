@@ -26,7 +26,7 @@ static __always_inline __u64 fim_mix(__u64 hash, __u64 word)
 /* Mixes up to FIM_HASH_CHUNK words of the name buffer into the slot's hash. */
 __noinline int fim_hash_words(__u32 index, __u32 from, __u32 end)
 {
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_inline(index);
 	__u32 i;
 
 	if (!slot)

@@ -39,6 +39,14 @@ struct pt_regs {
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 
+/*
+ * A function that each program contains once, however often it is called. At
+ * each map lookup and at some helper calls the verifier inserts instructions,
+ * and each time it copies what it knows about the whole program. So a load
+ * gets cheaper with fewer such places, and with smaller programs.
+ */
+#define FIM_ONCE static __noinline
+
 /* libbpf 1.1 knows five. */
 #if defined(__TARGET_ARCH_x86)
 #define FIM_PARM6(regs) ((regs)->r9)

@@ -296,22 +296,30 @@ const volatile __u32 fim_use_perf = 0;
 		index_ &((size)-1);                                                                          \
 	})
 
-#define fim_count(type, counter)                                                                             \
-	do {                                                                                                 \
-		__u32 lane_ = bpf_get_smp_processor_id() & (FIM_LANES - 1);                                  \
-		__u32 key_ = lane_ * FIM_TYPES + (type);                                                     \
-		struct fim_counts *counts_;                                                                  \
-		counts_ = bpf_map_lookup_elem(&counts, &key_);                                               \
-		if (counts_)                                                                                 \
-			__sync_fetch_and_add(&counts_->counter, 1);                                          \
-	} while (0)
+FIM_ONCE void fim_add(__u32 type, __u32 counter)
+{
+	__u32 lane = bpf_get_smp_processor_id() & (FIM_LANES - 1);
+	__u32 key = lane * FIM_TYPES + type;
+	struct fim_counts *found = bpf_map_lookup_elem(&counts, &key);
 
-static __always_inline struct fim_slot *fim_slot_at(__u32 index)
+	if (found)
+		__sync_fetch_and_add((__u64 *)found + counter, 1);
+}
+
+#define fim_count(type, counter) fim_add(type, offsetof(struct fim_counts, counter) / sizeof(__u64))
+
+static __always_inline struct fim_slot *fim_slot_inline(__u32 index)
 {
 	return bpf_map_lookup_elem(&slots, &index);
 }
 
-static __always_inline struct fim_config *fim_config(void)
+/* For all but the deepest functions: the verifier allows eight frames. */
+FIM_ONCE struct fim_slot *fim_slot_at(__u32 index)
+{
+	return fim_slot_inline(index);
+}
+
+FIM_ONCE struct fim_config *fim_config(void)
 {
 	__u32 zero = 0;
 

@@ -122,7 +122,7 @@ static __always_inline __u64 fim_frame(void *ctx, __u32 family)
 	return address;
 }
 
-static __always_inline struct fim_inflight *fim_operation(void)
+FIM_ONCE struct fim_inflight *fim_operation(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 
