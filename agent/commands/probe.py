@@ -72,10 +72,9 @@ def sets(states: Mapping[str, str]) -> Iterator[str]:
     from agent.kernel import btf, sight
     from agent.kernel.choose import Chooser
     from agent.kernel.functions import Functions
-    from agent.kernel.libbpf import Btf
 
     typed = Path(btf.KERNEL).is_file()
-    functions = Functions(Btf.parse(btf.KERNEL) if typed else None)
+    functions = Functions(typed)
     for name in points.HOOKSETS:
         here = states if name != points.BCC else dict.fromkeys(("kprobe", "kretprobe"), states[name])
         plan = Chooser(name, here, functions).plan(points.EVENTS)

@@ -11,7 +11,8 @@ from agent.kernel.libbpf import Btf
 
 KERNEL = "/sys/kernel/btf/vmlinux"
 
-_ARRAY, _STRUCT, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _FUNC, _DATASEC = 3, 4, 8, 9, 10, 11, 12, 15
+_ARRAY, _STRUCT, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _DATASEC = 3, 4, 8, 9, 10, 11, 15
+FUNC = 12
 _MODIFIERS = {_TYPEDEF, _VOLATILE, _CONST, _RESTRICT}
 
 
@@ -23,15 +24,22 @@ class Member(NamedTuple):
     size: int
 
 
-def parameters(btf: Btf, function: str) -> tuple[str, ...] | None:
-    """The names of a function's parameters, in order; None if there is no such function."""
-    number = btf.find(function, _FUNC)
+class Function(NamedTuple):
+    """A function's number among the types, and the names of its parameters in order."""
+
+    number: int
+    parameters: tuple[str, ...]
+
+
+def function(btf: Btf, name: str) -> Function | None:
+    """A function by its name, or None. libbpf compares all types for it: do not ask twice."""
+    number = btf.find(name, FUNC)
     if number is None:
         return None
     prototype = btf.words(number, 3)[2]
     count = btf.words(prototype, 2)[1] & 0xFFFF
     words = btf.words(prototype, 3 + 2 * count)
-    return tuple(btf.name(words[3 + 2 * i]) for i in range(count))
+    return Function(number, tuple(btf.name(words[3 + 2 * i]) for i in range(count)))
 
 
 def variables(btf: Btf, section: str) -> dict[str, Member]:

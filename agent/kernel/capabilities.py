@@ -8,7 +8,6 @@ failed and not the kernel.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import threading
@@ -19,9 +18,9 @@ from typing import NamedTuple
 
 from agent.errors import KernelError
 from agent.kernel import btf as types
-from agent.kernel import lockdown
+from agent.kernel import lockdown, remembered
 from agent.kernel.choose import FIRES, SKIPS
-from agent.kernel.libbpf import Link, Object, failed_program
+from agent.kernel.libbpf import Btf, Link, Object, Program, failed_program
 
 LOAD_FAIL, ATTACH_FAIL, SILENT = "load-fail", "attach-fail", "silent"
 
@@ -38,9 +37,8 @@ _TRIED = (*_COUNTED, SKIPS)
 _TYPED = ("lsm", "fentry", "fexit", SKIPS)  # libbpf loads nothing with one of these where there are no types
 _CROWD = 5  # files that each of two threads opens to run into the other
 _BAIT = "/proc/self/stat"
+_BAITED = "security_file_open"  # what the probes at functions are attached to
 _LSM_LIST = Path("/sys/kernel/security/lsm")
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_CACHE = Path("/run/fim/capabilities.json")
 _LOG_BYTES = 1 << 16
 
 
@@ -75,17 +73,15 @@ def observe(path: Path, external: Path | None = None) -> dict[str, Capability]:
 
 def cached(path: Path, external: Path | None = None) -> dict[str, Capability]:
     """As `observe`, remembered until the next boot; apart, where the kernel's type information is hidden."""
-    boot = _BOOT_ID.read_text("ascii").strip()
-    place = _CACHE if _typed() else _CACHE.with_stem("capabilities-untyped")
+    name = "capabilities.json" if _typed() else "capabilities-untyped.json"
+    mark = remembered.stamp(path)
     try:
-        known = json.loads(place.read_bytes())
-        if known["boot"] == boot:
-            return {kind: Capability(*known["kinds"][kind]) for kind in _TRIED}
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or not ours: look again
-    found = observe(path, external)
-    _remember(place, {"boot": boot, "kinds": found})
-    return found
+        known = remembered.recall(name, mark)
+        return {kind: Capability(*known[kind]) for kind in _TRIED}
+    except (KeyError, TypeError):
+        found = observe(path, external)
+        remembered.keep(name, mark, found)
+        return found
 
 
 def remedy(kind: str, capability: Capability) -> str:
@@ -116,12 +112,15 @@ def _opened(path: Path, external: Path | None) -> Iterator[Object]:
 
 def _load(probe: Object, failed: dict[str, Capability]) -> str:
     """Load what has not failed yet; the kind that made it fail, or nothing."""
+    targets = _targets() if _typed() else ()
     for name, program in probe.programs.items():
         kind = name.removeprefix("probe__")
         chosen = kind in _TRIED and name != kind and kind not in failed
         program.choose(chosen)
         if chosen:
             program.keep_log(_LOG_BYTES)
+            if kind in _TYPED:
+                program.target(targets[kind == "lsm"])
     for name, one in probe.maps.items():
         if name != "probes":
             one.skip()
@@ -135,6 +134,16 @@ def _load(probe: Object, failed: dict[str, Capability]) -> str:
     return ""
 
 
+def _targets() -> tuple[int, int]:
+    """The numbers of the function that programs on trampolines are attached to, and of its LSM hook."""
+    kernel = Btf.parse(types.KERNEL)
+    try:
+        function, hook = (kernel.find(name, types.FUNC) or 0 for name in (_BAITED, "bpf_lsm_file_open"))
+        return function, hook
+    finally:
+        kernel.close()
+
+
 def _watch(probe: Object, failed: dict[str, Capability]) -> dict[str, Capability]:
     found: dict[str, Capability] = {}
     links: list[Link] = []
@@ -142,7 +151,7 @@ def _watch(probe: Object, failed: dict[str, Capability]) -> dict[str, Capability
         for kind in _TRIED:
             if kind not in failed and kind != RUNS:
                 try:
-                    links.append(probe.programs[f"probe__{kind}"].attach())
+                    links.append(_attach(probe.programs[f"probe__{kind}"], kind))
                 except KernelError as error:
                     found[kind] = Capability(ATTACH_FAIL, f"{error.message}\n{error.detail}".strip())
         tried = [kind for kind in _TRIED if kind not in failed and kind not in found]
@@ -153,6 +162,11 @@ def _watch(probe: Object, failed: dict[str, Capability]) -> dict[str, Capability
         for link in links:
             link.close()
     return found | {kind: Capability(FIRES if counts[kind] else SILENT) for kind in tried}
+
+
+def _attach(program: Program, kind: str) -> Link:
+    """As its section says, but kprobe.multi by name: for a section's pattern libbpf reads all of kallsyms."""
+    return program.attach_kprobe_multi(_BAITED, False) if kind == "kprobe_multi" else program.attach()
 
 
 def _trigger(probe: Object, runs: bool) -> dict[str, int]:
@@ -183,14 +197,3 @@ def _open_in_turn(cpu: int) -> None:
 
 def _typed() -> bool:
     return Path(types.KERNEL).is_file()
-
-
-def _remember(place: Path, known: dict[str, object]) -> None:
-    """Written aside and renamed; a host without /run, or that is read-only, looks again next time."""
-    try:
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = place.with_suffix(f".{os.getpid()}")
-        aside.write_text(json.dumps(known), "ascii")
-        aside.replace(place)
-    except OSError:
-        return

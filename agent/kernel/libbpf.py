@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import mmap
 import os
 import re
@@ -15,70 +16,20 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from agent.errors import KernelError
-from agent.kernel.structures import MultiOptions, OpenOptions, ProgInfo, TestRunOptions
+from agent.kernel.prototypes import INT, POINTER, PROTOTYPES, SIZE, STRINGS, U32
+from agent.kernel.structures import (
+    HandlerOptions,
+    LoadOptions,
+    MultiOptions,
+    OpenOptions,
+    ProgInfo,
+    TestRunOptions,
+)
 
 _LIBRARY = "libbpf.so.1"
 _MESSAGE_BYTES = 1 << 16
 # Not whom a map that is left out is not bound to: that is said in passing, before the one that fails.
 _BLAMED = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to (?!bind map))")
-_STRINGS = ctypes.c_char_p
-_POINTER = ctypes.c_void_p
-_INT = ctypes.c_int
-_U32 = ctypes.c_uint32
-_SIZE = ctypes.c_size_t
-
-# name -> (result, arguments). Pointers come back as integers, None for NULL.
-_PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "libbpf_version_string": (_STRINGS, ()),
-    "libbpf_set_print": (_POINTER, (_POINTER,)),
-    "bpf_object__open_file": (_POINTER, (_STRINGS, _POINTER)),
-    "bpf_object__load": (_INT, (_POINTER,)),
-    "bpf_object__close": (None, (_POINTER,)),
-    "bpf_object__btf": (_POINTER, (_POINTER,)),
-    "bpf_object__next_program": (_POINTER, (_POINTER, _POINTER)),
-    "bpf_object__next_map": (_POINTER, (_POINTER, _POINTER)),
-    "bpf_program__name": (_STRINGS, (_POINTER,)),
-    "bpf_program__fd": (_INT, (_POINTER,)),
-    "bpf_program__set_autoload": (_INT, (_POINTER, ctypes.c_bool)),
-    "bpf_program__set_attach_target": (_INT, (_POINTER, _INT, _STRINGS)),
-    "bpf_program__set_log_buf": (_INT, (_POINTER, _POINTER, _SIZE)),
-    "bpf_program__set_log_level": (_INT, (_POINTER, _U32)),
-    "bpf_program__attach": (_POINTER, (_POINTER,)),
-    "bpf_program__attach_kprobe": (_POINTER, (_POINTER, ctypes.c_bool, _STRINGS)),
-    "bpf_program__attach_tracepoint": (_POINTER, (_POINTER, _STRINGS, _STRINGS)),
-    "bpf_program__attach_raw_tracepoint": (_POINTER, (_POINTER, _STRINGS)),
-    "bpf_program__attach_kprobe_multi_opts": (_POINTER, (_POINTER, _STRINGS, _POINTER)),
-    "perf_buffer__new": (_POINTER, (_INT, _SIZE, _POINTER, _POINTER, _POINTER, _POINTER)),
-    "perf_buffer__free": (None, (_POINTER,)),
-    "perf_buffer__consume": (_INT, (_POINTER,)),
-    "perf_buffer__poll": (_INT, (_POINTER, _INT)),
-    "perf_buffer__epoll_fd": (_INT, (_POINTER,)),
-    "bpf_link__destroy": (_INT, (_POINTER,)),
-    "bpf_map__name": (_STRINGS, (_POINTER,)),
-    "bpf_map__fd": (_INT, (_POINTER,)),
-    "bpf_map__key_size": (_U32, (_POINTER,)),
-    "bpf_map__value_size": (_U32, (_POINTER,)),
-    "bpf_map__max_entries": (_U32, (_POINTER,)),
-    "bpf_map__set_max_entries": (_INT, (_POINTER, _U32)),
-    "bpf_map__set_autocreate": (_INT, (_POINTER, ctypes.c_bool)),
-    "bpf_map__initial_value": (_POINTER, (_POINTER, ctypes.POINTER(_SIZE))),
-    "bpf_map_update_elem": (_INT, (_INT, _POINTER, _POINTER, ctypes.c_uint64)),
-    "bpf_map_lookup_elem": (_INT, (_INT, _POINTER, _POINTER)),
-    "bpf_map_delete_elem": (_INT, (_INT, _POINTER)),
-    "bpf_map_get_next_key": (_INT, (_INT, _POINTER, _POINTER)),
-    "bpf_map_lookup_batch": (_INT, (_INT, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER)),
-    "bpf_obj_get_info_by_fd": (_INT, (_INT, _POINTER, ctypes.POINTER(_U32))),
-    "bpf_prog_get_next_id": (_INT, (_U32, ctypes.POINTER(_U32))),
-    "bpf_map_get_next_id": (_INT, (_U32, ctypes.POINTER(_U32))),
-    "bpf_link_get_next_id": (_INT, (_U32, ctypes.POINTER(_U32))),
-    "bpf_enable_stats": (_INT, (_INT,)),
-    "bpf_prog_test_run_opts": (_INT, (_INT, _POINTER)),
-    "btf__parse": (_POINTER, (_STRINGS, _POINTER)),
-    "btf__free": (None, (_POINTER,)),
-    "btf__find_by_name_kind": (ctypes.c_int32, (_POINTER, _STRINGS, _U32)),
-    "btf__type_by_id": (_POINTER, (_POINTER, _U32)),
-    "btf__str_by_offset": (_STRINGS, (_POINTER, _U32)),
-}
 
 
 class ProgramInfo(NamedTuple):
@@ -89,8 +40,46 @@ class ProgramInfo(NamedTuple):
     insns: int | None
 
 
-_SAMPLE = ctypes.CFUNCTYPE(None, _POINTER, _INT, _POINTER, _U32)
-_PRINTER = ctypes.CFUNCTYPE(_INT, _INT, _POINTER, _POINTER)
+# For programs on trampolines libbpf would compare each target with all types of the kernel once more.
+# `Program.target` gives it the number instead.
+_TRACING, _LSM = 26, 29  # enum bpf_prog_type
+_TRAMPOLINES = {"fentry+": (_TRACING, 24), "fexit+": (_TRACING, 25), "lsm+": (_LSM, 27)}  # bpf_attach_type
+_ATTACHES = {
+    "fentry": "bpf_program__attach_trace",
+    "fexit": "bpf_program__attach_trace",
+    "lsm": "bpf_program__attach_lsm",
+}
+_PREPARE = ctypes.CFUNCTYPE(INT, POINTER, ctypes.POINTER(LoadOptions), ctypes.c_long)
+_targets: dict[int, int] = {}  # by the address of the program
+
+
+def _prepare(program: int, options: Any, _cookie: int) -> int:
+    """Called by libbpf just before it loads a program."""
+    number = _targets.get(program)
+    if number is None:
+        section = _lib().call("bpf_program__section_name", program)
+        attach = _lib().call("bpf_program__expected_attach_type", program)
+        number = _lib().call("libbpf_find_vmlinux_btf_id", section.partition(b"/")[2], attach)
+    if number < 0:
+        return int(number)
+    options.contents.attach_btf_id = number
+    return 0
+
+
+_handler = HandlerOptions(ctypes.sizeof(HandlerOptions))
+_prepared = _PREPARE(_prepare)
+
+
+@functools.cache
+def _handle_trampolines() -> None:
+    _handler.prepare = ctypes.cast(_prepared, POINTER)
+    for section, (kind, attach) in _TRAMPOLINES.items():
+        arguments = (section.encode(), kind, attach, ctypes.byref(_handler))
+        _checked(f"handle {section}", _lib().call("libbpf_register_prog_handler", *arguments))
+
+
+_SAMPLE = ctypes.CFUNCTYPE(None, POINTER, INT, POINTER, U32)
+_PRINTER = ctypes.CFUNCTYPE(INT, INT, POINTER, POINTER)
 
 
 class _Library:
@@ -102,7 +91,7 @@ class _Library:
         except OSError as error:
             raise KernelError(f"cannot load {_LIBRARY}: {error}", hint="install libbpf1") from error
         self._libc = ctypes.CDLL(None)
-        self._libc.vsnprintf.argtypes = (_POINTER, _SIZE, _POINTER, _POINTER)
+        self._libc.vsnprintf.argtypes = (POINTER, SIZE, POINTER, POINTER)
         self._buffer = ctypes.create_string_buffer(_MESSAGE_BYTES)
         self._printed: list[str] = []
         self._functions: dict[str, Callable[..., Any]] = {}
@@ -110,11 +99,11 @@ class _Library:
         self.call("libbpf_set_print", self._printer)
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Call one function of `_PROTOTYPES`."""
+        """Call one function of `PROTOTYPES`."""
         function = self._functions.get(name)
         if function is None:
             function = getattr(self._library, name)
-            function.restype, function.argtypes = _PROTOTYPES[name]
+            function.restype, function.argtypes = PROTOTYPES[name]
             self._functions[name] = function
         return function(*arguments)
 
@@ -177,7 +166,7 @@ def version() -> str:
 def ids(kind: str) -> frozenset[int]:
     """The ids of all programs, maps or links ("prog", "map", "link") in this kernel, whoever made them."""
     found: set[int] = set()
-    following = _U32()
+    following = U32()
     while _lib().call(f"bpf_{kind}_get_next_id", following.value, ctypes.byref(following)) == 0:
         found.add(following.value)
     return frozenset(found)
@@ -209,10 +198,13 @@ class Program:
         result = _lib().call("bpf_program__set_autoload", self._pointer, chosen)
         _checked(f"choose {self.name}", result)
 
-    def target(self, function: str) -> None:
-        """Name the kernel function (or LSM hook) of a trampoline program, before it is loaded."""
-        result = _lib().call("bpf_program__set_attach_target", self._pointer, 0, function.encode())
-        _checked(f"{self.name}: {function} is not in this kernel's BTF", result)
+    def target(self, number: int) -> None:
+        """Attach a trampoline program to the function of this number in the kernel's BTF; before the load."""
+        _targets[self._pointer] = number
+
+    def forget(self) -> None:
+        """Forget the target: another program may get the same address."""
+        _targets.pop(self._pointer, None)
 
     def keep_log(self, size: int, level: int = 4) -> None:
         """Have the verifier write into a buffer: 4 its verdict and statistics, 1 and 2 its reasoning too."""
@@ -230,7 +222,8 @@ class Program:
 
     def attach(self) -> Link:
         """Attach to what its section or `target` says."""
-        return self._attached(self.name, "bpf_program__attach")
+        kind = _lib().call("bpf_program__section_name", self._pointer).decode().partition("/")[0]
+        return self._attached(self.name, _ATTACHES.get(kind, "bpf_program__attach"))
 
     def attach_kprobe(self, function: str, at_return: bool) -> Link:
         """Attach to a kernel function's entry or return."""
@@ -248,14 +241,14 @@ class Program:
 
     def attach_kprobe_multi(self, function: str, at_return: bool) -> Link:
         """Attach through fprobe. By name and not by pattern: for that libbpf would read all of kallsyms."""
-        names = (_STRINGS * 1)(function.encode())
+        names = (STRINGS * 1)(function.encode())
         options = MultiOptions(ctypes.sizeof(MultiOptions), names, None, None, len(names), at_return)
         call = "bpf_program__attach_kprobe_multi_opts"
         return self._attached(function, call, None, ctypes.byref(options))
 
     def info(self) -> ProgramInfo:
         """The kernel's counts; runs are counted only while `count_runs` is on."""
-        info, size = ProgInfo(), _U32(ctypes.sizeof(ProgInfo))
+        info, size = ProgInfo(), U32(ctypes.sizeof(ProgInfo))
         result = _lib().call("bpf_obj_get_info_by_fd", self.fd(), ctypes.byref(info), ctypes.byref(size))
         _checked(f"look at {self.name}", result)
         return ProgramInfo(info.run_cnt, info.recursion_misses, info.verified_insns or None)
@@ -304,7 +297,7 @@ class Map:
 
     def preset(self, offset: int, data: bytes) -> None:
         """Write into the initial value of a section's map, such as `.rodata`, before the object is loaded."""
-        size = _SIZE()
+        size = SIZE()
         start = _lib().call("bpf_map__initial_value", self._pointer, ctypes.byref(size))
         if offset + len(data) > size.value:
             raise ValueError(f"{self.name} has {size.value} bytes, not {offset + len(data)}")
@@ -390,7 +383,7 @@ class Btf:
     def words(self, number: int, count: int) -> tuple[int, ...]:
         """The first 32-bit words of a type's record: name, info, size or type, then what its kind adds."""
         pointer = _pointer(f"BTF type {number}", _lib().call("btf__type_by_id", self._pointer, number))
-        return tuple((_U32 * count).from_address(pointer))
+        return tuple((U32 * count).from_address(pointer))
 
     def name(self, offset: int) -> str:
         """A name by its offset."""
@@ -411,6 +404,7 @@ class Object:
         options = OpenOptions(sz=ctypes.sizeof(OpenOptions))
         options.btf_custom_path = external_btf.encode() if external_btf else None
         _lib().printed()
+        _handle_trampolines()
         opened = _lib().call("bpf_object__open_file", path.encode(), ctypes.byref(options))
         self._pointer: int | None = _pointer(f"open {path}", opened)
         self.programs = {
@@ -433,6 +427,8 @@ class Object:
         if self._pointer:
             _lib().call("bpf_object__close", self._pointer)
             self._pointer = None
+            for program in self.programs.values():
+                program.forget()
 
     def _each(self, function: str) -> Iterator[int]:
         pointer: int | None = None

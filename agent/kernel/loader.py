@@ -26,7 +26,7 @@ from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.bcc import backend
 from agent.kernel.choose import FIRES, Attempt, Chooser, Plan
 from agent.kernel.functions import Functions
-from agent.kernel.libbpf import Btf, Object, failed_program
+from agent.kernel.libbpf import Object, failed_program
 from agent.kernel.loaded import HookState, Loaded
 from agent.kernel.maps import Table, Tables
 from agent.kernel.tell import Told
@@ -167,10 +167,8 @@ class Loader:
     def load(self) -> Loaded:
         """Attach what the variant's events need. Raises MinimumNotMetError with all that was tried."""
         with ExitStack() as stack:
-            btf = Btf.parse(types.KERNEL) if self._variant.btf == "kernel" else None
-            if btf:
-                stack.callback(btf.close)
-            functions = Functions(btf)
+            functions = Functions(typed=self._variant.btf == "kernel")
+            stack.callback(functions.close)
             chooser = Chooser(self._variant.hookset, self._states, functions)
             while True:
                 plan = chooser.plan(self._variant.events)
@@ -231,7 +229,7 @@ class Loader:
             if chosen := wanted.get(name):
                 program.keep_log(_LOG_BYTES)
                 if chosen.kind in points.TRAMPOLINES:
-                    program.target(chosen.target)
+                    program.target(functions.number(chosen.kind, chosen.target))
         perf = self._variant.transport == "perf"
         unused = ["ring" if perf else "perf", "probes"]
         if f"{points.SYSCALL}.enter" not in plan.chosen:

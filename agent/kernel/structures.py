@@ -22,6 +22,33 @@ class OpenOptions(ctypes.Structure):
     )
 
 
+class LoadOptions(ctypes.Structure):
+    """The head of struct bpf_prog_load_opts."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_uint32),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("kern_version", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+    )
+
+
+class HandlerOptions(ctypes.Structure):
+    """struct libbpf_prog_handler_opts."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("cookie", ctypes.c_long),
+        ("setup", ctypes.c_void_p),
+        ("prepare", ctypes.c_void_p),
+        ("attach", ctypes.c_void_p),
+    )
+
+
 class ProgInfo(ctypes.Structure):
     """The head of struct bpf_prog_info; the kernel fills as much of it as it knows."""
 

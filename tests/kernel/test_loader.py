@@ -11,7 +11,7 @@ from agent.hooks import points
 from agent.kernel import loader
 from agent.kernel.attach import RefusedError
 from agent.kernel.choose import Attempt, Chooser, Plan
-from agent.kernel.libbpf import Btf, Map, Object, Program
+from agent.kernel.libbpf import Map, Object, Program
 from agent.kernel.loader import Loader, Variant
 from tests.kernel.conftest import BUILT
 from tests.kernel.test_choose import ALL, Kernel
@@ -42,6 +42,12 @@ class Functions(Kernel):
 
     def parameters(self, _name: str) -> tuple[str, ...]:
         return ()
+
+    def number(self, _kind: str, _target: str) -> int:
+        return 1
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @pytest.fixture
@@ -93,8 +99,7 @@ class Refusing(Loader):
 @pytest.fixture
 def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Functions by a table, not by this host's kernel."""
-    monkeypatch.setattr(loader, "Functions", lambda _btf: Functions())
-    monkeypatch.setattr(Btf, "parse", classmethod(lambda _cls, _path: None))
+    monkeypatch.setattr(loader, "Functions", lambda typed: Functions())
 
 
 @pytest.mark.usefixtures("untyped")
