@@ -6,6 +6,7 @@ import os
 import signal
 
 from harness.results.verdict import Verdict
+from tests.campaigns.faults import kvm
 from tests.campaigns.faults.scene import AGENT, Fault, InGuest
 from tests.campaigns.faults.strikes import (
     INSERT,
@@ -56,6 +57,9 @@ FAULTS = (
     Fault("every port taken", "before", taken_port(99), INFRA),
     Fault("snapshot cut in half", "before", bad_snapshot(half), PASS),
     Fault("snapshot of noise", "before", bad_snapshot(lambda data: os.urandom(len(data))), PASS),
+    Fault("KVM slower than emulation", "before", kvm.slow, PASS, remark="KVM more than"),
+    Fault("KVM that boots nothing", "before", kvm.mute, PASS, cold=True, remark="did not boot under KVM"),
+    Fault("KVM lost between two machines", "before", kvm.lost, PASS, remark="no permission for /dev/kvm"),
     Fault("QEMU killed while booting", "booting", qemu(signal.SIGKILL), INFRA, cold=True),
     Fault("QEMU stopped while booting", "booting", qemu(signal.SIGSTOP), INFRA, cold=True),
     Fault("panic once ready", "ready", PANIC, BOOT_FAIL),

@@ -60,6 +60,7 @@ class Fault:
     cold: bool = False
     prepare: Strike | None = None
     root: bool = False  # whether only root can do it
+    remark: str = ""  # what exactly one line for the user must say
 
 
 @dataclass
@@ -74,6 +75,7 @@ class Scene:
     struck_at: float = math.nan
     problem: str = ""
     undo: list[Callable[[], object]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # lines for the user about the acceleration
 
     @property
     def vm(self) -> VmMachine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import SubprocessError
@@ -128,11 +129,20 @@ def _run(fault: Fault, scene: Scene) -> tuple[Verdict, str, float]:
         report = run.close()
     finally:
         keeper.discard()
+    _check_remarks(fault, [*scene.remarks, *report.notes], scene)
     found = [(result.verdict, result.reason)]
     found += [(report.cause.verdict, report.cause.reason)] if report.cause else []
     found += [(Verdict.SPLAT, splat.line) for splat in report.splats if not splat.allowed]
     verdict, reason = max(found, key=lambda one: one[0].badness)
     return verdict, reason, known_at if verdict is result.verdict else time.monotonic()
+
+
+def _check_remarks(fault: Fault, remarks: Sequence[str], scene: Scene) -> None:
+    """A fault that names a remark must end under TCG, with that remark in one line."""
+    if not fault.remark:
+        return
+    if scene.vm.accelerator != "tcg" or [fault.remark in line for line in remarks] != [True]:
+        scene.problem = f"not one remark with {fault.remark!r}: {remarks}, under {scene.vm.accelerator}"
 
 
 def _machine(fault: Fault, scene: Scene, cell: Cell) -> Machine:
