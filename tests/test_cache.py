@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InfrastructureError
-from harness.host import cache, locks
+from harness.host import cache, locks, manifest
 from harness.host.cache import Cache
 from harness.host.programs import run
 from harness.host.progress import Event
@@ -42,6 +42,29 @@ def test_an_entry_is_made_once_and_verified_by_the_next_run(tmp_path: Path) -> N
     content = Cache(tmp_path).get("kind", "key", write)
     assert (content / "sub/data").read_bytes() == b"data"
     assert Cache(tmp_path).get("kind", "key", never) == content
+
+
+def test_what_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that needs 300 MB of images does not read them all to learn that they are good."""
+
+    def read(_path: Path) -> str:
+        raise AssertionError("a file was read")
+
+    Cache(tmp_path).get("kind", "key", write)
+    monkeypatch.setattr(manifest, "file_digest", read)
+    Cache(tmp_path).get("kind", "key", never)
+
+
+def test_damage_with_the_old_size_and_time_is_noticed(tmp_path: Path) -> None:
+    """Nobody can set back the time at which the kernel saw a change."""
+    data = Cache(tmp_path).get("kind", "key", write) / "sub/data"
+    before = data.stat()
+    data.write_bytes(b"dat!")
+    os.utime(data, ns=(before.st_atime_ns, before.st_mtime_ns))
+    said: list[Event] = []
+    Cache(tmp_path, said.append).get("kind", "key", write)
+    assert data.read_bytes() == b"data"
+    assert "sub/data is not what was stored" in str(said)
 
 
 @pytest.mark.parametrize(

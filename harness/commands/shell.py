@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 
 from harness.commands import booted
 from harness.commands.options import add_gdb
@@ -25,12 +24,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """A shell until it is left; returns its status."""
-    from harness.guest.shell import interactive
+    from harness.guest.shell import enter, interactive
 
     if arguments.attach is not None:
         from harness.vm import kept
 
-        return subprocess.run(kept.find(arguments.attach).ssh, check=False).returncode
+        return enter(kept.find(arguments.attach).ssh)
     with booted.booted(arguments) as machine:
         booted.say(
             f"{' '.join(machine.guest.run(['uname', '-rm']).stdout.decode().split())}; leave with exit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from harness.errors import InfrastructureError
@@ -31,4 +32,11 @@ def interactive(endpoint: Endpoint) -> int:
     """A shell on this terminal until the person leaves it; returns its status."""
     if not shutil.which("ssh"):
         raise InfrastructureError("ssh was not found", hint="install openssh-client")
-    return subprocess.run(ssh_argv(endpoint), check=False).returncode
+    return enter(ssh_argv(endpoint))
+
+
+def enter(argv: Sequence[str]) -> int:
+    """A shell by an ssh command line without a command; returns its status."""
+    # The login shell is dash, which starts faster than bash and edits no line.
+    terminal = ["-t", "exec bash -l"] if sys.stdin.isatty() else []
+    return subprocess.run([*argv, *terminal], check=False).returncode

@@ -23,7 +23,7 @@ class Cell(BaseModel):
     what these event types need is loaded, which keeps a developer's loop short.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     id: PlainName
     kernel: Kernel

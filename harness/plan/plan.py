@@ -22,7 +22,7 @@ NIGHTLY_TESTS = frozenset(scenario.name for scenario in catalogue.select([f"@{ca
 class Omitted(BaseModel):
     """A cell that the matrix names and this run leaves out, and why."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     id: PlainName
     reason: str
@@ -35,7 +35,7 @@ class Plan(BaseModel):
     empty where only parts of the matrix were selected: of those nothing can be said.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     plan_schema: int = Field(default=SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     cells: tuple[Cell, ...]
@@ -90,7 +90,7 @@ class Plan(BaseModel):
 class Selectors(BaseModel):
     """What the command line asks for; each selector may repeat, and an empty one asks for all."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     kernel: tuple[str, ...] = ()
     hookset: tuple[str, ...] = ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.report import junit, summary
 from harness.results.model import Results, write_atomic
 
 FILES = ("results.json", "junit.xml", "summary.md", "report.html")  # what `write_all` writes
@@ -16,7 +15,7 @@ def write_all(results: Results, folder: Path, artifact: str = "") -> None:
 
     `artifact` is where an archive of the folder can be had, for a summary that is read without the folder.
     """
-    from harness.report import html  # Jinja is slow to import, and most commands write no page
+    from harness.report import html, junit, summary  # slow to import, and most commands write no report
 
     write_atomic(folder / "results.json", results.to_json())
     write_atomic(folder / "junit.xml", junit.render(results, folder))

@@ -23,7 +23,7 @@ from harness.results.verdict import Verdict
 class When(BaseModel):
     """Facts of a cell, all of which must hold; `since` and `before` bound the kernel's series."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     kernel: Globs = ("*",)
     since: Annotated[str, Field(pattern=r"^\d+\.\d+$")] = "0.0"
@@ -48,7 +48,7 @@ class When(BaseModel):
 class Expectation(BaseModel):
     """One known failure; `until` is the last day on which it counts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     test: Globs
     when: When = When()
@@ -67,7 +67,7 @@ class AllowedSplat(BaseModel):
     `splat` is searched, as words, in the kernel's line and in the complaint's fingerprint.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     splat: Text
     when: When = When()
@@ -84,7 +84,7 @@ class AllowedSplat(BaseModel):
 class Expectations(BaseModel):
     """The whole file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     expected_failures: tuple[Expectation, ...] = ()
     allowed_splats: tuple[AllowedSplat, ...] = ()

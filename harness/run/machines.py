@@ -135,7 +135,7 @@ class Supplies(BaseModel):
     `agent` is what every machine gets deployed, None where no planned test needs it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     accelerator: str  # of all machines, such as "kvm, tcg"
     accelerators: dict[str, str] = {}  # by architecture, as the run began

@@ -14,12 +14,10 @@ import secrets
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from harness import report
 from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
 from harness.host import capacity, signals
 from harness.host.deadlines import Pace
@@ -42,7 +40,7 @@ NODE_SEPARATOR = "::"
 class Options(BaseModel):
     """What the command line asks of a run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     matrix: Path
     selectors: Selectors = Selectors()
@@ -62,7 +60,7 @@ class Options(BaseModel):
 class Job(BaseModel):
     """What a worker needs to know of the run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     matrix: Path
     folder: Path
@@ -269,6 +267,8 @@ class Run:
         results = self._results()
         if wrong := model.disagreements(self.plan, results):
             raise AssertionError(f"results and plan differ: {wrong}")
+        from harness import report  # most commands write none
+
         report.write_all(results, self.folder)
         times.write_times(self.times_path, self.plan, results.cells)
         self.finished = results
@@ -282,6 +282,8 @@ class Run:
         self._claimed = runfolder.make(self.folder, own=self.options.folder is None)
 
     def _results(self) -> Results:
+        from importlib.metadata import version  # slow to import, and most commands write no results
+
         kernels = self.supplies.kernels if self.supplies else {}
         cells = model.cells_of(self.plan, self._timed_reports(), self._tests, kernels, self.why_not)
         whole = not self.options.shard

@@ -24,7 +24,6 @@ from harness.errors import InfrastructureError
 from harness.guest.base import Endpoint, Guest, GuestError
 from harness.guest.keys import GuestKeys
 from harness.guest.shell import ssh_argv
-from harness.guest.ssh import connect
 from harness.vm import domain, kept, rundisk
 from harness.vm.console import ConsoleFile, ConsoleLog, Stage
 from harness.vm.domain import MachineSpec
@@ -48,6 +47,16 @@ _FILE_BYTES = 256 << 20  # beside its memory, which QEMU writes to a file when i
 _numbers = itertools.count(1)
 
 Connect = Callable[[Endpoint, float], Guest]
+
+
+def _import_ssh() -> None:
+    import harness.guest.ssh  # noqa: F401 - for its being imported
+
+
+def _over_ssh(endpoint: Endpoint, timeout_s: float) -> Guest:
+    from harness.guest.ssh import connect
+
+    return connect(endpoint, timeout_s)
 
 
 class _Patience:
@@ -76,13 +85,13 @@ class Machine:
     `connect` opens an `Endpoint` within some seconds (default: over SSH).
     """
 
-    def __init__(self, spec: MachineSpec, hypervisor: Hypervisor, connect: Connect = connect) -> None:
+    def __init__(self, spec: MachineSpec, hypervisor: Hypervisor, connect: Connect | None = None) -> None:
         self.spec = spec
         self.name = f"{hypervisor.token}-{next(_numbers)}"
         self.console = ConsoleLog()
         self.guest: Guest | None = None
         self._hypervisor = hypervisor
-        self._connect = connect
+        self._connect = connect or _over_ssh
         self._private = hypervisor.private_dir(self.name.rpartition("-")[2])
         self._keys = GuestKeys.generate()
         self._state = State.DEFINED
@@ -123,6 +132,8 @@ class Machine:
                 shutil.copyfile(snapshot.console, self.spec.console)
         except OSError as error:
             raise InfrastructureError(f"cannot write what a machine needs: {error}") from error
+        # To import paramiko takes as long as half of a restore, during which this process only waits.
+        threading.Thread(target=_import_ssh, name="import", daemon=True).start()
         self._domain = self._start_on_some_port(snapshot)
         # Should this process be killed, nobody watches the console of a QEMU that goes on.
         self._domain.limit_files((self.spec.memory_mib << 20) + _FILE_BYTES)
