@@ -26,3 +26,8 @@ FIM_TASKS(KPROBE)
 		return name##_exit(ctx, FIM_BCC);                                                            \
 	}
 FIM_EXITS(KRETPROBE)
+
+/* Hash tables are written by programs here as well, see maps.h. Their section is given to them afterwards. */
+#undef SEC
+#define SEC(name)
+#include "tell.bpf.c"

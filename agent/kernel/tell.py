@@ -11,6 +11,8 @@ from agent.errors import KernelError
 from agent.kernel.libbpf import Map, Program
 
 PREFIX = "tell__"
+SECTION = "syscall"
+PROGRAMS = tuple(f"{PREFIX}{act}" for act in ("approvers__update", "approvers__delete", "discarders__update"))
 _ERROR = struct.Struct("=q")
 
 

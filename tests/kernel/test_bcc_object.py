@@ -103,6 +103,21 @@ def test_what_the_numbers_stood_for_is_there_when_it_runs(opened: Object) -> Non
     opened.close()
 
 
+def test_a_program_that_writes_a_table_is_one_of_system_calls(tmp_path: Path) -> None:
+    """Its section gives libbpf the type: in any other it could not be run on request."""
+    path = tmp_path / "object.o"
+    functions = {"tell__answer": ANSWER, "fn_double": DOUBLE, **SIZES}
+    path.write_bytes(object_file.build(SOURCE, functions, {"tell__answer": "tell__answer"}))
+    opened = Object(str(path))
+    assert list(opened.programs) == ["tell__answer"]
+    try:
+        opened.load()
+    except KernelError as error:
+        pytest.skip(f"this host does not load programs: {error}")
+    assert struct.unpack("=2Q", opened.programs["tell__answer"].run(bytes(16)))[0] == 40
+    opened.close()
+
+
 def test_a_program_that_was_not_compiled_is_an_error() -> None:
     """And not an object without it."""
     with pytest.raises(KeyError, match="on_answer"):

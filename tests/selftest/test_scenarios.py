@@ -14,7 +14,7 @@ from agent.selftest.catalogue import CATALOGUE, Scenario, by_name
 from agent.selftest.fake import FakeAgent, FakeWorkload
 from agent.selftest.protocol import Ran
 from agent.selftest.runner import Stage
-from agent.selftest.scenarios import approvers, discarders, life, loss
+from agent.selftest.scenarios import approvers, discarders, loss
 from agent.selftest.subject import Judged
 
 Play = Callable[..., Ran]
@@ -30,7 +30,6 @@ SHORTER = (
     (loss, "FAST", 503),
     (loss, "FLOOD_NOISE", 13),
     (loss, "STOPPED_S", 1),
-    (life, "SECONDS", 1),
     (loss, "LADDER", (211, 401)),
 )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agent.errors import KernelError
 from agent.hooks import points
+from agent.kernel import tell
 from agent.kernel.capabilities import LOAD_FAIL, Capability
 from agent.kernel.choose import FIRES
 
@@ -85,7 +86,7 @@ def lacking() -> str:
 def symbols() -> dict[str, str]:
     """The compiled functions' symbols by program: bcc would attach those of the usual names by itself."""
     programs = [points.program(hook, kind) for hook in points.ALL if (kind := points.kind_of(hook, SET))]
-    return {program: f"on_{program}" for program in programs}
+    return {program: f"on_{program}" for program in programs} | {name: name for name in tell.PROGRAMS}
 
 
 def _prepared() -> tuple[Path, Path]:

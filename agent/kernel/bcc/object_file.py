@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from agent.kernel import tell
 from agent.kernel.bcc import source as bcc_source
 from agent.kernel.bcc.source import CALL, DATA, LIMIT, MAP_FIELDS, Source
 from agent.kernel.bcc.types import Types, extension
@@ -49,14 +50,15 @@ class Section(NamedTuple):
 def build(source: Source, code: Mapping[str, bytes], programs: Mapping[str, str]) -> bytes:
     """The object: `code` has each compiled function's instructions by symbol, `programs` symbols by name.
 
-    A program's section is what its name says before `__`. Raises KeyError for what was not compiled.
+    A program's section is what its name says before `__`, and that of system calls for the programs of
+    `agent.kernel.tell`. Raises KeyError for what was not compiled.
     """
     types = Types()
-    kinds = sorted({name.partition("__")[0] for name in programs})
+    kinds = sorted({_kind(name) for name in programs})
     own = {one.name: code[bcc_source.own(one.name)] for one in source.functions}
     texts = [_text(".text", own)] if own else []
     for kind in kinds:
-        found = {name: code[symbol] for name, symbol in programs.items() if name.startswith(f"{kind}__")}
+        found = {name: code[symbol] for name, symbol in programs.items() if _kind(name) == kind}
         texts.append(_text(kind, found))
     data = [_maps(source, code, types)] + ([_constants(source, code, types)] if source.constants else [])
     numbers = _functions(source, programs, types)
@@ -66,6 +68,10 @@ def build(source: Source, code: Mapping[str, bytes], programs: Mapping[str, str]
     ext = extension(types, infos)
     notes = [Section("license", _ALLOC | _WRITE, LICENSE), Section(".BTF", 0, types.encode())]
     return _file([*texts, *data, *notes, Section(".BTF.ext", 0, ext)], source)
+
+
+def _kind(program: str) -> str:
+    return tell.SECTION if program.startswith(tell.PREFIX) else program.partition("__")[0]
 
 
 def constant(instructions: bytes) -> int:
