@@ -26,7 +26,9 @@ def ending(because: Callable[[str], None], left_s: float, why: str) -> Iterator[
     An infinite `left_s` is no deadline; `why` is the reason given at the deadline. SIGHUP stays ignored where
     it was, as under nohup.
     """
-    reasons = {**REASONS, signal.SIGALRM: why}
+    reasons = dict(REASONS)
+    if math.isfinite(left_s):
+        reasons[signal.SIGALRM] = why
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         del reasons[signal.SIGHUP]
 
@@ -40,7 +42,8 @@ def ending(because: Callable[[str], None], left_s: float, why: str) -> Iterator[
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if math.isfinite(left_s):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -2,7 +2,7 @@
 
 For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to
 an act: pass, fail, skip, splat, deaf (no log of the kernel), crash, qemu-dies, lost, hang (the agent), freeze
-(the guest), refuse, broken (the agent has ended), malformed, kill-worker, interrupt, hup, sleep (ten
+(the guest), refuse, broken (the agent has ended), malformed, kill-worker, interrupt, hup, term, sleep (ten
 minutes), full (the host's disk), error (a defect of the harness). `CELL::boot`, `CELL::load`, `CELL::quit`
 (the agent ends) and `CELL::end` are steps as well, and `CELL::fetch`, which can only sleep; `bench::prepare`,
 `bench::reap` and `bench::close` can only fail. The act `missing` means that there is nothing to boot,
@@ -55,7 +55,12 @@ RAISED: dict[str, Callable[[str], Exception]] = {
     "refuse": lambda step: RefusedError(f"{step} refused", detail="verifier says no"),
 }
 
-SENT = {"kill-worker": signal.SIGKILL, "interrupt": signal.SIGINT, "hup": signal.SIGHUP}
+SENT = {
+    "kill-worker": signal.SIGKILL,
+    "interrupt": signal.SIGINT,
+    "hup": signal.SIGHUP,
+    "term": signal.SIGTERM,
+}
 SLEEP_S = 600.0  # longer than any test waits
 
 

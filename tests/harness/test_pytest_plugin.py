@@ -197,8 +197,10 @@ def test_a_test_that_every_cell_skips_fails_the_run(project: Project) -> None:
     assert ended.results.run.notes == (line,)
 
 
-def test_an_interrupt_writes_the_results_and_leaves_nothing(project: Project) -> None:
-    project.script({"6.1-auto::truth.unlink": "interrupt"})
+@pytest.mark.parametrize("act", ["interrupt", "hup", "term"])
+def test_an_interrupt_writes_the_results_and_leaves_nothing(project: Project, act: str) -> None:
+    """SIGTERM and SIGHUP as well as Ctrl-C."""
+    project.script({"6.1-auto::truth.unlink": act})
     ended = project.run(apart=True)
     assert ended.status == 4
     assert ended.verdicts("6.1-auto")["PASS"] == 1

@@ -52,6 +52,10 @@ def for_pytest(config: pytest.Config, path: Path) -> Controller:
         run = Run(options, config.hook.pytest_harness_bench(config=config))
     except HarnessError as error:
         pytest.exit(_message(error), returncode=error.exit_code)
+    # SIGTERM and SIGHUP end pytest as Ctrl-C does; it would leave machines otherwise.
+    ending = contextlib.ExitStack()
+    ending.enter_context(run.ending())
+    config.add_cleanup(ending.close)
     return Controller(run, None)
 
 
