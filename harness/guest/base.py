@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.errors import InfrastructureError
+from harness.errors import HungError, InfrastructureError
 from harness.guest.keys import GuestKeys
 
 _FIRST_SIGNAL = 128
@@ -29,7 +29,7 @@ class GuestLostError(GuestError):
     """The connection to the guest ended."""
 
 
-class GuestTimeoutError(GuestError):
+class GuestTimeoutError(GuestError, HungError):
     """The guest did not answer in time."""
 
 

@@ -76,7 +76,9 @@ class CommandServer:
             try:
                 status = self._guest.stream(words, output.take, timeout_s=deadline_s, name=shown)
             except GuestTimeoutError as error:
-                raise GuestTimeoutError(self._too_slow(shown, deadline_s, output)) from error
+                raise GuestTimeoutError(
+                    self._too_slow(shown, deadline_s, output), program="the command"
+                ) from error
             except TooMuchOutputError:
                 reason = f"{shown} printed more than {MAX_OUTPUT >> 20} MiB and was stopped"
                 return Ran(1, name, "FAIL", reason, (), {}, round(time.monotonic() - began, 3))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from agent.selftest import protocol
-from harness.errors import ProductError
+from harness.errors import ProductError, RefusedError
 from harness.guest.base import Channel, Guest, TooMuchOutputError
 from harness.guest.deploy import TARGET
 
@@ -34,19 +34,11 @@ Note = Callable[[str, bytes], None]
 """Takes "sent" or "received" and a line of the protocol, for a log."""
 
 
-class RefusedError(ProductError):
-    """The agent answered that it cannot; `detail` holds longer evidence, such as a verifier's log."""
-
-    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.detail = detail
-
-
 class BrokenServerError(ProductError):
-    """The server ended early or spoke something else; `detail` is the last of its stderr."""
+    """The server ended early or broke the protocol; `detail` is the end of its stderr."""
 
     def __init__(self, message: str, detail: str) -> None:
-        super().__init__(message)
+        super().__init__(": ".join([message, *detail.strip().splitlines()[-1:]]))
         self.detail = detail
 
 

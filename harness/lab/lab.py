@@ -12,14 +12,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.errors import HarnessError, InfrastructureError, ProductError
+from harness.errors import (
+    HarnessError,
+    HungError,
+    InfrastructureError,
+    MissingError,
+    ProductError,
+)
 from harness.guest import state
 from harness.host.progress import Event, Progress, silent
 from harness.lab import provenance
 from harness.lab.supplies import Preparation, bundle, resolve_all
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.run.machines import Death, HungError, MissingError, RefusedError, Selftest, Supplies
+from harness.run.machines import Death, Selftest, Supplies
 from harness.text import one_line
 from harness.vm.console import MAX_BYTES
 
@@ -217,8 +223,7 @@ class VmMachine:
 
     def slowness(self) -> float:
         """By a loop that it runs, which also tells what is in it now."""
-        with _translated():
-            slowness, self._fresh = state.measure(self.guest, MEASURE_S)
+        slowness, self._fresh = state.measure(self.guest, MEASURE_S)
         self.uname = one_line(self._fresh.release)
         if self.release and self.uname != self.release:
             raise MissingError(f"the guest runs kernel {self.uname}, and {self.release} was to boot")
@@ -231,15 +236,14 @@ class VmMachine:
 
         agent = provenance.kept(self.agent, Cache()) if self.agent else bundle()
         types = {path.stem: path.read_bytes() for path in self.types}
-        with _translated():
-            deploy(self.guest, with_types(agent, types) if types else agent)
+        deploy(self.guest, with_types(agent, types) if types else agent)
 
     def selftest(self, log: Path, deadline_s: float) -> Selftest:
         """The agent's server, greeting received."""
         from harness.guest.selftest import SelftestClient
 
         waiting, self._waiting = self._waiting, None
-        with _translated(log):
+        with _last_words(log):
             return VmSelftest(SelftestClient.start(self.guest, deadline_s, waiting=waiting), log)
 
     def stand_by(self) -> None:
@@ -270,8 +274,7 @@ class VmMachine:
     def leftovers(self, deadline_s: float) -> list[str]:
         """As `vitals` finds them."""
         assert self._fresh
-        with _translated():
-            return state.leftovers(self.guest, self._fresh, deadline_s)
+        return state.leftovers(self.guest, self._fresh, deadline_s)
 
     def command(self, cell: Cell, log: Path) -> Selftest:
         """A user's program."""
@@ -329,13 +332,11 @@ class VmCommand:
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:
         """Put its files."""
-        with _translated():
-            return self._server.load(cell, deadline_s)
+        return self._server.load(cell, deadline_s)
 
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run it."""
-        with _translated(program="the command"):
-            return self._server.test(name, deadline_s)
+        return self._server.test(name, deadline_s)
 
     def close(self) -> None:
         """Nothing runs."""
@@ -363,9 +364,8 @@ class VmSelftest:
     def close(self) -> HarnessError | None:
         """End the server, and tell of one that was gone before or did not end well."""
         try:
-            with _translated():
-                status = self._client.quit(self._quit_s)
-                self.hooks = self._client.hooks
+            status = self._client.quit(self._quit_s)
+            self.hooks = self._client.hooks
         except HarnessError as error:
             return error
         finally:
@@ -376,7 +376,7 @@ class VmSelftest:
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
         try:
-            with _translated(self._log):
+            with _last_words(self._log):
                 yield
         except HungError:
             self._quit_s = HUNG_QUIT_S
@@ -384,22 +384,15 @@ class VmSelftest:
 
 
 @contextlib.contextmanager
-def _translated(log: Path | None = None, program: str = "the agent") -> Iterator[None]:
-    """A guest's errors as the life of a cell knows them; a server's last words also go to `log`."""
-    from harness.guest import selftest
-    from harness.guest.base import GuestTimeoutError
+def _last_words(log: Path) -> Iterator[None]:
+    """Keep in `log` what a server printed before it broke."""
+    from harness.guest.selftest import BrokenServerError
 
     try:
         yield
-    except GuestTimeoutError as error:
-        raise HungError(error.message, hint=error.hint, program=program) from error
-    except selftest.RefusedError as error:
-        raise RefusedError(error.message, hint=error.hint, detail=error.detail) from error
-    except selftest.BrokenServerError as error:
-        if log:
-            log.write_text(error.detail, encoding="utf-8")
-        said = error.detail.strip().splitlines()[-1:]
-        raise ProductError(": ".join([error.message, *said])) from error
+    except BrokenServerError as error:
+        log.write_text(error.detail, encoding="utf-8")
+        raise
 
 
 def to_stderr(event: Event, /) -> None:

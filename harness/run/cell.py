@@ -19,14 +19,14 @@ from pydantic import ValidationError
 from agent.selftest import catalogue
 from agent.selftest.protocol import Loaded
 from harness.console.complaints import scan
-from harness.errors import HarnessError, InfrastructureError, ProductError
+from harness.errors import HarnessError, InfrastructureError, MissingError, ProductError, RefusedError
 from harness.host.progress import Phase, Step
 from harness.plan.cells import Cell
 from harness.results.model import Attempt, CellReport, TestResult
 from harness.results.verdict import Verdict
 from harness.run import judge
 from harness.run.judge import REASON_LIMIT, Allowed, as_result, clean, problem
-from harness.run.machines import Machine, MissingError, RefusedError, Selftest
+from harness.run.machines import Machine, Selftest
 from harness.run.slot import Keeper
 from harness.text import one_line
 

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agent.selftest.protocol import Loaded, Ran
-from harness.errors import HarnessError, InfrastructureError, ProductError
+from harness.errors import HarnessError, HungError, InfrastructureError, ProductError, RefusedError
 from harness.host.deadlines import ORDINARY
 from harness.host.progress import Phase, Progress, Step, silent
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import KernelFacts, Package
-from harness.run.machines import Death, HungError, Machine, RefusedError, Supplies
+from harness.run.machines import Death, Machine, Supplies
 
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
 TRACE = (

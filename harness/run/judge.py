@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from agent.selftest.protocol import Ran
 from harness.console.complaints import Found, fingerprint, scan
-from harness.errors import HarnessError, IncompleteError, ProductError
+from harness.errors import HarnessError, HungError, IncompleteError, ProductError
 from harness.results.model import Attempt, Splat, TestResult
 from harness.results.verdict import Verdict, worst
-from harness.run.machines import Death, HungError
+from harness.run.machines import Death
 from harness.text import one_line
 
 REASON_LIMIT = 500  # characters

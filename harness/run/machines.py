@@ -2,12 +2,6 @@
 
 The life of a cell is written against these protocols. `harness.lab.lab` is the real world; tests bring their
 own through the hook `pytest_harness_bench`.
-
-    InfrastructureError
-    +-- HungError         no answer before the deadline
-    +-- MissingError      there is nothing to boot
-    ProductError
-    +-- RefusedError      the agent answered that it cannot
 """
 
 from __future__ import annotations
@@ -19,31 +13,11 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from agent.selftest.protocol import Loaded, Ran
-from harness.errors import HarnessError, InfrastructureError, ProductError
+from harness.errors import HarnessError
 from harness.host.progress import Progress
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import Agent, KernelFacts
-
-
-class HungError(InfrastructureError):
-    """No answer of `program` before the deadline."""
-
-    def __init__(self, message: str, *, hint: str = "", program: str = "the agent") -> None:
-        super().__init__(message, hint=hint)
-        self.program = program
-
-
-class MissingError(InfrastructureError):
-    """There is nothing to boot, and asking again in this run helps nothing."""
-
-
-class RefusedError(ProductError):
-    """The agent answered that it cannot; `detail` holds longer evidence, such as a verifier log."""
-
-    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.detail = detail
 
 
 @dataclass(frozen=True)

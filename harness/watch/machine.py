@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RefusedError
 from harness.plan.cells import Cell
-from harness.run.machines import Bench, Machine, RefusedError, Selftest, Supplies
+from harness.run.machines import Bench, Machine, Selftest, Supplies
 from harness.run.slot import Keeper
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from harness.commands import run as run_command
-from harness.errors import ConfigError
+from harness.errors import ConfigError, HungError
 from harness.guest import command
 from harness.guest.base import STDOUT, Completed, GuestError, GuestLostError, GuestTimeoutError, Output
 from harness.guest.command import CommandServer, judged
@@ -27,7 +27,6 @@ from harness.results import model
 from harness.results.model import TestResult
 from harness.run import judge
 from harness.run.fake import FakeBench
-from harness.run.machines import HungError
 from harness.run.run import Options
 from tests.harness.conftest import matrix_of
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from agent.selftest import protocol
+from harness.errors import RefusedError
 from harness.guest.base import GuestLostError, GuestTimeoutError, TooMuchOutputError
 from harness.guest.fake import FakeChannel, FakeGuest
-from harness.guest.selftest import SERVE, BrokenServerError, RefusedError, SelftestClient
+from harness.guest.selftest import SERVE, BrokenServerError, SelftestClient
 
 HELLO = protocol.encode(protocol.Hello("0.1.0", 412))
 

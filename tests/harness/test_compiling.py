@@ -9,6 +9,7 @@ import pytest
 
 from agent.selftest.protocol import Loaded
 from harness import images, kernels
+from harness.errors import RefusedError
 from harness.host.deadlines import Pace
 from harness.images.rootfs import RootImage
 from harness.kernels import Headers
@@ -21,7 +22,6 @@ from harness.results.model import KernelFacts
 from harness.results.verdict import Verdict
 from harness.run.cell import COMPILE_S, LOAD_DEADLINE_S, CellRun
 from harness.run.fake import FakeBench, FakeMachine
-from harness.run.machines import RefusedError
 from harness.run.slot import Keeper
 
 KERNEL = Kernel(name="6.1", series="6.1")

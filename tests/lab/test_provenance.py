@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, MissingError
 from harness.guest.base import Completed
 from harness.guest.fake import FakeGuest
 from harness.host import cache
@@ -20,7 +20,6 @@ from harness.host.cache import Cache
 from harness.lab import provenance, supplies
 from harness.lab.lab import VmMachine
 from harness.lab.supplies import Preparation
-from harness.run.machines import MissingError
 
 
 def archive(**files: bytes) -> bytes:

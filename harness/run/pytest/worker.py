@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.errors import MissingError
 from harness.host.deadlines import Pace
 from harness.host.progress import Event, Phase, Progress, Step, silent
 from harness.kernels import configuration
@@ -24,7 +25,7 @@ from harness.results.model import CellReport, Splat, TestResult
 from harness.results.verdict import Verdict
 from harness.run.cell import CellRun
 from harness.run.judge import Allowed
-from harness.run.machines import Bench, Machine, MissingError
+from harness.run.machines import Bench, Machine
 from harness.run.run import Job
 from harness.run.slot import Keeper
 from harness.text import one_line

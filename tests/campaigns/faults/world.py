@@ -10,12 +10,13 @@ from pathlib import Path
 from subprocess import SubprocessError
 from typing import Any, cast
 
+from harness.errors import MissingError
 from harness.host.deadlines import Pace
 from harness.plan.cells import Cell
 from harness.results.verdict import Verdict
 from harness.run import cell as cells
 from harness.run.cell import CellRun
-from harness.run.machines import Machine, MissingError
+from harness.run.machines import Machine
 from harness.run.slot import Keeper
 from tests.campaigns.faults.scene import TEST, Fault, Scene
 
