@@ -25,6 +25,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Reap, then shrink the cache; without a bound nothing stays that no running process uses."""
     from harness.host.cache import Cache
     from harness.lab.lab import VmBench
+    from harness.vm import ownership
 
     for line in VmBench().reap(also_kept=True):
         say(f"reaped what a dead run left: {line}")
@@ -33,7 +34,10 @@ def execute(arguments: argparse.Namespace) -> int:
     store = Cache()
     freed = store.clean(keep_bytes=arguments.keep << 20, older_than_s=arguments.older_than * DAY_S)
     if not (arguments.keep or arguments.older_than):
-        freed += forget(store.root)
+        if running := [path.name for path in ownership.living()]:
+            say(f"a run goes on ({', '.join(running)}): what it may use of the cache stays")
+        else:
+            freed += forget(store.root)
     say(f"freed {freed >> 20} MiB")
     return 0
 
@@ -44,7 +48,9 @@ def forget(root: Path) -> int:
     for name in ("acceleration", "libvirt"):
         freed += _size(root / name)
         shutil.rmtree(root / name, ignore_errors=True)
-    folders = (path for path in root.glob("*/**/") if path != root)
+    folders = (
+        path for path in root.glob("*/**/") if path != root and "run" not in path.relative_to(root).parts
+    )
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         with contextlib.suppress(OSError):  # it is not empty
             folder.rmdir()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from harness.kernels.apt import Apt, transport_settings
 from harness.kernels.repositories import Repositories
 
 # How the image is put together: a new number makes it again.
-LAYOUT = "1"
+LAYOUT = "2"
 
 COMPILER = "compiler-packages.txt"
 
@@ -110,10 +111,24 @@ def _unpack(apt: Apt, names: tuple[str, ...], kept: tuple[str, ...], scratch: Pa
         package="mmdebstrap",
     )
     tree.mkdir()
+    tree.chmod(0o755)
     excludes = [f"--exclude={line}" for line in resources.words("guest-excludes.txt") if line not in kept]
     run([*_EXTRACT, *excludes, f"--directory={tree}", f"--file={archive}"], package="tar")
-    shutil.copytree(resources.FOLDER / "root", tree, dirs_exist_ok=True)
+    add_files(resources.FOLDER / "root", tree)
     return tree
+
+
+def add_files(source: Path, tree: Path) -> None:
+    """Copy the files of a checkout into a guest's tree, with modes that do not depend on its umask."""
+    for path in sorted(source.rglob("*")):
+        place = tree / path.relative_to(source)
+        if path.is_dir():
+            if not place.exists():
+                place.mkdir()
+                place.chmod(0o755)
+        else:
+            shutil.copyfile(path, place)
+            place.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
 
 
 def compile_python(tree: Path, progress: Progress = silent) -> None:

@@ -18,21 +18,28 @@ from harness.kernels import deb822
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SOURCES = Path("/etc/apt")
+LISTS = Path("/var/lib/apt/lists")
 
 _RELEASES = "buster|bullseye|bookworm|trixie|forky|sid|(?:old){0,2}stable|testing|unstable|experimental"
 _MAIN = re.compile(rf"(?:{_RELEASES})(?:-updates|-backports(?:-sloppy)?|-proposed-updates)?")
 _SECURITY = re.compile(rf"(?:{_RELEASES})(?:-security|/updates)")
 _URI = re.compile(r"(?:[a-z][a-z0-9]*\+)?(?:https?|file|copy|mirror):\S+")
 _OFF = ("no", "false", "without", "off", "disable")  # apt's words
-_ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?:\s|$)")
+_ONE_LINE = re.compile(
+    r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?:\s+(?P<components>.*)|$)"
+)
+_SIGNED_BY = re.compile(r"signed-by=(\S+)", re.IGNORECASE)
+_ORIGIN = re.compile(r"^Origin: *(.*?) *$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Source:
-    """One archive as a host's apt names it."""
+    """One archive as a host's apt names it; `signed_by` are keyrings, empty where none is named."""
 
     uri: str
     suite: str
+    components: tuple[str, ...] = ("main",)
+    signed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,9 @@ def parse_one_line(text: str) -> Iterator[Source]:
     for line in text.splitlines():
         fields = _ONE_LINE.match(line.partition("#")[0].strip())
         if fields and _URI.fullmatch(fields["uri"]):
-            yield Source(fields["uri"].rstrip("/"), fields["suite"])
+            signed_by = _keyrings(" ".join(_SIGNED_BY.findall(fields["options"] or "")).replace(",", " "))
+            components = tuple((fields["components"] or "").split())
+            yield Source(fields["uri"].rstrip("/"), fields["suite"], components, signed_by)
 
 
 def parse_deb822(text: str) -> Iterator[Source]:
@@ -98,11 +107,40 @@ def parse_deb822(text: str) -> Iterator[Source]:
             continue
         for suite in stanza.get("suites", "").split():
             for uri in filter(_URI.fullmatch, stanza.get("uris", "").split()):
-                yield Source(uri.rstrip("/"), suite)
+                components = tuple(stanza.get("components", "").split())
+                yield Source(uri.rstrip("/"), suite, components, _keyrings(stanza.get("signed-by", "")))
+
+
+def _keyrings(words: str) -> tuple[str, ...]:
+    """Names of keyring files; a key that stands in the source itself has none."""
+    return tuple(Path(word).name for word in words.split() if word.startswith("/"))
 
 
 def _first(sources: Iterable[Source], suites: re.Pattern[str]) -> str:
-    return next((source.uri for source in sources if suites.fullmatch(source.suite)), "")
+    """The first source with such a suite that carries Debian's archive; proven ones before others."""
+    origins = [(source, _origin(source)) for source in sources if suites.fullmatch(source.suite)]
+    proven = [source.uri for source, origin in origins if origin == "Debian"]
+    likely = [source.uri for source, origin in origins if not origin and _may_be_debian(source)]
+    return next(iter(proven + likely), "")
+
+
+def _may_be_debian(source: Source) -> bool:
+    """Other vendors use Debian's suite names too, with components or keys of their own."""
+    signed = not source.signed_by or any("debian" in name for name in source.signed_by)
+    return "main" in source.components and signed
+
+
+def _origin(source: Source) -> str:
+    """Who made an archive, by what apt has fetched of it; "" if it has fetched nothing."""
+    place = source.uri.partition("://")[2].rpartition("@")[2].replace("_", "%5f").replace("/", "_")
+    for name in ("InRelease", "Release"):
+        path = LISTS / f"{place}_dists_{source.suite.replace('/', '_')}_{name}"
+        try:
+            match = _ORIGIN.search(path.read_text(errors="replace"))
+        except OSError:
+            continue
+        return match[1] if match else "unknown"
+    return ""
 
 
 def _mmdebstrap_sources() -> str:

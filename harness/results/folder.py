@@ -9,6 +9,7 @@ from pathlib import Path
 from harness import report
 from harness.errors import ConfigError
 from harness.host import locks
+from harness.plan.plan import Plan
 
 # What a run writes into its folder, and so what an earlier one may have left there.
 TRACEBACK = "traceback.txt"  # of an unexpected error of the harness
@@ -20,8 +21,8 @@ def make(folder: Path, *, own: bool) -> int:
     """Make it ready for a run; the folder is that run's alone until what is returned is closed.
 
     A folder of the run's `own`, new under the parent of all runs, becomes `latest` there. One that the user
-    named may hold an earlier run, which this one replaces: verdicts of two runs in one folder would lie. What
-    else is in it stays. Raises ConfigError.
+    named is empty, or holds an earlier run, which this one replaces: verdicts of two runs in one folder would
+    lie. What was added to that folder stays. Raises ConfigError, also for any other folder that is not empty.
     """
     try:
         folder.mkdir(parents=True, exist_ok=not own)
@@ -31,6 +32,7 @@ def make(folder: Path, *, own: bool) -> int:
         if own:
             _point_latest_at(folder)
         else:
+            _refuse_foreign(folder)
             _remove_earlier(folder)
         (folder / CELLS).mkdir()
         return claimed
@@ -42,6 +44,17 @@ def _point_latest_at(folder: Path) -> None:
     fresh = folder.with_name(f".latest.{os.getpid()}")
     fresh.symlink_to(folder.name)
     fresh.replace(folder.with_name("latest"))
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise ConfigError for a folder with files in it that has no plan of a run."""
+    if not any(path for path in folder.iterdir() if path.name != CELLS or any(path.iterdir())):
+        return
+    try:
+        Plan.model_validate_json((folder / "plan.json").read_bytes())
+    except (OSError, ValueError) as error:
+        hint = "name a new or empty folder, or that of an earlier run, with --output"
+        raise ConfigError(f"{folder}: is not empty, and no run wrote it", hint=hint) from error
 
 
 def _remove_earlier(folder: Path) -> None:

@@ -18,8 +18,16 @@ from pydantic import ValidationError
 
 from agent.selftest import catalogue
 from agent.selftest.protocol import Loaded
+from harness.console.cmdline import refused
 from harness.console.complaints import scan
-from harness.errors import HarnessError, InfrastructureError, MissingError, ProductError, RefusedError
+from harness.errors import (
+    HarnessError,
+    IncompleteError,
+    InfrastructureError,
+    MissingError,
+    ProductError,
+    RefusedError,
+)
 from harness.host.progress import Phase, Step
 from harness.plan.cells import Cell
 from harness.results.model import Attempt, CellReport, TestResult
@@ -155,11 +163,21 @@ class CellRun:
             self._update(phases=self.keeper.phases, slowness=self.keeper.pace.slowness, uname=uname)
             self._note_machine()
         try:
+            self._check_cmdline()
             self._load()
         except HarnessError as error:
             self._keep_detail(error)
             if not (isinstance(error, RefusedError) and self._cannot(error)):
                 self._fail(error)
+
+    def _check_cmdline(self) -> None:
+        """Raise IncompleteError if the kernel refused words of the cell's command line."""
+        machine = self.keeper.machine
+        if machine and self.cell.cmdline:
+            words = refused(machine.console().split(b"\n"), self.cell.cmdline.args)
+            if words:
+                listed = one_line(" ".join(words))
+                raise IncompleteError(f"the kernel refused these words of the cell's command line: {listed}")
 
     def _note_machine(self) -> None:
         """How the machine runs; what there is to say about its boot belongs to the cell that booted it."""

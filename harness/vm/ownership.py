@@ -180,6 +180,17 @@ def adopt_dead(path: Path) -> RunDirectory | None:
     return RunDirectory(path, lock)
 
 
+def living(roots: Sequence[Path] | None = None) -> Iterator[Path]:
+    """Yield the run directories whose owner lives."""
+    for path in run_directories(roots):
+        if (path / _LOCK).exists():
+            directory = adopt_dead(path)
+            if directory is None:
+                yield path
+            else:
+                directory.close()
+
+
 def owner_uri(directory: RunDirectory) -> str:
     """The libvirt URI that the owner used, or "" if it died before it wrote one."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -11,6 +11,8 @@ from harness import cli
 from harness.commands import clean
 from harness.host import locks
 from harness.host.cache import Cache
+from harness.vm import ownership
+from harness.vm.ownership import RunDirectory
 
 
 @pytest.fixture
@@ -18,6 +20,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with an entry, indexes and what was learnt of the host; there are no dead runs."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("harness.lab.lab.VmBench.reap", lambda _self, also_kept: [])
+    monkeypatch.setattr(ownership, "runtime_roots", lambda: [tmp_path / "fim-harness/run"])
     store = Cache()
     store.get("kernels", "k", make)
     os.close(store._in_use.popitem()[1])  # as the end of its process would
@@ -57,3 +60,15 @@ def test_with_a_bound_indexes_stay(root: Path, words: tuple[str, ...]) -> None:
     before = left(root)
     assert cli.main(["clean", *words]) == 0
     assert left(root) == before
+
+
+def test_a_live_run_keeps_its_folders(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run directories may lie in the cache, and what a run reads of it is not taken away."""
+    with RunDirectory.claim(root / "run") as directory:
+        (directory.path / "1").mkdir()
+        assert cli.main(["clean"]) == 0
+        assert {"acceleration/a.json", "libvirt/c/x"} <= {*left(root)}
+        assert (directory.path / "1").is_dir()
+        clean.forget(root)
+        assert (directory.path / "1").is_dir()
+    assert f"a run goes on ({directory.token})" in capsys.readouterr().err

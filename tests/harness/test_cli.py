@@ -250,6 +250,7 @@ def test_a_named_output_folder_is_the_runs_own(matrix: Path) -> None:
     """`--output DIR` has the files of the run itself; those of an earlier run are gone, others stay."""
     folder = matrix.parent / "named"
     (folder / "cells/6.12-auto").mkdir(parents=True)
+    (folder / "plan.json").write_text(Plan(schema=1, cells=()).to_json())
     (folder / "report.html").write_text("of an earlier run")
     (folder / "mine.txt").write_text("not of a run")
     options = Options(matrix=matrix, selectors=Selectors(kernel=("6.1",)), folder=folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -89,3 +90,21 @@ def test_lists_have_comments_and_no_duplicates() -> None:
         assert words
         assert len(set(words)) == len(words)
         assert not any(" " in word or "#" in word for word in words)
+
+
+def test_modes_in_a_guest_do_not_depend_on_the_checkout(tmp_path: Path) -> None:
+    """A checkout made under umask 077, and a build under it."""
+    source, tree = tmp_path / "source", tmp_path / "tree"
+    (source / "etc/ssh").mkdir(parents=True, mode=0o700)
+    (source / "etc").chmod(0o700)
+    for name, mode in (("etc/ssh/config", 0o600), ("init", 0o700)):
+        (source / name).write_text(name)
+        (source / name).chmod(mode)
+    (tree / "etc").mkdir(parents=True)
+    before = os.umask(0o077)
+    try:
+        rootfs.add_files(source, tree)
+    finally:
+        os.umask(before)
+    modes = {str(path.relative_to(tree)): path.stat().st_mode & 0o777 for path in tree.rglob("*")}
+    assert modes == {"etc": 0o755, "etc/ssh": 0o755, "etc/ssh/config": 0o644, "init": 0o755}

@@ -34,6 +34,7 @@ Signed-By:
 types: deb
 uris: http://sec.example/debian-security
 suites: bookworm-security
+components: main
 
 Types: deb
 Enabled: no
@@ -66,6 +67,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "sources.list.d").mkdir()
     monkeypatch.setattr(mirrors, "run", answer)
     monkeypatch.setattr(mirrors, "KEYRING", tmp_path)
+    monkeypatch.setattr(mirrors, "LISTS", tmp_path / "lists")
     return tmp_path
 
 
@@ -81,7 +83,7 @@ def test_deb822() -> None:
 
 def test_one_line() -> None:
     assert list(parse_one_line(ONE_LINE)) == [
-        Source("http://one.example/debian", "bookworm"),
+        Source("http://one.example/debian", "bookworm", ("main", "contrib"), ("k.gpg",)),
         Source("copy:/srv/mirror", "sid"),
         Source("mirror+file:/etc/apt/mirrors/debian.list", "trixie"),
     ]
@@ -100,6 +102,37 @@ def test_another_vendor_is_passed_over(host: Path) -> None:
         "deb http://u.example/ubuntu noble main\ndeb http://u.example noble-security main\n"
     )
     assert mirrors.find(folder=host).main == "http://d.example/debian"
+
+
+OTHERS = {
+    "other components": "deb http://vendor.example/debian bookworm stable\n",
+    "another key": "deb [signed-by=/usr/share/vendor.gpg] http://vendor.example/debian bookworm main\n",
+    "two keys": "deb [arch=amd64 signed-by=/a/v.gpg,/a/w.gpg] http://vendor.example/debian bookworm main\n",
+}
+
+
+@pytest.mark.parametrize("source", OTHERS.values(), ids=OTHERS)
+def test_a_vendor_with_debians_suite_names_is_passed_over(host: Path, source: str) -> None:
+    """Its list comes first, and it has no kernels."""
+    (host / "sources.list").write_text(source)
+    (host / "sources.list.d/z.list").write_text("deb http://own.example/debian bookworm main\n")
+    assert mirrors.find(folder=host).main == "http://own.example/debian"
+
+
+@pytest.mark.parametrize(
+    ("origin", "main"), [("Debian", "http://a.example/x"), ("Vendor", "http://b.example")]
+)
+def test_what_apt_has_fetched_tells_whose_archive_it_is(host: Path, origin: str, main: str) -> None:
+    """Whatever the source looks like."""
+    key = "[signed-by=/etc/apt/keyrings/k.gpg] " if origin == "Debian" else ""
+    (host / "sources.list").write_text(
+        f"deb http://b.example bookworm main\ndeb {key}http://a.example/x/ bookworm main\n"
+        if origin == "Debian"
+        else "deb http://a.example/x bookworm main\ndeb http://b.example bookworm main\n"
+    )
+    (host / "lists").mkdir()
+    (host / "lists/a.example_x_dists_bookworm_InRelease").write_text(f"Hash: x\nOrigin: {origin}\nLabel: y\n")
+    assert mirrors.find(folder=host).main == main
 
 
 def test_a_host_without_the_security_archive_gets_it_from_mmdebstrap(host: Path) -> None:
