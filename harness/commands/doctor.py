@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from harness.commands.options import add_connect
+from harness.run.options import CONNECT, add_to
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    add_connect(parser)
+    add_to(parser, CONNECT)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -8,9 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from harness.commands import booted, options
+from harness.commands import booted
 from harness.errors import ConfigError, InfrastructureError
 from harness.plan import quantities
+from harness.run.options import typed
 
 FAILURE = 125  # exit status of every failure that is not the command's own
 
@@ -23,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=options.typed(quantities.seconds),
+        type=typed(quantities.seconds),
         default=math.inf,
         metavar="TIME",
         help="end the command after 90, 15m or 2h (default: no limit)",

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.commands.booted import on_stderr, say
-from harness.commands.options import add_accelerator, add_connect, add_output
 from harness.commands.run import run
 from harness.results.model import Results
+from harness.run.options import ACCELERATOR, CONNECT, OUTPUT, add_to
 from harness.run.run import Options
 
 
@@ -19,9 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, metavar="RESULTS", help="results.json, or its folder")
     parser.add_argument("cell", metavar="CELL", help="the cell's id")
     parser.add_argument("--test", action="append", default=[], metavar="GLOB", help="only these of its tests")
-    add_output(parser)
-    add_connect(parser)
-    add_accelerator(parser)
+    add_to(parser, OUTPUT, CONNECT, ACCELERATOR)
 
 
 def execute(arguments: argparse.Namespace) -> int:

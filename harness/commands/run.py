@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from harness.commands import options
-from harness.commands.options import add_bench, add_gdb, add_matrix, add_output, selectors
+from harness.commands.options import add_gdb, selectors
 from harness.errors import ConfigError, HarnessError
 from harness.plan import checked as config
-from harness.plan import plan, quantities
+from harness.plan import plan
 from harness.plan.cells import fits
 from harness.plan.plan import Selectors
 from harness.report import github
@@ -24,29 +26,19 @@ from harness.report.terminal import print_results, view_on
 from harness.results.model import Results
 from harness.run.cell import ATTACH
 from harness.run.machines import Bench
-from harness.run.pytest.controller import Controller
+from harness.run.options import ALL, add_to
+from harness.run.pytest.controller import Controller, names_tests
 from harness.run.pytest.plugin import CONTROLLER
-from harness.run.run import Options, Run
+from harness.run.run import Options, Run, asked
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    add_matrix(parser)
-    add_bench(parser)
+    parser.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
+    add_to(parser, *ALL)
     add_gdb(parser)
     parser.add_argument(
         "-n", "--workers", type=_workers, default="auto", metavar="auto|N", help="machines at once"
-    )
-    add_output(parser)
-    parser.add_argument(
-        "--deadline",
-        type=options.typed(quantities.seconds),
-        default=0.0,
-        metavar="TIME",
-        help="of the whole run: 90, 15m or 2h",
-    )
-    parser.add_argument(
-        "--shard", default="", metavar="I/N", help="only that part; `harness merge` joins them"
     )
     parser.add_argument(
         "--newest",
@@ -54,41 +46,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="only kernels that moved since matrix.lock, in their newest release",
     )
     parser.add_argument(
-        "--keep-on-fail",
-        action="store_true",
-        help="leave the machine of a failed cell, and say how to get in",
+        "--watch", action="store_true", help="build and run again on each save, on one machine that stays up"
     )
     parser.add_argument(
-        "--watch", action="store_true", help="build and run again on each save, on one machine that stays up"
+        "words", nargs="*", metavar="-- PYTEST OPTIONS", help="such as -x, --lf, -k NAME, or ids of tests"
     )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run; returns the exit code of the contract."""
-    asked = selectors(arguments)
     if arguments.newest:
         arguments.unlocked = True
-        asked = newest(arguments, asked)
-        if not asked.kernel:
+        arguments.kernel = list(newest(arguments, selectors(arguments)).kernel)
+        if not arguments.kernel:
             sys.stdout.write("nothing to run: no kernel is newer than in matrix.lock\n")
             return 0
-    wanted = Options(
-        matrix=arguments.matrix.absolute(),
-        selectors=asked,
-        folder=arguments.output,
-        cold=arguments.cold,
-        connect=arguments.connect,
-        accelerator=arguments.accelerator,
-        shard=arguments.shard,
-        keep_on_fail=arguments.keep_on_fail,
-        deadline_s=arguments.deadline,
-        argv=arguments.argv,
-    )
+    wanted = asked(vars(arguments), arguments.matrix, arguments.argv)
     if arguments.gdb:
         arguments.workers = "0"
     if arguments.watch:
         return watch(wanted, options.bench(arguments), Console())
-    return run(wanted, options.bench(arguments), Console(), arguments.workers)
+    return run(wanted, options.bench(arguments), Console(), arguments.workers, arguments.words)
 
 
 def newest(arguments: argparse.Namespace, asked: Selectors) -> Selectors:
@@ -105,23 +83,26 @@ def newest(arguments: argparse.Namespace, asked: Selectors) -> Selectors:
     return asked.model_copy(update={"kernel": kept})
 
 
-def run(wanted: Options, bench: Bench, console: Console, workers: str) -> int:
-    """Run on `bench` and show it on `console`; returns the exit code.
+def run(wanted: Options, bench: Bench, console: Console, workers: str, words: Sequence[str] = ()) -> int:
+    """Run on `bench` and show it on `console`; returns the exit code. `words` go to pytest.
 
     However the run ends, there are results, unless nothing could be prepared: then HarnessError or OSError is
-    raised.
+    raised. Where tests are only listed, nothing runs.
     """
     matrix_run = Run(wanted, bench)
+    listed = False
     with contextlib.closing(bench), matrix_run.ending():
         try:
             with view_on(console) as view:
-                _run(matrix_run, view, workers)
+                listed = _run(matrix_run, view, workers, words)
         except KeyboardInterrupt:
             pass  # the signal's handler has recorded why
         except (HarnessError, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - a defect of the harness costs no results
             matrix_run.fail("the harness failed", error)
+        if listed:
+            return 0
         finished = matrix_run.finished or matrix_run.abandon()
         # The results are written: only the printing of them is cut short.
         with contextlib.suppress(KeyboardInterrupt):
@@ -146,15 +127,19 @@ def _tell_kept(folder: Path, console: Console) -> None:
         console.print("  end it with `harness clean --machines`", highlight=False)
 
 
-def _run(matrix_run: Run, view: Lines, workers: str) -> None:
+def _run(matrix_run: Run, view: Lines, workers: str, words: Sequence[str]) -> bool:
+    """Run to the end; returns whether tests were only listed. Raises HarnessError or OSError."""
     for line in matrix_run.reap():
         view(line)
-    matrix_run.prepare(view)
     controller = Controller(matrix_run, view)
     number = controller.workers() if workers == "auto" else int(workers)
-    status = _pytest(controller, view, number)
-    if matrix_run.finished is None and not matrix_run.failed:
-        raise ConfigError(f"pytest ended with {status} before anything ran")
+    status = _pytest(controller, number, words)
+    if controller.error:
+        raise controller.error
+    known = matrix_run.finished or matrix_run.failed or status == pytest.ExitCode.INTERRUPTED
+    if not (known or controller.listed):
+        raise ConfigError(f"pytest refused its options: {shlex.join(words)}")
+    return controller.listed
 
 
 def watch(wanted: Options, bench: Bench, console: Console) -> int:
@@ -175,20 +160,20 @@ def watch(wanted: Options, bench: Bench, console: Console) -> int:
         return Watch(matrix_run, progress, project).forever(seen)
 
 
-def _pytest(controller: Controller, view: Lines, workers: int) -> int:
-    asked = controller.run.options
-    matrix = asked.matrix
-    view(f"{workers or 1} machines at once" if workers > 1 else "one machine at a time")
-    words = [str(matrix), "-c", os.devnull, "--rootdir", str(matrix.parent), "--noconftest"]
-    words += ["--capture=no", "-p", "no:terminal", "-p", "no:cacheprovider"]
-    words += ["-p", "harness.run.pytest.plugin", "-p", "xdist"]
-    words += ["-n", str(workers), "--accelerator", asked.accelerator]
-    words += ["--matrix-connect", asked.connect] if asked.connect else []
-    words += ["--matrix-cold"] if asked.cold else []
-    # Neither the user's plugins nor his pytest settings have a say in this run.
+def _pytest(controller: Controller, workers: int, more: Sequence[str]) -> int | pytest.ExitCode:
+    wanted, matrix = controller.run.options, controller.run.options.matrix
+    words = [] if names_tests(matrix, more) else [str(matrix)]
+    words += ["-c", os.devnull, "--rootdir", str(matrix.parent), "--noconftest", "--capture=no"]
+    # Its reporter is replaced by our view; its options stay.
+    words += ["-p", "no:terminalreporter", "-p", "harness.run.pytest.plugin"]
+    words += ["-o", f"cache_dir={controller.run.times_path.with_name('.pytest_cache')}"]
+    words += [] if "no:xdist" in more else ["-p", "xdist", "-n", str(workers)]
+    words += ["--accelerator", wanted.accelerator] + (["--matrix-cold"] if wanted.cold else [])
+    words += ["--matrix-connect", wanted.connect] if wanted.connect else []
+    # Neither the user's plugins nor the user's pytest settings change this run.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)
-    return int(pytest.main(words, plugins=[_Starter(controller)]))
+    return pytest.main([*words, *more], plugins=[_Starter(controller)])
 
 
 class _Starter:

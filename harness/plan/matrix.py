@@ -158,8 +158,13 @@ def validate(model: type[M], document: yaml.Document) -> M:
 
 def nearest(word: str, known: list[str]) -> str:
     """` (did you mean 'x'?)`, or what there is to choose from."""
+    return close_to(word, known) or f" (there is {', '.join(known)})"
+
+
+def close_to(word: str, known: list[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing if no name is similar."""
     close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f" (there is {', '.join(known)})"
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _sentence(model: type[BaseModel], document: yaml.Document, detail: ErrorDetails) -> str:

@@ -13,10 +13,11 @@ import os
 import secrets
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
 from harness.host import capacity, signals
@@ -32,6 +33,7 @@ from harness.results.model import CellReport, CellResult, Host, Results, RunInfo
 from harness.results.verdict import Verdict, worst_exit_code
 from harness.run import times
 from harness.run.machines import Bench, Supplies
+from harness.run.options import SELECTORS
 from harness.text import one_line
 
 NODE_SEPARATOR = "::"
@@ -55,6 +57,28 @@ class Options(BaseModel):
     keep_on_fail: bool = False
     base: Path | None = None  # for the files of suites; the matrix's folder
     argv: tuple[str, ...] = ()
+
+    @field_validator("matrix")
+    @classmethod
+    def _without_detours(cls, path: Path) -> Path:
+        # pytest knows files by such a path. A link to a matrix stays: what lies beside it belongs to it.
+        return path.parent.resolve() / path.name
+
+
+def asked(values: Mapping[str, Any], matrix: Path, argv: Sequence[str]) -> Options:
+    """What a command line asks for; `values` has every option of `harness.run.options` by its attribute."""
+    return Options(
+        matrix=matrix,
+        selectors=Selectors(**{one.name: tuple(values[one.attribute]) for one in SELECTORS}),
+        folder=values["output"],
+        cold=values["cold"],
+        connect=values["connect"],
+        accelerator=values["accelerator"],
+        shard=values["shard"],
+        keep_on_fail=values["keep_on_fail"],
+        deadline_s=values["deadline"],
+        argv=tuple(argv),
+    )
 
 
 class Job(BaseModel):

@@ -120,7 +120,8 @@ def test_two_runs_at_once_do_not_meet(tmp_path: Path) -> None:
     processes = [command.start("-n", "0") for _ in range(2)]
     outputs = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    folders = [path for path in (command.folder / "out").iterdir() if not path.is_symlink() and path.is_dir()]
+    found = (path for path in (command.folder / "out").glob("[!.]*") if path.is_dir())
+    folders = [path for path in found if not path.is_symlink()]
     assert len(folders) == 2
     assert all(model.load(path / "results.json").run.complete for path in folders)
     assert command.results().run.id in {path.name for path in folders}

@@ -13,8 +13,10 @@ import pytest
 # An inner pytest forgets what it imported: what is here already keeps its identity.
 import harness.run.pytest.controller  # noqa: F401
 from agent.selftest.catalogue import CATALOGUE
+from harness import cli
 from harness.results.model import Results, load
 from harness.results.verdict import Verdict
+from harness.run.options import ALL
 
 CONFTEST = """
 from pathlib import Path
@@ -65,8 +67,8 @@ class Project:
             return self.pytester.runpytest_subprocess(*words, timeout=60)
         return self.pytester.runpytest_inprocess(*words)
 
-    def run(self, *words: str, apart: bool = False) -> Ended:
-        done = self.pytest("matrix.yaml", *words, apart=apart)
+    def run(self, *words: str, apart: bool = False, matrix: str = "matrix.yaml") -> Ended:
+        done = self.pytest(matrix, *words, apart=apart)
         lines = (self.path / "log").read_text().splitlines() if (self.path / "log").exists() else []
         events = [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
         return Ended(int(done.ret), done.stdout.str(), load(self.path / "out/latest/results.json"), events)
@@ -270,3 +272,130 @@ def test_a_complaint_of_the_kernel_fails_the_run_unless_it_is_allowed(project: P
     ended = project.run()
     assert (ended.status, ended.results.run.notes) == (0, ())
     assert ended.results.cells[0].tests[0].splats[0].allowed.startswith("why (where)")
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_ids_can_be_pasted_back(project: Project, workers: str) -> None:
+    """`pytest -v` prints the ids that pytest accepts."""
+    done = project.pytest("matrix.yaml", "-v", "-n", workers, "-k", "truth.open")
+    assert "matrix.yaml::6.1-auto::truth.open " in done.stdout.str()
+    assert "6::1" not in done.stdout.str()
+
+
+def test_only_the_kernel_of_a_pasted_id_is_fetched(project: Project) -> None:
+    ended = project.run(matrix="matrix.yaml::6.12-auto::truth.open")
+    assert ended.status == 0
+    assert "6.12-amd64  fetching" in ended.output
+    assert "6.1-amd64  fetching" not in ended.output
+
+
+def test_a_cell_is_an_id_as_well(project: Project) -> None:
+    ended = project.run(matrix="matrix.yaml::6.12-auto")
+    assert (ended.status, [cell.id for cell in ended.results.cells]) == (0, ["6.12-auto"])
+
+
+def test_an_id_that_is_not_there_is_an_error_of_usage(project: Project) -> None:
+    done = project.pytest("matrix.yaml::6.12-auto::truth.opne", apart=True)
+    assert done.ret == 2
+    assert "not in the plan (did you mean '6.12-auto::truth.open'?)" in done.stderr.str()
+
+
+def test_without_xdist(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its options are not there then."""
+    done = project.pytester.runpytest_inprocess(
+        "-p", "no:xdist", "-p", "harness.run.pytest.plugin", "matrix.yaml", "-k", "truth.open"
+    )
+    done.assert_outcomes(passed=2, deselected=2 * (len(CATALOGUE) - 1))
+
+
+def test_the_matrix_of_another_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a path with detours, with and without workers."""
+    (project.path / "elsewhere").mkdir()
+    monkeypatch.chdir(project.path / "elsewhere")
+    for workers in ("0", "2"):
+        done = project.pytest("../matrix.yaml", "-n", workers, "-k", "truth.open")
+        done.assert_outcomes(passed=2, deselected=2 * (len(CATALOGUE) - 1) if workers == "0" else 0)
+
+
+@pytest.mark.parametrize("name", ["other.yaml", "playbook.yml"])
+def test_a_yaml_file_that_is_no_matrix_is_left_to_others(project: Project, name: str) -> None:
+    (project.path / name).write_text("hosts: all\nspecial_kernels: []\n")
+    (project.path / "conftest.py").write_text(
+        "import pytest\n"
+        "class Item(pytest.Item):\n    def runtest(self): pass\n"
+        "class File(pytest.File):\n    def collect(self): yield Item.from_parent(self, name='it')\n"
+        "def pytest_collect_file(file_path, parent):\n"
+        f"    return File.from_parent(parent, path=file_path) if file_path.name == {name!r} else None\n"
+    )
+    (project.path / "test_other.py").write_text("def test_it(): assert True\n")
+    project.pytest("test_other.py", name).assert_outcomes(passed=2)
+    assert not (project.path / "out").exists()
+
+
+def test_a_matrix_of_another_name(project: Project) -> None:
+    """It is known by its kernels."""
+    (project.path / "matrix.yaml").rename(project.path / "small.yaml")
+    assert project.run(matrix="small.yaml").status == 0
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_other_tests_beside_the_matrix(project: Project, workers: str) -> None:
+    """They run, and their results are pytest's; also those of a file whose name ends like the matrix's."""
+    other = "class TestIt:\n    def test_it(self): assert True\n    def test_not(self): assert False\n"
+    (project.path / "test_other.py").write_text(other)
+    done = project.pytest("test_other.py", "matrix.yaml", "-k", "TestIt or truth.open", "-n", workers)
+    outcomes = done.parseoutcomes()
+    assert (outcomes["passed"], outcomes["failed"]) == (3, 1)
+    assert done.ret == 1
+    found = load(project.path / "out/latest/results.json")
+    assert found.run.exit_code == 0
+    assert [test.name for cell in found.cells for test in cell.tests] == ["truth.open"] * 2
+
+
+def test_other_tests_decide_where_nothing_of_the_matrix_is_selected(project: Project) -> None:
+    (project.path / "test_other.py").write_text("def test_it(): assert True\n")
+    done = project.pytest("test_other.py", "matrix.yaml", "-k", "test_it")
+    assert (done.ret, done.parseoutcomes()["passed"]) == (0, 1)
+
+
+def test_junit_of_pytest_names_cells_and_tests(project: Project) -> None:
+    project.run("--junitxml", "mine.xml", "-k", "truth.open")
+    assert 'classname="matrix.yaml.6.1-auto" name="truth.open"' in (project.path / "mine.xml").read_text()
+
+
+def test_a_plugin_that_a_test_beside_the_matrix_started_is_not_killed(project: Project) -> None:
+    """An interrupt ends our workers, and no other child of pytest."""
+    (project.path / "conftest.py").write_text(
+        CONFTEST.format(script={"6.1-auto::truth.open": "fail"}) + "import subprocess\n"
+        "def pytest_configure(config):\n"
+        "    if not hasattr(config, 'workerinput'): config.child = subprocess.Popen(['sleep', '60'])\n"
+        "def pytest_unconfigure(config):\n"
+        "    if not hasattr(config, 'workerinput'):\n"
+        "        (here / 'child').write_text(str(config.child.poll()))\n"
+        "        config.child.kill(); config.child.wait()\n"
+        "here = Path(__file__).parent\n"
+    )
+    ended = project.run("-x", "-n", "2", apart=True)
+    assert ended.status == 1
+    assert (project.path / "child").read_text() == "None"
+
+
+def test_the_options_of_a_run_are_those_of_pytest() -> None:
+    """Each option of the table is one of `harness run` and one of pytest, with the same default."""
+    ours = cli.parser(["run"]).parse_args(["run"])
+    for option in ALL:
+        assert getattr(ours, option.attribute) == option.settings.get("default", None) or (
+            option.settings.get("action") == "store_true" and getattr(ours, option.attribute) is False
+        )
+    shown = {option.pytest_flag for option in ALL}
+    assert {"--matrix-kernel", "--matrix-cold", "--matrix-deadline", "--matrix-output"} <= shown
+
+
+def test_every_option_is_passed_on(project: Project) -> None:
+    """A named folder, a shard and a deadline, which pytest knew nothing of."""
+    project.pytest(
+        "matrix.yaml", "--matrix-output", "named", "--matrix-shard", "1/2", "--matrix-deadline", "5m"
+    )
+    found = load(project.path / "named/results.json")
+    assert len(found.cells) == 1
+    assert found.run.exit_code == 0

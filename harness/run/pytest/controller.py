@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError, InfrastructureError
 from harness.host.capacity import cpus, free_mib, workers_for
 from harness.host.progress import Event, Phase, Progress, Step, silent
-from harness.plan.plan import Selectors
+from harness.plan.matrix import close_to
 from harness.report.lines import Lines
 from harness.report.terminal import print_results
 from harness.results.model import Attempt, CellReport, TestResult
 from harness.results.verdict import Verdict
 from harness.run.judge import as_result
-from harness.run.pytest.plugin import SELECTORS, WORKER
+from harness.run.pytest.plugin import WORKER, values
 from harness.run.pytest.scheduler import MachineScheduling
 from harness.run.pytest.worker import (
     CELL_PROPERTY,
@@ -32,8 +32,9 @@ from harness.run.pytest.worker import (
     TestItem,
     Worker,
     from_worker,
+    same_file,
 )
-from harness.run.run import Options, Run, pair_of
+from harness.run.run import NODE_SEPARATOR, Run, asked, pair_of
 from harness.run.times import Estimate, longest_first, read_times
 from harness.run.view import View
 from harness.text import one_line
@@ -41,13 +42,8 @@ from harness.text import one_line
 
 def for_pytest(config: pytest.Config, path: Path) -> Controller:
     """The controller of a pytest that was started by hand; a matrix that is wrong ends pytest with 2."""
-    selectors = {name: tuple(config.getoption(f"--matrix-{name}")) for name in SELECTORS}
-    options = Options(
-        matrix=path,
-        selectors=Selectors(**selectors),
-        output=config.invocation_params.dir / config.getoption("--matrix-output"),
-        argv=("pytest", *(str(word) for word in config.invocation_params.args)),
-    )
+    options = asked(values(config), path, ("pytest", *map(str, config.invocation_params.args)))
+    options = options.model_copy(update={"output": config.invocation_params.dir / options.output})
     try:
         run = Run(options, config.hook.pytest_harness_bench(config=config))
     except HarnessError as error:
@@ -59,12 +55,21 @@ def for_pytest(config: pytest.Config, path: Path) -> Controller:
     return Controller(run, None)
 
 
+class _EndedError(KeyboardInterrupt):
+    """Ends a session without a word of pytest's."""
+
+
 class Controller:
     """A run as a pytest plugin; `view` is None where pytest's own terminal reporter shows the tests."""
 
     def __init__(self, run: Run, view: View | None) -> None:
         self.run = run
         self.view = view
+        self.error: HarnessError | OSError | None = None  # what ended the session before anything ran
+        self.listed = False  # whether the tests were only collected
+        self._rootpath = Path()
+        self._ours: dict[str, bool] = {}  # whether a file, as ids have it, is the matrix
+        self._workers: set[int] = set()  # process ids of xdist's
         self._machines: dict[object, str] = {}  # by worker: the machine that it reported last
         self._scheduler: MachineScheduling | None = None
         self._worker: Worker | None = None  # without xdist
@@ -77,25 +82,50 @@ class Controller:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Fetch and build, before xdist starts its workers."""
-        if session.config.option.collectonly:
-            return
+        """Fetch and build what the tests that are asked for need, before xdist starts its workers."""
+        self._rootpath = session.config.rootpath
+        self.listed = bool(session.config.option.collectonly)
         try:
+            self._keep_named(session.config.args)
+            if self.listed:
+                return
             with contextlib.nullcontext(self.view) if self.view else Lines(Console()) as progress:
                 self.run.prepare(progress)
-        except HarnessError as error:
-            pytest.exit(_message(error), returncode=error.exit_code)
+        except (HarnessError, OSError) as error:
+            self.error = error
+            if self.view:
+                raise _EndedError from error  # the caller prints it
+            known = error if isinstance(error, HarnessError) else InfrastructureError(str(error))
+            pytest.exit(_message(known), returncode=known.exit_code)
+
+    def _keep_named(self, words: Sequence[str]) -> None:
+        """Where every argument for the matrix is the id of a cell or of a test, plan only those.
+
+        Raises ConfigError for an id that the plan does not have.
+        """
+        matrix, pairs = self.run.options.matrix, self.run.plan.pairs()
+        ours = (word for word in words if same_file(Path(_file_of(word)), matrix))
+        ids = [tuple(word.split(NODE_SEPARATOR)[1:]) for word in ours]
+        for wanted in ids:
+            if not any(pair[: len(wanted)] == wanted for pair in pairs):
+                known = [NODE_SEPARATOR.join(pair[: len(wanted)]) for pair in pairs]
+                word = NODE_SEPARATOR.join(wanted)
+                raise ConfigError(f"{matrix.name}::{word}: not in the plan{close_to(word, known)}")
+        kept = [pair for pair in pairs if any(pair[: len(wanted)] == wanted for wanted in ids)]
+        self.run.plan = self.run.plan.narrowed(kept) if ids else self.run.plan
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> MatrixFile | None:
         """The matrix, and only the one that was asked for."""
-        if file_path != self.run.options.matrix:
+        if not same_file(file_path, self.run.options.matrix):
             return None
         return MatrixFile.from_parent(parent, path=file_path, plan=self.run.plan)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Without xdist this process knows what is left, and runs it itself."""
         config = session.config
-        if config.option.collectonly or config.option.dist != "no":
+        if self.listed and self.view:
+            sys.stdout.writelines(f"{item.nodeid}\n" for item in session.items)
+        if self.listed or getattr(config.option, "dist", "no") != "no":
             return
         self._narrow([item.nodeid for item in session.items if isinstance(item, TestItem)], 1)
         self._worker = Worker(self.run.job(), self.run.bench, self.view or silent)
@@ -105,6 +135,7 @@ class Controller:
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker of xdist's what the run is."""
         node.workerinput["harness_job"] = self.run.job().model_dump_json(by_alias=True)
+        self._workers.add(node.gateway._rinfo().pid)
         channel = node.gateway.newchannel()
         channel.setcallback(from_worker(self._progress_of(node)))
         node.workerinput[PROGRESS_CHANNEL] = channel
@@ -158,22 +189,29 @@ class Controller:
         self.run.fail("the harness failed", excinfo.value, str(excrepr))
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """End the workers at once: xdist would wait ten seconds for them. What they leave is reaped."""
-        if not isinstance(excinfo.value, pytest.Session.Interrupted | pytest.exit.Exception):
+        """End the workers at once: xdist would wait ten seconds for them. What they leave is reaped.
+
+        Other children of this process are not ours: of a plugin, or of a test beside the matrix.
+        """
+        if not self.error and not isinstance(
+            excinfo.value, pytest.Session.Interrupted | pytest.exit.Exception
+        ):
             self.run.interrupt("the run was interrupted")
-        for pid in _children():
+        for pid in self._workers.intersection(_children()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the reports, and say how the run ended."""
-        if session.config.option.collectonly or not self.run.supplies:
+        if self.listed or not self.run.supplies:
             return
         self._record(self._worker.news() if self._worker else ())
         if abandoned := self._scheduler.abandoned if self._scheduler else []:
             self.run.why_not = f"its machine took {len(abandoned)} tests and two workers with it"
-        session.exitstatus = self.run.finish() or session.exitstatus
+        code = self.run.finish()
+        # Where nothing of the matrix was selected, the tests beside it decide.
+        session.exitstatus = (code if self.run.plan.cells else 0) or session.exitstatus
 
     def pytest_terminal_summary(self) -> None:
         """Under pytest's own reporter: the table, and where the reports are."""
@@ -183,8 +221,12 @@ class Controller:
     def _narrow(self, nodeids: Sequence[str], workers: int) -> None:
         if not self._narrowed:
             self._narrowed = True
-            self.run.narrow([nodeid for nodeid in nodeids if self._is_ours(nodeid)])
             if self.view:
+                self.view(f"{workers} machines at once" if workers > 1 else "one machine at a time")
+            self.run.narrow([nodeid for nodeid in nodeids if self._is_ours(nodeid)])
+            if self.view and not self.run.plan.cells:
+                self.error = ConfigError("no test is left by the options of pytest")
+            elif self.view:
                 estimate = Estimate(self.run.plan, read_times(self.run.times_path), workers)
                 self.view.plan(self.run.plan, estimate)
 
@@ -205,10 +247,27 @@ class Controller:
             sys.stdout.write(f"{one_line(event)}\n")
 
     def _machine_of(self, nodeid: str) -> str:
-        return self.run.plan.cell(pair_of(nodeid)[0]).machine if self._is_ours(nodeid) else ""
+        """The machine of an item; tests of another file stay together as if they had one."""
+        return self.run.plan.cell(pair_of(nodeid)[0]).machine if self._is_ours(nodeid) else _file_of(nodeid)
 
     def _is_ours(self, nodeid: str) -> bool:
-        return nodeid.partition("::")[0].endswith(self.run.options.matrix.name) and nodeid.count("::") == 2
+        file = _file_of(nodeid)
+        if file not in self._ours:
+            self._ours[file] = same_file(self._rootpath / file, self.run.options.matrix)
+        return self._ours[file] and nodeid.count(NODE_SEPARATOR) == 2
+
+
+def names_tests(matrix: Path, words: Sequence[str]) -> bool:
+    """Whether ids of the matrix's tests are among pytest's arguments, beside those of `--deselect`."""
+    before = ["", *words]
+    return any(
+        NODE_SEPARATOR in word and option != "--deselect" and same_file(Path(_file_of(word)), matrix)
+        for option, word in zip(before, words, strict=False)
+    )
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition(NODE_SEPARATOR)[0]
 
 
 def _of_ours(test: str, report: pytest.TestReport) -> TestResult:

@@ -8,18 +8,19 @@ results travel home as JSON in the reports' user properties.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.host.acceleration import CHOICES
+from harness.run.options import ALL
 
 if TYPE_CHECKING:
     from harness.run.machines import Bench
     from harness.run.pytest.controller import Controller
 
-SELECTORS = ("kernel", "hookset", "test", "arch", "tag")
+_MATRIX_KEY = re.compile(r"""^\{?\s*["']?kernels["']?\s*:""", re.MULTILINE)  # what every matrix has
 CONTROLLER = "harness-controller"
 WORKER = "harness-worker"
 
@@ -38,29 +39,30 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The selectors of `harness run`, under names that no other plugin has."""
+    """The options of `harness run`, under names that no other plugin has."""
     group = parser.getgroup("harness", "kernel matrix")
-    for name in SELECTORS:
-        group.addoption(f"--matrix-{name}", action="append", default=[], metavar="GLOB")
-    group.addoption("--matrix-output", default="out", metavar="DIR")
-    group.addoption("--matrix-connect", default="", metavar="URI")
-    group.addoption("--matrix-cold", action="store_true")
-    group.addoption("--accelerator", choices=CHOICES, default="auto", help="how machines run (default: auto)")
+    for option in ALL:
+        names = [option.pytest_flag] + (["--accelerator"] if option.name == "accelerator" else [])
+        group.addoption(*names, dest=f"matrix_{option.attribute}", help=option.help, **option.settings)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_harness_bench(config: pytest.Config) -> Bench:
     """Machines from libvirt."""
+    from harness.kernels import repositories
     from harness.lab.lab import VmBench
 
+    asked = values(config)
+    if asked["mirror"]:
+        repositories.prefer(asked["mirror"].rstrip("/"))
     path = matrix_path(config)
-    lock = path.with_name("matrix.lock") if path else None
-    return VmBench(
-        config.getoption("--matrix-connect"),
-        lock,
-        cold=config.getoption("--matrix-cold"),
-        accelerator=config.getoption("--accelerator"),
-    )
+    lock = path.with_name("matrix.lock") if path and not asked["unlocked"] else None
+    return VmBench(asked["connect"], lock, cold=asked["cold"], accelerator=asked["accelerator"])
+
+
+def values(config: pytest.Config) -> dict[str, Any]:
+    """The value of each option of the table, by its attribute."""
+    return {option.attribute: config.getoption(f"matrix_{option.attribute}") for option in ALL}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -97,10 +99,21 @@ def _controller(config: pytest.Config) -> Controller | None:
 
 
 def matrix_path(config: pytest.Config) -> Path | None:
-    """The YAML file among pytest's arguments, or None."""
+    """The matrix among pytest's arguments, or None. Raises UsageError if there are two."""
     base = config.invocation_params.dir
-    paths = {base / str(argument).partition("::")[0] for argument in config.args}
-    found = sorted(path for path in paths if path.suffix in (".yaml", ".yml"))
+    found = sorted(
+        path for path in {base / str(word).partition("::")[0] for word in config.args} if _is_matrix(path)
+    )
     if len(found) > 1:
         raise pytest.UsageError("one matrix at a time: " + ", ".join(path.name for path in found))
     return found[0] if found else None
+
+
+def _is_matrix(path: Path) -> bool:
+    """Whether a file is ours by its name or by what is in it: other plugins have YAML files, too."""
+    if path.suffix not in (".yaml", ".yml"):
+        return False
+    try:
+        return path.stem == "matrix" or bool(_MATRIX_KEY.search(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError):
+        return False  # pytest says what is wrong with it

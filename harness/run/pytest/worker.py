@@ -104,8 +104,8 @@ class TestItem(pytest.Item):
         return "\n".join([str(excinfo.value), *lines])
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """What pytest calls this test."""
-        return self.path, None, f"{self.parent.name}::{self.name}"
+        """The test in a headline; `::` in it would make pytest show an id that it does not accept."""
+        return self.path, None, f"{self.parent.name} {self.name}"
 
 
 class Worker:
@@ -204,7 +204,7 @@ class Worker:
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> MatrixFile | None:
         """The matrix, in a worker of xdist's."""
-        if file_path != self.job.matrix or not hasattr(parent.config, "workerinput"):
+        if not hasattr(parent.config, "workerinput") or not same_file(file_path, self.job.matrix):
             return None
         return MatrixFile.from_parent(parent, path=file_path, plan=self.job.plan)
 
@@ -234,6 +234,13 @@ class Worker:
             raise MissingError(reason)
         # Its files lie with the cell that boots it; cells that share it get copies.
         return self.bench.machine(cell, self.job.supplies, self.job.folder / "cells" / cell.id)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file; False if there is none."""
+    with contextlib.suppress(OSError):
+        return one.samefile(other)
+    return False
 
 
 def to_controller(channel: Any) -> Progress:
