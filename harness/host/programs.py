@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import InfrastructureError
+from harness.host.signals import left_to_main
 
 
 class ProgramError(InfrastructureError):
@@ -74,7 +75,8 @@ def line_reader(heard: Callable[[str], None]) -> Iterator[int]:
                 heard(line.rstrip("\n"))
 
     thread = threading.Thread(target=read, name="line-reader", daemon=True)
-    thread.start()
+    with left_to_main():
+        thread.start()
     try:
         yield write_end
     finally:

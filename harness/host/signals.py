@@ -57,3 +57,17 @@ def deaf() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def left_to_main() -> Iterator[None]:
+    """Threads that are started within it leave these signals to the main thread.
+
+    The kernel gives a process's signal to any thread that does not block it. One that another thread takes
+    does not wake the main thread, which then sleeps on: two signals in a row were lost that way.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*REASONS, signal.SIGALRM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.host.progress import Event, Phase, Step
+from harness.host.signals import left_to_main
 from harness.plan.plan import Plan
 from harness.report.page import proof
 from harness.report.summary import mark
@@ -40,7 +41,8 @@ class Heartbeat:
     def start(self) -> None:
         """Begin to count."""
         self.reset()
-        self._thread.start()
+        with left_to_main():
+            self._thread.start()
 
     def reset(self) -> None:
         """Count from now on."""
@@ -140,6 +142,8 @@ class Lines:
             self._print(Text(f"still {one_line('; '.join(going_on), 1000)}" if going_on else "still at work"))
 
     def _step(self, step: Step) -> None:
+        if step.machine:
+            self._now.pop("", None)  # what serves the whole run is over when machines go on
         before, since = self._now.pop(step.machine, (None, 0.0))
         begins = step.begins(before)
         if step.phase is not Phase.WAIT:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.host.progress import Phase, Step
+from harness.host.signals import left_to_main
 from harness.plan.plan import Plan
 from harness.report.lines import STYLES, Lines, duration
 from harness.results.model import TestResult
@@ -43,7 +44,8 @@ class LiveTable(Lines):
         )
 
     def __enter__(self) -> Self:
-        self._live.start()
+        with left_to_main():
+            self._live.start()
         return self
 
     def __exit__(

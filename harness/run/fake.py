@@ -85,6 +85,7 @@ class FakeBench:
         """Nothing to fetch; a machine whose `boot` is `missing` cannot be had."""
         for name, cells in plan.machines().items():
             progress(Step(Phase.FETCH, _release(cells[0]), machine=name, total=36 << 20))
+            progress(Step(Phase.WAIT, machine=name))
         self._step("prepare")
         if any(self._acts(cell.id, "fetch") == ["sleep"] for cell in plan.cells):
             self.note("fetch")

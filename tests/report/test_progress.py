@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import threading
 from collections.abc import Callable
 
@@ -88,6 +89,32 @@ def test_silence_is_broken_by_what_still_goes_on() -> None:
         "still 6.1-amd64: fetching 12 of 36 MiB, linux-image from bookworm (0 s); "
         "checking how fast guests run here (0 s)"
     ]
+
+
+def test_what_serves_the_whole_run_is_over_when_a_machine_goes_on() -> None:
+    def show(lines: Lines) -> None:
+        lines(Step(Phase.CHECK, "how fast guests run here"))
+        lines(Step(Phase.BOOT, machine="6.1-amd64"))
+        lines.beat()
+
+    assert lines_of(show)[1:] == ["still 6.1-amd64: booting (0 s)"]
+
+
+def test_the_heartbeat_takes_no_signal_from_the_main_thread() -> None:
+    """Its thread blocks what ends a run: otherwise the main thread may sleep on."""
+    masks: list[set[signal.Signals | int]] = []
+    beaten = threading.Event()
+
+    def beat() -> None:
+        masks.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+        beaten.set()
+
+    heart = Heartbeat(beat, 0.01)
+    heart.start()
+    assert beaten.wait(60)
+    heart.stop()
+    assert masks[0] >= {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM}
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_heart_beats_until_it_is_stopped() -> None:

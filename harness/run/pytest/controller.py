@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.errors import ConfigError, HarnessError, InfrastructureError
+from harness.errors import ConfigError, HarnessError
 from harness.host.capacity import cpus, free_mib, workers_for
 from harness.host.progress import Event, Phase, Progress, Step, silent
 from harness.plan.matrix import close_to
@@ -65,7 +65,7 @@ class Controller:
     def __init__(self, run: Run, view: View | None) -> None:
         self.run = run
         self.view = view
-        self.error: HarnessError | OSError | None = None  # what ended the session before anything ran
+        self.error: Exception | None = None  # what ended the session before anything ran
         self.listed = False  # whether the tests were only collected
         self._rootpath = Path()
         self._ours: dict[str, bool] = {}  # whether a file, as ids have it, is the matrix
@@ -91,12 +91,13 @@ class Controller:
                 return
             with contextlib.nullcontext(self.view) if self.view else Lines(Console()) as progress:
                 self.run.prepare(progress)
-        except (HarnessError, OSError) as error:
-            self.error = error
+        except Exception as error:
             if self.view:
+                self.error = error
                 raise _EndedError from error  # the caller prints it
-            known = error if isinstance(error, HarnessError) else InfrastructureError(str(error))
-            pytest.exit(_message(known), returncode=known.exit_code)
+            if isinstance(error, HarnessError):
+                pytest.exit(_message(error), returncode=error.exit_code)
+            raise
 
     def _keep_named(self, words: Sequence[str]) -> None:
         """Where every argument for the matrix is the id of a cell or of a test, plan only those.
