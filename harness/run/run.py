@@ -162,6 +162,7 @@ class Run:
         }
         for why in dict.fromkeys(why for _kind, why in found.values()):
             progress(f"acceleration: {why}")
+        progress(Step(Phase.WAIT))  # the check is over
         kinds = {arch: kind for arch, (kind, _why) in found.items()}
         supplies = self.bench.prepare(self.plan, ", ".join(sorted(set(kinds.values()))), progress)
         supplies = supplies.model_copy(update={"base": str(self.base), "accelerators": kinds})

@@ -25,8 +25,10 @@ from harness.vm.warm import Start, Starter
 
 FIRST = "first-start"  # the folder of the evidence of a start that was repeated
 
-# Of the time that a boot may take, in which a kernel under KVM must have printed something. It takes 1 s.
+# Of the time that a boot may take, in which a kernel under KVM must have printed something, and the most
+# seconds, however busy the host is. It takes 1 s on a quiet one.
 _SILENT_SHARE = 0.125
+_SILENT_MOST_S = 30.0
 
 _SILENT = (Death.BOOT_TIMEOUT, Death.QEMU)
 
@@ -60,7 +62,7 @@ class Restarter:
 
     def boot(self, deadline_s: float) -> Start:
         """Return once a command has run in the guest. Raises InfrastructureError."""
-        silent_s = deadline_s * _SILENT_SHARE if self.kind == "kvm" else math.inf
+        silent_s = min(deadline_s * _SILENT_SHARE, _SILENT_MOST_S) if self.kind == "kvm" else math.inf
         try:
             start = self._starter.boot(deadline_s, silent_s)
         except (StartError, MachineDiedError) as error:
