@@ -182,6 +182,7 @@ def resolve_all(
             found[name] = known or resolve(wanted, progress=of_machine(name, progress))
         except (UnknownKernelError, InfrastructureError) as error:
             missing[name] = error
+        progress(Step(Phase.WAIT, machine=name))
     unknown = [error for error in missing.values() if isinstance(error, UnknownKernelError)]
     if cells and len(unknown) == len(cells):
         words = dict.fromkeys(error.message for error in unknown)
