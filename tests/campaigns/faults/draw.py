@@ -38,6 +38,7 @@ class Draw(NamedTuple):
 
 
 HEALTHY = "none"
+BUSY_SHARE = 0.3  # of the runs; one on a busy host takes as long as three others
 
 # Classes are equally likely, but for those that only a deadline ends: they take four times as long.
 SHARES = [
@@ -57,7 +58,7 @@ def drawn(seed: int, number: int) -> Draw:
         kind=kind.name,
         phase=phase,
         fraction=round(dice.random(), 3),
-        busy=dice.random() < 0.5,
+        busy=dice.random() < BUSY_SHARE,
         tries=dice.choice((1, 1, 2)),
         cold=phase == "boot" and dice.random() < 0.5,
         lies=dice.choice((1, 99)),
@@ -66,7 +67,7 @@ def drawn(seed: int, number: int) -> Draw:
 
 def healthy(seed: int, number: int) -> Draw:
     """A run without a fault, at a load that is drawn."""
-    return Draw(HEALTHY, "after", 0.0, busy=random.Random(f"healthy {seed}:{number}").random() < 0.5)
+    return Draw(HEALTHY, "after", 0.0, busy=random.Random(f"healthy {seed}:{number}").random() < BUSY_SHARE)
 
 
 def loaded(data: dict[str, Any]) -> Draw:
