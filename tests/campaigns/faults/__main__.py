@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ NAMES = (*(fault.name for fault in FAULTS), report.NAME)
 
 def main(words: Sequence[str]) -> int:
     """Run what is asked for; the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs meanwhile is ended as by Ctrl-C
     arguments = _parser().parse_args(words)
     if arguments.random or arguments.steady:
         return _random(arguments)

@@ -144,12 +144,14 @@ def _note(folder: Path) -> dict[str, dict[str, float]]:
 def _waited(pid: int) -> tuple[int, str]:
     """The exit code of a run, negative for a signal, and what is wrong if it did not end."""
     handle = os.pidfd_open(pid)
+    ending: int = signal.SIGTERM  # where the campaign itself is interrupted, so that no machine is left
     try:
         ended = bool(select.select([handle], [], [], LIMIT_S)[0])
-        if not ended:
-            os.kill(pid, signal.SIGKILL)
+        ending = 0 if ended else signal.SIGKILL
     finally:
         os.close(handle)
+        if ending:
+            os.kill(pid, ending)
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status), "" if ended else f"the run did not end within {LIMIT_S:.0f} s"
 
