@@ -12,6 +12,7 @@ from harness.results.verdict import Verdict, worst
 from tests.campaigns.faults.draw import Draw
 from tests.campaigns.faults.kinds import right
 
+CONSEQUENCE = "not run: the machine was given up after"  # of a test that comes after the one that lost it
 LATE = ("look", "after")  # phases in which a fault may come after everything was looked at
 
 
@@ -65,9 +66,10 @@ def seen(folder: Path, exit_code: int) -> Seen:
     results = model.load(path)
     ends = [(cell.verdict, cell.reason) for cell in results.cells]
     ends += [(test.verdict, test.reason) for cell in results.cells for test in cell.tests]
-    verdict = worst(one for one, _ in ends)
-    reason = next(why for one, why in ends if one is verdict)
-    word = str(verdict) if verdict.exit_code == exit_code else f"exit {exit_code}"
+    agrees = worst(one for one, _ in ends).exit_code == exit_code
+    causes = [end for end in ends if not end[1].startswith(CONSEQUENCE)] or ends
+    verdict, reason = max(causes, key=lambda end: end[0].badness)
+    word = str(verdict) if agrees else f"exit {exit_code}"
     return Seen(exit_code, word, reason, sum(_lost(cell) for cell in results.cells))
 
 

@@ -13,6 +13,7 @@ from tests.campaigns.faults.draw import Draw, drawn, healthy
 from tests.campaigns.faults.judge import Ended, Seen
 from tests.campaigns.faults.kept import KEPT
 from tests.campaigns.faults.kinds import GROUPS, HERE, KINDS, PHASES, right
+from tests.report.made_up import a_cell, a_run, a_test
 
 STRUCK = {"before": "test", "after": "test", "problem": ""}
 
@@ -76,6 +77,18 @@ def test_a_run_is_judged_by_what_was_injected(
     draw = Draw(kind, "test", 0.5, busy=False)
     struck = {"before": phase, "after": phase, "problem": ""}
     assert judge.outcome_of(draw, Seen(code, verdict, ""), struck, "")[0] == outcome
+
+
+def test_a_test_that_lost_its_machine_counts_and_not_the_tests_after_it(tmp_path: Path) -> None:
+    """They are NOT_RUN, which is worse than INFRA and no cause."""
+    (tmp_path / "out").mkdir()
+    lost = a_test("truth.open", Verdict.INFRA, "the connection ended")
+    after = a_test("truth.exec", Verdict.NOT_RUN, f"{judge.CONSEQUENCE} INFRA in truth.open")
+    cell = a_cell("6.1", tests=(lost, after))
+    cell = cell.model_copy(update={"verdict": Verdict.NOT_RUN, "reason": after.reason})
+    (tmp_path / "out/results.json").write_text(a_run(cell).model_dump_json(by_alias=True))
+    assert judge.seen(tmp_path, 4) == Seen(4, "INFRA", "the connection ended", lost=1)
+    assert judge.seen(tmp_path, 0).verdict == "exit 0"
 
 
 def test_green_with_a_fault_in_it_is_a_false_green() -> None:
