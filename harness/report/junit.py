@@ -45,13 +45,13 @@ def _suite(cell: CellResult, output: str) -> TestSuite:
     suite.add_testcases([_case(cell, test, output) for test in cell.tests])
     if own_trouble(cell):
         # JUnit knows no trouble of a suite: it is a case beside the tests.
-        beside = TestResult(name="(the cell)", verdict=cell.verdict, reason=cell.reason)
-        suite.add_testcases([_case(cell, beside)])
+        beside = TestResult(name="cell", verdict=cell.verdict, reason=cell.reason)
+        suite.add_testcases([_case(cell, beside, name="(the cell)")])  # no test has such a name
     return suite
 
 
-def _case(cell: CellResult, test: TestResult, output: str = "") -> TestCase:
-    case = TestCase(test.name, classname=cell.id, time=round(test.duration_s, 3))
+def _case(cell: CellResult, test: TestResult, output: str = "", name: str = "") -> TestCase:
+    case = TestCase(name or test.name, classname=cell.id, time=round(test.duration_s, 3))
     case.result = _outcome(test)
     said = []
     if len(test.attempts) > 1:

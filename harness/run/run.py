@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
+from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError
 from harness.host import capacity, signals
 from harness.host.deadlines import Pace
 from harness.host.progress import Phase, Progress, Step
@@ -118,6 +118,7 @@ class Run:
         self.why_not = "the run ended before it"
         self._interrupted = ""  # why, if it was
         self._failures: list[str] = []  # of the harness itself, one line each
+        self._defect = False  # whether one of them was an unexpected error
         self._traces: list[tuple[str, str]] = []  # folder and traceback, not written yet
         self._began = time.monotonic()
         limit_s = options.deadline_s
@@ -195,9 +196,13 @@ class Run:
             self.why_not = self._interrupted = why
 
     def fail(self, what: str, error: BaseException, trace: str = "") -> None:
-        """The harness itself failed: the run exits 3, and keeps the traceback of an unexpected error."""
+        """The harness itself failed: the run exits at least 3.
+
+        An unexpected error leaves its traceback and exits 3 also where tests were not run because of it.
+        """
         self._failures.append(f"{what}: {one_line(str(error)) or type(error).__name__}")
         if not isinstance(error, HarnessError):
+            self._defect = True
             self.keep_traceback(trace or "".join(traceback.format_exception(error)))
 
     def keep_traceback(self, trace: str, cell: str = "") -> None:
@@ -335,8 +340,10 @@ class Run:
     def _exit_code(self, cells: Sequence[CellResult], unused: Sequence[str]) -> int:
         """That of the cells; a failure of the harness is at least 3, an interrupted run at least 4."""
         code = model.exit_code(cells, unused)
-        if self._failures and code != ProductError.exit_code:
+        if self._defect and code == IncompleteError.exit_code:
             code = InfrastructureError.exit_code
+        if self._failures:
+            code = worst_exit_code((code, InfrastructureError.exit_code))
         return worst_exit_code((code, IncompleteError.exit_code)) if self._interrupted else code
 
     def _reports(self) -> dict[str, CellReport]:

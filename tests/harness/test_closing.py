@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from harness.host.progress import silent
 from harness.plan.cells import Cell
+from harness.plan.plan import Plan, Selectors
 from harness.results import model
+from harness.results.model import CellReport, TestResult
 from harness.results.verdict import Verdict
+from harness.run.fake import FakeBench
+from harness.run.pytest.controller import Controller
+from harness.run.pytest.worker import CELL_PROPERTY
+from harness.run.run import Options, Run
 from tests.harness.test_cell import _live
 from tests.harness.test_ending import Command
 from tests.harness.test_pytest_plugin import Project, project  # noqa: F401 - a fixture
+from tests.harness.test_results import made
 
 LAST = "*::end"  # the last thing that happens in a cell
 
@@ -94,3 +103,33 @@ def test_a_refused_hook_set_is_searched_like_any_other(
     assert report.cause
     assert report.cause.verdict is verdict
     assert words in report.cause.reason
+
+
+def test_a_worker_that_dies_after_its_last_test_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All cells are closed and pass; that a worker failed while it cleaned up still exits 3."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matrix.yaml").write_text("kernels: [6.1]\n")
+    selectors = Selectors(test=("truth.open",))
+    run = Run(Options(matrix=tmp_path / "matrix.yaml", selectors=selectors), FakeBench())
+    run.prepare(silent)
+    run.record_test("6.1-auto", TestResult(name="truth.open", verdict=Verdict.PASS))
+    report = CellReport(id="6.1-auto", closed=True)
+    node = Mock(workeroutput={CELL_PROPERTY: [report.model_dump_json()]})
+    node.gateway.id = "gw0"
+    Controller(run, None).pytest_testnodedown(node, "Not properly terminated")
+    assert run.finish() == 3
+    assert run.finished
+    assert [cell.verdict for cell in run.finished.cells] == [Verdict.PASS]
+    assert run.finished.run.notes == ("worker gw0 died: Not properly terminated",)
+
+
+@pytest.mark.parametrize("closed", [True, False, None])
+def test_results_that_pass_a_cell_that_was_not_closed_are_refused(plan: Plan, closed: bool | None) -> None:
+    """Results of an older harness do not say, and stay readable."""
+    tests = {pair: TestResult(name=pair[1], verdict=Verdict.PASS) for pair in plan.pairs()}
+    found = made(plan, tests)
+    cells = tuple(cell.model_copy(update={"closed": closed}) for cell in found.cells)
+    said = model.contradiction(found.model_copy(update={"cells": cells}))
+    assert said == ("5.10-auto is PASS, and its end was not checked" if closed is False else "")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.host.cache import default_root
+from harness.host.signals import REASONS
 from harness.results import model
 from tests.harness.place import ROOT, Harness, Place
 
@@ -24,7 +25,7 @@ MATRIX = ("--matrix", str(ROOT / "matrix.yaml"))
 FIRST, LONG = "truth.open", "loss.burst"
 ONE = ("--hookset", "auto", "--test", FIRST)
 SLEEP = ("sh", "-c", "echo here: now >/dev/kmsg; exec sleep 600")
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_run(place: Place, start: list[Harness], number: signal.Signals) -> None
     verdicts = {test.name: (str(test.verdict), test.reason) for cell in found.cells for test in cell.tests}
     assert verdicts[FIRST] == ("PASS", "")
     assert verdicts[LONG][0] == "NOT_RUN"
-    assert "ended by SIGTERM" in verdicts[LONG][1] or "interrupted" in verdicts[LONG][1]
+    assert verdicts[LONG][1] == REASONS[number]
     assert place.left() == []
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError, HarnessError, InfrastructureError
 from harness.host.capacity import cpus, free_mib, workers_for
 from harness.host.progress import Event, Phase, Progress, Step, silent
 from harness.plan.matrix import close_to
@@ -169,6 +169,7 @@ class Controller:
         if error:
             for line in self.run.reap():
                 self._say(line)
+            self.run.fail(f"worker {node.gateway.id} died", InfrastructureError(str(error)))
             self._say(f"worker {node.gateway.id} died: {one_line(str(error))}")
             self._say(Step(Phase.WAIT, machine=self._machines.get(node, "")))
 

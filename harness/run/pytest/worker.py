@@ -223,11 +223,13 @@ class Worker:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Whatever ended the session: nothing stays behind, and nothing that is known is lost."""
-        self.leave()
-        self.keeper.discard()
-        self.bench.close()
-        if hasattr(session.config, "workeroutput"):
-            session.config.workeroutput[CELL_PROPERTY] = self.news()
+        with contextlib.ExitStack() as stack:  # in reverse, each step also if one before it fails
+            stack.callback(self.bench.close)
+            stack.callback(self.keeper.discard)
+            if hasattr(session.config, "workeroutput"):
+                news = session.config.workeroutput.setdefault(CELL_PROPERTY, [])
+                stack.callback(lambda: news.extend(self.news()))
+            self.leave()
 
     def _machine(self, cell: Cell) -> Machine:
         if reason := self.job.supplies.missing.get(cell.machine):
