@@ -55,8 +55,7 @@ noise: setup build
 
 # The pages that are made from the code, and with RESULTS=out/latest from a run.
 docs: setup
-	$(BIN)/python -m agent.rules.docs docs/rules.md
-	$(BIN)/python -m agent.hooks.docs docs/tables.md
+	$(BIN)/python packaging/pages.py docs/rules.md docs/tables.md
 	$(BIN)/python packaging/completion.py packaging/completions
 	$(BIN)/harness report $(or $(RESULTS),docs/tables.json) --tables docs/tables.md
 

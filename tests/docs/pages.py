@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+
+
+def _program(path: Path) -> ModuleType:
+    """A program of packaging/ as a module: a package `packaging` of that name is installed."""
+    spec = importlib.util.spec_from_file_location(f"packaging_{path.stem}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generator = _program(ROOT / "packaging/pages.py")
 
 
 def name(path: Path) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from agent.events.model import EventType
-from agent.hooks import docs as hook_tables
 from agent.hooks import points
 from agent.selftest.catalogue import CATALOGUE
 from harness import cli
 from harness.errors import ConfigError
 from harness.report import facts, tables
 from harness.results.verdict import Verdict
+from tests.docs.pages import generator
 from tests.report.made_up import a_cell, a_run, a_test, every_verdict
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -29,9 +29,9 @@ def test_the_tables_of_runs_and_scenarios_are_up_to_date() -> None:
 
 
 def test_the_tables_of_hooks_are_up_to_date() -> None:
-    """`python -m agent.hooks.docs docs/tables.md` would change nothing."""
+    """`python packaging/pages.py docs/tables.md` would change nothing."""
     page = PAGE.read_text()
-    assert hook_tables.render(page) == page, HINT
+    assert generator.render(page) == page, HINT
 
 
 def test_nothing_is_left_out() -> None:
@@ -101,7 +101,7 @@ def test_what_is_neither_run_nor_facts(tmp_path: Path) -> None:
         facts.read(tmp_path / "x.json")
 
 
-@pytest.mark.parametrize("made", [tables.render, lambda page, _: hook_tables.render(page)])
+@pytest.mark.parametrize("made", [tables.render, lambda page, _: generator.render(page)])
 def test_what_is_written_by_hand_stays(made: object) -> None:
     assert callable(made)
     page = "a\n<!-- begin: other -->\nmine\n<!-- end: other -->\nb\n"

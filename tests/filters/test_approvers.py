@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import main
+from agent.commands.explain import explain
 from agent.events.model import Event, EventType, File, FileFlags
-from agent.explain import command, explain
 from agent.filters.approvers import Approvers, Mode, derive
 from agent.filters.model import approves
 from agent.rules.load import load
@@ -181,7 +182,8 @@ def test_explanation() -> None:
         'mkdir.file.name == "a" && mkdir.file.name == "b" && 1 == 2',
     )
     text = "\n".join(explain(ruleset(*rules)))
-    assert "open: the kernel forwards what fits one of\n    paths: /etc/passwd\n    below: /etc/ssh\n" in text
+    head = "open: the kernel forwards events that match one of\n"
+    assert f"{head}    paths: /etc/passwd\n    below: /etc/ssh\n" in text
     assert "  r0: 1 path, of opens that write\n  r1: 1 directory\n" in text
     assert "unlink: the kernel forwards EVERYTHING, because of r2\n" in text
     assert "  r2: no approver: the kernel does not know unlink.retval\n" in text
@@ -191,7 +193,7 @@ def test_explanation() -> None:
 
 def test_explanation_of_the_default_policy(capsys: pytest.CaptureFixture[str]) -> None:
     """Every rule is named, and no line is wider than a terminal."""
-    assert command([str(DEFAULT)]) == 0
+    assert main(["explain", str(DEFAULT)]) == 0
     text = capsys.readouterr().out
     assert all(f"  {name}: " in text for name in load([DEFAULT]).rules)
     assert max(map(len, text.splitlines())) <= 79

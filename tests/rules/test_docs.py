@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from agent.rules import docs, fields, parser, tables
+from agent.rules import fields, parser, tables
 from agent.rules.builder import ParseError
 from agent.rules.syntax import unparse
+from tests.docs.pages import generator
 
 PAGE = Path(__file__).parents[2] / "docs/rules.md"
 
 
 def test_the_reference_is_up_to_date() -> None:
-    """`python -m agent.rules.docs docs/rules.md` would change nothing."""
-    assert docs.render(PAGE.read_text()) == PAGE.read_text()
+    """`python packaging/pages.py docs/rules.md` would change nothing."""
+    assert generator.render(PAGE.read_text()) == PAGE.read_text()
 
 
 def test_every_field_has_a_line() -> None:
@@ -26,10 +27,10 @@ def test_every_field_has_a_line() -> None:
 
 def test_the_page_is_written_in_place(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("a\n<!-- begin: limits -->\nold\n<!-- end: limits -->\nb\n")
-    assert docs.main([str(page)]) == 0
+    page.write_text("a\n<!-- begin: rule_limits -->\nold\n<!-- end: rule_limits -->\nb\n")
+    assert generator.main([str(page)]) == 0
     assert "old" not in page.read_text()
-    assert docs.main([]) == 2
+    assert generator.main([]) == 2
 
 
 def test_tables_stand_for_lark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
