@@ -57,6 +57,22 @@ def test_a_command_has_its_files_its_output_and_its_status(place: Path) -> None:
     assert done.stderr.endswith("wrong\n")
 
 
+def test_stdin_passes_and_a_process_in_the_background_holds_nothing(place: Path) -> None:
+    """As with ssh; the whole of stderr arrives, and the machine has the shape that was asked for."""
+    script = "cat; nproc; grep -o fim.test=1 /proc/cmdline; seq 1 50000 >&2; sleep 1000 & exit 5"
+    words = ["--vcpus", "2", "--cmdline", "fim.test=1", "--", "sh", "-c", script]
+    done = _harness(place, "exec", *words, typed="hi\n")
+    assert (done.returncode, done.stdout) == (5, "hi\n2\nfim.test=1\n")
+    assert done.stderr.endswith("".join(f"{number}\n" for number in range(1, 50_001)))
+
+
+def test_output_before_a_panic_is_kept_and_the_panic_is_named(place: Path) -> None:
+    """With the exit code of a failure that is not the command's."""
+    done = _harness(place, "exec", "--", "sh", "-c", "echo before; sync; echo c >/proc/sysrq-trigger")
+    assert (done.returncode, done.stdout) == (125, "before\n")
+    assert "Kernel panic - not syncing: sysrq triggered crash" in done.stderr.splitlines()[-1]
+
+
 def test_the_agent_proves_itself_in_a_guest(place: Path) -> None:
     """By itself, without the harness: a table that fits on a screen."""
     proof = "cd /opt/fim && python3 -m agent selftest --test 'truth.*' --test 'approvers.*'"
