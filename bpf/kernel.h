@@ -47,6 +47,9 @@ struct pt_regs {
  */
 #define FIM_ONCE static __noinline
 
+/* Whether programs of this family hand over to another one: see returns.h. */
+#define FIM_TAILS(family) ((family) == FIM_KPROBE)
+
 /* libbpf 1.1 knows five. */
 #if defined(__TARGET_ARCH_x86)
 #define FIM_PARM6(regs) ((regs)->r9)

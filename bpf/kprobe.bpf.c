@@ -19,3 +19,9 @@ FIM_TASKS(KPROBE)
 		return name##_exit(ctx, FIM_KPROBE);                                                         \
 	}
 FIM_EXITS(KRETPROBE)
+
+SEC("kretprobe")
+int tail__kretprobe(void *ctx)
+{
+	return fim_returned(ctx, FIM_KPROBE);
+}

@@ -78,7 +78,7 @@ struct fim_inflight {
 	__u32 bumps;	      /* epochs to advance again at the return */
 	__u32 bump[FIM_FILES];
 	__u32 moves; /* a directory or a mount: the generation too */
-	__u32 reserved;
+	__s32 ret;   /* for the program that a return hands over to */
 };
 
 struct {
@@ -278,6 +278,14 @@ struct {
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
 } perf SEC(".maps");
+
+/* Programs that others hand over to; filled by the loader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} tails SEC(".maps");
 
 /* --- constants, set before the programs are verified -----------------------
  */

@@ -122,11 +122,16 @@ static __always_inline __u64 fim_frame(void *ctx, __u32 family)
 	return address;
 }
 
-FIM_ONCE struct fim_inflight *fim_operation(void)
+static __always_inline struct fim_inflight *fim_operation_inline(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 
 	return bpf_map_lookup_elem(&inflight, &tid);
+}
+
+FIM_ONCE struct fim_inflight *fim_operation(void)
+{
+	return fim_operation_inline();
 }
 
 __noinline __u64 fim_parent_of(__u64 task)

@@ -58,7 +58,7 @@ __noinline int fim_leave(void)
 /* The operation that returns at this point, if that is one that is followed. */
 static __always_inline struct fim_inflight *fim_returning(__u32 point)
 {
-	struct fim_inflight *op = fim_operation();
+	struct fim_inflight *op = fim_operation_inline();
 
 	if (op && op->nested) {
 		__sync_fetch_and_add(&op->nested, -1);
@@ -78,12 +78,47 @@ static __always_inline int fim_finish(void *ctx, struct fim_inflight *op, __s64 
 	return fim_leave();
 }
 
+/*
+ * Hands over to the program that serves all returns, so that the verifier sees
+ * the larger part of them once. A program that calls no function of its own may
+ * do that on every architecture. If it fails, the operation stays in flight
+ * and is counted as abandoned.
+ */
+static __always_inline int fim_hand_over(void *ctx, struct fim_inflight *op, __s64 ret)
+{
+	op->ret = ret;
+	bpf_tail_call(ctx, &tails, 0);
+	return 0;
+}
+
 /* Returns from where the object was known at the entry. */
-static __always_inline int fim_exit_short(void *ctx, __u32 point, __s64 ret)
+static __always_inline int fim_exit_short(void *ctx, __u32 family, __u32 point, __s64 ret)
 {
 	struct fim_inflight *op = fim_returning(point);
 
-	return op ? fim_finish(ctx, op, ret) : 0;
+	if (!op)
+		return 0;
+	return FIM_TAILS(family) ? fim_hand_over(ctx, op, ret) : fim_finish(ctx, op, ret);
+}
+
+static __always_inline int fim_return(void *ctx, __u32 family, struct fim_inflight *op, __s64 ret)
+{
+	if (op->state == FIM_ENTERED && !op->quiet && fim_is_refusal(ret))
+		fim_refused(family);
+	else if (op->state == FIM_PENDING && op->created && ret >= 0)
+		fim_created(op->slot);
+	return fim_finish(ctx, op, ret);
+}
+
+/*
+ * What all returns hand over to. Where the object was known at the entry,
+ * nothing was created and no name is kept: then this only finishes.
+ */
+static __always_inline int fim_returned(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_operation();
+
+	return op ? fim_return(ctx, family, op, op->ret) : 0;
 }
 
 /* Returns from where names are looked up, and perhaps made. */
@@ -93,11 +128,7 @@ static __always_inline int fim_exit(void *ctx, __u32 family, __u32 point, __s64 
 
 	if (!op)
 		return 0;
-	if (op->state == FIM_ENTERED && !op->quiet && fim_is_refusal(ret))
-		fim_refused(family);
-	else if (op->state == FIM_PENDING && op->created && ret >= 0)
-		fim_created(op->slot);
-	return fim_finish(ctx, op, ret);
+	return FIM_TAILS(family) ? fim_hand_over(ctx, op, ret) : fim_return(ctx, family, op, ret);
 }
 
 #define FIM_EXIT(name, point)                                                                                \
@@ -109,7 +140,7 @@ static __always_inline int fim_exit(void *ctx, __u32 family, __u32 point, __s64 
 #define FIM_SHORT_EXIT(name, point)                                                                          \
 	static __always_inline int name##_exit(void *ctx, __u32 family)                                      \
 	{                                                                                                    \
-		return fim_exit_short(ctx, point, (__s32)fim_ret(ctx, family, point));                       \
+		return fim_exit_short(ctx, family, point, (__s32)fim_ret(ctx, family, point));               \
 	}
 
 #endif /* FIM_RETURNS_H */

@@ -24,7 +24,7 @@ from agent.kernel import btf as types
 from agent.kernel import capabilities, lockdown, tell
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.bcc import backend
-from agent.kernel.choose import FIRES, Attempt, Chooser, Plan
+from agent.kernel.choose import FIRES, Attempt, Chooser, Chosen, Plan
 from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Object, failed_program
 from agent.kernel.loaded import HookState, Loaded
@@ -41,7 +41,9 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _PLACES = (_PACKAGE / "bpf" / "fim.bpf.o", _PACKAGE.parent / "build" / "fim.bpf.o")
 _BTF_PLACE = _PACKAGE / "btf"
 _COMPILED = ("kprobe", "kretprobe", points.BCC)  # observed while it was compiled
+_RETURNS = "tail__kretprobe"  # bpf/returns.h
 _LOG_BYTES = 1 << 16
+_WORD = struct.Struct("=I")
 _PERF_BYTES = 1 << 20  # a processor
 
 
@@ -186,6 +188,8 @@ class Loader:
             undo.callback(opened.close)
             self._prepare(opened, plan, functions)
             _verify(opened, plan)
+            if _hands_over(opened, plan):
+                opened.maps["tails"].update(_WORD.pack(0), _WORD.pack(opened.programs[_RETURNS].fd()))
             tables = Tables(opened.maps, os.getpid(), self._told(opened))  # before the first event
             undo.callback(tables.close)
             self._follow(opened, plan)
@@ -203,7 +207,7 @@ class Loader:
         events = frozenset(event for event in self._variant.events if points.by_syscalls(event, present))
         if events:
             for place, row in syscalls.rows(os.uname().machine, events):
-                opened.maps["syscalls"].update(struct.pack("=I", place), row)
+                opened.maps["syscalls"].update(_WORD.pack(place), row)
 
     def _told(self, opened: Object) -> dict[str, Table]:
         """The tables that programs write for us, where there are such programs."""
@@ -224,6 +228,7 @@ class Loader:
     def _prepare(self, opened: Object, plan: Plan, functions: Functions) -> None:
         wanted = {chosen.program: chosen for chosen in plan.chosen.values()}
         tells = self._tells(opened)
+        hands_over = _hands_over(opened, plan)
         for name, program in opened.programs.items():
             program.choose(name in wanted or (tells and name.startswith(tell.PREFIX)))
             if chosen := wanted.get(name):
@@ -232,6 +237,11 @@ class Loader:
                     program.target(functions.number(chosen.kind, chosen.target))
         perf = self._variant.transport == "perf"
         unused = ["ring" if perf else "perf", "probes"]
+        if hands_over:
+            opened.programs[_RETURNS].choose(True)
+            opened.programs[_RETURNS].keep_log(_LOG_BYTES)
+        else:
+            unused.append("tails")
         if f"{points.SYSCALL}.enter" not in plan.chosen:
             unused += ["syscalls", "calls"]
         for name in unused:
@@ -292,12 +302,24 @@ def _preset(opened: Object, constants: Mapping[str, bytes]) -> None:
         rodata.preset(places[name].offset, value)
 
 
+def _hands_over_to(chosen: Chosen) -> str:
+    """The program that does the rest of this one's work, once for all of them; empty if there is none."""
+    return _RETURNS if chosen.kind == "kretprobe" else ""
+
+
+def _hands_over(opened: Object, plan: Plan) -> bool:
+    """Whether programs of the plan hand over. What is compiled on the spot does not."""
+    return _RETURNS in opened.programs and any(map(_hands_over_to, plan.chosen.values()))
+
+
 def _verify(opened: Object, plan: Plan) -> None:
     try:
         opened.load()
     except KernelError as error:
-        chosen = {one.program: one for one in plan.chosen.values()}.get(failed_program(error))
-        if chosen is None:
+        blamed = failed_program(error)
+        users = [one for one in plan.chosen.values() if blamed in (one.program, _hands_over_to(one))]
+        if not users:
             raise
-        words = (opened.programs[chosen.program].log() or error.detail).strip()
+        chosen = users[0]
+        words = (opened.programs[blamed].log() or error.detail).strip()
         raise RefusedError(Attempt(chosen.hook, chosen.kind, "load-fail", words, chosen.target)) from error

@@ -68,6 +68,9 @@ def prepare(hookset: str) -> Plan:
 def test_only_the_programs_of_the_set_are_offered(hookset: str, offered: Offered) -> None:
     """Every program of the object is decided on, and no other set's can take the load down."""
     plan = prepare(hookset)
+    returns = {name for name in offered.wanted if name.startswith("tail__")}
+    assert returns == ({"tail__kretprobe"} if hookset == "kprobe" else set())
+    offered.programs.update(dict.fromkeys(returns, False))
     assert offered.wanted == {one.program for one in plan.chosen.values()}
     rungs = points.LADDER if hookset == points.AUTO else (hookset,)
     kinds = {kind for rung in rungs for kind in points.SETS[rung].values()}
@@ -79,6 +82,7 @@ def test_maps_of_programs_that_are_not_offered_are_not_made(offered: Offered) ->
     """They would take memory for nothing."""
     prepare("kprobe")
     assert {"syscalls", "calls", "perf", "probes"} <= offered.skipped
+    assert "tails" not in offered.skipped
     offered.skipped.clear()
     prepare("tracepoint")
     assert not {"syscalls", "calls"} & offered.skipped
@@ -132,3 +136,18 @@ class TestBelowTheMinimum:
         Refusing(STATES, Variant("auto"), Path("none")).load()
         with pytest.raises(MinimumNotMetError, match="hook set lsm"):
             Refusing(STATES, Variant("lsm"), Path("none")).load()
+
+
+def test_what_all_returns_hand_over_to_is_blamed_on_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that refuses it serves no kretprobe, and the ladder goes on below."""
+    plan = Chooser("kprobe", STATES, Kernel()).plan(points.EVENTS)
+    opened = Object(str(BUILT))
+
+    def refuse(_object: Object) -> None:
+        raise KernelError("load the object", detail="libbpf: prog 'tail__kretprobe': BPF program load failed")
+
+    monkeypatch.setattr(Object, "load", refuse)
+    with pytest.raises(RefusedError) as refused:
+        loader._verify(opened, plan)
+    assert refused.value.attempt.kind == "kretprobe"
+    opened.close()
