@@ -34,18 +34,27 @@ class Prediction(NamedTuple):
     words: str = ""
 
 
-def of_image(image: Path, config: str, cmdline: str = "") -> list[Prediction]:
-    """The predictions for a kernel image; raises InfrastructureError if it cannot be read."""
+def of_image(image: Path, config: str, cmdline: str = "", *, kernel_btf: bool = True) -> list[Prediction]:
+    """The predictions for a kernel image; see `predict`. Raises InfrastructureError if it cannot be read."""
     try:
         known = btf.functions(payload.type_information(image), set(_functions()))
     except btf.BtfError as error:
         raise InfrastructureError(f"{image}: its type information is damaged: {error}") from error
-    return list(predict(known, config, cmdline))
+    return list(predict(known, config, cmdline, kernel_btf=kernel_btf))
 
 
-def predict(known: Parameters, config: str, cmdline: str = "") -> Iterator[Prediction]:
-    """The predictions for a kernel that has these functions with these parameters."""
+def predict(
+    known: Parameters, config: str, cmdline: str = "", *, kernel_btf: bool = True
+) -> Iterator[Prediction]:
+    """The predictions for a kernel that has these functions with these parameters.
+
+    `kernel_btf` is False for a guest that hides the kernel's BTF from the agent: no program that needs a
+    trampoline can be loaded there.
+    """
     for hook, kind in _programs():
+        if not kernel_btf and kind in points.TRAMPOLINES:
+            yield Prediction(hook, kind, "", "load-fail", "the kernel's BTF is hidden")
+            continue
         words = _unpromised(kind, config, cmdline)
         found = _by_functions(hook, kind, known)
         if words and found.state == ATTACHED:

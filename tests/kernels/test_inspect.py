@@ -17,8 +17,8 @@ from harness.errors import InfrastructureError
 from harness.kernels import btf, inspect, payload
 from harness.plan.cells import Cell
 from harness.plan.matrix import Kernel
-from harness.results import predictions
 from harness.results.model import CellReport, Hook
+from harness.run import predictions
 
 FUNC, PROTO, INT, STRUCT = 12, 13, 1, 4
 OPTIONS = ("BPF_LSM", "DEBUG_INFO_BTF", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "KPROBES")

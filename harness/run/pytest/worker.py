@@ -20,9 +20,10 @@ from harness.host.progress import Event, Phase, Progress, Step, silent
 from harness.kernels import configuration
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.results import expectations, predictions
+from harness.results import expectations
 from harness.results.model import CellReport, Splat, TestResult
 from harness.results.verdict import Verdict
+from harness.run import predictions
 from harness.run.cell import CellRun
 from harness.run.judge import Allowed
 from harness.run.machines import Bench, Machine
