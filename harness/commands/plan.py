@@ -12,10 +12,10 @@ from rich.table import Table
 from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
 from harness.plan import shards
+from harness.plan.cost import machine_seconds
 from harness.plan.plan import Plan
 from harness.report.terminal import print_table
 from harness.run.run import Options, Run
-from harness.run.times import machine_cost
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def _shards(plan: Plan, number: int, console: Console, *, as_json: bool) -> None
             "machines": list(part.machines()),
             "cells": len(part.cells),
             "tests": len(part.pairs()),
-            "cost_s": round(sum(map(machine_cost, part.machines().values())), 1),
+            "cost_s": round(sum(machine_seconds(cells, {}) for cells in part.machines().values()), 1),
         }
         for index, part in enumerate(shards.split(plan, number), 1)
         if part.cells

@@ -1,7 +1,7 @@
-"""A plan in parts that run on different hosts: no machine is split, and every part is about as long.
+"""Divides a plan among hosts: no machine is split, and every shard takes about as long.
 
-Who plans and who runs a part come to the same parts, because nothing but the plan decides: not the times of
-earlier runs, which each host has its own of.
+Sharding depends only on the plan, so every host computes the same shards. The times of earlier runs are not
+used, because each host remembers its own.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from harness.errors import ConfigError
+from harness.plan.cost import longest_first, machine_seconds
 from harness.plan.plan import Plan
-from harness.run.times import longest_first, machine_cost
 
 _SHARD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})")
 
@@ -23,7 +23,7 @@ def split(plan: Plan, parts: int) -> list[Plan]:
     for name in longest_first(plan, {}):
         lightest = cost.index(min(cost))
         chosen[lightest].add(name)
-        cost[lightest] += machine_cost(machines[name])
+        cost[lightest] += machine_seconds(machines[name], {})
     return [_only(plan, names) for names in chosen]
 
 

@@ -1,4 +1,4 @@
-"""How long machines and tests took in earlier runs: which machine goes first, and how much time is left."""
+"""Remembers how long machines and tests took, and estimates from it how much time a run has left."""
 
 from __future__ import annotations
 
@@ -8,39 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.selftest import catalogue
 from harness.plan.cells import Cell
+from harness.plan.cost import BOOT_GUESS_S, key_of_test, seconds_of_test
 from harness.plan.plan import Plan
 from harness.results.model import CellResult, write_atomic
-
-BOOT_GUESS_S = 10.0
-
-
-def longest_first(plan: Plan, last: Mapping[str, float]) -> list[str]:
-    """The machines of `plan`, longest first: by `last` seconds where known, else by what their tests cost."""
-    guesses = {name: machine_seconds(cells, last) for name, cells in plan.machines().items()}
-    return sorted(guesses, key=lambda name: -guesses[name])
-
-
-def machine_cost(cells: Iterable[Cell]) -> float:
-    """The seconds that a machine will take, as far as its tests' costs tell."""
-    return machine_seconds(list(cells), {})
-
-
-def machine_seconds(cells: Iterable[Cell], last: Mapping[str, float]) -> float:
-    """The seconds that a machine with these cells will take, by `last` (see `read_times`) where known."""
-    cells = list(cells)
-    own = last.get(cells[0].machine, BOOT_GUESS_S)
-    return own + sum(_test_seconds(cell, test, last) for cell in cells for test in cell.tests)
-
-
-def _test_seconds(cell: Cell, test: str, last: Mapping[str, float]) -> float:
-    scenario = catalogue.by_name(test)
-    return last.get(_key(cell.id, test), scenario.cost if scenario else 0.0)
-
-
-def _key(cell: str, test: str) -> str:
-    return f"{cell}::{test}"
 
 
 def read_times(path: Path) -> dict[str, float]:
@@ -61,7 +32,7 @@ def write_times(path: Path, plan: Plan, results: Iterable[CellResult]) -> None:
     for result in results:
         if not result.phases.total_s:
             continue
-        tests = {_key(result.id, test.name): test.duration_s for test in result.tests}
+        tests = {key_of_test(result.id, test.name): test.duration_s for test in result.tests}
         machine = plan.cell(result.id).machine
         spent[machine] = spent.get(machine, 0.0) + max(0.0, result.phases.total_s - sum(tests.values()))
         spent |= tests
@@ -110,6 +81,6 @@ class Estimate:
             )
             for cell in cells
         ]
-        tests = sum(_test_seconds(cell, test, self.last) for cell in cells for test in cell.tests)
+        tests = sum(seconds_of_test(cell, test, self.last) for cell in cells for test in cell.tests)
         share = sum(len(cell.tests) for cell in cells) / planned if planned else 0.0
         return tests + share * self.last.get(cells[0].machine, BOOT_GUESS_S)

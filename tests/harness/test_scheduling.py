@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.host.capacity import cpus, free_mib, workers_for
+from harness.plan.cost import longest_first
 from harness.plan.plan import Plan, Selectors, make
 from harness.run.pytest.scheduler import MAX_DEATHS, MachineScheduling
-from harness.run.times import longest_first, read_times
+from harness.run.times import read_times
 from tests.harness.conftest import matrix_of
 
 

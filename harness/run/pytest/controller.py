@@ -16,6 +16,7 @@ from rich.console import Console
 from harness.errors import ConfigError, HarnessError, InfrastructureError
 from harness.host.capacity import cpus, free_mib, workers_for
 from harness.host.progress import Event, Phase, Progress, Step, silent
+from harness.plan.cost import longest_first
 from harness.plan.matrix import close_to
 from harness.report.lines import Lines
 from harness.report.terminal import print_results
@@ -35,7 +36,7 @@ from harness.run.pytest.worker import (
     same_file,
 )
 from harness.run.run import NODE_SEPARATOR, Run, asked, pair_of
-from harness.run.times import Estimate, longest_first, read_times
+from harness.run.times import Estimate, read_times
 from harness.run.view import View
 from harness.text import one_line
 

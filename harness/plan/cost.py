@@ -1,0 +1,39 @@
+"""Estimates how long each machine of a plan takes, and puts the longest machine first.
+
+`last` maps names to the seconds that they took in an earlier run: `CELL::TEST` for a test, the machine's name
+for all else of a machine (boot, load, closing). A name without an entry is estimated from the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from agent.selftest import catalogue
+from harness.plan.cells import Cell
+from harness.plan.plan import Plan
+
+BOOT_GUESS_S = 10.0
+
+
+def longest_first(plan: Plan, last: Mapping[str, float]) -> list[str]:
+    """The names of the plan's machines, longest first."""
+    seconds = {name: machine_seconds(cells, last) for name, cells in plan.machines().items()}
+    return sorted(seconds, key=lambda name: -seconds[name])
+
+
+def machine_seconds(cells: Iterable[Cell], last: Mapping[str, float]) -> float:
+    """The seconds that a machine with these cells takes."""
+    cells = list(cells)
+    own = last.get(cells[0].machine, BOOT_GUESS_S)
+    return own + sum(seconds_of_test(cell, test, last) for cell in cells for test in cell.tests)
+
+
+def seconds_of_test(cell: Cell, test: str, last: Mapping[str, float]) -> float:
+    """The seconds that one test takes; 0 for a user's program that never ran."""
+    scenario = catalogue.by_name(test)
+    return last.get(key_of_test(cell.id, test), scenario.cost if scenario else 0.0)
+
+
+def key_of_test(cell: str, test: str) -> str:
+    """The name under which the seconds of a test are remembered."""
+    return f"{cell}::{test}"
