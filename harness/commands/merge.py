@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness import report
 from harness.errors import IncompleteError
 from harness.report.terminal import print_results
 from harness.results import merge, shard_folders
@@ -38,7 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
         raise IncompleteError("\n".join(problems))
     plan = shard_folders.read_plan(arguments.plan) if arguments.plan else merge.whole_plan(found)
     merged = merge.merge(plan, found, problems)
-    shard_folders.write(merged, plan, found, arguments.output)
+    shard_folders.write(merged, plan, found, arguments.output, report.write_all)
     print_results(Console(), merged, str(arguments.output))
     if problems := [*problems, *merge.missing(plan, found)]:
         raise IncompleteError("\n".join(problems))

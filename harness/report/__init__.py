@@ -6,12 +6,11 @@ from pathlib import Path
 
 from harness.results.model import Results, write_atomic
 
-FILES = ("results.json", "junit.xml", "summary.md", "report.html")  # what `write_all` writes
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
 
 
 def write_all(results: Results, folder: Path, artifact: str = "") -> None:
-    """Write results.json and every report that is made from it into `folder`.
+    """Write results.json and every report that is made from it into `folder`: `folder.REPORTS` of results.
 
     `artifact` is where an archive of the folder can be had, for a summary that is read without the folder.
     """

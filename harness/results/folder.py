@@ -6,14 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
-from harness import report
 from harness.errors import ConfigError
 from harness.host import locks
 from harness.plan.plan import Plan
 
-# What a run writes into its folder, and so what an earlier one may have left there.
+REPORTS = ("results.json", "junit.xml", "summary.md", "report.html")
 TRACEBACK = "traceback.txt"  # of an unexpected error of the harness
-WRITTEN = ("plan.json", TRACEBACK, *report.FILES)
+WRITTEN = ("plan.json", TRACEBACK, *REPORTS)  # the files of a run, which the next run in its folder removes
 CELLS = "cells"
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import report
 from harness.errors import ConfigError, IncompleteError
 from harness.plan.plan import Plan
 from harness.results import model
@@ -44,8 +43,17 @@ def read_plan(path: Path) -> Plan:
         raise ConfigError(f"{path}: not a plan that can be read") from error
 
 
-def write(merged: Results, plan: Plan, shards: Sequence[Shard], output: Path) -> None:
-    """Write one output folder, whole or not at all; raises ConfigError when there is one already."""
+def write(
+    merged: Results,
+    plan: Plan,
+    shards: Sequence[Shard],
+    output: Path,
+    write_reports: Callable[[Results, Path], None],
+) -> None:
+    """Write one output folder, whole or not at all. Raises ConfigError if `output` exists and is not empty.
+
+    `write_reports` writes results.json and the reports into a folder.
+    """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"{output}: there is something already", hint="name a new folder with --output")
     partial = output.absolute().with_name(f".{output.name}.{os.getpid()}")
@@ -54,7 +62,7 @@ def write(merged: Results, plan: Plan, shards: Sequence[Shard], output: Path) ->
         for shard in shards:
             _copy_cells(shard, partial / "cells")
         model.write_atomic(partial / "plan.json", plan.to_json())
-        report.write_all(merged, partial)
+        write_reports(merged, partial)
         partial.replace(output)
     except OSError as error:
         raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error

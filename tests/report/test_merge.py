@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import cli
+from harness import cli, report
 from harness.errors import ConfigError, IncompleteError
 from harness.plan.cells import Cell
 from harness.plan.matrix import Kernel
@@ -179,7 +179,7 @@ def test_links_in_a_shard_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     (here / "cells" / "6.1-auto" / "agent.log").symlink_to(tmp_path / "secret")
     found = shard_folders.read(here)
-    shard_folders.write(found.results, found.plan, [found], tmp_path / "m")
+    shard_folders.write(found.results, found.plan, [found], tmp_path / "m", report.write_all)
     assert sorted(path.name for path in (tmp_path / "m" / "cells" / "6.1-auto").iterdir()) == ["console.log"]
 
 
@@ -191,7 +191,7 @@ def test_no_space_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("shutil.copyfile", full)
     with pytest.raises(ConfigError, match="No space left"):
-        shard_folders.write(found.results, found.plan, [found], tmp_path / "m")
+        shard_folders.write(found.results, found.plan, [found], tmp_path / "m", report.write_all)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here"]
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness import report
 from harness.errors import ConfigError
 from harness.plan.plan import Plan
 from harness.results import folder
+from tests.report.made_up import a_cell, a_run
 
 
 def made(path: Path, *, own: bool = False) -> None:
@@ -56,3 +58,9 @@ def test_another_runs_folder_is_not_shared(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another run writes there"):
         made(tmp_path)
     os.close(claimed)
+
+
+def test_the_reports_of_a_run_are_removed_with_it(tmp_path: Path) -> None:
+    """`REPORTS` names each file that the reports write, and no other."""
+    report.write_all(a_run(a_cell("6.1")), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(folder.REPORTS)
