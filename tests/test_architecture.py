@@ -22,7 +22,10 @@ ONLY = {
 NEVER = {
     "agent": ("harness",),
     "agent/rules": ("agent.kernel", "agent.context", "agent.sinks", "agent.selftest", "agent.pipeline"),
+    "harness/guest": ("harness.plan", "harness.results", "harness.run"),
+    "harness/plan": ("harness.results", "harness.kernels", "harness.run"),
     "harness/report": ("harness.vm", "harness.guest"),
+    "harness/results": ("harness.kernels", "harness.run", "harness.report"),
 }
 
 # The whole of what the harness may know of the agent: what a plan, a channel and a prediction are made of.

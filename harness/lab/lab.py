@@ -32,7 +32,6 @@ from harness.vm.console import MAX_BYTES
 if TYPE_CHECKING:
     from agent.selftest.protocol import Loaded, Ran
     from harness.guest.base import Channel, Guest
-    from harness.guest.command import CommandServer
     from harness.guest.selftest import SelftestClient
     from harness.guest.state import State
     from harness.host.acceleration import Accelerator
@@ -278,10 +277,10 @@ class VmMachine:
 
     def command(self, cell: Cell, log: Path) -> Selftest:
         """A user's program."""
-        from harness.guest.command import CommandServer
+        from harness.lab.command import CommandServer
 
         assert cell.suite
-        return VmCommand(CommandServer(self.guest, cell.suite, self.base, log))
+        return CommandServer(self.guest, cell.suite, self.base, log)
 
     def death(self) -> Death | None:
         """What the watchers know, after a moment to let them know it."""
@@ -320,26 +319,6 @@ class VmMachine:
     def destroy(self) -> None:
         """End it."""
         self.machine.destroy()
-
-
-class VmCommand:
-    """A user's program in a guest, with errors as the life of a cell knows them."""
-
-    hooks: tuple[Any, ...] = ()
-
-    def __init__(self, server: CommandServer) -> None:
-        self._server = server
-
-    def load(self, cell: Cell, deadline_s: float) -> Loaded:
-        """Put its files."""
-        return self._server.load(cell, deadline_s)
-
-    def test(self, name: str, deadline_s: float) -> Ran:
-        """Run it."""
-        return self._server.test(name, deadline_s)
-
-    def close(self) -> None:
-        """Nothing runs."""
 
 
 class VmSelftest:

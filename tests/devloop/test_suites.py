@@ -14,10 +14,10 @@ from rich.console import Console
 
 from harness.commands import run as run_command
 from harness.errors import ConfigError, HungError
-from harness.guest import command
 from harness.guest.base import STDOUT, Completed, GuestError, GuestLostError, GuestTimeoutError, Output
-from harness.guest.command import CommandServer, judged
 from harness.guest.fake import FakeGuest
+from harness.lab import command
+from harness.lab.command import CommandServer, judged
 from harness.plan import checked as config
 from harness.plan import suites, yaml
 from harness.plan.cells import Cell

@@ -16,7 +16,7 @@ import tarfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from agent.selftest.protocol import Loaded, Ran
 from harness.errors import InfrastructureError
@@ -40,7 +40,12 @@ _MARKED = (
 
 
 class CommandServer:
-    """A suite in a guest. `base` is the folder that its files are named from, `log` takes what it printed."""
+    """The self-test server of one suite in a guest.
+
+    `base` is the folder that the suite's file names start from; `log` receives what the command prints.
+    """
+
+    hooks: tuple[Any, ...] = ()
 
     def __init__(self, guest: Guest, suite: Suite, base: Path, log: Path) -> None:
         self._guest = guest
