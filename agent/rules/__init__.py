@@ -1,1 +1,1 @@
-"""The rule language: from text to compiled predicates; knows no kernel."""
+"""The rule language: reads policy files and compiles expressions to predicates. Independent of the kernel."""

@@ -1,4 +1,4 @@
-"""The action `set`: a rule that matches remembers a value, and other rules read it as `${name}`."""
+"""The action `set`: stores a value when a rule matches; rules read it as `${name}`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 from agent.events.actors import Context
 from agent.events.model import Event
 
-MAX_COLLECTED = 1_000  # values under one name; the oldest gives way
+MAX_COLLECTED = 1_000  # values of one variable; beyond it the oldest is removed
 
 
 class SetAction(NamedTuple):
-    """What to remember: a constant `value`, or what `read` finds in the event; `append` collects."""
+    """Set the variable `name` to the constant `value`, or to the result of `read` if that is given.
+
+    With `append` the variable collects all values.
+    """
 
     name: str
     value: bytes | int | bool = False
@@ -27,7 +30,7 @@ class Store:
         self.values: dict[str, Any] = {}
 
     def apply(self, action: SetAction, event: Event, context: Context) -> None:
-        """Carry out one action."""
+        """Perform one action of a rule that matched `event`."""
         value = action.read(event, context, self.values) if action.read else action.value
         if not action.append:
             self.values[action.name] = value

@@ -1,13 +1,12 @@
-"""Patterns as automata.
+"""Compiles globs and regular expressions to automata.
 
-Matching takes time linear in the text, whatever the pattern, and proofs can be asked.
+Matching takes time linear in the text, whatever the pattern.
 
-A pattern becomes a position automaton (Glushkov): one state a symbol of the pattern, sets of states as bit
-masks. Sets met while matching are numbered and remembered, up to a bound, so that a match is one table
-look-up a byte.
+A pattern becomes a position automaton (Glushkov): one state for each symbol of the pattern, sets of states as
+bit masks. The sets that occur while matching are numbered and cached, up to a bound, so that matching takes
+one table look-up for each byte.
 
-Beside matching, an automaton tells what could still match below a directory: `below(directory, depth)`.
-Discarders rest on it.
+`below(directory, depth)` decides whether paths below a directory can match. Discarders are derived from it.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from collections.abc import Iterator
 
 from agent.rules.regex import BYTES, END, MAX_POSITIONS, START, Alt, PatternError, Star, Symbols, Tree
 
-MAX_SETS = 1_024  # sets of states remembered before the memory starts over
+MAX_SETS = 1_024  # sets of states in the cache; beyond it the cache is cleared
 _NOT_SLASH = BYTES & ~(1 << 0x2F)
-_DEAD, _SURE = 0, 1
+_NEVER, _ALWAYS = 0, 1
 
 
 class _Positions:
-    """Numbers the symbols of a tree and finds which may follow which."""
+    """Numbers the symbols of a tree and records which symbol may follow which."""
 
     def __init__(self) -> None:
         self.masks: list[int] = []
         self.follow: list[int] = []
 
     def add(self, tree: Tree) -> tuple[bool, int, int]:
-        """Whether the tree matches nothing at all, and the sets of its first and of its last positions."""
+        """Return whether the tree matches the empty text, and the sets of its first and last positions."""
         if isinstance(tree, Symbols):
             return self._symbol(tree.mask)
         if isinstance(tree, Star):
@@ -69,7 +68,7 @@ class _Positions:
 
 
 def bits(mask: int) -> Iterator[int]:
-    """Positions of the bits that are set, lowest first."""
+    """Yield the positions of the bits that are set, lowest first."""
     while mask:
         low = mask & -mask
         yield low.bit_length() - 1
@@ -92,7 +91,7 @@ class Automaton:
         self._forget()
 
     def _prune(self) -> None:
-        """Leave only ways that lead to a match now that the start is behind: then no state means no match."""
+        """Remove transitions that cannot lead to a match after the start: then an empty set is no match."""
         readable = self._filter((1 << len(self._masks)) - 1, BYTES | 1 << END)
         alive = self._filter(self._last, 1 << END)
         known = 0
@@ -109,7 +108,7 @@ class Automaton:
         self._first = self._number(self._start)
 
     def _filter(self, states: int, symbols: int) -> int:
-        """Those of the positions that read one of the symbols."""
+        """Return those of the positions that read one of the symbols."""
         kept = 0
         for position in bits(states):
             if self._masks[position] & symbols:
@@ -117,25 +116,25 @@ class Automaton:
         return kept
 
     def _next(self, states: int) -> int:
-        """Positions that may come next."""
-        found = 0
+        """Return the positions that may come next."""
+        following = 0
         for position in bits(states):
-            found |= self._follow[position]
-        return found
+            following |= self._follow[position]
+        return following
 
     def _number(self, states: int) -> int:
         if not states:
-            return _DEAD
+            return _NEVER
         number = self._numbers.get(states)
         if number is None:
-            number = self._numbers[states] = _SURE if self._sure(states) else len(self._rows)
-            if number != _SURE:
+            number = self._numbers[states] = _ALWAYS if self._always(states) else len(self._rows)
+            if number != _ALWAYS:
                 self._rows.append({})
                 self._sets.append(states)
         return number
 
-    def _sure(self, states: int) -> bool:
-        """Whether every continuation matches: some position reads everything, the end included, for ever."""
+    def _always(self, states: int) -> bool:
+        """Whether every continuation matches: one position accepts any symbol and the end, repeatedly."""
         everything = BYTES | 1 << END
         return any(
             self._masks[position] & everything == everything
@@ -150,30 +149,30 @@ class Automaton:
         return number
 
     def _repeat(self, states: int, symbols: int) -> int:
-        """Positions that one or more of these symbols lead to."""
-        found = 0
+        """Return the positions that one or more of these symbols lead to."""
+        reached = 0
         fresh = self._filter(self._next(states), symbols)
-        while fresh & ~found:
-            found |= fresh
-            fresh = self._filter(self._next(found), symbols)
-        return found
+        while fresh & ~reached:
+            reached |= fresh
+            fresh = self._filter(self._next(reached), symbols)
+        return reached
 
     def _accepts(self, states: int) -> bool:
         """Whether the text may end here; each end may be read twice, for patterns such as `^(^|/)a`."""
         return bool(self._repeat(states, 1 << END) & self._last)
 
     def matches(self, value: bytes) -> bool:
-        """Whether the pattern matches a text."""
+        """Whether the pattern matches the text `value`."""
         if len(self._rows) > MAX_SETS:
             self._forget()
         state = self._first
         rows = self._rows
         for byte in value:
-            if state <= _SURE:
+            if state <= _ALWAYS:
                 break
             known = rows[state].get(byte)
             state = self._step(state, byte) if known is None else known
-        return state == _SURE or (state != _DEAD and self._end(state))
+        return state == _ALWAYS or (state != _NEVER and self._end(state))
 
     def _end(self, state: int) -> bool:
         known = self._ends.get(state)
@@ -182,11 +181,9 @@ class Automaton:
         return known
 
     def below(self, directory: bytes, depth: int) -> bool | None:
-        """Whether the paths `depth` components below a directory match.
+        """Whether all (True), none (False) or some (None) of the paths `depth` components below match.
 
-        All (True), none (False), or it depends (None).
-
-        `directory` has no slash at its end; the root is b"".
+        `directory` has no trailing slash; the root is b"".
         """
         states = self._run(directory)
         for _ in range(depth):
@@ -205,7 +202,7 @@ class Automaton:
         return states
 
     def _loops(self, states: int, symbols: int) -> bool:
-        """Whether some position reads all these symbols for ever and may stop at any time."""
+        """Whether one position accepts all these symbols repeatedly and may end after each."""
         return any(
             self._masks[position] & symbols == symbols
             and self._follow[position] >> position & 1
@@ -214,7 +211,7 @@ class Automaton:
         )
 
     def forced(self) -> bytes:
-        """The bytes that every match begins with."""
+        """Return the prefix that all matches share."""
         states, prefix = self._start, bytearray()
         while not self._accepts(states):
             following = self._next(states)

@@ -1,4 +1,4 @@
-"""Syntax tree nodes, made while the parser reduces."""
+"""Builds the syntax tree while the parser reduces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_ITEMS = 4_096  # of one list
 
 
 class ParseError(Exception):
-    """An expression that is not of the language: `at` and `end` are offsets in its text."""
+    """An invalid expression; `at` and `end` are offsets in its text."""
 
     def __init__(self, message: str, at: int, end: int, hint: str = "") -> None:
         super().__init__(message)
@@ -22,10 +22,10 @@ class ParseError(Exception):
 
 
 class Builder:
-    """Makes nodes while the parser reduces: one method a rule of the grammar, called with its children."""
+    """Creates nodes: one method for each rule of the grammar, called with its children."""
 
     def start(self, items: list[Any]) -> Node:
-        """The whole."""
+        """The whole expression."""
         node: Node = items[0]
         return node
 
@@ -36,7 +36,7 @@ class Builder:
                 message = (
                     "`a && b || c` is read as a && (b || c) by Datadog's agent and as (a && b) || c elsewhere"
                 )
-                raise ParseError(message, operator.start_pos, operator.end_pos, "write the parentheses")
+                raise ParseError(message, operator.start_pos, operator.end_pos, "add parentheses")
         return self._logic("||", items[::2])
 
     def conjunction(self, items: list[Any]) -> Node:
@@ -56,11 +56,11 @@ class Builder:
         return Unary(items[0].start_pos, items[1].end, "-", items[1])
 
     def complement(self, items: list[Any]) -> Node:
-        """`^a`, all bits turned."""
+        """`^a`, all bits inverted."""
         return Unary(items[0].start_pos, items[1].end, "^", items[1])
 
     def compare(self, items: list[Any]) -> Node:
-        """`a == b` and its like."""
+        """`a == b` and the other comparisons."""
         return Binary(items[0].at, items[2].end, str(items[1]), items[0], items[2])
 
     def member(self, items: list[Any]) -> Node:
@@ -82,8 +82,8 @@ class Builder:
         operators = items[1::2]
         for operator in operators:
             if operator != operators[0]:
-                message = f"`{operators[0]}` and `{operator}` side by side can be read in two ways"
-                hint = "write the parentheses: a & (b | c)"
+                message = f"`{operators[0]}` and `{operator}` without parentheses are ambiguous"
+                hint = "add parentheses: a & (b | c)"
                 raise ParseError(message, operator.start_pos, operator.end_pos, hint)
         return self._chain(items)
 
@@ -129,7 +129,7 @@ class Builder:
         return Variable(items[0].start_pos, items[0].end_pos, items[0][2:-1])
 
     def address(self, items: list[Any]) -> Node:
-        """A network address: refused."""
+        """A network address, which is not supported."""
         raise ParseError("network addresses are not supported", items[0].start_pos, items[0].end_pos)
 
     def group(self, items: list[Any]) -> Node:

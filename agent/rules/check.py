@@ -1,6 +1,6 @@
-"""From syntax tree to typed tree.
+"""Checks a syntax tree and turns it into a typed tree.
 
-Names resolved, types checked, every fault recorded and not only the first.
+Resolves names and checks types. Records every fault, not only the first.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _NEGATIVE = {"!=": "==", "!~": "=~", "not in": "in"}
 
 
 class Checked(NamedTuple):
-    """An expression's condition for each event type it is on, and what is wrong with it."""
+    """The condition of an expression for each of its event types, and its faults."""
 
     conditions: dict[EventType, tree.Condition]
     faults: list[Fault]
 
 
 def check(node: Node, macros: Mapping[str, Macro], variables: Mapping[str, Variable]) -> Checked:
-    """Check an expression: which events it is on, and what it asks of them."""
+    """Check an expression and return its conditions by event type; none if it has faults."""
     kinds, faults = _kinds(node, macros)
     conditions: dict[EventType, tree.Condition] = {}
     for kind in kinds:
@@ -46,39 +46,36 @@ def check(node: Node, macros: Mapping[str, Macro], variables: Mapping[str, Varia
 
 
 def _kinds(node: Node, macros: Mapping[str, Macro]) -> tuple[tuple[EventType, ...], list[Fault]]:
-    """The event types an expression is on: one, or all that `fim.write` stands for."""
+    """Return the event types of an expression (one, all of `fim.write`, or none) and the faults."""
     named = _events_named(node, macros)
     known = fields.event_types()
     faults = [
-        Fault(*_reorder(unknown_event(name), use))
+        Fault(message, use.at, use.end, hint)
         for label, (name, use) in named.items()
         if label not in {*known, "fim"}
+        for message, hint in (unknown_event(name),)
     ]
-    found = [label for label in named if label in known or label == "fim"]
-    if len(found) > 1:
-        use = named[found[1]][1]
-        message = f"a rule is for one type of event: this one asks for {found[0]} and for {found[1]}"
-        faults.append(Fault(message, use.at, use.end, "write a rule for each, or use fim.write.file.*"))
-    if not found and not faults:
-        hint = f"it needs a field of one of them, such as open.file.path; {supported_events()}"
-        faults.append(Fault("the expression does not say which events it is on", node.at, node.end, hint))
-    if not found:
+    labels = [label for label in named if label in known or label == "fim"]
+    if len(labels) > 1:
+        use = named[labels[1]][1]
+        message = f"a rule has one event type; this one uses fields of {labels[0]} and of {labels[1]}"
+        faults.append(Fault(message, use.at, use.end, "write one rule for each, or use fim.write.file.*"))
+    if not labels and not faults:
+        hint = f"use a field of an event type, such as open.file.path; {supported_events()}"
+        faults.append(Fault("the expression names no event type", node.at, node.end, hint))
+    if not labels:
         return (), faults
-    return (fields.WRITES if found[0] == "fim" else (known[found[0]],)), faults
+    return (fields.WRITES if labels[0] == "fim" else (known[labels[0]],)), faults
 
 
 def kinds_of(node: Node, macros: Mapping[str, Macro]) -> tuple[EventType, ...]:
-    """The event types an expression is on; none when it does not say."""
+    """Return the event types of an expression; none if it names none."""
     return _kinds(node, macros)[0]
 
 
-def _reorder(said: tuple[str, str], use: Node) -> tuple[str, int, int, str]:
-    return said[0], use.at, use.end, said[1]
-
-
 def _events_named(node: Node, macros: Mapping[str, Macro]) -> dict[str, tuple[str, Node]]:
-    """First words of all fields used, also through macros: word -> the field and where it is used."""
-    found: dict[str, tuple[str, Node]] = {}
+    """Return the first word of each field used, also in macros, with the field and the node that uses it."""
+    named: dict[str, tuple[str, Node]] = {}
     pending = [(name, name) for name, _ in syntax.walk(node) if isinstance(name, syntax.Name)]
     seen: set[str] = set()
     while pending:
@@ -87,20 +84,20 @@ def _events_named(node: Node, macros: Mapping[str, Macro]) -> dict[str, tuple[st
         if macro is None:
             label = belongs_to(name.text)
             if label:
-                found.setdefault(label, (name.text, use))
+                named.setdefault(label, (name.text, use))
         elif macro.name not in seen:
             seen.add(macro.name)
             pending += [
                 (inner, use) for inner, _ in syntax.walk(macro.node) if isinstance(inner, syntax.Name)
             ]
-    return found
+    return named
 
 
 class Checker(Reader):
     """Checks one expression in one scope."""
 
     def whole(self, node: Node) -> tree.Condition:
-        """The condition of a whole expression; False when it has faults."""
+        """Return the condition of a whole expression; FALSE if it has faults."""
         try:
             condition = self.condition(node)
             if "fim" in _events_named(node, self.scope.macros):
@@ -110,7 +107,7 @@ class Checker(Reader):
         return tree.push(condition)
 
     def _fim(self, node: Node, condition: tree.Condition) -> tree.Condition:
-        """`fim.write`: opens that may write; for events with two files, either of them."""
+        """Apply `fim.write`: of opens only those that may write; of two files, either may match."""
         if self.scope.kind is EventType.OPEN:
             flags = tree.IntField(fields.of_event(EventType.OPEN)["open.flags"])
             writes = tree.IntOp("&", flags, tree.IntConst(constants.WRITE_FLAGS))
@@ -121,7 +118,7 @@ class Checker(Reader):
         return tree.Any((condition, other.condition(node)))
 
     def condition(self, node: Node) -> tree.Condition:
-        """What a node demands. Raises Stop after recording a fault."""
+        """Return the condition of a node. Raises Stop after recording a fault."""
         self.spend(node)
         if isinstance(node, syntax.Group):
             return self.condition(node.inner)
@@ -138,7 +135,7 @@ class Checker(Reader):
         for item in node.items:
             try:
                 items.append(self.condition(item))
-            except Stop:  # go on: the next item may have a fault of its own
+            except Stop:  # continue: the next item may have a fault of its own
                 continue
         if len(items) < len(node.items):
             raise Stop
@@ -151,7 +148,7 @@ class Checker(Reader):
         value: Operand = self.name(node) if isinstance(node, syntax.Name) else self._value(node)
         if isinstance(value, tree.Always | tree.Flag | tree.FlagVariable):
             return value
-        raise self.fault(f"{describe(value)} is no condition", node, "compare it with something")
+        raise self.fault(f"{describe(value)} is not a condition", node, "compare it with a value")
 
     def _value(self, node: Node) -> Operand:
         return Reader.operand(self, node)
@@ -170,7 +167,7 @@ class Checker(Reader):
         return self._equal(node, left, right) if node.operator == "==" else self._order(node, left, right)
 
     def _both(self, node: syntax.Binary) -> tuple[Operand, Operand]:
-        """Both sides, so that a fault in each is recorded."""
+        """Return both operands; faults of both are recorded."""
         sides: list[Operand] = []
         for side in (node.left, node.right):
             try:
@@ -215,17 +212,16 @@ class Checker(Reader):
             operator, left, right = _MIRROR.get(operator, operator), right, left
         several = [field for field in tree.fields_of(left) | tree.fields_of(right) if field.source]
         if len(several) > 1:
-            raise self.fault("two fields with several values each cannot be compared", node)
-        if several and operator == "!=":  # no value is equal, as with strings
+            raise self.fault("two fields with several values cannot be compared", node)
+        if several and operator == "!=":  # true if no value is equal, as with strings
             return tree.Not(tree.Compare("==", left, right))
         return tree.Compare(operator, left, right)
 
     def _mismatch(self, node: syntax.Binary, left: Operand, right: Operand) -> Stop:
-        other = describe(right).removesuffix(" and")
-        message = f"{describe(left)} cannot be compared with {other} by {node.operator}"
-        hint = "write `in` before a list" if isinstance(right, Items) else ""
+        message = f"{describe(left)} cannot be compared with {describe(right)} by {node.operator}"
+        hint = "use `in` to compare with a list" if isinstance(right, Items) else ""
         if isinstance(left, TEXTS) and isinstance(right, (*TEXTS, syntax.Text)):
-            hint = "strings have no order: use == != =~ !~ or in"
+            hint = "strings have no order; use == != =~ !~ or in"
         return self.fault(message, node, hint)
 
     def _like(self, node: syntax.Binary, left: Operand, right: Operand) -> tree.Condition:
@@ -233,14 +229,14 @@ class Checker(Reader):
             glob = right._replace(kind="glob") if right.kind == "string" else right
             return self._match(node, left, (glob,))
         if isinstance(left, TEXTS):
-            raise self.fault(f"=~ takes a pattern, not {describe(right).removesuffix(' and')}", node.right)
-        raise self.fault(f"{describe(left)} has no pattern to match", node.left)
+            raise self.fault(f"=~ takes a pattern, not {describe(right)}", node.right)
+        raise self.fault(f"{describe(left)} cannot match a pattern", node.left)
 
     def _member(self, node: syntax.Binary, left: Operand, right: Operand) -> tree.Condition:
         if isinstance(right, VariableList) and isinstance(left, INTS + TEXTS):
             return self._in_variable(node, left, right)
         if not isinstance(right, Items):
-            raise self.fault(f"`in` takes a list, not {describe(right).removesuffix(' and')}", node.right)
+            raise self.fault(f"`in` takes a list, not {describe(right)}", node.right)
         if isinstance(left, INTS):
             return self._in_numbers(node, left, right)
         if not isinstance(left, TEXTS):
@@ -249,11 +245,9 @@ class Checker(Reader):
         if len(texts) == len(right.items):
             return self._match(node, left, tuple(texts))
         odd = next(item for item in right.items if not isinstance(item, syntax.Text))
-        if isinstance(odd, TEXTS):  # a list with variables in it: one comparison each
+        if isinstance(odd, TEXTS):  # a list that contains variables: compare with each item
             return tree.Any(tuple(self._equal(node, left, item) for item in right.items))
-        raise self.fault(
-            f"{describe(left)} cannot be in a list with {describe(odd).removesuffix(' and')}", node
-        )
+        raise self.fault(f"{describe(left)} cannot be in a list with {describe(odd)}", node)
 
     def _in_variable(
         self, node: syntax.Binary, left: tree.Ints | tree.Texts, right: VariableList
@@ -268,15 +262,13 @@ class Checker(Reader):
         values = frozenset(item.value for item in right.items if isinstance(item, tree.IntConst))
         if not all(isinstance(item, tree.IntConst) for item in right.items):
             odd = next(item for item in right.items if not isinstance(item, tree.IntConst))
-            raise self.fault(
-                f"{describe(left)} cannot be in a list with {describe(odd).removesuffix(' and')}", node
-            )
+            raise self.fault(f"{describe(left)} cannot be in a list with {describe(odd)}", node)
         if isinstance(left, tree.IntConst):
             return tree.Always(left.value in values)
         return tree.Member(left, values)
 
     def _match(self, node: syntax.Binary, left: tree.Texts, texts: tuple[syntax.Text, ...]) -> tree.Condition:
-        """A text against constants: fields keep their matcher, other texts are compared one by one."""
+        """Compare a text with constants: a field by one matcher, any other text with each constant."""
         if isinstance(left, tree.TextField):
             matcher, complaints = matching.matcher(left.field, texts)
             for complaint in complaints:
@@ -285,7 +277,7 @@ class Checker(Reader):
                 raise Stop
             return tree.Match(left.field, matcher)
         if any(text.kind != "string" for text in texts):
-            raise self.fault("only a field can be matched with a pattern", node)
+            raise self.fault("only a field can match a pattern", node)
         return tree.Any(tuple(tree.Same(left, tree.Template((text.value,))) for text in texts))
 
     def _same(self, node: syntax.Binary, left: tree.Texts, right: tree.Texts) -> tree.Condition:
@@ -294,12 +286,12 @@ class Checker(Reader):
             left, right = right, left
         several = [field for field in tree.fields_of(left) | tree.fields_of(right) if field.source]
         if len(several) > 1:
-            raise self.fault("two fields with several values each cannot be compared", node)
+            raise self.fault("two fields with several values cannot be compared", node)
         return tree.Same(left, right)
 
     def _single(self, node: syntax.Binary, value: tree.Ints | tree.Texts) -> None:
         if len([field for field in tree.fields_of(value) if field.source]) > 1:
-            raise self.fault("two fields with several values each cannot be combined", node)
+            raise self.fault("two fields with several values cannot be combined", node)
 
 
 def _invert(condition: tree.Condition) -> tree.Condition:
@@ -307,7 +299,7 @@ def _invert(condition: tree.Condition) -> tree.Condition:
 
 
 def _join(operator: str, items: list[tree.Condition]) -> tree.Condition:
-    """`&&` or `||`, without the items that do not count."""
+    """Join conditions by `&&` or `||`, without those that are constant."""
     neutral = operator == "&&"
     if any(isinstance(item, tree.Always) and item.value is not neutral for item in items):
         return tree.Always(not neutral)

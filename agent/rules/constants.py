@@ -1,6 +1,6 @@
-"""Names for numbers in expressions.
+"""Defines the named constants of expressions.
 
-Values are those of the machine the agent runs on: some open flags differ by architecture.
+Open flags have the values of the architecture that the agent runs on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 
 
 def words(text: str) -> list[str]:
-    """The words of a text."""
+    """Split a text into words."""
     return text.split()
 
 
@@ -42,23 +42,23 @@ UMOUNT_FLAGS = {"MNT_FORCE": 1, "MNT_DETACH": 2, "MNT_EXPIRE": 4, "UMOUNT_NOFOLL
 EXIT_CAUSES = {"EXITED": 0, "COREDUMPED": 1, "SIGNALED": 2}
 AUDIT = {"AUDIT_AUID_UNSET": 0xFFFFFFFF}
 
-# Opening with one of these may change the file, or make one.
+# An open with one of these flags may change or create the file.
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 @cache
 def table() -> dict[str, int]:
-    """Every constant by name; error numbers are negative, as return values are."""
+    """Return all constants by name; error numbers are negative, as in return values."""
     values = {name: getattr(os, name, 0) for name in OPEN_FLAGS}
     values |= {name: getattr(stat, name) for name in MODES if name != "S_IFMT"}
-    values["S_IFMT"] = 0o170000  # a function in that module
+    values["S_IFMT"] = 0o170000  # stat.S_IFMT is a function
     values |= UNLINK_FLAGS | RENAME_FLAGS | MOUNT_FLAGS | UMOUNT_FLAGS | EXIT_CAUSES | AUDIT
     values |= {item.name: int(item) for item in signal.Signals}
     return values | {name: -number for number, name in errno.errorcode.items()}
 
 
 def groups() -> list[tuple[str, list[str]]]:
-    """The constants as the documentation lists them: a heading and its names."""
+    """Return the constants for the documentation: headings, each with its names."""
     return [
         ("open flags", OPEN_FLAGS),
         ("file modes", MODES),

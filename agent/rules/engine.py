@@ -1,7 +1,7 @@
-"""Rule sets: compiled rules, indexed by event type.
+"""Holds a rule set and evaluates its rules for each event.
 
-A rule set never changes. Whoever puts one in force keeps a reference and replaces it: an event that began
-under one set is judged by that set to its end.
+A rule set is immutable. To change the rules the caller replaces the set, so one event is always evaluated by
+one set.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from agent.rules.actions import SetAction, Store
 class Rule:
     """A rule as its author wrote it.
 
-    `every_ns` is the least time between two reports, 0 for no limit; `silent` rules run their actions and
-    report nothing; `hash` asks for the hash of the file.
+    `every_ns` is the minimum time between two reports, 0 for no limit. A `silent` rule runs its actions and
+    reports nothing. `hash` adds the SHA-256 of the file to each match.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """A rule on one event type; a rule with `fim.write` fields is several of these."""
+    """A rule for one event type; a rule with `fim.write` fields is compiled for several."""
 
     id: str
     type: EventType
@@ -65,7 +65,10 @@ class Ruleset:
         self._acting = any(rule.sets for rule in self.rules.values())
 
     def evaluate(self, event: Event, context: Context = NOTHING) -> list[str]:
-        """Ids of the rules that match an event, in the order of the files; runs their `set` actions."""
+        """Return the ids of the rules that match, in the order of the files. Runs their `set` actions.
+
+        Silent rules are left out.
+        """
         judge = self._judges[event.type]
         if judge is None:
             return []

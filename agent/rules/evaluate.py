@@ -1,8 +1,8 @@
-"""From typed trees to Python functions.
+"""Compiles typed trees to Python functions.
 
-The source that is compiled consists of the getters in the table of fields, operators, whole numbers and the
-names of constants; whatever a rule file says reaches the function as an object under such a name, never as
-text. All rules of an event type become one function, so that a field is read once.
+The generated source consists of the getters of the table of fields, operators, integers and names of
+constants. Text from a rule file never becomes part of the source: it is passed as an object under such a
+name. All rules of an event type become one function, so that each field is read once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOISTED = ("e.file.path", "e.flags", "e.retval", "e.uid", "e.mode")
 
 
 class Compiler:
-    """Writes the source of one function and collects its constants."""
+    """Generates the source of one function and collects its constants."""
 
     def __init__(self) -> None:
         self.constants: dict[str, Anything] = {
@@ -40,13 +40,13 @@ class Compiler:
         }
 
     def constant(self, value: object) -> str:
-        """A name for a value in the compiled function."""
+        """Return a name for a value in the compiled function."""
         name = f"k{len(self.constants)}"
         self.constants[name] = value
         return name
 
     def condition(self, node: tree.Condition) -> str:
-        """Source of a condition, in parentheses where it needs them."""
+        """Return the source of a condition, in parentheses where needed."""
         if isinstance(node, tree.Always):
             return str(node.value)
         if isinstance(node, tree.All | tree.Any):
@@ -120,7 +120,7 @@ class Compiler:
         return "(" + (" or ".join(tests) or "False") + ")"
 
     def _pattern(self, field: Field, pattern: Pattern) -> str:
-        """A glob that plain comparisons of bytes can decide takes no automaton."""
+        """Return the test of a pattern; a glob with one `*` is compared without an automaton."""
         getter = field.getter
         pieces = pattern.text.split(b"*")
         if pattern.kind == "regex" or len(pieces) != 2:
@@ -135,7 +135,7 @@ class Compiler:
 
 
 def _subtree(pattern: Pattern) -> bytes:
-    """`/etc/` for the glob `/etc/**`, else nothing."""
+    """Return `/etc/` for the glob `/etc/**`, else b""."""
     head, stars, tail = pattern.text.partition(b"**")
     plain = pattern.kind == "glob" and stars and not tail.strip(b"*") and b"*" not in head
     return head if plain else b""
@@ -148,7 +148,7 @@ def _checked(operator: str) -> str:
 
 
 def predicate(condition: tree.Condition) -> Callable[[Event, Context, Variables], bool]:
-    """One condition as a function of event, context and variables."""
+    """Compile one condition to a function of event, context and variables."""
     compiler = Compiler()
     source = f"def judge(e, x, v):\n    return {compiler.condition(condition)}\n"
     function: Callable[[Event, Context, Variables], bool] = _compile(source, compiler)
@@ -156,14 +156,17 @@ def predicate(condition: tree.Condition) -> Callable[[Event, Context, Variables]
 
 
 def reader(field: Field) -> Callable[[Event, Context, Variables], Anything]:
-    """A function that reads one field with one value."""
+    """Compile a function that reads one single-valued field."""
     function: Callable[[Event, Context, Variables], Anything]
     function = _compile(f"def judge(e, x, v):\n    return {field.getter}\n", Compiler())
     return function
 
 
 def judge(conditions: Iterable[tuple[str, tree.Condition]]) -> Judge:
-    """One function for all rules of an event type: the ids of those that match, in the order given."""
+    """Compile all rules of an event type to one function.
+
+    It returns the ids of those that match, in the order given.
+    """
     compiler = Compiler()
     body = ["    hits = []"]
     for name, condition in conditions:
@@ -175,9 +178,9 @@ def judge(conditions: Iterable[tuple[str, tree.Condition]]) -> Judge:
 
 
 def _hoist(text: str) -> tuple[str, str]:
-    """Read the fields that most rules ask for once, into locals.
+    """Read frequently used fields once, into local variables.
 
-    Whole words, as `e.flags` ends `e.file.flags` too.
+    Match whole words, because `e.file.flags` ends in `e.flags` too.
     """
     first = ""
     for number, getter in enumerate(_HOISTED):
@@ -189,5 +192,5 @@ def _hoist(text: str) -> tuple[str, str]:
 
 
 def _compile(source: str, compiler: Compiler) -> Anything:
-    exec(compile(source, "<rules>", "exec"), compiler.constants)  # noqa: S102 - the module's docstring says why
+    exec(compile(source, "<rules>", "exec"), compiler.constants)  # noqa: S102 - see the module's docstring
     return compiler.constants["judge"]

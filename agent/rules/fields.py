@@ -1,9 +1,7 @@
-"""The fields of the rule language, in one table.
+"""Defines the fields of the rule language for the checker, the evaluator, the filters and the documentation.
 
-The checker, the evaluator, the filters and the documentation read it.
-
-Names are those of Datadog's SECL wherever it has the field. `getter` is Python source over `e`, the event,
-and `x`, its context; the evaluator is compiled from these sources and from nothing that a rule file says.
+Names are those of Datadog's SECL where it has the field. `getter` is Python source that reads the value from
+the event `e` and its context `x`; the evaluator is compiled from these sources.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ class Field(NamedTuple):
     """One field of one event type.
 
     A field with several values has a `source`, the Python expression to iterate over; its getter then reads
-    `a`, one of them. `role` is what the kernel knows of it: the approvers and discarders go by it.
+    one of them from `a`. `role` names the value in the kernel that approvers and discarders can test.
     """
 
     name: str
@@ -32,17 +30,17 @@ class Field(NamedTuple):
     source: str = ""
 
 
-# Roles: what the filters can use.
+# Roles: the values that the filters can test.
 FILE_PATH, FILE_NAME, FILE2_PATH, FILE2_NAME = "file.path", "file.name", "file2.path", "file2.name"
 FLAGS, UID, AUID, UPPER, UPPER2 = "flags", "uid", "auid", "upper", "upper2"
 
 _FILE = (
     ("path", TEXT, "{f}.path", "absolute path, as the process's mount namespace sees it"),
     ("name", TEXT, "{f}.name", "base name"),
-    ("extension", TEXT, "extension({f}.name)", "from the last dot of the base name on, the dot included"),
+    ("extension", TEXT, "extension({f}.name)", "part of the base name from its last dot on, with the dot"),
     ("inode", INT, "{f}.inode", "inode number"),
     ("device", INT, "{f}.device", "device number of the file system"),
-    ("mount_id", INT, "{f}.mount_id", "mount it was reached through"),
+    ("mount_id", INT, "{f}.mount_id", "id of the mount through which the process reached the file"),
     ("mode", INT, "{f}.mode", "type and permissions, before the event"),
     ("rights", INT, "({f}.mode & 0o7777)", "permissions, before the event"),
     ("uid", INT, "{f}.uid", "owner, before the event"),
@@ -50,7 +48,7 @@ _FILE = (
     ("nlink", INT, "{f}.nlink", "number of hard links"),
     ("in_upper_layer", BOOL, "({f}.flags & 8 != 0)", "overlayfs: the file lies in the upper layer"),
     ("in_lower_layer", BOOL, "({f}.flags & 16 != 0)", "overlayfs: the file lies in a lower layer"),
-    ("truncated", BOOL, "({f}.flags & 1 != 0)", "the path was too long: it is a tail"),
+    ("truncated", BOOL, "({f}.flags & 1 != 0)", "the path was too long; only its end is known"),
 )
 
 _PROCESS = (
@@ -60,13 +58,13 @@ _PROCESS = (
     ("comm", TEXT, "{p}.comm", "name of the thread, at most 15 bytes"),
     ("uid", INT, "{p}.uid", "user"),
     ("gid", INT, "{p}.gid", "group"),
-    ("auid", INT, "{p}.auid", "login user; AUDIT_AUID_UNSET when no login started it"),
+    ("auid", INT, "{p}.auid", "login user; AUDIT_AUID_UNSET for a process without a login session"),
     ("user", TEXT, "{p}.user", "name of the user"),
     ("group", TEXT, "{p}.group", "name of the group"),
     ("file.path", TEXT, "{p}.exe", "path of the program"),
     ("file.name", TEXT, "{p}.exe.rpartition(b'/')[2]", "base name of the program"),
-    ("args", TEXT, "b' '.join({a}[1:])", "arguments without the program's name, as one text"),
-    ("argv0", TEXT, "b''.join({a}[:1])", "first argument: the program's name as it was given"),
+    ("args", TEXT, "b' '.join({a}[1:])", "arguments without the program's name, joined by spaces"),
+    ("argv0", TEXT, "b''.join({a}[:1])", "first argument: the program's name as the caller gave it"),
 )
 _PROCESS_LISTS = (
     ("argv", "{a}[1:]", "arguments without the program's name"),
@@ -77,7 +75,7 @@ _PROCESS_LISTS = (
     ),
     ("args_options", "args_options({a})", "options with a value: `T=8` of `-T 8`, `width=8` of `--width=8`"),
 )
-# What the event itself says of its process is exact, also when the process cache knows nothing.
+# These come from the event, so they are exact even if the process cache has no entry.
 _FROM_EVENT = {"pid", "ppid", "tid", "comm", "uid", "gid", "auid"}
 _FROM_EVENT_ROLES = {"uid": UID, "auid": AUID}
 
@@ -86,34 +84,34 @@ _XATTR = (
     ("file.destination.namespace", TEXT, "e.name.partition(b'.')[0]", "namespace of the extended attribute"),
 )
 _NEW_MODE = (
-    ("file.destination.mode", INT, "e.mode", "mode asked for"),
-    ("file.destination.rights", INT, "(e.mode & 0o7777)", "permissions asked for"),
+    ("file.destination.mode", INT, "e.mode", "requested mode"),
+    ("file.destination.rights", INT, "(e.mode & 0o7777)", "requested permissions"),
 )
 _FLAGS = (("flags", INT, "e.flags", "flags of the call"),)
 
-# Fields that only one event type has, beside file.* and retval.
+# Fields of single event types, in addition to file.* and retval.
 _OWN: dict[EventType, tuple[tuple[str, str, str, str], ...]] = {
     EventType.OPEN: (*_FLAGS, *_NEW_MODE),
-    EventType.UNLINK: (("flags", INT, "e.flags", "0: what removes a directory is an rmdir"),),
+    EventType.UNLINK: (("flags", INT, "e.flags", "always 0: removing a directory is an rmdir event"),),
     EventType.RENAME: _FLAGS,
     EventType.MKDIR: _NEW_MODE,
     EventType.MKNOD: _NEW_MODE,
     EventType.CHMOD: _NEW_MODE,
     EventType.CHOWN: (
-        ("file.destination.uid", INT, "e.new_uid", "new owner; 4294967295 leaves it"),
-        ("file.destination.gid", INT, "e.new_gid", "new group; 4294967295 leaves it"),
+        ("file.destination.uid", INT, "e.new_uid", "new owner; 4294967295 keeps the old one"),
+        ("file.destination.gid", INT, "e.new_gid", "new group; 4294967295 keeps the old one"),
     ),
     EventType.SETXATTR: _XATTR,
     EventType.REMOVEXATTR: _XATTR,
-    EventType.SYMLINK: (("target", TEXT, "e.name", "what the link says"),),
+    EventType.SYMLINK: (("target", TEXT, "e.name", "text of the link"),),
     EventType.MOUNT: (
         ("fs_type", TEXT, "e.name", "type of the file system"),
-        ("source.path", TEXT, "e.source", "what was mounted"),
+        ("source.path", TEXT, "e.source", "source of the mount"),
         *_FLAGS,
     ),
     EventType.UMOUNT: _FLAGS,
     EventType.EXIT: (
-        ("code", INT, "exit_number(e.exit_code)", "exit status, or the signal that ended it"),
+        ("code", INT, "exit_number(e.exit_code)", "exit status, or the signal that ended the process"),
         ("cause", INT, "exit_cause(e.exit_code)", "EXITED, COREDUMPED or SIGNALED"),
     ),
 }
@@ -121,7 +119,7 @@ _TWO_FILES = (EventType.RENAME, EventType.LINK)
 _MOUNTS = (EventType.MOUNT, EventType.UMOUNT)
 _PROCESS_EVENTS = (EventType.EXEC, EventType.FORK, EventType.EXIT)
 
-# `fim.write.*` stands for these; an open counts when it may write, a rename and a link with both their files.
+# The event types of `fim.write.*`. Of opens only those that may write; of renames and links both files.
 WRITES = (
     EventType.OPEN,
     EventType.UNLINK,
@@ -142,23 +140,23 @@ WRITES = (
 
 @cache
 def event_types() -> dict[str, EventType]:
-    """Event types by the name that begins their fields."""
+    """Return the event types by the first word of their fields."""
     return {kind.label: kind for kind in EventType}
 
 
-_CONTAINER_ID = "id of the container; empty on the host and for a container without root"
+_CONTAINER_ID = "id of the container; empty on the host and for a rootless container"
 
 
 @cache
 def common() -> dict[str, Field]:
-    """Fields that every event has: its process, the process's ancestors and its container."""
-    found = [_process_field("process", entry, "x.process", from_event=True) for entry in _PROCESS]
-    found += _process_lists("process", "x.process.args")
-    found += [_process_field("process.parent", entry, "parent(x)") for entry in _PROCESS]
-    found += _process_lists("process.parent", "parent(x).args")
-    found += [_ancestor_field(entry) for entry in _PROCESS]
-    found += [_ancestor_list(entry) for entry in _PROCESS_LISTS]
-    found += [
+    """Return the fields of all events: process, ancestors, container, cgroup and time."""
+    table = [_process_field("process", entry, "x.process", from_event=True) for entry in _PROCESS]
+    table += _process_lists("process", "x.process.args")
+    table += [_process_field("process.parent", entry, "parent(x)") for entry in _PROCESS]
+    table += _process_lists("process.parent", "parent(x).args")
+    table += [_ancestor_field(entry) for entry in _PROCESS]
+    table += [_ancestor_list(entry) for entry in _PROCESS_LISTS]
+    table += [
         Field("process.ancestors.length", INT, "len(x.process.ancestors)", "number of known ancestors"),
         Field("container.id", TEXT, "x.container.id", _CONTAINER_ID),
         Field(
@@ -171,13 +169,13 @@ def common() -> dict[str, Field]:
             "container.rootless_id",
             TEXT,
             "x.container.rootless_id",
-            "id of a container that an unprivileged user started, or claims to have started",
+            "unverified id of a container that an unprivileged user started",
         ),
         Field("process.container.id", TEXT, "x.container.id", _CONTAINER_ID),
-        Field("cgroup.inode", INT, "e.cgroup_id", "inode of the control group"),
+        Field("cgroup.inode", INT, "e.cgroup_id", "inode of the cgroup"),
         Field("event.timestamp", INT, "e.time_ns", "nanoseconds since boot"),
     ]
-    return {field.name: field for field in found}
+    return {field.name: field for field in table}
 
 
 def _process_field(
@@ -218,34 +216,34 @@ def _ancestor_list(entry: tuple[str, str, str]) -> Field:
 
 @cache
 def of_event(kind: EventType) -> dict[str, Field]:
-    """Fields that begin with an event type's name, by their full name."""
-    found: list[Field] = []
+    """Return the fields that begin with an event type's name, by full name."""
+    table: list[Field] = []
     if kind in _PROCESS_EVENTS:
-        found += _process_event(kind)
+        table += _process_event(kind)
     if kind in _MOUNTS:
-        found += _file_fields("mountpoint", "e.file", "file")
+        table += _file_fields("mountpoint", "e.file", "file")
     elif kind not in (EventType.FORK, EventType.EXIT):
-        found += _file_fields("file", "e.file", "file")
+        table += _file_fields("file", "e.file", "file")
     if kind in _TWO_FILES:
-        found += _file_fields("file.destination", "(e.file2 or NO_FILE)", "file2")
+        table += _file_fields("file.destination", "(e.file2 or NO_FILE)", "file2")
     if kind is EventType.EXEC:
         text = _file_fields("script", "(e.file2 or NO_FILE)", "file2")[:3]
-        found += [_script_field(field) for field in text]
-    found += [
+        table += [_script_field(field) for field in text]
+    table += [
         Field(name, type_, getter, doc, FLAGS if name == "flags" and kind is EventType.OPEN else "")
         for name, type_, getter, doc in _OWN.get(kind, ())
     ]
     if kind not in (EventType.FORK, EventType.EXIT):
-        found.append(
-            Field("retval", INT, "e.retval", "0 or more on success, a negative error number on refusal")
+        table.append(
+            Field("retval", INT, "e.retval", "0 or more on success, a negative error number on failure")
         )
     return {
-        f"{kind.label}.{field.name}": field._replace(name=f"{kind.label}.{field.name}") for field in found
+        f"{kind.label}.{field.name}": field._replace(name=f"{kind.label}.{field.name}") for field in table
     }
 
 
 def _script_field(field: Field) -> Field:
-    return field._replace(doc=f"{field.doc}: of a script, as the caller named it; `file` is its interpreter")
+    return field._replace(doc=f"{field.doc}: of a script, as the caller gave it; `file` is its interpreter")
 
 
 def _process_event(kind: EventType) -> list[Field]:
@@ -253,7 +251,7 @@ def _process_event(kind: EventType) -> list[Field]:
     fields = [_process_field("", entry, "x.process", from_event=True) for entry in _PROCESS]
     fields += _process_lists("", args)
     named = [field._replace(name=field.name.lstrip(".")) for field in fields]
-    if kind is EventType.EXEC:  # the file comes from the kernel, with everything known of files
+    if kind is EventType.EXEC:  # the event has the program's file with all attributes
         named = [field for field in named if not field.name.startswith("file.")]
         named = [field._replace(getter=field.getter.replace("x.process.args", args)) for field in named]
     return named
@@ -270,9 +268,9 @@ def _file_fields(prefix: str, file: str, slot: str) -> list[Field]:
 
 
 def lookup(name: str, kind: EventType) -> Field | None:
-    """The field an expression on events of this type means by a name, or None.
+    """Return the field of a name in expressions on this event type, or None.
 
-    `.length` asks how long a text is.
+    A name that ends in `.length` is the length of a string field in bytes.
     """
     field = of_event(kind).get(name) or common().get(name)
     if field is None and name.endswith(".length"):
@@ -283,10 +281,10 @@ def lookup(name: str, kind: EventType) -> Field | None:
 
 
 def names() -> list[str]:
-    """Every name, for suggestions."""
-    found = list(common())
+    """Return all field names, for suggestions."""
+    every = list(common())
     for kind in EventType:
-        found += of_event(kind)
-    return found + [
+        every += of_event(kind)
+    return every + [
         name.replace("open.", "fim.write.", 1) for name in of_event(EventType.OPEN) if ".file." in name
     ]

@@ -1,6 +1,7 @@
-"""Filters of rules and macros: conditions on the machine, decided once when the rules load.
+"""Evaluates the filters of rules and macros: conditions on this host, evaluated once when the rules load.
 
-`os == "linux"`, `kernel.version.major >= 6`: a rule or macro with filters is in force when one of them holds.
+Examples are `os == "linux"` and `kernel.version.major >= 6`. A rule or macro with filters is in force if one
+of them holds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Fact = int | bytes | bool
 
 
 def facts() -> dict[str, Fact]:
-    """What is known of this machine."""
+    """Return the values that filters can use, by name."""
     machine = os.uname()
     numbers = [int(part) for part in machine.release.replace("-", ".").split(".") if part.isdigit()]
     major, minor, patch = [*numbers, 0, 0, 0][:3]
@@ -31,7 +32,7 @@ def facts() -> dict[str, Fact]:
 
 
 def holds(expression: str, known: Mapping[str, Fact]) -> bool:
-    """Whether a filter holds. Raises ParseError for one that asks anything else."""
+    """Whether a filter holds. Raises ParseError for one that is invalid or uses other names."""
     return bool(_value(parse(expression), known))
 
 
@@ -49,8 +50,8 @@ def _value(node: Node, known: Mapping[str, Fact]) -> Fact:
         return not _value(node.operand, known)
     if isinstance(node, syntax.Binary):
         return _compare(node, known)
-    hint = "filters know " + ", ".join(known)
-    raise ParseError(f"a filter cannot ask for `{syntax.unparse(node)}`", node.at, node.end, hint)
+    hint = "filters can use " + ", ".join(known)
+    raise ParseError(f"a filter cannot use `{syntax.unparse(node)}`", node.at, node.end, hint)
 
 
 def _compare(node: syntax.Binary, known: Mapping[str, Fact]) -> bool:
@@ -62,4 +63,4 @@ def _compare(node: syntax.Binary, known: Mapping[str, Fact]) -> bool:
         return (left == right) == (node.operator == "==")
     if isinstance(left, int) and isinstance(right, int) and node.operator in ("<", "<=", ">", ">="):
         return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[node.operator]
-    raise ParseError(f"a filter cannot compare these by {node.operator}", node.at, node.end)
+    raise ParseError(f"a filter cannot compare these values by {node.operator}", node.at, node.end)

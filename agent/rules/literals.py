@@ -1,4 +1,4 @@
-"""Literals: from the text of a token to its value."""
+"""Converts the tokens of literals to values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DURATION_PART = re.compile(r"(\d+)(ns|us|ms|s|m|h|d)")
 
 
 class BadLiteralError(ValueError):
-    """A literal that has no value; `at` is the offset inside its token."""
+    """An invalid literal; `at` is the offset of the fault in its token."""
 
     def __init__(self, message: str, at: int = 0) -> None:
         super().__init__(message)
@@ -38,12 +38,12 @@ class BadLiteralError(ValueError):
 
 
 def encode(text: str) -> bytes:
-    """The bytes of a text as file names hold them; lone surrogates stand for bytes that are not UTF-8."""
+    """Encode a text as a file name; lone surrogates stand for bytes that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def string(token: str) -> bytes:
-    r"""Value of `"..."`: file names are bytes, so `\xff` is one byte.
+    r"""Return the value of `"..."`; `\xff` is one byte, because file names are bytes.
 
     Raises BadLiteralError for an escape that the language does not have.
     """
@@ -64,20 +64,20 @@ def _escape(match: re.Match[str]) -> bytes:
     if code[0] in "uU" and len(code) > 1:
         point = int(code[1:], 16)
         if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
-            raise BadLiteralError(f"\\{code} is no character", match.start() + 1)
+            raise BadLiteralError(f"\\{code} is not a character", match.start() + 1)
         return chr(point).encode()
     if code not in _SIMPLE:
-        raise BadLiteralError(f"unknown escape \\{code}: a backslash is written \\\\", match.start() + 1)
+        raise BadLiteralError(f"unknown escape \\{code}; write a backslash as \\\\", match.start() + 1)
     return _SIMPLE[code]
 
 
 def pattern(token: str) -> bytes:
-    r"""Value of `~"..."` or `r"..."`: taken as it is, only `\"` stands for a quote."""
+    r"""Return the value of `~"..."` or `r"..."`, in which only `\"` is an escape."""
     return encode(token[2:-1].replace('\\"', '"'))
 
 
 def integer(token: str) -> int:
-    """Value of `42`, `0x2a`, `0o52` or `052`."""
+    """Return the value of `42`, `0x2a`, `0o52` or `052`."""
     if token[:2].lower() == "0x":
         return int(token, 16)
     if token[0] == "0" and len(token) > 1:
@@ -86,7 +86,7 @@ def integer(token: str) -> int:
 
 
 def duration(token: str) -> int:
-    """Value of `10s` or `1h30m` in nanoseconds; 0 for a text that is no duration."""
+    """Return `10s` or `1h30m` in nanoseconds; 0 for a text that is not a duration."""
     if not re.fullmatch(f"({_DURATION_PART.pattern})+", token):
         return 0
     return sum(int(count) * _NANOSECONDS[unit] for count, unit in _DURATION_PART.findall(token))

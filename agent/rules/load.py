@@ -1,4 +1,4 @@
-"""From policy files to the rule set in force: macros, variables and rules of all files put together."""
+"""Loads policy files: links the macros, variables and rules of all files into one rule set."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ DEFAULT = "default.policy"
 
 
 def load(paths: Iterable[Path | str]) -> Ruleset:
-    """The rules of files and of the files in directories.
+    """Load files, and the rule files in directories.
 
-    Raises RuleErrors with everything that is wrong in any of them, and UsageError for a file that is not
-    there or that others can write.
+    Raises RuleErrors with all errors of all files, and UsageError for a file that does not exist or that
+    another user can write.
     """
     return link([(str(path), read_trusted(path)) for path in _files(map(Path, paths))])
 
 
 def loads(text: str, name: str = "<rules>") -> Ruleset:
-    """The rules of a text. Raises RuleErrors."""
+    """Load the rules of one text. Raises RuleErrors."""
     return link([(name, text.encode("utf-8", "surrogateescape"))])
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         if not path.is_dir():
-            found.append(path)
+            files.append(path)
             continue
         inside = sorted(filter(_is_rule_file, path.iterdir()), key=_loading_order)
         if not inside:
-            raise UsageError(f"no rule files in {path}", hint=f"they end in {', '.join(SUFFIXES)}")
-        found += inside
-    return found
+            raise UsageError(f"no rule files in {path}", hint=f"rule files end in {', '.join(SUFFIXES)}")
+        files += inside
+    return files
 
 
 def _is_rule_file(path: Path) -> bool:
-    """Editors and archives leave hidden files beside rules; a directory may have any name."""
+    """Whether to read a file of a directory. Hidden files are leftovers of editors and archives."""
     return path.suffix in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
 
 
 def _loading_order(path: Path) -> tuple[bool, str]:
-    """`default.policy` first, so that every other file can override its rules."""
+    """Sort `default.policy` first, so that every other file can override its rules."""
     return path.name != DEFAULT, path.name
 
 
 def link(files: Sequence[tuple[str, bytes]], facts: Mapping[str, hostfacts.Fact] | None = None) -> Ruleset:
-    """Put the contents of several files together. Raises RuleErrors."""
+    """Link the contents of several files, given as (name, content). Raises RuleErrors."""
     reader = PolicyReader(hostfacts.facts() if facts is None else facts)
     policies = [reader.read(name, data) for name, data in files]
     linker = _Linker(reader.problems)
@@ -80,7 +80,7 @@ def _sorted(problems: list[Problem], files: list[str]) -> list[Problem]:
 
 
 class _Parsed(NamedTuple):
-    """A rule's draft with its syntax tree."""
+    """A draft of a rule with its syntax tree."""
 
     draft: RuleDraft
     node: syntax.Node
@@ -93,7 +93,7 @@ class _Linker:
         self._variables: dict[str, Variable] = {}
 
     def rules(self, policies: Sequence[Policy]) -> list[CompiledRule]:
-        """Every rule in force, for each of its event types."""
+        """Return every rule that is not disabled or overridden, compiled for each of its event types."""
         for policy in policies:
             for macro in policy.macros:
                 self._macro(macro)
@@ -126,11 +126,11 @@ class _Linker:
         name = draft.id.value
         known = self._macros.get(name)
         if known is not None and not draft.combine:
-            hint = "`combine: merge` adds to it, `combine: override` takes its place"
-            self._problem(draft.source, draft.id, f"macro `{name}` is there already", hint)
+            hint = "add `combine: merge` to extend it or `combine: override` to replace it"
+            self._problem(draft.source, draft.id, f"macro `{name}` is already defined", hint)
             return
         if name in table() or name in ("true", "false"):
-            self._problem(draft.source, draft.id, f"`{name}` is a constant")
+            self._problem(draft.source, draft.id, f"`{name}` is the name of a constant", "choose another id")
             return
         node = self._macro_node(draft)
         if node is None:
@@ -145,29 +145,29 @@ class _Linker:
         return syntax.Sequence(0, 1, tuple(_macro_value(value.value) for value in draft.values))
 
     def _unique(self, drafts: list[RuleDraft]) -> list[RuleDraft]:
-        """The rules in force.
+        """Combine entries of the same id.
 
-        Of two entries with one id the later changes the keys that it gives if it says `combine: override`;
-        `disabled` takes both away.
+        A later entry with `combine: override` replaces the keys that it gives; `disabled` in any entry
+        removes the rule.
         """
         disabled = {draft.id.value for draft in drafts if draft.disabled}
-        found: dict[str, RuleDraft] = {}
+        combined: dict[str, RuleDraft] = {}
         for draft in drafts:
             name = draft.id.value
             if name in disabled:
                 continue
-            if name in found and not draft.override:
-                first = found[name]
+            if name in combined and not draft.override:
+                first = combined[name]
                 where = f"{first.source.name}:{first.source.line(first.id.at)}"
-                hint = f"the first is at {where}; `combine: override` takes its place"
-                self._problem(draft.source, draft.id, f"rule `{name}` is there already", hint)
+                hint = f"the first is at {where}; add `combine: override` to replace it"
+                self._problem(draft.source, draft.id, f"rule `{name}` is already defined", hint)
                 continue
-            if name not in found and draft.expression is None:
-                hint = "give it an expression, or load the file that has the rule before this one"
-                self._problem(draft.source, draft.id, f"there is no rule `{name}` to override", hint)
+            if name not in combined and draft.expression is None:
+                hint = "add an expression, or load the file with the rule before this one"
+                self._problem(draft.source, draft.id, f"no rule `{name}` to override", hint)
                 continue
-            found[name] = draft.over(found[name]) if name in found else draft
-        return list(found.values())
+            combined[name] = draft.over(combined[name]) if name in combined else draft
+        return list(combined.values())
 
     def _rule(self, parsed: _Parsed, sets: tuple[SetAction, ...]) -> list[CompiledRule]:
         draft, node = parsed
@@ -198,7 +198,12 @@ class _Linker:
     def _set(self, parsed: _Parsed, draft: SetDraft) -> SetAction | None:
         source = draft.source
         if not draft.name.value.replace("_", "a").isalnum() or draft.name.value[:1].isdigit():
-            self._problem(source, draft.name, f"`{draft.name.value}` cannot be a variable's name")
+            self._problem(
+                source,
+                draft.name,
+                f"`{draft.name.value}` is not a valid variable name",
+                "use letters, digits and _",
+            )
             return None
         if draft.value is not None:
             value = _constant(draft.value)
@@ -224,7 +229,7 @@ class _Linker:
         found = [fields.lookup(name.value, kind) for kind in kinds]
         field = found[0] if len(found) == 1 else None
         if field is None or field.source:
-            message = f"`{name.value}` is no field with one value of this rule's events"
+            message = f"`{name.value}` is not a single-valued field of this rule's event type"
             self._problem(source, name, message)
             return None
         return field
@@ -232,13 +237,13 @@ class _Linker:
     def _declare(self, source: Source, draft: SetDraft, kind: str, action: SetAction) -> SetAction | None:
         variable = Variable(draft.name.value, kind, draft.append)
         if self._variables.setdefault(variable.name, variable) != variable:
-            self._problem(source, draft.name, f"another rule gives `{variable.name}` another type")
+            self._problem(source, draft.name, f"another rule sets `{variable.name}` to another type")
             return None
         return action
 
 
 def _macro_value(value: str) -> syntax.Text:
-    """A value of a macro's list: a text as it is, or a pattern as an expression would have it."""
+    """Convert an item of a macro's `values`: `~"..."` and `r"..."` are patterns, anything else a text."""
     for start, kind in (('~"', "glob"), ('r"', "regex")):
         if value.startswith(start) and value.endswith('"') and len(value) > 2:
             return syntax.Text(0, 1, kind, literals.pattern(value))

@@ -1,4 +1,4 @@
-"""From the constants of a comparison to a matcher, and what is wrong with them."""
+"""Builds a matcher from the constants that a field is compared with, and checks the constants."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONDITIONS = (
 
 
 class Complaint(NamedTuple):
-    """What is wrong with one constant."""
+    """An error in one constant."""
 
     message: str
     text: Text
@@ -33,9 +33,9 @@ class Complaint(NamedTuple):
 
 
 def matcher(field: Field, texts: tuple[Text, ...]) -> tuple[Matcher, list[Complaint]]:
-    """The matcher for a field's constants, and what is wrong with them.
+    """Return the matcher for a field's constants, and the errors in them.
 
-    Constants that can never match, or cannot be read, are complained of and left out.
+    The matcher leaves out constants that are invalid or can never match.
     """
     exact: set[bytes] = set()
     patterns: list[Pattern] = []
@@ -44,7 +44,7 @@ def matcher(field: Field, texts: tuple[Text, ...]) -> tuple[Matcher, list[Compla
         fault = _path_fault(text) if field.path else ""
         if fault:
             complaints.append(
-                Complaint(fault, text, "paths are absolute and as short as can be: /etc/passwd")
+                Complaint(fault, text, "write an absolute, normalized path such as /etc/passwd")
             )
         elif text.kind == "string" or (text.kind == "glob" and b"*" not in text.value):
             exact.add(text.value)
@@ -60,12 +60,12 @@ def _pattern(field: Field, text: Text) -> Pattern:
     value = text.value
     if field.path and text.kind == "glob" and value.startswith(b"*") and not value.startswith(b"**"):
         value = b"/" + value  # SECL: a leading * stands for the first component
-    return _made(text.kind, value, field.path and text.kind == "glob")
+    return _cached(text.kind, value, field.path and text.kind == "glob")
 
 
 @lru_cache(maxsize=4_096)
-def _made(kind: str, value: bytes, path: bool) -> Pattern:
-    # A rule on all writes has the same pattern for each of its event types.
+def _cached(kind: str, value: bytes, path: bool) -> Pattern:
+    # A rule with `fim.write` fields has the same pattern for each of its event types.
     return Pattern(kind, value, path=path)
 
 
@@ -75,7 +75,7 @@ def _located(text: Text, error: PatternError) -> str:
 
 
 def _path_fault(text: Text) -> str:
-    """Why a constant can never be a path; "" when it can."""
+    """Return why a constant can never match a path; "" if it can."""
     value = text.value
     if text.kind == "regex" or value in (b"", b"/"):
         return ""
@@ -83,5 +83,5 @@ def _path_fault(text: Text) -> str:
     if not absolute:
         return "a path begins with /"
     if any(part in (b"", b".", b"..") for part in value.split(b"/")[1:]):
-        return "a path has no empty component, no `.`, no `..` and no slash at its end"
+        return "a path has no empty component, no `.`, no `..` and no trailing slash"
     return ""

@@ -1,4 +1,4 @@
-"""Operands of comparisons: what a part of an expression is worth, and of which type."""
+"""Evaluates the operands of comparisons: resolves names and determines types."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from agent.rules import fields, syntax, tree
 from agent.rules.scope import Fault, Scope
 from agent.rules.syntax import Node
 
-MAX_WORK = 50_000  # nodes looked at for one expression, macros written out
-MAX_MACROS = 16  # macros within macros
+MAX_WORK = 50_000  # nodes of one expression, macros expanded
+MAX_MACROS = 16  # levels of nested macros
+_TYPES = {fields.INT: "a number", fields.TEXT: "a string", fields.BOOL: "true or false"}
 _PLACEHOLDER = re.compile(rb"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}")
 
 
 class Items(NamedTuple):
-    """A list's items."""
+    """The items of a list."""
 
     items: tuple[Operand, ...]
 
 
 class VariableList(NamedTuple):
-    """A variable that collects values."""
+    """A variable that collects several values."""
 
     name: str
     type: str
@@ -35,14 +36,14 @@ INTS = (tree.IntConst, tree.IntField, tree.IntVariable, tree.IntOp)
 TEXTS = (tree.TextField, tree.TextVariable, tree.Template)
 
 
-class Stop(Exception):  # noqa: N818 - it ends the reading of one part, the error is already on record
-    """A fault was recorded: this part of the expression has no meaning."""
+class Stop(Exception):  # noqa: N818 - control flow: the error is already recorded
+    """Raised after a fault was recorded, to skip this part of the expression."""
 
 
 class Reader(ABC):
-    """Reads operands in a scope and records faults.
+    """Evaluates operands in a scope and records faults.
 
-    A fault inside a macro is shown where the macro is used.
+    A fault inside a macro is reported at the place that uses the macro.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -52,7 +53,7 @@ class Reader(ABC):
         self._work = 0
 
     def fault(self, message: str, node: Node, hint: str = "") -> Stop:
-        """Record a fault at a node; raise what this returns."""
+        """Record a fault at a node and return the exception for the caller to raise."""
         if self._using:
             name, node = self._using[0][0], self._using[0][1]
             message = f"{message} (in macro {name})"
@@ -62,20 +63,18 @@ class Reader(ABC):
         return Stop()
 
     def spend(self, node: Node) -> None:
-        """Count a node that is looked at: macros within macros multiply."""
+        """Count a node against MAX_WORK, because nested macros can grow exponentially."""
         self._work += 1
         if self._work > MAX_WORK:
-            raise self.fault(
-                f"with its macros written out, the expression has more than {MAX_WORK} parts", node
-            )
+            raise self.fault(f"the expression has more than {MAX_WORK} parts with its macros expanded", node)
 
     @contextmanager
     def within(self, name: str, node: Node) -> Iterator[None]:
-        """Read a macro's inside on behalf of the place that uses it."""
+        """Evaluate a macro on behalf of the node that uses it."""
         if any(name == outer for outer, _ in self._using):
             raise self.fault(f"macro {name} uses itself", node)
         if len(self._using) >= MAX_MACROS:
-            raise self.fault(f"more than {MAX_MACROS} macros within macros", node)
+            raise self.fault(f"macros are nested more than {MAX_MACROS} levels deep", node)
         self._using.append((name, node))
         try:
             yield
@@ -83,7 +82,7 @@ class Reader(ABC):
             self._using.pop()
 
     def operand(self, node: Node) -> Operand:
-        """What a node is worth. Raises Stop after recording a fault."""
+        """Return the operand of a node. Raises Stop after recording a fault."""
         self.spend(node)
         if isinstance(node, syntax.Group):
             return self.operand(node.inner)
@@ -111,13 +110,13 @@ class Reader(ABC):
 
     @abstractmethod
     def condition(self, node: Node) -> tree.Condition:
-        """The condition that a node states; the checker knows how."""
+        """Return the condition of a node; implemented by the checker."""
 
     def _int(self, node: Node) -> tree.Ints:
         value = self.operand(node)
         if isinstance(value, INTS):
             return value
-        raise self.fault(f"{describe(value)} takes no part in arithmetic", node)
+        raise self.fault(f"{describe(value)} cannot be used in arithmetic", node)
 
     def _sequence(self, node: syntax.Sequence) -> Items:
         items: list[Operand] = []
@@ -127,7 +126,7 @@ class Reader(ABC):
         return Items(tuple(items))
 
     def name(self, node: syntax.Name) -> Operand:
-        """A field, a constant, true or false, or what a macro stands for."""
+        """Resolve a name: true, false, a macro, a constant or a field."""
         if node.text in ("true", "false"):
             return tree.Always(node.text == "true")
         macro = self.scope.macros.get(node.text)
@@ -139,21 +138,21 @@ class Reader(ABC):
             return tree.IntConst(number)
         field = self.scope.field(node.text)
         if field is None:
-            if self.scope.elsewhere(node.text):  # said already, of the whole expression
+            if self.scope.elsewhere(node.text):  # already reported for the whole expression
                 raise Stop
             message, hint = self.scope.complain(node.text)
             raise self.fault(message, node, hint)
         return _of_field(field)
 
     def variable(self, node: Node, name: str) -> Operand:
-        """`${name}`: a field, or what actions set under that name."""
+        """Resolve `${name}`: a single-valued field, or a variable that an action sets."""
         field = self.scope.field(name)
         if field is not None and not field.source:
             return _of_field(field)
         known = self.scope.variables.get(name)
         if known is None:
             raise self.fault(
-                f"unknown variable `${{{name}}}`", node, "an action `set` of some rule has to name it"
+                f"unknown variable `${{{name}}}`", node, "define it with the action `set` of a rule"
             )
         if known.many:
             return VariableList(name, known.type)
@@ -179,7 +178,7 @@ class Reader(ABC):
         return tree.Template(tuple(parts))
 
     def _no_variable(self, pattern: syntax.Text) -> None:
-        """Raise a fault for a pattern with a variable in it: patterns are compiled when the rules load."""
+        """Reject a pattern that contains a variable: patterns are compiled when the rules load."""
         if found := _PLACEHOLDER.search(pattern.value):
             raise self.fault(
                 f"`{found[0].decode()}` cannot be part of a pattern",
@@ -201,7 +200,7 @@ def _fold(node: tree.IntOp) -> tree.Ints:
 
 
 def compute(operator: str, left: int, right: int) -> int:
-    """`+ - & | ^` of two integers."""
+    """Apply `+ - & | ^` to two integers."""
     if operator == "+":
         return left + right
     if operator == "-":
@@ -212,10 +211,9 @@ def compute(operator: str, left: int, right: int) -> int:
 
 
 def describe(value: Operand) -> str:
-    """An operand in words, for messages."""
+    """Describe an operand for messages: "a list", or a field with its type."""
     if isinstance(value, tree.IntField | tree.TextField | tree.Flag):
-        article = "true or false" if value.field.type == fields.BOOL else f"a {_WORDS[value.field.type]}"
-        return f"`{value.field.name}` is {article} and"
+        return f"`{value.field.name}` ({_TYPES[value.field.type]})"
     if isinstance(value, INTS):
         return "a number"
     if isinstance(value, Items | VariableList):
@@ -223,6 +221,3 @@ def describe(value: Operand) -> str:
     if isinstance(value, syntax.Text) and value.kind != "string":
         return "a pattern"
     return "a string" if isinstance(value, (*TEXTS, syntax.Text)) else "a condition"
-
-
-_WORDS = {fields.INT: "number", fields.TEXT: "string"}

@@ -1,8 +1,8 @@
-"""From text to syntax tree, with the grammar of `grammar.lark`.
+"""Parses expressions to syntax trees, with the grammar of `grammar.lark`.
 
-Building the tables from the grammar costs more than the rest of the agent's start, so an installed agent has
-them as `_tables.py`, which `tables.py` makes and which stands for lark itself. Without that file lark reads
-the grammar.
+Building the parser's tables from the grammar takes longer than the rest of the agent's start. An installed
+agent therefore has them in `_tables.py`, which `tables.py` generates and which replaces lark. Without that
+file the tables are built by lark.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _READABLE = {
 
 
 def parse(text: str) -> Node:
-    """Syntax tree of one expression.
+    """Return the syntax tree of one expression.
 
-    Raises ParseError for text that is too long, nested too deep or not of the grammar, and for `a && b || c`,
-    which SECL and everybody else read differently.
+    Raises ParseError for text that is too long, nested too deeply or invalid, and for `a && b || c`, which
+    SECL and other languages group differently.
     """
     if len(text) > MAX_LENGTH:
-        raise ParseError(f"the expression has {len(text)} characters, at most {MAX_LENGTH} are read", 0, 1)
+        raise ParseError(f"the expression has {len(text)} characters, the limit is {MAX_LENGTH}", 0, 1)
     _limit_nesting(text)
     parser, engine = _parser()
     try:
@@ -53,12 +53,12 @@ def parse(text: str) -> Node:
     except engine.UnexpectedInput as error:
         raise _explain(error, text, engine) from None
     if any(depth > MAX_DEPTH for _, depth in walk(tree)):
-        raise ParseError(f"nested more than {MAX_DEPTH} levels deep", 0, 1, "split it with macros")
+        raise ParseError(f"nested more than {MAX_DEPTH} levels deep", 0, 1, "split it into macros")
     return tree
 
 
 def _limit_nesting(text: str) -> None:
-    # Before the parser's stack grows; brackets in quotes count too, and that is fine this high.
+    # Bound the parser's stack. Brackets in quotes count too, which is acceptable for a limit this high.
     if text.count("(") + text.count("[") > MAX_LENGTH // 4:
         raise ParseError("too many brackets", 0, 1)
 
@@ -79,18 +79,14 @@ def _explain(error: Any, text: str, engine: Any) -> ParseError:
 def _explain_character(text: str, at: int) -> ParseError:
     rest = text[at:]
     if rest.startswith(('"', '~"', 'r"')):
-        return ParseError(
-            "the quote is not closed", at, at + 1, 'end it with "; a quote inside is written \\"'
-        )
+        return ParseError("the quote is not closed", at, at + 1, 'end it with "; write a quote inside as \\"')
     if rest.startswith("'"):
-        return ParseError(
-            "unexpected character '", at, at + 1, 'strings are written in double quotes: "text"'
-        )
+        return ParseError("unexpected character '", at, at + 1, 'write strings in double quotes: "text"')
     if rest.startswith("=") and not rest.startswith("=="):
         return ParseError("unexpected character =", at, at + 1, "did you mean == ?")
     if rest[:1].isdigit():
         return ParseError(
-            "this is no number", at, at + 1, "numbers are written 42, 0x2a or 0755; text goes in quotes"
+            "invalid number", at, at + 1, "write numbers as 42, 0x2a or 0755, and text in quotes"
         )
     shown = rest[:1] if rest[:1].isprintable() else f"U+{ord(rest[0]):04X}"
     return ParseError(f"unexpected character {shown}", at, at + 1)
@@ -103,21 +99,18 @@ def _wanted(expected: Any) -> str:
     return ", ".join(words[:-1]) + " or " + words[-1]
 
 
-_made: list[tuple[Any, Any]] = []
+_created: list[tuple[Any, Any]] = []
 
 
 def _parser() -> tuple[Any, Any]:
-    """The parser and the module that holds its exceptions.
-
-    Either lark or the tables that stand for it. Made once.
-    """
-    if not _made:
-        _made.append(_from_tables() or _from_grammar())
-    return _made[0]
+    """Return the parser and the module with its exceptions, lark or the generated tables. Created once."""
+    if not _created:
+        _created.append(_from_tables() or _from_grammar())
+    return _created[0]
 
 
 def fingerprint() -> str:
-    """What the tables were made from: they are used for this grammar only."""
+    """Return the digest of the grammar; generated tables of another grammar are not used."""
     return hashlib.sha256(GRAMMAR.read_bytes()).hexdigest()
 
 

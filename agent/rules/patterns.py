@@ -1,7 +1,7 @@
-"""What a string is compared with: exact values, globs and regular expressions.
+"""Matches strings against exact values, globs and regular expressions.
 
-Beside matching they answer what filters ask: what all matches have in common, what can match below a
-directory.
+Patterns also answer the questions of the filters: which prefix or base name all matches share, and whether
+paths below a directory can match.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from agent.rules.automaton import Automaton
 
 
 class Pattern:
-    """A glob over a whole text, or a regular expression found in one; compiled when first used.
+    """A glob that covers a whole text, or a regular expression that is searched; compiled when first used.
 
-    `path` tells a glob that `*` stays within a component. Raises PatternError for a text that is no pattern.
+    With `path` a `*` of a glob stays within a component. Raises PatternError for an invalid pattern.
     """
 
     def __init__(self, kind: str, text: bytes, *, path: bool = False) -> None:
@@ -41,33 +41,33 @@ class Pattern:
 
     @cached_property
     def automaton(self) -> Automaton:
-        """The pattern compiled."""
+        """The compiled pattern."""
         return Automaton(self._tree)
 
     @cached_property
     def prefix(self) -> bytes:
-        """The bytes that every match begins with."""
+        """The prefix that all matches share."""
         return self.text.partition(b"*")[0] if self.kind == "glob" else self.automaton.forced()
 
     @cached_property
     def last_component(self) -> bytes:
-        """The base name that every match has, or b"" when it has none in common."""
+        """The base name that all matches share, or b""."""
         if self.kind == "regex" or not self.path:
             return b""
         name = self.text.rpartition(b"/")[2]
         return b"" if b"*" in name or b"/" not in self.text else name
 
     def matches(self, value: bytes) -> bool:
-        """Whether a text matches; takes time linear in it."""
+        """Whether a text matches; takes time linear in its length."""
         return value.startswith(self.prefix) and self.automaton.matches(value)
 
     def below(self, directory: bytes, depth: int) -> bool | None:
-        """Whether all, none or (None) some of the paths `depth` components below a directory match."""
+        """Whether all (True), none (False) or some (None) of the paths `depth` components below match."""
         return self.automaton.below(directory, depth)
 
 
 class Matcher:
-    """A set of values and patterns; a text matches when one of them does."""
+    """A set of values and patterns; a text matches if it matches one of them."""
 
     def __init__(self, exact: frozenset[bytes], patterns: tuple[Pattern, ...] = ()) -> None:
         self.exact = exact
@@ -87,7 +87,7 @@ class Matcher:
         return value in self.exact or any(pattern.matches(value) for pattern in self.patterns)
 
     def below(self, directory: bytes, depth: int) -> bool | None:
-        """Whether all, none or (None) some of the paths `depth` components below a directory match."""
+        """Whether all (True), none (False) or some (None) of the paths `depth` components below match."""
         verdict: bool | None = (
             None if any(_is_below(value, directory, depth) for value in self.exact) else False
         )

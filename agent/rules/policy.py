@@ -1,7 +1,7 @@
-"""Policy files: what each says, before the rules of all of them are put together.
+"""Reads policy files one by one; `load` links their rules afterwards.
 
-The format is that of Datadog's agent: `version`, `macros` and `rules`. A key that this agent cannot honour is
-refused by name; keys that only describe a rule are taken and ignored.
+The format is that of Datadog's agent: `version`, `macros` and `rules`. A key that this agent does not support
+is an error; keys that only describe a rule are accepted and ignored.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _RULE = (
 )
 _MACRO = ("id", "expression", "values", "description", "filters", "combine")
 _SET = ("name", "value", "field", "append")
-# They change nothing about what matches or what happens then.
+# Descriptive keys: they affect neither what matches nor which actions run.
 _DESCRIBES = ("version", "product_tags", "agent_version", "group_id", "name", "type")
 _FOREIGN = words(
     "limiter_token override override_options priority hooks on_demand_hook_points rate_limiter "
@@ -46,10 +46,10 @@ _FOREIGN = words(
 
 
 class RuleDraft(NamedTuple):
-    """A rule as a file has it, or as several files have it together.
+    """An entry of `rules`, or several entries of the same id combined.
 
-    `given` names the keys of the file's entry. `expression` is None for an entry that only disables or
-    changes an earlier one; `source` is the file that has the expression.
+    `given` names the keys of the entry. `expression` is None for an entry that only disables or changes an
+    earlier one; `source` is the file that has the expression.
     """
 
     source: Source
@@ -66,12 +66,12 @@ class RuleDraft(NamedTuple):
     given: frozenset[str]
 
     def over(self, earlier: RuleDraft) -> RuleDraft:
-        """This entry on top of an earlier one: keys that it does not give keep their values."""
+        """Override an earlier entry; keys that this entry does not give keep their values."""
         changes = {name: getattr(self, name) for key in self.given for name in _ATTRIBUTES.get(key, ())}
         return earlier._replace(given=earlier.given | self.given, **changes)
 
 
-# A key of a rule's entry: the attributes of a draft that it sets.
+# Keys of an entry, with the attributes of the draft that each sets.
 _ATTRIBUTES = {
     "expression": ("source", "id", "expression"),
     "description": ("description",),
@@ -83,7 +83,7 @@ _ATTRIBUTES = {
 
 
 class SetDraft(NamedTuple):
-    """The action `set`: a variable takes a constant value or that of a field."""
+    """The action `set`: assigns a constant or the value of a field to a variable."""
 
     source: Source
     name: Scalar
@@ -93,7 +93,7 @@ class SetDraft(NamedTuple):
 
 
 class MacroDraft(NamedTuple):
-    """A macro as a file has it: an expression or a list of values."""
+    """An entry of `macros`: an expression or a list of values."""
 
     source: Source
     id: Scalar
@@ -103,14 +103,14 @@ class MacroDraft(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What one file says."""
+    """The content of one file."""
 
     macros: list[MacroDraft]
     rules: list[RuleDraft]
 
 
 class PolicyReader:
-    """Reads one file after the other; what is wrong with them comes together in `problems`."""
+    """Reads files one by one and collects their errors in `problems`."""
 
     def __init__(self, facts: Mapping[str, Fact]) -> None:
         self.problems: list[Problem] = []
@@ -118,7 +118,7 @@ class PolicyReader:
         self._source = Source("", "")
 
     def read(self, name: str, data: bytes) -> Policy:
-        """What a file says, as far as it can be read."""
+        """Read a file; entries with errors are left out and recorded in `problems`."""
         try:
             self._source = yaml_source.decode(name, data)
             root = yaml_source.read(self._source)
@@ -127,7 +127,7 @@ class PolicyReader:
             return Policy([], [])
         if not isinstance(root, yaml_source.Mapping):
             at = root.at if root is not None else 0
-            self._problem(at, "the file has no `rules`", "it begins with version:, then rules:")
+            self._problem(at, "the file has no `rules`", "begin it with version: and rules:")
             return Policy([], [])
         self._keys(root, _TOP, "policy files")
         return Policy(
@@ -149,7 +149,7 @@ class PolicyReader:
             if key.value in _FOREIGN:
                 self._at(key, f"`{key.value}` of Datadog's agent is not supported in {what}")
                 continue
-            import difflib  # only a file with errors needs it
+            import difflib  # lazy: only needed for a file with errors
 
             near = difflib.get_close_matches(key.value, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(known)
@@ -160,14 +160,14 @@ class PolicyReader:
         if node is None or (isinstance(node, Scalar) and not node.value):
             return []
         if not isinstance(node, Items):
-            self._at(node, f"`{key}` has to be a list")
+            self._at(node, f"`{key}` must be a list")
             return []
         if len(node.items) > MAX_ENTRIES:
-            self._at(node, f"`{key}` has {len(node.items)} entries, at most {MAX_ENTRIES} are read")
+            self._at(node, f"`{key}` has {len(node.items)} entries, the limit is {MAX_ENTRIES}")
             return []
         for item in node.items:
             if not isinstance(item, yaml_source.Mapping):
-                self._at(item, f"an entry of `{key}` begins with `- id:`")
+                self._at(item, f"an entry of `{key}` must begin with `- id:`")
         return [item for item in node.items if isinstance(item, yaml_source.Mapping)]
 
     def _rule(self, entry: yaml_source.Mapping) -> RuleDraft | None:
@@ -175,7 +175,7 @@ class PolicyReader:
         name = self._id(entry, _ID)
         if name is None or not self._applies(entry):
             return None
-        disabled = self._truth(entry, "disabled")
+        disabled = self._boolean(entry, "disabled")
         expression = self._text(entry, "expression")
         override = self._combine(entry, ("override",)) == "override"
         if expression is None and not disabled and not override:
@@ -190,7 +190,7 @@ class PolicyReader:
             tags=self._tags(entry),
             disabled=disabled,
             every_ns=self._every(entry),
-            silent=self._truth(entry, "silent"),
+            silent=self._boolean(entry, "silent"),
             override=override,
             hash=hashed,
             sets=sets,
@@ -212,16 +212,16 @@ class PolicyReader:
     def _id(self, entry: yaml_source.Mapping, form: re.Pattern[str]) -> Scalar | None:
         name = self._text(entry, "id")
         if name is None:
-            self._at(entry, "an entry without `id`")
+            self._at(entry, "the entry has no `id`")
         elif not form.fullmatch(name.value):
-            self._at(name, f"`{name.value}` is no id", f"ids are of the form {form.pattern}")
+            self._at(name, f"`{name.value}` is not a valid id", f"ids match {form.pattern}")
             return None
         return name
 
     def _text(self, entry: yaml_source.Mapping, key: str) -> Scalar | None:
         node = entry.get(key)
         if node is not None and not isinstance(node, Scalar):
-            self._at(node, f"`{key}` has to be a text")
+            self._at(node, f"`{key}` must be a text")
             return None
         return node
 
@@ -229,10 +229,10 @@ class PolicyReader:
         node = self._text(entry, key)
         return node.value if node else ""
 
-    def _truth(self, entry: yaml_source.Mapping, key: str) -> bool:
+    def _boolean(self, entry: yaml_source.Mapping, key: str) -> bool:
         node = self._text(entry, key)
         if node is not None and node.value not in ("true", "false"):
-            self._at(node, f"`{key}` is true or false")
+            self._at(node, f"`{key}` must be true or false")
         return node is not None and node.value == "true"
 
     def _combine(self, entry: yaml_source.Mapping, known: tuple[str, ...]) -> str:
@@ -247,7 +247,7 @@ class PolicyReader:
             return 0
         length = duration(node.value)
         if not length:
-            self._at(node, f"`{node.value}` is no duration", "write 10s or 1h30m")
+            self._at(node, f"invalid duration `{node.value}`", "write 10s or 1h30m")
         return length
 
     def _list(self, entry: yaml_source.Mapping, key: str) -> tuple[Scalar, ...]:
@@ -256,11 +256,11 @@ class PolicyReader:
             return ()
         items = node.items if isinstance(node, Items) else ()
         if not isinstance(node, Items) or not all(isinstance(item, Scalar) for item in items):
-            self._at(node, f"`{key}` has to be a list of texts")
+            self._at(node, f"`{key}` must be a list of texts")
         return tuple(item for item in items if isinstance(item, Scalar))
 
     def _tags(self, entry: yaml_source.Mapping) -> Mapping[str, str]:
-        """`tags` as a mapping, or as a list of `key:value`."""
+        """Read `tags`, either a mapping or a list of `key:value`."""
         node = entry.get("tags")
         if isinstance(node, yaml_source.Mapping) and all(
             isinstance(value, Scalar) for _, value in node.pairs
@@ -288,7 +288,7 @@ class PolicyReader:
             return (), False
         items = node.items if isinstance(node, Items) else ()
         if not items or not all(isinstance(item, yaml_source.Mapping) for item in items):
-            self._at(node, "`actions` has to be a list of actions")
+            self._at(node, "`actions` must be a list of actions")
         sets: list[SetDraft] = []
         hashed = False
         for item in items:
@@ -304,13 +304,13 @@ class PolicyReader:
         if key.value != "filter":
             self._at(key, f"the action `{key.value}` is not supported", "supported: set, hash")
         else:
-            self._at(key, "actions with a filter are not supported", "write a rule for each")
+            self._at(key, "actions with a filter are not supported", "write one rule for each filter")
         return []
 
     def _hash(self, key: Scalar, value: Node) -> list[SetDraft]:
         empty = isinstance(value, yaml_source.Mapping) and not value.pairs
         if not empty and not (isinstance(value, Scalar) and not value.value):
-            self._at(key, "the action `hash` takes no settings here")
+            self._at(key, "the action `hash` takes no settings in this agent")
         return []
 
     def _set(self, key: Scalar, value: Node) -> list[SetDraft]:
@@ -322,4 +322,4 @@ class PolicyReader:
         if name is None or (constant is None) == (field is None):
             self._at(key, "`set` needs a name and either a value or a field")
             return []
-        return [SetDraft(self._source, name, constant, field, self._truth(value, "append"))]
+        return [SetDraft(self._source, name, constant, field, self._boolean(value, "append"))]

@@ -1,16 +1,16 @@
-"""What is wrong with a rule file, and where: one problem is a few lines that a person can act on."""
+"""Describes one error in a rule file, with its place, as a few lines for the user."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-MAX_SHOWN = 100  # characters of a line
+MAX_SHOWN = 100  # characters of the excerpt
 
 
 class Problem(NamedTuple):
     """An error in a file. `line` and `column` count from 1.
 
-    `excerpt` is the line, `width` how much of it to mark.
+    `excerpt` is the line, `width` the number of characters to mark in it.
     """
 
     file: str
@@ -37,5 +37,5 @@ class Problem(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """A text that cannot steer a terminal: what does not print becomes `?`, one for one."""
+    """Replace each character that does not print by `?`, so that the text cannot control a terminal."""
     return "".join(char if char.isprintable() else " " if char == "\t" else "?" for char in text)

@@ -1,8 +1,10 @@
-r"""Regular expressions and globs as trees over symbols: the bytes, and one symbol for each end of the text.
+r"""Parses regular expressions and globs to trees over symbols.
 
-The syntax of regular expressions is the common part of RE2 and Python, without what no automaton can do (back
-references, look-around) and without `\b`. A glob's `*` is any bytes but `/`, `**` is any bytes, and `/**/` is
-also a single `/`.
+The symbols are the bytes, and START and END for the ends of the text.
+
+The syntax of regular expressions is the common part of RE2 and Python, without features that automata cannot
+implement (back references, look-around) and without `\b`. In a glob `*` matches any bytes except `/`, `**`
+any bytes, and `/**/` also a single `/`.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ from typing import NamedTuple
 START, END = 256, 257
 BYTES = (1 << 256) - 1
 MAX_PATTERN = 1_024  # bytes of one pattern
-MAX_POSITIONS = 2_048  # symbols of one pattern after repeats are written out
+MAX_POSITIONS = 2_048  # symbols of one pattern, repeats expanded
 MAX_GROUPS = 32  # levels of parentheses
 
 
 class PatternError(ValueError):
-    """A pattern that cannot be read; `at` is the offset of the fault in the pattern."""
+    """An invalid pattern; `at` is the offset of the fault in the pattern."""
 
     def __init__(self, message: str, at: int = 0) -> None:
         super().__init__(message)
@@ -31,19 +33,19 @@ class Symbols(NamedTuple):
 
 
 class Cat(NamedTuple):
-    """One after the other; empty matches the empty text."""
+    """A sequence; without items it matches the empty text."""
 
     items: tuple[Tree, ...]
 
 
 class Alt(NamedTuple):
-    """One of them."""
+    """Alternatives: one of the items."""
 
     items: tuple[Tree, ...]
 
 
 class Star(NamedTuple):
-    """Any number of times."""
+    """The item, zero or more times."""
 
     item: Tree
 
@@ -53,12 +55,12 @@ EMPTY = Cat(())
 
 
 def symbol(value: int) -> Symbols:
-    """Exactly this symbol."""
+    """Match exactly this symbol."""
     return Symbols(1 << value)
 
 
 def text(value: bytes) -> Tree:
-    """Exactly these bytes."""
+    """Match exactly these bytes."""
     return Cat(tuple(symbol(byte) for byte in value))
 
 
@@ -69,9 +71,9 @@ ANYTHING = Star(Symbols(BYTES | 1 << START | 1 << END))
 
 
 def glob(pattern: bytes, *, path: bool) -> Tree:
-    """A glob over a whole text; without `path` a `*` crosses everything."""
+    """Parse a glob that covers a whole text; without `path` a `*` matches `/` too. Raises PatternError."""
     if len(pattern) > MAX_PATTERN:
-        raise PatternError(f"the pattern has {len(pattern)} bytes, at most {MAX_PATTERN} are read")
+        raise PatternError(f"the pattern has {len(pattern)} bytes, the limit is {MAX_PATTERN}")
     items: list[Tree] = [symbol(START)]
     rest = pattern
     while rest:
@@ -91,17 +93,14 @@ def _glob_item(rest: bytes, *, path: bool) -> tuple[Tree, int]:
 
 
 def search(pattern: bytes) -> Tree:
-    """A regular expression found anywhere in a text; `^` and `$` hold it to the ends.
-
-    Raises PatternError.
-    """
+    """Parse a regular expression that matches anywhere in a text. Raises PatternError."""
     if len(pattern) > MAX_PATTERN:
-        raise PatternError(f"the pattern has {len(pattern)} bytes, at most {MAX_PATTERN} are read")
+        raise PatternError(f"the pattern has {len(pattern)} bytes, the limit is {MAX_PATTERN}")
     return Cat((ANYTHING, _Reader(pattern).read(), ANYTHING))
 
 
 def size(tree: Tree) -> int:
-    """How many symbols a tree holds."""
+    """Return the number of symbols of a tree."""
     if isinstance(tree, Symbols):
         return 1
     if isinstance(tree, Star):
@@ -158,7 +157,7 @@ class _Reader:
 
     def _take(self) -> int:
         if self.at >= len(self.pattern):
-            raise PatternError("the pattern ends too early", self.at - 1)
+            raise PatternError("unexpected end of the pattern", self.at - 1)
         self.at += 1
         return self.pattern[self.at - 1]
 
@@ -183,7 +182,7 @@ class _Reader:
             if bounds is None:
                 return tree
             tree = _repeat(tree, *bounds, at=start)
-            if self._peek() == ord("?"):  # lazy: the same texts match
+            if self._peek() == ord("?"):  # lazy repeats match the same texts
                 self.at += 1
 
     def _bounds(self) -> tuple[int, int | None] | None:
@@ -196,7 +195,7 @@ class _Reader:
         body, closed, _ = self.pattern[self.at + 1 :].partition(b"}")
         least, comma, most = body.partition(b",")
         if not closed or not least.isdigit() or (most and not most.isdigit()):
-            return None  # a brace that counts nothing is a brace
+            return None  # not a repeat: a literal brace
         self.at += len(body) + 2
         return int(least), (int(most) if most else None if comma else int(least))
 
@@ -248,7 +247,7 @@ class _Reader:
         return Symbols(self._folded(self._escaped(at)))
 
     def _escaped(self, at: int) -> int:
-        """The set that the escape after a backslash stands for."""
+        """Return the symbols of the escape after a backslash."""
         byte = self._take()
         if byte in _CLASSES:
             return _CLASSES[byte]
@@ -258,7 +257,7 @@ class _Reader:
             try:
                 return 1 << int(digits.decode("ascii"), 16)
             except ValueError:
-                raise PatternError("\\x takes two hexadecimal digits", at) from None
+                raise PatternError("\\x needs two hexadecimal digits", at) from None
         if byte in _CONTROLS:
             return 1 << _CONTROLS[byte]
         if chr(byte).isascii() and chr(byte).isalnum():
@@ -290,7 +289,7 @@ class _Reader:
         self.at += 1
         last = self._class_byte(at)
         if first.bit_count() != 1 or last.bit_count() != 1 or last < first:
-            raise PatternError("a range goes from one character up to another", at)
+            raise PatternError("the end of a range must not be before its start", at)
         return _span(first.bit_length() - 1, last.bit_length() - 1)
 
     def _class_byte(self, at: int) -> int:
@@ -299,7 +298,7 @@ class _Reader:
         if byte == ord("\\"):
             return self._escaped(start)
         if byte >= 0x80:
-            raise PatternError("a set holds single bytes: write characters beyond ASCII as (a|b)", at)
+            raise PatternError("a set can contain ASCII only; write other characters as (a|b)", at)
         return 1 << byte
 
     def _folded(self, mask: int) -> int:
@@ -311,11 +310,11 @@ class _Reader:
 def _repeat(tree: Tree, least: int, most: int | None, *, at: int) -> Tree:
     copies = max(least, most or 0, 1)
     if size(tree) * copies > MAX_POSITIONS:
-        raise PatternError(f"written out, this repeat has more than {MAX_POSITIONS} symbols", at)
+        raise PatternError(f"the expanded repeat has more than {MAX_POSITIONS} symbols", at)
     if most is None:
         return Cat((*(tree,) * least, Star(tree)))
     if most < least:
-        raise PatternError("a repeat goes from fewer to more", at)
+        raise PatternError("the maximum of a repeat is less than its minimum", at)
     optional: Tree = EMPTY
     for _ in range(most - least):
         optional = Alt((EMPTY, Cat((tree, optional))))

@@ -1,4 +1,4 @@
-"""What names mean in an expression: fields of its event type, constants, macros, variables."""
+"""Resolves names in an expression: fields of its event type, constants, macros and variables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.rules import constants, fields
 from agent.rules.fields import Field
 from agent.rules.syntax import Node
 
-# Of Datadog's agent, and not of this one: refused by name rather than as slips of the pen.
+# Only Datadog's agent has these: the error says that they are unsupported, not that they are misspelled.
 FOREIGN_EVENTS = frozenset(
     constants.words(
         "accept bind bpf capabilities capset cgroup_write chdir connect create_file delete_file dns imds "
@@ -30,7 +30,7 @@ _COMMON = ("process", "container", "cgroup", "event")
 
 
 class Macro(NamedTuple):
-    """A macro's name and what it stands for."""
+    """A macro's name and its expression."""
 
     name: str
     node: Node
@@ -45,7 +45,7 @@ class Variable(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """An error at some place of an expression; `at` and `end` are offsets in its text."""
+    """An error in an expression; `at` and `end` are offsets in its text."""
 
     message: str
     at: int
@@ -54,9 +54,9 @@ class Fault(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """What names mean in an expression on events of one type.
+    """The names that an expression on one event type can use.
 
-    `slot` says which file `fim.write.file` stands for: "file" or "file.destination".
+    `slot` is the file that `fim.write.file` stands for: "file" or "file.destination".
     """
 
     kind: EventType
@@ -65,23 +65,23 @@ class Scope(NamedTuple):
     slot: str = "file"
 
     def field(self, name: str) -> Field | None:
-        """The field of that name, if there is one."""
+        """Return the field of that name, or None."""
         if name.startswith("fim.write.file."):
             name = f"{self.kind.label}.{self.slot}.{name.removeprefix('fim.write.file.')}"
         return fields.lookup(name, self.kind)
 
     def constant(self, name: str) -> int | None:
-        """The number of a constant, if there is one of that name."""
+        """Return the value of a constant, or None."""
         return constants.table().get(name)
 
     def elsewhere(self, name: str) -> bool:
-        """Whether a name belongs to another type of event than this expression's."""
+        """Whether a name belongs to another event type than this expression's."""
         return belongs_to(name) not in ("", "fim", self.kind.label)
 
     def complain(self, name: str) -> tuple[str, str]:
-        """Message and hint for a name that means nothing."""
+        """Return message and hint for an unknown name."""
         if "[" in name:
-            return f"registers are not supported: `{name}`", "leave the brackets out: any ancestor may match"
+            return f"registers are not supported: `{name}`", "leave out the brackets: any ancestor may match"
         if set(name.split(".")[1:]) & _FOREIGN_FIELDS and "." in name:
             return f"field `{name}` of Datadog's agent is not supported", _similar(name, self.kind)
         what = "field" if "." in name else "name"
@@ -99,26 +99,23 @@ def is_foreign_event(name: str) -> bool:
 
 
 def foreign_event(name: str) -> str:
-    """Says that an event type is not supported."""
+    """Return the message that an event type is not supported."""
     return f"events of type `{name.partition('.')[0]}` are not supported"
 
 
 def supported_events() -> str:
-    """A hint that lists the event types."""
+    """Return a hint that lists the event types."""
     return "event types: " + ", ".join(sorted(fields.event_types()))
 
 
 def belongs_to(name: str) -> str:
-    """The event type that a field's name begins with.
-
-    "" for fields that all events have and names without a dot.
-    """
+    """Return the event type that a field's name begins with, "" for common fields and other names."""
     first, dot, _ = name.partition(".")
     return "" if not dot or first in _COMMON else first
 
 
 def unknown_event(name: str) -> tuple[str, str]:
-    """Message and hint for a field whose first word is no event type."""
+    """Return message and hint for a field whose first word is not an event type."""
     if is_foreign_event(name):
         return foreign_event(name), supported_events()
     first = name.partition(".")[0]
@@ -131,7 +128,7 @@ def _similar(name: str, kind: EventType) -> str:
 
 
 def _closest(word: str, candidates: list[str]) -> str:
-    import difflib  # only a file with errors needs it
+    import difflib  # lazy: only needed for a file with errors
 
     near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.75)
     return f"did you mean {near[0]}?" if near else ""

@@ -1,7 +1,7 @@
-"""Rule files as trees of texts that know where they stand.
+"""Reads rule files as trees of texts with their positions.
 
-YAML reads `6.10` as a number and `no` as false: here every value stays the text it is. Files may be hostile:
-their size, depth and number of values are bounded, and an alias counts as all that it stands for.
+YAML would read `6.10` as a number and `no` as false; here every value stays a text. Files may be hostile, so
+size, depth and number of values are bounded, and an alias counts as all values that it expands to.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class Source(NamedTuple):
     text: str
 
     def problem(self, at: int, message: str, hint: str = "", width: int = 1) -> Problem:
-        """A problem at an offset of the text."""
+        """Create a problem at an offset of the text."""
         start = self.text.rfind("\n", 0, at) + 1
         excerpt = self.text[start:].partition("\n")[0].rstrip("\r")
         return Problem(self.name, self.line(at), at - start + 1, message, excerpt, width, hint)
 
     def line(self, at: int) -> int:
-        """The number of the line at an offset, from 1."""
+        """Return the line number of an offset, from 1."""
         return self.text.count("\n", 0, at) + 1
 
 
 class Scalar(NamedTuple):
-    """A text; `style` is how it is written: plain, quoted, or as a block."""
+    """A text; `style` is the character that quotes it or starts its block, "" for a plain scalar."""
 
     at: int
     end: int
@@ -45,7 +45,7 @@ class Scalar(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether YAML would have looked for a number or a truth value in it."""
+        """Whether it is not quoted, so that YAML would look for a number or boolean in it."""
         return not self.style
 
 
@@ -58,22 +58,22 @@ class Items(NamedTuple):
 
 
 class Mapping(NamedTuple):
-    """Keys and values, in the order of the file; keys differ."""
+    """Keys and values, in the order of the file; keys are unique."""
 
     at: int
     end: int
     pairs: tuple[tuple[Scalar, Node], ...]
 
     def get(self, key: str) -> Node | None:
-        """The value of a key."""
+        """Return the value of a key, or None."""
         return next((value for name, value in self.pairs if name.value == key), None)
 
 
 Node = Scalar | Items | Mapping
 
 
-class Unreadable(Exception):  # noqa: N818 - it carries the error
-    """A file that is no tree of texts."""
+class Unreadable(Exception):  # noqa: N818 - a wrapper: the error is `problem`
+    """A file that is not valid YAML, or exceeds a bound."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -81,9 +81,9 @@ class Unreadable(Exception):  # noqa: N818 - it carries the error
 
 
 def decode(name: str, data: bytes) -> Source:
-    """The text of a file. Raises Unreadable for one that is too big or not UTF-8."""
+    """Decode a file. Raises Unreadable for one that is too big or not UTF-8."""
     if len(data) > MAX_BYTES:
-        raise Unreadable(Problem(name, 1, 1, f"the file has {len(data)} bytes, at most {MAX_BYTES} are read"))
+        raise Unreadable(Problem(name, 1, 1, f"the file has {len(data)} bytes, the limit is {MAX_BYTES}"))
     try:
         return Source(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -93,7 +93,7 @@ def decode(name: str, data: bytes) -> Source:
 
 
 def read(source: Source) -> Node | None:
-    """The tree of a file, None for an empty one. Raises Unreadable."""
+    """Parse a file; None for an empty one. Raises Unreadable."""
     composer = _Composer(source)
     try:
         for event in yaml.parse(source.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -107,7 +107,7 @@ def read(source: Source) -> Node | None:
 
 
 class _Open:
-    """A list or mapping whose end has not come."""
+    """A list or mapping that is not closed yet."""
 
     def __init__(self, event: Any) -> None:
         self.at: int = event.start_mark.index
@@ -118,7 +118,7 @@ class _Open:
 
 
 class _Composer:
-    """Builds the tree from the parser's events, with a stack of its own: depth costs no recursion."""
+    """Builds the tree from the parser's events without recursion."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -128,9 +128,9 @@ class _Composer:
         self._documents = 0
 
     def take(self, event: Any) -> None:
-        """One event of the parser."""
+        """Process one event of the parser."""
         if getattr(event, "tag", None) is not None:
-            raise self._fault(event, f"tags such as {event.tag} are not read")
+            raise self._fault(event, f"tags such as {event.tag} are not supported")
         at, end = event.start_mark.index, event.end_mark.index
         if isinstance(event, yaml.ScalarEvent):
             self._add(Scalar(at, end, event.value, event.style or ""), 1, event.anchor)
@@ -152,7 +152,7 @@ class _Composer:
 
     def _alias(self, event: Any) -> None:
         if event.anchor not in self._anchors:
-            raise self._fault(event, f"the alias *{event.anchor} stands for nothing that ends before it")
+            raise self._fault(event, f"no anchor of the alias *{event.anchor} ends before it")
         node, size = self._anchors[event.anchor]
         self._add(node, size, None)
 
@@ -165,7 +165,7 @@ class _Composer:
         self._stack[-1].nodes.append(node)
         self._stack[-1].size += size
         if self._stack[-1].size > MAX_VALUES:
-            message = f"the file has more than {MAX_VALUES} values, aliases written out"
+            message = f"the file has more than {MAX_VALUES} values, aliases expanded"
             raise Unreadable(self.source.problem(node.at, message))
 
     def _close(self, event: Any) -> None:
@@ -181,9 +181,9 @@ class _Composer:
         seen: set[str] = set()
         for key, value in zip(nodes[::2], nodes[1::2], strict=True):
             if not isinstance(key, Scalar):
-                raise Unreadable(self.source.problem(key.at, "a key has to be a text"))
+                raise Unreadable(self.source.problem(key.at, "a key must be a text"))
             if key.value in seen:
-                raise Unreadable(self.source.problem(key.at, f"the key `{key.value}` is here twice"))
+                raise Unreadable(self.source.problem(key.at, f"duplicate key `{key.value}`"))
             seen.add(key.value)
             yield key, value
 
@@ -192,9 +192,9 @@ _ESCAPES = {"x": 4, "u": 6, "U": 10}
 
 
 def offset(source: Source, scalar: Scalar, index: int) -> int:
-    """Where the character of a scalar's value stands in the file.
+    """Return the offset in the file of the character at `index` of a scalar's value.
 
-    Folding, quotes and escapes lie between the two.
+    Takes folding, quotes and escapes into account.
     """
     raw = source.text[scalar.at : scalar.end]
     block = scalar.style in ("|", ">")
@@ -212,14 +212,14 @@ def _indent(block: str) -> int:
 
 
 def _skip(raw: str, at: int, char: str) -> int:
-    """Past white space that folding removed."""
+    """Skip white space that folding removed."""
     while at < len(raw) and raw[at] != char and raw[at] in " \t\r\n":
         at += 1
     return at
 
 
 def _advance(raw: str, at: int, char: str, style: str, indent: int) -> int:
-    """Past the characters that stand for one character of the value."""
+    """Skip the characters of the file that encode one character of the value."""
     if style == '"' and raw[at : at + 1] == "\\":
         return at + _ESCAPES.get(raw[at + 1 : at + 2], 2)
     if style == "'" and raw[at : at + 2] == "''":

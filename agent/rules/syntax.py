@@ -1,6 +1,6 @@
-"""The syntax tree: what an expression says, before it is known whether it makes sense.
+"""Defines the syntax tree of an expression, before names and types are checked.
 
-Every node carries `at` and `end`, offsets into the expression's text, so that an error can point at it.
+Every node has `at` and `end`, offsets in the expression's text, so that an error can point at it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Text(NamedTuple):
 
 
 class Number(NamedTuple):
-    """An integer; a duration is its nanoseconds."""
+    """An integer; a duration in nanoseconds."""
 
     at: int
     end: int
@@ -90,7 +90,7 @@ Node = Name | Text | Number | Variable | Sequence | Group | Unary | Binary | Log
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """The nodes directly below one."""
+    """Return the direct children of a node."""
     if isinstance(node, Sequence | Logic):
         return node.items
     if isinstance(node, Group):
@@ -103,7 +103,7 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def walk(node: Node) -> Iterator[tuple[Node, int]]:
-    """Every node with its depth, the root at 0; takes no stack, however deep the tree."""
+    """Yield every node with its depth, the root at 0. Not recursive, so depth is not limited."""
     pending = [(node, 0)]
     while pending:
         current, depth = pending.pop()
@@ -115,12 +115,12 @@ _ESCAPES = {0x22: '\\"', 0x5C: "\\\\", 0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t"}
 
 
 def quote(value: bytes) -> str:
-    """A string literal of the language for these bytes."""
+    """Return a string literal of the language for these bytes."""
     return '"' + "".join(_ESCAPES.get(b) or (chr(b) if 32 <= b < 127 else f"\\x{b:02x}") for b in value) + '"'
 
 
 def unparse(node: Node) -> str:
-    """Text that parses to this tree again, positions and spelling of numbers aside."""
+    """Return text that parses to the same tree, except for positions and the notation of numbers."""
     if isinstance(node, Text):
         return _unparse_text(node)
     if isinstance(node, Name | Number | Variable):

@@ -1,8 +1,8 @@
-"""Makes the parser's tables ahead of time: `python -m agent.rules.tables FILE`, a step of the build.
+"""Generates the parser's tables at build time: `python -m agent.rules.tables FILE`.
 
-The file is Python that holds the tables and the part of lark that runs them. Installed as
-`agent/rules/_tables.py` it spares the agent importing lark and building the tables, which is most of the time
-it takes to start.
+The file is a Python module with the tables and the part of lark that runs them. With it, installed as
+`agent/rules/_tables.py`, the agent neither imports lark nor builds the tables, which would take most of its
+start.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agent.rules.parser import GRAMMAR, fingerprint
 
 
 def source() -> str:
-    """The text of the module."""
+    """Return the source of the module."""
     import lark
 
     standalone: Any = importlib.import_module("lark.tools.standalone")

@@ -1,7 +1,7 @@
-"""The typed tree: a condition on one event type, with fields resolved and macros and constants gone.
+"""Defines the typed tree: a condition on one event type, with fields, macros and constants resolved.
 
-The evaluator compiles it, the filters reason about it. A condition over a field with several values
-(`process.ancestors.*`, `process.argv`) holds when one of the values fulfils it.
+The evaluator compiles it, and the filters derive approvers and discarders from it. A condition on a field
+with several values (`process.ancestors.*`, `process.argv`) holds if it holds for one of them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class IntConst(NamedTuple):
 
 
 class IntField(NamedTuple):
-    """A field's number."""
+    """The value of a number field."""
 
     field: Field
 
 
 class IntVariable(NamedTuple):
-    """A number that the action of some rule set; 0 before."""
+    """A number that an action sets; 0 before."""
 
     name: str
 
@@ -43,19 +43,19 @@ Ints = IntConst | IntField | IntVariable | IntOp
 
 
 class TextField(NamedTuple):
-    """A field's text."""
+    """The value of a string field."""
 
     field: Field
 
 
 class TextVariable(NamedTuple):
-    """A text that the action of some rule set; empty before."""
+    """A text that an action sets; empty before."""
 
     name: str
 
 
 class Template(NamedTuple):
-    """A text with values in it: constant pieces, fields and variables side by side."""
+    """A text that is the concatenation of constants, fields and variables."""
 
     parts: tuple[bytes | Ints | TextField | TextVariable, ...]
 
@@ -64,43 +64,43 @@ Texts = TextField | TextVariable | Template
 
 
 class Always(NamedTuple):
-    """True or false, whatever happens."""
+    """A constant condition."""
 
     value: bool
 
 
 class All(NamedTuple):
-    """Every one of them."""
+    """True if all items hold."""
 
     items: tuple[Condition, ...]
 
 
 class Any(NamedTuple):
-    """At least one of them."""
+    """True if at least one item holds."""
 
     items: tuple[Condition, ...]
 
 
 class Not(NamedTuple):
-    """The contrary."""
+    """True if the item does not hold."""
 
     item: Condition
 
 
 class Flag(NamedTuple):
-    """A field that is true or false."""
+    """The value of a boolean field."""
 
     field: Field
 
 
 class FlagVariable(NamedTuple):
-    """True or false, as the action of some rule set it; false before."""
+    """A boolean that an action sets; false before."""
 
     name: str
 
 
 class Compare(NamedTuple):
-    """Two numbers, with one of `== != < <= > >=`."""
+    """Compares two numbers by one of `== != < <= > >=`."""
 
     operator: str
     left: Ints
@@ -108,28 +108,28 @@ class Compare(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A number out of a set."""
+    """True if the number is in the set."""
 
     left: Ints
     values: frozenset[int]
 
 
 class Match(NamedTuple):
-    """A text against constants."""
+    """True if the text of the field matches the constants."""
 
     field: Field
     matcher: Matcher
 
 
 class Same(NamedTuple):
-    """Two texts that are only known when the event is there."""
+    """True if two texts are equal that only the event determines."""
 
     left: Texts
     right: Texts
 
 
 class InVariable(NamedTuple):
-    """A text or number out of those that actions collected under a name."""
+    """True if the text or number is one of the values that a variable has collected."""
 
     item: Ints | Texts
     name: str
@@ -142,10 +142,10 @@ _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
 def negate(condition: Condition) -> Condition:
-    """The contrary, with the negation pushed inwards until it meets a leaf.
+    """Return the negation of a condition, with every `Not` at a leaf.
 
-    A comparison of a field with several values keeps its `Not`: none of the values is not the same as another
-    one.
+    A comparison of a field with several values keeps its `Not`: "no value is equal" differs from "some value
+    is not equal".
     """
     if isinstance(condition, Always):
         return Always(not condition.value)
@@ -161,7 +161,7 @@ def negate(condition: Condition) -> Condition:
 
 
 def push(condition: Condition) -> Condition:
-    """The same condition with every negation at a leaf."""
+    """Return an equivalent condition with every `Not` at a leaf."""
     if isinstance(condition, Not):
         return negate(condition.item)
     if isinstance(condition, All):
@@ -172,7 +172,7 @@ def push(condition: Condition) -> Condition:
 
 
 def decide(condition: Condition, ask: Callable[[Condition], bool | None]) -> bool | None:
-    """Truth of a condition when `ask` knows only some of its leaves: True, False, or None for unknown."""
+    """Evaluate a condition in three values; `ask` returns None for leaves that it does not know."""
     if isinstance(condition, Always):
         return condition.value
     if isinstance(condition, Not):
@@ -188,15 +188,10 @@ def decide(condition: Condition, ask: Callable[[Condition], bool | None]) -> boo
 
 
 def fields_of(node: Condition | Ints | Texts) -> set[Field]:
-    """Every field that a condition reads."""
-    if isinstance(node, IntField | TextField | Flag):
+    """Return all fields that a condition reads."""
+    if isinstance(node, IntField | TextField | Flag | Match):
         return {node.field}
-    if isinstance(node, Match):
-        return {node.field}
-    found: set[Field] = set()
-    for part in _parts(node):
-        found |= fields_of(part)
-    return found
+    return {field for part in _parts(node) for field in fields_of(part)}
 
 
 def _parts(node: Condition | Ints | Texts) -> tuple[Condition | Ints | Texts, ...]:

@@ -1,6 +1,6 @@
-"""Decides whether a rule file can be trusted.
+"""Reads a rule file only if no other user can change it.
 
-Rules decide what is watched, so only root and the agent's own user may be able to change them.
+Rules decide what the agent reports, so only root and the agent's own user may be able to change them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 from agent.errors import UsageError
 
-MAX_LINKS = 40  # that lead to one file, as in the kernel
+MAX_LINKS = 40  # symbolic links on the way to one file, as in the kernel
 _MOUNTINFO = Path("/proc/self/mountinfo")
 
 
 class Mount(NamedTuple):
-    """A line of mountinfo: the part `root` of a file system is visible at `at`."""
+    """A line of mountinfo: the directory `root` of a file system is mounted at `at`."""
 
     device: str
     root: Path
@@ -29,10 +29,10 @@ class Mount(NamedTuple):
 
 
 def read_trusted(path: Path) -> bytes:
-    """Contents of a rule file that only root or the agent's own user can change.
+    """Return the content of a rule file that only root or the agent's own user can change.
 
-    Raises UsageError for a file that is absent, is no regular file, belongs to another user or is writable
-    for one, or that another user could replace in one of the directories that lead to it.
+    Raises UsageError for a file that does not exist, is not a regular file, belongs to another user or is
+    writable for other users, or that another user could replace in a directory of its path.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -45,14 +45,14 @@ def read_trusted(path: Path) -> bytes:
         return file.read()
 
 
-def distrust(found: os.stat_result) -> str:
-    """Why a file cannot be trusted; "" when it can."""
-    if not stat.S_ISREG(found.st_mode):
-        return "it is no regular file"
-    if found.st_uid not in (0, os.geteuid()):
-        return f"it belongs to uid {found.st_uid}"
-    if found.st_mode & 0o022:
-        return f"others can write it (mode {stat.S_IMODE(found.st_mode):04o})"
+def distrust(status: os.stat_result) -> str:
+    """Return why a file cannot be trusted; "" if it can."""
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file"
+    if status.st_uid not in (0, os.geteuid()):
+        return f"it belongs to uid {status.st_uid}"
+    if status.st_mode & 0o022:
+        return f"other users can write it (mode {stat.S_IMODE(status.st_mode):04o})"
     return ""
 
 
@@ -67,24 +67,24 @@ def _check_directories(path: Path) -> None:
 
 
 def distrust_directory(directory: Path) -> str:
-    """Why another user could replace a name in a directory; "" when nobody can.
+    """Return why another user could replace a file in a directory; "" if no other user can.
 
-    Nobody can where its owner and mode forbid it, where it is sticky, and where it is mounted read-only.
+    Owner and mode, the sticky bit or a read-only mount can prevent it.
     """
-    found = directory.stat()
-    if found.st_uid not in (0, os.geteuid()):
-        reason = f"{directory} belongs to uid {found.st_uid}"
-    elif found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-        reason = f"others can write to {directory}"
+    status = directory.stat()
+    if status.st_uid not in (0, os.geteuid()):
+        reason = f"{directory} belongs to uid {status.st_uid}"
+    elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        reason = f"other users can write to {directory}"
     else:
         return ""
     return "" if read_only(directory, mounts()) else reason
 
 
 def visited(path: Path) -> Iterator[Path]:
-    """Every directory in which a name is looked up on the way to a file, through symbolic links.
+    """Yield every directory in which the kernel looks up a name on the way to a file.
 
-    Raises OSError for too many links, and for a link that belongs to another user.
+    Follows symbolic links. Raises OSError for too many links, and for a link that belongs to another user.
     """
     here, links = Path("/"), 0
     pending = [*reversed(path.absolute().parts[1:])]
@@ -110,7 +110,7 @@ def visited(path: Path) -> Iterator[Path]:
 
 
 def mounts(text: str | None = None) -> list[Mount]:
-    """The mounts of this process, in the order in which they were made."""
+    """Return the mounts of this process, oldest first."""
     lines = (_MOUNTINFO.read_text("utf-8", "surrogateescape") if text is None else text).splitlines()
     return [_mount(line.split(" ")) for line in lines]
 
@@ -122,15 +122,15 @@ def _mount(words: Sequence[str]) -> Mount:
 
 
 def _unescape(word: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), word)
 
 
 def read_only(directory: Path, table: Sequence[Mount]) -> bool:
-    """Whether a directory is mounted read-only, and no mount of this process shows it writable."""
+    """Whether a directory is mounted read-only, and writable through no other mount of this process."""
     over = [mount for mount in table if directory.is_relative_to(mount.at)]
-    mount = max(reversed(over), key=lambda one: len(one.at.parts), default=None)
+    mount = max(reversed(over), key=lambda candidate: len(candidate.at.parts), default=None)
     if mount is None or not mount.read_only:
         return False
     inside = mount.root / directory.relative_to(mount.at)
-    others = (one for one in table if one.device == mount.device and inside.is_relative_to(one.root))
-    return all(one.read_only for one in others)
+    others = (other for other in table if other.device == mount.device and inside.is_relative_to(other.root))
+    return all(other.read_only for other in others)

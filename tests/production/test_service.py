@@ -118,7 +118,7 @@ def test_rules_that_others_can_write_are_refused(guest: Guest, mode: str) -> Non
     guest.run(["chmod", mode, POLICY])
     done = guest.run(["sh", "-c", f"cd /opt/fim && python3 -m agent run --rules {POLICY}"])
     assert done.status == 2
-    assert b"others can write it" in done.stderr
+    assert b"other users can write it" in done.stderr
     assert b"Traceback" not in done.stderr
     guest.run(["rm", POLICY])
 

@@ -39,7 +39,7 @@ def test_tables_stand_for_lark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert tables.main([]) == 2
     package = sys.modules["agent.rules"]
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setattr(parser, "_made", [])
+    monkeypatch.setattr(parser, "_created", [])
     monkeypatch.setitem(sys.modules, "lark", None)
     text = 'open.file.path in ["/a", ~"/b/*"] && !(open.flags & O_CREAT > 0)'
     assert unparse(parser.parse(text)) == text

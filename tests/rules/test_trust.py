@@ -37,7 +37,7 @@ def test_own_file_is_read(rules: Path) -> None:
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 def test_a_directory_that_others_can_write_is_named_in_reason_and_remedy(rules: Path, mode: int) -> None:
     rules.parent.chmod(mode)
-    with pytest.raises(UsageError, match=f"others can write to {rules.parent}") as raised:
+    with pytest.raises(UsageError, match=f"other users can write to {rules.parent}") as raised:
         read_trusted(rules)
     assert f"chmod go-w {rules.parent}" in raised.value.hint
 
@@ -48,11 +48,11 @@ def test_every_directory_on_the_way_through_links_counts(rules: Path, tmp_path: 
     open_to_all.chmod(0o777)
     link = open_to_all / "link.yaml"
     link.symlink_to(rules)
-    with pytest.raises(UsageError, match=f"others can write to {open_to_all}"):
+    with pytest.raises(UsageError, match=f"other users can write to {open_to_all}"):
         read_trusted(link)
     outer = tmp_path / "outer.yaml"
     outer.symlink_to("open/link.yaml")
-    with pytest.raises(UsageError, match=f"others can write to {open_to_all}"):
+    with pytest.raises(UsageError, match=f"other users can write to {open_to_all}"):
         read_trusted(outer)
 
 
@@ -111,5 +111,5 @@ def test_rules_of_a_config_map_load_where_they_are_mounted_read_only(tmp_path: P
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     loaded, refused = done.stdout.splitlines()
     assert loaded == "['a']"
-    assert f"others can write to {tmp_path}" in refused
+    assert f"other users can write to {tmp_path}" in refused
     assert "mount it read-only" in refused
