@@ -14,10 +14,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from debian.debian_support import Version
+
 from harness.kernels.apt import Apt
 from harness.kernels.catalogue import Flavour
 from harness.kernels.model import Package
-from harness.kernels.versions import Version
 
 _PARTS = ("image", "binary", "modules", "base")
 _MEMBER = re.compile(rf"linux-(?:{'|'.join(_PARTS)})-\d")

@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from debian.debian_support import Version
+
 from harness.errors import ConfigError
 from harness.kernels.model import KernelRequest, ResolvedKernel
-from harness.kernels.versions import Version
 
 SCHEMA = 1
 NAME = "matrix.lock"
@@ -27,6 +28,7 @@ NAME = "matrix.lock"
 Key = tuple[str, str, str]
 
 # A lock may come out of a pull request, and all of this ends in paths and command lines.
+_SERIES = re.compile(r"\d+\.\d+", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]*")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~:_-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -90,7 +92,7 @@ def load(path: Path) -> Lock | None:
         if plain["schema"] != SCHEMA:
             raise ValueError(f"schema {plain['schema']!r} is not known")
         kernels = dict(_kernel(row) for row in plain["kernels"])
-        return Lock(kernels, tuple(str(series) for series in plain["known"]))
+        return Lock(kernels, tuple(_checked(_SERIES, series) for series in plain["known"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -125,16 +127,18 @@ def _kernel(row: Mapping[str, Any]) -> tuple[Key, ResolvedKernel]:
     flavour = row["flavour"]
     plain = {name: value for name, value in row.items() if name != "flavour"}
     kernel = ResolvedKernel.from_plain({"name": row["series"], **plain})
-    for word in (kernel.series, flavour, kernel.arch, kernel.release, kernel.suite):
-        _check(_WORD, word)
+    _checked(_SERIES, kernel.series)
+    for word in (flavour, kernel.arch, kernel.release, kernel.suite):
+        _checked(_WORD, word)
     for package in kernel.packages:
-        _check(_WORD, package.name)
-        _check(_VERSION, package.version)
-        _check(_SHA256, package.sha256)
-        _check(_FILENAME, package.filename)
+        _checked(_WORD, package.name)
+        _checked(_VERSION, package.version)
+        _checked(_SHA256, package.sha256)
+        _checked(_FILENAME, package.filename)
     return (kernel.series, flavour, kernel.arch), kernel
 
 
-def _check(pattern: re.Pattern[str], word: str) -> None:
+def _checked(pattern: re.Pattern[str], word: str) -> str:
     if not pattern.fullmatch(word):
-        raise ValueError(f"{word!r} cannot be")
+        raise ValueError(f"{word!r} is not allowed here")
+    return word

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from debian.debian_support import Version
+
 from harness.errors import UnknownKernelError
 from harness.host.progress import Progress, silent
 from harness.kernels import catalogue
@@ -9,7 +11,6 @@ from harness.kernels.catalogue import Flavour
 from harness.kernels.index import Candidate, candidates
 from harness.kernels.model import KernelRequest, ResolvedKernel
 from harness.kernels.repositories import Repositories
-from harness.kernels.versions import Version
 
 
 def resolve(

@@ -70,6 +70,7 @@ def test_a_locked_kernel_goes_by_the_name_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("series", "6_1"),
         ("release", "../../etc/passwd"),
         ("suite", "trixie main\ndeb http://elsewhere"),
         ("packages.sha256", "0"),
@@ -88,7 +89,17 @@ def test_a_lock_out_of_a_pull_request_is_no_way_in(tmp_path: Path, field: str, v
         lock.load(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"schema": 2, "known": [], "kernels": []}', '{"schema": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"schema": 2, "known": [], "kernels": []}',
+        '{"schema": 1}',
+        '{"schema": 1, "known": ["new: 6.1"], "kernels": []}',
+        '{"schema": 1, "known": [6.1], "kernels": []}',
+    ],
+)
 def test_what_is_no_lock_is_said_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "matrix.lock"
     path.write_text(text)
