@@ -49,12 +49,13 @@ def parsed(line: str) -> Ended:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one run left: exit code (negative: a signal ended it), verdict, reason, machines lost."""
+    """What one run left. A negative exit code is a signal; `lost` and `booted` count machines."""
 
     exit_code: int
     verdict: str
     reason: str
     lost: int = 0
+    booted: int = 0
 
 
 def seen(folder: Path, exit_code: int) -> Seen:
@@ -70,7 +71,8 @@ def seen(folder: Path, exit_code: int) -> Seen:
     causes = [end for end in ends if not end[1].startswith(CONSEQUENCE)] or ends
     verdict, reason = max(causes, key=lambda end: end[0].badness)
     word = str(verdict) if agrees else f"exit {exit_code}"
-    return Seen(exit_code, word, reason, sum(_lost(cell) for cell in results.cells))
+    booted = sum(cell.phases.start == "cold" for cell in results.cells)
+    return Seen(exit_code, word, reason, sum(_lost(cell) for cell in results.cells), booted)
 
 
 def _lost(cell: model.CellResult) -> int:
@@ -94,6 +96,8 @@ def outcome_of(draw: Draw, found: Seen, struck: dict[str, Any], problem: str) ->
     if found.exit_code == 0:
         if draw.tries > 1 and kind.group == "host fails" and found.lost:
             return "right", False  # another machine did it, and the results say so
+        if phases == {"boot"} and found.booted and not draw.cold:
+            return "right", False  # it was not restored and had to be booted, and the results say so
         if struck.get("problem"):
             return "missed", False
         if phases & set(LATE):

@@ -28,6 +28,7 @@ from harness.run import slot
 from harness.run.machines import Supplies
 from harness.vm import connection
 from harness.vm.hypervisor import StartError
+from harness.vm.snapshot import Snapshots
 from tests.campaigns.faults.draw import Draw
 from tests.campaigns.faults.moments import Moments, WatchedBench, deed
 from tests.campaigns.faults.scene import Scene
@@ -51,7 +52,9 @@ def play(draw: Draw, delay_s: float, supplies: Supplies, words: list[str], folde
     real = VmBench(cold=draw.cold)
     cells.TRIES = draw.tries
     patches: list[Any] = [
-        mock.patch.object(options, "bench", return_value=WatchedBench(real, supplies, moments))
+        # The saved machine that all runs restore stays, though a run that cannot restore it drops it.
+        mock.patch.object(Snapshots, "drop", return_value=None),
+        mock.patch.object(options, "bench", return_value=WatchedBench(real, supplies, moments)),
     ]
     kind = draw.fault
     if kind and kind.hangs:

@@ -23,8 +23,8 @@ that no QEMU is left. `exit N` stands where the exit code is not that of the wor
 that left no results; a negative N is the signal that ended the run.
 
 A fault that never took place (there was nothing left to strike) and one that came after the last look at
-the guest, in a run that passed, count neither way. A machine that was lost may be replaced: then PASS is
-right if the results name the loss.
+the guest, in a run that passed, count neither way. A machine that was lost may be replaced, and
+one that cannot be restored is booted: then PASS is right if the results say so.
 
 A bound is the largest rate at which so few would still be seen in one campaign of twenty (Clopper and
 Pearson, one-sided).

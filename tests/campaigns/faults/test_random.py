@@ -87,7 +87,8 @@ def test_a_test_that_lost_its_machine_counts_and_not_the_tests_after_it(tmp_path
     cell = a_cell("6.1", tests=(lost, after))
     cell = cell.model_copy(update={"verdict": Verdict.NOT_RUN, "reason": after.reason})
     (tmp_path / "out/results.json").write_text(a_run(cell).model_dump_json(by_alias=True))
-    assert judge.seen(tmp_path, 4) == Seen(4, "INFRA", "the connection ended", lost=1)
+    found = judge.seen(tmp_path, 4)
+    assert (found.verdict, found.reason) == ("INFRA", "the connection ended")
     assert judge.seen(tmp_path, 0).verdict == "exit 0"
 
 
@@ -101,6 +102,9 @@ def test_green_with_a_fault_in_it_is_a_false_green() -> None:
     assert judge.outcome_of(again, Seen(0, "PASS", "", lost=1), STRUCK, "") == ("right", False)
     assert judge.outcome_of(draw, green, {**STRUCK, "problem": "no agent"}, "") == ("missed", False)
     assert judge.outcome_of(draw, green, {}, "") == ("missed", False)
+    boot, booted = {**STRUCK, "before": "boot", "after": "boot"}, Seen(0, "PASS", "", booted=1)
+    assert judge.outcome_of(draw, booted, boot, "") == ("right", False)
+    assert judge.outcome_of(draw._replace(cold=True), booted, boot, "") == ("wrong", True)
 
 
 def test_a_process_that_was_left_is_wrong_whatever_the_verdict() -> None:
