@@ -56,7 +56,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("power off", "guest ends", HERE, POWER_OFF),
     Kind("reboot", "guest ends", HERE, InGuest("echo b >/proc/sysrq-trigger")),
     Kind("reset by the hypervisor", "guest ends", HERE, reset),
-    Kind("panic on out of memory", "guest ends", HERE, InGuest(f"echo 2 >/proc/sys/vm/panic_on_oom; {HOG}")),
+    Kind("panic on out of memory", "guest ends", HERE, InGuest(f"echo 2 >/proc/sys/vm/panic_on_oom; {HOG}"),
+         also=(Verdict.FAIL,)),  # where the cell ends first, the program that takes the memory is left behind
     Kind("CPU stands still", "guest hangs", HERE, frozen, hangs=True),
     Kind("CPU taken for ever", "guest hangs", AGENT_RUNS, InGuest(HOGGED), hangs=True),
     Kind("kernel warns", "kernel complains", AGENT_RUNS, _says(WARNING)),
