@@ -1,4 +1,4 @@
-"""Which kernels there are, and getting one: apt resolves, verifies and fetches."""
+"""Turns a request for a kernel into files on this disk; apt resolves, verifies and fetches the packages."""
 
 from harness.kernels.fetcher import fetch
 from harness.kernels.headers import Headers, fetch_headers

@@ -1,8 +1,9 @@
-"""The host's apt with a life of its own: own sources, state, cache, keyring, no installed packages.
+"""Runs the host's apt with its own sources, state, cache and keyring, as if no package were installed.
 
 apt checks the signature of each index and the hash of each package. Each set of suites has its own folder, so
-that asking for one kernel loads one index. Nothing of `/etc/apt` is read but what says how to reach a mirror
-(a proxy, a timeout, a policy on dates): hooks and preferences of the host have no place here.
+a request for one kernel loads one index. Of `/etc/apt` only the settings that are needed to reach a mirror
+are used (proxy, timeouts, policy on dates); hooks and preferences of the host must not change which kernel is
+found.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ _SHOWN_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Apt:
-    """apt for one architecture and a few suites; `home` is a folder that is all its own.
+    """apt for one architecture and a few suites; `home` is a folder that nothing else uses.
 
-    `max_age_s` says how old an index may be before it is fetched again.
+    An index older than `max_age_s` seconds is fetched again.
     """
 
     home: Path
@@ -53,9 +54,9 @@ class Apt:
     max_age_s: float = MAX_AGE_S
 
     def refresh(self, progress: Progress = silent) -> None:
-        """Fetches the indexes unless they are recent; without a network, older ones do, and a line says so.
+        """Fetch the indexes unless they are recent. If that fails, use older ones and report their age.
 
-        Raises InfrastructureError.
+        Raises InfrastructureError if there is no older index, or a signature is wrong.
         """
         with locks.locked(self._lock):
             age = self._age()
@@ -73,20 +74,21 @@ class Apt:
                 self._stamp.write_text(self._sources())
 
     def names(self, prefix: str) -> list[str]:
-        """All package names with that prefix, also of packages that are only mentioned by others."""
+        """All package names with that prefix, including those that occur only as a dependency."""
         return self._run("apt-cache", "pkgnames", prefix).split()
 
     def show(self, names: Sequence[str]) -> list[dict[str, str]]:
-        """The index's stanzas of these packages, in no order; a package that is only mentioned has none."""
-        found: list[dict[str, str]] = []
+        """The index's stanzas of these packages, in any order; none for a package that does not exist."""
+        stanzas: list[dict[str, str]] = []
         for start in range(0, len(names), _SHOWN_AT_ONCE):
-            found += self._show(names[start : start + _SHOWN_AT_ONCE])
-        return found
+            stanzas += self._show(names[start : start + _SHOWN_AT_ONCE])
+        return stanzas
 
     def closure(self, names: Sequence[str]) -> list[str]:
-        """What installing these on an empty system would fetch: sorted lines of file name and SHA-256.
+        """The files that apt would fetch to install these packages on an empty system, sorted.
 
-        Raises InfrastructureError if a package, or what it needs, is not there.
+        Each line has a file name and a SHA-256.
+        Raises InfrastructureError if a package or one of its dependencies does not exist.
         """
         remembered = self.home / f"closure-{digest(*sorted(names))[:16]}"
         with locks.locked(self._lock):
@@ -100,10 +102,10 @@ class Apt:
         folder: Path,
         percent: Callable[[float], None] = lambda _percent: None,
     ) -> None:
-        """Fetches these packages, given as name and version, into a folder.
+        """Fetch these packages, given as name and version, into a folder.
 
-        `percent` is called, in another thread, with how much of them is here.
-        Raises InfrastructureError, with a line of its own for what the index names and the archive has lost.
+        `percent` is called in another thread with the percentage that has arrived.
+        Raises InfrastructureError, also if the archive no longer has a file that the index names.
         """
         try:
             with line_reader(lambda line: _report_percent(line, percent)) as status:
@@ -116,15 +118,12 @@ class Apt:
                 raise
             self._stamp.unlink(missing_ok=True)
             raise InfrastructureError(
-                f"{gone[1]}: in the index of {', '.join(self.suites)}, but gone from the archive (404)",
-                hint="run again: the index is refreshed first; an archive may also be in mid-update",
+                f"{gone[1]}: in the index of {', '.join(self.suites)}, but missing in the archive (404)",
+                hint="run again to refresh the index; if it fails again, wait until the mirror is updated",
             ) from error
 
     def download_file(self, filename: str, sha256: str, target: Path) -> None:
-        """Fetches a file that the archive may have and the index no longer names, by its hash.
-
-        Raises ProgramError.
-        """
+        """Fetch a file by name and hash that the index no longer lists. Raises ProgramError."""
         uri = f"{self.mirrors.of(self.suites[0])}/{filename}"
         self._run("/usr/lib/apt/apt-helper", "download-file", uri, str(target), f"SHA256:{sha256}")
 
@@ -141,7 +140,7 @@ class Apt:
         return self.home / "refreshed"
 
     def _age(self) -> float:
-        """Seconds since the last refresh from these sources; infinite if there was none."""
+        """Seconds since the last refresh from these sources; infinite if they were never refreshed."""
         try:
             if self._stamp.read_text() != self._sources():
                 return float("inf")
@@ -154,7 +153,7 @@ class Apt:
         return "".join(f"deb {signed} {self.mirrors.of(suite)} {suite} main\n" for suite in self.suites)
 
     def _configure(self) -> None:
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # a proxy's password may be in there
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # apt.conf may hold a proxy's password
         for folder in _FOLDERS:
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         (self.home / "status").touch()
@@ -164,7 +163,7 @@ class Apt:
             "Dir::State": self.home / "state",
             "Dir::State::status": self.home / "status",
             "Dir::Cache": self.home / "cache",
-            "Dir::Cache::srcpkgcache": "",  # half of the cache's size, of use only to `apt-get install`
+            "Dir::Cache::srcpkgcache": "",  # half of the cache's size, and only `apt-get install` uses it
             "Dir::Etc": self.home / "etc",
             "Dir::Etc::main": "apt.conf",
             "Dir::Etc::netrc": "/etc/apt/auth.conf",
@@ -205,16 +204,16 @@ class Apt:
 
     def _not_refreshed(self, error: ProgramError) -> InfrastructureError:
         if _mentions(error.stderr, _UNSIGNED):
-            hint = f"{self.mirrors.keyring} may be too old for it: upgrade debian-archive-keyring"
+            hint = f"{self.mirrors.keyring} may be too old: upgrade the package debian-archive-keyring"
         else:
-            hint = "is there a network, and does the mirror carry this suite? choose another with --mirror"
+            hint = "check the network and that the mirror carries this suite, or name another with --mirror"
         return InfrastructureError(
-            f"no package index of {', '.join(self.suites)}: {error.message}", hint=hint
+            f"cannot fetch the package index of {', '.join(self.suites)}: {error.message}", hint=hint
         )
 
 
 def _report_percent(line: str, percent: Callable[[float], None]) -> None:
-    """A line that apt writes to its status descriptor: `dlstatus:FILE:PERCENT:WORDS`."""
+    """Report the percentage of a line from apt's status descriptor: `dlstatus:FILE:PERCENT:TEXT`."""
     kind, _, rest = line.partition(":")
     if kind == "dlstatus":
         with contextlib.suppress(ValueError, IndexError):
@@ -234,7 +233,7 @@ def _mentions(text: str, words: Iterable[str]) -> bool:
 
 @lru_cache(maxsize=1)
 def transport_settings() -> tuple[str, ...]:
-    """The lines of the host's apt configuration that say how to reach a mirror."""
+    """The lines of the host's apt configuration that are needed to reach a mirror."""
     return tuple(
         line for line in run(["apt-config", "dump"], package="apt").splitlines() if _TRANSPORT.fullmatch(line)
     )

@@ -1,7 +1,7 @@
-"""Where kernels live, as data: the only place that names suites, flavours and architectures.
+"""The suites, flavours and architectures of Debian's kernels, as data; no other module names them.
 
-A series need not be listed to be found: the table says where to look first, and after that every suite is
-searched. So a series that appears in a backports suite tomorrow works without a change here.
+A series need not be listed: `HOMES` only says which suites to search first, then all others are searched. So
+a new series in a backports suite works without a change here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Flavour:
-    """How a package's name tells a flavour: `linux-image-<version>-<infix><arch>`."""
+    """A flavour, which package names contain as `linux-image-<version>-<infix><arch>`."""
 
     name: str
     infix: str
@@ -26,7 +26,7 @@ class Flavour:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A Debian architecture, and the compiler for it that Debian and Ubuntu have under this name."""
+    """A Debian architecture, and the name of its compiler and compiler packages on Debian and Ubuntu."""
 
     name: str
     compiler: str
@@ -46,8 +46,8 @@ ARCHITECTURES = {
     )
 }
 
-# Every suite that may hold a kernel, those with a small index (under 1 MB) first: that is the order of
-# the search.
+# Every suite that may hold a kernel, in the order of the search: suites with a small index (under 1 MB)
+# first.
 SUITES = (
     "bookworm-security",
     "bookworm-backports",
@@ -61,7 +61,7 @@ SUITES = (
     "sid",
 )
 
-# Where to look first; the first suite that has a complete kernel of the series is taken.
+# The suites to search first; the first suite with a complete kernel of the series is used.
 HOMES = {
     "5.10": ("bullseye-security",),
     "6.1": ("bookworm-security", "bookworm"),
@@ -76,12 +76,12 @@ HOMES = {
     "7.3": ("trixie-backports", "experimental"),
 }
 
-# The guests' userland is the same for all kernels.
+# The guest's userland is the same for all kernels.
 USERLAND = ("bookworm", "bookworm-updates", "bookworm-security")
 
 
 def search_order(series: str) -> tuple[str, ...]:
-    """All suites, those first where this series is known to live."""
+    """All suites, starting with those in `HOMES` for this series."""
     homes = HOMES.get(series, ())
     return (*homes, *(suite for suite in SUITES if suite not in homes))
 
@@ -97,11 +97,11 @@ def architecture(name: str) -> Architecture:
 
 
 def choices(word: str, known: Iterable[str]) -> str:
-    """A hint: what a person who wrote `word` may have meant, closest first, and what there is."""
+    """A hint for a mistyped `word`: the names that are close to it, closest first, and all known names."""
     names = list(known)
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    there = f"there is {', '.join(names)}" if names else "there is none"
-    return f"did you mean {' or '.join(close)}? {there}" if close else there
+    available = f"available: {', '.join(names) or 'none'}"
+    return f"did you mean {' or '.join(close)}? {available}" if close else available
 
 
 def _known(what: str, name: str, table: Mapping[str, _T]) -> _T:

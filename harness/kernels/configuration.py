@@ -1,6 +1,6 @@
-"""What a kernel's own configuration promises: a hook type that it promises and does not have is no SKIP.
+"""Decides from a kernel's configuration which kinds of BPF programs must work on it.
 
-kind          options that must be there, and what makes sure that it is switched on
+A kind that the configuration promises and that does not work is a FAIL, not a SKIP.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LSM_WORD = re.compile(r"(?:^|\s)lsm=(\S*)")
 
 
 def promised(kind: str, config: str, cmdline: str = "") -> str:
-    """The options of `config` by which a kernel promises programs of `kind`; "" if it does not."""
+    """The options of `config` that promise programs of `kind`, as text; "" if they are not all set."""
     options = OPTIONS.get(kind, ())
     lines = set(config.splitlines())
     if not options or not all(f"{option}=y" in lines for option in options):
@@ -31,6 +31,6 @@ def promised(kind: str, config: str, cmdline: str = "") -> str:
 
 
 def _active(config: str, cmdline: str) -> list[str]:
-    """The security modules that this kernel starts: the last word of its command line counts."""
+    """The security modules that this kernel starts: the last `lsm=` of its command line wins."""
     words = _LSM_WORD.findall(cmdline) or _LSM_LIST.findall(config)
     return words[-1].split(",") if words else []

@@ -1,4 +1,4 @@
-"""From exact packages to a kernel on this disk, through the cache."""
+"""Fetches, verifies and unpacks the packages of a resolved kernel into the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.kernels.apt import Apt
 from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
 from harness.kernels.repositories import Repositories
 
-# Unpacked and with its modules decompressed, a kernel takes up to this many times its packages' size.
+# An unpacked kernel with decompressed modules takes up to this many times the size of its packages.
 _GROWTH = 8
 
 
@@ -26,10 +26,10 @@ def fetch(
     *,
     repositories: Repositories | None = None,
 ) -> FetchedKernel:
-    """The kernel's files, from the cache or else from its archive, verified either way.
+    """The kernel's files, from the cache or from the archive, verified either way.
 
-    Raises InfrastructureError: a package that the archive has lost or that is not the one resolved, no disk
-    space.
+    Raises InfrastructureError if the archive no longer has a package, if a package is not the resolved one,
+    or if the disk is full.
     """
 
     def build(folder: Path) -> None:
@@ -59,7 +59,7 @@ def _build(resolved: ResolvedKernel, repositories: Repositories, folder: Path, p
 
 
 def unpacked(resolved: ResolvedKernel, repositories: Repositories, scratch: Path, progress: Progress) -> Path:
-    """Fetches and verifies all packages and unpacks them into one tree. Raises InfrastructureError."""
+    """Fetch and verify all packages and unpack them into one tree. Raises InfrastructureError."""
     packages, tree = scratch / "packages", scratch / "tree"
     packages.mkdir()
     _download(repositories.apt(resolved.arch, resolved.suite), resolved, packages, progress)
@@ -86,21 +86,22 @@ def _download(apt: Apt, resolved: ResolvedKernel, folder: Path, progress: Progre
 
 
 def _download_unlisted(apt: Apt, resolved: ResolvedKernel, package: Package, folder: Path) -> None:
-    """What a lock remembers and the index has replaced: archives keep the file for a while."""
+    """Fetch a locked package that the index has replaced: archives keep old files for a while."""
     try:
         apt.download_file(package.filename, package.sha256, folder / Path(package.filename).name)
     except ProgramError as error:
         raise InfrastructureError(
             f"{package.name} {package.version}: neither in the cache nor in {resolved.suite} any more",
-            hint="take what there is: `harness kernels lock --update`, or run with --unlocked",
+            hint="use the newest kernels: run `harness kernels lock --update`, or run with --unlocked",
         ) from error
 
 
 def verify(resolved: ResolvedKernel, folder: Path) -> None:
-    """Checks that a folder holds exactly the packages that were resolved; raises InfrastructureError."""
-    expected = {package.sha256: package.name for package in resolved.packages}
-    found = {cache.file_digest(path) for path in folder.iterdir()}
-    for name in (name for sha256, name in expected.items() if sha256 not in found):
-        raise InfrastructureError(
-            f"{name} that was fetched is not the one that was resolved", hint="run again"
-        )
+    """Raise InfrastructureError unless `folder` holds each package that was resolved."""
+    fetched = {cache.file_digest(path) for path in folder.iterdir()}
+    for package in resolved.packages:
+        if package.sha256 not in fetched:
+            raise InfrastructureError(
+                f"{package.name}: the fetched package is not the resolved one (SHA-256 differs)",
+                hint="run again",
+            )

@@ -1,4 +1,4 @@
-"""Kernels move under a matrix: what is locked, what is newer by now, and which series appeared."""
+"""Makes the lock of a matrix, and finds kernels that are newer than the lock and series that are new."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from harness.plan.matrix import Matrix
 
 
 def requests(matrix: Matrix) -> list[KernelRequest]:
-    """Every kernel that any entry of the matrix asks for, whatever its tags; each once."""
-    found: dict[tuple[str, str, str], KernelRequest] = {}
+    """Every kernel that an entry of the matrix requests, with any tags; each once."""
+    unique: dict[tuple[str, str, str], KernelRequest] = {}
     for cell in (candidate.cell for candidate in expand(matrix) if not candidate.excluded):
         request = KernelRequest(cell.kernel.name, cell.kernel.series, cell.kernel.flavour, cell.arch)
-        found.setdefault(key_of(request), request)
-    return list(found.values())
+        unique.setdefault(key_of(request), request)
+    return list(unique.values())
 
 
 def make(matrix: Matrix, old: Lock | None, *, update: bool, say: Progress = silent) -> Lock:
-    """The lock of a matrix: what `old` has stays unless `update`; what it lacks is the newest there is.
+    """The lock of a matrix: kernels in `old` stay unless `update`; all others are the newest available.
 
     Raises HarnessError.
     """
@@ -37,9 +37,9 @@ def make(matrix: Matrix, old: Lock | None, *, update: bool, say: Progress = sile
 def moved(matrix: Matrix, lock: Lock, say: Progress = silent) -> list[str]:
     """The names of a matrix's kernels whose newest packages are not the locked ones.
 
-    A kernel that cannot be resolved is among them: running it reports why. Raises ConfigError.
+    A kernel that cannot be resolved is included: a run of it reports the cause. Raises ConfigError.
     """
-    found: set[tuple[str, str]] = set()
+    changed: set[tuple[str, str]] = set()
     for request in requests(matrix):
         try:
             newest = resolve(request, progress=say).packages
@@ -47,14 +47,16 @@ def moved(matrix: Matrix, lock: Lock, say: Progress = silent) -> list[str]:
             newest = ()
         locked = lock.find(request)
         if locked is None or locked.packages != newest:
-            found.add((request.series, request.flavour))
-    return [kernel.name for kernel in matrix.kernels if (kernel.series, kernel.flavour) in found]
+            changed.add((request.series, request.flavour))
+    return [kernel.name for kernel in matrix.kernels if (kernel.series, kernel.flavour) in changed]
 
 
-def new_series(there: Iterable[ResolvedKernel], matrix: Matrix, lock: Lock | None) -> list[ResolvedKernel]:
-    """What is in the repositories and was not when the matrix was locked, and no entry asks for.
+def new_series(
+    available: Iterable[ResolvedKernel], matrix: Matrix, lock: Lock | None
+) -> list[ResolvedKernel]:
+    """The kernels of series that no entry requests and that appeared after the matrix was locked.
 
-    Without a lock, what the catalogue has never heard of.
+    Without a lock, those of series that the catalogue does not list.
     """
     known = set(lock.known if lock else catalogue.HOMES) | {request.series for request in requests(matrix)}
-    return [kernel for kernel in there if kernel.series not in known]
+    return [kernel for kernel in available if kernel.series not in known]

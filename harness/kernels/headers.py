@@ -1,8 +1,8 @@
-"""A kernel's headers, for what is compiled in its guests.
+"""Fetches a kernel's headers, with which BCC compiles BPF programs in the guest.
 
-Debian has them in two packages, `linux-headers-RELEASE` and the `linux-headers-VERSION-common` that it
-depends on. What compiles a BPF program reads neither the build scripts nor the other architectures' part,
-which are most of it.
+Debian has them in two packages: `linux-headers-RELEASE`, and `linux-headers-VERSION-common` on which it
+depends. Only the include folders are kept, because compiling a BPF program does not need the build scripts
+and the other architectures, which are most of the packages.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ from harness.host.cache import MIB, Cache
 from harness.host.progress import Progress, silent
 from harness.kernels import fetcher
 from harness.kernels.apt import Apt
-from harness.kernels.index import package
+from harness.kernels.index import package as package_of
 from harness.kernels.model import Package, ResolvedKernel
 from harness.kernels.repositories import Repositories
 
-# What is kept, and how: a new number fetches them again.
-LAYOUT = "1"
+LAYOUT = "1"  # of the cached folder: a new number fetches all headers again
 
 _COMMON = re.compile(r"\b(linux-headers-\S+-common(?:-rt)?)\b")
-_ARCH = {"amd64": "x86", "arm64": "arm64"}  # as the kernel's folders are called
+_ARCH = {"amd64": "x86", "arm64": "arm64"}  # Debian's names and the kernel's folders below arch/
 _SIZE = 256 * MIB
 
 
 @dataclass(frozen=True)
 class Headers:
-    """`folder` holds `build` and `source`, as they belong beside the modules."""
+    """`folder` holds `build` and `source`, which belong beside the modules in the guest."""
 
     folder: Path
     packages: tuple[Package, ...]
@@ -48,14 +47,14 @@ def fetch_headers(
     *,
     repositories: Repositories | None = None,
 ) -> Headers:
-    """The headers of exactly this kernel, from the cache or else from its archive.
+    """The headers of exactly this kernel, from the cache or from its archive.
 
-    Raises InfrastructureError: the archive has them no more, or what was fetched is not what was listed.
+    Raises InfrastructureError if the archive no longer has them, or a fetched package is not the listed one.
     """
     repositories = repositories or Repositories()
     packages = _resolve(kernel, repositories, progress)
     wanted = dataclasses.replace(kernel, packages=packages)
-    key = cache.digest(LAYOUT, kernel.release, kernel.arch, *(one.sha256 for one in packages))
+    key = cache.digest(LAYOUT, kernel.release, kernel.arch, *(package.sha256 for package in packages))
 
     def build(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -67,17 +66,20 @@ def fetch_headers(
 
 
 def take(sources: Path, packages: tuple[Package, ...], arch: str, folder: Path) -> None:
-    """Moves what is compiled against out of unpacked packages: the kernel's own part, and the common one.
+    """Move the include folders of the kernel's own and of the common package into `folder`.
 
-    Raises InfrastructureError if a package is laid out in another way.
+    Raises InfrastructureError if a package has another layout.
     """
-    for one, name in zip(packages, ("build", "source"), strict=True):
+    for package, name in zip(packages, ("build", "source"), strict=True):
         for part in ("include", f"arch/{arch}/include"):
-            if not (found := sources / one.name / part).is_dir():
-                raise InfrastructureError(f"{one.name} has no {part}", hint="has Debian's packaging changed?")
+            if not (include := sources / package.name / part).is_dir():
+                raise InfrastructureError(
+                    f"package {package.name} has no folder {part}",
+                    hint="Debian's packaging may have changed: please report it",
+                )
             target = folder / name / part
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(found, target)
+            shutil.move(include, target)
 
 
 def _resolve(
@@ -91,10 +93,10 @@ def _resolve(
     shared = _listed(apt, common[1], version) if common else None
     if not (own and shared):
         raise InfrastructureError(
-            f"{kernel.suite} has no {name} {version}", hint="take what there is: run with --unlocked"
+            f"{kernel.suite} has no {name} {version}", hint="run with --unlocked to use the newest kernel"
         )
-    return package(own), package(shared)
+    return package_of(own), package_of(shared)
 
 
 def _listed(apt: Apt, name: str, version: str) -> dict[str, str] | None:
-    return next((one for one in apt.show([name]) if one["version"] == version), None)
+    return next((stanza for stanza in apt.show([name]) if stanza["version"] == version), None)

@@ -1,11 +1,11 @@
-"""What one suite's index says about kernels: which there are, which are complete, what others lack.
+"""Finds the kernels in the package index of a suite, and the packages that an incomplete kernel lacks.
 
-Up to 6.18 one package holds a kernel. From 6.19 `linux-image-RELEASE` is a shell that depends on
-`linux-binary-`, `linux-modules-` and `linux-base-RELEASE`, so dependencies that end in the kernel's own
-release belong to it; all others (an initramfs generator, firmware) are an installed system's matter. Meta
-packages such as `linux-image-6.12-cloud-amd64` are neither: small, and depending on another release. 6.18
-lies between: a whole image that also depends on `linux-base-`, which adds nothing that a guest boots with, so
-such an image is complete without.
+Up to 6.18 one package holds a kernel. From 6.19 `linux-image-RELEASE` is almost empty and depends on
+`linux-binary-`, `linux-modules-` and `linux-base-RELEASE`. So a dependency whose name ends in the kernel's
+own release is part of the kernel; all others (an initramfs generator, firmware) matter only to an installed
+system. A meta package such as `linux-image-6.12-cloud-amd64` is no kernel: it is small and depends on another
+release. 6.18 is a whole image that also depends on `linux-base-`; a guest boots without that package, so the
+image alone is complete.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Stanza = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One kernel of an index; not to be had if any package in `missing` is gone."""
+    """One kernel of an index; it can be fetched only if `missing` is empty."""
 
     series: str
     release: str
@@ -40,7 +40,7 @@ class Candidate:
 
 
 def candidates(apt: Apt, flavour: Flavour) -> list[Candidate]:
-    """The kernels of a flavour in apt's suites, newest first; the index must be there."""
+    """The kernels of a flavour in apt's suites, newest first. Call `Apt.refresh` first."""
     names = [name for name in apt.names("linux-") if _MEMBER.match(name)]
     return parse(apt.show(names), flavour, apt.arch)
 
@@ -50,8 +50,8 @@ def parse(stanzas: Iterable[Stanza], flavour: Flavour, arch: str) -> list[Candid
     newest = _newest(stanzas)
     releases = re.compile(rf"linux-image-(\d[^-]*(?:-\d[^-]*)?-{flavour.infix}{arch})")
     matches = (releases.fullmatch(name) for name in newest)
-    found = (_candidate(match[1], newest) for match in matches if match)
-    return sorted((one for one in found if one), key=lambda one: one.version, reverse=True)
+    kernels = (_candidate(match[1], newest) for match in matches if match)
+    return sorted(filter(None, kernels), key=lambda kernel: kernel.version, reverse=True)
 
 
 def _newest(stanzas: Iterable[Stanza]) -> dict[str, Stanza]:
@@ -81,13 +81,13 @@ def _candidate(release: str, index: Mapping[str, Stanza]) -> Candidate | None:
 
 
 def _dependencies(stanza: Stanza) -> list[str]:
-    """The names of what a package depends on; of alternatives, the first."""
+    """The names of the packages that a package depends on; of alternatives, the first."""
     relations = f"{stanza.get('pre-depends', '')},{stanza.get('depends', '')}".split(",")
     return sorted({words[0] for words in (relation.split() for relation in relations) if words})
 
 
 def package(stanza: Stanza) -> Package:
-    """What a stanza says of a package."""
+    """The package that a stanza describes."""
     return Package(
         stanza["package"], stanza["version"], stanza["sha256"], int(stanza["size"]), stanza["filename"]
     )

@@ -1,7 +1,7 @@
-"""What is predicted of each hook on a kernel, from its image and its configuration, before anything boots.
+"""Predicts the state of each hook on a kernel from its image and configuration, without booting it.
 
-A prediction is the state that the agent should come to: `attached`, or `absent` and `drifted` where the
-kernel's type information says so, or what its configuration makes of a kind of program.
+The state is `attached`; `absent` or `drifted` according to the kernel's BTF; or the failure that the kernel's
+configuration causes for that kind of program.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.kernels import btf, configuration, payload
 
 ATTACHED, ABSENT, DRIFTED = "attached", "absent", "drifted"
 
-# What a kind comes to where the configuration does not promise it, and whose promise it is.
+# The state of a kind that the configuration does not promise, and the kinds that need the same options.
 _BROKEN = {"lsm": "silent", "fentry": "load-fail", "kprobe_multi": "attach-fail"}
 _ALIKE = {"fexit": "fentry", "kretprobe": "kprobe", "kretprobe_multi": "kprobe_multi"}
 _CERTAIN = (points.RAW_TRACEPOINT, points.TRACEPOINT)
@@ -25,7 +25,7 @@ Parameters = Mapping[str, tuple[str, ...]]
 
 
 class Prediction(NamedTuple):
-    """One hook by one kind of program: where it would be attached, what would come of it, and why."""
+    """One hook with one kind of program: the function to attach to, the predicted state, and the reason."""
 
     hook: str
     kind: str
@@ -39,7 +39,7 @@ def of_image(image: Path, config: str, cmdline: str = "", *, kernel_btf: bool = 
     try:
         known = btf.functions(payload.type_information(image), set(_functions()))
     except btf.BtfError as error:
-        raise InfrastructureError(f"{image}: its type information is damaged: {error}") from error
+        raise InfrastructureError(f"{image}: invalid BTF: {error}") from error
     return list(predict(known, config, cmdline, kernel_btf=kernel_btf))
 
 
@@ -75,15 +75,15 @@ def _by_functions(hook: str, kind: str, known: Parameters) -> Prediction:
 
 
 def _unpromised(kind: str, config: str, cmdline: str) -> str:
-    """Why a kind of program will not do here; empty if it will, or nothing is known."""
+    """The reason why a kind should not work here; "" if it should, or if the configuration is unknown."""
     kind = _ALIKE.get(kind, kind)
     if not config or kind not in _BROKEN or configuration.promised(kind, config, cmdline):
         return ""
-    return f"its configuration does not promise {kind}"
+    return f"the kernel's configuration does not promise {kind}"
 
 
 def _programs() -> Iterator[tuple[str, str]]:
-    """Every hook by every kind that some set has for it."""
+    """Every hook with every kind of program that a hook set uses for it."""
     for hook in points.ALL:
         for kind in dict.fromkeys(points.kind_of(hook, rung) for rung in points.SETS):
             if kind:

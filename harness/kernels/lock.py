@@ -1,10 +1,10 @@
-"""matrix.lock: the exact packages that a matrix's kernels resolved to, so that a run tomorrow boots the same.
+"""Reads and writes matrix.lock: the exact packages of a matrix's kernels, so that later runs use the same.
 
     {"schema": 1, "known": ["5.10", ...],
      "kernels": [{"series", "flavour", "arch", "release", "suite", "packages": [{"name", "version", ...}]}]}
 
-A kernel is known by series, flavour and architecture, never by its name in the matrix. `known` lists the
-series that the repositories had when the file was written, so that a new one is noticed.
+A kernel is identified by series, flavour and architecture, not by its name in the matrix. `known` lists the
+series that the repositories had when the file was written, so that a new series is noticed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NAME = "matrix.lock"
 
 Key = tuple[str, str, str]
 
-# A lock may come out of a pull request, and all of this ends in paths and command lines.
+# A lock may come from a hostile pull request, and these values become paths and command line arguments.
 _SERIES = re.compile(r"\d+\.\d+", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]*")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~:_-]*")
@@ -37,7 +37,7 @@ _FILENAME = re.compile(r"pool/(?!.*\.\.)[A-Za-z0-9.+~%:_/-]+\.deb")
 
 @dataclass(frozen=True)
 class Move:
-    """A kernel whose release or packages changed; "" where there was none, or is none any more."""
+    """A kernel whose release or packages changed; `old` is "" for a new kernel, `new` for a removed one."""
 
     series: str
     flavour: str
@@ -49,23 +49,23 @@ class Move:
         what = f"{self.series} {self.flavour} {self.arch}"
         if self.old == self.new:
             return f"{what}: {self.new} (rebuilt: same release, other packages)"
-        return f"{what}: {self.old or 'not locked'} -> {self.new or 'no longer asked for'}"
+        return f"{what}: {self.old or 'not locked'} -> {self.new or 'no longer in the matrix'}"
 
 
 @dataclass(frozen=True)
 class Lock:
-    """What is locked, by series, flavour and architecture; see the module's own words."""
+    """The locked kernels by series, flavour and architecture, and the known series."""
 
     kernels: Mapping[Key, ResolvedKernel]
     known: tuple[str, ...] = ()
 
     def find(self, request: KernelRequest) -> ResolvedKernel | None:
-        """The locked kernel of a request, under the request's own name; None if it is not locked."""
-        found = self.kernels.get(key_of(request))
-        return replace(found, name=request.name) if found else None
+        """The locked kernel for a request, with the request's name; None if it is not locked."""
+        kernel = self.kernels.get(key_of(request))
+        return replace(kernel, name=request.name) if kernel else None
 
     def moved(self, newer: Lock) -> list[Move]:
-        """What differs in `newer`, in the order of the file."""
+        """The kernels that differ in `newer`, in the order of the file."""
         moves = []
         for key in _ordered({*self.kernels, *newer.kernels}):
             old, new = self.kernels.get(key), newer.kernels.get(key)
@@ -74,40 +74,40 @@ class Lock:
         return moves
 
     def to_json(self) -> str:
-        """The file's text: the same kernels make the same bytes."""
+        """The text of the file; equal locks have equal text."""
         rows = [_row(key, self.kernels[key]) for key in _ordered(self.kernels)]
         known = sorted(self.known, key=Version)
         return json.dumps({"schema": SCHEMA, "known": known, "kernels": rows}, indent=1) + "\n"
 
 
 def key_of(request: KernelRequest) -> Key:
-    """What a kernel is known by."""
+    """The key of a kernel in a lock."""
     return request.series, request.flavour, request.arch
 
 
 def load(path: Path) -> Lock | None:
-    """The lock in a file; None where there is no such file. Raises ConfigError for what is no lock."""
+    """The lock in a file; None if the file does not exist. Raises ConfigError for an invalid lock."""
     try:
         plain = json.loads(path.read_bytes())
         if plain["schema"] != SCHEMA:
-            raise ValueError(f"schema {plain['schema']!r} is not known")
+            raise ValueError(f"unknown schema {plain['schema']!r}")
         kernels = dict(_kernel(row) for row in plain["kernels"])
         return Lock(kernels, tuple(_checked(_SERIES, series) for series in plain["known"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        hint = "make it again with `harness kernels lock --update`"
-        raise ConfigError(f"{path}: not a lock that can be read: {error}", hint=hint) from error
+        hint = "write a new one with `harness kernels lock --update`"
+        raise ConfigError(f"{path}: invalid lock file: {error}", hint=hint) from error
 
 
 def store(path: Path, lock: Lock) -> None:
-    """Writes the file, whole or not at all. Raises ConfigError."""
+    """Write the file atomically. Raises ConfigError."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(lock.to_json(), encoding="ascii")
         partial.replace(path)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot write the lock file: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -140,5 +140,5 @@ def _kernel(row: Mapping[str, Any]) -> tuple[Key, ResolvedKernel]:
 
 def _checked(pattern: re.Pattern[str], word: str) -> str:
     if not pattern.fullmatch(word):
-        raise ValueError(f"{word!r} is not allowed here")
+        raise ValueError(f"invalid value {word!r}")
     return word

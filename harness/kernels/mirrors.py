@@ -1,7 +1,7 @@
-"""Which archives to ask: those a person names, else the host's own, else mmdebstrap's defaults.
+"""Chooses the Debian mirrors: those that the user names, else the host's own, else mmdebstrap's defaults.
 
-Debian has two archives that matter here, told apart by their suites: the security archive has suites named
-`<release>-security`, the main archive all others. Other vendors' archives and hosts are passed over.
+Two archives matter, and the suite tells which one is meant: the security archive has the suites named
+`<release>-security`, the main archive has all others. Archives of other vendors are ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RELEASES = "buster|bullseye|bookworm|trixie|forky|sid|(?:old){0,2}stable|testin
 _MAIN = re.compile(rf"(?:{_RELEASES})(?:-updates|-backports(?:-sloppy)?|-proposed-updates)?")
 _SECURITY = re.compile(rf"(?:{_RELEASES})(?:-security|/updates)")
 _URI = re.compile(r"(?:[a-z][a-z0-9]*\+)?(?:https?|file|copy|mirror):\S+")
-_OFF = ("no", "false", "without", "off", "disable")  # apt's words
+_OFF = ("no", "false", "without", "off", "disable")  # the words that apt accepts
 _ONE_LINE = re.compile(
     r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?:\s+(?P<components>.*)|$)"
 )
@@ -34,7 +34,7 @@ _ORIGIN = re.compile(r"^Origin: *(.*?) *$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Source:
-    """One archive as a host's apt names it; `signed_by` are keyrings, empty where none is named."""
+    """One archive from the host's apt configuration; `signed_by` are names of keyring files."""
 
     uri: str
     suite: str
@@ -44,21 +44,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Mirrors:
-    """Where the two archives are, and the keyring that both are signed with."""
+    """The URIs of the two archives, and the keyring that verifies both."""
 
     main: str
     security: str
     keyring: Path = KEYRING
 
     def of(self, suite: str) -> str:
-        """The archive that has the suite."""
+        """The URI of the archive that has the suite."""
         return self.security if _SECURITY.fullmatch(suite) else self.main
 
 
 def find(main: str = "", security: str = "", *, folder: Path = SOURCES) -> Mirrors:
     """The mirrors to use: `main` and `security` if given, else the host's own, else mmdebstrap's defaults.
 
-    Raises InfrastructureError if one of the two cannot be found, or if Debian's keyring is not installed.
+    Raises InfrastructureError if a mirror cannot be found, or if Debian's keyring is not installed.
     """
     if not KEYRING.exists():
         raise InfrastructureError(f"{KEYRING} is missing", hint="install the package debian-archive-keyring")
@@ -71,7 +71,7 @@ def find(main: str = "", security: str = "", *, folder: Path = SOURCES) -> Mirro
         security = security or _first(defaults, _SECURITY)
     if not main or not security:
         raise InfrastructureError(
-            "no Debian mirror found in apt's configuration", hint="give one with --mirror"
+            f"no Debian mirror found in the apt sources of {folder}", hint="name one with --mirror"
         )
     return Mirrors(main, security)
 
@@ -88,7 +88,7 @@ def host_sources(folder: Path = SOURCES) -> Iterator[Source]:
 
 
 def parse_one_line(text: str) -> Iterator[Source]:
-    """The `deb` lines of a sources.list(5); what is not understood is another program's business."""
+    """The `deb` lines of a sources.list(5); lines that cannot be parsed are skipped."""
     for line in text.splitlines():
         fields = _ONE_LINE.match(line.partition("#")[0].strip())
         if fields and _URI.fullmatch(fields["uri"]):
@@ -112,12 +112,12 @@ def parse_deb822(text: str) -> Iterator[Source]:
 
 
 def _keyrings(words: str) -> tuple[str, ...]:
-    """Names of keyring files; a key that stands in the source itself has none."""
+    """The names of the keyring files; a key that is embedded in the source has no name."""
     return tuple(Path(word).name for word in words.split() if word.startswith("/"))
 
 
 def _first(sources: Iterable[Source], suites: re.Pattern[str]) -> str:
-    """The first source with such a suite that carries Debian's archive; proven ones before others."""
+    """The URI of the first such source that is Debian's; sources whose release file is known go first."""
     origins = [(source, _origin(source)) for source in sources if suites.fullmatch(source.suite)]
     proven = [source.uri for source, origin in origins if origin == "Debian"]
     likely = [source.uri for source, origin in origins if not origin and _may_be_debian(source)]
@@ -125,13 +125,13 @@ def _first(sources: Iterable[Source], suites: re.Pattern[str]) -> str:
 
 
 def _may_be_debian(source: Source) -> bool:
-    """Other vendors use Debian's suite names too, with components or keys of their own."""
+    """Other vendors use Debian's suite names too, but with their own components or keys."""
     signed = not source.signed_by or any("debian" in name for name in source.signed_by)
     return "main" in source.components and signed
 
 
 def _origin(source: Source) -> str:
-    """Who made an archive, by what apt has fetched of it; "" if it has fetched nothing."""
+    """The `Origin` of an archive from the release file that apt has fetched; "" if it has fetched none."""
     place = source.uri.partition("://")[2].rpartition("@")[2].replace("_", "%5f").replace("/", "_")
     for name in ("InRelease", "Release"):
         path = LISTS / f"{place}_dists_{source.suite.replace('/', '_')}_{name}"
@@ -144,7 +144,7 @@ def _origin(source: Source) -> str:
 
 
 def _mmdebstrap_sources() -> str:
-    """The sources.list that mmdebstrap would write: it is stopped right after, before it asks the network."""
+    """The sources.list that mmdebstrap writes; a hook stops it before it uses the network."""
     with tempfile.TemporaryDirectory() as folder:
         stop = 'cat "$1/etc/apt/sources.list" >&2; exit 1'
         argv = [

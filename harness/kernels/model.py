@@ -1,4 +1,4 @@
-"""What is asked for, what that turned out to be, and what was fetched: plain data but for the paths."""
+"""A kernel in its three stages: requested, resolved to exact packages, and fetched to this disk."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 
 from harness.host import cache, resources
 
-# What of a kernel is kept, and how: a new number fetches all kernels again.
-LAYOUT = "2"
+LAYOUT = "2"  # of the cached folder: a new number fetches all kernels again
 
 
 @dataclass(frozen=True)
 class KernelRequest:
-    """One kernel of a matrix: a series such as "6.1", which is a word, not a package version."""
+    """One kernel of a matrix, requested by a series such as "6.1"."""
 
     name: str
     series: str
@@ -25,7 +24,7 @@ class KernelRequest:
 
 @dataclass(frozen=True)
 class Package:
-    """One package exactly: `size` in bytes, `sha256` in hexadecimal, `filename` relative to its archive."""
+    """One exact package: `size` in bytes, `sha256` in hexadecimal, `filename` relative to its archive."""
 
     name: str
     version: str
@@ -36,7 +35,7 @@ class Package:
 
 @dataclass(frozen=True)
 class ResolvedKernel:
-    """What the repositories offer for a request; `release` is what `uname -r` says in the guest."""
+    """The packages of one kernel; `release` is what `uname -r` prints in the guest."""
 
     name: str
     series: str
@@ -47,17 +46,17 @@ class ResolvedKernel:
 
     @property
     def digest(self) -> str:
-        """A key for what is kept of the packages."""
+        """The cache key of the unpacked packages."""
         packages = (package.sha256 for package in self.packages)
         return cache.digest(LAYOUT, self.release, self.arch, *resources.words("guest-modules.txt"), *packages)
 
     def to_plain(self) -> dict[str, Any]:
-        """The same as dictionaries and lists, for JSON."""
+        """The kernel as dictionaries and lists, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> ResolvedKernel:
-        """The opposite of `to_plain`; raises KeyError or TypeError for anything else."""
+        """The opposite of `to_plain`. Raises KeyError or TypeError for any other data."""
         packages = tuple(Package(**package) for package in plain["packages"])
         return cls(**{**plain, "packages": packages})
 
@@ -66,8 +65,8 @@ class ResolvedKernel:
 class FetchedKernel:
     """A kernel on this disk.
 
-    `modules` is the folder that holds `modules.dep`, with the modules decompressed below it; its name is the
-    release. `digest` says what it was made from.
+    `modules` is the folder with `modules.dep` and the decompressed modules; its name is the release. `digest`
+    is that of the resolved kernel.
     """
 
     name: str

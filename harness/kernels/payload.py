@@ -1,8 +1,8 @@
-"""What is inside a compressed kernel image: its type information, without booting it.
+"""Extracts the BTF from a compressed kernel image without booting it.
 
-A bzImage says where its payload lies (Documentation/arch/x86/boot.rst, header fields `payload_offset` and
-`payload_length`, from boot protocol 2.08) and the payload begins with its compressor's magic. Other machines'
-images are plain, or gzip, or a PE file with a compressed payload (EFI zboot): there the magic is looked for.
+The header of a bzImage locates its payload (Documentation/arch/x86/boot.rst, fields `payload_offset` and
+`payload_length`, from boot protocol 2.08), and the payload begins with the magic number of its compression.
+Images of other architectures are uncompressed, gzip, or a PE file with a compressed payload (EFI zboot).
 """
 
 from __future__ import annotations
@@ -29,24 +29,23 @@ _ZBOOT_AT = 4
 
 
 def type_information(image: Path) -> bytes:
-    """The `.BTF` section of a kernel image; raises InfrastructureError if there is none to be found."""
+    """The `.BTF` section of a kernel image. Raises InfrastructureError if the image has none."""
     kernel = decompressed(image.read_bytes())
     if kernel.startswith(b"\x7fELF"):
-        found = _section(kernel, ".BTF")
-        if found:
-            return found
+        section = _section(kernel, ".BTF")
+        if section:
+            return section
     at = kernel.find(_BTF_HEADER)
     if at < 0:
         raise InfrastructureError(
-            f"{image}: no type information in it", hint="it takes CONFIG_DEBUG_INFO_BTF"
+            f"{image}: the kernel image has no BTF", hint="build the kernel with CONFIG_DEBUG_INFO_BTF"
         )
-    _, _, type_size, text_at, text_size = struct.unpack_from("<5I", kernel, at + 4)
-    del type_size
+    _, _, _, text_at, text_size = struct.unpack_from("<5I", kernel, at + 4)
     return kernel[at : at + len(_BTF_HEADER) + 16 + text_at + text_size]
 
 
 def decompressed(image: bytes) -> bytes:
-    """The kernel in an image, or the image itself where it is not compressed; raises InfrastructureError."""
+    """The kernel in an image, or the image itself if it is not compressed. Raises InfrastructureError."""
     payload = _payload(image)
     for magic, unpack in _COMPRESSORS.items():
         if payload.startswith(magic):
@@ -69,9 +68,9 @@ def _payload(image: bytes) -> bytes:
     return image
 
 
-# Behind what is compressed the build puts its length, four bytes that none of these may take for more.
+# The kernel build appends the uncompressed length, four bytes that no decompressor below may read as data.
 def _lz4(payload: bytes) -> bytes:
-    """The legacy frame: blocks of a length and that many bytes, each 8 MiB unpacked."""
+    """Decompress the legacy frame: blocks of a length and that many bytes, each up to 8 MiB uncompressed."""
     import lz4.block
 
     pieces = []
@@ -80,7 +79,7 @@ def _lz4(payload: bytes) -> bytes:
         (size,) = struct.unpack_from("<I", payload, at)
         at += 4
         if not size or at + size > len(payload):
-            break  # what follows is the length of the whole
+            break  # the appended length
         pieces.append(lz4.block.decompress(payload[at : at + size], uncompressed_size=8 << 20))
         at += size
     return b"".join(pieces)

@@ -1,6 +1,6 @@
-"""A kernel's type information cut down to what the agent's programs ask of it, for kernels that carry none.
+"""Makes a small BTF file with the types that the agent's programs use, for guests that hide the kernel's BTF.
 
-Made from the kernel's own image, so that it is known to fit; the agent finds it by the kernel's release.
+It is made from the kernel's own image, so it fits that kernel; the agent finds it by the kernel's release.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from harness.kernels import payload
 
 
 def types(image: Path, release: str, programs: bytes, store: Cache) -> Path:
-    """Return a cached file RELEASE.btf with what the object `programs` needs of the types of `image`.
+    """The cached file RELEASE.btf with those types of `image` that the BPF object `programs` needs.
 
     Raises InfrastructureError.
     """
 
     def build(folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            whole, asking = Path(scratch, "whole.btf"), Path(scratch, "programs.o")
+            whole, bpf_object = Path(scratch, "whole.btf"), Path(scratch, "programs.o")
             whole.write_bytes(payload.type_information(image))
-            asking.write_bytes(programs)
-            files = (whole, folder / f"{release}.btf", asking)
+            bpf_object.write_bytes(programs)
+            files = (whole, folder / f"{release}.btf", bpf_object)
             external.run(["bpftool", "gen", "min_core_btf", *files], package="bpftool")
 
     key = cache.digest(release, cache.file_digest(image), programs)

@@ -1,4 +1,4 @@
-"""All suites of Debian's archives, each behind its own private apt; what a resolver asks."""
+"""Gives access to the suites of Debian's archives, each through its own private apt."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from harness.kernels import mirrors
 from harness.kernels.apt import MAX_AGE_S, Apt
 from harness.kernels.mirrors import Mirrors
 
-_preferred: list[str] = []  # the main archive that this process was told to use, if it was
+_preferred: list[str] = []  # the URI of the main archive that the user named, if any
 
 
 def prefer(main: str) -> None:
-    """From now on this process finds the main archive at `main`; "" is the host's own again."""
+    """Use `main` as the URI of the main archive in this process; "" means the host's own."""
     _preferred[:] = [main] if main else []
     _host_mirrors.cache_clear()
 
@@ -27,12 +27,12 @@ def _host_mirrors() -> Mirrors:
 
 @dataclass(frozen=True)
 class Repositories:
-    """Where indexes are kept, which mirrors they come from, and how many seconds old they may be."""
+    """The folder of the indexes, the mirrors that they come from, and their maximal age in seconds."""
 
     home: Path = field(default_factory=lambda: cache.default_root() / "apt")
     mirrors: Mirrors = field(default_factory=_host_mirrors)
     max_age_s: float = MAX_AGE_S
 
     def apt(self, arch: str, *suites: str) -> Apt:
-        """The apt of these suites together."""
+        """The apt that has these suites as its sources."""
         return Apt(self.home / arch / "+".join(suites), arch, suites, self.mirrors, self.max_age_s)

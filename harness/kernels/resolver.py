@@ -1,4 +1,4 @@
-"""From a series to exact packages: the newest complete kernel of the first suite that has one."""
+"""Resolves a series to exact packages: the newest complete kernel of the first suite that has one."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def resolve(
     repositories: Repositories | None = None,
     progress: Progress = silent,
 ) -> ResolvedKernel:
-    """What the repositories offer for a request; `arch` goes before the request's own.
+    """The newest complete kernel for a request; `arch`, if given, replaces the request's own.
 
-    Asks the network only if an index is not recent. Raises ConfigError for a flavour or architecture that
-    does not exist, UnknownKernelError for a series that no suite has complete, with those that exist, and
-    InfrastructureError if an index cannot be had.
+    Uses the network only if an index is not recent. Raises ConfigError for an unknown flavour or
+    architecture, UnknownKernelError, which names the available series, if no suite has a complete kernel of
+    this series, and InfrastructureError if an index cannot be fetched.
     """
     repositories = repositories or Repositories()
     arch = catalogue.architecture(arch or request.arch).name
@@ -46,15 +46,15 @@ def available(
     repositories: Repositories | None = None,
     progress: Progress = silent,
 ) -> list[ResolvedKernel]:
-    """The newest complete kernel of each series in all suites, oldest series first, named as its series.
+    """The newest complete kernel of each series in all suites, oldest series first, named like its series.
 
-    Where two suites have a series, it is the one that `resolve` would take. Raises as `resolve` does.
+    If two suites have a series, the kernel is the one that `resolve` returns. Raises what `resolve` raises.
     """
     repositories = repositories or Repositories()
     arch = catalogue.architecture(arch).name
     kind = catalogue.flavour(flavour)
     offers = {suite: _offered(repositories, suite, kind, arch, progress) for suite in catalogue.SUITES}
-    series = {one.series for offered in offers.values() for one in offered if not one.missing}
+    series = {kernel.series for offered in offers.values() for kernel in offered if not kernel.missing}
     return [_first(offers, KernelRequest(name, name, flavour, arch)) for name in sorted(series, key=Version)]
 
 
@@ -80,9 +80,9 @@ def _resolved(request: KernelRequest, arch: str, suite: str, candidate: Candidat
 
 
 def _unavailable(request: KernelRequest, arch: str, seen: list[Candidate]) -> UnknownKernelError:
-    there = sorted({one.series for one in seen if not one.missing}, key=Version)
-    broken = [one for one in seen if one.series == request.series]
+    complete = sorted({kernel.series for kernel in seen if not kernel.missing}, key=Version)
+    broken = [kernel for kernel in seen if kernel.series == request.series]
     why = f": {broken[0].release} lacks {', '.join(broken[0].missing)}" if broken else ""
     kind = f"({request.flavour}, {arch})"
     what = f"kernel {request.name!r}: the repositories have no complete {request.series!r} {kind}"
-    return UnknownKernelError(what + why, hint=catalogue.choices(request.series, there))
+    return UnknownKernelError(what + why, hint=catalogue.choices(request.series, complete))

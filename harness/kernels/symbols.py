@@ -1,4 +1,4 @@
-"""Which package has a kernel's debugging symbols, as a repository's index says."""
+"""Finds the package with a kernel's debugging symbols."""
 
 from __future__ import annotations
 
@@ -18,25 +18,23 @@ def advice(
     repositories: Repositories | None = None,
     progress: Progress = silent,
 ) -> str:
-    """A line that says where vmlinux of a release is to be had, or that it is not. Raises nothing."""
+    """One line that names the package with vmlinux of a release, or says that no suite has it."""
     name = f"linux-image-{release}-dbg"
     repositories = repositories or Repositories()
     for suite in catalogue.search_order(series):
         try:
             apt = repositories.apt(arch, suite)
             apt.refresh(progress)
-            found = apt.show([name])
+            stanzas = apt.show([name])
         except InfrastructureError as error:
             progress(error.message)
             continue
-        if found:
-            size = int(found[0]["size"]) // MIB
-            return (
-                f"symbols: package {name} {found[0]['version']} in {suite} ({size} MiB): {vmlinux(release)}"
-            )
+        if stanzas:
+            size, version = int(stanzas[0]["size"]) // MIB, stanzas[0]["version"]
+            return f"symbols: package {name} {version} in {suite} ({size} MiB): {vmlinux(release)}"
     return f"symbols: no repository has {name}; gdb shows addresses only"
 
 
 def vmlinux(release: str) -> str:
-    """Where the package puts it."""
+    """The path at which the package installs vmlinux."""
     return f"/usr/lib/debug/boot/vmlinux-{release}"

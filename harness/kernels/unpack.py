@@ -1,7 +1,7 @@
-"""Taking a kernel out of its unpacked packages, whichever way they were laid out.
+"""Takes the kernel image, configuration and modules out of unpacked packages of any known layout.
 
-vmlinuz and config lie in /boot, or beside the modules from 7.3 on; modules lie in /lib, or in /usr/lib from
-6.16 on, as .ko, .ko.xz or .ko.zst.
+vmlinuz and config are in /boot, or from 7.3 on beside the modules; modules are in /lib, or from 6.16 on in
+/usr/lib, as .ko, .ko.xz or .ko.zst.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ _DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def take(tree: Path, release: str, folder: Path, kept: Iterable[str] = ("kernel",)) -> None:
-    """Moves what matters of unpacked packages into `folder`, and puts the modules in order.
+    """Move the image, the configuration and the needed modules into `folder`, and run depmod there.
 
-    `kept` are globs below the folder of modules: the modules that matter.
-
-    Both layouts are known: vmlinuz and config in /boot or beside the modules, modules in /lib or /usr/lib.
-    Raises InfrastructureError if there is no kernel or no module.
+    `kept` are globs of the needed modules, below the folder of modules.
+    Raises InfrastructureError if the packages have no kernel image or no modules.
     """
     modules = _first(tree / "usr/lib/modules" / release, tree / "lib/modules" / release)
     vmlinuz = _first(tree / f"boot/vmlinuz-{release}", modules / "vmlinuz", tree / f"boot/vmlinux-{release}")
@@ -37,7 +35,7 @@ def take(tree: Path, release: str, folder: Path, kept: Iterable[str] = ("kernel"
     for path in config[:1]:
         shutil.move(path, folder / "config")
     target = folder / "lib/modules" / release
-    for path in [*modules.glob("modules.*"), *(found for glob in kept for found in modules.glob(glob))]:
+    for path in [*modules.glob("modules.*"), *(path for glob in kept for path in modules.glob(glob))]:
         place = target / path.relative_to(modules)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(path, place)
@@ -46,11 +44,12 @@ def take(tree: Path, release: str, folder: Path, kept: Iterable[str] = ("kernel"
 
 
 def decompress(modules: Path) -> None:
-    """Decompresses all modules, once and here: an emulated guest takes seconds for a large one."""
+    """Decompress all modules, because an emulated guest takes seconds to decompress a large one."""
     for path in sorted(modules.rglob("*.ko.*")):
         decompressor = _DECOMPRESSORS.get(path.suffix)
         if decompressor is None:
-            raise InfrastructureError(f"module {path.name} is compressed in a way that is not known")
+            known = ", ".join(_DECOMPRESSORS)
+            raise InfrastructureError(f"module {path.name}: unknown compression (known: {known})")
         path.with_suffix("").write_bytes(decompressor(path.read_bytes()))
         path.unlink()
 
@@ -60,4 +59,6 @@ def _first(*paths: Path) -> Path:
         if path.exists():
             return path
     names = " or ".join("/".join(path.parts[-3:]) for path in paths)
-    raise InfrastructureError(f"the packages hold no {names}", hint="has Debian's packaging changed?")
+    raise InfrastructureError(
+        f"the packages hold no {names}", hint="Debian's packaging may have changed: please report it"
+    )

@@ -79,5 +79,5 @@ def test_headers_that_are_gone_are_an_error(
 def test_a_package_that_is_laid_out_in_another_way_is_an_error(tmp_path: Path) -> None:
     """It names the package and what was looked for."""
     packages = tuple(Package(name, "1", "0", 1, "x") for name in (OWN, COMMON))
-    with pytest.raises(InfrastructureError, match=f"{OWN} has no include"):
+    with pytest.raises(InfrastructureError, match=f"{OWN} has no folder include"):
         take(tmp_path / "usr/src", packages, "x86", tmp_path)

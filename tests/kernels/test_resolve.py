@@ -39,7 +39,7 @@ def test_a_series_that_is_not_there_is_answered_with_those_that_are(fake_apt: Fa
         resolve(KernelRequest("typo", "6.17"), repositories=fake_apt.repositories())
     assert caught.value.exit_code == 2
     assert "did you mean 6.1 or 6.18 or 6.16?" in caught.value.hint
-    assert "there is 5.10, 6.1, 6.16, 6.18, 7.3" in caught.value.hint
+    assert "available: 5.10, 6.1, 6.16, 6.18, 7.3" in caught.value.hint
 
 
 def test_a_series_that_lost_its_modules_says_so(fake_apt: FakeApt) -> None:
