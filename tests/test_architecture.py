@@ -1,15 +1,50 @@
-"""The rooms keep to their directions: who may import whom is a table."""
+"""Packages import only packages of lower layers: the list of layers is complete, and held here."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A module and the only places that may import it.
+# From the lowest layer to the highest; a package imports only packages of lower layers. A word is a package
+# of the program, or a module beside its `__init__`; every module belongs to exactly one.
+LAYERS = {
+    "harness": [
+        "text errors",
+        "host",
+        "plan console guest",
+        "results kernels",
+        "images",
+        "vm",
+        "run",
+        "lab",
+        "watch report",
+        "commands",
+        "cli",
+        "__main__",
+    ],
+    "agent": [
+        "errors",
+        "events",
+        "hooks rules",
+        "filters context",
+        "kernel",
+        "sinks",
+        "ledger",
+        "pipeline",
+        "service selftest",
+        "commands",
+        "cli",
+        "__main__",
+    ],
+}
+
+# A library, and the only places that may import it.
 ONLY = {
     "libvirt": ("harness/vm",),
     "libvirtaio": ("harness/vm",),
@@ -18,70 +53,115 @@ ONLY = {
     "bcc": ("agent/kernel/bcc/backend.py",),
 }
 
-# A folder and what it must not import.
-NEVER = {
-    "agent": ("harness",),
-    "agent/rules": ("agent.kernel", "agent.context", "agent.sinks", "agent.selftest", "agent.pipeline"),
-    "harness/guest": ("harness.plan", "harness.results", "harness.run"),
-    "harness/plan": ("harness.results", "harness.kernels", "harness.run"),
-    "harness/report": ("harness.vm", "harness.guest"),
-    "harness/results": ("harness.kernels", "harness.run", "harness.report"),
+# All that the harness may import of the agent.
+AGENT_DATA = {
+    "agent.selftest.catalogue",
+    "agent.selftest.promises",
+    "agent.selftest.protocol",
+    "agent.hooks.points",
 }
 
-# The whole of what the harness may know of the agent: what a plan, a channel and a prediction are made of.
-HARNESS_MAY = {"agent.selftest.catalogue", "agent.selftest.protocol", "agent.hooks.points"}
+
+@cache
+def modules(program: str) -> dict[str, Path]:
+    """The modules of a program by dotted name."""
+    found = {}
+    for path in sorted((ROOT / program).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
-def imports(path: Path) -> set[str]:
-    """Dotted names a file imports; `from a import b` counts as `a` and as `a.b`."""
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Dotted names that a file imports, anywhere in it; `from a import b` counts as `a` and as `a.b`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path} imports relatively"
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
-def sources(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
+def package_of(module: str) -> str:
+    """The package, or the module in the root of the program; empty for the program's own `__init__`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def arrows(program: str) -> Iterator[tuple[str, str, str]]:
+    """(importing module, package, imported package) across packages of one program."""
+    known = modules(program)
+    for module, path in known.items():
+        here = package_of(module)
+        for name in imports(path):
+            there = package_of(name) if name in known else ""
+            if there and there != here:
+                yield module, here, there
 
 
 def within(name: str, package: str) -> bool:
+    """Whether a dotted name is a package, or lies in it."""
     return name == package or name.startswith(f"{package}.")
 
 
-@pytest.mark.parametrize("module", ONLY)
-def test_only_one_room_touches_it(module: str) -> None:
-    """A library with a room of its own is imported nowhere else."""
+@pytest.mark.parametrize("program", LAYERS)
+def test_every_package_has_a_layer(program: str) -> None:
+    """And the list has no package that is gone."""
+    listed = [word for layer in LAYERS[program] for word in layer.split()]
+    present = {package_of(module) for module in modules(program)} - {""}
+    if not (ROOT / program / "__main__.py").exists():
+        listed.remove("__main__")
+    assert sorted(listed) == sorted(present)
+
+
+@pytest.mark.parametrize("program", LAYERS)
+def test_imports_go_to_lower_layers(program: str) -> None:
+    """Also imports inside functions."""
+    rank = {word: number for number, layer in enumerate(LAYERS[program]) for word in layer.split()}
+    wrong = [
+        f"{module} imports {there}"
+        for module, here, there in arrows(program)
+        if here and rank[here] <= rank[there]
+    ]
+    assert sorted(set(wrong)) == []
+
+
+@pytest.mark.parametrize("program", LAYERS)
+def test_no_two_packages_import_each_other(program: str) -> None:
+    pairs = {(here, there) for _, here, there in arrows(program)}
+    assert [pair for pair in pairs if pair[::-1] in pairs] == []
+
+
+def test_the_agent_imports_nothing_of_the_harness() -> None:
     offenders = [
-        str(path.relative_to(ROOT))
-        for path in sources("agent") + sources("harness")
-        if any(within(name, module) for name in imports(path))
-        and not str(path.relative_to(ROOT)).startswith(ONLY[module])
+        f"{module} imports {name}"
+        for module, path in modules("agent").items()
+        for name in imports(path)
+        if within(name, "harness")
     ]
     assert offenders == []
 
 
-@pytest.mark.parametrize("folder", NEVER)
-def test_directions(folder: str) -> None:
-    """No room imports against the direction of the flow."""
-    offenders = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in sources(folder)
-        for name in sorted(imports(path))
-        if any(within(name, package) for package in NEVER[folder])
-    ]
-    assert offenders == []
-
-
-def test_what_the_harness_knows_of_the_agent() -> None:
+def test_the_harness_imports_data_of_the_agent() -> None:
     """A plan needs the catalogue, the channel the protocol, a prediction the hooks, and that is all."""
     offenders = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in sources("harness")
+        f"{module} imports {name}"
+        for module, path in modules("harness").items()
         for name in sorted(imports(path))
-        if within(name, "agent")
-        and not any(within(name, allowed) or within(allowed, name) for allowed in HARNESS_MAY)
+        if within(name, "agent") and not any(within(name, one) or within(one, name) for one in AGENT_DATA)
+    ]
+    assert offenders == []
+
+
+@pytest.mark.parametrize("library", ONLY)
+def test_a_library_is_imported_in_one_place(library: str) -> None:
+    offenders = [
+        module
+        for program in LAYERS
+        for module, path in modules(program).items()
+        if any(within(name, library) for name in imports(path))
+        and not str(path.relative_to(ROOT)).startswith(ONLY[library])
     ]
     assert offenders == []

@@ -25,8 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code of the contract."""
     from harness.host.cache import Cache
+    from harness.lab import repro
     from harness.lab.lab import VmBench
-    from harness.run import repro
 
     path = arguments.results / "results.json" if arguments.results.is_dir() else arguments.results
     plan, found = repro.plan_of(path, arguments.cell, arguments.test)

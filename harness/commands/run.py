@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness import report
 from harness.commands import options
 from harness.commands.options import add_gdb, selectors
 from harness.errors import ConfigError, HarnessError
@@ -89,7 +90,7 @@ def run(wanted: Options, bench: Bench, console: Console, workers: str, words: Se
     However the run ends, there are results, unless nothing could be prepared: then HarnessError or OSError is
     raised. Where tests are only listed, nothing runs.
     """
-    matrix_run = Run(wanted, bench)
+    matrix_run = Run(wanted, bench, report.write_all)
     listed = False
     with contextlib.closing(bench), matrix_run.ending():
         try:
@@ -148,7 +149,7 @@ def watch(wanted: Options, bench: Bench, console: Console) -> int:
 
     # In a folder of its own: a run that never ends has no place in `latest`.
     wanted = wanted.model_copy(update={"folder": wanted.folder or wanted.output / "watch"})
-    matrix_run = Run(wanted, bench)
+    matrix_run = Run(wanted, bench, report.write_all)
     seen = look(matrix_run)
     project = project_of(matrix_run)
     if problem := project.build_rest():
@@ -165,7 +166,7 @@ def _pytest(controller: Controller, workers: int, more: Sequence[str]) -> int | 
     words = [] if names_tests(matrix, more) else [str(matrix)]
     words += ["-c", os.devnull, "--rootdir", str(matrix.parent), "--noconftest", "--capture=no"]
     # Its reporter is replaced by our view; its options stay.
-    words += ["-p", "no:terminalreporter", "-p", "harness.run.pytest.plugin"]
+    words += ["-p", "no:terminalreporter", "-p", "harness.commands.pytest_plugin"]
     words += ["-o", f"cache_dir={controller.run.times_path.with_name('.pytest_cache')}"]
     words += [] if "no:xdist" in more else ["-p", "xdist", "-n", str(workers)]
     words += ["--accelerator", wanted.accelerator] + (["--matrix-cold"] if wanted.cold else [])

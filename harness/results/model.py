@@ -20,6 +20,7 @@ from harness.plan.cells import PlainName
 from harness.plan.plan import Plan
 from harness.results.verdict import Verdict, run_exit_code, worst
 
+FILE = "results.json"
 MAX_BYTES = 512 << 20  # of results.json: 2,000 cells of 60 tests take 330 MiB
 
 Count = Annotated[int, Field(ge=0)]

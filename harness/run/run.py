@@ -13,7 +13,7 @@ import os
 import secrets
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +102,17 @@ def pair_of(nodeid: str) -> tuple[str, str]:
     return cell, test
 
 
+Write = Callable[[Results, Path], None]
+"""Writes reports into the folder of a run that ended; results.json is there by then."""
+
+
 class Run:
     """The controller's side of a run; `plan` may be narrowed until the first test starts."""
 
-    def __init__(self, options: Options, bench: Bench) -> None:
+    def __init__(self, options: Options, bench: Bench, write: Write | None = None) -> None:
         self.options = options
         self.bench = bench
+        self._write = write
         self.known = expectations.load(options.matrix.with_name("expectations.yaml"))
         self.plan = self._plan()
         self.started = datetime.datetime.now(datetime.UTC)
@@ -297,9 +302,9 @@ class Run:
         results = self._results()
         if wrong := model.disagreements(self.plan, results):
             raise AssertionError(f"results and plan differ: {wrong}")
-        from harness import report  # most commands write none
-
-        report.write_all(results, self.folder)
+        model.write_atomic(self.folder / model.FILE, results.to_json())
+        if self._write:
+            self._write(results, self.folder)
         times.write_times(self.times_path, self.plan, results.cells)
         self.finished = results
 

@@ -14,11 +14,11 @@ from harness.errors import ConfigError, HarnessError
 from harness.lab import supplies
 from harness.plan import suites
 from harness.plan.cells import Cell
-from harness.report.lines import Lines
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict, run_exit_code
 from harness.run.pytest.worker import Worker
 from harness.run.run import Run
+from harness.run.view import View
 from harness.watch import sources
 from harness.watch.build import Made, Nothing, Project
 from harness.watch.machine import StandingBench, StandingKeeper, StandingMachine
@@ -45,7 +45,7 @@ class Watch:
     """
 
     run: Run
-    progress: Lines
+    progress: View
     project: Project
     folders: Sequence[Path] = FOLDERS
     rounds: int = 0

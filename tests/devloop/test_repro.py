@@ -16,8 +16,8 @@ from harness.errors import ConfigError
 from harness.host.cache import Cache
 from harness.host.progress import Event
 from harness.kernels import KernelRequest, Lock, resolve
+from harness.lab import repro
 from harness.results import model
-from harness.run import repro
 from harness.run.fake import FakeBench
 from harness.run.run import Options
 from tests.kernels.conftest import FakeApt, fake_apt

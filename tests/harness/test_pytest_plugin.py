@@ -62,7 +62,7 @@ class Project:
 
     def pytest(self, *words: str, apart: bool = False) -> pytest.RunResult:
         (self.path / "log").unlink(missing_ok=True)
-        words = ("-p", "harness.run.pytest.plugin", "-p", "xdist", *words)
+        words = ("-p", "harness.commands.pytest_plugin", "-p", "xdist", *words)
         if apart:
             return self.pytester.runpytest_subprocess(*words, timeout=60)
         return self.pytester.runpytest_inprocess(*words)
@@ -303,7 +303,7 @@ def test_an_id_that_is_not_there_is_an_error_of_usage(project: Project) -> None:
 def test_without_xdist(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its options are not there then."""
     done = project.pytester.runpytest_inprocess(
-        "-p", "no:xdist", "-p", "harness.run.pytest.plugin", "matrix.yaml", "-k", "truth.open"
+        "-p", "no:xdist", "-p", "harness.commands.pytest_plugin", "matrix.yaml", "-k", "truth.open"
     )
     assert done.parseoutcomes()["passed"] == 2
 

@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from harness.errors import ConfigError, HarnessError, InfrastructureError
 from harness.host.capacity import cpus, free_mib, workers_for
 from harness.host.progress import Event, Phase, Progress, Step, silent
 from harness.plan.cost import longest_first
 from harness.plan.matrix import close_to
-from harness.report.lines import Lines
-from harness.report.terminal import print_results
-from harness.results.model import Attempt, CellReport, TestResult
+from harness.results.model import Attempt, CellReport, Results, TestResult
 from harness.results.verdict import Verdict
 from harness.run.judge import as_result
 from harness.run.pytest.plugin import WORKER, values
@@ -45,8 +42,12 @@ def for_pytest(config: pytest.Config, path: Path) -> Controller:
     """The controller of a pytest that was started by hand; a matrix that is wrong ends pytest with 2."""
     options = asked(values(config), path, ("pytest", *map(str, config.invocation_params.args)))
     options = options.model_copy(update={"output": config.invocation_params.dir / options.output})
+
+    def write(results: Results, folder: Path) -> None:
+        config.hook.pytest_harness_write(results=results, folder=folder)
+
     try:
-        run = Run(options, config.hook.pytest_harness_bench(config=config))
+        run = Run(options, config.hook.pytest_harness_bench(config=config), write)
     except HarnessError as error:
         pytest.exit(_message(error), returncode=error.exit_code)
     # SIGTERM and SIGHUP end pytest as Ctrl-C does; it would leave machines otherwise.
@@ -90,7 +91,9 @@ class Controller:
             self._keep_named(session.config.args)
             if self.listed:
                 return
-            with contextlib.nullcontext(self.view) if self.view else Lines(Console()) as progress:
+            hook = session.config.hook
+            shown = contextlib.nullcontext(self.view) if self.view else hook.pytest_harness_view()
+            with shown as progress:
                 self.run.prepare(progress)
         except Exception as error:
             if self.view:
@@ -216,10 +219,10 @@ class Controller:
         # Where nothing of the matrix was selected, the tests beside it decide.
         session.exitstatus = (code if self.run.plan.cells else 0) or session.exitstatus
 
-    def pytest_terminal_summary(self) -> None:
+    def pytest_terminal_summary(self, config: pytest.Config) -> None:
         """Under pytest's own reporter: the table, and where the reports are."""
         if self.view is None and self.run.finished:
-            print_results(Console(), self.run.finished, str(self.run.folder))
+            config.hook.pytest_harness_show(results=self.run.finished, folder=self.run.folder)
 
     def _narrow(self, nodeids: Sequence[str], workers: int) -> None:
         if not self._narrowed:

@@ -9,6 +9,7 @@ results travel home as JSON in the reports' user properties.
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,10 @@ import pytest
 from harness.run.options import ALL
 
 if TYPE_CHECKING:
+    from harness.results.model import Results
     from harness.run.machines import Bench
     from harness.run.pytest.controller import Controller
+    from harness.run.view import View
 
 _MATRIX_KEY = re.compile(r"""^\{?\s*["']?kernels["']?\s*:""", re.MULTILINE)  # what every matrix has
 CONTROLLER = "harness-controller"
@@ -26,15 +29,25 @@ WORKER = "harness-worker"
 
 
 class Hooks:
-    """What this plugin asks of others."""
+    """What this plugin asks of other plugins."""
 
     @pytest.hookspec(firstresult=True)
     def pytest_harness_bench(self, config: pytest.Config) -> Bench | None:
-        """Where machines come from; the default is libvirt on this host."""
+        """Return where machines come from."""
+
+    @pytest.hookspec(firstresult=True)
+    def pytest_harness_view(self) -> AbstractContextManager[View] | None:
+        """Return what shows the preparation of a run that pytest's own reporter goes on to show."""
+
+    def pytest_harness_write(self, results: Results, folder: Path) -> None:
+        """Write reports beside results.json."""
+
+    def pytest_harness_show(self, results: Results, folder: Path) -> None:
+        """Show how a run ended."""
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Declare the hook above."""
+    """Declare the hooks above."""
     pluginmanager.add_hookspecs(Hooks)
 
 
@@ -44,20 +57,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option in ALL:
         names = [option.pytest_flag] + (["--accelerator"] if option.name == "accelerator" else [])
         group.addoption(*names, dest=f"matrix_{option.attribute}", help=option.help, **option.settings)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_harness_bench(config: pytest.Config) -> Bench:
-    """Machines from libvirt."""
-    from harness.kernels import repositories
-    from harness.lab.lab import VmBench
-
-    asked = values(config)
-    if asked["mirror"]:
-        repositories.prefer(asked["mirror"].rstrip("/"))
-    path = matrix_path(config)
-    lock = path.with_name("matrix.lock") if path and not asked["unlocked"] else None
-    return VmBench(asked["connect"], lock, cold=asked["cold"], accelerator=asked["accelerator"])
 
 
 def values(config: pytest.Config) -> dict[str, Any]:
