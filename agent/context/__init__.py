@@ -1,1 +1,1 @@
-"""Who did it: processes, users, containers."""
+"""Finds out which process, user and container caused an event."""

@@ -1,8 +1,8 @@
-"""From a cgroup id, as events carry it, to the cgroup's path.
+"""Finds the path of a cgroup by the id that events carry.
 
-The id is the inode of the cgroup's directory in the unified hierarchy, and is not used again before the next
-boot. So what was found stays true, also after the cgroup is gone; what was gone before it was looked for
-stays unknown.
+The id is the inode of the cgroup's directory in the unified hierarchy, and the kernel does not reuse it
+before the next boot. A path therefore stays valid after the cgroup was removed. A cgroup that was removed
+before its first lookup stays unknown.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pathlib import Path
 from agent.context.procfs import ProcFs
 
 MAX_PATHS = 4_096
-WALK_INTERVAL_NS = 200_000_000  # of the stream's time: cgroups that come and go must not cost a walk each
+WALK_INTERVAL_NS = 200_000_000  # event time; short-lived cgroups must not cause one walk each
 
 
 @dataclass(slots=True)
 class Counters:
-    """What the lookups cost, since the start."""
+    """Totals of the lookups since the start."""
 
     walks: int = 0
-    unknown: int = 0  # cgroups gone before they were looked for
+    unknown: int = 0  # cgroups that were removed before their first lookup
     evicted: int = 0
 
 
 class CgroupPaths:
-    """Paths of cgroups below `mount`, the unified hierarchy, by id; at most `MAX_PATHS` are remembered."""
+    """Paths of cgroups below `mount`, the unified hierarchy, by id; at most `max_paths` are cached."""
 
     def __init__(self, mount: Path, proc: ProcFs, max_paths: int = MAX_PATHS) -> None:
         self.counters = Counters()
@@ -38,44 +38,45 @@ class CgroupPaths:
         self._proc = proc
         self._max_paths = max_paths
         self._paths: OrderedDict[int, bytes] = OrderedDict()
-        self._missing: set[int] = set()  # not looked for again before the next walk
+        self._missing: set[int] = set()  # ids with no lookup before the next walk
         self._next_walk_ns = 0
 
     def path(self, cgroup_id: int, pid: int, time_ns: int) -> bytes | None:
-        """The path of a cgroup, `/` for the root; `None` if it is not known.
+        """Return the path of a cgroup, `/` for the root, or None if it is unknown.
 
-        `pid` is a process in it, which is the quick way to find it; `time_ns` is the event's time.
+        `pid` is a process in the cgroup, through which it is found fastest; `time_ns` is the time of the
+        event.
         """
-        found = self._paths.get(cgroup_id)
-        if found is None:
-            found = self._look_for(cgroup_id, pid, time_ns)
+        path = self._paths.get(cgroup_id)
+        if path is None:
+            path = self._look_up(cgroup_id, pid, time_ns)
         else:
             self._paths.move_to_end(cgroup_id)
-        return found
+        return path
 
     def walk(self) -> None:
-        """Learns every cgroup there is now."""
+        """Read the paths of all cgroups that exist now."""
         self.counters.walks += 1
         with suppress(OSError):
             self._remember(self._mount.stat().st_ino, b"/")
         for inode, path in _directories(os.fsencode(self._mount)):
             self._remember(inode, path)
 
-    def _look_for(self, cgroup_id: int, pid: int, time_ns: int) -> bytes | None:
+    def _look_up(self, cgroup_id: int, pid: int, time_ns: int) -> bytes | None:
         if time_ns >= self._next_walk_ns:
             self._missing.clear()
         elif cgroup_id in self._missing:
             return None
-        found = self._by_process(cgroup_id, pid)
-        if found is None and time_ns >= self._next_walk_ns:
+        path = self._by_process(cgroup_id, pid)
+        if path is None and time_ns >= self._next_walk_ns:
             self._next_walk_ns = time_ns + WALK_INTERVAL_NS
             self.walk()
-            found = self._paths.get(cgroup_id)
-        if found is None:
+            path = self._paths.get(cgroup_id)
+        if path is None:
             self.counters.unknown += 1
             if len(self._missing) < self._max_paths:
                 self._missing.add(cgroup_id)
-        return found
+        return path
 
     def _by_process(self, cgroup_id: int, pid: int) -> bytes | None:
         path = unified_path(self._proc.cgroup(pid) or b"")
@@ -96,7 +97,7 @@ class CgroupPaths:
 
 
 def unified_path(cgroup_file: bytes) -> bytes:
-    """The path in the unified hierarchy from a `/proc/PID/cgroup`; empty on cgroup v1 alone."""
+    """Return the path in the unified hierarchy from a `/proc/PID/cgroup`; b"" with only cgroup v1."""
     for line in cgroup_file.splitlines():
         if line.startswith(b"0::"):
             return line[3:]
@@ -104,18 +105,18 @@ def unified_path(cgroup_file: bytes) -> bytes:
 
 
 def has_legacy(cgroup_file: bytes) -> bool:
-    """Whether processes are also sorted into cgroup v1 hierarchies, which no event's cgroup id tells of."""
+    """Whether the host also uses cgroup v1 hierarchies, which the cgroup id of events does not cover."""
     return any(not line.startswith(b"0::") for line in cgroup_file.splitlines())
 
 
 def unified_mount(root: Path = Path("/sys/fs/cgroup")) -> Path:
-    """Where the unified hierarchy is mounted; systemd's hybrid layout has it one level down."""
+    """Return the mount point of the unified hierarchy; in systemd's hybrid layout it is `unified`."""
     hybrid = root / "unified"
     return hybrid if hybrid.is_dir() else root
 
 
 def _directories(root: bytes) -> Iterator[tuple[int, bytes]]:
-    """Inode and path of every directory below `root`; what vanishes meanwhile is left out."""
+    """Yield inode and path of every directory below `root`; directories that vanish are left out."""
     pending = [b""]
     while pending:
         path = pending.pop()

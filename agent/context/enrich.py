@@ -1,4 +1,4 @@
-"""From an event to its context, looked up when a rule or a sink first asks for it."""
+"""Looks up the context of an event when a rule or a sink first reads it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOKED_UP = frozenset(("process", "container", "root"))
 
 
 class Enricher:
-    """Everything that is known about who did it; `root` is the host's root, or a copy of its shape."""
+    """Knows processes, users and containers of a host; `root` is its root directory, or a test's."""
 
     def __init__(
         self, root: Path = Path("/"), proc: ProcFs | None = None, users: Users | None = None
@@ -34,17 +34,17 @@ class Enricher:
         self._legacy = has_legacy(self._proc.cgroup(1) or b"")
 
     def start(self) -> None:
-        """Learns what is there now. Attach the hooks before, read their events after."""
+        """Read the processes and cgroups that exist. Attach the hooks before, read their events after."""
         self.processes.scan()
         self.cgroups.walk()
 
     def context(self, event: Event) -> Context:
-        """The context of an event; events must come in the order of the stream, every one exactly once."""
+        """Return the context of an event. Call it exactly once for each event, in the order of the stream."""
         self.processes.apply(event)
         return _LazyContext(self, event)
 
     def counters(self) -> Mapping[str, int]:
-        """Totals since the start, by name, and how much is held now."""
+        """Return totals since the start and current sizes, by name."""
         table = self.processes.table
         return {
             **{f"process_{name}": value for name, value in asdict(self.processes.counters).items()},
@@ -56,7 +56,7 @@ class Enricher:
         }
 
     def process(self, event: Event) -> Process:
-        """Who did it: numbers from the event, which are exact, the program from the cache."""
+        """Return the process of an event: ids from the event, which are exact, the program from the cache."""
         entry = self.processes.find(event.pid, event.time_ns)
         known = _UNKNOWN if entry is None else entry.process
         ancestors = () if entry is None else self.processes.ancestors(entry)
@@ -76,18 +76,18 @@ class Enricher:
         )
 
     def container(self, event: Event) -> Container:
-        """Which container it happened in, `HOST` for none and for what cannot be known any more."""
+        """Return the container of an event; HOST for none, and if it can no longer be found out."""
         path = self.cgroups.path(event.cgroup_id, event.pid, event.time_ns)
-        found = HOST if path is None else self._container_of(path)
-        if found is HOST and (self._legacy or path is None):
+        container = HOST if path is None else self._container_of(path)
+        if container is HOST and (self._legacy or path is None):
             return self._by_process(event)
-        return found
+        return container
 
     def root(self, event: Event) -> bytes:
-        """The process's root directory when it did this, by the event.
+        """Return the root directory of the process at the event, b"" if it is unknown.
 
-        Where that does not know it (a file that is closed by the process's end), what its last one told, or
-        `/proc`; else empty.
+        If the event does not carry it (a file that the kernel closes at the end of the process), use that of
+        the process's last event, or `/proc`.
         """
         if event.root:
             return event.root
@@ -97,15 +97,15 @@ class Enricher:
         return self._proc.root_of(event.pid)
 
     def _container_of(self, path: bytes) -> Container:
-        found = self._containers.get(path)
-        if found is None:
+        container = self._containers.get(path)
+        if container is None:
             if len(self._containers) >= _MAX_CONTAINERS:
                 self._containers.clear()
-            found = self._containers[path] = container_of(path)
-        return found
+            container = self._containers[path] = container_of(path)
+        return container
 
     def _by_process(self, event: Event) -> Container:
-        """For cgroup v1: what `/proc` says once in a program's life, or said of its parent."""
+        """On cgroup v1: read the container from `/proc` once for each program, or inherit the parent's."""
         entry = self.processes.find(event.pid, event.time_ns)
         if entry is None:
             return HOST
@@ -116,12 +116,12 @@ class Enricher:
 
 
 class _LazyContext(Context):
-    """Looks up its fields when they are first read, which must be before the next event is handled."""
+    """Looks up a field when it is first read, which must be before the next event is handled."""
 
     __slots__ = ("_enricher", "_event")
 
     def __init__(self, enricher: Enricher, event: Event) -> None:
-        # The inherited slots stay empty on purpose: only reading an empty one ends in __getattr__.
+        # The inherited slots stay empty: Python calls __getattr__ only for an empty slot.
         self._enricher = enricher
         self._event = event
 

@@ -1,9 +1,9 @@
-"""SHA-256 of a changed file, without being led elsewhere, stopped, or worn out.
+"""Computes the SHA-256 of a changed file safely: hostile users control the file and its path.
 
-The name in an event is only a hint by the time it is read. So the object is opened without following a link
-and without any effect on it (O_PATH), and only if it is a regular file with the event's inode, and small
-enough, is it opened for reading through the descriptor, which no rename can change. What is hashed is the
-content as it is then, which may be newer than the event.
+The path may lead to another file by the time the event is handled. The file is therefore opened with O_PATH,
+without following a link and without side effects. If it is a regular file with the event's inode and not too
+large, it is opened for reading through that descriptor, which a rename cannot redirect. The digest is of the
+current content, which may be newer than the event.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _CHANGES = frozenset({EventType.CLOSE, EventType.RENAME})
 
 @dataclass(slots=True)
 class HashCounters:
-    """Since the start."""
+    """Totals since the start."""
 
     hashed: int = 0
     bytes: int = 0
     too_large: int = 0
     over_budget: int = 0
-    changed: int = 0  # gone, replaced, not a regular file, or not readable
+    changed: int = 0  # removed, replaced, not a regular file, or not readable
 
 
 class Hasher:
-    """Hashes what CLOSE (after writing) and RENAME leave, `bytes_per_second` on average at most.
+    """Hashes the files of CLOSE (after writing) and RENAME events, at most `bytes_per_second` on average.
 
-    A file of another mount namespace is reached through its process, and only while that lives. Inode numbers
-    are those of `stat`, so where a file system gives it other ones (overlayfs without xino) there is no
+    A file of another mount namespace is opened through the process of the event, only while that lives. The
+    inode of the event must equal that of `stat`; on overlayfs without xino they differ, and there is no
     digest.
     """
 
@@ -59,25 +59,25 @@ class Hasher:
         self._clock = clock
         self._filled_at = clock()
         self._proc = proc
-        # A service has a mount namespace of its own, and sees the host's through init.
+        # A service can have its own mount namespace; it reaches the host's through process 1.
         self._roots = {0: b"", **_root_of(proc / "1"), **_root_of(proc / "self")}
 
     def digest(self, event: Event) -> str:
-        """The digest in hexadecimal; empty if there is none to be had, and `counters` say why."""
+        """Return the digest in hexadecimal, or "" without one; `counters` record the reason."""
         if event.type not in _CHANGES or event.retval < 0:
             return ""
         file = event.file2 if event.type is EventType.RENAME and event.file2 else event.file
         try:
-            with self._opened(event, file) as fd:
+            with self._open(event, file) as fd:
                 return self._hash(fd)
         except OSError:
             self.counters.changed += 1
             return ""
 
     @contextmanager
-    def _opened(self, event: Event, file: File) -> Iterator[int]:
-        """A descriptor to read the very object of the event; OSError if it cannot be had."""
-        handle = os.open(self._seen_from_here(event, file), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def _open(self, event: Event, file: File) -> Iterator[int]:
+        """Open the file of the event for reading. Raises OSError if it was replaced or cannot be read."""
+        handle = os.open(self._path_from_here(event, file), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode) or status.st_ino != file.inode:
@@ -90,7 +90,7 @@ class Hasher:
         finally:
             os.close(fd)
 
-    def _seen_from_here(self, event: Event, file: File) -> bytes:
+    def _path_from_here(self, event: Event, file: File) -> bytes:
         root = self._roots.get(event.mount_ns)
         return (os.fsencode(self._proc / str(event.pid) / "root") if root is None else root) + file.path
 
@@ -109,7 +109,7 @@ class Hasher:
         left = self._max_file_bytes
         while block := os.read(fd, _BLOCK):
             left -= len(block)
-            if left < 0:  # it grew meanwhile
+            if left < 0:  # it has grown since fstat
                 self.counters.too_large += 1
                 return ""
             digest.update(block)
@@ -129,7 +129,7 @@ class Hasher:
 
 
 def _root_of(process: Path) -> dict[int, bytes]:
-    """The mount namespace of a process, and how its root is reached; nothing without the right to look."""
+    """Return {mount namespace: path to its root} for a process; empty without permission."""
     try:
         return {(process / "ns/mnt").stat().st_ino: os.fsencode(process / "root")}
     except OSError:

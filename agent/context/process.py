@@ -1,13 +1,13 @@
-"""Which process an event belongs to, exact also for one that has long exited when its event is read.
+"""Finds the process of an event, also if it exited before the agent handles the event.
 
-Two sources meet here. FORK, EXEC and EXIT events tell every change, in order. `/proc` tells what ran before
-the agent did, and what was lost. They overlap, because hooks are attached before `/proc` is read, so a change
-can be seen in both. That is harmless: a process is a pid and a time of birth, on the same clock on both
-sides, and events are replayed onto what the scan found. A pid that was used again is another process, and
-both are kept side by side.
+There are two sources. FORK, EXEC and EXIT events report every change, in order. `/proc` has the processes
+that ran before the agent started, and those whose events were lost. The sources overlap, because hooks are
+attached before `/proc` is read, so a change can appear in both. That is harmless: a process is identified by
+pid and time of birth, on the same clock in both, and events are applied to the entries of the scan. A reused
+pid is another process, and the table holds both.
 
-An exit is not the end of a process's events: the kernel closes its files afterwards. So an entry outlives its
-process by a retention, measured in the stream's own time, however late the agent reads the stream.
+A process has events after its exit, because the kernel closes its files afterwards. An entry is therefore
+kept for a retention after the exit, measured in event time, so that a late agent finds it too.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ MAX_ANCESTORS = 16
 
 @dataclass(slots=True)
 class Counters:
-    """What the cache did, since the start."""
+    """Totals since the start."""
 
     scanned: int = 0
     forks: int = 0
     execs: int = 0
     exits: int = 0
-    refilled: int = 0  # missing in the table, found in /proc
-    unresolved: int = 0  # missing in both: the event itself carries all that is known
+    refilled: int = 0  # not in the table, read from /proc
+    unresolved: int = 0  # in neither: only the event's own fields are known
 
 
 class ProcessCache:
-    """Processes by pid and time, fed by `scan` and `apply`, asked through `find`."""
+    """A cache of processes by pid and time: `scan` and `apply` fill it, `find` looks up."""
 
     def __init__(
         self, proc: ProcFs, users: Users, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES
@@ -47,7 +47,7 @@ class ProcessCache:
         self._users = users
 
     def scan(self) -> None:
-        """Learns what runs now. Attach the hooks before, feed their events after."""
+        """Read the running processes. Attach the hooks before, apply their events after."""
         for pid in self._proc.pids():
             if pid not in self.table and (entry := self._read(pid, FOREVER)):
                 self.table.add(entry)
@@ -56,7 +56,7 @@ class ProcessCache:
             self.ancestors(entry)
 
     def apply(self, event: Event) -> None:
-        """Takes a FORK, EXEC or EXIT into account; other types and refused calls change nothing."""
+        """Apply a FORK, EXEC or EXIT event; other types and failed calls change nothing."""
         change = _CHANGES.get(event.type)
         if change is not None and event.retval >= 0:
             change(self, event)
@@ -64,13 +64,13 @@ class ProcessCache:
             self.table.forget(event.time_ns)
 
     def _settle(self, event: Event) -> None:
-        """Note the root directory: when files are closed by a process's end, the kernel no more knows it."""
+        """Store the root directory: the kernel cannot report it when it closes files at the exit."""
         entry = self.table.at(event.pid, event.time_ns)
         if entry is not None and event.root:
             entry.root = event.root
 
     def find(self, pid: int, time_ns: int) -> Entry | None:
-        """The process that had `pid` at `time_ns`, from `/proc` if need be; `None` when nothing knows it."""
+        """Return the process that had `pid` at `time_ns`, from `/proc` if necessary; None if unknown."""
         entry = self.table.at(pid, time_ns)
         if entry is None:
             return self._refill(pid, time_ns)
@@ -78,7 +78,7 @@ class ProcessCache:
         return entry
 
     def ancestors(self, entry: Entry) -> tuple[Process, ...]:
-        """Who started a process, nearest first, at most `MAX_ANCESTORS`."""
+        """Return the ancestors of a process, nearest first, at most `MAX_ANCESTORS`."""
         if entry.ancestors is None:
             entry.ancestors = self._climb(entry.process)
             self.table.charge(entry)
@@ -110,7 +110,7 @@ class ProcessCache:
 
     def _read(self, pid: int, time_ns: int) -> Entry | None:
         found = self._proc.read(pid)
-        if found is None or found.born_ns > time_ns:  # gone, and its pid perhaps used again
+        if found is None or found.born_ns > time_ns:  # it exited, and its pid may be reused
             return None
         process = found.process
         return Entry(self._owned(process, process.uid, process.gid, process.auid), found.born_ns, None)
@@ -132,7 +132,7 @@ class ProcessCache:
         ancestors = (parent.process, *self.ancestors(parent))[:MAX_ANCESTORS] if parent else None
         known = self.table.at(pid, event.time_ns)
         if known is not None and self.table.is_same(known, event.time_ns):
-            # The stream tells from its start what the scan saw the end of: later events bring it there again.
+            # The scan has read a later state of this process; the following events lead there again.
             self._become(known, child, ancestors)
         else:
             known = Entry(child, event.time_ns, ancestors)
@@ -153,7 +153,7 @@ class ProcessCache:
     def _become(self, entry: Entry, process: Process, ancestors: tuple[Process, ...] | None) -> None:
         entry.process = process
         entry.ancestors = ancestors
-        # A runtime moves a process into its container's cgroup between fork and exec: look again.
+        # A runtime moves a process to its container's cgroup between fork and exec: look it up again.
         entry.inherited, entry.container = entry.container or entry.inherited, None
         self.table.charge(entry)
 

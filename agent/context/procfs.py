@@ -1,7 +1,7 @@
-"""What `/proc` says about one process, read so that the parts belong together.
+"""Reads one process from `/proc` consistently.
 
-Every file of a process can vanish between two reads, and a process can replace its program: what is gone is
-`None`, and a program that changed while it was read is read again.
+The files of a process can vanish between two reads, and a process can replace its program. A vanished process
+is None, and a program that changed while it was read is read again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.events.actors import NO_USER, Process
 
-ARGS_BYTES = 4096  # of a command line that are kept; the rest is cut
+ARGS_BYTES = 4096  # kept of a command line
 ARGS_COUNT = 64
 _NS = 1_000_000_000
 _STARTTIME = 22 - 3  # field 22 of proc_pid_stat(5), counted from the state, field 3
@@ -23,28 +23,28 @@ _DELETED = b" (deleted)"
 
 @dataclass(slots=True, frozen=True)
 class Found:
-    """A process that was there: `born_ns` in CLOCK_BOOTTIME, known to a clock tick only and rounded down."""
+    """A process; `born_ns` in CLOCK_BOOTTIME is rounded down to a clock tick."""
 
     process: Process
     born_ns: int
 
 
 class ProcFs:
-    """Reads processes below `root`, which is `/proc` itself or a copy of its shape."""
+    """Reads processes below `root`, which is `/proc` or a test's directory."""
 
     def __init__(self, root: Path = Path("/proc"), ticks_per_second: int | None = None) -> None:
         self.root = root
         self.tick_ns = _NS // (ticks_per_second or os.sysconf("SC_CLK_TCK"))
 
     def pids(self) -> Iterator[int]:
-        """The processes there are now; more may come and some may go while this is read."""
+        """Yield the pids of the running processes; processes may start and exit meanwhile."""
         with os.scandir(self.root) as entries:
             for entry in entries:
                 if entry.name.isdigit():
                     yield int(entry.name)
 
     def read(self, pid: int) -> Found | None:
-        """One process without its ancestors; `None` when it is gone. Kernel threads have no `exe`."""
+        """Read one process without its ancestors; None if it exited. Kernel threads have no `exe`."""
         folder = self.root / str(pid)
         with suppress(OSError, ValueError, IndexError, KeyError):
             exe, args = self._program(folder)
@@ -52,14 +52,14 @@ class ProcFs:
         return None
 
     def cgroup(self, pid: int) -> bytes | None:
-        """The content of the process's cgroup file; `None` when it is gone."""
+        """Return the content of the process's cgroup file; None if it exited."""
         try:
             return (self.root / str(pid) / "cgroup").read_bytes()
         except OSError:
             return None
 
     def root_of(self, pid: int) -> bytes:
-        """Its root directory, as its own mount namespace sees it; empty when it is gone."""
+        """Return its root directory in its own mount namespace; b"" if it exited."""
         try:
             return os.fsencode((self.root / str(pid) / "root").readlink())
         except OSError:
@@ -81,13 +81,13 @@ class ProcFs:
 
 
 def split_stat(content: bytes) -> tuple[bytes, list[bytes]]:
-    """The comm and the fields after it; a comm may itself hold spaces and brackets."""
+    """Split a stat file into comm, which may contain spaces and brackets, and the fields after it."""
     start, end = content.index(b"("), content.rindex(b")")
     return content[start + 1 : end], content[end + 1 :].split()
 
 
 def split_args(content: bytes) -> tuple[bytes, ...]:
-    """The arguments of a cmdline file, cut to what is kept."""
+    """Split a cmdline file into arguments, at most ARGS_COUNT from ARGS_BYTES."""
     return (
         tuple(content[:ARGS_BYTES].removesuffix(b"\0").split(b"\0", ARGS_COUNT)[:ARGS_COUNT])
         if content
@@ -112,7 +112,7 @@ def _exe(folder: Path) -> bytes:
 
 
 def _unlinked(link: Path) -> bool:
-    """Whether the mark is the kernel's: a file may be called that."""
+    """Whether the kernel added the " (deleted)", and it is not part of the file's name."""
     try:
         return link.stat().st_nlink == 0
     except OSError:
@@ -120,13 +120,13 @@ def _unlinked(link: Path) -> bool:
 
 
 def _identity(status: bytes) -> tuple[int, int]:
-    """The real uid and gid, as in events."""
-    found = dict(line.split(b":", 1) for line in status.splitlines() if line.startswith((b"Uid:", b"Gid:")))
-    return int(found[b"Uid"].split()[0]), int(found[b"Gid"].split()[0])
+    """Return the real uid and gid, as in events."""
+    lines = dict(line.split(b":", 1) for line in status.splitlines() if line.startswith((b"Uid:", b"Gid:")))
+    return int(lines[b"Uid"].split()[0]), int(lines[b"Gid"].split()[0])
 
 
 def _audit_user(path: Path) -> int:
-    """The login user; a kernel without auditing has no such file."""
+    """Return the login user; a kernel without auditing has no such file."""
     try:
         return int(path.read_bytes())
     except (OSError, ValueError):

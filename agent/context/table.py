@@ -1,4 +1,4 @@
-"""Processes by pid and time of birth, in bounded memory."""
+"""Stores processes by pid and time of birth in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from agent.events.actors import HOST, Container, Process
 
 MAX_ENTRIES = 32_768
 MAX_BYTES = 64 << 20
-RETENTION_NS = 5_000_000_000  # how long an exited process can still be asked for, in the stream's own time
+RETENTION_NS = 5_000_000_000  # how long an exited process is kept, in event time
 FOREVER = 1 << 63
-_ENTRY_BYTES = (
-    800  # an entry, its process, its numbers and its places in the tables, measured with tracemalloc
-)
-_ARG_BYTES = 41  # an empty bytes object and the place that refers to it
+_ENTRY_BYTES = 800  # an entry with its process, numbers and table slots, measured with tracemalloc
+_ARG_BYTES = 41  # an empty bytes object and its reference
 
 
 class Entry:
     """One process, from `born_ns` to `died_ns` of CLOCK_BOOTTIME; `older` had the same pid before it.
 
-    `process` is never changed, only replaced, so that descendants can share it. `ancestors` is `None` until
-    someone looked for them.
+    `process` is immutable and replaced on changes, so that descendants can share it. `ancestors` is None
+    until they are looked up.
     """
 
     __slots__ = (
@@ -36,18 +34,18 @@ class Entry:
         self.died_ns = FOREVER
         self.ancestors = ancestors
         self.older: Entry | None = None
-        self.container: Container | None = None  # only where no event's cgroup id tells it: cgroup v1
+        self.container: Container | None = None  # only used on cgroup v1
         self.inherited: Container = HOST
-        self.root = b""  # its root directory, as events told it last
+        self.root = b""  # root directory, from its last event
         self.bytes = 0
 
     @property
     def alive(self) -> bool:
-        """Whether no exit is known."""
+        """Whether no exit was reported."""
         return self.died_ns == FOREVER
 
     def weigh(self) -> int:
-        """Bytes this entry could hold alone: shared ancestors count for each of their descendants."""
+        """Return the bytes of this entry; shared ancestors count for each of their descendants."""
         return _ENTRY_BYTES + _text(self.process) + sum(map(_text, self.ancestors or ()))
 
 
@@ -58,16 +56,16 @@ def _text(process: Process) -> int:
 
 @dataclass(slots=True)
 class Evictions:
-    """Entries given up for want of room, since the start."""
+    """Entries removed for lack of room since the start."""
 
     exited: int = 0  # before the end of their retention
     live: int = 0
 
 
 class ProcessTable:
-    """The entries; beyond a bound exited processes go first, then those not asked for longest.
+    """The entries. Beyond a bound, exited processes are evicted first, then the least recently used.
 
-    `max_bytes` bounds the sum of what entries weigh, which is more than they take, since most of it is
+    `max_bytes` bounds the sum of the entries' weights, an upper bound of their memory, most of which is
     shared.
     """
 
@@ -88,23 +86,23 @@ class ProcessTable:
         return pid in self._newest
 
     def __iter__(self) -> Iterator[Entry]:
-        """The newest process of each pid."""
+        """Iterate over the newest process of each pid."""
         return iter(list(self._newest.values()))
 
     def at(self, pid: int, time_ns: int) -> Entry | None:
-        """The process that had `pid` at a time."""
+        """Return the process that had `pid` at `time_ns`, or None."""
         entry = self._newest.get(pid)
-        # A birth that /proc told is rounded down to a tick, so it never hides the process's own events.
+        # A time of birth from /proc is rounded down, so it is never later than the process's own events.
         while entry is not None and entry.born_ns > time_ns:
             entry = entry.older
         return entry
 
     def touch(self, pid: int) -> None:
-        """Marks a pid as asked for just now."""
+        """Mark a pid as the most recently used."""
         self._newest.move_to_end(pid)
 
     def add(self, entry: Entry) -> None:
-        """Takes a new process. Whoever had its pid before has exited, whether that was told or not."""
+        """Add a process. An earlier process of its pid has exited, whether that was reported or not."""
         newest = self._newest.get(entry.process.pid)
         if newest is not None and newest.born_ns > entry.born_ns:
             self._insert_below(newest, entry)
@@ -118,11 +116,11 @@ class ProcessTable:
         self.charge(entry)
 
     def is_same(self, entry: Entry, born_ns: int) -> bool:
-        """Whether a birth that an event tells is the one that `/proc` told rounded down to a tick."""
+        """Whether an event's time of birth can be that of an entry, which `/proc` rounds down to a tick."""
         return entry.alive and entry.born_ns <= born_ns < entry.born_ns + self._tick_ns
 
     def charge(self, entry: Entry) -> None:
-        """Weighs an entry that is new or has changed, and makes room if it must."""
+        """Update the weight of a new or changed entry, and evict others if necessary."""
         weight = entry.weigh()
         self.bytes += weight - entry.bytes
         entry.bytes = weight
@@ -130,17 +128,17 @@ class ProcessTable:
             self._evict()
 
     def bury(self, entry: Entry, died_ns: int) -> None:
-        """Notes an exit; the entry stays for its retention."""
+        """Record an exit; the entry is kept for the retention."""
         entry.died_ns = died_ns
         self._exited.append(entry)
 
     def forget(self, now_ns: int) -> None:
-        """Drops what exited a retention ago; `now_ns` is the time of the event that is being handled."""
+        """Remove entries whose retention has ended at `now_ns`, the time of the current event."""
         while self._exited and self._exited[0].died_ns + RETENTION_NS < now_ns:
             self._remove(self._exited.popleft())
 
     def _insert_below(self, newer: Entry, entry: Entry) -> None:
-        """The scan was ahead of the stream, and saw the pid's next owner before this one was told."""
+        """Insert an earlier process of a pid whose next process the scan has read already."""
         while newer.older is not None and newer.older.born_ns > entry.born_ns:
             newer = newer.older
         entry.older, newer.older = newer.older, entry

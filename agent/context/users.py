@@ -1,8 +1,8 @@
-"""Names of users and groups, from the host's own files.
+"""Looks up the names of users and groups in the host's own files.
 
-A uid in an event is the kernel's: what the host calls it. Names therefore come from the host's `/etc/passwd`
-and `/etc/group` also for a process in a container, whose own files may call the same number something else.
-Directory services are not asked: a lookup that can block has no place beside an event stream.
+A uid in an event is a uid of the host. Names therefore come from the host's `/etc/passwd` and `/etc/group`,
+also for a process in a container, whose own files may give the number another name. Directory services are
+not queried, because a lookup that can block would stall the event stream.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-CHECK_INTERVAL_S = 1.0  # how old a name may be after its file changed
+CHECK_INTERVAL_S = 1.0  # how long a name may be outdated after its file changed
 
 
 class NameFile:
-    """One file of `name:password:number:…` lines, read again when it changed.
+    """One file of `name:password:number:…` lines, read again after changes.
 
-    A file that cannot be read, or a line that makes no sense, gives no names: an unknown number is called
-    `b""`.
+    An unreadable file has no names, and invalid lines are ignored. The name of an unknown number is b"".
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,7 +28,7 @@ class NameFile:
         self._names: dict[int, bytes] = {}
 
     def name(self, number: int) -> bytes:
-        """The first name the file gives to `number`, as the C library would answer."""
+        """Return the first name of `number` in the file, as the C library does."""
         now = self._clock()
         if now >= self._next_check:
             self._next_check = now + CHECK_INTERVAL_S
@@ -51,12 +50,12 @@ class NameFile:
             status = self._path.stat()
         except OSError:
             return None
-        # Tools replace these files by rename, so the inode tells what a coarse clock may not.
+        # Tools replace these files by rename: the inode changes even if a coarse clock hides the new time.
         return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def parse_names(content: bytes) -> dict[int, bytes]:
-    """Numbers to names of a passwd or group file; the first line of a number wins."""
+    """Return names by number from a passwd or group file; the first line of a number decides."""
     names: dict[int, bytes] = {}
     for line in content.splitlines():
         parts = line.split(b":")
@@ -73,9 +72,9 @@ class Users:
         self._groups = NameFile(root / "etc/group", clock)
 
     def user(self, uid: int) -> bytes:
-        """The name of a user, empty when the host has none for it."""
+        """Return the name of a user, b"" if the host has none."""
         return self._users.name(uid)
 
     def group(self, gid: int) -> bytes:
-        """The name of a group, empty when the host has none for it."""
+        """Return the name of a group, b"" if the host has none."""
         return self._groups.name(gid)

@@ -1,1 +1,1 @@
-"""Events as user space sees them: the model, who acted, and decoding of records."""
+"""Defines events, processes and containers, and decodes records from the kernel."""

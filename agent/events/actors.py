@@ -1,24 +1,24 @@
-"""What is known about who did it: what the context finds out, and rules, output and sinks read.
+"""Defines the process and container of an event, which the context finds out and rules and sinks read.
 
-Everything a rule compares with a string is bytes, as the kernel and the files gave it; only output turns
-bytes into text. An empty value means unknown.
+Strings are bytes, as the kernel and files give them; only the output converts them to text. An empty value
+means unknown.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-NO_USER = 0xFFFFFFFF  # (uid_t) -1: the auid of a process that no login started, and what is not known
+NO_USER = 0xFFFFFFFF  # (uid_t) -1: the auid of a process without a login session, or an unknown user
 
 
 @dataclass(slots=True)
 class Process:
     """One process at the time of an event.
 
-    `exe` is the absolute path of its program, `args` what it was started with (`args[0]` included),
-    `ancestors` who started it, nearest first: the programs as they were when they forked, also after they
-    have exited. Ancestors carry no ancestors of their own and no thread (`tid` equals `pid`). Of a process of
-    which nothing is known the users are no one's, so that no rule takes it for root.
+    `exe` is the absolute path of its program, `args` its arguments (`args[0]` included), `ancestors` its
+    ancestors, nearest first, with the programs that they had when they forked. Ancestors have no ancestors of
+    their own and no thread (`tid` equals `pid`). The users of an unknown process are NO_USER, so that no rule
+    takes it for root.
     """
 
     pid: int = 0
@@ -45,8 +45,8 @@ class Container:
     """The container of a process; all fields are empty for the host.
 
     `runtime` is docker, containerd, cri-o, podman, lxc or systemd-nspawn. `rootless_id` is an id from a
-    control group that an unprivileged user named: it may be a rootless container or a forgery, so `id` and
-    `runtime` are empty then.
+    cgroup that an unprivileged user named: a rootless container or a forgery. `id` and `runtime` are then
+    empty.
     """
 
     id: bytes = b""
@@ -59,7 +59,7 @@ HOST = Container()
 
 @dataclass(slots=True)
 class Context:
-    """What rules see beside the event itself, and the process's root directory, which matches tell."""
+    """What rules can test in addition to the event, and the process's root directory for the output."""
 
     process: Process = field(default_factory=Process)
     container: Container = HOST

@@ -1,7 +1,7 @@
-"""From a record's bytes to an `Event`. The layout is `bpf/event.h`, and a test compares the two.
+"""Decodes a record of the kernel to an `Event`. The layout is `bpf/event.h`; a test compares both.
 
-A record comes from our own programs, but it is read as if it did not: every length and offset is checked, and
-nothing but `DecodeError` leaves here, whatever the bytes are.
+The decoder does not trust the record: it checks every length and offset, and raises only `DecodeError`,
+whatever the bytes are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ROOT_UNKNOWN = 0xFFFF  # FIM_ROOT_UNKNOWN
 _TYPES = {int(kind): kind for kind in EventType}
 _KNOWN = int(~FileFlags.NONE)
 _AS_GIVEN = int(FileFlags.AS_GIVEN)
-# The kernel's value; libc defines 0 where programs need not ask for it. fcntl.h of x86 and of arm64.
+# The kernel's value (fcntl.h of x86 and arm64); libc defines 0 for 64-bit programs.
 _O_LARGEFILE = 0o400000 if os.uname().machine == "aarch64" else 0o100000
 _TAIL = int(FileFlags.TRUNCATED | FileFlags.DETACHED)
 
@@ -37,7 +37,7 @@ class DecodeError(AgentError):
 
 
 class Head(NamedTuple):
-    """The fields of struct fim_event before its files, in order; texts are offset and length."""
+    """The fields of struct fim_event before its files, in order; a text is an offset and a length."""
 
     version: int
     header: int
@@ -72,9 +72,9 @@ class Head(NamedTuple):
 
 
 def decode(record: bytes) -> Event:
-    """The event in a record. Raises DecodeError, and nothing else, if it is not a record of this version."""
+    """Decode a record. Raises DecodeError, and nothing else, if it is not a valid record of this version."""
     if len(record) < SIZE:
-        raise DecodeError(f"a record has at least {SIZE} bytes, not {len(record)}")
+        raise DecodeError(f"the record has {len(record)} bytes, less than the header's {SIZE}")
     head = Head._make(HEAD.unpack_from(record))
     _check(head, len(record))
     kind = _TYPES[head.type]
@@ -83,7 +83,7 @@ def decode(record: bytes) -> Event:
     return Event(
         type=kind, time_ns=head.time, pid=head.pid, tid=head.tid, ppid=head.ppid, uid=head.uid, gid=head.gid,
         auid=head.auid, comm=comm, cgroup_id=head.cgroup, mount_ns=head.mount_ns, retval=head.retval,
-        flags=_callers(kind, head.flags), mode=head.mode, file=_file(record, HEAD.size, body),
+        flags=_caller_flags(kind, head.flags), mode=head.mode, file=_file(record, HEAD.size, body),
         file2=_second(record, body) if kind in _TWO_FILES else None,
         name=_text(body, head.name_at, head.name_length),
         source=_text(body, head.source_at, head.source_length) if kind is not EventType.EXEC else b"",
@@ -93,8 +93,8 @@ def decode(record: bytes) -> Event:
     )  # fmt: skip
 
 
-def _callers(kind: EventType, flags: int) -> int:
-    """The flags that the caller gave.
+def _caller_flags(kind: EventType, flags: int) -> int:
+    """Return the flags that the caller gave.
 
     The kernel adds O_LARGEFILE to every open of a 64-bit program (`force_o_largefile`).
     """
@@ -104,17 +104,18 @@ def _callers(kind: EventType, flags: int) -> int:
 def _check(head: Head, length: int) -> None:
     if head.version != VERSION or head.header != SIZE:
         raise DecodeError(
-            f"wire version {VERSION} has a header of {SIZE} bytes, not {head.version} with {head.header}"
+            f"the record has wire version {head.version} with a header of {head.header} bytes; "
+            f"this agent reads version {VERSION} with {SIZE}"
         )
     if not SIZE <= head.size <= length:
-        raise DecodeError(f"a record of {length} bytes says that it has {head.size}")
+        raise DecodeError(f"the record has {length} bytes but its header says {head.size}")
     if head.type not in _TYPES:
-        raise DecodeError(f"event type {head.type} is not known")
+        raise DecodeError(f"unknown event type {head.type}")
 
 
 def _slice(body: memoryview, start: int, length: int) -> bytes:
     if start + length > len(body):
-        raise DecodeError(f"text at {start}+{length} lies beyond a payload of {len(body)} bytes")
+        raise DecodeError(f"the text at {start}+{length} lies outside the payload of {len(body)} bytes")
     return bytes(body[start : start + length])
 
 
@@ -123,7 +124,7 @@ def _text(body: memoryview, start: int, length: int) -> bytes:
 
 
 def _args(body: memoryview, start: int, length: int) -> tuple[bytes, ...]:
-    """Each ends with its terminator; the last one lacks it where the whole was too long."""
+    """Split arguments at their terminators; a truncated last one has none."""
     whole = _slice(body, start, length)
     return tuple(whole.removesuffix(b"\0").split(b"\0")) if whole else ()
 
@@ -135,7 +136,7 @@ def _root(head: Head, body: memoryview) -> bytes:
 
 
 def _second(record: bytes, body: memoryview) -> File | None:
-    """The second file; None if the request was refused before the kernel looked at its second name."""
+    """Return the second file; None if the kernel refused the call before it looked up the second name."""
     file = _file(record, HEAD.size + FILE.size, body)
     return file if file.path else None
 
@@ -146,7 +147,7 @@ def _file(record: bytes, at: int, body: memoryview) -> File:
         epoch, epoch1, epoch2, epoch3, path_at, path_length, given_at, given_length, _,
     ) = FILE.unpack_from(record, at)  # fmt: skip
     if not device and not flags:
-        return File()  # an event without a file, or a name that the kernel never got to
+        return File()  # an event without a file, or a name that the kernel did not look up
     path = _path(_slice(body, path_at, path_length), flags)
     if flags & _AS_GIVEN:
         path = join(path, _text(body, given_at, given_length))
@@ -158,18 +159,18 @@ def _file(record: bytes, at: int, body: memoryview) -> File:
 
 
 def _path(components: bytes, flags: int) -> bytes:
-    """Components, the last one first, each terminated; only a path whose top is known starts with a slash."""
+    """Join components, last one first, each with a terminator; without a known root there is no slash."""
     if components and not components.endswith(b"\0"):
-        raise DecodeError("a path does not end with its terminator")
+        raise DecodeError("a path has no terminator")
     names = components.split(b"\0")[-2::-1]
     path = b"/".join(names)
     return path if flags & _TAIL else b"/" + path
 
 
 def join(base: bytes, given: bytes) -> bytes:
-    """The caller's text below the directory that it starts from, without following links.
+    """Append the caller's path to the directory that it starts from, without following links.
 
-    For an absolute text the base is the caller's root directory, which `..` does not leave.
+    For an absolute path the base is the caller's root directory, which `..` does not leave.
     """
     parts = [part for part in base.split(b"/") if part]
     floor = len(parts) if given.startswith(b"/") else 0

@@ -1,4 +1,4 @@
-"""Events as user space sees them, after decoding.
+"""Defines a decoded event.
 
 Event types are bit numbers: an event mask is the sum of `1 << type`. The numbers are part of the wire format,
 `bpf/event.h`.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 
 class EventType(enum.IntEnum):
-    """What happened; the value is the bit number in event masks."""
+    """The type of an event; the value is the bit number in event masks."""
 
     OPEN = 0
     CLOSE = 1  # close of a file that was open for writing
@@ -46,21 +46,21 @@ class EventType(enum.IntEnum):
 
 
 class FileFlags(enum.IntFlag):
-    """What is known about how a path was resolved."""
+    """How a path was resolved, and where the file lies."""
 
     NONE = 0
-    TRUNCATED = 1  # more than 4,096 bytes or 256 components: the path is a tail
-    AS_GIVEN = 2  # the caller's text: the kernel refused before it resolved it, or only the call was seen
-    DETACHED = 4  # its top is in no mount namespace (lazily unmounted, internal mounts): the path is a tail
-    UPPER = 8  # overlayfs: the object lies in the upper layer
-    LOWER = 16  # overlayfs: the object lies in a lower layer
-    CREATED = 32  # this event created the object
-    DELETED = 64  # its name is gone (opened through /proc, deleted directory): the path is the last it had
+    TRUNCATED = 1  # more than 4,096 bytes or 256 components: the path has no beginning
+    AS_GIVEN = 2  # the caller's text, because the kernel did not resolve it or only the call was seen
+    DETACHED = 4  # in no mount namespace (lazily unmounted, internal mounts): the path has no beginning
+    UPPER = 8  # overlayfs: the file lies in the upper layer
+    LOWER = 16  # overlayfs: the file lies in a lower layer
+    CREATED = 32  # this event created the file
+    DELETED = 64  # the name was removed (opened through /proc, deleted directory): the path is its last one
 
 
 @dataclass(slots=True)
 class File:
-    """One file object: `path` as the mount namespace sees it, `parents` inodes of up to three directories."""
+    """One file: `path` in the mount namespace of the process, `parents` inodes of up to three directories."""
 
     path: bytes = b""
     inode: int = 0
@@ -86,7 +86,7 @@ class Event:
 
     type: EventType
     time_ns: int = 0
-    pid: int = 0  # process (tgid in the kernel's words)
+    pid: int = 0  # process (the kernel calls it tgid)
     tid: int = 0
     ppid: int = 0
     uid: int = 0
@@ -99,14 +99,14 @@ class Event:
     flags: int = 0  # open flags, unlink flags, rename flags, umount flags
     mode: int = 0  # requested mode: open, mkdir, mknod, chmod
     file: File = field(default_factory=File)
-    file2: File | None = None  # destination of rename, link; the script for which exec runs its interpreter
+    file2: File | None = None  # destination of rename, link; script of an exec that runs an interpreter
     name: bytes = b""  # xattr name, symlink text, file system type of a mount
     source: bytes = b""  # mount source
     new_uid: int = 0  # chown
     new_gid: int = 0  # chown
     generation: int = 0  # discarder generation read before the path was resolved
-    serial: int = 0  # number of the kernel policy that judged it
-    program: int = 0  # family of the program that saw the object: `hooks.FAMILIES`
+    serial: int = 0  # number of the kernel policy that filtered it
+    program: int = 0  # family of the program that saw the file: `hooks.FAMILIES`
     args: tuple[bytes, ...] = ()  # exec
     exit_code: int = 0  # exit
-    root: bytes = b""  # the process's root directory, as its mount namespace sees it; empty: not known
+    root: bytes = b""  # root directory of the process in its mount namespace; empty if unknown

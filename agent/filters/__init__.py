@@ -1,1 +1,1 @@
-"""What the kernel may drop: approvers from the rules, discarders from what was seen."""
+"""Decides which events the kernel may drop: approvers from the rules, discarders from past events."""

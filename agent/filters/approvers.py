@@ -1,8 +1,8 @@
-"""Approvers: the values that let an event pass the kernel's first filter, derived from the rules.
+"""Derives from the rules the approvers: the values that let an event pass the kernel's first filter.
 
-An event passes if any value fits either of its files. The filter may let too much pass and never too little,
-so an event whose path is not certain (truncated, as the caller gave it, detached) passes wherever paths
-count.
+An event passes if any value matches either of its files. The filter may forward too much but never too
+little, so an event with an uncertain path (truncated, as the caller gave it, detached) passes if any approver
+is a path.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent.rules.engine import CompiledRule, Ruleset
 
 
 class Mode(enum.IntEnum):
-    """What the kernel does with events of a type."""
+    """How the kernel filters the events of a type."""
 
     FORWARD_ALL = 0
     APPROVE = 1
@@ -27,7 +27,7 @@ class Mode(enum.IntEnum):
 
 
 class Reason(NamedTuple):
-    """What serves one rule on one event type: values of the approvers, or why there are none."""
+    """The approvers of one rule on one event type, or in `refusal` why it has none."""
 
     rule: str
     wants: tuple[Want, ...]
@@ -38,10 +38,10 @@ class Reason(NamedTuple):
 class Approvers:
     """The kernel's first filter for one event type.
 
-    `prefixes`: b"/etc" stands for every path strictly below /etc. `flags_any`: approve if an open has one of
-    these flags; `rdonly`: approve if its access mode is read-only. The `write_*` sets are parts of the sets
-    of that name that need to be approved only for opens with a flag of `agent.rules.constants.WRITE_FLAGS`: a
-    kernel stage that ignores them stays correct and lets more pass.
+    `prefixes`: b"/etc" approves every path strictly below /etc. `flags_any`: approve an open with one of
+    these flags. `rdonly`: approve an open whose access mode is read-only. The `write_*` sets are subsets of
+    the sets of that name; they need to approve only opens with a flag of `agent.rules.constants.WRITE_FLAGS`.
+    A kernel stage that ignores them is correct and forwards more.
     """
 
     mode: Mode
@@ -60,23 +60,23 @@ class Approvers:
 
     @property
     def looks_at_paths(self) -> bool:
-        """Whether a path can approve: then an uncertain one does."""
+        """Whether a path can approve an event; an uncertain path then does."""
         return bool(self.basenames or self.paths or self.prefixes)
 
     @property
     def looks_at_paths_of_reads(self) -> bool:
-        """Whether a path can approve an open that does not write: then an uncertain one does."""
+        """Whether a path can approve an open that does not write; an uncertain path then does."""
         written = (self.write_basenames, self.write_paths, self.write_prefixes)
         return (self.basenames, self.paths, self.prefixes) != written
 
     @property
     def refusals(self) -> tuple[Reason, ...]:
-        """The rules that make this type forward everything."""
+        """The rules without approvers, because of which the kernel forwards all events of this type."""
         return tuple(reason for reason in self.reasons if reason.refusal)
 
 
 def derive(ruleset: Ruleset) -> dict[EventType, Approvers]:
-    """The approvers of every event type."""
+    """Derive the approvers of every event type."""
     return {kind: _derive(rules) for kind, rules in ruleset.by_type.items()}
 
 
@@ -97,7 +97,7 @@ def _reason(rule: CompiledRule) -> Reason:
 
 
 def collect(wanted: frozenset[Want], reasons: tuple[Reason, ...] = ()) -> Approvers:
-    """One filter out of single values; no values means that no rule can match."""
+    """Combine values to one filter; without values no rule can match."""
     return Approvers(
         Mode.APPROVE if wanted else Mode.REJECT_ALL,
         basenames=_texts(wanted, wants.BASENAME),
@@ -129,5 +129,5 @@ def _only_writes(wanted: frozenset[Want], kind: str) -> frozenset[bytes]:
 
 
 def _bits(masks: Iterable[int]) -> set[int]:
-    """The bits of several masks, each once."""
+    """Return the union of the bits of several masks."""
     return {1 << bit for mask in masks for bit in range(mask.bit_length()) if mask >> bit & 1}

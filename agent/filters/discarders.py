@@ -1,14 +1,15 @@
-"""Discarders: what was proved to match no rule, learned from events that matched none.
+"""Learns discarders, files and directories that no rule can match, from events that matched no rule.
 
-Two proofs are tried. Of a directory one, two or three levels above the file: no rule of an event type matches
-any path that deep below it. Of the file itself: no rule matches its path. A proof is a partial evaluation in
-three values: what is not known counts as unknown, and only a certain False is a proof.
+Two proofs are tried. For a directory one, two or three levels above the file: no rule of an event type
+matches any path at that depth below it. For the file itself: no rule matches its path. A proof is an
+evaluation of the rules in three values in which everything but the path is unknown; only a definite False is
+a proof.
 
-Never discarded: `/`; a file with more than one name, whose other path may be watched; whatever lies on a path
-that is not certain, or below a directory so deep that a path there may be cut; the process events, which the
-context needs. An event with two files (rename, link) is
-discarded for a directory only if no rule matches with either file there and the other one anywhere: else a
-move out of a discarded directory into a watched one would be hidden.
+The following are never discarded: `/`; a file with more than one name, because a rule may match its other
+path; a file whose path is uncertain, or lies below a directory so deep that the path may be truncated;
+process events, which the context needs. An event with two files (rename, link) is discarded for a directory
+only if no rule matches with either file there and the other one anywhere. Otherwise a move out of a discarded
+directory into a watched one would be hidden.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from agent.rules.engine import Ruleset
 
 LEVELS = 3
 UNCERTAIN = FileFlags.TRUNCATED | FileFlags.AS_GIVEN | FileFlags.DETACHED | FileFlags.DELETED
-MAX_PATH = 4_096  # bytes of a path; of a longer one we see the tail
-MAX_NAME = 255
-MAX_REMEMBERED = 8_192  # directories whose proof is remembered
+MAX_PATH = 4_096  # bytes of a path; of a longer path the kernel reports only the tail
+MAX_NAME = 255  # bytes of a component
+MAX_CACHED = 8_192  # directories whose proof is cached
 _KEPT = (EventType.EXEC, EventType.FORK, EventType.EXIT)
 _TWO_FILES = (EventType.RENAME, EventType.LINK)
 
 
 class Discard(NamedTuple):
-    """Events of these types can be dropped.
+    """Events of `types`, a mask, can be dropped.
 
-    `level` 0 for the file's inode, 1 to 3 for a directory above it.
+    `level` is 0 for the file's inode, 1 to 3 for a directory above it.
     """
 
     level: int
@@ -42,9 +43,9 @@ class Discard(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a proof goes by, of one of an event's files.
+    """What a proof knows about one file of an event.
 
-    Its path, or a directory and how far below it the file is.
+    With `depth` 0 `path` is the file's path, otherwise a directory `depth` levels above the file.
     """
 
     slot: str
@@ -52,7 +53,7 @@ class Known(NamedTuple):
     depth: int = 0
 
     def ask(self, leaf: tree.Condition) -> bool | None:
-        """Truth of a leaf of a condition as far as the path decides it."""
+        """Evaluate a leaf of a condition; None if the path does not decide it."""
         if not isinstance(leaf, tree.Match):
             return None
         if leaf.field.role == f"{self.slot}.path":
@@ -65,22 +66,22 @@ class Known(NamedTuple):
 
 
 def impossible(form: tree.Condition, known: Known) -> bool:
-    """Whether no rule of this form can match an event of which this is known."""
+    """Whether no rule of this form can match an event with this file."""
     return tree.decide(form, known.ask) is False
 
 
 class Learner:
-    """Finds discards for one rule set; remembers what it proved of directories."""
+    """Finds discards for one rule set, with a cache of the proofs for directories."""
 
     def __init__(self, ruleset: Ruleset) -> None:
         rules = {kind: rules for kind, rules in ruleset.by_type.items() if kind not in _KEPT}
         self._forms = proofs.forms(rules, dict.fromkeys(_TWO_FILES, ("file", "file2")))
         hopeless = sum(types for form, types in self._forms if form == tree.TRUE)
-        self._types = sum(kind.mask for kind in rules) & ~hopeless  # those of which something can be proved
+        self._types = sum(kind.mask for kind in rules) & ~hopeless  # types for which a proof is possible
         self._directories: dict[tuple[bytes, int], int] = {}
 
     def learn(self, event: Event) -> tuple[Discard, ...]:
-        """What can be dropped from now on, given an event that matched no rule."""
+        """Return all discards that an event proves which matched no rule."""
         if not _certain(event):
             return ()
         found = [
@@ -90,7 +91,7 @@ class Learner:
         return (leaf, *found) if leaf.types else tuple(found)
 
     def best(self, event: Event) -> Discard | None:
-        """Of `learn`, what stops most events like this one: the rest would take room in the kernel."""
+        """Return the discard that stops the most events like this one, or None."""
         if not (_certain(event) and event.type.mask & self._types):
             return None
         for level in range(LEVELS, 0, -1):
@@ -113,7 +114,7 @@ class Learner:
         key = (directory, level)
         types = self._directories.get(key)
         if types is None:
-            if len(self._directories) >= MAX_REMEMBERED:
+            if len(self._directories) >= MAX_CACHED:
                 self._directories.clear()
             types = self._directories[key] = self._mask(Known("file", directory, level))
         return Discard(level, types)
@@ -127,9 +128,9 @@ class Learner:
 
 
 def _can_be_cut(directory: bytes, level: int) -> bool:
-    """Whether a path so deep below a directory can be too long: of its tail, nothing was proved.
+    """Whether a path `level` components below a directory may be truncated, so that the proof does not hold.
 
-    The limit of 256 components needs no such care: it cuts all paths that deep there, or none.
+    The limit of 256 components needs no check: it truncates all paths at that depth, or none.
     """
     return len(directory) + level * (MAX_NAME + 1) >= MAX_PATH
 
@@ -143,12 +144,12 @@ _learners: WeakKeyDictionary[Ruleset, Learner] = WeakKeyDictionary()
 
 
 def learn(ruleset: Ruleset, event: Event) -> tuple[Discard, ...]:
-    """What the kernel can drop from now on, given an event that matched no rule of this rule set."""
+    """Call `Learner.learn` of the learner of this rule set."""
     return _learner(ruleset).learn(event)
 
 
 def best(ruleset: Ruleset, event: Event) -> Discard | None:
-    """The part of `learn` that is worth its room: `Learner.best`."""
+    """Call `Learner.best` of the learner of this rule set."""
     return _learner(ruleset).best(event)
 
 

@@ -1,8 +1,8 @@
-"""A model of the kernel stage: what `bpf/` does with approvers and discarders, in Python.
+"""Models in Python what the programs in `bpf/` do with approvers and discarders.
 
-The filter law is tested against it: for any rules and any events, matches with this stage in front of the
-evaluator are the matches without it. Where the kernel could be read in two ways, the model takes the one that
-drops more.
+Tests check the filter law with it: for any rules and any events, matches with this stage before the evaluator
+equal the matches without it. Where the kernel's behaviour can vary, the model takes the variant that drops
+more.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def _above(path: bytes) -> Iterator[bytes]:
 
 
 class Kernel:
-    """The kernel stage: approvers, discarders, and what makes discarders stale.
+    """The kernel stage: approvers, discarders, and the epochs and generation that invalidate discarders.
 
-    `capacity` bounds the discarders; the one not used for longest gives way.
+    `capacity` bounds the number of discarders; the least recently used one is evicted.
     """
 
     def __init__(self, approvers: Mapping[EventType, Approvers], capacity: int = 1_024) -> None:
@@ -74,24 +74,24 @@ class Kernel:
         self.discarded = 0
 
     def reload(self, approvers: Mapping[EventType, Approvers]) -> None:
-        """Other rules: nothing that was learned under the old ones holds."""
+        """Replace the approvers and invalidate all discarders."""
         self._approvers = approvers
         self.invalidate()
 
     def invalidate(self) -> None:
-        """A directory moved, something was mounted: every discarder is void."""
+        """Invalidate all discarders, because a directory was moved or a file system mounted."""
         self.generation += 1
 
     def touch(self, device: int, inode: int) -> None:
-        """An inode got another name, or lost one."""
+        """Invalidate the discarders of an inode that gained or lost a name."""
         self._epochs[device, inode] = self.epoch(device, inode) + 1
 
     def epoch(self, device: int, inode: int) -> int:
-        """The epoch of an inode."""
+        """Return the epoch of an inode."""
         return self._epochs.get((device, inode), 0)
 
     def stamp(self, event: Event) -> None:
-        """Write into an event what the kernel reads before it resolves the path."""
+        """Set the generation and epochs in an event, which the kernel reads before it resolves the path."""
         event.generation = self.generation
         for file in (event.file, event.file2):
             if file is not None:
@@ -110,25 +110,25 @@ class Kernel:
         return True
 
     def _is_discarded(self, event: Event, file: File) -> bool:
-        # A deleted name says nothing of the names that the inode still has.
+        # The inode may still have other names than the deleted one.
         leaf = 0 if file.flags & FileFlags.DELETED else file.inode
         inodes = (leaf, *file.parents[:LEVELS])
         return any(self._holds(event, file, level, inode) for level, inode in enumerate(inodes) if inode)
 
     def _holds(self, event: Event, file: File, level: int, inode: int) -> bool:
         key = (inode, file.device, file.mount_id, level)
-        found = self._discards.get(key)
-        if found is None:
+        discard = self._discards.get(key)
+        if discard is None:
             return False
         self._discards.move_to_end(key)
-        types, epoch, generation = found
+        types, epoch, generation = discard
         current = generation == self.generation and epoch == self.epoch(file.device, inode)
         return current and bool(types & event.type.mask)
 
     def insert(self, event: Event, discards: Iterable[Discard]) -> None:
-        """Take over what user space learned from an event.
+        """Insert discards that user space learned from an event.
 
-        It holds for the epochs and the generation that the event carried.
+        They are valid for the epochs and the generation of the event.
         """
         file = event.file
         for discard in discards:

@@ -1,9 +1,9 @@
-"""What has to be shown false before an event type can be discarded: the rules, cut to what a path decides.
+"""Reduces rules to the forms that a discarder's proof must show to be false.
 
-A path decides few leaves of a condition. With every negation at a leaf, all others can be taken for true,
-since nothing is known of them; what is left of a rule is the same for most event types, because a rule on
-`fim.write.*` is one for each of them. So the rules of all types become a few forms, each with the types that
-it stands for, and a form is decided once.
+A path decides only some leaves of a condition. With every negation at a leaf, all other leaves can be
+replaced by true, because they are unknown. The rest of a rule is the same for most event types, because a
+rule on `fim.write.*` is compiled for each of them. So the rules of all types become a few forms, each with a
+mask of its types, and a proof evaluates each form once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agent.rules.engine import CompiledRule
 from agent.rules.fields import Field
 from agent.rules.patterns import Matcher
 
-SLOT = "file"  # forms speak of a file in the place of either file of an event
+SLOT = "file"  # in forms this slot stands for either file of an event
 
 Forms = tuple[tuple[tree.Condition, int], ...]
 
@@ -24,32 +24,35 @@ Forms = tuple[tuple[tree.Condition, int], ...]
 def forms(
     rules: Mapping[EventType, Iterable[CompiledRule]], slots: Mapping[EventType, tuple[str, ...]]
 ) -> Forms:
-    """Each form and the mask of the event types of which a rule may match if the form is not false."""
-    found: dict[tree.Condition, int] = {}
+    """Return each form with the mask of the event types whose rules may match unless it is false."""
+    types: dict[tree.Condition, int] = {}
     for kind, compiled in rules.items():
         for rule in compiled:
             for slot in slots.get(kind, (SLOT,)):
                 for form in _alternatives(cut(tree.push(rule.condition), slot)):
-                    found[form] = found.get(form, 0) | kind.mask
-    return tuple(_merged(found))
+                    types[form] = types.get(form, 0) | kind.mask
+    return tuple(_merged(types))
 
 
-def _merged(found: Mapping[tree.Condition, int]) -> Iterator[tuple[tree.Condition, int]]:
-    """The same with one form in the place of all that ask the same field for the same event types."""
+def _merged(unmerged: Mapping[tree.Condition, int]) -> Iterator[tuple[tree.Condition, int]]:
+    """Merge the forms that test the same field for the same event types."""
     matchers: dict[tuple[Field, int], list[Matcher]] = {}
-    for form, types in found.items():
+    for form, types in unmerged.items():
         if isinstance(form, tree.Match):
             matchers.setdefault((form.field, types), []).append(form.matcher)
         else:
             yield form, types
     for (field, types), several in matchers.items():
-        exact = frozenset(value for one in several for value in one.exact)
-        patterns = dict.fromkeys(pattern for one in several for pattern in one.patterns)
+        exact = frozenset(value for matcher in several for value in matcher.exact)
+        patterns = dict.fromkeys(pattern for matcher in several for pattern in matcher.patterns)
         yield tree.Match(field, Matcher(exact, tuple(patterns))), types
 
 
 def cut(condition: tree.Condition, slot: str) -> tree.Condition:
-    """A condition with its negations at its leaves, without what the path of one file cannot decide."""
+    """Replace the leaves that the path of one file cannot decide by true.
+
+    The negations of the condition must be at its leaves.
+    """
     if isinstance(condition, tree.All):
         return _all(cut(item, slot) for item in condition.items)
     if isinstance(condition, tree.Any):
@@ -63,7 +66,7 @@ def cut(condition: tree.Condition, slot: str) -> tree.Condition:
 
 
 def _field(field: Field, slot: str) -> Field:
-    """The same field for all event types."""
+    """Return a field that is the same for all event types."""
     role = f"{SLOT}{field.role.removeprefix(slot)}"
     return Field(role, field.type, "", "", role, path=field.path)
 

@@ -1,10 +1,8 @@
-"""What a condition wants of an event, in terms the kernel can check.
+"""Derives from a condition the values that the kernel can test, for the approvers.
 
-The partial evaluation behind the approvers.
-
-`wants(condition)` is a set of values such that every event that fulfils the condition fits at least one of
-them. Of an `&&` the best item will do, an `||` needs all of its items, and a leaf that the kernel cannot
-check is refused with the reason.
+`wants(condition)` is a set of values such that every event that fulfils the condition matches at least one of
+them. For an `&&` the best item is enough, an `||` needs all its items, and for a condition that the kernel
+cannot test the result is a refusal with the reason.
 """
 
 from __future__ import annotations
@@ -21,14 +19,14 @@ from agent.rules.patterns import Matcher, Pattern
 BASENAME, PATH, PREFIX = "basename", "path", "prefix"
 ANY_FLAG, RDONLY, USER, LOGIN, UPPER = "flags", "read-only", "uid", "auid", "upper layer"
 PATHS = (BASENAME, PATH, PREFIX)
-MAX_MASK_BITS = 12  # of a mask whose values are tried one by one
+MAX_MASK_BITS = 12  # bits of a mask of which all values are enumerated
 MAX_NAME = 255  # bytes of a component
-WORD = 0xFFFFFFFF  # users and flags are 32-bit numbers: an event has no others
+WORD = 0xFFFFFFFF  # users and flags of events are 32-bit numbers
 ACCESS = os.O_ACCMODE
 
 
 class Want(NamedTuple):
-    """One value of one kind; `writes` says that only opens with a flag of `WRITE_FLAGS` count."""
+    """One value of one kind; with `writes` it must match only opens with a flag of `WRITE_FLAGS`."""
 
     kind: str
     value: bytes | int
@@ -36,21 +34,21 @@ class Want(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why the kernel cannot serve a condition."""
+    """Why the kernel cannot test a condition."""
 
     reason: str
 
 
 Wants = frozenset[Want] | Refusal
 
-# What one value of a kind costs: a guess at how many of a machine's events it lets through. A user lets
-# through all that it does, a flag every process; a deep directory is cheaper than a shallow one.
+# The cost of a value estimates how many of a host's events it lets pass. A user lets pass all events of that
+# user, a flag those of every process. A deep directory costs less than a shallow one.
 _COST = {PATH: 1, BASENAME: 2, LOGIN: 300, UPPER: 500, USER: 800, ANY_FLAG: 1_000, RDONLY: 10_000}
 _SHALLOW = 400
 
 
 def cost(wanted: frozenset[Want]) -> int:
-    """How much a set of values is expected to let through; smaller is better."""
+    """Estimate how many events a set of values lets pass."""
     return sum(_cost(want) for want in wanted)
 
 
@@ -61,7 +59,10 @@ def _cost(want: Want) -> int:
 
 
 def wants(condition: tree.Condition) -> Wants:
-    """What an event needs so that the condition can hold. The condition has its negations at the leaves."""
+    """Return values of which every matching event has one, or a refusal.
+
+    The negations of the condition must be at its leaves.
+    """
     if isinstance(condition, tree.Always):
         return Refusal("it is always true") if condition.value else frozenset()
     if isinstance(condition, tree.Any):
@@ -79,13 +80,13 @@ def wants(condition: tree.Condition) -> Wants:
 
 
 def _any(condition: tree.Any) -> Wants:
-    found: frozenset[Want] = frozenset()
+    union: frozenset[Want] = frozenset()
     for item in condition.items:
         wanted = wants(item)
         if isinstance(wanted, Refusal):
             return wanted
-        found |= wanted
-    return found
+        union |= wanted
+    return union
 
 
 def _all(condition: tree.All) -> Wants:
@@ -100,7 +101,7 @@ def _all(condition: tree.All) -> Wants:
 
 
 def implies_write(condition: tree.Condition) -> bool:
-    """Whether the condition holds only for opens that have a flag of `WRITE_FLAGS`."""
+    """Whether the condition holds only for opens with a flag of `WRITE_FLAGS`."""
     if isinstance(condition, tree.All):
         return any(implies_write(item) for item in condition.items)
     if isinstance(condition, tree.Any):
@@ -118,10 +119,10 @@ def _unknown(name: str) -> Refusal:
 def _other(condition: tree.Condition) -> Refusal:
     names = ", ".join(sorted(field.name for field in tree.fields_of(condition)))
     if isinstance(condition, tree.Not):
-        return Refusal(f"it asks what {names} is not")
+        return Refusal(f"it tests what {names} is not")
     if isinstance(condition, tree.FlagVariable):
         return Refusal(f"it depends on the variable {condition.name}")
-    return Refusal(f"the value that {names} is compared with is not known beforehand")
+    return Refusal(f"the value that {names} is compared with is not a constant")
 
 
 def _match(condition: tree.Match) -> Wants:
@@ -132,31 +133,31 @@ def _match(condition: tree.Match) -> Wants:
         if matcher.patterns:
             return Refusal(f"{name} is compared with a pattern")
         if any(not value or _too_long(value) for value in matcher.exact):
-            return Refusal(f"{name} is compared with nothing, or with a name of more than {MAX_NAME} bytes")
+            return Refusal(f"{name} is compared with an empty name or one of more than {MAX_NAME} bytes")
         return frozenset(Want(BASENAME, value) for value in matcher.exact)
     return _unknown(name)
 
 
 def _paths(name: str, matcher: Matcher) -> Wants:
     if any(value in (b"", b"/") or _too_long(value) for value in matcher.exact):
-        return Refusal(f"{name} is compared with / or nothing, or with a name of more than {MAX_NAME} bytes")
-    found = {Want(PATH, value) for value in matcher.exact}
+        return Refusal(f"{name} is compared with /, an empty path or a name of more than {MAX_NAME} bytes")
+    values = {Want(PATH, value) for value in matcher.exact}
     for pattern in matcher.patterns:
         wanted = _pattern(pattern)
         if wanted is None:
             shown = pattern.text.decode("utf-8", "backslashreplace")
-            return Refusal(f"{name} is compared with `{shown}`, which names neither directory nor file")
-        found.add(wanted)
-    return frozenset(found)
+            return Refusal(f"{name} is compared with `{shown}`, which fixes no directory or file name")
+        values.add(wanted)
+    return frozenset(values)
 
 
 def _too_long(path: bytes) -> bool:
-    """Whether a component is longer than file systems have them: the kernel refuses such names."""
+    """Whether a component is longer than the kernel allows."""
     return any(len(component) > MAX_NAME for component in path.split(b"/"))
 
 
 def _pattern(pattern: Pattern) -> Want | None:
-    """The base name or the directory that a pattern's matches share; the cheaper one."""
+    """Return the base name or the directory that all matches share, whichever costs less, or None."""
     directory = pattern.prefix.rpartition(b"/")[0]
     usable = directory.startswith(b"/") and not _too_long(directory)
     candidates = [Want(PREFIX, directory)] if usable else []
@@ -166,7 +167,7 @@ def _pattern(pattern: Pattern) -> Want | None:
 
 
 def _role(condition: tree.Compare | tree.Member) -> str:
-    """The role of the only field of a comparison, "" when there are more or it has none."""
+    """Return the role of the only field of a comparison, "" if it has several fields or none."""
     found = tree.fields_of(condition)
     return next(iter(found)).role if len(found) == 1 else ""
 
@@ -181,11 +182,11 @@ def _number(condition: tree.Compare | tree.Member) -> Wants:
         if values is None:
             return Refusal(f"{names} is not compared with single values")
         return frozenset(Want(USER if role == fields.UID else LOGIN, value) for value in values)
-    return _unknown(names) if names else Refusal("it asks nothing of the event")
+    return _unknown(names) if names else Refusal("it uses no field of the event")
 
 
 def _equal_to(condition: tree.Compare | tree.Member) -> frozenset[int] | None:
-    """The values that a bare field is compared with by `==` or `in`."""
+    """Return the values that a field is compared with by `==` or `in`, None for any other comparison."""
     if not isinstance(condition.left, tree.IntField):
         return None
     if isinstance(condition, tree.Member):
@@ -199,23 +200,20 @@ def _flags(condition: tree.Compare | tree.Member) -> Wants:
     values = _flag_values(condition)
     if values is None:
         return Refusal("open.flags is not compared with single flags")
-    mask, found = _mask(condition), set()
+    mask, wanted = _mask(condition), set()
     full = mask & ACCESS == ACCESS
     nonzero = [value for value in values if value]
-    if len(nonzero) < len(values):  # none of the flags asked for may be set
+    if len(nonzero) < len(values):  # it holds also without any of the flags
         if not full:
-            return Refusal("it asks for flags that are not set")
-        found.add(Want(RDONLY, 1))
+            return Refusal("it tests for flags that are not set")
+        wanted.add(Want(RDONLY, 1))
     if nonzero:
-        found.add(Want(ANY_FLAG, _hitting(nonzero)))
-    return frozenset(found)
+        wanted.add(Want(ANY_FLAG, _common_mask(nonzero)))
+    return frozenset(wanted)
 
 
-def _hitting(values: list[int]) -> int:
-    """A small mask that has a bit in common with each of these values.
-
-    One bit if there is one, else all they use.
-    """
+def _common_mask(values: list[int]) -> int:
+    """Return a mask that has a bit in common with each value: one common bit, or all their bits."""
     common, union = values[0], 0
     for value in values:
         common &= value
@@ -224,7 +222,7 @@ def _hitting(values: list[int]) -> int:
 
 
 def _flag_values(condition: tree.Compare | tree.Member) -> list[int] | None:
-    """What the masked flags are worth when the condition holds; None when that cannot be told."""
+    """Return the values of the masked flags for which the condition holds; None if that is unknown."""
     exact = _equal_to(condition)
     if exact is not None:
         return sorted(exact)
@@ -235,14 +233,14 @@ def _flag_values(condition: tree.Compare | tree.Member) -> list[int] | None:
 
 
 def _mask(condition: tree.Compare | tree.Member) -> int:
-    """The flags that a condition looks at, -1 for all of them."""
+    """Return the mask of flags that a condition tests, -1 for all."""
     sides = (condition.left,) if isinstance(condition, tree.Member) else (condition.left, condition.right)
     masks = [_masked(side) for side in sides]
     if any(mask < 0 for mask in masks):
         return -1
     mask = 0
-    for each in masks:
-        mask |= each
+    for side in masks:
+        mask |= side
     return mask & WORD
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.events.model import Event, EventType, File, FileFlags
-from agent.filters.discarders import MAX_REMEMBERED, Discard, Known, Learner, learn
+from agent.filters.discarders import MAX_CACHED, Discard, Known, Learner, learn
 from agent.rules.tree import decide
 from tests.filters.expressions import of_kind
 from tests.rules.samples import ruleset
@@ -105,9 +105,9 @@ def test_moves_out_of_dull_directories_are_seen(kind: EventType) -> None:
 
 def test_directories_are_remembered_up_to_a_bound() -> None:
     learner = Learner(ruleset('open.file.path =~ "/etc/**"'))
-    for number in range(MAX_REMEMBERED + 10):
+    for number in range(MAX_CACHED + 10):
         learner.learn(event(b"/a%d/b" % number))
-    assert len(learner._directories) <= MAX_REMEMBERED
+    assert len(learner._directories) <= MAX_CACHED
 
 
 names = st.sampled_from([b"a", b"b", b"c", b"passwd", b"x.conf"])

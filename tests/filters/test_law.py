@@ -125,7 +125,7 @@ def any_link(self: Learner, file: File) -> Discard:
 BREAKING: dict[str, tuple[object, str, object]] = {
     "globs lose their tail": (wants, "_pattern", lambda pattern: wants.Want(wants.BASENAME, b"zzz")),
     "an or needs only its first": (wants, "_any", first_only),
-    "flags want one bit of all": (wants, "_hitting", lambda values: min(values) & -min(values)),
+    "flags want one bit of all": (wants, "_common_mask", lambda values: min(values) & -min(values)),
     "no flags means never": (wants, "_subsets", lambda mask: iter(range(1, mask + 1))),
     "writes are always meant": (wants, "implies_write", lambda condition: True),
     "uncertain paths are certain": (Approvers, "looks_at_paths", property(lambda self: False)),
