@@ -2,16 +2,15 @@
  *
  * The first process of a guest, alone in the initramfs with the modules it loads.
  *
- * In order: load the modules that /modules names, mount the read-only root, lay an overlay over it whose
- * upper layer is /upper of this initramfs, mount the kernel's other modules and the kernel's own file
- * systems, and become the init of the root, /usr/sbin/fim-init. A static C program, because every fork costs
- * 10 ms without hardware acceleration.
+ * It loads the modules that /modules lists, mounts the read-only root, mounts an overlay on it whose upper
+ * layer is /upper of this initramfs, mounts the disk with the kernel's other modules and the pseudo file
+ * systems, and then executes the init of the root, /usr/sbin/fim-init. It is a static C program, because each
+ * fork costs 10 ms without hardware acceleration.
  *
- * What a cpio archive appended to the initramfs holds below /upper is thereby part of the guest's root: that
- * is how one run's keys get in. It works because an initramfs is a tmpfs unless the command line names root=,
- * which nobody does here.
+ * Files below /upper of a cpio archive that is appended to the initramfs become part of the guest's root.
+ * This needs an initramfs on tmpfs, which it is unless the command line has root=.
  *
- * The disks are known by the UUID in their superblock and not by their order; see harness/images/erofs.py.
+ * Disks are found by the UUID in their superblock and not by their order; see harness/images/erofs.py.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -38,14 +37,14 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Says why the guest cannot come up, then ends the machine: whoever waits on the console need not wait. */
+/* Prints why the guest cannot boot and powers off, so that the host does not wait for a deadline. */
 static void fatal(const char *format, ...)
 {
 	int error = errno;
 	va_list arguments;
 
 	va_start(arguments, format);
-	printf("fim-init: fatal: ");
+	printf("fim-init: fatal: cannot ");
 	vprintf(format, arguments);
 	printf(": %s\n", strerror(error));
 	va_end(arguments);
@@ -65,7 +64,7 @@ static void load_module(const char *path)
 	close(file);
 }
 
-/* /modules holds one path a line, each after what it depends on. */
+/* /modules has one path a line, each after its dependencies. */
 static void load_modules(void)
 {
 	char line[512];
@@ -111,7 +110,7 @@ static int mount_disk(const char *uuid, const char *where)
 	return -1;
 }
 
-/* A kernel without one of these is still worth testing: what is missing shows where it is used. */
+/* A kernel without one of these is still worth a test: the tests that need it report what is missing. */
 static const struct {
 	const char *type, *where, *options;
 	unsigned long flags;
@@ -135,7 +134,7 @@ static void mount_pseudo(void)
 		mkdir(pseudo[i].where, 0755);
 		if (mount(pseudo[i].type, pseudo[i].where, pseudo[i].type, pseudo[i].flags,
 			  pseudo[i].options) != 0)
-			printf("fim-init: no %s at %s: %s\n", pseudo[i].type, pseudo[i].where,
+			printf("fim-init: cannot mount %s at %s: %s\n", pseudo[i].type, pseudo[i].where,
 			       strerror(errno));
 	}
 }
@@ -152,7 +151,7 @@ static void mount_root(void)
 		fatal("mount the overlay");
 	mkdir(NEW_ROOT "/usr/lib/modules", 0755);
 	if (mount_disk(MODULES_UUID, NEW_ROOT "/usr/lib/modules") != 0)
-		printf("fim-init: no disk with this kernel's modules\n");
+		printf("fim-init: no disk has this kernel's modules\n");
 }
 
 static void enter_root(void)

@@ -1,27 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * PID 1 of a guest once early-init has entered the root: network, then one sshd
- * for each connection.
+ * PID 1 of a guest after early-init has entered the root: it configures the
+ * network and starts one sshd for each connection.
  *
- * A static C program, because a shell with mount, ip, tar and a listening sshd
- * costs two seconds without hardware acceleration. It accepts connections
- * itself and runs `sshd -i` on each: that is one start of sshd rather than two,
- * and it makes keys a property of the connection. They are read anew from the
- * run disk each time, so a machine that was saved by one run and restored by
- * another accepts only the keys of the run that restored it.
+ * It is a static C program, because a shell with mount, ip, tar and a listening
+ * sshd costs two seconds without hardware acceleration. It accepts connections
+ * itself and runs `sshd -i` on each, so sshd starts once and not twice. It also
+ * reads the keys from the run disk for each connection, so a machine that one
+ * run saved and another run restored accepts only the keys of the latter.
  *
  * The run disk is the virtio disk with serial "fim-run", a tar archive (POSIX
  * ustar, files only):
  *   host_key          sshd's private key
- *   authorized_keys   who may come in
+ *   authorized_keys   the public keys that may log in
  *   clock             seconds and nanoseconds since 1970
  *   seed              64 random bytes
  *
- * Another disk than the last time means that another run goes on with a guest
- * that was saved: who was connected is gone, the time is another, and what was
- * random is known to whoever has the snapshot.
+ * If the content of the disk changes, another run has restored this guest from
+ * a snapshot: the earlier connections are dead, the clock is wrong, and
+ * everybody with the snapshot knows the state of the random number generator.
  *
- * The console says "fim-init: ready" when connections are accepted, or
+ * init prints "fim-init: ready" on the console when it accepts connections, or
  * "fim-init: fatal: ..." and powers off.
  */
 #define _GNU_SOURCE
@@ -52,7 +51,7 @@
 #define TAR_BLOCK	512
 #define SEED		64
 
-static void say(const char *format, ...)
+static void print_line(const char *format, ...)
 {
 	char line[512];
 	va_list arguments;
@@ -61,16 +60,15 @@ static void say(const char *format, ...)
 	va_start(arguments, format);
 	length = vsnprintf(line, sizeof(line), format, arguments);
 	va_end(arguments);
-	/* One write a line: the kernel prints to the same console. */
+	/* One write for a line, because the kernel prints to the same console. */
 	if (length > 0)
 		dprintf(STDOUT_FILENO, "fim-init: %s\n", line);
 }
 
-/* Powers off rather than exits: a PID 1 that exits is a kernel panic, and this
- * is none. */
-static void fatal(const char *what)
+/* Powers off, because a PID 1 that exits causes a kernel panic. */
+static void fatal(const char *action)
 {
-	say("fatal: %s: %s", what, strerror(errno));
+	print_line("fatal: cannot %s: %s", action, strerror(errno));
 	reboot(RB_POWER_OFF);
 	_exit(1);
 }
@@ -92,14 +90,14 @@ static void set_up(int control, const char *name)
 
 	strncpy(interface.ifr_name, name, IFNAMSIZ - 1);
 	if (ioctl(control, SIOCGIFFLAGS, &interface) != 0)
-		fatal(name);
+		fatal("read the flags of a network interface");
 	interface.ifr_flags |= IFF_UP | IFF_RUNNING;
 	if (ioctl(control, SIOCSIFFLAGS, &interface) != 0)
-		fatal(name);
+		fatal("bring up a network interface");
 }
 
-/* No route: the host's end of the forwarded port is on the same network, and
- * there is no way out. */
+/* Needs no route: the host's end of the forwarded port is on the same network,
+ * and the guest has no access to any other. */
 static void network(void)
 {
 	int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -116,12 +114,13 @@ static void network(void)
 static int listen_for_ssh(void)
 {
 	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(SSH_PORT) };
-	int yes = 1, door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int yes = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-	if (door < 0 || bind(door, (struct sockaddr *)&any, sizeof(any)) != 0 || listen(door, BACKLOG) != 0)
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	if (listener < 0 || bind(listener, (struct sockaddr *)&any, sizeof(any)) != 0 ||
+	    listen(listener, BACKLOG) != 0)
 		fatal("listen for SSH");
-	return door;
+	return listener;
 }
 
 static int has_serial(char disk, const char *serial)
@@ -152,8 +151,8 @@ static int open_run_disk(void)
 	return -1;
 }
 
-/* Writes a new file and renames it into place: another connection may be
- * reading the old one. */
+/* Writes a new file and renames it, because another connection may be reading
+ * the old one. */
 static int write_file(const char *name, const char *data, size_t size)
 {
 	char path[sizeof(RUN_DIR) + 128], temporary[sizeof(path) + 16];
@@ -169,8 +168,8 @@ static int write_file(const char *name, const char *data, size_t size)
 	return whole ? rename(temporary, path) : -1;
 }
 
-/* Unpacks the archive's files, whose sizes are octal digits at offset 124; a
- * name with a slash is refused. */
+/* Unpacks the files of a tar archive. A header has the size as octal digits at
+ * offset 124. A name with a slash is an error. */
 static int unpack(const char *archive, size_t length)
 {
 	size_t at = 0, size;
@@ -190,7 +189,7 @@ static int unpack(const char *archive, size_t length)
 	return 0;
 }
 
-/* Reads a file of the run disk and removes it: it is used once. */
+/* Reads a file of the run disk and removes it, because it is used only once. */
 static ssize_t take_file(const char *path, void *data, size_t size)
 {
 	ssize_t length = -1;
@@ -214,7 +213,7 @@ static void set_clock(void)
 	now.tv_sec = strtoll(text, &end, 10);
 	now.tv_nsec = strtol(end, NULL, 10);
 	if (clock_settime(CLOCK_REALTIME, &now) != 0)
-		say("cannot set the clock: %s", strerror(errno));
+		print_line("cannot set the clock: %s", strerror(errno));
 }
 
 static void stir_random(void)
@@ -228,17 +227,17 @@ static void stir_random(void)
 	if (take_file(RUN_DIR "/seed", pool.seed, SEED) != SEED)
 		return;
 	device = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-	/* The kernel uses what it was given only when it reseeds, else minutes
-	 * from now. That call fails while it has never been seeded: then it will
-	 * be with this. */
+	/* The kernel uses added entropy when it reseeds, which may be minutes from
+	 * now, so make it reseed. RNDRESEEDCRNG fails before the first seeding;
+	 * then the kernel seeds itself from this entropy anyway. */
 	if (device < 0 || ioctl(device, RNDADDENTROPY, &pool) != 0)
-		say("cannot seed the random numbers: %s", strerror(errno));
+		print_line("cannot seed the random numbers: %s", strerror(errno));
 	ioctl(device, RNDRESEEDCRNG);
 	close(device);
 }
 
-/* The last close of a disk drops its pages, so each call sees what the disk
- * holds now. What is left of another run is ended first. */
+/* The last close of a disk drops its cached pages, so each call reads the
+ * current content. Processes of an earlier run are killed first. */
 static int read_run_disk(void)
 {
 	static char archive[64 * 1024], last[sizeof(archive)];
@@ -266,22 +265,22 @@ static void serve(int connection)
 {
 	char *arguments[] = { "/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config", NULL };
 
-	/* With -i sshd takes the connection as stdin and stdout; stderr stays
-	 * the console. */
+	/* With -i sshd uses stdin and stdout as the connection; stderr remains the
+	 * console. */
 	dup2(connection, STDIN_FILENO);
 	dup2(connection, STDOUT_FILENO);
 	execv(arguments[0], arguments);
 	_exit(127);
 }
 
-static void accept_one(int door)
+static void accept_one(int listener)
 {
-	int connection = accept4(door, NULL, NULL, SOCK_CLOEXEC);
+	int connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
 	if (connection < 0)
 		return;
 	if (read_run_disk() != 0)
-		say("cannot read the run disk: %s", strerror(errno));
+		print_line("cannot read the run disk: %s", strerror(errno));
 	if (fork() == 0) {
 		signal(SIGCHLD, SIG_DFL);
 		serve(connection);
@@ -291,10 +290,10 @@ static void accept_one(int door)
 
 int main(void)
 {
-	int door;
+	int listener;
 
-	/* Orphans of the whole guest end here: the kernel reaps what a parent
-	 * ignores. */
+	/* PID 1 inherits all orphans of the guest; the kernel reaps the children of
+	 * a process that ignores SIGCHLD. */
 	signal(SIGCHLD, SIG_IGN);
 	umask(022);
 	setsid();
@@ -303,8 +302,8 @@ int main(void)
 	network();
 	if (read_run_disk() != 0)
 		fatal("read the run disk");
-	door = listen_for_ssh();
-	say("ready");
+	listener = listen_for_ssh();
+	print_line("ready");
 	for (;;)
-		accept_one(door);
+		accept_one(listener);
 }

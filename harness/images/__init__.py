@@ -1,4 +1,4 @@
-"""What a guest boots from: a root that all kernels share, an initramfs and a modules disk a kernel."""
+"""Makes what guests boot from: one root for all kernels; an initramfs and a modules disk for each kernel."""
 
 from harness.images.boot import initramfs, modules_image
 from harness.images.rootfs import RootImage, compilers, root_image

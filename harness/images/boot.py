@@ -1,7 +1,8 @@
-"""What a kernel boots with: an archive of ours with the modules that reach the root, and what enters it.
+"""Makes a kernel's initramfs and modules disk.
 
-It also carries the guest's own init and sshd's configuration into the root's upper layer, so that changing
-either makes a new initramfs of 2 MB and not a new root of 80.
+The initramfs holds the modules that are needed to mount the root, and the program that mounts it. It also
+holds the guest's init and sshd's configuration, which go into the upper layer of the root: a change of these
+makes a new initramfs of 2 MB and not a new root of 80 MB.
 """
 
 from __future__ import annotations
@@ -21,16 +22,15 @@ from harness.kernels import catalogue
 from harness.kernels.headers import Headers
 from harness.kernels.model import FetchedKernel
 
-# How an initramfs is put together: a new number makes all of them again.
-LAYOUT = "1"
+LAYOUT = "1"  # of initramfs and modules disk: a new number makes all of them again
 
 _SOURCES = ("early-init.c", "init.c", "sshd_config", "boot-modules.txt")
 
 
 def initramfs(kernel: FetchedKernel, store: Cache | None = None, progress: Progress = silent) -> Path:
-    """The initramfs of a kernel, from the cache or written now.
+    """The initramfs of a kernel, from the cache or made now.
 
-    Raises InfrastructureError: a module that the kernel lacks, a compiler that is not installed.
+    Raises InfrastructureError if the kernel lacks a module, or a compiler is not installed.
     """
 
     def build(folder: Path) -> None:
@@ -51,7 +51,8 @@ def modules_image(
 ) -> Path:
     """A disk with all modules of a kernel, for `modprobe` in the guest; from the cache or made now.
 
-    With `headers` these lie beside them, as `build` and `source`. Raises InfrastructureError.
+    With `headers`, the disk also holds the kernel's headers as `build` and `source`. Raises
+    InfrastructureError.
     """
 
     def build(folder: Path) -> None:
@@ -60,7 +61,7 @@ def modules_image(
             tree = Path(scratch)
             for part in (kernel.modules, headers.folder) if headers else (kernel.modules,):
                 _linked(part, tree / kernel.release)
-            # Not compressed: a host has the space, an emulated guest has not the time.
+            # Not compressed, because an emulated guest takes long to decompress.
             erofs.make(folder / "modules.erofs", tree, erofs.MODULES, compressed=False)
 
     key = cache.digest(LAYOUT, kernel.digest, *([headers.digest] if headers else []))
@@ -68,7 +69,7 @@ def modules_image(
 
 
 def _linked(source: Path, target: Path) -> None:
-    """The same tree once more, of the same files: both lie in the cache."""
+    """Copy a tree by hard links; source and target are both in the cache."""
     shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, copy_function=os.link)
 
 

@@ -1,10 +1,10 @@
-"""Archives in the "newc" format, which is what a Linux kernel unpacks as its initramfs.
+"""Writes archives in the "newc" format, which the kernel unpacks as its initramfs.
 
-The format is Documentation/driver-api/early-userspace/buffer-format.rst of the kernel: a header of 6 bytes of
-magic and thirteen fields of eight hexadecimal digits, the name with its NUL, the data; name and data padded
-to 4 bytes. Archives may follow each other in one file, each with its own trailer.
+The format is described in the kernel's Documentation/driver-api/early-userspace/buffer-format.rst: a header
+of 6 bytes of magic and thirteen fields of eight hexadecimal digits, the name with its NUL, the data; name and
+data are padded to 4 bytes. One file may hold several archives, each with its own trailer.
 
-What is written is a function of the entries alone: no times, no owners, inode numbers counted from one.
+Equal entries make equal bytes: no times, no owners, inode numbers counted from one.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def directory(name: str, permissions: int = 0o755) -> Entry:
 
 
 def archive(entries: Iterable[Entry]) -> bytes:
-    """All entries as one archive, each after the directories that it lies in, which need not be named.
+    """All entries as one archive; missing parent directories are added before their entries.
 
-    Raises ValueError for a name that is absolute, empty, repeated or climbs out, and for data over 4 GiB.
+    Raises ValueError for a name that is absolute, empty, repeated or has `..`, and for data over 4 GiB.
     """
     parts = [_record(inode, entry) for inode, entry in enumerate(_with_parents(entries), start=1)]
     parts.append(_record(0, Entry(_TRAILER, 0)))
@@ -64,7 +64,7 @@ def _with_parents(entries: Iterable[Entry]) -> Iterator[Entry]:
 def _components(name: str) -> list[str]:
     components = name.split("/")
     if name == _TRAILER or "\0" in name or any(part in ("", ".", "..") for part in components):
-        raise ValueError(f"{name!r} is no name for a file in an initramfs")
+        raise ValueError(f"{name!r} is not a valid name in an initramfs")
     return components
 
 

@@ -1,7 +1,7 @@
-"""Read-only disks for guests.
+"""Makes read-only disks for guests.
 
-A guest knows its disks by the UUID in their superblock and not by their order: the sixteen bytes spell what
-the disk is for. `images/early-init.c` looks for the same words.
+A guest finds its disks by the UUID in the superblock, not by their order. The sixteen bytes of the UUID are
+text that names the purpose of the disk; `images/early-init.c` searches for the same text.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ MODULES = uuid.UUID(bytes=b"fim-harness-mods")
 
 
 def make(image: Path, tree: Path, role: uuid.UUID, *, compressed: bool) -> None:
-    """Writes a tree as one image: the same tree makes the same bytes; everything belongs to root.
+    """Write a tree as one image in which root owns everything. Equal trees make equal bytes.
 
-    Raises InfrastructureError.
+    All times in the image are 0. Raises InfrastructureError.
     """
-    # All times are 0, so whatever compares times (Python's compiled files) must not.
     options = ["-zlz4hc"] if compressed else []
     run(
         ["mkfs.erofs", "--quiet", "-T0", "--all-root", *options, f"-U{role}", image, tree],

@@ -1,8 +1,8 @@
-"""In which order kernel modules go in, read from what depmod and the kernel's packages say.
+"""Computes the order in which kernel modules are loaded.
 
-The files are those of modprobe: `modules.dep` (what a module needs), `modules.softdep` (what it had better
-find), `modules.alias` (other names), `modules.builtin` (what is in the kernel already). A module's name has
-`_` where its file may have `-`.
+The input is modprobe's: `modules.dep` (dependencies), `modules.softdep` (optional dependencies),
+`modules.alias` (other names) and `modules.builtin` (modules that are built in). A module's name has `_` where
+its file name may have `-`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from harness.errors import InfrastructureError
 class Modules:
     """One kernel's modules.
 
-    `files` maps a name to a path relative to modules.dep, the others map names to names.
+    `files` maps a name to a path relative to the folder of modules.dep; the other mappings map names to
+    names.
     """
 
     files: dict[str, str]
@@ -28,10 +29,10 @@ class Modules:
     builtin: frozenset[str]
 
     def load_order(self, wanted: Iterable[str]) -> list[str]:
-        """The paths to load, each after what it needs, none twice, nothing that is built in.
+        """The paths to load: each once and after its dependencies, without modules that are built in.
 
-        A `?` before a name says that the kernel need not have it. Raises InfrastructureError for another that
-        is neither there nor built in, and for one that needs itself.
+        A name after `?` is optional. Raises InfrastructureError if any other module does not exist, and for a
+        cycle of dependencies.
         """
         order: dict[str, None] = {}
         for word in wanted:
@@ -44,25 +45,28 @@ class Modules:
         if name in self.builtin or name in order:
             return
         if name in above:
-            raise InfrastructureError(f"modules need each other: {' -> '.join((*above, name))}")
+            raise InfrastructureError(f"cycle of kernel modules: {' -> '.join((*above, name))}")
         if name not in self.files:
-            raise InfrastructureError(f"this kernel has no module {name}, built in or not")
+            raise InfrastructureError(
+                f"this kernel has no module {name}, and it is not built in",
+                hint="build the kernel with it",
+            )
         for needed in (*self._preferred(name), *self.needs[name]):
             self._visit(needed, order, (*above, name))
         order[name] = None
 
     def _preferred(self, name: str) -> Iterator[str]:
-        """Soft dependencies are wishes: by name or alias, and none if this kernel has neither."""
+        """The soft dependencies, by name or alias, that this kernel has."""
         for wish in self.prefers.get(name, ()):
-            yield from (one for one in (wish, *self.aliases.get(wish, ())) if one in self.files)
+            yield from (module for module in (wish, *self.aliases.get(wish, ())) if module in self.files)
 
 
 def read(folder: Path) -> Modules:
-    """The modules below a folder that depmod has been through; raises InfrastructureError if it has not."""
+    """The modules below a folder in which depmod has run. Raises InfrastructureError if it has not."""
     try:
         dependencies = (folder / "modules.dep").read_text()
     except FileNotFoundError as error:
-        raise InfrastructureError(f"{folder} has no modules.dep") from error
+        raise InfrastructureError(f"{folder}: no modules.dep", hint="run depmod for this kernel") from error
     return parse(
         dependencies,
         softdep=_text(folder / "modules.softdep"),
@@ -72,7 +76,7 @@ def read(folder: Path) -> Modules:
 
 
 def parse(dependencies: str, *, softdep: str = "", alias: str = "", builtin: str = "") -> Modules:
-    """The same from the files' texts."""
+    """The modules that the texts of modprobe's files describe."""
     lines = [line.partition(":") for line in dependencies.splitlines() if ":" in line]
     return Modules(
         files={_name(path): path for path, _, _ in lines},
@@ -84,7 +88,7 @@ def parse(dependencies: str, *, softdep: str = "", alias: str = "", builtin: str
 
 
 def _soft_dependencies(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """`softdep NAME pre: WISH... post: WISH...`: only what comes before matters to an order."""
+    """Parse `softdep NAME pre: WISH... post: WISH...`; only the modules after `pre:` matter for the order."""
     for words in (line.split() for line in text.splitlines()):
         if words[:1] == ["softdep"] and "pre:" in words:
             wishes = words[words.index("pre:") + 1 :]
@@ -95,7 +99,7 @@ def _soft_dependencies(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _aliases(text: str) -> dict[str, tuple[str, ...]]:
     aliases: dict[str, tuple[str, ...]] = {}
     for words in (line.split() for line in text.splitlines()):
-        # Patterns stand for hardware, which nothing here depends on by name.
+        # Aliases with wildcards match hardware; no module depends on these by name.
         if len(words) == 3 and words[0] == "alias" and not set("*?[") & set(words[1]):
             alias = _canonical(words[1])
             aliases[alias] = (*aliases.get(alias, ()), _canonical(words[2]))

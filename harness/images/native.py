@@ -1,4 +1,4 @@
-"""The guests' static C programs, compiled on the host for the guest's architecture."""
+"""Compiles the guest's static C programs on the host, for the guest's architecture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FLAGS = ("-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror")
 
 
 def compile_static(source: Path, arch: Architecture) -> bytes:
-    """The program that a C file makes. Raises InfrastructureError."""
+    """The bytes of the program that is compiled from `source`. Raises InfrastructureError."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, source.stem)
         run([arch.compiler, *_FLAGS, "-o", program, source], package=arch.compiler_package)

@@ -1,9 +1,9 @@
-"""The root that all guests of an architecture share: Debian packages, unpacked and not installed.
+"""Makes the root that all guests of an architecture share: Debian packages that are unpacked, not installed.
 
-The image is a read-only disk. mmdebstrap resolves and unpacks; no maintainer script runs, so the image needs
-no foreign binary, no chroot and no root, and depends on nothing but its packages. What scripts would have
-done and guests need is little: the accounts lie in `images/root/`, and Python's modules are compiled here,
-because an emulated guest would take seconds over it.
+The image is a read-only disk. mmdebstrap resolves and unpacks the packages and runs no maintainer scripts. So
+it needs no foreign binary, no chroot and no root privileges, and the image depends only on its packages. Two
+results of the scripts are needed and made here: the accounts come from `images/root/`, and Python's modules
+are compiled on the host, because that takes seconds in an emulated guest.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from harness.kernels import catalogue
 from harness.kernels.apt import Apt, transport_settings
 from harness.kernels.repositories import Repositories
 
-# How the image is put together: a new number makes it again.
-LAYOUT = "2"
+LAYOUT = "2"  # of the image: a new number makes it again
 
 COMPILER = "compiler-packages.txt"
 
@@ -42,7 +41,7 @@ _MERGED_USR = (
 
 @dataclass(frozen=True)
 class RootImage:
-    """The disk, the key of what it was made from, and each package in it as a file name and its SHA-256."""
+    """The disk, the digest of its sources, and a line for each package: its file name and SHA-256."""
 
     path: Path
     digest: str
@@ -59,9 +58,9 @@ def root_image(
 ) -> RootImage:
     """The root image of an architecture, from the cache or made now (about 20 s).
 
-    With `compiler` it can compile BPF programs, and is twice as large: it is another image, for the machines
-    that need it. It is made again when its list or one of its packages changes. Raises ConfigError for an
-    unknown architecture and InfrastructureError.
+    With `compiler` the image is another one, twice as large, in which BPF programs can be compiled. An image
+    is made again when its list of packages or one of the packages changes. Raises ConfigError for an unknown
+    architecture, and InfrastructureError.
     """
     apt = (repositories or Repositories()).apt(catalogue.architecture(arch).name, *catalogue.USERLAND)
     apt.refresh(progress)
@@ -74,7 +73,7 @@ def root_image(
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             tree = _unpack(apt, names, kept, Path(scratch))
             compile_python(tree, progress)
-            # A compiler is read in large part, which an emulated guest would take seconds to decompress.
+            # Not compressed with a compiler: a guest reads most of it, and decompressing takes seconds.
             erofs.make(folder / "root.erofs", tree, erofs.ROOT, compressed=not compiler)
 
     key = cache.digest(LAYOUT, arch, *packages, *_added(), *kept)
@@ -85,12 +84,12 @@ def root_image(
 def compilers(image: RootImage) -> tuple[tuple[str, str, str], ...]:
     """The compiler's packages in an image: name, version and SHA-256."""
     wanted = resources.words(COMPILER)
-    found = (_PACKAGE.fullmatch(line) for line in image.packages)
-    return tuple((one[1], unquote(one[2]), one[3]) for one in found if one and one[1] in wanted)
+    matches = (_PACKAGE.fullmatch(line) for line in image.packages)
+    return tuple((match[1], unquote(match[2]), match[3]) for match in matches if match and match[1] in wanted)
 
 
 def _added() -> list[bytes]:
-    """All that goes into the image beside packages: the files of `images/root/`, and what is left out."""
+    """The other sources of the image, for its key: the files of `images/root/` and the excluded paths."""
     files = sorted(path for path in (resources.FOLDER / "root").rglob("*") if path.is_file())
     names = [str(path.relative_to(resources.FOLDER)).encode() for path in files]
     return [*names, *(path.read_bytes() for path in (*files, resources.FOLDER / "guest-excludes.txt"))]
@@ -119,7 +118,7 @@ def _unpack(apt: Apt, names: tuple[str, ...], kept: tuple[str, ...], scratch: Pa
 
 
 def add_files(source: Path, tree: Path) -> None:
-    """Copy the files of a checkout into a guest's tree, with modes that do not depend on its umask."""
+    """Copy files from the checkout into a guest's tree, with modes that do not depend on the user's umask."""
     for path in sorted(source.rglob("*")):
         place = tree / path.relative_to(source)
         if path.is_dir():
@@ -132,14 +131,15 @@ def add_files(source: Path, tree: Path) -> None:
 
 
 def compile_python(tree: Path, progress: Progress = silent) -> None:
-    """Compiles a guest tree's Python, if its version of Python is here; else a line says that it is not.
+    """Compile the Python modules of a guest's tree, or report that the host lacks this version of Python.
 
-    The compiled files carry their source's hash and are not checked against it: in an image all times are 0.
+    The compiled files hold the hash of their source and are never compared with it, because a comparison of
+    times fails in an image in which all times are 0.
     """
     for library in sorted((tree / "usr/lib").glob("python3.*")):
         python = _python(library.name)
         if python is None:
-            progress(f"no {library.name} on this host: guests compile their Python themselves, which is slow")
+            progress(f"no {library.name} on this host: each guest compiles its Python modules, which is slow")
             continue
         folders = [library, tree / "usr/lib/python3"]
         run([python, "-m", "compileall", "-qq", *_PYC, "-s", tree, "-p", "/", *folders])

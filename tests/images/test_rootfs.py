@@ -81,7 +81,7 @@ def test_a_guest_python_that_the_host_has_not_is_said(tmp_path: Path) -> None:
     (tmp_path / "usr/lib/python3.99").mkdir(parents=True)
     lines: list[Event] = []
     rootfs.compile_python(tmp_path, lines.append)
-    assert lines == ["no python3.99 on this host: guests compile their Python themselves, which is slow"]
+    assert lines == ["no python3.99 on this host: each guest compiles its Python modules, which is slow"]
 
 
 def test_lists_have_comments_and_no_duplicates() -> None:

@@ -96,7 +96,7 @@ def test_init_that_cannot_go_on(tmp_path: Path) -> None:
     """What init said is the cause, not that the guest powered off."""
 
     def play(domain: FakeDomain) -> None:
-        domain.say("fim-init: fatal: find the root disk: No such device")
+        domain.say("fim-init: fatal: cannot find the root disk: No such device")
         domain.end(LifeEvent.SHUT_DOWN)
 
     with machine(tmp_path, play) as booted:
