@@ -1,24 +1,37 @@
-"""What can go wrong in the harness, and how it is said.
+"""The errors that the harness reports to the user, and their exit codes.
 
     HarnessError
-    +-- ProductError         exit 1   the agent broke a promise
-    |   +-- RefusedError              the agent answered that it cannot
-    +-- ConfigError          exit 2   the command line or matrix.yaml is wrong
-    |   +-- UnknownKernelError        no archive has this kernel (any more)
-    +-- InfrastructureError  exit 3   download, disk, libvirt, QEMU, SSH with a healthy guest
-    |   +-- HungError                 no answer before the deadline
-    |   +-- MissingError              a machine has nothing to boot
-    +-- IncompleteError      exit 4   the plan has cells or tests without a result
+    +-- ProductError             exit 1   the agent broke a promise
+    |   +-- RefusedError                  the agent answered that it cannot do something
+    |   +-- BrokenServerError             the self-test server ended early or broke its protocol
+    +-- ConfigError              exit 2   the command line, or a file that it names, is wrong
+    |   +-- UnknownKernelError            no archive has the kernel
+    +-- InfrastructureError      exit 3   a network, disk, program or machine failed, not the agent
+    |   +-- ProgramError                  a program of the host failed
+    |   +-- BuildError                    the canary that measures accelerators cannot be built
+    |   +-- HungError                     no answer before the deadline
+    |   +-- MissingError                  a machine has nothing to boot
+    |   +-- NoKvmError                    KVM was required and boots no guest
+    |   +-- StartError                    a machine did not start
+    |   |   +-- PortTakenError            no port was free for it
+    |   +-- MachineDiedError              a machine ended
+    |   +-- GuestError                    an operation in a guest failed
+    |       +-- GuestLostError            the connection to the guest ended
+    |       +-- GuestTimeoutError         the guest did not answer in time; also a HungError
+    |       +-- GuestFileError            a file of the guest cannot be read or written
+    |       +-- TooMuchOutputError        a command printed more than its limit
+    +-- IncompleteError          exit 4   a planned cell or test has no result
+        +-- OutOfTimeError                the time limit of the run is over
 
-Each error is one line that says what and where, with a hint that says what to do. An exit code
-is never a count.
+The message is one line with the cause and the place; the hint is what to type or do next. An exit code is
+never a count.
 """
 
 from __future__ import annotations
 
 
 class HarnessError(Exception):
-    """Base of all errors the harness reports to people; `hint` says what to do next."""
+    """Base of all errors that are reported to the user; `hint` is what to type or do next."""
 
     exit_code = 3
 
@@ -35,7 +48,7 @@ class ProductError(HarnessError):
 
 
 class RefusedError(ProductError):
-    """The agent answered that it cannot; `detail` holds longer evidence, such as a verifier log."""
+    """The agent answered that it cannot do something; `detail` is evidence, such as a verifier log."""
 
     def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -43,23 +56,23 @@ class RefusedError(ProductError):
 
 
 class ConfigError(HarnessError):
-    """The command line or a file it names is wrong."""
+    """The command line, or a file that it names, is wrong."""
 
     exit_code = 2
 
 
 class UnknownKernelError(ConfigError):
-    """No archive has a kernel of that series: it was misspelt, or the archive has dropped it."""
+    """No archive has a kernel of that series: it is misspelt, or the archive no longer has it."""
 
 
 class InfrastructureError(HarnessError):
-    """Something between the plan and the guest failed; says nothing about the agent."""
+    """Something other than the agent failed, so the error says nothing about the agent."""
 
     exit_code = 3
 
 
 class HungError(InfrastructureError):
-    """No answer of `program` before the deadline."""
+    """`program` did not answer before the deadline."""
 
     def __init__(self, message: str, *, hint: str = "", program: str = "the agent") -> None:
         super().__init__(message, hint=hint)
@@ -67,10 +80,10 @@ class HungError(InfrastructureError):
 
 
 class MissingError(InfrastructureError):
-    """A machine has nothing to boot, and trying again in this run does not help."""
+    """A machine has nothing to boot, and another attempt in this run cannot help."""
 
 
 class IncompleteError(HarnessError):
-    """Something that was planned has no result."""
+    """A planned cell or test has no result."""
 
     exit_code = 4

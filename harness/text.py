@@ -1,21 +1,21 @@
-"""Words from a guest made safe to show: a guest may print anything, and a file may be called anything."""
+"""Makes hostile text, such as guest output and file names, safe to show in a terminal, XML and Markdown."""
 
 from __future__ import annotations
 
 import re
 
-# Everything that a terminal, an XML file or a reader's eye could take for something else: control characters,
-# surrogates, non-characters, and the marks that turn the direction of text.
+# Characters that act on a terminal, are forbidden in XML, or deceive a reader: control characters,
+# surrogates, non-characters, and marks that change the direction of text.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]"
 )
-# Underscores within a word emphasise nothing. Addresses become links by themselves, so they are broken up.
+# Underscores within a word are not markup. Addresses become links without markup, so they are broken up.
 _MARKDOWN = re.compile(r"[\\`*{}\[\]()<>#|~!&@]|(?<!\w)_+|_+(?!\w)|(?<=:)/(?=/)|(?i:(?<=www))\.")
 
 
 def visible(text: str) -> str:
-    """`text` with what cannot be seen, or acts on a terminal, written as an escape."""
-    return _UNSAFE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """`text` with each unsafe character as an escape; newlines and tabs stay."""
+    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def one_line(text: str, limit: int = 200) -> str:
@@ -25,6 +25,6 @@ def one_line(text: str, limit: int = 200) -> str:
 
 
 def markdown(text: str, limit: int = 300) -> str:
-    """`text` as one line that Markdown shows as it is: no links, no mentions, no cells, no HTML."""
-    shown = _MARKDOWN.sub(lambda found: "".join(f"\\{sign}" for sign in found[0]), one_line(text, limit))
-    return shown.replace("\\<", "&lt;").replace("\\&", "&amp;")
+    """`text` as one line that Markdown shows literally: without links, mentions, table cells or HTML."""
+    escaped = _MARKDOWN.sub(lambda match: "".join(f"\\{sign}" for sign in match[0]), one_line(text, limit))
+    return escaped.replace("\\<", "&lt;").replace("\\&", "&amp;")

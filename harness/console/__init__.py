@@ -1,1 +1,1 @@
-"""What a kernel prints when it is in trouble, as data and as findings."""
+"""Finds kernel trouble in consoles and kernel logs."""

@@ -1,7 +1,7 @@
-"""Words of the kernel's command line that the kernel refused, by what it printed about them.
+"""Finds the parameters of the kernel's command line that the kernel refused, from its messages.
 
-Kernels before 5.14 print nothing about a name that they do not know. No kernel does about a name with a dot,
-which may be a parameter of a module that is loaded later.
+Kernels before 5.14 print nothing about an unknown name. No kernel prints anything about an unknown name with
+a dot, because it may be a parameter of a module that is loaded later.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 
 from harness.console.signatures import stamped
 
-# Since 5.15, in 5.14, and what parse_args() and early parameters print about a value.
+# The message since 5.15, the message of 5.14.
 _UNKNOWN = (
     re.compile(r'^Unknown kernel command line parameters "(.*)", will be passed to user space'),
     re.compile(r"^Unknown command line parameters: (.*)"),
 )
+# The messages of parse_args() and of early parameters about a value.
 _WRONG = (
     re.compile(r"^[^:]+: `.*' (?:invalid|too large) for parameter `([^']+)'"),
     re.compile(r"^[^:]+: Unknown parameter `([^']+)'"),
@@ -24,21 +25,21 @@ _WRONG = (
 
 
 def refused(lines: Iterable[bytes], args: str) -> list[str]:
-    """Return those words of `args` that a kernel whose console has these `lines` refused, in their order."""
+    """Return the words of the command line `args` that the kernel refused, according to its console."""
     unknown: set[str] = set()
     wrong: set[str] = set()
     for line in lines:
         text = (stamped(line) or b"").decode("utf-8", "backslashreplace").rstrip()
-        unknown.update(word for words in _found(_UNKNOWN, text) for word in words.split())
-        wrong.update(_same(name) for name in _found(_WRONG, text))
+        unknown.update(word for words in _matches(_UNKNOWN, text) for word in words.split())
+        wrong.update(_canonical(name) for name in _matches(_WRONG, text))
     words = args.replace('"', "").split()
-    return [word for word in words if word in unknown or _same(word.partition("=")[0]) in wrong]
+    return [word for word in words if word in unknown or _canonical(word.partition("=")[0]) in wrong]
 
 
-def _found(patterns: Iterable[re.Pattern[str]], text: str) -> Iterator[str]:
+def _matches(patterns: Iterable[re.Pattern[str]], text: str) -> Iterator[str]:
     return (match[1] for match in (pattern.search(text) for pattern in patterns) if match)
 
 
-def _same(name: str) -> str:
-    """The kernel takes `-` and `_` in names for the same."""
+def _canonical(name: str) -> str:
+    """The kernel treats `-` and `_` in names as equal."""
     return name.replace("-", "_")

@@ -1,8 +1,8 @@
-"""What a kernel complained of, out of its own log: which trouble, and the fingerprint that tells two apart.
+"""Extracts complaints (splats) from a kernel log: the kind of trouble, and a fingerprint that identifies it.
 
-A fingerprint is the first functions of a trace, without what differs from build to build: offsets, the
-compiler's suffixes, the numbers in the names of BPF programs, and the frames by which every report comes
-about. So the same crash on six kernels has one fingerprint, and six crashes have six.
+A fingerprint is the innermost functions of the trace, without parts that differ between builds (offsets,
+suffixes of the compiler, tags in the names of BPF programs) and without frames that every report has. So the
+same crash on six kernels has one fingerprint, and six different crashes have six.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from harness.console.signatures import Signature, recognise, stamped
 
 BEGIN, END = b"agent selftest: begin ", b"agent selftest: end "
-FUNCTIONS = 3  # that make a fingerprint
-REPORT_LINES = 80  # at most, from a complaint's first line on
-SPLATS = 20  # kept of one scan; a kernel in a loop complains for ever
+FUNCTIONS = 3  # of a fingerprint
+REPORT_LINES = 80  # the most that belong to one complaint
+SPLATS = 20  # the most of one scan: a kernel in a loop complains for ever
 
 _FRAME = re.compile(rb"^(?:RIP: [0-9a-f]{4}:|pc : | +)(?P<name>[A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 _SUFFIX = re.compile(r"(?:\.(?:cold|isra|constprop|part|llvm|lto_priv)(?:\.\d+)?)+$")
 _BPF = re.compile(r"^bpf_prog_[0-9a-f]{16}_")
 _TRACE_END = re.compile(rb"^ *</TASK>|^---\[ end ")
-# How a report comes about, and how every system call begins: nothing of them tells one crash from another.
+# Frames of the reporting itself and of every system call: they do not identify a crash.
 _COMMON = re.compile(
     r"^(?:_?dump_stack\w*|show_stack\w*|v?panic|_?printk|__warn\w*|warn_slowpath\w*|report_bug|handle_bug|die|"
     r"oops_\w+|page_fault_oops|no_context|bad_area\w*|do_user_addr_fault|do_trap|do_error_trap|(?:asm_)?exc_\w+|"
@@ -36,7 +36,7 @@ _COMMON = re.compile(
 
 @dataclass(frozen=True)
 class Found:
-    """One complaint: the line that says what it is, its fingerprint, and the test that ran ("" outside)."""
+    """One complaint: its first line, its fingerprint, and the test that was running ("" if none was)."""
 
     kind: str
     line: str
@@ -46,41 +46,38 @@ class Found:
 
 @dataclass
 class Scan:
-    """What a log holds, and the tests whose whole time is in it."""
+    """The complaints of a log, and the tests whose begin and end marks are both in it."""
 
     found: list[Found] = field(default_factory=list)
     whole: set[str] = field(default_factory=set)
 
 
 def scan(lines: Iterable[bytes]) -> Scan:
-    """Search a log; a line counts only with the kernel's own stamp in front."""
-    kept = list(lines)
+    """Search a log. A line counts only if it begins with the kernel's time stamp."""
+    log = list(lines)
     result = Scan()
-    test, quiet_until = "", 0
-    for number, line in enumerate(kept):
-        said = stamped(line) or b""
-        if said.startswith(BEGIN):
-            test = _text(said[len(BEGIN) :])
-        elif said.startswith(END):
-            result.whole |= {test} & {_text(said[len(END) :])}
+    test, report_end = "", 0
+    for number, line in enumerate(log):
+        message = stamped(line) or b""
+        if message.startswith(BEGIN):
+            test = _text(message[len(BEGIN) :])
+        elif message.startswith(END):
+            result.whole |= {test} & {_text(message[len(END) :])}
             test = ""
-        elif number >= quiet_until and len(result.found) < SPLATS and (signature := recognise(line)):
-            report = _report(kept[number : number + REPORT_LINES])
-            result.found.append(_found(signature, line, report, test))
-            quiet_until = number + len(report)
+        elif number >= report_end and len(result.found) < SPLATS and (signature := recognise(line)):
+            report = _report(log[number : number + REPORT_LINES])
+            splat = Found(signature.trouble.value, _text(line), _fingerprint(signature, report), test)
+            result.found.append(splat)
+            report_end = number + len(report)
     return result
 
 
 def fingerprint(lines: Sequence[bytes]) -> str:
-    """Of a complaint's lines: `kind: f < g < h`, the innermost function first; "" where nothing is one."""
+    """The fingerprint of the first complaint in `lines`: `kind: f < g < h`, innermost function first."""
     for number, line in enumerate(lines):
         if signature := recognise(line):
             return _fingerprint(signature, _report(lines[number:]))
     return ""
-
-
-def _found(signature: Signature, line: bytes, report: Sequence[bytes], test: str) -> Found:
-    return Found(signature.trouble.value, _text(line), _fingerprint(signature, report), test)
 
 
 def _fingerprint(signature: Signature, report: Iterable[bytes]) -> str:
@@ -89,7 +86,7 @@ def _fingerprint(signature: Signature, report: Iterable[bytes]) -> str:
 
 
 def _functions(report: Iterable[bytes]) -> Iterator[str]:
-    """Frames that the unwinder vouches for: those with a question mark were only found on the stack."""
+    """The reliable frames; the unwinder marks an address that was only found on the stack with `?`."""
     for line in report:
         frame = _FRAME.match(stamped(line) or b"")
         if frame:
@@ -97,12 +94,12 @@ def _functions(report: Iterable[bytes]) -> Iterator[str]:
 
 
 def _report(lines: Sequence[bytes]) -> Sequence[bytes]:
-    """The lines of one report: to the end of its trace, or to the next test's mark."""
+    """The lines of one report: up to the end of its trace, or to the next mark of a test."""
     for number, line in enumerate(lines[1:], 1):
-        said = stamped(line) or b""
-        if said.startswith((BEGIN, END)):
+        message = stamped(line) or b""
+        if message.startswith((BEGIN, END)):
             return lines[:number]
-        if _TRACE_END.match(said):
+        if _TRACE_END.match(message):
             return lines[: number + 1]
     return lines
 

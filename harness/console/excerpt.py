@@ -1,6 +1,6 @@
-"""A console as a report shows it: its first and last lines and those that decided, however long it is.
+"""Selects the lines of a console that a report shows: the first, the last, and those that decided a verdict.
 
-A console is what a guest printed: it may be gigabytes, one endless line, or no text at all.
+A guest controls its console, so it may hold gigabytes, one endless line, or bytes that are not text.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ READ_LIMIT = 64 << 20  # bytes; of a longer console only the end is read
 LINE_BYTES = 8192  # of a longer line only the beginning is read
 LINE_SHOWN = 400  # characters
 
-# Beside what `signatures` knows: where a trace begins, and what an init said that could not go on.
+# Lines to mark beside those with a signature: the begin of a trace, and errors of the guest's init.
 _NOTABLE = re.compile(rb"Call Trace|fim-init: (?!ready)")
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the console; `mark` is "decided", "notable" or ""; `skipped` counts lines left out before."""
+    """A line of the console; `mark` is "decided", "notable" or ""; `skipped` lines before it are omitted."""
 
     number: int
     text: str
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The lines worth showing; `lines_total` counts what was read, `unread` the bytes before that."""
+    """The lines to show; `lines_total` counts the lines that were read, `unread` the bytes before them."""
 
     lines: tuple[Line, ...]
     lines_total: int
@@ -48,12 +48,12 @@ class Excerpt:
 
     @property
     def marked(self) -> int:
-        """How many lines are marked."""
+        """The number of marked lines."""
         return sum(bool(line.mark) for line in self.lines)
 
 
 def read(path: Path, reason: str) -> Excerpt | None:
-    """The console at `path`, with the lines marked that `reason` quotes; None when there is no console."""
+    """The excerpt of the console at `path`, or None if it cannot be read. Marks the lines in `reason`."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -91,8 +91,8 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _mark(raw: bytes, reason: str) -> str:
-    said = stamped(raw)
-    message = (raw if said is None else said).decode("utf-8", "surrogateescape").strip()
+    stripped = stamped(raw)
+    message = (raw if stripped is None else stripped).decode("utf-8", "surrogateescape").strip()
     if len(message) >= 12 and message in reason:
         return "decided"
     return "notable" if recognise(raw) or _NOTABLE.search(raw) else ""

@@ -1,7 +1,7 @@
-"""What a kernel prints when it is in trouble, as data; newest wording first where it changed.
+"""The messages that a kernel prints when it is in trouble, as data; of a changed wording the newest is first.
 
-A line counts only with printk's time stamp in front, so that a program which prints "Kernel panic" is no
-panic. What ends a machine, what is a complaint and what a report marks are all decided by this one list.
+A line counts only if it begins with printk's time stamp, so a program that prints "Kernel panic" is no panic.
+This one list decides what ends a machine, what is a complaint, and what a report marks.
 
 Wordings: kernel/panic.c, arch/x86/kernel/dumpstack.c, arch/x86/mm/fault.c, arch/arm64/kernel/traps.c,
 kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, mm/oom_kill.c, mm/kasan/report.c,
@@ -34,7 +34,7 @@ class Trouble(enum.Enum):
 
 @dataclass(frozen=True)
 class Signature:
-    """`pattern` is searched in a line after its time stamp; a `fatal` kernel does not go on."""
+    """`pattern` is searched in a line after its time stamp; after a `fatal` message the kernel stops."""
 
     trouble: Trouble
     pattern: re.Pattern[bytes]
@@ -45,8 +45,8 @@ def _signature(trouble: Trouble, pattern: bytes, *, fatal: bool = False) -> Sign
     return Signature(trouble, re.compile(pattern), fatal)
 
 
-# The first that fits a line names it. Only a panic is fatal by itself: the command line turns oops, lockup
-# and stall into panics, and their own lines come first and say why.
+# The first match names the trouble. Only a panic is fatal: the guest's command line turns oops, lockup and
+# stall into panics, and their own messages come before the panic and name the cause.
 SIGNATURES = (
     _signature(Trouble.NO_ROOT, rb"^Kernel panic - not syncing: VFS: Unable to mount root fs", fatal=True),
     _signature(Trouble.NO_ROOT, rb"^VFS: (?:Cannot open root device|Unable to mount root fs)"),
@@ -66,26 +66,26 @@ SIGNATURES = (
     _signature(Trouble.WARNING, rb"^WARNING: "),
 )
 
-# printk's stamp, perhaps with its level or its caller: "[    1.234567]", "<4>[    1.234567][  T123] ".
+# printk's time stamp, with optional level and caller: "[    1.234567]", "<4>[    1.234567][  T123] ".
 _STAMP = re.compile(rb"^(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ?")
 _PANIC_END = re.compile(rb"---\[ end Kernel panic")
 
 
 def stamped(line: bytes) -> bytes | None:
-    """What the kernel said in a console line; None if the line is not the kernel's."""
+    """The kernel's message in a console line, without its time stamp; None if the kernel did not print it."""
     match = _STAMP.match(line)
     return line[match.end() :] if match else None
 
 
 def recognise(line: bytes) -> Signature | None:
-    """The first signature that fits a console line."""
-    said = stamped(line)
-    if said is None:
+    """The first signature that matches a console line, if any."""
+    message = stamped(line)
+    if message is None:
         return None
-    return next((signature for signature in SIGNATURES if signature.pattern.search(said)), None)
+    return next((signature for signature in SIGNATURES if signature.pattern.search(message)), None)
 
 
 def ends_panic(line: bytes) -> bool:
     """Whether this is the last line that a panic prints."""
-    said = stamped(line)
-    return said is not None and _PANIC_END.search(said) is not None
+    message = stamped(line)
+    return message is not None and _PANIC_END.search(message) is not None
