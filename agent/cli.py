@@ -1,8 +1,7 @@
-"""The agent's commands, as a table.
+"""The command line of the agent: a table of commands and the handling of their errors.
 
-Each command imports what it needs when it runs: starting up is most of what a short command costs. A mistake,
-or a refusal of the kernel, is one line with a hint and an exit status of `agent.errors`; `--debug` shows
-where it came from.
+A command is imported only when it runs, because imports take most of the time of a short command. An error is
+printed as one line with a hint, and ends with an exit code of `agent.errors`. `--debug` prints a traceback.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from agent import __version__
 from agent.errors import AgentError
 
 INTERRUPTED = 130  # what a shell reports for a process that SIGINT ended
-UNHEARD = 141  # and for one that SIGPIPE ended
+BROKEN_PIPE = 141  # what it reports for one that SIGPIPE ended
 
 
 class Command(NamedTuple):
-    """A word of the command line; `module` has `add_arguments(parser)` and `run(arguments) -> status`."""
+    """A command; its module has `add_arguments(parser)` and `run(arguments) -> status`."""
 
     name: str
     module: str
@@ -31,40 +30,40 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("run", "agent.commands.run", "watch files and print what the rules match"),
-    Command("status", "agent.commands.ask", "print what a running agent counts, as JSON"),
-    Command("reload", "agent.commands.ask", "let a running agent read its rules again"),
-    Command("selftest", "agent.commands.selftest", "prove on this host that the agent keeps its promises"),
-    Command("probe", "agent.commands.probe", "say which kinds of hooks fire on this kernel"),
-    Command("explain", "agent.commands.explain", "say for each rule what the kernel will forward"),
+    Command("status", "agent.commands.ask", "print the state of a running agent as JSON"),
+    Command("reload", "agent.commands.ask", "make a running agent load its rules again"),
+    Command("selftest", "agent.commands.selftest", "test on this host that the agent keeps its promises"),
+    Command("probe", "agent.commands.probe", "show which kinds of hooks fire on this kernel"),
+    Command("explain", "agent.commands.explain", "show for each rule what the kernel forwards"),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status and lets no error of ours through as a traceback."""
+    """Run one command and return the exit status. Without --debug no AgentError becomes a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser(words).parse_args(words)
     try:
         status: int = arguments.run(arguments)
-        sys.stdout.flush()  # a reader that has gone can be dealt with here, not at the interpreter's end
+        sys.stdout.flush()  # raises BrokenPipeError here, not at the interpreter's exit
     except AgentError as error:
         if "debug" in arguments:
             raise
-        sys.stderr.write(_told(error))
+        sys.stderr.write(_message(error))
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone, as in `agent status | head`: the last flush must not fail again.
+        # The reader has exited, as in `agent status | head`. The flush at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNHEARD
+        return BROKEN_PIPE
     return status
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Only the command that `words` name is imported for its options."""
+    """Build the parser; import only the command that `words` name."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error came from"
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="print the traceback of an error"
     )
     parser = argparse.ArgumentParser("agent", description=sys.modules["agent"].__doc__, parents=[common])
     parser.add_argument("--version", action="version", version=f"agent {__version__}")
@@ -78,6 +77,6 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _told(error: AgentError) -> str:
+def _message(error: AgentError) -> str:
     lines = [f"agent: {error.message}", f"hint: {error.hint}" if error.hint else "", error.detail]
     return "".join(f"{line.rstrip()}\n" for line in lines if line)

@@ -1,12 +1,12 @@
-"""What can go wrong in the agent, and how it is said.
+"""Defines the errors of the agent, with their exit codes.
 
     AgentError                   exit 1
     +-- UsageError               exit 2   the command line or a file it names is wrong
-    |   +-- RuleErrors           exit 2   rule files do not load; carries every error, not the first
+    |   +-- RuleErrors           exit 2   rule files do not load; has every error, not only the first
     +-- KernelError              exit 3   this kernel refused something that was needed
-        +-- MinimumNotMetError        exit 4   the smallest useful set of hooks could not be had
+        +-- MinimumNotMetError        exit 4   the minimum set of hooks is not available
 
-Each error is one line that says what and where, with a hint that says what to do.
+The message of an error is one line that says what is wrong and where. Its hint says what to type.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 
 class AgentError(Exception):
-    """Base of all errors the agent reports to people.
+    """Base of all errors that the agent reports to users.
 
-    `hint` says what to do next; `detail` holds longer evidence, such as a verifier log.
+    `hint` says what to do next; `detail` has longer evidence, such as a verifier log.
     """
 
     exit_code = 1
@@ -35,10 +35,10 @@ class UsageError(AgentError):
     exit_code = 2
 
 
-class RuleErrors(UsageError):  # noqa: N818 - one of these is many
-    """Rule files do not load; `problems` holds every error, in the order of files and lines.
+class RuleErrors(UsageError):  # noqa: N818 - it stands for several errors
+    """Rule files do not load; `problems` has every error, in the order of files and lines.
 
-    Each problem prints as `file:line:column: message`, the line, a caret below it and what to do.
+    A problem prints as `file:line:column: message`, the line, a caret below it and a hint.
     """
 
     def __init__(self, problems: Sequence[object]) -> None:
@@ -54,6 +54,6 @@ class KernelError(AgentError):
 
 
 class MinimumNotMetError(KernelError):
-    """The smallest useful set of hooks could not be had on this kernel."""
+    """The minimum set of hooks is not available on this kernel."""
 
     exit_code = 4

@@ -1,11 +1,12 @@
-"""The arithmetic of what becomes of events: every one that happened is accounted for, or a number is off.
+"""Accounts for every event, so that a lost event always shows in a counter.
 
     happened  = seen + program_misses
     seen      = approver_rejected + discarded + submitted + ring_full + oversize
     submitted = delivered + read_errors
     delivered = matched + unmatched
 
-`happened` is known only to whoever made the events; the rest is counted on both sides of the ring buffer.
+`happened` is known only to the program that caused the events. The other numbers are counted in the kernel
+and in user space.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from agent.kernel.maps import KernelCounts
 
 
 class Account(NamedTuple):
-    """Counts of one event type: the kernel's up to `program_misses`, then ours."""
+    """Counts of one event type: the kernel's up to `program_misses`, then those of user space."""
 
     seen: int = 0
     approver_rejected: int = 0
@@ -35,7 +36,7 @@ class Account(NamedTuple):
 
     @property
     def lost(self) -> int:
-        """Events that happened and that nobody will see."""
+        """Events that happened but were not delivered."""
         return self.ring_full + self.oversize + self.program_misses + self.read_errors
 
 
@@ -48,7 +49,7 @@ class Identity(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether they are."""
+        """Whether the numbers are equal."""
         return self.left == self.right
 
     def __str__(self) -> str:
@@ -56,7 +57,7 @@ class Identity(NamedTuple):
 
 
 def identities(account: Account) -> tuple[Identity, ...]:
-    """What can be checked without knowing what happened; the first that does not hold names the leak."""
+    """Return the equations that can be checked without `happened`; the first that fails shows the leak."""
     a = account
     filtered = a.approver_rejected + a.discarded + a.submitted + a.ring_full + a.oversize
     return (
@@ -72,30 +73,30 @@ class Ledger:
     def __init__(self) -> None:
         self._matched = [0] * len(EventType)
         self._unmatched = [0] * len(EventType)
-        self.undecodable = 0  # records that are no events: of no type, so in no account
+        self.undecodable = 0  # invalid records: without a type, so in no account
 
     def judge(self, kind: EventType, matched: bool) -> None:
-        """One event was decoded and judged."""
+        """Count one event that was decoded and evaluated."""
         counts = self._matched if matched else self._unmatched
         counts[kind] += 1
 
     def accounts(
         self, kernel: Mapping[EventType, KernelCounts], misses: Mapping[EventType, int]
     ) -> dict[EventType, Account]:
-        """Every event type's account. What is still in the ring is submitted and not yet delivered."""
+        """Return the account of every event type. Records in the ring buffer are submitted, not delivered."""
         return {kind: self._account(kind, counts, misses.get(kind, 0)) for kind, counts in kernel.items()}
 
     def _account(self, kind: EventType, counts: KernelCounts, misses: int) -> Account:
         matched, unmatched = self._matched[kind], self._unmatched[kind]
-        gone = counts.no_slot + counts.abandoned  # seen, but with no record: missed like the unentered
+        missed = counts.no_slot + counts.abandoned  # seen, but without a record: count as misses
         return Account(
-            seen=counts.seen - gone,
+            seen=counts.seen - missed,
             approver_rejected=counts.approver_rejected,
             discarded=counts.discarded,
             submitted=counts.submitted,
             ring_full=counts.ring_full,
             oversize=counts.oversize,
-            program_misses=gone + counts.unentered + misses,
+            program_misses=missed + counts.unentered + misses,
             delivered=matched + unmatched,
             matched=matched,
             unmatched=unmatched,
@@ -103,14 +104,14 @@ class Ledger:
 
 
 def misses(skipped: Mapping[str, int]) -> dict[EventType, int]:
-    """Events that went unseen because the kernel skipped a program, by event type; `skipped` is by hook."""
-    found: dict[EventType, int] = {}
+    """Return by event type the events missed because the kernel skipped a program; `skipped` is by hook."""
+    missed: dict[EventType, int] = {}
     for hook, count in skipped.items():
         point, phase = hook.split(".")
         kind = _TYPES.get(point)
         if phase in BLINDING and kind is not None:
-            found[kind] = found.get(kind, 0) + count
-    return found
+            missed[kind] = missed.get(kind, 0) + count
+    return missed
 
 
 _TYPES = {kind.label: kind for kind in EventType} | {

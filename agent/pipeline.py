@@ -1,4 +1,4 @@
-"""From records to judgements: decode, look up the context, evaluate, report matches, teach discarders."""
+"""Handles records: decodes, looks up the context, evaluates the rules, reports, inserts discarders."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from agent.kernel.loader import Loaded
 from agent.kernel.maps import Discard, Discarder
 from agent.rules.engine import Ruleset
 
-RETENTION_NS = 60_000_000_000  # how long a discarder holds at most, whatever changed unseen
+RETENTION_NS = 60_000_000_000  # maximum age of a discarder, because some changes are not seen
 
 _CONTEXT = (EventType.EXEC, EventType.FORK, EventType.EXIT)
-_REMEMBERED = 4  # rule sets: an event can wait in its system call while new rules come into force
+_KEPT_RULESETS = 4  # an event can wait in its system call while new rules are applied
 
 ContextOf = Callable[[Event], Context]
 Judged = Callable[[Event, Context, Sequence[str]], None]
 
 
 class _Epoch(NamedTuple):
-    """A rule set, and the number that records judged by its kernel filters carry."""
+    """A rule set, and the serial number in the records that passed its kernel filters."""
 
     serial: int
     ruleset: Ruleset
@@ -37,11 +37,11 @@ def _no_context(_event: Event) -> Context:
 
 
 class Pipeline:
-    """What is loaded, with rules in force.
+    """Evaluates the events of loaded programs.
 
-    `judged` is told of every event and of the ids of the rules that it matched, in the order of the stream.
-    `context` is asked for every event, in order too; without it process events are not needed. `counted` is
-    the ledger of a pipeline before this one on the same programs, to go on with.
+    Calls `judged` for every event with the ids of the rules that it matched, in the order of the stream.
+    Calls `context` for every event in the same order; without it process events are not forwarded. `counted`
+    is the ledger of an earlier pipeline on the same programs, which this one continues.
     """
 
     def __init__(
@@ -56,20 +56,19 @@ class Pipeline:
         self._judged = judged
         self._context = context or _no_context
         self._forwarded = () if context is None else _CONTEXT
-        self._epochs: deque[_Epoch] = deque(maxlen=_REMEMBERED)
+        self._epochs: deque[_Epoch] = deque(maxlen=_KEPT_RULESETS)
         self.ledger = counted or ledger.Ledger()
 
     def enforce(self, ruleset: Ruleset) -> None:
-        """Put rules in force in one step: each event is judged by the rules whose filters let it through."""
+        """Apply rules atomically: each event is evaluated by the rules whose filters it passed."""
         approvers = derive(ruleset)
         for kind in self._forwarded:
             approvers[kind] = Approvers(Mode.FORWARD_ALL)
-        # The kernel may send by the new filters as soon as they are there, and so before this returns; nobody
-        # reads meanwhile.
+        # The kernel may use the new filters before this returns, but records are not read before that.
         self._epochs.append(_Epoch(self.loaded.set_policy(approvers), ruleset))
 
     def pump(self, timeout_ms: int) -> int:
-        """Wait for records for at most so long, handle those that are there; how many there were."""
+        """Wait up to `timeout_ms` for records, handle all available ones, and return their number."""
         records = self.loaded.drain()
         if not records and timeout_ms:
             self.loaded.ring.wait(timeout_ms)
@@ -79,15 +78,15 @@ class Pipeline:
         return len(records)
 
     def accounts(self) -> dict[EventType, ledger.Account]:
-        """Both sides' counts since the load."""
+        """Return the accounts of the kernel's and user space's counts since the load."""
         return self.ledger.accounts(self.loaded.tables.counts(), ledger.misses(self.loaded.skipped()))
 
     def state(self) -> dict[str, Any]:
-        """The ledger, what was lost, and the hooks, as plain data."""
+        """Return the ledger, the losses and the hooks as plain data."""
         accounts = self.accounts()
         return {
-            "ledger": {kind.label: one._asdict() for kind, one in accounts.items() if any(one)},
-            "lost": sum(one.lost for one in accounts.values()) + self.ledger.undecodable,
+            "ledger": {kind.label: account._asdict() for kind, account in accounts.items() if any(account)},
+            "lost": sum(account.lost for account in accounts.values()) + self.ledger.undecodable,
             "undecodable": self.ledger.undecodable,
             "hooks": [hook._asdict() for hook in self.loaded.hooks],
             "coverage": self.loaded.coverage,
@@ -96,11 +95,11 @@ class Pipeline:
         }
 
     def detach(self) -> None:
-        """No new events from here on; what is in the ring can still be pumped."""
+        """Detach the hooks; `pump` still handles the records in the ring buffer."""
         self.loaded.detach()
 
     def close(self) -> None:
-        """Leave nothing in the kernel."""
+        """Remove everything from the kernel."""
         self.loaded.close()
 
     def _handle(self, record: bytes) -> None:

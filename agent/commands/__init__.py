@@ -1,1 +1,1 @@
-"""The agent's commands, one file each: what they can be told, and which room does it."""
+"""The agent's commands: each module declares its options and calls the package that does the work."""

@@ -1,4 +1,4 @@
-"""`agent status` and `agent reload`: one question to a running agent."""
+"""`agent status` and `agent reload`: send one request to a running agent and print the answer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from agent.service import control
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where the agent listens; which question it is, is the command's own name."""
-    parser.add_argument("--control", type=Path, default=control.DEFAULT_PATH, metavar="SOCKET")
-    parser.set_defaults(question=parser.prog.rpartition(" ")[2])
+    """Declare the options; the name of the command is the request."""
+    parser.add_argument(
+        "--control",
+        type=Path,
+        default=control.DEFAULT_PATH,
+        metavar="SOCKET",
+        help=f"socket of the agent (default: {control.DEFAULT_PATH})",
+    )
+    parser.set_defaults(request=parser.prog.rpartition(" ")[2])
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the answer as JSON; an answer that is an error is raised as one."""
-    json.dump(control.ask(arguments.control, arguments.question), sys.stdout, indent=2)
+    """Print the answer as JSON. Raises AgentError for an error in it."""
+    json.dump(control.ask(arguments.control, arguments.request), sys.stdout, indent=2)
     sys.stdout.write("\n")
     return 0

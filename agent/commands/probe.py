@@ -1,4 +1,4 @@
-"""`agent probe`: which kinds of programs this kernel lets in and calls, found by trying each."""
+"""`agent probe`: load, attach and trigger each kind of hook on this kernel, and print the results."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agent.kernel.capabilities import Capability
 
-WORDS = 12  # lines of the verifier's words, its last: there it says why
+LOG_LINES = 12  # shown of a kernel's message; the end of a verifier log has the reason
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--again", action="store_true", help="try, even if it was tried since the last boot")
+    parser.add_argument(
+        "--again", action="store_true", help="probe again, even if the result since the last boot is cached"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table; the status is 0 whatever this kernel can do."""
+    """Print the tables and return 0, whatever this kernel supports."""
     from agent.kernel.bcc import backend
     from agent.kernel.capabilities import cached, observe
     from agent.kernel.loader import object_path
@@ -35,9 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def probed(observe: Callable[[], dict[str, Capability]]) -> dict[str, Capability]:
-    """What was observed, and whether programs can be compiled on the spot.
+    """Return the observed capabilities, and whether bcc can compile programs on this host.
 
-    The latter is all that is left where a kernel has no type information, and nothing could be observed.
+    On a kernel without type information, where nothing can be observed, only the latter. Raises KernelError
+    if bcc is not installed there.
     """
     from agent.errors import KernelError
     from agent.hooks import points
@@ -53,7 +56,7 @@ def probed(observe: Callable[[], dict[str, Capability]]) -> dict[str, Capability
 
 
 def table(found: Mapping[str, Capability]) -> Iterator[str]:
-    """One line a kind, with what would help, then the kernel's own words for each that failed."""
+    """Yield a line with state and remedy for each kind, then the kernel's messages for those that failed."""
     from agent.kernel.capabilities import remedy
     from agent.kernel.choose import FIRES
 
@@ -63,11 +66,11 @@ def table(found: Mapping[str, Capability]) -> Iterator[str]:
         if capability.state != FIRES and capability.words:
             yield ""
             yield f"{kind}:"
-            yield from (f"    {line}" for line in capability.words.strip().splitlines()[-WORDS:])
+            yield from (f"    {line}" for line in capability.words.strip().splitlines()[-LOG_LINES:])
 
 
 def sets(states: Mapping[str, str]) -> Iterator[str]:
-    """What each hook set would see here, by what fires and by which functions there are."""
+    """Yield what each hook set sees here, from the kinds that fire and the functions of this kernel."""
     from agent.hooks import coverage, points
     from agent.kernel import btf, sight
     from agent.kernel.choose import Chooser

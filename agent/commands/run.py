@@ -1,4 +1,4 @@
-"""`agent run`: watch files and report what the rules match."""
+"""`agent run`: watch files and report the events that match rules."""
 
 from __future__ import annotations
 
@@ -29,21 +29,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="policy files, or folders of them",
     )
-    _add(parser, "output", metavar="FILE", help="where matches go as JSON Lines; - is stdout, '' nowhere")
-    _add(parser, "otlp", metavar="URL", help="send matches to this collector too")
-    add("--otlp-header", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="may repeat")
-    _add(parser, "spool", type=Path, metavar="DIR", help="what waits for the collector is kept here")
-    _add(parser, "spool_bytes", type=int, metavar="N", help="and takes no more room than this")
-    _add(parser, "rate_limit", type=float, metavar="N", help="matches a second of one rule; 0 is no limit")
-    _add(parser, "burst", type=int, metavar="N", help="matches of one rule at once")
-    _add(parser, "hash_changed", action="store_true", help="SHA-256 of whatever changed")
-    _add(parser, "hash_max_bytes", type=int, metavar="N", help="but of no file larger than this")
+    _add(parser, "output", metavar="FILE", help="write matches to FILE as JSON Lines; - is stdout, '' none")
+    _add(parser, "otlp", metavar="URL", help="also send matches to the OTLP collector at URL")
+    add(
+        "--otlp-header",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="HTTP header; can repeat",
+    )
+    _add(parser, "spool", type=Path, metavar="DIR", help="folder for matches that wait for the collector")
+    _add(parser, "spool_bytes", type=int, metavar="N", help="maximum size of the spool in bytes")
+    _add(
+        parser,
+        "rate_limit",
+        type=float,
+        metavar="N",
+        help="maximum matches per second and rule; 0 is no limit",
+    )
+    _add(
+        parser, "burst", type=int, metavar="N", help="maximum matches of a rule at once; 0 is as --rate-limit"
+    )
+    _add(parser, "hash_changed", action="store_true", help="add the SHA-256 of changed files to all matches")
+    _add(parser, "hash_max_bytes", type=int, metavar="N", help="do not hash files larger than N bytes")
     _add(parser, "metrics_port", type=int, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
-    _add(parser, "control", type=Path, metavar="SOCKET", help="where `agent status` and `reload` ask")
-    _add(parser, "hookset", metavar="NAME", help="attach by these hooks only")
-    _add(parser, "btf", metavar="SOURCE", help="where the kernel's types come from")
-    _add(parser, "transport", metavar="NAME", help="how records leave the kernel")
-    _add(parser, "keep_privileges", action="store_true", help="for debuggers")
+    _add(parser, "control", type=Path, metavar="SOCKET", help="socket for `agent status` and `agent reload`")
+    _add(parser, "hookset", metavar="NAME", help="use only the hooks of this set")
+    _add(parser, "btf", metavar="SOURCE", help="source of the kernel's types: kernel, external or none")
+    _add(parser, "transport", metavar="NAME", help="transport of records to user space: ringbuf or perf")
+    _add(parser, "keep_privileges", action="store_true", help="keep all privileges, for debugging")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def open_watch(options: RunOptions, context_of: Judge, matched: Matched) -> Watch:
-    """Attach the hooks, with the pipeline behind them."""
+    """Attach the hooks and return the pipeline that handles their events."""
     from agent.kernel import loader
     from agent.pipeline import Pipeline
 
@@ -67,7 +82,7 @@ def open_watch(options: RunOptions, context_of: Judge, matched: Matched) -> Watc
 
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:
-    """What the command line says."""
+    """Return the options of the command line."""
     words = vars(arguments)
     same = {name: words[name] for name in _DEFAULT if name in words}
     return RunOptions(**same | {"rules": tuple(arguments.rules), "otlp_headers": dict(arguments.otlp_header)})
@@ -83,5 +98,5 @@ def _add(parser: argparse.ArgumentParser, name: str, **how: Any) -> None:
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"invalid header {text!r} (use NAME=VALUE)")
     return name, value

@@ -1,4 +1,4 @@
-"""`agent selftest`: the scenarios on this host, for a person or for a harness."""
+"""`agent selftest`: run scenarios on this host, for a user or for a harness."""
 
 from __future__ import annotations
 
@@ -19,21 +19,27 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("--serve", action="store_true", help="answer a harness on stdin and stdout")
-    parser.add_argument("--list", action="store_true", help="print what there is to run, and what it proves")
+    parser.add_argument("--serve", action="store_true", help="serve a harness on stdin and stdout")
+    parser.add_argument("--list", action="store_true", help="list scenarios and what each proves")
     parser.add_argument(
-        "--test", action="append", default=[], metavar="GLOB", help="run these; !GLOB leaves out; may repeat"
+        "--test",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="run these scenarios; !GLOB excludes; can be repeated",
     )
-    parser.add_argument("--hookset", default="auto", metavar="NAME", help="auto, lsm, fentry, kprobe")
+    parser.add_argument(
+        "--hookset", default="auto", metavar="NAME", help="hook set such as kprobe (default: auto)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; the status is 0 when nothing failed, 1 when something did."""
+    """Run the command and return 0, or 1 if a scenario failed."""
     chosen = _chosen(arguments.test)
     if arguments.list:
         sys.stdout.writelines(f"{scenario.name:<20} {scenario.proves}\n" for scenario in chosen)
         return 0
-    from agent.selftest.loaded import load  # what it needs of the kernel takes its time to import
+    from agent.selftest.loaded import load  # lazy: slow to import
 
     if arguments.serve:
         from agent.selftest.server import serve
@@ -46,22 +52,22 @@ def run(arguments: argparse.Namespace) -> int:
 def _chosen(patterns: list[str]) -> tuple[Scenario, ...]:
     if wrong := unknown(patterns):
         families = sorted({f"{scenario.family}.*" for scenario in CATALOGUE})
-        raise UsageError(f"no scenario is called {wrong[0]!r}", hint=f"there are {', '.join(families)}")
+        raise UsageError(f"no scenario matches {wrong[0]!r}", hint=f"families: {', '.join(families)}")
     if not (chosen := select(patterns)):
-        raise UsageError("no scenario is left to run", hint="give one --test GLOB without '!'")
+        raise UsageError("no scenario is selected", hint="add a --test GLOB without '!'")
     return chosen
 
 
 def _run_here(scenarios: Iterable[Scenario], stage: Stage) -> int:
-    shown = sys.stderr.isatty()
+    show_progress = sys.stderr.isatty()
     with closing(stage.subject):
         results = []
         for scenario in scenarios:
             results.append(stage.run(scenario))
-            if shown:
+            if show_progress:
                 sys.stderr.write(f"\r{table.progress(results[-1]):<{table.WIDTH}}")
         loaded = stage.subject.facts()
-    if shown:
+    if show_progress:
         sys.stderr.write(f"\r{'':<{table.WIDTH}}\r")
     sys.stdout.write(table.report(results, loaded))
-    return 1 if any(ran.verdict == "FAIL" for ran in results) else 0
+    return 1 if any(result.verdict == "FAIL" for result in results) else 0

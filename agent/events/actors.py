@@ -66,5 +66,5 @@ class Context:
     root: bytes = b""
 
 
-NOBODY = Process()
-NOTHING = Context(NOBODY)
+UNKNOWN_PROCESS = Process()
+NOTHING = Context(UNKNOWN_PROCESS)

@@ -69,7 +69,7 @@ class Builder:
             raise ParseError("`allin` is not supported", items[1].start_pos, items[1].end_pos)
         return Binary(items[0].at, items[2].end, "in", items[0], items[2])
 
-    def stranger(self, items: list[Any]) -> Node:
+    def not_member(self, items: list[Any]) -> Node:
         """`a not in b`."""
         return Binary(items[0].at, items[3].end, "not in", items[0], items[3])
 

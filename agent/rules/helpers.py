@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.events.actors import NOBODY, Context, Process
+from agent.events.actors import UNKNOWN_PROCESS, Context, Process
 from agent.events.model import File
 
 NO_FILE = File()
@@ -13,7 +13,7 @@ NO_FILE = File()
 def parent(context: Context) -> Process:
     """Return the parent process, or an empty one if it is not known."""
     ancestors = context.process.ancestors
-    return ancestors[0] if ancestors else NOBODY
+    return ancestors[0] if ancestors else UNKNOWN_PROCESS
 
 
 def extension(name: bytes) -> bytes:

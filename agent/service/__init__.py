@@ -1,1 +1,1 @@
-"""`agent run` as a service: start, event loop, control socket, metrics, privileges."""
+"""Runs the agent as a service: start, event loop, control socket, metrics, privileges."""

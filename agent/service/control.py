@@ -1,7 +1,7 @@
-"""Asking a running agent: a Unix socket that takes one word a connection and answers with one line of JSON.
+"""Answers requests to a running agent on a Unix socket.
 
-Only root and the agent's own user may connect. The event loop gives every answer itself, between two batches
-of events, so that what it says belongs together and nothing needs a lock.
+A connection sends one word and receives one line of JSON. Only root and the agent's own user may connect. The
+event loop itself answers, between two batches of events, so that an answer is consistent without locks.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Reply = dict[str, Any]
 Handlers = Mapping[str, Callable[[], Reply]]
 
 DEFAULT_PATH = Path("/run/fim-agent/control.sock")
-ANSWER_S = 30.0  # a reload waits for the events before it
+ANSWER_S = 30.0  # a reload waits for earlier events
 _CLIENT_S = 5.0
 _WORD_BYTES = 64
 _PEER = struct.Struct("3i")
 
 
-class _Letter:
-    """A question and, later, its answer."""
+class _Request:
+    """A request and, later, its answer."""
 
     __slots__ = ("answered", "reply", "word")
 
@@ -41,34 +41,33 @@ class _Letter:
 
 
 class Mailbox:
-    """Carries questions from any thread to the event loop, and the answers back."""
+    """Passes requests from any thread to the event loop, and the answers back."""
 
     def __init__(self) -> None:
-        self._letters: deque[_Letter] = deque()
+        self._requests: deque[_Request] = deque()
         self._closed = False
 
     def ask(self, word: str, timeout_s: float = ANSWER_S) -> Reply:
-        """The event loop's answer; one with an `error` if it does not come in time."""
-        letter = _Letter(word)
-        self._letters.append(letter)
+        """Return the event loop's answer, or one with an `error` if there is none in time."""
+        request = _Request(word)
+        self._requests.append(request)
         if self._closed:
             self.answer({})
-        if not letter.answered.wait(timeout_s):
-            return {"error": "the agent is busy"}
-        return letter.reply
+        if not request.answered.wait(timeout_s):
+            return {"error": f"the agent did not answer within {timeout_s:g} s; it is busy"}
+        return request.reply
 
     def answer(self, handlers: Handlers) -> None:
-        """Answers all that was asked; to be called by the event loop, often."""
-        while self._letters:
-            letter = self._letters.popleft()
-            handler = _refuse if self._closed else handlers.get(letter.word)
-            letter.reply = (
-                handler() if handler else {"error": f"no such request, there are: {', '.join(handlers)}"}
-            )
-            letter.answered.set()
+        """Answer all waiting requests. The event loop calls this often."""
+        while self._requests:
+            request = self._requests.popleft()
+            handler = _refuse if self._closed else handlers.get(request.word)
+            unknown = {"error": f"unknown request {request.word!r}; known: {', '.join(handlers)}"}
+            request.reply = handler() if handler else unknown
+            request.answered.set()
 
     def close(self) -> None:
-        """Refuses what is asked from here on: nobody will answer."""
+        """Refuse all further requests, because the event loop has ended."""
         self._closed = True
         self.answer({})
 
@@ -78,7 +77,7 @@ def _refuse() -> Reply:
 
 
 class ControlServer:
-    """Listens at `path` from a thread of its own. Another agent's socket is not taken over: AgentError."""
+    """Listens at `path` in a thread of its own. Raises AgentError if another agent listens there."""
 
     def __init__(self, path: Path, mailbox: Mailbox) -> None:
         self._path = path
@@ -88,7 +87,7 @@ class ControlServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops listening and removes the socket."""
+        """Stop listening and remove the socket."""
         self._path.unlink(missing_ok=True)
         with suppress(OSError):  # wakes the thread; on some kernels with an error
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -112,7 +111,7 @@ class ControlServer:
 
 
 def ask(path: Path, word: str) -> Reply:
-    """Asks the agent that listens at `path`; AgentError if there is none, or it answers with an error."""
+    """Send a request to the agent at `path`. Raises AgentError without an agent and for an error."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(ANSWER_S + _CLIENT_S)
         try:
@@ -122,7 +121,7 @@ def ask(path: Path, word: str) -> Reply:
                 reply: Reply = json.loads(answer.readline())
         except (OSError, ValueError) as error:
             raise AgentError(
-                f"no answer at {path}: {error}", hint="is the agent running, and are you root?"
+                f"no answer from {path}: {error}", hint="start the agent, or run this command as its user"
             ) from error
     if "error" in reply:
         raise AgentError(
@@ -135,12 +134,12 @@ def _listen(path: Path) -> socket.socket:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if _is_alive(path):
         raise AgentError(
-            f"another agent listens at {path}", hint="stop it, or choose another --control socket"
+            f"another agent listens at {path}", hint="stop it, or choose another socket with --control"
         )
     path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX)
     try:
-        mask = os.umask(0o177)  # the socket is never there with more rights
+        mask = os.umask(0o177)  # the socket never has a wider mode, not even for a moment
         try:
             server.bind(str(path))
         finally:
@@ -162,6 +161,6 @@ def _is_alive(path: Path) -> bool:
 
 
 def _is_trusted(client: socket.socket) -> bool:
-    """The mode of the socket says so already; this holds also when it was changed."""
+    """Whether the client is root or our user. The socket's mode ensures it too, unless it was changed."""
     _, uid, _ = _PEER.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return uid in {0, os.geteuid()}

@@ -1,4 +1,4 @@
-"""The event loop: judge what comes, answer who asks, reload what changed, and end without losing anything."""
+"""The event loop: handles events, answers requests, reloads rules, and ends without losing events."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from agent.service import control
 from agent.sinks.dispatch import Dispatcher
 from agent.sinks.report import Reporter
 
-POLL_MS = 200  # how long a signal or a question may wait for an answer
+POLL_MS = 200  # how long a signal or a request may wait
 LOADING_POLL_MS = 10
 
 
 def log(message: str) -> None:
-    """Tells the operator; a service's stderr is its journal."""
+    """Log a message to stderr, which systemd writes to the journal."""
     sys.stderr.write(f"fim-agent: {message}\n")
     sys.stderr.flush()
 
 
 class Watch(Protocol):
-    """The kernel side: hooks, filters and the judgement of what comes through."""
+    """The attached hooks with their filters, and the evaluation of their events."""
 
     def enforce(self, ruleset: Ruleset) -> None:
-        """Puts rules in force: every event is judged by the old ones or the new ones, and none is lost."""
+        """Apply rules. Every event is evaluated by the old rules or the new ones; none is lost."""
 
     def pump(self, timeout_ms: int) -> int:
-        """Waits for events at most so long, judges those that came and reports matches; how many came."""
+        """Wait up to `timeout_ms` for events, evaluate and report them; return their number."""
 
     def state(self) -> dict[str, Any]:
-        """`ledger`, `lost`, `hooks`, `coverage` and its `limits`, for `agent status`."""
+        """Return `ledger`, `lost`, `hooks`, `coverage` and `limits` for `agent status`."""
 
     def detach(self) -> None:
-        """No new events from here on; `pump` still gives those that came before."""
+        """Detach the hooks; `pump` still handles earlier events."""
 
     def close(self) -> None:
-        """Leaves nothing of the agent in the kernel."""
+        """Remove everything of the agent from the kernel."""
 
 
 class _Loading(threading.Thread):
@@ -60,12 +60,12 @@ class _Loading(threading.Thread):
 
     def result(self) -> Ruleset:
         if self._ruleset is None:
-            raise self._error or AgentError("the rules could not be read")
+            raise self._error or AgentError("the rules could not be loaded")
         return self._ruleset
 
 
 class Service:
-    """The event loop. `load` reads the rules that the files hold now; RuleErrors if they do not load."""
+    """The event loop. `load` reads the current rule files and raises RuleErrors for invalid ones."""
 
     def __init__(
         self,
@@ -90,13 +90,13 @@ class Service:
         self._handlers: control.Handlers = {"status": self.state, "reload": self.reload}
 
     def enforce(self, ruleset: Ruleset) -> None:
-        """Puts rules in force."""
+        """Apply rules to events and reports."""
         self._watch.enforce(ruleset)
         self._reporter.rules = ruleset.rules
         self._reporter.limit.forget()
 
     def reload(self) -> control.Reply:
-        """Reads the rules again; when they are wrong, those in force stay, and the reply says why."""
+        """Load the rules again. If they have errors, the old rules stay and the reply has the errors."""
         try:
             ruleset = self._load_aside()
             self.enforce(ruleset)
@@ -113,7 +113,7 @@ class Service:
         return {"rules": len(ruleset.rules)}
 
     def _load_aside(self) -> Ruleset:
-        """Loads in a thread: events do not wait, and the ring buffer holds them for a moment only."""
+        """Load in a thread, so that events meanwhile do not wait in the ring buffer."""
         loading = _Loading(self._load)
         loading.start()
         while loading.is_alive():
@@ -121,7 +121,7 @@ class Service:
         return loading.result()
 
     def state(self) -> dict[str, Any]:
-        """What `agent status` prints and metrics are made of."""
+        """Return what `agent status` prints, from which the metrics are derived."""
         return {
             "uptime_s": round(self._clock() - self._started, 3),
             "rules": len(self._reporter.rules),
@@ -134,7 +134,7 @@ class Service:
         }
 
     def run(self) -> int:
-        """Runs until `stop`, then delivers what there is; returns how many matches were left behind."""
+        """Run until `stop`, then deliver the rest; return how many matches remain undelivered."""
         while not self._stopping:
             self._watch.pump(POLL_MS)
             self.mailbox.answer(self._handlers)
@@ -149,9 +149,9 @@ class Service:
         return self._dispatcher.close()
 
     def stop(self) -> None:
-        """Ends `run`; may be called by a signal handler."""
+        """End `run`. A signal handler may call this."""
         self._stopping = True
 
     def want_reload(self) -> None:
-        """Reloads rules and reopens files soon; may be called by a signal handler."""
+        """Request a reload of the rules and new files. A signal handler may call this."""
         self._reload_wanted = True

@@ -1,7 +1,7 @@
-"""The agent's state in the text format of Prometheus, on the loopback device only.
+"""Serves the agent's state in the text format of Prometheus, on the loopback device only.
 
-A state is what `agent status` prints: nested objects of numbers. The table says which part of it becomes
-which metric; a part that a state does not have gives no sample.
+A state is what `agent status` prints: nested objects of numbers. FAMILIES maps its parts to metrics; a part
+that a state lacks has no sample.
 """
 
 from __future__ import annotations
@@ -34,19 +34,25 @@ FAMILIES = (
     Family("fim_uptime_seconds", "gauge", "Seconds since the agent started.", "uptime_s"),
     Family("fim_rules", "gauge", "Rules in force.", "rules"),
     Family("fim_reloads_total", "counter", "Rule reloads by outcome.", "reloads", ("outcome",)),
-    Family("fim_events_total", "counter", "Events by where they ended.", "ledger", ("type", "outcome")),
+    Family("fim_events_total", "counter", "Events by outcome.", "ledger", ("type", "outcome")),
     Family("fim_lost_total", "counter", "Events lost, by cause.", "lost", ("type", "cause")),
-    Family("fim_context", "gauge", "Processes and containers: what is held, totals.", "context", ("what",)),
-    Family("fim_hash_total", "counter", "Files hashed, or why not.", "hash", ("outcome",)),
-    Family("fim_rate_limited_total", "counter", "Matches held back, by rule.", "rate_limited", ("rule",)),
-    Family("fim_sink", "gauge", "Matches by sink: totals, and what waits.", "sinks", ("sink", "what")),
+    Family("fim_context", "gauge", "Processes and containers: sizes and totals.", "context", ("what",)),
+    Family("fim_hash_total", "counter", "Files hashed, and not hashed by reason.", "hash", ("outcome",)),
+    Family(
+        "fim_rate_limited_total",
+        "counter",
+        "Matches over the rate limit, by rule.",
+        "rate_limited",
+        ("rule",),
+    ),
+    Family("fim_sink", "gauge", "Matches by sink: totals and sizes of queues.", "sinks", ("sink", "what")),
 )
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def render(state: State) -> str:
-    """All metrics of a state."""
+    """Render all metrics of a state."""
     return "".join(line + "\n" for family in FAMILIES for line in _family(family, state))
 
 
@@ -65,7 +71,7 @@ def _family(family: Family, state: State) -> Iterator[str]:
 
 
 def _samples(part: Any, depth: int) -> Iterator[tuple[tuple[str, ...], int | float]]:
-    """The numbers `depth` levels down, with the keys that lead there."""
+    """Yield the numbers at `depth` levels, with the keys on the way."""
     if depth == 0:
         if isinstance(part, int | float):
             yield (), part
@@ -76,19 +82,22 @@ def _samples(part: Any, depth: int) -> Iterator[tuple[tuple[str, ...], int | flo
 
 
 class MetricsServer:
-    """Answers `GET /metrics` on 127.0.0.1; port 0 takes a free one, see `port`. AgentError if it cannot."""
+    """Answers `GET /metrics` on 127.0.0.1; port 0 chooses a free one. Raises AgentError if it is in use."""
 
     def __init__(self, port: int, state: Callable[[], State]) -> None:
         try:
             self._server = HTTPServer(("127.0.0.1", port), _handler(state))
         except OSError as error:
-            raise AgentError(f"cannot serve metrics on port {port}: {error.strerror}") from error
+            raise AgentError(
+                f"cannot serve metrics on port {port}: {error.strerror}",
+                hint="choose another port with --metrics-port",
+            ) from error
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stops answering."""
+        """Stop the server."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -110,6 +119,6 @@ def _handler(state: Callable[[], State]) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's signature
-            """A scrape is no news."""
+            """Do not log requests."""
 
     return Handler

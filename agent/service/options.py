@@ -1,4 +1,4 @@
-"""What `agent run` can be told; the command line is made of it."""
+"""Defines the options of `agent run`; the command line is generated from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STDOUT = "-"
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The command line of `agent run`; each field says its option where the name alone does not."""
+    """The command line of `agent run`: one field for each option."""
 
     rules: tuple[Path, ...]  # files and folders
     output: str = STDOUT  # a file, - for stdout, empty for neither
@@ -21,11 +21,11 @@ class RunOptions:
     spool_bytes: int = 64 << 20
     rate_limit: float = 0.0  # matches a second for each rule, 0 for no limit
     burst: int = 0  # matches at once for each rule, 0 for those of one second
-    hash_changed: bool = False  # hash whatever changed, not only where a rule asks
+    hash_changed: bool = False  # hash all changed files, not only for rules with the action `hash`
     hash_max_bytes: int = 16 << 20
     metrics_port: int | None = None  # on 127.0.0.1
     control: Path = Path("/run/fim-agent/control.sock")
     hookset: str = "auto"
     btf: str = "kernel"
     transport: str = "ringbuf"
-    keep_privileges: bool = False  # for debuggers
+    keep_privileges: bool = False  # for debugging

@@ -1,10 +1,10 @@
-"""What the agent may do, and nothing more.
+"""Reduces the agent's privileges to the capabilities that it needs.
 
-`drop` leaves a process with the capabilities of `needed`, for good: no program it starts can have others
-(bounding set), none can gain any (no_new_privs), and none are passed on (ambient and inheritable sets empty).
+`drop` is permanent: no child process can have other capabilities (bounding set), none can gain any
+(no_new_privs), and none are inherited (ambient and inheritable sets empty).
 
-Capabilities belong to threads. Drop before the first thread is started; the kernel gives a new thread its
-maker's. Numbers are those of linux/capability.h and linux/prctl.h.
+Capabilities belong to threads, and a new thread gets those of its creator. Call `drop` before the first
+thread is started. Numbers are those of linux/capability.h and linux/prctl.h.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 
 def needed(release: str | None = None) -> frozenset[int]:
-    """The capabilities that the agent needs on a kernel, this one if none is named."""
+    """Return the capabilities that the agent needs on a kernel release, by default on this kernel."""
     always = {CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE}
-    found = re.match(r"(\d+)\.(\d+)", release or os.uname().release)
-    old = found is None or (int(found[1]), int(found[2])) < (5, 11)
+    version = re.match(r"(\d+)\.(\d+)", release or os.uname().release)
+    old = version is None or (int(version[1]), int(version[2])) < (5, 11)
     return frozenset(always | {CAP_SYS_RESOURCE} if old else always)
 
 
 def missing(status: Path = Path("/proc/thread-self/status")) -> list[str]:
-    """Names, with their reasons, of needed capabilities that this thread does not have."""
+    """Return needed capabilities that this thread lacks, as `NAME (reason)`."""
     have = effective(status)
     return [f"{_NAMES[cap]} ({_WHY[cap]})" for cap in sorted(needed()) if cap not in have]
 
 
 def effective(status: Path = Path("/proc/thread-self/status")) -> frozenset[int]:
-    """The capabilities that count now."""
+    """Return the effective capabilities."""
     for line in status.read_text("ascii", "replace").splitlines():
         if line.startswith("CapEff:"):
             bits = int(line.split()[1], 16)
@@ -68,7 +68,7 @@ def effective(status: Path = Path("/proc/thread-self/status")) -> frozenset[int]
 
 
 def drop(keep: frozenset[int]) -> None:
-    """Keeps what of `keep` this thread has, gives up the rest for good; AgentError if that fails."""
+    """Keep the capabilities in `keep` and drop all others permanently. Raises AgentError on failure."""
     libc = ctypes.CDLL(None, use_errno=True)
     have = frozenset(keep & effective())
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
@@ -76,18 +76,18 @@ def drop(keep: frozenset[int]) -> None:
     _drop_bounding(libc, have)
     _set(libc, have)
     if effective() != have:
-        raise AgentError("could not drop capabilities", hint="start the agent with those it needs only")
+        raise AgentError("cannot drop capabilities", hint="start the agent with only those that it needs")
 
 
 def _drop_bounding(libc: ctypes.CDLL, keep: frozenset[int]) -> None:
-    """A process without CAP_SETPCAP cannot change its bounding set: no_new_privs has made that one moot."""
+    """Drop from the bounding set. That fails without CAP_SETPCAP, where no_new_privs has the same effect."""
     for cap in range(64):
         if cap not in keep and libc.prctl(_PR_CAPBSET_READ, cap, 0, 0, 0) == 1:
             libc.prctl(_PR_CAPBSET_DROP, cap, 0, 0, 0)
 
 
 def _set(libc: ctypes.CDLL, caps: frozenset[int]) -> None:
-    """Sets effective and permitted, and no inheritable ones; the low words come first."""
+    """Set the effective and permitted sets and clear the inheritable one; low words come first."""
     bits = sum(1 << cap for cap in caps)
     low, high = bits & 0xFFFFFFFF, bits >> 32
     header = struct.pack("=Ii", _VERSION_3, 0)
@@ -102,4 +102,4 @@ def _prctl(libc: ctypes.CDLL, option: int, argument: int) -> None:
 
 
 def _failed(call: str) -> AgentError:
-    return AgentError(f"could not drop capabilities: {call}: {os.strerror(ctypes.get_errno())}")
+    return AgentError(f"cannot drop capabilities: {call}: {os.strerror(ctypes.get_errno())}")

@@ -1,9 +1,9 @@
-"""`agent run`: the agent as a service, from its start to the last line it delivers.
+"""Starts and stops the agent as a service, for `agent run`.
 
-It starts in an order that loses nothing and leaves nothing behind: rules first, since their errors are the
-user's; then the sinks; then the hooks; then `/proc`, because what changes while it is read is told by the
-hooks; then privileges go; then threads begin. It ends the other way round: the hooks go, what they had seen
-is judged, and the sinks have a while to deliver it.
+The order loses no events and leaves nothing behind: first load the rules, because their errors are the most
+likely; then open the sinks; then attach the hooks; then read `/proc`, because the hooks report what changes
+meanwhile; then drop privileges; then start threads. The stop is in reverse order: detach the hooks, evaluate
+the remaining events, and give the sinks some time to deliver the matches.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ OpenWatch = Callable[[RunOptions, Judge, Matched], Watch]
 
 
 def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
-    """Runs until SIGTERM or SIGINT; 0, or 1 if matches were left that no sink took.
+    """Run until SIGTERM or SIGINT; return 0, or 1 if matches remain undelivered.
 
-    `load` reads rules (RuleErrors if it cannot), `open_watch` attaches the hooks; it is given what makes an
-    event's context, to be called once for every event in order, and what takes a match. Raises AgentError if
-    the agent cannot start.
+    `load` reads rules and raises RuleErrors. `open_watch` attaches the hooks; it is passed a function that
+    returns the context of an event, to be called once for every event in order, and one that reports a match.
+    Raises AgentError if the agent cannot start.
     """
     ruleset = load(options.rules)
     dispatcher = Dispatcher([Outlet(sink) for sink in open_sinks(options)])
@@ -58,26 +58,27 @@ def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
         service = Service(watch, lambda: load(options.rules), reporter, dispatcher, enricher)
         enricher.start()
         service.enforce(ruleset)
-        _give_up_privileges(options)
-        _open_doors(options, service, stack)
+        if not options.keep_privileges:
+            privileges.drop(privileges.needed())
+        _open_servers(options, service, stack)
         dispatcher.start()
         _on_signals(service)
         log(f"watching, {len(ruleset.rules)} rules in force")
         left = service.run()
     if left:
-        log(f"stopped with {left} matches that no sink took in time")
+        log(f"stopped with {left} undelivered matches")
     return 1 if left else 0
 
 
 def open_sinks(options: RunOptions) -> list[Sink]:
-    """The sinks that were asked for; UsageError if there are none, or one cannot be opened."""
+    """Open the sinks of the options. Raises UsageError if there are none, or one cannot be opened."""
     sinks: list[Sink] = []
     if options.output:
         sinks.append(_open_jsonl(options.output))
     if options.otlp:
         sinks.append(_open_otlp(options))
     if not sinks:
-        raise UsageError("matches would go nowhere", hint="give --output or --otlp")
+        raise UsageError("no destination for matches", hint="add --output FILE or --otlp URL")
     return sinks
 
 
@@ -89,7 +90,7 @@ def _open_jsonl(output: str) -> Sink:
 
 
 def _open_otlp(options: RunOptions) -> Sink:
-    # Imported where they are used: TLS and HTTP cost more start-up time than all the rest.
+    # Lazy imports: TLS and HTTP take more time to import than everything else.
     from agent.sinks.otlp import OtlpSink
     from agent.sinks.otlp_http import Collector
     from agent.sinks.spool import Spool
@@ -113,12 +114,7 @@ def _reporter(options: RunOptions, dispatcher: Dispatcher) -> Reporter:
     )
 
 
-def _give_up_privileges(options: RunOptions) -> None:
-    if not options.keep_privileges:
-        privileges.drop(privileges.needed())
-
-
-def _open_doors(options: RunOptions, service: Service, stack: ExitStack) -> None:
+def _open_servers(options: RunOptions, service: Service, stack: ExitStack) -> None:
     stack.callback(control.ControlServer(options.control, service.mailbox).close)
     if options.metrics_port is not None:
         from agent.service.metrics import MetricsServer

@@ -1,1 +1,1 @@
-"""Where matches go: one file a sink."""
+"""Delivers matches to files, stdout and collectors: one module for each sink."""

@@ -1,4 +1,4 @@
-"""What every sink is: the one protocol between the stream of matches and where they go."""
+"""Defines the protocol that every sink implements."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ class Match:
 
 @dataclass(slots=True)
 class SinkCounters:
-    """Matches, since the start: what was offered is delivered, dropped, or still queued or spooled."""
+    """Totals of matches since the start. A match is delivered, dropped, queued or spooled."""
 
     delivered: int = 0
-    dropped: int = 0  # given up: refused for good by the other side, or no room to keep them
-    errors: int = 0  # failed attempts, of which most are tried again
+    dropped: int = 0  # finally rejected by the collector, or not stored for lack of space
+    errors: int = 0  # failed attempts, most of which are repeated
 
 
 class Sink(Protocol):
-    """Where matches go. A sink is used by one thread and may block, but not for ever."""
+    """A destination of matches. One thread uses it; its methods may block for a bounded time."""
 
     name: str
-    linger_s: float  # how long a match may wait for others to share a write with
+    linger_s: float  # how long a match may wait to be written in one batch with others
     counters: SinkCounters
 
     def write(self, matches: Sequence[Match]) -> int:
-        """Takes matches in order and says how many it took; the rest are offered again after `retry_s`."""
+        """Write matches in order and return how many; the caller offers the rest again after `retry_s`."""
 
     def tick(self) -> None:
-        """Does what is due although nothing new came."""
+        """Do what is due, without new matches."""
 
     @property
     def retry_s(self) -> float:
-        """Seconds after which `write` or `tick` is worth calling again."""
+        """Seconds until the caller should call `write` or `tick` again."""
 
     def reopen(self) -> None:
-        """Lets go of files that may have been rotated away."""
+        """Open files again that may have been rotated."""
 
     def close(self) -> None:
-        """Delivers or keeps what is left, then releases everything."""
+        """Deliver or store the remaining matches, then release all resources."""
 
     def status(self) -> dict[str, int]:
-        """Numbers of its own, by name."""
+        """Return the sink's own numbers, by name."""

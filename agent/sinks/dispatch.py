@@ -1,6 +1,6 @@
-"""From the one stream of matches to every sink: a bounded queue and a thread each.
+"""Passes each match to every sink, through a bounded queue and a thread for each sink.
 
-The event loop never waits for a sink: a match that a sink's queue has no room for is dropped there, and
+The event loop never waits for a sink. If a sink's queue is full, the match is dropped for that sink and
 counted.
 """
 
@@ -17,11 +17,11 @@ from agent.sinks.base import Match, Sink
 QUEUE_MATCHES = 16_384
 QUEUE_BYTES = 16 << 20
 BATCH = 512
-_MATCH_BYTES = 200  # a match beside its line
+_MATCH_BYTES = 200  # of a match, without its line
 
 
 class Outlet:
-    """One sink and what waits for it. `offer` is for the event loop, the rest for the sink's thread."""
+    """A sink and its queue. The event loop calls `offer`, the sink's thread the other methods."""
 
     def __init__(
         self,
@@ -38,20 +38,20 @@ class Outlet:
         self._max_bytes = max_bytes
         self._queue: deque[Match] = deque()
         self._bytes = 0
-        self._due_at = 0.0  # when what waits is written, whether a batch is full or not
+        self._due_at = 0.0  # when to write the queue, even if a batch is not full
         self._tick_at = 0.0
-        self._stalled = False  # the sink took nothing: not before `_tick_at` again
+        self._stalled = False  # the sink accepted nothing: do not write before `_tick_at`
         self._reopen = False
         self._closing = False
         self._changed = threading.Condition()
 
     @property
     def queued(self) -> int:
-        """Matches that wait."""
+        """Matches in the queue."""
         return len(self._queue)
 
     def offer(self, match: Match) -> bool:
-        """Queues a match; False, and counted, if there is no room."""
+        """Queue a match. Return False and count it as dropped if the queue is full."""
         size = len(match.line) + _MATCH_BYTES
         with self._changed:
             self.offered += 1
@@ -62,24 +62,24 @@ class Outlet:
             self._bytes += size
             if len(self._queue) == 1:
                 self._due_at = self._clock() + self.sink.linger_s
-            if len(self._queue) in {1, BATCH}:  # the thread needs no telling of those between
+            if len(self._queue) in {1, BATCH}:  # wakes the thread at the first match and at a full batch
                 self._changed.notify()
         return True
 
     def reopen(self) -> None:
-        """Has the sink reopen its files before it writes again."""
+        """Make the sink open its files again before its next write."""
         with self._changed:
             self._reopen = True
             self._changed.notify()
 
     def close(self) -> None:
-        """Has `run` deliver what it can, and end."""
+        """Make `run` deliver what it can and return."""
         with self._changed:
             self._closing = True
             self._changed.notify()
 
     def run(self, drain_s: float) -> None:
-        """The life of the sink's thread; after `close` it spends `drain_s` at most on what still waits."""
+        """Run the sink's thread. After `close` it writes the queue for at most `drain_s` seconds."""
         while not self._closing:
             self.step()
             with self._changed:
@@ -91,7 +91,7 @@ class Outlet:
         self.sink.close()
 
     def step(self) -> None:
-        """Does what is due now."""
+        """Do what is due now."""
         self._reopen_if_asked()
         if self._is_due():
             self._stalled = not self._write()
@@ -99,14 +99,14 @@ class Outlet:
         self._tick_at = self._clock() + self.sink.retry_s
 
     def delay(self) -> float:
-        """Seconds until `step` has something to do."""
+        """Return the seconds until `step` has something to do."""
         if self._closing or self._reopen or (not self._stalled and len(self._queue) >= BATCH):
             return 0.0
         at = min(self._tick_at, self._due_at) if self._queue and not self._stalled else self._tick_at
         return at - self._clock()
 
     def drain(self, deadline: float) -> None:
-        """Writes all that waits, until the sink takes nothing or the time has come."""
+        """Write the queue until it is empty, the sink accepts nothing, or the deadline has passed."""
         while self._queue and self._clock() < deadline and self._write():
             pass
 
@@ -132,31 +132,31 @@ class Outlet:
 
 
 class Dispatcher:
-    """Hands every match to all sinks."""
+    """Passes every match to all sinks."""
 
     def __init__(self, outlets: Sequence[Outlet]) -> None:
         self.outlets = outlets
         self._threads: list[threading.Thread] = []
 
     def start(self, drain_s: float = 5.0) -> None:
-        """Starts a thread for each sink. Drop privileges before: a thread has those of its making."""
+        """Start a thread for each sink. Drop privileges before: a thread keeps those of its creation."""
         for outlet in self.outlets:
             thread = threading.Thread(target=outlet.run, args=(drain_s,), name=outlet.sink.name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def send(self, match: Match) -> None:
-        """Queues a match for every sink."""
+        """Queue a match for every sink."""
         for outlet in self.outlets:
             outlet.offer(match)
 
     def reopen(self) -> None:
-        """Has every sink reopen its files."""
+        """Make every sink open its files again."""
         for outlet in self.outlets:
             outlet.reopen()
 
     def close(self, timeout_s: float = 10.0) -> int:
-        """Delivers what waits, for a bounded time; returns how many matches were left behind."""
+        """Deliver the queues within `timeout_s`; return how many matches remain undelivered."""
         for outlet in self.outlets:
             outlet.close()
         deadline = time.monotonic() + timeout_s
@@ -165,7 +165,7 @@ class Dispatcher:
         return sum(outlet.queued for outlet in self.outlets)
 
     def status(self) -> dict[str, dict[str, int]]:
-        """What each sink did, by its name."""
+        """Return the numbers of each sink, by its name."""
         return {outlet.sink.name: _status(outlet) for outlet in self.outlets}
 
 

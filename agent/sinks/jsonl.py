@@ -1,8 +1,8 @@
-"""JSON Lines to a file or to stdout.
+"""Writes matches as JSON Lines to a file or to stdout.
 
-The file may be renamed or removed at any time: before each write the sink looks whether its path still leads
-to the file it has open. A disk that is full never leaves half a line behind: what was written of it is cut
-off again, and where that cannot be done the next line starts on a line of its own.
+The file may be renamed or removed at any time: before each write the sink checks that its path still leads to
+the open file. A full disk leaves no partial line: the sink truncates it, or, where that is impossible, starts
+the next line with a newline.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pathlib import Path
 
 from agent.sinks.base import Match, SinkCounters
 
-MODE = 0o640  # lines tell what people do with their files
+MODE = 0o640  # matches reveal what users do with their files
 _RETRY_S = 1.0
 _IDLE_S = 3600.0
 
 
 class _Target:
-    """A file descriptor that whole lines are appended to."""
+    """A file descriptor to which whole lines are appended."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        self._owed = self._missing_newline()  # what must come first: the end of a line that was begun
+        self._owed = self._missing_newline()  # to write first: the rest of a partial line
 
     def append(self, lines: Sequence[bytes]) -> int:
-        """How many lines it took; an error is raised only if there was none."""
+        """Append lines and return how many were written. Raises OSError only if none was."""
         data = self._owed + b"\n".join((*lines, b""))
         written, error = self._write(data)
         if written < len(self._owed):
@@ -51,7 +51,7 @@ class _Target:
         return written, None
 
     def _end_line(self, data: bytes, written: int) -> int:
-        """Sees to the line that was written in part: 1 if it is kept, 0 if it must come again."""
+        """Handle a partial last line: return 1 if its rest is written next, 0 if it must be repeated."""
         torn = written - (data.rfind(b"\n", 0, written) + 1)
         self._owed = b""
         if not torn:
@@ -70,7 +70,7 @@ class _Target:
         return b""
 
     def _missing_newline(self) -> bytes:
-        """An agent that was killed may have left half a line."""
+        """Return a newline if a killed agent left a partial line, else b""."""
         size = os.fstat(self.fd).st_size if self._regular else 0
         try:
             return b"\n" if size and os.pread(self.fd, 1, size - 1) != b"\n" else b""
@@ -79,7 +79,7 @@ class _Target:
 
 
 class JsonlSink:
-    """Appends each match as a line; `path` of `None` is stdout."""
+    """Appends each match as a line to `path`, or to stdout if it is None."""
 
     def __init__(self, path: Path | None) -> None:
         self.name = "stdout" if path is None else "file"
@@ -91,7 +91,7 @@ class JsonlSink:
         self._target = self._open()
 
     def write(self, matches: Sequence[Match]) -> int:
-        """Takes matches in order, as many as the file holds."""
+        """Write matches in order, as many as the file accepts."""
         try:
             written = self._current().append([match.line for match in matches])
         except OSError:
@@ -103,29 +103,29 @@ class JsonlSink:
         return written
 
     def tick(self) -> None:
-        """Nothing is ever due."""
+        """Do nothing: this sink has no deferred work."""
 
     @property
     def retry_s(self) -> float:
-        """Soon, when the last attempt failed; else there is nothing to do."""
+        """Short after a failed attempt, else long."""
         return _RETRY_S if self._failed else _IDLE_S
 
     def reopen(self) -> None:
-        """Opens the path anew, also when it leads to the same file."""
+        """Open the path again, even if it leads to the same file."""
         if self._path is not None:
             self._release()
 
     def close(self) -> None:
-        """Puts what was written on the disk."""
+        """Flush the file to the disk and close it."""
         if self._target is not None and self._path is not None:
             try:
                 os.fsync(self._target.fd)
-            except OSError:  # a pipe, or a full disk that has been counted already
+            except OSError:  # a pipe, or a full disk
                 self.counters.errors += 1
             self._release()
 
     def status(self) -> dict[str, int]:
-        """No numbers beyond the counters."""
+        """Return no numbers in addition to the counters."""
         return {}
 
     def _current(self) -> _Target:

@@ -1,8 +1,8 @@
-"""Matches as OTLP logs, to any collector.
+"""Exports matches as OTLP logs to a collector.
 
-What the collector does not take at once goes to the spool, and comes from there in order when the collector
-is back; while the spool holds anything, new matches queue behind it. Attempts are spaced by exponential
-backoff with jitter, or as the collector asks.
+Matches that the collector does not accept at once go to the spool, and are exported from there in order when
+the collector is available again. While the spool is not empty, new matches are appended to it. Attempts are
+spaced by exponential backoff with jitter, or as the collector requests.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ BATCH_BYTES = 512 << 10
 LINGER_S = 1.0
 _IDLE_S = 60.0
 _LONGEST_ASKED_S = 3600.0
-_INFO = 9  # SeverityNumber of a log record that reports, and is no failure of the reporter
+_INFO = 9  # SeverityNumber INFO
 _SCOPE = "fim-agent"
 
 
 @dataclass(slots=True)
 class Backoff:
-    """When to try again: from `first_s` doubling to `longest_s`, each shortened by up to half at random."""
+    """Delays of attempts: doubling from `first_s` to `longest_s`, each shortened at random by up to half."""
 
     first_s: float = 1.0
     longest_s: float = 60.0
@@ -36,18 +36,18 @@ class Backoff:
     failures: int = 0
 
     def delay_s(self) -> float:
-        """Seconds to wait after one more failure."""
+        """Return the seconds to wait after one more failure."""
         delay = min(self.longest_s, self.first_s * 2.0 ** min(self.failures, 16))
         self.failures += 1
         return delay * (1 - self.random() / 2)
 
     def reset(self) -> None:
-        """After a success."""
+        """Start again with `first_s` after a success."""
         self.failures = 0
 
 
 class OtlpSink:
-    """Exports in batches; without a spool, what is not taken waits in the dispatcher's queue."""
+    """Exports in batches. Without a spool, undelivered matches stay in the dispatcher's queue."""
 
     name = "otlp"
 
@@ -74,14 +74,14 @@ class OtlpSink:
         self._spool_dropped = 0
 
     def write(self, matches: Sequence[Match]) -> int:
-        """Exports or spools one batch from the front of `matches`."""
+        """Export or spool one batch from the front of `matches`."""
         chunk = self._encode(matches)
         if self._waiting or (self._spool and self._spool.matches):
             return self._keep(chunk)
         return chunk.matches if self._settle(self._export(chunk), chunk) else self._keep(chunk)
 
     def tick(self) -> None:
-        """Exports the oldest chunk of the spool, if it is time."""
+        """Export the oldest chunk of the spool, if an attempt is due."""
         if self._spool is None or self._waiting:
             return
         chunk = self._spool.peek()
@@ -91,23 +91,23 @@ class OtlpSink:
 
     @property
     def retry_s(self) -> float:
-        """Until the next attempt, if anything waits for one."""
+        """Seconds until the next attempt if matches wait for one, else long."""
         if self._waiting or (self._spool and self._spool.matches):
             return max(0.0, self._next_attempt - self._clock())
         return _IDLE_S
 
     def reopen(self) -> None:
-        """Makes a new connection at the next export."""
+        """Use a new connection for the next export."""
         self._collector.close()
 
     def close(self) -> None:
-        """Leaves what waits in the spool to the next start."""
+        """Close connection and spool; the next start exports the spooled matches."""
         self._collector.close()
         if self._spool is not None:
             self._spool.close()
 
     def status(self) -> dict[str, int]:
-        """What waits on the disk, and what was lost there."""
+        """Return the numbers of the spool: waiting, dropped and corrupt."""
         if self._spool is None:
             return {}
         return {
@@ -140,7 +140,7 @@ class OtlpSink:
         return self._collector.export(request)
 
     def _settle(self, outcome: Outcome, chunk: Chunk) -> bool:
-        """Counts an outcome; whether the chunk is done with."""
+        """Count an outcome and return whether the chunk is finished."""
         if isinstance(outcome, Later):
             self.counters.errors += 1
             self.last_error = outcome.reason

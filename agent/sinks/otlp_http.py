@@ -1,8 +1,8 @@
-"""One exchange with an OTLP/HTTP collector, and what its answer means.
+"""Sends one export to an OTLP/HTTP collector and interprets the response.
 
-As the OTLP specification has it ("OTLP/HTTP Response", "Throttling"): 2xx is success, perhaps of a part; 429,
-502, 503 and 504 are worth a retry, at the time the collector names if it names one; every other answer is
-final. A collector that cannot be reached is worth a retry.
+The rules are those of the OTLP specification ("OTLP/HTTP Response", "Throttling"): 2xx is success, possibly
+partial. 429, 502, 503 and 504 allow a retry, at the time that the collector requests if any. Every other
+response is final. If the collector cannot be reached, the export is retried.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DEFAULT_PATH = "/v1/logs"
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The collector took the export, all but `rejected` matches of it."""
+    """The collector accepted the export, except for `rejected` matches."""
 
     rejected: int = 0
     reason: str = ""
@@ -34,14 +34,14 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The collector will never take this export."""
+    """The collector rejected this export finally."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Not now; `after_s` is what the collector asked for."""
+    """The export must be retried; `after_s` is the delay that the collector requested."""
 
     reason: str
     after_s: float | None = None
@@ -51,9 +51,9 @@ Outcome = Delivered | Refused | Later
 
 
 class Collector:
-    """A collector at an `http://` or `https://` URL; without a path, `/v1/logs` is meant.
+    """A collector at an `http://` or `https://` URL, whose default path is `/v1/logs`.
 
-    The connection is kept between exports. `timeout_s` bounds each wait for the other side.
+    The connection is kept between exports. `timeout_s` bounds each wait for the collector.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Collector:
         self._connection: http.client.HTTPConnection | None = None
 
     def export(self, request: bytes) -> Outcome:
-        """Sends one ExportLogsServiceRequest."""
+        """Send one ExportLogsServiceRequest."""
         try:
             status, retry_after, content = self._post(gzip.compress(request, 1, mtime=0))
         except (OSError, http.client.HTTPException) as error:
@@ -87,7 +87,7 @@ class Collector:
         return Refused(f"HTTP {status}")
 
     def close(self) -> None:
-        """Ends the connection; the next export makes a new one."""
+        """Close the connection; the next export opens a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -112,7 +112,7 @@ class Collector:
         return self._connection
 
     def _delay(self, retry_after: str | None) -> float | None:
-        """Seconds, from either form of RFC 9110, section 10.2.3."""
+        """Return the seconds of a Retry-After header, in either form of RFC 9110, section 10.2.3."""
         if retry_after is None:
             return None
         if retry_after.strip().isdigit():
@@ -126,7 +126,7 @@ class Collector:
 def _read_success(content: bytes) -> Delivered:
     try:
         partial = export_response(content)
-    except ValueError:  # an answer of another kind is still a success
+    except ValueError:  # any content of a 2xx response is a success
         partial = PartialSuccess()
     return Delivered(partial.rejected, partial.reason)
 
@@ -138,5 +138,5 @@ def _parse(url: str) -> SplitResult:
     except ValueError:
         usable = False
     if not usable or parts.username:
-        raise UsageError(f"not an OTLP endpoint: {url}", hint="write http://HOST:PORT or https://HOST:PORT")
+        raise UsageError(f"invalid OTLP endpoint {url}", hint="write http://HOST:PORT or https://HOST:PORT")
     return parts if parts.path not in {"", "/"} else parts._replace(path=_DEFAULT_PATH)

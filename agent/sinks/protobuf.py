@@ -1,4 +1,4 @@
-"""Just enough of the protobuf wire format to speak OTLP logs without a library.
+"""Encodes and decodes the part of the protobuf wire format that OTLP logs need, without a library.
 
 Field numbers are those of opentelemetry-proto 1.x (`logs/v1/logs.proto`,
 `collector/logs/v1/logs_service.proto`, `common/v1/common.proto`); they are part of a stable format and cannot
@@ -14,7 +14,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def varint(value: int) -> bytes:
-    """An unsigned number, seven bits a byte, the lowest first."""
+    """Encode an unsigned number, seven bits a byte, lowest first."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -24,22 +24,22 @@ def varint(value: int) -> bytes:
 
 
 def message(number: int, content: bytes) -> bytes:
-    """A field that holds a message, a string or bytes."""
+    """Encode a field of a message, a string or bytes."""
     return varint(number << 3 | _BYTES) + varint(len(content)) + content
 
 
 def fixed64(number: int, value: int) -> bytes:
-    """A field that holds a number of eight bytes."""
+    """Encode a field of a number of eight bytes."""
     return varint(number << 3 | _FIXED64) + value.to_bytes(8, "little")
 
 
 def number(field: int, value: int) -> bytes:
-    """A field that holds a number or an enumeration."""
+    """Encode a field of a number or an enumeration."""
     return varint(field << 3 | _VARINT) + varint(value)
 
 
 def attributes(field: int, values: Mapping[str, str]) -> bytes:
-    """A repeated KeyValue field of strings."""
+    """Encode a repeated KeyValue field of strings."""
     pairs = (
         message(1, key.encode()) + message(2, message(1, value.encode())) for key, value in values.items()
     )
@@ -49,7 +49,7 @@ def attributes(field: int, values: Mapping[str, str]) -> bytes:
 def log_record(
     unix_ns: int, observed_ns: int, severity: int, body: bytes, name: str, values: Mapping[str, str]
 ) -> bytes:
-    """One LogRecord as an element of ScopeLogs.log_records: records can be joined. `body` is UTF-8."""
+    """Encode one LogRecord as an element of ScopeLogs.log_records; records can be joined. `body` is UTF-8."""
     return message(
         2,
         fixed64(1, unix_ns)
@@ -62,7 +62,7 @@ def log_record(
 
 
 def export_request(resource: Mapping[str, str], scope: str, version: str, records: bytes) -> bytes:
-    """An ExportLogsServiceRequest with one resource and one scope; `records` are joined `log_record`s."""
+    """Encode an ExportLogsServiceRequest with one resource and scope; `records` are joined `log_record`s."""
     named = message(1, scope.encode()) + message(2, version.encode())
     scope_logs = message(1, named) + records
     return message(1, message(1, attributes(1, resource)) + message(2, scope_logs))
@@ -70,14 +70,14 @@ def export_request(resource: Mapping[str, str], scope: str, version: str, record
 
 @dataclass(frozen=True, slots=True)
 class PartialSuccess:
-    """What the collector did not take of an export that it accepted."""
+    """The matches that the collector rejected in an accepted export."""
 
     rejected: int = 0
     reason: str = ""
 
 
 def export_response(content: bytes) -> PartialSuccess:
-    """Reads an ExportLogsServiceResponse; ValueError if it is none."""
+    """Decode an ExportLogsServiceResponse. Raises ValueError if it is invalid."""
     rejected, reason = 0, b""
     for field, partial in _fields(content):
         if field == 1 and isinstance(partial, bytes):
@@ -103,9 +103,9 @@ def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif kind in (_FIXED64, _FIXED32):
             length = 8 if kind == _FIXED64 else 4
         else:
-            raise ValueError(f"protobuf: wire type {kind} is not used")
+            raise ValueError(f"protobuf: unknown wire type {kind}")
         if position + length > len(content):
-            raise ValueError("protobuf: a field is cut off")
+            raise ValueError("protobuf: truncated field")
         yield key >> 3, content[position : position + length]
         position += length
 
@@ -114,10 +114,10 @@ def _read_varint(content: bytes, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(content):
-            raise ValueError("protobuf: a number is cut off")
+            raise ValueError("protobuf: truncated number")
         byte = content[position]
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
-    raise ValueError("protobuf: a number is too long")
+    raise ValueError("protobuf: number too long")

@@ -1,4 +1,4 @@
-"""No rule may drown the others: a token bucket a rule."""
+"""Limits the matches of each rule by a token bucket, so that no rule floods the sinks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class _Bucket:
 
 
 class RateLimit:
-    """Lets each rule have `per_second` matches on average and `burst` at once; 0 a second is no limit.
+    """Admits `per_second` matches of each rule on average and `burst` at once; 0 per second is no limit.
 
-    A rule that asks for a least time between its reports has that instead.
-    What is held back is counted by rule: it matched, and the ledger says so, but it went to no sink.
+    A rule with a minimum time between reports has that limit instead. Suppressed matches are counted by rule:
+    the ledger counts them as matched, but no sink receives them.
     """
 
     def __init__(
@@ -30,10 +30,10 @@ class RateLimit:
         self._burst = float(burst or max(1, round(per_second)))
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
-        self._held_back: dict[str, int] = {}  # under earlier rules
+        self._suppressed_before: dict[str, int] = {}  # under earlier rules
 
     def admit(self, rule: str, every_s: float = 0.0) -> bool:
-        """Whether this match of a rule may go out, when it asks for `every_s` between two."""
+        """Whether to report this match of a rule; `every_s` is the rule's minimum time between reports."""
         if not self._per_second and not every_s:
             return True
         now = self._clock()
@@ -53,14 +53,14 @@ class RateLimit:
         return _Bucket(per_second, burst, burst, now)
 
     def forget(self) -> None:
-        """Starts anew with other rules; what was held back stays counted."""
-        self._held_back = self.suppressed()
+        """Start again with new rules; the counts remain."""
+        self._suppressed_before = self.suppressed()
         self._buckets.clear()
 
     def suppressed(self) -> dict[str, int]:
-        """Matches held back since the start, of the rules that have any."""
-        found = dict(self._held_back)
+        """Return the matches suppressed since the start, by rule."""
+        counts = dict(self._suppressed_before)
         for rule, bucket in self._buckets.items():
             if bucket.suppressed:
-                found[rule] = found.get(rule, 0) + bucket.suppressed
-        return found
+                counts[rule] = counts.get(rule, 0) + bucket.suppressed
+        return counts

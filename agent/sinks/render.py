@@ -1,17 +1,17 @@
-r"""From a match to one line of JSON that nothing a file is called can forge.
+r"""Renders a match as one line of JSON that no file name can forge.
 
-A line is printable ASCII: quotes, backslashes, control characters and all that is not ASCII (so also U+2028
-and what turns the direction of text) are JSON escapes.
+A line is printable ASCII: quotes, backslashes, control characters and all non-ASCII characters (also U+2028
+and those that change the direction of text) are JSON escapes.
 
-Names are bytes, JSON strings are not. Every string that came from the system is escaped before it becomes
-JSON, so that a reader gets back exactly the bytes there were, with any JSON parser:
+Names are bytes, JSON strings are not. Every string from the system is escaped before it becomes JSON, so that
+a reader can restore the exact bytes with any JSON parser:
 
     a byte that is not part of valid UTF-8    \xHH, two lower case hexadecimal digits
     a backslash                               two backslashes
     everything else                           itself
 
-To undo it, take the string a JSON parser gives, encode it as UTF-8 and replace `\xHH` and `\\`; that is
-`unescape`. A name of valid UTF-8 without a backslash needs no undoing.
+To restore the bytes, encode the parsed string as UTF-8 and replace `\xHH` and `\\`, as `unescape` does. A
+name of valid UTF-8 without a backslash is not changed.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ _SECOND_NS = 1_000_000_000
 
 
 def escape(name: bytes) -> str:
-    r"""Text that stands for any bytes; see the module for the scheme."""
+    r"""Escape any bytes to text, as described in the module's docstring."""
     return name.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace")
 
 
 def unescape(text: str) -> bytes:
-    """The bytes that `escape` was given."""
-    return _ESCAPES.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"\\", text.encode())
+    """Return the bytes that `escape` encoded."""
+    return _ESCAPES.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else b"\\", text.encode())
 
 
 def quote(text: str) -> str:
-    """A JSON string of printable ASCII. JSON would let DEL through."""
+    """Return a JSON string of printable ASCII; the JSON encoder alone would not escape DEL."""
     return encode_basestring_ascii(text).replace("\x7f", "\\u007f")
 
 
 def quote_name(name: bytes) -> str:
-    """The JSON string of a name from the system."""
+    """Return the JSON string of a name from the system."""
     return quote(escape(name))
 
 
-_quote_usual = lru_cache(maxsize=512)(quote_name)  # programs and users, which come again with every match
+_quote_cached = lru_cache(maxsize=512)(quote_name)  # for programs and users, which repeat in many matches
 
 
 class WallClock:
-    """Turns CLOCK_BOOTTIME, which events carry, into the time of day as it is now set.
+    """Converts CLOCK_BOOTTIME, the time of events, to the time of day.
 
-    The distance is measured again for every second of the stream, so that a clock that was set is followed.
+    Measures the offset again for every second of event time, to follow changes of the clock.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class WallClock:
         self._offset = 0
 
     def unix_ns(self, boot_ns: int) -> int:
-        """Nanoseconds since 1970."""
+        """Return nanoseconds since 1970."""
         if boot_ns >= self._measure_at:
             self._measure_at = boot_ns + _SECOND_NS
             self._offset = self._now_ns() - self._boot_ns()
@@ -85,18 +85,18 @@ def _second(unix: int) -> str:
 
 
 def timestamp(unix_ns: int) -> str:
-    """RFC 3339 in UTC with nanoseconds."""
+    """Format as RFC 3339 in UTC with nanoseconds."""
     return f"{_second(unix_ns // _SECOND_NS)}.{unix_ns % _SECOND_NS:09d}Z"
 
 
 class Renderer:
-    """Makes lines; `host` says where, and is the same in each."""
+    """Renders lines; `host` is the same in each."""
 
     def __init__(self, host: Mapping[str, str]) -> None:
         self._host = _object((key, quote(value)) for key, value in host.items())
 
     def body(self, event: Event, context: Context, unix_ns: int, sha256: str = "") -> str:
-        """All of a line but the rule, for an event that several rules match."""
+        """Render a line except for the rule, because several rules can match one event."""
         return (
             f'"time":"{timestamp(unix_ns)}","event":{_event(event, sha256)},'
             f'"process":{_process(context, event)},"container":{_container(context.container)},'
@@ -105,12 +105,12 @@ class Renderer:
 
     @staticmethod
     def line(rule: str, body: str) -> bytes:
-        """One match, without the newline that ends its line."""
+        """Render one match, without a newline."""
         return f'{{"rule":{quote(rule)},{body}'.encode("ascii")
 
 
 def this_host() -> dict[str, str]:
-    """What tells this machine from others: its name, its kernel and this boot."""
+    """Return name, kernel and boot id of this host."""
     system = os.uname()
     host = {"name": system.nodename, "kernel": system.release}
     try:
@@ -142,27 +142,27 @@ def _event(event: Event, sha256: str) -> str:
 
 def _process(context: Context, event: Event) -> str:
     process = context.process
-    root = _quote_usual(context.root) if context.root else "null"
+    root = _quote_cached(context.root) if context.root else "null"
     args = ",".join(map(quote_name, process.args))
     ancestors = ",".join(map(_ancestor, process.ancestors))
     return (
-        f'{{"pid":{process.pid},"ppid":{process.ppid},"tid":{process.tid},"comm":{_quote_usual(process.comm)},'
-        f'"exe":{_quote_usual(process.exe)},"args":[{args}],"uid":{process.uid},"gid":{process.gid},'
-        f'"auid":{process.auid},"user":{_quote_usual(process.user)},"group":{_quote_usual(process.group)},'
+        f'{{"pid":{process.pid},"ppid":{process.ppid},"tid":{process.tid},"comm":{_quote_cached(process.comm)},'
+        f'"exe":{_quote_cached(process.exe)},"args":[{args}],"uid":{process.uid},"gid":{process.gid},'
+        f'"auid":{process.auid},"user":{_quote_cached(process.user)},"group":{_quote_cached(process.group)},'
         f'"root":{root},"cgroup_id":{event.cgroup_id},"ancestors":[{ancestors}]}}'
     )
 
 
 def _ancestor(process: Process) -> str:
-    return f'{{"pid":{process.pid},"comm":{_quote_usual(process.comm)},"exe":{_quote_usual(process.exe)}}}'
+    return f'{{"pid":{process.pid},"comm":{_quote_cached(process.comm)},"exe":{_quote_cached(process.exe)}}}'
 
 
 def _container(container: Container) -> str:
     if container == HOST:
         return "null"
     return (
-        f'{{"id":{_quote_usual(container.id)},"runtime":{_quote_usual(container.runtime)},'
-        f'"rootless_id":{_quote_usual(container.rootless_id)}}}'
+        f'{{"id":{_quote_cached(container.id)},"runtime":{_quote_cached(container.runtime)},'
+        f'"rootless_id":{_quote_cached(container.rootless_id)}}}'
     )
 
 
@@ -180,7 +180,7 @@ _OPEN_FLAGS = (
 
 @lru_cache(maxsize=1024)
 def _open_flags(flags: int) -> str:
-    """Names, longer combinations before their parts; what has no name is a number: nothing is lost."""
+    """Return flags by name, combinations before their parts; unnamed bits as one number."""
     rest = flags & ~os.O_ACCMODE
     names = [_ACCESS_MODES.get(flags & os.O_ACCMODE, "O_ACCMODE")]
     for name in _OPEN_FLAGS:
@@ -206,7 +206,7 @@ _FLAGS: _Detail = ("flags", lambda event: str(event.flags))
 _MODE: _Detail = ("requested_mode", lambda event: f'"{event.mode:o}"')
 _XATTR: _Detail = ("xattr", lambda event: quote_name(event.name))
 
-# What an event type says beside its file.
+# The members that an event type has in addition to its file.
 _DETAILS: dict[EventType, tuple[_Detail, ...]] = {
     EventType.OPEN: (("flags", lambda event: _open_flags(event.flags)), _MODE),
     EventType.UNLINK: (_FLAGS,),

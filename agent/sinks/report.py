@@ -1,4 +1,4 @@
-"""From a matched event to the sinks: held back or not, hashed or not, rendered once."""
+"""Reports matched events to the sinks: applies rate limits, computes digests and renders lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECOND_NS = 1_000_000_000
 
 
 class Reporter:
-    """Sends a line for each rule that matched an event; `rules` are those in force, and may be replaced."""
+    """Sends a line for each rule that matched an event. The caller replaces `rules` after a reload."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Reporter:
         self._clock = clock or WallClock()
 
     def matched(self, event: Event, context: Context, rules: Sequence[str]) -> None:
-        """Reports an event to all sinks, once for each of the rules that may."""
+        """Report an event to all sinks, once for each rule that the rate limit admits."""
         admitted = [rule for rule in rules if self.limit.admit(rule, self._every_s(rule))]
         if not admitted:
             return
@@ -53,5 +53,5 @@ class Reporter:
         return self.hasher.digest(event) if wanted else ""
 
     def _every_s(self, rule: str) -> float:
-        found = self.rules.get(rule)
-        return found.every_ns / _SECOND_NS if found else 0.0
+        known = self.rules.get(rule)
+        return known.every_ns / _SECOND_NS if known else 0.0

@@ -1,16 +1,16 @@
-"""A queue on disk with a bound, for what a collector does not take now.
+"""A bounded queue on disk, for matches that a collector does not accept at once.
 
 A folder of segments, each a file of chunks:
 
     u32 length, u32 CRC-32 of the content, u32 matches in it      little-endian
     content
 
-Chunks are appended to the newest segment and read from the oldest; a segment goes when its last chunk was
-read. What was read of the oldest is noted in `cursor`, replaced by rename. A chunk is on the disk when
-`append` returns, so neither a kill nor a power cut loses one; after either, the last chunk read may come a
-second time, since what was delivered is noted afterwards. A segment that was cut off or overwritten is read
-up to the damage, and the rest is counted. When the bound is reached, the oldest segment goes with all that is
-left in it, counted in matches.
+Chunks are appended to the newest segment and read from the oldest. A segment is removed when its last chunk
+was read. The file `cursor`, replaced by rename, records how much of the oldest segment was read. A chunk is
+on the disk when `append` returns, so neither a kill nor a power failure loses one. After either, the last
+chunk read may be delivered again, because the cursor is written after the delivery. A truncated or
+overwritten segment is read up to the damage, and the rest is counted. When the bound is reached, the oldest
+segment is removed, and the matches in it are counted as dropped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SUFFIX = ".spool"
 
 @dataclass(slots=True, frozen=True)
 class Chunk:
-    """What was appended once, and how many matches it stands for."""
+    """The content of one `append`, and the number of its matches."""
 
     content: bytes
     matches: int
@@ -45,21 +45,21 @@ class Chunk:
 class _Segment:
     number: int
     path: Path
-    read: int = 0  # bytes that were delivered
-    end: int = 0  # bytes that are whole
+    read: int = 0  # bytes of delivered chunks
+    end: int = 0  # bytes of complete chunks
     matches: int = 0  # not delivered yet
 
 
 @dataclass(slots=True)
 class SpoolCounters:
-    """Since the start."""
+    """Totals since the start."""
 
-    dropped: int = 0  # matches that had to make room, or found none
-    corrupt_bytes: int = 0  # that an earlier run left and that make no sense
+    dropped: int = 0  # matches removed to make room, or not stored for lack of it
+    corrupt_bytes: int = 0  # invalid bytes left by an earlier run
 
 
 class Spool:
-    """The queue in `folder`, which belongs to one process at a time: UsageError if another has it."""
+    """The queue in `folder`. Raises UsageError if another process uses the folder."""
 
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES, segment_bytes: int = SEGMENT_BYTES) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,16 +74,16 @@ class Spool:
 
     @property
     def matches(self) -> int:
-        """How many wait."""
+        """Matches in the queue."""
         return sum(segment.matches for segment in self._segments)
 
     @property
     def size(self) -> int:
-        """Bytes of the disk they take."""
+        """Bytes of the queue on the disk."""
         return sum(segment.end for segment in self._segments)
 
     def append(self, chunk: Chunk) -> bool:
-        """Keeps a chunk. False, and counted, if it can be kept nowhere: too large, or the disk is full."""
+        """Store a chunk. Return False and count it as dropped if it is too large or the disk is full."""
         data = _HEADER.pack(len(chunk.content), zlib.crc32(chunk.content), chunk.matches) + chunk.content
         if len(data) > self._segment_bytes:
             self.counters.dropped += chunk.matches
@@ -98,19 +98,19 @@ class Spool:
         return True
 
     def peek(self) -> Chunk | None:
-        """The oldest chunk, which stays until `pop`."""
+        """Return the oldest chunk, which stays until `pop`, or None."""
         while self._segments:
             segment = self._segments[0]
-            found = next(_chunks(segment.path, segment.read, segment.end), None)
-            if found is not None:
-                return found
-            # What was whole when it was counted is not any more: somebody else wrote there.
+            chunk = next(_chunks(segment.path, segment.read, segment.end), None)
+            if chunk is not None:
+                return chunk
+            # Another process has damaged a segment that was complete.
             self.counters.dropped += segment.matches
             self._drop_oldest()
         return None
 
     def pop(self) -> None:
-        """Forgets the chunk that `peek` gave, because it was delivered."""
+        """Remove the chunk that `peek` returned, because it was delivered."""
         chunk = self.peek()
         if chunk is None:
             return
@@ -120,10 +120,10 @@ class Spool:
         if segment.read >= segment.end:
             self._drop_oldest()
         else:
-            self._note_cursor(segment)
+            self._write_cursor(segment)
 
     def close(self) -> None:
-        """Lets another process have the folder."""
+        """Release the folder for other processes."""
         os.close(self._lock)
 
     def _write(self, data: bytes) -> None:
@@ -131,7 +131,7 @@ class Spool:
         fresh = segment.end == 0
         fd = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            # At the end of what is whole, so that half a chunk left by a full disk is overwritten.
+            # Append after the last complete chunk, so that a partial one left by a full disk is overwritten.
             _write_all(fd, data, segment.end)
             os.fdatasync(fd)
         finally:
@@ -155,16 +155,16 @@ class Spool:
     def _drop_oldest(self) -> None:
         self._segments.popleft().path.unlink(missing_ok=True)
 
-    def _note_cursor(self, segment: _Segment) -> None:
+    def _write_cursor(self, segment: _Segment) -> None:
         fresh = self._folder / "cursor.new"
-        # Losing the cursor costs a repetition, failing here would cost the sink.
+        # Without the cursor a chunk is delivered again, which is better than a failing sink.
         with suppress(OSError):
             fresh.write_text(f"{segment.number} {segment.read}\n", "ascii")
             fresh.replace(self._folder / "cursor")
 
     def _recover(self) -> None:
         number, read = self._cursor()
-        self._last_number = number  # never given again: the cursor may still speak of it
+        self._last_number = number  # not reused: the cursor may still name it
         for path in sorted(self._folder.glob(f"[0-9]*[0-9]{_SUFFIX}")):
             segment = _Segment(int(path.stem), path)
             self._last_number = max(self._last_number, segment.number)
@@ -195,7 +195,7 @@ class Spool:
 
 
 def _chunks(path: Path, start: int, end: int) -> Iterator[Chunk]:
-    """The whole chunks of a file from `start` on, up to the first that is damaged."""
+    """Yield the complete chunks of a file from `start`, up to the first damaged one."""
     with suppress(OSError), path.open("rb") as file:
         file.seek(start)
         while start + _HEADER.size <= end:
@@ -203,7 +203,7 @@ def _chunks(path: Path, start: int, end: int) -> Iterator[Chunk]:
             if len(header) < _HEADER.size:
                 return
             length, checksum, matches = _HEADER.unpack(header)
-            # Nothing is ever empty: file systems give zeros for what a power cut kept from the disk.
+            # A chunk is never empty: after a power failure, file systems may return zeros for lost data.
             if not length or length > min(end - start, os.fstat(file.fileno()).st_size):
                 return
             content = file.read(length)

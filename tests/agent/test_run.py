@@ -131,7 +131,7 @@ class TestSinks:
     """What is asked for is opened, or said to be wrong."""
 
     def test_nowhere(self) -> None:
-        with pytest.raises(UsageError, match="matches would go nowhere"):
+        with pytest.raises(UsageError, match="no destination for matches"):
             open_sinks(RunOptions((), output=""))
 
     def test_a_file_that_cannot_be(self, tmp_path: Path) -> None:

@@ -279,5 +279,5 @@ def test_a_connection_that_went_away_is_made_anew(collector: FakeCollector, cloc
 
 @pytest.mark.parametrize("url", ["", "collector:4318", "ftp://h", "http://", "http://h:x", "http://u:p@h:1"])
 def test_endpoints_that_make_no_sense(url: str) -> None:
-    with pytest.raises(UsageError, match="not an OTLP endpoint"):
+    with pytest.raises(UsageError, match="invalid OTLP endpoint"):
         Collector(url)
