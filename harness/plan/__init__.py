@@ -1,1 +1,1 @@
-"""matrix.yaml and a command line become a Plan: cells, machines, tests."""
+"""Turns matrix.yaml and the options of the command line into a Plan: cells, machines and tests."""

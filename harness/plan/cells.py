@@ -1,4 +1,4 @@
-"""A matrix multiplied out: every cell that it names, before anyone selects."""
+"""Expands a matrix into all of its cells, before any selection."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.plan.matrix import Arch, Btf, Cmdline, Exclude, Include, Kernel, Matrix, Suite, Transport
 from harness.plan.yaml import Place
 
-# Cells' names are directories, and tests' names are printed too; both may come from another host's plan.json.
+# The names of cells are folders, and names of tests are printed. A plan.json from another host may be
+# hostile.
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,254}$")]
 
 
 class Cell(BaseModel):
-    """One kernel x architecture x variant.
+    """One kernel x architecture x variant, the unit of reporting.
 
-    `key` identifies it; `id` is the name derived from it: stable, and a file name. With any `events` only
-    what these event types need is loaded, which keeps a developer's loop short.
+    `key` identifies the cell; `id` is a stable name derived from it that is also a file name. If `events` is
+    not empty, the agent loads only the hooks of these event types, which makes a developer's loop shorter.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -28,7 +29,7 @@ class Cell(BaseModel):
     id: PlainName
     kernel: Kernel
     arch: Arch = "amd64"
-    hookset: str = "auto"  # or a suite's name
+    hookset: str = "auto"  # or the name of a suite
     btf: Btf = "kernel"
     transport: Transport = "ringbuf"
     cmdline: Cmdline | None = None
@@ -43,7 +44,7 @@ class Cell(BaseModel):
 
     @property
     def machine_key(self) -> tuple[object, ...]:
-        """The properties that identify its machine; cells that agree in them share a booted guest."""
+        """The properties that identify the cell's machine; cells with equal ones share a booted guest."""
         return (self.kernel, self.arch, self.cmdline, self.compiles)
 
     @property
@@ -54,14 +55,16 @@ class Cell(BaseModel):
 
     @property
     def compiles(self) -> bool:
-        """Whether its guest compiles programs, which takes a compiler and the kernel's headers."""
+        """Whether BPF programs are compiled in the guest, which needs a compiler and the kernel's headers."""
         return not self.suite and (self.hookset == "bcc" or self.btf == "none")
 
 
 class Candidate(NamedTuple):
-    """A cell, the tags of each entry it comes from, and why the matrix leaves it out ("" if it does not).
+    """A cell before selection.
 
-    `place` is the entry of the matrix that names the cell. `tests` are the entry's globs; () means all tests.
+    `tags` has the tags of each entry that the cell comes from; `excluded` is the reason of the matrix to
+    leave the cell out, or "". `place` is the entry that names the cell; `tests` are its globs, () for all
+    tests.
     """
 
     cell: Cell
@@ -72,7 +75,7 @@ class Candidate(NamedTuple):
 
 
 def expand(matrix: Matrix) -> Iterator[Candidate]:
-    """The product of the axes, then what `include` adds; the same cell may come more than once."""
+    """The product of the axes, then the cells of `include` and `suites`. A cell may occur more than once."""
     cmdlines = (None, *matrix.cmdline)
     variants = list(product(matrix.arch, matrix.columns, matrix.btf, matrix.transport, cmdlines))
     for index, kernel in enumerate(matrix.kernels):
@@ -96,8 +99,8 @@ def _included(matrix: Matrix, entry: Include, place: Place) -> Iterator[Candidat
     for kernel in matrix.kernels:
         if fits(kernel.name, entry.kernel):
             for variant in axes:
-                found = _candidate(matrix, _cell(kernel, *variant), place, kernel.tags, entry.tags)
-                yield found._replace(tests=entry.tests)
+                candidate = _candidate(matrix, _cell(kernel, *variant), place, kernel.tags, entry.tags)
+                yield candidate._replace(tests=entry.tests)
 
 
 def _candidate(matrix: Matrix, cell: Cell, place: Place, *tags: tuple[str, ...]) -> Candidate:
@@ -138,5 +141,5 @@ def _excluded(cell: Cell, entry: Exclude) -> bool:
 
 
 def fits(word: str, globs: tuple[str, ...]) -> bool:
-    """Whether any of `globs` fits all of `word`, case and all."""
+    """Whether any of `globs` matches the whole `word`; case matters."""
     return any(fnmatchcase(word, glob) for glob in globs)

@@ -1,7 +1,7 @@
-"""matrix.yaml to a Matrix without contradictions: every mistake is one line with file and line.
+"""Reads matrix.yaml and checks it; every mistake is reported in one line with file name and line number.
 
-`matrix` checks the shape of each entry. Here the entries are held against each other: names that are given
-twice, names that nothing has, and two cells or machines that would print as one.
+`matrix` checks the shape of each entry. This module compares the entries with each other: duplicate names,
+globs that match nothing, and different cells or machines with equal printed names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.plan.yaml import Place
 
 
 class Mistake(NamedTuple):
-    """What is wrong at one place; with `first`, the line of that place is added."""
+    """A problem at one place of the file; `first` is the place that it conflicts with, if any."""
 
     place: Place
     problem: str
@@ -34,7 +34,7 @@ def load(path: Path) -> Matrix:
 
 
 def check(document: yaml.Document) -> Matrix:
-    """Make a Matrix of a parsed file; raises ConfigError with every mistake, one a line."""
+    """Make a Matrix from a parsed file; raises ConfigError with every mistake, one a line."""
     matrix = validate(Matrix, document)
     lines = [_line(document, mistake) for mistake in mistakes(matrix)]
     if lines:
@@ -43,19 +43,15 @@ def check(document: yaml.Document) -> Matrix:
 
 
 def mistakes(matrix: Matrix) -> list[Mistake]:
-    """Where entries of `matrix` contradict each other or name what does not exist."""
-    found = [
-        *_twice("kernel", "kernels", [kernel.name for kernel in matrix.kernels]),
-        *_twice("cmdline", "cmdline", [cmdline.name for cmdline in matrix.cmdline]),
-        *(
-            Mistake(("suites", at), why)
-            for at, suite in enumerate(matrix.suites)
-            for why in _of_suite(suite, matrix)
-        ),
+    """The entries of `matrix` that contradict each other or name something that does not exist."""
+    of_entries = [
+        *_duplicates("kernel", "kernels", [kernel.name for kernel in matrix.kernels]),
+        *_duplicates("cmdline", "cmdline", [cmdline.name for cmdline in matrix.cmdline]),
+        *_of_suites(matrix),
         *_unknown_names(matrix),
         *_cmdlines(matrix),
     ]
-    return found or list(_same_names(expand(matrix)))
+    return of_entries or list(_same_names(expand(matrix)))
 
 
 def _line(document: yaml.Document, mistake: Mistake) -> str:
@@ -63,10 +59,10 @@ def _line(document: yaml.Document, mistake: Mistake) -> str:
     return f"{document.name}:{document.line(mistake.place)}: {mistake.problem}{first}"
 
 
-def _twice(what: str, key: str, names: list[str]) -> Iterator[Mistake]:
+def _duplicates(what: str, key: str, names: list[str]) -> Iterator[Mistake]:
     for index, name in enumerate(names):
         if name in names[:index]:
-            yield Mistake((key, index), f"{what} {name!r} is there twice", (key, names.index(name)))
+            yield Mistake((key, index), f"duplicate {what} {name!r}", (key, names.index(name)))
 
 
 def _of_suites(matrix: Matrix) -> Iterator[Mistake]:
@@ -77,18 +73,18 @@ def _of_suites(matrix: Matrix) -> Iterator[Mistake]:
 def _of_suite(suite: Suite, matrix: Matrix) -> Iterator[str]:
     taken = [*get_args(Hookset), *(other.name for other in matrix.suites if other is not suite)]
     if suite.name in taken:
-        yield f"suite {suite.name!r}: there is another, or a hook set, of that name"
+        yield f"suite {suite.name!r}: another suite or a hook set has this name; choose another"
     names = [Path(name).name for name in suite.files]
     for name in suite.files:
-        # A matrix may come out of a pull request; the files that it names leave this host.
+        # A matrix may come from a hostile pull request, and these files are copied out of this host.
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            yield f"suite {suite.name!r}: {name}: must lie below the matrix"
+            yield f"suite {suite.name!r}: {name}: must be below the folder of the matrix"
         if names.count(Path(name).name) > 1:
-            yield f"suite {suite.name!r}: two files are called {Path(name).name}"
+            yield f"suite {suite.name!r}: two files are named {Path(name).name}"
 
 
 def _unknown_names(matrix: Matrix) -> Iterator[Mistake]:
-    """Globs that fit nothing: misspelt, they would add or leave out nothing without a word."""
+    """Globs that match nothing: a misspelt one would silently include or exclude nothing."""
     kernels = [kernel.name for kernel in matrix.kernels]
     hooksets = [*get_args(Hookset), *(suite.name for suite in matrix.suites)]
     known = {
@@ -100,22 +96,22 @@ def _unknown_names(matrix: Matrix) -> Iterator[Mistake]:
         "cmdline": list(dict.fromkeys(cmdline.name for _, cmdline in _all_cmdlines(matrix))),
     }
     for index, entry in enumerate(matrix.include):
-        yield from _unfitting(("include", index, "kernel"), entry.kernel, kernels)
+        yield from _unmatched(("include", index, "kernel"), entry.kernel, kernels)
         for glob in catalogue.unknown(entry.tests):
             names = [scenario.name for scenario in catalogue.CATALOGUE]
             near = nearest(glob.removeprefix("!"), names)
-            yield Mistake(("include", index, "tests"), f"include: tests: {glob!r} fits no test{near}")
+            yield Mistake(("include", index, "tests"), f"include: tests: {glob!r} matches no test{near}")
     for index, suite in enumerate(matrix.suites):
-        yield from _unfitting(("suites", index, "kernel"), suite.kernel, kernels)
+        yield from _unmatched(("suites", index, "kernel"), suite.kernel, kernels)
     for index, exclude in enumerate(matrix.exclude):
         for axis, names in known.items():
-            yield from _unfitting(("exclude", index, axis), getattr(exclude, axis), names)
+            yield from _unmatched(("exclude", index, axis), getattr(exclude, axis), names)
 
 
-def _unfitting(place: Place, globs: tuple[str, ...], known: list[str]) -> Iterator[Mistake]:
+def _unmatched(place: Place, globs: tuple[str, ...], known: list[str]) -> Iterator[Mistake]:
     for glob in globs:
         if glob != "*" and not any(fits(name, (glob,)) for name in known):
-            yield Mistake(place, f"{place[0]}: {place[-1]}: {glob!r} fits nothing{nearest(glob, known)}")
+            yield Mistake(place, f"{place[0]}: {place[-1]}: {glob!r} matches nothing{nearest(glob, known)}")
 
 
 def _all_cmdlines(matrix: Matrix) -> Iterator[tuple[Place, Cmdline]]:
@@ -134,11 +130,11 @@ def _cmdlines(matrix: Matrix) -> Iterator[Mistake]:
     for place, cmdline in _all_cmdlines(matrix):
         first, args = seen.setdefault(cmdline.name, (place, cmdline.args))
         if args != cmdline.args:
-            yield Mistake(place, f"cmdline {cmdline.name!r} has other arguments than before", first)
+            yield Mistake(place, f"cmdline {cmdline.name!r} is defined twice with different arguments", first)
 
 
 def _same_names(candidates: Iterable[Candidate]) -> Iterator[Mistake]:
-    """Different cells, or different machines, of one printed name."""
+    """Different cells, or different machines, with equal printed names."""
     seen: dict[tuple[str, str], tuple[Candidate, object]] = {}
     for candidate in candidates:
         cell = candidate.cell
@@ -146,7 +142,7 @@ def _same_names(candidates: Iterable[Candidate]) -> Iterator[Mistake]:
             first, known = seen.setdefault((what, name), (candidate, key))
             if known != key:
                 pair = f"{_described(first.cell)}; {_described(cell)}"
-                yield Mistake(candidate.place, f"two {what} would be called {name!r}: {pair}", first.place)
+                yield Mistake(candidate.place, f"two {what} would be named {name!r}: {pair}", first.place)
 
 
 def _described(cell: Cell) -> str:

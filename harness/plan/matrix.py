@@ -1,7 +1,6 @@
-"""matrix.yaml as data: the axes, and what is put in and left out beside their product.
+"""The models of matrix.yaml: the axes, and the entries that add cells to their product or remove cells.
 
-The file's shape is these models; a key that is not here is an error with file, line and the
-nearest known key.
+An unknown key is an error with file, line and the nearest known key.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ Transport = Literal["ringbuf", "perf"]
 
 
 def _listed(value: Any) -> Any:
-    """One word stands for a list of one."""
+    """A single word means a list of one word."""
     return [value] if isinstance(value, str) else value
 
 
 def _named(value: Any) -> Any:
-    """`6.1` stands for the kernel series of that name."""
+    """`6.1` alone means a kernel with that name and that series."""
     return {"name": value, "series": value} if isinstance(value, str) else value
 
 
-_SOME = (BeforeValidator(_listed), Field(min_length=1))  # an empty list would mean nothing, or everything
+_SOME = (BeforeValidator(_listed), Field(min_length=1))  # an empty list could mean nothing or everything
 
 
 def _parsed(parse: Callable[[str], float]) -> Callable[[Any], Any]:
-    """Reads the text of a scalar; numbers come from plans that were written as JSON."""
+    """A validator that parses text; a number, which comes from a plan in JSON, stays as it is."""
     return lambda value: parse(value) if isinstance(value, str) else value
 
 
@@ -52,9 +51,9 @@ class _Model(BaseModel):
 
 
 class Kernel(_Model):
-    """A kernel, asked for as a series: what it resolves to is found out when it is fetched, and recorded.
+    """A kernel, requested by its series. The exact release is resolved and recorded when it is fetched.
 
-    `vcpus` are the processors of its guests: what happens on several at once takes at least two.
+    `vcpus` is the number of processors of its guests; races between processors need at least two.
     """
 
     name: Name
@@ -65,16 +64,16 @@ class Kernel(_Model):
 
 
 class Cmdline(_Model):
-    """Words added to the kernel's command line; `name` stands for them in cell names."""
+    """Parameters `args` that are added to the kernel's command line; cell names contain `name`."""
 
     name: Name
     args: Text
 
 
 class Include(_Model):
-    """More cells: the product of these axes over the kernels that `kernel` names (globs).
+    """Adds cells: the product of these axes for the kernels that the globs in `kernel` match.
 
-    `tests` are globs as for `--test`; a cell that several entries name runs what any of them wants.
+    `tests` are globs as for `--test`. A cell of several entries runs the tests of all of them.
     """
 
     kernel: Globs = ("*",)
@@ -88,7 +87,7 @@ class Include(_Model):
 
 
 class Exclude(_Model):
-    """Cells to leave out: those that fit every glob given here, for a reason that `harness plan` prints."""
+    """Removes the cells that match on every axis, for a `reason` that `harness plan` prints."""
 
     kernel: Globs = ("*",)
     arch: Globs = ("*",)
@@ -100,10 +99,10 @@ class Exclude(_Model):
 
 
 class Suite(_Model):
-    """A program of the user's own, run on every kernel: a column beside the hook sets, under its name.
+    """A user's own program that runs on every kernel; its `name` is a column beside the hook sets.
 
-    `files` are files, folders and globs, named from the matrix's folder. They lie beside each other in the
-    guest, where `command` runs as root. `timeout` is a duration such as 90 or 5m, in an emulated guest.
+    `files` are files, folders and globs relative to the matrix's folder. They are copied into one folder of
+    the guest, where `command` runs as root. `timeout` is a duration such as 90 or 5m in an emulated guest.
     """
 
     name: Name
@@ -118,14 +117,14 @@ class Suite(_Model):
 
     @property
     def test(self) -> str:
-        """What its one test is called."""
+        """The name of the suite's only test."""
         return f"command.{self.name}"
 
 
 class Matrix(_Model):
-    """The whole file: the product of the axes, then `include`, then `exclude`, and `suites` beside them.
+    """The whole file: the product of the axes and `include` without `exclude`, and the `suites`.
 
-    A matrix of suites that names no hook sets has nothing of the agent in it.
+    A matrix with suites and without hook sets does not test the agent.
     """
 
     kernels: Annotated[tuple[Annotated[Kernel, BeforeValidator(_named)], ...], Field(min_length=1)]
@@ -140,7 +139,7 @@ class Matrix(_Model):
 
     @property
     def columns(self) -> tuple[Hookset, ...]:
-        """The hook sets of the product; none where only suites are named."""
+        """The hook sets of the product; none if the matrix names only suites."""
         return () if self.suites and "hooksets" not in self.model_fields_set else self.hooksets
 
 
@@ -157,8 +156,8 @@ def validate(model: type[M], document: yaml.Document) -> M:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """` (did you mean 'x'?)`, or what there is to choose from."""
-    return close_to(word, known) or f" (there is {', '.join(known)})"
+    """` (did you mean 'x'?)`, or if no name is similar, ` (choose from x, y)`."""
+    return close_to(word, known) or f" (choose from {', '.join(known)})"
 
 
 def close_to(word: str, known: list[str]) -> str:
@@ -184,7 +183,7 @@ def _problem(detail: ErrorDetails) -> str:
         return "is required"
     if kind == "literal_error":
         known = [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
-        return f"{value!r} is not known{nearest(str(value), known)}"
+        return f"unknown value {value!r}{nearest(str(value), known)}"
     if kind == "too_short":
         return "must not be empty"
     if kind in ("model_type", "tuple_type", "string_type"):
@@ -200,7 +199,7 @@ def _problem(detail: ErrorDetails) -> str:
 
 
 def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known at `place` in a file shaped like `model`."""
+    """The valid keys at `place` in a file with the shape of `model`."""
     for part in place:
         if isinstance(part, str) and part in model.model_fields:
             model = _model_in(model.model_fields[part].annotation) or model
@@ -210,5 +209,5 @@ def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    found = (_model_in(argument) for argument in get_args(annotation))
-    return next((model for model in found if model), None)
+    models = (_model_in(argument) for argument in get_args(annotation))
+    return next((model for model in models if model), None)

@@ -1,7 +1,7 @@
-"""What will run, decided before anything boots: a matrix and selectors make cells, and cells have tests.
+"""Makes the plan of a run, before anything boots: the cells that the user selects, each with its tests.
 
-A plan is plain data. Written as plan.json it is what results are held against: each test in it ends in one
-verdict.
+A plan is plain data, and plan.json is its text. Results are compared with it: each planned test ends in
+exactly one verdict.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NIGHTLY_TESTS = frozenset(scenario.name for scenario in catalogue.select([f"@{ca
 
 
 class Omitted(BaseModel):
-    """A cell that the matrix names and this run leaves out, and why."""
+    """A cell of the matrix that this run leaves out, and the reason."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -31,8 +31,8 @@ class Omitted(BaseModel):
 class Plan(BaseModel):
     """`cells` run in this order; cells of one machine are neighbours. `nightly` are tests left out by day.
 
-    `exercise` are the hook sets that the matrix declares for this run: each must fire in some cell. It is
-    empty where only parts of the matrix were selected: of those nothing can be said.
+    `exercise` are the hook sets of which each must fire in some cell of this run. It is empty if the user
+    selected only parts of the matrix.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -45,12 +45,12 @@ class Plan(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Plan:
-        """A plan.json from another host could name two cells, or two machines, alike."""
+        """A plan.json from another host could have two cells, or two machines, with one name."""
         if len({cell.id for cell in self.cells}) < len(self.cells):
-            raise ValueError("two cells of one name")
+            raise ValueError("two cells have the same name")
         machines = {cell.machine: cell.machine_key for cell in self.cells}
         if any(machines[cell.machine] != cell.machine_key for cell in self.cells):
-            raise ValueError("two machines of one name")
+            raise ValueError("two machines have the same name")
         return self
 
     def cell(self, cell_id: str) -> Cell:
@@ -72,7 +72,7 @@ class Plan(BaseModel):
         return [(cell.id, test) for cell in self.cells for test in cell.tests]
 
     def narrowed(self, kept: Iterable[tuple[str, str]]) -> Plan:
-        """The same plan with only the tests in `kept`, and no empty cells."""
+        """The plan with only the tests in `kept`, without cells that have none of them."""
         keep = set(kept)
         cells = (
             cell.model_copy(update={"tests": tuple(test for test in cell.tests if (cell.id, test) in keep)})
@@ -88,7 +88,7 @@ class Plan(BaseModel):
 
 
 class Selectors(BaseModel):
-    """What the command line asks for; each selector may repeat, and an empty one asks for all."""
+    """The selecting options of the command line; each may repeat, and an empty one selects everything."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -100,15 +100,15 @@ class Selectors(BaseModel):
 
     @property
     def narrow(self) -> bool:
-        """Whether only parts are asked for; a tag asks for more."""
+        """Whether the user selects only parts of the matrix; a tag adds cells and does not count."""
         return bool(self.kernel or self.hookset or self.test or self.arch)
 
 
 def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | None = None) -> Plan:
     """The plan of a run.
 
-    `releases` maps a kernel's name to the release it resolved to, where known: a kernel can be selected
-    by either. Raises ConfigError for a selector that selects nothing.
+    `releases` maps names of kernels to their resolved releases, where these are known; the user may select a
+    kernel by either. Raises ConfigError for a selector that matches nothing.
     """
     releases = releases or {}
     check(matrix, selectors, releases)
@@ -129,7 +129,7 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
     if not cells:
         names = ", ".join(_in_order(nightly))
         hint = f"{names}: only with --tag {catalogue.NIGHTLY}, or by name" if names else _first(omitted)
-        raise ConfigError("the plan is empty: no cell and test fit all selectors", hint=hint)
+        raise ConfigError("the plan is empty: no test of a cell matches all selectors", hint=hint)
     left_out = tuple(Omitted(id=name, reason=why) for name, why in omitted.items() if name not in cells)
     exercise = () if selectors.narrow else _declared(matrix, selectors)
     return Plan(
@@ -142,9 +142,10 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
 
 
 def _by_day(tests: set[str], candidate: Candidate, selectors: Selectors) -> tuple[set[str], set[str]]:
-    """Those of `tests` that run now, and those that wait for the night.
+    """The `tests` of this run, and those that are left out because they are nightly.
 
-    A nightly test runs by day where the command line or the matrix names it, or its tag; a glob is no name.
+    A nightly test runs by day only if the command line or the matrix has its full name or its tag; a glob
+    that matches it is not enough.
     """
     named = {*selectors.test, *candidate.tests}
     if catalogue.NIGHTLY in selectors.tag or f"@{catalogue.NIGHTLY}" in named:
@@ -158,19 +159,19 @@ def _in_order(names: set[str]) -> tuple[str, ...]:
 
 
 def _declared(matrix: Matrix, selectors: Selectors) -> tuple[str, ...]:
-    """The hook sets of all entries that this run asks for, also of those that `exclude` leaves nothing of."""
-    asked = (candidate for candidate in expand(matrix) if not _untagged(candidate, selectors))
-    return tuple(dict.fromkeys(candidate.cell.hookset for candidate in asked if not candidate.cell.suite))
+    """The hook sets of the entries that the tags of this run select, also of those that `exclude` removes."""
+    tagged = (candidate for candidate in expand(matrix) if not _untagged(candidate, selectors))
+    return tuple(dict.fromkeys(candidate.cell.hookset for candidate in tagged if not candidate.cell.suite))
 
 
 def _wider(cell: Cell, tests: set[str]) -> Cell:
-    """The cell with these tests too, in the catalogue's order."""
+    """The cell with `tests` added, in the catalogue's order."""
     known = tests_of(cell, ())
     return cell.model_copy(update={"tests": tuple(name for name in known if name in tests | set(cell.tests))})
 
 
 def tests_of(cell: Cell, globs: tuple[str, ...]) -> tuple[str, ...]:
-    """What of a cell's tests these globs choose; see `catalogue.select`."""
+    """The tests of a cell that the globs select; see `catalogue.select`."""
     if cell.suite is None:
         return tuple(scenario.name for scenario in catalogue.select(globs))
     wanted = tuple(glob for glob in globs if not glob.startswith("!")) or ("*",)
@@ -180,7 +181,7 @@ def tests_of(cell: Cell, globs: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> None:
-    """Raise ConfigError for a selector that fits nothing: misspelt, it must not pass as an empty run."""
+    """Raise ConfigError for a selector that matches nothing: a misspelt one must not cause an empty run."""
     for glob in selectors.kernel:
         if not any(_kernel_fits(kernel, (glob,), releases) for kernel in matrix.kernels):
             names = [kernel.name for kernel in matrix.kernels]
@@ -188,10 +189,10 @@ def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> 
     _check_tests("--test", selectors.test, [suite.test for suite in matrix.suites])
     for entry in matrix.include:
         _check_tests("include: tests:", entry.tests, [])
-    named = list(expand(matrix))
-    _check_axis("--hookset", selectors.hookset, {candidate.cell.hookset for candidate in named})
-    _check_axis("--arch", selectors.arch, {candidate.cell.arch for candidate in named})
-    tags = {tag for candidate in named for entry in candidate.tags for tag in entry}
+    candidates = list(expand(matrix))
+    _check_axis("--hookset", selectors.hookset, {candidate.cell.hookset for candidate in candidates})
+    _check_axis("--arch", selectors.arch, {candidate.cell.arch for candidate in candidates})
+    tags = {tag for candidate in candidates for entry in candidate.tags for tag in entry}
     _check_axis("--tag", selectors.tag, tags | {catalogue.NIGHTLY})
 
 
@@ -202,9 +203,9 @@ def _check_tests(where: str, globs: tuple[str, ...], suites: list[str]) -> None:
             raise ConfigError(f"{where} {glob}: no such test{nearest(glob.removeprefix('!'), names)}")
 
 
-def _check_axis(option: str, asked: Iterable[str], known: Iterable[str]) -> None:
+def _check_axis(option: str, words: Iterable[str], known: Iterable[str]) -> None:
     names = sorted(known)
-    for word in asked:
+    for word in words:
         if word not in names:
             raise ConfigError(f"{option} {word}: not in the matrix{nearest(word, names)}")
 
@@ -212,7 +213,7 @@ def _check_axis(option: str, asked: Iterable[str], known: Iterable[str]) -> None
 def _reason_against(candidate: Candidate, selectors: Selectors, releases: Mapping[str, str]) -> str:
     cell = candidate.cell
     if cell.compiles and cell.hookset not in ("auto", "bcc"):
-        return f"hook set {cell.hookset} needs type information: with btf none there is only bcc"
+        return f"hook set {cell.hookset} needs BTF; without BTF only bcc works"
     if candidate.excluded:
         return f"excluded by the matrix: {candidate.excluded}"
     if selectors.kernel and not _kernel_fits(cell.kernel, selectors.kernel, releases):
@@ -234,7 +235,7 @@ def _untagged(candidate: Candidate, selectors: Selectors) -> str:
 
 
 def _named(cell: Cell, selectors: Selectors) -> bool:
-    """Whether a kernel and a hook set are asked for by name: in its plain form that cell needs no tag."""
+    """Whether the user selects the cell by kernel and hook set; such a cell without variants needs no tag."""
     plain = (cell.btf, cell.transport, cell.cmdline) == ("kernel", "ringbuf", None)
     return plain and cell.kernel.name in selectors.kernel and cell.hookset in selectors.hookset
 
@@ -249,6 +250,6 @@ def _by_machine(cells: Iterable[Cell]) -> tuple[Cell, ...]:
 
 
 def _first(omitted: Mapping[str, str]) -> str:
-    # What fits all selectors but for a tag is what was meant.
+    # The user probably means a cell that lacks only a tag, so these come first.
     rows = sorted(omitted.items(), key=lambda row: row[1].startswith("not selected"))
     return "; ".join(f"{name}: {reason}" for name, reason in rows[:3])

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them."""
+"""Parses durations, sizes and counts that users write."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _MIB = {"": 1, "M": 1, "G": 1024}
 
 def seconds(word: str) -> float:
     """The seconds of a duration such as 90, 1.5s, 15m or 2h. Raises ValueError."""
-    found = _DURATION.fullmatch(word)
-    if not found or not float(found[1]):
+    match = _DURATION.fullmatch(word)
+    if not match or not float(match[1]):
         raise ValueError(f"invalid duration {word!r} (use 90, 15m or 2h)")
-    return float(found[1]) * _SECONDS[found[2]]
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def mebibytes(word: str) -> int:
     """The MiB of a size such as 512, 512M or 2G. Raises ValueError."""
-    found = _SIZE.fullmatch(word)
-    if not found or not int(found[1]):
+    match = _SIZE.fullmatch(word)
+    if not match or not int(match[1]):
         raise ValueError(f"invalid size {word!r} (use 512M or 2G)")
-    return int(found[1]) * _MIB[found[2]]
+    return int(match[1]) * _MIB[match[2]]
 
 
 def count(word: str) -> int:

@@ -16,7 +16,7 @@ _SHARD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})")
 
 
 def split(plan: Plan, parts: int) -> list[Plan]:
-    """The plan in `parts` parts, some of them empty where there are fewer machines; each in plan order."""
+    """The plan in `parts` shards, each in plan order. Some are empty if the plan has fewer machines."""
     machines = plan.machines()
     cost = [0.0] * parts
     chosen: list[set[str]] = [set() for _ in range(parts)]
@@ -28,17 +28,17 @@ def split(plan: Plan, parts: int) -> list[Plan]:
 
 
 def part(plan: Plan, shard: str) -> Plan:
-    """The part that `shard` names, such as "2/3". Raises ConfigError for what is none, or has no machine."""
+    """The shard named `shard`, such as "2/3". Raises ConfigError for an invalid name or an empty shard."""
     match = _SHARD.fullmatch(shard)
     if not match or int(match[1]) > int(match[2]):
-        raise ConfigError(f"--shard {shard}: not a shard", hint="as in --shard 2/3: the second of three")
-    found = split(plan, int(match[2]))[int(match[1]) - 1]
-    if not found.cells:
+        raise ConfigError(f"--shard {shard}: invalid shard", hint="use --shard 2/3 for the second of three")
+    chosen = split(plan, int(match[2]))[int(match[1]) - 1]
+    if not chosen.cells:
         raise ConfigError(
-            f"--shard {shard}: is empty: the plan has {len(plan.machines())} machines",
-            hint="`harness plan --shards N` prints the shards there are",
+            f"--shard {shard}: the shard is empty: the plan has {len(plan.machines())} machines",
+            hint=f"list the shards with `harness plan --shards {match[2]}`",
         )
-    return found
+    return chosen
 
 
 def _only(plan: Plan, machines: set[str]) -> Plan:

@@ -1,4 +1,4 @@
-"""The files of `suites:` on this host: files, folders and globs, none from outside the matrix's folder."""
+"""Finds the files of the user's suites on this host, none of them outside the matrix's folder."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from harness.plan.matrix import Suite
 from harness.plan.plan import Plan
 
 MAX_FILES = 10_000
-MAX_BYTES = 256 << 20  # a guest keeps them in its memory
+MAX_BYTES = 256 << 20  # a guest holds the files in its memory
 _GLOB = frozenset("*?[")
 
 
 def check(plan: Plan, base: Path) -> None:
-    """Raise ConfigError for files of a planned suite that do not exist, or lie outside of `base`."""
+    """Raise ConfigError for files of a planned suite that do not exist or are outside of `base`."""
     for suite in {cell.suite.name: cell.suite for cell in plan.cells if cell.suite}.values():
         members(suite, base)
 
 
 def members(suite: Suite, base: Path) -> dict[str, Path]:
-    """The files of a suite by their names in the guest, relative to its folder there. Raises ConfigError.
+    """The files of a suite by their path in the guest, relative to the suite's folder. Raises ConfigError.
 
-    A file and a folder keep their last name; what is in a folder keeps its place in it.
+    A named file or folder goes directly into the suite's folder; the files of a folder keep their path in it.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     size = 0
     for top in tops(suite, base):
         for path in _below(top):
             _check_file(path, base, suite)
             name = path.relative_to(top.parent).as_posix()
-            if found.setdefault(name, path) != path:
+            if paths.setdefault(name, path) != path:
                 raise ConfigError(
-                    f"suite {suite.name!r}: {found[name]} and {path} have one name in the guest"
+                    f"suite {suite.name!r}: {paths[name]} and {path} have the same name in the guest"
                 )
             size += path.stat().st_size
-        if len(found) > MAX_FILES or size > MAX_BYTES:
-            bound = f"{MAX_FILES} files and {MAX_BYTES >> 20} MiB"
-            raise ConfigError(f"suite {suite.name!r}: its files are more than {bound}")
-    return found
+        if len(paths) > MAX_FILES or size > MAX_BYTES:
+            limit = f"{MAX_FILES} files and {MAX_BYTES >> 20} MiB"
+            raise ConfigError(f"suite {suite.name!r}: its files are more than {limit}")
+    return paths
 
 
 def tops(suite: Suite, base: Path) -> list[Path]:
@@ -50,9 +50,9 @@ def tops(suite: Suite, base: Path) -> list[Path]:
 
 
 def existing(suite: Suite, base: Path) -> list[Path]:
-    """What exists of `tops` now."""
-    found = (path for name in suite.files for path in _matching(name, base))
-    return [path for path in found if path.exists()]
+    """The paths of `tops` that exist now."""
+    paths = (path for name in suite.files for path in _matching(name, base))
+    return [path for path in paths if path.exists()]
 
 
 def _matching(name: str, base: Path) -> list[Path]:
@@ -60,17 +60,17 @@ def _matching(name: str, base: Path) -> list[Path]:
 
 
 def _named(name: str, suite: Suite, base: Path) -> list[Path]:
-    found = _matching(name, base)
-    if not found or not found[0].exists():
-        what = "no file matches" if _GLOB & set(name) else "no such file or folder"
+    paths = _matching(name, base)
+    if not paths or not paths[0].exists():
+        problem = "no file matches" if _GLOB & set(name) else "no such file or folder"
         raise ConfigError(
-            f"{name}: {what}", hint=f"build it first: it is named in suite {suite.name!r}, from {base}"
+            f"{name}: {problem}", hint=f"build it first: suite {suite.name!r} needs it in {base}"
         )
-    return found
+    return paths
 
 
 def _below(top: Path) -> Iterator[Path]:
-    """The file, or all files in the folder, in a fixed order; links to folders are listed, not followed."""
+    """A file, or all files in a folder, in a fixed order. Links to folders are listed and not followed."""
     if not top.is_dir():
         yield top
         return
@@ -83,8 +83,9 @@ def _below(top: Path) -> Iterator[Path]:
 def _check_file(path: Path, base: Path, suite: Suite) -> None:
     shown = path.relative_to(base)
     if not path.resolve().is_relative_to(base.resolve()):
-        raise ConfigError(f"{shown}: a link leads it out of {base}")
+        raise ConfigError(f"{shown}: a link out of {base}", hint="copy the file there instead")
     if not path.exists():
-        raise ConfigError(f"{shown}: no such file", hint=f"it is named in suite {suite.name!r}, from {base}")
+        raise ConfigError(f"{shown}: no such file", hint=f"suite {suite.name!r} needs it in {base}")
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ConfigError(f"{shown}: neither a file nor a folder of files", hint=f"of suite {suite.name!r}")
+        hint = f"remove it from the files of suite {suite.name!r}"
+        raise ConfigError(f"{shown}: neither a file nor a folder of files", hint=hint)

@@ -1,8 +1,7 @@
-"""YAML as the harness reads it: every scalar stays a string, and every value knows its line.
+"""Reads YAML files so that every scalar stays a string and every value has a line number.
 
-YAML would read `6.10` as the number 6.1 and `no` as false. Files may be hostile (a matrix out of a pull
-request): size and depth are bounded, and what matrices do not need is refused: anchors, aliases, tags, second
-documents.
+Ordinary YAML reads `6.10` as the number 6.1 and `no` as false. Files may be hostile, such as a matrix from a
+pull request: size and depth are bounded, and anchors, aliases, tags and second documents are errors.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Document:
-    """`data` is nested dict, list and str; `lines` gives the line (from 1) of each place in it."""
+    """`data` is nested dict, list and str; `lines` maps each place in it to its line, counted from 1."""
 
     name: str
     data: Any
     lines: dict[Place, int] = field(default_factory=dict)
 
     def line(self, place: Sequence[str | int]) -> int:
-        """The line of `place`, or of the nearest thing around it."""
+        """The line of `place`, or of the innermost value around it that has a line."""
         for end in range(len(place), -1, -1):
             if tuple(place[:end]) in self.lines:
                 return self.lines[tuple(place[:end])]
@@ -41,7 +40,7 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """Read and parse a file that not everyone can write; raises ConfigError with its name and line."""
+    """Read and parse a file. Raises ConfigError with name and line, also if every user can write the file."""
     try:
         with path.open("rb") as file:
             writable = private.open_to_all(os.fstat(file.fileno()))
@@ -49,12 +48,12 @@ def read(path: Path) -> Document:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     if writable:
-        raise ConfigError(f"{path}: every user of this host can change it", hint=f"chmod o-w {path}")
+        raise ConfigError(f"{path}: every user of this host can change it", hint=f"run chmod o-w {path}")
     return parse(content, path.name)
 
 
 def parse(content: bytes, name: str) -> Document:
-    """Parse the bytes of a file called `name`; raises ConfigError."""
+    """Parse the bytes of the file `name`. Raises ConfigError."""
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{name}: larger than {MAX_BYTES >> 10} KiB")
     try:
@@ -74,7 +73,7 @@ def parse(content: bytes, name: str) -> Document:
 
 
 class _Builder:
-    """Builds the tree from parser events, so that nothing is expanded before it was checked."""
+    """Builds the tree from parser events, so that each value is checked before it is expanded."""
 
     def __init__(self, name: str, events: Iterator[yaml.Event]) -> None:
         self.name = name
@@ -84,7 +83,7 @@ class _Builder:
     def document(self) -> Document:
         next(self.events)  # start of the stream
         if isinstance(next(self.events), yaml.StreamEndEvent):
-            raise ConfigError(f"{self.name}: empty")
+            raise ConfigError(f"{self.name}: the file is empty")
         data = self._value(next(self.events), ())
         next(self.events)  # end of the document
         after = next(self.events)
@@ -124,7 +123,7 @@ class _Builder:
             key: str = event.value
             if key in values:
                 first = self.lines[(*place, key)]
-                raise self._error(event, f"key {key!r} is there twice (first in line {first})")
+                raise self._error(event, f"duplicate key {key!r} (first in line {first})")
             self.lines[(*place, key)] = _line(event)
             values[key] = self._value(next(self.events), (*place, key))
         return values

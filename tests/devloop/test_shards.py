@@ -105,7 +105,7 @@ def test_every_cell_is_in_one_part_and_no_machine_in_two(
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", ""])
 def test_what_is_no_shard(shard: str) -> None:
-    with pytest.raises(ConfigError, match="not a shard"):
+    with pytest.raises(ConfigError, match="invalid shard"):
         split.part(make(matrix_of("6.1"), Selectors()), shard)
 
 

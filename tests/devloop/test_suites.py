@@ -62,10 +62,13 @@ def test_a_suite_is_selected_like_anything_else() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("{name: lsm, command: x}", "m.yaml:2: suite 'lsm': there is another, or a hook set, of that name"),
-        ("{name: a, command: x, files: /etc/shadow}", "/etc/shadow: must lie below the matrix"),
-        ("{name: a, command: x, files: [a/../../b]}", "a/../../b: must lie below the matrix"),
-        ("{name: a, command: x, files: [a/b, c/b]}", "two files are called b"),
+        (
+            "{name: lsm, command: x}",
+            "m.yaml:2: suite 'lsm': another suite or a hook set has this name; choose another",
+        ),
+        ("{name: a, command: x, files: /etc/shadow}", "/etc/shadow: must be below the folder of the matrix"),
+        ("{name: a, command: x, files: [a/../../b]}", "a/../../b: must be below the folder of the matrix"),
+        ("{name: a, command: x, files: [a/b, c/b]}", "two files are named b"),
         ("{name: a, comand: x}", "unknown key 'comand' (did you mean 'command'?)"),
         ("{name: a, command: x, timeout: -1}", "timeout: invalid duration '-1' (use 90, 15m or 2h)"),
         ("{name: a, command: x, timeout: 5 minutes}", "invalid duration '5 minutes' (use 90, 15m or 2h)"),
@@ -237,9 +240,9 @@ def test_files_may_be_folders_and_globs(tmp_path: Path) -> None:
     [
         (["bin/*.so"], r"bin/\*.so: no file matches"),
         (["none"], "none: no such file or folder"),
-        (["bin", "lib/bin"], "have one name in the guest"),
-        (["out"], "out/passwd: a link leads it out"),
-        (["dirs"], "dirs/tree: a link leads it out"),
+        (["bin", "lib/bin"], "have the same name in the guest"),
+        (["out"], "out/passwd: a link out of"),
+        (["dirs"], "dirs/tree: a link out of"),
         (["loop"], "loop/self: neither a file nor a folder of files"),
         (["pipe"], "pipe: neither a file nor a folder of files"),
         (["broken"], "broken/link: no such file"),
@@ -307,5 +310,5 @@ def test_a_file_that_is_not_there_is_said_before_anything_boots(tmp_path: Path) 
         suites.check(plan, tmp_path)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/run.sh").symlink_to("/etc/hostname")
-    with pytest.raises(ConfigError, match="a link leads it out"):
+    with pytest.raises(ConfigError, match="a link out of"):
         suites.check(plan, tmp_path)

@@ -52,7 +52,7 @@ def test_a_set_that_needs_type_information_is_not_planned_without() -> None:
     made = make(matrix, Selectors())
     assert [one.id for one in made.cells] == ["6.1-auto-btf_none", "6.1-bcc-btf_none"]
     assert [(one.id, one.reason) for one in made.omitted] == [
-        ("6.1-lsm-btf_none", "hook set lsm needs type information: with btf none there is only bcc")
+        ("6.1-lsm-btf_none", "hook set lsm needs BTF; without BTF only bcc works")
     ]
 
 

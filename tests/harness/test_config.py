@@ -27,7 +27,7 @@ MISTAKES = {
     ),
     "unknown_word": (
         "kernels: [6.1]\nhooksets:\n  - fentri",
-        "m.yaml:3: hooksets: 'fentri' is not known (did you mean 'fentry'?)",
+        "m.yaml:3: hooksets: unknown value 'fentri' (did you mean 'fentry'?)",
     ),
     "missing_key": ("kernels:\n  - series: '6.1'", "m.yaml:2: kernels.name: is required"),
     "wrong_shape": ("kernels: {a: b}", "m.yaml:1: kernels: must be a list"),
@@ -36,7 +36,7 @@ MISTAKES = {
     "no_kernels": ("kernels: []", "m.yaml:1: kernels: must not be empty"),
     "twice": (
         "kernels:\n  - 6.1\n  - 6.1",
-        "m.yaml:3: kernel '6.1' is there twice (first in line 2)",
+        "m.yaml:3: duplicate kernel '6.1' (first in line 2)",
     ),
     "no_processors": (
         "kernels:\n  - name: a\n    series: b\n    vcpus: 0",
@@ -48,63 +48,63 @@ MISTAKES = {
     ),
     "same_key_twice": (
         "kernels: [a]\nkernels: [b]",
-        "m.yaml:2: key 'kernels' is there twice (first in line 1)",
+        "m.yaml:2: duplicate key 'kernels' (first in line 1)",
     ),
     "two_arguments_of_one_cmdline": (
         "kernels: [6.1]\ncmdline:\n  - {name: quiet, args: a}\ninclude:\n"
         "  - hookset: lsm\n    cmdline: {name: quiet, args: b}",
-        "m.yaml:6: cmdline 'quiet' has other arguments than before (first in line 3)",
+        "m.yaml:6: cmdline 'quiet' is defined twice with different arguments (first in line 3)",
     ),
     "cmdline_twice": (
         "kernels: [6.1]\ncmdline:\n  - {name: a, args: a}\n  - {name: a, args: a}",
-        "m.yaml:4: cmdline 'a' is there twice (first in line 3)",
+        "m.yaml:4: duplicate cmdline 'a' (first in line 3)",
     ),
     "cmdline_named_like_a_transport": (
         "kernels: [6.1]\ntransport: [ringbuf, perf]\ncmdline:\n  - {name: perf, args: a}",
-        "m.yaml:1: two cells would be called '6.1-auto-perf': kernel 6.1 amd64 auto btf kernel ringbuf "
+        "m.yaml:1: two cells would be named '6.1-auto-perf': kernel 6.1 amd64 auto btf kernel ringbuf "
         "cmdline 'perf'; kernel 6.1 amd64 auto btf kernel perf (first in line 1)",
     ),
     "cmdline_named_like_a_btf": (
         "kernels: [6.1]\nbtf: [kernel, external]\ncmdline:\n  - {name: btf_external, args: a}",
-        "two cells would be called '6.1-auto-btf_external'",
+        "two cells would be named '6.1-auto-btf_external'",
     ),
     "cmdline_named_like_a_machine": (
         "kernels: [6.1]\ncmdline: [{name: bcc, args: a}]\ninclude:\n  - hookset: bcc",
-        "m.yaml:4: two machines would be called '6.1-amd64-bcc': kernel 6.1 amd64 auto btf kernel ringbuf "
+        "m.yaml:4: two machines would be named '6.1-amd64-bcc': kernel 6.1 amd64 auto btf kernel ringbuf "
         "cmdline 'bcc'; kernel 6.1 amd64 bcc btf kernel ringbuf (first in line 1)",
     ),
     "kernel_named_like_another_on_arm64": (
         "kernels:\n  - 6.1\n  - 6.1-arm64\narch: [amd64, arm64]",
-        "two cells would be called '6.1-arm64-auto'",
+        "two cells would be named '6.1-arm64-auto'",
     ),
     "suite_named_like_a_cmdline": (
         "kernels: [6.1]\nhooksets: [auto]\ncmdline: [{name: x, args: a}]\nsuites:\n"
         "  - {name: auto-x, command: [a]}",
-        "two cells would be called '6.1-auto-x'",
+        "two cells would be named '6.1-auto-x'",
     ),
     "unknown_kernel_in_include": (
         "kernels: ['6.1', '6.12']\ninclude:\n  - kernel: ['6.1', '6.2']\n    hookset: lsm",
-        "m.yaml:3: include: kernel: '6.2' fits nothing (did you mean '6.12'?)",
+        "m.yaml:3: include: kernel: '6.2' matches nothing (did you mean '6.12'?)",
     ),
     "unknown_kernel_in_suites": (
         "kernels: ['6.1']\nsuites:\n  - name: a\n    kernel: 6.l\n    command: x",
-        "m.yaml:4: suites: kernel: '6.l' fits nothing (did you mean '6.1'?)",
+        "m.yaml:4: suites: kernel: '6.l' matches nothing (did you mean '6.1'?)",
     ),
     "unknown_kernel_in_exclude": (
         "kernels: ['6.1']\nexclude:\n  - kernel: 5.*\n    reason: x",
-        "m.yaml:3: exclude: kernel: '5.*' fits nothing (there is 6.1)",
+        "m.yaml:3: exclude: kernel: '5.*' matches nothing (choose from 6.1)",
     ),
     "unknown_hookset_in_exclude": (
         "kernels: ['6.1']\nexclude:\n  - hookset: lmsm\n    reason: x",
-        "m.yaml:3: exclude: hookset: 'lmsm' fits nothing (did you mean 'lsm'?)",
+        "m.yaml:3: exclude: hookset: 'lmsm' matches nothing (did you mean 'lsm'?)",
     ),
     "unknown_cmdline_in_exclude": (
         "kernels: ['6.1']\ncmdline: [{name: quiet, args: a}]\nexclude:\n  - cmdline: quite\n    reason: x",
-        "m.yaml:4: exclude: cmdline: 'quite' fits nothing (did you mean 'quiet'?)",
+        "m.yaml:4: exclude: cmdline: 'quite' matches nothing (did you mean 'quiet'?)",
     ),
     "unknown_test_in_include": (
         "kernels: ['6.1']\ninclude:\n  - tests: truth.opn",
-        "m.yaml:3: include: tests: 'truth.opn' fits no test (did you mean 'truth.open'?)",
+        "m.yaml:3: include: tests: 'truth.opn' matches no test (did you mean 'truth.open'?)",
     ),
     **{
         f"empty_{key}": (
@@ -124,7 +124,7 @@ MISTAKES = {
     ),
     "tag": ("kernels: !!python/name:os.system x", "m.yaml:1: tags (`!name`) are not supported"),
     "deep": ("a: " + "[" * 40, "m.yaml:1: nested deeper than 16 levels"),
-    "empty": ("# nothing", "m.yaml: empty"),
+    "empty": ("# nothing", "m.yaml: the file is empty"),
     "two_documents": ("a: b\n---\nc: d", "m.yaml:2: a second document (one file is one document)"),
     "control_character": ("a: b\nc: \x01", "m.yaml:2: character U+0001 is not allowed"),
     "complex_key": ("? [a]\n: b", "m.yaml:1: a key must be a word"),

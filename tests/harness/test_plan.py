@@ -83,12 +83,12 @@ def test_a_test_can_be_left_out() -> None:
     ("selectors", "message"),
     [
         ({"kernel": ("6.2",)}, "--kernel 6.2: no such kernel in the matrix (did you mean '6.12'?)"),
-        ({"kernel": ("x",)}, "--kernel x: no such kernel in the matrix (there is 6.1, 6.12)"),
+        ({"kernel": ("x",)}, "--kernel x: no such kernel in the matrix (choose from 6.1, 6.12)"),
         ({"test": ("truth.opn",)}, "--test truth.opn: no such test (did you mean 'truth.open'?)"),
-        ({"hookset": ("lsm",)}, "--hookset lsm: not in the matrix (there is auto)"),
+        ({"hookset": ("lsm",)}, "--hookset lsm: not in the matrix (choose from auto)"),
         ({"arch": ("arm64",)}, "--arch arm64: not in the matrix (did you mean 'amd64'?)"),
         ({"tag": ("nightli",)}, "--tag nightli: not in the matrix (did you mean 'nightly'?)"),
-        ({"test": ("!*",)}, "the plan is empty: no cell and test fit all selectors"),
+        ({"test": ("!*",)}, "the plan is empty: no test of a cell matches all selectors"),
     ],
 )
 def test_a_selector_that_selects_nothing_is_an_error(
