@@ -145,13 +145,10 @@ class Checker(Reader):
         if isinstance(node, syntax.Name) and node.text in self.scope.macros:
             with self.within(node.text, node):
                 return self.condition(self.scope.macros[node.text].node)
-        value: Operand = self.name(node) if isinstance(node, syntax.Name) else self._value(node)
+        value: Operand = self.name(node) if isinstance(node, syntax.Name) else self.operand(node)
         if isinstance(value, tree.Always | tree.Flag | tree.FlagVariable):
             return value
         raise self.fault(f"{describe(value)} is not a condition", node, "compare it with a value")
-
-    def _value(self, node: Node) -> Operand:
-        return Reader.operand(self, node)
 
     def _comparison(self, node: syntax.Binary) -> tree.Condition:
         positive = _NEGATIVE.get(node.operator)

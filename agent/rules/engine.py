@@ -74,11 +74,8 @@ class Ruleset:
             return []
         hits = judge(event, context, self._store.values)
         if hits and self._acting:
-            self._act(hits, event, context)
+            for hit in hits:
+                for action in self.rules[hit].sets:
+                    self._store.apply(action, event, context)
             hits = [hit for hit in hits if not self.rules[hit].silent]
         return hits
-
-    def _act(self, hits: list[str], event: Event, context: Context) -> None:
-        for hit in hits:
-            for action in self.rules[hit].sets:
-                self._store.apply(action, event, context)

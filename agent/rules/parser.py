@@ -46,7 +46,9 @@ def parse(text: str) -> Node:
     """
     if len(text) > MAX_LENGTH:
         raise ParseError(f"the expression has {len(text)} characters, the limit is {MAX_LENGTH}", 0, 1)
-    _limit_nesting(text)
+    # Bound the parser's stack. Brackets in quotes count too, which is acceptable for a limit this high.
+    if text.count("(") + text.count("[") > MAX_LENGTH // 4:
+        raise ParseError("too many brackets", 0, 1, "split the expression into macros")
     parser, engine = _parser()
     try:
         tree: Node = parser.parse(text)
@@ -55,12 +57,6 @@ def parse(text: str) -> Node:
     if any(depth > MAX_DEPTH for _, depth in walk(tree)):
         raise ParseError(f"nested more than {MAX_DEPTH} levels deep", 0, 1, "split it into macros")
     return tree
-
-
-def _limit_nesting(text: str) -> None:
-    # Bound the parser's stack. Brackets in quotes count too, which is acceptable for a limit this high.
-    if text.count("(") + text.count("[") > MAX_LENGTH // 4:
-        raise ParseError("too many brackets", 0, 1)
 
 
 def _explain(error: Any, text: str, engine: Any) -> ParseError:

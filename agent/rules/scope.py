@@ -93,16 +93,6 @@ class Scope(NamedTuple):
         return _closest(name, [*constants.table(), *self.macros])
 
 
-def is_foreign_event(name: str) -> bool:
-    """Whether a field belongs to an event type that only Datadog's agent has."""
-    return "." in name and name.partition(".")[0] in FOREIGN_EVENTS
-
-
-def foreign_event(name: str) -> str:
-    """Return the message that an event type is not supported."""
-    return f"events of type `{name.partition('.')[0]}` are not supported"
-
-
 def supported_events() -> str:
     """Return a hint that lists the event types."""
     return "event types: " + ", ".join(sorted(fields.event_types()))
@@ -116,9 +106,9 @@ def belongs_to(name: str) -> str:
 
 def unknown_event(name: str) -> tuple[str, str]:
     """Return message and hint for a field whose first word is not an event type."""
-    if is_foreign_event(name):
-        return foreign_event(name), supported_events()
     first = name.partition(".")[0]
+    if first in FOREIGN_EVENTS:
+        return f"events of type `{first}` are not supported", supported_events()
     near = _closest(first, [*fields.event_types(), *_COMMON, "fim"])
     return f"unknown field `{name}`", near or supported_events()
 

@@ -39,7 +39,8 @@ class RateLimit:
         now = self._clock()
         bucket = self._buckets.get(rule)
         if bucket is None:
-            bucket = self._buckets[rule] = self._new_bucket(every_s, now)
+            per_second, burst = (1 / every_s, 1.0) if every_s else (self._per_second, self._burst)
+            bucket = self._buckets[rule] = _Bucket(per_second, burst, burst, now)
         bucket.tokens = min(bucket.burst, bucket.tokens + (now - bucket.filled_at) * bucket.per_second)
         bucket.filled_at = now
         if bucket.tokens < 1:
@@ -47,10 +48,6 @@ class RateLimit:
             return False
         bucket.tokens -= 1
         return True
-
-    def _new_bucket(self, every_s: float, now: float) -> _Bucket:
-        per_second, burst = (1 / every_s, 1.0) if every_s else (self._per_second, self._burst)
-        return _Bucket(per_second, burst, burst, now)
 
     def forget(self) -> None:
         """Start again with new rules; the counts remain."""
