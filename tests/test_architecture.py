@@ -53,13 +53,14 @@ ONLY = {
     "bcc": ("agent/kernel/bcc/backend.py",),
 }
 
-# All that the harness may import of the agent.
+# All that the harness may import of the agent, and the packages that import nothing of it.
 AGENT_DATA = {
     "agent.selftest.catalogue",
     "agent.selftest.promises",
     "agent.selftest.protocol",
     "agent.hooks.points",
 }
+WITHOUT_AGENT = ("host", "console", "images", "vm", "report", "commands")
 
 
 @cache
@@ -151,6 +152,19 @@ def test_the_harness_imports_data_of_the_agent() -> None:
         for module, path in modules("harness").items()
         for name in sorted(imports(path))
         if within(name, "agent") and not any(within(name, one) or within(one, name) for one in AGENT_DATA)
+    ]
+    assert offenders == []
+
+
+@pytest.mark.parametrize("package", WITHOUT_AGENT)
+def test_most_packages_import_nothing_of_the_agent(package: str) -> None:
+    """Reports, for example, are made from results.json alone."""
+    offenders = [
+        f"{module} imports {name}"
+        for module, path in modules("harness").items()
+        if within(module, f"harness.{package}")
+        for name in sorted(imports(path))
+        if within(name, "agent")
     ]
     assert offenders == []
 

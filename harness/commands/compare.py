@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.report import compare_text
-from harness.report.compare import compare
+from harness.report.compare import text as compare_text
+from harness.report.compare.comparison import compare
 from harness.results import model
 
 

@@ -14,7 +14,7 @@ from harness.errors import ConfigError, IncompleteError
 from harness.plan.plan import Plan
 from harness.report import facts, github, tables
 from harness.report.terminal import print_results
-from harness.results import model
+from harness.results import model, scenarios
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def write_tables(path: Path, page: Path) -> None:
     """Make the page's tables of a run, or of the facts that were kept of one; keep the facts beside it."""
     known = facts.read(path)
     model.write_atomic(page.with_suffix(".json"), known.to_json())
-    model.write_atomic(page, tables.render(page.read_text(encoding="utf-8"), known))
+    model.write_atomic(page, tables.render(page.read_text(encoding="utf-8"), known, scenarios.of_catalogue()))
 
 
 def check_plan(path: Path, found: model.Results) -> None:

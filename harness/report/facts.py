@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import ConfigError
-from harness.report.page import hooks, words
+from harness.report.shared import hooks, words
 from harness.results import model
 from harness.results.model import CellResult, Results
 from harness.results.verdict import Verdict

@@ -9,8 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import IO
 
-from harness.report.page import attention
-from harness.report.page.attention import Finding
+from harness.report.shared import attention
+from harness.report.shared.attention import Finding
 from harness.results.model import Results
 from harness.text import visible
 

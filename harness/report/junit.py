@@ -8,8 +8,8 @@ from pathlib import Path
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
-from harness.report.page import evidence
-from harness.report.summary import own_trouble
+from harness.report.shared import evidence
+from harness.report.shared.verdicts import is_worse_than_tests
 from harness.results.model import CellResult, Results, TestResult
 from harness.results.verdict import Verdict
 from harness.text import visible
@@ -43,7 +43,7 @@ def _suite(cell: CellResult, output: str) -> TestSuite:
     for name, value in facts.items():
         suite.add_property(name, visible(value))
     suite.add_testcases([_case(cell, test, output) for test in cell.tests])
-    if own_trouble(cell):
+    if is_worse_than_tests(cell):
         # JUnit knows no trouble of a suite: it is a case beside the tests.
         beside = TestResult(name="cell", verdict=cell.verdict, reason=cell.reason)
         suite.add_testcases([_case(cell, beside, name="(the cell)")])  # no test has such a name

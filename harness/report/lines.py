@@ -15,8 +15,8 @@ from rich.text import Text
 from harness.host.progress import Event, Phase, Step
 from harness.host.signals import left_to_main
 from harness.plan.plan import Plan
-from harness.report.page import proof
-from harness.report.summary import mark
+from harness.report.shared import proof
+from harness.report.shared.verdicts import mark
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict
 from harness.run.times import Estimate

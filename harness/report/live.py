@@ -16,6 +16,7 @@ from harness.host.progress import Phase, Step
 from harness.host.signals import left_to_main
 from harness.plan.plan import Plan
 from harness.report.lines import STYLES, Lines, duration
+from harness.report.shared import verdicts
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict
 from harness.run.times import Estimate
@@ -127,7 +128,7 @@ class LiveTable(Lines):
         return text
 
 
-def _counts(found: Counter[Verdict]) -> Text:
+def _counts(ended: Counter[Verdict]) -> Text:
     """Counts by verdict, such as `93 PASS, 4 SKIP`."""
-    order = sorted(found, key=lambda verdict: (verdict is not Verdict.PASS, verdict.badness))
-    return Text(", ").join(Text(f"{found[one]} {one}", STYLES[one.exit_code]) for one in order)
+    parts = verdicts.counts(ended.elements())
+    return Text(", ").join(Text(f"{count} {verdict}", STYLES[verdict.exit_code]) for verdict, count in parts)

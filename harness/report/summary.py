@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from harness.report.page.words import anchor
+from harness.report.shared.verdicts import headline, is_worse_than_tests, mark, tally
+from harness.report.shared.words import anchor
 from harness.results.model import CellResult, Results
-from harness.results.verdict import Verdict, worst
+from harness.results.verdict import Verdict
 from harness.text import markdown
 
 LIMIT = 1_000_000  # bytes; GitHub drops a job summary of more than 1 MiB
 COLUMNS = 60  # cells in one table
 ROWS = 200  # of one table or list
-MARKS = {0: "✓", 1: "✗", 3: "⚠", 4: "…"}  # by exit code: never a colour alone
-NOTHING = "○"  # neither passed nor failed: ✓ stands only where something passed
-SENTENCES = {
-    0: "Everything as expected.",
-    1: "The product failed.",
-    3: "Only the infrastructure failed: nothing is known about the product there.",
-    4: "Incomplete: something that was planned has no result.",
-}
 
 
 def render(results: Results, artifact: str = "") -> str:
@@ -38,20 +31,6 @@ def cut(text: str, limit: int) -> str:
     end = "\n… cut here; results.json has the rest\n"
     kept = text.encode()[: limit - len(end.encode())].decode("utf-8", errors="ignore")
     return kept[: kept.rfind("\n")] + end
-
-
-def mark(verdict: Verdict) -> str:
-    """A verdict with the sign of its class."""
-    sign = NOTHING if verdict in (Verdict.SKIP, Verdict.XFAIL) else MARKS[verdict.exit_code]
-    return f"{sign} {verdict}"
-
-
-def headline(results: Results) -> str:
-    """How the run ended: a sign and one sentence."""
-    code = results.run.exit_code
-    if code == 0 and Verdict.PASS not in results.totals:
-        return f"{NOTHING} Nothing failed, and nothing passed."
-    return f"{MARKS[code]} {SENTENCES[code]}"
 
 
 def more(left_out: int, what: str) -> list[str]:
@@ -99,19 +78,6 @@ def _shown(results: Results) -> list[CellResult]:
     return [cell for cell in results.cells if cell.id in chosen]
 
 
-def tally(cell: CellResult) -> str:
-    """How many tests of a cell ended in what, such as `7 PASS, 1 SKIP`."""
-    found = [test.verdict for test in cell.tests]
-    told = sorted(set(found), key=lambda verdict: (verdict is not Verdict.PASS, verdict.badness))
-    return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in told)
-
-
-def own_trouble(cell: CellResult) -> bool:
-    """Whether something went wrong in a cell that none of its tests shows."""
-    tests = [test.verdict for test in cell.tests]
-    return bool(tests) and cell.verdict.badness > worst(tests).badness
-
-
 def _all_of(cell: CellResult) -> str:
     """A cell's verdict, with what it is the worst of: one SKIP among many PASS is no bad cell."""
     alike = len({test.verdict for test in cell.tests} | {cell.verdict}) == 1
@@ -124,7 +90,7 @@ def _verdict_of(cell: CellResult, name: str) -> str:
 
 
 def _troubles(results: Results, *, linked: bool) -> list[str]:
-    told = [("", cell, cell.verdict, cell.reason) for cell in results.cells if own_trouble(cell)]
+    told = [("", cell, cell.verdict, cell.reason) for cell in results.cells if is_worse_than_tests(cell)]
     told += [
         (f" {markdown(test.name)}", cell, test.verdict, test.reason)
         for cell in results.cells

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from harness.report.lines import STYLES, Lines, line_of_cause
 from harness.report.live import LiveTable
-from harness.report.summary import SENTENCES, mark, own_trouble, tally
+from harness.report.shared.verdicts import SENTENCES, is_worse_than_tests, mark, tally
 from harness.results.model import CellResult, Results
 from harness.results.verdict import Verdict
 from harness.text import one_line
@@ -79,7 +79,7 @@ def print_results(console: Console, results: Results, where: str) -> None:
     print_table(console, table)
     for line in (line for cell in results.cells for line in _causes(cell)):
         console.print(line, soft_wrap=True)
-    for cell in filter(own_trouble, results.cells):
+    for cell in filter(is_worse_than_tests, results.cells):
         console.print(Text(f"{cell.id}: {mark(cell.verdict)}: {one_line(cell.reason)}"), soft_wrap=True)
     for note in results.run.notes:
         console.print(Text(one_line(note)), soft_wrap=True)

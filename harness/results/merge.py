@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import IncompleteError
 from harness.plan.cells import Cell
 from harness.plan.plan import Omitted, Plan
-from harness.results import exercise, model
+from harness.results import exercise, model, scenarios
 from harness.results.model import Agent, CellResult, Results, RunInfo
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict, worst, worst_exit_code
@@ -42,7 +42,12 @@ def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Re
     if extra := _unplanned(plan, found.values()):
         raise IncompleteError("\n".join(f"{line}: in a shard, and not planned" for line in extra))
     cells = tuple(_completed(plan, cell, found.get(cell.id)) for cell in plan.cells)
-    merged = Results(run=_run(plan, cells, shards, absent, agent), cells=cells, totals=model.totals(cells))
+    merged = Results(
+        run=_run(plan, cells, shards, absent, agent),
+        cells=cells,
+        totals=model.totals(cells),
+        scenarios=scenarios.of_cells(cells),
+    )
     if wrong := model.disagreements(plan, merged):
         raise IncompleteError("\n".join(wrong))
     return merged

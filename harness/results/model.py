@@ -262,8 +262,15 @@ class RunInfo(_Model):
     notes: tuple[str, ...] = ()
 
 
+class Scenario(_Model):
+    """What a planned scenario proves, and the facts about a kernel that it needs, such as `event:open`."""
+
+    proves: str
+    needs: tuple[str, ...] = ()
+
+
 class Results(_Model):
-    """The whole of results.json."""
+    """The whole of results.json; `scenarios` describes the planned ones by name, not the tests of suites."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, populate_by_name=True)
 
@@ -271,6 +278,7 @@ class Results(_Model):
     run: RunInfo
     cells: tuple[CellResult, ...]
     totals: dict[Verdict, Count]
+    scenarios: dict[str, Scenario] = {}
 
     def to_json(self) -> str:
         """The text of results.json."""

@@ -26,7 +26,7 @@ from harness.host.progress import Phase, Progress, Step
 from harness.plan import checked as config
 from harness.plan import plan, shards, suites
 from harness.plan.plan import Plan, Selectors
-from harness.results import exercise, expectations, model, visits
+from harness.results import exercise, expectations, model, scenarios, visits
 from harness.results import folder as runfolder
 from harness.results.expectations import Expectations
 from harness.results.model import CellReport, CellResult, Host, Results, RunInfo, TestResult
@@ -340,6 +340,7 @@ class Run:
             ),
             cells=cells,
             totals=model.totals(cells),
+            scenarios=scenarios.of_cells(cells),
         )
 
     def _exit_code(self, cells: Sequence[CellResult], unused: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from agent.selftest.catalogue import CATALOGUE
 from harness import cli
 from harness.errors import ConfigError
 from harness.report import facts, tables
+from harness.results.scenarios import of_catalogue
 from harness.results.verdict import Verdict
 from tests.docs.pages import generator
 from tests.report.made_up import a_cell, a_run, a_test, every_verdict
@@ -25,7 +26,7 @@ HINT = "out of date: run `make docs`"
 def test_the_tables_of_runs_and_scenarios_are_up_to_date() -> None:
     """`harness report docs/tables.json --tables docs/tables.md` would change nothing."""
     page = PAGE.read_text()
-    assert tables.render(page, facts.read(DOCS / "tables.json")) == page, HINT
+    assert tables.render(page, facts.read(DOCS / "tables.json"), of_catalogue()) == page, HINT
 
 
 def test_the_tables_of_hooks_are_up_to_date() -> None:
@@ -54,7 +55,7 @@ def test_facts_of_a_run_are_kept_and_read_again(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "tables.json"):
         assert cli.main(["report", str(source), "--tables", str(page)]) == 0
         assert facts.read(tmp_path / "tables.json") == facts.of_run(found)
-        assert page.read_text() == tables.render(PAGE.read_text(), facts.of_run(found))
+        assert page.read_text() == tables.render(PAGE.read_text(), facts.of_run(found), of_catalogue())
 
 
 def test_a_door_says_where_it_passed_and_where_it_did_not() -> None:
@@ -67,7 +68,7 @@ def test_a_door_says_where_it_passed_and_where_it_did_not() -> None:
     cells = (
         a_cell(kernel, tests=(test,)) for kernel, test in zip(("7.3", "6.1", "5.10"), opened, strict=True)
     )
-    lines = list(tables.doors(facts.of_run(a_run(*cells))))
+    lines = list(tables.doors(facts.of_run(a_run(*cells)), of_catalogue()))
     assert lines[0] == "| door | auto |"
     assert "| `doors.at` | ✓ 1, ○ SKIP 1 \\(6.1\\), ✗ FAIL 1 \\(5.10\\) |" in lines
     assert "| `doors.openat2` | not in it |" in lines
@@ -101,8 +102,8 @@ def test_what_is_neither_run_nor_facts(tmp_path: Path) -> None:
         facts.read(tmp_path / "x.json")
 
 
-@pytest.mark.parametrize("made", [tables.render, lambda page, _: generator.render(page)])
+@pytest.mark.parametrize("made", [tables.render, lambda page, *_: generator.render(page)])
 def test_what_is_written_by_hand_stays(made: object) -> None:
     assert callable(made)
     page = "a\n<!-- begin: other -->\nmine\n<!-- end: other -->\nb\n"
-    assert made(page, facts.of_run(a_run())) == page
+    assert made(page, facts.of_run(a_run()), of_catalogue()) == page

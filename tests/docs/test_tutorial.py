@@ -11,11 +11,11 @@ from rich.console import Console
 
 from agent.selftest.catalogue import by_name
 from harness.commands import doctor_checks
-from harness.report import compare_text
-from harness.report.changes import Kind
-from harness.report.compare import compare
+from harness.report.compare import text as compare_text
+from harness.report.compare.changes import Kind
+from harness.report.compare.comparison import compare
 from harness.report.lines import line_of
-from harness.report.summary import SENTENCES
+from harness.report.shared.verdicts import SENTENCES
 from harness.report.terminal import print_results
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict

@@ -348,6 +348,7 @@ def test_other_tests_beside_the_matrix(project: Project, workers: str) -> None:
     assert (outcomes["passed"], outcomes["failed"]) == (3, 1)
     assert done.ret == 1
     found = load(project.path / "out/latest/results.json")
+    assert set(found.scenarios) == {test.name for cell in found.cells for test in cell.tests}
     assert found.run.exit_code == 0
     assert [test.name for cell in found.cells for test in cell.tests] == ["truth.open"] * 2
 

@@ -13,7 +13,7 @@ from harness import report
 from harness.errors import ConfigError
 from harness.plan.plan import Plan, Selectors, make
 from harness.report import junit, summary
-from harness.results import exercise, model
+from harness.results import exercise, model, scenarios
 from harness.results.model import Attempt, CellReport, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict
 from harness.text import markdown, visible
@@ -53,6 +53,16 @@ def test_a_planned_test_without_a_result_is_not_run(plan: Plan) -> None:
     assert found.totals == {Verdict.PASS: 5, Verdict.NOT_RUN: 1}
     assert (found.run.complete, found.run.exit_code) == (False, 4)
     assert found.cells[1].verdict is Verdict.NOT_RUN
+
+
+def test_results_describe_planned_scenarios(plan: Plan) -> None:
+    """Only those that are planned; a test of a suite has no description."""
+    cells = model.cells_of(plan, {}, {}, {})
+    suite = cells[0].model_copy(update={"tests": (TestResult(name="mine", verdict=Verdict.PASS),)})
+    described = scenarios.of_cells([*cells, suite])
+    assert list(described) == list(dict.fromkeys(test for _, test in plan.pairs()))
+    assert described["truth.open"].needs == ("event:open",)
+    assert described["truth.open"].proves.startswith("An open")
 
 
 def test_nothing_at_all_is_incomplete(plan: Plan) -> None:

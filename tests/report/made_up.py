@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.results import model as res
+from harness.results import scenarios
 from harness.results.model import (
     Assertion,
     Attempt,
@@ -144,7 +145,12 @@ def a_run(*cells: CellResult, **more: Any) -> Results:
         "accelerator": "tcg",
         "harness_version": "0.1.0",
     }
-    return Results(run=RunInfo.model_validate(values | more), cells=cells, totals=res.totals(cells))
+    return Results(
+        run=RunInfo.model_validate(values | more),
+        cells=cells,
+        totals=res.totals(cells),
+        scenarios=scenarios.of_cells(cells),
+    )
 
 
 def every_verdict() -> Results:

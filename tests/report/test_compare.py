@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import cli
-from harness.report import compare_text
-from harness.report.changes import Kind, kind_of, regressed
-from harness.report.compare import compare
+from harness.report.compare import text as compare_text
+from harness.report.compare.changes import Kind, kind_of, regressed
+from harness.report.compare.comparison import compare
 from harness.results.model import Agent, CellResult, Hook, Results, TestResult
 from harness.results.verdict import Verdict
 from tests.report.made_up import TESTS, a_cell, a_run, a_test, every_verdict, hooks

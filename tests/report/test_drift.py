@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.report import html
-from harness.report.page import drift, hooks
+from harness.report.html import drift
+from harness.report.shared import hooks
 from harness.results.model import Hook
 from tests.report.made_up import a_cell, a_run
 from tests.report.made_up import hooks as made_hooks

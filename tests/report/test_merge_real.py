@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.report.compare import compare
-from harness.report.page.hooks import in_use
+from harness.report.compare.comparison import compare
+from harness.report.shared.hooks import in_use
 from harness.results import model
 from harness.results.model import CellResult, Results
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from harness.report import noise
-from harness.report.compare import compare
-from harness.report.noise import Pair
+from harness.report.compare import noise
+from harness.report.compare.comparison import compare
+from harness.report.compare.noise import Pair
 from harness.results.model import CellResult, Phases, Results
 from tests.report.made_up import a_cell, a_run
 

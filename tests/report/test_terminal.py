@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from harness.report.lines import Lines
-from harness.report.summary import tally
+from harness.report.shared.verdicts import tally
 from harness.report.terminal import print_results
 from harness.results.model import Attempt, TestResult
 from harness.results.verdict import Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.report.page import hooks, words
+from harness.report.shared import hooks, words
 from harness.results.model import CellResult, Hook, Results
 
 _FAMILY = {

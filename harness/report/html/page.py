@@ -1,8 +1,8 @@
-"""report.html: one file that needs no network, made from results.json and the folders of its cells.
+"""Renders report.html: one file that needs no network, from results.json and the folders of its cells.
 
-What a guest printed is hostile. Three things keep it text: every expression of every template goes through
-`_Ink` (control characters spelled out, length bounded) and then through Jinja's escaping; the style and the
-script are the only ones that the page's own Content-Security-Policy lets in, by hash; nothing is ever loaded.
+Guest output is hostile. Three measures keep it plain text: each expression of each template passes `_Ink`,
+which replaces control characters and bounds the length, and then Jinja's escaping; the page's
+Content-Security-Policy allows only its own style and script, by hash; the page loads nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from harness.report.page import attention, bars, drift, evidence, flows, hooks, matrix, proof, tests, words
-from harness.report.summary import SENTENCES
+from harness.report.html import bars, drift, flows, matrix, tests
+from harness.report.shared import attention, evidence, hooks, proof, verdicts, words
+from harness.report.shared.verdicts import SENTENCES
 from harness.results import ledger
-from harness.results.model import CellResult, Results, TestResult
+from harness.results.model import Results
 from harness.results.verdict import Verdict
 from harness.text import visible
 
 TEXT_LIMIT = 2000  # characters of one text
-SHORT_LIMIT = 100  # characters of one text when the page has had enough
+SHORT_LIMIT = 100  # characters of one text once the page holds PAGE_LIMIT
 PAGE_LIMIT = 16 << 20  # characters of text in the whole page
 
 _ASSETS = Path(__file__).with_name("assets")
@@ -35,7 +36,7 @@ _SCRIPT = "report.js"
 
 
 def render(results: Results, folder: Path | None = None) -> str:
-    """The text of report.html; `folder` is the output folder, for consoles and for links to files."""
+    """Return the text of report.html; `folder` is the output folder, for consoles and links to files."""
     style = "\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in _STYLES)
     script = (_ASSETS / _SCRIPT).read_text(encoding="utf-8")
     return (
@@ -44,8 +45,8 @@ def render(results: Results, folder: Path | None = None) -> str:
         .render(
             ink=_Ink(PAGE_LIMIT),
             policy=_policy(style, script),
-            style=Markup(style),  # noqa: S704 - our own file
-            script=Markup(script),  # noqa: S704 - our own file
+            style=Markup(style),  # noqa: S704 - a file of this package
+            script=Markup(script),  # noqa: S704 - a file of this package
             **_content(results, folder),
         )
     )
@@ -55,15 +56,16 @@ def _content(results: Results, folder: Path | None) -> dict[str, Any]:
     return {
         "run": results.run,
         "cells": results.cells,
-        "totals": matrix.counts(test.verdict for cell in results.cells for test in cell.tests),
-        "cell_totals": matrix.counts(cell.verdict for cell in results.cells),
-        "sentence": SENTENCES.get(results.run.exit_code, "The run did not end as it should."),
+        "totals": verdicts.counts(test.verdict for cell in results.cells for test in cell.tests),
+        "cell_totals": verdicts.counts(cell.verdict for cell in results.cells),
+        "sentence": SENTENCES.get(results.run.exit_code, "The run ended with an unknown exit code."),
         "findings": attention.findings(results),
         "grid": matrix.grid(results),
         "tests": tests.rows(results),
         "drift": drift.tables(results),
         "flows": flows.flows(results),
-        "events": _events(results),
+        "events": tests.events_of_run(results),
+        "scenarios": results.scenarios,
         "evidence": {cell.id: evidence.gather(cell, folder) for cell in results.cells},
     }
 
@@ -71,10 +73,10 @@ def _content(results: Results, folder: Path | None) -> dict[str, Any]:
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("harness.report"),
+        loader=PackageLoader("harness.report.html"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_written,
+        finalize=_bounded,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -84,13 +86,13 @@ def _environment() -> Environment:
 
 
 @pass_context
-def _written(context: Context, value: Any) -> Any:
-    """What Jinja does with every expression before it escapes it."""
+def _bounded(context: Context, value: Any) -> Any:
+    """Pass an expression of a template through the page's ink; Jinja escapes it afterwards."""
     return context["ink"](value)
 
 
 class _Ink:
-    """Bounds and spells out every text that a template writes; markup of our own passes as it is."""
+    """Makes each text visible and bounds it; markup of the templates passes unchanged."""
 
     def __init__(self, budget: int) -> None:
         self.left = budget
@@ -106,7 +108,7 @@ class _Ink:
 
 
 def _policy(style: str, script: str) -> str:
-    """A policy that lets only this style and this script be used, and nothing be loaded from anywhere."""
+    """Return a policy that allows this style and this script, and loads nothing."""
     return "; ".join(
         (
             "default-src 'none'",
@@ -123,32 +125,13 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _events(results: Results) -> list[str]:
-    """Every event type that a ledger or a hook speaks of."""
-    return list(dict.fromkeys(event for cell in results.cells for event in _events_of(cell)))
-
-
-def _events_of(cell: CellResult) -> list[str]:
-    spoken_of = [event for test in cell.tests for event in _test_events(test)]
-    return list(dict.fromkeys([*hooks.events(cell), *spoken_of]))
-
-
-def _test_events(test: TestResult) -> list[str]:
-    """The event types in a test's ledger, and those it needs: a test that was not run has no ledger."""
-    return list(dict.fromkeys([*test.ledger, *tests.needs(test.name)]))
-
-
-def _row_events(row: tests.TestRow) -> list[str]:
-    return list(dict.fromkeys(event for outcome in row.outcomes for event in _test_events(outcome.test)))
-
-
 _FILTERS: dict[str, Callable[..., Any]] = {
     "accounts": ledger.accounts,
     "anchor": words.anchor,
     "capability": drift.capability,
-    "counts": lambda verdicts: matrix.counts(verdicts),
+    "counts": verdicts.counts,
     "equation": ledger.equation,
-    "events_of": _events_of,
+    "events_of": tests.events_of_cell,
     "evidence_of": proof.evidence,
     "failed": proof.failed,
     "held": proof.held,
@@ -158,16 +141,15 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "used": hooks.used,
     "worst_first": tests.worst_first,
     "extra": lambda row, key: (row.model_extra or {}).get(key, ""),
-    "family": words.family,
+    "family": verdicts.family,
     "flow_bar": bars.flow,
     "limits": lambda cell: hooks.limits(cell.limits),
-    "meaning": words.meaning,
+    "meaning": verdicts.meaning,
     "phase_bar": bars.phases,
     "plural": words.plural,
-    "proves": tests.proves,
-    "row_events": _row_events,
+    "row_events": tests.events_of_row,
     "seconds": words.seconds,
-    "test_events": _test_events,
+    "test_events": tests.events_of_test,
     "value": words.value_text,
     "variant_rest": words.variant_rest,
     "what": attention.what,

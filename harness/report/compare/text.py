@@ -6,10 +6,11 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.report.changes import Change, Kind, fails
-from harness.report.compare import Comparison, Entry, InstructionChange, KernelMove, Rung
-from harness.report.noise import RATIO, Pair
-from harness.report.summary import LIMIT, NOTHING, cut
+from harness.report.compare.changes import Change, Kind, fails
+from harness.report.compare.comparison import Comparison, Entry, InstructionChange, KernelMove, Rung
+from harness.report.compare.noise import RATIO, Pair
+from harness.report.shared.verdicts import NOTHING
+from harness.report.summary import LIMIT, cut
 from harness.results.model import Agent
 from harness.text import markdown
 

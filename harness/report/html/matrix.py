@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.report.page import words
+from harness.report.shared import words
 from harness.results.model import CellResult, KernelFacts, Results
-from harness.results.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,6 @@ def grid(results: Results) -> Grid:
         tuple(keys.values()),
         tuple(Row(_facts(cells.values()), tuple(cells.get(key) for key in keys)) for cells in rows.values()),
     )
-
-
-def counts(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, int]]:
-    """How many of each, passes first and then best first; verdicts that do not occur are left out."""
-    found = Counter(verdicts)
-    order = sorted(found, key=lambda verdict: (verdict is not Verdict.PASS, verdict.badness))
-    return [(verdict, found[verdict]) for verdict in order]
 
 
 def _facts(cells: Iterable[CellResult]) -> KernelFacts:

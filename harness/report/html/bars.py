@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.report.page import words
+from harness.report.shared import verdicts as marks
+from harness.report.shared import words
 from harness.results.ledger import Account
 from harness.results.model import Phases
 from harness.results.verdict import Verdict
@@ -37,7 +38,7 @@ class Part:
 
 def verdicts(counts: Iterable[tuple[Verdict, int]]) -> list[Part]:
     """How many tests ended how."""
-    return _bar([(words.family(verdict), verdict, count, str(count)) for verdict, count in counts])
+    return _bar([(marks.family(verdict), verdict, count, str(count)) for verdict, count in counts])
 
 
 def phases(spent: Phases) -> list[Part]:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from harness.report.changes import own_verdict
-from harness.report.page import words
+from harness.report.shared import words
+from harness.report.shared.verdicts import own_verdict
 from harness.results.model import CellResult, Results
 from harness.results.verdict import Verdict
 

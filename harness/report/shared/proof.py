@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.report.page import words
+from harness.report.shared import words
 from harness.results.model import Assertion, TestResult
 
 FAILED_LIMIT = 60  # assertions of one test

@@ -7,36 +7,9 @@ import re
 from typing import Any
 
 from harness.results.model import CellResult
-from harness.results.verdict import Verdict
-
-# What a verdict means to a reader, and the family that gives it its colour.
-MEANING: dict[Verdict, tuple[str, str]] = {
-    Verdict.PASS: ("good", "kept its promise"),
-    Verdict.SKIP: ("known", "this kernel cannot; the reason names what was observed"),
-    Verdict.XFAIL: ("known", "failed as expectations.yaml said"),
-    Verdict.INFRA: ("machinery", "the infrastructure failed: nothing is known about the agent"),
-    Verdict.BOOT_FAIL: ("machinery", "the guest did not come up: nothing is known about the agent"),
-    Verdict.NOT_RUN: ("absent", "planned, and without a result"),
-    Verdict.FLAKY: ("shaky", "failed, and passed when run once more"),
-    Verdict.SPLAT: ("product", "the kernel complained while the test passed"),
-    Verdict.XPASS: ("shaky", "passed although expectations.yaml says that it fails"),
-    Verdict.FAIL: ("product", "broke its promise"),
-    Verdict.TIMEOUT: ("product", "no answer before the deadline"),
-    Verdict.CRASH: ("crash", "the kernel ended with the agent in it"),
-}
 
 _DEFAULTS = {"arch": "amd64", "btf": "kernel", "transport": "ringbuf", "cmdline": ""}
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.-]")
-
-
-def family(verdict: Verdict) -> str:
-    """The family of a verdict, which gives it its colour."""
-    return MEANING[verdict][0]
-
-
-def meaning(verdict: Verdict) -> str:
-    """What a verdict says, in half a sentence."""
-    return MEANING[verdict][1]
 
 
 def variant_key(cell: CellResult) -> tuple[str, str, str, str, str]:

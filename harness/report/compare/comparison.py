@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.errors import IncompleteError, ProductError
-from harness.report import noise
-from harness.report.changes import Change, changes, fails
-from harness.report.noise import Pair
-from harness.report.page.hooks import rung_key
+from harness.report.compare import noise
+from harness.report.compare.changes import Change, changes, fails
+from harness.report.compare.noise import Pair
+from harness.report.shared.hooks import rung_key
 from harness.results.model import Agent, CellResult, KernelFacts, Results, TestResult
 from harness.results.verdict import Verdict
 

@@ -6,8 +6,9 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.results.model import CellResult, Results
-from harness.results.verdict import Verdict, worst
+from harness.report.shared.verdicts import own_verdict
+from harness.results.model import Results
+from harness.results.verdict import Verdict
 
 FAILING = frozenset({Verdict.SPLAT, Verdict.FAIL, Verdict.TIMEOUT, Verdict.CRASH})
 UNKNOWN = frozenset({Verdict.INFRA, Verdict.BOOT_FAIL, Verdict.NOT_RUN})
@@ -83,12 +84,6 @@ def regressed(old: Verdict, new: Verdict) -> bool:
 def fails(verdict: Verdict) -> bool:
     """Whether a verdict, of something that was not there before, means that the product fails there."""
     return verdict in FAILING or verdict is Verdict.FLAKY
-
-
-def own_verdict(cell: CellResult) -> Verdict:
-    """What a cell ended in besides its tests; PASS where its tests say it all."""
-    tests = [test.verdict for test in cell.tests]
-    return cell.verdict if not tests or cell.verdict.badness > worst(tests).badness else Verdict.PASS
 
 
 def _verdicts(results: Results) -> Iterator[tuple[str, str, Verdict, str]]:

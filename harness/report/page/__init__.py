@@ -1,1 +1,0 @@
-"""What the HTML report shows, as plain data: results in, rows and columns out. No markup, no escaping."""

@@ -1,0 +1,1 @@
+"""Views of results that several formats share; no format of its own."""
