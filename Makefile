@@ -51,7 +51,7 @@ mutants: setup build
 
 # How much the kernel stops of what happens all day, with the default rules: docs/operations.md has the figures.
 noise: setup build
-	$(BIN)/pytest -m guest tests/production/test_noise.py $(ARGS)
+	$(BIN)/pytest -m guest tests/guest/agent/test_noise.py $(ARGS)
 
 # The pages that are made from the code, and with RESULTS=out/latest from a run.
 docs: setup

@@ -1,1 +1,5 @@
-"""Tests: fast ones need no root and no machine; those marked `guest` boot real kernels."""
+"""Tests mirror the packages; tests that boot a kernel (marker `guest`) lie in `guest`."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
 
 # From the lowest layer to the highest; a package imports only packages of lower layers. A word is a package
 # of the program, or a module beside its `__init__`; every module belongs to exactly one.
@@ -133,6 +134,27 @@ def test_imports_go_to_lower_layers(program: str) -> None:
 def test_no_two_packages_import_each_other(program: str) -> None:
     pairs = {(here, there) for _, here, there in arrows(program)}
     assert [pair for pair in pairs if pair[::-1] in pairs] == []
+
+
+def test_tests_mirror_the_packages() -> None:
+    """Each folder of tests/harness and tests/agent is named like the package that its files test."""
+    strangers = [
+        str(path.relative_to(ROOT))
+        for program in LAYERS
+        for path in sorted((ROOT / "tests" / program).rglob("*.py"))
+        if not (ROOT / path.relative_to(ROOT / "tests")).parent.is_dir()
+    ]
+    assert strangers == []
+
+
+def test_tests_that_boot_a_kernel_lie_in_one_folder() -> None:
+    """All test files of tests/guest have the marker `guest`, and no file elsewhere has it."""
+    marked = {
+        path
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"^(pytestmark = |@)pytest\.mark\.guest$", path.read_text(), flags=re.MULTILINE)
+    }
+    assert marked == set((ROOT / "tests/guest").rglob("test_*.py"))
 
 
 def test_the_agent_imports_nothing_of_the_harness() -> None:

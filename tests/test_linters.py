@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 SOURCE = {".py", ".c", ".h", ".sh", ".yml", ".yaml", ".md", ".j2", ".toml", ".lark", ".service"}
 
 

@@ -1,1 +1,1 @@
-"""The agent's own files: output, metrics, privileges, the production loop."""
+"""The agent, tested without guests: one folder for each package."""

@@ -17,8 +17,7 @@ from agent.errors import AgentError
 from agent.kernel.capabilities import Capability
 from agent.selftest.catalogue import CATALOGUE
 from agent.service.options import RunOptions
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
 
 
 def agent(*words: str) -> subprocess.CompletedProcess[str]:

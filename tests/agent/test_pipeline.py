@@ -13,7 +13,7 @@ from agent.kernel.loader import HookState
 from agent.kernel.maps import Discard, Discarder, KernelCounts
 from agent.pipeline import RETENTION_NS, Pipeline
 from agent.rules.load import loads
-from tests.kernel.test_decode import record
+from tests.agent.events.test_decode import record
 
 
 class Ring:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 FOLDER = ROOT / "packaging/completions"
 
 # Completes the last of the words as a shell does, and prints what it would offer.

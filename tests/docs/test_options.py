@@ -14,8 +14,9 @@ import pytest
 
 from agent import cli as agent_cli
 from harness import cli as harness_cli
+from tests import ROOT
 from tests.docs import pages
-from tests.docs.pages import PAGES, ROOT
+from tests.docs.pages import PAGES
 
 AGENT = {command.name for command in agent_cli.COMMANDS}
 # Options of other programs, which pages use as examples, and one that pytest's help writes as --junit-xml.

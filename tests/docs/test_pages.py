@@ -12,8 +12,9 @@ import pytest
 from agent import cli as agent_cli
 from agent.selftest.catalogue import by_name
 from harness import cli as harness_cli
+from tests import ROOT
 from tests.docs import pages
-from tests.docs.pages import PAGES, ROOT
+from tests.docs.pages import PAGES
 
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 # Examples of what one would call a thing that is not there.

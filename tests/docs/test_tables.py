@@ -15,10 +15,11 @@ from harness.errors import ConfigError
 from harness.report import facts, tables
 from harness.results.scenarios import of_catalogue
 from harness.results.verdict import Verdict
+from tests import ROOT
 from tests.docs.pages import generator
-from tests.report.made_up import a_cell, a_run, a_test, every_verdict
+from tests.harness.report.made_up import a_cell, a_run, a_test, every_verdict
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = ROOT / "docs"
 PAGE = DOCS / "tables.md"
 HINT = "out of date: run `make docs`"
 

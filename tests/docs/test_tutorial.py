@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -19,11 +18,12 @@ from harness.report.shared.verdicts import SENTENCES
 from harness.report.terminal import print_results
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict
+from tests import ROOT
 from tests.campaigns.mutants.catalogue import MUTANTS
 from tests.docs import pages
-from tests.report.made_up import a_cell, a_run, a_test
+from tests.harness.report.made_up import a_cell, a_run, a_test
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/tutorial.md").read_text()
+PAGE = (ROOT / "docs/tutorial.md").read_text()
 PASTED = pages.blocks(PAGE, "text")
 RUNS = [block for block in PASTED if "plan: " in block]
 WORD = r"[^ ]+"
@@ -73,7 +73,7 @@ def test_the_second_run_fails_where_it_was_broken() -> None:
     assert "exit 0" in RUNS[0]
     assert "exit 1" in RUNS[1]
     old, new, file = re.findall(r"^sed -i 's/(.*)/(.*)/' (.*)$", PAGE, re.MULTILINE)[0]
-    assert (pages.ROOT / file).read_text().count(old) == 1
+    assert (ROOT / file).read_text().count(old) == 1
     (known,) = (mutant for mutant in MUTANTS if (mutant.file, mutant.old, mutant.new) == (file, old, new))
     assert all(f"{name}  ✗ FAIL" in RUNS[1] for name in known.caught_by if name.startswith("truth."))
 

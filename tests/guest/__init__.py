@@ -1,0 +1,1 @@
+"""Tests that boot real kernels; all have the marker `guest`."""

@@ -1,1 +1,1 @@
-"""The spine of the harness, tested without machines."""
+"""The harness, tested without machines: one folder for each package."""

@@ -19,6 +19,7 @@ from harness.plan.cells import Cell
 from harness.plan.plan import Selectors
 from harness.run.machines import Supplies
 from harness.run.run import Options, Run
+from tests import ROOT
 from tests.campaigns.faults import published, report, table
 from tests.campaigns.faults.campaign import Campaign
 from tests.campaigns.faults.catalogue import FAULTS
@@ -28,7 +29,7 @@ from tests.campaigns.faults.table import Row
 from tests.campaigns.faults.world import Outcome, play
 
 KERNEL = "6.1"
-MATRIX = table.ROOT / "matrix.yaml"
+MATRIX = ROOT / "matrix.yaml"
 NAMES = (*(fault.name for fault in FAULTS), report.NAME)
 
 
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 def _random(arguments: argparse.Namespace) -> int:
     """Random and healthy runs, and their figures."""
     seed, kernel = arguments.seed, arguments.kernel
-    log = arguments.log or table.ROOT / "build" / f"faults-{kernel}-{seed}.jsonl"
+    log = arguments.log or ROOT / "build" / f"faults-{kernel}-{seed}.jsonl"
     campaign = Campaign(kernel, log, log.with_suffix(""), _say)
     ended = [*campaign.steady(seed, arguments.steady), *campaign.random(seed, arguments.random)]
     _say(published.part(kernel, seed, ended))

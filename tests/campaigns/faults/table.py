@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests import ROOT
+
 PAGE = ROOT / "docs" / "faults.md"
 _HEAD = """# Faults put into real machines, and how each ended
 

@@ -13,7 +13,7 @@ from tests.campaigns.faults.draw import Draw, drawn, healthy
 from tests.campaigns.faults.judge import Ended, Seen
 from tests.campaigns.faults.kept import KEPT
 from tests.campaigns.faults.kinds import GROUPS, HERE, KINDS, PHASES, right
-from tests.report.made_up import a_cell, a_run, a_test
+from tests.harness.report.made_up import a_cell, a_run, a_test
 
 STRUCK = {"before": "test", "after": "test", "problem": ""}
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests import ROOT
 from tests.campaigns.mutants.catalogue import MUTANTS
-from tests.campaigns.mutants.workshop import ROOT
 
 PAGE = ROOT / "docs" / "mutants.md"
 _HEAD = """# Deliberate faults, and what notices them

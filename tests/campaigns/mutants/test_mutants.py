@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.selftest.catalogue import by_name
+from tests import ROOT
 from tests.campaigns.mutants import table, workshop
 from tests.campaigns.mutants.catalogue import MUTANTS, Mutant
 
@@ -18,7 +19,7 @@ def each(mutant: Mutant) -> str:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=each)
 def test_the_fault_still_fits_the_code(mutant: Mutant) -> None:
     """Its line is there once, and the tests that must notice exist."""
-    assert workshop.patched(mutant, workshop.ROOT).count(mutant.new) >= 1
+    assert workshop.patched(mutant, ROOT).count(mutant.new) >= 1
     assert all(by_name(test) for test in mutant.caught_by)
 
 
@@ -26,7 +27,7 @@ def test_a_fault_that_does_not_fit_is_told() -> None:
     """It is no survivor and no catch."""
     moved = MUTANTS[0]._replace(old="no such line")
     with pytest.raises(workshop.MisfitError, match="has its line 0 times"):
-        workshop.patched(moved, workshop.ROOT)
+        workshop.patched(moved, ROOT)
 
 
 def test_a_fault_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

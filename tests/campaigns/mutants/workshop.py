@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests import ROOT
 from tests.campaigns.mutants.catalogue import Mutant
 
-ROOT = Path(__file__).resolve().parents[3]
 _PRODUCTS = ("fim.bpf.o", "fim-gen", "rules_tables.py")
 _LISTED = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 # By whoever runs this: not again for a copy.

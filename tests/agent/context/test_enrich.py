@@ -1,0 +1,142 @@
+"""Contexts as rules see them: looked up once, when first read."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.context.cgroups import WALK_INTERVAL_NS
+from agent.events.actors import HOST, Container
+from tests.agent.context.conftest import SECOND, FakeHost, exec_, exit_, fork, opened
+
+ID = "0123456789abcdef" * 4
+SCOPE = f"/system.slice/docker-{ID}.scope"
+DOCKER = Container(ID.encode(), b"docker")
+
+
+def test_process_joins_the_event_and_the_cache(host: FakeHost) -> None:
+    host.add_process(1, 0, b"/sbin/init", b"init")
+    host.add_process(5, 1, b"/bin/vim", b"vim", b"/etc/passwd", uid=33, born_ns=SECOND)
+    enricher = host.enricher()
+    enricher.start()
+    process = enricher.context(opened(2 * SECOND, 5, uid=0)).process
+    assert (process.exe, process.name, process.args) == (b"/bin/vim", b"vim", (b"vim", b"/etc/passwd"))
+    assert (process.uid, process.user, process.comm) == (0, b"root", b"opener")  # as it was at the event
+    assert [(a.exe, a.user) for a in process.ancestors] == [(b"/sbin/init", b"root")]
+
+
+def test_root_of_a_process_that_lives(host: FakeHost) -> None:
+    host.add_process(5, 1, b"/bin/a")
+    (host.proc / "5/root").symlink_to("/srv/jail")
+    enricher = host.enricher()
+    enricher.start()
+    assert enricher.context(opened(SECOND, 5)).root == b"/srv/jail"
+    enricher.context(exit_(2 * SECOND, 5))
+    assert enricher.context(opened(2 * SECOND, 5)).root == b""
+    assert enricher.context(opened(SECOND, 77)).root == b""
+
+
+def test_root_that_the_event_tells(host: FakeHost) -> None:
+    """Counts more than `/proc`, and the last one told counts once the kernel no more knows it."""
+    host.add_process(5, 1, b"/bin/a")
+    (host.proc / "5/root").symlink_to("/elsewhere")
+    enricher = host.enricher()
+    enricher.start()
+    jailed = opened(SECOND, 5)
+    jailed.root = b"/srv/jail"
+    assert enricher.context(jailed).root == b"/srv/jail"
+    ended = exit_(2 * SECOND, 5)
+    ended.root = b"/srv/jail"
+    assert enricher.context(ended).root == b"/srv/jail"
+    assert enricher.context(opened(2 * SECOND, 5)).root == b"/srv/jail"
+
+
+def test_an_unknown_process_keeps_what_the_event_says(host: FakeHost) -> None:
+    process = host.enricher().context(opened(SECOND, 77, uid=33)).process
+    assert (process.pid, process.comm, process.exe, process.user) == (77, b"opener", b"", b"www")
+
+
+def test_nothing_is_looked_up_before_it_is_read(host: FakeHost) -> None:
+    enricher = host.enricher()
+    context = enricher.context(opened(SECOND, 77))
+    assert enricher.processes.counters.unresolved == 0
+    assert context.process is context.process
+    assert enricher.processes.counters.unresolved == 1
+
+
+def test_other_attributes_are_errors(host: FakeHost) -> None:
+    with pytest.raises(AttributeError):
+        _ = host.enricher().context(opened(SECOND, 77)).other  # type: ignore[attr-defined]
+
+
+def test_container_by_cgroup_id_also_when_all_is_gone(host: FakeHost) -> None:
+    inode = host.add_cgroup(SCOPE)
+    enricher = host.enricher()
+    enricher.start()
+    (host.cgroups / SCOPE[1:]).rmdir()
+    assert enricher.context(opened(SECOND, 5, cgroup_id=inode)).container == DOCKER
+    assert enricher.cgroups.counters.unknown == 0
+
+
+def test_container_made_after_the_start_is_found_through_its_process(host: FakeHost) -> None:
+    enricher = host.enricher()
+    enricher.start()
+    inode = host.add_cgroup(SCOPE)
+    host.add_process(5, 1, b"/bin/a", cgroup=f"0::{SCOPE}")
+    assert enricher.context(opened(SECOND, 5, cgroup_id=inode)).container == DOCKER
+    assert enricher.cgroups.counters.walks == 1
+
+
+def test_a_process_that_moved_on_does_not_mislead(host: FakeHost) -> None:
+    enricher = host.enricher()
+    inode = host.add_cgroup(SCOPE)
+    host.add_cgroup("/user.slice")
+    host.add_process(5, 1, b"/bin/a", cgroup="0::/user.slice")
+    assert enricher.context(opened(SECOND, 5, cgroup_id=inode)).container == DOCKER
+
+
+def test_unknown_cgroups_do_not_cost_a_walk_each(host: FakeHost) -> None:
+    enricher = host.enricher()
+    for inode in range(100):
+        assert enricher.context(opened(SECOND, 5, cgroup_id=1 << 40 | inode)).container is HOST
+    assert enricher.cgroups.counters.walks == 1
+    _ = enricher.context(opened(SECOND + WALK_INTERVAL_NS, 5, cgroup_id=1 << 41)).container
+    assert enricher.cgroups.counters.walks == 2
+
+
+def test_remembered_paths_are_bounded(host: FakeHost) -> None:
+    for number in range(30):
+        host.add_cgroup(f"/a{number}")
+    enricher = host.enricher()
+    enricher.cgroups._max_paths = 10
+    enricher.start()
+    assert enricher.cgroups.counters.evicted == 21
+
+
+class TestLegacyHierarchies:
+    """cgroup v1: the event's cgroup id says nothing, the process's file does."""
+
+    @pytest.fixture(autouse=True)
+    def _legacy(self, host: FakeHost) -> None:
+        host.add_process(1, 0, b"/sbin/init", cgroup="2:pids:/\n0::/")
+
+    def test_container_from_the_process(self, host: FakeHost) -> None:
+        host.add_process(5, 1, b"/bin/a", cgroup=f"2:pids:/docker/{ID}\n0::/")
+        enricher = host.enricher()
+        enricher.start()
+        root = host.cgroups.stat().st_ino
+        assert enricher.context(opened(SECOND, 5, cgroup_id=root)).container == DOCKER
+
+    def test_a_short_child_is_where_its_parent_was(self, host: FakeHost) -> None:
+        host.add_process(5, 1, b"/bin/a", cgroup=f"2:pids:/docker/{ID}\n0::/")
+        enricher = host.enricher()
+        enricher.start()
+        _ = enricher.context(opened(SECOND, 5)).container
+        for event in (fork(SECOND, 6, 5), exec_(SECOND, 6, 5, b"/b"), exit_(SECOND, 6)):
+            enricher.context(event)
+        assert enricher.context(opened(SECOND, 6)).container == DOCKER
+
+
+def test_counters_are_numbers_by_name(host: FakeHost) -> None:
+    counters = host.enricher().counters()
+    assert counters["process_entries"] == 0
+    assert {"process_evicted_live", "cgroup_unknown", "process_unresolved"} <= set(counters)

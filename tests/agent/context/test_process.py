@@ -1,0 +1,253 @@
+"""The process cache: exact for the shortest lives, whatever order scan and events come in, bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.context.process import MAX_ANCESTORS, ProcessCache
+from agent.context.procfs import ProcFs
+from agent.context.table import RETENTION_NS, Entry
+from agent.context.users import Users
+from agent.events.model import Event
+from tests.agent.context.conftest import SECOND, TICK_NS, FakeHost, exec_, exit_, fork
+
+MS = 1_000_000
+NOWHERE = Path("/nonexistent")
+
+
+def cache_of(host: FakeHost, **bounds: int) -> ProcessCache:
+    return ProcessCache(host.proc_fs(), Users(host.root), **bounds)
+
+
+def feed(cache: ProcessCache, *events: Event) -> None:
+    for event in events:
+        cache.apply(event)
+
+
+def exe_at(cache: ProcessCache, pid: int, time_ns: int) -> bytes | None:
+    entry = cache.find(pid, time_ns)
+    return None if entry is None else entry.process.exe
+
+
+def test_scan_learns_program_arguments_and_ancestors(host: FakeHost) -> None:
+    host.add_process(1, 0, b"/sbin/init", b"init")
+    host.add_process(20, 1, b"/bin/bash", b"-bash", born_ns=SECOND, uid=33)
+    host.add_process(7, 20, b"/usr/bin/vim", b"vim", b"a b\n", born_ns=2 * SECOND, uid=33)
+    cache = cache_of(host)
+    cache.scan()
+    entry = cache.find(7, 3 * SECOND)
+    assert entry is not None
+    assert entry.process.exe == b"/usr/bin/vim"
+    assert entry.process.args == (b"vim", b"a b\n")
+    assert (entry.process.user, entry.process.group) == (b"www", b"www")
+    assert [a.exe for a in cache.ancestors(entry)] == [b"/bin/bash", b"/sbin/init"]
+    assert cache.counters.scanned == 3
+
+
+def test_a_process_of_two_milliseconds_is_known_after_its_end(host: FakeHost) -> None:
+    host.add_process(1, 0, b"/sbin/init")
+    cache = cache_of(host)
+    cache.scan()
+    start = 10 * SECOND
+    feed(
+        cache,
+        fork(start, 50, 1),
+        exec_(start + MS, 50, 1, b"/bin/short", b"short", b"-x"),
+        exit_(start + 2 * MS, 50),
+    )
+    entry = cache.find(50, start + 2 * MS)  # its files are closed after the exit
+    assert entry is not None
+    assert entry.process.args == (b"short", b"-x")
+    assert [a.exe for a in cache.ancestors(entry)] == [b"/sbin/init"]
+    assert cache.counters.unresolved == cache.counters.refilled == 0
+
+
+def test_retention_is_the_streams_time(host: FakeHost) -> None:
+    cache = cache_of(host)
+    feed(cache, exec_(SECOND, 50, 1, b"/bin/short"), exit_(SECOND, 50))
+    feed(cache, exit_(SECOND + RETENTION_NS, 999))
+    assert exe_at(cache, 50, SECOND) == b"/bin/short"
+    feed(cache, exit_(SECOND + RETENTION_NS + 1, 999))
+    assert exe_at(cache, 50, SECOND) is None
+    assert (len(cache.table), cache.table.bytes) == (0, 0)
+
+
+def test_exec_changes_the_program_and_not_the_ancestors(host: FakeHost) -> None:
+    host.add_process(1, 0, b"/sbin/init")
+    cache = cache_of(host)
+    cache.scan()
+    feed(cache, fork(SECOND, 5, 1), exec_(SECOND + 1, 5, 1, b"/bin/sh"), fork(SECOND + 2, 6, 5))
+    feed(cache, exec_(SECOND + 3, 5, 1, b"/bin/ls"), exec_(SECOND + 4, 6, 5, b"/bin/cat"))
+    child = cache.find(6, SECOND + 5)
+    assert child is not None
+    assert [a.exe for a in cache.ancestors(child)] == [b"/bin/sh", b"/sbin/init"]  # as it was at the fork
+    assert exe_at(cache, 5, SECOND + 5) == b"/bin/ls"
+
+
+def test_a_thread_is_no_process(host: FakeHost) -> None:
+    cache = cache_of(host)
+    feed(cache, exec_(1, 5, 1, b"/bin/sh"), fork(2, 5, 5))
+    assert (len(cache.table), cache.counters.forks) == (1, 0)
+
+
+def test_a_refused_exec_changes_nothing(host: FakeHost) -> None:
+    cache = cache_of(host)
+    feed(cache, exec_(1, 5, 1, b"/bin/sh"), exec_(2, 5, 1, b"/bin/no", retval=-13))
+    assert exe_at(cache, 5, 3) == b"/bin/sh"
+
+
+def test_a_used_again_pid_is_another_process(host: FakeHost) -> None:
+    cache = cache_of(host)
+    feed(cache, exec_(SECOND, 5, 1, b"/bin/first"), exit_(SECOND + 10, 5))
+    feed(cache, fork(SECOND + 20, 5, 1), exec_(SECOND + 21, 5, 1, b"/bin/second"))
+    assert exe_at(cache, 5, SECOND + 15) == b"/bin/first"
+    assert exe_at(cache, 5, SECOND + 21) == b"/bin/second"
+    feed(cache, exit_(SECOND + 11 + RETENTION_NS, 999))
+    assert exe_at(cache, 5, SECOND + 15) is None
+    assert exe_at(cache, 5, SECOND + 21) == b"/bin/second"
+
+
+def test_a_lost_exit_leaves_nothing_behind(host: FakeHost) -> None:
+    cache = cache_of(host)
+    for round_ in range(100):
+        feed(cache, fork(round_ * SECOND, 5, 1))
+    feed(cache, exit_(200 * SECOND, 999))
+    assert len(cache.table) == 1
+
+
+class TestScanAndEventsOverlap:
+    """Hooks are attached, `/proc` is read, then the events since the attachment are read."""
+
+    def test_a_fork_before_the_scan_is_told_again_from_its_start(self, host: FakeHost) -> None:
+        host.add_process(1, 0, b"/sbin/init")
+        host.add_process(5, 1, b"/bin/ls", born_ns=SECOND)
+        cache = cache_of(host)
+        cache.scan()
+        feed(cache, fork(SECOND + TICK_NS // 2, 5, 1))
+        assert exe_at(cache, 5, SECOND + TICK_NS // 2) == b"/sbin/init"
+        feed(cache, exec_(SECOND + TICK_NS, 5, 1, b"/bin/ls"))
+        assert exe_at(cache, 5, SECOND + TICK_NS) == b"/bin/ls"
+        assert len(cache.table) == 2
+
+    def test_the_scan_saw_the_pids_next_owner(self, host: FakeHost) -> None:
+        host.add_process(1, 0, b"/sbin/init")
+        host.add_process(5, 1, b"/bin/later", born_ns=3 * SECOND)
+        cache = cache_of(host)
+        cache.scan()
+        feed(cache, fork(SECOND, 5, 1), exec_(SECOND + 1, 5, 1, b"/bin/earlier"))
+        assert exe_at(cache, 5, SECOND + 2) == b"/bin/earlier"
+        assert exe_at(cache, 5, 4 * SECOND) == b"/bin/later"
+        feed(cache, exit_(SECOND + 3, 5))
+        assert exe_at(cache, 5, 4 * SECOND) == b"/bin/later"
+
+    def test_an_exit_of_the_former_owner_spares_the_scanned_one(self, host: FakeHost) -> None:
+        host.add_process(5, 1, b"/bin/later", born_ns=3 * SECOND)
+        cache = cache_of(host)
+        cache.scan()
+        feed(cache, exit_(SECOND, 5), exit_(SECOND + 2 * RETENTION_NS, 999))
+        assert exe_at(cache, 5, 4 * SECOND) == b"/bin/later"
+
+    def test_what_proc_has_now_is_not_who_did_it_then(self, host: FakeHost) -> None:
+        host.add_process(5, 1, b"/bin/later", born_ns=3 * SECOND)
+        cache = cache_of(host)
+        assert exe_at(cache, 5, SECOND) is None
+        assert cache.counters.unresolved == 1
+        assert exe_at(cache, 5, 3 * SECOND) == b"/bin/later"
+        assert cache.counters.refilled == 1
+
+
+def test_a_process_that_vanishes_during_the_scan_is_left_out(host: FakeHost) -> None:
+    host.add_process(5, 1, b"/bin/a")
+    (host.proc / "6").mkdir()
+    (host.proc / "self").mkdir()
+    cache = cache_of(host)
+    cache.scan()
+    assert len(cache.table) == 1
+
+
+def test_a_loop_of_parents_ends(host: FakeHost) -> None:
+    host.add_process(5, 6, b"/bin/a")
+    host.add_process(6, 5, b"/bin/b")
+    cache = cache_of(host)
+    cache.scan()
+    entry = cache.find(5, SECOND)
+    assert entry is not None
+    assert [a.pid for a in cache.ancestors(entry)] == [6]
+
+
+def test_ancestors_are_bounded(host: FakeHost) -> None:
+    cache = cache_of(host)
+    feed(cache, *(fork(pid, pid, pid - 1) for pid in range(100, 200)))
+    entry = cache.find(199, SECOND)
+    assert entry is not None
+    assert [a.pid for a in cache.ancestors(entry)] == list(range(198, 198 - MAX_ANCESTORS, -1))
+
+
+def test_exited_processes_are_evicted_first(host: FakeHost) -> None:
+    cache = cache_of(host, max_entries=3)
+    feed(cache, exec_(1, 1, 0, b"/a"), exec_(2, 2, 0, b"/b"), exit_(3, 2), exec_(4, 3, 0, b"/c"))
+    feed(cache, exec_(5, 4, 0, b"/d"))
+    assert (cache.table.evicted.exited, cache.table.evicted.live) == (1, 0)
+    cache.find(1, 6)
+    feed(cache, exec_(7, 5, 0, b"/e"))
+    assert cache.table.evicted.live == 1
+    assert exe_at(cache, 1, 8) == b"/a"
+    assert exe_at(cache, 3, 8) is None  # asked for longest ago
+
+
+def test_an_evicted_live_process_comes_back_from_proc(host: FakeHost) -> None:
+    host.add_process(5, 1, b"/bin/a")
+    cache = cache_of(host, max_entries=1)
+    cache.scan()
+    feed(cache, exec_(SECOND, 6, 1, b"/bin/b"))
+    assert exe_at(cache, 5, SECOND) == b"/bin/a"
+
+
+def test_bytes_are_bounded_whatever_arguments_are(host: FakeHost) -> None:
+    limit = 200_000
+    cache = cache_of(host, max_bytes=limit)
+    for pid in range(2, 500):
+        feed(cache, fork(pid, pid, pid - 1), exec_(pid, pid, pid - 1, b"/x", *[b"y" * 60] * 60))
+        assert cache.table.bytes <= limit
+    assert cache.table.evicted.live > 0
+
+
+_CHANGES: dict[str, Callable[[int, int, int], Event]] = {
+    "fork": fork,
+    "exec": lambda now, pid, ppid: exec_(now, pid, ppid, b"/x", b"arg"),
+    "exit": lambda now, pid, _: exit_(now, pid),
+}
+_events = st.lists(
+    st.tuples(
+        st.sampled_from(["fork", "exec", "exit", "find"]),
+        st.integers(2, 6),
+        st.integers(1, 6),
+        st.integers(0, RETENTION_NS),
+    ),
+    max_size=60,
+)
+
+
+@given(_events)
+def test_the_books_balance_whatever_comes(steps: list[tuple[str, int, int, int]]) -> None:
+    """Any order of events leaves counts and bytes equal to what is really held."""
+    cache = ProcessCache(ProcFs(NOWHERE, ticks_per_second=100), Users(NOWHERE), max_entries=5)
+    now = 0
+    for kind, pid, ppid, step in steps:
+        now += step
+        if kind == "find":
+            cache.find(pid, now)
+        else:
+            cache.apply(_CHANGES[kind](now, pid, ppid))
+        held = []
+        for entry in cache.table:
+            older: Entry | None = entry
+            while older is not None:
+                held.append(older)
+                older = older.older
+        assert len(held) == len(cache.table) <= 5
+        assert sum(entry.bytes for entry in held) == cache.table.bytes == sum(e.weigh() for e in held)

@@ -1,0 +1,57 @@
+"""Parsing what `/proc` says, whatever processes call themselves."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.context.procfs import ARGS_BYTES, ARGS_COUNT, ProcFs, split_args, split_stat
+from tests.agent.context.conftest import SECOND, FakeHost
+
+
+@given(st.binary(max_size=15))
+def test_a_comm_may_hold_anything(comm: bytes) -> None:
+    assert split_stat(b"12 (" + comm + b") S 1 2") == (comm, [b"S", b"1", b"2"])
+
+
+def test_arguments_keep_empty_ones_and_are_cut() -> None:
+    assert split_args(b"a\0\0b\0") == (b"a", b"", b"b")
+    assert split_args(b"") == ()
+    assert split_args(b"a\0" * 1000) == (b"a",) * ARGS_COUNT
+    assert sum(map(len, split_args(b"x" * 10_000))) == ARGS_BYTES
+
+
+def test_a_file_may_be_called_deleted(host: FakeHost) -> None:
+    host.add_process(5, 1, b"/bin/a (deleted)")
+    found = host.proc_fs().read(5)
+    assert found is not None
+    assert found.process.exe == b"/bin/a (deleted)"
+
+
+def test_a_kernel_thread_has_no_program(host: FakeHost) -> None:
+    host.add_process(2, 0, b"", comm=b"kthreadd")
+    found = host.proc_fs().read(2)
+    assert found is not None
+    assert (found.process.exe, found.process.args, found.process.comm) == (b"", (), b"kthreadd")
+
+
+def test_half_written_files_are_a_process_that_is_gone(host: FakeHost) -> None:
+    host.add_process(5, 1, b"/bin/a")
+    for name in ("stat", "status"):
+        (host.proc / "5" / name).write_bytes(b"")
+        assert host.proc_fs().read(5) is None
+    assert host.proc_fs().read(6) is None
+    assert host.proc_fs().cgroup(6) is None
+
+
+def test_this_very_process() -> None:
+    found = ProcFs().read(os.getpid())
+    assert found is not None
+    assert found.process.ppid == os.getppid()
+    assert found.process.uid == os.getuid()
+    assert b"python" in found.process.exe
+    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    assert now - 3600 * SECOND < found.born_ns <= now

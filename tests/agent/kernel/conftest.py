@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from agent.kernel.libbpf import Object
+from tests import ROOT
+
+BUILT = ROOT / "build" / "fim.bpf.o"
+
+
+@pytest.fixture(scope="session")
+def opened() -> Iterator[Object]:
+    """The compiled object, opened and not loaded: that takes no privilege."""
+    assert BUILT.is_file(), f"{BUILT} is missing: run `make build`"
+    opened = Object(str(BUILT))
+    yield opened
+    opened.close()

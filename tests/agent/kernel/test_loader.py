@@ -1,0 +1,153 @@
+"""What is put before the verifier, with the real object and a table for a kernel; nothing is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.errors import KernelError, MinimumNotMetError
+from agent.hooks import points
+from agent.kernel import loader
+from agent.kernel.attach import RefusedError
+from agent.kernel.choose import Attempt, Chooser, Plan
+from agent.kernel.libbpf import Map, Object, Program
+from agent.kernel.loader import Loader, Variant
+from tests.agent.kernel.conftest import BUILT
+from tests.agent.kernel.test_choose import ALL, Kernel
+
+STATES = ALL | dict.fromkeys(("kprobe_multi", "tracepoint"), "fires")
+OURS = set(points.SETS) - {points.BCC}  # that one's programs are in another object
+
+
+class Offered:
+    """An object whose programs and maps write down what is decided of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.programs: dict[str, bool] = {}
+        self.skipped: set[str] = set()
+        monkeypatch.setattr(
+            Program, "choose", lambda one, wanted: self.programs.__setitem__(one.name, wanted)
+        )
+        monkeypatch.setattr(Program, "target", lambda _one, _function: None)
+        monkeypatch.setattr(Map, "skip", lambda one: self.skipped.add(one.name))
+
+    @property
+    def wanted(self) -> set[str]:
+        return {name for name, wanted in self.programs.items() if wanted}
+
+
+class Functions(Kernel):
+    """A kernel of which no parameters are known."""
+
+    def parameters(self, _name: str) -> tuple[str, ...]:
+        return ()
+
+    def number(self, _kind: str, _target: str) -> int:
+        return 1
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> Offered:
+    return Offered(monkeypatch)
+
+
+def prepare(hookset: str) -> Plan:
+    """Choose and prepare as a load does, up to the verifier."""
+    plan = Chooser(hookset, STATES, Kernel()).plan(points.EVENTS)
+    opened = Object(str(BUILT))
+    Loader(STATES, Variant(hookset), BUILT)._prepare(opened, plan, Functions())  # type: ignore[arg-type]
+    opened.close()
+    return plan
+
+
+@pytest.mark.parametrize("hookset", sorted(OURS | {points.AUTO}))
+def test_only_the_programs_of_the_set_are_offered(hookset: str, offered: Offered) -> None:
+    """Every program of the object is decided on, and no other set's can take the load down."""
+    plan = prepare(hookset)
+    returns = {name for name in offered.wanted if name.startswith("tail__")}
+    assert returns == ({"tail__kretprobe"} if hookset == "kprobe" else set())
+    offered.programs.update(dict.fromkeys(returns, False))
+    assert offered.wanted == {one.program for one in plan.chosen.values()}
+    rungs = points.LADDER if hookset == points.AUTO else (hookset,)
+    kinds = {kind for rung in rungs for kind in points.SETS[rung].values()}
+    assert {name.partition("__")[0] for name in offered.wanted} <= kinds
+    assert len(offered.programs) > 2 * len(offered.wanted)
+
+
+def test_maps_of_programs_that_are_not_offered_are_not_made(offered: Offered) -> None:
+    """They would take memory for nothing."""
+    prepare("kprobe")
+    assert {"syscalls", "calls", "perf", "probes"} <= offered.skipped
+    assert "tails" not in offered.skipped
+    offered.skipped.clear()
+    prepare("tracepoint")
+    assert not {"syscalls", "calls"} & offered.skipped
+
+
+class Refusing(Loader):
+    """A loader whose verifier refuses the programs of some kinds, each with words of its own."""
+
+    refused: tuple[str, ...] = ()
+
+    def _load(self, plan: Plan, *_: object) -> None:  # type: ignore[override]
+        for one in plan.chosen.values():
+            if one.kind in self.refused:
+                attempt = Attempt(one.hook, one.kind, "load-fail", f"{one.kind} is not for here", one.target)
+                raise RefusedError(attempt)
+
+
+@pytest.fixture
+def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Functions by a table, not by this host's kernel."""
+    monkeypatch.setattr(loader, "Functions", lambda typed: Functions())
+
+
+@pytest.mark.usefixtures("untyped")
+class TestBelowTheMinimum:
+    """An agent that cannot see enough does not start."""
+
+    def test_every_attempt_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By hook: each rung of the ladder, in the verifier's words."""
+        kinds = ("lsm", "fentry", "fexit", "kprobe", "kretprobe", "tracepoint")
+        monkeypatch.setattr(Refusing, "refused", kinds)
+        with pytest.raises(MinimumNotMetError) as caught:
+            Refusing(STATES, Variant("auto"), Path("none")).load()
+        assert caught.value.exit_code not in (0, 1, 2, KernelError.exit_code)
+        lines = caught.value.detail.splitlines()
+        tried = [line for line in lines if line.startswith("open.enter by ")]
+        wanted = {
+            f"open.enter by {kind} at {target}: load-fail: {kind} is not for here"
+            for kind in ("fentry", "kprobe")
+            for target in points.POINTS["open"]
+        }
+        assert set(tried) == wanted
+        assert len(tried) == len(wanted)
+        assert "open.enter" in caught.value.message
+        calls = "syscall.enter by tracepoint at raw_syscalls/sys_enter"
+        assert f"{calls}: load-fail: tracepoint is not for here" in lines
+
+    def test_one_bad_kind_takes_only_its_rung(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is refused is left out, and all else is loaded."""
+        monkeypatch.setattr(Refusing, "refused", ("lsm",))
+        Refusing(STATES, Variant("auto"), Path("none")).load()
+        with pytest.raises(MinimumNotMetError, match="hook set lsm"):
+            Refusing(STATES, Variant("lsm"), Path("none")).load()
+
+
+def test_what_all_returns_hand_over_to_is_blamed_on_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that refuses it serves no kretprobe, and the ladder goes on below."""
+    plan = Chooser("kprobe", STATES, Kernel()).plan(points.EVENTS)
+    opened = Object(str(BUILT))
+
+    def refuse(_object: Object) -> None:
+        raise KernelError("load the object", detail="libbpf: prog 'tail__kretprobe': BPF program load failed")
+
+    monkeypatch.setattr(Object, "load", refuse)
+    with pytest.raises(RefusedError) as refused:
+        loader._verify(opened, plan)
+    assert refused.value.attempt.kind == "kretprobe"
+    opened.close()

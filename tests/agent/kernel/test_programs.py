@@ -1,0 +1,153 @@
+"""Programs that need no hook, run in this host's kernel, and the ring buffer's consumer fed by one."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.errors import KernelError
+from agent.events.decode import SIZE
+from agent.kernel import hashing
+from agent.kernel.libbpf import Object, Program, failed_program
+from agent.kernel.tell import Told
+from agent.kernel.transport import RingBuffer
+from tests.agent.kernel.conftest import BUILT
+
+CHECK = struct.Struct("=256s4Q")  # struct fim_check: name, length, hash, records, sent
+RING = 1 << 16
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Object]:
+    """The object with only its checks, in the kernel; skipped where that refuses."""
+    opened = Object(str(BUILT))
+    for name, program in opened.programs.items():
+        program.choose(name.startswith(("check__", "tell__")))
+    for name, one in opened.maps.items():
+        if name not in ("slots", "ring", "approvers", "discarders"):
+            one.skip()
+    opened.maps["ring"].resize(RING)
+    try:
+        opened.load()
+    except KernelError as error:
+        pytest.skip(f"this host does not load programs: {error}")
+    yield opened
+    opened.close()
+
+
+def check(program: Program, *, name: bytes = b"", records: int = 0) -> tuple[int, int]:
+    """Hash and number of records sent."""
+    _, _, value, _, sent = CHECK.unpack(program.run(CHECK.pack(name, len(name), 0, records, 0)))
+    return value, sent
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(name=st.binary(max_size=255).filter(lambda name: b"\0" not in name))
+def test_both_sides_hash_alike(running: Object, name: bytes) -> None:
+    assert check(running.programs["check__hash"], name=name)[0] == hashing.component(name)
+
+
+def test_a_table_is_written_by_programs(running: Object) -> None:
+    """As the map itself would have written it."""
+    table = running.maps["approvers"]
+    told = Told(table, running.programs)
+    key, value = bytes(range(16)), bytes(range(8))
+    told.update(key, value)
+    assert table.lookup(key) == value
+    told.update(key, bytes(8))
+    assert table.lookup(key) == bytes(8)
+    assert told.delete(key)
+    assert not told.delete(key)
+    assert table.lookup(key) is None
+
+
+def test_what_a_program_cannot_write_is_an_error(running: Object) -> None:
+    """A table that is full says so."""
+    table = running.maps["approvers"]
+    told = Told(table, running.programs)
+    with pytest.raises(KernelError, match=r"update approvers: .*E2BIG"):  # noqa: PT012 - any of them
+        for number in range(table.max_entries + 1):
+            told.update(struct.pack("=2Q", number, 0), bytes(8))
+    for number in range(table.max_entries):
+        table.delete(struct.pack("=2Q", number, 0))
+
+
+def test_a_discarder_is_written_by_a_program(running: Object) -> None:
+    table = running.maps["discarders"]
+    Told(table, running.programs).update(bytes(range(24)), bytes(range(32)))
+    assert table.lookup(bytes(range(24))) == bytes(range(32))
+
+
+def _differs(page: mmap.mmap, enough: mmap.mmap) -> int:
+    """Whether a page's first word ever is another one than at first, until it is enough."""
+    words = memoryview(page).cast("B").cast("Q")
+    first = words[0]
+    while not enough[0]:
+        if any(words[0] != first for _ in range(1000)):
+            return 1
+    return 0 if first else 2
+
+
+class TestRing:
+    """The consumer of the ring buffer."""
+
+    @pytest.fixture
+    def ring(self, running: Object) -> Iterator[RingBuffer]:
+        ring = RingBuffer(running.maps["ring"])
+        ring.drain()
+        yield ring
+        ring.close()
+
+    def test_every_record_once_in_order(self, running: Object, ring: RingBuffer) -> None:
+        """Three times around the ring, so that records cross its end."""
+        send = running.programs["check__ring"]
+        for _ in range(10):
+            assert check(send, records=100)[1] == 100
+            records = ring.drain()
+            assert [struct.unpack_from("=Q", record, 8)[0] for record in records] == list(range(100))
+            assert [len(record) for record in records] == [SIZE + (i & 63) for i in range(100)]
+        assert ring.drain() == []
+
+    def test_the_kernel_never_sees_another_position(self, running: Object, ring: RingBuffer) -> None:
+        """What is written again stays what it is: a zero in between would look like a full ring."""
+        check(running.programs["check__ring"], records=1)
+        ring.drain()
+        with mmap.mmap(running.maps["ring"].fd(), mmap.PAGESIZE) as page, mmap.mmap(-1, 1) as enough:
+            watcher = os.fork()
+            if not watcher:
+                os._exit(_differs(page, enough))
+            for _ in range(100_000):
+                ring.drain()
+            enough[0] = 1
+            assert os.waitpid(watcher, 0)[1] == 0
+
+    def test_a_full_ring_refuses_and_recovers(self, running: Object, ring: RingBuffer) -> None:
+        send = running.programs["check__ring"]
+        sent = check(send, records=512)[1]
+        assert 0 < sent < 512
+        assert len(ring.drain()) == sent
+        assert check(send, records=5)[1] == 5
+        assert len(ring.drain()) == 5
+
+    def test_readable_only_while_there_is_something(self, running: Object, ring: RingBuffer) -> None:
+        ring.wait(0)
+        check(running.programs["check__ring"], records=1)
+        ring.wait(10_000)
+        assert len(ring.drain()) == 1
+
+
+def test_who_is_blamed_for_a_load() -> None:
+    """The program that failed, and not those before it that lack a map which was left out."""
+    said = (
+        "libbpf: prog 'probe__lsm': failed to bind map '.rodata': Bad file descriptor\n"
+        "libbpf: prog 'probe__syscall': BPF program load failed: Invalid argument\n"
+    )
+    assert failed_program(KernelError("load the object", detail=said)) == "probe__syscall"
+    said = "libbpf: prog 'fentry__x': failed to find kernel BTF type ID of 'x': -3\n"
+    assert failed_program(KernelError("load the object", detail=said)) == "fentry__x"

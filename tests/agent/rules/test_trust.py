@@ -1,0 +1,115 @@
+"""Rule files are read only where no other user can change or replace them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.errors import UsageError
+from agent.rules.trust import MAX_LINKS, mounts, read_only, read_trusted, visited
+from tests import ROOT
+
+MOUNTS = """\
+22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+30 22 0:26 / /rules ro,nosuid - tmpfs tmpfs rw
+31 22 254:1 /var/lib/kubelet/pods/p/volumes/c /etc/fim ro,relatime - ext4 /dev/vda1 rw
+32 22 0:27 / /a\\040b rw - tmpfs tmpfs ro
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o755)
+    path = tmp_path / "a.yaml"
+    path.write_text("rules: []\n")
+    path.chmod(0o644)
+    return path
+
+
+def test_own_file_is_read(rules: Path) -> None:
+    assert read_trusted(rules) == b"rules: []\n"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_directory_that_others_can_write_is_named_in_reason_and_remedy(rules: Path, mode: int) -> None:
+    rules.parent.chmod(mode)
+    with pytest.raises(UsageError, match=f"other users can write to {rules.parent}") as raised:
+        read_trusted(rules)
+    assert f"chmod go-w {rules.parent}" in raised.value.hint
+
+
+def test_every_directory_on_the_way_through_links_counts(rules: Path, tmp_path: Path) -> None:
+    """Who can replace the link replaces the rules."""
+    (open_to_all := tmp_path / "open").mkdir()
+    open_to_all.chmod(0o777)
+    link = open_to_all / "link.yaml"
+    link.symlink_to(rules)
+    with pytest.raises(UsageError, match=f"other users can write to {open_to_all}"):
+        read_trusted(link)
+    outer = tmp_path / "outer.yaml"
+    outer.symlink_to("open/link.yaml")
+    with pytest.raises(UsageError, match=f"other users can write to {open_to_all}"):
+        read_trusted(outer)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a link away")
+def test_a_link_of_another_user_is_refused_also_in_a_sticky_directory(rules: Path, tmp_path: Path) -> None:
+    (sticky := tmp_path / "sticky").mkdir()
+    sticky.chmod(0o1777)
+    link = sticky / "link.yaml"
+    link.symlink_to(rules)
+    assert read_trusted(link)
+    os.lchown(link, 65534, 65534)
+    with pytest.raises(UsageError, match="belongs to uid 65534"):
+        read_trusted(link)
+
+
+def test_links_that_go_round_end(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic links"):
+        list(visited(tmp_path / "a"))
+    assert MAX_LINKS == 40
+
+
+def test_a_directory_is_read_only_where_no_mount_shows_it_writable() -> None:
+    table = mounts(MOUNTS)
+    assert read_only(Path("/rules"), table)
+    assert not read_only(Path("/etc"), table)
+    assert not read_only(Path("/etc/fim"), table)  # the root mount shows the same directory writable
+    assert read_only(Path("/etc/fim"), table[1:])
+    assert read_only(Path("/a b/c"), table)
+
+
+CONFIG_MAP = """
+import subprocess, sys
+from pathlib import Path
+from agent.rules.load import load
+at = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", at], check=True)
+(at / "..2026_11_29").mkdir()
+(at / "..2026_11_29/fim.yaml").write_text("rules:\\n  - {id: a, expression: open.flags == 1}\\n")
+(at / "..data").symlink_to("..2026_11_29")
+(at / "fim.yaml").symlink_to("..data/fim.yaml")
+at.chmod(0o777)
+for options in ("ro", "rw"):
+    subprocess.run(["mount", "-o", f"remount,{options}", at], check=True)
+    try:
+        print(list(load([at]).rules))
+    except Exception as error:
+        print(error, error.hint)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts, in a mount namespace of its own")
+def test_rules_of_a_config_map_load_where_they_are_mounted_read_only(tmp_path: Path) -> None:
+    command = ["unshare", "--mount", sys.executable, "-c", CONFIG_MAP, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded, refused = done.stdout.splitlines()
+    assert loaded == "['a']"
+    assert f"other users can write to {tmp_path}" in refused
+    assert "mount it read-only" in refused

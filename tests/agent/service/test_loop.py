@@ -1,0 +1,189 @@
+"""The event loop: reloads that never half happen, ends that leave nothing behind."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.context.enrich import Enricher
+from agent.context.hashing import Hasher
+from agent.errors import AgentError, RuleErrors
+from agent.events.actors import Context
+from agent.events.model import Event, EventType
+from agent.rules.engine import Rule, Ruleset
+from agent.service.control import Mailbox, Reply
+from agent.service.loop import Service
+from agent.sinks.dispatch import Dispatcher, Outlet
+from agent.sinks.ratelimit import RateLimit
+from agent.sinks.render import Renderer
+from agent.sinks.report import Reporter
+from tests.agent.context.conftest import FakeHost
+from tests.agent.sinks.test_dispatch import FakeSink
+
+
+def ruleset(*rules: Rule) -> Ruleset:
+    made = Ruleset([])
+    made.rules.update({rule.id: rule for rule in rules})
+    return made
+
+
+class FakeWatch:
+    """Reports every event in `coming` as a match of all rules in force."""
+
+    def __init__(self) -> None:
+        self.coming: deque[Event] = deque()
+        self.log: list[str] = []
+        self.rules: Ruleset | None = None
+        self.reporter: Reporter | None = None
+        self.then: Callable[[], None] = lambda: None
+
+    def enforce(self, ruleset: Ruleset) -> None:
+        self.log.append("enforce " + ",".join(ruleset.rules))
+        self.rules = ruleset
+
+    def pump(self, timeout_ms: int) -> int:
+        count = len(self.coming)
+        while self.coming:
+            event = self.coming.popleft()
+            assert self.reporter is not None
+            assert self.rules is not None
+            self.reporter.matched(event, Context(), list(self.rules.rules))
+        self.then()
+        return count
+
+    def state(self) -> dict[str, Any]:
+        return {"ledger": {"open": {"delivered": 1}}}
+
+    def detach(self) -> None:
+        self.log.append("detach")
+
+    def close(self) -> None:
+        self.log.append("close")
+
+
+class Bench:
+    """A service on fakes."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.watch, self.sink = FakeWatch(), FakeSink()
+        self.answers: list[Ruleset | AgentError] = []
+        dispatcher = Dispatcher([Outlet(self.sink)])
+        dispatcher.start()
+        self.reporter = Reporter(Renderer({}), dispatcher, RateLimit(0), Hasher())
+        self.watch.reporter = self.reporter
+        enricher = Enricher(host.root, host.proc_fs())
+        self.service = Service(self.watch, self._load, self.reporter, dispatcher, enricher)
+        self.service.enforce(ruleset(Rule("old", "")))
+
+    def _load(self) -> Ruleset:
+        self.watch.log.append(f"load, main {threading.current_thread() is threading.main_thread()}")
+        answer = self.answers.pop(0)
+        if isinstance(answer, AgentError):
+            raise answer
+        return answer
+
+    def run(self, steps: Sequence[Callable[[], None]]) -> int:
+        """Runs with one step after each pump, and stops after the last."""
+        pending = deque([*steps, self.service.stop])
+
+        def step() -> None:
+            if pending:
+                pending.popleft()()
+
+        self.watch.then = step
+        return self.service.run()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(FakeHost(tmp_path))
+
+
+def test_what_hooks_had_seen_is_judged_and_delivered_at_the_end(bench: Bench) -> None:
+    late = Event(EventType.OPEN)
+    assert bench.run([lambda: bench.watch.coming.append(late)]) == 0
+    assert bench.watch.log[-1] == "detach"
+    assert len(bench.sink.lines) == 1
+    assert bench.sink.calls[-1] == "close"
+
+
+def test_a_reload_loads_aside_then_enforces(bench: Bench) -> None:
+    bench.answers = [ruleset(Rule("a", ""), Rule("b", ""))]
+    bench.run([bench.service.want_reload, lambda: None])
+    assert bench.watch.log == ["enforce old", "load, main False", "enforce a,b", "detach"]
+    assert "reopen" in bench.sink.calls
+    assert list(bench.reporter.rules) == ["a", "b"]
+
+
+def test_bad_rules_leave_the_old_ones_in_force_and_say_so(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.answers = [RuleErrors(["x.yaml:3:7: unknown field"])]
+    reply = bench.service.reload()
+    assert reply["error"] == "the old rules stay in force: 1 error in rule files"
+    assert reply["detail"] == "x.yaml:3:7: unknown field"
+    assert "x.yaml:3:7: unknown field" in capsys.readouterr().err
+    assert list(bench.reporter.rules) == ["old"]
+    assert bench.service.state()["reloads"] == {"ok": 0, "failed": 1}
+    bench.run([])
+
+
+def test_a_kernel_that_refuses_leaves_the_old_rules(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Ruleset) -> None:
+        raise AgentError("no room")
+
+    bench.answers = [ruleset(Rule("new", ""))]
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.watch, "enforce", refuse)
+        assert "no room" in bench.service.reload()["error"]
+    assert list(bench.reporter.rules) == ["old"]
+    bench.run([])
+
+
+def test_events_are_judged_while_rules_load(bench: Bench) -> None:
+    release = threading.Event()
+    load = bench._load
+
+    def slow() -> Ruleset:
+        release.wait(10)
+        return load()
+
+    bench.answers = [ruleset(Rule("new", ""))]
+    bench.service._load = slow
+    bench.watch.coming.append(Event(EventType.OPEN))
+    bench.watch.then = release.set
+    bench.service.reload()
+    assert not bench.watch.coming
+    bench.run([])
+    assert bench.sink.lines[0].startswith(b'{"rule":"old"')
+
+
+def test_questions_are_answered_by_the_loop_until_it_ends(bench: Bench) -> None:
+    replies: list[Reply] = []
+    asker = threading.Thread(target=lambda: replies.append(bench.service.mailbox.ask("status")))
+
+    def wait_for_reply() -> None:
+        bench.watch.then = bench.service.stop if replies else wait_for_reply
+
+    asker.start()
+    bench.watch.then = wait_for_reply
+    bench.service.run()
+    asker.join()
+    assert replies[0]["ledger"] == {"open": {"delivered": 1}}
+    assert {"uptime_s", "rules", "context", "sinks", "hash", "rate_limited"} <= set(replies[0])
+    assert bench.service.mailbox.ask("status") == {"error": "the agent is stopping"}
+
+
+def test_a_closed_mailbox_answers_who_waits() -> None:
+    mailbox = Mailbox()
+    replies: list[Reply] = []
+    asker = threading.Thread(target=lambda: replies.append(mailbox.ask("status")))
+    asker.start()
+    mailbox.close()
+    asker.join()
+    assert replies == [{"error": "the agent is stopping"}]

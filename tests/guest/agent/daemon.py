@@ -1,0 +1,118 @@
+"""`agent run` in a guest: started as a user would, read as a log shipper would."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from harness.guest.base import Channel, Guest
+
+POLICY = "/root/policy.yaml"
+_AGENT = ("-m", "agent")
+_PID = "/run/agent.pid"
+_START_S = 180.0
+_LINE_S = 120.0
+_START = (
+    f"cd /opt/fim && echo $$ >{_PID} && PYTHONPATH=/opt/fim exec python3 $PROGRAM run --rules {POLICY} "
+    + '"$@" 2>&1'
+)
+
+Match = dict[str, Any]
+
+
+class Daemon:
+    """A running agent. Its log and its matches come on one stream, in the order in which it wrote them."""
+
+    def __init__(self, guest: Guest, channel: Channel, pid: int) -> None:
+        self.pid = pid
+        self.log: list[str] = []
+        self.guest = guest
+        self._channel = channel
+        self._sentinels = 0
+
+    @classmethod
+    def start(cls, guest: Guest, policy: bytes, *options: str, program: Sequence[str] = ()) -> Daemon:
+        """Returns once it watches. `program` is what Python runs, the agent itself if nothing is named."""
+        guest.put_bytes(policy, POLICY)
+        words = f"PROGRAM={' '.join(program or _AGENT)}"
+        channel = guest.open_channel(["env", words, "sh", "-c", _START, "agent", *options])
+        daemon = cls(guest, channel, 0)
+        daemon.read(lambda line: "watching" in line, _START_S)
+        daemon.pid = int(guest.run(["cat", _PID]).stdout)
+        return daemon
+
+    def read(self, enough: Callable[[str], bool], timeout_s: float = _LINE_S) -> list[Match]:
+        """Matches up to and with the line that is enough; the end of the stream is an AssertionError."""
+        matches = []
+        while (line := self._channel.readline(timeout_s)) is not None:
+            text = line.decode("ascii")
+            matches += self._take(text)
+            if enough(text):
+                return matches
+        raise AssertionError(f"the agent ended: {self.log}")
+
+    def rest(self) -> list[Match]:
+        """Matches until it ends."""
+        matches = []
+        while (line := self._channel.readline(_LINE_S)) is not None:
+            matches += self._take(line.decode("ascii"))
+        return matches
+
+    def settled(self) -> list[Match]:
+        """Matches of all that was done before: a sentinel is touched and waited for."""
+        self._sentinels += 1
+        name = f"/w/sentinel-{self._sentinels}"
+        assert self.guest.run(["touch", name]).status == 0
+        matches = self.read(lambda line: f'"path":"{name}"' in line)
+        return [match for match in matches if "/sentinel-" not in match["event"]["path"]]
+
+    def signal(self, name: str) -> None:
+        """As `kill` names it."""
+        assert self.guest.run(["kill", f"-{name}", str(self.pid)]).status == 0
+
+    def reload(self, policy: bytes) -> list[Match]:
+        """Replaces the rules; matches until the agent has said what became of it."""
+        self.guest.put_bytes(policy, POLICY)
+        self.signal("HUP")
+        return self.read(lambda line: line.startswith("fim-agent: "))
+
+    def status(self) -> dict[str, Any]:
+        """What `agent status` says."""
+        done = self.guest.run(["sh", "-c", "cd /opt/fim && exec python3 -m agent status"])
+        assert done.status == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def wait(self) -> int:
+        """Its exit status, a shell's."""
+        return self._channel.wait(_LINE_S)
+
+    def close(self) -> None:
+        """Ends it, however it is."""
+        self.guest.run(["kill", "-CONT", str(self.pid)])
+        self.guest.run(["kill", "-KILL", str(self.pid)])
+        self._channel.close()
+
+    def _take(self, line: str) -> list[Match]:
+        if line.startswith("{"):
+            return [json.loads(line)]
+        self.log.append(line)
+        return []
+
+
+@contextlib.contextmanager
+def running(guest: Guest, policy: bytes, *options: str, program: Sequence[str] = ()) -> Iterator[Daemon]:
+    """An agent that is gone afterwards."""
+    daemon = Daemon.start(guest, policy, *options, program=program)
+    try:
+        yield daemon
+    finally:
+        daemon.close()
+
+
+def rules(**expressions: str) -> bytes:
+    """A policy of rules by id."""
+    listed = [{"id": name, "expression": expression} for name, expression in expressions.items()]
+    return json.dumps({"rules": listed}).encode()

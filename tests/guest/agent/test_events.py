@@ -1,0 +1,258 @@
+"""Every event type, with what the kernel answered, and paths in all the places where paths are hard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.events.model import EventType
+from agent.sinks.render import unescape
+from harness.guest.base import Guest
+from tests.guest.agent import guest_deeds
+from tests.guest.agent.daemon import Daemon, Match, rules, running
+from tests.guest.agent.deeds import QUICK, Deeds
+
+pytestmark = pytest.mark.guest
+
+_MOUNTS = (EventType.MOUNT, EventType.UMOUNT)
+_PROCESSES = (EventType.EXEC, EventType.FORK, EventType.EXIT)
+_REFUSED = {  # errno of each call that a user may not make
+    **dict.fromkeys(("open", "truncate", "mkdir", "rmdir", "symlink", "rename", "unlink", "mknod"), (-13,)),
+    **dict.fromkeys(("chmod", "chown", "utimes", "setxattr", "removexattr", "mount", "umount"), (-1,)),
+    "link": (-1, -13),
+}
+
+
+BRIEF = 5  # short processes, of which one at least is not held up by others
+
+
+def _rule(kind: EventType) -> str:
+    if kind in _PROCESSES:
+        return f'{kind.label}.file.path == "{QUICK}"' if kind is not EventType.FORK else "fork.uid == 4711"
+    return f'{kind.label}.{"mountpoint" if kind in _MOUNTS else "file"}.path =~ "/w/**"'
+
+
+@pytest.fixture(scope="module")
+def daemon(guest: Guest, deeds: Deeds) -> Iterator[Daemon]:
+    """One agent for all that leaves it as it was, with a rule for each event type."""
+    wanted = {kind.label: _rule(kind) for kind in EventType}
+    with running(guest, rules(**wanted, script='exec.script.path =~ "/w/scripts/**"')) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def everything(daemon: Daemon, deeds: Deeds) -> tuple[dict[str, Any], list[Match]]:
+    """Every call allowed and refused, and all that the agent said about it."""
+    said = deeds.do("every_type")
+    return said, daemon.settled()
+
+
+def below(matches: list[Match], folder: str, kind: str) -> list[dict[str, Any]]:
+    found = [match for match in matches if match["rule"] == kind == match["event"]["type"]]
+    return [match for match in found if match["event"]["path"].startswith(folder)]
+
+
+@pytest.mark.parametrize("kind", sorted(_REFUSED))
+def test_allowed(everything: tuple[dict[str, Any], list[Match]], kind: str) -> None:
+    said, matches = everything
+    assert said["allowed"][kind] == 0
+    last = below(matches, "/w/allowed/", kind)[-1]
+    event, process = last["event"], last["process"]
+    assert event["retval"] >= 0
+    assert event["inode"] > 0
+    assert event["device"] > 0
+    assert event["mount_ns"] > 0
+    assert int(event["mode"], 8) > 0
+    assert (event["uid"], event["gid"]) in {(0, 0), (12, 34)}
+    assert (process["pid"], process["tid"]) == (said["pid"], said["pid"])
+    assert process["comm"] == "python3"
+    assert process["args"][1:] == ["/root/guest_deeds.py", "every_type"]
+    assert re.fullmatch("/usr/bin/python3[.0-9]*", process["exe"])
+    assert (process["uid"], process["user"]) == (0, "root")
+    assert {"sshd"} & {one["comm"] for one in process["ancestors"]}
+    assert last["container"] is None
+
+
+@pytest.mark.parametrize("kind", sorted(_REFUSED))
+def test_refused(everything: tuple[dict[str, Any], list[Match]], kind: str) -> None:
+    """Is one event, with the error number, the user and the whole path."""
+    said, matches = everything
+    assert said["refused"][kind] in _REFUSED[kind]
+    refused = [m for m in below(matches, "/w/refused/", kind) if m["process"]["uid"] == guest_deeds.USER]
+    assert [m["event"]["retval"] for m in refused] == [said["refused"][kind]]
+
+
+@pytest.fixture(scope="module")
+def hidden(daemon: Daemon, deeds: Deeds) -> tuple[dict[str, int], list[Match]]:
+    """Calls on what lies below a directory that the caller may not search, and what the agent said."""
+    said = deeds.do("hidden")
+    return said, daemon.settled()
+
+
+@pytest.mark.parametrize("kind", sorted(set(_REFUSED) - {"mount", "umount"}))
+def test_refused_in_the_lookup(hidden: tuple[dict[str, int], list[Match]], kind: str) -> None:
+    """Is one event too, with the path as the caller gave it, and marked so."""
+    said, matches = hidden
+    assert said[kind] == -13
+    refused = [m for m in below(matches, "/w/hidden/", kind) if m["process"]["uid"] == guest_deeds.USER]
+    assert [m["event"]["retval"] for m in refused] == [-13]
+    event = refused[0]["event"]
+    assert event["path_marks"] == ["as_given"]
+    assert event["path"].startswith("/w/hidden/inside/")
+    if kind == "chown":
+        assert (event["new_uid"], event["new_gid"]) == (12, 34)
+    if kind == "chmod":
+        assert event["requested_mode"][-4:] == "4711"
+
+
+@pytest.mark.parametrize("kind", ["mount", "umount"])
+def test_not_told(hidden: tuple[dict[str, int], list[Match]], kind: str) -> None:
+    """What the documentation says is no event: a mount refused before its place was found."""
+    said, matches = hidden
+    assert said[kind] < 0
+    assert below(matches, "/w/hidden/", kind) == []
+
+
+def test_who_did_it(daemon: Daemon, deeds: Deeds) -> None:
+    """Is told in the kernel's numbers, which `/proc` shows of the same process."""
+    said = deeds.do("identity")
+    found = [match for match in daemon.settled() if match["event"]["path"] == "/w/common/identity"]
+    (opened,) = [match for match in found if match["rule"] == "open"]
+    told = {**opened["process"], "mount_ns": opened["event"]["mount_ns"]}
+    assert {name: told[name] for name in said} == said
+    assert said["auid"] == 4242
+    assert said["gid"] == 1234
+
+
+def test_what_each_type_adds(everything: tuple[dict[str, Any], list[Match]]) -> None:
+    _, matches = everything
+
+    def of(kind: str) -> dict[str, Any]:
+        event: dict[str, Any] = below(matches, "/w/allowed/", kind)[-1]["event"]
+        return event
+
+    opened = of("open")
+    assert {"O_WRONLY", "O_CREAT"} <= set(opened["flags"])
+    assert (opened["path"], opened["requested_mode"], opened["mode"]) == (
+        "/w/allowed/opened",
+        "640",
+        "100640",
+    )
+    assert of("close")["path"] == "/w/allowed/opened"
+    assert (of("mkdir")["requested_mode"], of("mkdir")["mode"]) == ("750", "40750")
+    assert of("mknod")["mode"] == "10644"
+    assert of("rename")["path"] == "/w/allowed/moving"
+    assert of("rename")["destination"]["path"] == "/w/allowed/moved"
+    assert of("link")["path"] == "/w/allowed/file"
+    assert of("link")["destination"]["path"] == "/w/allowed/linked"
+    assert of("symlink")["target"] == "some/where"
+    assert of("chmod")["requested_mode"][-4:] == "4711"
+    assert (of("chown")["new_uid"], of("chown")["new_gid"]) == (12, 34)
+    assert of("setxattr")["xattr"] == of("removexattr")["xattr"] == "trusted.deed"
+    assert (of("mount")["fs_type"], of("mount")["source"]) == ("tmpfs", "tmpfs")
+    assert of("umount")["path"] == "/w/allowed/mountpoint"
+
+
+def test_paths(daemon: Daemon, deeds: Deeds) -> None:
+    """Are what the process's mount namespace sees; a root that is not its top is told."""
+    said = deeds.do("places")
+    matches = daemon.settled()
+    by_path = {match["event"]["path"]: match for match in matches if match["rule"] == "open"}
+    assert "/w/bind/through" in by_path
+    for name in ("/w/jail/inner/jailed", "/w/jail/inner/relative"):
+        assert by_path[name]["process"]["root"] == said["jail"]
+    assert "deleted" in by_path["/w/gone"]["event"]["path_marks"]
+    private = by_path["/w/private/seen"]["event"]
+    assert private["mount_ns"] == said["namespace"] != said["host_namespace"]
+    assert by_path["/w/bind/through"]["event"]["mount_ns"] == said["host_namespace"]
+    names = {unescape(path) for path in by_path}
+    assert b"/w/" + guest_deeds.STRANGE in names
+    deeds.guest.run(["kill", "-USR1", str(said["jailed"])])
+
+
+def test_root_of_a_process_that_has_ended(daemon: Daemon, deeds: Deeds) -> None:
+    """Is told all the same: the kernel said it with the event."""
+    daemon.signal("STOP")
+    said = deeds.do("brief_jail")
+    daemon.signal("CONT")
+    found = [match for match in daemon.settled() if match["event"]["path"] == "/w/brief/jail/brief"]
+    assert {match["rule"] for match in found} == {"open", "close"}
+    assert {match["process"]["root"] for match in found} == {said["jail"]}
+
+
+def test_script(daemon: Daemon, deeds: Deeds) -> None:
+    """An exec tells the interpreter, which runs, and the script that was asked for."""
+    said = deeds.do("script")
+    (told,) = [match for match in daemon.settled() if match["rule"] == "script"]
+    assert told["event"]["path"] == said["interpreter"] == told["process"]["exe"]
+    assert told["event"]["script"] == said["script"]
+
+
+def test_layers_of_overlayfs(daemon: Daemon, deeds: Deeds) -> None:
+    """Are told: where the object lay when it was opened."""
+    deeds.do("overlay")
+    opens = [match["event"] for match in daemon.settled() if match["rule"] == "open"]
+    merged = [event for event in opens if event["path"].startswith("/w/layers/merged/")]
+    told = [(Path(event["path"]).name, set(event["path_marks"]) & {"upper", "lower"}) for event in merged]
+    assert [one for one in told if one[0] == "read"] == [("read", {"lower"})]
+    assert [one[1] for one in told if one[0] == "written"][-1] == {"upper"}
+    assert [one for one in told if one[0] == "made"] == [("made", {"upper"})]
+
+
+def test_a_process_that_hardly_lives(daemon: Daemon, deeds: Deeds, guest: Guest) -> None:
+    """Is known exactly, although the agent looks only when it has long gone."""
+    slowness = deeds.do("slowness")
+    lived = [_lived(daemon, guest, f"/w/quick-{number}") for number in range(BRIEF)]
+    assert min(lived) < 2 * max(slowness, deeds.do("slowness"))  # 2 ms of an ordinary machine
+
+
+def _lived(daemon: Daemon, guest: Guest, made: str) -> float:
+    """Holds what was told of one short process to what it was; how long it lived, in ms."""
+    words = [QUICK, "--flag", "a b", "", made]
+    daemon.signal("STOP")
+    shell = 'uid=0; sh -c \'"$@"\' inner "$@"; true'
+    assert guest.run(["sh", "-c", shell, "outer", *words]).status == 0
+    daemon.signal("CONT")
+    matches = [match for match in daemon.settled() if match["process"]["exe"] == QUICK]
+    assert [match["rule"] for match in matches] == ["exec", "open", "exit", "close"]
+    executed, opened, ended, _ = matches
+    process = opened["process"]
+    assert process["args"] == words == executed["process"]["args"]
+    assert (process["exe"], process["comm"]) == (QUICK, "quick")
+    assert process["ancestors"][0]["comm"] == "sh"
+    assert process["ancestors"][0]["pid"] == process["ppid"]
+    assert "sshd" in {one["comm"] for one in process["ancestors"]}
+    assert ended["event"]["exit_code"] == 0
+    return lifetime_ms(executed, ended)
+
+
+def lifetime_ms(first: Match, last: Match) -> float:
+    """Between two events of the same second or the next one."""
+    seconds = [float(match["time"][17:-1]) for match in (first, last)]
+    return (seconds[1] - seconds[0]) % 60 * 1000
+
+
+def test_container(daemon: Daemon, deeds: Deeds) -> None:
+    """Is known by its cgroup's path, also once the process is gone."""
+    said = deeds.do("contained")
+    found = [match for match in daemon.settled() if match["event"]["path"] == "/w/contained"]
+    assert found
+    wanted = {"id": said["id"], "runtime": "docker", "rootless_id": ""}
+    assert all(match["container"] == wanted for match in found)
+
+
+def test_fork(daemon: Daemon, guest: Guest) -> None:
+    guest.run(["python3", "-c", "import os; os.setuid(4711); os.fork() or os._exit(0); os.wait()"])
+    forks = [match for match in daemon.settled() if match["rule"] == "fork"]
+    assert [match["process"]["uid"] for match in forks] == [4711]
+
+
+def test_nothing_was_lost(daemon: Daemon) -> None:
+    status = daemon.status()
+    assert status["lost"] == 0
+    assert set(status["ledger"]) == {kind.label for kind in EventType}
+    assert set(status["coverage"].values()) == {"full"}

@@ -1,0 +1,94 @@
+"""The filter law in a real kernel: the same life of files, filters on and off, the same matches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness.guest.base import Guest
+from tests.guest.agent.daemon import Daemon, Match, rules, running
+from tests.guest.agent.deeds import Deeds
+
+pytestmark = pytest.mark.guest
+
+CALLS = 6000
+LINE_S = 300.0
+_HERE = Path(__file__).parent
+_RULES = rules(
+    prefix='open.file.path =~ "/w/life/etc/**"',
+    prefix_written='open.file.path =~ "/w/life/srv/**" && open.flags & (O_WRONLY|O_RDWR) > 0',
+    path='unlink.file.path == "/w/life/etc/passwd"',
+    path_open='open.file.path == "/w/life/noise/one/plain"',
+    name='open.file.name == "secret" && open.file.path =~ "/w/life/**"',
+    name_glob='chmod.file.path =~ "/w/life/**/*.conf"',
+    deep='open.file.path =~ "/w/life/**/three/*.log"',
+    moved_in='rename.file.destination.path =~ "/w/life/etc/**"',
+    moved_out='rename.file.path =~ "/w/life/etc/**"',
+    linked='link.file.path =~ "/w/life/srv/**" || link.file.destination.path =~ "/w/life/srv/**"',
+    everything='fim.write.file.path =~ "/w/life/var/log/**"',
+    refused='open.retval < 0 && open.file.path =~ "/w/life/etc/**"',
+    user='process.uid == 1000 && mkdir.file.path =~ "/w/life/**"',
+    setuid='chmod.file.destination.mode & S_ISUID > 0 && chmod.file.path =~ "/w/life/**"',
+    attribute='setxattr.file.destination.name == "trusted.x" && setxattr.file.path =~ "/w/life/n*/**"',
+    not_here='truncate.file.path !~ "/w/life/noise/**" && truncate.file.path =~ "/w/life/**"',
+    regular='utimes.file.path =~ r"^/w/life/.*/[ab]\\.(conf|log)$"',
+    closed='close.file.path == "/w/life/etc/app/secret"',
+)
+
+
+def key(match: Match) -> tuple[str, str, str, int]:
+    event = match["event"]
+    return match["rule"], event["type"], event["path"], event["retval"]
+
+
+def observed(guest: Guest, *program: str) -> tuple[Counter[tuple[str, str, str, int]], dict[str, int], str]:
+    """Matches of one life, the ledger's sums, and what the life says of itself."""
+    guest.run(["rm", "-rf", "/w/life"])
+    mark = rules(mark='open.file.path =~ "/w/sentinel-*"')
+    guest.put_bytes(mark, "/root/mark.yaml")
+    with running(guest, _RULES, "--rules", "/root/policy.yaml", "/root/mark.yaml", program=program) as daemon:
+        life, said = lived(guest, daemon)
+        matches = Counter(map(key, [*life, *daemon.settled()]))
+        status = daemon.status()
+        names = ("seen", "approver_rejected", "discarded", "delivered", "matched")
+        sums = {name: sum(row[name] for row in status["ledger"].values()) for name in names}
+        sums["lost"] = status["lost"]
+    return matches, sums, said
+
+
+def lived(guest: Guest, daemon: Daemon) -> tuple[list[Match], str]:
+    """Matches of a life up to its last pause, and its last line; at each pause the agent catches up."""
+    channel = guest.open_channel(["python3", "/root/guest_life.py", str(CALLS)])
+    matches: list[Match] = []
+    while (line := channel.readline(LINE_S)) == b"read":
+        matches += daemon.settled()
+        channel.write(b"\n")
+    assert line, "the life ended before its time"
+    assert channel.wait(LINE_S) == 0
+    return matches, line.decode().strip()
+
+
+def test_filters_hide_nothing(guest: Guest, deeds: Deeds, capsys: pytest.CaptureFixture[str]) -> None:
+    """Approvers and discarders both stop something, nothing is lost, and the matches are the same."""
+    for name in ("guest_life.py", "guest_unfiltered.py"):
+        guest.put(_HERE / name, f"/root/{name}")
+    began = time.monotonic()
+    with_filters, on, life = observed(guest)
+    without, off, same_life = observed(guest, "/root/guest_unfiltered.py")
+    seconds = time.monotonic() - began
+    assert life == same_life
+    assert with_filters == without
+    assert len({rule for rule, *_ in without}) == _RULES.count(b'"id"')
+    assert off["approver_rejected"] == off["discarded"] == 0
+    assert on["approver_rejected"] > 0
+    assert on["discarded"] > 0
+    assert on["lost"] == off["lost"] == 0
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nfilter law, calls and refusals {life}, {without.total()} matches of {len(without)} kinds, "
+            f"{seconds:.0f} s\n  on:  {on}\n  off: {off}\n"
+        )

@@ -1,0 +1,157 @@
+"""However a run of real machines ends, its results are there in time, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.host.cache import default_root
+from harness.host.signals import REASONS
+from harness.results import model
+from tests import ROOT
+from tests.guest.harness.place import Harness, Place
+
+pytestmark = pytest.mark.guest
+
+HURRY_S = 5.0
+KERNEL = ("--kernel", "6.1")
+MATRIX = ("--matrix", str(ROOT / "matrix.yaml"))
+FIRST, LONG = "truth.open", "loss.burst"
+ONE = ("--hookset", "auto", "--test", FIRST)
+SLEEP = ("sh", "-c", "echo here: now >/dev/kmsg; exec sleep 600")
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """A place with what the cache has; whatever a test leaves there is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="fim-", dir=default_root().parent) as folder:
+        made = Place(Path(folder))
+        made.fill()
+        yield made
+        subprocess.run(
+            [sys.executable, "-m", "harness.cli", "clean", "--machines"],
+            env=made.environment,
+            check=False,
+            capture_output=True,
+        )
+
+
+@pytest.fixture
+def start(place: Place) -> Iterator[list[Harness]]:
+    """What a test started ends with it."""
+    started: list[Harness] = []
+    yield started
+    for one in started:
+        one.close()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_run(place: Place, start: list[Harness], number: signal.Signals) -> None:
+    """What ran has its verdict, what did not is NOT_RUN with the reason, and the run is incomplete."""
+    tests = ("--test", FIRST, "--test", LONG)
+    start.append(place.start("run", *MATRIX, *KERNEL, "--hookset", "auto", *tests))
+    start[0].wait_for(lambda: place.said(f"begin {LONG}"))
+    assert start[0].end(number) < HURRY_S
+    assert start[0].process.returncode == 4, start[0].output()
+    found = model.load(place.work / "out" / "latest" / "results.json")
+    verdicts = {test.name: (str(test.verdict), test.reason) for cell in found.cells for test in cell.tests}
+    assert verdicts[FIRST] == ("PASS", "")
+    assert verdicts[LONG][0] == "NOT_RUN"
+    assert verdicts[LONG][1] == REASONS[number]
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_exec(place: Place, start: list[Harness], number: signal.Signals) -> None:
+    """A command in the guest is not waited for."""
+    start.append(place.start("exec", *MATRIX, *KERNEL, "--", *SLEEP))
+    start[0].wait_for(lambda: place.said("here: now"))
+    assert start[0].end(number) < HURRY_S
+    assert start[0].process.returncode not in (0, 1)
+    assert place.left() == []
+
+
+def test_shell(place: Place, start: list[Harness]) -> None:
+    """A terminal that is closed by SIGTERM leaves no machine."""
+    start.append(place.start("shell", *MATRIX, *KERNEL, terminal=True))
+    start[0].wait_for(lambda: "leave with exit" in start[0].output())
+    assert start[0].end(signal.SIGTERM) < HURRY_S
+    assert start[0].process.returncode != 0
+    assert place.left() == []
+
+
+def test_cold_boot(place: Place, start: list[Harness]) -> None:
+    """Ctrl-C while a machine boots."""
+    start.append(place.start("exec", *MATRIX, *KERNEL, "--cold", "--", "true"))
+    start[0].wait_for(lambda: place.said("Linux version"))
+    assert start[0].end(signal.SIGINT) < HURRY_S
+    assert start[0].process.returncode not in (0, 1)
+    assert place.left() == []
+
+
+def test_sigkill_then_clean(place: Place, start: list[Harness]) -> None:
+    """Nobody can act on SIGKILL; `harness clean` ends what it left, and leaves no file."""
+    start.append(place.start("exec", *MATRIX, *KERNEL, "--", *SLEEP))
+    start[0].wait_for(lambda: place.said("here: now"))
+    start[0].end(signal.SIGKILL)
+    assert len(place.qemus()) == 1
+    start.append(place.start("clean"))
+    assert start[1].wait() == 0, start[1].output()
+    assert "1 QEMU" in start[1].output()
+    assert place.qemus() == []
+    assert list(place.runtime.glob("*/*")) == []
+    assert [path for path in place.cache.rglob("*") if path.is_file()] == []
+
+
+def test_two_runs_at_once(place: Place, start: list[Harness]) -> None:
+    """In one folder, whose path has a space; each is whole, and neither ends the other's machine."""
+    words = ("run", *MATRIX, *KERNEL, *ONE)
+    start += [place.start(*words), place.start(*words)]
+    assert [one.wait() for one in start] == [0, 0], start[-1].output()
+    paths = place.work.glob("out/*/results.json")
+    found = [model.load(path) for path in paths if not path.parent.is_symlink()]
+    assert len({one.run.id for one in found}) == 2
+    assert all(one.run.complete and one.totals == {"PASS": 1} for one in found)
+    assert place.left() == []
+
+
+@pytest.fixture
+def small(place: Place) -> Iterator[Path]:
+    """A disk that has room for nothing much."""
+    disk = place.folder / "a small disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "small", str(disk)]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here: not root")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_output_on_a_full_disk(place: Place, start: list[Harness], small: Path) -> None:
+    """Is trouble of this host's, told in a line, and no machine stays."""
+    start.append(place.start("run", *MATRIX, *KERNEL, *ONE, "--output", str(small)))
+    assert start[0].wait() == 3, start[0].output()
+    assert "Traceback" not in start[0].output()
+    assert "o space left" in start[0].output()
+    assert place.left() == []
+
+
+def test_cache_on_a_full_disk(place: Place, start: list[Harness], small: Path) -> None:
+    """Nothing can be made to boot from: told in a line, with what helps."""
+    place.environment["XDG_CACHE_HOME"] = str(small)
+    (small / "fim-harness").mkdir()
+    for kind in ("apt", "kernels", "acceleration", "libvirt"):
+        (small / "fim-harness" / kind).symlink_to(default_root() / kind)
+    start.append(place.start("run", *MATRIX, *KERNEL, *ONE))
+    assert start[0].wait() == 3, start[0].output()
+    assert "Traceback" not in start[0].output()
+    assert "no disk space" in start[0].output()
+    assert place.left() == []

@@ -1,0 +1,115 @@
+"""Machines that go on where one was saved, for real: alike in all but what must be each one's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.guest import ssh
+from harness.guest.base import GuestLostError
+from harness.host.cache import Cache
+from harness.host.progress import Event
+from harness.vm.connection import Connection
+from harness.vm.machine import Machine
+from harness.vm.snapshot import KIND, Snapshots
+from harness.vm.warm import Starter
+from tests.guest.harness.conftest import MakeSpec
+
+pytestmark = pytest.mark.guest
+
+BOOT_S = 240.0
+CLOCK_S = 2.0  # that a guest's may differ by
+
+
+class Saved:
+    """One cold machine that was saved, in a cache of the test's own, and those that go on from it."""
+
+    def __init__(self, folder: Path, connection: Connection, make_spec: MakeSpec) -> None:
+        self.said: list[Event] = []
+        self.cache = Cache(folder / "cache", self.said.append)
+        self._folder = folder
+        self._connection = connection
+        self._make_spec = make_spec
+        self.machines: list[Machine] = []
+        self.starts = [self.start(cold=False)]
+
+    def start(self, *, cold: bool) -> str:
+        """Another machine; "cold" or "warm"."""
+        spec = self._make_spec(self._folder / f"machine {len(self.machines)}")
+        snapshots = None if cold else Snapshots(self._connection.identity, self.cache)
+        starter = Starter(lambda: Machine(spec, self._connection), snapshots, self.said.append)
+        try:
+            return starter.boot(BOOT_S)
+        finally:
+            self.machines.append(starter.machine)
+
+    def ask(self, number: int, *words: str) -> str:
+        """What a command in one of them prints."""
+        guest = self.machines[number].guest
+        assert guest
+        return guest.run(words, 60).stdout.decode().strip()
+
+
+@pytest.fixture(scope="module")
+def saved(
+    connection: Connection, make_spec: MakeSpec, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Saved]:
+    """A machine that was booted, and two that were restored from it."""
+    made = Saved(tmp_path_factory.mktemp("saved"), connection, make_spec)
+    made.starts += [made.start(cold=False), made.start(cold=False)]
+    yield made
+    for machine in made.machines:
+        machine.destroy()
+
+
+def test_the_first_is_cold_and_the_others_are_warm(saved: Saved) -> None:
+    """And nothing needed saying."""
+    assert saved.starts == ["cold", "warm", "warm"]
+    assert saved.said == []
+
+
+def test_each_has_keys_of_its_own(saved: Saved) -> None:
+    """A restored server shows the new host key and lets in the new client, and not those of who saved it."""
+    old, new = (saved.machines[number].endpoint for number in (0, 1))
+    ssh.connect(new, BOOT_S).close()
+    for stale in (replace(new.keys, host=old.keys.host), replace(new.keys, client=old.keys.client)):
+        with pytest.raises(GuestLostError, match=r"host key|[Aa]uthentication"):
+            ssh.connect(replace(new, keys=stale), BOOT_S)
+
+
+def test_each_draws_numbers_of_its_own(saved: Saved) -> None:
+    """Two that go on from one memory would draw the same without a fresh seed."""
+    drawn = [saved.ask(n, "od", "-An", "-N16", "-tx1", "/dev/urandom") for n in range(3)]
+    assert len(set(drawn)) == 3
+    assert len({saved.ask(n, "cat", "/proc/sys/kernel/random/uuid") for n in range(3)}) == 3
+
+
+def test_each_knows_the_time(saved: Saved) -> None:
+    """Also one whose memory was saved a while ago."""
+    for number in range(3):
+        before = time.time()
+        told = float(saved.ask(number, "date", "+%s.%N"))
+        assert before - CLOCK_S <= told <= time.time() + CLOCK_S
+
+
+def test_cold_on_request(saved: Saved) -> None:
+    """Neither restored nor saved."""
+    entries = list((saved.cache.root / KIND).iterdir())
+    assert saved.start(cold=True) == "cold"
+    assert list((saved.cache.root / KIND).iterdir()) == entries
+
+
+def test_a_damaged_one_is_dropped_and_said(saved: Saved) -> None:
+    """The machine boots, is saved anew, and the next one is warm again."""
+    [memory] = (saved.cache.root / KIND).glob("*/content/memory.zst")
+    data = bytearray(memory.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    memory.write_bytes(data)
+    saved.cache = Cache(saved.cache.root, saved.said.append)  # as another process would
+    assert saved.start(cold=False) == "cold"
+    assert any("damaged" in str(line) for line in saved.said)
+    assert saved.start(cold=False) == "warm"

@@ -1,0 +1,50 @@
+"""The doctor's findings: each with a fix where something is in the way."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from harness.commands import doctor_checks
+from harness.commands.doctor_checks import PROGRAMS, Check, Finding, Level
+from harness.errors import InfrastructureError
+from tests import ROOT
+
+
+def test_missing_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Says which package has it."""
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    for program in PROGRAMS:
+        finding = program("")
+        assert finding.level is Level.BROKEN
+        assert finding.fix == f"apt-get install {program.package}"
+
+
+def test_programs_are_packages_of_the_set_up() -> None:
+    """What the doctor names is what `make setup` installs, or part of every Debian."""
+    listed = (ROOT / "images" / "host-packages.txt").read_text()
+    words = {line.split("#")[0].strip() for line in listed.splitlines()}
+    assert {program.package for program in PROGRAMS} <= words | {"apt"}
+
+
+def test_errors_are_findings() -> None:
+    """A check that fails in our own code's words is a finding with its hint."""
+
+    def fails(_uri: str) -> Finding:
+        raise InfrastructureError("cannot connect", hint="start it")
+
+    assert doctor_checks.look(Check("x", fails), "") == Finding(Level.BROKEN, "cannot connect", "start it")
+
+
+def test_status_and_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Slow is fine with a word; broken is exit 3."""
+    slow = Check("one", lambda _uri: Finding(Level.SLOW, "crawls", "buy another"))
+    broken = Check("two", lambda uri: Finding(Level.BROKEN, f"no {uri}", "make it"))
+    monkeypatch.setattr(doctor_checks, "CHECKS", (slow,))
+    assert doctor_checks.main() == 0
+    monkeypatch.setattr(doctor_checks, "CHECKS", (slow, broken))
+    assert doctor_checks.main("qemu:///x") == 3
+    printed = capsys.readouterr().out
+    assert "fix: buy another" in printed
+    assert "no qemu:///x" in printed

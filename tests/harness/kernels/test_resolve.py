@@ -1,0 +1,70 @@
+"""From a series to packages, through a pretended apt."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import ConfigError
+from harness.kernels import KernelRequest, ResolvedKernel, available, catalogue, resolve
+from tests.harness.kernels.conftest import FakeApt
+
+
+def test_the_newest_of_the_first_suite_that_has_the_series(fake_apt: FakeApt) -> None:
+    found = resolve(KernelRequest("old", "5.10"), repositories=fake_apt.repositories())
+    assert (found.name, found.release, found.suite) == ("old", "5.10.0-46-cloud-amd64", "bullseye-security")
+    assert [call.partition(" ")[2] for call in fake_apt.calls] == ["update --error-on=any"]
+
+
+def test_a_second_run_does_not_touch_the_network(fake_apt: FakeApt) -> None:
+    for _ in range(2):
+        resolve(KernelRequest("old", "5.10"), repositories=fake_apt.repositories())
+    assert len(fake_apt.calls) == 1
+
+
+def test_a_series_the_catalogue_does_not_know_is_searched_for(
+    fake_apt: FakeApt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "HOMES", {})
+    found = resolve(KernelRequest("new", "7.3", "rt"), repositories=fake_apt.repositories())
+    assert found.suite == "trixie-backports"
+
+
+def test_a_result_is_plain_data(fake_apt: FakeApt) -> None:
+    found = resolve(KernelRequest("new", "7.3"), repositories=fake_apt.repositories())
+    assert ResolvedKernel.from_plain(found.to_plain()) == found
+
+
+def test_a_series_that_is_not_there_is_answered_with_those_that_are(fake_apt: FakeApt) -> None:
+    with pytest.raises(ConfigError, match=r"no complete '6.17'") as caught:
+        resolve(KernelRequest("typo", "6.17"), repositories=fake_apt.repositories())
+    assert caught.value.exit_code == 2
+    assert "did you mean 6.1 or 6.18 or 6.16?" in caught.value.hint
+    assert "available: 5.10, 6.1, 6.16, 6.18, 7.3" in caught.value.hint
+
+
+def test_a_series_that_lost_its_modules_says_so(fake_apt: FakeApt) -> None:
+    with pytest.raises(
+        ConfigError, match=r"6\.19\.14\+deb13-cloud-amd64 lacks linux-base-.*, linux-modules-"
+    ):
+        resolve(KernelRequest("gone", "6.19"), repositories=fake_apt.repositories())
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (KernelRequest("x", "6.1", flavour="clowd"), "unknown flavour 'clowd'"),
+        (KernelRequest("x", "6.1", arch="amd46"), "unknown architecture 'amd46'"),
+    ],
+)
+def test_unknown_words_are_refused_before_the_network_is_asked(
+    fake_apt: FakeApt, request_: KernelRequest, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        resolve(request_, repositories=fake_apt.repositories())
+    assert "did you mean" in caught.value.hint
+    assert fake_apt.calls == []
+
+
+def test_what_is_available_is_listed_oldest_first(fake_apt: FakeApt) -> None:
+    found = available(repositories=fake_apt.repositories())
+    assert [kernel.series for kernel in found] == ["5.10", "6.1", "6.16", "6.18", "7.3"]

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import cli
+from harness.report.compare import text as compare_text
+from harness.report.compare.changes import Kind, kind_of, regressed
+from harness.report.compare.comparison import compare
+from harness.results.model import Agent, CellResult, Hook, Results, TestResult
+from harness.results.verdict import Verdict
+from tests.harness.report.made_up import TESTS, a_cell, a_run, a_test, every_verdict, hooks
+
+V = Verdict
+VERDICTS = st.sampled_from(Verdict)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Results:
+    """Runs of some cells, each with some tests, ending anyhow."""
+    kernels = draw(st.lists(st.sampled_from(["5.10", "6.1", "6.12", "7.3"]), min_size=1, unique=True))
+    return a_run(*(a_cell(kernel, tests=draw(_tests())) for kernel in kernels))
+
+
+@st.composite
+def _tests(draw: st.DrawFn) -> tuple[TestResult, ...]:
+    names = draw(st.lists(st.sampled_from(TESTS), min_size=1, unique=True))
+    return tuple(a_test(name, draw(VERDICTS), duration_s=draw(st.floats(0, 99))) for name in names)
+
+
+def one(verdict: Verdict) -> Results:
+    """A run of one test."""
+    return a_run(a_cell("6.1", tests=(a_test("truth.open", verdict),)))
+
+
+@given(runs())
+def test_a_run_does_not_differ_from_itself(run: Results) -> None:
+    found = compare(run, run)
+    assert found.empty
+    assert found.exit_code == 0
+    assert "Nothing changed" in compare_text.to_markdown(found)
+
+
+@given(runs(), runs())
+def test_what_is_new_one_way_is_gone_the_other(old: Results, new: Results) -> None:
+    there, back = compare(old, new), compare(new, old)
+    assert {(entry.cell, entry.test) for entry in there.new} == {
+        (entry.cell, entry.test) for entry in back.gone
+    }
+    assert len(there.changes) == len(back.changes)
+    assert not {(c.cell, c.test) for c in there.regressions} & {(c.cell, c.test) for c in back.regressions}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "regression"),
+    [
+        (V.PASS, V.FAIL, Kind.NEWLY_FAILING, True),
+        (V.SKIP, V.CRASH, Kind.NEWLY_FAILING, True),
+        (V.XFAIL, V.SPLAT, Kind.NEWLY_FAILING, True),
+        (V.INFRA, V.FAIL, Kind.NEWLY_FAILING, True),
+        (V.FLAKY, V.FAIL, Kind.NEWLY_FAILING, True),
+        (V.FAIL, V.CRASH, Kind.WORSE, True),
+        (V.CRASH, V.FAIL, Kind.MILDER, False),
+        (V.FAIL, V.FLAKY, Kind.MILDER, False),
+        (V.PASS, V.FLAKY, Kind.NEWLY_FLAKY, True),
+        (V.XPASS, V.FLAKY, Kind.NEWLY_FLAKY, True),
+        (V.XFAIL, V.XPASS, Kind.UNEXPECTED_PASS, False),
+        (V.PASS, V.SKIP, Kind.NEWLY_SKIPPED, False),
+        (V.FAIL, V.XFAIL, Kind.EXCUSED, False),
+        (V.PASS, V.NOT_RUN, Kind.LOST, False),
+        (V.PASS, V.BOOT_FAIL, Kind.LOST, False),
+        (V.FAIL, V.PASS, Kind.FIXED, False),
+        (V.INFRA, V.PASS, Kind.KNOWN_AGAIN, False),
+        (V.SKIP, V.PASS, Kind.PASSING, False),
+        (V.XPASS, V.PASS, Kind.PASSING, False),
+    ],
+)
+def test_what_a_change_is_called(old: Verdict, new: Verdict, kind: Kind, regression: bool) -> None:
+    assert kind_of(old, new) is kind
+    assert regressed(old, new) is regression
+    (change,) = compare(one(old), one(new)).changes
+    assert (change.kind, change.regression) == (kind, regression)
+
+
+@given(VERDICTS, VERDICTS)
+def test_every_change_has_a_name(old: Verdict, new: Verdict) -> None:
+    assert kind_of(old, new) in Kind
+
+
+def test_what_a_cell_ended_in_besides_its_tests_counts() -> None:
+    """A kernel that complains after the last test has a verdict that no test has."""
+    splat = a_cell("6.1", verdict=V.SPLAT, reason="WARNING: at exit")
+    (change,) = compare(a_run(a_cell("6.1")), a_run(splat)).changes
+    assert (change.test, change.kind, change.regression) == ("", Kind.NEWLY_FAILING, True)
+
+
+def test_a_new_cell_that_fails_is_a_regression() -> None:
+    """A new kernel that fails from its first day is reported as one."""
+    failing = a_cell("7.3", tests=(a_test("truth.open", V.FAIL),))
+    found = compare(a_run(a_cell("6.1")), a_run(a_cell("6.1"), failing))
+    assert [(entry.cell, entry.verdict) for entry in found.new] == [("7.3-auto", V.FAIL)]
+    assert found.exit_code == 1
+    assert "✗ FAIL" in compare_text.to_markdown(found)
+
+
+def test_a_kernel_that_moved() -> None:
+    cell = a_cell("6.1")
+    package = cell.kernel.packages[0].model_copy(update={"version": "6.1.43-1", "sha256": "cd" * 32})
+    kernel = cell.kernel.model_copy(update={"packages": (package,)})
+    found = compare(a_run(cell), a_run(cell.model_copy(update={"kernel": kernel})))
+    (move,) = found.kernels
+    assert (move.gone, move.new) == (((package.name, "6.1.42-1"),), ((package.name, "6.1.43-1"),))
+
+
+def test_a_rung_and_its_instructions() -> None:
+    moved = hooks("6.1", "kprobe")
+    heavier = (moved[0].model_copy(update={"insns": 4096}), *moved[1:])
+    found = compare(a_run(a_cell("6.1")), a_run(a_cell("6.1", hooks=heavier)))
+    assert found.rungs[0].event == "open.resolve"
+    assert found.rungs[0].new == (("kprobe", "security_file_open"),)
+    assert [(row.program, row.new) for row in found.instructions] == [("fim_open", 4096)]
+
+
+def test_the_order_of_hooks_is_no_change() -> None:
+    turned = tuple(reversed(hooks("6.1")))
+    assert compare(a_run(a_cell("6.1")), a_run(a_cell("6.1", hooks=turned))).empty
+
+
+def test_a_capability_that_went_silent() -> None:
+    found = compare(a_run(a_cell("6.1")), a_run(a_cell("6.1", capabilities={"lsm": "silent"})))
+    assert ("lsm", "fires", "silent") in [(row.type, row.old, row.new) for row in found.capabilities]
+
+
+def test_a_cell_that_never_loaded_took_no_other_rung() -> None:
+    assert not compare(a_run(a_cell("6.1")), a_run(a_cell("6.1", hooks=(), capabilities={}))).rungs
+
+
+def test_hostile_words_stay_words() -> None:
+    """Neither a table cell, nor a link, nor a mention, nor HTML can be forged in Markdown."""
+    reason = "x | y\n| [a](b) <script>alert(1)</script> @everyone \x1b[2J \udc80"
+    cell = a_cell("6.1", tests=(a_test("truth.open", V.FAIL, reason),))
+    text = compare_text.to_markdown(compare(one(V.PASS), a_run(cell)))
+    assert "<script" not in text
+    assert " @everyone" not in text
+    text.encode()
+    json.loads(compare_text.to_json(compare(one(V.PASS), a_run(cell))))
+
+
+def test_long_tables_are_cut_and_say_so() -> None:
+    cells: list[CellResult] = [a_cell(f"6.{n}") for n in range(60)]
+    text = compare_text.to_markdown(compare(a_run(), a_run(*cells)))
+    assert "### New (60)" in text
+    assert "… and 35 more" in text
+
+
+def test_a_hook_without_a_program_has_no_instructions_to_compare() -> None:
+    bare = (Hook(event="open"),)
+    assert compare(a_run(a_cell("6.1", hooks=bare)), a_run(a_cell("6.1", hooks=bare))).empty
+
+
+@pytest.mark.parametrize(("new", "code"), [(V.FAIL, 1), (V.SKIP, 0), (V.INFRA, 0)])
+def test_the_command_exits_1_only_for_a_regression(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], new: Verdict, code: int
+) -> None:
+    (tmp_path / "old.json").write_text(one(V.PASS).to_json())
+    (tmp_path / "new.json").write_text(one(new).to_json())
+    words = ["compare", str(tmp_path / "old.json"), str(tmp_path / "new.json"), "--json"]
+    assert cli.main([*words, "--output", str(tmp_path / "out")]) == code
+    assert json.loads(capsys.readouterr().out)["exit_code"] == code
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["compare.json", "compare.md"]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 2}', "[]", '{"schema": 1, "run": {}}'])
+def test_what_is_no_results_file_is_one_line_and_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "old.json").write_text(text)
+    (tmp_path / "new.json").write_text(every_verdict().to_json())
+    assert cli.main(["compare", str(tmp_path / "old.json"), str(tmp_path / "new.json")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "old.json" in said.err
+
+
+def cells(*names: str, verdict: Verdict = V.PASS) -> Results:
+    """A run of these kernels, with two tests each."""
+    tests = tuple(a_test(name, verdict) for name in TESTS[:2])
+    return a_run(*(a_cell(name, tests=tests) for name in names))
+
+
+def test_runs_without_a_common_cell_do_not_compare() -> None:
+    """That is said, and is no success."""
+    found = compare(cells("5.10", "6.1"), cells("6.12", "7.3"))
+    assert found.exit_code == 4
+    text = compare_text.to_markdown(found)
+    assert text.startswith("## ⚠ Not comparable: the runs have no test in common: 2 new, 2 gone")
+    assert "✓" not in text
+
+
+def test_runs_that_lost_most_of_their_cells_do_not_compare() -> None:
+    """What is gone is counted."""
+    found = compare(cells("5.10", "6.1", "6.12"), cells("6.12"))
+    assert found.exit_code == 4
+    assert "4 of 6 tests of the old run are gone" in compare_text.to_markdown(found)
+    assert compare(cells("5.10", "6.1"), cells("6.1")).exit_code == 0
+
+
+def test_one_new_failure_among_lost_cells_is_a_regression() -> None:
+    """With what is gone beside it."""
+    failing = a_cell("7.3", tests=(a_test("truth.open", V.FAIL),))
+    found = compare(cells("5.10", "6.1", "6.12"), a_run(failing, *cells("6.12").cells))
+    assert found.exit_code == 1
+    headline = compare_text.to_markdown(found).splitlines()[0]
+    assert headline.startswith("## ✗ The product regressed in 1: 1 new, 2 gone")
+    assert headline.endswith("4 of 6 tests of the old run are gone")
+
+
+@pytest.mark.parametrize("verdict", [V.SKIP, V.INFRA, V.NOT_RUN])
+def test_a_tick_stands_only_where_something_passed(verdict: Verdict) -> None:
+    """Nothing known, or nothing done, is no success."""
+    unknown = cells("6.1", verdict=verdict)
+    assert compare_text.to_markdown(compare(cells("6.1"), unknown)).startswith(
+        "## ○ Nothing passed in both: 2 "
+    )
+    assert "✓" not in compare_text.to_markdown(compare(unknown, unknown))
+
+
+def test_another_agent_is_named() -> None:
+    """By bundle and commit; the same agent is not worth a line."""
+    run = cells("6.1")
+    agents = [Agent(bundle="ab" * 32, commit="ab" * 20, clean=True), Agent(bundle="cd" * 32, clean=False)]
+    named = [run.run.model_copy(update={"agent": agent}) for agent in agents]
+    old, new = (run.model_copy(update={"run": info}) for info in named)
+    text = compare_text.to_markdown(compare(old, new))
+    assert "The agent differs: bundle abababababab \\(commit abababababab\\) to bundle cdcdcdcdcdcd" in text
+    assert "agent" not in compare_text.to_markdown(compare(old, old))
+
+
+def test_a_comparison_of_two_large_runs_fits_a_job_summary() -> None:
+    """2,000 cells with 60 new failures each: every table says how many more there are."""
+    tests = {
+        verdict: tuple(a_test(f"t.{number}", verdict, reason) for number in range(60))
+        for verdict, reason in ((V.PASS, ""), (V.FAIL, "x" * 2000))
+    }
+    old, new = (a_run(*(a_cell(f"6.{n}", tests=some) for n in range(2000))) for some in tests.values())
+    text = compare_text.to_markdown(compare(old, new))
+    assert len(text.encode()) < 1 << 20
+    assert "… and 119975 more" in text

@@ -1,0 +1,93 @@
+"""Hook drift: what is in use on each kernel, what was tried in vain, and where it changes."""
+
+from __future__ import annotations
+
+from harness.report import html
+from harness.report.html import drift
+from harness.report.shared import hooks
+from harness.results.model import Hook
+from tests.harness.report.made_up import a_cell, a_run
+from tests.harness.report.made_up import hooks as made_hooks
+
+
+def row(event: str, kind: str, point: str = "f", state: str = "attached", **more: str) -> Hook:
+    return Hook.model_validate({"event": event, "type": kind, "point": point, "state": state, **more})
+
+
+def test_hooks_of_one_point_are_one_row() -> None:
+    """A point has its phases as lines, in the order in which they were chosen."""
+    chosen = (row("open.enter", "fentry"), row("open.resolve", "lsm"), row("unlink.enter", "fentry"))
+    (table,) = drift.tables(a_run(a_cell("6.1", hooks=chosen)))
+    assert [found.point for found in table.points] == ["open", "unlink"]
+    assert [step.phase for step in table.points[0].rungs[0].steps] == ["enter", "resolve"]
+
+
+def test_what_is_not_as_on_the_kernel_to_the_left_has_moved() -> None:
+    """Also beyond a kernel that has nothing there; the first kernel moves nowhere."""
+    kernels = (
+        a_cell("5.10", hooks=(row("open.enter", "fentry", "do_filp_open"),)),
+        a_cell("6.1", hooks=(row("open.enter", "fentry", state="absent"),)),
+        a_cell("7.3", hooks=(row("open.enter", "kprobe", "do_file_open"),)),
+    )
+    (found,) = drift.tables(a_run(*kernels))[0].points
+    assert [[step.moved for step in rung.steps] for rung in found.rungs] == [[False], [], [True]]
+    assert found.moves == 1
+
+
+def test_what_was_tried_in_vain_is_no_rung() -> None:
+    tried = row("open.resolve", "lsm", "", "silent")
+    used = row("open.resolve", "fentry", "security_file_open")
+    (found,) = drift.tables(a_run(a_cell("5.10", hooks=(tried, used))))[0].points
+    assert found.rungs[0].tried == (tried,)
+    assert hooks.rung_key((tried, used)) == (("fentry", "security_file_open"),)
+
+
+def test_event_types_that_some_kernel_sees_in_part() -> None:
+    kernels = (
+        a_cell("5.10", coverage={"open": "full", "mount": "full"}),
+        a_cell("6.1", coverage={"open": "full", "mount": "degraded"}),
+    )
+    (partly,) = drift.tables(a_run(*kernels))[0].partly
+    assert (partly.name, partly.states) == ("mount", ("full", "degraded"))
+
+
+def test_events_of_a_cell_are_types_and_not_hooks() -> None:
+    """A filter by event offers `open`, neither `open.resolve` nor the points that several types share."""
+    chosen = (row("open.resolve", "lsm"), row("parent.given", "kprobe"), row("mount.enter", "fentry"))
+    cell = a_cell("6.1", hooks=chosen, coverage={"open": "full", "mount": "none"})
+    assert hooks.events(cell) == ["open"]
+
+
+def test_a_prediction_may_name_the_state_or_the_behaviour() -> None:
+    """What was to fire and is attached is no surprise; what was to fire and is silent is one."""
+    assert not hooks.surprising(row("open.enter", "fentry", predicted="fires"))
+    assert not hooks.surprising(row("open.enter", "fentry"))
+    assert hooks.surprising(row("open.enter", "lsm", state="silent", predicted="fires"))
+    assert hooks.surprising(row("open.enter", "lsm", predicted="silent"))
+
+
+def test_what_is_not_seen_is_said_once() -> None:
+    """Event types of which the same is said share its line."""
+    told = {"open": "as given", "link": "as given", "close": "not by dup2"}
+    assert hooks.limits(told) == [("as given", ["open", "link"]), ("not by dup2", ["close"])]
+    assert "not by dup2" in html.render(a_run(a_cell("6.1", limits=told)))
+
+
+def test_predictions_are_counted_beside_what_was_observed() -> None:
+    """A hook of which nothing was predicted counts neither way."""
+    chosen = (
+        row("open.enter", "fentry", predicted="fires"),
+        row("open.resolve", "lsm", state="silent", predicted="fires"),
+        row("open.exit", "fexit"),
+    )
+    found = a_run(a_cell("5.10", hooks=chosen))
+    (table,) = drift.tables(found)
+    assert (table.as_predicted, table.surprises) == (1, 1)
+    page = html.render(found)
+    assert "1 hook as predicted" in page
+    assert "1 not as predicted" in page
+    assert "predicted fires" in page
+
+
+def test_hooks_by_type() -> None:
+    assert hooks.used(a_cell("5.10", hooks=made_hooks("5.10"))) == [("fentry", 6), ("kprobe", 1)]

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from harness.report import github
+from harness.results.verdict import Verdict
+from tests.harness.report.made_up import TESTS, a_cell, a_run, a_test, every_verdict
+
+
+def test_nine_and_then_how_many_more() -> None:
+    """GitHub shows ten annotations a step: the tenth says what is not shown."""
+    tests = tuple(a_test(f"made.up{n}", Verdict.FAIL, f"{chr(97 + n)} is wrong") for n in range(14))
+    said = github.lines(a_run(a_cell("6.1", tests=tests)))
+    assert len(said) == 10
+    assert said[-1] == "::error::and 5 more, in summary.md and report.html"
+
+
+def test_the_same_failure_in_many_cells_is_one_line() -> None:
+    """Six kernels that fail alike leave room for eight other findings."""
+    found = github.lines(every_verdict())
+    (line,) = [line for line in found if "discarders.parent" in line]
+    assert line.startswith("::error title=FAIL discarders.parent in 6.1-auto%2C 6.1-kprobe::")
+
+
+def test_what_ends_a_whole_cell_is_one_line() -> None:
+    tests = tuple(a_test(name, Verdict.FAIL, "the object does not load") for name in TESTS)
+    (line,) = github.lines(a_run(a_cell("6.1", tests=tests)))
+    assert line == "::error title=FAIL 8 tests in 6.1-auto::the object does not load"
+
+
+def test_the_worst_comes_first() -> None:
+    assert github.lines(every_verdict())[0].startswith("::error title=CRASH ")
+
+
+def test_silence_when_all_is_well() -> None:
+    assert github.lines(a_run(a_cell("6.1"))) == []
+
+
+def test_a_guest_cannot_give_commands() -> None:
+    """Line ends, per cents and control characters of a reason stay within its one line."""
+    reason = "50%\r\n::set-env name=PATH::/tmp\x1b[2J\udc80"
+    (line,) = github.lines(a_run(a_cell("6.1", tests=(a_test("truth.open", Verdict.FAIL, reason),))))
+    assert line.endswith("::50%25\\x0d%0A::set-env name=PATH::/tmp\\x1b[2J\\xdc80")
+    assert "\n" not in line
+    assert "\r" not in line
+
+
+@pytest.mark.parametrize(
+    ("value", "asked", "shows"), [("true", False, True), ("", False, False), ("", True, True)]
+)
+def test_shown_where_github_reads_it(
+    monkeypatch: pytest.MonkeyPatch, value: str, asked: bool, shows: bool
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", value)
+    out = io.StringIO()
+    github.show(every_verdict(), out, asked=asked)
+    assert bool(out.getvalue()) is shows

@@ -1,0 +1,250 @@
+"""The page as text: hostile words stay words, and everything that a reader needs is there."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.report import html
+from harness.results.model import Assertion, Attempt, Hook, Results, Splat, TestResult
+from harness.results.verdict import Verdict
+from tests.harness.report.made_up import PANIC, a_cell, a_run, a_test, every_verdict, ledger
+
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    "</style><img src=x onerror=alert(1)>",
+    "\"' onmouseover=alert(1) x='",
+    "]]> --> <!-- {{ 7*7 }} {% raw %}",
+    "\x1b[31mred\x1b[0m\x00\x07\x08\x9b2J",
+    "\ud800 \udc80 \udfff",
+    "\u202egnp.exe \u2066\u200b\ufeff",
+    "javascript:alert(1)",
+)
+HANDLERS = ("style", "src", "srcdoc", "formaction", "ping")
+OURS = ("#", "cells/", "data:image/svg+xml,")
+
+
+class Page(HTMLParser):
+    """What a browser finds in the page: tags, attributes and the text of style and script."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.within = ""
+        self.inline: dict[str, str] = {"style": "", "script": ""}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.within = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.within = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.within in self.inline:
+            self.inline[self.within] += data
+        else:
+            self.words.append(data)
+
+
+def hostile_run(text: str) -> Results:
+    """A run in which a guest said `text` wherever it can say anything."""
+    said: dict[str, Any] = {"name": text, "expected": text, "got": {text: [text]}}
+    row = ledger()["open"].model_copy(update={"matched": 3})
+    splat = Splat(kind=text, line=text, fingerprint=text, allowed=text)
+    test = TestResult(
+        name="truth.open",
+        verdict=Verdict.FAIL,
+        reason=text,
+        attempts=(Attempt(verdict=Verdict.FAIL, reason=text),) * 2,
+        assertions=(
+            Assertion.model_validate({"ok": False, "evidence": {text: [text, {text: text}]}, **said}),
+            Assertion(ok=True, **said),
+        ),
+        ledger={text: row},
+        splats=(splat,),
+    )
+    hook = Hook(event=text, point=text, program=text, type=text, state=text)
+    facts: dict[str, Any] = {"capabilities": {text: text}, "coverage": {text: text}, "splats": (splat,)}
+    cell = a_cell("6.1", tests=(test,), hooks=(hook,), reason=text, **facts)
+    # A results file with such a command line is refused; if it were not, the page would stay whole.
+    return a_run(cell.model_copy(update={"cmdline": text}), notes=(text,))
+
+
+TAGS = {tag for tag, _ in Page(html.render(hostile_run("harmless"))).tags}
+
+
+def assert_harmless(page: Page) -> None:
+    """Only our elements, no handlers, no addresses but our own."""
+    assert {tag for tag, _ in page.tags} <= TAGS
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    for _, attributes in page.tags:
+        assert not [
+            name for name in attributes if name.startswith("on") or name in ("style", "src", "srcdoc")
+        ]
+        for link in (attributes.get("href"), attributes.get("xlink:href"), attributes.get("action")):
+            assert link is None or link.startswith(("#", "cells/", "data:image/svg+xml,"))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_a_guest_says_stays_text(text: str) -> None:
+    page = html.render(hostile_run(text))
+    assert_harmless(Page(page))
+    page.encode("utf-8")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", page)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(alphabet=st.characters(), max_size=40))
+def test_whatever_a_guest_says_stays_text(text: str) -> None:
+    assert_harmless(Page(html.render(hostile_run(text or "nothing"))))
+
+
+def test_long_text_is_cut() -> None:
+    """A reason of ten megabytes, in every place, makes no page of a hundred."""
+    page = html.render(hostile_run("x" * (10 << 20)))
+    assert len(page) < 1 << 20
+    assert "more characters" in page
+
+
+def test_many_long_texts_are_cut_shorter() -> None:
+    """When the page has had enough text, the rest is short."""
+    rows = tuple(Assertion(name=f"{n}", ok=False, expected="y" * 5000, got="z" * 5000) for n in range(100))
+    tests = tuple(a_test(f"made.up{n}", assertions=rows) for n in range(100))
+    page = html.render(a_run(*(a_cell(kernel, tests=tests) for kernel in ("6.1", "7.3"))))
+    assert len(page) < 2 * html.PAGE_LIMIT
+    assert "and 40 more failed" in page
+
+
+def test_the_policy_names_this_style_and_this_script_and_nothing_else() -> None:
+    page = Page(html.render(every_verdict()))
+    (policy,) = (
+        attributes["content"]
+        for tag, attributes in page.tags
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    for kind, text in page.inline.items():
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+def test_every_link_within_the_page_leads_somewhere() -> None:
+    page = Page(html.render(every_verdict()))
+    names = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = {attributes.get("href") or "" for _, attributes in page.tags}
+    assert {link[1:] for link in links if link.startswith("#")} <= names
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_every_verdict_is_a_word_and_a_sign(verdict: Verdict) -> None:
+    """Nobody needs to see colours."""
+    page = html.render(every_verdict())
+    assert f'id="i-{verdict}"' in page
+    assert f'href="#i-{verdict}"/></svg>{verdict.replace("_", " ")}' in page
+
+
+def test_a_ledger_that_is_off_says_how() -> None:
+    text = " ".join(Page(html.render(every_verdict())).words)
+    assert "3 of generated unaccounted for" in text
+    assert "2 ledgers off" in text
+
+
+def test_a_prediction_that_did_not_hold_is_said() -> None:
+    hook = Hook.model_validate({"event": "open", "state": "silent", "predicted": "fires"})
+    text = " ".join(Page(html.render(a_run(a_cell("5.10", hooks=(hook,))))).words)
+    assert "Predicted" in text
+    assert "(not as predicted)" in text
+
+
+def test_what_failed_comes_before_what_passed() -> None:
+    """In a cell and in the view by test: nobody looks for a failure among eighty passes."""
+    words = " ".join(Page(html.render(every_verdict())).words)
+    cell = words[words.index("6.1-auto", words.index("One kernel with one variant")) :]
+    assert cell.index("discarders.parent") < cell.index("truth.open")
+    by_test = words[words.index("Each test over all kernels.") :]
+    assert by_test.index("approvers.path") < by_test.index("truth.unlink")
+
+
+def test_a_failure_shows_its_script_and_its_rules() -> None:
+    """With what did not hold stands what was done; values of what held are left to results.json."""
+    evidence = {"hooks": [{"event": "open.exit", "runs": 7, "reason": ""}], "script": ["open /x", "close $0"]}
+    rows = (
+        Assertion.model_validate({"name": "arrives", "ok": False, "evidence": evidence}),
+        Assertion(name="held", ok=True, expected="quiet", got="quiet"),
+        Assertion(name="held", ok=True, expected="quiet", got="quiet"),
+    )
+    failed = a_test("truth.open", Verdict.FAIL, "it did not arrive", assertions=rows)
+    words = " ".join(Page(html.render(a_run(a_cell("6.1", tests=(failed,))))).words)
+    assert words.index("open /x\nclose $0") < words.index("open.exit  runs 7")
+    assert "held ×2" in re.sub(" +", " ", words)  # noqa: RUF001 - the sign is what is shown
+    assert "quiet" not in words
+
+
+@pytest.mark.parametrize(
+    "evidence", ["text", [1], {"script": HOSTILE[0]}, {"rules": {"x": [None]}}, {"a": ["y"] * 99}]
+)
+def test_evidence_of_any_shape_is_text(evidence: Any) -> None:
+    """An agent of another version may write down anything."""
+    row = Assertion.model_validate({"name": "arrives", "ok": False, "evidence": evidence})
+    failed = a_test("truth.open", Verdict.FAIL, "it did not arrive", assertions=(row,))
+    assert_harmless(Page(html.render(a_run(a_cell("6.1", tests=(failed,))))))
+
+
+def test_complaints_of_the_kernel_are_shown() -> None:
+    splat = Splat(kind="warning", line="WARNING: at kernel/bpf/ringbuf.c:310", allowed="known there")
+    test = a_test("truth.open", splats=(splat,))
+    words = " ".join(Page(html.render(a_run(a_cell("6.1", tests=(test,), splats=(splat,))))).words)
+    assert words.count("WARNING: at kernel/bpf/ringbuf.c:310") == 2
+    assert "allowed: known there" in words
+
+
+def test_consoles_and_files_of_the_folder(tmp_path: Path) -> None:
+    """The excerpt is in the page, the whole is a link."""
+    folder = tmp_path / "cells" / "6.18-auto"
+    folder.mkdir(parents=True)
+    (folder / "console.log").write_text(f"[    1.000000] booting\r\n[   31.200000] {PANIC}\r\n")
+    (folder / "domain.xml").symlink_to("/etc/hostname")
+    page = Page(html.render(every_verdict(), tmp_path))
+    text = " ".join(page.words)
+    assert "decided" in text
+    assert "booting" in text
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert "cells/6.18-auto/console.log" in links
+    assert "cells/6.18-auto/domain.xml" not in links
+
+
+def test_a_cell_whose_name_is_a_path_has_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "console.log").write_text("not a cell's\n")
+    cell = a_cell("6.1").model_copy(update={"id": "../../" + tmp_path.name})
+    assert "not a cell" not in html.render(a_run(cell), tmp_path)
+
+
+@pytest.mark.parametrize("cells", [(), (a_cell("6.1", tests=()),)])
+def test_a_run_of_nothing_is_a_page(cells: tuple[Any, ...]) -> None:
+    assert_harmless(Page(html.render(a_run(*cells))))
+
+
+def test_a_big_run_stays_quick_and_small() -> None:
+    """26 kernels with 5 hook sets and 40 tests."""
+    tests = tuple(a_test(f"family{n % 8}.test{n}") for n in range(40))
+    cells = (
+        a_cell(f"6.{n}", hookset, tests) for n in range(26) for hookset in ("auto", "lsm", "a", "b", "c")
+    )
+    assert len(html.render(a_run(*cells))) < 32 << 20

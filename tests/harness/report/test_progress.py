@@ -1,0 +1,227 @@
+"""What a run shows while it goes on, as lines and as a live table."""
+
+from __future__ import annotations
+
+import io
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from harness.host.progress import MIB, Event, Phase, Step, bytes_of, of_machine
+from harness.plan.matrix import Matrix
+from harness.plan.plan import Plan, Selectors, make
+from harness.report.lines import Heartbeat, Lines, duration
+from harness.report.live import LiveTable
+from harness.results.model import TestResult
+from harness.results.verdict import Verdict
+from harness.run.times import Estimate
+from tests.harness.report.test_html import HOSTILE
+
+FETCH = Step(Phase.FETCH, "linux-image from bookworm", "6.1-amd64", total=36 * MIB)
+TEST = Step(Phase.TEST, "truth.open", "6.1-amd64", "6.1-auto", done=31, total=97)
+
+
+def a_plan() -> Plan:
+    return make(Matrix.model_validate({"kernels": ["6.1", "6.12"]}), Selectors(test=("truth.*",)))
+
+
+def lines_of(show: Callable[[Lines], object]) -> list[str]:
+    out = io.StringIO()
+    with Lines(Console(file=out, width=40)) as lines:
+        show(lines)
+    return out.getvalue().splitlines()
+
+
+def ended(test: str, verdict: Verdict, reason: str = "", duration_s: float = 0.0) -> TestResult:
+    return TestResult(name=test, verdict=verdict, reason=reason, duration_s=duration_s)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (FETCH, "fetching 36 MiB, linux-image from bookworm"),
+        (Step(Phase.FETCH, "an index"), "fetching an index"),
+        (TEST, "test 31 of 97, truth.open"),
+        (Step(Phase.BOOT, machine="6.1-amd64"), "booting"),
+        (Step(Phase.IMAGE, "the initramfs"), "building the initramfs"),
+    ],
+)
+def test_a_step_in_words(step: Step, words: str) -> None:
+    assert str(step) == words
+    assert Step.from_wire(step.to_wire()) == step
+
+
+def test_percent_become_bytes() -> None:
+    steps: list[Event] = []
+    bytes_of(FETCH, of_machine("7.3-amd64", steps.append))(34.0)
+    assert [str(step) for step in steps] == ["fetching 12 of 36 MiB, linux-image from bookworm"]
+    assert isinstance(steps[0], Step)
+    assert steps[0].machine == "7.3-amd64"
+
+
+def test_a_line_for_each_phase_and_none_for_each_amount() -> None:
+    def show(lines: Lines) -> None:
+        for percent in (1.0, 50.0, 100.0):
+            bytes_of(FETCH, lines)(percent)
+        lines(Step(Phase.WAIT, machine="6.1-amd64"))
+        lines(Step(Phase.BOOT, machine="6.1-amd64"))
+        lines(TEST)
+        lines(Step(Phase.TEST, "truth.exec", "6.1-amd64", "6.1-auto", done=32, total=97))
+
+    assert lines_of(show) == [
+        "6.1-amd64  fetching 0 of 36 MiB, linux-image from bookworm",
+        "6.1-amd64  booting",
+        "6.1-auto  97 tests",
+    ]
+
+
+def test_silence_is_broken_by_what_still_goes_on() -> None:
+    def show(lines: Lines) -> None:
+        bytes_of(FETCH, lines)(34.0)
+        lines(Step(Phase.WAIT, machine="5.10-amd64"))
+        lines(Step(Phase.CHECK, "how fast guests run here"))
+        lines.beat()
+
+    assert lines_of(show)[1:] == [
+        "still 6.1-amd64: fetching 12 of 36 MiB, linux-image from bookworm (0 s); "
+        "checking how fast guests run here (0 s)"
+    ]
+
+
+def test_what_serves_the_whole_run_is_over_when_a_machine_goes_on() -> None:
+    def show(lines: Lines) -> None:
+        lines(Step(Phase.CHECK, "how fast guests run here"))
+        lines(Step(Phase.BOOT, machine="6.1-amd64"))
+        lines.beat()
+
+    assert lines_of(show)[1:] == ["still 6.1-amd64: booting (0 s)"]
+
+
+def test_the_heartbeat_takes_no_signal_from_the_main_thread() -> None:
+    """Its thread blocks what ends a run: otherwise the main thread may sleep on."""
+    masks: list[set[signal.Signals | int]] = []
+    beaten = threading.Event()
+
+    def beat() -> None:
+        masks.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+        beaten.set()
+
+    heart = Heartbeat(beat, 0.01)
+    heart.start()
+    assert beaten.wait(60)
+    heart.stop()
+    assert masks[0] >= {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM}
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_heart_beats_until_it_is_stopped() -> None:
+    """Without a reset it beats again and again; stopped, its thread is gone."""
+    beats = threading.Semaphore(0)
+    heart = Heartbeat(beats.release, 0.01)
+    heart.start()
+    assert beats.acquire(timeout=60)
+    assert beats.acquire(timeout=60)
+    heart.stop()
+    assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_tests_that_share_a_cause_are_one_line() -> None:
+    """What ran has a line of its own, at once; the rest is held until something else ends the row."""
+
+    def show(lines: Lines) -> None:
+        lines.ended("6.1-auto", ended("truth.open", Verdict.CRASH, "panic", 3.0))
+        for number in range(5):
+            lines.ended("6.1-auto", ended(f"loss.{number}", Verdict.NOT_RUN, "given up"))
+        lines.ended("6.12-auto", ended("truth.exec", Verdict.SKIP, "no lsm", 0.1))
+        lines.ended("6.12-auto", ended("truth.open", Verdict.PASS, "", 0.6))
+
+    assert lines_of(show) == [
+        "6.1-auto  truth.open  ✗ CRASH  3.0 s  panic",
+        "6.12-auto  truth.exec  ○ SKIP  0.1 s  no lsm",
+        "6.12-auto  truth.open  ✓ PASS  0.6 s",
+        "6.1-auto: 5 tests … NOT_RUN: given up",
+    ]
+
+
+def test_the_last_test_of_a_cell_ends_its_row() -> None:
+    """The cause is not held back until the run ends."""
+    out = io.StringIO()
+    lines = Lines(Console(file=out))
+    plan = a_plan()
+    lines.plan(plan, Estimate(plan, {}, 1))
+    for test in plan.cells[0].tests:
+        lines.ended("6.1-auto", ended(test, Verdict.BOOT_FAIL, "no answer"))
+    assert f"6.1-auto: {len(plan.cells[0].tests)} tests ⚠ BOOT_FAIL: no answer" in out.getvalue()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_words_of_a_guest_are_made_visible(text: str) -> None:
+    """Remarks, steps and what still goes on, in lines and in the live table."""
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    for view in (Lines(console), LiveTable(console)):
+        view(text)
+        view(Step(Phase.BOOT, text, "6.1-amd64"))
+        view.beat()
+    console.print(LiveTable(console).render())
+    assert not {"\x1b", "\x9b", "\x07", "\x00", "\u202e"} & set(out.getvalue())
+
+
+def shown(console: Console, table: LiveTable) -> list[str]:
+    with console.capture() as captured:
+        console.print(table.render())
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def test_the_live_table_shows_machines_counts_and_the_time_left() -> None:
+    console = Console(file=io.StringIO(), width=100, height=30)
+    table, plan = LiveTable(console), a_plan()
+    tests = plan.cells[0].tests
+    last = {"6.1-amd64": 10.0, "6.12-amd64": 20.0}
+    last |= {f"{cell}::{test}": 1.0 for cell in ("6.1-auto", "6.12-auto") for test in tests}
+    table.plan(plan, Estimate(plan, last, 2))
+    table(Step(Phase.BOOT, machine="6.12-amd64"))
+    table(TEST)
+    table.ended("6.1-auto", ended(tests[0], Verdict.PASS, "", 1.0))
+    rows = shown(console, table)
+    assert rows[0].split() == ["machine", "now", "tests", "verdicts"]
+    assert rows[1].split() == ["6.12-amd64", "booting", "(0", "s)", f"0/{len(tests)}"]
+    now = ["6.1-auto:", "test", "31", "of", "97,", "truth.open"]
+    assert rows[2].split() == ["6.1-amd64", *now, f"1/{len(tests)}", "1", "PASS"]
+    left = duration(20 + len(tests))
+    assert rows[3] == f"1 of {2 * len(tests)} tests, 1 PASS, 0 s so far, about {left} left"
+
+
+def test_a_low_terminal_shows_the_machines_that_work() -> None:
+    console = Console(file=io.StringIO(), width=100, height=7)
+    table, plan = LiveTable(console), a_plan()
+    table.plan(plan, Estimate(plan, {}, 1))
+    table(Step(Phase.BOOT, machine="6.12-amd64"))
+    rows = shown(console, table)
+    assert rows[1].startswith("6.12-amd64")
+    assert rows[2] == "and 1 more"
+    assert "left" not in rows[3]
+
+
+def test_the_time_left_is_what_the_longest_worker_has_to_do() -> None:
+    plan = a_plan()
+    tests = plan.cells[0].tests
+    last = {"6.1-amd64": 10.0, "6.12-amd64": 30.0}
+    last |= {f"{cell}::{test}": 1.0 for cell in ("6.1-auto", "6.12-auto") for test in tests}
+    assert Estimate(plan, last, 2).left() == 30 + len(tests)
+    assert Estimate(plan, last, 1).left() == 40 + 2 * len(tests)
+    assert Estimate(plan, {"6.1-amd64": 10.0}, 1).left() is None
+    half = Estimate(plan, last, 2)
+    for test in tests:
+        half.end("6.12-auto", test)
+    assert half.left() == 10 + len(tests)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (99.0, "99 s"), (170.0, "3 min"), (3900.0, "1 h 5 min")]
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

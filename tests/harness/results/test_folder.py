@@ -1,0 +1,66 @@
+"""A run replaces an earlier run's folder, and nothing that is anyone else's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness import report
+from harness.errors import ConfigError
+from harness.plan.plan import Plan
+from harness.results import folder
+from tests.harness.report.made_up import a_cell, a_run
+
+
+def made(path: Path, *, own: bool = False) -> None:
+    os.close(folder.make(path, own=own))
+
+
+@pytest.mark.parametrize(
+    "files", [("cells/notes.txt", "summary.md"), ("README",), ("plan.json",), ("cells/a/b",)]
+)
+def test_a_folder_with_files_of_ones_own_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
+    """As with `--output .`; all of it stays."""
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"cells": "mine"}')
+    with pytest.raises(ConfigError, match="is not empty, and no run wrote it"):
+        made(tmp_path)
+    assert all((tmp_path / name).read_text() == '{"cells": "mine"}' for name in files)
+
+
+def test_an_earlier_run_is_replaced(tmp_path: Path) -> None:
+    """What was added to its folder stays."""
+    made(tmp_path / "out")
+    for name, text in (
+        ("plan.json", Plan(schema=1, cells=()).to_json()),
+        ("summary.md", "old"),
+        ("note", "mine"),
+    ):
+        (tmp_path / "out" / name).write_text(text)
+    (tmp_path / "out/cells/6.1-auto").mkdir()
+    made(tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cells", "note"]
+    assert list((tmp_path / "out/cells").iterdir()) == []
+
+
+def test_an_empty_folder_and_one_of_a_run_that_ended_at_once_are_taken(tmp_path: Path) -> None:
+    """The second has only an empty folder of cells."""
+    made(tmp_path)
+    made(tmp_path)
+
+
+def test_another_runs_folder_is_not_shared(tmp_path: Path) -> None:
+    """While it is claimed."""
+    claimed = folder.make(tmp_path, own=False)
+    with pytest.raises(ConfigError, match="another run writes there"):
+        made(tmp_path)
+    os.close(claimed)
+
+
+def test_the_reports_of_a_run_are_removed_with_it(tmp_path: Path) -> None:
+    """`REPORTS` names each file that the reports write, and no other."""
+    report.write_all(a_run(a_cell("6.1")), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(folder.REPORTS)

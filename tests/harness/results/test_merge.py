@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import cli, report
+from harness.errors import ConfigError, IncompleteError
+from harness.plan.cells import Cell
+from harness.plan.matrix import Kernel
+from harness.plan.plan import Omitted, Plan
+from harness.results import merge, model, shard_folders
+from harness.results.model import Agent, CellResult, Results
+from harness.results.shard_folders import Shard
+from harness.results.verdict import Verdict
+from tests.harness.report.made_up import a_cell, a_run, a_test, every_verdict
+
+WHOLE = every_verdict()
+
+
+def plan_of(*cells: CellResult) -> Plan:
+    """The plan that `cells` are the results of."""
+    return Plan(schema=1, cells=tuple(_planned(cell) for cell in cells))
+
+
+def _planned(cell: CellResult) -> Cell:
+    kernel = Kernel(name=cell.kernel.name, series=cell.kernel.requested)
+    names = tuple(test.name for test in cell.tests)
+    return Cell.model_validate({"id": cell.id, "kernel": kernel, "hookset": cell.hookset, "tests": names})
+
+
+def shard(*cells: CellResult, folder: str = "shard") -> Shard:
+    return Shard(Path(folder), plan_of(*cells), a_run(*cells))
+
+
+def on_disk(folder: Path, found: Results) -> Path:
+    """An output folder, as a run leaves it."""
+    for cell in found.cells:
+        (folder / "cells" / cell.id).mkdir(parents=True)
+        (folder / "cells" / cell.id / "console.log").write_text(f"console of {cell.id}\n")
+    (folder / "results.json").write_text(found.to_json())
+    (folder / "plan.json").write_text(plan_of(*found.cells).to_json())
+    return folder
+
+
+@given(st.lists(st.integers(0, 3), min_size=len(WHOLE.cells), max_size=len(WHOLE.cells)))
+def test_a_split_merged_is_the_whole(places: list[int]) -> None:
+    """However the cells are dealt out: the same cells, totals, exit code and completeness."""
+    parts = [
+        shard(*(cell for cell, place in zip(WHOLE.cells, places, strict=True) if place == number))
+        for number in set(places)
+    ]
+    plan = plan_of(*WHOLE.cells)
+    merged = merge.merge(plan, parts)
+    assert merged.cells == WHOLE.cells
+    assert merged.totals == WHOLE.totals
+    assert (merged.run.exit_code, merged.run.complete) == (WHOLE.run.exit_code, WHOLE.run.complete)
+    assert model.disagreements(plan, merged) == []
+    assert merge.missing(plan, parts) == []
+    assert set(merge.whole_plan(parts).pairs()) == set(plan.pairs())
+
+
+def test_a_cell_that_no_shard_has_is_named_and_not_run() -> None:
+    here, gone = a_cell("6.1"), a_cell("7.3")
+    plan = plan_of(here, gone)
+    merged = merge.merge(plan, [shard(here)])
+    assert merge.missing(plan, [shard(here)]) == ["7.3-auto: planned, and in no shard"]
+    assert {test.verdict for test in merged.cells[1].tests} == {Verdict.NOT_RUN}
+    assert (merged.run.exit_code, merged.run.complete) == (4, False)
+
+
+def test_a_test_that_no_shard_has_is_named_and_not_run() -> None:
+    whole = a_cell("6.1")
+    part = whole.model_copy(update={"tests": whole.tests[1:]})
+    plan = plan_of(whole)
+    (cell,) = merge.merge(plan, [Shard(Path("s"), plan, a_run(part))]).cells
+    assert merge.missing(plan, [Shard(Path("s"), plan, a_run(part))]) == [
+        "6.1-auto truth.open: planned, and in no shard"
+    ]
+    assert (cell.verdict, cell.tests[0].verdict) == (Verdict.NOT_RUN, Verdict.NOT_RUN)
+
+
+def test_a_failure_outweighs_what_is_missing() -> None:
+    whole = a_cell("6.1", tests=(a_test("truth.open", Verdict.CRASH), a_test("truth.unlink")))
+    part = whole.model_copy(update={"tests": whole.tests[:1]})
+    merged = merge.merge(plan_of(whole), [Shard(Path("s"), plan_of(whole), a_run(part))])
+    assert merged.cells[0].verdict is Verdict.CRASH
+    assert merged.run.exit_code == 1
+
+
+def test_the_same_cell_twice_is_one_cell() -> None:
+    assert merge.merge(plan_of(a_cell("6.1")), [shard(a_cell("6.1"))] * 2).cells == (a_cell("6.1"),)
+
+
+def test_the_same_cell_with_other_results_is_a_conflict() -> None:
+    other = a_cell("6.1", reason="slower")
+    with pytest.raises(IncompleteError, match=r"6\.1-auto: different results in one and two"):
+        merge.merge(plan_of(a_cell("6.1")), [shard(a_cell("6.1"), folder="one"), shard(other, folder="two")])
+
+
+def test_what_was_not_planned_is_named() -> None:
+    with pytest.raises(IncompleteError, match=r"7\.3-auto: in a shard, and not planned"):
+        merge.merge(plan_of(a_cell("6.1")), [shard(a_cell("6.1"), a_cell("7.3"))])
+
+
+def test_what_one_shard_leaves_out_and_another_runs_is_not_left_out() -> None:
+    one = shard(a_cell("6.1"))
+    omitting = Plan(schema=1, cells=one.plan.cells, omitted=(Omitted(id="7.3-auto", reason="not selected"),))
+    plan = merge.whole_plan([Shard(one.folder, omitting, one.results), shard(a_cell("7.3"))])
+    assert [cell.id for cell in plan.cells] == ["6.1-auto", "7.3-auto"]
+    assert plan.omitted == ()
+
+
+def test_shards_that_planned_one_cell_differently() -> None:
+    fewer = a_cell("6.1", tests=(a_test("truth.open"),))
+    with pytest.raises(IncompleteError, match="planned differently"):
+        merge.whole_plan([shard(a_cell("6.1")), shard(fewer)])
+
+
+def test_the_command_makes_one_folder(tmp_path: Path) -> None:
+    """Reports, plan and the evidence of every cell are there, as if one run had made them."""
+    parts = [on_disk(tmp_path / f"s{n}", a_run(*WHOLE.cells[n::3])) for n in range(3)]
+    (tmp_path / "plan.json").write_text(plan_of(*WHOLE.cells).to_json())
+    words = [
+        "merge",
+        *map(str, parts),
+        "--plan",
+        str(tmp_path / "plan.json"),
+        "--output",
+        str(tmp_path / "m"),
+    ]
+    assert cli.main(words) == 1
+    assert model.load(tmp_path / "m" / "results.json").cells == WHOLE.cells
+    names = {path.name for path in (tmp_path / "m").iterdir()}
+    assert names == {"cells", "plan.json", "results.json", "junit.xml", "summary.md", "report.html"}
+    assert len(list((tmp_path / "m" / "cells").glob("*/console.log"))) == len(WHOLE.cells)
+    assert not list(tmp_path.glob(".m.*"))
+
+
+def test_a_missing_shard_is_named_and_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is there is written all the same, marked as incomplete."""
+    here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
+    assert cli.main(["merge", str(here), str(tmp_path / "lost"), "--output", str(tmp_path / "m")]) == 4
+    assert f"{tmp_path / 'lost'}: the shard is missing" in capsys.readouterr().err
+    merged = model.load(tmp_path / "m" / "results.json")
+    assert (merged.run.exit_code, merged.run.complete) == (4, False)
+
+
+def test_a_planned_cell_in_no_shard_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
+    (tmp_path / "plan.json").write_text(plan_of(a_cell("6.1"), a_cell("7.3")).to_json())
+    words = ["merge", str(here), "--plan", str(tmp_path / "plan.json"), "--output", str(tmp_path / "m")]
+    assert cli.main(words) == 4
+    assert "7.3-auto: planned, and in no shard" in capsys.readouterr().err
+
+
+def test_results_cut_in_the_middle_exit_2(tmp_path: Path) -> None:
+    here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
+    text = (here / "results.json").read_text()
+    (here / "results.json").write_text(text[: len(text) // 2])
+    assert cli.main(["merge", str(here), "--output", str(tmp_path / "m")]) == 2
+    assert not (tmp_path / "m").exists()
+
+
+def test_what_is_there_already_is_not_overwritten(tmp_path: Path) -> None:
+    here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "mine").write_text("")
+    assert cli.main(["merge", str(here), "--output", str(tmp_path / "m")]) == 2
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["mine"]
+
+
+def test_links_in_a_shard_lead_nowhere(tmp_path: Path) -> None:
+    """A shard comes from another machine: a link in it could name any file of this one."""
+    here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
+    (tmp_path / "secret").write_text("secret")
+    (here / "cells" / "6.1-auto" / "agent.log").symlink_to(tmp_path / "secret")
+    found = shard_folders.read(here)
+    shard_folders.write(found.results, found.plan, [found], tmp_path / "m", report.write_all)
+    assert sorted(path.name for path in (tmp_path / "m" / "cells" / "6.1-auto").iterdir()) == ["console.log"]
+
+
+def test_no_space_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = shard_folders.read(on_disk(tmp_path / "here", a_run(a_cell("6.1"))))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        shard_folders.write(found.results, found.plan, [found], tmp_path / "m", report.write_all)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here"]
+
+
+HOSTILE = "6.1\x1b]0;owned\x07-auto"
+
+
+@pytest.mark.parametrize("field", ["id", "arch", "cmdline", "uname"])
+def test_escape_sequences_in_a_shard_are_refused(
+    field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names come from another host's file: nothing of them reaches the terminal as it is."""
+    cell = a_cell("6.1").model_copy(update={field: HOSTILE})
+    folder = on_disk(tmp_path / "s", a_run(a_cell("6.1")))
+    (folder / "results.json").write_text(a_run(cell).to_json())
+    assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert f"cells.0.{field}" in said.err
+
+
+def test_escape_sequences_in_a_plan_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in results."""
+    folder = on_disk(tmp_path / "s", a_run(a_cell("6.1")))
+    text = (
+        (folder / "plan.json")
+        .read_text()
+        .replace("6.1-auto", HOSTILE.encode("unicode_escape").decode().replace("\\x", "\\u00"))
+    )
+    (folder / "plan.json").write_text(text)
+    assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_shard_without_bound_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its results as well as what lies in a cell's folder."""
+    folder = on_disk(tmp_path / "s", a_run(a_cell("6.1")))
+    monkeypatch.setattr(shard_folders, "MAX_EVIDENCE", 1)
+    assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
+    assert not (tmp_path / "m").exists()
+    monkeypatch.setattr(model, "MAX_BYTES", 1)
+    assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
+    assert capsys.readouterr().err.count("larger than 0 MiB") == 2
+
+
+def test_shards_of_different_agents_do_not_merge() -> None:
+    """One run tests one agent; shards that tested none say nothing about it."""
+
+    def tested(cell: CellResult, bundle: str) -> Shard:
+        one = shard(cell, folder=bundle or "none")
+        agent = Agent(bundle=bundle) if bundle else None
+        run = one.results.run.model_copy(update={"agent": agent})
+        return dataclasses.replace(one, results=one.results.model_copy(update={"run": run}))
+
+    a, b = a_cell("6.1"), a_cell("7.3")
+    with pytest.raises(IncompleteError, match="different agents were tested in ab and cd"):
+        merge.merge(plan_of(a, b), [tested(a, "ab"), tested(b, "cd")])
+    for first, second in (("ab", "ab"), ("", "ab"), ("ab", "")):
+        merged = merge.merge(plan_of(a, b), [tested(a, first), tested(b, second)])
+        assert merged.run.agent == Agent(bundle="ab")

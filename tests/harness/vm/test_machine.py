@@ -1,0 +1,329 @@
+"""A machine's life against a fake hypervisor: whoever knows first decides, and nothing is left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from harness.console.signatures import Trouble
+from harness.errors import InfrastructureError
+from harness.guest.base import Endpoint, GuestLostError
+from harness.guest.fake import FakeGuest
+from harness.vm import console
+from harness.vm.fake import FakeDomain, FakeHypervisor, Play
+from harness.vm.hypervisor import LifeEvent, StartError, Vitality
+from harness.vm.life import Death, MachineDiedError, State
+from harness.vm.machine import Machine
+from harness.vm.pulse import Pulse
+from tests.harness.vm.specs import machine_spec
+
+PANIC = "[    9.000000] Kernel panic - not syncing: sysrq triggered crash"
+READY = "fim-init: ready"
+
+
+def machine(tmp_path: Path, play: Play, guest: FakeGuest | None = None) -> Machine:
+    fake = guest or FakeGuest()
+    hypervisor = FakeHypervisor(tmp_path, play)
+    return Machine(machine_spec(tmp_path / "out"), hypervisor, connect=lambda _endpoint, _seconds: fake)
+
+
+def test_ready_means_that_a_command_ran(tmp_path: Path) -> None:
+    """The line on the console is not enough."""
+    guest = FakeGuest()
+    with machine(tmp_path, lambda domain: domain.say(READY), guest) as booted:
+        assert booted.wait_ready(5) is guest
+        assert guest.commands == [("true",)]
+        states = [booted.state]
+    assert [*states, booted.state] == [State.READY, State.DEAD]
+    assert guest.closed
+
+
+def test_panic_ends_a_boot_at_once(tmp_path: Path) -> None:
+    """With the line that says why and what stood around it."""
+    with machine(tmp_path, lambda domain: domain.say("[    1.0] x", PANIC)) as booted:
+        started = time.monotonic()
+        with pytest.raises(MachineDiedError, match="sysrq triggered") as died:
+            booted.wait_ready(60)
+        assert time.monotonic() - started < 5
+    assert died.value.cause.kind is Death.PANIC
+    assert PANIC.encode() in died.value.cause.console
+    assert booted.death is died.value.cause
+
+
+def test_oops_that_became_a_panic_is_an_oops(tmp_path: Path) -> None:
+    """The first complaint names the trouble."""
+    oops = "[    8.900000] BUG: kernel NULL pointer dereference, address: 0000000000000000"
+    with machine(tmp_path, lambda domain: domain.say(oops, PANIC)) as booted:
+        cause = booted.explain()
+    assert cause
+    assert cause.trouble is Trouble.OOPS
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (LifeEvent.PANICKED, Death.PANIC),
+        (LifeEvent.FAILED, Death.QEMU),
+        (LifeEvent.SHUT_DOWN, Death.POWERED_OFF),
+    ],
+)
+def test_events_end_a_machine(tmp_path: Path, event: LifeEvent, kind: Death) -> None:
+    """Also one whose console is silent."""
+    booted = machine(tmp_path, lambda domain: domain.end(event))
+    with booted, pytest.raises(MachineDiedError) as died:
+        booted.wait_ready(60)
+    assert died.value.cause.kind is kind
+
+
+def test_panic_beats_the_event_that_follows(tmp_path: Path) -> None:
+    """A panic that reboots ends QEMU as well: the console is read to its end first."""
+
+    def play(domain: FakeDomain) -> None:
+        domain.say(PANIC)
+        domain.end(LifeEvent.FAILED)
+
+    with machine(tmp_path, play) as booted:
+        cause = booted.explain()
+    assert cause
+    assert cause.kind is Death.PANIC
+
+
+def test_init_that_cannot_go_on(tmp_path: Path) -> None:
+    """What init said is the cause, not that the guest powered off."""
+
+    def play(domain: FakeDomain) -> None:
+        domain.say("fim-init: fatal: cannot find the root disk: No such device")
+        domain.end(LifeEvent.SHUT_DOWN)
+
+    with machine(tmp_path, play) as booted:
+        cause = booted.explain()
+    assert cause
+    assert cause.kind is Death.INIT
+    assert "find the root disk" in cause.detail
+
+
+def test_silence_ends_with_the_deadline(tmp_path: Path) -> None:
+    """A kernel that never comes up is a boot timeout that says how far it came."""
+    booted = machine(tmp_path, lambda domain: domain.say("SeaBIOS"))
+    with booted, pytest.raises(MachineDiedError, match=r"firmware.*SeaBIOS") as died:
+        booted.wait_ready(0.3)
+    assert died.value.cause.kind is Death.BOOT_TIMEOUT
+
+
+def test_first_connections_may_fail(tmp_path: Path) -> None:
+    """A reset connection is tried again."""
+    attempts: list[Endpoint] = []
+
+    def connect(endpoint: Endpoint, _seconds: float) -> FakeGuest:
+        attempts.append(endpoint)
+        if len(attempts) < 3:
+            raise GuestLostError("reset")
+        return FakeGuest()
+
+    hypervisor = FakeHypervisor(tmp_path, lambda domain: domain.say(READY))
+    with Machine(machine_spec(tmp_path), hypervisor, connect) as booted:
+        booted.wait_ready(10)
+    assert len(attempts) == 3
+
+
+def test_ssh_that_never_answers(tmp_path: Path) -> None:
+    """A guest that says ready and cannot be reached has died of SSH."""
+
+    def connect(_endpoint: Endpoint, _seconds: float) -> FakeGuest:
+        raise GuestLostError("refused")
+
+    hypervisor = FakeHypervisor(tmp_path, lambda domain: domain.say(READY))
+    booted = Machine(machine_spec(tmp_path), hypervisor, connect)
+    with booted, pytest.raises(MachineDiedError, match="refused") as died:
+        booted.wait_ready(0.5)
+    assert died.value.cause.kind is Death.SSH
+
+
+def test_qemu_dies_while_the_guest_works(tmp_path: Path) -> None:
+    """Who used the guest asks why and is told."""
+    hypervisor = FakeHypervisor(tmp_path, lambda domain: domain.say(READY))
+    guest = FakeGuest()
+    with Machine(machine_spec(tmp_path), hypervisor, lambda _endpoint, _seconds: guest) as booted:
+        booted.wait_ready(5)
+        hypervisor.domains[0].end(LifeEvent.FAILED)
+        guest.close()
+        cause = booted.explain()
+        assert cause
+        assert cause.kind is Death.QEMU
+        with pytest.raises(GuestLostError):
+            guest.run(["true"])
+
+
+def test_a_machine_that_nobody_watches_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watcher that fails is trouble of ours, told at once, and QEMU goes with it."""
+
+    def fail(_domain: FakeDomain) -> Vitality:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(FakeDomain, "vitality", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda _what: None)
+    booted = machine(tmp_path, lambda _domain: None)
+    with booted, pytest.raises(MachineDiedError, match="its watcher failed") as died:
+        booted.wait_ready(60)
+    assert not died.value.cause.kind.blames_guest
+
+
+def test_a_living_machine_has_nothing_to_explain(tmp_path: Path) -> None:
+    """Then the guest is at fault, not the machine."""
+    with machine(tmp_path, lambda domain: domain.say(READY)) as booted:
+        booted.wait_ready(5)
+        assert booted.explain(0.1) is None
+
+
+def test_qemu_that_vanishes_is_noticed(tmp_path: Path) -> None:
+    """Also when libvirt says nothing of it."""
+
+    def vanish(domain: FakeDomain) -> None:
+        domain.shows = Vitality.GONE
+
+    began = time.monotonic()
+    with machine(tmp_path, vanish) as booted, pytest.raises(MachineDiedError, match="QEMU ended"):
+        booted.wait_ready(60)
+    assert time.monotonic() - began < 1
+
+
+def test_qemu_that_is_stopped_is_noticed(tmp_path: Path) -> None:
+    """It would be silent for ever."""
+
+    def stop(domain: FakeDomain) -> None:
+        domain.shows = Vitality.STOPPED
+
+    with (
+        machine(tmp_path, stop) as booted,
+        pytest.raises(MachineDiedError, match="stopped by a signal") as died,
+    ):
+        booted.wait_ready(60)
+    assert died.value.cause.kind is Death.QEMU
+
+
+def test_pulse_leaves_time_for_who_knows_more() -> None:
+    """A short stop is none, an end is believed a moment later."""
+    now = 0.0
+    pulse = Pulse(lambda: now)
+    assert pulse.feel(Vitality.STOPPED) is None
+    now = 5.0
+    assert pulse.feel(Vitality.RUNNING) is None
+    assert pulse.feel(Vitality.STOPPED) is None
+    now = 6.5
+    assert pulse.feel(Vitality.STOPPED) is LifeEvent.STOPPED
+    assert pulse.feel(Vitality.GONE) is None
+    now = 7.0
+    assert pulse.feel(Vitality.GONE) is LifeEvent.FAILED
+
+
+def test_healthy_machine_explains_at_once(tmp_path: Path) -> None:
+    """A guest that runs a command is asked, not waited for."""
+    with machine(tmp_path, lambda domain: domain.say(READY)) as booted:
+        booted.wait_ready(5)
+        began = time.monotonic()
+        assert booted.explain() is None
+        assert time.monotonic() - began < 1
+
+
+def test_taken_port_is_tried_again(tmp_path: Path) -> None:
+    """QEMU's word counts, and the next port is another."""
+    ports: list[int] = []
+
+    def play(domain: FakeDomain) -> None:
+        ports.append(booted.endpoint.port)
+        if len(ports) < 3:
+            raise StartError("Could not set up host forwarding rule 'tcp:127.0.0.1:1-:22'")
+
+    booted = machine(tmp_path, play)
+    with booted:
+        assert len(set(ports)) == 3
+
+
+def test_start_error_passes_through(tmp_path: Path) -> None:
+    """Any other reason not to start is not tried again."""
+    starts: list[str] = []
+
+    def play(domain: FakeDomain) -> None:
+        starts.append(domain.name)
+        raise StartError("no such emulator")
+
+    booted = machine(tmp_path, play)
+    with pytest.raises(StartError, match="no such emulator"):
+        booted.start()
+    assert len(starts) == 1
+    assert booted.death
+    assert booted.death.kind is Death.QEMU
+
+
+def test_workdir_that_cannot_be(tmp_path: Path) -> None:
+    """Is told as what it is, and leaves nothing."""
+    (tmp_path / "out").touch()
+    booted = machine(tmp_path, lambda domain: None)
+    with pytest.raises(InfrastructureError, match="File exists"), booted:
+        pass
+    assert booted.state is State.DEAD
+
+
+def test_destroy_is_safe_at_any_time(tmp_path: Path) -> None:
+    """Before the start, twice, and after death; a dead machine does not start."""
+    booted = machine(tmp_path, lambda domain: None)
+    booted.destroy()
+    booted.destroy()
+    with pytest.raises(InfrastructureError):
+        booted.start()
+
+
+def test_error_in_the_block_destroys(tmp_path: Path) -> None:
+    """Ctrl-C included."""
+    hypervisor = FakeHypervisor(tmp_path, lambda domain: None)
+    with pytest.raises(KeyboardInterrupt), Machine(machine_spec(tmp_path), hypervisor):
+        raise KeyboardInterrupt
+    assert not hypervisor.domains[0].is_active()
+
+
+def test_full_disk_is_no_fault_of_the_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A console that could not be written looks like a guest that says nothing."""
+    monkeypatch.setattr("harness.vm.machine.shutil.disk_usage", lambda _path: Mock(free=0))
+    with (
+        machine(tmp_path, lambda _domain: None) as booted,
+        pytest.raises(MachineDiedError, match="no space") as died,
+    ):
+        booted.wait_ready(60)  # which nobody waits for
+    assert not died.value.cause.kind.blames_guest
+
+
+def test_domain_that_cannot_be_written(tmp_path: Path) -> None:
+    """Is told as trouble of ours."""
+    (tmp_path / "out" / "domain.xml").mkdir(parents=True)
+    booted = machine(tmp_path, lambda _domain: None)
+    with pytest.raises(InfrastructureError, match="Is a directory"), booted:
+        pass
+
+
+def test_a_guest_that_floods_its_console_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest is to blame, and the reason names the limit and the last line."""
+    monkeypatch.setattr(console, "MAX_BYTES", 1 << 10)
+    with machine(tmp_path, lambda domain: domain.say(READY)) as booted:
+        booted.wait_ready(5)
+        assert isinstance(booted._domain, FakeDomain)
+        booted._domain.say(*["y"] * 2000)
+        booted._wait(lambda: False, time.monotonic() + 5)
+        cause = booted.death
+    assert not booted._domain.is_active()
+    assert cause
+    assert (cause.kind, cause.kind.blames_guest) == (Death.FLOOD, True)
+    assert cause.detail == "the guest printed more than 8 MiB on its console and was ended; last line: y"
+
+
+def test_a_panic_in_a_flood_is_a_panic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel said of its end says more."""
+    monkeypatch.setattr(console, "MAX_BYTES", 1 << 10)
+    with machine(tmp_path, lambda domain: domain.say(READY, PANIC, *["y"] * 2000)) as booted:
+        booted._wait(lambda: False, time.monotonic() + 5)
+        cause = booted.death
+    assert cause
+    assert cause.kind is Death.PANIC

@@ -1,0 +1,287 @@
+"""The workflows are thin, pinned and have no more rights than they need."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent.selftest import catalogue
+from harness import cli, report
+from harness.commands import options
+from harness.plan import checked, plan
+from tests import ROOT
+from tests.harness.report.made_up import every_verdict
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+ACTION = ROOT / ".github/actions/harness/action.yml"
+MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+
+def load(path: Path) -> dict[str, Any]:
+    return dict(yaml.load(path.read_text(), yaml.BaseLoader))
+
+
+def steps(path: Path) -> list[dict[str, Any]]:
+    content = load(path)
+    jobs = content["jobs"].values() if "jobs" in content else [content["runs"]]
+    return [step for job in jobs for step in job["steps"]]
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The words of each call of `harness` in a workflow, what the shell puts in replaced by something."""
+    text = "\n".join(step.get("run", "") for step in steps(path))
+    found = re.findall(r"(?:\.venv/bin/harness|/harness\") ([^|>)\n]*)", text)
+    return [
+        shlex.split(words.replace('"$SHARDS"', "6").replace('"$SHARD"', "1/6").replace(" $ARGS", ""))
+        for words in found
+    ]
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
+def test_actions_are_pinned_by_commit(path: Path) -> None:
+    """A tag can be moved; forty hexadecimal digits cannot."""
+    used = [step["uses"] for step in steps(path) if "uses" in step and not step["uses"].startswith("./")]
+    assert used
+    assert [name for name in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name)] == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_rights_are_given_by_the_job(path: Path) -> None:
+    """Nothing is granted to a whole workflow, and a checkout keeps no credentials."""
+    workflow = load(path)
+    assert workflow["permissions"] == {}
+    assert all("permissions" in job and "timeout-minutes" in job for job in workflow["jobs"].values())
+    checkouts = [step for step in steps(path) if step.get("uses", "").startswith("actions/checkout@")]
+    assert all(step["with"]["persist-credentials"] == "false" for step in checkouts)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_make_targets_exist(path: Path) -> None:
+    """What a workflow makes, a developer can make; so are the targets that a job has as a matrix."""
+    made = {word for step in steps(path) for word in re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))}
+    jobs = load(path)["jobs"].values()
+    made |= {suite for job in jobs for suite in job.get("strategy", {}).get("matrix", {}).get("suite", [])}
+    assert made
+    assert made <= MAKE_TARGETS
+
+
+def test_nightly_and_ci_exist() -> None:
+    """Both jobs that the README promises are there."""
+    assert {"ci.yml", "nightly.yml"} <= {path.name for path in WORKFLOWS}
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
+def test_every_step_is_what_a_developer_can_type(path: Path) -> None:
+    """Each call of the harness parses, and each script is there to be run."""
+    for words in commands(path):
+        cli.parser().parse_args(words)
+    used = {name for step in steps(path) for name in re.findall(r"scripts/([a-z-]+)", step.get("run", ""))}
+    assert all(os.access(ROOT / "scripts" / name, os.X_OK) for name in used)
+
+
+def test_the_nightly_goes_from_a_plan_to_an_issue() -> None:
+    called = [words[0] for words in commands(ROOT / ".github/workflows/nightly.yml")]
+    assert called == ["kernels", "kernels", "plan", "plan", "plan", "run", "merge", "compare"]
+    jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
+    assert "packaging/nightly.py conclude" in jobs["issue"]["steps"][1]["run"]
+
+
+def test_the_issue_waits_for_every_job_and_for_no_success() -> None:
+    """It is kept whatever failed before it, and without the set-up that may be what failed."""
+    jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
+    assert set(jobs["issue"]["needs"]) == set(jobs) - {"issue"}
+    assert jobs["issue"]["if"] == "always()"
+    assert "make" not in " ".join(step.get("run", "") for step in jobs["issue"]["steps"])
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
+def test_every_step_is_run_by_bash_with_pipefail(path: Path) -> None:
+    """GitHub adds -e and pipefail where a step names bash; for its default shell it adds no pipefail."""
+    content = load(path)
+    usual = content.get("defaults", {}).get("run", {}).get("shell", "sh")
+    shells = {step.get("shell", usual) for step in steps(path) if "run" in step}
+    assert shells == {"bash"}
+
+
+SCRIPTS = [
+    pytest.param(step["run"], id=f"{path.stem}-{number}")
+    for path in [*WORKFLOWS, ACTION]
+    for number, step in enumerate(step for step in steps(path) if "run" in step)
+]
+PROGRAMS = (
+    ".venv/bin/harness",
+    ".venv/bin/pytest",
+    "scripts/allow-kvm",
+    "scripts/job-summary",
+    "bin/make",
+    "bin/python3",
+    "bin/cp",
+)
+
+
+def run_step(script: str, folder: Path, *, fails: int = 0) -> tuple[int, list[str]]:
+    """A step as GitHub runs it, on programs that do nothing; the `fails`th call of one of them fails.
+
+    Returns the step's status and the calls.
+    """
+    for name in PROGRAMS:
+        program = folder / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(
+            f'#!/bin/sh\necho "{name} $*" >>{folder}/calls\n'
+            f'[ "$(wc -l <{folder}/calls)" != "$FAILS" ] || exit 9\n'
+        )
+        program.chmod(0o755)
+    (folder / "last").mkdir()
+    for name in ("matrix.lock", "results.json"):
+        (folder / "last" / name).touch()
+    (folder / "step.sh").write_text(script)
+    names = {name: str(folder / name.lower()) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    words = dict.fromkeys(("SHARDS", "SHARD", "SUITE", "KERNEL", "MATRIX", "ARGS", "URL"), "word")
+    environment = {"PATH": f"{folder}/bin:/usr/bin:/bin", "FAILS": str(fails), "HARNESS": str(folder)}
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "step.sh"],
+        cwd=folder,
+        env=environment | names | words,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, (folder / "calls").read_text().splitlines()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_step_fails_with_any_of_its_commands(script: str, tmp_path: Path) -> None:
+    """Before a pipe, inside a substitution or in the middle: no failure is lost."""
+    status, calls = run_step(script, tmp_path / "sound")
+    assert status == 0
+    assert calls
+    for number in range(1, len(calls) + 1):
+        status, seen = run_step(script, tmp_path / str(number), fails=number)
+        assert status == 9, seen
+
+
+def test_a_change_is_linted_tested_and_run_on_an_old_and_a_new_kernel() -> None:
+    """Each in a job of its own; the kernels are the first and the last of the matrix."""
+    jobs = load(ROOT / ".github/workflows/ci.yml")["jobs"]
+    made = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
+    assert "make lint" in made["lint"]
+    assert "make test" in made["unit"]
+    names = [kernel.name for kernel in checked.load(ROOT / "matrix.yaml").kernels if not kernel.tags]
+    assert jobs["kernel"]["strategy"]["matrix"]["kernel"] == [names[0], names[-1]]
+
+
+def test_make_test_boots_the_oldest_and_the_newest_kernel() -> None:
+    """After the fast tests, by `harness run` itself; `make unit` boots nothing."""
+    recipes = {
+        target: subprocess.run(
+            ["make", "-n", "-o", "setup", "-o", "build", target, "ARGS=-k pipeline"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for target in ("unit", "test")
+    }
+    assert "harness run" not in recipes["unit"]
+    fast, _, booted = recipes["test"].partition("bin/harness ")
+    assert "bin/pytest -n auto -k pipeline" in fast
+    arguments = cli.parser().parse_args(shlex.split(booted.partition("\n")[0]))
+    made = plan.make(checked.load(ROOT / arguments.matrix), options.selectors(arguments))
+    names = [kernel.name for kernel in checked.load(ROOT / "matrix.yaml").kernels if not kernel.tags]
+    assert [cell.id for cell in made.cells] == [f"{names[0]}-auto", f"{names[-1]}-auto"]
+    smoke = tuple(scenario.name for scenario in catalogue.select(["@smoke"]))
+    assert [cell.tests for cell in made.cells] == [smoke, smoke]
+
+
+def test_the_nightly_runs_all_that_is_too_long_for_a_change() -> None:
+    """Faults and mutants prove each night that a failure would be seen."""
+    jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
+    assert {"mutants", "faults", "guest"} <= set(jobs["suite"]["strategy"]["matrix"]["suite"])
+
+
+def test_caches_are_kept_by_what_they_hold() -> None:
+    """The key names the kernels' hashes: a package that moved is another cache."""
+    caches = [
+        step["with"]["key"]
+        for path in [*WORKFLOWS, ACTION]
+        for step in steps(path)
+        if step.get("uses", "").startswith("actions/cache@")
+    ]
+    assert len(caches) == 4
+    assert all("hashFiles(" in key and "matrix.lock" in key for key in caches)
+
+
+@pytest.mark.parametrize(
+    ("path", "job"),
+    [("workflows/ci.yml", "kernel"), ("actions/harness/action.yml", "")],
+    ids=["ci", "action"],
+)
+def test_the_lock_is_written_before_a_cache_is_named_by_it(path: str, job: str) -> None:
+    """Without a lock its hash is that of nothing, and the cache of the first day stays for ever."""
+    content = load(ROOT / ".github" / path)
+    listed = content["jobs"][job]["steps"] if job else content["runs"]["steps"]
+    locks = [number for number, step in enumerate(listed) if "kernels lock" in step.get("run", "")]
+    caches = [
+        number for number, step in enumerate(listed) if step.get("uses", "").startswith("actions/cache@")
+    ]
+    assert locks
+    assert locks[0] < caches[0]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_strangers_get_no_rights(path: Path) -> None:
+    """A pull request has a reading token and no secret; one job of the nightly may write, and only issues."""
+    workflow = load(path)
+    assert "pull_request_target" not in workflow["on"]
+    assert "secrets." not in path.read_text()
+    writes = {
+        name: right
+        for name, job in workflow["jobs"].items()
+        for right, given in job["permissions"].items()
+        if given != "read"
+    }
+    assert writes == ({"issue": "issues"} if path.name == "nightly.yml" else {})
+
+
+def test_nothing_is_put_into_a_script_but_through_its_environment() -> None:
+    """What a pull request or an input says must not become code."""
+    scripts = [step["run"] for path in [*WORKFLOWS, ACTION] for step in steps(path) if "run" in step]
+    assert [script for script in scripts if "${{" in script] == []
+
+
+def test_zizmor_finds_nothing() -> None:
+    program = Path(sys.executable).with_name("zizmor")
+    done = subprocess.run(
+        [program, "--offline", "--no-progress", ".github"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_job_shows_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The summary links to the archive, findings become annotations, and the step itself succeeds."""
+    found = every_verdict()
+    report.write_all(found, tmp_path)
+    cells = [
+        {"id": cell.id, "kernel": {"name": cell.kernel.name, "series": "6.1"}, "hookset": cell.hookset}
+        | {"tests": [test.name for test in cell.tests]}
+        for cell in found.cells
+    ]
+    (tmp_path / "plan.json").write_text(json.dumps({"schema": 1, "cells": cells, "omitted": []}))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "shown"))
+    command = [str(ROOT / "scripts/job-summary"), str(tmp_path), "https://archive.example/1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    shown = (tmp_path / "shown").read_text()
+    assert "[Report, consoles and results](https://archive.example/1)" in shown
+    assert "report.html#" not in shown
+    assert "::error title=CRASH" in done.stdout
