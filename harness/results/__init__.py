@@ -1,1 +1,1 @@
-"""The models of results.json, verdicts, expectations, merging, the output folder."""
+"""Results of a run: the models of results.json, verdicts, expectations, merging, and the run folder."""

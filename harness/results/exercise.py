@@ -1,4 +1,4 @@
-"""What a whole run declares and no cell of it exercised: hook sets and scenarios."""
+"""Finds the hook sets and scenarios that no cell of a whole run exercised."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from harness.results.verdict import Verdict
 
 
 def unexercised(plan: Plan, cells: Iterable[CellResult]) -> list[str]:
-    """A line for each hook set and each scenario that a whole run must exercise and that no cell did.
+    """A line for each hook set and each scenario that a whole run must exercise and that no cell exercised.
 
-    A set fired where a kernel counted its programs' runs, or where they are not counted and a test passed.
-    Where a cell was lost to the machinery nothing is known. A scenario that only a faster host could try is
-    in `untried`.
+    A hook set counts as exercised if the kernel counted runs of its programs, or if it does not count runs
+    and a test passed. A hook set with a cell that the infrastructure lost is not reported. A scenario that
+    needs a faster host is reported by `untried`.
     """
-    found = list(cells)
+    listed = list(cells)
     lines = [
         f"hook set {name}: declared in the matrix, and no cell of the whole run exercised it"
         for name in plan.exercise
-        if not any(_exercised(cell) or _unknown(cell) for cell in found if cell.hookset == name)
+        if not any(_exercised(cell) or _unknown(cell) for cell in listed if cell.hookset == name)
     ]
     return lines + [
         f"{name}: no cell of the whole run could run it: {reason}"
-        for name, reason in _skipped(plan, found)
+        for name, reason in _skipped(plan, listed)
         if not _host_bound(name)
     ]
 
 
 def untried(plan: Plan, cells: Iterable[CellResult]) -> list[str]:
-    """A line for each scenario that this host is too slow for: no cell of a whole run could run it."""
+    """A line for each scenario that no cell of a whole run could run because this host is too slow."""
     return [
         f"{name}: could not be tried on this host: {reason}"
         for name, reason in _skipped(plan, list(cells))
@@ -40,12 +40,12 @@ def untried(plan: Plan, cells: Iterable[CellResult]) -> list[str]:
 
 
 def _skipped(plan: Plan, cells: Sequence[CellResult]) -> Iterator[tuple[str, str]]:
-    """The tests of a whole run that every cell skipped, each with the reason of the first."""
-    ended: dict[str, list[TestResult]] = {}
+    """The tests of a whole run that every cell skipped, each with the reason of the first cell."""
+    by_name: dict[str, list[TestResult]] = {}
     for cell in cells if plan.exercise else ():
         for test in cell.tests:
-            ended.setdefault(test.name, []).append(test)
-    for name, tests in ended.items():
+            by_name.setdefault(test.name, []).append(test)
+    for name, tests in by_name.items():
         if all(test.verdict is Verdict.SKIP for test in tests):
             yield name, tests[0].reason
 

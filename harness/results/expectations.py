@@ -1,13 +1,13 @@
-"""expectations.yaml: what is known to go wrong, each with a reason, a link and a last day that counts.
+"""Applies expectations.yaml, which lists known failures, each with a reason, a link and a last day.
 
-Two kinds: tests that fail, and complaints of the kernel that are none of the agent's. Strict both ways: a
-test that was to fail and passes is XPASS; an entry that fits nothing in a whole run is said.
+There are two kinds: tests that fail, and complaints of the kernel that the agent does not cause. Expectations
+are strict: a test that passes although it is expected to fail is XPASS, and an entry that matches nothing in
+a whole run is reported.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +33,7 @@ class When(BaseModel):
     capability: dict[str, str] = {}
 
     def holds(self, cell: Cell, report: CellReport) -> bool:
-        """Whether `cell`, in which `report` was observed, is one of those meant."""
+        """Whether the facts hold for `cell`, in which `report` was observed."""
         words = (
             (cell.kernel.name, self.kernel),
             (cell.arch, self.arch),
@@ -46,7 +46,7 @@ class When(BaseModel):
 
 
 class Expectation(BaseModel):
-    """One known failure; `until` is the last day on which it counts."""
+    """One known failure; `until` is the last day on which it is valid."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -57,14 +57,14 @@ class Expectation(BaseModel):
     until: Annotated[datetime.date, BeforeValidator(str)]
 
     def matches(self, cell: Cell, report: CellReport, test: str) -> bool:
-        """Whether this entry speaks of `test` in `cell`."""
+        """Whether this entry applies to `test` in `cell`."""
         return fits(test, self.test) and self.when.holds(cell, report)
 
 
 class AllowedSplat(BaseModel):
-    """A complaint of the kernel that fails nothing until the day `until`.
+    """A complaint of the kernel that does not fail a test or cell up to the day `until`.
 
-    `splat` is searched, as words, in the kernel's line and in the complaint's fingerprint.
+    `splat` is literal text that is searched in the kernel's line and in the fingerprint.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -76,9 +76,9 @@ class AllowedSplat(BaseModel):
     until: Annotated[datetime.date, BeforeValidator(str)]
 
     def matches(self, cell: Cell, report: CellReport, splat: Splat) -> bool:
-        """Whether this entry speaks of `splat` in `cell`."""
-        said = self.splat in splat.line or self.splat in splat.fingerprint
-        return said and self.when.holds(cell, report)
+        """Whether this entry applies to `splat` in `cell`."""
+        has_text = self.splat in splat.line or self.splat in splat.fingerprint
+        return has_text and self.when.holds(cell, report)
 
 
 class Expectations(BaseModel):
@@ -91,14 +91,14 @@ class Expectations(BaseModel):
 
 
 def load(path: Path) -> Expectations:
-    """Read expectations.yaml; none are known where there is no such file. Raises ConfigError."""
+    """Read expectations.yaml; a file that does not exist has no entries. Raises ConfigError."""
     return validate(Expectations, yaml.read(path)) if path.exists() else Expectations()
 
 
 def apply(
     known: Expectations, cell: Cell, report: CellReport, result: TestResult, today: datetime.date
 ) -> TestResult:
-    """`result` as seen by those who knew: a known failure is XFAIL, one that passes XPASS."""
+    """The `result` after expectations: a known failure becomes XFAIL; if it passes, XPASS."""
     for entry in known.expected_failures:
         if entry.matches(cell, report, result.name):
             return _as_expected(entry, result, today)
@@ -106,7 +106,7 @@ def apply(
 
 
 def allowed(known: Expectations, cell: Cell, report: CellReport, splat: Splat, today: datetime.date) -> str:
-    """Why a complaint of the kernel is allowed in `cell`; "" if it is not, or not any more."""
+    """The reason why a complaint of the kernel is allowed in `cell`; "" if it is not allowed today."""
     for entry in known.allowed_splats:
         if today <= entry.until and entry.matches(cell, report, splat):
             return f"{entry.reason} ({entry.link}), until {entry.until}"
@@ -114,29 +114,27 @@ def allowed(known: Expectations, cell: Cell, report: CellReport, splat: Splat, t
 
 
 def unmatched(known: Expectations, judged: list[tuple[Cell, CellReport, TestResult]]) -> list[str]:
-    """A line for each entry that fits nothing in `judged`: a whole run's tests with their cells."""
+    """A line for each entry that matches nothing in `judged`, which has all tests of a whole run."""
     lines = [
-        f"expectations.yaml: {', '.join(entry.test)} ({entry.reason}) fits no test of this run"
+        f"expectations.yaml: {', '.join(entry.test)} ({entry.reason}) matches no test of this run"
         for entry in known.expected_failures
         if not any(entry.matches(cell, report, test.name) for cell, report, test in judged)
     ]
     return lines + [
-        f"expectations.yaml: the complaint {entry.splat!r} ({entry.reason}) was not heard in this run"
+        f"expectations.yaml: the complaint {entry.splat!r} ({entry.reason}) did not occur in this run"
         for entry in known.allowed_splats
         if not any(
-            _heard(entry, cell, report, (*report.splats, *test.splats)) for cell, report, test in judged
+            entry.matches(cell, report, splat)
+            for cell, report, test in judged
+            for splat in (*report.splats, *test.splats)
         )
     ]
-
-
-def _heard(entry: AllowedSplat, cell: Cell, report: CellReport, splats: Iterable[Splat]) -> bool:
-    return any(entry.matches(cell, report, splat) for splat in splats)
 
 
 def _as_expected(entry: Expectation, result: TestResult, today: datetime.date) -> TestResult:
     source = f"{entry.reason} ({entry.link})"
     if result.verdict is Verdict.PASS:
-        change = {"verdict": Verdict.XPASS, "reason": f"passed, but was to fail: {source}"}
+        change = {"verdict": Verdict.XPASS, "reason": f"passed, but was expected to fail: {source}"}
     elif result.verdict is not Verdict.FAIL:
         return result
     elif today > entry.until:

@@ -1,4 +1,4 @@
-"""The folder that a run writes: `out/<run id>` with `out/latest` beside it, or the one that was named."""
+"""Prepares a run's output folder: `out/<run id>`, linked as `out/latest`, or the one that the user names."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ CELLS = "cells"
 
 
 def make(folder: Path, *, own: bool) -> int:
-    """Make it ready for a run; the folder is that run's alone until what is returned is closed.
+    """Prepare `folder` for a run, and lock it until the returned file descriptor is closed.
 
-    A folder of the run's `own`, new under the parent of all runs, becomes `latest` there. One that the user
-    named is empty, or holds an earlier run, which this one replaces: verdicts of two runs in one folder would
-    lie. What was added to that folder stays. Raises ConfigError, also for any other folder that is not empty.
+    A folder of the run's `own` is new, and `latest` beside it becomes a link to it. A folder that the user
+    names must be absent, empty, or that of an earlier run. The files of the earlier run are removed, because
+    a mixture of two runs gives wrong results; other files stay. Raises ConfigError.
     """
     try:
         folder.mkdir(parents=True, exist_ok=not own)
         claimed = locks.claim(folder)
         if claimed is None:
-            raise ConfigError(f"{folder}: another run writes there", hint="name another folder with --output")
+            raise ConfigError(
+                f"{folder}: another run is writing there", hint="name another folder with --output"
+            )
         if own:
             _point_latest_at(folder)
         else:
@@ -46,14 +48,14 @@ def _point_latest_at(folder: Path) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise ConfigError for a folder with files in it that has no plan of a run."""
+    """Raise ConfigError for a folder that has files and no plan of a run."""
     if not any(path for path in folder.iterdir() if path.name != CELLS or any(path.iterdir())):
         return
     try:
         Plan.model_validate_json((folder / "plan.json").read_bytes())
     except (OSError, ValueError) as error:
         hint = "name a new or empty folder, or that of an earlier run, with --output"
-        raise ConfigError(f"{folder}: is not empty, and no run wrote it", hint=hint) from error
+        raise ConfigError(f"{folder}: not empty, and not the folder of a run", hint=hint) from error
 
 
 def _remove_earlier(folder: Path) -> None:

@@ -1,6 +1,7 @@
-"""The ledger's arithmetic, as reports show it: which identity holds, and by how much one is off.
+"""Checks the identities of the ledger, and computes the differences that reports show.
 
-generated = delivered + approver_rejected + discarded + lost,  delivered = matched + unmatched
+generated = delivered + approver_rejected + discarded + lost
+delivered = matched + unmatched
 """
 
 from __future__ import annotations
@@ -22,28 +23,28 @@ class Account:
 
     @property
     def lost(self) -> int:
-        """Events lost, wherever."""
+        """All lost events."""
         return sum(getattr(self.row.lost, name) for name in LOSSES)
 
     @property
     def losses(self) -> list[tuple[str, int]]:
-        """Where events were lost: only places that lost some."""
+        """The places that lost events, each with the number of them."""
         counts = [(name.replace("_", " "), getattr(self.row.lost, name)) for name in LOSSES]
         return [entry for entry in counts if entry[1]]
 
     @property
     def kernel_stopped(self) -> int:
-        """Events that the kernel stage kept from user space on purpose."""
+        """Events that the filters of the kernel stage dropped on purpose."""
         return self.row.approver_rejected + self.row.discarded
 
     @property
     def unaccounted(self) -> int:
-        """Generated events that nobody accounts for; negative when there are more than were generated."""
+        """Generated events minus all events that are accounted for; negative if more are accounted for."""
         return self.row.generated - self.row.delivered - self.kernel_stopped - self.lost
 
     @property
     def unjudged(self) -> int:
-        """Delivered events that were neither matched nor unmatched; negative when there are too many."""
+        """Delivered events minus matched and unmatched ones; negative if there are more of these."""
         return self.row.delivered - self.row.matched - self.row.unmatched
 
     @property
@@ -53,7 +54,7 @@ class Account:
 
     @property
     def off(self) -> str:
-        """Which identity is off and by how much; empty when both hold."""
+        """The identities that do not hold, and by how much; "" if both hold."""
         parts = []
         if self.unaccounted:
             parts.append(_difference("generated", self.unaccounted, "unaccounted for"))
@@ -63,7 +64,7 @@ class Account:
 
 
 def equation(account: Account) -> str:
-    """An account in one line, what is nothing left out: `109 = 6 matched + 103 rejected by approvers`."""
+    """An account in one line, without zeros: `109 = 6 matched + 103 rejected by approvers`."""
     row = account.row
     named = (
         (row.matched, "matched"),
@@ -77,7 +78,7 @@ def equation(account: Account) -> str:
 
 
 def accounts(ledger: Mapping[str, LedgerRow]) -> list[Account]:
-    """One account an event type, in the ledger's order."""
+    """One account for each event type, in the order of the ledger."""
     return [Account(event, row) for event, row in ledger.items()]
 
 

@@ -1,6 +1,6 @@
-"""Shards of one run made one again: their results are joined and held against the plan.
+"""Merges the results of the shards of one run, and compares them with the plan.
 
-What no shard has is NOT_RUN in the merged results: a report can be made of them, and absent is never PASS.
+A test without a result in any shard is NOT_RUN in the merged results, so reports show it and it never passes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.results.verdict import Verdict, worst, worst_exit_code
 
 
 def whole_plan(shards: Sequence[Shard]) -> Plan:
-    """The plan that the shards' plans are parts of; raises IncompleteError where two contradict."""
+    """The plan that consists of the shards' plans. Raises IncompleteError if two contradict each other."""
     cells: dict[str, tuple[Cell, Path]] = {}
     for shard in shards:
         for cell in shard.plan.cells:
@@ -32,16 +32,16 @@ def whole_plan(shards: Sequence[Shard]) -> Plan:
 
 
 def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Results:
-    """The shards' results as those of one run of `plan`; raises IncompleteError for what contradicts it.
+    """The shards' results as those of one run of `plan`. Raises IncompleteError if they contradict it.
 
-    `absent` has a line for each shard that is known to be missing. Planned cells and tests that no shard has
-    are NOT_RUN: see `missing`.
+    `absent` has a line for each shard that is known to be missing. Planned cells and tests without a result
+    are NOT_RUN; `missing` lists them.
     """
     agent = _agent_of(shards)
-    found = _cells_of(shards)
-    if extra := _unplanned(plan, found.values()):
+    results = _cells_of(shards)
+    if extra := _unplanned(plan, results.values()):
         raise IncompleteError("\n".join(f"{line}: in a shard, and not planned" for line in extra))
-    cells = tuple(_completed(plan, cell, found.get(cell.id)) for cell in plan.cells)
+    cells = tuple(_completed(plan, cell, results.get(cell.id)) for cell in plan.cells)
     merged = Results(
         run=_run(plan, cells, shards, absent, agent),
         cells=cells,
@@ -54,7 +54,7 @@ def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Re
 
 
 def missing(plan: Plan, shards: Iterable[Shard]) -> list[str]:
-    """A line for every planned cell or test that no shard has a result of."""
+    """A line for every planned cell or test without a result in any shard."""
     have = {cell.id: {test.name for test in cell.tests} for shard in shards for cell in shard.results.cells}
     lines = []
     for cell in plan.cells:
@@ -67,17 +67,17 @@ def missing(plan: Plan, shards: Iterable[Shard]) -> list[str]:
 
 
 def _cells_of(shards: Sequence[Shard]) -> dict[str, CellResult]:
-    found: dict[str, tuple[CellResult, Path]] = {}
+    cells: dict[str, tuple[CellResult, Path]] = {}
     for shard in shards:
         for cell in shard.results.cells:
-            known, owner = found.setdefault(cell.id, (cell, shard.folder))
+            known, owner = cells.setdefault(cell.id, (cell, shard.folder))
             if known != cell:
                 raise IncompleteError(f"{cell.id}: different results in {owner} and {shard.folder}")
-    return {name: cell for name, (cell, _) in found.items()}
+    return {name: cell for name, (cell, _) in cells.items()}
 
 
 def _agent_of(shards: Sequence[Shard]) -> Agent | None:
-    """The one agent that all shards tested; raises IncompleteError where they tested several."""
+    """The agent that the shards tested. Raises IncompleteError if they tested different ones."""
     tested = [(run.agent, shard.folder) for shard in shards if (run := shard.results.run).agent]
     for agent, folder in tested[1:]:
         if agent and tested[0][0] and agent.bundle != tested[0][0].bundle:
@@ -96,19 +96,19 @@ def _unplanned(plan: Plan, cells: Iterable[CellResult]) -> list[str]:
     return lines
 
 
-def _completed(plan: Plan, planned: Cell, found: CellResult | None) -> CellResult:
-    """`found` with every planned test, in the plan's order."""
+def _completed(plan: Plan, planned: Cell, result: CellResult | None) -> CellResult:
+    """`result` with every planned test, in the plan's order."""
     only = plan.model_copy(update={"cells": (planned,)})
-    (absent,) = model.cells_of(only, {}, {}, {}, "no shard has a result of it")
-    if found is None:
+    (absent,) = model.cells_of(only, {}, {}, {}, "no shard has a result for it")
+    if result is None:
         return absent
-    have = {test.name: test for test in found.tests}
+    have = {test.name: test for test in result.tests}
     if have.keys() >= set(planned.tests):
-        return found
+        return result
     tests = tuple(have.get(test.name, test) for test in absent.tests)
-    if worst((found.verdict, Verdict.NOT_RUN)) is found.verdict:
-        return found.model_copy(update={"tests": tests})
-    return found.model_copy(update={"tests": tests, "verdict": Verdict.NOT_RUN, "reason": absent.reason})
+    if worst((result.verdict, Verdict.NOT_RUN)) is result.verdict:
+        return result.model_copy(update={"tests": tests})
+    return result.model_copy(update={"tests": tests, "verdict": Verdict.NOT_RUN, "reason": absent.reason})
 
 
 def _run(
@@ -139,7 +139,7 @@ def _run(
 
 
 def _notes(runs: Sequence[RunInfo]) -> list[str]:
-    """What the shards note; that an expectation fits nothing is true only where no shard has its test."""
+    """The notes of the shards. An expectation matches nothing only if it matches nothing in every shard."""
     notes = dict.fromkeys(note for run in runs for note in run.notes)
     everywhere = set.intersection(*(set(run.notes) for run in runs))
     return [note for note in notes if note in everywhere or not note.startswith("expectations.yaml: ")]
@@ -151,7 +151,7 @@ def _about(shards: Sequence[Shard]) -> list[str]:
 
 
 def _wall_s(runs: Sequence[RunInfo]) -> float:
-    """From the first start to the last end, in seconds; the longest run where a start is no time."""
+    """The seconds from the first start to the last end; of the longest run if a start is not a valid time."""
     try:
         starts = [datetime.datetime.fromisoformat(run.started).timestamp() for run in runs]
     except ValueError:

@@ -1,8 +1,7 @@
-"""results.json as models: what a run found, and the check that nothing planned is missing from it.
+"""The models of results.json, and the checks that results are complete and consistent.
 
-The JSON Schema in `harness/report/results.schema.json` is generated from these models
-(`harness report --schema`).
-Rows that come out of a guest keep keys that are not known here, so that an old reader can read a newer agent.
+`harness report --schema` generates the JSON Schema in `harness/report/results.schema.json` from these models.
+Rows that come from a guest keep unknown keys, so that an old harness can read the results of a newer agent.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ FILE = "results.json"
 MAX_BYTES = 512 << 20  # of results.json: 2,000 cells of 60 tests take 330 MiB
 
 Count = Annotated[int, Field(ge=0)]
-# What names a thing is printed on terminals, in Markdown and in XML, and may come from another host's file.
+# Names are printed on terminals, in Markdown and in XML, and may come from a hostile file of another host.
 Word = Annotated[str, Field(pattern=r"^[ -~]*$", max_length=1024)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -38,7 +37,7 @@ class _GuestRow(BaseModel):
 
 
 class _Judged(_Model):
-    """`fingerprint` is that of the crash or of the kernel's complaint, "" where there was none."""
+    """`fingerprint` identifies the crash or the kernel's complaint; "" if there was none."""
 
     verdict: Verdict
     reason: str = ""
@@ -52,13 +51,13 @@ class _Judged(_Model):
 
 
 class Attempt(_Judged):
-    """One time that something was run."""
+    """One attempt to run a test or cell."""
 
     duration_s: Seconds = 0.0
 
 
 class Assertion(_GuestRow):
-    """One thing that a test held against what it saw."""
+    """One comparison that a test made between an expected and an observed value."""
 
     name: str
     ok: bool
@@ -67,7 +66,7 @@ class Assertion(_GuestRow):
 
 
 class Lost(_GuestRow):
-    """Events that were lost, by the place where."""
+    """Lost events by the place that lost them."""
 
     ring_full: Count = 0
     oversize: Count = 0
@@ -76,7 +75,7 @@ class Lost(_GuestRow):
 
 
 class LedgerRow(_GuestRow):
-    """Where the events of one type went: generated = delivered + approver_rejected + discarded + lost."""
+    """The events of one type: generated = delivered + approver_rejected + discarded + lost."""
 
     generated: Count = 0
     delivered: Count = 0
@@ -86,18 +85,11 @@ class LedgerRow(_GuestRow):
     discarded: Count = 0
     lost: Lost = Lost()
 
-    @property
-    def closes(self) -> bool:
-        """Whether every event that was generated is accounted for."""
-        lost = self.lost.ring_full + self.lost.oversize + self.lost.program_misses + self.lost.read_errors
-        ended = self.delivered + self.approver_rejected + self.discarded + lost
-        return self.generated == ended and self.delivered == self.matched + self.unmatched
-
 
 class Hook(_GuestRow):
-    """One hook of a variant: what was attached, and how often the kernel ran it.
+    """One hook of a cell: the attached program, and how often the kernel ran it.
 
-    `predicted` is the state that the kernel's image promised before it booted; "" if nothing is known.
+    `predicted` is the state that was predicted from the kernel's image before the boot; "" if unknown.
     """
 
     event: str
@@ -121,7 +113,7 @@ class Splat(_Model):
 
 
 class TestResult(_Judged):
-    """What one planned test ended in; `attempts` holds every time that it was run, in order."""
+    """The result of one planned test; `attempts` has every attempt to run it, in order."""
 
     __test__ = False  # the name is not one of a pytest class
 
@@ -134,7 +126,7 @@ class TestResult(_Judged):
 
 
 class Package(_Model):
-    """A Debian package that a kernel came in."""
+    """A Debian package of a kernel."""
 
     name: Word
     version: Word
@@ -142,7 +134,7 @@ class Package(_Model):
 
 
 class KernelFacts(_Model):
-    """The kernel asked for, and what it resolved to."""
+    """The requested kernel, and the release and packages to which it was resolved."""
 
     name: Word
     requested: Word
@@ -153,9 +145,9 @@ class KernelFacts(_Model):
 class Agent(_Model):
     """The agent that was tested.
 
-    `bundle` is a SHA-256 over the names and contents of its files, and `objects` that of each compiled file
-    by name. `commit` is that of the tree that the bundle was built from, "" where there is no git checkout,
-    and `clean` whether that tree had no changes, None where that is not known.
+    `bundle` is a SHA-256 of the names and contents of its files; `objects` has one for each compiled file by
+    name. `commit` is the commit of the source tree, "" without a git checkout, and `clean` whether that tree
+    had no changes, None if unknown.
     """
 
     bundle: Word
@@ -165,7 +157,7 @@ class Agent(_Model):
 
 
 class Phases(_Model):
-    """Seconds that each phase of a cell took; those of a shared machine count in the cell that booted it."""
+    """Seconds that each phase of a cell took; only the cell that booted a shared machine counts its boot."""
 
     fetch_s: Seconds = 0.0
     image_s: Seconds = 0.0
@@ -177,19 +169,19 @@ class Phases(_Model):
 
     @property
     def total_s(self) -> float:
-        """Seconds that the machine was busy with this cell."""
+        """Seconds during which the machine was busy with this cell."""
         return self.boot_s + self.deploy_s + self.load_s + self.tests_s
 
 
 class CellReport(_Model):
-    """What one visit of a cell found besides its tests.
+    """The observations of one visit of a cell, besides its tests.
 
-    `cause` is what ended it early or fails it as a whole, or None. `attempts` are earlier machines that could
-    not be had or were lost. `accelerator` is "kvm" or "tcg", "" without a machine; `notes` are remarks on the
-    boot of its machine. `slowness` is how many times slower its guest is than an ordinary machine.
-    `splats` were printed while no test ran. `uname` is the release that the guest's own kernel reports.
-    `closed` is true once the end of the cell was checked: the agent was ended, leftovers were searched for,
-    and the console was read to its end. `visit` names the visit.
+    `cause` ended the visit early or fails the cell as a whole, or is None. `attempts` are earlier machines
+    that did not start or were lost. `accelerator` is "kvm" or "tcg", "" without a machine; `notes` are
+    remarks on the boot. `slowness` is how many times slower the guest is than an ordinary machine. The kernel
+    printed `splats` while no test ran. `uname` is the release that the guest's kernel reports. `closed` is
+    true after the end of the cell was checked: the agent was stopped, leftovers were searched for, and the
+    console was read to its end. `visit` names the visit.
     """
 
     id: str
@@ -210,10 +202,10 @@ class CellReport(_Model):
 
 
 class CellResult(_Judged):
-    """One cell: its verdict is its worst test's, or worse where the cell itself failed.
+    """One cell; its verdict is that of its worst test, or a worse one if the cell itself failed.
 
-    `closed` says whether the end of the cell was checked; null in results of an older harness. `uname` is the
-    release that the guest's own kernel reported, beside the resolved `kernel.release`.
+    `closed` is whether the end of the cell was checked; null in results of an older harness. `uname` is the
+    release that the guest's kernel reported; compare it with the resolved `kernel.release`.
     """
 
     id: PlainName
@@ -239,7 +231,7 @@ class CellResult(_Judged):
 
 
 class Host(_Model):
-    """Where the run ran."""
+    """The host of the run."""
 
     cpus: int
     memory_mib: int
@@ -247,7 +239,7 @@ class Host(_Model):
 
 
 class RunInfo(_Model):
-    """The run as a whole; `started` is ISO 8601 in UTC. `agent` is None where only programs of others ran."""
+    """The run as a whole; `started` is ISO 8601 in UTC. `agent` is None if only suites of the user ran."""
 
     id: Word
     started: Word
@@ -285,7 +277,7 @@ class Results(_Model):
         return self.model_dump_json(indent=1, by_alias=True) + "\n"
 
     def verdicts(self) -> list[Verdict]:
-        """Every verdict there is: of the cells and of their tests."""
+        """The verdicts of all tests and of all cells."""
         tests = [test.verdict for cell in self.cells for test in cell.tests]
         return tests + [cell.verdict for cell in self.cells]
 
@@ -297,7 +289,7 @@ def cells_of(
     kernels: Mapping[str, KernelFacts],
     why_not: str = "the run ended before it",
 ) -> tuple[CellResult, ...]:
-    """One result a planned cell, with every planned test; what is absent is NOT_RUN because of `why_not`."""
+    """One result for each planned cell, with every planned test; a missing one is NOT_RUN for `why_not`."""
     return tuple(
         _cell_result(
             plan,
@@ -312,9 +304,9 @@ def cells_of(
 
 
 def totals(cells: Iterable[CellResult]) -> dict[Verdict, int]:
-    """How many tests ended in each verdict; verdicts that none ended in are left out."""
-    found = [test.verdict for cell in cells for test in cell.tests]
-    return {verdict: found.count(verdict) for verdict in Verdict if verdict in found}
+    """The number of tests with each verdict that occurs."""
+    verdicts = [test.verdict for cell in cells for test in cell.tests]
+    return {verdict: verdicts.count(verdict) for verdict in Verdict if verdict in verdicts}
 
 
 def complete(cells: Iterable[CellResult]) -> bool:
@@ -326,13 +318,13 @@ def complete(cells: Iterable[CellResult]) -> bool:
 
 
 def exit_code(cells: Iterable[CellResult], unused: Iterable[str] = ()) -> int:
-    """The exit code of a run that ended in `cells`; `unused` are declared hook sets that nobody takes."""
+    """The exit code of a run with these results; `unused` has the lines of `exercise.unexercised`."""
     code = run_exit_code([cell.verdict for cell in cells])
     return Verdict.FAIL.exit_code if any(unused) else code
 
 
 def disagreements(plan: Plan, results: Results) -> list[str]:
-    """Where results and plan differ, one line each; empty when every planned test is there exactly once."""
+    """The differences between results and plan, one line each; none if each planned test has one result."""
     planned = plan.pairs()
     found = [(cell.id, test.name) for cell in results.cells for test in cell.tests]
     lines = [
@@ -354,7 +346,7 @@ def disagreements(plan: Plan, results: Results) -> list[str]:
 
 
 def _variants_differ(plan: Plan, results: Results) -> list[str]:
-    """A line for each cell whose results are of another variant than was planned under its name."""
+    """A line for each cell whose results belong to another variant than the planned one."""
     planned = {cell.id: (cell.arch, cell.hookset, cell.btf, cell.transport) for cell in plan.cells}
     found = {cell.id: (cell.arch, cell.hookset, cell.btf, cell.transport) for cell in results.cells}
     return [
@@ -365,7 +357,7 @@ def _variants_differ(plan: Plan, results: Results) -> list[str]:
 
 
 def load(path: Path) -> Results:
-    """Read results.json; raises ConfigError when it is none, is cut short, or contradicts itself."""
+    """Read results.json. Raises ConfigError if the file is invalid, truncated or inconsistent."""
     try:
         results = Results.model_validate_json(read_bounded(path))
     except OSError as error:
@@ -374,13 +366,13 @@ def load(path: Path) -> Results:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{path}: not a results file: {where or 'the file'}: {first['msg']}") from error
-    if lie := contradiction(results):
-        raise ConfigError(f"{path}: {lie}")
+    if problem := contradiction(results):
+        raise ConfigError(f"{path}: {problem}")
     return results
 
 
 def read_bounded(path: Path) -> bytes:
-    """Read a file of a run folder; raises OSError, and ConfigError for one that no run would write."""
+    """Read a file of a run folder. Raises OSError, and ConfigError for a file that is too large."""
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -389,19 +381,20 @@ def read_bounded(path: Path) -> bytes:
 
 
 def contradiction(results: Results) -> str:
-    """What results say that their own tests do not bear out; "" if nothing. A file may be edited or cut."""
+    """The first inconsistency in the results, or "". A file may have been edited or truncated."""
     if results.totals != totals(results.cells):
-        return "the totals do not fit the tests"
+        return "the totals do not match the tests"
     for cell in results.cells:
         if any(test.verdict.badness > cell.verdict.badness for test in cell.tests):
             return f"{cell.id} is {cell.verdict}, and one of its tests is worse"
         if cell.closed is False and cell.verdict.expected:
             return f"{cell.id} is {cell.verdict}, and its end was not checked"
     if results.run.complete and not complete(results.cells):
-        return "the run says that it is complete, and a test was not run or a cell not closed"
-    # A run may end worse than its cells, for what no cell shows; never better.
+        return "the run is marked as complete, but a test was not run or the end of a cell was not checked"
+    # A run may have a worse exit code than its cells, for a reason that no cell shows, but never a better
+    # one.
     if exit_code(results.cells) and not results.run.exit_code:
-        return "the run says that it succeeded, and a cell did not"
+        return "the run has exit code 0, but a cell did not end as expected"
     return ""
 
 
@@ -412,7 +405,7 @@ def schema_text() -> str:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old file or the new one, never a part."""
+    """Write `text` atomically: a reader sees the old or the new file, never a part of one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -429,9 +422,9 @@ def _not_run(name: str, why: str) -> TestResult:
 
 
 def _known(cause: Attempt, tests: list[TestResult]) -> bool:
-    """Whether what ended a cell is what every test of it was expected to fail of."""
-    alike = all(test.verdict is Verdict.XFAIL and cause.reason in test.reason for test in tests)
-    return bool(tests) and cause.verdict is Verdict.FAIL and alike
+    """Whether every test of a cell was expected to fail for the reason that ended the cell."""
+    expected = all(test.verdict is Verdict.XFAIL and cause.reason in test.reason for test in tests)
+    return bool(tests) and cause.verdict is Verdict.FAIL and expected
 
 
 def _cell_result(
@@ -473,7 +466,7 @@ def _cell_result(
 
 
 def _final(report: CellReport, tests: list[TestResult], why_not: str) -> Attempt:
-    """What the cell as a whole ended in; the first of the worst says why."""
+    """The verdict of the cell as a whole, with the reason of the first test or cause that has it."""
     judged: list[_Judged] = list(tests)
     if report.cause and not _known(report.cause, tests):
         judged.append(report.cause)

@@ -1,4 +1,4 @@
-"""The output folders of shards: read as they came from other machines, written as one."""
+"""Reads the output folders of shards, which may come from other hosts, and writes the merged folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from harness.plan.plan import Plan
 from harness.results import model
 from harness.results.model import Results
 
-MAX_EVIDENCE = 64 << 20  # bytes of one file of a cell; the largest that a run writes is half of that
+MAX_EVIDENCE = 64 << 20  # bytes of one file of a cell; a run writes at most half of that
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The output folder of one shard, read."""
+    """The content of one shard's output folder."""
 
     folder: Path
     plan: Plan
@@ -28,7 +28,7 @@ class Shard:
 
 
 def read(folder: Path) -> Shard:
-    """Read a shard; IncompleteError names one that is not there, ConfigError a file that cannot be read."""
+    """Read a shard. Raises IncompleteError if a file is missing, and ConfigError if one cannot be read."""
     for name in ("plan.json", "results.json"):
         if not (folder / name).is_file():
             raise IncompleteError(f"{folder}: the shard is missing: no {name}")
@@ -40,7 +40,7 @@ def read_plan(path: Path) -> Plan:
     try:
         return Plan.model_validate_json(model.read_bounded(path))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a plan that can be read") from error
+        raise ConfigError(f"{path}: not a valid plan", hint="use a plan.json that a run wrote") from error
 
 
 def write(
@@ -55,7 +55,7 @@ def write(
     `write_reports` writes results.json and the reports into a folder.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError(f"{output}: there is something already", hint="name a new folder with --output")
+        raise ConfigError(f"{output}: already exists", hint="name a new folder with --output")
     partial = output.absolute().with_name(f".{output.name}.{os.getpid()}")
     try:
         (partial / "cells").mkdir(parents=True)
@@ -71,7 +71,7 @@ def write(
 
 
 def _copy_cells(shard: Shard, to: Path) -> None:
-    """Copy the folders of a shard's cells: plain files only, for a link could lead anywhere."""
+    """Copy the folders of a shard's cells. Links are skipped: they could name any file of this host."""
     for cell in shard.results.cells:
         source = shard.folder / "cells" / cell.id
         if not _FOLDER_NAME.fullmatch(cell.id) or not source.is_dir() or source.is_symlink():

@@ -1,15 +1,15 @@
-"""What a test or a cell ended in, which of two verdicts is worse, and what a run's exit code says.
+"""The verdicts of tests and cells, their order, and the exit code that follows from them.
 
 From best to worst, in four classes, each with its exit code:
 
-    0 as expected   SKIP  PASS  XFAIL
-    3 machinery     INFRA  BOOT_FAIL             nothing is known about the agent
-    4 incomplete    NOT_RUN                      planned, and without a result
-    1 product       FLAKY  SPLAT  XPASS  FAIL  TIMEOUT  CRASH
+    0 as expected     SKIP  PASS  XFAIL
+    3 infrastructure  INFRA  BOOT_FAIL             nothing is known about the agent
+    4 incomplete      NOT_RUN                      planned, and without a result
+    1 product         FLAKY  SPLAT  XPASS  FAIL  TIMEOUT  CRASH
 
-A later class beats an earlier one: product beats infrastructure, and nothing that is absent passes. A cell
-of passes and skips passes: a skip names what was observed of that kernel, and the tally beside the verdict
-counts it.
+The worst class decides, so a failure of the product is never hidden by one of the infrastructure, and a
+missing result never passes. A cell with passes and skips passes, because a skip names an observed fact of
+that kernel.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from collections.abc import Iterable
 
 
 class Verdict(enum.StrEnum):
-    """Every planned test and every cell ends in exactly one; defined from best to worst."""
+    """The end of a test or cell: each has exactly one. Defined from best to worst."""
 
-    SKIP = "SKIP"  # this kernel cannot: an observed capability is the reason
+    SKIP = "SKIP"  # this kernel lacks something that the test needs; the reason is an observed fact
     PASS = "PASS"  # noqa: S105 - a verdict, not a password
-    XFAIL = "XFAIL"  # failed as `expectations.yaml` said
-    INFRA = "INFRA"  # download, disk, libvirt, QEMU, SSH with a healthy guest
-    BOOT_FAIL = "BOOT_FAIL"  # the guest did not come up, or ended before the agent was there
+    XFAIL = "XFAIL"  # failed as `expectations.yaml` expects
+    INFRA = "INFRA"  # network, disk, libvirt, QEMU, or SSH with a healthy guest
+    BOOT_FAIL = "BOOT_FAIL"  # the guest did not boot, or died before the agent was deployed
     NOT_RUN = "NOT_RUN"
-    FLAKY = "FLAKY"  # failed, and passed when run once more
+    FLAKY = "FLAKY"  # failed, and passed when it was repeated
     SPLAT = "SPLAT"  # the kernel complained while the test passed
-    XPASS = "XPASS"  # passed although `expectations.yaml` said that it fails
+    XPASS = "XPASS"  # passed although `expectations.yaml` expects a failure
     FAIL = "FAIL"
     TIMEOUT = "TIMEOUT"
-    CRASH = "CRASH"  # panic, oops or lockup with the agent there
+    CRASH = "CRASH"  # panic, oops or lockup after the agent was deployed
 
     @property
     def badness(self) -> int:
-        """Rank in the order above; 0 is best."""
+        """The rank of the verdict; 0 is best."""
         return _RANK[self]
 
     @property
     def exit_code(self) -> int:
-        """What a run exits with whose worst verdict is this one."""
+        """The exit code of a run whose worst verdict is this one."""
         return _EXIT[self]
 
     @property
@@ -51,7 +51,7 @@ class Verdict(enum.StrEnum):
 
     @property
     def needs_reason(self) -> bool:
-        """Whether the verdict says nothing without a reason: all but PASS."""
+        """Whether a result with this verdict must have a reason: all but PASS."""
         return self is not Verdict.PASS
 
 
@@ -67,7 +67,7 @@ _EXIT = (
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of `verdicts`; NOT_RUN when there is none, because absent is never PASS."""
+    """The worst of `verdicts`; NOT_RUN if there are none, because a missing result is never PASS."""
     return max(verdicts, key=lambda verdict: verdict.badness, default=Verdict.NOT_RUN)
 
 
@@ -75,7 +75,7 @@ _SEVERITY = (0, 3, 4, 2, 1)  # exit codes from best to worst, as verdicts are or
 
 
 def worst_exit_code(codes: Iterable[int]) -> int:
-    """The worst of some exit codes, in the order of the verdicts; a code outside the contract is worst."""
+    """The worst exit code, in the order of the verdicts; a code outside the contract is worst of all."""
     return max(codes, key=lambda code: _SEVERITY.index(code) if code in _SEVERITY else len(_SEVERITY))
 
 

@@ -1,4 +1,4 @@
-"""Two results of one test, and several visits of one cell, joined so that nothing bad is lost."""
+"""Joins two results of one test, or several visits of one cell, so that the worst one is kept."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ _LATEST = ("uname", "accelerator", "slowness", "capabilities", "coverage", "limi
 
 
 def worse(first: TestResult, second: TestResult) -> TestResult:
-    """The worse of two results of one test, with the attempts of both; the first of equals."""
-    found = second if second.verdict.badness > first.verdict.badness else first
-    return found.model_copy(update={"attempts": (*first.attempts, *second.attempts)})
+    """The worse of two results of one test, with the attempts of both; the first if they are equal."""
+    worst = second if second.verdict.badness > first.verdict.badness else first
+    return worst.model_copy(update={"attempts": (*first.attempts, *second.attempts)})
 
 
 def joined(visits: Sequence[CellReport]) -> CellReport:
-    """One report of all visits of a cell, at least one: the worst cause, and closed only if all are.
+    """One report for all visits of a cell, of which there is at least one.
 
-    What describes the kernel is that of the last visit that knew it.
+    It has the worst cause, is closed only if all visits are, and describes the kernel by the facts of the
+    last visit that has them.
     """
     if len(visits) == 1:
         return visits[0]
     causes = [visit.cause for visit in visits if visit.cause]
-    cause = max(causes, key=lambda one: one.verdict.badness, default=None)
+    cause = max(causes, key=lambda attempt: attempt.verdict.badness, default=None)
     latest = {
         name: next((value for visit in reversed(visits) if (value := getattr(visit, name))), None)
         for name in _LATEST
@@ -43,13 +44,13 @@ def joined(visits: Sequence[CellReport]) -> CellReport:
 
 
 def _attempts(visits: Sequence[CellReport], cause: Attempt | None) -> tuple[Attempt, ...]:
-    """All attempts in order; `cause` is left out, because it becomes the verdict of the cell."""
-    found: list[Attempt] = []
+    """All attempts in order, without `cause`, which becomes the verdict of the cell."""
+    attempts: list[Attempt] = []
     for visit in visits:
-        found += visit.attempts
+        attempts += visit.attempts
         if visit.cause and visit.cause is not cause:
-            found.append(visit.cause)
-    return tuple(found)
+            attempts.append(visit.cause)
+    return tuple(attempts)
 
 
 def _phases(visits: Sequence[CellReport]) -> Phases:

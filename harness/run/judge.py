@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from agent.selftest.protocol import Ran
 from harness.console.complaints import Found, fingerprint, scan
 from harness.errors import HarnessError, HungError, IncompleteError, ProductError
+from harness.results.ledger import accounts
 from harness.results.model import Attempt, Splat, TestResult
 from harness.results.verdict import Verdict, worst
 from harness.run.machines import Death
@@ -76,7 +77,7 @@ def result_of(name: str, ran: Ran) -> TestResult:
         result = TestResult.model_validate({**clean(answer), **attempt, "attempts": [attempt]})
     except ValidationError as error:
         return _failed(name, f"malformed answer: {problem(error)}")
-    unclosed = [event for event, row in result.ledger.items() if not row.closes]
+    unclosed = [account.event for account in accounts(result.ledger) if not account.ok]
     if verdict is Verdict.PASS and unclosed:
         failed = _failed(name, f"the ledger of {', '.join(unclosed)} does not close")
         return failed.model_copy(update={"assertions": result.assertions, "ledger": result.ledger})

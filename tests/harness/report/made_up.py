@@ -163,7 +163,9 @@ def every_verdict() -> Results:
         a_cell("6.1", "lsm", _one(V.XFAIL, "loss.steady", "known until 2027-01-31: the ring is shared")),
         a_cell("6.1", "kprobe", _one(V.FAIL, "discarders.parent", _STALE, ledger=ledger(off=3))),
         a_cell("6.12", "auto", _one(V.SPLAT, "truth.open", "WARNING: at kernel/bpf/ringbuf.c:310")),
-        a_cell("6.12", "lsm", _one(V.XPASS, "loss.small_ring", "passed, but was to fail: the ring grew")),
+        a_cell(
+            "6.12", "lsm", _one(V.XPASS, "loss.small_ring", "passed, but was expected to fail: the ring grew")
+        ),
         a_cell("6.12", "kprobe", _one(V.TIMEOUT, "loss.steady", "no answer within 240 s, but to a ping")),
         a_cell("6.18", "auto", _crashed()),
         a_cell("6.18", "lsm", _all(V.INFRA, "SSH was lost with a healthy console"), **_NOT_LOADED),

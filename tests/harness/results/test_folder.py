@@ -26,7 +26,7 @@ def test_a_folder_with_files_of_ones_own_is_refused(tmp_path: Path, files: tuple
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text('{"cells": "mine"}')
-    with pytest.raises(ConfigError, match="is not empty, and no run wrote it"):
+    with pytest.raises(ConfigError, match="not empty, and not the folder of a run"):
         made(tmp_path)
     assert all((tmp_path / name).read_text() == '{"cells": "mine"}' for name in files)
 
@@ -55,7 +55,7 @@ def test_an_empty_folder_and_one_of_a_run_that_ended_at_once_are_taken(tmp_path:
 def test_another_runs_folder_is_not_shared(tmp_path: Path) -> None:
     """While it is claimed."""
     claimed = folder.make(tmp_path, own=False)
-    with pytest.raises(ConfigError, match="another run writes there"):
+    with pytest.raises(ConfigError, match="another run is writing there"):
         made(tmp_path)
     os.close(claimed)
 

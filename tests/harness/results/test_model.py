@@ -234,8 +234,8 @@ def test_what_only_a_faster_host_could_try_is_noted(plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "lie"),
     [
-        ('"exit_code": 1', '"exit_code": 0', "says that it succeeded"),
-        ('"complete": false', '"complete": true', "says that it is complete"),
+        ('"exit_code": 1', '"exit_code": 0', "exit code 0"),
+        ('"complete": false', '"complete": true', "marked as complete"),
         ('   "verdict": "NOT_RUN"', '   "verdict": "SKIP"', "one of its tests is worse"),
     ],
 )

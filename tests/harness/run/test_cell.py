@@ -370,8 +370,8 @@ def test_an_expectation_that_fits_nothing_is_said(tmp_path: Path, cell: Cell) ->
     known = _known(tmp_path, KNOWN + SPLATS)
     judged = [(cell, CellReport(id=cell.id), PASSED)]
     assert expectations.unmatched(known, judged) == [
-        "expectations.yaml: truth.* (attaches and never fires) fits no test of this run",
-        "expectations.yaml: the complaint 'perf_thing' (a bug of that kernel) was not heard in this run",
+        "expectations.yaml: truth.* (attaches and never fires) matches no test of this run",
+        "expectations.yaml: the complaint 'perf_thing' (a bug of that kernel) did not occur in this run",
     ]
     heard = CellReport(id=cell.id, capabilities={"lsm": "silent"}, splats=(SPLAT,))
     assert expectations.unmatched(known, [(cell, heard, PASSED)]) == []
