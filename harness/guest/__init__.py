@@ -1,1 +1,1 @@
-"""The only room that talks to paramiko: files, commands and the self-test channel."""
+"""Works inside a guest: files, commands and the self-test channel. The only package that imports paramiko."""

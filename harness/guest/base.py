@@ -1,10 +1,10 @@
-"""What the harness does with a guest, whoever provides it: `ssh` over paramiko, `fake` for tests.
+"""The protocol of a guest and its errors; `ssh` implements it over paramiko, `fake` for tests.
 
-GuestError                InfrastructureError: says nothing about the agent until the machine was asked
+GuestError                InfrastructureError: no evidence against the agent until the machine was checked
 +-- GuestLostError        the connection ended
-+-- GuestTimeoutError     the connection stands, the answer did not come in time
-+-- GuestFileError        the guest's file system refused: full, read-only, no such folder
-+-- TooMuchOutputError    a command, or a line of a channel, wrote more than its bound
++-- GuestTimeoutError     the connection exists, but the guest did not answer in time
++-- GuestFileError        the guest's file system returned an error: full, read-only, no such folder
++-- TooMuchOutputError    a command, or a line of a channel, printed more than its limit
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIRST_SIGNAL = 128
 
 
 class GuestError(InfrastructureError):
-    """Something between the harness and a guest failed."""
+    """An operation in a guest failed."""
 
 
 class GuestLostError(GuestError):
@@ -34,16 +34,16 @@ class GuestTimeoutError(GuestError, HungError):
 
 
 class GuestFileError(GuestError):
-    """The guest's file system refused."""
+    """The guest's file system returned an error."""
 
 
 class TooMuchOutputError(GuestError):
-    """A command, or a line of a channel, wrote more than its bound."""
+    """A command, or a line of a channel, printed more than its limit."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a guest is reached, with which keys, and a private directory for what else a client needs."""
+    """The address and keys of a guest, and a private directory for the files of an ssh client."""
 
     host: str
     port: int
@@ -53,7 +53,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that ended. `status` is a shell's: 128 + n for a command that signal n ended."""
+    """A command that ended. `status` is as in a shell: 128 + n if signal n ended the command."""
 
     status: int
     stdout: bytes
@@ -61,43 +61,43 @@ class Completed:
 
     @property
     def signal(self) -> int | None:
-        """The signal that ended it, if one did."""
+        """The signal that ended the command, or None."""
         return self.status - _FIRST_SIGNAL if self.status > _FIRST_SIGNAL else None
 
 
 STDOUT, STDERR = 1, 2
 
 Output = Callable[[int, bytes], None]
-"""Takes what a command writes, as it comes: STDOUT or STDERR, and the bytes."""
+"""Receives the output of a command as it arrives: STDOUT or STDERR, and the bytes."""
 
 
 class Channel(Protocol):
-    """A program in the guest that is spoken to in lines."""
+    """A running program in the guest that reads and writes lines."""
 
     def readline(self, timeout_s: float) -> bytes | None:
-        """The next line of its stdout without the newline; None at its end.
+        """Return the next line of its stdout without the newline; None at the end of its output.
 
         Raises GuestTimeoutError, GuestLostError, TooMuchOutputError.
         """
 
     def write(self, data: bytes) -> None:
-        """Writes to its stdin, all of it. Raises GuestLostError."""
+        """Write all of `data` to its stdin. Raises GuestLostError."""
 
     def stderr_tail(self) -> bytes:
-        """The last of what it wrote to stderr until now."""
+        """Return the last bytes that it has written to stderr."""
 
     def wait(self, timeout_s: float) -> int:
-        """Its status once it has ended, as in `Completed`. Raises GuestTimeoutError, GuestLostError."""
+        """Wait for its end; return its status as in `Completed`. Raises GuestTimeoutError, GuestLostError."""
 
     def close(self) -> None:
-        """Closes its stdin and output; may be called again."""
+        """Close its stdin and output; may be called again."""
 
 
 class Guest(Protocol):
-    """A guest that can be reached."""
+    """A running guest with an open connection."""
 
     def run(self, argv: Sequence[str], timeout_s: float = 60) -> Completed:
-        """Runs a command to its end, with nothing to read.
+        """Run a command to its end, with an empty stdin.
 
         Raises GuestTimeoutError, GuestLostError, TooMuchOutputError.
         """
@@ -111,32 +111,32 @@ class Guest(Protocol):
         stdin: int | None = None,
         name: str = "",
     ) -> int:
-        """Runs a command and passes its output on as it comes; returns its status, as in `Completed`.
+        """Run a command and pass its output to `output` as it arrives; return its status as in `Completed`.
 
-        The command reads what the file descriptor `stdin` yields; None is an empty input. It ends when the
-        command itself ends: processes that it leaves in the background do not hold it. Errors call the
-        command `name` (default: all of its words). What `output` raises passes through.
+        The command reads from the file descriptor `stdin`; None is an empty input. The call returns when the
+        command ends, also if it leaves processes in the background. Errors call the command `name` (default:
+        all of its words). Errors of `output` pass through.
 
         Raises GuestTimeoutError, GuestLostError.
         """
 
     def open_channel(self, argv: Sequence[str]) -> Channel:
-        """Starts a program to speak with. Raises GuestLostError."""
+        """Start a program and return a channel to it. Raises GuestLostError."""
 
     def put(self, local: Path, remote: str, mode: int = 0o644) -> None:
-        """Copies a file into the guest, whole or not at all. Raises GuestLostError, GuestFileError."""
+        """Copy a file into the guest, completely or not at all. Raises GuestLostError, GuestFileError."""
 
     def put_bytes(self, data: bytes, remote: str, mode: int = 0o644) -> None:
-        """Writes a file in the guest, whole or not at all. Raises GuestLostError, GuestFileError."""
+        """Write a file in the guest, completely or not at all. Raises GuestLostError, GuestFileError."""
 
     def get(self, remote: str, local: Path) -> None:
-        """Copies a file out of the guest, whole or not at all.
+        """Copy a file out of the guest, completely or not at all.
 
         Raises FileNotFoundError, GuestLostError, GuestFileError.
         """
 
     def ping(self, timeout_s: float = 30) -> None:
-        """Runs a real command. Raises GuestTimeoutError, GuestLostError."""
+        """Run a real command, to check that the guest works. Raises GuestTimeoutError, GuestLostError."""
 
     def close(self) -> None:
-        """Closes the connection; may be called again."""
+        """Close the connection; may be called again."""

@@ -1,14 +1,14 @@
-"""The agent into the guest: one bundle, built here, pushed over SFTP, unpacked to /opt/fim.
+"""Builds the agent's bundle, copies it into the guest and unpacks it to /opt/fim.
 
     agent/...                  the Python package, with its bytecode beside it
     agent/bpf/fim.bpf.o        the CO-RE object for the guest's architecture
-    agent/bpf/*.[ch]           its source, for what compiles it in the guest
-    agent/btf/RELEASE.btf      a kernel's type information, reduced, where it must not use its own
+    agent/bpf/*.[ch]           its source, for bcc, which compiles in the guest
+    agent/btf/RELEASE.btf      reduced type information of a kernel, for cells that do not use its own
     agent/bin/fim-gen          the static generator of known events
-    agent/rules/_tables.py     the rule parser's tables, made ahead of time
+    agent/rules/_tables.py     the tables of the rule parser, made in advance
 
-The bundle is a function of its files alone: no times, no owners, sorted names. Bytecode comes along because
-compiling sixty modules takes an emulated guest seconds; a guest with another Python ignores it.
+The bundle depends on its files alone: no times, no owners, sorted names. It contains bytecode because
+compiling sixty modules takes seconds in an emulated guest; a guest with another Python ignores the bytecode.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ _TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class BundleSources:
-    """What a bundle is made of.
+    """The sources of a bundle.
 
-    `agent` is the package's directory, `programs` that of the BPF programs; the others are built by
-    `make build`.
+    `agent` is the package's directory, `programs` that of the BPF programs; `make build` makes the others.
     """
 
     agent: Path
@@ -48,7 +47,7 @@ class BundleSources:
 
 
 def build(sources: BundleSources) -> bytes:
-    """A tar archive, not compressed: the guest has no gzip. Raises ConfigError if a part was not built."""
+    """Return a tar archive, uncompressed: the guest has no gzip. Raises ConfigError if a part is missing."""
     for part in (sources.bpf_object, sources.generator, sources.tables):
         if not part.is_file():
             raise ConfigError(f"{part} is missing", hint="run `make build`")
@@ -73,7 +72,7 @@ def with_types(bundle: bytes, types: Mapping[str, bytes]) -> bytes:
 
 
 def deploy(guest: Guest, bundle: bytes) -> None:
-    """Puts a bundle into the guest. Raises InfrastructureError with tar's reason."""
+    """Copy a bundle into the guest and unpack it. Raises InfrastructureError with tar's error."""
     guest.put_bytes(bundle, _REMOTE)
     unpack = f"mkdir -p {TARGET} && tar -C {TARGET} --no-same-owner -xf {_REMOTE} && rm {_REMOTE}"
     completed = guest.run(["sh", "-c", unpack], _TIMEOUT_S)
@@ -96,12 +95,12 @@ def _package(sources: BundleSources) -> Iterator[tuple[str, bytes]]:
 
 @functools.cache
 def _bytecode(source: bytes, shown: str) -> bytes:
-    """Compiled once a process: two compilations of one source may differ in bytes, and take their time."""
+    """Compile once per process: it is slow, and two compilations of one source may differ in bytes."""
     with tempfile.NamedTemporaryFile(suffix=".py") as plain, tempfile.NamedTemporaryFile() as compiled:
         plain.write(source)
         plain.flush()
-        # By the source's hash and never checked again: no times in the bundle, no look at the source in the
-        # guest.
+        # The bytecode names its source by a hash that Python never checks: so the bundle needs no times, and
+        # the guest does not read the sources.
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
         py_compile.compile(plain.name, compiled.name, dfile=shown, doraise=True, invalidation_mode=mode)
         return Path(compiled.name).read_bytes()

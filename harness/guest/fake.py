@@ -1,4 +1,4 @@
-"""A guest without a machine, for tests: answers that were written down beforehand."""
+"""A guest without a machine, for tests: it answers from data that the test prepared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Answer = Callable[[Sequence[str]], Completed]
 
 
 class FakeChannel:
-    """A `base.Channel` that plays `lines`; what was written to it is in `written`.
+    """A `base.Channel` that returns `lines` one by one and records what is written to it in `written`.
 
     A line that is an exception is raised. After the last line the program has ended with `status`.
     """
@@ -29,35 +29,35 @@ class FakeChannel:
         self._stderr = stderr
 
     def readline(self, timeout_s: float) -> bytes | None:
-        """The next line that was written down, at once."""
+        """Return the next line at once."""
         if timeout_s < 0:
-            raise GuestTimeoutError("a fake was asked too late")
+            raise GuestTimeoutError("the deadline passed before readline was called")
         line = self._lines.popleft() if self._lines else None
         if isinstance(line, Exception):
             raise line
         return line
 
     def write(self, data: bytes) -> None:
-        """Remembers it."""
+        """Record the data."""
         if self.closed:
             raise GuestLostError("the channel is closed")
         self.written.append(data)
 
     def stderr_tail(self) -> bytes:
-        """What was written down."""
+        """Return the prepared stderr."""
         return self._stderr
 
     def wait(self, timeout_s: float) -> int:  # noqa: ARG002 - a fake does not wait
-        """What was written down."""
+        """Return the prepared status."""
         return self._status
 
     def close(self) -> None:
-        """Remembers that it was closed."""
+        """Record that the channel was closed."""
         self.closed = True
 
 
 class FakeGuest:
-    """A `base.Guest` whose commands are answered by `answer` and whose files are a dictionary."""
+    """A `base.Guest` that answers commands by `answer` and keeps its files in a dictionary."""
 
     def __init__(self, answer: Answer | None = None, channel: FakeChannel | None = None) -> None:
         self.files: dict[str, bytes] = {}
@@ -68,7 +68,7 @@ class FakeGuest:
         self._channel = channel or FakeChannel()
 
     def run(self, argv: Sequence[str], timeout_s: float = 60) -> Completed:  # noqa: ARG002
-        """Remembers the command and answers it."""
+        """Record the command and answer it."""
         self._alive()
         self.commands.append(tuple(argv))
         return self._answer(argv)
@@ -82,7 +82,7 @@ class FakeGuest:
         stdin: int | None = None,
         name: str = "",  # noqa: ARG002
     ) -> int:
-        """Answers the command like `run`; what it was given to read is in `read`."""
+        """Answer the command like `run`; its stdin is recorded in `read`."""
         done = self.run(argv, timeout_s)
         if stdin is not None:
             while data := os.read(stdin, 1 << 16):
@@ -93,33 +93,33 @@ class FakeGuest:
         return done.status
 
     def open_channel(self, argv: Sequence[str]) -> FakeChannel:
-        """Remembers the command; every program is the same."""
+        """Record the command; every program has the same channel."""
         self._alive()
         self.commands.append(tuple(argv))
         return self._channel
 
     def put(self, local: Path, remote: str, mode: int = 0o644) -> None:
-        """Remembers the file."""
+        """Record the file."""
         self.put_bytes(local.read_bytes(), remote, mode)
 
     def put_bytes(self, data: bytes, remote: str, mode: int = 0o644) -> None:  # noqa: ARG002
-        """Remembers the file."""
+        """Record the file."""
         self._alive()
         self.files[remote] = data
 
     def get(self, remote: str, local: Path) -> None:
-        """Copies what was put."""
+        """Copy a recorded file."""
         self._alive()
         if remote not in self.files:
             raise FileNotFoundError(remote)
         local.write_bytes(self.files[remote])
 
     def ping(self, timeout_s: float = 30) -> None:
-        """Runs `true`."""
+        """Run `true`."""
         self.run(["true"], timeout_s)
 
     def close(self) -> None:
-        """From now on it is lost."""
+        """Close the connection: every later call raises GuestLostError."""
         self.closed = True
 
     def _alive(self) -> None:

@@ -1,4 +1,4 @@
-"""The keys of one machine: who the host is and who may come in, made for it and forgotten with it."""
+"""Generates the SSH keys of one machine; they are used for this machine only."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class GuestKeys:
-    """`host` is what the guest must prove to be, `client` what the harness proves to be."""
+    """`host` identifies the guest's SSH server, `client` the harness."""
 
     host: KeyPair
     client: KeyPair
 
     @classmethod
     def generate(cls) -> GuestKeys:
-        """Two fresh pairs."""
+        """Generate two new pairs."""
         return cls(_generate(), _generate())
 
     def guest_files(self) -> Mapping[str, bytes]:
-        """What the guest needs of them, for its run disk."""
+        """Return the key files of the guest, for its run disk."""
         return {"host_key": self.host.private, "authorized_keys": f"{self.client.public}\n".encode()}
 
     def write_client_files(self, directory: Path, host: str, port: int) -> tuple[Path, Path]:
-        """Writes an identity and a known_hosts file for the system's ssh client; returns both paths."""
+        """Write an identity and a known_hosts file for the system's ssh client; return both paths."""
         identity, known_hosts = directory / "id", directory / "known_hosts"
         private.write(identity, self.client.private)
         private.write(known_hosts, f"[{host}]:{port} {self.host.public}\n".encode())

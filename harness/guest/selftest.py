@@ -1,7 +1,7 @@
-"""The agent's self-test server in a guest, spoken to over one channel; see `agent.selftest.protocol`.
+"""Client of the agent's self-test server in a guest; `agent.selftest.protocol` describes the messages.
 
-What the server says is checked strictly: a reply to another question, a line that is no message or an early
-end is never taken for an answer.
+The client checks replies strictly: a reply to another request, a line that is no message and an early
+end of the server are errors.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from harness.guest.deploy import TARGET
 
 SERVE = ("env", "-C", TARGET, "python3", "-m", "agent", "selftest", "--serve")
 
-# What the server imports that is not the agent's own: more than half of the time in which it starts.
-_SETTLED = "argparse ctypes dataclasses hashlib json mmap pathlib shutil signal subprocess yaml"
+# Importing these modules, which are not the agent's own, takes more than half of the server's start.
+_MODULES = "argparse ctypes dataclasses hashlib json mmap pathlib shutil signal subprocess yaml"
 _WAIT = (
-    f"import os, sys, {', '.join(_SETTLED.split())}; os.read(0, 1); "
+    f"import os, sys, {', '.join(_MODULES.split())}; os.read(0, 1); "
     "from agent.cli import main; sys.exit(main(['selftest', '--serve']))"
 )
 STAND_BY = (*SERVE[:4], "-c", _WAIT)
@@ -31,7 +31,7 @@ _QUIT_S = 10.0
 _Reply = TypeVar("_Reply", protocol.Hello, protocol.Loaded, protocol.Ran, protocol.Pong, protocol.Bye)
 
 Note = Callable[[str, bytes], None]
-"""Takes "sent" or "received" and a line of the protocol, for a log."""
+"""Receives "sent" or "received" and a line of the protocol, for a log."""
 
 
 class BrokenServerError(ProductError):
@@ -47,12 +47,12 @@ def _ignore(_direction: str, _line: bytes) -> None:
 
 
 def stand_by(guest: Guest) -> Channel:
-    """An interpreter that has imported nothing of the agent yet, and waits to be `start`ed as its server."""
+    """Start an interpreter that imports no module of the agent yet and waits for `SelftestClient.start`."""
     return guest.open_channel(STAND_BY)
 
 
 class SelftestClient:
-    """One conversation.
+    """One connection to one server.
 
     Every method raises RefusedError, BrokenServerError, GuestTimeoutError, GuestLostError.
     """
@@ -61,50 +61,52 @@ class SelftestClient:
         self._channel = channel
         self._note = note
         self._ids = itertools.count(1)
-        self.hooks: tuple[Any, ...] = ()  # as the server told them when it ended
+        self.hooks: tuple[Any, ...] = ()  # the server sends them when it ends
 
     @classmethod
     def start(
         cls, guest: Guest, deadline_s: float, note: Note = _ignore, *, waiting: Channel | None = None
     ) -> SelftestClient:
-        """Starts the server in the guest, or has the one go on that is `waiting`; waits for its greeting."""
+        """Start the server in the guest, or let the `waiting` interpreter start it; wait for its greeting."""
         if waiting:
             waiting.write(b"\n")
         client = cls(waiting or guest.open_channel(SERVE), note)
         greeting = client._receive(protocol.Hello, time.monotonic() + deadline_s)
         if greeting.hello != protocol.VERSION:
-            raise client._broken(f"the server speaks version {greeting.hello} of the protocol")
+            raise client._broken(
+                f"the self-test server uses version {greeting.hello} of the protocol, not {protocol.VERSION}"
+            )
         return client
 
     def load(
         self, hookset: str, btf: str, transport: str, deadline_s: float, events: Sequence[str] = ()
     ) -> protocol.Loaded:
-        """Loads and attaches one variant, with any `events` only what these need."""
+        """Load and attach one variant; with `events`, only the programs that these need."""
         request = protocol.Load(next(self._ids), hookset, btf, transport, tuple(events))
         return self._ask(request, protocol.Loaded, deadline_s)
 
     def test(self, name: str, deadline_s: float) -> protocol.Ran:
-        """Runs one scenario."""
+        """Run one scenario."""
         ran = self._ask(protocol.Run(next(self._ids), name), protocol.Ran, deadline_s)
         if ran.name != name:
-            raise self._broken(f"asked for {name}, was told of {ran.name}")
+            raise self._broken(f"the self-test server ran {ran.name} instead of {name}")
         return ran
 
     def ping(self, deadline_s: float) -> bool:
-        """Whether a variant is loaded; that it answers at all shows that the server is alive."""
+        """Return whether a variant is loaded; any reply shows that the server is alive."""
         return self._ask(protocol.Ping(next(self._ids)), protocol.Pong, deadline_s).loaded
 
     def quit(self, deadline_s: float = _QUIT_S) -> int:
-        """Ends the server; returns its status."""
+        """End the server; return its status."""
         self.hooks = self._ask(protocol.Quit(next(self._ids)), protocol.Bye, deadline_s).hooks
         return self._channel.wait(deadline_s)
 
     def stderr(self) -> bytes:
-        """The last of what the server said beside the protocol."""
+        """Return the last bytes of the server's stderr."""
         return self._channel.stderr_tail()
 
     def close(self) -> None:
-        """Closes the channel, which ends the server; may be called again."""
+        """Close the channel, which ends the server; may be called again."""
         self._channel.close()
 
     def _ask(self, request: protocol.Request, kind: type[_Reply], deadline_s: float) -> _Reply:
@@ -124,11 +126,11 @@ class SelftestClient:
         try:
             reply = protocol.decode_reply(line)
         except protocol.ProtocolError as error:
-            raise self._broken(f"the self-test server answered what it may not: {error}") from error
+            raise self._broken(f"the self-test server sent an invalid reply: {error}") from error
         if isinstance(reply, protocol.Refused):
             raise RefusedError(reply.error, hint=reply.hint, detail=reply.detail)
         if not isinstance(reply, kind) or (wanted and getattr(reply, "id", None) != wanted):
-            raise self._broken(f"the self-test server answered another question: {type(reply).__name__}")
+            raise self._broken(f"the self-test server replied to another request: {type(reply).__name__}")
         return reply
 
     def _broken(self, what: str) -> BrokenServerError:

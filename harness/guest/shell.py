@@ -1,4 +1,4 @@
-"""A person into the guest: the system's ssh client with the machine's own keys and nothing of the user's."""
+"""Opens a shell in the guest: the system's ssh with the machine's keys and without the user's settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.guest.keys import USER
 
 
 def ssh_argv(endpoint: Endpoint, command: Sequence[str] = ()) -> list[str]:
-    """An ssh command line that reaches the guest and trusts only its key; writes the files that it names."""
+    """Return an ssh command line that trusts only the guest's key; write the files that it names."""
     identity, known_hosts = endpoint.keys.write_client_files(endpoint.directory, endpoint.host, endpoint.port)
     options = {
         "IdentitiesOnly": "yes",
@@ -29,14 +29,14 @@ def ssh_argv(endpoint: Endpoint, command: Sequence[str] = ()) -> list[str]:
 
 
 def interactive(endpoint: Endpoint) -> int:
-    """A shell on this terminal until the person leaves it; returns its status."""
+    """Run a shell on this terminal until the user leaves it; return its status."""
     if not shutil.which("ssh"):
         raise InfrastructureError("ssh was not found", hint="install openssh-client")
     return enter(ssh_argv(endpoint))
 
 
 def enter(argv: Sequence[str]) -> int:
-    """A shell by an ssh command line without a command; returns its status."""
-    # The login shell is dash, which starts faster than bash and edits no line.
+    """Run a shell by an ssh command line without a command; return its status."""
+    # The login shell is dash, which starts faster than bash but cannot edit lines.
     terminal = ["-t", "exec bash -l"] if sys.stdin.isatty() else []
     return subprocess.run([*argv, *terminal], check=False).returncode

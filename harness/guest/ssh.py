@@ -1,7 +1,7 @@
-"""A guest over SSH: the only file that touches paramiko.
+"""Implements `base.Guest` over SSH with paramiko.
 
-One TCP connection a machine, any number of commands over it: a handshake takes a second without acceleration.
-The guest's host key is known before it boots, so there is nothing to accept: another key is refused.
+Each machine has one TCP connection for all commands: a handshake takes a second without acceleration.
+The guest's host key is made before it boots; a server with any other key is refused.
 """
 
 from __future__ import annotations
@@ -35,47 +35,47 @@ from harness.guest.base import (
 from harness.guest.keys import USER
 from harness.guest.streaming import guest_errors
 
-# A connection that ends is told by our errors; paramiko's log would tell it again on stderr.
+# Our errors report a connection that ends; paramiko's log would report it again on stderr.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 _CHUNK = 1 << 15
-_BITE = 1 << 19
+_PIECE = 1 << 19
 _MAX_LINE = 8 << 20
 _STDERR_KEPT = 1 << 16
 _MAX_OUTPUT = 16 << 20
-# For a session on a connection that stands; paramiko alone would wait an hour.
+# To open a session on an existing connection; paramiko's own limit is an hour.
 _OPEN_S = 60.0
-# For a guest to take a piece of a file or to answer for it: one that stops in the middle never says so.
+# For a guest to accept a piece of a file; a guest that stopped sends no error.
 _STALL_S = 60.0
 
-# Measured in an emulated guest: a fifth faster than AES-GCM. images/sshd_config offers no other.
+# Measured in an emulated guest: a fifth faster than AES-GCM. images/sshd_config offers no other cipher.
 _CIPHERS = ("aes128-ctr",)
 _MACS = ("hmac-sha2-256-etm@openssh.com",)
 _KEX = ("curve25519-sha256@libssh.org",)
 _HOST_KEYS = ("ssh-ed25519",)
 
 
-def _write_in_bites(file: paramiko.SFTPFile, data: bytes) -> None:
-    """Waits for each bite, not for each request.
+def _write_in_pieces(file: paramiko.SFTPFile, data: bytes) -> None:
+    """Write, and wait for the guest after each piece, not after each request.
 
-    An emulated guest that is sent megabytes ahead of what it has read takes four times as long.
+    If an emulated guest has received megabytes that it has not read yet, it takes four times as long.
     """
     file.set_pipelined(True)
-    for start in range(0, len(data), _BITE):
-        file.write(data[start : start + _BITE])
+    for start in range(0, len(data), _PIECE):
+        file.write(data[start : start + _PIECE])
         written = file.stat().st_size
-        if written != min(start + _BITE, len(data)):
+        if written != min(start + _PIECE, len(data)):
             raise OSError(f"{written} bytes arrived of {len(data)}")
 
 
 @contextmanager
-def _ended_at(deadline: float, session: paramiko.Channel) -> Iterator[None]:
-    """Closes a session whose request is not answered by then; paramiko waits for that without a bound."""
+def _closed_at(deadline: float, session: paramiko.Channel) -> Iterator[None]:
+    """Close the session if the block is not done by `deadline`: paramiko waits for an answer for ever."""
     late = threading.Event()
 
     def end() -> None:
         late.set()
-        # The connection may end in the same moment, and then there is nothing left to close.
+        # The connection may have ended at the same moment.
         with suppress(EOFError, OSError, paramiko.SSHException):
             session.close()
 
@@ -92,7 +92,7 @@ def _ended_at(deadline: float, session: paramiko.Channel) -> Iterator[None]:
 
 
 def connect(endpoint: Endpoint, timeout_s: float) -> SshGuest:
-    """Opens, checks and authenticates a connection. Raises GuestLostError, GuestTimeoutError."""
+    """Open a connection, check its host key and authenticate. Raises GuestLostError, GuestTimeoutError."""
     with guest_errors("cannot connect"):
         sock = socket.create_connection((endpoint.host, endpoint.port), timeout_s)
         transport = _transport(sock, timeout_s)
@@ -113,7 +113,7 @@ def _transport(sock: socket.socket, timeout_s: float) -> paramiko.Transport:
     options.digests = _MACS
     options.kex = _KEX
     options.key_types = _HOST_KEYS
-    # Every step of a handshake is slow in an emulated guest: the deadline is the caller's, not paramiko's.
+    # Every step of a handshake is slow in an emulated guest, so replace paramiko's own deadlines.
     transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = timeout_s
     return transport
 
@@ -137,13 +137,13 @@ class SshGuest:
         self._lock = threading.Lock()
 
     def run(self, argv: Sequence[str], timeout_s: float = 60) -> Completed:
-        """Runs a command to its end; see `base.Guest`."""
+        """Run a command to its end; see `base.Guest`."""
         streams = {STDOUT: bytearray(), STDERR: bytearray()}
 
         def collect(number: int, data: bytes) -> None:
             streams[number] += data
             if len(streams[number]) > _MAX_OUTPUT:
-                raise TooMuchOutputError(f"{shlex.join(argv)} wrote more than {_MAX_OUTPUT >> 20} MiB")
+                raise TooMuchOutputError(f"{shlex.join(argv)} printed more than {_MAX_OUTPUT >> 20} MiB")
 
         status = self.stream(argv, collect, timeout_s=timeout_s)
         return Completed(status, bytes(streams[STDOUT]), bytes(streams[STDERR]))
@@ -157,7 +157,7 @@ class SshGuest:
         stdin: int | None = None,
         name: str = "",
     ) -> int:
-        """Runs a command and passes its output on as it comes; see `base.Guest`."""
+        """Run a command and pass on its output as it arrives; see `base.Guest`."""
         command, name = shlex.join(argv), name or shlex.join(argv)
         deadline = time.monotonic() + timeout_s
         mark = streaming.new_mark()
@@ -169,18 +169,18 @@ class SshGuest:
             session.close()
 
     def open_channel(self, argv: Sequence[str]) -> SshChannel:
-        """Starts a program; see `base.Guest`."""
+        """Start a program; see `base.Guest`."""
         command = shlex.join(argv)
-        # With something after it the shell stays, so that a signal becomes a status: paramiko does not pass
-        # on SSH's own message about a signal.
+        # With a command after it the shell does not exec the program, and turns a signal into a status:
+        # paramiko does not pass on SSH's own message about a signal.
         return SshChannel(self._execute(f"{command}; exit", command, _OPEN_S), command)
 
     def _execute(self, line: str, name: str, timeout_s: float) -> paramiko.Channel:
-        """A session in which the guest's shell runs `line`."""
+        """Open a session in which the guest's shell runs `line`."""
         deadline = time.monotonic() + timeout_s
         with guest_errors(f"cannot run {name}"):
             session = self._session(timeout_s)
-            with _ended_at(deadline, session):
+            with _closed_at(deadline, session):
                 session.exec_command(line)
         return session
 
@@ -188,26 +188,26 @@ class SshGuest:
         try:
             return self._transport.open_session(timeout=timeout_s)
         except paramiko.SSHException as error:
-            # Its own word for no answer is that of a connection that ended.
+            # paramiko raises the same error for a missing answer and for a connection that ended.
             if self._transport.is_active() and not isinstance(error, paramiko.ChannelException):
                 raise TimeoutError from error
             raise
 
     def put(self, local: Path, remote: str, mode: int = 0o644) -> None:
-        """Copies a file into the guest; see `base.Guest`."""
+        """Copy a file into the guest; see `base.Guest`."""
         self.put_bytes(local.read_bytes(), remote, mode)
 
     def put_bytes(self, data: bytes, remote: str, mode: int = 0o644) -> None:
-        """Writes a file in the guest; see `base.Guest`."""
+        """Write a file in the guest; see `base.Guest`."""
         partial = f"{remote}.partial"
         with self._files(f"cannot write {remote}") as sftp:
             with sftp.open(partial, "wb") as file:
-                _write_in_bites(file, data)
+                _write_in_pieces(file, data)
             sftp.chmod(partial, mode)
             sftp.posix_rename(partial, remote)
 
     def get(self, remote: str, local: Path) -> None:
-        """Copies a file out of the guest; see `base.Guest`."""
+        """Copy a file out of the guest; see `base.Guest`."""
         partial = local.with_name(f"{local.name}.partial")
         try:
             with self._files(f"cannot read {remote}") as sftp:
@@ -217,23 +217,23 @@ class SshGuest:
             partial.unlink(missing_ok=True)
 
     def ping(self, timeout_s: float = 30) -> None:
-        """Runs a real command; see `base.Guest`."""
+        """Run a real command; see `base.Guest`."""
         completed = self.run(["true"], timeout_s)
         if completed.status != 0:
             raise GuestLostError(f"`true` ended with status {completed.status}")
 
     def close(self) -> None:
-        """Closes the connection; may be called again."""
+        """Close the connection; may be called again."""
         self._transport.close()
 
     @contextmanager
     def _files(self, what: str) -> Iterator[paramiko.SFTPClient]:
-        """SFTP for one caller at a time; what the guest's file system says is told from a lost connection."""
+        """Lend the SFTP client to one caller; errors of the guest's file system become GuestFileError."""
         with self._lock, guest_errors(what):
             try:
                 yield self._open_sftp()
             except TimeoutError:
-                self._sftp = None  # its answer may still come, and would be taken for another's
+                self._sftp = None  # a late answer would be taken for the answer to the next request
                 raise
             except (FileNotFoundError, ConnectionError):
                 raise
@@ -263,11 +263,11 @@ class SshChannel:
         self._poll.register(session.fileno(), select.POLLIN)
 
     def readline(self, timeout_s: float) -> bytes | None:
-        """The next line; see `base.Channel`."""
+        """Return the next line; see `base.Channel`."""
         deadline = time.monotonic() + timeout_s
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > _MAX_LINE:
-                raise TooMuchOutputError(f"{self._command} wrote a line over {_MAX_LINE} bytes")
+                raise TooMuchOutputError(f"{self._command} printed a line over {_MAX_LINE} bytes")
             chunk = self._next_chunk(deadline)
             if not chunk:
                 return self._last_line()
@@ -277,26 +277,26 @@ class SshChannel:
         return line
 
     def write(self, data: bytes) -> None:
-        """Writes to its stdin; see `base.Channel`."""
+        """Write to its stdin; see `base.Channel`."""
         with guest_errors(f"cannot write to {self._command}"):
             self._session.sendall(data)
 
     def stderr_tail(self) -> bytes:
-        """The last of its stderr; see `base.Channel`."""
+        """Return the last bytes of its stderr; see `base.Channel`."""
         self._drain_stderr()
         return bytes(self._stderr)
 
     def wait(self, timeout_s: float) -> int:
-        """Its status; see `base.Channel`."""
+        """Wait for its end and return its status; see `base.Channel`."""
         if not self._session.status_event.wait(max(timeout_s, 0)):
             raise GuestTimeoutError(f"{self._command} did not end in time")
         status = self._session.recv_exit_status()
         if status < 0:
-            raise GuestLostError(f"{self._command}: the connection ended before it did")
+            raise GuestLostError(f"{self._command}: the connection ended before the program")
         return status
 
     def close(self) -> None:
-        """Closes it; may be called again."""
+        """Close the session; may be called again."""
         self._session.close()
 
     def _last_line(self) -> bytes | None:
@@ -308,7 +308,7 @@ class SshChannel:
         session = self._session
         while True:
             self._drain_stderr()
-            # Read before asked for data: what came before the end is there by then.
+            # Check for the end before checking for data, so that data before the end is not lost.
             ended = session.eof_received or session.closed
             if session.recv_ready():
                 return session.recv(_CHUNK)
@@ -320,13 +320,13 @@ class SshChannel:
                 raise GuestTimeoutError(f"{self._command}: no answer in time")
 
     def _check_connection(self) -> None:
-        """A program that ended says so; where nobody does, it is the connection that ended."""
+        """Raise GuestLostError if the output ended because the connection did."""
         transport = self._session.transport
         if not self._session.eof_received and not (transport and transport.is_active()):
             raise GuestLostError(f"{self._command}: the connection ended")
 
     def _drain_stderr(self) -> None:
-        # Unread stderr would fill the window that it shares with stdout, and the program would stop.
+        # stderr shares its window with stdout: if nothing reads it, the program blocks.
         while self._session.recv_stderr_ready():
             self._stderr += self._session.recv_stderr(_CHUNK)
         del self._stderr[:-_STDERR_KEPT]

@@ -1,8 +1,8 @@
-"""A command's output over SSH: both streams whole, as they come, until the command itself ends.
+"""Reads a command's output over SSH completely, as it arrives, until the command itself ends.
 
-The end of a command is not the end of its output: a process that it left in the background keeps both
-streams open, and sshd may report the exit status before it has sent the last bytes. So the guest's shell
-writes a mark, with the status, behind all that the command wrote, to both streams.
+The streams may stay open after the command: a process that it left in the background has them too. And sshd
+may report the exit status before it has sent the last bytes. So the guest's shell writes a mark with the
+status to both streams after the output of the command.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STATUS_DIGITS = 3
 
 @contextmanager
 def guest_errors(what: str) -> Iterator[None]:
-    """Raises errors of paramiko and of sockets as a GuestError; FileNotFoundError passes."""
+    """Turn errors of paramiko and of sockets into a GuestError; FileNotFoundError passes through."""
     try:
         yield
     except FileNotFoundError:
@@ -39,27 +39,27 @@ def guest_errors(what: str) -> Iterator[None]:
 
 
 def new_mark() -> str:
-    """A word that no command prints by chance."""
+    """Return a random word that no command prints by chance."""
     return secrets.token_hex(8)
 
 
 def marked(command: str, mark: str) -> str:
-    """A line for the guest's shell: the command, then the mark and its status on both streams."""
-    # In a subshell, so that a command such as `exit` does not end the shell that writes the marks, whose own
-    # words about a command that a signal killed go nowhere.
+    """Return a line for the guest's shell: the command, then the mark and its status on both streams."""
+    # The command runs in a subshell, so that `exit` in it does not end the shell that writes the marks. The
+    # outer shell has no stderr, because it would report a command that a signal killed.
     write = f"printf '\\036{mark} %d\\036' $status"
     return f"exec 3>&2 2>/dev/null; ({command}) 2>&3 3>&-; status=$?; {write}; {write} >&3; exit $status"
 
 
 def feed(session: paramiko.Channel, stdin: int | None, name: str) -> None:
-    """Passes a file descriptor on to the command, from a thread; None ends its input at once."""
+    """Copy a file descriptor to the command's stdin in a thread; None closes the stdin at once."""
     if stdin is None:
         with guest_errors(f"cannot write to {name}"):
             session.shutdown_write()
         return
 
     def pump() -> None:
-        # The command may end before its input: then there is nobody to write to, which is no error.
+        # The command may end before its input does, which is no error.
         with suppress(OSError, EOFError, paramiko.SSHException):
             while data := os.read(stdin, _CHUNK):
                 session.sendall(data)
@@ -79,9 +79,9 @@ class Reader:
         self._poll.register(session.fileno(), select.POLLIN)
 
     def read(self, output: Output, deadline: float) -> int:
-        """The status; see `Guest.stream`. `deadline` is on the monotonic clock."""
+        """Return the status; see `Guest.stream`. `deadline` is on the monotonic clock."""
         while None in (statuses := [end.status for end in self._ends.values()]):
-            # Asked before the data: what came before the end has arrived by then.
+            # Check for the end before checking for data, so that data before the end is not lost.
             over = self._session.eof_received or self._session.closed
             if self._pass_on(output):
                 continue
@@ -92,7 +92,7 @@ class Reader:
         return statuses[0]
 
     def _pass_on(self, output: Output) -> bool:
-        """Hands on what has arrived; False if nothing had."""
+        """Pass on the data that has arrived; return False if none had."""
         session = self._session
         sources = (
             (STDOUT, session.recv_ready, session.recv),
@@ -112,7 +112,7 @@ class Reader:
             raise GuestTimeoutError(f"{self._name}: no answer in time")
 
     def _unmarked(self, output: Output) -> int:
-        """The status where the marks are missing. Raises GuestLostError where there is none either."""
+        """Return the status that sshd reported without the marks. Raises GuestLostError if it did not."""
         for number, end in self._ends.items():
             if end.held:
                 output(number, end.held)
@@ -121,12 +121,12 @@ class Reader:
             return status
         transport = self._session.transport
         killed = transport is not None and transport.is_active()
-        why = "the guest's shell was killed" if killed else "the connection ended before it did"
+        why = "the guest's shell was killed" if killed else "the connection ended before the command"
         raise GuestLostError(f"{self._name}: {why}")
 
 
 class _End:
-    """Finds the mark in one stream; `status` is None until it was seen."""
+    """Finds the mark in one stream; `status` is None until the mark was found."""
 
     def __init__(self, mark: str) -> None:
         self.status: int | None = None
@@ -134,9 +134,9 @@ class _End:
         self._mark = _SIGN + mark.encode() + b" "
 
     def before(self, data: bytes) -> bytes:
-        """The part of what came next that is the command's own."""
+        """Return the part of `data` that the command printed."""
         if self.status is not None:
-            return b""  # of a process in the background
+            return b""  # from a process in the background
         data = self.held + data
         at = self._start(data)
         own, self.held = data[:at], data[at:]
@@ -144,11 +144,11 @@ class _End:
         if end and status.isdigit():
             self.status, self.held = int(status), b""
         elif len(self.held) > len(self._mark) + _STATUS_DIGITS:
-            own, self.held = data, b""  # the command's own imitation of a mark
+            own, self.held = data, b""  # printed by the command, no mark
         return own
 
     def _start(self, data: bytes) -> int:
-        """Where the mark begins, or what may become one; the length of the data if nowhere."""
+        """Return where the mark begins, or may begin; the length of the data if nowhere."""
         at = data.find(self._mark)
         if at >= 0:
             return at

@@ -1,7 +1,7 @@
-r"""The Test Anything Protocol, versions 13 and 14, read as its specification asks of a consumer.
+r"""Parses the Test Anything Protocol, versions 13 and 14, by the rules of its specification for consumers.
 
-tap.py on PyPI reads lines and leaves the rules to its user; it also takes `not ok 1 - a \# SKIP` for a skip,
-which version 14 forbids because it turns a failure into a pass.
+tap.py on PyPI parses lines and leaves the rules to its caller; it also reads `not ok 1 - a \# SKIP` as a
+skip, which version 14 forbids because it turns a failure into a pass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 MAX_ROWS = 500  # test points that are listed in results; failures come first
-_NAMED = 5  # of what is wrong in one way
+_NAMED = 5  # examples of each mistake in a reason
 
 _POINT = re.compile(r"(not )?ok\b(?:[ \t]+(\d{1,9})\b)?(.*)", re.ASCII)
 _PLAN = re.compile(r"1\.\.(\d{1,9})[ \t]*(?:#[ \t]*(.*))?", re.ASCII)
@@ -38,31 +38,31 @@ class Point:
 
     @property
     def name(self) -> str:
-        """What the results call it."""
+        """The name in the results."""
         return self.description or f"test {self.number}"
 
     @property
     def failed(self) -> bool:
-        """Whether it counts as a failure: a skip and a todo never do."""
+        """Whether the point is a failure: a skip or a todo never is."""
         return not self.ok and not self.directive
 
 
 @dataclass
 class Document:
-    """The lines of a TAP stream that count. Indented ones are of subtests or YAML blocks, and do not."""
+    """A parsed TAP stream, without its indented lines: those belong to subtests or YAML blocks."""
 
     points: list[Point] = field(default_factory=list)
     plans: list[tuple[int, str | None]] = field(
         default_factory=list
     )  # tests, and the comment if there is one
     bail_out: str | None = None
-    split: bool = False  # the plan stands between test points
+    split: bool = False  # the plan is between test points
     _at_plan: int = 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a stream means: PASS, FAIL or SKIP; why, unless PASS; and its test points as rows of results."""
+    """The verdict PASS, FAIL or SKIP, its reason ("" for PASS), and the test points as rows of results."""
 
     verdict: str
     reason: str
@@ -70,7 +70,7 @@ class Report:
 
 
 def judge(text: str) -> Report:
-    """What a program that printed `text` reports."""
+    """Return the verdict of a program that printed `text`."""
     document = read(text.splitlines())
     rows = _rows(document)
     if wrong := [*_violations(document), *(f"not ok: {point.name}" for point in _failed(document))]:
@@ -78,14 +78,14 @@ def judge(text: str) -> Report:
     comment = document.plans[0][1]
     if document.plans[0][0] == 0:
         reason = _unescaped(_SKIP_WORD.sub("", comment or "", count=1))
-        return Report("SKIP", reason or "it gave no reason", rows)
+        return Report("SKIP", reason or "no reason given", rows)
     if not any(point.ok and point.directive != "skip" for point in document.points):
         return Report("SKIP", "; ".join(_first(_excuses(document.points), _NAMED)), rows)
     return Report("PASS", "", rows)
 
 
 def read(lines: Iterable[str]) -> Document:
-    """Parses a stream; what is no TAP is ignored, as the specification allows."""
+    """Parse a stream; lines that are no TAP are ignored, as the specification allows."""
     document, number = Document(), 0
     for line in _outside_of_yaml(lines):
         if found := _BAIL.fullmatch(line):
@@ -112,7 +112,7 @@ def _outside_of_yaml(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _described(text: str) -> tuple[str, str, str]:
-    """Description, directive and reason of a test point."""
+    """Return description, directive and reason of a test point."""
     text = text.strip()
     for found in _HASHES.finditer(text):
         at = found.start()
@@ -121,7 +121,7 @@ def _described(text: str) -> tuple[str, str, str]:
         if directive := _DIRECTIVE.fullmatch(text, at):
             return _title(text[:at]), directive[1].lower(), _unescaped(directive[2])
         if text[at + 1 : at + 2].isspace():
-            break  # a directive that is not known; what follows it is no directive
+            break  # an unknown directive; later ones do not count
     return _title(text), "", ""
 
 
@@ -138,9 +138,9 @@ def _failed(document: Document) -> list[Point]:
 
 
 def _excuses(points: Sequence[Point]) -> list[str]:
-    """Why nothing passed, each reason once."""
+    """Return the reasons why no test passed, each once."""
     words = (
-        point.reason or "it gave no reason"
+        point.reason or "no reason given"
         if point.directive == "skip"
         else f"todo: {point.reason or point.name}"
         for point in points
@@ -149,17 +149,17 @@ def _excuses(points: Sequence[Point]) -> list[str]:
 
 
 def _violations(document: Document) -> Iterator[str]:
-    """What the stream as a whole does wrong."""
+    """Yield the mistakes of the stream as a whole."""
     if document.bail_out is not None:
         yield f"Bail out! {document.bail_out}"
-        return  # what is missing then is no news
+        return  # the program stopped early, so further mistakes are expected
     if not document.plans:
-        yield "there is no TAP plan"
+        yield "no TAP plan"
         return
     if len(document.plans) > 1:
-        yield "there is more than one TAP plan"
+        yield "more than one TAP plan"
     if document.split:
-        yield "the TAP plan stands between test points"
+        yield "the TAP plan is between test points"
     planned, comment = document.plans[0]
     if planned == 0 and comment is None and not document.points:
         yield "nothing was tested: the TAP plan is 1..0 and gives no reason"
@@ -186,7 +186,7 @@ def _first(words: Sequence[str], count: int) -> list[str]:
 
 
 def _rows(document: Document) -> tuple[dict[str, Any], ...]:
-    """The test points, failures first where there are too many, and whether the plan was kept."""
+    """Return a row for each test point, of too many the failures first, and one for the plan."""
     points = document.points
     if len(points) > MAX_ROWS:
         points = sorted(points, key=lambda point: not point.failed)[:MAX_ROWS]

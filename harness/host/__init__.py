@@ -1,1 +1,1 @@
-"""This computer: cache, locks, child processes, signals, capacity, acceleration, progress."""
+"""Everything about this host: cache, locks, processes, signals, capacity, acceleration, progress."""

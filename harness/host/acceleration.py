@@ -1,9 +1,9 @@
-"""Which accelerator guests use on this host, KVM or TCG (emulation): the one that was measured to be faster.
+"""Chooses the accelerator for guests on this host, KVM or TCG (emulation), by measuring which is faster.
 
 /dev/kvm may exist, open and create a machine, and still boot nothing, or run an instruction 1000 times
-slower than TCG: nested hosts do that. So the canary runs under both. The answer is remembered for this boot
-of the host, this QEMU and this processor. Where a guest then contradicts the canary, `reject` corrects the
-memory, which every process of the user reads before each machine.
+slower than TCG: nested hosts do that. So the canary runs under both. The result is stored for this boot
+of the host, this QEMU and this processor. If a guest then contradicts the canary, `reject` corrects the
+stored result, which every process of the user reads before each machine.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from harness.host.locks import locked
 
 CHOICES = ("auto", "kvm", "tcg")
 
-# KVM is judged within a small multiple of what TCG needs: a working one is several times faster.
+# KVM gets a small multiple of the time that TCG needs: a KVM that works is several times faster.
 _TCG_DEADLINE_S = 60.0
 _KVM_LEAST_S = 3.0
 _KVM_TIMES = 5.0
-# A result within this factor is measured again, for the host may have been busy during one of the runs.
+# If the two times are within this factor, measure again: the host may have been busy during one of the runs.
 _CLOSE = 4.0
 
 _KVM = Path("/dev/kvm")
@@ -44,7 +44,7 @@ Measure = Callable[[Native], tuple[Sample, Sample]]
 
 @dataclass(frozen=True)
 class Accelerator:
-    """`kind` is "kvm" or "tcg", `why` the evidence for the choice, in a few words."""
+    """`kind` is "kvm" or "tcg"; `why` is the evidence for the choice, in a few words."""
 
     kind: str
     why: str
@@ -57,9 +57,10 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Memory:
-    """What is known of this host: the canary's times, and how guests fared.
+    """The stored result for this host: the canary's times, and what guests showed.
 
-    `rejected` is why guests do not use KVM in spite of the times, `proven` whether a guest booted under KVM.
+    `rejected` is the reason why guests do not use KVM in spite of the times; `proven` is whether a guest has
+    booted under KVM.
     """
 
     kvm: Sample
@@ -69,12 +70,12 @@ class Memory:
 
     @property
     def times(self) -> str:
-        """Both times of the canary, for people."""
+        """Both times of the canary, to print."""
         return f"canary: TCG {self.tcg}, KVM {self.kvm}"
 
     @property
     def kvm_is_faster(self) -> bool:
-        """Whether the canary ended under KVM, and did not end sooner under TCG."""
+        """Whether the canary ended under KVM, and ended later or not at all under TCG."""
         if self.kvm.seconds is None:
             return False
         return self.tcg.seconds is None or self.kvm.seconds < self.tcg.seconds
@@ -89,10 +90,10 @@ def find(
     measure: Measure | None = None,
     kvm: Path = _KVM,
 ) -> Accelerator:
-    """How guests of `arch` run here, where the user `wanted` one of CHOICES; `fresh` measures again.
+    """Return the accelerator for guests of `arch`; `wanted` is one of CHOICES, `fresh` measures again.
 
-    Takes a few seconds the first time. Raises ConfigError without QEMU, InfrastructureError where KVM is
-    wanted and does not work, or where QEMU runs nothing at all.
+    Takes a few seconds the first time. Raises ConfigError without QEMU, and InfrastructureError if KVM is
+    wanted and does not work, or if the canary runs under no accelerator.
     """
     native = NATIVE[arch]
     if not shutil.which(native.emulator):
@@ -121,23 +122,23 @@ def _choose(known: Memory, wanted: str) -> Accelerator:
 
 
 def _obstacle(arch: str, kvm: Path) -> str:
-    """Why KVM need not be measured, "" if it must be."""
+    """Return why KVM cannot work, "" if it has to be measured."""
     if arch != host_arch():
-        return f"an {arch} guest on an {host_arch()} host"
+        return f"KVM cannot run an {arch} guest on an {host_arch()} host"
     try:
         # Not os.access: for root it grants what a container's device rules deny.
         os.close(os.open(kvm, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
-        return f"there is no {kvm}"
+        return f"{kvm} does not exist"
     except PermissionError:
-        return f"no permission for {kvm}: add yourself to its group"
+        return f"no permission to open {kvm}: add yourself to its group"
     except OSError as error:
         return f"{kvm} cannot be opened: {error.strerror}"
     return ""
 
 
 def _measure(native: Native) -> tuple[Sample, Sample]:
-    """(KVM, TCG), each at its best of two where they are close. Raises BuildError, InfrastructureError."""
+    """Return (KVM, TCG), the better of two runs if they are close. Raises BuildError, InfrastructureError."""
     with canary.built(native) as program:
         kvm, tcg = _once(native, program)
         if kvm.seconds and tcg.seconds and tcg.seconds <= kvm.seconds < tcg.seconds * _CLOSE:
@@ -159,7 +160,7 @@ def _better(one: Sample, other: Sample) -> Sample:
 
 
 def _tcg_time(arch: str, measure: Measure | None) -> str:
-    """The canary's time without KVM, for a message about a KVM that cannot be measured."""
+    """Return the canary's time without KVM, for a message about a KVM that cannot be measured."""
     if measure or arch != host_arch():
         return ""
     native = NATIVE[arch]
@@ -178,15 +179,15 @@ def _known(native: Native, root: Path, measure: Measure, *, fresh: bool) -> Memo
 
 
 def reject(arch: str, why: str, *, cache: Path | None = None) -> Accelerator:
-    """From now on `auto` means TCG on this host, because of `why`; returns what `find` would.
+    """Make `auto` choose TCG on this host from now on, because of `why`; return what `find` would.
 
-    Processes that reject at the same time agree: the first reason stays.
+    If several processes reject at the same time, the first reason stays.
     """
     return _choose(_change(arch, cache, lambda known: replace(known, rejected=known.rejected or why)), "auto")
 
 
 def accept(arch: str, *, asked: bool = False, cache: Path | None = None) -> None:
-    """A guest booted under KVM; where the user `asked` for that, it outweighs one that did not."""
+    """Record that a guest booted under KVM; if the user `asked` for KVM, drop an earlier rejection."""
 
     def change(known: Memory) -> Memory:
         return replace(known, rejected="" if asked else known.rejected, proven=True)
@@ -196,13 +197,13 @@ def accept(arch: str, *, asked: bool = False, cache: Path | None = None) -> None
 
 
 def proven(arch: str, *, cache: Path | None = None) -> bool:
-    """Whether a guest has booted under KVM here, and none was let down by it since."""
+    """Whether a guest has booted under KVM on this host, and KVM was not rejected since."""
     known = _recall(_path(NATIVE[arch], cache or default_root()))
     return bool(known and known.proven and not known.rejected)
 
 
 def given_up(found: Accelerator) -> str:
-    """The line for the user of a run that began under KVM and goes on otherwise."""
+    """Return the line to print when a run that began under KVM continues under TCG."""
     return f"KVM is given up, machines use TCG from now on: {found.why}"
 
 
@@ -218,7 +219,7 @@ def _path(native: Native, root: Path) -> Path:
 
 
 def _recall(memory: Path) -> Memory | None:
-    # A memory that is damaged, or of an older layout, is none.
+    # Ignore a file that is damaged, or of an older layout.
     with suppress(OSError, ValueError, TypeError, KeyError):
         found = json.loads(memory.read_text(encoding="utf-8"))
         kvm, tcg = Sample(**found["kvm"]), Sample(**found["tcg"])
@@ -241,6 +242,6 @@ def _fingerprint(native: Native) -> str:
 
 
 def cpu_model() -> str:
-    """The line of this host's processor that names it, "" if none does."""
+    """Return the line of /proc/cpuinfo that names the processor, "" without such a line."""
     lines = _CPUINFO.read_text().splitlines()
     return next((line for line in lines if line.startswith(("model name", "CPU part"))), "")

@@ -1,12 +1,12 @@
-"""Downloads and built images, kept under `~/.cache/fim-harness` and safe for several runs at once.
+"""Keeps downloads and built images under `~/.cache/fim-harness`; several runs may use it at the same time.
 
     KIND/KEY/            an entry: content/ and manifest.json
-    KIND/KEY.lock        held by who makes the entry, or removes it
-    KIND/KEY.partial/    an entry that is being made; without a maker, what a killed one left
+    KIND/KEY.lock        held by the process that makes or removes the entry
+    KIND/KEY.partial/    an entry that is being made, or that a killed process did not finish
 
-A key says what an entry was made from, so an entry never changes under its name. It appears whole or not at
-all: it is made under another name, written through to the disk, then renamed. An entry in use carries a
-shared lock until the process ends, and `clean` in another process leaves it alone.
+A key names everything that an entry was made from, so an entry never changes under its name. An entry is
+made under another name, synced to the disk, then renamed, so it is complete or does not exist. A process
+holds a shared lock on each entry that it uses until it ends; `clean` in another process skips such entries.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ Build = Callable[[Path], None]
 
 
 def default_root() -> Path:
-    """`$XDG_CACHE_HOME/fim-harness`, or `~/.cache/fim-harness`; a relative variable counts for nothing."""
+    """Return `$XDG_CACHE_HOME/fim-harness`, or `~/.cache/fim-harness` if the variable is no absolute path."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "fim-harness"
 
 
 class Cache:
-    """All entries below one folder, which is made when it is first needed; one object a process."""
+    """All entries below one folder, which is created when it is first needed; use one object per process."""
 
     def __init__(self, root: Path | None = None, progress: Progress = silent) -> None:
         self.root = root or default_root()
@@ -51,10 +51,10 @@ class Cache:
     def get(
         self, kind: str, key: str, build: Build, *, needs: int = 0, progress: Progress | None = None
     ) -> Path:
-        """That entry's content, verified; made by `build(folder)` first if it is not there or damaged.
+        """Return the folder with the entry's verified content; `build(folder)` makes it if it is absent.
 
-        `needs` is the free space that making it takes, in bytes. What `build` raises passes through, and
-        nothing is kept. Raises InfrastructureError where the disk is full or the cache cannot be written.
+        `needs` is the free space in bytes that `build` takes. If `build` raises, nothing is kept, and the
+        error passes through. Raises InfrastructureError if the disk is full or the cache cannot be written.
         """
         entry = self.root / kind / key
         if entry not in self._in_use:
@@ -66,21 +66,21 @@ class Cache:
         return entry / "content"
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether that entry is there; `get` finds out whether it is good."""
+        """Whether the entry exists; only `get` verifies it."""
         return (self.root / kind / key / manifest.NAME).exists()
 
     def discard(self, kind: str, key: str) -> None:
-        """Removes an entry that is of no use, unless another process uses it."""
+        """Remove an entry unless another process uses it."""
         entry = self.root / kind / key
         with contextlib.suppress(KeyError):
             os.close(self._in_use.pop(entry))
         _remove(entry, entry)
 
     def clean(self, *, keep_bytes: int = 0, older_than_s: float = 0, kind: str = "*") -> int:
-        """Removes the least recently used entries until at most `keep_bytes` are left; returns bytes freed.
+        """Remove the least recently used entries until at most `keep_bytes` are left; return the bytes freed.
 
-        Entries used within `older_than_s` seconds stay, and so do those that a process uses or makes. With
-        `kind` it is about the entries of that kind alone.
+        Entries used within the last `older_than_s` seconds stay, and so do those that a process uses or
+        makes. `kind` limits this to the entries of one kind.
         """
         for partial in self.root.glob(f"{kind}/*.partial"):
             _remove(partial.with_suffix(""), partial)
@@ -95,14 +95,14 @@ class Cache:
         return freed
 
     def size(self) -> int:
-        """The bytes that all entries take."""
+        """Return the size of all entries in bytes."""
         return sum(entry.size for entry in _entries(self.root))
 
     @contextlib.contextmanager
     def _locked(self, entry: Path, say: Progress) -> Iterator[Progress]:
         handle = locks.acquire(_lock_of(entry), wait=False)
         if handle is None:
-            say(f"waiting for another run that makes {_short(entry)}")
+            say(f"waiting for another run to make {_short(entry)}")
             handle = locks.acquire(_lock_of(entry))
         try:
             yield say
@@ -148,7 +148,7 @@ def _entries(root: Path, kind: str = "*") -> Iterator[_Entry]:
 
 
 def _remove(entry: Path, folder: Path) -> bool:
-    """Removes what belongs to an entry unless a process makes or uses it; says whether it is gone."""
+    """Remove the folder of an entry unless a process makes or uses it; return whether it was removed."""
     with locks.locked(_lock_of(entry), wait=False) as free, contextlib.suppress(FileNotFoundError):
         if free and not locks.in_use(folder):
             shutil.rmtree(folder)
@@ -171,7 +171,7 @@ def _refuse_open(root: Path) -> None:
         if private.open_to_all(root.stat()):
             raise InfrastructureError(
                 f"the cache {root} can be changed by every user of this host",
-                hint=f"remove what is in it, then chmod o-w {root}",
+                hint=f"remove its contents, then chmod o-w {root}",
             )
 
 
@@ -188,7 +188,7 @@ def _no_space(root: Path, what: str) -> InfrastructureError:
 
 @contextlib.contextmanager
 def _disk_errors(root: Path) -> Iterator[None]:
-    """Says in one line that a disk is full or not writable, also where a program found that out."""
+    """Turn errors of a full or read-only disk into one line, also those that a program printed."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Measures how fast an accelerator does what a kernel does first, by a small program of ours in QEMU.
+"""Measures an accelerator: runs a small program in QEMU that does what a kernel does first in its boot.
 
-The program is `images/canary/`; it reports "begin" on its serial port, works, then reports "alive".
+The program is `images/canary/`; it prints "begin" on its serial port, works, then prints "alive".
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ NATIVE = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of the canary: the `seconds` of its work, or why it did not end (`failure`)."""
+    """One run of the canary: the `seconds` that its work took, or why it did not end (`failure`)."""
 
     seconds: float | None = None
     failure: str = ""
@@ -64,13 +64,13 @@ class Sample:
 
 
 def host_arch() -> str:
-    """The host's architecture by Debian's name; the kernel's own name where the harness has no other."""
+    """Return the host's architecture by Debian's name, or by the kernel's name if it is unknown here."""
     return _MACHINES.get(platform.machine(), platform.machine())
 
 
 @contextmanager
 def built(native: Native) -> Iterator[Path]:
-    """The canary as a program, until the block ends. Raises BuildError."""
+    """Compile the canary and yield its path; it is deleted when the block ends. Raises BuildError."""
     compiler = shutil.which("cc")
     if not compiler:
         raise BuildError("the canary needs a C compiler", hint="apt-get install gcc")

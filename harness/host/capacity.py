@@ -1,6 +1,6 @@
-"""What this host can bear: CPUs and memory that are really to be had, limits of a container included.
+"""Reports how many machines this host can run: available CPUs and memory, within the limits of a container.
 
-A limit is that of the process's own cgroup (version 2, as containers see it) where there is one.
+The limits are those of the process's own cgroup (version 2, as containers see it).
 """
 
 from __future__ import annotations
@@ -8,34 +8,34 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-MACHINE_MIB = 512 + 256  # guest memory and what QEMU needs beside it
+MACHINE_MIB = 512 + 256  # memory of the guest, and of QEMU itself
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 
 
 def workers_for(machines: int, cpus: int, free_mib: int) -> int:
-    """How many machines to run at once; at least one.
+    """Return how many machines to run at the same time; at least one.
 
-    No more than there are, than there are CPUs (a starved guest is a false TIMEOUT), or than fit into memory.
+    The limits are the machines, the CPUs (a guest without a CPU ends in a false TIMEOUT) and the memory.
     """
     return max(1, min(machines, cpus, free_mib // MACHINE_MIB))
 
 
 def free_mib(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int:
-    """Memory that programs can still have, in MiB; 0 where that cannot be told."""
+    """Return the memory that new programs can use, in MiB; 0 if the kernel does not report it."""
     available = 0
     for line in meminfo.read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
             available = int(line.split()[1]) >> 10
     limit, used = _words(cgroup / "memory.max"), _words(cgroup / "memory.current")
     if limit and used and limit[0].isdigit():
-        # What is used holds caches that would be given up: the limit is kept, not foretold.
+        # memory.current includes caches that the kernel would drop, so this is less than programs could use.
         return min(available, max(0, int(limit[0]) - int(used[0])) >> 20)
     return available
 
 
 def cpus(cgroup: Path = _CGROUP) -> int:
-    """CPUs that this process may use, at least one."""
+    """Return the number of CPUs that this process may use, at least one."""
     count = len(os.sched_getaffinity(0))
     quota = _words(cgroup / "cpu.max")
     if len(quota) == 2 and quota[0].isdigit():

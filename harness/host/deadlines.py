@@ -1,7 +1,7 @@
-"""How long to wait: deadlines that stretch with a guest's slowness and the host's load, and end with the run.
+"""Computes deadlines: longer for a slow guest or a busy host, and never beyond the deadline of the run.
 
-The deadlines in the code are those of an emulated guest that has a CPU for itself. A guest that is slower, or
-that shares its CPU with others, gets more time, for what it does not get is no evidence against the agent.
+The deadlines in the code are for an emulated guest that has a CPU of its own. A slower guest, or one that
+shares its CPU with others, gets more time, so that a busy host does not look like a fault of the agent.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from harness.errors import IncompleteError
 
-ORDINARY = 30.0  # times slower than an ordinary machine: an emulated CPU for which the deadlines were chosen
-MOST = 8.0  # times that a deadline is stretched; beyond that a host is broken, and waiting helps nobody
+ORDINARY = 30.0  # slowness of the emulated CPU that the deadlines were chosen for; 1 is real hardware
+MOST = 8.0  # factor by which a deadline grows at most; a host that needs more is broken
 
 
 class OutOfTimeError(IncompleteError):
@@ -23,41 +23,41 @@ class OutOfTimeError(IncompleteError):
 
 
 def host_load() -> float:
-    """How many programs wait for each CPU of this host; 1.0 where each has one."""
+    """Return the number of runnable programs per CPU of this host."""
     return os.getloadavg()[0] / len(os.sched_getaffinity(0))
 
 
 @dataclass
 class Pace:
-    """The time that is left; `ends_at` is on the monotonic clock, which all processes of a host share."""
+    """The deadline of the run; `ends_at` is on the monotonic clock, which all processes of a host share."""
 
     ends_at: float | None = None
-    limit_s: float = 0.0  # what the command line asked for, to say it
+    limit_s: float = 0.0  # the deadline that the user asked for, to print it
     slowness: float = ORDINARY
     load: Callable[[], float] = field(default=host_load)
 
     def left(self) -> float:
-        """Seconds until the run's deadline; infinite where there is none."""
+        """Return the seconds until the deadline of the run; infinite without a deadline."""
         return math.inf if self.ends_at is None else self.ends_at - time.monotonic()
 
     def check(self) -> None:
-        """Raise OutOfTimeError when the run's deadline has passed."""
+        """Raise OutOfTimeError if the deadline of the run has passed."""
         if self.left() <= 0:
             raise OutOfTimeError(self.why)
 
     @property
     def why(self) -> str:
-        """What is said of everything that the deadline kept from ending."""
+        """The reason to record for everything that the deadline prevented."""
         return f"the run's deadline of {self.limit_s:g} s has passed"
 
     def stretch(self) -> float:
-        """By how much deadlines are longer than in the code: at least 1."""
+        """Return the factor for deadlines of the code, at least 1."""
         return min(MOST, max(1.0, self.slowness / ORDINARY) * max(1.0, self.load()))
 
     def within(self, seconds: float) -> float:
-        """A deadline for something that takes at most `seconds` in the ordinary case.
+        """Return the deadline in seconds for an operation that takes at most `seconds` in an ordinary guest.
 
-        Raises OutOfTimeError when the run's own has passed.
+        Raises OutOfTimeError if the deadline of the run has passed.
         """
         self.check()
         return min(seconds * self.stretch(), self.left())

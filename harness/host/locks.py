@@ -1,4 +1,4 @@
-"""Locks between processes that no killed process leaves behind: flock(2) on a file of their own."""
+"""Locks between processes, by flock(2) on a file: the kernel releases a lock when its process ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Holds the lock of that file for the block; with `wait` false the value says whether it could be had."""
+    """Hold the lock of that file for the block; yield whether it was acquired, always true with `wait`."""
     handle = acquire(path, wait=wait)
     try:
         yield handle is not None
@@ -21,7 +21,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 def acquire(path: Path, *, wait: bool = True) -> int | None:
-    """Locks a file, made with its folder if need be; returns what to close, or None if another has it.
+    """Lock a file, created with its folder if absent; return a descriptor to close, or None if it is locked.
 
     Raises OSError.
     """
@@ -30,7 +30,7 @@ def acquire(path: Path, *, wait: bool = True) -> int | None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still_there(path, handle):
+            if _still_named(path, handle):
                 return handle
         except BlockingIOError:
             os.close(handle)
@@ -38,19 +38,19 @@ def acquire(path: Path, *, wait: bool = True) -> int | None:
         except BaseException:
             os.close(handle)
             raise
-        # Its last holder removed it between our two calls: a lock on it would be seen by nobody.
+        # Its last holder removed the file between our two calls: no other process would see a lock on it.
         os.close(handle)
 
 
 def use(path: Path) -> int:
-    """Marks a folder as in use until what is returned is closed; any number of processes may."""
+    """Mark a folder as used by this process, among others, until the returned descriptor is closed."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(handle, fcntl.LOCK_SH)
     return handle
 
 
 def in_use(path: Path) -> bool:
-    """Whether any process has marked that folder as in use; raises FileNotFoundError if it is not there."""
+    """Whether a process has marked that folder as used; raises FileNotFoundError."""
     handle = claim(path)
     if handle is not None:
         os.close(handle)
@@ -58,7 +58,7 @@ def in_use(path: Path) -> bool:
 
 
 def claim(path: Path) -> int | None:
-    """Marks a folder as in use by nobody else until what is returned is closed; None if another uses it."""
+    """Mark a folder as used by this process alone; return a descriptor to close, or None if it is used."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +68,7 @@ def claim(path: Path) -> int | None:
     return handle
 
 
-def _is_still_there(path: Path, handle: int) -> bool:
+def _still_named(path: Path, handle: int) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""What a folder holds, written down beside it, so that damage is noticed.
+"""Records the digests of a folder's files in a manifest beside it, so that damage is noticed.
 
-    FOLDER/manifest.json   bytes in all; for each file its SHA-256, for each symbolic link its target
-    FOLDER/content/        what it is about
-    FOLDER/verified        stands for the inodes of all of it when it was last compared with the manifest
+    FOLDER/manifest.json   the total size; for each file its SHA-256, for each symbolic link its target
+    FOLDER/content/        the files
+    FOLDER/verified        a digest of all inodes at the time when they last agreed with the manifest
 
-To read 300 MB again for each command takes a second. The kernel sets a file's time of status change at every
-write, and nobody can set it back: as long as all of them are the same, the content is as well.
+Reading 300 MB for each command would take a second. The kernel sets a file's time of status change at every
+write, and no program can set it back: while these times are the same, the content is the same.
 
-Permissions and empty folders are not recorded: nothing that is kept depends on them.
+Permissions and empty folders are not recorded: no entry depends on them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ VERIFIED = "verified"
 
 @dataclass(frozen=True)
 class Manifest:
-    """`size` in bytes; `files` maps a path below the content to what is there."""
+    """`size` in bytes; `files` maps a path below the content to a digest or to the target of a link."""
 
     size: int
     files: dict[str, str]
 
 
 def seal(folder: Path) -> None:
-    """Writes the manifest of a folder's content, and all of it through to the disk; raises OSError."""
+    """Write the manifest of a folder's content, and sync all of it to the disk; raises OSError."""
     for path in (folder / "content").rglob("*"):
         if not path.is_symlink():
             sync(path)
@@ -46,7 +46,7 @@ def seal(folder: Path) -> None:
 
 
 def damage(folder: Path) -> str:
-    """What is wrong with a sealed folder, in a few words; empty if nothing is."""
+    """Return the first damage of a sealed folder, in a few words; empty if it is intact."""
     if _as_remembered(folder):
         return ""
     try:
@@ -75,7 +75,7 @@ def _remember(folder: Path) -> None:
 
 
 def _inodes(folder: Path) -> str:
-    """A digest of what the kernel says of each file of a sealed folder. Raises OSError."""
+    """Return a digest of the inodes of a sealed folder. Raises OSError."""
     rows = [_inode(str(folder / NAME), len(str(folder)))]
     for parent, folders, names in os.walk(folder / "content"):
         folders.sort()
@@ -85,13 +85,13 @@ def _inodes(folder: Path) -> str:
 
 def _inode(path: str, start: int) -> str:
     status = os.lstat(path)
-    # The time of a folder changes when other files come and go, and those are rows of their own.
+    # The times of a folder change when files in it come and go; those files have rows of their own.
     times = () if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return f"{path[start:]} {status.st_dev} {status.st_ino} {status.st_mode} {times}"
 
 
 def read(folder: Path) -> Manifest:
-    """A folder's manifest; raises OSError or ValueError."""
+    """Read a folder's manifest; raises OSError or ValueError."""
     plain = json.loads((folder / NAME).read_bytes())
     match plain:
         case {"size": int(size), "files": dict(files)}:
@@ -100,7 +100,7 @@ def read(folder: Path) -> Manifest:
 
 
 def describe(content: Path) -> Manifest:
-    """What a folder holds now; raises OSError."""
+    """Return the manifest of a folder as it is now; raises OSError."""
     files: dict[str, str] = {}
     size = 0
     for path in sorted(content.rglob("*")):
@@ -114,7 +114,7 @@ def describe(content: Path) -> Manifest:
 
 
 def digest(*parts: str | bytes) -> str:
-    """A key made of all parts, in hexadecimal; where one part ends and the next begins counts too."""
+    """Return a SHA-256 of all parts in hexadecimal; it depends on where one part ends and the next begins."""
     whole = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -123,13 +123,13 @@ def digest(*parts: str | bytes) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """A file's SHA-256 in hexadecimal; raises OSError."""
+    """Return a file's SHA-256 in hexadecimal; raises OSError."""
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:
-    """Writes a file, or a folder's names, through to the disk; raises OSError."""
+    """Sync a file, or the names in a folder, to the disk; raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -142,6 +142,6 @@ def _differences(expected: dict[str, str], found: dict[str, str]) -> Iterator[st
         if name not in found:
             yield f"{name} is missing"
         elif name not in expected:
-            yield f"{name} does not belong there"
+            yield f"{name} is not in the manifest"
         elif found[name] != expected[name]:
-            yield f"{name} is not what was stored"
+            yield f"{name} was changed"

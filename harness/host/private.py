@@ -1,8 +1,8 @@
 """Folders and files that no other user of this host can have written.
 
-What lies in such a folder may be acted on: processes are ended, libvirt is opened and programs are started by
-what its files say. Anything else is hostile input. In a private folder below trusted parents nobody else can
-create, replace or rename an entry, so a check is still true when the path is used.
+The harness acts on files in such a folder: it ends processes, opens libvirt and starts programs as they say.
+Anything else is hostile input. In a private folder below trusted parents no other user can create, replace or
+rename an entry, so a check is still true when the path is used.
 """
 
 from __future__ import annotations

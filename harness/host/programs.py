@@ -1,4 +1,4 @@
-"""Running other programs: a failure is one line, and a command that can be pasted."""
+"""Runs other programs of the host; an error is one line, and its hint a command to paste."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.host.signals import left_to_main
+from harness.host.signals import main_thread_handles
 
 
 class ProgramError(InfrastructureError):
-    """A program ended with a status other than 0; `stderr` is all that it said."""
+    """A program ended with a status other than 0; `stderr` is all that it printed there."""
 
     def __init__(self, message: str, *, hint: str, status: int, stderr: str) -> None:
         super().__init__(message, hint=hint)
@@ -31,15 +31,15 @@ def run(
     cwd: Path | None = None,
     inherit: Mapping[int, str] | None = None,
 ) -> str:
-    """Runs a program to its end and returns its standard output as text.
+    """Run a program to its end and return its standard output as text.
 
-    `package` names the Debian package that has the program, for the hint if it is not there. `environment` is
-    added to ours; the locale is C, so that what programs say can be read by a program. `inherit` are file
-    descriptors that the program gets under the same numbers, each with the word that tells it which; the line
-    to paste is without them. Raises ProgramError, or InfrastructureError if the program cannot be started.
+    `package` names the Debian package of the program, for the hint if it is not installed. `environment` is
+    added to ours; the locale is C, so that the output can be parsed. `inherit` maps file descriptors that the
+    program inherits to the argument that names each; the command to paste leaves them out. Raises
+    ProgramError, or InfrastructureError if the program cannot be started.
     """
     words = [str(word) for word in argv]
-    # depmod and others lie where a plain user's PATH does not lead.
+    # depmod and others are in folders that the PATH of an ordinary user does not contain.
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     settings = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **(environment or {})}
     try:
@@ -62,20 +62,20 @@ def run(
 
 
 @contextlib.contextmanager
-def line_reader(heard: Callable[[str], None]) -> Iterator[int]:
-    """A file descriptor to inherit: `heard` gets each line that is written to it, in a thread.
+def line_reader(receive: Callable[[str], None]) -> Iterator[int]:
+    """Yield a file descriptor to inherit; a thread calls `receive` with each line that is written to it.
 
-    All lines were heard when the block ends.
+    When the block ends, `receive` has been called for all lines.
     """
     read_end, write_end = os.pipe()
 
     def read() -> None:
         with os.fdopen(read_end, encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                heard(line.rstrip("\n"))
+                receive(line.rstrip("\n"))
 
     thread = threading.Thread(target=read, name="line-reader", daemon=True)
-    with left_to_main():
+    with main_thread_handles():
         thread.start()
     try:
         yield write_end
@@ -89,15 +89,15 @@ def _failure(words: list[str], status: int, stderr: str, environment: Mapping[st
     line = " ".join([*settings, shlex.join(words)])
     ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     return ProgramError(
-        f"{Path(words[0]).name} {ended}: {_telling(stderr)}",
-        hint=f"to see all of it: {line}",
+        f"{Path(words[0]).name} {ended}: {_cause(stderr)}",
+        hint=f"to see all of its output: {line}",
         status=status,
         stderr=stderr,
     )
 
 
-def _telling(stderr: str) -> str:
-    """The line that most likely says why: Debian's tools mark errors with E:, others put them last."""
+def _cause(stderr: str) -> str:
+    """Return the line that likely names the cause: Debian's tools begin it with E:, others print it last."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     marked = [line for line in lines if line.startswith("E: ")]
-    return (marked or lines or ["it said nothing"])[0 if marked else -1]
+    return (marked or lines or ["it printed no error"])[0 if marked else -1]

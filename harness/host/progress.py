@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 
 class Phase(StrEnum):
-    """The phases of a run; the values are the words that people read."""
+    """The phases of a run; the values are the words that users see."""
 
     CHECK = "checking"
     RESOLVE = "resolving"
@@ -31,7 +31,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """What one machine of a run does now; `machine` is empty for what serves the whole run."""
+    """The current activity of one machine of a run; `machine` is empty for work for the whole run."""
 
     phase: Phase
     detail: str = ""
@@ -41,13 +41,13 @@ class Step:
     total: int = 0  # 0 if it is not known
 
     def __str__(self) -> str:
-        """As people read it, such as `fetching 12 of 36 MiB, kernel 6.1`, or `test 31 of 97, truth.open`."""
+        """The step as users see it: `fetching 12 of 36 MiB, kernel 6.1`, or `test 31 of 97, truth.open`."""
         head = f"{self.phase} {self.amount}" if self.amount else f"{self.phase}"
         return f"{head}, {self.detail}" if self.amount and self.detail else f"{head} {self.detail}".rstrip()
 
     @property
     def amount(self) -> str:
-        """How much of it is done, such as `12 of 36 MiB`; empty if that is not known."""
+        """The amount done, such as `12 of 36 MiB`; empty if it is not known."""
         if not self.total:
             return ""
         done, total = f"{self.done}", f"{self.total}"
@@ -57,7 +57,7 @@ class Step:
 
     @property
     def where(self) -> str:
-        """The cell, or the machine while no cell is open, or nothing."""
+        """The cell, or the machine while it has no cell, or "" for the whole run."""
         return self.cell or self.machine
 
     def begins(self, before: Step | None) -> bool:
@@ -69,12 +69,12 @@ class Step:
         return self.phase, self.cell, "" if self.phase is Phase.TEST else self.detail
 
     def to_wire(self) -> tuple[Any, ...]:
-        """Plain data, for another process."""
+        """Return plain data to send to another process."""
         return str(self.phase), self.detail, self.machine, self.cell, self.done, self.total
 
     @classmethod
     def from_wire(cls, data: tuple[Any, ...]) -> Step:
-        """What `to_wire` made plain."""
+        """Return the step that `to_wire` was called on."""
         return cls(Phase(data[0]), *data[1:])
 
 
@@ -85,7 +85,7 @@ class Progress(Protocol):
     """Receives remarks and steps. It may be called from any thread, and must not fail."""
 
     def __call__(self, event: Event, /) -> None:
-        """Show it, or keep it, or neither. A remark is one line without its end."""
+        """Show or store the event, or ignore it. A remark is one line without its newline."""
 
 
 def silent(event: Event, /) -> None:
@@ -93,7 +93,7 @@ def silent(event: Event, /) -> None:
 
 
 def of_machine(machine: str, progress: Progress) -> Progress:
-    """A `Progress` for code that does not know for which machine it works."""
+    """Return a `Progress` that adds `machine` to each step, for code that does not know its machine."""
 
     def report(event: Event, /) -> None:
         progress(replace(event, machine=machine) if isinstance(event, Step) else event)
@@ -102,7 +102,7 @@ def of_machine(machine: str, progress: Progress) -> Progress:
 
 
 def bytes_of(step: Step, progress: Progress) -> Callable[[float], None]:
-    """A function that reports `step` with so many percent of its total done."""
+    """Return a function that takes a percentage and reports `step` with that part of its total done."""
 
     def report(percent: float) -> None:
         progress(replace(step, done=int(step.total * percent / 100)))

@@ -1,4 +1,4 @@
-"""How a run is ended from outside: SIGINT, SIGTERM, SIGHUP and its own deadline all end it with results."""
+"""Ends a run on SIGINT, SIGTERM, SIGHUP or at its deadline in such a way that it still writes results."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-GRACE_S = (
-    3.0  # after the deadline: workers end by themselves at the deadline, and report more than a signal can
-)
+# Workers end by themselves at the deadline and report more than after a signal, so the signal comes later.
+GRACE_S = 3.0
 
 REASONS = {
     signal.SIGINT: "the run was interrupted",
@@ -23,8 +22,8 @@ REASONS = {
 def ending(because: Callable[[str], None], left_s: float, why: str) -> Iterator[None]:
     """Raise KeyboardInterrupt on SIGINT, SIGTERM, SIGHUP and after `left_s` seconds; call `because` first.
 
-    An infinite `left_s` is no deadline; `why` is the reason given at the deadline. SIGHUP stays ignored where
-    it was, as under nohup.
+    An infinite `left_s` means no deadline; `why` is the reason to report at the deadline. SIGHUP stays
+    ignored if it was ignored before, as under nohup.
     """
     reasons = dict(REASONS)
     if math.isfinite(left_s):
@@ -49,7 +48,7 @@ def ending(because: Callable[[str], None], left_s: float, why: str) -> Iterator[
 
 
 @contextlib.contextmanager
-def deaf() -> Iterator[None]:
+def ignored() -> Iterator[None]:
     """Ignore signals while results are written, so that a second Ctrl-C does not lose them."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (*REASONS, signal.SIGALRM)}
     try:
@@ -60,11 +59,11 @@ def deaf() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def left_to_main() -> Iterator[None]:
-    """Threads that are started within it leave these signals to the main thread.
+def main_thread_handles() -> Iterator[None]:
+    """Make threads that are started in the block leave these signals to the main thread.
 
-    The kernel gives a process's signal to any thread that does not block it. One that another thread takes
-    does not wake the main thread, which then sleeps on: two signals in a row were lost that way.
+    The kernel gives a process's signal to any thread that does not block it. A signal that another thread
+    receives does not wake the main thread: two signals in a row were lost in this way.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (*REASONS, signal.SIGALRM))
     try:

@@ -1,4 +1,4 @@
-"""Standard streams that cost a command nothing when they cannot show what it prints."""
+"""Keeps a command running when its standard output or standard error cannot be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, TextIO, cast
 class Steady:
     """A text stream that drops its output once its reader is gone: a closed pipe, or a terminal that hung up.
 
-    Other errors, such as a full disk, are raised as ever.
+    Other errors, such as a full disk, are still raised.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -42,7 +42,7 @@ class Steady:
     def _drop(self, error: OSError) -> None:
         if error.errno not in self._gone:
             raise error
-        # What is buffered goes there too, also when the interpreter exits.
+        # Text that is still buffered goes there too, also when the interpreter exits.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
@@ -52,7 +52,7 @@ class Steady:
 def steady() -> Iterator[None]:
     """Make stdout and stderr steady, and replace characters that they cannot encode.
 
-    A stream that was closed when the process started goes nowhere.
+    Output to a stream that was closed when the process started is dropped.
     """
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device

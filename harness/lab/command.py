@@ -159,7 +159,7 @@ def judged(name: str, done: Completed, seconds: float, *, tap_output: bool = Fal
     report = tap.judge(done.stdout.decode("utf-8", "replace")) if tap_output else None
     failures = report is not None and any(not point["ok"] for point in report.rows[:-1])
     if done.status == SKIPPED and not failures:
-        reason = last_line(done.stderr, done.stdout) or "it gave no reason"
+        reason = last_line(done.stderr, done.stdout) or "no reason given"
         return Ran(1, name, "SKIP", reason, (), {}, seconds)
     rows = (row, *(report.rows if report else ()))
     verdict = "FAIL" if done.status else report.verdict if report else "PASS"

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.host.progress import Event, Phase, Step
-from harness.host.signals import left_to_main
+from harness.host.signals import main_thread_handles
 from harness.plan.plan import Plan
 from harness.report.shared import proof
 from harness.report.shared.verdicts import mark
@@ -41,7 +41,7 @@ class Heartbeat:
     def start(self) -> None:
         """Begin to count."""
         self.reset()
-        with left_to_main():
+        with main_thread_handles():
             self._thread.start()
 
     def reset(self) -> None:

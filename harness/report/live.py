@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.host.progress import Phase, Step
-from harness.host.signals import left_to_main
+from harness.host.signals import main_thread_handles
 from harness.plan.plan import Plan
 from harness.report.lines import STYLES, Lines, duration
 from harness.report.shared import verdicts
@@ -45,7 +45,7 @@ class LiveTable(Lines):
         )
 
     def __enter__(self) -> Self:
-        with left_to_main():
+        with main_thread_handles():
             self._live.start()
         return self
 

@@ -280,7 +280,7 @@ class Run:
 
         Results are written first, because cleaning up may fail or be killed.
         """
-        with signals.deaf():
+        with signals.ignored():
             try:
                 self._publish()
             finally:

@@ -59,7 +59,7 @@ FAULTS = (
     Fault("snapshot of noise", "before", bad_snapshot(lambda data: os.urandom(len(data))), PASS),
     Fault("KVM slower than emulation", "before", kvm.slow, PASS, remark="KVM more than"),
     Fault("KVM that boots nothing", "before", kvm.mute, PASS, cold=True, remark="did not boot under KVM"),
-    Fault("KVM lost between two machines", "before", kvm.lost, PASS, remark="no permission for /dev/kvm"),
+    Fault("KVM lost between two machines", "before", kvm.lost, PASS, remark="no permission to open /dev/kvm"),
     Fault("QEMU killed while booting", "booting", qemu(signal.SIGKILL), INFRA, cold=True),
     Fault("QEMU stopped while booting", "booting", qemu(signal.SIGSTOP), INFRA, cold=True),
     Fault("panic once ready", "ready", PANIC, BOOT_FAIL),

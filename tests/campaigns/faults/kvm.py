@@ -48,7 +48,7 @@ def lost(scene: Scene) -> None:
         assert first.accelerator == "kvm", "the first machine did not use KVM"
     finally:
         first.destroy()
-    _patch(scene, acceleration, "_obstacle", lambda *_: "no permission for /dev/kvm")
+    _patch(scene, acceleration, "_obstacle", lambda *_: "no permission to open /dev/kvm")
 
 
 def _begins_under_kvm(scene: Scene) -> None:

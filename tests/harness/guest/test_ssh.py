@@ -110,7 +110,7 @@ class _Gone:
 def test_a_connection_may_end_while_its_session_is_ended() -> None:
     """What closes a late session finds nobody to tell: a thread of ours does not die of that."""
     session = _Gone()
-    with pytest.raises(TimeoutError), ssh._ended_at(0.0, cast(paramiko.Channel, session)):
+    with pytest.raises(TimeoutError), ssh._closed_at(0.0, cast(paramiko.Channel, session)):
         session.ask()
     for thread in threading.enumerate():
         if isinstance(thread, threading.Timer):

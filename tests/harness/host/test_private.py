@@ -72,7 +72,7 @@ def test_a_matrix_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
     path.chmod(0o666)
     with pytest.raises(ConfigError, match="every user of this host can change it") as caught:
         yaml.read(path)
-    assert caught.value.hint == f"chmod o-w {path}"
+    assert caught.value.hint == f"run chmod o-w {path}"
 
 
 def test_a_cache_that_everyone_can_write_is_refused(tmp_path: Path) -> None:

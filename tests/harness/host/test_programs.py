@@ -17,8 +17,8 @@ def test_output_is_returned() -> None:
     [
         ("echo first >&2; echo last >&2; exit 3", "sh ended with status 3: last"),
         ("echo 'E: why' >&2; echo last >&2; exit 1", "sh ended with status 1: E: why"),
-        ("exit 1", "sh ended with status 1: it said nothing"),
-        ("kill -9 $$", "sh was killed by signal 9: it said nothing"),
+        ("exit 1", "sh ended with status 1: it printed no error"),
+        ("kill -9 $$", "sh was killed by signal 9: it printed no error"),
     ],
 )
 def test_a_failure_says_why_in_one_line(script: str, message: str) -> None:

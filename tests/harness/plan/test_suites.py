@@ -93,7 +93,7 @@ def _judge(status: int, stdout: bytes = b"", stderr: bytes = b"", *, tap: bool =
     [
         (0, b"fine\n", b"", "PASS", ""),
         (77, b"no fentry here\n", b"", "SKIP", "no fentry here"),
-        (77, b"", b"", "SKIP", "it gave no reason"),
+        (77, b"", b"", "SKIP", "no reason given"),
         (1, b"counted 3, expected 7\n", b"", "FAIL", "exit status 1: counted 3, expected 7"),
         (1, b"out\n", b"libbpf: failed\n", "FAIL", "exit status 1: libbpf: failed"),
         (139, b"", b"", "FAIL", "killed by signal 11 (SIGSEGV)"),
