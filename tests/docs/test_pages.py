@@ -15,6 +15,7 @@ from harness import cli as harness_cli
 from tests import ROOT
 from tests.docs import pages
 from tests.docs.pages import PAGES
+from tests.test_architecture import LAYERS
 
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 # Examples of what one would call a thing that is not there.
@@ -99,6 +100,16 @@ def test_the_programs_in_the_kernel_have_both_licences() -> None:
     assert len(first) > 20
     assert [name for name, line in first.items() if wanted not in line] == []
     assert 'SEC("license") = "Dual BSD/GPL"' in (ROOT / "bpf/fim.bpf.c").read_text()
+
+
+def test_the_architecture_page_has_every_layer_and_package() -> None:
+    """The page lists the layers that the tree is held to, and has a row for each package."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    for program, layers in LAYERS.items():
+        words = " < ".join(layer for layer in layers if layer != "__main__")
+        assert re.search(rf"^{program}: +{re.escape(words)}$", text, flags=re.MULTILINE), words
+        packages = {path.parent.name for path in (ROOT / program).glob("*/__init__.py")}
+        assert set(re.findall(rf"^\| `{program}/(\w+)` \|", text, flags=re.MULTILINE)) == packages
 
 
 def test_pictures_are_small_and_have_words() -> None:
