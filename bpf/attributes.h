@@ -67,9 +67,14 @@ static __always_inline struct fim_inflight *fim_enter_on(void *ctx, __u32 family
 	return fim_record(op, family) ? op : NULL;
 }
 
-static __always_inline void fim_judge_path(struct fim_inflight *op, struct path *path)
+static __always_inline int fim_judge_path(void *ctx, __u32 family, struct fim_inflight *op, struct path *path)
 {
-	fim_keep(op, fim_judge(op->slot, (__u64)BPF_CORE_READ(path, dentry), fim_mount_of(path), 0, 0));
+	struct fim_object object = {
+		.dentry = (__u64)BPF_CORE_READ(path, dentry),
+		.mount = fim_mount_of(path),
+	};
+
+	return fim_judge_last(ctx, family, op, &object);
 }
 
 /* A point whose function is given a path first, and nothing else to tell. */
@@ -79,7 +84,7 @@ static __always_inline void fim_judge_path(struct fim_inflight *op, struct path 
 		struct fim_inflight *op = fim_enter_on(ctx, family, point, type, 0, mode);                   \
                                                                                                              \
 		if (op)                                                                                      \
-			fim_judge_path(op, (void *)fim_arg(ctx, family, 0));                                 \
+			fim_judge_path(ctx, family, op, (void *)fim_arg(ctx, family, 0));                    \
 		return 0;                                                                                    \
 	}                                                                                                    \
 	FIM_SHORT_EXIT(name, point)
@@ -144,8 +149,7 @@ static __always_inline int chown_enter(void *ctx, __u32 family)
 		return 0;
 	slot->event.new_uid = fim_arg(ctx, family, 1);
 	slot->event.new_gid = fim_arg(ctx, family, 2);
-	fim_judge_path(op, (void *)fim_arg(ctx, family, 0));
-	return 0;
+	return fim_judge_path(ctx, family, op, (void *)fim_arg(ctx, family, 0));
 }
 FIM_SHORT_EXIT(chown, FIM_AT_CHOWN)
 
@@ -163,9 +167,7 @@ static __always_inline int ftruncate_enter(void *ctx, __u32 family)
 	if (!path)
 		return 0;
 	op = fim_enter_on(ctx, family, FIM_AT_FTRUNCATE, FIM_TRUNCATE, 0, 0);
-	if (op)
-		fim_judge_path(op, path);
-	return 0;
+	return op ? fim_judge_path(ctx, family, op, path) : 0;
 }
 FIM_SHORT_EXIT(ftruncate, FIM_AT_FTRUNCATE)
 
@@ -229,19 +231,17 @@ static __always_inline __u64 fim_xattr_arg(void *ctx, __u32 family, int n)
 /* vfs_*(.., struct dentry *dentry, const char *name, ..); `flags` is an argument's place too, or 0 */
 static __always_inline int fim_xattr_enter(void *ctx, __u32 family, __u32 point, __u32 type, int flags)
 {
-	__u64 dentry = fim_xattr_arg(ctx, family, 0);
-	__u64 mount = fim_mount_for((void *)dentry);
+	struct fim_object object = { .dentry = fim_xattr_arg(ctx, family, 0) };
 	struct fim_inflight *op;
 
-	if (!mount)
+	object.mount = fim_mount_for((void *)object.dentry);
+	if (!object.mount)
 		return 0;
 	op = fim_enter_on(ctx, family, point, type, flags ? fim_xattr_arg(ctx, family, flags) : 0, 0);
 	if (!op)
 		return 0;
-	fim_keep(op, fim_judge(op->slot, dentry, mount, 0, 0));
-	if (op->state == FIM_PENDING)
-		fim_append_text(op->slot, fim_xattr_arg(ctx, family, 1), offsetof(struct fim_event, name));
-	return 0;
+	object.name = fim_xattr_arg(ctx, family, 1);
+	return fim_judge_last(ctx, family, op, &object);
 }
 
 #define FIM_XATTR_POINT(name, point, type, flags)                                                            \

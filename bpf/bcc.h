@@ -32,7 +32,8 @@
 /* bcc supports no functions but those that are verified alone. */
 #define FIM_ONCE static __always_inline
 
-#define FIM_TAILS(family) 0
+#define FIM_TAILS(family)	 0
+#define FIM_JUDGES_APART(family) 0
 
 #define FIM_PARM6(regs) PT_REGS_PARM6(regs)
 

@@ -47,8 +47,17 @@ struct pt_regs {
  */
 #define FIM_ONCE static __noinline
 
-/* Whether programs of this family hand over to another one: see returns.h. */
+/*
+ * Whether programs of this family hand over to another one: at the return
+ * (returns.h), and once the object is known (operation.h). The latter call
+ * functions of their own, and arm64 allows tail calls beside those only from 6.0.
+ */
 #define FIM_TAILS(family) ((family) == FIM_KPROBE)
+#if defined(__TARGET_ARCH_x86)
+#define FIM_JUDGES_APART(family) ((family) == FIM_KPROBE)
+#else
+#define FIM_JUDGES_APART(family) 0
+#endif
 
 /* libbpf 1.1 knows five. */
 #if defined(__TARGET_ARCH_x86)

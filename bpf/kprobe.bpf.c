@@ -20,6 +20,14 @@ FIM_TASKS(KPROBE)
 	}
 FIM_EXITS(KRETPROBE)
 
+#if FIM_JUDGES_APART(FIM_KPROBE)
+SEC("kprobe")
+int tail__kprobe(void *ctx)
+{
+	return fim_judge_apart();
+}
+#endif
+
 SEC("kretprobe")
 int tail__kretprobe(void *ctx)
 {

@@ -23,6 +23,16 @@
 #define FIM_BANKS	2
 #define FIM_LANES	64 /* of counters: processors share them beyond; a power of two */
 
+/* What a record is about: one or two files, and texts of the caller's that it gets if it is kept. */
+struct fim_object {
+	__u64 dentry;
+	__u64 mount;
+	__u64 dentry2; /* 0: there is one file */
+	__u64 mount2;
+	__u64 name; /* addresses, or 0 */
+	__u64 source;
+};
+
 /*
  * A record in the making, private to one operation of one task. It cannot be
  * per-CPU scratch: between two instructions a task may be preempted, and the
@@ -50,6 +60,7 @@ struct fim_slot {
 	__u32 bank;
 	__u32 kinds; /* the policy's, enum fim_kind */
 	__u32 approved;
+	struct fim_object object; /* for the program that judges it */
 };
 
 enum fim_state {
@@ -279,10 +290,16 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } perf SEC(".maps");
 
-/* Programs that others hand over to; filled by the loader. */
+/* Programs that others hand over to; filled by the loader, agent/kernel/tails.py. */
+enum fim_tail {
+	FIM_TAIL_RETURNED,
+	FIM_TAIL_JUDGE,
+	FIM_TAIL_COUNT,
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, FIM_TAIL_COUNT);
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
 } tails SEC(".maps");

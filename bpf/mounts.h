@@ -23,18 +23,20 @@ static __always_inline struct fim_inflight *fim_enter_moving(void *ctx, __u32 fa
 static __always_inline int mount_enter(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_enter_moving(ctx, family, FIM_AT_MOUNT, FIM_MOUNT);
+	struct fim_object object = {};
+	struct path *path;
 
 	if (!op)
 		return 0;
 	op->flags = fim_arg(ctx, family, 3);
 	if (!fim_record(op, family))
 		return 0;
-	fim_judge_path(op, (void *)fim_arg(ctx, family, 1));
-	if (op->state != FIM_PENDING)
-		return 0;
-	fim_append_text(op->slot, fim_arg(ctx, family, 2), offsetof(struct fim_event, name));
-	fim_append_text(op->slot, fim_arg(ctx, family, 0), offsetof(struct fim_event, source));
-	return 0;
+	path = (void *)fim_arg(ctx, family, 1);
+	object.dentry = (__u64)BPF_CORE_READ(path, dentry);
+	object.mount = fim_mount_of(path);
+	object.name = fim_arg(ctx, family, 2);
+	object.source = fim_arg(ctx, family, 0);
+	return fim_judge_last(ctx, family, op, &object);
 }
 FIM_SHORT_EXIT(mount, FIM_AT_MOUNT)
 
@@ -46,9 +48,9 @@ static __always_inline int umount_enter(void *ctx, __u32 family)
 	if (!op)
 		return 0;
 	op->flags = fim_arg(ctx, family, 1);
-	if (fim_record(op, family))
-		fim_judge_path(op, (void *)fim_arg(ctx, family, 0));
-	return 0;
+	if (!fim_record(op, family))
+		return 0;
+	return fim_judge_path(ctx, family, op, (void *)fim_arg(ctx, family, 0));
 }
 FIM_SHORT_EXIT(umount, FIM_AT_UMOUNT)
 
@@ -65,9 +67,9 @@ static __always_inline int move_mount_resolve(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_resolving(FIM_MOUNT);
 
-	if (op && op->point == FIM_AT_MOVE_MOUNT && fim_record(op, family))
-		fim_judge_path(op, (void *)fim_arg(ctx, family, 1));
-	return 0;
+	if (!op || op->point != FIM_AT_MOVE_MOUNT || !fim_record(op, family))
+		return 0;
+	return fim_judge_path(ctx, family, op, (void *)fim_arg(ctx, family, 1));
 }
 
 /* cleanup_mnt(struct mount *mnt): its id can be another's soon */

@@ -103,17 +103,16 @@ static __always_inline __u64 fim_mount_of(struct path *path)
 static __always_inline int fim_removes(void *ctx, __u32 family, __u32 type)
 {
 	struct fim_inflight *op = fim_resolving(type);
-	struct path *dir;
-	__u64 dentry;
+	struct fim_object object = {};
 
 	if (!op)
 		return 0;
-	dir = (void *)fim_arg(ctx, family, 0);
-	dentry = fim_arg(ctx, family, 1);
-	fim_touches(op, dentry);
-	if (fim_record(op, family))
-		fim_keep(op, fim_judge(op->slot, dentry, fim_mount_of(dir), 0, 0));
-	return 0;
+	object.dentry = fim_arg(ctx, family, 1);
+	fim_touches(op, object.dentry);
+	if (!fim_record(op, family))
+		return 0;
+	object.mount = fim_mount_of((void *)fim_arg(ctx, family, 0));
+	return fim_judge_last(ctx, family, op, &object);
 }
 
 static __always_inline int unlink_resolve(void *ctx, __u32 family)
@@ -131,6 +130,7 @@ static __always_inline int rename_resolve(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_resolving(FIM_RENAME);
 	struct path *from, *to, *other;
+	struct fim_object object;
 	__u64 old, new, swap;
 
 	if (!op)
@@ -149,50 +149,45 @@ static __always_inline int rename_resolve(void *ctx, __u32 family)
 	}
 	fim_touches(op, old);
 	fim_touches(op, new);
-	if (fim_record(op, family))
-		fim_keep(op, fim_judge(op->slot, old, fim_mount_of(from), new, fim_mount_of(to)));
-	return 0;
+	if (!fim_record(op, family))
+		return 0;
+	object = (struct fim_object){ old, fim_mount_of(from), new, fim_mount_of(to) };
+	return fim_judge_last(ctx, family, op, &object);
 }
 
 /* security_path_link(old_dentry, struct path *new_dir, new_dentry) */
 static __always_inline int link_resolve(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_resolving(FIM_LINK);
-	__u64 old, new, mount;
+	struct fim_object object = {};
 
 	if (!op)
 		return 0;
-	old = fim_arg(ctx, family, 0);
-	mount = fim_mount_of((void *)fim_arg(ctx, family, 1));
-	new = fim_arg(ctx, family, 2);
-	fim_touches(op, old);
-	fim_creates(op, new);
-	if (fim_record(op, family))
-		fim_keep(op, fim_judge(op->slot, old, mount, new, mount));
-	return 0;
+	object.dentry = fim_arg(ctx, family, 0);
+	object.mount = fim_mount_of((void *)fim_arg(ctx, family, 1));
+	object.dentry2 = fim_arg(ctx, family, 2);
+	object.mount2 = object.mount;
+	fim_touches(op, object.dentry);
+	fim_creates(op, object.dentry2);
+	return fim_record(op, family) ? fim_judge_last(ctx, family, op, &object) : 0;
 }
 
 /* security_path_mkdir(struct path *dir, struct dentry *dentry, ..) and alike */
 static __always_inline int fim_makes(void *ctx, __u32 family, __u32 type)
 {
 	struct fim_inflight *op = fim_resolving(type);
-	__u64 dentry, mount, text = 0;
+	struct fim_object object = {};
 
 	if (!op)
 		return 0;
-	mount = fim_mount_of((void *)fim_arg(ctx, family, 0));
-	dentry = fim_arg(ctx, family, 1);
+	object.mount = fim_mount_of((void *)fim_arg(ctx, family, 0));
+	object.dentry = fim_arg(ctx, family, 1);
 	if (type == FIM_SYMLINK)
-		text = fim_arg(ctx, family, 2);
+		object.name = fim_arg(ctx, family, 2);
 	else
 		op->mode = (umode_t)fim_arg(ctx, family, 2);
-	fim_creates(op, dentry);
-	if (!fim_record(op, family))
-		return 0;
-	fim_keep(op, fim_judge(op->slot, dentry, mount, 0, 0));
-	if (text && op->state == FIM_PENDING)
-		fim_append_text(op->slot, text, offsetof(struct fim_event, name));
-	return 0;
+	fim_creates(op, object.dentry);
+	return fim_record(op, family) ? fim_judge_last(ctx, family, op, &object) : 0;
 }
 
 static __always_inline int mkdir_resolve(void *ctx, __u32 family)

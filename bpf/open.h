@@ -40,7 +40,7 @@ static __always_inline int open_resolve(void *ctx, __u32 family)
 	struct fim_inflight *op = fim_resolving(FIM_OPEN);
 	struct fim_slot *slot;
 	struct file *file;
-	struct mount *mount;
+	struct fim_object object = {};
 	fmode_t mode;
 
 	if (!op)
@@ -55,9 +55,9 @@ static __always_inline int open_resolve(void *ctx, __u32 family)
 		return 0;
 	if (mode & FMODE_CREATED)
 		slot->event.file[0].flags = FIM_CREATED;
-	mount = fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
-	fim_keep(op, fim_judge(op->slot, (__u64)BPF_CORE_READ(file, f_path.dentry), (__u64)mount, 0, 0));
-	return 0;
+	object.dentry = (__u64)BPF_CORE_READ(file, f_path.dentry);
+	object.mount = (__u64)fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
+	return fim_judge_last(ctx, family, op, &object);
 }
 
 /* A pointer or an error; the descriptor's number is given out elsewhere. */

@@ -396,6 +396,48 @@ static __always_inline void fim_keep(struct fim_inflight *op, int kept)
 	op->slot = FIM_NO_SLOT;
 }
 
+/* Judges the record of an operation. One that is kept gets the caller's texts. */
+static __always_inline int fim_decide(struct fim_inflight *op, const struct fim_object *object)
+{
+	fim_keep(op, fim_judge(op->slot, object->dentry, object->mount, object->dentry2, object->mount2));
+	if (op->state != FIM_PENDING)
+		return 0;
+	if (object->name)
+		fim_append_text(op->slot, object->name, offsetof(struct fim_event, name));
+	if (object->source)
+		fim_append_text(op->slot, object->source, offsetof(struct fim_event, source));
+	return 0;
+}
+
+/*
+ * The same as the last thing that a program does. Where it can be handed over,
+ * the verifier sees the larger part of all these programs once.
+ */
+static __always_inline int fim_judge_last(void *ctx, __u32 family, struct fim_inflight *op,
+					  const struct fim_object *object)
+{
+	struct fim_slot *slot;
+
+	if (!FIM_JUDGES_APART(family))
+		return fim_decide(op, object);
+	slot = fim_slot_at(op->slot);
+	if (!slot)
+		return 0;
+	slot->object = *object;
+	bpf_tail_call(ctx, &tails, FIM_TAIL_JUDGE);
+	fim_count(op->type, abandoned);
+	return 0;
+}
+
+/* What those programs hand over to. */
+static __always_inline int fim_judge_apart(void)
+{
+	struct fim_inflight *op = fim_operation();
+	struct fim_slot *slot = op ? fim_slot_at(op->slot) : NULL;
+
+	return slot ? fim_decide(op, &slot->object) : 0;
+}
+
 /* Remembers a name that gets its inode only by this operation. */
 static __always_inline void fim_creates(struct fim_inflight *op, __u64 dentry)
 {

@@ -87,7 +87,7 @@ static __always_inline int fim_finish(void *ctx, struct fim_inflight *op, __s64 
 static __always_inline int fim_hand_over(void *ctx, struct fim_inflight *op, __s64 ret)
 {
 	op->ret = ret;
-	bpf_tail_call(ctx, &tails, 0);
+	bpf_tail_call(ctx, &tails, FIM_TAIL_RETURNED);
 	return 0;
 }
 

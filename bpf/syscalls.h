@@ -111,7 +111,7 @@ static __always_inline void fim_descriptor_begin(struct fim_inflight *op, struct
 	if (!slot)
 		return;
 	fim_take_owner(slot, call);
-	fim_judge_path(op, path);
+	fim_keep(op, fim_judge(op->slot, (__u64)BPF_CORE_READ(path, dentry), fim_mount_of(path), 0, 0));
 	if (op->state == FIM_PENDING)
 		fim_take_texts(op->slot);
 }

@@ -21,10 +21,10 @@ from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events.model import EventType
 from agent.hooks import points, syscalls
 from agent.kernel import btf as types
-from agent.kernel import capabilities, lockdown, tell
+from agent.kernel import capabilities, lockdown, tails, tell
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.bcc import backend
-from agent.kernel.choose import FIRES, Attempt, Chooser, Chosen, Plan
+from agent.kernel.choose import FIRES, Attempt, Chooser, Plan
 from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Object, failed_program
 from agent.kernel.loaded import HookState, Loaded
@@ -41,7 +41,6 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _PLACES = (_PACKAGE / "bpf" / "fim.bpf.o", _PACKAGE.parent / "build" / "fim.bpf.o")
 _BTF_PLACE = _PACKAGE / "btf"
 _COMPILED = ("kprobe", "kretprobe", points.BCC)  # observed while it was compiled
-_RETURNS = "tail__kretprobe"  # bpf/returns.h
 _LOG_BYTES = 1 << 16
 _WORD = struct.Struct("=I")
 _PERF_BYTES = 1 << 20  # a processor
@@ -188,8 +187,7 @@ class Loader:
             undo.callback(opened.close)
             self._prepare(opened, plan, functions)
             _verify(opened, plan)
-            if _hands_over(opened, plan):
-                opened.maps["tails"].update(_WORD.pack(0), _WORD.pack(opened.programs[_RETURNS].fd()))
+            tails.fill(opened, plan)
             tables = Tables(opened.maps, os.getpid(), self._told(opened))  # before the first event
             undo.callback(tables.close)
             self._follow(opened, plan)
@@ -228,7 +226,6 @@ class Loader:
     def _prepare(self, opened: Object, plan: Plan, functions: Functions) -> None:
         wanted = {chosen.program: chosen for chosen in plan.chosen.values()}
         tells = self._tells(opened)
-        hands_over = _hands_over(opened, plan)
         for name, program in opened.programs.items():
             program.choose(name in wanted or (tells and name.startswith(tell.PREFIX)))
             if chosen := wanted.get(name):
@@ -237,11 +234,8 @@ class Loader:
                     program.target(functions.number(chosen.kind, chosen.target))
         perf = self._variant.transport == "perf"
         unused = ["ring" if perf else "perf", "probes"]
-        if hands_over:
-            opened.programs[_RETURNS].choose(True)
-            opened.programs[_RETURNS].keep_log(_LOG_BYTES)
-        else:
-            unused.append("tails")
+        if not tails.choose(opened, plan, _LOG_BYTES):
+            unused.append(tails.MAP)
         if f"{points.SYSCALL}.enter" not in plan.chosen:
             unused += ["syscalls", "calls"]
         for name in unused:
@@ -302,22 +296,12 @@ def _preset(opened: Object, constants: Mapping[str, bytes]) -> None:
         rodata.preset(places[name].offset, value)
 
 
-def _hands_over_to(chosen: Chosen) -> str:
-    """The program that does the rest of this one's work, once for all of them; empty if there is none."""
-    return _RETURNS if chosen.kind == "kretprobe" else ""
-
-
-def _hands_over(opened: Object, plan: Plan) -> bool:
-    """Whether programs of the plan hand over. What is compiled on the spot does not."""
-    return _RETURNS in opened.programs and any(map(_hands_over_to, plan.chosen.values()))
-
-
 def _verify(opened: Object, plan: Plan) -> None:
     try:
         opened.load()
     except KernelError as error:
         blamed = failed_program(error)
-        users = [one for one in plan.chosen.values() if blamed in (one.program, _hands_over_to(one))]
+        users = tails.users(blamed, plan)
         if not users:
             raise
         chosen = users[0]

@@ -7,8 +7,8 @@ file the tables are built by lark.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,8 @@ def _parser() -> tuple[Any, Any]:
 
 
 def fingerprint() -> str:
-    """Return the digest of the grammar; generated tables of another grammar are not used."""
-    return hashlib.sha256(GRAMMAR.read_bytes()).hexdigest()
+    """Return the checksum of the grammar; generated tables of another grammar are not used."""
+    return f"{zlib.crc32(GRAMMAR.read_bytes()):08x}"
 
 
 def _from_tables() -> tuple[Any, Any] | None:

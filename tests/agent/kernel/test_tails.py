@@ -1,0 +1,33 @@
+"""Which programs are handed over to, and that both sides count them alike."""
+
+import re
+from pathlib import Path
+
+from agent.kernel import tails
+from agent.kernel.choose import Chosen, Plan
+
+MAPS = Path(__file__).parents[3] / "bpf" / "maps.h"
+
+
+def plan(*chosen: tuple[str, str]) -> Plan:
+    """A plan of hooks by kinds, whose programs are called as the loader calls them."""
+    made = [Chosen(hook, kind, "somewhere") for hook, kind in chosen]
+    return Plan({one.hook: one for one in made}, ())
+
+
+def test_numbers_are_those_of_the_header() -> None:
+    """Each tail's number is its place in the enumeration."""
+    body = re.search(r"enum fim_tail \{(.*?)\}", MAPS.read_text("ascii"), re.DOTALL)
+    assert body is not None
+    names = re.findall(r"FIM_TAIL_\w+", body[1])
+    assert names[-1] == "FIM_TAIL_COUNT"
+    assert [tail.number for tail in tails.TAILS] == list(range(len(names) - 1))
+
+
+def test_a_refused_tail_is_the_fault_of_those_that_hand_over_to_it() -> None:
+    """Programs that do their work alone stay out of it."""
+    entry, end, once = ("open.enter", "kprobe"), ("open.exit", "kretprobe"), ("close.once", "kprobe")
+    chosen = plan(entry, end, once, ("unlink.resolve", "fentry"))
+    assert [one.hook for one in tails.users("tail__kprobe", chosen)] == ["open.enter"]
+    assert [one.hook for one in tails.users("tail__kretprobe", chosen)] == ["open.exit"]
+    assert [one.hook for one in tails.users("kprobe__close__once", chosen)] == ["close.once"]
