@@ -56,10 +56,10 @@ def predict(
             yield Prediction(hook, kind, "", "load-fail", "the kernel's BTF is hidden")
             continue
         words = _unpromised(kind, config, cmdline)
-        found = _by_functions(hook, kind, known)
-        if words and found.state == ATTACHED:
-            found = found._replace(state=_BROKEN[_ALIKE.get(kind, kind)], words=words)
-        yield found
+        prediction = _by_functions(hook, kind, known)
+        if words and prediction.state == ATTACHED:
+            prediction = prediction._replace(state=_BROKEN[_ALIKE.get(kind, kind)], words=words)
+        yield prediction
 
 
 def _by_functions(hook: str, kind: str, known: Parameters) -> Prediction:

@@ -1,7 +1,7 @@
 """Chooses the Debian mirrors: those that the user names, else the host's own, else mmdebstrap's defaults.
 
-Two archives matter, and the suite tells which one is meant: the security archive has the suites named
-`<release>-security`, the main archive has all others. Archives of other vendors are ignored.
+Two archives matter: the security archive has the suites named `<release>-security`, the main archive has all
+others. Archives of other vendors are ignored.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def find(main: str = "", security: str = "", *, folder: Path = SOURCES) -> Mirro
     """
     if not KEYRING.exists():
         raise InfrastructureError(f"{KEYRING} is missing", hint="install the package debian-archive-keyring")
-    found = list(host_sources(folder))
-    main = main or _first(found, _MAIN)
-    security = security or _first(found, _SECURITY)
+    sources = list(host_sources(folder))
+    main = main or _first(sources, _MAIN)
+    security = security or _first(sources, _SECURITY)
     if not main or not security:
         defaults = list(parse_one_line(_mmdebstrap_sources()))
         main = main or _first(defaults, _MAIN)

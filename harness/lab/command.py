@@ -1,4 +1,4 @@
-"""A user's own program in a guest, as a self-test server of one test: its exit status is the verdict.
+"""Runs a user's own program in a guest as a self-test server of one test; its exit status is the verdict.
 
     0        PASS
     77       SKIP, its last line is the reason (as automake's tests do)
@@ -98,8 +98,8 @@ class CommandServer:
         stretched = f" (timeout: {limit_s:g} s, stretched {factor} times for a slow guest or a busy host)"
         why = stretched if deadline_s > limit_s else ""
         last = last_line(bytes(output.kept[STDERR]), bytes(output.kept[STDOUT]))
-        told = f"last line: {one_line(last)}" if last else "it printed nothing"
-        return f"{shown} did not end within {deadline_s:.0f} s{why}; {told}"
+        output_end = f"last line: {one_line(last)}" if last else "it printed nothing"
+        return f"{shown} did not end within {deadline_s:.0f} s{why}; {output_end}"
 
     def _kernel_log(self, name: str) -> list[str]:
         lines = self._guest.run(["dmesg"], _DMESG_S).stdout.decode("utf-8", "replace").splitlines()
@@ -154,7 +154,7 @@ def _archive(files: Mapping[str, Path]) -> bytes:
 
 
 def judged(name: str, done: Completed, seconds: float, *, tap_output: bool = False) -> Ran:
-    """What an ended command means."""
+    """The verdict that follows from a command's exit status and output."""
     row = {"name": "exit status", "ok": done.status == 0, "expected": 0, "got": done.status}
     report = tap.judge(done.stdout.decode("utf-8", "replace")) if tap_output else None
     failures = report is not None and any(not point["ok"] for point in report.rows[:-1])

@@ -326,21 +326,21 @@ def exit_code(cells: Iterable[CellResult], unused: Iterable[str] = ()) -> int:
 def disagreements(plan: Plan, results: Results) -> list[str]:
     """The differences between results and plan, one line each; none if each planned test has one result."""
     planned = plan.pairs()
-    found = [(cell.id, test.name) for cell in results.cells for test in cell.tests]
+    present = [(cell.id, test.name) for cell in results.cells for test in cell.tests]
     lines = [
         f"{cell} {test}: planned, and not in the results"
         for cell, test in planned
-        if (cell, test) not in found
+        if (cell, test) not in present
     ]
     lines += [
         f"{cell} {test}: in the results, and not planned"
-        for cell, test in found
+        for cell, test in present
         if (cell, test) not in planned
     ]
     lines += [
         f"{cell} {test}: twice in the results"
-        for cell, test in sorted(set(found))
-        if found.count((cell, test)) > 1
+        for cell, test in sorted(set(present))
+        if present.count((cell, test)) > 1
     ]
     return lines + _variants_differ(plan, results)
 
@@ -348,10 +348,10 @@ def disagreements(plan: Plan, results: Results) -> list[str]:
 def _variants_differ(plan: Plan, results: Results) -> list[str]:
     """A line for each cell whose results belong to another variant than the planned one."""
     planned = {cell.id: (cell.arch, cell.hookset, cell.btf, cell.transport) for cell in plan.cells}
-    found = {cell.id: (cell.arch, cell.hookset, cell.btf, cell.transport) for cell in results.cells}
+    present = {cell.id: (cell.arch, cell.hookset, cell.btf, cell.transport) for cell in results.cells}
     return [
         f"{name}: planned as {' '.join(planned[name])}, and the results are of {' '.join(variant)}"
-        for name, variant in found.items()
+        for name, variant in present.items()
         if name in planned and planned[name] != variant
     ]
 
