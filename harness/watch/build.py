@@ -22,7 +22,7 @@ SHOWN = 30  # lines of a compiler that failed
 # bpf/fim.bpf.c: each family, and how the names of its programs begin.
 FAMILIES = {
     "TRAMPOLINE": TRAMPOLINES,
-    "KPROBE": ("kprobe", "kretprobe"),
+    "KPROBE": ("kprobe", "kretprobe", "tail"),
     "KPROBE_MULTI": ("kprobe_multi", "kretprobe_multi"),
     "TRACEPOINT": ("raw_tp", "tracepoint"),
 }
