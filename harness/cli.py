@@ -21,6 +21,7 @@ _MACHINES = ("run", "plan", "kernels", "exec", "shell", "repro", "doctor")
 _RESULTS = ("report", "compare", "merge", "clean")
 COMMANDS = (*_MACHINES, *_RESULTS)
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+FAILURES = {"exec": 125}  # the exit code of all failures of a command that hands on the code of another
 PIPE_CLOSED = 141  # and of one that wrote to a pipe without a reader
 
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if "--debug" in words:
                 traceback.print_exception(error)
             code = _print_error(error)
-            return next(filter(None, map(_failure, _command_of(words))), code)
+            return next((FAILURES[name] for name in _command_of(words) if name in FAILURES), code)
 
 
 def _run(words: list[str]) -> int:
@@ -76,6 +77,9 @@ def _print_error(error: Exception) -> int:
     if isinstance(error, OSError):
         # What no package has a message of its own for: a full disk, a folder of another user.
         error = InfrastructureError(str(error))
+    elif isinstance(error, ModuleNotFoundError):
+        hint = "install what requirements.lock names: rm -f .venv/.done && make setup"
+        error = InfrastructureError(f"the Python package {error.name} is not installed", hint=hint)
     elif not isinstance(error, HarnessError):
         error = _unexpected(error)
     for line in error.message.splitlines():
@@ -105,7 +109,7 @@ def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
             module = _command(name)
             summary = (module.__doc__ or "").splitlines()[0]
             parser_of = subparsers.add_parser(name, help=summary, description=summary)
-            top.failure = parser_of.failure = _failure(name) or _Parser.failure
+            top.failure = parser_of.failure = FAILURES.get(name, _Parser.failure)
             module.configure(parser_of)
         else:
             subparsers.add_parser(name, help=None if commands else _summary(name))
@@ -121,11 +125,6 @@ class _Parser(argparse.ArgumentParser):
         """Print the usage and exit."""
         self.print_usage(sys.stderr)
         self.exit(self.failure, f"{self.prog}: error: {message}\n")
-
-
-def _failure(name: str) -> int:
-    """The exit code of all failures of a command that hands on the code of another; 0 for the others."""
-    return int(getattr(_command(name), "FAILURE", 0))
 
 
 def _summary(name: str) -> str:

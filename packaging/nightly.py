@@ -46,10 +46,14 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Night:
-    """What a nightly run left: its jobs by name with their conclusions, and its results, None without any."""
+    """What a nightly run left: its jobs by name with their conclusions, and its results, None without any.
+
+    `incomparable` is why its results prove nothing beside those of the night before, "" where they do.
+    """
 
     jobs: Mapping[str, str]
     results: Mapping[str, Any] | None = None
+    incomparable: str = ""
 
 
 def findings(night: Night, before: Mapping[str, Any] | None) -> list[Finding]:
@@ -58,6 +62,9 @@ def findings(night: Night, before: Mapping[str, Any] | None) -> list[Finding]:
     if night.results is None:
         return [*found, Finding("results", "there are no results")]
     found += _of_results(night.results, before)
+    if night.incomparable:
+        text = f"not comparable with the night before: {_plain(one_line(night.incomparable, 300))}"
+        found.append(Finding("comparison", text))
     run = night.results["run"]
     if run["exit_code"] and not found and not _forgiven(night.results, before):
         notes = "; ".join(run.get("notes", [])) or "no note says why"
@@ -67,8 +74,9 @@ def findings(night: Night, before: Mapping[str, Any] | None) -> list[Finding]:
 
 def _of_jobs(night: Night) -> Iterator[Finding]:
     verdicts_say_why = night.results is not None and night.results["run"]["exit_code"] != 0
+    explained = EXPLAINED if verdicts_say_why else ("report",) if night.incomparable else ()
     for name, conclusion in night.jobs.items():
-        if conclusion in FINE or (verdicts_say_why and name.split(" ")[0] in EXPLAINED):
+        if conclusion in FINE or name.split(" ")[0] in explained:
             continue
         yield Finding(f"job {name}", f"the job `{_plain(name)}` ended with {conclusion}")
 
@@ -177,7 +185,9 @@ def conclude(folder: Path, run: str, run_url: str, branch: str) -> int:
     last("results", folder / "before")
     last(DECISION, folder / "known")
     before = read(folder / "before/results.json")
-    found = findings(Night(jobs(run), read(folder / "now/results.json")), before)
+    comparison = read(folder / "now/compare.json") or {}
+    night = Night(jobs(run), read(folder / "now/results.json"), str(comparison.get("incomparable", "")))
+    found = findings(night, before)
     known = (read(folder / "known/decision.json") or {}).get("keys", [])
     compared = folder / "now/compare.md"
     text = body(found, known, run_url, compared.read_text(encoding="utf-8") if compared.exists() else "")

@@ -13,8 +13,6 @@ from harness.errors import ConfigError, InfrastructureError
 from harness.plan import quantities
 from harness.run.options import typed
 
-FAILURE = 125  # exit status of every failure that is not the command's own
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""

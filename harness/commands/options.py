@@ -72,7 +72,7 @@ def add_gdb(parser: argparse.ArgumentParser) -> None:
 def lock_path(arguments: argparse.Namespace) -> Path:
     """Where the lock of the matrix is, or would be."""
     matrix: Path = arguments.matrix
-    return matrix.absolute().with_name("matrix.lock")
+    return matrix.absolute().parent / "matrix.lock"
 
 
 def selectors(arguments: argparse.Namespace) -> Selectors:

@@ -32,6 +32,18 @@ from harness.run.pytest.controller import Controller, names_tests
 from harness.run.pytest.plugin import CONTROLLER
 from harness.run.run import Options, Run, asked
 
+# Options of pytest that run no test. They print by pytest's own reporter, which the view replaces.
+_SHOWING = {
+    "help": "--help",
+    "markers": "--markers",
+    "showfixtures": "--fixtures",
+    "show_fixtures_per_test": "--fixtures-per-test",
+    "cacheshow": "--cache-show",
+    "setupplan": "--setup-plan",  # it sets the two below as well
+    "setuponly": "--setup-only",
+    "setupshow": "--setup-show",
+}
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -136,6 +148,7 @@ def _run(matrix_run: Run, view: Lines, workers: str, words: Sequence[str]) -> bo
     number = controller.workers() if workers == "auto" else int(workers)
     status = _pytest(controller, number, words)
     if controller.error:
+        matrix_run.withdraw()
         raise controller.error
     known = matrix_run.finished or matrix_run.failed or status == pytest.ExitCode.INTERRUPTED
     if not (known or controller.listed):
@@ -187,6 +200,11 @@ class _Starter:
     def pytest_configure(self, config: pytest.Config) -> None:
         """Before the plugin would make one of its own."""
         config.pluginmanager.register(self.controller, CONTROLLER)
+        for attribute, option in _SHOWING.items():
+            if getattr(config.option, attribute, None):
+                raise pytest.UsageError(
+                    f"{option}: `harness run` shows nothing of pytest's; type `pytest {option}`"
+                )
 
 
 def _workers(word: str) -> str:

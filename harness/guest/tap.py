@@ -20,7 +20,8 @@ _POINT = re.compile(r"(not )?ok\b(?:[ \t]+(\d{1,9})\b)?(.*)", re.ASCII)
 _PLAN = re.compile(r"1\.\.(\d{1,9})[ \t]*(?:#[ \t]*(.*))?", re.ASCII)
 _BAIL = re.compile(r"(?: {4})*bail out!\s*(.*)", re.IGNORECASE)
 _YAML_BEGINS, _YAML_ENDS = re.compile(r"\s+---\s*"), re.compile(r"\s+\.\.\.\s*")
-_DIRECTIVE = re.compile(r"#\s*(skip|todo)\S*\s*(.*)", re.IGNORECASE)
+_DIRECTIVE = re.compile(r"#\s*(skip|todo(?=\s|:|$))\S*\s*(.*)", re.IGNORECASE)
+_NEWLINE = re.compile(r"\r\n|\r|\n")  # str.splitlines() takes more, such as U+2028 in a description
 _SKIP_WORD = re.compile(r"skip\S*\s*", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\([\\#])")
 _HASHES = re.compile(r"\\[\\#]|(?P<bare>#)")
@@ -67,14 +68,16 @@ class Report:
     verdict: str
     reason: str
     rows: tuple[dict[str, Any], ...]
+    bailed: bool = False  # whether it said "Bail out!"
 
 
 def judge(text: str) -> Report:
     """Return the verdict of a program that printed `text`."""
-    document = read(text.splitlines())
+    document = read(_NEWLINE.split(text.removeprefix("\ufeff")))
     rows = _rows(document)
     if wrong := [*_violations(document), *(f"not ok: {point.name}" for point in _failed(document))]:
-        return Report("FAIL", ", ".join(_first(wrong, 2 * _NAMED)), rows)
+        bailed = document.bail_out is not None
+        return Report("FAIL", ", ".join(_first(wrong, 2 * _NAMED)), rows, bailed)
     comment = document.plans[0][1]
     if document.plans[0][0] == 0:
         reason = _unescaped(_SKIP_WORD.sub("", comment or "", count=1))

@@ -66,6 +66,11 @@ def open_to_all(status: os.stat_result) -> bool:
     return bool(status.st_mode & stat.S_IWOTH)
 
 
+def replaceable(folder: os.stat_result) -> bool:
+    """Whether every user of this host may put another file in place of one in the folder of that status."""
+    return open_to_all(folder) and not folder.st_mode & stat.S_ISVTX
+
+
 def _parent_refusal(path: Path) -> str:
     """Name a folder above `path` in which another user could replace what leads to it."""
     absolute = path.absolute()

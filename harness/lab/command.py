@@ -157,7 +157,7 @@ def judged(name: str, done: Completed, seconds: float, *, tap_output: bool = Fal
     """The verdict that follows from a command's exit status and output."""
     row = {"name": "exit status", "ok": done.status == 0, "expected": 0, "got": done.status}
     report = tap.judge(done.stdout.decode("utf-8", "replace")) if tap_output else None
-    failures = report is not None and any(not point["ok"] for point in report.rows[:-1])
+    failures = report is not None and (report.bailed or any(not point["ok"] for point in report.rows[:-1]))
     if done.status == SKIPPED and not failures:
         reason = last_line(done.stderr, done.stdout) or "no reason given"
         return Ran(1, name, "SKIP", reason, (), {}, seconds)

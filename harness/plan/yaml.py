@@ -43,12 +43,14 @@ def read(path: Path) -> Document:
     """Read and parse a file. Raises ConfigError with name and line, also if every user can write the file."""
     try:
         with path.open("rb") as file:
-            writable = private.open_to_all(os.fstat(file.fileno()))
+            opened = [path] if private.open_to_all(os.fstat(file.fileno())) else []
+            opened += [path.parent] if private.replaceable(path.parent.stat()) else []
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    if writable:
-        raise ConfigError(f"{path}: every user of this host can change it", hint=f"run chmod o-w {path}")
+    if opened:
+        hint = f"run chmod o-w {opened[0]}"
+        raise ConfigError(f"{path}: every user of this host can change it", hint=hint)
     return parse(content, path.name)
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from harness.report.lines import STYLES, Lines, line_of_cause
 from harness.report.live import LiveTable
-from harness.report.shared.verdicts import SENTENCES, is_worse_than_tests, mark, tally
+from harness.report.shared.verdicts import is_worse_than_tests, mark, sentence, tally
 from harness.results.model import CellResult, Results
 from harness.results.verdict import Verdict
 from harness.text import one_line
@@ -84,7 +84,5 @@ def print_results(console: Console, results: Results, where: str) -> None:
     for note in results.run.notes:
         console.print(Text(one_line(note)), soft_wrap=True)
     run = results.run
-    sentence = (
-        f"{SENTENCES[run.exit_code]} {run.duration_s:.1f} s, {run.accelerator}, exit {run.exit_code}; {where}"
-    )
-    console.print(Text(sentence, STYLES[run.exit_code]), soft_wrap=True)
+    ended = f"{sentence(results)} {run.duration_s:.1f} s, {run.accelerator}, exit {run.exit_code}; {where}"
+    console.print(Text(ended, STYLES.get(run.exit_code, "bold red")), soft_wrap=True)

@@ -16,23 +16,35 @@ WRITTEN = ("plan.json", TRACEBACK, *REPORTS)  # the files of a run, which the ne
 CELLS = "cells"
 
 
+def check(folder: Path) -> None:
+    """Raise ConfigError where a run could not write into the folder that the user named."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise ConfigError(f"{folder}: cannot be written: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f"{folder}: cannot be written: no permission for {nearest}")
+    if nearest == folder:
+        _refuse_foreign(folder)
+
+
 def make(folder: Path, *, own: bool) -> int:
     """Prepare `folder` for a run, and lock it until the returned file descriptor is closed.
 
-    A folder of the run's `own` is new, and `latest` beside it becomes a link to it. A folder that the user
-    names must be absent, empty, or that of an earlier run. The files of the earlier run are removed, because
-    a mixture of two runs gives wrong results; other files stay. Raises ConfigError.
+    A folder of the run's `own` is new. A folder that the user names must be absent, empty, or that of an
+    earlier run. The files of the earlier run are removed, because a mixture of two runs gives wrong results;
+    other files stay. Raises ConfigError.
     """
     try:
+        latest = folder.with_name("latest")
+        if own and latest.exists() and not latest.is_symlink():
+            raise ConfigError(f"{latest}: is no link, and has to lead to the newest run", hint="move it away")
         folder.mkdir(parents=True, exist_ok=not own)
         claimed = locks.claim(folder)
         if claimed is None:
             raise ConfigError(
                 f"{folder}: another run is writing there", hint="name another folder with --output"
             )
-        if own:
-            _point_latest_at(folder)
-        else:
+        if not own:
             _refuse_foreign(folder)
             _remove_earlier(folder)
         (folder / CELLS).mkdir()
@@ -41,8 +53,15 @@ def make(folder: Path, *, own: bool) -> int:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
-def _point_latest_at(folder: Path) -> None:
+def withdraw(folder: Path) -> None:
+    """Remove the new folder of a run that had nothing to run."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def point_latest_at(folder: Path) -> None:
+    """Make `latest` beside the folder of a run lead to it. Raises OSError."""
     fresh = folder.with_name(f".latest.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
     fresh.symlink_to(folder.name)
     fresh.replace(folder.with_name("latest"))
 

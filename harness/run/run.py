@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError
+from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
 from harness.host import capacity, signals
 from harness.host.deadlines import Pace
 from harness.host.progress import Phase, Progress, Step
@@ -62,7 +62,7 @@ class Options(BaseModel):
     @classmethod
     def _without_detours(cls, path: Path) -> Path:
         # pytest knows files by such a path. A link to a matrix stays: what lies beside it belongs to it.
-        return path.parent.resolve() / path.name
+        return path.parent.resolve() / path.name if path.name else path
 
 
 def asked(values: Mapping[str, Any], matrix: Path, argv: Sequence[str]) -> Options:
@@ -113,17 +113,19 @@ class Run:
         self.options = options
         self.bench = bench
         self._write = write
-        self.known = expectations.load(options.matrix.with_name("expectations.yaml"))
+        self.known = expectations.load(options.matrix.parent / "expectations.yaml")
         self.plan = self._plan()
         self.started = datetime.datetime.now(datetime.UTC)
         self.id = f"{self.started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         self.folder = (options.folder or options.output / self.id).absolute()
         self._claimed: int | None = None  # its folder, once there is one
+        self._latest = False  # whether `latest` leads there
         self.supplies: Supplies | None = None
         self.why_not = "the run ended before it"
         self._interrupted = ""  # why, if it was
         self._failures: list[str] = []  # of the harness itself, one line each
         self._defect = False  # whether one of them was an unexpected error
+        self._foreign: list[str] = []  # ids of tests beside the matrix that failed
         self._traces: list[tuple[str, str]] = []  # folder and traceback, not written yet
         self._began = time.monotonic()
         limit_s = options.deadline_s
@@ -162,6 +164,8 @@ class Run:
         if self.supplies:
             return
         suites.check(self.plan, self.base)
+        if self.options.folder:
+            runfolder.check(self.folder)
         progress(Step(Phase.CHECK, "how fast guests run here"))
         found = {
             arch: self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells})
@@ -210,6 +214,16 @@ class Run:
             self._defect = True
             self.keep_traceback(trace or "".join(traceback.format_exception(error)))
 
+    def record_defect(self, trace: str, cell: str) -> None:
+        """An unexpected error in a test of `cell`, which has it as its verdict: the run exits at least 3."""
+        self._defect = True
+        self.keep_traceback(trace, cell)
+
+    def record_foreign(self, nodeid: str) -> None:
+        """A test beside the matrix failed: the run exits 1, and its notes name the test."""
+        if nodeid not in self._foreign:
+            self._foreign.append(nodeid)
+
     def keep_traceback(self, trace: str, cell: str = "") -> None:
         """Append a traceback to traceback.txt in the folder of the run, or of one of its cells."""
         self._traces.append((f"{runfolder.CELLS}/{cell}" if cell else ".", trace))
@@ -246,6 +260,23 @@ class Run:
         if kept != self.plan:
             self.plan = kept
             self.write_plan()
+        self._point_latest()
+
+    def _point_latest(self) -> None:
+        """From now on `latest` is this run: some test of it runs, or it has results."""
+        if self.plan.cells and self.options.folder is None and not self._latest:
+            self._latest = True
+            try:
+                runfolder.point_latest_at(self.folder)
+            except OSError as error:
+                # Without it `latest` leads to the results of an earlier run.
+                self.fail("`latest` does not lead to this run", InfrastructureError(str(error)))
+
+    def withdraw(self) -> None:
+        """Leave no folder of a run that has nothing to run; `latest` stays as it was."""
+        if self._claimed is not None and self.options.folder is None:
+            runfolder.withdraw(self.folder)
+            self._claimed = None
 
     def write_plan(self) -> None:
         """Write plan.json."""
@@ -281,6 +312,7 @@ class Run:
         Results are written first, because cleaning up may fail or be killed.
         """
         with signals.ignored():
+            self._point_latest()
             try:
                 self._publish()
             finally:
@@ -350,6 +382,8 @@ class Run:
             code = InfrastructureError.exit_code
         if self._failures:
             code = worst_exit_code((code, InfrastructureError.exit_code))
+        if self._foreign:
+            code = ProductError.exit_code
         return worst_exit_code((code, IncompleteError.exit_code)) if self._interrupted else code
 
     def _reports(self) -> dict[str, CellReport]:
@@ -378,6 +412,8 @@ class Run:
         """What the run as a whole has to report: why it ended, and what it did not try."""
         yield self._interrupted
         yield from self._failures
+        for nodeid in self._foreign:
+            yield f"{one_line(nodeid)}: a test beside the matrix failed"
         yield from self._machine_notes()
         yield from itertools.chain(*found, self._unmatched())
 

@@ -84,6 +84,7 @@ def test_a_kernel_is_selected_by_its_release(matrix: Path, capsys: pytest.Captur
             "harness: --kernel 6.2: no such kernel in the matrix (did you mean '6.12'?)",
         ),
         (["plan", "--matrix", "no.yaml"], "no.yaml: no such file"),
+        (["run", "--matrix", "/"], "/: cannot be read: Is a directory"),
         (["report", "nothing.json"], "harness: nothing.json: cannot be read: No such file or directory"),
         (["run", "-n", "many"], "'many' is neither `auto` nor a number"),
         (["rum"], "invalid choice: 'rum'"),
@@ -145,6 +146,19 @@ def test_a_defect_of_the_harness_is_not_a_failure_of_the_product(
     (trace,) = matrix.parent.glob("harness-*.traceback.txt")
     assert str(trace) in said
     assert "in broken" in trace.read_text()
+
+
+@pytest.mark.parametrize(("command", "code"), [("plan", 3), ("exec", 125)])
+def test_a_package_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, code: int
+) -> None:
+    """One line and what to type, where a command cannot even be imported."""
+    monkeypatch.setitem(sys.modules, f"harness.commands.{command}", None)
+    assert cli.main([command]) == code
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0] == f"harness: the Python package harness.commands.{command} is not installed"
+    assert "make setup" in said[1]
 
 
 def test_reports_are_made_again(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:

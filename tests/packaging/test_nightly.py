@@ -122,6 +122,16 @@ def test_a_shard_is_blamed_only_where_no_verdict_says_more() -> None:
     ]
 
 
+def test_a_night_that_does_not_compare_is_found_once_and_with_the_reason() -> None:
+    """`harness compare` exits 4 then, which fails the job `report`; most tests may have gone by mistake."""
+    night = nightly.Night(FINE | {"report": "failure"}, GOOD, "60 of 97 tests of the old run are gone")
+    (one,) = nightly.findings(night, GOOD)
+    assert one.key == "comparison"
+    assert "60 of 97 tests of the old run are gone" in one.text
+    other = nightly.Night(FINE | {"report": "failure", "shard (1/2)": "failure"}, GOOD, "other tests")
+    assert [one.key for one in nightly.findings(other, GOOD)] == ["job shard (1/2)", "comparison"]
+
+
 def test_text_of_a_guest_stays_text() -> None:
     """No backtick ends the code span, no line break starts a heading, and GitHub's limit is kept."""
     rows = [cell(f"c{n}", "FAIL", **{f"t`{n}": "FAIL"}) for n in range(300)]

@@ -23,7 +23,7 @@ def to_json(found: Comparison) -> str:
     """The whole comparison; `regressions` counts the changes with `regression` true."""
     head = {"schema": SCHEMA, "regressions": len(found.regressions), "exit_code": found.exit_code}
     agents = [agent and agent.model_dump() for agent in found.agents]
-    body = dataclasses.asdict(found) | {"agents": agents}
+    body = dataclasses.asdict(found) | {"agents": agents, "incomparable": found.incomparable}
     return json.dumps(head | body, indent=1) + "\n"
 
 

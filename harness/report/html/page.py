@@ -20,7 +20,6 @@ from markupsafe import Markup
 
 from harness.report.html import bars, drift, flows, matrix, tests
 from harness.report.shared import attention, evidence, hooks, proof, verdicts, words
-from harness.report.shared.verdicts import SENTENCES
 from harness.results import ledger
 from harness.results.model import Results
 from harness.results.verdict import Verdict
@@ -58,7 +57,7 @@ def _content(results: Results, folder: Path | None) -> dict[str, Any]:
         "cells": results.cells,
         "totals": verdicts.counts(test.verdict for cell in results.cells for test in cell.tests),
         "cell_totals": verdicts.counts(cell.verdict for cell in results.cells),
-        "sentence": SENTENCES.get(results.run.exit_code, "The run ended with an unknown exit code."),
+        "sentence": verdicts.sentence(results),
         "findings": attention.findings(results),
         "grid": matrix.grid(results),
         "tests": tests.rows(results),

@@ -52,10 +52,19 @@ def mark(verdict: Verdict) -> str:
 
 def headline(results: Results) -> str:
     """Return how the run ended: a sign and one sentence."""
-    code = results.run.exit_code
-    if code == 0 and Verdict.PASS not in results.totals:
-        return f"{NOTHING} Nothing failed, and nothing passed."
-    return f"{MARKS[code]} {SENTENCES[code]}"
+    sign = NOTHING if _nothing_passed(results) else MARKS.get(results.run.exit_code, "✗")
+    return f"{sign} {sentence(results)}"
+
+
+def sentence(results: Results) -> str:
+    """Return how the run ended; an edited file may have an exit code outside of the contract."""
+    if _nothing_passed(results):
+        return "Nothing failed, and nothing passed."
+    return SENTENCES.get(results.run.exit_code, "The run ended with an unknown exit code.")
+
+
+def _nothing_passed(results: Results) -> bool:
+    return results.run.exit_code == 0 and Verdict.PASS not in results.totals
 
 
 def counts(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, int]]:

@@ -180,6 +180,8 @@ class Controller:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A phase of an item ended, here or in a worker."""
         if not self._is_ours(report.nodeid):
+            if report.failed:
+                self.run.record_foreign(report.nodeid)
             return
         properties = dict(report.user_properties)
         cell, test = pair_of(report.nodeid)
@@ -188,7 +190,7 @@ class Controller:
             self._ended(cell, TestResult.model_validate_json(str(properties[TEST_PROPERTY])))
         elif report.failed:
             self._ended(cell, _of_ours(test, report))
-            self.run.keep_traceback(report.longreprtext, cell)
+            self.run.record_defect(report.longreprtext, cell)
 
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """A defect of the harness, in this process or in a worker."""
@@ -210,7 +212,7 @@ class Controller:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the reports, and say how the run ended."""
-        if self.listed or not self.run.supplies:
+        if self.listed or self.error or not self.run.supplies:
             return
         self._record(self._worker.news() if self._worker else ())
         if abandoned := self._scheduler.abandoned if self._scheduler else []:

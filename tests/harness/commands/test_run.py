@@ -101,6 +101,64 @@ def test_options_that_leave_nothing(command: Command, workers: str) -> None:
     assert output.splitlines()[-1] == "harness: no test is left by the options of pytest"
 
 
+def test_options_that_leave_nothing_leave_no_folder(command: Command) -> None:
+    """`latest` stays the run before, which has results."""
+    run(command, "--test", "truth.open")
+    before = sorted(path.name for path in (command.folder / "out").iterdir())
+    for words in (["-k", "nonsense"], ["nothing.yaml"]):
+        code, output = run(command, "--", *words)
+        assert code == 2, output
+    assert sorted(path.name for path in (command.folder / "out").iterdir()) == before
+    assert command.results().cells
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--markers"], ["--fixtures"], ["--cache-show"], ["--setup-only"], ["--setup-plan"]]
+)
+def test_options_that_only_show_something_of_pytests_are_refused(command: Command, words: list[str]) -> None:
+    """They run no test, and print by the reporter that the view replaces."""
+    code, output = run(command, "--", *words)
+    assert code == 2, output
+    assert output.splitlines()[-1].startswith("harness: pytest refused its options: ")
+    assert f"{words[0]}: `harness run` shows nothing of pytest's; type `pytest {words[0]}`" in output
+    assert "fetching" not in output
+    assert not (command.folder / "out").exists()
+
+
+def test_a_failure_beside_the_matrix_is_no_success(tmp_path: Path) -> None:
+    command = Command(tmp_path, {})
+    (command.folder / "test_mine.py").write_text("def test_mine():\n    assert 0\n")
+    code, output = run(command, "--test", "truth.open", "--", "matrix.yaml", "test_mine.py")
+    assert code == 1, output
+    assert "test_mine.py::test_mine: a test beside the matrix failed" in output.splitlines()
+    assert command.results().run.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "line"),
+    [
+        (".", "is not empty, and no run wrote it"),
+        ("matrix.yaml", "cannot be written"),
+        ("matrix.yaml/below", "cannot be written"),
+    ],
+)
+def test_a_folder_that_cannot_be_the_output_is_known_before_anything_is_fetched(
+    command: Command, folder: str, line: str
+) -> None:
+    code, output = run(command, "--output", folder)
+    assert code == 2, output
+    assert line in output.splitlines()[0] + output.splitlines()[-1]
+    assert "fetching" not in output
+
+
+@pytest.mark.parametrize("step", ["boot", "load", "truth.open", "quit", "end"])
+def test_a_defect_anywhere_in_a_cell_exits_3(tmp_path: Path, step: str) -> None:
+    command = Command(tmp_path, {f"6.1-auto::{step}": "error"})
+    code, output = run(command, "--test", "truth.open")
+    assert code == 3, output
+    assert "ValueError" in (command.folder / "out/latest/cells/6.1-auto/traceback.txt").read_text()
+
+
 def test_a_matrix_of_another_folder(command: Command) -> None:
     (command.folder / "elsewhere").mkdir()
     command.folder = command.folder / "elsewhere"

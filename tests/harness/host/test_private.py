@@ -75,6 +75,18 @@ def test_a_matrix_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == f"run chmod o-w {path}"
 
 
+def test_a_matrix_that_everyone_can_replace_is_refused(tmp_path: Path) -> None:
+    """Its own mode does not help in a folder of mode 0777; below a sticky bit, as of /tmp, it does."""
+    path = tmp_path / "matrix.yaml"
+    path.write_text("kernels: [6.1]\n")
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigError, match="every user of this host can change it") as caught:
+        yaml.read(path)
+    assert caught.value.hint == f"chmod o-w {tmp_path}"
+    tmp_path.chmod(0o1777)
+    assert yaml.read(path).data
+
+
 def test_a_cache_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
     """Before anything in it is used."""
     tmp_path.chmod(0o777)

@@ -123,6 +123,7 @@ def test_a_status_that_is_not_0_fails_whatever_tap_says() -> None:
     assert _judge(1, b"1..1\nok 1\n", tap=True).reason == "exit status 1: ok 1"
     assert _judge(1, b"1..0 # SKIP x\n", tap=True).verdict == "FAIL"
     assert _judge(77, b"1..1\nnot ok 1 - a\n", tap=True).verdict == "FAIL"
+    assert _judge(77, b"1..1\nok 1 - a\nBail out! gone\n", tap=True).verdict == "FAIL"
     skipped = _judge(77, b"no BTF here\n", tap=True)
     assert (skipped.verdict, skipped.reason) == ("SKIP", "no BTF here")
 

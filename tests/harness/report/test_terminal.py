@@ -10,13 +10,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from harness.report import summary
 from harness.report.lines import Lines
 from harness.report.shared.verdicts import tally
 from harness.report.terminal import print_results
-from harness.results.model import Attempt, TestResult
+from harness.results.model import Attempt, Results, TestResult
 from harness.results.verdict import Verdict
 from harness.run.judge import as_result
-from tests.harness.report.made_up import every_verdict
+from tests.harness.report.made_up import a_cell, a_run, a_test, every_verdict
 from tests.harness.report.test_html import HOSTILE, hostile_run
 
 
@@ -111,3 +112,23 @@ def test_a_cause_that_tests_share_is_below_the_table_once(shared: int, lines: in
     out = io.StringIO()
     print_results(Console(file=out), results.model_copy(update={"cells": (cell,)}), "out/latest")
     assert out.getvalue().count(f"{cell.id}: {shared} tests … NOT_RUN: the machine was given up") == lines
+
+
+def _last_line(results: Results) -> str:
+    out = io.StringIO()
+    print_results(Console(file=out, width=100), results, "out")
+    return out.getvalue().splitlines()[-1]
+
+
+def test_a_run_of_skips_is_not_called_as_expected() -> None:
+    """The last line of the terminal and the report have the words of the summary."""
+    skipped = a_run(a_cell("6.1", tests=(a_test("a.b", Verdict.SKIP),)))
+    assert _last_line(skipped).startswith("Nothing failed, and nothing passed. ")
+    assert _last_line(a_run(a_cell("6.1", tests=(a_test("a.b"),)))).startswith("Everything as expected. ")
+
+
+def test_an_exit_code_outside_of_the_contract_is_no_success() -> None:
+    run = a_run(a_cell("6.1", tests=(a_test("a.b"),)))
+    odd = run.model_copy(update={"run": run.run.model_copy(update={"exit_code": 77})})
+    assert _last_line(odd).startswith("The run ended with an unknown exit code. ")
+    assert summary.render(odd).startswith("## ✗ The run ended with an unknown exit code.")

@@ -64,3 +64,19 @@ def test_the_reports_of_a_run_are_removed_with_it(tmp_path: Path) -> None:
     """`REPORTS` names each file that the reports write, and no other."""
     report.write_all(a_run(a_cell("6.1")), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(folder.REPORTS)
+
+
+def test_a_folder_called_latest_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "latest").mkdir()
+    with pytest.raises(ConfigError, match="latest: is no link"):
+        folder.make(tmp_path / "20261122-021744-3fa9", own=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["latest"]
+
+
+def test_latest_is_the_newest_run(tmp_path: Path) -> None:
+    """Also where an earlier process of the same number died before it could."""
+    (tmp_path / f".latest.{os.getpid()}").symlink_to("old")
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+        folder.point_latest_at(tmp_path / name)
+    assert os.readlink(tmp_path / "latest") == "2"
