@@ -67,7 +67,9 @@ def point_latest_at(folder: Path) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise ConfigError for a folder that has files and no plan of a run."""
+    """Raise ConfigError for a folder that has files and no plan of a run, or whose `cells` is a link."""
+    if (folder / CELLS).is_symlink():
+        raise ConfigError(f"{folder / CELLS}: is a link", hint="name another folder with --output")
     if not any(path for path in folder.iterdir() if path.name != CELLS or any(path.iterdir())):
         return
     try:

@@ -52,6 +52,19 @@ def test_an_empty_folder_and_one_of_a_run_that_ended_at_once_are_taken(tmp_path:
     made(tmp_path)
 
 
+@pytest.mark.parametrize("target", ["precious", "nothing"])
+def test_cells_that_are_a_link_are_refused(tmp_path: Path, target: str) -> None:
+    """What the link leads to stays as it was."""
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/keep").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/plan.json").write_text(Plan(cells=()).to_json())
+    (tmp_path / "run/cells").symlink_to(tmp_path / target)
+    with pytest.raises(ConfigError, match="cells: is a link"):
+        made(tmp_path / "run")
+    assert (tmp_path / "precious/keep").exists()
+
+
 def test_another_runs_folder_is_not_shared(tmp_path: Path) -> None:
     """While it is claimed."""
     claimed = folder.make(tmp_path, own=False)
@@ -79,4 +92,4 @@ def test_latest_is_the_newest_run(tmp_path: Path) -> None:
     for name in ("1", "2"):
         (tmp_path / name).mkdir()
         folder.point_latest_at(tmp_path / name)
-    assert os.readlink(tmp_path / "latest") == "2"
+    assert (tmp_path / "latest").readlink() == Path("2")
