@@ -82,7 +82,7 @@ def test_a_matrix_that_everyone_can_replace_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(ConfigError, match="every user of this host can change it") as caught:
         yaml.read(path)
-    assert caught.value.hint == f"chmod o-w {tmp_path}"
+    assert caught.value.hint == f"run chmod o-w {tmp_path}"
     tmp_path.chmod(0o1777)
     assert yaml.read(path).data
 
