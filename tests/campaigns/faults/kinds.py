@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.results.verdict import Verdict
-from tests.campaigns.faults.catalogue import HOG, HOGGED, KILL, PANIC, POWER_OFF, WARNING
+from tests.campaigns.faults.catalogue import HOGGED, KILL, PANIC, POWER_OFF, WARNING
 from tests.campaigns.faults.lies import LIES
 from tests.campaigns.faults.scene import AGENT, InGuest, Scene
 from tests.campaigns.faults.strikes import cut_ssh, frozen, paused, qemu, reset
@@ -49,6 +49,8 @@ def _says(line: str) -> InGuest:
     return InGuest(f"echo '<4>{line}' >/dev/kmsg", wait=True)
 
 
+# Chunk by chunk: the kernel refuses at once what is more than all its memory.
+_MEMORY = "exec python3 -c 'taken = [b\"x\" * (32 << 20) for _ in range(64)]'"
 _AGENT_STOPS = InGuest(f"pkill -STOP -nf {AGENT}", wait=True)
 
 KINDS: tuple[Kind, ...] = (
@@ -56,14 +58,15 @@ KINDS: tuple[Kind, ...] = (
     Kind("power off", "guest ends", HERE, POWER_OFF),
     Kind("reboot", "guest ends", HERE, InGuest("echo b >/proc/sysrq-trigger")),
     Kind("reset by the hypervisor", "guest ends", HERE, reset),
-    Kind("panic on out of memory", "guest ends", HERE, InGuest(f"echo 2 >/proc/sys/vm/panic_on_oom; {HOG}"),
+    Kind("panic on out of memory", "guest ends", HERE,
+         InGuest(f"echo 2 >/proc/sys/vm/panic_on_oom; {_MEMORY}"),
          also=(Verdict.FAIL,)),  # where the cell ends first, the program that takes the memory is left behind
     Kind("CPU stands still", "guest hangs", HERE, frozen, hangs=True),
     Kind("CPU taken for ever", "guest hangs", AGENT_RUNS, InGuest(HOGGED), hangs=True),
     Kind("kernel warns", "kernel complains", AGENT_RUNS, _says(WARNING)),
     Kind("kernel says BUG", "kernel complains", AGENT_RUNS, _says(
         "BUG: sleeping function called from invalid context at mm/slab.h:1")),
-    Kind("out of memory", "kernel complains", AGENT_RUNS, InGuest(HOG),
+    Kind("out of memory", "kernel complains", AGENT_RUNS, InGuest(_MEMORY),
          also=(Verdict.FAIL, Verdict.FLAKY, Verdict.CRASH, Verdict.TIMEOUT)),  # the agent may be its victim
     Kind("agent killed", "agent ends", AGENT_RUNS, InGuest(KILL, wait=True)),
     Kind("agent gets SIGSEGV", "agent ends", AGENT_RUNS, InGuest(KILL.replace("KILL", "SEGV"), wait=True)),
