@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,11 @@ def test_kept_faults_still_exist() -> None:
     """Each names a fault of the catalogue and a phase in which it may strike."""
     assert all(draw.fault and draw.phase in PHASES for draw in KEPT.values())
     assert Verdict.PASS in right(next(kind for kind in KINDS if kind.group == "overcome"), "test")
+
+
+def test_the_published_campaign_has_no_false_green() -> None:
+    """Nor a fault in a wrong class, nor a healthy run that ended red."""
+    _, _, text = table.PAGE.read_text().partition(table.RANDOM)
+    rows = re.findall(r"(?m)^\| (a .+) \| (\d+) of (\d+) \|", text)
+    assert {int(happened) for _, happened, _ in rows} == {0}
+    assert max(int(runs) for what, _, runs in rows if what == "a fault ended green") >= 60
