@@ -6,7 +6,8 @@
     delivered = matched + unmatched
 
 `happened` is known only to the program that caused the events. The other numbers are counted in the kernel
-and in user space.
+and in user space. `program_misses` joins the kernel's reasons for which an event has no record: the kernel
+skipped a program, or `no_slot`, `abandoned` and `unentered` of `KernelCounts`.
 """
 
 from __future__ import annotations

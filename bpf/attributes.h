@@ -1,18 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Operations on what a name stands for: truncate, chmod, chown, utimes,
- * extended attributes. The functions that are given the object serve calls by
- * name and by descriptor alike, so entry and resolving are one program, and a
- * refusal by the file's permissions is told with its path. Of a call by name
- * the function that looks the name up is entered before: what is refused
- * there, or by the mount, is told as it was given.
+ * Operations on an object: truncate, chmod, chown, utimes, extended attributes.
+ * The functions that take the object serve calls by name and by descriptor
+ * alike, so one program enters and resolves, and a refusal by the file's
+ * permissions is reported with its path. A call by name enters the function
+ * that looks the name up before: a refusal there, or by the mount, is reported
+ * by the caller's text.
  */
 #ifndef FIM_ATTRIBUTES_H
 #define FIM_ATTRIBUTES_H
 
+#include "kernel.h"
+#include "event.h"
+#include "drift.h"
+#include "slot.h"
+#include "scope.h"
+#include "path.h"
+#include "base.h"
+#include "context.h"
+#include "operation.h"
+#include "resolve.h"
+#include "judge.h"
+#include "returns.h"
 #include "names.h"
 
-/* 1: the function at FIM_AT_FTRUNCATE is given a descriptor, not a file. */
+/* 1: the function at FIM_AT_FTRUNCATE takes a descriptor, not a file. */
 const volatile __u8 fim_ftruncate_by_fd = 0;
 
 /* Calls by name, which are entered before their object is known. */
@@ -21,70 +33,72 @@ const volatile __u8 fim_ftruncate_by_fd = 0;
 	 1U << FIM_AT_UTIMES_PATH | 1U << FIM_AT_SETXATTR_PATH | 1U << FIM_AT_REMOVEXATTR_PATH)
 
 /*
- * filename_lookup(int dfd, struct filename *name, ..): the name of whatever is
- * not opened, made, moved or removed. Before 5.15 a link's old one too.
+ * filename_lookup(int dfd, struct filename *name, ..): the name of an object
+ * that is not opened, created, moved or removed; before 5.15 the old name of
+ * a link too.
  */
 static __always_inline int lookup_given(void *ctx, __u32 family)
 {
-	struct fim_inflight *op = fim_operation();
+	struct fim_inflight *op = fim_op_lookup();
 
 	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED || op->slot != FIM_NO_SLOT)
 		return 0;
 	if (op->point == FIM_AT_LINK || (FIM_BY_PATH_POINTS & (1U << (op->point & 31))))
-		fim_give(op, family, 0, fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
+		fim_op_add_name(op, family, 0, (void *)fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
 	return 0;
 }
 
-/* The operation that a call by name began further up, if this is part of one. */
-static __always_inline struct fim_inflight *fim_begun(__u64 frame, __u32 type)
+/* Returns the operation that a call by name began further up the stack, if this is part of one. */
+static __always_inline struct fim_inflight *fim_op_lookup_by_name(__u64 frame, __u32 type)
 {
-	struct fim_inflight *op = fim_operation();
+	struct fim_inflight *op = fim_op_lookup();
 
 	if (!op || op->type != type || frame >= op->frame || !(FIM_BY_PATH_POINTS & (1U << (op->point & 31))))
 		return NULL;
 	return op;
 }
 
-/* Enters an operation and starts its record, both or none. */
-static __always_inline struct fim_inflight *fim_enter_on(void *ctx, __u32 family, __u32 point, __u32 type,
-							 __u32 flags, __u32 mode)
+/* Enters an operation, or goes on with that of a call by name, and starts its record. NULL: no record. */
+static __always_inline struct fim_inflight *fim_op_enter_object(void *ctx, __u32 family, __u32 point,
+								__u32 type, __u32 flags, __u32 mode)
 {
 	__u64 frame = fim_frame(ctx, family);
-	struct fim_inflight *op = fim_begun(frame, type);
+	struct fim_inflight *op = fim_op_lookup_by_name(frame, type);
 
 	if (op) {
 		if (op->nested || op->state != FIM_ENTERED)
 			return NULL;
 	} else {
-		if (!fim_enter(frame, point, type))
+		if (!fim_op_enter(frame, point, type))
 			return NULL;
-		op = fim_operation();
+		op = fim_op_lookup();
 		if (!op)
 			return NULL;
 	}
 	op->flags = flags;
 	op->mode = mode;
-	return fim_record(op, family) ? op : NULL;
+	return fim_op_record(op, family) ? op : NULL;
 }
 
-static __always_inline int fim_judge_path(void *ctx, __u32 family, struct fim_inflight *op, struct path *path)
+static __always_inline int fim_op_judge_path(void *ctx, __u32 family, struct fim_inflight *op,
+					     struct path *path)
 {
 	struct fim_object object = {
-		.dentry = (__u64)BPF_CORE_READ(path, dentry),
-		.mount = fim_mount_of(path),
+		.dentry = BPF_CORE_READ(path, dentry),
+		.mount = fim_path_mount(path),
 	};
 
-	return fim_judge_last(ctx, family, op, &object);
+	return fim_op_judge(ctx, family, op, &object);
 }
 
-/* A point whose function is given a path first, and nothing else to tell. */
+/* A point whose function takes a path first; besides it, only a mode is reported. */
 #define FIM_PATH_POINT(name, point, type, mode)                                                              \
 	static __always_inline int name##_enter(void *ctx, __u32 family)                                     \
 	{                                                                                                    \
-		struct fim_inflight *op = fim_enter_on(ctx, family, point, type, 0, mode);                   \
+		struct fim_inflight *op = fim_op_enter_object(ctx, family, point, type, 0, mode);            \
                                                                                                              \
 		if (op)                                                                                      \
-			fim_judge_path(ctx, family, op, (void *)fim_arg(ctx, family, 0));                    \
+			fim_op_judge_path(ctx, family, op, (void *)fim_arg(ctx, family, 0));                 \
 		return 0;                                                                                    \
 	}                                                                                                    \
 	FIM_SHORT_EXIT(name, point)
@@ -98,7 +112,7 @@ FIM_PATH_POINT(chmod, FIM_AT_CHMOD, FIM_CHMOD, fim_arg(ctx, family, 1) & 07777)
 /* vfs_utimes(struct path *path, struct timespec64 *times) */
 FIM_PATH_POINT(utimes, FIM_AT_UTIMES, FIM_UTIMES, 0)
 
-/* truncate(2) itself: what it calls is compiled into it on 5.10 */
+/* truncate(2) itself: on 5.10 the compiler inlined the function that it calls */
 FIM_PLAIN_POINT(truncate_path, FIM_AT_TRUNCATE_PATH, FIM_TRUNCATE)
 
 /* do_utimes(int dfd, const char *filename, ..) */
@@ -113,9 +127,9 @@ static __always_inline int chmod_path_enter(void *ctx, __u32 family)
 {
 	struct fim_inflight *op;
 
-	if (!fim_enter(fim_frame(ctx, family), FIM_AT_CHMOD_PATH, FIM_CHMOD))
+	if (!fim_op_enter(fim_frame(ctx, family), FIM_AT_CHMOD_PATH, FIM_CHMOD))
 		return 0;
-	op = fim_operation();
+	op = fim_op_lookup();
 	if (op)
 		op->mode = fim_arg(ctx, family, 2) & 07777;
 	return 0;
@@ -127,11 +141,13 @@ static __always_inline int chown_path_enter(void *ctx, __u32 family)
 {
 	struct fim_inflight *op;
 
-	if (!fim_enter(fim_frame(ctx, family), FIM_AT_CHOWN_PATH, FIM_CHOWN))
+	if (!fim_op_enter(fim_frame(ctx, family), FIM_AT_CHOWN_PATH, FIM_CHOWN))
 		return 0;
-	op = fim_operation();
-	if (op)
-		op->stamp = (__u32)fim_arg(ctx, family, 2) | fim_arg(ctx, family, 3) << 32;
+	op = fim_op_lookup();
+	if (!op)
+		return 0;
+	op->new_uid = fim_arg(ctx, family, 2);
+	op->new_gid = fim_arg(ctx, family, 3);
 	return 0;
 }
 FIM_EXIT(chown_path, FIM_AT_CHOWN_PATH)
@@ -139,17 +155,17 @@ FIM_EXIT(chown_path, FIM_AT_CHOWN_PATH)
 /* chown_common(struct path *path, uid_t user, gid_t group) */
 static __always_inline int chown_enter(void *ctx, __u32 family)
 {
-	struct fim_inflight *op = fim_enter_on(ctx, family, FIM_AT_CHOWN, FIM_CHOWN, 0, 0);
+	struct fim_inflight *op = fim_op_enter_object(ctx, family, FIM_AT_CHOWN, FIM_CHOWN, 0, 0);
 	struct fim_slot *slot;
 
 	if (!op)
 		return 0;
-	slot = fim_slot_at(op->slot);
+	slot = fim_slot_lookup(op->slot);
 	if (!slot)
 		return 0;
 	slot->event.new_uid = fim_arg(ctx, family, 1);
 	slot->event.new_gid = fim_arg(ctx, family, 2);
-	return fim_judge_path(ctx, family, op, (void *)fim_arg(ctx, family, 0));
+	return fim_op_judge_path(ctx, family, op, (void *)fim_arg(ctx, family, 0));
 }
 FIM_SHORT_EXIT(chown, FIM_AT_CHOWN)
 
@@ -161,29 +177,38 @@ static __always_inline int ftruncate_enter(void *ctx, __u32 family)
 	struct path *path;
 
 	if (fim_ftruncate_by_fd)
-		path = fim_path_of(first);
+		path = fim_fd_path(first);
 	else
 		path = (void *)first + bpf_core_field_offset(struct file, f_path);
 	if (!path)
 		return 0;
-	op = fim_enter_on(ctx, family, FIM_AT_FTRUNCATE, FIM_TRUNCATE, 0, 0);
-	return op ? fim_judge_path(ctx, family, op, path) : 0;
+	op = fim_op_enter_object(ctx, family, FIM_AT_FTRUNCATE, FIM_TRUNCATE, 0, 0);
+	return op ? fim_op_judge_path(ctx, family, op, path) : 0;
 }
 FIM_SHORT_EXIT(ftruncate, FIM_AT_FTRUNCATE)
 
-/* --- extended attributes ---------------------------------------------------------------------------------
- */
+/* --- extended attributes -------------------------------------------------- */
+
+/* Mounts that threads asked to write to last. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);   /* thread */
+	__type(value, __u64); /* struct mount * */
+} writing SEC(".maps");
 
 /*
- * The functions below know a dentry and no mount. But every system call asks
- * for leave to write to the mount first, in the same task.
+ * The functions below take a dentry and no mount. But every system call asks to
+ * write to the mount first, in the same thread. If the map has no room, no older
+ * mount may stay in its place: fim_xattr_lost() counts the event.
  */
 static __always_inline int fim_note_mount(struct vfsmount *mnt)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	__u64 mount = (__u64)fim_real_mount(mnt);
 
-	bpf_map_update_elem(&writing, &tid, &mount, BPF_ANY);
+	if (bpf_map_update_elem(&writing, &tid, &mount, BPF_ANY))
+		bpf_map_delete_elem(&writing, &tid);
 	return 0;
 }
 
@@ -201,22 +226,34 @@ static __always_inline int want_write_file_given(void *ctx, __u32 family)
 	return fim_note_mount(BPF_CORE_READ(file, f_path.mnt));
 }
 
-/* The mount that was asked for last, if it is one of this file system, and not overlayfs's own below another.
- */
-static __always_inline __u64 fim_mount_for(struct dentry *dentry)
+static __always_inline struct mount *fim_noted_mount(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	__u64 *mount = bpf_map_lookup_elem(&writing, &tid);
 
-	if (!mount || BPF_CORE_READ((struct mount *)*mount, mnt.mnt_sb) != BPF_CORE_READ(dentry, d_sb))
-		return 0;
-	return fim_is_internal((void *)*mount) ? 0 : *mount;
+	return mount ? (void *)*mount : NULL;
 }
 
 /*
- * An argument `n` places after the dentry, which is the first or the second.
- * Both are read before one is taken: with the place itself in a variable the
- * compiler would read registers at an offset that the verifier does not know.
+ * Counts a change whose mount is not known: the hook that notes it was skipped,
+ * or the map had no room. What a file system does below another, as overlayfs,
+ * is no event: then an operation is past its entry already. One that began by
+ * name may yet be refused, and be reported by its text: its return decides.
+ */
+static __always_inline void fim_xattr_lost(__u32 type)
+{
+	struct fim_inflight *op = fim_op_lookup();
+
+	if (!op && fim_is_in_scope())
+		fim_count(type, unentered);
+	else if (op && op->type == type && op->state == FIM_ENTERED && !op->nested)
+		op->lacks |= FIM_LACKS_MOUNT;
+}
+
+/*
+ * Returns the argument `n` places after the dentry, which is the first or the
+ * second one. Both are read before one is chosen: with the place in a variable
+ * the compiler would read registers at an offset that the verifier cannot know.
  */
 static __always_inline __u64 fim_xattr_arg(void *ctx, __u32 family, int n)
 {
@@ -228,20 +265,25 @@ static __always_inline __u64 fim_xattr_arg(void *ctx, __u32 family, int n)
 	return fim_has_idmap() ? late : early;
 }
 
-/* vfs_*(.., struct dentry *dentry, const char *name, ..); `flags` is an argument's place too, or 0 */
+/* vfs_*(.., struct dentry *dentry, const char *name, ..); `flags` is the place of an argument, or 0 */
 static __always_inline int fim_xattr_enter(void *ctx, __u32 family, __u32 point, __u32 type, int flags)
 {
-	struct fim_object object = { .dentry = fim_xattr_arg(ctx, family, 0) };
+	struct dentry *dentry = (void *)fim_xattr_arg(ctx, family, 0);
+	struct mount *mount = fim_noted_mount();
+	struct fim_object object = { .dentry = dentry, .mount = mount };
 	struct fim_inflight *op;
 
-	object.mount = fim_mount_for((void *)object.dentry);
-	if (!object.mount)
+	if (mount && fim_is_internal(mount))
 		return 0;
-	op = fim_enter_on(ctx, family, point, type, flags ? fim_xattr_arg(ctx, family, flags) : 0, 0);
+	if (!mount || BPF_CORE_READ(mount, mnt.mnt_sb) != BPF_CORE_READ(dentry, d_sb)) {
+		fim_xattr_lost(type);
+		return 0;
+	}
+	op = fim_op_enter_object(ctx, family, point, type, flags ? fim_xattr_arg(ctx, family, flags) : 0, 0);
 	if (!op)
 		return 0;
-	object.name = fim_xattr_arg(ctx, family, 1);
-	return fim_judge_last(ctx, family, op, &object);
+	object.name = (void *)fim_xattr_arg(ctx, family, 1);
+	return fim_op_judge(ctx, family, op, &object);
 }
 
 #define FIM_XATTR_POINT(name, point, type, flags)                                                            \
@@ -257,7 +299,7 @@ FIM_XATTR_POINT(setxattr, FIM_AT_SETXATTR, FIM_SETXATTR, 4)
 /* vfs_removexattr([idmap,] dentry, name) */
 FIM_XATTR_POINT(removexattr, FIM_AT_REMOVEXATTR, FIM_REMOVEXATTR, 0)
 
-/* vfs_set_acl(idmap, dentry, acl_name, ..): from 6.2 ACLs go their own way */
+/* vfs_set_acl(idmap, dentry, acl_name, ..): ACLs from 6.2 on */
 FIM_XATTR_POINT(set_acl, FIM_AT_SET_ACL, FIM_SETXATTR, 0)
 
 /* vfs_remove_acl(idmap, dentry, acl_name) */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * In place of kernel.h where bcc compiles in the guest: the kernel's own
- * headers say where fields are, and each is read by a plain copy.
+ * Replaces kernel.h where bcc compiles in the guest: the kernel's own headers
+ * define the types, and each field is read by a plain copy.
  * agent/kernel/bcc/source.py prepares the rest: functions, maps, constants.
  */
 #ifndef FIM_BCC_H
@@ -20,7 +20,7 @@
 #include <linux/sched/signal.h>
 #include <linux/xattr.h>
 
-/* The kernel's own, with the same numbers as those that drift.h gives. */
+/* drift.h defines the same numbers. */
 #undef FMODE_OPENED
 #undef FMODE_WRITE
 #undef FMODE_EXEC
@@ -29,7 +29,7 @@
 #undef FMODE_NOACCOUNT
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 
-/* bcc supports no functions but those that are verified alone. */
+/* With bcc only global functions are possible, which the verifier checks alone. */
 #define FIM_ONCE static __always_inline
 
 #define FIM_TAILS(family)	 0
@@ -42,9 +42,9 @@
 #endif
 
 /*
- * Structures that no header gives away. How they begin has not changed from
- * 5.10 to 7.3; where the rest is was looked for in the running kernel's memory,
- * see agent/kernel/bcc/layout.py.
+ * Structures that no public header defines. Their first fields are the same from
+ * 5.10 to 7.3; agent/kernel/bcc/layout.py finds the others in the running kernel's
+ * memory.
  */
 struct mnt_namespace {
 	char before[FIM_NAMESPACE_INUM];
@@ -77,7 +77,7 @@ struct open_flags {
 	umode_t mode;
 };
 
-/* A field by copying it; the comma takes `const` from its type. */
+/* Copies a field; the comma removes `const` from its type. */
 #define fim_read(from, field)                                                                                \
 	({                                                                                                   \
 		__typeof__((0, (from)->field)) value_ = 0;                                                   \
@@ -96,7 +96,7 @@ struct open_flags {
 #define bpf_core_field_offset(type, field) offsetof(type, field)
 #define bpf_core_type_size(type)	   sizeof(type)
 
-/* The one question of this kind: whether vfs_setxattr() and alike are given the mount's identities first. */
+/* Asked in one place only: whether vfs_setxattr() and others take the mount's identities first. */
 #define bpf_core_field_exists(field)                                                                         \
 	(!__builtin_types_compatible_p(__typeof__(vfs_setxattr),                                             \
 				       int(struct dentry *, const char *, const void *, size_t, int)))

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a system call is given. Which calls there are, and which argument is
- * what, is data in agent/hooks/syscalls.py.
+ * System calls and their arguments. agent/hooks/syscalls.py lists the calls,
+ * and what each of their arguments is.
  */
 #ifndef FIM_CALLS_H
 #define FIM_CALLS_H
 
-#include "attributes.h"
+#include "kernel.h"
+#include "event.h"
+#include "maps.h"
+#include "slot.h"
+#include "operation.h"
 
 #define FIM_CALLS	 512 /* numbers of native calls; 32-bit ones follow */
 #define FIM_X32		 0x40000000
@@ -25,22 +29,23 @@
 #define ENAMETOOLONG 36
 #define ENOSYS	     38
 #define ELOOP	     40
-#define ERESTARTSYS  512 /* never seen by the caller: the call begins anew */
+#define ERESTARTSYS  512 /* the caller never sees it: the call begins anew */
 
-/* One call: places of its arguments, from 1; 0: it has none of the kind. */
+/* One call: the places of its arguments from 1, 0 for none. */
 struct fim_syscall {
 	__u8 type; /* enum fim_type + 1; 0: the call is not followed */
-	__u8 fd;   /* the object, by its descriptor */
+	__u8 fd;   /* descriptor of the object */
 	__u8 path[FIM_FILES];
-	__u8 dfd[FIM_FILES]; /* where the paths start; else the working directory */
+	__u8 dfd[FIM_FILES]; /* directories that the paths start from; 0: the working directory */
 	__u8 flags;
 	__u8 mode;
 	__u8 name;    /* a text, for event.name */
 	__u8 source;  /* a text, for event.source */
 	__u8 owner;   /* user, the group follows */
 	__u8 how;     /* struct open_how */
-	__u32 always; /* flags that the call stands for */
+	__u32 always; /* flags that the call implies */
 };
+_Static_assert(sizeof(struct fim_syscall) == 16, "agent/hooks/syscalls.py: ROW");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -49,13 +54,13 @@ struct {
 	__type(value, struct fim_syscall);
 } syscalls SEC(".maps");
 
-/* What a call was given, until it returns. */
+/* A call's arguments, until it returns. */
 struct fim_call {
 	__u64 args[FIM_ARGUMENTS];
 	__u32 number;
-	__s32 fd;	/* the object, or -1: it is named */
-	__u32 readable; /* its flags could be read when it began */
-	__u32 judged;
+	__s32 fd;	/* descriptor of the object, or -1: it has a name */
+	__u32 readable; /* 1: its flags could be read when it began */
+	__u32 judged;	/* 1: `approved` is known */
 	__u32 approved;
 	__u32 reserved;
 };
@@ -85,7 +90,7 @@ struct task_struct___info {
 	struct thread_info___status thread_info;
 } __attribute__((preserve_access_index));
 
-/* The place of a call in the table; 32-bit calls of other machines than x86 have none. */
+/* Returns the index of a call in the table. 32-bit calls have one on x86 only. */
 static __always_inline __u32 fim_call_number(long id)
 {
 	struct task_struct___info *task = (void *)bpf_get_current_task();
@@ -99,28 +104,28 @@ static __always_inline __u32 fim_call_number(long id)
 	return number;
 }
 
-static __always_inline struct fim_call *fim_call(void)
+static __always_inline struct fim_call *fim_call_lookup(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 
 	return bpf_map_lookup_elem(&calls, &tid);
 }
 
-static __always_inline __u64 fim_given_arg(struct fim_call *call, __u8 place)
+static __always_inline __u64 fim_call_arg(struct fim_call *call, __u8 place)
 {
 	return place ? call->args[fim_index(place - 1, FIM_ARGUMENTS)] : 0;
 }
 
-/* Appends a text of the caller's, unless it is there already. */
-__noinline int fim_take_text(__u32 index, __u64 address, __u32 at)
+/* Appends a text from the caller's memory, unless the record has it already. */
+__noinline int fim_read_text(__u32 index, __u64 address, __u32 at)
 {
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct fim_text *text;
 	__u64 place = at;
 	__u64 used;
 	long size;
 
-	barrier_var(place); /* the bound is to be in the register that is added */
+	barrier_var(place); /* the verifier needs the bound in the register that is added */
 	if (!slot || !address || place > sizeof(slot->event) - sizeof(*text))
 		return 0;
 	text = (void *)&slot->event + place;
@@ -137,13 +142,13 @@ __noinline int fim_take_text(__u32 index, __u64 address, __u32 at)
 }
 
 /*
- * Reads what the caller points to: when the call begins, and what was not in
- * memory then once more when it returns, for then the kernel has fetched it.
- * Whether all paths are there.
+ * Reads the caller's texts when the call begins, and those that were not in
+ * memory again when it returns: the kernel has fetched them by then. Returns
+ * whether the record has all paths.
  */
-__noinline int fim_take_texts(__u32 index)
+__noinline int fim_read_texts(__u32 index)
 {
-	struct fim_call *call = fim_call();
+	struct fim_call *call = fim_call_lookup();
 	struct fim_syscall *row;
 	struct fim_slot *slot;
 
@@ -152,29 +157,29 @@ __noinline int fim_take_texts(__u32 index)
 	row = bpf_map_lookup_elem(&syscalls, &call->number);
 	if (!row)
 		return 0;
-	slot = fim_slot_at(index);
+	slot = fim_slot_lookup(index);
 	if (!slot)
 		return 0;
-	fim_take_text(index, fim_given_arg(call, row->path[0]), offsetof(struct fim_event, file[0].given));
-	fim_take_text(index, fim_given_arg(call, row->path[1]), offsetof(struct fim_event, file[1].given));
-	fim_take_text(index, fim_given_arg(call, row->name), offsetof(struct fim_event, name));
-	fim_take_text(index, fim_given_arg(call, row->source), offsetof(struct fim_event, source));
+	fim_read_text(index, fim_call_arg(call, row->path[0]), offsetof(struct fim_event, file[0].given));
+	fim_read_text(index, fim_call_arg(call, row->path[1]), offsetof(struct fim_event, file[1].given));
+	fim_read_text(index, fim_call_arg(call, row->name), offsetof(struct fim_event, name));
+	fim_read_text(index, fim_call_arg(call, row->source), offsetof(struct fim_event, source));
 	return slot->event.file[0].given.length && (!row->path[1] || slot->event.file[1].given.length);
 }
 
-/* The flags and the mode that were asked for; 0 if they cannot be read. openat2 points to them. */
-static __always_inline int fim_take_how(struct fim_inflight *op, struct fim_call *call,
-					struct fim_syscall *row)
+/* Reads the flags and the mode that the caller asks for. Returns 0 if openat2's cannot be read. */
+static __always_inline int fim_call_read_how(struct fim_inflight *op, struct fim_call *call,
+					     struct fim_syscall *row)
 {
 	__u64 how[2] = {};
 
-	op->flags = fim_given_arg(call, row->flags) | row->always;
-	op->mode = (umode_t)fim_given_arg(call, row->mode);
+	op->flags = fim_call_arg(call, row->flags) | row->always;
+	op->mode = (umode_t)fim_call_arg(call, row->mode);
 	if (op->type == FIM_OPEN || op->type == FIM_CHMOD)
 		op->mode &= 07777;
 	if (!row->how)
 		return 1;
-	if (bpf_probe_read_user(how, sizeof(how), (void *)fim_given_arg(call, row->how)))
+	if (bpf_probe_read_user(how, sizeof(how), (void *)fim_call_arg(call, row->how)))
 		return 0;
 	op->flags = how[0];
 	op->mode = how[1] & 07777;

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Parts of the rest that tests can run on any host, without a hook: programs
- * of type syscall run only when they are told to, from 5.14.
+ * Programs for tests, which run on any host: programs of type syscall, from
+ * 5.14, are attached to nothing and run on request.
  */
-#include "record.h"
+#include "kernel.h"
+#include "event.h"
+#include "maps.h"
+#include "slot.h"
+#include "hash.h"
+#include "names.h"
+#include "attributes.h"
+#include "tasks.h"
 
 struct fim_check {
 	char name[FIM_NAME_SIZE];
@@ -13,11 +20,11 @@ struct fim_check {
 	__u64 sent;
 };
 
-/* The hash of a component. */
+/* Computes the hash of a component. */
 SEC("syscall")
 int check__hash(struct fim_check *check)
 {
-	struct fim_slot *slot = fim_slot_at(0);
+	struct fim_slot *slot = fim_slot_lookup(0);
 
 	if (!slot)
 		return 1;
@@ -26,11 +33,11 @@ int check__hash(struct fim_check *check)
 	return 0;
 }
 
-/* Records of growing size, each with its number as the time, until the ring is full. */
+/* Sends records of growing size, each with its number as the time, until the ring is full. */
 SEC("syscall")
 int check__ring(struct fim_check *check)
 {
-	struct fim_slot *slot = fim_slot_at(0);
+	struct fim_slot *slot = fim_slot_lookup(0);
 	__u64 i, size;
 
 	if (!slot)
@@ -46,4 +53,26 @@ int check__ring(struct fim_check *check)
 	}
 	check->sent = i;
 	return 0;
+}
+
+/* Hooks as a trampoline runs them: the context holds the arguments, and before an exit the return value. */
+#define CHECK(hook)                                                                                          \
+	SEC("syscall")                                                                                       \
+	int check__##hook(void *ctx)                                                                         \
+	{                                                                                                    \
+		return hook(ctx, FIM_FENTRY);                                                                \
+	}
+
+CHECK(mkdir_enter)
+CHECK(parent_given)
+CHECK(mkdir_exit)
+CHECK(setxattr_path_enter)
+CHECK(setxattr_enter)
+CHECK(setxattr_path_exit)
+
+/* Asks to report the end of the current process. */
+SEC("syscall")
+int check__claim_end(void *ctx)
+{
+	return fim_claim_end((void *)bpf_get_current_task());
 }

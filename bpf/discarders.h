@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Discarders: inodes, and directories for what lies one to three levels below,
- * of which user space proved that no rule can match them.
+ * Discarders: inodes that no rule can match, as user space has proved, and
+ * directories for what lies one to three levels below them.
  *
- * One is valid as long as nothing happened that the proof rests on. Each
- * carries the policy's serial, the generation and the epoch of its inode, as
- * the event that taught it had read them before its path was resolved; a proof
- * that arrives late is therefore stale when it arrives. Renaming, linking and
- * unlinking advance the inode's epoch; moving a directory or any mount
- * advances the generation. Both happen before the operation and again after
- * it, because a path can be resolved in between. What changes a file behind
- * our back, such as a network file system's server, is bounded by `expires`.
+ * A discarder is valid while everything that its proof rests on is unchanged.
+ * It carries the policy's serial, the generation and the epoch of its inode, as
+ * they were before the path of the event that taught it was resolved: a proof
+ * that arrives late is stale when it arrives. Renaming, linking and unlinking
+ * advance the inode's epoch; moving a directory and any mount advance the
+ * generation. Both happen before the operation and again after it, because a
+ * path can be resolved in between. Changes that this kernel does not see, such
+ * as those of a network file system's server, are bounded by `expires`.
  */
 #ifndef FIM_DISCARDERS_H
 #define FIM_DISCARDERS_H
 
+#include "kernel.h"
+#include "event.h"
 #include "maps.h"
+#include "slot.h"
 #include "hash.h"
 
 static __always_inline __u32 fim_epoch_key(__u64 inode, __u32 device)
@@ -23,7 +26,7 @@ static __always_inline __u32 fim_epoch_key(__u64 inode, __u32 device)
 	return fim_mix(inode, device) & (FIM_EPOCHS - 1);
 }
 
-FIM_ONCE __u32 fim_epoch(__u64 inode, __u32 device)
+FIM_ONCE __u32 fim_epoch_read(__u64 inode, __u32 device)
 {
 	__u32 key = fim_epoch_key(inode, device);
 	__u32 *epoch = bpf_map_lookup_elem(&epochs, &key);
@@ -31,7 +34,7 @@ FIM_ONCE __u32 fim_epoch(__u64 inode, __u32 device)
 	return epoch ? *epoch : 0;
 }
 
-FIM_ONCE __u32 fim_generation(void)
+FIM_ONCE __u32 fim_generation_read(void)
 {
 	__u32 zero = 0;
 	__u32 *value = bpf_map_lookup_elem(&generation, &zero);
@@ -57,9 +60,9 @@ FIM_ONCE void fim_bump_epoch(__u32 key)
 }
 
 /* Whether a valid discarder of this level drops the event for one of its files. */
-__noinline int fim_discarded_by(__u32 index, __u32 which, __u32 level)
+__noinline int fim_is_discarded_at(__u32 index, __u32 which, __u32 level)
 {
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct fim_discarder key = { .level = level };
 	struct fim_discard *found;
 	struct fim_event *event;
@@ -81,17 +84,17 @@ __noinline int fim_discarded_by(__u32 index, __u32 which, __u32 level)
 }
 
 /* Whether one file of the event is discarded. */
-static __always_inline int fim_discarded(__u32 index, __u32 which, struct fim_file *file)
+static __always_inline int fim_is_discarded(__u32 index, __u32 which, struct fim_file *file)
 {
 	__u32 level;
 
 	for (level = 1; level <= FIM_PARENTS; level++)
-		if (fim_discarded_by(index, which, level))
+		if (fim_is_discarded_at(index, which, level))
 			return 1;
-	/* A file with two names can be watched by the other one. */
+	/* A rule may match a file by another of its names. */
 	if (file->nlink != 1 && (file->mode & S_IFMT) != S_IFDIR)
 		return 0;
-	return fim_discarded_by(index, which, 0);
+	return fim_is_discarded_at(index, which, 0);
 }
 
 #endif /* FIM_DISCARDERS_H */

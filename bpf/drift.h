@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Where kernels differ in what is read here, newest first, each with the
+ * Where kernels differ in what programs read, newest first, each with the
  * commit's subject, or with the kernels between which it was observed.
- * Functions that were renamed are data in agent/hooks/points.py: they are looked up
- * by name in the running kernel before anything is loaded.
+ * Functions that were renamed are data in agent/hooks/points.py: the loader looks
+ * their names up in the running kernel.
  *
  * 7.3   struct filename keeps `name` in an embedded struct __filename_head, and
  *       struct dentry its `d_name` in a union with a writable __d_name (6.12 had
- *       neither): both are found by name all the same.
+ *       neither): libbpf finds both by name all the same.
  * 6.13  A file counts its references in f_ref, from 0, before that in f_count,
  *       from 1 ("fs: port files to file_ref"): fim_is_last().
  * 6.12  ftruncate is done by do_ftruncate(file), in 6.1 still by
@@ -20,11 +20,11 @@
  * 5.19  The LSM hook path_rename is called once for an exchange, with flags;
  *       before, first with both names swapped ("LSM: Remove double path_rename
  *       hook calls for RENAME_EXCHANGE"): fim_exchange_twice.
- * 5.15  do_linkat() is given struct filename, before that what the caller
- *       pointed to ("namei: make do_linkat() take struct filename"):
+ * 5.15  do_linkat() takes struct filename, before that the caller's
+ *       pointer ("namei: make do_linkat() take struct filename"):
  *       fim_link_by_filename.
- * 5.12  vfs_setxattr() and others are given the mount's user namespace before
- *       all else ("xattr: handle idmapped mounts"), from 6.3 its struct
+ * 5.12  vfs_setxattr() and others take the mount's user namespace as their
+ *       first argument ("xattr: handle idmapped mounts"), from 6.3 its struct
  *       mnt_idmap ("fs: port xattr to mnt_idmap"): fim_has_idmap().
  */
 #ifndef FIM_DRIFT_H
@@ -39,7 +39,7 @@
 #define FMODE_BACKING	0x2000000
 #define FMODE_NOACCOUNT 0x20000000
 
-/* A file that a file system opened for itself below the one asked for. */
+/* Whether a file system opened a file for itself, below the one that was asked for. */
 static __always_inline int fim_is_backing(fmode_t mode)
 {
 	return !!(mode & (FMODE_BACKING | FMODE_NOACCOUNT));
@@ -53,7 +53,7 @@ struct vfsmount___idmap {
 	void *mnt_idmap;
 } __attribute__((preserve_access_index));
 
-/* Mounts carry what the leading argument is taken from. */
+/* Whether vfs_setxattr() and others take that argument: mounts have the field that it is read from. */
 static __always_inline int fim_has_idmap(void)
 {
 	return bpf_core_field_exists(((struct vfsmount___userns *)0)->mnt_userns) ||
@@ -74,7 +74,7 @@ struct file___ref {
 	} f_ref;
 } __attribute__((preserve_access_index));
 
-/* Whether nobody else holds an open file. */
+/* Whether this is the only reference to an open file. */
 static __always_inline int fim_is_last(struct file *file)
 {
 	struct file___count *counted = (void *)file;

@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The wire format: one fixed header, then a payload of variable length.
+ * The wire format: one fixed header, then a payload of variable length, all in
+ * the byte order of the machine.
  *
- * agent/events/decode.py reads it; a test compares the two through the object's BTF.
- * Everything is in the byte order of the machine. Change the layout and
- * FIM_WIRE_VERSION together.
+ * agent/events/decode.py reads it; a test compares the two through the object's
+ * BTF. Change the layout and FIM_WIRE_VERSION together.
  */
 #ifndef FIM_EVENT_H
 #define FIM_EVENT_H
 
-#define FIM_WIRE_VERSION 2
+#include "kernel.h"
 
-#define FIM_PATH_MAX  4096 /* bytes of one path, its terminators included */
+#define FIM_WIRE_VERSION 3
+
+#define FIM_PATH_MAX  4096 /* bytes of one path with its terminators */
 #define FIM_DEPTH_MAX 256  /* components of one path */
 #define FIM_NAME_SIZE 256  /* one component with its terminator */
 #define FIM_PARENTS   3	   /* directories above a file that can be discarded */
 #define FIM_COMM_SIZE 16
 #define FIM_FILES     2
 
-/* Bit numbers in event masks; agent/events/model.py has the same. */
+/* Bit numbers in event masks, the same as in agent/events/model.py. */
 enum fim_type {
 	FIM_OPEN,
 	FIM_CLOSE,
@@ -43,7 +45,7 @@ enum fim_type {
 	FIM_TYPES = 32, /* room in the maps that are indexed by type */
 };
 
-/* The family of the program that saw the object. */
+/* The type of the program that saw the object. */
 enum fim_family {
 	FIM_LSM = 1,
 	FIM_FENTRY,
@@ -53,21 +55,21 @@ enum fim_family {
 	FIM_BCC,
 };
 
-/* What is known about how a path was resolved. */
+/* How a path was resolved, and what that means for it. */
 enum fim_file_flags {
 	FIM_TRUNCATED = 1 << 0, /* too long or too deep: the path is a tail */
 	FIM_AS_GIVEN = 1 << 1,	/* the caller's text, below a base directory */
 	FIM_DETACHED = 1 << 2,	/* no longer reachable from a namespace's root */
 	FIM_UPPER = 1 << 3,	/* overlayfs: lies in the upper layer */
 	FIM_LOWER = 1 << 4,	/* overlayfs: lies in a lower layer */
-	FIM_CREATED = 1 << 5,	/* made by this operation */
-	FIM_DELETED = 1 << 6,	/* its name is gone: the path is the last it had */
+	FIM_CREATED = 1 << 5,	/* this operation created it */
+	FIM_DELETED = 1 << 6,	/* its name was removed: the path is its last one */
 };
 
 /* A piece of the payload. */
 struct fim_text {
 	__u16 offset; /* from the payload's start */
-	__u16 length; /* bytes, the last terminator included; 0: absent */
+	__u16 length; /* bytes with the last terminator; 0: absent */
 };
 
 struct fim_file {
@@ -87,7 +89,7 @@ struct fim_file {
 	__u32 reserved;
 };
 
-/* The offset of a root that is not known: of length 0, like the top. */
+/* Offset of a root that is not known. Its length is 0, like that of the top. */
 #define FIM_ROOT_UNKNOWN 0xffff
 
 struct fim_event {
@@ -106,19 +108,27 @@ struct fim_event {
 	__u32 gid;
 	__u32 auid;
 	__u32 mount_ns;
-	__u32 generation; /* of the discarders, read before the path was */
-	__u32 serial;	  /* of the policy that judged */
+	__u32 generation; /* of the discarders, read before the path */
+	__u32 serial;	  /* of the policy that filtered it */
 	__u32 flags;	  /* open, rename, umount, mount flags, xattr flags */
-	__u32 mode;	  /* asked for: open, mkdir, mknod, chmod */
-	__u32 new_uid;	  /* chown; fork: the child's pid */
-	__u32 new_gid;	  /* chown; fork: the child's tid */
+	__u32 mode;	  /* as asked for: open, mkdir, mknod, chmod */
+	__u32 new_uid;	  /* chown */
+	__u32 new_gid;
 	__s32 exit_code;
 	char comm[FIM_COMM_SIZE];
 	struct fim_text name;	/* xattr, symlink text, file system type */
 	struct fim_text source; /* of a mount; arguments of an exec */
-	struct fim_text root;	/* the process's, if not the top; see below */
-	__u32 reserved;
+	struct fim_text root;	/* of the process; length 0: the top, or not known */
+	__u32 child_pid;	/* fork */
 	struct fim_file file[FIM_FILES];
 };
+
+_Static_assert(sizeof(struct fim_text) == 4, "a text is one word of the wire format");
+_Static_assert(sizeof(struct fim_file) == 88, "agent/events/decode.py: FILE");
+_Static_assert(sizeof(struct fim_event) == 120 + FIM_FILES * 88, "agent/events/decode.py: HEAD and FILE");
+_Static_assert(__builtin_offsetof(struct fim_event, file) == 120, "files follow the head without a gap");
+_Static_assert(__builtin_offsetof(struct fim_file, parents) ==
+		       __builtin_offsetof(struct fim_file, inode) + sizeof(__u64),
+	       "an inode and its parents are indexed as one array, like their epochs");
 
 #endif /* FIM_EVENT_H */

@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Hashes of names and of paths; agent/kernel/hashing.py computes the same, and
- * a test compares them.
+ * Hashes of names and paths. agent/kernel/hashing.py computes the same, and a
+ * test compares them.
  *
- * A component is hashed by its 8-byte little-endian words, the last one padded
- * with zeros, starting from its length. A path folds the hashes of its
- * components from the root down, so that one pass gives the hash of each
- * directory above. Two names with one hash forward too much, never too little.
+ * The hash of a component starts from its length and mixes its 8-byte
+ * little-endian words, the last one padded with zeros. The hash of a path folds
+ * those of its components from the root down, so that one pass gives the hash
+ * of each directory above. Two names with the same hash forward too much, never
+ * too little.
  */
 #ifndef FIM_HASH_H
 #define FIM_HASH_H
 
+#include "kernel.h"
+#include "event.h"
 #include "maps.h"
+#include "slot.h"
 
 #define FIM_HASH_SEED  0x9e3779b97f4a7c15ULL
 #define FIM_HASH_PRIME 0xff51afd7ed558ccdULL
+
 static __always_inline __u64 fim_mix(__u64 hash, __u64 word)
 {
 	hash = (hash ^ word) * FIM_HASH_PRIME;
@@ -26,7 +31,7 @@ static __always_inline __u64 fim_mix(__u64 hash, __u64 word)
 /* Mixes up to FIM_HASH_CHUNK words of the name buffer into the slot's hash. */
 __noinline int fim_hash_words(__u32 index, __u32 from, __u32 end)
 {
-	struct fim_slot *slot = fim_slot_inline(index);
+	struct fim_slot *slot = fim_slot_lookup_inline(index);
 	__u32 i;
 
 	if (!slot)
@@ -36,7 +41,7 @@ __noinline int fim_hash_words(__u32 index, __u32 from, __u32 end)
 	return 1;
 }
 
-/* Hashes the component of `length` bytes in the name buffer, which has room for the padding behind it. */
+/* Hashes the component of `length` bytes in the slot's name buffer, which has room for the padding. */
 static __always_inline __u64 fim_hash_name(struct fim_slot *slot, __u32 index, __u64 length)
 {
 	__u32 end = (length + 7) / 8;

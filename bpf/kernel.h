@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The kernel's types, as far as they are read here.
+ * The fields of the kernel's types that programs read.
  *
- * Only names count: libbpf finds each field in the running kernel's BTF when
- * the object is loaded, so order, size and neighbours are free to differ.
- * What differs by name is in drift.h.
+ * Only names count: libbpf finds each field in the running kernel's BTF when it
+ * loads the object, so order, size and neighbours may differ. drift.h has the
+ * names that differ.
  */
 #ifndef FIM_KERNEL_H
 #define FIM_KERNEL_H
@@ -15,8 +15,8 @@ typedef __u16 umode_t;
 typedef __u32 fmode_t;
 
 /*
- * Registers are read from the program's context, which the verifier checks by
- * offset: plain layouts, fixed by the architectures' ABI, not relocated.
+ * Registers are read from the program's context, whose offsets the verifier
+ * checks: plain layouts, fixed by the architectures' ABI and not relocated.
  */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
@@ -48,10 +48,11 @@ struct pt_regs {
 #define FIM_ONCE static __noinline
 
 /*
- * Whether programs of this family hand over to another one: at the return
- * (returns.h), and once the object is known (operation.h). The latter call
+ * Whether programs of this family jump to another one: at the return
+ * (returns.h), and once the object is known (resolve.h). The latter call
  * functions of their own, and arm64 allows tail calls beside those only from 6.0.
  */
+#define FIM_TAILS(family) ((family) == FIM_KPROBE)
 #define FIM_TAILS(family) ((family) == FIM_KPROBE)
 #if defined(__TARGET_ARCH_x86)
 #define FIM_JUDGES_APART(family) ((family) == FIM_KPROBE)
@@ -59,7 +60,7 @@ struct pt_regs {
 #define FIM_JUDGES_APART(family) 0
 #endif
 
-/* libbpf 1.1 knows five. */
+/* libbpf 1.1 has macros for five. */
 #if defined(__TARGET_ARCH_x86)
 #define FIM_PARM6(regs) ((regs)->r9)
 #elif defined(__TARGET_ARCH_arm64)

@@ -24,12 +24,12 @@ FIM_EXITS(KRETPROBE)
 SEC("kprobe")
 int tail__kprobe(void *ctx)
 {
-	return fim_judge_apart();
+	return fim_op_judge_tail();
 }
 #endif
 
 SEC("kretprobe")
 int tail__kretprobe(void *ctx)
 {
-	return fim_returned(ctx, FIM_KPROBE);
+	return fim_op_exit_tail(ctx, FIM_KPROBE);
 }

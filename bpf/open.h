@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Opening a file by any door: open, openat, openat2, io_uring, a handle. */
+/* Opens, whatever asks for them: open, openat, openat2, io_uring, a handle. */
 #ifndef FIM_OPEN_H
 #define FIM_OPEN_H
 
+#include "kernel.h"
+#include "event.h"
+#include "drift.h"
+#include "path.h"
+#include "context.h"
+#include "operation.h"
+#include "resolve.h"
+#include "judge.h"
 #include "returns.h"
 
 /* do_filp_open(int dfd, struct filename *pathname, struct open_flags *op) */
@@ -12,35 +20,35 @@ static __always_inline int open_enter(void *ctx, __u32 family)
 	__u32 flags = BPF_CORE_READ(how, open_flag);
 	struct fim_inflight *op;
 
-	/* No access is asked for; or an exec, which is told as such. */
+	/* O_PATH asks for no access; an exec is an event of its own. */
 	if (flags & (O_PATH | FMODE_EXEC))
 		return 0;
-	if (!fim_enter(fim_frame(ctx, family), FIM_AT_OPEN, FIM_OPEN))
+	if (!fim_op_enter(fim_frame(ctx, family), FIM_AT_OPEN, FIM_OPEN))
 		return 0;
-	op = fim_operation();
+	op = fim_op_lookup();
 	if (!op)
 		return 0;
 	op->dfd[0] = fim_arg(ctx, family, 0);
-	op->filename = fim_arg(ctx, family, 1);
+	op->filename = (void *)fim_arg(ctx, family, 1);
 	op->flags = flags;
 	op->mode = BPF_CORE_READ(how, mode) & 07777;
 	return 0;
 }
 
-/* do_file_open_root(..): open_by_handle_at and the kernel's own; no text */
+/* do_file_open_root(..): open_by_handle_at and the kernel's own opens, which have no text */
 static __always_inline int open_root_enter(void *ctx, __u32 family)
 {
-	fim_enter(fim_frame(ctx, family), FIM_AT_OPEN_ROOT, FIM_OPEN);
+	fim_op_enter(fim_frame(ctx, family), FIM_AT_OPEN_ROOT, FIM_OPEN);
 	return 0;
 }
 
 /* security_file_open(struct file *file) */
 static __always_inline int open_resolve(void *ctx, __u32 family)
 {
-	struct fim_inflight *op = fim_resolving(FIM_OPEN);
+	struct fim_inflight *op = fim_op_lookup_entered(FIM_OPEN);
 	struct fim_slot *slot;
-	struct file *file;
 	struct fim_object object = {};
+	struct file *file;
 	fmode_t mode;
 
 	if (!op)
@@ -50,24 +58,24 @@ static __always_inline int open_resolve(void *ctx, __u32 family)
 	if (fim_is_backing(mode))
 		return 0;
 	op->flags = BPF_CORE_READ(file, f_flags);
-	slot = fim_record(op, family);
+	slot = fim_op_record(op, family);
 	if (!slot)
 		return 0;
 	if (mode & FMODE_CREATED)
 		slot->event.file[0].flags = FIM_CREATED;
-	object.dentry = (__u64)BPF_CORE_READ(file, f_path.dentry);
-	object.mount = (__u64)fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
-	return fim_judge_last(ctx, family, op, &object);
+	object.dentry = BPF_CORE_READ(file, f_path.dentry);
+	object.mount = fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
+	return fim_op_judge(ctx, family, op, &object);
 }
 
-/* A pointer or an error; the descriptor's number is given out elsewhere. */
+/* The function returns a pointer or an error; the number of the descriptor is not known here. */
 static __always_inline int fim_open_returns(void *ctx, __u32 family, __u32 point)
 {
 	__s64 ret = fim_ret(ctx, family, point);
 
 	if ((__u64)ret < (__u64)-MAX_ERRNO)
 		ret = 0;
-	return fim_exit(ctx, family, point, ret);
+	return fim_op_exit(ctx, family, point, ret);
 }
 
 static __always_inline int open_exit(void *ctx, __u32 family)

@@ -1,22 +1,58 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The life of an operation: it is entered, its object is seen, it returns.
+ * The life of an operation: one request of one thread, from the entry of a
+ * kernel function to its return.
  *
- *	enter	the kernel begins to serve a request; nothing is resolved yet
- *	resolve	the object is known: filters, path; a record is made ready
- *	exit	the return value is known: the record goes out
+ *	                     (no entry in `inflight`)
+ *	                        |                 ^
+ *	                  enter |                 | exit: leave
+ *	                        v                 |
+ *	                 +-------------+          |
+ *	       given +-->| FIM_ENTERED |--------->+  no event: not found, malformed
+ *	  name, mount +--|             |          |
+ *	                 +-------------+          |
+ *	   resolve: rejected |       | resolve: approved
+ *	   or out of scope   |       | exit with a refusal: approved by its text
+ *	                     v       v            |
+ *	          +----------+   +-------------+  |
+ *	          | FIM_SEEN |   | FIM_PENDING |--+  the record is sent
+ *	          +----------+   +-------------+  |
+ *	                     |                    |
+ *	                     +--------------------+  counted already
  *
- * The three run as separate programs and meet in `inflight`. The first object
- * wins: what the kernel does below it on behalf of the same request (copying
- * up in overlayfs, asking again after ESTALE) is not another event.
+ *	abandon: the next enter of the thread, or its end, finds the operation in
+ *	any of the three states, because the program at the return did not run.
+ *	FIM_PENDING is counted as abandoned, for the event is certain; FIM_ENTERED
+ *	as unentered, for it may have been a refusal. Then all is as after leave.
+ *
+ * Every arrow is a program of its own (hook phases in agent/hooks/points.py).
+ * Between two of them the thread
+ *
+ *	sleeps, is preempted and changes processors: state is found by thread in
+ *	`inflight`, and a record is built in a slot that one operation owns;
+ *
+ *	looks the same request up again, or works below it (ESTALE, copying up in
+ *	overlayfs): the first object counts, later ones are no other event;
+ *
+ *	begins another operation: fim_is_nested() lists the cases. `nested` counts
+ *	them, and while it is not 0 no hook but exit belongs to the outer one;
+ *
+ *	loses a program, because the kernel skips one that would recurse: each
+ *	state must stand that the next arrow never comes.
  */
 #ifndef FIM_OPERATION_H
 #define FIM_OPERATION_H
 
+#include "kernel.h"
+#include "event.h"
+#include "maps.h"
+#include "slot.h"
+#include "scope.h"
+#include "policy.h"
+#include "discarders.h"
 #include "record.h"
-#include "approvers.h"
 
-/* Functions that are entered and left. */
+/* Functions that are entered and left; agent/hooks/points.py has the same order. */
 enum fim_point {
 	FIM_AT_OPEN,
 	FIM_AT_OPEN_ROOT,
@@ -50,149 +86,130 @@ enum fim_point {
 
 #define FIM_AT_SYSCALL (FIM_POINTS - 1) /* any of agent/hooks/syscalls.py */
 
-/*
- * How many arguments the function at each point has here: fexit finds the
- * return value behind them (bpf_get_func_ret() came in 5.17).
- */
-const volatile __u8 fim_arguments[FIM_POINTS] = {};
-
-#define FIM_WRITE_FLAGS (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND)
-
-#define FIM_ANCESTORS 16 /* how far up a scope is looked for */
-
-/* Operations that discarders must hear of, whoever does them. */
+/* Operations that are followed out of scope too, because they make discarders stale. */
 #define FIM_INVALIDATES                                                                                      \
 	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_RENAME | 1U << FIM_LINK | 1U << FIM_MOUNT |          \
 	 1U << FIM_UMOUNT)
 
-/*
- * Refusals that are events even where no object was resolved. Others say that
- * there is no such file (ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG), or that the
- * request was malformed or ran out of something.
- */
-#define FIM_REFUSALS                                                                                         \
-	(1ULL << EPERM | 1ULL << EACCES | 1ULL << EBUSY | 1ULL << EEXIST | 1ULL << EXDEV | 1ULL << EISDIR |  \
-	 1ULL << ETXTBSY | 1ULL << ENOSPC | 1ULL << EROFS | 1ULL << ENOTEMPTY)
+enum fim_state {
+	FIM_ENTERED, /* the object is not known */
+	FIM_SEEN,    /* the event is counted, and no record waits */
+	FIM_PENDING, /* a record waits for the return value */
+};
 
-/*
- * Arguments as numbers, whatever the program's type. Of a trampoline they are
- * read like foreign memory, because the verifier would type them as pointers,
- * and those cannot be handed to a global function on 5.10.
- */
-static __always_inline __u64 fim_arg(void *ctx, __u32 family, int n)
-{
-	struct pt_regs *regs = ctx;
-	__u64 value = 0;
+/* Why an operation may end without the record that it should have had. */
+enum fim_lack {
+	FIM_LACKS_SLOT = 1 << 0,  /* none was free for its name */
+	FIM_LACKS_MOUNT = 1 << 1, /* its object is known, the mount is not */
+};
 
-	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI) {
-		switch (n) {
-		case 0:
-			return PT_REGS_PARM1(regs);
-		case 1:
-			return PT_REGS_PARM2(regs);
-		case 2:
-			return PT_REGS_PARM3(regs);
-		case 3:
-			return PT_REGS_PARM4(regs);
-		case 4:
-			return PT_REGS_PARM5(regs);
-		default:
-			return FIM_PARM6(regs);
-		}
-	}
-	bpf_probe_read_kernel(&value, sizeof(value), (__u64 *)ctx + n);
-	return value;
-}
+struct fim_inflight {
+	__u64 frame;		   /* address on the stack at entry */
+	struct filename *filename; /* open: the kernel's copy of the name */
+	struct dentry *created;	   /* will get an inode, or NULL */
+	struct dentry *parent;	   /* its directory */
+	__u64 name_hash;	   /* hash and length of its name */
+	__u32 new_uid;		   /* chown: as asked for */
+	__u32 new_gid;
+	__u32 slot;   /* index, or FIM_NO_SLOT */
+	__u32 point;  /* enum fim_point */
+	__u32 type;   /* enum fim_type */
+	__u32 state;  /* enum fim_state */
+	__u32 quiet;  /* 1: out of scope, only invalidates discarders */
+	__u32 lacks;  /* enum fim_lack */
+	__u32 nested; /* operations that began inside this one */
+	__u32 flags;  /* as asked for */
+	__u32 mode;
+	__u32 names;	      /* index of the caller's next text */
+	__s32 dfd[FIM_FILES]; /* base directories of those texts */
+	__u32 bumps;	      /* epochs to advance again at the return */
+	__u32 bump[FIM_FILES];
+	__u32 moves; /* 1: advance the generation at the return: a directory or a mount moves */
+	__s32 ret;   /* return value for the program at the end of a tail call */
+};
 
-static __always_inline __s64 fim_ret(void *ctx, __u32 family, __u32 point)
-{
-	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI)
-		return PT_REGS_RC((struct pt_regs *)ctx);
-	return fim_arg(ctx, family, fim_arguments[point]);
-}
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32); /* thread */
+	__type(value, struct fim_inflight);
+} inflight SEC(".maps");
 
-/* Where on the stack we are: an operation inside another one is further down. */
-static __always_inline __u64 fim_frame(void *ctx, __u32 family)
-{
-	__u64 address = 0;
-
-	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI)
-		return PT_REGS_SP((struct pt_regs *)ctx);
-	bpf_probe_read_kernel(&address, sizeof(address), &ctx);
-	return address;
-}
-
-static __always_inline struct fim_inflight *fim_operation_inline(void)
+static __always_inline struct fim_inflight *fim_op_lookup_inline(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 
 	return bpf_map_lookup_elem(&inflight, &tid);
 }
 
-FIM_ONCE struct fim_inflight *fim_operation(void)
+FIM_ONCE struct fim_inflight *fim_op_lookup(void)
 {
-	return fim_operation_inline();
+	return fim_op_lookup_inline();
 }
 
-__noinline __u64 fim_parent_of(__u64 task)
+/*
+ * Frees what the operation holds. Should the kernel not delete the entry, an
+ * operation without slot and record is left, which counts nothing.
+ */
+static __always_inline void fim_op_free(struct fim_inflight *op)
 {
-	return (__u64)BPF_CORE_READ((struct task_struct *)task, real_parent);
-}
-
-__noinline __u32 fim_process_of(__u64 task)
-{
-	return BPF_CORE_READ((struct task_struct *)task, tgid);
-}
-
-/* Whether what the current task does is reported. */
-__noinline int fim_in_scope(void)
-{
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct fim_config *cfg = fim_config();
-	__u64 task;
-	int i;
-
-	if (!cfg || tgid == cfg->agent)
-		return 0;
-	if (!cfg->scope || tgid == cfg->scope)
-		return 1;
-	task = bpf_get_current_task();
-	for (i = 0; i < FIM_ANCESTORS; i++) {
-		task = fim_parent_of(task);
-		if (fim_process_of(task) == cfg->scope)
-			return 1;
-	}
-	return 0;
-}
-
-/* Lets go of an operation whose return was not seen. */
-__noinline int fim_abandon(void)
-{
-	struct fim_inflight *op = fim_operation();
 	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 slot = op->slot;
+
+	op->slot = FIM_NO_SLOT;
+	op->state = FIM_SEEN;
+	fim_slot_put(slot);
+	bpf_map_delete_elem(&inflight, &tid);
+}
+
+/*
+ * Ends an operation whose return was not seen, and counts what is lost by that:
+ * a pending record, or what may have been the refusal of an object that was
+ * never seen.
+ */
+__noinline int fim_op_abandon(void)
+{
+	struct fim_inflight *op = fim_op_lookup_inline();
 
 	if (!op)
 		return 0;
 	if (op->state == FIM_PENDING)
 		fim_count(op->type, abandoned);
-	fim_give_slot(op->slot);
-	bpf_map_delete_elem(&inflight, &tid);
+	else if (op->state == FIM_ENTERED && !op->quiet)
+		fim_count(op->type, unentered);
+	fim_op_free(op);
 	return 1;
 }
 
-/* --- enter -----------------------------------------------------------------
- */
+/* Ends an operation at its return. Discarders become stale once more: a path may have been resolved
+ * meanwhile. */
+__noinline int fim_op_leave(void)
+{
+	struct fim_inflight *op = fim_op_lookup();
+
+	if (!op)
+		return 0;
+	if (op->bumps > 0)
+		fim_bump_epoch(op->bump[0]);
+	if (op->bumps > 1)
+		fim_bump_epoch(op->bump[1]);
+	if (op->moves)
+		fim_bump_generation();
+	fim_op_free(op);
+	return 0;
+}
+
+/* --- enter ---------------------------------------------------------------- */
 
 /*
- * Whether an operation begins inside the one that is in flight: a file system
- * opens its image while it is mounted, a driver its firmware while its device
- * is opened. All else that is in flight was left there, because the kernel
- * skipped the program at its return. (The frame alone cannot tell: where a
- * system call's stack begins is random.)
+ * Whether an operation begins inside the one in flight: a file system opens
+ * its image while it is mounted, a driver its firmware while its device is
+ * opened. Any other operation in flight was abandoned. (The frame alone cannot
+ * decide: the kernel randomizes where the stack of a system call begins.)
  */
-static __always_inline int fim_nests(struct fim_inflight *outer, __u32 point, __u64 frame)
+static __always_inline int fim_is_nested(struct fim_inflight *outer, __u32 point, __u64 frame)
 {
-	/* What a system call is told by as a whole is not told by its parts. */
+	/* A call that is reported as a whole is not reported by its parts as well. */
 	if (outer->point == FIM_AT_SYSCALL)
 		return point != FIM_AT_SYSCALL;
 	if (frame >= outer->frame)
@@ -201,19 +218,19 @@ static __always_inline int fim_nests(struct fim_inflight *outer, __u32 point, __
 	       (point == FIM_AT_OPEN_ROOT && outer->type == FIM_OPEN);
 }
 
-/* 1 if the operation is to be followed. */
-__noinline int fim_enter(__u64 frame, __u32 point, __u32 type)
+/* Returns 1 if the operation is followed. */
+__noinline int fim_op_enter(__u64 frame, __u32 point, __u32 type)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
-	struct fim_inflight fresh = {}, *outer = fim_operation();
+	struct fim_inflight fresh = {}, *outer = fim_op_lookup();
 
-	if (outer && fim_nests(outer, point, frame)) {
+	if (outer && fim_is_nested(outer, point, frame)) {
 		__sync_fetch_and_add(&outer->nested, 1);
 		return 0;
 	}
 	if (outer)
-		fim_abandon();
-	fresh.quiet = !fim_in_scope();
+		fim_op_abandon();
+	fresh.quiet = !fim_is_in_scope();
 	if (fresh.quiet && !(FIM_INVALIDATES & (1U << (type & 31))))
 		return 0;
 	fresh.frame = frame;
@@ -226,23 +243,22 @@ __noinline int fim_enter(__u64 frame, __u32 point, __u32 type)
 	return 0;
 }
 
-/* --- resolve ---------------------------------------------------------------
- */
+/* --- resolve -------------------------------------------------------------- */
 
-/* The operation of this type whose object is being looked for. */
-static __always_inline struct fim_inflight *fim_resolving(__u32 type)
+/* Returns the operation of this type whose object is not known yet. */
+static __always_inline struct fim_inflight *fim_op_lookup_entered(__u32 type)
 {
-	struct fim_inflight *op = fim_operation();
+	struct fim_inflight *op = fim_op_lookup();
 
 	if (!op || op->type != type || op->state != FIM_ENTERED || op->nested)
 		return NULL;
 	return op;
 }
 
-/* Advances an inode's epoch now and, when the operation returns, again. */
-static __always_inline void fim_touches(struct fim_inflight *op, __u64 dentry)
+/* Advances the epoch of an inode that the operation changes, and notes it for the return. */
+static __always_inline void fim_op_touch(struct fim_inflight *op, struct dentry *dentry)
 {
-	struct inode *inode = BPF_CORE_READ((struct dentry *)dentry, d_inode);
+	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
 	__u32 n = op->bumps;
 	__u32 key;
 
@@ -258,126 +274,50 @@ static __always_inline void fim_touches(struct fim_inflight *op, __u64 dentry)
 	}
 }
 
-/* Counts an event; 0 if the policy rejects its whole type. */
-static __always_inline struct fim_policy *fim_admit(__u32 type)
+/* Notes a name that gets its inode by this operation: returns.h fills it in. */
+static __always_inline void fim_op_expect_inode(struct fim_inflight *op, struct dentry *dentry)
 {
-	struct fim_config *cfg = fim_config();
-	struct fim_policy *policy;
-
-	fim_count(type, seen);
-	if (!cfg)
-		return NULL;
-	policy = fim_policy(cfg->serial, type);
-	if (policy && policy->mode != FIM_REJECT_ALL)
-		return policy;
-	fim_count(type, approver_rejected);
-	return NULL;
+	op->created = dentry;
+	op->parent = BPF_CORE_READ(dentry, d_parent);
+	op->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
 }
 
 /*
- * Counts an event whose object is known and starts its record; the slot's
- * index, or FIM_NO_SLOT if it is not wanted or cannot be had.
+ * Counts an event whose object is known and starts its record in this slot, or
+ * in a free one. Returns the slot's index, or FIM_NO_SLOT if the policy rejects
+ * the type or no slot is free.
  */
-__noinline __u32 fim_begin(__u32 type, __u32 family, __u32 index)
+__noinline __u32 fim_event_begin(__u32 type, __u32 family, __u32 index)
 {
-	struct fim_policy *policy = fim_admit(type);
+	struct fim_policy *policy = fim_policy_admit(type);
 	struct fim_slot *slot;
 
 	if (!policy)
 		goto none;
 	if (index == FIM_NO_SLOT)
-		index = fim_take_slot();
-	slot = fim_slot_at(index);
+		index = fim_slot_get();
+	slot = fim_slot_lookup(index);
 	if (!slot) {
 		fim_count(type, no_slot);
 		return FIM_NO_SLOT;
 	}
-	fim_start(index, type, family);
+	fim_record_start(index, type, family);
 	return index;
 none:
-	fim_give_slot(index);
+	fim_slot_put(index);
 	return FIM_NO_SLOT;
 }
 
-/* What approvers have to go by; all but an open counts as writing. */
-static __always_inline struct fim_policy *fim_consult(struct fim_slot *slot)
-{
-	struct fim_event *event = &slot->event;
-	struct fim_policy *policy = fim_policy(event->serial, event->type);
-	__u64 bit = 1ULL << (event->type & 31);
-
-	if (!policy)
-		return NULL;
-	slot->bits = bit;
-	slot->kinds = policy->read_kinds;
-	if (event->type != FIM_OPEN || (event->flags & FIM_WRITE_FLAGS)) {
-		slot->bits = bit | bit << FIM_WRITING;
-		slot->kinds = policy->kinds;
-	}
-	return policy;
-}
-
-/* Walks one file's path; whether its names approve the event. */
-__noinline int fim_judge_file(__u32 index, __u32 which, __u64 dentry, __u64 mount)
-{
-	struct fim_slot *slot = fim_slot_at(index);
-
-	if (!slot)
-		return 0;
-	fim_walk_begin(slot, which, dentry, mount);
-	fim_walk_rest(index);
-	return fim_approve_path(index);
-}
-
-/*
- * Filters an event and resolves its paths, the cheap steps first; 0 if it is
- * to be dropped. The second file is absent if its dentry is 0.
- */
-__noinline int fim_judge(__u32 index, __u64 dentry, __u64 mount, __u64 dentry2, __u64 mount2)
-{
-	struct fim_slot *slot = fim_slot_at(index);
-	struct fim_policy *policy;
-	int approved;
-
-	if (!slot)
-		return 0;
-	policy = fim_consult(slot);
-	if (!policy)
-		return 0;
-	fim_fill_file(index, 0, dentry, mount);
-	if (dentry2)
-		fim_fill_file(index, 1, dentry2, mount2);
-	approved = policy->mode == FIM_FORWARD_ALL || fim_approve_plain(index, policy->flags_any);
-	/* A script of which only the caller's text is known may be any. */
-	if ((slot->event.file[1].flags & FIM_AS_GIVEN) && (slot->kinds & FIM_BY_NAME))
-		approved = 1;
-	if (!approved && !(slot->kinds & FIM_BY_NAME))
-		goto rejected;
-	if (fim_discarded(index, 0, &slot->event.file[0]) &&
-	    (!dentry2 || fim_discarded(index, 1, &slot->event.file[1]))) {
-		fim_count(slot->event.type, discarded);
-		return 0;
-	}
-	approved |= fim_judge_file(index, 0, dentry, mount);
-	if (dentry2)
-		approved |= fim_judge_file(index, 1, dentry2, mount2);
-	if (approved)
-		return 1;
-rejected:
-	fim_count(slot->event.type, approver_rejected);
-	return 0;
-}
-
-/* Starts the record of an operation whose object is known. */
-static __always_inline struct fim_slot *fim_record(struct fim_inflight *op, __u32 family)
+/* Starts the record of an operation whose object is known. Returns NULL if none is wanted or to be had. */
+static __always_inline struct fim_slot *fim_op_record(struct fim_inflight *op, __u32 family)
 {
 	struct fim_slot *slot;
 
 	op->state = FIM_SEEN;
 	if (op->quiet)
 		return NULL;
-	op->slot = fim_begin(op->type, family, op->slot);
-	slot = fim_slot_at(op->slot);
+	op->slot = fim_event_begin(op->type, family, op->slot);
+	slot = fim_slot_lookup(op->slot);
 	if (!slot)
 		return NULL;
 	slot->event.flags = op->flags;
@@ -385,67 +325,15 @@ static __always_inline struct fim_slot *fim_record(struct fim_inflight *op, __u3
 	return slot;
 }
 
-/* Keeps the record until the return, or lets it go. */
-static __always_inline void fim_keep(struct fim_inflight *op, int kept)
+/* Keeps an approved record until the return, and frees any other. */
+static __always_inline void fim_op_keep(struct fim_inflight *op, int approved)
 {
-	if (kept) {
+	if (approved) {
 		op->state = FIM_PENDING;
 		return;
 	}
-	fim_give_slot(op->slot);
+	fim_slot_put(op->slot);
 	op->slot = FIM_NO_SLOT;
-}
-
-/* Judges the record of an operation. One that is kept gets the caller's texts. */
-static __always_inline int fim_decide(struct fim_inflight *op, const struct fim_object *object)
-{
-	fim_keep(op, fim_judge(op->slot, object->dentry, object->mount, object->dentry2, object->mount2));
-	if (op->state != FIM_PENDING)
-		return 0;
-	if (object->name)
-		fim_append_text(op->slot, object->name, offsetof(struct fim_event, name));
-	if (object->source)
-		fim_append_text(op->slot, object->source, offsetof(struct fim_event, source));
-	return 0;
-}
-
-/*
- * The same as the last thing that a program does. Where it can be handed over,
- * the verifier sees the larger part of all these programs once.
- */
-static __always_inline int fim_judge_last(void *ctx, __u32 family, struct fim_inflight *op,
-					  const struct fim_object *object)
-{
-	struct fim_slot *slot;
-
-	if (!FIM_JUDGES_APART(family))
-		return fim_decide(op, object);
-	slot = fim_slot_at(op->slot);
-	if (!slot)
-		return 0;
-	slot->object = *object;
-	bpf_tail_call(ctx, &tails, FIM_TAIL_JUDGE);
-	fim_count(op->type, abandoned);
-	return 0;
-}
-
-/* What those programs hand over to. */
-static __always_inline int fim_judge_apart(void)
-{
-	struct fim_inflight *op = fim_operation();
-	struct fim_slot *slot = op ? fim_slot_at(op->slot) : NULL;
-
-	return slot ? fim_decide(op, &slot->object) : 0;
-}
-
-/* Remembers a name that gets its inode only by this operation. */
-static __always_inline void fim_creates(struct fim_inflight *op, __u64 dentry)
-{
-	struct dentry *new = (void *)dentry;
-
-	op->created = dentry;
-	op->parent = (__u64)BPF_CORE_READ(new, d_parent);
-	op->stamp = BPF_CORE_READ(new, d_name.hash_len);
 }
 
 #endif /* FIM_OPERATION_H */

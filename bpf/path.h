@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Paths, from the kernel's own dentries and mounts.
+ * Paths, read from the kernel's dentries and mounts.
  *
  * A walk goes from a dentry up to the root of its mount namespace and appends
- * each component to the record. It is cut into global functions, which the
- * verifier checks once by themselves and not once an iteration: a walk of 512
- * steps with its hashes costs it some seven hundred instructions. Inlining
- * them would undo that. Their arguments are numbers, because pointers are
- * accepted only from 5.12.
+ * each component to the record. It consists of global functions, which the
+ * verifier checks once each and not once an iteration: a walk of 512 steps with
+ * its hashes costs it some seven hundred instructions. Inlining would undo
+ * that. Global functions take numbers, because 5.10 and 5.11 refuse pointers:
+ * where one needs a pointer its name begins with __, and a typed function
+ * of the same name calls it.
  */
 #ifndef FIM_PATH_H
 #define FIM_PATH_H
 
+#include "kernel.h"
+#include "event.h"
 #include "maps.h"
+#include "slot.h"
 #include "hash.h"
 
 #define FIM_WALK_CHUNK 8 /* cubed: components and mount points */
@@ -22,12 +26,18 @@ static __always_inline struct mount *fim_real_mount(struct vfsmount *mnt)
 	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 }
 
-static __always_inline void fim_flag(struct fim_slot *slot, __u32 flag)
+/* Returns the mount that a path lies on. */
+static __always_inline struct mount *fim_path_mount(struct path *path)
+{
+	return fim_real_mount(BPF_CORE_READ(path, mnt));
+}
+
+static __always_inline void fim_flag_file(struct fim_slot *slot, __u32 flag)
 {
 	slot->event.file[slot->which & 1].flags |= flag;
 }
 
-/* Appends the component that starts at `name`; 0 if there is no room. */
+/* Appends the component that starts at `name`. Returns 0 if it does not fit. */
 static __always_inline int fim_append(struct fim_slot *slot, __u32 index, const void *name)
 {
 	__u64 used = slot->used;
@@ -39,7 +49,7 @@ static __always_inline int fim_append(struct fim_slot *slot, __u32 index, const 
 	size = bpf_probe_read_kernel_str(slot->name, FIM_NAME_SIZE, name);
 	if (size < 2)
 		return 0;
-	barrier_var(size); /* keep the bounds apart: the verifier wants both */
+	barrier_var(size); /* keeps both bounds: the verifier needs each of them */
 	if (size > FIM_NAME_SIZE)
 		return 0;
 	if (used - slot->start + size > FIM_PATH_MAX)
@@ -51,49 +61,49 @@ static __always_inline int fim_append(struct fim_slot *slot, __u32 index, const 
 	return 1;
 }
 
-/* A mount of the kernel's own, such as those that overlayfs keeps its layers on: it carries an error. */
+/* Whether the kernel made a mount for itself, as overlayfs does for its layers: its namespace is an error. */
 static __always_inline int fim_is_internal(struct mount *mount)
 {
 	return (__u64)BPF_CORE_READ(mount, mnt_ns) >= (__u64)-MAX_ERRNO;
 }
 
-/* The top of a walk: internal mounts, and those that were unmounted lazily, are in no namespace. */
-static __always_inline int fim_top(struct fim_slot *slot, struct mount *mount)
+/* Ends a walk at its top. Internal mounts, and those that were unmounted lazily, are in no namespace. */
+static __always_inline int fim_walk_end(struct fim_slot *slot, struct mount *mount)
 {
 	if (!BPF_CORE_READ(mount, mnt_ns) || fim_is_internal(mount))
-		fim_flag(slot, FIM_DETACHED);
+		fim_flag_file(slot, FIM_DETACHED);
 	return 0;
 }
 
-/* One step up: over a mount point or past a component. 0 at the end. */
+/* Goes one step up: over a mount point, or past a component. Returns 0 at the end. */
 __noinline int fim_walk_step(__u32 index)
 {
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct dentry *dentry, *parent;
 	struct mount *mount, *below;
 
 	if (!slot)
 		return 0;
-	dentry = (void *)slot->dentry;
-	mount = (void *)slot->mount;
+	dentry = slot->dentry;
+	mount = slot->mount;
 	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
 		below = BPF_CORE_READ(mount, mnt_parent);
 		if (below == mount)
-			return fim_top(slot, mount);
-		slot->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
-		slot->mount = (__u64)below;
+			return fim_walk_end(slot, mount);
+		slot->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+		slot->mount = below;
 		return 1;
 	}
 	parent = BPF_CORE_READ(dentry, d_parent);
 	if (parent == dentry) {
-		fim_flag(slot, FIM_DETACHED);
+		fim_flag_file(slot, FIM_DETACHED);
 		return 0;
 	}
 	if (!fim_append(slot, index, BPF_CORE_READ(dentry, d_name.name))) {
-		fim_flag(slot, FIM_TRUNCATED);
+		fim_flag_file(slot, FIM_TRUNCATED);
 		return 0;
 	}
-	slot->dentry = (__u64)parent;
+	slot->dentry = parent;
 	return 1;
 }
 
@@ -117,7 +127,8 @@ __noinline int fim_walk_stretch(__u32 index)
 	return 1;
 }
 
-static __always_inline void fim_walk_begin(struct fim_slot *slot, __u32 which, __u64 dentry, __u64 mount)
+static __always_inline void fim_walk_begin(struct fim_slot *slot, __u32 which, struct dentry *dentry,
+					   struct mount *mount)
 {
 	slot->which = which;
 	slot->dentry = dentry;
@@ -126,10 +137,10 @@ static __always_inline void fim_walk_begin(struct fim_slot *slot, __u32 which, _
 	slot->depth = 0;
 }
 
-/* Walks to the top and writes down where the path lies. */
+/* Walks to the top and notes where the path lies in the payload. */
 __noinline int fim_walk_rest(__u32 index)
 {
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct fim_text *path;
 	int i;
 
@@ -139,17 +150,16 @@ __noinline int fim_walk_rest(__u32 index)
 		if (!fim_walk_stretch(index))
 			break;
 	if (i == FIM_WALK_CHUNK)
-		fim_flag(slot, FIM_TRUNCATED);
+		fim_flag_file(slot, FIM_TRUNCATED);
 	path = &slot->event.file[slot->which & 1].path;
 	path->offset = slot->start;
 	path->length = slot->used - slot->start;
 	return 1;
 }
 
-/* Appends a text of the kernel's to the payload. */
-__noinline int fim_append_text(__u32 index, __u64 address, __u32 at)
+__noinline int __fim_append_text(__u32 index, __u64 address, __u32 at)
 {
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct fim_text *text;
 	__u32 used;
 	long size;
@@ -167,6 +177,12 @@ __noinline int fim_append_text(__u32 index, __u64 address, __u32 at)
 	text->length = size;
 	slot->used = used + size;
 	return 1;
+}
+
+/* Appends a string from the kernel's memory; `at` is the offset of its struct fim_text in the event. */
+static __always_inline int fim_append_text(__u32 index, const char *address, __u32 at)
+{
+	return __fim_append_text(index, (__u64)address, at);
 }
 
 #endif /* FIM_PATH_H */

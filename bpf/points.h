@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Every place where a program is attached, once; the families make a program
- * of each. agent/hooks/points.py has the same names and the functions' other names.
+ * Lists of the points where programs are attached. Each family of programs makes
+ * one of each. agent/hooks/points.py has the same names, and the other names that
+ * the functions have had.
  */
 #ifndef FIM_POINTS_H
 #define FIM_POINTS_H
 
+#include "kernel.h"
 #include "open.h"
 #include "names.h"
 #include "attributes.h"
@@ -36,7 +38,7 @@
 	X(mknod, resolve, security_path_mknod)                                                               \
 	X(move_mount, resolve, security_move_mount)
 
-/* The kernel begins to serve a request, or something is learned for it; or all happens at once. */
+/* The kernel begins to serve a request, or a hook notes something for it; or one hook is the whole event. */
 #define FIM_ENTERS(X)                                                                                        \
 	X(open, enter, do_filp_open)                                                                         \
 	X(open_root, enter, do_file_open_root)                                                               \
@@ -102,7 +104,7 @@
 	X(setxattr_path, path_setxattr)                                                                      \
 	X(removexattr_path, path_removexattr)
 
-/* Processes: tracepoints, and functions close by. */
+/* Processes: tracepoints, and functions near them. */
 #define FIM_TRACEPOINTS(X)                                                                                   \
 	X(exec, once, sched_process_exec)                                                                    \
 	X(fork, once, sched_process_fork)                                                                    \

@@ -29,7 +29,7 @@ struct {
 	__type(value, __u64);
 } probes SEC(".maps");
 
-static __always_inline int fim_probed(__u32 probe)
+static __always_inline int fim_probe_count(__u32 probe)
 {
 	__u32 pid = FIM_PROBE_PID;
 	__u64 *wanted = bpf_map_lookup_elem(&probes, &pid);
@@ -44,7 +44,7 @@ static __always_inline int fim_probed(__u32 probe)
 	SEC(section)                                                                                         \
 	int probe__##name(void *ctx)                                                                         \
 	{                                                                                                    \
-		return fim_probed(probe);                                                                    \
+		return fim_probe_count(probe);                                                               \
 	}
 
 FIM_PROBE(raw_tp, "raw_tp/sys_enter", FIM_PROBE_RAW_TP)

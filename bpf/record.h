@@ -1,41 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/*
- * A record: taking a slot, who did it, what to, and sending it.
- */
+/* Records: the process, the files, and sending. */
 #ifndef FIM_RECORD_H
 #define FIM_RECORD_H
 
+#include "kernel.h"
+#include "event.h"
 #include "maps.h"
+#include "slot.h"
 #include "drift.h"
 #include "discarders.h"
 #include "path.h"
 
-static __always_inline __u32 fim_take_slot(void)
-{
-	__u32 index = FIM_NO_SLOT;
-
-	if (bpf_map_pop_elem(&free_slots, &index))
-		return FIM_NO_SLOT;
-	return index;
-}
-
-static __always_inline void fim_give_slot(__u32 index)
-{
-	if (index != FIM_NO_SLOT)
-		bpf_map_push_elem(&free_slots, &index, BPF_ANY);
-}
-
-static __always_inline void fim_clear_file(struct fim_file *file)
-{
-	__builtin_memset(file, 0, sizeof(*file));
-}
-
-/* Starts a record: the header without its files. */
-__noinline int fim_start(__u32 index, __u32 type, __u32 family)
+/* Starts a record: fills in the process, and clears the files. Returns 0 if there is no such slot. */
+__noinline int fim_record_start(__u32 index, __u32 type, __u32 family)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fim_slot *slot = fim_slot_at(index);
-	struct fim_config *cfg = fim_config();
+	struct fim_slot *slot = fim_slot_lookup(index);
+	struct fim_config *cfg = fim_config_lookup();
 	struct fim_event *event;
 	__u64 ids;
 
@@ -48,7 +29,7 @@ __noinline int fim_start(__u32 index, __u32 type, __u32 family)
 	event->type = type;
 	event->family = family;
 	event->serial = cfg->serial;
-	event->generation = fim_generation();
+	event->generation = fim_generation_read();
 	event->time = bpf_ktime_get_boot_ns();
 	event->cgroup = bpf_get_current_cgroup_id();
 	ids = bpf_get_current_pid_tgid();
@@ -66,10 +47,9 @@ __noinline int fim_start(__u32 index, __u32 type, __u32 family)
 	return 1;
 }
 
-/* What an inode says of one of the event's files. */
-__noinline int fim_fill_inode(__u32 index, __u32 which, __u64 at)
+__noinline int __fim_fill_inode(__u32 index, __u32 which, __u64 at)
 {
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct inode *inode = (void *)at;
 	struct super_block *sb;
 	struct fim_file *file;
@@ -80,7 +60,7 @@ __noinline int fim_fill_inode(__u32 index, __u32 which, __u64 at)
 	sb = BPF_CORE_READ(inode, i_sb);
 	file->device = BPF_CORE_READ(sb, s_dev);
 	file->inode = BPF_CORE_READ(inode, i_ino);
-	file->epochs[0] = fim_epoch(file->inode, file->device);
+	file->epochs[0] = fim_epoch_read(file->inode, file->device);
 	file->mode = BPF_CORE_READ(inode, i_mode);
 	file->uid = BPF_CORE_READ(inode, i_uid.val);
 	file->gid = BPF_CORE_READ(inode, i_gid.val);
@@ -90,10 +70,11 @@ __noinline int fim_fill_inode(__u32 index, __u32 which, __u64 at)
 	return 1;
 }
 
-/* One directory up from the walk's place, on the same mount: discarders do not reach beyond it. */
+/* Goes to the parent of the walk's place. Returns 0 at the top of the mount: discarders do not reach beyond.
+ */
 __noinline int fim_fill_parent(__u32 index, __u32 which, __u32 level)
 {
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct dentry *dentry, *parent;
 	struct fim_file *file;
 	struct mount *mount;
@@ -102,22 +83,27 @@ __noinline int fim_fill_parent(__u32 index, __u32 which, __u32 level)
 	if (!slot)
 		return 0;
 	file = &slot->event.file[which & 1];
-	dentry = (void *)slot->dentry;
+	dentry = slot->dentry;
 	parent = BPF_CORE_READ(dentry, d_parent);
-	mount = (void *)slot->mount;
+	mount = slot->mount;
 	if (parent == dentry || dentry == BPF_CORE_READ(mount, mnt.mnt_root))
 		return 0;
 	inode = BPF_CORE_READ(parent, d_inode, i_ino);
 	(&file->inode)[fim_index(level, 4)] = inode; /* its parents follow it */
-	file->epochs[fim_index(level, 4)] = fim_epoch(inode, file->device);
-	slot->dentry = (__u64)parent;
+	file->epochs[fim_index(level, 4)] = fim_epoch_read(inode, file->device);
+	slot->dentry = parent;
 	return 1;
 }
 
-/* What a dentry and its mount say, all but the path. */
-__noinline int fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
+/* Fills in one of the event's files from its inode. */
+static __always_inline int fim_fill_inode(__u32 index, __u32 which, struct inode *inode)
 {
-	struct fim_slot *slot = fim_slot_at(index);
+	return __fim_fill_inode(index, which, (__u64)inode);
+}
+
+__noinline int __fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
+{
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct dentry *dentry = (void *)at;
 	struct mount *mount = (void *)on;
 	struct fim_file *file;
@@ -131,27 +117,33 @@ __noinline int fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
 	file->mount_id = BPF_CORE_READ(mount, mnt_id);
 	inode = BPF_CORE_READ(dentry, d_inode);
 	if (inode) {
-		fim_fill_inode(index, which, (__u64)inode);
-		/* A name that is gone, though it was not the root's. */
+		fim_fill_inode(index, which, inode);
+		/* Its name was removed: only a root never has one. */
 		if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
 			file->flags |= FIM_DELETED;
 	}
-	slot->dentry = at;
-	slot->mount = on;
+	slot->dentry = dentry;
+	slot->mount = mount;
 	for (level = 1; level <= FIM_PARENTS; level++)
 		if (!fim_fill_parent(index, which, level))
 			break;
 	return 1;
 }
 
+/* Fills in one of the event's files from its dentry and mount, all but the path. */
+static __always_inline int fim_fill_file(__u32 index, __u32 which, struct dentry *dentry, struct mount *mount)
+{
+	return __fim_fill_file(index, which, (__u64)dentry, (__u64)mount);
+}
+
 /*
- * Where the process's root directory lies, if not at the top of its mount
- * namespace. The walk goes by way of the second file and leaves it as it was.
+ * Fills in where the process's root directory lies, if not at the top of its
+ * mount namespace. The walk borrows the second file and restores it.
  */
-__noinline int fim_take_root(__u32 index)
+__noinline int fim_fill_root(__u32 index)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct fs_struct *fs = BPF_CORE_READ(task, fs);
 	struct fim_text path;
 	struct fim_file *file;
@@ -160,14 +152,13 @@ __noinline int fim_take_root(__u32 index)
 	if (!slot)
 		return 0;
 	slot->event.root.offset = FIM_ROOT_UNKNOWN;
-	if (!fs) /* it has let go of it: a file that is closed by its end */
+	if (!fs) /* the process has released it: its end closes a file */
 		return 0;
 	file = &slot->event.file[1];
 	path = file->path;
 	flags = file->flags;
 	file->flags = 0;
-	fim_walk_begin(slot, 1, (__u64)BPF_CORE_READ(fs, root.dentry),
-		       (__u64)fim_real_mount(BPF_CORE_READ(fs, root.mnt)));
+	fim_walk_begin(slot, 1, BPF_CORE_READ(fs, root.dentry), fim_real_mount(BPF_CORE_READ(fs, root.mnt)));
 	fim_walk_rest(index);
 	if (!file->flags) {
 		slot->event.root.offset = slot->depth ? file->path.offset : 0;
@@ -178,19 +169,16 @@ __noinline int fim_take_root(__u32 index)
 	return 1;
 }
 
-/*
- * Sends the record. Always inlined: perf_event_output needs the context, whose
- * type differs with the program's.
- */
-static __always_inline void fim_submit(void *ctx, __u32 index)
+/* Sends the record. Always inlined: perf_event_output takes the context, whose type is the program's. */
+static __always_inline void fim_record_submit(void *ctx, __u32 index)
 {
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	__u64 size;
 	long error;
 
 	if (!slot)
 		return;
-	fim_take_root(index);
+	fim_fill_root(index);
 	size = sizeof(struct fim_event) + slot->used;
 	if (size > sizeof(struct fim_event) + FIM_PAYLOAD_MAX) {
 		fim_count(slot->event.type, oversize);

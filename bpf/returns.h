@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/*
- * The end of an operation: its return value, what it made, and the record.
- */
+/* The return of an operation: its return value, the inode that it created, and the record. */
 #ifndef FIM_RETURNS_H
 #define FIM_RETURNS_H
 
-#include "given.h"
-
-static __always_inline int fim_is_refusal(__s64 ret)
-{
-	return ret < 0 && ret > -64 && ((FIM_REFUSALS >> -ret) & 1);
-}
+#include "kernel.h"
+#include "event.h"
+#include "maps.h"
+#include "slot.h"
+#include "record.h"
+#include "context.h"
+#include "operation.h"
+#include "refusal.h"
 
 /*
- * The inode that a new name got. The name's dentry may have been freed in the
- * meantime and even reused: it counts only if it still is that name.
+ * Fills in the inode that a new name got. The kernel may have freed the name's
+ * dentry meanwhile, and used it again: it must still be that name.
  */
-__noinline int fim_created(__u32 index)
+__noinline int fim_fill_created(__u32 index)
 {
-	struct fim_inflight *op = fim_operation();
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_inflight *op = fim_op_lookup();
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct dentry *dentry;
 	struct inode *inode;
 	__u32 which;
@@ -27,38 +27,19 @@ __noinline int fim_created(__u32 index)
 	if (!op || !slot)
 		return 0;
 	which = op->type == FIM_LINK;
-	dentry = (void *)op->created;
+	dentry = op->created;
 	inode = BPF_CORE_READ(dentry, d_inode);
-	if (!inode || (__u64)BPF_CORE_READ(dentry, d_parent) != op->parent ||
-	    BPF_CORE_READ(dentry, d_name.hash_len) != op->stamp)
+	if (!inode || BPF_CORE_READ(dentry, d_parent) != op->parent ||
+	    BPF_CORE_READ(dentry, d_name.hash_len) != op->name_hash)
 		return 0;
 	slot->event.file[which].flags |= FIM_CREATED;
-	return fim_fill_inode(index, which, (__u64)inode);
+	return fim_fill_inode(index, which, inode);
 }
 
-/* Ends an operation: discarders once more, then everything is given back. */
-__noinline int fim_leave(void)
+/* Returns the operation that ends at this point, if it is followed. */
+static __always_inline struct fim_inflight *fim_op_lookup_returning(__u32 point)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
-	struct fim_inflight *op = fim_operation();
-
-	if (!op)
-		return 0;
-	if (op->bumps > 0)
-		fim_bump_epoch(op->bump[0]);
-	if (op->bumps > 1)
-		fim_bump_epoch(op->bump[1]);
-	if (op->moves)
-		fim_bump_generation();
-	fim_give_slot(op->slot);
-	bpf_map_delete_elem(&inflight, &tid);
-	return 0;
-}
-
-/* The operation that returns at this point, if that is one that is followed. */
-static __always_inline struct fim_inflight *fim_returning(__u32 point)
-{
-	struct fim_inflight *op = fim_operation_inline();
+	struct fim_inflight *op = fim_op_lookup_inline();
 
 	if (op && op->nested) {
 		__sync_fetch_and_add(&op->nested, -1);
@@ -67,80 +48,82 @@ static __always_inline struct fim_inflight *fim_returning(__u32 point)
 	return op && op->point == point ? op : NULL;
 }
 
-static __always_inline int fim_finish(void *ctx, struct fim_inflight *op, __s64 ret)
+static __always_inline int fim_op_finish(void *ctx, struct fim_inflight *op, __s64 ret)
 {
-	struct fim_slot *slot = fim_slot_at(op->slot);
+	struct fim_slot *slot = fim_slot_lookup(op->slot);
 
 	if (op->state == FIM_PENDING && slot) {
 		slot->event.retval = ret;
-		fim_submit(ctx, op->slot);
+		fim_record_submit(ctx, op->slot);
 	}
-	return fim_leave();
+	return fim_op_leave();
 }
 
 /*
- * Hands over to the program that serves all returns, so that the verifier sees
- * the larger part of them once. A program that calls no function of its own may
- * do that on every architecture. If it fails, the operation stays in flight
+ * Jumps to the program that serves all returns, so that the verifier checks the
+ * larger part of them once. A program that calls no function of its own may do
+ * that on every architecture. If the jump fails, the operation stays in flight
  * and is counted as abandoned.
  */
-static __always_inline int fim_hand_over(void *ctx, struct fim_inflight *op, __s64 ret)
+static __always_inline int fim_op_hand_over(void *ctx, struct fim_inflight *op, __s64 ret)
 {
 	op->ret = ret;
 	bpf_tail_call(ctx, &tails, FIM_TAIL_RETURNED);
 	return 0;
 }
 
-/* Returns from where the object was known at the entry. */
-static __always_inline int fim_exit_short(void *ctx, __u32 family, __u32 point, __s64 ret)
+/* The return from a point where the object was known at the entry. */
+static __always_inline int fim_op_exit_short(void *ctx, __u32 family, __u32 point, __s64 ret)
 {
-	struct fim_inflight *op = fim_returning(point);
+	struct fim_inflight *op = fim_op_lookup_returning(point);
 
 	if (!op)
 		return 0;
-	return FIM_TAILS(family) ? fim_hand_over(ctx, op, ret) : fim_finish(ctx, op, ret);
+	return FIM_TAILS(family) ? fim_op_hand_over(ctx, op, ret) : fim_op_finish(ctx, op, ret);
 }
 
-static __always_inline int fim_return(void *ctx, __u32 family, struct fim_inflight *op, __s64 ret)
+static __always_inline int fim_op_return(void *ctx, __u32 family, struct fim_inflight *op, __s64 ret)
 {
 	if (op->state == FIM_ENTERED && !op->quiet && fim_is_refusal(ret))
-		fim_refused(family);
+		fim_record_refused(family);
+	else if (op->state == FIM_ENTERED && !op->quiet && (op->lacks & FIM_LACKS_MOUNT))
+		fim_count(op->type, unentered);
 	else if (op->state == FIM_PENDING && op->created && ret >= 0)
-		fim_created(op->slot);
-	return fim_finish(ctx, op, ret);
+		fim_fill_created(op->slot);
+	return fim_op_finish(ctx, op, ret);
 }
 
 /*
- * What all returns hand over to. Where the object was known at the entry,
- * nothing was created and no name is kept: then this only finishes.
+ * The end of every return that jumps. Where the object was known at the entry
+ * no inode was created and no name is kept, and this only finishes.
  */
-static __always_inline int fim_returned(void *ctx, __u32 family)
+static __always_inline int fim_op_exit_tail(void *ctx, __u32 family)
 {
-	struct fim_inflight *op = fim_operation();
+	struct fim_inflight *op = fim_op_lookup();
 
-	return op ? fim_return(ctx, family, op, op->ret) : 0;
+	return op ? fim_op_return(ctx, family, op, op->ret) : 0;
 }
 
-/* Returns from where names are looked up, and perhaps made. */
-static __always_inline int fim_exit(void *ctx, __u32 family, __u32 point, __s64 ret)
+/* The return from a point where names are looked up, and may be created. */
+static __always_inline int fim_op_exit(void *ctx, __u32 family, __u32 point, __s64 ret)
 {
-	struct fim_inflight *op = fim_returning(point);
+	struct fim_inflight *op = fim_op_lookup_returning(point);
 
 	if (!op)
 		return 0;
-	return FIM_TAILS(family) ? fim_hand_over(ctx, op, ret) : fim_return(ctx, family, op, ret);
+	return FIM_TAILS(family) ? fim_op_hand_over(ctx, op, ret) : fim_op_return(ctx, family, op, ret);
 }
 
 #define FIM_EXIT(name, point)                                                                                \
 	static __always_inline int name##_exit(void *ctx, __u32 family)                                      \
 	{                                                                                                    \
-		return fim_exit(ctx, family, point, (__s32)fim_ret(ctx, family, point));                     \
+		return fim_op_exit(ctx, family, point, (__s32)fim_ret(ctx, family, point));                  \
 	}
 
 #define FIM_SHORT_EXIT(name, point)                                                                          \
 	static __always_inline int name##_exit(void *ctx, __u32 family)                                      \
 	{                                                                                                    \
-		return fim_exit_short(ctx, family, point, (__s32)fim_ret(ctx, family, point));               \
+		return fim_op_exit_short(ctx, family, point, (__s32)fim_ret(ctx, family, point));            \
 	}
 
 #endif /* FIM_RETURNS_H */

@@ -1,37 +1,51 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Events that happen at once, with nothing to wait for: exec, fork, exit, and closing after writing. */
+/* Events of a single hook, which have no return to wait for: exec, fork, exit, and closing after writing. */
 #ifndef FIM_TASKS_H
 #define FIM_TASKS_H
 
-#include "returns.h"
+#include "kernel.h"
+#include "event.h"
+#include "drift.h"
+#include "maps.h"
+#include "slot.h"
+#include "scope.h"
+#include "path.h"
+#include "record.h"
+#include "context.h"
+#include "operation.h"
+#include "judge.h"
+#include "refusal.h"
 
 #define FIM_ARGS_MAX 4096
 
-/* Starts a record outside of any operation; FIM_NO_SLOT if it is not wanted. */
-static __always_inline __u32 fim_begin_once(__u32 type, __u32 family)
+/* Starts a record outside of any operation. Returns FIM_NO_SLOT if none is wanted or to be had. */
+static __always_inline __u32 fim_event_begin_once(__u32 type, __u32 family)
 {
-	return fim_in_scope() ? fim_begin(type, family, FIM_NO_SLOT) : FIM_NO_SLOT;
+	return fim_is_in_scope() ? fim_event_begin(type, family, FIM_NO_SLOT) : FIM_NO_SLOT;
 }
 
-static __always_inline int fim_submit_once(void *ctx, __u32 index)
+static __always_inline int fim_record_submit_once(void *ctx, __u32 index)
 {
-	fim_submit(ctx, index);
-	fim_give_slot(index);
+	fim_record_submit(ctx, index);
+	fim_slot_put(index);
 	return 0;
 }
 
 /* Filters and sends a record about a file. */
-static __always_inline int fim_tell_file(void *ctx, __u32 index, struct file *file)
+static __always_inline int fim_record_submit_file(void *ctx, __u32 index, struct file *file)
 {
-	__u64 mount = (__u64)fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
+	struct fim_object object = {
+		.dentry = BPF_CORE_READ(file, f_path.dentry),
+		.mount = fim_real_mount(BPF_CORE_READ(file, f_path.mnt)),
+	};
 
-	if (fim_judge(index, (__u64)BPF_CORE_READ(file, f_path.dentry), mount, 0, 0))
-		fim_submit(ctx, index);
-	fim_give_slot(index);
+	if (fim_judge(index, &object))
+		fim_record_submit(ctx, index);
+	fim_slot_put(index);
 	return 0;
 }
 
-/* __fput(struct file *file): the last reference to an open file goes */
+/* __fput(struct file *file): the last reference to an open file is gone */
 static __always_inline int close_once(void *ctx, __u32 family)
 {
 	struct file *file = (void *)fim_arg(ctx, family, 0);
@@ -43,25 +57,25 @@ static __always_inline int close_once(void *ctx, __u32 family)
 	if (!(mode & FMODE_WRITE) || fim_is_backing(mode) || !(mode & FMODE_OPENED) ||
 	    (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFREG)
 		return 0;
-	/* Before 6.1 overlayfs copies up through files without a mark. */
+	/* Before 6.1 overlayfs copies up through files that carry no mark. */
 	mount = fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
 	if (fim_is_internal(mount))
 		return 0;
-	index = fim_begin_once(FIM_CLOSE, family);
-	slot = fim_slot_at(index);
+	index = fim_event_begin_once(FIM_CLOSE, family);
+	slot = fim_slot_lookup(index);
 	if (!slot)
 		return 0;
 	slot->event.flags = BPF_CORE_READ(file, f_flags);
-	return fim_tell_file(ctx, index, file);
+	return fim_record_submit_file(ctx, index, file);
 }
 
-/* Copies a new program's arguments, which the kernel has just written there. */
-__noinline int fim_take_args(__u32 index)
+/* Copies a new program's arguments from its memory, where the kernel has just written them. */
+__noinline int fim_read_args(__u32 index)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 start = BPF_CORE_READ(task, mm, arg_start);
 	__u64 size = BPF_CORE_READ(task, mm, arg_end) - start;
-	struct fim_slot *slot = fim_slot_at(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	__u64 used;
 
 	if (!slot)
@@ -71,7 +85,7 @@ __noinline int fim_take_args(__u32 index)
 		return 0;
 	if (size > FIM_ARGS_MAX)
 		size = FIM_ARGS_MAX;
-	barrier_var(size); /* the bound above is to be in the register that is passed */
+	barrier_var(size); /* the verifier needs the bound in the register that is passed */
 	if (size > FIM_ARGS_MAX || bpf_probe_read_user(slot->payload + used, size, (void *)start))
 		return 0;
 	slot->event.source.offset = used;
@@ -80,19 +94,24 @@ __noinline int fim_take_args(__u32 index)
 	return 1;
 }
 
-/*
- * What was asked for, where an interpreter is run for it: the kernel has let
- * go of the script itself, and kept the text by which it was named.
- */
-__noinline int fim_take_script(__u32 index, __u64 at)
+__noinline int __fim_read_script(__u32 index, __u64 at)
 {
 	struct linux_binprm *program = (void *)at;
 	const char *name = BPF_CORE_READ(program, filename);
 
 	if (BPF_CORE_READ(program, interp) == name)
 		return 0;
-	fim_append_text(index, (__u64)name, offsetof(struct fim_event, file[1].given));
+	fim_append_text(index, name, offsetof(struct fim_event, file[1].given));
 	return fim_resolve_base(index, 1, AT_FDCWD);
+}
+
+/*
+ * Copies the name of a script that an interpreter runs. The kernel has released
+ * the script's file by now, and kept the text that named it.
+ */
+static __always_inline int fim_read_script(__u32 index, struct linux_binprm *program)
+{
+	return __fim_read_script(index, (__u64)program);
 }
 
 /* sched_process_exec(struct task_struct *, pid_t old_pid, struct linux_binprm *); finalize_exec(bprm) */
@@ -100,18 +119,19 @@ static __always_inline int exec_once(void *ctx, __u32 family)
 {
 	struct linux_binprm *program = (void *)fim_arg(ctx, family, family == FIM_TRACEPOINT ? 2 : 0);
 	struct file *file = BPF_CORE_READ(program, file);
-	__u32 index = fim_begin_once(FIM_EXEC, family);
-	__u64 mount;
+	__u32 index = fim_event_begin_once(FIM_EXEC, family);
+	struct fim_object object = {};
 
 	if (index == FIM_NO_SLOT)
 		return 0;
-	fim_take_script(index, (__u64)program);
-	mount = (__u64)fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
-	if (fim_judge(index, (__u64)BPF_CORE_READ(file, f_path.dentry), mount, 0, 0)) {
-		fim_take_args(index);
-		fim_submit(ctx, index);
+	fim_read_script(index, program);
+	object.dentry = BPF_CORE_READ(file, f_path.dentry);
+	object.mount = fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
+	if (fim_judge(index, &object)) {
+		fim_read_args(index);
+		fim_record_submit(ctx, index);
 	}
-	fim_give_slot(index);
+	fim_slot_put(index);
 	return 0;
 }
 
@@ -125,30 +145,47 @@ static __always_inline int fork_once(void *ctx, __u32 family)
 
 	if (pid != BPF_CORE_READ(child, pid))
 		return 0;
-	index = fim_begin_once(FIM_FORK, family);
-	slot = fim_slot_at(index);
+	index = fim_event_begin_once(FIM_FORK, family);
+	slot = fim_slot_lookup(index);
 	if (!slot)
 		return 0;
-	slot->event.new_uid = pid;
-	slot->event.new_gid = pid;
-	return fim_submit_once(ctx, index);
+	slot->event.child_pid = pid;
+	return fim_record_submit_once(ctx, index);
 }
+
+/* Processes whose end was reported. */
+struct fim_end {
+	__u64 born; /* ns, CLOCK_BOOTTIME */
+	__u32 pid;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct fim_end);
+	__type(value, __u32);
+} ended SEC(".maps");
 
 /*
- * Whether nobody has told of the end of this process. Where its last two
- * threads end at once, both may find that nothing of it lives any more.
+ * Returns 1 to the first thread that asks to report the end of its process. If
+ * the last two threads end at the same time, both may find no live thread.
  */
-static __always_inline int fim_ends(struct task_struct *task)
+static __always_inline int fim_claim_end(struct task_struct *task)
 {
 	struct fim_end end = { .born = BPF_CORE_READ(task, group_leader, start_boottime) };
-	__u32 told = 1;
+	__u32 reported = 1;
+	int error; /* no more bits are certain: before 6.4 the map's function returns an int */
 
 	end.pid = BPF_CORE_READ(task, tgid);
-	return !bpf_map_update_elem(&ended, &end, &told, BPF_NOEXIST);
+	error = bpf_map_update_elem(&ended, &end, &reported, BPF_NOEXIST);
+	if (error && error != -EEXIST)
+		fim_count(FIM_EXIT, unentered);
+	return !error;
 }
 
-/* What a parent will be told: kernel/exit.c, wait_task_zombie(). */
-static __always_inline __u32 fim_status(struct task_struct *task)
+/* Returns the status that the parent will get: kernel/exit.c, wait_task_zombie(). */
+static __always_inline __u32 fim_exit_status(struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 
@@ -164,15 +201,15 @@ static __always_inline int exit_once(void *ctx, __u32 family)
 	struct fim_slot *slot;
 	__u32 index;
 
-	fim_abandon();
-	if (BPF_CORE_READ(task, signal, live.counter) || !fim_in_scope() || !fim_ends(task))
+	fim_op_abandon();
+	if (BPF_CORE_READ(task, signal, live.counter) || !fim_is_in_scope() || !fim_claim_end(task))
 		return 0;
-	index = fim_begin_once(FIM_EXIT, family);
-	slot = fim_slot_at(index);
+	index = fim_event_begin_once(FIM_EXIT, family);
+	slot = fim_slot_lookup(index);
 	if (!slot)
 		return 0;
-	slot->event.exit_code = fim_status(task);
-	return fim_submit_once(ctx, index);
+	slot->event.exit_code = fim_exit_status(task);
+	return fim_record_submit_once(ctx, index);
 }
 
 #endif /* FIM_TASKS_H */

@@ -121,7 +121,7 @@ class ProcessCache:
         return process
 
     def _fork(self, event: Event) -> None:
-        pid = event.new_uid
+        pid = event.child_pid
         if pid == event.pid:  # a thread
             return
         self.counters.forks += 1

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from agent.errors import AgentError
 from agent.events.model import Event, EventType, File, FileFlags
 
-VERSION = 2
+VERSION = 3
 PATH_MAX = 4096
 PARENTS = 3
 
@@ -68,7 +68,7 @@ class Head(NamedTuple):
     source_length: int
     root_at: int
     root_length: int
-    reserved: int
+    child_pid: int
 
 
 def decode(record: bytes) -> Event:
@@ -89,7 +89,7 @@ def decode(record: bytes) -> Event:
         source=_text(body, head.source_at, head.source_length) if kind is not EventType.EXEC else b"",
         args=_args(body, head.source_at, head.source_length) if kind is EventType.EXEC else (),
         new_uid=head.new_uid, new_gid=head.new_gid, generation=head.generation, serial=head.serial,
-        program=head.family, exit_code=head.exit_code, root=_root(head, body),
+        program=head.family, exit_code=head.exit_code, root=_root(head, body), child_pid=head.child_pid,
     )  # fmt: skip
 
 

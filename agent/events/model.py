@@ -110,3 +110,4 @@ class Event:
     args: tuple[bytes, ...] = ()  # exec
     exit_code: int = 0  # exit
     root: bytes = b""  # root directory of the process in its mount namespace; empty if unknown
+    child_pid: int = 0  # fork

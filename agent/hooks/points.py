@@ -57,7 +57,7 @@ POINTS: dict[str, tuple[str, ...]] = {
 MAX_POINTS = 32  # FIM_POINTS
 
 # Phases whose program, when the kernel skips it, makes the event invisible. One that is skipped at the return
-# shows as `abandoned`, and the caller's text is no event.
+# shows as `abandoned` or `unentered`, and the caller's text is no event.
 BLINDING = ("enter", "resolve", "once")
 
 # Functions that are given a descriptor where others of their point are given the file.

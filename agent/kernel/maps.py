@@ -39,7 +39,11 @@ COUNTS = struct.Struct("=9Q")
 
 
 class KernelCounts(NamedTuple):
-    """What the kernel stage did with the events of one type; `unentered` were never even seen."""
+    """What the kernel stage did with the events of one type.
+
+    No record exists of the last three: all slots were in use, the return was missed after the object was
+    seen, or the operation could not be followed to its object. Only `unentered` is not part of `seen`.
+    """
 
     seen: int = 0
     approver_rejected: int = 0

@@ -96,7 +96,7 @@ def _lives(report: LineReport) -> int:
 
 def _process_event(report: LineReport, words: Sequence[str]) -> Event:
     if report.call == "fork":
-        return Event(EventType.FORK, new_uid=report.ret, new_gid=report.ret)
+        return Event(EventType.FORK, child_pid=report.ret)
     if report.call == "wait":
         return Event(EventType.EXIT, exit_code=report.status)
     arguments = tuple(unquote(word) for word in words[1:])

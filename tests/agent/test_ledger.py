@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from agent.events.model import EventType
 from agent.kernel.maps import KernelCounts
 from agent.ledger import Account, Ledger, identities, misses
@@ -13,6 +15,15 @@ def test_both_sides_meet() -> None:
     account = ledger.accounts({EventType.OPEN: counts}, {EventType.OPEN: 2})[EventType.OPEN]
     assert all(identity.holds for identity in identities(account))
     assert (account.program_misses, account.lost) == (3, 4)
+
+
+@pytest.mark.parametrize("reason", ["no_slot", "abandoned", "unentered"])
+def test_an_event_without_a_record_is_lost(reason: str) -> None:
+    """Whatever reason the kernel stage counts, the ledger still closes."""
+    counts = KernelCounts(seen=reason != "unentered", **{reason: 1})
+    account = Ledger().accounts({EventType.OPEN: counts}, {})[EventType.OPEN]
+    assert all(identity.holds for identity in identities(account))
+    assert (account.seen, account.program_misses, account.lost) == (0, 1, 1)
 
 
 def test_the_leak_is_named() -> None:

@@ -321,7 +321,7 @@ def truth_fork(bench: Bench) -> None:
     bench.rules(watched=f"fork.pid == {bench.pid}")
     played = bench.play("fork -> $1\numask 0\nend\nwait $1\nthread\numask 0\nend\n")
     (child,) = (report.ret for report in played.outcome.of("fork"))
-    bench.arrives_once(played, "watched", {"pid": bench.pid, "new_uid": child, "type": EventType.FORK})
+    bench.arrives_once(played, "watched", {"pid": bench.pid, "child_pid": child, "type": EventType.FORK})
 
 
 @proves("truth.exit")
@@ -343,7 +343,7 @@ def truth_brief(bench: Bench) -> None:
         ended=f"exit.code == {EXIT_STATUS}",
     )
     played = bench.play(f"repeat {BRIEF}\n{_run_program(bench, 'word')}end\n")
-    born = sorted(event.new_uid for event in played.matches("born"))
+    born = sorted(event.child_pid for event in played.matches("born"))
     ran = sorted(event.pid for event in played.matches("ran"))
     ended = sorted(event.pid for event in played.matches("ended"))
     bench.equal("different processes", BRIEF, len(set(born)))
@@ -437,7 +437,7 @@ def truth_brief_context(bench: Bench) -> None:
     bench.equal("their programs", {bench.program.encode()}, {one.process.exe for one in _who(told)})
     parents = {one.process.ancestors[0].pid for one in _who(told) if one.process.ancestors}
     bench.equal("who started them", {bench.pid}, parents)
-    born = {event.new_uid: event.time_ns for event in played.matches("born")}
+    born = {event.child_pid: event.time_ns for event in played.matches("born")}
     lives = [event.time_ns - born[event.pid] for event in played.matches("ended") if event.pid in born]
     bench.equal("lives that were told", BRIEF, len(lives))
     _check_brief(bench, "life", BRIEF_NS, lives)

@@ -76,7 +76,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 def fork(time_ns: int, pid: int, ppid: int, uid: int = 0) -> Event:
     """The event is of the process that forks; it carries the child's pid where a chown has the new owner."""
-    return Event(EventType.FORK, time_ns, ppid, ppid, 0, uid, uid, comm=b"forks", new_uid=pid, new_gid=pid)
+    return Event(EventType.FORK, time_ns, ppid, ppid, 0, uid, uid, comm=b"forks", child_pid=pid)
 
 
 def exec_(time_ns: int, pid: int, ppid: int, exe: bytes, *args: bytes, retval: int = 0) -> Event:

@@ -123,7 +123,7 @@ def test_every_hook_has_its_programs(opened: Object) -> None:
 
 
 def test_constants_that_user_space_repeats() -> None:
-    text = (BPF / "maps.h").read_text() + (BPF / "event.h").read_text()
+    text = "".join((BPF / name).read_text() for name in ("event.h", "maps.h", "slot.h"))
     constants = dict(re.findall(r"#define FIM_(\w+)\s+(\d+)", text))
     assert int(constants["SLOTS"]) == maps.SLOTS
     assert int(constants["WRITING"]) == maps.WRITING

@@ -28,7 +28,7 @@ def running() -> Iterator[Object]:
     """The object with only its checks, in the kernel; skipped where that refuses."""
     opened = Object(str(BUILT))
     for name, program in opened.programs.items():
-        program.choose(name.startswith(("check__", "tell__")))
+        program.choose(name in ("check__hash", "check__ring") or name.startswith("tell__"))
     for name, one in opened.maps.items():
         if name not in ("slots", "ring", "approvers", "discarders"):
             one.skip()

@@ -40,8 +40,8 @@ _APPROVERS = (
     Mutant(
         "basenames-not-looked-at",
         "bpf/approvers.h",
-        "if (fim_approve_basename(slot))",
-        "if (0 && fim_approve_basename(slot))",
+        "if (fim_is_approved_basename(slot))",
+        "if (0 && fim_is_approved_basename(slot))",
         ("approvers.basename", "approvers.names"),
     ),
     Mutant(
@@ -68,15 +68,15 @@ _APPROVERS = (
     Mutant(
         "users-taken-for-groups",
         "bpf/approvers.h",
-        "fim_listed(slot, FIM_BY_UID, event->uid)",
-        "fim_listed(slot, FIM_BY_UID, event->gid)",
+        "fim_is_listed(slot, FIM_BY_UID, event->uid)",
+        "fim_is_listed(slot, FIM_BY_UID, event->gid)",
         ("approvers.uid",),
     ),
     Mutant(
         "forward-all-forwards-nothing",
-        "bpf/operation.h",
-        "approved = policy->mode == FIM_FORWARD_ALL || ",
-        "approved = ",
+        "bpf/judge.h",
+        "if (policy->mode == FIM_FORWARD_ALL || ",
+        "if (",
         ("approvers.path", "approvers.none"),
     ),
 )
@@ -143,7 +143,7 @@ _LOSS = (
     ),
     Mutant(
         "events-not-counted",
-        "bpf/operation.h",
+        "bpf/policy.h",
         "fim_count(type, seen);\n\tif (!cfg)",
         "if (!cfg)",
         ("truth.open", "truth.exit"),
@@ -160,7 +160,7 @@ _LOSS = (
 _TRUTH = (
     Mutant(
         "second-path-is-the-first",
-        "bpf/operation.h",
+        "bpf/judge.h",
         "fim_judge_file(index, 1, dentry2, mount2)",
         "fim_judge_file(index, 1, dentry, mount)",
         ("truth.rename", "truth.link", "doors.exchange"),
@@ -181,7 +181,7 @@ _TRUTH = (
     ),
     Mutant(
         "refusals-not-told",
-        "bpf/operation.h",
+        "bpf/refusal.h",
         "1ULL << EEXIST | 1ULL << EXDEV",
         "0ULL << EEXIST | 1ULL << EXDEV",
         ("truth.mkdir", "truth.symlink", "truth.mknod"),
@@ -202,7 +202,7 @@ _TRUTH = (
     ),
     Mutant(
         "children-out-of-scope",
-        "bpf/operation.h",
+        "bpf/scope.h",
         "#define FIM_ANCESTORS 16",
         "#define FIM_ANCESTORS 0",
         ("truth.exec", "truth.unlink"),
@@ -217,7 +217,7 @@ _TRUTH = (
     Mutant(
         "exit-status-dropped",
         "bpf/tasks.h",
-        "slot->event.exit_code = fim_status(task);",
+        "slot->event.exit_code = fim_exit_status(task);",
         "slot->event.exit_code = 0;",
         ("truth.exit",),
     ),
@@ -252,8 +252,8 @@ _TRUTH = (
     Mutant(
         "link-text-dropped",
         "bpf/names.h",
-        "if (text && op->state == FIM_PENDING)",
-        "if (text && 0)",
+        "object.name = (void *)fim_arg(ctx, family, 2);",
+        "object.name = NULL;",
         ("truth.symlink",),
     ),
     Mutant(
@@ -266,14 +266,14 @@ _TRUTH = (
     Mutant(
         "attribute-name-dropped",
         "bpf/attributes.h",
-        "fim_append_text(op->slot, fim_xattr_arg(ctx, family, 1), ",
-        "fim_append_text(op->slot, 0, ",
+        "object.name = (void *)fim_xattr_arg(ctx, family, 1);",
+        "object.name = NULL;",
         ("truth.setxattr", "truth.removexattr"),
     ),
     Mutant(
         "tail-told-as-whole",
         "bpf/path.h",
-        "d_name.name))) {\n\t\tfim_flag(slot, FIM_TRUNCATED);",
+        "d_name.name))) {\n\t\tfim_flag_file(slot, FIM_TRUNCATED);",
         "d_name.name))) {",
         ("truth.long_path",),
     ),
@@ -283,8 +283,8 @@ _PLACES = (
     Mutant(
         "mount-points-skipped",
         "bpf/path.h",
-        "slot->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);",
-        "slot->dentry = (__u64)BPF_CORE_READ(below, mnt.mnt_root);",
+        "slot->dentry = BPF_CORE_READ(mount, mnt_mountpoint);",
+        "slot->dentry = BPF_CORE_READ(below, mnt.mnt_root);",
         ("places.tmpfs", "places.bind_mount"),
     ),
     Mutant(

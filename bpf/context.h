@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A program's context: arguments, return value and stack of the function that it is attached to. */
+#ifndef FIM_CONTEXT_H
+#define FIM_CONTEXT_H
+
+#include "kernel.h"
+#include "event.h"
+#include "operation.h"
+
+/*
+ * How many arguments the function at each point has on this kernel: fexit
+ * finds the return value behind them (bpf_get_func_ret() came in 5.17).
+ */
+const volatile __u8 fim_arguments[FIM_POINTS] = {};
+
+/*
+ * Returns an argument as a number, whatever the program's type. The context of
+ * a trampoline is read like foreign memory, because the verifier would type the
+ * arguments as pointers, and 5.10 refuses to hand those to a global function.
+ */
+static __always_inline __u64 fim_arg(void *ctx, __u32 family, int n)
+{
+	struct pt_regs *regs = ctx;
+	__u64 value = 0;
+
+	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI) {
+		switch (n) {
+		case 0:
+			return PT_REGS_PARM1(regs);
+		case 1:
+			return PT_REGS_PARM2(regs);
+		case 2:
+			return PT_REGS_PARM3(regs);
+		case 3:
+			return PT_REGS_PARM4(regs);
+		case 4:
+			return PT_REGS_PARM5(regs);
+		default:
+			return FIM_PARM6(regs);
+		}
+	}
+	bpf_probe_read_kernel(&value, sizeof(value), (__u64 *)ctx + n);
+	return value;
+}
+
+static __always_inline __s64 fim_ret(void *ctx, __u32 family, __u32 point)
+{
+	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI)
+		return PT_REGS_RC((struct pt_regs *)ctx);
+	return fim_arg(ctx, family, fim_arguments[point]);
+}
+
+/* Returns an address on the stack: that of a nested operation is lower. */
+static __always_inline __u64 fim_frame(void *ctx, __u32 family)
+{
+	__u64 address = 0;
+
+	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI)
+		return PT_REGS_SP((struct pt_regs *)ctx);
+	bpf_probe_read_kernel(&address, sizeof(address), &ctx);
+	return address;
+}
+
+#endif /* FIM_CONTEXT_H */

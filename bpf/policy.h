@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The policy in force: how each type of events is filtered. */
+#ifndef FIM_POLICY_H
+#define FIM_POLICY_H
+
+#include "kernel.h"
+#include "event.h"
+#include "maps.h"
+#include "slot.h"
+
+#define FIM_WRITE_FLAGS (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND)
+
+FIM_ONCE struct fim_policy *fim_policy_lookup(__u32 serial, __u32 type)
+{
+	__u32 key = (serial & 1) * FIM_TYPES + type;
+
+	return bpf_map_lookup_elem(&policies, &key);
+}
+
+/* Counts an event as seen. Returns NULL if the policy rejects its whole type, and counts that too. */
+static __always_inline struct fim_policy *fim_policy_admit(__u32 type)
+{
+	struct fim_config *cfg = fim_config_lookup();
+	struct fim_policy *policy;
+
+	fim_count(type, seen);
+	if (!cfg)
+		return NULL;
+	policy = fim_policy_lookup(cfg->serial, type);
+	if (policy && policy->mode != FIM_REJECT_ALL)
+		return policy;
+	fim_count(type, approver_rejected);
+	return NULL;
+}
+
+/* Prepares a slot for approvers: their kinds and the event's bits. All events but opens count as writing. */
+static __always_inline struct fim_policy *fim_policy_consult(struct fim_slot *slot)
+{
+	struct fim_event *event = &slot->event;
+	struct fim_policy *policy = fim_policy_lookup(event->serial, event->type);
+	__u64 bit = 1ULL << (event->type & 31);
+
+	if (!policy)
+		return NULL;
+	slot->bits = bit;
+	slot->kinds = policy->read_kinds;
+	if (event->type != FIM_OPEN || (event->flags & FIM_WRITE_FLAGS)) {
+		slot->bits = bit | bit << FIM_WRITING;
+		slot->kinds = policy->kinds;
+	}
+	return policy;
+}
+
+#endif /* FIM_POLICY_H */

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Refusals: requests that the kernel refused before it knew the object. They
+ * are reported by the caller's text, read from the kernel's own copy of it.
+ */
+#ifndef FIM_REFUSAL_H
+#define FIM_REFUSAL_H
+
+#include "kernel.h"
+#include "event.h"
+#include "slot.h"
+#include "base.h"
+#include "path.h"
+#include "record.h"
+#include "judge.h"
+#include "operation.h"
+
+/*
+ * Errors that make an event even where no object was resolved. Others say that
+ * there is no such file (ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG), or that the
+ * request was malformed or ran out of something.
+ */
+#define FIM_REFUSALS                                                                                         \
+	(1ULL << EPERM | 1ULL << EACCES | 1ULL << EBUSY | 1ULL << EEXIST | 1ULL << EXDEV | 1ULL << EISDIR |  \
+	 1ULL << ETXTBSY | 1ULL << ENOSPC | 1ULL << EROFS | 1ULL << ENOTEMPTY)
+
+static __always_inline int fim_is_refusal(__s64 ret)
+{
+	return ret < 0 && ret > -64 && ((FIM_REFUSALS >> -ret) & 1);
+}
+
+__noinline int __fim_read_name(__u32 index, __u64 filename, __u32 which)
+{
+	struct filename *name = (void *)filename;
+	__u32 at = offsetof(struct fim_event, file[0].given);
+
+	if (which & 1)
+		at = offsetof(struct fim_event, file[1].given);
+	return fim_append_text(index, BPF_CORE_READ(name, name), at);
+}
+
+/* Copies a name into the record before the kernel looks it up, in case that the lookup is refused. */
+static __always_inline int fim_read_name(__u32 index, struct filename *filename, __u32 which)
+{
+	return __fim_read_name(index, (__u64)filename, which);
+}
+
+/* Resolves the directory that a text starts from. User space joins both, and follows no links. */
+__noinline int fim_resolve_base(__u32 index, __u32 which, int dfd)
+{
+	struct fim_slot *slot = fim_slot_lookup(index);
+	struct path *base;
+	__u32 at;
+
+	if (!slot)
+		return 0;
+	if (!slot->event.file[which & 1].given.length)
+		return 0;
+	slot->event.file[which & 1].flags |= FIM_AS_GIVEN;
+	at = slot->event.file[which & 1].given.offset;
+	if (at >= FIM_PAYLOAD_MAX)
+		return 0;
+	base = fim_base_path(dfd, slot->payload[at] == '/');
+	if (!base)
+		return 0;
+	fim_walk_begin(slot, which, BPF_CORE_READ(base, dentry), fim_path_mount(base));
+	return fim_walk_rest(index);
+}
+
+/* Gives an operation the slot that its name is copied to. Returns 0 if none is free. */
+static __always_inline int fim_op_take_slot(struct fim_inflight *op, __u32 family)
+{
+	op->slot = fim_slot_get();
+	if (fim_record_start(op->slot, op->type, family))
+		return 1;
+	op->lacks |= FIM_LACKS_SLOT;
+	return 0;
+}
+
+/* Makes the record of a request that was refused before its object was known. Returns 1 if it is pending. */
+__noinline int fim_record_refused(__u32 family)
+{
+	struct fim_inflight *op = fim_op_lookup();
+	struct fim_slot *slot;
+	__u32 index;
+
+	if (!op)
+		return 0;
+	if (op->filename) {
+		if (!fim_op_take_slot(op, family))
+			goto no_slot;
+		fim_read_name(op->slot, op->filename, 0);
+		op->names = 1;
+	} else if (op->lacks & FIM_LACKS_SLOT) {
+		goto no_slot;
+	}
+	index = op->slot;
+	slot = fim_slot_lookup(index);
+	if (!slot || !op->names)
+		return 0; /* without a name there is nothing to report */
+	if (!fim_policy_admit(op->type))
+		return 0;
+	slot->event.flags = op->flags;
+	slot->event.mode = op->mode;
+	if (op->type == FIM_CHOWN) {
+		slot->event.new_uid = op->new_uid;
+		slot->event.new_gid = op->new_gid;
+	}
+	if (!fim_judge_refused(slot, index))
+		return 0;
+	fim_resolve_base(index, 0, op->dfd[0]);
+	if (op->names > 1)
+		fim_resolve_base(index, 1, op->dfd[1]);
+	op->state = FIM_PENDING;
+	return 1;
+no_slot:
+	fim_count(op->type, seen);
+	fim_count(op->type, no_slot);
+	return 0;
+}
+
+#endif /* FIM_REFUSAL_H */

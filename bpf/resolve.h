@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The moment when the object of an operation is known: its record is judged. */
+#ifndef FIM_RESOLVE_H
+#define FIM_RESOLVE_H
+
+#include "kernel.h"
+#include "event.h"
+#include "maps.h"
+#include "slot.h"
+#include "path.h"
+#include "judge.h"
+#include "operation.h"
+
+/* Judges the record of an operation. An approved one gets the caller's texts. */
+static __always_inline int fim_op_judge_here(struct fim_inflight *op, const struct fim_object *object)
+{
+	fim_op_keep(op, fim_judge(op->slot, object));
+	if (op->state != FIM_PENDING)
+		return 0;
+	if (object->name)
+		fim_append_text(op->slot, object->name, offsetof(struct fim_event, name));
+	if (object->source)
+		fim_append_text(op->slot, object->source, offsetof(struct fim_event, source));
+	return 0;
+}
+
+/*
+ * Judges as the last thing that a program does. Where it can jump to another
+ * program for that, the verifier checks the larger part of all of them once.
+ */
+static __always_inline int fim_op_judge(void *ctx, __u32 family, struct fim_inflight *op,
+					const struct fim_object *object)
+{
+	struct fim_slot *slot;
+
+	if (!FIM_JUDGES_APART(family))
+		return fim_op_judge_here(op, object);
+	slot = fim_slot_lookup(op->slot);
+	if (!slot)
+		return 0;
+	slot->object = *object;
+	bpf_tail_call(ctx, &tails, FIM_TAIL_JUDGE);
+	fim_count(op->type, abandoned);
+	return 0;
+}
+
+/* The program that those jump to. */
+static __always_inline int fim_op_judge_tail(void)
+{
+	struct fim_inflight *op = fim_op_lookup();
+	struct fim_slot *slot = op ? fim_slot_lookup(op->slot) : NULL;
+
+	return slot ? fim_op_judge_here(op, &slot->object) : 0;
+}
+
+#endif /* FIM_RESOLVE_H */

@@ -1,0 +1,171 @@
+"""Events that cannot be recorded are counted: the hooks run in this host's kernel, with arguments made up."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from agent.errors import KernelError
+from agent.events.model import EventType
+from agent.kernel import maps
+from agent.kernel.libbpf import Object
+from agent.kernel.maps import KernelCounts
+from tests.agent.kernel.conftest import BUILT
+
+HASH = 1  # BPF_MAP_TYPE_HASH
+WORD = struct.Struct("=I")
+UNUSED = ("perf", "tails", "probes", "syscalls", "calls")
+
+
+class Hooks:
+    """The hooks as programs that run on request, all event types forwarded, and no slot free."""
+
+    def __init__(self, prepare: Callable[[Object], None]) -> None:
+        self.object = Object(str(BUILT))
+        for name, program in self.object.programs.items():
+            program.choose(name.startswith("check__"))
+        for name in UNUSED:
+            self.object.maps[name].skip()
+        prepare(self.object)
+        self.object.load()
+        for bank_and_type in range(len(EventType)):
+            policy = maps.POLICY.pack(maps.FORWARD_ALL, 0, 0, 0)
+            self.object.maps["policies"].update(WORD.pack(bank_and_type), policy)
+
+    def add_slot(self) -> None:
+        self.object.maps["free_slots"].update(b"", WORD.pack(0))
+
+    def run(self, hook: str, *arguments: int) -> None:
+        """Run a hook; `arguments` are the function's, or for an exit its return value."""
+        words = [*arguments, *[0] * (6 - len(arguments))]
+        self.object.programs[f"check__{hook}"].run(struct.pack("=6q", *words))
+
+    def counts(self, kind: EventType) -> KernelCounts:
+        """Summed over the lanes of all processors."""
+        rows = []
+        for lane in range(maps.LANES):
+            value = self.object.maps["counts"].lookup(WORD.pack(lane * 32 + kind))
+            assert value
+            rows.append(maps.COUNTS.unpack(value))
+        return KernelCounts(*map(sum, zip(*rows, strict=True)))
+
+    def free_slots(self) -> int:
+        """How many slots are free, by taking them all."""
+        fd, count = self.object.maps["free_slots"].fd(), 0
+        value = ctypes.create_string_buffer(4)
+        library = ctypes.CDLL("libbpf.so.1")
+        while not library.bpf_map_lookup_and_delete_elem(fd, None, value):
+            count += 1
+        return count
+
+
+def loaded(prepare: Callable[[Object], None] = lambda _: None) -> Hooks:
+    try:
+        return Hooks(prepare)
+    except KernelError as error:
+        pytest.skip(f"this host does not load programs: {error}")
+
+
+@pytest.fixture
+def hooks() -> Iterator[Hooks]:
+    made = loaded()
+    yield made
+    made.object.close()
+
+
+def test_a_refused_name_without_a_free_slot(hooks: Hooks) -> None:
+    """The refusal is an event, and there is no memory for its name."""
+    hooks.run("mkdir_enter")
+    hooks.run("parent_given")
+    hooks.run("mkdir_exit", -errno.EACCES)
+    assert hooks.counts(EventType.MKDIR) == KernelCounts(seen=1, no_slot=1)
+
+
+def test_a_name_that_had_no_slot_does_not_take_one_later(hooks: Hooks) -> None:
+    """A second name would be recorded as the first."""
+    hooks.run("mkdir_enter")
+    hooks.run("parent_given")
+    hooks.add_slot()
+    hooks.run("parent_given")
+    assert hooks.free_slots() == 1
+    hooks.run("mkdir_exit", -errno.EACCES)
+    assert hooks.counts(EventType.MKDIR) == KernelCounts(seen=1, no_slot=1)
+
+
+@pytest.mark.parametrize("error", [0, errno.ENOENT])
+def test_no_refusal_needs_no_slot(hooks: Hooks, error: int) -> None:
+    """An operation that fails to find its object is no event, with or without a slot."""
+    hooks.run("mkdir_enter")
+    hooks.run("parent_given")
+    hooks.run("mkdir_exit", -error)
+    assert hooks.counts(EventType.MKDIR) == KernelCounts()
+
+
+def test_a_refused_name_with_a_slot(hooks: Hooks) -> None:
+    """It is reported, and the slot is free again."""
+    hooks.add_slot()
+    hooks.run("mkdir_enter")
+    hooks.run("parent_given")
+    hooks.run("mkdir_exit", -errno.EACCES)
+    assert hooks.counts(EventType.MKDIR) == KernelCounts(seen=1, submitted=1)
+    assert hooks.free_slots() == 1
+
+
+def test_an_operation_whose_return_is_missed(hooks: Hooks) -> None:
+    """It may have been refused: the next operation of the thread counts it."""
+    hooks.run("mkdir_enter")
+    hooks.run("mkdir_enter")
+    assert hooks.counts(EventType.MKDIR) == KernelCounts(unentered=1)
+    hooks.run("mkdir_exit")
+    assert hooks.counts(EventType.MKDIR) == KernelCounts(unentered=1)
+
+
+def test_an_operation_out_of_scope_is_not_counted(hooks: Hooks) -> None:
+    """It is not followed, so its return is not missed."""
+    hooks.object.maps["config"].update(WORD.pack(0), maps.CONFIG.pack(0, 0, 0x7FFFFFFF, 0))
+    hooks.run("mkdir_enter")
+    hooks.run("mkdir_enter")
+    assert hooks.counts(EventType.MKDIR) == KernelCounts()
+
+
+def test_an_attribute_whose_mount_is_not_known(hooks: Hooks) -> None:
+    """No hook noted the mount that the thread writes to."""
+    hooks.run("setxattr_enter")
+    assert hooks.counts(EventType.SETXATTR) == KernelCounts(unentered=1)
+
+
+@pytest.mark.parametrize("result", [0, -errno.ENODATA])
+def test_an_attribute_by_name_whose_mount_is_not_known(hooks: Hooks, result: int) -> None:
+    """Its return counts it, once: until then it may be refused and reported by its text."""
+    hooks.run("setxattr_path_enter")
+    hooks.run("setxattr_enter")
+    assert hooks.counts(EventType.SETXATTR) == KernelCounts()
+    hooks.run("setxattr_path_exit", result)
+    assert hooks.counts(EventType.SETXATTR) == KernelCounts(unentered=1)
+
+
+def test_an_end_that_the_map_has_no_room_for() -> None:
+    """The kernel says so by another error than that of an end which was reported."""
+
+    def without_room(opened: Object) -> None:
+        library = ctypes.CDLL("libbpf.so.1")
+        pointer = ctypes.c_void_p(opened.maps["ended"]._pointer)  # no product code sets a type
+        assert library.bpf_map__set_type(pointer, HASH) == 0
+        opened.maps["ended"].resize(1)
+
+    made = loaded(without_room)
+    made.object.maps["ended"].update(bytes(16), bytes(4))
+    made.run("claim_end")
+    assert made.counts(EventType.EXIT) == KernelCounts(unentered=1)
+    made.object.close()
+
+
+def test_an_end_is_reported_once(hooks: Hooks) -> None:
+    """A second claim is no loss."""
+    hooks.run("claim_end")
+    hooks.run("claim_end")
+    assert hooks.counts(EventType.EXIT) == KernelCounts()
