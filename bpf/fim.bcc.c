@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What bcc compiles in the guest: the same hooks, by kprobes alone. Their names
- * must not begin as bcc's own do, for those it attaches by itself.
+ * What bcc compiles in the guest: the same hooks, as kprobes only. Their names
+ * must not begin with bcc's own prefixes: it attaches such programs by itself.
  */
 #include "kernel.h"
 #include "event.h"
 
-/* Whoever asks for a kprobe's registers means these, too. */
+/* The context is that of a kprobe. */
 #define FIM_KPROBE FIM_BCC
 
 #include "points.h"
@@ -27,7 +27,7 @@ FIM_TASKS(KPROBE)
 	}
 FIM_EXITS(KRETPROBE)
 
-/* Hash tables are written by programs here as well, see maps.h. Their section is given to them afterwards. */
+/* Programs write the hash tables here as well, see maps.h. object_file.py names their section later. */
 #undef SEC
 #define SEC(name)
 #include "tell.bpf.c"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The object: all families over one set of maps. The loader offers the
- * verifier only the programs that it chose; who waits for a verdict compiles
- * only their families.
+ * The object: all families of programs over one set of maps. The loader loads
+ * only the programs that it chose. A developer who waits for a verdict compiles
+ * only the families that the hook set needs.
  */
 #include "kernel.h"
 #ifndef FIM_WITHOUT_TRAMPOLINE

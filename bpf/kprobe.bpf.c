@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* kprobe and kretprobe: need neither BTF at the hook nor a trampoline. */
+/* kprobe and kretprobe: they need neither BTF of the function nor a trampoline. */
 #include "points.h"
 
 #define KPROBE(name, phase, function)                                                                        \

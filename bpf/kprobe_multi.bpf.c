@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* kprobe.multi: the same registers by way of fprobe, which needs no breakpoint. From 5.18, with
- * CONFIG_FPROBE. */
+/* kprobe.multi: the same registers, attached by fprobe without a breakpoint. From 5.18, with CONFIG_FPROBE.
+ */
 #include "points.h"
 
 #define KPROBE_MULTI(name, phase, function)                                                                  \

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Shows user space the kernel's memory where a mount lies, or where it is told
- * to look, to find there what no header describes: agent/kernel/bcc/layout.py.
+ * Copies the kernel's memory at a mount, or at an address that user space gives:
+ * agent/kernel/bcc/layout.py finds there what no header describes.
  */
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/ptrace.h>
 
 #define FIM_PEEK_BYTES 512
-#define FIM_MOUNT_MNT  32 /* where struct mount has the part that others see */
+#define FIM_MOUNT_MNT  32 /* offset of the public part in struct mount */
 
 struct fim_peek {
-	__u32 pid;     /* of whoever looks */
-	__u32 seen;    /* 0 when it begins */
-	__u64 address; /* 0: the mount of the path at hand */
+	__u32 pid;     /* of the process that asks */
+	__u32 seen;    /* 1 once the memory is copied */
+	__u64 address; /* 0: the mount of the path that the function takes */
 	char bytes[FIM_PEEK_BYTES];
 };
 
@@ -31,7 +31,7 @@ int on_kprobe__peek(void *ctx)
 	__u32 zero = 0;
 
 	wanted = bpf_map_lookup_elem(&peek, &zero);
-	/* Once: overlayfs asks again, below. */
+	/* Once: overlayfs calls the function again for its lower file. */
 	if (!wanted || wanted->seen || wanted->pid != bpf_get_current_pid_tgid() >> 32)
 		return 0;
 	address = wanted->address;

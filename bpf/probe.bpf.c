@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One tiny program for each way in, to see whether it fires on this kernel:
- * some load and attach, and are never called (an LSM program on a kernel
- * whose lsm= lacks bpf). agent/kernel/capabilities.py opens a file and looks
- * at the counts. The raw tracepoint is the control: every kernel has it.
+ * One tiny program for each type, to see whether it fires on this kernel: some
+ * load and attach, and are never called (an LSM program on a kernel whose lsm=
+ * lacks bpf). agent/kernel/capabilities.py opens a file and reads the counts.
+ * The raw tracepoint is the control: every kernel has it.
  */
 #include "kernel.h"
 
 enum fim_probe {
-	FIM_PROBE_PID, /* not a count: whose opening is looked for */
+	FIM_PROBE_PID, /* no count: the process whose open is counted */
 	FIM_PROBE_RAW_TP,
 	FIM_PROBE_LSM,
 	FIM_PROBE_FENTRY,
@@ -61,7 +61,7 @@ FIM_PROBE(syscall, "syscall", FIM_PROBE_SYSCALL)
 #define FIM_LINGER_TURNS 64
 #define FIM_LINGER_LOOKS 1024
 
-/* The loops are cut into functions so that the verifier sees each but once. */
+/* Each loop is a function of its own, which the verifier checks once. */
 __noinline int fim_linger_briefly(__u64 until)
 {
 	int i;
@@ -83,10 +83,9 @@ __noinline int fim_linger_longer(__u64 until)
 }
 
 /*
- * Stays until it has met several ticks. A trampoline does not keep a kernel
- * from preempting its program, and from 5.12 whoever then runs into the same
- * program on that CPU is not seen by it: "bpf: Add per-program recursion
- * prevention mechanism".
+ * Runs until several ticks have passed. A kernel may preempt a program on a
+ * trampoline, and from 5.12 it skips the same program for other tasks on that CPU
+ * meanwhile: "bpf: Add per-program recursion prevention mechanism".
  */
 SEC("fentry/security_file_open")
 int probe__skips(void *ctx)

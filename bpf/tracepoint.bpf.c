@@ -11,7 +11,9 @@
 	}
 FIM_TRACEPOINTS(RAW_TRACEPOINT)
 
-/* By way of perf, for there the kernel is not preempted in a program, which hides what others do meanwhile.
+/*
+ * Attached through perf, where the kernel does not preempt the program: while one
+ * is preempted the kernel skips it for other tasks on that CPU.
  */
 SEC("tp/raw_syscalls/sys_enter")
 int tracepoint__syscall__enter(void *ctx)
