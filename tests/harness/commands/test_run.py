@@ -137,7 +137,7 @@ def test_a_failure_beside_the_matrix_is_no_success(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "line"),
     [
-        (".", "is not empty"),
+        (".", "not empty, and not the folder of a run"),
         ("matrix.yaml", "cannot be written"),
         ("matrix.yaml/below", "cannot be written"),
     ],
