@@ -44,7 +44,7 @@ def execute(arguments: argparse.Namespace) -> int:
             )
         except InfrastructureError as error:
             death = machine.death()
-            raise InfrastructureError(death.detail if death else error.message) from error
+            raise InfrastructureError(str(death) if death else error.message) from error
 
 
 def _write(stream: int, data: bytes) -> None:

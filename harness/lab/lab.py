@@ -25,7 +25,7 @@ from harness.lab import provenance
 from harness.lab.supplies import Preparation, bundle, resolve_all
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.run.machines import Death, Selftest, Supplies
+from harness.run.machines import Selftest, Supplies
 from harness.text import one_line
 from harness.vm.console import MAX_BYTES
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harness.kernels import Lock
     from harness.results.model import Agent
     from harness.vm.connection import Connection
+    from harness.vm.life import Death
     from harness.vm.machine import Machine as VirtualMachine
     from harness.vm.restart import Restarter
     from harness.vm.snapshot import Snapshots
@@ -283,11 +284,8 @@ class VmMachine:
         return CommandServer(self.guest, cell.suite, self.base, log)
 
     def death(self) -> Death | None:
-        """What the watchers know, after a moment to let them know it."""
-        cause = self.machine.explain()
-        if cause is None:
-            return None
-        return Death("guest" if cause.kind.blames_guest else "host", str(cause), cause.console)
+        """Return how the machine ended, after giving its watchers time to report it."""
+        return self.machine.explain()
 
     def collect(self, folder: Path) -> None:
         """The console from its first byte, the domain as defined, the kernel's log while there is a guest."""

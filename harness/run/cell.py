@@ -362,7 +362,7 @@ class CellRun:
         machine = None if isinstance(error, RefusedError) else self.keeper.machine
         answers = bool(machine and not booting and machine.answers(PING_S * self.keeper.pace.stretch()))
         death = machine.death() if machine and not answers else None
-        if self.keeper.pace.left() <= 0 and (booting or not (death and death.kind == "guest")):
+        if self.keeper.pace.left() <= 0 and (booting or not (death and death.blames_guest)):
             return Attempt(verdict=Verdict.NOT_RUN, reason=self.keeper.pace.why, duration_s=seconds)
         attempt = judge.classify(error, death, booting=booting, answers=answers)
         return attempt.model_copy(update={"duration_s": seconds})

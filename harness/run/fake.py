@@ -30,7 +30,8 @@ from harness.host.progress import Phase, Progress, Step, silent
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import KernelFacts, Package
-from harness.run.machines import Death, Machine, Supplies
+from harness.run.machines import Machine, Supplies
+from harness.vm.life import Death, DeathCause
 
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
 TRACE = (
@@ -250,9 +251,9 @@ class FakeMachine:
     def _play(self, step: str) -> str:
         act = self.bench.act(self.cell.id, step)
         if act == "crash":
-            self._death = Death("guest", PANIC, TRACE)
+            self._death = Death(DeathCause.PANIC, PANIC, TRACE)
         elif act == "qemu-dies":
-            self._death = Death("host", "QEMU was killed by signal 9")
+            self._death = Death(DeathCause.QEMU, "QEMU was killed by signal 9")
         elif act in SENT:
             os.kill(os.getpid(), SENT[act])
         elif act in ("hang", "freeze"):

@@ -17,8 +17,8 @@ from harness.errors import HarnessError, HungError, IncompleteError, ProductErro
 from harness.results.ledger import accounts
 from harness.results.model import Attempt, Splat, TestResult
 from harness.results.verdict import Verdict, worst
-from harness.run.machines import Death
 from harness.text import one_line
+from harness.vm.life import Death
 
 REASON_LIMIT = 500  # characters
 DEPTH_LIMIT = 20  # of what is nested in a guest's answer
@@ -34,11 +34,11 @@ def classify(error: HarnessError, death: Death | None, *, booting: bool, answers
     A guest's own end outweighs the symptom that made it known. While `booting` the agent is not there, so
     nothing is the product's fault.
     """
-    verdict, reason = _class_of(error, death, booting=booting), death.detail if death else _words(error)
+    verdict, reason = _class_of(error, death, booting=booting), str(death or "") or _words(error)
     if verdict is Verdict.TIMEOUT:
         alive = f"answers: {_program(error)} hung" if answers else "does not answer: its kernel hung"
         reason = f"{reason}; the guest {alive}"
-    trace = one_line(fingerprint(death.trace), REASON_LIMIT) if death else ""
+    trace = one_line(fingerprint(death.console), REASON_LIMIT) if death else ""
     if verdict is Verdict.CRASH and trace:
         reason = f"{reason} [{trace}]"
     return Attempt(verdict=verdict, reason=one_line(reason, REASON_LIMIT), fingerprint=trace)
@@ -51,7 +51,7 @@ def _program(error: HarnessError) -> str:
 def _class_of(error: HarnessError, death: Death | None, *, booting: bool) -> Verdict:
     if isinstance(error, IncompleteError):
         return Verdict.NOT_RUN
-    if death and death.kind == "guest":
+    if death and death.blames_guest:
         return Verdict.BOOT_FAIL if booting else Verdict.CRASH
     if death:
         return Verdict.INFRA

@@ -6,7 +6,6 @@ own through the hook `pytest_harness_bench`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -18,18 +17,7 @@ from harness.host.progress import Progress
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import Agent, KernelFacts
-
-
-@dataclass(frozen=True)
-class Death:
-    """What ended a machine: something in the `guest` (its kernel, its init), or the `host` around it.
-
-    `trace` are the console's lines that show it.
-    """
-
-    kind: Literal["guest", "host"]
-    detail: str
-    trace: tuple[bytes, ...] = ()
+from harness.vm.life import Death
 
 
 class Selftest(Protocol):
@@ -90,7 +78,7 @@ class Machine(Protocol):
         """A cell's own suite in place of the agent's server; what it prints goes to the file `log`."""
 
     def death(self) -> Death | None:
-        """What ended the guest, or None while it lives."""
+        """How the guest ended, or None while it lives."""
 
     def collect(self, folder: Path) -> None:
         """Write what is known about the guest into `folder`; never raises HarnessError."""

@@ -1,1 +1,1 @@
-"""The only room that talks to libvirt: a machine's life from definition to death."""
+"""Runs virtual machines, from definition to end. The only package that imports libvirt."""

@@ -1,7 +1,7 @@
 """The libvirt module, imported with its log kept off the terminal.
 
-libvirt reads its logging from the environment when it is imported; embedded, it would warn about each
-machine to our stderr. Set LIBVIRT_LOG_OUTPUTS (such as "1:file:/path") to see them.
+libvirt reads its log settings from the environment when it is imported; an embedded libvirt would print
+warnings about each machine to our stderr. Set LIBVIRT_LOG_OUTPUTS (such as "1:file:/path") to see them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The harness's libvirt: embedded in this process by default, any other by URI.
+"""Connects to libvirt, embedded in this process by default or at another URI, and starts domains.
 
 with RunDirectory.claim() as directory, Connection.open(directory) as connection:
     domain = connection.start(xml, on_event)
@@ -39,8 +39,8 @@ _QEMU_SAID = re.compile(r"Z qemu-system-\S+: (.+)", re.DOTALL)
 
 OnEvent = Callable[[LifeEvent], None]
 
-# libvirt's (event, detail) that end a domain; what is not here ends nothing. With detail None any detail
-# fits.
+# The pairs (event, detail) of libvirt that end a domain; other events are ignored. None stands for any
+# detail.
 _ENDS: dict[tuple[int, int | None], LifeEvent] = {
     (libvirt.VIR_DOMAIN_EVENT_CRASHED, None): LifeEvent.PANICKED,
     (libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN): LifeEvent.SHUT_DOWN,
@@ -51,37 +51,37 @@ _ENDS: dict[tuple[int, int | None], LifeEvent] = {
 
 
 class LibvirtDomain:
-    """A domain of this connection; `process` is its QEMU where that is known to be on this host."""
+    """A domain of this connection; `process` is its QEMU, or None if that does not run on this host."""
 
     def __init__(self, handle: Any, process: HeldProcess | None = None) -> None:
         self._handle = handle
         self._process = process
 
     def destroy(self) -> None:
-        """Ends it at once; does nothing if it has ended."""
-        # libvirt waits until init has reaped QEMU, for seconds where init is slow at it (containers, small
-        # VMs). It hears of QEMU's end by itself, so where QEMU is ours it is enough to kill it.
+        """End the domain at once; does nothing if it has ended."""
+        # libvirt waits until init has reaped QEMU, which takes seconds in containers and small VMs. It
+        # notices QEMU's end by itself, so it is enough to kill a QEMU that is our child.
         if self._process and self._process.kill(_EXIT_DEADLINE_S):
             self._process.reap()
             return
-        # It may have ended by itself, which is as good.
+        # The domain may have ended by itself.
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.destroy()
 
     def limit_files(self, size: int) -> None:
-        """By a resource limit of its process; see `hypervisor.Domain`."""
+        """Set a resource limit of the process; see `hypervisor.Domain`."""
         if self._process:
             self._process.limit_files(size)
 
     def vitality(self) -> Vitality:
-        """By its process; one that is not on this host is believed to run until libvirt says else."""
+        """The state of the QEMU process; RUNNING if that is not on this host."""
         if self._process and self._process.ended():
             self._process.reap()
             return Vitality.GONE
         return Vitality.STOPPED if self._process and self._process.stopped() else Vitality.RUNNING
 
     def save(self, memory: Path) -> None:
-        """Its memory and devices, compressed; see `savefile`. It stands still for half a second."""
+        """Write memory and devices, compressed (see `savefile`); this stops the guest for half a second."""
         whole = memory.with_name(f"{memory.name}.whole")
         xml = f"<domainsnapshot><memory snapshot='external' file={quoteattr(str(whole))}/></domainsnapshot>"
         try:
@@ -93,7 +93,7 @@ class LibvirtDomain:
             whole.unlink(missing_ok=True)
 
     def is_active(self) -> bool:
-        """Whether it runs; a transient domain that ended is unknown to libvirt."""
+        """Whether the domain runs; libvirt does not know a transient domain that has ended."""
         try:
             return bool(self._handle.isActive())
         except libvirt.libvirtError:
@@ -101,7 +101,7 @@ class LibvirtDomain:
 
 
 class Connection:
-    """One open connection; a context manager. Every domain it started is destroyed when it closes."""
+    """One open connection; a context manager. Closing it destroys every domain that it started."""
 
     def __init__(self, handle: Any, directory: RunDirectory, root: EmbedRoot | None) -> None:
         self._handle = handle
@@ -123,9 +123,9 @@ class Connection:
         cache: Path | None = None,
         progress: Progress = silent,
     ) -> Connection:
-        """Opens `uri`; an embedded libvirt keeps its state in `directory`, probed capabilities in `cache`.
+        """Open `uri`; an embedded libvirt keeps its state in `directory` and QEMU's capabilities in `cache`.
 
-        Raises InfrastructureError with libvirt's reason.
+        Raises InfrastructureError with libvirt's error.
         """
         eventloop.start()
         directory.note_uri(uri)
@@ -144,23 +144,23 @@ class Connection:
 
     @property
     def qemu_user(self) -> str:
-        """Ourselves, where a daemon would take a user of its own."""
+        """This user for a libvirt daemon, which would choose another; "" for an embedded libvirt."""
         return "" if self._root else f"+{os.getuid()}:+{os.getgid()}"
 
     def private_dir(self, name: str) -> Path:
-        """A new directory below the run directory."""
+        """Create a directory below the run directory."""
         path = self._directory.path / name
         path.mkdir(mode=0o700)
         return path
 
     def start(self, name: str, xml: str, on_event: OnEvent) -> LibvirtDomain:
-        """Starts a transient domain; see `hypervisor.Hypervisor`."""
-        # A daemon destroys the domain when our connection ends, however it ends. Embedded, we are the daemon.
+        """Start a transient domain; see `hypervisor.Hypervisor`."""
+        # A daemon destroys the domain when our connection ends. An embedded libvirt has no daemon.
         flags = 0 if self._root else libvirt.VIR_DOMAIN_START_AUTODESTROY
         return self._begin(name, on_event, lambda: self._handle.createXML(xml, flags))
 
     def restore(self, name: str, xml: str, memory: Path, on_event: OnEvent) -> LibvirtDomain:
-        """Starts a domain from its saved memory; see `hypervisor.Hypervisor`."""
+        """Start a domain from its saved memory; see `hypervisor.Hypervisor`."""
         pipe = self._directory.path / f"{name}.memory"
 
         def restored() -> Any:
@@ -172,14 +172,14 @@ class Connection:
 
     @property
     def identity(self) -> str:
-        """QEMU, libvirt and processor; a daemon, which would not end what we restored, restores nothing."""
+        """QEMU, libvirt and processor; "" for a daemon, which does not end restored domains with a run."""
         return f"{self._handle.getVersion()} {libvirt.getVersion()} {cpu_model()}" if self._root else ""
 
     def _begin(self, name: str, on_event: OnEvent, create: Callable[[], Any]) -> LibvirtDomain:
         self._listeners[name] = on_event
         self._put_away[name] = threading.Event()
         try:
-            # It may examine QEMU again, as when /dev/kvm appeared or disappeared meanwhile.
+            # libvirt may probe QEMU again, as when /dev/kvm has appeared or disappeared.
             with self._reaped(name), reaped(self._root) if self._root else contextlib.nullcontext():
                 handle = create()
             domain = LibvirtDomain(handle, self._process_of(name))
@@ -193,9 +193,9 @@ class Connection:
 
     @contextlib.contextmanager
     def _reaped(self, name: str) -> Iterator[None]:
-        """Reaps a QEMU that ends while it starts, for which libvirt would wait half a minute.
+        """Reap a QEMU that ends while it starts: libvirt would wait half a minute for it.
 
-        One that does neither start nor end, as with a snapshot that holds nothing, is ended.
+        Kill a QEMU that does neither start nor end, as with an empty snapshot.
         """
         over = threading.Event()
 
@@ -219,32 +219,32 @@ class Connection:
             looking.join()
 
     def _process_of(self, name: str) -> HeldProcess | None:
-        # None where the domain runs elsewhere, or has ended already.
+        # None if the domain runs on another host or has ended.
         with contextlib.suppress(OSError, ValueError):
             if self._root:
                 return HeldProcess(self._root.pid_of(name))
         return None
 
     def version(self) -> str:
-        """QEMU's version, as libvirt found it, such as "7.2.22"."""
+        """Return QEMU's version by libvirt, such as "7.2.22"."""
         number = int(self._handle.getVersion())
         return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
     def spare(self, name: str) -> None:
-        """From now on that domain is not ours: it outlives this connection.
+        """Let the domain outlive this connection.
 
-        Raises InfrastructureError where a daemon would end it with the connection.
+        Raises InfrastructureError for a daemon, which would end the domain with the connection.
         """
         if not self._root:
-            raise InfrastructureError("only machines of an embedded libvirt outlive a run")
+            raise InfrastructureError("only machines of an embedded libvirt (no --uri) outlive a run")
         self._domains.pop(name, None)
         self._put_away.pop(name, None)
 
     def close(self) -> None:
-        """Destroys what still runs, waits until libvirt has put it away, then closes."""
+        """Destroy all running domains, wait until libvirt has removed them, then close."""
         for domain in self._domains.values():
             domain.destroy()
-        # An embedded libvirt that is still at it would write its state anew after our directory was removed.
+        # An embedded libvirt that is not done would write its state again after our directory was removed.
         deadline = time.monotonic() + _PUT_AWAY_S
         for event in self._put_away.values():
             event.wait(max(0.0, deadline - time.monotonic()))
@@ -270,7 +270,7 @@ class Connection:
 
 
 def reap_domains(uri: str, token: str) -> int:
-    """A `reaper.DomainReaper` for daemons: an embedded libvirt died with its process and has none to ask."""
+    """A `reaper.DomainReaper` for daemons; an embedded libvirt has died with its process."""
     if uri.startswith(EMBEDDED):
         return 0
     eventloop.start()
@@ -281,19 +281,19 @@ def reap_domains(uri: str, token: str) -> int:
                 LibvirtDomain(domain).destroy()
             return len(doomed)
     except InfrastructureError:
-        # The daemon destroys what was ours when our connection died; that it is away is no reason to stop.
+        # The daemon has destroyed our domains when our connection ended, so an error here is harmless.
         return 0
 
 
 def _reason(error: Any) -> str:
-    # What QEMU itself said comes after libvirt's words, a time and QEMU's name.
+    # QEMU's own message follows libvirt's text, a time and QEMU's name.
     said: str = error.get_error_message().strip()
     match = _QEMU_SAID.search(said)
     return match[1] if match else said
 
 
 def _examined(uri: str) -> Any:
-    """An embedded libvirt that knows its QEMU, which it puts off until something depends on it."""
+    """Open an embedded libvirt and make it probe QEMU now, which it would do only when needed."""
     handle = _open(uri)
     try:
         handle.getVersion()

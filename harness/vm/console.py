@@ -1,8 +1,7 @@
-"""A guest's serial console from its first byte: read as it grows, split into lines, searched for trouble.
+"""Reads a guest's serial console as it grows, splits it into lines and searches them for trouble.
 
-`ConsoleLog` is the pure part, fed with bytes. `ConsoleFile` feeds it from the file that QEMU writes. A
-console is bytes from a machine that may be broken: it may hold anything, a line may never end, and it may
-never stop.
+`ConsoleLog` takes bytes and does no input or output; `ConsoleFile` reads the file that QEMU writes. The guest
+may be broken: its console may contain any bytes, lines without an end, and may never stop.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ READY = b"fim-init: ready"
 FATAL = b"fim-init: fatal:"
 _INIT = b"fim-init:"
 
-# A console of ten thousand tests has 3 MB. A guest that prints more is ended: QEMU would fill the disk.
+# The console of ten thousand tests has 3 MB. A guest that prints more than this is ended, or it fills the
+# disk.
 MAX_BYTES = 8 << 20
 
 _MAX_LINE = 4096
@@ -31,7 +31,7 @@ _CHUNK = 1 << 16
 
 
 class Stage(enum.IntEnum):
-    """How far a boot came, by its console."""
+    """The progress of a boot, from the console."""
 
     SILENT = 0
     FIRMWARE = 1
@@ -42,7 +42,7 @@ class Stage(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Sighting:
-    """Trouble at a line, counted from 0 over the whole console."""
+    """Trouble in a line; `number` counts the lines of the whole console from 0."""
 
     trouble: Trouble
     fatal: bool
@@ -63,17 +63,17 @@ class ConsoleLog:
         self._partial = b""
 
     def feed(self, data: bytes) -> None:
-        """Takes what was printed next."""
+        """Add the next bytes of the console."""
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             self._take(line)
-        # A line that does not end is cut, or a guest that prints no newline would fill the memory.
+        # Cut long lines: a guest that prints no newline would fill the memory.
         while len(self._partial) > _MAX_LINE:
             self._take(self._partial[:_MAX_LINE])
             self._partial = self._partial[_MAX_LINE:]
 
     def finish(self) -> None:
-        """Nothing more will come: what has no newline is a line as well."""
+        """End the console: a rest without a newline becomes a line."""
         if self._partial:
             self._take(self._partial)
             self._partial = b""
@@ -85,15 +85,15 @@ class ConsoleLog:
 
     @property
     def last_line(self) -> bytes:
-        """The last line that is not empty, b"" if there is none."""
+        """The last line that is not empty, or b""."""
         return next((line for line in reversed(self._lines) if line.strip()), self._partial)
 
     def tail(self, count: int = _AFTER) -> tuple[bytes, ...]:
-        """The last lines."""
+        """Return the last lines."""
         return tuple(self._lines)[-count:]
 
     def around(self, sighting: Sighting) -> tuple[bytes, ...]:
-        """The lines about a sighting: some before, more after."""
+        """Return the lines around a sighting."""
         first_kept = self._count - len(self._lines)
         start = max(0, sighting.number - first_kept - _BEFORE)
         return tuple(islice(self._lines, start, start + _BEFORE + _AFTER))
@@ -112,7 +112,7 @@ class ConsoleLog:
 
 
 def read_all(chunks: Iterable[bytes]) -> ConsoleLog:
-    """A whole console that has ended."""
+    """Return the log of a console that has ended."""
     log = ConsoleLog()
     for chunk in chunks:
         log.feed(chunk)
@@ -121,7 +121,7 @@ def read_all(chunks: Iterable[bytes]) -> ConsoleLog:
 
 
 class ConsoleFile:
-    """The file that QEMU writes a console to; it need not exist yet. At most `MAX_BYTES` of it are read."""
+    """The file that QEMU writes a console to, which may not exist yet. Reads at most `MAX_BYTES` of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -133,7 +133,7 @@ class ConsoleFile:
         return self._position >= MAX_BYTES
 
     def new_chunks(self) -> Iterable[bytes]:
-        """What was written since the last call; ends at the limit, also while more is being written."""
+        """Yield the bytes written since the last call, up to the limit."""
         try:
             file = self.path.open("rb")
         except FileNotFoundError:

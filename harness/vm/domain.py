@@ -1,4 +1,4 @@
-"""A machine as libvirt's domain XML, from `images/domain.xml.j2`; pure data in, text out."""
+"""Renders the libvirt domain XML of a machine from the template `images/domain.xml.j2`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _TEMPLATE = "domain.xml.j2"
 ROOT_SERIAL = "fim-root"
 RUN_SERIAL = "fim-run"
 
-# The console shows all that the kernel says: that costs a boot 0.2 s without acceleration, and is what there
-# is to see when it fails. The self-tests of the kernel's cryptography cost 0.9 s and say nothing about an
-# agent. Whatever hangs a kernel must panic it, so that it is a crash with a trace and not a long silence.
-# An emulated timer that a busy host starves fails the kernel's test of it ("IO-APIC + timer doesn't work!").
+# The console shows all kernel messages: this costs 0.2 s of a boot without acceleration, and is the
+# evidence if the boot fails. The self-tests of the kernel's cryptography cost 0.9 s and do not concern
+# the agent. A hang must become a panic, so that it is a crash with a trace and not a long silence. On a
+# busy host the emulated timer may fail the kernel's test of it ("IO-APIC + timer doesn't work!"), hence
+# no_timer_check.
 _CMDLINE = (
     "console={console} net.ifnames=0 cryptomgr.notests panic=-1 oops=panic softlockup_panic=1 "
     "sysctl.kernel.hung_task_panic=1 sysctl.kernel.panic_on_rcu_stall=1"
@@ -30,7 +31,7 @@ _CMDLINE = (
 
 @dataclass(frozen=True)
 class Platform:
-    """What differs between architectures, as libvirt and the kernel call it."""
+    """Differences between architectures, by the names of libvirt and the kernel."""
 
     arch: str
     machine: str
@@ -46,13 +47,11 @@ PLATFORMS = {
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """One machine to boot. `disks` are read-only beside the root; `cmdline` is added to the harness's own.
+    """One machine to boot. `disks` are read-only, like `root`; `cmdline` is added to the harness's own.
 
-    With `gdb_port` QEMU's debugging stub listens there on 127.0.0.1, and the kernel is not
-    moved about in memory.
+    With `gdb_port` QEMU's debugging stub listens on this port of 127.0.0.1, and the kernel has no KASLR.
 
-    `workdir` receives `console.log` and `domain.xml`. `kind` is an `acceleration.Accelerator`'s: "kvm" or
-    "tcg".
+    `workdir` receives `console.log` and `domain.xml`. `kind` is the accelerator, "kvm" or "tcg".
     """
 
     kernel: Path
@@ -69,20 +68,20 @@ class MachineSpec:
 
     @property
     def console(self) -> Path:
-        """Where the serial console is written from its first byte."""
+        """The file with the serial console, from its first byte."""
         return self.workdir / "console.log"
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A read-only raw disk and the serial by which the guest may know it."""
+    """A read-only raw disk, and the serial number by which the guest finds it."""
 
     path: Path
     serial: str
 
 
 def cmdline(spec: MachineSpec) -> str:
-    """The kernel's whole command line; what the cell adds comes last and so wins."""
+    """Return the kernel's whole command line; the words of the cell come last and take precedence."""
     words = [_CMDLINE.format(console=PLATFORMS[spec.arch].console)]
     words += ["no_timer_check"] if spec.kind == "tcg" and spec.arch == "amd64" else []
     words += ["nokaslr"] if spec.gdb_port else []
@@ -90,17 +89,17 @@ def cmdline(spec: MachineSpec) -> str:
 
 
 def template_digest() -> str:
-    """Stands for everything in a domain's XML that is not in its spec."""
+    """Return a digest of everything in a domain's XML that is not in its spec."""
     return digest((FOLDER / _TEMPLATE).read_bytes(), repr(PLATFORMS))
 
 
 def render(
     spec: MachineSpec, *, name: str, port: int, run_disk: Path, user: str = "", append: bool = False
 ) -> str:
-    """The domain XML of `spec`, reachable at 127.0.0.1:`port`; every value is escaped.
+    """Return the domain XML of `spec`, reachable at 127.0.0.1:`port`; every value is escaped.
 
-    `user` is whom QEMU runs as, "+UID:+GID"; "" leaves that to libvirt. With `append` the console goes on
-    after what is in its file.
+    `user` is the user that QEMU runs as, "+UID:+GID"; "" leaves that to libvirt. With `append` the console is
+    appended to its file.
     """
     extra = [Disk(path, f"fim-{number}") for number, path in enumerate(spec.disks, start=1)]
     return _template().render(

@@ -1,4 +1,4 @@
-"""The root of an embedded libvirt: its configuration, and QEMU's capabilities from run to run."""
+"""Prepares the root folder of an embedded libvirt, and keeps QEMU's capabilities from run to run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-# No daemon beside us: no log daemon, no other user for QEMU, no labels, no cgroups, no private /dev.
+# libvirt runs without daemons: no log daemon, no other user for QEMU, no labels, no cgroups, no private /dev.
 _QEMU_CONF = """\
 stdio_handler = "file"
 user = "{user}"
@@ -25,33 +25,33 @@ security_driver = "none"
 
 @dataclass(frozen=True)
 class EmbedRoot:
-    """`path` is one process's root, `capabilities` a directory that all share."""
+    """`path` is the root of one process, `capabilities` a directory that all processes share."""
 
     path: Path
     capabilities: Path
 
     @property
     def uri(self) -> str:
-        """What runs libvirt's QEMU driver inside this process, with all its state below `path`."""
+        """The URI of libvirt's QEMU driver inside this process, with all its state below `path`."""
         return f"qemu:///embed?root={quote(str(self.path))}"
 
     def prepare(self) -> None:
-        """Makes the root, with the capabilities that earlier runs kept: finding them takes 2 to 4 s."""
+        """Create the root, with the capabilities that earlier runs kept: probing them takes 2 to 4 s."""
         (self.path / "etc").mkdir(parents=True, exist_ok=True)
         configuration = _QEMU_CONF.format(user=f"+{os.getuid()}", group=f"+{os.getgid()}")
         (self.path / "etc" / "qemu.conf").write_text(configuration)
         _copy_new(self.capabilities, self._own_capabilities)
 
     def keep_capabilities(self) -> None:
-        """Keeps what libvirt probed for later runs; libvirt itself finds out whether it is still true."""
+        """Keep the capabilities that libvirt probed for later runs; libvirt checks them again itself."""
         _copy_new(self._own_capabilities, self.capabilities)
 
     def pid_of(self, name: str) -> int:
-        """The process id of a domain's QEMU. Raises OSError, ValueError if it has none."""
+        """Return the process id of a domain's QEMU. Raises OSError, ValueError if it has none."""
         return int((self.path / "run" / "qemu" / f"{name}.pid").read_text())
 
     def probed_pids(self) -> Iterator[int]:
-        """The process ids of the QEMUs that libvirt examines just now."""
+        """Yield the process ids of the QEMUs that libvirt is probing now."""
         for path in self.path.glob("lib/qemu/qmp-*/qmp.pid"):
             # libvirt removes the file when it is done, and QEMU writes it while we read.
             with contextlib.suppress(OSError, ValueError):
@@ -63,7 +63,7 @@ class EmbedRoot:
 
 
 def _copy_new(source: Path, target: Path) -> None:
-    """Copies by rename: libvirt writes these files in place, so two processes must not share them."""
+    """Copy by rename: libvirt writes these files in place, so two processes must not share them."""
     target.mkdir(parents=True, exist_ok=True)
     for entry in source.glob("*.xml"):
         data, place = entry.read_bytes(), target / entry.name

@@ -1,8 +1,8 @@
-"""libvirt's event loop in a thread of its own: one a process, started by the first connection.
+"""Runs libvirt's event loop in a thread: one for each process, started by the first connection.
 
-libvirt delivers lifecycle events only while somebody runs its loop, and it must be registered before the
-first connection is opened. The loop ends before Python does: a timer or an event that calls into an
-interpreter that is half gone ends the process with SIGSEGV, also after a run in which all was well.
+libvirt delivers lifecycle events only while a thread runs its loop, and the loop must be registered
+before the first connection is opened. The loop ends before Python does: a timer or event that calls into
+an interpreter during its shutdown ends the process with SIGSEGV, even after a run without errors.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import threading
 from harness.vm.api import libvirt
 
 _WAKE_MS = 1000
-_END_S = 5.0  # for a callback that is under way
+_END_S = 5.0  # for a callback that is running
 
 
 @functools.cache
 def start() -> threading.Thread:
-    """Starts the loop if it does not run yet; it runs until Python ends."""
-    # Without a handler libvirt prints every error to stderr, also those that are expected and handled.
+    """Start the loop if it does not run yet; it runs until Python ends."""
+    # Without a handler libvirt prints every error to stderr, including expected ones that are handled.
     libvirt.registerErrorHandler(_swallow, None)
     libvirt.virEventRegisterDefaultImpl()
-    # An empty loop would block for ever in poll without noticing new handles on some versions; a timer wakes
-    # it.
+    # In some versions a loop without handles blocks in poll and does not notice new ones; a timer wakes it.
     timer = libvirt.virEventAddTimeout(_WAKE_MS, _tick, None)
     over = threading.Event()
     thread = threading.Thread(target=_run, args=(over,), name="libvirt-events", daemon=True)

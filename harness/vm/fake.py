@@ -1,4 +1,4 @@
-"""A hypervisor without QEMU, for tests: its domains print and end as they are told."""
+"""A hypervisor without QEMU, for tests: the test decides what its domains print and how they end."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ class FakeDomain:
         self._console = Path(unescape(match[1], {"&#34;": '"', "&#39;": "'"}))
 
     def say(self, *lines: str) -> None:
-        """Prints lines."""
+        """Print lines on the console."""
         with self._console.open("a") as console:
             console.writelines(f"{line}\n" for line in lines)
 
     def end(self, event: LifeEvent) -> None:
-        """Ends it, as QEMU would."""
+        """End the domain with an event."""
         if self.active:
             self.active = False
             self._on_event(event)
 
     def destroy(self) -> None:
-        """Ends it."""
+        """End the domain."""
         self.end(LifeEvent.DESTROYED)
 
     def limit_files(self, size: int) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def is_active(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the domain has not ended."""
         return self.active
 
     def vitality(self) -> Vitality:
-        """What a test says, while it is active."""
+        """Return the state that the test set, GONE after the end."""
         return self.shows if self.active else Vitality.GONE
 
     def save(self, memory: Path) -> None:
-        """Writes its name."""
+        """Write the name of the domain."""
         memory.write_text(self.name)
 
 
 class FakeHypervisor:
-    """A `hypervisor.Hypervisor` that hands each domain it starts to `play`.
+    """A `hypervisor.Hypervisor` that passes each domain that it starts to `play`.
 
     `directory` is for private files.
     """
@@ -73,37 +73,37 @@ class FakeHypervisor:
 
     @property
     def token(self) -> str:
-        """A token like the real ones."""
+        """A token with the format of real ones."""
         return "fim-0000000000"
 
     @property
     def qemu_user(self) -> str:
-        """Nobody in particular."""
+        """The default user."""
         return ""
 
     def spare(self, name: str) -> None:
-        """Remembers it."""
+        """Record the domain."""
         self.spared.append(name)
 
     def private_dir(self, name: str) -> Path:
-        """A new directory."""
+        """Create a directory."""
         path = self._directory / f"private-{name}"
         path.mkdir()
         return path
 
     def start(self, name: str, xml: str, on_event: Callable[[LifeEvent], None]) -> FakeDomain:
-        """Starts a domain and lets it play; a StartError that `play` raises passes through."""
+        """Start a domain and pass it to `play`; a StartError of `play` passes through."""
         domain = FakeDomain(name, xml, on_event)
         self.domains.append(domain)
         self._play(domain)
         return domain
 
     def restore(self, name: str, xml: str, memory: Path, on_event: Callable[[LifeEvent], None]) -> FakeDomain:
-        """Starts a domain, and remembers from what."""
+        """Start a domain, and record the content of its saved memory."""
         self.restored.append(memory.read_text())
         return self.start(name, xml, on_event)
 
     @property
     def identity(self) -> str:
-        """Of no real emulator."""
+        """An identity that no real software has."""
         return "fake"

@@ -1,4 +1,4 @@
-"""What the harness needs of a hypervisor, whoever provides it: `connection`, or `fake` for tests."""
+"""The protocol of a hypervisor; `connection` implements it with libvirt, `fake` for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.errors import InfrastructureError
 
 
 class LifeEvent(enum.Enum):
-    """The end of a domain, as its hypervisor tells it."""
+    """An event that ends a domain."""
 
     PANICKED = "the guest's kernel panicked"
     SHUT_DOWN = "the guest powered off"
@@ -21,7 +21,7 @@ class LifeEvent(enum.Enum):
 
 
 class Vitality(enum.Enum):
-    """How the emulator of a domain is, by the host's word and not by its own."""
+    """The state of a QEMU process, from /proc."""
 
     RUNNING = "running"
     STOPPED = "stopped by a signal"
@@ -29,58 +29,58 @@ class Vitality(enum.Enum):
 
 
 class StartError(InfrastructureError):
-    """A domain did not start; `message` is what the hypervisor said."""
+    """A domain did not start; `message` is the hypervisor's error."""
 
 
 class PortTakenError(StartError):
-    """None of the ports that were tried could be had: nothing is wrong with what was to start."""
+    """All ports that were tried are taken; the machine itself is not at fault."""
 
 
 class Domain(Protocol):
-    """One domain that was started."""
+    """A domain that was started."""
 
     def destroy(self) -> None:
-        """Ends it at once; does nothing if it has ended."""
+        """End the domain at once; does nothing if it has ended."""
 
     def is_active(self) -> bool:
-        """Whether it runs."""
+        """Whether the domain runs."""
 
     def limit_files(self, size: int) -> None:
-        """Let the emulator write no file beyond `size` bytes, if it runs on this host: trying ends it."""
+        """Limit the files that QEMU writes to `size` bytes; exceeding it ends QEMU. Only on this host."""
 
     def vitality(self) -> Vitality:
-        """How its emulator is; cheap enough to be asked many times a second."""
+        """Return the state of QEMU; cheap enough for many calls a second."""
 
     def save(self, memory: Path) -> None:
-        """Writes its memory and devices to a new file, and lets it go on. Raises InfrastructureError."""
+        """Write memory and devices to a new file; the domain continues. Raises InfrastructureError."""
 
 
 class Hypervisor(Protocol):
-    """Starts domains and says when they end."""
+    """Starts domains and reports when they end."""
 
     @property
     def token(self) -> str:
-        """The prefix of every domain's name, by which a reaper knows it."""
+        """The prefix of every domain's name, by which a reaper finds the domains."""
 
     @property
     def qemu_user(self) -> str:
-        """Whom QEMU is to run as, "+UID:+GID", or "" if that needs no saying."""
+        """The user that QEMU runs as, "+UID:+GID", or "" for the default."""
 
     def start(self, name: str, xml: str, on_event: Callable[[LifeEvent], None]) -> Domain:
-        """Starts a domain.
+        """Start a domain.
 
-        `on_event` is called from another thread, at most once an event. Raises StartError.
+        `on_event` is called from another thread, at most once for each event. Raises StartError.
         """
 
     def restore(self, name: str, xml: str, memory: Path, on_event: Callable[[LifeEvent], None]) -> Domain:
-        """Like `start`, but the domain goes on where one of the same shape was saved. Raises StartError."""
+        """Like `start`, but restore the domain from the saved memory of an equal one. Raises StartError."""
 
     @property
     def identity(self) -> str:
-        """Stands for what a saved domain can be restored with; "" where none can be."""
+        """Identifies the software that can restore a saved domain; "" if no domain can be restored."""
 
     def spare(self, name: str) -> None:
-        """Lets a domain outlive us. Raises InfrastructureError where it cannot."""
+        """Let a domain outlive this process. Raises InfrastructureError if it cannot."""
 
     def private_dir(self, name: str) -> Path:
-        """A new directory for a domain's secrets, which is gone when the hypervisor is closed."""
+        """Create a directory for a domain's secrets, which is removed when the hypervisor is closed."""

@@ -1,10 +1,10 @@
-"""Machines that a run leaves running for a person: `--keep-on-fail`.
+"""Machines that a run leaves running for the user (`--keep-on-fail`).
 
-    <runtime>/<token>/kept.json    [{"machine", "cell", "ssh"}]: how each is entered
+    <runtime>/<token>/kept.json    [{"machine", "cell", "ssh"}]: the command line that enters each
 
-The run that left one is dead, so its directory has no owner and a reaper finds it. A reaper spares what is
-named there while it runs, unless it is told to take that too (`harness clean`); the keys stay there as well.
-Whoever powers the guest off ends it as well: then there is nothing left to spare.
+The run has ended, so its directory has no owner and a reaper finds it. The reaper spares the machines
+that kept.json names while they run, except in `harness clean`; their keys stay in the directory. If the
+user powers a guest off, its machine has ended too, and the reaper removes the directory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NAME = "kept.json"
 
 @dataclass(frozen=True)
 class Kept:
-    """One machine: its name, the cell that failed on it, and the command line that gets in."""
+    """One machine: its name, the cell that failed on it, and the ssh command line that enters it."""
 
     machine: str
     cell: str
@@ -32,13 +32,13 @@ class Kept:
 
 
 def note(directory: Path, kept: Kept) -> None:
-    """Writes down in a run directory that a machine of it is to live on."""
-    rows = [asdict(one) for one in (*read(directory), kept)]
+    """Record in a run directory that one of its machines is kept."""
+    rows = [asdict(machine) for machine in (*read(directory), kept)]
     private.write(directory / _NAME, json.dumps(rows, indent=1).encode())
 
 
 def read(directory: Path) -> list[Kept]:
-    """What is written down in a run directory, whether it still runs or not."""
+    """Return the machines that a run directory records as kept, whether they still run or not."""
     try:
         rows = json.loads(private.read(directory / _NAME))
         return [Kept(row["machine"], row["cell"], tuple(row["ssh"])) for row in rows]
@@ -47,20 +47,20 @@ def read(directory: Path) -> list[Kept]:
 
 
 def alive(directory: Path) -> list[Kept]:
-    """Those that run."""
-    found = read(directory)
-    names = running_guests() if found else set()
-    return [one for one in found if one.machine in names]
+    """Return the kept machines of a run directory that run."""
+    recorded = read(directory)
+    names = running_guests() if recorded else set()
+    return [kept for kept in recorded if kept.machine in names]
 
 
 def running_guests() -> set[str]:
-    """The names of all guests whose QEMU runs on this host."""
+    """Return the names of all guests whose QEMU runs on this host."""
     names = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             arguments = path.read_bytes().split(b"\0")
         except OSError:
-            continue  # it has just ended
+            continue  # the process has just ended
         if Path(os.fsdecode(arguments[0])).name.startswith("qemu-system-"):
             words = (os.fsdecode(word) for word in arguments if word.startswith(b"guest="))
             names |= {word.removeprefix("guest=").partition(",")[0] for word in words}
@@ -74,14 +74,18 @@ def everywhere(roots: Sequence[Path] | None = None) -> Iterator[Kept]:
 
 
 def find(name: str, roots: Sequence[Path] | None = None) -> Kept:
-    """The one whose cell or machine is called so, or the only one. Raises InfrastructureError."""
-    found = list(everywhere(roots))
-    fitting = [one for one in found if name in ("", one.cell, one.machine)]
-    if len(fitting) == 1:
-        return fitting[0]
-    there = ", ".join(f"{one.machine} ({one.cell})" for one in found) or "none"
-    wanted = f"called {name!r}" if name else "to choose from"
+    """Return the kept machine with this name or cell; "" is the only one. Raises InfrastructureError."""
+    machines = list(everywhere(roots))
+    matching = [kept for kept in machines if name in ("", kept.cell, kept.machine)]
+    if len(matching) == 1:
+        return matching[0]
+    listed = ", ".join(f"{kept.machine} ({kept.cell})" for kept in machines)
+    problem = (
+        f"more than one kept machine matches: {listed}"
+        if matching
+        else f"no kept machine matches {name!r}: {listed}"
+    )
     raise InfrastructureError(
-        f"{len(fitting)} kept machines are {wanted}; there is {there}",
+        problem if machines else "no machine is kept",
         hint="name a machine, or keep one with `harness run --keep-on-fail`",
     )

@@ -1,11 +1,11 @@
-"""A machine's life: its states, what may follow what, and how a death is told.
+"""Defines the states of a machine, and finds the cause when a machine ends.
 
     DEFINED --start--> BOOTING --a command ran--> READY
        |                  |                         |
        +------------------+----- any cause ---------+--> DEAD
 
-`judge` decides from what the hypervisor said and what the console shows. It is a function of both, so that a
-recorded console with an event is a test of it.
+`judge` is a function of the hypervisor's event and of the console alone, so that recorded consoles can
+test it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INSTRUCTION = re.compile(rb"(?:RIP: \d{4}:|pc : )[\w.]+\+0x[0-9a-f]+")
 
 
 class State(enum.Enum):
-    """Where a machine is in its life."""
+    """The state of a machine."""
 
     DEFINED = "defined"
     BOOTING = "booting"
@@ -41,8 +41,8 @@ FOLLOWS = {
 }
 
 
-class Death(enum.Enum):
-    """Why a machine ended. `blames_guest` separates what runs in it from trouble of the harness."""
+class DeathCause(enum.Enum):
+    """What ended a machine."""
 
     PANIC = "panic"
     INIT = "init"
@@ -53,49 +53,54 @@ class Death(enum.Enum):
     SSH = "ssh"
     DESTROYED = "destroyed"
 
-    @property
-    def blames_guest(self) -> bool:
-        """Whether kernel or guest are at fault, not the harness's own machinery."""
-        return self in (
-            Death.PANIC,
-            Death.INIT,
-            Death.POWERED_OFF,
-            Death.FLOOD,
-            Death.BOOT_TIMEOUT,
-        )
+
+_BY_THE_GUEST = frozenset(
+    {
+        DeathCause.PANIC,
+        DeathCause.INIT,
+        DeathCause.POWERED_OFF,
+        DeathCause.FLOOD,
+        DeathCause.BOOT_TIMEOUT,
+    }
+)
 
 
 @dataclass(frozen=True)
-class DeathCause:
-    """Why a machine ended: `detail` is one line, `console` the lines that show it.
+class Death:
+    """The end of a machine: `detail` is one line, `console` the lines that show the cause.
 
-    `trouble` names what the kernel complained of first (an oops that became a panic is an oops), if it did.
+    `trouble` is the first trouble that the kernel printed: an oops that became a panic is an oops.
     """
 
-    kind: Death
+    cause: DeathCause
     detail: str
     console: tuple[bytes, ...] = ()
     trouble: Trouble | None = None
 
+    @property
+    def blames_guest(self) -> bool:
+        """Whether the kernel or the guest ended the machine, and not the host around it."""
+        return self.cause in _BY_THE_GUEST
+
     def __str__(self) -> str:
-        return f"{self.kind.value}: {self.detail}"
+        return f"{self.cause.value}: {self.detail}"
 
 
 class MachineDiedError(InfrastructureError):
-    """The machine is dead; `cause` tells of what."""
+    """The machine is dead; `death` holds the cause."""
 
-    def __init__(self, cause: DeathCause) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+    def __init__(self, death: Death) -> None:
+        super().__init__(str(death))
+        self.death = death
 
 
-def judge(event: LifeEvent | None, console: ConsoleLog, *, settled: bool) -> DeathCause | None:
-    """The cause of death, or None while the machine lives.
+def judge(event: LifeEvent | None, console: ConsoleLog, *, settled: bool) -> Death | None:
+    """Return the death of the machine, or None while it lives.
 
-    `settled`: the console has been quiet for long enough to hold the whole trace of a panic.
+    `settled` is whether the console has been quiet for long enough to hold the whole trace of a panic.
     """
     if event is LifeEvent.DESTROYED:
-        return DeathCause(Death.DESTROYED, "the harness destroyed it", console.tail())
+        return Death(DeathCause.DESTROYED, "the harness destroyed it", console.tail())
     if console.fatal and (event or settled or console.panic_ended):
         return _crash(console)
     if event is None:
@@ -103,18 +108,18 @@ def judge(event: LifeEvent | None, console: ConsoleLog, *, settled: bool) -> Dea
     return _ended(event, console)
 
 
-def _crash(console: ConsoleLog) -> DeathCause:
+def _crash(console: ConsoleLog) -> Death:
     fatal = console.fatal
     assert fatal
-    # The first trouble of the same crash says more than the panic it became.
+    # The first trouble of a crash is more specific than the panic that follows it.
     first = next(sighting for sighting in console.sightings if _leads_to(sighting.number, fatal.number))
     lines = console.around(first)
     detail = _text(fatal.line) if first is fatal else _crash_in_words(first, fatal, lines)
-    return DeathCause(Death.PANIC, detail, lines, first.trouble)
+    return Death(DeathCause.PANIC, detail, lines, first.trouble)
 
 
 def _crash_in_words(first: Sighting, fatal: Sighting, lines: Sequence[bytes]) -> str:
-    """What happened first, the instruction it happened at, and the panic that it became."""
+    """Return the first trouble, the instruction that caused it, and the panic that followed."""
     after = lines[lines.index(first.line) :]
     instruction = next((match[0] for line in after if (match := _INSTRUCTION.search(line))), b"")
     return "; ".join(_text(part) for part in (first.line, instruction, fatal.line) if part)
@@ -124,31 +129,31 @@ def _leads_to(number: int, fatal: int) -> bool:
     return fatal - 200 <= number <= fatal
 
 
-def _ended(event: LifeEvent, console: ConsoleLog) -> DeathCause:
+def _ended(event: LifeEvent, console: ConsoleLog) -> Death:
     tail = console.tail()
     if event is LifeEvent.PANICKED:
-        return DeathCause(Death.PANIC, "the kernel panicked and printed nothing", tail, Trouble.PANIC)
+        return Death(DeathCause.PANIC, "the kernel panicked and printed nothing", tail, Trouble.PANIC)
     if console.init_failure:
-        return DeathCause(Death.INIT, _text(console.init_failure), tail)
+        return Death(DeathCause.INIT, _text(console.init_failure), tail)
     if event is LifeEvent.SHUT_DOWN:
-        return DeathCause(Death.POWERED_OFF, _after("the guest powered off", console), tail)
+        return Death(DeathCause.POWERED_OFF, _after("the guest powered off", console), tail)
     what = LifeEvent.STOPPED.value if event is LifeEvent.STOPPED else "QEMU ended"
-    return DeathCause(Death.QEMU, _after(what, console), tail)
+    return Death(DeathCause.QEMU, _after(what, console), tail)
 
 
-def flooded(console: ConsoleLog) -> DeathCause:
-    """The cause when a guest printed more than a console may hold; a panic before that says more."""
+def flooded(console: ConsoleLog) -> Death:
+    """Return the death of a guest that printed more than a console may hold, a panic if it had one before."""
     if console.fatal:
         return _crash(console)
     what = f"the guest printed more than {MAX_BYTES >> 20} MiB on its console and was ended"
-    return DeathCause(Death.FLOOD, _after(what, console), console.tail())
+    return Death(DeathCause.FLOOD, _after(what, console), console.tail())
 
 
-def boot_timeout(seconds: float, console: ConsoleLog) -> DeathCause:
-    """The cause when a boot did not end in time."""
+def boot_timeout(seconds: float, console: ConsoleLog) -> Death:
+    """Return the death of a guest that was not ready in time."""
     stage = console.stage.name.lower()
-    detail = _after(f"not ready after {seconds:.0f} s, came as far as {stage}", console)
-    return DeathCause(Death.BOOT_TIMEOUT, detail, console.tail())
+    detail = _after(f"not ready after {seconds:.0f} s, reached stage {stage}", console)
+    return Death(DeathCause.BOOT_TIMEOUT, detail, console.tail())
 
 
 def _after(what: str, console: ConsoleLog) -> str:

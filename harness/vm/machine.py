@@ -1,12 +1,12 @@
-"""One guest from its definition to its end, watched all the time.
+"""Runs one machine from its definition to its end, and watches it all the time.
 
     with Machine(spec, connection) as machine:
         guest = machine.wait_ready(60)
         guest.run(["uname", "-r"], timeout=10)
 
-Three watchers report to one thread, which decides alone: the hypervisor's events through a queue, the console
-through its file, the host by QEMU's process. Whichever knows first ends the machine. Ending it ends QEMU and
-with it every SSH connection, so whoever waits for the guest hears of it at once and asks `explain` why.
+One thread reads three sources: the hypervisor's events from a queue, the console from its file, the state of
+the QEMU process from /proc. The first that reports a cause ends the machine. This ends QEMU and with it every
+SSH connection, so callers that wait for the guest get an error at once, and `explain` returns the cause.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from harness.vm.hypervisor import Domain, Hypervisor, LifeEvent, PortTakenError,
 from harness.vm.kept import Kept
 from harness.vm.life import FOLLOWS, Death, DeathCause, MachineDiedError, State, boot_timeout, flooded, judge
 from harness.vm.ports import ADDRESS, Port
-from harness.vm.pulse import Pulse
+from harness.vm.qemu_watch import QemuWatch
 from harness.vm.snapshot import Snapshot
 
 _POLL_S = 0.05
-# A console that was quiet for so long after "Kernel panic" has shown the whole trace.
+# If the console was quiet for this time after "Kernel panic", it contains the whole trace.
 _SETTLE_S = 0.5
-# And one that never becomes quiet has shown enough of it.
+# After this time it contains enough of the trace, even if it never becomes quiet.
 _ENOUGH_S = 3.0
 _EXPLAIN_S = 5.0
 _RETRY_S = 0.2
 _START_ATTEMPTS = 5
-_FILE_BYTES = 256 << 20  # beside its memory, which QEMU writes to a file when it is saved
+_FILE_BYTES = 256 << 20  # in addition to its memory, which QEMU writes to a file to save the machine
 
 _numbers = itertools.count(1)
 
@@ -50,7 +50,7 @@ Connect = Callable[[Endpoint, float], Guest]
 
 
 def _import_ssh() -> None:
-    import harness.guest.ssh  # noqa: F401 - for its being imported
+    import harness.guest.ssh  # noqa: F401 - so that a later import takes no time
 
 
 def _over_ssh(endpoint: Endpoint, timeout_s: float) -> Guest:
@@ -60,18 +60,18 @@ def _over_ssh(endpoint: Endpoint, timeout_s: float) -> Guest:
 
 
 class _Patience:
-    """How long a console is waited for once it has told of a panic."""
+    """Decides how long to wait for the rest of the console after a panic."""
 
     def __init__(self) -> None:
         self._grew_at = time.monotonic()
         self._fatal_at: float | None = None
 
     def grew(self) -> None:
-        """Something was printed."""
+        """Record that the guest printed something."""
         self._grew_at = time.monotonic()
 
     def ended(self, *, fatal: bool) -> bool:
-        """Whether what a panic prints was printed."""
+        """Whether the console contains the trace of the panic."""
         now = time.monotonic()
         if fatal and self._fatal_at is None:
             self._fatal_at = now
@@ -82,7 +82,7 @@ class _Patience:
 class Machine:
     """One machine; a context manager that starts it and always destroys it.
 
-    `connect` opens an `Endpoint` within some seconds (default: over SSH).
+    `connect` takes an `Endpoint` and a deadline in seconds (default: a connection over SSH).
     """
 
     def __init__(self, spec: MachineSpec, hypervisor: Hypervisor, connect: Connect | None = None) -> None:
@@ -95,7 +95,7 @@ class Machine:
         self._private = hypervisor.private_dir(self.name.rpartition("-")[2])
         self._keys = GuestKeys.generate()
         self._state = State.DEFINED
-        self._death: DeathCause | None = None
+        self._death: Death | None = None
         self._changed = threading.Condition()
         self._events: queue.SimpleQueue[LifeEvent] = queue.SimpleQueue()
         self._domain: Domain | None = None
@@ -104,25 +104,25 @@ class Machine:
 
     @property
     def state(self) -> State:
-        """Where it is in its life."""
+        """The state of the machine."""
         return self._state
 
     @property
-    def death(self) -> DeathCause | None:
-        """Why it ended; None while it lives."""
+    def death(self) -> Death | None:
+        """How the machine ended; None while it lives."""
         return self._death
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where and with which keys the guest is reached. Raises InfrastructureError before `start`."""
+        """The address and keys of the guest. Raises InfrastructureError before `start`."""
         if self._port is None:
             raise InfrastructureError(f"{self.name} was not started")
         return Endpoint(ADDRESS, self._port.number, self._keys, self._private)
 
     def start(self, snapshot: Snapshot | None = None) -> None:
-        """Boots it, or lets it go on where such a machine was saved.
+        """Boot the machine, or restore it from a snapshot.
 
-        Raises StartError with the hypervisor's reason, InfrastructureError for a full disk.
+        Raises StartError with the hypervisor's error, InfrastructureError for a full disk.
         """
         self._enter(State.BOOTING)
         try:
@@ -131,40 +131,41 @@ class Machine:
             if snapshot:
                 shutil.copyfile(snapshot.console, self.spec.console)
         except OSError as error:
-            raise InfrastructureError(f"cannot write what a machine needs: {error}") from error
-        # To import paramiko takes as long as half of a restore, during which this process only waits.
+            raise InfrastructureError(f"cannot write the files of a machine: {error}") from error
+        # Importing paramiko takes half the time of a restore, during which this process only waits.
         threading.Thread(target=_import_ssh, name="import", daemon=True).start()
         self._domain = self._start_on_some_port(snapshot)
-        # Should this process be killed, nobody watches the console of a QEMU that goes on.
+        # If this process is killed, QEMU runs on and nothing limits its console.
         self._domain.limit_files((self.spec.memory_mib << 20) + _FILE_BYTES)
         self._watcher.start()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Writes a snapshot of it, and lets it go on. Raises InfrastructureError."""
+        """Write a snapshot of the machine, which then continues. Raises InfrastructureError."""
         self._raise_if_dead()
         if self._domain is None or self._state is not State.READY:
-            raise InfrastructureError(f"{self.name} is {self._state.value}, it cannot be saved")
+            raise InfrastructureError(f"{self.name} cannot be saved: it is {self._state.value}, not ready")
         try:
             shutil.copyfile(self.spec.console, snapshot.console)
             self._domain.save(snapshot.memory)
         except OSError as error:
             raise InfrastructureError(f"the machine cannot be saved: {error}") from error
-        # It stood still meanwhile, and its clock with it.
+        # The guest and its clock were stopped meanwhile.
         assert self.guest
         self.guest.run(["date", "-s", f"@{time.time():.2f}"])
 
     def wait_ready(self, deadline_s: float, silent_s: float = math.inf) -> Guest:
-        """The guest, once a command ran in it; its kernel must print something within `silent_s` seconds.
+        """Return the guest once a command ran in it.
 
-        Raises MachineDiedError at once when it cannot become ready any more.
+        Its kernel must print something within `silent_s` seconds. Raises MachineDiedError once the guest
+        cannot become ready any more.
         """
         deadline = time.monotonic() + deadline_s
-        if silent_s < deadline_s and not self._speaks(silent_s):
+        if silent_s < deadline_s and not self._prints(silent_s):
             self._die(boot_timeout(silent_s, self.console))
         self._wait(lambda: self.console.stage is Stage.READY or self._disk_full(), deadline)
         if self.console.stage is not Stage.READY:
-            # A console that could not be written says nothing about the guest.
-            why = DeathCause(Death.QEMU, f"no space left in {self.spec.workdir}", self.console.tail())
+            # If the disk was full, the console is no evidence against the guest.
+            why = Death(DeathCause.QEMU, f"no space left in {self.spec.workdir}", self.console.tail())
             self._die(why if self._disk_full() else boot_timeout(deadline_s, self.console))
         while True:
             self._raise_if_dead()
@@ -175,15 +176,15 @@ class Machine:
             except GuestError as error:
                 self._after_failed_reach(error, deadline)
 
-    def _speaks(self, silent_s: float) -> bool:
-        """Whether the kernel prints something in time, or something else ends the wait."""
+    def _prints(self, silent_s: float) -> bool:
+        """Whether the kernel prints something in time; also true if the machine ends or the disk is full."""
         deadline = time.monotonic() + silent_s
         return self._wait(lambda: self.console.stage >= Stage.KERNEL or self._disk_full(), deadline)
 
-    def explain(self, timeout_s: float = _EXPLAIN_S) -> DeathCause | None:
-        """Why the guest does not answer: waits so long for a watcher to know; None if the machine lives.
+    def explain(self, timeout_s: float = _EXPLAIN_S) -> Death | None:
+        """Return how the machine ended; wait up to `timeout_s` for a watcher to report it. None if it lives.
 
-        A guest that runs a command lives, and nothing is waited for.
+        If a command runs in the guest, return at once.
         """
         deadline = time.monotonic() + timeout_s
         if not self._answers(timeout_s):
@@ -199,31 +200,31 @@ class Machine:
         return self.guest is not None
 
     def keep(self, cell: str) -> Kept:
-        """Lets it live on after this process, for a person; returns how to get in.
+        """Let the machine outlive this process for the user; return how to enter it.
 
-        Nothing watches it any more, and `destroy` is not to be called. Raises InfrastructureError.
+        The machine is not watched any more; the caller must not call `destroy`. Raises InfrastructureError.
         """
         self._raise_if_dead()
-        found = Kept(self.name, cell, tuple(ssh_argv(self.endpoint)))
+        machine = Kept(self.name, cell, tuple(ssh_argv(self.endpoint)))
         self._hypervisor.spare(self.name)
-        kept.note(self._private.parent, found)
+        kept.note(self._private.parent, machine)
         if self.guest:
             self.guest.close()
-        return found
+        return machine
 
     def destroy(self) -> None:
-        """Ends it and gives everything back; may be called in any state and again."""
+        """End the machine and release its resources; may be called in any state and again."""
         if self.guest:
             self.guest.close()
-        self._die(DeathCause(Death.DESTROYED, "the harness destroyed it", self.console.tail()))
+        self._die(Death(DeathCause.DESTROYED, "the harness destroyed it", self.console.tail()))
         if self._watcher.is_alive():
             self._watcher.join()
         if self._port:
             self._port.release()
 
     def _start_on_some_port(self, snapshot: Snapshot | None) -> Domain:
-        # The port is reserved, yet QEMU's word counts; any other reason not to start comes again with the
-        # next port.
+        # QEMU may find the port taken although it was reserved. Any other error would occur again with the
+        # next port, so it is not retried.
         for attempt in range(1, _START_ATTEMPTS + 1):
             self._port = Port()
             xml = domain.render(
@@ -238,12 +239,12 @@ class Machine:
                 (self.spec.workdir / "domain.xml").write_text(xml)
                 return self._launch(xml, snapshot)
             except OSError as error:
-                raise InfrastructureError(f"cannot write what a machine needs: {error}") from error
+                raise InfrastructureError(f"cannot write the files of a machine: {error}") from error
             except StartError as error:
                 self._port.release()
                 taken = "host forwarding" in error.message
                 if not taken or attempt == _START_ATTEMPTS:
-                    self._die(DeathCause(Death.QEMU, error.message))
+                    self._die(Death(DeathCause.QEMU, error.message))
                     raise PortTakenError(error.message) if taken else error from error
         raise AssertionError("unreachable")
 
@@ -259,8 +260,8 @@ class Machine:
         seconds = max(seconds, _RETRY_S)
         guest = self._connect(self.endpoint, seconds)
         try:
-            # An open port is not a guest: the first connection is often reset, and sshd may not be able to
-            # fork.
+            # An open port does not mean that the guest is ready: the first connection is often reset, and
+            # sshd may be unable to fork.
             guest.ping(seconds)
         except GuestError:
             guest.close()
@@ -269,30 +270,30 @@ class Machine:
 
     def _after_failed_reach(self, error: GuestError, deadline: float) -> None:
         if time.monotonic() >= deadline:
-            self._die(DeathCause(Death.SSH, f"no command ran over SSH: {error}", self.console.tail()))
+            self._die(Death(DeathCause.SSH, f"no command ran over SSH: {error}", self.console.tail()))
         self._wait(lambda: False, min(deadline, time.monotonic() + _RETRY_S))
 
     def _watch(self) -> None:
         try:
             self._look()
         finally:
-            # It ends with the machine; should it fail, a machine that nobody watches must not seem to live.
-            self._die(DeathCause(Death.QEMU, "its watcher failed", self.console.tail()))
+            # If this thread fails, end the machine: without a watcher it would seem to live for ever.
+            self._die(Death(DeathCause.QEMU, "its watcher failed", self.console.tail()))
 
     def _look(self) -> None:
         file = ConsoleFile(self.spec.console)
-        pulse, patience = Pulse(), _Patience()
+        watch, patience = QemuWatch(), _Patience()
         while self._state is not State.DEAD:
             event = self._next_event()
             for chunk in file.new_chunks():
                 self.console.feed(chunk)
                 patience.grew()
             assert self._domain
-            event = event or pulse.feel(self._domain.vitality())
-            cause = judge(event, self.console, settled=patience.ended(fatal=bool(self.console.fatal)))
-            cause = cause or (flooded(self.console) if file.full else None)
-            if cause:
-                self._die(cause)
+            event = event or watch.look(self._domain.vitality())
+            death = judge(event, self.console, settled=patience.ended(fatal=bool(self.console.fatal)))
+            death = death or (flooded(self.console) if file.full else None)
+            if death:
+                self._die(death)
             with self._changed:
                 self._changed.notify_all()
 
@@ -303,7 +304,7 @@ class Machine:
             return None
 
     def _wait(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Waits until `condition` holds or the machine is dead; False when the deadline came first."""
+        """Wait until `condition` holds or the machine is dead; return False at the deadline."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._state is State.DEAD or condition(), max(0.0, deadline - time.monotonic())
@@ -314,20 +315,20 @@ class Machine:
             if state not in FOLLOWS[self._state]:
                 self._raise_if_dead()
                 raise InfrastructureError(
-                    f"{self.name} is {self._state.value}, it cannot become {state.value}"
+                    f"{self.name} cannot become {state.value}: it is {self._state.value}"
                 )
             self._state = state
             self._changed.notify_all()
 
-    def _die(self, cause: DeathCause) -> None:
-        """The first cause counts; every later one is a consequence."""
+    def _die(self, death: Death) -> None:
+        """End the machine; only the first call sets the cause, later ones report consequences of it."""
         with self._changed:
             if self._state is State.DEAD:
                 return
-            self._death = cause
+            self._death = death
             self._state = State.DEAD
             self._changed.notify_all()
-        # Whoever waits for the guest is let go first: QEMU may take a while to end on a busy host.
+        # First release callers that wait for the guest: on a busy host QEMU needs a while to end.
         if self.guest:
             self.guest.close()
         if self._domain:

@@ -1,12 +1,13 @@
-"""The files that one process needs at run time, in one directory with a lock that dies with the process.
+"""Gives each process a directory for its run-time files, with a lock that ends with the process.
 
-    <runtime>/<token>/lock         flock held by the owner, for as long as it lives
-    <runtime>/<token>/owner.json   {"pid", "uri"}: where its machines run
+    <runtime>/<token>/lock         flock held by the owner while it lives
+    <runtime>/<token>/owner.json   {"pid", "uri"}: the libvirt of its machines
     <runtime>/<token>/...          libvirt's state, sockets, keys, run disks
 
-The token is random. It is part of every domain's name and of every path given to QEMU, so a process on this
-host is provably ours, or it is left alone. Each process has its own directory: an embedded libvirt's root
-belongs to one process. A runtime directory is used only where `harness.host.private` trusts it.
+The token is random. It is part of every domain's name and of every path in QEMU's command line, so it
+proves that a process on this host is ours; other processes are left alone. Each process has its own
+directory: an embedded libvirt's root belongs to one process. A runtime directory is used only where
+`harness.host.private` trusts it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _OWNER = "owner.json"
 _MAX_ROOT = 107 - 14 - len("/e/lib/domain-999-fim-0123456789-99/monitor.sock.tmp")
 
 Warn = Callable[[str], object]
-"""Takes one line about something that was left alone because it cannot be trusted."""
+"""Receives one line about a folder or file that was ignored because it cannot be trusted."""
 
 
 def ignored(_line: str) -> None:
@@ -45,14 +46,14 @@ def ignored(_line: str) -> None:
 
 
 def runtime_roots() -> list[Path]:
-    """Where run directories may lie, best first: XDG_RUNTIME_DIR, the cache, the temporary directory.
+    """Return the roots for run directories, best first: XDG_RUNTIME_DIR, the cache, the temporary directory.
 
     A root whose path is too long for the sockets below it is left out.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     roots = [Path(runtime) / "fim-harness"] if runtime else []
     roots.append(default_root() / "run")
-    # Anyone may create this one first: it is used only if it is private to us.
+    # Another user may create this one first: it is used only if it is private to this user.
     roots.append(Path(f"/tmp/fim-harness-{os.getuid()}"))  # noqa: S108
     return [root for root in roots if len(os.fsencode(root)) <= _MAX_ROOT]
 
@@ -152,7 +153,7 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Not a circle: `kept` knows only where the directories are.
+        # Imported here, because `kept` imports this module.
         from harness.vm import kept
 
         if kept.alive(self.path):
@@ -164,8 +165,8 @@ class RunDirectory:
 def adopt_dead(path: Path) -> RunDirectory | None:
     """Lock and return the directory `path` of a process that is gone; None while its owner lives.
 
-    `path` comes from `run_directories`. A directory without a lock is adopted: a libvirt that came late wrote
-    it again after its owner removed it.
+    `path` comes from `run_directories`. A directory without a lock is adopted: libvirt wrote it again after
+    its owner had removed it.
     """
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

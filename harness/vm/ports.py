@@ -1,7 +1,7 @@
-"""One port of 127.0.0.1 for one machine, without a race.
+"""Reserves one port of 127.0.0.1 for one machine, without a race.
 
-The port stays bound, never listening, while the machine lives. QEMU may bind it as well, since both set
-SO_REUSEADDR and only one of them listens; but the kernel gives it to nobody else who asks for any port.
+The port stays bound, and never listens, while the machine lives. QEMU can bind it too, since both set
+SO_REUSEADDR and only one of them listens; the kernel does not give it to programs that ask for any free port.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ ADDRESS = "127.0.0.1"
 
 
 class Port:
-    """A reserved port; a context manager that gives it back."""
+    """A reserved port; a context manager that releases it."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -22,7 +22,7 @@ class Port:
         self.number: int = self._socket.getsockname()[1]
 
     def release(self) -> None:
-        """Gives the port back; may be called again."""
+        """Release the port; may be called again."""
         self._socket.close()
 
     def __enter__(self) -> Port:

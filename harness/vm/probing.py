@@ -1,8 +1,8 @@
-"""libvirt's examination of QEMU: it starts each emulator twice and asks for its capabilities.
+"""Reaps the QEMU processes by which libvirt probes the capabilities of each emulator.
 
 Such a QEMU detaches from its parent, so it becomes our child (see `processes.adopt_orphans`), and libvirt
-waits up to 40 s for it to disappear: we must reap it. The processes of a user examine in turn, and the first
-keeps the answer for the others.
+waits up to 40 s for its end: we must reap it. The processes of one user probe one after the other, and the
+first keeps the result for the others.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _SILENT_S = 2.0
 
 @contextlib.contextmanager
 def probing(root: EmbedRoot, progress: Progress) -> Iterator[None]:
-    """While the block makes libvirt examine QEMU: one process at a time, with what earlier ones found.
+    """Let one process at a time probe QEMU in the block, with the results of earlier ones.
 
-    Prints a line when it takes more than 2 s.
+    Reports a line if it takes more than 2 s.
     """
     slow = threading.Timer(
-        _SILENT_S, progress, ["libvirt examines QEMU; the result is kept for the next time"]
+        _SILENT_S, progress, ["libvirt is probing QEMU; the result is kept for the next time"]
     )
     slow.daemon = True
     slow.start()
@@ -42,7 +42,7 @@ def probing(root: EmbedRoot, progress: Progress) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reaped(root: EmbedRoot) -> Iterator[None]:
-    """Reap each QEMU that libvirt examined during the block as soon as it has ended."""
+    """Reap each QEMU that libvirt probes during the block as soon as it has ended."""
     over = threading.Event()
 
     def look() -> None:

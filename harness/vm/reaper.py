@@ -1,8 +1,8 @@
-"""End what a dead run left: its QEMU processes, its domains, its directories.
+"""Removes the QEMU processes, domains and directories of dead runs.
 
-QEMU outlives a process that dies by SIGKILL, also when libvirt is embedded in that process. So each start
-looks at every run directory whose lock is free (see `ownership`): its owner is dead, and everything that
-carries its token is reaped. Directories that another user could have written are ignored with a warning.
+QEMU outlives a process that dies by SIGKILL, also if libvirt is embedded in that process. So each start
+checks every run directory whose lock is free (see `ownership`): its owner is dead, and everything with its
+token is removed. Directories that another user could have written are ignored with a warning.
 
 A process is killed only if it runs as this user and its command line names the token. It is killed through a
 pidfd that was opened before that check, so that a reused process id cannot be hit.
@@ -28,7 +28,7 @@ DomainReaper = Callable[[str, str], int]
 
 @dataclass(frozen=True)
 class Reaped:
-    """What one dead run left and the reaper removed."""
+    """The processes and domains of one dead run that the reaper removed."""
 
     token: str
     processes: tuple[int, ...]
@@ -41,7 +41,7 @@ class Reaped:
 
 
 def leftovers(roots: list[Path] | None = None, warn: Warn = ownership.ignored) -> list[Path]:
-    """Run directories whose owner is dead, untouched."""
+    """Return the run directories whose owner is dead, without changing them."""
     found = []
     for path in ownership.run_directories(roots, warn):
         directory = ownership.adopt_dead(path)
@@ -58,10 +58,10 @@ def reap(
     also_kept: bool = False,
     warn: Warn = ownership.ignored,
 ) -> list[Reaped]:
-    """End what dead runs below `roots` (default: `ownership.runtime_roots()`) left; [] if there was nothing.
+    """Remove the remains of dead runs below `roots` (default: `ownership.runtime_roots()`).
 
-    Machines that were left on purpose are spared (see `kept`), unless `also_kept`. `warn` takes a line for
-    each directory that is ignored because another user could have written it.
+    Kept machines are spared (see `kept`) without `also_kept`. `warn` receives a line for each directory
+    that is ignored because another user could have written it.
     """
     reaped = []
     for path in ownership.run_directories(roots, warn):
@@ -98,14 +98,15 @@ def _is_ours(pid: int, token: str) -> bool:
     except OSError:
         return False
     is_qemu = Path(os.fsdecode(arguments[0])).name.startswith("qemu-system-")
-    # The QEMU of a guest has the token in its name, one that libvirt only examines in its sockets' path.
+    # The QEMU of a guest has the token in its name, a QEMU that libvirt probes has it in the path of its
+    # sockets.
     named, below = f"guest={token}-".encode(), f"/{token}/".encode()
     ours = any(argument.startswith(named) or below in argument for argument in arguments)
     return users == {os.getuid()} and is_qemu and ours
 
 
 def _users(pid: int) -> set[int]:
-    """The real, effective, saved and file system user ids of a process."""
+    """Return the real, effective, saved and file system user ids of a process."""
     lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
     words = next(line.split()[1:] for line in lines if line.startswith("Uid:"))
     return {int(word) for word in words}
@@ -117,7 +118,8 @@ def _kill(pid: int, token: str) -> bool:
     except ProcessLookupError:
         return False
     try:
-        # Checked again now that the process is held: this answer is about the process that is killed.
+        # Check again now that the pidfd is open: only this check is certainly about the process that is
+        # killed.
         return _is_ours(pid, token) and process.kill(_EXIT_DEADLINE_S)
     finally:
         process.release()

@@ -1,11 +1,11 @@
-"""A second start of a machine whose first start failed for a reason that may lie in the accelerator.
+"""Starts a machine a second time if the accelerator may have caused the failure of its first start.
 
 Under KVM, a machine that stays silent or does not start is started once under TCG. If it boots there, KVM is
-rejected for this host, so that no kernel is blamed for it. A kernel that panics under a KVM that has booted
-others is at fault itself.
+rejected for this host, so that no kernel is blamed for it. If KVM has booted other kernels, a kernel that
+panics under it is at fault itself.
 
-Under TCG, a kernel that dies before its init is started once more: on a loaded host the emulator breaks
-promises of time that early boot code relies on. A kernel that dies twice is at fault.
+Under TCG, a kernel that dies before its init is started once more: on a busy host the emulator's timers may
+be too late for early boot code. A kernel that dies twice is at fault.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from harness.errors import InfrastructureError
 from harness.host import acceleration
 from harness.vm.console import Stage
 from harness.vm.hypervisor import PortTakenError, StartError
-from harness.vm.life import Death, MachineDiedError
+from harness.vm.life import DeathCause, MachineDiedError
 from harness.vm.machine import Machine
 from harness.vm.warm import Start, Starter
 
-FIRST = "first-start"  # the folder of the evidence of a start that was repeated
+FIRST = "first-start"  # the folder with the evidence of a start that was repeated
 
-# Of the time that a boot may take, in which a kernel under KVM must have printed something, and the most
-# seconds, however busy the host is. It takes 1 s on a quiet one.
+# A kernel under KVM must print something within this share of the boot's deadline, and at most within these
+# seconds, however busy the host is. On a quiet host it takes 1 s.
 _SILENT_SHARE = 0.125
 _SILENT_MOST_S = 30.0
 
-_SILENT = (Death.BOOT_TIMEOUT, Death.QEMU)
+_SILENT = (DeathCause.BOOT_TIMEOUT, DeathCause.QEMU)
 
 
 class NoKvmError(InfrastructureError):
-    """KVM was asked for, and boots no guest on this host."""
+    """The user required KVM, and it boots no guest on this host."""
 
 
 class Restarter:
-    """Starts machines that `make` makes for "kvm" or "tcg"; `kind` is that of the newest one.
+    """Starts machines; `make` returns the starter for "kvm" or "tcg", `kind` is that of the newest machine.
 
     `wanted` is one of `acceleration.CHOICES`, `name` the machine's name for messages. `notes` are lines for
     the user about starts that were repeated.
@@ -74,17 +74,17 @@ class Restarter:
         return start
 
     def _repeats(self, error: StartError | MachineDiedError) -> bool:
-        """Whether a second start under TCG may tell the accelerator's fault from the kernel's."""
+        """Whether a second start under TCG can show that the accelerator is at fault and not the kernel."""
         if isinstance(error, PortTakenError):
             return False
         if isinstance(error, StartError):
             return self.kind == "kvm"
-        stage, death = self.machine.console.stage, error.cause.kind
+        stage, cause = self.machine.console.stage, error.death.cause
         if self.kind == "tcg":
-            return death is Death.PANIC and Stage.FIRMWARE < stage < Stage.INIT
+            return cause is DeathCause.PANIC and Stage.FIRMWARE < stage < Stage.INIT
         if acceleration.proven(self._arch):
-            return death in _SILENT and stage < Stage.KERNEL
-        return death is not Death.DESTROYED
+            return cause in _SILENT and stage < Stage.KERNEL
+        return cause is not DeathCause.DESTROYED
 
     def _again(self, error: InfrastructureError, deadline_s: float) -> Start:
         first, why = self.kind, error.message.partition("\n")[0]
@@ -100,7 +100,7 @@ class Restarter:
         return start
 
     def _give_up_kvm(self, why: str) -> None:
-        """The same machine booted under TCG, so KVM is at fault: reject it, unless it is gone already."""
+        """Reject KVM, because the same machine booted under TCG; another worker may have done so already."""
         why = f"{self._name} did not boot under KVM and did under TCG ({why})"
         found = acceleration.find(self._arch, "auto")
         if self._wanted == "kvm":

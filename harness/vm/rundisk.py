@@ -1,7 +1,7 @@
-"""The small disk that brings a machine's keys: a tar archive and no file system, read by `images/init.c`.
+"""Writes the small disk with a machine's keys: a tar archive, no file system; `images/init.c` reads it.
 
-A disk rather than something in the initramfs, because a machine that is restored from a snapshot can be given
-another disk but not another past.
+The keys are on a disk and not in the initramfs, because a machine that is restored from a snapshot can get
+another disk, but the snapshot already contains the initramfs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from harness.host import private
 
 _SEED = 64
 
-# As much as init.c reads. A snapshot's disk must be as large as the next, so all are of one size.
+# The size that init.c reads. A restored machine needs a disk of the same size as the saved one, so all
+# are equal.
 SIZE = 64 * 1024
 
 
@@ -36,6 +37,6 @@ def write(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def moment() -> Mapping[str, bytes]:
-    """What a guest that was saved cannot know: the time (seconds, nanoseconds) and what nobody can guess."""
+    """Return what a restored guest needs anew: the time (seconds, nanoseconds) and a secret random seed."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     return {"clock": f"{seconds} {nanoseconds}\n".encode(), "seed": secrets.token_bytes(_SEED)}

@@ -1,8 +1,9 @@
-"""libvirt's save file: a header, the domain's XML, then QEMU's stream of memory and devices.
+"""Reads and writes libvirt's save files: a header, the domain's XML, then QEMU's stream of the memory.
 
-Only the stream is kept, compressed. A domain may be restored under another name, port and set of keys than it
-was saved with, so the rest is made anew each time and fed to libvirt through a pipe: nothing is copied, and
-any number of processes can read one file. The layout is that of libvirt's src/qemu/qemu_saveimage.h.
+Only the stream is stored, compressed. A domain is restored under another name, port and set of keys than
+it was saved with, so header and XML are made anew each time. libvirt reads all from a pipe: nothing is
+copied, and any number of processes can read one file. The layout is that of libvirt's
+src/qemu/qemu_saveimage.h.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ import zstandard
 
 _MAGIC = b"LibvirtQemudSave"
 _VERSION = 2
-# magic; version, bytes of XML, whether it ran, compression (none), where a cookie starts (none); unused
+# magic; version, bytes of XML, whether the domain ran, compression (none), offset of a cookie (none); unused
 _HEADER = struct.Struct("=16s5I56x")
 
-# The first level: what the others save does not pay for the time, which is what a restore is about.
+# The fastest level: the others make a restore slower and save little.
 _LEVEL = 1
 _CHUNK = 1 << 20
 _POLL_S = 0.01
 
 
 def pack(saved: Path, target: Path) -> None:
-    """Writes the stream of a save file to `target`, compressed. Raises OSError, ValueError."""
+    """Write the stream of a save file to `target`, compressed. Raises OSError, ValueError."""
     with saved.open("rb") as source, target.open("wb") as packed:
         header = source.read(_HEADER.size)
         if len(header) < _HEADER.size or not header.startswith(_MAGIC):
-            raise ValueError("libvirt saved something else than expected")
+            raise ValueError(f"{saved} is not a save file of libvirt")
         source.seek(_HEADER.unpack(header)[2], os.SEEK_CUR)
         with zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(packed) as stream:
             shutil.copyfileobj(source, stream, _CHUNK)
@@ -45,9 +46,9 @@ def pack(saved: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def fed(packed: Path, xml: str, pipe: Path) -> Iterator[None]:
-    """For the block, `pipe` is a save file of `xml` with that stream. A damaged one just ends early."""
+    """Make `pipe` a save file of `xml` with that stream for the block. A damaged stream ends early."""
     os.mkfifo(pipe, 0o600)
-    # Both ends are open from the start, so that neither side waits in open(2) for one that will not come.
+    # Both ends are open from the start, so that no side blocks in open(2) if the other does not open it.
     held = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     feeding = _Feeding(packed, xml, pipe.open("wb", buffering=0))
     feeding.start()
@@ -55,14 +56,14 @@ def fed(packed: Path, xml: str, pipe: Path) -> Iterator[None]:
         yield
     finally:
         feeding.over.set()
-        # Now nobody reads, so that a feeder which still writes is told so and ends.
+        # Without a reader, the thread gets an error if it is still writing, and ends.
         os.close(held)
         feeding.join()
         pipe.unlink()
 
 
 class _Feeding(threading.Thread):
-    """Writes a save file into a pipe; `over` says that nobody wants more of it."""
+    """Writes a save file into a pipe; `over` is set when the reader needs no more."""
 
     def __init__(self, packed: Path, xml: str, out: BinaryIO) -> None:
         super().__init__(name="restore", daemon=True)
@@ -72,11 +73,11 @@ class _Feeding(threading.Thread):
         self._out = out
 
     def run(self) -> None:
-        """Writes it; who reads it finds out by itself when it is cut."""
+        """Write the save file; libvirt notices by itself if it ends early."""
         with contextlib.suppress(OSError), self._out as out:
             with contextlib.suppress(zstandard.ZstdError):
                 self._write()
-            # A pipe that was written and closed before it is opened would never open.
+            # If the pipe were closed before libvirt opens it, libvirt would wait for ever.
             while _unread(out) and not self.over.wait(_POLL_S):
                 pass
 
@@ -88,7 +89,7 @@ class _Feeding(threading.Thread):
 
 
 def _unread(pipe: BinaryIO) -> int:
-    """How many bytes wait in a pipe."""
+    """Return the number of unread bytes in a pipe."""
     count = array.array("i", [0])
     fcntl.ioctl(pipe, termios.FIONREAD, count)
     return count[0]

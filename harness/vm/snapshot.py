@@ -1,7 +1,7 @@
-"""Machines that were saved once they were ready, so that the next run restores instead of boots.
+"""Stores machines that were saved when they were ready, so that a later run restores them and need not boot.
 
-Sound because of what a machine is made of: its disks are read-only and all it ever wrote lies in its memory.
-What is a run's own comes on the run disk, which `images/init.c` reads anew for each connection.
+This is sound because the disks of a machine are read-only, so that everything it wrote is in its memory. The
+data of one run are on the run disk, which `images/init.c` reads again for each connection.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from harness.vm.domain import MachineSpec
 KIND = "machines"
 BOUND = 2048 * MIB
 
-# How a snapshot is written: a new number makes all of them again.
+# The version of the snapshot's format: a new number invalidates all snapshots.
 _LAYOUT = "1"
 _NEEDS = 256 * MIB
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A saved machine: its `memory` (see `savefile`), and what its `console` had shown until then."""
+    """A saved machine: its `memory` (see `savefile`) and its `console` until then."""
 
     memory: Path
     console: Path
 
     @classmethod
     def within(cls, folder: Path) -> Snapshot:
-        """The snapshot whose files lie, or will lie, in a folder."""
+        """Return the snapshot with its files in that folder, whether they exist yet or not."""
         return cls(folder / "memory.zst", folder / "console.log")
 
 
 class Snapshots:
-    """The cache's machines. `host` says what else must be the same: emulator, its library, processor."""
+    """The saved machines in the cache. `host` is `Hypervisor.identity`: emulator, libvirt and processor."""
 
     def __init__(self, host: str, store: Cache | None = None) -> None:
         self._host = host
         self._store = store or Cache()
 
     def find(self, spec: MachineSpec) -> Snapshot | None:
-        """The snapshot of such a machine, verified; None if there is none. Raises InfrastructureError."""
+        """Return the verified snapshot of such a machine, or None. Raises InfrastructureError."""
         if not self._store.has(KIND, key := self._key(spec)):
             return None
         try:
@@ -55,7 +55,7 @@ class Snapshots:
             return None
 
     def keep(self, spec: MachineSpec, save: Callable[[Snapshot], None]) -> None:
-        """Keeps what `save` writes, unless there is one already. Raises InfrastructureError."""
+        """Store the snapshot that `save` writes, unless one exists. Raises InfrastructureError."""
 
         def build(folder: Path) -> None:
             save(Snapshot.within(folder))
@@ -64,7 +64,7 @@ class Snapshots:
         self._store.clean(keep_bytes=BOUND, kind=KIND)
 
     def drop(self, spec: MachineSpec) -> None:
-        """Forgets a snapshot that turned out to be none, unless another process uses it."""
+        """Remove a snapshot that cannot be restored, unless another process uses it."""
         self._store.discard(KIND, self._key(spec))
 
     def _key(self, spec: MachineSpec) -> str:
@@ -78,7 +78,7 @@ def _cannot_make(_folder: Path) -> None:
 
 
 def _identity(path: Path) -> str:
-    """What a file holds: the cache's own word for it, else its digest. Raises InfrastructureError."""
+    """Return the digest of a file, from the cache's manifest if it has one. Raises InfrastructureError."""
     try:
         if path.parent.name == "content":
             return manifest.read(path.parent.parent).files[path.name]
@@ -87,4 +87,4 @@ def _identity(path: Path) -> str:
     try:
         return f"sha256 {file_digest(path)}"
     except OSError as error:
-        raise InfrastructureError(f"cannot read what a machine boots from: {error}") from error
+        raise InfrastructureError(f"cannot read a file that a machine boots from: {error}") from error

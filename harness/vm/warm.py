@@ -1,4 +1,4 @@
-"""A machine that is ready: restored where such a machine was saved before, else booted, and then saved."""
+"""Starts a machine: restores a saved machine if the cache has one, else boots, and then saves it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from harness.vm.snapshot import Snapshot, Snapshots
 
 Start = Literal["cold", "warm"]
 
-# Of the time that a boot may take. A restored machine answers in a tenth of it, or there is something wrong.
+# Share of a boot's deadline for a restore. A restored machine usually answers within a tenth of the deadline.
 _SHARE = 0.25
 
 
 class Starter:
-    """Starts machines that `make` makes, not started yet; without `snapshots` every one is booted.
+    """Starts the machines that `make` returns; boots every one if `snapshots` is None.
 
-    `machine` is the last one made, ready or dead.
+    `machine` is the newest one, ready or dead.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class Starter:
         self._say = say
 
     def boot(self, deadline_s: float, silent_s: float = math.inf) -> Start:
-        """Returns once a command has run in the guest, and how it came there. Raises InfrastructureError.
+        """Wait until a command has run in the guest; return how it was started. Raises InfrastructureError.
 
-        A kernel that is booted must print something within `silent_s` seconds.
+        A kernel that boots must print something within `silent_s` seconds.
         """
         if self._restored(deadline_s * _SHARE):
             return "warm"
@@ -66,7 +66,7 @@ class Starter:
             return None
 
     def _replace(self, error: InfrastructureError) -> None:
-        """Gives up a machine that was not restored, and its snapshot; the next one boots."""
+        """Destroy a machine that was not restored, and its snapshot; the next machine boots."""
         assert self._snapshots
         why = error.message.partition("\n")[0]
         self._say(f"a saved machine was not restored and is dropped, booting: {why}")
@@ -80,5 +80,5 @@ class Starter:
         try:
             self._snapshots.keep(self.machine.spec, self.machine.save)
         except InfrastructureError as error:
-            # The next start is as cold as this one was; if it was the machine that ended, that will be seen.
+            # The next start will boot too. If the machine has ended, the caller will notice.
             self._say(f"the machine was not saved: {error.message}")

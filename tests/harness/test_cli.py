@@ -59,7 +59,7 @@ def test_a_cause_that_ends_a_cell_is_one_line_with_a_count(matrix: Path) -> None
     code, lines = _run(matrix, {"6.1-auto::boot": "crash"})
     assert code == 3
     (cell, _) = json.loads((matrix.parent / "out/latest/plan.json").read_text())["cells"]
-    cause = f"6.1-auto: {len(cell['tests'])} tests ⚠ BOOT_FAIL: Kernel panic"
+    cause = f"6.1-auto: {len(cell['tests'])} tests ⚠ BOOT_FAIL: panic: Kernel panic"
     assert sum(line.startswith(cause) for line in lines) == 2
     assert sum("Kernel panic" in line for line in lines) == 2
 

@@ -21,7 +21,7 @@ from harness.guest.shell import ssh_argv
 from harness.vm import reaper
 from harness.vm.connection import Connection
 from harness.vm.domain import MachineSpec
-from harness.vm.life import Death, MachineDiedError
+from harness.vm.life import DeathCause, MachineDiedError
 from harness.vm.machine import Machine
 from tests.guest.harness.conftest import MakeSpec
 
@@ -183,11 +183,11 @@ def test_panic_is_seen_at_once(connection: Connection, make_spec: MakeSpec, tmp_
         started = time.monotonic()
         with pytest.raises(GuestLostError):
             guest.run(["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"])
-        cause = booted.explain()
+        death = booted.explain()
         assert time.monotonic() - started < 5
-    assert cause
-    assert (cause.kind, cause.trouble) == (Death.PANIC, Trouble.PANIC)
-    assert any(b"sysrq_handle_crash" in line for line in cause.console)
+    assert death
+    assert (death.cause, death.trouble) == (DeathCause.PANIC, Trouble.PANIC)
+    assert any(b"sysrq_handle_crash" in line for line in death.console)
 
 
 def test_kernel_without_its_root(connection: Connection, make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_kernel_without_its_root(connection: Connection, make_spec: MakeSpec, tm
     booted = Machine(replace(make_spec(tmp_path), root=root), connection)
     with booted, pytest.raises(MachineDiedError, match="root disk") as died:
         booted.wait_ready(BOOT_S)
-    assert died.value.cause.kind is Death.INIT
+    assert died.value.death.cause is DeathCause.INIT
 
 
 def test_killed_run_is_reaped(make_spec: MakeSpec, tmp_path: Path) -> None:

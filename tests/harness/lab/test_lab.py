@@ -20,9 +20,9 @@ from harness.vm.life import Death, DeathCause
 HELLO = b'{"hello":1,"agent":"0","pid":1}'
 
 
-def _machine(tmp_path: Path, guest: FakeGuest | None, cause: DeathCause | None = None) -> VmMachine:
+def _machine(tmp_path: Path, guest: FakeGuest | None, death: Death | None = None) -> VmMachine:
     spec = SimpleNamespace(console=tmp_path / "console.log", workdir=tmp_path)
-    virtual = SimpleNamespace(guest=guest, spec=spec, explain=lambda: cause)
+    virtual = SimpleNamespace(guest=guest, spec=spec, explain=lambda: death)
     starter: Any = SimpleNamespace(machine=virtual)
     return VmMachine(starter)
 
@@ -61,12 +61,13 @@ def test_a_guest_that_hangs_in_deploy_is_no_trouble_of_the_host(
 
 
 @pytest.mark.parametrize(
-    ("kind", "blamed"), [(Death.PANIC, "guest"), (Death.POWERED_OFF, "guest"), (Death.QEMU, "host")]
+    ("cause", "blamed"),
+    [(DeathCause.PANIC, True), (DeathCause.POWERED_OFF, True), (DeathCause.QEMU, False)],
 )
-def test_whose_fault_a_death_is(tmp_path: Path, kind: Death, blamed: str) -> None:
-    found = _machine(tmp_path, None, DeathCause(kind, "why", (b"a line",))).death()
+def test_whose_fault_a_death_is(tmp_path: Path, cause: DeathCause, blamed: bool) -> None:
+    found = _machine(tmp_path, None, Death(cause, "why", (b"a line",))).death()
     assert found
-    assert (found.kind, found.trace) == (blamed, (b"a line",))
+    assert (found.blames_guest, found.console) == (blamed, (b"a line",))
 
 
 def test_a_console_that_nobody_can_read_is_no_silence(

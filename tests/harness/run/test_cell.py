@@ -126,7 +126,7 @@ def test_a_test_that_is_lost_says_with_what(cell: Cell, folder: Path) -> None:
 def test_only_the_machinery_is_tried_again_and_every_time_is_told(cell: Cell, folder: Path) -> None:
     results, report, events = _live(cell, folder, {"*::truth.unlink": "qemu-dies,pass"})
     assert [str(attempt.verdict) for attempt in results[1].attempts] == ["INFRA", "PASS"]
-    assert [attempt.reason for attempt in report.attempts] == ["QEMU was killed by signal 9"]
+    assert [attempt.reason for attempt in report.attempts] == ["qemu: QEMU was killed by signal 9"]
     assert sum(event.startswith("boot") for event in events) == 2
     assert (folder / "attempt-1/console.log").exists()
 
@@ -189,9 +189,9 @@ def test_what_is_left_behind_fails_the_cell(cell: Cell, folder: Path) -> None:
     [
         ("quit", "fail", "FAIL", "the self-test server ended"),
         ("quit", "hang", "TIMEOUT", "no answer to quit; the guest answers: the agent hung"),
-        ("quit", "crash", "CRASH", fake.PANIC),
-        ("quit", "qemu-dies", "INFRA", "QEMU was killed by signal 9"),
-        ("end", "crash", "CRASH", f"what the agent left behind could not be looked at: {fake.PANIC}"),
+        ("quit", "crash", "CRASH", f"panic: {fake.PANIC}"),
+        ("quit", "qemu-dies", "INFRA", "qemu: QEMU was killed by signal 9"),
+        ("end", "crash", "CRASH", f"what the agent left behind could not be looked at: panic: {fake.PANIC}"),
         ("end", "freeze", "TIMEOUT", "what the agent left behind could not be looked at: no answer to end; "),
         ("end", "blind", "FAIL", "what the agent left behind could not be looked at: nothing is seen"),
     ],

@@ -25,11 +25,11 @@ def test_recorded(case: Path) -> None:
     expected = json.loads((case / "expected.json").read_text())
     log = read_all([(case / "console.log").read_bytes()])
     event = LifeEvent[expected["event"]] if expected["event"] else None
-    cause = judge(event, log, settled=True)
+    death = judge(event, log, settled=True)
     assert log.stage.name == expected["stage"]
     assert sorted({sighting.trouble.name for sighting in log.sightings}) == sorted(expected["troubles"])
-    assert (cause.kind.name if cause else None) == expected["death"]
-    assert (cause.trouble.name if cause and cause.trouble else None) == expected["trouble"]
+    assert (death.cause.name if death else None) == expected["death"]
+    assert (death.trouble.name if death and death.trouble else None) == expected["trouble"]
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20))

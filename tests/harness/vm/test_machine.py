@@ -16,9 +16,9 @@ from harness.guest.fake import FakeGuest
 from harness.vm import console
 from harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from harness.vm.hypervisor import LifeEvent, StartError, Vitality
-from harness.vm.life import Death, MachineDiedError, State
+from harness.vm.life import DeathCause, MachineDiedError, State
 from harness.vm.machine import Machine
-from harness.vm.pulse import Pulse
+from harness.vm.qemu_watch import QemuWatch
 from tests.harness.vm.specs import machine_spec
 
 PANIC = "[    9.000000] Kernel panic - not syncing: sysrq triggered crash"
@@ -49,34 +49,34 @@ def test_panic_ends_a_boot_at_once(tmp_path: Path) -> None:
         with pytest.raises(MachineDiedError, match="sysrq triggered") as died:
             booted.wait_ready(60)
         assert time.monotonic() - started < 5
-    assert died.value.cause.kind is Death.PANIC
-    assert PANIC.encode() in died.value.cause.console
-    assert booted.death is died.value.cause
+    assert died.value.death.cause is DeathCause.PANIC
+    assert PANIC.encode() in died.value.death.console
+    assert booted.death is died.value.death
 
 
 def test_oops_that_became_a_panic_is_an_oops(tmp_path: Path) -> None:
     """The first complaint names the trouble."""
     oops = "[    8.900000] BUG: kernel NULL pointer dereference, address: 0000000000000000"
     with machine(tmp_path, lambda domain: domain.say(oops, PANIC)) as booted:
-        cause = booted.explain()
-    assert cause
-    assert cause.trouble is Trouble.OOPS
+        death = booted.explain()
+    assert death
+    assert death.trouble is Trouble.OOPS
 
 
 @pytest.mark.parametrize(
     ("event", "kind"),
     [
-        (LifeEvent.PANICKED, Death.PANIC),
-        (LifeEvent.FAILED, Death.QEMU),
-        (LifeEvent.SHUT_DOWN, Death.POWERED_OFF),
+        (LifeEvent.PANICKED, DeathCause.PANIC),
+        (LifeEvent.FAILED, DeathCause.QEMU),
+        (LifeEvent.SHUT_DOWN, DeathCause.POWERED_OFF),
     ],
 )
-def test_events_end_a_machine(tmp_path: Path, event: LifeEvent, kind: Death) -> None:
+def test_events_end_a_machine(tmp_path: Path, event: LifeEvent, kind: DeathCause) -> None:
     """Also one whose console is silent."""
     booted = machine(tmp_path, lambda domain: domain.end(event))
     with booted, pytest.raises(MachineDiedError) as died:
         booted.wait_ready(60)
-    assert died.value.cause.kind is kind
+    assert died.value.death.cause is kind
 
 
 def test_panic_beats_the_event_that_follows(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_panic_beats_the_event_that_follows(tmp_path: Path) -> None:
         domain.end(LifeEvent.FAILED)
 
     with machine(tmp_path, play) as booted:
-        cause = booted.explain()
-    assert cause
-    assert cause.kind is Death.PANIC
+        death = booted.explain()
+    assert death
+    assert death.cause is DeathCause.PANIC
 
 
 def test_init_that_cannot_go_on(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_init_that_cannot_go_on(tmp_path: Path) -> None:
         domain.end(LifeEvent.SHUT_DOWN)
 
     with machine(tmp_path, play) as booted:
-        cause = booted.explain()
-    assert cause
-    assert cause.kind is Death.INIT
-    assert "find the root disk" in cause.detail
+        death = booted.explain()
+    assert death
+    assert death.cause is DeathCause.INIT
+    assert "find the root disk" in death.detail
 
 
 def test_silence_ends_with_the_deadline(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_silence_ends_with_the_deadline(tmp_path: Path) -> None:
     booted = machine(tmp_path, lambda domain: domain.say("SeaBIOS"))
     with booted, pytest.raises(MachineDiedError, match=r"firmware.*SeaBIOS") as died:
         booted.wait_ready(0.3)
-    assert died.value.cause.kind is Death.BOOT_TIMEOUT
+    assert died.value.death.cause is DeathCause.BOOT_TIMEOUT
 
 
 def test_first_connections_may_fail(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_ssh_that_never_answers(tmp_path: Path) -> None:
     booted = Machine(machine_spec(tmp_path), hypervisor, connect)
     with booted, pytest.raises(MachineDiedError, match="refused") as died:
         booted.wait_ready(0.5)
-    assert died.value.cause.kind is Death.SSH
+    assert died.value.death.cause is DeathCause.SSH
 
 
 def test_qemu_dies_while_the_guest_works(tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_qemu_dies_while_the_guest_works(tmp_path: Path) -> None:
         booted.wait_ready(5)
         hypervisor.domains[0].end(LifeEvent.FAILED)
         guest.close()
-        cause = booted.explain()
-        assert cause
-        assert cause.kind is Death.QEMU
+        death = booted.explain()
+        assert death
+        assert death.cause is DeathCause.QEMU
         with pytest.raises(GuestLostError):
             guest.run(["true"])
 
@@ -169,7 +169,7 @@ def test_a_machine_that_nobody_watches_is_dead(tmp_path: Path, monkeypatch: pyte
     booted = machine(tmp_path, lambda _domain: None)
     with booted, pytest.raises(MachineDiedError, match="its watcher failed") as died:
         booted.wait_ready(60)
-    assert not died.value.cause.kind.blames_guest
+    assert not died.value.death.blames_guest
 
 
 def test_a_living_machine_has_nothing_to_explain(tmp_path: Path) -> None:
@@ -202,22 +202,22 @@ def test_qemu_that_is_stopped_is_noticed(tmp_path: Path) -> None:
         pytest.raises(MachineDiedError, match="stopped by a signal") as died,
     ):
         booted.wait_ready(60)
-    assert died.value.cause.kind is Death.QEMU
+    assert died.value.death.cause is DeathCause.QEMU
 
 
-def test_pulse_leaves_time_for_who_knows_more() -> None:
+def test_qemu_watch_leaves_time_for_other_watchers() -> None:
     """A short stop is none, an end is believed a moment later."""
     now = 0.0
-    pulse = Pulse(lambda: now)
-    assert pulse.feel(Vitality.STOPPED) is None
+    watch = QemuWatch(lambda: now)
+    assert watch.look(Vitality.STOPPED) is None
     now = 5.0
-    assert pulse.feel(Vitality.RUNNING) is None
-    assert pulse.feel(Vitality.STOPPED) is None
+    assert watch.look(Vitality.RUNNING) is None
+    assert watch.look(Vitality.STOPPED) is None
     now = 6.5
-    assert pulse.feel(Vitality.STOPPED) is LifeEvent.STOPPED
-    assert pulse.feel(Vitality.GONE) is None
+    assert watch.look(Vitality.STOPPED) is LifeEvent.STOPPED
+    assert watch.look(Vitality.GONE) is None
     now = 7.0
-    assert pulse.feel(Vitality.GONE) is LifeEvent.FAILED
+    assert watch.look(Vitality.GONE) is LifeEvent.FAILED
 
 
 def test_healthy_machine_explains_at_once(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_start_error_passes_through(tmp_path: Path) -> None:
         booted.start()
     assert len(starts) == 1
     assert booted.death
-    assert booted.death.kind is Death.QEMU
+    assert booted.death.cause is DeathCause.QEMU
 
 
 def test_workdir_that_cannot_be(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_full_disk_is_no_fault_of_the_guest(tmp_path: Path, monkeypatch: pytest.
         pytest.raises(MachineDiedError, match="no space") as died,
     ):
         booted.wait_ready(60)  # which nobody waits for
-    assert not died.value.cause.kind.blames_guest
+    assert not died.value.death.blames_guest
 
 
 def test_domain_that_cannot_be_written(tmp_path: Path) -> None:
@@ -312,11 +312,11 @@ def test_a_guest_that_floods_its_console_is_ended(tmp_path: Path, monkeypatch: p
         assert isinstance(booted._domain, FakeDomain)
         booted._domain.say(*["y"] * 2000)
         booted._wait(lambda: False, time.monotonic() + 5)
-        cause = booted.death
+        death = booted.death
     assert not booted._domain.is_active()
-    assert cause
-    assert (cause.kind, cause.kind.blames_guest) == (Death.FLOOD, True)
-    assert cause.detail == "the guest printed more than 8 MiB on its console and was ended; last line: y"
+    assert death
+    assert (death.cause, death.blames_guest) == (DeathCause.FLOOD, True)
+    assert death.detail == "the guest printed more than 8 MiB on its console and was ended; last line: y"
 
 
 def test_a_panic_in_a_flood_is_a_panic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,6 +324,6 @@ def test_a_panic_in_a_flood_is_a_panic(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(console, "MAX_BYTES", 1 << 10)
     with machine(tmp_path, lambda domain: domain.say(READY, PANIC, *["y"] * 2000)) as booted:
         booted._wait(lambda: False, time.monotonic() + 5)
-        cause = booted.death
-    assert cause
-    assert cause.kind is Death.PANIC
+        death = booted.death
+    assert death
+    assert death.cause is DeathCause.PANIC

@@ -14,7 +14,7 @@ from harness.host.acceleration import Accelerator
 from harness.host.canary import NATIVE, Sample
 from harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from harness.vm.hypervisor import LifeEvent, PortTakenError, StartError
-from harness.vm.life import Death, MachineDiedError
+from harness.vm.life import DeathCause, MachineDiedError
 from harness.vm.machine import Machine
 from harness.vm.restart import FIRST, NoKvmError, Restarter
 from harness.vm.warm import Starter
@@ -130,7 +130,7 @@ def test_kernel_that_boots_nowhere(tmp_path: Path, worlds: list[World]) -> None:
     worlds.append(world := World(tmp_path, silent, panics))
     with pytest.raises(MachineDiedError) as died:
         world.restarter("kvm").boot(4)
-    assert died.value.cause.kind is Death.PANIC
+    assert died.value.death.cause is DeathCause.PANIC
     assert world.kinds == ["kvm", "tcg"]
     assert now().kind == "kvm"
 
@@ -160,7 +160,7 @@ def test_kvm_that_is_lost(tmp_path: Path, worlds: list[World], host: Path) -> No
     worlds.append(world := World(tmp_path, refused, boots))
     restarter = world.restarter("kvm")
     restarter.boot(4)
-    assert f"there is no {host}" in restarter.notes[0]
+    assert f"{host} does not exist" in restarter.notes[0]
     host.touch()
     assert now().kind == "kvm"
 

@@ -236,5 +236,5 @@ def test_cut_stream_ends_early(tmp_path: Path) -> None:
 def test_what_is_no_save_file(tmp_path: Path) -> None:
     """Another libvirt may write something else."""
     (tmp_path / "saved").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="something else"):
+    with pytest.raises(ValueError, match="not a save file"):
         savefile.pack(tmp_path / "saved", tmp_path / "packed")
