@@ -26,8 +26,10 @@ A fault that never took place (there was nothing left to strike) and one that ca
 the guest, in a run that passed, count neither way. A machine that was lost may be replaced, and one that
 cannot be restored is booted: then PASS is right if the results say so.
 
-Where the harness was wrong it was mended, and the run was repeated; so the figures are those of the mended
-harness, whose code changed while the campaign ran. What was found is kept by name in
+Where the harness was wrong it was mended, and the run was repeated (four runs); where the campaign expected
+the wrong class, the expectation was corrected after the result was seen (a cut SSH connection, a refused
+restore, a panic for want of memory). The code changed while the campaign ran. So the bounds are weaker than
+those of one campaign on one commit. What was found is kept by name in
 `tests/campaigns/faults/kept.py`, and `make faults` repeats it: a run that SIGHUP ended without results, a
 green run that Ctrl-C had ended in its last teardown, a guest that hung while the agent was copied to it and
 was INFRA, and cells of passing tests that left something behind and ended with 3 in place of 1.
