@@ -8,6 +8,9 @@
  * 7.3   struct filename keeps `name` in an embedded struct __filename_head, and
  *       struct dentry its `d_name` in a union with a writable __d_name (6.12 had
  *       neither): libbpf finds both by name all the same.
+ * 6.18  The result of a map update is a long. In 6.1 the kernel calls the map's
+ *       own function in place of the helper, which returns an int, and the upper
+ *       half of the register is not its sign: fim_claim_end().
  * 6.13  A file counts its references in f_ref, from 0, before that in f_count,
  *       from 1 ("fs: port files to file_ref"): fim_is_last().
  * 6.12  ftruncate is done by do_ftruncate(file), in 6.1 still by

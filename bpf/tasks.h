@@ -175,7 +175,7 @@ static __always_inline int fim_claim_end(struct task_struct *task)
 {
 	struct fim_end end = { .born = BPF_CORE_READ(task, group_leader, start_boottime) };
 	__u32 reported = 1;
-	int error; /* no more bits are certain: before 6.4 the map's function returns an int */
+	int error; /* the upper half is undefined on some kernels: see drift.h */
 
 	end.pid = BPF_CORE_READ(task, tgid);
 	error = bpf_map_update_elem(&ended, &end, &reported, BPF_NOEXIST);
