@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 # Characters that act on a terminal, are forbidden in XML, or deceive a reader: control characters,
 # surrogates, non-characters, and marks that change the direction of text.
@@ -22,6 +24,12 @@ def one_line(text: str, limit: int = 200) -> str:
     """`text` as one visible line of at most `limit` characters."""
     line = visible(" ".join(text.split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def did_you_mean(word: str, known: Iterable[str], count: int = 1) -> str:
+    """`did you mean 'x'?` with up to `count` of the `known` words that are similar, or "" if none is."""
+    close = difflib.get_close_matches(word, list(known), n=count, cutoff=0.6 if count == 1 else 0.5)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def markdown(text: str, limit: int = 300) -> str:

@@ -6,12 +6,12 @@ a new series in a backports suite works without a change here.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.errors import ConfigError
+from harness.text import did_you_mean
 
 _T = TypeVar("_T")
 
@@ -99,9 +99,7 @@ def architecture(name: str) -> Architecture:
 def choices(word: str, known: Iterable[str]) -> str:
     """A hint for a mistyped `word`: the names that are close to it, closest first, and all known names."""
     names = list(known)
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    available = f"available: {', '.join(names) or 'none'}"
-    return f"did you mean {' or '.join(close)}? {available}" if close else available
+    return f"{did_you_mean(word, names, count=3)} available: {', '.join(names) or 'none'}".lstrip()
 
 
 def _known(what: str, name: str, table: Mapping[str, _T]) -> _T:

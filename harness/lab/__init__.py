@@ -1,1 +1,1 @@
-"""The real machines: joins kernels, images, guest and vm."""
+"""Provides the real machines of a run: joins kernels, images, guest and vm."""

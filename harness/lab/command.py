@@ -2,9 +2,9 @@
 
     0        PASS
     77       SKIP, its last line is the reason (as automake's tests do)
-    other    FAIL, also where a signal ended it; its last line is part of the reason
+    other    FAIL, also if a signal ended it; its last line is part of the reason
 
-With `results: tap` its standard output is read as TAP besides; see `tap`.
+With `results: tap` its standard output is also read as TAP; see `tap`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class CommandServer:
         self._folder = f"{FOLDER}/{suite.name}"
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:  # noqa: ARG002 - this is no variant of the agent
-        """Put the files into a new folder. Raises ConfigError where one is gone."""
+        """Copy the files into a new folder of the guest. Raises ConfigError if one is missing."""
         began = time.monotonic()
         archive = _archive(suites.members(self._suite, self._base))
         self._guest.put_bytes(archive, _ARCHIVE)
@@ -68,9 +68,9 @@ class CommandServer:
         return Loaded(1, round(time.monotonic() - began, 3))
 
     def test(self, name: str, deadline_s: float) -> Ran:
-        """Run the command in the folder of its files, marked in the kernel's log as every test is.
+        """Run the command in the folder of its files, with the marks of a test in the kernel's log.
 
-        The log has what it printed until then, however it ends. Raises GuestTimeoutError, GuestLostError.
+        Its output is in the log even if it does not end. Raises GuestTimeoutError, GuestLostError.
         """
         began = time.monotonic()
         words = ["sh", "-c", _MARKED, name, self._folder, *self._suite.command]
@@ -107,11 +107,11 @@ class CommandServer:
         return lines[max(begins, default=len(lines)) :]
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Do nothing: no server runs."""
 
 
 class _Output:
-    """Writes a command's output to a file as it comes, and keeps each stream for the verdict."""
+    """Writes a command's output to a file as it arrives, and keeps each stream for the verdict."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.kept = {STDOUT: bytearray(), STDERR: bytearray()}
@@ -132,7 +132,7 @@ class _Output:
 
 
 def _open(log: Path, *, again: bool) -> BinaryIO:
-    """The log, written without a buffer: the next moment may be the guest's last."""
+    """Open the log without a buffer, so that it is complete if the guest ends."""
     try:
         file = log.open("ab" if again else "wb", buffering=0)
         if again:
@@ -185,7 +185,7 @@ def _signal_name(number: int) -> str:
 
 
 def last_line(*streams: bytes) -> str:
-    """The last line that is not empty, of the first stream that has one."""
+    """Return the last line that is not empty, from the first stream that has one."""
     for stream in streams:
         lines = [
             line.strip() for line in stream[-4096:].decode("utf-8", "replace").splitlines() if line.strip()

@@ -1,4 +1,4 @@
-"""The real bench: kernels and images from Debian, machines from libvirt, guests over SSH."""
+"""Provides real machines: kernels and images from Debian, machines from libvirt, guests over SSH."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ if TYPE_CHECKING:
 MEMORY_MIB = 512
 MEASURE_S = 60.0
 DMESG_S = 10.0
-QUIT_S = 120.0  # an emulated -rt kernel takes most of a second to let one kprobe go, and there are sixty
+QUIT_S = 120.0  # an emulated -rt kernel takes almost a second to detach a kprobe, and the agent has sixty
 HUNG_QUIT_S = 10.0
 
 
 class VmBench:
-    """Machines of a libvirt `uri` ("" is the embedded one); nothing is opened before a machine is wanted.
+    """Machines of a libvirt `uri` ("" is the embedded one), which is opened for the first machine.
 
-    `lock` says which kernels: a lock, or a file that need not be there. With `cold` no machine is restored,
-    and none is saved. `accelerator` is one of `acceleration.CHOICES`.
+    `lock` pins kernels: a lock, or a file that may not exist. With `cold` no machine is restored or saved.
+    `accelerator` is one of `acceleration.CHOICES`.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class VmBench:
         self._connection: Connection | None = None
 
     def accelerator(self, arch: str) -> tuple[str, str]:
-        """As `harness.host.acceleration` finds it."""
+        """Return the result of `harness.host.acceleration`."""
         found = self._accelerator(arch)
         return found.kind, str(found)
 
     def _accelerator(self, arch: str) -> Accelerator:
-        # Asked before each machine: another worker may have found out that KVM boots nothing.
+        # Read before each machine: another worker may have rejected KVM.
         from harness.host import acceleration
 
         return acceleration.find(arch, self._wanted)
@@ -95,11 +95,11 @@ class VmBench:
         return {name: kernel.release for name, kernel in found.items()}
 
     def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
-        """Resolve, fetch and build; a kernel that cannot be fetched costs its own machines only."""
+        """Resolve, fetch and build; a kernel that cannot be fetched affects its own machines only."""
         return Preparation(accelerator, progress, self._lock).supplies(plan)
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> VmMachine:
-        """A machine of this bench's one connection."""
+        """Return a machine of this bench's only connection."""
         from harness.host import acceleration
         from harness.vm.domain import MachineSpec
         from harness.vm.machine import Machine as VirtualMachine
@@ -137,7 +137,7 @@ class VmBench:
         return machine
 
     def _gdb_port(self, cell: Cell, supplies: Supplies) -> int:
-        """A port for QEMU's debugging stub; says the line that attaches to it."""
+        """Return a port for QEMU's debugging stub; report the gdb command that attaches to it."""
         from harness.kernels import symbols
         from harness.vm.ports import Port
 
@@ -148,7 +148,7 @@ class VmBench:
         return port
 
     def reap(self, *, also_kept: bool = False) -> list[str]:
-        """End what dead runs left; machines that were kept for a person only with `also_kept`."""
+        """Remove the remains of dead runs; machines that were kept for the user only with `also_kept`."""
         from harness.vm import reaper
         from harness.vm.connection import reap_domains
 
@@ -195,23 +195,23 @@ class VmMachine:
 
     @property
     def accelerator(self) -> str:
-        """That of the newest start."""
+        """The accelerator of the newest start."""
         return self._starter.kind
 
     @property
     def machine(self) -> VirtualMachine:
-        """The machine itself; another one once it was not restored and had to be booted."""
+        """The virtual machine; a new one if the first could not be restored."""
         return self._starter.machine
 
     @property
     def guest(self) -> Guest:
         """The guest; raises InfrastructureError before it has booted."""
         if self.machine.guest is None:
-            raise InfrastructureError("the guest was not reached")
+            raise InfrastructureError("no connection to the guest: it has not booted")
         return self.machine.guest
 
     def boot(self, deadline_s: float) -> None:
-        """Start it, and wait until a command ran."""
+        """Start the machine, and wait until a command has run in it."""
         from harness.vm.restart import NoKvmError
 
         try:
@@ -222,15 +222,15 @@ class VmMachine:
             self.notes += self._starter.notes
 
     def slowness(self) -> float:
-        """By a loop that it runs, which also tells what is in it now."""
+        """Measure the guest by a loop, and record its state."""
         slowness, self._fresh = state.measure(self.guest, MEASURE_S)
         self.uname = one_line(self._fresh.release)
         if self.release and self.uname != self.release:
-            raise MissingError(f"the guest runs kernel {self.uname}, and {self.release} was to boot")
+            raise MissingError(f"the guest runs kernel {self.uname} instead of {self.release}")
         return slowness
 
     def deploy(self) -> None:
-        """The agent's bundle, into the guest."""
+        """Copy the agent's bundle into the guest."""
         from harness.guest.deploy import deploy, with_types
         from harness.host.cache import Cache
 
@@ -239,7 +239,7 @@ class VmMachine:
         deploy(self.guest, with_types(agent, types) if types else agent)
 
     def selftest(self, log: Path, deadline_s: float) -> Selftest:
-        """The agent's server, greeting received."""
+        """Start the agent's server and wait for its greeting."""
         from harness.guest.selftest import SelftestClient
 
         waiting, self._waiting = self._waiting, None
@@ -247,13 +247,13 @@ class VmMachine:
             return VmSelftest(SelftestClient.start(self.guest, deadline_s, waiting=waiting), log)
 
     def stand_by(self) -> None:
-        """Have the next self-test server start while nobody waits for it, as far as it is not the agent."""
+        """Start the interpreter of the next self-test server in advance, without the agent's modules."""
         from harness.guest.selftest import stand_by
 
         self._waiting = self._waiting or stand_by(self.guest)
 
     def answers(self, deadline_s: float) -> bool:
-        """Whether `true` runs."""
+        """Whether `true` runs in the guest."""
         try:
             self.guest.ping(deadline_s)
         except InfrastructureError:
@@ -261,7 +261,7 @@ class VmMachine:
         return True
 
     def console(self) -> bytes:
-        """The file that QEMU writes. Raises InfrastructureError if not all of it can be read."""
+        """Return the whole console. Raises InfrastructureError if it cannot be read completely."""
         try:
             with self.machine.spec.console.open("rb") as file:
                 said = file.read(MAX_BYTES + 1)
@@ -272,12 +272,12 @@ class VmMachine:
         return said
 
     def leftovers(self, deadline_s: float) -> list[str]:
-        """As `vitals` finds them."""
+        """Return what was added to the guest's state since its boot; see `guest.state`."""
         assert self._fresh
         return state.leftovers(self.guest, self._fresh, deadline_s)
 
     def command(self, cell: Cell, log: Path) -> Selftest:
-        """A user's program."""
+        """Return the server of the cell's suite."""
         from harness.lab.command import CommandServer
 
         assert cell.suite
@@ -288,14 +288,14 @@ class VmMachine:
         return self.machine.explain()
 
     def collect(self, folder: Path) -> None:
-        """The console from its first byte, the domain as defined, the kernel's log while there is a guest."""
-        # A disk that is full has a verdict already, which what cannot be kept must not replace.
+        """Copy the console and the domain's XML, and the kernel's log if the guest lives."""
+        # A full disk already has a verdict, and an error here would replace it.
         with contextlib.suppress(OSError):
             self._collect(folder)
 
     def _collect(self, folder: Path) -> None:
         for name in ("console.log", "domain.xml"):
-            # Where they are this folder's own there is nothing to copy.
+            # The files may already be in this folder.
             with contextlib.suppress(FileNotFoundError, shutil.SameFileError):
                 shutil.copyfile(self.machine.spec.workdir / name, folder / name)
         (folder / "facts.json").write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")
@@ -305,17 +305,17 @@ class VmMachine:
                 (folder / "dmesg.txt").write_bytes(done.stdout)
 
     def facts(self) -> dict[str, Any]:
-        """What this machine is made of, and how it ended if it did."""
+        """Return the machine's spec, its state, and how it ended ("" while it lives)."""
         spec = json.loads(json.dumps(asdict(self.machine.spec), default=str))
         end = str(self.machine.death or "")
         return {**spec, "state": self.machine.state.value, "death": end}
 
     def keep(self, cell: str) -> str:
-        """As `harness.vm.kept` says."""
+        """Keep the machine (see `harness.vm.kept`) and return the ssh command line."""
         return shlex.join(self.machine.keep(cell).ssh)
 
     def destroy(self) -> None:
-        """End it."""
+        """End the machine."""
         self.machine.destroy()
 
 
@@ -339,7 +339,7 @@ class VmSelftest:
             return self._client.test(name, deadline_s)
 
     def close(self) -> HarnessError | None:
-        """End the server, and tell of one that was gone before or did not end well."""
+        """End the server; return an error if it had ended before or ended with an error."""
         try:
             status = self._client.quit(self._quit_s)
             self.hooks = self._client.hooks

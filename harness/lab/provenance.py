@@ -1,7 +1,7 @@
-"""The agent that a run tests: one bundle, built once and kept by its digest, and where it came from.
+"""Stores the bundle of the agent that a run tests by its digest, and records its commit.
 
-A file that is saved, or a `make build`, in the middle of a run changes nothing: every machine gets the bundle
-that was kept before the first boot.
+Saving a file or `make build` during a run does not change what it tests: every machine gets the bundle
+that was stored before the first boot.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GIT_S = 20.0
 
 
 def keep(bundle: bytes, tree: Path, store: Cache) -> Agent:
-    """Keep `bundle`, built from the source tree `tree`, in the cache; returns what results say of it."""
+    """Store `bundle`, built from the source tree `tree`, in the cache; return its record for the results."""
     files = contents(bundle)
     found = digest_of(files)
     store.get(_KIND, found, lambda folder: _write(folder, bundle), needs=len(bundle))
@@ -37,7 +37,7 @@ def keep(bundle: bytes, tree: Path, store: Cache) -> Agent:
 
 
 def kept(agent: Agent, store: Cache) -> bytes:
-    """Return the bundle that was kept; raises InfrastructureError if it is gone or not the same."""
+    """Return the stored bundle; raises InfrastructureError if it is missing or has changed."""
 
     def missing(_folder: Path) -> None:
         raise InfrastructureError(
@@ -51,7 +51,7 @@ def kept(agent: Agent, store: Cache) -> bytes:
 
 
 def digest_of(files: Mapping[str, str]) -> str:
-    """Return what identifies a bundle of these `contents`."""
+    """Return the digest of a bundle with these `contents`."""
     return digest(*(word for row in sorted(files.items()) for word in row))
 
 

@@ -1,10 +1,9 @@
-"""One cell of an earlier run once more: the same kernel by its packages' hashes, where they still are."""
+"""Runs one cell of an earlier run again, on the same kernel if its packages still exist."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.errors import ConfigError
@@ -13,7 +12,7 @@ from harness.host.progress import Progress
 from harness.kernels import Lock, Package, Repositories, ResolvedKernel, catalogue
 from harness.kernels.lock import key_of
 from harness.lab.supplies import request
-from harness.plan.cells import Cell
+from harness.plan.cells import Cell, fits
 from harness.plan.matrix import nearest
 from harness.plan.plan import Plan
 from harness.results import model, shard_folders
@@ -21,7 +20,7 @@ from harness.results.model import KernelFacts, Results
 
 
 def plan_of(path: Path, cell_id: str, tests: Sequence[str] = ()) -> tuple[Plan, Results]:
-    """The plan of one cell of a run, and that run's results; `tests` are globs that leave only some.
+    """Return the plan of one cell of a run, and the run's results; `tests` are globs that select tests.
 
     `path` is results.json with plan.json beside it. Raises ConfigError.
     """
@@ -31,8 +30,8 @@ def plan_of(path: Path, cell_id: str, tests: Sequence[str] = ()) -> tuple[Plan, 
         cell = plan.cell(cell_id)
     except KeyError as error:
         names = [cell.id for cell in plan.cells]
-        raise ConfigError(f"{path}: has no cell {cell_id!r}{nearest(cell_id, names)}") from error
-    kept = tuple(name for name in cell.tests if not tests or any(fnmatchcase(name, glob) for glob in tests))
+        raise ConfigError(f"{path} has no cell {cell_id!r}{nearest(cell_id, names)}") from error
+    kept = tuple(name for name in cell.tests if fits(name, tuple(tests) or ("*",)))
     if not kept:
         raise ConfigError(f"--test {' '.join(tests)}: {cell_id} ran no such test")
     return plan.model_copy(update={"cells": (cell.model_copy(update={"tests": kept}),), "omitted": ()}), found
@@ -41,10 +40,10 @@ def plan_of(path: Path, cell_id: str, tests: Sequence[str] = ()) -> tuple[Plan, 
 def lock_of(
     cell: Cell, found: Results, say: Progress, *, cache: Cache, repositories: Repositories | None = None
 ) -> Lock | None:
-    """A lock of the kernel that the cell ran on; None, and a line that says why, where it is gone."""
+    """Return a lock of the kernel that the cell ran on; None, and a line with the reason, if it is gone."""
     facts = next(one.kernel for one in found.cells if one.id == cell.id)
     if not facts.packages:
-        say(f"{cell.id}: that run does not say which packages it had, taking the newest")
+        say(f"{cell.id}: the results do not name the kernel's packages, taking the newest kernel")
         return None
     kernel = _kernel(cell, facts)
     if cache.has("kernels", kernel.digest):
@@ -60,13 +59,13 @@ def lock_of(
 
 
 def _kernel(cell: Cell, facts: KernelFacts) -> ResolvedKernel:
-    """As much as results say: what the cache's key is made of."""
+    """Return the kernel with the data that results contain, which are enough for the cache's key."""
     packages = tuple(Package(one.name, one.version, one.sha256, 0, "") for one in facts.packages)
     return ResolvedKernel(facts.name, facts.requested, facts.release, cell.arch, "", packages)
 
 
 def _listed(kernel: ResolvedKernel, repositories: Repositories, say: Progress) -> ResolvedKernel | None:
-    """The same with what an index knows besides, from the first suite that has every package."""
+    """Return the kernel with the data of the index, from the first suite that has every package."""
     wanted = [package.sha256 for package in kernel.packages]
     for suite in catalogue.search_order(kernel.series):
         apt = repositories.apt(kernel.arch, suite)

@@ -1,4 +1,4 @@
-"""What machines boot from, and the agent that goes into them: resolved, fetched and built for one run."""
+"""Resolves, fetches and builds the files that the machines of one run boot from, and the agent's bundle."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from harness.host.cache import Cache
     from harness.kernels import KernelRequest, Lock, ResolvedKernel
 
-BACKOFF_S = (1.0, 4.0)  # between three times that a kernel is asked for
+BACKOFF_S = (1.0, 4.0)  # pauses between three attempts to fetch a kernel
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
 
 
 class Preparation:
-    """Fetching for one run."""
+    """Makes the `Supplies` of one run."""
 
     def __init__(self, accelerator: str, progress: Progress, lock: Path | Lock | None = None) -> None:
         from harness.host.cache import Cache
@@ -44,12 +44,12 @@ class Preparation:
         self.image_s: dict[str, float] = {}
 
     def supplies(self, plan: Plan) -> Supplies:
-        """All machines' files, and why some have none.
+        """Return the files of all machines, and the reason for each machine that cannot be built.
 
-        A kernel that cannot be resolved, fetched or built costs its own machines only. Raises ConfigError if
-        no archive has any of the kernels, or where a compiler is missing.
+        A kernel that cannot be resolved, fetched or built affects its own machines only. Raises
+        ConfigError if no archive has any of the kernels, or if a compiler is missing.
         """
-        # Kept before anything is fetched: what is built meanwhile is not of this run.
+        # Keep the agent before fetching: a later `make build` must not change the agent of this run.
         agent = self._agent() if any(cell.tests and not cell.suite for cell in plan.cells) else None
         first = {name: cells[0] for name, cells in plan.machines().items()}
         _check_compilers(cell.arch for cell in first.values())
@@ -72,13 +72,13 @@ class Preparation:
         )
 
     def _try(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
-        """Supply a machine; a mirror may fail for a moment, so three times."""
+        """Supply a machine, in up to three attempts, because a mirror may fail for a moment."""
         left = list(BACKOFF_S)
         while True:
             try:
                 return self._supply(name, cell, resolved)
             except (OSError, ValueError) as error:
-                # A full disk, or an image that cannot be parsed: trying again does not help.
+                # A full disk, or an image that cannot be parsed: another attempt does not help.
                 return self._give_up(name, str(error))
             except InfrastructureError as error:
                 if not left:
@@ -123,7 +123,7 @@ class Preparation:
         return provenance.keep(bundle(), ROOT, self.store)
 
     def _reduce(self, agent: Agent, plan: Plan, resolved: Mapping[str, ResolvedKernel]) -> None:
-        """Type information for cells that must not use the kernel's own; it goes with the agent."""
+        """Reduce type information for cells that must not use the kernel's own; deployed with the agent."""
         from harness.kernels import reduced
         from harness.lab import provenance
 
@@ -137,14 +137,14 @@ class Preparation:
                     self._give_up(name, str(error))
 
     def _record(self, name: str, packages: Iterable[tuple[str, str, str]]) -> None:
-        """Results say of a machine's kernel also by what its programs were compiled."""
+        """Add the packages of compiler and headers to the facts of a machine's kernel."""
         more = (Package(name=one, version=version, sha256=sha256) for one, version, sha256 in packages)
         facts = self.kernels[name]
         self.kernels[name] = facts.model_copy(update={"packages": (*facts.packages, *more)})
 
 
 def _check_compilers(arches: Iterable[str]) -> None:
-    """Raise ConfigError without the compilers of the guests' own programs: before anything is fetched."""
+    """Raise ConfigError if the compiler for the guests' init is missing, before anything is fetched."""
     from harness.kernels import catalogue
 
     for arch in sorted({*arches}):
@@ -157,10 +157,10 @@ def _check_compilers(arches: Iterable[str]) -> None:
 def resolve_all(
     cells: Mapping[str, Cell], lock: Path | Lock | None, progress: Progress
 ) -> tuple[dict[str, ResolvedKernel], dict[str, HarnessError]]:
-    """The kernel of each cell, and the errors of those that have none, both by the names in `cells`.
+    """Return the kernel of each cell, and the errors of cells without one, by the names in `cells`.
 
-    It is the locked kernel where the lock has it, else the newest of the series. Raises ConfigError for a
-    flavour or architecture that does not exist, a lock that cannot be read, and if no kernel is known.
+    A kernel comes from the lock, or is the newest of its series. Raises ConfigError for an unknown flavour or
+    architecture, a lock that cannot be read, and if no archive has any of the kernels.
     """
     from harness.kernels import catalogue, resolve
     from harness.kernels import lock as locking
@@ -192,7 +192,7 @@ def resolve_all(
 
 @functools.cache
 def bundle() -> bytes:
-    """The agent as it is built now. Raises ConfigError if a part was not built."""
+    """Return the bundle of the agent as it is built now. Raises ConfigError if a part was not built."""
     from harness.guest.deploy import BundleSources, build
 
     parts = (BUILD / name for name in ("fim.bpf.o", "fim-gen", "rules_tables.py"))
@@ -200,7 +200,7 @@ def bundle() -> bytes:
 
 
 def request(cell: Cell) -> KernelRequest:
-    """A cell's kernel, as the repositories are asked for it."""
+    """Return the request for a cell's kernel."""
     from harness.kernels import KernelRequest
 
     return KernelRequest(cell.kernel.name, cell.kernel.series, cell.kernel.flavour, cell.arch)

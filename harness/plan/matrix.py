@@ -5,7 +5,6 @@ An unknown key is an error with file, line and the nearest known key.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -14,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import ConfigError
 from harness.plan import quantities, yaml
+from harness.text import did_you_mean
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[ -~]+$")]
@@ -162,8 +162,8 @@ def nearest(word: str, known: list[str]) -> str:
 
 def close_to(word: str, known: list[str]) -> str:
     """` (did you mean 'x'?)`, or nothing if no name is similar."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    question = did_you_mean(word, known)
+    return f" ({question})" if question else ""
 
 
 def _sentence(model: type[BaseModel], document: yaml.Document, detail: ErrorDetails) -> str:

@@ -19,7 +19,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +26,7 @@ from agent.selftest.protocol import Loaded, Ran
 from harness.errors import HarnessError, HungError, InfrastructureError, ProductError, RefusedError
 from harness.host.deadlines import ORDINARY
 from harness.host.progress import Phase, Progress, Step, silent
-from harness.plan.cells import Cell
+from harness.plan.cells import Cell, fits
 from harness.plan.plan import Plan
 from harness.results.model import KernelFacts, Package
 from harness.run.machines import Machine, Supplies
@@ -137,9 +136,7 @@ class FakeBench:
 
     def _acts(self, cell: str, step: str) -> list[str]:
         name = f"{cell}::{step}"
-        return next((acts for glob, acts in self.script.items() if fnmatchcase(name, glob)), "pass").split(
-            ","
-        )
+        return next((acts for glob, acts in self.script.items() if fits(name, (glob,))), "pass").split(",")
 
     def note(self, line: str) -> None:
         """Write down that something happened, and in which process."""

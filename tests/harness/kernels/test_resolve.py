@@ -38,7 +38,7 @@ def test_a_series_that_is_not_there_is_answered_with_those_that_are(fake_apt: Fa
     with pytest.raises(ConfigError, match=r"no complete '6.17'") as caught:
         resolve(KernelRequest("typo", "6.17"), repositories=fake_apt.repositories())
     assert caught.value.exit_code == 2
-    assert "did you mean 6.1 or 6.18 or 6.16?" in caught.value.hint
+    assert "did you mean '6.1' or '6.18' or '6.16'?" in caught.value.hint
     assert "available: 5.10, 6.1, 6.16, 6.18, 7.3" in caught.value.hint
 
 
