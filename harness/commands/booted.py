@@ -22,7 +22,7 @@ from harness.host.signals import ending
 from harness.plan.cells import Cell
 from harness.plan.matrix import Cmdline
 from harness.plan.plan import Plan
-from harness.report.lines import UNSAID, Lines
+from harness.report.lines import SILENT, Lines
 from harness.run.run import Options, Run
 from harness.run.slot import BOOT_DEADLINE_S
 
@@ -109,8 +109,8 @@ def _cmdline(cell: Cell, words: str) -> Cmdline | None:
 
 def on_stderr() -> Lines:
     """What shows progress while one machine is made: on stderr, because stdout is the guest's."""
-    quickly = (*UNSAID, Phase.BOOT, Phase.DEPLOY)  # they have a line only if they take long
-    return Lines(Console(stderr=True), prefix="harness: ", unsaid=quickly)
+    quickly = (*SILENT, Phase.BOOT, Phase.DEPLOY)  # they have a line only if they take long
+    return Lines(Console(stderr=True), prefix="harness: ", silent=quickly)
 
 
 def say(line: str) -> None:

@@ -54,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
     found = model.load(path)
     report.write_all(found, path.parent, arguments.artifact or "")
     print_results(Console(), found, str(path.parent))
-    github.show(found, sys.stdout, asked=arguments.annotations)
+    github.show(found, sys.stdout, forced=arguments.annotations)
     check_plan(path.with_name("plan.json"), found)
     return found.run.exit_code
 

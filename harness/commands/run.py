@@ -30,7 +30,7 @@ from harness.run.machines import Bench
 from harness.run.options import ALL, add_to
 from harness.run.pytest.controller import Controller, names_tests
 from harness.run.pytest.plugin import CONTROLLER
-from harness.run.run import Options, Run, asked
+from harness.run.run import Options, Run, options_of
 
 # Options of pytest that run no test. They print by pytest's own reporter, which the view replaces.
 _SHOWING = {
@@ -74,7 +74,7 @@ def execute(arguments: argparse.Namespace) -> int:
         if not arguments.kernel:
             sys.stdout.write("nothing to run: no kernel is newer than in matrix.lock\n")
             return 0
-    wanted = asked(vars(arguments), arguments.matrix, arguments.argv)
+    wanted = options_of(vars(arguments), arguments.matrix, arguments.argv)
     if arguments.gdb:
         arguments.workers = "0"
     if arguments.watch:

@@ -1,4 +1,4 @@
-"""Reports, one format a file: each is made from results.json alone."""
+"""Report formats: html/, compare/, and one module for each other format; all are made from results.json."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
 
 
 def write_all(results: Results, folder: Path, artifact: str = "") -> None:
-    """Write results.json and every report that is made from it into `folder`: `folder.REPORTS` of results.
+    """Write results.json, junit.xml, summary.md and report.html into `folder`.
 
-    `artifact` is where an archive of the folder can be had, for a summary that is read without the folder.
+    `artifact` is the address of an archive of the folder, for a summary that is read without the folder.
     """
-    from harness.report import html, junit, summary  # slow to import, and most commands write no report
+    from harness.report import html, junit, summary  # slow to import; most commands write no report
 
     write_atomic(folder / "results.json", results.to_json())
     write_atomic(folder / "junit.xml", junit.render(results, folder))

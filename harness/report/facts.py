@@ -1,7 +1,7 @@
-"""What the documentation tells of a run: a few facts a cell, small enough to be kept beside the pages.
+"""The facts of a run that the documentation's tables are made from, a few for each cell.
 
-A run's results.json is megabytes, and most of it interests nobody a week later. What the tables of `docs/`
-are made from is kept in `docs/tables.json`, so that a test can hold the tables to it.
+The results.json of a run has megabytes. These facts are small enough to be kept in docs/tables.json, where a
+test can compare the tables with them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.results import model
 from harness.results.model import CellResult, Results
 from harness.results.verdict import Verdict
 
-# How a test ended, in one letter: most of a file would be names otherwise.
+# A letter for each verdict; with their names the file would be several times as long.
 LETTERS = {
     Verdict.PASS: "+",
     Verdict.SKIP: "s",
@@ -42,11 +42,10 @@ class _Facts(BaseModel):
 
 
 class CellFacts(_Facts):
-    """One cell; seconds as they were measured, `column` is the hook set and what else is not usual of it.
+    """One cell; `column` is the hook set and each other property of the variant that is not the default.
 
-    `largest` is the program for which the verifier counted most instructions, `partly` the event types that
-    are not seen whole, `limits` what is not seen of one in words. `ended` has a letter for each
-    test of the run.
+    `largest` is the program with the most verified instructions. `partly` are the event types that are not
+    seen whole, and `limits` describes what is not seen. `ended` has a letter for each test of the run.
     """
 
     id: str
@@ -70,7 +69,7 @@ class CellFacts(_Facts):
 
 
 class RunFacts(_Facts):
-    """A run; `facts` is the version of this shape."""
+    """A run; `facts` is the version of this format."""
 
     facts: Literal[1] = 1
     id: str
@@ -85,31 +84,31 @@ class RunFacts(_Facts):
     @model_validator(mode="after")
     def _whole(self) -> RunFacts:
         if any(len(cell.ended) != len(self.tests) for cell in self.cells):
-            raise ValueError("a cell does not say of each test how it ended")
+            raise ValueError("a cell has not one letter for each test")
         return self
 
     def ended(self, test: str, cells: Iterable[CellFacts]) -> list[tuple[CellFacts, Verdict]]:
-        """How a test ended in those of `cells` that planned it."""
+        """Return how a test ended in each of `cells` that planned it."""
         if test not in self.tests:
             return []
         at = self.tests.index(test)
         return [(cell, _VERDICTS[cell.ended[at]]) for cell in cells if cell.ended[at] != NOT_PLANNED]
 
     def verdicts(self, cell: CellFacts) -> list[Verdict]:
-        """How the tests ended that were planned in a cell."""
+        """Return the verdicts of a cell's planned tests."""
         return [_VERDICTS[letter] for letter in cell.ended if letter != NOT_PLANNED]
 
     def to_json(self) -> str:
-        """The text of docs/tables.json: one cell a line, so that a change of one is one line."""
+        """Return the text of docs/tables.json, one cell a line, so that a change of a cell is one line."""
         cells = ",\n".join(f"  {cell.model_dump_json()}" for cell in self.cells)
         head = self.model_dump_json(exclude={"cells"})
         return f'{head[:-1]},\n "cells": [\n{cells}\n ]}}\n'
 
 
-def of_run(found: Results) -> RunFacts:
-    """The facts of a run."""
-    run = found.run
-    tests = tuple(dict.fromkeys(test.name for cell in found.cells for test in cell.tests))
+def of_run(results: Results) -> RunFacts:
+    """Return the facts of a run."""
+    run = results.run
+    tests = tuple(dict.fromkeys(test.name for cell in results.cells for test in cell.tests))
     return RunFacts(
         id=run.id,
         started=run.started,
@@ -118,12 +117,12 @@ def of_run(found: Results) -> RunFacts:
         cpus=run.host.cpus,
         exit_code=run.exit_code,
         tests=tests,
-        cells=tuple(of_cell(cell, tests) for cell in found.cells),
+        cells=tuple(of_cell(cell, tests) for cell in results.cells),
     )
 
 
 def of_cell(cell: CellResult, tests: Sequence[str]) -> CellFacts:
-    """The facts of a cell of a run that has these tests."""
+    """Return the facts of a cell; `tests` are those of the whole run."""
     ended = {test.name: LETTERS[test.verdict] for test in cell.tests}
     counted = [(hook.insns or 0, hook.program) for hook in cell.hooks if hooks.in_use(hook)]
     most, program = max(counted, default=(0, ""))
@@ -150,7 +149,7 @@ def of_cell(cell: CellResult, tests: Sequence[str]) -> CellFacts:
 
 
 def read(path: Path) -> RunFacts:
-    """Facts from their own file or from a results.json; raises ConfigError for what is neither."""
+    """Read facts from docs/tables.json or from a results.json; raises ConfigError if it is neither."""
     try:
         return RunFacts.model_validate_json(path.read_bytes())
     except OSError as error:

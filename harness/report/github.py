@@ -1,6 +1,6 @@
-"""Workflow commands that GitHub shows beside a run: one `::error::` for each finding that is not as expected.
+"""Prints workflow commands that GitHub shows beside a run: one `::error::` for each unexpected finding.
 
-GitHub shows ten of a step. So nine are told, the worst first, and a tenth says how many more there are.
+GitHub shows ten for each step: the nine worst are printed, and a tenth line with the number of the others.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ TITLE_LIMIT = 300  # characters
 CELLS_SHOWN = 6
 
 
-def wanted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process runs in a GitHub workflow."""
+def in_workflow(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this process runs in a GitHub workflow."""
     return environment.get("GITHUB_ACTIONS") == "true"
 
 
-def show(results: Results, out: IO[str], *, asked: bool = False) -> None:
-    """Write the annotations to `out` where GitHub reads them, or when `asked` to."""
-    if asked or wanted():
+def show(results: Results, out: IO[str], *, forced: bool = False) -> None:
+    """Write the annotations to `out` in a GitHub workflow, or if `forced`."""
+    if forced or in_workflow():
         out.writelines(f"{line}\n" for line in lines(results))
 
 
 def lines(results: Results, shown: int = SHOWN) -> list[str]:
-    """At most `shown` + 1 lines, each one workflow command; none when everything is as expected."""
+    """Return at most `shown` + 1 lines, each a workflow command; none if every verdict is expected."""
     found = attention.findings(results)
-    said = [
+    errors = [
         f"::error title={_property(_title(finding))}::{_data(finding.reason, TEXT_LIMIT)}"
         for finding in found[:shown]
     ]
     more = len(found) - shown
-    return [*said, f"::error::and {more} more, in summary.md and report.html"] if more > 0 else said
+    return [*errors, f"::error::and {more} more, in summary.md and report.html"] if more > 0 else errors
 
 
 def _title(finding: Finding) -> str:
     cells = finding.cells
     where = ", ".join(cell.id for cell in cells[:CELLS_SHOWN])
     more = f" and {len(cells) - CELLS_SHOWN} more" if len(cells) > CELLS_SHOWN else ""
-    return f"{finding.verdict} {attention.what(finding)} in {where}{more}"
+    return f"{finding.verdict} {attention.name_of(finding)} in {where}{more}"
 
 
 def _data(text: str, limit: int) -> str:
-    """Escaped as the runner unescapes it; nothing in `text` can end the line and begin another command."""
+    """Escape text for the runner, so that it cannot end the line and begin another command."""
     shown = visible(text[:limit])
     return shown.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 

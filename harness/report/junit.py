@@ -1,4 +1,4 @@
-"""junit.xml: a suite a cell, a case a test, for CI systems that show such files."""
+"""Renders junit.xml for CI systems: a suite for each cell, a case for each test."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harness.text import visible
 
 
 def render(results: Results, folder: Path | None = None) -> str:
-    """The text of junit.xml; `folder` is the output folder, for what the commands of suites printed."""
+    """Return the text of junit.xml; `folder` is the output folder, which has the output of suites."""
     xml = JUnitXml("harness")
     for cell in results.cells:
         xml.add_testsuite(_suite(cell, evidence.output_of(cell, folder)))
     xml.update_statistics()  # type: ignore[no-untyped-call]
-    # Jenkins' schema (junit-10.xsd) knows no such attribute of the whole, and refuses the file.
+    # Jenkins' schema (junit-10.xsd) has no such attribute for the root, and rejects the file.
     del xml._elem.attrib["skipped"]
     out = io.BytesIO()
     xml.write(out)
@@ -44,22 +44,23 @@ def _suite(cell: CellResult, output: str) -> TestSuite:
         suite.add_property(name, visible(value))
     suite.add_testcases([_case(cell, test, output) for test in cell.tests])
     if is_worse_than_tests(cell):
-        # JUnit knows no trouble of a suite: it is a case beside the tests.
-        beside = TestResult(name="cell", verdict=cell.verdict, reason=cell.reason)
-        suite.add_testcases([_case(cell, beside, name="(the cell)")])  # no test has such a name
+        # JUnit has no verdict of a suite, so the cell's verdict is a case beside the tests.
+        own = TestResult(name="cell", verdict=cell.verdict, reason=cell.reason)
+        suite.add_testcases([_case(cell, own, name="(the cell)")])  # no test has such a name
     return suite
 
 
 def _case(cell: CellResult, test: TestResult, output: str = "", name: str = "") -> TestCase:
     case = TestCase(name or test.name, classname=cell.id, time=round(test.duration_s, 3))
     case.result = _outcome(test)
-    said = []
+    lines = []
     if len(test.attempts) > 1:
-        said = [f"attempt {n}: {one.verdict} {one.reason}" for n, one in enumerate(test.attempts, 1)]
+        attempts = enumerate(test.attempts, 1)
+        lines = [f"attempt {n}: {attempt.verdict} {attempt.reason}" for n, attempt in attempts]
     if output and not test.verdict.expected:
-        said.append(output)
-    if said:
-        case.system_out = visible("\n".join(said))
+        lines.append(output)
+    if lines:
+        case.system_out = visible("\n".join(lines))
     return case
 
 
@@ -71,11 +72,8 @@ def _outcome(test: TestResult) -> list[FinalResult]:
         return [Skipped(reason, test.verdict)]
     kind = Failure if test.verdict.exit_code == 1 else Error
     outcome = kind(reason, test.verdict)
-    outcome.text = visible("\n".join(_evidence(test)))
+    failed = (row for row in test.assertions if not row.ok)
+    outcome.text = visible(
+        "\n".join(f"{row.name}: expected {row.expected!r}, got {row.got!r}" for row in failed)
+    )
     return [outcome]
-
-
-def _evidence(test: TestResult) -> list[str]:
-    return [
-        f"{row.name}: expected {row.expected!r}, got {row.got!r}" for row in test.assertions if not row.ok
-    ]

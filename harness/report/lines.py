@@ -1,4 +1,4 @@
-"""A run as plain lines, for a log file or a pipe: never silent for long, and one line for one cause."""
+"""Shows a run as plain lines, for a log file or a pipe; a line at least every ten seconds."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from harness.results.verdict import Verdict
 from harness.run.times import Estimate
 from harness.text import one_line
 
-QUIET_S = 10.0  # without any line; then one says what still goes on
+QUIET_S = 10.0  # without a line; then a line lists what is still running
 STYLES = {0: "green", 1: "bold red", 3: "yellow", 4: "magenta"}  # by a verdict's exit code
-UNSAID = (Phase.CHECK, Phase.WAIT)  # phases without a line: a check ends in a remark, and waiting is no work
+SILENT = (
+    Phase.CHECK,
+    Phase.WAIT,
+)  # phases without a line
 
 
 class Heartbeat:
-    """Calls `beat`, in a thread, each time that `every_s` seconds have passed without `reset`."""
+    """Calls `beat` in a thread whenever `every_s` seconds have passed without a call of `reset`."""
 
     def __init__(self, beat: Callable[[], object], every_s: float) -> None:
         self._beat = beat
@@ -39,13 +42,13 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin to count."""
+        """Start the thread."""
         self.reset()
         with main_thread_handles():
             self._thread.start()
 
     def reset(self) -> None:
-        """Count from now on."""
+        """Start a new interval."""
         self._due = time.monotonic() + self._every_s
 
     def stop(self) -> None:
@@ -62,7 +65,7 @@ class Heartbeat:
             self._beat()
 
     def _waited(self) -> bool:
-        """Wait until a beat is due; False at the end."""
+        """Wait until a beat is due; return False after `stop`."""
         with self._changed:
             while not self._ended and (left_s := self._due - time.monotonic()) > 0:
                 self._changed.wait(left_s)
@@ -70,24 +73,29 @@ class Heartbeat:
 
 
 class Lines:
-    """A line for each remark, each phase of a machine and each test; a `View`."""
+    """Prints a line for each remark, each phase of a machine and each test; a `View`.
+
+    Tests of a cell that share a cause are printed as one line with their number. `silent` are the phases
+    that get no line.
+    """
 
     def __init__(
         self,
         console: Console,
         quiet_s: float = QUIET_S,
         prefix: str = "",
-        unsaid: Container[Phase] = UNSAID,
+        silent: Container[Phase] = SILENT,
     ) -> None:
         self.console = console
         self._prefix = prefix
-        self._unsaid = unsaid
+        self._silent = silent
         self._lock = threading.RLock()
         self._heartbeat = Heartbeat(self.beat, quiet_s)
-        self._now: dict[str, tuple[Step, float]] = {}  # by machine: its step, and when that phase began
+        self._now: dict[str, tuple[Step, float]] = {}  # by machine: its step, and the start of that phase
         self._planned: dict[str, int] = {}  # tests by cell
         self._ended: Counter[str] = Counter()  # by cell
-        self._held: dict[str, tuple[TestResult, int]] = {}  # by cell: tests that share a cause, and how many
+        # By cell: a test that is not printed yet, and how many tests share its cause.
+        self._held: dict[str, tuple[TestResult, int]] = {}
 
     def __enter__(self) -> Self:
         self._heartbeat.start()
@@ -102,7 +110,7 @@ class Lines:
                 self._release(cell)
 
     def __call__(self, event: Event, /) -> None:
-        """Print a remark, or a step with which a phase begins."""
+        """Print a remark, or a step that begins a phase."""
         with self._lock:
             if isinstance(event, Step):
                 self._step(event)
@@ -110,14 +118,14 @@ class Lines:
                 self._print(Text(one_line(event)))
 
     def plan(self, plan: Plan, estimate: Estimate) -> None:
-        """Print how much there is to do, and how long it took last time."""
+        """Print the number of cells and tests, and the estimated time."""
         self._planned = {cell.id: len(cell.tests) for cell in plan.cells}
         left_s = estimate.left()
         about = f", about {duration(left_s)}" if left_s else ""
         self(f"plan: {len(plan.cells)} cells, {len(plan.pairs())} tests{about}")
 
     def ended(self, cell: str, result: TestResult) -> None:
-        """Print a test; of tests that share a cause, print the cause once with their number."""
+        """Print a test, or hold it back until the next test of the cell shows whether they share a cause."""
         with self._lock:
             self._ended[cell] += 1
             held, count = self._held.get(cell, (None, 0))
@@ -133,17 +141,17 @@ class Lines:
                 self._release(cell)
 
     def beat(self) -> None:
-        """Print what still goes on."""
+        """Print what is still running."""
         with self._lock:
-            going_on = [
+            running = [
                 f"{step.where}: {step} ({duration(time.monotonic() - since)})".removeprefix(": ")
                 for step, since in self._now.values()
             ]
-            self._print(Text(f"still {one_line('; '.join(going_on), 1000)}" if going_on else "still at work"))
+            self._print(Text(f"still {one_line('; '.join(running), 1000)}" if running else "still at work"))
 
     def _step(self, step: Step) -> None:
         if step.machine:
-            self._now.pop("", None)  # what serves the whole run is over when machines go on
+            self._now.pop("", None)  # preparation for the whole run ends when a machine reports
         before, since = self._now.pop(step.machine, (None, 0.0))
         begins = step.begins(before)
         if step.phase is not Phase.WAIT:
@@ -152,13 +160,13 @@ class Lines:
             self._begin(step)
 
     def _begin(self, step: Step) -> None:
-        if step.phase in self._unsaid:
+        if step.phase in self._silent:
             return
         words = f"{step.total} tests" if step.phase is Phase.TEST else str(step)
         self._print(Text(f"{step.where}  {one_line(words)}".lstrip()))
 
     def _release(self, cell: str) -> None:
-        """Print what was held back of a cell."""
+        """Print the test of a cell that was held back."""
         held, count = self._held.pop(cell, (None, 0))
         if held and count > 1:
             self._print(line_of_cause(cell, count, held.verdict, held.reason))
@@ -176,26 +184,26 @@ class Lines:
 
 
 def _may_share(result: TestResult) -> bool:
-    """Whether neighbours may have ended for the same cause: it did not run, or could not."""
+    """Return whether the next tests may have the same cause: this one was skipped or did not run."""
     ran = result.assertions or result.duration_s
     return bool(result.reason) and (not ran or result.verdict is Verdict.SKIP)
 
 
 def line_of(cell: str, result: TestResult) -> Text:
-    """One test as one line."""
+    """Return the line of one test."""
     text = Text(f"{cell}  {result.name}  ").append(mark(result.verdict), STYLES[result.verdict.exit_code])
     return text.append(f"  {result.duration_s:.1f} s  {one_line(result.reason)}".rstrip())
 
 
 def line_of_cause(cell: str, count: int, verdict: Verdict, reason: str) -> Text:
-    """A cause that several tests of a cell share."""
+    """Return the line of a cause that several tests of a cell share."""
     tests = "1 test" if count == 1 else f"{count} tests"
     text = Text(f"{cell}: {tests} ").append(mark(verdict), STYLES[verdict.exit_code])
     return text.append(f": {one_line(reason)}")
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `45 s`, `3 min`, `1 h 5 min`."""
+    """Return seconds for people, such as `45 s`, `3 min`, `1 h 5 min`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

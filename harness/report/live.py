@@ -1,4 +1,4 @@
-"""A run on a terminal: a table of machines that is kept up to date below the lines that stay."""
+"""Shows a run on a terminal: a live table of machines below lines for what did not pass."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ from harness.results.verdict import Verdict
 from harness.run.times import Estimate
 from harness.text import one_line
 
-_OTHER_LINES = 6  # of the terminal: the table's head, what follows it, and some of what stays above
+_OTHER_LINES = 6  # of the terminal: the table's head, its foot, and some lines above
 
 
 class LiveTable(Lines):
-    """Machines with what each does, and counts by verdict; lines are kept of what is not PASS."""
+    """A row for each machine with its step and its verdicts; a line for each test that did not pass."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._began = time.monotonic()
         self._plan: Plan | None = None
         self._estimate: Estimate | None = None
-        self._left: tuple[float | None, float] = (None, 0.0)  # seconds that were left, and when
+        self._left: tuple[float | None, float] = (
+            None,
+            0.0,
+        )  # seconds left, and when it was estimated
         self._machine: dict[str, str] = {}  # by cell
         self._verdicts: dict[str, Counter[Verdict]] = {}  # by machine
         self._live = Live(
@@ -56,37 +59,37 @@ class LiveTable(Lines):
         self._live.stop()
 
     def plan(self, plan: Plan, estimate: Estimate) -> None:
-        """Make a row for each machine."""
+        """Add a row for each machine."""
         with self._lock:
             self._plan, self._estimate = plan, estimate
             self._planned = {cell.id: len(cell.tests) for cell in plan.cells}
             self._machine = {cell.id: cell.machine for cell in plan.cells}
-            self._look_ahead()
+            self._estimate_left()
 
     def ended(self, cell: str, result: TestResult) -> None:
-        """Count it."""
+        """Count a test, and print it if it did not pass."""
         with self._lock:
             self._verdicts.setdefault(self._machine.get(cell, ""), Counter())[result.verdict] += 1
             if self._estimate:
                 self._estimate.end(cell, result.name)
-            self._look_ahead()
+            self._estimate_left()
             super().ended(cell, result)
 
-    def _look_ahead(self) -> None:
+    def _estimate_left(self) -> None:
         self._left = (self._estimate.left() if self._estimate else None), time.monotonic()
 
     def _begin(self, step: Step) -> None:
-        """The table shows phases; no line is kept of them."""
+        """Print no line: the table shows phases."""
         if step.phase is Phase.BOOT and self._estimate:
             self._estimate.begin(step.machine)
-            self._look_ahead()
+            self._estimate_left()
 
     def _test(self, cell: str, result: TestResult) -> None:
         if result.verdict is not Verdict.PASS:
             super()._test(cell, result)
 
     def render(self) -> Group:
-        """What the terminal shows now."""
+        """Return what the terminal shows now."""
         with self._lock:
             planned = self._plan.machines() if self._plan else {}
             names = list(dict.fromkeys([*self._now, *planned]))
@@ -112,7 +115,7 @@ class LiveTable(Lines):
         return Text(machine), now, Text(f"{done}/{total}" if total else ""), _counts(found)
 
     def _foot(self) -> Text:
-        """How far the run is, and how long it will take."""
+        """Return the line of progress and estimated time."""
         found = sum(self._verdicts.values(), Counter[Verdict]())
         text = (
             Text(f"{sum(found.values())} of {sum(self._planned.values())} tests, ")
@@ -129,6 +132,6 @@ class LiveTable(Lines):
 
 
 def _counts(ended: Counter[Verdict]) -> Text:
-    """Counts by verdict, such as `93 PASS, 4 SKIP`."""
+    """Return counts by verdict, such as `93 PASS, 4 SKIP`."""
     parts = verdicts.counts(ended.elements())
     return Text(", ").join(Text(f"{count} {verdict}", STYLES[verdict.exit_code]) for verdict, count in parts)

@@ -1,4 +1,4 @@
-"""summary.md: what a person reads first, as GitHub shows it in a job summary."""
+"""Renders summary.md: the overview of a run, which GitHub shows as a job summary."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ROWS = 200  # of one table or list
 
 
 def render(results: Results, artifact: str = "") -> str:
-    """The text of summary.md.
+    """Return the text of summary.md.
 
-    Cells link to what the folder has about them. With `artifact`, the address of an archive of the folder,
-    the archive is linked instead: a job's summary is read where there is no folder.
+    Cells link to report.html beside it. With `artifact`, the address of an archive of the folder, only the
+    archive is linked, because a job summary is read without the folder.
     """
     lines = [*_head(results, artifact), "", *_table(results, linked=not artifact), ""]
     lines += [*_troubles(results, linked=not artifact), *_phases(results)]
@@ -25,7 +25,7 @@ def render(results: Results, artifact: str = "") -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """`text`, or as many of its lines as fit `limit` bytes with a line that says that there is more."""
+    """Return `text`, cut at a line to at most `limit` bytes, with a last line that says so."""
     if len(text.encode()) <= limit:
         return text
     end = "\n… cut here; results.json has the rest\n"
@@ -34,13 +34,13 @@ def cut(text: str, limit: int) -> str:
 
 
 def more(left_out: int, what: str) -> list[str]:
-    """A line about the rows or cells that a table has no room for; none if all are there."""
+    """Return a line about rows or cells that a table leaves out; none if it has all."""
     return [f"\n… and {left_out} more {what}; report.html has them all"] if left_out > 0 else []
 
 
 def _head(results: Results, artifact: str) -> list[str]:
     run = results.run
-    whole = [f"\n[Report, consoles and results]({artifact})"] if artifact else []
+    archive = [f"\n[Report, consoles and results]({artifact})"] if artifact else []
     counts = ", ".join(f"{count} {verdict}" for verdict, count in results.totals.items())
     return [
         f"## {headline(results)}",
@@ -48,12 +48,12 @@ def _head(results: Results, artifact: str) -> list[str]:
         f"{len(results.cells)} cells; tests: {counts or 'none'}. Run {markdown(run.id)}, "
         f"{run.duration_s:.0f} s, {markdown(run.accelerator)}, {run.host.cpus} CPUs, exit {run.exit_code}.",
         *(f"\n{markdown(note)}" for note in run.notes),
-        *whole,
+        *archive,
     ]
 
 
 def cell_link(cell: CellResult, *, linked: bool) -> str:
-    """A cell's name, which leads to its panel in the report beside the summary."""
+    """Return a cell's name, as a link to its panel in report.html if `linked`."""
     name = markdown(cell.id)
     return f"[{name}](report.html#{anchor(cell.id)})" if linked else name
 
@@ -72,14 +72,14 @@ def _table(results: Results, *, linked: bool) -> list[str]:
 
 
 def _shown(results: Results) -> list[CellResult]:
-    """The cells that a table has room for, in their order: the worst where there are too many."""
+    """Return the cells that fit into a table, in their order: the worst if there are too many."""
     worst_first = sorted(results.cells, key=lambda cell: -cell.verdict.badness)
     chosen = {cell.id for cell in worst_first[:COLUMNS]}
     return [cell for cell in results.cells if cell.id in chosen]
 
 
 def _all_of(cell: CellResult) -> str:
-    """A cell's verdict, with what it is the worst of: one SKIP among many PASS is no bad cell."""
+    """Return a cell's verdict with the counts of its tests, so that one SKIP does not hide many PASS."""
     alike = len({test.verdict for test in cell.tests} | {cell.verdict}) == 1
     return mark(cell.verdict) if alike else f"{mark(cell.verdict)}: {tally(cell)}"
 
@@ -90,8 +90,8 @@ def _verdict_of(cell: CellResult, name: str) -> str:
 
 
 def _troubles(results: Results, *, linked: bool) -> list[str]:
-    told = [("", cell, cell.verdict, cell.reason) for cell in results.cells if is_worse_than_tests(cell)]
-    told += [
+    rows = [("", cell, cell.verdict, cell.reason) for cell in results.cells if is_worse_than_tests(cell)]
+    rows += [
         (f" {markdown(test.name)}", cell, test.verdict, test.reason)
         for cell in results.cells
         for test in cell.tests
@@ -99,9 +99,9 @@ def _troubles(results: Results, *, linked: bool) -> list[str]:
     ]
     lines = [
         f"- {mark(verdict)} {cell_link(cell, linked=linked)}{name}: {markdown(reason)}"
-        for name, cell, verdict, reason in sorted(told, key=lambda row: -row[2].badness)[:ROWS]
+        for name, cell, verdict, reason in sorted(rows, key=lambda row: -row[2].badness)[:ROWS]
     ]
-    return ["### Not PASS", "", *lines, *more(len(told) - ROWS, "that are not PASS"), ""] if lines else []
+    return ["### Not PASS", "", *lines, *more(len(rows) - ROWS, "that are not PASS"), ""] if lines else []
 
 
 def _phases(results: Results) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a run shows at its end: the table of cells, and one line that says what it means."""
+"""Prints the end of a run: a table of cells, the causes of failures, and one line with the result."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from harness.results.model import CellResult, Results
 from harness.results.verdict import Verdict
 from harness.text import one_line
 
-_ENDLESS = 10_000  # characters: the width of what is no terminal
+_ENDLESS = 10_000  # characters: the width of an output that is no terminal
 
-# The columns of the last table, by the least width of the terminal: a cell's name contains its kernel's.
+# The columns by the minimum width of the terminal; a cell's name contains its kernel's.
 _COLUMNS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (100, ("kernel", "cell", "verdict", "boot", "load", "tests", "ended in")),
     (64, ("cell", "verdict", "boot", "load", "tests", "ended in")),
@@ -28,12 +28,12 @@ _COLUMNS: tuple[tuple[int, tuple[str, ...]], ...] = (
 
 
 def view_on(console: Console) -> Lines:
-    """A live table on a terminal, else plain lines."""
+    """Return a live table for a terminal, else plain lines."""
     return LiveTable(console) if console.is_interactive and console.file.isatty() else Lines(console)
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table; where there is no terminal, nothing of it is folded or cut."""
+    """Print a table; without a terminal, nothing is folded or cut."""
     if console.is_terminal:
         console.print(table)
         return
@@ -45,7 +45,7 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def _words_of(cell: CellResult) -> dict[str, Text]:
-    """What the last table can show of a cell, by column."""
+    """Return the text of each column for a cell."""
     spent = cell.phases
     return {
         "kernel": Text(one_line(cell.kernel.release or cell.kernel.requested)),
@@ -59,7 +59,7 @@ def _words_of(cell: CellResult) -> dict[str, Text]:
 
 
 def _causes(cell: CellResult) -> Iterator[Text]:
-    """A line for each cause that several tests of a cell share; of a SKIP only where all of them do."""
+    """Yield a line for each cause that several tests of a cell share; for a SKIP only if all tests do."""
     found = Counter((test.verdict, test.reason) for test in cell.tests if test.reason)
     for (verdict, reason), count in found.items():
         if count == len(cell.tests) or (count > 1 and verdict is not Verdict.SKIP):
@@ -67,7 +67,7 @@ def _causes(cell: CellResult) -> Iterator[Text]:
 
 
 def print_results(console: Console, results: Results, where: str) -> None:
-    """The table of tests and cells, and one line that says what it means."""
+    """Print the table of cells, shared causes, notes, and one line with the result; `where` is the folder."""
     width = console.width if console.is_terminal else _ENDLESS
     columns = next(names for least, names in _COLUMNS if width >= least)
     table = Table(box=None, pad_edge=False)

@@ -1,1 +1,1 @@
-"""Plays a plan against machines and judges what happens."""
+"""Runs a plan on machines and turns what happens into verdicts."""

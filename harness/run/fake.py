@@ -1,14 +1,19 @@
-"""A bench without machines: what happens in each test is written down beforehand.
+"""A bench without machines: a script decides what happens in each test.
 
-For the harness's own tests, and for trying a report or a matrix out. A script maps `CELL::TEST` (globs) to
-an act: pass, fail, skip, splat, deaf (no log of the kernel), crash, qemu-dies, lost, hang (the agent), freeze
-(the guest), refuse, broken (the agent has ended), malformed, kill-worker, interrupt, hup, term, sleep (ten
-minutes), full (the host's disk), error (a defect of the harness). `CELL::boot`, `CELL::load`, `CELL::quit`
-(the agent ends) and `CELL::end` are steps as well, and `CELL::fetch`, which can only sleep; `bench::prepare`,
-`bench::reap` and `bench::close` can only fail. The act `missing` means that there is nothing to boot,
-`silent` of a load that its hooks never fire, `leak` that something is left at the end, `blind` that the
-search for it fails. Acts with commas between are those of the first time, the second and so on; the last
-stays.
+It is for the harness's own tests, and for trying a report or a matrix. The script maps `CELL::TEST` (globs)
+to an act:
+
+- pass, fail, skip, malformed; splat: the kernel logs a warning; deaf: the kernel log is missing;
+- refuse; hang: the agent does not answer; broken: the agent ended;
+- crash: the kernel panics; freeze: the guest does not answer; qemu-dies; lost: the connection is lost;
+- kill-worker, interrupt, hup, term: a signal to this process; sleep: ten minutes; full: the host's disk is
+  full; error: a defect of the harness.
+
+Steps other than tests are `CELL::boot`, `CELL::load`, `CELL::quit` (the agent ends), `CELL::end`, and
+`CELL::fetch`, which can only sleep; `bench::prepare`, `bench::reap` and `bench::close` can only fail. Further
+acts: `missing` (boot: no kernel), `silent` (load: the hooks never fire), `leak` and `blind` (end: something
+is left behind; the search fails). Acts separated by commas are for the first time, the second, and so on;
+the last one repeats.
 """
 
 from __future__ import annotations
@@ -65,7 +70,7 @@ SLEEP_S = 600.0  # longer than any test waits
 
 
 class FakeBench:
-    """Machines that do what `script` says; `log`, if given, gets a line for each thing that happens."""
+    """Machines that follow `script`; `log`, if given, gets a line for each event."""
 
     def __init__(self, script: Mapping[str, str] | None = None, log: Path | None = None) -> None:
         self.script = dict(script or {})
@@ -74,15 +79,15 @@ class FakeBench:
         self._times: Counter[str] = Counter()
 
     def accelerator(self, arch: str) -> tuple[str, str]:  # noqa: ARG002
-        """Neither."""
-        return "tcg", "none: these machines are fakes"
+        """Report emulation, without a check."""
+        return "tcg", "these machines are fakes"
 
     def releases(self, plan: Plan) -> dict[str, str]:
-        """Releases that look like Debian's."""
+        """Return releases that look like Debian's."""
         return {cell.kernel.name: _release(cell) for cell in plan.cells}
 
     def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
-        """Nothing to fetch; a machine whose `boot` is `missing` cannot be had."""
+        """Fetch nothing; a machine whose `boot` is `missing` has no kernel."""
         for name, cells in plan.machines().items():
             progress(Step(Phase.FETCH, _release(cells[0]), machine=name, total=36 << 20))
             progress(Step(Phase.WAIT, machine=name))
@@ -109,17 +114,17 @@ class FakeBench:
         )
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:  # noqa: ARG002
-        """A machine that plays the script."""
+        """Return a machine that follows the script."""
         return FakeMachine(self, cell)
 
     def reap(self) -> list[str]:
-        """Nothing outlives a fake."""
+        """End nothing: fakes have no processes."""
         self.note("reap")
         self._step("reap")
         return []
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Play the step `close`."""
         self._step("close")
 
     def _step(self, step: str) -> None:
@@ -128,7 +133,7 @@ class FakeBench:
             raise make(step)
 
     def act(self, cell: str, step: str) -> str:
-        """What the script says of a step; `pass` if nothing."""
+        """Return the act of a step this time; `pass` if the script has none."""
         name = f"{cell}::{step}"
         acts = self._acts(cell, step)
         self._times[name] += 1
@@ -139,7 +144,7 @@ class FakeBench:
         return next((acts for glob, acts in self.script.items() if fits(name, (glob,))), "pass").split(",")
 
     def note(self, line: str) -> None:
-        """Write down that something happened, and in which process."""
+        """Log an event with the process id."""
         if self.log:
             with self.log.open("a", encoding="utf-8") as file:
                 file.write(f"{os.getpid()} {line}\n")
@@ -157,7 +162,7 @@ class FakeMachine:
         self.cell = cell
         self._death: Death | None = None
         self._frozen = False
-        self._said: list[str] = []
+        self._printed: list[str] = []
 
     def boot(self, deadline_s: float) -> None:  # noqa: ARG002
         """Play the step `boot`."""
@@ -165,26 +170,26 @@ class FakeMachine:
         self._play("boot")
 
     def deploy(self) -> None:
-        """Nothing to put anywhere."""
+        """Log the deployment."""
         self.bench.note(f"deploy {self.cell.machine}")
 
     uname = ""
 
     def slowness(self) -> float:
-        """As an emulated CPU."""
+        """Return the slowness of an emulated CPU."""
         return ORDINARY
 
     def selftest(self, log: Path, deadline_s: float) -> FakeMachine:  # noqa: ARG002
-        """The server is the machine."""
+        """Return the machine itself as the server."""
         log.write_text("fake agent\n", encoding="utf-8")
         return self
 
     def stand_by(self) -> None:
-        """Nothing to start."""
+        """Log it; a fake starts nothing."""
         self.bench.note(f"stand by {self.cell.machine}")
 
     def command(self, cell: Cell, log: Path) -> FakeMachine:  # noqa: ARG002
-        """The server is the machine."""
+        """Return the machine itself as the server."""
         return self.selftest(log, 0.0)
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:  # noqa: ARG002
@@ -196,24 +201,24 @@ class FakeMachine:
         return Loaded(id=1, seconds=0.5, capabilities={"lsm": state}, hooks=hooks, coverage={"open": "full"})
 
     def test(self, name: str, deadline_s: float) -> Ran:  # noqa: ARG002
-        """Play the step that is called like the test."""
+        """Play the step with the name of the test."""
         self.bench.note(f"test {self.cell.id} {name}")
         return _answer(name, self._play(name))
 
     def answers(self, deadline_s: float) -> bool:  # noqa: ARG002
-        """Unless the script ended or froze it."""
+        """Return False if the script ended or froze the guest."""
         return not self._death and not self._frozen
 
     def console(self) -> bytes:
-        """What the steps outside of tests made the kernel say."""
-        return "\n".join(self._said).encode()
+        """Return the warnings of steps outside of tests."""
+        return "\n".join(self._printed).encode()
 
     def leftovers(self, deadline_s: float) -> list[str]:  # noqa: ARG002
-        """What the script leaves at the end."""
+        """Play the step `end`."""
         self.bench.note(f"end {self.cell.id}")
         act = self._play("end")
         if act == "blind":
-            raise InfrastructureError("nothing is seen")
+            raise InfrastructureError("the search failed")
         return ["program bpf_prog_1"] if act == "leak" else []
 
     hooks: tuple[Any, ...] = ()
@@ -229,20 +234,20 @@ class FakeMachine:
         return ProductError("the self-test server ended") if act == "fail" else None
 
     def death(self) -> Death | None:
-        """What the script did to the guest."""
+        """Return the death that the script caused."""
         return self._death
 
     def collect(self, folder: Path) -> None:
-        """A console that says how it ended."""
+        """Write a console with the death."""
         (folder / "console.log").write_text(f"{self._death or 'alive'}\n", encoding="utf-8")
 
     def keep(self, cell: str) -> str:
-        """Write down that it was left."""
+        """Log that the machine is kept."""
         self.bench.note(f"keep {self.cell.machine}")
         return f"ssh {cell}"
 
     def destroy(self) -> None:
-        """Write down that the machine is gone."""
+        """Log that the machine is destroyed."""
         self.bench.note(f"destroy {self.cell.machine}")
 
     def _play(self, step: str) -> str:
@@ -259,7 +264,7 @@ class FakeMachine:
         elif act == "sleep":
             time.sleep(SLEEP_S)
         elif act == "splat":
-            self._said += SPLAT
+            self._printed += SPLAT
         elif act in RAISED:
             raise RAISED[act](step)
         if self._death or act == "lost":
@@ -276,8 +281,8 @@ def _answer(name: str, act: str) -> Ran:
         ledger = {"open": {"generated": -1}}
     verdict = {"fail": "FAIL", "skip": "SKIP"}.get(act, "PASS")
     reason = "lsm is silent here" if verdict == "SKIP" else ""
-    said = SPLAT if act == "splat" else ()
-    log = (f"[1.000001] agent selftest: begin {name}", *said, f"[1.000002] agent selftest: end {name}")
+    warning = SPLAT if act == "splat" else ()
+    log = (f"[1.000001] agent selftest: begin {name}", *warning, f"[1.000002] agent selftest: end {name}")
     return Ran(
         id=1,
         name=name,

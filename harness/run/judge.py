@@ -1,6 +1,6 @@
-"""From what happened to what it means: an error, a guest's end or an answer becomes a verdict.
+"""Turns errors, a guest's death, and the agent's answers into verdicts.
 
-Words that come out of a guest are hostile: they become plain, visible text of bounded length here.
+Text from a guest is hostile; here it becomes plain, visible text of bounded length.
 """
 
 from __future__ import annotations
@@ -21,31 +21,29 @@ from harness.text import one_line
 from harness.vm.life import Death
 
 REASON_LIMIT = 500  # characters
-DEPTH_LIMIT = 20  # of what is nested in a guest's answer
+DEPTH_LIMIT = 20  # levels of nesting in an answer of the guest
 NUMBER_LIMIT = 1 << 63
 
 Allowed = Callable[[Splat], str]
-"""Why a complaint of the kernel is allowed; "" if it is not."""
+"""Returns the reason why a kernel warning is allowed; "" if it is not."""
 
 
 def classify(error: HarnessError, death: Death | None, *, booting: bool, answers: bool = False) -> Attempt:
-    """What `error` means, given what is known about the guest's end and whether it still runs commands.
+    """Return the verdict for `error`, given the guest's death and whether it still runs commands.
 
-    A guest's own end outweighs the symptom that made it known. While `booting` the agent is not there, so
-    nothing is the product's fault.
+    The death of the guest outweighs the error that revealed it. While the guest is `booting` the agent does
+    not run, so that nothing is the product's fault.
     """
-    verdict, reason = _class_of(error, death, booting=booting), str(death or "") or _words(error)
+    verdict = _class_of(error, death, booting=booting)
+    reason = str(death or "") or error.message or type(error).__name__
     if verdict is Verdict.TIMEOUT:
-        alive = f"answers: {_program(error)} hung" if answers else "does not answer: its kernel hung"
+        program = error.program if isinstance(error, HungError) else "the agent"
+        alive = f"answers: {program} hung" if answers else "does not answer: its kernel hung"
         reason = f"{reason}; the guest {alive}"
     trace = one_line(fingerprint(death.console), REASON_LIMIT) if death else ""
     if verdict is Verdict.CRASH and trace:
         reason = f"{reason} [{trace}]"
     return Attempt(verdict=verdict, reason=one_line(reason, REASON_LIMIT), fingerprint=trace)
-
-
-def _program(error: HarnessError) -> str:
-    return error.program if isinstance(error, HungError) else "the agent"
 
 
 def _class_of(error: HarnessError, death: Death | None, *, booting: bool) -> Verdict:
@@ -62,15 +60,11 @@ def _class_of(error: HarnessError, death: Death | None, *, booting: bool) -> Ver
     return Verdict.INFRA
 
 
-def _words(error: HarnessError) -> str:
-    return error.message or type(error).__name__
-
-
 def result_of(name: str, ran: Ran) -> TestResult:
-    """What the guest answered, held against its shape: an answer that contradicts itself is a failure."""
+    """Return the result in the guest's answer; an answer that is malformed or contradicts itself is FAIL."""
     if ran.name != name:
         return _failed(name, f"the agent answered for {ran.name!r}")
-    verdict, reason = _stated(ran)
+    verdict, reason = _verdict_of(ran)
     attempt = {"verdict": verdict, "reason": one_line(reason, REASON_LIMIT), "duration_s": ran.duration_s}
     answer = {"name": name, "assertions": ran.assertions, "ledger": ran.ledger}
     try:
@@ -84,18 +78,18 @@ def result_of(name: str, ran: Ran) -> TestResult:
     return result
 
 
-def _stated(ran: Ran) -> tuple[Verdict, str]:
-    """The guest's verdict, or FAIL where its own assertions say otherwise; with a reason unless PASS."""
+def _verdict_of(ran: Ran) -> tuple[Verdict, str]:
+    """Return the guest's verdict, or FAIL if its own assertions contradict it; with a reason unless PASS."""
     rows = [row for row in ran.assertions if isinstance(row, dict)]
     unmet = ", ".join(str(row.get("name")) for row in rows if row.get("ok") is not True)
     verdict = Verdict(ran.verdict)
     if verdict is Verdict.PASS and unmet:
-        return Verdict.FAIL, f"said PASS, but {unmet} is not as expected"
+        return Verdict.FAIL, f"the agent reported PASS, but {unmet} failed"
     if verdict is Verdict.PASS and not ran.assertions:
-        return Verdict.FAIL, "said PASS and asserted nothing"
+        return Verdict.FAIL, "the agent reported PASS without any assertion"
     if verdict is Verdict.PASS or ran.reason:
         return verdict, ran.reason
-    return verdict, f"{unmet} not as expected" if unmet else f"{verdict} without a reason"
+    return verdict, f"failed: {unmet}" if unmet else f"{verdict} without a reason"
 
 
 def _failed(name: str, reason: str) -> TestResult:
@@ -103,21 +97,21 @@ def _failed(name: str, reason: str) -> TestResult:
 
 
 def as_result(name: str, attempt: Attempt) -> TestResult:
-    """The result of a test that was run once and ended in `attempt`."""
+    """Return the result of a test that was run once and ended in `attempt`."""
     values = attempt.model_dump()
     return TestResult(name=name, attempts=(attempt,), **values)
 
 
 def problem(error: ValidationError) -> str:
-    """The first thing that is wrong with data, as one line: where and what."""
+    """Return the first error in the data as one line: where and what."""
     first = error.errors(include_url=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def clean(data: Any, depth: int = DEPTH_LIMIT) -> Any:
-    """`data` out of a guest's JSON, without what no results file can hold or no reader can read back.
+    """Return `data` from a guest's JSON without values that results.json cannot hold.
 
-    That is lone surrogates, what is nested without end, numbers without bounds and those that are none.
+    These are lone surrogates, deep nesting, huge numbers, infinities and NaN.
     """
     if isinstance(data, str):
         return data.encode("utf-8", "replace").decode()
@@ -135,7 +129,7 @@ def clean(data: Any, depth: int = DEPTH_LIMIT) -> Any:
 
 
 def scanned(name: str, log: Iterable[Any], allowed: Allowed) -> tuple[tuple[Splat, ...], str]:
-    """What the kernel complained of during a test, and why its log proves nothing ("" if it does)."""
+    """Return the kernel warnings during a test, and why the log is incomplete ("" if it is complete)."""
     lines = [line.encode("utf-8", "replace") for line in log if isinstance(line, str)]
     seen = scan(lines)
     unread = "" if name in seen.whole else "the kernel's log of this test could not be read to its end"
@@ -143,22 +137,23 @@ def scanned(name: str, log: Iterable[Any], allowed: Allowed) -> tuple[tuple[Spla
 
 
 def as_splats(found: Iterable[Found], allowed: Allowed) -> tuple[Splat, ...]:
-    """Complaints as results hold them, with the reason why one is allowed."""
+    """Convert kernel warnings into rows of results.json, with the reason why one is allowed."""
     splats = (
         Splat(
-            kind=one.kind,
-            line=one_line(one.line, REASON_LIMIT),
-            fingerprint=one_line(one.fingerprint, REASON_LIMIT),
+            kind=splat.kind,
+            line=one_line(splat.line, REASON_LIMIT),
+            fingerprint=one_line(splat.fingerprint, REASON_LIMIT),
         )
-        for one in found
+        for splat in found
     )
     return tuple(splat.model_copy(update={"allowed": allowed(splat)}) for splat in splats)
 
 
 def with_log(result: TestResult, log: Iterable[Any], allowed: Allowed) -> TestResult:
-    """`result`, given what the kernel said meanwhile: what passed beside a complaint is a SPLAT.
+    """Return `result` with the kernel log of the test: PASS becomes SPLAT if the kernel logged a warning.
 
-    A log that could not be read proves no silence: then a pass is none. What was skipped may have none.
+    If the kernel log is incomplete we cannot rule out a warning, so PASS becomes FAIL. A skipped test may
+    have no log.
     """
     splats, unread = scanned(result.name, log, allowed)
     if cause := splat_of(splats):
@@ -169,7 +164,7 @@ def with_log(result: TestResult, log: Iterable[Any], allowed: Allowed) -> TestRe
 
 
 def splat_of(splats: Iterable[Splat]) -> Attempt | None:
-    """The verdict of the first complaint that is not allowed, if there is one."""
+    """Return SPLAT with the first warning that is not allowed, or None."""
     first = next((splat for splat in splats if not splat.allowed), None)
     if first is None:
         return None
@@ -177,10 +172,7 @@ def splat_of(splats: Iterable[Splat]) -> Attempt | None:
 
 
 def joined(found: Attempt | None, known: Attempt | None) -> Attempt | None:
-    """The cause of a cell that had the cause `known` when `found` was seen: the worse verdict, both reasons.
-
-    A skip says nothing beside what was found.
-    """
+    """Combine the causes of a cell: the worse verdict with both reasons; `found` replaces a SKIP."""
     if found is None or known is None or known.verdict is Verdict.SKIP:
         return found or known
     reason = one_line(f"{found.reason}; {known.reason}", REASON_LIMIT)
@@ -190,7 +182,7 @@ def joined(found: Attempt | None, known: Attempt | None) -> Attempt | None:
 
 
 def _demoted(result: TestResult, cause: Attempt) -> TestResult:
-    """`result` with the worse verdict of the two, and both reasons."""
+    """Return `result` with the worse of the two verdicts, and both reasons."""
     verdict = worst((result.verdict, cause.verdict))
     reason = "; ".join(filter(None, (cause.reason, result.reason)))
     attempt = Attempt(
@@ -204,9 +196,10 @@ def _demoted(result: TestResult, cause: Attempt) -> TestResult:
 
 
 def combined(first: TestResult, second: TestResult) -> TestResult:
-    """A test that was run twice. Only the machinery's failures are forgiven; every attempt is told.
+    """Combine two runs of a test; all attempts stay in the result.
 
-    What failed and then passed is FLAKY, with the evidence of the failure.
+    Only an infrastructure failure is replaced by the second result. FAIL and then PASS is FLAKY, with the
+    evidence of the failure.
     """
     attempts = (*first.attempts, *second.attempts)
     if first.verdict.exit_code != Verdict.FAIL.exit_code:

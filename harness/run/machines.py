@@ -1,7 +1,7 @@
-"""What a run needs of the world: kernels and images in the controller, machines in the workers.
+"""The protocols of a run's environment: a bench in the controller and in each worker, and its machines.
 
-The life of a cell is written against these protocols. `harness.lab.lab` is the real world; tests bring their
-own through the hook `pytest_harness_bench`.
+A cell is run against these protocols. `harness.lab.lab` implements them with real machines and
+`harness.run.fake` without any; a test passes its own bench through the hook `pytest_harness_bench`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from harness.vm.life import Death
 class Selftest(Protocol):
     """The agent's self-test server in a guest.
 
-    Methods raise RefusedError, HungError, or InfrastructureError when the server is lost. `hooks` are the
-    rows of results.json as they were when it ended, with all that was counted; empty where it did not say.
+    Methods raise RefusedError, HungError, or InfrastructureError if the connection to the server is lost.
+    `hooks` are the rows of results.json with the final counts; empty until the server has ended, and if it
+    reported none.
     """
 
     hooks: tuple[Any, ...]
@@ -36,65 +37,65 @@ class Selftest(Protocol):
         """Run one scenario."""
 
     def close(self) -> HarnessError | None:
-        """End the server; never raises, but returns what was wrong where it did not end well."""
+        """End the server; never raises, but returns the error if it did not end normally."""
 
 
 class Machine(Protocol):
-    """A guest; methods raise HarnessError. `uname` is the release that its kernel reports, "" until asked."""
+    """A guest; methods raise HarnessError. `uname` is its kernel's own release, "" before `slowness`."""
 
     start: Literal["cold", "warm"]
     uname: str
-    notes: tuple[str, ...]  # lines for the user about its boot
+    notes: tuple[str, ...]  # remarks for the user about its boot
 
     @property
     def accelerator(self) -> str:
-        """What it runs on, "kvm" or "tcg"."""
+        """The accelerator of the machine: "kvm" or "tcg"."""
 
     def boot(self, deadline_s: float) -> None:
-        """Return when a command has run in the guest."""
+        """Boot the guest; return when a command has run in it."""
 
     def slowness(self) -> float:
-        """How many times slower than an ordinary machine the guest is now, its host's load included.
+        """Measure how many times slower than an ordinary machine the guest is now, under the host's load.
 
-        Sets `uname`. Raises MissingError if the guest runs another kernel than the one that was resolved.
+        Sets `uname`. Raises MissingError if the guest runs another kernel than the resolved one.
         """
 
     def deploy(self) -> None:
-        """Put the agent into the guest."""
+        """Copy the agent into the guest."""
 
     def selftest(self, log: Path, deadline_s: float) -> Selftest:
-        """Start the self-test server; what it says besides its protocol goes to the file `log`."""
+        """Start the self-test server; its standard error goes to the file `log`."""
 
     def answers(self, deadline_s: float) -> bool:
-        """Whether a command still runs in the guest; never raises."""
+        """Return whether the guest still runs a command; never raises."""
 
     def console(self) -> bytes:
-        """All that the guest's kernel has said until now."""
+        """Return the output of the console until now."""
 
     def leftovers(self, deadline_s: float) -> list[str]:
-        """What is in the guest that was not there after its boot: processes, programs, pins, mounts."""
+        """List what the guest has now and had not after its boot: processes, programs, pins, mounts."""
 
     def command(self, cell: Cell, log: Path) -> Selftest:
-        """A cell's own suite in place of the agent's server; what it prints goes to the file `log`."""
+        """Start a cell's own suite instead of the agent's server; its output goes to the file `log`."""
 
     def death(self) -> Death | None:
-        """How the guest ended, or None while it lives."""
+        """Return how the guest ended, or None while it runs."""
 
     def collect(self, folder: Path) -> None:
-        """Write what is known about the guest into `folder`; never raises HarnessError."""
+        """Write the evidence about the guest into `folder`; never raises HarnessError."""
 
     def keep(self, cell: str) -> str:
-        """Leave it running for a person, because `cell` failed on it; returns the line that gets in."""
+        """Leave the guest running for the user, because `cell` failed; return the command that enters it."""
 
     def destroy(self) -> None:
-        """End the guest and leave nothing; may be called twice."""
+        """End the guest and remove its files; may be called twice."""
 
 
 class Supplies(BaseModel):
-    """What was fetched for a run, as plain data, by machine.
+    """The kernels and images of a run as plain data, by machine.
 
-    `files` names what a machine boots from; `missing` says for a machine that cannot be built why not.
-    `agent` is what every machine gets deployed, None where no planned test needs it.
+    `files` names the files that a machine boots from; `missing` has the reason for each machine that cannot
+    be built. `agent` is deployed to every machine; it is None if no planned test needs it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -111,7 +112,7 @@ class Supplies(BaseModel):
 
 
 class Bench(Protocol):
-    """Where machines come from; one instance in the controller, one in each worker.
+    """Provides machines; the controller has one bench, and each worker has one.
 
     Remarks about machines go to `progress`.
     """
@@ -119,22 +120,22 @@ class Bench(Protocol):
     progress: Progress
 
     def accelerator(self, arch: str) -> tuple[str, str]:
-        """Return "kvm" or "tcg" for guests of `arch`, and a line that says why. Raises HarnessError."""
+        """Return "kvm" or "tcg" for guests of `arch`, and a line with the reason. Raises HarnessError."""
 
     def releases(self, plan: Plan) -> dict[str, str]:
-        """The release that each kernel of `plan` resolves to, by kernel name. Raises HarnessError."""
+        """Return the release of each kernel of `plan`, by kernel name. Raises HarnessError."""
 
     def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
-        """Fetch and build what the machines of `plan` boot from; raises HarnessError if none can be had.
+        """Fetch and build the files of the machines of `plan`; raises HarnessError if no machine can boot.
 
-        `accelerator` is said in the results, of a plan with two architectures such as "kvm, tcg".
+        `accelerator` is for the results; a plan with two architectures may have "kvm, tcg".
         """
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
-        """A machine for `cell`, not booted yet, that keeps its files in `workdir`. Raises HarnessError."""
+        """Return a machine for `cell`, not yet booted, with its files in `workdir`. Raises HarnessError."""
 
     def reap(self) -> list[str]:
-        """End machines that outlived their process, of this run or an earlier one; a line for each."""
+        """End machines whose process died, in this run or an earlier one; return a line for each."""
 
     def close(self) -> None:
-        """Give back what making machines needed; may be called again."""
+        """Release the bench's own resources; may be called twice."""

@@ -1,7 +1,7 @@
-"""The options of a run, once for `harness run` and for `pytest matrix.yaml`.
+"""The options of a run, shared by `harness run` and `pytest matrix.yaml`.
 
-`harness run` has them under their names, such as `--kernel`. pytest has them as `--matrix-kernel`, because
-names of other plugins must stay free. pytest imports this module at every start: it imports nothing heavy.
+`harness run` has them under their own names, such as `--kernel`, and pytest as `--matrix-kernel`, so that
+they do not collide with other plugins. pytest imports this module at every start, so it imports nothing slow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.plan import quantities
 
 @dataclass(frozen=True)
 class Option:
-    """An option without its dashes; `settings` are what argparse and pytest call them."""
+    """An option; `name` has no dashes, and `settings` are keyword arguments of argparse and pytest."""
 
     name: str
     help: str
@@ -26,12 +26,12 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """As `harness` has it."""
+        """The option of `harness`."""
         return f"--{self.name}"
 
     @property
     def pytest_flag(self) -> str:
-        """As pytest has it."""
+        """The option of pytest."""
         return f"--matrix-{self.name}"
 
     @property
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 def typed(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A `type` for argparse and pytest that prints the message of a ValueError."""
+    """Wrap `parse` as a `type` of argparse and pytest that prints the message of a ValueError."""
 
     def parsed(word: str) -> T:
         try:
@@ -75,16 +75,16 @@ SELECTORS = (
 CONNECT = Option("connect", "libvirt (default: qemu:///embed)", _text("URI"))
 ACCELERATOR = Option(
     "accelerator",
-    "KVM, TCG (emulation), or the one that this host runs faster (default: auto)",
+    "KVM, TCG (emulation), or the faster of them on this host (default: auto)",
     {"choices": CHOICES, "default": "auto"},
 )
-MIRROR = Option("mirror", "Debian's main archive (default: as this host's apt has it)", _text("URL"))
-UNLOCKED = Option("unlocked", "take the newest kernels, whatever matrix.lock says", _SWITCH)
-COLD = Option("cold", "boot every machine, restore none", _SWITCH)
-BENCH = (CONNECT, ACCELERATOR, MIRROR, UNLOCKED, COLD)  # where machines come from
+MIRROR = Option("mirror", "Debian's main archive (default: from this host's apt configuration)", _text("URL"))
+UNLOCKED = Option("unlocked", "use the newest kernels and ignore matrix.lock", _SWITCH)
+COLD = Option("cold", "boot every machine; restore no saved one", _SWITCH)
+BENCH = (CONNECT, ACCELERATOR, MIRROR, UNLOCKED, COLD)  # where machines and kernels come from
 OUTPUT = Option(
     "output",
-    "write plan, results and reports there (default: out/<run id>, with out/latest)",
+    "folder for plan, results and reports (default: out/<run id>, with out/latest)",
     {"type": Path, "metavar": "DIR"},
 )
 ALL = (
@@ -93,15 +93,15 @@ ALL = (
     OUTPUT,
     Option(
         "deadline",
-        "of the run: 90, 15m or 2h",
+        "end the run after this time: 90, 15m or 2h",
         {"type": typed(quantities.seconds), "default": 0.0, "metavar": "TIME"},
     ),
-    Option("shard", "only that part; `harness merge` joins them", _text("I/N")),
-    Option("keep-on-fail", "leave the machine of a failed cell, and say how to get in", _SWITCH),
+    Option("shard", "run only part I of N; `harness merge` joins the parts", _text("I/N")),
+    Option("keep-on-fail", "keep the machine of a failed cell, and print how to enter it", _SWITCH),
 )
 
 
 def add_to(parser: argparse.ArgumentParser, *options: Option) -> None:
-    """Add options of this table to a command of `harness`."""
+    """Add these options to a command of `harness`."""
     for option in options:
         parser.add_argument(option.flag, help=option.help, **option.settings)

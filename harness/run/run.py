@@ -1,7 +1,7 @@
-"""One run: config, plan, supplies, then pytest, then reports and the exit code.
+"""The controller's side of a run: plan, supplies, results, reports and the exit code.
 
-`harness run` and `pytest matrix.yaml` are this same run; only who prints differs. All of it lives in the
-controller, except a `Job`, which is what a worker needs to know, as plain data.
+`harness run` and `pytest matrix.yaml` are the same run with different output. A worker gets a `Job`, which is
+plain data.
 """
 
 from __future__ import annotations
@@ -40,33 +40,33 @@ NODE_SEPARATOR = "::"
 
 
 class Options(BaseModel):
-    """What the command line asks of a run."""
+    """The options of a run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     matrix: Path
     selectors: Selectors = Selectors()
-    output: Path = Path("out")  # the parent of the folders of all runs
-    folder: Path | None = None  # the folder of this run, where the user names one
+    output: Path = Path("out")  # the parent of the run folders
+    folder: Path | None = None  # of this run, if the user named one
     cold: bool = False
-    connect: str = ""  # libvirt's URI; "" is the embedded libvirt
+    connect: str = ""  # URI of libvirt; "" is the embedded one
     accelerator: str = "auto"
-    deadline_s: float = 0.0  # for the whole run; 0 is none
-    shard: str = ""  # "2/3": only that part of the plan
-    plan: Plan | None = None  # what to run, where no matrix is to be asked
+    deadline_s: float = 0.0  # of the whole run; 0 means none
+    shard: str = ""  # such as "2/3"
+    plan: Plan | None = None  # used instead of the matrix's plan
     keep_on_fail: bool = False
-    base: Path | None = None  # for the files of suites; the matrix's folder
+    base: Path | None = None  # folder of the files of suites; default: the matrix's folder
     argv: tuple[str, ...] = ()
 
     @field_validator("matrix")
     @classmethod
     def _without_detours(cls, path: Path) -> Path:
-        # pytest knows files by such a path. A link to a matrix stays: what lies beside it belongs to it.
+        # pytest names files by such a path. A link to a matrix is not resolved: files beside it belong to it.
         return path.parent.resolve() / path.name if path.name else path
 
 
-def asked(values: Mapping[str, Any], matrix: Path, argv: Sequence[str]) -> Options:
-    """What a command line asks for; `values` has every option of `harness.run.options` by its attribute."""
+def options_of(values: Mapping[str, Any], matrix: Path, argv: Sequence[str]) -> Options:
+    """Return the options of a command line; `values` has every option of `harness.run.options`."""
     return Options(
         matrix=matrix,
         selectors=Selectors(**{one.name: tuple(values[one.attribute]) for one in SELECTORS}),
@@ -82,7 +82,7 @@ def asked(values: Mapping[str, Any], matrix: Path, argv: Sequence[str]) -> Optio
 
 
 class Job(BaseModel):
-    """What a worker needs to know of the run."""
+    """What a worker needs of the run, as plain data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -97,17 +97,17 @@ class Job(BaseModel):
 
 
 def pair_of(nodeid: str) -> tuple[str, str]:
-    """(cell id, test name) of a pytest id."""
+    """Return (cell id, test name) of a pytest id."""
     _, cell, test = nodeid.rsplit(NODE_SEPARATOR, 2)
     return cell, test
 
 
 Write = Callable[[Results, Path], None]
-"""Writes reports into the folder of a run that ended; results.json is there by then."""
+"""Writes the reports of a run into its folder, after results.json."""
 
 
 class Run:
-    """The controller's side of a run; `plan` may be narrowed until the first test starts."""
+    """A run in the controller; `plan` may be narrowed until the first test starts."""
 
     def __init__(self, options: Options, bench: Bench, write: Write | None = None) -> None:
         self.options = options
@@ -118,15 +118,15 @@ class Run:
         self.started = datetime.datetime.now(datetime.UTC)
         self.id = f"{self.started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         self.folder = (options.folder or options.output / self.id).absolute()
-        self._claimed: int | None = None  # its folder, once there is one
-        self._latest = False  # whether `latest` leads there
+        self._claimed: int | None = None  # the locked folder, once it exists
+        self._latest = False  # whether `latest` is a link to it
         self.supplies: Supplies | None = None
         self.why_not = "the run ended before it"
-        self._interrupted = ""  # why, if it was
+        self._interrupted = ""  # the reason, if it was
         self._failures: list[str] = []  # of the harness itself, one line each
         self._defect = False  # whether one of them was an unexpected error
-        self._foreign: list[str] = []  # ids of tests beside the matrix that failed
-        self._traces: list[tuple[str, str]] = []  # folder and traceback, not written yet
+        self._foreign: list[str] = []  # ids of failed tests of other files
+        self._traces: list[tuple[str, str]] = []  # (folder, traceback), not written yet
         self._began = time.monotonic()
         limit_s = options.deadline_s
         self.pace = Pace(self._began + limit_s if limit_s else None, limit_s)
@@ -147,26 +147,26 @@ class Run:
         except ConfigError:
             if not self.options.selectors.kernel:
                 raise
-            # It may be selected by a release, which only the repositories know.
+            # --kernel may name a release, which only the repositories know.
             everything = plan.make(matrix, self.options.selectors.model_copy(update={"kernel": ()}))
             return plan.make(matrix, self.options.selectors, self.bench.releases(everything))
 
     @property
     def base(self) -> Path:
-        """The folder that files of suites are named from."""
+        """The folder to which the file names of suites are relative."""
         return self.options.base or self.options.matrix.parent
 
     def prepare(self, progress: Progress) -> None:
-        """Fetch and build all that machines need, once; plan.json is there before anything boots.
+        """Fetch and build everything that machines need, and write plan.json before anything boots.
 
-        Raises HarnessError when not one machine can be had.
+        Does nothing the second time. Raises HarnessError if no machine can boot.
         """
         if self.supplies:
             return
         suites.check(self.plan, self.base)
         if self.options.folder:
             runfolder.check(self.folder)
-        progress(Step(Phase.CHECK, "how fast guests run here"))
+        progress(Step(Phase.CHECK, "how fast guests run on this host"))
         found = {
             arch: self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells})
         }
@@ -176,13 +176,13 @@ class Run:
         kinds = {arch: kind for arch, (kind, _why) in found.items()}
         supplies = self.bench.prepare(self.plan, ", ".join(sorted(set(kinds.values()))), progress)
         supplies = supplies.model_copy(update={"base": str(self.base), "accelerators": kinds})
-        # A series that there is none of leaves no folder behind, and `latest` as it was.
+        # Only now, so that an unknown series leaves neither a folder nor another `latest`.
         self._make_folder()
         self.write_plan()
         self.supplies = supplies
 
     def job(self) -> Job:
-        """What the workers need; `prepare` came before."""
+        """Return what the workers need; call `prepare` first."""
         assert self.supplies
         return Job(
             matrix=self.options.matrix,
@@ -196,18 +196,18 @@ class Run:
         )
 
     def ending(self) -> contextlib.AbstractContextManager[None]:
-        """Within it SIGINT, SIGTERM, SIGHUP and the run's own deadline raise KeyboardInterrupt."""
+        """Return a context in which SIGINT, SIGTERM, SIGHUP and the deadline raise KeyboardInterrupt."""
         return signals.ending(self.interrupt, self.pace.left(), self.pace.why)
 
     def interrupt(self, why: str) -> None:
-        """The run ends early because of `why`; the first reason counts."""
+        """Record that the run ends early because of `why`; the first reason counts."""
         if not self._interrupted:
             self.why_not = self._interrupted = why
 
     def fail(self, what: str, error: BaseException, trace: str = "") -> None:
-        """The harness itself failed: the run exits at least 3.
+        """Record a failure of the harness itself; the run exits at least 3.
 
-        An unexpected error leaves its traceback and exits 3 also where tests were not run because of it.
+        An unexpected error leaves its traceback, and exits 3 even if tests did not run because of it.
         """
         self._failures.append(f"{what}: {one_line(str(error)) or type(error).__name__}")
         if not isinstance(error, HarnessError):
@@ -245,7 +245,7 @@ class Run:
                     file.write(f"{trace.rstrip()}\n")
 
     def abandon(self) -> Results:
-        """Write the results of a run that was cut short: what has no result is NOT_RUN."""
+        """Write the results of a run that ended early; tests without a result are NOT_RUN."""
         if self._claimed is None:
             self._make_folder()
             self._write_traces()
@@ -255,7 +255,7 @@ class Run:
         return self.finished
 
     def narrow(self, nodeids: Iterable[str]) -> None:
-        """Keep only the tests that pytest's own selection (-k, --lf, ids) left."""
+        """Keep only the tests that pytest selected (-k, --lf, ids)."""
         kept = self.plan.narrowed(pair_of(nodeid) for nodeid in nodeids)
         if kept != self.plan:
             self.plan = kept
@@ -283,33 +283,33 @@ class Run:
         model.write_atomic(self.folder / "plan.json", self.plan.to_json())
 
     def record_test(self, cell: str, result: TestResult) -> None:
-        """Record the result of a test; of two results the worse stands."""
+        """Record the result of a test; of two results the worse one counts."""
         known = self._tests.get((cell, result.name))
         self._tests[cell, result.name] = visits.worse(known, result) if known else result
 
     def record_cell(self, found: CellReport) -> list[str]:
-        """Record the report of a cell, in place of an earlier one of the same visit; returns new remarks."""
+        """Record the report of a cell, replacing one of the same visit; return the remarks that are new."""
         known = self._machine_notes()
         self._visits.setdefault(found.id, {})[found.visit] = found
         return [note for note in found.notes if note not in known]
 
     def _machine_notes(self) -> list[str]:
-        """The remarks on all machines, each once."""
+        """Return the remarks on all machines, each once."""
         reports = (report for visits in self._visits.values() for report in visits.values())
         return list(dict.fromkeys(note for report in reports for note in report.notes))
 
     def reap(self) -> list[str]:
-        """End what dead processes left; a line for each. A failure fails the run, and is a line as well."""
+        """End machines of dead processes; return a line for each. A failure is a line and fails the run."""
         try:
-            return [f"reaped what a dead run left: {line}" for line in self.bench.reap()]
+            return [f"ended a machine of a dead run: {line}" for line in self.bench.reap()]
         except (HarnessError, OSError) as error:
             self.fail("machines of dead processes could not be ended", error)
             return self._failures[-1:]
 
     def finish(self) -> int:
-        """Write all reports, then clean up; returns the exit code. Signals are ignored meanwhile.
+        """Write all reports, then clean up; return the exit code. Signals are ignored meanwhile.
 
-        Results are written first, because cleaning up may fail or be killed.
+        Results are written first, because the cleanup may fail or be killed.
         """
         with signals.ignored():
             self._point_latest()
@@ -327,7 +327,7 @@ class Run:
         for step in (self.bench.reap, self.bench.close):
             try:
                 step()
-            except Exception as error:  # noqa: BLE001 - whatever libvirt raises here must not cost the results
+            except Exception as error:  # noqa: BLE001 - an error of libvirt must not cost the results
                 self.fail("cleaning up failed", error)
 
     def _publish(self) -> None:
@@ -342,7 +342,7 @@ class Run:
 
     @property
     def times_path(self) -> Path:
-        """Where the seconds of the last runs are remembered."""
+        """The file with the times of earlier runs."""
         return (self.options.folder or self.options.output) / ".times.json"
 
     def _make_folder(self) -> None:
@@ -376,7 +376,7 @@ class Run:
         )
 
     def _exit_code(self, cells: Sequence[CellResult], unused: Sequence[str]) -> int:
-        """That of the cells; a failure of the harness is at least 3, an interrupted run at least 4."""
+        """Return that of the cells, but at least 3 if the harness failed, and at least 4 if interrupted."""
         code = model.exit_code(cells, unused)
         if self._defect and code == IncompleteError.exit_code:
             code = InfrastructureError.exit_code
@@ -390,12 +390,12 @@ class Run:
         return {cell: visits.joined(list(found.values())) for cell, found in self._visits.items()}
 
     def _accelerator(self) -> str:
-        """What machines used, which may differ from what the run began with; without any, that."""
+        """Return the accelerators that machines used, or the planned one if no machine booted."""
         used = sorted({found.accelerator for found in self._reports().values() if found.accelerator})
         return ", ".join(used) or (self.supplies.accelerator if self.supplies else "none")
 
     def _timed_reports(self) -> dict[str, CellReport]:
-        """The reports, with the seconds that fetching took in the first cell of each machine."""
+        """Return the reports; the first cell of each machine has the time of fetching and building."""
         reports = self._reports()
         for machine, cells in self.plan.machines().items():
             found = reports.get(cells[0].id)
@@ -409,7 +409,7 @@ class Run:
         return reports
 
     def _notes(self, *found: Sequence[str]) -> Iterator[str]:
-        """What the run as a whole has to report: why it ended, and what it did not try."""
+        """Yield the remarks on the whole run: failures, machines, and scenarios that did not run."""
         yield self._interrupted
         yield from self._failures
         for nodeid in self._foreign:
@@ -418,7 +418,7 @@ class Run:
         yield from itertools.chain(*found, self._unmatched())
 
     def _unmatched(self) -> Sequence[str]:
-        """What was expected and never seen; of a run of selected parts nothing can be said."""
+        """Return expectations that matched no result; none for a run of selected parts."""
         if not self.plan.exercise:
             return []
         reports = self._reports()
@@ -435,5 +435,5 @@ class Run:
 
 
 def _host() -> Host:
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Host(cpus=capacity.cpus(), memory_mib=pages >> 20, kernel=os.uname().release)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Host(cpus=capacity.cpus(), memory_mib=memory >> 20, kernel=os.uname().release)

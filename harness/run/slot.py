@@ -1,4 +1,4 @@
-"""The one machine of a worker: booted for the first of the cells that share it, destroyed for another's."""
+"""Holds a worker's current machine; boots another when a cell needs a different one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from harness.results.model import Phases
 from harness.run.machines import Machine
 
 BOOT_DEADLINE_S = 120.0
-LEAVE_S = 10.0
+ANSWER_S = 10.0  # for a machine that is to be kept
 
 
-class Keeper:
-    """Holds one machine at a time; `pause` waits some seconds between two tries, `progress` gets phases."""
+class Slot:
+    """The place of one machine; `pause` waits between two tries, and `progress` receives the phases."""
 
     def __init__(
         self,
@@ -27,16 +27,16 @@ class Keeper:
         progress: Progress = silent,
     ) -> None:
         self._make = make
-        self._key = ""
+        self._key = ""  # the name of the machine that is held
         self._deployed = False
         self.pace = pace or Pace()
         self.pause = pause
         self.progress = progress
         self.machine: Machine | None = None
-        self.phases = Phases()  # of the last `enter`, also where that failed
+        self.phases = Phases()  # of the last `enter`, even if it failed
 
     def enter(self, cell: Cell) -> None:
-        """See that the machine of `cell` runs and has the agent; raises HarnessError."""
+        """Boot the machine of `cell` unless it is the current one; deploy the agent. Raises HarnessError."""
         self.phases = Phases()
         if self.machine is None or self._key != cell.machine:
             self.discard()
@@ -54,16 +54,16 @@ class Keeper:
             self._deployed = True
         self.phases = self.phases.model_copy(update={"start": self.machine.start})
 
-    def leave(self, cell: str) -> str:
-        """Let the machine run on for a person; returns the line that gets in, "" where it does not answer."""
+    def keep(self, cell: str) -> str:
+        """Leave the machine running for the user; return the command that enters it, "" if it is dead."""
         machine = self.machine
-        if machine is None or not machine.answers(LEAVE_S):
+        if machine is None or not machine.answers(ANSWER_S):
             return ""
         self.machine, self._key = None, ""
         return machine.keep(cell)
 
     def discard(self) -> None:
-        """Destroy the machine, if there is one."""
+        """Destroy the machine, if the slot has one."""
         machine, self.machine, self._key = self.machine, None, ""
         if machine:
             machine.destroy()

@@ -17,7 +17,7 @@ from harness.results.model import CellResult, write_atomic
 def read_times(path: Path) -> dict[str, float]:
     """Seconds by name, from `path`; empty if it cannot be read.
 
-    A name is `CELL::TEST`, or a machine, which has all that its tests do not: boot, load, closing.
+    A name is `CELL::TEST`, or a machine: its time is that of boot, load and close, without the tests.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -27,7 +27,7 @@ def read_times(path: Path) -> dict[str, float]:
 
 
 def write_times(path: Path, plan: Plan, results: Iterable[CellResult]) -> None:
-    """Remember in `path` how long machines and tests of this run took, beside what is known of others."""
+    """Store in `path` how long machines and tests of this run took; times of others stay in the file."""
     spent: dict[str, float] = {}
     for result in results:
         if not result.phases.total_s:
@@ -42,25 +42,25 @@ def write_times(path: Path, plan: Plan, results: Iterable[CellResult]) -> None:
 
 @dataclass
 class Estimate:
-    """The time that is left of a run on `workers` machines at once; `last` is what `read_times` returns."""
+    """Estimates how long a run on `workers` machines at once still takes; `last` is from `read_times`."""
 
     plan: Plan
     last: Mapping[str, float]
     workers: int
     _ended: set[tuple[str, str]] = field(default_factory=set)
-    _begun: list[str] = field(default_factory=list)  # machines, in the order in which they were booted
+    _begun: list[str] = field(default_factory=list)  # machines in the order of their boots
 
     def begin(self, machine: str) -> None:
-        """A machine is booted."""
+        """Record that a machine boots."""
         if machine not in self._begun:
             self._begun.append(machine)
 
     def end(self, cell: str, test: str) -> None:
-        """A test has its verdict."""
+        """Record that a test ended."""
         self._ended.add((cell, test))
 
     def left(self) -> float | None:
-        """Seconds; None where a machine that is not done was never run before."""
+        """Return the seconds left; None if a machine that has tests left was never run before."""
         left = {name: self._of_machine(cells) for name, cells in self.plan.machines().items()}
         left = {name: seconds for name, seconds in left.items() if seconds}
         if any(name not in self.last for name in left):
@@ -73,7 +73,7 @@ class Estimate:
         return max(free)
 
     def _of_machine(self, cells: list[Cell]) -> float:
-        """What is left of a machine: its tests, and of all else as large a part as of its tests."""
+        """Return the seconds left of a machine: its tests, and the same share of its other time."""
         planned = sum(len(cell.tests) for cell in cells)
         cells = [
             cell.model_copy(

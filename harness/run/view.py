@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: the protocol that `harness.report.terminal` implements."""
+"""The protocol of a run's display; `harness.report.lines` and `harness.report.live` implement it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from harness.run.times import Estimate
 
 
 class View(Progress, Protocol):
-    """Shows remarks, steps and results as they come, from any thread."""
+    """Displays remarks, steps and results as they arrive, from any thread."""
 
     def plan(self, plan: Plan, estimate: Estimate) -> None:
-        """Show what will run; it is called again when the plan is narrowed."""
+        """Display what will run."""
 
     def ended(self, cell: str, result: TestResult) -> None:
-        """Show that a test has its verdict."""
+        """Display the result of a test."""

@@ -1,7 +1,7 @@
-"""What `--watch` builds after a save: first what its tests load, and the rest while nobody waits.
+"""Builds for `--watch`: first what its tests load, and the rest after the verdict.
 
-Most of the time of `make build` goes into BPF programs of families that a forced hook set never loads. An
-object without them is compiled in half of the time and is half as large, so that it is sent sooner as well.
+Most of the time of `make build` goes into families of BPF programs that a forced hook set never loads. An
+object without them compiles in half of the time and has half of the size, so it is also sent faster.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from harness.watch import update
 
 OBJECT = "agent/bpf/fim.bpf.o"
 WHOLE = "fim.bpf.o"
-SHOWN = 30  # lines of a compiler that failed
+MAX_LINES = 30  # of a failed build
 
-# bpf/fim.bpf.c: each family, and how the names of its programs begin.
+# The families of bpf/fim.bpf.c, with the prefixes of their programs.
 FAMILIES = {
     "TRAMPOLINE": TRAMPOLINES,
     "KPROBE": ("kprobe", "kretprobe", "tail"),
@@ -29,62 +29,62 @@ FAMILIES = {
 
 
 class Project(Protocol):
-    """The agent's sources, and what is built of them."""
+    """Builds the agent, and reads the built files."""
 
     def build(self) -> str:
-        """Build what is to be tested; returns what went wrong, "" if nothing did."""
+        """Build what the tests load; return the error, "" if it succeeded."""
 
     def build_rest(self) -> str:
-        """Build everything; returns as `build` does."""
+        """Build everything; return the error, "" if it succeeded."""
 
     def files(self) -> dict[str, update.Member]:
-        """The agent's files as `build` left them."""
+        """Return the agent's files after `build`, by name."""
 
     def needs(self, programs: Iterable[str]) -> None:
-        """From now on `build` may leave out what these programs do not need; none of them: nothing."""
+        """Let `build` leave out families without any of these programs; without programs it builds all."""
 
 
-class Nothing:
-    """The project of a plan of suites alone: whoever builds them, it is not the harness."""
+class NoProject:
+    """The project of a plan that has only suites: the harness builds no suite."""
 
     def build(self) -> str:
-        """Nothing to build."""
+        """Build nothing."""
         return ""
 
     build_rest = build
 
     def files(self) -> dict[str, update.Member]:
-        """No files of the agent."""
+        """Return no files."""
         return {}
 
     def needs(self, programs: Iterable[str]) -> None:
-        """No programs."""
+        """Ignore the programs."""
 
 
-class Made:
-    """This project, by make as a developer types it."""
+class MakeProject:
+    """This project, built by make."""
 
     def __init__(self, root: Path = supplies.ROOT) -> None:
         self._root = root
         self.object = WHOLE  # the file in build/
 
     def build(self) -> str:
-        """The object, perhaps without some families, and what else a bundle is made of."""
+        """Build the object, perhaps without some families, and the other files of a bundle."""
         return self._make(f"build/{self.object}", "build/fim-gen", "build/rules_tables.py")
 
     def build_rest(self) -> str:
-        """As `make build`."""
+        """Run `make build`."""
         return self._make("build")
 
     def files(self) -> dict[str, update.Member]:
-        """A bundle's, with the object that was built last."""
+        """Return the files of a bundle, with the object that was built last."""
         supplies.bundle.cache_clear()
         found = update.members(supplies.bundle())
         found[OBJECT] = update.Member((self._root / "build" / self.object).read_bytes(), 0o644)
         return found
 
     def needs(self, programs: Iterable[str]) -> None:
-        """Leave out the families that have none of these programs."""
+        """Leave out the families without any of these programs."""
         kinds = {program.partition("__")[0] for program in programs}
         spare = [name for name, prefixes in FAMILIES.items() if kinds and not kinds & set(prefixes)]
         self.object = f"fim-without-{'.'.join(spare)}.bpf.o" if spare else WHOLE
@@ -92,5 +92,5 @@ class Made:
     def _make(self, *targets: str) -> str:
         argv = ["make", "-s", *targets]
         done = subprocess.run(argv, cwd=self._root, capture_output=True, text=True, check=False)
-        said = (done.stdout + done.stderr).rstrip().splitlines()
-        return "\n".join(said[-SHOWN:] or ["make said nothing"]) if done.returncode else ""
+        output = (done.stdout + done.stderr).rstrip().splitlines()
+        return "\n".join(output[-MAX_LINES:] or ["make failed without output"]) if done.returncode else ""

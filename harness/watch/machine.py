@@ -1,4 +1,4 @@
-"""A machine that stays up while what runs in it is replaced: what `--watch` makes of a bench."""
+"""Machines of `--watch`: they stay up while the agent in them is replaced."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from harness.errors import HarnessError, RefusedError
 from harness.plan.cells import Cell
 from harness.run.machines import Bench, Machine, Selftest, Supplies
-from harness.run.slot import Keeper
+from harness.run.slot import Slot
 
 if TYPE_CHECKING:
     from agent.selftest.protocol import Loaded, Ran
     from harness.watch.update import Member, Update
 
 Files = Callable[[], Mapping[str, "Member"]]
-"""The agent's files as they are built now, by name."""
+"""Returns the agent's files as they are built now, by name."""
 
 
 class StandingBy(Machine, Protocol):
     """A machine that can start a self-test server ahead of time."""
 
     def stand_by(self) -> None:
-        """Start as much of the next server as is not the agent's own. Raises HarnessError."""
+        """Start the part of the next server that is independent of the agent's code. Raises HarnessError."""
 
 
 class StandingMachine:
-    """Another machine, whose self-test server outlives a cell: to load again costs no start of Python."""
+    """Wraps a machine; its self-test server outlives a cell, so that a load needs no start of Python."""
 
     def __init__(self, machine: StandingBy, files: Files) -> None:
         self._machine = machine
@@ -35,14 +35,14 @@ class StandingMachine:
         self._deployed: Mapping[str, Member] = {}
         self._server: StandingSelftest | None = None
         self._outdated: list[StandingSelftest] = []
-        self._how: tuple[Path, float] | None = None  # what the last server was asked for with
+        self._last_start: tuple[Path, float] | None = None  # log and deadline of the last server
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._machine, name)
 
     @property
     def refused(self) -> bool:
-        """Whether the agent answered, since the last look, that it cannot load: then the machine is well."""
+        """Whether the agent refused to load since the last read; then the machine itself is fine."""
         server, refused = self._server, bool(self._server and self._server.refused)
         if server:
             server.refused = False
@@ -50,17 +50,17 @@ class StandingMachine:
 
     @property
     def serves(self) -> bool:
-        """Whether a server runs that has the code that was sent last."""
+        """Whether a server runs with the code that was sent last."""
         return self._server is not None
 
     def deploy(self) -> None:
-        """All of the agent; and again what is under test, for `make build` may be behind it."""
+        """Deploy the whole agent, then the files under test, which may be newer than `make build`."""
         self._machine.deploy()
         self._deployed = {}
         self.update()
 
     def update(self) -> Update:
-        """Send what changed of the agent since; a server of older code is left to `rest`."""
+        """Send the files that changed; a server with older code is ended by `rest`."""
         from harness.watch import update
 
         files = self._files()
@@ -74,36 +74,36 @@ class StandingMachine:
         return found
 
     def selftest(self, log: Path, deadline_s: float) -> Selftest:
-        """The server that runs, or a new one."""
+        """Return the running server, or start one."""
         if self._server is None:
             self._start(log, deadline_s)
         assert self._server
         return self._server
 
     def rest(self) -> list[HarnessError]:
-        """Make ready for the next save: nothing loaded, a server that has imported all, half of another.
+        """Prepare for the next save: end all servers, start one that has all imports, and half of another.
 
-        To detach programs takes as long as to load them, and the imports half of that. Returns what was wrong
-        with servers that ended; raises HarnessError where there is no other.
+        Detaching programs takes as long as loading them, and the imports half of that. Returns the errors of
+        the servers that ended; raises HarnessError if no new one starts.
         """
         ended = [server.end() for server in (*self._outdated, self._server) if server]
         self._outdated, self._server = [], None
-        if self._how:  # else only programs of others were run
-            self._start(*self._how)
+        if self._last_start:  # else only suites ran
+            self._start(*self._last_start)
             self._machine.stand_by()
         return [error for error in ended if error]
 
     def _start(self, log: Path, deadline_s: float) -> None:
-        self._how = (log, deadline_s)
+        self._last_start = (log, deadline_s)
         self._server = StandingSelftest(self._machine.selftest(log, deadline_s))
 
     def leftovers(self, _deadline_s: float) -> list[str]:
-        """Nothing is left behind while all of it stays."""
+        """Return nothing: everything stays for the next round."""
         return []
 
 
 class StandingSelftest:
-    """A server that goes on when a cell is closed."""
+    """Wraps a server; it keeps running when a cell is closed."""
 
     def __init__(self, server: Selftest) -> None:
         self._server = server
@@ -112,7 +112,7 @@ class StandingSelftest:
         self.tested = False
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:
-        """Load in place of what is loaded."""
+        """Load in place of the loaded variant."""
         try:
             return self._server.load(cell, deadline_s)
         except RefusedError:
@@ -125,15 +125,15 @@ class StandingSelftest:
         return self._server.test(name, deadline_s)
 
     def close(self) -> None:
-        """It stays."""
+        """Do nothing: the server stays."""
 
     def end(self) -> HarnessError | None:
-        """End it, as `Selftest.close` does."""
+        """End the server, as `Selftest.close` does."""
         return self._server.close()
 
 
 class StandingBench:
-    """Another bench, whose machines stand."""
+    """Wraps a bench; its machines are `StandingMachine`s."""
 
     def __init__(self, bench: Bench, files: Files) -> None:
         self._bench = bench
@@ -143,16 +143,16 @@ class StandingBench:
         return getattr(self._bench, name)
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
-        """A machine that stands."""
-        made = cast("StandingBy", self._bench.machine(cell, supplies, workdir))
-        return cast("Machine", StandingMachine(made, self._files))
+        """Return a machine that stays up."""
+        machine = cast("StandingBy", self._bench.machine(cell, supplies, workdir))
+        return cast("Machine", StandingMachine(machine, self._files))
 
 
-class StandingKeeper(Keeper):
-    """Keeps a machine whose agent could not load: the next save may mend it."""
+class StandingSlot(Slot):
+    """A slot that keeps a machine whose agent refused to load: the next save may fix it."""
 
     def discard(self) -> None:
-        """Destroy the machine unless only its agent is at fault."""
+        """Destroy the machine unless only its agent refused."""
         if isinstance(self.machine, StandingMachine) and self.machine.refused:
             return
         super().discard()

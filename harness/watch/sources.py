@@ -1,7 +1,7 @@
-"""The files that an agent or a suite is made of, and which of them changed: looked at, a few times a second.
+"""Detects changed source files by polling their times and sizes.
 
-Looking at 200 files takes 2 ms. Events of a file system would need a library, and editors that save by
-renaming make them hard to read.
+Polling 200 files takes 2 ms. File system events would need a library, and are hard to interpret for editors
+that save by renaming.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ Snapshot = Mapping[Path, tuple[int, int]]
 
 
 def snapshot(folders: Iterable[Path], *, suffixes: Collection[str] = SUFFIXES) -> Snapshot:
-    """Time of change and size of each source below `folders`; a folder may also be a file.
+    """Return (mtime in ns, size) of each source below `folders`; a folder may also be a file.
 
-    Without `suffixes` every file is a source.
+    Without `suffixes` every file counts.
     """
     found = {}
     for folder in folders:
         for path in [folder] if folder.is_file() else folder.rglob("*"):
             if not suffixes or path.suffix in suffixes or path == folder:
-                # A file may be gone between two looks: editors rename.
+                # Editors save by renaming: a listed file may no longer exist.
                 try:
                     status = path.stat()
                 except FileNotFoundError:
@@ -33,11 +33,11 @@ def snapshot(folders: Iterable[Path], *, suffixes: Collection[str] = SUFFIXES) -
 
 
 def changed(old: Snapshot, new: Snapshot) -> list[Path]:
-    """What differs, sorted."""
+    """Return the paths that differ, sorted."""
     return sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
 
 
 def saved_at(paths: Iterable[Path], now: float) -> float:
-    """When the last of some files was saved, in seconds since the epoch; `now` if all of them are gone."""
+    """Return the time of the last save, in seconds since the epoch; `now` if no file exists any more."""
     times = [path.stat().st_mtime for path in paths if path.exists()]
     return min(now, max(times, default=now))

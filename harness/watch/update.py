@@ -1,4 +1,4 @@
-"""A newer bundle into a guest that has an older one: only what changed is sent."""
+"""Updates the agent in a guest by sending only the files that changed."""
 
 from __future__ import annotations
 
@@ -28,49 +28,49 @@ class Member:
 
 @dataclass(frozen=True)
 class Update:
-    """What to send, and the names of what is no more."""
+    """The files to send, and the names of those to remove."""
 
     changed: Mapping[str, Member]
-    gone: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.changed or self.gone)
+        return bool(self.changed or self.removed)
 
     def outdates(self, *, tested: bool) -> bool:
-        """Whether a server that runs would go on with code that is gone.
+        """Return whether a running server has code that is outdated.
 
-        One that was not asked for a test yet has read no scenario's body.
+        A server that has run no test yet (`tested` is false) has not read the scenarios.
         """
-        code = (name for name in (*self.changed, *self.gone) if not name.startswith(_READ_BY_LOADS))
+        code = (name for name in (*self.changed, *self.removed) if not name.startswith(_READ_BY_LOADS))
         return any(tested or not _is_body(name) for name in code)
 
     @property
     def size(self) -> int:
-        """Bytes to send."""
+        """The number of bytes to send."""
         return sum(len(member.data) for member in self.changed.values())
 
 
 def members(bundle: bytes) -> dict[str, Member]:
-    """The files of a bundle as `deploy.build` makes it."""
+    """Return the files of a bundle of `deploy.build`, by name."""
     with tarfile.open(fileobj=io.BytesIO(bundle)) as tar:
         files = [(member, tar.extractfile(member)) for member in tar]
         return {member.name: Member(file.read(), member.mode) for member, file in files if file}
 
 
 def between(old: Mapping[str, Member], new: Mapping[str, Member]) -> Update:
-    """What makes the new of the old."""
+    """Return the update from the old files to the new ones."""
     changed = {name: member for name, member in new.items() if old.get(name) != member}
     return Update(changed, tuple(sorted(set(old) - set(new))))
 
 
 def send(guest: Guest, update: Update) -> None:
-    """Brings a guest up to date in one round trip for the files and one for the rest.
+    """Update the guest, in one round trip for the files and one for the rest.
 
-    Raises InfrastructureError with tar's reason.
+    Raises InfrastructureError with tar's error.
     """
     guest.put_bytes(_archive(update.changed), _REMOTE)
-    gone = f"; rm -f {' '.join(map(shlex.quote, update.gone))}" if update.gone else ""
-    unpack = f"cd {TARGET} && tar --no-same-owner -xf {_REMOTE}{gone}"
+    remove = f"; rm -f {' '.join(map(shlex.quote, update.removed))}" if update.removed else ""
+    unpack = f"cd {TARGET} && tar --no-same-owner -xf {_REMOTE}{remove}"
     completed = guest.run(["sh", "-c", unpack], _TIMEOUT_S)
     if completed.status != 0:
         reason = completed.stderr.decode("utf-8", "backslashreplace").strip()

@@ -20,18 +20,18 @@ from harness.run.pytest.worker import Worker
 from harness.run.run import Run
 from harness.run.view import View
 from harness.watch import sources
-from harness.watch.build import Made, Nothing, Project
-from harness.watch.machine import StandingBench, StandingKeeper, StandingMachine
+from harness.watch.build import MakeProject, NoProject, Project
+from harness.watch.machine import StandingBench, StandingMachine, StandingSlot
 
 FOLDERS = (supplies.ROOT / "bpf", supplies.ROOT / "agent")
-LOOK_S = 0.1
-PLANNING = ("agent/hooks/points.py", "agent/kernel/*.py")  # what decides which programs are loaded
+POLL_S = 0.1
+PLANNING = ("agent/hooks/points.py", "agent/kernel/*.py")  # decide which programs are loaded
 
-Spent = dict[str, float]  # seconds by phase, in the order in which they began
+Spent = dict[str, float]  # seconds by phase, in the order of their start
 
 
 def events_of(tests: Sequence[str]) -> tuple[str, ...]:
-    """The event types that these tests need, by their labels."""
+    """Return the event types that these tests need, by their labels."""
     found = (catalogue.by_name(test) for test in tests)
     needs = (need for scenario in found if scenario for need in scenario.needs)
     return tuple(dict.fromkeys(need.removeprefix("event:") for need in needs if need.startswith("event:")))
@@ -39,9 +39,9 @@ def events_of(tests: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass
 class Watch:
-    """Rounds of one run; the machine is booted for the first.
+    """Repeats a run on one machine, which the first round boots.
 
-    What is watched are the agent's sources, where the plan has cells of it, and the files of suites.
+    It watches the agent's sources, if the plan has cells of the agent, and the files of suites.
     """
 
     run: Run
@@ -55,7 +55,7 @@ class Watch:
         if len(self.run.plan.machines()) > 1:
             names = ", ".join(self.run.plan.machines())
             raise ConfigError(
-                f"--watch: of which machine? there are {names}", hint="choose with --kernel NAME"
+                f"--watch: more than one machine matches: {names}", hint="choose one with --kernel NAME"
             )
         cells = tuple(
             cell.model_copy(update={"events": events_of(cell.tests)}) for cell in self.run.plan.cells
@@ -63,20 +63,20 @@ class Watch:
         self.run.plan = self.run.plan.model_copy(update={"cells": cells})
         bench = StandingBench(self.run.bench, self.project.files)
         self.worker = Worker(self.run.job(), bench)
-        self.keeper = StandingKeeper(self.worker._machine, self.worker.keeper.pace)
-        self.worker.keeper = self.keeper
-        self._programs: set[str] = set()  # that the round loaded
-        self._any = False  # whether it might have loaded any others
+        self.slot = StandingSlot(self.worker._machine, self.worker.slot.pace)
+        self.worker.slot = self.slot
+        self._programs: set[str] = set()  # that this round loaded
+        self._any = False  # whether this round may have loaded others
 
     def forever(self, seen: sources.Snapshot, wait: Callable[[float], object] = time.sleep) -> int:
-        """Rounds until Ctrl-C; returns the last round's exit code.
+        """Run rounds until Ctrl-C; return the last round's exit code.
 
-        `seen` is how the sources were before they were built: what is saved during a round begins the next.
+        `seen` is the snapshot before the build, so that a save during a round starts the next one.
         """
         try:
             self._round("start", time.time(), {})
             while True:
-                wait(LOOK_S)
+                wait(POLL_S)
                 now = self.look()
                 if paths := sources.changed(seen, now):
                     seen = self._settled(now, wait)
@@ -86,16 +86,16 @@ class Watch:
             return run_exit_code(self.verdicts)
         finally:
             self.worker.leave()
-            self.keeper.end()
+            self.slot.end()
 
     def look(self) -> sources.Snapshot:
-        """All that is watched, as it is now."""
+        """Return a snapshot of all watched files."""
         return look(self.run, self.folders)
 
     def _settled(self, now: sources.Snapshot, wait: Callable[[float], object]) -> sources.Snapshot:
-        """Waits until a linker has written all of a suite's program; a source is saved at once."""
+        """Wait until the files of suites stop changing, because a linker writes a program in steps."""
         while self._has_suites:
-            wait(LOOK_S)
+            wait(POLL_S)
             before, now = now, self.look()
             if before == now:
                 break
@@ -106,7 +106,7 @@ class Watch:
         return any(cell.suite for cell in self.run.plan.cells)
 
     def _missing(self) -> str:
-        """Which file of a suite is gone, as one that is being built is."""
+        """Return the error for a suite's file that does not exist, as during its build; "" if none."""
         try:
             suites.check(self.run.plan, self.run.base)
         except ConfigError as error:
@@ -126,32 +126,32 @@ class Watch:
             self._say_all(problem, "not built; waiting for the next save")
             return
         with _timed(spent, "push"):
-            told = self._update()
-        self.progress(told)
+            summary = self._update()
+        self.progress(summary)
         self._round("saved", saved_at, spent)
 
     def _update(self) -> str:
-        machine = self.keeper.machine
+        machine = self.slot.machine
         if not isinstance(machine, StandingMachine):
-            return "no machine stands"
+            return "no machine is up"
         try:
             found = machine.update()
         except HarnessError as error:
-            # A guest that cannot be updated is replaced: the round boots another.
-            self.keeper.end()
+            # The round boots another machine instead of a guest that cannot be updated.
+            self.slot.end()
             return f"{error.message}; taking a new machine"
         if not found:
-            return "sending the suite's files" if self._has_suites else "nothing that the guest has changed"
+            return "sending the suite's files" if self._has_suites else "no file of the guest changed"
         how = "" if machine.serves else ", with a new server"
         return f"sent {len(found.changed)} files, {found.size >> 10} KiB{how}"
 
     def _round(self, since: str, began: float, spent: Spent) -> None:
-        """Run all. What is tested was there at `began`, in seconds since the epoch."""
+        """Run all tests and print the time since `began`, in seconds since the epoch."""
         self.rounds += 1
         self._programs, self._any = set(), False
         found: list[TestResult] = []
         for cell in self.run.plan.cells:
-            with _timed(spent, "load" if self.keeper.machine else "boot and load"):
+            with _timed(spent, "load" if self.slot.machine else "boot and load"):
                 self.worker.enter(cell)
             self._remark()
             self._note_programs(cell)
@@ -159,33 +159,35 @@ class Watch:
                 for test in cell.tests:
                     found.append(self.worker.run(test))
                     self.progress.ended(cell.id, found[-1])
-            self._tell(found, f"{since} → verdict {time.time() - began:.1f} s", spent)
+            self._print_round(found, f"{since} → verdict {time.time() - began:.1f} s", spent)
             self.worker.leave()
         self.verdicts = [result.verdict for result in found]
         self._settle()
 
     def _remark(self) -> None:
-        """Show what there is to say about the machine's boot."""
+        """Print the remarks on the machine's boot."""
         for note in self.worker._run.report.notes if self.worker._run else ():
             self.progress(note)
 
     def _note_programs(self, cell: Cell) -> None:
-        """What a forced set loaded it loads again; where it failed, or is free to choose, nobody knows."""
+        """Record the loaded programs: a forced hook set that loaded will load the same ones again."""
         report = self.worker._run.report if self.worker._run else None
         self._any |= cell.hookset == "auto" or report is None or report.cause is not None
         self._programs |= {hook.program for hook in report.hooks if hook.program} if report else set()
 
-    def _tell(self, found: Sequence[TestResult], seconds: str, spent: Spent) -> None:
-        counts = ", ".join(f"{count} {name}" for name, count in Counter(one.verdict for one in found).items())
+    def _print_round(self, found: Sequence[TestResult], seconds: str, spent: Spent) -> None:
+        counts = ", ".join(
+            f"{count} {name}" for name, count in Counter(result.verdict for result in found).items()
+        )
         phases = ", ".join(f"{name} {spent_s:.1f}" for name, spent_s in spent.items())
         self.progress(f"round {self.rounds}: {counts}; {seconds} ({phases})")
 
     def _settle(self) -> None:
-        """Do what the next round would wait for otherwise, and what this one left out."""
+        """Build what this round left out, and prepare the machine for the next one."""
         if problem := self.project.build_rest():
-            self._say_all(problem, "what was not loaded does not build")
+            self._say_all(problem, "a part that was not loaded does not build")
         self.project.needs(() if self._any else self._programs)
-        machine = self.keeper.machine
+        machine = self.slot.machine
         if isinstance(machine, StandingMachine):
             try:
                 if not self.project.build():
@@ -193,9 +195,9 @@ class Watch:
                 problems = machine.rest()
             except HarnessError as error:
                 problems = [error]
-                self.keeper.end()
-            for one in problems:
-                self.progress(one.message)
+                self.slot.end()
+            for problem_of_machine in problems:
+                self.progress(problem_of_machine.message)
         self.progress("ready for the next save")
 
     def _say_all(self, problem: str, meaning: str) -> None:
@@ -204,7 +206,7 @@ class Watch:
 
 
 def look(run: Run, folders: Sequence[Path] = FOLDERS) -> sources.Snapshot:
-    """The files that decide what the cells of `run` test, with their times of change."""
+    """Return a snapshot of the files that the cells of `run` test."""
     planned = {cell.suite.name: cell.suite for cell in run.plan.cells if cell.suite}
     own = sources.snapshot([] if _suites_alone(run) else folders)
     named = [path for suite in planned.values() for path in suites.existing(suite, run.base)]
@@ -212,8 +214,8 @@ def look(run: Run, folders: Sequence[Path] = FOLDERS) -> sources.Snapshot:
 
 
 def project_of(run: Run) -> Project:
-    """What is to be built before the cells of `run` are tested."""
-    return Nothing() if _suites_alone(run) else Made()
+    """Return the project to build before the cells of `run` are tested."""
+    return NoProject() if _suites_alone(run) else MakeProject()
 
 
 def _suites_alone(run: Run) -> bool:

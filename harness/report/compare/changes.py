@@ -1,4 +1,4 @@
-"""What a change from one verdict to another is called, and whether the product regressed."""
+"""Names the change from one verdict to another, and decides whether the product regressed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ UNKNOWN = frozenset({Verdict.INFRA, Verdict.BOOT_FAIL, Verdict.NOT_RUN})
 
 
 class Kind(enum.StrEnum):
-    """What a change of verdict is called; in the order in which a reader wants them."""
+    """The name of a change of verdict, in the order of the report."""
 
     NEWLY_FAILING = "newly failing"
     WORSE = "failing in a worse way"
     NEWLY_FLAKY = "newly flaky"
-    UNEXPECTED_PASS = "passing against expectations.yaml"  # noqa: S105 - a verdict, not a password
+    UNEXPECTED_PASS = "passing against expectations.yaml"  # noqa: S105 - not a password
     LOST = "no longer known"
     NEWLY_SKIPPED = "newly skipped"
     EXCUSED = "newly expected to fail"
@@ -32,7 +32,7 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """A test whose verdict changed; `test` is empty for a verdict that is the cell's own."""
+    """A test whose verdict changed; `test` is empty for the cell's own verdict."""
 
     kind: Kind
     cell: str
@@ -44,19 +44,19 @@ class Change:
 
 
 def changes(old: Results, new: Results) -> list[Change]:
-    """Every verdict that is in both runs and differs; by kind, then in the order of the new results."""
+    """Return each verdict that both runs have and that differs, by kind, then in the order of the new run."""
     before = {(cell, test): verdict for cell, test, verdict, _ in _verdicts(old)}
-    found = [
+    changed = [
         _change(cell, test, before[cell, test], verdict, reason)
         for cell, test, verdict, reason in _verdicts(new)
         if before.get((cell, test), verdict) is not verdict
     ]
     order = list(Kind)
-    return sorted(found, key=lambda change: order.index(change.kind))
+    return sorted(changed, key=lambda change: order.index(change.kind))
 
 
 def kind_of(old: Verdict, new: Verdict) -> Kind:
-    """What the change from `old` to `new` is called; they differ."""
+    """Return the name of the change from `old` to another verdict `new`."""
     if new in FAILING:
         if old not in FAILING:
             return Kind.NEWLY_FAILING
@@ -71,10 +71,10 @@ def kind_of(old: Verdict, new: Verdict) -> Kind:
 
 
 def regressed(old: Verdict, new: Verdict) -> bool:
-    """Whether the product got worse: it fails or flakes now, and `old` was better.
+    """Return whether the product got worse: it fails or is flaky now, and `old` was better.
 
-    What was unknown before counts as better, so that a failed download does not hide a regression. A pass
-    against expectations.yaml is no regression: the expectation is out of date.
+    An unknown verdict counts as better, so that a failed download does not hide a regression. XPASS is no
+    regression: the expectation is out of date.
     """
     ends_badly = new in FAILING or new is Verdict.FLAKY
     before = Verdict.PASS if old is Verdict.XPASS else old
@@ -82,7 +82,7 @@ def regressed(old: Verdict, new: Verdict) -> bool:
 
 
 def fails(verdict: Verdict) -> bool:
-    """Whether a verdict, of something that was not there before, means that the product fails there."""
+    """Return whether the verdict of a new cell or test means that the product fails."""
     return verdict in FAILING or verdict is Verdict.FLAKY
 
 

@@ -1,4 +1,4 @@
-"""What changed between two runs; pure functions from two results to one comparison."""
+"""Compares the results of two runs; pure functions, without files or output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rung = tuple[tuple[str, str], ...]  # (program type, point) of each hook of an e
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell or a test (`test` empty: the cell) that only one of the two runs has, and what it ended in."""
+    """A cell or a test that only one of the two runs has; `test` is empty for a cell."""
 
     cell: str
     test: str
@@ -27,7 +27,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class KernelMove:
-    """A kernel that is not the same any more; packages are (name, version), and only those that differ."""
+    """A kernel whose release or packages changed; `gone` and `new` are (name, version) of packages."""
 
     kernel: str
     arch: str
@@ -39,7 +39,7 @@ class KernelMove:
 
 @dataclass(frozen=True)
 class RungChange:
-    """An event that another rung serves now."""
+    """An event that other hooks serve now."""
 
     cell: str
     event: str
@@ -49,7 +49,7 @@ class RungChange:
 
 @dataclass(frozen=True)
 class CapabilityChange:
-    """A hook type that was observed to do something else; empty where it was not observed."""
+    """A hook type whose observed state changed; a state is empty if it was not observed."""
 
     cell: str
     type: str
@@ -59,7 +59,7 @@ class CapabilityChange:
 
 @dataclass(frozen=True)
 class InstructionChange:
-    """A program for which the verifier counted another number of instructions."""
+    """A program whose number of verified instructions changed."""
 
     cell: str
     program: str
@@ -69,11 +69,11 @@ class InstructionChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that differs.
+    """All differences between two runs.
 
-    `common` are the planned tests that both runs have, `before` those of the old run, and `passed` the common
-    ones that pass in the new run. `agents` are None where results do not name them. `host_factor` is how many
-    times slower the new host was, None across accelerators.
+    `before` is the number of tests of the old run, `common` of those that both runs have, and `passed` of the
+    common ones that pass in the new run. An entry of `agents` is None if the results do not name the agent.
+    `host_factor` is how many times slower the new host was, None if the accelerators differ.
     """
 
     old_run: str
@@ -94,13 +94,13 @@ class Comparison:
 
     @property
     def regressions(self) -> list[Change | Entry]:
-        """What makes the product worse: changes, and cells or tests that are new and fail."""
+        """The changes that make the product worse, and new cells and tests that fail."""
         new = [entry for entry in self.new if fails(entry.verdict)]
         return [*(change for change in self.changes if change.regression), *new]
 
     @property
     def incomparable(self) -> str:
-        """Why the absence of a regression proves nothing between these runs; "" where it does."""
+        """Why these runs cannot be compared; "" if they can."""
         if not self.common:
             return "the runs have no test in common"
         if 2 * self.common < self.before:
@@ -121,14 +121,14 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """1 when the product regressed, 4 when the runs are too different to tell, else 0."""
+        """1 if the product regressed, 4 if the runs cannot be compared, else 0."""
         if self.regressions:
             return ProductError.exit_code
         return IncompleteError.exit_code if self.incomparable else 0
 
 
 def compare(old: Results, new: Results) -> Comparison:
-    """All that differs from `old` to `new`."""
+    """Return all differences from `old` to `new`."""
     before = {cell.id: cell for cell in old.cells}
     both = [(before[cell.id], cell) for cell in new.cells if cell.id in before]
     times, host = _times(old, new, both)
@@ -182,19 +182,19 @@ def _identity(kernel: KernelFacts) -> tuple[str, frozenset[tuple[str, str, str]]
 
 def _kernel_move(old: KernelFacts, new: KernelFacts, arch: str) -> KernelMove:
     gone = [package for package in old.packages if package not in new.packages]
-    come = [package for package in new.packages if package not in old.packages]
+    added = [package for package in new.packages if package not in old.packages]
     return KernelMove(
         kernel=new.name,
         arch=arch,
         old_release=old.release,
         new_release=new.release,
         gone=tuple((package.name, package.version) for package in gone),
-        new=tuple((package.name, package.version) for package in come),
+        new=tuple((package.name, package.version) for package in added),
     )
 
 
 def _rung_changes(old: CellResult, new: CellResult) -> Iterator[RungChange]:
-    if not (old.hooks and new.hooks):  # one of the two did not come far enough to choose
+    if not (old.hooks and new.hooks):  # one of the cells ended before the agent chose hooks
         return
     for event in dict.fromkeys(hook.event for hook in (*old.hooks, *new.hooks)):
         before = rung_key(hook for hook in old.hooks if hook.event == event)

@@ -1,4 +1,4 @@
-"""A comparison as Markdown, for people, and as JSON, for programs."""
+"""Prints a comparison as Markdown for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from harness.results.model import Agent
 from harness.text import markdown
 
 SCHEMA = 1
-ROWS = 25  # of one table; JSON has them all
+ROWS = 25  # per table; JSON has all
 CELLS = 4  # named in one row
 
 
 def to_json(found: Comparison) -> str:
-    """The whole comparison; `regressions` counts the changes with `regression` true."""
+    """Return the whole comparison; `regressions` is the number of regressions."""
     head = {"schema": SCHEMA, "regressions": len(found.regressions), "exit_code": found.exit_code}
     agents = [agent and agent.model_dump() for agent in found.agents]
     body = dataclasses.asdict(found) | {"agents": agents, "incomparable": found.incomparable}
@@ -28,7 +28,7 @@ def to_json(found: Comparison) -> str:
 
 
 def to_markdown(found: Comparison) -> str:
-    """The comparison for people; tables are cut after `ROWS` rows, with a line that says so."""
+    """Return the comparison for people; a table is cut after `ROWS` rows, with a line about the rest."""
     return cut("\n".join(_lines(found)).rstrip() + "\n", LIMIT)
 
 
@@ -49,15 +49,15 @@ def _lines(found: Comparison) -> Iterator[str]:
     moves = [_move(move) for move in found.kernels]
     yield from _table("Kernels that moved", ("kernel", "was", "is", "packages"), moves)
     rungs = [(change.cell, change.event, _rung(change.old), _rung(change.new)) for change in found.rungs]
-    yield from _table("Another rung", ("cell", "event", "was", "is"), rungs)
+    yield from _table("Other hooks", ("cell", "event", "was", "is"), rungs)
     states = [
         (row.cell, row.type, row.old or "not seen", row.new or "not seen") for row in found.capabilities
     ]
-    yield from _table("Hook types that behave otherwise", ("cell", "type", "was", "is"), states)
+    yield from _table("Hook types that behave differently", ("cell", "type", "was", "is"), states)
     counts = _counts(found.instructions)
     yield from _table("Verifier instructions", ("program", "was", "is", "cells"), counts)
     times = [_time(pair) for pair in found.times]
-    yield from _table("Times beyond their noise", ("what", "cell", "test", "was", "is"), times)
+    yield from _table("Times beyond noise", ("what", "cell", "test", "was", "is"), times)
     yield from _host(found.host_factor)
 
 
@@ -67,14 +67,14 @@ def _headline(found: Comparison) -> str:
         return f"{sign} Nothing changed{'' if found.passed else ', and nothing passed'}"
     counts = [(kind.value, sum(change.kind is kind for change in found.changes)) for kind in Kind]
     counts += [("new", len(found.new)), ("gone", len(found.gone)), ("kernels moved", len(found.kernels))]
-    counts += [("other rungs", len(found.rungs)), ("times moved", len(found.times))]
-    said = ", ".join(f"{count} {what}" for what, count in counts if count) or "details differ"
+    counts += [("other hooks", len(found.rungs)), ("times moved", len(found.times))]
+    summary = ", ".join(f"{count} {what}" for what, count in counts if count) or "details differ"
     if regressions := len(found.regressions):
-        little = f"; {found.incomparable}" if found.incomparable else ""
-        return f"✗ The product regressed in {regressions}: {said}{little}"
+        limits = f"; {found.incomparable}" if found.incomparable else ""
+        return f"✗ The product regressed in {regressions}: {summary}{limits}"
     if found.incomparable:
-        return f"⚠ Not comparable: {found.incomparable}: {said}"
-    return f"{sign} {'No regression' if found.passed else 'Nothing passed in both'}: {said}"
+        return f"⚠ Not comparable: {found.incomparable}: {summary}"
+    return f"{sign} {'No regression' if found.passed else 'Nothing passed in both'}: {summary}"
 
 
 def _agent(agent: Agent | None) -> str:
@@ -116,11 +116,11 @@ def _rung(rung: Rung) -> str:
 
 
 def _counts(found: Iterable[InstructionChange]) -> list[tuple[str, ...]]:
-    """One row for programs that changed alike in several cells, the largest change first."""
-    alike: dict[tuple[str, int, int], list[str]] = {}
+    """Return one row for each program and change, with its cells; the largest relative change first."""
+    cells_of: dict[tuple[str, int, int], list[str]] = {}
     for row in found:
-        alike.setdefault((row.program, row.old, row.new), []).append(row.cell)
-    order = sorted(alike.items(), key=lambda entry: -abs(entry[0][2] - entry[0][1]) / max(entry[0][1], 1))
+        cells_of.setdefault((row.program, row.old, row.new), []).append(row.cell)
+    order = sorted(cells_of.items(), key=lambda entry: -abs(entry[0][2] - entry[0][1]) / max(entry[0][1], 1))
     return [
         (
             program,
@@ -145,4 +145,4 @@ def _host(factor: float | None) -> Iterator[str]:
     if factor is None:
         yield "Times are not compared: the accelerators differ."
     elif max(factor, 1 / factor) >= RATIO:
-        yield f"The host took {factor:.2f} times as long to boot; times are judged against that."
+        yield f"The host took {factor:.2f} times as long to boot; the comparison allows for that."

@@ -1,4 +1,4 @@
-"""Bars: parts of a whole as offsets and widths in thousandths, for SVG."""
+"""Computes stacked bars for SVG: the offset and width of each part in thousandths."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from harness.results.model import Phases
 from harness.results.verdict import Verdict
 
 WIDTH = 1000
-_THINNEST = 4  # what is there is seen
+_THINNEST = 4  # so that a small part is visible
 
-# What becomes of an event: the name that gives a part its colour, and its label.
+# The ends of an event: the kind, which gives a part its colour, and its label.
 FLOW = {
     "matched": "matched",
     "unmatched": "unmatched",
@@ -27,7 +27,7 @@ FLOW = {
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a bar: `kind` gives its colour, `text` its size in words."""
+    """One part of a bar; `kind` gives its colour, `text` is its size in words."""
 
     kind: str
     label: str
@@ -37,12 +37,12 @@ class Part:
 
 
 def verdicts(counts: Iterable[tuple[Verdict, int]]) -> list[Part]:
-    """How many tests ended how."""
+    """Return a part for each verdict and its count."""
     return _bar([(marks.family(verdict), verdict, count, str(count)) for verdict, count in counts])
 
 
 def phases(spent: Phases) -> list[Part]:
-    """Where a cell's seconds went."""
+    """Return a part for each phase of a cell."""
     named = (
         ("fetch", "fetch", spent.fetch_s),
         ("image", "image", spent.image_s),
@@ -55,7 +55,7 @@ def phases(spent: Phases) -> list[Part]:
 
 
 def flow(account: Account) -> list[Part]:
-    """Where the events of one type went."""
+    """Return a part for each end of the events of one type."""
     row = account.row
     counts = (
         row.matched,

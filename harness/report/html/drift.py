@@ -1,4 +1,4 @@
-"""Hook drift: which rung of the ladder each kernel took at each point, and where that changes."""
+"""The view of hook drift: which hooks each kernel uses at each point, and where that changes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _FAMILY = {
 
 
 def capability(name: str, state: str) -> str:
-    """The family, which gives its colour, of what was observed of a hook type or an event type.
+    """Return the family, which gives the colour, of the observed state of a hook type or an event type.
 
-    `skips` is no type: where it is silent, programs on trampolines are never skipped, and that is fine.
+    `skips` is no type: if it is silent, the kernel never skips programs on trampolines, which is good.
     """
     return "known" if name == "skips" else _FAMILY.get(state, "known")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One hook that is in use; `moved` when the kernel to its left serves that phase otherwise."""
+    """A hook in use; `moved` if the kernel to the left uses other hooks for that phase."""
 
     phase: str
     hook: Hook
@@ -37,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Rung:
-    """What a kernel uses at a point, and what was tried there in vain."""
+    """The hooks that a kernel uses at a point, and those that the agent tried and could not use."""
 
     steps: tuple[Step, ...]
     tried: tuple[Hook, ...]
@@ -45,7 +45,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class PointRow:
-    """One point over the kernels of a table; `event` is empty where it serves several event types."""
+    """One point over the kernels of a table; `event` is empty if the point serves several event types."""
 
     point: str
     event: str
@@ -53,13 +53,13 @@ class PointRow:
 
     @property
     def moves(self) -> int:
-        """How many hooks are not what the kernel to the left has."""
+        """How many hooks differ from the kernel to the left."""
         return sum(step.moved for rung in self.rungs for step in rung.steps)
 
 
 @dataclass(frozen=True)
 class FactRow:
-    """What was observed of one hook type or event type, kernel by kernel; "" where nothing was."""
+    """The observed state of a hook type or event type on each kernel; "" if not observed."""
 
     name: str
     states: tuple[str, ...]
@@ -78,12 +78,12 @@ class Table:
 
     @property
     def surprises(self) -> int:
-        """How many hooks did not do what was predicted of them."""
+        """How many hooks differ from their predicted state."""
         return sum(map(hooks.surprising, self._predicted))
 
     @property
     def as_predicted(self) -> int:
-        """How many did."""
+        """How many hooks have their predicted state."""
         return len(self._predicted) - self.surprises
 
     @property
@@ -92,7 +92,7 @@ class Table:
 
 
 def tables(results: Results) -> list[Table]:
-    """One table a variant; cells that never loaded have nothing to tell and are left out."""
+    """Return one table for each variant, without the cells that never loaded."""
     grouped: dict[tuple[str, ...], list[CellResult]] = {}
     for cell in results.cells:
         if cell.hooks or cell.capabilities:

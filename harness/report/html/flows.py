@@ -1,4 +1,4 @@
-"""The ledger view: where the events of each type went, over the whole run and cell by cell."""
+"""The view of the ledger: the ends of the events of each type, for the run and for each cell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.results.model import CellResult, Results
 
 @dataclass(frozen=True)
 class CellFlow:
-    """The events of one type in one cell, summed over its tests; `off` names the tests that do not add up."""
+    """The events of one type in one cell, summed over its tests; `off` has tests with a wrong ledger."""
 
     cell: CellResult
     account: Account
@@ -32,7 +32,7 @@ class EventFlow:
 
 
 def flows(results: Results) -> list[EventFlow]:
-    """One flow an event type that any test has a ledger of."""
+    """Return one flow for each event type in the ledger of any test."""
     found: dict[str, list[CellFlow]] = {}
     for cell in results.cells:
         for event in dict.fromkeys(name for test in cell.tests for name in test.ledger):

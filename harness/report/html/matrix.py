@@ -1,4 +1,4 @@
-"""The matrix: kernels down, variants across, each cell with what it ended in."""
+"""The matrix view: a row for each kernel, a column for each variant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.results.model import CellResult, KernelFacts, Results
 
 @dataclass(frozen=True)
 class Column:
-    """A variant; `rest` names what is not usual about it."""
+    """A variant; `rest` are its properties that are not the default, besides the hook set."""
 
     hookset: str
     rest: str
@@ -19,7 +19,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A kernel and its cells, one a column; None where the plan has no such cell."""
+    """A kernel and its cells by column; None if the plan has no such cell."""
 
     kernel: KernelFacts
     cells: tuple[CellResult | None, ...]
@@ -34,7 +34,7 @@ class Grid:
 
 
 def grid(results: Results) -> Grid:
-    """Rows and columns in the order of the results."""
+    """Return rows and columns in the order of the results."""
     keys: dict[tuple[str, ...], Column] = {}
     rows: dict[str, dict[tuple[str, ...], CellResult]] = {}
     for cell in results.cells:

@@ -151,6 +151,6 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "test_events": tests.events_of_test,
     "value": words.value_text,
     "variant_rest": words.variant_rest,
-    "what": attention.what,
+    "name_of": attention.name_of,
     "verdict_bar": bars.verdicts,
 }

@@ -1,4 +1,4 @@
-"""What a reader must look at first: everything that was not as expected, the same thing said once."""
+"""Groups the unexpected verdicts of a run into findings, so that one cause is reported once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VARYING = re.compile(r"0x[0-9a-f]+|\d+")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that went wrong in one or more cells; `tests` are the tests that it ended."""
+    """An unexpected verdict with its cause, in one or more cells and for one or more tests."""
 
     verdict: Verdict
     reason: str
@@ -26,10 +26,10 @@ class Finding:
 
 
 def findings(results: Results) -> list[Finding]:
-    """All that is not as expected, worst first and then most widespread first.
+    """Return all unexpected verdicts, worst first and then the most widespread first.
 
-    One test with one reason in many cells is one finding, and so are many tests with the same reason
-    in the same cells: what ends a cell ends all of its tests.
+    One test with one reason in many cells is one finding, and so are many tests with the same reason in the
+    same cells, because a cause that ends a cell ends all of its tests.
     """
     groups: dict[tuple[Verdict, str, str], list[tuple[str, CellResult]]] = {}
     for verdict, name, reason, cell in _unexpected(results):
@@ -53,8 +53,8 @@ def _unexpected(results: Results) -> Iterator[tuple[Verdict, str, str, CellResul
                 yield test.verdict, test.name, test.reason, cell
 
 
-def what(finding: Finding) -> str:
-    """Which tests a finding is about, in a few words."""
+def name_of(finding: Finding) -> str:
+    """Return the tests of a finding in a few words."""
     if len(finding.tests) > TESTS_NAMED:
         return words.plural(len(finding.tests), "test")
     return ", ".join(finding.tests) or "the cell itself"

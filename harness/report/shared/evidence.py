@@ -1,4 +1,4 @@
-"""What the output folder has about a cell besides its results: files to link to, and its console."""
+"""Finds the files of a cell in the output folder: links to them, its console, and a suite's output."""
 
 from __future__ import annotations
 
@@ -28,10 +28,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class Evidence:
-    """Links are relative to the report; the console is None where there is none.
-
-    `output` is the end of what a suite's command printed.
-    """
+    """Links are relative to the report; `output` is the end of a suite's output; `console` may be missing."""
 
     output: str = ""
     links: tuple[tuple[str, str], ...] = ()
@@ -39,7 +36,7 @@ class Evidence:
 
 
 def gather(cell: CellResult, folder: Path | None) -> Evidence:
-    """What is in the folder of `cell`; nothing for an id that is no plain file name, or without a folder."""
+    """Return the files of `cell`; none without a folder, or if the cell's id is no plain file name."""
     if folder is None or not _FOLDER_NAME.fullmatch(cell.id):
         return Evidence()
     place = folder / "cells" / cell.id
@@ -51,7 +48,7 @@ def gather(cell: CellResult, folder: Path | None) -> Evidence:
 
 
 def output_of(cell: CellResult, folder: Path | None) -> str:
-    """The end of what a suite's command printed, in whole lines; "" where nothing is known of it."""
+    """Return the end of a suite's output, in whole lines; "" if the folder has none."""
     if folder is None or not _FOLDER_NAME.fullmatch(cell.id):
         return ""
     path = folder / "cells" / cell.id / "command.log"
@@ -68,5 +65,5 @@ def output_of(cell: CellResult, folder: Path | None) -> str:
 
 
 def _is_plain(path: Path) -> bool:
-    """A file, and no link: folders come from other machines, and a link could name any file of this one."""
+    """Return whether it is a regular file: a folder from another host may have links to files of this one."""
     return path.is_file() and not path.is_symlink()

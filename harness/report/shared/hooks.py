@@ -1,7 +1,7 @@
-"""Hooks as a reader has them: what a row of results is about, and whether it is in use.
+"""Reads the hook rows of results: the point and phase of a hook, and whether it is in use.
 
-A row's `event` names a hook: a point and a phase of it, such as `open.resolve`. What was tried in vain has a
-row as well, with the state that it ended in.
+The `event` of a row names a point and a phase, such as `open.resolve`. A hook that the agent tried and could
+not use has a row too, with its state.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ IN_USE = frozenset({"attached", "fires"})
 
 
 def point(hook: Hook) -> str:
-    """The place in the kernel that a hook is for: `open` of `open.resolve`."""
+    """Return the point in the kernel: `open` of `open.resolve`."""
     return hook.event.partition(".")[0]
 
 
 def phase(hook: Hook) -> str:
-    """When it is passed: `resolve` of `open.resolve`; empty where a row does not say."""
+    """Return the phase: `resolve` of `open.resolve`; empty if the row has none."""
     return hook.event.partition(".")[2]
 
 
 def in_use(hook: Hook) -> bool:
-    """Whether the agent has events from this hook, or would have."""
+    """Return whether the hook is attached, so that the agent gets its events."""
     return hook.state in IN_USE
 
 
 def rung_key(hooks: Iterable[Hook]) -> tuple[tuple[str, str], ...]:
-    """What makes two rungs the same: types and targets of what is in use, whatever their order."""
+    """Return the types and targets of the hooks in use, sorted; equal keys mean the same rung."""
     return tuple(sorted({(hook.type, hook.point) for hook in hooks if in_use(hook)}))
 
 
 def events(cell: CellResult) -> list[str]:
-    """The event types that a cell's hooks serve; points that serve several, such as a mount's, name none."""
+    """Return the event types of a cell's hooks; a point for several types, such as mount, names none."""
     return [
         name for name in dict.fromkeys(map(point, cell.hooks)) if cell.coverage.get(name, "none") != "none"
     ]
 
 
-def limits(told: Mapping[str, str]) -> list[tuple[str, list[str]]]:
-    """What is not seen, in words, each with the event types of which it is said."""
-    found: dict[str, list[str]] = {}
-    for event, words in told.items():
-        found.setdefault(words, []).append(event)
-    return list(found.items())
+def limits(texts: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """Group the descriptions of what is not seen: each text with its event types."""
+    grouped: dict[str, list[str]] = {}
+    for event, text in texts.items():
+        grouped.setdefault(text, []).append(event)
+    return list(grouped.items())
 
 
 def used(cell: CellResult) -> list[tuple[str, int]]:
-    """How many hooks of each type a cell uses, the commonest first."""
+    """Return how many hooks of each type a cell uses, the most frequent first."""
     return Counter(hook.type for hook in cell.hooks if in_use(hook)).most_common()
 
 
 def surprising(hook: Hook) -> bool:
-    """Whether a hook did not do what was predicted of it."""
+    """Return whether a hook's state differs from the predicted state."""
     predicted = hook.predicted
     return bool(predicted) and predicted != hook.state and not (predicted in IN_USE and in_use(hook))

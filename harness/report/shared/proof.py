@@ -1,4 +1,4 @@
-"""What a test rests on: what did not hold with all there is about it, and what held by name."""
+"""Extracts the evidence of a test: failed assertions with their details, and the names of the others."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from harness.report.shared import words
 from harness.results.model import Assertion, TestResult
 
 FAILED_LIMIT = 60  # assertions of one test
-LINES_LIMIT = 40  # of one piece of evidence
+LINES_LIMIT = 40  # per piece of evidence
 _ABOUT = ("rule", "line", "hook", "ledger")
-_ORDER = ("script", "rules", "hooks")  # what else there is comes first: it is rare, and tells more
+_ORDER = ("script", "rules", "hooks")  # other evidence comes first: it is rare and more specific
 
 
 def failed(test: TestResult) -> list[Assertion]:
-    """The assertions that did not hold."""
+    """Return the failed assertions, at most `FAILED_LIMIT`."""
     return [row for row in test.assertions if not row.ok][:FAILED_LIMIT]
 
 
 def held(test: TestResult) -> list[tuple[str, int]]:
-    """The names of the assertions that held, each with how often it did; results.json has their values."""
+    """Return the names and counts of the assertions that held; results.json has their values."""
     return list(Counter(row.name for row in test.assertions if row.ok).items())
 
 
 def evidence(test: TestResult) -> list[tuple[str, str]]:
-    """What the first failed assertion was written down with, as lines: script, rules, hooks and the like."""
+    """Return the evidence of the first failed assertion as (name, text): script, rules, hooks and others."""
     first = next(iter(failed(test)), None)
     found = (first.model_extra or {}).get("evidence") if first else None
     if not isinstance(found, Mapping):
@@ -36,7 +36,7 @@ def evidence(test: TestResult) -> list[tuple[str, str]]:
 
 
 def about(test: TestResult) -> list[str]:
-    """Of the first failure that is about one rule: that, lines of the script, hooks, and the ledger then."""
+    """Return, for the first failure of one rule, that rule, its script lines, hooks and ledger, as lines."""
     known = [
         found for row in failed(test) if isinstance(found := (row.model_extra or {}).get("evidence"), Mapping)
     ]
@@ -61,8 +61,8 @@ def _entries(value: Any) -> Iterator[str]:
 
 
 def _entry(value: Any) -> str:
-    """A row in one line: words as they are, numbers with their names, and nothing that says nothing."""
+    """Return a row as one line: texts as they are, numbers with their names, without empty entries."""
     if not isinstance(value, Mapping):
         return words.value_text(value)
-    told = {name: entry for name, entry in value.items() if entry not in ("", 0)}
-    return "  ".join(entry if isinstance(entry, str) else f"{name} {entry}" for name, entry in told.items())
+    shown = {name: entry for name, entry in value.items() if entry not in ("", 0)}
+    return "  ".join(entry if isinstance(entry, str) else f"{name} {entry}" for name, entry in shown.items())

@@ -1,4 +1,4 @@
-"""Words of the report that are the same everywhere: variants, verdicts, seconds, links."""
+"""Formats variants, durations, counts and values the same way in every report."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def variant_key(cell: CellResult) -> tuple[str, str, str, str, str]:
-    """What cells of one matrix column share."""
+    """Return the properties that cells of one matrix column share."""
     return cell.hookset, cell.arch, cell.btf, cell.transport, cell.cmdline
 
 
 def variant_rest(cell: CellResult) -> str:
-    """The parts of a variant, besides its hook set, that are not the usual ones."""
+    """Return the properties of a variant, besides its hook set, that are not the default."""
     parts = {
         "arch": cell.arch,
         "btf": f"BTF {cell.btf}",
@@ -29,12 +29,12 @@ def variant_rest(cell: CellResult) -> str:
 
 
 def anchor(cell_id: str) -> str:
-    """The HTML id of a cell's panel."""
+    """Return the HTML id of a cell's panel."""
     return f"cell-{_NOT_IN_AN_ID.sub('_', cell_id[:128])}"
 
 
 def seconds(value: float) -> str:
-    """A duration for people: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Return a duration for people: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
     if value < 10:
         return f"{value:.1f} s"
     whole = round(value)
@@ -46,10 +46,10 @@ def seconds(value: float) -> str:
 
 
 def plural(count: int, word: str) -> str:
-    """`1 cell`, `2 cells`, `1,024 cells`."""
+    """Return a count with its noun: `1 cell`, `2 cells`, `1,024 cells`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def value_text(value: Any) -> str:
-    """What an assertion expected or got: text as it is, everything else as JSON."""
+    """Return an expected or actual value: text as it is, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,4 +1,4 @@
-"""The controller's half of the pytest plugin: it plans, fetches, hands out, gathers and reports."""
+"""The controller's half of the pytest plugin: plans, fetches, schedules, collects results and reports."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from harness.run.pytest.worker import (
     from_worker,
     same_file,
 )
-from harness.run.run import NODE_SEPARATOR, Run, asked, pair_of
+from harness.run.run import NODE_SEPARATOR, Run, options_of, pair_of
 from harness.run.times import Estimate, read_times
 from harness.run.view import View
 from harness.text import one_line
 
 
 def for_pytest(config: pytest.Config, path: Path) -> Controller:
-    """The controller of a pytest that was started by hand; a matrix that is wrong ends pytest with 2."""
-    options = asked(values(config), path, ("pytest", *map(str, config.invocation_params.args)))
+    """Return the controller for `pytest matrix.yaml`; an invalid matrix ends pytest with 2."""
+    options = options_of(values(config), path, ("pytest", *map(str, config.invocation_params.args)))
     options = options.model_copy(update={"output": config.invocation_params.dir / options.output})
 
     def write(results: Results, folder: Path) -> None:
@@ -50,7 +50,7 @@ def for_pytest(config: pytest.Config, path: Path) -> Controller:
         run = Run(options, config.hook.pytest_harness_bench(config=config), write)
     except HarnessError as error:
         pytest.exit(_message(error), returncode=error.exit_code)
-    # SIGTERM and SIGHUP end pytest as Ctrl-C does; it would leave machines otherwise.
+    # SIGTERM and SIGHUP end pytest as Ctrl-C does; otherwise pytest would leave machines running.
     ending = contextlib.ExitStack()
     ending.enter_context(run.ending())
     config.add_cleanup(ending.close)
@@ -58,33 +58,33 @@ def for_pytest(config: pytest.Config, path: Path) -> Controller:
 
 
 class _EndedError(KeyboardInterrupt):
-    """Ends a session without a word of pytest's."""
+    """Ends a session without any output of pytest."""
 
 
 class Controller:
-    """A run as a pytest plugin; `view` is None where pytest's own terminal reporter shows the tests."""
+    """A run as a pytest plugin; `view` is None if pytest's own terminal reporter shows the tests."""
 
     def __init__(self, run: Run, view: View | None) -> None:
         self.run = run
         self.view = view
-        self.error: Exception | None = None  # what ended the session before anything ran
+        self.error: Exception | None = None  # ended the session before anything ran
         self.listed = False  # whether the tests were only collected
         self._rootpath = Path()
-        self._ours: dict[str, bool] = {}  # whether a file, as ids have it, is the matrix
+        self._is_matrix: dict[str, bool] = {}  # by file, as ids name it
         self._workers: set[int] = set()  # process ids of xdist's
-        self._machines: dict[object, str] = {}  # by worker: the machine that it reported last
+        self._machines: dict[object, str] = {}  # by worker: the machine of its last report
         self._scheduler: MachineScheduling | None = None
         self._worker: Worker | None = None  # without xdist
         self._narrowed = False
 
     def workers(self) -> int:
-        """How many machines at once; 0, which is this process, where there is only one."""
+        """Return how many machines run at once; 0 for one machine in this process."""
         machines = len(self.run.plan.machines())
         return workers_for(machines, cpus(), free_mib()) if machines > 1 else 0
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Fetch and build what the tests that are asked for need, before xdist starts its workers."""
+        """Fetch and build what the selected tests need, before xdist starts its workers."""
         self._rootpath = session.config.rootpath
         self.listed = bool(session.config.option.collectonly)
         try:
@@ -104,9 +104,9 @@ class Controller:
             raise
 
     def _keep_named(self, words: Sequence[str]) -> None:
-        """Where every argument for the matrix is the id of a cell or of a test, plan only those.
+        """If arguments of the matrix are ids of cells or tests, plan only those.
 
-        Raises ConfigError for an id that the plan does not have.
+        Raises ConfigError for an id that is not in the plan.
         """
         matrix, pairs = self.run.options.matrix, self.run.plan.pairs()
         ours = (word for word in words if same_file(Path(_file_of(word)), matrix))
@@ -120,13 +120,13 @@ class Controller:
         self.run.plan = self.run.plan.narrowed(kept) if ids else self.run.plan
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> MatrixFile | None:
-        """The matrix, and only the one that was asked for."""
+        """Collect the matrix of this run, and no other file."""
         if not same_file(file_path, self.run.options.matrix):
             return None
         return MatrixFile.from_parent(parent, path=file_path, plan=self.run.plan)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Without xdist this process knows what is left, and runs it itself."""
+        """Without xdist, narrow the plan to the selected tests, and run them in this process."""
         config = session.config
         if self.listed and self.view:
             sys.stdout.writelines(f"{item.nodeid}\n" for item in session.items)
@@ -138,7 +138,7 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker of xdist's what the run is."""
+        """Send the job to a worker of xdist, with a channel for its progress."""
         node.workerinput["harness_job"] = self.run.job().model_dump_json(by_alias=True)
         self._workers.add(node.gateway._rinfo().pid)
         channel = node.gateway.newchannel()
@@ -149,37 +149,37 @@ class Controller:
         def report(event: Event, /) -> None:
             if isinstance(event, Step):
                 self._machines[node] = event.machine
-            self._say(event)
+            self._show(event)
 
         return report
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config) -> MachineScheduling:
-        """Our own scheduler."""
+        """Return the scheduler that keeps a machine on one worker."""
         order = longest_first(self.run.plan, read_times(self.run.times_path))
         self._scheduler = MachineScheduling(config, self._machine_of, order)
         return self._scheduler
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        """The first worker to collect says what pytest's own selection left."""
+        """Narrow the plan to the tests that the first worker collected."""
         assert self._scheduler
         self._narrow(ids, self._scheduler.numnodes)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """A worker ended: record its last reports, or that it died."""
+        """Record the last reports of a worker that ended, and a failure if it died."""
         self._record(getattr(node, "workeroutput", {}).get(CELL_PROPERTY, []))
         if error:
             for line in self.run.reap():
-                self._say(line)
+                self._show(line)
             self.run.fail(f"worker {node.gateway.id} died", InfrastructureError(str(error)))
-            self._say(f"worker {node.gateway.id} died: {one_line(str(error))}")
-            self._say(Step(Phase.WAIT, machine=self._machines.get(node, "")))
+            self._show(f"worker {node.gateway.id} died: {one_line(str(error))}")
+            self._show(Step(Phase.WAIT, machine=self._machines.get(node, "")))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A phase of an item ended, here or in a worker."""
-        if not self._is_ours(report.nodeid):
+        """Record the result of an item, from this process or a worker."""
+        if not self._is_planned(report.nodeid):
             if report.failed:
                 self.run.record_foreign(report.nodeid)
             return
@@ -189,17 +189,17 @@ class Controller:
         if report.when == "call" and TEST_PROPERTY in properties:
             self._ended(cell, TestResult.model_validate_json(str(properties[TEST_PROPERTY])))
         elif report.failed:
-            self._ended(cell, _of_ours(test, report))
+            self._ended(cell, _harness_failure(test, report))
             self.run.record_defect(report.longreprtext, cell)
 
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """A defect of the harness, in this process or in a worker."""
+        """Record a defect of the harness, in this process or in a worker."""
         self.run.fail("the harness failed", excinfo.value, str(excrepr))
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """End the workers at once: xdist would wait ten seconds for them. What they leave is reaped.
+        """Kill the workers, because xdist would wait ten seconds for them; their machines are reaped later.
 
-        Other children of this process are not ours: of a plugin, or of a test beside the matrix.
+        Other children of this process belong to plugins or other tests, and are left alone.
         """
         if not self.error and not isinstance(
             excinfo.value, pytest.Session.Interrupted | pytest.exit.Exception
@@ -211,18 +211,18 @@ class Controller:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the reports, and say how the run ended."""
+        """Write the reports and set the exit status."""
         if self.listed or self.error or not self.run.supplies:
             return
-        self._record(self._worker.news() if self._worker else ())
+        self._record(self._worker.take_reports() if self._worker else ())
         if abandoned := self._scheduler.abandoned if self._scheduler else []:
-            self.run.why_not = f"its machine took {len(abandoned)} tests and two workers with it"
+            self.run.why_not = f"two workers died on its machine, and {len(abandoned)} tests did not run"
         code = self.run.finish()
-        # Where nothing of the matrix was selected, the tests beside it decide.
+        # If no test of the matrix was selected, the other tests decide.
         session.exitstatus = (code if self.run.plan.cells else 0) or session.exitstatus
 
     def pytest_terminal_summary(self, config: pytest.Config) -> None:
-        """Under pytest's own reporter: the table, and where the reports are."""
+        """With pytest's own reporter, show the table of cells and the folder."""
         if self.view is None and self.run.finished:
             config.hook.pytest_harness_show(results=self.run.finished, folder=self.run.folder)
 
@@ -231,9 +231,9 @@ class Controller:
             self._narrowed = True
             if self.view:
                 self.view(f"{workers} machines at once" if workers > 1 else "one machine at a time")
-            self.run.narrow([nodeid for nodeid in nodeids if self._is_ours(nodeid)])
+            self.run.narrow([nodeid for nodeid in nodeids if self._is_planned(nodeid)])
             if self.view and not self.run.plan.cells:
-                self.error = ConfigError("no test is left by the options of pytest")
+                self.error = ConfigError("the options of pytest select no test")
             elif self.view:
                 estimate = Estimate(self.run.plan, read_times(self.run.times_path), workers)
                 self.view.plan(self.run.plan, estimate)
@@ -241,32 +241,34 @@ class Controller:
     def _record(self, reports: Iterable[str]) -> None:
         for report in reports:
             for note in self.run.record_cell(CellReport.model_validate_json(report)):
-                self._say(note)
+                self._show(note)
 
     def _ended(self, cell: str, result: TestResult) -> None:
         self.run.record_test(cell, result)
         if self.view:
             self.view.ended(cell, result)
 
-    def _say(self, event: Event) -> None:
+    def _show(self, event: Event) -> None:
         if self.view:
             self.view(event)
         elif isinstance(event, str):
             sys.stdout.write(f"{one_line(event)}\n")
 
     def _machine_of(self, nodeid: str) -> str:
-        """The machine of an item; tests of another file stay together as if they had one."""
-        return self.run.plan.cell(pair_of(nodeid)[0]).machine if self._is_ours(nodeid) else _file_of(nodeid)
+        """Return the machine of an item; tests of another file stay together as if they shared one."""
+        return (
+            self.run.plan.cell(pair_of(nodeid)[0]).machine if self._is_planned(nodeid) else _file_of(nodeid)
+        )
 
-    def _is_ours(self, nodeid: str) -> bool:
+    def _is_planned(self, nodeid: str) -> bool:
         file = _file_of(nodeid)
-        if file not in self._ours:
-            self._ours[file] = same_file(self._rootpath / file, self.run.options.matrix)
-        return self._ours[file] and nodeid.count(NODE_SEPARATOR) == 2
+        if file not in self._is_matrix:
+            self._is_matrix[file] = same_file(self._rootpath / file, self.run.options.matrix)
+        return self._is_matrix[file] and nodeid.count(NODE_SEPARATOR) == 2
 
 
 def names_tests(matrix: Path, words: Sequence[str]) -> bool:
-    """Whether ids of the matrix's tests are among pytest's arguments, beside those of `--deselect`."""
+    """Return whether pytest's arguments have ids of the matrix, other than values of `--deselect`."""
     before = ["", *words]
     return any(
         NODE_SEPARATOR in word and option != "--deselect" and same_file(Path(_file_of(word)), matrix)
@@ -278,8 +280,8 @@ def _file_of(nodeid: str) -> str:
     return nodeid.partition(NODE_SEPARATOR)[0]
 
 
-def _of_ours(test: str, report: pytest.TestReport) -> TestResult:
-    """A report without a result: the harness failed, or the worker died."""
+def _harness_failure(test: str, report: pytest.TestReport) -> TestResult:
+    """Return INFRA for a report without a result: the harness failed, or the worker died."""
     crash = getattr(report.longrepr, "reprcrash", None)
     words = crash.message if crash else (report.longreprtext.strip() or "no result")
     reason = one_line(words.splitlines()[-1 if crash is None else 0])

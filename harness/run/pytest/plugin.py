@@ -1,9 +1,9 @@
-"""`pytest matrix.yaml`: a planned test is a pytest item, so that -k, -x, --lf, -n and JUnit work as ever.
+"""`pytest matrix.yaml`: a planned test is a pytest item, so that -k, -x, --lf, -n and JUnit files work.
 
-Nothing here acts unless a matrix is among pytest's arguments or `harness run` started pytest; until then
-nothing heavy is imported either. Without xdist one process is controller and worker at once. With it the
-controller plans, fetches and reports (`pytest_controller`), a worker owns a machine (`pytest_worker`), and
-results travel home as JSON in the reports' user properties.
+The plugin does nothing, and imports nothing slow, unless a matrix is among pytest's arguments or `harness
+run` started pytest. Without xdist one process is controller and worker. With xdist the controller plans,
+fetches and reports (`controller.py`), each worker has a machine (`worker.py`), and workers send results as
+JSON in the user properties of their reports.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ WORKER = "harness-worker"
 
 
 class Hooks:
-    """What this plugin asks of other plugins."""
+    """Hooks by which other plugins provide machines, a view and reports."""
 
     @pytest.hookspec(firstresult=True)
     def pytest_harness_bench(self, config: pytest.Config) -> Bench | None:
-        """Return where machines come from."""
+        """Return the bench that provides machines."""
 
     @pytest.hookspec(firstresult=True)
     def pytest_harness_view(self) -> AbstractContextManager[View] | None:
-        """Return what shows the preparation of a run that pytest's own reporter goes on to show."""
+        """Return the view of the preparation; pytest's own reporter shows the tests."""
 
     def pytest_harness_write(self, results: Results, folder: Path) -> None:
         """Write reports beside results.json."""
@@ -52,7 +52,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of `harness run`, under names that no other plugin has."""
+    """Add the options of `harness run`, under names that no other plugin has."""
     group = parser.getgroup("harness", "kernel matrix")
     for option in ALL:
         names = [option.pytest_flag] + (["--accelerator"] if option.name == "accelerator" else [])
@@ -60,19 +60,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def values(config: pytest.Config) -> dict[str, Any]:
-    """The value of each option of the table, by its attribute."""
+    """Return the value of each option by its attribute."""
     return {option.attribute: config.getoption(f"matrix_{option.attribute}") for option in ALL}
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """`-n auto`: as many machines as cores and memory bear. xdist asks before pytest is configured."""
+    """Return the workers of `-n auto`, by cores and memory. xdist calls it before pytest is configured."""
     controller = _controller(config)
     return controller.workers() if controller else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Join in where a matrix is asked for; a bad one ends pytest with 2."""
+    """Register the controller or the worker if pytest runs a matrix; an invalid matrix ends pytest with 2."""
     if not hasattr(config, "workerinput"):
         _controller(config)
     elif job := config.workerinput.get("harness_job"):
@@ -86,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _controller(config: pytest.Config) -> Controller | None:
-    """The run that this pytest is, or None where no matrix is asked for."""
+    """Return the controller of this pytest, or None if its arguments have no matrix."""
     controller: Controller | None = config.pluginmanager.get_plugin(CONTROLLER)
     path = matrix_path(config)
     if controller is None and path:
@@ -98,7 +98,7 @@ def _controller(config: pytest.Config) -> Controller | None:
 
 
 def matrix_path(config: pytest.Config) -> Path | None:
-    """The matrix among pytest's arguments, or None. Raises UsageError if there are two."""
+    """Return the matrix among pytest's arguments, or None. Raises UsageError if there are two."""
     base = config.invocation_params.dir
     found = sorted(
         path for path in {base / str(word).partition("::")[0] for word in config.args} if _is_matrix(path)
@@ -109,10 +109,10 @@ def matrix_path(config: pytest.Config) -> Path | None:
 
 
 def _is_matrix(path: Path) -> bool:
-    """Whether a file is ours by its name or by what is in it: other plugins have YAML files, too."""
+    """Return whether a file is a matrix, by its name or content: other plugins use YAML files too."""
     if path.suffix not in (".yaml", ".yml"):
         return False
     try:
         return path.stem == "matrix" or bool(_MATRIX_KEY.search(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError):
-        return False  # pytest says what is wrong with it
+        return False  # pytest reports the error

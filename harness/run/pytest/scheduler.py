@@ -1,8 +1,8 @@
-"""Which worker gets which machine: an xdist scheduler of our own.
+"""An xdist scheduler that keeps all items of a machine on one worker, the longest machine first.
 
-pytest 9.2 with xdist 3.8 ignores `xdist_group`, and its other schedulers would spread a machine over workers.
-Here a machine's items stay together, in plan order, and the machine that took longest goes first. When
-a worker dies, the item that it was running is lost; the rest of its machine goes to another worker, once.
+pytest 9.2 with xdist 3.8 ignores `xdist_group`, and xdist's other schedulers would spread a machine over
+workers. When a worker dies, the item that it was running is lost; the other items of its machine go to
+another worker, once.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import NoReturn
 import pytest
 from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
-MAX_DEATHS = 2  # workers that one machine may take with it
+MAX_DEATHS = 2  # of workers, per machine
 
 
 class MachineScheduling:
-    """The scheduler, as xdist's protocol `xdist.scheduler.protocol.Scheduling` wants it.
+    """Implements xdist's protocol `xdist.scheduler.protocol.Scheduling`.
 
     `machine_of` gives the machine that an item needs, and `order` the machines from first to last.
     """
 
     def __init__(self, config: pytest.Config, machine_of: Callable[[str], str], order: Sequence[str]) -> None:
         self.numnodes = len(config.option.tx)
-        self.abandoned: list[str] = []  # items that nobody will run any more
+        self.abandoned: list[str] = []  # items that no worker will run
         self._machine_of = machine_of
         self._order = list(order)
         self._items: list[str] | None = None
@@ -36,51 +36,51 @@ class MachineScheduling:
 
     @property
     def nodes(self) -> list[WorkerController]:
-        """The workers that live."""
+        """The live workers."""
         return list(self._pending)
 
     @property
     def collection_is_completed(self) -> bool:
-        """Whether as many workers as were asked for have said what they collected."""
+        """Whether all requested workers have reported their collection."""
         return self._items is not None or len(self._collections) >= self.numnodes
 
     @property
     def tests_finished(self) -> bool:
-        """Whether no worker needs to hear anything more: each knows its last item."""
+        """Whether every worker has its last item, so that none needs another message."""
         idle = all(len(items) < 2 for items in self._pending.values())
         return self.collection_is_completed and not self._queue and idle
 
     @property
     def has_pending(self) -> bool:
-        """Whether anything is still to be run."""
+        """Whether any item has not run yet."""
         return bool(self._queue) or any(self._pending.values())
 
     def add_node(self, node: WorkerController) -> None:
-        """A worker is there."""
+        """Add a worker."""
         self._pending[node] = []
 
     def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
-        """A worker has collected; all collect the same, because all read the same plan."""
+        """Store a worker's collection; all are equal, because all workers read the same plan."""
         self._collections[node] = list(collection)
 
     def schedule(self) -> None:
-        """Start, or give a worker that replaces a dead one something to do."""
+        """Start, or give items to a worker that replaces a dead one."""
         if self._items is None:
             self._items = next(iter(self._collections.values()))
             self._queue.extend(self._by_machine(range(len(self._items))))
-            # One machine for each before anyone gets a second: a machine with a single item is not hoarded.
+            # First one machine for each worker: `_feed` would give two machines of one item to one worker.
             for node in self.nodes[: len(self._queue)]:
                 self._give(node, self._queue.popleft())
         for node in self.nodes:
             self._feed(node)
 
     def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:  # noqa: ARG002 - xdist's
-        """A worker has finished an item."""
+        """Remove a finished item, and give the worker more."""
         self._pending[node].remove(item_index)
         self._feed(node)
 
     def remove_node(self, node: WorkerController) -> str | None:
-        """A worker is gone; returns the item that it was running. The rest of its items is for another."""
+        """Remove a dead worker, queue its other items, and return the item that it was running."""
         pending = self._pending.pop(node)
         if not pending:
             return None
@@ -103,7 +103,7 @@ class MachineScheduling:
         raise NotImplementedError
 
     def _feed(self, node: WorkerController) -> None:
-        # A worker starts an item only when it knows the next: the next machine is given out one item early.
+        # A worker starts an item only when it has the next one, so it gets its next machine one item early.
         if node.shutting_down or len(self._pending[node]) >= 2 or node not in self._collections:
             return
         if not self._queue:

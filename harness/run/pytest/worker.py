@@ -1,4 +1,4 @@
-"""The worker's half of the pytest plugin: items out of the plan, and the one machine that they run on."""
+"""The worker's half of the pytest plugin: the items of the plan, and the machine on which they run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from harness.run.cell import CellRun
 from harness.run.judge import Allowed
 from harness.run.machines import Bench, Machine
 from harness.run.run import Job
-from harness.run.slot import Keeper
+from harness.run.slot import Slot
 from harness.text import one_line
 
 TEST_PROPERTY = "harness.test"
@@ -45,14 +45,14 @@ class VerdictError(Exception):
 
 
 class MatrixFile(pytest.File):
-    """The matrix as a collector: its cells are those of the plan."""
+    """Collects the matrix: a node for each cell of the plan."""
 
     def __init__(self, *, plan: Plan, **rest: Any) -> None:
         super().__init__(**rest)
         self.plan = plan
 
     def collect(self) -> Iterator[CellNode]:
-        """One node a cell."""
+        """Yield a node for each cell."""
         for cell in self.plan.cells:
             yield CellNode.from_parent(self, name=cell.id, cell=cell)
 
@@ -65,17 +65,17 @@ class CellNode(pytest.Collector):
         self.cell = cell
 
     def collect(self) -> Iterator[TestItem]:
-        """One item a planned test."""
+        """Yield an item for each planned test."""
         for test in self.cell.tests:
             yield TestItem.from_parent(self, name=test)
 
     def setup(self) -> None:
-        """Boot, deploy, load; what fails there is the verdict of the items."""
+        """Boot, deploy and load; a failure becomes the verdict of the items."""
         items = (item for item in self.session.items if isinstance(item, TestItem))
         _worker(self.config).enter(self.cell, sum(item.parent.cell is self.cell for item in items))
 
     def teardown(self) -> None:
-        """End the agent and keep the evidence."""
+        """End the agent and collect the evidence."""
         _worker(self.config).leave()
 
 
@@ -86,7 +86,7 @@ class TestItem(pytest.Item):
     parent: CellNode
 
     def runtest(self) -> None:
-        """Run it in the guest, and say its verdict in pytest's words."""
+        """Run the test in the guest, and raise pytest's outcome for its verdict."""
         result = _worker(self.config).run(self.name)
         self.user_properties.append((TEST_PROPERTY, result.model_dump_json()))
         if result.verdict is Verdict.SKIP:
@@ -97,7 +97,7 @@ class TestItem(pytest.Item):
             raise VerdictError(result)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """A verdict is shown with what was not as expected; anything else is our fault, with its trace."""
+        """Show a verdict with its failed assertions, and any other error with its traceback."""
         if not isinstance(excinfo.value, VerdictError):
             return super().repr_failure(excinfo, style)
         rows = [row for row in excinfo.value.result.assertions if not row.ok]
@@ -105,40 +105,40 @@ class TestItem(pytest.Item):
         return "\n".join([str(excinfo.value), *lines])
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """The test in a headline; `::` in it would make pytest show an id that it does not accept."""
+        """Return the headline; with `::` in it pytest would show an id that it does not accept."""
         return self.path, None, f"{self.parent.name} {self.name}"
 
 
 class Worker:
-    """Owns a machine; a plugin in the process that runs the items."""
+    """Runs the items of cells on one machine at a time; a pytest plugin in the process of the items."""
 
     def __init__(self, job: Job, bench: Bench, progress: Progress = silent) -> None:
         self.job = job
         self.bench = bench
         self.bench.progress = self.progress = progress
-        self.keeper = Keeper(self._machine, Pace(job.ends_at, job.limit_s), progress=progress)
+        self.slot = Slot(self._machine, Pace(job.ends_at, job.limit_s), progress=progress)
         self._run: CellRun | None = None
         self._interrupted = False
-        self._failed = False  # whether a test of the open cell did
-        self._news: list[str] = []  # reports of cells that have not gone home yet
+        self._failed = False  # whether a test of the open cell failed
+        self._unsent: list[str] = []  # reports of cells, for the controller
         self._begun = self._selected = 0  # tests of the open cell
 
     def enter(self, cell: Cell, selected: int = 0) -> None:
-        """Open a cell, of which so many tests will run (default: all that are planned)."""
+        """Open a cell; `selected` of its tests will run (default: all planned ones)."""
         self._begun, self._selected = 0, selected or len(cell.tests)
         folder = self.job.folder / "cells" / cell.id
         self._run = CellRun(
             cell,
-            self.keeper,
+            self.slot,
             folder,
             allowed=lambda report: self._allowed(cell, report),
             promised=lambda kind: self._promised(cell, kind),
         )
         self._run.open()
-        self._news.append(self._run.report.model_dump_json())
+        self._unsent.append(self._run.report.model_dump_json())
 
     def run(self, test: str) -> TestResult:
-        """Run a test of the open cell; once more where it failed and nobody knew that it would."""
+        """Run a test of the open cell, and again if it failed unexpectedly."""
         assert self._run
         self._begun += 1
         if not self._run.report.cause:
@@ -151,7 +151,7 @@ class Worker:
         return judged
 
     def leave(self) -> None:
-        """Close the open cell; abandon it where the run was interrupted or closing it fails."""
+        """Close the open cell; abandon it if the run was interrupted or closing fails."""
         run, self._run = self._run, None
         if run is None:
             return
@@ -163,12 +163,12 @@ class Worker:
             else:
                 run.close(keep=keep)
         except BaseException:
-            # The next cell must not find an agent on its machine.
+            # The next cell must not find this cell's agent on its machine.
             run.abandon()
             raise
         finally:
             files = self.job.supplies.files.get(run.cell.machine, {})
-            self._news.append(predictions.added(run.report, run.cell, files).model_dump_json())
+            self._unsent.append(predictions.added(run.report, run.cell, files).model_dump_json())
 
     def _step(
         self, phase: Phase, detail: str = "", done: int = 0, total: int = 0, run: CellRun | None = None
@@ -195,16 +195,16 @@ class Worker:
         return configuration.promised(kind, text, cell.cmdline.args if cell.cmdline else "")
 
     def pytest_keyboard_interrupt(self) -> None:
-        """From now on nothing is waited for."""
+        """Wait for nothing from now on."""
         self._interrupted = True
 
-    def news(self) -> list[str]:
+    def take_reports(self) -> list[str]:
         """The reports of cells that were not sent yet, as JSON."""
-        news, self._news = self._news, []
+        news, self._unsent = self._unsent, []
         return news
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> MatrixFile | None:
-        """The matrix, in a worker of xdist's."""
+        """Collect the matrix in a worker of xdist."""
         if not hasattr(parent.config, "workerinput") or not same_file(file_path, self.job.matrix):
             return None
         return MatrixFile.from_parent(parent, path=file_path, plan=self.job.plan)
@@ -213,44 +213,44 @@ class Worker:
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """Give the machine up when the next item needs another; send home what the item's cell found."""
+        """Discard the machine if the next item needs another; send the reports of cells."""
         outcome = yield
         if isinstance(item, TestItem) and _machine_of(item) != _machine_of(nextitem):
-            self.keeper.discard()
+            self.slot.discard()
             self.progress(Step(Phase.WAIT, machine=_machine_of(item)))
-        item.user_properties += [(CELL_PROPERTY, report) for report in self.news()]
+        item.user_properties += [(CELL_PROPERTY, report) for report in self.take_reports()]
         return outcome
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Whatever ended the session: nothing stays behind, and nothing that is known is lost."""
+        """Close the cell, destroy the machine, and send the last reports, however the session ended."""
         with contextlib.ExitStack() as stack:  # in reverse, each step also if one before it fails
             stack.callback(self.bench.close)
-            stack.callback(self.keeper.discard)
+            stack.callback(self.slot.discard)
             if hasattr(session.config, "workeroutput"):
-                news = session.config.workeroutput.setdefault(CELL_PROPERTY, [])
-                stack.callback(lambda: news.extend(self.news()))
+                sent = session.config.workeroutput.setdefault(CELL_PROPERTY, [])
+                stack.callback(lambda: sent.extend(self.take_reports()))
             self.leave()
 
     def _machine(self, cell: Cell) -> Machine:
         if reason := self.job.supplies.missing.get(cell.machine):
             raise MissingError(reason)
-        # Its files lie with the cell that boots it; cells that share it get copies.
+        # The machine's files are in the folder of the cell that boots it; cells that share it get copies.
         return self.bench.machine(cell, self.job.supplies, self.job.folder / "cells" / cell.id)
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file; False if there is none."""
+    """Return whether two paths name the same existing file."""
     with contextlib.suppress(OSError):
         return one.samefile(other)
     return False
 
 
 def to_controller(channel: Any) -> Progress:
-    """A `Progress` in a worker of xdist's, over an execnet channel; `from_worker` is its other end."""
+    """Return a `Progress` that sends events over an execnet channel; `from_worker` receives them."""
 
     def report(event: Event, /) -> None:
-        # A controller that is gone hears nothing; the worker ends for another reason.
+        # If the controller died, `interrupt_when_orphaned` ends this worker.
         with contextlib.suppress(OSError):
             channel.send(event.to_wire() if isinstance(event, Step) else one_line(event))
 
@@ -258,12 +258,12 @@ def to_controller(channel: Any) -> Progress:
 
 
 def from_worker(progress: Progress) -> Callable[[Any], None]:
-    """The callback of the channel in the controller; it is called in a thread of execnet's."""
+    """Return the controller's callback of the channel; execnet calls it in its own thread."""
     return lambda data: progress(data if isinstance(data, str) else Step.from_wire(data))
 
 
 def interrupt_when_orphaned() -> None:
-    """Give the machine up as soon as the controller has died; execnet alone would wait five seconds."""
+    """Interrupt this worker as soon as the controller dies; execnet alone would wait five seconds."""
     parent = os.pidfd_open(os.getppid())
 
     def wait() -> None:

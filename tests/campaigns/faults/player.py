@@ -50,7 +50,7 @@ def play(draw: Draw, delay_s: float, supplies: Supplies, words: list[str], folde
     note = folder / "moments.json"
     moments = Moments(draw, delay_s, note, _deed(draw, folder))
     real = VmBench(cold=draw.cold)
-    cells.TRIES = draw.tries
+    cells.MAX_MACHINES = draw.tries
     patches: list[Any] = [
         # The saved machine that all runs restore stays, though a run that cannot restore it drops it.
         mock.patch.object(Snapshots, "drop", return_value=None),

@@ -17,7 +17,7 @@ from harness.results.verdict import Verdict
 from harness.run import cell as cells
 from harness.run.cell import CellRun
 from harness.run.machines import Machine
-from harness.run.slot import Keeper
+from harness.run.slot import Slot
 from tests.campaigns.faults.scene import TEST, Fault, Scene
 
 # Long enough for what is only slow, short enough for fifty faults.
@@ -95,7 +95,7 @@ class Faulty:
 
 def play(fault: Fault, scene: Scene) -> Outcome:
     """Runs the scene's cell with that fault."""
-    cells.TRIES = 1  # a fault is put into each machine: another try would end as the first
+    cells.MAX_MACHINES = 1  # a fault is put into each machine: another try would end as the first
     scene.folder.mkdir(parents=True, exist_ok=True)
     began = ended = time.monotonic()
     try:
@@ -116,8 +116,8 @@ def play(fault: Fault, scene: Scene) -> Outcome:
 
 def _run(fault: Fault, scene: Scene) -> tuple[Verdict, str, float]:
     """The worst that became of the cell, why, and when it was known."""
-    keeper = Keeper(lambda cell: _machine(fault, scene, cell), Brisk(), lambda _seconds: None)
-    run = CellRun(scene.cell, keeper, scene.folder)
+    slot = Slot(lambda cell: _machine(fault, scene, cell), Brisk(), lambda _seconds: None)
+    run = CellRun(scene.cell, slot, scene.folder)
     try:
         run.open()
         result = run.test(TEST)
@@ -129,7 +129,7 @@ def _run(fault: Fault, scene: Scene) -> tuple[Verdict, str, float]:
             scene.problem = f"the test after it ended in {after.verdict}: {after.reason}"
         report = run.close()
     finally:
-        keeper.discard()
+        slot.discard()
     _check_remarks(fault, [*scene.remarks, *report.notes], scene)
     found = [(result.verdict, result.reason)]
     found += [(report.cause.verdict, report.cause.reason)] if report.cause else []

@@ -17,7 +17,7 @@ from harness.plan.plan import Selectors
 from harness.report.lines import Lines
 from harness.run.run import Options, Run
 from harness.watch import sources
-from harness.watch.build import Made
+from harness.watch.build import MakeProject
 from harness.watch.watch import Watch
 
 pytestmark = pytest.mark.guest
@@ -28,7 +28,7 @@ TESTS = ("approvers.path", "approvers.flags")
 BROKEN = '\n_BODIES = __import__("agent.selftest.scenarios").selftest.scenarios._BODIES\n_BODIES.clear()\n'
 
 
-class Copied(Made):
+class Copied(MakeProject):
     """A copy of the agent, which can be edited, with the object that the repository has built."""
 
     def build(self) -> str:

@@ -22,7 +22,7 @@ from harness.results.model import KernelFacts
 from harness.results.verdict import Verdict
 from harness.run.cell import COMPILE_S, LOAD_DEADLINE_S, CellRun
 from harness.run.fake import FakeBench, FakeMachine
-from harness.run.slot import Keeper
+from harness.run.slot import Slot
 
 KERNEL = Kernel(name="6.1", series="6.1")
 
@@ -71,7 +71,7 @@ def test_a_kernel_that_cannot_be_compiled_for_is_told_by_the_compilers_words(
 
     wanted = cell(hookset="bcc", btf="none", tests=("truth.open",))
     pace = Pace(load=lambda: 1.0)
-    run = CellRun(wanted, Keeper(lambda one: Refusing(FakeBench(), one), pace), tmp_path)
+    run = CellRun(wanted, Slot(lambda one: Refusing(FakeBench(), one), pace), tmp_path)
     run.open()
     result = run.test("truth.open")
     assert result.verdict is Verdict.SKIP

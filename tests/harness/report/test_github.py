@@ -48,12 +48,12 @@ def test_a_guest_cannot_give_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "asked", "shows"), [("true", False, True), ("", False, False), ("", True, True)]
+    ("value", "forced", "shows"), [("true", False, True), ("", False, False), ("", True, True)]
 )
 def test_shown_where_github_reads_it(
-    monkeypatch: pytest.MonkeyPatch, value: str, asked: bool, shows: bool
+    monkeypatch: pytest.MonkeyPatch, value: str, forced: bool, shows: bool
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", value)
     out = io.StringIO()
-    github.show(every_verdict(), out, asked=asked)
+    github.show(every_verdict(), out, forced=forced)
     assert bool(out.getvalue()) is shows

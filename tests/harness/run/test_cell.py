@@ -17,11 +17,11 @@ from harness.results.expectations import Expectations
 from harness.results.model import Attempt, CellReport, Splat, TestResult
 from harness.results.verdict import Verdict
 from harness.run import fake
-from harness.run.cell import TRIES, CellRun
+from harness.run.cell import MAX_MACHINES, CellRun
 from harness.run.fake import FakeBench, FakeMachine
 from harness.run.judge import clean, combined, result_of, with_log
 from harness.run.machines import Machine
-from harness.run.slot import Keeper
+from harness.run.slot import Slot
 
 
 def _live(
@@ -33,12 +33,12 @@ def _live(
     def make(wanted: Cell) -> Machine:
         return bench.machine(wanted, bench.prepare(_plan(cell), "tcg", print), folder)
 
-    keeper = Keeper(make, pace, lambda _seconds: None)
-    run = CellRun(cell, keeper, folder)
+    slot = Slot(make, pace, lambda _seconds: None)
+    run = CellRun(cell, slot, folder)
     run.open()
     results = [run.test(name) for name in cell.tests]
     report = run.close()
-    keeper.discard()
+    slot.discard()
     return results, report, [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
 
 
@@ -143,8 +143,8 @@ def test_an_agent_that_always_ends_is_given_up(cell: Cell, folder: Path) -> None
 
 def test_tries_end(cell: Cell, folder: Path) -> None:
     _, report, events = _live(cell, folder, {"*::boot": "lost"})
-    assert sum(event.startswith("boot") for event in events) == TRIES
-    assert len(report.attempts) == TRIES - 1
+    assert sum(event.startswith("boot") for event in events) == MAX_MACHINES
+    assert len(report.attempts) == MAX_MACHINES - 1
 
 
 def test_at_the_deadline_the_rest_is_not_run(cell: Cell, folder: Path) -> None:
@@ -224,9 +224,9 @@ def test_a_forced_set_is_skipped_only_for_what_was_observed(
 
 def test_a_kernel_that_has_not_what_its_configuration_promises_fails(cell: Cell, folder: Path) -> None:
     bench = FakeBench({"*::load": "refuse,silent"})
-    keeper = Keeper(lambda wanted: bench.machine(wanted, bench.prepare(_plan(cell), "tcg", print), folder))
+    slot = Slot(lambda wanted: bench.machine(wanted, bench.prepare(_plan(cell), "tcg", print), folder))
     forced = cell.model_copy(update={"hookset": "lsm"})
-    run = CellRun(forced, keeper, folder, promised=lambda kind: f"CONFIG_{kind.upper()}")
+    run = CellRun(forced, slot, folder, promised=lambda kind: f"CONFIG_{kind.upper()}")
     run.open()
     result = run.test("truth.open")
     run.close()

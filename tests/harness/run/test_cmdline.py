@@ -12,7 +12,7 @@ from harness.plan.matrix import Cmdline
 from harness.results.verdict import Verdict
 from harness.run.cell import CellRun
 from harness.run.fake import FakeBench, FakeMachine
-from harness.run.slot import Keeper
+from harness.run.slot import Slot
 
 STAMP = "[    0.021834] "
 UNKNOWN = (
@@ -53,8 +53,8 @@ def test_a_refused_command_line_is_not_tested(
     monkeypatch.setattr(FakeMachine, "console", lambda _self: UNKNOWN.encode())
     wanted = cell.model_copy(update={"cmdline": Cmdline(name="x", args=args)})
     bench = FakeBench({}, tmp_path / "log")
-    keeper = Keeper(lambda one: FakeMachine(bench, one))
-    run = CellRun(wanted, keeper, tmp_path / "cell")
+    slot = Slot(lambda one: FakeMachine(bench, one))
+    run = CellRun(wanted, slot, tmp_path / "cell")
     run.open()
     results = [run.test(name) for name in wanted.tests]
     run.close()

@@ -33,7 +33,7 @@ from harness.report.lines import Lines
 from harness.run.fake import FakeBench, FakeMachine
 from harness.run.run import Options, Run
 from harness.watch import sources, update
-from harness.watch.build import FAMILIES, Made
+from harness.watch.build import FAMILIES, MakeProject
 from harness.watch.update import Member
 from harness.watch.watch import Watch, events_of, look
 from tests.harness.conftest import matrix_of
@@ -229,14 +229,14 @@ def test_a_family_is_left_out_when_it_has_none_of_the_programs(
     (tmp_path / "Makefile").write_text(
         "build/fim-gen build/rules_tables.py:\nbuild/%.o:\n\t@echo $@; false\n"
     )
-    project = Made(tmp_path)
+    project = MakeProject(tmp_path)
     project.needs(programs)
     assert project.build().splitlines()[0] == f"build/{built}"
 
 
 def test_an_object_without_families_has_all_the_others_programs() -> None:
     """Make compiles what `FAMILIES` says: nothing of a family that is left out, and all of the others."""
-    project = Made()
+    project = MakeProject()
     project.needs(["fentry__open__enter", "raw_tp__exec__once"])
     assert project.build() == ""
     left_out = {*FAMILIES["KPROBE"], *FAMILIES["KPROBE_MULTI"]}
@@ -425,7 +425,7 @@ def test_what_is_gone_is_removed_from_the_guest() -> None:
     guest = FakeGuest(lambda _argv: Completed(0, b"", b""))
     old = {"agent/old name.py": Member(b"x", 0o644), OBJECT: Member(b"x", 0o644)}
     found = update.between(old, {OBJECT: Member(b"x", 0o644)})
-    assert (found.gone, found.outdates(tested=False), bool(found)) == (("agent/old name.py",), True, True)
+    assert (found.removed, found.outdates(tested=False), bool(found)) == (("agent/old name.py",), True, True)
     update.send(guest, found)
     assert "rm -f 'agent/old name.py'" in guest.commands[0][-1]
     assert not update.between(old, old)

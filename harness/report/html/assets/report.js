@@ -10,7 +10,7 @@
 
   const chosen = (name) => [...form.querySelectorAll(`input[name=${name}]:checked`)].map((box) => box.value);
 
-  // An element that says nothing about a filter is not touched by it.
+  // A filter ignores elements without its attribute.
   const fits = (element, wanted) =>
     Object.entries(NAMES).every(([name, attribute]) => {
       const words = element.dataset[attribute];
@@ -35,7 +35,7 @@
     return wanted;
   }
 
-  // The filters are part of the address, so that a view can be sent to someone.
+  // The filters are part of the address, so that a filtered view can be shared.
   function remember(wanted) {
     const parts = Object.entries(wanted).filter(([, list]) => list.length);
     const address = parts.map(([name, list]) => `${name}=${list.map(encodeURIComponent).join(",")}`).join("&");
@@ -79,7 +79,7 @@
   });
   addEventListener("hashchange", follow);
 
-  // A console opens where its machine's fate was decided.
+  // A console opens at the line that decided the verdict.
   document.addEventListener("toggle", (event) => {
     if (!event.target.open || !event.target.matches("[data-panel]")) return;
     const lines = event.target.querySelector(".console");
@@ -93,7 +93,7 @@
   openAll.addEventListener("click", () => setAll(true));
   closeAll.addEventListener("click", () => setAll(false));
 
-  // What went wrong is printed open.
+  // Panels with unexpected verdicts are printed open.
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details.bad:not([open])")];
