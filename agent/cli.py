@@ -7,11 +7,12 @@ printed as one line with a hint, and ends with an exit code of `agent.errors`. `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from agent import __version__
 from agent.errors import AgentError
@@ -40,6 +41,8 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status. Without --debug no AgentError becomes a traceback."""
+    if "_ARGCOMPLETE" in os.environ:
+        _complete(os.environ["COMP_LINE"].split())
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser(words).parse_args(words)
     try:
@@ -57,6 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return status
+
+
+def _complete(words: Sequence[str]) -> NoReturn:
+    """Complete a command line for the shell; without argcomplete, which is optional, offer nothing."""
+    with contextlib.suppress(ImportError):
+        import argcomplete
+
+        argcomplete.autocomplete(_parser(words))
+    sys.exit(1)
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

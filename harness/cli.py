@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Every error is one line and a hint, with a traceback only with --debug. An unexpected error exits 3 and
     leaves its traceback in a file.
     """
+    if "_ARGCOMPLETE" in os.environ:  # the shell completes a command line
+        from harness.commands.complete import complete
+
+        complete(parser(_command_of(os.environ["COMP_LINE"].split())))
     words = list(sys.argv[1:] if argv is None else argv)
     with streams.steady():
         try:

@@ -1,1 +1,1 @@
-"""One file a command of the harness."""
+"""The commands of `harness`, one module for each; `options.py` and `booted.py` are shared."""

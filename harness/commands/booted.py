@@ -1,4 +1,4 @@
-"""One machine for one command: what `exec` and `shell` share."""
+"""Boots one machine for one command; shared by `exec` and `shell`."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_bench(parser)
     add_machine(parser)
     parser.add_argument(
-        "--agent", action="store_true", help="put the agent there too: cd /opt/fim; python3 -m agent selftest"
+        "--agent", action="store_true", help="also deploy the agent: cd /opt/fim; python3 -m agent selftest"
     )
 
 
 @contextlib.contextmanager
 def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
-    """The machine that a command line asks for, ready; it is gone afterwards. Raises HarnessError."""
+    """Boot the machine of a command line, and destroy it afterwards. Raises HarnessError."""
     with contextlib.closing(options.bench(arguments)) as bench, tempfile.TemporaryDirectory() as workdir:
         wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
         plan = one_machine(Run(wanted, bench).plan, arguments)
@@ -55,7 +55,7 @@ def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
             raise InfrastructureError(reason)
         machine = bench.machine(plan.cells[0], supplies, Path(workdir))
         try:
-            # SIGTERM as well must not leave a machine behind.
+            # SIGTERM must not leave a machine behind either.
             with ending(lambda _why: None, math.inf, ""):
                 _boot(machine, plan.cells[0].machine, agent=arguments.agent)
                 yield machine
@@ -75,10 +75,10 @@ def _boot(machine: VmMachine, name: str, *, agent: bool) -> None:
 
 
 def one_machine(plan: Plan, arguments: argparse.Namespace) -> Plan:
-    """The plan without its tests, for one machine shaped as `arguments` say.
+    """Return the plan without its tests, for one machine with the properties in `arguments`.
 
-    Where a kernel has several machines, the one without a command line of its own is meant. Raises
-    ConfigError if more than one kernel or architecture is left.
+    If a kernel has several machines, it is the one without a command line of its own. Raises ConfigError if
+    more than one kernel or architecture matches.
     """
     first = {(cell.kernel.name, cell.arch): cell for cell in sorted(plan.cells, key=_special, reverse=True)}
     if len(first) > 1:
@@ -97,7 +97,7 @@ def _special(cell: Cell) -> bool:
 
 
 def _cmdline(cell: Cell, words: str) -> Cmdline | None:
-    """The words that the matrix adds to the kernel's command line, and then those of the user."""
+    """Return the matrix's addition to the kernel's command line, followed by the user's."""
     if not words:
         return cell.cmdline
     args = " ".join([*([cell.cmdline.args] if cell.cmdline else []), words])
@@ -108,11 +108,11 @@ def _cmdline(cell: Cell, words: str) -> Cmdline | None:
 
 
 def on_stderr() -> Lines:
-    """What shows progress while one machine is made: on stderr, because stdout is the guest's."""
-    quickly = (*SILENT, Phase.BOOT, Phase.DEPLOY)  # they have a line only if they take long
-    return Lines(Console(stderr=True), prefix="harness: ", silent=quickly)
+    """Return a view of progress on stderr, because stdout belongs to the guest."""
+    silent = (*SILENT, Phase.BOOT, Phase.DEPLOY)  # printed only if they take long
+    return Lines(Console(stderr=True), prefix="harness: ", silent=silent)
 
 
-def say(line: str) -> None:
-    """Print one line to stderr: stdout is the guest's."""
+def print_stderr(line: str) -> None:
+    """Print one line to stderr, because stdout belongs to the guest."""
     sys.stderr.write(f"harness: {line}\n")

@@ -1,4 +1,4 @@
-"""Remove what runs left: machines of dead runs, and cached kernels, images and package indexes."""
+"""Remove machines of dead runs, and cached kernels, images and package indexes."""
 
 from __future__ import annotations
 
@@ -7,44 +7,46 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from harness.commands.booted import say
+from harness.commands.booted import print_stderr
 
 DAY_S = 86_400.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--machines", action="store_true", help="only machines, also those that were kept")
-    parser.add_argument("--keep", type=int, default=0, metavar="MIB", help="keep so much of the cache")
+    parser.add_argument("--machines", action="store_true", help="end only machines, also kept ones")
+    parser.add_argument("--keep", type=int, default=0, metavar="MIB", help="keep this much of the cache")
     parser.add_argument(
-        "--older-than", type=float, default=0.0, metavar="DAYS", help="keep what was used since"
+        "--older-than", type=float, default=0.0, metavar="DAYS", help="keep files used within this time"
     )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Reap, then shrink the cache; without a bound nothing stays that no running process uses."""
+    """End machines of dead runs, then shrink the cache; without a limit only files in use stay."""
     from harness.host.cache import Cache
     from harness.lab.lab import VmBench
     from harness.vm import ownership
 
     for line in VmBench().reap(also_kept=True):
-        say(f"reaped what a dead run left: {line}")
+        print_stderr(f"ended a machine of a dead run: {line}")
     if arguments.machines:
         return 0
     store = Cache()
     freed = store.clean(keep_bytes=arguments.keep << 20, older_than_s=arguments.older_than * DAY_S)
     if not (arguments.keep or arguments.older_than):
         if running := [path.name for path in ownership.living()]:
-            say(f"a run goes on ({', '.join(running)}): what it may use of the cache stays")
+            print_stderr(
+                f"a run is active ({', '.join(running)}): the files that it may use stay in the cache"
+            )
         else:
             freed += forget(store.root)
-    say(f"freed {freed >> 20} MiB")
+    print_stderr(f"freed {freed >> 20} MiB")
     return 0
 
 
 def forget(root: Path) -> int:
-    """Removes what was learnt of repositories and of this host, all of which is asked again; bytes freed."""
-    freed = sum(_without(path) for path in root.glob("apt/*/*") if path.is_dir())
+    """Remove package indexes and remembered facts about this host; return the bytes freed."""
+    freed = sum(_remove_index(path) for path in root.glob("apt/*/*") if path.is_dir())
     for name in ("acceleration", "libvirt"):
         freed += _size(root / name)
         shutil.rmtree(root / name, ignore_errors=True)
@@ -57,8 +59,8 @@ def forget(root: Path) -> int:
     return freed
 
 
-def _without(index: Path) -> int:
-    """Removes one suite's indexes unless they are being asked; returns the bytes freed."""
+def _remove_index(index: Path) -> int:
+    """Remove one suite's indexes unless they are in use; return the bytes freed."""
     from harness.host import locks
 
     lock = index.with_name(f"{index.name}.lock")

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Compare; returns 1 for a regression, 4 for runs that do not compare, else 0. Raises ConfigError."""
+    """Compare; return 1 for a regression, 4 for runs that cannot be compared, else 0. Raises ConfigError."""
     old, new = (model.load(_file(path)) for path in (arguments.old, arguments.new))
     found = compare(old, new)
     texts = {"compare.md": compare_text.to_markdown(found), "compare.json": compare_text.to_json(found)}

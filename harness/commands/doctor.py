@@ -1,4 +1,4 @@
-"""Say whether this host can run the matrix, and what to do where it cannot."""
+"""Check whether this host can run the matrix, and print how to fix what prevents it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Check; returns 0 if all is well, else 3."""
+    """Check; return 0, or 3 if a check failed."""
     from harness.commands.doctor_checks import main
 
     return main(arguments.connect)

@@ -1,6 +1,6 @@
-"""Whether this host can run guests, and what to do where it cannot.
+"""The checks of `harness doctor`: whether this host can run guests, and how to fix what prevents it.
 
-Each check is an entry of `CHECKS`; it looks and changes nothing. What it finds is fine, slow, or in the way.
+Each check is an entry of `CHECKS` and changes nothing. Its finding is fine, slow or broken.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Level(enum.Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found, and the command or step that mends it."""
+    """The result of a check, and the command or step that fixes it."""
 
     level: Level
     detail: str
@@ -41,14 +41,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """A name to print and the look itself; `look` takes a libvirt URI, "" for the embedded one."""
+    """A check with its name; `look` takes a libvirt URI, "" for the embedded one."""
 
     name: str
     look: Callable[[str], Finding]
 
 
 def main(uri: str = "") -> int:
-    """Prints every check; returns 0 if nothing is in the way, else 3."""
+    """Run and print every check; return 0, or 3 if one is broken."""
     findings = [(check.name, look(check, uri)) for check in CHECKS]
     sys.stdout.writelines(lines(findings))
     broken = any(finding.level is Level.BROKEN for _name, finding in findings)
@@ -56,7 +56,7 @@ def main(uri: str = "") -> int:
 
 
 def look(check: Check, uri: str) -> Finding:
-    """What the check finds; an error of ours is a finding too."""
+    """Run a check; a HarnessError becomes a finding."""
     try:
         return check.look(uri)
     except HarnessError as error:
@@ -64,7 +64,7 @@ def look(check: Check, uri: str) -> Finding:
 
 
 def lines(findings: Iterable[tuple[str, Finding]]) -> Iterable[str]:
-    """The findings as text, a fix below what needs one."""
+    """Yield the findings as lines, each followed by its fix."""
     for name, finding in findings:
         yield f"{finding.level.value:<5}{name:<20}{finding.detail}\n"
         if finding.fix and finding.level is not Level.FINE:
@@ -73,14 +73,14 @@ def lines(findings: Iterable[tuple[str, Finding]]) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class Program:
-    """A program that a run starts, the Debian package that has it, and what it is for."""
+    """A program that a run starts, its Debian package, and its purpose."""
 
     name: str
     package: str
     purpose: str
 
     def __call__(self, _uri: str) -> Finding:
-        """Whether it is on PATH."""
+        """Look for the program on PATH."""
         found = shutil.which(self.name)
         if found:
             return Finding(Level.FINE, found)
@@ -91,7 +91,7 @@ class Program:
 PROGRAMS = (
     Program("qemu-system-x86_64", "qemu-system-x86", "boots guests"),
     Program("apt-get", "apt", "resolves and verifies kernels"),
-    Program("mmdebstrap", "mmdebstrap", "makes the guest's root"),
+    Program("mmdebstrap", "mmdebstrap", "builds the guest's root"),
     Program("mkfs.erofs", "erofs-utils", "packs the guest's root"),
     Program("cc", "gcc", "compiles the guest's init"),
     Program("clang", "clang", "compiles the BPF objects"),
@@ -112,7 +112,7 @@ def _libvirt(uri: str) -> Finding:
 
 
 def _qemu_user(uri: str) -> Finding:
-    # libvirt's QEMU driver looks this user up even if its configuration names another.
+    # libvirt's QEMU driver looks this user up even if its configuration names another one.
     if uri or os.getuid() != 0:
         return Finding(Level.FINE, "not needed")
     try:
@@ -137,12 +137,12 @@ def _disk(_uri: str) -> Finding:
     free = shutil.disk_usage(place).free // MIB
     if free >= _CACHE_MIB:
         return Finding(Level.FINE, f"{free} MiB free in {_short(root)}")
-    fix = "free some, run `harness clean`, or set XDG_CACHE_HOME to a larger disk"
+    fix = "free disk space, run `harness clean`, or set XDG_CACHE_HOME to a larger disk"
     return Finding(Level.BROKEN, f"{free} MiB free in {_short(root)}, {_CACHE_MIB} MiB needed", fix)
 
 
 def _short(path: Path) -> str:
-    """As a shell would take it: below the home directory with a tilde."""
+    """Return the path with a tilde for the home directory."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
@@ -152,7 +152,7 @@ def _memory(_uri: str) -> Finding:
     free = int(fields["MemAvailable"].split()[0]) // 1024
     if free >= _GUEST_MIB:
         return Finding(Level.FINE, f"{free} MiB, enough for {free // _GUEST_MIB} guests at once")
-    return Finding(Level.BROKEN, f"{free} MiB, a guest needs {_GUEST_MIB} MiB", "close something")
+    return Finding(Level.BROKEN, f"{free} MiB, a guest needs {_GUEST_MIB} MiB", "close other programs")
 
 
 def _leftovers(_uri: str) -> Finding:
@@ -161,10 +161,10 @@ def _leftovers(_uri: str) -> Finding:
     ignored: list[str] = []
     left = reaper.leftovers(warn=ignored.append)
     if ignored:
-        return Finding(Level.SLOW, "; ".join(ignored), "remove it, or have its owner remove it")
+        return Finding(Level.SLOW, "; ".join(ignored), "remove it, or ask its owner to remove it")
     if not left:
         return Finding(Level.FINE, "none")
-    return Finding(Level.SLOW, f"{len(left)} dead runs left something", "harness clean")
+    return Finding(Level.SLOW, f"{len(left)} dead runs left machines or files", "harness clean")
 
 
 CHECKS = (

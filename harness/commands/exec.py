@@ -1,4 +1,4 @@
-"""Boot one kernel and run one command in it: stdin, output and exit status are the command's, as with ssh."""
+"""Boot one kernel and run one command in it; stdin, output and exit status are the command's, as with ssh."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     booted.configure(parser)
     parser.add_argument(
-        "--put", action="append", type=Path, default=[], metavar="FILE", help="copy to /root/, mode kept"
+        "--put", action="append", type=Path, default=[], metavar="FILE", help="copy to /root/ with its mode"
     )
     parser.add_argument(
         "--timeout",
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run the command in the guest; returns its status."""
+    """Run the command in the guest; return its status."""
     for path in arguments.put:
         if not path.is_file():
             raise ConfigError(f"--put {path}: no such file")
@@ -48,12 +48,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _write(stream: int, data: bytes) -> None:
-    """Writes at once to the stream of the same number; the bytes are the command's and pass unchanged."""
+    """Write the command's bytes unchanged to our stream with the same number, without buffering."""
     left = memoryview(data)
     while left:
         left = left[os.write(stream, left) :]
 
 
 def _stdin() -> int | None:
-    """Our own standard input; None where the caller closed it."""
+    """Return our standard input; None if the caller closed it."""
     return None if sys.stdin is None else 0

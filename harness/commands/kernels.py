@@ -1,4 +1,4 @@
-"""Say what kernels there are, lock those of the matrix, or fetch them."""
+"""List available kernels, lock or fetch those of the matrix, or predict their hooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.commands import options
-from harness.commands.booted import on_stderr, say
+from harness.commands.booted import on_stderr, print_stderr
 from harness.commands.options import add_bench, add_matrix, add_mirror, lock_path, selectors, use_mirror
 from harness.errors import ConfigError, InfrastructureError
 from harness.plan import checked as config
@@ -34,19 +34,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the newest kernel of each series in the repositories")
     listing.add_argument("--flavour", default="cloud")
     listing.add_argument("--arch", default="amd64")
-    listing.add_argument("--new", action="store_true", help="only series that appeared since matrix.lock")
+    listing.add_argument("--new", action="store_true", help="only series that are newer than matrix.lock")
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
     locking = actions.add_parser("lock", help="write matrix.lock: the exact packages of the matrix's kernels")
     locking.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
     locking.add_argument(
-        "--update", action="store_true", help="take the newest of each, and print what moved"
+        "--update",
+        action="store_true",
+        help="use the newest of each, and print what changed and how to run it",
     )
-    fetching = actions.add_parser("fetch", help="all that the matrix needs, into the cache")
+    fetching = actions.add_parser("fetch", help="fetch everything that the matrix needs into the cache")
     add_matrix(fetching, "kernel", "arch", "tag")
     add_bench(fetching)
-    looking = actions.add_parser("inspect", help="what is predicted of every hook, without booting")
-    looking.add_argument("kernel", metavar="KERNEL", help="its name in the matrix, or the path of an image")
+    looking = actions.add_parser("inspect", help="predict the state of every hook, without booting")
+    looking.add_argument("kernel", metavar="KERNEL", help="name in the matrix, or path of an image")
     looking.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
     looking.add_argument("--arch", default="amd64")
     looking.add_argument("--json", action="store_true", help="print JSON")
@@ -55,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """List, lock, fetch or inspect."""
+    """Run the chosen action."""
     use_mirror(arguments)
     actions = {"list": _list, "lock": _lock, "fetch": _fetch, "inspect": _inspect}
     return actions[arguments.action](arguments)
@@ -111,12 +113,16 @@ def _lock(arguments: argparse.Namespace) -> int:
 
     path = lock_path(arguments)
     old = lock.load(path)
+    matrix = config.load(arguments.matrix)
     with on_stderr() as progress:
-        new = freshness.make(config.load(arguments.matrix), old, update=arguments.update, say=progress)
+        new = freshness.make(matrix, old, update=arguments.update, say=progress)
     lock.store(path, new)
     moves = old.moved(new) if old else []
     sys.stdout.writelines(f"{move}\n" for move in moves)
-    say(f"{path.name}: {len(new.kernels)} kernels" + ("" if moves or not old else ", nothing moved"))
+    print_stderr(f"{path.name}: {len(new.kernels)} kernels" + ("" if moves or not old else ", no change"))
+    moved = {(move.series, move.flavour) for move in moves if move.new}
+    if names := [kernel.name for kernel in matrix.kernels if (kernel.series, kernel.flavour) in moved]:
+        print_stderr(f"run them: harness run {' '.join(f'--kernel {name}' for name in names)}")
     return 0
 
 
@@ -128,7 +134,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
         with on_stderr() as progress:
             supplies = bench.prepare(plan.model_copy(update={"cells": cells}), "tcg", progress)
     for name, facts in supplies.kernels.items():
-        say(f"{name}: {facts.release}")
+        print_stderr(f"{name}: {facts.release}")
     if supplies.missing:
         raise InfrastructureError(f"not fetched: {', '.join(supplies.missing)}")
     return 0
@@ -140,28 +146,28 @@ def _inspect(arguments: argparse.Namespace) -> int:
     image, settings = _image(arguments)
     found = inspect.of_image(image, settings)
     if arguments.json:
-        sys.stdout.write(json.dumps([one._asdict() for one in found], indent=1) + "\n")
+        sys.stdout.write(json.dumps([prediction._asdict() for prediction in found], indent=1) + "\n")
         return 0
     sys.stdout.writelines(f"{line}\n" for line in _predicted(found))
     return 0
 
 
 def _predicted(found: Sequence[Prediction]) -> Iterator[str]:
-    """A line a hook: where each kind of program would be, in words only what will not do; then why."""
-    for hook in dict.fromkeys(one.hook for one in found):
-        here = [one for one in found if one.hook == hook]
-        bad = [f"{one.kind} {one.state}" for one in here if one.state != "attached"]
-        targets = dict.fromkeys(one.target for one in here if one.target)
-        yield f"{hook:<22} {' '.join(targets) or '-':<44} {', '.join(bad)}".rstrip()
+    """Yield a line for each hook with its targets and the programs that will fail; then the reasons."""
+    for hook in dict.fromkeys(row.hook for row in found):
+        rows = [row for row in found if row.hook == hook]
+        failing = [f"{row.kind} {row.state}" for row in rows if row.state != "attached"]
+        targets = dict.fromkeys(row.target for row in rows if row.target)
+        yield f"{hook:<22} {' '.join(targets) or '-':<44} {', '.join(failing)}".rstrip()
     yield ""
-    for words in dict.fromkeys(one.words for one in found if one.words):
-        hooks = dict.fromkeys(one.hook for one in found if one.words == words)
+    for words in dict.fromkeys(row.words for row in found if row.words):
+        hooks = dict.fromkeys(row.hook for row in found if row.words == words)
         count = f"{len(hooks)} hooks" if len(hooks) > 1 else next(iter(hooks))
         yield f"{count}: {words}"
 
 
 def _image(arguments: argparse.Namespace) -> tuple[Path, str]:
-    """A kernel's image, and its configuration where that is known. Raises ConfigError."""
+    """Return a kernel's image, and its configuration, "" if unknown. Raises ConfigError."""
     from harness import kernels
     from harness.host.cache import Cache
     from harness.kernels import lock

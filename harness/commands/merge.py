@@ -1,4 +1,4 @@
-"""Make one output folder of the folders of all shards; fails when something planned is in none of them."""
+"""Join the output folders of all shards; fails if a planned test is in none of them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from harness.results import merge, shard_folders
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("shards", type=Path, nargs="+", metavar="DIR", help="output folder of a shard")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--plan",
         type=Path,
         metavar="FILE",
-        help="the plan that was sharded, as `harness plan --json` prints it; without it, a shard that is not "
-        "named here is not missed",
+        help="the plan before it was split, from `harness plan --json`; without it a missing shard is not "
+        "noticed",
     )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Merge; returns the exit code of the merged run. Raises IncompleteError when a part is missing."""
+    """Merge; return the exit code of the merged run. Raises IncompleteError if a part is missing."""
     problems: list[str] = []
     found = []
     for folder in arguments.shards:

@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 def add_matrix(parser: argparse.ArgumentParser, *selectors: str) -> None:
-    """`--matrix` and the named selectors, each of which may repeat."""
+    """Add `--matrix` and the named selectors (default: all); a selector may repeat."""
     parser.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
-    add_to(parser, *(one for one in SELECTORS if not selectors or one.name in selectors))
+    add_to(parser, *(option for option in SELECTORS if not selectors or option.name in selectors))
 
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
-    """Where machines come from, and which kernels are taken."""
+    """Add the options that choose libvirt, the accelerator and the kernels' versions."""
     add_to(parser, *BENCH)
 
 
 def add_mirror(parser: argparse.ArgumentParser) -> None:
-    """`--mirror`; a command that adds it calls `use_mirror`."""
+    """Add `--mirror`; a command with this option calls `use_mirror`."""
     add_to(parser, MIRROR)
 
 
 def use_mirror(arguments: argparse.Namespace) -> None:
-    """Let everything that asks a repository ask the one of `--mirror`."""
+    """Use the repository of `--mirror` in this process."""
     if arguments.mirror:
         from harness.kernels import repositories
 
@@ -39,7 +39,7 @@ def use_mirror(arguments: argparse.Namespace) -> None:
 
 
 def bench(arguments: argparse.Namespace) -> VmBench:
-    """The bench that a command line with `add_matrix` and `add_bench` asks for."""
+    """Return the bench for a command line with `add_matrix` and `add_bench`."""
     from harness.lab.lab import VmBench
 
     use_mirror(arguments)
@@ -53,10 +53,8 @@ def bench(arguments: argparse.Namespace) -> VmBench:
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
-    """`--cmdline`, `--memory` and `--vcpus`, of commands that boot one machine."""
-    parser.add_argument(
-        "--cmdline", default="", metavar="WORDS", help="add these to the kernel's command line"
-    )
+    """Add `--cmdline`, `--memory` and `--vcpus`, for commands that boot one machine."""
+    parser.add_argument("--cmdline", default="", metavar="WORDS", help="append to the kernel's command line")
     parser.add_argument("--memory", type=typed(quantities.mebibytes), metavar="SIZE", help="(default: 512M)")
     parser.add_argument(
         "--vcpus", type=typed(quantities.count), metavar="N", help="processors (default: as in the matrix)"
@@ -64,17 +62,17 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 
 
 def add_gdb(parser: argparse.ArgumentParser) -> None:
-    """`--gdb`, of commands that boot one machine."""
-    text = "open QEMU's kernel debugging port on 127.0.0.1, and say the line that attaches"
+    """Add `--gdb`, for commands that boot one machine."""
+    text = "open QEMU's kernel debugging port on 127.0.0.1, and print the command that attaches gdb"
     parser.add_argument("--gdb", action="store_true", help=text)
 
 
 def lock_path(arguments: argparse.Namespace) -> Path:
-    """Where the lock of the matrix is, or would be."""
+    """Return the path of the matrix's lock, which may not exist."""
     matrix: Path = arguments.matrix
     return matrix.absolute().parent / "matrix.lock"
 
 
 def selectors(arguments: argparse.Namespace) -> Selectors:
-    """What the selectors of a command line ask for."""
-    return Selectors(**{one.name: tuple(getattr(arguments, one.attribute, ())) for one in SELECTORS})
+    """Return the selectors of a command line."""
+    return Selectors(**{option.name: tuple(getattr(arguments, option.attribute, ())) for option in SELECTORS})

@@ -1,4 +1,4 @@
-"""Print what a run would do, and why something would not run."""
+"""Print the cells and tests of a run, and why others would not run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_matrix(parser)
     add_bench(parser)
-    parser.add_argument("--json", action="store_true", help="print plan.json, or with --shards the shards")
     parser.add_argument(
-        "--shards", type=int, default=0, metavar="N", help="what `harness run --shard I/N` runs"
+        "--json", action="store_true", help="print plan.json, or the shards with --shards, as JSON"
+    )
+    parser.add_argument(
+        "--shards", type=int, default=0, metavar="N", help="print what each `harness run --shard I/N` runs"
     )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Print the plan; boots and fetches nothing."""
+    """Print the plan; nothing is booted."""
     wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
     plan = Run(wanted, options.bench(arguments)).plan
     console = Console()
@@ -43,7 +45,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _shards(plan: Plan, number: int, console: Console, *, as_json: bool) -> None:
-    """Print the shards that are not empty; as JSON, each with its name, for a matrix of jobs."""
+    """Print the shards that are not empty; the JSON is for a matrix of CI jobs."""
     rows: list[dict[str, Any]] = [
         {
             "shard": f"{index}/{number}",

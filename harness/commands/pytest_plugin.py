@@ -1,7 +1,7 @@
-"""The plugin that pytest loads: gives `harness.run.pytest` its machines, its view and its reports.
+"""The pytest plugin of the package: provides real machines, a view and the reports to `harness.run.pytest`.
 
-The run itself knows neither libvirt nor a report format. It asks for them by the hooks of
-`harness.run.pytest.plugin`, and this module answers; a test answers with machines that are played.
+`harness.run` imports neither libvirt nor a report format; it calls the hooks of `harness.run.pytest.plugin`,
+which this module implements. A test may implement `pytest_harness_bench` with fake machines.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ pytest_plugins = ("harness.run.pytest.plugin",)
 
 @pytest.hookimpl(trylast=True)
 def pytest_harness_bench(config: pytest.Config) -> Bench:
-    """Machines from libvirt."""
+    """Return the bench with libvirt machines."""
     from harness.kernels import repositories
     from harness.lab.lab import VmBench
-    from harness.run.pytest.plugin import matrix_path, values  # pytest imports it itself, to rewrite asserts
+    from harness.run.pytest.plugin import (  # late, because pytest must import it first, to rewrite asserts
+        matrix_path,
+        values,
+    )
 
-    asked = values(config)
-    if asked["mirror"]:
-        repositories.prefer(asked["mirror"].rstrip("/"))
+    given = values(config)
+    if given["mirror"]:
+        repositories.prefer(given["mirror"].rstrip("/"))
     path = matrix_path(config)
-    lock = path.with_name("matrix.lock") if path and not asked["unlocked"] else None
-    return VmBench(asked["connect"], lock, cold=asked["cold"], accelerator=asked["accelerator"])
+    lock = path.with_name("matrix.lock") if path and not given["unlocked"] else None
+    return VmBench(given["connect"], lock, cold=given["cold"], accelerator=given["accelerator"])
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_harness_view() -> AbstractContextManager[View]:
-    """Plain lines on stdout."""
+    """Return plain lines on stdout."""
     from rich.console import Console
 
     from harness.report.lines import Lines
@@ -53,7 +56,7 @@ def pytest_harness_write(results: Results, folder: Path) -> None:
 
 
 def pytest_harness_show(results: Results, folder: Path) -> None:
-    """Print the table of cells and what it means."""
+    """Print the table of cells and the result."""
     from rich.console import Console
 
     from harness.report.terminal import print_results

@@ -1,4 +1,4 @@
-"""Make the reports of a run again from its results.json."""
+"""Write the reports of a run again from its results.json."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--artifact",
         type=_address,
         metavar="URL",
-        help="what summary.md links to where it is shown without this folder, as in a job's summary",
+        help="address of an archive of the folder, linked from summary.md when it is a job's summary",
     )
     parser.add_argument(
         "--tables",
         type=Path,
         metavar="FILE",
-        help="write only the tables of the documentation, such as docs/tables.md, and beside them the facts "
-        "they are made from; RESULTS may be these facts",
+        help="write only the tables of the documentation into this page, such as docs/tables.md, and "
+        "their facts beside it; RESULTS may be such facts",
     )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Write the reports beside results.json; returns the exit code of that run."""
+    """Write the reports beside results.json; return the exit code of that run."""
     if arguments.schema:
         sys.stdout.write(model.schema_text())
         return 0
@@ -61,22 +61,22 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _address(word: str) -> str:
     if not re.fullmatch(r"https://[\w.:/%?=&-]+", word):
-        raise argparse.ArgumentTypeError(f"{word!r} is no https address")
+        raise argparse.ArgumentTypeError(f"invalid address {word!r} (use https://...)")
     return word
 
 
 def write_tables(path: Path, page: Path) -> None:
-    """Make the page's tables of a run, or of the facts that were kept of one; keep the facts beside it."""
+    """Write the page's tables from a run or from stored facts; store the facts beside the page."""
     known = facts.read(path)
     model.write_atomic(page.with_suffix(".json"), known.to_json())
     model.write_atomic(page, tables.render(page.read_text(encoding="utf-8"), known, scenarios.of_catalogue()))
 
 
 def check_plan(path: Path, found: model.Results) -> None:
-    """Hold results against the plan beside them; raises IncompleteError where they differ."""
+    """Compare results with the plan beside them; raises IncompleteError if they differ."""
     try:
         plan = Plan.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a plan that can be read") from error
+        raise ConfigError(f"{path}: not a valid plan") from error
     if lines := model.disagreements(plan, found):
         raise IncompleteError("\n".join(lines))

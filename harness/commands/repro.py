@@ -1,4 +1,4 @@
-"""Run one cell of an earlier run again, on exactly that kernel where its packages still are."""
+"""Run one cell of an earlier run again, on the same kernel packages if they still exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.commands.booted import on_stderr, say
+from harness.commands.booted import on_stderr, print_stderr
 from harness.commands.run import run
 from harness.results.model import Results
 from harness.run.options import ACCELERATOR, CONNECT, OUTPUT, add_to
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run it; returns the exit code of the contract."""
+    """Run the cell; return the exit code of the run."""
     from harness.host.cache import Cache
     from harness.lab import repro
     from harness.lab.lab import VmBench
@@ -32,7 +32,7 @@ def execute(arguments: argparse.Namespace) -> int:
     plan, found = repro.plan_of(path, arguments.cell, arguments.test)
     with on_stderr() as progress:
         lock = repro.lock_of(plan.cells[0], found, progress, cache=Cache())
-    # Known failures are shown as what they are: expectations.yaml is not asked.
+    # expectations.yaml is not applied, so that known failures are shown as failures.
     options = Options(
         matrix=path.with_name("plan.json").absolute(),
         plan=plan,
@@ -48,6 +48,6 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _compare_hosts(found: Results, here: str) -> None:
-    say("the agent is the one that is built here now")
+    print_stderr("this run tests the agent that is built here now")
     if here != found.run.accelerator:
-        say(f"that run had {found.run.accelerator}, this host has {here}")
+        print_stderr(f"the earlier run used {found.run.accelerator}, this host uses {here}")

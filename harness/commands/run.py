@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +14,8 @@ from rich.console import Console
 
 from harness import report
 from harness.commands import options
-from harness.commands.options import add_gdb, selectors
+from harness.commands.options import add_gdb
 from harness.errors import ConfigError, HarnessError
-from harness.plan import checked as config
-from harness.plan import plan
-from harness.plan.cells import fits
-from harness.plan.plan import Selectors
 from harness.report import github
 from harness.report.lines import Lines
 from harness.report.terminal import print_results, view_on
@@ -54,12 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-n", "--workers", type=_workers, default="auto", metavar="auto|N", help="machines at once"
     )
     parser.add_argument(
-        "--newest",
-        action="store_true",
-        help="only kernels that moved since matrix.lock, in their newest release",
-    )
-    parser.add_argument(
-        "--watch", action="store_true", help="build and run again on each save, on one machine that stays up"
+        "--watch", action="store_true", help="on each save build, and test again on one machine that stays up"
     )
     parser.add_argument(
         "words", nargs="*", metavar="-- PYTEST OPTIONS", help="such as -x, --lf, -k NAME, or ids of tests"
@@ -67,13 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run; returns the exit code of the contract."""
-    if arguments.newest:
-        arguments.unlocked = True
-        arguments.kernel = list(newest(arguments, selectors(arguments)).kernel)
-        if not arguments.kernel:
-            sys.stdout.write("nothing to run: no kernel is newer than in matrix.lock\n")
-            return 0
+    """Run; return the exit code of the run."""
     wanted = options_of(vars(arguments), arguments.matrix, arguments.argv)
     if arguments.gdb:
         arguments.workers = "0"
@@ -82,25 +66,11 @@ def execute(arguments: argparse.Namespace) -> int:
     return run(wanted, options.bench(arguments), Console(), arguments.workers, arguments.words)
 
 
-def newest(arguments: argparse.Namespace, asked: Selectors) -> Selectors:
-    """The selectors with only those kernels that moved since matrix.lock was written; perhaps none."""
-    from harness.kernels import freshness, lock
-
-    found = lock.load(options.lock_path(arguments))
-    if found is None:
-        raise ConfigError("--newest: there is no matrix.lock", hint="write one with `harness kernels lock`")
-    matrix = config.load(arguments.matrix)
-    plan.make(matrix, asked)  # a name that the matrix does not have is an error, not a night with nothing new
-    names = freshness.moved(matrix, found)
-    kept = tuple(name for name in names if fits(name, asked.kernel or ("*",)))
-    return asked.model_copy(update={"kernel": kept})
-
-
 def run(wanted: Options, bench: Bench, console: Console, workers: str, words: Sequence[str] = ()) -> int:
-    """Run on `bench` and show it on `console`; returns the exit code. `words` go to pytest.
+    """Run on `bench` with output on `console`; return the exit code. `words` are passed to pytest.
 
-    However the run ends, there are results, unless nothing could be prepared: then HarnessError or OSError is
-    raised. Where tests are only listed, nothing runs.
+    The results are written however the run ends, except if the preparation fails: then it raises HarnessError
+    or OSError. If `words` ask pytest only to list tests, nothing runs.
     """
     matrix_run = Run(wanted, bench, report.write_all)
     listed = False
@@ -109,15 +79,15 @@ def run(wanted: Options, bench: Bench, console: Console, workers: str, words: Se
             with view_on(console) as view:
                 listed = _run(matrix_run, view, workers, words)
         except KeyboardInterrupt:
-            pass  # the signal's handler has recorded why
+            pass  # the handler of the signal has recorded the reason
         except (HarnessError, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - a defect of the harness costs no results
+        except Exception as error:  # noqa: BLE001 - a defect of the harness must not cost the results
             matrix_run.fail("the harness failed", error)
         if listed:
             return 0
         finished = matrix_run.finished or matrix_run.abandon()
-        # The results are written: only the printing of them is cut short.
+        # The results are written already, so an interrupt ends only their printing.
         with contextlib.suppress(KeyboardInterrupt):
             _show(matrix_run, finished, console)
         return finished.run.exit_code
@@ -125,12 +95,12 @@ def run(wanted: Options, bench: Bench, console: Console, workers: str, words: Se
 
 def _show(matrix_run: Run, finished: Results, console: Console) -> None:
     print_results(console, finished, str(matrix_run.folder))
-    _tell_kept(matrix_run.folder, console)
+    _print_kept(matrix_run.folder, console)
     github.show(finished, console.file)
 
 
-def _tell_kept(folder: Path, console: Console) -> None:
-    """How to get into the machines that this run left."""
+def _print_kept(folder: Path, console: Console) -> None:
+    """Print how to enter the machines that this run kept."""
     for path in sorted(folder.glob(f"cells/*/{ATTACH}")):
         cell = path.parent.name
         console.print(f"kept: harness shell --attach {cell}, or:", highlight=False)
@@ -141,7 +111,7 @@ def _tell_kept(folder: Path, console: Console) -> None:
 
 
 def _run(matrix_run: Run, view: Lines, workers: str, words: Sequence[str]) -> bool:
-    """Run to the end; returns whether tests were only listed. Raises HarnessError or OSError."""
+    """Run to the end; return whether tests were only listed. Raises HarnessError or OSError."""
     for line in matrix_run.reap():
         view(line)
     controller = Controller(matrix_run, view)
@@ -160,7 +130,7 @@ def watch(wanted: Options, bench: Bench, console: Console) -> int:
     """Run again on each save, on one machine that stays up, until Ctrl-C."""
     from harness.watch.watch import Watch, look, project_of
 
-    # In a folder of its own: a run that never ends has no place in `latest`.
+    # In its own folder, because `latest` is for complete runs.
     wanted = wanted.model_copy(update={"folder": wanted.folder or wanted.output / "watch"})
     matrix_run = Run(wanted, bench, report.write_all)
     seen = look(matrix_run)
@@ -178,27 +148,27 @@ def _pytest(controller: Controller, workers: int, more: Sequence[str]) -> int | 
     wanted, matrix = controller.run.options, controller.run.options.matrix
     words = [] if names_tests(matrix, more) else [str(matrix)]
     words += ["-c", os.devnull, "--rootdir", str(matrix.parent), "--noconftest", "--capture=no"]
-    # Its reporter is replaced by our view; its options stay.
+    # The view replaces pytest's reporter.
     words += ["-p", "no:terminalreporter", "-p", "harness.commands.pytest_plugin"]
     words += ["-o", f"cache_dir={controller.run.times_path.with_name('.pytest_cache')}"]
     words += [] if "no:xdist" in more else ["-p", "xdist", "-n", str(workers)]
     words += ["--accelerator", wanted.accelerator] + (["--matrix-cold"] if wanted.cold else [])
     words += ["--matrix-connect", wanted.connect] if wanted.connect else []
-    # Neither the user's plugins nor the user's pytest settings change this run.
+    # The user's plugins and pytest settings do not apply to this run.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)
     return pytest.main([*words, *more], plugins=[_Starter(controller)])
 
 
 class _Starter:
-    """Gives the plugin the controller that is there already."""
+    """Registers the controller before the plugin would create another."""
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Before the plugin would make one of its own."""
+        """Register the controller."""
         config.pluginmanager.register(self.controller, CONTROLLER)
         for attribute, option in _SHOWING.items():
             if getattr(config.option, attribute, None):
@@ -209,5 +179,5 @@ class _Starter:
 
 def _workers(word: str) -> str:
     if word != "auto" and not (word.isdigit() and len(word) < 4):
-        raise argparse.ArgumentTypeError(f"{word!r} is neither `auto` nor a number")
+        raise argparse.ArgumentTypeError(f"invalid number of workers {word!r} (use auto, or 0 to 999)")
     return word

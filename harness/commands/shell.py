@@ -1,4 +1,4 @@
-"""Boot one kernel and open a shell in it, or enter a machine that a run kept."""
+"""Boot one kernel and open a shell in it, or enter a kept machine."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         const="",
         default=None,
         metavar="CELL",
-        help="into a machine that `harness run --keep-on-fail` left, by its cell or name",
+        help="enter a machine that `harness run --keep-on-fail` kept, by its cell or name",
     )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """A shell until it is left; returns its status."""
+    """Open a shell; return its exit status."""
     from harness.guest.shell import enter, interactive
 
     if arguments.attach is not None:
@@ -31,7 +31,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
         return enter(kept.find(arguments.attach).ssh)
     with booted.booted(arguments) as machine:
-        booted.say(
+        booted.print_stderr(
             f"{' '.join(machine.guest.run(['uname', '-rm']).stdout.decode().split())}; leave with exit"
         )
         return interactive(machine.machine.endpoint)

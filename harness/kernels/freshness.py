@@ -1,10 +1,9 @@
-"""Makes the lock of a matrix, and finds kernels that are newer than the lock and series that are new."""
+"""Makes the lock of a matrix, and finds series that are newer than the lock."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.errors import InfrastructureError, UnknownKernelError
 from harness.host.progress import Progress, silent
 from harness.kernels import KernelRequest, Lock, ResolvedKernel, available, catalogue, resolve
 from harness.kernels.lock import key_of
@@ -32,23 +31,6 @@ def make(matrix: Matrix, old: Lock | None, *, update: bool, say: Progress = sile
         kernels[key_of(request)] = kept or resolve(request, progress=say)
     known = tuple(kernel.series for kernel in available(progress=say)) if update or not old else old.known
     return Lock(kernels, known)
-
-
-def moved(matrix: Matrix, lock: Lock, say: Progress = silent) -> list[str]:
-    """The names of a matrix's kernels whose newest packages are not the locked ones.
-
-    A kernel that cannot be resolved is included: a run of it reports the cause. Raises ConfigError.
-    """
-    changed: set[tuple[str, str]] = set()
-    for request in requests(matrix):
-        try:
-            newest = resolve(request, progress=say).packages
-        except (UnknownKernelError, InfrastructureError):
-            newest = ()
-        locked = lock.find(request)
-        if locked is None or locked.packages != newest:
-            changed.add((request.series, request.flavour))
-    return [kernel.name for kernel in matrix.kernels if (kernel.series, kernel.flavour) in changed]
 
 
 def new_series(

@@ -1,7 +1,8 @@
-"""Shell completion: made from the programs' own arguments, and it completes in bash and in zsh."""
+"""Shell completion: bash and zsh offer the commands, options and values of both programs."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,30 +12,33 @@ import pytest
 
 from tests import ROOT
 
-FOLDER = ROOT / "packaging/completions"
+BIN = Path(sys.executable).parent
 
-# Completes the last of the words as a shell does, and prints what it would offer.
-_ASK = """
-source {file}
-COMP_WORDS=({words})
-COMP_CWORD={last}
-_{program}
-printf '%s\\n' "${{COMPREPLY[@]}}"
+# Completes $LINE as the shell does, and prints what it would offer.
+BASH = """
+eval "$(register-python-argcomplete harness agent)"
+COMP_LINE=$LINE COMP_POINT=${#LINE} COMP_TYPE=9
+_python_argcomplete ${LINE%% *}
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+# zsh completes only inside its editor: the variables of the editor and the function that shows are replaced.
+ZSH = """
+autoload -Uz compinit && compinit -D -u
+eval "$(register-python-argcomplete harness agent)"
+_describe() { print -rl -- "${(@P)2}" }
+words=(${(z)LINE}) BUFFER=$LINE CURSOR=${#LINE}
+_python_argcomplete
 """
 
 
-def offered(shell: str, program: str, *words: str) -> set[str]:
-    quoted = " ".join(f"'{word}'" for word in (program, *words))
-    text = _ASK.format(file=FOLDER / program, words=quoted, last=len(words), program=program)
-    if shell == "zsh":  # zsh counts from 1 unless told otherwise, and has `complete` only with bashcompinit
-        text = f"autoload -Uz compinit && compinit -D -u; setopt ksh_arrays sh_word_split no_nomatch\n{text}"
-    no_startup_files = {"bash": ("--norc",), "zsh": ("-f",)}[shell]
-    done = subprocess.run(
-        [shell, *no_startup_files, "-c", text], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+def offered(shell: str, line: str) -> set[str]:
+    argv = ["bash", "--norc", "-c", BASH] if shell == "bash" else ["zsh", "-f", "-c", ZSH]
+    environment = {**os.environ, "LINE": line, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    environment["ARGCOMPLETE_USE_TEMPFILES"] = "1"  # pytest may have the file descriptor of the usual way
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    # bash leaves it to the script to fit the word that is there, zsh does that itself.
-    return {word for word in done.stdout.split() if shell == "bash" or word.startswith(words[-1])}
+    # zsh offers each word with a description after a colon.
+    return {entry.partition(":")[0].strip() for entry in done.stdout.splitlines()} - {""}
 
 
 @pytest.fixture(params=["bash", "zsh"])
@@ -45,28 +49,31 @@ def shell(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def test_both_files_are_up_to_date(tmp_path: Path) -> None:
-    """`make docs` would change nothing."""
-    made = subprocess.run([sys.executable, ROOT / "packaging/completion.py", tmp_path], check=False)
-    assert made.returncode == 0
-    for name in ("harness", "agent"):
-        assert (tmp_path / name).read_text() == (FOLDER / name).read_text(), "out of date: run `make docs`"
-
-
 @pytest.mark.parametrize(
-    ("program", "words", "offers"),
+    ("line", "offers"),
     [
-        ("harness", ("ru",), {"run"}),
-        ("harness", ("kernels", "l"), {"list", "lock"}),
-        ("harness", ("kernels", "lock", "--u"), {"--update"}),
-        ("harness", ("run", "--hookset", "kprobe"), {"kprobe", "kprobe-multi"}),
-        ("harness", ("run", "--cold", "--kernel", "5."), {"5.10"}),
-        ("harness", ("run", "--test", "tr"), {"truth.*"}),
-        ("harness", ("run", "--output", ""), set()),
-        ("agent", ("sel",), {"selftest"}),
-        ("agent", ("run", "--rul"), {"--rules"}),
+        ("harness ru", {"run"}),
+        ("harness kernels l", {"list", "lock"}),
+        ("harness kernels lock --u", {"--update"}),
+        ("harness run --hookset kprobe", {"kprobe", "kprobe-multi"}),
+        ("harness run --cold --kernel 5.", {"5.10"}),
+        ("harness run --accelerator k", {"kvm"}),
+        ("harness run --test truth.ope", {"truth.open"}),
+        ("harness run --output ", set()),
+        ("agent sel", {"selftest"}),
+        ("agent run --rul", {"--rules"}),
     ],
 )
-def test_what_is_offered(shell: str, program: str, words: tuple[str, ...], offers: set[str]) -> None:
-    """Commands, options and known values; where only a file makes sense nothing: the shell offers files."""
-    assert offered(shell, program, *words) == offers
+def test_what_is_offered(shell: str, line: str, offers: set[str]) -> None:
+    """Commands, options and known values; nothing for a file name, which the shell completes."""
+    assert offered(shell, line) == offers
+
+
+def test_without_argcomplete_the_agent_offers_nothing() -> None:
+    """It must not run the unfinished command line instead."""
+    code = "import sys; sys.modules['argcomplete'] = None; from agent import cli; cli.main(['probe'])"
+    environment = {**os.environ, "_ARGCOMPLETE": "1", "COMP_LINE": "agent probe", "COMP_POINT": "11"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")

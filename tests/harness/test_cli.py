@@ -274,12 +274,3 @@ def test_a_named_output_folder_is_the_runs_own(matrix: Path) -> None:
     assert "of an earlier run" not in (folder / "report.html").read_text()
     assert (folder / "mine.txt").exists()
     assert not (matrix.parent / "out").exists()
-
-
-def test_a_kernel_that_is_not_there_is_not_one_that_did_not_move(
-    matrix: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`--newest` with a misspelt kernel is an error of usage: by night it would look like nothing new."""
-    monkeypatch.setattr("harness.kernels.lock.load", lambda _path: object())
-    assert cli.main(["run", "--newest", "--kernel", "6.2"]) == 2
-    assert "--kernel 6.2: no such kernel in the matrix" in capsys.readouterr().err

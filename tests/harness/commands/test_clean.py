@@ -71,4 +71,4 @@ def test_a_live_run_keeps_its_folders(root: Path, capsys: pytest.CaptureFixture[
         assert (directory.path / "1").is_dir()
         clean.forget(root)
         assert (directory.path / "1").is_dir()
-    assert f"a run goes on ({directory.token})" in capsys.readouterr().err
+    assert f"a run is active ({directory.token})" in capsys.readouterr().err

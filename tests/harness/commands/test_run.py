@@ -98,7 +98,7 @@ def test_a_bad_option_is_known_before_anything_is_fetched(
 def test_options_that_leave_nothing(command: Command, workers: str) -> None:
     code, output = run(command, "--", "-n", workers, "-k", "nonsense")
     assert code == 2, output
-    assert output.splitlines()[-1] == "harness: no test is left by the options of pytest"
+    assert output.splitlines()[-1] == "harness: the options of pytest select no test"
 
 
 def test_options_that_leave_nothing_leave_no_folder(command: Command) -> None:

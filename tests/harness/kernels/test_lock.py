@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness import cli
 from harness.errors import ConfigError, InfrastructureError
 from harness.host.programs import ProgramError
 from harness.kernels import KernelRequest, Lock, Package, ResolvedKernel, fetcher, freshness, lock
@@ -139,10 +140,24 @@ def test_entries_with_tags_are_locked_too(repositories: Repositories) -> None:
     assert [request.arch for request in freshness.requests(matrix)] == ["amd64", "arm64"]
 
 
-def test_only_what_moved_is_newest(repositories: Repositories) -> None:
-    old = freshness.make(matrix_of("6.1", "6.12"), None, update=False)
+def test_an_update_prints_the_line_that_runs_what_moved(
+    repositories: Repositories, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only kernels that changed are in it; without a change there is no such line."""
+    matrix = tmp_path / "matrix.yaml"
+    names = ("6.1", "6.12")
+    entries = [{"name": name, "series": name, "flavour": "cloud"} for name in names]
+    matrix.write_text(json.dumps({"kernels": entries, "hooksets": ["auto"]}))
+    words = ["kernels", "lock", "--update", "--matrix", str(matrix)]
+    assert cli.main(words) == 0
+    capsys.readouterr()
     repositories.kernels[1] = kernel("6.12", 2)
-    assert freshness.moved(matrix_of("6.1", "6.12"), old) == ["6.12"]
+    assert cli.main(words) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "6.12 cloud amd64: 6.12.0-1-cloud-amd64 -> 6.12.0-2-cloud-amd64\n"
+    assert "harness: run them: harness run --kernel 6.12\n" in printed.err
+    assert cli.main(words) == 0
+    assert "run them" not in capsys.readouterr().err
 
 
 def test_a_series_is_new_when_the_lock_had_not_seen_it(repositories: Repositories) -> None:

@@ -191,9 +191,9 @@ def test_what_is_left_behind_fails_the_cell(cell: Cell, folder: Path) -> None:
         ("quit", "hang", "TIMEOUT", "no answer to quit; the guest answers: the agent hung"),
         ("quit", "crash", "CRASH", f"panic: {fake.PANIC}"),
         ("quit", "qemu-dies", "INFRA", "qemu: QEMU was killed by signal 9"),
-        ("end", "crash", "CRASH", f"what the agent left behind could not be looked at: panic: {fake.PANIC}"),
-        ("end", "freeze", "TIMEOUT", "what the agent left behind could not be looked at: no answer to end; "),
-        ("end", "blind", "FAIL", "what the agent left behind could not be looked at: nothing is seen"),
+        ("end", "crash", "CRASH", f"the search for leftovers of the agent failed: panic: {fake.PANIC}"),
+        ("end", "freeze", "TIMEOUT", "the search for leftovers of the agent failed: no answer to end; "),
+        ("end", "blind", "FAIL", "the search for leftovers of the agent failed: the search failed"),
     ],
 )
 def test_what_goes_wrong_after_the_last_test_is_the_cells(
@@ -290,8 +290,8 @@ def _ran(**changes: object) -> Ran:
 @pytest.mark.parametrize(
     ("ran", "reason"),
     [
-        (_ran(assertions=[]), "said PASS and asserted nothing"),
-        (_ran(assertions=[{"name": "x", "ok": False}]), "said PASS, but x is not as expected"),
+        (_ran(assertions=[]), "the agent reported PASS without any assertion"),
+        (_ran(assertions=[{"name": "x", "ok": False}]), "the agent reported PASS, but x failed"),
         (_ran(name="b"), "the agent answered for 'b'"),
         (_ran(ledger={"open": {"generated": "many"}}), "malformed answer: ledger.open.generated: "),
         (_ran(assertions=["x"]), "malformed answer: assertions.0: "),
