@@ -86,7 +86,7 @@ def test_a_kernel_is_selected_by_its_release(matrix: Path, capsys: pytest.Captur
         (["plan", "--matrix", "no.yaml"], "no.yaml: no such file"),
         (["run", "--matrix", "/"], "/: cannot be read: Is a directory"),
         (["report", "nothing.json"], "harness: nothing.json: cannot be read: No such file or directory"),
-        (["run", "-n", "many"], "'many' is neither `auto` nor a number"),
+        (["run", "-n", "many"], "invalid number of workers 'many' (use auto, or 0 to 999)"),
         (["rum"], "invalid choice: 'rum'"),
     ],
 )

@@ -124,4 +124,4 @@ def test_results_without_a_plan(earlier: Path) -> None:
 
 def test_another_accelerator_is_said(earlier: Path, capsys: pytest.CaptureFixture[str]) -> None:
     repro_command._compare_hosts(model.load(earlier / "results.json"), "kvm")
-    assert "that run had tcg, this host has kvm" in capsys.readouterr().err
+    assert "the earlier run used tcg, this host uses kvm" in capsys.readouterr().err

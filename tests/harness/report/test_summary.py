@@ -62,4 +62,4 @@ def test_what_is_no_address_of_an_archive(address: str, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as ended:
         cli.main(["report", "--artifact", address])
     assert ended.value.code == 2
-    assert "is no https address" in capsys.readouterr().err
+    assert "(use https://...)" in capsys.readouterr().err
