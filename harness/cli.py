@@ -20,7 +20,7 @@ from harness.text import one_line
 _MACHINES = ("run", "plan", "kernels", "exec", "shell", "repro", "doctor")
 _RESULTS = ("report", "compare", "merge", "clean")
 COMMANDS = (*_MACHINES, *_RESULTS)
-INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+INTERRUPTED = 130  # the shell's exit status of a program that Ctrl-C ended
 FAILURES = {"exec": 125}  # the exit code of all failures of a command that hands on the code of another
 PIPE_CLOSED = 141  # and of one that wrote to a pipe without a reader
 
@@ -31,14 +31,14 @@ class Command(Protocol):
     __doc__: str | None
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add its arguments."""
+        """Add the arguments."""
 
     def execute(self, arguments: argparse.Namespace) -> int:
-        """Do it; returns the exit code. Raises HarnessError."""
+        """Run the command; return the exit code. Raises HarnessError."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code.
+    """Run one command; return its exit code.
 
     Every error is one line and a hint, with a traceback only with --debug. An unexpected error exits 3 and
     leaves its traceback in a file.
@@ -64,16 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    # Looking for pydantic's plugins takes a tenth of a short command, and nobody's plugin has a say here.
+    # Searching for plugins of pydantic takes a tenth of the time of a short command, and none is used.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    # A command's module is imported only when it is asked for: `harness --help` needs none of them.
+    # Only the module of the given command is imported; `harness --help` needs none.
     arguments = parser(_command_of(words)).parse_args(words)
     arguments.argv = ("harness", *words)
     return _command(arguments.command).execute(arguments)
 
 
 def _command_of(words: Sequence[str]) -> list[str]:
-    """The command that a command line names, or nothing."""
+    """Return the command in a command line, or nothing."""
     return [word for word in words if word in COMMANDS][:1]
 
 
@@ -104,7 +104,7 @@ def _unexpected(error: Exception) -> HarnessError:
 
 
 def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The parser of the whole command line, with the arguments of `commands`; with none, for an overview."""
+    """Return the parser, with the arguments of `commands` only; without any it is for the overview."""
     top = _Parser(prog="harness", description="Boots real kernels and proves the agent on each.")
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -121,7 +121,7 @@ def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser with an exit code of its own for a wrong command line."""
+    """A parser with its own exit code for an invalid command line."""
 
     failure = 2
 
@@ -132,7 +132,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _summary(name: str) -> str:
-    """The first line of a command's docstring, without importing what the command needs."""
+    """Return the first line of a command's docstring, without importing the command."""
     path = Path(__file__).with_name("commands") / f"{name}.py"
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()[0]
 
