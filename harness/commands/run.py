@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -154,10 +154,23 @@ def _pytest(controller: Controller, workers: int, more: Sequence[str]) -> int | 
     words += [] if "no:xdist" in more else ["-p", "xdist", "-n", str(workers)]
     words += ["--accelerator", wanted.accelerator] + (["--matrix-cold"] if wanted.cold else [])
     words += ["--matrix-connect", wanted.connect] if wanted.connect else []
-    # The user's plugins and pytest settings do not apply to this run.
+    with _own_environment():
+        return pytest.main([*words, *more], plugins=[_Starter(controller)])
+
+
+@contextlib.contextmanager
+def _own_environment() -> Iterator[None]:
+    """The user's plugins and pytest settings do not apply to this run; whatever runs next has them again."""
+    before = {name: os.environ.get(name) for name in ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_ADDOPTS")}
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("PYTEST_ADDOPTS", None)
-    return pytest.main([*words, *more], plugins=[_Starter(controller)])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 class _Starter:

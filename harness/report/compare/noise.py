@@ -41,8 +41,8 @@ class Pair:
 
     @property
     def log_ratio(self) -> float:
-        """The logarithm of new / old; both are positive."""
-        return math.log(self.new_s / self.old_s)
+        """The logarithm of new / old; both are positive, and their quotient may be too small for a float."""
+        return math.log(self.new_s) - math.log(self.old_s)
 
 
 def host_factor(boots: Sequence[Pair]) -> float:

@@ -57,6 +57,9 @@ def for_pytest(config: pytest.Config, path: Path) -> Controller:
     return Controller(run, None)
 
 
+PHASES = ("setup", "call", "teardown")
+
+
 class _EndedError(KeyboardInterrupt):
     """Ends a session without any output of pytest."""
 
@@ -190,7 +193,8 @@ class Controller:
             self._ended(cell, TestResult.model_validate_json(str(properties[TEST_PROPERTY])))
         elif report.failed:
             self._ended(cell, _harness_failure(test, report))
-            self.run.record_defect(report.longreprtext, cell)
+            if report.when in PHASES:  # xdist reports a worker that died with another word
+                self.run.record_defect(report.longreprtext, cell)
 
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Record a defect of the harness, in this process or in a worker."""

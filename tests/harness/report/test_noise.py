@@ -79,3 +79,7 @@ def test_times_under_another_accelerator_are_not_compared() -> None:
 
 def _loaded(kernel: str, load_s: float) -> CellResult:
     return a_cell(kernel, tests=(), phases=Phases(boot_s=6.0, load_s=load_s))
+
+
+def test_times_whose_quotient_no_float_can_hold_are_compared() -> None:
+    assert [pair.new_s for pair in noise.moved([Pair("test", "c", "t", 1e300, 1e-300)], 1.0)] == [1e-300]

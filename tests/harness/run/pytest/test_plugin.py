@@ -340,7 +340,7 @@ def test_a_matrix_of_another_name(project: Project) -> None:
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_other_tests_beside_the_matrix(project: Project, workers: str) -> None:
-    """They run, and their results are pytest's; also those of a file whose name ends like the matrix's."""
+    """They run, and one that fails fails the run; also in a file whose name ends like the matrix's."""
     other = "class TestIt:\n    def test_it(self): assert True\n    def test_not(self): assert False\n"
     (project.path / "test_other.py").write_text(other)
     done = project.pytest("test_other.py", "matrix.yaml", "-k", "TestIt or truth.open", "-n", workers)
@@ -349,7 +349,8 @@ def test_other_tests_beside_the_matrix(project: Project, workers: str) -> None:
     assert done.ret == 1
     found = load(project.path / "out/latest/results.json")
     assert set(found.scenarios) == {test.name for cell in found.cells for test in cell.tests}
-    assert found.run.exit_code == 0
+    assert found.run.exit_code == 1
+    assert any("test_other.py::TestIt::test_not" in note for note in found.run.notes)
     assert [test.name for cell in found.cells for test in cell.tests] == ["truth.open"] * 2
 
 
