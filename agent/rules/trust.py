@@ -84,7 +84,7 @@ def distrust_directory(directory: Path) -> str:
 def visited(path: Path) -> Iterator[Path]:
     """Yield every directory in which the kernel looks up a name on the way to a file.
 
-    Follows symbolic links. Raises OSError for too many links, and for a link that belongs to another user.
+    Follows symbolic links. Raises OSError for too many links, and UsageError for a link of another user.
     """
     here, links = Path("/"), 0
     pending = [*reversed(path.absolute().parts[1:])]
@@ -102,7 +102,8 @@ def visited(path: Path) -> Iterator[Path]:
         if links > MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if entry.lstat().st_uid not in (0, os.geteuid()):
-            raise OSError(errno.EPERM, f"the link {entry} belongs to uid {entry.lstat().st_uid}")
+            reason = f"the link {entry} belongs to uid {entry.lstat().st_uid}"
+            raise UsageError(f"refusing {path}: {reason}", hint=f"chown -h root {entry}")
         target = entry.readlink()
         if target.is_absolute():
             here = Path("/")

@@ -64,8 +64,9 @@ def test_a_link_of_another_user_is_refused_also_in_a_sticky_directory(rules: Pat
     link.symlink_to(rules)
     assert read_trusted(link)
     os.lchown(link, 65534, 65534)
-    with pytest.raises(UsageError, match="belongs to uid 65534"):
+    with pytest.raises(UsageError, match=f"refusing {link}: .* belongs to uid 65534") as raised:
         read_trusted(link)
+    assert raised.value.hint == f"chown -h root {link}"
 
 
 def test_links_that_go_round_end(tmp_path: Path) -> None:
