@@ -1,0 +1,380 @@
+"""A second evaluator of rule expressions, written from docs/rules.md alone and independent of `agent`.
+
+An event maps names of fields to numbers, texts or lists of them; a text holds the bytes of a name with
+`surrogateescape`. Fields such as `open.file.path` give the event's type. A field that it lacks is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, reduce
+from itertools import product
+
+from tests.campaigns.law import naive_words
+from tests.campaigns.law.naive_patterns import RefusedError, UndefinedError
+from tests.campaigns.law.naive_values import (
+    Event,
+    Node,
+    Token,
+    as_bytes,
+    as_glob,
+    field,
+    tokens,
+    types_of,
+    value,
+)
+
+Macros = Mapping[str, str | Sequence[str]]
+Known = bool | None
+
+DEEPEST = 16  # macros
+
+
+def matches(expression: str, event: Event, macros: Macros | None = None) -> Known:
+    """Return whether an event matches, or None where docs/rules.md does not say or the event lacks a field.
+
+    :param event: values by field; a variable that an action stored is `${name}`
+    """
+    try:
+        return evaluate(expression, event, macros)
+    except UndefinedError:
+        return None
+
+
+def evaluate(expression: str, event: Event, macros: Macros | None = None) -> Known:
+    """Return as `matches` does, and say what is not defined.
+
+    :raises RefusedError: the page says that the expression does not load
+    :raises UndefinedError: the page does not say what it means
+    """
+    key = tuple(
+        (name, macro if isinstance(macro, str) else tuple(macro)) for name, macro in (macros or {}).items()
+    )
+    types = {name.split(".", 1)[0] for name in event} & naive_words.event_types()
+    results = []
+    for files in naive_words.WRITES.get(next(iter(types), ""), ("",)):
+        node = compiled(expression, key, files)
+        if not types & node.types:
+            return False
+        known: object = node.read(event)
+        if types == {"open"} and node.types == set(naive_words.WRITES):
+            known = _all([known, _for_writing(event)])
+        results.append(known)
+    return _any(results)
+
+
+def _for_writing(event: Event) -> Known:
+    """Return whether an open is for writing, or None where the page leaves open if it is."""
+    flags = event.get("open.flags")
+    names = naive_words.OPEN_FLAGS
+    if not isinstance(flags, int):
+        return None
+    if flags & names["O_ACCMODE"]:
+        return True
+    return None if flags & (names["O_CREAT"] | names["O_TRUNC"] | names["O_APPEND"]) else False
+
+
+@lru_cache(100_000)
+def compiled(expression: str, macros: tuple[tuple[str, str | tuple[str, ...]], ...], files: str) -> Node:
+    """Return the whole expression as one truth value; `fim.write.file` stands for `files` in it.
+
+    :raises UndefinedError: as `evaluate` does
+    """
+    node = Parser(tokens(expression), dict(macros), files).whole()
+    if node.kind != "bool":
+        raise UndefinedError("the expression is no condition")
+    if not node.types:
+        raise UndefinedError("no event type")
+    if len(node.types) > 1 and "fim" not in node.types:
+        raise RefusedError("more than one event type")
+    if "fim" in node.types and node.types != {"fim"}:
+        raise UndefinedError("fim.write with a field of one event type")
+    return replace(node, types=frozenset(naive_words.WRITES)) if node.types == {"fim"} else node
+
+
+def _any(values: Iterable[object]) -> Known:
+    values = list(values)
+    return True if True in values else None if None in values else False
+
+
+def _all(values: Iterable[object]) -> Known:
+    values = list(values)
+    return False if False in values else None if None in values else True
+
+
+class Parser:
+    """Reads tokens by the page's grammar; each method is one rule of it."""
+
+    def __init__(
+        self, words: list[Token], macros: Mapping[str, str | Sequence[str]], files: str, depth: int = 0
+    ):
+        self.words, self.macros, self.files, self.depth, self.at = words, macros, files, depth, 0
+
+    def whole(self) -> Node:
+        node = self.disjunction()
+        if self.at < len(self.words):
+            raise RefusedError(f"unexpected {self.words[self.at].text!r}")
+        return node
+
+    def peek(self, offset: int = 0) -> Token:
+        at = self.at + offset
+        return self.words[at] if at < len(self.words) else Token("end", "")
+
+    def take(self, kind: str, *texts: str) -> Token | None:
+        token = self.peek()
+        if token.kind != kind or (texts and token.text not in texts):
+            return None
+        self.at += 1
+        return token
+
+    def disjunction(self) -> Node:
+        nodes = [self.conjunction()]
+        while self.take("or"):
+            nodes.append(self.conjunction())
+        if any(node.shape == "and" for node in nodes[:-1]):
+            raise RefusedError("a && b || c without parentheses")
+        return nodes[0] if len(nodes) == 1 else _logic(nodes, _any, "or")
+
+    def conjunction(self) -> Node:
+        nodes = [self.negation()]
+        while self.take("and"):
+            nodes.append(self.negation())
+        return nodes[0] if len(nodes) == 1 else _logic(nodes, _all, "and")
+
+    def negation(self) -> Node:
+        return _not(self.negation()) if self.take("not") else self.comparison()
+
+    def comparison(self) -> Node:
+        left = self.sum()
+        if operator := self.take("compare"):
+            return compare(left, operator.text, self.sum())
+        if operator := self.take("in"):
+            return member(left, operator.text, self.sum())
+        if self.peek().kind == "not" and self.peek(1).kind == "in":
+            self.at += 1
+            operator = self.take("in")
+            return _not(member(left, operator.text if operator else "", self.sum()))
+        return left
+
+    def sum(self) -> Node:
+        node = self.bits()
+        while operator := self.take("sign", "+", "-"):
+            node = replace(arithmetic(operator.text, node, self.bits()), shape="")
+        return node
+
+    def bits(self) -> Node:
+        node, used = self.unary(), ""
+        while operator := self.take("sign", "&", "|", "^"):
+            if used not in {"", operator.text}:
+                raise RefusedError("different bit operators without parentheses")
+            used = operator.text
+            node = arithmetic(used, node, self.unary())
+        return node
+
+    def unary(self) -> Node:
+        if operator := self.take("sign", "-", "^"):
+            return arithmetic(operator.text, self.unary())
+        return self.atom()
+
+    def atom(self) -> Node:
+        token = self.peek()
+        self.at += 1
+        if token.kind == "sign" and token.text == "(":
+            node = self.disjunction()
+            self.close(")")
+            return replace(node, shape="")
+        if token.kind == "sign" and token.text == "[":
+            return self.list()
+        if token.kind == "name":
+            return self.name(token.text)
+        return value(token)
+
+    def close(self, sign: str) -> None:
+        if not self.take("sign", sign):
+            raise RefusedError(f"{sign} is missing")
+
+    def list(self) -> Node:
+        items: list[Node] = []
+        if not self.take("sign", "]"):
+            items.append(self.disjunction())
+            while self.take("sign", ","):
+                items.append(self.disjunction())
+            self.close("]")
+        return Node("list", lambda _: None, items=tuple(items), types=types_of(*items))
+
+    def name(self, name: str) -> Node:
+        if name in {"true", "false"}:
+            return Node("bool", lambda _: name == "true", constant=True)
+        if name in self.macros:
+            return self.macro(self.macros[name])
+        if name in naive_words.constants():
+            number = naive_words.constants()[name]
+            return Node("number", lambda _: number, constant=True)
+        if name.startswith("fim.write.file."):
+            return replace(field(f"{self.files or 'open.file'}.{name[15:]}"), types=frozenset({"fim"}))
+        return field(name)
+
+    def macro(self, macro: str | Sequence[str]) -> Node:
+        if self.depth == DEEPEST:
+            raise RefusedError("macros are nested too deeply")
+        if isinstance(macro, str):
+            return replace(Parser(tokens(macro), self.macros, self.files, self.depth + 1).whole(), shape="")
+        return Node("list", lambda _: None, items=tuple(_listed(item) for item in macro))
+
+
+def _listed(item: str) -> Node:
+    if item.startswith(('~"', 'r"')) and item.endswith('"'):
+        return value(tokens(item)[0])
+    text = item.encode("utf-8", "surrogateescape")
+    return Node("text", lambda _: text, constant=True)
+
+
+def _logic(nodes: Sequence[Node], join: Callable[[Iterable[object]], Known], shape: str) -> Node:
+    if any(node.kind != "bool" for node in nodes):
+        raise UndefinedError("a value where a condition is due")
+    return Node(
+        "bool", lambda event: join([node.read(event) for node in nodes]), types=types_of(*nodes), shape=shape
+    )
+
+
+def _not(node: Node) -> Node:
+    if node.kind != "bool":
+        raise UndefinedError("a value where a condition is due")
+    return Node(
+        "bool", lambda event: None if (known := node.read(event)) is None else not known, types=node.types
+    )
+
+
+def arithmetic(operator: str, *nodes: Node) -> Node:
+    """Return a sum, a bit operation or a sign; each value of a field with several values gives one."""
+    if any(node.kind not in {"number", "variable"} for node in nodes):
+        raise RefusedError(f"{operator} of what is no number")
+    if sum(node.many for node in nodes) > 1:
+        raise UndefinedError("two fields with several values")
+    many = any(node.many for node in nodes)
+
+    def read(event: Event) -> object:
+        values = [node.read(event) for node in nodes]
+        if any(value is None for value in values):
+            return None
+        lists = [value if isinstance(value, list) else [value] for value in values]
+        results = [_number(operator, [int(str(part)) for part in parts]) for parts in product(*lists)]
+        return results if many else results[0]
+
+    constant = all(node.constant for node in nodes)
+    return Node("number", read, many, constant=constant, types=types_of(*nodes))
+
+
+def _number(operator: str, parts: list[int]) -> int:
+    if len(parts) == 1:
+        return -parts[0] if operator == "-" else ~parts[0]
+    return reduce(
+        {
+            "+": int.__add__,
+            "-": int.__sub__,
+            "&": int.__and__,
+            "|": int.__or__,
+            "^": int.__xor__,
+        }[operator],
+        parts,
+    )
+
+
+def compare(left: Node, operator: str, right: Node) -> Node:
+    """Return a comparison: of a field with several values it holds if it holds for one of them.
+
+    :raises RefusedError: the types do not go together
+    """
+    if operator in {"=~", "!~"}:
+        if right.kind == "text":
+            right = as_glob(right)
+        if right.kind != "pattern":
+            raise UndefinedError(f"{operator} without a pattern on its right")
+        operator = "==" if operator == "=~" else "!="
+    if operator == "!=":
+        return _not(compare(left, "==", right))
+    if operator == "==":
+        return _compared([left, right], equal(left, right))
+    if any(node.kind not in {"number", "variable"} for node in (left, right)):
+        raise RefusedError("order is for numbers only")
+    order: dict[str, Callable[[object, object], bool]] = {
+        "<": lambda a, b: int(str(a)) < int(str(b)),
+        "<=": lambda a, b: int(str(a)) <= int(str(b)),
+        ">": lambda a, b: int(str(a)) > int(str(b)),
+        ">=": lambda a, b: int(str(a)) >= int(str(b)),
+    }
+    return _compared([left, right], order[operator])
+
+
+def _compared(nodes: Sequence[Node], holds: Callable[[object, object], bool]) -> Node:
+    if all(node.many for node in nodes):
+        raise UndefinedError("two fields with several values")
+
+    def read(event: Event) -> Known:
+        values = [node.read(event) if node.kind != "pattern" else b"" for node in nodes]
+        if any(value is None for value in values):
+            return None
+        lists = [value if isinstance(value, list) else [value] for value in values]
+        return any(holds(*parts) for parts in product(*lists))
+
+    return Node("bool", read, types=types_of(*nodes))
+
+
+def equal(left: Node, right: Node) -> Callable[[object, object], bool]:
+    """Return what makes values of two nodes equal: the same value, or a match of the pattern.
+
+    :raises RefusedError: the types do not go together, or a path that no file can have
+    """
+    kinds = {left.kind, right.kind}
+    path = left.path or right.path
+    for node in (left, right):
+        if path and node.kind == "text" and node.constant:
+            _possible(as_bytes(node.read({})))
+    if "list" in kinds or kinds == {"pattern"}:
+        raise UndefinedError("== of lists or of patterns")
+    if "pattern" in kinds:
+        if not kinds & {"text", "variable"}:
+            raise RefusedError("a pattern beside what is no text")
+        pattern = left if left.kind == "pattern" else right
+        matcher = pattern.matcher(path) if pattern.matcher else None
+        if matcher is None or pattern is left:
+            raise UndefinedError("a pattern on the left")
+        return lambda a, _: matcher(as_bytes(a))
+    if len(kinds - {"variable"}) > 1:
+        raise RefusedError(f"{left.kind} beside {right.kind}")
+    return lambda a, b: a == b
+
+
+def _possible(path: bytes) -> None:
+    if not path or path.startswith(b"/") is False or b"//" in path:
+        raise RefusedError(f"no file has the path {path!r}")
+    if path == b"/" or path.endswith(b"/") or {b".", b".."} & set(path.split(b"/")):
+        raise UndefinedError(f"the path {path!r}")
+
+
+def member(left: Node, operator: str, right: Node) -> Node:
+    """Return whether a value, or one value of several, is in a list.
+
+    :raises UndefinedError: `allin`, or neither a list nor a variable on the right
+    """
+    if operator != "in":
+        raise UndefinedError(operator)
+    if right.kind == "variable":
+        return Node("bool", lambda event: _stored_in(left.read(event), right.read(event)), types=left.types)
+    if right.kind != "list":
+        raise UndefinedError("in without a list on its right")
+    if any(item.kind == "list" for item in right.items):
+        raise UndefinedError("a list within a list")
+    if len({item.kind for item in right.items} - {"pattern"}) > 1:
+        raise UndefinedError("a list of numbers and texts")
+    one = [_compared([left, item], equal(left, item)) for item in right.items]
+    # An unknown value stays unknown beside an empty list as well: the field is not known to exist.
+    return Node("bool", lambda event: _any(node.read(event) for node in one), types=types_of(left, *one))
+
+
+def _stored_in(value: object, stored: object) -> Known:
+    if value is None or stored is None:
+        return None
+    values = value if isinstance(value, list) else [value]
+    return any(item in (stored if isinstance(stored, list) else [stored]) for item in values)

@@ -1,0 +1,124 @@
+"""Globs and regular expressions as docs/rules.md describes them, on top of Python's `re`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+Matcher = Callable[[bytes], bool]
+
+# The page names \d, \w and \s. Before a sign, a backslash takes the sign's special meaning away.
+ESCAPES = frozenset(b"dws")
+# Repeats that Python and RE2 do not both read as repeats: possessive ones, and `{` that begins no repeat.
+REPEATS = re.compile(rb"[*+?]|\{\d+(,\d*)?\}")
+
+
+class UndefinedError(Exception):
+    """The page does not say what this means."""
+
+
+class RefusedError(UndefinedError):
+    """The page says that this does not load."""
+
+
+@lru_cache(10_000)
+def glob(pattern: bytes, *, path: bool) -> Matcher:
+    """Return whether a text matches a glob as a whole."""
+    if not path:
+        parts = [re.escape(part) for part in pattern.split(b"*")]
+        return _whole(b".*".join(parts))
+    made, at = b"", 0
+    while at < len(pattern):
+        if pattern.startswith(b"/**/", at):
+            made, at = made + b"/(?:.*/)?", at + 4
+        elif pattern.startswith(b"**", at):
+            made, at = made + b".*", at + 2
+        elif pattern.startswith(b"*", at):
+            made, at = made + (b"[^/]*" if at else b"/[^/]*"), at + 1
+        else:
+            made, at = made + re.escape(pattern[at : at + 1]), at + 1
+    return _whole(made)
+
+
+def _whole(made: bytes) -> Matcher:
+    compiled = re.compile(made, re.DOTALL)
+    return lambda text: compiled.fullmatch(text) is not None
+
+
+@lru_cache(10_000)
+def regex(pattern: bytes) -> Matcher:
+    """Return whether a regular expression is found in a text.
+
+    :raises UndefinedError: it uses more than the common part of RE2 and Python
+    """
+    flags, body = b"", pattern
+    if body.startswith(b"(?i)"):
+        flags, body = b"(?i)", body[4:]
+    try:
+        compiled = re.compile(flags + _translated(body))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UndefinedError(f"regular expression: {error}") from error
+    return lambda text: compiled.search(text) is not None
+
+
+def _translated(body: bytes) -> bytes:
+    r"""Return the pattern with `$` as `\Z`: Python's `$` also matches before a newline at the end."""
+    made, at, repeated = b"", 0, True
+    while at < len(body):
+        char = body[at : at + 1]
+        repeat = REPEATS.match(body, at)
+        if repeat:
+            if repeated:
+                raise UndefinedError("a repeat of nothing or of a repeat")
+            made, at, repeated = made + repeat.group(), repeat.end(), True
+            if body[at : at + 1] == b"?":  # lazy: for a search without captures the same
+                at += 1
+            continue
+        part, end = _part(body, at)
+        made, at, repeated = made + part, end, char in b"(|^$"
+    return made
+
+
+def _part(body: bytes, at: int) -> tuple[bytes, int]:
+    char = body[at : at + 1]
+    if char == b"\\":
+        _escape(body, at)
+        return body[at : at + 2], at + 2
+    if char == b"[":
+        return _set(body, at)
+    if char == b"(" and body[at + 1 : at + 2] == b"?":
+        if body[at + 2 : at + 3] != b":":
+            raise UndefinedError("a group with an extension")
+        return b"(?:", at + 3
+    if char == b"$":
+        return rb"\Z", at + 1
+    if char in b"{}]":
+        raise UndefinedError("a bracket by itself")
+    return char, at + 1
+
+
+def _escape(body: bytes, at: int) -> None:
+    escaped = body[at + 1 : at + 2]
+    if not escaped or (escaped.isalnum() and escaped[0] not in ESCAPES) or escaped[0] > 127:
+        raise UndefinedError(f"escape in a regular expression: {escaped!r}")
+
+
+def _set(body: bytes, at: int) -> tuple[bytes, int]:
+    end = at + 1
+    if body[end : end + 1] == b"^":
+        end += 1
+    if body[end : end + 1] == b"]":
+        raise UndefinedError("a bracket as the first of a set")
+    start = end
+    while end < len(body) and body[end : end + 1] != b"]":
+        if body[end : end + 1] == b"\\":
+            _escape(body, end)
+            end += 1
+        elif body[end] > 127 or body[end : end + 1] == b"[":
+            raise UndefinedError("a set of bytes above 127, or of brackets")
+        end += 1
+    inner = body[start:end]
+    if any(twice in inner for twice in (b"--", b"&&", b"||", b"~~")):
+        raise UndefinedError("a doubled operator in a set")
+    return body[at : end + 1], end + 1
