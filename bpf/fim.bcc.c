@@ -30,4 +30,4 @@ FIM_EXITS(KRETPROBE)
 /* Programs write the hash tables here as well, see maps.h. object_file.py names their section later. */
 #undef SEC
 #define SEC(name)
-#include "tell.bpf.c"
+#include "map_writer.bpf.c"

@@ -17,7 +17,7 @@
 #ifndef FIM_WITHOUT_TRACEPOINT
 #include "tracepoint.bpf.c"
 #endif
-#include "tell.bpf.c"
+#include "map_writer.bpf.c"
 #include "probe.bpf.c"
 #include "check.bpf.c"
 

@@ -8,7 +8,7 @@
  * (bpf_disable_instrumentation()). If it is preempted meanwhile, a kprobe on
  * that CPU misses other tasks: 883 of 12,000 runs on 7.3 beside a loop that
  * inserted discarders. So arrays are memory that both sides map, and the
- * programs of tell.bpf.c write the hash tables.
+ * programs of map_writer.bpf.c write the hash tables.
  */
 #ifndef FIM_MAPS_H
 #define FIM_MAPS_H

@@ -63,10 +63,10 @@ def table(found: Mapping[str, Capability]) -> Iterator[str]:
     for kind, capability in found.items():
         yield f"{kind:<14} {capability.state:<12} {remedy(kind, capability)}".rstrip()
     for kind, capability in found.items():
-        if capability.state != FIRES and capability.words:
+        if capability.state != FIRES and capability.reason:
             yield ""
             yield f"{kind}:"
-            yield from (f"    {line}" for line in capability.words.strip().splitlines()[-LOG_LINES:])
+            yield from (f"    {line}" for line in capability.reason.strip().splitlines()[-LOG_LINES:])
 
 
 def sets(states: Mapping[str, str]) -> Iterator[str]:

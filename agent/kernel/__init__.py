@@ -1,1 +1,1 @@
-"""The kernel side: the only room that talks to libbpf."""
+"""Loads, attaches and reads the BPF programs; the only package that calls libbpf."""

@@ -1,4 +1,7 @@
-"""Programs to their places: returns first and entries last, for an entry alone would leave things behind."""
+"""Attaches the programs of a plan: those at returns first, those at entries last.
+
+An entry without its return would leave the records of operations behind that never end.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ Replan = Callable[[Attempt], Plan]
 
 
 class RefusedError(Exception):
-    """A program did not make it; choose again without it."""
+    """The kernel refused a program; choose again without it."""
 
     def __init__(self, attempt: Attempt) -> None:
         super().__init__(attempt.reason)
@@ -25,7 +28,7 @@ class RefusedError(Exception):
 
 
 class Attached:
-    """What is attached, by hook; `plan` is what was left of the plan."""
+    """The attached programs by hook; `plan` is the plan without the programs that were given up."""
 
     def __init__(self, opened: Object, plan: Plan) -> None:
         probes = any(chosen.kind in _PROBES for chosen in plan.chosen.values())
@@ -35,32 +38,36 @@ class Attached:
         self._kprobes = Kprobes.available() if probes else None
 
     def attach(self, replan: Replan) -> None:
-        """Attach everything. A refusal that costs nothing else is put up with, else it is a RefusedError."""
+        """Attach everything.
+
+        A program that the kernel refuses is left out if the new plan only removes programs. Otherwise raises
+        RefusedError.
+        """
         for chosen in sorted(self.plan.chosen.values(), key=_order):
             if chosen.hook in self.plan.chosen:
                 try:
                     self._links[chosen.hook] = self._attach(chosen)
                 except RefusedError as refused:
-                    if not self._give_up(replan(refused.attempt)):
+                    if not self._shrink(replan(refused.attempt)):
                         raise
 
     def misses(self) -> dict[str, int]:
-        """How often the kernel skipped a probe, by program."""
+        """Return how often the kernel skipped each kprobe, by program."""
         return self._kprobes.misses() if self._kprobes else {}
 
     def close(self) -> None:
-        """Detach. May be called again."""
+        """Detach everything. May be called again."""
         for link in self._links.values():
             link.close()
         if self._kprobes:
             self._kprobes.close()
 
-    def _give_up(self, rest: Plan) -> bool:
-        """Go on with a smaller plan, if it is nothing but smaller."""
-        if not set(rest.chosen.values()) < set(self.plan.chosen.values()):
+    def _shrink(self, smaller: Plan) -> bool:
+        """Continue with this plan if it is a proper subset of the current one; return whether it is."""
+        if not set(smaller.chosen.values()) < set(self.plan.chosen.values()):
             return False
-        self.plan = rest
-        for hook in self._links.keys() - rest.chosen.keys():
+        self.plan = smaller
+        for hook in self._links.keys() - smaller.chosen.keys():
             self._links.pop(hook).close()
         return True
 

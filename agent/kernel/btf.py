@@ -1,6 +1,6 @@
-"""What type information says: the parameters of a kernel's functions, the layout of our own structures.
+"""Reads BTF type information: parameters of kernel functions, layouts of the agent's own structures.
 
-The numbers of kinds are the kernel's, include/uapi/linux/btf.h.
+Kinds are numbered as in the kernel's include/uapi/linux/btf.h.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MODIFIERS = {_TYPEDEF, _VOLATILE, _CONST, _RESTRICT}
 
 
 class Member(NamedTuple):
-    """A field of a structure: offset and size in bytes."""
+    """A field of a structure, with offset and size in bytes."""
 
     name: str
     offset: int
@@ -25,14 +25,17 @@ class Member(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function's number among the types, and the names of its parameters in order."""
+    """A function's type number, and the names of its parameters in order."""
 
     number: int
     parameters: tuple[str, ...]
 
 
 def function(btf: Btf, name: str) -> Function | None:
-    """A function by its name, or None. libbpf compares all types for it: do not ask twice."""
+    """Return the function of this name, or None.
+
+    libbpf compares the name with every type of the kernel: cache the result.
+    """
     number = btf.find(name, FUNC)
     if number is None:
         return None
@@ -43,21 +46,21 @@ def function(btf: Btf, name: str) -> Function | None:
 
 
 def variables(btf: Btf, section: str) -> dict[str, Member]:
-    """The variables of a data section, such as `.rodata`, by name."""
+    """Return the variables of a data section, such as `.rodata`, by name."""
     number = btf.find(section, _DATASEC)
     if number is None:
         return {}
     count = btf.words(number, 2)[1] & 0xFFFF
     words = btf.words(number, 3 + 3 * count)
-    found = {}
+    members_of = {}
     for i in range(3, 3 + 3 * count, 3):
         name = btf.name(btf.words(words[i], 1)[0])
-        found[name] = Member(name, words[i + 1], words[i + 2])
-    return found
+        members_of[name] = Member(name, words[i + 1], words[i + 2])
+    return members_of
 
 
 def members(btf: Btf, structure: str) -> tuple[int, tuple[Member, ...]]:
-    """A structure's size and its fields. Raises KeyError if there is none of that name."""
+    """Return a structure's size and its fields. Raises KeyError if no structure has this name."""
     number = btf.find(structure, _STRUCT)
     if number is None:
         raise KeyError(structure)
@@ -71,7 +74,7 @@ def members(btf: Btf, structure: str) -> tuple[int, tuple[Member, ...]]:
 
 
 def _size(btf: Btf, number: int) -> int:
-    """Bytes of a type; pointers do not occur in what is asked."""
+    """Return the size of a type in bytes. The agent's structures have no pointers."""
     _, info, value = btf.words(number, 3)
     kind = info >> 24 & 0x1F
     if kind in _MODIFIERS:

@@ -1,9 +1,9 @@
-"""What kinds of programs this kernel lets in, found by trying: load, attach, trigger, look.
+"""Finds out which kinds of programs work on this kernel: it loads, attaches and triggers one of each.
 
-A version number says nothing, and neither does success: an LSM program attaches on a kernel whose `lsm=`
-lacks bpf, and is never called. So each kind is attached to the opening of a file, this process opens one, and
-the program's own count is read. A control that every kernel has must count too, else the experiment has
-failed and not the kernel.
+Neither the kernel's version nor a successful attachment proves that a kind works: on a kernel whose `lsm=`
+list lacks bpf an LSM program attaches and is never called. So one program of each kind is attached where a
+file is opened, this process opens a file, and the program's own count is read. A control program that works
+on every kernel must count too; if it does not, the experiment failed and nothing is known of the kernel.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.errors import KernelError
+from agent.kernel import boot_cache, lockdown
 from agent.kernel import btf as types
-from agent.kernel import lockdown, remembered
 from agent.kernel.choose import FIRES, SKIPS
 from agent.kernel.libbpf import Btf, Link, Object, Program, failed_program
 
 LOAD_FAIL, ATTACH_FAIL, SILENT = "load-fail", "attach-fail", "silent"
 
-# In the order of `enum fim_probe`, bpf/probe.bpf.c, whose first entry is the process to look for. Raw
-# tracepoints are the control: every kernel has them.
+# In the order of `enum fim_probe` of bpf/probe.bpf.c, whose first entry holds the pid of the observed
+# process. Raw tracepoints are the control, because every kernel has them.
 CONTROL = "raw_tp"
 KINDS = (CONTROL, "lsm", "fentry", "fexit", "kprobe", "kretprobe", "kprobe_multi", "tracepoint")
 
-# Beside the ways in: programs that run when they are told to, from 5.14; and a flaw, which fires where a
-# preempted program hides what others do on its CPU.
+# Beside the kinds of hooks: programs that user space runs on request, from 5.14; and a flaw, which "fires"
+# where a preempted program makes the kernel skip others on its CPU.
 RUNS = "syscall"
 _COUNTED = (*KINDS, RUNS)
 _TRIED = (*_COUNTED, SKIPS)
-_TYPED = ("lsm", "fentry", "fexit", SKIPS)  # libbpf loads nothing with one of these where there are no types
-_CROWD = 5  # files that each of two threads opens to run into the other
-_BAIT = "/proc/self/stat"
-_BAITED = "security_file_open"  # what the probes at functions are attached to
+_TYPED = ("lsm", "fentry", "fexit", SKIPS)  # without BTF, libbpf loads no object that contains one of these
+_COLLIDING_OPENS = 5  # files that each of two threads opens on one CPU, so that one preempts the other
+_OPENED_FILE = "/proc/self/stat"
+_PROBED_FUNCTION = "security_file_open"
 _LSM_LIST = Path("/sys/kernel/security/lsm")
 _LOG_BYTES = 1 << 16
 
 
 class Capability(NamedTuple):
-    """What became of one kind of program: its state, and libbpf's and the verifier's words if it failed."""
+    """The state of one kind of program, and the messages of libbpf and the verifier if it failed."""
 
     state: str
-    words: str = ""
+    reason: str = ""
 
 
 def observe(path: Path, external: Path | None = None) -> dict[str, Capability]:
-    """Try every kind, with this type information where the kernel has none.
+    """Try every kind; `external` is the BTF file to use where the kernel has none.
 
-    Raises KernelError if not even the control fired: then nothing is known.
+    Raises KernelError if the control did not fire.
     """
     failed = {} if _typed() else dict.fromkeys(_TYPED, Capability(LOAD_FAIL, f"no {types.KERNEL}"))
     while True:
@@ -61,31 +61,31 @@ def observe(path: Path, external: Path | None = None) -> dict[str, Capability]:
             if refused:
                 failed[refused] = Capability(LOAD_FAIL, probe.programs[f"probe__{refused}"].log())
                 continue
-            found = failed | _watch(probe, failed)
-            if found[CONTROL].state != FIRES:
+            observed = failed | _attach_and_trigger(probe, failed)
+            if observed[CONTROL].state != FIRES:
                 raise KernelError(
-                    f"the control program is {found[CONTROL].state}: nothing is known of this kernel",
-                    hint="loading programs takes root, or CAP_BPF and CAP_PERFMON",
-                    detail=found[CONTROL].words,
+                    f"cannot observe this kernel: the control program is {observed[CONTROL].state}",
+                    hint="run as root, or with CAP_BPF and CAP_PERFMON",
+                    detail=observed[CONTROL].reason,
                 )
-            return {kind: found[kind] for kind in _TRIED}
+            return {kind: observed[kind] for kind in _TRIED}
 
 
 def cached(path: Path, external: Path | None = None) -> dict[str, Capability]:
-    """As `observe`, remembered until the next boot; apart, where the kernel's type information is hidden."""
+    """Like `observe`, cached until the next boot. Where the kernel's BTF is hidden another cache is used."""
     name = "capabilities.json" if _typed() else "capabilities-untyped.json"
-    mark = remembered.stamp(path)
+    stamp = boot_cache.checksum(path)
     try:
-        known = remembered.recall(name, mark)
+        known = boot_cache.load(name, stamp)
         return {kind: Capability(*known[kind]) for kind in _TRIED}
     except (KeyError, TypeError):
-        found = observe(path, external)
-        remembered.keep(name, mark, found)
-        return found
+        observed = observe(path, external)
+        boot_cache.store(name, stamp, observed)
+        return observed
 
 
 def remedy(kind: str, capability: Capability) -> str:
-    """What would make a kind fire that does not; empty if nothing is known."""
+    """Return what the user can do to make a kind fire; empty if nothing is known."""
     if capability.state != FIRES and lockdown.active():
         return f"boot without lockdown={lockdown.CONFIDENTIALITY}"
     if kind == "lsm" and capability.state in (SILENT, ATTACH_FAIL):
@@ -95,7 +95,7 @@ def remedy(kind: str, capability: Capability) -> str:
             return "boot with bpf in lsm="
         return "" if "bpf" in active.split(",") else f"boot with lsm={active},bpf"
     if kind == "bcc" and capability.state == "absent":
-        return capability.words.partition("\n")[0]
+        return capability.reason.partition("\n")[0]
     if kind == "kprobe_multi" and capability.state == ATTACH_FAIL:
         return "needs a kernel with CONFIG_FPROBE, 5.18 or later"
     return ""
@@ -111,7 +111,7 @@ def _opened(path: Path, external: Path | None) -> Iterator[Object]:
 
 
 def _load(probe: Object, failed: dict[str, Capability]) -> str:
-    """Load what has not failed yet; the kind that made it fail, or nothing."""
+    """Load the kinds that have not failed yet; return the kind that made the load fail, or "" if none did."""
     targets = _targets() if _typed() else ()
     for name, program in probe.programs.items():
         kind = name.removeprefix("probe__")
@@ -121,9 +121,9 @@ def _load(probe: Object, failed: dict[str, Capability]) -> str:
             program.keep_log(_LOG_BYTES)
             if kind in _TYPED:
                 program.target(targets[kind == "lsm"])
-    for name, one in probe.maps.items():
+    for name, bpf_map in probe.maps.items():
         if name != "probes":
-            one.skip()
+            bpf_map.skip()
     try:
         probe.load()
     except KernelError as error:
@@ -135,17 +135,18 @@ def _load(probe: Object, failed: dict[str, Capability]) -> str:
 
 
 def _targets() -> tuple[int, int]:
-    """The numbers of the function that programs on trampolines are attached to, and of its LSM hook."""
+    """Return the type numbers of the probed function and of its LSM hook, for programs on trampolines."""
     kernel = Btf.parse(types.KERNEL)
     try:
-        function, hook = (kernel.find(name, types.FUNC) or 0 for name in (_BAITED, "bpf_lsm_file_open"))
+        names = (_PROBED_FUNCTION, "bpf_lsm_file_open")
+        function, hook = (kernel.find(name, types.FUNC) or 0 for name in names)
         return function, hook
     finally:
         kernel.close()
 
 
-def _watch(probe: Object, failed: dict[str, Capability]) -> dict[str, Capability]:
-    found: dict[str, Capability] = {}
+def _attach_and_trigger(probe: Object, failed: dict[str, Capability]) -> dict[str, Capability]:
+    refused: dict[str, Capability] = {}
     links: list[Link] = []
     try:
         for kind in _TRIED:
@@ -153,35 +154,41 @@ def _watch(probe: Object, failed: dict[str, Capability]) -> dict[str, Capability
                 try:
                     links.append(_attach(probe.programs[f"probe__{kind}"], kind))
                 except KernelError as error:
-                    found[kind] = Capability(ATTACH_FAIL, f"{error.message}\n{error.detail}".strip())
-        tried = [kind for kind in _TRIED if kind not in failed and kind not in found]
+                    refused[kind] = Capability(ATTACH_FAIL, f"{error.message}\n{error.detail}".strip())
+        tried = [kind for kind in _TRIED if kind not in failed and kind not in refused]
         counts = _trigger(probe, RUNS in tried)
         if SKIPS in tried:
-            counts[SKIPS] = _crowd(probe)
+            counts[SKIPS] = _skipped_by_preemption(probe)
     finally:
         for link in links:
             link.close()
-    return found | {kind: Capability(FIRES if counts[kind] else SILENT) for kind in tried}
+    return refused | {kind: Capability(FIRES if counts[kind] else SILENT) for kind in tried}
 
 
 def _attach(program: Program, kind: str) -> Link:
-    """As its section says, but kprobe.multi by name: for a section's pattern libbpf reads all of kallsyms."""
-    return program.attach_kprobe_multi(_BAITED, False) if kind == "kprobe_multi" else program.attach()
+    """Attach to the target of the program's section; kprobe.multi by name.
+
+    For the pattern of a kprobe.multi section libbpf reads all of kallsyms.
+    """
+    return (
+        program.attach_kprobe_multi(_PROBED_FUNCTION, False) if kind == "kprobe_multi" else program.attach()
+    )
 
 
 def _trigger(probe: Object, runs: bool) -> dict[str, int]:
     probes = probe.maps["probes"]
     probes.update(struct.pack("=I", 0), struct.pack("=Q", os.getpid()))
-    os.close(os.open(_BAIT, os.O_RDONLY))
+    os.close(os.open(_OPENED_FILE, os.O_RDONLY))
     if runs:
         probe.programs[f"probe__{RUNS}"].run(bytes(8))
     values = [probes.lookup(struct.pack("=I", 1 + index)) or bytes(8) for index in range(len(_COUNTED))]
     return {kind: struct.unpack("=Q", value)[0] for kind, value in zip(_COUNTED, values, strict=True)}
 
 
-def _crowd(probe: Object) -> int:
-    """How often one of two threads on one CPU was not seen, because the other had been preempted."""
-    threads = [threading.Thread(target=_open_in_turn, args=(min(os.sched_getaffinity(0)),)) for _ in range(2)]
+def _skipped_by_preemption(probe: Object) -> int:
+    """Let two threads open files on one CPU; return how often a preempted one hid the other."""
+    cpu = min(os.sched_getaffinity(0))
+    threads = [threading.Thread(target=_open_files_on, args=(cpu,)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -189,10 +196,10 @@ def _crowd(probe: Object) -> int:
     return probe.programs[f"probe__{SKIPS}"].info().recursion_misses
 
 
-def _open_in_turn(cpu: int) -> None:
+def _open_files_on(cpu: int) -> None:
     os.sched_setaffinity(0, {cpu})  # of this thread alone
-    for _ in range(_CROWD):
-        os.close(os.open(_BAIT, os.O_RDONLY))
+    for _ in range(_COLLIDING_OPENS):
+        os.close(os.open(_OPENED_FILE, os.O_RDONLY))
 
 
 def _typed() -> bool:

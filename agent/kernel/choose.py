@@ -1,7 +1,7 @@
-"""Which programs to load: from what a kernel can and has, without touching it.
+"""Chooses which programs to load, from the kernel's capabilities and functions; loads nothing itself.
 
-An event's hooks come from one rung of the ladder, so that what one program notes another of its kind finds.
-What no rung can serve is left out, with the reasons of every attempt.
+All hooks of an event come from one set of the ladder, because a program finds only the records of programs of
+its own kind. A hook that no set can serve is left out, and every attempt is reported with its reason.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from agent.events.model import EventType
 from agent.hooks import points
 
 FIRES = "fires"
-DRIFTED = "drifted"  # the function is there, and not as the program would read it
-SKIPS = "skips"  # a capability that is none: programs on trampolines miss what happens on a preempted CPU
+DRIFTED = "drifted"  # the function exists, but an argument is not where the program reads it
+SKIPS = "skips"  # not a capability but a flaw: programs on trampolines miss events on a preempted CPU
 
 
 class Kernel(Protocol):
-    """What the running kernel has to attach to."""
+    """The functions and LSM hooks of the running kernel."""
 
     def present(self, kind: str, target: str) -> bool:
-        """Whether it has this function, or for `lsm` this hook."""
+        """Return whether the kernel has this function, or for `lsm` this hook."""
 
     def doubtful(self, kind: str, target: str) -> bool:
-        """Whether it has it but may refuse this kind of program there."""
+        """Return whether the kernel may refuse this kind of program at a function that it has."""
 
     def drift(self, hook: str, kind: str, target: str) -> str:
-        """Which of its arguments lies elsewhere than the hook's program reads it; empty if none does."""
+        """Describe an argument that is not where the hook's program reads it; empty if all are."""
 
 
 class Chosen(NamedTuple):
-    """One program and what it will be attached to."""
+    """One program and its target."""
 
     hook: str
     kind: str
@@ -39,12 +39,12 @@ class Chosen(NamedTuple):
 
     @property
     def program(self) -> str:
-        """Its name in the object."""
+        """The program's name in the object."""
         return points.program(self.hook, self.kind)
 
 
 class Attempt(NamedTuple):
-    """A program that cannot be had, and why; `target` is empty if there is nothing to attach it to."""
+    """A program that does not work here, and why; `target` is empty if the kernel has none."""
 
     hook: str
     kind: str
@@ -54,7 +54,7 @@ class Attempt(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Programs by hook, and what was tried in vain."""
+    """The chosen programs by hook, and the attempts that failed."""
 
     chosen: dict[str, Chosen]
     attempts: tuple[Attempt, ...]
@@ -65,10 +65,10 @@ def _ladder(capabilities: Mapping[str, str]) -> tuple[str, ...]:
 
 
 class Chooser:
-    """Chooses for one kernel; `refused` grows as programs fail to load or to attach."""
+    """Chooses programs for one kernel, and remembers those that failed to load or to attach."""
 
     def __init__(self, hookset: str, capabilities: Mapping[str, str], kernel: Kernel) -> None:
-        self._rungs = _ladder(capabilities) if hookset == points.AUTO else (hookset,)
+        self._sets = _ladder(capabilities) if hookset == points.AUTO else (hookset,)
         self._capabilities = capabilities
         self._kernel = kernel
         self._refused: dict[tuple[str, str, str], Attempt] = {}
@@ -78,12 +78,12 @@ class Chooser:
         self._refused[attempt.hook, attempt.kind, attempt.target] = attempt
 
     def replan(self, attempt: Attempt, events: Iterable[EventType]) -> Plan:
-        """The programs for these events without this one."""
+        """Return the plan for these events without this program."""
         self.refuse(attempt)
         return self.plan(events)
 
     def plan(self, events: Iterable[EventType]) -> Plan:
-        """The programs for these events: the minimum of each on one rung, then whatever else it wants."""
+        """Return the plan for these events: the minimum of each from one set, then the rest that it wants."""
         chosen: dict[str, Chosen] = {}
         attempts: dict[tuple[str, str], Attempt] = {}
         needs = [points.EVENTS[event] for event in events]
@@ -99,65 +99,65 @@ class Chooser:
     def _add(
         self, selector: points.Selector, chosen: dict[str, Chosen], attempts: dict[tuple[str, str], Attempt]
     ) -> bool:
-        """Serve a selector on the first rung that can, whole or not at all; whether it is served."""
-        for rung in self._rungs:
-            served = self._serve(selector, rung, chosen, attempts)
-            if served is not None:
-                chosen |= served
+        """Serve a selector from the first set that serves all of it; return whether one does."""
+        for hookset in self._sets:
+            programs = self._serve(selector, hookset, chosen, attempts)
+            if programs is not None:
+                chosen |= programs
                 return True
         return False
 
     def _serve(
         self,
         selector: points.Selector,
-        rung: str,
+        hookset: str,
         chosen: Mapping[str, Chosen],
         attempts: dict[tuple[str, str], Attempt],
     ) -> dict[str, Chosen] | None:
-        """The programs by which one rung serves a selector, beside those chosen; None if it cannot."""
+        """Return the programs of a set that serve a selector, beside those chosen; None if it cannot."""
         if isinstance(selector, str):
-            return self._serve_hook(selector, rung, chosen, attempts)
-        served: dict[str, Chosen] = {}
+            return self._serve_hook(selector, hookset, chosen, attempts)
+        programs: dict[str, Chosen] = {}
         lacking = False
         for part in selector.parts:
-            found = self._serve(part, rung, chosen, attempts)
-            served |= found or {}
-            lacking |= found is None
-            if selector.rule == "one of" and found is not None:
-                return found
-        return None if selector.rule == "one of" or (selector.rule == "all of" and lacking) else served
+            of_part = self._serve(part, hookset, chosen, attempts)
+            programs |= of_part or {}
+            lacking |= of_part is None
+            if selector.rule == "one of" and of_part is not None:
+                return of_part
+        return None if selector.rule == "one of" or (selector.rule == "all of" and lacking) else programs
 
     def _serve_hook(
         self,
         hook: str,
-        rung: str,
+        hookset: str,
         chosen: Mapping[str, Chosen],
         attempts: dict[tuple[str, str], Attempt],
     ) -> dict[str, Chosen] | None:
         if hook in chosen:
             return {}
-        kind = points.kind_of(hook, rung)
-        found = self._find(hook, kind) if kind else None
-        if isinstance(found, Chosen):
-            return {hook: found}
-        if found:
-            attempts[hook, kind] = found
+        kind = points.kind_of(hook, hookset)
+        result = self._choose_target(hook, kind) if kind else None
+        if isinstance(result, Chosen):
+            return {hook: result}
+        if result:
+            attempts[hook, kind] = result
         return None
 
-    def _find(self, hook: str, kind: str) -> Chosen | Attempt:
+    def _choose_target(self, hook: str, kind: str) -> Chosen | Attempt:
         if (state := self._capabilities.get(points.CAPABILITIES.get(kind, kind), "absent")) != FIRES:
             return Attempt(hook, kind, state, f"{kind} programs: {state}")
         targets = points.candidates(hook, kind)
-        known = None
+        refusal = None
         for target in targets:
             if refused := self._refused.get((hook, kind, target)):
-                known = refused
+                refusal = refused
                 continue
             if not self._kernel.present(kind, target):
                 continue
-            if len(self._rungs) > 1 and self._kernel.doubtful(kind, target):
+            if len(self._sets) > 1 and self._kernel.doubtful(kind, target):
                 return Attempt(hook, kind, "absent", f"{target} may have too many arguments for {kind}")
-            if words := self._kernel.drift(hook, kind, target):
-                return Attempt(hook, kind, DRIFTED, words, target)
+            if reason := self._kernel.drift(hook, kind, target):
+                return Attempt(hook, kind, DRIFTED, reason, target)
             return Chosen(hook, kind, target)
-        return known or Attempt(hook, kind, "absent", f"this kernel has no usable {' or '.join(targets)}")
+        return refusal or Attempt(hook, kind, "absent", f"this kernel has no usable {' or '.join(targets)}")

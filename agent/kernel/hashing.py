@@ -1,4 +1,4 @@
-"""The kernel stage's string hash: a mirror of `bpf/hash.h`, compared with it by a test."""
+"""Computes the same hash of names and paths as the BPF programs (`bpf/hash.h`); a test compares both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _mix(value: int, word: int) -> int:
 
 
 def component(name: bytes) -> int:
-    """Hash of one component: 64 bits."""
+    """Return the 64-bit hash of one path component."""
     value = _mix(SEED, len(name))
     for start in range(0, len(name), 8):
         value = _mix(value, int.from_bytes(name[start : start + 8], "little"))
@@ -23,7 +23,7 @@ def component(name: bytes) -> int:
 
 
 def path(path: bytes) -> int:
-    """Hash of a path by its components; that of `/` and of nothing is the seed."""
+    """Return the 64-bit hash of a path by its components; that of `/` and of an empty path is the seed."""
     return _fold(part for part in path.split(b"/") if part)
 
 

@@ -1,4 +1,4 @@
-"""Hides a file from this process and its children: a kernel without type information, made of any."""
+"""Hides a file from this process and its children, to test the agent as on a kernel without BTF."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000  # include/uapi/linux/m
 
 
 def hide(path: str) -> None:
-    """From here on there is an empty device in the file's place, in a mount namespace of our own.
+    """Enter a new mount namespace and mount /dev/null over the file. Do nothing if the file does not exist.
 
-    Does nothing where there is no such file. Raises KernelError.
+    Raises KernelError if the kernel refuses.
     """
     if not Path(path).is_file():
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    _check("a mount namespace", libc.unshare(_CLONE_NEWNS))
-    _check("keep mounts to ourselves", libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
-    _check(f"hide {path}", libc.mount(b"/dev/null", path.encode(), None, _MS_BIND, None))
+    _check("create a mount namespace", libc.unshare(_CLONE_NEWNS))
+    _check("make all mounts private", libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
+    _check(f"mount /dev/null over {path}", libc.mount(b"/dev/null", path.encode(), None, _MS_BIND, None))
 
 
-def _check(what: str, result: int) -> None:
+def _check(action: str, result: int) -> None:
     if result:
-        raise KernelError(f"{what}: {os.strerror(ctypes.get_errno())}", hint="this takes root")
+        raise KernelError(f"cannot {action}: {os.strerror(ctypes.get_errno())}", hint="run as root")

@@ -1,7 +1,7 @@
-"""libbpf 1.x through ctypes: the only place that calls it.
+"""Calls libbpf 1.x through ctypes; no other module calls it.
 
-Each wrapper raises `KernelError` with what was tried, the system's word for why, and in `detail` everything
-that libbpf and the verifier printed meanwhile.
+Each wrapper raises `KernelError` with the failed action, the system's error text, and in `detail` everything
+that libbpf and the verifier printed during the call.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from agent.kernel.structures import (
 
 _LIBRARY = "libbpf.so.1"
 _MESSAGE_BYTES = 1 << 16
-# Not whom a map that is left out is not bound to: that is said in passing, before the one that fails.
-_BLAMED = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to (?!bind map))")
+# A message about a map that cannot be bound is no failure: libbpf prints it for programs that load.
+_FAILED_PROGRAM = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to (?!bind map))")
 
 
 class ProgramInfo(NamedTuple):
-    """What the kernel counts of a loaded program; `insns` is None before 5.16, which does not tell."""
+    """The kernel's counters of a loaded program; `insns` is None before 5.16, which has no such counter."""
 
     runs: int
     recursion_misses: int
     insns: int | None
 
 
-# For programs on trampolines libbpf would compare each target with all types of the kernel once more.
-# `Program.target` gives it the number instead.
+# For each program on a trampoline libbpf would search all types of the kernel for the target's name.
+# `Program.target` sets the type number instead.
 _TRACING, _LSM = 26, 29  # enum bpf_prog_type
 _TRAMPOLINES = {"fentry+": (_TRACING, 24), "fexit+": (_TRACING, 25), "lsm+": (_LSM, 27)}  # bpf_attach_type
 _ATTACHES = {
@@ -54,7 +54,7 @@ _targets: dict[int, int] = {}  # by the address of the program
 
 
 def _prepare(program: int, options: Any, _cookie: int) -> int:
-    """Called by libbpf just before it loads a program."""
+    """Set the target's type number; libbpf calls this just before it loads a program."""
     number = _targets.get(program)
     if number is None:
         section = _lib().call("bpf_program__section_name", program)
@@ -83,7 +83,7 @@ _PRINTER = ctypes.CFUNCTYPE(INT, INT, POINTER, POINTER)
 
 
 class _Library:
-    """The loaded library and what it printed since `forget`."""
+    """The loaded library, and the text that it printed since the last call of `printed`."""
 
     def __init__(self) -> None:
         try:
@@ -108,13 +108,13 @@ class _Library:
         return function(*arguments)
 
     def printed(self) -> str:
-        """What was printed since the last call, and forget it."""
+        """Return the text printed since the last call, and forget it."""
         text = "".join(self._printed)
         self._printed.clear()
         return text
 
     def _print(self, level: int, form: int, arguments: int) -> int:
-        # A va_list arrives as a pointer on both architectures: to be handed on, never to be looked into.
+        # On both architectures a va_list arrives as a pointer, which vsnprintf takes as it is.
         if level <= _INFO:
             self._libc.vsnprintf(self._buffer, _MESSAGE_BYTES, form, arguments)
             self._printed.append(self._buffer.value.decode("utf-8", "replace"))
@@ -135,45 +135,45 @@ def _reason(code: int) -> str:
     return f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
 
 
-def _failed(what: str, code: int) -> KernelError:
-    return KernelError(f"{what}: {_reason(code)}", detail=_lib().printed())
+def _failed(action: str, code: int) -> KernelError:
+    return KernelError(f"{action}: {_reason(code)}", detail=_lib().printed())
 
 
-def _checked(what: str, result: int) -> int:
-    """A result that on failure is a negative error number, as libbpf 1.0 and later give it."""
+def _checked(action: str, result: int) -> int:
+    """Return a result. Raise KernelError if it is negative: libbpf from 1.0 on returns -errno."""
     if result < 0:
-        raise _failed(what, -result)
+        raise _failed(action, -result)
     return result
 
 
-def _pointer(what: str, result: int | None) -> int:
+def _pointer(action: str, result: int | None) -> int:
     if not result:
-        raise _failed(what, ctypes.get_errno())
+        raise _failed(action, ctypes.get_errno())
     return result
 
 
 def failed_program(error: KernelError) -> str:
-    """The program that libbpf blames for a load that failed; empty if none."""
-    found = _BLAMED.search(error.detail)
-    return found[1] if found else ""
+    """Return the program that libbpf names as the cause of a failed load; empty if it names none."""
+    match = _FAILED_PROGRAM.search(error.detail)
+    return match[1] if match else ""
 
 
 def version() -> str:
-    """The library's version, such as `v1.1`."""
+    """Return the library's version, such as `v1.1`."""
     return str(_lib().call("libbpf_version_string").decode())
 
 
 def ids(kind: str) -> frozenset[int]:
-    """The ids of all programs, maps or links ("prog", "map", "link") in this kernel, whoever made them."""
-    found: set[int] = set()
+    """Return the ids of all programs, maps or links ("prog", "map", "link") of any process in this kernel."""
+    known: set[int] = set()
     following = U32()
     while _lib().call(f"bpf_{kind}_get_next_id", following.value, ctypes.byref(following)) == 0:
-        found.add(following.value)
-    return frozenset(found)
+        known.add(following.value)
+    return frozenset(known)
 
 
 class Link:
-    """An attached program; closing detaches it, and so does the end of this process."""
+    """An attached program. `close` detaches it, and so does the end of this process."""
 
     def __init__(self, pointer: int) -> None:
         self._pointer: int | None = pointer
@@ -194,34 +194,34 @@ class Program:
         self._log: ctypes.Array[ctypes.c_char] | None = None
 
     def choose(self, chosen: bool) -> None:
-        """Whether the verifier gets to see it at all."""
+        """Choose whether `load` loads the program."""
         result = _lib().call("bpf_program__set_autoload", self._pointer, chosen)
         _checked(f"choose {self.name}", result)
 
     def target(self, number: int) -> None:
-        """Attach a trampoline program to the function of this number in the kernel's BTF; before the load."""
+        """Attach a trampoline program to the function with this BTF type number; call it before the load."""
         _targets[self._pointer] = number
 
     def forget(self) -> None:
-        """Forget the target: another program may get the same address."""
+        """Forget the target, because another program may get the same address."""
         _targets.pop(self._pointer, None)
 
     def keep_log(self, size: int, level: int = 4) -> None:
-        """Have the verifier write into a buffer: 4 its verdict and statistics, 1 and 2 its reasoning too."""
+        """Keep the verifier's log: level 4 has the verdict and statistics, 1 and 2 also have each step."""
         self._log = ctypes.create_string_buffer(size)
         _checked("set_log_buf", _lib().call("bpf_program__set_log_buf", self._pointer, self._log, size))
         _checked("set_log_level", _lib().call("bpf_program__set_log_level", self._pointer, level))
 
     def log(self) -> str:
-        """What the verifier wrote, if `keep_log` was asked for."""
+        """Return the verifier's log; empty without `keep_log`."""
         return self._log.value.decode("utf-8", "replace") if self._log else ""
 
     def fd(self) -> int:
-        """The program's descriptor, once loaded."""
+        """Return the descriptor of the loaded program."""
         return _checked(f"{self.name} is not loaded", _lib().call("bpf_program__fd", self._pointer))
 
     def attach(self) -> Link:
-        """Attach to what its section or `target` says."""
+        """Attach to the target of the program's section, or to that of `target`."""
         kind = _lib().call("bpf_program__section_name", self._pointer).decode().partition("/")[0]
         return self._attached(self.name, _ATTACHES.get(kind, "bpf_program__attach"))
 
@@ -240,21 +240,21 @@ class Program:
         return self._attached(name, "bpf_program__attach_raw_tracepoint", name.encode())
 
     def attach_kprobe_multi(self, function: str, at_return: bool) -> Link:
-        """Attach through fprobe. By name and not by pattern: for that libbpf would read all of kallsyms."""
+        """Attach through fprobe, by name: for a pattern libbpf would read all of kallsyms."""
         names = (STRINGS * 1)(function.encode())
         options = MultiOptions(ctypes.sizeof(MultiOptions), names, None, None, len(names), at_return)
         call = "bpf_program__attach_kprobe_multi_opts"
         return self._attached(function, call, None, ctypes.byref(options))
 
     def info(self) -> ProgramInfo:
-        """The kernel's counts; runs are counted only while `count_runs` is on."""
+        """Return the kernel's counters. Runs are counted only while a `RunCounting` is open."""
         info, size = ProgInfo(), U32(ctypes.sizeof(ProgInfo))
         result = _lib().call("bpf_obj_get_info_by_fd", self.fd(), ctypes.byref(info), ctypes.byref(size))
-        _checked(f"look at {self.name}", result)
+        _checked(f"read the counters of {self.name}", result)
         return ProgramInfo(info.run_cnt, info.recursion_misses, info.verified_insns or None)
 
     def run(self, context: bytes) -> bytes:
-        """Run a program of type syscall once; the context as the program left it."""
+        """Run a program of type syscall once, and return the context as the program left it."""
         data = ctypes.create_string_buffer(context, len(context))
         options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), ctx_size_in=len(context))
         options.ctx_in = ctypes.addressof(data)
@@ -262,14 +262,14 @@ class Program:
         _checked(f"run {self.name}", result)
         return data.raw
 
-    def _attached(self, where: str, function: str, *arguments: Any) -> Link:
+    def _attached(self, target: str, function: str, *arguments: Any) -> Link:
         _lib().printed()
         result = _lib().call(function, self._pointer, *arguments)
-        return Link(_pointer(f"attach {self.name} to {where}", result))
+        return Link(_pointer(f"attach {self.name} to {target}", result))
 
 
 class Map:
-    """One map of an object; keys and values are bytes of exactly its sizes."""
+    """One map of an object. Keys and values are bytes of exactly the map's sizes."""
 
     def __init__(self, pointer: int) -> None:
         self._pointer = pointer
@@ -279,24 +279,24 @@ class Map:
 
     @property
     def max_entries(self) -> int:
-        """Its capacity: bytes for a ring buffer, entries for the rest."""
+        """The capacity: bytes of a ring buffer, entries of any other map."""
         return int(_lib().call("bpf_map__max_entries", self._pointer))
 
     def resize(self, max_entries: int) -> None:
-        """Set the capacity, before the object is loaded."""
+        """Set the capacity; call it before the load."""
         result = _lib().call("bpf_map__set_max_entries", self._pointer, max_entries)
         _checked(f"resize {self.name}", result)
 
     def skip(self) -> None:
-        """Do not create it."""
+        """Do not create the map."""
         _checked(f"skip {self.name}", _lib().call("bpf_map__set_autocreate", self._pointer, False))
 
     def fd(self) -> int:
-        """The map's descriptor, once created."""
+        """Return the descriptor of the created map."""
         return _checked(f"{self.name} is not created", _lib().call("bpf_map__fd", self._pointer))
 
     def preset(self, offset: int, data: bytes) -> None:
-        """Write into the initial value of a section's map, such as `.rodata`, before the object is loaded."""
+        """Write into the initial value of a section's map, such as `.rodata`; call it before the load."""
         size = SIZE()
         start = _lib().call("bpf_map__initial_value", self._pointer, ctypes.byref(size))
         if offset + len(data) > size.value:
@@ -304,18 +304,18 @@ class Map:
         ctypes.memmove(_pointer(f"preset {self.name}", start) + offset, data, len(data))
 
     def memory(self) -> mmap.mmap:
-        """The values of an array made with BPF_F_MMAPABLE, each at a multiple of 8 bytes."""
+        """Map the values of an array with BPF_F_MMAPABLE into memory, each at a multiple of 8 bytes."""
         size = (self.value_size + 7 & ~7) * self.max_entries
         return mmap.mmap(self.fd(), size + mmap.PAGESIZE - 1 & ~(mmap.PAGESIZE - 1))
 
     def update(self, key: bytes, value: bytes) -> None:
-        """Insert or replace; a queue or stack has no keys: b"" pushes."""
+        """Insert or replace an entry. A queue or stack has no keys: pass b"" to push."""
         buffer = key or None
         result = _lib().call("bpf_map_update_elem", self.fd(), buffer, value, 0)
         _checked(f"update {self.name}", result)
 
     def lookup(self, key: bytes, value_size: int = 0) -> bytes | None:
-        """The value, or None; `value_size` where it differs (a per-CPU map gives one for each CPU)."""
+        """Return the value, or None. A per-CPU map has a value for each CPU: pass `value_size`."""
         value = ctypes.create_string_buffer(value_size or self.value_size)
         result = _lib().call("bpf_map_lookup_elem", self.fd(), key, value)
         if result < 0 and -result == errno.ENOENT:
@@ -324,7 +324,7 @@ class Map:
         return value.raw
 
     def delete(self, key: bytes) -> bool:
-        """Remove a key; False if it was not there."""
+        """Remove a key; return False if the map does not have it."""
         result = _lib().call("bpf_map_delete_elem", self.fd(), key)
         if result < 0 and -result == errno.ENOENT:
             return False
@@ -332,7 +332,7 @@ class Map:
         return True
 
     def keys(self) -> Iterator[bytes]:
-        """All keys; those changed meanwhile may or may not be among them."""
+        """Yield all keys; keys that change meanwhile may or may not be among them."""
         key, following = None, ctypes.create_string_buffer(self.key_size)
         while _lib().call("bpf_map_get_next_key", self.fd(), key, following) == 0:
             key = following.raw
@@ -340,30 +340,30 @@ class Map:
 
 
 class PerfBuffers:
-    """A buffer for each processor; `take` gets each record, in the order of one processor."""
+    """One perf buffer for each CPU; `take` is called with each record, in the order of its CPU."""
 
     def __init__(self, events: Map, pages: int, take: Callable[[bytes], None]) -> None:
         self._take = _SAMPLE(lambda _context, _cpu, data, size: take(ctypes.string_at(data, size)))
-        made = _lib().call("perf_buffer__new", events.fd(), pages, self._take, None, None, None)
-        self._pointer: int | None = _pointer("make perf buffers", made)
+        buffers = _lib().call("perf_buffer__new", events.fd(), pages, self._take, None, None, None)
+        self._pointer: int | None = _pointer("create perf buffers", buffers)
 
     def fileno(self) -> int:
-        """Readable while there are records."""
+        """Return a descriptor that is readable while records are waiting."""
         return int(_lib().call("perf_buffer__epoll_fd", self._pointer))
 
     def consume(self) -> None:
-        """Give what is there now to `take`."""
+        """Call `take` with each record that is waiting."""
         _checked("read perf buffers", _lib().call("perf_buffer__consume", self._pointer))
 
     def close(self) -> None:
-        """Free them. May be called again."""
+        """Free the buffers. May be called again."""
         if self._pointer:
             _lib().call("perf_buffer__free", self._pointer)
             self._pointer = None
 
 
 class Btf:
-    """Type information: of an object, or of a kernel. Types are told by number, names by offset."""
+    """BTF type information of an object or of a kernel. Types have numbers, names have offsets."""
 
     def __init__(self, pointer: int, owned: bool = False) -> None:
         self._pointer: int | None = pointer
@@ -371,34 +371,34 @@ class Btf:
 
     @classmethod
     def parse(cls, path: str) -> Btf:
-        """Read a BTF blob or an ELF file; about 25 ms for a whole kernel's."""
+        """Read a BTF blob or an ELF file; the BTF of a kernel takes about 25 ms."""
         pointer = _lib().call("btf__parse", path.encode(), None)
         return cls(_pointer(f"read BTF from {path}", pointer), owned=True)
 
     def find(self, name: str, kind: int) -> int | None:
-        """The number of the type of this name and kind."""
+        """Return the number of the type with this name and kind, or None."""
         number: int = _lib().call("btf__find_by_name_kind", self._pointer, name.encode(), kind)
         return number if number > 0 else None
 
     def words(self, number: int, count: int) -> tuple[int, ...]:
-        """The first 32-bit words of a type's record: name, info, size or type, then what its kind adds."""
+        """Return the first 32-bit words of a type: name, info, size or type, then those of its kind."""
         pointer = _pointer(f"BTF type {number}", _lib().call("btf__type_by_id", self._pointer, number))
         return tuple((U32 * count).from_address(pointer))
 
     def name(self, offset: int) -> str:
-        """A name by its offset."""
+        """Return the name at an offset."""
         text: bytes = _lib().call("btf__str_by_offset", self._pointer, offset)
         return text.decode()
 
     def close(self) -> None:
-        """Free it, if it is ours. May be called again."""
+        """Free the BTF that `parse` read. May be called again."""
         if self._pointer and self._owned:
             _lib().call("btf__free", self._pointer)
         self._pointer = None
 
 
 class Object:
-    """A BPF object file, opened; nothing is in the kernel before `load`."""
+    """An open BPF object file. Nothing is in the kernel before `load`."""
 
     def __init__(self, path: str, external_btf: str | None = None) -> None:
         options = OpenOptions(sz=ctypes.sizeof(OpenOptions))
@@ -410,20 +410,20 @@ class Object:
         self.programs = {
             program.name: program for program in map(Program, self._each("bpf_object__next_program"))
         }
-        self.maps = {one.name: one for one in map(Map, self._each("bpf_object__next_map"))}
+        self.maps = {bpf_map.name: bpf_map for bpf_map in map(Map, self._each("bpf_object__next_map"))}
 
     def btf(self) -> Btf:
-        """The object's own type information, valid until `close`."""
+        """Return the object's own BTF, valid until `close`."""
         pointer = _lib().call("bpf_object__btf", self._pointer)
-        return Btf(_pointer("the object carries no BTF", pointer))
+        return Btf(_pointer("read the BTF of the object", pointer))
 
     def load(self) -> None:
-        """Create the maps and have the chosen programs verified: all or nothing."""
+        """Create the maps and load the chosen programs; if one fails, none is loaded."""
         _lib().printed()
         _checked("load the object", _lib().call("bpf_object__load", self._pointer))
 
     def close(self) -> None:
-        """Free it, and the programs and maps that nothing else holds. May be called again."""
+        """Free the object, and its programs and maps unless something else uses them. May be called again."""
         if self._pointer:
             _lib().call("bpf_object__close", self._pointer)
             self._pointer = None
@@ -437,7 +437,7 @@ class Object:
 
 
 class RunCounting:
-    """While open, the kernel counts each program's runs (and takes their time, which costs a little)."""
+    """While this is open the kernel counts and times each program's runs, which costs a little."""
 
     def __init__(self) -> None:
         self._fd = _checked("count the programs' runs", _lib().call("bpf_enable_stats", 0))

@@ -1,4 +1,4 @@
-"""Programs that are attached, and what can be asked of them and told to them."""
+"""The attached programs: their filters, records, counters and coverage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PROCESSED = re.compile(r"processed (\d+) insns")
 
 
 class HookState(NamedTuple):
-    """One hook as it came to be, and what the kernel counted of it, a kprobe's own misses included."""
+    """The state of one hook, and the kernel's counters of its program, including a kprobe's own misses."""
 
     event: str
     point: str
@@ -36,7 +36,7 @@ class HookState(NamedTuple):
 
 
 class Loaded:
-    """A loaded variant. Closing it, or the end of the process, detaches everything."""
+    """A loaded variant. `close` detaches everything, and so does the end of the process."""
 
     def __init__(
         self,
@@ -54,20 +54,20 @@ class Loaded:
         self._counting = RunCounting()
         self._insns: dict[str, int] = {}
         self._blinding = [
-            (one.hook, opened.programs[one.program])
-            for one in attached.plan.chosen.values()
-            if one.hook.partition(".")[2] in points.BLINDING
+            (chosen.hook, opened.programs[chosen.program])
+            for chosen in attached.plan.chosen.values()
+            if chosen.hook.partition(".")[2] in points.BLINDING
         ]
 
     @property
     def hooks(self) -> list[HookState]:
-        """Every hook and what became of it, now."""
+        """The current state of every hook, also of those that could not be attached."""
         misses = self._attached.misses()
-        chosen = [self._state(one, misses) for one in self._attached.plan.chosen.values()]
-        return chosen + [_vain(attempt) for attempt in self._attached.plan.attempts]
+        attached = [self._state(chosen, misses) for chosen in self._attached.plan.chosen.values()]
+        return attached + [_not_attached(attempt) for attempt in self._attached.plan.attempts]
 
     def skipped(self) -> dict[str, int]:
-        """How often the kernel skipped each program without which an event is not seen, now, by hook."""
+        """Return how often the kernel skipped each program without which an event is not seen, by hook."""
         misses = self._attached.misses()
         return {
             hook: program.info().recursion_misses + misses.get(program.name, 0)
@@ -76,37 +76,37 @@ class Loaded:
 
     @property
     def coverage(self) -> dict[str, str]:
-        """For each event type: full, degraded or none."""
+        """The coverage of each event type: full, degraded or none."""
         return sight.coverage(self._attached.plan.chosen, self.capabilities)
 
     @property
     def limits(self) -> dict[str, str]:
-        """What cannot be seen of event types that are not seen whole, in words."""
+        """For each event type without full coverage, a text about what is not seen."""
         return sight.limits(self._attached.plan.chosen, self.capabilities)
 
     @property
     def discards(self) -> bool:
-        """Whether discarders can be relied on: whatever makes one stale is seen."""
+        """Whether discarders can be used: every hook that makes one stale is attached."""
         return all(hook in self._attached.plan.chosen for hook in points.INVALIDATORS)
 
     def set_scope(self, tgid: int) -> None:
-        """See only what this process and its descendants do; 0: everything."""
+        """Report only events of this process and its descendants; with 0, of all processes."""
         self.tables.set_scope(tgid)
 
     def set_policy(self, approvers: Mapping[EventType, Approvers]) -> int:
-        """Put the filters in force in one step; the number that records judged by them carry."""
+        """Switch to these filters in one step; return their serial number, which their records have."""
         return self.tables.set_policy(policy.policies(approvers), policy.values(approvers))
 
     def fileno(self) -> int:
-        """Readable while there are records."""
+        """Return a descriptor that is readable while records are waiting."""
         return self.ring.fileno()
 
     def drain(self) -> list[bytes]:
-        """The records that are there now."""
+        """Return the waiting records."""
         return self.ring.drain()
 
     def detach(self) -> None:
-        """No new records from here on."""
+        """Detach all programs; no new records follow."""
         self._attached.close()
 
     def close(self) -> None:
@@ -128,21 +128,17 @@ class Loaded:
             state="attached",
             runs=info.runs,
             recursion_misses=info.recursion_misses + misses.get(chosen.program, 0),
-            insns=self._insns.setdefault(program.name, info.insns or 0) or self._processed(program),
+            insns=self._verified_insns(program, info.insns),
         )
 
-    def _processed(self, program: Program) -> int:
-        """Before 5.16 the kernel does not tell: read once from what the verifier said."""
-        self._insns[program.name] = _processed(program)
+    def _verified_insns(self, program: Program, counted: int | None) -> int:
+        """Return the kernel's counter; before 5.16, which has none, read the verifier's log once."""
+        if program.name not in self._insns:
+            match = None if counted else _PROCESSED.search(program.log())
+            self._insns[program.name] = counted or (int(match[1]) if match else 0)
         return self._insns[program.name]
 
 
-def _processed(program: Program) -> int:
-    """What the verifier's statistics say; before 5.16 the kernel does not tell it otherwise."""
-    found = _PROCESSED.search(program.log())
-    return int(found[1]) if found else 0
-
-
-def _vain(attempt: Attempt) -> HookState:
+def _not_attached(attempt: Attempt) -> HookState:
     program = points.program(attempt.hook, attempt.kind)
     return HookState(attempt.hook, attempt.target, program, attempt.kind, attempt.state, attempt.reason)

@@ -1,11 +1,11 @@
-"""From a hook set's name to programs that are attached and maps that are filled.
+"""Loads a hook set: chooses programs, has them verified, attaches them and fills their maps.
 
-    chosen from the table  ->  verified together  ->  attached: returns first, entries last
+    choose from the table  ->  verify together  ->  attach: returns first, entries last
           ^                          |                     |
-          +---- without what failed -+---------------------+
+          +--- without what failed --+---------------------+
 
-A program that the verifier or the kernel refuses is left out and the rest is chosen again; what has no rung
-left is reported with every reason.
+A program that the verifier or the kernel refuses is left out, and the rest is chosen again. A hook that no
+set can serve is reported with every reason.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events.model import EventType
 from agent.hooks import points, syscalls
 from agent.kernel import btf as types
-from agent.kernel import capabilities, lockdown, tails, tell
+from agent.kernel import capabilities, lockdown, map_writer, tails
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.bcc import backend
 from agent.kernel.choose import FIRES, Attempt, Chooser, Plan
 from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Object, failed_program
 from agent.kernel.loaded import HookState, Loaded
+from agent.kernel.map_writer import MapWriter
 from agent.kernel.maps import Table, Tables
-from agent.kernel.tell import Told
 from agent.kernel.transport import PerfBuffer, RingBuffer, Transport
 
 __all__ = ["BTF_SOURCES", "TRANSPORTS", "HookState", "Loaded", "Loader", "Variant", "load", "object_path"]
@@ -38,18 +38,23 @@ TRANSPORTS = ("ringbuf", "perf")
 BTF_SOURCES = ("kernel", "external", "none")
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_PLACES = (_PACKAGE / "bpf" / "fim.bpf.o", _PACKAGE.parent / "build" / "fim.bpf.o")
-_BTF_PLACE = _PACKAGE / "btf"
-_COMPILED = ("kprobe", "kretprobe", points.BCC)  # observed while it was compiled
+_OBJECTS = (_PACKAGE / "bpf" / "fim.bpf.o", _PACKAGE.parent / "build" / "fim.bpf.o")
+_BTF_FOLDER = _PACKAGE / "btf"
+_COMPILED = (
+    "kprobe",
+    "kretprobe",
+    points.BCC,
+)  # kinds that fire if bcc could compile and run its first program
 _LOG_BYTES = 1 << 16
 _WORD = struct.Struct("=I")
-_PERF_BYTES = 1 << 20  # a processor
+_PERF_BYTES = 1 << 20  # for each CPU
 
 
 class Variant(NamedTuple):
-    """What to load and how.
+    """What to load, and how.
 
-    `ring_bytes` 0 is the default size, for perf buffers of each processor; so is `discarders` 0, of entries.
+    `ring_bytes` is the size of the ring buffer, or of each CPU's perf buffer; `discarders` is the number of
+    entries. 0 means the default of either.
     """
 
     hookset: str = points.AUTO
@@ -60,41 +65,45 @@ class Variant(NamedTuple):
     events: tuple[EventType, ...] = tuple(points.EVENTS)
 
     def check(self) -> None:
-        """Raise UsageError if there is no such variant."""
-        known = (
+        """Raise UsageError if the variant does not exist."""
+        options = (
             ("hook set", self.hookset, points.HOOKSETS),
             ("BTF source", self.btf, BTF_SOURCES),
             ("transport", self.transport, TRANSPORTS),
         )
-        for what, value, choices in known:
+        for option, value, choices in options:
             if value not in choices:
-                raise UsageError(f"no {what} {value!r}", hint=f"one of {', '.join(choices)}")
+                raise UsageError(f"unknown {option} {value!r}", hint=f"use one of {', '.join(choices)}")
         if self.btf == "none" and self.hookset not in (points.AUTO, points.BCC):
             raise UsageError(
-                f"hook set {self.hookset} needs type information, which BTF source none has not",
-                hint=f"without, there is {points.BCC}",
+                f"hook set {self.hookset} needs type information, and the BTF source is none",
+                hint=f"use --hookset {points.BCC}, or another BTF source",
             )
 
     @property
     def compiled(self) -> bool:
-        """Whether its programs are compiled on the spot, and never relocated."""
+        """Whether bcc compiles the programs on this host, instead of libbpf relocating them."""
         return self.hookset == points.BCC or self.btf == "none"
 
 
 def object_path() -> Path:
-    """Where the compiled programs are: in the bundle, or as `make build` left them."""
-    for place in _PLACES:
-        if place.is_file():
-            return place
-    raise UsageError(f"no {_PLACES[0]}", hint="run `make build`, or deploy the bundle with its object")
+    """Return the path of the compiled programs: in the bundle, or in the folder of `make build`."""
+    for path in _OBJECTS:
+        if path.is_file():
+            return path
+    raise UsageError(
+        f"{_OBJECTS[0]} does not exist", hint="run `make build`, or deploy the bundle with its object"
+    )
 
 
 def external_btf() -> Path:
-    """The reduced type information that was made for this kernel and came with the agent."""
-    place = _BTF_PLACE / f"{os.uname().release}.btf"
-    if not place.is_file():
-        raise UsageError(f"no {place}", hint="bpftool gen min_core_btf makes it from this kernel's BTF")
-    return place
+    """Return the path of the reduced BTF for this kernel that was deployed with the agent."""
+    path = _BTF_FOLDER / f"{os.uname().release}.btf"
+    if not path.is_file():
+        raise UsageError(
+            f"{path} does not exist", hint="make it from this kernel's BTF with bpftool gen min_core_btf"
+        )
+    return path
 
 
 def load(
@@ -106,10 +115,10 @@ def load(
     discarders: int = 0,
     events: Iterable[EventType] = tuple(points.EVENTS),
 ) -> Loaded:
-    """Find out what this kernel can do and attach a variant; nothing is reported before `set_policy`.
+    """Observe this kernel's capabilities and attach a variant; it reports no event before `set_policy`.
 
-    Raises UsageError for an unknown variant, MinimumNotMetError for one that this kernel cannot serve; under
-    lockdown it names that as the cause.
+    Raises UsageError for an unknown variant, MinimumNotMetError for one that this kernel cannot serve. Under
+    lockdown the error names lockdown as the cause.
     """
     variant = Variant(hookset, btf, transport, ring_bytes, discarders, tuple(events))
     variant.check()
@@ -122,32 +131,32 @@ def load(
 
 
 def _relocated(variant: Variant) -> Loaded:
-    """Programs that were compiled beforehand, and the last rung where none of them can be had."""
+    """Load the object that was compiled beforehand; with `auto`, let bcc compile one if that fails."""
     try:
         path = object_path()
-        found = capabilities.cached(path, external_btf() if variant.btf == "external" else None)
-        tried = backend.known()
-        states = {kind: one.state for kind, one in found.items()} | (
-            {points.BCC: tried.state} if tried else {}
-        )
+        observed = capabilities.cached(path, external_btf() if variant.btf == "external" else None)
+        states = {kind: capability.state for kind, capability in observed.items()}
+        if by_bcc := backend.known():
+            states[points.BCC] = by_bcc.state
         return Loader(states, variant, path).load()
     except KernelError as error:
         if variant.hookset != points.AUTO or lockdown.active() or backend.lacking():
             raise
-        return _last(variant, error)
+        return _compiled_instead(variant, error)
 
 
 def _compiled(variant: Variant) -> Loaded:
-    """The last rung. What else this kernel can do is not asked where that takes type information."""
-    if lockdown.active():  # compiling takes a minute, and what it makes reads the kernel's memory as well
+    """Load programs that bcc compiles. With BTF source none, do not observe kinds that need BTF."""
+    if lockdown.active():  # compiling takes a minute, and these programs read the kernel's memory too
         raise lockdown.refusal()
     path = backend.object_path()
-    found = {} if variant.btf == "none" else capabilities.cached(object_path())
-    states = {kind: one.state for kind, one in found.items()} | dict.fromkeys(_COMPILED, FIRES)
+    observed = {} if variant.btf == "none" else capabilities.cached(object_path())
+    states = {kind: capability.state for kind, capability in observed.items()}
+    states |= dict.fromkeys(_COMPILED, FIRES)
     return Loader(states, variant._replace(hookset=points.BCC), path).load()
 
 
-def _last(variant: Variant, error: KernelError) -> Loaded:
+def _compiled_instead(variant: Variant, error: KernelError) -> Loaded:
     try:
         return _compiled(variant._replace(btf="none"))
     except KernelError as last:
@@ -156,7 +165,7 @@ def _last(variant: Variant, error: KernelError) -> Loaded:
 
 
 class Loader:
-    """Loads one variant on a kernel with these capabilities."""
+    """Loads one variant on a kernel with these states of capabilities."""
 
     def __init__(self, states: Mapping[str, str], variant: Variant, path: Path) -> None:
         self._variant = variant
@@ -166,7 +175,10 @@ class Loader:
         self._states = {**states, **hidden}
 
     def load(self) -> Loaded:
-        """Attach what the variant's events need. Raises MinimumNotMetError with all that was tried."""
+        """Attach the programs that the variant's events need.
+
+        Raises MinimumNotMetError, with all attempts, if a required event cannot be seen.
+        """
         with ExitStack() as stack:
             functions = Functions(typed=self._variant.btf == "kernel")
             stack.callback(functions.close)
@@ -177,7 +189,7 @@ class Loader:
                 try:
                     return self._load(plan, functions, chooser)
                 except RefusedError as refused:
-                    if lockdown.active():  # no other program would fare better
+                    if lockdown.active():  # the kernel would refuse any other program too
                         raise KernelError(str(refused)) from refused
                     chooser.refuse(refused.attempt)
 
@@ -188,9 +200,9 @@ class Loader:
             self._prepare(opened, plan, functions)
             _verify(opened, plan)
             tails.fill(opened, plan)
-            tables = Tables(opened.maps, os.getpid(), self._told(opened))  # before the first event
+            tables = Tables(opened.maps, os.getpid(), self._map_writers(opened))  # before the first event
             undo.callback(tables.close)
-            self._follow(opened, plan)
+            self._fill_system_calls(opened, plan)
             transport = self._transport(opened)
             undo.callback(transport.close)
             attached = Attached(opened, plan)
@@ -199,24 +211,24 @@ class Loader:
             undo.pop_all()
             return Loaded(opened, attached, tables, transport, self._states)
 
-    def _follow(self, opened: Object, plan: Plan) -> None:
-        """Tell the programs at system calls which are theirs: those of events that nothing else sees."""
+    def _fill_system_calls(self, opened: Object, plan: Plan) -> None:
+        """Fill the map of followed system calls, with those of events that no other hook sees."""
         present = frozenset(plan.chosen)
         events = frozenset(event for event in self._variant.events if points.by_syscalls(event, present))
         if events:
-            for place, row in syscalls.rows(os.uname().machine, events):
-                opened.maps["syscalls"].update(_WORD.pack(place), row)
+            for index, row in syscalls.rows(os.uname().machine, events):
+                opened.maps["syscalls"].update(_WORD.pack(index), row)
 
-    def _told(self, opened: Object) -> dict[str, Table]:
-        """The tables that programs write for us, where there are such programs."""
-        if not self._tells(opened):
+    def _map_writers(self, opened: Object) -> dict[str, Table]:
+        """Return the tables that are written by programs, where such programs work."""
+        if not self._has_map_writers(opened):
             return {}
-        return {name: Told(opened.maps[name], opened.programs) for name in ("approvers", "discarders")}
+        return {name: MapWriter(opened.maps[name], opened.programs) for name in ("approvers", "discarders")}
 
-    def _tells(self, opened: Object) -> bool:
-        """Not before 5.14, and not in what was compiled on the spot."""
+    def _has_map_writers(self, opened: Object) -> bool:
+        """Return whether the object has programs that write maps, and the kernel runs them (from 5.14)."""
         runs = self._states.get(capabilities.RUNS) == FIRES
-        return runs and any(name.startswith(tell.PREFIX) for name in opened.programs)
+        return runs and any(name.startswith(map_writer.PREFIX) for name in opened.programs)
 
     def _transport(self, opened: Object) -> Transport:
         if self._variant.transport == "perf":
@@ -225,9 +237,9 @@ class Loader:
 
     def _prepare(self, opened: Object, plan: Plan, functions: Functions) -> None:
         wanted = {chosen.program: chosen for chosen in plan.chosen.values()}
-        tells = self._tells(opened)
+        writes = self._has_map_writers(opened)
         for name, program in opened.programs.items():
-            program.choose(name in wanted or (tells and name.startswith(tell.PREFIX)))
+            program.choose(name in wanted or (writes and name.startswith(map_writer.PREFIX)))
             if chosen := wanted.get(name):
                 program.keep_log(_LOG_BYTES)
                 if chosen.kind in points.TRAMPOLINES:
@@ -239,7 +251,7 @@ class Loader:
         if f"{points.SYSCALL}.enter" not in plan.chosen:
             unused += ["syscalls", "calls"]
         for name in unused:
-            if name in opened.maps:  # what is compiled on the spot has only what it needs
+            if name in opened.maps:  # an object that bcc compiled has only the maps that it needs
                 opened.maps[name].skip()
         if self._variant.ring_bytes and not perf:
             opened.maps["ring"].resize(self._variant.ring_bytes)
@@ -249,30 +261,29 @@ class Loader:
 
 
 def check_minimum(plan: Plan, hookset: str) -> None:
-    """Raise MinimumNotMetError, naming all that is lacking and what was tried for it."""
+    """Raise MinimumNotMetError if required hooks are missing, with the attempts for each of them."""
     present = frozenset(plan.chosen)
     wanted = [
         name for event in points.MINIMUM for name in points.missing(points.EVENTS[event].minimum, present)
     ]
     if not wanted:
         return
-    tried = {one.hook for one in plan.attempts}
+    tried = {attempt.hook for attempt in plan.attempts}
     lacking = [name for name in dict.fromkeys(wanted) if name in tried]
-    words = [_told(one) for one in plan.attempts if one.hook in lacking]
     raise MinimumNotMetError(
         f"hook set {hookset}: this kernel does not serve {', '.join(lacking)}",
-        hint="try --hookset auto, and `agent probe` for what this kernel can do",
-        detail="\n".join(words),
+        hint="try --hookset auto; `agent probe` shows what this kernel supports",
+        detail="\n".join(_describe(attempt) for attempt in plan.attempts if attempt.hook in lacking),
     )
 
 
-def _told(attempt: Attempt) -> str:
-    where = f" at {attempt.target}" if attempt.target else ""
-    return f"{attempt.hook} by {attempt.kind}{where}: {attempt.state}: {attempt.reason}"
+def _describe(attempt: Attempt) -> str:
+    target = f" at {attempt.target}" if attempt.target else ""
+    return f"{attempt.hook} by {attempt.kind}{target}: {attempt.state}: {attempt.reason}"
 
 
 def _constants(plan: Plan, functions: Functions) -> dict[str, bytes]:
-    """The programs' constants that depend on which functions this kernel has."""
+    """Return the programs' constants that depend on the functions of this kernel."""
     counts = bytearray(points.MAX_POINTS)
     numbers = list(points.POINTS)
     targets = {chosen.hook: chosen.target for chosen in plan.chosen.values()}
@@ -290,20 +301,20 @@ def _constants(plan: Plan, functions: Functions) -> dict[str, bytes]:
 
 
 def _preset(opened: Object, constants: Mapping[str, bytes]) -> None:
-    places = types.variables(opened.btf(), ".rodata")
-    rodata = next(one for name, one in opened.maps.items() if name.endswith(".rodata"))
+    variables = types.variables(opened.btf(), ".rodata")
+    rodata = next(bpf_map for name, bpf_map in opened.maps.items() if name.endswith(".rodata"))
     for name, value in constants.items():
-        rodata.preset(places[name].offset, value)
+        rodata.preset(variables[name].offset, value)
 
 
 def _verify(opened: Object, plan: Plan) -> None:
     try:
         opened.load()
     except KernelError as error:
-        blamed = failed_program(error)
-        users = tails.users(blamed, plan)
+        failed = failed_program(error)
+        users = tails.users(failed, plan)
         if not users:
             raise
         chosen = users[0]
-        words = (opened.programs[blamed].log() or error.detail).strip()
-        raise RefusedError(Attempt(chosen.hook, chosen.kind, "load-fail", words, chosen.target)) from error
+        reason = (opened.programs[failed].log() or error.detail).strip()
+        raise RefusedError(Attempt(chosen.hook, chosen.kind, "load-fail", reason, chosen.target)) from error

@@ -1,4 +1,4 @@
-"""Kernel lockdown, which refuses programs that read the kernel's memory: the cause of a load that fails."""
+"""Detects kernel lockdown, under which the kernel refuses programs that read its memory, and reports it."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from agent.errors import KernelError, MinimumNotMetError
 
 CONFIDENTIALITY = "confidentiality"
 
-_PLACE = Path("/sys/kernel/security/lockdown")
+_LEVEL_FILE = Path("/sys/kernel/security/lockdown")
 
 
 def level() -> str:
-    """The active level, such as `none`, `integrity` or `confidentiality`; empty if it cannot be read."""
+    """Return the active level: `none`, `integrity` or `confidentiality`; empty if it cannot be read."""
     try:
-        words = _PLACE.read_text("ascii", "replace").split()
+        words = _LEVEL_FILE.read_text("ascii", "replace").split()
     except OSError:
         return ""
     return next((word.strip("[]") for word in words if word.startswith("[")), "")
 
 
 def active() -> bool:
-    """Whether programs may not read the kernel's memory, which all of ours do."""
+    """Return whether the kernel refuses programs that read its memory, as all of the agent's do."""
     return level() == CONFIDENTIALITY
 
 
 def refusal(error: KernelError | None = None) -> MinimumNotMetError:
-    """The error of a load under lockdown; `error` is what failed, if anything was tried."""
+    """Return the error of a load under lockdown; `error` is the failure of the attempt, if one was made."""
     detail = f"{error.message}\n{error.detail}".strip() if error else ""
     return MinimumNotMetError(
-        f"the kernel is locked down ({_PLACE}: {CONFIDENTIALITY}): it refuses programs that read its memory",
-        hint=f"boot without lockdown={CONFIDENTIALITY}; lockdown=integrity is no obstacle",
+        f"the kernel is locked down ({_LEVEL_FILE}: {CONFIDENTIALITY}): "
+        "it refuses programs that read its memory",
+        hint=f"boot without lockdown={CONFIDENTIALITY}; lockdown=integrity works",
         detail=detail,
     )

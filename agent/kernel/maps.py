@@ -1,7 +1,7 @@
-"""The maps of `bpf/maps.h` from user space: policy, discarders, counts. Layouts are the C structures'.
+"""Reads and writes the maps of `bpf/maps.h`: policy, discarders and counters, laid out as in C.
 
-Arrays are memory that the kernel shares with us. Hash tables are written by `tables`, which does so without
-keeping a kprobe from being seen (`agent.kernel.tell`), where the kernel can.
+Arrays are mapped into this process's memory. Hash tables are written through a `Table`: where the kernel
+supports it `agent.kernel.map_writer`, which does not make the kernel skip kprobes, else the map itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agent.kernel.libbpf import Map
 
 REJECT_ALL, APPROVE, FORWARD_ALL = range(3)
 
-WRITING = 32  # bits from here on in an approver's mask count only for opens that write
+WRITING = 32  # the bits of an approver's mask from this one on apply only to opens for writing
 
 BY_BASENAME, BY_PATH, BY_PREFIX, BY_FLAGS, BY_RDONLY, BY_UID, BY_AUID, BY_UPPER = (
     1 << bit for bit in range(8)
@@ -41,8 +41,8 @@ COUNTS = struct.Struct("=9Q")
 class KernelCounts(NamedTuple):
     """What the kernel stage did with the events of one type.
 
-    No record exists of the last three: all slots were in use, the return was missed after the object was
-    seen, or the operation could not be followed to its object. Only `unentered` is not part of `seen`.
+    Events of the last three counters have no record: all slots were in use, the return was missed after the
+    object was seen, or the entry of the operation was missed. `seen` includes all but `unentered`.
     """
 
     seen: int = 0
@@ -57,7 +57,7 @@ class KernelCounts(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """One event type's policy: which kinds of values there are, at all and for opens that do not write."""
+    """One event type's policy: the kinds of approvers, for all events and for opens that do not write."""
 
     mode: int
     kinds: int = 0
@@ -66,14 +66,14 @@ class Policy(NamedTuple):
 
 
 class Approver(NamedTuple):
-    """A value that approves: a name's hash or an id, and the kind of it."""
+    """A value that approves events: the hash of a name, or an id, and its kind."""
 
     value: int
     kind: int
 
 
 class Discarder(NamedTuple):
-    """What a discarder is found by."""
+    """The key of a discarder."""
 
     inode: int
     device: int
@@ -82,7 +82,10 @@ class Discarder(NamedTuple):
 
 
 class Discard(NamedTuple):
-    """What it drops, and what must not have changed for it to be valid; `expires_ns` in CLOCK_BOOTTIME."""
+    """The event types that a discarder drops, and the state in which it is valid.
+
+    `expires_ns` is a time of CLOCK_BOOTTIME.
+    """
 
     mask: int
     expires_ns: int
@@ -92,19 +95,19 @@ class Discard(NamedTuple):
 
 
 class Table(Protocol):
-    """Where a hash table's entries are written: the map itself, or programs that write it for us."""
+    """Writes the entries of a hash table: a `Map` itself, or a `MapWriter`."""
 
     def update(self, key: bytes, value: bytes) -> None:
-        """Insert or replace."""
+        """Insert or replace an entry."""
 
     def delete(self, key: bytes) -> bool:
-        """Remove a key; False if it was not there."""
+        """Remove a key; return False if the map does not have it."""
 
 
 class Cells:
-    """An array's values, in memory that the kernel shares with us; `letter` is the native format of a word.
+    """The values of an array in shared memory; `letter` is the native struct format of a word.
 
-    A word is written in one access, which `struct.pack_into` does not do: it clears its place first.
+    A word is written in one access. `struct.pack_into` would write zero first, which the kernel could read.
     """
 
     def __init__(self, array: Map, letter: Literal["I", "Q"]) -> None:
@@ -112,23 +115,23 @@ class Cells:
         self.words = memoryview(self._memory).cast("B").cast(letter)
 
     def close(self) -> None:
-        """Unmap it. May be called again."""
+        """Unmap the memory. May be called again."""
         self.words.release()
         self._memory.close()
 
 
 def lanes() -> int:
-    """How many of the counters' lanes this machine's processors use."""
+    """Return how many lanes of counters the CPUs of this machine use."""
     last = _POSSIBLE.read_text("ascii").strip().replace("-", ",").rpartition(",")[2]
     return min(LANES, int(last) + 1)
 
 
 class Tables:
-    """The maps of one loaded object; `told` are the hash tables that are not written by their maps."""
+    """The maps of one object; `agent` is this process's pid, `writers` write tables in place of maps."""
 
-    def __init__(self, maps: Mapping[str, Map], agent: int, told: Mapping[str, Table]) -> None:
+    def __init__(self, maps: Mapping[str, Map], agent: int, writers: Mapping[str, Table]) -> None:
         self._maps = maps
-        self._told = {name: told.get(name, maps[name]) for name in ("approvers", "discarders")}
+        self._writers = {name: writers.get(name, maps[name]) for name in ("approvers", "discarders")}
         self._serial = 0
         self._banks: list[dict[Approver, int]] = [{}, {}]
         self._lanes = lanes()
@@ -142,17 +145,18 @@ class Tables:
 
     @property
     def serial(self) -> int:
-        """The number of the policy in force; records carry the number of the one that judged them."""
+        """The serial number of the current policy. A record has the number of the policy that it passed."""
         return self._serial
 
     def set_scope(self, tgid: int) -> None:
-        """See only what this process and its descendants do; 0: everything."""
+        """Report only events of this process and its descendants; with 0, of all processes."""
         self._config.words[_SCOPE] = tgid
 
     def set_policy(self, policies: Mapping[EventType, Policy], approvers: Mapping[Approver, int]) -> int:
-        """Put a policy in force in one step and return its number: written aside, then switched to.
+        """Write a policy to the unused bank, switch to it in one step, and return its serial number.
 
-        Event types that are not in `policies` are rejected whole. Discarders of the policy before are stale.
+        The kernel rejects all events of types that are not in `policies`. Discarders of earlier policies
+        become stale.
         """
         serial = self._serial + 1
         bank = serial & 1
@@ -165,26 +169,26 @@ class Tables:
         return serial
 
     def insert_discard(self, discarder: Discarder, discard: Discard) -> None:
-        """Drop such events from now on, together with what was dropped there before."""
-        self._told["discarders"].update(DISCARDER.pack(*discarder, 0), DISCARD.pack(*discard, 0))
+        """Insert a discarder, or replace it."""
+        self._writers["discarders"].update(DISCARDER.pack(*discarder, 0), DISCARD.pack(*discard, 0))
 
     def discards(self) -> Iterator[tuple[Discarder, Discard]]:
-        """What is in the map now, valid or stale."""
+        """Yield all discarders in the map, valid or stale."""
         table = self._maps["discarders"]
         for key in table.keys():  # noqa: SIM118 - a map is no mapping: keys() walks the kernel's table
             if value := table.lookup(key):
                 yield Discarder(*DISCARDER.unpack(key)[:4]), Discard(*DISCARD.unpack(value)[:5])
 
     def counts(self) -> dict[EventType, KernelCounts]:
-        """What was counted since the load, summed over the processors."""
+        """Return the counters since the load, summed over all CPUs."""
         return {kind: self._counts(kind) for kind in EventType}
 
     def generation(self) -> int:
-        """The discarders' generation."""
+        """Return the current generation; discarders of earlier generations are stale."""
         return self._generation.words[0]
 
     def close(self) -> None:
-        """Let go of the memory that is shared. May be called again."""
+        """Unmap the shared memory. May be called again."""
         for cells in (self._config, self._policies, self._generation, self._counters):
             cells.close()
 
@@ -195,7 +199,7 @@ class Tables:
         return KernelCounts(*map(sum, zip(*rows, strict=True)))
 
     def _write_approvers(self, bank: int, approvers: Mapping[Approver, int]) -> None:
-        table, old = self._told["approvers"], self._banks[bank]
+        table, old = self._writers["approvers"], self._banks[bank]
         for approver in old.keys() - approvers.keys():
             table.delete(APPROVER.pack(*approver, bank))
         for approver, mask in approvers.items():

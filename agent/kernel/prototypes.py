@@ -1,4 +1,4 @@
-"""The functions of libbpf that are called, with the types of their results and arguments."""
+"""Lists the libbpf functions that the agent calls, with the types of their results and arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INT = ctypes.c_int
 U32 = ctypes.c_uint32
 SIZE = ctypes.c_size_t
 
-# name -> (result, arguments). Pointers come back as integers, None for NULL.
+# name -> (result, arguments). ctypes returns a pointer as an integer, NULL as None.
 PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "libbpf_version_string": (STRINGS, ()),
     "libbpf_set_print": (POINTER, (POINTER,)),

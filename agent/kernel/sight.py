@@ -1,4 +1,4 @@
-"""What the programs of a plan see of each event type, and in words what they do not."""
+"""Computes the coverage of each event type by the programs of a plan, and describes what they do not see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Structures that libbpf and the kernel are given or fill, as their headers lay them out."""
+"""Declares the structures that the agent passes to libbpf and the kernel, as in their headers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OpenOptions(ctypes.Structure):
 
 
 class LoadOptions(ctypes.Structure):
-    """The head of struct bpf_prog_load_opts."""
+    """The first fields of struct bpf_prog_load_opts."""
 
     _fields_ = (
         ("sz", ctypes.c_size_t),
@@ -50,7 +50,7 @@ class HandlerOptions(ctypes.Structure):
 
 
 class ProgInfo(ctypes.Structure):
-    """The head of struct bpf_prog_info; the kernel fills as much of it as it knows."""
+    """The first fields of struct bpf_prog_info; an older kernel fills fewer of them."""
 
     _fields_ = (
         ("before", ctypes.c_uint8 * 192),

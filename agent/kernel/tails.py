@@ -1,6 +1,6 @@
-"""Programs that other programs hand over to by a tail call, so that the verifier sees shared work once.
+"""Manages the programs that others tail call, so that the verifier checks their shared code once.
 
-`TAILS` mirrors `enum fim_tail` of bpf/maps.h. Programs that are compiled on the spot hand over to none.
+`TAILS` mirrors `enum fim_tail` of bpf/maps.h. Programs that bcc compiles make no tail calls.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WORD = struct.Struct("=I")
 
 
 class Tail(NamedTuple):
-    """A program that serves all programs of a kind in some phases; `number` is its key in the map."""
+    """A program that all programs of a kind call in some phases; `number` is its key in the map."""
 
     number: int
     program: str
@@ -33,23 +33,23 @@ TAILS = (
 
 
 def serves(tail: Tail, chosen: Chosen) -> bool:
-    """Whether a chosen program may hand over to this one."""
+    """Return whether a chosen program may call this one."""
     return chosen.kind == tail.kind and chosen.hook.partition(".")[2] in tail.phases
 
 
 def needed(opened: Object, plan: Plan) -> list[Tail]:
-    """The tails of this object that programs of the plan hand over to."""
+    """Return the tails of this object that programs of the plan call."""
     return [
         tail
         for tail in TAILS
-        if tail.program in opened.programs and any(serves(tail, one) for one in plan.chosen.values())
+        if tail.program in opened.programs and any(serves(tail, chosen) for chosen in plan.chosen.values())
     ]
 
 
 def choose(opened: Object, plan: Plan, log_bytes: int) -> bool:
-    """Offer the tails to the verifier, with a log of this size; False if there are none.
+    """Choose the needed tails for the load, with a log of this size; return whether any is needed.
 
-    To be called once all other programs were chosen or left out.
+    Call it after all other programs were chosen or left out.
     """
     tails = needed(opened, plan)
     for tail in tails:
@@ -59,16 +59,16 @@ def choose(opened: Object, plan: Plan, log_bytes: int) -> bool:
 
 
 def users(program: str, plan: Plan) -> list[Chosen]:
-    """The chosen programs that need this program: itself, or those that hand over to it."""
+    """Return the chosen programs that need this program: itself, or those that call it."""
     tails = [tail for tail in TAILS if tail.program == program]
     return [
-        one
-        for one in plan.chosen.values()
-        if one.program == program or any(serves(tail, one) for tail in tails)
+        chosen
+        for chosen in plan.chosen.values()
+        if chosen.program == program or any(serves(tail, chosen) for tail in tails)
     ]
 
 
 def fill(opened: Object, plan: Plan) -> None:
-    """Make the loaded programs known to those that hand over; to be done before the first is attached."""
+    """Write the loaded tails into the map of tail calls; call it before the first program is attached."""
     for tail in needed(opened, plan):
         opened.maps[MAP].update(_WORD.pack(tail.number), _WORD.pack(opened.programs[tail.program].fd()))

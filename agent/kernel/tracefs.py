@@ -1,9 +1,9 @@
-"""Kprobes by way of tracefs: the way to say how many returns may be waited for, and to read what was missed.
+"""Defines kprobes through tracefs, which sets how many returns may be pending and counts the missed ones.
 
-Through perf alone the kernel keeps room for ten sleeping calls of a function, or two a processor; a task that
-opens a FIFO sleeps in that function for as long as it likes, and the eleventh call's return would be lost.
-What is defined here stays defined when a process is killed (nothing is attached to it then): it carries the
-pid, and the next agent removes what the dead have left.
+Through perf alone the kernel has room for ten pending returns of a function, or two for each CPU. A task that
+opens a FIFO sleeps in that function without limit, and the return of the eleventh call would be missed. A
+definition survives the process that made it, with nothing attached. So its name has the pid, and the next
+agent removes the definitions of processes that no longer run.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _PLACES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 _GROUP = re.compile(r"^[pr]\d*:(fim_(\d+)_\d+)/(\w+) ", re.MULTILINE)
 _serial = itertools.count()
 
-MAX_ACTIVE = 1024  # calls of one function that may sleep at a time
+MAX_ACTIVE = 1024  # pending returns of one function
 
 
 class Kprobes:
-    """The kprobe events of one load."""
+    """The kprobe events of one loaded variant."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -30,7 +30,7 @@ class Kprobes:
 
     @classmethod
     def available(cls) -> Kprobes | None:
-        """Where this kernel lets kprobes be defined, or None."""
+        """Return an instance for the tracefs that this process can write to, or None."""
         for root in _PLACES:
             if os.access(root / "kprobe_events", os.W_OK):
                 kprobes = cls(root)
@@ -39,13 +39,13 @@ class Kprobes:
         return None
 
     def define(self, name: str, function: str, at_return: bool) -> None:
-        """Make an event of a function's entry or return. Raises OSError if the function cannot be probed."""
-        where = f"r{MAX_ACTIVE}" if at_return else "p"
-        self._write(f"{where}:{self.group}/{name} {function}")
+        """Define an event at a function's entry or return. Raises OSError if it cannot be probed."""
+        kind = f"r{MAX_ACTIVE}" if at_return else "p"
+        self._write(f"{kind}:{self.group}/{name} {function}")
         self._names.append(name)
 
     def misses(self) -> dict[str, int]:
-        """How often each event's probe was skipped."""
+        """Return how often the kernel skipped each event's probe."""
         try:
             lines = (self._root / "kprobe_profile").read_text("ascii", "replace").splitlines()
         except OSError:
@@ -55,13 +55,13 @@ class Kprobes:
         return {row[0]: int(row[2]) for row in rows if len(row) == len("nhm") and row[0] in known}
 
     def close(self) -> None:
-        """Remove them; what is attached must be detached before. May be called again."""
+        """Remove all events; detach their programs first. May be called again."""
         for name in self._names:
             self._remove(self.group, name)
         self._names.clear()
 
     def reap(self) -> None:
-        """Remove what agents defined that no longer run."""
+        """Remove the events of agents that no longer run."""
         defined = (self._root / "kprobe_events").read_text("ascii", "replace")
         for group, pid, name in _GROUP.findall(defined):
             if not Path(f"/proc/{pid}").exists():
@@ -71,10 +71,10 @@ class Kprobes:
         try:
             self._write(f"-:{group}/{name}")
         except OSError:
-            return  # gone already, or still in use by someone: the next agent tries again
+            return  # already removed, or still in use: the next agent tries again
 
     def _write(self, command: str) -> None:
-        # Not open(.., "a"): that seeks to the end, which this file does not have.
+        # Not open(.., "a"), which seeks to the end: this file has no end.
         events = os.open(self._root / "kprobe_events", os.O_WRONLY | os.O_APPEND)
         try:
             os.write(events, command.encode("ascii") + b"\n")

@@ -1,8 +1,8 @@
-"""The last rung: programs compiled here and now, where the kernel describes its structures by headers alone.
+"""Compiles the BPF programs with bcc on this host, for kernels without BTF, whose headers are installed.
 
-What clang makes of them in this kernel's terms becomes an ordinary object, which is loaded as the other one
-is. It is compiled once a boot, in a process of its own: a compiler takes 200 MB, and minutes where everything
-is slow. What became of it is remembered beside it.
+The result is an ordinary object file, which is loaded like the one that was compiled beforehand. It is
+compiled once for each boot, in a process of its own: the compiler takes 200 MB, and minutes on a slow host. A
+failure is stored beside the object's path and not tried again before the next boot.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.errors import KernelError
 from agent.hooks import points
-from agent.kernel import tell
+from agent.kernel import map_writer
 from agent.kernel.capabilities import LOAD_FAIL, Capability
 from agent.kernel.choose import FIRES
 
@@ -23,29 +23,30 @@ SET = "bcc"
 ABSENT = "absent"
 
 _PACKAGE = Path(__file__).resolve().parents[2]
-_PLACES = (_PACKAGE / "bpf", _PACKAGE.parent / "bpf")
+_SOURCE_FOLDERS = (_PACKAGE / "bpf", _PACKAGE.parent / "bpf")
 _ROOT = "fim.bcc.c"
-_FOLDER = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/fim"), "bcc")  # a service has its own place
+_FOLDER = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/fim"), "bcc")  # systemd sets it for a service
 _MODULES = Path("/lib/modules")
 _DEADLINE_S = 1800.0
-_WORDS = 1 << 16  # characters of a compiler's complaint that are kept
+_KEPT_CHARACTERS = 1 << 16  # of the compiler's messages
 
 HINT = "apt install python3-bpfcc linux-headers-$(uname -r)"
 
 
 def object_path() -> Path:
-    """The compiled object, compiled now if it was not since the last boot.
+    """Return the path of the compiled object; compile it if that was not done since the last boot.
 
-    Raises KernelError, with the compiler's words: not installed, or not to be compiled for this kernel.
+    Raises KernelError, with the compiler's messages, if bcc is not installed or cannot compile for this
+    kernel.
     """
-    sources, place = _prepared()
-    if not place.is_file():
-        _compile(sources, place)
-    return place
+    sources, path = _prepared()
+    if not path.is_file():
+        _compile(sources, path)
+    return path
 
 
 def capability() -> Capability:
-    """What became of compiling on this kernel; tried now if it was not since the last boot."""
+    """Return whether bcc can compile for this kernel; try it if that was not done since the last boot."""
     try:
         object_path()
     except KernelError as error:
@@ -56,25 +57,25 @@ def capability() -> Capability:
 
 
 def known() -> Capability | None:
-    """As `capability`, without trying: None if it was not."""
+    """Like `capability`, but return None instead of compiling."""
     sources = _sources() if _FOLDER.is_dir() else None
-    place = _place(sources) if sources else None
-    if place is None or lacking():
+    path = _object_path(sources) if sources else None
+    if path is None or lacking():
         return None
-    if place.is_file():
+    if path.is_file():
         return Capability(FIRES)
-    failed = _failed(place)
-    return Capability(LOAD_FAIL, f"{failed.message}\n{failed.detail}".strip()) if failed else None
+    failure = _earlier_failure(path)
+    return Capability(LOAD_FAIL, f"{failure.message}\n{failure.detail}".strip()) if failure else None
 
 
 def forget() -> None:
-    """Compile again the next time, as after a boot."""
+    """Remove all results, so that the next call compiles again."""
     for path in (*_FOLDER.glob("*.o"), *_FOLDER.glob("*.failed")):
         path.unlink(missing_ok=True)
 
 
 def lacking() -> str:
-    """What is not installed that compiling takes; empty if nothing."""
+    """Describe what compiling needs and is not installed; empty if nothing is missing."""
     if importlib.util.find_spec("bcc") is None:
         return "python3-bpfcc is not installed"
     release = os.uname().release
@@ -84,29 +85,29 @@ def lacking() -> str:
 
 
 def symbols() -> dict[str, str]:
-    """The compiled functions' symbols by program: bcc would attach those of the usual names by itself."""
+    """Return the compiled functions' symbols by program. bcc would attach functions with the usual names."""
     programs = [points.program(hook, kind) for hook in points.ALL if (kind := points.kind_of(hook, SET))]
-    return {program: f"on_{program}" for program in programs} | {name: name for name in tell.PROGRAMS}
+    return {program: f"on_{program}" for program in programs} | {name: name for name in map_writer.PROGRAMS}
 
 
 def _prepared() -> tuple[Path, Path]:
-    """The folder of sources and the object's place. Raises KernelError if it was tried in vain already."""
+    """Return source folder and object path. Raises KernelError if compiling failed since the boot."""
     sources = _sources()
-    if reason := lacking() or ("" if sources else "the programs' source did not come with the agent"):
-        raise KernelError(f"nothing can be compiled: {reason}", hint=HINT)
+    if reason := lacking() or ("" if sources else "the agent was deployed without the programs' source"):
+        raise KernelError(f"cannot compile the programs: {reason}", hint=HINT)
     assert sources
-    place = _place(sources)
-    if not place.is_file() and (failed := _failed(place)):
-        raise failed
-    return sources, place
+    path = _object_path(sources)
+    if not path.is_file() and (failure := _earlier_failure(path)):
+        raise failure
+    return sources, path
 
 
 def _sources() -> Path | None:
-    return next((place for place in _PLACES if (place / _ROOT).is_file()), None)
+    return next((folder for folder in _SOURCE_FOLDERS if (folder / _ROOT).is_file()), None)
 
 
-def _place(sources: Path) -> Path:
-    """Named after all that goes into it; /run does not outlive a boot."""
+def _object_path(sources: Path) -> Path:
+    """Return a path that is named by a digest of the kernel's release and all sources."""
     import hashlib
 
     state = hashlib.sha256(os.uname().release.encode())
@@ -115,34 +116,34 @@ def _place(sources: Path) -> Path:
     return _FOLDER / f"{state.hexdigest()[:32]}.o"
 
 
-def _failed(place: Path) -> KernelError | None:
+def _earlier_failure(path: Path) -> KernelError | None:
     try:
-        words = json.loads(place.with_suffix(".failed").read_bytes())
-        return KernelError(words["message"], hint=HINT, detail=words["detail"])
+        failure = json.loads(path.with_suffix(".failed").read_bytes())
+        return KernelError(failure["message"], hint=HINT, detail=failure["detail"])
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _compile(sources: Path, place: Path) -> None:
+def _compile(sources: Path, path: Path) -> None:
     import subprocess
 
-    command = [sys.executable, "-m", "agent.kernel.bcc.compile", str(sources), str(place)]
+    command = [sys.executable, "-m", "agent.kernel.bcc.compile", str(sources), str(path)]
     environment = {**os.environ, "PYTHONPATH": str(_PACKAGE.parent)}
     try:
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=_DEADLINE_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise KernelError(f"the compiler did not run: {error}") from error
+        raise KernelError(f"cannot run the compiler: {error}") from error
     if done.returncode != 0:
-        raise _refused(done.stderr.decode("utf-8", "replace")[-_WORDS:], place)
+        raise _store_failure(done.stderr.decode("utf-8", "replace")[-_KEPT_CHARACTERS:], path)
 
 
-def _refused(words: str, place: Path) -> KernelError:
-    """The compiler's first complaint, or the last line if it has none; remembered till the next boot."""
-    lines = [line.strip() for line in words.splitlines() if line.strip()] or ["no reason was given"]
+def _store_failure(output: str, path: Path) -> KernelError:
+    """Store and return an error with the compiler's first error message, or its last line if it has none."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no reason was given"]
     first = next((line for line in lines if "error: " in line), lines[-1])
     message = f"bcc cannot compile for {os.uname().release}: {first}"
-    place.with_suffix(".failed").write_text(json.dumps({"message": message, "detail": words}), "utf-8")
-    return KernelError(message, hint=HINT, detail=words)
+    path.with_suffix(".failed").write_text(json.dumps({"message": message, "detail": output}), "utf-8")
+    return KernelError(message, hint=HINT, detail=output)

@@ -1,9 +1,9 @@
-"""Run by `backend` as a process of its own: compiles the programs of a folder into one object file.
+"""Compiles the programs of a folder into one object file; `backend` runs this module as a process of its own.
 
     python -m agent.kernel.bcc.compile SOURCES OBJECT
 
-Twice: first a small program that finds out where in memory the kernel keeps what its headers do not tell. The
-compiler complains to stderr.
+bcc compiles twice: first a small program that finds the layout of structures that are in no kernel header,
+then the agent's programs. The compiler's messages go to stderr.
 """
 
 from __future__ import annotations
@@ -25,30 +25,29 @@ from agent.kernel.bcc.source import Source
 
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
-# Debian's kernels are built with the first from 7.x on: structures are embedded by their tag. The kernel's
-# headers warn of much that is not ours to mend.
+# Debian's kernels from 7.x on are built with -fms-extensions, because they embed structures by their tag. The
+# kernel's own headers cause many warnings.
 _FLAGS = ("-fms-extensions", "-w")
 
 
 def main(sources: Path, target: Path) -> int:
-    """Compile; the status is 0, or 1 with the reason as stderr's last line."""
+    """Compile; return 0, or 1 after printing the reason as the last line on stderr."""
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folder = Path(scratch)
         try:
             layout = observed(sources, folder)
             flags = [f"-D{name}={value}" for name, value in defines(layout).items()]
-            found = backend.symbols()
-            made = _object(sources, bcc_source.ROOT, found, flags, folder)
+            compiled = _object(sources, bcc_source.ROOT, backend.symbols(), flags, folder)
         except KernelError as error:
             sys.stderr.write(f"{error.detail}\nerror: {error.message}\n")
             return 1
-        (folder / "object").write_bytes(made)
+        (folder / "object").write_bytes(compiled)
         (folder / "object").replace(target)
     return 0
 
 
 def defines(layout: bcc_layout.Layout) -> dict[str, int]:
-    """A layout as the macros of bpf/bcc.h."""
+    """Return a layout as the macros of bpf/bcc.h."""
     return {
         "FIM_MOUNT_ID": layout.mount_id,
         "FIM_MOUNT_NS": layout.mount_ns,
@@ -57,8 +56,8 @@ def defines(layout: bcc_layout.Layout) -> dict[str, int]:
 
 
 def observed(sources: Path, folder: Path) -> bcc_layout.Layout:
-    """Compiles the small program in `folder`, and looks. Raises KernelError."""
-    path = folder / "peek.o"
+    """Compile the program that reads memory in `folder`, and find the layout with it. Raises KernelError."""
+    path = folder / "memory.o"
     program = {bcc_layout.PROGRAM: f"on_{bcc_layout.PROGRAM}"}
     path.write_bytes(_object(sources, bcc_layout.ROOT, program, (), folder))
     return bcc_layout.observe(path)
@@ -72,7 +71,7 @@ def _object(sources: Path, root: str, programs: dict[str, str], flags: Iterable[
 
 
 def _compiled(source: Source, flags: list[str]) -> dict[str, bytes]:
-    """The instructions of each function, by symbol."""
+    """Return the instructions of each function, by symbol."""
     bcc = importlib.import_module("bcc")
     try:
         module = bcc.BPF(text=source.main, cflags=flags)
@@ -82,7 +81,7 @@ def _compiled(source: Source, flags: list[str]) -> dict[str, bytes]:
 
 
 def _end_with_parent() -> None:
-    """Nobody waits for what is compiled for an agent that has ended."""
+    """Kill this process when the agent ends: no process would use the result."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

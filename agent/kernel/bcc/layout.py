@@ -1,8 +1,8 @@
-"""Where the kernel keeps what no header of it describes: looked for in its memory, and not in its version.
+"""Finds offsets in structures that no kernel header describes, by reading the kernel's memory.
 
-`struct mount` is private to fs/mount.h. Its beginning has not changed from 5.10 to 7.3; a mount's id and its
-namespace lie behind, at places that differ with version and configuration. But every mount's id is known,
-from /proc/self/fdinfo, and so is the namespace's number. What is the id in several mounts at one place is it.
+`struct mount` is private to fs/mount.h. Its first fields did not change from 5.10 to 7.3; the offsets of a
+mount's id and namespace differ with version and configuration. But /proc/self/fdinfo has each mount's id, and
+the namespace's number is known too. The offset at which several mounts have their id is the offset of the id.
 """
 
 from __future__ import annotations
@@ -17,25 +17,24 @@ from typing import NamedTuple
 from agent.errors import KernelError
 from agent.kernel.libbpf import Link, Object
 
-ROOT = "peek.bcc.c"
-PROGRAM = "kprobe__peek"
+ROOT = "memory.bcc.c"
+PROGRAM = "kprobe__memory"
 _TARGETS = ("security_inode_getattr", "vfs_getattr")
-_PLACES = ("/proc", "/sys", "/dev", "/run", "/", "/sys/fs/bpf", "/dev/pts", "/dev/shm", "/tmp")  # noqa: S108
+_MOUNTED = ("/proc", "/sys", "/dev", "/run", "/", "/sys/fs/bpf", "/dev/pts", "/dev/shm", "/tmp")  # noqa: S108
 _NAMESPACE = Path("/proc/self/ns/mnt")
-_PEEK = struct.Struct("=IIQ512s")  # struct fim_peek
+_READ_SIZE = 512  # FIM_MEMORY_BYTES
+_REQUEST = struct.Struct(f"=IIQ{_READ_SIZE}s")  # struct fim_memory
 _KEY = struct.pack("=I", 0)
-_KERNEL = (
-    0xFF00_0000_0000_0000  # addresses from here on are the kernel's, with five levels of page tables too
-)
-_BYTES_OF_NAMESPACE = 256
-_AT_LEAST = 3  # mounts to compare
+_KERNEL_START = 0xFF00_0000_0000_0000  # the lowest kernel address, also with five levels of page tables
+_SEARCHED_OF_NAMESPACE = 256  # bytes
+_MIN_MOUNTS = 3  # to compare
 
-Peek = Callable[[int, int], bytes]
-"""Takes a descriptor and an address, 0 for the descriptor's mount; gives 512 bytes from there."""
+ReadMemory = Callable[[int, int], bytes]
+"""Takes a descriptor and an address, or 0 for the descriptor's mount; returns 512 bytes from there."""
 
 
 class Layout(NamedTuple):
-    """Offsets in bytes: in struct mount its id and its namespace, in struct mnt_namespace its number."""
+    """Offsets in bytes: of id and namespace in struct mount, of the number in struct mnt_namespace."""
 
     mount_id: int
     mount_ns: int
@@ -43,59 +42,63 @@ class Layout(NamedTuple):
 
 
 def observe(path: Path) -> Layout:
-    """Look, by the program of an object that was compiled. Raises KernelError if it is not to be found."""
-    with _peeking(path) as peek, _mounts() as mounts:
-        return find(peek, mounts, _NAMESPACE.stat().st_ino)
+    """Find the layout with the program of a compiled object. Raises KernelError if it cannot be found."""
+    with _memory_reader(path) as read, _mounts() as mounts:
+        return find(read, mounts, _NAMESPACE.stat().st_ino)
 
 
-def find(peek: Peek, mounts: dict[int, int], namespace: int) -> Layout:
-    """The layout, from mounts as their ids by descriptor and the number of the namespace that they are in.
+def find(read: ReadMemory, mounts: dict[int, int], namespace: int) -> Layout:
+    """Find the layout, from the ids of mounts by descriptor and the number of their namespace.
 
-    Raises KernelError if there are too few mounts, or several places or none that fit.
+    Raises KernelError if there are too few mounts, or if no offset or several offsets fit.
     """
-    if len(mounts) < _AT_LEAST:
-        raise KernelError(f"{len(mounts)} mounts are too few to find out what one looks like")
-    seen = {fd: peek(fd, 0) for fd in mounts}
-    ids = [place for place in range(0, 512, 4) if all(_u32(seen[fd], place) == mounts[fd] for fd in seen)]
+    if len(mounts) < _MIN_MOUNTS:
+        raise KernelError(f"cannot find the layout of struct mount from {len(mounts)} mounts")
+    memory = {fd: read(fd, 0) for fd in mounts}
+    ids = [
+        offset
+        for offset in range(0, _READ_SIZE, 4)
+        if all(_u32(memory[fd], offset) == mounts[fd] for fd in memory)
+    ]
     if len(ids) != 1:
-        raise KernelError(f"a mount's id is at {len(ids)} places of struct mount, not at one")
-    some = next(iter(mounts))
-    for place in _shared(list(seen.values())):
-        for inum in _places(peek(some, _u64(seen[some], place)), namespace):
-            return Layout(ids[0], place, inum)
-    raise KernelError("struct mount does not lead to its namespace")
+        raise KernelError(f"{len(ids)} offsets of struct mount could be that of the id, not one")
+    first = next(iter(mounts))
+    for offset in _shared_pointers(list(memory.values())):
+        for inum in _offsets_of(namespace, read(first, _u64(memory[first], offset))):
+            return Layout(ids[0], offset, inum)
+    raise KernelError("no pointer in struct mount leads to its namespace")
 
 
-def _shared(mounts: Sequence[bytes]) -> Iterator[int]:
-    """Where all have the same address of the kernel's."""
-    for place in range(0, 512, 8):
-        values = {_u64(one, place) for one in mounts}
-        if len(values) == 1 and next(iter(values)) >= _KERNEL:
-            yield place
+def _shared_pointers(mounts: Sequence[bytes]) -> Iterator[int]:
+    """Yield the offsets at which all mounts have the same kernel address."""
+    for offset in range(0, _READ_SIZE, 8):
+        values = {_u64(mount, offset) for mount in mounts}
+        if len(values) == 1 and next(iter(values)) >= _KERNEL_START:
+            yield offset
 
 
-def _places(data: bytes, number: int) -> list[int]:
-    return [place for place in range(0, _BYTES_OF_NAMESPACE, 4) if _u32(data, place) == number]
+def _offsets_of(number: int, data: bytes) -> list[int]:
+    return [offset for offset in range(0, _SEARCHED_OF_NAMESPACE, 4) if _u32(data, offset) == number]
 
 
 @contextmanager
 def _mounts() -> Iterator[dict[int, int]]:
-    """The ids of different mounts, by descriptors of their roots or of what lies on them."""
-    found: dict[int, int] = {}
+    """Open one path on each of several mounts; yield the mounts' ids by descriptor."""
+    mounts: dict[int, int] = {}
     try:
-        for place in _PLACES:
+        for path in _MOUNTED:
             try:
-                fd = os.open(place, os.O_RDONLY)
+                fd = os.open(path, os.O_RDONLY)
             except OSError:
-                continue  # not every host has them all
+                continue  # not every host has all of them
             number = _mount_id(fd)
-            if number in found.values():
+            if number in mounts.values():
                 os.close(fd)
             else:
-                found[fd] = number
-        yield found
+                mounts[fd] = number
+        yield mounts
     finally:
-        for fd in found:
+        for fd in mounts:
             os.close(fd)
 
 
@@ -105,13 +108,13 @@ def _mount_id(fd: int) -> int:
 
 
 @contextmanager
-def _peeking(path: Path) -> Iterator[Peek]:
+def _memory_reader(path: Path) -> Iterator[ReadMemory]:
     opened = Object(str(path))
     try:
         opened.load()
         link = _attached(opened)
         try:
-            yield lambda fd, address: _peek(opened, fd, address)
+            yield lambda fd, address: _read(opened, fd, address)
         finally:
             link.close()
     finally:
@@ -128,19 +131,19 @@ def _attached(opened: Object) -> Link:
     raise KernelError("; ".join(reasons))
 
 
-def _peek(opened: Object, fd: int, address: int) -> bytes:
-    table = opened.maps["peek"]
-    table.update(_KEY, _PEEK.pack(os.getpid(), 0, address, b""))
+def _read(opened: Object, fd: int, address: int) -> bytes:
+    table = opened.maps["memory"]
+    table.update(_KEY, _REQUEST.pack(os.getpid(), 0, address, b""))
     os.fstat(fd)
-    _, seen, _, data = _PEEK.unpack(table.lookup(_KEY) or bytes(_PEEK.size))
-    if not seen:
-        raise KernelError(f"the kernel's memory cannot be looked at ({address:#x})")
+    _, done, _, data = _REQUEST.unpack(table.lookup(_KEY) or bytes(_REQUEST.size))
+    if not done:
+        raise KernelError(f"cannot read the kernel's memory at {address:#x}")
     return bytes(data)
 
 
-def _u32(data: bytes, place: int) -> int:
-    return int(struct.unpack_from("=I", data, place)[0])
+def _u32(data: bytes, offset: int) -> int:
+    return int(struct.unpack_from("=I", data, offset)[0])
 
 
-def _u64(data: bytes, place: int) -> int:
-    return int(struct.unpack_from("=Q", data, place)[0])
+def _u64(data: bytes, offset: int) -> int:
+    return int(struct.unpack_from("=Q", data, offset)[0])

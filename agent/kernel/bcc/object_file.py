@@ -1,7 +1,7 @@
-"""From the instructions that bcc compiled to an object file as clang would have made it, for libbpf to load.
+"""Builds an ELF object for libbpf, like one of clang's, from the instructions that bcc compiled.
 
-What the numbers of `source` stand for becomes what they stood in place of: calls of functions and uses of
-maps and constants, each with an entry that tells libbpf which. The format is that of elf(5), machine 247.
+The placeholder numbers of `source` become what they stand for: calls of functions and uses of maps and
+constants, each with a relocation entry for libbpf. The format is that of elf(5), machine 247.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from agent.kernel import tell
+from agent.kernel import map_writer
 from agent.kernel.bcc import source as bcc_source
 from agent.kernel.bcc.source import CALL, DATA, LIMIT, MAP_FIELDS, Source
 from agent.kernel.bcc.types import Types, extension
@@ -34,7 +34,7 @@ LICENSE = b"Dual BSD/GPL\0"
 
 
 class Section(NamedTuple):
-    """One section: its contents, and the symbols in it by name, each with offset and size."""
+    """One section: its contents, and its symbols by name, each with offset and size."""
 
     name: str
     flags: int
@@ -43,23 +43,23 @@ class Section(NamedTuple):
 
     @property
     def symbol_type(self) -> int:
-        """Of all its symbols."""
+        """The type of all symbols of the section."""
         return _GLOBAL_FUNCTION if self.flags & _EXEC else _GLOBAL_OBJECT
 
 
 def build(source: Source, code: Mapping[str, bytes], programs: Mapping[str, str]) -> bytes:
-    """The object: `code` has each compiled function's instructions by symbol, `programs` symbols by name.
+    """Return the object. `code` has the functions' instructions by symbol, `programs` has symbols by name.
 
-    A program's section is what its name says before `__`, and that of system calls for the programs of
-    `agent.kernel.tell`. Raises KeyError for what was not compiled.
+    A program's section is the part of its name before `__`, or `syscall` for the programs of
+    `agent.kernel.map_writer`. Raises KeyError for a symbol that was not compiled.
     """
     types = Types()
     kinds = sorted({_kind(name) for name in programs})
     own = {one.name: code[bcc_source.own(one.name)] for one in source.functions}
     texts = [_text(".text", own)] if own else []
     for kind in kinds:
-        found = {name: code[symbol] for name, symbol in programs.items() if _kind(name) == kind}
-        texts.append(_text(kind, found))
+        of_kind = {name: code[symbol] for name, symbol in programs.items() if _kind(name) == kind}
+        texts.append(_text(kind, of_kind))
     data = [_maps(source, code, types)] + ([_constants(source, code, types)] if source.constants else [])
     numbers = _functions(source, programs, types)
     infos = {
@@ -71,19 +71,19 @@ def build(source: Source, code: Mapping[str, bytes], programs: Mapping[str, str]
 
 
 def _kind(program: str) -> str:
-    return tell.SECTION if program.startswith(tell.PREFIX) else program.partition("__")[0]
+    return map_writer.SECTION if program.startswith(map_writer.PREFIX) else program.partition("__")[0]
 
 
 def constant(instructions: bytes) -> int:
-    """What a function of two instructions returns. Raises ValueError for any other function."""
+    """Return the constant result of a function of two instructions. Raises ValueError for any other."""
     opcode, register, _, value = _INSN.unpack_from(instructions)
     if len(instructions) != 2 * _INSN.size or (opcode, register) != (_MOVE, 0):
-        raise ValueError("not a function that returns a number")
+        raise ValueError("the function does not return a constant")
     return int(value)
 
 
 def relocations(instructions: bytes, source: Source) -> Iterator[tuple[int, str, int]]:
-    """What the code refers to: offset, name, and kind of reference."""
+    """Yield the references in the code: offset, name and kind."""
     offset = 0
     while offset < len(instructions):
         opcode, registers, _, value = _INSN.unpack_from(instructions, offset)
@@ -138,7 +138,7 @@ def _functions(source: Source, programs: Mapping[str, str], types: Types) -> dic
 
 
 def _file(sections: list[Section], source: Source) -> bytes:
-    """All sections, the references between them, the names, and the table of it all."""
+    """Return the file: all sections, symbols, relocations, and the section table."""
     names, symbols, numbers = bytearray(1), bytearray(_SYMBOL.size), {}
     for index, section in enumerate(sections, start=1):
         for name, (offset, size) in section.symbols.items():
@@ -156,7 +156,7 @@ def _file(sections: list[Section], source: Source) -> bytes:
 
 
 def _linked(section: Section, source: Source) -> bytes:
-    """Code with what the numbers stood for in their place, as clang leaves it for a linker."""
+    """Return the section's code with placeholder numbers replaced, as clang leaves it for a linker."""
     if not section.flags & _EXEC:
         return section.data
     data = bytearray(section.data)
@@ -172,8 +172,8 @@ def _linked(section: Section, source: Source) -> bytes:
 def _entries(section: Section, source: Source, numbers: Mapping[str, int]) -> bytes:
     if not section.flags & _EXEC:
         return b""
-    found = relocations(section.data, source)
-    return b"".join(_RELOCATION.pack(offset, numbers[name] << 32 | kind) for offset, name, kind in found)
+    references = relocations(section.data, source)
+    return b"".join(_RELOCATION.pack(offset, numbers[name] << 32 | kind) for offset, name, kind in references)
 
 
 def _table(sections: list[tuple[str, int, int, bytes, int, int, int, int]]) -> bytes:

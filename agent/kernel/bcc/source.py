@@ -1,14 +1,14 @@
-"""What bcc is given to compile: the programs' own source, with three things done to it by name.
+"""Prepares the programs' source for bcc, with placeholder numbers for functions, maps and constants.
 
-bcc keeps each function's instructions and forgets what they refer to. So whatever has an address elsewhere,
-a function, a map, a constant, becomes a number that is told apart afterwards (`object_file`):
+bcc returns each function's instructions, but not what they refer to. So each reference to another object
+becomes a number, which `object_file` replaces after compiling:
 
-    __noinline T f(..) {..}         a function of its own, called by its number as helpers are
-    struct {..} m SEC(".maps");     a few functions that return its sizes; `&m` is its number
-    const volatile T c = ..;        a place in read-only data, by its number
+    __noinline T f(..) {..}         a separate function, called by its number like a helper
+    struct {..} m SEC(".maps");     functions that return the map's sizes; `&m` becomes a number
+    const volatile T c = ..;        a place in read-only data; `c` becomes a number
 
-All of it lies in a file beside the main one, because bcc rewrites what functions of the main file are given;
-there each is only declared, without its parameters, which is what makes bcc keep it.
+The code is in a second file that the main file includes, because bcc rewrites the arguments of functions of
+the main file. The main file declares each function without parameters, so that bcc keeps it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = "fim.bcc.c"
 _INSTEAD = {"kernel.h": "bcc.h"}
 BODY = "body.h"
 
-# Numbers of what has an address elsewhere; below 1 << 31, and far from any helper.
+# Placeholder numbers; below 1 << 31, and far from the number of any helper.
 CALL, DATA = 0x46000000, 0x46100000
 LIMIT = 1 << 16
 
@@ -31,13 +31,13 @@ _MAP = re.compile(r'^struct \{\n([^}]*)\} (\w+) SEC\("\.maps"\);', re.MULTILINE)
 _CONSTANT = re.compile(r"^const volatile (\w+) (\w+)(\[\w+\])? = (?:0|\{\});", re.MULTILINE)
 _FIELD = re.compile(r"__(uint|type)\((\w+), (.*)\);")
 
-# What is asked of a map: its field in the definition, or the size of a type.
+# The fields of a map's definition; two of them are sizes of types.
 MAP_FIELDS = ("type", "key_size", "value_size", "max_entries", "map_flags")
 _SIZE_OF = {"key": "key_size", "value": "value_size"}
 
 
 class Function(NamedTuple):
-    """A function that the verifier looks at by itself, and the C types of its result and arguments."""
+    """A function that the verifier checks separately, with the C types of its result and arguments."""
 
     name: str
     result: str
@@ -45,7 +45,7 @@ class Function(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """A place in read-only data: one of a type, or `many`."""
+    """A constant in read-only data: a value of a type, or an array (`many`)."""
 
     name: str
     kind: str
@@ -53,7 +53,7 @@ class Constant(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The two files' texts, the functions to keep, and what the numbers in the compiled code stand for."""
+    """The texts of both files, the functions to keep, and the meaning of the placeholder numbers."""
 
     main: str
     body: str
@@ -69,25 +69,25 @@ class Source(NamedTuple):
 
 
 def own(name: str) -> str:
-    """The symbol of a function that is called by number."""
+    """Return the symbol of a function that is called by number."""
     return f"fn_{name}"
 
 
 def size(name: str, field: str) -> str:
-    """The symbol of the function that returns a map's field, or a constant's size."""
+    """Return the symbol of the function that returns a map's field, or a constant's size."""
     return f"size_{field}__{name}"
 
 
 def read(folder: Path, programs: tuple[str, ...], root: str = ROOT) -> Source:
-    """The source in a folder, made ready for the programs of these symbols."""
+    """Read the source in a folder and prepare it for the programs with these symbols."""
     text = _flat(folder, root, set())
-    functions = tuple(_function(*found) for found in _FUNCTION.findall(text))
+    functions = tuple(_function(*groups) for groups in _FUNCTION.findall(text))
     maps = tuple(name for _, name in _MAP.findall(text))
     constants = tuple(Constant(name, kind, bool(many)) for kind, name, many in _CONSTANT.findall(text))
     kept = _kept(functions, programs, maps, constants)
     main = "".join(f"{kind} {name}();\n" for name, kind in kept.items()) + f'#include "{BODY}"\n'
-    found = Source(main, "", tuple(kept), functions, maps, constants)
-    return found._replace(body=_PRELUDE + _numbered(text, found))
+    source = Source(main, "", tuple(kept), functions, maps, constants)
+    return source._replace(body=_PRELUDE + _numbered(text, source))
 
 
 def _kept(
@@ -96,7 +96,7 @@ def _kept(
     maps: tuple[str, ...],
     constants: tuple[Constant, ...],
 ) -> dict[str, str]:
-    """All functions that are looked for afterwards, each with its result's type."""
+    """Return all functions that bcc must keep, each with the type of its result."""
     return {
         **{own(one.name): one.result for one in functions},
         **dict.fromkeys(programs, "int"),
@@ -106,12 +106,12 @@ def _kept(
 
 
 def _numbered(text: str, source: Source) -> str:
-    """The text with numbers for what has an address elsewhere."""
+    """Return the text with placeholder numbers for functions, maps and constants."""
     data = {name: number for number, name in enumerate(source.data)}
     called = {one.name: number for number, one in enumerate(source.functions)}
-    text = _FUNCTION.sub(lambda found: _as_called(found, called[found[2]]), text)
+    text = _FUNCTION.sub(lambda match: _as_called(match, called[match[2]]), text)
     text = _MAP.sub(_as_sizes, text)
-    text = _CONSTANT.sub(lambda found: _as_place(found, data[found[2]]), text)
+    text = _CONSTANT.sub(lambda match: _as_data(match, data[match[2]]), text)
     for name in source.maps:
         text = re.sub(rf"&{name}\b(?!->|\.)", f"FIM_DATA({data[name]})", text)
     return text
@@ -125,33 +125,34 @@ def _flat(folder: Path, name: str, seen: set[str]) -> str:
     if name in seen:
         return ""
     seen.add(name)
-    return _INCLUDE.sub(lambda found: _flat(folder, found[1], seen), (folder / name).read_text("ascii"))
+    return _INCLUDE.sub(lambda match: _flat(folder, match[1], seen), (folder / name).read_text("ascii"))
 
 
 def _function(result: str, name: str, parameters: str) -> Function:
-    given = [one.split() for one in parameters.split(",") if one.strip() != "void"]
-    return Function(name, result, tuple(words[0] for words in given))
+    declared = [parameter.split() for parameter in parameters.split(",") if parameter.strip() != "void"]
+    return Function(name, result, tuple(words[0] for words in declared))
 
 
-def _as_called(found: re.Match[str], number: int) -> str:
-    result, name, parameters = found.groups()
+def _as_called(match: re.Match[str], number: int) -> str:
+    result, name, parameters = match.groups()
     pointer = f"static {result} (*{name})({parameters}) = (void *){CALL + number:#x};"
     return f"{pointer}\n{result} {own(name)}({parameters})"
 
 
-def _as_sizes(found: re.Match[str]) -> str:
+def _as_sizes(match: re.Match[str]) -> str:
     fields = dict.fromkeys(MAP_FIELDS, "0")
-    for kind, field, value in _FIELD.findall(found[1]):
+    for kind, field, value in _FIELD.findall(match[1]):
         fields[_SIZE_OF.get(field, field)] = f"sizeof({value})" if kind == "type" else value
-    return "\n".join(_sized(size(found[2], field), value) for field, value in fields.items())
+    return "\n".join(_function_returning(value, size(match[2], field)) for field, value in fields.items())
 
 
-def _as_place(found: re.Match[str], number: int) -> str:
-    kind, name, many = found.groups()
-    place = f"(const volatile {kind} *)FIM_DATA({number})"
-    shown = f"({place})" if many else f"(*{place})"
-    return f"#define {name} {shown}\n" + _sized(size(name, "constant"), f"sizeof({kind}{many or ''})")
+def _as_data(match: re.Match[str], number: int) -> str:
+    kind, name, many = match.groups()
+    pointer = f"(const volatile {kind} *)FIM_DATA({number})"
+    expression = f"({pointer})" if many else f"(*{pointer})"
+    returns_size = _function_returning(f"sizeof({kind}{many or ''})", size(name, "constant"))
+    return f"#define {name} {expression}\n{returns_size}"
 
 
-def _sized(name: str, value: str) -> str:
+def _function_returning(value: str, name: str) -> str:
     return f"int {name}(void)\n{{\n\treturn {value};\n}}"

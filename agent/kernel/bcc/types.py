@@ -1,8 +1,8 @@
-"""Type information for an object that bcc compiled, of just what libbpf and the kernel ask for.
+"""Builds the BTF of an object that bcc compiled, with only the types that libbpf and the kernel read.
 
-The format is Documentation/bpf/btf.rst of the kernel: a header, the types, which refer to each other by
-number from 1, and the names. Functions need it to be verified each by itself; maps and constants, because
-libbpf 1.x knows them by nothing else.
+The format is that of the kernel's Documentation/bpf/btf.rst: a header, the types, which refer to each other
+by number from 1, and the names. The verifier needs it to check functions separately; libbpf 1.x needs it to
+find maps and constants.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _INT, _PTR, _ARRAY, _STRUCT, _FUNC, _FUNC_PROTO, _VAR, _DATASEC = 1, 2, 3, 4, 12
 _GLOBAL = 1
 _SIGNED = 1 << 24
 
-# What C calls the types of arguments, results and constants: bytes, and whether they have a sign.
+# C types of arguments, results and constants: size in bytes, and whether the type is signed.
 _INTS = {
     "int": (4, True),
     "long": (8, True),
@@ -32,7 +32,7 @@ _INTS = {
 
 
 class Types:
-    """Types as they are added; each `add` returns the number of what was added."""
+    """A growing list of types; each method that adds a type returns its number."""
 
     def __init__(self) -> None:
         self._types = bytearray()
@@ -41,7 +41,7 @@ class Types:
         self._count = 0
 
     def name(self, text: str) -> int:
-        """The offset of a name among the names; 0 is no name."""
+        """Add a name and return its offset; an empty name has offset 0."""
         if not text:
             return 0
         offset = len(self._names)
@@ -49,7 +49,7 @@ class Types:
         return offset
 
     def integer(self, name: str) -> int:
-        """A type of `_INTS`. Raises KeyError for any other."""
+        """Add an integer type of `_INTS`. Raises KeyError for any other."""
         if ("int", known := _INTS[name][0] + 16 * _INTS[name][1]) not in self._known:
             size, signed = _INTS[name]
             bits = size * 8 | (_SIGNED if signed else 0)
@@ -57,39 +57,39 @@ class Types:
         return self._known["int", known]
 
     def width(self, name: str) -> int:
-        """Bytes of a type of `_INTS`."""
+        """Return the size in bytes of a type of `_INTS`."""
         return _INTS[name][0]
 
     def array(self, element: int, count: int) -> int:
-        """So many of an element."""
+        """Add an array of so many elements."""
         return self._add("", _ARRAY, 0, 0, (element, self.integer("__u32"), count))
 
     def function(self, name: str, result: int, arguments: Iterable[int]) -> int:
-        """A function that the verifier looks at by itself. An argument's type 0 is a pointer to anything."""
+        """Add a function that the verifier checks separately. Argument type 0 is a void pointer."""
         words = [word for one in arguments for word in (self.name("argument"), one or self._anything())]
         prototype = self._add("", _FUNC_PROTO, len(words) // 2, result, words)
         return self._add(name, _FUNC, _GLOBAL, prototype)
 
     def map(self, name: str, fields: Mapping[str, int]) -> int:
-        """The definition of a map: a number is told as the length of an array that a field points to."""
+        """Add the definition of a map. Each number is the length of an array that a field points to."""
         words: list[int] = []
-        for place, (field, value) in enumerate(fields.items()):
+        for index, (field, value) in enumerate(fields.items()):
             pointer = self._add("", _PTR, 0, self.array(self.integer("int"), value))
-            words += (self.name(field), pointer, place * 64)
+            words += (self.name(field), pointer, index * 64)
         return self.variable(name, self._add("", _STRUCT, len(fields), 8 * len(fields), words))
 
     def variable(self, name: str, kind: int) -> int:
-        """A variable that others can see."""
+        """Add a global variable."""
         return self._add(name, _VAR, 0, kind, (_GLOBAL,))
 
     def section(self, name: str, variables: Iterable[tuple[int, int, int]]) -> int:
-        """A section of data: each variable's number, offset and size."""
-        words = [word for one in variables for word in one]
+        """Add a data section, from each variable's number, offset and size."""
+        words = [word for variable in variables for word in variable]
         size = words[-2] + words[-1] if words else 0
         return self._add(name, _DATASEC, len(words) // 3, size, words)
 
     def encode(self) -> bytes:
-        """The contents of section `.BTF`."""
+        """Return the contents of section `.BTF`."""
         types, names = bytes(self._types), bytes(self._names)
         header = (_MAGIC, _VERSION, 0, _HEADER.size, 0, len(types), len(types), len(names))
         return _HEADER.pack(*header) + types + names
@@ -107,9 +107,9 @@ class Types:
 
 
 def extension(types: Types, sections: Mapping[str, Iterable[tuple[int, int]]]) -> bytes:
-    """The contents of `.BTF.ext`: for each section, at which byte which function begins.
+    """Return the contents of `.BTF.ext`, from the offset and type number of each function of each section.
 
-    To be made before `types` is encoded.
+    Call it before `types` is encoded, because it adds names.
     """
     infos = bytearray(struct.pack("=I", 8))
     for name, functions in sections.items():

@@ -117,7 +117,7 @@ def test_every_hook_has_its_programs(opened: Object) -> None:
     """A program for each hook and each set, and none that no set takes."""
     served = {(hook, points.kind_of(hook, rung)) for rung in points.SETS for hook in points.ALL}
     wanted = {points.program(hook, kind) for hook, kind in served if kind}
-    others = ("probe__", "check__", "tell__", "tail__")
+    others = ("probe__", "check__", "write__", "tail__")
     made = {name for name in opened.programs if not name.startswith(others)}
     assert wanted == made
 

@@ -22,7 +22,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The kernel's own file, at the highest level."""
     place = tmp_path / "lockdown"
     place.write_text(LEVELS)
-    monkeypatch.setattr(lockdown, "_PLACE", place)
+    monkeypatch.setattr(lockdown, "_LEVEL_FILE", place)
     return place
 
 

@@ -47,7 +47,7 @@ class Kernel:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.maps = {name: FakeMap(self.log, name) for name in NAMES}
-        self.tables = Tables(self.maps, agent=77, told={})  # type: ignore[arg-type]
+        self.tables = Tables(self.maps, agent=77, writers={})  # type: ignore[arg-type]
         self.log.clear()
 
     def config(self) -> tuple[int, ...]:
@@ -141,10 +141,10 @@ def test_lanes(possible: str, lanes: int, tmp_path: Path, monkeypatch: pytest.Mo
     assert maps.lanes() == lanes
 
 
-def test_hash_tables_are_written_as_they_were_told_to(kernel: Kernel) -> None:
+def test_hash_tables_are_written_through_the_given_writers(kernel: Kernel) -> None:
     """By the map itself only where nothing else was named."""
     table = FakeMap(kernel.log, "elsewhere")
-    tables = Tables(kernel.maps, agent=77, told={"approvers": table})  # type: ignore[arg-type]
+    tables = Tables(kernel.maps, agent=77, writers={"approvers": table})  # type: ignore[arg-type]
     tables.set_policy({}, {PATH: 1})
     tables.set_policy({}, {})
     tables.set_policy({}, {})

@@ -15,7 +15,7 @@ from agent.errors import KernelError
 from agent.events.decode import SIZE
 from agent.kernel import hashing
 from agent.kernel.libbpf import Object, Program, failed_program
-from agent.kernel.tell import Told
+from agent.kernel.map_writer import MapWriter
 from agent.kernel.transport import RingBuffer
 from tests.agent.kernel.conftest import BUILT
 
@@ -28,7 +28,7 @@ def running() -> Iterator[Object]:
     """The object with only its checks, in the kernel; skipped where that refuses."""
     opened = Object(str(BUILT))
     for name, program in opened.programs.items():
-        program.choose(name in ("check__hash", "check__ring") or name.startswith("tell__"))
+        program.choose(name in ("check__hash", "check__ring") or name.startswith("write__"))
     for name, one in opened.maps.items():
         if name not in ("slots", "ring", "approvers", "discarders"):
             one.skip()
@@ -56,31 +56,31 @@ def test_both_sides_hash_alike(running: Object, name: bytes) -> None:
 def test_a_table_is_written_by_programs(running: Object) -> None:
     """As the map itself would have written it."""
     table = running.maps["approvers"]
-    told = Told(table, running.programs)
+    writer = MapWriter(table, running.programs)
     key, value = bytes(range(16)), bytes(range(8))
-    told.update(key, value)
+    writer.update(key, value)
     assert table.lookup(key) == value
-    told.update(key, bytes(8))
+    writer.update(key, bytes(8))
     assert table.lookup(key) == bytes(8)
-    assert told.delete(key)
-    assert not told.delete(key)
+    assert writer.delete(key)
+    assert not writer.delete(key)
     assert table.lookup(key) is None
 
 
 def test_what_a_program_cannot_write_is_an_error(running: Object) -> None:
     """A table that is full says so."""
     table = running.maps["approvers"]
-    told = Told(table, running.programs)
+    writer = MapWriter(table, running.programs)
     with pytest.raises(KernelError, match=r"update approvers: .*E2BIG"):  # noqa: PT012 - any of them
         for number in range(table.max_entries + 1):
-            told.update(struct.pack("=2Q", number, 0), bytes(8))
+            writer.update(struct.pack("=2Q", number, 0), bytes(8))
     for number in range(table.max_entries):
         table.delete(struct.pack("=2Q", number, 0))
 
 
 def test_a_discarder_is_written_by_a_program(running: Object) -> None:
     table = running.maps["discarders"]
-    Told(table, running.programs).update(bytes(range(24)), bytes(range(32)))
+    MapWriter(table, running.programs).update(bytes(range(24)), bytes(range(32)))
     assert table.lookup(bytes(range(24))) == bytes(range(32))
 
 

@@ -49,7 +49,7 @@ def test_the_compilers_own_words_are_the_reason(installed: Path, monkeypatch: py
     known = backend.known()
     assert known
     assert known.state == LOAD_FAIL
-    assert "no such thing" in known.words
+    assert "no such thing" in known.reason
 
 
 def test_what_failed_is_not_tried_again_before_the_next_boot(
@@ -57,11 +57,11 @@ def test_what_failed_is_not_tried_again_before_the_next_boot(
 ) -> None:
     """Each loading of an agent would take the compiler's minutes."""
     monkeypatch.setattr(backend, "_PACKAGE", _package(installed))
-    words = backend.capability().words
+    words = backend.capability().reason
     (installed / "bcc.py").write_text("raise SystemExit('it was tried again')")
     assert backend.capability() == (LOAD_FAIL, words)
     backend.forget()
-    assert "it was tried again" in backend.capability().words
+    assert "it was tried again" in backend.capability().reason
 
 
 def test_the_compiler_ends_with_the_agent(installed: Path) -> None:
@@ -93,7 +93,7 @@ def test_what_is_not_installed_is_named_with_what_installs_it(
     monkeypatch.delitem(sys.modules, "bcc", raising=False)
     capability = backend.capability()
     assert capability.state == backend.ABSENT
-    assert "python3-bpfcc is not installed" in capability.words
+    assert "python3-bpfcc is not installed" in capability.reason
     assert backend.known() is None
 
 
@@ -101,7 +101,7 @@ def test_probe_says_what_to_install() -> None:
     """In the line of the table, beside the other kinds."""
     absent = Capability(backend.ABSENT, f"python3-bpfcc is not installed: {backend.HINT}")
     line = next(probe.table({points.BCC: absent}))
-    assert line.split() == ["bcc", "absent", *absent.words.split()]
+    assert line.split() == ["bcc", "absent", *absent.reason.split()]
 
 
 def test_probe_tells_of_a_kernel_without_type_information(installed: Path) -> None:
@@ -129,7 +129,7 @@ def test_another_set_without_type_information_is_an_error() -> None:
     """It says which there is."""
     with pytest.raises(UsageError, match="hook set lsm needs type information") as raised:
         Variant("lsm", "none").check()
-    assert raised.value.hint == "without, there is bcc"
+    assert raised.value.hint == "use --hookset bcc, or another BTF source"
 
 
 def _package(installed: Path) -> Path:

@@ -36,7 +36,7 @@ class Memory:
         struct.pack_into("=I", self._namespace, inum, NAMESPACE)
 
     def __call__(self, fd: int, address: int) -> bytes:
-        """As `Peek`."""
+        """Read as `ReadMemory` does."""
         if not address:
             return self._mounts[fd]
         return bytes(self._namespace) if address == FIVE_LEVELS else bytes(512)
@@ -59,10 +59,10 @@ def test_a_number_that_fits_by_chance_in_one_mount_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("mounts", "ids", "words"),
     [
-        ({fd: memory(number, also_at=(400,)) for fd, number in IDS.items()}, IDS, "at 2 places"),
-        ({fd: bytes(512) for fd in IDS}, IDS, "at 0 places"),
-        ({fd: memory(number, namespace=0) for fd, number in IDS.items()}, IDS, "does not lead"),
-        ({3: memory(28)}, {3: 28}, "1 mounts are too few"),
+        ({fd: memory(number, also_at=(400,)) for fd, number in IDS.items()}, IDS, "2 offsets"),
+        ({fd: bytes(512) for fd in IDS}, IDS, "0 offsets"),
+        ({fd: memory(number, namespace=0) for fd, number in IDS.items()}, IDS, "no pointer"),
+        ({3: memory(28)}, {3: 28}, "from 1 mounts"),
     ],
 )
 def test_what_cannot_be_told_is_an_error(mounts: dict[int, bytes], ids: dict[int, int], words: str) -> None:

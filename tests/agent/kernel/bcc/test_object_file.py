@@ -106,15 +106,15 @@ def test_what_the_numbers_stood_for_is_there_when_it_runs(opened: Object) -> Non
 def test_a_program_that_writes_a_table_is_one_of_system_calls(tmp_path: Path) -> None:
     """Its section gives libbpf the type: in any other it could not be run on request."""
     path = tmp_path / "object.o"
-    functions = {"tell__answer": ANSWER, "fn_double": DOUBLE, **SIZES}
-    path.write_bytes(object_file.build(SOURCE, functions, {"tell__answer": "tell__answer"}))
+    functions = {"write__answer": ANSWER, "fn_double": DOUBLE, **SIZES}
+    path.write_bytes(object_file.build(SOURCE, functions, {"write__answer": "write__answer"}))
     opened = Object(str(path))
-    assert list(opened.programs) == ["tell__answer"]
+    assert list(opened.programs) == ["write__answer"]
     try:
         opened.load()
     except KernelError as error:
         pytest.skip(f"this host does not load programs: {error}")
-    assert struct.unpack("=2Q", opened.programs["tell__answer"].run(bytes(16)))[0] == 40
+    assert struct.unpack("=2Q", opened.programs["write__answer"].run(bytes(16)))[0] == 40
     opened.close()
 
 
@@ -127,7 +127,7 @@ def test_a_program_that_was_not_compiled_is_an_error() -> None:
 def test_only_a_number_is_a_size() -> None:
     """A function that computes is none."""
     assert object_file.constant(returning(-5)) == -5
-    with pytest.raises(ValueError, match="not a function that returns a number"):
+    with pytest.raises(ValueError, match="does not return a constant"):
         object_file.constant(DOUBLE)
 
 

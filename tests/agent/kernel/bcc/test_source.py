@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.hooks import points as hooks
-from agent.kernel import tell
+from agent.kernel import map_writer
 from agent.kernel.bcc import backend, layout
 from agent.kernel.bcc import source as bcc_source
 from agent.kernel.bcc.source import CALL, DATA, Constant, Function
@@ -129,14 +129,14 @@ def test_each_hook_of_the_set_has_its_program(real: bcc_source.Source) -> None:
 
 def test_tables_are_written_by_programs_here_as_well(real: bcc_source.Source) -> None:
     """Without them user space writes by bpf(2), and kprobes miss events meanwhile: see bpf/maps.h."""
-    written = re.findall(r"^int (tell__\w+)\(", (BPF / "tell.bpf.c").read_text(), flags=re.MULTILINE)
-    assert sorted(tell.PROGRAMS) == sorted(written)
+    written = re.findall(r"^int (write__\w+)\(", (BPF / "map_writer.bpf.c").read_text(), flags=re.MULTILINE)
+    assert sorted(map_writer.PROGRAMS) == sorted(written)
     assert set(written) <= set(real.kept)
-    assert 'SEC("syscall")\nint tell__discarders__update' in real.body
+    assert 'SEC("syscall")\nint write__discarders__update' in real.body
     assert "#define SEC(name)\n" in real.body
 
 
-def test_the_small_program_has_one_map() -> None:
+def test_the_program_that_reads_memory_has_one_map() -> None:
     """And no more than what its reader expects."""
     source = bcc_source.read(BPF, (f"on_{layout.PROGRAM}",), layout.ROOT)
-    assert (source.maps, source.functions, source.constants) == (("peek",), (), ())
+    assert (source.maps, source.functions, source.constants) == (("memory",), (), ())

@@ -1,7 +1,7 @@
-"""Remembers until the next boot what was observed of this kernel, in a directory that only we can write to.
+"""Caches observations of this kernel until the next boot, where no other user can write.
 
-A file counts only with the id of this boot and the stamp of what observed it, and only if no other user can
-change the file or its directory. Otherwise the observation is repeated.
+A file is used only if it has the id of this boot and the caller's stamp, and if no other user can write to
+the file or its directory. Otherwise the caller observes again.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ _MAX_BYTES = 1 << 20
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def stamp(path: Path) -> str:
-    """Changes with the content of a file, such as the object whose programs observe."""
+def checksum(path: Path) -> str:
+    """Return a checksum of a file, such as the object whose programs made the observation."""
     return f"{zlib.crc32(path.read_bytes()):08x}"
 
 
-def recall(name: str, mark: str) -> Any:
-    """What `keep` was given under this name and stamp since the boot; None if there is nothing to trust."""
+def load(name: str, stamp: str) -> Any:
+    """Return the value stored under this name and stamp since the boot; None if no valid one exists."""
     try:
-        known = json.loads(_read(DIRECTORY / name))
-        return known["value"] if (known["boot"], known["stamp"]) == (_boot(), mark) else None
+        entry = json.loads(_read(DIRECTORY / name))
+        return entry["value"] if (entry["boot"], entry["stamp"]) == (_boot_id(), stamp) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def keep(name: str, mark: str, value: Any) -> None:
-    """Remember a value of JSON. On a host where that is not possible the next start observes again."""
-    aside = DIRECTORY / f"{name}.{os.getpid()}"
+def store(name: str, stamp: str, value: Any) -> None:
+    """Store a JSON value. If the host does not permit it, the next start observes again."""
+    temporary = DIRECTORY / f"{name}.{os.getpid()}"
     try:
         DIRECTORY.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _ours(os.lstat(DIRECTORY), stat.S_ISDIR):
             return
-        text = json.dumps({"boot": _boot(), "stamp": mark, "value": value})
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        text = json.dumps({"boot": _boot_id(), "stamp": stamp, "value": value})
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(fd, "w", encoding="ascii") as file:
             file.write(text)
-        aside.replace(DIRECTORY / name)
+        temporary.replace(DIRECTORY / name)
     except OSError:
         return
 
 
 def _read(place: Path) -> bytes:
-    """A file of ours. Raises OSError, PermissionError if another user could have written it."""
+    """Read a file of our own. Raises OSError; PermissionError if another user could have written the file."""
     if not _ours(os.lstat(place.parent), stat.S_ISDIR):
         raise PermissionError(place.parent)
     fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -68,5 +68,5 @@ def _ours(status: os.stat_result, is_kind: Any) -> bool:
     )
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     return _BOOT_ID.read_text("ascii").strip()

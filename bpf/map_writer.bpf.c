@@ -3,17 +3,17 @@
  * Programs that write hash tables for user space while events flow. Programs of
  * type syscall, from 5.14 ("bpf: Introduce bpf_sys_bpf() helper and program
  * type."), run on request, and unlike bpf(2) on a map they do not disable tracing
- * programs on their CPU meanwhile: see maps.h. agent/kernel/tell.py runs them.
+ * programs on their CPU meanwhile: see maps.h. agent/kernel/map_writer.py runs them.
  */
 #include "maps.h"
 
-struct fim_tell_approver {
+struct fim_write_approver {
 	struct fim_approver key;
 	__u64 value;
 	__s64 error;
 };
 
-struct fim_tell_discarder {
+struct fim_write_discarder {
 	struct fim_discarder key;
 	struct fim_discard value;
 	__s64 error;
@@ -21,7 +21,7 @@ struct fim_tell_discarder {
 
 /* Keys and values are copied to the stack: before 6.1 helpers refuse those in the context. */
 SEC("syscall")
-int tell__approvers__update(struct fim_tell_approver *request)
+int write__approvers__update(struct fim_write_approver *request)
 {
 	struct fim_approver key = request->key;
 	__u64 value = request->value;
@@ -31,7 +31,7 @@ int tell__approvers__update(struct fim_tell_approver *request)
 }
 
 SEC("syscall")
-int tell__approvers__delete(struct fim_tell_approver *request)
+int write__approvers__delete(struct fim_write_approver *request)
 {
 	struct fim_approver key = request->key;
 
@@ -40,7 +40,7 @@ int tell__approvers__delete(struct fim_tell_approver *request)
 }
 
 SEC("syscall")
-int tell__discarders__update(struct fim_tell_discarder *request)
+int write__discarders__update(struct fim_write_discarder *request)
 {
 	struct fim_discarder key = request->key;
 	struct fim_discard value = request->value;

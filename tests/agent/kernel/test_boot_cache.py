@@ -1,4 +1,4 @@
-"""What is remembered of a kernel: only from this boot, and only what no other user can have written."""
+"""What is boot_cache of a kernel: only from this boot, and only what no other user can have written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.kernel import remembered
+from agent.kernel import boot_cache
 from agent.kernel.btf import Function
 from agent.kernel.functions import Functions
 
@@ -15,72 +15,72 @@ from agent.kernel.functions import Functions
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In place of the one below /run."""
-    monkeypatch.setattr(remembered, "DIRECTORY", tmp_path / "fim")
+    monkeypatch.setattr(boot_cache, "DIRECTORY", tmp_path / "fim")
     return tmp_path / "fim"
 
 
 def test_a_value_is_remembered_by_name_and_stamp(directory: Path) -> None:
     """Another object may have other programs, so its observations are its own."""
-    remembered.keep("kinds.json", "one", {"lsm": ["fires", ""]})
-    assert remembered.recall("kinds.json", "one") == {"lsm": ["fires", ""]}
-    assert remembered.recall("kinds.json", "two") is None
-    assert remembered.recall("others.json", "one") is None
+    boot_cache.store("kinds.json", "one", {"lsm": ["fires", ""]})
+    assert boot_cache.load("kinds.json", "one") == {"lsm": ["fires", ""]}
+    assert boot_cache.load("kinds.json", "two") is None
+    assert boot_cache.load("others.json", "one") is None
     assert directory.stat().st_mode & 0o777 == 0o700
     assert (directory / "kinds.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_nothing_is_remembered_across_a_boot(directory: Path) -> None:
     """The next kernel may be another one."""
-    remembered.keep("kinds.json", "one", 1)
+    boot_cache.store("kinds.json", "one", 1)
     place = directory / "kinds.json"
     place.write_text(json.dumps(json.loads(place.read_text()) | {"boot": "an earlier one"}))
-    assert remembered.recall("kinds.json", "one") is None
+    assert boot_cache.load("kinds.json", "one") is None
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o777])
 def test_a_directory_that_others_can_write_to_is_not_trusted(directory: Path, mode: int) -> None:
     """Neither read from nor written to."""
-    remembered.keep("kinds.json", "one", 1)
+    boot_cache.store("kinds.json", "one", 1)
     directory.chmod(mode)
-    assert remembered.recall("kinds.json", "one") is None
-    remembered.keep("more.json", "one", 1)
+    assert boot_cache.load("kinds.json", "one") is None
+    boot_cache.store("more.json", "one", 1)
     assert not (directory / "more.json").exists()
 
 
 def test_a_file_that_others_can_write_is_not_trusted(directory: Path) -> None:
     """However it came there."""
-    remembered.keep("kinds.json", "one", 1)
+    boot_cache.store("kinds.json", "one", 1)
     (directory / "kinds.json").chmod(0o666)
-    assert remembered.recall("kinds.json", "one") is None
+    assert boot_cache.load("kinds.json", "one") is None
 
 
 def test_a_link_is_not_followed(directory: Path, tmp_path: Path) -> None:
     """Neither for the file nor for the directory."""
-    remembered.keep("kinds.json", "one", 1)
+    boot_cache.store("kinds.json", "one", 1)
     (directory / "kinds.json").rename(tmp_path / "elsewhere")
     (directory / "kinds.json").symlink_to(tmp_path / "elsewhere")
-    assert remembered.recall("kinds.json", "one") is None
+    assert boot_cache.load("kinds.json", "one") is None
     directory.rename(tmp_path / "moved")
     directory.symlink_to(tmp_path / "moved")
-    remembered.keep("more.json", "one", 1)
+    boot_cache.store("more.json", "one", 1)
     assert not (tmp_path / "moved" / "more.json").exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"boot": 1}', "\x00"])
 def test_what_is_damaged_is_observed_again(directory: Path, content: str) -> None:
     """A file that was cut short is no error of the agent."""
-    remembered.keep("kinds.json", "one", 1)
+    boot_cache.store("kinds.json", "one", 1)
     (directory / "kinds.json").write_text(content)
-    assert remembered.recall("kinds.json", "one") is None
+    assert boot_cache.load("kinds.json", "one") is None
 
 
 def test_the_stamp_changes_with_the_content(tmp_path: Path) -> None:
     """And not with the time."""
     (tmp_path / "a").write_bytes(b"one")
     (tmp_path / "b").write_bytes(b"one")
-    assert remembered.stamp(tmp_path / "a") == remembered.stamp(tmp_path / "b")
+    assert boot_cache.checksum(tmp_path / "a") == boot_cache.checksum(tmp_path / "b")
     (tmp_path / "b").write_bytes(b"two")
-    assert remembered.stamp(tmp_path / "a") != remembered.stamp(tmp_path / "b")
+    assert boot_cache.checksum(tmp_path / "a") != boot_cache.checksum(tmp_path / "b")
 
 
 @pytest.mark.usefixtures("directory")
