@@ -12,6 +12,7 @@ import os
 import resource
 import select
 import signal
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def reap_session_leaders(name: str) -> None:
             for pid in map(int, (task / "children").read_text().split()):
                 if Path(f"/proc/{pid}/comm").read_text().startswith(name) and os.getsid(pid) == pid:
                     os.waitpid(pid, os.WNOHANG)
+
+
+def kill_children(pids: Collection[int], timeout_s: float) -> None:
+    """Kill these children at once, and wait up to `timeout_s` for each: what they locked is then free."""
+    held = []
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            held.append(HeldProcess(pid))
+    for process in held:
+        process.kill(0)
+    for process in held:
+        process.ended(timeout_s)
+        process.release()
 
 
 class HeldProcess:

@@ -20,9 +20,9 @@ from xml.sax.saxutils import quoteattr
 from harness.errors import InfrastructureError
 from harness.host.acceleration import cpu_model
 from harness.host.cache import default_root
-from harness.host.processes import HeldProcess, adopt_orphans
+from harness.host.processes import HeldProcess, adopt_orphans, reap_session_leaders
 from harness.host.progress import Progress, silent
-from harness.vm import eventloop, savefile
+from harness.vm import eventloop, qemus, savefile
 from harness.vm.api import libvirt
 from harness.vm.embed import EmbedRoot
 from harness.vm.hypervisor import LifeEvent, StartError, Vitality
@@ -108,6 +108,7 @@ class Connection:
         self._directory = directory
         self._root = root
         self._domains: dict[str, LibvirtDomain] = {}
+        self._spared: list[str] = []
         self._listeners: dict[str, OnEvent] = {}
         self._put_away: dict[str, threading.Event] = {}
         self._callback = handle.domainEventRegisterAny(
@@ -237,6 +238,7 @@ class Connection:
         """
         if not self._root:
             raise InfrastructureError("only machines of an embedded libvirt (no --uri) outlive a run")
+        self._spared.append(name)
         self._domains.pop(name, None)
         self._put_away.pop(name, None)
 
@@ -244,6 +246,9 @@ class Connection:
         """Destroy all running domains, wait until libvirt has removed them, then close."""
         for domain in self._domains.values():
             domain.destroy()
+        # If a signal interrupted the start of a domain, its QEMU runs although we never got its handle.
+        if any([*qemus.kill_by_token(self.token, self._spared)]):
+            reap_session_leaders("qemu-system-")
         # An embedded libvirt that is not done would write its state again after our directory was removed.
         deadline = time.monotonic() + _PUT_AWAY_S
         for event in self._put_away.values():

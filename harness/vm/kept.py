@@ -10,14 +10,13 @@ user powers a guest off, its machine has ended too, and the reaper removes the d
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.errors import InfrastructureError
 from harness.host import private
-from harness.vm import ownership
+from harness.vm import ownership, qemus
 
 _NAME = "kept.json"
 
@@ -55,16 +54,7 @@ def alive(directory: Path) -> list[Kept]:
 
 def running_guests() -> set[str]:
     """Return the names of all guests whose QEMU runs on this host."""
-    names = set()
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            arguments = path.read_bytes().split(b"\0")
-        except OSError:
-            continue  # the process has just ended
-        if Path(os.fsdecode(arguments[0])).name.startswith("qemu-system-"):
-            words = (os.fsdecode(word) for word in arguments if word.startswith(b"guest="))
-            names |= {word.removeprefix("guest=").partition(",")[0] for word in words}
-    return names
+    return {qemus.guest_name(arguments) for _, arguments in qemus.running()}
 
 
 def everywhere(roots: Sequence[Path] | None = None) -> Iterator[Kept]:

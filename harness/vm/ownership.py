@@ -20,16 +20,17 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from harness.errors import InfrastructureError
 from harness.host import private
 from harness.host.cache import default_root
+from harness.vm import qemus
 
 PREFIX = "fim-"
-_TOKEN = re.compile(r"fim-[0-9a-f]{10}")
+TOKEN = re.compile(r"fim-[0-9a-f]{10}")
 _LOCK = "lock"
 _OWNER = "owner.json"
 
@@ -71,7 +72,7 @@ def run_directories(roots: Sequence[Path] | None = None, warn: Warn = ignored) -
         if reason:
             warn(f"ignored: {reason}")
         for path in entries:
-            if _TOKEN.fullmatch(path.name) and _trusted(path, warn):
+            if TOKEN.fullmatch(path.name) and _trusted(path, warn):
                 yield path
 
 
@@ -133,7 +134,14 @@ class RunDirectory:
         private.write(self.path / _OWNER, json.dumps({"pid": os.getpid(), "uri": uri}).encode())
 
     def release(self) -> None:
-        """Remove the directory, its lock last: a reaper never finds it unlocked and half removed."""
+        """End each QEMU of the directory, then remove it; leave it for a reaper if a QEMU does not end.
+
+        The lock is removed last, so that a reaper never finds the directory unlocked and half removed.
+        """
+        self._end_machines()
+        if any(qemus.of_token(self.token)):
+            self.close()
+            return
         with contextlib.suppress(FileNotFoundError):
             for entry in self.path.iterdir():
                 if entry.is_dir() and not entry.is_symlink():
@@ -141,7 +149,14 @@ class RunDirectory:
                 elif entry.name != _LOCK:
                     entry.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
+        # A dead process may have left a child that was about to become QEMU. It fails now, because its files
+        # are gone, or it had opened them before and is visible by now.
+        self._end_machines()
         self.close()
+
+    def _end_machines(self, spared: Collection[str] = ()) -> None:
+        for _ in qemus.kill_by_token(self.token, spared):
+            pass
 
     def close(self) -> None:
         """Release the lock and leave the directory for a reaper."""
@@ -156,7 +171,8 @@ class RunDirectory:
         # Imported here, because `kept` imports this module.
         from harness.vm import kept
 
-        if kept.alive(self.path):
+        if machines := kept.alive(self.path):
+            self._end_machines([machine.machine for machine in machines])
             self.close()
         else:
             self.release()
@@ -179,6 +195,16 @@ def adopt_dead(path: Path) -> RunDirectory | None:
         os.close(lock)
         return None
     return RunDirectory(path, lock)
+
+
+def lock_is_open(path: Path) -> bool:
+    """Whether any process that this user can inspect has the lock of a removed directory open."""
+    removed = f"{path.parent.resolve() / path.name / _LOCK} (deleted)"
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # the process has just ended, or belongs to another user
+            if str(descriptor.readlink()) == removed:
+                return True
+    return False
 
 
 def living(roots: Sequence[Path] | None = None) -> Iterator[Path]:

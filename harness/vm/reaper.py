@@ -4,23 +4,23 @@ QEMU outlives a process that dies by SIGKILL, also if libvirt is embedded in tha
 checks every run directory whose lock is free (see `ownership`): its owner is dead, and everything with its
 token is removed. Directories that another user could have written are ignored with a warning.
 
-A process is killed only if it runs as this user and its command line names the token. It is killed through a
-pidfd that was opened before that check, so that a reused process id cannot be hit.
+A process is killed only if it runs as this user and its command line names the token (see `qemus`). A QEMU
+whose run directory is gone is killed only if, besides, its program file is a QEMU, its command line names a
+directory that this user alone could have made, and no process holds that directory's lock.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.host.processes import HeldProcess
-from harness.vm import ownership
+from harness.host import private
+from harness.vm import ownership, qemus
 from harness.vm.kept import alive as kept_machines
 from harness.vm.ownership import Warn
-
-_EXIT_DEADLINE_S = 10.0
 
 DomainReaper = Callable[[str, str], int]
 """Takes a libvirt URI and a token, destroys that URI's domains with the token, returns how many."""
@@ -70,6 +70,8 @@ def reap(
         directory = ownership.adopt_dead(path)
         if directory:
             reaped.append(_reap_one(directory, reap_domains))
+    for root in ownership.runtime_roots() if roots is None else roots:
+        reaped += [Reaped(token, tuple(qemus.kill_by_token(token)), 0) for token in sorted(_orphans(root))]
     return reaped
 
 
@@ -77,49 +79,23 @@ def _reap_one(directory: ownership.RunDirectory, reap_domains: DomainReaper | No
     token = directory.token
     uri = ownership.owner_uri(directory)
     domains = reap_domains(uri, token) if uri and reap_domains else 0
-    processes = tuple(kill_by_token(token))
+    processes = tuple(qemus.kill_by_token(token))
     directory.release()
     return Reaped(token, processes, domains)
 
 
-def kill_by_token(token: str) -> Iterator[int]:
-    """Kill each QEMU of this user whose command line names the token; yield its process id once it ended."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and _is_ours(int(entry.name), token):
-            pid = int(entry.name)
-            if _kill(pid, token):
-                yield pid
-
-
-def _is_ours(pid: int, token: str) -> bool:
+def _orphans(root: Path) -> set[str]:
+    """Return the tokens of the directories below `root` that are gone while a QEMU of theirs runs."""
     try:
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        users = _users(pid)
+        if private.refusal(root):
+            return set()
     except OSError:
-        return False
-    is_qemu = Path(os.fsdecode(arguments[0])).name.startswith("qemu-system-")
-    # The QEMU of a guest has the token in its name, a QEMU that libvirt probes has it in the path of its
-    # sockets.
-    named, below = f"guest={token}-".encode(), f"/{token}/".encode()
-    ours = any(argument.startswith(named) or below in argument for argument in arguments)
-    return users == {os.getuid()} and is_qemu and ours
-
-
-def _users(pid: int) -> set[int]:
-    """Return the real, effective, saved and file system user ids of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
-    words = next(line.split()[1:] for line in lines if line.startswith("Uid:"))
-    return {int(word) for word in words}
-
-
-def _kill(pid: int, token: str) -> bool:
-    try:
-        process = HeldProcess(pid)
-    except ProcessLookupError:
-        return False
-    try:
-        # Check again now that the pidfd is open: only this check is certainly about the process that is
-        # killed.
-        return _is_ours(pid, token) and process.kill(_EXIT_DEADLINE_S)
-    finally:
-        process.release()
+        return set()
+    named = re.compile(re.escape(os.fsencode(root)) + b"/(" + ownership.TOKEN.pattern.encode() + b")/")
+    tokens = set()
+    for pid, arguments in qemus.running():
+        found = {os.fsdecode(token) for argument in arguments for token in named.findall(argument)}
+        gone = {token for token in found if not os.path.lexists(root / token)}
+        if gone and qemus.is_this_users(pid) and qemus.runs_qemu(pid):
+            tokens |= gone
+    return {token for token in tokens if not ownership.lock_is_open(root / token)}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 
 from harness.errors import ConfigError, HarnessError, InfrastructureError
 from harness.host.capacity import cpus, free_mib, workers_for
+from harness.host.processes import kill_children
 from harness.host.progress import Event, Phase, Progress, Step, silent
 from harness.plan.cost import longest_first
 from harness.plan.matrix import close_to
@@ -57,6 +56,7 @@ def for_pytest(config: pytest.Config, path: Path) -> Controller:
     return Controller(run, None)
 
 
+_KILL_S = 10.0
 PHASES = ("setup", "call", "teardown")
 
 
@@ -209,9 +209,8 @@ class Controller:
             excinfo.value, pytest.Session.Interrupted | pytest.exit.Exception
         ):
             self.run.interrupt("the run was interrupted")
-        for pid in self._workers.intersection(_children()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # The reaper leaves the machines of a worker alone while the worker exists.
+        kill_children(self._workers.intersection(_children()), _KILL_S)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -14,7 +14,7 @@ from typing import IO
 import pytest
 
 from harness.results import model
-from harness.vm import kept, reaper
+from harness.vm import kept, qemus
 
 pytestmark = pytest.mark.guest
 
@@ -46,7 +46,7 @@ def ran(place: Path) -> Iterator[subprocess.CompletedProcess[str]]:
     """A run of both suites that keeps the machine of the broken one; whatever a test does, it is ended."""
     yield _harness(place, "run", "--keep-on-fail", "--output", "out")
     for one in [one for one in kept.everywhere() if one.cell == "6.1-broken"]:
-        assert list(reaper.kill_by_token(one.machine.rpartition("-")[0]))
+        assert list(qemus.kill_by_token(one.machine.rpartition("-")[0]))
 
 
 def test_a_command_has_its_files_its_output_and_its_status(place: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,32 @@ def test_cold_boot(place: Place, start: list[Harness]) -> None:
     assert start[0].end(signal.SIGINT) < HURRY_S
     assert start[0].process.returncode not in (0, 1)
     assert place.left() == []
+
+
+def ends_its_run(place: Place, name: str) -> Path:
+    """Put a QEMU first on PATH that sends this signal to the process named in a file before it starts."""
+    pid_file, real = place.folder / "pid", shutil.which("qemu-system-x86_64")
+    wrapper = place.folder / "bin" / "qemu-system-x86_64"
+    wrapper.parent.mkdir()
+    wait = f"until [ -s '{pid_file}' ]; do sleep 0.1; done"
+    send = f"case \"$*\" in *guest=*) {wait}; kill -{name} $(cat '{pid_file}');; esac"
+    wrapper.write_text(f'#!/bin/sh\n{send}\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    place.environment["PATH"] = f"{wrapper.parent}:{place.environment['PATH']}"
+    return pid_file
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "KILL"])
+def test_a_signal_while_libvirt_starts_qemu(place: Place, start: list[Harness], name: str) -> None:
+    """No QEMU outlives its run directory; after SIGKILL the next command ends what was left."""
+    pid_file = ends_its_run(place, name)
+    start.append(place.start("exec", *MATRIX, *KERNEL, "--", "true"))
+    pid_file.write_text(str(start[0].process.pid))
+    assert start[0].wait() not in (0, 1), start[0].output()
+    if name == "KILL":
+        start.append(place.start("clean", "--machines"))
+        assert start[1].wait() == 0, start[1].output()
+    assert [*place.qemus(), *place.runtime.glob("*/*")] == []
 
 
 def test_sigkill_then_clean(place: Place, start: list[Harness]) -> None:

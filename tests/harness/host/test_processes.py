@@ -6,7 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from harness.host.processes import HeldProcess
+from harness.host.processes import HeldProcess, kill_children
 
 
 def test_a_process_that_writes_beyond_its_limit_is_ended(tmp_path: Path) -> None:
@@ -20,3 +20,18 @@ def test_a_process_that_writes_beyond_its_limit_is_ended(tmp_path: Path) -> None
         held.release()
     assert process.returncode == -signal.SIGXFSZ
     assert (tmp_path / "file").stat().st_size == 1 << 16
+
+
+def test_killed_children_have_ended() -> None:
+    """Each is dead when the call returns, also one that ignores other signals."""
+    argv = ["sh", "-c", "trap '' INT TERM; echo; read end"]
+    children = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)]
+    for child in children:
+        assert child.stdout
+        child.stdout.readline()
+    children[0].kill()
+    children[0].wait()
+    kill_children([child.pid for child in children], 30)
+    assert [child.poll() for child in children] == [-signal.SIGKILL] * 3
+    for child in children:
+        child.communicate()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.errors import InfrastructureError
+from harness.host.processes import HeldProcess
 from harness.vm import ownership, reaper
+from harness.vm.connection import Connection
 from harness.vm.ownership import RunDirectory
+
+Started = Callable[..., subprocess.Popen[bytes]]
 
 CLAIM = """
 import sys, time
@@ -134,3 +139,125 @@ def test_foreign_root_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(InfrastructureError, match="not private"):
         RunDirectory.claim(tmp_path)
+
+
+@pytest.fixture
+def qemu(tmp_path_factory: pytest.TempPathFactory, pretend_qemu: list[subprocess.Popen[bytes]]) -> Started:
+    """Starts a process with these arguments whose program file is named like QEMU's."""
+    program = tmp_path_factory.mktemp("bin") / "qemu-system-x86_64"
+    shutil.copy(shutil.which("dash") or "/bin/sh", program)
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        argv = [str(program), "-c", "echo; read end", *arguments]
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout
+        process.stdout.readline()
+        pretend_qemu.append(process)
+        return process
+
+    return start
+
+
+def key_below(directory: Path) -> str:
+    return f'{{"qom-type":"secret","file":"{directory}/e/lib/qemu/domain-1/master-key.aes"}}'
+
+
+def test_a_qemu_without_its_run_directory_is_reaped(tmp_path: Path, qemu: Started) -> None:
+    """Its command line names a directory below our private root, and no process holds that lock."""
+    token = "fim-0123456789"
+    orphan = qemu("-name", f"guest={token}-1", key_below(tmp_path / token))
+    assert reaper.reap([tmp_path]) == [reaper.Reaped(token, (orphan.pid,), 0)]
+    assert orphan.wait(5) == -signal.SIGKILL
+
+
+def test_a_qemu_that_is_not_proven_ours_is_left_alone(
+    tmp_path: Path, qemu: Started, pretend_qemu: list[subprocess.Popen[bytes]]
+) -> None:
+    """Another root, a root that others can write, a command line that only claims to be QEMU's."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    token = "fim-0123456789"
+    others = [
+        qemu("-name", f"guest={token}-1"),
+        qemu(key_below(tmp_path / "elsewhere" / token)),
+        qemu(key_below(shared / token)),
+        sleeper(pretend_qemu, "qemu-system-x86_64", key_below(tmp_path / token)),
+    ]
+    assert reaper.reap([tmp_path, shared, tmp_path / "absent"]) == []
+    assert [process.poll() for process in others] == [None] * 4
+
+
+def test_a_qemu_of_a_live_run_whose_directory_was_removed_is_left_alone(
+    tmp_path: Path, qemu: Started
+) -> None:
+    """The run's process still has the lock open."""
+    directory = RunDirectory.claim(tmp_path)
+    process = qemu(key_below(directory.path))
+    shutil.rmtree(directory.path)
+    assert reaper.reap([tmp_path]) == []
+    assert process.poll() is None
+    directory.close()
+    assert reaper.reap([tmp_path]) == [reaper.Reaped(directory.token, (process.pid,), 0)]
+
+
+def test_a_run_directory_is_removed_after_its_last_qemu(tmp_path: Path, qemu: Started) -> None:
+    """Also of a QEMU that its owner does not know, because a signal interrupted the start."""
+    with RunDirectory.claim(tmp_path) as directory:
+        process = qemu("-name", f"guest={directory.token}-1")
+    assert process.wait(5) == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_directory_stays_while_its_qemu_cannot_be_ended(
+    tmp_path: Path, qemu: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next reaper ends it."""
+    monkeypatch.setattr(HeldProcess, "kill", lambda *_: False)
+    with RunDirectory.claim(tmp_path) as directory:
+        process = qemu("-name", f"guest={directory.token}-1")
+    assert directory.path.is_dir()
+    monkeypatch.undo()
+    assert reaper.reap([tmp_path]) == [reaper.Reaped(directory.token, (process.pid,), 0)]
+
+
+def test_a_qemu_that_appears_while_its_directory_is_removed_is_ended(
+    tmp_path: Path, qemu: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed run can leave a child that becomes QEMU after the reaper looked."""
+    directory = RunDirectory.claim(tmp_path)
+    late: list[subprocess.Popen[bytes]] = []
+    remove = shutil.rmtree
+
+    def slow(path: Path, *, ignore_errors: bool) -> None:
+        late.append(qemu("-name", f"guest={directory.token}-1"))
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", slow)
+    directory.release()
+    assert [process.wait(5) for process in late] == [-signal.SIGKILL]
+
+
+def test_an_interrupted_start_leaves_no_qemu(tmp_path: Path, qemu: Started) -> None:
+    """Ctrl-C while libvirt starts a domain: QEMU runs, but its handle never reaches us."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Handle:
+        """A connection of libvirt."""
+
+        def domainEventRegisterAny(self, *_: object) -> int:  # noqa: N802 - libvirt's name
+            return 1
+
+        def createXML(self, *_: object) -> None:  # noqa: N802 - libvirt's name
+            started.append(qemu("-name", f"guest={directory.token}-1"))
+            raise KeyboardInterrupt
+
+        domainEventDeregisterAny = close = lambda *_: None  # noqa: N815 - libvirt's name
+
+    directory = RunDirectory.claim(tmp_path)
+    connection = Connection(Handle(), directory, None)
+    with pytest.raises(KeyboardInterrupt):
+        connection.start(f"{directory.token}-1", "<domain/>", lambda _event: None)
+    connection.close()
+    assert [process.wait(5) for process in started] == [-signal.SIGKILL]
+    directory.release()
