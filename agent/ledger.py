@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from agent.events.model import EventType
-from agent.hooks.points import BLINDING
+from agent.hooks.needs import BLINDING
 from agent.kernel.maps import KernelCounts
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from agent.events.model import EventType
-from agent.hooks import points as hooks
+from agent.hooks import needs, points, sets
 from agent.rules import actions, builder, constants, fields, operands, parser, policy, regex, source
 from agent.rules.fields import Field
 
@@ -88,25 +88,25 @@ def rule_limits() -> Iterator[str]:
 
 def hook_sets() -> Iterator[str]:
     """Yield one row for each hook set: the program type that it uses for each phase."""
-    phases = list(dict.fromkeys(phase for kinds in hooks.SETS.values() for phase in kinds))
+    phases = list(dict.fromkeys(phase for kinds in sets.SETS.values() for phase in kinds))
     yield from _head("hook set", *phases)
-    for name, kinds in hooks.SETS.items():
+    for name, kinds in sets.SETS.items():
         yield _row(f"`{name}`", *(kinds.get(phase, "") for phase in phases))
 
 
 def event_types() -> Iterator[str]:
     """Yield one row for each event type: the hooks it requires, wants and can use in addition."""
     yield from _head("event type", "not seen without", "not whole without", "with")
-    for event, needs in hooks.EVENTS.items():
-        parts = (needs.minimum, needs.wanted, needs.extra)
-        yield _row(f"`{event.label}`", *(_code(hooks.names(part)) for part in parts))
+    for event, hooks in needs.EVENTS.items():
+        parts = (hooks.minimum, hooks.wanted, hooks.extra)
+        yield _row(f"`{event.label}`", *(_code(needs.names(part)) for part in parts))
 
 
 def hook_points() -> Iterator[str]:
     """Yield one row for each hook point: the names of its function, and the LSM hook that sees its object."""
     yield from _head("point", "functions, the newest name first", "LSM hook")
-    for name, functions in {**hooks.POINTS, **hooks.GIVEN, **hooks.ONCE}.items():
-        resolve = hooks.RESOLVES.get(name)
+    for name, functions in {**points.POINTS, **points.GIVEN, **points.ONCE}.items():
+        resolve = points.RESOLVES.get(name)
         yield _row(f"`{name}`", _code(functions), f"`{resolve.lsm}`" if resolve else "")
 
 

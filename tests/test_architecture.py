@@ -59,7 +59,7 @@ AGENT_DATA = {
     "agent.selftest.catalogue",
     "agent.selftest.promises",
     "agent.selftest.protocol",
-    "agent.hooks.points",
+    "agent.hooks",
 }
 WITHOUT_AGENT = ("host", "console", "images", "vm", "report", "commands")
 

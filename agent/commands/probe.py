@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = probed(lambda: (observe if arguments.again else cached)(object_path()))
     sys.stdout.writelines(f"{line}\n" for line in table(found))
     states = {kind: capability.state for kind, capability in found.items()}
-    sys.stdout.writelines(f"{line}\n" for line in sets(states))
+    sys.stdout.writelines(f"{line}\n" for line in hook_sets(states))
     return 0
 
 
@@ -43,16 +43,16 @@ def probed(observe: Callable[[], dict[str, Capability]]) -> dict[str, Capability
     if bcc is not installed there.
     """
     from agent.errors import KernelError
-    from agent.hooks import points
+    from agent.hooks import sets
     from agent.kernel.bcc import backend
 
     compiled = backend.capability()
     try:
-        return observe() | {points.BCC: compiled}
+        return observe() | {sets.BCC: compiled}
     except KernelError:
         if compiled.state == backend.ABSENT:
             raise
-        return {points.BCC: compiled}
+        return {sets.BCC: compiled}
 
 
 def table(found: Mapping[str, Capability]) -> Iterator[str]:
@@ -69,19 +69,20 @@ def table(found: Mapping[str, Capability]) -> Iterator[str]:
             yield from (f"    {line}" for line in capability.reason.strip().splitlines()[-LOG_LINES:])
 
 
-def sets(states: Mapping[str, str]) -> Iterator[str]:
+def hook_sets(states: Mapping[str, str]) -> Iterator[str]:
     """Yield what each hook set sees here, from the kinds that fire and the functions of this kernel."""
-    from agent.hooks import coverage, points
-    from agent.kernel import btf, sight
-    from agent.kernel.choose import Chooser
+    from agent.hooks import coverage, needs, sets
+    from agent.kernel import btf
+    from agent.kernel.choose import Chooser, skips
     from agent.kernel.functions import Functions
 
     typed = Path(btf.KERNEL).is_file()
     functions = Functions(typed)
-    for name in points.HOOKSETS:
-        here = states if name != points.BCC else dict.fromkeys(("kprobe", "kretprobe"), states[name])
-        plan = Chooser(name, here, functions).plan(points.EVENTS)
-        levels, limits = sight.coverage(plan.chosen, here), sight.limits(plan.chosen, here)
+    for name in sets.HOOKSETS:
+        here = states if name != sets.BCC else dict.fromkeys(("kprobe", "kretprobe"), states[name])
+        plan = Chooser(name, here, functions).plan(needs.EVENTS)
+        levels = coverage.levels(plan.kinds, skips(here))
+        limits = coverage.limits(plan.kinds, skips(here))
         yield ""
         yield f"hook set {name}:"
         yield from (f"    {line}" for line in coverage.lines(levels, limits))

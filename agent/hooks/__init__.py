@@ -1,1 +1,1 @@
-"""Where programs are attached and what each sees of each event type: data."""
+"""Lists where programs are attached, for which event types, and what they see: data and lookups."""

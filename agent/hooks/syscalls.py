@@ -1,6 +1,6 @@
-"""Which system calls do what to files, and which of their arguments is what: data of the set `tracepoint`.
+"""Lists the system calls on files, their events and the meaning of their arguments, for the set `tracepoint`.
 
-Places of arguments count from 0. Numbers are those of the kernel's own tables, arch/x86/entry/syscalls and
+Positions of arguments count from 0. Numbers are those of the kernel's own tables, arch/x86/entry/syscalls and
 include/uapi/asm-generic/unistd.h; they never change.
 """
 
@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 from agent.events.model import EventType
 
-NATIVE = 512  # FIM_CALLS: numbers of 32-bit calls follow in the map
+NATIVE = 512  # FIM_CALLS: 32-bit calls follow from this index on in the map
 ROW = struct.Struct("=12BI")  # struct fim_syscall
 
 _CREATES = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 
 
 class Call(NamedTuple):
-    """One call: the event, and the places of its arguments; None: it has none of the kind.
+    """One call: its event, and the positions of its arguments; None if it does not have the argument.
 
-    `fd` is an object by its descriptor, `path` and `path2` are texts that start at `dfd` and `dfd2`, `name`
-    and `source` texts for the event, `owner` is a user that is followed by the group, `how` points to
-    openat2's flags and mode, `always` are flags that the call stands for.
+    `fd` is the descriptor of the object. `path` and `path2` are paths relative to `dfd` and `dfd2`. `name`
+    and `source` are other texts of the event. `owner` is a user id, and the next argument is the group id.
+    `how` points to openat2's flags and mode. `always` are the flags that the call implies.
     """
 
     event: EventType
@@ -42,12 +42,13 @@ class Call(NamedTuple):
     always: int = 0
 
     def pack(self) -> bytes:
-        """As `struct fim_syscall` of bpf/syscalls.h."""
-        places = (
+        """Return the call as `struct fim_syscall` of bpf/syscalls.h."""
+        positions = (
             self.fd, self.path, self.path2, self.dfd, self.dfd2, self.flags, self.mode, self.name,
             self.source, self.owner, self.how,
         )  # fmt: skip
-        return ROW.pack(self.event + 1, *(0 if place is None else place + 1 for place in places), self.always)
+        numbers = (0 if position is None else position + 1 for position in positions)
+        return ROW.pack(self.event + 1, *numbers, self.always)
 
 
 _E = EventType
@@ -58,7 +59,7 @@ CALLS: dict[str, Call] = {
     "openat2": Call(_E.OPEN, 1, 0, how=2),
     "close": Call(_E.CLOSE, fd=0),
     "unlink": Call(_E.UNLINK, 0),
-    "unlinkat": Call(_E.UNLINK, 1, 0, flags=2),  # with AT_REMOVEDIR it is an rmdir
+    "unlinkat": Call(_E.UNLINK, 1, 0, flags=2),  # an rmdir with AT_REMOVEDIR
     "rmdir": Call(_E.RMDIR, 0),
     "mkdir": Call(_E.MKDIR, 0, mode=1),
     "mkdirat": Call(_E.MKDIR, 1, 0, mode=2),
@@ -80,7 +81,7 @@ CALLS: dict[str, Call] = {
     "fchown": Call(_E.CHOWN, fd=0, owner=1),
     "fchownat": Call(_E.CHOWN, 1, 0, owner=2),
     "utime": Call(_E.UTIMES, 0),
-    "futimesat": Call(_E.UTIMES, 1, 0),  # without a path it is about the descriptor
+    "futimesat": Call(_E.UTIMES, 1, 0),  # without a path the object is the descriptor
     "setxattr": Call(_E.SETXATTR, 0, name=1, flags=4),
     "fsetxattr": Call(_E.SETXATTR, fd=0, name=1, flags=4),
     "setxattrat": Call(_E.SETXATTR, 1, 0, name=3),
@@ -92,7 +93,7 @@ CALLS: dict[str, Call] = {
     "umount": Call(_E.UMOUNT, 0),
     "umount2": Call(_E.UMOUNT, 0, flags=1),
 }
-_ALIKE = {
+_SAME_ARGUMENTS = {
     "fchmodat": ("fchmodat2",),
     "chown": ("lchown", "chown32", "lchown32"),
     "fchown": ("fchown32",),
@@ -103,7 +104,7 @@ _ALIKE = {
     "truncate": ("truncate64",),
     "ftruncate": ("ftruncate64",),
 }
-CALLS |= {twin: CALLS[name] for name, twins in _ALIKE.items() for twin in twins}
+CALLS |= {twin: CALLS[name] for name, twins in _SAME_ARGUMENTS.items() for twin in twins}
 
 _RECENT = {
     "move_mount": 429, "openat2": 437, "fchmodat2": 452, "setxattrat": 463, "removexattrat": 466,
@@ -135,7 +136,7 @@ ARM64: dict[str, int] = _RECENT | {
     "renameat2": 276,
 }  # fmt: skip
 
-# By what `uname -m` says: the native table, and that of 32-bit calls where it is known.
+# By machine (`uname -m`): the native table, and the table of 32-bit calls if it is known.
 MACHINES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "x86_64": (X86_64, I386),
     "aarch64": (ARM64, {}),
@@ -143,7 +144,7 @@ MACHINES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
 
 
 def rows(machine: str, events: frozenset[EventType]) -> Iterator[tuple[int, bytes]]:
-    """The rows of the map `syscalls` for these events: place and `struct fim_syscall`."""
+    """Yield the rows of the map `syscalls` for these events: index and `struct fim_syscall`."""
     for offset, numbers in zip((0, NATIVE), MACHINES[machine], strict=True):
         for name, number in numbers.items():
             if events & _events(name):
@@ -151,6 +152,6 @@ def rows(machine: str, events: frozenset[EventType]) -> Iterator[tuple[int, byte
 
 
 def _events(name: str) -> set[EventType]:
-    """What a call can be: an unlinkat can be an rmdir."""
+    """Return the possible events of a call: an unlinkat can be an rmdir."""
     event = CALLS[name].event
     return {event, EventType.RMDIR} if name == "unlinkat" else {event}

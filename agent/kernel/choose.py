@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from agent.events.model import EventType
-from agent.hooks import points
+from agent.hooks import needs, sets
 
 FIRES = "fires"
 DRIFTED = "drifted"  # the function exists, but an argument is not where the program reads it
@@ -40,7 +40,7 @@ class Chosen(NamedTuple):
     @property
     def program(self) -> str:
         """The program's name in the object."""
-        return points.program(self.hook, self.kind)
+        return sets.program(self.hook, self.kind)
 
 
 class Attempt(NamedTuple):
@@ -59,16 +59,26 @@ class Plan(NamedTuple):
     chosen: dict[str, Chosen]
     attempts: tuple[Attempt, ...]
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The types of the chosen programs, by hook."""
+        return {hook: chosen.kind for hook, chosen in self.chosen.items()}
+
+
+def skips(capabilities: Mapping[str, str]) -> bool:
+    """Return whether a preempted program makes this kernel skip others."""
+    return capabilities.get(SKIPS) == FIRES
+
 
 def _ladder(capabilities: Mapping[str, str]) -> tuple[str, ...]:
-    return points.LADDER_SKIPPING if capabilities.get(SKIPS) == FIRES else points.LADDER
+    return sets.LADDER_SKIPPING if skips(capabilities) else sets.LADDER
 
 
 class Chooser:
     """Chooses programs for one kernel, and remembers those that failed to load or to attach."""
 
     def __init__(self, hookset: str, capabilities: Mapping[str, str], kernel: Kernel) -> None:
-        self._sets = _ladder(capabilities) if hookset == points.AUTO else (hookset,)
+        self._sets = _ladder(capabilities) if hookset == sets.AUTO else (hookset,)
         self._capabilities = capabilities
         self._kernel = kernel
         self._refused: dict[tuple[str, str, str], Attempt] = {}
@@ -86,18 +96,18 @@ class Chooser:
         """Return the plan for these events: the minimum of each from one set, then the rest that it wants."""
         chosen: dict[str, Chosen] = {}
         attempts: dict[tuple[str, str], Attempt] = {}
-        needs = [points.EVENTS[event] for event in events]
-        for need in needs:
-            self._add(need.minimum, chosen, attempts)
-        for need in needs:
-            for selector in (need.wanted, need.extra):
+        of_events = [needs.EVENTS[event] for event in events]
+        for of_event in of_events:
+            self._add(of_event.minimum, chosen, attempts)
+        for of_event in of_events:
+            for selector in (of_event.wanted, of_event.extra):
                 if not self._add(selector, chosen, attempts):
-                    for part in points.parts(selector):
+                    for part in needs.parts(selector):
                         self._add(part, chosen, attempts)
         return Plan(chosen, tuple(dict.fromkeys((*attempts.values(), *self._refused.values()))))
 
     def _add(
-        self, selector: points.Selector, chosen: dict[str, Chosen], attempts: dict[tuple[str, str], Attempt]
+        self, selector: needs.Selector, chosen: dict[str, Chosen], attempts: dict[tuple[str, str], Attempt]
     ) -> bool:
         """Serve a selector from the first set that serves all of it; return whether one does."""
         for hookset in self._sets:
@@ -109,7 +119,7 @@ class Chooser:
 
     def _serve(
         self,
-        selector: points.Selector,
+        selector: needs.Selector,
         hookset: str,
         chosen: Mapping[str, Chosen],
         attempts: dict[tuple[str, str], Attempt],
@@ -136,7 +146,7 @@ class Chooser:
     ) -> dict[str, Chosen] | None:
         if hook in chosen:
             return {}
-        kind = points.kind_of(hook, hookset)
+        kind = sets.kind_of(hook, hookset)
         result = self._choose_target(hook, kind) if kind else None
         if isinstance(result, Chosen):
             return {hook: result}
@@ -145,9 +155,9 @@ class Chooser:
         return None
 
     def _choose_target(self, hook: str, kind: str) -> Chosen | Attempt:
-        if (state := self._capabilities.get(points.CAPABILITIES.get(kind, kind), "absent")) != FIRES:
+        if (state := self._capabilities.get(sets.CAPABILITIES.get(kind, kind), "absent")) != FIRES:
             return Attempt(hook, kind, state, f"{kind} programs: {state}")
-        targets = points.candidates(hook, kind)
+        targets = sets.candidates(hook, kind)
         refusal = None
         for target in targets:
             if refused := self._refused.get((hook, kind, target)):

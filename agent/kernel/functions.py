@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.hooks import points
+from agent.hooks import points, sets
 from agent.kernel import boot_cache
 from agent.kernel import btf as types
 from agent.kernel.libbpf import Btf
@@ -26,7 +26,7 @@ class Functions:
 
     def present(self, kind: str, target: str) -> bool:
         """Return whether the kernel has the target; every kernel has the tracepoints."""
-        if kind in (points.RAW_TRACEPOINT, points.TRACEPOINT):
+        if kind in (sets.RAW_TRACEPOINT, sets.TRACEPOINT):
             return True
         name = _name(kind, target)
         return self._function(name) is not None if self._typed else name in self._names

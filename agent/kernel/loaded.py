@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.events.model import EventType
-from agent.hooks import points
-from agent.kernel import policy, sight
+from agent.hooks import coverage, needs, sets
+from agent.kernel import policy
 from agent.kernel.attach import Attached
-from agent.kernel.choose import Attempt, Chosen
+from agent.kernel.choose import Attempt, Chosen, skips
 from agent.kernel.libbpf import Object, Program, RunCounting
 from agent.kernel.maps import Tables
 from agent.kernel.transport import Transport
@@ -56,7 +56,7 @@ class Loaded:
         self._blinding = [
             (chosen.hook, opened.programs[chosen.program])
             for chosen in attached.plan.chosen.values()
-            if chosen.hook.partition(".")[2] in points.BLINDING
+            if chosen.hook.partition(".")[2] in needs.BLINDING
         ]
 
     @property
@@ -77,17 +77,17 @@ class Loaded:
     @property
     def coverage(self) -> dict[str, str]:
         """The coverage of each event type: full, degraded or none."""
-        return sight.coverage(self._attached.plan.chosen, self.capabilities)
+        return coverage.levels(self._attached.plan.kinds, skips(self.capabilities))
 
     @property
     def limits(self) -> dict[str, str]:
         """For each event type without full coverage, a text about what is not seen."""
-        return sight.limits(self._attached.plan.chosen, self.capabilities)
+        return coverage.limits(self._attached.plan.kinds, skips(self.capabilities))
 
     @property
     def discards(self) -> bool:
         """Whether discarders can be used: every hook that makes one stale is attached."""
-        return all(hook in self._attached.plan.chosen for hook in points.INVALIDATORS)
+        return all(hook in self._attached.plan.chosen for hook in needs.INVALIDATORS)
 
     def set_scope(self, tgid: int) -> None:
         """Report only events of this process and its descendants; with 0, of all processes."""
@@ -140,5 +140,5 @@ class Loaded:
 
 
 def _not_attached(attempt: Attempt) -> HookState:
-    program = points.program(attempt.hook, attempt.kind)
+    program = sets.program(attempt.hook, attempt.kind)
     return HookState(attempt.hook, attempt.target, program, attempt.kind, attempt.state, attempt.reason)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events.model import EventType
-from agent.hooks import points, syscalls
+from agent.hooks import needs, points, sets, syscalls
 from agent.kernel import btf as types
 from agent.kernel import capabilities, lockdown, map_writer, tails
 from agent.kernel.attach import Attached, RefusedError
@@ -43,7 +43,7 @@ _BTF_FOLDER = _PACKAGE / "btf"
 _COMPILED = (
     "kprobe",
     "kretprobe",
-    points.BCC,
+    sets.BCC,
 )  # kinds that fire if bcc could compile and run its first program
 _LOG_BYTES = 1 << 16
 _WORD = struct.Struct("=I")
@@ -57,33 +57,33 @@ class Variant(NamedTuple):
     entries. 0 means the default of either.
     """
 
-    hookset: str = points.AUTO
+    hookset: str = sets.AUTO
     btf: str = "kernel"
     transport: str = "ringbuf"
     ring_bytes: int = 0
     discarders: int = 0
-    events: tuple[EventType, ...] = tuple(points.EVENTS)
+    events: tuple[EventType, ...] = tuple(needs.EVENTS)
 
     def check(self) -> None:
         """Raise UsageError if the variant does not exist."""
         options = (
-            ("hook set", self.hookset, points.HOOKSETS),
+            ("hook set", self.hookset, sets.HOOKSETS),
             ("BTF source", self.btf, BTF_SOURCES),
             ("transport", self.transport, TRANSPORTS),
         )
         for option, value, choices in options:
             if value not in choices:
                 raise UsageError(f"unknown {option} {value!r}", hint=f"use one of {', '.join(choices)}")
-        if self.btf == "none" and self.hookset not in (points.AUTO, points.BCC):
+        if self.btf == "none" and self.hookset not in (sets.AUTO, sets.BCC):
             raise UsageError(
                 f"hook set {self.hookset} needs type information, and the BTF source is none",
-                hint=f"use --hookset {points.BCC}, or another BTF source",
+                hint=f"use --hookset {sets.BCC}, or another BTF source",
             )
 
     @property
     def compiled(self) -> bool:
         """Whether bcc compiles the programs on this host, instead of libbpf relocating them."""
-        return self.hookset == points.BCC or self.btf == "none"
+        return self.hookset == sets.BCC or self.btf == "none"
 
 
 def object_path() -> Path:
@@ -107,13 +107,13 @@ def external_btf() -> Path:
 
 
 def load(
-    hookset: str = points.AUTO,
+    hookset: str = sets.AUTO,
     btf: str = "kernel",
     transport: str = "ringbuf",
     *,
     ring_bytes: int = 0,
     discarders: int = 0,
-    events: Iterable[EventType] = tuple(points.EVENTS),
+    events: Iterable[EventType] = tuple(needs.EVENTS),
 ) -> Loaded:
     """Observe this kernel's capabilities and attach a variant; it reports no event before `set_policy`.
 
@@ -137,10 +137,10 @@ def _relocated(variant: Variant) -> Loaded:
         observed = capabilities.cached(path, external_btf() if variant.btf == "external" else None)
         states = {kind: capability.state for kind, capability in observed.items()}
         if by_bcc := backend.known():
-            states[points.BCC] = by_bcc.state
+            states[sets.BCC] = by_bcc.state
         return Loader(states, variant, path).load()
     except KernelError as error:
-        if variant.hookset != points.AUTO or lockdown.active() or backend.lacking():
+        if variant.hookset != sets.AUTO or lockdown.active() or backend.lacking():
             raise
         return _compiled_instead(variant, error)
 
@@ -153,14 +153,14 @@ def _compiled(variant: Variant) -> Loaded:
     observed = {} if variant.btf == "none" else capabilities.cached(object_path())
     states = {kind: capability.state for kind, capability in observed.items()}
     states |= dict.fromkeys(_COMPILED, FIRES)
-    return Loader(states, variant._replace(hookset=points.BCC), path).load()
+    return Loader(states, variant._replace(hookset=sets.BCC), path).load()
 
 
 def _compiled_instead(variant: Variant, error: KernelError) -> Loaded:
     try:
         return _compiled(variant._replace(btf="none"))
     except KernelError as last:
-        error.detail = f"{error.detail}\nand by {points.BCC}: {last.message}\n{last.detail}".strip()
+        error.detail = f"{error.detail}\nand by {sets.BCC}: {last.message}\n{last.detail}".strip()
         raise error from last
 
 
@@ -171,7 +171,7 @@ class Loader:
         self._variant = variant
         self._path = path
         self._external = external_btf() if variant.btf == "external" else None
-        hidden = dict.fromkeys(points.TRAMPOLINES, capabilities.LOAD_FAIL) if self._external else {}
+        hidden = dict.fromkeys(sets.TRAMPOLINES, capabilities.LOAD_FAIL) if self._external else {}
         self._states = {**states, **hidden}
 
     def load(self) -> Loaded:
@@ -214,7 +214,7 @@ class Loader:
     def _fill_system_calls(self, opened: Object, plan: Plan) -> None:
         """Fill the map of followed system calls, with those of events that no other hook sees."""
         present = frozenset(plan.chosen)
-        events = frozenset(event for event in self._variant.events if points.by_syscalls(event, present))
+        events = frozenset(event for event in self._variant.events if needs.by_syscalls(event, present))
         if events:
             for index, row in syscalls.rows(os.uname().machine, events):
                 opened.maps["syscalls"].update(_WORD.pack(index), row)
@@ -242,7 +242,7 @@ class Loader:
             program.choose(name in wanted or (writes and name.startswith(map_writer.PREFIX)))
             if chosen := wanted.get(name):
                 program.keep_log(_LOG_BYTES)
-                if chosen.kind in points.TRAMPOLINES:
+                if chosen.kind in sets.TRAMPOLINES:
                     program.target(functions.number(chosen.kind, chosen.target))
         perf = self._variant.transport == "perf"
         unused = ["ring" if perf else "perf", "probes"]
@@ -263,9 +263,7 @@ class Loader:
 def check_minimum(plan: Plan, hookset: str) -> None:
     """Raise MinimumNotMetError if required hooks are missing, with the attempts for each of them."""
     present = frozenset(plan.chosen)
-    wanted = [
-        name for event in points.MINIMUM for name in points.missing(points.EVENTS[event].minimum, present)
-    ]
+    wanted = [name for event in needs.MINIMUM for name in needs.missing(needs.EVENTS[event].minimum, present)]
     if not wanted:
         return
     tried = {attempt.hook for attempt in plan.attempts}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agent.events.model import Event, EventType
-from agent.hooks import points
+from agent.hooks import sets
 from agent.ledger import Account
 from agent.selftest import accounts, places
 from agent.selftest.accounts import Accounts
@@ -170,7 +170,7 @@ class Bench:
         """Hold the three witnesses of all that happened here against each other; the rows of results.json."""
         facts = self.subject.known()
         coverage, skips = facts["coverage"], facts["capabilities"].get("skips") == "fires"
-        attached = points.families(row["type"] for row in facts["hooks"] if row["state"] == "attached")
+        attached = sets.families(row["type"] for row in facts["hooks"] if row["state"] == "attached")
         told = self._families
         if told:
             self.evidence.record("events of attached programs", told <= attached, attached, told)
@@ -221,7 +221,7 @@ class Bench:
             if absorb:
                 judged += self.subject.drain()
         judged += self.subject.drain()
-        self._families |= {points.FAMILIES[one.event.program] for one in judged}
+        self._families |= {sets.FAMILIES[one.event.program] for one in judged}
         self._generated.update(generated(outcome))
         return outcome, judged
 

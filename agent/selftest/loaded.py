@@ -11,7 +11,7 @@ from typing import Any
 from agent.errors import UsageError
 from agent.events.actors import NOTHING, Context
 from agent.events.model import Event, EventType
-from agent.hooks import points
+from agent.hooks import needs
 from agent.kernel import btf as types
 from agent.kernel import loader
 from agent.kernel.bcc import backend
@@ -38,9 +38,9 @@ def load(request: Load) -> Stage:
         hide(types.KERNEL)  # what comes with the agent is to be proved, not what is here anyway
 
     def open_agent(
-        ring_bytes: int = 0, discarders: int = 0, events: Sequence[EventType] = tuple(points.EVENTS)
+        ring_bytes: int = 0, discarders: int = 0, events: Sequence[EventType] = tuple(needs.EVENTS)
     ) -> LoadedAgent:
-        wanted = dict.fromkeys((*points.MINIMUM, *events))
+        wanted = dict.fromkeys((*needs.MINIMUM, *events))
         variant = (request.hookset, request.btf, request.transport)
         return LoadedAgent(loader.load(*variant, ring_bytes=ring_bytes, discarders=discarders, events=wanted))
 

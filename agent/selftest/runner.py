@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from agent.events.model import EventType
-from agent.hooks import points
+from agent.hooks import coverage
 from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.catalogue import Scenario
 from agent.selftest.evidence import Evidence
@@ -27,7 +27,11 @@ ROUNDS = 100_000
 STARVED = 60  # times slower: more than an emulated CPU is that gets its share of the host
 
 # Needs of scenarios that a hook set cannot meet where it says this of its own sight.
-_LIMITS = {"resolved": points.SPELLED, "refusals": points.UNREFUSED, "unhidden": points.HIDDEN}
+_LIMITS = {
+    "resolved": coverage.ARGUMENTS_ONLY,
+    "refusals": coverage.FAILED_LOOKUP,
+    "unhidden": coverage.PREEMPTED,
+}
 
 
 class ScenarioTimeoutError(Exception):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.hooks import points
+from agent.hooks import needs, points, sets
 from harness.errors import InfrastructureError
 from harness.kernels import btf, configuration, payload
 
@@ -19,7 +19,7 @@ ATTACHED, ABSENT, DRIFTED = "attached", "absent", "drifted"
 # The state of a kind that the configuration does not promise, and the kinds that need the same options.
 _BROKEN = {"lsm": "silent", "fentry": "load-fail", "kprobe_multi": "attach-fail"}
 _ALIKE = {"fexit": "fentry", "kretprobe": "kprobe", "kretprobe_multi": "kprobe_multi"}
-_CERTAIN = (points.RAW_TRACEPOINT, points.TRACEPOINT)
+_CERTAIN = (sets.RAW_TRACEPOINT, sets.TRACEPOINT)
 
 Parameters = Mapping[str, tuple[str, ...]]
 
@@ -52,7 +52,7 @@ def predict(
     trampoline can be loaded there.
     """
     for hook, kind in _programs():
-        if not kernel_btf and kind in points.TRAMPOLINES:
+        if not kernel_btf and kind in sets.TRAMPOLINES:
             yield Prediction(hook, kind, "", "load-fail", "the kernel's BTF is hidden")
             continue
         words = _unpromised(kind, config, cmdline)
@@ -63,7 +63,7 @@ def predict(
 
 
 def _by_functions(hook: str, kind: str, known: Parameters) -> Prediction:
-    targets = points.candidates(hook, kind)
+    targets = sets.candidates(hook, kind)
     if kind in _CERTAIN:
         return Prediction(hook, kind, targets[0], ATTACHED)
     for target in targets:
@@ -84,15 +84,15 @@ def _unpromised(kind: str, config: str, cmdline: str) -> str:
 
 def _programs() -> Iterator[tuple[str, str]]:
     """Every hook with every kind of program that a hook set uses for it."""
-    for hook in points.ALL:
-        for kind in dict.fromkeys(points.kind_of(hook, rung) for rung in points.SETS):
+    for hook in needs.HOOKS:
+        for kind in dict.fromkeys(sets.kind_of(hook, rung) for rung in sets.SETS):
             if kind:
                 yield hook, kind
 
 
 def _functions() -> Iterator[str]:
     for hook, kind in _programs():
-        yield from (_function(kind, target) for target in points.candidates(hook, kind))
+        yield from (_function(kind, target) for target in sets.candidates(hook, kind))
 
 
 def _function(kind: str, target: str) -> str:

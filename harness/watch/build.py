@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from agent.hooks.points import TRAMPOLINES
+from agent.hooks.sets import TRAMPOLINES
 from harness.lab import supplies
 from harness.watch import update
 

@@ -25,7 +25,7 @@ from harness.watch.machine import StandingBench, StandingMachine, StandingSlot
 
 FOLDERS = (supplies.ROOT / "bpf", supplies.ROOT / "agent")
 POLL_S = 0.1
-PLANNING = ("agent/hooks/points.py", "agent/kernel/*.py")  # decide which programs are loaded
+PLANNING = ("agent/hooks/*.py", "agent/kernel/*.py")  # decide which programs are loaded
 
 Spent = dict[str, float]  # seconds by phase, in the order of their start
 

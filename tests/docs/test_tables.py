@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.events.model import EventType
-from agent.hooks import points
+from agent.hooks import needs, points, sets
 from agent.selftest.catalogue import CATALOGUE
 from harness import cli
 from harness.errors import ConfigError
@@ -39,8 +39,8 @@ def test_the_tables_of_hooks_are_up_to_date() -> None:
 def test_nothing_is_left_out() -> None:
     """A line for each scenario, hook set, event type and point, and for each kernel of the run."""
     page = PAGE.read_text()
-    names = [scenario.name for scenario in CATALOGUE] + [*points.SETS, *points.POINTS]
-    names += [event.label for event in EventType if event in points.EVENTS]
+    names = [scenario.name for scenario in CATALOGUE] + [*sets.SETS, *points.POINTS]
+    names += [event.label for event in EventType if event in needs.EVENTS]
     assert [name for name in names if f"\n| `{name}` |" not in page] == []
     assert [
         cell.kernel for cell in facts.read(DOCS / "tables.json").cells if f"\n| {cell.kernel} |" not in page

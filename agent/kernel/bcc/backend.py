@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from agent.errors import KernelError
-from agent.hooks import points
+from agent.hooks import needs, sets
 from agent.kernel import map_writer
 from agent.kernel.capabilities import LOAD_FAIL, Capability
 from agent.kernel.choose import FIRES
@@ -86,7 +86,7 @@ def lacking() -> str:
 
 def symbols() -> dict[str, str]:
     """Return the compiled functions' symbols by program. bcc would attach functions with the usual names."""
-    programs = [points.program(hook, kind) for hook in points.ALL if (kind := points.kind_of(hook, SET))]
+    programs = [sets.program(hook, kind) for hook in needs.HOOKS if (kind := sets.kind_of(hook, SET))]
     return {program: f"on_{program}" for program in programs} | {name: name for name in map_writer.PROGRAMS}
 
 

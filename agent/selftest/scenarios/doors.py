@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from agent.hooks import points
+from agent.hooks import coverage
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.scenarios import proves
 
@@ -34,12 +34,12 @@ def _told(played: Round) -> list[tuple[str, str, str]]:
 
 def _blind(bench: Bench, door: str, kind: str) -> str:
     """Why events of this type that come by a door are not seen; empty where they must be."""
-    return points.UNSEEN_DOORS["tracepoint"].get(door, "") if _spelled(bench, kind) else ""
+    return coverage.UNSEEN_ENTRY_POINTS["tracepoint"].get(door, "") if _spelled(bench, kind) else ""
 
 
 def _spelled(bench: Bench, kind: str) -> bool:
     """Whether events of this type are told by their system calls alone."""
-    return str(bench.subject.facts()["limits"].get(kind, "")).startswith(points.SPELLED)
+    return str(bench.subject.facts()["limits"].get(kind, "")).startswith(coverage.ARGUMENTS_ONLY)
 
 
 def _unseen(bench: Bench, script: str, why: str) -> None:

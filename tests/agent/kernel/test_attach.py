@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.errors import KernelError
-from agent.hooks import points
+from agent.hooks import needs, sets
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.choose import Chooser
 from tests.agent.kernel.test_choose import ALL, Kernel
@@ -36,14 +36,14 @@ class Program:
 class Opened:
     def __init__(self, *refuse: str) -> None:
         self.log: list[str] = []
-        made = {points.program(hook, points.kind_of(hook, "lsm")) for hook in points.ALL}
+        made = {sets.program(hook, sets.kind_of(hook, "lsm")) for hook in needs.HOOKS}
         self.programs = {name: Program(self.log, name, name in refuse) for name in made}
 
 
 def attach(opened: Opened, hookset: str = "lsm") -> Attached:
     chooser = Chooser(hookset, ALL, Kernel(lacks={"filename_parentat"}))
-    attached = Attached(opened, chooser.plan(points.EVENTS))  # type: ignore[arg-type]
-    attached.attach(lambda refused: chooser.replan(refused, points.EVENTS))
+    attached = Attached(opened, chooser.plan(needs.EVENTS))  # type: ignore[arg-type]
+    attached.attach(lambda refused: chooser.replan(refused, needs.EVENTS))
     return attached
 
 

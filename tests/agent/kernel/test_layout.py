@@ -9,7 +9,7 @@ import pytest
 
 from agent.events import decode
 from agent.events.model import EventType, FileFlags
-from agent.hooks import points, syscalls
+from agent.hooks import needs, points, sets, syscalls
 from agent.kernel import btf, maps
 from agent.kernel.libbpf import Object
 from tests import ROOT
@@ -103,9 +103,7 @@ def test_file_flags() -> None:
 
 
 def test_families() -> None:
-    assert enum_of("event.h", "fim_family") == [
-        name.upper().replace("-", "_") for name in points.FAMILIES[1:]
-    ]
+    assert enum_of("event.h", "fim_family") == [name.upper().replace("-", "_") for name in sets.FAMILIES[1:]]
 
 
 def test_points_are_numbered_alike() -> None:
@@ -115,8 +113,8 @@ def test_points_are_numbered_alike() -> None:
 
 def test_every_hook_has_its_programs(opened: Object) -> None:
     """A program for each hook and each set, and none that no set takes."""
-    served = {(hook, points.kind_of(hook, rung)) for rung in points.SETS for hook in points.ALL}
-    wanted = {points.program(hook, kind) for hook, kind in served if kind}
+    served = {(hook, sets.kind_of(hook, rung)) for rung in sets.SETS for hook in needs.HOOKS}
+    wanted = {sets.program(hook, kind) for hook, kind in served if kind}
     others = ("probe__", "check__", "write__", "tail__")
     made = {name for name in opened.programs if not name.startswith(others)}
     assert wanted == made

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import KernelError, MinimumNotMetError
-from agent.hooks import points
+from agent.hooks import needs, points, sets
 from agent.kernel import loader
 from agent.kernel.attach import RefusedError
 from agent.kernel.choose import Attempt, Chooser, Plan
@@ -17,7 +17,7 @@ from tests.agent.kernel.conftest import BUILT
 from tests.agent.kernel.test_choose import ALL, Kernel
 
 STATES = ALL | dict.fromkeys(("kprobe_multi", "tracepoint"), "fires")
-OURS = set(points.SETS) - {points.BCC}  # that one's programs are in another object
+OURS = set(sets.SETS) - {sets.BCC}  # that one's programs are in another object
 
 
 class Offered:
@@ -57,14 +57,14 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> Offered:
 
 def prepare(hookset: str) -> Plan:
     """Choose and prepare as a load does, up to the verifier."""
-    plan = Chooser(hookset, STATES, Kernel()).plan(points.EVENTS)
+    plan = Chooser(hookset, STATES, Kernel()).plan(needs.EVENTS)
     opened = Object(str(BUILT))
     Loader(STATES, Variant(hookset), BUILT)._prepare(opened, plan, Functions())  # type: ignore[arg-type]
     opened.close()
     return plan
 
 
-@pytest.mark.parametrize("hookset", sorted(OURS | {points.AUTO}))
+@pytest.mark.parametrize("hookset", sorted(OURS | {sets.AUTO}))
 def test_only_the_programs_of_the_set_are_offered(hookset: str, offered: Offered) -> None:
     """Every program of the object is decided on, and no other set's can take the load down."""
     plan = prepare(hookset)
@@ -72,8 +72,8 @@ def test_only_the_programs_of_the_set_are_offered(hookset: str, offered: Offered
     assert handed == ({"tail__kretprobe", "tail__kprobe"} if hookset == "kprobe" else set())
     offered.programs.update(dict.fromkeys(handed, False))
     assert offered.wanted == {one.program for one in plan.chosen.values()}
-    rungs = points.LADDER if hookset == points.AUTO else (hookset,)
-    kinds = {kind for rung in rungs for kind in points.SETS[rung].values()}
+    rungs = sets.LADDER if hookset == sets.AUTO else (hookset,)
+    kinds = {kind for rung in rungs for kind in sets.SETS[rung].values()}
     assert {name.partition("__")[0] for name in offered.wanted} <= kinds
     assert len(offered.programs) > 2 * len(offered.wanted)
 
@@ -140,7 +140,7 @@ class TestBelowTheMinimum:
 
 def test_what_all_returns_hand_over_to_is_blamed_on_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that refuses it serves no kretprobe, and the ladder goes on below."""
-    plan = Chooser("kprobe", STATES, Kernel()).plan(points.EVENTS)
+    plan = Chooser("kprobe", STATES, Kernel()).plan(needs.EVENTS)
     opened = Object(str(BUILT))
 
     def refuse(_object: Object) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import KernelError, MinimumNotMetError
-from agent.hooks import points
+from agent.hooks import sets
 from agent.kernel import capabilities, loader, lockdown
 from agent.kernel.bcc import backend
 from agent.kernel.capabilities import Capability
@@ -44,7 +44,7 @@ def test_a_kernel_without_lockdown_has_no_level(locked: Path) -> None:
 
 
 @pytest.mark.usefixtures("locked")
-@pytest.mark.parametrize("hookset", [points.AUTO, "kprobe", points.BCC])
+@pytest.mark.parametrize("hookset", [sets.AUTO, "kprobe", sets.BCC])
 def test_a_load_names_lockdown_and_compiles_nothing(hookset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever failed first, the refusal names lockdown and what to do; nothing is compiled for a minute."""
 
@@ -59,7 +59,7 @@ def test_a_load_names_lockdown_and_compiles_nothing(hookset: str, monkeypatch: p
     with pytest.raises(MinimumNotMetError, match="locked down") as caught:
         loader.load(hookset)
     assert "lockdown=confidentiality" in caught.value.hint
-    if hookset != points.BCC:
+    if hookset != sets.BCC:
         assert "the verifier's words" in caught.value.detail
 
 
@@ -76,7 +76,7 @@ def test_the_first_refusal_ends_a_load(monkeypatch: pytest.MonkeyPatch) -> None:
             super()._load(*words)  # type: ignore[arg-type]
 
     with pytest.raises(KernelError, match="lsm is not for here"):
-        Counting(STATES, Variant(points.AUTO), Path("none")).load()
+        Counting(STATES, Variant(sets.AUTO), Path("none")).load()
     assert len(tried) == 1
 
 

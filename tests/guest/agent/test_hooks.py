@@ -73,7 +73,7 @@ def test_probe_says_what_each_set_would_see(guest: Guest) -> None:
     assert done.status == 0, done
     told = done.stdout.decode()
     block = told.partition("hook set tracepoint:\n")[2]
-    assert "told in the caller's words" in block
+    assert "seen only in the arguments of system calls" in block
     whole = block.startswith("    coverage: full exec, fork, exit; degraded open, close")
     skips = re.search(r"^skips +fires", told, re.MULTILINE) is not None
     assert whole is not skips

@@ -12,7 +12,7 @@ import lz4.block
 import pytest
 import zstandard
 
-from agent.hooks import points
+from agent.hooks import points, sets
 from harness.errors import InfrastructureError
 from harness.kernels import btf, inspect, payload
 from harness.plan.cells import Cell
@@ -50,7 +50,7 @@ def known(**changes: tuple[str, ...] | None) -> dict[str, tuple[str, ...]]:
     """A kernel with all functions as programs read them, but for these."""
     found: dict[str, tuple[str, ...]] = {}
     for one in inspect.predict({}, ""):
-        for target in points.candidates(one.hook, one.kind):
+        for target in sets.candidates(one.hook, one.kind):
             name = f"bpf_lsm_{target}" if one.kind == "lsm" else target
             found.setdefault(name, points.ARGUMENTS.get(one.hook, ()))
     return {name: value for name, value in (found | changes).items() if value is not None}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.hooks import points
+from agent.hooks import sets
 from harness.errors import ConfigError
 from harness.plan import checked as config
 from harness.plan import yaml
@@ -185,4 +185,4 @@ def test_any_bytes_are_a_matrix_or_a_config_error(content: bytes) -> None:
 
 def test_a_matrix_may_name_every_hook_set_that_the_agent_has() -> None:
     """And no other: a set that is declared must be one that can be exercised."""
-    assert set(get_args(Hookset)) == set(points.HOOKSETS)
+    assert set(get_args(Hookset)) == set(sets.HOOKSETS)

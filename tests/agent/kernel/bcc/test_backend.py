@@ -12,7 +12,7 @@ import pytest
 
 from agent.commands import probe
 from agent.errors import KernelError, UsageError
-from agent.hooks import points
+from agent.hooks import sets
 from agent.kernel.bcc import backend
 from agent.kernel.capabilities import LOAD_FAIL, Capability
 from agent.kernel.loader import Variant
@@ -100,7 +100,7 @@ def test_what_is_not_installed_is_named_with_what_installs_it(
 def test_probe_says_what_to_install() -> None:
     """In the line of the table, beside the other kinds."""
     absent = Capability(backend.ABSENT, f"python3-bpfcc is not installed: {backend.HINT}")
-    line = next(probe.table({points.BCC: absent}))
+    line = next(probe.table({sets.BCC: absent}))
     assert line.split() == ["bcc", "absent", *absent.reason.split()]
 
 
@@ -110,19 +110,19 @@ def test_probe_tells_of_a_kernel_without_type_information(installed: Path) -> No
     def observe() -> dict[str, Capability]:
         raise KernelError("no type information")
 
-    assert list(probe.probed(observe)) == [points.BCC]
+    assert list(probe.probed(observe)) == [sets.BCC]
     (installed / "bcc.py").unlink()
     with pytest.raises(KernelError, match="no type information"):
         probe.probed(observe)
 
 
-@pytest.mark.parametrize("hookset", [points.AUTO, points.BCC])
+@pytest.mark.parametrize("hookset", [sets.AUTO, sets.BCC])
 def test_without_type_information_it_is_compiled(hookset: str) -> None:
     """Whether it was asked for by name or not."""
     variant = Variant(hookset, "none")
     variant.check()
     assert variant.compiled
-    assert not Variant(points.AUTO, "kernel").compiled
+    assert not Variant(sets.AUTO, "kernel").compiled
 
 
 def test_another_set_without_type_information_is_an_error() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.hooks import points as hooks
+from agent.hooks import needs, sets
 from agent.kernel import map_writer
 from agent.kernel.bcc import backend, layout
 from agent.kernel.bcc import source as bcc_source
@@ -120,11 +120,11 @@ def test_all_that_is_read_by_relocation_elsewhere_has_a_counterpart(real: bcc_so
 def test_each_hook_of_the_set_has_its_program(real: bcc_source.Source) -> None:
     """One that is missing would show only in a guest, as the compiler's complaint."""
     points = (BPF / "points.h").read_text()
-    for hook in hooks.ALL:
-        if hooks.kind_of(hook, hooks.BCC):
+    for hook in needs.HOOKS:
+        if sets.kind_of(hook, sets.BCC):
             point, phase = hook.split(".")
             assert re.search(rf"X\({point}, (?:{phase}, )?\w+\)", points), hook
-            assert f"on_{hooks.program(hook, hooks.kind_of(hook, hooks.BCC))}" in real.kept
+            assert f"on_{sets.program(hook, sets.kind_of(hook, sets.BCC))}" in real.kept
 
 
 def test_tables_are_written_by_programs_here_as_well(real: bcc_source.Source) -> None:

@@ -1,0 +1,148 @@
+"""Lists the hooks that each event type needs: as a minimum, for full coverage, and as an extra."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from agent.events.model import EventType
+from agent.hooks.points import SYSCALL
+
+# A hook in one of these phases is needed to see an operation at all: if the kernel skips its program, the
+# event is not seen. A skipped `exit` is counted (`abandoned`, `unentered`); a skipped `given` loses only the
+# caller's text.
+BLINDING = ("enter", "resolve", "once")
+
+
+class Group(NamedTuple):
+    """A selector with a rule, `all of`, `one of` or `best effort`, over hooks and other selectors."""
+
+    rule: str
+    parts: tuple[Selector, ...]
+
+
+Selector = str | Group
+
+
+def all_of(*parts: Selector) -> Group:
+    """Require every part."""
+    return Group("all of", parts)
+
+
+def one_of(*parts: Selector) -> Group:
+    """Require one part, and prefer the earlier ones."""
+    return Group("one of", parts)
+
+
+def best_effort(*parts: Selector) -> Group:
+    """Use each part that is available."""
+    return Group("best effort", parts)
+
+
+class Needs(NamedTuple):
+    """The hooks of an event type: without `minimum` it is not seen, without `wanted` not completely."""
+
+    minimum: Selector
+    wanted: Selector = best_effort()
+    extra: Selector = best_effort()
+
+
+def _returns(point: str) -> Group:
+    return all_of(f"{point}.enter", f"{point}.exit")
+
+
+def _resolved(point: str) -> Group:
+    return all_of(f"{point}.enter", f"{point}.resolve", f"{point}.exit")
+
+
+_CALLS = _returns(SYSCALL)
+SYSCALL_HOOKS = tuple(str(part) for part in _CALLS.parts)
+
+
+def _needs(whole: Selector, *wanted: Selector, extra: Selector | None = None) -> Needs:
+    """Return needs that `whole` serves completely, and the arguments of system calls as a minimum."""
+    return Needs(one_of(whole, _CALLS), all_of(whole, *wanted), extra or best_effort())
+
+
+def _named(point: str) -> Needs:
+    """Return the needs of an operation on a name. Only `parent.given` sees what fails in the lookup."""
+    return _needs(_resolved(point), "parent.given")
+
+
+def _looked_up(point: str, *wanted: Selector, whole: Selector | None = None, **more: Group) -> Needs:
+    """Return the needs of an operation on an object. Only hooks `by_name` see what fails in the lookup."""
+    by_name = all_of(_returns(f"{point}_path"), "lookup.given")
+    return _needs(whole or _returns(point), by_name, *wanted, **more)
+
+
+_MOUNTS = all_of("want_write.given", "want_write_file.given")
+
+EVENTS: dict[EventType, Needs] = {
+    EventType.OPEN: _needs(_resolved("open"), _returns("open_root")),
+    EventType.CLOSE: _needs("close.once"),
+    EventType.UNLINK: _named("unlink"),
+    EventType.RMDIR: _named("rmdir"),
+    EventType.MKDIR: _named("mkdir"),
+    EventType.RENAME: _named("rename"),
+    EventType.LINK: _needs(_resolved("link"), "parent.given", "lookup.given"),
+    EventType.SYMLINK: _named("symlink"),
+    EventType.MKNOD: _named("mknod"),
+    EventType.TRUNCATE: _looked_up("truncate", _returns("ftruncate")),
+    EventType.CHMOD: _looked_up("chmod"),
+    EventType.CHOWN: _looked_up("chown"),
+    EventType.UTIMES: _looked_up("utimes"),
+    EventType.SETXATTR: _looked_up(
+        "setxattr", whole=all_of(_returns("setxattr"), _MOUNTS), extra=_returns("set_acl")
+    ),
+    EventType.REMOVEXATTR: _looked_up(
+        "removexattr", whole=all_of(_returns("removexattr"), _MOUNTS), extra=_returns("remove_acl")
+    ),
+    EventType.MOUNT: _needs(_returns("mount"), _resolved("move_mount")),
+    EventType.UMOUNT: _needs(_returns("umount"), "unmounted.once"),
+    EventType.EXEC: Needs("exec.once"),
+    EventType.FORK: Needs("fork.once"),
+    EventType.EXIT: Needs("exit.once"),
+}
+
+# Without these the agent does not start; without the rest of EVENTS it runs degraded.
+MINIMUM = (EventType.OPEN, EventType.UNLINK, EventType.RENAME)
+
+
+def names(selector: Selector) -> tuple[str, ...]:
+    """Return all hooks in a selector."""
+    if isinstance(selector, str):
+        return (selector,)
+    return tuple(name for part in selector.parts for name in names(part))
+
+
+def parts(selector: Selector) -> tuple[Selector, ...]:
+    """Return the parts of a group; nothing for a single hook."""
+    return () if isinstance(selector, str) else selector.parts
+
+
+def missing(selector: Selector, present: frozenset[str]) -> tuple[str, ...]:
+    """Return the hooks whose absence leaves a selector unsatisfied; nothing if it is satisfied."""
+    if isinstance(selector, str):
+        return () if selector in present else (selector,)
+    lacks = [missing(part, present) for part in selector.parts]
+    if selector.rule == "best effort" or (selector.rule == "one of" and not all(lacks)):
+        return ()
+    return tuple(name for part in lacks for name in part)
+
+
+def by_syscalls(event: EventType, present: frozenset[str]) -> bool:
+    """Return whether these hooks see an event only by the arguments of its system calls."""
+    minimum = EVENTS[event].minimum
+    if isinstance(minimum, str) or minimum.rule != "one of":
+        return False
+    whole, calls = minimum.parts
+    return bool(missing(whole, present)) and not missing(calls, present)
+
+
+HOOKS = tuple(dict.fromkeys(name for needs in EVENTS.values() for part in needs for name in names(part)))
+
+# The hooks at which discarders become stale. Without one of them a discarder could outlive its file.
+_STALING = ("unlink", "rmdir", "rename", "link", "mount", "umount")
+INVALIDATORS = (
+    *(name for point in _STALING for name in names(parts(EVENTS[EventType[point.upper()]].minimum)[0])),
+    *("move_mount.enter", "unmounted.once"),
+)
