@@ -17,7 +17,7 @@ BPF_CFLAGS  := -g -O2 -fno-unroll-loops -target bpf -mcpu=v2 -D__TARGET_ARCH_$(A
 GENERATOR   := agent/selftest/generator
 
 # `make test` boots the oldest and the newest kernel of matrix.yaml; the scenarios carry the tag in the catalogue.
-SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke
+SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke --must-pass
 
 .PHONY: matrix nightly test unit lint guest noise mutants faults random-faults docs lock setup build clean
 

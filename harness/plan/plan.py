@@ -32,7 +32,7 @@ class Plan(BaseModel):
     """`cells` run in this order; cells of one machine are neighbours. `nightly` are tests left out by day.
 
     `exercise` are the hook sets of which each must fire in some cell of this run. It is empty if the user
-    selected only parts of the matrix.
+    selected only parts of the matrix. With `must_pass` each test must pass in some cell of this run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -42,6 +42,7 @@ class Plan(BaseModel):
     omitted: tuple[Omitted, ...] = ()
     nightly: tuple[str, ...] = ()
     exercise: tuple[str, ...] = ()
+    must_pass: bool = False
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Plan:

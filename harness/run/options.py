@@ -97,6 +97,7 @@ ALL = (
         {"type": typed(quantities.seconds), "default": 0.0, "metavar": "TIME"},
     ),
     Option("shard", "run only part I of N; `harness merge` joins the parts", _text("I/N")),
+    Option("must-pass", "fail a test that passes in no cell, also if every cell skips it", _SWITCH),
     Option("keep-on-fail", "keep the machine of a failed cell, and print how to enter it", _SWITCH),
 )
 

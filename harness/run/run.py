@@ -54,6 +54,7 @@ class Options(BaseModel):
     deadline_s: float = 0.0  # of the whole run; 0 means none
     shard: str = ""  # such as "2/3"
     plan: Plan | None = None  # used instead of the matrix's plan
+    must_pass: bool = False  # whether each test must pass in some cell
     keep_on_fail: bool = False
     base: Path | None = None  # folder of the files of suites; default: the matrix's folder
     argv: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ def options_of(values: Mapping[str, Any], matrix: Path, argv: Sequence[str]) -> 
         connect=values["connect"],
         accelerator=values["accelerator"],
         shard=values["shard"],
+        must_pass=values["must_pass"],
         keep_on_fail=values["keep_on_fail"],
         deadline_s=values["deadline"],
         argv=tuple(argv),
@@ -136,6 +138,8 @@ class Run:
 
     def _plan(self) -> Plan:
         whole = self._whole_plan()
+        if self.options.must_pass:
+            whole = whole.model_copy(update={"must_pass": True})
         return shards.part(whole, self.options.shard) if self.options.shard else whole
 
     def _whole_plan(self) -> Plan:

@@ -103,8 +103,10 @@ class Comparison:
         """Why these runs cannot be compared; "" if they can."""
         if not self.common:
             return "the runs have no test in common"
-        if 2 * self.common < self.before:
+        if 2 * self.common <= self.before:
             return f"{self.before - self.common} of {self.before} tests of the old run are gone"
+        if not self.passed:
+            return "no test that both runs have passed in the new run"
         return ""
 
     @property

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from harness.report.compare.changes import Change, Kind, fails
 from harness.report.compare.comparison import Comparison, Entry, InstructionChange, KernelMove, Rung
 from harness.report.compare.noise import RATIO, Pair
-from harness.report.shared.verdicts import NOTHING
 from harness.report.summary import LIMIT, cut
 from harness.results.model import Agent
 from harness.text import markdown
@@ -62,19 +61,18 @@ def _lines(found: Comparison) -> Iterator[str]:
 
 
 def _headline(found: Comparison) -> str:
-    sign = "✓" if found.passed else NOTHING
     if found.empty:
-        return f"{sign} Nothing changed{'' if found.passed else ', and nothing passed'}"
+        return "✓ Nothing changed"
     counts = [(kind.value, sum(change.kind is kind for change in found.changes)) for kind in Kind]
     counts += [("new", len(found.new)), ("gone", len(found.gone)), ("kernels moved", len(found.kernels))]
     counts += [("other hooks", len(found.rungs)), ("times moved", len(found.times))]
-    summary = ", ".join(f"{count} {what}" for what, count in counts if count) or "details differ"
+    summary = ", ".join(f"{count} {what}" for what, count in counts if count)
     if regressions := len(found.regressions):
         limits = f"; {found.incomparable}" if found.incomparable else ""
         return f"✗ The product regressed in {regressions}: {summary}{limits}"
     if found.incomparable:
-        return f"⚠ Not comparable: {found.incomparable}: {summary}"
-    return f"{sign} {'No regression' if found.passed else 'Nothing passed in both'}: {summary}"
+        return f"⚠ Not comparable: {'; '.join(filter(None, (found.incomparable, summary)))}"
+    return f"✓ No regression: {summary or 'details differ'}"
 
 
 def _agent(agent: Agent | None) -> str:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness import cli
@@ -39,6 +39,8 @@ def one(verdict: Verdict) -> Results:
 
 @given(runs())
 def test_a_run_does_not_differ_from_itself(run: Results) -> None:
+    """If something passed in it."""
+    assume(run.totals.get(V.PASS))
     found = compare(run, run)
     assert found.empty
     assert found.exit_code == 0
@@ -162,7 +164,7 @@ def test_a_hook_without_a_program_has_no_instructions_to_compare() -> None:
     assert compare(a_run(a_cell("6.1", hooks=bare)), a_run(a_cell("6.1", hooks=bare))).empty
 
 
-@pytest.mark.parametrize(("new", "code"), [(V.FAIL, 1), (V.SKIP, 0), (V.INFRA, 0)])
+@pytest.mark.parametrize(("new", "code"), [(V.FAIL, 1), (V.PASS, 0), (V.SKIP, 4), (V.INFRA, 4)])
 def test_the_command_exits_1_only_for_a_regression(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], new: Verdict, code: int
 ) -> None:
@@ -198,7 +200,7 @@ def test_runs_without_a_common_cell_do_not_compare() -> None:
     found = compare(cells("5.10", "6.1"), cells("6.12", "7.3"))
     assert found.exit_code == 4
     text = compare_text.to_markdown(found)
-    assert text.startswith("## ⚠ Not comparable: the runs have no test in common: 2 new, 2 gone")
+    assert text.startswith("## ⚠ Not comparable: the runs have no test in common; 2 new, 2 gone")
     assert "✓" not in text
 
 
@@ -207,7 +209,12 @@ def test_runs_that_lost_most_of_their_cells_do_not_compare() -> None:
     found = compare(cells("5.10", "6.1", "6.12"), cells("6.12"))
     assert found.exit_code == 4
     assert "4 of 6 tests of the old run are gone" in compare_text.to_markdown(found)
-    assert compare(cells("5.10", "6.1"), cells("6.1")).exit_code == 0
+    half = compare(cells("5.10", "6.1"), cells("6.1"))
+    assert half.exit_code == 4
+    assert "2 of 4 tests of the old run are gone" in compare_text.to_markdown(half)
+    fewer = compare(cells("5.10", "6.1", "6.12"), cells("6.1", "6.12"))
+    assert fewer.exit_code == 0
+    assert compare_text.to_markdown(fewer).startswith("## ✓ No regression: 1 gone")
 
 
 def test_one_new_failure_among_lost_cells_is_a_regression() -> None:
@@ -224,10 +231,19 @@ def test_one_new_failure_among_lost_cells_is_a_regression() -> None:
 def test_a_tick_stands_only_where_something_passed(verdict: Verdict) -> None:
     """Nothing known, or nothing done, is no success."""
     unknown = cells("6.1", verdict=verdict)
-    assert compare_text.to_markdown(compare(cells("6.1"), unknown)).startswith(
-        "## ○ Nothing passed in both: 2 "
-    )
-    assert "✓" not in compare_text.to_markdown(compare(unknown, unknown))
+    for old in (cells("6.1"), unknown):
+        found = compare(old, unknown)
+        assert found.exit_code == 4
+        text = compare_text.to_markdown(found)
+        assert text.startswith("## ⚠ Not comparable: no test that both runs have passed in the new run")
+        assert "✓" not in text
+
+
+def test_runs_in_which_everything_was_mended_compare() -> None:
+    """Nothing passed before, all passes now: this is no regression."""
+    found = compare(cells("6.1", verdict=V.FAIL), cells("6.1"))
+    assert found.exit_code == 0
+    assert compare_text.to_markdown(found).startswith("## ✓ No regression: ")
 
 
 def test_another_agent_is_named() -> None:

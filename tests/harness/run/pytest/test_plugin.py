@@ -181,6 +181,18 @@ def test_what_failed_last_time_can_be_run_alone(project: Project) -> None:
     assert (ended.status, sum(ended.results.totals.values())) == (0, 1)
 
 
+def test_a_selected_test_that_must_pass_and_is_skipped_fails_the_run(project: Project) -> None:
+    """A narrowed run proves nothing by skips alone; one cell that passes is enough."""
+    project.script({"*::truth.open": "skip"})
+    words = ("--matrix-test", "truth.open", "--matrix-test", "truth.unlink")
+    assert project.run(*words).status == 0
+    ended = project.run(*words, "--matrix-must-pass")
+    assert ended.status == 1
+    assert ended.results.run.notes == ("truth.open: passed in no cell: lsm is silent here",)
+    project.script({"6.1-auto::truth.open": "skip"})
+    assert project.run(*words, "--matrix-must-pass").status == 0
+
+
 def test_a_skip_has_the_reason_of_the_guest(project: Project) -> None:
     project.script({"6.1-auto::truth.open": "skip"})
     ended = project.run("-rs")
