@@ -75,8 +75,10 @@ def write_tables(path: Path, page: Path) -> None:
 def check_plan(path: Path, found: model.Results) -> None:
     """Compare results with the plan beside them; raises IncompleteError if they differ."""
     try:
-        plan = Plan.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
+        plan = Plan.model_validate_json(model.read_bounded(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigError(f"{path}: not a valid plan") from error
     if lines := model.disagreements(plan, found):
         raise IncompleteError("\n".join(lines))

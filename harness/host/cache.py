@@ -166,9 +166,15 @@ def _short(entry: Path) -> str:
 
 
 def _refuse_open(root: Path) -> None:
-    """Raise InfrastructureError for a cache whose kernels and images every user can replace."""
+    """Raise InfrastructureError for a cache whose kernels and images another user can replace."""
     with contextlib.suppress(FileNotFoundError):
-        if private.open_to_all(root.stat()):
+        status = root.stat()
+        if private.foreign(status, sudo=False):
+            raise InfrastructureError(
+                f"the cache {root} belongs to uid {status.st_uid}, which can change it",
+                hint="set XDG_CACHE_HOME to a folder of this user (sudo -H keeps root's own)",
+            )
+        if private.open_to_all(status):
             raise InfrastructureError(
                 f"the cache {root} can be changed by every user of this host",
                 hint=f"remove its contents, then chmod o-w {root}",

@@ -61,6 +61,15 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def foreign(status: os.stat_result, *, sudo: bool = True) -> bool:
+    """Whether the file or folder of that status belongs to a user other than root and this one.
+
+    With `sudo`, the user who called sudo counts as this user.
+    """
+    caller = os.environ.get("SUDO_UID", "") if sudo and os.geteuid() == 0 else ""
+    return status.st_uid not in {0, os.geteuid(), int(caller) if caller.isdecimal() else 0}
+
+
 def open_to_all(status: os.stat_result) -> bool:
     """Whether every user of this host may change the file or folder of that status."""
     return bool(status.st_mode & stat.S_IWOTH)

@@ -20,8 +20,10 @@ from typing import Any
 from debian.debian_support import Version
 
 from harness.errors import ConfigError
+from harness.host import files
 from harness.kernels.model import KernelRequest, ResolvedKernel
 
+_MAX_BYTES = 16 << 20
 SCHEMA = 1
 NAME = "matrix.lock"
 
@@ -88,7 +90,7 @@ def key_of(request: KernelRequest) -> Key:
 def load(path: Path) -> Lock | None:
     """The lock in a file; None if the file does not exist. Raises ConfigError for an invalid lock."""
     try:
-        plain = json.loads(path.read_bytes())
+        plain = json.loads(files.read_regular(path, _MAX_BYTES))
         if plain["schema"] != SCHEMA:
             raise ValueError(f"unknown schema {plain['schema']!r}")
         kernels = dict(_kernel(row) for row in plain["kernels"])

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from harness.errors import ConfigError
-from harness.host import private
+from harness.host import files, private
 
 MAX_BYTES = 256 << 10
 MAX_DEPTH = 16
@@ -40,17 +40,20 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """Read and parse a file. Raises ConfigError with name and line, also if every user can write the file."""
+    """Read and parse a file. Raises ConfigError with name and line, also if another user can change it."""
     try:
-        with path.open("rb") as file:
-            opened = [path] if private.open_to_all(os.fstat(file.fileno())) else []
-            opened += [path.parent] if private.replaceable(path.parent.stat()) else []
+        with files.open_regular(path) as file:
+            statuses = {path: os.fstat(file.fileno()), path.parent: path.parent.stat()}
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    if opened:
-        hint = f"run chmod o-w {opened[0]}"
-        raise ConfigError(f"{path}: every user of this host can change it", hint=hint)
+    for where, status in statuses.items():
+        if private.foreign(status):
+            hint = f"run as that user, or chown {os.geteuid()} {where}"
+            raise ConfigError(f"{path}: uid {status.st_uid} can change it: {where} belongs to it", hint=hint)
+    if private.open_to_all(statuses[path]) or private.replaceable(statuses[path.parent]):
+        where = path if private.open_to_all(statuses[path]) else path.parent
+        raise ConfigError(f"{path}: every user of this host can change it", hint=f"run chmod o-w {where}")
     return parse(content, path.name)
 
 

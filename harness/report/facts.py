@@ -151,7 +151,7 @@ def of_cell(cell: CellResult, tests: Sequence[str]) -> CellFacts:
 def read(path: Path) -> RunFacts:
     """Read facts from docs/tables.json or from a results.json; raises ConfigError if it is neither."""
     try:
-        return RunFacts.model_validate_json(path.read_bytes())
+        return RunFacts.model_validate_json(model.read_bounded(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError:

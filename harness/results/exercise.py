@@ -15,8 +15,8 @@ def unexercised(plan: Plan, cells: Iterable[CellResult]) -> list[str]:
 
     A hook set counts as exercised if the kernel counted runs of its programs, or if it does not count runs
     and a test passed. A hook set with a cell that the infrastructure lost is not reported. A scenario that
-    needs a faster host is reported by `untried`. A run with `must_pass` needs a PASS of each of its tests, also
-    if the user selected parts of the matrix.
+    needs a faster host is reported by `untried`. A run with `must_pass` needs a PASS of each of its tests,
+    also if the user selected parts of the matrix.
     """
     listed = list(cells)
     lines = [

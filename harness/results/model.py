@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import ConfigError
+from harness.host import files
 from harness.plan.cells import PlainName
 from harness.plan.plan import Plan
 from harness.results.verdict import Verdict, run_exit_code, worst
@@ -372,12 +373,8 @@ def load(path: Path) -> Results:
 
 
 def read_bounded(path: Path) -> bytes:
-    """Read a file of a run folder. Raises OSError, and ConfigError for a file that is too large."""
-    with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB")
-    return data
+    """Read a regular file of a run folder. Raises OSError, also for a file that is too large."""
+    return files.read_regular(path, MAX_BYTES)
 
 
 def contradiction(results: Results) -> str:

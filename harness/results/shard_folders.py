@@ -39,7 +39,9 @@ def read_plan(path: Path) -> Plan:
     """Read plan.json; raises ConfigError."""
     try:
         return Plan.model_validate_json(model.read_bounded(path))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigError(f"{path}: not a valid plan", hint="use a plan.json that a run wrote") from error
 
 

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.host import files
 from harness.plan.cells import Cell
 from harness.plan.cost import BOOT_GUESS_S, key_of_test, seconds_of_test
 from harness.plan.plan import Plan
 from harness.results.model import CellResult, write_atomic
+
+_MAX_BYTES = 16 << 20
 
 
 def read_times(path: Path) -> dict[str, float]:
@@ -20,7 +23,7 @@ def read_times(path: Path) -> dict[str, float]:
     A name is `CELL::TEST`, or a machine: its time is that of boot, load and close, without the tests.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(files.read_regular(path, _MAX_BYTES))
         return {str(name): float(seconds) for name, seconds in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -93,3 +93,29 @@ def test_a_cache_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="can be changed by every user"):
         Cache(tmp_path).get("kind", "key", lambda folder: (folder / "x").touch())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.parametrize("which", ["matrix.yaml", "."])
+def test_a_matrix_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """The file or its folder; the user who called sudo is no other user."""
+    path = tmp_path / "matrix.yaml"
+    path.write_text("kernels: [6.1]\n")
+    os.chown(tmp_path / which, 1000, 1000)
+    with pytest.raises(ConfigError, match="uid 1000 can change it") as caught:
+        yaml.read(path)
+    assert f"chown 0 {tmp_path / which}" in str(caught.value.hint)
+    monkeypatch.setenv("SUDO_UID", "1000")
+    assert yaml.read(path).data
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_cache_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of the user who called sudo: its kernels and capabilities would be used by root."""
+    monkeypatch.setenv("SUDO_UID", "1000")
+    os.chown(tmp_path, 1000, 1000)
+    with pytest.raises(InfrastructureError, match="belongs to uid 1000"):
+        Cache(tmp_path).get("kind", "key", lambda folder: (folder / "x").touch())
+    assert list(tmp_path.iterdir()) == []

@@ -235,7 +235,7 @@ def test_a_shard_without_bound_is_refused(
     assert not (tmp_path / "m").exists()
     monkeypatch.setattr(model, "MAX_BYTES", 1)
     assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
-    assert capsys.readouterr().err.count("larger than 0 MiB") == 2
+    assert capsys.readouterr().err.count("larger than") == 2
 
 
 def test_shards_of_different_agents_do_not_merge() -> None:
