@@ -26,6 +26,11 @@ def one_line(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 test`, `0 tests` or `1,000 tests`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def did_you_mean(word: str, known: Iterable[str], count: int = 1) -> str:
     """`did you mean 'x'?` with up to `count` of the `known` words that are similar, or "" if none is."""
     close = difflib.get_close_matches(word, list(known), n=count, cutoff=0.6 if count == 1 else 0.5)

@@ -21,6 +21,7 @@ from harness.plan import checked as config
 from harness.plan.matrix import nearest
 from harness.report.terminal import print_table
 from harness.run.run import Options, Run
+from harness.text import counted
 
 if TYPE_CHECKING:
     from harness.kernels import Lock, ResolvedKernel
@@ -119,7 +120,8 @@ def _lock(arguments: argparse.Namespace) -> int:
     lock.store(path, new)
     moves = old.moved(new) if old else []
     sys.stdout.writelines(f"{move}\n" for move in moves)
-    print_stderr(f"{path.name}: {len(new.kernels)} kernels" + ("" if moves or not old else ", no change"))
+    same = "" if moves or not old else ", no change"
+    print_stderr(f"{path.name}: {counted(len(new.kernels), 'kernel')}{same}")
     moved = {(move.series, move.flavour) for move in moves if move.new}
     if names := [kernel.name for kernel in matrix.kernels if (kernel.series, kernel.flavour) in moved]:
         print_stderr(f"run them: harness run {' '.join(f'--kernel {name}' for name in names)}")

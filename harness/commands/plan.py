@@ -16,6 +16,7 @@ from harness.plan.cost import machine_seconds
 from harness.plan.plan import Plan
 from harness.report.terminal import print_table
 from harness.run.run import Options, Run
+from harness.text import counted
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +76,8 @@ def show(plan: Plan, console: Console) -> None:
         table.add_row(cell.id, kernel, cell.machine, str(len(cell.tests)))
     print_table(console, table)
     tests = list(dict.fromkeys(test for _, test in plan.pairs()))
-    console.print(f"{len(plan.cells)} cells on {len(plan.machines())} machines, {len(plan.pairs())} tests:")
+    cells, machines = counted(len(plan.cells), "cell"), counted(len(plan.machines()), "machine")
+    console.print(f"{cells} on {machines}, {counted(len(plan.pairs()), 'test')}:")
     console.print("  " + " ".join(tests), highlight=False)
     if plan.nightly:
         words = f"only with --tag nightly, or by name: {' '.join(plan.nightly)}"

@@ -101,6 +101,8 @@ def _unknown_names(matrix: Matrix) -> Iterator[Mistake]:
             names = [scenario.name for scenario in catalogue.CATALOGUE]
             near = nearest(glob.removeprefix("!"), names)
             yield Mistake(("include", index, "tests"), f"include: tests: {glob!r} matches no test{near}")
+        if not catalogue.unknown(entry.tests) and not catalogue.select(entry.tests):
+            yield Mistake(("include", index, "tests"), "include: tests: leaves out every test")
     for index, suite in enumerate(matrix.suites):
         yield from _unmatched(("suites", index, "kernel"), suite.kernel, kernels)
     for index, exclude in enumerate(matrix.exclude):

@@ -183,6 +183,9 @@ def tests_of(cell: Cell, globs: tuple[str, ...]) -> tuple[str, ...]:
 
 def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> None:
     """Raise ConfigError for a selector that matches nothing: a misspelt one must not cause an empty run."""
+    for option, words in selectors:
+        if not all(words):
+            raise ConfigError(f"--{option} is empty", hint=f"name one, or leave --{option} out")
     for glob in selectors.kernel:
         if not any(_kernel_fits(kernel, (glob,), releases) for kernel in matrix.kernels):
             names = [kernel.name for kernel in matrix.kernels]

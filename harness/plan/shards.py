@@ -11,6 +11,7 @@ import re
 from harness.errors import ConfigError
 from harness.plan.cost import longest_first, machine_seconds
 from harness.plan.plan import Plan
+from harness.text import counted
 
 _SHARD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})")
 
@@ -35,7 +36,7 @@ def part(plan: Plan, shard: str) -> Plan:
     chosen = split(plan, int(match[2]))[int(match[1]) - 1]
     if not chosen.cells:
         raise ConfigError(
-            f"--shard {shard}: the shard is empty: the plan has {len(plan.machines())} machines",
+            f"--shard {shard}: the shard is empty: the plan has {counted(len(plan.machines()), 'machine')}",
             hint=f"list the shards with `harness plan --shards {match[2]}`",
         )
     return chosen

@@ -20,7 +20,7 @@ from harness.report.shared.verdicts import mark
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict
 from harness.run.times import Estimate
-from harness.text import one_line
+from harness.text import counted, one_line
 
 QUIET_S = 10.0  # without a line; then a line lists what is still running
 STYLES = {0: "green", 1: "bold red", 3: "yellow", 4: "magenta"}  # by a verdict's exit code
@@ -122,7 +122,7 @@ class Lines:
         self._planned = {cell.id: len(cell.tests) for cell in plan.cells}
         left_s = estimate.left()
         about = f", about {duration(left_s)}" if left_s else ""
-        self(f"plan: {len(plan.cells)} cells, {len(plan.pairs())} tests{about}")
+        self(f"plan: {counted(len(plan.cells), 'cell')}, {counted(len(plan.pairs()), 'test')}{about}")
 
     def ended(self, cell: str, result: TestResult) -> None:
         """Print a test, or hold it back until the next test of the cell shows whether they share a cause."""
@@ -162,7 +162,7 @@ class Lines:
     def _begin(self, step: Step) -> None:
         if step.phase in self._silent:
             return
-        words = f"{step.total} tests" if step.phase is Phase.TEST else str(step)
+        words = counted(step.total, "test") if step.phase is Phase.TEST else str(step)
         self._print(Text(f"{step.where}  {one_line(words)}".lstrip()))
 
     def _release(self, cell: str) -> None:
@@ -197,7 +197,7 @@ def line_of(cell: str, result: TestResult) -> Text:
 
 def line_of_cause(cell: str, count: int, verdict: Verdict, reason: str) -> Text:
     """Return the line of a cause that several tests of a cell share."""
-    tests = "1 test" if count == 1 else f"{count} tests"
+    tests = counted(count, "test")
     text = Text(f"{cell}: {tests} ").append(mark(verdict), STYLES[verdict.exit_code])
     return text.append(f": {one_line(reason)}")
 

@@ -20,7 +20,7 @@ from harness.report.shared import verdicts
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict
 from harness.run.times import Estimate
-from harness.text import one_line
+from harness.text import counted, one_line
 
 _OTHER_LINES = 6  # of the terminal: the table's head, its foot, and some lines above
 
@@ -118,7 +118,7 @@ class LiveTable(Lines):
         """Return the line of progress and estimated time."""
         found = sum(self._verdicts.values(), Counter[Verdict]())
         text = (
-            Text(f"{sum(found.values())} of {sum(self._planned.values())} tests, ")
+            Text(f"{sum(found.values())} of {counted(sum(self._planned.values()), 'test')}, ")
             if self._planned
             else Text()
         )

@@ -6,7 +6,7 @@ from harness.report.shared.verdicts import headline, is_worse_than_tests, mark, 
 from harness.report.shared.words import anchor
 from harness.results.model import CellResult, Results
 from harness.results.verdict import Verdict
-from harness.text import markdown
+from harness.text import counted, markdown
 
 LIMIT = 1_000_000  # bytes; GitHub drops a job summary of more than 1 MiB
 COLUMNS = 60  # cells in one table
@@ -45,7 +45,7 @@ def _head(results: Results, artifact: str) -> list[str]:
     return [
         f"## {headline(results)}",
         "",
-        f"{len(results.cells)} cells; tests: {counts or 'none'}. Run {markdown(run.id)}, "
+        f"{counted(len(results.cells), 'cell')}; tests: {counts or 'none'}. Run {markdown(run.id)}, "
         f"{run.duration_s:.0f} s, {markdown(run.accelerator)}, {run.host.cpus} CPUs, exit {run.exit_code}.",
         *(f"\n{markdown(note)}" for note in run.notes),
         *archive,

@@ -15,7 +15,7 @@ from harness.report.shared import hooks
 from harness.report.shared.verdicts import counts, mark
 from harness.results.model import Scenario
 from harness.results.verdict import Verdict
-from harness.text import markdown
+from harness.text import counted, markdown
 
 _SECTION = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 DOORS = "doors."  # the scenarios that use every system call
@@ -47,7 +47,7 @@ def run(facts: RunFacts) -> Iterator[str]:
     """Name the run that the tables describe."""
     ended = counts(verdict for cell in facts.cells for verdict in facts.verdicts(cell))
     took = f"{facts.duration_s / 60:.0f} min on {facts.cpus} CPUs with {markdown(facts.accelerator)}"
-    run = f"Run {markdown(facts.id)}, {markdown(facts.started[:10])}: {len(facts.cells)} cells"
+    run = f"Run {markdown(facts.id)}, {markdown(facts.started[:10])}: {counted(len(facts.cells), 'cell')}"
     yield f"{run}, {_counted(ended)}; {took}, exit {facts.exit_code}."
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from harness.plan import yaml
 from harness.plan.cells import Cell, fits
-from harness.plan.matrix import Globs, Text, validate
+from harness.plan.matrix import Globs, Text, close_to, validate
 from harness.results.model import CellReport, Splat, TestResult
 from harness.results.verdict import Verdict
 
@@ -111,6 +111,16 @@ def allowed(known: Expectations, cell: Cell, report: CellReport, splat: Splat, t
         if today <= entry.until and entry.matches(cell, report, splat):
             return f"{entry.reason} ({entry.link}), until {entry.until}"
     return ""
+
+
+def unknown(known: Expectations, names: list[str]) -> list[str]:
+    """A line for each test of an entry that is not among `names`, which are all tests that exist."""
+    return [
+        f"expectations.yaml: {glob}: no such test{close_to(glob, names)}"
+        for entry in known.expected_failures
+        for glob in entry.test
+        if not any(fits(name, (glob,)) for name in names)
+    ]
 
 
 def unmatched(known: Expectations, judged: list[tuple[Cell, CellReport, TestResult]]) -> list[str]:

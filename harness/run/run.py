@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from agent.selftest import catalogue
 from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
 from harness.host import capacity, signals
 from harness.host.deadlines import Pace
@@ -116,6 +117,7 @@ class Run:
         self.bench = bench
         self._write = write
         self.known = expectations.load(options.matrix.parent / "expectations.yaml")
+        self._test_names = [scenario.name for scenario in catalogue.CATALOGUE]
         self.plan = self._plan()
         self.started = datetime.datetime.now(datetime.UTC)
         self.id = f"{self.started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -144,8 +146,10 @@ class Run:
 
     def _whole_plan(self) -> Plan:
         if self.options.plan:
+            self._test_names += [test for cell in self.options.plan.cells for test in cell.tests]
             return self.options.plan
         matrix = config.load(self.options.matrix)
+        self._test_names += [suite.test for suite in matrix.suites]
         try:
             return plan.make(matrix, self.options.selectors)
         except ConfigError:
@@ -422,9 +426,9 @@ class Run:
         yield from itertools.chain(*found, self._unmatched())
 
     def _unmatched(self) -> Sequence[str]:
-        """Return expectations that matched no result; none for a run of selected parts."""
+        """Return expectations that match no result or, in a run of selected parts, name no test at all."""
         if not self.plan.exercise:
-            return []
+            return expectations.unknown(self.known, self._test_names)
         reports = self._reports()
         judged = [
             (cell, reports.get(cell.id, CellReport(id=cell.id)), self._result(cell.id, test))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.host import private
+from harness.text import counted
 from harness.vm import ownership, qemus
 from harness.vm.kept import alive as kept_machines
 from harness.vm.ownership import Warn
@@ -36,7 +37,7 @@ class Reaped:
 
     def __str__(self) -> str:
         parts = [f"{len(self.processes)} QEMU"] if self.processes else []
-        parts += [f"{self.domains} domains"] if self.domains else []
+        parts += [counted(self.domains, "domain")] if self.domains else []
         return f"{self.token} ({', '.join(parts) or 'files only'})"
 
 

@@ -19,6 +19,7 @@ from harness.results.verdict import Verdict, run_exit_code
 from harness.run.pytest.worker import Worker
 from harness.run.run import Run
 from harness.run.view import View
+from harness.text import counted
 from harness.watch import sources
 from harness.watch.build import MakeProject, NoProject, Project
 from harness.watch.machine import StandingBench, StandingMachine, StandingSlot
@@ -143,7 +144,7 @@ class Watch:
         if not found:
             return "sending the suite's files" if self._has_suites else "no file of the guest changed"
         how = "" if machine.serves else ", with a new server"
-        return f"sent {len(found.changed)} files, {found.size >> 10} KiB{how}"
+        return f"sent {counted(len(found.changed), 'file')}, {found.size >> 10} KiB{how}"
 
     def _round(self, since: str, began: float, spent: Spent) -> None:
         """Run all tests and print the time since `began`, in seconds since the epoch."""

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from harness.text import markdown, one_line
+from harness.text import counted, markdown, one_line
 
 READER = MarkdownIt("commonmark")
 
@@ -38,3 +38,9 @@ def test_addresses_do_not_become_links(text: str) -> None:
     written = markdown(text)
     assert written.replace("\\", "") == text
     assert not re.search(r"://|www\.|[^\\]@", written, re.IGNORECASE)
+
+
+def test_nouns_agree_with_their_number() -> None:
+    """One is singular, zero and thousands are plural."""
+    words = [counted(number, "test") for number in (0, 1, 2, 1000)]
+    assert words == ["0 tests", "1 test", "2 tests", "1,000 tests"]

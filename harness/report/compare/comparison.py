@@ -12,6 +12,7 @@ from harness.report.compare.noise import Pair
 from harness.report.shared.hooks import rung_key
 from harness.results.model import Agent, CellResult, KernelFacts, Results, TestResult
 from harness.results.verdict import Verdict
+from harness.text import counted
 
 Rung = tuple[tuple[str, str], ...]  # (program type, point) of each hook of an event
 
@@ -104,7 +105,7 @@ class Comparison:
         if not self.common:
             return "the runs have no test in common"
         if 2 * self.common <= self.before:
-            return f"{self.before - self.common} of {self.before} tests of the old run are gone"
+            return f"{self.before - self.common} of {counted(self.before, 'test')} of the old run are gone"
         if not self.passed:
             return "no test that both runs have passed in the new run"
         return ""

@@ -34,7 +34,7 @@ from harness.run.pytest.worker import (
 from harness.run.run import NODE_SEPARATOR, Run, options_of, pair_of
 from harness.run.times import Estimate, read_times
 from harness.run.view import View
-from harness.text import one_line
+from harness.text import counted, one_line
 
 
 def for_pytest(config: pytest.Config, path: Path) -> Controller:
@@ -219,7 +219,8 @@ class Controller:
             return
         self._record(self._worker.take_reports() if self._worker else ())
         if abandoned := self._scheduler.abandoned if self._scheduler else []:
-            self.run.why_not = f"two workers died on its machine, and {len(abandoned)} tests did not run"
+            lost = counted(len(abandoned), "test")
+            self.run.why_not = f"two workers died on its machine, and {lost} did not run"
         code = self.run.finish()
         # If no test of the matrix was selected, the other tests decide.
         session.exitstatus = (code if self.run.plan.cells else 0) or session.exitstatus

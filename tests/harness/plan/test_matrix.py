@@ -105,6 +105,10 @@ MISTAKES = {
         "kernels: ['6.1']\ninclude:\n  - tests: truth.opn",
         "m.yaml:3: include: tests: 'truth.opn' matches no test (did you mean 'truth.open'?)",
     ),
+    "no_test_in_include": (
+        "kernels: ['6.1']\ninclude:\n  - tests: ['!*']",
+        "m.yaml:3: include: tests: leaves out every test",
+    ),
     **{
         f"empty_{key}": (
             f"kernels: ['6.1']\ninclude:\n  - kernel: '6.1'\n    {key}: []",

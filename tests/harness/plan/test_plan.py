@@ -88,6 +88,8 @@ def test_a_test_can_be_left_out() -> None:
         ({"hookset": ("lsm",)}, "--hookset lsm: not in the matrix (choose from auto)"),
         ({"arch": ("arm64",)}, "--arch arm64: not in the matrix (did you mean 'amd64'?)"),
         ({"tag": ("nightli",)}, "--tag nightli: not in the matrix (did you mean 'nightly'?)"),
+        ({"test": ("",)}, "--test is empty"),
+        ({"kernel": ("6.1", "")}, "--kernel is empty"),
         ({"test": ("!*",)}, "the plan is empty: no test of a cell matches all selectors"),
     ],
 )

@@ -110,7 +110,7 @@ def test_what_is_no_shard(shard: str) -> None:
 
 
 def test_a_shard_without_a_machine_is_said() -> None:
-    with pytest.raises(ConfigError, match="the plan has 1 machines"):
+    with pytest.raises(ConfigError, match="the plan has 1 machine"):
         split.part(make(matrix_of("6.1"), Selectors()), "2/2")
 
 

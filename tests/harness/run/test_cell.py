@@ -377,6 +377,14 @@ def test_an_expectation_that_fits_nothing_is_said(tmp_path: Path, cell: Cell) ->
     assert expectations.unmatched(known, [(cell, heard, PASSED)]) == []
 
 
+def test_an_expectation_of_a_test_that_does_not_exist_is_reported(tmp_path: Path) -> None:
+    """With a similar name; a glob needs one test that it matches."""
+    known = _known(tmp_path, KNOWN.replace("truth.*", "[truth.opne, 'truth.*']"))
+    assert expectations.unknown(known, ["truth.open", "truth.unlink"]) == [
+        "expectations.yaml: truth.opne: no such test (did you mean 'truth.open'?)"
+    ]
+
+
 def test_a_date_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expectations.yaml:7: expected_failures.until: .*date"):
         _known(tmp_path, KNOWN.replace("2026-12-31", "soon"))
