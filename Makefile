@@ -55,7 +55,7 @@ noise: setup build
 
 # The pages that are made from the code, and with RESULTS=out/latest from a run.
 docs: setup
-	$(BIN)/python packaging/pages.py docs/rules.md docs/tables.md
+	$(BIN)/python packaging/pages.py docs/rules.md docs/selftest.md docs/tables.md
 	$(BIN)/harness report $(or $(RESULTS),docs/tables.json) --tables docs/tables.md
 
 # Exact versions and hashes of all dependencies, for every supported Python. Versions that are locked already stay.

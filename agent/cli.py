@@ -31,8 +31,8 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("run", "agent.commands.run", "watch files and print what the rules match"),
-    Command("status", "agent.commands.ask", "print the state of a running agent as JSON"),
-    Command("reload", "agent.commands.ask", "make a running agent load its rules again"),
+    Command("status", "agent.commands.request", "print the state of a running agent as JSON"),
+    Command("reload", "agent.commands.request", "make a running agent load its rules again"),
     Command("selftest", "agent.commands.selftest", "test on this host that the agent keeps its promises"),
     Command("probe", "agent.commands.probe", "show which kinds of hooks fire on this kernel"),
     Command("explain", "agent.commands.explain", "show for each rule what the kernel forwards"),

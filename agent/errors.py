@@ -11,7 +11,15 @@ The message of an error is one line that says what is wrong and where. Its hint 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return a hint with the known word that is most similar, or "" if none is similar enough."""
+    import difflib  # lazy: only needed for an error
+
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 class AgentError(Exception):

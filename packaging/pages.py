@@ -1,7 +1,7 @@
 """Rewrite the generated sections of documentation pages: `python packaging/pages.py FILE...`.
 
 A section is the text between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. The sections named in SECTIONS
-are generated from the agent's tables of rules and hooks. Everything else on a page stays as it is.
+are generated from the agent's tables of rules, hooks and scenarios. Everything else on a page stays as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from agent.events.model import EventType
 from agent.hooks import needs, points, sets
 from agent.rules import actions, builder, constants, fields, operands, parser, policy, regex, source
 from agent.rules.fields import Field
+from agent.selftest.catalogue import CATALOGUE
 
 _SECTION = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 _APPROVER_ROLES = (fields.FLAGS, fields.UID, fields.AUID, fields.UPPER, fields.UPPER2)
@@ -110,6 +111,13 @@ def hook_points() -> Iterator[str]:
         yield _row(f"`{name}`", _code(functions), f"`{resolve.lsm}`" if resolve else "")
 
 
+def catalogue() -> Iterator[str]:
+    """Yield one row for each self-test scenario: what it proves, and its tags."""
+    yield from _head("scenario", "proves", "tags")
+    for scenario in CATALOGUE:
+        yield _row(f"`{scenario.name}`", scenario.proves, " ".join(scenario.tags))
+
+
 SECTIONS: dict[str, Callable[[], Iterable[str]]] = {
     "grammar": grammar,
     "fields": field_tables,
@@ -118,6 +126,7 @@ SECTIONS: dict[str, Callable[[], Iterable[str]]] = {
     "sets": hook_sets,
     "events": event_types,
     "points": hook_points,
+    "catalogue": catalogue,
 }
 
 

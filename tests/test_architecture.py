@@ -57,7 +57,6 @@ ONLY = {
 # All that the harness may import of the agent, and the packages that import nothing of it.
 AGENT_DATA = {
     "agent.selftest.catalogue",
-    "agent.selftest.promises",
     "agent.selftest.protocol",
     "agent.hooks",
 }

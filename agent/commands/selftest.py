@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from agent.errors import UsageError
-from agent.selftest import table
+from agent.selftest import summary
 from agent.selftest.catalogue import CATALOGUE, Scenario, select, unknown
 from agent.selftest.protocol import Load
 
@@ -65,9 +65,9 @@ def _run_here(scenarios: Iterable[Scenario], stage: Stage) -> int:
         for scenario in scenarios:
             results.append(stage.run(scenario))
             if show_progress:
-                sys.stderr.write(f"\r{table.progress(results[-1]):<{table.WIDTH}}")
+                sys.stderr.write(f"\r{summary.progress(results[-1]):<{summary.WIDTH}}")
         loaded = stage.subject.facts()
     if show_progress:
-        sys.stderr.write(f"\r{'':<{table.WIDTH}}\r")
-    sys.stdout.write(table.report(results, loaded))
+        sys.stderr.write(f"\r{'':<{summary.WIDTH}}\r")
+    sys.stdout.write(summary.report(results, loaded))
     return 1 if any(result.verdict == "FAIL" for result in results) else 0

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from agent.errors import did_you_mean
 from agent.rules import source as yaml_source
 from agent.rules.builder import ParseError
 from agent.rules.constants import words
@@ -149,10 +150,7 @@ class PolicyReader:
             if key.value in _FOREIGN:
                 self._at(key, f"`{key.value}` of Datadog's agent is not supported in {what}")
                 continue
-            import difflib  # lazy: only needed for a file with errors
-
-            near = difflib.get_close_matches(key.value, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(known)
+            hint = did_you_mean(key.value, known) or "known keys: " + ", ".join(known)
             self._at(key, f"unknown key `{key.value}` in {what}", hint)
 
     def _entries(self, root: yaml_source.Mapping, key: str) -> list[yaml_source.Mapping]:

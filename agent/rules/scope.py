@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from agent.errors import did_you_mean
 from agent.events.model import EventType
 from agent.rules import constants, fields
 from agent.rules.fields import Field
@@ -26,6 +27,7 @@ _FOREIGN_FIELDS = frozenset(
         "service source syscall tags tty_name user user_session version"
     )
 )
+_CUTOFF = 0.75  # names of fields are alike: suggest only a close one
 _COMMON = ("process", "container", "cgroup", "event")
 
 
@@ -90,7 +92,7 @@ class Scope(NamedTuple):
     def _similar(self, name: str) -> str:
         if "." in name:
             return _similar(name, self.kind)
-        return _closest(name, [*constants.table(), *self.macros])
+        return did_you_mean(name, [*constants.table(), *self.macros], _CUTOFF)
 
 
 def supported_events() -> str:
@@ -109,16 +111,9 @@ def unknown_event(name: str) -> tuple[str, str]:
     first = name.partition(".")[0]
     if first in FOREIGN_EVENTS:
         return f"events of type `{first}` are not supported", supported_events()
-    near = _closest(first, [*fields.event_types(), *_COMMON, "fim"])
+    near = did_you_mean(first, [*fields.event_types(), *_COMMON, "fim"], _CUTOFF)
     return f"unknown field `{name}`", near or supported_events()
 
 
 def _similar(name: str, kind: EventType) -> str:
-    return _closest(name, [*fields.of_event(kind), *fields.common()])
-
-
-def _closest(word: str, candidates: list[str]) -> str:
-    import difflib  # lazy: only needed for a file with errors
-
-    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.75)
-    return f"did you mean {near[0]}?" if near else ""
+    return did_you_mean(name, [*fields.of_event(kind), *fields.common()], _CUTOFF)

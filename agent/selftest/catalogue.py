@@ -1,305 +1,313 @@
-"""Every self-test by name, with one sentence of what it proves: data that a plan reads before anything boots.
+"""Lists all self-test scenarios in one table: what each proves, needs and costs.
 
-The bodies live in `scenarios/`, one file a family, and are imported only where they run.
+Plans, documentation and reports are made from this table, so importing it imports neither the scenarios' code
+nor the kernel package. The code of a scenario is in `scenarios/FAMILY.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
-from agent.selftest.promises import APPROVERS, DISCARDERS, NIGHTLY, SMOKE, TRUTH, Scenario, promise
+NIGHTLY = "nightly"  # repeats another scenario for longer, faster or on more CPUs; left out by day
+SMOKE = "smoke"  # the dozen scenarios that touch each part of the agent; `make test` runs them in guests
 
-__all__ = ["CATALOGUE", "NIGHTLY", "SMOKE", "Scenario", "by_name", "select", "unknown"]
 
-_PLACES = (
-    promise(
-        "places.tmpfs",
-        "Events on a tmpfs have path, device and inode right.",
-        "open rename unlink +resolved +kernel",
-    ),
-    promise(
-        "places.ext4",
-        "Events on ext4 have path, device and inode right.",
-        "open rename unlink +resolved +kernel",
-    ),
-    promise(
-        "places.xfs",
-        "Events on xfs have path, device and inode right.",
-        "open rename unlink +resolved +kernel",
-    ),
-    promise(
-        "places.btrfs", "Events on btrfs have path and inode right.", "open rename unlink +resolved +kernel"
-    ),
-    promise(
-        "places.overlay",
-        "A file of an overlay is told by the path of the whole, and in which layer it lies.",
-        "open +resolved +kernel",
-    ),
-    promise(
-        "places.copy_up",
-        "A write that copies a file up is one open and one close, by the path of the whole.",
-        "open close +resolved +kernel",
-    ),
-    promise(
-        "places.upper_layer",
-        "A rule that asks for the upper layer gets its files and keeps the others in the kernel.",
-        "open +resolved +kernel",
-    ),
-    promise(
-        "places.opaque",
-        "A directory that takes a lower one's place is told as what it is, and hides what was there.",
-        "open unlink rmdir mkdir +resolved +kernel",
-    ),
-    promise(
-        "places.bind_mount",
-        "A file that is mounted twice is told by the path that was used.",
-        "open mount umount +kernel",
-    ),
-    promise(
-        "places.chroot",
-        "A process in a root of its own is told by the paths of its mount namespace.",
-        "open +kernel",
-    ),
-    promise(
-        "places.namespace",
-        "A file in a mount namespace is told by the path that it has there.",
-        "open mount +kernel",
-    ),
-    promise(
-        "places.user_namespace",
-        "A process in a namespace of users is told by the host's user and by the path that it used.",
-        "open mount +kernel",
-    ),
-    promise(
-        "places.cgroup_v2",
-        "A program in a container's group is told with the container, and one beside it without.",
-        "open exec fork exit close +kernel",
-    ),
-    promise(
-        "places.cgroup_v1",
-        "The same where containers are told apart by groups of the old kind.",
-        "open exec fork exit close +kernel",
-    ),
-    promise(
-        "places.deleted",
-        "A file without a name is told by its last one, and said to be gone.",
-        "open unlink chmod +kernel",
-    ),
-    promise(
-        "places.deleted_directory",
-        "A directory that is gone is told by its last path, and said to be gone.",
-        "mkdir rmdir chmod +kernel",
-    ),
-    promise(
-        "places.read_only",
-        "What a read-only file system refuses is told with its path and the error.",
-        "open unlink chmod mount +refusals +kernel",
-    ),
-)
+class Scenario(NamedTuple):
+    """One promise of the agent, and the conditions for testing it.
 
-_DOORS = (
-    promise(
-        "doors.at",
-        "Calls that are relative to a descriptor are told by whole paths, each once.",
+    `needs` are facts about a kernel. A scenario is skipped on a kernel without one of them:
+
+        event:TYPE   the agent sees events of this type
+        kernel       a real kernel, not the fake of the unit tests
+        resolved     the type is not seen only by the arguments of its system calls
+        refusals     operations that fail in the lookup of the name are seen
+        unhidden     a preempted program does not hide the events of other processes
+
+    `cost` is the expected duration in seconds on one emulated CPU. A `host_bound` scenario needs a faster CPU
+    than an emulated one may be; a run that could not test it reports that, and does not fail. `ring_bytes`
+    and `discarders` load an agent of its own, with a ring buffer and a discarder table of these sizes.
+    """
+
+    name: str
+    proves: str
+    needs: tuple[str, ...] = ()
+    cost: float = 1.0
+    tags: tuple[str, ...] = ()
+    host_bound: bool = False
+    ring_bytes: int = 0
+    discarders: int = 0
+
+    @property
+    def family(self) -> str:
+        """The part of the name before the dot, which is also the name of the module with the code."""
+        return self.name.partition(".")[0]
+
+
+def _scenario(name: str, needs: str, proves: str, *tags: str, **conditions: Any) -> Scenario:
+    """Return a scenario. `needs` are event types, and other needs after a `+`."""
+    facts = (word[1:] if word.startswith("+") else f"event:{word}" for word in needs.split())
+    return Scenario(name, proves, tuple(facts), tags=tags, **conditions)
+
+
+# The agent uses discarders only if it sees everything that makes one stale.
+_DISCARDING = "open unlink rmdir rename link mount umount +resolved"
+
+# fmt: off
+CATALOGUE: tuple[Scenario, ...] = (
+    _scenario("truth.open", "open",
+        "An open that a rule matches is reported exactly once, with correct path, user, flags and result.",
+        SMOKE),
+    _scenario("truth.unlink", "unlink",
+        "An unlink that a rule matches is reported exactly once, also if the kernel refuses it.", SMOKE),
+    _scenario("truth.rename", "rename",
+        "A rename is reported exactly once with both paths, whichever of them the rule names.", SMOKE),
+    _scenario("truth.close", "close",
+        "The last close of a file that was open for writing is reported once, and no other close is."),
+    _scenario("truth.rmdir", "rmdir",
+        "The removal of a directory is reported for both system calls, also if the kernel refuses it."),
+    _scenario("truth.mkdir", "mkdir +refusals",
+        "A new directory is reported with its mode, also if the kernel refuses it."),
+    _scenario("truth.link", "link",
+        "A hard link is reported once with both paths, also if the kernel refuses it."),
+    _scenario("truth.symlink", "symlink +refusals",
+        "A symbolic link is reported with its path and target, also if the kernel refuses it."),
+    _scenario("truth.mknod", "mknod +refusals",
+        "A new special file is reported, also if the kernel refuses it."),
+    _scenario("truth.truncate", "truncate",
+        "A truncation is reported by path and by descriptor, also if the kernel refuses it."),
+    _scenario("truth.chmod", "chmod",
+        "A change of mode is reported with the mode for each system call, also if the kernel refuses it."),
+    _scenario("truth.chown", "chown",
+        "A change of owner is reported with the owner for each system call, also if the kernel refuses it."),
+    _scenario("truth.utimes", "utimes",
+        "A change of times is reported once, also if the kernel refuses it."),
+    _scenario("truth.setxattr", "setxattr",
+        "A new extended attribute is reported with its name for each system call, also if it is refused."),
+    _scenario("truth.removexattr", "removexattr setxattr",
+        "The removal of an extended attribute is reported with its name, also if the file has none."),
+    _scenario("truth.mount", "mount +kernel",
+        "A mount is reported with mount point, type and source, also if the kernel refuses it."),
+    _scenario("truth.umount", "umount mount +kernel",
+        "An unmount is reported with its mount point, also if nothing is mounted there."),
+    _scenario("truth.exec", "exec",
+        "An executed program is reported with its file and all its arguments.", SMOKE),
+    _scenario("truth.fork", "fork",
+        "A new process is reported with its parent, and a new thread is not reported."),
+    _scenario("truth.exit", "exit",
+        "The end of a process is reported with its exit status."),
+    _scenario("truth.brief", "exec fork exit +kernel",
+        "Processes that end as soon as they start are reported completely."),
+    _scenario("truth.names", "open unlink",
+        "Names of 1 to 255 bytes, with newlines, quotes or invalid UTF-8, are reported unchanged."),
+    _scenario("truth.long_path", "open +kernel",
+        "Paths of up to 4,096 bytes are reported completely, and longer ones as a tail that is marked so."),
+    _scenario("truth.tamper", "open rename",
+        "Each step is reported if a file is replaced and put back within a millisecond.", host_bound=True),
+    _scenario("truth.brief_context", "open fork exit close +kernel",
+        "Events of processes that live for 2 ms have their container, program and ancestors.",
+        host_bound=True),
+    _scenario("truth.program_context", "open exec fork exit +kernel",
+        "Events of a program that ended before the agent read them have its arguments."),
+    _scenario("truth.threads", "open",
+        "Events of threads have the id of the thread and the id of its process."),
+
+    _scenario("approvers.path", "open",
+        "The kernel rejects thousands of opens of paths that no rule names, and passes a named path.",
+        SMOKE),
+    _scenario("approvers.flags", "open",
+        "The kernel rejects opens whose flags no rule names, and passes flags that a rule names.", SMOKE),
+    _scenario("approvers.basename", "open",
+        "A base name passes in any directory, and a name that only begins with it does not."),
+    _scenario("approvers.prefix", "open",
+        "Everything below a directory passes, and a directory whose name only begins alike does not."),
+    _scenario("approvers.names", "open",
+        "The kernel distinguishes names of 1 to 255 bytes that differ only in the last byte."),
+    _scenario("approvers.rdonly", "open",
+        "Opens for reading only pass if a rule names exactly those."),
+    _scenario("approvers.flags_combined", "open",
+        "A rule for several flags at once and a rule for any of several flags get exactly those opens."),
+    _scenario("approvers.uid", "open",
+        "Events of the user that a rule names pass, and the kernel rejects those of another user."),
+    _scenario("approvers.auid", "open +kernel",
+        "Events of a login pass, whatever its user id is now, and the kernel rejects those of another."),
+    _scenario("approvers.change", "open",
+        "Added and removed rules take effect with the next event."),
+    _scenario("approvers.none", "open mkdir rmdir",
+        "A rule that the kernel cannot filter for forwards all events of its type, and of no other type."),
+    _scenario("approvers.other_types", "open unlink rename close",
+        "A value that approves events of one type passes no event of another type."),
+
+    _scenario("discarders.parent", _DISCARDING,
+        "The kernel drops a directory that no rule can match after its first event, and drops no other.",
+        SMOKE),
+    _scenario("discarders.leaf", _DISCARDING,
+        "The kernel drops a file that no rule can match, and does not drop the file beside it."),
+    _scenario("discarders.grandparent", _DISCARDING,
+        "A directory is discarded for everything two levels below it, and for nothing beside it."),
+    _scenario("discarders.great_grandparent", _DISCARDING,
+        "A directory is discarded for everything three levels below it, and for nothing beside it."),
+    _scenario("discarders.mask", _DISCARDING,
+        "A file whose opens are discarded is still reported when it is changed and when it is removed."),
+    _scenario("discarders.rename_file", f"{_DISCARDING} chmod",
+        "A discarded file is reported as soon as it gets a name that a rule matches.", SMOKE),
+    _scenario("discarders.rename_parent", _DISCARDING,
+        "A discarded file is reported once its directory is renamed."),
+    _scenario("discarders.rename_grandparent", _DISCARDING,
+        "A discarded file is reported once the parent of its directory is renamed."),
+    _scenario("discarders.rename_great_grandparent", _DISCARDING,
+        "A discarded file is reported once the grandparent of its directory is renamed."),
+    _scenario("discarders.move_into", _DISCARDING,
+        "A file that moves from a discarded directory into a watched one is reported on its way and there."),
+    _scenario("discarders.link", _DISCARDING,
+        "A discarded file is reported by a second name that a rule matches."),
+    _scenario("discarders.bind_mount", f"{_DISCARDING} +kernel",
+        "A discarded directory is reported where it is mounted a second time."),
+    _scenario("discarders.reload", _DISCARDING,
+        "What one set of rules discarded is reported under the next set from its first event on."),
+    _scenario("discarders.inode_reuse", f"{_DISCARDING} +kernel",
+        "A new file that reuses the inode of a discarded file is reported."),
+    _scenario("discarders.two_devices", f"{_DISCARDING} +kernel",
+        "A discarded file hides no file with the same inode number on another device."),
+    _scenario("discarders.eviction", f"{_DISCARDING} +kernel",
+        "A full table evicts the oldest discarders, uses the newest, and drops no event of another file.",
+        cost=5.0, discarders=128),
+
+    _scenario("places.tmpfs", "open rename unlink +resolved +kernel",
+        "Events on a tmpfs have the correct path, device and inode."),
+    _scenario("places.ext4", "open rename unlink +resolved +kernel",
+        "Events on ext4 have the correct path, device and inode."),
+    _scenario("places.xfs", "open rename unlink +resolved +kernel",
+        "Events on xfs have the correct path, device and inode."),
+    _scenario("places.btrfs", "open rename unlink +resolved +kernel",
+        "Events on btrfs have the correct path and inode."),
+    _scenario("places.overlay", "open +resolved +kernel",
+        "A file of an overlay is reported by its path in the merged tree, and with its layer."),
+    _scenario("places.copy_up", "open close +resolved +kernel",
+        "A write that copies a file up is one open and one close, by the path in the merged tree."),
+    _scenario("places.upper_layer", "open +resolved +kernel",
+        "A rule for the upper layer gets the files there, and the kernel rejects the others."),
+    _scenario("places.opaque", "open unlink rmdir mkdir +resolved +kernel",
+        "A directory that replaces a lower one is reported in the upper layer, and hides the lower files."),
+    _scenario("places.bind_mount", "open mount umount +kernel",
+        "A file that is mounted twice is reported by the path that the process used."),
+    _scenario("places.chroot", "open +kernel",
+        "A process in a chroot is reported by the paths of its mount namespace."),
+    _scenario("places.namespace", "open mount +kernel",
+        "A file in another mount namespace is reported by its path there."),
+    _scenario("places.user_namespace", "open mount +kernel",
+        "A process in a user namespace is reported with the host's user id and the path that it used."),
+    _scenario("places.cgroup_v2", "open exec fork exit close +kernel",
+        "A program in a container's cgroup is reported with the container, and one beside it without."),
+    _scenario("places.cgroup_v1", "open exec fork exit close +kernel",
+        "With cgroup v1, a program in a container is reported with it, and one beside it without."),
+    _scenario("places.deleted", "open unlink chmod +kernel",
+        "A file without a name is reported by its last path, and marked as deleted."),
+    _scenario("places.deleted_directory", "mkdir rmdir chmod +kernel",
+        "A removed directory is reported by its last path, and marked as deleted."),
+    _scenario("places.read_only", "open unlink chmod mount +refusals +kernel",
+        "An operation that a read-only file system refuses is reported with its path and the error."),
+
+    _scenario("doors.at",
         "open close unlink rmdir mkdir rename link symlink mknod chmod chown utimes +kernel",
-        SMOKE,
-    ),
-    promise(
-        "doors.openat2", "An open with restrictions is told, also when they refuse it.", "open close +kernel"
-    ),
-    promise(
-        "doors.exchange", "Two files that take each other's name are one rename with both paths.", "rename"
-    ),
-    promise(
-        "doors.noreplace",
-        "A rename that must not replace is told when it does and when it does not.",
-        "rename +refusals",
-    ),
-    promise(
-        "doors.tmpfile", "A file that is made without a name is told when it gets one.", "open link +kernel"
-    ),
-    promise(
-        "doors.truncate", "A file that is emptied is told whether an open or a call did it.", "open truncate"
-    ),
-    promise(
-        "doors.copy",
-        "What sendfile, copy_file_range, splice and memory maps write is told when the file is closed.",
-        "close",
-    ),
-    promise(
-        "doors.compat",
-        "System calls of 32-bit programs are told like others.",
-        "open close unlink rmdir mkdir rename link symlink chmod truncate +kernel",
-    ),
-    promise(
-        "doors.io_uring",
-        "What is done by io_uring is told once, by the process that asked for it.",
-        "open unlink rmdir mkdir rename link symlink setxattr +kernel",
-    ),
-    promise("doors.handle", "An open by a file's handle is told by its path.", "open +kernel"),
-)
+        "System calls relative to a descriptor are each reported once, by complete paths.", SMOKE),
+    _scenario("doors.openat2", "open close +kernel",
+        "An open with restrictions is reported, also if they refuse it."),
+    _scenario("doors.exchange", "rename",
+        "The exchange of two files is one rename with both paths."),
+    _scenario("doors.noreplace", "rename +refusals",
+        "A rename that must not replace a file is reported when it succeeds and when it fails."),
+    _scenario("doors.tmpfile", "open link +kernel",
+        "A file that is created without a name is reported when it gets one."),
+    _scenario("doors.truncate", "open truncate",
+        "A truncation is reported both for an open with O_TRUNC and for the system calls."),
+    _scenario("doors.copy", "close",
+        "Files written by sendfile, copy_file_range, splice and memory maps are reported on close."),
+    _scenario("doors.compat", "open close unlink rmdir mkdir rename link symlink chmod truncate +kernel",
+        "System calls of 32-bit programs are reported like others."),
+    _scenario("doors.io_uring", "open unlink rmdir mkdir rename link symlink setxattr +kernel",
+        "An operation by io_uring is reported once, for the process that requested it."),
+    _scenario("doors.handle", "open +kernel",
+        "An open by a file handle is reported by its path."),
 
-_LIFE = (
-    promise(
-        "life.open_files",
-        "A file that was open before the watching began is told by its path.",
-        "truncate chmod +kernel",
-    ),
-    promise(
-        "life.reload",
-        "While rules change again and again no event that all of them want is missed.",
-        "open",
-        cost=2.0,
-    ),
-    promise(
-        "life.two_agents",
-        "A second agent comes and goes, neither disturbs the other, and nothing is left of it.",
-        "open +kernel",
-        cost=3.0,
-    ),
-    promise(
-        "life.sigterm",
-        "An agent that is told to end tells first what happened before, and leaves nothing.",
-        "open +kernel",
-        cost=8.0,
-    ),
-    promise(
-        "life.sigkill",
-        "An agent that is killed leaves whole lines and no program, and the next one sees all again.",
-        "open +kernel",
-        cost=9.0,
-    ),
-    promise(
-        "life.restart",
-        "After a kill `agent run` starts again in the same place, adds to its file, and sees all again.",
-        "open +kernel",
-        NIGHTLY,
-        cost=25.0,
-    ),
-    promise(
-        "life.foreign",
-        "Programs of somebody else on the same hooks see every event, and so does the agent.",
-        "open +kernel",
-        cost=2.0,
-    ),
-    promise(
-        "life.memory",
-        "Thousands of files, each seen once, take no memory.",
-        "open unlink +kernel",
-        cost=4.0,
-    ),
-    promise(
-        "life.million",
-        "A million files, or as many as there is time for, take no memory.",
-        "open unlink +kernel",
-        NIGHTLY,
-        cost=20.0,
-    ),
-)
+    _scenario("life.open_files", "truncate chmod +kernel",
+        "A file that was open before the agent watched the process is reported by its path."),
+    _scenario("life.reload", "open",
+        "No event that all rule sets match is missed while the rules change again and again.", cost=2.0),
+    _scenario("life.two_agents", "open +kernel",
+        "A second agent starts and ends without disturbing the first, and leaves nothing behind.", cost=3.0),
+    _scenario("life.sigterm", "open +kernel",
+        "After SIGTERM the agent reports all earlier events, ends, and leaves nothing behind.", cost=8.0),
+    _scenario("life.sigkill", "open +kernel",
+        "A killed agent leaves complete lines and no program behind, and the next agent sees all events.",
+        cost=9.0),
+    _scenario("life.restart", "open +kernel",
+        "After a kill `agent run` restarts with the same paths, appends to its file, and sees all events.",
+        NIGHTLY, cost=25.0),
+    _scenario("life.foreign", "open +kernel",
+        "Programs of another process on the same hooks see every event, and so does the agent.", cost=2.0),
+    _scenario("life.memory", "open unlink +kernel",
+        "Events of thousands of different files take no more memory.", cost=4.0),
+    _scenario("life.million", "open unlink +kernel",
+        "Events of a million different files, or as many as time permits, take no more memory.",
+        NIGHTLY, cost=20.0),
 
-_LOSS = (
-    promise(
-        "loss.steady",
+    _scenario("loss.steady", "open +unhidden",
         "Of 5,000 events a second for 2 seconds none is lost: kernel, agent and generator count the same.",
-        "open +unhidden",
-        SMOKE,
-        cost=3.0,
-    ),
-    promise(
-        "loss.small_ring",
-        "With a ring that is too small events are lost, and every one of them is counted.",
-        "open",
-        SMOKE,
-        cost=3.0,
-        ring_bytes=4096,
-    ),
-    promise(
-        "loss.unread",
-        "A thousand events that happen while the agent reads nothing are there afterwards.",
-        "open +unhidden",
-        SMOKE,
-    ),
-    promise(
-        "loss.stopped",
-        "What happens while the agent reads nothing for two seconds is there afterwards.",
-        "open +unhidden",
-        NIGHTLY,
-        cost=3.0,
-    ),
-    promise(
-        "loss.stopped_small",
-        "What a ring that is too small loses in those two seconds is counted to the last event.",
-        "open",
-        NIGHTLY,
-        cost=4.0,
-        ring_bytes=4096,
-    ),
-    promise(
-        "loss.sustained",
+        SMOKE, cost=3.0),
+    _scenario("loss.small_ring", "open",
+        "With a ring buffer that is too small events are lost, and every lost event is counted.",
+        SMOKE, cost=3.0, ring_bytes=4096),
+    _scenario("loss.unread", "open +unhidden",
+        "A thousand events that happen while the agent reads nothing are delivered afterwards.", SMOKE),
+    _scenario("loss.stopped", "open +unhidden",
+        "Events that happen while the agent reads nothing for two seconds are delivered afterwards.",
+        NIGHTLY, cost=3.0),
+    _scenario("loss.stopped_small", "open",
+        "Every event that a ring buffer that is too small loses in those two seconds is counted.",
+        NIGHTLY, cost=4.0, ring_bytes=4096),
+    _scenario("loss.sustained", "open +unhidden",
         "Of 5,000 events a second for 5 seconds none is lost: kernel, agent and generator count the same.",
-        "open +unhidden",
-        NIGHTLY,
-        cost=7.0,
-    ),
-    promise(
-        "loss.fast",
-        "Of 20,000 events a second for 5 seconds none is lost, where the CPU can make them.",
-        "open +unhidden",
-        NIGHTLY,
-        cost=7.0,
-        host_bound=True,
-    ),
-    promise(
-        "loss.burst",
-        "Of 100,000 events as fast as they can be made none is lost.",
-        "open +unhidden",
-        NIGHTLY,
-        cost=20.0,
-    ),
-    promise(
-        "loss.cpus",
-        "What several processors do at once is counted on each, and none is lost.",
-        "open +kernel +unhidden",
-        NIGHTLY,
-        cost=5.0,
-    ),
-    promise(
-        "loss.rate",
-        "How many events a second this machine makes with none lost.",
-        "open +unhidden",
-        NIGHTLY,
-        cost=15.0,
-    ),
+        NIGHTLY, cost=7.0),
+    _scenario("loss.fast", "open +unhidden",
+        "Of 20,000 events a second for 5 seconds none is lost, if the CPU can generate them.",
+        NIGHTLY, cost=7.0, host_bound=True),
+    _scenario("loss.burst", "open +unhidden",
+        "Of 100,000 events that are generated as fast as possible none is lost.", NIGHTLY, cost=20.0),
+    _scenario("loss.cpus", "open +kernel +unhidden",
+        "Events of several CPUs at once are counted on each CPU, and none is lost.", NIGHTLY, cost=5.0),
+    _scenario("loss.rate", "open +unhidden",
+        "Measures the highest rate at which this machine generates events and none is lost.",
+        NIGHTLY, cost=15.0),
 )
-
-CATALOGUE: tuple[Scenario, ...] = (*TRUTH, *APPROVERS, *DISCARDERS, *_PLACES, *_DOORS, *_LIFE, *_LOSS)
+# fmt: on
 
 
 def by_name(name: str) -> Scenario | None:
-    """The scenario of exactly that name, or None."""
+    """Return the scenario of exactly this name, or None."""
     return next((scenario for scenario in CATALOGUE if scenario.name == name), None)
 
 
 def select(patterns: Iterable[str]) -> tuple[Scenario, ...]:
-    """The scenarios that `patterns` choose, in catalogue order.
+    """Return the scenarios that the patterns choose, in the order of the catalogue.
 
-    A pattern is a glob over names, or `@TAG`; `!` before it leaves out. With no positive pattern all are
-    chosen from.
+    A pattern is a glob of names, or `@TAG`. A pattern after `!` removes scenarios. Without a positive pattern
+    the selection starts with all scenarios.
     """
     patterns = tuple(patterns)
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")] or ["*"]
     unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    return tuple(s for s in CATALOGUE if _fits(s, wanted) and not _fits(s, unwanted))
+    return tuple(s for s in CATALOGUE if _matches(s, wanted) and not _matches(s, unwanted))
 
 
 def unknown(patterns: Iterable[str]) -> tuple[str, ...]:
-    """Those of `patterns` that fit no scenario: a misspelt test must not pass as an empty run."""
-    return tuple(p for p in patterns if not any(_fits(s, [p.removeprefix("!")]) for s in CATALOGUE))
+    """Return the patterns that match no scenario, so that a misspelled one can be reported."""
+    return tuple(p for p in patterns if not any(_matches(s, [p.removeprefix("!")]) for s in CATALOGUE))
 
 
-def _fits(scenario: Scenario, globs: Iterable[str]) -> bool:
+def _matches(scenario: Scenario, patterns: Iterable[str]) -> bool:
     return any(
-        glob[1:] in scenario.tags if glob.startswith("@") else fnmatchcase(scenario.name, glob)
-        for glob in globs
+        pattern[1:] in scenario.tags if pattern.startswith("@") else fnmatchcase(scenario.name, pattern)
+        for pattern in patterns
     )

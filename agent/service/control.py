@@ -110,7 +110,7 @@ class ControlServer:
         client.sendall(json.dumps(self._mailbox.ask(word)).encode() + b"\n")
 
 
-def ask(path: Path, word: str) -> Reply:
+def request(path: Path, word: str) -> Reply:
     """Send a request to the agent at `path`. Raises AgentError without an agent and for an error."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(ANSWER_S + _CLIENT_S)

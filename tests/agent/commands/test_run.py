@@ -118,11 +118,11 @@ def test_sighup_reloads_and_says_what_is_wrong(agent: Agent) -> None:
 
 def test_status_and_reload_by_socket(agent: Agent) -> None:
     path = agent.folder / "control.sock"
-    state = control.ask(path, "status")
+    state = control.request(path, "status")
     assert state["reloads"] == {"ok": 0, "failed": 0}
     assert state["context"]["process_scanned"] > 0
     assert state["sinks"]["file"]["offered"] == 0
-    assert control.ask(path, "reload") == {"rules": 0}
+    assert control.request(path, "reload") == {"rules": 0}
     if os.geteuid() == 0:
         assert f"NoNewPrivs:\t{1}" in Path(f"/proc/{agent._process.pid}/status").read_text()
 

@@ -1,4 +1,4 @@
-"""The catalogue is complete, tells the truth about itself, and costs nothing to import."""
+"""The catalogue: names, sentences, needs and tags are well formed; patterns select from it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from agent.events.model import EventType
 from agent.selftest.catalogue import CATALOGUE, Scenario, by_name, select, unknown
 from tests import ROOT
+from tests.docs.pages import generator
 
 EVENTS = {f"event:{kind.label}" for kind in EventType}
 
@@ -23,7 +24,7 @@ def test_names_are_unique() -> None:
 
 
 @pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
-def test_each_says_in_one_sentence_what_it_proves(scenario: Scenario) -> None:
+def test_each_scenario_has_one_sentence(scenario: Scenario) -> None:
     assert scenario.proves[0].isupper()
     assert scenario.proves.count(". ") == 0
     assert scenario.proves.endswith(".")
@@ -41,19 +42,19 @@ def test_no_pattern_selects_all() -> None:
     assert names() == [scenario.name for scenario in CATALOGUE]
 
 
-def test_patterns_select_and_leave_out() -> None:
+def test_patterns_select_and_exclude() -> None:
     assert names("truth.[our]*n*") == ["truth.open", "truth.unlink", "truth.rename", "truth.umount"]
     assert names("truth.[our]*n*", "!*.un*") == ["truth.open", "truth.rename", "truth.umount"]
     assert "loss.steady" not in names("!loss.*")
     assert names("!*") == []
 
 
-def test_a_pattern_that_fits_nothing_is_told() -> None:
+def test_patterns_that_match_nothing_are_returned() -> None:
     assert unknown(["truth.*", "!loss.*", "trooth.*", "!lost.*"]) == ("trooth.*", "!lost.*")
 
 
-def test_a_tag_selects_and_leaves_out() -> None:
-    """`@TAG` is a pattern; a glob over names fits no tag."""
+def test_a_tag_selects_and_excludes() -> None:
+    """`@TAG` is a pattern; a glob of names matches no tag."""
     nightly = names("@nightly")
     assert {"loss.fast", "life.million"} <= set(nightly)
     assert names("loss.*", "!@nightly") == ["loss.steady", "loss.small_ring", "loss.unread"]
@@ -61,8 +62,8 @@ def test_a_tag_selects_and_leaves_out() -> None:
     assert unknown(["@smoke", "@somke", "!@nightly"]) == ("@somke",)
 
 
-def test_the_smoke_test_is_a_dozen_that_cover_events_filters_and_loss() -> None:
-    """The loss of nothing and its twin that must lose are both in it, and none that waits for the night."""
+def test_twelve_smoke_tests_cover_events_filters_and_loss() -> None:
+    """With a scenario that loses nothing and one that must lose events, and without nightly ones."""
     smoke = select(["@smoke"])
     assert len(smoke) == 12
     assert {scenario.family for scenario in smoke} == {"truth", "approvers", "discarders", "doors", "loss"}
@@ -70,10 +71,10 @@ def test_the_smoke_test_is_a_dozen_that_cover_events_filters_and_loss() -> None:
     assert not any("nightly" in scenario.tags for scenario in smoke)
 
 
-def test_what_runs_only_by_night_repeats_a_promise_of_the_day() -> None:
-    """By day each family is there, zero loss, counted loss and reload included."""
-    by_day = set(names("!@nightly"))
-    assert {"loss.steady", "loss.small_ring", "life.reload", "life.sigterm", "life.sigkill"} <= by_day
+def test_nightly_scenarios_repeat_others() -> None:
+    """Without them a run still has scenarios for no loss, counted loss, reload and signals."""
+    daily = set(names("!@nightly"))
+    assert {"loss.steady", "loss.small_ring", "life.reload", "life.sigterm", "life.sigkill"} <= daily
     assert {name.partition(".")[0] for name in names("@nightly")} == {"life", "loss"}
 
 
@@ -92,9 +93,8 @@ def test_planning_imports_no_scenario_and_no_kernel() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_the_documentation_lists_them_all() -> None:
+def test_the_documentation_lists_all_scenarios() -> None:
+    """`python packaging/pages.py docs/selftest.md` would change nothing."""
     page = (ROOT / "docs" / "selftest.md").read_text()
-    table = page.partition("| scenario | proves | tags |\n|---|---|---|\n")[2].partition("\n\n")[0]
-    assert table.splitlines() == [
-        " ".join(["|", f"`{one.name}`", "|", one.proves, "|", *one.tags, "|"]) for one in CATALOGUE
-    ]
+    assert generator.render(page) == page
+    assert all(f"| `{scenario.name}` | {scenario.proves} |" in page for scenario in CATALOGUE)

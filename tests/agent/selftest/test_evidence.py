@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.events.model import EventType
 from agent.ledger import Account
-from agent.selftest import table
+from agent.selftest import summary
 from agent.selftest.accounts import identities, row, since
 from agent.selftest.evidence import Evidence, plain
 from agent.selftest.protocol import Ran
@@ -83,7 +83,7 @@ def test_the_table_fits_a_screen_however_many_there_are() -> None:
         Ran(0, f"family{n % 6}.case{n}", "PASS", ledger={"open": all_matched(1_000_003)}) for n in range(80)
     ]
     results.append(Ran(0, "truth.open", "FAIL", "path: expected /a, got " + "/b" * 99, duration_s=1.25))
-    lines = table.report(results, LOADED).splitlines()
+    lines = summary.report(results, LOADED).splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) < 80
     assert "FAIL  truth.open                 1.25 s" in lines
@@ -93,7 +93,7 @@ def test_the_table_fits_a_screen_however_many_there_are() -> None:
 
 
 def test_the_table_shows_each_of_a_few() -> None:
-    report = table.report(
+    report = summary.report(
         [Ran(0, "truth.open", "PASS", ledger={"open": all_matched(7)}, duration_s=0.5)], LOADED
     )
-    assert "PASS  truth.open                 0.50 s  An open that a rule wants" in report
+    assert "PASS  truth.open                 0.50 s  An open that a rule matches" in report

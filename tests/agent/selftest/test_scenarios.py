@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.events.model import Event, EventType
-from agent.selftest import fake, scenarios, table
+from agent.selftest import fake, scenarios, summary
 from agent.selftest.catalogue import CATALOGUE, Scenario, by_name
 from agent.selftest.fake import FakeAgent, FakeWorkload
 from agent.selftest.protocol import Ran
@@ -242,7 +242,7 @@ def test_a_failure_says_which_rule_line_hook_and_row_it_is_about(play: Play) -> 
     assert evidence["hook"] == ["unlink.exit by model at model: attached"]
     assert evidence["ledger"]["unlink"] == "generated 1, seen 1, approver_rejected 1"
     assert "comm truth-nobody" in evidence["script"]
-    shown = table.report([ran], FakeAgent().facts())
+    shown = summary.report([ran], FakeAgent().facts())
     for word in ("rule    watched: unlink.file.path", "line    4: unlink /", "hook    unlink.exit by model"):
         assert word in shown
     assert "ledger  unlink: generated 1, seen 1, approver_rejected 1" in shown

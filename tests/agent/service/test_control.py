@@ -1,4 +1,4 @@
-"""The control socket: one word, one line of JSON, only for who may ask."""
+"""The control socket: one word in, one line of JSON out, and only for root and the agent's user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from agent.errors import AgentError
 from agent.service import control
-from agent.service.control import ControlServer, Mailbox, Reply, ask
+from agent.service.control import ControlServer, Mailbox, Reply, request
 
 
 @pytest.fixture
@@ -54,16 +54,16 @@ def server(path: Path) -> Iterator[ControlServer]:
 @pytest.mark.usefixtures("server")
 class TestAsking:
     def test_an_answer(self, path: Path) -> None:
-        assert ask(path, "status") == {"uptime_s": 1}
+        assert request(path, "status") == {"uptime_s": 1}
 
     def test_an_answer_that_is_an_error(self, path: Path) -> None:
         with pytest.raises(AgentError, match="bad rule") as raised:
-            ask(path, "reload")
+            request(path, "reload")
         assert (raised.value.hint, raised.value.detail) == ("fix it", "line 3")
 
     def test_an_unknown_word(self, path: Path) -> None:
         with pytest.raises(AgentError, match=r"unknown request .*; known: status, reload"):
-            ask(path, "dance")
+            request(path, "dance")
 
     def test_only_the_owner_can_connect(self, path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
@@ -71,12 +71,12 @@ class TestAsking:
     def test_others_get_no_answer(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(control, "_is_trusted", lambda _: False)
         with pytest.raises(AgentError, match="no answer"):
-            ask(path, "status")
+            request(path, "status")
 
     def test_who_says_nothing_does_not_end_the_server(self, path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
-        assert ask(path, "status") == {"uptime_s": 1}
+        assert request(path, "status") == {"uptime_s": 1}
 
     def test_a_second_agent_is_told(self, path: Path) -> None:
         with pytest.raises(AgentError, match="another agent listens"):
@@ -95,7 +95,7 @@ def test_what_a_killed_agent_left_is_replaced(path: Path, server: ControlServer)
 
 def test_no_agent(path: Path) -> None:
     with pytest.raises(AgentError, match="no answer") as raised:
-        ask(path, "status")
+        request(path, "status")
     assert "start the agent" in raised.value.hint
 
 

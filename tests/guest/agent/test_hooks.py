@@ -77,4 +77,4 @@ def test_probe_says_what_each_set_would_see(guest: Guest) -> None:
     whole = block.startswith("    coverage: full exec, fork, exit; degraded open, close")
     skips = re.search(r"^skips +fires", told, re.MULTILINE) is not None
     assert whole is not skips
-    assert ("a program that is preempted hides" in block) is skips
+    assert ("a preempted program hides events" in block) is skips

@@ -24,6 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the answer as JSON. Raises AgentError for an error in it."""
-    json.dump(control.ask(arguments.control, arguments.request), sys.stdout, indent=2)
+    json.dump(control.request(arguments.control, arguments.request), sys.stdout, indent=2)
     sys.stdout.write("\n")
     return 0
