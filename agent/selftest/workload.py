@@ -185,4 +185,5 @@ class Workload:
 
 def _report_of(message: dict[str, Any]) -> LineReport:
     errors = {int(error): count for error, count in message.pop("errors").items()}
-    return LineReport(errors=errors, **message)
+    known = {name: message[name] for name in LineReport._fields if name in message}
+    return LineReport(errors=errors, **known)

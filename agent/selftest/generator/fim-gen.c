@@ -34,6 +34,7 @@ int main(int argc, char **argv)
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* no workload without its witness */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	prctl(PR_SET_TIMERSLACK, 1);
+	witness_open();
 	report_hello();
 	while (script_read()) {
 		run_ops(0, script.ops);

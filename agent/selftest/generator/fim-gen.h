@@ -24,8 +24,24 @@
  *	wait $1
  *	go
  *
+ *	witness on
+ *	beside
+ *		program first 1000 1000
+ *			open /proc/self/fd/%{0} O_RDONLY
+ *		end
+ *	end
+ *	go
+ *
  * Words are separated by blanks and may hold C escapes. In a loop %d is the
- * number of the turn, from 0, and %% a percent sign.
+ * number of the turn, from 0, %{3} is the value of $3, and %% a percent sign.
+ * The word "" is the empty text, @null a null pointer, @bad an invalid one.
+ *
+ * A program is a child process with a process group of its own. It is killed
+ * with everything that it started when its block ends, or after PROGRAM_S
+ * seconds. "beside" starts the programs in it together and waits for all.
+ *
+ * With "witness on" each report has what the kernel says about the call's
+ * objects before the call; see witness.c.
  */
 #ifndef FIM_GEN_H
 #define FIM_GEN_H
@@ -44,6 +60,11 @@
 #define MAX_LINE   16384
 #define MAX_TEXT   (1 << 20)
 
+#define PROGRAM_S   8
+#define MAX_BESIDE  64
+#define PATH_ROOM   8192 /* an expanded %d may exceed PATH_MAX: the kernel refuses it */
+#define REPORT_SIZE 98304
+
 #define NO_VAR (-1)
 
 /* What a word of a line becomes when the call is made. */
@@ -51,12 +72,13 @@ enum arg_kind {
 	ARG_NUMBER,
 	ARG_VAR,
 	ARG_TEXT,
+	ARG_POINTER,
 };
 
 struct arg {
 	enum arg_kind kind;
-	bool indexed; /* the text holds %d or %% */
-	long number;  /* the value, or the variable's index */
+	bool indexed; /* the text holds %d, %{0} or %% */
+	long number;  /* the value, the variable's index, or the pointer */
 	const char *text;
 	size_t len;
 };
@@ -67,12 +89,16 @@ struct op;
 
 /*
  * One word of the script language. @spec has a letter for each argument:
- * p text, n a number or names joined by '|', t a time in seconds or "now",
- * r "N/s", f "for", s "Ns"; what stands after '?' may be left out. Four letters
- * take no word: l adds the length of the text before it, h folds the three
- * numbers before it into openat2's structure, c adds AT_FDCWD and d
- * AT_REMOVEDIR. @nr is the system call, unless @run is set.
+ * p a path, D the directory descriptor of the path behind it, F a descriptor,
+ * x another text, n a number or names joined by '|', t a time in seconds or
+ * "now", r "N/s", f "for", s "Ns"; what stands behind '?' may be left out.
+ * The other letters take no word: l adds the length of the text before it, c
+ * adds AT_FDCWD, d AT_REMOVEDIR; h, m and a fold the 3, 4 and 3 values before
+ * them into the structures of openat2, mount_setattr and setxattrat; R marks
+ * a call that returns a descriptor. @nr is the system call, unless @run is set.
  */
+#define SILENT "?lhcdmaR"
+
 struct call {
 	const char *name;
 	long nr;
@@ -116,17 +142,28 @@ extern struct script script;
 /* script.c */
 bool script_read(void);
 
-/* calls.c */
+/* table.c */
 const struct call *call_find(const char *name);
+
+/* calls.c */
+const long *call_values(const struct op *op);
 long call_make(const struct op *op);
 long value_of(const struct arg *arg);
+const char *text_of(const struct arg *arg, char *room, size_t *len);
 void var_set(int var, long value);
+long run_comm(const struct op *op);
+long run_mapwrite(const struct op *op);
+long run_cpu(const struct op *op);
+long run_caps(const struct op *op);
+long run_rlimit(const struct op *op);
 
 /* names.c */
 bool name_value(const char *name, size_t len, long *value);
 
 /* run.c */
 void run_ops(int from, int to);
+void run_only(const struct op *block) __attribute__((noreturn));
+int first_of(const struct op *block);
 long run_repeat(const struct op *op);
 long run_rate(const struct op *op);
 long run_fork(const struct op *op);
@@ -137,14 +174,47 @@ long run_resume(const struct op *op);
 long turn_now(void);
 unsigned long long now_ns(void);
 
-/* doors.c */
+/* program.c */
+extern const char *program_name;
+extern bool program_deferred;
+long run_program(const struct op *op);
+long run_beside(const struct op *op);
+long run_exec(const struct op *op);
+long run_execveat(const struct op *op);
+
+/* compat.c */
 long run_compat(const struct op *op);
+
+/* ring.c */
 long run_ring_features(const struct op *op);
 long run_ring(const struct op *op);
+
+/* doors.c */
 long run_splice(const struct op *op);
 long run_open_handle(const struct op *op);
+long run_pair(const struct op *op);
+long run_send_fd(const struct op *op);
+long run_recv_fd(const struct op *op);
+long run_pass(const struct op *op);
+long run_fsconfig(const struct op *op);
+long run_chattr(const struct op *op);
+
+/* witness.c */
+extern bool witness_on;
+void witness_open(void);
+void witness_before(const struct op *op);
+void witness_after(const struct op *op);
+long run_witness(const struct op *op);
 
 /* report.c */
+struct line {
+	size_t len;
+	char text[REPORT_SIZE];
+};
+
+void line_add(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void line_add_path(struct line *line, const char *path);
+void witness_add(struct line *line);
 void report_hello(void);
 void report_op(struct op *op);
 void report_success(const struct op *op);

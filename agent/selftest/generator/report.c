@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What happened, as JSON Lines: a line is one write, so that those of several processes do not mix. */
 #define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,14 +12,7 @@
 
 #include "fim-gen.h"
 
-#define LINE_SIZE 4096 /* PIPE_BUF: longer writes may be torn */
-
-struct line {
-	char text[LINE_SIZE];
-	size_t len;
-};
-
-static void __attribute__((format(printf, 2, 3))) add(struct line *line, const char *format, ...)
+void line_add(struct line *line, const char *format, ...)
 {
 	size_t room = sizeof(line->text) - line->len;
 	va_list args;
@@ -32,45 +27,75 @@ static void __attribute__((format(printf, 2, 3))) add(struct line *line, const c
 
 static void add_string(struct line *line, const char *text)
 {
-	add(line, "\"");
+	line_add(line, "\"");
 	for (; *text; text++) {
 		unsigned char byte = *text;
 
 		if (byte < ' ' || byte > '~' || byte == '"' || byte == '\\')
-			add(line, "\\u%04x", byte);
+			line_add(line, "\\u%04x", byte);
 		else
-			add(line, "%c", byte);
+			line_add(line, "%c", byte);
 	}
-	add(line, "\"");
+	line_add(line, "\"");
+}
+
+/* A path, or another text of the kernel, in the way of the agent's matches: \xHH for bytes that do not print.
+ */
+void line_add_path(struct line *line, const char *path)
+{
+	line_add(line, "\"");
+	for (; *path; path++) {
+		unsigned char byte = *path;
+
+		if (byte == '\\')
+			line_add(line, "\\\\\\\\");
+		else if (byte < ' ' || byte > '~' || byte == '"')
+			line_add(line, "\\\\x%02x", byte);
+		else
+			line_add(line, "%c", byte);
+	}
+	line_add(line, "\"");
+}
+
+/* Writes to a pipe of more than PIPE_BUF bytes may be torn by those of other processes. */
+static void lock_pipe(short kind)
+{
+	struct flock lock = { .l_type = kind, .l_whence = SEEK_SET };
+
+	while (witness_on && fcntl(STDOUT_FILENO, F_SETLKW, &lock) < 0 && errno == EINTR)
+		;
 }
 
 static void send_line(struct line *line)
 {
 	size_t sent = 0;
 
-	add(line, "\n");
+	line_add(line, "\n");
+	lock_pipe(F_WRLCK);
 	while (sent < line->len) {
 		ssize_t wrote = write(STDOUT_FILENO, line->text + sent, line->len - sent);
 
 		if (wrote <= 0)
-			_exit(3); /* nobody listens: there is nobody to tell */
+			_exit(3); /* there is no reader */
 		sent += wrote;
 	}
+	lock_pipe(F_UNLCK);
 }
 
 static void add_identity(struct line *line)
 {
-	add(line, "\"pid\":%d,\"tid\":%ld,\"ppid\":%d,\"uid\":%d,\"gid\":%d", getpid(), syscall(SYS_gettid),
-	    getppid(), getuid(), getgid());
+	line_add(line, "\"pid\":%d,\"tid\":%ld,\"ppid\":%d,\"uid\":%d,\"gid\":%d", getpid(),
+		 syscall(SYS_gettid), getppid(), getuid(), getgid());
 }
 
 void report_hello(void)
 {
-	struct line line = { .len = 0 };
+	struct line line;
 
-	add(&line, "{\"hello\":1,");
+	line.len = 0;
+	line_add(&line, "{\"hello\":1,");
 	add_identity(&line);
-	add(&line, "}");
+	line_add(&line, "}");
 	send_line(&line);
 }
 
@@ -78,33 +103,36 @@ static void add_tally(struct line *line, const struct tally *tally)
 {
 	const char *comma = "";
 
-	add(line, ",\"ok\":%lu,\"failed\":%lu,\"errors\":{", tally->ok, tally->failed);
+	line_add(line, ",\"ok\":%lu,\"failed\":%lu,\"errors\":{", tally->ok, tally->failed);
 	for (size_t i = 0; i < MAX_ERRNOS && tally->errors[i].count; i++) {
-		add(line, "%s\"%d\":%lu", comma, tally->errors[i].error, tally->errors[i].count);
+		line_add(line, "%s\"%d\":%lu", comma, tally->errors[i].error, tally->errors[i].count);
 		comma = ",";
 	}
-	add(line, "},\"ret\":%ld,\"status\":%d,\"first_ns\":%llu,\"last_ns\":%llu,\"late_ns\":%llu",
-	    tally->ret, tally->status, tally->first_ns, tally->last_ns, tally->late_ns);
+	line_add(line, "},\"ret\":%ld,\"status\":%d,\"first_ns\":%llu,\"last_ns\":%llu,\"late_ns\":%llu",
+		 tally->ret, tally->status, tally->first_ns, tally->last_ns, tally->late_ns);
 }
 
-/* Tells what came of a line and forgets it: the line may run again. */
+/* Reports what came of a line and forgets it: the line may run again. */
 void report_op(struct op *op)
 {
-	struct line line = { .len = 0 };
+	struct line line;
 
 	if (!op->tally.ok && !op->tally.failed)
 		return;
-	add(&line, "{\"line\":%d,\"call\":", op->line);
+	line.len = 0;
+	line_add(&line, "{\"line\":%d,\"call\":", op->line);
 	add_string(&line, op->call->name);
-	add(&line, ",");
+	line_add(&line, ",");
 	add_identity(&line);
 	add_tally(&line, &op->tally);
-	add(&line, "}");
+	if (witness_on)
+		witness_add(&line);
+	line_add(&line, "}");
 	send_line(&line);
 	memset(&op->tally, 0, sizeof(op->tally));
 }
 
-/* Tells of a call that does not return if it succeeds. */
+/* Reports a call that does not return if it succeeds. */
 void report_success(const struct op *op)
 {
 	struct op told = *op;
@@ -115,25 +143,27 @@ void report_success(const struct op *op)
 
 void report_done(void)
 {
-	struct line line = { .len = 0 };
+	struct line line;
 
-	add(&line, "{\"done\":%d}", script.ops);
+	line.len = 0;
+	line_add(&line, "{\"done\":%d}", script.ops);
 	send_line(&line);
 }
 
 /* A script that is wrong ends the program: half a workload would be counted as a whole one. */
 void fail(int number, const char *format, ...)
 {
-	struct line line = { .len = 0 };
+	struct line line;
 	char why[256];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(why, sizeof(why), format, args);
 	va_end(args);
-	add(&line, "{\"error\":");
+	line.len = 0;
+	line_add(&line, "{\"error\":");
 	add_string(&line, why);
-	add(&line, ",\"line\":%d}", number);
+	line_add(&line, ",\"line\":%d}", number);
 	send_line(&line);
 	_exit(2);
 }

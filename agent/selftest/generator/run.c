@@ -49,16 +49,12 @@ static void count_error(struct tally *tally, int error)
 	tally->errors[last].count++;
 }
 
-static void report_now(struct op *op)
-{
-	op->tally.last_ns = now_ns();
-	report_op(op);
-}
-
 static void run_op(struct op *op)
 {
 	long ret;
 
+	if (witness_on && !loops)
+		witness_before(op);
 	if (!op->tally.first_ns)
 		op->tally.first_ns = now_ns();
 	ret = call_make(op);
@@ -68,8 +64,12 @@ static void run_op(struct op *op)
 		count_error(&op->tally, (int)-ret);
 	else
 		op->tally.ok++;
-	if (!loops)
-		report_now(op);
+	if (loops || (program_deferred && op->call->run == run_program && ret > 0))
+		return;
+	op->tally.last_ns = now_ns();
+	if (witness_on)
+		witness_after(op);
+	report_op(op);
 }
 
 void run_ops(int from, int to)
@@ -82,15 +82,17 @@ void run_ops(int from, int to)
 	}
 }
 
-static int first_of(const struct op *block)
+int first_of(const struct op *block)
 {
 	return (int)(block - script.op) + 1;
 }
 
 static void report_range(int from, int to)
 {
-	for (int i = from; i < to; i++)
-		report_now(&script.op[i]);
+	for (int i = from; i < to; i++) {
+		script.op[i].tally.last_ns = now_ns();
+		report_op(&script.op[i]);
+	}
 }
 
 static void leave_loop(const struct op *op)
@@ -156,11 +158,12 @@ long run_rate(const struct op *op)
 	return beats;
 }
 
-static void run_child(const struct op *op)
+/* The life of a child: nothing but its block. */
+void run_only(const struct op *op)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	loops = 0;
-	for (int i = 0; i < script.ops; i++)
+	for (int i = first_of(op); i < op->end; i++)
 		memset(&script.op[i].tally, 0, sizeof(script.op[i].tally));
 	run_ops(first_of(op), op->end);
 	_exit(0);
@@ -171,7 +174,7 @@ long run_fork(const struct op *op)
 	pid_t child = fork();
 
 	if (!child)
-		run_child(op);
+		run_only(op);
 	return child < 0 ? -errno : child;
 }
 

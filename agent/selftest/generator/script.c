@@ -49,17 +49,49 @@ static void put_byte(int line, int byte)
 	text[text_used++] = (char)byte;
 }
 
+/* Words that no text is made of: a null pointer, one that the kernel cannot read from, and the empty text. */
+static bool read_special(struct arg *arg, const char *word)
+{
+	static const struct {
+		const char *word;
+		enum arg_kind kind;
+		long pointer;
+	} special[] = { { "@null", ARG_POINTER, 0 }, { "@bad", ARG_POINTER, 1 }, { "\"\"", ARG_TEXT, 0 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(special); i++) {
+		if (!strcmp(word, special[i].word)) {
+			arg->kind = special[i].kind;
+			arg->number = special[i].pointer;
+			arg->text = "";
+			return true;
+		}
+	}
+	return false;
+}
+
+static void check_percent(const char *word, int line)
+{
+	int var, end = 0;
+
+	if (*word == 'd' || *word == '%')
+		return;
+	if (sscanf(word, "{%d}%n", &var, &end) != 1 || !end || var < 0 || var >= MAX_VARS)
+		fail(line, "after %% only d, %% and {0} to {%d} are known", MAX_VARS - 1);
+}
+
 static void read_text(struct arg *arg, const char *word, int line)
 {
+	if (read_special(arg, word))
+		return;
 	arg->kind = ARG_TEXT;
 	arg->text = text + text_used;
 	while (*word) {
 		int byte = (unsigned char)*word++;
 
-		if (byte == '%')
+		if (byte == '%') {
 			arg->indexed = true;
-		if (byte == '%' && *word != 'd' && *word != '%')
-			fail(line, "after %% only d and %% are known");
+			check_percent(word, line);
+		}
 		if (byte == '%')
 			put_byte(line, byte), byte = *word++;
 		else if (byte == '\\')
@@ -127,7 +159,7 @@ static void read_arg(struct op *op, char letter, char *word)
 {
 	struct arg *arg = &op->arg[op->args++];
 
-	if (letter == 'p' || letter == 't')
+	if (strchr("pxt", letter))
 		read_text(arg, word, op->line);
 	else if (letter == 'r')
 		read_unit(arg, word, "/s", op->line);
@@ -146,7 +178,7 @@ static void read_args(struct op *op, char **rest)
 	for (; *spec; spec++) {
 		if (*spec == '?')
 			optional = true;
-		if (strchr("?lhcd", *spec))
+		if (strchr(SILENT, *spec))
 			continue;
 		if (!word || !strcmp(word, "->"))
 			break;
@@ -156,7 +188,7 @@ static void read_args(struct op *op, char **rest)
 			fail(op->line, "'%s' stands where 'for' should", word);
 		word = next_word(rest);
 	}
-	if (*spec && !optional)
+	if (*spec && *spec != 'R' && !optional)
 		fail(op->line, "%s takes more (%s)", op->call->name, op->call->spec);
 	if (word)
 		read_arrow(op, word, rest);

@@ -104,7 +104,8 @@ def test_calls_by_number_of_arguments(workload: Workload, tmp_path: Path) -> Non
         ("open /x O_FOO", 1, "neither a number nor a known name"),
         ("unlink /\\x00", 1, "escape"),
         ("unlink /\\q", 1, "escape"),
-        ("unlink /%x", 1, "only d and %"),
+        ("unlink /%x", 1, "only d, % and {0}"),
+        ("unlink /%{32}", 1, "to {31} are known"),
         ("close $32", 1, "no variable"),
         ("close 1 ->", 1, "one variable"),
         ("end", 1, "ends no block"),
@@ -153,3 +154,67 @@ def test_architectures_without_the_old_calls_speak_the_same_language(
     running.close()
     assert not outcome.failures
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_ends_with_all_that_it_started(workload: Workload, tmp_path: Path) -> None:
+    """Its child sleeps in a FIFO until it is killed; the program is reported with its status."""
+    outcome = workload.run(
+        f"mknod {tmp_path}/fifo S_IFIFO|0600\nprogram one\nfork\nopen {tmp_path}/fifo O_RDONLY\nend\n"
+        "exit_group 3\nend\n"
+    )
+    (program,) = outcome.of("program")
+    assert program.status >> 8 == 3
+    assert not outcome.of("open")
+
+
+def test_programs_run_side_by_side(workload: Workload, tmp_path: Path) -> None:
+    """Each of two opens the end of a FIFO that the other waits for."""
+    outcome = workload.run(
+        f"mknod {tmp_path}/fifo S_IFIFO|0600\nbeside\nprogram one\nopen {tmp_path}/fifo O_RDONLY\nend\n"
+        f"program two\nopen {tmp_path}/fifo O_WRONLY\nend\nend\n"
+    )
+    assert [report.ok for report in outcome.of("open")] == [1, 1]
+    assert [report.status for report in outcome.of("program")] == [0, 0]
+    assert outcome.of("beside")[0].ret == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_a_program_has_a_user(workload: Workload, tmp_path: Path) -> None:
+    outcome = workload.run(f"program one 65534\nunlink {tmp_path}/x\nend\nunlink {tmp_path}/x\n")
+    assert [(report.uid, report.gid) for report in outcome.of("unlink")] == [(65534, 65534), (0, 0)]
+
+
+def test_special_words_are_null_unreadable_and_empty(workload: Workload, tmp_path: Path) -> None:
+    outcome = workload.run(
+        f"open @bad O_RDONLY\nopen @null O_RDONLY\n"
+        f"open {tmp_path} O_PATH -> $1\nopen {tmp_path} O_PATH -> $2\n"
+        f'openat $1 "" O_PATH\nutimensat $1 @null now\nopen /proc/self/fd/%{{2}} O_RDONLY\n'
+    )
+    errors = [errno.EFAULT, errno.EFAULT, 0, 0, errno.ENOENT, errno.EBADF, 0]
+    assert [max(0, -report.ret) for report in outcome.reports] == errors
+
+
+def test_descriptors_are_passed_over_a_socket(workload: Workload, tmp_path: Path) -> None:
+    """Within a process, and from a parent to a child that has closed its own."""
+    outcome = workload.run(
+        f"open {tmp_path}/f O_WRONLY|O_CREAT 0600 -> $0\npass $0 -> $1\nclose $0\nwrite $1 one\n"
+        "socketpair -> $2\nfork -> $9\nclose $1\nrecv_fd $3 -> $4\nwrite $4 two\nend\n"
+        "send_fd $2 $1\nwait $9\n"
+    )
+    assert not outcome.failures
+    assert (tmp_path / "f").read_text() == "onetwo"
+
+
+def test_32_bit_calls_take_paths_numbers_and_times(workload: Workload, tmp_path: Path) -> None:
+    outcome = workload.run(
+        f"creat32 {tmp_path}/f 0600 -> $0\nclose32 $0\nutime32 {tmp_path}/f 86400\n"
+        f"mknod32 {tmp_path}/p S_IFIFO|0600\n"
+        f"utimensat32 AT_FDCWD {tmp_path}/p 86401\nlinkat32 AT_FDCWD {tmp_path}/f AT_FDCWD {tmp_path}/g\n"
+        f"openat2_32 AT_FDCWD {tmp_path}/g O_RDONLY\ntruncate64 {tmp_path}/f 7\n"
+    )
+    if outcome.at(1).errors == {errno.ENOSYS: 1}:
+        pytest.skip("this architecture has no 32-bit calls")
+    assert not outcome.failures
+    assert (tmp_path / "f").stat().st_size == 7
+    assert (tmp_path / "p").stat().st_mtime == 86401
+    assert (tmp_path / "f").stat().st_nlink == 2

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+/* 32-bit system calls of a 64-bit process. */
+#include <errno.h>
+
+#include "fim-gen.h"
+
+#ifdef __x86_64__
+/* The static text of a script and the frame of a call lie below 4 GiB. int 0x80 kills a process where the
+ * kernel has no 32-bit calls.
+ */
+long run_compat(const struct op *op)
+{
+	const long *v = call_values(op);
+	long ret = op->call->nr;
+
+	asm volatile("int $0x80"
+		     : "+a"(ret)
+		     : "b"(v[0]), "c"(v[1]), "d"(v[2]), "S"(v[3]), "D"(v[4])
+		     : "memory", "r8", "r9", "r10", "r11");
+	return (int)ret;
+}
+#else
+long run_compat(const struct op *op)
+{
+	(void)op;
+	return -ENOSYS;
+}
+#endif

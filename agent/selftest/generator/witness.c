@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the kernel says about the objects of a call, learned by calls that are no events of a
+ * monitor: opens with O_PATH, statx, readlink of /proc. While "witness on" is in force, the
+ * report of an operation has also:
+ *
+ *	program, comm	names
+ *	kpid, ktid	ids in the namespace of the /proc that the first process has
+ *	euid, egid
+ *	cwd, root	PATH
+ *	witness		one object for each path or descriptor among the words:
+ *		arg		place of the word, from 0
+ *		error		errno of the lookup that does not follow a last link
+ *		resolved, st	its PATH and STAT; without st, parent is the STAT of the
+ *				directory and resolved the path of a name that does not exist
+ *		followed_error	errno of the lookup that follows links
+ *		followed, fst	its PATH and STAT, unless both are as resolved and st
+ *		after_error	errno of the lookup of the same path once the call has returned
+ *		after		its STAT then, unless it is as st
+ *	fd		path and st of a descriptor that the call returned
+ *
+ * PATH is relative to the root of the process, as /proc prints it. STAT has dev "MAJOR:MINOR",
+ * ino, mnt, mode, uid, gid, nlink, size, and mtime, ctime and btime in nanoseconds.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/stat.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fim-gen.h"
+
+#define FIRST_FD    700 /* far from the descriptors of scripts */
+#define MAX_OBJECTS 3
+
+#ifndef STATX_MNT_ID
+#define STATX_MNT_ID 0x1000
+#endif
+
+struct sight {
+	int error;
+	bool known; /* st holds something */
+	struct statx st;
+	char path[PATH_MAX + 16];
+};
+
+struct object {
+	int arg;
+	int dfd;
+	const char *path; /* NULL: the object is dfd itself */
+	char room[PATH_ROOM];
+	bool parent; /* plain.st is the directory's */
+	struct sight plain, followed;
+	int after; /* errno of the second lookup */
+	struct statx after_st;
+};
+
+bool witness_on;
+static int proc_fd = -1;
+static char root[PATH_MAX] = "/"; /* of the process, below that of its mount namespace */
+static __thread struct object *objects;
+static __thread int count;
+static __thread struct sight result;
+
+/* A descriptor that no script uses. */
+static int high(int fd)
+{
+	int moved = fd < 0 ? -errno : fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
+
+	if (fd < 0)
+		return moved;
+	moved = moved < 0 ? -errno : moved;
+	syscall(SYS_close, fd);
+	return moved;
+}
+
+/* Stays open: a process in a chroot has no /proc to ask. */
+void witness_open(void)
+{
+	proc_fd = high((int)syscall(SYS_openat, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+}
+
+long run_witness(const struct op *op)
+{
+	witness_on = !strcmp(op->arg[0].text, "on");
+	return proc_fd < 0 ? proc_fd : 0;
+}
+
+static void proc_link(const char *name, char *path, size_t size)
+{
+	long len = syscall(SYS_readlinkat, proc_fd, name, path, size - 1);
+
+	path[len < 0 ? 0 : len] = '\0';
+}
+
+static bool stat_of(int dfd, const char *path, int flags, struct statx *st)
+{
+	memset(st, 0, sizeof(*st));
+	return syscall(SYS_statx, dfd, path, flags, STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID, st) == 0;
+}
+
+static void see_fd(int fd, struct sight *sight)
+{
+	char name[48];
+
+	snprintf(name, sizeof(name), "thread-self/fd/%d", fd);
+	proc_link(name, sight->path, sizeof(sight->path));
+	sight->known = stat_of(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, &sight->st);
+	sight->error = sight->known ? 0 : errno;
+}
+
+static void see(int dfd, const char *path, int flags, struct sight *sight)
+{
+	int fd = high((int)syscall(SYS_openat, dfd, path, O_PATH | O_CLOEXEC | flags, 0));
+
+	sight->path[0] = '\0';
+	sight->known = false;
+	sight->error = fd < 0 ? -fd : 0;
+	if (fd < 0)
+		return;
+	see_fd(fd, sight);
+	syscall(SYS_close, fd);
+}
+
+/* Of a name that does not exist: its directory, and the name. */
+static void see_parent(struct object *object)
+{
+	char room[PATH_ROOM];
+	size_t len = strlen(object->path);
+	char *name;
+
+	memcpy(room, object->path, len + 1);
+	while (len > 1 && room[len - 1] == '/')
+		room[--len] = '\0';
+	name = strrchr(room, '/');
+	if (name == room)
+		see(object->dfd, "/", 0, &object->plain);
+	else if (name)
+		*name = '\0', see(object->dfd, room, O_DIRECTORY, &object->plain);
+	else
+		see(object->dfd, ".", 0, &object->plain);
+	name = name ? name + 1 : room;
+	object->parent = !object->plain.error;
+	object->plain.error = ENOENT;
+	len = strlen(object->plain.path);
+	if (object->parent)
+		snprintf(object->plain.path + len, sizeof(object->plain.path) - len, "%s%s",
+			 len > 1 ? "/" : "", name);
+}
+
+static void see_object(struct object *object)
+{
+	object->parent = false;
+	object->followed.known = false;
+	object->followed.path[0] = '\0';
+	if (!object->path) {
+		see_fd(object->dfd, &object->plain);
+		return;
+	}
+	see(object->dfd, object->path, O_NOFOLLOW, &object->plain);
+	if (object->plain.error == ENOENT)
+		see_parent(object);
+	see(object->dfd, object->path, 0, &object->followed);
+}
+
+static void add_object(int arg, int dfd, const struct arg *word)
+{
+	struct object *object = &objects[count];
+	size_t len = 0;
+
+	if (count == MAX_OBJECTS)
+		return;
+	object->arg = arg;
+	object->dfd = dfd;
+	object->path = word ? text_of(word, object->room, &len) : NULL;
+	if (word && word->kind == ARG_POINTER && word->number)
+		return; /* unreadable: nothing is named */
+	if (object->path && (!*object->path || len >= sizeof(object->room)))
+		object->path = NULL;
+	see_object(object);
+	count++;
+}
+
+void witness_before(const struct op *op)
+{
+	const char *spec = op->call->spec;
+	int dfd = AT_FDCWD;
+	int arg = 0;
+
+	if (!objects)
+		objects = calloc(MAX_OBJECTS, sizeof(*objects));
+	if (!objects)
+		fail(op->line, "no memory for the witness");
+	count = 0;
+	result.known = false;
+	for (; *spec && arg < op->args; spec++) {
+		if (*spec == 'D')
+			dfd = (int)value_of(&op->arg[arg]);
+		else if (*spec == 'p')
+			add_object(arg, dfd, &op->arg[arg]), dfd = AT_FDCWD;
+		else if (*spec == 'F')
+			add_object(arg, (int)value_of(&op->arg[arg]), NULL);
+		if (*spec != 'f' && !strchr(SILENT, *spec))
+			arg++;
+	}
+}
+
+/* The root of a process is not visible to it: /proc prints "/". */
+static void follow_root(const struct op *op)
+{
+	const char *to = objects[0].followed.path;
+	size_t room = sizeof(root) - strlen(root);
+
+	if (op->tally.ret < 0)
+		return;
+	if (!strcmp(op->call->name, "pivot_root"))
+		strcpy(root, "/");
+	else if (!strcmp(op->call->name, "chroot") && strcmp(to, "/"))
+		strncat(strcmp(root, "/") ? root : memset(root, 0, 1), to, room - 1);
+}
+
+void witness_after(const struct op *op)
+{
+	follow_root(op);
+	for (int i = 0; i < count; i++) {
+		struct object *object = &objects[i];
+		bool found = object->path &&
+			     stat_of(object->dfd, object->path, AT_SYMLINK_NOFOLLOW, &object->after_st);
+
+		object->after = found ? 0 : errno;
+	}
+	if (op->tally.ret >= 0 && strchr(op->call->spec, 'R'))
+		see_fd((int)op->tally.ret, &result);
+}
+
+static void add_time(struct line *line, const char *key, const struct statx_timestamp *time)
+{
+	line_add(line, ",\"%s\":%lld", key, (long long)time->tv_sec * 1000000000 + time->tv_nsec);
+}
+
+static void add_st(struct line *line, const char *key, const struct statx *st)
+{
+	line_add(line, ",\"%s\":{\"dev\":\"%u:%u\",\"ino\":%llu,\"mnt\":%llu", key, st->stx_dev_major,
+		 st->stx_dev_minor, (unsigned long long)st->stx_ino, (unsigned long long)st->stx_mnt_id);
+	line_add(line, ",\"mode\":%u,\"uid\":%u,\"gid\":%u,\"nlink\":%u,\"size\":%llu", st->stx_mode,
+		 st->stx_uid, st->stx_gid, st->stx_nlink, (unsigned long long)st->stx_size);
+	add_time(line, "mtime", &st->stx_mtime);
+	add_time(line, "ctime", &st->stx_ctime);
+	add_time(line, "btime", &st->stx_btime);
+	line_add(line, "}");
+}
+
+static void add_sight(struct line *line, const char *const keys[3], const struct sight *sight)
+{
+	if (sight->error)
+		line_add(line, ",\"%s\":%d", keys[0], sight->error);
+	if (*sight->path) {
+		line_add(line, ",\"%s\":", keys[1]);
+		line_add_path(line, sight->path);
+	}
+	if (sight->known)
+		add_st(line, keys[2], &sight->st);
+}
+
+static bool same_st(const struct statx *one, const struct statx *other)
+{
+	return one->stx_ino == other->stx_ino && one->stx_mnt_id == other->stx_mnt_id &&
+	       one->stx_dev_major == other->stx_dev_major && one->stx_dev_minor == other->stx_dev_minor &&
+	       one->stx_mode == other->stx_mode && one->stx_uid == other->stx_uid &&
+	       one->stx_gid == other->stx_gid && one->stx_nlink == other->stx_nlink &&
+	       one->stx_size == other->stx_size && one->stx_ctime.tv_sec == other->stx_ctime.tv_sec &&
+	       one->stx_ctime.tv_nsec == other->stx_ctime.tv_nsec;
+}
+
+static void add_one(struct line *line, const struct object *object)
+{
+	static const char *const plain[] = { "error", "resolved", "st" };
+	static const char *const missing[] = { "error", "resolved", "parent" };
+	static const char *const followed[] = { "followed_error", "followed", "fst" };
+
+	bool same = same_st(&object->plain.st, &object->followed.st);
+
+	line_add(line, "{\"arg\":%d", object->arg);
+	add_sight(line, object->parent ? missing : plain, &object->plain);
+	if (object->path && !(same && !strcmp(object->plain.path, object->followed.path)))
+		add_sight(line, followed, &object->followed);
+	if (object->path && object->after)
+		line_add(line, ",\"after_error\":%d", object->after);
+	else if (object->path && (object->plain.error || !same_st(&object->plain.st, &object->after_st)))
+		add_st(line, "after", &object->after_st);
+	line_add(line, "}");
+}
+
+static void add_link(struct line *line, const char *key, const char *name)
+{
+	char path[PATH_MAX + 16];
+
+	proc_link(name, path, sizeof(path));
+	line_add(line, ",\"%s\":", key);
+	line_add_path(line, path);
+}
+
+static void add_process(struct line *line)
+{
+	char comm[17] = "";
+	char ids[64];
+	int pid = 0, tid = 0;
+
+	prctl(PR_GET_NAME, comm);
+	proc_link("thread-self", ids, sizeof(ids));
+	sscanf(ids, "%d/task/%d", &pid, &tid);
+	line_add(line, ",\"program\":");
+	line_add_path(line, program_name);
+	line_add(line, ",\"comm\":");
+	line_add_path(line, comm);
+	line_add(line, ",\"kpid\":%d,\"ktid\":%d,\"euid\":%d,\"egid\":%d", pid, tid, geteuid(), getegid());
+	add_link(line, "cwd", "thread-self/cwd");
+	line_add(line, ",\"root\":");
+	line_add_path(line, root);
+}
+
+void witness_add(struct line *line)
+{
+	static const char *const keys[] = { "error", "path", "st" };
+
+	add_process(line);
+	line_add(line, ",\"witness\":[");
+	for (int i = 0; i < count; i++) {
+		line_add(line, "%s", i ? "," : "");
+		add_one(line, &objects[i]);
+	}
+	line_add(line, "]");
+	if (result.known) {
+		line_add(line, ",\"fd\":{\"returned\":1");
+		add_sight(line, keys, &result);
+		line_add(line, "}");
+	}
+}
