@@ -1,0 +1,195 @@
+"""A guest with a world, in which programs are played while two agents watch: with filters, and without."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import InfrastructureError
+from harness.lab.lab import VmBench, VmMachine
+from harness.plan.plan import Selectors
+from harness.run.run import Options, Run
+from tests import ROOT
+from tests.campaigns.law import records
+from tests.campaigns.law.neighbours import NEIGHBOURS
+from tests.campaigns.law.played import Match, Played, Record
+from tests.campaigns.law.world import World
+
+if TYPE_CHECKING:
+    from harness.guest.base import Channel, Guest
+
+MATRIX = ROOT / "matrix.yaml"
+TEST = "truth.open"  # a plan needs a test; none is run
+MEMORY_MIB = 1024
+BOOT_S = 180.0
+BUILD_S = 300.0
+START_S = 600.0
+PLAY_S = 900.0
+RELOAD = "# reload"
+PLAYER = "/root/guest_player.py"
+UNFILTERED = "/root/guest_unfiltered.py"
+FOLDER = "/run/law"
+_HERE = Path(__file__).parent
+_FILES = {
+    PLAYER: _HERE / "guest_player.py",
+    UNFILTERED: ROOT / "tests" / "guest" / "agent" / "guest_unfiltered.py",
+}
+_AGENTS = {"on": ["python3", "-m", "agent"], "off": ["python3", UNFILTERED]}
+
+
+class Arena:
+    """One guest of a kernel of matrix.yaml, with a world and the agents in it.
+
+    `world` is without what the kernel cannot make once the arena was entered. `neighbour` is "", a name of
+    NEIGHBOURS, or "all" to have another one with each play. Raises the harness's errors if the guest dies.
+    """
+
+    def __init__(
+        self, kernel: str, world: World, hookset: str = "", neighbour: str = "", bench: VmBench | None = None
+    ) -> None:
+        self.kernel, self.world, self.hookset, self.neighbour = kernel, world, hookset, neighbour
+        self.infrastructure: frozenset[int] = frozenset()
+        self.timing: list[
+            float
+        ] = []  # seconds of the last play: reset, then play and settling of each part, reply
+        self._bench = bench
+        self._open = contextlib.ExitStack()
+        self._plays = 0
+
+    def __enter__(self) -> Arena:
+        with contextlib.ExitStack() as stack:
+            machine = self._boot(stack)
+            self._guest: Guest = machine.guest
+            for remote, local in _FILES.items():
+                self._guest.put(local, remote)
+            self._channel: Channel = self._guest.open_channel(["python3", PLAYER])
+            stack.callback(self._channel.close)
+            self._build()
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def play(
+        self, policies: bytes, script: str, reload: bytes | None = None, *, reset: bool = True
+    ) -> Played:
+        """Play a script in the world's first state; `reload` are the rules from a line `# reload` on.
+
+        Raises InfrastructureError if an agent ends, does not catch up, or refuses the rules.
+        """
+        self._plays += 1
+        texts = script.split(f"{RELOAD}\n", 1)
+        rules = [policies] if len(texts) == 1 or reload is None else [policies, reload]
+        neighbour = self._neighbour()
+        parts = []
+        for number, (text, rule) in enumerate(zip(texts, rules, strict=False)):
+            self._guest.put_bytes(rule, f"{FOLDER}/rules.{number}")
+            self._guest.put_bytes(
+                "go\n".join([*records.blocks(text), ""]).encode(), f"{FOLDER}/script.{number}"
+            )
+            parts.append({
+                "rules": f"{FOLDER}/rules.{number}", "script": f"{FOLDER}/script.{number}",
+                "neighbours": [NEIGHBOURS[name] for name in neighbour],
+            })  # fmt: skip
+        answer = self._ask({"do": "play", "parts": parts, "reset": reset}, PLAY_S)
+        self.timing = answer["seconds"]
+        problems = [*answer["problems"], *(f"rules refused: {one}" for one in answer["wrong"])]
+        return self._played(texts[: len(rules)], problems)
+
+    def _neighbour(self) -> Sequence[str]:
+        if self.neighbour == "all":
+            return [list(NEIGHBOURS)[self._plays % len(NEIGHBOURS)]]
+        return [self.neighbour] if self.neighbour else []
+
+    def _boot(self, stack: contextlib.ExitStack) -> VmMachine:
+        bench = self._bench or stack.enter_context(
+            contextlib.closing(VmBench(lock=MATRIX.with_name("matrix.lock")))
+        )
+        bench.memory_mib = MEMORY_MIB
+        options = Options(matrix=MATRIX, selectors=Selectors(kernel=(self.kernel,), test=(TEST,)))
+        plan = Run(options, bench).plan
+        cell = plan.cells[0]
+        supplies = bench.prepare(plan, bench.accelerator(cell.arch)[0], bench.progress)
+        workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="law-")))
+        machine = bench.machine(cell, supplies, workdir)
+        stack.callback(machine.destroy)
+        machine.boot(BOOT_S)
+        machine.deploy()
+        return machine
+
+    def _build(self) -> None:
+        request = {
+            "do": "build",
+            "places": [place.to_json() for place in self.world.places],
+            "cgroups": list(self.world.cgroups),
+        }
+        self.world = self.world.without(self._ask(request, BUILD_S)["missing"])
+        options = ["--hookset", self.hookset] if self.hookset else []
+        started = self._ask({"do": "start", "agents": _AGENTS, "options": options}, START_S)
+        self.infrastructure = frozenset(started["pids"])
+
+    def _ask(self, request: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+        self._channel.write(json.dumps(request).encode() + b"\n")
+        line = self._channel.readline(deadline_s)
+        if line is None:
+            raise InfrastructureError(
+                f"the player in the guest ended: {self._channel.stderr_tail().decode(errors='replace')}"
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise InfrastructureError(f"{request['do']} in the guest: {answer['error']}")
+        return answer
+
+    def _played(self, texts: Sequence[str], problems: list[str]) -> Played:
+        with tempfile.NamedTemporaryFile() as file:
+            self._guest.get(f"{FOLDER}/reply", Path(file.name))
+            data = zlib.decompress(Path(file.name).read_bytes())
+        head, _, body = data.partition(b"\n")
+        header = json.loads(head)
+        found: list[Record] = []
+        matches: dict[str, list[Match]] = {"on": [], "off": []}
+        offset = line = 0
+        for part, (text, lengths) in enumerate(zip(texts, header["lengths"], strict=True)):
+            pieces = []
+            for length in lengths:
+                pieces.append(body[offset : offset + length])
+                offset += length
+            found += records.read(pieces[0], text, part=part, first_line=line)
+            for name, piece in zip(matches, pieces[1:], strict=True):
+                matches[name] += self._matches(piece, part)
+            line += text.count("\n") + 1
+        return _played(found, matches, header["status"], problems)
+
+    def _matches(self, data: bytes, part: int) -> Iterator[Match]:
+        for text in data.splitlines():
+            match = json.loads(text)
+            if match["process"]["pid"] not in self.infrastructure:
+                yield {**match, "part": part}
+
+
+def _played(
+    found: Iterable[Record], matches: dict[str, list[Match]], status: dict[str, Any], problems: list[str]
+) -> Played:
+    on, off = status["on"], status["off"]
+    for name, one in status.items():
+        problems += [f"ledger with filters {name} does not close: {text}" for text in one["open"]]
+        dropped = sum(sink["dropped"] for sink in one["sinks"].values())
+        problems += [f"{dropped} matches were dropped with filters {name}"] if dropped else []
+    return Played(
+        tuple(found),
+        tuple(matches["on"]),
+        tuple(matches["off"]),
+        on["ledger"],
+        off["ledger"],
+        on["lost"] + off["lost"],
+        tuple(problems),
+    )
