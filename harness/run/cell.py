@@ -366,7 +366,8 @@ class CellRun:
         death = machine.death() if machine and not answers else None
         if self.slot.pace.left() <= 0 and (booting or not (death and death.blames_guest)):
             return Attempt(verdict=Verdict.NOT_RUN, reason=self.slot.pace.why, duration_s=seconds)
-        attempt = judge.classify(error, death, booting=booting, answers=answers)
+        restored = machine is not None and machine.start == "warm"
+        attempt = judge.classify(error, death, booting=booting, answers=answers, restored=restored)
         return attempt.model_copy(update={"duration_s": seconds})
 
     def _keep_detail(self, error: HarnessError) -> None:

@@ -9,11 +9,11 @@ to an act:
 - kill-worker, interrupt, hup, term: a signal to this process; sleep: ten minutes; full: the host's disk is
   full; error: a defect of the harness.
 
-Steps other than tests are `CELL::boot`, `CELL::load`, `CELL::quit` (the agent ends), `CELL::end`, and
-`CELL::fetch`, which can only sleep; `bench::prepare`, `bench::reap` and `bench::close` can only fail. Further
-acts: `missing` (boot: no kernel), `silent` (load: the hooks never fire), `leak` and `blind` (end: something
-is left behind; the search fails). Acts separated by commas are for the first time, the second, and so on;
-the last one repeats.
+Steps other than tests are `CELL::boot`, `CELL::deploy`, `CELL::load`, `CELL::quit` (the agent ends),
+`CELL::end`, and `CELL::fetch`, which can only sleep; `bench::prepare`, `bench::reap` and `bench::close` can
+only fail. Further acts: `missing` (boot: no kernel), `warm` (boot: the machine was restored from a snapshot),
+`silent` (load: the hooks never fire), `leak` and `blind` (end: something is left behind; the search fails).
+Acts separated by commas are for the first time, the second, and so on; the last one repeats.
 """
 
 from __future__ import annotations
@@ -167,11 +167,12 @@ class FakeMachine:
     def boot(self, deadline_s: float) -> None:  # noqa: ARG002
         """Play the step `boot`."""
         self.bench.note(f"boot {self.cell.machine}")
-        self._play("boot")
+        self.start = "warm" if self._play("boot") == "warm" else "cold"
 
     def deploy(self) -> None:
-        """Log the deployment."""
+        """Play the step `deploy`."""
         self.bench.note(f"deploy {self.cell.machine}")
+        self._play("deploy")
 
     uname = ""
 

@@ -28,14 +28,24 @@ Allowed = Callable[[Splat], str]
 """Returns the reason why a kernel warning is allowed; "" if it is not."""
 
 
-def classify(error: HarnessError, death: Death | None, *, booting: bool, answers: bool = False) -> Attempt:
+def classify(
+    error: HarnessError,
+    death: Death | None,
+    *,
+    booting: bool,
+    answers: bool = False,
+    restored: bool = False,
+) -> Attempt:
     """Return the verdict for `error`, given the guest's death and whether it still runs commands.
 
     The death of the guest outweighs the error that revealed it. While the guest is `booting` the agent does
-    not run, so that nothing is the product's fault.
+    not run, so that nothing is the product's fault. A guest that was `restored` from a snapshot and hangs
+    before the agent runs did boot once: the restore is at fault and not the kernel.
     """
-    verdict = _class_of(error, death, booting=booting)
+    verdict = _class_of(error, death, booting=booting, restored=restored)
     reason = str(death or "") or error.message or type(error).__name__
+    if verdict is Verdict.INFRA and restored and booting and isinstance(error, HungError):
+        reason = f"the machine was restored from a snapshot and stopped answering: {reason}"
     if verdict is Verdict.TIMEOUT:
         program = error.program if isinstance(error, HungError) else "the agent"
         alive = f"answers: {program} hung" if answers else "does not answer: its kernel hung"
@@ -46,15 +56,17 @@ def classify(error: HarnessError, death: Death | None, *, booting: bool, answers
     return Attempt(verdict=verdict, reason=one_line(reason, REASON_LIMIT), fingerprint=trace)
 
 
-def _class_of(error: HarnessError, death: Death | None, *, booting: bool) -> Verdict:
+def _class_of(error: HarnessError, death: Death | None, *, booting: bool, restored: bool) -> Verdict:
     if isinstance(error, IncompleteError):
         return Verdict.NOT_RUN
     if death and death.blames_guest:
         return Verdict.BOOT_FAIL if booting else Verdict.CRASH
     if death:
         return Verdict.INFRA
+    if isinstance(error, HungError) and booting:
+        return Verdict.INFRA if restored else Verdict.BOOT_FAIL
     if isinstance(error, HungError):
-        return Verdict.BOOT_FAIL if booting else Verdict.TIMEOUT
+        return Verdict.TIMEOUT
     if isinstance(error, ProductError) and not booting:
         return Verdict.FAIL
     return Verdict.INFRA
@@ -79,14 +91,19 @@ def result_of(name: str, ran: Ran) -> TestResult:
 
 
 def _verdict_of(ran: Ran) -> tuple[Verdict, str]:
-    """Return the guest's verdict, or FAIL if its own assertions contradict it; with a reason unless PASS."""
+    """Return the guest's verdict, with a reason unless it is PASS.
+
+    It is FAIL if the agent's own assertions contradict it, or if a skipped test names no reason.
+    """
     rows = [row for row in ran.assertions if isinstance(row, dict)]
     unmet = ", ".join(str(row.get("name")) for row in rows if row.get("ok") is not True)
     verdict = Verdict(ran.verdict)
-    if verdict is Verdict.PASS and unmet:
-        return Verdict.FAIL, f"the agent reported PASS, but {unmet} failed"
+    if verdict is not Verdict.FAIL and unmet:
+        return Verdict.FAIL, f"the agent reported {verdict}, but {unmet} failed"
     if verdict is Verdict.PASS and not ran.assertions:
         return Verdict.FAIL, "the agent reported PASS without any assertion"
+    if verdict is Verdict.SKIP and not ran.reason.strip():
+        return Verdict.FAIL, "the agent skipped the test without a reason"
     if verdict is Verdict.PASS or ran.reason:
         return verdict, ran.reason
     return verdict, f"failed: {unmet}" if unmet else f"{verdict} without a reason"

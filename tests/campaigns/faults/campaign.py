@@ -103,8 +103,9 @@ class Campaign:
         reason = "; ".join(filter(None, (problem, found.reason)))[:300]
         seconds = round(time.monotonic() - began, 1)
         ended = Ended(
-            number, draw, found.verdict, code, outcome, reason, seconds, load, struck, self.kernel, green
-        )
+            number, draw, found.verdict, code, outcome, reason, seconds, load, struck, self.kernel, green,
+            found.lost,
+        )  # fmt: skip
         self._learn(note.get("lasted", {}), draw)
         if outcome == "wrong":
             self.keep.mkdir(parents=True, exist_ok=True)

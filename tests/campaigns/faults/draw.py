@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any, NamedTuple
 
+from harness.run.cell import MAX_MACHINES
 from tests.campaigns.faults.kinds import BY_NAME, KINDS, PHASES, Kind
 
 # Seconds that a phase takes on an idle host before one was measured; a moment is a fraction of it.
@@ -66,8 +67,9 @@ def drawn(seed: int, number: int) -> Draw:
 
 
 def healthy(seed: int, number: int) -> Draw:
-    """A run without a fault, at a load that is drawn."""
-    return Draw(HEALTHY, "after", 0.0, busy=random.Random(f"healthy {seed}:{number}").random() < BUSY_SHARE)
+    """A run without a fault, at a load that is drawn, with as many machines as a user's run may lose."""
+    busy = random.Random(f"healthy {seed}:{number}").random() < BUSY_SHARE
+    return Draw(HEALTHY, "after", 0.0, busy=busy, tries=MAX_MACHINES)
 
 
 def loaded(data: dict[str, Any]) -> Draw:

@@ -22,6 +22,7 @@ class Ended:
 
     `outcome` is "right", "wrong", "missed" (the fault did not take place) or "late" (it came after the last
     look, and the run passed). `verdict` is the worst of the run, or "exit N" where the exit code is another.
+    `lost` counts the machines that the run lost and replaced.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Ended:
     struck: dict[str, Any]
     kernel: str = ""
     false_green: bool = False
+    lost: int = 0
 
     def line(self) -> str:
         """As JSON."""
@@ -94,7 +96,7 @@ def outcome_of(draw: Draw, found: Seen, struck: dict[str, Any], problem: str) ->
     if not phases:
         return ("missed" if found.exit_code == 0 else "wrong"), False
     if found.exit_code == 0:
-        if draw.tries > 1 and kind.group == "host fails" and found.lost:
+        if draw.tries > 1 and kind.group in ("host fails", "guest hangs") and found.lost:
             return "right", False  # another machine did it, and the results say so
         if phases == {"boot"} and found.booted and not draw.cold:
             return "right", False  # it was not restored and had to be booted, and the results say so
@@ -103,12 +105,10 @@ def outcome_of(draw: Draw, found: Seen, struck: dict[str, Any], problem: str) ->
         if phases & set(LATE):
             return "late", False
         return "wrong", True
-    allowed = {str(verdict) for phase in phases for verdict in right(kind, phase)}
-    allowed |= (
-        {f"exit {verdict.exit_code}" for verdict in right(kind, "test")}
-        if _may_lack_results(kind.group)
-        else set()
-    )
+    cold = draw.cold or found.booted > 0
+    allowed = {str(verdict) for phase in phases for verdict in right(kind, phase, cold=cold)}
+    if _may_lack_results(kind.group):
+        allowed |= {f"exit {verdict.exit_code}" for verdict in right(kind, "test", cold=cold)}
     allowed |= {"exit -9"} if kind.name in ("SIGKILL", "cancelled by GitHub") else set()
     return ("right" if found.verdict in allowed and not problem else "wrong"), False
 

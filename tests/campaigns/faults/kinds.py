@@ -60,7 +60,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("reset by the hypervisor", "guest ends", HERE, reset),
     Kind("panic on out of memory", "guest ends", HERE,
          InGuest(f"echo 2 >/proc/sys/vm/panic_on_oom; {_MEMORY}"),
-         also=(Verdict.FAIL,)),  # where the cell ends first, the program that takes the memory is left behind
+         # The memory is full only later: the agent may run by then, or the cell ends first and the program
+         # is left behind.
+         also=(Verdict.FAIL, Verdict.CRASH)),
     Kind("CPU stands still", "guest hangs", HERE, frozen, hangs=True),
     Kind("CPU taken for ever", "guest hangs", AGENT_RUNS, InGuest(HOGGED), hangs=True),
     Kind("kernel warns", "kernel complains", AGENT_RUNS, _says(WARNING)),
@@ -118,8 +120,10 @@ _RIGHT: dict[str, tuple[Verdict, ...]] = {
 GROUPS = tuple(_RIGHT)
 
 
-def right(kind: Kind, phase: str) -> set[Verdict]:
-    """The verdicts that are right for a fault that struck in `phase`."""
+def right(kind: Kind, phase: str, *, cold: bool) -> set[Verdict]:
+    """The verdicts that are right for a fault that struck in `phase` of a machine; `cold`: it was booted."""
+    if phase == "deploy" and kind.group == "guest hangs" and not cold:
+        return {Verdict.INFRA}  # the machine was restored, so that its kernel is known to boot
     if phase in ("boot", "deploy") and kind.group in _BEFORE_THE_AGENT:
         return {_BEFORE_THE_AGENT[kind.group]}
     return {*_RIGHT[kind.group], *kind.also}

@@ -61,6 +61,9 @@ def counts(ended: Sequence[Ended]) -> dict[str, Count]:
         "a fault ended green": Count(sum(one.false_green for one in red), len(red)),
         "a fault ended in a wrong class": Count(sum(one.outcome == "wrong" for one in faults), len(faults)),
         "a healthy run ended red": Count(sum(one.exit_code != 0 for one in healthy), len(healthy)),
+        "a healthy run lost a machine and went on with another": Count(
+            sum(one.exit_code == 0 and one.lost > 0 for one in healthy), len(healthy)
+        ),
         "a run ended red that is healthy or is to overcome its fault": Count(
             sum(one.exit_code != 0 for one in calm), len(calm)
         ),

@@ -41,7 +41,7 @@ def test_kinds_are_data_that_fits() -> None:
     """Names are unique, each kind has one way to strike, and each class knows its verdicts."""
     assert len({kind.name for kind in KINDS}) == len(KINDS) >= 50
     assert all(bool(kind.strike) + bool(kind.lie) + bool(kind.how) == 1 for kind in KINDS)
-    assert all(right(kind, phase) for kind in KINDS for phase in PHASES)
+    assert all(right(kind, phase, cold=cold) for kind in KINDS for phase in PHASES for cold in (False, True))
     assert {kind.group for kind in KINDS} | {"none"} == set(GROUPS)
 
 
@@ -108,6 +108,22 @@ def test_green_with_a_fault_in_it_is_a_false_green() -> None:
     assert judge.outcome_of(draw._replace(cold=True), booted, boot, "") == ("wrong", True)
 
 
+def test_a_guest_that_hangs_before_the_agent_runs_is_judged_by_how_it_started() -> None:
+    """A booted kernel failed to boot; a restored one lost its machine, which another may replace."""
+    draw = Draw("CPU stands still", "deploy", 0.5, busy=False)
+    struck = {**STRUCK, "before": "deploy", "after": "deploy"}
+    for verdict, booted, outcome in (
+        ("BOOT_FAIL", 1, "right"),
+        ("BOOT_FAIL", 0, "wrong"),
+        ("INFRA", 0, "right"),
+        ("INFRA", 1, "wrong"),
+    ):
+        assert judge.outcome_of(draw, Seen(3, verdict, "", booted=booted), struck, "") == (outcome, False)
+    replaced = Seen(0, "PASS", "", lost=1)
+    assert judge.outcome_of(draw._replace(tries=2), replaced, struck, "") == ("right", False)
+    assert judge.outcome_of(draw, replaced, struck, "") == ("wrong", True)
+
+
 def test_a_process_that_was_left_is_wrong_whatever_the_verdict() -> None:
     draw = Draw("panic", "test", 0.5, busy=False)
     assert judge.outcome_of(draw, Seen(1, "CRASH", ""), STRUCK, "QEMU was left")[0] == "wrong"
@@ -168,7 +184,7 @@ def test_named_rows_can_be_written_without_losing_random_ones(tmp_path: Path) ->
 def test_kept_faults_still_exist() -> None:
     """Each names a fault of the catalogue and a phase in which it may strike."""
     assert all(draw.fault and draw.phase in PHASES for draw in KEPT.values())
-    assert Verdict.PASS in right(next(kind for kind in KINDS if kind.group == "overcome"), "test")
+    assert Verdict.PASS in right(next(kind for kind in KINDS if kind.group == "overcome"), "test", cold=False)
 
 
 def test_the_published_campaign_has_no_false_green() -> None:

@@ -64,6 +64,10 @@ def _verdicts(results: list[TestResult]) -> str:
         ({"*::truth.unlink": "lost"}, "PASS INFRA NOT_RUN"),
         ({"*::boot": "crash"}, "BOOT_FAIL BOOT_FAIL BOOT_FAIL"),
         ({"*::boot": "hang"}, "BOOT_FAIL BOOT_FAIL BOOT_FAIL"),
+        ({"*::deploy": "hang"}, "BOOT_FAIL BOOT_FAIL BOOT_FAIL"),
+        ({"*::boot": "warm", "*::deploy": "hang,pass"}, "PASS PASS PASS"),
+        ({"*::boot": "warm", "*::deploy": "hang"}, "INFRA INFRA INFRA"),
+        ({"*::boot": "warm", "*::deploy": "crash"}, "BOOT_FAIL BOOT_FAIL BOOT_FAIL"),
         ({"*::boot": "qemu-dies"}, "INFRA INFRA INFRA"),
         ({"*::boot": "lost"}, "INFRA INFRA INFRA"),
         ({"*::load": "refuse"}, "FAIL FAIL FAIL"),
@@ -296,6 +300,12 @@ def _ran(**changes: object) -> Ran:
         (_ran(ledger={"open": {"generated": "many"}}), "malformed answer: ledger.open.generated: "),
         (_ran(assertions=["x"]), "malformed answer: assertions.0: "),
         (_ran(verdict="FAIL"), "FAIL without a reason"),
+        (_ran(verdict="SKIP"), "the agent skipped the test without a reason"),
+        (_ran(verdict="SKIP", reason=" \n"), "the agent skipped the test without a reason"),
+        (
+            _ran(verdict="SKIP", reason="why", assertions=[{"name": "x", "ok": False}]),
+            "the agent reported SKIP, but x failed",
+        ),
         (
             _ran(ledger={"open": {"generated": 2, "delivered": 1, "matched": 1}}),
             "the ledger of open does not",
