@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from agent.rules.engine import Ruleset
 RETENTION_NS = 60_000_000_000  # maximum age of a discarder, because some changes are not seen
 
 _CONTEXT = (EventType.EXEC, EventType.FORK, EventType.EXIT)
+_CHECK_S = 1.0  # how long a discarder may outlive what the kernel changed while it skipped a program
 _KEPT_RULESETS = 4  # an event can wait in its system call while new rules are applied
 
 ContextOf = Callable[[Event], Context]
@@ -58,6 +60,7 @@ class Pipeline:
         self._forwarded = () if context is None else _CONTEXT
         self._epochs: deque[_Epoch] = deque(maxlen=_KEPT_RULESETS)
         self.ledger = counted or ledger.Ledger()
+        self._next_check = 0.0
 
     def enforce(self, ruleset: Ruleset) -> None:
         """Apply rules atomically: each event is evaluated by the rules whose filters it passed."""
@@ -69,6 +72,7 @@ class Pipeline:
 
     def pump(self, timeout_ms: int) -> int:
         """Wait up to `timeout_ms` for records, handle all available ones, and return their number."""
+        self._check_discards()
         records = self.loaded.drain()
         if not records and timeout_ms:
             self.loaded.ring.wait(timeout_ms)
@@ -76,6 +80,12 @@ class Pipeline:
         for record in records:
             self._handle(record)
         return len(records)
+
+    def _check_discards(self) -> None:
+        now = time.monotonic()
+        if not self.undiscarded and now >= self._next_check:
+            self._next_check = now + _CHECK_S
+            self.loaded.void_if_skipped()
 
     def accounts(self) -> dict[EventType, ledger.Account]:
         """Return the accounts of the kernel's and user space's counts since the load."""
@@ -127,9 +137,8 @@ class Pipeline:
         if discard is None:
             return
         file, level = event.file, discard.level
-        inode = file.parents[level - 1] if level else file.inode
         self.loaded.tables.insert_discard(
-            Discarder(inode, file.device, file.mount_id, level),
+            Discarder(file.identities[level], file.mount_id, level),
             Discard(
                 discard.types,
                 event.time_ns + RETENTION_NS,

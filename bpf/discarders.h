@@ -9,8 +9,13 @@
  * that arrives late is stale when it arrives. Renaming, linking and unlinking
  * advance the inode's epoch; moving a directory and any mount advance the
  * generation. Both happen before the operation and again after it, because a
- * path can be resolved in between. Changes that this kernel does not see, such
- * as those of a network file system's server, are bounded by `expires`.
+ * path can be resolved in between. An operation whose object was not seen
+ * advances the generation. What advances without an operation (invalidation.h)
+ * does so only before it; what slips through is bounded by `expires`.
+ *
+ * An inode is told from all others by its address: numbers repeat in subvolumes
+ * and snapshots, in layers, and after files were removed. When the kernel frees
+ * an inode, which ends the address' meaning, the epoch advances as well.
  */
 #ifndef FIM_DISCARDERS_H
 #define FIM_DISCARDERS_H
@@ -21,14 +26,20 @@
 #include "slot.h"
 #include "hash.h"
 
-static __always_inline __u32 fim_epoch_key(__u64 inode, __u32 device)
+/* Returns a number that no other inode has as long as this one lives: one to one, and no address to leak. */
+static __always_inline __u64 fim_identity(struct inode *inode)
 {
-	return fim_mix(inode, device) & (FIM_EPOCHS - 1);
+	return inode ? fim_mix(FIM_HASH_SEED, (__u64)inode) : 0;
 }
 
-FIM_ONCE __u32 fim_epoch_read(__u64 inode, __u32 device)
+static __always_inline __u32 fim_epoch_key(__u64 identity)
 {
-	__u32 key = fim_epoch_key(inode, device);
+	return identity & (FIM_EPOCHS - 1);
+}
+
+FIM_ONCE __u32 fim_epoch_read(__u64 identity)
+{
+	__u32 key = fim_epoch_key(identity);
 	__u32 *epoch = bpf_map_lookup_elem(&epochs, &key);
 
 	return epoch ? *epoch : 0;
@@ -72,10 +83,9 @@ __noinline int fim_is_discarded_at(__u32 index, __u32 which, __u32 level)
 		return 0;
 	event = &slot->event;
 	file = &event->file[which & 1];
-	key.inode = (&file->inode)[fim_index(level, 4)]; /* its parents follow it */
-	if (!key.inode)
+	key.identity = file->identities[fim_index(level, 4)];
+	if (!key.identity)
 		return 0;
-	key.device = file->device;
 	key.mount_id = file->mount_id;
 	found = bpf_map_lookup_elem(&discarders, &key);
 	return found && found->serial == event->serial && found->generation == event->generation &&

@@ -11,7 +11,7 @@
 
 #include "kernel.h"
 
-#define FIM_WIRE_VERSION 3
+#define FIM_WIRE_VERSION 4
 
 #define FIM_PATH_MAX  4096 /* bytes of one path with its terminators */
 #define FIM_DEPTH_MAX 256  /* components of one path */
@@ -74,8 +74,9 @@ struct fim_text {
 
 struct fim_file {
 	__u64 inode;
-	__u64 parents[FIM_PARENTS]; /* on the same mount, 0 beyond its root */
-	__u32 device;		    /* the kernel's dev_t: major << 20 | minor */
+	__u64 identities[1 + FIM_PARENTS]; /* of the inode and of its parents on the same mount: see
+					    * discarders.h; 0: never discarded, or beyond the root */
+	__u32 device;			   /* the kernel's dev_t: major << 20 | minor */
 	__u32 mount_id;
 	__u32 mode;
 	__u32 uid;
@@ -124,11 +125,8 @@ struct fim_event {
 };
 
 _Static_assert(sizeof(struct fim_text) == 4, "a text is one word of the wire format");
-_Static_assert(sizeof(struct fim_file) == 88, "agent/events/decode.py: FILE");
-_Static_assert(sizeof(struct fim_event) == 120 + FIM_FILES * 88, "agent/events/decode.py: HEAD and FILE");
+_Static_assert(sizeof(struct fim_file) == 96, "agent/events/decode.py: FILE");
+_Static_assert(sizeof(struct fim_event) == 120 + FIM_FILES * 96, "agent/events/decode.py: HEAD and FILE");
 _Static_assert(__builtin_offsetof(struct fim_event, file) == 120, "files follow the head without a gap");
-_Static_assert(__builtin_offsetof(struct fim_file, parents) ==
-		       __builtin_offsetof(struct fim_file, inode) + sizeof(__u64),
-	       "an inode and its parents are indexed as one array, like their epochs");
 
 #endif /* FIM_EVENT_H */

@@ -94,13 +94,11 @@ struct {
 } approvers SEC(".maps");
 
 struct fim_discarder {
-	__u64 inode;
-	__u32 device;
+	__u64 identity; /* of an inode: see discarders.h */
 	__u32 mount_id;
 	__u32 level; /* 0: the inode itself, n: everything n levels below it */
-	__u32 reserved;
 };
-_Static_assert(sizeof(struct fim_discarder) == 24, "agent/kernel/maps.py: DISCARDER");
+_Static_assert(sizeof(struct fim_discarder) == 16, "agent/kernel/maps.py: DISCARDER");
 
 struct fim_discard {
 	__u64 mask;    /* event mask */
@@ -132,7 +130,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, FIM_EPOCHS);
-	__type(key, __u32); /* hash of device and inode */
+	__type(key, __u32); /* of an inode: fim_epoch_key() */
 	__type(value, __u32);
 } epochs SEC(".maps");
 

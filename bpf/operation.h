@@ -162,6 +162,23 @@ static __always_inline void fim_op_free(struct fim_inflight *op)
 	bpf_map_delete_elem(&inflight, &tid);
 }
 
+/* Makes discarders stale once more as an operation ends: a path may have been resolved meanwhile. */
+static __always_inline void fim_op_invalidate(struct fim_inflight *op)
+{
+	if (op->bumps > 0)
+		fim_bump_epoch(op->bump[0]);
+	if (op->bumps > 1)
+		fim_bump_epoch(op->bump[1]);
+	if (op->moves)
+		fim_bump_generation();
+}
+
+/* Whether an operation that may have succeeded changed names of which no program saw one. */
+static __always_inline int fim_op_changed_unseen(struct fim_inflight *op)
+{
+	return op->state == FIM_ENTERED && (FIM_INVALIDATES & (1U << (op->type & 31)));
+}
+
 /*
  * Ends an operation whose return was not seen, and counts what is lost by that:
  * a pending record, or what may have been the refusal of an object that was
@@ -177,24 +194,21 @@ __noinline int fim_op_abandon(void)
 		fim_count(op->type, abandoned);
 	else if (op->state == FIM_ENTERED && !op->quiet)
 		fim_count(op->type, unentered);
+	if (fim_op_changed_unseen(op))
+		fim_bump_generation();
+	fim_op_invalidate(op);
 	fim_op_free(op);
 	return 1;
 }
 
-/* Ends an operation at its return. Discarders become stale once more: a path may have been resolved
- * meanwhile. */
+/* Ends an operation at its return. */
 __noinline int fim_op_leave(void)
 {
 	struct fim_inflight *op = fim_op_lookup();
 
 	if (!op)
 		return 0;
-	if (op->bumps > 0)
-		fim_bump_epoch(op->bump[0]);
-	if (op->bumps > 1)
-		fim_bump_epoch(op->bump[1]);
-	if (op->moves)
-		fim_bump_generation();
+	fim_op_invalidate(op);
 	fim_op_free(op);
 	return 0;
 }
@@ -240,6 +254,8 @@ __noinline int fim_op_enter(__u64 frame, __u32 point, __u32 type)
 	if (!bpf_map_update_elem(&inflight, &tid, &fresh, BPF_ANY))
 		return 1;
 	fim_count(type, unentered);
+	if (FIM_INVALIDATES & (1U << (type & 31)))
+		fim_bump_generation();
 	return 0;
 }
 
@@ -264,7 +280,7 @@ static __always_inline void fim_op_touch(struct fim_inflight *op, struct dentry 
 
 	if (!inode)
 		return;
-	key = fim_epoch_key(BPF_CORE_READ(inode, i_ino), BPF_CORE_READ(inode, i_sb, s_dev));
+	key = fim_epoch_key(fim_identity(inode));
 	fim_bump_epoch(key);
 	op->bump[n & 1] = key;
 	op->bumps = n + 1;

@@ -12,6 +12,7 @@
 #include "names.h"
 #include "attributes.h"
 #include "mounts.h"
+#include "invalidation.h"
 #include "tasks.h"
 
 /* The object is known: LSM hooks. */
@@ -72,7 +73,12 @@
 	X(want_write, given, mnt_want_write)                                                                 \
 	X(want_write_file, given, mnt_want_write_file)                                                       \
 	X(close, once, __fput)                                                                               \
-	X(unmounted, once, cleanup_mnt)
+	X(unmounted, once, cleanup_mnt)                                                                      \
+	X(freed, once, security_inode_free)                                                                  \
+	X(moved, once, d_move)                                                                               \
+	X(exchanged, once, d_exchange)                                                                       \
+	X(linked, once, security_inode_link)                                                                 \
+	X(unlinked, once, security_inode_unlink)
 
 /* The return value is known. */
 #define FIM_EXITS(X)                                                                                         \

@@ -9,6 +9,7 @@
 #include "slot.h"
 #include "drift.h"
 #include "discarders.h"
+#include "filesystems.h"
 #include "path.h"
 
 /* Starts a record: fills in the process, and clears the files. Returns 0 if there is no such slot. */
@@ -47,6 +48,16 @@ __noinline int fim_record_start(__u32 index, __u32 type, __u32 family)
 	return 1;
 }
 
+/* Notes by what an inode may be discarded: the file's own, or that of a directory so many levels above. */
+static __always_inline void fim_identify(struct fim_slot *slot, __u32 which, __u32 level, struct inode *inode)
+{
+	struct fim_file *file = &slot->event.file[which & 1];
+	__u64 identity = slot->local ? fim_identity(inode) : 0;
+
+	file->identities[fim_index(level, 4)] = identity;
+	file->epochs[fim_index(level, 4)] = fim_epoch_read(identity);
+}
+
 __noinline int __fim_fill_inode(__u32 index, __u32 which, __u64 at)
 {
 	struct fim_slot *slot = fim_slot_lookup(index);
@@ -60,7 +71,7 @@ __noinline int __fim_fill_inode(__u32 index, __u32 which, __u64 at)
 	sb = BPF_CORE_READ(inode, i_sb);
 	file->device = BPF_CORE_READ(sb, s_dev);
 	file->inode = BPF_CORE_READ(inode, i_ino);
-	file->epochs[0] = fim_epoch_read(file->inode, file->device);
+	fim_identify(slot, which, 0, inode);
 	file->mode = BPF_CORE_READ(inode, i_mode);
 	file->uid = BPF_CORE_READ(inode, i_uid.val);
 	file->gid = BPF_CORE_READ(inode, i_gid.val);
@@ -76,21 +87,16 @@ __noinline int fim_fill_parent(__u32 index, __u32 which, __u32 level)
 {
 	struct fim_slot *slot = fim_slot_lookup(index);
 	struct dentry *dentry, *parent;
-	struct fim_file *file;
 	struct mount *mount;
-	__u64 inode;
 
 	if (!slot)
 		return 0;
-	file = &slot->event.file[which & 1];
 	dentry = slot->dentry;
 	parent = BPF_CORE_READ(dentry, d_parent);
 	mount = slot->mount;
 	if (parent == dentry || dentry == BPF_CORE_READ(mount, mnt.mnt_root))
 		return 0;
-	inode = BPF_CORE_READ(parent, d_inode, i_ino);
-	(&file->inode)[fim_index(level, 4)] = inode; /* its parents follow it */
-	file->epochs[fim_index(level, 4)] = fim_epoch_read(inode, file->device);
+	fim_identify(slot, which, level, BPF_CORE_READ(parent, d_inode));
 	slot->dentry = parent;
 	return 1;
 }
@@ -106,6 +112,7 @@ __noinline int __fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
 	struct fim_slot *slot = fim_slot_lookup(index);
 	struct dentry *dentry = (void *)at;
 	struct mount *mount = (void *)on;
+	struct super_block *sb;
 	struct fim_file *file;
 	struct inode *inode;
 	__u32 level;
@@ -113,7 +120,9 @@ __noinline int __fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
 	if (!slot)
 		return 0;
 	file = &slot->event.file[which & 1];
-	file->device = BPF_CORE_READ(dentry, d_sb, s_dev);
+	sb = BPF_CORE_READ(dentry, d_sb);
+	slot->local = fim_is_local(sb);
+	file->device = BPF_CORE_READ(sb, s_dev);
 	file->mount_id = BPF_CORE_READ(mount, mnt_id);
 	inode = BPF_CORE_READ(dentry, d_inode);
 	if (inode) {

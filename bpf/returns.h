@@ -55,6 +55,8 @@ static __always_inline int fim_op_finish(void *ctx, struct fim_inflight *op, __s
 	if (op->state == FIM_PENDING && slot) {
 		slot->event.retval = ret;
 		fim_record_submit(ctx, op->slot);
+	} else if (ret >= 0 && fim_op_changed_unseen(op)) {
+		op->moves = 1;
 	}
 	return fim_op_leave();
 }

@@ -46,6 +46,7 @@ struct fim_slot {
 	__u32 depth;		  /* components of the current path */
 	__u32 left;		  /* components that are not folded yet */
 	__u32 which;		  /* index of the current file */
+	__u32 local;		  /* 1: files of its file system may be discarded */
 	__u32 bank;		  /* of the policy that judges */
 	__u32 kinds;		  /* the policy's, enum fim_kind */
 	__u32 approved;		  /* result of folding a path */

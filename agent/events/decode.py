@@ -13,13 +13,13 @@ from typing import NamedTuple
 from agent.errors import AgentError
 from agent.events.model import Event, EventType, File, FileFlags
 
-VERSION = 3
+VERSION = 4
 PATH_MAX = 4096
 PARENTS = 3
 
 # struct fim_event up to its files, and struct fim_file, which follows twice.
 HEAD = struct.Struct("=HHIQQHHi13Ii16s6HI")
-FILE = struct.Struct("=Q3Q4I2II4I4HI")
+FILE = struct.Struct("=Q4Q4I2II4I4HI")
 SIZE = HEAD.size + 2 * FILE.size
 
 _TWO_FILES = frozenset({EventType.RENAME, EventType.LINK, EventType.EXEC})
@@ -143,7 +143,7 @@ def _second(record: bytes, body: memoryview) -> File | None:
 
 def _file(record: bytes, at: int, body: memoryview) -> File:
     (
-        inode, *parents, device, mount_id, mode, uid, gid, nlink, flags,
+        inode, *identities, device, mount_id, mode, uid, gid, nlink, flags,
         epoch, epoch1, epoch2, epoch3, path_at, path_length, given_at, given_length, _,
     ) = FILE.unpack_from(record, at)  # fmt: skip
     if not device and not flags:
@@ -153,7 +153,7 @@ def _file(record: bytes, at: int, body: memoryview) -> File:
         path = join(path, _text(body, given_at, given_length))
     return File(
         path=path, inode=inode, device=device, mount_id=mount_id, mode=mode, uid=uid, gid=gid, nlink=nlink,
-        flags=FileFlags(flags & _KNOWN), parents=tuple(filter(None, parents)),
+        flags=FileFlags(flags & _KNOWN), identities=tuple(identities),
         epochs=(epoch, epoch1, epoch2, epoch3),
     )  # fmt: skip
 

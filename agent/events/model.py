@@ -60,7 +60,11 @@ class FileFlags(enum.IntFlag):
 
 @dataclass(slots=True)
 class File:
-    """One file: `path` in the mount namespace of the process, `parents` inodes of up to three directories."""
+    """One file: `path` is the one in the mount namespace of the process.
+
+    `identities` and `epochs` are of the file's inode and of up to three directories above it, for discarders;
+    the identity of what must not be discarded is 0.
+    """
 
     path: bytes = b""
     inode: int = 0
@@ -71,8 +75,8 @@ class File:
     gid: int = 0
     nlink: int = 0
     flags: FileFlags = FileFlags.NONE
-    parents: tuple[int, ...] = ()
-    epochs: tuple[int, ...] = ()  # discarder epochs: of the inode, then of each parent
+    identities: tuple[int, ...] = (0, 0, 0, 0)
+    epochs: tuple[int, ...] = (0, 0, 0, 0)
 
     @property
     def name(self) -> bytes:

@@ -102,13 +102,13 @@ class Learner:
 
     def _leaf(self, file: File) -> Discard:
         one_name = file.nlink == 1 or stat.S_ISDIR(file.mode)
-        if not one_name or not file.inode or file.path == b"/":
+        if not one_name or not file.identities[0] or file.path == b"/":
             return Discard(0, 0)
         return Discard(0, self._mask(Known("file", file.path)))
 
     def _above(self, file: File, level: int) -> Discard:
         directory = file.path.rsplit(b"/", level)[0]
-        known = len(file.parents) >= level and file.parents[level - 1]
+        known = file.identities[level]
         if not known or not directory or file.path.count(b"/") <= level or _can_be_cut(directory, level):
             return Discard(level, 0)
         key = (directory, level)

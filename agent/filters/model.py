@@ -16,7 +16,7 @@ from agent.filters.approvers import Approvers, Mode
 from agent.filters.discarders import LEVELS, UNCERTAIN, Discard
 from agent.rules.constants import WRITE_FLAGS
 
-Key = tuple[int, int, int, int]  # inode, device, mount, level
+Key = tuple[int, int, int]  # identity, mount, level
 
 
 def approves(approvers: Approvers, event: Event) -> bool:
@@ -68,7 +68,7 @@ class Kernel:
         self.generation = 1
         self._approvers = approvers
         self._capacity = capacity
-        self._epochs: dict[tuple[int, int], int] = {}
+        self._epochs: dict[int, int] = {}
         self._discards: OrderedDict[Key, tuple[int, int, int]] = OrderedDict()
         self.rejected = 0
         self.discarded = 0
@@ -82,21 +82,20 @@ class Kernel:
         """Invalidate all discarders, because a directory was moved or a file system mounted."""
         self.generation += 1
 
-    def touch(self, device: int, inode: int) -> None:
-        """Invalidate the discarders of an inode that gained or lost a name."""
-        self._epochs[device, inode] = self.epoch(device, inode) + 1
+    def touch(self, identity: int) -> None:
+        """Invalidate the discarders of an inode that gained or lost a name, or was freed."""
+        self._epochs[identity] = self.epoch(identity) + 1
 
-    def epoch(self, device: int, inode: int) -> int:
+    def epoch(self, identity: int) -> int:
         """Return the epoch of an inode."""
-        return self._epochs.get((device, inode), 0)
+        return self._epochs.get(identity, 0)
 
     def stamp(self, event: Event) -> None:
         """Set the generation and epochs in an event, which the kernel reads before it resolves the path."""
         event.generation = self.generation
         for file in (event.file, event.file2):
             if file is not None:
-                inodes = (file.inode, *file.parents)
-                file.epochs = tuple(self.epoch(file.device, inode) for inode in inodes)
+                file.epochs = tuple(map(self.epoch, file.identities))
 
     def forwards(self, event: Event) -> bool:
         """Whether an event reaches user space."""
@@ -111,18 +110,19 @@ class Kernel:
 
     def _is_discarded(self, event: Event, file: File) -> bool:
         # The inode may still have other names than the deleted one.
-        leaf = 0 if file.flags & FileFlags.DELETED else file.inode
-        inodes = (leaf, *file.parents[:LEVELS])
-        return any(self._holds(event, file, level, inode) for level, inode in enumerate(inodes) if inode)
+        deleted = bool(file.flags & FileFlags.DELETED)
+        levels = (level for level in range(deleted, LEVELS + 1) if file.identities[level])
+        return any(self._holds(event, file, level) for level in levels)
 
-    def _holds(self, event: Event, file: File, level: int, inode: int) -> bool:
-        key = (inode, file.device, file.mount_id, level)
+    def _holds(self, event: Event, file: File, level: int) -> bool:
+        identity = file.identities[level]
+        key = (identity, file.mount_id, level)
         discard = self._discards.get(key)
         if discard is None:
             return False
         self._discards.move_to_end(key)
         types, epoch, generation = discard
-        current = generation == self.generation and epoch == self.epoch(file.device, inode)
+        current = generation == self.generation and epoch == self.epoch(identity)
         return current and bool(types & event.type.mask)
 
     def insert(self, event: Event, discards: Iterable[Discard]) -> None:
@@ -132,8 +132,7 @@ class Kernel:
         """
         file = event.file
         for discard in discards:
-            inode = file.inode if discard.level == 0 else file.parents[discard.level - 1]
-            key = (inode, file.device, file.mount_id, discard.level)
+            key = (file.identities[discard.level], file.mount_id, discard.level)
             self._discards[key] = (discard.types, file.epochs[discard.level], event.generation)
             self._discards.move_to_end(key)
             if len(self._discards) > self._capacity:

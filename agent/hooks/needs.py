@@ -138,11 +138,15 @@ def by_syscalls(event: EventType, present: frozenset[str]) -> bool:
     return bool(missing(whole, present)) and not missing(calls, present)
 
 
-HOOKS = tuple(dict.fromkeys(name for needs in EVENTS.values() for part in needs for name in names(part)))
-
-# The hooks at which discarders become stale. Without one of them a discarder could outlive its file.
+# The hooks at which discarders become stale. Without one of them a discarder could outlive its file. Event
+# types need the first ones; UNANNOUNCED are chosen only with all of those.
 _STALING = ("unlink", "rmdir", "rename", "link", "mount", "umount")
-INVALIDATORS = (
+EVENT_INVALIDATORS = (
     *(name for point in _STALING for name in names(parts(EVENTS[EventType[point.upper()]].minimum)[0])),
     *("move_mount.enter", "unmounted.once"),
 )
+UNANNOUNCED = all_of("freed.once", "moved.once", "exchanged.once", "linked.once", "unlinked.once")
+INVALIDATORS = (*EVENT_INVALIDATORS, *names(UNANNOUNCED))
+
+_SELECTORS = (*(part for needs in EVENTS.values() for part in needs), UNANNOUNCED)
+HOOKS = tuple(dict.fromkeys(name for selector in _SELECTORS for name in names(selector)))

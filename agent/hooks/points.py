@@ -61,6 +61,11 @@ GIVEN: dict[str, tuple[str, ...]] = {
 ONCE: dict[str, tuple[str, ...]] = {
     "close": ("__fput",),
     "unmounted": ("cleanup_mnt",),
+    "freed": ("security_inode_free",),
+    "moved": ("d_move",),
+    "exchanged": ("d_exchange",),
+    "linked": ("security_inode_link",),
+    "unlinked": ("security_inode_unlink",),
     "exec": ("finalize_exec",),
     "fork": ("wake_up_new_task",),
     "exit": ("taskstats_exit",),
@@ -130,6 +135,11 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "move_mount.resolve": ("from_path", "to_path"),
     "close.once": ("file",),
     "exec.once": ("bprm",),
+    "freed.once": ("inode",),
+    "moved.once": ("dentry", "target"),
+    "exchanged.once": ("dentry1", "dentry2"),
+    "linked.once": ("old_dentry",),
+    "unlinked.once": ("dir", "dentry"),
 }
 LEADING = ("mnt_userns", "idmap")
 

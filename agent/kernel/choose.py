@@ -104,6 +104,8 @@ class Chooser:
                 if not self._add(selector, chosen, attempts):
                     for part in needs.parts(selector):
                         self._add(part, chosen, attempts)
+        if chosen.keys() >= set(needs.EVENT_INVALIDATORS):
+            self._add(needs.UNANNOUNCED, chosen, attempts)
         return Plan(chosen, tuple(dict.fromkeys((*attempts.values(), *self._refused.values()))))
 
     def _add(

@@ -53,6 +53,12 @@ class Loaded:
         self._attached = attached
         self._counting = RunCounting()
         self._insns: dict[str, int] = {}
+        self._unseen = 0
+        self._invalidating = [
+            opened.programs[one.program]
+            for one in attached.plan.chosen.values()
+            if one.hook in needs.INVALIDATORS
+        ]
         self._blinding = [
             (chosen.hook, opened.programs[chosen.program])
             for chosen in attached.plan.chosen.values()
@@ -73,6 +79,14 @@ class Loaded:
             hook: program.info().recursion_misses + misses.get(program.name, 0)
             for hook, program in self._blinding
         }
+
+    def void_if_skipped(self) -> None:
+        """Make all discarders stale if the kernel skipped a program that makes some of them stale."""
+        misses = self._attached.misses()
+        skipped = sum(one.info().recursion_misses + misses.get(one.name, 0) for one in self._invalidating)
+        if skipped != self._unseen:
+            self._unseen = skipped
+            self.tables.void_discards()
 
     @property
     def coverage(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ BY_BASENAME, BY_PATH, BY_PREFIX, BY_FLAGS, BY_RDONLY, BY_UID, BY_AUID, BY_UPPER 
 SLOTS = 256
 LANES = 64
 _TYPES = 32
+_VOID_STEP = 1 << 20
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
 
 _U32 = struct.Struct("=I")
@@ -33,7 +34,7 @@ CONFIG = struct.Struct("=4I")  # serial, agent, scope, reserved
 _SERIAL, _AGENT, _SCOPE = range(3)
 POLICY = struct.Struct("=4I")  # mode, kinds, flags_any, read_kinds
 APPROVER = struct.Struct("=Q2I")  # value, kind, bank
-DISCARDER = struct.Struct("=Q4I")  # inode, device, mount_id, level, reserved
+DISCARDER = struct.Struct("=Q2I")  # identity, mount_id, level
 DISCARD = struct.Struct("=2Q4I")  # mask, expires, serial, generation, epoch, reserved
 COUNTS = struct.Struct("=9Q")
 
@@ -75,8 +76,7 @@ class Approver(NamedTuple):
 class Discarder(NamedTuple):
     """The key of a discarder."""
 
-    inode: int
-    device: int
+    identity: int
     mount_id: int
     level: int
 
@@ -170,14 +170,14 @@ class Tables:
 
     def insert_discard(self, discarder: Discarder, discard: Discard) -> None:
         """Insert a discarder, or replace it."""
-        self._writers["discarders"].update(DISCARDER.pack(*discarder, 0), DISCARD.pack(*discard, 0))
+        self._writers["discarders"].update(DISCARDER.pack(*discarder), DISCARD.pack(*discard, 0))
 
     def discards(self) -> Iterator[tuple[Discarder, Discard]]:
         """Yield all discarders in the map, valid or stale."""
         table = self._maps["discarders"]
         for key in table.keys():  # noqa: SIM118 - a map is no mapping: keys() walks the kernel's table
             if value := table.lookup(key):
-                yield Discarder(*DISCARDER.unpack(key)[:4]), Discard(*DISCARD.unpack(value)[:5])
+                yield Discarder(*DISCARDER.unpack(key)), Discard(*DISCARD.unpack(value)[:5])
 
     def counts(self) -> dict[EventType, KernelCounts]:
         """Return the counters since the load, summed over all CPUs."""
@@ -186,6 +186,14 @@ class Tables:
     def generation(self) -> int:
         """Return the current generation; discarders of earlier generations are stale."""
         return self._generation.words[0]
+
+    def void_discards(self) -> None:
+        """Make every discarder stale.
+
+        The step is large because a program may advance the generation between our read and our write: no
+        discarder may carry the number that results.
+        """
+        self._generation.words[0] = (self._generation.words[0] + _VOID_STEP) & 0xFFFF_FFFF
 
     def close(self) -> None:
         """Unmap the shared memory. May be called again."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +17,7 @@ from agent.selftest.workload import Outcome, WorkloadError, quote
 # Not much more than the least that each takes. An xfs below 300 MiB has to be asked for, and is quickly made.
 # An ext4 without a journal gives no inode away again for a minute: fs/ext4/ialloc.c, recently_deleted().
 IMAGE_BYTES = {"ext4": 8 << 20, "xfs": 32 << 20, "btrfs": 128 << 20}
+_SUBVOL_CREATE = 0x5000940E  # BTRFS_IOC_SUBVOL_CREATE
 _OPTIONS = {"ext4": ("-q",), "xfs": ("-q", "--unsupported"), "btrfs": ("-q",)}
 
 
@@ -59,6 +63,15 @@ def _on_image(place: Path, kind: str) -> Iterator[None]:
     finally:
         with suppress(FileNotFoundError):
             image.unlink()
+
+
+def subvolume(place: Path) -> None:
+    """Create a btrfs subvolume, as `btrfs subvolume create` does."""
+    parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.ioctl(parent, _SUBVOL_CREATE, bytearray(struct.pack("=q4088s", 0, os.fsencode(place.name))))
+    finally:
+        os.close(parent)
 
 
 def _make(image: Path, kind: str) -> None:

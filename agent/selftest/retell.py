@@ -82,9 +82,11 @@ class _Play:
             word = opener[effect.file]
         path = _in_turn(unquote(word), turn)
         above = [path.rsplit(b"/", level)[0] for level in (1, 2, 3)]
-        parents = tuple(_inode(parent) for parent in above if parent)
+        identities = (_inode(path), *(_inode(parent) if parent else 0 for parent in above))
         kind = stat.S_IFDIR if directory else stat.S_IFREG
-        return File(path, _inode(path), 1, 1, kind | 0o600, nlink=1, flags=FileFlags.NONE, parents=parents)
+        return File(
+            path, _inode(path), 1, 1, kind | 0o600, nlink=1, flags=FileFlags.NONE, identities=identities
+        )
 
 
 def _lives(report: LineReport) -> int:

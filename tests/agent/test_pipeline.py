@@ -47,12 +47,16 @@ class FakeLoaded:
         self.discards = discards
         self.records: list[bytes] = []
         self.ring = Ring()
+        self.checks = 0
         self.tables = Tables()
         self.policies: list[Mapping[EventType, Approvers]] = []
 
     def set_policy(self, approvers: Mapping[EventType, Approvers]) -> int:
         self.policies.append(approvers)
         return 7 + len(self.policies)
+
+    def void_if_skipped(self) -> None:
+        self.checks += 1
 
     def skipped(self) -> dict[str, int]:
         return {"open.enter": 0}
@@ -111,7 +115,7 @@ def test_each_event_is_judged_by_the_rules_that_let_it_through(bench: Bench) -> 
 def test_a_discard_carries_what_its_proof_rests_on(bench: Bench) -> None:
     bench.feed(record(EventType.OPEN, [[b"var", b"lib", b"x"]]))
     ((discarder, discard),) = bench.loaded.tables.discards
-    assert discarder == Discarder(inode=5, device=3, mount_id=29, level=2)
+    assert discarder == Discarder(identity=5, mount_id=29, level=2)
     assert discard._replace(mask=0) == Discard(0, 99 + RETENTION_NS, serial=8, generation=3, epoch=13)
     assert discard.mask & EventType.OPEN.mask
 
@@ -147,3 +151,16 @@ def test_waits_only_when_there_is_nothing(bench: Bench) -> None:
     assert bench.pipeline.pump(50) == 1
     assert bench.pipeline.pump(50) == 0
     assert bench.loaded.ring.waited == [50]
+
+
+@pytest.mark.parametrize(("discards", "checks"), [(True, 2), (False, 0)])
+def test_discarders_are_checked_at_intervals(
+    discards: bool, checks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the kernel skipped what makes them stale is looked up once a second, if there are any."""
+    clock = iter((10.0, 10.5, 11.2))
+    monkeypatch.setattr("agent.pipeline.time.monotonic", lambda: next(clock, 11.3))
+    bench = Bench(discards)
+    for _ in range(3):
+        bench.feed()
+    assert bench.loaded.checks == checks

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from agent.events.model import EventType
+from agent.selftest import places
 from agent.selftest.bench import Bench, Round
 from agent.selftest.scenarios import proves
 
@@ -220,6 +222,55 @@ def discarders_two_devices(bench: Bench) -> None:
         inodes = {Path(f"{place}/file").stat().st_ino for place in (one, two)}
         bench.equal("different inode numbers", 1, len(inodes))
         _check_seen(bench, passed, "the same inode number on another device")
+
+
+@proves("discarders.subvolumes")
+def discarders_subvolumes(bench: Bench) -> None:
+    """Directories with the same inode number in two subvolumes of one mount are two directories."""
+    dull, wanted = bench.path("fs/a"), bench.path("fs/b")
+    with bench.mounted("fs", "btrfs"):
+        for volume, folder in ((dull, "one"), (wanted, "etc")):
+            places.subvolume(Path(volume))
+            Path(f"{volume}/{folder}").mkdir()
+        bench.rules(wanted=f'open.file.path =~ "{bench.path("fs")}/*/etc/*"')
+        first = bench.play(_open(f"{dull}/one/file%d", FEW))
+        bench.equal("events of the other subvolume that a rule matches", 0, len(first.matches("wanted")))
+        passed = bench.play(_open(f"{wanted}/etc/file%d", WANTED))
+        bench.equal("events of the subvolume that a rule matches", WANTED, len(passed.matches("wanted")))
+        numbers = {Path(f"{dull}/one").stat().st_ino, Path(f"{wanted}/etc").stat().st_ino}
+        bench.equal("different inode numbers", 1, len(numbers))
+
+
+@proves("discarders.evicted")
+def discarders_evicted(bench: Bench) -> None:
+    """Drop the kernel's inodes of discarded files; new files get their memory, and are not taken for them."""
+    with bench.mounted("fs", "ext4") as folder:
+        bench.rules(wanted=f'open.file.path !~ "{folder}/dull*"')
+        dull = _open(f"{folder}/dull%d", FEW)
+        bench.equal("the first event of each arrives", FEW, len(bench.play(dull).of(EventType.OPEN)))
+        _check_dropped(bench, bench.play(dull), FEW)
+        os.sync()  # a dirty inode stays
+        Path("/proc/sys/vm/drop_caches").write_text("2")
+        again = bench.play(dull)
+        bench.equal("inodes that were read anew", FEW, len(again.of(EventType.OPEN)))
+        Path("/proc/sys/vm/drop_caches").write_text("2")
+        passed = bench.play(_open(f"{folder}/wanted%d", FEW))
+        bench.equal("events of new files", FEW, len(passed.matches("wanted")))
+
+
+@proves("discarders.unannounced")
+def discarders_unannounced(bench: Bench) -> None:
+    """A file that overlayfs renames in its upper layer, where no system call does, is seen there."""
+    dull, wanted = bench.path("base/upper/dull"), bench.path("base/upper/wanted")
+    with bench.mounted("base"):
+        for name in ("lower", "upper", "work"):
+            Path(bench.path(f"base/{name}")).mkdir()
+        layers = ",".join(f"{name}dir={bench.path(f'base/{name}')}" for name in ("lower", "upper", "work"))
+        with bench.mounted("merged", "overlay", lambda: layers):
+            bench.rules(wanted=f'open.file.path != "{dull}"')
+            _teach(bench, dull)
+            bench.play(f"rename {bench.path('merged/dull')} {bench.path('merged/wanted')}\n")
+            _check_seen(bench, bench.play(_open(wanted)), "the layer's file was renamed")
 
 
 @proves("discarders.eviction")

@@ -32,7 +32,7 @@ def record(
         text = given[number] + b"\0" if given else b""
         places = len(payload), len(path), len(payload) + len(path), len(text)
         payload += path + text
-        files += FILE.pack(7, 6, 5, 4, 3, 29, 0o100644, 1, 2, 1, flags, 11, 12, 13, 14, *places, 0)
+        files += FILE.pack(77, 7, 6, 5, 4, 3, 29, 0o100644, 1, 2, 1, flags, 11, 12, 13, 14, *places, 0)
     files += bytes(2 * FILE.size - len(files))
     text = name + b"\0" if name else b""
     head = HEAD.pack(
@@ -65,7 +65,8 @@ class TestDecode:
         assert (event.retval, event.comm, event.name, event.generation, event.serial) == (
             -13, b"comm", b"user.x", 3, 8,
         )  # fmt: skip
-        assert (event.file.inode, event.file.parents, event.file.epochs) == (7, (6, 5, 4), (11, 12, 13, 14))
+        assert (event.file.inode, event.file.identities) == (77, (7, 6, 5, 4))
+        assert event.file.epochs == (11, 12, 13, 14)
         assert (event.file.device, event.file.mount_id, event.file.mode) == (3, 29, 0o100644)
 
     def test_the_root_itself(self) -> None:

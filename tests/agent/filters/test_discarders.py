@@ -17,7 +17,10 @@ PROCESS = EventType.EXEC.mask | EventType.FORK.mask | EventType.EXIT.mask
 
 
 def event(at: bytes, **other: object) -> Event:
-    file = File(at, inode=50, nlink=1, parents=tuple(range(40, 37, -1))[: at.count(b"/")])
+    identities = tuple(
+        number if level <= at.count(b"/") else 0 for level, number in enumerate((50, 40, 39, 38))
+    )
+    file = File(at, inode=50, nlink=1, identities=identities)
     for name, value in other.items():
         setattr(file, name, value)
     return Event(OPEN, file=file)
@@ -60,9 +63,10 @@ def test_levels(expression: str, path: bytes, expected: set[int]) -> None:
         ({}, {0, 1, 2}),
         ({"nlink": 2}, {1, 2}),
         ({"nlink": 0}, {1, 2}),
-        ({"inode": 0}, {1, 2}),
-        ({"parents": (40, 0)}, {0, 1}),
-        ({"parents": ()}, {0}),
+        ({"identities": (0, 40, 39, 38)}, {1, 2}),
+        ({"identities": (50, 40, 0, 0)}, {0, 1}),
+        ({"identities": (50, 0, 0, 0)}, {0}),
+        ({"identities": (0, 0, 0, 0)}, set()),
         ({"flags": FileFlags.TRUNCATED}, set()),
         ({"flags": FileFlags.AS_GIVEN}, set()),
         ({"flags": FileFlags.DETACHED}, set()),
@@ -74,7 +78,7 @@ def test_levels(expression: str, path: bytes, expected: set[int]) -> None:
     ],
 )
 def test_what_is_not_discarded(other: dict[str, object], expected: set[int]) -> None:
-    """More than one name, no inode, a mount's root in between, an uncertain path."""
+    """More than one name, no identity, a mount's root in between, an uncertain path."""
     assert levels(learn(ruleset('open.file.path =~ "/etc/**"'), event(b"/a/b/c", **other)), OPEN) == expected
 
 

@@ -44,8 +44,7 @@ def short_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leaf_of_deleted(self: Kernel, event: Event, file: File) -> bool:
-    inodes = (file.inode, *file.parents[:3])
-    return any(self._holds(event, file, level, inode) for level, inode in enumerate(inodes) if inode)
+    return any(self._holds(event, file, level) for level in range(4) if file.identities[level])
 
 
 OPEN_GATE = dict.fromkeys(EventType, Approvers(Mode.FORWARD_ALL))
@@ -181,7 +180,7 @@ def test_law_can_fail(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stale_discards_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that never moves its epochs, or never its generation, hides matches."""
     with monkeypatch.context() as patch:
-        patch.setattr(Kernel, "touch", lambda self, device, inode: None)
+        patch.setattr(Kernel, "touch", lambda self, identity: None)
         assert breaks()
     with monkeypatch.context() as patch:
         patch.setattr(Kernel, "invalidate", lambda self: None)

@@ -128,7 +128,9 @@ class World:
 
     def file(self, place: Place, node: Node | None) -> File:
         """A file as the kernel resolves it; one that is too long is cut to a tail."""
-        found = File(path=place.path, device=7, mount_id=place.mount, parents=place.parents[:3])
+        found = File(path=place.path, device=7, mount_id=place.mount)
+        above = (*place.parents[:3], 0, 0, 0)[:3]
+        found.identities = (node.inode if node else 0, *above)
         if isinstance(node, Regular):
             found.inode, found.nlink, found.mode = node.inode, node.nlink, 0o100644
             found.flags = FileFlags.UPPER if node.upper else FileFlags.LOWER
@@ -175,11 +177,11 @@ class World:
         node = place.node
         if node is None or node is self.bound or (isinstance(node, Directory) and node.entries):
             return self._simple()
-        self.kernel.touch(7, node.inode)
+        self.kernel.touch(node.inode)
         kind = EventType.RMDIR if isinstance(node, Directory) else EventType.UNLINK
         event = self.event(kind, self.file(place, node))
         self._drop(place)
-        self.kernel.touch(7, node.inode)
+        self.kernel.touch(node.inode)
         return [event]
 
     def _drop(self, place: Place) -> None:
@@ -208,7 +210,7 @@ class World:
             return self._simple()
         if isinstance(node, Directory) and (kind is EventType.LINK or node.inode in new.parents):
             return self._simple()
-        touched = [7, node.inode, *((target.inode,) if target else ())]
+        touched = [node.inode, *((target.inode,) if target else ())]
         self._touch(touched, isinstance(node, Directory))
         event = self.event(kind, self.file(old, node), self.file(new, target))
         if target is not None:
@@ -222,8 +224,8 @@ class World:
         return [event]
 
     def _touch(self, touched: list[int], everything: bool) -> None:
-        for inode in touched[1:]:
-            self.kernel.touch(touched[0], inode)
+        for inode in touched:
+            self.kernel.touch(inode)
         if everything:
             self.kernel.invalidate()
             self._held.clear()

@@ -33,7 +33,7 @@ def offsets(form: str) -> list[tuple[int, int]]:
 def flat(opened: Object, structure: str) -> list[tuple[int, int]]:
     """Offset and size of each scalar of a C structure; arrays and embedded texts are taken apart."""
     types = opened.btf()
-    split = {"parents": 8, "epochs": 4, "path": 2, "given": 2, "name": 2, "source": 2, "root": 2}
+    split = {"identities": 8, "epochs": 4, "path": 2, "given": 2, "name": 2, "source": 2, "root": 2}
     found = []
     for member in btf.members(types, structure)[1]:
         if member.name == "file":

@@ -80,8 +80,8 @@ def test_what_a_program_cannot_write_is_an_error(running: Object) -> None:
 
 def test_a_discarder_is_written_by_a_program(running: Object) -> None:
     table = running.maps["discarders"]
-    MapWriter(table, running.programs).update(bytes(range(24)), bytes(range(32)))
-    assert table.lookup(bytes(range(24))) == bytes(range(32))
+    MapWriter(table, running.programs).update(bytes(range(16)), bytes(range(32)))
+    assert table.lookup(bytes(range(16))) == bytes(range(32))
 
 
 def _differs(page: mmap.mmap, enough: mmap.mmap) -> int:

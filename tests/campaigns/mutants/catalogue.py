@@ -118,6 +118,27 @@ _DISCARDERS = (
         ("discarders.reload",),
     ),
     Mutant(
+        "inodes-told-apart-by-number",
+        "bpf/discarders.h",
+        "fim_mix(FIM_HASH_SEED, (__u64)inode)",
+        "fim_mix(FIM_HASH_SEED, BPF_CORE_READ(inode, i_ino))",
+        ("discarders.subvolumes",),
+    ),
+    Mutant(
+        "freed-inodes-stay-discarded",
+        "bpf/invalidation.h",
+        "if (fim_is_local(BPF_CORE_READ(inode, i_sb)))",
+        "if (0)",
+        ("discarders.evicted",),
+    ),
+    Mutant(
+        "renames-below-overlayfs-not-heeded",
+        "bpf/invalidation.h",
+        "family, 0));\n\tfim_touch_moved(",
+        "family, 1));\n\tfim_touch_moved(",
+        ("discarders.unannounced",),
+    ),
+    Mutant(
         "retention-off",
         "agent/pipeline.py",
         "RETENTION_NS = 60_000_000_000",

@@ -30,7 +30,7 @@ def approve() -> None:
 
 def discard() -> None:
     """An event taught something."""
-    discarder = Discarder(next(numbers), 1, 1, 0)
+    discarder = Discarder(next(numbers), 1, 0)
     loaded.tables.insert_discard(discarder, Discard(1, 1 << 62, 0, 0, 0))
 
 
