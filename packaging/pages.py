@@ -13,7 +13,20 @@ from pathlib import Path
 
 from agent.events.model import EventType
 from agent.hooks import needs, points, sets
-from agent.rules import actions, builder, constants, fields, operands, parser, policy, regex, source
+from agent.rules import (
+    actions,
+    builder,
+    constants,
+    fields,
+    literals,
+    load,
+    operands,
+    parser,
+    policy,
+    problems,
+    regex,
+    source,
+)
 from agent.rules.fields import Field
 from agent.selftest.catalogue import CATALOGUE
 
@@ -78,13 +91,18 @@ def rule_limits() -> Iterator[str]:
     yield _row("nesting levels of a file", f"{source.MAX_DEPTH}")
     yield _row("rules of a file, macros of a file", f"{policy.MAX_ENTRIES:,}")
     yield _row("characters of an expression", f"{parser.MAX_LENGTH:,}")
-    yield _row("nesting levels of an expression", f"{parser.MAX_DEPTH}")
+    yield _row("nesting levels of an expression, macros expanded", f"{parser.MAX_DEPTH}")
     yield _row("items of a list", f"{builder.MAX_ITEMS:,}")
     yield _row("nested macros", f"{operands.MAX_MACROS}")
     yield _row("parts of an expression, macros expanded", f"{operands.MAX_WORK:,}")
+    yield _row("parts of all expressions, macros expanded", f"{load.MAX_TOTAL_WORK:,}")
+    yield _row("bits of a number", f"{literals.MAX_NUMBER.bit_length()}")
     yield _row("bytes of a pattern", f"{regex.MAX_PATTERN:,}")
     yield _row("symbols of a pattern, repeats expanded", f"{regex.MAX_POSITIONS:,}")
     yield _row("values that a variable collects", f"{actions.MAX_COLLECTED:,}")
+    yield _row(
+        "errors reported, of one expression, of all files", f"{operands.MAX_FAULTS}, {problems.MAX_PROBLEMS}"
+    )
 
 
 def hook_sets() -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from agent.rules import literals
@@ -118,11 +119,18 @@ class Builder:
 
     def number(self, items: list[Any]) -> Node:
         """An integer."""
-        return Number(items[0].start_pos, items[0].end_pos, literals.integer(items[0]))
+        return self._number(items[0], literals.integer)
 
     def duration(self, items: list[Any]) -> Node:
         """`10s`."""
-        return Number(items[0].start_pos, items[0].end_pos, literals.duration(items[0]))
+        return self._number(items[0], literals.duration)
+
+    @staticmethod
+    def _number(token: Any, read: Callable[[str], int]) -> Node:
+        try:
+            return Number(token.start_pos, token.end_pos, read(token))
+        except literals.BadLiteralError as error:
+            raise ParseError(str(error), token.start_pos, token.end_pos) from None
 
     def variable(self, items: list[Any]) -> Node:
         """`${name}`."""

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from agent.events.model import EventType
 from agent.rules import constants, fields, matching, syntax, tree
-from agent.rules.operands import INTS, TEXTS, Items, Operand, Reader, Stop, VariableList, describe
+from agent.rules.operands import INTS, MAX_MACROS, TEXTS, Items, Operand, Reader, Stop, VariableList, describe
+from agent.rules.parser import MAX_DEPTH
 from agent.rules.scope import Fault, Macro, Scope, Variable, belongs_to, supported_events, unknown_event
 from agent.rules.syntax import Node
 
@@ -27,22 +28,43 @@ _NEGATIVE = {"!=": "==", "!~": "=~", "not in": "in"}
 
 
 class Checked(NamedTuple):
-    """The condition of an expression for each of its event types, and its faults."""
+    """The condition of an expression for each of its event types, its faults, and the number of its parts."""
 
     conditions: dict[EventType, tree.Condition]
     faults: list[Fault]
+    work: int
 
 
 def check(node: Node, macros: Mapping[str, Macro], variables: Mapping[str, Variable]) -> Checked:
     """Check an expression and return its conditions by event type; none if it has faults."""
     kinds, faults = _kinds(node, macros)
+    if _depth(node, macros, {}) > MAX_DEPTH:
+        message = f"nested more than {MAX_DEPTH} levels deep, macros expanded"
+        return Checked({}, [Fault(message, node.at, node.end, "nest less, or use fewer macros")], 0)
     conditions: dict[EventType, tree.Condition] = {}
+    work = 0
     for kind in kinds:
         checker = Checker(Scope(kind, dict(macros), dict(variables)))
         conditions[kind] = checker.whole(node)
+        work += checker.work
         faults += [fault for fault in checker.faults if fault not in faults]
     faults.sort(key=lambda fault: fault.at)
-    return Checked({} if faults else conditions, faults)
+    return Checked({} if faults else conditions, faults, work)
+
+
+def _depth(node: Node, macros: Mapping[str, Macro], known: dict[str, int], level: int = 0) -> int:
+    """Return the levels of an expression, macros expanded; of a macro that uses itself, some number."""
+    deepest = 0
+    for part, depth in syntax.walk(node):
+        deepest = max(deepest, depth)
+        macro = macros.get(part.text) if isinstance(part, syntax.Name) else None
+        if macro is None or level > MAX_MACROS:
+            continue
+        if macro.name not in known:
+            known[macro.name] = 0
+            known[macro.name] = _depth(macro.node, macros, known, level + 1)
+        deepest = max(deepest, depth + known[macro.name])
+    return deepest
 
 
 def _kinds(node: Node, macros: Mapping[str, Macro]) -> tuple[tuple[EventType, ...], list[Fault]]:
@@ -185,15 +207,15 @@ class Checker(Reader):
         if isinstance(left, TEXTS) and isinstance(right, TEXTS):
             return self._same(node, left, right)
         if isinstance(left, matching.CONDITIONS) and isinstance(right, matching.CONDITIONS):
-            return self._bools(left, right)
+            return self._bools(node, left, right)
         raise self._mismatch(node, left, right)
 
-    @staticmethod
-    def _bools(left: tree.Condition, right: tree.Condition) -> tree.Condition:
+    def _bools(self, node: syntax.Binary, left: tree.Condition, right: tree.Condition) -> tree.Condition:
         if isinstance(left, tree.Always):
             left, right = right, left
         if isinstance(right, tree.Always):
             return left if right.value else tree.Not(left)
+        self.spend(node, tree.size(left) + tree.size(right))  # both occur twice below
         both = tree.All((left, right))
         return tree.Any((both, tree.All((tree.Not(left), tree.Not(right)))))
 

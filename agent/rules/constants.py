@@ -53,8 +53,8 @@ def table() -> dict[str, int]:
     values |= {name: getattr(stat, name) for name in MODES if name != "S_IFMT"}
     values["S_IFMT"] = 0o170000  # stat.S_IFMT is a function
     values |= UNLINK_FLAGS | RENAME_FLAGS | MOUNT_FLAGS | UMOUNT_FLAGS | EXIT_CAUSES | AUDIT
-    values |= {item.name: int(item) for item in signal.Signals}
-    return values | {name: -number for number, name in errno.errorcode.items()}
+    values |= {name: int(item) for name, item in signal.Signals.__members__.items()}  # with SIGPOLL, SIGCLD
+    return values | {name: -getattr(errno, name) for name in dir(errno) if name.startswith("E")}
 
 
 def groups() -> list[tuple[str, list[str]]]:

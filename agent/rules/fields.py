@@ -37,7 +37,12 @@ FLAGS, UID, AUID, UPPER, UPPER2 = "flags", "uid", "auid", "upper", "upper2"
 _FILE = (
     ("path", TEXT, "{f}.path", "absolute path, as the process's mount namespace sees it"),
     ("name", TEXT, "{f}.name", "base name"),
-    ("extension", TEXT, "extension({f}.name)", "part of the base name from its last dot on, with the dot"),
+    (
+        "extension",
+        TEXT,
+        "extension({f}.name)",
+        "part of the base name from its last dot on, with the dot; empty for `.profile`",
+    ),
     ("inode", INT, "{f}.inode", "inode number"),
     ("device", INT, "{f}.device", "device number of the file system"),
     ("mount_id", INT, "{f}.mount_id", "id of the mount through which the process reached the file"),
@@ -71,7 +76,7 @@ _PROCESS_LISTS = (
     (
         "args_flags",
         "args_flags({a})",
-        "options without a value: `l` and `n` of `-ln`, `version` of `--version`",
+        "options without a value: `ln`, `l` and `n` of `-ln`, `version` of `--version`",
     ),
     ("args_options", "args_options({a})", "options with a value: `T=8` of `-T 8`, `width=8` of `--width=8`"),
 )

@@ -26,7 +26,9 @@ _NANOSECONDS = {
     "h": 3600 * 10**9,
     "d": 86400 * 10**9,
 }
-_DURATION_PART = re.compile(r"(\d+)(ns|us|ms|s|m|h|d)")
+_DURATION_PART = re.compile(r"([0-9]+)(ns|us|ms|s|m|h|d)")
+_MAX_DIGITS = 64  # more than enough for 64 bits, so that converting takes no time
+MAX_NUMBER = (1 << 64) - 1
 
 
 class BadLiteralError(ValueError):
@@ -77,16 +79,36 @@ def pattern(token: str) -> bytes:
 
 
 def integer(token: str) -> int:
-    """Return the value of `42`, `0x2a`, `0o52` or `052`."""
+    """Return the value of `42`, `0x2a`, `0o52` or `052`. Raises BadLiteralError for more than 64 bits."""
     if token[:2].lower() == "0x":
-        return int(token, 16)
+        return _in_range(token[2:], 16)
     if token[0] == "0" and len(token) > 1:
-        return int(token[1:].lstrip("oO") or "0", 8)
-    return int(token)
+        return _in_range(token[1:].lstrip("oO") or "0", 8)
+    return decimal(token)
+
+
+def decimal(digits: str) -> int:
+    """Return the value of decimal digits. Raises BadLiteralError for more than 64 bits."""
+    return _in_range(digits, 10)
 
 
 def duration(token: str) -> int:
-    """Return `10s` or `1h30m` in nanoseconds; 0 for a text that is not a duration."""
+    """Return `10s` or `1h30m` in nanoseconds; 0 for a text that is not a duration.
+
+    Raises BadLiteralError for more than 64 bits.
+    """
     if not re.fullmatch(f"({_DURATION_PART.pattern})+", token):
         return 0
-    return sum(int(count) * _NANOSECONDS[unit] for count, unit in _DURATION_PART.findall(token))
+    parts = _DURATION_PART.findall(token)
+    return _limited(sum(_in_range(count, 10) * _NANOSECONDS[unit] for count, unit in parts))
+
+
+def _in_range(digits: str, base: int) -> int:
+    digits = digits.lstrip("0")
+    return _limited(int(digits or "0", base) if len(digits) <= _MAX_DIGITS else MAX_NUMBER + 1)
+
+
+def _limited(number: int) -> int:
+    if number > MAX_NUMBER:
+        raise BadLiteralError("a number has at most 64 bits")
+    return number

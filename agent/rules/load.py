@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +19,14 @@ from agent.rules.engine import CompiledRule, Rule, Ruleset
 from agent.rules.fields import Field
 from agent.rules.parser import parse
 from agent.rules.policy import MacroDraft, Policy, PolicyReader, RuleDraft, SetDraft
-from agent.rules.problems import Problem
+from agent.rules.problems import Problem, Problems, TooManyError
 from agent.rules.scope import Fault, Macro, Variable
 from agent.rules.source import Scalar, Source
 from agent.rules.trust import read_trusted
 
 SUFFIXES = (".yaml", ".yml", ".policy")
 DEFAULT = "default.policy"
+MAX_TOTAL_WORK = 1_000_000  # parts of all expressions, macros expanded
 
 
 def load(paths: Iterable[Path | str]) -> Ruleset:
@@ -67,12 +69,13 @@ def _loading_order(path: Path) -> tuple[bool, str]:
 def link(files: Sequence[tuple[str, bytes]], facts: Mapping[str, hostfacts.Fact] | None = None) -> Ruleset:
     """Link the contents of several files, given as (name, content). Raises RuleErrors."""
     reader = PolicyReader(hostfacts.facts() if facts is None else facts)
-    policies = [reader.read(name, data) for name, data in files]
-    linker = _Linker(reader.problems)
-    ruleset = Ruleset(linker.rules(policies))
-    if linker.problems:
-        raise RuleErrors(_sorted(linker.problems, [name for name, _ in files]))
-    return ruleset
+    rules: list[CompiledRule] = []
+    with contextlib.suppress(TooManyError):
+        policies = [reader.read(name, data) for name, data in files]
+        rules = _Linker(reader.problems).rules(policies)
+    if reader.problems.found:
+        raise RuleErrors(_sorted(reader.problems.found, [name for name, _ in files]))
+    return Ruleset(rules)
 
 
 def _sorted(problems: list[Problem], files: list[str]) -> list[Problem]:
@@ -87,8 +90,9 @@ class _Parsed(NamedTuple):
 
 
 class _Linker:
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: Problems) -> None:
         self.problems = problems
+        self._work = 0  # parts of all expressions so far, macros expanded
         self._macros: dict[str, Macro] = {}
         self._variables: dict[str, Variable] = {}
 
@@ -109,11 +113,11 @@ class _Linker:
         ]
 
     def _problem(self, source: Source, scalar: Scalar, message: str, hint: str = "") -> None:
-        self.problems.append(source.problem(scalar.at, message, hint, scalar.end - scalar.at))
+        self.problems.add(source.problem(scalar.at, message, hint, scalar.end - scalar.at))
 
     def _fault(self, source: Source, scalar: Scalar, fault: Fault) -> None:
         at = yaml_source.offset(source, scalar, fault.at)
-        self.problems.append(source.problem(at, fault.message, fault.hint, fault.end - fault.at))
+        self.problems.add(source.problem(at, fault.message, fault.hint, fault.end - fault.at))
 
     def _parse(self, source: Source, expression: Scalar) -> syntax.Node | None:
         try:
@@ -136,7 +140,8 @@ class _Linker:
         if node is None:
             return
         if known is not None and draft.combine == "merge":
-            node = syntax.Sequence(0, 1, (known.node, node))
+            before = known.node.items if isinstance(known.node, syntax.Sequence) else (known.node,)
+            node = syntax.Sequence(0, 1, (*before, node))
         self._macros[name] = Macro(name, node)
 
     def _macro_node(self, draft: MacroDraft) -> syntax.Node | None:
@@ -172,7 +177,12 @@ class _Linker:
     def _rule(self, parsed: _Parsed, sets: tuple[SetAction, ...]) -> list[CompiledRule]:
         draft, node = parsed
         assert draft.expression is not None
+        if self._work > MAX_TOTAL_WORK:
+            message = f"the rules before this one have more than {MAX_TOTAL_WORK} parts, macros expanded"
+            self._problem(draft.source, draft.id, message)
+            return []
         checked: Checked = check(node, self._macros, self._variables)
+        self._work += checked.work
         for fault in checked.faults:
             self._fault(draft.source, draft.expression, fault)
         rule = Rule(
@@ -206,7 +216,11 @@ class _Linker:
             )
             return None
         if draft.value is not None:
-            value = _constant(draft.value)
+            try:
+                value = _constant(draft.value)
+            except literals.BadLiteralError as error:
+                self._problem(source, draft.value, str(error))
+                return None
             kind = (
                 fields.BOOL
                 if isinstance(value, bool)
@@ -253,6 +267,8 @@ def _macro_value(value: str) -> syntax.Text:
 def _constant(scalar: Scalar) -> bytes | int | bool:
     if scalar.plain and scalar.value in ("true", "false"):
         return scalar.value == "true"
-    if scalar.plain and scalar.value.removeprefix("-").isdecimal() and scalar.value.isascii():
-        return int(scalar.value)
+    digits = scalar.value.removeprefix("-")
+    if scalar.plain and digits.isdecimal() and digits.isascii():
+        number = literals.decimal(digits)
+        return number if digits == scalar.value else -number
     return literals.encode(scalar.value)

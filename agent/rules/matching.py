@@ -21,6 +21,8 @@ CONDITIONS = (
     tree.Compare,
     tree.Member,
     tree.Match,
+    tree.Same,
+    tree.InVariable,
 )
 
 

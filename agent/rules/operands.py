@@ -14,6 +14,7 @@ from agent.rules.syntax import Node
 
 MAX_WORK = 50_000  # nodes of one expression, macros expanded
 MAX_MACROS = 16  # levels of nested macros
+MAX_FAULTS = 20  # recorded of one expression
 _TYPES = {fields.INT: "a number", fields.TEXT: "a string", fields.BOOL: "true or false"}
 _PLACEHOLDER = re.compile(rb"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}")
 
@@ -50,10 +51,12 @@ class Reader(ABC):
         self.scope = scope
         self.faults: list[Fault] = []
         self._using: list[tuple[str, Node]] = []
-        self._work = 0
+        self.work = 0  # nodes so far, macros expanded
 
     def fault(self, message: str, node: Node, hint: str = "") -> Stop:
         """Record a fault at a node and return the exception for the caller to raise."""
+        if len(self.faults) >= MAX_FAULTS:
+            return Stop()
         if self._using:
             name, node = self._using[0][0], self._using[0][1]
             message = f"{message} (in macro {name})"
@@ -62,10 +65,10 @@ class Reader(ABC):
             self.faults.append(found)
         return Stop()
 
-    def spend(self, node: Node) -> None:
-        """Count a node against MAX_WORK, because nested macros can grow exponentially."""
-        self._work += 1
-        if self._work > MAX_WORK:
+    def spend(self, node: Node, parts: int = 1) -> None:
+        """Count a node against MAX_WORK: nested macros and compared conditions can grow exponentially."""
+        self.work += parts
+        if self.work > MAX_WORK:
             raise self.fault(f"the expression has more than {MAX_WORK} parts with its macros expanded", node)
 
     @contextmanager
@@ -164,7 +167,7 @@ class Reader(ABC):
         if node.kind != "string":
             self._no_variable(node)
             return node
-        if b"${" not in node.value:
+        if not _PLACEHOLDER.search(node.value):
             return node
         parts: list[bytes | tree.Ints | tree.TextField | tree.TextVariable] = []
         for index, piece in enumerate(_PLACEHOLDER.split(node.value)):

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from agent.errors import did_you_mean
+from agent.rules import literals
 from agent.rules import source as yaml_source
 from agent.rules.builder import ParseError
 from agent.rules.constants import words
 from agent.rules.hostfacts import Fact, holds
-from agent.rules.literals import duration
-from agent.rules.problems import Problem
+from agent.rules.problems import Problems
 from agent.rules.source import Items, Node, Scalar, Source, Unreadable
 
 MAX_ENTRIES = 4_096  # rules, and macros, of one file
@@ -114,7 +114,7 @@ class PolicyReader:
     """Reads files one by one and collects their errors in `problems`."""
 
     def __init__(self, facts: Mapping[str, Fact]) -> None:
-        self.problems: list[Problem] = []
+        self.problems = Problems()
         self._facts = facts
         self._source = Source("", "")
 
@@ -124,7 +124,7 @@ class PolicyReader:
             self._source = yaml_source.decode(name, data)
             root = yaml_source.read(self._source)
         except Unreadable as error:
-            self.problems.append(error.problem)
+            self.problems.add(error.problem)
             return Policy([], [])
         if not isinstance(root, yaml_source.Mapping):
             at = root.at if root is not None else 0
@@ -137,7 +137,7 @@ class PolicyReader:
         )
 
     def _problem(self, at: int, message: str, hint: str = "", width: int = 1) -> None:
-        self.problems.append(self._source.problem(at, message, hint, width))
+        self.problems.add(self._source.problem(at, message, hint, width))
 
     def _at(self, node: Node, message: str, hint: str = "") -> None:
         width = node.end - node.at if isinstance(node, Scalar) else 1
@@ -243,7 +243,11 @@ class PolicyReader:
         node = self._text(entry, "every")
         if node is None:
             return 0
-        length = duration(node.value)
+        try:
+            length = literals.duration(node.value)
+        except literals.BadLiteralError as error:
+            self._at(node, f"invalid duration: {error}")
+            return 0
         if not length:
             self._at(node, f"invalid duration `{node.value}`", "write 10s or 1h30m")
         return length

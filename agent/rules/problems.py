@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 MAX_SHOWN = 100  # characters of the excerpt
+MAX_PROBLEMS = 500  # errors reported at once
 
 
 class Problem(NamedTuple):
@@ -34,6 +35,23 @@ class Problem(NamedTuple):
         at = self.column - 1 - first
         width = max(1, min(self.width, len(shown) - at))
         return [f"    {clean(shown)}", f"    {' ' * at}{'^' * width}"]
+
+
+class TooManyError(Exception):
+    """Raised when `MAX_PROBLEMS` errors are recorded: reading on would only take time."""
+
+
+class Problems:
+    """The errors of all files, at most `MAX_PROBLEMS`."""
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+
+    def add(self, problem: Problem) -> None:
+        """Record an error. Raises TooManyError with the last one."""
+        self.found.append(problem)
+        if len(self.found) >= MAX_PROBLEMS:
+            raise TooManyError
 
 
 def clean(text: str) -> str:

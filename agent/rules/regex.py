@@ -100,12 +100,12 @@ def search(pattern: bytes) -> Tree:
 
 
 def size(tree: Tree) -> int:
-    """Return the number of symbols of a tree."""
+    """Return the number of symbols of a tree; an empty part counts as one, because it costs as much."""
     if isinstance(tree, Symbols):
         return 1
     if isinstance(tree, Star):
         return size(tree.item)
-    return sum(size(item) for item in tree.items)
+    return max(1, sum(size(item) for item in tree.items))
 
 
 def _span(first: int, last: int) -> int:
@@ -132,6 +132,7 @@ _NAMED = {
 _CONTROLS = {ord("n"): 10, ord("t"): 9, ord("r"): 13, ord("f"): 12, ord("v"): 11, ord("a"): 7}
 _ANCHORS = {ord("A"): START, ord("z"): END, ord("Z"): END}
 _LETTERS = _span(0x41, 0x5A)
+_HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 class _Reader:
@@ -177,13 +178,15 @@ class _Reader:
     def _repeated(self) -> Tree:
         start = self.at
         tree = self._atom()
-        while True:
-            bounds = self._bounds()
-            if bounds is None:
-                return tree
-            tree = _repeat(tree, *bounds, at=start)
-            if self._peek() == ord("?"):  # lazy repeats match the same texts
-                self.at += 1
+        bounds = self._bounds()
+        if bounds is None:
+            return tree
+        if self._peek() == ord("?"):  # lazy repeats match the same texts
+            self.at += 1
+        second = self.at
+        if self._bounds() is not None:  # RE2 and Python refuse it, or read it in different ways
+            raise PatternError("a repeat of a repeat needs parentheses", second)
+        return _repeat(tree, *bounds, at=start)
 
     def _bounds(self) -> tuple[int, int | None] | None:
         simple = {ord("*"): (0, None), ord("+"): (1, None), ord("?"): (0, 1)}.get(self._peek())
@@ -194,6 +197,8 @@ class _Reader:
             return None
         body, closed, _ = self.pattern[self.at + 1 :].partition(b"}")
         least, comma, most = body.partition(b",")
+        if closed and not least and comma and most.isdigit():
+            raise PatternError("RE2 and Python read {,n} in different ways; write {0,n}", self.at)
         if not closed or not least.isdigit() or (most and not most.isdigit()):
             return None  # not a repeat: a literal brace
         self.at += len(body) + 2
@@ -254,10 +259,9 @@ class _Reader:
         if byte == ord("x"):
             digits = self.pattern[self.at : self.at + 2]
             self.at += 2
-            try:
-                return 1 << int(digits.decode("ascii"), 16)
-            except ValueError:
-                raise PatternError("\\x needs two hexadecimal digits", at) from None
+            if len(digits) < 2 or set(digits) - _HEX:
+                raise PatternError("\\x needs two hexadecimal digits", at)
+            return 1 << int(digits, 16)
         if byte in _CONTROLS:
             return 1 << _CONTROLS[byte]
         if chr(byte).isascii() and chr(byte).isalnum():
@@ -315,7 +319,4 @@ def _repeat(tree: Tree, least: int, most: int | None, *, at: int) -> Tree:
         return Cat((*(tree,) * least, Star(tree)))
     if most < least:
         raise PatternError("the maximum of a repeat is less than its minimum", at)
-    optional: Tree = EMPTY
-    for _ in range(most - least):
-        optional = Alt((EMPTY, Cat((tree, optional))))
-    return Cat((*(tree,) * least, optional))
+    return Cat((*(tree,) * least, *(Alt((EMPTY, tree)),) * (most - least)))

@@ -27,7 +27,8 @@ class Source(NamedTuple):
     def problem(self, at: int, message: str, hint: str = "", width: int = 1) -> Problem:
         """Create a problem at an offset of the text."""
         start = self.text.rfind("\n", 0, at) + 1
-        excerpt = self.text[start:].partition("\n")[0].rstrip("\r")
+        end = self.text.find("\n", start)
+        excerpt = self.text[start : end if end >= 0 else None].rstrip("\r")
         return Problem(self.name, self.line(at), at - start + 1, message, excerpt, width, hint)
 
     def line(self, at: int) -> int:

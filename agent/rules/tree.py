@@ -187,6 +187,13 @@ def decide(condition: Condition, ask: Callable[[Condition], bool | None]) -> boo
     return ask(condition)
 
 
+def size(condition: Condition) -> int:
+    """Return the number of leaves of a condition."""
+    if isinstance(condition, All | Any):
+        return sum(size(item) for item in condition.items)
+    return size(condition.item) if isinstance(condition, Not) else 1
+
+
 def fields_of(node: Condition | Ints | Texts) -> set[Field]:
     """Return all fields that a condition reads."""
     if isinstance(node, IntField | TextField | Flag | Match):

@@ -423,3 +423,58 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     os.chown(path, 12345, 12345)
     with pytest.raises(UsageError, match="belongs to uid 12345"):
         load([path])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rule(f"open.retval == {'1' * 5_000}"),
+        rule(f"open.retval == 0x{'f' * 15_000}"),
+        rule(f"open.retval == {'1' * 5_000}s"),
+        rule("open.retval == 18446744073709551616"),
+        rule("open.retval == 1", f"every: {'1' * 5_000}s"),
+        rule("open.retval == 1", f"actions: [{{set: {{name: x, value: {'1' * 5_000}}}}}]"),
+    ],
+)
+def test_numbers_are_bounded(text: str) -> None:
+    """Python refuses to convert thousands of digits; the agent refuses more than 64 bits, with the place."""
+    (problem,) = problems(text)
+    assert "64 bits" in problem.message
+    assert problem.line > 1
+
+
+def test_depth_is_bounded_with_macros_expanded() -> None:
+    """Nested macros cannot exhaust the stack of the checker or of the compiler."""
+    chain = [f"  - {{id: m{at}, expression: '{'[' * 40}m{at + 1}{']' * 40}'}}" for at in range(14)]
+    macros = "\n".join(["macros:", *chain, "  - {id: m14, expression: '1'}", ""])
+    (problem,) = problems(macros + rule("open.retval in m0"))
+    assert "nested more than" in problem.message
+
+
+def test_merging_a_macro_often_does_not_nest_it() -> None:
+    entries = [f"  - {{id: m, combine: merge, values: [a{at}]}}" for at in range(3_000)]
+    assert loads("\n".join(["macros:", *entries, rule("open.file.name in m")])).rules
+
+
+def test_comparisons_of_conditions_are_bounded() -> None:
+    """Each comparison of two conditions contains both of them twice."""
+    text = "open.file.in_upper_layer"
+    for _ in range(30):
+        text = f"(open.file.in_lower_layer == {text})"
+    assert "parts" in problems(rule(text))[0].message
+
+
+def test_a_file_cannot_use_a_large_macro_in_every_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts of all rules are bounded, not only those of each rule."""
+    monkeypatch.setattr("agent.rules.load.MAX_TOTAL_WORK", 50_000)
+    macros = f"macros:\n  - {{id: m, values: [{', '.join(f'a{at}' for at in range(30_000))}]}}\nrules:\n"
+    rules = "".join(f"  - {{id: r{at}, expression: open.file.name in m}}\n" for at in range(60))
+    assert "50000 parts" in problems(macros + rules)[0].message
+
+
+def test_errors_are_bounded() -> None:
+    """The errors of one expression, and those of all files."""
+    unknown = " || ".join(f"open.file.x{at} == 1" for at in range(30))
+    assert len(problems(rule(unknown))) == 20
+    rules = "".join(f"  - {{id: r{at}, expression: open.nope == 1}}\n" for at in range(600))
+    assert len(problems(f"rules:\n{rules}")) == 500

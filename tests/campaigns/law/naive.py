@@ -6,7 +6,7 @@ An event maps names of fields to numbers, texts or lists of them; a text holds t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import product
@@ -20,8 +20,9 @@ from tests.campaigns.law.naive_values import (
     as_bytes,
     as_glob,
     field,
+    possible,
     tokens,
-    types_of,
+    used,
     value,
 )
 
@@ -51,46 +52,59 @@ def evaluate(expression: str, event: Event, macros: Macros | None = None) -> Kno
     key = tuple(
         (name, macro if isinstance(macro, str) else tuple(macro)) for name, macro in (macros or {}).items()
     )
-    types = {name.split(".", 1)[0] for name in event} & naive_words.event_types()
+    kind = next(
+        (first for name in event if (first := name.split(".", 1)[0]) in naive_words.event_types()), ""
+    )
+    variables = frozenset(name[2:-1] for name in event if name.startswith("$"))
     results = []
-    for files in naive_words.WRITES.get(next(iter(types), ""), ("",)):
-        node = compiled(expression, key, files)
-        if not types & node.types:
+    for files in naive_words.WRITES.get(kind, ("",)):
+        node = compiled(expression, key, files, variables)
+        if isinstance(node, UndefinedError):
+            raise node
+        if kind not in node.types:
             return False
         known: object = node.read(event)
-        if types == {"open"} and node.types == set(naive_words.WRITES):
+        if kind == "open" and len(node.types) > 1:
             known = _all([known, _for_writing(event)])
         results.append(known)
     return _any(results)
 
 
 def _for_writing(event: Event) -> Known:
-    """Return whether an open is for writing, or None where the page leaves open if it is."""
     flags = event.get("open.flags")
-    names = naive_words.OPEN_FLAGS
-    if not isinstance(flags, int):
-        return None
-    if flags & names["O_ACCMODE"]:
-        return True
-    return None if flags & (names["O_CREAT"] | names["O_TRUNC"] | names["O_APPEND"]) else False
+    names = ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND")
+    return any(flags & naive_words.OPEN_FLAGS[name] for name in names) if isinstance(flags, int) else None
 
 
 @lru_cache(100_000)
-def compiled(expression: str, macros: tuple[tuple[str, str | tuple[str, ...]], ...], files: str) -> Node:
-    """Return the whole expression as one truth value; `fim.write.file` stands for `files` in it.
+def compiled(
+    expression: str,
+    macros: tuple[tuple[str, str | tuple[str, ...]], ...],
+    files: str,
+    variables: frozenset[str],
+) -> Node | UndefinedError:
+    """Return the whole expression as one truth value, or why it has none.
 
-    :raises UndefinedError: as `evaluate` does
+    :param files: what `fim.write.file` stands for
     """
-    node = Parser(tokens(expression), dict(macros), files).whole()
+    try:
+        return _whole(expression, dict(macros), files, variables)
+    except UndefinedError as error:
+        return error
+
+
+def _whole(expression: str, macros: Macros, files: str, variables: frozenset[str]) -> Node:
+    node = Parser(tokens(expression), macros, files).whole()
+    if unknown := node.variables - variables:
+        raise RefusedError(f"no rule sets {unknown}")
     if node.kind != "bool":
         raise UndefinedError("the expression is no condition")
-    if not node.types:
-        raise UndefinedError("no event type")
-    if len(node.types) > 1 and "fim" not in node.types:
+    types = {kind for kind in node.types if not kind.startswith("$")}
+    if not types:
+        raise RefusedError("no event type")
+    if len(types) > 1 or not {f"${kind}" for kind in types} >= node.types - types:
         raise RefusedError("more than one event type")
-    if "fim" in node.types and node.types != {"fim"}:
-        raise UndefinedError("fim.write with a field of one event type")
-    return replace(node, types=frozenset(naive_words.WRITES)) if node.types == {"fim"} else node
+    return replace(node, types=frozenset(naive_words.WRITES if types == {"fim"} else types))
 
 
 def _any(values: Iterable[object]) -> Known:
@@ -201,7 +215,7 @@ class Parser:
             while self.take("sign", ","):
                 items.append(self.disjunction())
             self.close("]")
-        return Node("list", lambda _: None, items=tuple(items), types=types_of(*items))
+        return Node("list", lambda _: None, items=tuple(items), **used(*items))
 
     def name(self, name: str) -> Node:
         if name in {"true", "false"}:
@@ -233,17 +247,17 @@ def _listed(item: str) -> Node:
 def _logic(nodes: Sequence[Node], join: Callable[[Iterable[object]], Known], shape: str) -> Node:
     if any(node.kind != "bool" for node in nodes):
         raise UndefinedError("a value where a condition is due")
-    return Node(
-        "bool", lambda event: join([node.read(event) for node in nodes]), types=types_of(*nodes), shape=shape
-    )
+    return Node("bool", lambda event: join([node.read(event) for node in nodes]), **used(*nodes), shape=shape)
 
 
 def _not(node: Node) -> Node:
     if node.kind != "bool":
         raise UndefinedError("a value where a condition is due")
-    return Node(
-        "bool", lambda event: None if (known := node.read(event)) is None else not known, types=node.types
-    )
+    return Node("bool", lambda event: _inverted(node.read(event)), **used(node))
+
+
+def _inverted(known: object) -> Known:
+    return None if known is None else not known
 
 
 def arithmetic(operator: str, *nodes: Node) -> Node:
@@ -263,7 +277,7 @@ def arithmetic(operator: str, *nodes: Node) -> Node:
         return results if many else results[0]
 
     constant = all(node.constant for node in nodes)
-    return Node("number", read, many, constant=constant, types=types_of(*nodes))
+    return Node("number", read, many, constant=constant, **used(*nodes))
 
 
 def _number(operator: str, parts: list[int]) -> int:
@@ -287,8 +301,10 @@ def compare(left: Node, operator: str, right: Node) -> Node:
     :raises RefusedError: the types do not go together
     """
     if operator in {"=~", "!~"}:
+        if right.kind == "text" and not right.constant:
+            raise RefusedError("a pattern that the event decides")
         if right.kind == "text":
-            right = as_glob(right)
+            right = as_glob(as_bytes(right.read({})))
         if right.kind != "pattern":
             raise UndefinedError(f"{operator} without a pattern on its right")
         operator = "==" if operator == "=~" else "!="
@@ -318,7 +334,7 @@ def _compared(nodes: Sequence[Node], holds: Callable[[object, object], bool]) ->
         lists = [value if isinstance(value, list) else [value] for value in values]
         return any(holds(*parts) for parts in product(*lists))
 
-    return Node("bool", read, types=types_of(*nodes))
+    return Node("bool", read, **used(*nodes))
 
 
 def equal(left: Node, right: Node) -> Callable[[object, object], bool]:
@@ -330,27 +346,22 @@ def equal(left: Node, right: Node) -> Callable[[object, object], bool]:
     path = left.path or right.path
     for node in (left, right):
         if path and node.kind == "text" and node.constant:
-            _possible(as_bytes(node.read({})))
+            possible(as_bytes(node.read({})))
     if "list" in kinds or kinds == {"pattern"}:
         raise UndefinedError("== of lists or of patterns")
+    if left.constant and right.constant and "text" in kinds:
+        raise UndefinedError("== of constant texts")
     if "pattern" in kinds:
         if not kinds & {"text", "variable"}:
             raise RefusedError("a pattern beside what is no text")
-        pattern = left if left.kind == "pattern" else right
-        matcher = pattern.matcher(path) if pattern.matcher else None
-        if matcher is None or pattern is left:
-            raise UndefinedError("a pattern on the left")
-        return lambda a, _: matcher(as_bytes(a))
+        pattern, text = (left, right) if left.kind == "pattern" else (right, left)
+        if pattern.matcher is None or text.constant:
+            raise UndefinedError("a pattern beside a constant")
+        matcher = pattern.matcher(path)
+        return lambda a, b: matcher(as_bytes(b if pattern is left else a))
     if len(kinds - {"variable"}) > 1:
         raise RefusedError(f"{left.kind} beside {right.kind}")
     return lambda a, b: a == b
-
-
-def _possible(path: bytes) -> None:
-    if not path or path.startswith(b"/") is False or b"//" in path:
-        raise RefusedError(f"no file has the path {path!r}")
-    if path == b"/" or path.endswith(b"/") or {b".", b".."} & set(path.split(b"/")):
-        raise UndefinedError(f"the path {path!r}")
 
 
 def member(left: Node, operator: str, right: Node) -> Node:
@@ -361,16 +372,22 @@ def member(left: Node, operator: str, right: Node) -> Node:
     if operator != "in":
         raise UndefinedError(operator)
     if right.kind == "variable":
-        return Node("bool", lambda event: _stored_in(left.read(event), right.read(event)), types=left.types)
+        return Node(
+            "bool", lambda event: _stored_in(left.read(event), right.read(event)), **used(left, right)
+        )
     if right.kind != "list":
         raise UndefinedError("in without a list on its right")
-    if any(item.kind == "list" for item in right.items):
-        raise UndefinedError("a list within a list")
-    if len({item.kind for item in right.items} - {"pattern"}) > 1:
-        raise UndefinedError("a list of numbers and texts")
-    one = [_compared([left, item], equal(left, item)) for item in right.items]
+    one = [_compared([left, item], equal(left, item)) for item in _flat(right.items)]
     # An unknown value stays unknown beside an empty list as well: the field is not known to exist.
-    return Node("bool", lambda event: _any(node.read(event) for node in one), types=types_of(left, *one))
+    return Node("bool", lambda event: _any(node.read(event) for node in one), **used(left, *one))
+
+
+def _flat(items: Sequence[Node]) -> Iterator[Node]:
+    for item in items:
+        if item.kind == "list":
+            yield from _flat(item.items)
+        else:
+            yield item
 
 
 def _stored_in(value: object, stored: object) -> Known:

@@ -8,8 +8,10 @@ from functools import lru_cache
 
 Matcher = Callable[[bytes], bool]
 
-# The page names \d, \w and \s. Before a sign, a backslash takes the sign's special meaning away.
-ESCAPES = frozenset(b"dws")
+# Before a sign, a backslash takes the sign's special meaning away.
+ESCAPES = frozenset(b"dwsDWSntrfva")
+# Named sets, which `re` does not have.
+NAMED = {b"[:alnum:]": b"a-zA-Z0-9", b"[:alpha:]": b"a-zA-Z", b"[:digit:]": b"0-9", b"[:space:]": rb"\s"}
 # Repeats that Python and RE2 do not both read as repeats: possessive ones, and `{` that begins no repeat.
 REPEATS = re.compile(rb"[*+?]|\{\d+(,\d*)?\}")
 
@@ -100,6 +102,8 @@ def _part(body: bytes, at: int) -> tuple[bytes, int]:
 
 def _escape(body: bytes, at: int) -> None:
     escaped = body[at + 1 : at + 2]
+    if re.match(rb"x[0-9a-fA-F]{2}", body[at + 1 : at + 4]):
+        return
     if not escaped or (escaped.isalnum() and escaped[0] not in ESCAPES) or escaped[0] > 127:
         raise UndefinedError(f"escape in a regular expression: {escaped!r}")
 
@@ -110,8 +114,11 @@ def _set(body: bytes, at: int) -> tuple[bytes, int]:
         end += 1
     if body[end : end + 1] == b"]":
         raise UndefinedError("a bracket as the first of a set")
-    start = end
+    start, named = end, re.compile(rb"\[:[a-z]+:\]")
     while end < len(body) and body[end : end + 1] != b"]":
+        if (name := named.match(body, end)) and name.group() in NAMED:
+            end = name.end()
+            continue
         if body[end : end + 1] == b"\\":
             _escape(body, end)
             end += 1
@@ -121,4 +128,7 @@ def _set(body: bytes, at: int) -> tuple[bytes, int]:
     inner = body[start:end]
     if any(twice in inner for twice in (b"--", b"&&", b"||", b"~~")):
         raise UndefinedError("a doubled operator in a set")
-    return body[at : end + 1], end + 1
+    made = body[at : end + 1]
+    for named_set, members in NAMED.items():
+        made = made.replace(named_set, members)
+    return made, end + 1

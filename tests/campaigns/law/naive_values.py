@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from tests.campaigns.law import naive_patterns, naive_words
 from tests.campaigns.law.naive_patterns import RefusedError, UndefinedError
@@ -22,7 +22,18 @@ UNITS = {
     "h": 3600 * 10**9,
     "d": 86400 * 10**9,
 }
-ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
+ESCAPES = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    '"': '"',
+    "\\": "\\",
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "v": "\v",
+    "0": "\0",
+}
 EVERY_EVENT = frozenset({"process", "container", "cgroup", "event"})
 TOKENS = re.compile(
     r"""(?P<skip>[ \t\r\n]+|(?:\#|//)[^\n]*)
@@ -58,7 +69,8 @@ class Node:
     shape: str = ""  # "and" or a bit operator, until parentheses close around it
     matcher: Callable[[bool], naive_patterns.Matcher] | None = None  # of a pattern; the argument: for a path
     items: tuple[Node, ...] = ()
-    types: frozenset[str] = frozenset()  # of events, that the fields below belong to
+    types: frozenset[str] = frozenset()  # of events, that fields below belong to; `$open` for `${open.flags}`
+    variables: frozenset[str] = frozenset()  # that are not fields
 
 
 def tokens(expression: str) -> list[Token]:
@@ -77,8 +89,19 @@ def tokens(expression: str) -> list[Token]:
     return found
 
 
-def types_of(*nodes: Node) -> frozenset[str]:
-    return frozenset().union(*(node.types for node in nodes))
+class Used(TypedDict):
+    """What an expression uses: event types and variables."""
+
+    types: frozenset[str]
+    variables: frozenset[str]
+
+
+def used(*nodes: Node) -> Used:
+    """Return what the nodes use together."""
+    return {
+        "types": frozenset().union(*(node.types for node in nodes)),
+        "variables": frozenset().union(*(node.variables for node in nodes)),
+    }
 
 
 def field(name: str) -> Node:
@@ -141,25 +164,21 @@ def value(token: Token) -> Node:
         return Node("number", lambda _: time, constant=True)
     if token.kind == "string":
         return _text(token.text[1:-1])
-    if token.kind == "glob":
-        return as_glob(_text(token.text[2:-1]))
-    if token.kind == "regex":
-        found = naive_patterns.regex(token.text[2:-1].encode("utf-8", "surrogateescape"))
-        return Node("pattern", lambda _: None, constant=True, matcher=lambda _: found)
+    if token.kind in {"glob", "regex"}:
+        pattern = token.text[2:-1].replace('\\"', '"').encode("utf-8", "surrogateescape")
+        return as_glob(pattern) if token.kind == "glob" else as_regex(pattern)
     if token.kind == "variable":
         return _variable(token.text[2:-1])
     raise RefusedError(f"unexpected {token.text!r}")
 
 
 def _text(inside: str) -> Node:
-    """Return a text literal: its escapes replaced, and its `${name}` by what they stand for in the event."""
-    parts = [
-        _variable(part[2:-1]) if part.startswith("${") and part.endswith("}") else _unescaped(part)
-        for part in re.split(r"(\$\{[A-Za-z_][A-Za-z0-9_.]*\})", inside)
-    ]
-    if all(isinstance(part, bytes) for part in parts):
-        text = b"".join(part for part in parts if isinstance(part, bytes))
-        return Node("text", lambda _: text, constant=True)
+    """Return a text literal: its escapes replaced, then its `${name}` by what they stand for in the event."""
+    whole = _unescaped(inside)
+    names = re.split(rb"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}", whole)
+    if len(names) == 1:
+        return Node("text", lambda _: whole, constant=True)
+    parts = [_variable(name.decode()) if at % 2 else name for at, name in enumerate(names)]
     if any(isinstance(part, Node) and part.many for part in parts):
         raise UndefinedError("a list within a text")
 
@@ -169,37 +188,72 @@ def _text(inside: str) -> Node:
             return None
         return b"".join(value if isinstance(value, bytes) else str(value).encode() for value in values)
 
-    return Node("text", read, types=types_of(*(part for part in parts if isinstance(part, Node))))
+    return Node("text", read, **used(*(part for part in parts if isinstance(part, Node))))
 
 
 def _unescaped(text: str) -> bytes:
     made, at = b"", 0
-    for escape in re.finditer(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", text, re.DOTALL):
+    for escape in re.finditer(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", text, re.DOTALL):
         made += text[at : escape.start()].encode("utf-8", "surrogateescape")
         at, name = escape.end(), escape[1]
-        if len(name) > 1 and 0xD800 <= int(name[1:], 16) < 0xE000:
-            raise UndefinedError("half of a surrogate pair")
+        point = int(name[1:], 16) if len(name) > 1 else 0
+        if point > 0x10FFFF or 0xD800 <= point < 0xE000:
+            raise RefusedError("no character")
         if len(name) > 1:
-            made += bytes.fromhex(name[1:]) if name[0] == "x" else chr(int(name[1:], 16)).encode()
+            made += bytes([point]) if name[0] == "x" else chr(point).encode()
         elif name in ESCAPES:
             made += ESCAPES[name].encode()
         else:
-            raise UndefinedError(f"escape \\{name}")
+            raise RefusedError(f"escape \\{name}")
     return made + text[at:].encode("utf-8", "surrogateescape")
 
 
-def as_glob(text: Node) -> Node:
-    if not text.constant:
-        raise RefusedError("a value of an event within a glob")
-    pattern = as_bytes(text.read({}))
-    return Node(
-        "pattern", lambda _: None, constant=True, matcher=lambda path: naive_patterns.glob(pattern, path=path)
-    )
+def as_glob(pattern: bytes) -> Node:
+    """Return a glob.
+
+    :raises RefusedError: a value of an event within it; for a path, one that no file can have
+    """
+    _constant(pattern)
+
+    def matcher(path: bool) -> naive_patterns.Matcher:
+        if path:
+            possible(pattern, glob=True)
+        return naive_patterns.glob(pattern, path=path)
+
+    return Node("pattern", lambda _: None, constant=True, matcher=matcher)
+
+
+def as_regex(pattern: bytes) -> Node:
+    """Return a regular expression.
+
+    :raises RefusedError: a value of an event within it
+    """
+    _constant(pattern)
+    found = naive_patterns.regex(pattern)
+    return Node("pattern", lambda _: None, constant=True, matcher=lambda _: found)
+
+
+def _constant(pattern: bytes) -> None:
+    if re.search(rb"\$\{[A-Za-z_][A-Za-z0-9_.]*\}", pattern):
+        raise RefusedError("a value of an event within a pattern")
+
+
+def possible(path: bytes, *, glob: bool = False) -> None:
+    """Check a text, or a glob, that a path is compared with.
+
+    :raises RefusedError: no file can have it
+    """
+    if not path or path == b"/":
+        raise UndefinedError(f"the path {path!r}")
+    begins = path.startswith((b"/", b"*") if glob else b"/")
+    if not begins or {b"", b".", b".."} & set(path.split(b"/")[1:]):
+        raise RefusedError(f"no file has the path {path!r}")
 
 
 def _variable(name: str) -> Node:
     if name in naive_words.fields():
-        return field(name)
+        known = field(name)
+        return replace(known, types=frozenset(f"${kind}" for kind in known.types))
     return Node("variable", lambda event: _stored(event.get("${" + name + "}")))
 
 

@@ -41,7 +41,7 @@ OPEN_FLAGS = {
     "O_DSYNC": 0o10000,
     "O_ASYNC": 0o20000,
     "O_DIRECT": 0o40000,
-    "O_LARGEFILE": 0o100000,
+    "O_LARGEFILE": 0,
     "O_DIRECTORY": 0o200000,
     "O_NOFOLLOW": 0o400000,
     "O_NOATIME": 0o1000000,
@@ -100,9 +100,9 @@ def constants() -> Mapping[str, int]:
     modes = {name: getattr(stat, name) for name in dir(stat) if name.startswith("S_I") and name.isupper()}
     return {
         **{name: number for name, number in modes.items() if isinstance(number, int)},
-        **{name: -number for number, name in errno.errorcode.items()},
+        "S_IFMT": 0o170000,
         **{name: -getattr(errno, name) for name in dir(errno) if name.startswith("E")},
-        **{each.name: int(each) for each in signal.Signals},
+        **{name: int(number) for name, number in signal.Signals.__members__.items()},
         **OPEN_FLAGS,
         **OTHERS,
     }
