@@ -7,7 +7,7 @@ pull request: size and depth are bounded, and anchors, aliases, tags and second 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def parse(content: bytes, name: str) -> Document:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{name}:{line}: not UTF-8 (byte 0x{content[error.start]:02x})") from error
     try:
-        return _Builder(name, iter(yaml.parse(text, Loader=yaml.SafeLoader))).document()
+        return _document(text, name)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(f"{name}:{line}: character U+{error.character:04X} is not allowed") from error
@@ -77,65 +77,62 @@ def parse(content: bytes, name: str) -> Document:
         raise ConfigError(f"{where}: {error.problem or error.context}") from error
 
 
-class _Builder:
-    """Builds the tree from parser events, so that each value is checked before it is expanded."""
+class _Loader(yaml.BaseLoader):
+    """Composes nodes whose scalars are strings, and checks each event before its node is composed."""
 
-    def __init__(self, name: str, events: Iterator[yaml.Event]) -> None:
-        self.name = name
-        self.events = events
-        self.lines: dict[Place, int] = {}
+    depth = 0
 
-    def document(self) -> Document:
-        next(self.events)  # start of the stream
-        if isinstance(next(self.events), yaml.StreamEndEvent):
-            raise ConfigError(f"{self.name}: the file is empty")
-        data = self._value(next(self.events), ())
-        next(self.events)  # end of the document
-        after = next(self.events)
-        if not isinstance(after, yaml.StreamEndEvent):
-            raise self._error(after, "a second document (one file is one document)")
-        return Document(self.name, data, self.lines)
-
-    def _value(self, event: yaml.Event, place: Place) -> Any:
-        self._check(event, place)
-        self.lines.setdefault(place, _line(event))
-        if isinstance(event, yaml.ScalarEvent):
-            return event.value
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(place)
-        return self._mapping(place)
-
-    def _check(self, event: yaml.Event, place: Place) -> None:
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise self._error(event, "anchors and aliases are not supported; write the value out")
-        if getattr(event, "tag", None) not in (None, "!"):
-            raise self._error(event, "tags (`!name`) are not supported")
-        if len(place) > MAX_DEPTH:
-            raise self._error(event, f"nested deeper than {MAX_DEPTH} levels")
-
-    def _sequence(self, place: Place) -> list[Any]:
-        values: list[Any] = []
-        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            values.append(self._value(event, (*place, len(values))))
-        return values
-
-    def _mapping(self, place: Place) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            self._check(event, place)
-            if not isinstance(event, yaml.ScalarEvent):
-                raise self._error(event, "a key must be a word")
-            key: str = event.value
-            if key in values:
-                first = self.lines[(*place, key)]
-                raise self._error(event, f"duplicate key {key!r} (first in line {first})")
-            self.lines[(*place, key)] = _line(event)
-            values[key] = self._value(next(self.events), (*place, key))
-        return values
-
-    def _error(self, event: yaml.Event, problem: str) -> ConfigError:
-        return ConfigError(f"{self.name}:{_line(event)}: {problem}")
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs are incomplete
+        if isinstance(event, yaml.AliasEvent) or event.anchor:
+            raise _problem("anchors and aliases are not supported; write the value out", event)
+        if event.tag not in (None, "!"):
+            raise _problem("tags (`!name`) are not supported", event)
+        if self.depth > MAX_DEPTH:
+            raise _problem(f"nested deeper than {MAX_DEPTH} levels", event)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        assert node
+        return node
 
 
-def _line(event: yaml.Event) -> int:
-    return event.start_mark.line + 1 if event.start_mark else 1
+def _document(text: str, name: str) -> Document:
+    loader = _Loader(text)
+    if not loader.check_node():
+        raise ConfigError(f"{name}: the file is empty")
+    root = loader.get_node()
+    assert root
+    if loader.check_node():
+        second = loader.get_event()  # type: ignore[no-untyped-call]  # the stubs are incomplete
+        raise _problem("a second document (one file is one document)", second)
+    lines: dict[Place, int] = {}
+    return Document(name, _value(root, (), lines), lines)
+
+
+def _value(node: yaml.Node, place: Place, lines: dict[Place, int]) -> Any:
+    """Convert a node, and note the line of each value; the line of a key is also that of its value."""
+    lines.setdefault(place, _line(node))
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*place, index), lines) for index, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return node.value
+    values: dict[str, Any] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise _problem("a key must be a word", key)
+        if key.value in values:
+            first = lines[(*place, key.value)]
+            raise _problem(f"duplicate key {key.value!r} (first in line {first})", key)
+        lines[(*place, key.value)] = _line(key)
+        values[key.value] = _value(value, (*place, key.value), lines)
+    return values
+
+
+def _problem(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    """Return the error for the problem of a node or event."""
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
