@@ -44,6 +44,7 @@ class GuestKeys:
 
 
 def _generate() -> KeyPair:
+    # Slow to import, and only a process that boots a machine needs it.
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519
 

@@ -12,9 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from agent.selftest import protocol
+from agent.selftest.protocol import Loaded, Ran
 from harness.errors import ProductError, RefusedError
 from harness.guest.base import Channel, Guest, TooMuchOutputError
 from harness.guest.deploy import TARGET
+
+__all__ = ["SERVE", "STAND_BY", "BrokenServerError", "Loaded", "Note", "Ran", "SelftestClient", "stand_by"]
 
 SERVE = ("env", "-C", TARGET, "python3", "-m", "agent", "selftest", "--serve")
 
@@ -28,7 +31,7 @@ STAND_BY = (*SERVE[:4], "-c", _WAIT)
 
 _QUIT_S = 10.0
 
-_Reply = TypeVar("_Reply", protocol.Hello, protocol.Loaded, protocol.Ran, protocol.Pong, protocol.Bye)
+_Reply = TypeVar("_Reply", protocol.Hello, Loaded, Ran, protocol.Pong, protocol.Bye)
 
 Note = Callable[[str, bytes], None]
 """Receives "sent" or "received" and a line of the protocol, for a log."""
@@ -80,14 +83,14 @@ class SelftestClient:
 
     def load(
         self, hookset: str, btf: str, transport: str, deadline_s: float, events: Sequence[str] = ()
-    ) -> protocol.Loaded:
+    ) -> Loaded:
         """Load and attach one variant; with `events`, only the programs that these need."""
         request = protocol.Load(next(self._ids), hookset, btf, transport, tuple(events))
-        return self._ask(request, protocol.Loaded, deadline_s)
+        return self._ask(request, Loaded, deadline_s)
 
-    def test(self, name: str, deadline_s: float) -> protocol.Ran:
+    def test(self, name: str, deadline_s: float) -> Ran:
         """Run one scenario."""
-        ran = self._ask(protocol.Run(next(self._ids), name), protocol.Ran, deadline_s)
+        ran = self._ask(protocol.Run(next(self._ids), name), Ran, deadline_s)
         if ran.name != name:
             raise self._broken(f"the self-test server ran {ran.name} instead of {name}")
         return ran

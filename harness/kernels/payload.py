@@ -71,7 +71,7 @@ def _payload(image: bytes) -> bytes:
 # The kernel build appends the uncompressed length, four bytes that no decompressor below may read as data.
 def _lz4(payload: bytes) -> bytes:
     """Decompress the legacy frame: blocks of a length and that many bytes, each up to 8 MiB uncompressed."""
-    import lz4.block
+    import lz4.block  # kernels are rarely read, and most use another compressor
 
     pieces = []
     at = 4
@@ -86,7 +86,7 @@ def _lz4(payload: bytes) -> bytes:
 
 
 def _zstd(payload: bytes) -> bytes:
-    import zstandard
+    import zstandard  # kernels are rarely read, and most use another compressor
 
     return zstandard.ZstdDecompressor().decompressobj().decompress(payload)
 
@@ -108,7 +108,7 @@ _COMPRESSORS: dict[bytes, Callable[[bytes], bytes]] = {
 
 
 def _section(kernel: bytes, name: str) -> bytes:
-    from elftools.elf.elffile import ELFFile
+    from elftools.elf.elffile import ELFFile  # slow to import, and kernels are rarely read
 
     section = ELFFile(io.BytesIO(kernel)).get_section_by_name(name)
     return bytes(section.data()) if section else b""

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from agent.selftest.protocol import Loaded, Ran
 from harness.errors import InfrastructureError
 from harness.guest import tap
 from harness.guest.base import STDERR, STDOUT, Completed, Guest, GuestTimeoutError, TooMuchOutputError
+from harness.guest.selftest import Loaded, Ran
 from harness.plan import suites
 from harness.plan.cells import Cell
 from harness.plan.matrix import Suite

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from harness.errors import (
     HarnessError,
@@ -19,30 +19,35 @@ from harness.errors import (
     MissingError,
     ProductError,
 )
-from harness.guest import state
+from harness.guest import selftest, state
+from harness.guest.base import Channel, Guest
+from harness.guest.deploy import deploy, with_types
+from harness.guest.selftest import BrokenServerError, Loaded, Ran, SelftestClient
+from harness.guest.state import State
+from harness.host import acceleration
+from harness.host.acceleration import Accelerator
+from harness.host.cache import Cache
 from harness.host.progress import Event, Progress, silent
+from harness.kernels import Lock, symbols
 from harness.lab import provenance
+from harness.lab.command import CommandServer
 from harness.lab.supplies import Preparation, bundle, resolve_all
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
+from harness.results.model import Agent
 from harness.run.machines import Selftest, Supplies
 from harness.text import one_line
+from harness.vm import reaper
+from harness.vm.connection import EMBEDDED, Connection, reap_domains
 from harness.vm.console import MAX_BYTES
-
-if TYPE_CHECKING:
-    from agent.selftest.protocol import Loaded, Ran
-    from harness.guest.base import Channel, Guest
-    from harness.guest.selftest import SelftestClient
-    from harness.guest.state import State
-    from harness.host.acceleration import Accelerator
-    from harness.kernels import Lock
-    from harness.results.model import Agent
-    from harness.vm.connection import Connection
-    from harness.vm.life import Death
-    from harness.vm.machine import Machine as VirtualMachine
-    from harness.vm.restart import Restarter
-    from harness.vm.snapshot import Snapshots
-    from harness.vm.warm import Starter
+from harness.vm.domain import MachineSpec
+from harness.vm.life import Death
+from harness.vm.machine import Machine as VirtualMachine
+from harness.vm.ownership import RunDirectory
+from harness.vm.ports import Port
+from harness.vm.restart import NoKvmError, Restarter
+from harness.vm.snapshot import Snapshots
+from harness.vm.warm import Starter
 
 MEMORY_MIB = 512
 MEASURE_S = 60.0
@@ -84,8 +89,6 @@ class VmBench:
 
     def _accelerator(self, arch: str) -> Accelerator:
         # Read before each machine: another worker may have rejected KVM.
-        from harness.host import acceleration
-
         return acceleration.find(arch, self._wanted)
 
     def releases(self, plan: Plan) -> dict[str, str]:
@@ -100,12 +103,6 @@ class VmBench:
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> VmMachine:
         """Return a machine of this bench's only connection."""
-        from harness.host import acceleration
-        from harness.vm.domain import MachineSpec
-        from harness.vm.machine import Machine as VirtualMachine
-        from harness.vm.restart import Restarter
-        from harness.vm.warm import Starter
-
         files = supplies.files[cell.machine]
         spec = MachineSpec(
             kernel=Path(files["kernel"]),
@@ -138,9 +135,6 @@ class VmBench:
 
     def _gdb_port(self, cell: Cell, supplies: Supplies) -> int:
         """Return a port for QEMU's debugging stub; report the gdb command that attaches to it."""
-        from harness.kernels import symbols
-        from harness.vm.ports import Port
-
         port = self._open.enter_context(Port()).number
         release = supplies.kernels[cell.machine].release
         self.progress(symbols.advice(cell.kernel.series, release, cell.arch))
@@ -149,9 +143,6 @@ class VmBench:
 
     def reap(self, *, also_kept: bool = False) -> list[str]:
         """Remove the remains of dead runs; machines that were kept for the user only with `also_kept`."""
-        from harness.vm import reaper
-        from harness.vm.connection import reap_domains
-
         reaped = reaper.reap(reap_domains=reap_domains, also_kept=also_kept, warn=self.progress)
         return [str(one) for one in reaped]
 
@@ -161,11 +152,6 @@ class VmBench:
         self._connection = None
 
     def _hypervisor(self) -> Connection:
-        from harness.host.cache import Cache
-        from harness.vm.connection import EMBEDDED, Connection
-        from harness.vm.ownership import RunDirectory
-        from harness.vm.snapshot import Snapshots
-
         if self._connection is None:
             uri = self._uri or EMBEDDED
             directory = self._open.enter_context(RunDirectory.claim())
@@ -212,8 +198,6 @@ class VmMachine:
 
     def boot(self, deadline_s: float) -> None:
         """Start the machine, and wait until a command has run in it."""
-        from harness.vm.restart import NoKvmError
-
         try:
             self.start = self._starter.boot(deadline_s)
         except NoKvmError as error:
@@ -231,26 +215,19 @@ class VmMachine:
 
     def deploy(self) -> None:
         """Copy the agent's bundle into the guest."""
-        from harness.guest.deploy import deploy, with_types
-        from harness.host.cache import Cache
-
         agent = provenance.kept(self.agent, Cache()) if self.agent else bundle()
         types = {path.stem: path.read_bytes() for path in self.types}
         deploy(self.guest, with_types(agent, types) if types else agent)
 
     def selftest(self, log: Path, deadline_s: float) -> Selftest:
         """Start the agent's server and wait for its greeting."""
-        from harness.guest.selftest import SelftestClient
-
         waiting, self._waiting = self._waiting, None
         with _last_words(log):
             return VmSelftest(SelftestClient.start(self.guest, deadline_s, waiting=waiting), log)
 
     def stand_by(self) -> None:
         """Start the interpreter of the next self-test server in advance, without the agent's modules."""
-        from harness.guest.selftest import stand_by
-
-        self._waiting = self._waiting or stand_by(self.guest)
+        self._waiting = self._waiting or selftest.stand_by(self.guest)
 
     def answers(self, deadline_s: float) -> bool:
         """Whether `true` runs in the guest."""
@@ -278,8 +255,6 @@ class VmMachine:
 
     def command(self, cell: Cell, log: Path) -> Selftest:
         """Return the server of the cell's suite."""
-        from harness.lab.command import CommandServer
-
         assert cell.suite
         return CommandServer(self.guest, cell.suite, self.base, log)
 
@@ -363,8 +338,6 @@ class VmSelftest:
 @contextlib.contextmanager
 def _last_words(log: Path) -> Iterator[None]:
     """Keep in `log` what a server printed before it broke."""
-    from harness.guest.selftest import BrokenServerError
-
     try:
         yield
     except BrokenServerError as error:

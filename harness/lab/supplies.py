@@ -7,19 +7,29 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.errors import ConfigError, HarnessError, InfrastructureError, UnknownKernelError
+from harness.guest.deploy import BundleSources, build
+from harness.host.cache import Cache
 from harness.host.progress import Phase, Progress, Step, of_machine
+from harness.images import compilers, initramfs, modules_image, root_image
+from harness.kernels import (
+    KernelRequest,
+    Lock,
+    ResolvedKernel,
+    catalogue,
+    fetch,
+    fetch_headers,
+    reduced,
+    resolve,
+)
+from harness.kernels import lock as locking
+from harness.lab import provenance
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import Agent, KernelFacts, Package
 from harness.run.machines import Supplies
 from harness.text import one_line
-
-if TYPE_CHECKING:
-    from harness.host.cache import Cache
-    from harness.kernels import KernelRequest, Lock, ResolvedKernel
 
 BACKOFF_S = (1.0, 4.0)  # pauses between three attempts to fetch a kernel
 ROOT = Path(__file__).parents[2]
@@ -30,8 +40,6 @@ class Preparation:
     """Makes the `Supplies` of one run."""
 
     def __init__(self, accelerator: str, progress: Progress, lock: Path | Lock | None = None) -> None:
-        from harness.host.cache import Cache
-
         self.accelerator = accelerator
         self.pause: Callable[[float], object] = time.sleep
         self.progress = progress
@@ -92,9 +100,6 @@ class Preparation:
         self.progress(f"{name}: {one_line(reason)}")
 
     def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
-        from harness.images import compilers, initramfs, modules_image, root_image
-        from harness.kernels import fetch, fetch_headers
-
         began = time.monotonic()
         progress = of_machine(name, self.progress)
         kernel = fetch(resolved, self.store, progress)
@@ -117,16 +122,11 @@ class Preparation:
 
     def _agent(self) -> Agent:
         """Keep the bundle that every machine of this run gets. Raises ConfigError if a part was not built."""
-        from harness.lab import provenance
-
         bundle.cache_clear()
         return provenance.keep(bundle(), ROOT, self.store)
 
     def _reduce(self, agent: Agent, plan: Plan, resolved: Mapping[str, ResolvedKernel]) -> None:
         """Reduce type information for cells that must not use the kernel's own; deployed with the agent."""
-        from harness.kernels import reduced
-        from harness.lab import provenance
-
         programs = provenance.member(provenance.kept(agent, self.store), "agent/bpf/fim.bpf.o")
         for name, cells in plan.machines().items():
             if name in self.files and any(cell.btf == "external" for cell in cells):
@@ -145,8 +145,6 @@ class Preparation:
 
 def _check_compilers(arches: Iterable[str]) -> None:
     """Raise ConfigError if the compiler for the guests' init is missing, before anything is fetched."""
-    from harness.kernels import catalogue
-
     for arch in sorted({*arches}):
         found = catalogue.architecture(arch)
         if not shutil.which(found.compiler):
@@ -162,9 +160,6 @@ def resolve_all(
     A kernel comes from the lock, or is the newest of its series. Raises ConfigError for an unknown flavour or
     architecture, a lock that cannot be read, and if no archive has any of the kernels.
     """
-    from harness.kernels import catalogue, resolve
-    from harness.kernels import lock as locking
-
     locked = locking.load(lock) if isinstance(lock, Path) else lock
     found: dict[str, ResolvedKernel] = {}
     missing: dict[str, HarnessError] = {}
@@ -193,16 +188,12 @@ def resolve_all(
 @functools.cache
 def bundle() -> bytes:
     """Return the bundle of the agent as it is built now. Raises ConfigError if a part was not built."""
-    from harness.guest.deploy import BundleSources, build
-
     parts = (BUILD / name for name in ("fim.bpf.o", "fim-gen", "rules_tables.py"))
     return build(BundleSources(ROOT / "agent", ROOT / "bpf", *parts))
 
 
 def request(cell: Cell) -> KernelRequest:
     """Return the request for a cell's kernel."""
-    from harness.kernels import KernelRequest
-
     return KernelRequest(cell.kernel.name, cell.kernel.series, cell.kernel.flavour, cell.arch)
 
 

@@ -257,3 +257,10 @@ def _first(omitted: Mapping[str, str]) -> str:
     # The user probably means a cell that lacks only a tag, so these come first.
     rows = sorted(omitted.items(), key=lambda row: row[1].startswith("not selected"))
     return "; ".join(f"{name}: {reason}" for name, reason in rows[:3])
+
+
+def events_of(tests: Iterable[str]) -> tuple[str, ...]:
+    """The labels of the event types that these tests need; a program of a suite needs none."""
+    found = (catalogue.by_name(test) for test in tests)
+    needs = (need for scenario in found if scenario for need in scenario.needs)
+    return tuple(dict.fromkeys(need.removeprefix("event:") for need in needs if need.startswith("event:")))

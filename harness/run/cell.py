@@ -16,8 +16,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.selftest import catalogue
-from agent.selftest.protocol import Loaded
 from harness.console.cmdline import refused
 from harness.console.complaints import scan
 from harness.errors import (
@@ -28,7 +26,9 @@ from harness.errors import (
     ProductError,
     RefusedError,
 )
+from harness.guest.selftest import Loaded
 from harness.host.progress import Phase, Step
+from harness.plan import cost
 from harness.plan.cells import Cell
 from harness.results.model import Attempt, CellReport, TestResult
 from harness.results.verdict import Verdict
@@ -323,9 +323,8 @@ class CellRun:
 
     def _ask(self, name: str) -> TestResult:
         assert self._selftest
-        scenario = catalogue.by_name(name)
-        usual_s = TEST_DEADLINE_S * (1 + (scenario.cost if scenario else 1))
-        usual_s = self.cell.suite.timeout if self.cell.suite else usual_s
+        suite = self.cell.suite
+        usual_s = suite.timeout if suite else TEST_DEADLINE_S * (1 + cost.usual_s(name))
         ran = self._selftest.test(name, self.slot.pace.within(usual_s))
         self._log({"test": name, "verdict": ran.verdict, "log": ran.log})
         return judge.with_log(judge.result_of(name, ran), ran.log, self._allowed(self.report))

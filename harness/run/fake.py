@@ -27,8 +27,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from agent.selftest.protocol import Loaded, Ran
 from harness.errors import HarnessError, HungError, InfrastructureError, ProductError, RefusedError
+from harness.guest.selftest import Loaded, Ran
 from harness.host.deadlines import ORDINARY
 from harness.host.progress import Phase, Progress, Step, silent
 from harness.plan.cells import Cell, fits

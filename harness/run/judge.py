@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.selftest.protocol import Ran
 from harness.console.complaints import Found, fingerprint, scan
 from harness.errors import HarnessError, HungError, IncompleteError, ProductError
+from harness.guest.selftest import Ran
 from harness.results.ledger import accounts
 from harness.results.model import Attempt, Splat, TestResult
 from harness.results.verdict import Verdict, worst

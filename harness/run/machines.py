@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from agent.selftest.protocol import Loaded, Ran
 from harness.errors import HarnessError
+from harness.guest.selftest import Loaded, Ran
 from harness.host.progress import Progress
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan

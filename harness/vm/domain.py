@@ -11,7 +11,7 @@ from harness.host.manifest import digest
 from harness.host.resources import FOLDER
 
 if TYPE_CHECKING:
-    import jinja2
+    import jinja2  # slow to import, and only a process that boots a machine needs it
 
 _TEMPLATE = "domain.xml.j2"
 
@@ -122,7 +122,7 @@ def render(
 
 @functools.cache
 def _template() -> jinja2.Template:
-    import jinja2
+    import jinja2  # slow to import, and only a process that boots a machine needs it
 
     loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)

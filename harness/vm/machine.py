@@ -54,7 +54,7 @@ def _import_ssh() -> None:
 
 
 def _over_ssh(endpoint: Endpoint, timeout_s: float) -> Guest:
-    from harness.guest.ssh import connect
+    from harness.guest.ssh import connect  # imported in a thread while the machine starts
 
     return connect(endpoint, timeout_s)
 

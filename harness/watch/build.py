@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from agent.hooks.sets import TRAMPOLINES
 from harness.lab import supplies
 from harness.watch import update
 
@@ -21,7 +20,7 @@ MAX_LINES = 30  # of a failed build
 
 # The families of bpf/fim.bpf.c, with the prefixes of their programs.
 FAMILIES = {
-    "TRAMPOLINE": TRAMPOLINES,
+    "TRAMPOLINE": ("lsm", "fentry", "fexit"),
     "KPROBE": ("kprobe", "kretprobe", "tail"),
     "KPROBE_MULTI": ("kprobe_multi", "kretprobe_multi"),
     "TRACEPOINT": ("raw_tp", "tracepoint"),

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from harness.errors import HarnessError, RefusedError
+from harness.guest.selftest import Loaded, Ran
 from harness.plan.cells import Cell
 from harness.run.machines import Bench, Machine, Selftest, Supplies
 from harness.run.slot import Slot
+from harness.watch import update
+from harness.watch.update import Member, Update
 
-if TYPE_CHECKING:
-    from agent.selftest.protocol import Loaded, Ran
-    from harness.watch.update import Member, Update
-
-Files = Callable[[], Mapping[str, "Member"]]
+Files = Callable[[], Mapping[str, Member]]
 """Returns the agent's files as they are built now, by name."""
 
 
@@ -61,8 +60,6 @@ class StandingMachine:
 
     def update(self) -> Update:
         """Send the files that changed; a server with older code is ended by `rest`."""
-        from harness.watch import update
-
         files = self._files()
         found = update.between(self._deployed, files)
         if found:

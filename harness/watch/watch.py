@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.selftest import catalogue
 from harness.errors import ConfigError, HarnessError
 from harness.lab import supplies
 from harness.plan import suites
 from harness.plan.cells import Cell
+from harness.plan.plan import events_of
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict, run_exit_code
 from harness.run.pytest.worker import Worker
@@ -29,13 +29,6 @@ POLL_S = 0.1
 PLANNING = ("agent/hooks/*.py", "agent/kernel/*.py")  # decide which programs are loaded
 
 Spent = dict[str, float]  # seconds by phase, in the order of their start
-
-
-def events_of(tests: Sequence[str]) -> tuple[str, ...]:
-    """Return the event types that these tests need, by their labels."""
-    found = (catalogue.by_name(test) for test in tests)
-    needs = (need for scenario in found if scenario for need in scenario.needs)
-    return tuple(dict.fromkeys(need.removeprefix("event:") for need in needs if need.startswith("event:")))
 
 
 @dataclass

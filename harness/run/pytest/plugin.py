@@ -76,6 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _controller(config)
     elif job := config.workerinput.get("harness_job"):
+        # Slow to import: only a pytest that runs a matrix needs them.
         from harness.run.pytest.worker import PROGRESS_CHANNEL, Worker, interrupt_when_orphaned, to_controller
         from harness.run.run import Job
 
@@ -90,7 +91,7 @@ def _controller(config: pytest.Config) -> Controller | None:
     controller: Controller | None = config.pluginmanager.get_plugin(CONTROLLER)
     path = matrix_path(config)
     if controller is None and path:
-        from harness.run.pytest.controller import for_pytest
+        from harness.run.pytest.controller import for_pytest  # slow to import, as above
 
         controller = for_pytest(config, path)
         config.pluginmanager.register(controller, CONTROLLER)

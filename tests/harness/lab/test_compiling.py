@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from agent.selftest.protocol import Loaded
-from harness import images, kernels
 from harness.errors import RefusedError
 from harness.host.deadlines import Pace
 from harness.images.rootfs import RootImage
 from harness.kernels import Headers
 from harness.kernels.model import Package
+from harness.lab import supplies
 from harness.lab.supplies import Preparation
 from harness.plan.cells import Cell
 from harness.plan.matrix import Kernel, Matrix, Suite
@@ -101,11 +101,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         found["headers"] = headers
         return Path("modules")
 
-    monkeypatch.setattr(kernels, "fetch", lambda *_: Fetched())
-    monkeypatch.setattr(kernels, "fetch_headers", lambda *_: made)
-    monkeypatch.setattr(images, "initramfs", lambda *_: Path("initramfs"))
-    monkeypatch.setattr(images, "modules_image", modules)
-    monkeypatch.setattr(images, "root_image", root)
+    monkeypatch.setattr(supplies, "fetch", lambda *_: Fetched())
+    monkeypatch.setattr(supplies, "fetch_headers", lambda *_: made)
+    monkeypatch.setattr(supplies, "initramfs", lambda *_: Path("initramfs"))
+    monkeypatch.setattr(supplies, "modules_image", modules)
+    monkeypatch.setattr(supplies, "root_image", root)
     return found
 
 

@@ -46,7 +46,7 @@ def test_what_is_built_during_a_run_is_not_deployed(tmp_path: Path, monkeypatch:
     """A machine that is deployed late gets the bundle that was kept before the first boot."""
     monkeypatch.setattr(cache, "default_root", lambda: tmp_path)
     builds = [archive(a__py=b"first"), archive(a__py=b"saved meanwhile")]
-    monkeypatch.setattr("harness.guest.deploy.build", lambda _sources: builds.pop(0))
+    monkeypatch.setattr("harness.lab.supplies.build", lambda _sources: builds.pop(0))
     agent = Preparation("tcg", lambda _: None)._agent()
     supplies.bundle.cache_clear()
     supplies.bundle()  # another process, after `make build`

@@ -59,7 +59,7 @@ def _resolving(monkeypatch: pytest.MonkeyPatch, **errors: Exception) -> None:
             raise error
         return ResolvedKernel(request.name, request.series, "6.1.0-1", request.arch, "suite", ())
 
-    monkeypatch.setattr("harness.kernels.resolve", resolve)
+    monkeypatch.setattr("harness.lab.supplies.resolve", resolve)
 
 
 def _cells(cell: Cell, *flavours: str) -> dict[str, Cell]:

@@ -11,7 +11,7 @@ from agent.selftest.catalogue import CATALOGUE
 from harness.errors import ConfigError
 from harness.plan import checked as config
 from harness.plan import plan
-from harness.plan.plan import Plan, Selectors
+from harness.plan.plan import Plan, Selectors, events_of
 from tests import ROOT
 from tests.harness.conftest import matrix_of
 
@@ -211,3 +211,8 @@ def test_a_whole_run_must_exercise_what_the_matrix_declares(
     made = _plan(matrix, **selectors)
     assert made.exercise == exercise
     assert made.narrowed(made.pairs()[1:]).exercise == ()
+
+
+def test_events_that_tests_need() -> None:
+    """Each label once, in the order of the tests; a program of a suite needs none."""
+    assert events_of(["truth.open", "command.a", "truth.rename", "approvers.path"]) == ("open", "rename")

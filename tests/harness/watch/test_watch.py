@@ -35,7 +35,7 @@ from harness.run.run import Options, Run
 from harness.watch import sources, update
 from harness.watch.build import FAMILIES, MakeProject
 from harness.watch.update import Member
-from harness.watch.watch import Watch, events_of, look
+from harness.watch.watch import Watch, look
 from tests.harness.conftest import matrix_of
 
 OBJECT = "agent/bpf/fim.bpf.o"
@@ -372,10 +372,6 @@ def test_an_empty_plan_says_first_which_tag_was_lacking() -> None:
     with pytest.raises(ConfigError) as caught:
         make(matrix, Selectors(kernel=("6.*",), hookset=("fentry",)))
     assert caught.value.hint.startswith("6.1-fentry: runs only with --tag nightly; 5.10-auto: not selected")
-
-
-def test_only_what_the_tests_need_is_loaded() -> None:
-    assert events_of(["truth.open", "truth.rename", "approvers.path"]) == ("open", "rename")
 
 
 def test_changes_are_those_of_sources(tmp_path: Path) -> None:
