@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A program that does what every kernel does first, in the proportions of a boot, so that its time predicts how an
- * accelerator boots a kernel. Reports "begin" on the serial port, works, then reports "alive":
+ * A small kernel that does the work of an early boot in the same proportions, so that its running time predicts how
+ * fast an accelerator boots a real kernel. It prints "begin" on the serial port, does this work, and prints "alive":
  *
- *	1. long mode with paging;
- *	2. rounds of CPUID, reads and writes of MSRs, port I/O, page faults and plain instructions;
- *	3. interrupts of the timer (PIT through the PIC), waited for in HLT.
+ *	1. enters long mode with paging;
+ *	2. runs rounds of CPUID, reads and writes of MSRs, port I/O, page faults and plain instructions;
+ *	3. waits in HLT for interrupts of the timer (PIT through the PIC).
  *
- * All parts matter. There are hosts whose /dev/kvm aborts, hosts where it stops at the mode switch, and hosts where it
- * takes a microsecond for each instruction: all create a machine, none boots a kernel.
+ * Each part is needed. On some hosts /dev/kvm aborts, on some it hangs at the mode switch, and on some it needs a
+ * microsecond for each instruction. All of them can create a machine, and none can boot a kernel.
  *
- * Entered by the Multiboot protocol (version 1): 32-bit protected mode, paging off, ELF loaded as linked.
+ * The entry state is that of the Multiboot protocol, version 1: 32-bit protected mode, paging off, ELF loaded as linked.
  */
 #define MULTIBOOT_MAGIC 0x1BADB002
 #define SERIAL 0x3f8
@@ -18,11 +18,11 @@
 #define PAGE_TABLE (TABLES + 0x4000)
 #define IDT 0x210000
 #define STACK 0x220000
-#define FRAMES 0x800000		/* what pages of the second GiB are mapped to */
+#define FRAMES 0x800000		/* the memory that pages of the second GiB are mapped to */
 #define WINDOW 0x40000000
 #define PAGES 512
 #define ROUNDS 4
-#define COUNT 8000000		/* of each round */
+#define COUNT 8000000		/* loop iterations of each round */
 #define TICKS 5
 #define TICK 1193		/* a millisecond, in the PIT's clock */
 
@@ -33,7 +33,7 @@
 	.long MULTIBOOT_MAGIC, 0, -MULTIBOOT_MAGIC
 _start:
 	cli
-	/* Identity for the first GiB in pages of 2 MiB; the second GiB has one table of small pages, none present. */
+	/* Map the first GiB to itself in pages of 2 MiB. The second GiB has one table of small pages, none present. */
 	mov $TABLES, %edi
 	xor %eax, %eax
 	mov $(5 * 1024), %ecx
@@ -75,7 +75,7 @@ long_mode:
 	mov %eax, %ss
 	mov $STACK, %esp
 
-	/* An interrupt descriptor table of two gates: page faults, and the timer's interrupt. */
+	/* The interrupt descriptor table has two gates: for page faults and for the timer's interrupt. */
 	mov $IDT, %edi
 	mov $(256 * 16 / 8), %ecx
 	rep stosq
@@ -92,7 +92,7 @@ long_mode:
 
 	mov $ROUNDS, %r12d
 round:
-	/* Page faults: nothing of the window is present in a new round. */
+	/* Unmap all pages of the window, so that each access to a page faults once in each round. */
 	mov $PAGE_TABLE, %edi
 	xor %eax, %eax
 	mov $PAGES, %ecx
@@ -103,7 +103,7 @@ round:
 touch:
 	movl $1, (%r13)
 
-	/* The processor's identity and its MSRs, of which hypervisors intercept these. */
+	/* CPUID, and MSRs that hypervisors intercept. */
 	test $0x3000, %r13d
 	jnz next_page
 	xor %eax, %eax
@@ -115,7 +115,7 @@ touch:
 	rdmsr
 	mov $(SERIAL + 5), %edx	/* line status */
 	in %dx, %al
-	out %al, $0x80		/* the port that delays */
+	out %al, $0x80		/* an unused port; kernels write to it as a delay */
 next_page:
 	add $0x1000, %r13
 	cmp $(WINDOW + PAGES * 0x1000), %r13
@@ -128,7 +128,7 @@ count:
 	dec %r12d
 	jnz round
 
-	/* The PIC's first interrupt is vector 32, all others are masked; the PIT interrupts once a millisecond. */
+	/* The PIC's first interrupt becomes vector 32, and all others are masked. The PIT interrupts once a millisecond. */
 	mov $0x11, %al
 	out %al, $0x20
 	mov $32, %al
@@ -159,7 +159,7 @@ halt:
 	hlt
 	jmp halt
 
-/* Prints the line at RSI. */
+/* Prints the string at RSI. */
 print:
 	mov $SERIAL, %edx
 next_byte:
@@ -180,7 +180,7 @@ set_gate:
 	mov %ax, 6(%rdi)
 	ret
 
-/* Maps the page that was touched. */
+/* Maps the page whose access faulted. */
 page_fault:
 	push %rax
 	push %rbx

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The same canary as amd64.S for QEMU's "virt" machine with a GICv3: reports "begin" on the PL011, works in the
- * proportions of a kernel's boot (identification and other system registers, page faults, plain instructions, device
- * accesses, interrupts of the virtual timer waited for in WFI), then reports "alive".
+ * The canary of amd64.S for QEMU's "virt" machine with a GICv3. It prints "begin" on the PL011, does the work of an
+ * early boot (reads of identification and other system registers, page faults, plain instructions, device accesses,
+ * waiting in WFI for interrupts of the virtual timer), and prints "alive".
  *
- * Entered at EL1 as an arm64 Linux image would be, MMU off; linked to 0x40080000.
+ * The entry state is that of an arm64 Linux image: EL1 with the MMU off. It is linked to 0x40080000.
  */
 #define UART 0x09000000
 #define GIC_DISTRIBUTOR 0x08000000
@@ -12,11 +12,11 @@
 #define TABLES 0x40400000	/* level 1, then levels 2 and 3 of the third GiB */
 #define PAGE_TABLE (TABLES + 0x2000)
 #define STACK 0x40500000
-#define FRAMES 0x40800000	/* what pages of the third GiB are mapped to */
+#define FRAMES 0x40800000	/* the memory that pages of the third GiB are mapped to */
 #define WINDOW 0x80000000
 #define PAGES 512
 #define ROUNDS 4
-#define COUNT 8000000		/* of each round */
+#define COUNT 8000000		/* loop iterations of each round */
 #define TICKS 5
 #define TIMER 27		/* the virtual timer's private interrupt */
 
@@ -28,7 +28,7 @@ _start:
 	adr x0, vectors
 	msr vbar_el1, x0
 
-	/* Identity for two GiB, devices and memory; the third GiB has one table of small pages, none present. */
+	/* Map two GiB to themselves: devices, then memory. The third GiB has one table of small pages, none present. */
 	ldr x0, =TABLES
 	mov x1, #(3 * 512)
 clear:
@@ -62,7 +62,7 @@ clear:
 
 	mov x20, #ROUNDS
 round:
-	/* Page faults: nothing of the window is present in a new round. */
+	/* Unmap all pages of the window, so that each access to a page faults once in each round. */
 	ldr x0, =PAGE_TABLE
 	mov x1, #PAGES
 unmap:
@@ -79,7 +79,7 @@ touch:
 	str x20, [x21]
 	tst x21, #0x3000
 	b.ne next_page
-	/* The processor's identity, registers that hypervisors may trap, and a device. */
+	/* Identification registers, registers that hypervisors may trap, and a device. */
 	mrs x0, midr_el1
 	mrs x0, id_aa64mmfr0_el1
 	mrs x0, contextidr_el1
@@ -98,7 +98,7 @@ count:
 	subs x20, x20, #1
 	b.ne round
 
-	/* The GIC: this processor awake, the timer's interrupt in group 1 and enabled. */
+	/* Wake this processor's redistributor, and enable the timer's interrupt in group 1. */
 	ldr x0, =GIC_DISTRIBUTOR
 	mov w1, #0x13			/* both groups, affinity routing */
 	str w1, [x0]
@@ -141,7 +141,7 @@ halt:
 	wfi
 	b halt
 
-/* Prints the line at x2. */
+/* Prints the string at x2. */
 print:
 	ldr x1, =UART
 next_byte:
@@ -152,7 +152,7 @@ next_byte:
 printed:
 	ret
 
-/* Lets the timer interrupt in a millisecond. */
+/* Sets the timer to interrupt in a millisecond. */
 next_tick:
 	mrs x0, cntfrq_el0
 	mov x1, #1000
@@ -161,7 +161,7 @@ next_tick:
 	isb
 	ret
 
-/* Maps the page that was touched. */
+/* Maps the page whose access faulted. */
 page_fault:
 	mrs x10, far_el1
 	ubfx x10, x10, #12, #9
@@ -183,7 +183,7 @@ timer:
 	isb
 	eret
 
-	/* Exceptions of EL1 on its own stack are the fifth and sixth entry; no other is expected. */
+	/* The fifth and sixth entry are for exceptions of EL1 on its own stack; other exceptions are not expected. */
 	.align 11
 vectors:
 	.rept 4
