@@ -35,7 +35,7 @@ from harness.results.verdict import Verdict
 from harness.run import judge
 from harness.run.judge import REASON_LIMIT, Allowed, as_result, clean, problem
 from harness.run.machines import Machine, Selftest
-from harness.run.slot import Slot
+from harness.run.slot import AGENT_LOG, Slot
 from harness.text import one_line
 
 LOAD_DEADLINE_S = 90.0
@@ -233,19 +233,16 @@ class CellRun:
         self._console_before = len(machine.console())
         began = time.monotonic()
         try:
-            loaded = self._loaded(machine)
+            loaded = self._loaded()
         finally:
             phases = self.report.phases.model_copy(update={"load_s": time.monotonic() - began})
             self._update(phases=phases)
         self._log({"load": {"seconds": loaded.seconds, "coverage": loaded.coverage}})
         self._update(**_facts(loaded))
 
-    def _loaded(self, machine: Machine) -> Loaded:
+    def _loaded(self) -> Loaded:
         pace = self.slot.pace
-        if self.cell.suite:
-            self._selftest = machine.command(self.cell, self.folder / "command.log")
-        else:
-            self._selftest = machine.selftest(self.folder / "agent.log", pace.within(LOAD_DEADLINE_S))
+        self._selftest = self.slot.serve(self.cell, self.folder, pace.within(LOAD_DEADLINE_S))
         return self._selftest.load(self.cell, pace.within(self._load_deadline_s))
 
     @property
@@ -313,7 +310,7 @@ class CellRun:
     def _load_another(self) -> None:
         """Load the agent again after an early end; keep the log of the first one."""
         with contextlib.suppress(FileNotFoundError):
-            (self.folder / "agent.log").replace(
+            (self.folder / AGENT_LOG).replace(
                 self.folder / f"agent-{MAX_AGENTS - self._spare_agents - 1}.log"
             )
         try:
@@ -333,7 +330,7 @@ class CellRun:
         """Search for leftovers, and for kernel warnings outside the tests."""
         try:
             # Leftovers may still cause warnings: wait for them before the console is read.
-            left = machine.leftovers(self.slot.pace.within(LEAVE_S))
+            left = self.slot.leftovers(self.slot.pace.within(LEAVE_S))
             lines = machine.console()[self._console_before :].split(b"\n")
         except HarnessError as error:
             self._update(cause=judge.joined(self._unseen(error, machine), self.report.cause))

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import HarnessError, HungError, InfrastructureError, ProductError, RefusedError
+from harness.guest.base import Guest
 from harness.guest.selftest import Loaded, Ran
 from harness.host.deadlines import ORDINARY
 from harness.host.progress import Phase, Progress, Step, silent
@@ -175,6 +176,11 @@ class FakeMachine:
         self._play("deploy")
 
     uname = ""
+
+    @property
+    def guest(self) -> Guest:
+        """Raise InfrastructureError: a fake has no files and no commands."""
+        raise InfrastructureError("a fake machine has no guest")
 
     def slowness(self) -> float:
         """Return the slowness of an emulated CPU."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from harness.errors import HarnessError
+from harness.guest.base import Guest
 from harness.guest.selftest import Loaded, Ran
 from harness.host.progress import Progress
 from harness.plan.cells import Cell
@@ -51,6 +52,10 @@ class Machine(Protocol):
     def accelerator(self) -> str:
         """The accelerator of the machine: "kvm" or "tcg"."""
 
+    @property
+    def guest(self) -> Guest:
+        """The files and commands of the guest, once it has booted."""
+
     def boot(self, deadline_s: float) -> None:
         """Boot the guest; return when a command has run in it."""
 
@@ -65,6 +70,9 @@ class Machine(Protocol):
 
     def selftest(self, log: Path, deadline_s: float) -> Selftest:
         """Start the self-test server; its standard error goes to the file `log`."""
+
+    def stand_by(self) -> None:
+        """Start the part of the next self-test server that is independent of the agent's code."""
 
     def answers(self, deadline_s: float) -> bool:
         """Return whether the guest still runs a command; never raises."""

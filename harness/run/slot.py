@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from harness.host.deadlines import ORDINARY, Pace
 from harness.host.progress import Phase, Progress, Step, silent
 from harness.plan.cells import Cell
 from harness.results.model import Phases
-from harness.run.machines import Machine
+from harness.run.machines import Machine, Selftest
 
 BOOT_DEADLINE_S = 120.0
 ANSWER_S = 10.0  # for a machine that is to be kept
+AGENT_LOG = "agent.log"  # in the folder of a cell: stderr of the self-test server
 
 
 class Slot:
@@ -50,9 +52,25 @@ class Slot:
         if not (self._deployed or cell.suite):
             self.progress(Step(Phase.DEPLOY, machine=cell.machine))
             with self._timed("deploy_s"):
-                self.machine.deploy()
+                self.deploy(self.machine)
             self._deployed = True
         self.phases = self.phases.model_copy(update={"start": self.machine.start})
+
+    def deploy(self, machine: Machine) -> None:
+        """Copy the agent into the guest. Raises HarnessError."""
+        machine.deploy()
+
+    def serve(self, cell: Cell, folder: Path, deadline_s: float) -> Selftest:
+        """Return the server for the tests of `cell`, with its log in `folder`. Raises HarnessError."""
+        assert self.machine
+        if cell.suite:
+            return self.machine.command(cell, folder / "command.log")
+        return self.machine.selftest(folder / AGENT_LOG, deadline_s)
+
+    def leftovers(self, deadline_s: float) -> list[str]:
+        """List what a closed cell left in the guest. Raises HarnessError."""
+        assert self.machine
+        return self.machine.leftovers(deadline_s)
 
     def keep(self, cell: str) -> str:
         """Leave the machine running for the user; return the command that enters it, "" if it is dead."""

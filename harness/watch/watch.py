@@ -22,7 +22,7 @@ from harness.run.view import View
 from harness.text import counted
 from harness.watch import sources
 from harness.watch.build import MakeProject, NoProject, Project
-from harness.watch.machine import StandingBench, StandingMachine, StandingSlot
+from harness.watch.slot import StandingSlot
 
 FOLDERS = (supplies.ROOT / "bpf", supplies.ROOT / "agent")
 POLL_S = 0.1
@@ -55,9 +55,8 @@ class Watch:
             cell.model_copy(update={"events": events_of(cell.tests)}) for cell in self.run.plan.cells
         )
         self.run.plan = self.run.plan.model_copy(update={"cells": cells})
-        bench = StandingBench(self.run.bench, self.project.files)
-        self.worker = Worker(self.run.job(), bench)
-        self.slot = StandingSlot(self.worker._machine, self.worker.slot.pace)
+        self.worker = Worker(self.run.job(), self.run.bench)
+        self.slot = StandingSlot(self.worker._machine, self.project.files, self.worker.slot.pace)
         self.worker.slot = self.slot
         self._programs: set[str] = set()  # that this round loaded
         self._any = False  # whether this round may have loaded others
@@ -126,17 +125,17 @@ class Watch:
 
     def _update(self) -> str:
         machine = self.slot.machine
-        if not isinstance(machine, StandingMachine):
+        if machine is None:
             return "no machine is up"
         try:
-            found = machine.update()
+            found = self.slot.update(machine)
         except HarnessError as error:
             # The round boots another machine instead of a guest that cannot be updated.
             self.slot.end()
             return f"{error.message}; taking a new machine"
         if not found:
             return "sending the suite's files" if self._has_suites else "no file of the guest changed"
-        how = "" if machine.serves else ", with a new server"
+        how = "" if self.slot.serves else ", with a new server"
         return f"sent {counted(len(found.changed), 'file')}, {found.size >> 10} KiB{how}"
 
     def _round(self, since: str, began: float, spent: Spent) -> None:
@@ -181,12 +180,11 @@ class Watch:
         if problem := self.project.build_rest():
             self._say_all(problem, "a part that was not loaded does not build")
         self.project.needs(() if self._any else self._programs)
-        machine = self.slot.machine
-        if isinstance(machine, StandingMachine):
+        if machine := self.slot.machine:
             try:
                 if not self.project.build():
-                    machine.update()
-                problems = machine.rest()
+                    self.slot.update(machine)
+                problems = self.slot.rest()
             except HarnessError as error:
                 problems = [error]
                 self.slot.end()
