@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -13,9 +14,17 @@ from agent.context.hashing import Hasher
 from agent.events.model import Event, EventType, File
 
 
-def closed(path: Path, kind: EventType = EventType.CLOSE, retval: int = 0, mount_ns: int = 0) -> Event:
+def closed(path: Path, kind: EventType = EventType.CLOSE, mount_ns: int = 0) -> Event:
     file = File(os.fsencode(path), path.lstat().st_ino)
-    return Event(kind, pid=os.getpid(), retval=retval, mount_ns=mount_ns, file=file)
+    return Event(kind, pid=os.getpid(), mount_ns=mount_ns, file=file)
+
+
+def renamed(path: Path, retval: int = 0) -> Event:
+    """A rename to `path`. The kernel has one inode for both names, also if it refuses the rename."""
+    inode = path.lstat().st_ino
+    return Event(
+        EventType.RENAME, retval=retval, file=File(b"/gone", inode), file2=File(os.fsencode(path), inode)
+    )
 
 
 @pytest.fixture
@@ -35,8 +44,7 @@ def test_a_closed_file_is_hashed(path: Path) -> None:
 
 
 def test_a_renamed_file_is_hashed_where_it_went(path: Path) -> None:
-    event = Event(EventType.RENAME, file=File(b"/gone"), file2=File(os.fsencode(path), path.stat().st_ino))
-    assert Hasher().digest(event) == CONTENT
+    assert Hasher().digest(renamed(path)) == CONTENT
 
 
 def test_another_namespace_is_reached_through_its_process(path: Path) -> None:
@@ -48,8 +56,9 @@ def test_only_changes_are_hashed(path: Path, kind: EventType) -> None:
     assert Hasher().digest(closed(path, kind)) == ""
 
 
-def test_a_refused_change_is_not_hashed(path: Path) -> None:
-    assert Hasher().digest(closed(path, retval=-13)) == ""
+def test_a_refused_rename_is_not_hashed(path: Path) -> None:
+    """An event of a file that did not change has no digest."""
+    assert Hasher().digest(renamed(path, retval=-errno.EACCES)) == ""
 
 
 def test_what_took_its_place_is_not_hashed(path: Path) -> None:

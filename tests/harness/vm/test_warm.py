@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,22 +161,37 @@ def test_without_snapshots_all_is_cold(world: World) -> None:
     assert world.hypervisor.restored == []
 
 
-@pytest.mark.parametrize("change", ["kernel", "cmdline", "memory_mib", "vcpus", "kind", "arch", "disks"])
-def test_every_change_is_another_machine(spec: MachineSpec, snapshots: Snapshots, change: str) -> None:
-    """A key misses nothing that a machine is made of."""
+# Another value for each field of a machine; `OTHER` stands for another file.
+OTHER = Path("other")
+CHANGES: dict[str, Any] = {
+    "kernel": OTHER,
+    "initramfs": OTHER,
+    "root": OTHER,
+    "disks": (OTHER,),
+    "cmdline": "quiet",
+    "arch": "arm64",
+    "kind": "kvm",
+    "memory_mib": 1,
+    "vcpus": 2,
+    "gdb_port": 1234,
+}
+
+
+def test_the_changes_are_of_every_field_but_the_folder() -> None:
+    """A new field needs another value here, so that the next test tries it."""
+    assert {*CHANGES, "workdir"} == {field.name for field in fields(MachineSpec)}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_is_another_machine(
+    spec: MachineSpec, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Only a machine of the same files and shape is found again, in whatever folder it runs."""
+    monkeypatch.chdir(spec.root.parent)
+    OTHER.write_text("other")
     snapshots.keep(spec, write)
-    other = spec.root.with_name("other")
-    other.write_text("other")
-    changes: dict[str, Any] = {
-        "kernel": other,
-        "cmdline": "quiet",
-        "memory_mib": 1,
-        "vcpus": 2,
-        "kind": "kvm",
-    }
-    changes |= {"kind": "kvm", "arch": "arm64", "disks": (other,)}
     assert snapshots.find(replace(spec, workdir=Path("/elsewhere")))
-    assert not snapshots.find(replace(spec, **{change: changes[change]}))
+    assert not snapshots.find(replace(spec, **{change: CHANGES[change]}))
 
 
 def test_another_host_restores_nothing(spec: MachineSpec, tmp_path: Path) -> None:
