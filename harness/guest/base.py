@@ -1,4 +1,4 @@
-"""The protocol of a guest and its errors; `ssh` implements it over paramiko, `fake` for tests.
+"""The protocol of a guest and its errors; `ssh` implements it over paramiko.
 
 GuestError                InfrastructureError: no evidence against the agent until the machine was checked
 +-- GuestLostError        the connection ended

@@ -45,35 +45,34 @@ class When(BaseModel):
         return capable and ranged and all(fits(word, globs) for word, globs in words)
 
 
-class Expectation(BaseModel):
-    """One known failure; `until` is the last day on which it is valid."""
+class _Known(BaseModel):
+    """A fact that is valid up to the day `until`; `when` selects cells."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    test: Globs
     when: When = When()
     reason: Text
     link: Text
     until: Annotated[datetime.date, BeforeValidator(str)]
+
+
+class Expectation(_Known):
+    """One known failure."""
+
+    test: Globs
 
     def matches(self, cell: Cell, report: CellReport, test: str) -> bool:
         """Whether this entry applies to `test` in `cell`."""
         return fits(test, self.test) and self.when.holds(cell, report)
 
 
-class AllowedSplat(BaseModel):
-    """A complaint of the kernel that does not fail a test or cell up to the day `until`.
+class AllowedSplat(_Known):
+    """A complaint of the kernel that does not fail a test or cell.
 
     `splat` is literal text that is searched in the kernel's line and in the fingerprint.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
     splat: Text
-    when: When = When()
-    reason: Text
-    link: Text
-    until: Annotated[datetime.date, BeforeValidator(str)]
 
     def matches(self, cell: Cell, report: CellReport, splat: Splat) -> bool:
         """Whether this entry applies to `splat` in `cell`."""

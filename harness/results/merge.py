@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from harness.errors import IncompleteError
 from harness.plan.cells import Cell
@@ -17,18 +18,15 @@ from harness.results.model import Agent, CellResult, Results, RunInfo
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict, worst, worst_exit_code
 
+_Cell = TypeVar("_Cell", Cell, CellResult)
+
 
 def whole_plan(shards: Sequence[Shard]) -> Plan:
     """The plan that consists of the shards' plans. Raises IncompleteError if two contradict each other."""
-    cells: dict[str, tuple[Cell, Path]] = {}
-    for shard in shards:
-        for cell in shard.plan.cells:
-            known, owner = cells.setdefault(cell.id, (cell, shard.folder))
-            if known != cell:
-                raise IncompleteError(f"{cell.id}: planned differently in {owner} and {shard.folder}")
+    cells = _agreed(((cell, shard.folder) for shard in shards for cell in shard.plan.cells), "plans")
     omitted = {entry.id: entry.reason for shard in shards for entry in shard.plan.omitted}
     left_out = tuple(Omitted(id=name, reason=why) for name, why in omitted.items() if name not in cells)
-    return Plan(schema=1, cells=tuple(cell for cell, _ in cells.values()), omitted=left_out)
+    return Plan(schema=1, cells=tuple(cells.values()), omitted=left_out)
 
 
 def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Results:
@@ -67,12 +65,16 @@ def missing(plan: Plan, shards: Iterable[Shard]) -> list[str]:
 
 
 def _cells_of(shards: Sequence[Shard]) -> dict[str, CellResult]:
-    cells: dict[str, tuple[CellResult, Path]] = {}
-    for shard in shards:
-        for cell in shard.results.cells:
-            known, owner = cells.setdefault(cell.id, (cell, shard.folder))
-            if known != cell:
-                raise IncompleteError(f"{cell.id}: different results in {owner} and {shard.folder}")
+    return _agreed(((cell, shard.folder) for shard in shards for cell in shard.results.cells), "results")
+
+
+def _agreed(found: Iterable[tuple[_Cell, Path]], kind: str) -> dict[str, _Cell]:
+    """The cells by their ids. Raises IncompleteError if two folders have different ones with the same id."""
+    cells: dict[str, tuple[_Cell, Path]] = {}
+    for cell, folder in found:
+        known, owner = cells.setdefault(cell.id, (cell, folder))
+        if known != cell:
+            raise IncompleteError(f"{cell.id}: different {kind} in {owner} and {folder}")
     return {name: cell for name, (cell, _) in cells.items()}
 
 

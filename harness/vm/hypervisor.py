@@ -1,4 +1,4 @@
-"""The protocol of a hypervisor; `connection` implements it with libvirt, `fake` for tests."""
+"""The protocol of a hypervisor; `connection` implements it with libvirt."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 from harness.errors import ConfigError, InfrastructureError
 from harness.guest.base import Completed
 from harness.guest.deploy import BundleSources, build, deploy, with_types
-from harness.guest.fake import FakeGuest
+from tests.harness.guest.fake import FakeGuest
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from agent.selftest import protocol
 from harness.errors import RefusedError
 from harness.guest.base import GuestLostError, GuestTimeoutError, TooMuchOutputError
-from harness.guest.fake import FakeChannel, FakeGuest
 from harness.guest.selftest import SERVE, BrokenServerError, SelftestClient
+from tests.harness.guest.fake import FakeChannel, FakeGuest
 
 HELLO = protocol.encode(protocol.Hello("0.1.0", 412))
 

@@ -10,10 +10,10 @@ import pytest
 from harness.errors import InfrastructureError
 from harness.guest import state as vitals
 from harness.guest.base import Completed
-from harness.guest.fake import FakeGuest
 from harness.guest.state import REFERENCE_S, State
 from harness.host import deadlines
 from harness.host.deadlines import MOST, ORDINARY, OutOfTimeError, Pace
+from tests.harness.guest.fake import FakeGuest
 
 MOUNTS = "overlay / overlay rw 0 0\n"
 EXES = "lrwxrwxrwx 1 root root 0 Nov 22 12:00 /proc/1/exe -> /usr/sbin/fim-init\n"

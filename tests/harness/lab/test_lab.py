@@ -12,10 +12,10 @@ import pytest
 
 from harness.errors import HungError, InfrastructureError, ProductError, RefusedError
 from harness.guest.base import Completed, GuestLostError, GuestTimeoutError
-from harness.guest.fake import FakeChannel, FakeGuest
 from harness.lab import lab
 from harness.lab.lab import VmMachine
 from harness.vm.life import Death, DeathCause
+from tests.harness.guest.fake import FakeChannel, FakeGuest
 
 HELLO = b'{"hello":1,"agent":"0","pid":1}'
 

@@ -14,12 +14,12 @@ import pytest
 
 from harness.errors import InfrastructureError, MissingError
 from harness.guest.base import Completed
-from harness.guest.fake import FakeGuest
 from harness.host import cache
 from harness.host.cache import Cache
 from harness.lab import provenance, supplies
 from harness.lab.lab import VmMachine
 from harness.lab.supplies import Preparation
+from tests.harness.guest.fake import FakeGuest
 
 
 def archive(**files: bytes) -> bytes:

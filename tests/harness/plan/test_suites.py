@@ -15,7 +15,6 @@ from rich.console import Console
 from harness.commands import run as run_command
 from harness.errors import ConfigError, HungError
 from harness.guest.base import STDOUT, Completed, GuestError, GuestLostError, GuestTimeoutError, Output
-from harness.guest.fake import FakeGuest
 from harness.lab import command
 from harness.lab.command import CommandServer, judged
 from harness.plan import checked as config
@@ -29,6 +28,7 @@ from harness.run import judge
 from harness.run.fake import FakeBench
 from harness.run.run import Options
 from tests.harness.conftest import matrix_of
+from tests.harness.guest.fake import FakeGuest
 
 SUITE = {"name": "example", "files": ["bin/run.sh"], "command": ["./run.sh", "--all"]}
 

@@ -12,13 +12,13 @@ import pytest
 from harness.console.signatures import Trouble
 from harness.errors import InfrastructureError
 from harness.guest.base import Endpoint, GuestLostError
-from harness.guest.fake import FakeGuest
 from harness.vm import console
-from harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from harness.vm.hypervisor import LifeEvent, StartError, Vitality
 from harness.vm.life import DeathCause, MachineDiedError, State
 from harness.vm.machine import Machine
 from harness.vm.qemu_watch import QemuWatch
+from tests.harness.guest.fake import FakeGuest
+from tests.harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from tests.harness.vm.specs import machine_spec
 
 PANIC = "[    9.000000] Kernel panic - not syncing: sysrq triggered crash"

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest.fake import FakeGuest
 from harness.host import acceleration, canary
 from harness.host.acceleration import Accelerator
 from harness.host.canary import NATIVE, Sample
-from harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from harness.vm.hypervisor import LifeEvent, PortTakenError, StartError
 from harness.vm.life import DeathCause, MachineDiedError
 from harness.vm.machine import Machine
 from harness.vm.restart import FIRST, NoKvmError, Restarter
 from harness.vm.warm import Starter
+from tests.harness.guest.fake import FakeGuest
+from tests.harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from tests.harness.vm.specs import machine_spec
 
 ARCH = canary.host_arch()

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from harness.errors import InfrastructureError
-from harness.guest.fake import FakeGuest
 from harness.host.cache import Cache
 from harness.host.progress import Event
 from harness.vm import savefile
 from harness.vm.domain import MachineSpec
-from harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from harness.vm.hypervisor import LifeEvent, PortTakenError, StartError
 from harness.vm.life import State
 from harness.vm.machine import Machine
 from harness.vm.snapshot import KIND, Snapshot, Snapshots
 from harness.vm.warm import Starter
+from tests.harness.guest.fake import FakeGuest
+from tests.harness.vm.fake import FakeDomain, FakeHypervisor, Play
 from tests.harness.vm.specs import machine_spec
 
 READY = "fim-init: ready"

@@ -23,7 +23,6 @@ from harness import cli
 from harness.commands.options import selectors
 from harness.errors import ConfigError, HarnessError
 from harness.guest.base import Completed
-from harness.guest.fake import FakeGuest
 from harness.guest.selftest import STAND_BY
 from harness.lab import supplies
 from harness.plan import checked as config
@@ -37,6 +36,7 @@ from harness.watch.build import FAMILIES, MakeProject
 from harness.watch.update import Member
 from harness.watch.watch import Watch, look
 from tests.harness.conftest import matrix_of
+from tests.harness.guest.fake import FakeGuest
 
 OBJECT = "agent/bpf/fim.bpf.o"
 SCENARIO = "agent/selftest/scenarios/truth.py"

@@ -47,7 +47,7 @@ class FakeChannel:
         """Return the prepared stderr."""
         return self._stderr
 
-    def wait(self, timeout_s: float) -> int:  # noqa: ARG002 - a fake does not wait
+    def wait(self, timeout_s: float) -> int:
         """Return the prepared status."""
         return self._status
 
@@ -67,7 +67,7 @@ class FakeGuest:
         self._answer = answer or (lambda _argv: Completed(0, b"", b""))
         self._channel = channel or FakeChannel()
 
-    def run(self, argv: Sequence[str], timeout_s: float = 60) -> Completed:  # noqa: ARG002
+    def run(self, argv: Sequence[str], timeout_s: float = 60) -> Completed:
         """Record the command and answer it."""
         self._alive()
         self.commands.append(tuple(argv))
@@ -80,7 +80,7 @@ class FakeGuest:
         *,
         timeout_s: float = math.inf,
         stdin: int | None = None,
-        name: str = "",  # noqa: ARG002
+        name: str = "",
     ) -> int:
         """Answer the command like `run`; its stdin is recorded in `read`."""
         done = self.run(argv, timeout_s)
@@ -102,7 +102,7 @@ class FakeGuest:
         """Record the file."""
         self.put_bytes(local.read_bytes(), remote, mode)
 
-    def put_bytes(self, data: bytes, remote: str, mode: int = 0o644) -> None:  # noqa: ARG002
+    def put_bytes(self, data: bytes, remote: str, mode: int = 0o644) -> None:
         """Record the file."""
         self._alive()
         self.files[remote] = data
