@@ -12,6 +12,7 @@ import pytest
 from agent import cli as agent_cli
 from agent.selftest.catalogue import by_name
 from harness import cli as harness_cli
+from harness import errors
 from tests import ROOT
 from tests.docs import pages
 from tests.docs.pages import PAGES
@@ -19,6 +20,7 @@ from tests.test_architecture import LAYERS
 
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 # Examples of what one would call a thing that is not there.
+PROGRAMS = ("harness ", "agent ", "make ")
 EXAMPLES = re.compile(r"[A-Z]{3,}")
 
 
@@ -72,6 +74,20 @@ def test_tests_that_are_cited_are_there(path: Path) -> None:
         assert by_name(scenario), scenario
 
 
+SECTIONS = re.split(r"^## ", pages.prose((ROOT / "docs/extending.md").read_text()), flags=re.MULTILINE)[1:]
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.partition("\n")[0])
+def test_extending_leads_to_the_right_files(section: str) -> None:
+    """A file of the section has each name that is to be changed there; NAME and FAMILY are placeholders."""
+    spans = re.findall(r"`([^`]+)`", section)
+    files = [ROOT / span for span in spans if "/" in span and not re.search("NAME|FAMILY| ", span)]
+    text = "".join(file.read_text() for file in files if file.is_file())
+    names = {span.partition("(")[0] for span in spans if re.fullmatch(r"(?!NAME)[A-Za-z_ ]+(\(.*)?", span)}
+    assert files
+    assert {name for name in names if not name.startswith(PROGRAMS) and name not in text} == set()
+
+
 def test_security_says_how_each_defence_is_held() -> None:
     """No row without a test or a scenario."""
     rows = re.findall(r"^\| (?!attack|-)(.+) \|$", (ROOT / "docs/security.md").read_text(), re.MULTILINE)
@@ -100,6 +116,16 @@ def test_the_programs_in_the_kernel_have_both_licences() -> None:
     assert len(first) > 20
     assert [name for name, line in first.items() if wanted not in line] == []
     assert 'SEC("license") = "Dual BSD/GPL"' in (ROOT / "bpf/fim.bpf.c").read_text()
+
+
+def test_exit_codes_are_the_contract() -> None:
+    """The table of the README has the code of each error of the harness beside what it means."""
+    table = dict(re.findall(r"^\| (\d) \| (.+?) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+    raised = (errors.ProductError, errors.ConfigError, errors.InfrastructureError, errors.IncompleteError)
+    words = ("product failed", "command line", "infrastructure failed", "incomplete")
+    assert set(table) == {"0", *(str(error.exit_code) for error in raised)}
+    for error, word in zip(raised, words, strict=True):
+        assert word in table[str(error.exit_code)]
 
 
 def test_the_architecture_page_has_every_layer_and_package() -> None:
