@@ -19,7 +19,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from agent.selftest import catalogue
 from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
 from harness.host import capacity, signals
 from harness.host.deadlines import Pace
@@ -117,7 +116,7 @@ class Run:
         self.bench = bench
         self._write = write
         self.known = expectations.load(options.matrix.parent / "expectations.yaml")
-        self._test_names = [scenario.name for scenario in catalogue.CATALOGUE]
+        self._test_names = list(scenarios.of_catalogue())
         self.plan = self._plan()
         self.started = datetime.datetime.now(datetime.UTC)
         self.id = f"{self.started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
