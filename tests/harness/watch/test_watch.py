@@ -163,7 +163,7 @@ def test_the_machine_stays_up_and_only_what_changed_is_sent(loop: Loop) -> None:
     assert loop.run(loop.edit(object=b"two"), loop.edit(object=b"three")) == 0
     assert loop.events.count("boot 6.1-amd64") == loop.events.count("destroy 6.1-amd64") == 1
     assert loop.events.count("test 6.1-auto truth.open") == 3
-    assert "sent 1 files, 0 KiB\n" in loop.said
+    assert "sent 1 file, 0 KiB\n" in loop.said
     assert "round 3: 3 PASS" in loop.said
     assert b"three" in loop.guest.files["/tmp/fim-update.tar"]
     assert b"py" not in loop.guest.files["/tmp/fim-update.tar"]
@@ -173,9 +173,9 @@ def test_python_that_changed_takes_a_new_server(loop: Loop) -> None:
     """Of the bodies of scenarios a server that rests has read none, nor of what is compiled."""
     loop.run(loop.edit(python=b"new"), loop.edit(scenario=b"new"), loop.edit(object=b"new"))
     assert [line for line in loop.said.splitlines() if line.startswith("sent")] == [
-        "sent 1 files, 0 KiB, with a new server",
-        "sent 1 files, 0 KiB",
-        "sent 1 files, 0 KiB",
+        "sent 1 file, 0 KiB, with a new server",
+        "sent 1 file, 0 KiB",
+        "sent 1 file, 0 KiB",
     ]
 
 
