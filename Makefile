@@ -16,6 +16,9 @@ BPF_INCLUDES := -idirafter /usr/include/$(shell uname -m)-linux-gnu
 BPF_CFLAGS  := -g -O2 -fno-unroll-loops -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf $(BPF_INCLUDES)
 GENERATOR   := agent/selftest/generator
 
+# What is installed is named by the digest of what it was installed from: times say nothing after a checkout or a restored cache.
+INSTALLED := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c 1-16)
+
 # `make test` boots the oldest and the newest kernel of matrix.yaml; the scenarios carry the tag in the catalogue.
 SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke --must-pass
 
@@ -69,7 +72,7 @@ lint: setup $(BUILD)/.test-packages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-setup: $(BUILD)/.packages $(VENV)/.done
+setup: $(BUILD)/.packages $(INSTALLED)
 
 $(BUILD)/.packages: images/host-packages.txt
 	@mkdir -p $(BUILD)
@@ -81,11 +84,12 @@ $(BUILD)/.test-packages: images/test-packages.txt | $(BUILD)/.packages
 	@scripts/install-packages $(BUILD)/apt-test.log $<
 	@touch $@
 
-$(VENV)/.done: requirements.lock pyproject.toml | $(BUILD)/.packages
+$(INSTALLED): | $(BUILD)/.packages
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@echo "setup: Python packages into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	@rm -f $(VENV)/.installed-*
 	@touch $@
 
 build: $(BUILD)/fim.bpf.o $(BUILD)/fim-gen $(BUILD)/rules_tables.py
@@ -108,7 +112,7 @@ $(BUILD)/fim-gen: $(wildcard $(GENERATOR)/*.c $(GENERATOR)/*.h) | $(BUILD)/.pack
 	$(CC) -O2 -Wall -Wextra -Werror -static -s -o $@ $(GENERATOR)/*.c
 
 # The rule parser's tables, made ahead of time: building them from the grammar is most of the agent's start.
-$(BUILD)/rules_tables.py: $(wildcard agent/rules/*.py) agent/rules/grammar.lark $(VENV)/.done
+$(BUILD)/rules_tables.py: $(wildcard agent/rules/*.py) agent/rules/grammar.lark $(INSTALLED)
 	$(BIN)/python -m agent.rules.tables $@
 
 clean:

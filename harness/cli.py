@@ -82,7 +82,7 @@ def _print_error(error: Exception) -> int:
         # What no package has a message of its own for: a full disk, a folder of another user.
         error = InfrastructureError(str(error))
     elif isinstance(error, ModuleNotFoundError):
-        hint = "install what requirements.lock names: rm -f .venv/.done && make setup"
+        hint = "install what requirements.lock names: rm -f .venv/.installed-* && make setup"
         error = InfrastructureError(f"the Python package {error.name} is not installed", hint=hint)
     elif not isinstance(error, HarnessError):
         error = _unexpected(error)

@@ -116,7 +116,7 @@ def _lock(arguments: argparse.Namespace) -> int:
     old = lock.load(path)
     matrix = config.load(arguments.matrix)
     with on_stderr() as progress:
-        new = freshness.make(matrix, old, update=arguments.update, say=progress)
+        new, errors = freshness.make(matrix, old, update=arguments.update, say=progress)
     lock.store(path, new)
     moves = old.moved(new) if old else []
     sys.stdout.writelines(f"{move}\n" for move in moves)
@@ -125,7 +125,9 @@ def _lock(arguments: argparse.Namespace) -> int:
     moved = {(move.series, move.flavour) for move in moves if move.new}
     if names := [kernel.name for kernel in matrix.kernels if (kernel.series, kernel.flavour) in moved]:
         print_stderr(f"run them: harness run {' '.join(f'--kernel {name}' for name in names)}")
-    return 0
+    for error in errors:
+        print_stderr(f"{error.message}; its entry stays as it was, if it had one")
+    return InfrastructureError.exit_code if errors else 0
 
 
 def _fetch(arguments: argparse.Namespace) -> int:

@@ -129,12 +129,6 @@ class Guest(Protocol):
     def put_bytes(self, data: bytes, remote: str, mode: int = 0o644) -> None:
         """Write a file in the guest, completely or not at all. Raises GuestLostError, GuestFileError."""
 
-    def get(self, remote: str, local: Path) -> None:
-        """Copy a file out of the guest, completely or not at all.
-
-        Raises FileNotFoundError, GuestLostError, GuestFileError.
-        """
-
     def ping(self, timeout_s: float = 30) -> None:
         """Run a real command, to check that the guest works. Raises GuestTimeoutError, GuestLostError."""
 

@@ -206,16 +206,6 @@ class SshGuest:
             sftp.chmod(partial, mode)
             sftp.posix_rename(partial, remote)
 
-    def get(self, remote: str, local: Path) -> None:
-        """Copy a file out of the guest; see `base.Guest`."""
-        partial = local.with_name(f"{local.name}.partial")
-        try:
-            with self._files(f"cannot read {remote}") as sftp:
-                sftp.get(remote, str(partial))
-            partial.replace(local)
-        finally:
-            partial.unlink(missing_ok=True)
-
     def ping(self, timeout_s: float = 30) -> None:
         """Run a real command; see `base.Guest`."""
         completed = self.run(["true"], timeout_s)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from harness.errors import HarnessError, InfrastructureError, UnknownKernelError
 from harness.host.progress import Progress, silent
 from harness.kernels import KernelRequest, Lock, ResolvedKernel, available, catalogue, resolve
-from harness.kernels.lock import key_of
+from harness.kernels.lock import Key, key_of
 from harness.plan.cells import expand
 from harness.plan.matrix import Matrix
 
@@ -20,17 +21,28 @@ def requests(matrix: Matrix) -> list[KernelRequest]:
     return list(unique.values())
 
 
-def make(matrix: Matrix, old: Lock | None, *, update: bool, say: Progress = silent) -> Lock:
+def make(
+    matrix: Matrix, old: Lock | None, *, update: bool, say: Progress = silent
+) -> tuple[Lock, list[HarnessError]]:
     """The lock of a matrix: kernels in `old` stay unless `update`; all others are the newest available.
 
-    Raises HarnessError.
+    Also returns the errors of kernels that cannot be resolved; these keep their entry in `old`.
+    Raises HarnessError if no kernel can be resolved.
     """
-    kernels = {}
+    kernels: dict[Key, ResolvedKernel] = {}
+    errors: list[HarnessError] = []
     for request in requests(matrix):
-        kept = old.find(request) if old and not update else None
-        kernels[key_of(request)] = kept or resolve(request, progress=say)
+        before = old.find(request) if old else None
+        try:
+            kernels[key_of(request)] = (before if not update else None) or resolve(request, progress=say)
+        except (UnknownKernelError, InfrastructureError) as error:
+            errors.append(error)
+            if before:
+                kernels[key_of(request)] = before
+    if len(errors) == len(requests(matrix)):
+        raise errors[0]
     known = tuple(kernel.series for kernel in available(progress=say)) if update or not old else old.known
-    return Lock(kernels, known)
+    return Lock(kernels, known), errors
 
 
 def new_series(

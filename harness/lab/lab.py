@@ -78,6 +78,7 @@ class VmBench:
         self.progress: Progress = to_stderr
         self.gdb = False  # whether kernels can be debugged; such machines are to be booted and not restored
         self.memory_mib = MEMORY_MIB
+        self._emulates: dict[str, Accelerator] = {}  # by architecture, once this run did
         self._snapshots: Snapshots | None = None
         self._open = contextlib.ExitStack()
         self._connection: Connection | None = None
@@ -88,8 +89,12 @@ class VmBench:
         return found.kind, str(found)
 
     def _accelerator(self, arch: str) -> Accelerator:
-        # Read before each machine: another worker may have rejected KVM.
-        return acceleration.find(arch, self._wanted)
+        # Read before each machine: another worker may have rejected KVM. A run that lost KVM does not return
+        # to it, also if only the permission was lost for a moment: its cells would be hard to compare.
+        found = self._emulates.get(arch) or acceleration.find(arch, self._wanted)
+        if found.kind == "tcg":
+            self._emulates[arch] = found
+        return found
 
     def releases(self, plan: Plan) -> dict[str, str]:
         """Ask the lock, then the repositories."""

@@ -35,7 +35,7 @@ from harness.results.verdict import Verdict
 from harness.run import judge
 from harness.run.judge import REASON_LIMIT, Allowed, as_result, clean, problem
 from harness.run.machines import Machine, Selftest
-from harness.run.slot import AGENT_LOG, Slot
+from harness.run.slot import Slot
 from harness.text import one_line
 
 LOAD_DEADLINE_S = 90.0
@@ -308,11 +308,7 @@ class CellRun:
         return True
 
     def _load_another(self) -> None:
-        """Load the agent again after an early end; keep the log of the first one."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.folder / AGENT_LOG).replace(
-                self.folder / f"agent-{MAX_AGENTS - self._spare_agents - 1}.log"
-            )
+        """Load the agent again after an early end."""
         try:
             self._load()
         except HarnessError as error:

@@ -6,7 +6,7 @@ to an act:
 - pass, fail, skip, malformed; splat: the kernel logs a warning; deaf: the kernel log is missing;
 - refuse; hang: the agent does not answer; broken: the agent ended;
 - crash: the kernel panics; freeze: the guest does not answer; qemu-dies; lost: the connection is lost;
-- kill-worker, interrupt, hup, term: a signal to this process; sleep: ten minutes; full: the host's disk is
+- kill-worker, interrupt, hup, term: a signal to this process; sleep: a day; full: the host's disk is
   full; error: a defect of the harness.
 
 Steps other than tests are `CELL::boot`, `CELL::deploy`, `CELL::load`, `CELL::quit` (the agent ends),
@@ -67,7 +67,7 @@ SENT = {
     "hup": signal.SIGHUP,
     "term": signal.SIGTERM,
 }
-SLEEP_S = 600.0  # longer than any test waits
+SLEEP_S = 86_400.0  # a run that waits for it never ends
 
 
 class FakeBench:

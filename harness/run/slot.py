@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.run.machines import Machine, Selftest
 
 BOOT_DEADLINE_S = 120.0
 ANSWER_S = 10.0  # for a machine that is to be kept
+COMMAND_LOG = "command.log"  # in the folder of a cell: output of a suite
 AGENT_LOG = "agent.log"  # in the folder of a cell: stderr of the self-test server
 
 
@@ -64,8 +66,8 @@ class Slot:
         """Return the server for the tests of `cell`, with its log in `folder`. Raises HarnessError."""
         assert self.machine
         if cell.suite:
-            return self.machine.command(cell, folder / "command.log")
-        return self.machine.selftest(folder / AGENT_LOG, deadline_s)
+            return self.machine.command(cell, _new_log(folder / COMMAND_LOG))
+        return self.machine.selftest(_new_log(folder / AGENT_LOG), deadline_s)
 
     def leftovers(self, deadline_s: float) -> list[str]:
         """List what a closed cell left in the guest. Raises HarnessError."""
@@ -93,3 +95,11 @@ class Slot:
             yield
         finally:
             self.phases = self.phases.model_copy(update={phase: time.monotonic() - began})
+
+
+def _new_log(path: Path) -> Path:
+    """Return `path` after an earlier log of the cell under this name got the next number."""
+    if path.exists():
+        numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(1))
+        path.replace(next(kept for kept in numbered if not kept.exists()))
+    return path

@@ -11,7 +11,7 @@ from harness.guest.selftest import Loaded, Ran
 from harness.host.deadlines import Pace
 from harness.plan.cells import Cell
 from harness.run.machines import Machine, Selftest
-from harness.run.slot import AGENT_LOG, Slot
+from harness.run.slot import AGENT_LOG, COMMAND_LOG, Slot
 from harness.watch import update
 from harness.watch.update import Member, Update
 
@@ -69,6 +69,8 @@ class StandingSlot(Slot):
     def serve(self, cell: Cell, folder: Path, deadline_s: float) -> Selftest:
         """Return the running server, or start one; a suite gets its own."""
         if cell.suite:
+            # The logs of all rounds would pile up for as long as the user edits.
+            (folder / COMMAND_LOG).unlink(missing_ok=True)
             return super().serve(cell, folder, deadline_s)
         return self._server or self._start(folder / AGENT_LOG, deadline_s)
 

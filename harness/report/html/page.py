@@ -23,11 +23,13 @@ from harness.report.shared import attention, evidence, hooks, proof, verdicts, w
 from harness.results import ledger
 from harness.results.model import Results
 from harness.results.verdict import Verdict
-from harness.text import visible
+from harness.text import counted, visible
 
 TEXT_LIMIT = 2000  # characters of one text
 SHORT_LIMIT = 100  # characters of one text once the page holds PAGE_LIMIT
 PAGE_LIMIT = 16 << 20  # characters of text in the whole page
+
+TEST_LIMIT = 20_000  # tests in the whole page, each with its row in the page's markup
 
 _ASSETS = Path(__file__).with_name("assets")
 _STYLES = ("base.css", "matrix.css", "panel.css", "views.css", "print.css")
@@ -35,7 +37,11 @@ _SCRIPT = "report.js"
 
 
 def render(results: Results, folder: Path | None = None) -> str:
-    """Return the text of report.html; `folder` is the output folder, for consoles and links to files."""
+    """Return the text of report.html; `folder` is the output folder, for consoles and links to files.
+
+    A page of more than TEST_LIMIT tests leaves out cells, those that ended as expected first, and says so.
+    """
+    results = _within_limit(results)
     style = "\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in _STYLES)
     script = (_ASSETS / _SCRIPT).read_text(encoding="utf-8")
     return (
@@ -49,6 +55,22 @@ def render(results: Results, folder: Path | None = None) -> str:
             **_content(results, folder),
         )
     )
+
+
+def _within_limit(results: Results) -> Results:
+    """Return results with the cells that fit on a page, in their order, and a note about the others."""
+    kept, left = set(), TEST_LIMIT
+    for cell in sorted(results.cells, key=lambda cell: cell.verdict.expected):
+        left -= len(cell.tests)
+        if left >= 0:
+            kept.add(cell.id)
+    if len(kept) == len(results.cells):
+        return results
+    missing = counted(len(results.cells) - len(kept), "cell")
+    note = f"{missing} of {len(results.cells):,} did not fit on this page; results.json has all of them"
+    run = results.run.model_copy(update={"notes": (note, *results.run.notes)})
+    cells = tuple(cell for cell in results.cells if cell.id in kept)
+    return results.model_copy(update={"run": run, "cells": cells})
 
 
 def _content(results: Results, folder: Path | None) -> dict[str, Any]:

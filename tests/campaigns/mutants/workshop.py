@@ -14,8 +14,9 @@ from tests.campaigns.mutants.catalogue import Mutant
 
 _PRODUCTS = ("fim.bpf.o", "fim-gen", "rules_tables.py")
 _LISTED = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-# By whoever runs this: not again for a copy.
-_BUILD = ("make", "-s", "-o", "build/.packages", "-o", ".venv/.done", "build")
+# The tree has set up packages and environment, which its copy shares.
+_SET_UP = ("-o", "build/.packages", "-o", "requirements.lock", "INSTALLED=requirements.lock")
+_BUILD = ("make", "-s", *_SET_UP, "build")
 
 
 class MisfitError(ValueError):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import cli
-from harness.errors import ConfigError, InfrastructureError
+from harness.errors import ConfigError, InfrastructureError, UnknownKernelError
 from harness.host.programs import ProgramError
 from harness.kernels import KernelRequest, Lock, Package, ResolvedKernel, fetcher, freshness, lock
 from harness.kernels.apt import Apt
@@ -35,8 +35,10 @@ class Repositories:
         self.kernels = list(kernels)
 
     def resolve(self, request: KernelRequest, **_: object) -> ResolvedKernel:
-        found = (one for one in self.kernels if (one.series, one.arch) == (request.series, request.arch))
-        return replace(next(found), name=request.name)
+        for one in self.kernels:
+            if (one.series, one.arch) == (request.series, request.arch):
+                return replace(one, name=request.name)
+        raise UnknownKernelError(f"the repositories have no {request.series!r}")
 
     def available(self, *_: object, **__: object) -> list[ResolvedKernel]:
         return self.kernels
@@ -110,18 +112,48 @@ def test_what_is_no_lock_is_said_in_one_line(tmp_path: Path, text: str) -> None:
 
 
 def test_a_lock_is_kept_until_it_is_told_to_move(repositories: Repositories) -> None:
-    old = freshness.make(matrix_of("6.1", "6.12"), None, update=False)
+    old = freshness.make(matrix_of("6.1", "6.12"), None, update=False)[0]
     repositories.kernels[0] = kernel("6.1", 2)
-    assert freshness.make(matrix_of("6.1", "6.12"), old, update=False) == old
-    new = freshness.make(matrix_of("6.1", "6.12"), old, update=True)
+    assert freshness.make(matrix_of("6.1", "6.12"), old, update=False) == (old, [])
+    new = freshness.make(matrix_of("6.1", "6.12"), old, update=True)[0]
     assert [str(move) for move in old.moved(new)] == [
         "6.1 cloud amd64: 6.1.0-1-cloud-amd64 -> 6.1.0-2-cloud-amd64"
     ]
 
 
+def test_a_series_that_is_gone_keeps_its_entry_and_costs_no_other(repositories: Repositories) -> None:
+    """The error is returned; without an entry in the old lock the kernel is left out."""
+    old = freshness.make(matrix_of("6.1", "6.12"), None, update=False)[0]
+    repositories.kernels = [kernel("6.12", 2)]
+    new, errors = freshness.make(matrix_of("5.10", "6.1", "6.12"), old, update=True)
+    assert {key[0]: entry.release for key, entry in new.kernels.items()} == {
+        "6.1": kernel("6.1").release,
+        "6.12": kernel("6.12", 2).release,
+    }
+    assert [error.message for error in errors] == [
+        "the repositories have no '5.10'",
+        "the repositories have no '6.1'",
+    ]
+    with pytest.raises(UnknownKernelError):
+        freshness.make(matrix_of("5.10", "6.1"), old, update=True)
+
+
+def test_the_command_writes_the_other_kernels_and_exits_3(
+    repositories: Repositories, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each kernel that could not be resolved is one line."""
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text("kernels: ['6.1', '5.10']\n")
+    assert cli.main(["kernels", "lock", "--matrix", str(matrix)]) == 3
+    assert "no '5.10'; its entry stays as it was, if it had one" in capsys.readouterr().err
+    found = lock.load(tmp_path / "matrix.lock")
+    assert found
+    assert [key[0] for key in found.kernels] == ["6.1"]
+
+
 def test_what_the_matrix_gains_and_loses_is_locked_and_let_go(repositories: Repositories) -> None:
-    old = freshness.make(matrix_of("6.1"), None, update=False)
-    new = freshness.make(matrix_of("6.12"), old, update=False)
+    old = freshness.make(matrix_of("6.1"), None, update=False)[0]
+    new = freshness.make(matrix_of("6.12"), old, update=False)[0]
     assert [str(move) for move in old.moved(new)] == [
         "6.1 cloud amd64: 6.1.0-1-cloud-amd64 -> no longer in the matrix",
         "6.12 cloud amd64: not locked -> 6.12.0-1-cloud-amd64",
@@ -162,7 +194,7 @@ def test_an_update_prints_the_line_that_runs_what_moved(
 
 def test_a_series_is_new_when_the_lock_had_not_seen_it(repositories: Repositories) -> None:
     """7.3 was there when the file was written, so that nobody asks for it is no news."""
-    locked = freshness.make(matrix_of("6.1"), None, update=False)
+    locked = freshness.make(matrix_of("6.1"), None, update=False)[0]
     repositories.kernels.append(kernel("7.4"))
     found = freshness.new_series(repositories.available(), matrix_of("6.1"), locked)
     assert [one.series for one in found] == ["7.4"]

@@ -12,8 +12,10 @@ import pytest
 
 from harness.errors import HungError, InfrastructureError, ProductError, RefusedError
 from harness.guest.base import Completed, GuestLostError, GuestTimeoutError
+from harness.host import acceleration
+from harness.host.acceleration import Accelerator
 from harness.lab import lab
-from harness.lab.lab import VmMachine
+from harness.lab.lab import VmBench, VmMachine
 from harness.vm.life import Death, DeathCause
 from tests.harness.guest.fake import FakeChannel, FakeGuest
 
@@ -130,3 +132,11 @@ def test_who_hangs_is_not_waited_for_at_the_end(
         selftest.test("truth.open", 1)
     selftest.close()
     assert asked == [patience_s]
+
+
+def test_a_run_that_lost_kvm_does_not_return_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the permission was lost for a moment: all later machines are alike."""
+    answers = [Accelerator("kvm", "fast"), Accelerator("tcg", "no permission"), Accelerator("kvm", "fast")]
+    monkeypatch.setattr(acceleration, "find", lambda *_: answers.pop(0))
+    bench = VmBench()
+    assert [bench.accelerator("amd64")[0] for _ in range(4)] == ["kvm", "tcg", "tcg", "tcg"]

@@ -248,3 +248,14 @@ def test_a_big_run_stays_quick_and_small() -> None:
         a_cell(f"6.{n}", hookset, tests) for n in range(26) for hookset in ("auto", "lsm", "a", "b", "c")
     )
     assert len(html.render(a_run(*cells))) < 32 << 20
+
+
+def test_a_page_of_too_many_tests_shows_the_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells that ended as expected are left out first, and the page says how many."""
+    passed = [a_cell(kernel, tests=(a_test("truth.open"),)) for kernel in ("5.10", "6.1", "6.12")]
+    failed = a_cell("7.3", tests=(a_test("truth.open", Verdict.FAIL),))
+    monkeypatch.setattr("harness.report.html.page.TEST_LIMIT", 2)
+    page = html.render(a_run(*passed, failed))
+    assert "2 cells of 4 did not fit on this page; results.json has all of them" in page
+    assert [cell.id in page for cell in (*passed, failed)] == [True, False, False, True]
+    assert "did not fit" not in html.render(a_run(passed[0], failed))

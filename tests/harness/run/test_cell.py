@@ -145,6 +145,17 @@ def test_an_agent_that_always_ends_is_given_up(cell: Cell, folder: Path) -> None
     assert sorted(path.name for path in folder.glob("agent*")) == ["agent-1.log", "agent-2.log", "agent.log"]
 
 
+def test_logs_of_earlier_machines_and_visits_are_kept(cell: Cell, folder: Path) -> None:
+    """A retried machine and a second visit of the cell start new logs."""
+    _live(cell, folder, {"*::truth.unlink": "qemu-dies,pass"})
+    names = sorted(path.name for path in folder.glob("agent*"))
+    _live(cell, folder, {})
+    later = sorted(path.name for path in folder.glob("agent*"))
+    assert len(names) == 2
+    assert len(later) == 3
+    assert set(names) < set(later)
+
+
 def test_tries_end(cell: Cell, folder: Path) -> None:
     _, report, events = _live(cell, folder, {"*::boot": "lost"})
     assert sum(event.startswith("boot") for event in events) == MAX_MACHINES
