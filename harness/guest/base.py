@@ -18,6 +18,8 @@ from typing import Protocol
 from harness.errors import HungError, InfrastructureError
 from harness.guest.keys import GuestKeys
 
+MAX_FILE = 256 << 20  # bytes that `get` copies
+
 _FIRST_SIGNAL = 128
 
 
@@ -128,6 +130,12 @@ class Guest(Protocol):
 
     def put_bytes(self, data: bytes, remote: str, mode: int = 0o644) -> None:
         """Write a file in the guest, completely or not at all. Raises GuestLostError, GuestFileError."""
+
+    def get(self, remote: str, local: Path) -> None:
+        """Copy a file out of the guest, completely or not at all.
+
+        Raises FileNotFoundError, GuestLostError, and GuestFileError, also for a file of more than MAX_FILE.
+        """
 
     def ping(self, timeout_s: float = 30) -> None:
         """Run a real command, to check that the guest works. Raises GuestTimeoutError, GuestLostError."""

@@ -17,11 +17,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import paramiko
 
 from harness.guest import streaming
 from harness.guest.base import (
+    MAX_FILE,
     STDERR,
     STDOUT,
     Completed,
@@ -206,6 +208,16 @@ class SshGuest:
             sftp.chmod(partial, mode)
             sftp.posix_rename(partial, remote)
 
+    def get(self, remote: str, local: Path) -> None:
+        """Copy a file out of the guest; see `base.Guest`."""
+        partial = local.with_name(f"{local.name}.partial")
+        try:
+            with self._files(f"cannot read {remote}") as sftp, sftp.open(remote, "rb") as source:
+                _copy(remote, cast("BinaryIO", source), partial)
+            partial.replace(local)
+        finally:
+            partial.unlink(missing_ok=True)
+
     def ping(self, timeout_s: float = 30) -> None:
         """Run a real command; see `base.Guest`."""
         completed = self.run(["true"], timeout_s)
@@ -320,3 +332,14 @@ class SshChannel:
         while self._session.recv_stderr_ready():
             self._stderr += self._session.recv_stderr(_CHUNK)
         del self._stderr[:-_STDERR_KEPT]
+
+
+def _copy(remote: str, source: BinaryIO, target: Path) -> None:
+    """Copy until the end of the file, whatever size the guest reports; raises GuestFileError at the limit."""
+    left = MAX_FILE
+    with target.open("wb") as file:
+        while data := source.read(_CHUNK):
+            left -= len(data)
+            if left < 0:
+                raise GuestFileError(f"{remote} is larger than {MAX_FILE >> 20} MiB")
+            file.write(data)

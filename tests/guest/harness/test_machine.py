@@ -118,14 +118,18 @@ def test_timeout(guest: Guest) -> None:
     guest.ping()
 
 
-def test_files(guest: Guest) -> None:
-    """Arrive complete, with their mode; a file that cannot be written is an error."""
+def test_files(guest: Guest, tmp_path: Path) -> None:
+    """Come back as they went, with their mode; a file that does not exist or never ends is an error."""
     data = bytes(range(256)) * 4000
     guest.put_bytes(data, "/root/a file", 0o750)
-    assert guest.run(["cat", "/root/a file"]).stdout == data
+    guest.get("/root/a file", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == data
     assert guest.run(["stat", "-c", "%a", "/root/a file"]).stdout == b"750\n"
+    with pytest.raises(FileNotFoundError):
+        guest.get("/root/nothing", tmp_path / "nothing")
     with pytest.raises(GuestFileError):
         guest.put_bytes(bytes(1 << 20), "/sys/nothing")
+    assert [path.name for path in tmp_path.iterdir()] == ["back"]
 
 
 def test_channel(guest: Guest) -> None:

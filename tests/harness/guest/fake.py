@@ -107,6 +107,13 @@ class FakeGuest:
         self._alive()
         self.files[remote] = data
 
+    def get(self, remote: str, local: Path) -> None:
+        """Copy a recorded file."""
+        self._alive()
+        if remote not in self.files:
+            raise FileNotFoundError(remote)
+        local.write_bytes(self.files[remote])
+
     def ping(self, timeout_s: float = 30) -> None:
         """Run `true`."""
         self.run(["true"], timeout_s)
