@@ -1,1 +1,1 @@
-"""Known file events, and what must come of each."""
+"""Generates known file events and checks what the agent reports for each."""

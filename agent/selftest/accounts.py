@@ -1,4 +1,4 @@
-"""The ledger of a scenario: the agent's own, held against what the generator made."""
+"""Computes the ledger of a scenario: the agent's counters, compared with the generated events."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Accounts = Mapping[EventType, Account]
 
 
 def since(now: Accounts, before: Accounts) -> dict[EventType, Account]:
-    """What was counted between two readings."""
+    """Return what was counted between two readings."""
     return {kind: _difference(account, before[kind]) for kind, account in now.items()}
 
 
 def identities(generated: int, account: Account) -> tuple[Identity, ...]:
-    """Every equality that holds when nothing is hidden; the first one that does not names the leak."""
+    """Return the equalities that must hold; the first one that does not shows where events were lost."""
     a = account
     return (
         Identity("generated = seen + program misses", generated, a.seen + a.program_misses),
@@ -32,7 +32,7 @@ def identities(generated: int, account: Account) -> tuple[Identity, ...]:
 
 
 def row(generated: int, account: Account) -> dict[str, Any]:
-    """The ledger's row in results.json."""
+    """Return the ledger's row in results.json."""
     counts = account._asdict()
     return {
         "generated": generated,
@@ -44,27 +44,27 @@ def row(generated: int, account: Account) -> dict[str, Any]:
     }
 
 
-def ours(made: int, account: Account) -> Account:
-    """Without the misses of other processes.
+def own_misses(generated: int, account: Account) -> Account:
+    """Return the account without the misses of other processes.
 
-    Where programs on trampolines can be preempted, the kernel skips them for whoever runs into one, and does
-    not tell whom: of its misses ours are those that the generator's own events lack.
+    Where the kernel skips programs because one of them was preempted, it does not say for which process. The
+    generator's own misses are the events that it generated and the kernel stage did not see.
     """
-    others = account.seen + account.program_misses - made
+    others = account.seen + account.program_misses - generated
     return account._replace(
         program_misses=account.program_misses - max(0, min(others, account.program_misses))
     )
 
 
-def rows(made: Mapping[EventType, int], spent: Accounts) -> dict[str, str]:
-    """A ledger in a line for each event type, for people: what was made, and what became of it."""
-    return {
-        kind.label: ", ".join(
-            (f"generated {made.get(kind, 0)}", *(f"{name} {n}" for name, n in account._asdict().items() if n))
-        )
-        for kind, account in spent.items()
-        if made.get(kind) or any(account)
-    }
+def rows(generated: Mapping[EventType, int], counted: Accounts) -> dict[str, str]:
+    """Return the ledger as a text for each event type: generated events, and all counters that are not 0."""
+    texts = {}
+    for kind, account in counted.items():
+        number = generated.get(kind, 0)
+        counters = [f"{name} {count}" for name, count in account._asdict().items() if count]
+        if number or counters:
+            texts[kind.label] = ", ".join((f"generated {number}", *counters))
+    return texts
 
 
 def _difference(now: Account, before: Account) -> Account:

@@ -1,4 +1,4 @@
-"""The words in which a scenario is written: rules, a script, what came of it, and what must hold."""
+"""Offers the operations that scenarios are written with: set rules, play a script, check the events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from agent.events.model import Event, EventType
 from agent.hooks import sets
 from agent.ledger import Account
-from agent.selftest import accounts, places
+from agent.selftest import accounts, filesystems
 from agent.selftest.accounts import Accounts
 from agent.selftest.effects import generated, lines_of
 from agent.selftest.evidence import CannotTellError, Evidence
@@ -25,31 +25,31 @@ from agent.selftest.workload import Outcome, OverdueError, Workload, quote
 
 __all__ = ["SENTINEL", "Bench", "CannotTellError", "Round"]
 
-SENTINEL = "sentinel"  # the rule that every set of rules holds
+SENTINEL = "sentinel"  # the rule that matches the sentinel events; it is part of every rule set
 
 
 class Round(NamedTuple):
-    """One script between its two sentinels: what the generator did and what arrived meanwhile."""
+    """One played script: the generator's report, the events that arrived, and what was counted."""
 
     outcome: Outcome
     judged: tuple[Judged, ...]
-    spent: Accounts
+    counted: Accounts
 
     def of(self, kind: EventType) -> tuple[Event, ...]:
-        """The events of one type that arrived."""
-        return tuple(one.event for one in self.judged if one.event.type is kind)
+        """Return the events of one type."""
+        return tuple(judged.event for judged in self.judged if judged.event.type is kind)
 
     def matches(self, rule: str) -> tuple[Event, ...]:
-        """The events that one rule matched."""
-        return tuple(one.event for one in self.judged if rule in one.rules)
+        """Return the events that a rule matched."""
+        return tuple(judged.event for judged in self.judged if rule in judged.rules)
 
 
 class Bench:
-    """One scenario's place to work: a folder of its own, the agent, the generator, and the record.
+    """The agent, the generator, a folder and the evidence of one scenario.
 
-    Every script is played between two sentinels, events that the rules always want. A record is in the ring
-    before its system call returns: when the generator is done and the ring is empty, what has not arrived
-    never will, and the last sentinel proves that the stream was still flowing. Nothing is waited for.
+    Every script is played between two sentinels, events that the rules always match. The kernel writes a
+    record before its system call returns. So once the generator is done and the ring buffer is empty, an
+    event that has not arrived never will, and the last sentinel proves that the agent still received events.
     """
 
     def __init__(
@@ -62,70 +62,70 @@ class Bench:
         installer: Installer,
     ) -> None:
         self.subject = subject
-        self.another = another  # loads one more agent, which whoever asks for it must close
+        self.another = another  # loads one more agent, which the caller must close
         self._installer = installer
         self.workload = workload
         self.folder = folder
         self.evidence = evidence
         self._generated: Counter[EventType] = Counter()
-        self._families: set[str] = set()  # of the programs that told events
+        self._families: set[str] = set()  # of the programs that reported events
         for name in ("first", "last"):
             (folder / name).touch()
-        subject.drain()  # what the end of the scenario before left behind
+        subject.drain()  # events of the previous scenario's end
         subject.watch(workload.pid)
         self._start = self._latest = subject.accounts()
 
     @property
     def pid(self) -> int:
-        """The generator's process id: what events must carry."""
+        """The generator's process id, which its events must have."""
         return self.workload.pid
 
     @property
     def program(self) -> str:
-        """The path of a program that a script can exec: the generator; `exit N` ends it with that status."""
+        """The path of the generator, which a script can exec; with `exit N` it ends with that status."""
         return str(self.workload.binary)
 
     @property
     def depth(self) -> int:
-        """The number of slashes in the path of something in the scenario's folder."""
+        """The number of slashes in a path in the scenario's folder."""
         return self.path("").count("/")
 
     @property
     def paced(self) -> bool:
-        """Whether the script that is played, or was last, has a rate to keep."""
+        """Whether the latest script has a rate to keep."""
         return any(line.startswith("rate ") for line in self.evidence.context.get("script", ()))
 
     def path(self, name: str) -> str:
-        """A path in the scenario's folder."""
+        """Return a path in the scenario's folder."""
         return f"{self.folder}/{name}"
 
     def file(self, name: str) -> str:
-        """The path of a new empty file in the scenario's folder; the agent makes it: it is no event."""
+        """Create an empty file in the scenario's folder and return its path. This process makes no events."""
         (self.folder / name).touch()
         return self.path(name)
 
     def mounted(
         self, name: str, kind: str = "tmpfs", options: Callable[[], str] = str
     ) -> AbstractContextManager[str]:
-        """A fresh file system in a new directory of the folder; nobody watches its making: it is no event."""
-        return places.mounted(Path(self.path(name)), kind, options(), self.unwatched)
+        """Mount a new file system at a new directory of the folder, without events; yields its path."""
+        return filesystems.mounted(Path(self.path(name)), kind, options(), self.unwatched)
 
     def enriched(self) -> AbstractContextManager[None]:
-        """Meanwhile events are told with who did them; rules must be put in force after that."""
+        """Within this context events have their process and container. Set the rules after entering it."""
         return self.subject.enriched()
 
     def resident(self, **expressions: str) -> Resident:
-        """Start `agent run` with rules, id -> expression; whoever asks for it must close it."""
+        """Start `agent run` with rules (id -> expression); the caller must close it."""
         return self._installer(self.folder, expressions, self.workload.patience_s)
 
     def rules(self, **expressions: str) -> None:
-        """Put rules in force, id -> expression, and the sentinels' rule with them."""
+        """Set the rules (id -> expression), and the rule of the sentinels with them."""
         everything = self.with_sentinel(expressions)
         self.evidence.context["rules"] = everything
         self.subject.enforce(everything)
 
     def with_sentinel(self, expressions: Mapping[str, str]) -> dict[str, str]:
-        """Those rules and the one of the sentinels."""
+        """Return the rules and the rule of the sentinels."""
         sentinel = f'open.file.path in ["{self.path("first")}", "{self.path("last")}"]'
         return {SENTINEL: sentinel, **expressions}
 
@@ -138,73 +138,74 @@ class Bench:
         meanwhile: Callable[[], None] | None = None,
         unseen: bool = False,
     ) -> Round:
-        """Run a script between sentinels and take in all that arrives.
+        """Run a script between sentinels and collect its events.
 
-        `refused` are the calls that the kernel is to refuse, as in `Outcome.failures`. Without `absorb`
-        nothing is read while the script runs, as if the agent had no time. `meanwhile` is called whenever
-        something arrived and once at the start. What is `unseen` makes no event that must be accounted for.
+        `refused` are the calls that the kernel must refuse, as in `Outcome.failures`. Without `absorb`
+        the agent reads nothing while the script runs. `meanwhile` is called once at the start and whenever
+        events arrive. The events of an `unseen` script are not expected in the ledger.
         """
         self.evidence.context["script"] = script.splitlines()
-        before = self._latest  # between two scripts the generator waits: nothing is counted
+        before = self._latest  # nothing is counted between two scripts, because the generator waits
         _, first = self._run(self._sentinel("first"))
-        seen = self._generated.copy()
+        expected = self._generated.copy()
         outcome, judged = self._run(script, absorb=absorb, meanwhile=meanwhile)
         if unseen:
-            self._generated = seen
+            self._generated = expected
         _, last = self._run(self._sentinel("last"))
         self._check_sentinels(first, judged, last)
         self.evidence.equal("refused by the kernel", refused or {}, dict(outcome.failures))
         self._latest = self.subject.accounts()
-        spent = accounts.since(self._latest, before)
-        self.evidence.context["ledger"] = accounts.rows(generated(outcome), spent)
-        return Round(outcome, tuple(judged), spent)
+        counted = accounts.since(self._latest, before)
+        self.evidence.context["ledger"] = accounts.rows(generated(outcome), counted)
+        return Round(outcome, tuple(judged), counted)
 
     def unwatched(self, script: str) -> Outcome:
-        """Run a script with the hooks in place but nothing in their scope: it makes no event."""
+        """Run a script while the agent watches no process, so that it makes no events."""
         self.subject.watch(NO_PROCESS)
         outcome = self.workload.run(script)
         self.subject.watch(self.workload.pid)
         return outcome
 
     def close_ledger(self) -> dict[str, Any]:
-        """Hold the three witnesses of all that happened here against each other; the rows of results.json."""
+        """Compare the counters of generator, kernel stage and agent; return the rows of results.json."""
         facts = self.subject.known()
         coverage, skips = facts["coverage"], facts["capabilities"].get("skips") == "fires"
         attached = sets.families(row["type"] for row in facts["hooks"] if row["state"] == "attached")
-        told = self._families
-        if told:
-            self.evidence.record("events of attached programs", told <= attached, attached, told)
+        reporting = self._families
+        if reporting:
+            self.evidence.record("events of attached programs", reporting <= attached, attached, reporting)
         rows = {}
         for kind, account in accounts.since(self.subject.accounts(), self._start).items():
             seen = coverage.get(kind.label, "none") != "none"  # without a hook nothing must be counted
-            made = self._generated[kind] if seen else 0
-            account = accounts.ours(made, account) if skips else account
-            if made or any(account):
-                self._check_account(kind, made, account)
-                rows[kind.label] = accounts.row(made, account)
+            expected = self._generated[kind] if seen else 0
+            account = accounts.own_misses(expected, account) if skips else account
+            if expected or any(account):
+                self._check_account(kind, expected, account)
+                rows[kind.label] = accounts.row(expected, account)
         return rows
 
     def equal(self, name: str, expected: object, got: object) -> bool:
-        """Record an assertion; see `Evidence.equal`."""
+        """Record whether two values are equal; see `Evidence.equal`."""
         return self.evidence.equal(name, expected, got)
 
     def arrives_once(self, played: Round, rule: str, expected: Mapping[str, object]) -> None:
-        """Hold one event to what is known of it: `expected` maps attributes (`file.path`) to values."""
+        """Check that a rule matched one event, with these values of attributes such as `file.path`."""
         events = played.matches(rule)
         about = partial(self._about, rule, played)
-        if self.evidence.equal(f"{rule} arrives", 1, len(events), about):
+        if self.evidence.equal(f"events of {rule}", 1, len(events), about):
             for name, value in expected.items():
-                self.evidence.equal(f"{rule} tells {name}", value, attrgetter(name)(events[0]), about)
+                self.evidence.equal(f"{name} of {rule}", value, attrgetter(name)(events[0]), about)
 
     def _about(self, rule: str, played: Round) -> dict[str, object]:
-        """A rule, the lines of the script that it is about, and the hooks that should have seen them."""
+        """Return a rule, the lines of the script with events of its types, and the hooks of these types."""
         expression = self.evidence.context["rules"][rule]
-        made = lines_of(played.outcome)
-        kinds = {kind.label for kind in made if f"{kind.label}." in expression} or {k.label for k in made}
+        by_kind = lines_of(played.outcome)
+        labels = {kind.label for kind in by_kind}
+        kinds = {label for label in labels if f"{label}." in expression} or labels
         rows = [row for row in self.subject.known()["hooks"] if row["event"].partition(".")[0] in kinds]
         return {
             "rule": f"{rule}: {expression}",
-            "line": [line for kind, lines in made.items() if kind.label in kinds for line in lines],
+            "line": [line for kind, lines in by_kind.items() if kind.label in kinds for line in lines],
             "hook": [f"{row['event']} by {row['type']} at {row['point']}: {row['state']}" for row in rows],
         }
 
@@ -221,7 +222,7 @@ class Bench:
             if absorb:
                 judged += self.subject.drain()
         judged += self.subject.drain()
-        self._families |= {sets.FAMILIES[one.event.program] for one in judged}
+        self._families |= {sets.FAMILIES[arrived.event.program] for arrived in judged}
         self._generated.update(generated(outcome))
         return outcome, judged
 
@@ -239,12 +240,12 @@ class Bench:
         got = [_sentinels(judged) for judged in (first, between, last)]
         self.evidence.equal("sentinels before, between and after", frame, got)
 
-    def _check_account(self, kind: EventType, made: int, account: Account) -> None:
-        held = accounts.identities(made, account)
+    def _check_account(self, kind: EventType, events: int, account: Account) -> None:
+        identities = accounts.identities(events, account)
         self.evidence.context["ledger"] = account._asdict()
-        expected, got = ({one.equation: one[side] for one in held} for side in (1, 2))
+        expected, got = ({identity.equation: identity[side] for identity in identities} for side in (1, 2))
         self.equal(f"ledger of {kind.label}", expected, got)
 
 
 def _sentinels(judged: list[Judged]) -> list[str]:
-    return [os.fsdecode(one.event.file.path) for one in judged if SENTINEL in one.rules]
+    return [os.fsdecode(arrived.event.file.path) for arrived in judged if SENTINEL in arrived.rules]

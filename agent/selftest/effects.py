@@ -1,4 +1,4 @@
-"""What the agent must see of each call in a script: the generator's side of the ledger, as data."""
+"""Lists the event that each call of a script makes, to compute how many events a script generates."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from agent.selftest.workload import LineReport, Outcome
 
 
 class Effect(NamedTuple):
-    """The event of a call, and which words of its line say what; 0: no word does.
+    """The event of a call, and the positions of its arguments in the line; 0 if it does not have one.
 
-    `file` and `file2` are paths, or variables that hold a descriptor. What the kernel does not find is no
-    event.
+    `file` and `file2` are paths, or variables with a descriptor. A call on a file that does not exist makes
+    no event.
     """
 
     kind: EventType
@@ -66,7 +66,7 @@ CALLS: dict[str, Effect] = {
     "umount2": Effect(EventType.UMOUNT, 1),
 }
 
-# The same by other ways in, with the same words.
+# Other entry points of the same operations, with the same arguments.
 CALLS |= {
     f"{name}32": CALLS[name]
     for name in ("open", "link", "unlink", "chmod", "rename", "mkdir", "rmdir", "symlink", "truncate")
@@ -77,11 +77,11 @@ CALLS |= {
 }
 CALLS["open_handle"] = Effect(EventType.OPEN, 1, flags=2)
 
-# One event for each call that succeeds; a child that was waited for has ended.
-_GRANTED: dict[str, EventType] = {"fork": EventType.FORK, "wait": EventType.EXIT}
+# Calls that make one event if they succeed; a child that was waited for has ended.
+_ON_SUCCESS: dict[str, EventType] = {"fork": EventType.FORK, "wait": EventType.EXIT}
 
-# No event of their own, and the words of the script language.
-_NEVER = {
+# Calls that make no event, and the words of the script language.
+_NO_EVENT = {
     *("write", "fsync", "dup", "chdir", "fchdir", "chroot", "unshare", "umask"),
     *("setuid", "setgid", "setresuid", "sendfile", "copy_file_range", "splice", "mapwrite", "ring_features"),
     *("comm", "cpu", "repeat", "rate", "thread", "stopped", "resume"),
@@ -92,10 +92,7 @@ _NOT_FOUND = {errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP, errno.ENAME
 
 
 def generated(outcome: Outcome) -> Counter[EventType]:
-    """Events by type.
-
-    Raises ValueError for a call whose effect is not written down here: what is not known cannot be counted.
-    """
+    """Return the number of generated events by type. Raises ValueError for a call that is not listed here."""
     total: Counter[EventType] = Counter()
     lines = [line.split() for line in outcome.script.splitlines()]
     writers = closes_of_writers(outcome.script)
@@ -103,33 +100,35 @@ def generated(outcome: Outcome) -> Counter[EventType]:
         effect = effect_of(lines[report.line - 1])
         if effect:
             total[effect.kind] += times(report)
-        elif report.call == "exec":  # says so before it tries; only the failure comes back
+        elif report.call == "exec":  # reports success before the call, and a failure after it
             total[EventType.EXEC] += report.ok - report.failed
-            if lines[report.line - 1][2:3] in (["open"], ["hold"]):  # which the generator as a program does
+            if lines[report.line - 1][2:3] in (["open"], ["hold"]):  # the executed generator opens a file
                 total[EventType.OPEN] += report.ok - report.failed
-        elif report.call in _GRANTED:
-            total[_GRANTED[report.call]] += report.ok
+        elif report.call in _ON_SUCCESS:
+            total[_ON_SUCCESS[report.call]] += report.ok
         elif report.line in writers:
             total[EventType.CLOSE] += report.ok
-        elif report.call not in _NEVER | {"close", *CALLS}:
-            raise ValueError(f"nobody knows which event {report.call} makes: agent/selftest/effects.py")
+        elif report.call not in _NO_EVENT | {"close", *CALLS}:
+            raise ValueError(
+                f"the event of call {report.call} is unknown: add it to agent/selftest/effects.py"
+            )
     return total
 
 
 def lines_of(outcome: Outcome) -> dict[EventType, list[str]]:
-    """The lines of a script by the event type that they make, each with what the kernel returned."""
+    """Return the lines of a script by the type of their events, each with the result of the call."""
     script = outcome.script.splitlines()
-    found: dict[EventType, list[str]] = {}
+    by_kind: dict[EventType, list[str]] = {}
     for report in outcome.reports:
-        words = f"{report.line}: {script[report.line - 1].strip()}: returned {report.ret}"
+        text = f"{report.line}: {script[report.line - 1].strip()}: returned {report.ret}"
         for kind, count in generated(Outcome(outcome.script, (report,))).items():
             if count:
-                found.setdefault(kind, []).append(words)
-    return found
+                by_kind.setdefault(kind, []).append(text)
+    return by_kind
 
 
 def effect_of(words: Sequence[str]) -> Effect | None:
-    """The effect of a line of a script, if it is of a call that acts on files."""
+    """Return the effect of a line of a script, or None if its call makes no event on a file."""
     effect = CALLS.get(words[0])
     flags = {flag for word in words for flag in word.split("|")}
     if effect and effect.kind is EventType.OPEN and "O_PATH" in flags:
@@ -140,15 +139,15 @@ def effect_of(words: Sequence[str]) -> Effect | None:
 
 
 def times(report: LineReport) -> int:
-    """How many events a line of a known effect made."""
+    """Return how many events a line with an effect made."""
     unseen = sum(count for error, count in report.errors.items() if error in _NOT_FOUND)
     return report.ok + report.failed - unseen
 
 
 def closes_of_writers(script: str) -> dict[int, int]:
-    """The lines that close what was opened for writing, and the line that opened it.
+    """Return the lines that close a file which was open for writing, each with the line that opened it.
 
-    It is told by the line that last set their variable.
+    The latter is the last line that set the variable.
     """
     writing: dict[str, int] = {}
     closes = {}

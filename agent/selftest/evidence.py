@@ -1,4 +1,4 @@
-"""What a scenario writes down: every assertion, held or not, with what was expected and what came."""
+"""Records the assertions of a scenario, each with the expected and the actual value."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from agent.events.model import EventType
 
 About = Callable[[], Mapping[str, object]]
 
-MOST_ENTRIES = 40  # of a list or table in one assertion; the rest is counted
+MOST_ENTRIES = 40  # of a list or mapping in one assertion; the rest is only counted
 
 
 class CannotTellError(Exception):
-    """What a scenario has observed of this machine leaves nothing to prove here; the message says what."""
+    """The scenario observed a fact about this machine that makes the test impossible; the message has it."""
 
 
 class Evidence:
-    """The assertions of one scenario. `context` is added to those that fail: rules, script, hooks, ledger.
+    """The assertions of one scenario. A failed one also has `context`: rules, script, hooks, ledger.
 
-    An assertion about one event also says which rule, which line of the script and which hook it is about.
+    A failed assertion about one event also has its rule, the line of the script and the hooks.
     """
 
     def __init__(self) -> None:
         self.assertions: list[dict[str, Any]] = []
         self.context: dict[str, Any] = {}
-        self.witness: About = dict  # what is to be asked only when something fails
-        self.note = ""  # a figure for people, beside a pass
+        self.witness: About = dict  # more context, which is computed only for a failure
+        self.note = ""  # a measured value to print beside PASS
 
     def equal(self, name: str, expected: object, got: object, about: About = dict) -> bool:
-        """Record that two values are the same; says whether they are."""
+        """Record whether two values are equal, and return it."""
         return self.record(name, expected == got, expected, got, about)
 
     def record(self, name: str, ok: bool, expected: object, got: object, about: About = dict) -> bool:
-        """Record a condition in the words of `expected` and `got`; says whether it holds.
+        """Record whether a condition holds, described by `expected` and `got`, and return it.
 
-        `about` makes what `context` has no word for, and is asked only if the condition does not hold.
+        `about` returns more evidence; it is called only if the condition does not hold.
         """
         entry = {"name": name, "ok": ok, "expected": plain(expected), "got": plain(got)}
         if not ok:
@@ -49,12 +49,12 @@ class Evidence:
         return [entry for entry in self.assertions if not entry["ok"]]
 
     def add(self, name: str, value: object) -> None:
-        """Put something to the first failure that is known only at the end."""
+        """Add evidence that is known only at the end to the first failure."""
         for entry in self.failures[:1]:
             entry["evidence"][name] = plain(value)
 
     def reason(self) -> str:
-        """The first failure in one line; empty when there is none."""
+        """Return the first failure in one line, or an empty string."""
         if not self.failures:
             return ""
         first, others = self.failures[0], len(self.failures) - 1
@@ -63,7 +63,7 @@ class Evidence:
 
 
 def plain(value: object) -> Any:
-    """A value as JSON can hold it; bytes become text with what is not printable ASCII escaped."""
+    """Return a value as JSON can hold it. Bytes become text, with all but printable ASCII escaped."""
     if isinstance(value, bytes):
         return value.decode("latin-1").encode("unicode_escape").decode("ascii")
     if isinstance(value, EventType):

@@ -1,6 +1,6 @@
-"""The agent's stand-in where nothing can be loaded: real rules, filters and generator; the kernel is a model.
+"""A fake agent for tests without BPF: rules, filters and generator are real, the kernel stage is a model.
 
-The scenarios themselves are tested with it. It hears of events when a script is through, not while it runs.
+Unit tests run the scenarios with it. It receives the events of a script when the script ends.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from agent.filters.discarders import learn
 from agent.filters.model import Kernel
 from agent.ledger import Account
 from agent.rules.load import loads
-from agent.selftest.retell import events
+from agent.selftest.fake_events import events
 from agent.selftest.subject import Judged
 from agent.selftest.workload import Outcome, Workload
 
-RECORD_BYTES = 400  # of an event with a path of ordinary length
+RECORD_BYTES = 400  # of an event with a path of usual length
 RING_BYTES = 1 << 23
 _RENAMING = (EventType.UNLINK, EventType.RMDIR, EventType.RENAME, EventType.LINK)
 
 
 class FakeAgent:
-    """A subject whose kernel is `agent.filters.model`; `feed` takes the place of the hooks."""
+    """A subject whose kernel is `agent.filters.model`; `feed` replaces the hooks."""
 
-    lacks: Mapping[str, str] = {"kernel": "the model knows no mounts, inodes or threads"}
+    lacks: Mapping[str, str] = {"kernel": "the model has no mounts, inodes or threads"}
 
     def __init__(self, ring_bytes: int = RING_BYTES) -> None:
         self._ruleset = loads("rules: []")
@@ -40,10 +40,10 @@ class FakeAgent:
         self._scope = 0
         self._ring: list[Event] = []
         self._counts: Counter[tuple[EventType, str]] = Counter()
-        self._never = os.eventfd(0)  # there is nothing to wait for: what is fed is there
+        self._never = os.eventfd(0)  # never readable: all events are already here
 
     def facts(self) -> dict[str, Any]:
-        """All is well."""
+        """Return full coverage of all event types."""
         hooks = tuple(
             {
                 "event": f"{kind.label}.exit",
@@ -63,29 +63,29 @@ class FakeAgent:
         }
 
     def known(self) -> Mapping[str, Any]:
-        """As `Subject.known`."""
+        """See `Subject.known`."""
         return self.facts()
 
     def enforce(self, rules: Mapping[str, str]) -> None:
-        """As `Subject.enforce`."""
+        """See `Subject.enforce`."""
         entries = [{"id": name, "expression": expression} for name, expression in rules.items()]
         self._ruleset = loads(json.dumps({"rules": entries}))
         self._kernel.reload(derive(self._ruleset))
 
     def watch(self, tgid: int) -> None:
-        """As `Subject.watch`, of the process and its children."""
+        """See `Subject.watch`; only the process and its children."""
         self._scope = tgid
 
     def enriched(self) -> AbstractContextManager[None]:
-        """The model knows no processes."""
+        """Do nothing, because the model has no processes."""
         return nullcontext()
 
     def fileno(self) -> int:
-        """Never readable."""
+        """Return a descriptor that is never readable."""
         return self._never
 
     def feed(self, event: Event) -> None:
-        """One event happened."""
+        """Take in one event."""
         if self._scope in (event.pid, event.ppid):
             self._see(event)
 
@@ -101,19 +101,19 @@ class FakeAgent:
             cause = "approver_rejected" if self._kernel.rejected > rejected else "discarded"
             self._counts[event.type, cause] += 1
         if event.type in _RENAMING:
-            self._kernel.invalidate()  # more than a kernel must: it knows which inodes are concerned
+            self._kernel.invalidate()  # all discarders; a real kernel drops only those of the changed inodes
 
     def drain(self) -> list[Judged]:
-        """As `Subject.drain`."""
+        """See `Subject.drain`."""
         ring, self._ring = self._ring, []
         return [self._judge(event) for event in ring]
 
     def accounts(self) -> dict[EventType, Account]:
-        """As `Subject.accounts`."""
+        """See `Subject.accounts`."""
         return {kind: Account(*(self._counts[kind, name] for name in Account._fields)) for kind in EventType}
 
     def close(self) -> None:
-        """As `Subject.close`."""
+        """See `Subject.close`."""
         os.close(self._never)
 
     def _judge(self, event: Event) -> Judged:
@@ -126,7 +126,7 @@ class FakeAgent:
 
 
 class FakeWorkload(Workload):
-    """A generator whose calls a FakeAgent hears of."""
+    """A generator whose events are fed to a FakeAgent."""
 
     def __init__(self, binary: Path, patience_s: float, agent: FakeAgent) -> None:
         super().__init__(binary, patience_s)
@@ -134,7 +134,7 @@ class FakeWorkload(Workload):
         self._comms: dict[int, bytes] = {}
 
     def advance(self) -> Outcome | None:
-        """As `Workload.advance`."""
+        """See `Workload.advance`."""
         outcome = super().advance()
         if outcome:
             for event in events(outcome, self._comms):

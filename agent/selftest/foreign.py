@@ -1,4 +1,4 @@
-"""BPF programs of somebody else, on a function that the agent's hooks are on: the probes of `agent probe`."""
+"""Attaches the programs of `agent probe` to a function that the agent uses, as another process would."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from agent.kernel.capabilities import KINDS
 from agent.kernel.libbpf import Object
 from agent.kernel.loader import object_path
 
-WAYS_IN = ("lsm", "fentry", "fexit", "kprobe", "kretprobe")  # all on security_file_open
+FOREIGN_KINDS = ("lsm", "fentry", "fexit", "kprobe", "kretprobe")  # all at security_file_open
 
 _NUMBER = struct.Struct("=I")
 _COUNT = struct.Struct("=Q")
 
 
 class Foreign:
-    """One program of each kind, in an object of its own; each counts the opens of one process."""
+    """One program of each kind; each counts the opens of one process."""
 
     def __init__(self, kinds: Iterable[str], pid: int) -> None:
         self.kinds = tuple(kinds)
@@ -27,9 +27,9 @@ class Foreign:
             undo.callback(probe.close)
             for name, program in probe.programs.items():
                 program.choose(name in wanted)
-            for name, one in probe.maps.items():
+            for name, bpf_map in probe.maps.items():
                 if name != "probes":
-                    one.skip()
+                    bpf_map.skip()
             probe.load()
             self._counts = probe.maps["probes"]
             self._counts.update(_NUMBER.pack(0), _COUNT.pack(pid))
@@ -38,11 +38,11 @@ class Foreign:
             self._undo = undo.pop_all()
 
     def counts(self) -> dict[str, int]:
-        """What each has seen."""
+        """Return the number of opens that each program has seen."""
         return {kind: self._count(1 + KINDS.index(kind)) for kind in self.kinds}
 
     def close(self) -> None:
-        """Detach them."""
+        """Detach the programs."""
         self._undo.close()
 
     def _count(self, index: int) -> int:

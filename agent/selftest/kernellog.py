@@ -1,4 +1,4 @@
-"""The kernel's log during one test: each test marks its begin and its end and keeps what lies between."""
+"""Marks begin and end of a test in the kernel log, and keeps the messages between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RECORD_SIZE = 8192  # bytes; the kernel's own limit for a record
 
 
 class KernelLog:
-    """Marks a test in the kernel log; where the log may not be opened, nothing is marked and nothing read."""
+    """The kernel log during one test. Does nothing if this process may not open the log."""
 
     def __init__(self, name: str, path: str = "/dev/kmsg") -> None:
         self.lines: list[str] = []
@@ -45,12 +45,12 @@ class KernelLog:
             except BlockingIOError:
                 return
             except BrokenPipeError:
-                continue  # records were overwritten before they were read: the next read goes on behind them
+                continue  # the kernel overwrote unread records; the next read continues after them
             self.lines.append(_text_of(record))
 
 
 def _text_of(record: bytes) -> str:
-    """The message of a record `priority,number,microseconds,flags;message`, with its time in seconds."""
+    """Return time in seconds and message of a record `priority,number,microseconds,flags;message`."""
     head, _, rest = record.decode("utf-8", "replace").partition(";")
     message = rest.split("\n", 1)[0]
     return f"[{int(head.split(',')[2]) / 1e6:.6f}] {message}"

@@ -1,4 +1,4 @@
-"""The real agent under test: what `agent run` is made of, told to watch the generator alone."""
+"""The real agent under test: the parts of `agent run`, restricted to the generator's events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from agent.selftest.accounts import Accounts
 from agent.selftest.protocol import Load
 from agent.selftest.resident import Resident
 from agent.selftest.runner import Stage, measure_slowness
-from agent.selftest.subject import NO_PROCESS, Judged, Who
+from agent.selftest.subject import NO_PROCESS, Actor, Judged
 from agent.selftest.workload import Workload
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -30,12 +30,12 @@ _GENERATORS = (_PACKAGE / "bin" / "fim-gen", _PACKAGE.parent / "build" / "fim-ge
 
 
 def load(request: Load) -> Stage:
-    """Load the variant that was asked for. Raises UsageError and KernelError."""
+    """Load the requested variant. Raises UsageError and KernelError."""
     generator = generator_path()
     if request.btf == "none":
-        backend.object_path()  # a refusal is told while what else there is can still be looked at
+        backend.object_path()  # compile while the kernel's BTF is still visible, for a better error
     if request.btf != "kernel":
-        hide(types.KERNEL)  # what comes with the agent is to be proved, not what is here anyway
+        hide(types.KERNEL)  # the test must use the BTF source under test, not the kernel's BTF
 
     def open_agent(
         ring_bytes: int = 0, discarders: int = 0, events: Sequence[EventType] = tuple(needs.EVENTS)
@@ -58,15 +58,17 @@ def load(request: Load) -> Stage:
 
 
 def generator_path() -> Path:
-    """Where the generator is: in the bundle, or as `make build` left it."""
-    for place in _GENERATORS:
-        if place.is_file():
-            return place
-    raise UsageError(f"no {_GENERATORS[0]}", hint="run `make build`, or deploy the bundle with its generator")
+    """Return the path of the generator: in the bundle, or in the folder of `make build`."""
+    for path in _GENERATORS:
+        if path.is_file():
+            return path
+    raise UsageError(
+        f"{_GENERATORS[0]} does not exist", hint="run `make build`, or deploy the bundle with its generator"
+    )
 
 
 class LoadedAgent:
-    """A subject of programs that are attached and of the pipeline behind them."""
+    """A subject made of attached programs and the agent's pipeline."""
 
     lacks: Mapping[str, str] = {}
 
@@ -78,7 +80,7 @@ class LoadedAgent:
         self.watch(NO_PROCESS)
 
     def facts(self) -> dict[str, Any]:
-        """As `Subject.facts`."""
+        """See `Subject.facts`."""
         return {
             "capabilities": self._loaded.capabilities,
             "hooks": tuple(hook._asdict() for hook in self._loaded.hooks),
@@ -87,22 +89,22 @@ class LoadedAgent:
         }
 
     def known(self) -> Mapping[str, Any]:
-        """As `Subject.known`."""
+        """See `Subject.known`."""
         return self._known
 
     def enforce(self, rules: Mapping[str, str]) -> None:
-        """As `Subject.enforce`."""
+        """See `Subject.enforce`."""
         entries = [{"id": name, "expression": expression} for name, expression in rules.items()]
         self._pipeline.enforce(loads(json.dumps({"rules": entries}), "the scenario's rules"))
 
     def watch(self, tgid: int) -> None:
-        """As `Subject.watch`."""
+        """See `Subject.watch`."""
         self._loaded.set_scope(tgid)
 
     @contextmanager
     def enriched(self) -> Iterator[None]:
-        """As `Subject.enriched`."""
-        from agent.context.enrich import Enricher  # needed by few scenarios
+        """See `Subject.enriched`."""
+        from agent.context.enrich import Enricher  # lazy: few scenarios need it
 
         enricher, plain = Enricher(), self._pipeline
         self._pipeline = Pipeline(self._loaded, self._take, enricher.context, plain.ledger)
@@ -113,24 +115,24 @@ class LoadedAgent:
             self._pipeline = plain
 
     def fileno(self) -> int:
-        """As `Subject.fileno`."""
+        """See `Subject.fileno`."""
         return self._loaded.fileno()
 
     def drain(self) -> list[Judged]:
-        """As `Subject.drain`."""
+        """See `Subject.drain`."""
         while self._pipeline.pump(0):
             pass
         taken, self._taken = self._taken, []
         return taken
 
     def accounts(self) -> Accounts:
-        """As `Subject.accounts`."""
+        """See `Subject.accounts`."""
         return self._pipeline.accounts()
 
     def close(self) -> None:
-        """As `Subject.close`."""
+        """See `Subject.close`."""
         self._pipeline.close()
 
     def _take(self, event: Event, context: Context, rules: Sequence[str]) -> None:
-        who = None if context is NOTHING else Who(context.process, context.container)
-        self._taken.append(Judged(event, tuple(rules), who))
+        actor = None if context is NOTHING else Actor(context.process, context.container)
+        self._taken.append(Judged(event, tuple(rules), actor))

@@ -1,4 +1,4 @@
-"""The messages between a harness and `agent selftest --serve`: JSON Lines, one object a line, ASCII only.
+"""Defines the messages between a harness and `agent selftest --serve`: JSON Lines in ASCII.
 
     server  {"hello":1,"agent":"0.1.0","pid":412}
     client  {"do":"load","id":1,"hookset":"auto","btf":"kernel","transport":"ringbuf"}
@@ -8,19 +8,19 @@
     client  {"do":"quit","id":3}
     server  {"did":"quit","ok":true,"id":3}
 
-A request that cannot be served is answered, never met with silence:
+The server answers each request, also one that it cannot serve:
 
-    server  {"did":"","ok":false,"id":4,"error":"nothing is loaded","hint":"...","detail":"..."}
+    server  {"did":"","ok":false,"id":4,"error":"no variant is loaded","hint":"...","detail":"..."}
 
-Reading is strict: an unknown key, a missing one, a wrong type or too long a line is a `ProtocolError`.
-Messages are named tuples, because a guest that is emulated pays dearly for the creation of classes.
+Decoding is strict: an unknown key, a missing key, a wrong type or too long a line is a `ProtocolError`.
+Messages are named tuples, because creating classes takes long on an emulated CPU.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
-MAX_LINE = 4 << 20  # bytes; verifier logs and the evidence of a failed test are the long ones
+MAX_LINE = 4 << 20  # bytes; the longest messages have verifier logs or the evidence of a failed test
 VERSION = 1
 VERDICTS = ("PASS", "FAIL", "SKIP")
 
@@ -28,13 +28,14 @@ _NOTHING: dict[str, Any] = {}
 
 
 class ProtocolError(ValueError):
-    """A line that is not a message of this protocol; says why in one line."""
+    """A line is not a message of this protocol; the message says why in one line."""
 
 
 class Load(NamedTuple):
-    """Load and attach one variant of the agent in place of the one before.
+    """Load and attach one variant of the agent, and unload the one before.
 
-    `events` are the labels of event types; with any, only programs that these and the agent's minimum need.
+    `events` are labels of event types. If there are any, only the programs that these types and the agent's
+    minimum need are loaded.
     """
 
     id: int
@@ -45,20 +46,20 @@ class Load(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Run one scenario on what is loaded."""
+    """Run one scenario with the loaded variant."""
 
     id: int
     name: str
 
 
 class Ping(NamedTuple):
-    """Ask for a sign of life."""
+    """Ask the server for a sign of life."""
 
     id: int
 
 
 class Quit(NamedTuple):
-    """Detach everything and end."""
+    """Detach everything and end the server."""
 
     id: int
 
@@ -75,8 +76,8 @@ class Loaded(NamedTuple):
     """The variant is attached.
 
     `capabilities` maps a hook type to load-fail, attach-fail, silent or fires; `hooks` are the rows of
-    results.json; `coverage` maps an event type to full, degraded or none; `limits` says of some in words
-    what cannot be seen.
+    results.json; `coverage` maps an event type to full, degraded or none; `limits` maps some event types to a
+    text about what is not seen.
     """
 
     id: int
@@ -88,10 +89,10 @@ class Loaded(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """What one scenario proved.
+    """The result of one scenario.
 
     `assertions` and `ledger` are those of results.json; an assertion that does not hold also has `evidence`.
-    `log` holds the kernel's lines between the begin and the end of the test.
+    `log` has the kernel's messages between begin and end of the test.
     """
 
     id: int
@@ -105,21 +106,21 @@ class Ran(NamedTuple):
 
 
 class Pong(NamedTuple):
-    """The server is alive; `loaded` says whether a variant is."""
+    """The server is alive; `loaded` is whether a variant is loaded."""
 
     id: int
     loaded: bool = False
 
 
 class Bye(NamedTuple):
-    """Everything is detached; the server ends after this line. `hooks` are those of Loaded at the end."""
+    """Everything is detached, and the server ends after this line. `hooks` are the final rows of Loaded."""
 
     id: int
     hooks: tuple[Any, ...] = ()
 
 
 class Refused(NamedTuple):
-    """The request could not be served; `id` is 0 when the line could not be read that far."""
+    """The server could not serve the request; `id` is 0 if the line has no valid one."""
 
     id: int
     error: str
@@ -132,7 +133,7 @@ Reply = Hello | Loaded | Ran | Pong | Bye | Refused
 
 _Message = TypeVar("_Message", bound=Request | Reply)
 
-_HEAD = ("did", "do", "ok")  # what stands in a line beside the message's own fields
+_HEAD = ("did", "do", "ok")  # keys of a line beside the message's own fields
 
 _REQUESTS: dict[type[Request], dict[str, Any]] = {
     Load: {"do": "load"},
@@ -162,62 +163,62 @@ _JSON: dict[Any, tuple[type, ...]] = {
 
 
 def encode(message: Request | Reply) -> bytes:
-    """One line, newline included; raises ProtocolError when it would be longer than MAX_LINE."""
+    """Return the line of a message, with newline. Raises ProtocolError if it is longer than MAX_LINE."""
     kind = type(message)
     try:
         text = json.dumps(_HEADS[kind] | message._asdict(), separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ProtocolError(f"a {kind.__name__} cannot be written: {error}") from error
+        raise ProtocolError(f"cannot encode {kind.__name__}: {error}") from error
     if len(text) >= MAX_LINE:
-        raise ProtocolError(f"a {kind.__name__} of {len(text)} bytes is longer than {MAX_LINE}")
+        raise ProtocolError(f"{kind.__name__} has {len(text)} bytes, more than {MAX_LINE}")
     return text.encode("ascii") + b"\n"
 
 
 def decode_request(line: bytes) -> Request:
-    """Read what a client sent; raises ProtocolError."""
+    """Decode a client's line. Raises ProtocolError."""
     return _decode(line, _REQUESTS)
 
 
 def decode_reply(line: bytes) -> Reply:
-    """Read what the server sent; raises ProtocolError."""
+    """Decode the server's line. Raises ProtocolError."""
     reply = _decode(line, _REPLIES)
     if isinstance(reply, Ran) and reply.verdict not in VERDICTS:
-        raise ProtocolError(f"{reply.verdict!r} is no verdict (one of {', '.join(VERDICTS)})")
+        raise ProtocolError(f"unknown verdict {reply.verdict!r} (one of {', '.join(VERDICTS)})")
     return reply
 
 
 def request_id(line: bytes) -> int:
-    """The id in a line that may be damaged, so that a refusal reaches its sender; 0 when there is none."""
+    """Return the id in a line that may be invalid, for the refusal; 0 if it has none."""
     try:
-        found = _parse(line).get("id", 0)
+        value = _parse(line).get("id", 0)
     except ProtocolError:
         return 0
-    return found if _is(int, found) else 0
+    return value if _is(int, value) else 0
 
 
 def _decode(line: bytes, kinds: Mapping[type[_Message], dict[str, Any]]) -> _Message:
     body = _parse(line)
     head = {key: body.pop(key) for key in _HEAD if key in body}
     for kind, expected in kinds.items():
-        if repr(head) == repr(expected):  # as text, 1 is not True
+        if repr(head) == repr(expected):  # as text, because 1 == True
             return _build(kind, body)
-    raise ProtocolError("this is no message of the protocol")
+    raise ProtocolError("the line is not a message of the protocol")
 
 
 def _parse(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE:
-        raise ProtocolError(f"a line of {len(line)} bytes is longer than {MAX_LINE}")
+        raise ProtocolError(f"the line has {len(line)} bytes, more than {MAX_LINE}")
     try:
         body = json.loads(line.decode("ascii"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"this is no JSON line: {error}") from error
+        raise ProtocolError(f"the line is not valid JSON: {error}") from error
     if not isinstance(body, dict):
-        raise ProtocolError("a message is a JSON object")
+        raise ProtocolError("the line is not a JSON object")
     return body
 
 
 def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _build(kind: type[_Message], body: dict[str, Any]) -> _Message:

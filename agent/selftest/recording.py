@@ -1,9 +1,9 @@
-"""A recorded workload as a script of the generator: what a program did to files, done again elsewhere.
+"""Converts the system calls that strace recorded into a script of the generator, to replay them.
 
     strace -xx -e trace=%file,%desc -o recorded PROGRAM
 
-Each line that names a call of `CALLS` becomes a line of the script; others, and those that were not finished,
-are left out. Paths lie below a folder then. Descriptors become variables.
+Each finished call of `CALLS` becomes a line of the script; other lines are left out. All paths are moved
+below one folder. Descriptors become variables.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-# Letters as the words come: f a descriptor or AT_FDCWD, p a path, t a text, n names of numbers.
+# One letter for each argument: f a descriptor or AT_FDCWD, p a path, t a text, n names of constants.
 CALLS = {
     "open": "pnn",
     "openat": "fpnn",
@@ -40,12 +40,12 @@ CALLS = {
 
 _LINE = re.compile(r"^(?:\[pid +\d+\] +|\d+ +)?(\w+)\((.*)\) += (-?\d+)")
 _HERE = "AT_FDCWD"
-_MEANINGLESS = {"O_CLOEXEC", "O_LARGEFILE", "O_NOCTTY"}  # to the file
-_VARIABLES = range(30)  # the last ones belong to whoever plays the script
+_IGNORED_FLAGS = {"O_CLOEXEC", "O_LARGEFILE", "O_NOCTTY"}  # without effect on the file
+_VARIABLES = range(30)  # the player of the script uses the last ones
 
 
 def script(recorded: Iterable[str], below: str) -> str:
-    """The script of what one process did, with its paths below a folder, which is a word of the script."""
+    """Return the script of one process's calls, with paths below a folder, which is quoted for the script."""
     return "".join(f"{line}\n" for line in _Recording(below).lines(recorded))
 
 
@@ -56,14 +56,15 @@ class _Recording:
 
     def lines(self, recorded: Iterable[str]) -> Iterator[str]:
         for text in recorded:
-            found = _LINE.match(text)
-            if found and found[1] in CALLS:
-                words = self._words(CALLS[found[1]], found[2].split(", ") if found[2] else [])
+            match = _LINE.match(text)
+            if match and match[1] in CALLS:
+                call, arguments, result = match.groups()
+                words = self._words(CALLS[call], arguments.split(", ") if arguments else [])
                 if words is not None:
-                    yield " ".join((found[1], *words, *self._kept(found[1], found[2], found[3])))
+                    yield " ".join((call, *words, *self._assignment(call, arguments, result)))
 
     def _words(self, letters: str, arguments: list[str]) -> list[str] | None:
-        """The words of a call; None where it is about a descriptor of which nothing is known."""
+        """Return the words of a call; None if it uses an unknown descriptor."""
         words = []
         at_descriptor = False
         for letter, argument in zip(letters, arguments, strict=False):
@@ -78,15 +79,15 @@ class _Recording:
 
     def _word(self, letter: str, argument: str, at_descriptor: bool) -> str:
         if letter == "n":
-            return "|".join(name for name in argument.split("|") if name not in _MEANINGLESS) or "0"
+            return "|".join(name for name in argument.split("|") if name not in _IGNORED_FLAGS) or "0"
         text = argument.strip('"')
         absolute = text.startswith(("/", "\\x2f"))
         if letter != "p" or (at_descriptor and not absolute):
             return text
         return f"{self._below}{text}" if absolute else f"{self._below}/{text}"
 
-    def _kept(self, call: str, arguments: str, result: str) -> list[str]:
-        """Where the result is kept: that of an open which the kernel granted."""
+    def _assignment(self, call: str, arguments: str, result: str) -> list[str]:
+        """Return the words that assign the descriptor of a successful open to a variable."""
         if call == "close":
             self._open.pop(arguments, None)
         if not call.startswith(("open", "creat")) or result.startswith("-"):

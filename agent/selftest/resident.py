@@ -1,4 +1,4 @@
-"""`agent run` as a process of its own, as a service manager would start it, stop it and lose it."""
+"""Runs `agent run` as a process, for scenarios that stop or kill it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 
 class ResidentError(AgentError):
-    """The agent did not start, or did not end, in its time."""
+    """The agent did not start or did not end in time."""
 
 
 class Resident:
-    """A running agent whose matches go to a file; it watches by the time that this exists.
+    """A running agent that writes its matches to a file.
 
-    Raises ResidentError if that takes longer than `patience_s`.
+    Creating one waits until the agent watches. Raises ResidentError after `patience_s`.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Resident:
         policy = folder / "policy.yaml"
         entries = [{"id": name, "expression": expression} for name, expression in rules.items()]
         policy.write_text(json.dumps({"rules": entries}), "utf-8")
-        policy.chmod(0o600)  # rules that others can write are refused
+        policy.chmod(0o600)  # the agent refuses rules that other users can write
         own: list[str | Path] = ["--output", self._output, "--control", folder / "control"]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "agent", "run", "--rules", policy, *own, *options],
@@ -49,30 +49,30 @@ class Resident:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The agent's process id."""
         return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send the agent a signal."""
         self._process.send_signal(number)
 
     def wait(self) -> int:
-        """How it ended: its status, or a signal's negative number. Raises ResidentError."""
+        """Return the exit status, or the negative number of a signal. Raises ResidentError."""
         try:
             return self._process.wait(self._patience_s)
         except subprocess.TimeoutExpired as error:
             raise ResidentError(f"the agent did not end within {self._patience_s:.0f} s") from error
 
     def lines(self) -> list[bytes]:
-        """What it has written until now; the last line may be cut short."""
+        """Return the lines written until now; the last one may be incomplete."""
         return self._output.read_bytes().splitlines(keepends=True) if self._output.exists() else []
 
     def matches(self, rule: str) -> list[dict[str, Any]]:
-        """The matches of a rule, in the order in which it wrote them; raises ValueError for half a line."""
+        """Return the written matches of a rule, in order. Raises ValueError for an incomplete line."""
         return [match for match in map(json.loads, self.lines()) if match["rule"] == rule]
 
     def close(self) -> None:
-        """End it, however it is."""
+        """Kill the agent if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -81,12 +81,12 @@ class Resident:
 
     def _await(self, word: str) -> None:
         assert self._process.stderr is not None
-        said = b""
+        output = b""
         deadline = time.monotonic() + self._patience_s
-        while word.encode() not in said:
+        while word.encode() not in output:
             ready, _, _ = select.select([self._process.stderr], [], [], max(0.0, deadline - time.monotonic()))
             more = os.read(self._process.stderr.fileno(), 1 << 16) if ready else b""
             if not more:
                 self.close()
-                raise ResidentError("the agent did not start", detail=said.decode("utf-8", "replace"))
-            said += more
+                raise ResidentError("the agent did not start", detail=output.decode("utf-8", "replace"))
+            output += more

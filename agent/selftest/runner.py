@@ -1,4 +1,4 @@
-"""Runs scenarios on a loaded agent; whatever one of them does, it ends in a verdict, with its evidence."""
+"""Runs scenarios with a loaded agent; each ends in a verdict with evidence, also if it raises or hangs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from agent.selftest.scenarios import Body, body_of
 from agent.selftest.subject import NO_PROCESS, Installer, Opener, Resident, Starter, Subject
 from agent.selftest.workload import OverdueError
 
-REFERENCE_S = 0.004  # what `measure_slowness` counts on an idle machine of 2020
+REFERENCE_S = 0.004  # the duration of `measure_slowness` on an idle machine of 2020
 ROUNDS = 100_000
-STARVED = 60  # times slower: more than an emulated CPU is that gets its share of the host
+STARVED = 60  # times slower; an emulated CPU with its share of the host is faster than that
 
-# Needs of scenarios that a hook set cannot meet where it says this of its own sight.
+# Needs of scenarios, and the text in a hook set's limits that shows that it cannot meet them.
 _LIMITS = {
     "resolved": coverage.ARGUMENTS_ONLY,
     "refusals": coverage.FAILED_LOOKUP,
@@ -35,26 +35,26 @@ _LIMITS = {
 
 
 class ScenarioTimeoutError(Exception):
-    """A scenario did not end in its time."""
+    """A scenario did not end in time."""
 
 
 def measure_slowness() -> float:
-    """How many times slower than an ordinary machine this one is; an emulated CPU comes out at 10 to 40."""
+    """Return how many times slower than a usual machine this one is; an emulated CPU is 10 to 40 times."""
     started = time.perf_counter()
     sum(range(ROUNDS))
     return max(1.0, (time.perf_counter() - started) / REFERENCE_S)
 
 
 def no_resident(folder: Path, rules: Mapping[str, str], patience_s: float) -> Resident:
-    """Where there is no kernel there is no agent to start: `Subject.lacks` keeps scenarios from asking."""
+    """Raise, because a fake agent cannot run as a process; `Subject.lacks` skips scenarios that need one."""
     raise NotImplementedError
 
 
 class Stage(NamedTuple):
-    """What the scenarios of one variant share.
+    """The environment that the scenarios of one variant share.
 
-    `starter` starts a generator, `opener` loads another agent for the scenarios that need one of their own,
-    `installer` starts one as a process, `where` is the directory in which they make their files.
+    `starter` starts a generator. `opener` loads another agent, for scenarios that need one of their own.
+    `installer` starts an agent as a process. Scenarios create their folders in `where`.
     """
 
     subject: Subject
@@ -65,11 +65,11 @@ class Stage(NamedTuple):
     installer: Installer = no_resident
 
     def patience_s(self, scenario: Scenario) -> float:
-        """How long a scenario may take before it is said to hang, in seconds."""
+        """Return after how many seconds a scenario counts as hanging."""
         return (1 + scenario.cost) * min(20.0, 4 + 2 * self.slowness)
 
     def run(self, scenario: Scenario) -> Ran:
-        """Run one scenario to its verdict; what it or the agent does wrong is never raised from here."""
+        """Run one scenario and return its verdict. Errors of the scenario or the agent are not raised."""
         if missing := lacking(scenario, self.subject):
             return Ran(0, scenario.name, "SKIP", missing)
         started = time.monotonic()
@@ -80,7 +80,7 @@ class Stage(NamedTuple):
             try:
                 with _at_most(self.patience_s(scenario)):
                     ledger, unproved = self._play(scenario, evidence)
-            except Exception as error:  # noqa: BLE001 - it is this test's verdict, and the next test's turn
+            except Exception as error:  # noqa: BLE001 - becomes the verdict FAIL, and the next test runs
                 _note(evidence, error)
         evidence.add("kernel log", log.lines)
         verdict = _verdict(evidence, unproved)
@@ -118,18 +118,18 @@ class Stage(NamedTuple):
                 slowness = measure_slowness()
                 if slowness < STARVED or not bench.paced:
                     raise
-                # The ledger cannot be closed: how far the script came is not known.
-                return {}, f"{error}, and this CPU is {slowness:.0f} times slower than an ordinary one"
+                # The ledger cannot be closed, because it is unknown how much of the script ran.
+                return {}, f"{error}, and this CPU is {slowness:.0f} times slower than a usual one"
             return bench.close_ledger(), unproved
 
 
 def _events(scenario: Scenario) -> list[str]:
-    """The labels of the event types that a scenario needs."""
+    """Return the labels of the event types that a scenario needs."""
     return [need.removeprefix("event:") for need in scenario.needs if need.startswith("event:")]
 
 
 def lacking(scenario: Scenario, subject: Subject) -> str:
-    """Which observed fact of this kernel keeps a scenario from running; empty when none does."""
+    """Return the observed fact of this kernel that makes a scenario impossible; empty if there is none."""
     facts = subject.known()
     for name in _events(scenario):
         if facts["coverage"].get(name, "none") == "none":
@@ -142,7 +142,7 @@ def lacking(scenario: Scenario, subject: Subject) -> str:
 
 
 def _unproved(body: Body, bench: Bench) -> str:
-    """Play the body; what it could not tell here, if it says so."""
+    """Run the scenario's code; return why it could prove nothing here, or an empty string."""
     try:
         body(bench)
     except CannotTellError as error:
@@ -163,7 +163,7 @@ def _hooks_for(scenario: Scenario, facts: Mapping[str, Any]) -> list[Any]:
 
 
 def _note(evidence: Evidence, error: Exception) -> None:
-    import traceback  # dear to import where the CPU is emulated, and needed only here
+    import traceback  # lazy: slow to import on an emulated CPU
 
     evidence.context["trace"] = traceback.format_exception(error)
     evidence.context["detail"] = getattr(error, "detail", "")
@@ -172,7 +172,7 @@ def _note(evidence: Evidence, error: Exception) -> None:
 
 @contextmanager
 def _folder(name: str, where: Path) -> Iterator[Path]:
-    """A new folder that anyone may enter, gone at the end."""
+    """Create a folder that all users may enter, and remove it at the end."""
     folder = where.resolve() / f"fim-{name}-{os.urandom(4).hex()}"
     folder.mkdir()
     folder.chmod(0o755)
@@ -183,7 +183,7 @@ def _folder(name: str, where: Path) -> Iterator[Path]:
 
 
 def _remove(folder: Path) -> None:
-    """What shutil.rmtree does, without the second that its import takes where the CPU is emulated."""
+    """Remove a folder like shutil.rmtree, whose import takes a second on an emulated CPU."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             _remove(Path(entry))
@@ -194,7 +194,7 @@ def _remove(folder: Path) -> None:
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raise ScenarioTimeoutError in whatever runs when the time is up: a scenario that hangs fails."""
+    """Raise ScenarioTimeoutError in the running code after this time, so that a hanging scenario fails."""
 
     def up(_signal: int, _frame: FrameType | None) -> None:
         raise ScenarioTimeoutError(f"the scenario did not end within {seconds:.0f} s")

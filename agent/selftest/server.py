@@ -1,4 +1,4 @@
-"""`agent selftest --serve`: answers requests of the protocol until it is told to quit, or nobody asks."""
+"""Serves `agent selftest --serve`: answers requests of the protocol until Quit or the end of the input."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Loader = Callable[[Load], Stage]
 
 
 class Server:
-    """Holds at most one loaded variant; `loader` makes it."""
+    """Holds at most one loaded variant, which `loader` loads."""
 
     def __init__(self, source: BinaryIO, sink: BinaryIO, loader: Loader) -> None:
         self._source = source
@@ -45,22 +45,22 @@ class Server:
         self._stage: Stage | None = None
 
     def serve(self) -> None:
-        """Say hello, then answer one line with one line, until Quit or the end of the input."""
-        self._say(Hello(__version__, os.getpid()))
+        """Send Hello, then answer each line with one line, until Quit or the end of the input."""
+        self._send(Hello(__version__, os.getpid()))
         with closing(self):
             while line := self._source.readline(MAX_LINE + 1):
                 reply = self._answer(line)
-                self._say(reply)
+                self._send(reply)
                 if isinstance(reply, Bye) or len(line) > MAX_LINE:
                     return
 
     def close(self) -> None:
-        """Detach what is loaded."""
+        """Detach the loaded variant."""
         if self._stage:
             self._stage.subject.close()
             self._stage = None
 
-    def _say(self, reply: Reply) -> None:
+    def _send(self, reply: Reply) -> None:
         try:
             line = encode(reply)
         except ProtocolError as error:
@@ -73,11 +73,11 @@ class Server:
         try:
             return self._do(decode_request(line))
         except ProtocolError as error:
-            return Refused(number, str(error), "each line is one request of agent/selftest/protocol.py")
+            return Refused(number, str(error), "send one request of agent/selftest/protocol.py a line")
         except AgentError as error:
             return Refused(number, error.message, error.hint, error.detail)
         except OSError as error:
-            return Refused(number, f"the system refused: {error}")
+            return Refused(number, f"a system call failed: {error}")
 
     def _do(self, request: Request) -> Reply:
         match request:
@@ -100,17 +100,17 @@ class Server:
 
     def _run(self, request: Run) -> Reply:
         if self._stage is None:
-            return Refused(request.id, "nothing is loaded", 'send {"do":"load",...} first')
+            return Refused(request.id, "no variant is loaded", 'send {"do":"load",...} first')
         scenario = by_name(request.name)
         if scenario is None:
             return Refused(
-                request.id, f"there is no test {request.name!r}", "see agent/selftest/catalogue.py"
+                request.id, f"unknown scenario {request.name!r}", "see agent/selftest/catalogue.py"
             )
         return self._stage.run(scenario)._replace(id=request.id)
 
 
 def serve(loader: Loader) -> None:
-    """Serve on stdin and stdout. What anything else prints goes to stderr: it would break the stream."""
+    """Serve on stdin and stdout. Any other output to stdout goes to stderr, to keep the stream intact."""
     with os.fdopen(os.dup(1), "wb") as sink:
         os.dup2(2, 1)
         Server(sys.stdin.buffer, sink, loader).serve()

@@ -1,4 +1,4 @@
-"""The agent as its self-test sees it: what a scenario does to it and what it can ask."""
+"""Defines the interface of the agent under test, and of the helpers that start agents and generators."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from agent.events.model import Event, EventType
 from agent.selftest.accounts import Accounts
 from agent.selftest.workload import Workload
 
-NO_PROCESS = 1 << 30  # a process id beyond the kernel's PID_MAX_LIMIT: to watch it is to watch nothing
+NO_PROCESS = 1 << 30  # a process id beyond the kernel's PID_MAX_LIMIT, which no process has
 
 
-class Who(NamedTuple):
-    """Who did it, as the agent tells it with a match."""
+class Actor(NamedTuple):
+    """The process and container that the agent reports with a match."""
 
     process: Process
     container: Container
 
 
 class Judged(NamedTuple):
-    """An event that reached user space, the ids of the rules it matched, and who did it, if asked for."""
+    """An event that reached user space, the ids of the rules that it matched, and its actor if requested."""
 
     event: Event
     rules: tuple[str, ...]
-    who: Who | None = None
+    actor: Actor | None = None
 
 
 class Subject(Protocol):
-    """A loaded agent: the real one, or `fake.FakeAgent` where there is no kernel to load into."""
+    """A loaded agent: the real one (`loaded.LoadedAgent`), or `fake.FakeAgent` in unit tests."""
 
     @property
     def lacks(self) -> Mapping[str, str]:
-        """The needs of scenarios, other than events, that cannot be met, each with the reason."""
+        """The needs of scenarios, other than events, that the agent cannot meet, each with the reason."""
 
     def facts(self) -> dict[str, Any]:
-        """What a load reports: `capabilities`, `hooks`, `coverage` and `limits` of the protocol."""
+        """Return `capabilities`, `hooks`, `coverage` and `limits` of the protocol."""
 
     def known(self) -> Mapping[str, Any]:
-        """What of the facts does not change after the load: all but the hooks' counts, and quickly told."""
+        """Return the facts as of the load, which is fast: only the hooks' counters change afterwards."""
 
     def enforce(self, rules: Mapping[str, str]) -> None:
-        """Put rules in force, id -> expression, in place of all before; raises RuleErrors."""
+        """Replace all rules by these (id -> expression). Raises RuleErrors."""
 
     def watch(self, tgid: int) -> None:
-        """See only what this process and its descendants do."""
+        """Report only events of this process and its descendants."""
 
     def enriched(self) -> AbstractContextManager[None]:
-        """Learn of processes and containers meanwhile, as `agent run` does; the rules come afterwards."""
+        """Within this context, add the actor to events, as `agent run` does. Set the rules in it."""
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when there is something to drain."""
+        """Return a descriptor that is readable while records are waiting."""
 
     def drain(self) -> list[Judged]:
-        """Take every record that is there now, without waiting, in the order in which they were made."""
+        """Return all waiting records in the order of their creation, without waiting for more."""
 
     def accounts(self) -> Accounts:
-        """Both sides' counts since the load."""
+        """Return the counters of kernel stage and agent since the load."""
 
     def close(self) -> None:
         """Detach everything."""
@@ -70,37 +70,37 @@ class Opener(Protocol):
     """Loads another agent beside the one under test."""
 
     def __call__(self, ring_bytes: int, discarders: int, events: Sequence[EventType]) -> Subject:
-        """An agent of the same variant with such a ring and table, that need see no other events."""
+        """Load an agent of the same variant with these sizes, which must see these event types."""
 
 
 class Starter(Protocol):
-    """Starts the process that makes the events."""
+    """Starts the generator process."""
 
     def __call__(self, patience_s: float) -> Workload:
-        """A generator that waits for its first script."""
+        """Start a generator, which waits for its first script."""
 
 
 class Resident(Protocol):
-    """`agent run` as a process of its own; `resident.Resident`."""
+    """A process of `agent run`; see `resident.Resident`."""
 
     def signal(self, number: Signals) -> None:
-        """Send it a signal."""
+        """Send the agent a signal."""
 
     def wait(self) -> int:
-        """How it ended: its status, or a signal's negative number."""
+        """Return the exit status, or the negative number of a signal."""
 
     def lines(self) -> list[bytes]:
-        """What it has written until now; the last line may be cut short."""
+        """Return the lines written until now; the last one may be incomplete."""
 
     def matches(self, rule: str) -> list[dict[str, Any]]:
-        """The matches of a rule, in the order in which it wrote them; raises ValueError for half a line."""
+        """Return the written matches of a rule, in order. Raises ValueError for an incomplete line."""
 
     def close(self) -> None:
-        """End it, however it is."""
+        """Kill the agent if it still runs."""
 
 
 class Installer(Protocol):
     """Starts an agent of the same variant as a process."""
 
     def __call__(self, folder: Path, rules: Mapping[str, str], patience_s: float) -> Resident:
-        """One that watches, and writes into the folder."""
+        """Start an agent that writes into the folder, and wait until it watches."""

@@ -1,4 +1,4 @@
-"""What a person reads after `agent selftest`: one screen, whatever the number of scenarios."""
+"""Formats the results of `agent selftest` for one screen, whatever the number of scenarios."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from agent.selftest.catalogue import by_name
 from agent.selftest.protocol import VERDICTS, Ran
 
 WIDTH = 79  # columns
-MOST_ROWS = 14  # with more scenarios than that, those that pass are only counted
+MOST_ROWS = 14  # if there are more scenarios, those that pass are only counted
 COUNTS = ("generated", "delivered", "matched", "approver_rejected", "discarded")
 COLUMN = 11
 
 
 def progress(ran: Ran) -> str:
-    """One scenario in one line."""
-    return cut(f"{ran.verdict:<5} {ran.name:<24} {ran.duration_s:6.2f} s  {_words(ran)}")
+    """Return the line of one scenario."""
+    return cut(f"{ran.verdict:<5} {ran.name:<24} {ran.duration_s:6.2f} s  {_description(ran)}")
 
 
 def report(results: Sequence[Ran], loaded: Mapping[str, Any]) -> str:
-    """All of it: verdicts, the ledger, the totals."""
+    """Return the summary: coverage, verdicts, the ledger and totals."""
     lines = [*_head(loaded), "", *_verdicts(results), "", *_ledger(results), "", _totals(results)]
     return "\n".join(cut(line) for line in lines) + "\n"
 
 
 def cut(line: str) -> str:
-    """A line that fits, with what does not fit left off visibly."""
+    """Return the line, cut to the width of the screen with a visible mark."""
     line = line.rstrip()
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
 
 
-def _words(ran: Ran) -> str:
+def _description(ran: Ran) -> str:
     scenario = by_name(ran.name)
     if ran.verdict == "FAIL":
-        return ""  # it stands below, in full
+        return ""  # the full reason follows below
     return ran.reason or (scenario.proves if scenario else "")
 
 
 def _head(loaded: Mapping[str, Any]) -> Iterator[str]:
-    """Event types by how they are seen, and by which kinds of programs."""
+    """Yield the event types, grouped by coverage and types of programs."""
     groups: dict[str, list[str]] = {}
     for kind, coverage in loaded["coverage"].items():
         hooks = (hook for hook in loaded["hooks"] if hook["event"].partition(".")[0] == kind)
         programs = sorted({hook["type"] for hook in hooks if hook["state"] == "attached"})
         groups.setdefault(" ".join((coverage, *programs)), []).append(kind)
-    for how, kinds in groups.items():
-        yield from _wrapped(f"{how}: ", ", ".join(kinds))
+    for group, kinds in groups.items():
+        yield from _wrapped(f"{group}: ", ", ".join(kinds))
 
 
 def _verdicts(results: Sequence[Ran]) -> Iterator[str]:
@@ -63,13 +63,13 @@ def _verdicts(results: Sequence[Ran]) -> Iterator[str]:
 
 
 def _evidence(ran: Ran) -> Iterator[str]:
-    """Of the first failure that is about one rule: that, lines of the script, hooks, and the ledger then."""
+    """Yield rule, lines of the script, hooks and ledger of the first failure about a rule."""
     failed: list[Mapping[str, Any]] = [
         entry.get("evidence", {}) for entry in ran.assertions if not entry["ok"]
     ]
-    found = next((evidence for evidence in failed if "rule" in evidence), failed[0] if failed else {})
+    first = next((evidence for evidence in failed if "rule" in evidence), failed[0] if failed else {})
     for name in ("rule", "line", "hook", "ledger"):
-        value = found.get(name) or ()
+        value = first.get(name) or ()
         if isinstance(value, Mapping):
             value = [f"{key}: {entry}" for key, entry in value.items()]
         for text in [value] if isinstance(value, str) else value:
@@ -107,5 +107,5 @@ def _title(name: str) -> str:
 
 def _totals(results: Sequence[Ran]) -> str:
     counts = Counter(ran.verdict for ran in results)
-    words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    return f"{len(results)} scenarios: {words}, in {sum(ran.duration_s for ran in results):.1f} s"
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    return f"{len(results)} scenarios: {verdicts}, in {sum(ran.duration_s for ran in results):.1f} s"

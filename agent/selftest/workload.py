@@ -1,4 +1,4 @@
-"""Runs scripts in the generator: a process other than the agent that makes known file events."""
+"""Runs scripts in the generator, a separate process that generates known file events."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from typing import Any, NamedTuple
 
 from agent.errors import AgentError
 
-READ_SIZE = 1 << 16  # bytes; what a pipe holds
+READ_SIZE = 1 << 16  # bytes; the capacity of a pipe
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:=@~")
 
 
 def quote(path: bytes) -> str:
-    """A path as a word of a script: whatever its bytes, one word comes of them, and no %d."""
+    """Return a path of any bytes as one word of a script, with escapes."""
     if not path:
-        raise ValueError("a script has no word for the empty path")
+        raise ValueError("a script cannot contain an empty path")
     return "".join(chr(b) if b in _PLAIN else "%%" if b == ord("%") else f"\\x{b:02x}" for b in path)
 
 
 def unquote(word: str) -> bytes:
-    """The bytes that `quote` was given, but for %d and %%, which stay."""
+    """Return the bytes of a quoted word. `%d` and `%%` stay as they are."""
     return word.encode("ascii").decode("unicode_escape").encode("latin-1")
 
 
 class WorkloadError(AgentError):
-    """The generator could not do what a scenario asked for: nothing is known about the agent then."""
+    """The generator could not run the script, so the scenario proves nothing about the agent."""
 
 
 class OverdueError(WorkloadError):
-    """A script did not end in its time."""
+    """A script did not end in time."""
 
 
 class LineReport(NamedTuple):
-    """What the kernel returned for one line of a script, in one process.
+    """The results of one line of a script, in one process.
 
-    In a loop `ok` and `failed` are counts over all turns and `ret` is the last result. Times are nanoseconds
-    of CLOCK_BOOTTIME before the first and after the last call; `late_ns` is how far a `rate` fell behind.
+    In a loop `ok` and `failed` count all iterations, and `ret` is the last result. Times are nanoseconds of
+    CLOCK_BOOTTIME, before the first and after the last call. `late_ns` is how late a `rate` was at most.
     """
 
     line: int
@@ -63,28 +63,28 @@ class LineReport(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """From before the first call to after the last."""
+        """The time from before the first call to after the last."""
         return (self.last_ns - self.first_ns) / 1e9
 
 
 class Outcome(NamedTuple):
-    """A script that ran to its end, and what came of each line."""
+    """A script that ran to its end, and the report of each line."""
 
     script: str
     reports: tuple[LineReport, ...]
 
     def of(self, call: str) -> tuple[LineReport, ...]:
-        """The reports of one kind of call, in the order in which they came."""
+        """Return the reports of one system call, in order."""
         return tuple(report for report in self.reports if report.call == call)
 
     def at(self, line: int) -> LineReport:
-        """The one report of a line, counted from 1."""
+        """Return the only report of a line, counted from 1."""
         (report,) = (report for report in self.reports if report.line == line)
         return report
 
     @property
     def failures(self) -> Counter[str]:
-        """How often each line failed, keyed by what a person can look up: `unlink:2 errno 13`."""
+        """The number of failures by call, line and error, such as `unlink:2 errno 13`."""
         return Counter(
             {
                 f"{report.call}:{report.line} errno {error}": count
@@ -95,7 +95,7 @@ class Outcome(NamedTuple):
 
 
 class Workload:
-    """One running generator. Between its hello and its end it touches files only by the lines of a script."""
+    """A running generator. After its first message it accesses files only by the lines of a script."""
 
     def __init__(self, binary: Path, patience_s: float = 10.0) -> None:
         self.patience_s = patience_s
@@ -110,12 +110,12 @@ class Workload:
         self.pid = int(self._hello()["pid"])
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when `advance` has something to do."""
+        """Return a descriptor that is readable while messages for `advance` are waiting."""
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
     def begin(self, script: str) -> None:
-        """Hand over a script; it starts at once. Raises WorkloadError when the generator is gone."""
+        """Start a script. Raises WorkloadError if the generator has ended."""
         self._script = script
         self._reports = []
         assert self._process.stdin is not None
@@ -126,7 +126,7 @@ class Workload:
             raise WorkloadError("the generator ended before its script") from error
 
     def advance(self) -> Outcome | None:
-        """Take in what is reported by now, without waiting; the outcome once the script is through."""
+        """Read the waiting reports. Return the outcome if the script has ended, else None."""
         for message in self._messages():
             if "error" in message:
                 raise WorkloadError(
@@ -138,7 +138,7 @@ class Workload:
         return None
 
     def run(self, script: str) -> Outcome:
-        """Run a script with nobody watching: for what a scenario prepares and cleans up."""
+        """Run a script to its end."""
         self.begin(script)
         deadline = time.monotonic() + self.patience_s
         while (outcome := self.advance()) is None:
@@ -146,7 +146,7 @@ class Workload:
         return outcome
 
     def close(self) -> None:
-        """End the generator and all that it started."""
+        """End the generator and its children."""
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()
@@ -167,7 +167,7 @@ class Workload:
         ready, _, _ = select.select([self], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
             raise WorkloadError(
-                f"the generator said nothing for {self.patience_s:.0f} s", detail=self._script
+                f"the generator sent nothing for {self.patience_s:.0f} s", detail=self._script
             )
 
     def _messages(self) -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* How the words of a line become the arguments of a call, and calls that need more than that. */
+/* Converts the words of a line to the arguments of a call; and calls that need more than that. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@ struct xattr_value { /* struct xattr_args of linux/xattr.h, from 6.13 */
 	__u32 flags;
 };
 
-/* Everything that the arguments of one call point to. */
+/* The memory that the arguments of one call point to. */
 struct frame {
 	long value[MAX_ARGS + 4];
 	char text[MAX_TEXTS][PATH_ROOM];
@@ -55,7 +55,7 @@ long value_of(const struct arg *arg)
 	return arg->kind == ARG_VAR ? vars[arg->number] : arg->number;
 }
 
-/* Expands what stands behind a '%' at @from into @to; returns how many bytes of @from it took. */
+/* Expands the text after a '%' at @from into @to; returns the number of bytes of @from that it used. */
 static size_t expand(const char *from, char **to)
 {
 	if (*from == 'd')
@@ -67,7 +67,7 @@ static size_t expand(const char *from, char **to)
 	return *from == '{' ? strcspn(from, "}") + 1 : 1;
 }
 
-/* The text with %d and %{0} filled in: into @room, of PATH_ROOM bytes, if there is something to fill. */
+/* Returns the text with %d and %{0} replaced; a replaced text is stored in @room, of PATH_ROOM bytes. */
 const char *text_of(const struct arg *arg, char *room, size_t *len)
 {
 	char *to = room;
@@ -88,7 +88,7 @@ const char *text_of(const struct arg *arg, char *room, size_t *len)
 	return room;
 }
 
-/* Which structure @nr takes: two of seconds and nanoseconds, of seconds and microseconds, or two of seconds.
+/* The structure that @nr takes: two of seconds and nanoseconds, of seconds and microseconds, or of seconds.
  */
 static void times_of(const struct call *call, const char *word, long *times)
 {
@@ -184,7 +184,7 @@ static void fill_frame(const struct op *op, struct frame *frame)
 	}
 }
 
-/* The arguments of a call, which stay valid until the thread's next call; all of it lies where 32 bits reach.
+/* The arguments of a call, which stay valid until the thread's next call; all of it at addresses of 32 bits.
  */
 const long *call_values(const struct op *op)
 {
@@ -217,7 +217,7 @@ long run_comm(const struct op *op)
 	return prctl(PR_SET_NAME, op->arg[0].text) < 0 ? -errno : 0;
 }
 
-/* Writes a text into a file through memory: the file is made large enough by a write. */
+/* Writes a text into a file through a memory map, after a write that makes the file large enough. */
 long run_mapwrite(const struct op *op)
 {
 	const struct arg *text = &op->arg[1];
@@ -233,7 +233,7 @@ long run_mapwrite(const struct op *op)
 	return munmap(memory, text->len) < 0 ? -errno : (long)text->len;
 }
 
-/* On this processor and no other, from here on. */
+/* Runs the following lines on this CPU only. */
 long run_cpu(const struct op *op)
 {
 	cpu_set_t set;

@@ -12,7 +12,7 @@
 #include "fim-gen.h"
 
 /*
- * A program that a script can exec: "exit STATUS", "open FILE STATUS", or "hold FILE STATUS", which stops
+ * The program that a script can exec: "exit STATUS", "open FILE STATUS", or "hold FILE STATUS", which stops
  * itself once the file is open.
  */
 static int run_as_program(int argc, char **argv)
@@ -30,8 +30,8 @@ int main(int argc, char **argv)
 {
 	if (argc > 2)
 		return run_as_program(argc, argv);
-	umask(0);			  /* modes are to be exactly those of the script */
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* no workload without its witness */
+	umask(0);			  /* modes must be exactly those of the script */
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* no workload without the process that checks it */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	prctl(PR_SET_TIMERSLACK, 1);
 	witness_open();

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fim-gen: makes file events that are known in advance.
+ * fim-gen: generates file events that are known in advance.
  *
- * It reads a script from stdin, one system call a line, runs it when a line
- * says "go", and reports on stdout, as JSON Lines, what the kernel returned for
- * each line. Then it waits for the next script; end of file ends it. Between
- * its hello and its end it touches no file but by a line of a script, so that
- * a monitor which watches this process alone must count just these calls.
+ * It reads a script from stdin, one system call a line, runs it at the line
+ * "go", and reports on stdout, as JSON Lines, what the kernel returned for each
+ * line. Then it waits for the next script; end of file ends it. After its
+ * first message it accesses no file except by a line of a script, so that a
+ * monitor which watches only this process must count exactly these calls.
  *
  *	comm worker
  *	open /tmp/a\x20b O_RDWR|O_CREAT 0644 -> $0
@@ -32,16 +32,17 @@
  *	end
  *	go
  *
- * Words are separated by blanks and may hold C escapes. In a loop %d is the
- * number of the turn, from 0, %{3} is the value of $3, and %% a percent sign.
+ * Words are separated by blanks and may contain C escapes. In a loop %d is the
+ * number of the iteration, from 0, %{3} is the value of $3, and %% is a percent
+ * sign.
  * The word "" is the empty text, @null a null pointer, @bad an invalid one.
  *
  * A program is a child process with a process group of its own. It is killed
  * with everything that it started when its block ends, or after PROGRAM_S
  * seconds. "beside" starts the programs in it together and waits for all.
  *
- * With "witness on" each report has what the kernel says about the call's
- * objects before the call; see witness.c.
+ * With "witness on" each report has the kernel's data about the call's objects
+ * before the call; see witness.c.
  */
 #ifndef FIM_GEN_H
 #define FIM_GEN_H
@@ -67,7 +68,7 @@
 
 #define NO_VAR (-1)
 
-/* What a word of a line becomes when the call is made. */
+/* The kind of argument that a word of a line becomes. */
 enum arg_kind {
 	ARG_NUMBER,
 	ARG_VAR,
@@ -77,7 +78,7 @@ enum arg_kind {
 
 struct arg {
 	enum arg_kind kind;
-	bool indexed; /* the text holds %d, %{0} or %% */
+	bool indexed; /* the text contains %d, %{0} or %% */
 	long number;  /* the value, the variable's index, or the pointer */
 	const char *text;
 	size_t len;
@@ -85,13 +86,13 @@ struct arg {
 
 struct op;
 
-#define RING_SETXATTR 42 /* IORING_OP_SETXATTR, from 5.19: younger than some headers */
+#define RING_SETXATTR 42 /* IORING_OP_SETXATTR, from 5.19: some headers lack it */
 
 /*
  * One word of the script language. @spec has a letter for each argument:
- * p a path, D the directory descriptor of the path behind it, F a descriptor,
+ * p a path, D the directory descriptor of the path after it, F a descriptor,
  * x another text, n a number or names joined by '|', t a time in seconds or
- * "now", r "N/s", f "for", s "Ns"; what stands behind '?' may be left out.
+ * "now", r "N/s", f "for", s "Ns"; words after '?' are optional.
  * The other letters take no word: l adds the length of the text before it, c
  * adds AT_FDCWD, d AT_REMOVEDIR; h, m and a fold the 3, 4 and 3 values before
  * them into the structures of openat2, mount_setattr and setxattrat; R marks
@@ -107,7 +108,7 @@ struct call {
 	bool block; /* its lines run up to the matching "end" */
 };
 
-/* What came of one line so far: a line in a loop runs often. */
+/* The results of one line so far: a line in a loop runs often. */
 struct tally {
 	unsigned long ok;
 	unsigned long failed;
@@ -119,13 +120,13 @@ struct tally {
 	int status; /* of wait: as wait4 gave it */
 	unsigned long long first_ns;
 	unsigned long long last_ns; /* in a loop: its end */
-	unsigned long long late_ns; /* of a rate: the furthest behind its beat */
+	unsigned long long late_ns; /* of a rate: the latest call, behind its deadline */
 };
 
 struct op {
 	int line;
-	int end;  /* of a block: the index behind its last line */
-	int into; /* variable that takes the result */
+	int end;  /* of a block: the index after its last line */
+	int into; /* variable for the result */
 	int args;
 	const struct call *call;
 	struct arg arg[MAX_ARGS];
@@ -189,7 +190,7 @@ long run_compat(const struct op *op);
 long run_ring_features(const struct op *op);
 long run_ring(const struct op *op);
 
-/* doors.c */
+/* descriptors.c */
 long run_splice(const struct op *op);
 long run_open_handle(const struct op *op);
 long run_pair(const struct op *op);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The constants that a script may call by name. */
+/* The constants that a script can name. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <limits.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What happened, as JSON Lines: a line is one write, so that those of several processes do not mix. */
+/* Prints the results as JSON Lines. A line is one write, so that lines of several processes do not mix. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +39,7 @@ static void add_string(struct line *line, const char *text)
 	line_add(line, "\"");
 }
 
-/* A path, or another text of the kernel, in the way of the agent's matches: \xHH for bytes that do not print.
+/* Prints a path or another text of the kernel like the agent's matches: \xHH for unprintable bytes.
  */
 void line_add_path(struct line *line, const char *path)
 {
@@ -57,7 +57,7 @@ void line_add_path(struct line *line, const char *path)
 	line_add(line, "\"");
 }
 
-/* Writes to a pipe of more than PIPE_BUF bytes may be torn by those of other processes. */
+/* Writes of more than PIPE_BUF bytes to a pipe are not atomic. */
 static void lock_pipe(short kind)
 {
 	struct flock lock = { .l_type = kind, .l_whence = SEEK_SET };
@@ -112,7 +112,7 @@ static void add_tally(struct line *line, const struct tally *tally)
 		 tally->ret, tally->status, tally->first_ns, tally->last_ns, tally->late_ns);
 }
 
-/* Reports what came of a line and forgets it: the line may run again. */
+/* Prints the results of a line and clears them, because the line may run again. */
 void report_op(struct op *op)
 {
 	struct line line;
@@ -150,7 +150,7 @@ void report_done(void)
 	send_line(&line);
 }
 
-/* A script that is wrong ends the program: half a workload would be counted as a whole one. */
+/* An invalid script ends the program, because half a workload would count as a whole one. */
 void fail(int number, const char *format, ...)
 {
 	struct line line;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Runs what script.c has read: loops, beats, children, threads. */
+/* Runs the script that script.c has read: loops, rates, children, threads. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -15,10 +15,10 @@
 #include "fim-gen.h"
 
 #define SECOND 1000000000ULL
-#define TICK   1000000ULL /* beats due in the same millisecond go together: a sleep costs more than a call */
+#define TICK   1000000ULL /* calls due in the same millisecond are made together: a sleep costs more */
 
 static long turn;
-static int loops; /* how many loops we are in: their lines are reported at the outermost end */
+static int loops; /* nesting depth of loops; lines in loops are reported at the end of the outermost one */
 
 long turn_now(void)
 {
@@ -114,7 +114,7 @@ long run_repeat(const struct op *op)
 	return count;
 }
 
-/* Sleeps to @deadline; says by how much it has passed already. */
+/* Sleeps until @deadline; returns how much later it is already. */
 static unsigned long long wait_for(unsigned long long deadline)
 {
 	struct timespec until = {
@@ -130,13 +130,13 @@ static unsigned long long wait_for(unsigned long long deadline)
 	return 0;
 }
 
-/* When a beat is due, from the start; never before its time. */
+/* Returns when a call is due, from the start, rounded up. */
 static unsigned long long beat_ns(long beat, long rate)
 {
 	return (beat * SECOND / rate + TICK - 1) / TICK * TICK;
 }
 
-/* "rate 5000/s for 5s": every beat has its own deadline, so that a late one does not delay the rest. */
+/* "rate 5000/s for 5s": each call has its own deadline, so that a late one does not delay the rest. */
 long run_rate(const struct op *op)
 {
 	struct tally *tally = &script.op[op - script.op].tally;
@@ -186,7 +186,7 @@ static void *thread_main(void *block)
 	return NULL;
 }
 
-/* The thread is waited for: a script is a sequence, also across threads. */
+/* Waits for the thread: a script is a sequence, also across threads. */
 long run_thread(const struct op *op)
 {
 	pthread_t thread;

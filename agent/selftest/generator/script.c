@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Reads a script up to its "go": all of it is understood before any of it runs. */
+/* Reads a script up to its "go". All of it is parsed before any of it runs. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static int hex_digit(char digit)
 	return -1;
 }
 
-/* One escape, behind its backslash: the byte, or -1. Advances @word past it. */
+/* Returns the byte of one escape, after its backslash, or -1. Advances @word past it. */
 static int unescape(const char **word)
 {
 	static const char plain[] = "n\nt\tr\ra\ab\bf\fv\v\\\\\"\"";
@@ -45,11 +45,11 @@ static int unescape(const char **word)
 static void put_byte(int line, int byte)
 {
 	if (text_used == sizeof(text))
-		fail(line, "the script holds more than %d bytes of text", MAX_TEXT);
+		fail(line, "the script has more than %d bytes of text", MAX_TEXT);
 	text[text_used++] = (char)byte;
 }
 
-/* Words that no text is made of: a null pointer, one that the kernel cannot read from, and the empty text. */
+/* Words with a special meaning: a null pointer, a pointer that the kernel cannot read, the empty text. */
 static bool read_special(struct arg *arg, const char *word)
 {
 	static const struct {
@@ -76,7 +76,7 @@ static void check_percent(const char *word, int line)
 	if (*word == 'd' || *word == '%')
 		return;
 	if (sscanf(word, "{%d}%n", &var, &end) != 1 || !end || var < 0 || var >= MAX_VARS)
-		fail(line, "after %% only d, %% and {0} to {%d} are known", MAX_VARS - 1);
+		fail(line, "invalid text after %% (use %%d, %%%% or %%{0} to %%{%d})", MAX_VARS - 1);
 }
 
 static void read_text(struct arg *arg, const char *word, int line)
@@ -97,7 +97,7 @@ static void read_text(struct arg *arg, const char *word, int line)
 		else if (byte == '\\')
 			byte = unescape(&word);
 		if (byte <= 0)
-			fail(line, "an escape is one of \\xHH (lower case, not 00), \\n \\t \\r \\\\");
+			fail(line, "invalid escape (use \\xHH in lower case, not 00, or \\n \\t \\r \\\\)");
 		put_byte(line, byte);
 	}
 	arg->len = text + text_used - arg->text;
@@ -116,19 +116,19 @@ static void read_number(struct arg *arg, const char *word, int line)
 	if (*word == '$') {
 		arg->kind = ARG_VAR;
 		if (!read_var(word, &arg->number))
-			fail(line, "'%s' is no variable: $0 to $%d", word, MAX_VARS - 1);
+			fail(line, "invalid variable '%s' (use $0 to $%d)", word, MAX_VARS - 1);
 	} else if (!name_value(word, strlen(word), &arg->number)) {
-		fail(line, "'%s' is neither a number nor a known name", word);
+		fail(line, "'%s' is not a number or the name of a constant", word);
 	}
 }
 
-/* A number with its unit behind it, such as 5000/s. */
+/* A number with its unit, such as 5000/s. */
 static void read_unit(struct arg *arg, char *word, const char *unit, int line)
 {
 	char *end = strstr(word, unit);
 
 	if (!end || strcmp(end, unit))
-		fail(line, "'%s' is no number with '%s' behind it", word, unit);
+		fail(line, "'%s' is not a number followed by '%s'", word, unit);
 	*end = '\0';
 	read_number(arg, word, line);
 }
@@ -148,10 +148,10 @@ static void read_arrow(struct op *op, char *word, char **rest)
 	long var = 0;
 
 	if (strcmp(word, "->"))
-		fail(op->line, "'%s' is more than %s takes (%s)", word, op->call->name, op->call->spec);
+		fail(op->line, "extra argument '%s' of %s (%s)", word, op->call->name, op->call->spec);
 	word = next_word(rest);
 	if (!word || !read_var(word, &var) || next_word(rest))
-		fail(op->line, "after '->' stands one variable, $0 to $%d", MAX_VARS - 1);
+		fail(op->line, "write one variable after '->', $0 to $%d", MAX_VARS - 1);
 	op->into = (int)var;
 }
 
@@ -185,11 +185,11 @@ static void read_args(struct op *op, char **rest)
 		if (*spec != 'f')
 			read_arg(op, *spec, word);
 		else if (strcmp(word, "for"))
-			fail(op->line, "'%s' stands where 'for' should", word);
+			fail(op->line, "'%s' instead of 'for'", word);
 		word = next_word(rest);
 	}
 	if (*spec && *spec != 'R' && !optional)
-		fail(op->line, "%s takes more (%s)", op->call->name, op->call->spec);
+		fail(op->line, "missing argument of %s (%s)", op->call->name, op->call->spec);
 	if (word)
 		read_arrow(op, word, rest);
 }
@@ -197,7 +197,7 @@ static void read_args(struct op *op, char **rest)
 static void close_block(int line)
 {
 	if (!depth)
-		fail(line, "'end' ends no block");
+		fail(line, "'end' without a block");
 	script.op[blocks[--depth]].end = script.ops;
 }
 
@@ -219,14 +219,14 @@ static void read_op(const char *name, char **rest, int line)
 	op->into = NO_VAR;
 	op->call = call_find(name);
 	if (!op->call)
-		fail(line, "'%s' is not a call that is known here", name);
+		fail(line, "unknown call '%s'", name);
 	read_args(op, rest);
 	op->end = ++script.ops;
 	if (op->call->block)
 		open_block(line);
 }
 
-/* True when a whole script stands ready, false at end of file. */
+/* Returns true when a complete script was read, false at end of file. */
 bool script_read(void)
 {
 	static char buffer[MAX_LINE];
@@ -249,7 +249,7 @@ bool script_read(void)
 		else if (strcmp(word, "go"))
 			read_op(word, &rest, line);
 		else if (depth)
-			fail(line, "%d blocks lack their 'end'", depth);
+			fail(line, "%d blocks without 'end'", depth);
 		else
 			return true;
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What the kernel says about the objects of a call, learned by calls that are no events of a
+ * The kernel's data about the objects of a call, read by calls that are no events of a
  * monitor: opens with O_PATH, statx, readlink of /proc. While "witness on" is in force, the
  * report of an operation has also:
  *
@@ -36,7 +36,7 @@
 
 #include "fim-gen.h"
 
-#define FIRST_FD    700 /* far from the descriptors of scripts */
+#define FIRST_FD    700 /* above the descriptors of scripts */
 #define MAX_OBJECTS 3
 
 #ifndef STATX_MNT_ID
@@ -45,7 +45,7 @@
 
 struct sight {
 	int error;
-	bool known; /* st holds something */
+	bool known; /* st is valid */
 	struct statx st;
 	char path[PATH_MAX + 16];
 };
@@ -68,7 +68,7 @@ static __thread struct object *objects;
 static __thread int count;
 static __thread struct sight result;
 
-/* A descriptor that no script uses. */
+/* Returns a descriptor that no script uses. */
 static int high(int fd)
 {
 	int moved = fd < 0 ? -errno : fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
@@ -80,7 +80,7 @@ static int high(int fd)
 	return moved;
 }
 
-/* Stays open: a process in a chroot has no /proc to ask. */
+/* Stays open, because a process in a chroot may have no /proc. */
 void witness_open(void)
 {
 	proc_fd = high((int)syscall(SYS_openat, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
@@ -128,7 +128,7 @@ static void see(int dfd, const char *path, int flags, struct sight *sight)
 	syscall(SYS_close, fd);
 }
 
-/* Of a name that does not exist: its directory, and the name. */
+/* For a name that does not exist: its directory, and the name. */
 static void see_parent(struct object *object)
 {
 	char room[PATH_ROOM];

@@ -23,7 +23,7 @@ def _opens(count: int, path: str, flags: str) -> str:
 
 def _check_silence(bench: Bench, noise: Round) -> None:
     bench.equal("noise that reaches the agent", 0, len(noise.of(EventType.OPEN)))
-    bench.equal("noise rejected by approvers", NOISE, noise.spent[EventType.OPEN].approver_rejected)
+    bench.equal("noise rejected by approvers", NOISE, noise.counted[EventType.OPEN].approver_rejected)
 
 
 @proves("approvers.path")
@@ -59,7 +59,7 @@ def approvers_flags(bench: Bench) -> None:
 
 def _check_rejected(bench: Bench, noise: Round, count: int) -> None:
     bench.equal("noise that reaches the agent", 0, len(noise.of(EventType.OPEN)))
-    bench.equal("noise rejected by approvers", count, noise.spent[EventType.OPEN].approver_rejected)
+    bench.equal("noise rejected by approvers", count, noise.counted[EventType.OPEN].approver_rejected)
 
 
 def _check_kind(
@@ -134,7 +134,7 @@ def approvers_flags_combined(bench: Bench) -> None:
         played = bench.play(_opens(WANTED, path, flags))
         counts = [WANTED * both, WANTED * either]
         bench.equal(f"opens with {flags}", counts, [len(played.matches(rule)) for rule in ("both", "either")])
-    bench.equal("opens with O_RDWR rejected", WANTED, played.spent[EventType.OPEN].approver_rejected)
+    bench.equal("opens with O_RDWR rejected", WANTED, played.counted[EventType.OPEN].approver_rejected)
 
 
 def _by(user: int, path: str) -> str:
@@ -181,7 +181,7 @@ def approvers_change(bench: Bench) -> None:
         played = bench.play(both)
         matched = [name for name in rules if played.matches(name)]
         bench.equal("rules that matched", list(names), matched)
-        rejected = played.spent[EventType.OPEN].approver_rejected
+        rejected = played.counted[EventType.OPEN].approver_rejected
         bench.equal("opens that no rule wants, rejected", 2 - len(names), rejected)
 
 
@@ -198,7 +198,7 @@ def approvers_none(bench: Bench) -> None:
     forwarded = bench.play(script.replace("mkdir", "rmdir").replace(" 0700", ""))
     bench.equal("opens that arrive then", True, 0 < len(forwarded.of(EventType.OPEN)) <= WANTED)
     kinds = (EventType.OPEN, EventType.MKDIR, EventType.RMDIR)
-    bench.equal("rejected", [0, 0, WANTED], [forwarded.spent[kind].approver_rejected for kind in kinds])
+    bench.equal("rejected", [0, 0, WANTED], [forwarded.counted[kind].approver_rejected for kind in kinds])
 
 
 @proves("approvers.other_types")
@@ -212,7 +212,7 @@ def approvers_other_types(bench: Bench) -> None:
     arrived = [one.event.type.label for one in played.judged]
     bench.equal("types that arrive", ["rename", "unlink"], arrived)
     kinds = (EventType.OPEN, EventType.CLOSE)
-    bench.equal("rejected", [1, 1], [played.spent[kind].approver_rejected for kind in kinds])
+    bench.equal("rejected", [1, 1], [played.counted[kind].approver_rejected for kind in kinds])
     bench.rules(opened=f'open.file.path == "{path}"', closed=f'close.file.path == "{path}"')
     asked = bench.play(_opens(1, path, "O_RDWR|O_CREAT"))
     bench.equal("arrive where they are asked for", [1, 1], [len(asked.of(kind)) for kind in kinds])

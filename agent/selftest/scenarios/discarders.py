@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from agent.events.model import EventType
-from agent.selftest import places
+from agent.selftest import filesystems
 from agent.selftest.bench import Bench, Round
 from agent.selftest.scenarios import proves
 
@@ -29,7 +29,7 @@ def discarders_parent(bench: Bench) -> None:
     bench.equal("the first event arrives", 1, len(first.of(EventType.OPEN)))
     rest = bench.play(f"repeat {NOISE}\n{noise}end\n")
     bench.equal("later events that reach the agent", 0, len(rest.of(EventType.OPEN)))
-    bench.equal("later events discarded", NOISE, rest.spent[EventType.OPEN].discarded)
+    bench.equal("later events discarded", NOISE, rest.counted[EventType.OPEN].discarded)
 
     unmatched = bench.play("open /etc/group O_RDONLY -> $0\nclose $0\n")
     bench.equal("an event of /etc that no rule matches", 1, len(unmatched.of(EventType.OPEN)))
@@ -53,7 +53,7 @@ def _teach(bench: Bench, path: str) -> None:
 
 def _check_dropped(bench: Bench, played: Round, count: int) -> None:
     bench.equal("later events that reach the agent", 0, len(played.of(EventType.OPEN)))
-    bench.equal("later events discarded", count, played.spent[EventType.OPEN].discarded)
+    bench.equal("later events discarded", count, played.counted[EventType.OPEN].discarded)
 
 
 def _check_seen(bench: Bench, played: Round, why: str) -> None:
@@ -230,7 +230,7 @@ def discarders_subvolumes(bench: Bench) -> None:
     dull, wanted = bench.path("fs/a"), bench.path("fs/b")
     with bench.mounted("fs", "btrfs"):
         for volume, folder in ((dull, "one"), (wanted, "etc")):
-            places.subvolume(Path(volume))
+            filesystems.subvolume(Path(volume))
             Path(f"{volume}/{folder}").mkdir()
         bench.rules(wanted=f'open.file.path =~ "{bench.path("fs")}/*/etc/*"')
         first = bench.play(_open(f"{dull}/one/file%d", FEW))
@@ -282,7 +282,7 @@ def discarders_eviction(bench: Bench) -> None:
     first = bench.play(crowd)
     bench.equal("the first event of each arrives", CROWD, len(first.of(EventType.OPEN)))
     again = bench.play(crowd)
-    heard, dropped = len(again.of(EventType.OPEN)), again.spent[EventType.OPEN].discarded
+    heard, dropped = len(again.of(EventType.OPEN)), again.counted[EventType.OPEN].discarded
     bench.equal("heard of again, or dropped", CROWD, heard + dropped)
     bench.evidence.record("some were forgotten", heard > 0, "more than 0", heard)
     _teach(bench, f"{dull}-last")

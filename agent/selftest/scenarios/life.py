@@ -83,7 +83,7 @@ def life_two_agents(bench: Bench) -> None:
         theirs = [judged for judged in other.drain() if "theirs" in judged.rules]
         bench.equal("events of the first agent", WANTED, len(played.matches("wanted")))
         bench.equal("events of the second agent", WANTED, len(theirs))
-        bench.equal("rejected by the first", WANTED, played.spent[EventType.OPEN].approver_rejected)
+        bench.equal("rejected by the first", WANTED, played.counted[EventType.OPEN].approver_rejected)
     after = bench.play(_opens(one))
     bench.equal("events of the first agent afterwards", WANTED, len(after.matches("wanted")))
     _check_nothing_left(bench, before)
@@ -205,13 +205,13 @@ def _check_told(bench: Bench, resident: Resident, rule: str) -> None:
 def life_foreign(bench: Bench) -> None:
     """Somebody else's programs on the same function see every open, and so does the agent."""
     from agent.kernel import btf
-    from agent.selftest.foreign import WAYS_IN, Foreign
+    from agent.selftest.foreign import FOREIGN_KINDS, Foreign
 
     path = bench.file("watched")
     capabilities = bench.subject.known()["capabilities"]
-    kinds = [kind for kind in WAYS_IN if capabilities.get(kind) == "fires"]
+    kinds = [kind for kind in FOREIGN_KINDS if capabilities.get(kind) == "fires"]
     if not kinds:
-        raise CannotTellError(f"none of {', '.join(WAYS_IN)} fires here")
+        raise CannotTellError(f"none of {', '.join(FOREIGN_KINDS)} fires here")
     if not Path(btf.KERNEL).is_file():
         raise CannotTellError(f"there is no {btf.KERNEL} here, by which the others' programs are relocated")
     before = _held()
@@ -219,7 +219,7 @@ def life_foreign(bench: Bench) -> None:
     with closing(Foreign(kinds, bench.pid)) as others:
         played = bench.play(_opens(path, UNREAD))
         bench.equal("events of the agent", UNREAD, len(played.matches("wanted")))
-        everything = played.spent[EventType.OPEN].seen
+        everything = played.counted[EventType.OPEN].seen
         bench.equal("opens seen by each of the others", dict.fromkeys(kinds, everything), others.counts())
     after = bench.play(_opens(path))
     bench.equal("events of the agent afterwards", WANTED, len(after.matches("wanted")))

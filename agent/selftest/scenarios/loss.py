@@ -69,7 +69,7 @@ def _check_rate(bench: Bench, rate: int, seconds: int) -> None:
     script = f"fork -> $1\n{beats[0]}end\n{beats[1]}wait $1\n"
     for _ in range(ATTEMPTS):
         played = bench.play(script)
-        spent = played.spent[EventType.OPEN]
+        spent = played.counted[EventType.OPEN]
         bench.equal("wanted events that arrive", WANTED_RATE * seconds, len(played.matches("wanted")))
         bench.equal("noise rejected", (rate - WANTED_RATE) * seconds, spent.approver_rejected)
         bench.equal("lost", 0, spent.lost)
@@ -103,7 +103,7 @@ def loss_burst(bench: Bench) -> None:
     bench.rules(wanted=f'open.file.path == "{wanted}"')
     script = f"repeat {FLOOD}\n{_open(wanted)}repeat {FLOOD_NOISE}\n{_open(noise)}end\nend\n"
     played = bench.play(script)
-    spent = played.spent[EventType.OPEN]
+    spent = played.counted[EventType.OPEN]
     bench.equal("wanted events that arrive", FLOOD, len(played.matches("wanted")))
     bench.equal("noise rejected", FLOOD * FLOOD_NOISE, spent.approver_rejected)
     bench.equal("lost", 0, spent.lost)
@@ -131,7 +131,7 @@ def _check_kept(bench: Bench, wanted: str, script: str, made: int) -> None:
     times = [event.time_ns for event in played.matches("wanted")]
     bench.equal("wanted events that arrive", made, len(times))
     bench.equal("they are in order", sorted(times), times)
-    bench.equal("lost", 0, played.spent[EventType.OPEN].lost)
+    bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
 
 
 @proves("loss.small_ring")
@@ -152,7 +152,7 @@ def loss_stopped_small(bench: Bench) -> None:
 def _check_counted(bench: Bench, wanted: str, script: str, made: int) -> None:
     bench.rules(wanted=f'open.file.path == "{wanted}"')
     burst = bench.play(script, absorb=False)
-    spent = burst.spent[EventType.OPEN]
+    spent = burst.counted[EventType.OPEN]
     arrived = len(burst.matches("wanted"))
 
     bench.evidence.record("some of it is lost", 0 < arrived < made, f"fewer than {made}", arrived)
@@ -172,7 +172,7 @@ def loss_cpus(bench: Bench) -> None:
     turn = f"repeat {SHARE}\n{_open(wanted)}{_open(noise) * 2}end\n"
     forks = "".join(f"fork -> ${cpu}\ncpu {cpu}\n{turn}end\n" for cpu in cpus)
     played = bench.play(forks + "".join(f"wait ${cpu}\n" for cpu in cpus))
-    spent = played.spent[EventType.OPEN]
+    spent = played.counted[EventType.OPEN]
     arrived = dict.fromkeys((report.ret for report in played.outcome.of("fork")), 0)
     for event in played.matches("wanted"):
         arrived[event.pid] += 1
@@ -204,5 +204,5 @@ def _held_once(bench: Bench, script: str, rate: int) -> bool:
     """Whether the CPU kept the beat for a second; a loss at any try is a failure."""
     played = bench.play(script)
     bench.equal(f"wanted at {rate} events a second", WANTED_RATE, len(played.matches("wanted")))
-    bench.equal(f"lost at {rate} events a second", 0, played.spent[EventType.OPEN].lost)
+    bench.equal(f"lost at {rate} events a second", 0, played.counted[EventType.OPEN].lost)
     return all(beat.seconds <= 1 + LATE_S for beat in played.outcome.of("rate"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.events.model import Event, EventType, File, FileFlags
 from agent.selftest.bench import Bench, CannotTellError, Round
-from agent.selftest.places import UNIFIED, container
+from agent.selftest.filesystems import UNIFIED, container
 from agent.selftest.scenarios import proves
 from agent.selftest.subject import Judged
 
@@ -124,7 +124,7 @@ def places_upper_layer(bench: Bench) -> None:
             bench.play(f"open {bench.path(f'merged/{name}')} O_RDONLY -> $0\nclose $0\n")
             for name in ("below", "above")
         )
-        bench.equal("opens in the lower layer rejected", 1, below.spent[EventType.OPEN].approver_rejected)
+        bench.equal("opens in the lower layer rejected", 1, below.counted[EventType.OPEN].approver_rejected)
         _one(bench, above, "wanted", bench.path("merged/above"))
 
 
@@ -247,7 +247,7 @@ def _check_container(bench: Bench, hierarchy: Path) -> None:
 
 
 def _container_of(one: Judged) -> tuple[bytes, bytes]:
-    return (one.who.container.id, one.who.container.runtime) if one.who else (b"", b"")
+    return (one.actor.container.id, one.actor.container.runtime) if one.actor else (b"", b"")
 
 
 @proves("places.deleted")

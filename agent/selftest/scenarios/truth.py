@@ -8,9 +8,9 @@ from pathlib import Path
 
 from agent.events.model import EventType, FileFlags
 from agent.selftest.bench import Bench, CannotTellError, Round
-from agent.selftest.places import container
+from agent.selftest.filesystems import container
 from agent.selftest.scenarios import proves
-from agent.selftest.subject import Judged, Who
+from agent.selftest.subject import Actor, Judged
 from agent.selftest.workload import quote
 
 NOBODY = 65534
@@ -30,7 +30,7 @@ def _as_nobody(line: str) -> str:
 
 
 def _done_by(played: Round, call: str) -> dict[str, object]:
-    """Who made the one call of that name, and what came of it: success is 0, also of an open."""
+    """Actor made the one call of that name, and what came of it: success is 0, also of an open."""
     (report,) = played.outcome.of(call)
     identity = {name: getattr(report, name) for name in ("pid", "tid", "ppid", "uid", "gid")}
     return identity | {"retval": min(report.ret, 0)}
@@ -430,7 +430,7 @@ def truth_brief_context(bench: Bench) -> None:
         )
         child = f"fork -> $1\nopen {path} O_RDONLY\nend\nwait $1\n"
         played = bench.play(f"{inside.enter}repeat {BRIEF}\n{child}end\n{inside.leave}", absorb=False)
-    told = [one for one in played.judged if "wanted" in one.rules and one.who]
+    told = [one for one in played.judged if "wanted" in one.rules and one.actor]
     bench.equal("events of brief processes", BRIEF, len(told))
     containers = {(one.container.id, one.container.runtime) for one in _who(told)}
     bench.equal("their containers", {(inside.id.encode(), b"docker")}, containers)
@@ -443,8 +443,8 @@ def truth_brief_context(bench: Bench) -> None:
     _check_brief(bench, "life", BRIEF_NS, lives)
 
 
-def _who(told: list[Judged]) -> list[Who]:
-    return [one.who for one in told if one.who]
+def _who(told: list[Judged]) -> list[Actor]:
+    return [one.actor for one in told if one.actor]
 
 
 @proves("truth.program_context")

@@ -16,6 +16,6 @@ def test_of_the_kernels_misses_ours_are_those_that_our_events_lack(
     made: int, seen: int, misses: int, ours: int
 ) -> None:
     """No more than that, so that one event too few or too many still is a leak."""
-    account = accounts.ours(made, Account(seen=seen, program_misses=misses))
+    account = accounts.own_misses(made, Account(seen=seen, program_misses=misses))
     assert account.program_misses == ours
     assert accounts.identities(made, account)[0].holds is (made - misses <= seen <= made)

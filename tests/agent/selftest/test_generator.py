@@ -129,7 +129,7 @@ def test_a_wrong_script_is_told_with_its_line_and_runs_nothing(
 
 
 def test_a_wrong_script_is_a_workload_error(workload: Workload) -> None:
-    with pytest.raises(WorkloadError, match="line 1 of the script: 'dance' is not a call"):
+    with pytest.raises(WorkloadError, match="line 1 of the script: unknown call 'dance'"):
         workload.run("dance\n")
 
 

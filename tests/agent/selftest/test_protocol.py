@@ -127,7 +127,7 @@ def test_damaged_lines_are_refused_or_are_other_messages(reply: Reply, data: st.
         (line_of(do="test", id="1", name="x"), "must be int"),
         (line_of(do="test", id=True, name="x"), "must be int"),
         (line_of(do="ping", id=float("nan")), "no JSON"),
-        (line_of(do="ping", id=1, pad="x" * MAX_LINE), "longer than"),
+        (line_of(do="ping", id=1, pad="x" * MAX_LINE), "more than"),
     ],
 )
 def test_a_request_that_is_wrong_is_told_why(line: bytes, why: str) -> None:
@@ -138,14 +138,14 @@ def test_a_request_that_is_wrong_is_told_why(line: bytes, why: str) -> None:
 def test_a_reply_cannot_contradict_itself() -> None:
     with pytest.raises(ProtocolError, match="no message"):
         decode_reply(line_of(did="quit", id=1, ok=False))
-    with pytest.raises(ProtocolError, match="no verdict"):
+    with pytest.raises(ProtocolError, match="unknown verdict"):
         decode_reply(line_of(did="test", ok=True, id=1, name="x", verdict="pass"))
 
 
 def test_what_cannot_be_read_back_is_not_written() -> None:
-    with pytest.raises(ProtocolError, match="cannot be written"):
+    with pytest.raises(ProtocolError, match="cannot encode"):
         encode(Loaded(1, float("nan")))
-    with pytest.raises(ProtocolError, match="cannot be written"):
+    with pytest.raises(ProtocolError, match="cannot encode"):
         encode(Ran(1, "x", "PASS", assertions=(b"bytes",)))
-    with pytest.raises(ProtocolError, match="longer than"):
+    with pytest.raises(ProtocolError, match="more than"):
         encode(Refused(1, "x" * MAX_LINE))

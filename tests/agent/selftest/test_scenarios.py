@@ -232,7 +232,7 @@ def test_a_loss_at_a_rate_that_was_not_kept_is_a_failure(play: Play, monkeypatch
 def test_a_failure_says_which_rule_line_hook_and_row_it_is_about(play: Play) -> None:
     """With approvers that approve of nothing: what was asked for, done, seen, and where it went."""
     ran = play("truth.unlink", ForwardsNothing)
-    failed = next(entry for entry in ran.assertions if entry["name"] == "watched arrives")
+    failed = next(entry for entry in ran.assertions if entry["name"] == "events of watched")
     assert (failed["ok"], failed["expected"], failed["got"]) == (False, 1, 0)
     evidence = failed["evidence"]
     assert evidence["rule"].startswith('watched: unlink.file.path == "')

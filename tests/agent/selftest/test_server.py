@@ -98,7 +98,7 @@ def test_another_load_takes_the_place_of_the_one_before(loading: Loading) -> Non
 
 def test_what_was_not_loaded_cannot_run() -> None:
     refused, pong = talk(no_loader, Run(7, "truth.open"), Ping(8))
-    assert refused == Refused(7, "nothing is loaded", 'send {"do":"load",...} first')
+    assert refused == Refused(7, "no variant is loaded", 'send {"do":"load",...} first')
     assert pong == Pong(8, loaded=False)
 
 
@@ -129,7 +129,7 @@ def test_every_line_is_answered(lines: list[bytes]) -> None:
 def test_a_line_without_end_ends_the_conversation() -> None:
     (refused,) = talk(no_loader, b"x" * (MAX_LINE + 10), Ping(1))
     assert isinstance(refused, Refused)
-    assert "longer than" in refused.error
+    assert "more than" in refused.error
 
 
 def test_a_missing_hook_is_a_skip_with_what_was_observed(loading: Loading) -> None:

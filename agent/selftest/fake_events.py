@@ -1,7 +1,6 @@
-"""Tells the events of a script from the script and the generator's reports: what a perfect kernel would say.
+"""Computes the events of a script from its lines and the generator's reports, for the fake agent.
 
-For the agent's stand-in on a host where nothing can be loaded. Inodes are made up from paths, so that they
-are the same for the same path.
+Inode numbers are computed from paths, so that equal paths have equal inodes.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ _DIRECTORIES = (EventType.MKDIR, EventType.RMDIR)
 
 
 def events(outcome: Outcome, comms: dict[int, bytes]) -> Iterator[Event]:
-    """The events in the order of the reports; the turns of a loop one after the other.
+    """Yield the events in the order of the reports, and the iterations of a loop one after the other.
 
-    `comms` maps threads to the names that they took; it outlives the script.
+    `comms` maps threads to the names that they set; the caller keeps it from script to script.
     """
     play = _Play(outcome)
     for report in outcome.reports:
@@ -34,7 +33,7 @@ def events(outcome: Outcome, comms: dict[int, bytes]) -> Iterator[Event]:
 
 
 class _Play:
-    """One script, line by line, with what its variables hold."""
+    """One script: its lines, and the lines that set its variables."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.lines = [line.split() for line in outcome.script.splitlines()]
@@ -44,28 +43,28 @@ class _Play:
         }
 
     def events(self, report: LineReport) -> Iterator[Event]:
-        """The events of one report."""
+        """Yield the events of one report."""
         words = self.lines[report.line - 1]
         if effect := effect_of(words):
-            found = (self._file_event(effect, words, turn) for turn in range(times(report)))
+            of_report = (self._file_event(effect, words, number) for number in range(times(report)))
         elif report.line in self._writers:
             opener = self.lines[self._writers[report.line] - 1]
-            found = (self._close(opener, turn) for turn in range(report.ok))
+            of_report = (self._close(opener, number) for number in range(report.ok))
         else:
-            found = (_process_event(report, words) for _ in range(_lives(report)))
-        for event in found:
-            yield _done_by(event, report)
+            of_report = (_process_event(report, words) for _ in range(_process_events(report)))
+        for event in of_report:
+            yield _with_actor(event, report)
 
-    def _close(self, opener: Sequence[str], turn: int) -> Event:
+    def _close(self, opener: Sequence[str], number: int) -> Event:
         effect = effect_of(opener)
         assert effect
-        return self._file_event(Effect(EventType.CLOSE, effect.file, flags=effect.flags), opener, turn)
+        return self._file_event(Effect(EventType.CLOSE, effect.file, flags=effect.flags), opener, number)
 
-    def _file_event(self, effect: Effect, words: Sequence[str], turn: int) -> Event:
+    def _file_event(self, effect: Effect, words: Sequence[str], number: int) -> Event:
         directory = effect.kind in _DIRECTORIES
-        event = Event(effect.kind, file=self._file(words[effect.file], turn, directory=directory))
+        event = Event(effect.kind, file=self._file(words[effect.file], number, directory=directory))
         if effect.file2:
-            event.file2 = self._file(words[effect.file2], turn)
+            event.file2 = self._file(words[effect.file2], number)
         event.flags = _flags(words, effect.flags)
         event.mode = _mode(words, effect.mode)
         event.name = unquote(words[effect.name]) if effect.name else b""
@@ -74,13 +73,13 @@ class _Play:
             event.new_uid, event.new_gid = int(words[effect.file + 1]), int(words[effect.file + 2])
         return event
 
-    def _file(self, word: str, turn: int, *, directory: bool = False) -> File:
+    def _file(self, word: str, number: int, *, directory: bool = False) -> File:
         if word in self._opened:
             opener = self._opened[word]
             effect = effect_of(opener)
             assert effect
             word = opener[effect.file]
-        path = _in_turn(unquote(word), turn)
+        path = _with_number(unquote(word), number)
         above = [path.rsplit(b"/", level)[0] for level in (1, 2, 3)]
         identities = (_inode(path), *(_inode(parent) if parent else 0 for parent in above))
         kind = stat.S_IFDIR if directory else stat.S_IFREG
@@ -89,8 +88,8 @@ class _Play:
         )
 
 
-def _lives(report: LineReport) -> int:
-    """How often a line began or ended a process, or made it another program."""
+def _process_events(report: LineReport) -> int:
+    """Return how often a line started or ended a process or executed a program."""
     if report.call == "exec":
         return report.ok - report.failed
     return report.ok if report.call in ("fork", "wait") else 0
@@ -105,7 +104,7 @@ def _process_event(report: LineReport, words: Sequence[str]) -> Event:
     return Event(EventType.EXEC, file=File(arguments[0], _inode(arguments[0]), 1, 1), args=arguments)
 
 
-def _done_by(event: Event, report: LineReport) -> Event:
+def _with_actor(event: Event, report: LineReport) -> Event:
     event.pid, event.tid, event.ppid = report.pid, report.tid, report.ppid
     if event.type is EventType.EXIT:
         event.pid, event.tid, event.ppid = report.ret, report.ret, report.pid
@@ -115,9 +114,9 @@ def _done_by(event: Event, report: LineReport) -> Event:
     return event
 
 
-def _in_turn(text: bytes, turn: int) -> bytes:
-    """The generator's `%d` and `%%`, filled in."""
-    return b"%".join(part.replace(b"%d", b"%d" % turn) for part in text.split(b"%%"))
+def _with_number(text: bytes, number: int) -> bytes:
+    """Replace the generator's `%d` by the number of the iteration, and `%%` by `%`."""
+    return b"%".join(part.replace(b"%d", b"%d" % number) for part in text.split(b"%%"))
 
 
 def _inode(path: bytes) -> int:
@@ -125,7 +124,7 @@ def _inode(path: bytes) -> int:
 
 
 def _mode(words: Sequence[str], at: int) -> int:
-    """A mode as a script writes it: octal, perhaps with names of types before it."""
+    """Return the mode of a word: octal digits, or names of file types and octal digits joined by `|`."""
     if not at or len(words) <= at or words[at] == "->":
         return 0
     return sum(int(part, 8) if part.isdigit() else getattr(stat, part) for part in words[at].split("|"))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Other ways to a file: its handle, a socket that passes descriptors, splice, a file's attributes. */
+/* Calls on descriptors: file handles, sockets that pass descriptors, splice, fcntl, inode flags. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 
 #include "fim-gen.h"
 
-/* From one file into another by way of a pipe, which is as much as splice can. */
+/* Copies from one file to another through a pipe, because splice needs one. */
 long run_splice(const struct op *op)
 {
 	size_t length = (size_t)value_of(&op->arg[2]);
@@ -32,7 +32,7 @@ long run_splice(const struct op *op)
 	return ret;
 }
 
-/* Opens by its handle what the path names, on the file system of the descriptor or of the working directory.
+/* Opens a file by its handle, on the file system of the descriptor or of the working directory.
  */
 long run_open_handle(const struct op *op)
 {
@@ -54,7 +54,7 @@ long run_open_handle(const struct op *op)
 	return ret;
 }
 
-/* Two descriptors, a pipe's or a socket's: the second goes into the variable behind the named one. */
+/* Opens a pipe or a socket pair; the second descriptor goes into the variable after the named one. */
 long run_pair(const struct op *op)
 {
 	int ends[2];
@@ -123,7 +123,7 @@ long run_recv_fd(const struct op *op)
 	return recv_fd((int)value_of(&op->arg[0]));
 }
 
-/* The same open file by another descriptor, which a socket carried. */
+/* Returns another descriptor of the same open file, passed through a socket. */
 long run_pass(const struct op *op)
 {
 	int ends[2];
@@ -139,7 +139,7 @@ long run_pass(const struct op *op)
 	return ret;
 }
 
-/* The command is the call's own; a key and a value follow the descriptor where it takes them. */
+/* The call's name implies the command; a key and a value follow the descriptor if it takes them. */
 long run_fsconfig(const struct op *op)
 {
 	const long *v = call_values(op);
@@ -147,7 +147,7 @@ long run_fsconfig(const struct op *op)
 	return syscall(SYS_fsconfig, v[0], op->call->nr, v[1], v[2], 0) < 0 ? -errno : 0;
 }
 
-/* As chattr: sets the inode's flags to these, such as FS_IMMUTABLE_FL. */
+/* Like chattr: sets the inode's flags to these, such as FS_IMMUTABLE_FL. */
 long run_chattr(const struct op *op)
 {
 	int flags = (int)value_of(&op->arg[1]);
