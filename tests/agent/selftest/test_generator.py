@@ -1,4 +1,4 @@
-"""The generator does what its script says, no more, and tells what the kernel returned."""
+"""The generator runs exactly its script, and reports what the kernel returned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = st.binary(min_size=1, max_size=255).filter(
 )
 
 
-def test_a_line_tells_what_the_kernel_returned(workload: Workload, tmp_path: Path) -> None:
+def test_a_report_has_what_the_kernel_returned(workload: Workload, tmp_path: Path) -> None:
     outcome = workload.run(
         f"open {tmp_path}/new O_RDWR|O_CREAT 0640 -> $0\nwrite $0 hello\nclose $0\nunlink {tmp_path}/none\n"
     )
@@ -98,33 +98,33 @@ def test_calls_by_number_of_arguments(workload: Workload, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("script", "line", "why"),
     [
-        ("\nopne /x", 2, "'opne' is not a call"),
-        ("open /x", 1, "takes more"),
-        ("unlink /x 1", 1, "'1' is more than unlink takes"),
-        ("open /x O_FOO", 1, "neither a number nor a known name"),
+        ("\nopne /x", 2, "unknown call 'opne'"),
+        ("open /x", 1, "missing argument of open"),
+        ("unlink /x 1", 1, "extra argument '1' of unlink"),
+        ("open /x O_FOO", 1, "not a number or the name of a constant"),
         ("unlink /\\x00", 1, "escape"),
         ("unlink /\\q", 1, "escape"),
-        ("unlink /%x", 1, "only d, % and {0}"),
-        ("unlink /%{32}", 1, "to {31} are known"),
-        ("close $32", 1, "no variable"),
+        ("unlink /%x", 1, "invalid text after %"),
+        ("unlink /%{32}", 1, "to %{31}"),
+        ("close $32", 1, "invalid variable"),
         ("close 1 ->", 1, "one variable"),
-        ("end", 1, "ends no block"),
-        ("repeat 2\nclose 9", 3, "lack their 'end'"),
-        ("rate 5 for 2s\nend", 1, "'/s' behind it"),
-        ("rate 5/s of 2s\nend", 1, "where 'for' should"),
+        ("end", 1, "without a block"),
+        ("repeat 2\nclose 9", 3, "without 'end'"),
+        ("rate 5 for 2s\nend", 1, "not a number followed by '/s'"),
+        ("rate 5/s of 2s\nend", 1, "instead of 'for'"),
         ("repeat 1\n" * 9, 9, "nested more than 8 deep"),
         ("close 9\n" * 4097, 4097, "at most 4096 calls"),
         (f"unlink /{'x' * 20000}", 1, "a line is at most"),
     ],
 )
-def test_a_wrong_script_is_told_with_its_line_and_runs_nothing(
+def test_an_invalid_script_is_reported_with_its_line_and_not_run(
     generator: Path, script: str, line: int, why: str
 ) -> None:
     done = subprocess.run([generator], input=f"{script}\ngo\n", capture_output=True, text=True, check=False)
-    hello, told = done.stdout.splitlines()
+    hello, error = done.stdout.splitlines()
     assert hello.startswith('{"hello":1,')
-    assert why in told
-    assert told.endswith(f'"line":{line}}}')
+    assert why in error
+    assert error.endswith(f'"line":{line}}}')
     assert done.returncode == 2
 
 
@@ -140,7 +140,7 @@ def test_it_ends_with_its_input(generator: Path) -> None:
     assert cut.returncode == 2
 
 
-def test_architectures_without_the_old_calls_speak_the_same_language(
+def test_architectures_without_the_old_calls_have_the_same_language(
     build_generator: Callable[..., Path], tmp_path: Path
 ) -> None:
     running = Workload(build_generator("-DAT_CALLS_ONLY"))
@@ -156,7 +156,7 @@ def test_architectures_without_the_old_calls_speak_the_same_language(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_program_ends_with_all_that_it_started(workload: Workload, tmp_path: Path) -> None:
+def test_a_program_ends_with_its_children(workload: Workload, tmp_path: Path) -> None:
     """Its child sleeps in a FIFO until it is killed; the program is reported with its status."""
     outcome = workload.run(
         f"mknod {tmp_path}/fifo S_IFIFO|0600\nprogram one\nfork\nopen {tmp_path}/fifo O_RDONLY\nend\n"

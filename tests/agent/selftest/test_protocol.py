@@ -118,31 +118,31 @@ def test_damaged_lines_are_refused_or_are_other_messages(reply: Reply, data: st.
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        (b"", "no JSON"),
-        (b"[]", "a JSON object"),
-        (b"[" * 100_000, "no JSON"),
-        (line_of(do="dance", id=1), "no message"),
+        (b"", "not valid JSON"),
+        (b"[]", "not a JSON object"),
+        (b"[" * 100_000, "not valid JSON"),
+        (line_of(do="dance", id=1), "not a message"),
         (line_of(do="test", id=1), "lacks the key 'name'"),
         (line_of(do="test", id=1, name="x", colour="red"), "no key 'colour'"),
         (line_of(do="test", id="1", name="x"), "must be int"),
         (line_of(do="test", id=True, name="x"), "must be int"),
-        (line_of(do="ping", id=float("nan")), "no JSON"),
+        (line_of(do="ping", id=float("nan")), "not valid JSON"),
         (line_of(do="ping", id=1, pad="x" * MAX_LINE), "more than"),
     ],
 )
-def test_a_request_that_is_wrong_is_told_why(line: bytes, why: str) -> None:
+def test_an_invalid_request_is_refused_with_a_reason(line: bytes, why: str) -> None:
     with pytest.raises(ProtocolError, match=why):
         decode_request(line)
 
 
 def test_a_reply_cannot_contradict_itself() -> None:
-    with pytest.raises(ProtocolError, match="no message"):
+    with pytest.raises(ProtocolError, match="not a message"):
         decode_reply(line_of(did="quit", id=1, ok=False))
     with pytest.raises(ProtocolError, match="unknown verdict"):
         decode_reply(line_of(did="test", ok=True, id=1, name="x", verdict="pass"))
 
 
-def test_what_cannot_be_read_back_is_not_written() -> None:
+def test_a_message_that_cannot_be_decoded_is_not_encoded() -> None:
     with pytest.raises(ProtocolError, match="cannot encode"):
         encode(Loaded(1, float("nan")))
     with pytest.raises(ProtocolError, match="cannot encode"):

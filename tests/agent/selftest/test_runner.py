@@ -84,7 +84,7 @@ def test_a_wrong_script_is_a_failure(run_body: RunBody) -> None:
         bench.rules()
         bench.play("dance\n")
 
-    assert "line 1 of the script: 'dance' is not a call" in run_body(body).reason
+    assert "line 1 of the script: unknown call 'dance'" in run_body(body).reason
 
 
 def test_a_generator_that_dies_is_a_failure(run_body: RunBody) -> None:

@@ -1,4 +1,4 @@
-"""The server answers every line, whatever it is, and runs scenarios on what it was told to load."""
+"""The server answers every line, and runs scenarios with the loaded variant."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from agent.selftest.server import Loader, Server
 
 
 def no_loader(_: Load) -> Stage:
-    raise AssertionError("nothing was to be loaded")
+    raise AssertionError("no load was expected")
 
 
-def talk(loader: Loader, *said: Request | bytes) -> list[Reply]:
-    lines = [word if isinstance(word, bytes) else encode(word) for word in said]
+def talk(loader: Loader, *requests: Request | bytes) -> list[Reply]:
+    lines = [request if isinstance(request, bytes) else encode(request) for request in requests]
     sink = io.BytesIO()
     Server(io.BytesIO(b"".join(lines)), sink, loader).serve()
     hello, *replies = [decode_reply(line) for line in sink.getvalue().splitlines(keepends=True)]
@@ -47,7 +47,7 @@ def talk(loader: Loader, *said: Request | bytes) -> list[Reply]:
 
 
 class Loading:
-    """A loader of fake agents that remembers what it made."""
+    """A loader of fake agents that keeps the requests."""
 
     def __init__(self, generator: Path, where: Path) -> None:
         self.generator = generator
@@ -91,24 +91,24 @@ def test_a_whole_conversation(loading: Loading) -> None:
     assert loading.closed == 1
 
 
-def test_another_load_takes_the_place_of_the_one_before(loading: Loading) -> None:
+def test_a_load_replaces_the_one_before(loading: Loading) -> None:
     talk(loading, Load(1), Load(2))
     assert loading.closed == 2  # the second when the input ends
 
 
-def test_what_was_not_loaded_cannot_run() -> None:
+def test_no_scenario_runs_before_a_load() -> None:
     refused, pong = talk(no_loader, Run(7, "truth.open"), Ping(8))
     assert refused == Refused(7, "no variant is loaded", 'send {"do":"load",...} first')
     assert pong == Pong(8, loaded=False)
 
 
-def test_a_test_that_is_not_there(loading: Loading) -> None:
+def test_an_unknown_scenario(loading: Loading) -> None:
     _, refused = talk(loading, Load(1), Run(2, "truth.nothing"))
     assert isinstance(refused, Refused)
-    assert "no test 'truth.nothing'" in refused.error
+    assert "unknown scenario 'truth.nothing'" in refused.error
 
 
-def test_a_load_that_fails_is_told_with_its_evidence(loading: Loading) -> None:
+def test_a_failed_load_is_reported_with_its_evidence(loading: Loading) -> None:
     def refuse(_: Load) -> Stage:
         raise KernelError("the verifier refused open_exit", hint="see below", detail="0: (85) call bpf_x")
 
