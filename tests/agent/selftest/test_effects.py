@@ -35,5 +35,5 @@ def test_what_is_not_known_is_not_guessed(
     workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(effects.CALLS, "chmod")
-    with pytest.raises(ValueError, match="the event of call \\w+ is unknown"):
+    with pytest.raises(ValueError, match="the event of call chmod is unknown"):
         effects.generated(workload.run(f"chmod {tmp_path} 0700\n"))
