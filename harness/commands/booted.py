@@ -66,9 +66,11 @@ def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
 def _boot(machine: VmMachine, name: str, *, agent: bool) -> None:
     with on_stderr() as progress:
         progress(Step(Phase.BOOT, machine=name))
-        machine.boot(BOOT_DEADLINE_S)
-        for note in machine.notes:
-            progress(note)
+        try:
+            machine.boot(BOOT_DEADLINE_S)
+        finally:
+            for note in machine.notes:
+                progress(note)
         if agent:
             progress(Step(Phase.DEPLOY, machine=name))
             machine.deploy()

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.results.verdict import Verdict
-from tests.campaigns.faults.catalogue import HOGGED, KILL, PANIC, POWER_OFF, WARNING
+from tests.campaigns.faults.catalogue import (
+    FOR_EVER,
+    HOGGED,
+    KILL,
+    PANIC,
+    POWER_OFF,
+    SPIN,
+    UNDEFINED,
+    WARNING,
+)
 from tests.campaigns.faults.lies import LIES
 from tests.campaigns.faults.scene import AGENT, InGuest, Scene
-from tests.campaigns.faults.strikes import cut_ssh, frozen, paused, qemu, reset
+from tests.campaigns.faults.strikes import INSERT, cut_ssh, frozen, inserted, paused, qemu, reset
 
 Phase = Literal["boot", "deploy", "load", "test", "between", "close", "look", "after"]
 PHASES: tuple[Phase, ...] = ("boot", "deploy", "load", "test", "between", "close", "look", "after")
@@ -49,6 +58,20 @@ def _says(line: str) -> InGuest:
     return InGuest(f"echo '<4>{line}' >/dev/kmsg", wait=True)
 
 
+# A socket filter of two instructions, which returns 0, pinned below /sys/fs/bpf.
+_PROGRAM = """exec python3 -c '
+import ctypes, struct
+def at(data):
+    kept.append(ctypes.create_string_buffer(data))
+    return ctypes.addressof(kept[-1])
+kept, call = [], ctypes.CDLL(None).syscall
+code = at(bytes.fromhex("b7000000000000009500000000000000"))
+load = struct.pack("IIQQ", 1, 2, code, at(b"GPL")) + bytes(48)
+program = call(321, 5, load, len(load))
+pin = struct.pack("QII", at(b"/sys/fs/bpf/program"), program, 0)
+assert program > 0 and call(321, 6, pin, len(pin)) == 0
+'"""
+
 # Chunk by chunk: the kernel refuses at once what is more than all its memory.
 _MEMORY = "exec python3 -c 'taken = [b\"x\" * (32 << 20) for _ in range(64)]'"
 _AGENT_STOPS = InGuest(f"pkill -STOP -nf {AGENT}", wait=True)
@@ -57,6 +80,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("panic", "guest ends", HERE, PANIC),
     Kind("power off", "guest ends", HERE, POWER_OFF),
     Kind("reboot", "guest ends", HERE, InGuest("echo b >/proc/sysrq-trigger")),
+    Kind("kernel oops", "guest ends", HERE[1:], inserted(UNDEFINED, INSERT)),
+    Kind("kernel spins", "guest ends", HERE[1:], inserted(FOR_EVER, SPIN)),
     Kind("reset by the hypervisor", "guest ends", HERE, reset),
     Kind("panic on out of memory", "guest ends", HERE,
          InGuest(f"echo 2 >/proc/sys/vm/panic_on_oom; {_MEMORY}"),
@@ -78,11 +103,14 @@ KINDS: tuple[Kind, ...] = (
     Kind("process left", "left behind", HERE[1:], InGuest("exec setsid sleep 9999")),
     Kind("mount left", "left behind", HERE[1:], InGuest("mkdir /left; mount -t tmpfs left /left", wait=True)),
     Kind("pin left", "left behind", HERE[1:], InGuest("mkdir /sys/fs/bpf/left", wait=True)),
+    Kind("BPF program left", "left behind", HERE[1:], InGuest(_PROGRAM, wait=True)),
     Kind("QEMU killed", "host fails", HERE, qemu(signal.SIGKILL)),
     Kind("QEMU stopped", "host fails", HERE, qemu(signal.SIGSTOP)),
     Kind("SSH cut", "host fails", HERE[1:], cut_ssh),
     Kind("sshd killed", "host fails", HERE[1:], InGuest("pkill -KILL sshd")),
     Kind("libvirt refuses", "host fails", ("boot",), how="libvirt refuses"),
+    Kind("libvirt cannot be opened", "host fails", ("boot",), how="libvirt cannot be opened"),
+    Kind("libvirt loses the machine", "host fails", ("boot",), how="libvirt loses the machine"),
     Kind("disk full", "host fails", HERE, how="disk full", also=(Verdict.NOT_RUN,)),
     Kind("worker killed", "host fails", ("boot", "test", "close"), how="worker killed",
          also=(Verdict.NOT_RUN,)),

@@ -36,6 +36,10 @@ LIES: dict[str, tuple[str, str]] = {
     "has a ledger that does not close": (
         "Ran", "k = next(iter(r.ledger)); row = {**r.ledger[k]}; "
         "row['generated'] = row.get('generated', 0) + 1; return _as(r, ledger={**r.ledger, k: row})"),
+    "has lost events that it delivered": (
+        "Ran", "k = next(iter(r.ledger)); row = {**r.ledger[k]}; lost = {**row['lost']}; "
+        "lost['ring_full'] = lost.get('ring_full', 0) + 3; row['lost'] = lost; "
+        "return _as(r, ledger={**r.ledger, k: row})"),
     "has a ledger below zero": ("Ran", "return _as(r, ledger={'open': {'generated': -1, 'delivered': -1}})"),
     "answers for another test": ("Ran", "return _as(r, name='truth.exec')"),
     "answers another question": ("Ran", "return _as(r, id=r.id + 7)"),

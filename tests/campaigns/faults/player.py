@@ -20,6 +20,7 @@ from unittest import mock
 
 from harness import cli
 from harness.commands import options
+from harness.errors import InfrastructureError
 from harness.host.deadlines import Pace
 from harness.lab import lab
 from harness.lab.lab import VmBench
@@ -59,8 +60,8 @@ def play(draw: Draw, delay_s: float, supplies: Supplies, words: list[str], folde
     kind = draw.fault
     if kind and kind.hangs:
         patches += _short_deadlines()
-    if kind and kind.how == "libvirt refuses":
-        patches.append(_refusing(moments))
+    if kind and kind.how in LIBVIRT:
+        patches.append(LIBVIRT[kind.how](moments))
     for patch in patches:
         patch.start()
     if kind and kind.how == "worker killed":
@@ -71,7 +72,7 @@ def play(draw: Draw, delay_s: float, supplies: Supplies, words: list[str], folde
 
 def _deed(draw: Draw, folder: Path) -> Callable[[Scene], str]:
     kind = draw.fault
-    if kind is None or kind.lie or kind.how in ("libvirt refuses", "worker killed"):
+    if kind is None or kind.lie or kind.how in (*LIBVIRT, "worker killed"):
         return lambda _scene: ""
     if kind.strike:
         return deed(kind.strike)
@@ -113,20 +114,44 @@ def _short_deadlines() -> Iterator[Any]:
         yield mock.patch.object(module, name, seconds)
 
 
-def _refusing(moments: Moments) -> Any:
-    real = connection.Connection._begin
+def _once(moments: Moments, owner: object, name: str, fails: Callable[..., Any]) -> Any:
+    """Replace a function so that its first call is `fails(real, *arguments)`."""
+    real = getattr(owner, name)
     left = [1]
 
-    def begin(self: connection.Connection, *rest: Any) -> Any:
-        if left:
-            left.pop()
-            moments._struck = {"before": "boot", "after": "boot", "problem": ""}
-            raise StartError(
-                "the machine did not start: internal error: process exited while connecting to monitor"
-            )
-        return real(self, *rest)
+    def called(*rest: Any, **named: Any) -> Any:
+        if not left:
+            return real(*rest, **named)
+        left.pop()
+        moments._struck = {"before": "boot", "after": "boot", "problem": ""}
+        moments._write()
+        return fails(real, *rest, **named)
 
-    return mock.patch.object(connection.Connection, "_begin", begin)
+    return mock.patch.object(owner, name, called)
+
+
+def _refuses(_real: Callable[..., Any], *_rest: Any) -> Any:
+    raise StartError("the machine did not start: internal error: process exited while connecting to monitor")
+
+
+def _loses(real: Callable[..., Any], self: connection.Connection, name: str, *rest: Any) -> Any:
+    """QEMU runs, and libvirt does not know it any more."""
+    real(self, name, *rest)
+    self._domains.pop(name)
+    raise StartError(f"the machine did not start: Domain not found: no domain with matching name '{name}'")
+
+
+def _unopened(_real: Callable[..., Any], uri: str) -> Any:
+    raise InfrastructureError(
+        f"cannot connect to {uri}: internal error: Could not get access to ACL tech driver"
+    )
+
+
+LIBVIRT: dict[str, Callable[[Moments], Any]] = {
+    "libvirt refuses": lambda moments: _once(moments, connection.Connection, "_begin", _refuses),
+    "libvirt cannot be opened": lambda moments: _once(moments, connection, "_open", _unopened),
+    "libvirt loses the machine": lambda moments: _once(moments, connection.Connection, "_begin", _loses),
+}
 
 
 def _kill_worker(moments: Moments, folder: Path) -> None:

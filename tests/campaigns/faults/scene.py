@@ -106,6 +106,10 @@ class Scene:
         else:
             fault.strike(self)
 
+    def in_background(self, command: str) -> None:
+        """Start a shell command in the guest."""
+        self._run(command)
+
     def arm(self, fault: Fault) -> None:
         """At the moment that the fault's phase names, which is yet to come."""
         if fault.phase == "booting":

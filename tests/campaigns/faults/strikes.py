@@ -205,6 +205,16 @@ def module(code: bytes) -> Strike:
     return strike
 
 
+def inserted(code: bytes, command: str) -> Strike:
+    """Puts such a module into the guest, and lets a shell command there insert it."""
+
+    def strike(scene: Scene) -> None:
+        module(code)(scene)
+        scene.in_background(command)
+
+    return strike
+
+
 def _start_of(path: Path) -> int:
     """Where in a module's file its first function begins, whatever relocations come after."""
     with path.open("rb") as file:
