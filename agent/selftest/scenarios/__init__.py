@@ -1,4 +1,4 @@
-"""The bodies of the scenarios: one file a family, found by the scenario's name."""
+"""Holds the code of the scenarios: one module for each family, found by the scenario's name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BODIES: dict[str, Body] = {}
 
 
 def proves(name: str) -> Callable[[Body], Body]:
-    """Mark the body of the scenario of that name in the catalogue."""
+    """Register a function as the code of the scenario with this name in the catalogue."""
 
     def register(body: Body) -> Body:
         if name in _BODIES:
-            raise ValueError(f"{name} has two bodies")
+            raise ValueError(f"two functions for scenario {name}")
         _BODIES[name] = body
         return body
 
@@ -28,12 +28,12 @@ def proves(name: str) -> Callable[[Body], Body]:
 
 
 def body_of(scenario: Scenario) -> Body:
-    """The body of a scenario; imports its family's file on first use."""
+    """Return the code of a scenario; imports the module of its family on first use."""
     import_module(f"{__name__}.{scenario.family}")
     return _BODIES[scenario.name]
 
 
 def written(family: str) -> frozenset[str]:
-    """The names that a family's file has bodies for."""
+    """Return the names of the scenarios that a family's module has code for."""
     import_module(f"{__name__}.{family}")
     return frozenset(name for name in _BODIES if name.startswith(f"{family}."))

@@ -1,4 +1,4 @@
-"""What no rule asks for stays in the kernel, and what a rule asks for does not."""
+"""The kernel rejects events that no rule asks for, and passes events that a rule asks for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from agent.selftest.scenarios import proves
 NOISE = 1009  # opens that no rule asks for
 WANTED = 13
 CONTROL = 11
-FEW = 101  # noise where the number proves nothing
+FEW = 101  # noise where the number does not matter
 NOBODY = 65534
 LONGEST = 255  # bytes of a name
 
 
 def _opens(count: int, path: str, flags: str) -> str:
-    """A script that opens a path so often."""
+    """Return a script that opens a path so often."""
     return f"repeat {count}\nopen {path} {flags} 0600 -> $0\nclose $0\nend\n"
 
 
@@ -28,7 +28,7 @@ def _check_silence(bench: Bench, noise: Round) -> None:
 
 @proves("approvers.path")
 def approvers_path(bench: Bench) -> None:
-    """Open a thousand other files beside the one that the rule names."""
+    """Open a thousand files beside the one that the rule names."""
     wanted, others = bench.path("wanted"), bench.path("other%d")
     bench.rules(wanted=f'open.file.path == "{wanted}"')
     _check_silence(bench, bench.play(_opens(NOISE, others, "O_RDWR|O_CREAT")))
@@ -65,11 +65,11 @@ def _check_rejected(bench: Bench, noise: Round, count: int) -> None:
 def _check_kind(
     bench: Bench, expression: str, wanted: str, noise: str, flags: str = "O_RDWR|O_CREAT"
 ) -> None:
-    """Opens of `wanted` pass by the rule, opens of `noise` do not, until a rule asks for them as well."""
+    """Check that opens of `wanted` pass, and that opens of `noise` pass only if a rule asks for them."""
     bench.rules(wanted=expression)
     _check_rejected(bench, bench.play(_opens(FEW, noise, flags)), FEW)
     passed = bench.play(_opens(WANTED, wanted, flags))
-    bench.equal("opens that the rule wants", WANTED, len(passed.matches("wanted")))
+    bench.equal("opens that the rule matches", WANTED, len(passed.matches("wanted")))
     bench.rules(wanted=expression, anything="open.retval <= 0")
     control = bench.play(_opens(CONTROL, noise, flags))
     bench.equal("the same noise, once a rule asks for it", CONTROL, len(control.matches("anything")))
@@ -77,14 +77,14 @@ def _check_kind(
 
 @proves("approvers.basename")
 def approvers_basename(bench: Bench) -> None:
-    """The base name passes wherever it lies; one that only begins or ends like it does not."""
+    """Open files with the base name in another directory, and files whose names only begin with it."""
     Path(bench.path("below")).mkdir()
     _check_kind(bench, 'open.file.name == "wanted"', bench.path("below/wanted"), bench.path("below/wanted%d"))
 
 
 @proves("approvers.prefix")
 def approvers_prefix(bench: Bench) -> None:
-    """What lies below a directory passes, at any depth; a directory whose name begins alike does not."""
+    """Open files at any depth below a directory, and in a directory whose name begins alike."""
     for name in ("tree/deep/deeper", "tree2"):
         Path(bench.path(name)).mkdir(parents=True)
     rule = f'open.file.path =~ "{bench.path("tree")}/**"'
@@ -93,7 +93,7 @@ def approvers_prefix(bench: Bench) -> None:
 
 @proves("approvers.names")
 def approvers_names(bench: Bench) -> None:
-    """The shortest and the longest names there are, and names that differ in the last byte only."""
+    """Open files with short and long names that differ only in the last byte."""
     for size in (1, 7, 8, 9, LONGEST):
         name, other = "n" * size, "n" * (size - 1) + "m"
         bench.rules(wanted=f'open.file.name == "{name}"')
@@ -105,7 +105,7 @@ def approvers_names(bench: Bench) -> None:
 
 @proves("approvers.rdonly")
 def approvers_rdonly(bench: Bench) -> None:
-    """O_RDONLY has no bit of its own, and passes by itself where a rule asks for it."""
+    """Open a file for reading, where a rule asks for that; O_RDONLY is no bit of the flags."""
     path = bench.file("file")
     bench.rules(read="open.flags & O_ACCMODE == O_RDONLY")
     for flags in ("O_WRONLY", "O_RDWR", "O_RDWR|O_APPEND"):
@@ -119,7 +119,7 @@ def approvers_rdonly(bench: Bench) -> None:
 
 @proves("approvers.flags_combined")
 def approvers_flags_combined(bench: Bench) -> None:
-    """A rule that wants two flags at once gets what has both, and another what has either."""
+    """Open a file with both, one and none of two flags."""
     path = bench.file("file")
     bench.rules(
         both="open.flags & (O_TRUNC|O_APPEND) == O_TRUNC|O_APPEND", either="open.flags & (O_TRUNC|O_SYNC) > 0"
@@ -138,14 +138,14 @@ def approvers_flags_combined(bench: Bench) -> None:
 
 
 def _by(user: int, path: str) -> str:
-    """A child that opens a file as that user."""
+    """Return a child process that opens a file as a user."""
     body = f"open {path} O_RDONLY -> $0\nclose $0\n"
     return f"fork -> $1\nsetuid {user}\nrepeat {WANTED}\n{body}end\nend\nwait $1\n"
 
 
 @proves("approvers.uid")
 def approvers_uid(bench: Bench) -> None:
-    """What one user does passes, and what another does stays in the kernel."""
+    """Open a file as two users; the rule names one."""
     path = bench.file("file")
     Path(path).chmod(0o644)
     bench.rules(wanted=f"open.retval <= 0 && process.uid == {NOBODY}")
@@ -159,7 +159,7 @@ def approvers_uid(bench: Bench) -> None:
 
 @proves("approvers.auid")
 def approvers_auid(bench: Bench) -> None:
-    """The login user is followed, whoever the process became since."""
+    """Open a file after a change of the user id; the rule names the login user."""
     path = bench.file("file")
     Path(path).chmod(0o644)
     own = int(Path("/proc/self/loginuid").read_text())
@@ -172,7 +172,7 @@ def approvers_auid(bench: Bench) -> None:
 
 @proves("approvers.change")
 def approvers_change(bench: Bench) -> None:
-    """Rules come and go while events flow: from the very next event on the new ones hold."""
+    """Change the rules between events; the next event is filtered by the new rules."""
     one, two = bench.file("one"), bench.file("two")
     both = _opens(1, one, "O_RDONLY") + _opens(1, two, "O_RDONLY")
     rules = {"first": f'open.file.path == "{one}"', "second": f'open.file.path == "{two}"'}
@@ -182,12 +182,12 @@ def approvers_change(bench: Bench) -> None:
         matched = [name for name in rules if played.matches(name)]
         bench.equal("rules that matched", list(names), matched)
         rejected = played.counted[EventType.OPEN].approver_rejected
-        bench.equal("opens that no rule wants, rejected", 2 - len(names), rejected)
+        bench.equal("rejected opens", 2 - len(names), rejected)
 
 
 @proves("approvers.none")
 def approvers_none(bench: Bench) -> None:
-    """One rule that the kernel cannot serve turns the filter of its event type off, and of no other."""
+    """Add a rule that the kernel cannot filter for: only its event type is forwarded completely."""
     path = bench.file("file")
     script = f"{_opens(WANTED, path, 'O_RDONLY')}repeat {WANTED}\nmkdir {bench.path('d%d')} 0700\nend\n"
     wanted = {"wanted": f'open.file.path == "{path}.not"', "made": 'mkdir.file.name == "nothing"'}
@@ -203,16 +203,16 @@ def approvers_none(bench: Bench) -> None:
 
 @proves("approvers.other_types")
 def approvers_other_types(bench: Bench) -> None:
-    """A value that one event type asks for lets no other type pass."""
+    """Make events of several types on one file; rules name the file for some of the types."""
     path = bench.path("file")
     bench.rules(gone=f'unlink.file.path == "{path}"', named='rename.file.destination.name == "file"')
     script = f"{_opens(1, path, 'O_RDWR|O_CREAT')}rename {path}.no {path}\nunlink {path}\n"
     Path(f"{path}.no").touch()
     played = bench.play(script)
-    arrived = [one.event.type.label for one in played.judged]
+    arrived = [judged.event.type.label for judged in played.judged]
     bench.equal("types that arrive", ["rename", "unlink"], arrived)
     kinds = (EventType.OPEN, EventType.CLOSE)
     bench.equal("rejected", [1, 1], [played.counted[kind].approver_rejected for kind in kinds])
     bench.rules(opened=f'open.file.path == "{path}"', closed=f'close.file.path == "{path}"')
     asked = bench.play(_opens(1, path, "O_RDWR|O_CREAT"))
-    bench.equal("arrive where they are asked for", [1, 1], [len(asked.of(kind)) for kind in kinds])
+    bench.equal("events once rules ask for them", [1, 1], [len(asked.of(kind)) for kind in kinds])

@@ -1,4 +1,4 @@
-"""What no rule can match is dropped in the kernel, once the agent has seen it."""
+"""The kernel drops events that no rule can match, once the agent has seen one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from agent.selftest.scenarios import proves
 
 NOISE = 1009
 WANTED = 13
-FEW = 101  # noise where the number proves nothing
-CROWD = 509  # files, of which the table holds but a part
+FEW = 101  # noise where the number does not matter
+CROWD = 509  # files, more than the table can hold
 
 
 @proves("discarders.parent")
 def discarders_parent(bench: Bench) -> None:
-    """Open a thousand files in a directory that no rule can match, then files of /etc, where some match."""
+    """Open a thousand files in a directory that no rule can match, then files of /etc, where one can."""
     dull = bench.path("dull")
     Path(dull).mkdir()
     everywhere_else = f'open.file.path !~ "{dull}/*" && open.file.name != "group"'
@@ -45,8 +45,8 @@ def _open(path: str, count: int = 1) -> str:
     return f"repeat {count}\nopen {path} O_RDWR|O_CREAT 0600 -> $0\nclose $0\nend\n"
 
 
-def _teach(bench: Bench, path: str) -> None:
-    """Open a file so that the agent learns of it; later opens of it are dropped."""
+def _discard(bench: Bench, path: str) -> None:
+    """Open a file, so that the agent inserts a discarder; the kernel drops the later opens."""
     bench.equal("the first event arrives", 1, len(bench.play(_open(path)).of(EventType.OPEN)))
     _check_dropped(bench, bench.play(_open(path, FEW)), FEW)
 
@@ -62,20 +62,20 @@ def _check_seen(bench: Bench, played: Round, why: str) -> None:
 
 @proves("discarders.leaf")
 def discarders_leaf(bench: Bench) -> None:
-    """Only the file itself is discarded where others in its directory may match."""
+    """Open a file that no rule can match, and another one in its directory."""
     dull, wanted = bench.path("dull"), bench.path("wanted")
     bench.rules(wanted=f'open.file.path != "{dull}"')
-    _teach(bench, dull)
+    _discard(bench, dull)
     passed = bench.play(_open(wanted, WANTED))
     bench.equal("events of the file beside it", WANTED, len(passed.matches("wanted")))
 
 
 def _check_level(bench: Bench, below: str) -> None:
-    """Discard a directory for what lies at one depth below it, and only for that."""
+    """Check that a directory is discarded for everything at one depth below it, and for nothing else."""
     root = bench.path("dull")
     Path(f"{root}/{below}").mkdir(parents=True)
     bench.rules(wanted=f'open.file.path !~ "{root}/**"')
-    _teach(bench, f"{root}/{below}/one")
+    _discard(bench, f"{root}/{below}/one")
     Path(f"{root}/{below}2").mkdir()
     other = bench.play(_open(f"{root}/{below}2/other%d", FEW))
     _check_dropped(bench, other, FEW)
@@ -85,50 +85,50 @@ def _check_level(bench: Bench, below: str) -> None:
 
 @proves("discarders.grandparent")
 def discarders_grandparent(bench: Bench) -> None:
-    """Teach with one directory, and drop what lies as deep in its neighbour."""
+    """Discard by a file in one directory; files in its sibling are dropped too."""
     _check_level(bench, "a")
 
 
 @proves("discarders.great_grandparent")
 def discarders_great_grandparent(bench: Bench) -> None:
-    """The same one level higher."""
+    """The same, one level deeper."""
     _check_level(bench, "a/b")
 
 
 @proves("discarders.mask")
 def discarders_mask(bench: Bench) -> None:
-    """What is dropped is one event type, of a file and of a directory; another of the same still passes."""
+    """Discard opens of a file and of a directory; other event types still pass."""
     path, folder = bench.path("file"), bench.path("folder")
     bench.rules(elsewhere=f'open.file.path != "{path}"', changed=f'chmod.file.path == "{path}"')
-    _teach(bench, path)
+    _discard(bench, path)
     changed = bench.play(f"chmod {path} 0600\n")
     bench.arrives_once(changed, "changed", {"file.path": path.encode()})
 
     Path(folder).mkdir()
     bench.rules(elsewhere=f'open.file.path !~ "{folder}/*"', gone=f'unlink.file.path =~ "{folder}/*"')
-    _teach(bench, f"{folder}/file")
+    _discard(bench, f"{folder}/file")
     removed = bench.play(f"unlink {folder}/file\n")
     bench.arrives_once(removed, "gone", {"file.path": f"{folder}/file".encode()})
 
 
 @proves("discarders.rename_file")
 def discarders_rename_file(bench: Bench) -> None:
-    """A discarded file that takes a name that a rule wants is seen at once."""
+    """Rename a discarded file to a name that the rule matches."""
     dull, wanted = bench.path("dull"), bench.path("wanted")
     bench.rules(wanted=f'open.file.path != "{dull}"')
-    _teach(bench, dull)
+    _discard(bench, dull)
     _check_seen(bench, bench.play(f"rename {dull} {wanted}\n{_open(wanted)}"), "the file got another name")
 
 
 def _check_move(bench: Bench, level: int) -> None:
-    """Teach a path, then give another name to the directory so many levels above the file."""
+    """Discard a file, then rename the directory so many levels above it."""
     names = ["one", "two", "three"]
     old = bench.path("/".join(names))
     names[-level] = "moved"
     new = bench.path("/".join(names))
     Path(old).mkdir(parents=True)
     bench.rules(wanted=f'open.file.path != "{old}/file"')
-    _teach(bench, f"{old}/file")
+    _discard(bench, f"{old}/file")
     depth = len(names) - level + 1
     source, target = ("/".join(path.split("/")[: bench.depth + depth]) for path in (old, new))
     _check_seen(bench, bench.play(f"rename {source} {target}\n{_open(f'{new}/file')}"), "a directory moved")
@@ -136,32 +136,32 @@ def _check_move(bench: Bench, level: int) -> None:
 
 @proves("discarders.rename_parent")
 def discarders_rename_parent(bench: Bench) -> None:
-    """The directory of a discarded file moves."""
+    """Rename the directory of a discarded file."""
     _check_move(bench, 1)
 
 
 @proves("discarders.rename_grandparent")
 def discarders_rename_grandparent(bench: Bench) -> None:
-    """The directory above moves."""
+    """Rename the parent of its directory."""
     _check_move(bench, 2)
 
 
 @proves("discarders.rename_great_grandparent")
 def discarders_rename_great_grandparent(bench: Bench) -> None:
-    """The directory above that moves."""
+    """Rename the grandparent of its directory."""
     _check_move(bench, 3)
 
 
 @proves("discarders.move_into")
 def discarders_move_into(bench: Bench) -> None:
-    """A file that moves out of a discarded directory into a watched one is seen on its way and there."""
+    """Move a file from a discarded directory into a watched one, and open it there."""
     dull, watched = bench.path("dull"), bench.path("watched")
     for folder in (dull, watched):
         Path(folder).mkdir()
     bench.rules(
         wanted=f'open.file.path !~ "{dull}/*"', moved=f'rename.file.destination.path =~ "{watched}/*"'
     )
-    _teach(bench, f"{dull}/file")
+    _discard(bench, f"{dull}/file")
     moved = bench.play(f"rename {dull}/file {watched}/file\n{_open(f'{watched}/file')}")
     bench.arrives_once(moved, "moved", {"file2.path": f"{watched}/file".encode()})
     _check_seen(bench, moved, "the file moved")
@@ -169,42 +169,42 @@ def discarders_move_into(bench: Bench) -> None:
 
 @proves("discarders.link")
 def discarders_link(bench: Bench) -> None:
-    """A discarded file that gets a second name, which a rule wants, is seen by that name."""
+    """Give a discarded file a second name that the rule matches, and open it by that name."""
     dull, wanted = bench.path("dull"), bench.path("wanted")
     bench.rules(wanted=f'open.file.path != "{dull}"')
-    _teach(bench, dull)
+    _discard(bench, dull)
     _check_seen(bench, bench.play(f"link {dull} {wanted}\n{_open(wanted)}"), "the file got a second name")
 
 
 @proves("discarders.bind_mount")
 def discarders_bind_mount(bench: Bench) -> None:
-    """A discarded directory that is mounted where a rule looks is seen there."""
+    """Bind mount a discarded directory where the rule matches, and open a file there."""
     dull, wanted = bench.path("dull"), bench.path("wanted")
     for folder in (dull, wanted):
         Path(folder).mkdir()
     bench.rules(wanted=f'open.file.path !~ "{dull}/*"')
-    _teach(bench, f"{dull}/file")
+    _discard(bench, f"{dull}/file")
     script = f"mount {dull} {wanted} none MS_BIND\n{_open(f'{wanted}/file')}umount {wanted}\n"
     _check_seen(bench, bench.play(script), "the directory was mounted elsewhere")
 
 
 @proves("discarders.reload")
 def discarders_reload(bench: Bench) -> None:
-    """What was discarded under one set of rules is seen by the next one from its first event on."""
+    """Discard a file, then set rules that match it."""
     path = bench.path("file")
     bench.rules(other=f'open.file.path != "{path}"')
-    _teach(bench, path)
+    _discard(bench, path)
     bench.rules(wanted=f'open.file.path == "{path}"', other=f'open.file.path != "{path}"')
-    _check_seen(bench, bench.play(_open(path)), "rules that want it")
+    _check_seen(bench, bench.play(_open(path)), "rules that match it")
 
 
 @proves("discarders.inode_reuse")
 def discarders_inode_reuse(bench: Bench) -> None:
-    """A file that gets the inode of a discarded one is not taken for it."""
+    """Remove a discarded file, and create one that gets its inode."""
     dull, wanted = bench.path("fs/dull"), bench.path("fs/wanted")
     with bench.mounted("fs", "ext4"):
         bench.rules(wanted=f'open.file.path != "{dull}"')
-        _teach(bench, dull)
+        _discard(bench, dull)
         before = Path(dull).stat().st_ino
         played = bench.play(f"unlink {dull}\n{_open(wanted)}")
         bench.equal("the inode of the new file", before, Path(wanted).stat().st_ino)
@@ -213,20 +213,20 @@ def discarders_inode_reuse(bench: Bench) -> None:
 
 @proves("discarders.two_devices")
 def discarders_two_devices(bench: Bench) -> None:
-    """Two files with the same inode number on two devices are two files."""
+    """Discard a file, and open another with the same inode number on another device."""
     one, two = bench.path("one"), bench.path("two")
     with bench.mounted("one"), bench.mounted("two"):
         bench.rules(wanted=f'open.file.path !~ "{one}/**"')
-        _teach(bench, f"{one}/file")
+        _discard(bench, f"{one}/file")
         passed = bench.play(_open(f"{two}/file"))
-        inodes = {Path(f"{place}/file").stat().st_ino for place in (one, two)}
+        inodes = {Path(f"{folder}/file").stat().st_ino for folder in (one, two)}
         bench.equal("different inode numbers", 1, len(inodes))
         _check_seen(bench, passed, "the same inode number on another device")
 
 
 @proves("discarders.subvolumes")
 def discarders_subvolumes(bench: Bench) -> None:
-    """Directories with the same inode number in two subvolumes of one mount are two directories."""
+    """Discard a directory, and open files in one with the same inode number in another subvolume."""
     dull, wanted = bench.path("fs/a"), bench.path("fs/b")
     with bench.mounted("fs", "btrfs"):
         for volume, folder in ((dull, "one"), (wanted, "etc")):
@@ -243,16 +243,16 @@ def discarders_subvolumes(bench: Bench) -> None:
 
 @proves("discarders.evicted")
 def discarders_evicted(bench: Bench) -> None:
-    """Drop the kernel's inodes of discarded files; new files get their memory, and are not taken for them."""
+    """Discard files and drop the kernel's inode cache; new files get the memory of the old inodes."""
     with bench.mounted("fs", "ext4") as folder:
         bench.rules(wanted=f'open.file.path !~ "{folder}/dull*"')
         dull = _open(f"{folder}/dull%d", FEW)
         bench.equal("the first event of each arrives", FEW, len(bench.play(dull).of(EventType.OPEN)))
         _check_dropped(bench, bench.play(dull), FEW)
-        os.sync()  # a dirty inode stays
+        os.sync()  # a dirty inode stays in the cache
         Path("/proc/sys/vm/drop_caches").write_text("2")
         again = bench.play(dull)
-        bench.equal("inodes that were read anew", FEW, len(again.of(EventType.OPEN)))
+        bench.equal("events of inodes that were read again", FEW, len(again.of(EventType.OPEN)))
         Path("/proc/sys/vm/drop_caches").write_text("2")
         passed = bench.play(_open(f"{folder}/wanted%d", FEW))
         bench.equal("events of new files", FEW, len(passed.matches("wanted")))
@@ -260,7 +260,7 @@ def discarders_evicted(bench: Bench) -> None:
 
 @proves("discarders.unannounced")
 def discarders_unannounced(bench: Bench) -> None:
-    """A file that overlayfs renames in its upper layer, where no system call does, is seen there."""
+    """Discard a file of an upper layer, rename it through the overlay, and open it in the layer."""
     dull, wanted = bench.path("base/upper/dull"), bench.path("base/upper/wanted")
     with bench.mounted("base"):
         for name in ("lower", "upper", "work"):
@@ -268,23 +268,23 @@ def discarders_unannounced(bench: Bench) -> None:
         layers = ",".join(f"{name}dir={bench.path(f'base/{name}')}" for name in ("lower", "upper", "work"))
         with bench.mounted("merged", "overlay", lambda: layers):
             bench.rules(wanted=f'open.file.path != "{dull}"')
-            _teach(bench, dull)
+            _discard(bench, dull)
             bench.play(f"rename {bench.path('merged/dull')} {bench.path('merged/wanted')}\n")
             _check_seen(bench, bench.play(_open(wanted)), "the layer's file was renamed")
 
 
 @proves("discarders.eviction")
 def discarders_eviction(bench: Bench) -> None:
-    """More files than the table holds: old ones are heard of again, new ones dropped, none mistaken."""
+    """Open more files than the table holds, twice; then a new file, and one that the rule matches."""
     dull, wanted = bench.path("dull"), bench.path("wanted")
     bench.rules(wanted=f'open.file.path !~ "{dull}*"')
     crowd = _open(f"{dull}%d", CROWD)
     first = bench.play(crowd)
     bench.equal("the first event of each arrives", CROWD, len(first.of(EventType.OPEN)))
     again = bench.play(crowd)
-    heard, dropped = len(again.of(EventType.OPEN)), again.counted[EventType.OPEN].discarded
-    bench.equal("heard of again, or dropped", CROWD, heard + dropped)
-    bench.evidence.record("some were forgotten", heard > 0, "more than 0", heard)
-    _teach(bench, f"{dull}-last")
+    arrived, dropped = len(again.of(EventType.OPEN)), again.counted[EventType.OPEN].discarded
+    bench.equal("events that arrive or are dropped", CROWD, arrived + dropped)
+    bench.evidence.record("events of evicted discarders", arrived > 0, "more than 0", arrived)
+    _discard(bench, f"{dull}-last")
     passed = bench.play(_open(wanted, WANTED))
     bench.equal("events of another file", WANTED, len(passed.matches("wanted")))

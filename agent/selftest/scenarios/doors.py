@@ -1,4 +1,4 @@
-"""The same operation by every system call that leads to it."""
+"""The same operation is reported for each entry point of the kernel: system calls, io_uring, file handles."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ NATIVE_WORKERS = 1 << 9  # IORING_FEAT_NATIVE_WORKERS
 
 
 def _everything(folder: str) -> dict[str, str]:
-    """Rules that want all that happens to names in a folder."""
+    """Return rules that match all events of names in a folder."""
     kinds = ("open", "close", "unlink", "rmdir", "mkdir", "rename", "link", "symlink", "mknod")
     rules = {kind: f'{kind}.file.path =~ "{folder}/*"' for kind in kinds}
     return rules | {kind: f'{kind}.file.path =~ "{folder}/*"' for kind in ("chmod", "chown", "utimes")}
 
 
-def _told(played: Round) -> list[tuple[str, str, str]]:
-    """Type, name and second name of all events, in order."""
+def _reported(played: Round) -> list[tuple[str, str, str]]:
+    """Return type, name and second name of all events, in order."""
     return [
         (
-            one.event.type.label,
-            one.event.file.name.decode(),
-            one.event.file2.name.decode() if one.event.file2 else "",
+            judged.event.type.label,
+            judged.event.file.name.decode(),
+            judged.event.file2.name.decode() if judged.event.file2 else "",
         )
-        for one in played.judged
+        for judged in played.judged
     ]
 
 
-def _blind(bench: Bench, door: str, kind: str) -> str:
-    """Why events of this type that come by a door are not seen; empty where they must be."""
-    return coverage.UNSEEN_ENTRY_POINTS["tracepoint"].get(door, "") if _spelled(bench, kind) else ""
+def _why_unseen(bench: Bench, entry_point: str, kind: str) -> str:
+    """Return why events of this type are not seen at an entry point; empty if they must be seen."""
+    unseen = coverage.UNSEEN_ENTRY_POINTS["tracepoint"]
+    return unseen.get(entry_point, "") if _arguments_only(bench, kind) else ""
 
 
-def _spelled(bench: Bench, kind: str) -> bool:
-    """Whether events of this type are told by their system calls alone."""
+def _arguments_only(bench: Bench, kind: str) -> bool:
+    """Return whether only the arguments of system calls show events of this type."""
     return str(bench.subject.facts()["limits"].get(kind, "")).startswith(coverage.ARGUMENTS_ONLY)
 
 
-def _unseen(bench: Bench, script: str, why: str) -> None:
-    """Hold a set to what it says that it does not see; then there is nothing else to prove."""
+def _check_unseen(bench: Bench, script: str, why: str) -> None:
+    """Check that a script has no events, as the hook set claims, and raise CannotTellError."""
     played = bench.play(script, unseen=True)
-    bench.equal(f"events, for {why}", [], _told(played))
+    bench.equal(f"events, because {why}", [], _reported(played))
     raise CannotTellError(why)
 
 
 def _check(bench: Bench, folder: str, script: str, expected: list[tuple[str, str, str]]) -> None:
     bench.rules(**_everything(folder))
     played = bench.play(script)
-    bench.equal("events", expected, _told(played))
-    paths = {one.event.file.path.rpartition(b"/")[0].decode() for one in played.judged}
+    bench.equal("events", expected, _reported(played))
+    paths = {judged.event.file.path.rpartition(b"/")[0].decode() for judged in played.judged}
     bench.equal("their directory", {folder}, paths)
 
 
@@ -65,7 +66,7 @@ def _folder(bench: Bench) -> str:
 
 @proves("doors.at")
 def doors_at(bench: Bench) -> None:
-    """Relative to a descriptor of the directory."""
+    """Make system calls relative to a descriptor of the directory."""
     folder = _folder(bench)
     lines = f"""open {folder} O_RDONLY|O_DIRECTORY -> $0
 openat $0 a O_RDWR|O_CREAT 0600 -> $1
@@ -101,7 +102,7 @@ close $0
 
 @proves("doors.openat2")
 def doors_openat2(bench: Bench) -> None:
-    """With restrictions on how the path is resolved, granted and refused."""
+    """Open files with openat2 and a restriction, within and outside of the directory."""
     folder = _folder(bench)
     how = "O_RDWR|O_CREAT 0600 RESOLVE_BENEATH"
     lines = f"open {folder} O_RDONLY|O_DIRECTORY -> $0\nopenat2 $0 a {how} -> $1\nclose $1\nclose $0\n"
@@ -114,7 +115,7 @@ def doors_openat2(bench: Bench) -> None:
 
 @proves("doors.exchange")
 def doors_exchange(bench: Bench) -> None:
-    """Two files take each other's name: one event with both."""
+    """Exchange two files."""
     folder = _folder(bench)
     for name in ("a", "b"):
         bench.file(f"folder/{name}")
@@ -124,20 +125,20 @@ def doors_exchange(bench: Bench) -> None:
 
 @proves("doors.noreplace")
 def doors_noreplace(bench: Bench) -> None:
-    """A rename that must not replace is told when it does not."""
+    """Rename a file with RENAME_NOREPLACE, to a name that exists and to one that does not."""
     old, new = bench.file("old"), bench.file("new")
     bench.rules(moved=f'rename.file.destination.path == "{new}"')
     line = f"renameat2 AT_FDCWD {old} AT_FDCWD {new} NOREPLACE\n"
     refused = bench.play(line, refused={f"renameat2:1 errno {errno.EEXIST}": 1})
-    told = {"file.path": old.encode(), "file2.path": new.encode()}
-    bench.arrives_once(refused, "moved", told | {"retval": -errno.EEXIST})
+    expected = {"file.path": old.encode(), "file2.path": new.encode()}
+    bench.arrives_once(refused, "moved", expected | {"retval": -errno.EEXIST})
     Path(new).unlink()
-    bench.arrives_once(bench.play(line), "moved", told | {"retval": 0})
+    bench.arrives_once(bench.play(line), "moved", expected | {"retval": 0})
 
 
 @proves("doors.tmpfile")
 def doors_tmpfile(bench: Bench) -> None:
-    """A file that is made without a name, and gets one when it is whole."""
+    """Create a file with O_TMPFILE, and link it to a name."""
     with bench.mounted("fs") as folder:
         bench.rules(
             named=f'link.file.destination.path == "{folder}/named"', closed='close.file.name == "named"'
@@ -146,16 +147,16 @@ def doors_tmpfile(bench: Bench) -> None:
         number = opened.outcome.of("open")[0].ret
         line = f"linkat AT_FDCWD /proc/self/fd/{number} AT_FDCWD {folder}/named AT_SYMLINK_FOLLOW\n"
         played = bench.play(line)
-        told: dict[str, object] = {"file2.path": f"{folder}/named".encode()}
-        if not _spelled(bench, "link"):
-            told["file2.inode"] = Path(f"{folder}/named").stat().st_ino
-        bench.arrives_once(played, "named", told)
+        expected: dict[str, object] = {"file2.path": f"{folder}/named".encode()}
+        if not _arguments_only(bench, "link"):
+            expected["file2.inode"] = Path(f"{folder}/named").stat().st_ino
+        bench.arrives_once(played, "named", expected)
         bench.unwatched("close $0\n")
 
 
 @proves("doors.truncate")
 def doors_truncate(bench: Bench) -> None:
-    """A file is emptied by an open, whose flags say so, and by two calls."""
+    """Truncate a file by an open with O_TRUNC and by two system calls."""
     folder = _folder(bench)
     path = bench.file("folder/file")
     bench.rules(opened="open.flags & O_TRUNC > 0", cut=f'truncate.file.path == "{path}"')
@@ -167,7 +168,7 @@ def doors_truncate(bench: Bench) -> None:
 
 @proves("doors.copy")
 def doors_copy(bench: Bench) -> None:
-    """What is written without write(2) is told when the file is closed."""
+    """Write files without write(2), and close them."""
     source = bench.file("source")
     Path(source).write_bytes(b"x" * 4096)
     for line in (
@@ -181,7 +182,7 @@ def doors_copy(bench: Bench) -> None:
         opens = f"open {source} O_RDONLY -> $0\nopen {path} O_RDWR|O_CREAT 0600 -> $1\n"
         played = bench.play(f"{opens}{line}\nclose $1\nclose $0\n")
         bench.arrives_once(played, "closed", {"file.path": path.encode(), "retval": 0})
-        bench.equal(f"something was written by {line.split()[0]}", True, Path(path).stat().st_size > 0)
+        bench.equal(f"{line.split()[0]} wrote something", True, Path(path).stat().st_size > 0)
 
 
 def _in_child(lines: str) -> str:
@@ -190,13 +191,15 @@ def _in_child(lines: str) -> str:
 
 @proves("doors.compat")
 def doors_compat(bench: Bench) -> None:
-    """By int 0x80, as 32-bit programs do; in a child, because it is deadly where the kernel has none."""
+    """Make 32-bit calls with int 0x80, in a child, which a kernel without 32-bit calls kills."""
     folder = _folder(bench)
     tried = bench.unwatched(_in_child(f"mkdir32 {folder}/try 0700\nrmdir32 {folder}/try\n"))
     if status := tried.of("wait")[0].status:
-        raise CannotTellError(f"int 0x80 ends a process here with status {status}: no 32-bit calls")
+        raise CannotTellError(
+            f"this kernel has no 32-bit calls: int 0x80 ends a process with status {status}"
+        )
     if tried.failures:
-        raise CannotTellError(f"no 32-bit calls here: {dict(tried.failures)}")
+        raise CannotTellError(f"this kernel has no 32-bit calls: {dict(tried.failures)}")
     bench.rules(**_everything(folder), cut=f'truncate.file.path =~ "{folder}/*"')
     played = bench.play(
         _in_child(f"""open32 {folder}/a O_RDWR|O_CREAT 0600 -> $0
@@ -225,35 +228,37 @@ unlink32 {folder}/b
         ("rmdir", "e", ""),
         ("unlink", "b", ""),
     ]
-    bench.equal("events", [*one, *two], _told(played))
+    bench.equal("events", [*one, *two], _reported(played))
 
 
 @proves("doors.io_uring")
 def doors_io_uring(bench: Bench) -> None:
-    """By a ring, whose work may be done by another thread: each call once, by the process that asked."""
+    """Make calls by io_uring, whose work another thread may do; events have the requesting process."""
     folder = bench.path("folder")
     (ring,) = bench.unwatched("ring_features\n").reports
     if ring.ret < 0:
-        raise CannotTellError(f"no io_uring here: errno {-ring.ret}")
+        raise CannotTellError(f"this kernel has no io_uring: errno {-ring.ret}")
     if not ring.ret & NATIVE_WORKERS:
-        raise CannotTellError("a ring's work is done by kernel threads here, which no test's scope can hold")
+        raise CannotTellError(
+            "kernel threads do the work of io_uring here, and they are not in the scope of the test"
+        )
     tried = bench.unwatched("".join(f"{line}\n" for line, *_ in _ring_steps(bench, "try")))
     missing = {report.call for report in tried.reports if errno.EINVAL in report.errors}
-    bench.evidence.record("rings here can", True, "what they can", "all but " + ", ".join(sorted(missing)))
+    bench.evidence.record("calls of io_uring", True, "any", "all but " + ", ".join(sorted(missing)))
     rules = _everything(folder) | {"setxattr": f'setxattr.file.path =~ "{folder}/*"'}
     bench.rules(**{kind: rule for kind, rule in rules.items() if kind != "close"})
-    if why := _blind(bench, "io_uring", "open"):
+    if why := _why_unseen(bench, "io_uring", "open"):
         lines = [line for line, *_ in _ring_steps(bench, "folder") if line.split()[0] not in missing]
-        _unseen(bench, "".join(f"{line}\n" for line in lines), why)
-    for line, *told in _ring_steps(bench, "folder"):
+        _check_unseen(bench, "".join(f"{line}\n" for line in lines), why)
+    for line, *expected in _ring_steps(bench, "folder"):
         if line.split()[0] not in missing:
             played = bench.play(f"{line}\n")
-            bench.equal(f"events of {line.split()[0]}", [tuple(told)], _told(played))
-            bench.equal("their process", {bench.pid}, {one.event.pid for one in played.judged})
+            bench.equal(f"events of {line.split()[0]}", [tuple(expected)], _reported(played))
+            bench.equal("their process", {bench.pid}, {judged.event.pid for judged in played.judged})
 
 
 def _ring_steps(bench: Bench, name: str) -> tuple[tuple[str, str, str, str], ...]:
-    """Calls by a ring in a folder, none of which needs another, and the event of each."""
+    """Return independent io_uring calls in a folder, each with its event."""
     folder = Path(bench.path(name))
     (folder / "h").mkdir(parents=True)
     for file in ("b", "d", "g", "k"):
@@ -273,12 +278,12 @@ def _ring_steps(bench: Bench, name: str) -> tuple[tuple[str, str, str, str], ...
 
 @proves("doors.handle")
 def doors_handle(bench: Bench) -> None:
-    """By a handle there is no name to look up; the path is told all the same."""
+    """Open a file by its handle, without a name."""
     with bench.mounted("fs") as folder:
         path = bench.file("fs/file")
         bench.rules(opened=f'open.file.path == "{path}"')
         script = f"chdir {folder}\nopen_handle {path} O_RDONLY -> $0\nclose $0\nchdir /\n"
-        if why := _blind(bench, "handle", "open"):
-            _unseen(bench, script, why)
+        if why := _why_unseen(bench, "handle", "open"):
+            _check_unseen(bench, script, why)
         played = bench.play(script)
         bench.arrives_once(played, "opened", {"file.path": path.encode(), "retval": 0})

@@ -1,4 +1,4 @@
-"""What an agent's beginning, its changes of mind and its end do to the stream of events."""
+"""No event is missed when the agent starts, reloads, ends or is killed, and nothing stays behind."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from agent.selftest.subject import Resident
 RATE = 503  # events a second while the rules change
 SECONDS = 1
 WANTED = 13
-UNREAD = 503  # events that wait in the kernel while the agent stands still
-LOST = 53  # events of which an agent that is killed never hears
+UNREAD = 503  # events that wait in the kernel while the agent is stopped
+LOST = 53  # events that a killed agent never reads
 MILLION = 1_000_003
-CROWD = 5003  # files at a time
-CROWDS_S = 12  # how long the million may take, where the CPU cannot make it
-FEW = 503  # files at a time by day
-FEW_CROWDS = 5
+BATCH = 5003  # files at a time
+BATCHES_S = 12  # time for the million on a slow CPU
+FEW = 503  # files at a time in the daily scenario
+FEW_BATCHES = 5
 FLAT_BYTES = 1 << 20
-SETTLE_S = 20  # in which the kernel frees what nobody holds any more
+SETTLE_S = 20  # in which the kernel frees objects without references
 
 
-Held = dict[str, frozenset[object]]
+Objects = dict[str, frozenset[object]]
 
 
 def _opens(path: str, count: int = WANTED) -> str:
@@ -38,7 +38,7 @@ def _opens(path: str, count: int = WANTED) -> str:
 
 @proves("life.open_files")
 def life_open_files(bench: Bench) -> None:
-    """Change a file by a descriptor that is older than the watching."""
+    """Change a file by a descriptor that was opened before the agent watched."""
     path = bench.file("watched")
     bench.rules(cut=f'truncate.file.path == "{path}"', changed=f'chmod.file.path == "{path}"')
     bench.unwatched(f"open {path} O_RDWR -> $5\n")
@@ -50,7 +50,7 @@ def life_open_files(bench: Bench) -> None:
 
 @proves("life.reload")
 def life_reload(bench: Bench) -> None:
-    """Change the rules again and again while events flow, all of which every set of rules wants."""
+    """Change the rules again and again while events happen that all rule sets match."""
     path = bench.file("watched")
     wanted = {"wanted": f'open.file.path == "{path}"'}
     sets = cycle(
@@ -67,14 +67,14 @@ def life_reload(bench: Bench) -> None:
     script = f"rate {RATE}/s for {SECONDS}s\nopen {path} O_RDONLY -> $0\nclose $0\nend\n"
     played = bench.play(script, meanwhile=change)
     bench.equal("events that arrive", RATE * SECONDS, len(played.matches("wanted")))
-    bench.evidence.record("the rules changed meanwhile", changes > 0, "more than 0", changes)
+    bench.evidence.record("changes of the rules", changes > 0, "more than 0", changes)
 
 
 @proves("life.two_agents")
 def life_two_agents(bench: Bench) -> None:
-    """A second agent on the same hooks, with rules of its own, comes and goes."""
+    """Start and end a second agent on the same hooks, with other rules."""
     one, two = bench.file("one"), bench.file("two")
-    before = _held()
+    before = _objects()
     bench.rules(wanted=f'open.file.path == "{one}"')
     with closing(bench.another()) as other:
         other.watch(bench.pid)
@@ -89,9 +89,9 @@ def life_two_agents(bench: Bench) -> None:
     _check_nothing_left(bench, before)
 
 
-def _held() -> Held:
-    """What an agent could leave: descriptors, and in the kernel programs, maps, links, pins, probes."""
-    from agent.kernel.libbpf import ids  # not where there is no kernel to ask
+def _objects() -> Objects:
+    """Return what an agent could leave behind: descriptors, programs, maps, links, pins, probes."""
+    from agent.kernel.libbpf import ids  # lazy: the unit tests load no libbpf
 
     pins, probes = Path("/sys/fs/bpf"), Path("/sys/kernel/tracing/kprobe_events")
     return {
@@ -102,47 +102,47 @@ def _held() -> Held:
     }
 
 
-def _check_nothing_left(bench: Bench, before: Held) -> None:
-    """The kernel frees what nobody holds a little later."""
-    _until(lambda: not any(_beyond(before).values()), SETTLE_S)
-    bench.equal("what is left of the agent", {kind: [] for kind in before}, _beyond(before))
+def _check_nothing_left(bench: Bench, before: Objects) -> None:
+    """Check that no new objects are left, after the kernel had time to free them."""
+    _until(lambda: not any(_new_since(before).values()), SETTLE_S)
+    bench.equal("objects that the agent left behind", {kind: [] for kind in before}, _new_since(before))
 
 
-def _beyond(before: Held) -> dict[str, list[str]]:
-    return {kind: sorted(map(str, now - before[kind])) for kind, now in _held().items()}
+def _new_since(before: Objects) -> dict[str, list[str]]:
+    return {kind: sorted(map(str, now - before[kind])) for kind, now in _objects().items()}
 
 
 def _until(holds: Callable[[], bool], patience_s: float) -> bool:
-    """Look until something holds, or the time is up; says whether it does."""
+    """Check a condition until it holds or the time is up; return whether it holds."""
     deadline = time.monotonic() + patience_s
     while not holds():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.01)  # between two looks
+        time.sleep(0.01)  # between two checks
     return True
 
 
 @proves("life.sigterm")
 def life_sigterm(bench: Bench) -> None:
-    """Stop an agent that has not read for a while: it tells all that happened before, and leaves nothing."""
+    """Send SIGTERM to an agent with unread events: it reports all of them, and leaves nothing behind."""
     path = bench.file("watched")
-    before = _held()
+    before = _objects()
     bench.rules()
     with closing(bench.resident(wanted=f'open.file.path == "{path}"')) as resident:
         resident.signal(signal.SIGSTOP)
         bench.play(_opens(path, UNREAD))
         resident.signal(signal.SIGTERM)
         resident.signal(signal.SIGCONT)
-        bench.equal("how it ended", 0, resident.wait())
-        bench.equal("matches told", UNREAD, len(resident.matches("wanted")))
+        bench.equal("exit status", 0, resident.wait())
+        bench.equal("reported matches", UNREAD, len(resident.matches("wanted")))
     _check_nothing_left(bench, before)
 
 
 @proves("life.sigkill")
 def life_sigkill(bench: Bench) -> None:
-    """Kill an agent: what it told is whole, what it did not it never claimed, and the next sees all again."""
+    """Kill an agent with unread events, and load another, which sees the next events."""
     paths, rules = _watched(bench)
-    before = _held()
+    before = _objects()
     _kill(bench, paths, rules, before)
     with closing(bench.another()) as other:
         other.watch(bench.pid)
@@ -156,54 +156,54 @@ def life_sigkill(bench: Bench) -> None:
 
 @proves("life.restart")
 def life_restart(bench: Bench) -> None:
-    """Kill an agent and start another in its folder, with the same rules, file and control socket."""
+    """Kill an agent, and start another with the same folder, rules, file and control socket."""
     paths, rules = _watched(bench)
-    before = _held()
+    before = _objects()
     _kill(bench, paths, rules, before)
     with closing(bench.resident(**rules)) as resident:
         bench.play(_opens(paths[2]))
         resident.signal(signal.SIGTERM)
-        bench.equal("how the next ended", 0, resident.wait())
-        told = [len(resident.matches(rule)) for rule in rules]
-        bench.equal("matches told by both", [WANTED, 0, WANTED], told)
+        bench.equal("exit status of the next agent", 0, resident.wait())
+        counts = [len(resident.matches(rule)) for rule in rules]
+        bench.equal("matches of both agents", [WANTED, 0, WANTED], counts)
     _check_nothing_left(bench, before)
 
 
 def _watched(bench: Bench) -> tuple[list[str], dict[str, str]]:
-    """Three files, and a rule for each."""
+    """Create three files, and return their paths and a rule for each."""
     paths = [bench.file(name) for name in ("one", "two", "three")]
     return paths, {name: f'open.file.path == "{path}"' for name, path in zip("abc", paths, strict=True)}
 
 
-def _kill(bench: Bench, paths: list[str], rules: dict[str, str], before: Held) -> None:
-    """Kill an agent that told of the first file and has not read of the second."""
+def _kill(bench: Bench, paths: list[str], rules: dict[str, str], before: Objects) -> None:
+    """Kill an agent that reported the first file and has not read the events of the second."""
     bench.rules()
     with closing(bench.resident(**rules)) as resident:
         bench.play(_opens(paths[0]))
-        _check_told(bench, resident, "a")
+        _check_reported(bench, resident, "a")
         resident.signal(signal.SIGSTOP)
         bench.play(_opens(paths[1], LOST))
         resident.signal(signal.SIGKILL)
-        bench.equal("how it ended", -signal.SIGKILL, resident.wait())
-        told = [len(resident.matches(rule)) for rule in rules]
-        bench.equal("matches told by the killed agent", [WANTED, 0, 0], told)
-    _check_nothing_left(bench, before | {"probes": _held()["probes"]})  # which the next agent clears away
+        bench.equal("exit status", -signal.SIGKILL, resident.wait())
+        counts = [len(resident.matches(rule)) for rule in rules]
+        bench.equal("matches of the killed agent", [WANTED, 0, 0], counts)
+    _check_nothing_left(bench, before | {"probes": _objects()["probes"]})  # the next agent removes those
 
 
-def _check_told(bench: Bench, resident: Resident, rule: str) -> None:
-    """Its lines come in the order of events, and the last one is whole once it has its end."""
+def _check_reported(bench: Bench, resident: Resident, rule: str) -> None:
+    """Wait until the agent has written all lines, and the last one completely, and count them."""
 
-    def told() -> bool:
+    def complete() -> bool:
         lines = resident.lines()
         return len(lines) == WANTED and lines[-1].endswith(b"\n")
 
-    _until(told, SETTLE_S)
-    bench.equal(f"matches of {rule} told at once", WANTED, len(resident.matches(rule)))
+    _until(complete, SETTLE_S)
+    bench.equal(f"matches of {rule}", WANTED, len(resident.matches(rule)))
 
 
 @proves("life.foreign")
 def life_foreign(bench: Bench) -> None:
-    """Somebody else's programs on the same function see every open, and so does the agent."""
+    """Attach other programs to the same function: they see every open, and so does the agent."""
     from agent.kernel import btf
     from agent.selftest.foreign import FOREIGN_KINDS, Foreign
 
@@ -211,16 +211,16 @@ def life_foreign(bench: Bench) -> None:
     capabilities = bench.subject.known()["capabilities"]
     kinds = [kind for kind in FOREIGN_KINDS if capabilities.get(kind) == "fires"]
     if not kinds:
-        raise CannotTellError(f"none of {', '.join(FOREIGN_KINDS)} fires here")
+        raise CannotTellError(f"no program of the types {', '.join(FOREIGN_KINDS)} works on this kernel")
     if not Path(btf.KERNEL).is_file():
-        raise CannotTellError(f"there is no {btf.KERNEL} here, by which the others' programs are relocated")
-    before = _held()
+        raise CannotTellError(f"{btf.KERNEL} does not exist here, and the other programs need it")
+    before = _objects()
     bench.rules(wanted=f'open.file.path == "{path}"')
-    with closing(Foreign(kinds, bench.pid)) as others:
+    with closing(Foreign(kinds, bench.pid)) as foreign:
         played = bench.play(_opens(path, UNREAD))
         bench.equal("events of the agent", UNREAD, len(played.matches("wanted")))
-        everything = played.counted[EventType.OPEN].seen
-        bench.equal("opens seen by each of the others", dict.fromkeys(kinds, everything), others.counts())
+        opens = played.counted[EventType.OPEN].seen
+        bench.equal("opens seen by each other program", dict.fromkeys(kinds, opens), foreign.counts())
     after = bench.play(_opens(path))
     bench.equal("events of the agent afterwards", WANTED, len(after.matches("wanted")))
     _check_nothing_left(bench, before)
@@ -228,35 +228,38 @@ def life_foreign(bench: Bench) -> None:
 
 @proves("life.memory")
 def life_memory(bench: Bench) -> None:
-    """Some thousand different files, and no memory for them."""
-    _check_flat(bench, FEW, lambda crowds: crowds < FEW_CROWDS)
+    """Create and remove some thousand files, and compare the memory use."""
+    _check_flat(bench, FEW, lambda batches: batches < FEW_BATCHES)
 
 
 @proves("life.million")
 def life_million(bench: Bench) -> None:
-    """A million different files, or as many as this CPU makes in its time, and no memory for them."""
-    ends_at = time.monotonic() + CROWDS_S
-    least = 3  # crowds
+    """Create and remove a million files, or as many as time permits, and compare the memory use."""
+    ends_at = time.monotonic() + BATCHES_S
+    minimum = 3  # batches
     _check_flat(
         bench,
-        CROWD,
-        lambda crowds: crowds * CROWD < MILLION and (crowds < least or time.monotonic() < ends_at),
+        BATCH,
+        lambda batches: batches * BATCH < MILLION and (batches < minimum or time.monotonic() < ends_at),
     )
 
 
-def _check_flat(bench: Bench, crowd: int, more: Callable[[int], bool]) -> None:
-    """Make and remove crowds of files, all of which are judged, while `more` wants another after so many."""
-    bench.rules(other='open.file.name == "none" || open.retval == -1')  # asks for each, and wants none
-    script = f"repeat {crowd}\nopen {bench.path('f')}%d O_RDWR|O_CREAT 0600 -> $0\nclose $0\nend\n"
-    remove = f"repeat {crowd}\nunlink {bench.path('f')}%d\nend\n"
+def _check_flat(bench: Bench, batch: int, more: Callable[[int], bool]) -> None:
+    """Create and remove batches of files while `more(batches)` holds, and compare the memory use.
+
+    The agent evaluates the rules for each file.
+    """
+    bench.rules(other='open.file.name == "none" || open.retval == -1')  # passes every open, and matches none
+    script = f"repeat {batch}\nopen {bench.path('f')}%d O_RDWR|O_CREAT 0600 -> $0\nclose $0\nend\n"
+    remove = f"repeat {batch}\nunlink {bench.path('f')}%d\nend\n"
     arrived, sizes = 0, [_resident_bytes()]
     while more(len(sizes) - 1):
         arrived += len(bench.play(script + remove).of(EventType.OPEN))
         sizes.append(_resident_bytes())
-    bench.equal("files that were judged", (len(sizes) - 1) * crowd, arrived)
+    bench.equal("events of the files", (len(sizes) - 1) * batch, arrived)
     grown = sizes[-1] - sizes[len(sizes) // 2]
     bench.evidence.record(
-        f"bytes of memory more after {arrived} files than after half of them",
+        f"growth of memory in bytes in the second half of {arrived} files",
         grown <= FLAT_BYTES,
         f"at most {FLAT_BYTES}",
         grown,

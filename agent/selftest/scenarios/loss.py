@@ -1,4 +1,4 @@
-"""Nothing is lost while the filters do their work, and what is lost is counted."""
+"""No event is lost at the supported rates, and each lost event is counted."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SECONDS = 2
 LONG_S = 5
 LATE_S = 0.1
 ATTEMPTS = 2
-ALONE = 2003  # events by which the reach of the CPU is measured
-HEADROOM = 1.5  # how much more than the rate the CPU must be able to do without the filters
+CALIBRATION = 2003  # events that measure the speed of the CPU
+HEADROOM = 1.5  # the CPU must reach this multiple of the rate while nothing is watched
 BURST = 1009
 FAST = 20_011
-FLOOD = 101  # wanted events, each behind FLOOD_NOISE others
+FLOOD = 101  # wanted events, each followed by FLOOD_NOISE others
 FLOOD_NOISE = 997
-STOPPED_S = 2  # in which the agent reads nothing
+STOPPED_S = 2  # while the agent reads nothing
 STOPPED_RATE = 503
-SHARE = 2003  # wanted events of each processor
+SHARE = 2003  # wanted events of each CPU
 MOST_CPUS = 4
 LADDER = (1009, 2003, 4001, 6007, 8009, 12_007, 16_001, 20_011, 30_011, 40_009, 60_013, 80_021)
 
@@ -36,13 +36,15 @@ def _beat(rate: int, seconds: int, path: str) -> str:
 
 
 def _check_reach(bench: Bench, path: str, rate: int) -> None:
-    """The rate must be within this CPU's reach; how far that is, is measured with nothing in scope."""
-    alone = bench.unwatched(f"repeat {ALONE}\n{_open(path)}end\n").at(1)
-    reach = int(ALONE / alone.seconds)
-    least = int(rate * HEADROOM)
-    if reach < least:
-        raise CannotTellError(f"this CPU opens {reach:,} files a second with nothing watched, not {least:,}")
-    bench.evidence.record("opens a second with nothing watched", True, f"at least {least}", reach)
+    """Raise CannotTellError if this CPU is too slow for the rate while nothing is watched."""
+    loop = bench.unwatched(f"repeat {CALIBRATION}\n{_open(path)}end\n").at(1)
+    reached = int(CALIBRATION / loop.seconds)
+    needed = int(rate * HEADROOM)
+    if reached < needed:
+        raise CannotTellError(
+            f"this CPU opens {reached:,} files a second with nothing watched, not {needed:,}"
+        )
+    bench.evidence.record("opens a second with nothing watched", True, f"at least {needed}", reached)
 
 
 def _held(played: Round, seconds: int) -> bool:
@@ -50,17 +52,18 @@ def _held(played: Round, seconds: int) -> bool:
 
 
 def _check_held(bench: Bench, played: Round, rate: int, seconds: int) -> None:
-    """A rate that the generator did not reach proves nothing about that rate."""
+    """Raise CannotTellError if the generator did not reach the rate."""
     made = sum(round(beat.ret / beat.seconds) for beat in played.outcome.of("rate"))
     if not _held(played, seconds):
-        raise CannotTellError(f"this CPU made {made:,} events a second, none of them lost, not {rate:,}")
+        raise CannotTellError(f"this CPU generated {made:,} events a second, not {rate:,}; none was lost")
     bench.evidence.record("events a second", True, rate, made)
 
 
 def _check_rate(bench: Bench, rate: int, seconds: int) -> None:
-    """Two processes at once: one makes noise, the other opens what the rule wants.
+    """Run two processes at once: one makes noise, the other opens the file that the rule matches.
 
-    Another machine may take the CPU away for a while, so the rate may be tried again; a loss may not.
+    If the rate was not reached the script runs again, because the host may have taken the CPU away. After a
+    loss it does not.
     """
     wanted, noise = bench.file("wanted"), bench.file("noise")
     bench.rules(wanted=f'open.file.path == "{wanted}"')
@@ -80,7 +83,7 @@ def _check_rate(bench: Bench, rate: int, seconds: int) -> None:
 
 @proves("loss.steady")
 def loss_steady(bench: Bench) -> None:
-    """A rate that every machine should hold."""
+    """A rate that each supported machine must reach."""
     _check_rate(bench, RATE, SECONDS)
 
 
@@ -98,7 +101,7 @@ def loss_fast(bench: Bench) -> None:
 
 @proves("loss.burst")
 def loss_burst(bench: Bench) -> None:
-    """A flood as fast as the machine can, with what the rule wants in between."""
+    """Make events as fast as possible, with wanted ones among them."""
     wanted, noise = bench.file("wanted"), bench.file("noise")
     bench.rules(wanted=f'open.file.path == "{wanted}"')
     script = f"repeat {FLOOD}\n{_open(wanted)}repeat {FLOOD_NOISE}\n{_open(noise)}end\nend\n"
@@ -111,7 +114,7 @@ def loss_burst(bench: Bench) -> None:
 
 @proves("loss.unread")
 def loss_unread(bench: Bench) -> None:
-    """Read nothing while a burst is made: the ring holds all of it."""
+    """Read nothing during a burst; the ring buffer can hold all of it."""
     wanted = bench.file("wanted")
     _check_kept(bench, wanted, f"repeat {BURST}\n{_open(wanted)}end\n", BURST)
 
@@ -125,25 +128,25 @@ def loss_stopped(bench: Bench) -> None:
 
 
 def _check_kept(bench: Bench, wanted: str, script: str, made: int) -> None:
-    """What happened while nothing was read is there afterwards, in order."""
+    """Check that all events of the script arrive in order, though the agent reads nothing while it runs."""
     bench.rules(wanted=f'open.file.path == "{wanted}"')
     played = bench.play(script, absorb=False)
     times = [event.time_ns for event in played.matches("wanted")]
     bench.equal("wanted events that arrive", made, len(times))
-    bench.equal("they are in order", sorted(times), times)
+    bench.equal("times in order", sorted(times), times)
     bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
 
 
 @proves("loss.small_ring")
 def loss_small_ring(bench: Bench) -> None:
-    """Fill the ring while the agent does not read: what does not fit is lost, and exactly that is counted."""
+    """Fill the ring buffer while the agent reads nothing; exactly the lost events are counted."""
     wanted = bench.file("wanted")
     _check_counted(bench, wanted, f"repeat {BURST}\n{_open(wanted)}end\n", BURST)
 
 
 @proves("loss.stopped_small")
 def loss_stopped_small(bench: Bench) -> None:
-    """The same with a steady rate and an agent that stands still for as long as in `loss.stopped`."""
+    """The same at a steady rate, for as long as in `loss.stopped`."""
     wanted = bench.file("wanted")
     script = f"rate {STOPPED_RATE}/s for {STOPPED_S}s\n{_open(wanted)}end\n"
     _check_counted(bench, wanted, script, STOPPED_RATE * STOPPED_S)
@@ -155,18 +158,18 @@ def _check_counted(bench: Bench, wanted: str, script: str, made: int) -> None:
     spent = burst.counted[EventType.OPEN]
     arrived = len(burst.matches("wanted"))
 
-    bench.evidence.record("some of it is lost", 0 < arrived < made, f"fewer than {made}", arrived)
-    bench.equal("what did not arrive was counted", made - arrived, spent.ring_full)
+    bench.evidence.record("an event is lost", 0 < arrived < made, f"fewer than {made}", arrived)
+    bench.equal("lost events that were counted", made - arrived, spent.ring_full)
     after = bench.play(_open(wanted))
     bench.arrives_once(after, "wanted", {"file.path": wanted.encode()})
 
 
 @proves("loss.cpus")
 def loss_cpus(bench: Bench) -> None:
-    """Several processors at once, each as fast as it can: every one's events arrive."""
+    """Make events on several CPUs at once, on each as fast as possible."""
     cpus = sorted(os.sched_getaffinity(0))[:MOST_CPUS]
     if len(cpus) == 1:
-        raise CannotTellError("there is one processor here")
+        raise CannotTellError("this machine has only one CPU")
     wanted, noise = bench.file("wanted"), bench.file("noise")
     bench.rules(wanted=f'open.file.path == "{wanted}"')
     turn = f"repeat {SHARE}\n{_open(wanted)}{_open(noise) * 2}end\n"
@@ -176,14 +179,14 @@ def loss_cpus(bench: Bench) -> None:
     arrived = dict.fromkeys((report.ret for report in played.outcome.of("fork")), 0)
     for event in played.matches("wanted"):
         arrived[event.pid] += 1
-    bench.equal("wanted events of each processor", dict.fromkeys(arrived, SHARE), arrived)
+    bench.equal("wanted events of each CPU", dict.fromkeys(arrived, SHARE), arrived)
     bench.equal("noise rejected", 2 * SHARE * len(cpus), spent.approver_rejected)
     bench.equal("lost", 0, spent.lost)
 
 
 @proves("loss.rate")
 def loss_rate(bench: Bench) -> None:
-    """Climb until this CPU makes no more: the last rate at which each event was counted, and none lost."""
+    """Raise the rate until this CPU does not reach it; report the last rate without a loss."""
     wanted, noise = bench.file("wanted"), bench.file("noise")
     bench.rules(wanted=f'open.file.path == "{wanted}"')
     held = 0
@@ -195,13 +198,13 @@ def loss_rate(bench: Bench) -> None:
             break
         held = rate
     if not held:
-        raise CannotTellError(f"this CPU does not make {LADDER[0]:,} events a second; none was lost")
+        raise CannotTellError(f"this CPU does not generate {LADDER[0]:,} events a second; none was lost")
     bench.evidence.record("events a second with none lost", True, f"at least {LADDER[0]}", held)
-    bench.evidence.note = f"{held:,} events a second, none lost; this CPU makes no more"
+    bench.evidence.note = f"{held:,} events a second, none lost; this CPU generates no more"
 
 
 def _held_once(bench: Bench, script: str, rate: int) -> bool:
-    """Whether the CPU kept the beat for a second; a loss at any try is a failure."""
+    """Return whether the CPU reached the rate for a second. A loss in any attempt is a failure."""
     played = bench.play(script)
     bench.equal(f"wanted at {rate} events a second", WANTED_RATE, len(played.matches("wanted")))
     bench.equal(f"lost at {rate} events a second", 0, played.counted[EventType.OPEN].lost)

@@ -1,4 +1,4 @@
-"""Wherever a file lies, its events say where, as the process's mount namespace sees it."""
+"""Events have the correct path on any file system, as the process's mount namespace sees it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from agent.selftest.scenarios import proves
 from agent.selftest.subject import Judged
 
 LAYERS = FileFlags.UPPER | FileFlags.LOWER
-STRANGER = 1013  # a user without any rights
-HELD = 7  # status of a program that was held
+USER = 1013  # a user without privileges
+HELD = 7  # exit status of a program that was stopped
 
 
 def _make(path: str) -> str:
@@ -22,19 +22,19 @@ def _make(path: str) -> str:
 
 
 def _one(bench: Bench, played: Round, rule: str, path: str) -> File:
-    """The file of the one event that a rule matched, whose path is known."""
+    """Return the file of the only event that a rule matched, after checking its path."""
     bench.arrives_once(played, rule, {"file.path": path.encode()})
     events: tuple[Event, ...] = played.matches(rule)
     return events[0].file if events else File()
 
 
 def _device(number: int) -> int:
-    """A device number as the kernel keeps it."""
+    """Return a device number of stat(2) as the kernel stores it."""
     return (number >> 8 & 0xFFF) << 20 | number & 0xFF | number >> 12 & 0xFFF00
 
 
 def _check_kind(bench: Bench, kind: str) -> None:
-    """Make, rename and remove a file on a file system of its own."""
+    """Create, rename and remove a file on a new file system of this type."""
     with bench.mounted("fs", kind):
         old, new = bench.path("fs/old"), bench.path("fs/new")
         bench.rules(
@@ -45,7 +45,7 @@ def _check_kind(bench: Bench, kind: str) -> None:
         made = bench.play(_make(old))
         file = _one(bench, made, "made", old)
         known = Path(old).stat()
-        if kind != "btrfs":  # which tells stat(2) of a device for each subvolume
+        if kind != "btrfs":  # stat(2) returns a device of its own for each subvolume
             bench.equal("device", _device(known.st_dev), file.device)
         bench.equal("inode", known.st_ino, file.inode)
         moved = bench.play(f"rename {old} {new}\n")
@@ -56,30 +56,30 @@ def _check_kind(bench: Bench, kind: str) -> None:
 
 @proves("places.tmpfs")
 def places_tmpfs(bench: Bench) -> None:
-    """A file system in memory."""
+    """On a tmpfs."""
     _check_kind(bench, "tmpfs")
 
 
 @proves("places.ext4")
 def places_ext4(bench: Bench) -> None:
-    """A file system on a loop device."""
+    """On ext4."""
     _check_kind(bench, "ext4")
 
 
 @proves("places.xfs")
 def places_xfs(bench: Bench) -> None:
-    """Another one."""
+    """On xfs."""
     _check_kind(bench, "xfs")
 
 
 @proves("places.btrfs")
 def places_btrfs(bench: Bench) -> None:
-    """And one with subvolumes."""
+    """On btrfs."""
     _check_kind(bench, "btrfs")
 
 
 def _overlay(bench: Bench) -> str:
-    """Mount options of an overlay of two fresh layers."""
+    """Create the layers of an overlay, and return its mount options."""
     base = bench.path("base")
     for name in ("lower", "upper", "work"):
         Path(f"{base}/{name}").mkdir()
@@ -92,7 +92,7 @@ def _overlay(bench: Bench) -> str:
 
 @proves("places.overlay")
 def places_overlay(bench: Bench) -> None:
-    """A file of each layer, by the path of the whole."""
+    """Open a file of each layer by its path in the merged tree."""
     with bench.mounted("base"), bench.mounted("merged", "overlay", lambda: _overlay(bench)):
         bench.rules(wanted=f'open.file.path =~ "{bench.path("merged")}/*"')
         for name, layer in (("below", FileFlags.LOWER), ("above", FileFlags.UPPER)):
@@ -103,7 +103,7 @@ def places_overlay(bench: Bench) -> None:
 
 @proves("places.copy_up")
 def places_copy_up(bench: Bench) -> None:
-    """Write to a file of the lower layer: one event for what the process did, none for what that takes."""
+    """Write to a file of the lower layer: the process's calls are events, the copy is none."""
     with bench.mounted("base"), bench.mounted("merged", "overlay", lambda: _overlay(bench)):
         path = bench.path("merged/below")
         bench.rules(wanted='open.file.name == "below"', closed='close.file.name == "below"')
@@ -117,7 +117,7 @@ def places_copy_up(bench: Bench) -> None:
 
 @proves("places.upper_layer")
 def places_upper_layer(bench: Bench) -> None:
-    """A rule that asks for the upper layer gets its files, and the lower layer's stay in the kernel."""
+    """Open a file of each layer; the rule asks for the upper layer."""
     with bench.mounted("base"), bench.mounted("merged", "overlay", lambda: _overlay(bench)):
         bench.rules(wanted="open.file.in_upper_layer && open.retval == 0")
         below, above = (
@@ -130,13 +130,15 @@ def places_upper_layer(bench: Bench) -> None:
 
 @proves("places.opaque")
 def places_opaque(bench: Bench) -> None:
-    """A directory that takes a lower one's place hides what was in it, and its own files are its own."""
+    """Replace a directory of the lower layer by a new one, which hides the files of the old."""
     with bench.mounted("base"), bench.mounted("merged", "overlay", lambda: _overlay(bench)):
         folder = bench.path("merged/folder")
         bench.rules(wanted=f'open.file.path =~ "{folder}/*"', gone=f'unlink.file.path =~ "{folder}/*"')
         before = bench.play(f"open {folder}/old O_RDONLY -> $0\nclose $0\nunlink {folder}/old\n")
         bench.equal(
-            "its layer", FileFlags.LOWER, _one(bench, before, "wanted", f"{folder}/old").flags & LAYERS
+            "layer of the old file",
+            FileFlags.LOWER,
+            _one(bench, before, "wanted", f"{folder}/old").flags & LAYERS,
         )
         _one(bench, before, "gone", f"{folder}/old")
         script = f"rmdir {folder}\nmkdir {folder} 0700\n{_make(f'{folder}/new')}open {folder}/old O_RDONLY\n"
@@ -152,7 +154,7 @@ def places_opaque(bench: Bench) -> None:
 
 @proves("places.bind_mount")
 def places_bind_mount(bench: Bench) -> None:
-    """One file by two paths: each event has the path that was used."""
+    """Open one file by two paths."""
     source, target = bench.path("source"), bench.path("target")
     for folder in (source, target):
         Path(folder).mkdir()
@@ -168,7 +170,7 @@ def places_bind_mount(bench: Bench) -> None:
 
 @proves("places.chroot")
 def places_chroot(bench: Bench) -> None:
-    """A process in a root of its own is told by the paths of its namespace."""
+    """Open a file in a chroot."""
     root = bench.path("root")
     Path(root).mkdir()
     bench.rules(wanted=f'open.file.path == "{root}/file"')
@@ -178,7 +180,7 @@ def places_chroot(bench: Bench) -> None:
 
 @proves("places.namespace")
 def places_namespace(bench: Bench) -> None:
-    """What is mounted in another namespace only is told by the path that it has there."""
+    """Open a file through a mount that exists only in another mount namespace."""
     source, target = bench.path("source"), bench.path("target")
     for folder in (source, target):
         Path(folder).mkdir()
@@ -191,26 +193,26 @@ def places_namespace(bench: Bench) -> None:
         bench.play(_make(f"{target}/file")).matches("wanted"),
         played.matches("wanted"),
     )
-    bench.equal("one namespace", False, {one.mount_ns for one in own} == {one.mount_ns for one in other})
+    bench.equal("the same namespace", False, {one.mount_ns for one in own} == {one.mount_ns for one in other})
 
 
 @proves("places.user_namespace")
 def places_user_namespace(bench: Bench) -> None:
-    """In a namespace of users, where a process may mount, it is told by the user that the host knows."""
+    """Mount and open a file in a user namespace; the event has the host's user id."""
     source, target = bench.path("source"), bench.path("target")
     for folder in (source, target):
         Path(folder).mkdir()
         Path(folder).chmod(0o777)
-    alone = f"setresuid {STRANGER} {STRANGER} {STRANGER}\nunshare CLONE_NEWUSER|CLONE_NEWNS\n"
+    alone = f"setresuid {USER} {USER} {USER}\nunshare CLONE_NEWUSER|CLONE_NEWNS\n"
     tried = bench.unwatched(f"fork -> $1\n{alone}mount {source} {target} none MS_BIND\nend\nwait $1\n")
     if tried.failures:
-        raise CannotTellError(f"no namespaces of users here: {dict(tried.failures)}")
+        raise CannotTellError(f"no user namespaces here: {dict(tried.failures)}")
     bench.rules(wanted=f'open.file.path == "{target}/file"')
     inside = f"{alone}mount {source} {target} none MS_BIND\n{_make(f'{target}/file')}"
     played = bench.play(f"fork -> $1\n{inside}end\nwait $1\n")
     (child,) = (report.ret for report in played.outcome.of("fork"))
-    told = {"file.path": f"{target}/file".encode(), "uid": STRANGER, "pid": child, "ppid": bench.pid}
-    bench.arrives_once(played, "wanted", told)
+    expected = {"file.path": f"{target}/file".encode(), "uid": USER, "pid": child, "ppid": bench.pid}
+    bench.arrives_once(played, "wanted", expected)
     outside = bench.play(_make(f"{target}/file"))
     namespaces = {one.mount_ns for one in (*played.matches("wanted"), *outside.matches("wanted"))}
     bench.equal("different namespaces", 2, len(namespaces))
@@ -218,19 +220,19 @@ def places_user_namespace(bench: Bench) -> None:
 
 @proves("places.cgroup_v2")
 def places_cgroup_v2(bench: Bench) -> None:
-    """A program in a container's group of the unified hierarchy is told with the container."""
+    """In the hierarchy of version 2."""
     _check_container(bench, UNIFIED)
 
 
 @proves("places.cgroup_v1")
 def places_cgroup_v1(bench: Bench) -> None:
-    """The same in a hierarchy of the old kind, which no event's group tells of."""
+    """In a hierarchy of version 1, which the cgroup of an event does not show."""
     with bench.mounted("v1", "cgroup", lambda: "none,name=fim") as hierarchy:
         _check_container(bench, Path(hierarchy))
 
 
 def _check_container(bench: Bench, hierarchy: Path) -> None:
-    """A program in the container, which stands still until it was told of, and then a process beside it."""
+    """Open a file by a program in the container, which stops until it is reported, and by one beside it."""
     path = bench.file("watched")
     with container(bench.folder, hierarchy) as inside, bench.enriched():
         bench.rules(
@@ -241,39 +243,41 @@ def _check_container(bench: Bench, hierarchy: Path) -> None:
         played = bench.play(f"fork -> $1\n{inside.enter}{program}end\nstopped $1\n")
         beside = bench.play(f"resume $1\nwait $1\nopen {path} O_RDONLY -> $0\nclose $0\n")
     bench.arrives_once(played, "inside", {"file.path": path.encode(), "ppid": bench.pid})
-    told = [_container_of(one) for one in (*played.judged, *beside.judged) if "anywhere" in one.rules]
-    bench.equal("containers inside and beside", [(inside.id.encode(), b"docker"), (b"", b"")], told)
-    bench.equal("what the rule says beside it", 0, len(beside.matches("inside")))
+    judged = [*played.judged, *beside.judged]
+    containers = [_container_of(one_open) for one_open in judged if "anywhere" in one_open.rules]
+    bench.equal("containers inside and beside", [(inside.id.encode(), b"docker"), (b"", b"")], containers)
+    bench.equal("matches of the rule beside it", 0, len(beside.matches("inside")))
 
 
-def _container_of(one: Judged) -> tuple[bytes, bytes]:
-    return (one.actor.container.id, one.actor.container.runtime) if one.actor else (b"", b"")
+def _container_of(judged: Judged) -> tuple[bytes, bytes]:
+    actor = judged.actor
+    return (actor.container.id, actor.container.runtime) if actor else (b"", b"")
 
 
 @proves("places.deleted")
 def places_deleted(bench: Bench) -> None:
-    """A file that has no name any more is told by its last one, and said to be gone."""
+    """Change the mode of an open file after it was removed."""
     path = bench.file("gone")
     bench.rules(wanted='chmod.file.name == "gone"')
     played = bench.play(f"open {path} O_RDONLY -> $0\nunlink {path}\nfchmod $0 0600\nclose $0\n")
     flags = _one(bench, played, "wanted", path).flags
-    bench.equal("said to be gone", FileFlags.DELETED, flags & FileFlags.DELETED)
+    bench.equal("marked as deleted", FileFlags.DELETED, flags & FileFlags.DELETED)
 
 
 @proves("places.deleted_directory")
 def places_deleted_directory(bench: Bench) -> None:
-    """In a directory that is gone the directory itself can still be touched, and is told by its last path."""
+    """Change the mode of an open directory after it was removed."""
     path = bench.path("gone")
     bench.rules(wanted='chmod.file.name == "gone"')
     made = f"mkdir {path} 0700\nchdir {path}\nopen . O_RDONLY|O_DIRECTORY -> $0\nrmdir {path}\n"
     played = bench.play(f"{made}fchmod $0 0711\nclose $0\nchdir /\n")
     flags = _one(bench, played, "wanted", path).flags
-    bench.equal("said to be gone", FileFlags.DELETED, flags & FileFlags.DELETED)
+    bench.equal("marked as deleted", FileFlags.DELETED, flags & FileFlags.DELETED)
 
 
 @proves("places.read_only")
 def places_read_only(bench: Bench) -> None:
-    """What a read-only file system refuses is told, with its path and the error."""
+    """Fail to change a file on a read-only file system."""
     with bench.mounted("fs"):
         path = bench.file("fs/file")
         bench.rules(

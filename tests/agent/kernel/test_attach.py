@@ -1,4 +1,4 @@
-"""Attaching, with programs that are told what to refuse."""
+"""Attaching programs, with fake programs that refuse on request."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Program:
 class Opened:
     def __init__(self, *refuse: str) -> None:
         self.log: list[str] = []
-        made = {sets.program(hook, sets.kind_of(hook, "lsm")) for hook in needs.HOOKS}
-        self.programs = {name: Program(self.log, name, name in refuse) for name in made}
+        names = {sets.program(hook, sets.kind_of(hook, "lsm")) for hook in needs.HOOKS}
+        self.programs = {name: Program(self.log, name, name in refuse) for name in names}
 
 
 def attach(opened: Opened, hookset: str = "lsm") -> Attached:
@@ -55,23 +55,23 @@ def test_no_entry_before_its_return() -> None:
     assert phases.index("enter") > last
 
 
-def test_what_nothing_else_needs_is_given_up() -> None:
+def test_a_program_that_nothing_else_needs_is_left_out() -> None:
     opened = Opened("fentry__parent__given")
-    left = attach(opened).plan
-    assert "parent.given" not in left.chosen
-    assert "unlink.enter" in left.chosen
-    assert left.attempts[-1].reason == "attach: no\nlibbpf: says why"
+    plan = attach(opened).plan
+    assert "parent.given" not in plan.chosen
+    assert "unlink.enter" in plan.chosen
+    assert plan.attempts[-1].reason == "attach: no\nlibbpf: says why"
 
 
-def test_an_event_without_its_minimum_is_given_up_whole() -> None:
-    """What was attached of it already is detached."""
+def test_an_event_without_its_minimum_is_left_out_completely() -> None:
+    """Its programs that were already attached are detached."""
     opened = Opened("fentry__chmod__enter")
-    left = attach(opened).plan
-    assert "chmod.exit" not in left.chosen
+    plan = attach(opened).plan
+    assert "chmod.exit" not in plan.chosen
     assert "-fexit__chmod__exit" in opened.log
 
 
-def test_where_another_set_could_serve_it_is_chosen_again() -> None:
+def test_a_refusal_that_another_set_could_serve_is_raised() -> None:
     opened = Opened("fentry__chmod__enter")
     with pytest.raises(RefusedError, match="attach: no"):
         attach(opened, "auto")
@@ -80,6 +80,6 @@ def test_where_another_set_could_serve_it_is_chosen_again() -> None:
 def test_closing_detaches_everything() -> None:
     opened = Opened()
     attached = attach(opened)
-    there = [name for name in opened.log if not name.startswith("-")]
+    attached_names = [name for name in opened.log if not name.startswith("-")]
     attached.close()
-    assert sorted(opened.log[len(there) :]) == sorted(f"-{name}" for name in there)
+    assert sorted(opened.log[len(attached_names) :]) == sorted(f"-{name}" for name in attached_names)

@@ -1,4 +1,4 @@
-"""What is boot_cache of a kernel: only from this boot, and only what no other user can have written."""
+"""The cache of a boot: values of this boot only, and only files that no other user can have written."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from agent.kernel.functions import Functions
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In place of the one below /run."""
+    """A directory to use instead of the one below /run."""
     monkeypatch.setattr(boot_cache, "DIRECTORY", tmp_path / "fim")
     return tmp_path / "fim"
 
 
-def test_a_value_is_remembered_by_name_and_stamp(directory: Path) -> None:
-    """Another object may have other programs, so its observations are its own."""
+def test_a_value_is_cached_by_name_and_stamp(directory: Path) -> None:
+    """Another object may have other programs, so it has another stamp."""
     boot_cache.store("kinds.json", "one", {"lsm": ["fires", ""]})
     assert boot_cache.load("kinds.json", "one") == {"lsm": ["fires", ""]}
     assert boot_cache.load("kinds.json", "two") is None
@@ -29,8 +29,8 @@ def test_a_value_is_remembered_by_name_and_stamp(directory: Path) -> None:
     assert (directory / "kinds.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_nothing_is_remembered_across_a_boot(directory: Path) -> None:
-    """The next kernel may be another one."""
+def test_a_boot_invalidates_the_cache(directory: Path) -> None:
+    """The next boot may be of another kernel."""
     boot_cache.store("kinds.json", "one", 1)
     place = directory / "kinds.json"
     place.write_text(json.dumps(json.loads(place.read_text()) | {"boot": "an earlier one"}))
@@ -39,7 +39,7 @@ def test_nothing_is_remembered_across_a_boot(directory: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o777])
 def test_a_directory_that_others_can_write_to_is_not_trusted(directory: Path, mode: int) -> None:
-    """Neither read from nor written to."""
+    """The cache neither reads nor writes there."""
     boot_cache.store("kinds.json", "one", 1)
     directory.chmod(mode)
     assert boot_cache.load("kinds.json", "one") is None
@@ -48,14 +48,14 @@ def test_a_directory_that_others_can_write_to_is_not_trusted(directory: Path, mo
 
 
 def test_a_file_that_others_can_write_is_not_trusted(directory: Path) -> None:
-    """However it came there."""
+    """Also if the agent itself wrote it."""
     boot_cache.store("kinds.json", "one", 1)
     (directory / "kinds.json").chmod(0o666)
     assert boot_cache.load("kinds.json", "one") is None
 
 
 def test_a_link_is_not_followed(directory: Path, tmp_path: Path) -> None:
-    """Neither for the file nor for the directory."""
+    """For the file and for the directory."""
     boot_cache.store("kinds.json", "one", 1)
     (directory / "kinds.json").rename(tmp_path / "elsewhere")
     (directory / "kinds.json").symlink_to(tmp_path / "elsewhere")
@@ -67,15 +67,15 @@ def test_a_link_is_not_followed(directory: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"boot": 1}', "\x00"])
-def test_what_is_damaged_is_observed_again(directory: Path, content: str) -> None:
-    """A file that was cut short is no error of the agent."""
+def test_a_damaged_file_has_no_value(directory: Path, content: str) -> None:
+    """A damaged file is no error."""
     boot_cache.store("kinds.json", "one", 1)
     (directory / "kinds.json").write_text(content)
     assert boot_cache.load("kinds.json", "one") is None
 
 
 def test_the_stamp_changes_with_the_content(tmp_path: Path) -> None:
-    """And not with the time."""
+    """It does not change with the time."""
     (tmp_path / "a").write_bytes(b"one")
     (tmp_path / "b").write_bytes(b"one")
     assert boot_cache.checksum(tmp_path / "a") == boot_cache.checksum(tmp_path / "b")
@@ -85,7 +85,7 @@ def test_the_stamp_changes_with_the_content(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("directory")
 def test_functions_are_looked_up_once_a_boot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Present ones with number and parameters, absent ones as absent."""
+    """The cache has the type number and parameters of present functions, and the names of absent ones."""
 
     class Kernel:
         def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The choice of programs, on kernels made of tables."""
+"""The choice of programs, for kernels that are tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALL = dict.fromkeys(("lsm", "fentry", "fexit", "kprobe", "kretprobe", "raw_tp"),
 
 
 class Kernel:
-    """Has every function of the tables, less `lacks`.
+    """Has every function of the tables except `lacks`.
 
     `wide` ones have more than six arguments, `moved` ones these parameters.
     """
@@ -49,7 +49,7 @@ def test_auto_prefers_lsm() -> None:
     assert kinds(Chooser("auto", ALL, Kernel()), EventType.UNLINK) == {"lsm", "fentry", "fexit"}
 
 
-def test_auto_steps_over_an_lsm_that_is_silent() -> None:
+def test_auto_skips_an_lsm_that_is_silent() -> None:
     assert kinds(Chooser("auto", ALL | {"lsm": "silent"}, Kernel()), EventType.OPEN) == {"fentry", "fexit"}
 
 
@@ -59,29 +59,29 @@ def test_auto_avoids_trampolines_where_they_skip() -> None:
     assert kinds(Chooser("fentry", skipping, Kernel()), EventType.OPEN) == {"fentry", "fexit"}
 
 
-def test_each_event_climbs_down_by_itself() -> None:
+def test_each_event_gets_its_own_set() -> None:
     chooser = Chooser("auto", ALL, Kernel())
     for target in points.POINTS["unlink"]:
-        chooser.refuse(Attempt("unlink.exit", "fexit", "load-fail", "the verifier said no", target))
+        chooser.refuse(Attempt("unlink.exit", "fexit", "load-fail", "the verifier refused it", target))
     assert kinds(chooser, EventType.UNLINK) == {"kprobe", "kretprobe"}
     assert kinds(chooser, EventType.RENAME) == {"lsm", "fentry", "fexit"}
 
 
-def test_the_newest_name_that_is_there() -> None:
+def test_the_newest_present_name_is_chosen() -> None:
     old = Chooser("auto", ALL, Kernel(lacks={"filename_unlinkat"})).plan(needs.EVENTS)
     new = Chooser("auto", ALL, Kernel()).plan(needs.EVENTS)
     assert old.chosen["unlink.exit"].target == "do_unlinkat"
     assert new.chosen["unlink.exit"].target == "filename_unlinkat"
 
 
-def test_a_forced_set_takes_only_its_rung() -> None:
+def test_a_forced_set_uses_only_its_kinds() -> None:
     plan = Chooser("fentry", ALL | {"fexit": "load-fail"}, Kernel()).plan(needs.EVENTS)
     assert "unlink.exit" not in plan.chosen
     reasons = {one.reason for one in plan.attempts if one.hook == "unlink.exit"}
     assert reasons == {"fexit programs: load-fail"}
 
 
-def test_wide_functions_are_left_to_kprobes_only_where_there_is_a_choice() -> None:
+def test_auto_attaches_kprobes_to_functions_with_many_arguments() -> None:
     wide = {"__filename_parentat"}
     chosen = Chooser("auto", ALL, Kernel(wide=wide)).plan(needs.EVENTS).chosen
     assert chosen["parent.given"].kind == "kprobe"
@@ -100,7 +100,7 @@ def test_a_drifted_hook_is_named() -> None:
 
 
 def test_an_argument_that_moved_is_named() -> None:
-    """A program would read something else there: it is not chosen, and the hook and the argument are told."""
+    """Its program is not chosen, because it would read another argument; the error names both."""
     kernel = Kernel(
         moved={"security_path_rename": ("flags", "old_dir", "old_dentry", "new_dir", "new_dentry")}
     )
@@ -112,8 +112,8 @@ def test_an_argument_that_moved_is_named() -> None:
     assert f"rename.resolve by kprobe at security_path_rename: {words}" in caught.value.detail
 
 
-def test_what_no_function_serves_is_left_to_its_system_calls() -> None:
-    """And said to be degraded, with what was tried; no other event is told by system calls."""
+def test_an_event_without_functions_is_seen_by_system_calls() -> None:
+    """The event is degraded, and the failed attempts are reported; other events keep their hooks."""
     names = set(points.POINTS["rename"])
     plan = Chooser("auto", ALL | {"tracepoint": "fires"}, Kernel(lacks=names)).plan(needs.EVENTS)
     present = frozenset(plan.chosen)
@@ -124,15 +124,15 @@ def test_what_no_function_serves_is_left_to_its_system_calls() -> None:
 
 
 def test_an_entry_is_not_chosen_without_its_return() -> None:
-    """Of what is wanted beside the minimum too: alone it would leave things behind."""
+    """Also for hooks beside the minimum: an entry alone would leave records behind."""
     chooser = Chooser("kprobe", ALL, Kernel())
     for target in points.POINTS["open_root"]:
         chooser.refuse(Attempt("open_root.exit", "kretprobe", "attach-fail", "no", target))
     assert "open_root.enter" not in chooser.plan(needs.EVENTS).chosen
 
 
-def test_the_set_of_system_calls_sees_all_but_whole_names() -> None:
-    """Two programs serve every event on files, and none of them in full."""
+def test_the_tracepoint_set_sees_all_events_incompletely() -> None:
+    """Two programs serve all events on files, and none completely."""
     states = dict.fromkeys(("tracepoint", "raw_tp"), "fires")
     plan = Chooser("tracepoint", states, Kernel()).plan(needs.EVENTS)
     assert {one.program for one in plan.chosen.values() if one.kind == "tracepoint"} == {
@@ -144,7 +144,7 @@ def test_the_set_of_system_calls_sees_all_but_whole_names() -> None:
     assert degraded == set(needs.EVENTS) - {EventType.EXEC, EventType.FORK, EventType.EXIT}
 
 
-def test_without_what_is_wanted_an_event_is_degraded() -> None:
+def test_an_event_without_a_wanted_hook_is_degraded() -> None:
     lacks = set(points.GIVEN["parent"])
     plan = Chooser("auto", ALL, Kernel(lacks=lacks)).plan(needs.EVENTS)
     check_minimum(plan, "auto")

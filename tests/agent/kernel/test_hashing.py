@@ -1,4 +1,4 @@
-"""The hash of names. That the kernel computes the same is shown in test_programs.py and in the guests."""
+"""The hash of names. test_programs.py and the guests show that the kernel computes the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.kernel import hashing
 
 
 def test_pinned() -> None:
-    """Values that do not change by accident."""
+    """The hash function must not change by accident."""
     assert hashing.component(b"passwd") == 0xB8BB285A77B4B390
     assert hashing.path(b"/etc/passwd") == 0x9C8896F33A18B38F
 
@@ -20,7 +20,7 @@ def test_the_root_is_the_seed() -> None:
 
 @given(st.binary(max_size=255))
 def test_length_counts(name: bytes) -> None:
-    """Zero padding does not make two names one."""
+    """A name and the same name with a zero byte have different hashes."""
     assert hashing.component(name) != hashing.component(name + b"\0")
 
 

@@ -1,4 +1,4 @@
-"""Each header of bpf/ compiles alone, in whatever order others include it."""
+"""Each header of bpf/ compiles alone."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def compiled(header: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_header_compiles_alone(name: str) -> None:
-    """It includes all that it uses."""
+    """It includes everything that it uses."""
     done = compiled(ROOT / "bpf" / name)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_header_that_depends_on_others_is_found(tmp_path: Path) -> None:
-    """One that uses a structure of another header without including it does not compile."""
+    """A header that uses a structure of another header without including it does not compile."""
     header = tmp_path / "lonely.h"
     header.write_text("static inline int lonely(struct fim_slot *slot)\n{\n\treturn slot->used;\n}\n")
     assert compiled(header).returncode != 0

@@ -1,4 +1,4 @@
-"""A file that is hidden from one process is there for all others."""
+"""A file that is hidden from one process is visible to all others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ print(repr(open(sys.argv[1]).read()))
 
 
 def test_hidden_here_and_nowhere_else(tmp_path: Path) -> None:
-    """One that is not there needs no hiding."""
+    """A file that does not exist is no error."""
     secret = tmp_path / "vmlinux"
     secret.write_text("types")
     done = subprocess.run(

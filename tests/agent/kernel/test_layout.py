@@ -1,4 +1,4 @@
-"""Structures that both sides read are the same on both sides, by the object's own type information."""
+"""Structures of the wire and the maps are equal in C and Python, by the object's BTF."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def offsets(form: str) -> list[tuple[int, int]]:
 
 
 def flat(opened: Object, structure: str) -> list[tuple[int, int]]:
-    """Offset and size of each scalar of a C structure; arrays and embedded texts are taken apart."""
+    """Offset and size of each scalar of a C structure, with arrays and embedded texts split."""
     types = opened.btf()
     split = {"identities": 8, "epochs": 4, "path": 2, "given": 2, "name": 2, "source": 2, "root": 2}
     found = []
@@ -48,7 +48,7 @@ def flat(opened: Object, structure: str) -> list[tuple[int, int]]:
     [("fim_event", decode.HEAD.format), ("fim_file", decode.FILE.format)],
 )
 def test_wire_format(opened: Object, structure: str, form: str) -> None:
-    """Field by field: same places, same sizes."""
+    """Each field has the same offset and size."""
     assert flat(opened, structure) == offsets(form)
 
 
@@ -68,7 +68,7 @@ def test_header_size(opened: Object) -> None:
     ],
 )
 def test_map_layouts(opened: Object, structure: str, form: struct.Struct) -> None:
-    """Keys and values of the maps, likewise."""
+    """Each field of keys and values has the same offset and size."""
     size, members = btf.members(opened.btf(), structure)
     assert size == form.size
     assert [(member.offset, member.size) for member in members] == offsets(form.format)
@@ -112,12 +112,12 @@ def test_points_are_numbered_alike() -> None:
 
 
 def test_every_hook_has_its_programs(opened: Object) -> None:
-    """A program for each hook and each set, and none that no set takes."""
+    """The object has a program for each hook and each set, and no other."""
     served = {(hook, sets.kind_of(hook, rung)) for rung in sets.SETS for hook in needs.HOOKS}
     wanted = {sets.program(hook, kind) for hook, kind in served if kind}
     others = ("probe__", "check__", "write__", "tail__")
-    made = {name for name in opened.programs if not name.startswith(others)}
-    assert wanted == made
+    programs = {name for name in opened.programs if not name.startswith(others)}
+    assert wanted == programs
 
 
 def test_constants_that_user_space_repeats() -> None:

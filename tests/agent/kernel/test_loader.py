@@ -1,4 +1,4 @@
-"""What is put before the verifier, with the real object and a table for a kernel; nothing is loaded."""
+"""The programs and maps that a load chooses, with the real object and a table as kernel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OURS = set(sets.SETS) - {sets.BCC}  # that one's programs are in another object
 
 
 class Offered:
-    """An object whose programs and maps write down what is decided of them."""
+    """Records which programs and maps of an object the loader chooses."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.programs: dict[str, bool] = {}
@@ -38,7 +38,7 @@ class Offered:
 
 
 class Functions(Kernel):
-    """A kernel of which no parameters are known."""
+    """A kernel without known parameters."""
 
     def parameters(self, _name: str) -> tuple[str, ...]:
         return ()
@@ -47,7 +47,7 @@ class Functions(Kernel):
         return 1
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def prepare(hookset: str) -> Plan:
 
 
 @pytest.mark.parametrize("hookset", sorted(OURS | {sets.AUTO}))
-def test_only_the_programs_of_the_set_are_offered(hookset: str, offered: Offered) -> None:
-    """Every program of the object is decided on, and no other set's can take the load down."""
+def test_only_the_programs_of_the_set_are_chosen(hookset: str, offered: Offered) -> None:
+    """The loader chooses or leaves out every program, so that another set's cannot fail the load."""
     plan = prepare(hookset)
     handed = {name for name in offered.wanted if name.startswith("tail__")}
     assert handed == ({"tail__kretprobe", "tail__kprobe"} if hookset == "kprobe" else set())
@@ -78,8 +78,8 @@ def test_only_the_programs_of_the_set_are_offered(hookset: str, offered: Offered
     assert len(offered.programs) > 2 * len(offered.wanted)
 
 
-def test_maps_of_programs_that_are_not_offered_are_not_made(offered: Offered) -> None:
-    """They would take memory for nothing."""
+def test_maps_of_programs_that_are_not_chosen_are_not_created(offered: Offered) -> None:
+    """They would take memory without use."""
     prepare("kprobe")
     assert {"syscalls", "calls", "perf", "probes"} <= offered.skipped
     assert "tails" not in offered.skipped
@@ -89,7 +89,7 @@ def test_maps_of_programs_that_are_not_offered_are_not_made(offered: Offered) ->
 
 
 class Refusing(Loader):
-    """A loader whose verifier refuses the programs of some kinds, each with words of its own."""
+    """A loader whose verifier refuses the programs of some kinds, each with its own message."""
 
     refused: tuple[str, ...] = ()
 
@@ -102,16 +102,16 @@ class Refusing(Loader):
 
 @pytest.fixture
 def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Functions by a table, not by this host's kernel."""
+    """Functions of a table instead of those of this host's kernel."""
     monkeypatch.setattr(loader, "Functions", lambda typed: Functions())
 
 
 @pytest.mark.usefixtures("untyped")
 class TestBelowTheMinimum:
-    """An agent that cannot see enough does not start."""
+    """An agent without its minimum does not start."""
 
-    def test_every_attempt_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """By hook: each rung of the ladder, in the verifier's words."""
+    def test_every_attempt_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """For each hook: each set of the ladder, with the verifier's message."""
         kinds = ("lsm", "fentry", "fexit", "kprobe", "kretprobe", "tracepoint")
         monkeypatch.setattr(Refusing, "refused", kinds)
         with pytest.raises(MinimumNotMetError) as caught:
@@ -130,16 +130,16 @@ class TestBelowTheMinimum:
         calls = "syscall.enter by tracepoint at raw_syscalls/sys_enter"
         assert f"{calls}: load-fail: tracepoint is not for here" in lines
 
-    def test_one_bad_kind_takes_only_its_rung(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is refused is left out, and all else is loaded."""
+    def test_a_refused_kind_excludes_only_its_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The refused programs are left out, and the others are loaded."""
         monkeypatch.setattr(Refusing, "refused", ("lsm",))
         Refusing(STATES, Variant("auto"), Path("none")).load()
         with pytest.raises(MinimumNotMetError, match="hook set lsm"):
             Refusing(STATES, Variant("lsm"), Path("none")).load()
 
 
-def test_what_all_returns_hand_over_to_is_blamed_on_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel that refuses it serves no kretprobe, and the ladder goes on below."""
+def test_a_refused_tail_is_reported_for_the_programs_that_call_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that refuses it serves no kretprobe, and the next set is tried."""
     plan = Chooser("kprobe", STATES, Kernel()).plan(needs.EVENTS)
     opened = Object(str(BUILT))
 

@@ -1,4 +1,4 @@
-"""A kernel under lockdown is named as the cause, at once."""
+"""Lockdown of the kernel is reported as the cause, without further attempts."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [(LEVELS, "confidentiality"), ("[none] integrity confidentiality\n", "none"), ("", ""), ("\xff[", "")],
 )
 def test_the_level_is_the_one_in_brackets(locked: Path, text: str, level: str) -> None:
-    """What is no list of levels is none of them."""
+    """Another text has no level."""
     locked.write_text(text, encoding="latin-1")
     assert lockdown.level() == level
 
 
 def test_a_kernel_without_lockdown_has_no_level(locked: Path) -> None:
-    """The file is missing where the security module is."""
+    """The file does not exist without the security module."""
     locked.unlink()
     assert lockdown.level() == ""
     assert not lockdown.active()
@@ -46,7 +46,7 @@ def test_a_kernel_without_lockdown_has_no_level(locked: Path) -> None:
 @pytest.mark.usefixtures("locked")
 @pytest.mark.parametrize("hookset", [sets.AUTO, "kprobe", sets.BCC])
 def test_a_load_names_lockdown_and_compiles_nothing(hookset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever failed first, the refusal names lockdown and what to do; nothing is compiled for a minute."""
+    """The error names lockdown and the remedy, whatever failed first, and bcc compiles nothing."""
 
     def refuse(_loader: Loader) -> None:
         raise KernelError("does not serve open.enter", detail="the verifier's words")
@@ -65,7 +65,7 @@ def test_a_load_names_lockdown_and_compiles_nothing(hookset: str, monkeypatch: p
 
 @pytest.mark.usefixtures("locked", "untyped")
 def test_the_first_refusal_ends_a_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All programs read the kernel's memory, so no other rung of the ladder is tried."""
+    """All programs read the kernel's memory, so no other set is tried."""
     tried: list[int] = []
 
     class Counting(Refusing):

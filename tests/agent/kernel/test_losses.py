@@ -1,4 +1,4 @@
-"""Events that cannot be recorded are counted: the hooks run in this host's kernel, with arguments made up."""
+"""Events without a record are counted: the hooks run in this host's kernel with artificial arguments."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Hooks:
         self.object.programs[f"check__{hook}"].run(struct.pack("=6q", *words))
 
     def counts(self, kind: EventType) -> KernelCounts:
-        """Summed over the lanes of all processors."""
+        """The counters, summed over the lanes of all CPUs."""
         rows = []
         for lane in range(maps.LANES):
             value = self.object.maps["counts"].lookup(WORD.pack(lane * 32 + kind))
@@ -54,7 +54,7 @@ class Hooks:
         return KernelCounts(*map(sum, zip(*rows, strict=True)))
 
     def free_slots(self) -> int:
-        """How many slots are free, by taking them all."""
+        """Count the free slots by taking all of them."""
         fd, count = self.object.maps["free_slots"].fd(), 0
         value = ctypes.create_string_buffer(4)
         library = ctypes.CDLL("libbpf.so.1")
@@ -78,7 +78,7 @@ def hooks() -> Iterator[Hooks]:
 
 
 def test_a_refused_name_without_a_free_slot(hooks: Hooks) -> None:
-    """The refusal is an event, and there is no memory for its name."""
+    """The refusal is an event, and no slot can hold its name."""
     hooks.run("mkdir_enter")
     hooks.run("parent_given")
     hooks.run("mkdir_exit", -errno.EACCES)
@@ -116,7 +116,7 @@ def test_a_refused_name_with_a_slot(hooks: Hooks) -> None:
 
 
 def test_an_operation_whose_return_is_missed(hooks: Hooks) -> None:
-    """It may have been refused: the next operation of the thread counts it."""
+    """The kernel may have refused it: the next operation of the thread counts it."""
     hooks.run("mkdir_enter")
     hooks.run("mkdir_enter")
     assert hooks.counts(EventType.MKDIR) == KernelCounts(unentered=1)
@@ -140,7 +140,7 @@ def test_an_attribute_whose_mount_is_not_known(hooks: Hooks) -> None:
 
 @pytest.mark.parametrize("result", [0, -errno.ENODATA])
 def test_an_attribute_by_name_whose_mount_is_not_known(hooks: Hooks, result: int) -> None:
-    """Its return counts it, once: until then it may be refused and reported by its text."""
+    """Its return counts it once; before that it could be refused and reported by its text."""
     hooks.run("setxattr_path_enter")
     hooks.run("setxattr_enter")
     assert hooks.counts(EventType.SETXATTR) == KernelCounts()
@@ -149,7 +149,7 @@ def test_an_attribute_by_name_whose_mount_is_not_known(hooks: Hooks, result: int
 
 
 def test_an_end_that_the_map_has_no_room_for() -> None:
-    """The kernel says so by another error than that of an end which was reported."""
+    """The error differs from that of an end which was already reported."""
 
     def without_room(opened: Object) -> None:
         library = ctypes.CDLL("libbpf.so.1")

@@ -1,4 +1,4 @@
-"""What user space writes into the maps, and in which order; the maps are dictionaries and memory."""
+"""The contents and order of user space's writes to the maps, which are dictionaries and memory here."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_agent_is_known_before_the_first_event() -> None:
 
 
 def test_a_policy_is_written_aside_and_then_switched_to(kernel: Kernel) -> None:
-    """When its last value is written, the policy before is still in force."""
+    """Until its last value is written, the earlier policy stays active."""
     serials = []
     approvers = kernel.maps["approvers"]
     write = approvers.update
@@ -104,13 +104,13 @@ def test_a_scope_changes_nothing_else(kernel: Kernel) -> None:
     assert kernel.config() == (1, 77, 5, 0)
 
 
-def test_the_bank_in_force_is_not_touched(kernel: Kernel) -> None:
+def test_the_active_bank_is_not_changed(kernel: Kernel) -> None:
     kernel.tables.set_policy({}, {PATH: 1})
     kernel.tables.set_policy({}, {OTHER: 1})
     assert (kernel.approvers(0), kernel.approvers(1)) == ({OTHER: 1}, {PATH: 1})
 
 
-def test_a_bank_that_comes_again_holds_nothing_old(kernel: Kernel) -> None:
+def test_a_reused_bank_has_no_old_values(kernel: Kernel) -> None:
     for approvers in ({PATH: 1, OTHER: 1}, {}, {OTHER: 2}):
         kernel.tables.set_policy({}, approvers)
     assert kernel.approvers(1) == {OTHER: 2}
@@ -135,14 +135,14 @@ def test_counts_are_summed_over_processors(kernel: Kernel, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(("possible", "lanes"), [("0", 1), ("0-3", 4), ("0,2-5", 6), ("0-511", 64)])
 def test_lanes(possible: str, lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for each processor's number, up to as many as there are."""
+    """One for each CPU number, up to the number of lanes."""
     (tmp_path / "possible").write_text(f"{possible}\n")
     monkeypatch.setattr(maps, "_POSSIBLE", tmp_path / "possible")
     assert maps.lanes() == lanes
 
 
 def test_hash_tables_are_written_through_the_given_writers(kernel: Kernel) -> None:
-    """By the map itself only where nothing else was named."""
+    """By the map itself only if no other writer was passed."""
     table = FakeMap(kernel.log, "elsewhere")
     tables = Tables(kernel.maps, agent=77, writers={"approvers": table})  # type: ignore[arg-type]
     tables.set_policy({}, {PATH: 1})
@@ -166,7 +166,7 @@ def test_discards_come_back_as_they_went(kernel: Kernel) -> None:
 
 
 class TestPolicy:
-    """From approvers to policies and values."""
+    """The translation of approvers to policies and values."""
 
     @staticmethod
     def of(*expressions: str) -> tuple[dict[EventType, Policy], dict[Approver, int]]:

@@ -1,4 +1,4 @@
-"""Programs that need no hook, run in this host's kernel, and the ring buffer's consumer fed by one."""
+"""Programs without hooks, run in this host's kernel, and the consumer of the ring buffer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_both_sides_hash_alike(running: Object, name: bytes) -> None:
 
 
 def test_a_table_is_written_by_programs(running: Object) -> None:
-    """As the map itself would have written it."""
+    """With the same result as a write through the map."""
     table = running.maps["approvers"]
     writer = MapWriter(table, running.programs)
     key, value = bytes(range(16)), bytes(range(8))
@@ -67,8 +67,8 @@ def test_a_table_is_written_by_programs(running: Object) -> None:
     assert table.lookup(key) is None
 
 
-def test_what_a_program_cannot_write_is_an_error(running: Object) -> None:
-    """A table that is full says so."""
+def test_a_failed_write_is_an_error(running: Object) -> None:
+    """A full table."""
     table = running.maps["approvers"]
     writer = MapWriter(table, running.programs)
     with pytest.raises(KernelError, match=r"update approvers: .*E2BIG"):  # noqa: PT012 - any of them
@@ -85,7 +85,7 @@ def test_a_discarder_is_written_by_a_program(running: Object) -> None:
 
 
 def _differs(page: mmap.mmap, enough: mmap.mmap) -> int:
-    """Whether a page's first word ever is another one than at first, until it is enough."""
+    """Return whether a page's first word ever changes until the other process ends."""
     words = memoryview(page).cast("B").cast("Q")
     first = words[0]
     while not enough[0]:
@@ -115,7 +115,7 @@ class TestRing:
         assert ring.drain() == []
 
     def test_the_kernel_never_sees_another_position(self, running: Object, ring: RingBuffer) -> None:
-        """What is written again stays what it is: a zero in between would look like a full ring."""
+        """A position is never zero between two writes: the kernel would see a full ring."""
         check(running.programs["check__ring"], records=1)
         ring.drain()
         with mmap.mmap(running.maps["ring"].fd(), mmap.PAGESIZE) as page, mmap.mmap(-1, 1) as enough:
@@ -135,19 +135,19 @@ class TestRing:
         assert check(send, records=5)[1] == 5
         assert len(ring.drain()) == 5
 
-    def test_readable_only_while_there_is_something(self, running: Object, ring: RingBuffer) -> None:
+    def test_readable_only_while_records_wait(self, running: Object, ring: RingBuffer) -> None:
         ring.wait(0)
         check(running.programs["check__ring"], records=1)
         ring.wait(10_000)
         assert len(ring.drain()) == 1
 
 
-def test_who_is_blamed_for_a_load() -> None:
-    """The program that failed, and not those before it that lack a map which was left out."""
-    said = (
+def test_the_failed_program_of_a_load() -> None:
+    """The program that failed, and not the programs before it without a map that was left out."""
+    printed = (
         "libbpf: prog 'probe__lsm': failed to bind map '.rodata': Bad file descriptor\n"
         "libbpf: prog 'probe__syscall': BPF program load failed: Invalid argument\n"
     )
-    assert failed_program(KernelError("load the object", detail=said)) == "probe__syscall"
-    said = "libbpf: prog 'fentry__x': failed to find kernel BTF type ID of 'x': -3\n"
-    assert failed_program(KernelError("load the object", detail=said)) == "fentry__x"
+    assert failed_program(KernelError("load the object", detail=printed)) == "probe__syscall"
+    printed = "libbpf: prog 'fentry__x': failed to find kernel BTF type ID of 'x': -3\n"
+    assert failed_program(KernelError("load the object", detail=printed)) == "fentry__x"

@@ -38,7 +38,7 @@ def test_returns_have_room_to_sleep(root: Path) -> None:
 
 
 def test_what_the_dead_left_is_removed(root: Path) -> None:
-    """And what belongs to the living, or to others, is not."""
+    """Those of running agents, and of other programs, stay."""
     gone, alive = 2**22 + 1, os.getpid()
     lines = (f"p:fim_{gone}_0/a f", f"r512:fim_{alive}_7/b f", "p:mine/c f", "")
     (root / "kprobe_events").write_text("\n".join(lines))

@@ -1,4 +1,4 @@
-"""The ledger's arithmetic where the kernel counts more than ours."""
+"""The ledger where the kernel also counts misses of other processes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from agent.selftest import accounts
     ("made", "seen", "misses", "ours"),
     [(7, 7, 0, 0), (7, 6, 1, 1), (7, 7, 3, 0), (7, 5, 3, 2), (7, 5, 1, 1), (7, 9, 1, 0)],
 )
-def test_of_the_kernels_misses_ours_are_those_that_our_events_lack(
+def test_own_misses_are_the_generated_events_that_were_not_seen(
     made: int, seen: int, misses: int, ours: int
 ) -> None:
-    """No more than that, so that one event too few or too many still is a leak."""
+    """Not more, so that one event too few or too many is still found."""
     account = accounts.own_misses(made, Account(seen=seen, program_misses=misses))
     assert account.program_misses == ours
     assert accounts.identities(made, account)[0].holds is (made - misses <= seen <= made)

@@ -1,4 +1,4 @@
-"""Every scenario proves what it says the way that the catalogue promises: read from the bodies themselves."""
+"""Rules for the code of all scenarios, checked on its source."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from agent.selftest.catalogue import CATALOGUE, Scenario
 FAMILIES = sorted({scenario.family for scenario in CATALOGUE})
 FOLDER = Path(scenarios.__file__).parent
 
-# Endings of the names of numbers that count nothing: times, sizes, and numbers that the kernel gives.
+# Endings of names of numbers that are no counts: times, sizes, and numbers that the kernel defines.
 MEASURES: tuple[str, ...] = (
     "LONGEST",
     "_S",
     "_NS",
     "_BYTES",
     "SECONDS",
-    "HEAD",
+    "REPORTED",
     "FULL_NAME",
     "STATUS",
     "HELD",
@@ -33,13 +33,12 @@ MEASURES: tuple[str, ...] = (
     "MOST_CPUS",
     "DEEP",
     "COPIED",
-    "STRANGER",
     "AUID",
     "LOGIN",
     "USER",
 )
 
-# What speaks of events that did arrive, in an assertion.
+# Names in an assertion that stand for events that arrived.
 ARRIVALS = {"matches", "of", "arrives_once", "counts", "judged"}
 
 
@@ -49,7 +48,7 @@ def functions(family: str) -> dict[str, ast.FunctionDef]:
 
 
 def body(scenario: Scenario) -> list[ast.FunctionDef]:
-    """The scenario's function and all of its file that it uses."""
+    """The scenario's function and all functions of its module that it uses."""
     known = functions(scenario.family)
     found: dict[str, ast.FunctionDef] = {}
     pending = [scenario.name.replace(".", "_")]
@@ -75,7 +74,7 @@ def asserted(scenario: Scenario) -> Iterator[ast.Call]:
 
 
 def claims_absence(node: ast.Call) -> bool:
-    """Nothing is expected, or what did not arrive."""
+    """An expectation of nothing, or of events that did not arrive."""
     expected = node.args[1]
     return isinstance(expected, ast.Constant) and expected.value == 0
 
@@ -86,13 +85,13 @@ def prime(number: int) -> bool:
 
 @pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
 def test_scripts_are_played_between_sentinels(scenario: Scenario) -> None:
-    """By `Bench.play`, which sends one before and one after, and closes the ledger over all of it."""
+    """By `Bench.play`, which plays one before and one after."""
     assert "play" in {called(node) for node in calls(scenario)}
 
 
 @pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
-def test_something_arrives_in_each(scenario: Scenario) -> None:
-    """An absence proves nothing where nothing would have arrived anyway: each scenario has a control."""
+def test_each_scenario_expects_an_event(scenario: Scenario) -> None:
+    """The absence of events proves nothing without a control that arrives."""
     words = {called(node) for node in calls(scenario)}
     read = {node.attr for one in body(scenario) for node in ast.walk(one) if isinstance(node, ast.Attribute)}
     assert (words | read) & ARRIVALS
@@ -102,7 +101,7 @@ def test_something_arrives_in_each(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_counts_are_primes(family: str) -> None:
-    """Of primes no two losses add up to a round number, and no factor hides a repetition."""
+    """With prime numbers, two losses do not add up to a round number, and no factor hides a repetition."""
     module = import_module(f"agent.selftest.scenarios.{family}")
     counts = {
         name: value
@@ -115,14 +114,14 @@ def test_counts_are_primes(family: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
-def test_nothing_is_waited_for(scenario: Scenario) -> None:
-    """No body sleeps; who must look again until something holds says so in one place, with a deadline."""
+def test_no_scenario_sleeps(scenario: Scenario) -> None:
+    """No scenario sleeps, except in one function that checks a condition until a deadline."""
     sleeps = [node for node in calls(scenario) if called(node) == "sleep"]
     assert not sleeps or "_until" in {function.name for function in body(scenario)}
 
 
-def test_who_promises_no_loss_has_a_twin_that_must_lose() -> None:
-    """The same kind of load with a ring too small, which must show loss, and count it."""
+def test_each_scenario_without_loss_has_one_that_must_lose() -> None:
+    """The same load with a ring buffer that is too small must lose events and count them."""
     twins = [scenario for scenario in CATALOGUE if scenario.ring_bytes]
     assert [scenario.name for scenario in twins] == ["loss.small_ring", "loss.stopped_small"]
     for scenario in twins:

@@ -1,4 +1,4 @@
-"""What the agent must see of a script, told by the script and by what the kernel returned."""
+"""The number of events of a script, computed from its lines and the results of its calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_kind_of_effect(workload: Workload, tmp_path: Path) -> None:
     }
 
 
-def test_what_is_not_known_is_not_guessed(
+def test_an_unknown_call_is_an_error(
     workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(effects.CALLS, "chmod")

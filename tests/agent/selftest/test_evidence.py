@@ -1,4 +1,4 @@
-"""Evidence is kept whole, or is cut where it says so; identities name the leak; a table fits a screen."""
+"""Evidence is complete or visibly cut; identities find lost events; the summary fits a screen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNTS = st.integers(0, 10**6)
 
 @st.composite
 def honest(draw: st.DrawFn) -> tuple[int, Account]:
-    """What the witnesses say when nothing is hidden."""
+    """Counters of generator and agent that agree."""
     rejected, discarded, matched, unmatched, full, oversize, missed, unread = (draw(COUNTS) for _ in range(8))
     delivered = matched + unmatched
     submitted = delivered + unread
@@ -29,7 +29,7 @@ def honest(draw: st.DrawFn) -> tuple[int, Account]:
 
 
 @given(honest())
-def test_an_honest_ledger_closes(witnesses: tuple[int, Account]) -> None:
+def test_a_correct_ledger_closes(witnesses: tuple[int, Account]) -> None:
     generated, account = witnesses
     assert all(identity.holds for identity in identities(generated, account))
 
@@ -47,7 +47,7 @@ def test_accounts_are_differences(before: tuple[int, Account], spent: tuple[int,
     assert since({EventType.OPEN: now}, {EventType.OPEN: before[1]}) == {EventType.OPEN: spent[1]}
 
 
-def test_a_failure_carries_its_context() -> None:
+def test_a_failure_has_its_context() -> None:
     evidence = Evidence()
     evidence.context["script"] = ["unlink /x"]
     assert evidence.equal("arrivals", 1, 1)
@@ -58,7 +58,7 @@ def test_a_failure_carries_its_context() -> None:
     assert evidence.reason() == "path: expected /a\\n, got /b\\xff"
 
 
-def test_whatever_comes_can_be_written_as_json() -> None:
+def test_any_value_can_be_written_as_json() -> None:
     odd = {EventType.OPEN: [b"\x00", {1: (None, 2.5)}, frozenset({3})], b"k": object}
     assert json.loads(json.dumps(plain(odd)))["open"][0] == "\\x00"
 
@@ -78,7 +78,7 @@ LOADED = {
 }
 
 
-def test_the_table_fits_a_screen_however_many_there_are() -> None:
+def test_the_summary_of_many_scenarios_fits_a_screen() -> None:
     results = [
         Ran(0, f"family{n % 6}.case{n}", "PASS", ledger={"open": all_matched(1_000_003)}) for n in range(80)
     ]
@@ -92,7 +92,7 @@ def test_the_table_fits_a_screen_however_many_there_are() -> None:
     assert lines[-1].startswith("81 scenarios: 80 PASS, 1 FAIL")
 
 
-def test_the_table_shows_each_of_a_few() -> None:
+def test_the_summary_shows_each_of_a_few_scenarios() -> None:
     report = summary.report(
         [Ran(0, "truth.open", "PASS", ledger={"open": all_matched(7)}, duration_s=0.5)], LOADED
     )

@@ -1,4 +1,4 @@
-"""What a program did to files is done again, below another folder, and the kernel answers as it did then."""
+"""Recorded calls are replayed below another folder with the same results."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ PLAYED = [
 ]
 
 
-def test_it_is_done_again(workload: Workload, tmp_path: Path) -> None:
-    """Call for call, with the same results, and with the same files at the end."""
+def test_a_recording_is_replayed(workload: Workload, tmp_path: Path) -> None:
+    """Each call has the same result, and the same files exist at the end."""
     outcome = workload.run(script(RECORDED.splitlines(), str(tmp_path)))
     assert [(report.call, min(report.ret, 0)) for report in outcome.reports] == PLAYED
     (left,) = (tmp_path / "d").iterdir()
@@ -50,7 +50,7 @@ def test_it_is_done_again(workload: Workload, tmp_path: Path) -> None:
 
 
 def test_descriptors_become_variables() -> None:
-    """One that is closed is free for the next; one of which nothing is known leaves its line out."""
+    """A variable is free again after close; a line with an unknown descriptor is left out."""
     lines = script(RECORDED.splitlines(), "/x").splitlines()
     assert lines[1] == r"openat AT_FDCWD /x/\x64\x2f\x61 O_WRONLY|O_CREAT|O_TRUNC 0666 -> $0"
     assert lines[2:4] == ["fchmod $0 0640", "close $0"]

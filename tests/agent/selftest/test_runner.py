@@ -1,4 +1,4 @@
-"""Whatever a scenario does, it ends in a verdict, and leaves nothing behind."""
+"""Each scenario ends in a verdict and leaves nothing behind, also if it raises or hangs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_hang_is_a_failure(run_body: RunBody) -> None:
 def test_a_rate_that_a_starved_cpu_cannot_keep_proves_nothing(
     script: str, slowness: float, verdict: str, run_body: RunBody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a script with a rate may take too long, and only where the CPU is seen to be starved."""
+    """Only a script with a rate may take too long, and only on a CPU that is measured to be starved."""
     monkeypatch.setattr(runner, "measure_slowness", lambda: slowness)
 
     def body(bench: Bench) -> None:
@@ -79,7 +79,7 @@ def test_a_rate_that_a_starved_cpu_cannot_keep_proves_nothing(
     assert ("this CPU is 70 times slower than a usual one" in ran.reason) is (verdict == "SKIP")
 
 
-def test_a_wrong_script_is_a_failure(run_body: RunBody) -> None:
+def test_an_invalid_script_is_a_failure(run_body: RunBody) -> None:
     def body(bench: Bench) -> None:
         bench.rules()
         bench.play("dance\n")
@@ -95,7 +95,7 @@ def test_a_generator_that_dies_is_a_failure(run_body: RunBody) -> None:
     assert "the generator ended with status 3" in run_body(body).reason
 
 
-def test_a_call_that_nobody_can_count_is_a_failure(
+def test_a_call_with_an_unknown_event_is_a_failure(
     run_body: RunBody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(effects.CALLS, "chmod")
@@ -107,13 +107,13 @@ def test_a_call_that_nobody_can_count_is_a_failure(
     assert "the event of call chmod is unknown" in run_body(body).reason
 
 
-def test_a_scenario_that_asserts_nothing_has_not_passed(
+def test_a_scenario_without_assertions_is_a_failure(
     run_body: RunBody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run_body(lambda bench: None).verdict == "FAIL"
 
 
-def test_a_refusal_that_was_not_foreseen_is_a_failure(run_body: RunBody) -> None:
+def test_an_unexpected_refusal_is_a_failure(run_body: RunBody) -> None:
     def body(bench: Bench) -> None:
         bench.rules()
         bench.play(f"unlink {bench.path('none')}\n")
@@ -129,7 +129,7 @@ def test_a_missing_sentinel_is_a_failure(run_body: RunBody) -> None:
     assert run_body(body).reason.startswith("sentinels before, between and after: expected [['/")
 
 
-def test_what_cannot_be_told_here_is_a_skip_with_what_was_observed(run_body: RunBody) -> None:
+def test_a_scenario_that_is_impossible_here_is_a_skip_with_the_observed_reason(run_body: RunBody) -> None:
     def body(bench: Bench) -> None:
         bench.equal("one", 1, 1)
         raise CannotTellError("this CPU is too slow")

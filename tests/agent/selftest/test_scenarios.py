@@ -1,4 +1,4 @@
-"""Every scenario passes on a kernel that keeps its promises, and fails on one that breaks its own."""
+"""Every scenario passes on the model of a kernel, and fails on a model with the fault that it must find."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHORTER = (
 
 
 class Theatre:
-    """A stage with one kind of agent; the generator reports to the agent that was opened last."""
+    """A stage with one type of agent; the generator feeds the agent that was opened last."""
 
     def __init__(self, generator: Path, where: Path, kind: type[FakeAgent]) -> None:
         self.kind = kind
@@ -54,7 +54,7 @@ class Theatre:
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """A folder that anyone may enter, as the scenarios' folder in /tmp is: a refusal is to be the file's."""
+    """A folder that all users may enter, like /tmp, so that a refusal comes from the file."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -74,7 +74,7 @@ def play(generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pl
 
 
 @pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
-def test_each_has_a_body_and_passes_on_the_model(scenario: Scenario, play: Play, tmp_path: Path) -> None:
+def test_each_scenario_passes_on_the_model(scenario: Scenario, play: Play, tmp_path: Path) -> None:
     ran = play(scenario.name)
     if "kernel" in scenario.needs:
         assert (ran.verdict, ran.assertions) == ("SKIP", ())
@@ -86,7 +86,7 @@ def test_each_has_a_body_and_passes_on_the_model(scenario: Scenario, play: Play,
 
 
 @pytest.mark.parametrize("family", sorted({scenario.family for scenario in CATALOGUE}))
-def test_no_body_is_without_a_scenario(family: str) -> None:
+def test_each_function_belongs_to_a_scenario(family: str) -> None:
     assert scenarios.written(family) == {entry.name for entry in CATALOGUE if entry.family == family}
 
 
@@ -111,7 +111,7 @@ class HidesOne(FakeAgent):
 
 
 class Repeats(FakeAgent):
-    """Tells every event twice, and counts both."""
+    """Reports every event twice, and counts both."""
 
     def _see(self, event: Event) -> None:
         super()._see(event)
@@ -119,7 +119,7 @@ class Repeats(FakeAgent):
 
 
 class SwapsPaths(FakeAgent):
-    """Tells the second path of a rename as the first."""
+    """Reports the first path of a rename as the second."""
 
     def _see(self, event: Event) -> None:
         if event.file2:
@@ -136,7 +136,7 @@ class ForgetsResults(FakeAgent):
 
 
 class ForwardsAll(FakeAgent):
-    """Filters nothing in the kernel, and says so."""
+    """Filters nothing in the kernel, and counts so."""
 
     def _see(self, event: Event) -> None:
         self._counts[event.type, "seen"] += 1
@@ -145,7 +145,7 @@ class ForwardsAll(FakeAgent):
 
 
 class ForwardsNothing(FakeAgent):
-    """Its approvers approve of nothing."""
+    """Its approvers approve nothing."""
 
     def _see(self, event: Event) -> None:
         self._counts[event.type, "seen"] += 1
@@ -153,7 +153,7 @@ class ForwardsNothing(FakeAgent):
 
 
 class LosesSilently(FakeAgent):
-    """Does not count what its ring had no room for."""
+    """Does not count the events that its ring buffer lost."""
 
     def _see(self, event: Event) -> None:
         super()._see(event)
@@ -161,7 +161,7 @@ class LosesSilently(FakeAgent):
 
 
 class Invents(FakeAgent):
-    """Says that it delivered what nobody made."""
+    """Counts a delivered event that was not generated."""
 
     def drain(self) -> list[Judged]:
         self._counts[EventType.UNLINK, "delivered"] += 1
@@ -169,14 +169,14 @@ class Invents(FakeAgent):
 
 
 class TinyRing(FakeAgent):
-    """Has always the smallest of rings."""
+    """Always has the smallest ring buffer."""
 
     def __init__(self, ring_bytes: int = 0) -> None:
         super().__init__(4096)
 
 
 class LosesOften(FakeAgent):
-    """Counts as lost what it should have told."""
+    """Loses and counts events that it should report."""
 
     def _see(self, event: Event) -> None:
         self._counts[event.type, "seen"] += 1
@@ -201,7 +201,7 @@ class LosesOften(FakeAgent):
         ),
     ],
 )
-def test_a_broken_promise_is_noticed(kind: type[FakeAgent], name: str, play: Play) -> None:
+def test_each_fault_is_found(kind: type[FakeAgent], name: str, play: Play) -> None:
     ran = play(name, kind)
     assert ran.verdict == "FAIL"
     assert ran.reason
@@ -210,10 +210,10 @@ def test_a_broken_promise_is_noticed(kind: type[FakeAgent], name: str, play: Pla
 
 @pytest.mark.parametrize("name", ["loss.steady", "loss.sustained", "loss.fast", "loss.rate"])
 @pytest.mark.parametrize(("what", "value"), [("LATE_S", -10.0), ("HEADROOM", 1e9)])
-def test_a_cpu_that_cannot_make_the_rate_proves_nothing(
+def test_a_cpu_that_cannot_reach_the_rate_is_a_skip(
     name: str, what: str, value: float, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is skipped with what the CPU did make; a rate is never reported that was not kept."""
+    """It is skipped with the rate that the CPU reached."""
     monkeypatch.setattr(loss, what, value)
     ran = play(name)
     if what == "HEADROOM" and name == "loss.rate":
@@ -222,15 +222,17 @@ def test_a_cpu_that_cannot_make_the_rate_proves_nothing(
     assert (ran.verdict, "this CPU" in ran.reason) == ("SKIP", True)
 
 
-def test_a_loss_at_a_rate_that_was_not_kept_is_a_failure(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A starved CPU is no excuse for losing what it did make."""
+def test_a_loss_at_a_rate_that_was_not_reached_is_a_failure(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a starved CPU."""
     monkeypatch.setattr(loss, "LATE_S", -10.0)
     for name in ("loss.steady", "loss.rate"):
         assert play(name, LosesOften).verdict == "FAIL"
 
 
-def test_a_failure_says_which_rule_line_hook_and_row_it_is_about(play: Play) -> None:
-    """With approvers that approve of nothing: what was asked for, done, seen, and where it went."""
+def test_a_failure_has_its_rule_line_hook_and_ledger(play: Play) -> None:
+    """With approvers that approve nothing."""
     ran = play("truth.unlink", ForwardsNothing)
     failed = next(entry for entry in ran.assertions if entry["name"] == "events of watched")
     assert (failed["ok"], failed["expected"], failed["got"]) == (False, 1, 0)
@@ -248,8 +250,8 @@ def test_a_failure_says_which_rule_line_hook_and_row_it_is_about(play: Play) -> 
     assert "ledger  unlink: generated 1, seen 1, approver_rejected 1" in shown
 
 
-def test_the_first_failure_holds_the_kernels_log_of_its_test(play: Play) -> None:
-    """From the test's begin to its end, where the log can be opened."""
+def test_the_first_failure_has_the_kernel_log(play: Play) -> None:
+    """From the test's begin to its end, if the log can be opened."""
     ran = play("truth.unlink", ForwardsNothing)
     first = next(entry for entry in ran.assertions if not entry["ok"])
     assert first["evidence"]["kernel log"] == list(ran.log)

@@ -77,10 +77,15 @@ def test_a_failure_is_followed_by_what_it_is_about() -> None:
         "hook": ["unlink.exit by fexit at do_unlinkat: attached"],
         "ledger": {"unlink": "generated 1, seen 1, approver_rejected 1"},
     }
-    failed = {"name": "gone arrives", "ok": False, "expected": 1, "got": 0, "evidence": evidence}
+    failed = {"name": "events of gone", "ok": False, "expected": 1, "got": 0, "evidence": evidence}
     unknown = {"name": "sentinels", "ok": False, "expected": 1, "got": 0, "evidence": {"script": ["x"]}}
     result = TestResult.model_validate(
-        {"name": "truth.unlink", "verdict": "FAIL", "reason": "gone arrives", "assertions": [unknown, failed]}
+        {
+            "name": "truth.unlink",
+            "verdict": "FAIL",
+            "reason": "events of gone",
+            "assertions": [unknown, failed],
+        }
     )
     out = io.StringIO()
     Lines(Console(file=out, width=200)).ended("6.1-auto", result)

@@ -1,4 +1,4 @@
-"""Compiling once a boot, and saying why it cannot be: with a bcc of our own, the real one is in guests."""
+"""Compiling once for each boot, and the reasons why it fails, with a fake bcc; guests have the real one."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "path"
 
 
-def test_the_compilers_own_words_are_the_reason(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first complaint in the message, all of it in the detail; then it is known without trying."""
+def test_the_reason_is_the_compilers_message(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has the first error, the detail all output; later calls know it without compiling."""
     monkeypatch.setattr(backend, "_PACKAGE", _package(installed))
     with pytest.raises(KernelError, match=r"fs\.h:7:1: error: no such thing") as raised:
         backend.object_path()
@@ -52,10 +52,10 @@ def test_the_compilers_own_words_are_the_reason(installed: Path, monkeypatch: py
     assert "no such thing" in known.reason
 
 
-def test_what_failed_is_not_tried_again_before_the_next_boot(
+def test_a_failure_is_not_tried_again_before_the_next_boot(
     installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each loading of an agent would take the compiler's minutes."""
+    """Else each start of the agent would take the compiler's minutes."""
     monkeypatch.setattr(backend, "_PACKAGE", _package(installed))
     words = backend.capability().reason
     (installed / "bcc.py").write_text("raise SystemExit('it was tried again')")
@@ -65,7 +65,7 @@ def test_what_failed_is_not_tried_again_before_the_next_boot(
 
 
 def test_the_compiler_ends_with_the_agent(installed: Path) -> None:
-    """It would go on for minutes, for nobody."""
+    """Else it would run on for minutes without use."""
     (installed / "bcc.py").write_text(
         "import os\nprint(os.getpid(), flush=True)\nimport signal\nsignal.pause()\n"
     )
@@ -81,7 +81,7 @@ def test_the_compiler_ends_with_the_agent(installed: Path) -> None:
         os.close(compiler)
 
 
-def test_what_is_not_installed_is_named_with_what_installs_it(
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First the compiler, then the headers."""
@@ -97,15 +97,15 @@ def test_what_is_not_installed_is_named_with_what_installs_it(
     assert backend.known() is None
 
 
-def test_probe_says_what_to_install() -> None:
+def test_probe_names_the_missing_packages() -> None:
     """In the line of the table, beside the other kinds."""
     absent = Capability(backend.ABSENT, f"python3-bpfcc is not installed: {backend.HINT}")
     line = next(probe.table({sets.BCC: absent}))
     assert line.split() == ["bcc", "absent", *absent.reason.split()]
 
 
-def test_probe_tells_of_a_kernel_without_type_information(installed: Path) -> None:
-    """Nothing else can be observed there, and that is no reason to say nothing."""
+def test_probe_on_a_kernel_without_type_information(installed: Path) -> None:
+    """It prints the state of bcc, because nothing else can be observed there."""
 
     def observe() -> dict[str, Capability]:
         raise KernelError("no type information")
@@ -118,7 +118,7 @@ def test_probe_tells_of_a_kernel_without_type_information(installed: Path) -> No
 
 @pytest.mark.parametrize("hookset", [sets.AUTO, sets.BCC])
 def test_without_type_information_it_is_compiled(hookset: str) -> None:
-    """Whether it was asked for by name or not."""
+    """For `auto` and for `bcc`."""
     variant = Variant(hookset, "none")
     variant.check()
     assert variant.compiled
@@ -126,14 +126,14 @@ def test_without_type_information_it_is_compiled(hookset: str) -> None:
 
 
 def test_another_set_without_type_information_is_an_error() -> None:
-    """It says which there is."""
+    """The hint names the set that works."""
     with pytest.raises(UsageError, match="hook set lsm needs type information") as raised:
         Variant("lsm", "none").check()
     assert raised.value.hint == "use --hookset bcc, or another BTF source"
 
 
 def _package(installed: Path) -> Path:
-    """The agent's package where the process that compiles finds our bcc beside it."""
+    """The agent's package, linked where the compiling process finds the fake bcc."""
     real = Path(backend.__file__).resolve().parent.parent
     (installed / "agent").symlink_to(real)
     (installed / "bpf").symlink_to(real.parent / "bpf")

@@ -1,4 +1,4 @@
-"""Finding in memory what no header describes."""
+"""Finding the offsets of fields in the kernel's memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from agent.kernel.bcc.layout import Layout, find
 NAMESPACE = 0xF0000001
 IDS = {3: 28, 4: 29, 5: 31}
 FIVE_LEVELS = 0xFF1C_6589_0105_FC80  # an address on a machine with five levels of page tables
-IDMAP = 0xFFFF_FFFF_A565_19E0  # what all mounts share, too, and that leads nowhere
+IDMAP = 0xFFFF_FFFF_A565_19E0  # another address that all mounts share
 
 
 def memory(mount_id: int, *, also_at: tuple[int, ...] = (), namespace: int = FIVE_LEVELS) -> bytes:
-    """A mount: its id at 292, an address that all share at 56, its namespace at 232."""
+    """A mount with its id at 292, an address that all mounts share at 56, and its namespace at 232."""
     data = bytearray(512)
     for place in (292, *also_at):
         struct.pack_into("=I", data, place, mount_id)
@@ -28,7 +28,7 @@ def memory(mount_id: int, *, also_at: tuple[int, ...] = (), namespace: int = FIV
 
 
 class Memory:
-    """The kernel's, as far as it is looked at."""
+    """The part of the kernel's memory that is read."""
 
     def __init__(self, mounts: Mapping[int, bytes], inum: int = 16) -> None:
         self._mounts = mounts
@@ -43,14 +43,14 @@ class Memory:
 
 
 @pytest.mark.parametrize("inum", [16, 24, 88])
-def test_it_is_what_fits_all_mounts(inum: int) -> None:
-    """The namespace is told from other shared addresses by its number."""
+def test_the_offset_that_fits_all_mounts(inum: int) -> None:
+    """The number of the namespace distinguishes it from other shared addresses."""
     mounts = {fd: memory(number) for fd, number in IDS.items()}
     assert find(Memory(mounts, inum), IDS, NAMESPACE) == Layout(292, 232, inum)
 
 
 def test_a_number_that_fits_by_chance_in_one_mount_does_not_count() -> None:
-    """It must fit in all of them."""
+    """It must fit in all mounts."""
     mounts = {fd: memory(number) for fd, number in IDS.items()}
     mounts[3] = memory(28, also_at=(400,))
     assert find(Memory(mounts), IDS, NAMESPACE).mount_id == 292
@@ -65,7 +65,7 @@ def test_a_number_that_fits_by_chance_in_one_mount_does_not_count() -> None:
         ({3: memory(28)}, {3: 28}, "from 1 mounts"),
     ],
 )
-def test_what_cannot_be_told_is_an_error(mounts: dict[int, bytes], ids: dict[int, int], words: str) -> None:
-    """A guess would read whatever lies there."""
+def test_an_ambiguous_layout_is_an_error(mounts: dict[int, bytes], ids: dict[int, int], words: str) -> None:
+    """A guess would read other data."""
     with pytest.raises(KernelError, match=words):
         find(Memory(mounts), ids, NAMESPACE)

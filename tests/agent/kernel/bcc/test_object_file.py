@@ -1,4 +1,4 @@
-"""From compiled functions to an object that libbpf opens, and that a kernel runs."""
+"""Building an object from compiled functions: libbpf opens it, and a kernel runs it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def returning(value: int) -> bytes:
 
 
 def load(register: int, number: int) -> tuple[tuple[int, int, int, int], ...]:
-    """What has an address elsewhere, into a register."""
+    """Instructions that load a placeholder into a register."""
     return (0x18, 1 << 4 | register, 0, DATA + number), (0, 0, 0, 0)
 
 
@@ -73,14 +73,14 @@ ANSWER = code(
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Object:
-    """An object with one program, that runs only when it is told to."""
+    """An object with one program that runs on request."""
     functions = {"on_answer": ANSWER, "fn_double": DOUBLE, **SIZES}
     path = tmp_path / "object.o"
     path.write_bytes(object_file.build(SOURCE, functions, {"syscall__answer": "on_answer"}))
     return Object(str(path))
 
 
-def test_libbpf_finds_what_was_put_in(opened: Object) -> None:
+def test_libbpf_finds_programs_maps_and_constants(opened: Object) -> None:
     """Programs, maps with their sizes, and constants by name."""
     assert list(opened.programs) == ["syscall__answer"]
     numbers = opened.maps["numbers"]
@@ -90,8 +90,8 @@ def test_libbpf_finds_what_was_put_in(opened: Object) -> None:
     opened.close()
 
 
-def test_what_the_numbers_stood_for_is_there_when_it_runs(opened: Object) -> None:
-    """The function is called, the constant is what was preset, and the map is the map."""
+def test_placeholders_are_replaced(opened: Object) -> None:
+    """The function is called, the constant has its preset value, and the map is the object's map."""
     rodata = next(one for name, one in opened.maps.items() if name.endswith(".rodata"))
     rodata.preset(0, struct.pack("=I", 1))
     try:
@@ -104,7 +104,7 @@ def test_what_the_numbers_stood_for_is_there_when_it_runs(opened: Object) -> Non
 
 
 def test_a_program_that_writes_a_table_is_one_of_system_calls(tmp_path: Path) -> None:
-    """Its section gives libbpf the type: in any other it could not be run on request."""
+    """Its section gives libbpf the type of programs that run on request."""
     path = tmp_path / "object.o"
     functions = {"write__answer": ANSWER, "fn_double": DOUBLE, **SIZES}
     path.write_bytes(object_file.build(SOURCE, functions, {"write__answer": "write__answer"}))
@@ -119,19 +119,19 @@ def test_a_program_that_writes_a_table_is_one_of_system_calls(tmp_path: Path) ->
 
 
 def test_a_program_that_was_not_compiled_is_an_error() -> None:
-    """And not an object without it."""
+    """The object is not built without it."""
     with pytest.raises(KeyError, match="on_answer"):
         object_file.build(SOURCE, {"fn_double": DOUBLE, **SIZES}, {"syscall__answer": "on_answer"})
 
 
 def test_only_a_number_is_a_size() -> None:
-    """A function that computes is none."""
+    """A function that computes its result is refused."""
     assert object_file.constant(returning(-5)) == -5
     with pytest.raises(ValueError, match="does not return a constant"):
         object_file.constant(DOUBLE)
 
 
 def test_the_second_half_of_a_wide_load_is_no_instruction() -> None:
-    """Whatever its bytes look like."""
+    """Also if its bytes look like one."""
     wide = struct.pack("=BBhi", 0x18, 1, 0, 5) + struct.pack("=BBhi", 0x85, 0, 0, CALL)
     assert list(object_file.relocations(wide, SOURCE)) == []

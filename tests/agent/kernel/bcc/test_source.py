@@ -1,4 +1,4 @@
-"""What bcc is given: the source as it is, but for what has an address elsewhere."""
+"""The source for bcc: placeholders for functions, maps and constants, the rest unchanged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def small(tmp_path: Path) -> bcc_source.Source:
     return bcc_source.read(tmp_path, ("on_kprobe__x",), "root.c")
 
 
-def test_what_has_an_address_becomes_a_number(small: bcc_source.Source) -> None:
+def test_references_become_numbers(small: bcc_source.Source) -> None:
     """Functions are called by number, and maps and constants are data; fields of their names stay."""
     assert small.functions == (Function("twice", "__u64", ("__u32", "__u64")),)
     assert small.data == ("things", "use", "many")
@@ -65,8 +65,8 @@ def test_what_has_an_address_becomes_a_number(small: bcc_source.Source) -> None:
     assert "SEC" not in small.body
 
 
-def test_sizes_are_asked_of_the_compiler(small: bcc_source.Source) -> None:
-    """Each by a function that returns it, for only the compiler knows."""
+def test_the_compiler_computes_sizes(small: bcc_source.Source) -> None:
+    """Each by a function that returns it, because only the compiler knows it."""
     asked = dict(re.findall(r"int (size_\w+)\(void\)\n\{\n\treturn (.*);\n\}", small.body))
     assert asked == {
         "size_type__things": "BPF_MAP_TYPE_ARRAY",
@@ -79,16 +79,16 @@ def test_sizes_are_asked_of_the_compiler(small: bcc_source.Source) -> None:
     }
 
 
-def test_what_is_to_be_kept_is_declared_where_bcc_looks(small: bcc_source.Source) -> None:
-    """Without parameters: bcc would take them for registers."""
+def test_kept_functions_are_declared_in_the_main_file(small: bcc_source.Source) -> None:
+    """Without parameters, because bcc would take them for registers."""
     assert "__u64 fn_twice();\n" in small.main
     assert "int on_kprobe__x();\n" in small.main
     assert set(re.findall(r"(\w+)\(\);", small.main)) == set(small.kept)
     assert small.main.endswith('#include "body.h"\n')
 
 
-def test_headers_are_taken_once_and_the_kernels_own_instead(small: bcc_source.Source) -> None:
-    """A header for relocation has no place where nothing is relocated."""
+def test_headers_are_included_once(small: bcc_source.Source) -> None:
+    """bcc.h replaces the header for relocation."""
     assert small.body.count("/* once */") == small.body.count("/* the kernel's headers */") == 1
 
 
@@ -98,8 +98,8 @@ def real() -> bcc_source.Source:
     return bcc_source.read(BPF, tuple(backend.symbols().values()))
 
 
-def test_nothing_is_left_that_has_an_address(real: bcc_source.Source) -> None:
-    """Else it would silently become address 0."""
+def test_no_reference_is_left(real: bcc_source.Source) -> None:
+    """A reference without placeholder would silently become address 0."""
     code = re.sub(r"/\*.*?\*/", "", real.body, flags=re.DOTALL)
     assert 'SEC(".maps")' not in code
     assert "__noinline" not in code
@@ -109,8 +109,8 @@ def test_nothing_is_left_that_has_an_address(real: bcc_source.Source) -> None:
     assert "inflight" in real.maps
 
 
-def test_all_that_is_read_by_relocation_elsewhere_has_a_counterpart(real: bcc_source.Source) -> None:
-    """A way to read that bpf/bcc.h does not know would show only in a guest."""
+def test_each_macro_of_kernel_h_has_a_counterpart_in_bcc_h(real: bcc_source.Source) -> None:
+    """Else a missing macro of bpf/bcc.h would show only in a guest."""
     used = set(re.findall(r"\b(bpf_core_\w+|BPF_CORE_\w+|BPF_PROBE_\w+)\(", real.body))
     known = set(re.findall(r"#define (\w+)\(", (BPF / "bcc.h").read_text()))
     assert used
@@ -118,7 +118,7 @@ def test_all_that_is_read_by_relocation_elsewhere_has_a_counterpart(real: bcc_so
 
 
 def test_each_hook_of_the_set_has_its_program(real: bcc_source.Source) -> None:
-    """One that is missing would show only in a guest, as the compiler's complaint."""
+    """Else a missing program would show only in a guest, as an error of the compiler."""
     points = (BPF / "points.h").read_text()
     for hook in needs.HOOKS:
         if sets.kind_of(hook, sets.BCC):
@@ -127,7 +127,7 @@ def test_each_hook_of_the_set_has_its_program(real: bcc_source.Source) -> None:
             assert f"on_{sets.program(hook, sets.kind_of(hook, sets.BCC))}" in real.kept
 
 
-def test_tables_are_written_by_programs_here_as_well(real: bcc_source.Source) -> None:
+def test_programs_write_tables(real: bcc_source.Source) -> None:
     """Without them user space writes by bpf(2), and kprobes miss events meanwhile: see bpf/maps.h."""
     written = re.findall(r"^int (write__\w+)\(", (BPF / "map_writer.bpf.c").read_text(), flags=re.MULTILINE)
     assert sorted(map_writer.PROGRAMS) == sorted(written)
@@ -137,6 +137,6 @@ def test_tables_are_written_by_programs_here_as_well(real: bcc_source.Source) ->
 
 
 def test_the_program_that_reads_memory_has_one_map() -> None:
-    """And no more than what its reader expects."""
+    """It has no functions and no constants."""
     source = bcc_source.read(BPF, (f"on_{layout.PROGRAM}",), layout.ROOT)
     assert (source.maps, source.functions, source.constants) == (("memory",), (), ())
