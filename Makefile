@@ -22,7 +22,7 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | s
 # `make test` boots the oldest and the newest kernel of matrix.yaml; the scenarios carry the tag in the catalogue.
 SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke --must-pass
 
-.PHONY: matrix nightly test unit lint guest noise mutants faults random-faults docs lock setup build clean
+.PHONY: matrix nightly test unit lint guest noise mutants faults random-faults law law-rules docs lock setup build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
@@ -51,6 +51,14 @@ random-faults: setup build
 # Deliberate faults, each of which self-tests must notice: many minutes, so only the nightly job does it.
 mutants: setup build
 	$(BIN)/python -m tests.campaigns.mutants.warm $(ARGS)
+
+# Random programs under random rules in real guests, judged by what the kernel told the programs themselves.
+law: setup build
+	$(BIN)/python -m tests.campaigns.law $(ARGS)
+
+# Random rules and policies: the engine and the filters against naive answers, a million pairs of rule and event.
+law-rules: setup
+	$(BIN)/python -m tests.campaigns.law.rules $(ARGS)
 
 # How much the kernel stops of what happens all day, with the default rules: docs/operations.md has the figures.
 noise: setup build

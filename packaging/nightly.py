@@ -3,6 +3,7 @@
 It needs only Python and `gh`, so that a failed set-up is reported like any other failure. The rules:
 
 - A job that failed, results that are missing, and each verdict that is not as expected are findings.
+- Each kind of difference that a campaign of random programs or rules found is a finding.
 - A cell that the infrastructure lost is a finding unless it had a result the night before.
 - With a finding there is an open issue afterwards. It gets a comment when a finding is new.
 - A night without findings closes the issue.
@@ -17,7 +18,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,16 +50,18 @@ class Night:
     """What a nightly run left: its jobs by name with their conclusions, and its results, None without any.
 
     `incomparable` is why its results prove nothing beside those of the night before, "" where they do.
+    `law` has for each PART of the jobs `law (PART)` the kinds of differences with their counts.
     """
 
     jobs: Mapping[str, str]
     results: Mapping[str, Any] | None = None
     incomparable: str = ""
+    law: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def findings(night: Night, before: Mapping[str, Any] | None) -> list[Finding]:
     """All there is to report; `before` are the results of the night before, None on a first night."""
-    found = [*_of_jobs(night)]
+    found = [*_of_jobs(night), *_of_law(night)]
     if night.results is None:
         return [*found, Finding("results", "there are no results")]
     found += _of_results(night.results, before)
@@ -78,7 +81,23 @@ def _of_jobs(night: Night) -> Iterator[Finding]:
     for name, conclusion in night.jobs.items():
         if conclusion in FINE or name.split(" ")[0] in explained:
             continue
+        if conclusion == "failure" and night.law.get(_part(name)):
+            continue
         yield Finding(f"job {name}", f"the job `{_plain(name)}` ended with {conclusion}")
+
+
+def _part(job: str) -> str:
+    """`6.1` of the job `law (6.1)`, "" for other jobs."""
+    return job.removeprefix("law (").removesuffix(")") if job.startswith("law (") else ""
+
+
+def _of_law(night: Night) -> Iterator[Finding]:
+    for part, kinds in night.law.items():
+        for kind, count in kinds.items():
+            name = f"law {part}: {one_line(kind, 200)}"
+            yield Finding(
+                name, f"`{_plain(name)}`, {count} times; the artifact `law-{part}` has seeds and scripts"
+            )
 
 
 def _of_results(results: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[Finding]:
@@ -172,6 +191,27 @@ def read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def law(run: str, names: Iterable[str], folder: Path) -> dict[str, dict[str, int]]:
+    """Kinds of differences with their counts, by the part of the campaign whose artifact this run has."""
+    found: dict[str, dict[str, int]] = {}
+    for part in filter(None, map(_part, names)):
+        if downloaded(run, f"law-{part}", folder / part):
+            counts = found.setdefault(part, {})
+            for path in sorted((folder / part).rglob("*.jsonl")):
+                for kind, count in _kinds(path):
+                    counts[kind] = counts.get(kind, 0) + count
+    return found
+
+
+def _kinds(log: Path) -> Iterator[tuple[str, int]]:
+    """Kind and count of each difference, from the last line of a campaign's log."""
+    try:
+        summary = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["summary"]
+        yield from [(str(row["kind"]), int(row["count"])) for row in summary["kinds"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        yield f"{log.name} ends without a summary", 1
+
+
 def jobs(run: str) -> dict[str, str]:
     """Job -> conclusion of a workflow run."""
     listed = json.loads(gh("run", "view", run, "--json", "jobs"))["jobs"]
@@ -186,7 +226,13 @@ def conclude(folder: Path, run: str, run_url: str, branch: str) -> int:
     last(DECISION, folder / "known")
     before = read(folder / "before/results.json")
     comparison = read(folder / "now/compare.json") or {}
-    night = Night(jobs(run), read(folder / "now/results.json"), str(comparison.get("incomparable", "")))
+    ended = jobs(run)
+    night = Night(
+        ended,
+        read(folder / "now/results.json"),
+        str(comparison.get("incomparable", "")),
+        law(run, ended, folder / "law"),
+    )
     found = findings(night, before)
     known = (read(folder / "known/decision.json") or {}).get("keys", [])
     compared = folder / "now/compare.md"

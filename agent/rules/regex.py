@@ -212,7 +212,7 @@ class _Reader:
         if byte == ord("("):
             return self._group(at)
         if byte == ord("["):
-            return Symbols(self._folded(self._class(at)))
+            return Symbols(self._class(at))
         if byte == ord("\\"):
             return self._escape(at)
         if byte in b"^$":
@@ -279,6 +279,7 @@ class _Reader:
                 raise PatternError("unmatched [", at)
             mask |= self._class_item(at)
         self.at += 1
+        mask = self._folded(mask)  # before the negation: `(?i)[^a]` matches no A
         return BYTES & ~mask if negated else mask
 
     def _class_item(self, at: int) -> int:

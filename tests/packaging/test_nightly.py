@@ -107,6 +107,27 @@ def test_a_job_that_fails_is_found(job: str, conclusion: str) -> None:
     assert [one.key for one in nightly.findings(night, GOOD)] == [f"job {job}"]
 
 
+def test_differences_of_the_law_are_found_by_kind() -> None:
+    """Not the job that ended with 1 because of them; without a log the job is the finding."""
+    jobs = FINE | {
+        "law (6.1)": "failure",
+        "law (rules)": "failure",
+        "law (7.3)": "failure",
+        "law (5.10)": "success",
+    }
+    night = nightly.Night(jobs, GOOD, law={"6.1": {"filter open": 3}, "rules": {"value": 1}, "5.10": {}})
+    assert [one.key for one in nightly.findings(night, GOOD)] == [
+        "job law (7.3)",
+        "law 6.1: filter open",
+        "law rules: value",
+    ]
+
+
+def test_a_campaign_that_was_cut_off_is_found_beside_its_differences() -> None:
+    night = nightly.Night(FINE | {"law (6.1)": "timed_out"}, GOOD, law={"6.1": {"filter open": 3}})
+    assert [one.key for one in nightly.findings(night, GOOD)] == ["job law (6.1)", "law 6.1: filter open"]
+
+
 def test_missing_results_are_found() -> None:
     assert found(None, GOOD, report="failure") == ["job report", "results"]
 
@@ -190,6 +211,11 @@ class Hub:
         for file, content in files.items():
             (folder / f"{file}.json").write_text(json.dumps(content))
 
+    def log(self, run: str, name: str, file: str, *lines: dict[str, Any]) -> None:
+        folder = self.home / run / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
     def call(self, *words: str, branch: str = "main") -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": f"{self.home}:{os.environ['PATH']}",
@@ -244,6 +270,25 @@ def test_a_known_failure_without_an_open_issue_opens_one(hub: Hub, tmp_path: Pat
     hub.artifact("40", "decision", decision={"keys": ["6.1-auto truth.open FAIL"]})
     hub.call("conclude", str(tmp_path / "d"))
     assert [call.split(" --")[0] for call in hub.written] == ["issue create"]
+
+
+def test_the_logs_of_the_law_decide_the_issue(hub: Hub, tmp_path: Path) -> None:
+    """The summary is the last line of each log; a log without one, of a run that was killed, is a finding."""
+    hub.jobs(FINE | {"law (6.1)": "failure", "law (7.3)": "failure", "law (rules)": "success"})
+    hub.artifact("50", "results", results=GOOD)
+    kinds = {"summary": {"kinds": [{"kind": "filter open on `ext4`", "count": 2, "first": 9}]}}
+    hub.log("50", "law-6.1", "6.1-auto-1.jsonl", {"case": 9}, kinds)
+    hub.log("50", "law-6.1", "6.1-auto-1-neighbour.jsonl", kinds)
+    hub.log("50", "law-7.3", "7.3-auto-1.jsonl", {"case": 3})
+    hub.log("50", "law-rules", "rules-1.jsonl", {"summary": {"kinds": []}})
+    done = hub.call("conclude", str(tmp_path / "d"))
+    assert done.returncode == 0, done.stderr
+    assert [call.split(" --")[0] for call in hub.written] == ["issue create"]
+    assert "`law 6.1: filter open on 'ext4'`, 4 times" in done.stdout
+    assert json.loads((tmp_path / "d/decision.json").read_text())["keys"] == [
+        "law 6.1: filter open on `ext4`",
+        "law 7.3: 7.3-auto-1.jsonl ends without a summary",
+    ]
 
 
 def test_a_good_night_closes_the_issue(hub: Hub, tmp_path: Path) -> None:

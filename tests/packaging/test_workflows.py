@@ -209,6 +209,17 @@ def test_the_nightly_runs_all_that_is_too_long_for_a_change() -> None:
     assert {"mutants", "faults", "guest"} <= set(jobs["suite"]["strategy"]["matrix"]["suite"])
 
 
+def test_the_nightly_looks_for_holes_with_a_new_seed() -> None:
+    """Random programs on three kernels and random rules; the issue waits for them, and the logs are kept."""
+    jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
+    law = jobs["law"]
+    assert set(law["strategy"]["matrix"]["part"]) == {"rules", "5.10", "6.1", "7.3"}
+    assert "run_id" in law["env"]["SEED"]
+    assert "law" in jobs["issue"]["needs"]
+    (kept,) = [step for step in law["steps"] if "upload-artifact" in step.get("uses", "")]
+    assert (kept["if"], kept["with"]["name"]) == ("always()", "law-${{ matrix.part }}")
+
+
 def test_caches_are_kept_by_what_they_hold() -> None:
     """The key names the kernels' hashes: a package that moved is another cache."""
     caches = [

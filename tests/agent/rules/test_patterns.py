@@ -77,6 +77,9 @@ def test_regular_expressions_match_as_re_does(expression: str, text: str) -> Non
     ("expression", "text", "matches"),
     [
         ("(?i)shadow", b"/ETC/SHADOW", True),
+        ("(?i)[^a]", b"aA", False),
+        ("(?i)[^A-C]", b"abcABC", False),
+        ("(?i)[^a]", b"b", True),
         ("^(^|/)a", b"a", True),
         ("\\.so(\\.\\d+)*$", b"libc.so.6", True),
         ("[[:digit:]]{2}", b"a1b22", True),

@@ -16,6 +16,9 @@ NAMED = {b"[:alnum:]": b"a-zA-Z0-9", b"[:alpha:]": b"a-zA-Z", b"[:digit:]": b"0-
 REPEATS = re.compile(rb"[*+?]|\{\d+(,\d*)?\}")
 
 
+MOST = 2_048  # symbols of a pattern, repeats expanded
+
+
 class UndefinedError(Exception):
     """The page does not say what this means."""
 
@@ -71,6 +74,8 @@ def _translated(body: bytes) -> bytes:
         char = body[at : at + 1]
         repeat = REPEATS.match(body, at)
         if repeat:
+            if any(int(number) > MOST for number in re.findall(rb"[0-9]{1,4000}", repeat.group())):
+                raise RefusedError("a repeat of more symbols than a pattern may have")
             if repeated:
                 raise UndefinedError("a repeat of nothing or of a repeat")
             made, at, repeated = made + repeat.group(), repeat.end(), True

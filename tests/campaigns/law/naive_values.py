@@ -156,11 +156,15 @@ def value(token: Token) -> Node:
     if token.kind == "number":
         text = token.text.lower()
         octal = re.fullmatch("0o?([0-7]+)", text)
-        number = int(octal[1], 8) if octal else int(text, 0)
+        if len(text) > 100:
+            raise RefusedError("more than 64 bits")
+        number = _limited(int(octal[1], 8) if octal else int(text, 0))
         return Node("number", lambda _: number, constant=True)
     if token.kind == "duration":
         parts = re.findall("([0-9]+)([a-z]+)", token.text)
-        time = sum(int(amount) * UNITS[unit] for amount, unit in parts)
+        if len(token.text) > 100:
+            raise RefusedError("more than 64 bits")
+        time = _limited(sum(int(amount) * UNITS[unit] for amount, unit in parts))
         return Node("number", lambda _: time, constant=True)
     if token.kind == "string":
         return _text(token.text[1:-1])
@@ -170,6 +174,12 @@ def value(token: Token) -> Node:
     if token.kind == "variable":
         return _variable(token.text[2:-1])
     raise RefusedError(f"unexpected {token.text!r}")
+
+
+def _limited(number: int) -> int:
+    if number.bit_length() > 64:
+        raise RefusedError("more than 64 bits")
+    return number
 
 
 def _text(inside: str) -> Node:
@@ -254,7 +264,7 @@ def _variable(name: str) -> Node:
     if name in naive_words.fields():
         known = field(name)
         return replace(known, types=frozenset(f"${kind}" for kind in known.types))
-    return Node("variable", lambda event: _stored(event.get("${" + name + "}")))
+    return Node("variable", lambda event: _stored(event.get("${" + name + "}")), variables=frozenset({name}))
 
 
 def _stored(raw: object) -> object:
