@@ -1,0 +1,117 @@
+"""`make law`: random programs in real guests under random rules, judged by what the kernel told the programs.
+
+Exits with 1 if the answers differ anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from tests import ROOT
+from tests.campaigns.law.arena import Arena
+from tests.campaigns.law.campaign import BATCH, Campaign, summary
+from tests.campaigns.law.case import Case
+from tests.campaigns.law.judge import judge
+from tests.campaigns.law.policies import Rule, rendered
+from tests.campaigns.law.world import World
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a campaign, or play a file again; the exit code."""
+    arguments = _parser().parse_args(words)
+    if arguments.replay:
+        return _replay(arguments)
+
+    def opened(world: World) -> Arena:
+        return Arena(arguments.kernel, world, arguments.hookset, arguments.neighbour)
+
+    name = f"{arguments.kernel}-{arguments.hookset or 'auto'}-{arguments.seed}"
+    log = (
+        arguments.log or ROOT / "build" / "law" / f"{name}{'-neighbour' if arguments.neighbour else ''}.jsonl"
+    )
+    campaign = Campaign(
+        arguments.kernel,
+        arguments.seed,
+        opened,
+        loads,
+        log,
+        _say,
+        arguments.batch,
+        not arguments.no_shrink,
+        tuple(arguments.place),
+    )
+    figures = campaign.run(arguments.minutes)
+    _say("\n".join(summary(figures)))
+    _say(f"log: {log}")
+    return 1 if figures.kinds else 0
+
+
+def loads(rule: Rule) -> bool:
+    """Whether the agent takes a rule; what it refuses is the rule fuzzer's to judge."""
+    from agent.errors import RuleErrors
+    from agent.rules.load import loads as load_rules
+
+    try:
+        load_rules(rendered([rule]).decode())
+    except RuleErrors:
+        return False
+    return True
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.campaigns.law", description=__doc__)
+    parser.add_argument("--kernel", default="6.1", metavar="NAME", help="series of the guests (default: 6.1)")
+    parser.add_argument("--minutes", type=float, default=10.0, metavar="N", help="of play (default: 10)")
+    parser.add_argument(
+        "--seed", type=int, default=int(time.strftime("%Y%m%d")), metavar="N", help="default: the day"
+    )
+    parser.add_argument("--hookset", default="", metavar="NAME", help="of both agents (default: they choose)")
+    parser.add_argument("--neighbour", action="store_true", help="another user does its worst meanwhile")
+    parser.add_argument("--batch", type=int, default=BATCH, metavar="N", help="programs of a play")
+    parser.add_argument(
+        "--place", action="append", default=[], metavar="KIND", help="only places of that kind"
+    )
+    parser.add_argument("--no-shrink", action="store_true", help="write differences down as they are")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="JSON lines (default: below build/law)")
+    parser.add_argument(
+        "--replay", type=Path, metavar="FILE", help="play a corpus entry, or the cases of a log, again"
+    )
+    return parser
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    """Plays what a file holds; 1 if an answer differs."""
+    cases = list(_cases(arguments.replay))
+    different = 0
+    for case in cases:
+        with Arena(arguments.kernel, case.world, arguments.hookset, arguments.neighbour) as arena:
+            found = judge(case.play(arena), case.script, case.parts, case.world)
+        different += bool(found)
+        for one in found:
+            _say(f"{one.kind}: expected {one.expected}; got {one.got}")
+            _say("".join(f"    {line}\n" for line in one.evidence))
+    _say(f"{len(cases)} cases, {different} differ")
+    return 1 if different else 0
+
+
+def _cases(file: Path) -> Sequence[Case]:
+    if file.suffix == ".jsonl":
+        entries = [json.loads(line) for line in file.read_text().splitlines()]
+        return [Case.from_json(entry["small"]) for entry in entries if "small" in entry]
+    return [Case.from_json(yaml.safe_load(file.read_text()))]
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

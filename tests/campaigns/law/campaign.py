@@ -1,0 +1,215 @@
+"""The loop of a campaign: draw a case, play it, judge it, shrink what is new, and write it down."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from tests.campaigns.law.case import Case
+from tests.campaigns.law.judge import Difference, Kind, judge
+from tests.campaigns.law.policies import Rule, policy
+from tests.campaigns.law.programs import batch, scene
+from tests.campaigns.law.shrink import Budget, shrink
+from tests.campaigns.law.world import World
+
+BATCH = 100  # programs of a play
+SHRINKS = 3  # kinds that are shrunk, of those that differ in call, place and spelling only
+TRIALS = 60
+SHRINK_S = 240.0
+
+Opener = Callable[[World], AbstractContextManager[Any]]  # an arena.Arena
+Acceptable = Callable[[Rule], bool]
+
+
+@dataclass
+class Figures:
+    """What a campaign did until now."""
+
+    programs: int = 0
+    operations: int = 0
+    plays: int = 0
+    matches: int = 0
+    guests: int = 0
+    played_s: float = 0.0
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    first: dict[Kind, int] = field(default_factory=dict)  # after how many programs
+
+
+@dataclass
+class Campaign:
+    """Plays cases of a seed on one kernel until its time is over."""
+
+    kernel: str
+    seed: int
+    opener: Opener
+    acceptable: Acceptable
+    log: Path
+    say: Callable[[str], None]
+    batch: int = BATCH
+    shrinking: bool = True
+    kinds: tuple[str, ...] = ()
+    figures: Figures = field(default_factory=Figures)
+    shrunk: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+    def run(self, minutes: float) -> Figures:
+        """Play on, with another guest and world whenever one died. Raises HarnessError if none boots."""
+        until = time.monotonic() + minutes * 60
+        number = 0
+        while time.monotonic() < until:
+            world = World.from_seed(self.seed + self.figures.guests)
+            self.figures.guests += 1
+            with self.opener(world) as arena:
+                number = self._in_guest(arena, number, until)
+        self._write({"summary": self._summary()})
+        return self.figures
+
+    def case(self, world: World, number: int) -> Case:
+        """The case of that number; the same for the same seed, world and number."""
+        rng = random.Random(f"{self.seed}:{number}")
+        made_in = scene(rng, world, self.kinds)
+        rules, reload = (
+            tuple(rule for rule in policy(rng, made_in) if self.acceptable(rule)) for _ in range(2)
+        )
+        focus = frozenset(rule.kind for rule in (*rules, *reload))
+        programs = tuple(batch(rng, replace(made_in, focus=focus), self.batch))
+        if rng.random() < 0.3:
+            return Case(world, rules, programs, reload, rng.randrange(2, len(programs)))
+        return Case(world, rules, programs)
+
+    def _in_guest(self, arena: Any, number: int, until: float) -> int:
+        """Cases in one guest, until it dies or the time is over; the number of the next case."""
+        while time.monotonic() < until:
+            case = self.case(arena.world, number)
+            number += 1
+            try:
+                self._round(arena, case, number - 1)
+            except HarnessError as error:
+                self._died(case, number - 1, error)
+                return number
+        return number
+
+    def _round(self, arena: Any, case: Case, number: int) -> None:
+        began = time.monotonic()
+        played = case.play(arena)
+        seconds = time.monotonic() - began
+        differences = judge(played, case.script, case.parts, case.world)
+        figures = self.figures
+        figures.plays += 1
+        figures.programs += len(case.programs)
+        figures.operations += len(played.records)
+        figures.matches += len(played.on)
+        figures.played_s += seconds
+        kinds = Counter(one.kind for one in differences)
+        self._write(
+            {
+                "case": number,
+                "programs": figures.programs,
+                "records": len(played.records),
+                "rules": len(case.rules),
+                "on": len(played.on),
+                "off": len(played.off),
+                "seconds": round(seconds, 2),
+                "kinds": {str(kind): count for kind, count in kinds.items()},
+            }
+        )
+        self.say(
+            f"{self.kernel} case {number}: {len(case.programs)} programs, {len(played.records)} operations, "
+            f"{len(case.rules)} rules, {len(played.on)} matches, {seconds:.1f} s, {len(differences)} differences"
+        )
+        for kind in kinds:
+            if kind not in figures.first:
+                figures.first[kind] = figures.programs
+                self._new(arena, case, number, next(one for one in differences if one.kind == kind))
+        figures.kinds += kinds
+
+    def _new(self, arena: Any, case: Case, number: int, difference: Difference) -> None:
+        """A kind that was not seen before: say it, shrink it, keep it."""
+        self.say(f"  NEW {difference.kind}: expected {difference.expected[:200]}; got {difference.got[:200]}")
+        entry: dict[str, Any] = {
+            "new": str(difference.kind),
+            "case": number,
+            "programs": self.figures.programs,
+        }
+        entry["difference"] = _plain(difference)
+        group = difference.kind.coarse()
+        self.shrunk[group] += 1
+        if self.shrinking and self.shrunk[group] <= SHRINKS:
+            small, last = self._shrink(arena, case, difference)
+            entry |= {"small": small.to_json(), "shrunk": _plain(last) if last else None}
+            if last:
+                rules = "; ".join(rule.expression for rule in (*small.rules, *(small.reload or ())))
+                self.say(f"  shrunk to {small.size()} lines, under {rules[:300]}:")
+                self.say("    " + small.script.replace("\n", "\n    "))
+                self.say(f"    expected {last.expected[:300]}; got {last.got[:300]}")
+            else:
+                self.say("  did not happen again")
+        self._write(entry)
+
+    def _shrink(self, arena: Any, case: Case, difference: Difference) -> tuple[Case, Difference | None]:
+        """The smallest case found, and its difference; None if it never failed again."""
+        found: list[Difference] = []
+
+        def fails(trial: Case) -> bool:
+            played = trial.play(arena)
+            same = [
+                one
+                for one in judge(played, trial.script, trial.parts, trial.world)
+                if one.kind.coarse() == difference.kind.coarse()
+            ]
+            found.extend(same[:1])
+            return bool(same)
+
+        small = shrink(case, fails, difference.program, Budget(TRIALS, SHRINK_S))
+        return small, found[-1] if found else None
+
+    def _died(self, case: Case, number: int, error: HarnessError) -> None:
+        kind = Kind("died", detail=type(error).__name__)
+        self.figures.kinds[kind] += 1
+        self.figures.first.setdefault(kind, self.figures.programs)
+        self.say(f"  the guest died in case {number} of seed {self.seed}: {error}")
+        self._write({"died": str(error), "case": number, "seed": self.seed, "played": case.to_json()})
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a") as file:
+            file.write(json.dumps({"kernel": self.kernel, "seed": self.seed, **entry}) + "\n")
+
+    def _summary(self) -> dict[str, Any]:
+        figures = self.figures
+        return {
+            "programs": figures.programs,
+            "operations": figures.operations,
+            "matches": figures.matches,
+            "plays": figures.plays,
+            "guests": figures.guests,
+            "programs_a_minute": round(figures.programs * 60 / figures.played_s) if figures.played_s else 0,
+            "kinds": [
+                {"kind": str(kind), "count": count, "first": figures.first[kind]}
+                for kind, count in figures.kinds.most_common()
+            ],
+        }
+
+
+def _plain(difference: Difference) -> dict[str, Any]:
+    return {**asdict(difference), "kind": str(difference.kind)}
+
+
+def summary(figures: Figures) -> Iterator[str]:
+    """What a campaign ends with."""
+    rate = figures.programs * 60 / figures.played_s if figures.played_s else 0
+    yield (
+        f"{figures.programs} programs, {figures.operations} operations, {figures.matches} matches in "
+        f"{figures.played_s / 60:.1f} minutes of play: {rate:.0f} programs a minute, {figures.guests} guests"
+    )
+    for kind, count in figures.kinds.most_common():
+        yield f"{count:6} {kind} (first after {figures.first[kind]} programs)"
+    if not figures.kinds:
+        yield "no difference"

@@ -1,0 +1,398 @@
+"""Compares three answers about one play: filters on, filters off, and what should match."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.campaigns.law.calls import ALIASING, CALLS
+from tests.campaigns.law.naive import matches
+from tests.campaigns.law.played import Match, Played, Record, Stat
+from tests.campaigns.law.policies import WRITE, WRITES, Rule
+from tests.campaigns.law.steps import text
+from tests.campaigns.law.truth import ANY, Key, Truth, truth
+from tests.campaigns.law.world import World
+
+_ESCAPES = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
+# Marks of a path of which the pages say that it is not the object's path.
+_ODD_MARKS = frozenset({"truncated", "detached"})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What makes two differences the same fault."""
+
+    check: str  # filter, missing, extra, path, twice, change, ledger, lost, problem, died
+    lacks: str = ""  # on, off, both: the answers that lack it
+    type: str = ""
+    call: str = ""
+    place: str = ""  # the kind of file system
+    spelling: str = ""
+    error: str = ""
+    detail: str = ""
+
+    def coarse(self) -> tuple[str, str, str, str]:
+        """What stays the same while a failure is shrunk."""
+        return self.check, self.lacks, self.type, self.error
+
+    def __str__(self) -> str:
+        return " ".join(part for part in vars(self).values() if part)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference, with what shows it."""
+
+    kind: Kind
+    program: str
+    expected: str
+    got: str
+    evidence: tuple[str, ...] = field(default=())
+
+
+def unescape(shown: str) -> str:
+    r"""A string of the agent's lines, which escapes bytes as \xHH."""
+    raw = _ESCAPES.sub(lambda m: bytes.fromhex(m[1].decode()) if m[1] else b"\\", shown.encode())
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def key_of(match: Match) -> Key:
+    """A match as truth knows it."""
+    event, process = match["event"], match["process"]
+    other = (event.get("destination") or {}).get("path")
+    return Key(
+        match.get("part", 0),
+        match["rule"],
+        event["type"],
+        unescape(event["path"]),
+        None if other is None else unescape(other),
+        min(event["retval"], 0),
+        process["pid"],
+        process["tid"],
+    )
+
+
+def judge(played: Played, script: str, rules: Sequence[Sequence[Rule]], world: World) -> list[Difference]:
+    """All differences of a play."""
+    about = _About(played.records, world)
+    known = truth(played.records, script, rules)
+    found = [
+        Difference(Kind("problem", detail=one.split(":")[0][:40]), "", "", one) for one in played.problems
+    ]
+    found += _filtered(played, about)
+    found += _against(known, played, about)
+    found += _changes(played, rules, about)
+    found += _ledger(played)
+    return found
+
+
+@dataclass
+class _About:
+    """Looks records up."""
+
+    records: Sequence[Record]
+    world: World
+
+    def place(self, path: str | None) -> str:
+        """The kind of the file system that a path lies on."""
+        inside = [one for one in self.world.places if path and f"{path}/".startswith(f"{one.path}/")]
+        return max(inside, key=lambda one: len(one.path)).kind if inside else "elsewhere"
+
+    def of(self, key: Key) -> Record | None:
+        """The record that a match is most likely about."""
+        mine = [
+            one
+            for one in self.records
+            if (one.part, one.pid) == (key.part, key.pid)
+            and one.call in CALLS
+            and (
+                CALLS[one.call].event == key.type
+                or (key.type == "rmdir" and CALLS[one.call].event == "unlink")
+            )
+        ]
+        same = [one for one in mine if min(one.ret, 0) == key.retval]
+        near = [
+            one
+            for one in same
+            if key.path in {p for seen in one.seen for p in (seen.resolved, seen.followed)}
+        ]
+        return next(iter([*near, *same, *mine]), None)
+
+    def program(self, pid: int) -> str:
+        return next((one.program for one in self.records if one.pid == pid), "")
+
+    def kind(self, check: str, lacks: str, key: Key, record: Record | None, detail: str = "") -> Kind:
+        import errno
+
+        error = errno.errorcode.get(-key.retval, str(key.retval)) if key.retval < 0 else ""
+        call = record.call if record else ""
+        path = key.path
+        if path is None and record and record.seen:
+            path = record.seen[0].followed
+        return Kind(check, lacks, key.type, call, self.place(path), spelling(record), error, detail)
+
+
+def spelling(record: Record | None) -> str:
+    """How the first path of a call was written."""
+    meaning = CALLS.get(record.call) if record else None
+    if record is None or meaning is None or meaning.file is None or len(record.words) <= meaning.file + 1:
+        return ""
+    given = text(record.words[meaning.file + 1])
+    seen = record.at(meaning.file)
+    words = []
+    if given.startswith("/proc/"):
+        words.append("proc")
+    elif not given.startswith("/"):
+        words.append("relative")
+    if "/../" in given or "//" in given or "/./" in given:
+        words.append("dots")
+    if seen and seen.resolved != seen.followed:
+        words.append("link")
+    elif seen and not words and seen.resolved and seen.resolved != given:
+        words.append("through")
+    return "+".join(words) or "plain"
+
+
+def _whole(match: Match) -> str:
+    """A match without what may differ between two agents."""
+    process = {name: match["process"].get(name) for name in ("pid", "tid", "ppid", "uid", "gid", "comm")}
+    return json.dumps([match.get("part", 0), match["rule"], match["event"], process], sort_keys=True)
+
+
+def _filtered(played: Played, about: _About) -> Iterator[Difference]:
+    """Filters on and off: the same matches."""
+    on, off = (Counter(map(_whole, some)) for some in (played.on, played.off))
+    for lacks, more in (("on", off - on), ("off", on - off)):
+        for shown in more.elements():
+            part, rule, event, process = json.loads(shown)
+            key = key_of({"part": part, "rule": rule, "event": event, "process": process})
+            record = about.of(key)
+            yield Difference(
+                about.kind("filter", lacks, key, record),
+                about.program(key.pid),
+                f"{rule} in both answers",
+                f"lacking with filters {lacks}: {shown}",
+                _evidence(record),
+            )
+
+
+def _against(known: Truth, played: Played, about: _About) -> Iterator[Difference]:
+    """Each answer against the truth."""
+    answers = {"on": played.on, "off": played.off}
+    missing: dict[tuple[Key, int], list[str]] = defaultdict(list)
+    extra: dict[tuple[Key, int], list[str]] = defaultdict(list)
+    for name, answer in answers.items():
+        lacks, more = _compare(known, answer)
+        for key, count in lacks.items():
+            missing[key, count].append(name)
+        for key, count in more.items():
+            extra[key, count].append(name)
+    records = dict(known.must)
+    for (key, count), names in missing.items():
+        lacks_in = "both" if len(names) == 2 else names[0]
+        other = _twin(key, names, extra)
+        record = records.get(key)
+        detail = "" if other is None else "path"
+        kind = about.kind("path" if other else "missing", lacks_in, key, record, detail)
+        yield Difference(
+            kind,
+            about.program(key.pid),
+            f"{count} of {_shown(key)}",
+            "" if other is None else _shown(other),
+            _evidence(record),
+        )
+    for (key, count), names in extra.items():
+        record = about.of(key)
+        certain = any(_loose(key) == _loose(one) for one, _ in known.must)
+        check = "twice" if certain else "extra"
+        lacks_in = "both" if len(names) == 2 else names[0]
+        yield Difference(
+            about.kind(check, lacks_in, key, record),
+            about.program(key.pid),
+            "none",
+            f"{count} of {_shown(key)}",
+            _evidence(record),
+        )
+
+
+def _loose(key: Key) -> tuple[Any, ...]:
+    return key.part, key.rule, key.type, key.path, key.retval, key.pid
+
+
+def _twin(key: Key, names: list[str], extra: dict[tuple[Key, int], list[str]]) -> Key | None:
+    """The same event by another path; it is taken out of `extra`."""
+    for other, count in list(extra):
+        same = (other.part, other.rule, other.type, other.retval, other.pid)
+        if same == (key.part, key.rule, key.type, key.retval, key.pid) and extra[other, count] == names:
+            del extra[other, count]
+            return other
+    return None
+
+
+def _compare(known: Truth, answer: Iterable[Match]) -> tuple[Counter[Key], Counter[Key]]:
+    """What an answer lacks, and what it has beyond what may be."""
+    left = Counter(key_of(match) for match in answer)
+    odd = {key_of(match) for match in answer if _ODD_MARKS & set(match["event"].get("path_marks", ()))}
+    must = Counter(key for key, _ in known.must)
+    lacks = Counter[Key]()
+    for key, count in must.items():
+        lacks[key] = count - _take(left, key, count)
+    for key, _ in known.may:
+        _take(left, key, 1)
+    for key in list(left):
+        if key in odd or any(claim.covers(key) for claim in known.claims):
+            del left[key]
+    return +lacks, +left
+
+
+def _take(left: Counter[Key], key: Key, count: int) -> int:
+    """Takes as many as there are; a path of None is any."""
+    candidates = [key]
+    if key.path is ANY:
+        candidates = [
+            one
+            for one in left
+            if (one.part, one.rule, one.type, one.retval, one.pid)
+            == (key.part, key.rule, key.type, key.retval, key.pid)
+        ]
+    taken = 0
+    for one in candidates:
+        some = min(left[one], count - taken)
+        left[one] -= some
+        taken += some
+    return taken
+
+
+def _shown(key: Key) -> str:
+    arrow = f" -> {key.path2!r}" if key.path2 is not None else ""
+    return f"{key.rule} {key.type} {key.path!r}{arrow} retval {key.retval} pid {key.pid} tid {key.tid} part {key.part}"
+
+
+def _evidence(record: Record | None) -> tuple[str, ...]:
+    if record is None:
+        return ()
+    seen = [
+        f"arg {one.arg}: resolved {one.resolved!r} followed {one.followed!r} error {one.error}"
+        for one in record.seen
+    ]
+    opened = [f"descriptor: {record.fd.path!r}"] if record.fd else []
+    return (f"{' '.join(record.words)} = {record.ret} (uid {record.uid}, line {record.line})", *seen, *opened)
+
+
+def _changes(played: Played, rules: Sequence[Sequence[Rule]], about: _About) -> Iterator[Difference]:
+    """A file that a program changed, under a rule that wants all changes of it, was told at least once."""
+    by_program: dict[tuple[int, str], list[Record]] = defaultdict(list)
+    for record in played.records:
+        by_program[record.part, record.program].append(record)
+    for (part, program), records in by_program.items():
+        if program.startswith("setup") or any(one.call in ALIASING and one.ret >= 0 for one in records):
+            continue
+        pids = {one.pid for one in records}
+        for path, state in _changed(records):
+            for rule in rules[part]:
+                if rule.kind != WRITE or not _wants(rule, path):
+                    continue
+                for name, answer in (("on", played.on), ("off", played.off)):
+                    told = any(
+                        match["rule"] == rule.id
+                        and match["process"]["pid"] in pids
+                        and match.get("part", 0) == part
+                        for match in answer
+                    )
+                    if not told:
+                        how = _how(records, path)
+                        yield Difference(
+                            Kind("change", name, place=about.place(path), detail=how),
+                            program,
+                            f"a match of {rule.id} ({rule.expression}): {path!r} changed: {state}",
+                            "none",
+                            tuple(_evidence(one)[0] for one in records),
+                        )
+
+
+def _how(records: Sequence[Record], path: str) -> str:
+    calls = {one.call for one in records if one.ret >= 0}
+    for record in records:
+        moved = record.at(0) if record.call.startswith("rename") else None
+        if record.call.startswith("renameat") or record.call == "ring_renameat":
+            moved = record.at(1)
+        if moved and moved.resolved and path.startswith(f"{moved.resolved}/") and record.ret >= 0:
+            return "ancestor-renamed"
+    return "detached" if "open_tree" in calls else "other"
+
+
+def _changed(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
+    """Paths whose state differs between the first and the last probe of a program."""
+    states: dict[str, list[Stat | None]] = defaultdict(list)
+    for record in records:
+        if (
+            record.call == "open"
+            and record.words[2].startswith("O_PATH|O_NOFOLLOW")
+            and record.words[1].startswith("/")
+        ):
+            seen = record.at(0)
+            if seen and seen.resolved == text(record.words[1]):
+                states[seen.resolved].append(record.fd.st if record.fd and record.ret >= 0 else None)
+    for path, some in states.items():
+        first, last = _content(some[0]), _content(some[-1])
+        if len(some) > 1 and first != last:
+            yield path, f"{first} -> {last}"
+
+
+def _content(st: Stat | None) -> tuple[int, ...] | None:
+    """What a change changes; the entries of a directory are other objects."""
+    if st is None:
+        return None
+    size, mtime = (0, 0) if stat.S_ISDIR(st.mode) else (st.size, st.mtime)
+    return st.ino, st.mode, st.uid, st.gid, size, mtime
+
+
+def _wants(rule: Rule, path: str) -> bool:
+    """Whether a rule of fim.write wants every change of this path."""
+    for kind in WRITES:
+        fields: dict[str, Any] = {
+            f"{kind}.file.path": path,
+            f"{kind}.file.name": path.rpartition("/")[2],
+            f"{kind}.retval": 0,
+        }
+        if kind == "open":
+            fields["open.flags"] = 1
+        if kind in ("rename", "link"):
+            fields |= {f"{kind}.file.destination.path": "/", f"{kind}.file.destination.name": ""}
+        if matches(rule.expression, fields) is not True:
+            return False
+    return True
+
+
+_EQUATIONS = (
+    ("seen", ("approver_rejected", "discarded", "submitted", "ring_full", "oversize")),
+    ("submitted", ("delivered", "read_errors")),
+    ("delivered", ("matched", "unmatched")),
+)
+
+
+def _ledger(played: Played) -> Iterator[Difference]:
+    """The equations of the ledger hold for each type, and nothing is lost."""
+    ledgers = (("on", played.ledger_on), ("off", played.ledger_off))
+    for name, ledger in ledgers:
+        for kind, row in ledger.items():
+            for left, parts in _EQUATIONS:
+                right = sum(row.get(part, 0) for part in parts)
+                if row.get(left, right) != right:
+                    words = f"{left} = {' + '.join(parts)}"
+                    yield Difference(
+                        Kind("ledger", name, kind, detail=left), "", words, f"{row[left]}: {dict(row)}"
+                    )
+    if played.lost:
+        rows = [
+            f"{name} {kind}: {dict(row)}"
+            for name, ledger in ledgers
+            for kind, row in ledger.items()
+            if row.get("lost")
+        ]
+        yield Difference(Kind("lost"), "", "lost 0", f"lost {played.lost}", tuple(rows))

@@ -1,0 +1,107 @@
+"""Makes a failure small: fewer programs, operations, rules. Each trial is one play."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from tests.campaigns.law.case import Case
+from tests.campaigns.law.programs import Program
+from tests.campaigns.law.steps import flat, without
+
+Fails = Callable[[Case], bool]
+Item = TypeVar("Item")
+
+
+class Budget:
+    """How many trials are left, and until when."""
+
+    def __init__(self, trials: int, seconds: float) -> None:
+        self.trials = trials
+        self.until = time.monotonic() + seconds
+
+    def spend(self) -> bool:
+        """Whether there is one more."""
+        self.trials -= 1
+        return self.trials >= 0 and time.monotonic() < self.until
+
+
+def ddmin(items: Sequence[Item], fails: Callable[[Sequence[Item]], bool]) -> list[Item]:
+    """A part of the items that still fails and of which no chunk can be left out; Zeller's algorithm."""
+    kept, chunk = list(items), max(1, len(items) // 2)
+    while kept:
+        shorter = False
+        at = 0
+        while at < len(kept):
+            trial = kept[:at] + kept[at + chunk :]
+            if fails(trial):
+                kept, shorter = trial, True
+            else:
+                at += chunk
+        if chunk == 1 and not shorter:
+            break
+        chunk = max(1, chunk // 2)
+    return kept
+
+
+def shrink(case: Case, fails: Fails, culprit: str, budget: Budget) -> Case:
+    """A smaller case that fails; the case itself if it does not fail again, or the budget is spent.
+
+    `culprit` is the program of the difference: it is tried alone, with the set-up, first.
+    """
+
+    def tried(trial: Case) -> bool:
+        return budget.spend() and fails(trial)
+
+    case = _programs(case, tried, culprit)
+    if case.reload is not None and tried(same := replace(case, reload=None)):
+        case = same
+    case = _rules(case, tried)
+    case = _steps(case, tried)
+    return _rules(case, tried)
+
+
+def _programs(case: Case, tried: Fails, culprit: str) -> Case:
+    first = [one for one in case.programs if one.name == "setup"]
+    alone = [one for one in case.programs if one.name == culprit]
+    last = next(
+        (number for number, one in enumerate(case.programs) if one.name == culprit), len(case.programs)
+    )
+    if alone and tried(small := case.having([*first, *alone])):
+        return small
+    earlier = [one for one in case.programs[:last] if one.name != "setup"]
+    kept = ddmin(earlier, lambda some: tried(case.having([*first, *some, *alone])))
+    return case.having([*first, *kept, *alone])
+
+
+def _rules(case: Case, tried: Fails) -> Case:
+    kept = ddmin(case.rules, lambda some: tried(replace(case, rules=tuple(some))))
+    case = replace(case, rules=tuple(kept))
+    if case.reload:
+        kept = ddmin(case.reload, lambda some: tried(replace(case, reload=tuple(some))))
+        case = replace(case, reload=tuple(kept))
+    return case
+
+
+def _steps(case: Case, tried: Fails) -> Case:
+    """Lines of programs, the last program's first: of a set-up most lines are not needed."""
+    places = [(number, place) for number, one in enumerate(case.programs) for place in flat(one.steps)]
+
+    def having(kept: Sequence[tuple[int, tuple[int, ...]]]) -> Case:
+        gone = set(places) - set(kept)
+        programs = [
+            Program(one.name, without(one.steps, frozenset(place for at, place in gone if at == number)))
+            for number, one in enumerate(case.programs)
+        ]
+        return replace(case, programs=tuple(programs))
+
+    kept = ddmin(places, lambda some: tried(having(some)))
+    small = having(kept)
+    programs = [one for one in small.programs if one.steps]
+    return (
+        small.having(programs)
+        if len(programs) < len(small.programs) and tried(small.having(programs))
+        else small
+    )

@@ -1,0 +1,187 @@
+"""The oracle itself: what it draws, what it takes for true, how it compares and how it shrinks."""
+
+from __future__ import annotations
+
+import ast
+import errno
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.campaigns.law.case import Case
+from tests.campaigns.law.judge import judge
+from tests.campaigns.law.played import Match, Opened, Played, Record, Seen, Stat
+from tests.campaigns.law.policies import Rule
+from tests.campaigns.law.programs import Program, batch, scene
+from tests.campaigns.law.shrink import Budget, ddmin, shrink
+from tests.campaigns.law.steps import flat, line, parse, render, text, without, word
+from tests.campaigns.law.world import World
+
+HERE = Path(__file__).parent
+FILE = Stat("8:1", 12, 30, 0o100644, 0, 0)
+OPENED = Rule("r0", "open", 'open.file.path == "/w/etc/shadow"')
+REFUSED = Rule("r1", "open", 'open.file.path == "/w/etc/shadow" && open.retval == EACCES')
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World.from_seed(1)
+
+
+def drawn(world: World, seed: int) -> Case:
+    import random
+
+    rng = random.Random(seed)
+    made_in = scene(rng, world)
+    return Case(world, (OPENED,), tuple(batch(rng, made_in, 30)), (REFUSED,), 4)
+
+
+def record(call: str, *words: str, ret: int = 0, seen: Sequence[Seen] = (), **more: Any) -> Record:
+    return Record(
+        "p0",
+        3,
+        call,
+        (call, *words),
+        10,
+        10,
+        1,
+        0,
+        0,
+        ret,
+        int(ret >= 0),
+        int(ret < 0),
+        seen=tuple(seen),
+        **more,
+    )
+
+
+def match(rule: str, path: str, retval: int = 0, **more: Any) -> Match:
+    process = {"pid": 10, "tid": 10, "ppid": 1, "uid": 0, "gid": 0, "comm": "p0"}
+    return {
+        "rule": rule,
+        "event": {"type": "open", "path": path, "retval": retval, **more},
+        "process": process,
+    }
+
+
+def judged(
+    records: Sequence[Record], on: Sequence[Match], off: Sequence[Match], *rules: Rule, world: World
+) -> list[str]:
+    played = Played(tuple(records), tuple(on), tuple(off))
+    script = (
+        "witness on\nprogram p0\n" + "\n".join(" ".join(one.words) + " -> $1" for one in records) + "\nend\n"
+    )
+    return [str(one.kind) for one in judge(played, script, (rules, rules), world)]
+
+
+@pytest.mark.parametrize(
+    "name", ["truth", "calls", "naive", "naive_patterns", "naive_values", "naive_words", "judge"]
+)
+def test_the_truth_knows_nothing_of_the_agent(name: str) -> None:
+    """Neither it nor what it imports of this package does."""
+    found = set()
+    for node in ast.walk(ast.parse((HERE / f"{name}.py").read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    assert not [one for one in found if one.split(".")[0] in ("agent", "harness")]
+
+
+@pytest.mark.parametrize("raw", [b"", b"a b", b"\xff\xfe", b"100%d", b"new\nline", "é".encode(), b"$0"])
+def test_words_hold_any_bytes(raw: bytes) -> None:
+    """A word has no blank, and gives the bytes back."""
+    made = word(raw)
+    assert len(made.split()) == 1
+    assert text(made).encode("utf-8", "surrogateescape") == raw
+
+
+def test_a_case_is_the_same_for_the_same_seed(world: World) -> None:
+    """And survives being written and read."""
+    case = drawn(world, 7)
+    assert case == drawn(world, 7)
+    assert case.programs != drawn(world, 8).programs
+    assert Case.from_json(case.to_json()) == case
+
+
+def test_steps_are_cut_out_at_any_depth() -> None:
+    steps = (line("fork", into=1, body=(line("unlink", "/a"), line("unlink", "/b"))), line("wait", "$1"))
+    assert parse(render(steps)) == steps
+    assert len(list(flat(steps))) == 4
+    assert render(without(steps, frozenset({(0, 0)}))) == "fork -> $1\nunlink /b\nend\nwait $1\n"
+
+
+def test_an_open_that_succeeded_matches(world: World) -> None:
+    seen = Seen(0, "/w/etc/shadow", "/w/etc/shadow", FILE, FILE)
+    opened = record("open", "/w/etc/shadow", "O_RDONLY", ret=3, seen=[seen], fd=Opened("/w/etc/shadow", FILE))
+    good = match("r0", "/w/etc/shadow")
+    assert judged([opened], [good], [good], OPENED, world=world) == []
+    assert judged([opened], [], [good], OPENED, world=world) == [
+        "filter on open open elsewhere plain",
+        "missing on open open elsewhere plain",
+    ]
+    assert judged([opened], [], [], OPENED, world=world) == ["missing both open open elsewhere plain"]
+    assert judged([opened], [good] * 2, [good] * 2, OPENED, world=world) == [
+        "twice both open open elsewhere plain"
+    ]
+
+
+def test_a_refused_open_is_about_the_object(world: World) -> None:
+    """A link does not change what was refused."""
+    seen = Seen(0, "/w/tmp/link", "/w/etc/shadow", replace(FILE, mode=0o120777), FILE)
+    refused = record("open", "/w/tmp/link", "O_RDONLY", ret=-errno.EACCES, seen=[seen])
+    assert judged([refused], [], [], REFUSED, world=world) == ["missing both open open elsewhere link EACCES"]
+
+
+def test_what_no_page_says_is_not_judged(world: World) -> None:
+    """ENOENT may be an event or not."""
+    seen = Seen(0, "/w/etc/none", "/w/etc/none", None, None)
+    missing = record("open", "/w/etc/none", "O_RDONLY", ret=-errno.ENOENT, seen=[seen])
+    anything = Rule("r0", "open", "open.retval < 0")
+    told = match("r0", "/w/etc/none", -errno.ENOENT)
+    assert judged([missing], [told], [told], anything, world=world) == []
+    assert judged([missing], [], [], anything, world=world) == []
+
+
+def test_a_change_that_no_match_tells(world: World) -> None:
+    """A file that has other contents afterwards, under a rule that wants all changes of it."""
+    wanted = Rule("r0", "fim.write", 'fim.write.file.path =~ "/w/keep/conf/**"')
+
+    def probe(size: int) -> Record:
+        seen = Seen(0, "/w/keep/conf/a", "/w/keep/conf/a", FILE, FILE)
+        state = Opened("/w/keep/conf/a", replace(FILE, size=size))
+        return record("open", "/w/keep/conf/a", "O_PATH|O_NOFOLLOW", ret=3, seen=[seen], fd=state)
+
+    moved = record(
+        "rename", "/w/keep", "/w/k2", seen=[Seen(0, "/w/keep", "/w/keep"), Seen(1, "/w/k2", "/w/k2")]
+    )
+    kinds = judged([probe(0), moved, probe(4)], [], [], wanted, world=world)
+    assert kinds == ["change on elsewhere ancestor-renamed", "change off elsewhere ancestor-renamed"]
+    assert judged([probe(0), moved, probe(0)], [], [], wanted, world=world) == []
+
+
+def test_ddmin_keeps_what_is_needed() -> None:
+    assert ddmin(range(100), lambda some: 3 in some and 77 in some) == [3, 77]
+
+
+def test_a_failure_is_shrunk_to_its_lines(world: World) -> None:
+    """Two programs and one rule are needed of thirty programs and two rules."""
+    case = drawn(world, 3)
+    needed = {"p3": line("unlink", "/needed"), "p9": line("mkdir", "/culprit", "0755")}
+    programs = [
+        Program(one.name, (*one.steps, *([needed[one.name]] if one.name in needed else [])))
+        for one in case.programs
+    ]
+    case = replace(case, programs=tuple(programs), rules=(OPENED, REFUSED))
+
+    def fails(trial: Case) -> bool:
+        script = trial.script
+        return "/needed" in script and "/culprit" in script and REFUSED in trial.rules
+
+    small = shrink(case, fails, "p9", Budget(1000, 60))
+    assert small.rules == (REFUSED,)
+    assert small.reload is None
+    assert [one.steps for one in small.programs] == [(step,) for step in needed.values()]
