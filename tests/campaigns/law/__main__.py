@@ -6,6 +6,7 @@ Exits with 1 if the answers differ anywhere.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import yaml
 
+from harness.lab.lab import VmBench
 from tests import ROOT
-from tests.campaigns.law.arena import Arena
-from tests.campaigns.law.campaign import BATCH, Campaign, summary
+from tests.campaigns.law.arena import MATRIX, Arena
+from tests.campaigns.law.campaign import BATCH, Campaign, Opener, summary
 from tests.campaigns.law.case import Case
 from tests.campaigns.law.judge import judge
 from tests.campaigns.law.policies import Rule, rendered
@@ -26,12 +28,16 @@ from tests.campaigns.law.world import World
 def main(words: Sequence[str]) -> int:
     """Run a campaign, or play a file again; the exit code."""
     arguments = _parser().parse_args(words)
-    if arguments.replay:
-        return _replay(arguments)
+    with contextlib.closing(VmBench(lock=MATRIX.with_name("matrix.lock"))) as bench:
 
-    def opened(world: World) -> Arena:
-        return Arena(arguments.kernel, world, arguments.hookset, arguments.neighbour)
+        def opened(world: World) -> Arena:
+            return Arena(arguments.kernel, world, arguments.hookset, arguments.neighbour, bench)
 
+        return _replay(arguments, opened) if arguments.replay else _campaign(arguments, opened)
+
+
+def _campaign(arguments: argparse.Namespace, opened: Opener) -> int:
+    """Plays until the minutes are over; 1 if the answers differ anywhere."""
     name = f"{arguments.kernel}-{arguments.hookset or 'auto'}-{arguments.seed}"
     log = (
         arguments.log or ROOT / "build" / "law" / f"{name}{'-neighbour' if arguments.neighbour else ''}.jsonl"
@@ -73,7 +79,14 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=int(time.strftime("%Y%m%d")), metavar="N", help="default: the day"
     )
     parser.add_argument("--hookset", default="", metavar="NAME", help="of both agents (default: they choose)")
-    parser.add_argument("--neighbour", action="store_true", help="another user does its worst meanwhile")
+    parser.add_argument(
+        "--neighbour",
+        nargs="?",
+        const="all",
+        default="",
+        metavar="NAME",
+        help="another user does its worst meanwhile",
+    )
     parser.add_argument("--batch", type=int, default=BATCH, metavar="N", help="programs of a play")
     parser.add_argument(
         "--place", action="append", default=[], metavar="KIND", help="only places of that kind"
@@ -86,12 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _replay(arguments: argparse.Namespace) -> int:
+def _replay(arguments: argparse.Namespace, opened: Opener) -> int:
     """Plays what a file holds; 1 if an answer differs."""
     cases = list(_cases(arguments.replay))
     different = 0
     for case in cases:
-        with Arena(arguments.kernel, case.world, arguments.hookset, arguments.neighbour) as arena:
+        with opened(case.world) as arena:
             found = judge(case.play(arena), case.script, case.parts, case.world)
         different += bool(found)
         for one in found:

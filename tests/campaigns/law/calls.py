@@ -1,4 +1,4 @@
-"""What each call of the generator's language does, written from the manual pages: the arguments by their places.
+"""What each call of the generator's language does, from the manual pages: its arguments by their places.
 
 Places count the words behind the call's name. A path that is not `follow`ed stands for the link itself.
 """

@@ -16,9 +16,10 @@ from harness.errors import HarnessError
 from tests.campaigns.law.case import Case
 from tests.campaigns.law.judge import Difference, Kind, judge
 from tests.campaigns.law.policies import Rule, policy
-from tests.campaigns.law.programs import batch, scene
+from tests.campaigns.law.programs import batch
 from tests.campaigns.law.shrink import Budget, shrink
 from tests.campaigns.law.world import World
+from tests.campaigns.law.writer import scene
 
 BATCH = 100  # programs of a play
 SHRINKS = 3  # kinds that are shrunk, of those that differ in call, place and spelling only
@@ -61,13 +62,17 @@ class Campaign:
 
     def run(self, minutes: float) -> Figures:
         """Play on, with another guest and world whenever one died. Raises HarnessError if none boots."""
-        until = time.monotonic() + minutes * 60
+        left = minutes * 60  # of time with a guest
         number = 0
-        while time.monotonic() < until:
+        while left > 0:
             world = World.from_seed(self.seed + self.figures.guests)
             self.figures.guests += 1
             with self.opener(world) as arena:
-                number = self._in_guest(arena, number, until)
+                for missing in arena.world.missing:
+                    self.say(f"{self.kernel} lacks {missing}")
+                began = time.monotonic()
+                number = self._in_guest(arena, number, began + left)
+                left -= time.monotonic() - began
         self._write({"summary": self._summary()})
         return self.figures
 
@@ -122,7 +127,8 @@ class Campaign:
         )
         self.say(
             f"{self.kernel} case {number}: {len(case.programs)} programs, {len(played.records)} operations, "
-            f"{len(case.rules)} rules, {len(played.on)} matches, {seconds:.1f} s, {len(differences)} differences"
+            f"{len(case.rules)} rules, {len(played.on)} matches, {seconds:.1f} s, "
+            f"{len(differences)} differences"
         )
         for kind in kinds:
             if kind not in figures.first:

@@ -270,7 +270,8 @@ def _take(left: Counter[Key], key: Key, count: int) -> int:
 
 def _shown(key: Key) -> str:
     arrow = f" -> {key.path2!r}" if key.path2 is not None else ""
-    return f"{key.rule} {key.type} {key.path!r}{arrow} retval {key.retval} pid {key.pid} tid {key.tid} part {key.part}"
+    who = f"pid {key.pid} tid {key.tid} part {key.part}"
+    return f"{key.rule} {key.type} {key.path!r}{arrow} retval {key.retval} {who}"
 
 
 def _evidence(record: Record | None) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.campaigns.law.programs import Scene
 from tests.campaigns.law.trees import NEW
+from tests.campaigns.law.writer import Scene
 
 WRITE = "fim.write"
 # The event types that fim.write stands for, as docs/rules.md lists them.
@@ -17,9 +17,9 @@ WRITES = (
     "utimes", "setxattr", "removexattr",
 )  # fmt: skip
 _TYPES: Mapping[str, int] = {
-    "open": 16, WRITE: 8, "unlink": 6, "rmdir": 3, "mkdir": 6, "rename": 8, "link": 5, "symlink": 4, "mknod": 4,
-    "truncate": 5, "chmod": 6, "chown": 5, "utimes": 4, "setxattr": 4, "removexattr": 3, "close": 5, "exec": 7,
-    "mount": 4, "umount": 3,
+    "open": 16, WRITE: 8, "unlink": 6, "rmdir": 3, "mkdir": 6, "rename": 8, "link": 5, "symlink": 4,
+    "mknod": 4, "truncate": 5, "chmod": 6, "chown": 5, "utimes": 4, "setxattr": 4, "removexattr": 3,
+    "close": 5, "exec": 7, "mount": 4, "umount": 3,
 }  # fmt: skip
 
 

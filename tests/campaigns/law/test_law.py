@@ -15,10 +15,11 @@ from tests.campaigns.law.case import Case
 from tests.campaigns.law.judge import judge
 from tests.campaigns.law.played import Match, Opened, Played, Record, Seen, Stat
 from tests.campaigns.law.policies import Rule
-from tests.campaigns.law.programs import Program, batch, scene
+from tests.campaigns.law.programs import Program, batch
 from tests.campaigns.law.shrink import Budget, ddmin, shrink
 from tests.campaigns.law.steps import flat, line, parse, render, text, without, word
 from tests.campaigns.law.world import World
+from tests.campaigns.law.writer import scene
 
 HERE = Path(__file__).parent
 FILE = Stat("8:1", 12, 30, 0o100644, 0, 0)

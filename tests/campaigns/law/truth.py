@@ -1,7 +1,7 @@
 """What should match, from what the kernel told the programs and nothing else.
 
-Imports nothing of the agent. An operation gives events that must match a rule once, events that may match (the
-pages do not say whether there is one), and claims on whole kinds of events about which nothing is known.
+Imports nothing of the agent. An operation gives events that must match a rule once, events that may
+match (the pages do not say whether there is one), and claims on kinds of events about which nothing is known.
 docs/law.md lists what is not defined, and why.
 """
 
@@ -22,12 +22,12 @@ from tests.campaigns.law.steps import text
 
 ANY = None  # of a path: whatever the agent says
 
-# Errors of a call that was understood and not allowed. Of others (no such name, a malformed request, no memory)
-# the pages do not say that they are events.
+# Errors of a call that was understood and not allowed. Of others (no such name, a bad request) the pages
+# do not say that they are events.
 REFUSED = frozenset(
     {
-        errno.EPERM, errno.EACCES, errno.EBUSY, errno.EEXIST, errno.EXDEV, errno.EISDIR, errno.ETXTBSY, errno.EROFS,
-        errno.ENOTEMPTY,
+        errno.EPERM, errno.EACCES, errno.EBUSY, errno.EEXIST, errno.EXDEV, errno.EISDIR, errno.ETXTBSY,
+        errno.EROFS, errno.ENOTEMPTY,
     }
 )  # fmt: skip
 _DELETED = " (deleted)"

@@ -1,0 +1,126 @@
+"""The scene that programs and rules of a play share, and the writer of one program."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.campaigns.law.steps import Step, line, word
+from tests.campaigns.law.trees import NEW, ODD, Tree, respell
+from tests.campaigns.law.world import Place, World
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the programs and the rules of one batch have in common."""
+
+    world: World
+    places: tuple[Place, ...]
+    hot: tuple[str, ...]  # files that rules name more often than others
+    focus: frozenset[str] = frozenset()  # types of events that rules are about: programs make more of them
+
+    @property
+    def trees(self) -> tuple[Tree, ...]:
+        return tuple(Tree(place.path) for place in self.places)
+
+
+def scene(rng: random.Random, world: World, kinds: Sequence[str] = ()) -> Scene:
+    """A few of the world's places, of a pair (a snapshot, a bind mount) always both, and files in them."""
+    usable = [place for place in world.places if not kinds or place.kind in kinds]
+    chosen = rng.sample(usable, min(len(usable), rng.choice((1, 2, 2, 3))))
+    paths = {path for place in chosen for path in (place.path, place.facts.get("of"))}
+    places = tuple(place for place in usable if place.path in paths or place.facts.get("of") in paths)
+    files = [path for place in places for path in (*Tree(place.path).files, *Tree(place.path).folders)]
+    return Scene(world, places, tuple(rng.sample(files, rng.randint(3, 8))))
+
+
+@dataclass
+class Writer:
+    """Writes one program."""
+
+    rng: random.Random
+    scene: Scene
+    folders: tuple[str, ...]  # where this program works
+    steps: list[Step] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)  # names that it made
+    undo: list[Step] = field(default_factory=list)
+    vars: int = 0
+    cwd: str = ""
+    depth: int = 0
+
+    def var(self) -> int:
+        """A fresh variable; the last ones are reused."""
+        self.vars += 1
+        return min(self.vars, 29)
+
+    def add(self, *words: str | int, into: int | None = None, body: Sequence[Step] = ()) -> None:
+        self.steps.append(line(*words, into=into, body=body))
+
+    def target(self) -> str:
+        """An object: more often one that rules name, or one beside it, than any."""
+        rng = self.rng
+        trees = self.scene.trees
+        if self.known and rng.random() < 0.25:
+            return rng.choice(self.known)
+        if rng.random() < 0.45:
+            return rng.choice(self.scene.hot)
+        if rng.random() < 0.6:
+            folder = rng.choice(self.folders)
+            beside = [path for tree in trees for path in tree.files if path.rsplit("/", 1)[0] == folder]
+            if beside:
+                return rng.choice(beside)
+        return rng.choice(rng.choice(trees).files)
+
+    def folder(self) -> str:
+        """A directory."""
+        return self.rng.choice(
+            self.folders if self.rng.random() < 0.7 else self.rng.choice(self.scene.trees).folders
+        )
+
+    def fresh(self) -> str:
+        """A name that mostly does not exist."""
+        name = self.rng.choice(ODD) if self.rng.random() < 0.2 else self.rng.choice(NEW)
+        path = f"{self.folder()}/{name}"
+        self.known.append(path)
+        return path
+
+    def any(self) -> str:
+        """An object, or a name that does not exist."""
+        return self.fresh() if self.rng.random() < 0.15 else self.target()
+
+    def spelled(self, path: str) -> str:
+        """The path as a word, in one of its spellings."""
+        rng = self.rng
+        choice = rng.random()
+        if choice < 0.62:
+            return word(path)
+        if choice < 0.72:
+            return word(respell(path, tuple(tree.root for tree in self.scene.trees)) or path)
+        if choice < 0.78:
+            return word(f"/proc/self/root{path}")
+        head, _, last = path.rpartition("/")
+        if choice < 0.82:
+            return word(f"{head}/../{head.rpartition('/')[2]}/{last}")
+        if choice < 0.86:
+            return word(f"{head}//./{last}")
+        if choice < 0.90 and self.cwd and path.startswith(f"{self.cwd}/"):
+            return word(f"/proc/self/cwd/{path.removeprefix(f'{self.cwd}/')}")
+        if self.cwd and path.startswith(f"{self.cwd}/"):
+            return word(path.removeprefix(f"{self.cwd}/"))
+        return word(path)
+
+    def linked(self, path: str) -> str:
+        """A link to the path, made here; half of the times by a link of the tree."""
+        link = self.fresh()
+        self.add("symlink", word(path), word(link))
+        return link
+
+    def at(self, path: str) -> tuple[str, str]:
+        """A descriptor of a directory and a path below it, as two words."""
+        head, _, last = path.rpartition("/")
+        if self.rng.random() < 0.5 or not head:
+            return "AT_FDCWD", self.spelled(path)
+        fd = self.var()
+        self.add("open", word(head), "O_PATH|O_DIRECTORY", into=fd)
+        return f"${fd}", word(last)
