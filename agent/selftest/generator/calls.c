@@ -42,7 +42,7 @@ struct frame {
 	struct xattr_value xattr;
 };
 
-static long vars[MAX_VARS];
+static long vars[MAX_VARS] = { [0 ... MAX_VARS - 1] = -EBADF }; /* never a descriptor */
 
 void var_set(int var, long value)
 {
