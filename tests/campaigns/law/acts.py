@@ -352,7 +352,7 @@ def _exec(w: Writer) -> None:
         if rng.random() < 0.5:
             words = ("exec", f"/proc/self/fd/{number}", "exit", "0")
         else:
-            words = ("execveat", f"${memory}", EMPTY, "AT_EMPTY_PATH")
+            words = ("execveat", f"${memory}", EMPTY, "AT_EMPTY_PATH", "law", "exit", "0")
     child = w.var()
     body = [line(*words)]
     if rng.random() < 0.3:
