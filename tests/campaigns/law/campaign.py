@@ -122,6 +122,7 @@ class Campaign:
                 "on": len(played.on),
                 "off": len(played.off),
                 "seconds": round(seconds, 2),
+                "steps": getattr(arena, "timing", []),
                 "kinds": {str(kind): count for kind, count in kinds.items()},
             }
         )

@@ -11,7 +11,7 @@ from tests.campaigns.law.steps import Step, line, word
 from tests.campaigns.law.writer import Scene, Writer
 
 SETUP = "setup"
-HEAL = 25  # programs between two that mend the tree
+HEAL = 50  # programs between two that mend the tree
 
 
 @dataclass(frozen=True)

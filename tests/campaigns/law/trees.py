@@ -82,10 +82,7 @@ class Tree:
         for name, mode in FOLDERS:
             yield line("mkdir", word(f"{self.root}/{name}"), mode)
         for name, mode in FILES:
-            yield line(
-                "open", word(f"{self.root}/{name}"), "O_CREAT|O_WRONLY|O_NOFOLLOW|O_NONBLOCK", mode, into=31
-            )
-            yield line("close", "$31")
+            yield line("mknod", word(f"{self.root}/{name}"), f"S_IFREG|{mode}")
         for name, target in LINKS:
             yield line("symlink", word(target.format(root=self.root)), word(f"{self.root}/{name}"))
 

@@ -26,13 +26,18 @@ class Scene:
 
 
 def scene(rng: random.Random, world: World, kinds: Sequence[str] = ()) -> Scene:
-    """A few of the world's places, of a pair (a snapshot, a bind mount) always both, and files in them."""
+    """One or two of the world's places, often with one that shows the same (a snapshot, a bind mount)."""
     usable = [place for place in world.places if not kinds or place.kind in kinds]
-    chosen = rng.sample(usable, min(len(usable), rng.choice((1, 2, 2, 3))))
-    paths = {path for place in chosen for path in (place.path, place.facts.get("of"))}
-    places = tuple(place for place in usable if place.path in paths or place.facts.get("of") in paths)
+    places = rng.sample(usable, min(len(usable), rng.choice((1, 1, 2))))
+    shown = {path for place in places for path in (place.path, place.facts.get("of"))}
+    related = [
+        place
+        for place in usable
+        if place not in places and (place.path in shown or place.facts.get("of") in shown)
+    ]
+    places += rng.sample(related, min(len(related), rng.choice((1, 1, 2))))
     files = [path for place in places for path in (*Tree(place.path).files, *Tree(place.path).folders)]
-    return Scene(world, places, tuple(rng.sample(files, rng.randint(3, 8))))
+    return Scene(world, tuple(places), tuple(rng.sample(files, rng.randint(3, 8))))
 
 
 @dataclass
