@@ -329,6 +329,7 @@ def _exec(w: Writer) -> None:
     rng = w.rng
     root = rng.choice(w.scene.trees).root
     choice = rng.random()
+    words: tuple[str, ...]
     if choice < 0.35:
         words = (
             "exec",

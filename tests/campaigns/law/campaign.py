@@ -174,7 +174,7 @@ class Campaign:
             found.extend(same[:1])
             return bool(same)
 
-        small = shrink(case, fails, difference.program, Budget(TRIALS, SHRINK_S))
+        small = shrink(case, fails, difference.program, difference.rule, Budget(TRIALS, SHRINK_S))
         return small, found[-1] if found else None
 
     def _died(self, case: Case, number: int, error: HarnessError) -> None:

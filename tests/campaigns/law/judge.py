@@ -53,6 +53,7 @@ class Difference:
     expected: str
     got: str
     evidence: tuple[str, ...] = field(default=())
+    rule: str = ""
 
 
 def unescape(shown: str) -> str:
@@ -178,6 +179,7 @@ def _filtered(played: Played, about: _About) -> Iterator[Difference]:
                 f"{rule} in both answers",
                 f"lacking with filters {lacks}: {shown}",
                 _evidence(record),
+                rule,
             )
 
 
@@ -205,6 +207,7 @@ def _against(known: Truth, played: Played, about: _About) -> Iterator[Difference
             f"{count} of {_shown(key)}",
             "" if other is None else _shown(other),
             _evidence(record),
+            key.rule,
         )
     for (key, count), names in extra.items():
         record = about.of(key)
@@ -217,6 +220,7 @@ def _against(known: Truth, played: Played, about: _About) -> Iterator[Difference
             "none",
             f"{count} of {_shown(key)}",
             _evidence(record),
+            key.rule,
         )
 
 
@@ -293,27 +297,28 @@ def _changes(played: Played, rules: Sequence[Sequence[Rule]], about: _About) -> 
     for (part, program), records in by_program.items():
         if program.startswith("setup") or any(one.call in ALIASING and one.ret >= 0 for one in records):
             continue
-        pids = {one.pid for one in records}
         for path, state in _changed(records):
             for rule in rules[part]:
-                if rule.kind != WRITE or not _wants(rule, path):
-                    continue
-                for name, answer in (("on", played.on), ("off", played.off)):
-                    told = any(
-                        match["rule"] == rule.id
-                        and match["process"]["pid"] in pids
-                        and match.get("part", 0) == part
-                        for match in answer
-                    )
-                    if not told:
-                        how = _how(records, path)
-                        yield Difference(
-                            Kind("change", name, place=about.place(path), detail=how),
-                            program,
-                            f"a match of {rule.id} ({rule.expression}): {path!r} changed: {state}",
-                            "none",
-                            tuple(_evidence(one)[0] for one in records),
-                        )
+                if rule.kind == WRITE and _wants(rule, path):
+                    lacks = _silent(rule, part, {one.pid for one in records}, played)
+                    if lacks:
+                        kind = Kind("change", lacks, place=about.place(path), detail=_how(records, path))
+                        expected = f"a match of {rule.id} ({rule.expression}): {path!r} changed: {state}"
+                        shown = tuple(_evidence(one)[0] for one in records)
+                        yield Difference(kind, program, expected, "none", shown, rule.id)
+
+
+def _silent(rule: Rule, part: int, pids: set[int], played: Played) -> str:
+    """Which answers have no match of a rule by these processes: on, off, both, or none."""
+    silent = [
+        name
+        for name, answer in (("on", played.on), ("off", played.off))
+        if not any(
+            (match["rule"], match.get("part", 0)) == (rule.id, part) and match["process"]["pid"] in pids
+            for match in answer
+        )
+    ]
+    return "both" if len(silent) == 2 else "".join(silent)
 
 
 def _how(records: Sequence[Record], path: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tests.campaigns.law.case import Case
-from tests.campaigns.law.programs import Program
-from tests.campaigns.law.steps import flat, without
+from tests.campaigns.law.programs import SETUP, Program
+from tests.campaigns.law.steps import flat, text, without
 
 Fails = Callable[[Case], bool]
 Item = TypeVar("Item")
@@ -46,15 +46,19 @@ def ddmin(items: Sequence[Item], fails: Callable[[Sequence[Item]], bool]) -> lis
     return kept
 
 
-def shrink(case: Case, fails: Fails, culprit: str, budget: Budget) -> Case:
+def shrink(case: Case, fails: Fails, culprit: str, rule: str, budget: Budget) -> Case:
     """A smaller case that fails; the case itself if it does not fail again, or the budget is spent.
 
-    `culprit` is the program of the difference: it is tried alone, with the set-up, first.
+    `culprit` and `rule` are those of the difference. What most failures need is tried first: these two alone,
+    and of the set-up what the program names.
     """
 
     def tried(trial: Case) -> bool:
         return budget.spend() and fails(trial)
 
+    small = _likely(case, culprit, rule)
+    if small is not None and tried(small):
+        return _steps(small, tried)
     case = _programs(case, tried, culprit)
     if case.reload is not None and tried(same := replace(case, reload=None)):
         case = same
@@ -63,16 +67,35 @@ def shrink(case: Case, fails: Fails, culprit: str, budget: Budget) -> Case:
     return _rules(case, tried)
 
 
+def _likely(case: Case, culprit: str, rule: str) -> Case | None:
+    alone = next((one for one in case.programs if one.name == culprit), None)
+    in_force = case.reload if case.reload and alone in case.programs[case.cut :] else case.rules
+    rules = tuple(one for one in in_force if one.id == rule)
+    if alone is None or alone.makes or not rules:
+        return None
+    names = {text(one) for step in alone.steps for row in step.lines() for one in row.split() if "/" in one}
+    needed = tuple(
+        step
+        for one in case.programs[:1]
+        for step in one.steps
+        if any(_above(text(word), name) for word in step.words if "/" in word for name in names)
+    )
+    return replace(case, programs=(Program(SETUP, needed), alone), rules=rules, reload=None)
+
+
+def _above(path: str, name: str) -> bool:
+    """Whether a path is that of the name, or of a directory above or below it."""
+    return f"{name}/".startswith(f"{path}/") or path.startswith(f"{name}/") or path in name
+
+
 def _programs(case: Case, tried: Fails, culprit: str) -> Case:
-    first = [one for one in case.programs if one.name == "setup"]
-    alone = [one for one in case.programs if one.name == culprit]
     last = next(
         (number for number, one in enumerate(case.programs) if one.name == culprit), len(case.programs)
     )
+    first, alone = list(case.programs[:1]), list(case.programs[last : last + 1])
     if alone and tried(small := case.having([*first, *alone])):
         return small
-    earlier = [one for one in case.programs[:last] if one.name != "setup"]
-    kept = ddmin(earlier, lambda some: tried(case.having([*first, *some, *alone])))
+    kept = ddmin(case.programs[1:last], lambda some: tried(case.having([*first, *some, *alone])))
     return case.having([*first, *kept, *alone])
 
 

@@ -160,7 +160,7 @@ def test_a_change_that_no_match_tells(world: World) -> None:
         "rename", "/w/keep", "/w/k2", seen=[Seen(0, "/w/keep", "/w/keep"), Seen(1, "/w/k2", "/w/k2")]
     )
     kinds = judged([probe(0), moved, probe(4)], [], [], wanted, world=world)
-    assert kinds == ["change on elsewhere ancestor-renamed", "change off elsewhere ancestor-renamed"]
+    assert kinds == ["change both elsewhere ancestor-renamed"]
     assert judged([probe(0), moved, probe(0)], [], [], wanted, world=world) == []
 
 
@@ -182,7 +182,7 @@ def test_a_failure_is_shrunk_to_its_lines(world: World) -> None:
         script = trial.script
         return "/needed" in script and "/culprit" in script and REFUSED in trial.rules
 
-    small = shrink(case, fails, "p9", Budget(1000, 60))
+    small = shrink(case, fails, "p9", "r1", Budget(1000, 60))
     assert small.rules == (REFUSED,)
     assert small.reload is None
     assert [one.steps for one in small.programs] == [(step,) for step in needed.values()]
