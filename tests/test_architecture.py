@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,18 @@ def imports(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
+def imported_modules(path: Path, known: Collection[str]) -> set[str]:
+    """The modules of `known` that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            members = (f"{node.module}.{alias.name}" for alias in node.names)
+            names |= {member if member in known else node.module for member in members}
+    return names & set(known)
+
+
 def package_of(module: str) -> str:
     """The package, or the module in the root of the program; empty for the program's own `__init__`."""
     return module.split(".")[1] if "." in module else ""
@@ -142,6 +155,14 @@ def test_imports_go_to_lower_layers(program: str) -> None:
 def test_no_two_packages_import_each_other(program: str) -> None:
     pairs = {(here, there) for _, here, there in arrows(program)}
     assert [pair for pair in pairs if pair[::-1] in pairs] == []
+
+
+@pytest.mark.parametrize("program", LAYERS)
+def test_no_modules_import_each_other_in_a_circle(program: str) -> None:
+    """Also not by imports inside functions; `from package import module` is an import of the module alone."""
+    known = modules(program)
+    graph = {module: imported_modules(path, known) - {module} for module, path in known.items()}
+    assert list(TopologicalSorter(graph).static_order())
 
 
 def test_tests_mirror_the_packages() -> None:

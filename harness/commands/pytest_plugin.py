@@ -25,10 +25,7 @@ def pytest_harness_bench(config: pytest.Config) -> Bench:
     """Return the bench with libvirt machines."""
     from harness.kernels import repositories
     from harness.lab.lab import VmBench
-    from harness.run.pytest.plugin import (  # late, because pytest must import it first, to rewrite asserts
-        matrix_path,
-        values,
-    )
+    from harness.run.pytest.config import matrix_path, values
 
     given = values(config)
     if given["mirror"]:

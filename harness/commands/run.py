@@ -23,8 +23,8 @@ from harness.results.model import Results
 from harness.run.cell import ATTACH
 from harness.run.machines import Bench
 from harness.run.options import ALL, add_to
+from harness.run.pytest.config import CONTROLLER
 from harness.run.pytest.controller import Controller, names_tests
-from harness.run.pytest.plugin import CONTROLLER
 from harness.run.run import Options, Run, options_of
 
 # Options of pytest that run no test. They print by pytest's own reporter, which the view replaces.

@@ -27,9 +27,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from harness.guest.shell import enter, interactive
 
     if arguments.attach is not None:
-        from harness.vm import kept
+        from harness.vm import kept, ownership
 
-        return enter(kept.find(arguments.attach).ssh)
+        return enter(kept.find(arguments.attach, ownership.run_directories()).ssh)
     with booted.booted(arguments) as machine:
         booted.print_stderr(
             f"{' '.join(machine.guest.run(['uname', '-rm']).stdout.decode().split())}; leave with exit"

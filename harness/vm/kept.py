@@ -10,13 +10,13 @@ user powers a guest off, its machine has ended too, and the reaper removes the d
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.errors import InfrastructureError
 from harness.host import private
-from harness.vm import ownership, qemus
+from harness.vm import qemus
 
 _NAME = "kept.json"
 
@@ -57,15 +57,12 @@ def running_guests() -> set[str]:
     return {qemus.guest_name(arguments) for _, arguments in qemus.running()}
 
 
-def everywhere(roots: Sequence[Path] | None = None) -> Iterator[Kept]:
-    """Yield every kept machine of this user that runs on this host."""
-    for directory in ownership.run_directories(roots):
-        yield from alive(directory)
+def find(name: str, directories: Iterable[Path]) -> Kept:
+    """Return the kept machine of these run directories that has this name or cell; "" is the only one.
 
-
-def find(name: str, roots: Sequence[Path] | None = None) -> Kept:
-    """Return the kept machine with this name or cell; "" is the only one. Raises InfrastructureError."""
-    machines = list(everywhere(roots))
+    Raises InfrastructureError.
+    """
+    machines = [machine for directory in directories for machine in alive(directory)]
     matching = [kept for kept in machines if name in ("", kept.cell, kept.machine)]
     if len(matching) == 1:
         return matching[0]

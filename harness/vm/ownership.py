@@ -27,7 +27,7 @@ from types import TracebackType
 from harness.errors import InfrastructureError
 from harness.host import private
 from harness.host.cache import default_root
-from harness.vm import qemus
+from harness.vm import kept, qemus
 
 PREFIX = "fim-"
 TOKEN = re.compile(r"fim-[0-9a-f]{10}")
@@ -168,9 +168,6 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Imported here, because `kept` imports this module.
-        from harness.vm import kept
-
         if machines := kept.alive(self.path):
             self._end_machines([machine.machine for machine in machines])
             self.close()

@@ -19,7 +19,7 @@ from harness.plan.matrix import close_to
 from harness.results.model import Attempt, CellReport, Results, TestResult
 from harness.results.verdict import Verdict
 from harness.run.judge import as_result
-from harness.run.pytest.plugin import WORKER, values
+from harness.run.pytest.config import WORKER, values
 from harness.run.pytest.scheduler import MachineScheduling
 from harness.run.pytest.worker import (
     CELL_PROPERTY,

@@ -8,24 +8,20 @@ JSON in the user properties of their reports.
 
 from __future__ import annotations
 
-import re
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.run.options import ALL
+from harness.run.pytest.config import CONTROLLER, WORKER, matrix_path
 
 if TYPE_CHECKING:
     from harness.results.model import Results
     from harness.run.machines import Bench
     from harness.run.pytest.controller import Controller
     from harness.run.view import View
-
-_MATRIX_KEY = re.compile(r"""^\{?\s*["']?kernels["']?\s*:""", re.MULTILINE)  # what every matrix has
-CONTROLLER = "harness-controller"
-WORKER = "harness-worker"
 
 
 class Hooks:
@@ -57,11 +53,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option in ALL:
         names = [option.pytest_flag] + (["--accelerator"] if option.name == "accelerator" else [])
         group.addoption(*names, dest=f"matrix_{option.attribute}", help=option.help, **option.settings)
-
-
-def values(config: pytest.Config) -> dict[str, Any]:
-    """Return the value of each option by its attribute."""
-    return {option.attribute: config.getoption(f"matrix_{option.attribute}") for option in ALL}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -96,24 +87,3 @@ def _controller(config: pytest.Config) -> Controller | None:
         controller = for_pytest(config, path)
         config.pluginmanager.register(controller, CONTROLLER)
     return controller
-
-
-def matrix_path(config: pytest.Config) -> Path | None:
-    """Return the matrix among pytest's arguments, or None. Raises UsageError if there are two."""
-    base = config.invocation_params.dir
-    found = sorted(
-        path for path in {base / str(word).partition("::")[0] for word in config.args} if _is_matrix(path)
-    )
-    if len(found) > 1:
-        raise pytest.UsageError("one matrix at a time: " + ", ".join(path.name for path in found))
-    return found[0] if found else None
-
-
-def _is_matrix(path: Path) -> bool:
-    """Return whether a file is a matrix, by its name or content: other plugins use YAML files too."""
-    if path.suffix not in (".yaml", ".yml"):
-        return False
-    try:
-        return path.stem == "matrix" or bool(_MATRIX_KEY.search(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError):
-        return False  # pytest reports the error

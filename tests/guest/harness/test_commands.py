@@ -14,7 +14,7 @@ from typing import IO
 import pytest
 
 from harness.results import model
-from harness.vm import kept, qemus
+from harness.vm import kept, ownership, qemus
 
 pytestmark = pytest.mark.guest
 
@@ -45,7 +45,8 @@ def _harness(place: Path, *words: str, typed: str = "") -> subprocess.CompletedP
 def ran(place: Path) -> Iterator[subprocess.CompletedProcess[str]]:
     """A run of both suites that keeps the machine of the broken one; whatever a test does, it is ended."""
     yield _harness(place, "run", "--keep-on-fail", "--output", "out")
-    for one in [one for one in kept.everywhere() if one.cell == "6.1-broken"]:
+    kept_machines = [one for folder in ownership.run_directories() for one in kept.alive(folder)]
+    for one in [one for one in kept_machines if one.cell == "6.1-broken"]:
         assert list(qemus.kill_by_token(one.machine.rpartition("-")[0]))
 
 

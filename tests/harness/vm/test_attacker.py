@@ -103,10 +103,8 @@ def test_a_planted_kept_machine_is_not_entered(shared: Path) -> None:
     root = shared / "fim-harness-0"
     rows = json.dumps([{"machine": f"{TOKEN}-1", "cell": "6.1-auto", "ssh": ["sh", "-c", "id >/tmp/evil"]}])
     as_nobody('mkdir -p "$1/$2"; printf "%s" "$3" >"$1/$2/kept.json"', root, TOKEN, rows)
-    with pretended_qemu():
-        assert list(kept.everywhere([root])) == []
-        with pytest.raises(InfrastructureError, match="no machine is kept"):
-            kept.find("6.1-auto", [root])
+    with pretended_qemu(), pytest.raises(InfrastructureError, match="no machine is kept"):
+        kept.find("6.1-auto", ownership.run_directories([root]))
 
 
 def test_a_run_directory_inside_a_replaceable_parent_is_not_trusted(shared: Path, precious: Path) -> None:

@@ -17,7 +17,7 @@ from harness.run.fake import FakeBench
 from harness.run.run import Options
 from harness.vm import kept, reaper
 from harness.vm.kept import Kept
-from harness.vm.ownership import RunDirectory
+from harness.vm.ownership import RunDirectory, run_directories
 
 
 def _run(
@@ -83,8 +83,8 @@ def test_a_kept_machine_outlives_its_run_and_every_reaper(tmp_path: Path, preten
     assert directory.path.is_dir()
     assert reaper.reap([tmp_path / "r"]) == []
     assert process.poll() is None
-    assert kept.find("6.1-lsm", [tmp_path / "r"]).ssh == ("ssh", "there")
-    assert kept.find("", [tmp_path / "r"]).cell == "6.1-lsm"
+    assert kept.find("6.1-lsm", run_directories([tmp_path / "r"])).ssh == ("ssh", "there")
+    assert kept.find("", run_directories([tmp_path / "r"])).cell == "6.1-lsm"
 
 
 def test_clean_ends_what_was_kept(tmp_path: Path, pretended: Pretended) -> None:
@@ -105,7 +105,7 @@ def test_a_machine_that_was_powered_off_leaves_nothing(tmp_path: Path, pretended
     assert len(reaper.reap([tmp_path / "r"])) == 1
     assert not directory.path.exists()
     with pytest.raises(InfrastructureError, match=r"no machine is kept"):
-        kept.find("6.1-lsm", [tmp_path / "r"])
+        kept.find("6.1-lsm", run_directories([tmp_path / "r"]))
 
 
 def test_a_run_that_kept_nothing_leaves_nothing(tmp_path: Path) -> None:
