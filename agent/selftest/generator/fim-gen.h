@@ -203,6 +203,7 @@ long run_chattr(const struct op *op);
 /* witness.c */
 extern bool witness_on;
 void witness_open(void);
+void witness_forget(void);
 void witness_before(const struct op *op);
 void witness_after(const struct op *op);
 long run_witness(const struct op *op);

@@ -163,6 +163,7 @@ void run_only(const struct op *op)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	loops = 0;
+	witness_forget();
 	for (int i = first_of(op); i < op->end; i++)
 		memset(&script.op[i].tally, 0, sizeof(script.op[i].tally));
 	run_ops(first_of(op), op->end);

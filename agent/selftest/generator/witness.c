@@ -6,15 +6,14 @@
  *
  *	program, comm	names
  *	kpid, ktid	ids in the namespace of the /proc that the first process has
- *	euid, egid
- *	cwd, root	PATH
+ *	root		PATH
  *	witness		one object for each path or descriptor among the words:
  *		arg		place of the word, from 0
  *		error		errno of the lookup that does not follow a last link
  *		resolved, st	its PATH and STAT; without st, parent is the STAT of the
  *				directory and resolved the path of a name that does not exist
- *		followed_error	errno of the lookup that follows links
- *		followed, fst	its PATH and STAT, unless both are as resolved and st
+ *		followed_error	of a link: errno of the lookup that follows it
+ *		followed, fst	its PATH and STAT
  *		after_error	errno of the lookup of the same path once the call has returned
  *		after		its STAT then, unless it is as st
  *	fd		path and st of a descriptor that the call returned
@@ -56,45 +55,55 @@ struct object {
 	const char *path; /* NULL: the object is dfd itself */
 	char room[PATH_ROOM];
 	bool parent; /* plain.st is the directory's */
+	bool link;   /* followed holds something */
 	struct sight plain, followed;
 	int after; /* errno of the second lookup */
 	struct statx after_st;
 };
 
 bool witness_on;
-static int proc_fd = -1;
+static int proc_fd = -1;	  /* /proc: a process in a chroot has none to ask */
+static int own_fd = -1;		  /* /proc/self/fd */
 static char root[PATH_MAX] = "/"; /* of the process, below that of its mount namespace */
 static __thread struct object *objects;
 static __thread int count;
 static __thread struct sight result;
+static __thread int kpid, ktid;
 
-/* Returns a descriptor that no script uses. */
-static int high(int fd)
+/* Opens a directory by a descriptor that no script uses. */
+static int open_high(int dfd, const char *path)
 {
-	int moved = fd < 0 ? -errno : fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
+	int fd = (int)syscall(SYS_openat, dfd, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	int moved = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
 
-	if (fd < 0)
-		return moved;
-	moved = moved < 0 ? -errno : moved;
-	syscall(SYS_close, fd);
+	if (fd >= 0)
+		syscall(SYS_close, fd);
 	return moved;
 }
 
-/* Stays open, because a process in a chroot may have no /proc. */
 void witness_open(void)
 {
-	proc_fd = high((int)syscall(SYS_openat, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+	proc_fd = open_high(AT_FDCWD, "/proc");
+}
+
+/* After a fork: /proc/self is another directory. */
+void witness_forget(void)
+{
+	if (own_fd >= 0)
+		syscall(SYS_close, own_fd);
+	own_fd = -1;
+	kpid = ktid = 0;
 }
 
 long run_witness(const struct op *op)
 {
 	witness_on = !strcmp(op->arg[0].text, "on");
-	return proc_fd < 0 ? proc_fd : 0;
+	return 0;
 }
 
-static void proc_link(const char *name, char *path, size_t size)
+static void read_link(int dfd, const char *name, char *path, size_t size)
 {
-	long len = syscall(SYS_readlinkat, proc_fd, name, path, size - 1);
+	long len = syscall(SYS_readlinkat, dfd, name, path, size - 1);
 
 	path[len < 0 ? 0 : len] = '\0';
 }
@@ -107,21 +116,23 @@ static bool stat_of(int dfd, const char *path, int flags, struct statx *st)
 
 static void see_fd(int fd, struct sight *sight)
 {
-	char name[48];
+	char name[16];
 
-	snprintf(name, sizeof(name), "thread-self/fd/%d", fd);
-	proc_link(name, sight->path, sizeof(sight->path));
+	if (own_fd < 0)
+		own_fd = open_high(proc_fd, "self/fd");
+	snprintf(name, sizeof(name), "%d", fd);
+	read_link(own_fd, name, sight->path, sizeof(sight->path));
 	sight->known = stat_of(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, &sight->st);
 	sight->error = sight->known ? 0 : errno;
 }
 
 static void see(int dfd, const char *path, int flags, struct sight *sight)
 {
-	int fd = high((int)syscall(SYS_openat, dfd, path, O_PATH | O_CLOEXEC | flags, 0));
+	int fd = (int)syscall(SYS_openat, dfd, path, O_PATH | O_CLOEXEC | flags, 0);
 
 	sight->path[0] = '\0';
 	sight->known = false;
-	sight->error = fd < 0 ? -fd : 0;
+	sight->error = fd < 0 ? errno : 0;
 	if (fd < 0)
 		return;
 	see_fd(fd, sight);
@@ -156,9 +167,7 @@ static void see_parent(struct object *object)
 
 static void see_object(struct object *object)
 {
-	object->parent = false;
-	object->followed.known = false;
-	object->followed.path[0] = '\0';
+	object->parent = object->link = false;
 	if (!object->path) {
 		see_fd(object->dfd, &object->plain);
 		return;
@@ -166,7 +175,10 @@ static void see_object(struct object *object)
 	see(object->dfd, object->path, O_NOFOLLOW, &object->plain);
 	if (object->plain.error == ENOENT)
 		see_parent(object);
-	see(object->dfd, object->path, 0, &object->followed);
+	object->link =
+		object->plain.known && !object->parent && (object->plain.st.stx_mode & S_IFMT) == S_IFLNK;
+	if (object->link)
+		see(object->dfd, object->path, 0, &object->followed);
 }
 
 static void add_object(int arg, int dfd, const struct arg *word)
@@ -214,15 +226,16 @@ void witness_before(const struct op *op)
 /* The root of a process is not visible to it: /proc prints "/". */
 static void follow_root(const struct op *op)
 {
-	const char *to = objects[0].followed.path;
-	size_t room = sizeof(root) - strlen(root);
+	const struct object *object = objects;
+	const char *to;
 
-	if (op->tally.ret < 0)
+	if (op->tally.ret < 0 || !count)
 		return;
+	to = object->link ? object->followed.path : object->plain.path;
 	if (!strcmp(op->call->name, "pivot_root"))
 		strcpy(root, "/");
 	else if (!strcmp(op->call->name, "chroot") && strcmp(to, "/"))
-		strncat(strcmp(root, "/") ? root : memset(root, 0, 1), to, room - 1);
+		strncat(strcmp(root, "/") ? root : memset(root, 0, 1), to, sizeof(root) - strlen(root) - 1);
 }
 
 void witness_after(const struct op *op)
@@ -284,11 +297,9 @@ static void add_one(struct line *line, const struct object *object)
 	static const char *const missing[] = { "error", "resolved", "parent" };
 	static const char *const followed[] = { "followed_error", "followed", "fst" };
 
-	bool same = same_st(&object->plain.st, &object->followed.st);
-
 	line_add(line, "{\"arg\":%d", object->arg);
 	add_sight(line, object->parent ? missing : plain, &object->plain);
-	if (object->path && !(same && !strcmp(object->plain.path, object->followed.path)))
+	if (object->link)
 		add_sight(line, followed, &object->followed);
 	if (object->path && object->after)
 		line_add(line, ",\"after_error\":%d", object->after);
@@ -297,31 +308,28 @@ static void add_one(struct line *line, const struct object *object)
 	line_add(line, "}");
 }
 
-static void add_link(struct line *line, const char *key, const char *name)
+/* The ids of the process that its monitor sees; those of getpid() are of its own namespace. */
+static void learn_ids(void)
 {
-	char path[PATH_MAX + 16];
+	char ids[64];
 
-	proc_link(name, path, sizeof(path));
-	line_add(line, ",\"%s\":", key);
-	line_add_path(line, path);
+	read_link(proc_fd, "thread-self", ids, sizeof(ids));
+	if (sscanf(ids, "%d/task/%d", &kpid, &ktid) != 2)
+		kpid = ktid = 0;
 }
 
 static void add_process(struct line *line)
 {
 	char comm[17] = "";
-	char ids[64];
-	int pid = 0, tid = 0;
 
 	prctl(PR_GET_NAME, comm);
-	proc_link("thread-self", ids, sizeof(ids));
-	sscanf(ids, "%d/task/%d", &pid, &tid);
+	if (!ktid)
+		learn_ids();
 	line_add(line, ",\"program\":");
 	line_add_path(line, program_name);
 	line_add(line, ",\"comm\":");
 	line_add_path(line, comm);
-	line_add(line, ",\"kpid\":%d,\"ktid\":%d,\"euid\":%d,\"egid\":%d", pid, tid, geteuid(), getegid());
-	add_link(line, "cwd", "thread-self/cwd");
-	line_add(line, ",\"root\":");
+	line_add(line, ",\"kpid\":%d,\"ktid\":%d,\"root\":", kpid, ktid);
 	line_add_path(line, root);
 }
 

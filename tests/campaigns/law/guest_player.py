@@ -29,6 +29,7 @@ GENERATOR = "/opt/fim/agent/bin/fim-gen"
 FOLDER = "/run/law"
 MARKS = f"{FOLDER}/mark"
 REPLY = f"{FOLDER}/reply"
+REPORTS = f"{FOLDER}/reports"
 SETTLE_S = 60.0
 START_S = 300.0
 PLAY_S = 300.0
@@ -364,16 +365,23 @@ def _owner(pid: str) -> int:
 
 def generate(script: bytes) -> tuple[bytes, str]:
     """The report of fim-gen, and what is wrong if it did not end as it should."""
-    process = subprocess.Popen(
-        [GENERATOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, cwd="/"
-    )
-    try:
-        reports, _ = process.communicate(script, timeout=PLAY_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        reports, _ = process.communicate()
-        return reports, f"the script did not end within {PLAY_S:.0f} s"
-    return reports, f"fim-gen ended with status {process.returncode}" if process.returncode else ""
+    with open(REPORTS, "w+b", buffering=0) as file:
+        out = os.open(REPORTS, os.O_WRONLY | os.O_APPEND)  # several processes write whole lines
+        process = subprocess.Popen(
+            [GENERATOR], stdin=subprocess.PIPE, stdout=out, start_new_session=True, cwd="/"
+        )
+        os.close(out)
+        problem = ""
+        try:
+            process.communicate(script, timeout=PLAY_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            problem = f"the script did not end within {PLAY_S:.0f} s"
+        reports = file.read()
+    if process.returncode and not problem and b'{"error":' not in reports[-4096:]:
+        problem = f"fim-gen ended with status {process.returncode}"
+    return reports, problem
 
 
 def _between(data: bytes, first: bytes, last: bytes) -> bytes:
