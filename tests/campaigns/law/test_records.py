@@ -63,7 +63,7 @@ def test_blocks_end_between_programs_and_lines_are_those_of_the_script(
 
 
 def test_a_script_that_the_generator_refuses_is_an_error_with_its_line(generator: Path) -> None:
-    with pytest.raises(ValueError, match="line 2 of the script: 'dance' is not a call"):
+    with pytest.raises(ValueError, match="line 2 of the script: unknown call 'dance'"):
         played(generator, "close 90\ndance\n")
 
 
