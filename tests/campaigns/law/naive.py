@@ -202,7 +202,7 @@ class Parser:
             return self.list()
         if token.kind == "name":
             return self.name(token.text)
-        return value(token)
+        return value(token, self.files)
 
     def close(self, sign: str) -> None:
         if not self.take("sign", sign):

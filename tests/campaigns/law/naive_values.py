@@ -148,7 +148,7 @@ def as_bytes(text: object) -> bytes:
     return text
 
 
-def value(token: Token) -> Node:
+def value(token: Token, files: str = "") -> Node:
     """Return a literal, a pattern or a variable.
 
     :raises RefusedError: the token begins no value
@@ -167,12 +167,12 @@ def value(token: Token) -> Node:
         time = _limited(sum(int(amount) * UNITS[unit] for amount, unit in parts))
         return Node("number", lambda _: time, constant=True)
     if token.kind == "string":
-        return _text(token.text[1:-1])
+        return _text(token.text[1:-1], files)
     if token.kind in {"glob", "regex"}:
         pattern = token.text[2:-1].replace('\\"', '"').encode("utf-8", "surrogateescape")
         return as_glob(pattern) if token.kind == "glob" else as_regex(pattern)
     if token.kind == "variable":
-        return _variable(token.text[2:-1])
+        return _variable(token.text[2:-1], files)
     raise RefusedError(f"unexpected {token.text!r}")
 
 
@@ -182,13 +182,13 @@ def _limited(number: int) -> int:
     return number
 
 
-def _text(inside: str) -> Node:
+def _text(inside: str, files: str) -> Node:
     """Return a text literal: its escapes replaced, then its `${name}` by what they stand for in the event."""
     whole = _unescaped(inside)
     names = re.split(rb"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}", whole)
     if len(names) == 1:
         return Node("text", lambda _: whole, constant=True)
-    parts = [_variable(name.decode()) if at % 2 else name for at, name in enumerate(names)]
+    parts = [_variable(name.decode(), files) if at % 2 else name for at, name in enumerate(names)]
     if any(isinstance(part, Node) and part.many for part in parts):
         raise UndefinedError("a list within a text")
 
@@ -260,7 +260,9 @@ def possible(path: bytes, *, glob: bool = False) -> None:
         raise RefusedError(f"no file has the path {path!r}")
 
 
-def _variable(name: str) -> Node:
+def _variable(name: str, files: str) -> Node:
+    if name.startswith("fim.write.file."):
+        return replace(field(f"{files or 'open.file'}.{name[15:]}"), types=frozenset({"$fim"}))
     if name in naive_words.fields():
         known = field(name)
         return replace(known, types=frozenset(f"${kind}" for kind in known.types))
