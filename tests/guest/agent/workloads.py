@@ -10,6 +10,8 @@ import tempfile
 import uuid
 from pathlib import Path
 
+import yaml
+
 from harness.guest.base import Guest
 from harness.host import cache
 from harness.host.cache import MIB, Cache
@@ -19,7 +21,11 @@ from harness.kernels import catalogue
 from harness.kernels.apt import Apt, transport_settings
 from harness.kernels.repositories import Repositories
 
-PACKAGES = ("git", "make", "gcc", "libc6-dev")
+PACKAGES = (
+    *("git", "make", "gcc", "libc6-dev"),
+    # What others wrote to exercise file systems; the last are Python's own tests.
+    *("stress-ng", "dbench", "postmark", "fio", "fsmark", "bonnie++", "libpython3.11-testsuite"),
+)
 MEMORY_MIB = 1536
 TIMEOUT_S = 3600.0
 
@@ -30,6 +36,9 @@ WORKLOADS = {
     ),
     "a build with make": "cd /srv/build/src && make -s CFLAGS='-O0 -DLUA_USE_POSIX' all && make -s clean",
 }
+
+# Programs that nobody here wrote, by name, each for a fresh /srv/work.
+PROGRAMS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("programs.yaml").read_text())
 
 _HOOK = Path(__file__).with_name("workload_image.sh")
 _UUID = uuid.UUID(bytes=b"fim-workload-dsk")
@@ -80,8 +89,13 @@ def mount(guest: Guest) -> None:
     assert done.status == 0, done.stderr
 
 
-def perform(guest: Guest, script: str) -> None:
-    """Runs a script with that disk as its root, in a mount namespace that ends with it."""
+def perform(guest: Guest, script: str, *, idle: bool = False) -> str:
+    """Run a script with that disk as its root, in a mount namespace that ends with it; return its output.
+
+    With `idle` it runs only when no other process wants to, so that agents keep up on one processor.
+    """
     words = ["unshare", "--mount", "--propagation=private", "sh", "-euc", _WITHIN, "sh", script]
-    done = guest.run(words, TIMEOUT_S)
-    assert done.status == 0, (done.stdout + done.stderr).decode(errors="replace")
+    done = guest.run([*(["chrt", "--idle", "0"] if idle else []), *words], TIMEOUT_S)
+    output = (done.stdout + done.stderr).decode(errors="replace")
+    assert done.status == 0, output
+    return output
