@@ -18,7 +18,7 @@ from tests.docs import pages
 from tests.docs.pages import PAGES
 from tests.test_architecture import LAYERS
 
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 # Examples of what one would call a thing that is not there.
 PROGRAMS = ("harness ", "agent ", "make ")
 EXAMPLES = re.compile(r"[A-Z]{3,}")

@@ -53,7 +53,7 @@ def agents(
 ) -> Iterator[Pair]:
     """A larger machine with the disk of the workloads, and both agents."""
     folder = tmp_path_factory.mktemp("programs")
-    memory, disks = workloads.MEMORY_MIB, (workloads.image(),)
+    memory, disks = workloads.MEMORY_MIB, (workloads.image(*workloads.EXERCISES),)
     with machines.booted(connection, request.param, folder, memory_mib=memory, disks=disks) as guest:
         workloads.mount(guest)
         with pair.running(guest, RULES) as both:
@@ -65,7 +65,7 @@ def test_filters_hide_nothing(agents: Pair, name: str, capsys: pytest.CaptureFix
     """Matches are the same with filters and without, there are some, the ledgers close, nothing is lost."""
     agents.settled()
     before = agents.status("on")["ledger"]
-    script = f"mkdir -p /srv/work; {workloads.PROGRAMS[name]}\ncd /; rm -rf /srv/work"
+    script = f"set -e\nmkdir -p /srv/work\n{workloads.PROGRAMS[name]}\ncd /; rm -rf /srv/work"
     output = workloads.perform(agents.guest, script, idle=True)
     found = agents.settled()
     after = agents.status("on")["ledger"]
