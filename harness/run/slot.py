@@ -51,12 +51,12 @@ class Slot:
                 self.machine.boot(self.pace.within(BOOT_DEADLINE_S))
             self.pace.slowness = self.machine.slowness()
             self._deployed = False
+        self.phases = self.phases.model_copy(update={"start": self.machine.start})
         if not (self._deployed or cell.suite):
             self.progress(Step(Phase.DEPLOY, machine=cell.machine))
             with self._timed("deploy_s"):
                 self.deploy(self.machine)
             self._deployed = True
-        self.phases = self.phases.model_copy(update={"start": self.machine.start})
 
     def deploy(self, machine: Machine) -> None:
         """Copy the agent into the guest. Raises HarnessError."""

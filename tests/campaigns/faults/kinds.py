@@ -89,7 +89,8 @@ KINDS: tuple[Kind, ...] = (
          # is left behind.
          also=(Verdict.FAIL, Verdict.CRASH)),
     Kind("CPU stands still", "guest hangs", HERE, frozen, hangs=True),
-    Kind("CPU taken for ever", "guest hangs", AGENT_RUNS, InGuest(HOGGED), hangs=True),
+    Kind("CPU taken for ever", "guest hangs", AGENT_RUNS, InGuest(HOGGED), hangs=True,
+         also=(Verdict.CRASH,)),  # the kernel panics where it detects the stall before the deadline passes
     Kind("kernel warns", "kernel complains", AGENT_RUNS, _says(WARNING)),
     Kind("kernel says BUG", "kernel complains", AGENT_RUNS, _says(
         "BUG: sleeping function called from invalid context at mm/slab.h:1")),

@@ -104,6 +104,14 @@ def test_a_cell_leaves_its_evidence(cell: Cell, folder: Path) -> None:
     assert report.cause.reason == "load refused"
 
 
+def test_a_machine_that_hangs_before_the_agent_runs_is_reported_as_it_started(
+    cell: Cell, folder: Path
+) -> None:
+    """`phases.start` is "warm" for a restored machine although the agent could not be deployed."""
+    _, report, _ = _live(cell, folder, {"*::boot": "warm", "*::deploy": "hang"})
+    assert report.phases.start == "warm"
+
+
 def test_what_was_loaded_is_in_the_report(cell: Cell, folder: Path) -> None:
     _, report, _ = _live(cell, folder, {})
     assert report.capabilities == {"lsm": "fires"}
