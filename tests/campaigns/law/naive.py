@@ -28,6 +28,7 @@ from tests.campaigns.law.naive_values import (
 
 Macros = Mapping[str, str | Sequence[str]]
 Known = bool | None
+KINDS = {int: "number", bytes: "text", bool: "bool"}
 
 DEEPEST = 16  # macros
 
@@ -331,6 +332,9 @@ def _compared(nodes: Sequence[Node], holds: Callable[[object, object], bool]) ->
         values = [node.read(event) if node.kind != "pattern" else b"" for node in nodes]
         if any(value is None for value in values):
             return None
+        for node, read_value in zip(nodes, values, strict=True):
+            if node.kind == "variable" and KINDS.get(type(read_value)) not in {other.kind for other in nodes}:
+                raise UndefinedError("a variable beside a value of another type, or of several values")
         lists = [value if isinstance(value, list) else [value] for value in values]
         return any(holds(*parts) for parts in product(*lists))
 
