@@ -13,7 +13,7 @@
  * advances the generation. What advances without an operation (invalidation.h)
  * does so only before it; what slips through is bounded by `expires`.
  *
- * An inode is told from all others by its address: numbers repeat in subvolumes
+ * The address distinguishes an inode from all others: numbers repeat in subvolumes
  * and snapshots, in layers, and after files were removed. When the kernel frees
  * an inode, which ends the address' meaning, the epoch advances as well.
  */

@@ -4,7 +4,7 @@
  *
  * A discarder rests on the path of an inode, so the path must change only where
  * programs see it: this kernel renames, links and unlinks every name itself, and
- * tells the cache of names before anyone can use the new one. A file system of
+ * informs the cache of names before anyone can use the new one. A file system of
  * another host or of a process (nfs, cifs, 9p, fuse, virtiofs) changes names
  * behind the kernel, kernfs (sysfs, cgroup) looks renamed entries up anew, and on
  * case-insensitive ones (vfat, exfat, ntfs3) one inode has many spellings. What

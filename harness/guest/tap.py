@@ -68,7 +68,7 @@ class Report:
     verdict: str
     reason: str
     rows: tuple[dict[str, Any], ...]
-    bailed: bool = False  # whether it said "Bail out!"
+    bailed: bool = False  # whether the program printed "Bail out!"
 
 
 def judge(text: str) -> Report:

@@ -58,7 +58,7 @@ RAISED: dict[str, Callable[[str], Exception]] = {
     "full": lambda _step: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
     "error": lambda step: ValueError(f"an unexpected error in {step}"),
     "broken": lambda _step: ProductError("the self-test server ended"),
-    "refuse": lambda step: RefusedError(f"{step} refused", detail="verifier says no"),
+    "refuse": lambda step: RefusedError(f"{step} refused", detail="the verifier refused it"),
 }
 
 SENT = {

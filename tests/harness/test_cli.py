@@ -141,10 +141,10 @@ def test_a_defect_of_the_harness_is_not_a_failure_of_the_product(
     monkeypatch.setattr("tempfile.tempdir", str(matrix.parent))
     monkeypatch.setattr("harness.commands.plan.execute", broken)
     assert cli.main(["plan"]) == 3
-    said = capsys.readouterr().err
-    assert said.startswith("harness: the harness failed: ValueError: a defect with two lines\nhint: ")
+    printed = capsys.readouterr().err
+    assert printed.startswith("harness: the harness failed: ValueError: a defect with two lines\nhint: ")
     (trace,) = matrix.parent.glob("harness-*.traceback.txt")
-    assert str(trace) in said
+    assert str(trace) in printed
     assert "in broken" in trace.read_text()
 
 
@@ -155,10 +155,10 @@ def test_a_package_that_is_missing_is_named(
     """One line and what to type, where a command cannot even be imported."""
     monkeypatch.setitem(sys.modules, f"harness.commands.{command}", None)
     assert cli.main([command]) == code
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert said[0] == f"harness: the Python package harness.commands.{command} is not installed"
-    assert "make setup" in said[1]
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 2
+    assert printed[0] == f"harness: the Python package harness.commands.{command} is not installed"
+    assert "make setup" in printed[1]
 
 
 def test_reports_are_made_again(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +193,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_an_overview_imports_no_command() -> None:
-    """Half a second of pytest, pydantic and rich is saved: what it says stands in the commands' files."""
+    """Help imports none of pytest, pydantic and rich, which take half a second."""
     code = "import sys; from harness import cli; cli.parser([]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"pytest", "pydantic", "rich", "harness.commands"} & set(done.stdout.split())
@@ -203,7 +203,7 @@ SHAPE = argparse.Namespace(vcpus=None, cmdline="")
 
 
 def test_one_machine_needs_one_kernel(plan: Plan) -> None:
-    """Two kernels are two machines; the message names both, and the hint says how to choose."""
+    """Two kernels are two machines; the message names both, and the hint how to choose."""
     with pytest.raises(ConfigError, match=r"more than one kernel matches: 5\.10-amd64, 6\.1-amd64"):
         one_machine(plan, SHAPE)
 
@@ -230,7 +230,7 @@ def test_one_machine_is_shaped_by_its_options() -> None:
 
 @pytest.mark.parametrize("words", ["--nope -- true", "--timeout x -- true", "--kernel none -- true", ""])
 def test_a_failure_of_exec_itself_is_125(words: str) -> None:
-    """No other code can be told from the command's own."""
+    """No other code is distinguishable from the command's own."""
     argv = [sys.executable, "-m", "harness.cli", "exec", *words.split()]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 125, done.stderr
@@ -246,7 +246,7 @@ def test_durations(word: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("word", ["", "0", "-1", "5 m", "m", "1e3", "nan", "٣", "5d"])
 def test_what_is_no_duration(word: str) -> None:
-    """The message says how to write one."""
+    """The message shows how to write one."""
     with pytest.raises(ValueError, match="use 90, 15m or 2h"):
         quantities.seconds(word)
 

@@ -118,7 +118,7 @@ _DISCARDERS = (
         ("discarders.reload",),
     ),
     Mutant(
-        "inodes-told-apart-by-number",
+        "inodes-distinguished-by-number",
         "bpf/discarders.h",
         "fim_mix(FIM_HASH_SEED, (__u64)inode)",
         "fim_mix(FIM_HASH_SEED, BPF_CORE_READ(inode, i_ino))",
@@ -201,7 +201,7 @@ _TRUTH = (
         ("truth.open", "truth.chmod", "truth.mkdir"),
     ),
     Mutant(
-        "refusals-not-told",
+        "refusals-not-reported",
         "bpf/refusal.h",
         "1ULL << EEXIST | 1ULL << EXDEV",
         "0ULL << EEXIST | 1ULL << EXDEV",
@@ -243,21 +243,21 @@ _TRUTH = (
         ("truth.exit",),
     ),
     Mutant(
-        "threads-told-as-processes",
+        "threads-reported-as-processes",
         "bpf/tasks.h",
         "if (pid != BPF_CORE_READ(child, pid))",
         "if (!pid)",
         ("truth.fork",),
     ),
     Mutant(
-        "closes-of-readers-told",
+        "closes-of-readers-reported",
         "bpf/tasks.h",
         "if (!(mode & FMODE_WRITE) || ",
         "if (!mode || ",
         ("truth.close",),
     ),
     Mutant(
-        "execs-told-as-opens",
+        "execs-reported-as-opens",
         "bpf/open.h",
         "if (flags & (O_PATH | FMODE_EXEC))",
         "if (flags & O_PATH)",
@@ -292,7 +292,7 @@ _TRUTH = (
         ("truth.setxattr", "truth.removexattr"),
     ),
     Mutant(
-        "tail-told-as-whole",
+        "tail-reported-as-complete",
         "bpf/path.h",
         "d_name.name))) {\n\t\tfim_flag_file(slot, FIM_TRUNCATED);",
         "d_name.name))) {",
@@ -316,7 +316,7 @@ _PLACES = (
         ("places.overlay", "places.copy_up", "places.upper_layer"),
     ),
     Mutant(
-        "deletion-not-told",
+        "deletion-not-reported",
         "bpf/record.h",
         "file->flags |= FIM_DELETED;",
         "file->flags |= 0;",

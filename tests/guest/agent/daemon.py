@@ -1,4 +1,4 @@
-"""`agent run` in a guest: started as a user would, read as a log shipper would."""
+"""Runs `agent run` in a guest and reads its output like a log shipper."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Match = dict[str, Any]
 
 
 class Daemon:
-    """A running agent. Its log and its matches come on one stream, in the order in which it wrote them."""
+    """A running agent. Log and matches are on one stream, in the order of writing."""
 
     def __init__(self, guest: Guest, channel: Channel, pid: int) -> None:
         self.pid = pid
@@ -34,7 +34,7 @@ class Daemon:
 
     @classmethod
     def start(cls, guest: Guest, policy: bytes, *options: str, program: Sequence[str] = ()) -> Daemon:
-        """Returns once it watches. `program` is what Python runs, the agent itself if nothing is named."""
+        """Start the agent and wait until it watches. `program` replaces the agent as Python's arguments."""
         guest.put_bytes(policy, POLICY)
         words = f"PROGRAM={' '.join(program or _AGENT)}"
         channel = guest.open_channel(["env", words, "sh", "-c", _START, "agent", *options])
@@ -44,7 +44,7 @@ class Daemon:
         return daemon
 
     def read(self, enough: Callable[[str], bool], timeout_s: float = _LINE_S) -> list[Match]:
-        """Matches up to and with the line that is enough; the end of the stream is an AssertionError."""
+        """Return the matches up to the line for which `enough` holds, which must come."""
         matches = []
         while (line := self._channel.readline(timeout_s)) is not None:
             text = line.decode("ascii")
@@ -54,14 +54,14 @@ class Daemon:
         raise AssertionError(f"the agent ended: {self.log}")
 
     def rest(self) -> list[Match]:
-        """Matches until it ends."""
+        """Return all matches until the agent ends."""
         matches = []
         while (line := self._channel.readline(_LINE_S)) is not None:
             matches += self._take(line.decode("ascii"))
         return matches
 
     def settled(self) -> list[Match]:
-        """Matches of all that was done before: a sentinel is touched and waited for."""
+        """Touch a sentinel file and wait for its match; return the matches before it."""
         self._sentinels += 1
         name = f"/w/sentinel-{self._sentinels}"
         assert self.guest.run(["touch", name]).status == 0
@@ -69,28 +69,28 @@ class Daemon:
         return [match for match in matches if "/sentinel-" not in match["event"]["path"]]
 
     def signal(self, name: str) -> None:
-        """As `kill` names it."""
+        """Send a signal by its name for `kill`."""
         assert self.guest.run(["kill", f"-{name}", str(self.pid)]).status == 0
 
     def reload(self, policy: bytes) -> list[Match]:
-        """Replaces the rules; matches until the agent has said what became of it."""
+        """Replace the rules; return the matches until the agent logs the result."""
         self.guest.put_bytes(policy, POLICY)
         self.signal("HUP")
         return self.read(lambda line: line.startswith("fim-agent: "))
 
     def status(self) -> dict[str, Any]:
-        """What `agent status` says."""
+        """Return the output of `agent status`."""
         done = self.guest.run(["sh", "-c", "cd /opt/fim && exec python3 -m agent status"])
         assert done.status == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
     def wait(self) -> int:
-        """Its exit status, a shell's."""
+        """Wait and return the exit status as a shell reports it."""
         return self._channel.wait(_LINE_S)
 
     def close(self) -> None:
-        """Ends it, however it is."""
+        """Kill the agent if it still runs."""
         self.guest.run(["kill", "-CONT", str(self.pid)])
         self.guest.run(["kill", "-KILL", str(self.pid)])
         self._channel.close()
@@ -104,7 +104,7 @@ class Daemon:
 
 @contextlib.contextmanager
 def running(guest: Guest, policy: bytes, *options: str, program: Sequence[str] = ()) -> Iterator[Daemon]:
-    """An agent that is gone afterwards."""
+    """Start an agent, and end it at the end of the context."""
     daemon = Daemon.start(guest, policy, *options, program=program)
     try:
         yield daemon
@@ -113,6 +113,6 @@ def running(guest: Guest, policy: bytes, *options: str, program: Sequence[str] =
 
 
 def rules(**expressions: str) -> bytes:
-    """A policy of rules by id."""
+    """Return a policy with these rules by id."""
     listed = [{"id": name, "expression": expression} for name, expression in expressions.items()]
     return json.dumps({"rules": listed}).encode()

@@ -1,4 +1,4 @@
-"""All that the agent does to its maps, again and again, while another process opens files. Runs in a guest.
+"""Repeats each kind of access of the agent to its maps while another process opens files. Runs in a guest.
 
 Prints as JSON, for each act, how many files were opened, how many of them were seen and missed, and how
 often the act was done meanwhile.
@@ -23,30 +23,30 @@ numbers = count()
 
 
 def approve() -> None:
-    """Other rules: approvers come and go, and a policy with them."""
+    """Set other rules: this inserts and deletes approvers, and writes a policy."""
     paths = frozenset(b"/nowhere/%d" % next(numbers) for _ in range(20))
     loaded.set_policy({EventType.OPEN: Approvers(Mode.APPROVE, paths=paths)})
 
 
 def discard() -> None:
-    """An event taught something."""
+    """Insert a discarder."""
     discarder = Discarder(next(numbers), 1, 0)
     loaded.tables.insert_discard(discarder, Discard(1, 1 << 62, 0, 0, 0))
 
 
 def look() -> None:
-    """What `agent status` asks for."""
+    """Read the counters, as `agent status` does."""
     loaded.tables.counts()
     loaded.tables.generation()
 
 
 def watch() -> None:
-    """The same scope once more."""
+    """Set the same scope again."""
     loaded.set_scope(os.getppid())
 
 
 def until_told(act: Callable[[], None], out: int) -> None:
-    """Acts until SIGTERM, then says how often."""
+    """Repeat an action until SIGTERM, then write how often it ran."""
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: told.append(1))
     acts = 0
@@ -62,7 +62,7 @@ def opened(files: int) -> None:
 
 
 def beside(act: Callable[[], None], files: int) -> int:
-    """Opens files while a child acts; how often it did."""
+    """Open files while a child repeats an action; return how often it ran."""
     back, out = os.pipe()
     child = os.fork()
     if not child:
@@ -75,7 +75,7 @@ def beside(act: Callable[[], None], files: int) -> int:
 
 
 def measured(act: Callable[[], None], files: int) -> dict[str, int]:
-    """The loader's own process is never seen: a child of it opens the files, and is the scope."""
+    """Open the files in a child, which is the scope, because the agent's own process is never seen."""
     before, missed = loaded.tables.counts()[EventType.OPEN].seen, misses()
     back, out = os.pipe()
     child = os.fork()

@@ -28,7 +28,7 @@ def touch(choose: Random) -> None:
 
 
 def move_folder(choose: Random) -> None:
-    """There and back, with something done while it is elsewhere."""
+    """Move a file away and back, and access it in between."""
     one, other = choose.sample(("noise/one", "noise/two", "etc/app", "srv/deep"), 2)
     aside = f"{BASE}/{other}/moved"
     os.rename(f"{BASE}/{one}", aside)
@@ -61,7 +61,7 @@ CALLS: tuple[Callable[[Random], object], ...] = (
 
 
 def read(choose: Random) -> None:
-    """A spell of what hardly any rule asks for."""
+    """Make many events that few rules match."""
     files = [path(choose) for _ in range(READS)]
     for file in files:
         with suppress(OSError):

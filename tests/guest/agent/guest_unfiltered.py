@@ -1,4 +1,4 @@
-"""`agent` with nothing stopped in the kernel: every event type forwarded, nothing discarded."""
+"""Runs `agent` without filters in the kernel: all event types are forwarded, and nothing is discarded."""
 
 import sys
 
@@ -10,12 +10,12 @@ from agent.rules.engine import Ruleset
 
 
 def forward_all(_rules: Ruleset) -> dict[EventType, Approvers]:
-    """In the place of what the rules ask for."""
+    """Replaces the approvers of the rules."""
     return {kind: Approvers(Mode.FORWARD_ALL) for kind in EventType}
 
 
 def nothing(*_: object) -> Discard | None:
-    """In the place of what an event teaches."""
+    """Replaces the discarders of an event."""
     return None
 
 

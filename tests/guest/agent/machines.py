@@ -26,7 +26,7 @@ def booted(
     memory_mib: int = 512,
     disks: tuple[Path, ...] = (),
 ) -> Iterator[Guest]:
-    """A guest of that kernel, with the agent in it. Raises HarnessError."""
+    """Boot a guest of this kernel, with the agent deployed. Raises HarnessError."""
     from harness.guest.deploy import deploy
     from harness.lab.supplies import bundle
     from harness.vm.machine import Machine

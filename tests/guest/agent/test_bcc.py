@@ -1,4 +1,4 @@
-"""In real guests: programs that are compiled there, and a kernel that has no type information at all."""
+"""Programs that bcc compiles in real guests, also on a kernel without BTF."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ print(list(found), [mount["mnt_id"], mount["mnt_ns"], namespace["ns"] + common["
 def guest(
     request: pytest.FixtureRequest, connection: Connection, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Guest]:
-    """A guest that can compile, with the agent in it."""
+    """A guest with bcc and headers, and with the agent deployed."""
     from harness.images import initramfs, modules_image, root_image
     from harness.kernels import KernelRequest, fetch, fetch_headers, resolve
     from harness.lab.supplies import bundle
@@ -64,7 +64,7 @@ def guest(
 
 
 def test_what_is_found_in_memory_is_what_the_kernel_says_of_itself(guest: Guest) -> None:
-    """Where it does say it, in its type information."""
+    """Compared with the BTF of a kernel that has one."""
     done = guest.run(["env", "-C", TARGET, "python3", "-c", LAYOUT], TIMEOUT_S)
     assert done.status == 0, done.stderr
     found, said = done.stdout.decode().strip().removesuffix("]").split("] ")
@@ -73,7 +73,7 @@ def test_what_is_found_in_memory_is_what_the_kernel_says_of_itself(guest: Guest)
 
 @pytest.mark.parametrize("transport", ["ringbuf", "perf"])
 def test_auto_takes_what_is_compiled_where_there_is_no_type_information(guest: Guest, transport: str) -> None:
-    """All event types are seen, by programs that were compiled and fire; the self-test's ledger is closed."""
+    """Compiled programs see all event types, and the ledger of the self-test closes."""
     asked = [
         {"id": 1, "do": "load", "hookset": "auto", "btf": "kernel", "transport": transport},
         {"id": 2, "do": "test", "name": "truth.unlink"},

@@ -1,4 +1,4 @@
-"""What the agent does to its maps while events flow hides none of them."""
+"""The agent's accesses to its maps hide no event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.guest.base import Guest
-from tests.guest.agent.deeds import Deeds
+from tests.guest.agent.actions import Actions
 
 pytestmark = pytest.mark.guest
 
@@ -18,7 +18,7 @@ _SCRIPT = Path(__file__).with_name("guest_busy.py")
 
 
 def test_no_probe_is_skipped_while_maps_are_written(
-    guest: Guest, deeds: Deeds, capsys: pytest.CaptureFixture[str]
+    guest: Guest, actions: Actions, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A kernel keeps kprobes off a CPU while it serves bpf(2) on a map, and can be preempted meanwhile.
 

@@ -1,4 +1,4 @@
-"""Every event type, with what the kernel answered, and paths in all the places where paths are hard."""
+"""Events of every type have the kernel's result, and the correct path in difficult places."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from agent.events.model import EventType
 from agent.sinks.render import unescape
 from harness.guest.base import Guest
-from tests.guest.agent import guest_deeds
+from tests.guest.agent import guest_actions
+from tests.guest.agent.actions import QUICK, Actions
 from tests.guest.agent.daemon import Daemon, Match, rules, running
-from tests.guest.agent.deeds import QUICK, Deeds
 
 pytestmark = pytest.mark.guest
 
@@ -37,18 +37,18 @@ def _rule(kind: EventType) -> str:
 
 
 @pytest.fixture(scope="module")
-def daemon(guest: Guest, deeds: Deeds) -> Iterator[Daemon]:
-    """One agent for all that leaves it as it was, with a rule for each event type."""
+def daemon(guest: Guest, actions: Actions) -> Iterator[Daemon]:
+    """One agent for all tests that do not change it, with a rule for each event type."""
     wanted = {kind.label: _rule(kind) for kind in EventType}
     with running(guest, rules(**wanted, script='exec.script.path =~ "/w/scripts/**"')) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def everything(daemon: Daemon, deeds: Deeds) -> tuple[dict[str, Any], list[Match]]:
-    """Every call allowed and refused, and all that the agent said about it."""
-    said = deeds.do("every_type")
-    return said, daemon.settled()
+def everything(daemon: Daemon, actions: Actions) -> tuple[dict[str, Any], list[Match]]:
+    """Every call, successful and refused, and the agent's matches."""
+    results = actions.do("every_type")
+    return results, daemon.settled()
 
 
 def below(matches: list[Match], folder: str, kind: str) -> list[dict[str, Any]]:
@@ -58,8 +58,8 @@ def below(matches: list[Match], folder: str, kind: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", sorted(_REFUSED))
 def test_allowed(everything: tuple[dict[str, Any], list[Match]], kind: str) -> None:
-    said, matches = everything
-    assert said["allowed"][kind] == 0
+    results, matches = everything
+    assert results["allowed"][kind] == 0
     last = below(matches, "/w/allowed/", kind)[-1]
     event, process = last["event"], last["process"]
     assert event["retval"] >= 0
@@ -68,9 +68,9 @@ def test_allowed(everything: tuple[dict[str, Any], list[Match]], kind: str) -> N
     assert event["mount_ns"] > 0
     assert int(event["mode"], 8) > 0
     assert (event["uid"], event["gid"]) in {(0, 0), (12, 34)}
-    assert (process["pid"], process["tid"]) == (said["pid"], said["pid"])
+    assert (process["pid"], process["tid"]) == (results["pid"], results["pid"])
     assert process["comm"] == "python3"
-    assert process["args"][1:] == ["/root/guest_deeds.py", "every_type"]
+    assert process["args"][1:] == ["/root/guest_actions.py", "every_type"]
     assert re.fullmatch("/usr/bin/python3[.0-9]*", process["exe"])
     assert (process["uid"], process["user"]) == (0, "root")
     assert {"sshd"} & {one["comm"] for one in process["ancestors"]}
@@ -79,26 +79,26 @@ def test_allowed(everything: tuple[dict[str, Any], list[Match]], kind: str) -> N
 
 @pytest.mark.parametrize("kind", sorted(_REFUSED))
 def test_refused(everything: tuple[dict[str, Any], list[Match]], kind: str) -> None:
-    """Is one event, with the error number, the user and the whole path."""
-    said, matches = everything
-    assert said["refused"][kind] in _REFUSED[kind]
-    refused = [m for m in below(matches, "/w/refused/", kind) if m["process"]["uid"] == guest_deeds.USER]
-    assert [m["event"]["retval"] for m in refused] == [said["refused"][kind]]
+    """A refused call is one event, with errno, user and complete path."""
+    results, matches = everything
+    assert results["refused"][kind] in _REFUSED[kind]
+    refused = [m for m in below(matches, "/w/refused/", kind) if m["process"]["uid"] == guest_actions.USER]
+    assert [m["event"]["retval"] for m in refused] == [results["refused"][kind]]
 
 
 @pytest.fixture(scope="module")
-def hidden(daemon: Daemon, deeds: Deeds) -> tuple[dict[str, int], list[Match]]:
-    """Calls on what lies below a directory that the caller may not search, and what the agent said."""
-    said = deeds.do("hidden")
-    return said, daemon.settled()
+def hidden(daemon: Daemon, actions: Actions) -> tuple[dict[str, int], list[Match]]:
+    """Calls on files below a directory that the user may not search, and the agent's matches."""
+    results = actions.do("hidden")
+    return results, daemon.settled()
 
 
 @pytest.mark.parametrize("kind", sorted(set(_REFUSED) - {"mount", "umount"}))
 def test_refused_in_the_lookup(hidden: tuple[dict[str, int], list[Match]], kind: str) -> None:
-    """Is one event too, with the path as the caller gave it, and marked so."""
-    said, matches = hidden
-    assert said[kind] == -13
-    refused = [m for m in below(matches, "/w/hidden/", kind) if m["process"]["uid"] == guest_deeds.USER]
+    """Such a call is one event too, with the caller's path, which is marked."""
+    results, matches = hidden
+    assert results[kind] == -13
+    refused = [m for m in below(matches, "/w/hidden/", kind) if m["process"]["uid"] == guest_actions.USER]
     assert [m["event"]["retval"] for m in refused] == [-13]
     event = refused[0]["event"]
     assert event["path_marks"] == ["as_given"]
@@ -111,21 +111,21 @@ def test_refused_in_the_lookup(hidden: tuple[dict[str, int], list[Match]], kind:
 
 @pytest.mark.parametrize("kind", ["mount", "umount"])
 def test_not_told(hidden: tuple[dict[str, int], list[Match]], kind: str) -> None:
-    """What the documentation says is no event: a mount refused before its place was found."""
-    said, matches = hidden
-    assert said[kind] < 0
+    """A mount that fails before the kernel finds its mount point is no event, as documented."""
+    results, matches = hidden
+    assert results[kind] < 0
     assert below(matches, "/w/hidden/", kind) == []
 
 
-def test_who_did_it(daemon: Daemon, deeds: Deeds) -> None:
-    """Is told in the kernel's numbers, which `/proc` shows of the same process."""
-    said = deeds.do("identity")
+def test_who_did_it(daemon: Daemon, actions: Actions) -> None:
+    """Events have the same ids as `/proc` shows for the process."""
+    results = actions.do("identity")
     found = [match for match in daemon.settled() if match["event"]["path"] == "/w/common/identity"]
     (opened,) = [match for match in found if match["rule"] == "open"]
     told = {**opened["process"], "mount_ns": opened["event"]["mount_ns"]}
-    assert {name: told[name] for name in said} == said
-    assert said["auid"] == 4242
-    assert said["gid"] == 1234
+    assert {name: told[name] for name in results} == results
+    assert results["auid"] == 4242
+    assert results["gid"] == 1234
 
 
 def test_what_each_type_adds(everything: tuple[dict[str, Any], list[Match]]) -> None:
@@ -157,44 +157,44 @@ def test_what_each_type_adds(everything: tuple[dict[str, Any], list[Match]]) -> 
     assert of("umount")["path"] == "/w/allowed/mountpoint"
 
 
-def test_paths(daemon: Daemon, deeds: Deeds) -> None:
-    """Are what the process's mount namespace sees; a root that is not its top is told."""
-    said = deeds.do("places")
+def test_paths(daemon: Daemon, actions: Actions) -> None:
+    """Paths are those of the process's mount namespace; a root of the process is reported."""
+    results = actions.do("places")
     matches = daemon.settled()
     by_path = {match["event"]["path"]: match for match in matches if match["rule"] == "open"}
     assert "/w/bind/through" in by_path
     for name in ("/w/jail/inner/jailed", "/w/jail/inner/relative"):
-        assert by_path[name]["process"]["root"] == said["jail"]
+        assert by_path[name]["process"]["root"] == results["jail"]
     assert "deleted" in by_path["/w/gone"]["event"]["path_marks"]
     private = by_path["/w/private/seen"]["event"]
-    assert private["mount_ns"] == said["namespace"] != said["host_namespace"]
-    assert by_path["/w/bind/through"]["event"]["mount_ns"] == said["host_namespace"]
+    assert private["mount_ns"] == results["namespace"] != results["host_namespace"]
+    assert by_path["/w/bind/through"]["event"]["mount_ns"] == results["host_namespace"]
     names = {unescape(path) for path in by_path}
-    assert b"/w/" + guest_deeds.STRANGE in names
-    deeds.guest.run(["kill", "-USR1", str(said["jailed"])])
+    assert b"/w/" + guest_actions.STRANGE in names
+    actions.guest.run(["kill", "-USR1", str(results["jailed"])])
 
 
-def test_root_of_a_process_that_has_ended(daemon: Daemon, deeds: Deeds) -> None:
-    """Is told all the same: the kernel said it with the event."""
+def test_root_of_a_process_that_has_ended(daemon: Daemon, actions: Actions) -> None:
+    """The root is reported, because the kernel's record has it."""
     daemon.signal("STOP")
-    said = deeds.do("brief_jail")
+    results = actions.do("brief_jail")
     daemon.signal("CONT")
     found = [match for match in daemon.settled() if match["event"]["path"] == "/w/brief/jail/brief"]
     assert {match["rule"] for match in found} == {"open", "close"}
-    assert {match["process"]["root"] for match in found} == {said["jail"]}
+    assert {match["process"]["root"] for match in found} == {results["jail"]}
 
 
-def test_script(daemon: Daemon, deeds: Deeds) -> None:
-    """An exec tells the interpreter, which runs, and the script that was asked for."""
-    said = deeds.do("script")
+def test_script(daemon: Daemon, actions: Actions) -> None:
+    """An exec has the interpreter that runs, and the script."""
+    results = actions.do("script")
     (told,) = [match for match in daemon.settled() if match["rule"] == "script"]
-    assert told["event"]["path"] == said["interpreter"] == told["process"]["exe"]
-    assert told["event"]["script"] == said["script"]
+    assert told["event"]["path"] == results["interpreter"] == told["process"]["exe"]
+    assert told["event"]["script"] == results["script"]
 
 
-def test_layers_of_overlayfs(daemon: Daemon, deeds: Deeds) -> None:
-    """Are told: where the object lay when it was opened."""
-    deeds.do("overlay")
+def test_layers_of_overlayfs(daemon: Daemon, actions: Actions) -> None:
+    """Events have the layer of the file when it was opened."""
+    actions.do("overlay")
     opens = [match["event"] for match in daemon.settled() if match["rule"] == "open"]
     merged = [event for event in opens if event["path"].startswith("/w/layers/merged/")]
     told = [(Path(event["path"]).name, set(event["path_marks"]) & {"upper", "lower"}) for event in merged]
@@ -203,15 +203,15 @@ def test_layers_of_overlayfs(daemon: Daemon, deeds: Deeds) -> None:
     assert [one for one in told if one[0] == "made"] == [("made", {"upper"})]
 
 
-def test_a_process_that_hardly_lives(daemon: Daemon, deeds: Deeds, guest: Guest) -> None:
-    """Is known exactly, although the agent looks only when it has long gone."""
-    slowness = deeds.do("slowness")
+def test_a_process_that_hardly_lives(daemon: Daemon, actions: Actions, guest: Guest) -> None:
+    """Its data is complete, although the agent reads the events after its end."""
+    slowness = actions.do("slowness")
     lived = [_lived(daemon, guest, f"/w/quick-{number}") for number in range(BRIEF)]
-    assert min(lived) < 2 * max(slowness, deeds.do("slowness"))  # 2 ms of an ordinary machine
+    assert min(lived) < 2 * max(slowness, actions.do("slowness"))  # 2 ms of an ordinary machine
 
 
 def _lived(daemon: Daemon, guest: Guest, made: str) -> float:
-    """Holds what was told of one short process to what it was; how long it lived, in ms."""
+    """Check the events of one short process, and return how long it lived in ms."""
     words = [QUICK, "--flag", "a b", "", made]
     daemon.signal("STOP")
     shell = 'uid=0; sh -c \'"$@"\' inner "$@"; true'
@@ -231,17 +231,17 @@ def _lived(daemon: Daemon, guest: Guest, made: str) -> float:
 
 
 def lifetime_ms(first: Match, last: Match) -> float:
-    """Between two events of the same second or the next one."""
+    """Return the milliseconds between two events of the same second or the next."""
     seconds = [float(match["time"][17:-1]) for match in (first, last)]
     return (seconds[1] - seconds[0]) % 60 * 1000
 
 
-def test_container(daemon: Daemon, deeds: Deeds) -> None:
-    """Is known by its cgroup's path, also once the process is gone."""
-    said = deeds.do("contained")
+def test_container(daemon: Daemon, actions: Actions) -> None:
+    """The cgroup's path identifies it, also after the end of the process."""
+    results = actions.do("contained")
     found = [match for match in daemon.settled() if match["event"]["path"] == "/w/contained"]
     assert found
-    wanted = {"id": said["id"], "runtime": "docker", "rootless_id": ""}
+    wanted = {"id": results["id"], "runtime": "docker", "rootless_id": ""}
     assert all(match["container"] == wanted for match in found)
 
 

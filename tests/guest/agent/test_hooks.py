@@ -1,4 +1,4 @@
-"""Hooks that have drifted: a copy of the agent expects of them what no kernel has."""
+"""Drifted hooks: a copy of the agent expects functions and arguments that no kernel has."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _COPY = "/opt/drifted"
 _AGENT = f"cd {_COPY} && python3 -m agent"
 _RULES = b'{"rules": [{"id": "any", "expression": "open.flags & O_CREAT > 0"}]}'
 
-# In the copy: no kernel has such functions; and the entry is said to come before its directory.
+# Edits of the copy: functions that no kernel has; and the directory entry expected before its directory.
 _GONE = 's/"filename_renameat2", "do_renameat2"/"no_such_function", "nor_this"/'
 _MOVED = 's/^_ENTRY = ("dir", "dentry")/_ENTRY = ("dentry", "dir")/'
 
 
 def drifted(guest: Guest, edit: str) -> None:
-    """Put a copy of the agent aside whose hook table was edited; its bytecode would hide that."""
+    """Make a copy of the agent with an edited table of hooks, without its bytecode."""
     script = (
         f"rm -rf {_COPY} && mkdir {_COPY} && cp -r /opt/fim/agent {_COPY} && "
         f"cd {_COPY}/agent/hooks && rm __pycache__/points.* && cp points.py /tmp/points.py && "
@@ -32,7 +32,7 @@ def drifted(guest: Guest, edit: str) -> None:
 
 
 def refused(guest: Guest, hookset: str) -> str:
-    """What an agent says that does not start; its status must be that of a minimum that is not met."""
+    """Return the errors of an agent that does not start because its minimum is not met."""
     guest.put_bytes(_RULES, "/root/drift.yaml")
     command = f"{_AGENT} run --rules /root/drift.yaml --output - --hookset {hookset}"
     done = guest.run(["sh", "-c", command], _TIMEOUT_S)
@@ -41,40 +41,40 @@ def refused(guest: Guest, hookset: str) -> str:
 
 
 def test_a_name_that_is_gone(guest: Guest) -> None:
-    """A forced set does not start and says which hooks it lacks, and what was tried for each."""
+    """An agent with a forced set does not start, and names the missing hooks and all attempts."""
     drifted(guest, _GONE)
-    said = refused(guest, "kprobe")
-    assert "hook set kprobe: this kernel does not serve rename.enter, rename.exit" in said
+    error = refused(guest, "kprobe")
+    assert "hook set kprobe: this kernel does not serve rename.enter, rename.exit" in error
     for hook, kind in (("rename.enter", "kprobe"), ("rename.exit", "kretprobe")):
-        assert f"{hook} by {kind}: absent: this kernel has no usable no_such_function or nor_this" in said
+        assert f"{hook} by {kind}: absent: this kernel has no usable no_such_function or nor_this" in error
 
 
 def test_an_argument_that_moved(guest: Guest) -> None:
-    """The hook and the argument are named; what the program would read there is not read."""
+    """The error names the hook and the argument."""
     drifted(guest, _MOVED)
-    said = refused(guest, "kprobe")
-    assert "does not serve unlink.resolve" in said
+    error = refused(guest, "kprobe")
+    assert "does not serve unlink.resolve" in error
     moved = "drifted: its argument dentry is number 2 here, not 1"
-    assert f"unlink.resolve by kprobe at security_path_unlink: {moved}" in said
+    assert f"unlink.resolve by kprobe at security_path_unlink: {moved}" in error
 
 
-def test_what_drifted_is_told_by_system_calls(guest: Guest) -> None:
-    """Left to choose, the agent sees renames all the same, and says that they are in the caller's words."""
+def test_auto_sees_a_drifted_hook_by_system_calls(guest: Guest) -> None:
+    """With `auto` the agent sees renames by their system calls, and reports degraded coverage."""
     drifted(guest, _GONE)
     done = guest.run(["sh", "-c", f"{_AGENT} selftest --test truth.rename --test truth.unlink"], _TIMEOUT_S)
     assert done.status == 0, done
-    told = done.stdout.decode()
-    assert "degraded" in told
+    output = done.stdout.decode()
+    assert "degraded" in output
 
 
-def test_probe_says_what_each_set_would_see(guest: Guest) -> None:
-    """With the words of what it cannot see; of what preempted ones hide only where they do."""
+def test_probe_prints_the_coverage_of_each_set(guest: Guest) -> None:
+    """With the limits of the tracepoint set, and that of preempted programs on kernels with that flaw."""
     done = guest.run(["sh", "-c", "cd /opt/fim && python3 -m agent probe"], _TIMEOUT_S)
     assert done.status == 0, done
-    told = done.stdout.decode()
-    block = told.partition("hook set tracepoint:\n")[2]
+    output = done.stdout.decode()
+    block = output.partition("hook set tracepoint:\n")[2]
     assert "seen only in the arguments of system calls" in block
     whole = block.startswith("    coverage: full exec, fork, exit; degraded open, close")
-    skips = re.search(r"^skips +fires", told, re.MULTILINE) is not None
+    skips = re.search(r"^skips +fires", output, re.MULTILINE) is not None
     assert whole is not skips
     assert ("a preempted program hides events" in block) is skips

@@ -1,4 +1,4 @@
-"""The filter law in a real kernel: the same life of files, filters on and off, the same matches."""
+"""The filter law in a real kernel: the same calls have the same matches with filters on and off."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.guest.base import Guest
+from tests.guest.agent.actions import Actions
 from tests.guest.agent.daemon import Daemon, Match, rules, running
-from tests.guest.agent.deeds import Deeds
 
 pytestmark = pytest.mark.guest
 
@@ -46,7 +46,7 @@ def key(match: Match) -> tuple[str, str, str, int]:
 
 
 def observed(guest: Guest, *program: str) -> tuple[Counter[tuple[str, str, str, int]], dict[str, int], str]:
-    """Matches of one life, the ledger's sums, and what the life says of itself."""
+    """The matches of one run of calls, the sums of the ledger, and the results of the calls."""
     guest.run(["rm", "-rf", "/w/life"])
     mark = rules(mark='open.file.path =~ "/w/sentinel-*"')
     guest.put_bytes(mark, "/root/mark.yaml")
@@ -61,7 +61,7 @@ def observed(guest: Guest, *program: str) -> tuple[Counter[tuple[str, str, str, 
 
 
 def lived(guest: Guest, daemon: Daemon) -> tuple[list[Match], str]:
-    """Matches of a life up to its last pause, and its last line; at each pause the agent catches up."""
+    """The matches up to the last pause, and the last line. At each pause the agent reads all events."""
     channel = guest.open_channel(["python3", "/root/guest_life.py", str(CALLS)])
     matches: list[Match] = []
     while (line := channel.readline(LINE_S)) == b"read":
@@ -72,8 +72,8 @@ def lived(guest: Guest, daemon: Daemon) -> tuple[list[Match], str]:
     return matches, line.decode().strip()
 
 
-def test_filters_hide_nothing(guest: Guest, deeds: Deeds, capsys: pytest.CaptureFixture[str]) -> None:
-    """Approvers and discarders both stop something, nothing is lost, and the matches are the same."""
+def test_filters_hide_nothing(guest: Guest, actions: Actions, capsys: pytest.CaptureFixture[str]) -> None:
+    """Approvers and discarders both drop events, nothing is lost, and the matches are equal."""
     for name in ("guest_life.py", "guest_unfiltered.py"):
         guest.put(_HERE / name, f"/root/{name}")
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""How much of what happens all day the kernel stops by itself, with the rules that come with the agent."""
+"""The share of a day's events that the kernel drops with the default rules."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ _POLICY = (ROOT / "agent/policies/default.yaml").read_bytes()
 
 
 class Share(NamedTuple):
-    """Counts of one workload: `told` matched a rule, `stopped` never left the kernel."""
+    """Counts of one workload: `matched` a rule, and `stopped` in the kernel."""
 
     seen: int
     stopped: int
     discarded: int
-    told: int
+    matched: int
 
     @property
     def of_all(self) -> float:
-        """Per cent of everything, matches included."""
+        """Per cent of all events, with matches."""
         return 100 * self.stopped / self.seen
 
     @property
     def of_noise(self) -> float:
-        """Per cent of what no rule matched."""
-        return 100 * self.stopped / (self.seen - self.told)
+        """Per cent of the events that no rule matched."""
+        return 100 * self.stopped / (self.seen - self.matched)
 
     def minus(self, other: Share) -> Share:
         return Share(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 def ledger(guest: Guest) -> dict[str, dict[str, int]]:
-    """What the agent has counted until now, asked by the smallest program that can ask."""
+    """Read the agent's counters, with a program that makes as few events as possible."""
     status: dict[str, Any] = json.loads(guest.run(["python3", "-ISc", _ASK]).stdout)
     assert status["lost"] == 0, {kind: row for kind, row in status["ledger"].items() if row["ring_full"]}
     found: dict[str, dict[str, int]] = status["ledger"]
@@ -64,8 +64,8 @@ def ledger(guest: Guest) -> dict[str, dict[str, int]]:
 def total(rows: dict[str, dict[str, int]], *, files_only: bool) -> Share:
     chosen = [row for kind, row in rows.items() if not files_only or kind not in _PROCESS_EVENTS]
     stopped = sum(row["approver_rejected"] + row["discarded"] for row in chosen)
-    told, discarded = (sum(row[name] for row in chosen) for name in ("matched", "discarded"))
-    return Share(sum(row["seen"] for row in chosen), stopped, discarded, told)
+    matched, discarded = (sum(row[name] for row in chosen) for name in ("matched", "discarded"))
+    return Share(sum(row["seen"] for row in chosen), stopped, discarded, matched)
 
 
 @pytest.fixture(scope="module", params=["5.10", "7.3"])
@@ -85,7 +85,7 @@ def daemon(
 
 @pytest.mark.parametrize("name", workloads.WORKLOADS)
 def test_share_of_noise(daemon: Daemon, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The cost of asking is measured too, and subtracted."""
+    """The events of reading the counters are measured and subtracted."""
     guest = daemon.guest
     asked, before = ledger(guest), ledger(guest)
     workloads.perform(guest, workloads.WORKLOADS[name])
@@ -95,7 +95,7 @@ def test_share_of_noise(daemon: Daemon, name: str, capsys: pytest.CaptureFixture
         first, second, third = (total(rows, files_only=files_only) for rows in (asked, before, after))
         share = third.minus(second).minus(second.minus(first))
         lines.append(
-            f"  {label}: seen {share.seen}, matched {share.told}, stopped {share.stopped} (discarders "
+            f"  {label}: seen {share.seen}, matched {share.matched}, stopped {share.stopped} (discarders "
             f"{share.discarded}), of all {share.of_all:.2f} %, of noise {share.of_noise:.2f} %"
         )
         if files_only:
@@ -106,7 +106,7 @@ def test_share_of_noise(daemon: Daemon, name: str, capsys: pytest.CaptureFixture
 
 
 def _forwarded(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> Iterator[str]:
-    """Each type of which something was forwarded for nothing."""
+    """Each event type with forwarded events that no rule matched."""
     for kind, row in after.items():
         idle = row["unmatched"] - before.get(kind, {}).get("unmatched", 0)
         if idle:

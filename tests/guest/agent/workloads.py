@@ -1,4 +1,4 @@
-"""What people do all day, to be watched: a package installed and removed, a clone, a build.
+"""Everyday workloads: installing and removing a package, a git clone, a build.
 
 It happens in a Debian of its own, on a disk of its own, which becomes the root of a mount namespace: paths
 there are `/usr/bin/...` as on a host, and the rules have something to say about them.
@@ -59,7 +59,7 @@ exec chroot . sh -c 'umount -l /outside; rmdir /outside; export HOME=/root DEBIA
 
 
 def image(*more: str, store: Cache | None = None) -> Path:
-    """The disk, with more packages, from the cache or made now (two to four minutes). Raises HarnessError."""
+    """Return the disk, with more packages, from the cache or built in minutes. Raises HarnessError."""
     packages = (*PACKAGES, *more)
     apt = Repositories().apt("amd64", *catalogue.USERLAND)
     apt.refresh()
@@ -84,13 +84,13 @@ def _make(apt: Apt, packages: Sequence[str], target: Path, scratch: Path) -> Non
 
 
 def mount(guest: Guest) -> None:
-    """Makes the disk, which is the second one beside the root, ready to be entered."""
+    """Mount the disk, the second one beside the root, so that scripts can enter it."""
     done = guest.run(["sh", "-c", _ENTER])
     assert done.status == 0, done.stderr
 
 
 def perform(guest: Guest, script: str, *, idle: bool = False) -> str:
-    """Run a script with that disk as its root, in a mount namespace that ends with it; return its output.
+    """Run a script with this disk as root, in its own mount namespace; return its output.
 
     With `idle` it runs only when no other process wants to, so that agents keep up on one processor.
     """

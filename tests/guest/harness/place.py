@@ -66,7 +66,7 @@ class Place:
                 found.append(words)
         return found
 
-    def said(self, word: str) -> bool:
+    def printed(self, word: str) -> bool:
         """Whether a console of this place shows it."""
         consoles = (*self.folder.rglob("console.log"),)
         return any(word.encode() in path.read_bytes() for path in consoles if path.exists())
@@ -76,7 +76,7 @@ class Harness:
     """A `harness` that runs."""
 
     def __init__(self, place: Place, words: tuple[str, ...], *, terminal: bool) -> None:
-        self.log = place.folder / f"said-{next(_numbers)}"
+        self.log = place.folder / f"output-{next(_numbers)}"
         self._terminal, theirs = pty.openpty() if terminal else (-1, subprocess.DEVNULL)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -109,7 +109,7 @@ class Harness:
         return self.process.wait(MOMENT_S)
 
     def output(self) -> str:
-        """All that it said."""
+        """The whole output."""
         return self.log.read_text(errors="replace")
 
     def close(self) -> None:

@@ -88,7 +88,7 @@ def test_the_agent_proves_itself_in_a_guest(place: Path) -> None:
 def test_the_machine_of_a_failed_cell_can_be_entered(
     place: Path, ran: subprocess.CompletedProcess[str]
 ) -> None:
-    """The run says how; the kernel inside is the one that its results name."""
+    """The run prints the command; the kernel in the guest is the one of the results."""
     assert ran.returncode == 1, ran.stderr
     assert "kept: harness shell --attach 6.1-broken" in ran.stdout
     done = _harness(place, "shell", "--attach", "6.1-broken", typed="uname -r\n")
@@ -112,10 +112,10 @@ def test_a_cell_runs_again_on_the_packages_that_it_had(
 
 def test_the_kernel_of_a_shell_is_under_a_debugger(place: Path) -> None:
     """The port that is named is that of a stub, which stops the guest and lets it go on."""
-    with _typing(place, "shell", "--gdb") as (typed, printed, said):
+    with _typing(place, "shell", "--gdb") as (typed, printed, stderr):
         text = ""
         while "leave with exit" not in text:
-            text += (line := said.readline())
+            text += (line := stderr.readline())
             assert line, text
         (port,) = re.findall(r"target remote 127\.0\.0\.1:(\d+)", text)
         with socket.create_connection(("127.0.0.1", int(port)), 30) as stub:

@@ -58,7 +58,7 @@ def test_run(place: Place, start: list[Harness], number: signal.Signals) -> None
     """What ran has its verdict, what did not is NOT_RUN with the reason, and the run is incomplete."""
     tests = ("--test", FIRST, "--test", LONG)
     start.append(place.start("run", *MATRIX, *KERNEL, "--hookset", "auto", *tests))
-    start[0].wait_for(lambda: place.said(f"begin {LONG}"))
+    start[0].wait_for(lambda: place.printed(f"begin {LONG}"))
     start[0].end(number)
     assert start[0].process.returncode == 4, start[0].output()
     found = model.load(place.work / "out" / "latest" / "results.json")
@@ -73,7 +73,7 @@ def test_run(place: Place, start: list[Harness], number: signal.Signals) -> None
 def test_exec(place: Place, start: list[Harness], number: signal.Signals) -> None:
     """A command in the guest is not waited for."""
     start.append(place.start("exec", *MATRIX, *KERNEL, "--", *SLEEP))
-    start[0].wait_for(lambda: place.said("here: now"))
+    start[0].wait_for(lambda: place.printed("here: now"))
     start[0].end(number)
     assert start[0].process.returncode not in (0, 1)
     assert place.left() == []
@@ -91,7 +91,7 @@ def test_shell(place: Place, start: list[Harness]) -> None:
 def test_cold_boot(place: Place, start: list[Harness]) -> None:
     """Ctrl-C while a machine boots."""
     start.append(place.start("exec", *MATRIX, *KERNEL, "--cold", "--", "true"))
-    start[0].wait_for(lambda: place.said("Linux version"))
+    start[0].wait_for(lambda: place.printed("Linux version"))
     start[0].end(signal.SIGINT)
     assert start[0].process.returncode not in (0, 1)
     assert place.left() == []
@@ -126,7 +126,7 @@ def test_a_signal_while_libvirt_starts_qemu(place: Place, start: list[Harness], 
 def test_sigkill_then_clean(place: Place, start: list[Harness]) -> None:
     """Nobody can act on SIGKILL; `harness clean` ends what it left, and leaves no file."""
     start.append(place.start("exec", *MATRIX, *KERNEL, "--", *SLEEP))
-    start[0].wait_for(lambda: place.said("here: now"))
+    start[0].wait_for(lambda: place.printed("here: now"))
     start[0].end(signal.SIGKILL)
     assert len(place.qemus()) == 1
     start.append(place.start("clean"))
@@ -162,7 +162,7 @@ def small(place: Place) -> Iterator[Path]:
 
 
 def test_output_on_a_full_disk(place: Place, start: list[Harness], small: Path) -> None:
-    """Is trouble of this host's, told in a line, and no machine stays."""
+    """It is an infrastructure error in one line, and no machine is left behind."""
     start.append(place.start("run", *MATRIX, *KERNEL, *ONE, "--output", str(small)))
     assert start[0].wait() == 3, start[0].output()
     assert "Traceback" not in start[0].output()
@@ -171,7 +171,7 @@ def test_output_on_a_full_disk(place: Place, start: list[Harness], small: Path) 
 
 
 def test_cache_on_a_full_disk(place: Place, start: list[Harness], small: Path) -> None:
-    """Nothing can be made to boot from: told in a line, with what helps."""
+    """Nothing to boot from can be made: one line with the remedy."""
     place.environment["XDG_CACHE_HOME"] = str(small)
     (small / "fim-harness").mkdir()
     for kind in ("apt", "kernels", "acceleration", "libvirt"):

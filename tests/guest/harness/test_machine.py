@@ -112,7 +112,7 @@ def test_output_larger_than_any_window(guest: Guest) -> None:
 
 
 def test_timeout(guest: Guest) -> None:
-    """Is told, and the guest is there afterwards."""
+    """It is reported, and the guest works afterwards."""
     with pytest.raises(GuestTimeoutError):
         guest.run(["sleep", "60"], timeout_s=0.5)
     guest.ping()
@@ -176,7 +176,7 @@ def test_system_ssh_gets_in(machine: Machine) -> None:
 
 
 def test_panic_is_seen_at_once(connection: Connection, make_spec: MakeSpec, tmp_path: Path) -> None:
-    """Who waits for the guest is let go, and the cause holds the trace."""
+    """Waiting callers return, and the cause has the trace."""
     with Machine(make_spec(tmp_path), connection) as booted:
         guest = booted.wait_ready(BOOT_S)
         with pytest.raises(GuestLostError):
@@ -188,7 +188,7 @@ def test_panic_is_seen_at_once(connection: Connection, make_spec: MakeSpec, tmp_
 
 
 def test_kernel_without_its_root(connection: Connection, make_spec: MakeSpec, tmp_path: Path) -> None:
-    """The boot ends with what init said, long before its deadline."""
+    """The boot ends with init's message, long before its deadline."""
     root = tmp_path / "root"
     root.write_bytes(bytes(1 << 20))
     booted = Machine(replace(make_spec(tmp_path), root=root), connection)

@@ -62,7 +62,7 @@ def what_was_seen(found: Results) -> list[tuple[object, ...]]:
 
 
 def test_shards_of_a_real_run_are_the_run(folder: Path) -> None:
-    """Two shards of two machines, each by itself; merged they say what one run of both says."""
+    """Two shards of two machines, run separately; merged they equal one run of both."""
     whole_run = harness(folder, "run", *CHOSEN, "--output", "whole")
     (folder / "plan.json").write_text(harness(folder, "plan", *CHOSEN, "--json").stdout)
     shards = json.loads(harness(folder, "plan", *CHOSEN, "--shards", "2", "--json").stdout)["shards"]

@@ -29,8 +29,8 @@ class Saved:
     """One cold machine that was saved, in a cache of the test's own, and those that go on from it."""
 
     def __init__(self, folder: Path, connection: Connection, make_spec: MakeSpec) -> None:
-        self.said: list[Event] = []
-        self.cache = Cache(folder / "cache", self.said.append)
+        self.events: list[Event] = []
+        self.cache = Cache(folder / "cache", self.events.append)
         self._folder = folder
         self._connection = connection
         self._make_spec = make_spec
@@ -41,7 +41,7 @@ class Saved:
         """Another machine; "cold" or "warm"."""
         spec = self._make_spec(self._folder / f"machine {len(self.machines)}")
         snapshots = None if cold else Snapshots(self._connection.identity, self.cache)
-        starter = Starter(lambda: Machine(spec, self._connection), snapshots, self.said.append)
+        starter = Starter(lambda: Machine(spec, self._connection), snapshots, self.events.append)
         try:
             return starter.boot(BOOT_S)
         finally:
@@ -69,7 +69,7 @@ def saved(
 def test_the_first_is_cold_and_the_others_are_warm(saved: Saved) -> None:
     """And nothing needed saying."""
     assert saved.starts == ["cold", "warm", "warm"]
-    assert saved.said == []
+    assert saved.events == []
 
 
 def test_each_has_keys_of_its_own(saved: Saved) -> None:
@@ -92,8 +92,8 @@ def test_each_knows_the_time(saved: Saved) -> None:
     """Also one whose memory was saved a while ago."""
     for number in range(3):
         before = time.time()
-        told = float(saved.ask(number, "date", "+%s.%N"))
-        assert before - CLOCK_S <= told <= time.time() + CLOCK_S
+        clock = float(saved.ask(number, "date", "+%s.%N"))
+        assert before - CLOCK_S <= clock <= time.time() + CLOCK_S
 
 
 def test_cold_on_request(saved: Saved) -> None:
@@ -109,7 +109,7 @@ def test_a_damaged_one_is_dropped_and_said(saved: Saved) -> None:
     data = bytearray(memory.read_bytes())
     data[len(data) // 2] ^= 0xFF
     memory.write_bytes(data)
-    saved.cache = Cache(saved.cache.root, saved.said.append)  # as another process would
+    saved.cache = Cache(saved.cache.root, saved.events.append)  # as another process would
     assert saved.start(cold=False) == "cold"
-    assert any("damaged" in str(line) for line in saved.said)
+    assert any("damaged" in str(line) for line in saved.events)
     assert saved.start(cold=False) == "warm"

@@ -55,7 +55,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _watched(root: Path, edits: list[Callable[[], object]]) -> str:
-    """What a watch says while these edits are made, each once it is ready for it."""
+    """The output of a watch during these edits, each made when it is ready."""
     selectors = Selectors(test=TESTS)
     out = io.StringIO()
     left = iter(edits)
@@ -86,7 +86,7 @@ def test_what_is_saved_is_what_is_tested(root: Path) -> None:
     """A scenario that is broken fails on the server that rests; mended it passes; Python takes a new one."""
     scenario = root / SCENARIO
     sound = scenario.read_text()
-    said = _watched(
+    output = _watched(
         root,
         [
             _append(scenario, BROKEN),
@@ -94,7 +94,7 @@ def test_what_is_saved_is_what_is_tested(root: Path) -> None:
             _append(root / "agent/pipeline.py", "\nEDITED = True\n"),
         ],
     )
-    verdicts = re.findall(r"^round \d: (.*?);", said, re.M)
-    assert verdicts == ["2 PASS", "2 FAIL", "2 PASS", "2 PASS"], said
-    assert re.findall(r"^sent \d+ files, \d+ KiB(.*)", said, re.M) == ["", "", ", with a new server"]
-    assert "boot and load" not in said.partition("round 2")[2]
+    verdicts = re.findall(r"^round \d: (.*?);", output, re.M)
+    assert verdicts == ["2 PASS", "2 FAIL", "2 PASS", "2 PASS"], output
+    assert re.findall(r"^sent \d+ files, \d+ KiB(.*)", output, re.M) == ["", "", ", with a new server"]
+    assert "boot and load" not in output.partition("round 2")[2]

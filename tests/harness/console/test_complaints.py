@@ -1,4 +1,4 @@
-"""What recorded kernels complained of, and how two complaints are told apart."""
+"""The troubles of recorded consoles, and how two of them are distinguished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bundle: reproducible, whole, and unpacked or said not to be."""
+"""The bundle: reproducible, complete, and unpacked or reported as not unpacked."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def client(*lines: bytes | Exception) -> SelftestClient:
 
 
 def test_whole_conversation() -> None:
-    """Greeting, load, test, quit; what went over the wire is told to whoever listens."""
+    """Hello, load, test, quit; a listener gets all lines."""
     replies = [
         protocol.encode(protocol.Loaded(1, 1.5, {"lsm": "fires"})),
         protocol.encode(protocol.Ran(2, "open.match", "PASS")),
@@ -72,14 +72,14 @@ def test_a_line_without_end_is_the_servers_fault() -> None:
 
 
 def test_early_end_is_no_pass() -> None:
-    """A channel that ends is the server's end, with what it said last."""
+    """If the channel ends the server has ended; the error has its last output."""
     with pytest.raises(BrokenServerError, match="ended"):
         client().test("open.match", 5)
 
 
 @pytest.mark.parametrize("error", [GuestTimeoutError("late"), GuestLostError("reset")])
 def test_guest_errors_pass_through(error: Exception) -> None:
-    """Who asked decides what they mean."""
+    """The caller decides what they mean."""
     with pytest.raises(type(error)):
         client(error).test("open.match", 5)
 

@@ -25,7 +25,7 @@ class _Deaf(paramiko.SubsystemHandler):
 
 
 class _Door(paramiko.ServerInterface):
-    """Lets everybody in; `stops_at` is where it says no more."""
+    """An SSH server that accepts every user; `stops_at` is where it stops to answer."""
 
     stops_at = ""
 
@@ -45,7 +45,7 @@ class _Door(paramiko.ServerInterface):
 
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[SshGuest]:
-    """A guest that stands, and never says a word about files."""
+    """A guest that never answers SFTP requests."""
     monkeypatch.setattr(ssh, "_STALL_S", 0.2)
     _Deaf.let_go.clear()
     near, far = socket.socketpair()
@@ -95,20 +95,20 @@ class _Gone:
     """A session of a connection that has just ended."""
 
     def __init__(self) -> None:
-        self.told = threading.Event()
+        self.closing = threading.Event()
 
     def close(self) -> None:
-        self.told.set()
+        self.closing.set()
         raise EOFError
 
     def ask(self) -> None:
         """What is asked of a session that ends meanwhile."""
-        assert self.told.wait(10)
+        assert self.closing.wait(10)
         raise paramiko.SSHException
 
 
 def test_a_connection_may_end_while_its_session_is_ended() -> None:
-    """What closes a late session finds nobody to tell: a thread of ours does not die of that."""
+    """A session that is closed late has no connection: the closing thread does not fail."""
     session = _Gone()
     with pytest.raises(TimeoutError), ssh._closed_at(0.0, cast(paramiko.Channel, session)):
         session.ask()

@@ -61,10 +61,10 @@ def test_damage_with_the_old_size_and_time_is_noticed(tmp_path: Path) -> None:
     before = data.stat()
     data.write_bytes(b"dat!")
     os.utime(data, ns=(before.st_atime_ns, before.st_mtime_ns))
-    said: list[Event] = []
-    Cache(tmp_path, said.append).get("kind", "key", write)
+    events: list[Event] = []
+    Cache(tmp_path, events.append).get("kind", "key", write)
     assert data.read_bytes() == b"data"
-    assert "sub/data was changed" in str(said)
+    assert "sub/data was changed" in str(events)
 
 
 @pytest.mark.parametrize(

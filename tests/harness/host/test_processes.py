@@ -1,4 +1,4 @@
-"""A process of ours is bounded by the kernel, also when nobody watches it any more."""
+"""The kernel limits a child process, also if the harness no longer watches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running programs: a failure is one line that says why, and one to paste."""
+"""Running programs: a failure is one line with the cause, and one line to paste."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_a_root_with_a_compiler_is_another_image(builds: list[str], tmp_path: Pa
 
 
 def test_what_a_compiler_is_left_is_left_out_elsewhere() -> None:
-    """Else the line says nothing any more."""
+    """Else the line would be meaningless."""
     assert set(resources.words("compiler-includes.txt")) <= set(resources.words("guest-excludes.txt"))
 
 

@@ -41,7 +41,7 @@ END
 
 @dataclass(frozen=True)
 class FakeApt:
-    """The pretended apt; `calls` holds what apt-get was asked, `stderr` what it says when it is to fail."""
+    """A fake apt-get; `calls` has its command lines, `stderr` its output if it must fail."""
 
     root: Path
 

@@ -1,4 +1,4 @@
-"""The private apt: what it reads of the host, when it asks the network, what it says when that fails."""
+"""The private apt: the host configuration it reads, its use of the network, and its errors."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ KERNEL = ResolvedKernel(
 
 
 def stanza(name: str, version: str, depends: str = "") -> dict[str, str]:
-    """What an index says of a package."""
+    """The entry of a package in an index."""
     return {
         "package": name,
         "version": version,
@@ -33,7 +33,7 @@ def stanza(name: str, version: str, depends: str = "") -> dict[str, str]:
 
 
 def unpacked(tree: Path) -> Path:
-    """Two packages as they are laid out, with what nobody includes beside it."""
+    """Two packages with their layout, and with files that no header includes."""
     for name in (OWN, COMMON):
         for part in ("include/linux", "arch/x86/include/asm", "arch/arm64/include", "scripts"):
             (tree / "usr/src" / name / part).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What an index says about kernels, read from stanzas of real indexes."""
+"""The kernels of a package index, read from stanzas of real indexes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an image says of its kernel, with images and type information that are made here."""
+"""Release and BTF of a kernel image, with images and BTF that the tests make."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_parameters_of_functions() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x9f", b"\0" * 64])
 def test_bytes_that_are_no_type_information(data: bytes) -> None:
-    """Are said to be none."""
+    """Other files are reported as no kernel image."""
     with pytest.raises(btf.BtfError):
         btf.functions(data, ["f"])
 

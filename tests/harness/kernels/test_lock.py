@@ -1,4 +1,4 @@
-"""matrix.lock: what is written, what a run makes of it, and what is said when kernels moved."""
+"""matrix.lock: its contents, its use by a run, and the message when kernels changed."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_an_update_prints_the_line_that_runs_what_moved(
 
 
 def test_a_series_is_new_when_the_lock_had_not_seen_it(repositories: Repositories) -> None:
-    """7.3 was there when the file was written, so that nobody asks for it is no news."""
+    """7.3 existed when the file was written, so that its absence from the matrix is no change."""
     locked = freshness.make(matrix_of("6.1"), None, update=False)[0]
     repositories.kernels.append(kernel("7.4"))
     found = freshness.new_series(repositories.available(), matrix_of("6.1"), locked)

@@ -1,4 +1,4 @@
-"""Type information cut down, with a bpftool that is told what to do."""
+"""Reduced BTF, with a fake bpftool."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_a_suite_compiles_nothing_of_ours() -> None:
 
 
 def test_a_set_that_needs_type_information_is_not_planned_without() -> None:
-    """The plan says why, and the others of the product stay."""
+    """The plan has the reason, and the other cells of the product stay."""
     axes = {"hooksets": ["auto", "lsm", "bcc"], "btf": ["none"], "transport": ["ringbuf"]}
     matrix = Matrix.model_validate({"kernels": ["6.1"], **axes})
     made = make(matrix, Selectors())
@@ -59,7 +59,7 @@ def test_a_set_that_needs_type_information_is_not_planned_without() -> None:
 def test_a_kernel_that_cannot_be_compiled_for_is_told_by_the_compilers_words(
     tmp_path: Path,
 ) -> None:
-    """It is asked for with time to compile; then what can be had says that this was observed."""
+    """The first load may take the time to compile; afterwards the capability is known."""
     asked: list[tuple[str, str, float]] = []
 
     class Refusing(FakeMachine):

@@ -90,8 +90,8 @@ def _machine(guest: FakeGuest) -> VmMachine:
 @pytest.mark.parametrize(("resolved", "wrong"), [("6.1.0-1", False), ("6.1.0-2", True), ("", False)])
 def test_a_guest_with_another_kernel_is_not_tested(resolved: str, wrong: bool) -> None:
     """Its own word is held against what was resolved, and kept."""
-    said = b"1.0\n==\n1.1\n==\n6.1.0-1\n==\n==\n==\n"
-    machine = _machine(FakeGuest(lambda _argv: Completed(0, said, b"")))
+    output = b"1.0\n==\n1.1\n==\n6.1.0-1\n==\n==\n==\n"
+    machine = _machine(FakeGuest(lambda _argv: Completed(0, output, b"")))
     machine.release = resolved
     if wrong:
         with pytest.raises(MissingError, match=r"the guest runs kernel 6\.1\.0-1 instead of 6\.1\.0-2"):

@@ -103,17 +103,17 @@ def test_packages_that_are_gone_are_named(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "printed"),
     [
         (["6.1-lsn"], "has no cell '6.1-lsn' (did you mean '6.1-lsm'?)"),
         (["6.1-lsm", "--test", "loss.nothing"], "6.1-lsm ran no such test"),
     ],
 )
 def test_what_was_not_run_cannot_be_repeated(
-    earlier: Path, benches: Benches, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    earlier: Path, benches: Benches, capsys: pytest.CaptureFixture[str], words: list[str], printed: str
 ) -> None:
     assert cli.main(["repro", str(earlier), *words]) == 2
-    assert said in capsys.readouterr().err
+    assert printed in capsys.readouterr().err
 
 
 def test_results_without_a_plan(earlier: Path) -> None:

@@ -19,7 +19,7 @@ def test_a_mirror_that_stumbles_is_asked_again(
     cell: Cell, monkeypatch: pytest.MonkeyPatch, failures: int, missing: dict[str, str]
 ) -> None:
     left = [InfrastructureError("404")] * failures
-    said: list[Event] = []
+    events: list[Event] = []
     paused: list[float] = []
 
     def stumble(*_words: Any) -> None:
@@ -27,12 +27,12 @@ def test_a_mirror_that_stumbles_is_asked_again(
             raise left.pop()
 
     monkeypatch.setattr(supplies.Preparation, "_supply", stumble)
-    preparation = Preparation("tcg", said.append)
+    preparation = Preparation("tcg", events.append)
     preparation.pause = paused.append
     preparation._try("m", cell, None)  # type: ignore[arg-type]
     assert preparation.missing == missing
     assert paused == list(BACKOFF_S[:failures])
-    assert len(said) == failures
+    assert len(events) == failures
 
 
 def test_a_missing_compiler_is_said_before_anything_is_fetched(

@@ -170,7 +170,7 @@ def test_scalars_stay_words() -> None:
 
 
 def test_a_kernel_may_ask_for_processors() -> None:
-    """One where nothing is said."""
+    """The default where the file has none."""
     text = b"kernels:\n  - 6.1\n  - name: rt\n    series: '6.12'\n    vcpus: 2"
     matrix = config.check(yaml.parse(text, "m.yaml"))
     assert [kernel.vcpus for kernel in matrix.kernels] == [1, 2]

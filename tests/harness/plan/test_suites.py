@@ -208,7 +208,7 @@ def test_a_deadline_is_said_as_it_was(tmp_path: Path, timeout: str, deadline_s: 
 
 
 def test_a_suite_that_prints_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither our memory nor the disk fills, and the verdict says so."""
+    """Neither memory nor disk fills, and the verdict has the reason."""
     monkeypatch.setattr(command, "MAX_OUTPUT", 1 << 20)
     chunk = b"y\n" * (1 << 15)
     ran = _server(Commanded(*[chunk] * 100), tmp_path).test("command.example", 60.0)

@@ -183,10 +183,10 @@ def test_what_is_no_results_file_is_one_line_and_exit_2(
     (tmp_path / "old.json").write_text(text)
     (tmp_path / "new.json").write_text(every_verdict().to_json())
     assert cli.main(["compare", str(tmp_path / "old.json"), str(tmp_path / "new.json")]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert "old.json" in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "old.json" in captured.err
 
 
 def cells(*names: str, verdict: Verdict = V.PASS) -> Results:
@@ -196,7 +196,7 @@ def cells(*names: str, verdict: Verdict = V.PASS) -> Results:
 
 
 def test_runs_without_a_common_cell_do_not_compare() -> None:
-    """That is said, and is no success."""
+    """It is reported, and is no success."""
     found = compare(cells("5.10", "6.1"), cells("6.12", "7.3"))
     assert found.exit_code == 4
     text = compare_text.to_markdown(found)
@@ -258,7 +258,7 @@ def test_another_agent_is_named() -> None:
 
 
 def test_a_comparison_of_two_large_runs_fits_a_job_summary() -> None:
-    """2,000 cells with 60 new failures each: every table says how many more there are."""
+    """2,000 cells with 60 new failures each: every table ends with the number of further rows."""
     tests = {
         verdict: tuple(a_test(f"t.{number}", verdict, reason) for number in range(60))
         for verdict, reason in ((V.PASS, ""), (V.FAIL, "x" * 2000))

@@ -67,10 +67,10 @@ def test_a_prediction_may_name_the_state_or_the_behaviour() -> None:
 
 
 def test_what_is_not_seen_is_said_once() -> None:
-    """Event types of which the same is said share its line."""
-    told = {"open": "as given", "link": "as given", "close": "not by dup2"}
-    assert hooks.limits(told) == [("as given", ["open", "link"]), ("not by dup2", ["close"])]
-    assert "not by dup2" in html.render(a_run(a_cell("6.1", limits=told)))
+    """Event types with the same limit share a line."""
+    limits = {"open": "as given", "link": "as given", "close": "not by dup2"}
+    assert hooks.limits(limits) == [("as given", ["open", "link"]), ("not by dup2", ["close"])]
+    assert "not by dup2" in html.render(a_run(a_cell("6.1", limits=limits)))
 
 
 def test_predictions_are_counted_beside_what_was_observed() -> None:

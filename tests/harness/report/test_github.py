@@ -10,11 +10,11 @@ from tests.harness.report.made_up import TESTS, a_cell, a_run, a_test, every_ver
 
 
 def test_nine_and_then_how_many_more() -> None:
-    """GitHub shows ten annotations a step: the tenth says what is not shown."""
+    """GitHub shows ten annotations for each step: the tenth has the number of the others."""
     tests = tuple(a_test(f"made.up{n}", Verdict.FAIL, f"{chr(97 + n)} is wrong") for n in range(14))
-    said = github.lines(a_run(a_cell("6.1", tests=tests)))
-    assert len(said) == 10
-    assert said[-1] == "::error::and 5 more, in summary.md and report.html"
+    lines = github.lines(a_run(a_cell("6.1", tests=tests)))
+    assert len(lines) == 10
+    assert lines[-1] == "::error::and 5 more, in summary.md and report.html"
 
 
 def test_the_same_failure_in_many_cells_is_one_line() -> None:

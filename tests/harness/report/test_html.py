@@ -59,8 +59,8 @@ class Page(HTMLParser):
 
 
 def hostile_run(text: str) -> Results:
-    """A run in which a guest said `text` wherever it can say anything."""
-    said: dict[str, Any] = {"name": text, "expected": text, "got": {text: [text]}}
+    """A run in which a guest sent `text` in every field that it can send."""
+    sent: dict[str, Any] = {"name": text, "expected": text, "got": {text: [text]}}
     row = ledger()["open"].model_copy(update={"matched": 3})
     splat = Splat(kind=text, line=text, fingerprint=text, allowed=text)
     test = TestResult(
@@ -69,8 +69,8 @@ def hostile_run(text: str) -> Results:
         reason=text,
         attempts=(Attempt(verdict=Verdict.FAIL, reason=text),) * 2,
         assertions=(
-            Assertion.model_validate({"ok": False, "evidence": {text: [text, {text: text}]}, **said}),
-            Assertion(ok=True, **said),
+            Assertion.model_validate({"ok": False, "evidence": {text: [text, {text: text}]}, **sent}),
+            Assertion(ok=True, **sent),
         ),
         ledger={text: row},
         splats=(splat,),
@@ -174,7 +174,7 @@ def test_a_prediction_that_did_not_hold_is_said() -> None:
 
 
 def test_what_failed_comes_before_what_passed() -> None:
-    """In a cell and in the view by test: nobody looks for a failure among eighty passes."""
+    """In a cell and in the view by test, so that a reader need not look for a failure among eighty passes."""
     words = " ".join(Page(html.render(every_verdict())).words)
     cell = words[words.index("6.1-auto", words.index("One kernel with one variant")) :]
     assert cell.index("discarders.parent") < cell.index("truth.open")
@@ -251,7 +251,7 @@ def test_a_big_run_stays_quick_and_small() -> None:
 
 
 def test_a_page_of_too_many_tests_shows_the_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cells that ended as expected are left out first, and the page says how many."""
+    """Cells that ended as expected are left out first, and the page has their number."""
     passed = [a_cell(kernel, tests=(a_test("truth.open"),)) for kernel in ("5.10", "6.1", "6.12")]
     failed = a_cell("7.3", tests=(a_test("truth.open", Verdict.FAIL),))
     monkeypatch.setattr("harness.report.html.page.TEST_LIMIT", 2)

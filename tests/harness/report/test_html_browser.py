@@ -79,7 +79,7 @@ def test_a_link_opens_its_cell_without_the_script(browser: Browser, page: str) -
     ("name", "value", "shown"), [("verdict", "CRASH", 1), ("kernel", "6.1", 3), ("event", "unlink", 15)]
 )
 def test_filters(browser: Browser, page: str, name: str, value: str, shown: int) -> None:
-    """A filter hides cells, dims tiles, says how many are left, and is part of the address."""
+    """A filter hides cells, dims tiles, shows the number of remaining ones, and is part of the address."""
     browser.evaluate(f"document.querySelector('input[name={name}][value=\"{value}\"]').click()")
     assert browser.evaluate(SHOWN) == shown
     assert browser.evaluate("document.querySelector('#filters output').textContent") == f"{shown} of 15 cells"

@@ -78,10 +78,10 @@ def test_a_failed_command_shows_what_it_printed(tmp_path: Path) -> None:
     cases = ET.fromstring(junit.render(found, tmp_path)).findall("testsuite/testcase")
     for case in cases:
         bad = case.find("failure") is not None or case.find("error") is not None
-        said = case.findtext("system-out") or ""
-        assert ("last of" in said and "bytes before this are in command.log" in said) == bad
-        assert len(said) < 10_000
-        assert "\x1b" not in said
+        output = case.findtext("system-out") or ""
+        assert ("last of" in output and "bytes before this are in command.log" in output) == bad
+        assert len(output) < 10_000
+        assert "\x1b" not in output
     (folder / "command.log").unlink()
     (folder / "command.log").symlink_to("/etc/passwd")
     assert "root:" not in junit.render(found, tmp_path)
@@ -113,13 +113,13 @@ def test_a_suite_says_which_kernel_and_hook_set() -> None:
 
 
 def test_attempts_are_told() -> None:
-    """A test that passed the second time says what the first said."""
-    told = [row.text or "" for row in read(every_verdict()).iter("system-out")]
-    assert any("attempt 1: FAIL 4 of 25,000" in text and "attempt 2: PASS" in text for text in told)
+    """A test that passed the second time has the output of the first attempt."""
+    outputs = [row.text or "" for row in read(every_verdict()).iter("system-out")]
+    assert any("attempt 1: FAIL 4 of 25,000" in text and "attempt 2: PASS" in text for text in outputs)
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "error"),
     [
         ('<testsuites skipped="1"/>', "testsuites: skipped"),
         ('<testsuites><testsuite name="a" tests="1" failures="0"/></testsuites>', "testsuite: no errors"),
@@ -127,6 +127,6 @@ def test_attempts_are_told() -> None:
         ("<testsuites><testcase/></testsuites>", "testsuites: testcase in it"),
     ],
 )
-def test_what_is_not_valid_is_seen(text: str, says: str) -> None:
+def test_what_is_not_valid_is_seen(text: str, error: str) -> None:
     """The check itself can fail."""
-    assert wrong(ET.fromstring(text)) == [says]
+    assert wrong(ET.fromstring(text)) == [error]

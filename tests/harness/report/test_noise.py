@@ -33,7 +33,7 @@ def timed_boots(*seconds: float, **more: Any) -> Results:
         (4.0, 4.9, False),  # neither by half
         (0.2, 0.9, False),  # nor by a second, though fourfold
         (4.0, 6.5, True),
-        (6.5, 4.0, True),  # faster is told as well
+        (6.5, 4.0, True),  # faster is reported too
     ],
 )
 def test_ratio_and_floor(old_s: float, new_s: float, has_moved: bool) -> None:

@@ -37,7 +37,7 @@ def test_a_tick_stands_only_where_something_passed(verdict: Verdict) -> None:
 
 
 def test_a_text_beyond_the_limit_is_cut_at_a_line() -> None:
-    """With a line that says so."""
+    """With a line about the cut."""
     assert summary.cut("a line\n" * 100, 100).endswith("a line\n… cut here; results.json has the rest\n")
 
 

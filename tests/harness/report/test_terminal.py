@@ -54,7 +54,7 @@ def test_what_there_is_room_for(width: int, heads: list[str]) -> None:
 
 
 def test_a_verdict_is_a_word_and_a_sign() -> None:
-    """Colours are for those who see them: without any the text says the same."""
+    """Without colours the text is the same."""
     plain = printed(120)
     assert "✗ FAIL" in plain
     assert "\x1b" not in plain
@@ -69,7 +69,7 @@ def test_a_guest_cannot_write_on_the_terminal(text: str) -> None:
 
 
 def test_a_failure_is_followed_by_what_it_is_about() -> None:
-    """The rule, the line of the script, the hook and the ledger's row, where the guest told them."""
+    """Rule, line of the script, hook and row of the ledger, if the guest reported them."""
     evidence = {
         "script": ["unlink /x"],
         "rule": 'gone: unlink.file.path == "/x"',

@@ -51,7 +51,7 @@ def test_a_sum_of_rows_that_add_up_adds_up(listed: list[LedgerRow]) -> None:
 
 
 def test_an_account_in_one_line() -> None:
-    """What is nothing is left out; where events were lost is said."""
+    """Counters of 0 are left out; the reasons of losses are listed."""
     row = LedgerRow(generated=1009, delivered=17, matched=17, approver_rejected=590, discarded=400)
     assert equation(Account("open", row)) == "1,009 = 17 matched + 590 rejected by approvers + 400 discarded"
     lost = LedgerRow(generated=5, lost=Lost(ring_full=5))

@@ -207,9 +207,9 @@ def test_escape_sequences_in_a_shard_are_refused(
     folder = on_disk(tmp_path / "s", a_run(a_cell("6.1")))
     (folder / "results.json").write_text(a_run(cell).to_json())
     assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
-    said = capsys.readouterr()
-    assert "\x1b" not in said.out + said.err
-    assert f"cells.0.{field}" in said.err
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+    assert f"cells.0.{field}" in captured.err
 
 
 def test_escape_sequences_in_a_plan_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

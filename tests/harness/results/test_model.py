@@ -210,7 +210,7 @@ def test_a_test_that_every_cell_skipped_fails_a_whole_run(plan: Plan) -> None:
     assert exercise.unexercised(whole, skipped) == [
         "truth.open: no cell of the whole run could run it: no hook for open fires"
     ]
-    assert exercise.unexercised(plan, skipped) == []  # of selected parts nothing can be said
+    assert exercise.unexercised(plan, skipped) == []  # a selection proves nothing about the rest
     for verdict in (Verdict.PASS, Verdict.NOT_RUN):
         tests["6.1-auto", "truth.open"] = skip.model_copy(update={"verdict": verdict})
         assert exercise.unexercised(whole, made(whole, tests).cells) == []

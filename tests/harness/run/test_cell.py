@@ -98,7 +98,7 @@ def test_what_happens_has_one_verdict(
 
 def test_a_cell_leaves_its_evidence(cell: Cell, folder: Path) -> None:
     _, report, _ = _live(cell, folder, {"*::load": "refuse"})
-    assert (folder / "verifier.log").read_text() == "verifier says no"
+    assert (folder / "verifier.log").read_text() == "the verifier refused it"
     assert {path.name for path in folder.iterdir()} == {"verifier.log", "console.log", "agent.log"}
     assert report.cause
     assert report.cause.reason == "load refused"
@@ -144,7 +144,7 @@ def test_only_the_machinery_is_tried_again_and_every_time_is_told(cell: Cell, fo
 
 
 def test_an_agent_that_always_ends_is_given_up(cell: Cell, folder: Path) -> None:
-    """Each loads anew, which takes time, and what they said is kept."""
+    """Each loads again, which takes time, and their output is kept."""
     tests = tuple(f"truth.{number}" for number in range(5))
     results, report, _ = _live(cell.model_copy(update={"tests": tests}), folder, {"*::truth.*": "broken"})
     assert _verdicts(results) == "FAIL FAIL FAIL NOT_RUN NOT_RUN"
@@ -222,7 +222,7 @@ def test_what_is_left_behind_fails_the_cell(cell: Cell, folder: Path) -> None:
 def test_what_goes_wrong_after_the_last_test_is_the_cells(
     cell: Cell, folder: Path, step: str, act: str, verdict: str, reason: str
 ) -> None:
-    """An agent that is gone before it is told to, and a look around that could not be had, are no success."""
+    """An agent that ends early, and a final check that fails, are no success."""
     results, report, _ = _live(cell, folder, {f"*::{step}": act})
     assert _verdicts(results) == "PASS PASS PASS"
     assert report.cause

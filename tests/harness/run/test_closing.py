@@ -131,5 +131,5 @@ def test_results_that_pass_a_cell_that_was_not_closed_are_refused(plan: Plan, cl
     tests = {pair: TestResult(name=pair[1], verdict=Verdict.PASS) for pair in plan.pairs()}
     found = made(plan, tests)
     cells = tuple(cell.model_copy(update={"closed": closed}) for cell in found.cells)
-    said = model.contradiction(found.model_copy(update={"cells": cells}))
-    assert said == ("5.10-auto is PASS, and its end was not checked" if closed is False else "")
+    contradiction = model.contradiction(found.model_copy(update={"cells": cells}))
+    assert contradiction == ("5.10-auto is PASS, and its end was not checked" if closed is False else "")

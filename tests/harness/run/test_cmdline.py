@@ -39,7 +39,7 @@ UNKNOWN = (
     ],
 )
 def test_words_that_a_kernel_refused(line: str, args: str, words: list[str]) -> None:
-    """Only those of the cell, and only where the kernel itself says so."""
+    """Only those of the cell, and only if the kernel's own command line has them."""
     assert refused([b"SeaBIOS", line.encode() + b"\r", b"\xff"], args) == words
 
 
@@ -49,7 +49,7 @@ def test_words_that_a_kernel_refused(line: str, args: str, words: list[str]) -> 
 def test_a_refused_command_line_is_not_tested(
     cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: str, verdict: Verdict
 ) -> None:
-    """Nothing is loaded, every test says why, and the machine is not booted again for it."""
+    """Nothing is loaded, every test has the reason, and the machine is not booted again."""
     monkeypatch.setattr(FakeMachine, "console", lambda _self: UNKNOWN.encode())
     wanted = cell.model_copy(update={"cmdline": Cmdline(name="x", args=args)})
     bench = FakeBench({}, tmp_path / "log")

@@ -142,7 +142,7 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("step", ["reap", "close"])
 def test_results_survive_a_clean_up_that_fails(tmp_path: Path, workers: str, step: str) -> None:
-    """Results are written first; the run exits 3, says so in its results and keeps the traceback."""
+    """Results are written first; the run exits 3, which its results have, and keeps the traceback."""
     command = Command(tmp_path, {f"bench::{step}": "pass,error" if step == "reap" else "error"})
     process = command.start("-n", workers, "--test", "truth.open")
     output = process.communicate(timeout=WAIT_S)[0]

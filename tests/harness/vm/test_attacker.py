@@ -131,7 +131,7 @@ def test_a_link_in_a_directory_of_ours_is_removed_and_not_followed(tmp_path: Pat
 
 
 def test_another_users_qemu_is_not_ended(shared: Path) -> None:
-    """Whatever its command line says."""
+    """Whatever its command line is."""
     root = shared / "fim-harness-0"
     (root / TOKEN).mkdir(parents=True, mode=0o700)
     root.chmod(0o700)

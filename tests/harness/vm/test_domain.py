@@ -1,4 +1,4 @@
-"""The domain XML says what it should, whatever the values are."""
+"""The domain XML is correct for any values."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_values_are_escaped(tmp_path: Path) -> None:
 
 
 def test_every_hang_becomes_a_panic(tmp_path: Path) -> None:
-    """What a kernel can be told to panic on, it is told, and a panic is neither rebooted nor slept over."""
+    """The command line makes the kernel panic on each trouble it can, and a panic does not reboot."""
     words = domain.cmdline(machine_spec(tmp_path, cmdline="lsm=bpf")).split()
     assert {"panic=-1", "oops=panic", "softlockup_panic=1", "sysctl.kernel.panic_on_rcu_stall=1"} <= set(
         words
@@ -50,7 +50,7 @@ def test_every_hang_becomes_a_panic(tmp_path: Path) -> None:
 
 
 def test_user_of_qemu(tmp_path: Path) -> None:
-    """A daemon is told to run QEMU as us and to leave our files alone; embedded there is nothing to tell."""
+    """A daemon runs QEMU as this user and does not change its files; the embedded driver needs no setting."""
     xml = domain.render(machine_spec(tmp_path), name="x", port=1, run_disk=Path("/r"), user="+1:+2")
     label = ElementTree.fromstring(xml).find("seclabel")
     assert label is not None

@@ -34,9 +34,9 @@ def _run(
 
 
 def test_the_next_cell_gets_a_machine_of_its_own(tmp_path: Path) -> None:
-    events, said = _run(tmp_path, {"6.1-lsm::truth.open": "fail"})
+    events, printed = _run(tmp_path, {"6.1-lsm::truth.open": "fail"})
     assert events == ["boot 6.1-amd64", "keep 6.1-amd64", "boot 6.1-amd64", "destroy 6.1-amd64"]
-    assert "kept: harness shell --attach 6.1-lsm, or:\n  ssh 6.1-lsm\n" in said
+    assert "kept: harness shell --attach 6.1-lsm, or:\n  ssh 6.1-lsm\n" in printed
 
 
 def test_a_machine_whose_agent_cannot_load_is_kept(tmp_path: Path) -> None:
@@ -46,9 +46,9 @@ def test_a_machine_whose_agent_cannot_load_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("script", [{}, {"6.1-lsm::truth.open": "skip"}, {"6.1-lsm::truth.open": "crash"}])
 def test_what_passed_or_is_dead_is_not_kept(tmp_path: Path, script: dict[str, str]) -> None:
-    events, said = _run(tmp_path, script)
+    events, printed = _run(tmp_path, script)
     assert "keep 6.1-amd64" not in events
-    assert "kept:" not in said
+    assert "kept:" not in printed
 
 
 def test_nothing_is_kept_unasked(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def pretended(tmp_path: Path) -> Iterator[tuple[RunDirectory, subprocess.Popen[b
     program = tmp_path / "qemu-system-fake"
     program.symlink_to(sys.executable)
     name = f"guest={directory.token}-1,debug-threads=on"
-    says = "import sys; print(flush=True); sys.stdin.read()"
-    argv = [str(program), "-c", says, name]
+    waits = "import sys; print(flush=True); sys.stdin.read()"
+    argv = [str(program), "-c", waits, name]
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()  # only now does its command line show

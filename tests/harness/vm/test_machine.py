@@ -1,4 +1,4 @@
-"""A machine's life against a fake hypervisor: whoever knows first decides, and nothing is left."""
+"""A machine's life with a fake hypervisor: the first evidence decides, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_ready_means_that_a_command_ran(tmp_path: Path) -> None:
 
 
 def test_panic_ends_a_boot_at_once(tmp_path: Path) -> None:
-    """With the line that says why and what stood around it."""
+    """With the line of the cause and the lines around it."""
     with (
         machine(tmp_path, lambda domain: domain.say("[    1.0] x", PANIC)) as booted,
         pytest.raises(MachineDiedError, match="sysrq triggered") as died,
@@ -94,7 +94,7 @@ def test_panic_beats_the_event_that_follows(tmp_path: Path) -> None:
 
 
 def test_init_that_cannot_go_on(tmp_path: Path) -> None:
-    """What init said is the cause, not that the guest powered off."""
+    """The cause is init's message, not the power-off."""
 
     def play(domain: FakeDomain) -> None:
         domain.say("fim-init: fatal: cannot find the root disk: No such device")
@@ -108,7 +108,7 @@ def test_init_that_cannot_go_on(tmp_path: Path) -> None:
 
 
 def test_silence_ends_with_the_deadline(tmp_path: Path) -> None:
-    """A kernel that never comes up is a boot timeout that says how far it came."""
+    """A kernel that never boots is a boot timeout with the last console line."""
     booted = machine(tmp_path, lambda domain: domain.say("SeaBIOS"))
     with booted, pytest.raises(MachineDiedError, match=r"firmware.*SeaBIOS") as died:
         booted.wait_ready(0.3)
@@ -132,7 +132,7 @@ def test_first_connections_may_fail(tmp_path: Path) -> None:
 
 
 def test_ssh_that_never_answers(tmp_path: Path) -> None:
-    """A guest that says ready and cannot be reached has died of SSH."""
+    """A guest that reports ready and cannot be reached has failed at SSH."""
 
     def connect(_endpoint: Endpoint, _seconds: float) -> FakeGuest:
         raise GuestLostError("refused")
@@ -145,7 +145,7 @@ def test_ssh_that_never_answers(tmp_path: Path) -> None:
 
 
 def test_qemu_dies_while_the_guest_works(tmp_path: Path) -> None:
-    """Who used the guest asks why and is told."""
+    """The user of the guest gets the cause."""
     hypervisor = FakeHypervisor(tmp_path, lambda domain: domain.say(READY))
     guest = FakeGuest()
     with Machine(machine_spec(tmp_path), hypervisor, lambda _endpoint, _seconds: guest) as booted:
@@ -159,8 +159,8 @@ def test_qemu_dies_while_the_guest_works(tmp_path: Path) -> None:
             guest.run(["true"])
 
 
-def test_a_machine_that_nobody_watches_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A watcher that fails is trouble of ours, told at once, and QEMU goes with it."""
+def test_a_machine_without_watcher_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed watcher is an infrastructure error, reported at once, and QEMU is destroyed."""
 
     def fail(_domain: FakeDomain) -> Vitality:
         raise OSError("too many open files")
@@ -181,7 +181,7 @@ def test_a_living_machine_has_nothing_to_explain(tmp_path: Path) -> None:
 
 
 def test_qemu_that_vanishes_is_noticed(tmp_path: Path) -> None:
-    """Also when libvirt says nothing of it."""
+    """Also if libvirt sends no event."""
 
     def vanish(domain: FakeDomain) -> None:
         domain.shows = Vitality.GONE
@@ -262,7 +262,7 @@ def test_start_error_passes_through(tmp_path: Path) -> None:
 
 
 def test_workdir_that_cannot_be(tmp_path: Path) -> None:
-    """Is told as what it is, and leaves nothing."""
+    """It is a configuration error, and nothing is left behind."""
     (tmp_path / "out").touch()
     booted = machine(tmp_path, lambda domain: None)
     with pytest.raises(InfrastructureError, match="File exists"), booted:
@@ -288,18 +288,18 @@ def test_error_in_the_block_destroys(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_no_fault_of_the_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A console that could not be written looks like a guest that says nothing."""
+    """A console that could not be written would look like a silent guest."""
     monkeypatch.setattr("harness.vm.machine.shutil.disk_usage", lambda _path: Mock(free=0))
     with (
         machine(tmp_path, lambda _domain: None) as booted,
         pytest.raises(MachineDiedError, match="no space") as died,
     ):
-        booted.wait_ready(60)  # which nobody waits for
+        booted.wait_ready(60)  # no thread waits for it
     assert not died.value.death.blames_guest
 
 
 def test_domain_that_cannot_be_written(tmp_path: Path) -> None:
-    """Is told as trouble of ours."""
+    """It is an infrastructure error."""
     (tmp_path / "out" / "domain.xml").mkdir(parents=True)
     booted = machine(tmp_path, lambda _domain: None)
     with pytest.raises(InfrastructureError, match="Is a directory"), booted:
@@ -322,7 +322,7 @@ def test_a_guest_that_floods_its_console_is_ended(tmp_path: Path, monkeypatch: p
 
 
 def test_a_panic_in_a_flood_is_a_panic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the kernel said of its end says more."""
+    """The kernel's own message is the better cause."""
     monkeypatch.setattr(console, "MAX_BYTES", 1 << 10)
     with machine(tmp_path, lambda domain: domain.say(READY, PANIC, *["y"] * 2000)) as booted:
         booted._wait(lambda: False, time.monotonic() + 5)

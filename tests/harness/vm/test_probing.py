@@ -1,4 +1,4 @@
-"""While libvirt examines QEMU its processes are reaped at once, and the user is told to wait."""
+"""While libvirt probes QEMU its processes are reaped at once, and the user sees a message."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ def test_capabilities_are_kept(root: EmbedRoot, tmp_path: Path) -> None:
 
 def test_a_long_examination_is_announced(root: EmbedRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one line; a short one is not."""
-    said: list[Event] = []
-    with probing.probing(root, said.append):
+    events: list[Event] = []
+    with probing.probing(root, events.append):
         pass
-    assert said == []
+    assert events == []
     monkeypatch.setattr(probing, "_SILENT_S", 0.0)
     announced = threading.Event()
 
     def say(event: Event) -> None:
-        said.append(event)
+        events.append(event)
         announced.set()
 
     with probing.probing(root, say):
         assert announced.wait(PATIENCE_S)
-    assert len(said) == 1
+    assert len(events) == 1

@@ -95,7 +95,7 @@ def test_others_are_left_alone(
 
 
 def test_living_run_is_left_alone(tmp_path: Path) -> None:
-    """The lock says that its owner lives."""
+    """A held lock means that its owner lives."""
     with RunDirectory.claim(tmp_path) as directory:
         assert reaper.leftovers([tmp_path]) == []
         assert reaper.reap([tmp_path]) == []

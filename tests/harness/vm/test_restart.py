@@ -112,7 +112,7 @@ def now() -> Accelerator:
 
 @pytest.mark.parametrize("first", [silent, refused, panics])
 def test_kvm_that_boots_nothing(tmp_path: Path, worlds: list[World], first: Play) -> None:
-    """The kernel boots under TCG: KVM is rejected for all, and one line says why."""
+    """The kernel boots under TCG: KVM is rejected for all machines, and one line has the reason."""
     worlds.append(world := World(tmp_path, first, boots))
     restarter = world.restarter("kvm")
     assert restarter.boot(4) == "cold"
@@ -155,7 +155,7 @@ def test_kvm_that_was_asked_for(tmp_path: Path, worlds: list[World]) -> None:
 
 
 def test_kvm_that_is_lost(tmp_path: Path, worlds: list[World], host: Path) -> None:
-    """A device that is gone is the reason; it is not remembered, so that it may come back."""
+    """A missing device is the reason; it is not stored, because the device may return."""
     host.unlink()
     worlds.append(world := World(tmp_path, refused, boots))
     restarter = world.restarter("kvm")

@@ -45,10 +45,10 @@ def snapshots(tmp_path: Path) -> Snapshots:
 
 
 class World:
-    """A hypervisor whose domains come up, and what was said."""
+    """A hypervisor whose domains boot, and the reported events."""
 
     def __init__(self, tmp_path: Path, spec: MachineSpec, snapshots: Snapshots) -> None:
-        self.said: list[Event] = []
+        self.events: list[Event] = []
         self.play: Play = lambda domain: domain.say(READY)
         self.hypervisor = FakeHypervisor(tmp_path, lambda domain: self.play(domain))
         self._spec = spec
@@ -56,7 +56,7 @@ class World:
         self.machines: list[Machine] = []
 
     def starter(self) -> Starter:
-        return Starter(self.machine, self._snapshots, self.said.append)
+        return Starter(self.machine, self._snapshots, self.events.append)
 
     def machine(self) -> Machine:
         made = Machine(self._spec, self.hypervisor, connect=lambda _endpoint, _seconds: FakeGuest())
@@ -82,11 +82,11 @@ def test_first_is_cold_then_warm(world: World) -> None:
     assert 'append="on"' in world.hypervisor.domains[1].xml
     assert second.machine.state is State.READY
     assert second.machine.spec.console.read_text().count(READY) == 2
-    assert world.said == []
+    assert world.events == []
 
 
 def test_snapshot_that_does_not_restore(world: World) -> None:
-    """Is dropped, said, and the machine is booted and saved anew."""
+    """It is dropped and reported, and the machine is booted and saved again."""
     world.starter().boot(10)
 
     def refuse_once(domain: FakeDomain) -> None:
@@ -95,7 +95,7 @@ def test_snapshot_that_does_not_restore(world: World) -> None:
 
     world.play = refuse_once
     assert world.starter().boot(10) == "cold"
-    assert [str(line).partition(", booting: ")[2] for line in world.said] == ["load of migration failed"]
+    assert [str(line).partition(", booting: ")[2] for line in world.events] == ["load of migration failed"]
     assert world.starter().boot(10) == "warm"
 
 
@@ -105,7 +105,7 @@ def test_snapshot_that_does_not_restore(world: World) -> None:
 def test_snapshot_that_is_not_to_blame(
     world: World, monkeypatch: pytest.MonkeyPatch, error: InfrastructureError
 ) -> None:
-    """Is kept: neither a taken port nor a full disk says anything about it."""
+    """It is kept: a used port or a full disk is not its fault."""
     world.starter().boot(10)
 
     def fail(_self: Machine, _snapshot: Snapshot | None = None) -> None:
@@ -115,7 +115,7 @@ def test_snapshot_that_is_not_to_blame(
     monkeypatch.setattr(Machine, "start", fail)
     with pytest.raises(type(error)):
         world.starter().boot(10)
-    assert world.said == []
+    assert world.events == []
     monkeypatch.setattr(Machine, "start", started)
     assert world.starter().boot(10) == "warm"
 
@@ -130,7 +130,7 @@ def test_restored_machine_that_dies(world: World) -> None:
 
     world.play = die_once
     assert world.starter().boot(10) == "cold"
-    assert len(world.said) == 1
+    assert len(world.events) == 1
 
 
 def test_damaged_snapshot_is_not_restored(world: World, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_damaged_snapshot_is_not_restored(world: World, tmp_path: Path) -> None:
     world.starter().boot(10)
     [memory] = (tmp_path / "cache" / KIND).glob("*/content/memory.zst")
     memory.write_bytes(b"damaged")
-    fresh = Starter(world.machine, Snapshots("qemu 1", Cache(tmp_path / "cache")), world.said.append)
+    fresh = Starter(world.machine, Snapshots("qemu 1", Cache(tmp_path / "cache")), world.events.append)
     assert fresh.boot(10) == "cold"
     assert world.hypervisor.restored == []
 
@@ -151,7 +151,7 @@ def test_machine_that_cannot_be_saved(world: World, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(FakeDomain, "save", fail)
     assert world.starter().boot(10) == "cold"
-    assert world.said == ["the machine was not saved: no"]
+    assert world.events == ["the machine was not saved: no"]
 
 
 def test_without_snapshots_all_is_cold(world: World) -> None:
@@ -222,7 +222,7 @@ def test_stream_gets_another_header(tmp_path: Path) -> None:
 
 
 def test_pipe_that_nobody_opens(tmp_path: Path) -> None:
-    """Holds nobody up."""
+    """It delays no other worker."""
     savefile.pack(saved(tmp_path / "saved"), tmp_path / "packed")
     with savefile.fed(tmp_path / "packed", "<domain/>", tmp_path / "pipe"):
         pass

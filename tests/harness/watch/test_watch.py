@@ -65,7 +65,7 @@ class ServedMachine(FakeMachine):
 
 
 class Edited:
-    """A project whose builds are what a test says they are."""
+    """A project whose builds a test defines."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self.members = {OBJECT: Member(b"one", 0o644), "agent/cli.py": Member(b"py", 0o644)}
@@ -150,7 +150,7 @@ class Loop:
         return [line.partition(" ")[2] for line in lines]
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.out.getvalue()
 
 
@@ -163,8 +163,8 @@ def test_the_machine_stays_up_and_only_what_changed_is_sent(loop: Loop) -> None:
     assert loop.run(loop.edit(object=b"two"), loop.edit(object=b"three")) == 0
     assert loop.events.count("boot 6.1-amd64") == loop.events.count("destroy 6.1-amd64") == 1
     assert loop.events.count("test 6.1-auto truth.open") == 3
-    assert "sent 1 file, 0 KiB\n" in loop.said
-    assert "round 3: 3 PASS" in loop.said
+    assert "sent 1 file, 0 KiB\n" in loop.output
+    assert "round 3: 3 PASS" in loop.output
     assert b"three" in loop.guest.files["/tmp/fim-update.tar"]
     assert b"py" not in loop.guest.files["/tmp/fim-update.tar"]
 
@@ -172,7 +172,7 @@ def test_the_machine_stays_up_and_only_what_changed_is_sent(loop: Loop) -> None:
 def test_python_that_changed_takes_a_new_server(loop: Loop) -> None:
     """Of the bodies of scenarios a server that rests has read none, nor of what is compiled."""
     loop.run(loop.edit(python=b"new"), loop.edit(scenario=b"new"), loop.edit(object=b"new"))
-    assert [line for line in loop.said.splitlines() if line.startswith("sent")] == [
+    assert [line for line in loop.output.splitlines() if line.startswith("sent")] == [
         "sent 1 file, 0 KiB, with a new server",
         "sent 1 file, 0 KiB",
         "sent 1 file, 0 KiB",
@@ -193,15 +193,15 @@ def test_what_a_save_need_not_wait_for_comes_after_the_verdict(loop: Loop) -> No
 
 
 def test_a_forced_set_is_built_without_the_families_that_it_never_loads(loop: Loop) -> None:
-    """What was loaded says which; the others are built after the verdict, and said if they cannot be."""
+    """The loaded programs determine which; the others are built after the verdict."""
     loop.matrix = "kernels: [6.1]\nhooksets: [lsm]\n"
     loop.run(loop.edit(object=b"two", rest="kprobe.bpf.c:9: error"), loop.edit(object=b"three"))
     assert loop.events.count("needs lsm__open__resolve") == 3
-    assert "kprobe.bpf.c:9: error\na part that was not loaded does not build" in loop.said
-    assert "round 3: 3 PASS" in loop.said
+    assert "kprobe.bpf.c:9: error\na part that was not loaded does not build" in loop.output
+    assert "round 3: 3 PASS" in loop.output
 
 
-def test_all_is_built_where_nobody_knows_what_will_be_loaded(loop: Loop) -> None:
+def test_all_is_built_while_the_needed_programs_are_unknown(loop: Loop) -> None:
     """After a load that failed, and before one that plans by other rules."""
     loop.matrix = "kernels: [6.1]\nhooksets: [lsm]\n"
     loop.source = loop.source.parent.parent / "agent/hooks/points.py"
@@ -225,7 +225,7 @@ def test_all_is_built_where_nobody_knows_what_will_be_loaded(loop: Loop) -> None
 def test_a_family_is_left_out_when_it_has_none_of_the_programs(
     tmp_path: Path, programs: list[str], built: str
 ) -> None:
-    """The name of the object says what it lacks; make is asked for that very object."""
+    """The name of the object lists the missing families, and make builds exactly that object."""
     (tmp_path / "Makefile").write_text(
         "build/fim-gen build/rules_tables.py:\nbuild/%.o:\n\t@echo $@; false\n"
     )
@@ -235,7 +235,7 @@ def test_a_family_is_left_out_when_it_has_none_of_the_programs(
 
 
 def test_an_object_without_families_has_all_the_others_programs() -> None:
-    """Make compiles what `FAMILIES` says: nothing of a family that is left out, and all of the others."""
+    """Make compiles the programs of `FAMILIES`: none of a family that is left out, and all others."""
     project = MakeProject()
     project.needs(["fentry__open__enter", "raw_tp__exec__once"])
     assert project.build() == ""
@@ -257,22 +257,22 @@ def _programs(path: Path) -> set[str]:
 def test_a_verdict_says_what_it_waited_for(loop: Loop) -> None:
     """Phases in their order, which make the whole."""
     loop.run(loop.edit(object=b"two"))
-    first, second = re.findall(r"(\w+) → verdict ([\d.]+) s \((.*)\)", loop.said)
+    first, second = re.findall(r"(\w+) → verdict ([\d.]+) s \((.*)\)", loop.output)
     assert re.sub(r" [\d.]+", "", first[2]) == "boot and load, tests"
     assert re.sub(r" [\d.]+", "", second[2]) == "notice, build, push, load, tests"
     assert sum(map(float, re.findall(r"[\d.]+", second[2]))) <= float(second[1]) + 0.3
 
 
 def test_a_machine_that_cannot_be_made_ready_is_replaced(loop: Loop) -> None:
-    """A server that does not start after the verdict is said, and the next save boots another machine."""
+    """A server that fails after the verdict is reported, and the next save boots another machine."""
     loop.run(loop.edit(object=b"two", script={"*::serve": "lost"}), loop.edit(object=b"three"))
     assert loop.events.count("boot 6.1-amd64") == 2
-    assert "round 3: 3 PASS" in loop.said
+    assert "round 3: 3 PASS" in loop.output
 
 
 def test_what_does_not_build_is_shown_and_waited_for(loop: Loop) -> None:
     loop.run(loop.edit(problem="open.h:3: error: expected ';'"), loop.edit(object=b"mended"))
-    assert "open.h:3: error: expected ';'" in loop.said
+    assert "open.h:3: error: expected ';'" in loop.output
     assert loop.events.count("test 6.1-auto truth.open") == 2
 
 
@@ -280,14 +280,14 @@ def test_what_the_verifier_rejects_does_not_cost_the_machine(loop: Loop) -> None
     """It is the most common of all mistakes, and the next save mends it."""
     code = loop.run(loop.edit(object=b"bad", script={"*::load": "refuse"}), loop.edit(object=b"good"))
     assert code == 0
-    assert "load refused" in loop.said
+    assert "load refused" in loop.output
     assert loop.events.count("boot 6.1-amd64") == 1
 
 
 def test_a_guest_that_crashed_is_replaced(loop: Loop) -> None:
     loop.run(loop.edit(object=b"bad", script={"*::truth.open": "crash"}), loop.edit(object=b"good"))
     assert loop.events.count("boot 6.1-amd64") == loop.events.count("destroy 6.1-amd64") == 2
-    assert "CRASH" in loop.said
+    assert "CRASH" in loop.output
 
 
 def test_the_exit_code_is_that_of_the_last_round(loop: Loop) -> None:
@@ -322,7 +322,7 @@ def test_a_suite_runs_again_when_a_file_of_it_is_saved(loop: Loop, name: str) ->
     assert loop.events.count("boot 6.1-amd64") == 1
     assert "stand by 6.1-amd64" not in loop.events
     assert "deploy 6.1-amd64" not in loop.events
-    assert f"changed: {loop.tmp_path}" in loop.said
+    assert f"changed: {loop.tmp_path}" in loop.output
 
 
 def test_sources_of_the_agent_are_no_files_of_a_suite(loop: Loop) -> None:
@@ -347,7 +347,7 @@ def test_a_file_of_a_suite_that_is_gone_costs_no_machine(loop: Loop) -> None:
     loop.run(gone, iter([None]), back, iter([None]), iter([None]))
     assert loop.events.count("test 6.1-a command.a") == 2
     assert loop.events.count("boot 6.1-amd64") == 1
-    assert "bin/*.o: no file matches" in loop.said
+    assert "bin/*.o: no file matches" in loop.output
 
 
 def test_one_machine_at_a_time(loop: Loop) -> None:
@@ -357,7 +357,7 @@ def test_one_machine_at_a_time(loop: Loop) -> None:
 
 
 def test_the_line_of_the_documentation_is_one_cell_of_the_repositorys_matrix() -> None:
-    """Who names a kernel and a hook set has asked for them, whatever tag their entry carries."""
+    """A named kernel and hook set are used whatever tag their entry has."""
     (line,) = re.findall(r"`harness (run .*) --watch`", (supplies.ROOT / "docs/loop.md").read_text())
     arguments = cli.parser().parse_args([*shlex.split(line), "--matrix", str(supplies.ROOT / "matrix.yaml")])
     plan = make(config.load(arguments.matrix), selectors(arguments))

@@ -1,4 +1,4 @@
-"""`guest_deeds.py` from the host's side, and a program that lives no longer than it must."""
+"""Runs functions of `guest_actions.py` in a guest, and builds a program that ends as soon as possible."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.guest.base import Guest
 
-_SCRIPT = Path(__file__).with_name("guest_deeds.py")
-_REMOTE = "/root/guest_deeds.py"
+_SCRIPT = Path(__file__).with_name("guest_actions.py")
+_REMOTE = "/root/guest_actions.py"
 QUICK = "/w/bin/quick"
 _QUICK_C = """
 #include <fcntl.h>
@@ -24,14 +24,14 @@ int main(int count, char **words)
 
 
 @dataclass(frozen=True)
-class Deeds:
-    """Deeds in one guest."""
+class Actions:
+    """The actions in one guest."""
 
     guest: Guest
 
     @classmethod
-    def put(cls, guest: Guest, scratch: Path) -> Deeds:
-        """Brings the script, the quick program and `/w` into a guest."""
+    def put(cls, guest: Guest, scratch: Path) -> Actions:
+        """Copy the script and the quick program into a guest, and create `/w`."""
         (scratch / "quick.c").write_text(_QUICK_C)
         program = scratch / "quick"
         subprocess.run(["cc", "-O2", "-static", "-s", "-o", program, scratch / "quick.c"], check=True)
@@ -41,7 +41,7 @@ class Deeds:
         return cls(guest)
 
     def do(self, name: str, *words: str) -> Any:
-        """Does it; what the kernel said."""
+        """Run one function, and return its results."""
         done = self.guest.run(["python3", _REMOTE, name, *words], 300)
         assert done.status == 0, done.stderr.decode(errors="replace")
         return json.loads(done.stdout)

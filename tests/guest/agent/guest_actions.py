@@ -1,6 +1,6 @@
-"""What tests do in a guest, and what the kernel said to it. Runs there, as `python3 guest_deeds.py NAME`.
+"""Actions of tests in a guest, with the kernel's results. Runs there, as `python3 guest_actions.py NAME`.
 
-Each deed prints one JSON object. It stands alone: nothing of the project is imported.
+Each action prints one JSON object. This module imports nothing of the project.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ STRANGE = b'new\nline "quoted" \\ \x1b[31m \xff\xfe \xe2\x80\xa8 end'
 
 
 def errno_of(call: Callable[[], object]) -> int:
-    """0, or what the kernel refused with, as a negative number."""
+    """Make a call and return 0, or the negative errno of its failure."""
     try:
         call()
     except OSError as error:
@@ -48,7 +48,7 @@ def touch(path: str, flags: int = os.O_CREAT | os.O_WRONLY, mode: int = 0o640) -
 
 
 def apart(call: Callable[[], object], *, uid: int = 0) -> tuple[int, Any]:
-    """Runs a call in a child, as another user if one is named; what it returned, with the child's pid."""
+    """Run a call in a child, as another user if `uid` is set; return the child's pid and the result."""
     back, out = os.pipe()
     pid = os.fork()
     if not pid:
@@ -71,7 +71,7 @@ def fresh(*names: str) -> str:
 
 
 def calls(at: str, made: str) -> dict[str, Callable[[], object]]:
-    """One call of each kind that has a return value, on objects below `at` that `prepare` made."""
+    """One call for each event type with a result, on objects below `at` that `prepare` created."""
     return {
         "open": lambda: touch(f"{made}/opened"),
         "truncate": lambda: os.truncate(f"{at}/file", 7),
@@ -103,7 +103,7 @@ def prepare(*names: str) -> str:
 
 
 def every_type() -> dict[str, Any]:
-    """Each call once, allowed; then each once more as a user who may not."""
+    """Make each call successfully, then again as a user without permission."""
     at, refused = prepare("allowed"), prepare("refused")
     allowed = {kind: errno_of(call) for kind, call in calls(at, at).items()}
     denied = {}
@@ -113,7 +113,7 @@ def every_type() -> dict[str, Any]:
 
 
 def hidden() -> dict[str, int]:
-    """Each call as a user who may not even look where its file is."""
+    """Make each call as a user who may not search the directory of the file."""
     at = prepare("hidden", "inside")
     os.setxattr(f"{at}/file", "trusted.deed", b"1")
     os.chmod(f"{BASE}/hidden", 0o700)
@@ -121,8 +121,8 @@ def hidden() -> dict[str, int]:
 
 
 def identity() -> dict[str, int]:
-    """A file touched by a process of its own login, group, cgroup and namespace, and what `/proc` says."""
-    folder = "/sys/fs/cgroup/deeds-identity"
+    """Touch a file in a process with its own login, group, cgroup and namespace; return its `/proc` data."""
+    folder = "/sys/fs/cgroup/actions-identity"
     os.makedirs(folder, exist_ok=True)
 
     def itself() -> dict[str, int]:
@@ -153,14 +153,14 @@ def identity() -> dict[str, int]:
 
 
 def slowness() -> float:
-    """How many times slower than an ordinary machine this one is, which counts so far in 4 ms."""
+    """How many times slower this machine is than a usual one, on which the loop takes 4 ms."""
     began = time.perf_counter()
     sum(range(100_000))
     return max(1.0, (time.perf_counter() - began) / 0.004)
 
 
 def script() -> dict[str, str]:
-    """A script is run by a name below the working directory, and what runs it is told by `/proc`."""
+    """Run a script by a relative path; return the process's data of `/proc`."""
     folder = fresh("scripts")
     with open(f"{folder}/hello", "w") as file:
         file.write("#!/bin/sh\nexit 0\n")
@@ -178,7 +178,7 @@ def script() -> dict[str, str]:
 
 
 def brief_jail() -> dict[str, str]:
-    """A process changes its root directory, touches a file, and has ended when anybody looks."""
+    """Touch a file in a chroot, by a process that ends at once."""
     jail = fresh("brief", "jail")
 
     def inside() -> None:
@@ -191,7 +191,7 @@ def brief_jail() -> dict[str, str]:
 
 
 def places() -> dict[str, Any]:
-    """The same kind of file in places where a path is not simply what was said."""
+    """Touch files where the path in the event differs from the path of the call."""
     fresh("jail", "inner")
     jail = fresh("jail")
     bound, target = fresh("bound"), fresh("bind")
@@ -200,7 +200,7 @@ def places() -> dict[str, Any]:
     umount(target)
 
     def in_jail() -> None:
-        for stream in range(3):  # whoever reads what we print does not wait for the child
+        for stream in range(3):  # so that the reader of the output does not wait for the child
             os.close(stream)
         os.chroot(jail)
         os.chdir("/")
@@ -241,7 +241,7 @@ def places() -> dict[str, Any]:
 
 
 def overlay() -> dict[str, Any]:
-    """A file of the lower layer read, one copied up, one made."""
+    """Read a file of the lower layer, copy one up, and create one."""
     layers = fresh("layers")
     mount("tmpfs", layers, "tmpfs")
     for name in ("lower", "upper", "work", "merged"):
@@ -261,7 +261,7 @@ def overlay() -> dict[str, Any]:
 
 
 def contained() -> dict[str, Any]:
-    """A file touched from a cgroup that is named as docker names its containers'."""
+    """Touch a file in a cgroup with a name like those of docker's containers."""
     name = "c" * 63 + "7"
     folder = f"/sys/fs/cgroup/system.slice/docker-{name}.scope"
     os.makedirs(folder, exist_ok=True)
@@ -276,7 +276,7 @@ def contained() -> dict[str, Any]:
 
 
 def threads() -> list[dict[str, str]]:
-    """What each thread of a process may do: its process's pid is the argument."""
+    """The capabilities of each thread of the process with this pid."""
     wanted = ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb", "NoNewPrivs")
     found = []
     for tid in os.listdir(f"/proc/{sys.argv[2]}/task"):
@@ -287,7 +287,7 @@ def threads() -> list[dict[str, str]]:
 
 
 def programs_left() -> dict[str, int]:
-    """As `programs`, once there are none or after ten seconds: the kernel frees them a little later."""
+    """Like `programs`, once none exists or after ten seconds, because the kernel frees them later."""
     deadline = time.monotonic() + 10
     while any((found := programs()).values()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -295,7 +295,7 @@ def programs_left() -> dict[str, int]:
 
 
 def programs() -> dict[str, int]:
-    """How many BPF programs, maps and links there are: ids are walked as bpf(2) says."""
+    """Count the BPF programs, maps and links in the kernel, by their ids."""
     numbers = {}
     for name, command in (("programs", 11), ("maps", 12), ("links", 31)):
         attributes = (ctypes.c_uint32 * 32)()
@@ -307,7 +307,7 @@ def programs() -> dict[str, int]:
 
 
 def weight() -> dict[str, int]:
-    """Bytes of a process's own memory and of its BPF maps; the process's pid is the argument."""
+    """Bytes of the private memory and of the BPF maps of the process with this pid."""
     maps = {}
     for fd in os.listdir(f"/proc/{sys.argv[2]}/fdinfo"):
         with open(f"/proc/{sys.argv[2]}/fdinfo/{fd}") as lines:
@@ -320,7 +320,7 @@ def weight() -> dict[str, int]:
 
 
 def many() -> dict[str, Any]:
-    """Files `from` to `to` are touched, in order."""
+    """Touch the files `from` to `to`, in order."""
     folder = fresh("many")
     for number in range(int(sys.argv[2]), int(sys.argv[3])):
         touch(f"{folder}/{number}")
@@ -328,7 +328,7 @@ def many() -> dict[str, Any]:
 
 
 def steadily() -> int:
-    """Files are touched by number, a few hundred a second, until a line is read."""
+    """Touch numbered files, a few hundred a second, until a line arrives on stdin."""
     folder = fresh("many")
     number = 0
     while not select.select([sys.stdin], [], [], 0.002)[0]:
