@@ -71,8 +71,11 @@ def _functions(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
             written = ast.get_docstring(node, clean=False)
-            told = written.count("\n") + 1 if written is not None else 0
-            yield f"{path.relative_to(ROOT)}:{node.lineno}", (node.end_lineno or 0) - node.lineno + 1 - told
+            docstring_lines = written.count("\n") + 1 if written is not None else 0
+            yield (
+                f"{path.relative_to(ROOT)}:{node.lineno}",
+                (node.end_lineno or 0) - node.lineno + 1 - docstring_lines,
+            )
 
 
 def test_no_hosts_and_no_machine_paths() -> None:

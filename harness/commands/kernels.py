@@ -126,7 +126,7 @@ def _lock(arguments: argparse.Namespace) -> int:
     if names := [kernel.name for kernel in matrix.kernels if (kernel.series, kernel.flavour) in moved]:
         print_stderr(f"run them: harness run {' '.join(f'--kernel {name}' for name in names)}")
     for error in errors:
-        print_stderr(f"{error.message}; its entry stays as it was, if it had one")
+        print_stderr(f"{error.message}; its entry, if any, is unchanged")
     return InfrastructureError.exit_code if errors else 0
 
 

@@ -173,11 +173,11 @@ def judged(name: str, done: Completed, seconds: float, *, tap_output: bool = Fal
 def _ended(done: Completed) -> str:
     if done.status == 0:
         return ""
-    said = last_line(done.stderr, done.stdout)
+    output = last_line(done.stderr, done.stdout)
     what = f"exit status {done.status}"
     if done.signal:
         what = f"killed by signal {done.signal}{_signal_name(done.signal)}"
-    return f"{what}: {said}" if said else what
+    return f"{what}: {output}" if output else what
 
 
 def _signal_name(number: int) -> str:

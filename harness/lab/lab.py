@@ -173,7 +173,7 @@ class VmMachine:
 
     start: Literal["cold", "warm"] = "cold"
     base = Path()  # the folder that the files of suites are named from
-    agent: Agent | None = None  # as it was kept for this run; None deploys what is built now
+    agent: Agent | None = None  # the agent kept for this run; None deploys the current build
     types: tuple[Path, ...] = ()  # reduced type information that goes with the agent, as RELEASE.btf
     release = ""  # that the kernel resolved to
     uname = ""
@@ -246,12 +246,12 @@ class VmMachine:
         """Return the whole console. Raises InfrastructureError if it cannot be read completely."""
         try:
             with self.machine.spec.console.open("rb") as file:
-                said = file.read(MAX_BYTES + 1)
+                content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise InfrastructureError(f"the console cannot be read: {error}") from error
-        if len(said) > MAX_BYTES:
+        if len(content) > MAX_BYTES:
             raise InfrastructureError(f"the console is longer than {MAX_BYTES >> 20} MiB")
-        return said
+        return content
 
     def leftovers(self, deadline_s: float) -> list[str]:
         """Return what was added to the guest's state since its boot; see `guest.state`."""

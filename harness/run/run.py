@@ -280,7 +280,7 @@ class Run:
                 self.fail("`latest` does not lead to this run", InfrastructureError(str(error)))
 
     def withdraw(self) -> None:
-        """Leave no folder of a run that has nothing to run; `latest` stays as it was."""
+        """Leave no folder of a run that has nothing to run; `latest` is unchanged."""
         if self._claimed is not None and self.options.folder is None:
             runfolder.withdraw(self.folder)
             self._claimed = None

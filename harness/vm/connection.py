@@ -35,7 +35,7 @@ _EXIT_DEADLINE_S = 10.0
 _PUT_AWAY_S = 4.0
 _LOOK_S = 0.02
 _START_S = 30.0
-_QEMU_SAID = re.compile(r"Z qemu-system-\S+: (.+)", re.DOTALL)
+_QEMU_MESSAGE = re.compile(r"Z qemu-system-\S+: (.+)", re.DOTALL)
 
 OnEvent = Callable[[LifeEvent], None]
 
@@ -292,9 +292,9 @@ def reap_domains(uri: str, token: str) -> int:
 
 def _reason(error: Any) -> str:
     # QEMU's own message follows libvirt's text, a time and QEMU's name.
-    said: str = error.get_error_message().strip()
-    match = _QEMU_SAID.search(said)
-    return match[1] if match else said
+    message: str = error.get_error_message().strip()
+    match = _QEMU_MESSAGE.search(message)
+    return match[1] if match else message
 
 
 def _examined(uri: str) -> Any:

@@ -140,10 +140,10 @@ void report_op(struct op *op)
 /* Reports a call that does not return if it succeeds. */
 void report_success(const struct op *op)
 {
-	struct op told = *op;
+	struct op success = *op;
 
-	told.tally.ok = 1;
-	report_op(&told);
+	success.tally.ok = 1;
+	report_op(&success);
 }
 
 void report_done(void)

@@ -71,12 +71,12 @@ class Agent:
         )
         self.until("watching, 0 rules in force")
 
-    def until(self, said: str) -> None:
+    def until(self, text: str) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            if said in line:
+            if text in line:
                 return
-        raise AssertionError(f"the agent ended without saying {said!r}")
+        raise AssertionError(f"the agent ended without printing {text!r}")
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -128,7 +128,7 @@ def test_status_and_reload_by_socket(agent: Agent) -> None:
 
 
 class TestSinks:
-    """What is asked for is opened, or said to be wrong."""
+    """What is asked for is opened, or reported as wrong."""
 
     def test_nowhere(self) -> None:
         with pytest.raises(UsageError, match="no destination for matches"):

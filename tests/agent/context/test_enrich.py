@@ -36,7 +36,7 @@ def test_root_of_a_process_that_lives(host: FakeHost) -> None:
 
 
 def test_root_that_the_event_tells(host: FakeHost) -> None:
-    """Counts more than `/proc`, and the last one told counts once the kernel no more knows it."""
+    """Counts more than `/proc`, and the last report counts once the kernel no longer knows it."""
     host.add_process(5, 1, b"/bin/a")
     (host.proc / "5/root").symlink_to("/elsewhere")
     enricher = host.enricher()

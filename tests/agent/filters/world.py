@@ -16,7 +16,7 @@ from agent.filters.model import Kernel
 NAMES = (b"a", b"b", b"c", b"x.conf", b"passwd")
 MAX_PATH = 13  # bytes of a path that is cut
 MAX_NAME = max(map(len, NAMES))
-HELD = 6  # deleted files that somebody holds open
+HELD = 6  # deleted files that a process holds open
 FLAGS = (0, 1, 2, 0o100, 0o101, 0o1001, 0o2002, 0o2000000, 3)
 SIMPLE = (
     EventType.OPEN,
@@ -185,7 +185,7 @@ class World:
         return [event]
 
     def _drop(self, place: Place) -> None:
-        """A name goes; somebody may hold the file open, and reach it through /proc."""
+        """Remove a name; a process may hold the file open, and reach it through /proc."""
         node = place.directory.entries.pop(place.name)
         if isinstance(node, Directory):
             self._free.append(node.inode)

@@ -153,7 +153,7 @@ def test_all_writes() -> None:
 
 
 def test_nothing_is_known_of_the_process() -> None:
-    """Without context the process is nobody, and never root."""
+    """Without context the process has no user, and is never root."""
     assert not holds('open.file.path != "" && process.parent.uid == 0', opened(), Context())
     assert ruleset('open.file.path != "" && process.file.path == ""').evaluate(opened()) == ["r0"]
 
@@ -203,15 +203,15 @@ def test_rules_are_no_code(text: str) -> None:
     assert not holds(f'open.file.name in ["{escaped}", ~"{escaped}*"]', opened())
 
 
-def test_speed_is_told() -> None:
-    """A simple rule takes about 0.1 microseconds; what it took here is printed and not asserted."""
+def test_speed_is_printed() -> None:
+    """A simple rule takes about 0.1 microseconds; the time is printed and not asserted."""
     rules = ruleset('open.file.path == "/etc/passwd" && open.flags & (O_WRONLY|O_RDWR) > 0')
     condition = rules.by_type[EventType.OPEN][0].condition
     event, count = opened(flags=2), 20_000
     judge = evaluate.predicate(condition)
-    told = {
+    timings = {
         "predicate(event)": timeit.repeat(lambda: judge(event, NOTHING, {}), number=count, repeat=3),
         "ruleset.evaluate(event)": timeit.repeat(lambda: rules.evaluate(event), number=count, repeat=3),
     }
-    for name, times in told.items():
+    for name, times in timings.items():
         sys.stdout.write(f"{name}: {min(times) / count * 1e6:.2f} us\n")

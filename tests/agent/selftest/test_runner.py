@@ -27,7 +27,7 @@ def run_body(generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         stage = Stage(
             agent, lambda s: FakeWorkload(generator, s, agent), lambda *_: agent, measure_slowness(), tmp_path
         )
-        return stage.run(Scenario("truth.made_up", "It does as it is told.", cost=cost))
+        return stage.run(Scenario("truth.made_up", "It runs the given function.", cost=cost))
 
     return run
 

@@ -34,7 +34,7 @@ class Answer:
 
 
 class FakeCollector:
-    """Answers as told, else with success; keeps what it accepted."""
+    """Answers with the given status, else with success; keeps what it accepted."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -131,8 +131,8 @@ def test_a_batch_as_the_library_reads_it(collector: FakeCollector, clock: Clock)
     record = logs.scope_logs[0].log_records[1]
     assert (record.time_unix_nano, record.observed_time_unix_nano) == (1_001, 77)
     assert record.body.string_value == '{"n":1}'
-    told = {pair.key: pair.value.string_value for pair in record.attributes}
-    assert told == {"fim.rule": "rule", "fim.event": "open"}
+    attributes = {pair.key: pair.value.string_value for pair in record.attributes}
+    assert attributes == {"fim.rule": "rule", "fim.event": "open"}
     assert sink.counters.delivered == 2
 
 

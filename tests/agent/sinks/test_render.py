@@ -74,9 +74,9 @@ def test_a_line_is_printable_ascii_and_one_object(event: Event, args: list[bytes
     )
     found = render(event, Context(process, Container(event.name + b"x", b"docker")))
     assert list(found) == ["rule", "time", "event", "process", "container", "host"]
-    told = found["event"], found["process"], found["container"]
-    assert all(isinstance(part, dict) for part in told)
-    what, who, where = told
+    parts = found["event"], found["process"], found["container"]
+    assert all(isinstance(part, dict) for part in parts)
+    what, who, where = parts
     assert isinstance(what, dict)
     assert isinstance(who, dict)
     assert isinstance(where, dict)

@@ -101,7 +101,7 @@ def filling_disk(size: str) -> Strike:
 
 
 class _TakenPort(ports.Port):
-    """A port that somebody listens on."""
+    """A port on which a process listens."""
 
     times = 0
 

@@ -1,4 +1,4 @@
-"""The faults are told apart, and what is written of them is of these."""
+"""The faults have different names, and the written results name only these."""
 
 from __future__ import annotations
 

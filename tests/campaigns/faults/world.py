@@ -25,7 +25,7 @@ PATIENCE_S = 45.0
 
 
 class Brisk(Pace):
-    """Deadlines for faults: nobody waits two minutes for a guest that is known to be silent."""
+    """Deadlines for faults: no run waits two minutes for a guest that is known to be silent."""
 
     def within(self, seconds: float) -> float:
         """At most `PATIENCE_S`."""

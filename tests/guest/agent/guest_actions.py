@@ -59,9 +59,9 @@ def apart(call: Callable[[], object], *, uid: int = 0) -> tuple[int, Any]:
         os._exit(0)
     os.close(out)
     with os.fdopen(back) as answer:
-        said = json.load(answer)
+        result = json.load(answer)
     os.waitpid(pid, 0)
-    return pid, said
+    return pid, result
 
 
 def fresh(*names: str) -> str:

@@ -47,10 +47,10 @@ def watch() -> None:
 
 def until_told(act: Callable[[], None], out: int) -> None:
     """Repeat an action until SIGTERM, then write how often it ran."""
-    told: list[int] = []
-    signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+    signalled: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: signalled.append(1))
     acts = 0
-    while not told:
+    while not signalled:
         act()
         acts += 1
     os.write(out, str(acts).encode())

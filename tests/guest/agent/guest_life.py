@@ -1,8 +1,9 @@
 """A recorded life of files: the same calls each time, in the same order. Runs in a guest, below `/w/life`.
 
 What is random comes from a seed. Most calls go to a few busy directories. Now and then files are only read,
-twice: discarders are learned, and once whoever watches has caught up, which a line on stdin says, they serve;
-then renames, links and moves put them to the test. Prints how many calls were made and how many were refused.
+twice: discarders are learned, and once the agent has read all events, which a line on stdin reports, they are
+used; then renames, links and moves put them to the test. Prints how many calls were made and how many were
+refused.
 """
 
 import os

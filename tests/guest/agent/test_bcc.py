@@ -63,12 +63,12 @@ def guest(
         yield machine.guest
 
 
-def test_what_is_found_in_memory_is_what_the_kernel_says_of_itself(guest: Guest) -> None:
+def test_the_layout_found_in_memory_equals_the_btf(guest: Guest) -> None:
     """Compared with the BTF of a kernel that has one."""
     done = guest.run(["env", "-C", TARGET, "python3", "-c", LAYOUT], TIMEOUT_S)
     assert done.status == 0, done.stderr
-    found, said = done.stdout.decode().strip().removesuffix("]").split("] ")
-    assert f"{found}]" == f"{said}]"
+    found, replies = done.stdout.decode().strip().removesuffix("]").split("] ")
+    assert f"{found}]" == f"{replies}]"
 
 
 @pytest.mark.parametrize("transport", ["ringbuf", "perf"])
@@ -82,12 +82,12 @@ def test_auto_takes_what_is_compiled_where_there_is_no_type_information(guest: G
     lines = "\n".join(json.dumps(one) for one in asked)
     script = f"{HIDE} && printf '%s\\n' '{lines}' | {' '.join(SERVE)}"
     done = guest.run(["sh", "-c", script], TIMEOUT_S)
-    said: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [one["ok"] for one in said[1:]] == [True] * 3, done.stdout
-    loaded, ran = said[1:3]
+    replies: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["ok"] for one in replies[1:]] == [True] * 3, done.stdout
+    loaded, ran = replies[1:3]
     assert loaded["capabilities"]["bcc"] == "fires"
     assert set(loaded["coverage"].values()) == {"full"}
     assert {one["type"] for one in loaded["hooks"] if one["state"] == "attached"} == {"kprobe", "kretprobe"}
     assert ran["verdict"] == "PASS", ran
-    told = next(one["got"] for one in ran["assertions"] if one["name"] == "events of attached programs")
-    assert told == ["bcc"]
+    families = next(one["got"] for one in ran["assertions"] if one["name"] == "events of attached programs")
+    assert families == ["bcc"]

@@ -122,8 +122,8 @@ def test_who_did_it(daemon: Daemon, actions: Actions) -> None:
     results = actions.do("identity")
     found = [match for match in daemon.settled() if match["event"]["path"] == "/w/common/identity"]
     (opened,) = [match for match in found if match["rule"] == "open"]
-    told = {**opened["process"], "mount_ns": opened["event"]["mount_ns"]}
-    assert {name: told[name] for name in results} == results
+    reported = {**opened["process"], "mount_ns": opened["event"]["mount_ns"]}
+    assert {name: reported[name] for name in results} == results
     assert results["auid"] == 4242
     assert results["gid"] == 1234
 
@@ -187,9 +187,9 @@ def test_root_of_a_process_that_has_ended(daemon: Daemon, actions: Actions) -> N
 def test_script(daemon: Daemon, actions: Actions) -> None:
     """An exec has the interpreter that runs, and the script."""
     results = actions.do("script")
-    (told,) = [match for match in daemon.settled() if match["rule"] == "script"]
-    assert told["event"]["path"] == results["interpreter"] == told["process"]["exe"]
-    assert told["event"]["script"] == results["script"]
+    (reported,) = [match for match in daemon.settled() if match["rule"] == "script"]
+    assert reported["event"]["path"] == results["interpreter"] == reported["process"]["exe"]
+    assert reported["event"]["script"] == results["script"]
 
 
 def test_layers_of_overlayfs(daemon: Daemon, actions: Actions) -> None:
@@ -197,10 +197,10 @@ def test_layers_of_overlayfs(daemon: Daemon, actions: Actions) -> None:
     actions.do("overlay")
     opens = [match["event"] for match in daemon.settled() if match["rule"] == "open"]
     merged = [event for event in opens if event["path"].startswith("/w/layers/merged/")]
-    told = [(Path(event["path"]).name, set(event["path_marks"]) & {"upper", "lower"}) for event in merged]
-    assert [one for one in told if one[0] == "read"] == [("read", {"lower"})]
-    assert [one[1] for one in told if one[0] == "written"][-1] == {"upper"}
-    assert [one for one in told if one[0] == "made"] == [("made", {"upper"})]
+    reported = [(Path(event["path"]).name, set(event["path_marks"]) & {"upper", "lower"}) for event in merged]
+    assert [one for one in reported if one[0] == "read"] == [("read", {"lower"})]
+    assert [one[1] for one in reported if one[0] == "written"][-1] == {"upper"}
+    assert [one for one in reported if one[0] == "made"] == [("made", {"upper"})]
 
 
 def test_a_process_that_hardly_lives(daemon: Daemon, actions: Actions, guest: Guest) -> None:

@@ -51,13 +51,13 @@ def observed(guest: Guest, *program: str) -> tuple[Counter[tuple[str, str, str, 
     mark = rules(mark='open.file.path =~ "/w/sentinel-*"')
     guest.put_bytes(mark, "/root/mark.yaml")
     with running(guest, _RULES, "--rules", "/root/policy.yaml", "/root/mark.yaml", program=program) as daemon:
-        life, said = lived(guest, daemon)
+        life, results = lived(guest, daemon)
         matches = Counter(map(key, [*life, *daemon.settled()]))
         status = daemon.status()
         names = ("seen", "approver_rejected", "discarded", "delivered", "matched")
         sums = {name: sum(row[name] for row in status["ledger"].values()) for name in names}
         sums["lost"] = status["lost"]
-    return matches, sums, said
+    return matches, sums, results
 
 
 def lived(guest: Guest, daemon: Daemon) -> tuple[list[Match], str]:

@@ -82,7 +82,7 @@ def test_an_empty_cache_of_capabilities(tmp_path: Path) -> None:
 def machine(
     connection: Connection, make_spec: MakeSpec, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machine]:
-    """One machine for all that leaves it as it was, in a path with a space."""
+    """One machine for all tests that do not change it, in a path with a space."""
     with Machine(make_spec(tmp_path_factory.mktemp("a machine")), connection) as booted:
         booted.wait_ready(BOOT_S)
         yield booted

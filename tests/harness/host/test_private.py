@@ -57,7 +57,7 @@ def test_only_a_regular_file_of_ours_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_is_not_written_through_a_link(tmp_path: Path) -> None:
-    """What the link leads to stays as it was."""
+    """The target of the link is unchanged."""
     (tmp_path / "precious").write_text("keep")
     (tmp_path / "link").symlink_to("precious")
     with pytest.raises(OSError, match="link"):

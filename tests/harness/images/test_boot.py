@@ -75,7 +75,7 @@ def test_the_modules_disk_carries_the_words_that_the_guest_looks_for(
 
 @needs_erofs
 def test_headers_lie_beside_the_modules(kernel: FetchedKernel, tmp_path: Path) -> None:
-    """On another disk: one without them stays as it was."""
+    """On another disk: one without them is unchanged."""
     folder = tmp_path / "headers"
     for name in ("build", "source"):
         (folder / name).mkdir(parents=True)

@@ -140,7 +140,7 @@ def test_what_the_configuration_does_not_promise() -> None:
 
 
 def test_predictions_stand_beside_what_was_observed(tmp_path: Path) -> None:
-    """Each hook of a report has one; without an image the report is as it was."""
+    """Each hook of a report has one; without an image the report is unchanged."""
     image = tmp_path / "vmlinuz"
     image.write_bytes(made(known(do_filp_open=None, do_file_open=None)))
     rows = (Hook(event="open.enter", type="kprobe"), Hook(event="unlink.enter", type="kprobe"))

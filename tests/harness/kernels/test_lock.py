@@ -145,7 +145,7 @@ def test_the_command_writes_the_other_kernels_and_exits_3(
     matrix = tmp_path / "matrix.yaml"
     matrix.write_text("kernels: ['6.1', '5.10']\n")
     assert cli.main(["kernels", "lock", "--matrix", str(matrix)]) == 3
-    assert "no '5.10'; its entry stays as it was, if it had one" in capsys.readouterr().err
+    assert "no '5.10'; its entry, if any, is unchanged" in capsys.readouterr().err
     found = lock.load(tmp_path / "matrix.lock")
     assert found
     assert [key[0] for key in found.kernels] == ["6.1"]

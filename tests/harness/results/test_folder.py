@@ -54,7 +54,7 @@ def test_an_empty_folder_and_one_of_a_run_that_ended_at_once_are_taken(tmp_path:
 
 @pytest.mark.parametrize("target", ["precious", "nothing"])
 def test_cells_that_are_a_link_are_refused(tmp_path: Path, target: str) -> None:
-    """What the link leads to stays as it was."""
+    """The target of the link is unchanged."""
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/keep").touch()
     (tmp_path / "run").mkdir()
