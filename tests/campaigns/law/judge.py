@@ -255,21 +255,24 @@ def _compare(known: Truth, answer: Iterable[Match]) -> tuple[Counter[Key], Count
 
 
 def _take(left: Counter[Key], key: Key, count: int) -> int:
-    """Takes as many as there are; a path of None is any."""
+    """Takes as many as there are; a path or thread of None is any."""
     candidates = [key]
-    if key.path is ANY:
-        candidates = [
-            one
-            for one in left
-            if (one.part, one.rule, one.type, one.retval, one.pid)
-            == (key.part, key.rule, key.type, key.retval, key.pid)
-        ]
+    if key.path is ANY or key.tid is ANY:
+        candidates = [one for one in left if _like(one, key)]
     taken = 0
     for one in candidates:
         some = min(left[one], count - taken)
         left[one] -= some
         taken += some
     return taken
+
+
+def _like(one: Key, key: Key) -> bool:
+    same = (one.part, one.rule, one.type, one.retval, one.pid) == (
+        key.part, key.rule, key.type, key.retval, key.pid,
+    )  # fmt: skip
+    paths = key.path is ANY or (one.path, one.path2) == (key.path, key.path2)
+    return same and paths and (key.tid is ANY or one.tid == key.tid)
 
 
 def _shown(key: Key) -> str:

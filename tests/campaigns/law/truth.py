@@ -36,7 +36,7 @@ Value = int | bool | str | list[str]
 
 @dataclass(frozen=True)
 class Key:
-    """What two answers about one event are compared by. A path of None is any."""
+    """What two answers about one event are compared by. A path or thread of None is any."""
 
     part: int
     rule: str
@@ -45,7 +45,7 @@ class Key:
     path2: str | None
     retval: int
     pid: int
-    tid: int
+    tid: int | None
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,8 @@ def truth(records: Sequence[Record], script: str, rules: Sequence[Sequence[Rule]
             if known is False:
                 continue
             record = item.record
-            key = Key(
-                record.part, rule.id, item.type, item.path, item.path2, item.retval, record.pid, record.tid
-            )
+            tid = ANY if record.call.startswith("ring_") else record.tid  # a worker of the ring may do it
+            key = Key(record.part, rule.id, item.type, item.path, item.path2, item.retval, record.pid, tid)
             (must if known and item.must else may).append((key, record))
     return Truth(tuple(must), tuple(may), tuple(claims))
 
@@ -120,6 +119,10 @@ def events(records: Iterable[Record], script: str) -> Iterator[Happened | Claim]
         lives.begin(record)
         yield from _of(record, lives)
         lives.end(record)
+    for (part, program), pids in lives.pids.items():
+        if lives.left.get((part, program), 0) > 0:
+            why = "descriptors are closed by the end of a process"
+            yield from (Claim(part, pid, "close", None, why) for pid in sorted(pids))
 
 
 def _unwitnessed(record: Record) -> Iterator[Claim]:
@@ -142,12 +145,15 @@ class _Lives:
         self.writers: dict[tuple[int, str], bool] = {}  # (pid, $N) -> only one descriptor of it exists
         self.contexts: dict[tuple[int, str], str] = {}  # what fsopen was asked for
         self.strange: dict[int, str] = {}  # pid -> why its paths are not known
+        self.pids: dict[tuple[int, str], set[int]] = {}  # of each program
+        self.left: dict[tuple[int, str], int] = {}  # writers that were not closed, or shared, by program
 
     def into(self, record: Record) -> str:
         row = self.rows[record.line - 1]
         return row[-1] if "->" in row else ""
 
     def begin(self, record: Record) -> None:
+        self.pids.setdefault((record.part, record.program), set()).add(record.pid)
         for known in (self.roots, self.strange):
             if record.pid not in known and record.ppid in known:
                 known[record.pid] = known[record.ppid]
@@ -156,18 +162,26 @@ class _Lives:
         if record.ret < 0:
             return
         pid, into = record.pid, self.into(record)
+        program = record.part, record.program
         if record.call == "chroot" and record.seen:
             self.roots[pid] = self.whole(record, record.seen[0].followed or "/")
         elif record.call == "unshare" and "CLONE_NEWUSER" in record.words[1]:
             self.strange[pid] = "its users are those of another namespace"
         elif record.call in ("fork", "dup", "dup2", "pass"):
+            self.left[program] = self.left.get(program, 0) + any(key[0] == pid for key in self.writers)
             self.writers = {key: alone and key[0] != pid for key, alone in self.writers.items()}
         elif CALLS.get(record.call, Meaning("")).event == "open":
             flags = _flags(record, CALLS[record.call])
             if into and flags & os.O_ACCMODE != os.O_RDONLY:
                 self.writers[pid, into] = True
+                self.left[program] = self.left.get(program, 0) + 1
             else:
                 self.writers.pop((pid, into), None)
+                self.left[program] = self.left.get(program, 0) + (flags & os.O_ACCMODE != os.O_RDONLY)
+        elif record.call == "memfd":
+            self.left[program] = self.left.get(program, 0) + 1
+        elif record.call == "close" and self.writers.pop((pid, record.words[1]), False):
+            self.left[program] -= 1
         elif record.call == "fsopen":
             self.contexts[pid, into] = text(record.words[1])
         elif record.call == "fsmount":
