@@ -162,32 +162,33 @@ class _Lives:
         if record.ret < 0:
             return
         pid, into = record.pid, self.into(record)
-        program = record.part, record.program
         if record.call == "chroot" and record.seen:
             self.roots[pid] = self.whole(record, record.seen[0].followed or "/")
         elif record.call == "unshare" and "CLONE_NEWUSER" in record.words[1]:
             self.strange[pid] = "its users are those of another namespace"
-        elif record.call in ("fork", "dup", "dup2", "pass"):
-            self.left[program] = self.left.get(program, 0) + any(key[0] == pid for key in self.writers)
-            self.writers = {key: alone and key[0] != pid for key, alone in self.writers.items()}
-        elif CALLS.get(record.call, Meaning("")).event == "open":
-            flags = _flags(record, CALLS[record.call])
-            if into and flags & os.O_ACCMODE != os.O_RDONLY:
-                self.writers[pid, into] = True
-                self.left[program] = self.left.get(program, 0) + 1
-            else:
-                self.writers.pop((pid, into), None)
-                self.left[program] = self.left.get(program, 0) + (flags & os.O_ACCMODE != os.O_RDONLY)
-        elif record.call == "memfd":
-            self.left[program] = self.left.get(program, 0) + 1
-        elif record.call == "close" and self.writers.pop((pid, record.words[1]), False):
-            self.left[program] -= 1
         elif record.call == "fsopen":
             self.contexts[pid, into] = text(record.words[1])
         elif record.call == "fsmount":
             self.contexts[pid, into] = self.contexts.get((pid, record.words[1]), "")
+        self._descriptors(record, pid, into)
+
+    def _descriptors(self, record: Record, pid: int, into: str) -> None:
+        """Of which files there is one descriptor only, that was opened for writing."""
+        meaning = CALLS.get(record.call, Meaning(""))
+        left = 0
+        if record.call == "close":
+            left = -int(self.writers.pop((pid, record.words[1]), False))
+        elif record.call in ("fork", "dup", "dup2", "pass"):
+            left = int(any(key[0] == pid for key in self.writers))
+            self.writers = {key: alone and key[0] != pid for key, alone in self.writers.items()}
         elif into:
             self.writers.pop((pid, into), None)
+        if record.call == "memfd" or (meaning.event == "open" and _flags(record, meaning) & os.O_ACCMODE):
+            left = 1
+            if into and meaning.event:
+                self.writers[pid, into] = True
+        program = record.part, record.program
+        self.left[program] = self.left.get(program, 0) + left
 
     def whole(self, record: Record, path: str) -> str:
         """A path of the process as one of its mount namespace."""
