@@ -44,7 +44,7 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def of_campaign(name: str) -> set[str]:
-    """Options of the program behind `make faults` or `make mutants`, by its source."""
+    """Options of the program behind `make faults`, `make mutants` or `make law`, by its source."""
     text = "\n".join(path.read_text() for path in (ROOT / "tests/campaigns" / name).glob("*.py"))
     booted = options_of("harness", "exec") if "booted.configure(" in text else set()
     return booted | set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', text))
@@ -63,7 +63,7 @@ def every_option() -> set[str]:
     """All that some program of this tree has, or pytest with it."""
     ours = [("harness", name) for name in harness_cli.COMMANDS] + [("agent", name) for name in AGENT]
     return of_campaign("faults").union(
-        of_campaign("mutants"), of_pytest(), *(options_of(*one) for one in ours)
+        of_campaign("mutants"), of_campaign("law"), of_pytest(), *(options_of(*one) for one in ours)
     )
 
 
@@ -74,7 +74,7 @@ def wrong(line: str, known: set[str]) -> list[str]:
     named = [option for word in words for option in _OPTION.findall(word)]
     if program in ("harness", "agent") and len(words) > 1 and words[1] in {*harness_cli.COMMANDS, *AGENT}:
         known = options_of(program, words[1])
-    if words[:2] in (["make", "faults"], ["make", "mutants"]):
+    if words[:2] in (["make", "faults"], ["make", "mutants"], ["make", "law"]):
         known = of_campaign(words[1])
     return [option for option in named if not _has(known | OTHERS, option)]
 

@@ -244,7 +244,7 @@ def expression(rng: random.Random, scene: Scene, kind: str) -> str:
 
 def policy(rng: random.Random, scene: Scene) -> tuple[Rule, ...]:
     """Rules in force: mostly few, sometimes hundreds; mostly of few types, so that filters have an effect."""
-    count = rng.choice((2, 4, 6, 8, 12, 12, 20, 30)) if rng.random() < 0.93 else rng.randint(100, 300)
+    count = rng.choice((1, 2, 3, 4, 6, 8, 12, 12, 20, 30)) if rng.random() < 0.93 else rng.randint(100, 300)
     types = list(_TYPES)
     weights = list(_TYPES.values())
     if rng.random() < 0.7:

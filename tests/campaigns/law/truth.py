@@ -126,7 +126,8 @@ def events(records: Iterable[Record], script: str) -> Iterator[Happened | Claim]
 
 
 def _unwitnessed(record: Record) -> Iterator[Claim]:
-    meaning = CALLS.get(record.call)
+    """Of programs that make the trees, and of the player itself, which was started by no line of the script."""
+    meaning = CALLS.get(record.call, Meaning("exec") if record.call == "program" else None)
     if meaning is not None:
         yield Claim(record.part, record.pid, meaning.event, None, "not witnessed")
 
@@ -280,6 +281,8 @@ def _uncertain(record: Record, meaning: Meaning, lives: _Lives) -> str:
         return "path: a file without a name"
     if meaning.event == "close" and not lives.writers.get((record.pid, record.words[1]), False):
         return "other descriptors of it may be open"
+    if meaning.event == "close" and not _regular(record.at(0)):
+        return "no page says that the close of a device or FIFO is an event"
     if meaning.event == "open" and record.call == "open_handle":
         return (
             "path: a file of several names has the path of any of them"
@@ -289,6 +292,10 @@ def _uncertain(record: Record, meaning: Meaning, lives: _Lives) -> str:
     if record.pid in lives.strange:
         return f"path: {lives.strange[record.pid]}"
     return ""
+
+
+def _regular(seen: Seen | None) -> bool:
+    return seen is not None and seen.st is not None and stat.S_ISREG(seen.st.mode)
 
 
 def _object(
