@@ -237,6 +237,17 @@ CATALOGUE: tuple[Scenario, ...] = (
     _scenario("doors.handle", "open +kernel",
         "An open by a file handle is reported by its path."),
 
+    _scenario("law.refused_by_link", "open +kernel +resolved",
+        "An open that is refused through a link is reported by the path of the file that was refused."),
+    _scenario("law.refused_by_proc", "open +kernel +resolved",
+        "An open that is refused by a path below /proc/self/root is reported by the path of the file."),
+    _scenario("law.directory_by_link", "open +kernel +resolved",
+        "The refusal to open a directory for writing is reported by its path, not by that of a link."),
+    _scenario("law.rename_by_proc", "rename +kernel +resolved +refusals",
+        "A refused rename is reported by the paths of the files, not by the caller's spelling."),
+    _scenario("law.exec_refused", "exec +kernel",
+        "The refusal to execute a file is reported with its error."),
+
     _scenario("life.open_files", "truncate chmod +kernel",
         "A file that was open before the agent watched the process is reported by its path."),
     _scenario("life.reload", "open",

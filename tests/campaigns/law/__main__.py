@@ -13,10 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from harness.lab.lab import VmBench
 from tests import ROOT
+from tests.campaigns.law import entries
 from tests.campaigns.law.arena import MATRIX, Arena
 from tests.campaigns.law.campaign import BATCH, Campaign, Opener, summary
 from tests.campaigns.law.case import Case
@@ -116,9 +115,9 @@ def _replay(arguments: argparse.Namespace, opened: Opener) -> int:
 
 def _cases(file: Path) -> Sequence[Case]:
     if file.suffix == ".jsonl":
-        entries = [json.loads(line) for line in file.read_text().splitlines()]
-        return [Case.from_json(entry["small"]) for entry in entries if "small" in entry]
-    return [Case.from_json(yaml.safe_load(file.read_text()))]
+        found = [json.loads(line) for line in file.read_text().splitlines()]
+        return [Case.from_json(entry["small"]) for entry in found if "small" in entry]
+    return [entries.case(file.stem)]
 
 
 def _say(line: str) -> None:

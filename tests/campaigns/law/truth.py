@@ -126,7 +126,7 @@ def events(records: Iterable[Record], script: str) -> Iterator[Happened | Claim]
 
 
 def _unwitnessed(record: Record) -> Iterator[Claim]:
-    """Of programs that make the trees, and of the player itself, which was started by no line of the script."""
+    """Of programs that make the trees, and of the player itself, which no line of the script started."""
     meaning = CALLS.get(record.call, Meaning("exec") if record.call == "program" else None)
     if meaning is not None:
         yield Claim(record.part, record.pid, meaning.event, None, "not witnessed")

@@ -1,0 +1,48 @@
+"""Failures that random programs found once do not come back: each entry of the corpus is played again."""
+
+from __future__ import annotations
+
+from agent.selftest import corpus
+from agent.selftest.bench import Bench
+from agent.selftest.scenarios import proves
+
+
+def _replay(bench: Bench, name: str) -> None:
+    """Play an entry in the scenario's folder; each of its rules must match the one event that it names."""
+    entry = corpus.load(name, str(bench.folder))
+    bench.unwatched(entry.setup)
+    bench.rules(**entry.rules)
+    played = bench.play(entry.script, refused=entry.refused)
+    for rule, event in entry.arrives.items():
+        expected = {"file.path": event["path"].encode(), "retval": event["retval"]}
+        bench.arrives_once(played, rule, expected)
+
+
+@proves("law.refused_by_link")
+def law_refused_by_link(bench: Bench) -> None:
+    """An open through a link."""
+    _replay(bench, "refused_by_link")
+
+
+@proves("law.refused_by_proc")
+def law_refused_by_proc(bench: Bench) -> None:
+    """An open by /proc/self/root."""
+    _replay(bench, "refused_by_proc")
+
+
+@proves("law.directory_by_link")
+def law_directory_by_link(bench: Bench) -> None:
+    """An open of a directory for writing."""
+    _replay(bench, "directory_by_link")
+
+
+@proves("law.rename_by_proc")
+def law_rename_by_proc(bench: Bench) -> None:
+    """A rename to another file system."""
+    _replay(bench, "rename_by_proc")
+
+
+@proves("law.exec_refused")
+def law_exec_refused(bench: Bench) -> None:
+    """A program without the permission to execute it."""
+    _replay(bench, "exec_refused")

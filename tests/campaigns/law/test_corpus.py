@@ -1,0 +1,45 @@
+"""The corpus: the rules of each entry load, and both evaluators say that its events match."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.events.model import Event, EventType, File
+from agent.rules import load
+from agent.selftest import corpus
+from agent.selftest.catalogue import CATALOGUE
+from tests.campaigns.law import entries, naive
+from tests.campaigns.law.case import Case
+from tests.campaigns.law.policies import rendered
+
+NAMES = corpus.names()
+
+
+def test_each_entry_is_a_scenario() -> None:
+    assert [f"law.{name}" for name in NAMES] == sorted(one.name for one in CATALOGUE if one.family == "law")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_evaluators_want_the_events(name: str) -> None:
+    """And neither wants the same event with another path and result."""
+    entry = corpus.load(name, "/w/tmp")
+    engine = load.loads(rendered(entries.case(name).rules).decode())
+    for rule, expected in entry.arrives.items():
+        kind, path, retval = expected["type"], expected["path"], expected["retval"]
+        for where, ret, wanted in ((path, retval, True), ("/elsewhere", 0, False)):
+            fields = {
+                f"{kind}.file.path": where,
+                f"{kind}.file.name": where.rpartition("/")[2],
+                f"{kind}.retval": ret,
+            }
+            event = Event(EventType[kind.upper()], retval=ret, file=File(where.encode()))
+            assert naive.matches(entry.rules[rule], fields) is wanted
+            assert (rule in engine.evaluate(event)) is wanted
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_entry_is_a_case_to_replay(name: str) -> None:
+    """Its script survives being written and read."""
+    case = entries.case(name)
+    assert Case.from_json(case.to_json()) == case
+    assert corpus.load(name, "/w/tmp").script.strip().splitlines()[0] in case.script
