@@ -338,9 +338,9 @@ def _exec(w: Writer) -> None:
             "two",
         )
     elif choice < 0.6:
-        words = ("exec", word(w.scene.world.generator), "exit", rng.choice(("0", "7")))
+        words = ("exec", word(w.scene.tool), "exit", rng.choice(("0", "7")))
     elif choice < 0.8:
-        link = w.linked(w.scene.world.generator)
+        link = w.linked(w.scene.tool)
         words = ("exec", w.spelled(link), "exit", "3")
     else:
         number = 210

@@ -100,7 +100,7 @@ def _path(rng: random.Random, scene: Scene, kind: str) -> str:
 def _wanted(rng: random.Random, scene: Scene, kind: str) -> str:
     if kind == "exec":
         root = rng.choice(scene.places).path
-        return rng.choice((scene.world.generator, f"{root}/bin/noexec", f"{root}/bin/junk"))
+        return rng.choice((scene.tool, f"{root}/bin/noexec", f"{root}/bin/junk"))
     path = rng.choice(scene.hot)
     if rng.random() < (0.7 if kind in ("mkdir", "symlink", "mknod") else 0.25):
         path = f"{path.rpartition('/')[0]}/{rng.choice(NEW)}"
@@ -205,7 +205,7 @@ _ALONE: Mapping[str, Sequence[str]] = {
         'exec.file.name =~ "memfd:*"',
         "exec.retval < 0",
         'exec.args =~ "exit*"',
-        'exec.file.name == "fim-gen"',
+        'exec.file.name == "tool"',
         "exec.retval == EACCES",
     ),
     "mount": (

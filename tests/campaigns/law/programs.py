@@ -54,8 +54,16 @@ def _probe(w: Writer, paths: Sequence[str]) -> None:
 
 
 def setup(made_in: Scene, name: str = SETUP) -> Program:
-    """What makes, or mends, the trees of the scene."""
-    return Program(name, tuple(step for tree in made_in.trees for step in tree.made()))
+    """What makes, or mends, the trees of the scene; the first also copies the generator."""
+    steps = [step for tree in made_in.trees for step in tree.made()]
+    if name == SETUP:
+        steps += [
+            line("open", word(made_in.world.generator), "O_RDONLY", into=30),
+            line("open", word(made_in.tool), "O_CREAT|O_WRONLY", "0755", into=31),
+            line("sendfile", "$31", "$30", "0", "8000000"),
+            line("close", "$31"),
+        ]
+    return Program(name, tuple(steps))
 
 
 def batch(rng: random.Random, made_in: Scene, count: int) -> Iterator[Program]:

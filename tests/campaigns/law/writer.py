@@ -21,6 +21,11 @@ class Scene:
     focus: frozenset[str] = frozenset()  # types of events that rules are about: programs make more of them
 
     @property
+    def tool(self) -> str:
+        """A copy of the generator: programs may do anything to it."""
+        return f"{self.places[0].path}/bin/tool"
+
+    @property
     def trees(self) -> tuple[Tree, ...]:
         return tuple(Tree(place.path) for place in self.places)
 
