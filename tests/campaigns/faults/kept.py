@@ -9,8 +9,12 @@ KEPT: dict[str, Draw] = {
     "SIGHUP while the agent loads": Draw("SIGHUP", "load", 0.59, busy=False),
     # Ended green, although nobody had looked at what the cell left behind.
     "Ctrl-C while a cell closes": Draw("SIGINT", "close", 0.35, busy=True),
-    # Was INFRA: the timeout of a file that is written to the guest was taken for trouble of the host.
+    # A restored machine is lost to the host. It was BOOT_FAIL, which blames a kernel that had booted before.
     "CPU stands still while the agent is deployed": Draw("CPU stands still", "deploy", 0.15, busy=True),
     # Ended with 3: junit.xml could not be written for a cell that fails beside its tests.
     "process left behind between passes": Draw("process left", "between", 0.24, busy=False),
+    # Ended green: a skipped test must name an observed fact.
+    "a skip without a reason": Draw("agent skips without a reason", "deploy", 0.23, busy=True),
+    # The results said that the machine was booted; it had been restored.
+    "CPU stands still at the end of the deployment": Draw("CPU stands still", "deploy", 0.84, busy=False),
 }

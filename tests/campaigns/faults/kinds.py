@@ -154,5 +154,5 @@ def right(kind: Kind, phase: str, *, cold: bool) -> set[Verdict]:
     if phase == "deploy" and kind.group == "guest hangs" and not cold:
         return {Verdict.INFRA}  # the machine was restored, so that its kernel is known to boot
     if phase in ("boot", "deploy") and kind.group in _BEFORE_THE_AGENT:
-        return {_BEFORE_THE_AGENT[kind.group]}
+        return {_BEFORE_THE_AGENT[kind.group], *kind.also}  # the fault may take effect only later
     return {*_RIGHT[kind.group], *kind.also}
