@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.events.model import Event, EventType, File
+from agent.events.model import Event, EventType
 
 MAX_FILE_BYTES = 16 << 20
 BYTES_PER_SECOND = 32 << 20
@@ -65,21 +65,23 @@ class Hasher:
         """Return the digest in hexadecimal, or "" without one; `counters` record the reason."""
         if event.type not in _CHANGES or event.retval < 0:
             return ""
-        file = event.file2 if event.type is EventType.RENAME and event.file2 else event.file
+        # After a rename the new path leads to the inode of the old one. The event's second inode is that of
+        # the file that was replaced, or 0.
+        new = event.file2 if event.type is EventType.RENAME else None
         try:
-            with self._open(event, file) as fd:
+            with self._open(event, (new or event.file).path) as fd:
                 return self._hash(fd)
         except OSError:
             self.counters.changed += 1
             return ""
 
     @contextmanager
-    def _open(self, event: Event, file: File) -> Iterator[int]:
-        """Open the file of the event for reading. Raises OSError if it was replaced or cannot be read."""
-        handle = os.open(self._path_from_here(event, file), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def _open(self, event: Event, path: bytes) -> Iterator[int]:
+        """Open the file of the event at `path`. Raises OSError if it was replaced or cannot be read."""
+        handle = os.open(self._path_from_here(event, path), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode) or status.st_ino != file.inode:
+            if not stat.S_ISREG(status.st_mode) or status.st_ino != event.file.inode:
                 raise FileNotFoundError
             fd = os.open(self._proc / f"self/fd/{handle}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         finally:
@@ -89,9 +91,9 @@ class Hasher:
         finally:
             os.close(fd)
 
-    def _path_from_here(self, event: Event, file: File) -> bytes:
+    def _path_from_here(self, event: Event, path: bytes) -> bytes:
         root = self._roots.get(event.mount_ns)
-        return (os.fsencode(self._proc / str(event.pid) / "root") if root is None else root) + file.path
+        return (os.fsencode(self._proc / str(event.pid) / "root") if root is None else root) + path
 
     def _hash(self, fd: int) -> str:
         size = os.fstat(fd).st_size

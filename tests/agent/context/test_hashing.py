@@ -19,12 +19,10 @@ def closed(path: Path, kind: EventType = EventType.CLOSE, mount_ns: int = 0) -> 
     return Event(kind, pid=os.getpid(), mount_ns=mount_ns, file=file)
 
 
-def renamed(path: Path, retval: int = 0) -> Event:
-    """A rename to `path`. The kernel has one inode for both names, also if it refuses the rename."""
-    inode = path.lstat().st_ino
-    return Event(
-        EventType.RENAME, retval=retval, file=File(b"/gone", inode), file2=File(os.fsencode(path), inode)
-    )
+def renamed(path: Path, retval: int = 0, replaced: int = 0) -> Event:
+    """A rename to `path`. The second inode is that of the replaced file, 0 if there was none."""
+    file = File(b"/gone", path.lstat().st_ino)
+    return Event(EventType.RENAME, retval=retval, file=file, file2=File(os.fsencode(path), replaced))
 
 
 @pytest.fixture
@@ -43,8 +41,24 @@ def test_a_closed_file_is_hashed(path: Path) -> None:
     assert (hasher.counters.hashed, hasher.counters.bytes) == (1, 7)
 
 
-def test_a_renamed_file_is_hashed_where_it_went(path: Path) -> None:
-    assert Hasher().digest(renamed(path)) == CONTENT
+@pytest.mark.parametrize("over", [False, True])
+def test_a_renamed_file_is_hashed_where_it_went(path: Path, *, over: bool) -> None:
+    """Also where it replaced another file, whose inode the event has as the second."""
+    target = path.with_name("target")
+    if over:
+        target.write_bytes(b"old content")
+    replaced = target.lstat().st_ino if over else 0
+    path.rename(target)
+    assert Hasher().digest(renamed(target, replaced=replaced)) == CONTENT
+
+
+def test_a_file_that_took_the_place_of_a_renamed_one_is_not_hashed(path: Path) -> None:
+    """The digest is of the renamed file or of none."""
+    event = renamed(path)
+    other = path.with_name("other")
+    other.write_bytes(b"other")
+    other.rename(path)
+    assert Hasher().digest(event) == ""
 
 
 def test_another_namespace_is_reached_through_its_process(path: Path) -> None:
