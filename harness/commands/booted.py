@@ -17,6 +17,8 @@ from rich.console import Console
 from harness.commands import options
 from harness.commands.options import add_bench, add_machine, add_matrix, selectors
 from harness.errors import ConfigError, InfrastructureError
+from harness.host import deadlines
+from harness.host.deadlines import Pace
 from harness.host.progress import Phase, Step
 from harness.host.signals import ending
 from harness.plan.cells import Cell
@@ -24,7 +26,6 @@ from harness.plan.matrix import Cmdline
 from harness.plan.plan import Plan
 from harness.report.lines import SILENT, Lines
 from harness.run.run import Options, Run
-from harness.run.slot import BOOT_DEADLINE_S
 
 if TYPE_CHECKING:
     from harness.lab.lab import VmMachine
@@ -67,7 +68,7 @@ def _boot(machine: VmMachine, name: str, *, agent: bool) -> None:
     with on_stderr() as progress:
         progress(Step(Phase.BOOT, machine=name))
         try:
-            machine.boot(BOOT_DEADLINE_S)
+            machine.boot(Pace().within(deadlines.BOOT_S))
         finally:
             for note in machine.notes:
                 progress(note)

@@ -25,11 +25,11 @@ from pathlib import Path
 
 from harness.errors import ConfigError, InfrastructureError
 from harness.guest.base import Guest
+from harness.host import deadlines
 
 TARGET = "/opt/fim"
 _REMOTE = "/tmp/fim-bundle.tar"  # noqa: S108 - a path in the guest
 _SUFFIXES = {".py", ".lark", ".yaml", ".json", ".service"}
-_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def deploy(guest: Guest, bundle: bytes) -> None:
     """Copy a bundle into the guest and unpack it. Raises InfrastructureError with tar's error."""
     guest.put_bytes(bundle, _REMOTE)
     unpack = f"mkdir -p {TARGET} && tar -C {TARGET} --no-same-owner -xf {_REMOTE} && rm {_REMOTE}"
-    completed = guest.run(["sh", "-c", unpack], _TIMEOUT_S)
+    completed = guest.run(["sh", "-c", unpack], deadlines.DEPLOY_S)
     if completed.status != 0:
         reason = completed.stderr.decode("utf-8", "backslashreplace").strip()
         raise InfrastructureError(f"cannot unpack the agent in the guest: {reason}")

@@ -16,6 +16,7 @@ from agent.selftest.protocol import Loaded, Ran
 from harness.errors import ProductError, RefusedError
 from harness.guest.base import Channel, Guest, TooMuchOutputError
 from harness.guest.deploy import TARGET
+from harness.host import deadlines
 
 __all__ = ["SERVE", "STAND_BY", "BrokenServerError", "Loaded", "Note", "Ran", "SelftestClient", "stand_by"]
 
@@ -29,7 +30,6 @@ _WAIT = (
 )
 STAND_BY = (*SERVE[:4], "-c", _WAIT)
 
-_QUIT_S = 10.0
 
 _Reply = TypeVar("_Reply", protocol.Hello, Loaded, Ran, protocol.Pong, protocol.Bye)
 
@@ -99,7 +99,7 @@ class SelftestClient:
         """Return whether a variant is loaded; any reply shows that the server is alive."""
         return self._ask(protocol.Ping(next(self._ids)), protocol.Pong, deadline_s).loaded
 
-    def quit(self, deadline_s: float = _QUIT_S) -> int:
+    def quit(self, deadline_s: float = deadlines.QUIT_S) -> int:
         """End the server; return its status."""
         self.hooks = self._ask(protocol.Quit(next(self._ids)), protocol.Bye, deadline_s).hooks
         return self._channel.wait(deadline_s)

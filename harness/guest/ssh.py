@@ -36,6 +36,7 @@ from harness.guest.base import (
 )
 from harness.guest.keys import USER
 from harness.guest.streaming import guest_errors
+from harness.host import deadlines
 
 # Our errors report a connection that ends; paramiko's log would report it again on stderr.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -45,10 +46,6 @@ _PIECE = 1 << 19
 _MAX_LINE = 8 << 20
 _STDERR_KEPT = 1 << 16
 _MAX_OUTPUT = 16 << 20
-# To open a session on an existing connection; paramiko's own limit is an hour.
-_OPEN_S = 60.0
-# For a guest to accept a piece of a file; a guest that stopped sends no error.
-_STALL_S = 60.0
 
 # Measured in an emulated guest: a fifth faster than AES-GCM. images/sshd_config offers no other cipher.
 _CIPHERS = ("aes128-ctr",)
@@ -163,7 +160,7 @@ class SshGuest:
         command, name = shlex.join(argv), name or shlex.join(argv)
         deadline = time.monotonic() + timeout_s
         mark = streaming.new_mark()
-        session = self._execute(streaming.marked(command, mark), name, min(timeout_s, _OPEN_S))
+        session = self._execute(streaming.marked(command, mark), name, min(timeout_s, deadlines.SESSION_S))
         try:
             streaming.feed(session, stdin, name)
             return streaming.Reader(session, mark, name).read(output, deadline)
@@ -175,7 +172,7 @@ class SshGuest:
         command = shlex.join(argv)
         # With a command after it the shell does not exec the program, and turns a signal into a status:
         # paramiko does not pass on SSH's own message about a signal.
-        return SshChannel(self._execute(f"{command}; exit", command, _OPEN_S), command)
+        return SshChannel(self._execute(f"{command}; exit", command, deadlines.SESSION_S), command)
 
     def _execute(self, line: str, name: str, timeout_s: float) -> paramiko.Channel:
         """Open a session in which the guest's shell runs `line`."""
@@ -246,8 +243,8 @@ class SshGuest:
 
     def _open_sftp(self) -> paramiko.SFTPClient:
         if self._sftp is None:
-            session = self._transport.open_session(timeout=_OPEN_S)
-            session.settimeout(_STALL_S)
+            session = self._transport.open_session(timeout=deadlines.SESSION_S)
+            session.settimeout(deadlines.UPLOAD_S)
             session.invoke_subsystem("sftp")
             self._sftp = paramiko.SFTPClient(session)
         return self._sftp

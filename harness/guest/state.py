@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from harness.errors import InfrastructureError
 from harness.guest.base import Guest
+from harness.host import deadlines
 
 TURNS = 6000  # of a loop that only counts
 REFERENCE_S = 0.01  # time for all turns on an ordinary machine of 2020
-_LOOK_S = 60.0  # deadline of one look
 _PAUSE_S = 0.2  # between two looks: the kernel frees a detached program a moment later
 _MARK = "=="
 
@@ -63,7 +63,7 @@ def leftovers(guest: Guest, before: State, deadline_s: float) -> list[str]:
     """Return what was added since `before`, after waiting until it is nothing. Raises GuestError."""
     deadline = time.monotonic() + deadline_s
     while True:
-        state = _state(*_ask(guest, _PROGRAMS + _MOUNTS + _PROCESSES, _LOOK_S))
+        state = _state(*_ask(guest, _PROGRAMS + _MOUNTS + _PROCESSES, deadlines.LOOK_S))
         found = state.beyond(before)
         if not found or time.monotonic() + _PAUSE_S >= deadline:
             return found

@@ -19,17 +19,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from harness.errors import ConfigError, InfrastructureError
-from harness.host import canary
+from harness.host import canary, deadlines
 from harness.host.cache import default_root, digest
 from harness.host.canary import NATIVE, BuildError, Native, Sample, host_arch
 from harness.host.locks import locked
 
 CHOICES = ("auto", "kvm", "tcg")
 
-# KVM gets a small multiple of the time that TCG needs: a KVM that works is several times faster.
-_TCG_DEADLINE_S = 60.0
-_KVM_LEAST_S = 3.0
-_KVM_TIMES = 5.0
 # If the two times are within this factor, measure again: the host may have been busy during one of the runs.
 _CLOSE = 4.0
 
@@ -150,8 +146,8 @@ def _measure(native: Native) -> tuple[Sample, Sample]:
 
 
 def _once(native: Native, program: Path) -> tuple[Sample, Sample]:
-    tcg = canary.run(native, program, "tcg", _TCG_DEADLINE_S)
-    deadline_s = max(_KVM_LEAST_S, _KVM_TIMES * (tcg.seconds or 0.0))
+    tcg = canary.run(native, program, "tcg", deadlines.CANARY_TCG_S)
+    deadline_s = max(deadlines.CANARY_KVM_S, deadlines.CANARY_KVM_TIMES * (tcg.seconds or 0.0))
     return canary.run(native, program, "kvm", deadline_s), tcg
 
 
@@ -165,7 +161,7 @@ def _tcg_time(arch: str, measure: Measure | None) -> str:
         return ""
     native = NATIVE[arch]
     with canary.built(native) as program:
-        return f" (canary: KVM did not run, TCG {canary.run(native, program, 'tcg', _TCG_DEADLINE_S)})"
+        return f" (canary: KVM did not run, TCG {canary.run(native, program, 'tcg', deadlines.CANARY_TCG_S)})"
 
 
 def _known(native: Native, root: Path, measure: Measure, *, fresh: bool) -> Memory:

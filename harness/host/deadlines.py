@@ -1,7 +1,9 @@
-"""Computes deadlines: longer for a slow guest or a busy host, and never beyond the deadline of the run.
+"""All deadlines of the harness in one table, and `Pace`, which extends them for a slow guest or a busy host.
 
-The deadlines in the code are for an emulated guest that has a CPU of its own. A slower guest, or one that
-shares its CPU with others, gets more time, so that a busy host does not look like a fault of the agent.
+The deadlines are for an emulated guest that has a CPU of its own. Those marked "paced" go through
+`Pace.within`: a slower guest, or a busy host, gets up to `MOST` times as much, so that a busy host does not
+look like a fault of the agent, and no wait goes beyond the deadline of the run. Use a constant as
+`deadlines.NAME`, so that a test that changes it here changes it everywhere.
 """
 
 from __future__ import annotations
@@ -13,6 +15,47 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harness.errors import IncompleteError
+
+# A cell, from the boot of its machine to its end.
+BOOT_S = 120.0  # paced: from the start of QEMU until a command has run in the guest
+WARM_SHARE = 0.25  # of the boot's deadline, for a restore; usually it takes a tenth
+SILENT_SHARE = 0.125  # of the boot's deadline: a kernel that printed nothing under KVM is started under TCG
+SILENT_MOST_S = 30.0  # limit of that silence on a busy host; on a quiet host the first line takes 1 s
+MEASURE_S = 60.0  # the loop that measures the guest's slowness
+DEPLOY_S = 120.0  # unpack the agent in the guest
+UPDATE_S = 60.0  # `run --watch`: unpack the changed files in the guest
+LOAD_S = 90.0  # paced: start the self-test server; again: load and attach one hook set
+COMPILE_S = 300.0  # paced: added to LOAD_S if the guest compiles the programs (bcc)
+TEST_S = 30.0  # paced: one scenario, times 1 + its cost in seconds. The agent's MAX_PATIENCE_S is shorter
+PING_S = 10.0  # paced: an error is the guest's own if the guest answers within this time
+LEFTOVERS_S = 3.0  # paced: what an agent left may disappear by itself
+LOOK_S = 60.0  # list the guest's programs, mounts and processes once
+QUIT_S = 120.0  # the server's end; an emulated -rt kernel takes almost a second to detach each kprobe
+HUNG_QUIT_S = 10.0  # the same, for a server that did not answer before
+DMESG_S = 10.0  # read the guest's kernel log as evidence
+SUITE_DMESG_S = 30.0  # read the guest's kernel log for the verdict of a user's program
+KEEP_S = 10.0  # a machine that is to be kept for the user must answer
+
+# A connection to a guest.
+SESSION_S = 60.0  # open a session; paramiko's own limit is an hour
+UPLOAD_S = 60.0  # the guest accepts one piece of a file; a guest that stopped sends no error
+
+# QEMU and libvirt.
+START_S = 30.0  # libvirt's call that starts a domain
+QEMU_EXIT_S = 10.0  # after SIGKILL
+PUT_AWAY_S = 4.0  # libvirt forgets a domain whose QEMU exited
+EVENT_LOOP_S = 5.0  # a callback that is running when the process exits
+EXPLAIN_S = 5.0  # a watcher reports how a machine ended
+TRACE_QUIET_S = 0.5  # a console that is quiet for so long after "Kernel panic" contains the whole trace
+TRACE_MOST_S = 3.0  # after this time it contains enough of the trace, even if it never becomes quiet
+
+# This host.
+CANARY_TCG_S = 60.0  # the program that tries an accelerator, under TCG
+CANARY_KVM_S = 3.0  # the same under KVM, or CANARY_KVM_TIMES as long as TCG took
+CANARY_KVM_TIMES = 5.0  # a KVM that works is several times faster than TCG
+GIT_S = 20.0  # `git` describes the tree
+WORKER_EXIT_S = 10.0  # a worker process, after SIGKILL
+GRACE_S = 3.0  # workers end by themselves at the run's deadline and report more than after this signal
 
 ORDINARY = 30.0  # slowness of the emulated CPU that the deadlines were chosen for; 1 is real hardware
 MOST = 8.0  # factor by which a deadline grows at most; a host that needs more is broken

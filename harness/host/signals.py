@@ -8,8 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-# Workers end by themselves at the deadline and report more than after a signal, so the signal comes later.
-GRACE_S = 3.0
+from harness.host import deadlines
 
 REASONS = {
     signal.SIGINT: "the run was interrupted",
@@ -37,7 +36,7 @@ def ending(because: Callable[[str], None], left_s: float, why: str) -> Iterator[
 
     before = {number: signal.signal(number, end) for number in reasons}
     if math.isfinite(left_s):
-        signal.setitimer(signal.ITIMER_REAL, max(0.001, left_s + GRACE_S))
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, left_s + deadlines.GRACE_S))
     try:
         yield
     finally:

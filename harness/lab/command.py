@@ -22,6 +22,7 @@ from harness.errors import InfrastructureError
 from harness.guest import tap
 from harness.guest.base import STDERR, STDOUT, Completed, Guest, GuestTimeoutError, TooMuchOutputError
 from harness.guest.selftest import Loaded, Ran
+from harness.host import deadlines
 from harness.plan import suites
 from harness.plan.cells import Cell
 from harness.plan.matrix import Suite
@@ -31,7 +32,6 @@ FOLDER = "/root/suites"
 SKIPPED = 77
 MAX_OUTPUT = 16 << 20  # bytes that a suite may print
 _ARCHIVE = "/tmp/fim-suite.tar"  # noqa: S108 - a path in the guest
-_DMESG_S = 30.0
 _NAME = 100  # characters of a command in a reason
 _MARKED = (
     'echo "agent selftest: begin $0" >/dev/kmsg; cd "$1" || exit 126; shift; "$@"; status=$?; '
@@ -102,7 +102,8 @@ class CommandServer:
         return f"{shown} did not end within {deadline_s:.0f} s{why}; {output_end}"
 
     def _kernel_log(self, name: str) -> list[str]:
-        lines = self._guest.run(["dmesg"], _DMESG_S).stdout.decode("utf-8", "replace").splitlines()
+        done = self._guest.run(["dmesg"], deadlines.SUITE_DMESG_S)
+        lines = done.stdout.decode("utf-8", "replace").splitlines()
         begins = (number for number, line in enumerate(lines) if line.endswith(f"begin {name}"))
         return lines[max(begins, default=len(lines)) :]
 

@@ -24,7 +24,7 @@ from harness.guest.base import Channel, Guest
 from harness.guest.deploy import deploy, with_types
 from harness.guest.selftest import BrokenServerError, Loaded, Ran, SelftestClient
 from harness.guest.state import State
-from harness.host import acceleration
+from harness.host import acceleration, deadlines
 from harness.host.acceleration import Accelerator
 from harness.host.cache import Cache
 from harness.host.progress import Event, Progress, silent
@@ -50,10 +50,6 @@ from harness.vm.snapshot import Snapshots
 from harness.vm.warm import Starter
 
 MEMORY_MIB = 512
-MEASURE_S = 60.0
-DMESG_S = 10.0
-QUIT_S = 120.0  # an emulated -rt kernel takes almost a second to detach a kprobe, and the agent has sixty
-HUNG_QUIT_S = 10.0
 
 
 class VmBench:
@@ -212,7 +208,7 @@ class VmMachine:
 
     def slowness(self) -> float:
         """Measure the guest by a loop, and record its state."""
-        slowness, self._fresh = state.measure(self.guest, MEASURE_S)
+        slowness, self._fresh = state.measure(self.guest, deadlines.MEASURE_S)
         self.uname = one_line(self._fresh.release)
         if self.release and self.uname != self.release:
             raise MissingError(f"the guest runs kernel {self.uname} instead of {self.release}")
@@ -281,7 +277,7 @@ class VmMachine:
         (folder / "facts.json").write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")
         if self.machine.guest and not self.machine.death:
             with contextlib.suppress(InfrastructureError):
-                done = self.machine.guest.run(["dmesg"], DMESG_S)
+                done = self.machine.guest.run(["dmesg"], deadlines.DMESG_S)
                 (folder / "dmesg.txt").write_bytes(done.stdout)
 
     def facts(self) -> dict[str, Any]:
@@ -306,7 +302,7 @@ class VmSelftest:
         self.hooks: tuple[Any, ...] = ()
         self._client = client
         self._log = log
-        self._quit_s = QUIT_S
+        self._quit_s = deadlines.QUIT_S
 
     def load(self, cell: Cell, deadline_s: float) -> Loaded:
         """Load the cell's variant."""
@@ -336,7 +332,7 @@ class VmSelftest:
             with _last_words(self._log):
                 yield
         except HungError:
-            self._quit_s = HUNG_QUIT_S
+            self._quit_s = deadlines.HUNG_QUIT_S
             raise
 
 

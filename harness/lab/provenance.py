@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import InfrastructureError
+from harness.host import deadlines
 from harness.host.manifest import digest
 from harness.results.model import Agent
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _KIND, _FILE = "agent", "agent.tar"
 _OBJECTS = (".o", "bin/fim-gen")
-_GIT_S = 20.0
 
 
 def keep(bundle: bytes, tree: Path, store: Cache) -> Agent:
@@ -84,7 +84,7 @@ def commit_of(tree: Path) -> tuple[str, bool | None]:
 def _git(tree: Path, *words: str) -> str | None:
     try:
         argv = ["git", "-C", str(tree), *words]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_GIT_S, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=deadlines.GIT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -27,6 +27,7 @@ from harness.errors import (
     RefusedError,
 )
 from harness.guest.selftest import Loaded
+from harness.host import deadlines
 from harness.host.progress import Phase, Step
 from harness.plan import cost
 from harness.plan.cells import Cell
@@ -38,11 +39,6 @@ from harness.run.machines import Machine, Selftest
 from harness.run.slot import Slot
 from harness.text import one_line
 
-LOAD_DEADLINE_S = 90.0
-COMPILE_S = 300.0  # added for a load that starts with compiling
-TEST_DEADLINE_S = 30.0  # plus as much for each second of the scenario's cost
-PING_S = 10.0
-LEAVE_S = 3.0  # in which leftovers of an agent that ended may disappear by themselves
 MAX_MACHINES = 3  # per cell: after that many infrastructure failures it is given up
 MAX_AGENTS = 3  # per cell: after that many early ends of the agent it is given up
 ATTACH = "attach.txt"  # in the cell's folder: the command that enters a kept machine
@@ -242,12 +238,12 @@ class CellRun:
 
     def _loaded(self) -> Loaded:
         pace = self.slot.pace
-        self._selftest = self.slot.serve(self.cell, self.folder, pace.within(LOAD_DEADLINE_S))
+        self._selftest = self.slot.serve(self.cell, self.folder, pace.within(deadlines.LOAD_S))
         return self._selftest.load(self.cell, pace.within(self._load_deadline_s))
 
     @property
     def _load_deadline_s(self) -> float:
-        return LOAD_DEADLINE_S + (COMPILE_S if self.cell.compiles else 0.0)
+        return deadlines.LOAD_S + (deadlines.COMPILE_S if self.cell.compiles else 0.0)
 
     def _cannot(self, error: RefusedError) -> bool:
         """Return whether a forced hook set was refused because this kernel was observed not to support it.
@@ -317,7 +313,7 @@ class CellRun:
     def _ask(self, name: str) -> TestResult:
         assert self._selftest
         suite = self.cell.suite
-        usual_s = suite.timeout if suite else TEST_DEADLINE_S * (1 + cost.usual_s(name))
+        usual_s = suite.timeout if suite else deadlines.TEST_S * (1 + cost.usual_s(name))
         ran = self._selftest.test(name, self.slot.pace.within(usual_s))
         self._log({"test": name, "verdict": ran.verdict, "log": ran.log})
         return judge.with_log(judge.result_of(name, ran), ran.log, self._allowed(self.report))
@@ -326,7 +322,7 @@ class CellRun:
         """Search for leftovers, and for kernel warnings outside the tests."""
         try:
             # Leftovers may still cause warnings: wait for them before the console is read.
-            left = self.slot.leftovers(self.slot.pace.within(LEAVE_S))
+            left = self.slot.leftovers(self.slot.pace.within(deadlines.LEFTOVERS_S))
             lines = machine.console()[self._console_before :].split(b"\n")
         except HarnessError as error:
             self._update(cause=judge.joined(self._unseen(error, machine), self.report.cause))
@@ -339,11 +335,14 @@ class CellRun:
             cause = Attempt(verdict=Verdict.FAIL, reason=reason)
         self._update(splats=splats, cause=judge.joined(cause, self.report.cause))
 
+    def _answers(self, machine: Machine) -> bool:
+        return machine.answers(deadlines.PING_S * self.slot.pace.stretch())
+
     def _unseen(self, error: HarnessError, machine: Machine) -> Attempt:
         """Return FAIL for a search that could not run, unless the machine's death explains it."""
         found = self._judge(error, 0.0)
         reason = f"the search for leftovers of the agent failed: {found.reason}"
-        alive = found.verdict is Verdict.INFRA and machine.answers(PING_S * self.slot.pace.stretch())
+        alive = found.verdict is Verdict.INFRA and self._answers(machine)
         verdict = Verdict.FAIL if alive else found.verdict
         return found.model_copy(update={"verdict": verdict, "reason": one_line(reason, REASON_LIMIT)})
 
@@ -354,7 +353,7 @@ class CellRun:
         # A refusal proves that the guest is alive. For any other error, check whether the machine died. A
         # guest that still runs a command is alive, and then `death`, which may wait, is not called.
         machine = None if isinstance(error, RefusedError) else self.slot.machine
-        answers = bool(machine and not booting and machine.answers(PING_S * self.slot.pace.stretch()))
+        answers = bool(machine and not booting and self._answers(machine))
         death = machine.death() if machine and not answers else None
         if self.slot.pace.left() <= 0 and (booting or not (death and death.blames_guest)):
             return Attempt(verdict=Verdict.NOT_RUN, reason=self.slot.pace.why, duration_s=seconds)

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from harness.host import deadlines
 from harness.host.deadlines import ORDINARY, Pace
 from harness.host.progress import Phase, Progress, Step, silent
 from harness.plan.cells import Cell
 from harness.results.model import Phases
 from harness.run.machines import Machine, Selftest
 
-BOOT_DEADLINE_S = 120.0
-ANSWER_S = 10.0  # for a machine that is to be kept
 COMMAND_LOG = "command.log"  # in the folder of a cell: output of a suite
 AGENT_LOG = "agent.log"  # in the folder of a cell: stderr of the self-test server
 
@@ -48,7 +47,7 @@ class Slot:
             self.pace.slowness = ORDINARY
             self.machine, self._key = self._make(cell), cell.machine
             with self._timed("boot_s"):
-                self.machine.boot(self.pace.within(BOOT_DEADLINE_S))
+                self.machine.boot(self.pace.within(deadlines.BOOT_S))
             self.pace.slowness = self.machine.slowness()
             self._deployed = False
         self.phases = self.phases.model_copy(update={"start": self.machine.start})
@@ -77,7 +76,7 @@ class Slot:
     def keep(self, cell: str) -> str:
         """Leave the machine running for the user; return the command that enters it, "" if it is dead."""
         machine = self.machine
-        if machine is None or not machine.answers(ANSWER_S):
+        if machine is None or not machine.answers(deadlines.KEEP_S):
             return ""
         self.machine, self._key = None, ""
         return machine.keep(cell)

@@ -18,6 +18,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from harness.errors import InfrastructureError
+from harness.host import deadlines
 from harness.host.acceleration import cpu_model
 from harness.host.cache import default_root
 from harness.host.processes import HeldProcess, adopt_orphans, reap_session_leaders
@@ -31,10 +32,7 @@ from harness.vm.probing import probing, reaped
 
 EMBEDDED = "qemu:///embed"
 
-_EXIT_DEADLINE_S = 10.0
-_PUT_AWAY_S = 4.0
 _LOOK_S = 0.02
-_START_S = 30.0
 _QEMU_MESSAGE = re.compile(r"Z qemu-system-\S+: (.+)", re.DOTALL)
 
 OnEvent = Callable[[LifeEvent], None]
@@ -61,7 +59,7 @@ class LibvirtDomain:
         """End the domain at once; does nothing if it has ended."""
         # libvirt waits until init has reaped QEMU, which takes seconds in containers and small VMs. It
         # notices QEMU's end by itself, so it is enough to kill a QEMU that is our child.
-        if self._process and self._process.kill(_EXIT_DEADLINE_S):
+        if self._process and self._process.kill(deadlines.QEMU_EXIT_S):
             self._process.reap()
             return
         # The domain may have ended by itself.
@@ -202,11 +200,11 @@ class Connection:
 
         def look() -> None:
             process = None
-            deadline = time.monotonic() + _START_S
+            deadline = time.monotonic() + deadlines.START_S
             while not over.wait(_LOOK_S) and not (process and process.ended()):
                 process = process or self._process_of(name)
                 if process and time.monotonic() > deadline:
-                    process.kill(_EXIT_DEADLINE_S)
+                    process.kill(deadlines.QEMU_EXIT_S)
             if process:
                 process.reap()
                 process.release()
@@ -250,7 +248,7 @@ class Connection:
         if any([*qemus.kill_by_token(self.token, self._spared)]):
             reap_session_leaders("qemu-system-")
         # An embedded libvirt that is not done would write its state again after our directory was removed.
-        deadline = time.monotonic() + _PUT_AWAY_S
+        deadline = time.monotonic() + deadlines.PUT_AWAY_S
         for event in self._put_away.values():
             event.wait(max(0.0, deadline - time.monotonic()))
         with contextlib.suppress(libvirt.libvirtError):

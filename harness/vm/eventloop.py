@@ -11,10 +11,10 @@ import atexit
 import functools
 import threading
 
+from harness.host import deadlines
 from harness.vm.api import libvirt
 
 _WAKE_MS = 1000
-_END_S = 5.0  # for a callback that is running
 
 
 @functools.cache
@@ -40,7 +40,7 @@ def _run(over: threading.Event) -> None:
 def _stop(thread: threading.Thread, over: threading.Event, timer: int) -> None:
     over.set()
     libvirt.virEventUpdateTimeout(timer, 0)
-    thread.join(_END_S)
+    thread.join(deadlines.EVENT_LOOP_S)
 
 
 def _swallow(_context: object, _error: object) -> None:

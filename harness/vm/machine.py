@@ -24,6 +24,7 @@ from harness.errors import InfrastructureError
 from harness.guest.base import Endpoint, Guest, GuestError
 from harness.guest.keys import GuestKeys
 from harness.guest.shell import ssh_argv
+from harness.host import deadlines
 from harness.vm import domain, kept, rundisk
 from harness.vm.console import ConsoleFile, ConsoleLog, Stage
 from harness.vm.domain import MachineSpec
@@ -35,11 +36,6 @@ from harness.vm.qemu_watch import QemuWatch
 from harness.vm.snapshot import Snapshot
 
 _POLL_S = 0.05
-# If the console was quiet for this time after "Kernel panic", it contains the whole trace.
-_SETTLE_S = 0.5
-# After this time it contains enough of the trace, even if it never becomes quiet.
-_ENOUGH_S = 3.0
-_EXPLAIN_S = 5.0
 _RETRY_S = 0.2
 _START_ATTEMPTS = 5
 _FILE_BYTES = 256 << 20  # in addition to its memory, which QEMU writes to a file to save the machine
@@ -75,8 +71,8 @@ class _Patience:
         now = time.monotonic()
         if fatal and self._fatal_at is None:
             self._fatal_at = now
-        enough = self._fatal_at is not None and now > self._fatal_at + _ENOUGH_S
-        return enough or now > self._grew_at + _SETTLE_S
+        enough = self._fatal_at is not None and now > self._fatal_at + deadlines.TRACE_MOST_S
+        return enough or now > self._grew_at + deadlines.TRACE_QUIET_S
 
 
 class Machine:
@@ -181,7 +177,7 @@ class Machine:
         deadline = time.monotonic() + silent_s
         return self._wait(lambda: self.console.stage >= Stage.KERNEL or self._disk_full(), deadline)
 
-    def explain(self, timeout_s: float = _EXPLAIN_S) -> Death | None:
+    def explain(self, timeout_s: float = deadlines.EXPLAIN_S) -> Death | None:
         """Return how the machine ended; wait up to `timeout_s` for a watcher to report it. None if it lives.
 
         If a command runs in the guest, return at once.

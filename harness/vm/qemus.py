@@ -11,9 +11,9 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from harness.host import deadlines
 from harness.host.processes import HeldProcess
 
-_EXIT_DEADLINE_S = 10.0
 _PROGRAM = "qemu-system-"
 
 Arguments = list[bytes]
@@ -47,7 +47,7 @@ def kill_by_token(token: str, spared: Collection[str] = ()) -> Iterator[int]:
         try:
             # Check again now that the pidfd is open: only this check is certainly about the process that is
             # killed.
-            if _is_ours(pid, token, spared) and process.kill(_EXIT_DEADLINE_S):
+            if _is_ours(pid, token, spared) and process.kill(deadlines.QEMU_EXIT_S):
                 yield pid
         finally:
             process.release()

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable
 
 from harness.errors import InfrastructureError
-from harness.host import acceleration
+from harness.host import acceleration, deadlines
 from harness.vm.console import Stage
 from harness.vm.hypervisor import PortTakenError, StartError
 from harness.vm.life import DeathCause, MachineDiedError
@@ -24,11 +24,6 @@ from harness.vm.machine import Machine
 from harness.vm.warm import Start, Starter
 
 FIRST = "first-start"  # the folder with the evidence of a start that was repeated
-
-# A kernel under KVM must print something within this share of the boot's deadline, and at most within these
-# seconds, however busy the host is. On a quiet host it takes 1 s.
-_SILENT_SHARE = 0.125
-_SILENT_MOST_S = 30.0
 
 _SILENT = (DeathCause.BOOT_TIMEOUT, DeathCause.QEMU)
 
@@ -62,7 +57,9 @@ class Restarter:
 
     def boot(self, deadline_s: float) -> Start:
         """Return once a command has run in the guest. Raises InfrastructureError."""
-        silent_s = min(deadline_s * _SILENT_SHARE, _SILENT_MOST_S) if self.kind == "kvm" else math.inf
+        silent_s = math.inf
+        if self.kind == "kvm":
+            silent_s = min(deadline_s * deadlines.SILENT_SHARE, deadlines.SILENT_MOST_S)
         try:
             start = self._starter.boot(deadline_s, silent_s)
         except (StartError, MachineDiedError) as error:

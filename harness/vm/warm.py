@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from harness.errors import InfrastructureError
+from harness.host import deadlines
 from harness.host.progress import Progress, silent
 from harness.vm.hypervisor import PortTakenError, StartError
 from harness.vm.life import MachineDiedError
@@ -14,9 +15,6 @@ from harness.vm.machine import Machine
 from harness.vm.snapshot import Snapshot, Snapshots
 
 Start = Literal["cold", "warm"]
-
-# Share of a boot's deadline for a restore. A restored machine usually answers within a tenth of the deadline.
-_SHARE = 0.25
 
 
 class Starter:
@@ -38,7 +36,7 @@ class Starter:
 
         A kernel that boots must print something within `silent_s` seconds.
         """
-        if self._restored(deadline_s * _SHARE):
+        if self._restored(deadline_s * deadlines.WARM_SHARE):
             return "warm"
         self.machine.start()
         self.machine.wait_ready(deadline_s, silent_s)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from harness.errors import InfrastructureError
 from harness.guest.base import Guest
 from harness.guest.deploy import TARGET
+from harness.host import deadlines
 
 _REMOTE = "/tmp/fim-update.tar"  # noqa: S108 - a path in the guest
-_TIMEOUT_S = 60
 _READ_BY_LOADS = ("agent/bpf/", "agent/bin/")
 _BODIES = "agent/selftest/scenarios/"
 
@@ -71,7 +71,7 @@ def send(guest: Guest, update: Update) -> None:
     guest.put_bytes(_archive(update.changed), _REMOTE)
     remove = f"; rm -f {' '.join(map(shlex.quote, update.removed))}" if update.removed else ""
     unpack = f"cd {TARGET} && tar --no-same-owner -xf {_REMOTE}{remove}"
-    completed = guest.run(["sh", "-c", unpack], _TIMEOUT_S)
+    completed = guest.run(["sh", "-c", unpack], deadlines.UPDATE_S)
     if completed.status != 0:
         reason = completed.stderr.decode("utf-8", "backslashreplace").strip()
         raise InfrastructureError(f"cannot update the agent in the guest: {reason}")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import ConfigError, HarnessError, InfrastructureError
+from harness.host import deadlines
 from harness.host.capacity import cpus, free_mib, workers_for
 from harness.host.processes import kill_children
 from harness.host.progress import Event, Phase, Progress, Step, silent
@@ -56,7 +57,6 @@ def for_pytest(config: pytest.Config, path: Path) -> Controller:
     return Controller(run, None)
 
 
-_KILL_S = 10.0
 PHASES = ("setup", "call", "teardown")
 
 
@@ -210,7 +210,7 @@ class Controller:
         ):
             self.run.interrupt("the run was interrupted")
         # The reaper leaves the machines of a worker alone while the worker exists.
-        kill_children(self._workers.intersection(_children()), _KILL_S)
+        kill_children(self._workers.intersection(_children()), deadlines.WORKER_EXIT_S)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

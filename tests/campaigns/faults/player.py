@@ -21,11 +21,10 @@ from unittest import mock
 from harness import cli
 from harness.commands import options
 from harness.errors import InfrastructureError
+from harness.host import deadlines
 from harness.host.deadlines import Pace
-from harness.lab import lab
 from harness.lab.lab import VmBench
 from harness.run import cell as cells
-from harness.run import slot
 from harness.run.machines import Supplies
 from harness.vm import connection
 from harness.vm.hypervisor import StartError
@@ -35,13 +34,7 @@ from tests.campaigns.faults.moments import Moments, WatchedBench, deed
 from tests.campaigns.faults.scene import Scene
 
 # Where a fault is known only by a deadline that passes.
-SHORT_S = {
-    (slot, "BOOT_DEADLINE_S"): 30.0,
-    (cells, "LOAD_DEADLINE_S"): 30.0,
-    (cells, "TEST_DEADLINE_S"): 6.0,
-    (cells, "PING_S"): 4.0,
-    (lab, "QUIT_S"): 20.0,
-}
+SHORT_S = {"BOOT_S": 30.0, "LOAD_S": 30.0, "TEST_S": 6.0, "PING_S": 4.0, "QUIT_S": 20.0}
 SHORT_STRETCH = 2.0
 ROOM = "24m"  # of the small file system that a run writes to where its disk is to be full
 
@@ -109,9 +102,8 @@ def _short_deadlines() -> Iterator[Any]:
     """Deadlines of a third or less, which a healthy cell still meets on a busy host."""
     stretch = Pace.stretch
     yield mock.patch.object(Pace, "stretch", lambda pace: min(SHORT_STRETCH, stretch(pace)))
-    for place, seconds in SHORT_S.items():
-        module, name = place
-        yield mock.patch.object(module, name, seconds)
+    for name, seconds in SHORT_S.items():
+        yield mock.patch.object(deadlines, name, seconds)
 
 
 def _once(moments: Moments, owner: object, name: str, fails: Callable[..., Any]) -> Any:

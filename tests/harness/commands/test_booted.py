@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from harness.commands import booted, options
+from harness.host import deadlines
+from harness.lab.lab import VmMachine
 from harness.run.fake import FakeBench
 
 
@@ -25,3 +29,13 @@ def test_the_agent_is_put_there_where_it_is_asked_for(
         pass
     done = [line.split()[1] for line in (tmp_path / "log").read_text().splitlines()]
     assert [step for step in done if step in ("boot", "deploy")] == steps
+
+
+def test_a_busy_host_gets_more_time_for_the_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `harness run`: with four runnable programs for each CPU, four times as much."""
+    monkeypatch.setattr("os.getloadavg", lambda: (4.0, 4.0, 4.0))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0})
+    given: list[float] = []
+    machine = SimpleNamespace(boot=given.append, notes=[])
+    booted._boot(cast(VmMachine, machine), "6.1", agent=False)
+    assert given == [4 * deadlines.BOOT_S]

@@ -13,6 +13,7 @@ import pytest
 from harness.guest import ssh
 from harness.guest.base import GuestLostError, GuestTimeoutError
 from harness.guest.ssh import SshGuest
+from harness.host import deadlines
 
 
 class _Deaf(paramiko.SubsystemHandler):
@@ -46,7 +47,7 @@ class _Door(paramiko.ServerInterface):
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[SshGuest]:
     """A guest that never answers SFTP requests."""
-    monkeypatch.setattr(ssh, "_STALL_S", 0.2)
+    monkeypatch.setattr(deadlines, "UPLOAD_S", 0.2)
     _Deaf.let_go.clear()
     near, far = socket.socketpair()
     server = paramiko.Transport(far)

@@ -9,7 +9,7 @@ import pytest
 
 from agent.selftest.protocol import Loaded
 from harness.errors import RefusedError
-from harness.host.deadlines import Pace
+from harness.host.deadlines import COMPILE_S, LOAD_S, Pace
 from harness.images.rootfs import RootImage
 from harness.kernels import Headers
 from harness.kernels.model import Package
@@ -20,7 +20,7 @@ from harness.plan.matrix import Kernel, Matrix, Suite
 from harness.plan.plan import Selectors, make
 from harness.results.model import KernelFacts
 from harness.results.verdict import Verdict
-from harness.run.cell import COMPILE_S, LOAD_DEADLINE_S, CellRun
+from harness.run.cell import CellRun
 from harness.run.fake import FakeBench, FakeMachine
 from harness.run.slot import Slot
 
@@ -76,7 +76,7 @@ def test_a_kernel_that_cannot_be_compiled_for_is_told_by_the_compilers_words(
     result = run.test("truth.open")
     assert result.verdict is Verdict.SKIP
     assert result.reason == "bcc is load-fail on this kernel: fs.h:7:1: error: no such thing"
-    deadline_s = LOAD_DEADLINE_S + COMPILE_S
+    deadline_s = LOAD_S + COMPILE_S
     assert asked == [("bcc", "none", deadline_s), ("auto", "kernel", deadline_s)]
 
 

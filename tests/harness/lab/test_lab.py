@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import HungError, InfrastructureError, ProductError, RefusedError
 from harness.guest.base import Completed, GuestLostError, GuestTimeoutError
-from harness.host import acceleration
+from harness.host import acceleration, deadlines
 from harness.host.acceleration import Accelerator
 from harness.lab import lab
 from harness.lab.lab import VmBench, VmMachine
@@ -114,7 +114,9 @@ def test_a_server_that_ends_early_is_no_answer(tmp_path: Path, cell: Any) -> Non
         server.test("truth.open", 1)
 
 
-@pytest.mark.parametrize(("error", "patience_s"), [(None, lab.QUIT_S), (HungError, lab.HUNG_QUIT_S)])
+@pytest.mark.parametrize(
+    ("error", "patience_s"), [(None, deadlines.QUIT_S), (HungError, deadlines.HUNG_QUIT_S)]
+)
 def test_who_hangs_is_not_waited_for_at_the_end(
     tmp_path: Path, error: type[HungError] | None, patience_s: float
 ) -> None:
