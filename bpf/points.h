@@ -2,7 +2,7 @@
 /*
  * Lists of the points where programs are attached. Each family of programs makes
  * one of each. agent/hooks/points.py has the same names, and the other names that
- * the functions have had.
+ * the functions have had; the loader attaches to the one that the kernel has.
  */
 #ifndef FIM_POINTS_H
 #define FIM_POINTS_H

@@ -3,7 +3,9 @@
  * One tiny program for each type, to see whether it fires on this kernel: some
  * load and attach, and are never called (an LSM program on a kernel whose lsm=
  * lacks bpf). agent/kernel/capabilities.py opens a file and reads the counts.
- * The raw tracepoint is the control: every kernel has it.
+ * The raw tracepoint is the control: every kernel has it. The function and the
+ * LSM hook named here are those of most kernels; the loader sets the names that
+ * this kernel has, from PROBED and RESOLVES of agent/hooks/points.py.
  */
 #include "kernel.h"
 

@@ -126,7 +126,7 @@ def hook_points() -> Iterator[str]:
     yield from _head("point", "functions, the newest name first", "LSM hook")
     for name, functions in {**points.POINTS, **points.GIVEN, **points.ONCE}.items():
         resolve = points.RESOLVES.get(name)
-        yield _row(f"`{name}`", _code(functions), f"`{resolve.lsm}`" if resolve else "")
+        yield _row(f"`{name}`", _code(functions), _code(resolve.lsm) if resolve else "")
 
 
 def catalogue() -> Iterator[str]:

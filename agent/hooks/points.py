@@ -80,23 +80,29 @@ TRACEPOINTS: dict[str, str] = {
 
 
 class Resolve(NamedTuple):
-    """The LSM hook at which an operation's object is known, and the function that calls it."""
+    """The LSM hook at which an operation's object is known, and the function that calls it.
 
-    lsm: str
-    function: str
+    Each has the names that kernels gave it, newest first.
+    """
+
+    lsm: tuple[str, ...]
+    functions: tuple[str, ...]
 
 
 RESOLVES: dict[str, Resolve] = {
-    "open": Resolve("file_open", "security_file_open"),
-    "unlink": Resolve("path_unlink", "security_path_unlink"),
-    "rmdir": Resolve("path_rmdir", "security_path_rmdir"),
-    "mkdir": Resolve("path_mkdir", "security_path_mkdir"),
-    "rename": Resolve("path_rename", "security_path_rename"),
-    "link": Resolve("path_link", "security_path_link"),
-    "symlink": Resolve("path_symlink", "security_path_symlink"),
-    "mknod": Resolve("path_mknod", "security_path_mknod"),
-    "move_mount": Resolve("move_mount", "security_move_mount"),
+    "open": Resolve(("file_open",), ("security_file_open",)),
+    "unlink": Resolve(("path_unlink",), ("security_path_unlink",)),
+    "rmdir": Resolve(("path_rmdir",), ("security_path_rmdir",)),
+    "mkdir": Resolve(("path_mkdir",), ("security_path_mkdir",)),
+    "rename": Resolve(("path_rename",), ("security_path_rename",)),
+    "link": Resolve(("path_link",), ("security_path_link",)),
+    "symlink": Resolve(("path_symlink",), ("security_path_symlink",)),
+    "mknod": Resolve(("path_mknod",), ("security_path_mknod",)),
+    "move_mount": Resolve(("move_mount",), ("security_move_mount",)),
 }
+
+# The point that `kernel/capabilities.py` attaches a program of each type to, to see whether the type works.
+PROBED = "open"
 
 # The parameters that programs read, by position. A function that has one of them at another position has
 # drifted; a parameter with an unknown name has not, because kernels rename parameters. The programs skip a

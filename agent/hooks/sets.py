@@ -75,7 +75,7 @@ def candidates(hook: str, kind: str) -> tuple[str, ...]:
     if kind == RAW_TRACEPOINT:
         return (TRACEPOINTS[point],)
     if phase == "resolve":
-        return (RESOLVES[point].lsm if kind == "lsm" else RESOLVES[point].function,)
+        return RESOLVES[point].lsm if kind == "lsm" else RESOLVES[point].functions
     table = {"given": GIVEN, "once": ONCE}.get(phase, POINTS)
     return table[point]
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from agent.errors import KernelError
+from agent.hooks import points
 from agent.kernel import boot_cache, lockdown
 from agent.kernel import btf as types
 from agent.kernel.choose import FIRES, SKIPS
+from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Btf, Link, Object, Program, failed_program
 
 LOAD_FAIL, ATTACH_FAIL, SILENT = "load-fail", "attach-fail", "silent"
@@ -37,9 +39,16 @@ _TRIED = (*_COUNTED, SKIPS)
 _TYPED = ("lsm", "fentry", "fexit", SKIPS)  # without BTF, libbpf loads no object that contains one of these
 _COLLIDING_OPENS = 5  # files that each of two threads opens on one CPU, so that one preempts the other
 _OPENED_FILE = "/proc/self/stat"
-_PROBED_FUNCTION = "security_file_open"
 _LSM_LIST = Path("/sys/kernel/security/lsm")
 _LOG_BYTES = 1 << 16
+
+
+class Probed(NamedTuple):
+    """The name of the probed function; the BTF type numbers of it and of its LSM hook, 0 if unknown."""
+
+    function: str
+    number: int = 0
+    hook: int = 0
 
 
 class Capability(NamedTuple):
@@ -54,14 +63,15 @@ def observe(path: Path, external: Path | None = None) -> dict[str, Capability]:
 
     Raises KernelError if the control did not fire.
     """
+    target = probed()
     failed = {} if _typed() else dict.fromkeys(_TYPED, Capability(LOAD_FAIL, f"no {types.KERNEL}"))
     while True:
         with _opened(path, external) as probe:
-            refused = _load(probe, failed)
+            refused = _load(probe, failed, target)
             if refused:
                 failed[refused] = Capability(LOAD_FAIL, probe.programs[f"probe__{refused}"].log())
                 continue
-            observed = failed | _attach_and_trigger(probe, failed)
+            observed = failed | _attach_and_trigger(probe, failed, target.function)
             if observed[CONTROL].state != FIRES:
                 raise KernelError(
                     f"cannot observe this kernel: the control program is {observed[CONTROL].state}",
@@ -110,9 +120,8 @@ def _opened(path: Path, external: Path | None) -> Iterator[Object]:
         probe.close()
 
 
-def _load(probe: Object, failed: dict[str, Capability]) -> str:
+def _load(probe: Object, failed: dict[str, Capability], target: Probed) -> str:
     """Load the kinds that have not failed yet; return the kind that made the load fail, or "" if none did."""
-    targets = _targets() if _typed() else ()
     for name, program in probe.programs.items():
         kind = name.removeprefix("probe__")
         chosen = kind in _TRIED and name != kind and kind not in failed
@@ -120,7 +129,7 @@ def _load(probe: Object, failed: dict[str, Capability]) -> str:
         if chosen:
             program.keep_log(_LOG_BYTES)
             if kind in _TYPED:
-                program.target(targets[kind == "lsm"])
+                program.target(target.hook if kind == "lsm" else target.number)
     for name, bpf_map in probe.maps.items():
         if name != "probes":
             bpf_map.skip()
@@ -134,25 +143,36 @@ def _load(probe: Object, failed: dict[str, Capability]) -> str:
     return ""
 
 
-def _targets() -> tuple[int, int]:
-    """Return the type numbers of the probed function and of its LSM hook, for programs on trampolines."""
+def probed() -> Probed:
+    """Return what the programs are attached to: the first name of the point that this kernel has."""
+    names = points.RESOLVES[points.PROBED]
+    if not _typed():
+        if len(names.functions) == 1:
+            return Probed(names.functions[0])  # without reading all of kallsyms
+        known = Functions(typed=False)
+        present = (name for name in names.functions if known.present("kprobe", name))
+        return Probed(next(present, names.functions[0]))
     kernel = Btf.parse(types.KERNEL)
     try:
-        names = (_PROBED_FUNCTION, "bpf_lsm_file_open")
-        function, hook = (kernel.find(name, types.FUNC) or 0 for name in names)
-        return function, hook
+        function, number = _first(kernel, names.functions)
+        return Probed(function, number, _first(kernel, [f"bpf_lsm_{name}" for name in names.lsm])[1])
     finally:
         kernel.close()
 
 
-def _attach_and_trigger(probe: Object, failed: dict[str, Capability]) -> dict[str, Capability]:
+def _first(kernel: Btf, names: Sequence[str]) -> tuple[str, int]:
+    numbers = ((name, kernel.find(name, types.FUNC)) for name in names)
+    return next(((name, number) for name, number in numbers if number), (names[0], 0))
+
+
+def _attach_and_trigger(probe: Object, failed: dict[str, Capability], function: str) -> dict[str, Capability]:
     refused: dict[str, Capability] = {}
     links: list[Link] = []
     try:
         for kind in _TRIED:
             if kind not in failed and kind != RUNS:
                 try:
-                    links.append(_attach(probe.programs[f"probe__{kind}"], kind))
+                    links.append(attach(probe.programs[f"probe__{kind}"], kind, function))
                 except KernelError as error:
                     refused[kind] = Capability(ATTACH_FAIL, f"{error.message}\n{error.detail}".strip())
         tried = [kind for kind in _TRIED if kind not in failed and kind not in refused]
@@ -165,14 +185,16 @@ def _attach_and_trigger(probe: Object, failed: dict[str, Capability]) -> dict[st
     return refused | {kind: Capability(FIRES if counts[kind] else SILENT) for kind in tried}
 
 
-def _attach(program: Program, kind: str) -> Link:
-    """Attach to the target of the program's section; kprobe.multi by name.
+def attach(program: Program, kind: str, function: str) -> Link:
+    """Attach a loaded program of the probe: a kprobe by name, others to their target or their section's.
 
     For the pattern of a kprobe.multi section libbpf reads all of kallsyms.
     """
-    return (
-        program.attach_kprobe_multi(_PROBED_FUNCTION, False) if kind == "kprobe_multi" else program.attach()
-    )
+    if kind == "kprobe_multi":
+        return program.attach_kprobe_multi(function, False)
+    if kind in ("kprobe", "kretprobe"):
+        return program.attach_kprobe(function, kind == "kretprobe")
+    return program.attach()
 
 
 def _trigger(probe: Object, runs: bool) -> dict[str, int]:

@@ -288,7 +288,8 @@ def _constants(plan: Plan, functions: Functions) -> dict[str, bytes]:
     for chosen in plan.chosen.values():
         if chosen.kind == "fexit":
             counts[numbers.index(chosen.hook.split(".")[0])] = len(functions.parameters(chosen.target) or ())
-    renames = functions.parameters(f"bpf_lsm_{points.RESOLVES['rename'].lsm}")
+    hooks = (functions.parameters(f"bpf_lsm_{name}") for name in points.RESOLVES["rename"].lsm)
+    renames = next((parameters for parameters in hooks if parameters is not None), None)
     by_filename = points.LINK_BY_FILENAME in (functions.parameters(targets.get("link.enter", "")) or ())
     return {
         "fim_arguments": bytes(counts),

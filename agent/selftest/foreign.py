@@ -6,11 +6,11 @@ import struct
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from agent.kernel.capabilities import KINDS
+from agent.kernel.capabilities import KINDS, attach, probed
 from agent.kernel.libbpf import Object
 from agent.kernel.loader import object_path
 
-FOREIGN_KINDS = ("lsm", "fentry", "fexit", "kprobe", "kretprobe")  # all at security_file_open
+FOREIGN_KINDS = ("lsm", "fentry", "fexit", "kprobe", "kretprobe")  # all where a file is opened
 
 _NUMBER = struct.Struct("=I")
 _COUNT = struct.Struct("=Q")
@@ -25,16 +25,20 @@ class Foreign:
         with ExitStack() as undo:
             probe = Object(str(object_path()))
             undo.callback(probe.close)
+            target = probed()
             for name, program in probe.programs.items():
                 program.choose(name in wanted)
+                if name in wanted and not name.startswith("probe__k"):
+                    program.target(target.hook if name == "probe__lsm" else target.number)
             for name, bpf_map in probe.maps.items():
                 if name != "probes":
                     bpf_map.skip()
             probe.load()
             self._counts = probe.maps["probes"]
             self._counts.update(_NUMBER.pack(0), _COUNT.pack(pid))
-            for name in wanted:
-                undo.callback(probe.programs[name].attach().close)
+            for kind in self.kinds:
+                link = attach(probe.programs[f"probe__{kind}"], kind, target.function)
+                undo.callback(link.close)
             self._undo = undo.pop_all()
 
     def counts(self) -> dict[str, int]:

@@ -24,9 +24,8 @@ from agent.selftest.workload import OverdueError
 
 REFERENCE_S = 0.004  # the duration of `measure_slowness` on an idle machine of 2020
 ROUNDS = 100_000
-MAX_PATIENCE_S = (
-    20.0  # times 1 + cost; shorter than TEST_S of harness/host/deadlines.py, so that the agent reports
-)
+# Times 1 + cost. Shorter than TEST_S of harness/host/deadlines.py, so that the agent reports what hung.
+MAX_PATIENCE_S = 20.0
 STARVED = 60  # times slower; an emulated CPU with its share of the host is faster than that
 
 # Needs of scenarios, and the text in a hook set's limits that shows that it cannot meet them.
