@@ -4,223 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.campaigns.law import deeds
+from tests.campaigns.law.opens import FLAGS, MODES, TEXT, open_file, siblings, twins
 from tests.campaigns.law.steps import EMPTY, line, word
 from tests.campaigns.law.trees import NEW, Tree
 from tests.campaigns.law.writer import Writer
-
-_TEXT = "text"
-_FLAGS = (
-    "O_RDONLY",
-    "O_RDONLY|O_CLOEXEC",
-    "O_WRONLY",
-    "O_RDWR",
-    "O_WRONLY|O_APPEND",
-    "O_WRONLY|O_TRUNC",
-    "O_RDWR|O_CREAT",
-    "O_WRONLY|O_CREAT|O_TRUNC",
-    "O_WRONLY|O_CREAT|O_EXCL",
-    "O_RDONLY|O_NOFOLLOW",
-    "O_RDONLY|O_DIRECTORY",
-    "O_WRONLY|O_DIRECTORY",
-    "O_RDONLY|O_NOATIME",
-    "O_WRONLY|O_SYNC",
-)
-_MODES = ("0600", "0644", "0755", "04755", "0", "0777")
-
-
-def _open(w: Writer, path: str | None = None, flags: str | None = None) -> None:
-    rng = w.rng
-    path = path or w.any()
-    flags = flags or rng.choice(_FLAGS)
-    fd = w.var()
-    flags += "|O_NONBLOCK"
-    mode = rng.choice(_MODES)
-    door = rng.random()
-    if door < 0.6:
-        w.add("open", w.spelled(path), flags, mode, into=fd)
-    elif door < 0.75:
-        w.add("openat", *w.at(path), flags, mode, into=fd)
-    elif door < 0.83:
-        given = mode if "O_CREAT" in flags else "0"
-        w.add("openat2", *w.at(path), flags, given, rng.choice(("0", "0", "RESOLVE_NO_SYMLINKS")), into=fd)
-    elif door < 0.87:
-        w.add("creat", w.spelled(path), mode, into=fd)
-    elif door < 0.90:
-        w.add("open32", w.spelled(path), flags, mode, into=fd)
-    elif door < 0.95:
-        w.add("ring_openat", *w.at(path), flags, mode, into=fd)
-    else:
-        w.add("open_handle", w.spelled(path), "O_RDONLY", into=fd)
-    if rng.random() < 0.25:
-        w.add("write", f"${fd}", _TEXT)
-    _use(w, fd)
-    if rng.random() < 0.8:
-        w.add("close", f"${fd}")
-
-
-def _use(w: Writer, fd: int) -> None:
-    """Sometimes another operation through the descriptor."""
-    choice = w.rng.random()
-    if choice < 0.05:
-        w.add("fchmod", f"${fd}", w.rng.choice(_MODES))
-    elif choice < 0.09:
-        w.add("ftruncate", f"${fd}", w.rng.choice(("0", "7")))
-    elif choice < 0.12:
-        w.add("fchown", f"${fd}", w.rng.choice(("0", "1000")), "0")
-    elif choice < 0.14:
-        w.add("fsetxattr", f"${fd}", "trusted.law", _TEXT)
-    elif choice < 0.17:
-        number = 200 + w.rng.randrange(3)
-        w.add("dup2", f"${fd}", number)
-        w.add("open", f"/proc/self/fd/{number}", w.rng.choice(_FLAGS) + "|O_NONBLOCK", "0644", into=30)
-        w.add("close", "$30")
-        w.add("close", number)
-    elif choice < 0.19:
-        w.add("pass", f"${fd}", into=30)
-        w.add("close", "$30")
-
-
-def _siblings(w: Writer) -> None:
-    """Opens of several files of one directory: what teaches the filters that nothing in it matters."""
-    folder = w.folder()
-    files = [path for tree in w.scene.trees for path in tree.files if path.rsplit("/", 1)[0] == folder]
-    files = files or [f"{folder}/{name}" for name in NEW[:3]]
-    for _ in range(w.rng.randint(2, 4)):
-        fd = w.var()
-        w.add(
-            "open",
-            w.spelled(w.rng.choice(files)),
-            w.rng.choice(("O_RDONLY", "O_RDWR|O_CREAT")),
-            "0644",
-            into=fd,
-        )
-        w.add("close", f"${fd}")
-
-
-def _unlink(w: Writer) -> None:
-    path = w.any()
-    door = w.rng.random()
-    if door < 0.5:
-        w.add("unlink", w.spelled(path))
-    elif door < 0.8:
-        w.add("unlinkat", *w.at(path), "0")
-    elif door < 0.9:
-        w.add("ring_unlinkat", *w.at(path), "0")
-    else:
-        w.add("unlink32", w.spelled(path))
-
-
-def _rmdir(w: Writer) -> None:
-    path = w.rng.choice([*w.known, w.folder()])
-    if w.rng.random() < 0.6:
-        w.add("rmdir", w.spelled(path))
-    else:
-        w.add("unlinkat", *w.at(path), "AT_REMOVEDIR")
-
-
-def _mkdir(w: Writer) -> None:
-    path = w.fresh() if w.rng.random() < 0.8 else w.folder()
-    mode = w.rng.choice(_MODES)
-    door = w.rng.random()
-    if door < 0.6:
-        w.add("mkdir", w.spelled(path), mode)
-    elif door < 0.85:
-        w.add("mkdirat", *w.at(path), mode)
-    elif door < 0.95:
-        w.add("ring_mkdirat", *w.at(path), mode)
-    else:
-        w.add("mkdir32", w.spelled(path), mode)
-
-
-def _rename(w: Writer) -> None:
-    old = w.any() if w.rng.random() < 0.7 else w.folder()
-    new = w.fresh() if w.rng.random() < 0.6 else w.target()
-    door = w.rng.random()
-    if door < 0.5:
-        w.add("rename", w.spelled(old), w.spelled(new))
-    elif door < 0.9:
-        flags = w.rng.choice(("0", "RENAME_NOREPLACE", "RENAME_EXCHANGE", "RENAME_EXCHANGE", "WHITEOUT"))
-        w.add("renameat2", *w.at(old), *w.at(new), flags)
-    else:
-        w.add("ring_renameat", *w.at(old), *w.at(new))
-
-
-def _link(w: Writer) -> None:
-    old, new = w.target(), w.fresh()
-    door = w.rng.random()
-    if door < 0.5:
-        w.add("link", w.spelled(old), w.spelled(new))
-    elif door < 0.9:
-        w.add("linkat", *w.at(old), *w.at(new), w.rng.choice(("0", "AT_SYMLINK_FOLLOW")))
-    else:
-        w.add("ring_linkat", *w.at(old), *w.at(new))
-
-
-def _symlink(w: Writer) -> None:
-    if w.rng.random() < 0.7:
-        w.add("symlink", word(w.any()), w.spelled(w.fresh()))
-    else:
-        w.add("symlinkat", word(w.any()), *w.at(w.fresh()))
-
-
-def _mknod(w: Writer) -> None:
-    kind = w.rng.choice(("S_IFIFO", "S_IFREG", "S_IFSOCK", "S_IFCHR"))
-    numbers = ("259",) if kind == "S_IFCHR" else ()
-    if w.rng.random() < 0.7:
-        w.add("mknod", w.spelled(w.fresh()), f"{kind}|0644", *numbers)
-    else:
-        w.add("mknodat", *w.at(w.fresh()), f"{kind}|0644", *numbers)
-
-
-def _chmod(w: Writer) -> None:
-    path, mode = w.any(), w.rng.choice(_MODES)
-    door = w.rng.random()
-    if door < 0.5:
-        w.add("chmod", w.spelled(path), mode)
-    elif door < 0.85:
-        w.add("fchmodat", *w.at(path), mode)
-    elif door < 0.95:
-        w.add("fchmodat2", *w.at(path), mode, w.rng.choice(("0", "AT_SYMLINK_NOFOLLOW")))
-    else:
-        w.add("chmod32", w.spelled(path), mode)
-
-
-def _chown(w: Writer) -> None:
-    path, owner, group = w.any(), w.rng.choice(("0", "1000", "-1")), w.rng.choice(("0", "1000", "-1"))
-    door = w.rng.random()
-    if door < 0.5:
-        w.add("chown", w.spelled(path), owner, group)
-    elif door < 0.7:
-        w.add("lchown", w.spelled(path), owner, group)
-    else:
-        w.add("fchownat", *w.at(path), owner, group, w.rng.choice(("0", "AT_SYMLINK_NOFOLLOW")))
-
-
-def _truncate(w: Writer) -> None:
-    w.add(w.rng.choice(("truncate", "truncate", "truncate32")), w.spelled(w.any()), w.rng.choice(("0", "7")))
-
-
-def _utimes(w: Writer) -> None:
-    when = w.rng.choice(("now", "1", "1000000"))
-    w.add("utimensat", *w.at(w.any()), when, w.rng.choice(("0", "AT_SYMLINK_NOFOLLOW")))
-
-
-def _xattr(w: Writer) -> None:
-    name = w.rng.choice(("user.law", "trusted.law", "user.other", "security.law", "bad", "user."))
-    path = w.spelled(w.any())
-    door = w.rng.random()
-    if door < 0.35:
-        w.add("setxattr", path, name, _TEXT)
-    elif door < 0.5:
-        w.add("lsetxattr", path, name, _TEXT, w.rng.choice(("0", "XATTR_CREATE", "XATTR_REPLACE")))
-    elif door < 0.7:
-        w.add("removexattr", path, name)
-    elif door < 0.85:
-        w.add("lremovexattr", path, name)
-    elif door < 0.93:
-        w.add("ring_setxattr", path, name, _TEXT)
-    else:
-        w.add("removexattrat", *w.at(w.any()), "0", name)
 
 
 def _ancestor(w: Writer) -> None:
@@ -234,7 +22,7 @@ def _ancestor(w: Writer) -> None:
     below = f"{moved}{path.removeprefix(above)}"
     w.add("rename", w.spelled(above), w.spelled(moved))
     for _ in range(w.rng.randint(1, 2)):
-        act = w.rng.choice((_touch, _open, _chmod_path, _create_beside))
+        act = w.rng.choice((_touch, open_file, _chmod_path, _create_beside))
         act(w, below)
     if w.rng.random() < 0.85:
         w.add("rename", w.spelled(moved), w.spelled(above))
@@ -243,12 +31,12 @@ def _ancestor(w: Writer) -> None:
 def _touch(w: Writer, path: str) -> None:
     fd = w.var()
     w.add("open", w.spelled(path), "O_WRONLY|O_TRUNC", into=fd)
-    w.add("write", f"${fd}", _TEXT)
+    w.add("write", f"${fd}", TEXT)
     w.add("close", f"${fd}")
 
 
 def _chmod_path(w: Writer, path: str) -> None:
-    w.add("chmod", w.spelled(path), w.rng.choice(_MODES))
+    w.add("chmod", w.spelled(path), w.rng.choice(MODES))
 
 
 def _create_beside(w: Writer, path: str) -> None:
@@ -280,7 +68,7 @@ def _mount(w: Writer) -> None:
             "mount", "none", word(folder), w.rng.choice(("nothing", "tmpfs")), "MS_REMOUNT|MS_BIND|MS_RDONLY"
         )
     for _ in range(w.rng.randint(0, 2)):
-        _open(
+        open_file(
             w,
             f"{folder}/{w.rng.choice(NEW)}",
             w.rng.choice(("O_RDWR|O_CREAT", "O_WRONLY|O_CREAT|O_EXCL", "O_RDONLY")),
@@ -302,10 +90,10 @@ def _new_mount(w: Writer, folder: str) -> None:
 
 def _tree(w: Writer) -> None:
     """A detached copy of a tree, and operations through its descriptor."""
-    folder = w.folder()
+    folder, _, name = w.rng.choice(w.scene.hot).rpartition("/")
     fd, inner = w.var(), w.var()
     w.add("open_tree", "AT_FDCWD", w.spelled(folder), "OPEN_TREE_CLONE", into=fd)
-    name = w.rng.choice(NEW)
+    name = word(name if w.rng.random() < 0.6 else w.rng.choice(NEW))
     w.add(
         "openat",
         f"${fd}",
@@ -314,7 +102,7 @@ def _tree(w: Writer) -> None:
         "0644",
         into=inner,
     )
-    w.add("write", f"${inner}", _TEXT)
+    w.add("write", f"${inner}", TEXT)
     w.add("close", f"${inner}")
     if w.rng.random() < 0.4:
         w.add("unlinkat", f"${fd}", name, "0")
@@ -384,7 +172,7 @@ def _any_user(w: Writer) -> None:
 
 def _in_thread(w: Writer) -> None:
     inner = Writer(w.rng, w.scene, w.folders, known=list(w.known), cwd=w.cwd, depth=w.depth + 1, vars=w.vars)
-    _open(inner)
+    open_file(inner)
     w.add("thread", body=inner.steps)
 
 
@@ -408,7 +196,7 @@ def _elsewhere(w: Writer) -> None:
         inner.add("unshare", "CLONE_NEWNS")
         inner.add("mount", "none", "/", "none", "MS_REC|MS_PRIVATE")
         _mount(inner)
-        _open(inner)
+        open_file(inner)
         inner.undo.clear()
     else:
         inner.cwd = w.folder()
@@ -425,7 +213,7 @@ def _plain(w: Writer, path: str) -> None:
     call = w.rng.choice(("open", "open", "chmod", "unlink", "truncate"))
     if call == "open":
         fd = w.var()
-        w.add("open", word(path), w.rng.choice(_FLAGS) + "|O_NONBLOCK", "0644", into=fd)
+        w.add("open", word(path), w.rng.choice(FLAGS) + "|O_NONBLOCK", "0644", into=fd)
         w.add("close", f"${fd}")
     elif call == "chmod":
         w.add("chmod", word(path), "0640")
@@ -449,7 +237,7 @@ def _by_link(w: Writer) -> None:
     """An object through a link that was just made."""
     link = w.linked(w.target())
     w.known.append(link)
-    w.rng.choice((_open, _open, _chmod_path))(w, link)
+    w.rng.choice((open_file, open_file, _chmod_path))(w, link)
 
 
 def _tmpfile(w: Writer) -> None:
@@ -461,23 +249,24 @@ def _tmpfile(w: Writer) -> None:
 Act = Callable[[Writer], None]
 # How often, what, and the types of events that it is about.
 TABLE: tuple[tuple[int, Act, str], ...] = (
-    (22, _open, "open close"),
-    (14, _siblings, "open"),
-    (6, _unlink, "unlink"),
-    (3, _rmdir, "rmdir"),
-    (5, _mkdir, "mkdir"),
-    (7, _rename, "rename"),
-    (4, _link, "link"),
-    (4, _symlink, "symlink"),
-    (3, _mknod, "mknod"),
-    (5, _chmod, "chmod"),
-    (3, _chown, "chown"),
-    (3, _truncate, "truncate"),
-    (3, _utimes, "utimes"),
-    (5, _xattr, "setxattr removexattr"),
-    (4, _ancestor, "rename fim.write"),
+    (22, open_file, "open close"),
+    (10, siblings, "open"),
+    (8, twins, "open"),
+    (6, deeds.unlink, "unlink"),
+    (3, deeds.rmdir, "rmdir"),
+    (5, deeds.mkdir, "mkdir"),
+    (7, deeds.rename, "rename"),
+    (4, deeds.link, "link"),
+    (4, deeds.symlink, "symlink"),
+    (3, deeds.mknod, "mknod"),
+    (5, deeds.chmod, "chmod"),
+    (3, deeds.chown, "chown"),
+    (3, deeds.truncate, "truncate"),
+    (3, deeds.utimes, "utimes"),
+    (5, deeds.xattr, "setxattr removexattr"),
+    (5, _ancestor, "rename fim.write"),
     (4, _mount, "mount umount"),
-    (2, _tree, "open fim.write"),
+    (3, _tree, "fim.write"),
     (4, _exec, "exec"),
     (9, _as_user, "open"),
     (1, _in_thread, ""),
@@ -488,6 +277,6 @@ TABLE: tuple[tuple[int, Act, str], ...] = (
     (1, _tmpfile, "open"),
 )
 _USER = (
-    _open, _unlink, _mkdir, _rename, _link, _symlink, _chmod, _chown, _truncate, _utimes, _xattr, _by_link,
-    _rmdir,
+    open_file, deeds.unlink, deeds.mkdir, deeds.rename, deeds.link, deeds.symlink, deeds.chmod, deeds.chown,
+    deeds.truncate, deeds.utimes, deeds.xattr, _by_link, deeds.rmdir,
 )  # fmt: skip

@@ -17,7 +17,7 @@ WRITES = (
     "utimes", "setxattr", "removexattr",
 )  # fmt: skip
 _TYPES: Mapping[str, int] = {
-    "open": 16, WRITE: 8, "unlink": 6, "rmdir": 3, "mkdir": 6, "rename": 8, "link": 5, "symlink": 4,
+    "open": 16, WRITE: 12, "unlink": 6, "rmdir": 3, "mkdir": 6, "rename": 8, "link": 5, "symlink": 4,
     "mknod": 4, "truncate": 5, "chmod": 6, "chown": 5, "utimes": 4, "setxattr": 4, "removexattr": 3,
     "close": 5, "exec": 7, "mount": 4, "umount": 3,
 }  # fmt: skip
@@ -72,10 +72,11 @@ def globbed(rng: random.Random, path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def _path(rng: random.Random, scene: Scene, kind: str) -> str:
+def _path(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
+    """A condition on the path or, if `names`, perhaps on the base name alone."""
     field = _object(kind)
     path = _wanted(rng, scene, kind)
-    choice = rng.random()
+    choice = rng.random() * (1.0 if names else 0.68)
     if choice < 0.3:
         return f"{field}.path == {quoted(path)}"
     if choice < 0.6:
@@ -225,15 +226,21 @@ _ALONE: Mapping[str, Sequence[str]] = {
 }
 
 
-def expression(rng: random.Random, scene: Scene, kind: str) -> str:
+def expression(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
     """A condition on one type of event."""
-    if kind in _ALONE and rng.random() < (0.5 if kind in ("exec", "mount", "umount") else 0.08):
+    if names and kind == "open" and rng.random() < 0.08:
         return rng.choice(_ALONE[kind])
-    parts = [_path(rng, scene, kind)]
+    if (
+        kind in _ALONE
+        and kind != "open"
+        and rng.random() < (0.5 if kind in ("exec", "mount", "umount") else 0.08)
+    ):
+        return rng.choice(_ALONE[kind])
+    parts = [_path(rng, scene, kind, names)]
     if rng.random() < 0.12 and kind in ("rename", "link"):
         parts[0] = parts[0].replace(f"{kind}.file.", f"{kind}.file.destination.")
     if rng.random() < 0.15:
-        parts[0] = f"({parts[0]} || {_path(rng, scene, kind)})"
+        parts[0] = f"({parts[0]} || {_path(rng, scene, kind, names)})"
     terms = _TERMS.get(kind, (_retval, _who))
     for term in rng.choices(terms, k=rng.choice((0, 0, 0, 1, 1, 2))):
         condition = term(rng, kind)
@@ -245,12 +252,13 @@ def expression(rng: random.Random, scene: Scene, kind: str) -> str:
 def policy(rng: random.Random, scene: Scene) -> tuple[Rule, ...]:
     """Rules in force: mostly few, sometimes hundreds; mostly of few types, so that filters have an effect."""
     count = rng.choice((1, 2, 3, 4, 6, 8, 12, 12, 20, 30)) if rng.random() < 0.93 else rng.randint(100, 300)
+    names = rng.random() < 0.5  # a rule on a name alone can match anywhere: then no directory is discarded
     types = list(_TYPES)
     weights = list(_TYPES.values())
     if rng.random() < 0.7:
         chosen = set(rng.choices(types, weights, k=rng.randint(1, 3)))
         weights = [weight if kind in chosen else 0 for kind, weight in _TYPES.items()]
     return tuple(
-        Rule(f"r{number}", kind, expression(rng, scene, kind))
+        Rule(f"r{number}", kind, expression(rng, scene, kind, names))
         for number, kind in enumerate(rng.choices(types, weights, k=count))
     )

@@ -37,7 +37,7 @@ def program(rng: random.Random, made_in: Scene, name: str) -> Program:
     folders = tuple(rng.choice(rng.choice(trees).folders) for _ in range(rng.choice((1, 2, 2, 3))))
     hot = tuple(path.rsplit("/", 1)[0] for path in made_in.hot)
     writer = Writer(rng, made_in, (*folders, rng.choice(hot)))
-    probed = rng.sample(made_in.hot, min(2, len(made_in.hot))) if rng.random() < 0.35 else []
+    probed = rng.sample(made_in.hot, min(2, len(made_in.hot))) if rng.random() < 0.5 else []
     _probe(writer, probed)
     weights = [often * (4 if made_in.focus & set(types.split()) else 1) for often, _, types in TABLE]
     for _, act, _ in rng.choices(TABLE, weights, k=rng.choice((1, 1, 2, 2, 3, 4))):
