@@ -61,7 +61,7 @@
 #define MAX_LINE   16384
 #define MAX_TEXT   (1 << 20)
 
-#define PROGRAM_S   8
+#define PROGRAM_S   20
 #define MAX_BESIDE  64
 #define PATH_ROOM   8192 /* an expanded %d may exceed PATH_MAX: the kernel refuses it */
 #define REPORT_SIZE 98304

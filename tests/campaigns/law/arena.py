@@ -17,7 +17,7 @@ from harness.plan.plan import Selectors
 from harness.run.run import Options, Run
 from tests import ROOT
 from tests.campaigns.law import records
-from tests.campaigns.law.neighbours import NEIGHBOURS, UID
+from tests.campaigns.law.neighbours import NAMES, NEIGHBOURS, READY, RELOADS, UID
 from tests.campaigns.law.played import Match, Played, Record
 from tests.campaigns.law.world import World
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 MATRIX = ROOT / "matrix.yaml"
 TEST = "truth.open"  # a plan needs a test; none is run
 MEMORY_MIB = 1024
-BOOT_S = 180.0
-BUILD_S = 300.0
-START_S = 600.0
-PLAY_S = 900.0
+BOOT_S = 300.0
+BUILD_S = 600.0
+START_S = 900.0
+PLAY_S = 3600.0
 RELOAD = "# reload"
 PLAYER = "/root/guest_player.py"
 UNFILTERED = "/root/guest_unfiltered.py"
@@ -46,8 +46,9 @@ _AGENTS = {"on": ["python3", "-m", "agent"], "off": ["python3", UNFILTERED]}
 class Arena:
     """One guest of a kernel of matrix.yaml, with a world and the agents in it.
 
-    `world` is without what the kernel cannot make once the arena was entered. `neighbour` is "", a name of
-    NEIGHBOURS, or "all" to have another one with each play. Raises the harness's errors if the guest dies.
+    `world` is without what the kernel cannot make once the arena was entered. `neighbour` is "", one of
+    `neighbours.NAMES`, or "all" to have another one with each play. Raises the harness's errors if the guest
+    dies.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Arena:
         self._bench = bench
         self._open = contextlib.ExitStack()
         self._plays = 0
+        self._before: dict[str, Any] = {}  # what the agents had counted before the last play
 
     def __enter__(self) -> Arena:
         with contextlib.ExitStack() as stack:
@@ -89,18 +91,20 @@ class Arena:
         self._plays += 1
         texts = script.split(f"{RELOAD}\n", 1)
         rules = [policies] if len(texts) == 1 or reload is None else [policies, reload]
-        neighbour = self._neighbour()
+        name = NAMES[self._plays % len(NAMES)] if self.neighbour == "all" else self.neighbour
+        beside = {
+            "neighbours": [NEIGHBOURS[name]] if name in NEIGHBOURS else [],
+            "reloads": name == RELOADS,
+        }
         parts = []
         for number, (text, rule) in enumerate(zip(texts, rules, strict=False)):
             self._guest.put_bytes(rule, f"{FOLDER}/rules.{number}")
             self._guest.put_bytes(
                 "go\n".join([*records.blocks(text), ""]).encode(), f"{FOLDER}/script.{number}"
             )
-            parts.append({
-                "rules": f"{FOLDER}/rules.{number}", "script": f"{FOLDER}/script.{number}",
-                "neighbours": [NEIGHBOURS[name] for name in neighbour],
-            })  # fmt: skip
-        answer = self._ask({"do": "play", "parts": parts, "reset": reset}, PLAY_S)
+            files = {"rules": f"{FOLDER}/rules.{number}", "script": f"{FOLDER}/script.{number}"}
+            parts.append({**files, **beside})
+        answer = self._ask({"do": "play", "parts": parts, "reset": reset, "ready": READY}, PLAY_S)
         self.timing = answer["seconds"]
         problems = [*answer["problems"], *(f"rules refused: {one}" for one in answer["wrong"])]
         return self._played(texts[: len(rules)], problems)
@@ -108,11 +112,6 @@ class Arena:
     def run(self, *words: str) -> str:
         """What a command in the guest prints."""
         return self._guest.run(words).stdout.decode(errors="replace")
-
-    def _neighbour(self) -> Sequence[str]:
-        if self.neighbour == "all":
-            return [list(NEIGHBOURS)[self._plays % len(NEIGHBOURS)]]
-        return [self.neighbour] if self.neighbour else []
 
     def _boot(self, stack: contextlib.ExitStack) -> VmMachine:
         bench = self._bench or stack.enter_context(
@@ -171,7 +170,9 @@ class Arena:
             for name, piece in zip(matches, pieces[1:], strict=True):
                 matches[name] += self._matches(piece, part)
             line += text.count("\n") + 1
-        return _played(found, matches, header["status"], problems)
+        before, self._before = self._before, header["status"]
+        counted = {name: _since(before.get(name), now) for name, now in header["status"].items()}
+        return _played(found, matches, counted, problems)
 
     def _matches(self, data: bytes, part: int) -> Iterator[Match]:
         for text in data.splitlines():
@@ -181,14 +182,29 @@ class Arena:
                 yield {**match, "part": part}
 
 
+def _since(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """What an agent counted since it was asked before."""
+    if before is None:
+        return now
+    rows = {
+        kind: {name: count - before["ledger"].get(kind, {}).get(name, 0) for name, count in row.items()}
+        for kind, row in now["ledger"].items()
+    }
+    return {
+        **now,
+        "ledger": rows,
+        "lost": now["lost"] - before["lost"],
+        "dropped": now["dropped"] - before["dropped"],
+    }
+
+
 def _played(
     found: Iterable[Record], matches: dict[str, list[Match]], status: dict[str, Any], problems: list[str]
 ) -> Played:
     on, off = status["on"], status["off"]
     for name, one in status.items():
         problems += [f"ledger with filters {name} does not close: {text}" for text in one["open"]]
-        dropped = sum(sink["dropped"] for sink in one["sinks"].values())
-        problems += [f"{dropped} matches were dropped with filters {name}"] if dropped else []
+        problems += [f"{one['dropped']} matches were dropped with filters {name}"] if one["dropped"] else []
     return Played(
         tuple(found),
         tuple(matches["on"]),

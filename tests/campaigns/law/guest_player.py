@@ -6,6 +6,7 @@ file, because it may be megabytes: compressed, a JSON object with the lengths of
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import json
@@ -16,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -30,9 +32,9 @@ FOLDER = "/run/law"
 MARKS = f"{FOLDER}/mark"
 REPLY = f"{FOLDER}/reply"
 REPORTS = f"{FOLDER}/reports"
-SETTLE_S = 60.0
+SETTLE_S = 300.0
 START_S = 300.0
-PLAY_S = 300.0
+PLAY_S = 1200.0
 POLL_S = 0.004
 ASKED = 5  # times that a ledger may be in flight
 NEIGHBOUR = 4242  # user id
@@ -213,7 +215,8 @@ class Agent:
             found["open"] = [str(one) for row in rows for one in identities(row) if not one.holds]
             if not found["open"]:
                 break
-        keep = ("ledger", "lost", "undecodable", "open", "sinks", "rate_limited", "rules")
+        found["dropped"] = sum(sink["dropped"] for sink in found["sinks"].values())
+        keep = ("ledger", "lost", "open", "dropped")
         return {name: found[name] for name in keep}
 
 
@@ -232,7 +235,8 @@ class Player:
         self.world = World(request["places"])
         for group in request["cgroups"]:
             os.makedirs(group, exist_ok=True)
-            os.chown(group, NEIGHBOUR, NEIGHBOUR)
+            for path in (group, f"{group}/cgroup.procs"):
+                os.chown(path, NEIGHBOUR, NEIGHBOUR)
         os.makedirs("/w", exist_ok=True)
         return {"missing": self.world.build()}
 
@@ -294,7 +298,8 @@ class Player:
             wrong += self.reload(part["rules"])
             for agent in self.agents.values():
                 agent.forget()
-            with Neighbours(part["neighbours"]):
+            reloaded = list(self.agents.values()) if part["reloads"] else []
+            with Neighbours(part["neighbours"], request["ready"], reloaded):
                 first = self.mark()
                 with open(part["script"], "rb") as file:
                     reports, problem = generate(file.read())
@@ -317,32 +322,47 @@ class Player:
 
 
 class Neighbours:
-    """Scripts of another user that run meanwhile, and are killed with all that they started."""
+    """Scripts of another user that run meanwhile, and are killed with all that they started.
 
-    def __init__(self, scripts: list[str]) -> None:
-        self.scripts = scripts
+    With `reloads` the rules are loaded again all the time.
+    """
+
+    def __init__(self, scripts: list[str], ready: str, reloaded: list[Agent]) -> None:
+        self.scripts, self.ready, self.reloaded = scripts, ready, reloaded
         self.running: list[subprocess.Popen[bytes]] = []
+        self.over = threading.Event()
+        self.storm = threading.Thread(target=self.reload)
 
     def __enter__(self) -> None:
+        self.storm.start()
         for script in self.scripts:
             process = subprocess.Popen(
-                [GENERATOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+                [GENERATOR], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
             )
             self.running.append(process)
             assert process.stdin is not None
-            assert process.stdout is not None
             process.stdin.write(script.encode() + b"\ngo\n")
             process.stdin.flush()
-            while b'"call":"comm"' not in process.stdout.readline():
+            while not os.path.isdir(self.ready):
                 if process.poll() is not None:
-                    raise OSError("a neighbour ended before it began")
+                    raise OSError("a neighbour ended before it was ready")
+                time.sleep(POLL_S)
+            os.rmdir(self.ready)
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.storm.join()
         for process in self.running:
             process.kill()
             process.communicate()
         while self.running and _kill_all_of(NEIGHBOUR):
             time.sleep(POLL_S)
+
+    def reload(self) -> None:
+        """Ask each agent in turn."""
+        while self.reloaded and not self.over.is_set():
+            for agent in self.reloaded:
+                agent.ask("reload")
 
 
 def _kill_all_of(uid: int) -> bool:
@@ -351,16 +371,18 @@ def _kill_all_of(uid: int) -> bool:
     for name in os.listdir("/proc"):
         if name.isdigit() and _owner(name) == uid:
             found = True
-            os.kill(int(name), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(name), signal.SIGKILL)
     return found
 
 
 def _owner(pid: str) -> int:
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
-            return int(re.search(rb"^Uid:\t(\d+)", file.read(), re.MULTILINE)[1])  # type: ignore[index]
+            found = re.search(rb"^Uid:\t(\d+)", file.read(), re.MULTILINE)
     except OSError:
         return -1
+    return int(found[1]) if found else -1
 
 
 def generate(script: bytes) -> tuple[bytes, str]:

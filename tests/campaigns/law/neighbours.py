@@ -1,6 +1,6 @@
 """Loads of another user beside the programs, as scripts of the generator.
 
-They may slow others down but must hide nothing of theirs. Each reports that it runs by a line `comm`, and
+They may slow others down but must hide nothing of theirs. Each makes the directory `READY` once it runs, and
 goes on until it is killed. All of them are user `UID`.
 """
 
@@ -11,20 +11,29 @@ FOREVER = 1_000_000_000
 HOME = "/w/neighbour"
 GROUP = "/sys/fs/cgroup/law/a"
 
-_BEGIN = f"mkdir /w 0755\nmkdir {HOME} 0777\nrlimit RLIMIT_NOFILE 4096\nsetgid {UID}\nsetuid {UID}\n"
+READY = f"{HOME}/ready"
+RELOADS = "reloads"  # not a script: the operator reloads the rules all the time
+
+_ROOT = f"mkdir /w 0755\nmkdir {HOME} 0777\nrlimit RLIMIT_NPROC 500\n"
+_USER = f"setgid {UID}\nsetuid {UID}\n"
+_READY = f"mkdir {READY} 0755\n"
 
 
 def _endless(*lines: str) -> str:
-    return "\n".join((f"{_BEGIN}comm neighbour", f"repeat {FOREVER}", *lines, "end", ""))
+    return "\n".join((f"{_ROOT}{_USER}{_READY}repeat {FOREVER}", *lines, "end", ""))
 
 
 def _sleepers(count: int) -> str:
     """As many processes that sleep in an open of a FIFO that has no name any more."""
     return (
-        f"{_BEGIN}mknod {HOME}/fifo S_IFIFO|0666\nopen {HOME}/fifo O_PATH -> $0\nunlink {HOME}/fifo\n"
+        f"{_ROOT}{_USER}mknod {HOME}/fifo S_IFIFO|0666\nopen {HOME}/fifo O_PATH -> $0\nunlink {HOME}/fifo\n"
         f"repeat {count}\nfork\nopen /proc/self/fd/%{{0}} O_WRONLY\nend\nend\n"
-        f"comm neighbour\nrate 1/s for {FOREVER}s\ncomm neighbour\nend\n"
+        f"{_READY}rate 1/s for {FOREVER}s\nclose 90\nend\n"
     )
+
+
+def _written(path: str, text: str) -> str:
+    return f"open {path} O_WRONLY -> $0\nwrite $0 {text}\nclose $0"
 
 
 NEIGHBOURS = {
@@ -43,19 +52,26 @@ NEIGHBOURS = {
         f"open {HOME}/a/etc/passwd O_WRONLY|O_CREAT 0644 -> $0", "close $0", f"rename {HOME}/a {HOME}/b",
         f"rename {HOME}/b/etc {HOME}/a", f"rename {HOME}/a {HOME}/b/etc", f"rename {HOME}/b {HOME}/a",
     ),
-    "mounts": (
-        f"{_BEGIN}prctl PR_SET_DUMPABLE 1\nunshare CLONE_NEWUSER|CLONE_NEWNS\n"
-        f"mkdir {HOME}/m 0755\nmkdir {HOME}/n 0755\ncomm neighbour\nrepeat {FOREVER}\n"
-        f"mount none {HOME}/m tmpfs\nmkdir {HOME}/m/etc 0755\nmount {HOME}/m {HOME}/n none MS_BIND\n"
-        f"umount {HOME}/n MNT_DETACH\numount {HOME}/m MNT_DETACH\nend\n"
-    ),
-    "cgroups": _endless(
-        f"mkdir {GROUP}/x%d 0755", f"open {GROUP}/x%d/cgroup.procs O_WRONLY -> $0", "write $0 0", "close $0",
-        "fork -> $1", "comm moved", "end", "wait $1",
-        f"open {GROUP}/cgroup.procs O_WRONLY -> $0", "write $0 0", "close $0", f"rmdir {GROUP}/x%d",
-    ),
+    # In a user namespace, whose only user is root there.
+    "mounts": "\n".join((
+        f"{_ROOT}{_USER}prctl PR_SET_DUMPABLE 1", f"mkdir {HOME}/m 0755", f"mkdir {HOME}/n 0755",
+        "unshare CLONE_NEWUSER|CLONE_NEWNS", _written("/proc/self/setgroups", "deny"),
+        _written("/proc/self/uid_map", f"0\\x20{UID}\\x201"),
+        _written("/proc/self/gid_map", f"0\\x20{UID}\\x201"),
+        f"{_READY}repeat {FOREVER}", f"mount none {HOME}/m tmpfs", f"mkdir {HOME}/m/etc 0755",
+        f"mount {HOME}/m {HOME}/n none MS_BIND", f"umount {HOME}/n MNT_DETACH",
+        f"umount {HOME}/m MNT_DETACH", "end", "",
+    )),
+    # The group and its list of processes belong to the user, who comes from within it.
+    "cgroups": "\n".join((
+        f"{_ROOT}{_written(f'{GROUP}/cgroup.procs', '0')}", f"{_USER}{_READY}repeat {FOREVER}",
+        f"mkdir {GROUP}/x%d 0755", _written(f"{GROUP}/x%d/cgroup.procs", "0"), "fork -> $1", "close 90",
+        "end", "wait $1", _written(f"{GROUP}/cgroup.procs", "0"), f"rmdir {GROUP}/x%d", "end", "",
+    )),
+    # As many processes as the user may have, and then attempts to have more.
     "pids": (
-        f"rlimit RLIMIT_NPROC 400\n{_BEGIN}comm neighbour\nrepeat {FOREVER}\nfork\n"
-        f"open /etc/passwd O_RDONLY\nopen /etc/shadow O_RDONLY\nrate 1/s for 2s\ncomm asleep\nend\nend\nend\n"
+        f"{_ROOT}{_USER}{_READY}repeat {FOREVER}\nfork\nopen /etc/passwd O_RDONLY\n"
+        f"open /etc/shadow O_RDONLY\nrate 1/s for {FOREVER}s\nclose 90\nend\nend\nend\n"
     ),
 }  # fmt: skip
+NAMES = (*NEIGHBOURS, RELOADS)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from tests.campaigns.law.arena import Arena
-from tests.campaigns.law.neighbours import NEIGHBOURS, UID
+from tests.campaigns.law.neighbours import NAMES, UID
 from tests.campaigns.law.played import Match
 from tests.campaigns.law.world import World
 from tests.guest.agent.daemon import rules
@@ -84,7 +84,7 @@ def test_rules_change_at_the_line(arena: Arena) -> None:
     assert lines == [(0, 4), (1, 10)]
 
 
-@pytest.mark.parametrize("name", NEIGHBOURS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_neighbour_runs_beside_and_is_gone_afterwards(arena: Arena, name: str) -> None:
     """The play ends whatever the neighbour does; what may be lost or hidden is the campaign's to judge."""
     arena.neighbour = name
