@@ -299,13 +299,14 @@ class Player:
             for agent in self.agents.values():
                 agent.forget()
             reloaded = list(self.agents.values()) if part["reloads"] else []
+            # The marks are outside of what the neighbours do: they may blind an agent while they run.
+            first = self.mark()
             with Neighbours(part["neighbours"], request["ready"], reloaded):
-                first = self.mark()
                 with open(part["script"], "rb") as file:
                     reports, problem = generate(file.read())
                 problems += [problem] if problem else []
                 began.append(time.monotonic())
-                last = self.mark()
+            last = self.mark()
             parts.append(
                 (reports, *(_between(agent.forget(), first, last) for agent in self.agents.values()))
             )
