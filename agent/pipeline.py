@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agent import ledger
@@ -38,6 +38,16 @@ def _no_context(_event: Event) -> Context:
     return NOTHING
 
 
+def wanted(approvers: Mapping[EventType, Approvers]) -> frozenset[EventType]:
+    """Return the event types that reach user space; programs for others need not be attached."""
+    return frozenset(kind for kind, one in approvers.items() if one.mode is not Mode.REJECT_ALL)
+
+
+def wanted_by(ruleset: Ruleset) -> frozenset[EventType]:
+    """Return the event types that an agent needs which runs these rules and finds processes."""
+    return wanted(derive(ruleset)) | set(_CONTEXT)
+
+
 class Pipeline:
     """Evaluates the events of loaded programs.
 
@@ -59,6 +69,8 @@ class Pipeline:
         self._context = context or _no_context
         self._forwarded = () if context is None else _CONTEXT
         self._epochs: deque[_Epoch] = deque(maxlen=_KEPT_RULESETS)
+        self._wanted: frozenset[EventType] = frozenset()
+        self._surplus = False  # programs may be attached that no rule needs
         self.ledger = counted or ledger.Ledger()
         self._next_check = 0.0
 
@@ -67,12 +79,24 @@ class Pipeline:
         approvers = derive(ruleset)
         for kind in self._forwarded:
             approvers[kind] = Approvers(Mode.FORWARD_ALL)
+        self._wanted = wanted(approvers)
+        self._surplus = True
+        self.loaded.attach(self._wanted, lambda: self._drain(0))
         # The kernel may use the new filters before this returns, but records are not read before that.
         self._epochs.append(_Epoch(self.loaded.set_policy(approvers), ruleset))
 
     def pump(self, timeout_ms: int) -> int:
-        """Wait up to `timeout_ms` for records, handle all available ones, and return their number."""
+        """Wait up to `timeout_ms` for records, handle all available ones, and return their number.
+
+        Of the programs that the rules in force do not need, each call detaches one: that takes a while.
+        """
         self._check_discards()
+        handled = self._drain(timeout_ms)
+        if self._surplus:
+            self._surplus = self.loaded.detach_one(self._wanted)
+        return handled
+
+    def _drain(self, timeout_ms: int) -> int:
         records = self.loaded.drain()
         if not records and timeout_ms:
             self.loaded.ring.wait(timeout_ms)
@@ -98,6 +122,7 @@ class Pipeline:
             "ledger": {kind.label: account._asdict() for kind, account in accounts.items() if any(account)},
             "lost": sum(account.lost for account in accounts.values()) + self.ledger.undecodable,
             "undecodable": self.ledger.undecodable,
+            "lost_by_user": {str(uid): count for uid, count in self.loaded.tables.losses().items()},
             "hooks": [hook._asdict() for hook in self.loaded.hooks],
             "coverage": self.loaded.coverage,
             "limits": self.loaded.limits,

@@ -3,8 +3,9 @@
  * Approvers: values that some rule looks for. One value that fits either of its
  * files approves an event; an event that no value fits is dropped.
  *
- * Where a path is not fully known (truncated, as given, detached, deleted) a
- * name proves nothing, and the event passes.
+ * Where a path is not fully known (truncated, as given, detached) a name proves
+ * nothing, and the event passes. A deleted file is judged by its last path, which
+ * is the one that user space compares.
  */
 #ifndef FIM_APPROVERS_H
 #define FIM_APPROVERS_H
@@ -15,7 +16,7 @@
 #include "slot.h"
 #include "hash.h"
 
-#define FIM_UNSURE (FIM_TRUNCATED | FIM_AS_GIVEN | FIM_DETACHED | FIM_DELETED)
+#define FIM_UNSURE (FIM_TRUNCATED | FIM_AS_GIVEN | FIM_DETACHED)
 
 #define FIM_FOLD_CHUNK 16
 

@@ -41,7 +41,7 @@ static __always_inline int lookup_given(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup();
 
-	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED || op->slot != FIM_NO_SLOT)
+	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED || op->keeps)
 		return 0;
 	if (op->point == FIM_AT_LINK || (FIM_BY_PATH_POINTS & (1U << (op->point & 31))))
 		fim_op_add_name(op, family, 0, (void *)fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
@@ -189,7 +189,7 @@ FIM_SHORT_EXIT(ftruncate, FIM_AT_FTRUNCATE)
 
 /* --- extended attributes -------------------------------------------------- */
 
-/* Mounts that threads asked to write to last. */
+/* Mounts that threads asked to write to, until they have done so. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -226,6 +226,31 @@ static __always_inline int want_write_file_given(void *ctx, __u32 family)
 	return fim_note_mount(BPF_CORE_READ(file, f_path.mnt));
 }
 
+/*
+ * The thread writes to the mount no more. A note that stayed would name the mount
+ * of a change that another operation makes later, such as the attributes that
+ * overlayfs sets while an open copies a file up: from 6.7 it asks no mount before.
+ */
+static __always_inline int fim_forget_mount(void)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+
+	bpf_map_delete_elem(&writing, &tid);
+	return 0;
+}
+
+/* mnt_drop_write(struct vfsmount *mnt) */
+static __always_inline int drop_write_given(void *ctx, __u32 family)
+{
+	return fim_forget_mount();
+}
+
+/* mnt_drop_write_file(struct file *file) */
+static __always_inline int drop_write_file_given(void *ctx, __u32 family)
+{
+	return fim_forget_mount();
+}
+
 static __always_inline struct mount *fim_noted_mount(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
@@ -245,7 +270,7 @@ static __always_inline void fim_xattr_lost(__u32 type)
 	struct fim_inflight *op = fim_op_lookup();
 
 	if (!op && fim_is_in_scope())
-		fim_count(type, unentered);
+		fim_lose(type, unentered);
 	else if (op && op->type == type && op->state == FIM_ENTERED && !op->nested)
 		op->lacks |= FIM_LACKS_MOUNT;
 }

@@ -50,6 +50,7 @@ _Static_assert(sizeof(struct fim_syscall) == 16, "agent/hooks/syscalls.py: ROW")
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2 * FIM_CALLS);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct fim_syscall);
 } syscalls SEC(".maps");

@@ -115,17 +115,4 @@ __noinline int fim_judge_text(__u32 index, __u32 which, int dfd)
 	return fim_is_approved_name(slot, index);
 }
 
-/* Judges a refused request, whose texts are not compared: names can prove nothing. Counts a rejection. */
-static __always_inline int fim_judge_refused(struct fim_slot *slot, __u32 index)
-{
-	struct fim_policy *policy = fim_policy_consult(slot);
-
-	if (!policy)
-		return 0;
-	if (fim_judge_unnamed(slot, index, policy) != FIM_REJECTED)
-		return 1;
-	fim_count(slot->event.type, approver_rejected);
-	return 0;
-}
-
 #endif /* FIM_JUDGE_H */

@@ -53,7 +53,6 @@ struct pt_regs {
  * functions of their own, and arm64 allows tail calls beside those only from 6.0.
  */
 #define FIM_TAILS(family) ((family) == FIM_KPROBE)
-#define FIM_TAILS(family) ((family) == FIM_KPROBE)
 #if defined(__TARGET_ARCH_x86)
 #define FIM_JUDGES_APART(family) ((family) == FIM_KPROBE)
 #else
@@ -189,7 +188,19 @@ struct linux_binprm {
 	const char *interp;
 };
 
+struct user_namespace {
+	struct user_namespace *parent;
+	int level;
+	kuid_t owner;
+	struct ns_common ns;
+};
+
+struct cred {
+	struct user_namespace *user_ns;
+};
+
 struct task_struct {
+	const struct cred *cred;
 	int pid;
 	int tgid;
 	int exit_code;

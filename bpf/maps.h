@@ -18,7 +18,7 @@
 
 #define FIM_EPOCHS 65536 /* a power of two */
 #define FIM_BANKS  2
-#define FIM_LANES  64 /* of counters, a power of two; more processors than that share them */
+#define FIM_LANES  64 /* one for each processor, a power of two; more processors than that share them */
 
 /* --- what user space sets ------------------------------------------------- */
 
@@ -154,7 +154,7 @@ struct fim_counts {
 	__u64 submitted;
 	__u64 ring_full;
 	__u64 oversize;
-	__u64 no_slot;	 /* all slots in use: no record */
+	__u64 no_slot;	 /* no memory for a record, or its user holds too much of it */
 	__u64 abandoned; /* the program at the return was not run */
 	__u64 unentered; /* never seen: not followed from the entry, or not to the object and the return */
 };
@@ -168,12 +168,36 @@ struct {
 	__type(value, struct fim_counts);
 } counts SEC(".maps");
 
+#define FIM_ACCOUNTS 16384 /* a power of two */
+
+/* What one user holds and has lost: account.h. */
+struct fim_account {
+	__u64 paid_until; /* ns, CLOCK_MONOTONIC: until then its share of the ring is used */
+	__u64 lost;	  /* events, whatever the reason */
+	__u32 operations; /* in flight while there are many: operation.h */
+	__u32 kept;	  /* records that wait for a return: keep.h */
+	__u32 uid;	  /* of the last event that was lost */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct fim_account) == 32, "agent/kernel/maps.py: ACCOUNT");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FIM_ACCOUNTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct fim_account);
+} accounts SEC(".maps");
+
 /* --- ways out ------------------------------------------------------------- */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 23); /* bytes; the loader may change it */
 } ring SEC(".maps");
+
+#define FIM_RING_WAITS 0 /* BPF_RB_AVAIL_DATA: bytes that user space has not read */
+#define FIM_RING_SIZE  1 /* BPF_RB_RING_SIZE */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);

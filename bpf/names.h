@@ -59,13 +59,17 @@ static __always_inline int rename_enter(void *ctx, __u32 family)
 static __always_inline void fim_op_add_name(struct fim_inflight *op, __u32 family, __u32 which,
 					    struct filename *filename, int dfd)
 {
-	if (op->lacks & FIM_LACKS_SLOT)
+	if (op->lacks & FIM_LACKS_ROOM)
 		return;
-	if (op->slot == FIM_NO_SLOT && !fim_op_take_slot(op, family))
-		return;
+	if (op->keeps ? !fim_op_fetch(op) : !fim_op_take_slot(op, family))
+		goto lacking;
 	op->dfd[fim_index(which, FIM_FILES)] = dfd;
 	fim_read_name(op->slot, filename, which);
 	op->names = which + 1;
+	if (fim_op_keep())
+		return;
+lacking:
+	op->lacks |= FIM_LACKS_ROOM;
 }
 
 /* do_linkat(olddfd, struct filename *old, newdfd, new, flags): the kernel looks the old name up elsewhere */

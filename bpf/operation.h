@@ -29,7 +29,9 @@
  * Between two of them the thread
  *
  *	sleeps, is preempted and changes processors: state is found by thread in
- *	`inflight`, and a record is built in a slot that one operation owns;
+ *	`inflight`, and a record or a name that is needed later is kept there too
+ *	(keep.h). A thread that sleeps holds no slot, and what it holds is bounded
+ *	for each account;
  *
  *	looks the same request up again, or works below it (ESTALE, copying up in
  *	overlayfs): the first object counts, later ones are no other event;
@@ -47,6 +49,9 @@
 #include "event.h"
 #include "maps.h"
 #include "slot.h"
+#include "account.h"
+#include "keep.h"
+#include "lanes.h"
 #include "scope.h"
 #include "policy.h"
 #include "discarders.h"
@@ -99,7 +104,7 @@ enum fim_state {
 
 /* Why an operation may end without the record that it should have had. */
 enum fim_lack {
-	FIM_LACKS_SLOT = 1 << 0,  /* none was free for its name */
+	FIM_LACKS_ROOM = 1 << 0,  /* for its name: no free slot, or its user keeps too much */
 	FIM_LACKS_MOUNT = 1 << 1, /* its object is known, the mount is not */
 };
 
@@ -111,14 +116,17 @@ struct fim_inflight {
 	__u64 name_hash;	   /* hash and length of its name */
 	__u32 new_uid;		   /* chown: as asked for */
 	__u32 new_gid;
-	__u32 slot;   /* index, or FIM_NO_SLOT */
-	__u32 point;  /* enum fim_point */
-	__u32 type;   /* enum fim_type */
-	__u32 state;  /* enum fim_state */
-	__u32 quiet;  /* 1: out of scope, only invalidates discarders */
-	__u32 lacks;  /* enum fim_lack */
-	__u32 nested; /* operations that began inside this one */
-	__u32 flags;  /* as asked for */
+	__u32 slot;  /* index while a program runs, else FIM_NO_SLOT */
+	__u32 keeps; /* enum fim_keeping: its names, and once it is pending its record */
+	__u32 account;
+	__u32 charged; /* 1: the account counts this operation */
+	__u32 point;   /* enum fim_point */
+	__u32 type;    /* enum fim_type */
+	__u32 state;   /* enum fim_state */
+	__u32 quiet;   /* 1: out of scope, only invalidates discarders */
+	__u32 lacks;   /* enum fim_lack */
+	__u32 nested;  /* operations that began inside this one */
+	__u32 flags;   /* as asked for */
 	__u32 mode;
 	__u32 names;	      /* index of the caller's next text */
 	__s32 dfd[FIM_FILES]; /* base directories of those texts */
@@ -130,7 +138,7 @@ struct fim_inflight {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, FIM_OPERATIONS);
 	__type(key, __u32); /* thread */
 	__type(value, struct fim_inflight);
 } inflight SEC(".maps");
@@ -147,6 +155,30 @@ FIM_ONCE struct fim_inflight *fim_op_lookup(void)
 	return fim_op_lookup_inline();
 }
 
+/* Frees the record or the name that the operation keeps. */
+static __always_inline void fim_op_forget(struct fim_inflight *op)
+{
+	__u32 keeps = op->keeps;
+
+	if (keeps == FIM_KEEPS_NOTHING)
+		return;
+	op->keeps = FIM_KEEPS_NOTHING;
+	fim_kept_free(keeps, op->account);
+}
+
+/* An operation is in flight no more, or never was. */
+static __always_inline void fim_op_uncharge(struct fim_inflight *op)
+{
+	struct fim_account *account = op->charged ? fim_account_lookup(op->account) : NULL;
+	struct fim_lane *lane = fim_lane_own();
+
+	op->charged = 0;
+	if (account)
+		__sync_fetch_and_add(&account->operations, -1);
+	if (lane)
+		__sync_fetch_and_add(&lane->operations, -1);
+}
+
 /*
  * Frees what the operation holds. Should the kernel not delete the entry, an
  * operation without slot and record is left, which counts nothing.
@@ -158,7 +190,9 @@ static __always_inline void fim_op_free(struct fim_inflight *op)
 
 	op->slot = FIM_NO_SLOT;
 	op->state = FIM_SEEN;
+	fim_op_forget(op);
 	fim_slot_put(slot);
+	fim_op_uncharge(op);
 	bpf_map_delete_elem(&inflight, &tid);
 }
 
@@ -191,9 +225,9 @@ __noinline int fim_op_abandon(void)
 	if (!op)
 		return 0;
 	if (op->state == FIM_PENDING)
-		fim_count(op->type, abandoned);
+		fim_lose(op->type, abandoned);
 	else if (op->state == FIM_ENTERED && !op->quiet)
-		fim_count(op->type, unentered);
+		fim_lose(op->type, unentered);
 	if (fim_op_changed_unseen(op))
 		fim_bump_generation();
 	fim_op_invalidate(op);
@@ -232,6 +266,38 @@ static __always_inline int fim_is_nested(struct fim_inflight *outer, __u32 point
 	       (point == FIM_AT_OPEN_ROOT && outer->type == FIM_OPEN);
 }
 
+/*
+ * Charges an operation to its user while many are in flight, so that a user
+ * whose threads sleep leaves room for those of others. Returns 0 if the user
+ * has its share.
+ */
+static __always_inline int fim_op_admit(struct fim_inflight *fresh)
+{
+	struct fim_lane *lane = fim_lane_own();
+	struct fim_account *account;
+
+	if (!lane)
+		return 1;
+	if (!(lane->begun & (FIM_LANE_PERIOD - 1)))
+		fim_lanes_look();
+	lane->begun++; /* other programs may count at the same time: that does not matter here */
+	__sync_fetch_and_add(&lane->operations, 1);
+	if (!lane->crowded)
+		return 1;
+	fresh->account = fim_account_find();
+	account = fim_account_lookup(fresh->account);
+	if (!account)
+		return 1;
+	if (account->operations >= FIM_ACCOUNT_OPERATIONS)
+		goto refused;
+	fresh->charged = 1;
+	__sync_fetch_and_add(&account->operations, 1);
+	return 1;
+refused:
+	__sync_fetch_and_add(&lane->operations, -1);
+	return 0;
+}
+
 /* Returns 1 if the operation is followed. */
 __noinline int fim_op_enter(__u64 frame, __u32 point, __u32 type)
 {
@@ -251,9 +317,13 @@ __noinline int fim_op_enter(__u64 frame, __u32 point, __u32 type)
 	fresh.slot = FIM_NO_SLOT;
 	fresh.point = point;
 	fresh.type = type;
+	if (!fim_op_admit(&fresh))
+		goto lost;
 	if (!bpf_map_update_elem(&inflight, &tid, &fresh, BPF_ANY))
 		return 1;
-	fim_count(type, unentered);
+	fim_op_uncharge(&fresh);
+lost:
+	fim_lose(type, unentered);
 	if (FIM_INVALIDATES & (1U << (type & 31)))
 		fim_bump_generation();
 	return 0;
@@ -299,28 +369,36 @@ static __always_inline void fim_op_expect_inode(struct fim_inflight *op, struct 
 }
 
 /*
- * Counts an event whose object is known and starts its record in this slot, or
- * in a free one. Returns the slot's index, or FIM_NO_SLOT if the policy rejects
- * the type or no slot is free.
+ * Whether no approver of this policy can fit, whatever the object is: all that
+ * are in use are for opens that write, and this one does not.
  */
-__noinline __u32 fim_event_begin(__u32 type, __u32 family, __u32 index)
+static __always_inline int fim_is_hopeless(struct fim_policy *policy, __u32 type, __u32 flags)
+{
+	if (policy->mode != FIM_APPROVE)
+		return 0;
+	return !(fim_is_writing(type, flags) ? policy->kinds : policy->read_kinds);
+}
+
+/*
+ * Counts an event whose object is known and starts its record in a free slot.
+ * Returns the slot's index, or FIM_NO_SLOT if the policy rejects the event
+ * unseen or no slot is free.
+ */
+__noinline __u32 fim_event_begin(__u32 type, __u32 family, __u32 flags)
 {
 	struct fim_policy *policy = fim_policy_admit(type);
-	struct fim_slot *slot;
+	__u32 index;
 
 	if (!policy)
-		goto none;
-	if (index == FIM_NO_SLOT)
-		index = fim_slot_get();
-	slot = fim_slot_lookup(index);
-	if (!slot) {
-		fim_count(type, no_slot);
+		return FIM_NO_SLOT;
+	if (fim_is_hopeless(policy, type, flags)) {
+		fim_count(type, approver_rejected);
 		return FIM_NO_SLOT;
 	}
-	fim_record_start(index, type, family);
-	return index;
-none:
-	fim_slot_put(index);
+	index = fim_slot_get();
+	if (fim_record_start(index, type, family))
+		return index;
+	fim_lose(type, no_slot);
 	return FIM_NO_SLOT;
 }
 
@@ -332,7 +410,8 @@ static __always_inline struct fim_slot *fim_op_record(struct fim_inflight *op, _
 	op->state = FIM_SEEN;
 	if (op->quiet)
 		return NULL;
-	op->slot = fim_event_begin(op->type, family, op->slot);
+	fim_op_forget(op); /* names are for a request that is refused before */
+	op->slot = fim_event_begin(op->type, family, op->flags);
 	slot = fim_slot_lookup(op->slot);
 	if (!slot)
 		return NULL;
@@ -341,15 +420,51 @@ static __always_inline struct fim_slot *fim_op_record(struct fim_inflight *op, _
 	return slot;
 }
 
-/* Keeps an approved record until the return, and frees any other. */
-static __always_inline void fim_op_keep(struct fim_inflight *op, int approved)
+/* Gives the slot back, with what is in it. */
+static __always_inline void fim_op_drop(struct fim_inflight *op)
 {
-	if (approved) {
+	__u32 index = op->slot;
+
+	op->slot = FIM_NO_SLOT;
+	fim_slot_put(index);
+}
+
+/* Keeps what is in the slot while the thread may sleep. Returns 0 if its user may keep no more. */
+__noinline int fim_op_keep(void)
+{
+	struct fim_inflight *op = fim_op_lookup();
+
+	if (!op)
+		return 0;
+	fim_op_forget(op);
+	if (!op->charged)
+		op->account = fim_account_find();
+	op->keeps = fim_keep(op->slot, op->account);
+	fim_op_drop(op);
+	return op->keeps != FIM_KEEPS_NOTHING;
+}
+
+/* Puts what was kept into a slot again. Returns 0 if there is nothing, or no free slot. */
+static __always_inline int fim_op_fetch(struct fim_inflight *op)
+{
+	if (op->keeps == FIM_KEEPS_NOTHING)
+		return 0;
+	op->slot = fim_kept_copy(op->keeps);
+	return op->slot != FIM_NO_SLOT;
+}
+
+/* Keeps an approved record until the return, and drops any other. */
+static __always_inline void fim_op_judged(struct fim_inflight *op, int approved)
+{
+	if (!approved) {
+		fim_op_drop(op);
+		return;
+	}
+	if (fim_op_keep()) {
 		op->state = FIM_PENDING;
 		return;
 	}
-	fim_slot_put(op->slot);
-	op->slot = FIM_NO_SLOT;
+	fim_lose(op->type, no_slot);
 }
 
 #endif /* FIM_OPERATION_H */

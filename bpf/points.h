@@ -72,6 +72,8 @@
 	X(parent, given, filename_parentat)                                                                  \
 	X(want_write, given, mnt_want_write)                                                                 \
 	X(want_write_file, given, mnt_want_write_file)                                                       \
+	X(drop_write, given, mnt_drop_write)                                                                 \
+	X(drop_write_file, given, mnt_drop_write_file)                                                       \
 	X(close, once, __fput)                                                                               \
 	X(unmounted, once, cleanup_mnt)                                                                      \
 	X(freed, once, security_inode_free)                                                                  \

@@ -33,7 +33,13 @@ static __always_inline struct fim_policy *fim_policy_admit(__u32 type)
 	return NULL;
 }
 
-/* Prepares a slot for approvers: their kinds and the event's bits. All events but opens count as writing. */
+/* Whether an event counts as writing for approvers: all do but opens that do not ask for it. */
+static __always_inline int fim_is_writing(__u32 type, __u32 flags)
+{
+	return type != FIM_OPEN || (flags & FIM_WRITE_FLAGS);
+}
+
+/* Prepares a slot for approvers: their kinds and the event's bits. */
 static __always_inline struct fim_policy *fim_policy_consult(struct fim_slot *slot)
 {
 	struct fim_event *event = &slot->event;
@@ -44,7 +50,7 @@ static __always_inline struct fim_policy *fim_policy_consult(struct fim_slot *sl
 		return NULL;
 	slot->bits = bit;
 	slot->kinds = policy->read_kinds;
-	if (event->type != FIM_OPEN || (event->flags & FIM_WRITE_FLAGS)) {
+	if (fim_is_writing(event->type, event->flags)) {
 		slot->bits = bit | bit << FIM_WRITING;
 		slot->kinds = policy->kinds;
 	}

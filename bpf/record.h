@@ -7,6 +7,7 @@
 #include "event.h"
 #include "maps.h"
 #include "slot.h"
+#include "account.h"
 #include "drift.h"
 #include "discarders.h"
 #include "filesystems.h"
@@ -190,16 +191,18 @@ static __always_inline void fim_record_submit(void *ctx, __u32 index)
 	fim_fill_root(index);
 	size = sizeof(struct fim_event) + slot->used;
 	if (size > sizeof(struct fim_event) + FIM_PAYLOAD_MAX) {
-		fim_count(slot->event.type, oversize);
+		fim_lose(slot->event.type, oversize);
 		return;
 	}
 	slot->event.size = size;
-	if (fim_use_perf)
+	if (!fim_ring_admits(size))
+		error = 1;
+	else if (fim_use_perf)
 		error = bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, slot, size);
 	else
 		error = bpf_ringbuf_output(&ring, slot, size, 0);
 	if (error)
-		fim_count(slot->event.type, ring_full);
+		fim_lose(slot->event.type, ring_full);
 	else
 		fim_count(slot->event.type, submitted);
 }

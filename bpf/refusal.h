@@ -67,56 +67,85 @@ __noinline int fim_resolve_base(__u32 index, __u32 which, int dfd)
 	return fim_walk_rest(index);
 }
 
-/* Gives an operation the slot that its name is copied to. Returns 0 if none is free. */
+/* Gives an operation a slot that its name is copied to. Returns 0 if none is free. */
 static __always_inline int fim_op_take_slot(struct fim_inflight *op, __u32 family)
 {
 	op->slot = fim_slot_get();
-	if (fim_record_start(op->slot, op->type, family))
-		return 1;
-	op->lacks |= FIM_LACKS_SLOT;
-	return 0;
+	return fim_record_start(op->slot, op->type, family);
 }
 
-/* Makes the record of a request that was refused before its object was known. Returns 1 if it is pending. */
-__noinline int fim_record_refused(__u32 family)
+/*
+ * Counts a request that was refused before its object was known, and puts its
+ * names into a slot. Returns 0 if there is nothing to judge.
+ */
+__noinline int fim_refusal_begin(__u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup();
+	struct fim_policy *policy;
 	struct fim_slot *slot;
-	__u32 index;
 
-	if (!op)
+	if (!op || !(op->filename || op->keeps || (op->lacks & FIM_LACKS_ROOM)))
+		return 0; /* without a name there is nothing to report */
+	policy = fim_policy_admit(op->type);
+	if (!policy)
 		return 0;
-	if (op->filename) {
-		if (!fim_op_take_slot(op, family))
-			goto no_slot;
+	if (fim_is_hopeless(policy, op->type, op->flags)) {
+		fim_count(op->type, approver_rejected);
+		return 0;
+	}
+	if (op->filename && fim_op_take_slot(op, family)) {
 		fim_read_name(op->slot, op->filename, 0);
 		op->names = 1;
-	} else if (op->lacks & FIM_LACKS_SLOT) {
-		goto no_slot;
+	} else if (op->filename || (op->lacks & FIM_LACKS_ROOM) || !fim_op_fetch(op)) {
+		goto no_room;
 	}
-	index = op->slot;
-	slot = fim_slot_lookup(index);
-	if (!slot || !op->names)
-		return 0; /* without a name there is nothing to report */
-	if (!fim_policy_admit(op->type))
-		return 0;
+	slot = fim_slot_lookup(op->slot);
+	if (!slot)
+		goto no_room;
 	slot->event.flags = op->flags;
 	slot->event.mode = op->mode;
 	if (op->type == FIM_CHOWN) {
 		slot->event.new_uid = op->new_uid;
 		slot->event.new_gid = op->new_gid;
 	}
-	if (!fim_judge_refused(slot, index))
-		return 0;
-	fim_resolve_base(index, 0, op->dfd[0]);
-	if (op->names > 1)
-		fim_resolve_base(index, 1, op->dfd[1]);
-	op->state = FIM_PENDING;
 	return 1;
-no_slot:
-	fim_count(op->type, seen);
-	fim_count(op->type, no_slot);
+no_room:
+	fim_lose(op->type, no_slot);
 	return 0;
+}
+
+/*
+ * Judges a refused request by its texts, as user space will: it joins them with
+ * the directories that they start from. Counts a rejection.
+ */
+static __always_inline int fim_judge_refused(struct fim_inflight *op)
+{
+	struct fim_slot *slot = fim_slot_lookup(op->slot);
+	struct fim_policy *policy = slot ? fim_policy_consult(slot) : NULL;
+	enum fim_opinion opinion;
+	int approved;
+
+	if (!policy)
+		return 0;
+	opinion = fim_judge_unnamed(slot, op->slot, policy);
+	if (opinion == FIM_REJECTED)
+		goto rejected;
+	approved = opinion == FIM_APPROVED;
+	approved |= fim_judge_text(op->slot, 0, op->dfd[0]);
+	if (op->names > 1)
+		approved |= fim_judge_text(op->slot, 1, op->dfd[1]);
+	if (approved)
+		return 1;
+rejected:
+	fim_count(op->type, approver_rejected);
+	return 0;
+}
+
+/* Makes the record of a request that was refused before its object was known, if a rule may want it. */
+static __always_inline void fim_op_refused(struct fim_inflight *op, __u32 family)
+{
+	if (fim_refusal_begin(family) && fim_judge_refused(op))
+		op->state = FIM_PENDING;
 }
 
 #endif /* FIM_REFUSAL_H */

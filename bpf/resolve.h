@@ -14,13 +14,13 @@
 /* Judges the record of an operation. An approved one gets the caller's texts. */
 static __always_inline int fim_op_judge_here(struct fim_inflight *op, const struct fim_object *object)
 {
-	fim_op_keep(op, fim_judge(op->slot, object));
-	if (op->state != FIM_PENDING)
-		return 0;
-	if (object->name)
+	int approved = fim_judge(op->slot, object);
+
+	if (approved && object->name)
 		fim_append_text(op->slot, object->name, offsetof(struct fim_event, name));
-	if (object->source)
+	if (approved && object->source)
 		fim_append_text(op->slot, object->source, offsetof(struct fim_event, source));
+	fim_op_judged(op, approved);
 	return 0;
 }
 
@@ -40,7 +40,8 @@ static __always_inline int fim_op_judge(void *ctx, __u32 family, struct fim_infl
 		return 0;
 	slot->object = *object;
 	bpf_tail_call(ctx, &tails, FIM_TAIL_JUDGE);
-	fim_count(op->type, abandoned);
+	fim_lose(op->type, abandoned);
+	fim_op_drop(op);
 	return 0;
 }
 

@@ -50,9 +50,14 @@ static __always_inline struct fim_inflight *fim_op_lookup_returning(__u32 point)
 
 static __always_inline int fim_op_finish(void *ctx, struct fim_inflight *op, __s64 ret)
 {
-	struct fim_slot *slot = fim_slot_lookup(op->slot);
+	struct fim_slot *slot;
 
-	if (op->state == FIM_PENDING && slot) {
+	if (op->state != FIM_PENDING)
+		return fim_op_leave();
+	if (op->slot == FIM_NO_SLOT && !fim_op_fetch(op))
+		fim_lose(op->type, no_slot);
+	slot = fim_slot_lookup(op->slot);
+	if (slot) {
 		slot->event.retval = ret;
 		fim_record_submit(ctx, op->slot);
 	} else if (ret >= 0 && fim_op_changed_unseen(op)) {
@@ -87,10 +92,10 @@ static __always_inline int fim_op_exit_short(void *ctx, __u32 family, __u32 poin
 static __always_inline int fim_op_return(void *ctx, __u32 family, struct fim_inflight *op, __s64 ret)
 {
 	if (op->state == FIM_ENTERED && !op->quiet && fim_is_refusal(ret))
-		fim_record_refused(family);
+		fim_op_refused(op, family);
 	else if (op->state == FIM_ENTERED && !op->quiet && (op->lacks & FIM_LACKS_MOUNT))
-		fim_count(op->type, unentered);
-	else if (op->state == FIM_PENDING && op->created && ret >= 0)
+		fim_lose(op->type, unentered);
+	else if (op->state == FIM_PENDING && op->created && ret >= 0 && fim_op_fetch(op))
 		fim_fill_created(op->slot);
 	return fim_op_finish(ctx, op, ret);
 }

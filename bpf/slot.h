@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Slots: memory in which one operation builds its record.
+ * Slots: memory in which a program builds a record.
  *
- * A slot belongs to one operation of one thread and is not per-CPU memory:
- * a program can be preempted between two instructions, and the next program on
- * that CPU would overwrite the record.
+ * A program holds a slot while it runs and never when it returns: what a thread
+ * needs later, while it may sleep, is put into keep.h and charged to its user.
+ * Each processor has slots of its own. They are claimed, because a program can
+ * be preempted between two instructions, and the next program on that CPU would
+ * overwrite the record. Then programs take one of a few slots that all share.
  */
 #ifndef FIM_SLOT_H
 #define FIM_SLOT_H
 
 #include "kernel.h"
 #include "event.h"
+#include "maps.h"
 
-#define FIM_PAYLOAD_MAX (5 * FIM_PATH_MAX)
-#define FIM_SLOTS	256 /* events in flight with a record */
-#define FIM_NO_SLOT	0xffffffffU
-#define FIM_HASH_WORDS	(FIM_NAME_SIZE / 8)
+#define FIM_PAYLOAD_MAX	 (5 * FIM_PATH_MAX)
+#define FIM_OWN_SLOTS	 2 /* of each processor */
+#define FIM_LANE_SLOTS	 (FIM_LANES * FIM_OWN_SLOTS)
+#define FIM_SHARED_SLOTS 64 /* their indexes follow */
+#define FIM_NO_SLOT	 0xffffffffU
+#define FIM_HASH_WORDS	 (FIM_NAME_SIZE / 8)
 
 /* What an event is about: one or two files, and the caller's texts for an approved record. */
 struct fim_object {
@@ -54,6 +59,7 @@ struct fim_slot {
 	__u32 text_left;	  /* bytes of it that are not split yet */
 	__u32 text_end;		  /* where its current component ends */
 	__u32 text_plain;	  /* 1: it has no `.`, `..` or doubled slash */
+	__u32 claims;		  /* programs that want it: 1 has it */
 	struct fim_object object; /* for the program that judges it, at the end of a tail call */
 };
 
@@ -63,15 +69,15 @@ _Static_assert(__builtin_offsetof(struct fim_slot, payload) == sizeof(struct fim
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FIM_SLOTS);
+	__uint(max_entries, FIM_LANE_SLOTS + FIM_SHARED_SLOTS);
 	__type(key, __u32);
 	__type(value, struct fim_slot);
 } slots SEC(".maps");
 
-/* Indexes of unused slots; the loader fills it. */
+/* Indexes of unused shared slots; the loader fills it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_STACK);
-	__uint(max_entries, FIM_SLOTS);
+	__uint(max_entries, FIM_SHARED_SLOTS);
 	__uint(value_size, sizeof(__u32));
 } free_slots SEC(".maps");
 
@@ -86,22 +92,56 @@ FIM_ONCE struct fim_slot *fim_slot_lookup(__u32 index)
 	return fim_slot_lookup_inline(index);
 }
 
-/* Returns the index of a free slot, or FIM_NO_SLOT. The caller counts an event for which there is none. */
-static __always_inline __u32 fim_slot_get(void)
+/*
+ * Claims a slot. Of two programs at most one gets it, because each counts its
+ * claim before it looks; neither may, and then both look elsewhere. (Atomic
+ * operations that return a value came in 5.12.)
+ */
+static __always_inline int fim_slot_claim(__u32 index)
 {
-	__u32 index = FIM_NO_SLOT;
+	struct fim_slot *slot = fim_slot_lookup_inline(index);
 
-	if (bpf_map_pop_elem(&free_slots, &index))
-		return FIM_NO_SLOT;
-	return index;
+	if (!slot)
+		return 0;
+	__sync_fetch_and_add(&slot->claims, 1);
+	if (*(volatile __u32 *)&slot->claims == 1)
+		return 1;
+	__sync_fetch_and_add(&slot->claims, -1);
+	return 0;
 }
 
-/* The stack has room for all slots. If the kernel still refuses, fim_slot_get() fails earlier, and is
- * counted. */
-static __always_inline void fim_slot_put(__u32 index)
+/* Returns the index of a free slot, or FIM_NO_SLOT. The caller counts an event for which there is none. */
+FIM_ONCE __u32 fim_slot_get(void)
 {
-	if (index != FIM_NO_SLOT)
+	__u32 index = (bpf_get_smp_processor_id() & (FIM_LANES - 1)) * FIM_OWN_SLOTS;
+	__u32 shared = FIM_NO_SLOT;
+
+	if (fim_slot_claim(index))
+		return index;
+	if (fim_slot_claim(index + 1))
+		return index + 1;
+	if (bpf_map_pop_elem(&free_slots, &shared))
+		return FIM_NO_SLOT;
+	return shared;
+}
+
+/*
+ * Gives a slot back. The stack has room for all shared ones. If the kernel still
+ * refuses, fim_slot_get() fails earlier, and is counted.
+ */
+FIM_ONCE void fim_slot_put(__u32 index)
+{
+	struct fim_slot *slot;
+
+	if (index == FIM_NO_SLOT)
+		return;
+	if (index >= FIM_LANE_SLOTS) {
 		bpf_map_push_elem(&free_slots, &index, BPF_ANY);
+		return;
+	}
+	slot = fim_slot_lookup_inline(index);
+	if (slot)
+		__sync_fetch_and_add(&slot->claims, -1);
 }
 
 #endif /* FIM_SLOT_H */

@@ -118,6 +118,7 @@ static __always_inline void fim_call_begin_descriptor(struct fim_inflight *op, s
 	struct path *path = fim_fd_path(call->fd);
 	struct fim_object object = {};
 	struct fim_slot *slot;
+	int approved;
 
 	if (!path)
 		return;
@@ -127,9 +128,10 @@ static __always_inline void fim_call_begin_descriptor(struct fim_inflight *op, s
 	fim_fill_owner(slot, call);
 	object.dentry = BPF_CORE_READ(path, dentry);
 	object.mount = fim_path_mount(path);
-	fim_op_keep(op, fim_judge(op->slot, &object));
-	if (op->state == FIM_PENDING)
+	approved = fim_judge(op->slot, &object);
+	if (approved)
 		fim_read_texts(op->slot);
+	fim_op_judged(op, approved);
 }
 
 static __always_inline int fim_call_dfd(struct fim_call *call, __u8 place)
@@ -167,6 +169,17 @@ static __always_inline void fim_judge_call(struct fim_inflight *op, struct fim_c
 	call->approved = approved;
 }
 
+/* Judges a call by name, and keeps its texts until the return unless they cannot match. */
+static __always_inline void fim_call_follow_named(struct fim_inflight *op, struct fim_call *call)
+{
+	if (fim_call_begin_named() && call->readable)
+		fim_judge_call(op, call);
+	if (call->judged && !call->approved)
+		fim_op_drop(op);
+	else
+		fim_op_keep();
+}
+
 static __always_inline void fim_call_follow(void)
 {
 	struct fim_call *call = fim_call_lookup();
@@ -179,8 +192,8 @@ static __always_inline void fim_call_follow(void)
 		return;
 	if (call->fd >= 0)
 		fim_call_begin_descriptor(op, call);
-	else if (fim_call_begin_named() && call->readable)
-		fim_judge_call(op, call);
+	else
+		fim_call_follow_named(op, call);
 }
 
 static __always_inline int syscall_enter(void *ctx, __u32 family)
@@ -201,7 +214,7 @@ static __always_inline int syscall_enter(void *ctx, __u32 family)
 	call.args[4] = entered->args[4];
 	call.args[5] = entered->args[5];
 	if (bpf_map_update_elem(&calls, &tid, &call, BPF_ANY))
-		fim_count(row->type - 1, unentered);
+		fim_lose(row->type - 1, unentered);
 	else
 		fim_call_follow();
 	return 0;
@@ -242,13 +255,17 @@ __noinline int fim_call_read_named(void)
 	if (!call->readable && fim_call_read_how(op, call, row) && fim_is_open_without_access(op))
 		return 0;
 	fim_count(op->type, seen);
-	if (op->slot == FIM_NO_SLOT) {
-		fim_count(op->type, no_slot);
+	if (call->judged && !call->approved) {
+		fim_count(op->type, approver_rejected);
+		return 0;
+	}
+	if (!fim_op_fetch(op)) {
+		fim_lose(op->type, no_slot);
 		return 0;
 	}
 	if (fim_read_texts(op->slot))
 		return 1;
-	fim_count(op->type, abandoned);
+	fim_lose(op->type, abandoned);
 	return 0;
 }
 
@@ -285,7 +302,7 @@ static __always_inline int syscall_exit(void *ctx, __u32 family)
 	ret = (__s32)left->ret;
 	if (op->state == FIM_ENTERED && fim_is_event(op->type, ret))
 		fim_call_end_named(op);
-	else if (op->state == FIM_PENDING)
+	else if (op->state == FIM_PENDING && fim_op_fetch(op))
 		fim_read_texts(op->slot);
 	/* An open returns a descriptor; a close succeeds whatever it returns. */
 	if (op->type == FIM_CLOSE || ret > 0)

@@ -21,7 +21,7 @@
 /* Starts a record outside of any operation. Returns FIM_NO_SLOT if none is wanted or to be had. */
 static __always_inline __u32 fim_event_begin_once(__u32 type, __u32 family)
 {
-	return fim_is_in_scope() ? fim_event_begin(type, family, FIM_NO_SLOT) : FIM_NO_SLOT;
+	return fim_is_in_scope() ? fim_event_begin(type, family, 0) : FIM_NO_SLOT;
 }
 
 static __always_inline int fim_record_submit_once(void *ctx, __u32 index)
@@ -180,7 +180,7 @@ static __always_inline int fim_claim_end(struct task_struct *task)
 	end.pid = BPF_CORE_READ(task, tgid);
 	error = bpf_map_update_elem(&ended, &end, &reported, BPF_NOEXIST);
 	if (error && error != -EEXIST)
-		fim_count(FIM_EXIT, unentered);
+		fim_lose(FIM_EXIT, unentered);
 	return !error;
 }
 

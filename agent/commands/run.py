@@ -12,6 +12,7 @@ from agent.service.options import RunOptions
 
 if TYPE_CHECKING:
     from agent.events.model import Event
+    from agent.rules.engine import Ruleset
     from agent.service.loop import Watch
     from agent.service.start import Judge, Matched
 
@@ -69,16 +70,17 @@ def run(arguments: argparse.Namespace) -> int:
     return run_service(options_of(arguments), load, open_watch)
 
 
-def open_watch(options: RunOptions, context_of: Judge, matched: Matched) -> Watch:
-    """Attach the hooks and return the pipeline that handles their events."""
+def open_watch(options: RunOptions, ruleset: Ruleset, context_of: Judge, matched: Matched) -> Watch:
+    """Attach the hooks that the rules need, and return the pipeline that handles their events."""
     from agent.kernel import loader
-    from agent.pipeline import Pipeline
+    from agent.pipeline import Pipeline, wanted_by
 
     def judged(event: Event, context: Any, rules: Sequence[str]) -> None:
         if rules:
             matched(event, context, rules)
 
-    return Pipeline(loader.load(options.hookset, options.btf, options.transport), judged, context_of)
+    loaded = loader.load(options.hookset, options.btf, options.transport, attach=wanted_by(ruleset))
+    return Pipeline(loaded, judged, context_of)
 
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:

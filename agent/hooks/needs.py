@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from agent.events.model import EventType
@@ -74,7 +75,9 @@ def _looked_up(point: str, *wanted: Selector, whole: Selector | None = None, **m
     return _needs(whole or _returns(point), by_name, *wanted, **more)
 
 
-_MOUNTS = all_of("want_write.given", "want_write_file.given")
+_MOUNTS = all_of(
+    *("want_write.given", "want_write_file.given", "drop_write.given", "drop_write_file.given"),
+)
 
 EVENTS: dict[EventType, Needs] = {
     EventType.OPEN: _needs(_resolved("open"), _returns("open_root")),
@@ -138,6 +141,12 @@ def by_syscalls(event: EventType, present: frozenset[str]) -> bool:
     return bool(missing(whole, present)) and not missing(calls, present)
 
 
+# No discarder drops these.
+_WITHOUT_FILES = frozenset({EventType.FORK, EventType.EXIT})
+
+# Attached with any other hook: the end of a thread frees what its operations hold.
+ALWAYS = ("exit.once",)
+
 # The hooks at which discarders become stale. Without one of them a discarder could outlive its file. Event
 # types need the first ones; UNANNOUNCED are chosen only with all of those.
 _STALING = ("unlink", "rmdir", "rename", "link", "mount", "umount")
@@ -150,3 +159,22 @@ INVALIDATORS = (*EVENT_INVALIDATORS, *names(UNANNOUNCED))
 
 _SELECTORS = (*(part for needs in EVENTS.values() for part in needs), UNANNOUNCED)
 HOOKS = tuple(dict.fromkeys(name for selector in _SELECTORS for name in names(selector)))
+
+
+def required(events: Collection[EventType], present: frozenset[str]) -> frozenset[str]:
+    """Return those of the present hooks that these events need.
+
+    With events that discarders can drop come the hooks that make discarders stale (INVALIDATORS), if all of
+    them are present: without, discarders are not used.
+    """
+    if not events:
+        return frozenset()
+    hooks: set[str] = {*ALWAYS}
+    for event in events:
+        if by_syscalls(event, present):
+            hooks.update(SYSCALL_HOOKS)
+        else:
+            hooks.update(name for part in EVENTS[event] for name in names(part) if name not in SYSCALL_HOOKS)
+    if present.issuperset(INVALIDATORS) and not _WITHOUT_FILES.issuperset(events):
+        hooks.update(INVALIDATORS)
+    return present & hooks

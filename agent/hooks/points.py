@@ -57,6 +57,8 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "lookup": ("filename_lookup",),
     "want_write": ("mnt_want_write",),
     "want_write_file": ("mnt_want_write_file",),
+    "drop_write": ("mnt_drop_write",),
+    "drop_write_file": ("mnt_drop_write_file",),
 }
 ONCE: dict[str, tuple[str, ...]] = {
     "close": ("__fput",),

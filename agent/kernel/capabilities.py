@@ -20,7 +20,7 @@ from agent.errors import KernelError
 from agent.hooks import points
 from agent.kernel import boot_cache, lockdown
 from agent.kernel import btf as types
-from agent.kernel.choose import FIRES, SKIPS
+from agent.kernel.choose import FIRES, REATTACHES, SKIPS
 from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Btf, Link, Object, Program, failed_program
 
@@ -36,6 +36,7 @@ KINDS = (CONTROL, "lsm", "fentry", "fexit", "kprobe", "kretprobe", "kprobe_multi
 RUNS = "syscall"
 _COUNTED = (*KINDS, RUNS)
 _TRIED = (*_COUNTED, SKIPS)
+_OBSERVED = (*_TRIED, REATTACHES)
 _TYPED = ("lsm", "fentry", "fexit", SKIPS)  # without BTF, libbpf loads no object that contains one of these
 _COLLIDING_OPENS = 5  # files that each of two threads opens on one CPU, so that one preempts the other
 _OPENED_FILE = "/proc/self/stat"
@@ -78,7 +79,7 @@ def observe(path: Path, external: Path | None = None) -> dict[str, Capability]:
                     hint="run as root, or with CAP_BPF and CAP_PERFMON",
                     detail=observed[CONTROL].reason,
                 )
-            return {kind: observed[kind] for kind in _TRIED}
+            return {kind: observed[kind] for kind in _OBSERVED}
 
 
 def cached(path: Path, external: Path | None = None) -> dict[str, Capability]:
@@ -87,7 +88,7 @@ def cached(path: Path, external: Path | None = None) -> dict[str, Capability]:
     stamp = boot_cache.checksum(path)
     try:
         known = boot_cache.load(name, stamp)
-        return {kind: Capability(*known[kind]) for kind in _TRIED}
+        return {kind: Capability(*known[kind]) for kind in _OBSERVED}
     except (KeyError, TypeError):
         observed = observe(path, external)
         boot_cache.store(name, stamp, observed)
@@ -167,22 +168,35 @@ def _first(kernel: Btf, names: Sequence[str]) -> tuple[str, int]:
 
 def _attach_and_trigger(probe: Object, failed: dict[str, Capability], function: str) -> dict[str, Capability]:
     refused: dict[str, Capability] = {}
-    links: list[Link] = []
+    links: dict[str, Link] = {}
     try:
         for kind in _TRIED:
             if kind not in failed and kind != RUNS:
                 try:
-                    links.append(attach(probe.programs[f"probe__{kind}"], kind, function))
+                    links[kind] = attach(probe.programs[f"probe__{kind}"], kind, function)
                 except KernelError as error:
                     refused[kind] = Capability(ATTACH_FAIL, f"{error.message}\n{error.detail}".strip())
         tried = [kind for kind in _TRIED if kind not in failed and kind not in refused]
         counts = _trigger(probe, RUNS in tried)
         if SKIPS in tried:
             counts[SKIPS] = _skipped_by_preemption(probe)
+        refused[REATTACHES] = _reattach(probe, links, function)
     finally:
-        for link in links:
+        for link in links.values():
             link.close()
     return refused | {kind: Capability(FIRES if counts[kind] else SILENT) for kind in tried}
+
+
+def _reattach(probe: Object, links: dict[str, Link], function: str) -> Capability:
+    """Detach a program on a trampoline and attach it again."""
+    if "fentry" not in links:
+        return Capability(ATTACH_FAIL, "no fentry program is attached")
+    links["fentry"].close()
+    try:
+        links["fentry"] = attach(probe.programs["probe__fentry"], "fentry", function)
+    except KernelError as error:
+        return Capability(ATTACH_FAIL, f"{error.message}\n{error.detail}".strip())
+    return Capability(FIRES)
 
 
 def attach(program: Program, kind: str, function: str) -> Link:

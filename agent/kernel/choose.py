@@ -14,6 +14,7 @@ from agent.hooks import needs, sets
 
 FIRES = "fires"
 DRIFTED = "drifted"  # the function exists, but an argument is not where the program reads it
+REATTACHES = "reattach"  # a program on a trampoline that was detached can be attached again, from 5.13
 SKIPS = "skips"  # not a capability but a flaw: programs on trampolines miss events on a preempted CPU
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.events.model import EventType
 from agent.hooks import coverage, needs, sets
 from agent.kernel import policy
-from agent.kernel.attach import Attached
+from agent.kernel.attach import Attached, Replan
 from agent.kernel.choose import Attempt, Chosen, skips
-from agent.kernel.libbpf import Object, Program, RunCounting
+from agent.kernel.followed import FollowedCalls
+from agent.kernel.libbpf import Object, Program
 from agent.kernel.maps import Tables
 from agent.kernel.transport import Transport
 
@@ -28,30 +29,36 @@ class HookState(NamedTuple):
     point: str
     program: str
     type: str
-    state: str  # attached, load-fail, attach-fail, silent, absent
+    state: str  # attached, unused, load-fail, attach-fail, silent, absent
     reason: str = ""
     runs: int = 0
     recursion_misses: int = 0
     insns: int = 0
 
 
-class Loaded:
-    """A loaded variant. `close` detaches everything, and so does the end of the process."""
+class Parts(NamedTuple):
+    """What a load makes in the kernel."""
 
-    def __init__(
-        self,
-        opened: Object,
-        attached: Attached,
-        tables: Tables,
-        transport: Transport,
-        capabilities: Mapping[str, str],
-    ) -> None:
-        self.tables = tables
-        self.ring = transport
+    opened: Object
+    attached: Attached
+    tables: Tables
+    transport: Transport
+    calls: FollowedCalls
+
+
+class Loaded:
+    """A loaded variant. `close` detaches everything, and so does the end of the process.
+
+    `by_rules` is whether programs are attached and detached with the rules; otherwise they stay attached.
+    """
+
+    def __init__(self, parts: Parts, capabilities: Mapping[str, str], replan: Replan) -> None:
+        opened, attached, self.tables, self.ring, self._calls = parts
+        self.by_rules = True
         self.capabilities = dict(capabilities)
         self._object = opened
         self._attached = attached
-        self._counting = RunCounting()
+        self._replan = replan
         self._insns: dict[str, int] = {}
         self._unseen = 0
         self._invalidating = [
@@ -103,6 +110,29 @@ class Loaded:
         """Whether discarders can be used: every hook that makes one stale is attached."""
         return all(hook in self._attached.plan.chosen for hook in needs.INVALIDATORS)
 
+    def attach(self, events: Collection[EventType], between: Callable[[], object] = int) -> None:
+        """Attach the programs of these events that are not attached yet, before rules for them are applied.
+
+        Calls `between` after each program. Raises RefusedError, a KernelError, if the kernel refuses one.
+        """
+        if self.by_rules:
+            self._attached.attach(self._required(events), self._replan, between)
+            self._calls.set(events, self._chosen)
+
+    def detach_one(self, events: Collection[EventType]) -> bool:
+        """Detach one program that these events do not need; return whether there was one."""
+        return self.by_rules and self._attached.detach_one(self._attached.hooks - self._required(events))
+
+    @property
+    def _chosen(self) -> frozenset[str]:
+        return frozenset(self._attached.plan.chosen)
+
+    def _required(self, events: Collection[EventType]) -> frozenset[str]:
+        """Return the hooks of these events, and those that could not be attached later for others."""
+        chosen = self._attached.plan.chosen
+        lasting = frozenset(hook for hook, one in chosen.items() if one.kind in sets.PERF)
+        return needs.required(events, self._chosen) | lasting
+
     def set_scope(self, tgid: int) -> None:
         """Report only events of this process and its descendants; with 0, of all processes."""
         self.tables.set_scope(tgid)
@@ -128,7 +158,7 @@ class Loaded:
         self.detach()
         self.ring.close()
         self.tables.close()
-        self._counting.close()
+        self._calls.close()
         self._object.close()
 
     def _state(self, chosen: Chosen, misses: Mapping[str, int]) -> HookState:
@@ -139,7 +169,7 @@ class Loaded:
             point=chosen.target,
             program=chosen.program,
             type=chosen.kind,
-            state="attached",
+            state="attached" if chosen.hook in self._attached.hooks else "unused",
             runs=info.runs,
             recursion_misses=info.recursion_misses + misses.get(chosen.program, 0),
             insns=self._verified_insns(program, info.insns),

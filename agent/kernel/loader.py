@@ -11,7 +11,6 @@ set can serve is reported with every reason.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,15 +18,16 @@ from typing import NamedTuple
 
 from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events.model import EventType
-from agent.hooks import needs, points, sets, syscalls
+from agent.hooks import needs, points, sets
 from agent.kernel import btf as types
 from agent.kernel import capabilities, lockdown, map_writer, tails
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.bcc import backend
-from agent.kernel.choose import FIRES, Attempt, Chooser, Plan
+from agent.kernel.choose import FIRES, REATTACHES, Attempt, Chooser, Plan
+from agent.kernel.followed import FollowedCalls
 from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Object, failed_program
-from agent.kernel.loaded import HookState, Loaded
+from agent.kernel.loaded import HookState, Loaded, Parts
 from agent.kernel.map_writer import MapWriter
 from agent.kernel.maps import Table, Tables
 from agent.kernel.transport import PerfBuffer, RingBuffer, Transport
@@ -46,7 +46,7 @@ _COMPILED = (
     sets.BCC,
 )  # kinds that fire if bcc could compile and run its first program
 _LOG_BYTES = 1 << 16
-_WORD = struct.Struct("=I")
+_CALLS = f"{points.SYSCALL}.enter"
 _PERF_BYTES = 1 << 20  # for each CPU
 
 
@@ -54,7 +54,8 @@ class Variant(NamedTuple):
     """What to load, and how.
 
     `ring_bytes` is the size of the ring buffer, or of each CPU's perf buffer; `discarders` is the number of
-    entries. 0 means the default of either.
+    entries. 0 means the default of either. Of the programs for `events`, those that `attach` needs are
+    attached at once. None: all of them are, and they stay attached.
     """
 
     hookset: str = sets.AUTO
@@ -63,6 +64,7 @@ class Variant(NamedTuple):
     ring_bytes: int = 0
     discarders: int = 0
     events: tuple[EventType, ...] = tuple(needs.EVENTS)
+    attach: frozenset[EventType] | None = None
 
     def check(self) -> None:
         """Raise UsageError if the variant does not exist."""
@@ -114,13 +116,18 @@ def load(
     ring_bytes: int = 0,
     discarders: int = 0,
     events: Iterable[EventType] = tuple(needs.EVENTS),
+    attach: Iterable[EventType] | None = None,
 ) -> Loaded:
     """Observe this kernel's capabilities and attach a variant; it reports no event before `set_policy`.
+
+    `events` are those that can be seen, `attach` those whose programs are attached at once: others follow by
+    `Loaded.attach`. None: all of them, for good.
 
     Raises UsageError for an unknown variant, MinimumNotMetError for one that this kernel cannot serve. Under
     lockdown the error names lockdown as the cause.
     """
-    variant = Variant(hookset, btf, transport, ring_bytes, discarders, tuple(events))
+    at_once = None if attach is None else frozenset(attach)
+    variant = Variant(hookset, btf, transport, ring_bytes, discarders, tuple(events), at_once)
     variant.check()
     try:
         return _compiled(variant) if variant.compiled else _relocated(variant)
@@ -190,7 +197,7 @@ class Loader:
                     return self._load(plan, functions, chooser)
                 except RefusedError as refused:
                     if lockdown.active():  # the kernel would refuse any other program too
-                        raise KernelError(str(refused)) from refused
+                        raise KernelError(refused.attempt.reason) from refused
                     chooser.refuse(refused.attempt)
 
     def _load(self, plan: Plan, functions: Functions, chooser: Chooser) -> Loaded:
@@ -202,22 +209,20 @@ class Loader:
             tails.fill(opened, plan)
             tables = Tables(opened.maps, os.getpid(), self._map_writers(opened))  # before the first event
             undo.callback(tables.close)
-            self._fill_system_calls(opened, plan)
             transport = self._transport(opened)
             undo.callback(transport.close)
-            attached = Attached(opened, plan)
+            attached = Attached(opened, plan, self._states.get(REATTACHES) == FIRES)
             undo.callback(attached.close)
-            attached.attach(lambda refused: chooser.replan(refused, self._variant.events))
+            calls = FollowedCalls(opened.maps["syscalls"] if _CALLS in plan.chosen else None)
+            undo.callback(calls.close)
+            parts = Parts(opened, attached, tables, transport, calls)
+            loaded = Loaded(
+                parts, self._states, lambda refused: chooser.replan(refused, self._variant.events)
+            )
+            loaded.attach(self._variant.events if self._variant.attach is None else self._variant.attach)
+            loaded.by_rules = self._variant.attach is not None
             undo.pop_all()
-            return Loaded(opened, attached, tables, transport, self._states)
-
-    def _fill_system_calls(self, opened: Object, plan: Plan) -> None:
-        """Fill the map of followed system calls, with those of events that no other hook sees."""
-        present = frozenset(plan.chosen)
-        events = frozenset(event for event in self._variant.events if needs.by_syscalls(event, present))
-        if events:
-            for index, row in syscalls.rows(os.uname().machine, events):
-                opened.maps["syscalls"].update(_WORD.pack(index), row)
+            return loaded
 
     def _map_writers(self, opened: Object) -> dict[str, Table]:
         """Return the tables that are written by programs, where such programs work."""
@@ -248,7 +253,7 @@ class Loader:
         unused = ["ring" if perf else "perf", "probes"]
         if not tails.choose(opened, plan, _LOG_BYTES):
             unused.append(tails.MAP)
-        if f"{points.SYSCALL}.enter" not in plan.chosen:
+        if _CALLS not in plan.chosen:
             unused += ["syscalls", "calls"]
         for name in unused:
             if name in opened.maps:  # an object that bcc compiled has only the maps that it needs
@@ -292,6 +297,7 @@ def _constants(plan: Plan, functions: Functions) -> dict[str, bytes]:
     renames = next((parameters for parameters in hooks if parameters is not None), None)
     by_filename = points.LINK_BY_FILENAME in (functions.parameters(targets.get("link.enter", "")) or ())
     return {
+        "fim_account_seed": os.urandom(8),
         "fim_arguments": bytes(counts),
         "fim_ftruncate_by_fd": bytes([targets.get("ftruncate.enter") in points.BY_DESCRIPTOR]),
         "fim_link_by_filename": bytes([by_filename]),

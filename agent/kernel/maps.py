@@ -22,8 +22,9 @@ BY_BASENAME, BY_PATH, BY_PREFIX, BY_FLAGS, BY_RDONLY, BY_UID, BY_AUID, BY_UPPER 
     1 << bit for bit in range(8)
 )
 
-SLOTS = 256
 LANES = 64
+SHARED_SLOTS = range(2 * LANES, 2 * LANES + 64)  # those below belong to processors
+ACCOUNTS = 16384
 _TYPES = 32
 _VOID_STEP = 1 << 20
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
@@ -37,13 +38,15 @@ APPROVER = struct.Struct("=Q2I")  # value, kind, bank
 DISCARDER = struct.Struct("=Q2I")  # identity, mount_id, level
 DISCARD = struct.Struct("=2Q4I")  # mask, expires, serial, generation, epoch, reserved
 COUNTS = struct.Struct("=9Q")
+ACCOUNT = struct.Struct("=2Q4I")  # paid_until, lost, operations, kept, uid, reserved
 
 
 class KernelCounts(NamedTuple):
     """What the kernel stage did with the events of one type.
 
-    Events of the last three counters have no record: all slots were in use, the return was missed after the
-    object was seen, or the entry of the operation was missed. `seen` includes all but `unentered`.
+    Events of the last three counters have no record: there was no memory for it or its user held too much of
+    it, the return was missed after the object was seen, or the entry of the operation was missed. `seen`
+    includes all but `unentered`.
     """
 
     seen: int = 0
@@ -135,12 +138,13 @@ class Tables:
         self._serial = 0
         self._banks: list[dict[Approver, int]] = [{}, {}]
         self._lanes = lanes()
-        for index in range(SLOTS):
+        for index in SHARED_SLOTS:
             maps["free_slots"].update(b"", _U32.pack(index))
         self._config, self._policies, self._generation = (
             Cells(maps[name], "I") for name in ("config", "policies", "generation")
         )
         self._counters = Cells(maps["counts"], "Q")
+        self._accounts = Cells(maps["accounts"], "Q")
         self._config.words[_AGENT] = agent
 
     @property
@@ -183,6 +187,17 @@ class Tables:
         """Return the counters since the load, summed over all CPUs."""
         return {kind: self._counts(kind) for kind in EventType}
 
+    def losses(self) -> dict[int, int]:
+        """Return how many events were lost since the load, by the user id whose events they were."""
+        found: dict[int, int] = {}
+        width = ACCOUNT.size // _U64.size
+        lost = self._accounts.words[1 : ACCOUNTS * width : width].tolist()
+        for index, count in enumerate(lost):
+            if count:
+                *_, uid, _ = ACCOUNT.unpack_from(self._accounts.words[index * width : (index + 1) * width])
+                found[uid] = found.get(uid, 0) + count
+        return found
+
     def generation(self) -> int:
         """Return the current generation; discarders of earlier generations are stale."""
         return self._generation.words[0]
@@ -197,7 +212,7 @@ class Tables:
 
     def close(self) -> None:
         """Unmap the shared memory. May be called again."""
-        for cells in (self._config, self._policies, self._generation, self._counters):
+        for cells in (self._config, self._policies, self._generation, self._counters, self._accounts):
             cells.close()
 
     def _counts(self, kind: EventType) -> KernelCounts:
@@ -207,10 +222,12 @@ class Tables:
         return KernelCounts(*map(sum, zip(*rows, strict=True)))
 
     def _write_approvers(self, bank: int, approvers: Mapping[Approver, int]) -> None:
-        table, old = self._writers["approvers"], self._banks[bank]
-        for approver in old.keys() - approvers.keys():
+        # The bank is noted entry by entry: if the map is full, the next policy is written to the same bank.
+        table, written = self._writers["approvers"], self._banks[bank]
+        for approver in written.keys() - approvers.keys():
+            del written[approver]
             table.delete(APPROVER.pack(*approver, bank))
         for approver, mask in approvers.items():
-            if old.get(approver) != mask:
+            if written.get(approver) != mask:
                 table.update(APPROVER.pack(*approver, bank), _U64.pack(mask))
-        self._banks[bank] = dict(approvers)
+                written[approver] = mask

@@ -54,6 +54,11 @@ class Kprobes:
         known = set(self._names)
         return {row[0]: int(row[2]) for row in rows if len(row) == len("nhm") and row[0] in known}
 
+    def remove(self, name: str) -> None:
+        """Remove an event; detach its program first."""
+        self._names.remove(name)
+        self._remove(self.group, name)
+
     def close(self) -> None:
         """Remove all events; detach their programs first. May be called again."""
         for name in self._names:

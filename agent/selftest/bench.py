@@ -159,6 +159,10 @@ class Bench:
         self.evidence.context["ledger"] = accounts.rows(generated(outcome), counted)
         return Round(outcome, tuple(judged), counted)
 
+    def also_made(self, kind: EventType, count: int) -> None:
+        """Account for events of processes that report nothing (`mute` in a script)."""
+        self._generated[kind] += count
+
     def unwatched(self, script: str) -> Outcome:
         """Run a script while the agent watches no process, so that it makes no events."""
         self.subject.watch(NO_PROCESS)

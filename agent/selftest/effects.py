@@ -84,7 +84,7 @@ _ON_SUCCESS: dict[str, EventType] = {"fork": EventType.FORK, "wait": EventType.E
 _NO_EVENT = {
     *("write", "fsync", "dup", "chdir", "fchdir", "chroot", "unshare", "umask"),
     *("setuid", "setgid", "setresuid", "sendfile", "copy_file_range", "splice", "mapwrite", "ring_features"),
-    *("comm", "cpu", "repeat", "rate", "thread", "stopped", "resume"),
+    *("comm", "mute", "cpu", "repeat", "rate", "thread", "stopped", "resume"),
 }
 
 _WRITING = {"creat", "O_WRONLY", "O_RDWR"}

@@ -16,6 +16,7 @@ from agent.kernel import btf as types
 from agent.kernel import loader
 from agent.kernel.bcc import backend
 from agent.kernel.hiding import hide
+from agent.kernel.libbpf import RunCounting
 from agent.pipeline import Pipeline
 from agent.rules.load import loads
 from agent.selftest.accounts import Accounts
@@ -74,6 +75,8 @@ class LoadedAgent:
 
     def __init__(self, loaded: loader.Loaded) -> None:
         self._loaded = loaded
+        # Takes CAP_SYS_ADMIN and costs every program of the host a little: `agent run` does without.
+        self._counting = RunCounting()
         self._pipeline = Pipeline(loaded, self._take)
         self._taken: list[Judged] = []
         self._known = self.facts()
@@ -131,6 +134,7 @@ class LoadedAgent:
 
     def close(self) -> None:
         """See `Subject.close`."""
+        self._counting.close()
         self._pipeline.close()
 
     def _take(self, event: Event, context: Context, rules: Sequence[str]) -> None:

@@ -33,13 +33,12 @@ class Resident:
     ) -> None:
         self._patience_s = patience_s
         self._output = folder / "matches.jsonl"
-        policy = folder / "policy.yaml"
-        entries = [{"id": name, "expression": expression} for name, expression in rules.items()]
-        policy.write_text(json.dumps({"rules": entries}), "utf-8")
-        policy.chmod(0o600)  # the agent refuses rules that other users can write
-        own: list[str | Path] = ["--output", self._output, "--control", folder / "control"]
+        self._policy = folder / "policy.yaml"
+        self._control = folder / "control"
+        self._write(rules)
+        own: list[str | Path] = ["--output", self._output, "--control", self._control]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "agent", "run", "--rules", policy, *own, *options],
+            [sys.executable, "-m", "agent", "run", "--rules", self._policy, *own, *options],
             cwd=_PACKAGE,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -55,6 +54,18 @@ class Resident:
     def signal(self, number: signal.Signals) -> None:
         """Send the agent a signal."""
         self._process.send_signal(number)
+
+    def reload(self, rules: Mapping[str, str]) -> None:
+        """Replace its rules; return once it has applied them."""
+        self._write(rules)
+        self.signal(signal.SIGHUP)
+        self._await("reloaded")
+
+    def attached(self) -> frozenset[str]:
+        """Return the hooks whose programs it has attached."""
+        argv: list[str | Path] = [sys.executable, "-m", "agent", "status", "--control", self._control]
+        state = json.loads(subprocess.run(argv, cwd=_PACKAGE, stdout=subprocess.PIPE, check=True).stdout)
+        return frozenset(hook["event"] for hook in state["hooks"] if hook["state"] == "attached")
 
     def wait(self) -> int:
         """Return the exit status, or the negative number of a signal. Raises ResidentError."""
@@ -79,14 +90,21 @@ class Resident:
         assert self._process.stderr is not None
         self._process.stderr.close()
 
+    def _write(self, rules: Mapping[str, str]) -> None:
+        entries = [{"id": name, "expression": expression} for name, expression in rules.items()]
+        self._policy.write_text(json.dumps({"rules": entries}), "utf-8")
+        self._policy.chmod(0o600)  # the agent refuses rules that other users can write
+
     def _await(self, word: str) -> None:
         assert self._process.stderr is not None
         output = b""
         deadline = time.monotonic() + self._patience_s
-        while word.encode() not in output:
+        while word.encode() not in output and b"stay in force" not in output:
             ready, _, _ = select.select([self._process.stderr], [], [], max(0.0, deadline - time.monotonic()))
             more = os.read(self._process.stderr.fileno(), 1 << 16) if ready else b""
             if not more:
                 self.close()
                 raise ResidentError("the agent did not start", detail=output.decode("utf-8", "replace"))
             output += more
+        if word.encode() not in output:
+            raise ResidentError("the agent refused new rules", detail=output.decode("utf-8", "replace"))

@@ -89,6 +89,12 @@ class Resident(Protocol):
     def wait(self) -> int:
         """Return the exit status, or the negative number of a signal."""
 
+    def reload(self, rules: Mapping[str, str]) -> None:
+        """Replace its rules; return once it has applied them."""
+
+    def attached(self) -> frozenset[str]:
+        """Return the hooks whose programs it has attached."""
+
     def lines(self) -> list[bytes]:
         """Return the lines written until now; the last one may be incomplete."""
 

@@ -35,22 +35,22 @@ from agent.sinks.report import Reporter
 Load = Callable[[Sequence[Path]], Ruleset]
 Judge = Callable[[Event], Context]
 Matched = Callable[[Event, Context, Sequence[str]], None]
-OpenWatch = Callable[[RunOptions, Judge, Matched], Watch]
+OpenWatch = Callable[[RunOptions, Ruleset, Judge, Matched], Watch]
 
 
 def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
     """Run until SIGTERM or SIGINT; return 0, or 1 if matches remain undelivered.
 
-    `load` reads rules and raises RuleErrors. `open_watch` attaches the hooks; it is passed a function that
-    returns the context of an event, to be called once for every event in order, and one that reports a match.
-    Raises AgentError if the agent cannot start.
+    `load` reads rules and raises RuleErrors. `open_watch` attaches the hooks that the rules need; it is
+    passed a function that returns the context of an event, to be called once for every event in order, and
+    one that reports a match. Raises AgentError if the agent cannot start.
     """
     ruleset = load(options.rules)
     dispatcher = Dispatcher([Outlet(sink) for sink in open_sinks(options)])
     reporter = _reporter(options, dispatcher)
     enricher = Enricher()
     with ExitStack() as stack:
-        watch = open_watch(options, enricher.context, reporter.matched)
+        watch = open_watch(options, ruleset, enricher.context, reporter.matched)
         stack.callback(watch.close)
         state = watch.state()
         for line in coverage.lines(state["coverage"], state["limits"]):

@@ -58,7 +58,9 @@ def kernels(facts: RunFacts) -> Iterator[str]:
         cells = [cell for cell in facts.cells if (cell.kernel, cell.arch) == (kernel, arch)]
         best = max(cells, key=lambda cell: (bool(cell.release), bool(cell.capabilities), cell.boot_s))
         boot = f"{best.boot_s} s, {best.start}" if best.boot_s else ""
-        observed = {kind: state for kind, state in best.capabilities.items() if kind != "skips"}
+        observed = {
+            kind: state for kind, state in best.capabilities.items() if kind not in ("skips", "reattach")
+        }
         fires = ", ".join(kind for kind, state in observed.items() if state == "fires")
         fails = ", ".join(f"{kind} ({state})" for kind, state in observed.items() if state != "fires")
         yield _row(kernel, best.release, best.version, arch, boot, fires, fails)

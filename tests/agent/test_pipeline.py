@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -31,6 +31,9 @@ class Tables:
     def insert_discard(self, discarder: Discarder, discard: Discard) -> None:
         self.discards.append((discarder, discard))
 
+    def losses(self) -> dict[int, int]:
+        return {1013: 5}
+
     def counts(self) -> dict[EventType, KernelCounts]:
         return {EventType.OPEN: KernelCounts(seen=2, submitted=2)}
 
@@ -50,9 +53,19 @@ class FakeLoaded:
         self.checks = 0
         self.tables = Tables()
         self.policies: list[Mapping[EventType, Approvers]] = []
+        self.steps: list[tuple[str, frozenset[EventType]]] = []
+
+    def attach(self, events: frozenset[EventType], between: Callable[[], object]) -> None:
+        self.steps.append(("attach", events))
+        between()
+
+    def detach_one(self, events: frozenset[EventType]) -> bool:
+        self.steps.append(("detach", events))
+        return len(self.steps) < 4
 
     def set_policy(self, approvers: Mapping[EventType, Approvers]) -> int:
         self.policies.append(approvers)
+        self.steps.append(("policy", frozenset()))
         return 7 + len(self.policies)
 
     def void_if_skipped(self) -> None:
@@ -103,6 +116,7 @@ def test_what_matches_is_told_with_its_rules(bench: Bench) -> None:
 def test_bytes_that_are_no_record_are_counted(bench: Bench) -> None:
     assert bench.feed(b"\1" * 400) == []
     assert bench.pipeline.state()["undecodable"] == 1
+    assert bench.pipeline.state()["lost_by_user"] == {"1013": 5}
 
 
 def test_each_event_is_judged_by_the_rules_that_let_it_through(bench: Bench) -> None:
@@ -164,3 +178,15 @@ def test_discarders_are_checked_at_intervals(
     for _ in range(3):
         bench.feed()
     assert bench.loaded.checks == checks
+
+
+def test_programs_are_attached_before_their_rules_and_detached_after() -> None:
+    """No event that both rule sets want is missed, and none is waited for in vain."""
+    bench = Bench()
+    bench.loaded.steps.clear()
+    bench.pipeline.enforce(loads('rules: [{id: c, expression: chmod.file.path == "/etc/x"}]'))
+    events = frozenset({EventType.CHMOD})
+    for _ in range(4):
+        bench.pipeline.pump(0)
+    detached = [("detach", events)] * 2
+    assert bench.loaded.steps == [("attach", events), ("policy", frozenset()), *detached]

@@ -220,6 +220,7 @@ void witness_add(struct line *line);
 void report_hello(void);
 void report_op(struct op *op);
 void report_success(const struct op *op);
+long run_mute(const struct op *op);
 void report_done(void);
 void fail(int line, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
 

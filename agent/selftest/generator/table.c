@@ -47,6 +47,7 @@ static const struct call calls[] = {
 	OWN(stopped, "n", run_stopped),
 	OWN(resume, "n", run_resume),
 	OWN(comm, "x", run_comm),
+	OWN(mute, "", run_mute),
 	OWN(cpu, "n", run_cpu),
 	OWN(caps, "n", run_caps),
 	OWN(rlimit, "nn", run_rlimit),

@@ -201,6 +201,52 @@ def _check_reported(bench: Bench, resident: Resident, rule: str) -> None:
     bench.equal(f"matches of {rule}", WANTED, len(resident.matches(rule)))
 
 
+# Calls by the event type that they make: FILE is a file that exists, NAME one that does not.
+_DEEDS = {
+    "chmod": "chmod FILE 0640\n",
+    "mkdir": "mkdir NAME 0755\n",
+    "setxattr": "setxattr FILE trusted.a 1\n",
+    "open": "open FILE O_RDONLY -> $0\nclose $0\n",
+}
+
+
+@proves("life.needed")
+def life_needed(bench: Bench) -> None:
+    """Reload rules that want another event type each time: only its programs are attached, and see it."""
+    bench.rules()
+    before, file, name = _objects(), bench.file("watched"), bench.path("new")
+    coverage = bench.subject.known()["coverage"]
+    kinds = [kind for kind in _DEEDS if coverage.get(kind, "none") != "none"]
+    rules = {kind: {kind: f'{kind}.file.path in ["{file}", "{name}"]'} for kind in kinds}
+    with closing(bench.resident(**rules[kinds[0]])) as resident:
+        for number, kind in enumerate(kinds):
+            resident.reload(rules[kind])
+            bench.play(_DEEDS[kind].replace("FILE", file).replace("NAME", name))
+            _check_attached(bench, resident, kind, kinds[:number], kinds[number + 1 :])
+        resident.signal(signal.SIGTERM)
+        bench.equal("how it ended", 0, resident.wait())
+        found = {kind: len(resident.matches(kind)) for kind in kinds}
+    bench.equal("matches of each rule", dict.fromkeys(kinds, 1), found)
+    _check_nothing_left(bench, before)
+
+
+def _check_attached(bench: Bench, resident: Resident, kind: str, before: list[str], later: list[str]) -> None:
+    """Of these event types the programs of one are attached, and those that could not be attached again."""
+    facts = bench.subject.known()
+    again = facts["capabilities"].get("reattach") == "fires"
+    perf = {
+        row["event"].partition(".")[0] for row in facts["hooks"] if row["type"] in ("kprobe", "tracepoint")
+    }
+    kept = (set() if again else {*before}) | perf - {kind}
+
+    def attached() -> set[str]:
+        points = {hook.partition(".")[0] for hook in resident.attached()}
+        return points & {kind, *before, *later} - kept
+
+    _until(lambda: attached() == {kind}, SETTLE_S)
+    bench.equal(f"event types attached while {kind} is wanted", {kind}, attached())
+
+
 @proves("life.foreign")
 def life_foreign(bench: Bench) -> None:
     """Attach other programs to the same function: they see every open, and so does the agent."""

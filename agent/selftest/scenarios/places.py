@@ -115,6 +115,21 @@ def places_copy_up(bench: Bench) -> None:
         bench.equal("layer afterwards", FileFlags.UPPER, layer)
 
 
+@proves("places.copy_up_attributes")
+def places_copy_up_attributes(bench: Bench) -> None:
+    """Write to the upper layer's file system, then copy a file up there: overlayfs sets its attributes."""
+    with bench.mounted("base"), bench.mounted("merged", "overlay", lambda: _overlay(bench)):
+        path, beside = bench.path("merged/below"), bench.path("base/beside")
+        bench.rules(
+            wanted=f'open.file.path == "{path}"', attributes=f'setxattr.file.path =~ "{bench.path("")}**"'
+        )
+        played = bench.play(f"{_make(beside)}open {path} O_RDWR -> $0\nclose $0\n")
+        bench.arrives_once(played, "wanted", {"file.path": path.encode(), "retval": 0})
+        bench.equal("attributes that nobody set", 0, len(played.matches("attributes")))
+        control = bench.play(f"setxattr {path} trusted.a 1\n")
+        _one(bench, control, "attributes", path)
+
+
 @proves("places.upper_layer")
 def places_upper_layer(bench: Bench) -> None:
     """Open a file of each layer; the rule asks for the upper layer."""

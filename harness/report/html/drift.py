@@ -23,7 +23,7 @@ def capability(name: str, state: str) -> str:
 
     `skips` is no type: if it is silent, the kernel never skips programs on trampolines, which is good.
     """
-    return "known" if name == "skips" else _FAMILY.get(state, "known")
+    return "known" if name in ("skips", "reattach") else _FAMILY.get(state, "known")
 
 
 @dataclass(frozen=True)

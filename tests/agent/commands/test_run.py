@@ -27,7 +27,7 @@ from agent.rules.engine import Ruleset
 from agent.service.start import run
 
 class Watch:
-    def __init__(self, options, context, matched):
+    def __init__(self, options, ruleset, context, matched):
         self._context, self._matched, self._late = context, matched, 3
         print("open", flush=True)
     def enforce(self, ruleset): print("enforce", flush=True)

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from agent.hooks.needs import all_of, best_effort, missing, one_of
+import pytest
+
+from agent.events.model import EventType
+from agent.hooks.needs import (
+    EVENTS,
+    HOOKS,
+    INVALIDATORS,
+    SYSCALL_HOOKS,
+    all_of,
+    best_effort,
+    missing,
+    names,
+    one_of,
+    required,
+)
+
+ALL = frozenset(HOOKS) - set(SYSCALL_HOOKS)
 
 
 def test_selectors() -> None:
@@ -13,3 +29,30 @@ def test_selectors() -> None:
     assert missing(one_of("c", "d"), present) == ("c", "d")
     assert missing(best_effort("c"), present) == ()
     assert missing(all_of("a", one_of("c", "b")), present) == ()
+
+
+def test_no_event_needs_no_hook() -> None:
+    """An agent whose rules want nothing costs nothing."""
+    assert required((), ALL) == frozenset()
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_an_event_needs_its_own_hooks_and_those_of_the_filter_law(event: EventType) -> None:
+    """What makes discarders stale is seen whatever the rules want; other events are not."""
+    own = {name for part in EVENTS[event] for name in names(part)} & ALL
+    law = set() if event in (EventType.FORK, EventType.EXIT) else set(INVALIDATORS)
+    assert required({event}, ALL) == own | law | {"exit.once"}
+
+
+def test_without_discarders_nothing_is_attached_for_them() -> None:
+    """They are not used where one of the hooks that make them stale cannot be had."""
+    present = ALL - {"unmounted.once"}
+    assert "rename.enter" not in required({EventType.OPEN}, present)
+    assert "open.enter" in required({EventType.OPEN}, present)
+
+
+def test_an_event_of_system_calls_needs_their_hooks() -> None:
+    """The functions of other events do not count for it."""
+    present = frozenset({*SYSCALL_HOOKS, "exit.once", "chmod.enter"})
+    assert required({EventType.OPEN}, present) == {*SYSCALL_HOOKS, "exit.once"}
+    assert required({EventType.EXIT}, present) == {"exit.once"}

@@ -43,7 +43,7 @@ class Opened:
 def attach(opened: Opened, hookset: str = "lsm") -> Attached:
     chooser = Chooser(hookset, ALL, Kernel(lacks={"filename_parentat"}))
     attached = Attached(opened, chooser.plan(needs.EVENTS))  # type: ignore[arg-type]
-    attached.attach(lambda refused: chooser.replan(refused, needs.EVENTS))
+    attached.attach(needs.HOOKS, lambda refused: chooser.replan(refused, needs.EVENTS))
     return attached
 
 
@@ -73,7 +73,7 @@ def test_an_event_without_its_minimum_is_left_out_completely() -> None:
 
 def test_a_refusal_that_another_set_could_serve_is_raised() -> None:
     opened = Opened("fentry__chmod__enter")
-    with pytest.raises(RefusedError, match="attach: no"):
+    with pytest.raises(RefusedError, match=r"refused chmod\.enter"):
         attach(opened, "auto")
 
 
@@ -83,3 +83,34 @@ def test_closing_detaches_everything() -> None:
     attached_names = [name for name in opened.log if not name.startswith("-")]
     attached.close()
     assert sorted(opened.log[len(attached_names) :]) == sorted(f"-{name}" for name in attached_names)
+
+
+def test_entries_are_detached_before_their_returns() -> None:
+    """An operation that begins meanwhile would have no return; other programs stay."""
+    opened = Opened()
+    attached = attach(opened)
+    opened.log.clear()
+    hooks = ["chmod.exit", "chmod.enter"]
+    assert [attached.detach_one(hooks) for _ in range(3)] == [True, True, False]
+    assert opened.log == ["-fentry__chmod__enter", "-fexit__chmod__exit"]
+    assert not {"chmod.enter", "chmod.exit"} & attached.hooks
+    assert {"open.enter", "open.exit"} <= attached.hooks
+
+
+def test_what_is_attached_already_is_not_attached_again() -> None:
+    opened = Opened()
+    chooser = Chooser("lsm", ALL, Kernel())
+    attached = Attached(opened, chooser.plan(needs.EVENTS))  # type: ignore[arg-type]
+    for hooks in (["open.exit"], ["open.exit", "open.enter"]):
+        attached.attach(hooks, lambda refused: chooser.replan(refused, needs.EVENTS))
+    assert opened.log == ["fexit__open__exit", "fentry__open__enter"]
+
+
+def test_what_cannot_be_attached_again_stays() -> None:
+    """Before 5.13 a program on a trampoline can be attached once."""
+    opened = Opened()
+    chooser = Chooser("lsm", ALL, Kernel())
+    attached = Attached(opened, chooser.plan(needs.EVENTS), reattaches=False)  # type: ignore[arg-type]
+    attached.attach(["chmod.enter", "exec.once"], lambda refused: chooser.replan(refused, needs.EVENTS))
+    assert [attached.detach_one(["chmod.enter", "exec.once"]) for _ in range(2)] == [True, False]
+    assert attached.hooks == {"chmod.enter"}

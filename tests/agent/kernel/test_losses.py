@@ -18,6 +18,7 @@ from tests.agent.kernel.conftest import BUILT
 
 HASH = 1  # BPF_MAP_TYPE_HASH
 WORD = struct.Struct("=I")
+KEPT, OPERATIONS = 1024, 1024  # FIM_ACCOUNT_KEPT, FIM_ACCOUNT_OPERATIONS
 UNUSED = ("perf", "tails", "probes", "syscalls", "calls")
 
 
@@ -35,9 +36,23 @@ class Hooks:
         for bank_and_type in range(len(EventType)):
             policy = maps.POLICY.pack(maps.FORWARD_ALL, 0, 0, 0)
             self.object.maps["policies"].update(WORD.pack(bank_and_type), policy)
+        slots = self.object.maps["slots"]
+        for index in range(maps.SHARED_SLOTS.start):
+            slots.update(WORD.pack(index), b"\1" * slots.value_size)  # claimed by another program
 
     def add_slot(self) -> None:
-        self.object.maps["free_slots"].update(b"", WORD.pack(0))
+        self.object.maps["free_slots"].update(b"", WORD.pack(maps.SHARED_SLOTS.start))
+
+    def fill_accounts(self, *, operations: int = 0, kept: int = 0) -> None:
+        """Every user holds so much already."""
+        for index in range(maps.ACCOUNTS):
+            account = maps.ACCOUNT.pack(0, 0, operations, kept, 0, 0)
+            self.object.maps["accounts"].update(WORD.pack(index), account)
+
+    def lost(self) -> list[int]:
+        """Losses of each account that has any."""
+        values = (self.object.maps["accounts"].lookup(WORD.pack(index)) for index in range(maps.ACCOUNTS))
+        return [lost for value in values if value and (lost := maps.ACCOUNT.unpack(value)[1])]
 
     def run(self, hook: str, *arguments: int) -> None:
         """Run a hook; `arguments` are the function's, or for an exit its return value."""
@@ -83,6 +98,31 @@ def test_a_refused_name_without_a_free_slot(hooks: Hooks) -> None:
     hooks.run("parent_given")
     hooks.run("mkdir_exit", -errno.EACCES)
     assert hooks.counts(EventType.MKDIR) == KernelCounts(seen=1, no_slot=1)
+    assert hooks.lost() == [1]
+
+
+def test_a_refused_name_of_a_user_who_keeps_too_much(hooks: Hooks) -> None:
+    """There would be room, which is for others."""
+    hooks.add_slot()
+    hooks.fill_accounts(kept=KEPT)
+    hooks.run("mkdir_enter")
+    hooks.run("parent_given")
+    assert hooks.free_slots() == 1
+    hooks.run("mkdir_exit", -errno.EACCES)
+    assert hooks.counts(EventType.MKDIR) == KernelCounts(seen=1, no_slot=1)
+    assert hooks.lost() == [1]
+
+
+@pytest.mark.parametrize(("in_flight", "followed"), [(0, True), (OPERATIONS, False)])
+def test_an_operation_of_a_user_with_many_in_flight(hooks: Hooks, in_flight: int, followed: bool) -> None:
+    """It is followed while few are in flight in all, whoever began them."""
+    hooks.fill_accounts(operations=OPERATIONS)
+    lane = struct.pack("=q2I48x", in_flight, 0, 0)
+    for index in range(maps.LANES):
+        hooks.object.maps["lanes"].update(WORD.pack(index), lane)
+    hooks.run("mkdir_enter")
+    assert hooks.counts(EventType.MKDIR) == KernelCounts(unentered=0 if followed else 1)
+    assert hooks.lost() == ([] if followed else [1])
 
 
 def test_a_name_that_had_no_slot_does_not_take_one_later(hooks: Hooks) -> None:
@@ -113,6 +153,17 @@ def test_a_refused_name_with_a_slot(hooks: Hooks) -> None:
     hooks.run("mkdir_exit", -errno.EACCES)
     assert hooks.counts(EventType.MKDIR) == KernelCounts(seen=1, submitted=1)
     assert hooks.free_slots() == 1
+    assert not list(hooks.object.maps["kept"].keys())
+    assert hooks.lost() == []
+
+
+def test_a_thread_that_sleeps_holds_no_slot(hooks: Hooks) -> None:
+    """Its name waits elsewhere, and the slot is free for others."""
+    hooks.add_slot()
+    hooks.run("mkdir_enter")
+    hooks.run("parent_given")
+    assert hooks.free_slots() == 1
+    assert len(list(hooks.object.maps["kept"].keys())) == 1
 
 
 def test_an_operation_whose_return_is_missed(hooks: Hooks) -> None:

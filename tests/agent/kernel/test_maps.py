@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.errors import KernelError
 from agent.events.model import EventType
 from agent.filters.approvers import derive
 from agent.kernel import hashing, maps, policy
@@ -20,7 +21,7 @@ class FakeMap:
         self._log = log
         self._name = name
         self.rows: dict[bytes, bytes] = {}
-        self.shared = mmap.mmap(-1, 1 << 18)
+        self.shared = mmap.mmap(-1, 1 << 19)
 
     def memory(self) -> mmap.mmap:
         return self.shared
@@ -40,7 +41,16 @@ class FakeMap:
         return iter(list(self.rows))
 
 
-NAMES = ("free_slots", "config", "policies", "approvers", "discarders", "generation", "counts")
+NAMES = (
+    "free_slots",
+    "config",
+    "policies",
+    "approvers",
+    "discarders",
+    "generation",
+    "counts",
+    "accounts",
+)
 
 
 class Kernel:
@@ -114,6 +124,37 @@ def test_a_reused_bank_has_no_old_values(kernel: Kernel) -> None:
     for approvers in ({PATH: 1, OTHER: 1}, {}, {OTHER: 2}):
         kernel.tables.set_policy({}, approvers)
     assert kernel.approvers(1) == {OTHER: 2}
+
+
+def test_a_policy_that_does_not_fit_leaves_the_next_one_whole(kernel: Kernel) -> None:
+    """The bank is half written then: what was there before is written again."""
+    kernel.tables.set_policy({}, {PATH: 1})
+    kernel.tables.set_policy({}, {PATH: 1})
+    approvers = kernel.maps["approvers"]
+    write, room = approvers.update, iter(range(5))
+
+    def update(key: bytes, value: bytes) -> None:
+        if next(room, None) is None:
+            raise KernelError("update approvers: Argument list too long (E2BIG)")
+        write(key, value)
+
+    approvers.update = update  # type: ignore[method-assign]
+    with pytest.raises(KernelError):
+        kernel.tables.set_policy({}, {Approver(value, maps.BY_PATH): 1 for value in range(10, 20)})
+    approvers.update = write  # type: ignore[method-assign]
+    assert kernel.config()[0] == 2
+    kernel.tables.set_policy({}, {PATH: 1})
+    assert kernel.config()[0] == 3
+    assert kernel.approvers(1) == {PATH: 1}
+
+
+def test_losses_are_added_up_by_user(kernel: Kernel) -> None:
+    """Two accounts may be of one user: root has one for each cgroup."""
+    for index, (lost, uid) in {0: (3, 7), 9: (5, 0), maps.ACCOUNTS - 1: (2, 0), 4: (0, 8)}.items():
+        maps.ACCOUNT.pack_into(
+            kernel.maps["accounts"].shared, index * maps.ACCOUNT.size, 1, lost, 0, 0, uid, 0
+        )
+    assert kernel.tables.losses() == {7: 3, 0: 7}
 
 
 def test_types_without_a_policy_are_rejected(kernel: Kernel) -> None:

@@ -123,7 +123,7 @@ def test_no_scenario_sleeps(scenario: Scenario) -> None:
 def test_each_scenario_without_loss_has_one_that_must_lose() -> None:
     """The same load with a ring buffer that is too small must lose events and count them."""
     twins = [scenario for scenario in CATALOGUE if scenario.ring_bytes]
-    assert [scenario.name for scenario in twins] == ["loss.small_ring", "loss.stopped_small"]
+    assert [scenario.name for scenario in twins] == ["loss.small_ring", "loss.stopped_small", "fairness.ring"]
     for scenario in twins:
         words = [ast.unparse(node) for node in asserted(scenario)]
         assert any("is lost" in text for text in words)

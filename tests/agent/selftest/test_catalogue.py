@@ -75,7 +75,7 @@ def test_nightly_scenarios_repeat_others() -> None:
     """Without them a run still has scenarios for no loss, counted loss, reload and signals."""
     daily = set(names("!@nightly"))
     assert {"loss.steady", "loss.small_ring", "life.reload", "life.sigterm", "life.sigkill"} <= daily
-    assert {name.partition(".")[0] for name in names("@nightly")} == {"life", "loss"}
+    assert {name.partition(".")[0] for name in names("@nightly")} == {"life", "loss", "fairness"}
 
 
 def test_by_name_takes_the_exact_name_only() -> None:

@@ -26,14 +26,14 @@ _APPROVERS = (
     Mutant(
         "approver-map-not-filled",
         "agent/kernel/maps.py",
-        "if old.get(approver) != mask:",
-        "if old.get(approver) != mask and False:",
+        "if written.get(approver) != mask:",
+        "if written.get(approver) != mask and False:",
         ("truth.open", "approvers.path"),
     ),
     Mutant(
         "approvers-of-old-rules-stay",
         "agent/kernel/maps.py",
-        "for approver in old.keys() - approvers.keys():",
+        "for approver in written.keys() - approvers.keys():",
         "for approver in set[Approver]():",
         ("approvers.change",),
     ),
@@ -158,7 +158,7 @@ _LOSS = (
     Mutant(
         "loss-not-counted",
         "bpf/record.h",
-        "fim_count(slot->event.type, ring_full);",
+        "fim_lose(slot->event.type, ring_full);",
         "error = 0;",
         ("loss.small_ring",),
     ),
@@ -324,4 +324,35 @@ _PLACES = (
     ),
 )
 
-MUTANTS = (*_APPROVERS, *_DISCARDERS, *_LOSS, *_TRUTH, *_PLACES)
+_FAIRNESS = (
+    Mutant(
+        "slot-held-across-a-sleep",
+        "bpf/operation.h",
+        "\tfim_op_drop(op);\n\treturn op->keeps",
+        "\treturn op->keeps",
+        ("fairness.waiting",),
+    ),
+    Mutant(
+        "refusals-passed-unread",
+        "bpf/refusal.h",
+        "\tif (approved)\n\t\treturn 1;",
+        "\tif (approved || 1)\n\t\treturn 1;",
+        ("fairness.refusals",),
+    ),
+    Mutant(
+        "deleted-files-passed-unread",
+        "bpf/approvers.h",
+        "#define FIM_UNSURE (FIM_TRUNCATED | FIM_AS_GIVEN | FIM_DETACHED)",
+        "#define FIM_UNSURE (FIM_TRUNCATED | FIM_AS_GIVEN | FIM_DETACHED | FIM_DELETED)",
+        ("fairness.sleepers",),
+    ),
+    Mutant(
+        "ring-without-shares",
+        "bpf/record.h",
+        "if (!fim_ring_admits(size))",
+        "if (0 && !fim_ring_admits(size))",
+        ("fairness.ring",),
+    ),
+)
+
+MUTANTS = (*_APPROVERS, *_DISCARDERS, *_LOSS, *_TRUTH, *_PLACES, *_FAIRNESS)

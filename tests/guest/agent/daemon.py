@@ -15,8 +15,8 @@ _PID = "/run/agent.pid"
 _START_S = 180.0
 _LINE_S = 120.0
 _START = (
-    f"cd /opt/fim && echo $$ >{_PID} && PYTHONPATH=/opt/fim exec python3 $PROGRAM run --rules {POLICY} "
-    + '"$@" 2>&1'
+    f"cd /opt/fim && echo $$ >{_PID} && PYTHONPATH=/opt/fim "
+    f'exec $UNDER python3 $PROGRAM run --rules {POLICY} "$@" 2>&1'
 )
 
 Match = dict[str, Any]
@@ -33,11 +33,21 @@ class Daemon:
         self._sentinels = 0
 
     @classmethod
-    def start(cls, guest: Guest, policy: bytes, *options: str, program: Sequence[str] = ()) -> Daemon:
-        """Start the agent and wait until it watches. `program` replaces the agent as Python's arguments."""
+    def start(
+        cls,
+        guest: Guest,
+        policy: bytes,
+        *options: str,
+        program: Sequence[str] = (),
+        under: Sequence[str] = (),
+    ) -> Daemon:
+        """Start the agent and wait until it watches.
+
+        `program` replaces the agent as Python's arguments; `under` is a command that runs Python.
+        """
         guest.put_bytes(policy, POLICY)
-        words = f"PROGRAM={' '.join(program or _AGENT)}"
-        channel = guest.open_channel(["env", words, "sh", "-c", _START, "agent", *options])
+        words = [f"PROGRAM={' '.join(program or _AGENT)}", f"UNDER={' '.join(under)}"]
+        channel = guest.open_channel(["env", *words, "sh", "-c", _START, "agent", *options])
         daemon = cls(guest, channel, 0)
         daemon.read(lambda line: "watching" in line, _START_S)
         daemon.pid = int(guest.run(["cat", _PID]).stdout)
@@ -103,9 +113,11 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def running(guest: Guest, policy: bytes, *options: str, program: Sequence[str] = ()) -> Iterator[Daemon]:
+def running(
+    guest: Guest, policy: bytes, *options: str, program: Sequence[str] = (), under: Sequence[str] = ()
+) -> Iterator[Daemon]:
     """Start an agent, and end it at the end of the context."""
-    daemon = Daemon.start(guest, policy, *options, program=program)
+    daemon = Daemon.start(guest, policy, *options, program=program, under=under)
     try:
         yield daemon
     finally:

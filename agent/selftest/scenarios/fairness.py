@@ -1,0 +1,175 @@
+"""Whatever one user does, the events of another arrive, and the user who causes a loss suffers it."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.events.model import EventType
+from agent.selftest.bench import Bench, CannotTellError, Round
+from agent.selftest.scenarios import proves
+
+STRANGER = 1013  # a user without any rights
+SLEEPERS = 307  # processes that wait in an open
+CROWD = 1009
+WANTED = 53
+REFUSALS = 10_007
+RENAMES = 2003
+FLOOD = 2003  # wanted events of one user that the agent does not read
+FALL_ASLEEP_S = 60
+
+
+def _opens(path: str, count: int = WANTED) -> str:
+    return f"repeat {count}\nopen {path} O_RDONLY -> $0\nclose $0\nend\n"
+
+
+def _fifo(bench: Bench, *, unlinked: bool) -> str:
+    """A path by which anyone may open a FIFO, and by which it has no name any more if it is `unlinked`."""
+    path = bench.path("fifo")
+    made = bench.unwatched(f"umask 0\nmknod {path} S_IFIFO|0666\nopen {path} O_PATH -> $5\n")
+    if not unlinked:
+        return path
+    bench.unwatched(f"unlink {path}\n")
+    return f"/proc/self/fd/{made.at(3).ret}"
+
+
+def _put_to_sleep(bench: Bench, fifo: str, count: int) -> None:
+    """Start processes of a stranger that open a FIFO for writing, and wait until all of them sleep there."""
+    bench.play(f"repeat {count}\nfork\nmute\nsetuid {STRANGER}\nopen {fifo} O_WRONLY\nend\nend\n")
+    bench.also_made(EventType.OPEN, count)
+    children = Path(f"/proc/{bench.pid}/task/{bench.pid}/children")
+    if not _until(lambda: sum(map(_sleeps, children.read_text("ascii").split())) == count):
+        raise CannotTellError(f"not all of {count} processes sleep after {FALL_ASLEEP_S} s")
+
+
+def _until(holds: Callable[[], bool]) -> bool:
+    """Look until something holds, or the time is up; return whether it does."""
+    deadline = time.monotonic() + FALL_ASLEEP_S
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)  # between two looks
+    return True
+
+
+def _sleeps(pid: str) -> bool:
+    state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
+    return state.split()[0] == "S"
+
+
+def _wake(bench: Bench, fifo: str, count: int) -> Round:
+    """Open the FIFO for reading, upon which all who write go on, and wait for their end."""
+    return bench.play(f"open {fifo} O_RDONLY|O_NONBLOCK -> $6\nrepeat {count}\nwait -1\nend\nclose $6\n")
+
+
+@proves("fairness.sleepers")
+def fairness_sleepers(bench: Bench) -> None:
+    """Processes of a stranger sleep in opens of a file that no rule wants."""
+    wanted = bench.file("wanted")
+    fifo = _fifo(bench, unlinked=True)
+    bench.rules(wanted=f'open.file.path == "{wanted}"')
+    _put_to_sleep(bench, fifo, SLEEPERS)
+    played = bench.play(_opens(wanted))
+    bench.equal("wanted events that arrive", WANTED, len(played.matches("wanted")))
+    bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
+    woken = _wake(bench, fifo, SLEEPERS)
+    bench.equal("opens of the FIFO that left the kernel", 0, len(woken.of(EventType.OPEN)))
+
+
+@proves("fairness.waiting")
+def fairness_waiting(bench: Bench) -> None:
+    """The same where a rule wants those opens too: their records wait, and are charged to the stranger."""
+    wanted = bench.file("wanted")
+    fifo = _fifo(bench, unlinked=False)
+    bench.rules(
+        wanted=f'open.file.path == "{wanted}"', waiting=f'open.file.path == "{fifo}" && process.uid > 0'
+    )
+    _put_to_sleep(bench, fifo, SLEEPERS)
+    played = bench.play(_opens(wanted))
+    bench.equal("wanted events that arrive", WANTED, len(played.matches("wanted")))
+    bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
+    woken = _wake(bench, fifo, SLEEPERS)
+    bench.equal("opens that waited and arrive", SLEEPERS, len(woken.matches("waiting")))
+
+
+def _flood(directory: str, count: int) -> str:
+    """A stranger is refused a directory that exists, again and again."""
+    return f"repeat {count}\nmkdir {directory} 0755\nend\n"
+
+
+@proves("fairness.refusals")
+def fairness_refusals(bench: Bench) -> None:
+    """Requests that are refused, and whose text no rule can match, do not leave the kernel."""
+    wanted = bench.file("wanted")
+    bench.rules(
+        wanted=f'open.file.path == "{wanted}"',
+        made=f'mkdir.file.path =~ "{bench.path("kept")}/**"',
+        refused=f'mkdir.file.path == "{bench.path("kept")}"',
+    )
+    kept = bench.path("kept")
+    bench.unwatched(f"mkdir {kept} 0755\n")
+    here = str(bench.folder)
+    relative = here[1:]
+    played = bench.play(
+        f"chdir /\nfork -> $1\nsetuid {STRANGER}\n"
+        f"{_flood(here, REFUSALS)}{_flood(relative, WANTED)}mkdir {kept} 0755\n"
+        f"chdir {here}\nmkdir kept 0755\nmkdir ./kept 0755\nend\nwait $1\n",
+        refused={
+            f"mkdir:5 errno {errno.EEXIST}": REFUSALS,
+            f"mkdir:8 errno {errno.EEXIST}": WANTED,
+            f"mkdir:10 errno {errno.EEXIST}": 1,
+            f"mkdir:12 errno {errno.EEXIST}": 1,
+            f"mkdir:13 errno {errno.EEXIST}": 1,
+        },
+    )
+    spent = played.counted[EventType.MKDIR]
+    bench.equal("refusals that a rule wants", 3, len(played.matches("refused")))
+    bench.equal("refusals rejected in the kernel", REFUSALS + WANTED, spent.approver_rejected)
+    bench.equal("lost", 0, spent.lost)
+
+
+@proves("fairness.ring")
+def fairness_ring(bench: Bench) -> None:
+    """A user fills the ring with events that a rule wants: the others' still find room in it."""
+    wanted, flooded = bench.file("wanted"), bench.file("flooded")
+    bench.rules(wanted=f'open.file.path == "{wanted}"', flooded=f'open.file.path == "{flooded}"')
+    few = WANTED // 4
+    played = bench.play(
+        f"fork -> $1\nsetuid {STRANGER}\n{_opens(flooded, FLOOD)}end\nwait $1\n{_opens(wanted, few)}",
+        absorb=False,
+    )
+    spent = played.counted[EventType.OPEN]
+    arrived = len(played.matches("flooded"))
+    bench.equal("wanted events that arrive", few, len(played.matches("wanted")))
+    bench.evidence.record("some of the flood is lost", 0 < arrived < FLOOD, f"fewer than {FLOOD}", arrived)
+    bench.equal("what did not arrive was counted", FLOOD - arrived, spent.ring_full)
+
+
+@proves("fairness.crowd")
+def fairness_crowd(bench: Bench) -> None:
+    """A thousand sleepers, refusals and renamed directories of one user at once."""
+    wanted = bench.file("wanted")
+    own = bench.path("own")
+    bench.unwatched(f"umask 0\nmkdir {own} 0777\nmkdir {own}/a 0777\n")
+    fifo = _fifo(bench, unlinked=True)
+    bench.rules(
+        wanted=f'open.file.path == "{wanted}"',
+        made=f'mkdir.file.path =~ "{bench.path("kept")}/**"',
+        moved=f'rename.file.path =~ "{bench.path("kept")}/**"',
+    )
+    _put_to_sleep(bench, fifo, CROWD)
+    hostile = f"setuid {STRANGER}\n"
+    renames = f"repeat {RENAMES}\nrename {own}/a {own}/b\nrename {own}/b {own}/a\nend\n"
+    played = bench.play(
+        f"fork -> $1\n{hostile}{_flood(own, REFUSALS)}end\nfork -> $2\n{hostile}{renames}end\n"
+        f"rate 101/s for 2s\nopen {wanted} O_RDONLY -> $0\nclose $0\nend\nwait $1\nwait $2\n",
+        refused={f"mkdir:4 errno {errno.EEXIST}": REFUSALS},
+    )
+    bench.equal("wanted events that arrive", 202, len(played.matches("wanted")))
+    bench.equal(
+        "refusals rejected in the kernel", REFUSALS, played.counted[EventType.MKDIR].approver_rejected
+    )
+    bench.equal("lost", 0, sum(account.lost for account in played.counted.values()))
+    _wake(bench, fifo, CROWD)

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Records that wait for the return of a call, in which the thread may sleep for
+ * as long as it likes. They are found by thread. Nearly all are small; each
+ * account may keep a part of either kind.
+ */
+#ifndef FIM_KEEP_H
+#define FIM_KEEP_H
+
+#include "kernel.h"
+#include "event.h"
+#include "maps.h"
+#include "slot.h"
+#include "account.h"
+
+#define FIM_KEPT	 4096
+#define FIM_KEPT_SIZE	 768 /* bytes of header and payload */
+#define FIM_KEPT_LARGE	 128
+#define FIM_ACCOUNT_KEPT 1024 /* of one account */
+#define FIM_LARGE_WEIGHT 64   /* a large one counts as so many small ones */
+
+/* What an operation keeps. */
+enum fim_keeping {
+	FIM_KEEPS_NOTHING,
+	FIM_KEEPS_SMALL,
+	FIM_KEEPS_LARGE,
+};
+
+struct fim_kept {
+	char bytes[FIM_KEPT_SIZE];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FIM_KEPT);
+	__type(key, __u32); /* thread */
+	__type(value, struct fim_kept);
+} kept SEC(".maps");
+
+struct fim_kept_large {
+	char bytes[sizeof(struct fim_event) + FIM_PAYLOAD_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FIM_KEPT_LARGE);
+	__type(key, __u32); /* thread */
+	__type(value, struct fim_kept_large);
+} kept_large SEC(".maps");
+
+static __always_inline __u32 fim_keeping_weight(__u32 keeping)
+{
+	return keeping == FIM_KEEPS_LARGE ? FIM_LARGE_WEIGHT : 1;
+}
+
+/* Keeps the record in this slot for the current thread. Returns enum fim_keeping. */
+__noinline __u32 fim_keep(__u32 index, __u32 charged)
+{
+	struct fim_account *account = fim_account_lookup(charged);
+	struct fim_slot *slot = fim_slot_lookup_inline(index);
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 keeping = FIM_KEEPS_SMALL;
+	long error;
+
+	if (!account || !slot)
+		return FIM_KEEPS_NOTHING;
+	if (slot->used > FIM_KEPT_SIZE - sizeof(struct fim_event))
+		keeping = FIM_KEEPS_LARGE;
+	if (account->kept + fim_keeping_weight(keeping) > FIM_ACCOUNT_KEPT)
+		return FIM_KEEPS_NOTHING;
+	slot->event.size = slot->used;
+	if (keeping == FIM_KEEPS_SMALL)
+		error = bpf_map_update_elem(&kept, &tid, slot, BPF_ANY);
+	else
+		error = bpf_map_update_elem(&kept_large, &tid, slot, BPF_ANY);
+	if (error)
+		return FIM_KEEPS_NOTHING;
+	__sync_fetch_and_add(&account->kept, fim_keeping_weight(keeping));
+	return keeping;
+}
+
+/* Copies the current thread's record to a slot. Returns the slot's index, or FIM_NO_SLOT. */
+__noinline __u32 fim_kept_copy(__u32 keeping)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 index = fim_slot_get();
+	struct fim_slot *slot = fim_slot_lookup_inline(index);
+	void *from;
+
+	if (!slot)
+		return FIM_NO_SLOT;
+	if (keeping == FIM_KEEPS_LARGE) {
+		from = bpf_map_lookup_elem(&kept_large, &tid);
+		if (!from)
+			goto none;
+		bpf_probe_read_kernel(slot, sizeof(struct fim_kept_large), from);
+	} else {
+		from = bpf_map_lookup_elem(&kept, &tid);
+		if (!from)
+			goto none;
+		bpf_probe_read_kernel(slot, sizeof(struct fim_kept), from);
+	}
+	slot->used = slot->event.size;
+	slot->bank = slot->event.serial & 1;
+	return index;
+none:
+	fim_slot_put(index);
+	return FIM_NO_SLOT;
+}
+
+/* Frees the current thread's record, and what it charges. */
+__noinline int fim_kept_free(__u32 keeping, __u32 charged)
+{
+	struct fim_account *account = fim_account_lookup(charged);
+	__u32 tid = bpf_get_current_pid_tgid();
+
+	if (keeping == FIM_KEEPS_LARGE)
+		bpf_map_delete_elem(&kept_large, &tid);
+	else
+		bpf_map_delete_elem(&kept, &tid);
+	if (account)
+		__sync_fetch_and_add(&account->kept, -(__s32)fim_keeping_weight(keeping));
+	return 1;
+}
+
+#endif /* FIM_KEEP_H */
