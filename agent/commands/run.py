@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.service.options import RunOptions
+from agent.service.options import LEAVE_OUT, REFUSE, RunOptions
 
 if TYPE_CHECKING:
     from agent.events.model import Event
@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="policy files, or folders of them",
     )
+    about = "at the start, refuse rules with errors, or leave those out and run the others"
+    _add(parser, "bad_rules", choices=(REFUSE, LEAVE_OUT), help=about)
     _add(parser, "output", metavar="FILE", help="write matches to FILE as JSON Lines; - is stdout, '' none")
     _add(parser, "otlp", metavar="URL", help="also send matches to the OTLP collector at URL")
     add(
@@ -42,13 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add(parser, "spool", type=Path, metavar="DIR", help="folder for matches that wait for the collector")
     _add(parser, "spool_bytes", type=int, metavar="N", help="maximum size of the spool in bytes")
-    _add(
-        parser,
-        "rate_limit",
-        type=float,
-        metavar="N",
-        help="maximum matches per second and rule; 0 is no limit",
-    )
+    about = "maximum matches per second and rule; 0 is no limit"
+    _add(parser, "rate_limit", type=float, metavar="N", help=about)
     _add(
         parser, "burst", type=int, metavar="N", help="maximum matches of a rule at once; 0 is as --rate-limit"
     )

@@ -13,6 +13,7 @@ from agent.events.actors import NOTHING, Context
 from agent.events.model import Event, EventType
 from agent.rules import evaluate, tree
 from agent.rules.actions import SetAction, Store
+from agent.rules.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,15 @@ class CompiledRule:
 
 
 class Ruleset:
-    """An immutable set of rules, indexed by event type."""
+    """An immutable set of rules, indexed by event type.
 
-    def __init__(self, compiled: Iterable[CompiledRule]) -> None:
+    `left_out` are the errors of the entries that were left out, `notes` are lines for the user about the rule
+    files.
+    """
+
+    def __init__(self, compiled: Iterable[CompiledRule], left_out: Iterable[Problem] = ()) -> None:
+        self.left_out = tuple(left_out)
+        self.notes: tuple[str, ...] = ()
         by_type: dict[EventType, list[CompiledRule]] = {kind: [] for kind in EventType}
         self.rules: dict[str, Rule] = {}
         for rule in compiled:

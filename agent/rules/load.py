@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.errors import RuleErrors, UsageError
+from agent.errors import RuleErrors
 from agent.events.model import EventType
-from agent.rules import evaluate, fields, hostfacts, literals, syntax
+from agent.rules import evaluate, fields, files, hostfacts, literals, syntax
 from agent.rules import source as yaml_source
 from agent.rules.actions import SetAction
 from agent.rules.builder import ParseError
@@ -18,24 +18,27 @@ from agent.rules.constants import table
 from agent.rules.engine import CompiledRule, Rule, Ruleset
 from agent.rules.fields import Field
 from agent.rules.parser import parse
-from agent.rules.policy import MacroDraft, Policy, PolicyReader, RuleDraft, SetDraft
+from agent.rules.policy import EntryKey, MacroDraft, Policy, PolicyReader, RuleDraft, SetDraft
 from agent.rules.problems import Problem, Problems, TooManyError
 from agent.rules.scope import Fault, Macro, Variable
 from agent.rules.source import Scalar, Source
 from agent.rules.trust import read_trusted
 
-SUFFIXES = (".yaml", ".yml", ".policy")
-DEFAULT = "default.policy"
+MAX_ROUNDS = 16  # in which entries with errors are left out, and then what needs them
 MAX_TOTAL_WORK = 1_000_000  # parts of all expressions, macros expanded
 
 
-def load(paths: Iterable[Path | str]) -> Ruleset:
+def load(paths: Iterable[Path | str], *, leave_out: bool = False) -> Ruleset:
     """Load files, and the rule files in directories.
 
     Raises RuleErrors with all errors of all files, and UsageError for a file that does not exist or that
-    another user can write.
+    another user can write. With `leave_out` entries with errors are left out, and listed in the rule set.
     """
-    return link([(str(path), read_trusted(path)) for path in _files(map(Path, paths))])
+    found = files.find(map(Path, paths))
+    contents = [(str(path), read_trusted(path)) for path in dict.fromkeys(found.paths)]
+    rules = link_good(contents) if leave_out else link(contents)
+    rules.notes += found.notes
+    return rules
 
 
 def loads(text: str, name: str = "<rules>") -> Ruleset:
@@ -43,43 +46,54 @@ def loads(text: str, name: str = "<rules>") -> Ruleset:
     return link([(name, text.encode("utf-8", "surrogateescape"))])
 
 
-def _files(paths: Iterable[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = sorted(filter(_is_rule_file, path.iterdir()), key=_loading_order)
-        if not inside:
-            raise UsageError(f"no rule files in {path}", hint=f"rule files end in {', '.join(SUFFIXES)}")
-        files += inside
-    return files
+Contents = Sequence[tuple[str, bytes]]
+Facts = Mapping[str, hostfacts.Fact]
 
 
-def _is_rule_file(path: Path) -> bool:
-    """Whether to read a file of a directory. Hidden files are leftovers of editors and archives."""
-    return path.suffix in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
-
-
-def _loading_order(path: Path) -> tuple[bool, str]:
-    """Sort `default.policy` first, so that every other file can override its rules."""
-    return path.name != DEFAULT, path.name
-
-
-def link(files: Sequence[tuple[str, bytes]], facts: Mapping[str, hostfacts.Fact] | None = None) -> Ruleset:
+def link(contents: Contents, facts: Facts | None = None) -> Ruleset:
     """Link the contents of several files, given as (name, content). Raises RuleErrors."""
     reader = PolicyReader(hostfacts.facts() if facts is None else facts)
-    rules: list[CompiledRule] = []
-    with contextlib.suppress(TooManyError):
-        policies = [reader.read(name, data) for name, data in files]
-        rules = _Linker(reader.problems).rules(policies)
+    rules = _link(reader, contents)
     if reader.problems.found:
-        raise RuleErrors(_sorted(reader.problems.found, [name for name, _ in files]))
+        raise RuleErrors(_sorted(reader.problems.found, contents))
     return Ruleset(rules)
 
 
-def _sorted(problems: list[Problem], files: list[str]) -> list[Problem]:
-    return sorted(problems, key=lambda each: (files.index(each.file), each.line, each.column))
+def link_good(contents: Contents, facts: Facts | None = None) -> Ruleset:
+    """Link like `link`, without the entries that have errors; these errors are `left_out` of the rule set.
+
+    An entry that needs one that was left out (its macro, its variable, the rule that it overrides) has an
+    error then, so all is read again until no error is left. Raises RuleErrors if that does not end or if no
+    rule is left.
+    """
+    known = hostfacts.facts() if facts is None else facts
+    without: frozenset[EntryKey] = frozenset()
+    left_out: list[Problem] = []
+    for _ in range(MAX_ROUNDS):
+        reader = PolicyReader(known, without)
+        rules = _link(reader, contents)
+        outside = set(reader.outside)
+        inside = [problem for problem in reader.problems.found if problem not in outside]
+        if not inside and (rules or not (left_out or outside)):
+            return Ruleset(rules, _sorted([*left_out, *reader.outside], contents))
+        blamed = without.union(key for problem in inside if (key := reader.entry_of(problem)))
+        if blamed == without:
+            break
+        left_out += inside
+        without = blamed
+    raise RuleErrors(_sorted(dict.fromkeys([*left_out, *reader.problems.found]), contents))
+
+
+def _link(reader: PolicyReader, contents: Contents) -> list[CompiledRule]:
+    with contextlib.suppress(TooManyError):
+        policies = [reader.read(name, data) for name, data in contents]
+        return _Linker(reader.problems).rules(policies)
+    return []
+
+
+def _sorted(problems: Iterable[Problem], contents: Contents) -> list[Problem]:
+    order = {name: number for number, (name, _) in enumerate(contents)}
+    return sorted(problems, key=lambda each: (order[each.file], each.line, each.column))
 
 
 class _Parsed(NamedTuple):

@@ -16,7 +16,7 @@ from agent.rules import source as yaml_source
 from agent.rules.builder import ParseError
 from agent.rules.constants import words
 from agent.rules.hostfacts import Fact, holds
-from agent.rules.problems import Problems
+from agent.rules.problems import Problem, Problems
 from agent.rules.source import Items, Node, Scalar, Source, Unreadable
 
 MAX_ENTRIES = 4_096  # rules, and macros, of one file
@@ -103,6 +103,9 @@ class MacroDraft(NamedTuple):
     combine: str
 
 
+EntryKey = tuple[str, int]  # an entry of `rules` or `macros`: its file and its offset there
+
+
 class Policy(NamedTuple):
     """The content of one file."""
 
@@ -113,28 +116,47 @@ class Policy(NamedTuple):
 class PolicyReader:
     """Reads files one by one and collects their errors in `problems`."""
 
-    def __init__(self, facts: Mapping[str, Fact]) -> None:
+    def __init__(self, facts: Mapping[str, Fact], without: frozenset[EntryKey] = frozenset()) -> None:
         self.problems = Problems()
+        self.outside: list[Problem] = []  # the problems that lie in no entry
         self._facts = facts
+        self._without = without
         self._source = Source("", "")
+        self._entries_read: dict[str, list[yaml_source.Mapping]] = {}
+
+    def entry_of(self, problem: Problem) -> EntryKey | None:
+        """Return the entry in which a problem lies, or None."""
+        for entry in self._entries_read.get(problem.file, ()):
+            if entry.at <= problem.at < entry.end:
+                return problem.file, entry.at
+        return None
 
     def read(self, name: str, data: bytes) -> Policy:
-        """Read a file; entries with errors are left out and recorded in `problems`."""
+        """Read a file; entries with errors, and those `without`, are not read."""
+        before = len(self.problems.found)
+        try:
+            macros, rules = self._lists(name, data)
+        finally:
+            self.outside += self.problems.found[before:]
+        return Policy(
+            [macro for entry in macros if (macro := self._macro(entry))],
+            [rule for entry in rules if (rule := self._rule(entry))],
+        )
+
+    def _lists(self, name: str, data: bytes) -> tuple[list[yaml_source.Mapping], list[yaml_source.Mapping]]:
+        """Return the entries of `macros` and of `rules`."""
         try:
             self._source = yaml_source.decode(name, data)
             root = yaml_source.read(self._source)
         except Unreadable as error:
             self.problems.add(error.problem)
-            return Policy([], [])
+            return [], []
         if not isinstance(root, yaml_source.Mapping):
             at = root.at if root is not None else 0
             self._problem(at, "the file has no `rules`", "begin it with version: and rules:")
-            return Policy([], [])
+            return [], []
         self._keys(root, _TOP, "policy files")
-        return Policy(
-            [macro for entry in self._entries(root, "macros") if (macro := self._macro(entry))],
-            [rule for entry in self._entries(root, "rules") if (rule := self._rule(entry))],
-        )
+        return self._entries(root, "macros"), self._entries(root, "rules")
 
     def _problem(self, at: int, message: str, hint: str = "", width: int = 1) -> None:
         self.problems.add(self._source.problem(at, message, hint, width))
@@ -166,7 +188,9 @@ class PolicyReader:
         for item in node.items:
             if not isinstance(item, yaml_source.Mapping):
                 self._at(item, f"an entry of `{key}` must begin with `- id:`")
-        return [item for item in node.items if isinstance(item, yaml_source.Mapping)]
+        entries = [item for item in node.items if isinstance(item, yaml_source.Mapping)]
+        self._entries_read.setdefault(self._source.name, []).extend(entries)
+        return [entry for entry in entries if (self._source.name, entry.at) not in self._without]
 
     def _rule(self, entry: yaml_source.Mapping) -> RuleDraft | None:
         self._keys(entry, _RULE, "rules")

@@ -9,7 +9,7 @@ MAX_PROBLEMS = 500  # errors reported at once
 
 
 class Problem(NamedTuple):
-    """An error in a file. `line` and `column` count from 1.
+    """An error in a file. `line` and `column` count from 1, `at` is the offset in the text, or -1.
 
     `excerpt` is the line, `width` the number of characters to mark in it.
     """
@@ -21,9 +21,15 @@ class Problem(NamedTuple):
     excerpt: str = ""
     width: int = 1
     hint: str = ""
+    at: int = -1
+
+    @property
+    def summary(self) -> str:
+        """The error in one line."""
+        return f"{clean(self.file)}:{self.line}:{self.column}: {clean(self.message)}"
 
     def __str__(self) -> str:
-        head = f"{clean(self.file)}:{self.line}:{self.column}: {clean(self.message)}"
+        head = self.summary
         tail = [f"    {clean(self.hint)}"] if self.hint else []
         return "\n".join([head, *self._marked(), *tail])
 

@@ -29,7 +29,7 @@ class Source(NamedTuple):
         start = self.text.rfind("\n", 0, at) + 1
         end = self.text.find("\n", start)
         excerpt = self.text[start : end if end >= 0 else None].rstrip("\r")
-        return Problem(self.name, self.line(at), at - start + 1, message, excerpt, width, hint)
+        return Problem(self.name, self.line(at), at - start + 1, message, excerpt, width, hint, at)
 
     def line(self, at: int) -> int:
         """Return the line number of an offset, from 1."""

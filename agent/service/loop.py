@@ -87,6 +87,7 @@ class Service:
         self._stopping = False
         self._reload_wanted = False
         self._reloads = {"ok": 0, "failed": 0}
+        self._left_out: list[str] = []  # the errors of rules that are not in force
         self._handlers: control.Handlers = {"status": self.state, "reload": self.reload}
 
     def enforce(self, ruleset: Ruleset) -> None:
@@ -94,6 +95,11 @@ class Service:
         self._watch.enforce(ruleset)
         self._reporter.rules = ruleset.rules
         self._reporter.limit.forget()
+        self._left_out = [problem.summary for problem in ruleset.left_out]
+        for note in ruleset.notes:
+            log(note)
+        for problem in ruleset.left_out:
+            log(f"left out: {problem}")
 
     def reload(self) -> control.Reply:
         """Load the rules again. If they have errors, the old rules stay and the reply has the errors."""
@@ -125,6 +131,8 @@ class Service:
         return {
             "uptime_s": round(self._clock() - self._started, 3),
             "rules": len(self._reporter.rules),
+            "rule_errors": len(self._left_out),
+            "rules_left_out": self._left_out,
             "reloads": dict(self._reloads),
             **self._watch.state(),
             "context": self._enricher.counters(),

@@ -33,6 +33,7 @@ class Family:
 FAMILIES = (
     Family("fim_uptime_seconds", "gauge", "Seconds since the agent started.", "uptime_s"),
     Family("fim_rules", "gauge", "Rules in force.", "rules"),
+    Family("fim_rule_errors", "gauge", "Errors of rules that were left out at the start.", "rule_errors"),
     Family("fim_reloads_total", "counter", "Rule reloads by outcome.", "reloads", ("outcome",)),
     Family("fim_events_total", "counter", "Events by outcome.", "ledger", ("type", "outcome")),
     Family("fim_lost_total", "counter", "Events lost, by cause.", "lost", ("type", "cause")),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STDOUT = "-"
+REFUSE, LEAVE_OUT = "refuse", "leave-out"  # what a rule with an error means at the start
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,4 @@ class RunOptions:
     btf: str = "kernel"
     transport: str = "ringbuf"
     keep_privileges: bool = False  # for debugging
+    bad_rules: str = REFUSE  # or LEAVE_OUT; a reload always refuses and keeps the old rules

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from agent import __version__
 from agent.context.enrich import Enricher
@@ -24,7 +25,7 @@ from agent.hooks import coverage
 from agent.rules.engine import Ruleset
 from agent.service import control, privileges
 from agent.service.loop import Service, Watch, log
-from agent.service.options import STDOUT, RunOptions
+from agent.service.options import LEAVE_OUT, STDOUT, RunOptions
 from agent.sinks.base import Sink
 from agent.sinks.dispatch import Dispatcher, Outlet
 from agent.sinks.jsonl import JsonlSink
@@ -32,10 +33,16 @@ from agent.sinks.ratelimit import RateLimit
 from agent.sinks.render import Renderer, this_host
 from agent.sinks.report import Reporter
 
-Load = Callable[[Sequence[Path]], Ruleset]
 Judge = Callable[[Event], Context]
 Matched = Callable[[Event, Context, Sequence[str]], None]
 OpenWatch = Callable[[RunOptions, Ruleset, Judge, Matched], Watch]
+
+
+class Load(Protocol):
+    """Loads rule files; with `leave_out` without the entries that have errors."""
+
+    def __call__(self, paths: Sequence[Path], *, leave_out: bool = False) -> Ruleset:
+        """Raise RuleErrors for errors in the files."""
 
 
 def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
@@ -45,7 +52,7 @@ def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
     passed a function that returns the context of an event, to be called once for every event in order, and
     one that reports a match. Raises AgentError if the agent cannot start.
     """
-    ruleset = load(options.rules)
+    ruleset = load(options.rules, leave_out=options.bad_rules == LEAVE_OUT)
     dispatcher = Dispatcher([Outlet(sink) for sink in open_sinks(options)])
     reporter = _reporter(options, dispatcher)
     enricher = Enricher()

@@ -111,7 +111,7 @@ def test_run_takes_every_option() -> None:
         *("--otlp-header", "a=b", "--otlp-header", "c=d=e", "--spool", "/s", "--spool-bytes", "7"),
         *("--rate-limit", "2.5", "--burst", "3", "--hash-changed", "--hash-max-bytes", "9"),
         *("--metrics-port", "0", "--control", "/c", "--hookset", "lsm", "--btf", "external"),
-        *("--transport", "perf", "--keep-privileges"),
+        *("--transport", "perf", "--keep-privileges", "--bad-rules", "leave-out"),
     )
     assert found == RunOptions(
         rules=(Path("a.yaml"), Path("b")),
@@ -130,6 +130,7 @@ def test_run_takes_every_option() -> None:
         btf="external",
         transport="perf",
         keep_privileges=True,
+        bad_rules="leave-out",
     )
 
 

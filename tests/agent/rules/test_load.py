@@ -243,14 +243,6 @@ def test_default_policy_is_loaded_first(tmp_path: Path) -> None:
     assert load([tmp_path]).rules["t"].expression == "open.flags == 2"
 
 
-def test_hidden_files_and_directories_are_no_rule_files(tmp_path: Path) -> None:
-    (tmp_path / "old.policy").mkdir()
-    (tmp_path / ".#default.yaml").symlink_to("anna@host.1234")
-    (tmp_path / "._default.yaml").write_bytes(b"\0\5\26\7")
-    (tmp_path / "a.yaml").write_text("rules:\n  - {id: a, expression: open.flags == 1}\n")
-    assert list(load([tmp_path]).rules) == ["a"]
-
-
 def test_macros_merge_and_override() -> None:
     macros = "macros:\n  - {id: A, values: [/x], combine: %s}\n"
     base = (

@@ -16,8 +16,10 @@ from agent.errors import AgentError, RuleErrors
 from agent.events.actors import Context
 from agent.events.model import Event, EventType
 from agent.rules.engine import Rule, Ruleset
+from agent.rules.problems import Problem
 from agent.service.control import Mailbox, Reply
 from agent.service.loop import Service
+from agent.service.metrics import render
 from agent.sinks.dispatch import Dispatcher, Outlet
 from agent.sinks.ratelimit import RateLimit
 from agent.sinks.render import Renderer
@@ -110,6 +112,26 @@ def test_what_hooks_had_seen_is_judged_and_delivered_at_the_end(bench: Bench) ->
     assert bench.watch.log[-1] == "detach"
     assert len(bench.sink.lines) == 1
     assert bench.sink.calls[-1] == "close"
+
+
+def test_rules_that_were_left_out_are_reported_until_a_reload(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the log with the place, in the state as lines and as a number for the metrics."""
+    started = Ruleset([], [Problem("a.yaml", 3, 5, "unknown field `x`", hint="did you mean y?")])
+    started.notes = ("b.policy is not read: it is a directory",)
+    bench.service.enforce(started)
+    printed = capsys.readouterr().err
+    assert "fim-agent: b.policy is not read: it is a directory\n" in printed
+    assert "fim-agent: left out: a.yaml:3:5: unknown field `x`\n    did you mean y?\n" in printed
+    state = bench.service.state()
+    assert (state["rule_errors"], state["rules_left_out"]) == (1, ["a.yaml:3:5: unknown field `x`"])
+    assert "fim_rule_errors 1\n" in render(state)
+    bench.answers = [RuleErrors(["bad"]), ruleset(Rule("b", ""))]
+    bench.service.reload()
+    assert bench.service.state()["rule_errors"] == 1
+    bench.service.reload()
+    assert bench.service.state()["rule_errors"] == 0
 
 
 def test_a_reload_loads_aside_then_enforces(bench: Bench) -> None:
