@@ -78,8 +78,8 @@ def seen(folder: Path, exit_code: int) -> Seen:
 
 
 def _lost(cell: model.CellResult) -> int:
-    """Machines that the cell lost and did without."""
-    return len(cell.attempts) + sum(
+    """Machines that the cell lost and replaced; the last attempt of a cell is the one that counts."""
+    return max(0, len(cell.attempts) - 1) + sum(
         attempt.verdict is Verdict.INFRA for test in cell.tests for attempt in test.attempts
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.results.model import Attempt
 from harness.results.verdict import Verdict
 from tests.campaigns.faults import figures, judge, lies, published, table
 from tests.campaigns.faults.draw import Draw, drawn, healthy
@@ -91,6 +92,17 @@ def test_a_test_that_lost_its_machine_counts_and_not_the_tests_after_it(tmp_path
     found = judge.seen(tmp_path, 4)
     assert (found.verdict, found.reason) == ("INFRA", "the connection ended")
     assert judge.seen(tmp_path, 0).verdict == "exit 0"
+
+
+def test_a_machine_counts_as_lost_only_if_another_replaced_it(tmp_path: Path) -> None:
+    """The attempts of a cell end with the one that counts; a cell that kept its machine lost none."""
+    (tmp_path / "out").mkdir()
+    passed = Attempt(verdict=Verdict.PASS)
+    infra = Attempt(verdict=Verdict.INFRA, reason="QEMU was killed")
+    for attempts, lost in (((passed,), 0), ((infra, passed), 1), ((), 0)):
+        cell = a_cell("6.1", tests=(a_test("truth.open"),)).model_copy(update={"attempts": attempts})
+        (tmp_path / "out/results.json").write_text(a_run(cell).model_dump_json(by_alias=True))
+        assert judge.seen(tmp_path, 0).lost == lost
 
 
 def test_green_with_a_fault_in_it_is_a_false_green() -> None:
