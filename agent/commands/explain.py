@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Collection, Iterator, Sequence
 
 from agent.events.model import EventType
@@ -58,6 +59,10 @@ def explain(ruleset: Ruleset) -> Iterator[str]:
             yield ""
     unused = [event_type.label for event_type, approvers in filters.items() if not approvers.reasons]
     yield from _folded("No rule uses these event types, and the kernel forwards none of them: ", unused)
+    for note in ruleset.notes:
+        yield from textwrap.wrap(
+            f"note: {note}", WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
 
 
 def _event_type(event_type: EventType, approvers: Approvers) -> Iterator[str]:

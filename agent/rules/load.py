@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from agent.errors import RuleErrors
 from agent.events.model import EventType
-from agent.rules import evaluate, fields, files, hostfacts, literals, syntax
+from agent.rules import evaluate, fields, files, hostfacts, links, literals, syntax
 from agent.rules import source as yaml_source
 from agent.rules.actions import SetAction
 from agent.rules.builder import ParseError
@@ -37,7 +37,7 @@ def load(paths: Iterable[Path | str], *, leave_out: bool = False) -> Ruleset:
     found = files.find(map(Path, paths))
     contents = [(str(path), read_trusted(path)) for path in dict.fromkeys(found.paths)]
     rules = link_good(contents) if leave_out else link(contents)
-    rules.notes += found.notes
+    rules.notes += (*found.notes, *links.warnings(rules))
     return rules
 
 

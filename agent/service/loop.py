@@ -18,6 +18,7 @@ from agent.sinks.report import Reporter
 
 POLL_MS = 200  # how long a signal or a request may wait
 LOADING_POLL_MS = 10
+MAX_NOTES = 50  # lines about one set of rules
 
 
 def log(message: str) -> None:
@@ -96,8 +97,12 @@ class Service:
         self._reporter.rules = ruleset.rules
         self._reporter.limit.forget()
         self._left_out = [problem.summary for problem in ruleset.left_out]
-        for note in ruleset.notes:
+        for note in ruleset.notes[:MAX_NOTES]:
             log(note)
+        if len(ruleset.notes) > MAX_NOTES:
+            log(
+                f"{len(ruleset.notes) - MAX_NOTES} more notes about the rules: run `agent explain` to see all"
+            )
         for problem in ruleset.left_out:
             log(f"left out: {problem}")
 

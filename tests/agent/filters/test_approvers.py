@@ -191,6 +191,16 @@ def test_explanation() -> None:
     assert max(map(len, text.splitlines())) <= 79
 
 
+def test_explanation_ends_with_the_notes() -> None:
+    """They are folded like all lines."""
+    rules = ruleset("open.flags == 0")
+    rules.notes = ("r.yaml:2: rule `a` names /bin/sh, which leads through the symbolic link /bin -> usr/bin",)
+    assert list(explain(rules))[-2:] == [
+        "note: r.yaml:2: rule `a` names /bin/sh, which leads through the symbolic link",
+        "    /bin -> usr/bin",
+    ]
+
+
 def test_explanation_of_the_default_policy(capsys: pytest.CaptureFixture[str]) -> None:
     """Every rule is named, and no line is wider than a terminal."""
     assert main(["explain", str(DEFAULT)]) == 0

@@ -18,7 +18,7 @@ from agent.events.model import Event, EventType
 from agent.rules.engine import Rule, Ruleset
 from agent.rules.problems import Problem
 from agent.service.control import Mailbox, Reply
-from agent.service.loop import Service
+from agent.service.loop import MAX_NOTES, Service
 from agent.service.metrics import render
 from agent.sinks.dispatch import Dispatcher, Outlet
 from agent.sinks.ratelimit import RateLimit
@@ -132,6 +132,15 @@ def test_rules_that_were_left_out_are_reported_until_a_reload(
     assert bench.service.state()["rule_errors"] == 1
     bench.service.reload()
     assert bench.service.state()["rule_errors"] == 0
+
+
+def test_notes_about_rules_are_bounded(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = Ruleset([])
+    rules.notes = tuple(f"note {number}" for number in range(MAX_NOTES + 3))
+    bench.service.enforce(rules)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == MAX_NOTES + 1
+    assert lines[-1] == "fim-agent: 3 more notes about the rules: run `agent explain` to see all"
 
 
 def test_a_reload_loads_aside_then_enforces(bench: Bench) -> None:

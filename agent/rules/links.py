@@ -1,0 +1,154 @@
+"""Finds rules that name a symbolic link.
+
+The kernel resolves links before it reports a path, so a rule on `/bin/sh` never matches where `/bin` is a
+link to `usr/bin`. The rules stay as they are; the user gets a line with the link and the path of the events.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.events.model import EventType
+from agent.rules import tree
+from agent.rules.engine import CompiledRule, Ruleset
+from agent.rules.patterns import Matcher, Pattern
+from agent.rules.problems import clean
+
+MAX_LINKS = 40  # on the way to one file, as in the kernel
+_PROGRAMS = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
+# Operations on a name: a link in the last component is the file itself.
+_ON_NAMES = frozenset(
+    {
+        EventType.UNLINK,
+        EventType.RMDIR,
+        EventType.MKDIR,
+        EventType.RENAME,
+        EventType.LINK,
+        EventType.SYMLINK,
+        EventType.MKNOD,
+    }
+)
+
+
+class Resolved(NamedTuple):
+    """A path without links, and the first link on the way with its text; both are empty without a link."""
+
+    path: bytes
+    link: bytes = b""
+    target: bytes = b""
+
+
+class Links:
+    """Resolves paths below `root`, and remembers which names are links."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.fsencode(root).rstrip(b"/")
+        self._targets: dict[bytes, bytes] = {}
+
+    def resolve(self, path: bytes, *, last: bool = True) -> Resolved:
+        """Follow the links of an absolute path, in its last component only with `last`.
+
+        A name that does not exist is no link. A loop of links resolves to the path itself.
+        """
+        here, first, count = b"", Resolved(path), 0
+        pending = path.split(b"/")[:0:-1]
+        while pending:
+            name = pending.pop()
+            if name == b"..":
+                here = here.rpartition(b"/")[0]
+            if name in (b"", b".", b".."):
+                continue
+            entry = here + b"/" + name
+            target = self._target(entry) if pending or last else b""
+            if not target:
+                here = entry
+                continue
+            count += 1
+            if count > MAX_LINKS:
+                return Resolved(path)
+            first = first if first.link else Resolved(path, entry, target)
+            here = b"" if target.startswith(b"/") else here
+            pending += target.split(b"/")[::-1]
+        return first._replace(path=here or b"/")
+
+    def _target(self, path: bytes) -> bytes:
+        known = self._targets.get(path)
+        if known is None:
+            try:
+                known = os.readlink(self._root + path)  # noqa: PTH115 - names are bytes
+            except OSError:
+                known = b""
+            self._targets[path] = known
+        return known
+
+
+def warnings(ruleset: Ruleset, root: Path = Path("/")) -> tuple[str, ...]:
+    """Return a line for each path or program name of a rule that only a link has.
+
+    A rule that also names the path without links gets no line.
+    """
+    links = Links(root)
+    compiled = (rule for rules in ruleset.by_type.values() for rule in rules)
+    return tuple(dict.fromkeys(line for rule in compiled for line in _of_rule(rule, links)))
+
+
+def _of_rule(rule: CompiledRule, links: Links) -> Iterator[str]:
+    leaves = list(_leaves(rule.condition))
+    head = f"{rule.rule.file}:{rule.rule.line}: rule `{rule.id}` names"
+    for leaf in leaves:
+        name = leaf.field.name
+        beside = [other.matcher for other in leaves if other.field == leaf.field]
+        if leaf.field.path and not name.startswith("exec.script."):
+            last = rule.type not in _ON_NAMES or name.startswith("process.")
+            for text, found in _paths(leaf.matcher, beside, links, last=last):
+                via = f"the symbolic link {_text(found.link)} -> {_text(found.target)}"
+                yield clean(f"{head} {text}, which leads through {via}: events have {_text(found.path)}")
+        elif name.endswith("file.name") and (name.startswith("process.") or rule.type is EventType.EXEC):
+            for text, found in _programs(leaf.matcher, beside, links):
+                via = f"the symbolic link {_text(found.link)}"
+                yield clean(f"{head} {text}, which is {via}: events have {_text(found.path)}")
+
+
+def _leaves(condition: tree.Condition) -> Iterator[tree.Match]:
+    if isinstance(condition, tree.Match):
+        yield condition
+    elif isinstance(condition, tree.Not):
+        yield from _leaves(condition.item)
+    elif isinstance(condition, tree.All | tree.Any):
+        for item in condition.items:
+            yield from _leaves(item)
+
+
+def _paths(
+    matcher: Matcher, beside: list[Matcher], links: Links, *, last: bool
+) -> Iterator[tuple[str, Resolved]]:
+    for path in sorted(matcher.exact):
+        found = links.resolve(path, last=last) if path.startswith(b"/") else Resolved(path)
+        if found.link and not any(other.matches(found.path) for other in beside):
+            yield _text(path), found
+    for pattern in matcher.patterns:
+        directory = pattern.prefix.rpartition(b"/")[0] if pattern.kind == "glob" else b""
+        found = links.resolve(directory) if directory else Resolved(b"")
+        if found.link and not any(_covers(other, found.path) for each in beside for other in each.patterns):
+            yield _text(pattern.text), found._replace(path=found.path + pattern.text[len(directory) :])
+
+
+def _covers(pattern: Pattern, directory: bytes) -> bool:
+    prefix = pattern.prefix.rstrip(b"/")
+    return bool(prefix) and (directory.startswith(prefix) or prefix.startswith(directory))
+
+
+def _programs(matcher: Matcher, beside: list[Matcher], links: Links) -> Iterator[tuple[str, Resolved]]:
+    for name in sorted(matcher.exact):
+        places = (links.resolve(folder + b"/" + name) for folder in _PROGRAMS if name and b"/" not in name)
+        renamed = [found for found in places if found.path.rpartition(b"/")[2] != name]
+        found = renamed[0] if renamed else Resolved(b"")
+        if found.link and not any(other.matches(found.path.rpartition(b"/")[2]) for other in beside):
+            yield _text(name), found
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
