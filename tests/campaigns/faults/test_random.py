@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +201,13 @@ def test_kept_faults_still_exist() -> None:
 
 
 def test_the_published_campaign_has_no_false_green() -> None:
-    """Nor a fault in a wrong class, nor a healthy run that ended red."""
+    """Nor a healthy run that ended red; each fault in a wrong class is listed."""
     _, _, text = table.PAGE.read_text().partition(table.RANDOM)
     rows = re.findall(r"(?m)^\| (a .+) \| (\d+) of (\d+) \|", text)
-    assert {int(happened) for _, happened, _ in rows} == {0}
-    assert max(int(runs) for what, _, runs in rows if what == "a fault ended green") >= 60
+    found: Counter[str] = Counter()
+    for what, happened, _ in rows:
+        found[what] += int(happened)
+    listed = re.findall(r"(?m)^- \d+: .+ in .+ at ", text)
+    assert found["a fault ended in a wrong class"] == len(listed)
+    assert found["a fault ended green"] == found["a healthy run ended red"] == 0
+    assert max(int(runs) for what, _, runs in rows if what == "a fault ended green") >= 240
