@@ -61,8 +61,8 @@ static __always_inline int fim_is_approved_basename(struct fim_slot *slot)
 }
 
 /*
- * Goes one component down from the root. A prefix approves what lies strictly
- * below it. Returns 0 at the end of the path, or once it is approved.
+ * Adds the next component to the hash of the path from the root. A prefix approves
+ * paths below it, not itself. Returns 0 at the end of the path, or once it is approved.
  */
 __noinline int fim_fold_step(__u32 index)
 {

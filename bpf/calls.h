@@ -29,7 +29,7 @@
 #define ENAMETOOLONG 36
 #define ENOSYS	     38
 #define ELOOP	     40
-#define ERESTARTSYS  512 /* the caller never sees it: the call begins anew */
+#define ERESTARTSYS  512 /* never reaches user space: the kernel restarts the call */
 
 /* One call: the places of its arguments from 1, 0 for none. */
 struct fim_syscall {
@@ -143,9 +143,9 @@ __noinline int fim_read_text(__u32 index, __u64 address, __u32 at)
 }
 
 /*
- * Reads the caller's texts when the call begins, and those that were not in
- * memory again when it returns: the kernel has fetched them by then. Returns
- * whether the record has all paths.
+ * Reads the caller's strings when the call begins. Strings that are not in memory
+ * then are read when it returns, because the kernel has fetched them meanwhile.
+ * Returns whether the record has all paths.
  */
 __noinline int fim_read_texts(__u32 index)
 {

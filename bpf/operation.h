@@ -40,7 +40,7 @@
  *	them, and while it is not 0 no hook but exit belongs to the outer one;
  *
  *	loses a program, because the kernel skips one that would recurse: each
- *	state must stand that the next arrow never comes.
+ *	state must tolerate that the next transition never happens.
  */
 #ifndef FIM_OPERATION_H
 #define FIM_OPERATION_H

@@ -5,8 +5,8 @@
  * A walk goes from a dentry up to the root of its mount namespace and appends
  * each component to the record. It consists of global functions, which the
  * verifier checks once each and not once an iteration: a walk of 512 steps with
- * its hashes costs it some seven hundred instructions. Inlining would undo
- * that. Global functions take numbers, because 5.10 and 5.11 refuse pointers:
+ * its hashes costs about seven hundred verified instructions. With inlining it
+ * would cost that for each step. Global functions take numbers, because 5.10 and 5.11 refuse pointers:
  * where one needs a pointer its name begins with __, and a typed function
  * of the same name calls it.
  */

@@ -1,1 +1,1 @@
-"""Boots real kernels and says what the agent's promises are worth on each."""
+"""Boots real kernels and tests on each whether the agent keeps its promises."""

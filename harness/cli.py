@@ -79,7 +79,7 @@ def _command_of(words: Sequence[str]) -> list[str]:
 
 def _print_error(error: Exception) -> int:
     if isinstance(error, OSError):
-        # What no package has a message of its own for: a full disk, a folder of another user.
+        # Errors without a message of the package that met them: a full disk, a folder of another user.
         error = InfrastructureError(str(error))
     elif isinstance(error, ModuleNotFoundError):
         hint = "install what requirements.lock names: rm -f .venv/.installed-* && make setup"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-NIGHTLY = "nightly"  # repeats another scenario for longer, faster or on more CPUs; left out by day
+NIGHTLY = "nightly"  # repeats another scenario for longer, faster or on more CPUs; left out by default
 SMOKE = "smoke"  # the dozen scenarios that touch each part of the agent; `make test` runs them in guests
 
 

@@ -1,4 +1,4 @@
-"""The messages that a kernel prints when it is in trouble, as data; of a changed wording the newest is first.
+"""The messages that a kernel prints when it is in trouble, as data; the newest wording is first.
 
 A line counts only if it begins with printk's time stamp, so a program that prints "Kernel panic" is no panic.
 This one list decides what ends a machine, what is a complaint, and what a report marks.

@@ -1,4 +1,4 @@
-"""The suites, flavours and architectures of Debian's kernels, as data; no other module names them.
+"""The suites, flavours and architectures of Debian's kernels, as data.
 
 A series need not be listed: `HOMES` only says which suites to search first, then all others are searched. So
 a new series in a backports suite works without a change here.

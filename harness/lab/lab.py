@@ -165,7 +165,7 @@ class VmBench:
 
 
 class VmMachine:
-    """A libvirt machine as the life of a cell wants it."""
+    """A libvirt machine, as the protocol `Machine` of `run/machines.py`."""
 
     start: Literal["cold", "warm"] = "cold"
     base = Path()  # the folder that the files of suites are named from

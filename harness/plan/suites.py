@@ -83,7 +83,7 @@ def _below(top: Path) -> Iterator[Path]:
 def _check_file(path: Path, base: Path, suite: Suite) -> None:
     shown = path.relative_to(base)
     if not path.resolve().is_relative_to(base.resolve()):
-        raise ConfigError(f"{shown}: a link out of {base}", hint="copy the file there instead")
+        raise ConfigError(f"{shown}: is a link that leads outside {base}", hint="copy the file there instead")
     if not path.exists():
         raise ConfigError(f"{shown}: no such file", hint=f"suite {suite.name!r} needs it in {base}")
     if not stat.S_ISREG(path.stat().st_mode):

@@ -49,8 +49,9 @@ def read(path: Path) -> Document:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     for where, status in statuses.items():
         if private.foreign(status):
+            what = "this file" if where == path else path.name
             hint = f"run as that user, or chown {os.geteuid()} {where}"
-            raise ConfigError(f"{path}: uid {status.st_uid} can change it: {where} belongs to it", hint=hint)
+            raise ConfigError(f"{where} is owned by uid {status.st_uid}, who could change {what}", hint=hint)
     if private.open_to_all(statuses[path]) or private.replaceable(statuses[path.parent]):
         where = path if private.open_to_all(statuses[path]) else path.parent
         raise ConfigError(f"{path}: every user of this host can change it", hint=f"run chmod o-w {where}")

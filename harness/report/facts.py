@@ -6,6 +6,7 @@ test can compare the tables with them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -65,7 +66,7 @@ class CellFacts(_Facts):
     capabilities: dict[str, str]
     partly: dict[str, str]
     limits: dict[str, str] = {}
-    ended: Annotated[str, Field(pattern=r"^[+sxibnfwXFTC.]*$")]
+    ended: Annotated[str, Field(pattern=f"^[{re.escape(''.join([*LETTERS.values(), NOT_PLANNED]))}]*$")]
 
 
 class RunFacts(_Facts):
@@ -84,7 +85,7 @@ class RunFacts(_Facts):
     @model_validator(mode="after")
     def _whole(self) -> RunFacts:
         if any(len(cell.ended) != len(self.tests) for cell in self.cells):
-            raise ValueError("a cell has not one letter for each test")
+            raise ValueError("a cell does not have one letter for each test")
         return self
 
     def ended(self, test: str, cells: Iterable[CellFacts]) -> list[tuple[CellFacts, Verdict]]:

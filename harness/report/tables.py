@@ -52,8 +52,8 @@ def run(facts: RunFacts) -> Iterator[str]:
 
 
 def kernels(facts: RunFacts) -> Iterator[str]:
-    """List every kernel: what its series resolved to, how it booted, and the hook types that fire."""
-    yield from _head("kernel", "release", "package", "arch", "boot", "hook types that fire", "that do not")
+    """List every kernel: what its series resolved to, how it booted, and the program types that fire."""
+    yield from _head("kernel", "release", "package", "arch", "boot", "program types that fire", "that do not")
     for kernel, arch in dict.fromkeys((cell.kernel, cell.arch) for cell in facts.cells):
         cells = [cell for cell in facts.cells if (cell.kernel, cell.arch) == (kernel, arch)]
         best = max(cells, key=lambda cell: (bool(cell.release), bool(cell.capabilities), cell.boot_s))
@@ -96,7 +96,9 @@ def doors(facts: RunFacts, described: Mapping[str, Scenario]) -> Iterator[str]:
 
 def programs(facts: RunFacts) -> Iterator[str]:
     """Show how many programs each cell loaded, the verifier's work, and how long the load took."""
-    yield from _head("cell", "programs", "largest program", "instructions", "load", "events not seen whole")
+    yield from _head(
+        "cell", "programs", "largest program", "instructions", "load", "events that are only partly visible"
+    )
     for cell in facts.cells:
         if cell.largest:
             name, count = cell.largest
@@ -134,7 +136,7 @@ def _ended(facts: RunFacts, test: str, cells: Iterable[CellFacts]) -> str:
         where = dict.fromkeys(kernel for kernel, found in ended if found is verdict)
         passed = verdict is Verdict.PASS
         parts.append(f"✓ {number}" if passed else f"{mark(verdict)} {number} ({', '.join(where)})")
-    return ", ".join(parts) or "not in it"
+    return ", ".join(parts) or "not run with this hook set"
 
 
 def _counted(ended: Sequence[tuple[Verdict, int]]) -> str:

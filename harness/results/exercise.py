@@ -77,4 +77,4 @@ def _exercised(cell: CellResult) -> bool:
 
 
 def _unknown(cell: CellResult) -> bool:
-    return cell.verdict in (Verdict.INFRA, Verdict.BOOT_FAIL, Verdict.NOT_RUN)
+    return cell.verdict.unknown

@@ -38,7 +38,10 @@ def make(folder: Path, *, own: bool) -> int:
     try:
         latest = folder.with_name("latest")
         if own and latest.exists() and not latest.is_symlink():
-            raise ConfigError(f"{latest}: is no link, and has to lead to the newest run", hint="move it away")
+            raise ConfigError(
+                f"{latest}: is not a symbolic link; the harness must be able to replace it",
+                hint="move it away",
+            )
         folder.mkdir(parents=True, exist_ok=not own)
         claimed = locks.claim(folder)
         if claimed is None:

@@ -50,6 +50,11 @@ class Verdict(enum.StrEnum):
         return self.exit_code == 0
 
     @property
+    def unknown(self) -> bool:
+        """Whether the verdict reports nothing about the product: infrastructure, or no result."""
+        return self.exit_code in (3, 4)
+
+    @property
     def needs_reason(self) -> bool:
         """Whether a result with this verdict must have a reason: all but PASS."""
         return self is not Verdict.PASS

@@ -44,7 +44,7 @@ MAX_AGENTS = 3  # per cell: after that many early ends of the agent it is given 
 ATTACH = "attach.txt"  # in the cell's folder: the command that enters a kept machine
 LOG_BYTES = 32 << 20  # per cell, of the guest's answers; a line marks each one that is left out
 BACKOFF_S = 1.0  # before the second machine; doubled for each further one
-CANNOT = ("load-fail", "attach-fail", "silent")  # observed states of a hook type that does not work
+CANNOT = ("load-fail", "attach-fail", "silent")  # observed states of a program type that does not work
 
 
 # Causes that leave the guest alive, so that the end of the cell can still be checked. An expected failure or
@@ -65,7 +65,7 @@ class CellRun:
     """One cell: call `open`, `test` for each planned test, and `close`; none of them raises HarnessError.
 
     `allowed` takes the report so far and returns the function that decides which kernel warnings are allowed.
-    `promised` returns the configuration options by which the kernel promises a hook type, "" if none.
+    `promised` returns the configuration options by which the kernel promises a program type, "" if none.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ class CellRun:
         """Return whether a forced hook set was refused because this kernel was observed not to support it.
 
         The refusal alone is no proof: the agent loads with `auto` and reports what it observed. The cause is
-        SKIP, or FAIL if the kernel's configuration promises the hook type.
+        SKIP, or FAIL if the kernel's configuration promises the program type.
         """
         kind = self.cell.hookset.replace("-", "_")
         if self.cell.hookset == "auto" or self.cell.suite or not self._selftest:

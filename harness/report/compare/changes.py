@@ -11,7 +11,7 @@ from harness.results.model import Results
 from harness.results.verdict import Verdict
 
 FAILING = frozenset({Verdict.SPLAT, Verdict.FAIL, Verdict.TIMEOUT, Verdict.CRASH})
-UNKNOWN = frozenset({Verdict.INFRA, Verdict.BOOT_FAIL, Verdict.NOT_RUN})
+UNKNOWN = frozenset(verdict for verdict in Verdict if verdict.unknown)
 
 
 class Kind(enum.StrEnum):
@@ -28,6 +28,16 @@ class Kind(enum.StrEnum):
     FIXED = "fixed"
     KNOWN_AGAIN = "known again"
     PASSING = "newly passing"
+
+
+# The change to each verdict that is neither PASS nor in FAILING. A verdict without an entry raises KeyError,
+# and a test compares every pair of verdicts.
+_BECAME = {
+    Verdict.FLAKY: Kind.NEWLY_FLAKY,
+    Verdict.XPASS: Kind.UNEXPECTED_PASS,
+    Verdict.SKIP: Kind.NEWLY_SKIPPED,
+    Verdict.XFAIL: Kind.EXCUSED,
+} | dict.fromkeys(UNKNOWN, Kind.LOST)
 
 
 @dataclass(frozen=True)
@@ -61,13 +71,11 @@ def kind_of(old: Verdict, new: Verdict) -> Kind:
         if old not in FAILING:
             return Kind.NEWLY_FAILING
         return Kind.WORSE if new.badness > old.badness else Kind.MILDER
-    by_new = {
-        Verdict.FLAKY: Kind.MILDER if old in FAILING else Kind.NEWLY_FLAKY,
-        Verdict.XPASS: Kind.UNEXPECTED_PASS,
-        Verdict.SKIP: Kind.NEWLY_SKIPPED,
-        Verdict.XFAIL: Kind.EXCUSED,
-    } | dict.fromkeys(UNKNOWN, Kind.LOST)
-    return by_new.get(new) or _why_passing(old)
+    if new is Verdict.PASS:
+        return _why_passing(old)
+    if new is Verdict.FLAKY and old in FAILING:
+        return Kind.MILDER
+    return _BECAME[new]
 
 
 def regressed(old: Verdict, new: Verdict) -> bool:

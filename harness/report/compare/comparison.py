@@ -50,7 +50,7 @@ class RungChange:
 
 @dataclass(frozen=True)
 class CapabilityChange:
-    """A hook type whose observed state changed; a state is empty if it was not observed."""
+    """A program type whose observed state changed; a state is empty if it was not observed."""
 
     cell: str
     type: str

@@ -19,7 +19,7 @@ _FAMILY = {
 
 
 def capability(name: str, state: str) -> str:
-    """Return the family, which gives the colour, of the observed state of a hook type or an event type.
+    """Return the family, which gives the colour, of the observed state of a program type or an event type.
 
     `skips` is no type: if it is silent, the kernel never skips programs on trampolines, which is good.
     """
@@ -59,7 +59,7 @@ class PointRow:
 
 @dataclass(frozen=True)
 class FactRow:
-    """The observed state of a hook type or event type on each kernel; "" if not observed."""
+    """The observed state of a program type or event type on each kernel; "" if not observed."""
 
     name: str
     states: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A host made of files."""
+"""A fake host: its /proc, its user database and its containers are files in a temporary folder."""
 
 from __future__ import annotations
 
@@ -75,7 +75,6 @@ def host(tmp_path: Path) -> FakeHost:
 
 
 def fork(time_ns: int, pid: int, ppid: int, uid: int = 0) -> Event:
-    """The event is of the process that forks; it carries the child's pid where a chown has the new owner."""
     return Event(EventType.FORK, time_ns, ppid, ppid, 0, uid, uid, comm=b"forks", child_pid=pid)
 
 

@@ -1,4 +1,4 @@
-"""Lines of matches: one each, whatever files are called, and every byte can be had back."""
+"""A match is one line for any file name, and the name's bytes can be restored from it."""
 
 from __future__ import annotations
 

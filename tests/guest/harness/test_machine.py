@@ -1,4 +1,4 @@
-"""Real machines: booted, used, hurt, and gone."""
+"""Real machines: boot, use, crash and removal."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _append(path: Path, text: str) -> Callable[[], object]:
 
 
 def test_what_is_saved_is_what_is_tested(root: Path) -> None:
-    """A scenario that is broken fails on the server that rests; mended it passes; Python takes a new one."""
+    """A broken scenario fails on the running server, and passes once it is fixed."""
     scenario = root / SCENARIO
     sound = scenario.read_text()
     output = _watched(

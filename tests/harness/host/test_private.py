@@ -104,7 +104,7 @@ def test_a_matrix_of_another_user_is_refused(
     path = tmp_path / "matrix.yaml"
     path.write_text("kernels: [6.1]\n")
     os.chown(tmp_path / which, 1000, 1000)
-    with pytest.raises(ConfigError, match="uid 1000 can change it") as caught:
+    with pytest.raises(ConfigError, match="is owned by uid 1000, who could change") as caught:
         yaml.read(path)
     assert f"chown 0 {tmp_path / which}" in str(caught.value.hint)
     monkeypatch.setenv("SUDO_UID", "1000")

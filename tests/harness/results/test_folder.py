@@ -81,7 +81,7 @@ def test_the_reports_of_a_run_are_removed_with_it(tmp_path: Path) -> None:
 
 def test_a_folder_called_latest_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "latest").mkdir()
-    with pytest.raises(ConfigError, match="latest: is no link"):
+    with pytest.raises(ConfigError, match="latest: is not a symbolic link"):
         folder.make(tmp_path / "20261122-021744-3fa9", own=True)
     assert [path.name for path in tmp_path.iterdir()] == ["latest"]
 
