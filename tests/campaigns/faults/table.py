@@ -17,7 +17,7 @@ seconds are those from the fault to its verdict, on an emulated CPU; where nothi
 the whole cell. What the harness overcomes ends in PASS: another port is taken, a damaged snapshot is dropped
 and the machine booted. `exit` is what a run with nothing worse in it exits with.
 
-| fault | struck | verdict | exit | seconds |
+| fault | phase | verdict | exit | seconds |
 |---|---|---|---|---|
 """
 RANDOM = "## Faults drawn at random\n"  # where the part begins that `published` writes
