@@ -12,6 +12,10 @@ a reader can restore the exact bytes with any JSON parser:
 
 To restore the bytes, encode the parsed string as UTF-8 and replace `\xHH` and `\\`, as `unescape` does. A
 name of valid UTF-8 without a backslash is not changed.
+
+The keys are an interface. A new or changed key also changes "Reading a match" of docs/operations.md (a test
+compares the keys with it), tests/guest/agent/test_events.py, and tests/campaigns/law/judge.py, which compares
+matches with expected ones.
 """
 
 from __future__ import annotations

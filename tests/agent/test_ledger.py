@@ -1,3 +1,5 @@
+"""The agent's ledger: which sums must be equal, and which place of a loss a difference names."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Fixtures: a matrix, its plan, a cell of it, and an output folder."""
+
 from __future__ import annotations
 
 from pathlib import Path

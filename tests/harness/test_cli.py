@@ -1,3 +1,5 @@
+"""The command line of the harness, with a fake bench."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,3 +1,5 @@
+"""The tree of errors that the docstring of harness/errors.py draws."""
+
 from __future__ import annotations
 
 import ast

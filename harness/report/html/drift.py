@@ -1,4 +1,4 @@
-"""The view of hook drift: which hooks each kernel uses at each point, and where that changes."""
+"""The section "Hooks" (templates/drift.html.j2): the hooks that each kernel uses, and where they change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The view of the ledger: the ends of the events of each type, for the run and for each cell."""
+"""The section "Ledger" (templates/ledger.html.j2): what became of the events of each type."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from harness.report.html import bars, drift, flows, matrix, tests
+from harness.report.html import bars, by_test, drift, flows, matrix
 from harness.report.shared import attention, evidence, hooks, proof, verdicts, words
 from harness.results import ledger
 from harness.results.model import Results
@@ -82,10 +82,10 @@ def _content(results: Results, folder: Path | None) -> dict[str, Any]:
         "sentence": verdicts.sentence(results),
         "findings": attention.findings(results),
         "grid": matrix.grid(results),
-        "tests": tests.rows(results),
+        "tests": by_test.rows(results),
         "drift": drift.tables(results),
         "flows": flows.flows(results),
-        "events": tests.events_of_run(results),
+        "events": by_test.events_of_run(results),
         "scenarios": results.scenarios,
         "evidence": {cell.id: evidence.gather(cell, folder) for cell in results.cells},
     }
@@ -152,7 +152,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "capability": drift.capability,
     "counts": verdicts.counts,
     "equation": ledger.equation,
-    "events_of": tests.events_of_cell,
+    "events_of": by_test.events_of_cell,
     "evidence_of": proof.evidence,
     "failed": proof.failed,
     "held": proof.held,
@@ -160,7 +160,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "point": hooks.point,
     "surprising": hooks.surprising,
     "used": hooks.used,
-    "worst_first": tests.worst_first,
+    "worst_first": by_test.worst_first,
     "extra": lambda row, key: (row.model_extra or {}).get(key, ""),
     "family": verdicts.family,
     "flow_bar": bars.flow,
@@ -168,9 +168,9 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "meaning": verdicts.meaning,
     "phase_bar": bars.phases,
     "plural": words.plural,
-    "row_events": tests.events_of_row,
+    "row_events": by_test.events_of_row,
     "seconds": words.seconds,
-    "test_events": tests.events_of_test,
+    "test_events": by_test.events_of_test,
     "value": words.value_text,
     "variant_rest": words.variant_rest,
     "name_of": attention.name_of,

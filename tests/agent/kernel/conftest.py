@@ -1,3 +1,5 @@
+"""Fixtures: an object of BPF programs, opened and not loaded."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

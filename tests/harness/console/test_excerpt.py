@@ -1,3 +1,5 @@
+"""Excerpts of a console: which of its lines a report shows."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Kernel configurations: which program types they promise."""
+
 from __future__ import annotations
 
 import pytest

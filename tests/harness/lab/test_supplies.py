@@ -1,3 +1,5 @@
+"""Preparation of kernels and images before a run, with fake sources."""
+
 from __future__ import annotations
 
 import shutil

@@ -1,3 +1,5 @@
+"""Reading matrix.yaml: valid files, and the error for each mistake."""
+
 from __future__ import annotations
 
 import contextlib

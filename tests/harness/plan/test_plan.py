@@ -1,3 +1,5 @@
+"""From a matrix and a command line to cells and tests."""
+
 from __future__ import annotations
 
 import re

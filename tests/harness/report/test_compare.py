@@ -1,3 +1,5 @@
+"""Comparing two runs: the name of each change, and what counts as a regression."""
+
 from __future__ import annotations
 
 import json

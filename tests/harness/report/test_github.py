@@ -1,3 +1,5 @@
+"""Annotations and summaries for GitHub."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Comparing times of two runs: which differences are more than noise."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Ledgers in results.json: which equation does not hold, and by how much."""
+
 from __future__ import annotations
 
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""Merging the results of shards into those of one run."""
+
 from __future__ import annotations
 
 import dataclasses

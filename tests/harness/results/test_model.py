@@ -1,3 +1,5 @@
+"""The models of results.json: what is valid, and which verdict and exit code follow."""
+
 from __future__ import annotations
 
 import json

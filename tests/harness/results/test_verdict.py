@@ -1,3 +1,5 @@
+"""Verdicts: their order, and the exit code of a run."""
+
 from __future__ import annotations
 
 import pytest

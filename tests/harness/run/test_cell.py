@@ -1,3 +1,5 @@
+"""The life of a cell with fake machines: each event leads to one verdict."""
+
 from __future__ import annotations
 
 import datetime

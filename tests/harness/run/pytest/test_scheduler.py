@@ -1,3 +1,5 @@
+"""The scheduler of pytest-xdist: each test runs once, and a machine stays with one worker."""
+
 from __future__ import annotations
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The view by test: what each test proves, the events it is about, and the kernels where it fails."""
+"""The section "Tests" (templates/by_test.html.j2): what each test proves, its events, and where it fails."""
 
 from __future__ import annotations
 
