@@ -15,7 +15,7 @@ from tests import ROOT
 
 PAGE = (ROOT / "docs/operations.md").read_text().partition("## Reading a match")[2].partition("\n## ")[0]
 PROCESS = Process(pid=7, ppid=1, tid=7, comm=b"c", exe=b"/c")
-CONTEXT = Context(PROCESS, container=Container(b"a", "docker", b""))
+CONTEXT = Context(PROCESS, container=Container(b"a", b"docker", b""))
 
 
 def keys(value: Any) -> Iterator[str]:
