@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Hashes of names and paths. agent/kernel/hashing.py computes the same, and a
+ * Hashes of names and paths. agent/kernel/path_hash.py computes the same, and a
  * test compares them.
  *
  * The hash of a component starts from its length and mixes its 8-byte

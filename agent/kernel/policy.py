@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from agent.events.model import EventType
-from agent.kernel import hashing, maps
+from agent.kernel import maps, path_hash
 from agent.kernel.maps import Approver, Policy
 
 if TYPE_CHECKING:  # loading programs must not import the rules and their parser
@@ -59,11 +59,11 @@ def _kinds(
 
 def _values(approvers: Approvers) -> Iterator[tuple[Approver, bool]]:
     for name in approvers.basenames:
-        yield Approver(hashing.component(name), maps.BY_BASENAME), name in approvers.write_basenames
+        yield Approver(path_hash.component(name), maps.BY_BASENAME), name in approvers.write_basenames
     for path in approvers.paths:
-        yield Approver(hashing.path(path), maps.BY_PATH), path in approvers.write_paths
+        yield Approver(path_hash.path(path), maps.BY_PATH), path in approvers.write_paths
     for path in approvers.prefixes:
-        yield Approver(hashing.path(path), maps.BY_PREFIX), path in approvers.write_prefixes
+        yield Approver(path_hash.path(path), maps.BY_PREFIX), path in approvers.write_prefixes
     for uid in approvers.uids:
         yield Approver(uid, maps.BY_UID), False
     for auid in approvers.auids:

@@ -48,7 +48,8 @@ def run(facts: RunFacts) -> Iterator[str]:
     ended = counts(verdict for cell in facts.cells for verdict in facts.verdicts(cell))
     took = f"{facts.duration_s / 60:.0f} min on {facts.cpus} CPUs with {markdown(facts.accelerator)}"
     run = f"Run {markdown(facts.id)}, {markdown(facts.started[:10])}: {counted(len(facts.cells), 'cell')}"
-    yield f"{run}, {_counted(ended)}; {took}, exit {facts.exit_code}."
+    missing = " Tests with NOT_RUN have no result." if Verdict.NOT_RUN in dict(ended) else ""
+    yield f"{run}, {_counted(ended)}; {took}, exit {facts.exit_code}.{missing}"
 
 
 def kernels(facts: RunFacts) -> Iterator[str]:
@@ -96,9 +97,7 @@ def doors(facts: RunFacts, described: Mapping[str, Scenario]) -> Iterator[str]:
 
 def programs(facts: RunFacts) -> Iterator[str]:
     """Show how many programs each cell loaded, the verifier's work, and how long the load took."""
-    yield from _head(
-        "cell", "programs", "largest program", "instructions", "load", "events that are only partly visible"
-    )
+    yield from _head("cell", "programs", "largest program", "instructions", "load", "partly visible")
     for cell in facts.cells:
         if cell.largest:
             name, count = cell.largest

@@ -11,7 +11,7 @@ import pytest
 from agent.errors import KernelError
 from agent.events.model import EventType
 from agent.filters.approvers import derive
-from agent.kernel import hashing, maps, policy
+from agent.kernel import maps, path_hash, policy
 from agent.kernel.maps import Approver, Discard, Discarder, Policy, Tables
 from agent.rules.load import loads
 
@@ -218,7 +218,7 @@ class TestPolicy:
     def test_a_path(self) -> None:
         policies, values = self.of('unlink.file.path == "/etc/passwd"')
         assert policies[EventType.UNLINK].kinds == maps.BY_PATH
-        assert values == {Approver(hashing.path(b"/etc/passwd"), maps.BY_PATH): EventType.UNLINK.mask}
+        assert values == {Approver(path_hash.path(b"/etc/passwd"), maps.BY_PATH): EventType.UNLINK.mask}
         assert policies[EventType.RMDIR].mode == maps.REJECT_ALL
 
     def test_one_value_for_several_events(self) -> None:

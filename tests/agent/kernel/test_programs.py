@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent.errors import KernelError
 from agent.events.decode import SIZE
-from agent.kernel import hashing
+from agent.kernel import path_hash
 from agent.kernel.libbpf import Object, Program, failed_program
 from agent.kernel.map_writer import MapWriter
 from agent.kernel.transport import RingBuffer
@@ -50,7 +50,7 @@ def check(program: Program, *, name: bytes = b"", records: int = 0) -> tuple[int
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(name=st.binary(max_size=255).filter(lambda name: b"\0" not in name))
 def test_both_sides_hash_alike(running: Object, name: bytes) -> None:
-    assert check(running.programs["check__hash"], name=name)[0] == hashing.component(name)
+    assert check(running.programs["check__hash"], name=name)[0] == path_hash.component(name)
 
 
 def test_a_table_is_written_by_programs(running: Object) -> None:
