@@ -73,6 +73,7 @@ class Enricher:
             self._users.user(event.uid),
             self._users.group(event.gid),
             ancestors,
+            known.args_truncated,
         )
 
     def container(self, event: Event) -> Container:

@@ -128,6 +128,7 @@ class ProcessCache:
         parent = self.find(event.pid, event.time_ns)
         image = parent.process if parent else Process(comm=event.comm)
         child = Process(pid, event.pid, pid, image.comm, image.exe, image.args)
+        child.args_truncated = image.args_truncated
         self._owned(child, event.uid, event.gid, event.auid)
         ancestors = (parent.process, *self.ancestors(parent))[:MAX_ANCESTORS] if parent else None
         known = self.table.at(pid, event.time_ns)
@@ -143,6 +144,7 @@ class ProcessCache:
     def _exec(self, event: Event) -> None:
         self.counters.execs += 1
         process = Process(event.pid, event.ppid, event.pid, event.comm, event.file.path, event.args)
+        process.args_truncated = event.args_truncated
         self._owned(process, event.uid, event.gid, event.auid)
         entry = self.table.at(event.pid, event.time_ns)
         if entry is None:

@@ -47,8 +47,8 @@ class ProcFs:
         """Read one process without its ancestors; None if it exited. Kernel threads have no `exe`."""
         folder = self.root / str(pid)
         with suppress(OSError, ValueError, IndexError, KeyError):
-            exe, args = self._program(folder)
-            return self._found(pid, folder, exe, args)
+            exe, command_line = self._program(folder)
+            return self._found(pid, folder, exe, command_line)
         return None
 
     def cgroup(self, pid: int) -> bytes | None:
@@ -65,19 +65,21 @@ class ProcFs:
         except OSError:
             return b""
 
-    def _found(self, pid: int, folder: Path, exe: bytes, args: tuple[bytes, ...]) -> Found:
+    def _found(self, pid: int, folder: Path, exe: bytes, command_line: bytes) -> Found:
         comm, fields = split_stat((folder / "stat").read_bytes())
         uid, gid = _identity((folder / "status").read_bytes())
+        args = split_args(command_line)
         process = Process(
             pid, int(fields[1]), pid, comm, exe, args, uid, gid, _audit_user(folder / "loginuid")
         )
+        process.args_truncated = len(command_line) > ARGS_BYTES or command_line.count(b"\0") > ARGS_COUNT
         return Found(process, int(fields[_STARTTIME]) * self.tick_ns)
 
-    def _program(self, folder: Path) -> tuple[bytes, tuple[bytes, ...]]:
-        exe, args = _exe(folder), _args(folder)
+    def _program(self, folder: Path) -> tuple[bytes, bytes]:
+        exe, command_line = _exe(folder), _command_line(folder)
         if _exe(folder) != exe:
-            exe, args = _exe(folder), _args(folder)
-        return exe, args
+            exe, command_line = _exe(folder), _command_line(folder)
+        return exe, command_line
 
 
 def split_stat(content: bytes) -> tuple[bytes, list[bytes]]:
@@ -95,9 +97,10 @@ def split_args(content: bytes) -> tuple[bytes, ...]:
     )
 
 
-def _args(folder: Path) -> tuple[bytes, ...]:
+def _command_line(folder: Path) -> bytes:
+    """Return the arguments, with one byte more than is kept if there are more."""
     with (folder / "cmdline").open("rb") as file:
-        return split_args(file.read(ARGS_BYTES))
+        return file.read(ARGS_BYTES + 1)
 
 
 def _exe(folder: Path) -> bytes:

@@ -15,10 +15,10 @@ NO_USER = 0xFFFFFFFF  # (uid_t) -1: the auid of a process without a login sessio
 class Process:
     """One process at the time of an event.
 
-    `exe` is the absolute path of its program, `args` its arguments (`args[0]` included), `ancestors` its
-    ancestors, nearest first, with the programs that they had when they forked. Ancestors have no ancestors of
-    their own and no thread (`tid` equals `pid`). The users of an unknown process are NO_USER, so that no rule
-    takes it for root.
+    `exe` is the absolute path of its program, `args` its arguments (`args[0]` included; without the last ones
+    if `args_truncated`), `ancestors` its ancestors, nearest first, with the programs that they had when they
+    forked. Ancestors have no ancestors of their own and no thread (`tid` equals `pid`). The users of an
+    unknown process are NO_USER, so that no rule takes it for root.
     """
 
     pid: int = 0
@@ -33,6 +33,7 @@ class Process:
     user: bytes = b""
     group: bytes = b""
     ancestors: tuple[Process, ...] = ()
+    args_truncated: bool = False
 
     @property
     def name(self) -> bytes:

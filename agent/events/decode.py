@@ -16,6 +16,7 @@ from agent.events.model import Event, EventType, File, FileFlags
 VERSION = 4
 PATH_MAX = 4096
 PARENTS = 3
+ARGS_MAX = 4096  # FIM_ARGS_MAX: the kernel copies no more bytes of the arguments
 
 # struct fim_event up to its files, and struct fim_file, which follows twice.
 HEAD = struct.Struct("=HHIQQHHi13Ii16s6HI")
@@ -88,6 +89,7 @@ def decode(record: bytes) -> Event:
         name=_text(body, head.name_at, head.name_length),
         source=_text(body, head.source_at, head.source_length) if kind is not EventType.EXEC else b"",
         args=_args(body, head.source_at, head.source_length) if kind is EventType.EXEC else (),
+        args_truncated=kind is EventType.EXEC and _is_cut(head),
         new_uid=head.new_uid, new_gid=head.new_gid, generation=head.generation, serial=head.serial,
         program=head.family, exit_code=head.exit_code, root=_root(head, body), child_pid=head.child_pid,
     )  # fmt: skip
@@ -127,6 +129,11 @@ def _args(body: memoryview, start: int, length: int) -> tuple[bytes, ...]:
     """Split arguments at their terminators; a truncated last one has none."""
     whole = _slice(body, start, length)
     return tuple(whole.removesuffix(b"\0").split(b"\0")) if whole else ()
+
+
+def _is_cut(head: Head) -> bool:
+    """Whether arguments are missing: the copy is as long as it can be, or the kernel could not read any."""
+    return head.source_length >= ARGS_MAX or not (head.source_at or head.source_length)
 
 
 def _root(head: Head, body: memoryview) -> bytes:

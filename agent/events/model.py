@@ -112,6 +112,7 @@ class Event:
     serial: int = 0  # number of the kernel policy that filtered it
     program: int = 0  # family of the program that saw the file: `hooks.FAMILIES`
     args: tuple[bytes, ...] = ()  # exec
+    args_truncated: bool = False  # exec: arguments are missing at the end
     exit_code: int = 0  # exit
     root: bytes = b""  # root directory of the process in its mount namespace; empty if unknown
     child_pid: int = 0  # fork

@@ -69,6 +69,7 @@ _PROCESS = (
     ("file.path", TEXT, "{p}.exe", "path of the program"),
     ("file.name", TEXT, "{p}.exe.rpartition(b'/')[2]", "base name of the program"),
     ("args", TEXT, "b' '.join({a}[1:])", "arguments without the program's name, joined by spaces"),
+    ("args_truncated", BOOL, "{p}.args_truncated", "arguments are missing at the end, see below"),
     ("argv0", TEXT, "b''.join({a}[:1])", "first argument: the program's name as the caller gave it"),
 )
 _PROCESS_LISTS = (

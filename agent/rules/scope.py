@@ -20,7 +20,7 @@ FOREIGN_EVENTS = frozenset(
 )
 _FOREIGN_FIELDS = frozenset(
     constants.words(
-        "args_truncated async cap_effective cap_permitted caps_attempted caps_used change_time cmdline "
+        "async cap_effective cap_permitted caps_attempted caps_used change_time cmdline "
         "cookie created_at device_path egid egroup envp envs envs_truncated epoch euid euser filesystem "
         "fsgid fsgroup fsuid fsuser group hashes hostname interpreter is_exec is_kworker is_thread "
         "modification_time mount_detached mount_visible origin os package release root rule scope "

@@ -148,10 +148,11 @@ def _process(context: Context, event: Event) -> str:
     process = context.process
     root = _quote_cached(context.root) if context.root else "null"
     args = ",".join(map(quote_name, process.args))
+    cut = ',"args_truncated":true' if process.args_truncated else ""
     ancestors = ",".join(map(_ancestor, process.ancestors))
     return (
         f'{{"pid":{process.pid},"ppid":{process.ppid},"tid":{process.tid},"comm":{_quote_cached(process.comm)},'
-        f'"exe":{_quote_cached(process.exe)},"args":[{args}],"uid":{process.uid},"gid":{process.gid},'
+        f'"exe":{_quote_cached(process.exe)},"args":[{args}]{cut},"uid":{process.uid},"gid":{process.gid},'
         f'"auid":{process.auid},"user":{_quote_cached(process.user)},"group":{_quote_cached(process.group)},'
         f'"root":{root},"cgroup_id":{event.cgroup_id},"ancestors":[{ancestors}]}}'
     )

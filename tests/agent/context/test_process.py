@@ -13,7 +13,7 @@ from agent.context.procfs import ProcFs
 from agent.context.table import RETENTION_NS, Entry
 from agent.context.users import Users
 from agent.events.model import Event
-from tests.agent.context.conftest import SECOND, TICK_NS, FakeHost, exec_, exit_, fork
+from tests.agent.context.conftest import SECOND, TICK_NS, FakeHost, exec_, exit_, fork, opened
 
 MS = 1_000_000
 NOWHERE = Path("/nonexistent")
@@ -251,3 +251,18 @@ def test_the_books_balance_whatever_comes(steps: list[tuple[str, int, int, int]]
                 older = older.older
         assert len(held) == len(cache.table) <= 5
         assert sum(entry.bytes for entry in held) == cache.table.bytes == sum(e.weigh() for e in held)
+
+
+def test_cut_arguments_stay_marked(host: FakeHost) -> None:
+    """In the process, in what it forks, and in the ancestors of that."""
+    enricher = host.enricher()
+    enricher.start()
+    run = exec_(SECOND, 7, 1, b"/bin/env", b"env", b"A=x")
+    run.args_truncated = True
+    assert enricher.context(run).process.args_truncated
+    enricher.context(fork(2 * SECOND, 8, 7))
+    child = enricher.context(opened(3 * SECOND, 8, 7)).process
+    assert child.args_truncated
+    assert [ancestor.args_truncated for ancestor in child.ancestors][:1] == [True]
+    enricher.context(exec_(4 * SECOND, 8, 7, b"/bin/ls", b"ls"))
+    assert not enricher.context(opened(5 * SECOND, 8, 7)).process.args_truncated

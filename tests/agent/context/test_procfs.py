@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,23 @@ def test_arguments_keep_empty_ones_and_are_cut() -> None:
     assert split_args(b"") == ()
     assert split_args(b"a\0" * 1000) == (b"a",) * ARGS_COUNT
     assert sum(map(len, split_args(b"x" * 10_000))) == ARGS_BYTES
+
+
+@pytest.mark.parametrize(
+    ("content", "cut"),
+    [
+        (b"a\0" * ARGS_COUNT, False),
+        (b"a\0" * (ARGS_COUNT + 1), True),
+        (b"x" * (ARGS_BYTES - 1) + b"\0", False),
+        (b"x" * ARGS_BYTES + b"\0", True),
+    ],
+)
+def test_a_command_line_that_was_cut_says_so(host: FakeHost, content: bytes, *, cut: bool) -> None:
+    host.add_process(7, 1, b"/bin/a")
+    (host.root / "proc/7/cmdline").write_bytes(content)
+    found = host.proc_fs().read(7)
+    assert found
+    assert found.process.args_truncated is cut
 
 
 def test_a_file_may_be_called_deleted(host: FakeHost) -> None:

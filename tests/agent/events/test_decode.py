@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import pytest
 from hypothesis import given
@@ -89,6 +90,15 @@ class TestDecode:
         event = decode(made[: HEAD.size] + second + first + made[SIZE:])
         assert event.file2
         assert event.file2.path == b"/home/x.sh"
+
+    @pytest.mark.parametrize(
+        ("place", "cut"), [((40, 0), False), ((40, 4), False), ((40, 4_096), True), ((0, 0), True)], ids=str
+    )
+    def test_arguments_that_are_missing(self, place: tuple[int, int], *, cut: bool) -> None:
+        """The kernel copies 4,096 bytes at most, and none if it could not read them."""
+        made = bytearray(record(EventType.EXEC, [[b"x" * 5_000]]))
+        made[HEAD.size - 12 : HEAD.size - 8] = struct.pack("=HH", *place)
+        assert decode(bytes(made)).args_truncated is cut
 
     def test_two_files(self) -> None:
         event = decode(record(EventType.RENAME, [[b"a"], [b"b", b"c"]]))

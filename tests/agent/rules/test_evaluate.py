@@ -123,6 +123,14 @@ def test_paths_with_any_byte() -> None:
         ("exit.cause == EXITED && exit.code == 3", Event(EventType.EXIT, exit_code=3 << 8)),
         ("exit.cause == COREDUMPED", Event(EventType.EXIT, exit_code=0x8B)),
         (
+            'exec.args =~ "*needle*" || exec.args_truncated',
+            Event(EventType.EXEC, args=(b"env", b"A=x"), args_truncated=True),
+        ),
+        (
+            "!(exec.args_truncated || process.args_truncated || process.ancestors.args_truncated)",
+            Event(EventType.EXEC),
+        ),
+        (
             'exec.argv in ["-x"] && exec.args == "-x y" && exec.argv0 == "a"',
             Event(EventType.EXEC, args=(b"a", b"-x", b"y")),
         ),

@@ -140,6 +140,13 @@ def test_a_match_as_documented() -> None:
     }
 
 
+def test_cut_arguments_are_marked() -> None:
+    process = Process(args=(b"a",), args_truncated=True)
+    who = render(Event(EventType.OPEN), Context(process))["process"]
+    assert isinstance(who, dict)
+    assert who["args_truncated"] is True
+
+
 @pytest.mark.parametrize(
     ("flags", "names"),
     [

@@ -100,7 +100,7 @@ def _own(random: Random, kind: str, pools: Pools) -> Sample:
     if kind == "chown":
         return {"new_uid": random.choice(USERS), "new_gid": random.choice(USERS)}
     if kind == "exec":
-        return {"args": _args(random)}
+        return {"args": _args(random), "args_truncated": random.random() < 0.2}
     if kind == "exit":
         return {"status": random.choice((0, 256, 512, 9, 15, 11 | 0x80))}
     if kind == "mount":
@@ -128,6 +128,7 @@ def _process(random: Random, pools: Pools) -> Sample:
         **{name: random.choice(NAMES) for name in ("comm", "user", "group")},
         "exe": pools.path(random),
         "args": _args(random),
+        "args_truncated": random.random() < 0.2,
     }
 
 
@@ -167,6 +168,7 @@ def event(sample: Sample) -> tuple[Event, Context]:
         new_uid=sample.get("new_uid", 0),
         new_gid=sample.get("new_gid", 0),
         args=tuple(map(_raw, sample.get("args", ()))),
+        args_truncated=bool(sample.get("args_truncated")),
         exit_code=sample.get("status", 0),
     ), Context(process, Container(**container))
 
@@ -176,7 +178,8 @@ def _actor(given: Sample, ancestors: list[Process]) -> Process:
     ids = {name: given.get(name, 0) for name in ("pid", "ppid", "tid", "uid", "gid", "auid")}
     args = tuple(map(_raw, given.get("args", ())))
     values: dict[str, Any] = {**ids, **texts}
-    return Process(**values, args=args, ancestors=tuple(ancestors))
+    cut = bool(given.get("args_truncated"))
+    return Process(**values, args=args, ancestors=tuple(ancestors), args_truncated=cut)
 
 
 def _agent_file(given: Sample) -> File:
@@ -207,7 +210,8 @@ def facts(sample: Sample) -> dict[str, object]:
     if not ancestors:
         known["process.parent.auid"] = NO_USER
     if kind in PROCESSES:
-        given = {**process, "args": sample.get("args", [])} if kind == "exec" else process
+        own = {"args": sample.get("args", []), "args_truncated": sample.get("args_truncated")}
+        given = {**process, **own} if kind == "exec" else process
         known |= {f"{kind}.{name}": value for name, value in _process_facts("", given).items()}
     if kind not in NO_FILE:
         place = "mountpoint" if kind in MOUNTS else "file"
@@ -276,6 +280,7 @@ def _process_facts(prefix: str, given: Sample) -> dict[str, object]:
         "args": " ".join(args[1:]),
         "argv0": args[0] if args else "",
         "argv": args[1:],
+        "args_truncated": bool(given.get("args_truncated")),
         "args_flags": _flags(args[1:]),
         "args_options": _options(args[1:]),
     }
