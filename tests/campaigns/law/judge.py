@@ -402,6 +402,6 @@ def _ledger(played: Played) -> Iterator[Difference]:
             f"{name} {kind}: {dict(row)}"
             for name, ledger in ledgers
             for kind, row in ledger.items()
-            if row.get("lost")
+            if any(row.get(part) for part in ("ring_full", "oversize", "program_misses", "read_errors"))
         ]
         yield Difference(Kind("lost"), "", "lost 0", f"lost {played.lost}", tuple(rows))
