@@ -29,7 +29,7 @@ class Omitted(BaseModel):
 
 
 class Plan(BaseModel):
-    """`cells` run in this order; cells of one machine are neighbours. `nightly` are tests left out by day.
+    """`cells` run in this order; cells of one machine are neighbours. `nightly` are tests that are left out.
 
     `exercise` are the hook sets of which each must fire in some cell of this run. It is empty if the user
     selected only parts of the matrix. With `must_pass` each test must pass in some cell of this run.
@@ -145,8 +145,8 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
 def _by_day(tests: set[str], candidate: Candidate, selectors: Selectors) -> tuple[set[str], set[str]]:
     """The `tests` of this run, and those that are left out because they are nightly.
 
-    A nightly test runs by day only if the command line or the matrix has its full name or its tag; a glob
-    that matches it is not enough.
+    A nightly test runs only if the command line or the matrix has its full name or its tag; a glob that
+    matches it is not enough.
     """
     named = {*selectors.test, *candidate.tests}
     if catalogue.NIGHTLY in selectors.tag or f"@{catalogue.NIGHTLY}" in named:
