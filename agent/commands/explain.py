@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
 
+from agent.commands import described
 from agent.events.model import EventType
 from agent.filters import wants
 from agent.filters.approvers import Approvers, Mode, Reason, derive
@@ -42,11 +43,15 @@ _ORDER = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument("rules", nargs="+", metavar="RULES", help="policy files, or folders of them")
+    about = f"say at which stage an event is dropped, and which rules match; {described.FORM}"
+    parser.add_argument("--event", action="append", default=[], metavar="EVENT", help=about)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the explanation and return 0. Raises what `load` raises."""
-    sys.stdout.writelines(f"{line}\n" for line in explain(load(arguments.rules)))
+    """Print the explanation and return 0. Raises what `load` raises, and UsageError for an invalid event."""
+    ruleset = load(arguments.rules)
+    lines = [line for text in arguments.event for line in described.describe(ruleset, text, WIDTH)]
+    sys.stdout.writelines(f"{line}\n" for line in lines or explain(ruleset))
     return 0
 
 

@@ -201,6 +201,12 @@ def fields_of(node: Condition | Ints | Texts) -> set[Field]:
     return {field for part in _parts(node) for field in fields_of(part)}
 
 
+def reads_variable(node: Condition | Ints | Texts) -> bool:
+    """Whether a condition reads a variable that actions set."""
+    own = isinstance(node, FlagVariable | IntVariable | TextVariable | InVariable)
+    return own or any(reads_variable(part) for part in _parts(node))
+
+
 def _parts(node: Condition | Ints | Texts) -> tuple[Condition | Ints | Texts, ...]:
     if isinstance(node, All | Any):
         return node.items
