@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from agent.errors import RuleErrors
 from agent.events.model import EventType
-from agent.rules import evaluate, fields, files, hostfacts, links, literals, syntax
+from agent.rules import ancestors, evaluate, fields, files, hostfacts, links, literals, syntax
 from agent.rules import source as yaml_source
 from agent.rules.actions import SetAction
 from agent.rules.builder import ParseError
@@ -212,7 +212,10 @@ class _Linker:
             sets=sets,
         )
         return [
-            CompiledRule(rule.id, kind, condition, rule) for kind, condition in checked.conditions.items()
+            CompiledRule(
+                rule.id, kind, ancestors.extend(condition) if kind is EventType.RENAME else condition, rule
+            )
+            for kind, condition in checked.conditions.items()
         ]
 
     def _sets(self, parsed: _Parsed) -> tuple[SetAction, ...]:

@@ -68,7 +68,17 @@ def evaluate(expression: str, event: Event, macros: Macros | None = None) -> Kno
         if kind == "open" and len(node.types) > 1:
             known = _all([known, _for_writing(event)])
         results.append(known)
-    return _any(results)
+    result = _any(results)
+    return None if result is False and kind == "rename" and _may_lie_above(expression, event) else result
+
+
+def _may_lie_above(expression: str, event: Event) -> bool:
+    """Return whether a rename may move a directory above a path of the rule: then it matches as well."""
+    mode = event.get("rename.file.mode")
+    if not isinstance(mode, int) or mode & 0o170000 not in (0, 0o040000):
+        return False
+    paths = (event.get(f"rename.{file}.path") for file in ("file", "file.destination"))
+    return "*" in expression or 'r"' in expression or any(f"{path}/" in expression for path in paths)
 
 
 def _for_writing(event: Event) -> Known:
