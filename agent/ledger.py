@@ -117,6 +117,13 @@ def misses(skipped: Mapping[str, int]) -> dict[EventType, int]:
 
 _TYPES = {kind.label: kind for kind in EventType} | {
     "open_root": EventType.OPEN,
+    "exec_open": EventType.EXEC,
     "ftruncate": EventType.TRUNCATE,
     "move_mount": EventType.MOUNT,
+    "move_mount32": EventType.MOUNT,
+    "mount_setattr": EventType.MOUNT,
+    "mount_setattr32": EventType.MOUNT,
+    "pivot_root": EventType.MOUNT,
+    "pivot_root32": EventType.MOUNT,
+    "reconfigure": EventType.MOUNT,
 }

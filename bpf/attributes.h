@@ -29,8 +29,16 @@ const volatile __u8 fim_ftruncate_by_fd = 0;
 
 /* Calls by name, which are entered before their object is known. */
 #define FIM_BY_PATH_POINTS                                                                                   \
-	(1U << FIM_AT_TRUNCATE_PATH | 1U << FIM_AT_CHMOD_PATH | 1U << FIM_AT_CHOWN_PATH |                    \
-	 1U << FIM_AT_UTIMES_PATH | 1U << FIM_AT_SETXATTR_PATH | 1U << FIM_AT_REMOVEXATTR_PATH)
+	(1ULL << FIM_AT_TRUNCATE_PATH | 1ULL << FIM_AT_CHMOD_PATH | 1ULL << FIM_AT_CHOWN_PATH |              \
+	 1ULL << FIM_AT_UTIMES_PATH | 1ULL << FIM_AT_SETXATTR_PATH | 1ULL << FIM_AT_REMOVEXATTR_PATH)
+
+/* Calls whose name is kept beside those: the old name of a link, and a mount of which no object is known. */
+#define FIM_NAME_KEPT (1ULL << FIM_AT_LINK | FIM_AT_SETATTRS)
+
+static __always_inline int fim_is_among(__u32 point, __u64 points)
+{
+	return points >> (point & (FIM_POINTS - 1)) & 1;
+}
 
 /*
  * filename_lookup(int dfd, struct filename *name, ..): the name of an object
@@ -43,7 +51,7 @@ static __always_inline int lookup_given(void *ctx, __u32 family)
 
 	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED || op->keeps)
 		return 0;
-	if (op->point == FIM_AT_LINK || (FIM_BY_PATH_POINTS & (1U << (op->point & 31))))
+	if (fim_is_among(op->point, FIM_NAME_KEPT | FIM_BY_PATH_POINTS))
 		fim_op_add_name(op, family, 0, (void *)fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
 	return 0;
 }
@@ -53,7 +61,7 @@ static __always_inline struct fim_inflight *fim_op_lookup_by_name(__u64 frame, _
 {
 	struct fim_inflight *op = fim_op_lookup();
 
-	if (!op || op->type != type || frame >= op->frame || !(FIM_BY_PATH_POINTS & (1U << (op->point & 31))))
+	if (!op || op->type != type || frame >= op->frame || !fim_is_among(op->point, FIM_BY_PATH_POINTS))
 		return NULL;
 	return op;
 }
@@ -275,25 +283,10 @@ static __always_inline void fim_xattr_lost(__u32 type)
 		op->lacks |= FIM_LACKS_MOUNT;
 }
 
-/*
- * Returns the argument `n` places after the dentry, which is the first or the
- * second one. Both are read before one is chosen: with the place in a variable
- * the compiler would read registers at an offset that the verifier cannot know.
- */
-static __always_inline __u64 fim_xattr_arg(void *ctx, __u32 family, int n)
-{
-	__u64 early = fim_arg(ctx, family, n);
-	__u64 late = fim_arg(ctx, family, n + 1);
-
-	barrier_var(early);
-	barrier_var(late);
-	return fim_has_idmap() ? late : early;
-}
-
 /* vfs_*(.., struct dentry *dentry, const char *name, ..); `flags` is the place of an argument, or 0 */
 static __always_inline int fim_xattr_enter(void *ctx, __u32 family, __u32 point, __u32 type, int flags)
 {
-	struct dentry *dentry = (void *)fim_xattr_arg(ctx, family, 0);
+	struct dentry *dentry = (void *)fim_arg_after_idmap(ctx, family, 0);
 	struct mount *mount = fim_noted_mount();
 	struct fim_object object = { .dentry = dentry, .mount = mount };
 	struct fim_inflight *op;
@@ -304,10 +297,11 @@ static __always_inline int fim_xattr_enter(void *ctx, __u32 family, __u32 point,
 		fim_xattr_lost(type);
 		return 0;
 	}
-	op = fim_op_enter_object(ctx, family, point, type, flags ? fim_xattr_arg(ctx, family, flags) : 0, 0);
+	op = fim_op_enter_object(ctx, family, point, type,
+				 flags ? fim_arg_after_idmap(ctx, family, flags) : 0, 0);
 	if (!op)
 		return 0;
-	object.name = (void *)fim_xattr_arg(ctx, family, 1);
+	object.name = (void *)fim_arg_after_idmap(ctx, family, 1);
 	return fim_op_judge(ctx, family, op, &object);
 }
 

@@ -14,6 +14,7 @@
 #include <linux/dcache.h>
 #include <linux/fdtable.h>
 #include <linux/fs.h>
+#include <linux/fs_context.h>
 #include <linux/fs_struct.h>
 #include <linux/mount.h>
 #include <linux/nsproxy.h>

@@ -5,6 +5,7 @@
 
 #include "kernel.h"
 #include "event.h"
+#include "drift.h"
 #include "operation.h"
 
 /*
@@ -41,6 +42,22 @@ static __always_inline __u64 fim_arg(void *ctx, __u32 family, int n)
 	}
 	bpf_probe_read_kernel(&value, sizeof(value), (__u64 *)ctx + n);
 	return value;
+}
+
+/*
+ * Returns an argument of a function that takes the mount's identities first on
+ * some kernels: its number is counted without them. Both are read before one is
+ * chosen: with the place in a variable the compiler would read registers at an
+ * offset that the verifier cannot know.
+ */
+static __always_inline __u64 fim_arg_after_idmap(void *ctx, __u32 family, int n)
+{
+	__u64 early = fim_arg(ctx, family, n);
+	__u64 late = fim_arg(ctx, family, n + 1);
+
+	barrier_var(early);
+	barrier_var(late);
+	return fim_has_idmap() ? late : early;
 }
 
 static __always_inline __s64 fim_ret(void *ctx, __u32 family, __u32 point)

@@ -8,6 +8,8 @@
  * 7.3   struct filename keeps `name` in an embedded struct __filename_head, and
  *       struct dentry its `d_name` in a union with a writable __d_name (6.12 had
  *       neither): libbpf finds both by name all the same.
+ * 6.18  A file system has a pointer to its first mount, before that a list of
+ *       them: fim_any_mount().
  * 6.18  The result of a map update is a long. In 6.1 the kernel calls the map's
  *       own function in place of the helper, which returns an int, and the upper
  *       half of the register is not its sign: fim_claim_end().
@@ -76,6 +78,65 @@ struct file___ref {
 		} refcnt;
 	} f_ref;
 } __attribute__((preserve_access_index));
+
+#ifdef FIM_BCC_H
+/* No header describes these fields; a remount is reported without a mount there, and a mount without its
+ * source. */
+static __always_inline struct mount *fim_any_mount(struct super_block *sb)
+{
+	return NULL;
+}
+
+static __always_inline const char *fim_mount_source(struct mount *mount)
+{
+	return NULL;
+}
+#else
+struct super_block___list {
+	struct {
+		void *next;
+	} s_mounts;
+} __attribute__((preserve_access_index));
+
+struct super_block___first {
+	struct mount *s_mounts;
+} __attribute__((preserve_access_index));
+
+struct mount___listed {
+	struct {
+		void *next;
+	} mnt_instance;
+} __attribute__((preserve_access_index));
+
+/* Two functions, of which one is never called: inlined, both offsets would be loaded before the choice. */
+FIM_ONCE struct mount *fim_mount_of_list(struct super_block *sb)
+{
+	struct super_block___list *listed = (void *)sb;
+
+	return BPF_CORE_READ(listed, s_mounts.next) -
+	       bpf_core_field_offset(struct mount___listed, mnt_instance);
+}
+
+FIM_ONCE struct mount *fim_mount_of_pointer(struct super_block *sb)
+{
+	struct super_block___first *held = (void *)sb;
+
+	return BPF_CORE_READ(held, s_mounts);
+}
+
+/* Returns the first mount of a file system. */
+static __always_inline struct mount *fim_any_mount(struct super_block *sb)
+{
+	if (bpf_core_field_exists(((struct mount___listed *)0)->mnt_instance.next))
+		return fim_mount_of_list(sb);
+	return fim_mount_of_pointer(sb);
+}
+
+static __always_inline const char *fim_mount_source(struct mount *mount)
+{
+	return BPF_CORE_READ(mount, mnt_devname);
+}
+#endif
 
 /* Whether this is the only reference to an open file. */
 static __always_inline int fim_is_last(struct file *file)

@@ -59,7 +59,7 @@ enum fim_family {
 enum fim_file_flags {
 	FIM_TRUNCATED = 1 << 0, /* too long or too deep: the path is a tail */
 	FIM_AS_GIVEN = 1 << 1,	/* the caller's text, below a base directory */
-	FIM_DETACHED = 1 << 2,	/* no longer reachable from a namespace's root */
+	FIM_DETACHED = 1 << 2,	/* not reachable from the root of a namespace that has processes */
 	FIM_UPPER = 1 << 3,	/* overlayfs: lies in the upper layer */
 	FIM_LOWER = 1 << 4,	/* overlayfs: lies in a lower layer */
 	FIM_CREATED = 1 << 5,	/* this operation created it */

@@ -76,8 +76,14 @@ typedef struct {
 	__u32 val;
 } kgid_t;
 
+struct file_system_type {
+	const char *name;
+};
+
 struct super_block {
 	__u32 s_dev;
+	unsigned long s_flags;
+	struct file_system_type *s_type;
 	unsigned long s_magic;
 };
 
@@ -118,6 +124,7 @@ struct mnt_namespace {
 struct vfsmount {
 	struct dentry *mnt_root;
 	struct super_block *mnt_sb;
+	int mnt_flags;
 };
 
 struct mount {
@@ -125,7 +132,15 @@ struct mount {
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
 	struct mnt_namespace *mnt_ns;
+	const char *mnt_devname;
 	int mnt_id;
+};
+
+struct fs_context {
+	struct file_system_type *fs_type;
+	struct dentry *root;
+	const char *source;
+	unsigned int sb_flags;
 };
 
 struct path {

@@ -42,6 +42,41 @@ static __always_inline int open_root_enter(void *ctx, __u32 family)
 	return 0;
 }
 
+/* do_open_execat(int fd, struct filename *name, ..): a program that is to run, a script, an interpreter */
+static __always_inline int exec_open_enter(void *ctx, __u32 family)
+{
+	struct fim_inflight *op;
+
+	if (!fim_op_enter(fim_frame(ctx, family), FIM_AT_EXEC_OPEN, FIM_EXEC))
+		return 0;
+	op = fim_op_lookup();
+	if (!op)
+		return 0;
+	op->dfd[0] = fim_arg(ctx, family, 0);
+	op->filename = (void *)fim_arg(ctx, family, 1);
+	return 0;
+}
+
+/* may_open([idmap,] const struct path *path, ..): the object was found, and the kernel may refuse it yet */
+static __always_inline int may_open_given(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_op_lookup();
+	struct dentry *dentry;
+	struct path *path;
+
+	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED ||
+	    (op->point != FIM_AT_OPEN && op->point != FIM_AT_EXEC_OPEN))
+		return 0;
+	path = (void *)fim_arg_after_idmap(ctx, family, 0);
+	dentry = BPF_CORE_READ(path, dentry);
+	op->reached = dentry;
+	op->reached_on = fim_path_mount(path);
+	op->inode = BPF_CORE_READ(dentry, d_inode);
+	op->parent = BPF_CORE_READ(dentry, d_parent);
+	op->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
+	return 0;
+}
+
 /* security_file_open(struct file *file) */
 static __always_inline int open_resolve(void *ctx, __u32 family)
 {
@@ -72,15 +107,28 @@ static __always_inline int open_resolve(void *ctx, __u32 family)
 static __always_inline int fim_open_returns(void *ctx, __u32 family, __u32 point)
 {
 	__s64 ret = fim_ret(ctx, family, point);
+	struct fim_inflight *op;
 
 	if ((__u64)ret < (__u64)-MAX_ERRNO)
 		ret = 0;
-	return fim_op_exit(ctx, family, point, ret);
+	op = fim_op_lookup_returning(point);
+	if (!op)
+		return 0;
+	if (FIM_TAILS(family))
+		return fim_op_hand_over(ctx, op, ret);
+	fim_op_refuse_reached(op, family, ret);
+	return fim_op_return(ctx, family, op, ret);
 }
 
 static __always_inline int open_exit(void *ctx, __u32 family)
 {
 	return fim_open_returns(ctx, family, FIM_AT_OPEN);
+}
+
+/* An exec that is not refused here is reported once the program runs. */
+static __always_inline int exec_open_exit(void *ctx, __u32 family)
+{
+	return fim_open_returns(ctx, family, FIM_AT_EXEC_OPEN);
 }
 
 static __always_inline int open_root_exit(void *ctx, __u32 family)

@@ -8,11 +8,11 @@
  *	                  enter |                 | exit: leave
  *	                        v                 |
  *	                 +-------------+          |
- *	       given +-->| FIM_ENTERED |--------->+  no event: not found, malformed
- *	  name, mount +--|             |          |
+ *	 given: name +-->| FIM_ENTERED |--------->+  no event: not found, malformed
+ *	mount, object +--|             |          |
  *	                 +-------------+          |
  *	   resolve: rejected |       | resolve: approved
- *	   or out of scope   |       | exit with a refusal: approved by its text
+ *	   or out of scope   |       | exit with a refusal: approved by its object or text
  *	                     v       v            |
  *	          +----------+   +-------------+  |
  *	          | FIM_SEEN |   | FIM_PENDING |--+  the record is sent
@@ -86,10 +86,20 @@ enum fim_point {
 	FIM_AT_UTIMES_PATH,
 	FIM_AT_SETXATTR_PATH,
 	FIM_AT_REMOVEXATTR_PATH,
-	FIM_POINTS = 32,
+	FIM_AT_EXEC_OPEN,
+	FIM_AT_MOVE_MOUNT32,
+	FIM_AT_MOUNT_SETATTR,
+	FIM_AT_MOUNT_SETATTR32,
+	FIM_AT_PIVOT_ROOT,
+	FIM_AT_PIVOT_ROOT32,
+	FIM_AT_RECONFIGURE,
+	FIM_POINTS = 64,
 };
 
 #define FIM_AT_SYSCALL (FIM_POINTS - 1) /* any of agent/hooks/syscalls.py */
+
+/* Calls that are reported by the caller's text even if they succeed: no program sees their object. */
+#define FIM_AT_SETATTRS (1ULL << FIM_AT_MOUNT_SETATTR | 1ULL << FIM_AT_MOUNT_SETATTR32)
 
 /* Operations that are followed out of scope too, because they make discarders stale. */
 #define FIM_INVALIDATES                                                                                      \
@@ -112,7 +122,10 @@ struct fim_inflight {
 	__u64 frame;		   /* address on the stack at entry */
 	struct filename *filename; /* open: the kernel's copy of the name */
 	struct dentry *created;	   /* will get an inode, or NULL */
-	struct dentry *parent;	   /* its directory */
+	struct dentry *reached;	   /* open, exec: was found, and may be refused yet; or NULL */
+	struct mount *reached_on;  /* its mount */
+	struct inode *inode;	   /* of what was reached */
+	struct dentry *parent;	   /* directory of what is created or was reached */
 	__u64 name_hash;	   /* hash and length of its name */
 	__u32 new_uid;		   /* chown: as asked for */
 	__u32 new_gid;
@@ -262,7 +275,8 @@ static __always_inline int fim_is_nested(struct fim_inflight *outer, __u32 point
 		return point != FIM_AT_SYSCALL;
 	if (frame >= outer->frame)
 		return 0;
-	return (point == FIM_AT_OPEN && outer->point == FIM_AT_MOUNT) ||
+	return ((point == FIM_AT_OPEN || point == FIM_AT_RECONFIGURE) && outer->point == FIM_AT_MOUNT) ||
+	       (point == FIM_AT_RECONFIGURE && outer->type == FIM_UMOUNT) ||
 	       (point == FIM_AT_OPEN_ROOT && outer->type == FIM_OPEN);
 }
 

@@ -19,6 +19,9 @@
 #include "slot.h"
 #include "hash.h"
 
+#define FIM_ANONYMOUS                                                                                        \
+	0xeffffff7	 /* from 6.18 the number of all anonymous namespaces; they had none before           \
+			  */
 #define FIM_WALK_CHUNK 8 /* cubed: components and mount points */
 
 static __always_inline struct mount *fim_real_mount(struct vfsmount *mnt)
@@ -67,12 +70,31 @@ static __always_inline int fim_is_internal(struct mount *mount)
 	return (__u64)BPF_CORE_READ(mount, mnt_ns) >= (__u64)-MAX_ERRNO;
 }
 
+/* Whether a namespace holds a tree of mounts that fsmount(2) or open_tree(2) made and that is attached
+ * nowhere. */
+static __always_inline int fim_is_anonymous(struct mnt_namespace *ns)
+{
+	__u32 number = BPF_CORE_READ(ns, ns.inum);
+
+	return !number || number == FIM_ANONYMOUS;
+}
+
 /* Ends a walk at its top. Internal mounts, and those that were unmounted lazily, are in no namespace. */
 static __always_inline int fim_walk_end(struct fim_slot *slot, struct mount *mount)
 {
-	if (!BPF_CORE_READ(mount, mnt_ns) || fim_is_internal(mount))
+	struct mnt_namespace *ns = BPF_CORE_READ(mount, mnt_ns);
+
+	if (!ns || fim_is_internal(mount) || fim_is_anonymous(ns))
 		fim_flag_file(slot, FIM_DETACHED);
 	return 0;
+}
+
+static __always_inline char fim_first_byte(const void *text)
+{
+	char byte = 0;
+
+	bpf_probe_read_kernel(&byte, 1, text);
+	return byte;
 }
 
 /* Goes one step up: over a mount point, or past a component. Returns 0 at the end. */
@@ -81,6 +103,8 @@ __noinline int fim_walk_step(__u32 index)
 	struct fim_slot *slot = fim_slot_lookup(index);
 	struct dentry *dentry, *parent;
 	struct mount *mount, *below;
+	const void *name;
+	int top, fits = 1;
 
 	if (!slot)
 		return 0;
@@ -95,16 +119,17 @@ __noinline int fim_walk_step(__u32 index)
 		return 1;
 	}
 	parent = BPF_CORE_READ(dentry, d_parent);
-	if (parent == dentry) {
+	name = BPF_CORE_READ(dentry, d_name.name);
+	top = parent == dentry;
+	/* A file without a directory, as memfd_create(2) makes it, has a name all the same. */
+	if (!top || (!slot->depth && fim_first_byte(name) != '/'))
+		fits = fim_append(slot, index, name);
+	if (top)
 		fim_flag_file(slot, FIM_DETACHED);
-		return 0;
-	}
-	if (!fim_append(slot, index, BPF_CORE_READ(dentry, d_name.name))) {
+	else if (!fits)
 		fim_flag_file(slot, FIM_TRUNCATED);
-		return 0;
-	}
 	slot->dentry = parent;
-	return 1;
+	return fits && !top;
 }
 
 __noinline int fim_walk_chunk(__u32 index)

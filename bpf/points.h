@@ -25,7 +25,8 @@
 	X(link, path_link)                                                                                   \
 	X(symlink, path_symlink)                                                                             \
 	X(mknod, path_mknod)                                                                                 \
-	X(move_mount, move_mount)
+	X(move_mount, move_mount)                                                                            \
+	X(pivot_root, sb_pivotroot)
 
 /* The object is known: the functions that call the LSM hooks. */
 #define FIM_RESOLVES(X)                                                                                      \
@@ -37,12 +38,15 @@
 	X(link, resolve, security_path_link)                                                                 \
 	X(symlink, resolve, security_path_symlink)                                                           \
 	X(mknod, resolve, security_path_mknod)                                                               \
-	X(move_mount, resolve, security_move_mount)
+	X(move_mount, resolve, security_move_mount)                                                          \
+	X(pivot_root, resolve, security_sb_pivotroot)
 
 /* The kernel begins to serve a request, or a hook notes something for it; or one hook is the whole event. */
 #define FIM_ENTERS(X)                                                                                        \
 	X(open, enter, do_filp_open)                                                                         \
 	X(open_root, enter, do_file_open_root)                                                               \
+	X(exec_open, enter, do_open_execat)                                                                  \
+	X(may_open, given, may_open)                                                                         \
 	X(unlink, enter, do_unlinkat)                                                                        \
 	X(rmdir, enter, do_rmdir)                                                                            \
 	X(mkdir, enter, do_mkdirat)                                                                          \
@@ -62,6 +66,12 @@
 	X(mount, enter, path_mount)                                                                          \
 	X(umount, enter, path_umount)                                                                        \
 	X(move_mount, enter, __do_sys_move_mount)                                                            \
+	X(move_mount32, enter, __ia32_sys_move_mount)                                                        \
+	X(mount_setattr, enter, __do_sys_mount_setattr)                                                      \
+	X(mount_setattr32, enter, __ia32_sys_mount_setattr)                                                  \
+	X(pivot_root, enter, __do_sys_pivot_root)                                                            \
+	X(pivot_root32, enter, __ia32_sys_pivot_root)                                                        \
+	X(reconfigure, enter, reconfigure_super)                                                             \
 	X(truncate_path, enter, __do_sys_truncate)                                                           \
 	X(chmod_path, enter, do_fchmodat)                                                                    \
 	X(chown_path, enter, do_fchownat)                                                                    \
@@ -86,6 +96,7 @@
 #define FIM_EXITS(X)                                                                                         \
 	X(open, do_filp_open)                                                                                \
 	X(open_root, do_file_open_root)                                                                      \
+	X(exec_open, do_open_execat)                                                                         \
 	X(unlink, do_unlinkat)                                                                               \
 	X(rmdir, do_rmdir)                                                                                   \
 	X(mkdir, do_mkdirat)                                                                                 \
@@ -105,6 +116,12 @@
 	X(mount, path_mount)                                                                                 \
 	X(umount, path_umount)                                                                               \
 	X(move_mount, __do_sys_move_mount)                                                                   \
+	X(move_mount32, __ia32_sys_move_mount)                                                               \
+	X(mount_setattr, __do_sys_mount_setattr)                                                             \
+	X(mount_setattr32, __ia32_sys_mount_setattr)                                                         \
+	X(pivot_root, __do_sys_pivot_root)                                                                   \
+	X(pivot_root32, __ia32_sys_pivot_root)                                                               \
+	X(reconfigure, reconfigure_super)                                                                    \
 	X(truncate_path, __do_sys_truncate)                                                                  \
 	X(chmod_path, do_fchmodat)                                                                           \
 	X(chown_path, do_fchownat)                                                                           \

@@ -52,16 +52,17 @@ static __always_inline int fim_op_finish(void *ctx, struct fim_inflight *op, __s
 {
 	struct fim_slot *slot;
 
-	if (op->state != FIM_PENDING)
+	if (op->state != FIM_PENDING) {
+		if (ret >= 0 && fim_op_changed_unseen(op))
+			op->moves = 1;
 		return fim_op_leave();
+	}
 	if (op->slot == FIM_NO_SLOT && !fim_op_fetch(op))
 		fim_lose(op->type, no_slot);
 	slot = fim_slot_lookup(op->slot);
 	if (slot) {
 		slot->event.retval = ret;
 		fim_record_submit(ctx, op->slot);
-	} else if (ret >= 0 && fim_op_changed_unseen(op)) {
-		op->moves = 1;
 	}
 	return fim_op_leave();
 }
@@ -91,13 +92,43 @@ static __always_inline int fim_op_exit_short(void *ctx, __u32 family, __u32 poin
 
 static __always_inline int fim_op_return(void *ctx, __u32 family, struct fim_inflight *op, __s64 ret)
 {
-	if (op->state == FIM_ENTERED && !op->quiet && fim_is_refusal(ret))
+	if (op->state == FIM_ENTERED && !op->quiet &&
+	    (fim_is_refusal(ret) || (!ret && (FIM_AT_SETATTRS >> (op->point & (FIM_POINTS - 1)) & 1))))
 		fim_op_refused(op, family);
 	else if (op->state == FIM_ENTERED && !op->quiet && (op->lacks & FIM_LACKS_MOUNT))
 		fim_lose(op->type, unentered);
 	else if (op->state == FIM_PENDING && op->created && ret >= 0 && fim_op_fetch(op))
 		fim_fill_created(op->slot);
 	return fim_op_finish(ctx, op, ret);
+}
+
+/* Whether the object that an operation reached still has the name by which it was reached. */
+static __always_inline int fim_op_is_reached(struct fim_inflight *op)
+{
+	struct dentry *dentry = op->reached;
+
+	return dentry && BPF_CORE_READ(dentry, d_inode) == op->inode &&
+	       BPF_CORE_READ(dentry, d_parent) == op->parent &&
+	       BPF_CORE_READ(dentry, d_name.hash_len) == op->name_hash;
+}
+
+/*
+ * Judges the object of an operation that the kernel refused once it had found
+ * it: the one that links and descriptors led to, whatever the caller's text was.
+ * The kernel holds it no more, and may have used its memory again.
+ */
+static __always_inline void fim_op_refuse_reached(struct fim_inflight *op, __u32 family, __s64 ret)
+{
+	struct fim_object object = { .dentry = op->reached, .mount = op->reached_on };
+
+	if (op->state != FIM_ENTERED || op->quiet || !fim_is_refusal(ret) || !fim_op_is_reached(op))
+		return;
+	if (!fim_op_record(op, family))
+		return;
+	if (fim_judge(op->slot, &object))
+		op->state = FIM_PENDING;
+	else
+		fim_op_drop(op);
 }
 
 /*
@@ -108,7 +139,10 @@ static __always_inline int fim_op_exit_tail(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup();
 
-	return op ? fim_op_return(ctx, family, op, op->ret) : 0;
+	if (!op)
+		return 0;
+	fim_op_refuse_reached(op, family, op->ret);
+	return fim_op_return(ctx, family, op, op->ret);
 }
 
 /* The return from a point where names are looked up, and may be created. */

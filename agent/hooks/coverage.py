@@ -28,9 +28,13 @@ _ARGUMENTS_ONLY: dict[EventType, str] = {
 FAILED_LOOKUP = "operations that fail while the kernel looks up the name are not seen"
 _WITHOUT = {
     "parent.given": FAILED_LOOKUP,
+    "may_open.given": "a refused open is reported by the path that the caller wrote; links are not followed",
+    "exec_open.enter": "a refused exec is not seen",
     "open_root.enter": "an open by a file handle is not seen",
     "ftruncate.enter": "a truncation by descriptor is not seen",
     "move_mount.enter": "a mount by move_mount(2) is not seen",
+    "pivot_root.enter": "pivot_root(2) is not seen",
+    "reconfigure.enter": "a remount by fspick(2) and fsconfig(2) is not seen",
 }
 
 # What is not seen where a preempted program makes the kernel skip others, and the types that it skips.

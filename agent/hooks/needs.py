@@ -80,7 +80,7 @@ _MOUNTS = all_of(
 )
 
 EVENTS: dict[EventType, Needs] = {
-    EventType.OPEN: _needs(_resolved("open"), _returns("open_root")),
+    EventType.OPEN: _needs(_resolved("open"), _returns("open_root"), "may_open.given"),
     EventType.CLOSE: _needs("close.once"),
     EventType.UNLINK: _named("unlink"),
     EventType.RMDIR: _named("rmdir"),
@@ -99,9 +99,16 @@ EVENTS: dict[EventType, Needs] = {
     EventType.REMOVEXATTR: _looked_up(
         "removexattr", whole=all_of(_returns("removexattr"), _MOUNTS), extra=_returns("remove_acl")
     ),
-    EventType.MOUNT: _needs(_returns("mount"), _resolved("move_mount")),
+    EventType.MOUNT: _needs(
+        _returns("mount"),
+        *(_resolved("move_mount"), _resolved("pivot_root"), _returns("reconfigure")),
+        extra=best_effort(  # 32-bit callers of x86, and what came in 5.12
+            *(_returns("move_mount32"), _returns("pivot_root32")),
+            *(all_of(_returns(name), "lookup.given") for name in ("mount_setattr", "mount_setattr32")),
+        ),
+    ),
     EventType.UMOUNT: _needs(_returns("umount"), "unmounted.once"),
-    EventType.EXEC: Needs("exec.once"),
+    EventType.EXEC: Needs("exec.once", all_of("exec.once", _returns("exec_open"), "may_open.given")),
     EventType.FORK: Needs("fork.once"),
     EventType.EXIT: Needs("exit.once"),
 }
@@ -152,7 +159,7 @@ ALWAYS = ("exit.once",)
 _STALING = ("unlink", "rmdir", "rename", "link", "mount", "umount")
 EVENT_INVALIDATORS = (
     *(name for point in _STALING for name in names(parts(EVENTS[EventType[point.upper()]].minimum)[0])),
-    *("move_mount.enter", "unmounted.once"),
+    *("move_mount.enter", "move_mount.exit", "pivot_root.enter", "pivot_root.exit", "unmounted.once"),
 )
 UNANNOUNCED = all_of("freed.once", "moved.once", "exchanged.once", "linked.once", "unlinked.once")
 INVALIDATORS = (*EVENT_INVALIDATORS, *names(UNANNOUNCED))

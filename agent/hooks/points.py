@@ -47,12 +47,20 @@ POINTS: dict[str, tuple[str, ...]] = {
     "utimes_path": ("do_utimes",),
     "setxattr_path": ("path_setxattrat", "path_setxattr"),
     "removexattr_path": ("path_removexattrat", "path_removexattr"),
+    "exec_open": ("do_open_execat",),
+    "move_mount32": ("__ia32_sys_move_mount",),
+    "mount_setattr": ("__x64_sys_mount_setattr", "__arm64_sys_mount_setattr"),
+    "mount_setattr32": ("__ia32_sys_mount_setattr",),
+    "pivot_root": ("__x64_sys_pivot_root", "__arm64_sys_pivot_root"),
+    "pivot_root32": ("__ia32_sys_pivot_root",),
+    "reconfigure": ("reconfigure_super",),
 }
 
-MAX_POINTS = 32  # FIM_POINTS
+MAX_POINTS = 64  # FIM_POINTS
 
 # Functions with an entry only, which other operations pass.
 GIVEN: dict[str, tuple[str, ...]] = {
+    "may_open": ("may_open",),
     "parent": ("__filename_parentat", "filename_parentat"),
     "lookup": ("filename_lookup",),
     "want_write": ("mnt_want_write",),
@@ -101,6 +109,7 @@ RESOLVES: dict[str, Resolve] = {
     "symlink": Resolve(("path_symlink",), ("security_path_symlink",)),
     "mknod": Resolve(("path_mknod",), ("security_path_mknod",)),
     "move_mount": Resolve(("move_mount",), ("security_move_mount",)),
+    "pivot_root": Resolve(("sb_pivotroot",), ("security_sb_pivotroot",)),
 }
 
 # The point that `kernel/capabilities.py` attaches a program of each type to, to see whether the type works.
@@ -115,6 +124,8 @@ _ACL = ("dentry", "acl_name")
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     "open.enter": ("dfd", "pathname", "op"),
     "open.resolve": ("file",),
+    "exec_open.enter": ("fd", "name"),
+    "may_open.given": ("path",),
     "unlink.resolve": _ENTRY,
     "rmdir.resolve": _ENTRY,
     "mkdir.resolve": (*_ENTRY, "mode"),
@@ -141,6 +152,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "mount.enter": ("dev_name", "path", "type_page", "flags"),
     "umount.enter": ("path", "flags"),
     "move_mount.resolve": ("from_path", "to_path"),
+    "pivot_root.resolve": ("old_path", "new_path"),
+    "reconfigure.enter": ("fc",),
     "close.once": ("file",),
     "exec.once": ("bprm",),
     "freed.once": ("inode",),

@@ -90,6 +90,8 @@ CALLS: dict[str, Call] = {
     "removexattrat": Call(_E.REMOVEXATTR, 1, 0, name=3),
     "mount": Call(_E.MOUNT, 1, source=0, name=2, flags=3),
     "move_mount": Call(_E.MOUNT, 3, 2),
+    "mount_setattr": Call(_E.MOUNT, 1, 0),
+    "pivot_root": Call(_E.MOUNT, 1),
     "umount": Call(_E.UMOUNT, 0),
     "umount2": Call(_E.UMOUNT, 0, flags=1),
 }
@@ -107,7 +109,8 @@ _SAME_ARGUMENTS = {
 CALLS |= {twin: CALLS[name] for name, twins in _SAME_ARGUMENTS.items() for twin in twins}
 
 _RECENT = {
-    "move_mount": 429, "openat2": 437, "fchmodat2": 452, "setxattrat": 463, "removexattrat": 466,
+    "move_mount": 429, "openat2": 437, "mount_setattr": 442, "fchmodat2": 452, "setxattrat": 463,
+    "removexattrat": 466,
 }  # fmt: skip
 X86_64: dict[str, int] = _RECENT | {
     "open": 2, "close": 3, "truncate": 76, "ftruncate": 77, "rename": 82, "mkdir": 83, "rmdir": 84,
@@ -116,7 +119,7 @@ X86_64: dict[str, int] = _RECENT | {
     188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198, "fremovexattr":
     199, "utimes": 235, "openat": 257, "mkdirat": 258, "mknodat": 259, "fchownat": 260, "futimesat":
     261, "unlinkat": 263, "renameat": 264, "linkat": 265, "symlinkat": 266, "fchmodat": 268,
-    "utimensat": 280, "renameat2": 316,
+    "utimensat": 280, "renameat2": 316, "pivot_root": 155,
 }  # fmt: skip
 I386: dict[str, int] = _RECENT | {
     "open": 5, "close": 6, "creat": 8, "link": 9, "unlink": 10, "mknod": 14, "chmod": 15, "lchown": 16,
@@ -126,14 +129,14 @@ I386: dict[str, int] = _RECENT | {
     226, "lsetxattr": 227, "fsetxattr": 228, "removexattr": 235, "lremovexattr": 236, "fremovexattr":
     237, "utimes": 271, "openat": 295, "mkdirat": 296, "mknodat": 297, "fchownat": 298, "futimesat":
     299, "unlinkat": 301, "renameat": 302, "linkat": 303, "symlinkat": 304, "fchmodat": 306,
-    "utimensat": 320, "renameat2": 353, "utimensat_time64": 412,
+    "utimensat": 320, "renameat2": 353, "pivot_root": 217, "utimensat_time64": 412,
 }  # fmt: skip
 ARM64: dict[str, int] = _RECENT | {
     "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15,
     "fremovexattr": 16, "mknodat": 33, "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37,
     "renameat": 38, "umount2": 39, "mount": 40, "truncate": 45, "ftruncate": 46, "fchmod": 52,
     "fchmodat": 53, "fchownat": 54, "fchown": 55, "openat": 56, "close": 57, "utimensat": 88,
-    "renameat2": 276,
+    "renameat2": 276, "pivot_root": 41,
 }  # fmt: skip
 
 # By machine (`uname -m`): the native table, and the table of 32-bit calls if it is known.

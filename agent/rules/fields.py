@@ -54,6 +54,19 @@ _FILE = (
     ("in_upper_layer", BOOL, "({f}.flags & 8 != 0)", "overlayfs: the file lies in the upper layer"),
     ("in_lower_layer", BOOL, "({f}.flags & 16 != 0)", "overlayfs: the file lies in a lower layer"),
     ("truncated", BOOL, "({f}.flags & 1 != 0)", "the path was too long; only its end is known"),
+    (
+        "as_given",
+        BOOL,
+        "({f}.flags & 2 != 0)",
+        "the path is the one that the caller wrote, below its directory; links are not followed",
+    ),
+    (
+        "detached",
+        BOOL,
+        "({f}.flags & 4 != 0)",
+        "the path begins at a mount that is attached nowhere, or the file has no directory (memfd)",
+    ),
+    ("deleted", BOOL, "({f}.flags & 64 != 0)", "the file's name was removed; the path is its last one"),
 )
 
 _PROCESS = (

@@ -62,6 +62,10 @@ CALLS: dict[str, Effect] = {
     "lremovexattr": Effect(EventType.REMOVEXATTR, 1, name=2),
     "fremovexattr": Effect(EventType.REMOVEXATTR, 1, name=2),
     "mount": Effect(EventType.MOUNT, 2, name=3, source=1),
+    "move_mount": Effect(EventType.MOUNT, 4),
+    "mount_setattr": Effect(EventType.MOUNT, 2),
+    "fsconfig_reconfigure": Effect(EventType.MOUNT, 1),
+    "pivot_root": Effect(EventType.MOUNT, 2),
     "umount": Effect(EventType.UMOUNT, 1),
     "umount2": Effect(EventType.UMOUNT, 1),
 }
@@ -69,7 +73,18 @@ CALLS: dict[str, Effect] = {
 # Other entry points of the same operations, with the same arguments.
 CALLS |= {
     f"{name}32": CALLS[name]
-    for name in ("open", "link", "unlink", "chmod", "rename", "mkdir", "rmdir", "symlink", "truncate")
+    for name in (
+        "open",
+        "link",
+        "unlink",
+        "chmod",
+        "rename",
+        "mkdir",
+        "rmdir",
+        "symlink",
+        "truncate",
+        "move_mount",
+    )
 }
 CALLS |= {
     f"ring_{name}": CALLS[name]
@@ -84,10 +99,12 @@ _ON_SUCCESS: dict[str, EventType] = {"fork": EventType.FORK, "wait": EventType.E
 _NO_EVENT = {
     *("write", "fsync", "dup", "chdir", "fchdir", "chroot", "unshare", "umask"),
     *("setuid", "setgid", "setresuid", "sendfile", "copy_file_range", "splice", "mapwrite", "ring_features"),
+    *("open_tree", "fsopen", "fsconfig", "fsconfig_create", "fsconfig_flag", "fsmount", "fspick", "memfd"),
     *("comm", "mute", "cpu", "repeat", "rate", "thread", "stopped", "resume"),
 }
 
 _WRITING = {"creat", "O_WRONLY", "O_RDWR"}
+_REFUSALS_OF_EXEC = (errno.EACCES, errno.EPERM, errno.ETXTBSY)  # of the file, before it is read
 _NOT_FOUND = {errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP, errno.ENAMETOOLONG}
 
 
@@ -102,6 +119,7 @@ def generated(outcome: Outcome) -> Counter[EventType]:
             total[effect.kind] += times(report)
         elif report.call == "exec":  # reports success before the call, and a failure after it
             total[EventType.EXEC] += report.ok - report.failed
+            total[EventType.EXEC] += sum(report.errors.get(error, 0) for error in _REFUSALS_OF_EXEC)
             if lines[report.line - 1][2:3] in (["open"], ["hold"]):  # the executed generator opens a file
                 total[EventType.OPEN] += report.ok - report.failed
         elif report.call in _ON_SUCCESS:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from agent.events.model import FileFlags
 from agent.hooks import coverage
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.scenarios import proves
 
 COPIED = 13  # bytes
+NOBODY = 65534
 NATIVE_WORKERS = 1 << 9  # IORING_FEAT_NATIVE_WORKERS
 
 
@@ -111,6 +113,114 @@ def doors_openat2(bench: Bench) -> None:
     bench.rules(escaped=f'open.file.path == "{bench.path("b")}"')
     played = bench.play(out, refused={f"openat2:2 errno {errno.EXDEV}": 1})
     bench.arrives_once(played, "escaped", {"retval": -errno.EXDEV})
+
+
+@proves("doors.exec_refused")
+def doors_exec_refused(bench: Bench) -> None:
+    """Try to execute a file without permission to execute it, by its path and by a link to it."""
+    path, link = bench.file("program"), bench.path("link")
+    Path(path).chmod(0o600)
+    Path(link).symlink_to(path)
+    bench.rules(watched=f'exec.file.path == "{path}" && exec.retval < 0')
+    for word in (path, link):
+        script = f"fork -> $1\nexec {word}\nend\nwait $1\n"
+        played = bench.play(script, refused={f"exec:2 errno {errno.EACCES}": 1})
+        (child,) = (report.ret for report in played.outcome.of("fork"))
+        known = {"file.path": path.encode(), "pid": child, "retval": -errno.EACCES, "args": ()}
+        bench.arrives_once(played, "watched", known)
+
+
+@proves("doors.refused_links")
+def doors_refused_links(bench: Bench) -> None:
+    """Be refused a file by a link, by a magic link of /proc, from a working directory and by its path."""
+    folder = _folder(bench)
+    path = bench.file("folder/secret")
+    Path(path).chmod(0o600)
+    for place in (bench.folder, Path(folder)):
+        place.chmod(0o755)
+    Path(f"{folder}/link").symlink_to("secret")
+    Path(f"{folder}/second").symlink_to(f"{folder}/link")
+    bench.rules(refused=f'open.file.path == "{path}" && open.retval == EACCES')
+    before = f"fork -> $1\nchdir {folder}\nsetuid {NOBODY}\n"
+    for word in (path, f"{folder}/link", f"{folder}/second", f"/proc/self/root{path}", "secret", "./link"):
+        script = f"{before}open {word} O_RDONLY\nend\nwait $1\n"
+        played = bench.play(script, refused={f"open:4 errno {errno.EACCES}": 1})
+        bench.arrives_once(played, "refused", {"file.path": path.encode(), "uid": NOBODY})
+        bench.equal(f"marks of {word}", 0, _marks(played) & FileFlags.AS_GIVEN)
+
+
+def _marks(played: Round) -> int:
+    """The marks of the paths of all matching events."""
+    marks = 0
+    for one in played.judged:
+        marks |= one.event.file.flags if one.rules else 0
+    return marks
+
+
+READ_ONLY, REMOUNT, MOVE = 1, 32, 8192  # flags of mount(2)
+
+
+def _mount_step(bench: Bench, script: str, known: dict[str, object], after: str = "") -> None:
+    """Play a script of which one call mounts, and check its event."""
+    played = bench.play(script + after)
+    bench.arrives_once(played, "watched", {"file.path": bench.path("place").encode(), "retval": 0} | known)
+
+
+@proves("doors.mount_api")
+def doors_mount_api(bench: Bench) -> None:
+    """Mount, copy and move a mount, change its attributes and remount it by descriptors."""
+    place, other = bench.path("place"), bench.path("other")
+    for folder in (place, other):
+        Path(folder).mkdir()
+    bench.rules(watched=f'mount.mountpoint.path == "{place}"')
+    known: dict[str, object] = {"name": b"tmpfs", "source": b"fim-source"}
+    made = "fsopen tmpfs -> $0\nfsconfig $0 source fim-source\nfsconfig_create $0\nfsmount $0 -> $1\n"
+    attach = f"AT_FDCWD {place} MOVE_MOUNT_F_EMPTY_PATH\nclose $1\n"
+    _mount_step(bench, f'{made}close $0\nmove_mount $1 "" {attach}', known | {"flags": 0})
+    remount = f"fspick AT_FDCWD {place} -> $0\nfsconfig_flag $0 ro\nfsconfig_reconfigure $0\nclose $0\n"
+    _mount_step(bench, remount, {"name": b"tmpfs", "flags": REMOUNT | READ_ONLY})
+    bench.unwatched(f"umount {place}\nmount fim-source {other} tmpfs\n")
+    _mount_step(bench, f"move_mount AT_FDCWD {other} AT_FDCWD {place}\n", known | {"flags": MOVE})
+    copy = f'open_tree AT_FDCWD {place} OPEN_TREE_CLONE -> $1\nmove_mount $1 "" {attach}'
+    _mount_step(bench, copy, known | {"flags": 0}, after=f"umount {place}\n")
+    _check_attributes(bench, place)
+    bench.unwatched(f"umount {place}\n")
+
+
+def _check_attributes(bench: Bench, place: str) -> None:
+    line = f"mount_setattr AT_FDCWD {place} 0 MOUNT_ATTR_RDONLY\n"
+    if errno.ENOSYS not in bench.unwatched(line).reports[0].errors:
+        _mount_step(bench, line, {"file.flags": FileFlags.AS_GIVEN})
+
+
+@proves("doors.pivot_root")
+def doors_pivot_root(bench: Bench) -> None:
+    """Make another mount the root of a namespace; the old root appears below it."""
+    root = bench.path("root")
+    with bench.mounted("root"):
+        Path(f"{root}/old").mkdir()
+        bench.rules(watched='mount.mountpoint.name == "old"')
+        alone = "unshare CLONE_NEWNS\nmount none / none MS_REC|MS_PRIVATE\n"
+        played = bench.play(_in_child(f"{alone}pivot_root {root} {root}/old\n"))
+        bench.arrives_once(played, "watched", {"retval": 0, "flags": MOVE})
+
+
+@proves("doors.mount_compat")
+def doors_mount_compat(bench: Bench) -> None:
+    """A mount that a 32-bit caller moves, as int 0x80 does it."""
+    place, other = bench.path("place"), bench.path("other")
+    for folder in (place, other):
+        Path(folder).mkdir()
+    bench.unwatched(f"mount fim-source {other} tmpfs\n")
+    try:
+        tried = bench.unwatched(_in_child("rmdir32 /nowhere\n"))
+        if tried.of("wait")[0].status:
+            raise CannotTellError("int 0x80 ends a process here: no 32-bit calls")
+        bench.rules(watched=f'mount.mountpoint.path == "{place}"')
+        line = f"move_mount32 AT_FDCWD {other} AT_FDCWD {place}\n"
+        _mount_step(bench, _in_child(line), {"name": b"tmpfs", "source": b"fim-source", "flags": MOVE})
+    finally:
+        bench.unwatched(f"umount {other}\numount {place}\n")
 
 
 @proves("doors.exchange")

@@ -290,6 +290,41 @@ def places_deleted_directory(bench: Bench) -> None:
     bench.equal("marked as deleted", FileFlags.DELETED, flags & FileFlags.DELETED)
 
 
+@proves("places.detached")
+def places_detached(bench: Bench) -> None:
+    """A file in a copy of a tree of mounts that is attached nowhere passes the filters, and is marked."""
+    folder = bench.path("folder")
+    Path(folder).mkdir()
+    bench.rules(watched=f'open.file.path =~ "{folder}/**"')
+    script = f"open_tree AT_FDCWD {folder} OPEN_TREE_CLONE -> $0\nopenat $0 new O_RDWR|O_CREAT 0600 -> $1\n"
+    tried = bench.unwatched(f"open_tree AT_FDCWD {folder} OPEN_TREE_CLONE -> $0\nclose $0\n")
+    if tried.failures:
+        raise CannotTellError(f"open_tree fails here: {dict(tried.failures)}")
+    _check_detached(bench, f"{script}close $1\nclose $0\n")
+    made = "fsopen tmpfs -> $0\nfsconfig_create $0\nfsmount $0 -> $1\nclose $0\n"
+    _check_detached(bench, f"{made}openat $1 new O_RDWR|O_CREAT 0600 -> $2\nclose $2\nclose $1\n")
+    bench.rules(marked='open.file.detached && open.file.name == "new"')
+    _one(bench, bench.play(f"{script}close $1\nclose $0\n"), "marked", "new")
+
+
+def _check_detached(bench: Bench, script: str) -> None:
+    events = bench.play(script).of(EventType.OPEN)
+    files = [(event.file.path, event.file.flags & FileFlags.DETACHED) for event in events]
+    bench.equal("opens that pass the filters", [(b"new", FileFlags.DETACHED)], files)
+
+
+@proves("places.memfd")
+def places_memfd(bench: Bench) -> None:
+    """A program in a memfd, which has no directory, is reported by the name of the memfd."""
+    size = Path(bench.program).stat().st_size
+    made = f"memfd needle -> $2\nopen {bench.program} O_RDONLY -> $3\nsendfile $2 $3 0 {size}\nclose $3\n"
+    (number,) = (report.ret for report in bench.unwatched(made).of("memfd"))
+    bench.rules(watched='exec.file.name =~ "memfd:*"')
+    played = bench.play(f"fork -> $1\nexec /proc/self/fd/{number} exit {HELD}\nend\nwait $1\nclose $2\n")
+    flags = _one(bench, played, "watched", "memfd:needle").flags
+    bench.equal("marked as detached", FileFlags.DETACHED, flags & FileFlags.DETACHED)
+
+
 @proves("places.read_only")
 def places_read_only(bench: Bench) -> None:
     """Fail to change a file on a read-only file system."""

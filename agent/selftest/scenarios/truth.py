@@ -108,6 +108,25 @@ def _check(
     bench.arrives_once(refused, "watched", expected | _actor_of(refused, call) | {"comm": b"truth-nobody"})
 
 
+@proves("truth.directory_above")
+def truth_directory_above(bench: Bench) -> None:
+    """Move a directory away from above a watched path, and back; a file in its place is no such move."""
+    keep, other = bench.path("keep"), bench.path("other")
+    Path(f"{keep}/conf").mkdir(parents=True)
+    bench.rules(
+        leaves=f'rename.file.path =~ "{keep}/conf/**"',
+        arrives=f'rename.file.destination.path == "{keep}/conf/watched"',
+        written=f'fim.write.file.path == "{keep}/conf/watched"',
+        other=f'rename.file.path !~ "{keep}/**"',
+    )
+    away = bench.play(f"rename {keep} {other}\n")
+    bench.arrives_once(away, "leaves", _paths(file=keep, file2=other))
+    bench.equal("rules that match the move away", ("leaves", "written", "other"), away.judged[0].rules)
+    back = bench.play(f"rename {other} {keep}\n")
+    bench.arrives_once(back, "arrives", _paths(file=other, file2=keep))
+    bench.equal("rules that match the move back", ("arrives", "written", "other"), back.judged[0].rules)
+
+
 @proves("truth.close")
 def truth_close(bench: Bench) -> None:
     """Close a file that was open for writing, and a file that was not."""

@@ -33,7 +33,8 @@ def test_events_without_full_coverage_have_a_limit() -> None:
     by_calls = coverage.limits(kinds("tracepoint"), skips=False)
     assert by_calls["unlink"] == coverage.ARGUMENTS_ONLY
     assert by_calls["open"].startswith(coverage.ARGUMENTS_ONLY)
-    assert "exec" not in by_calls
+    assert by_calls["exec"] == "a refused exec is not seen"
+    assert "fork" not in by_calls
     lacking = coverage.limits(kinds("kprobe", "parent.given", "syscall.enter"), skips=False)
     assert lacking["mkdir"] == coverage.FAILED_LOOKUP
     assert "open" not in lacking

@@ -141,7 +141,7 @@ def test_the_tracepoint_set_sees_all_events_incompletely() -> None:
     }
     present = frozenset(plan.chosen)
     degraded = {event for event, hooks in needs.EVENTS.items() if level(hooks, present) == "degraded"}
-    assert degraded == set(needs.EVENTS) - {EventType.EXEC, EventType.FORK, EventType.EXIT}
+    assert degraded == set(needs.EVENTS) - {EventType.FORK, EventType.EXIT}
 
 
 def test_an_event_without_a_wanted_hook_is_degraded() -> None:

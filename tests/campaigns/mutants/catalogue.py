@@ -287,20 +287,48 @@ _TRUTH = (
     Mutant(
         "attribute-name-dropped",
         "bpf/attributes.h",
-        "object.name = (void *)fim_xattr_arg(ctx, family, 1);",
+        "object.name = (void *)fim_arg_after_idmap(ctx, family, 1);",
         "object.name = NULL;",
         ("truth.setxattr", "truth.removexattr"),
     ),
     Mutant(
         "tail-reported-as-complete",
         "bpf/path.h",
-        "d_name.name))) {\n\t\tfim_flag_file(slot, FIM_TRUNCATED);",
-        "d_name.name))) {",
+        "fim_flag_file(slot, FIM_TRUNCATED);\n\tslot->dentry",
+        "fim_flag_file(slot, 0);\n\tslot->dentry",
         ("truth.long_path",),
     ),
 )
 
 _PLACES = (
+    Mutant(
+        "detached-trees-not-marked",
+        "bpf/path.h",
+        "|| fim_is_anonymous(ns))",
+        ")",
+        ("places.detached",),
+    ),
+    Mutant(
+        "names-of-memfds-dropped",
+        "bpf/path.h",
+        "(!slot->depth && fim_first_byte(name) != '/')",
+        "0",
+        ("places.memfd",),
+    ),
+    Mutant(
+        "refused-objects-not-reached",
+        "bpf/open.h",
+        "op->reached = dentry;",
+        "op->reached = NULL;",
+        ("doors.refused_links", "doors.exec_refused"),
+    ),
+    Mutant(
+        "refused-execs-not-followed",
+        "bpf/open.h",
+        "if (!fim_op_enter(fim_frame(ctx, family), FIM_AT_EXEC_OPEN, FIM_EXEC))",
+        "if (family)",
+        ("doors.exec_refused",),
+    ),
     Mutant(
         "mount-points-skipped",
         "bpf/path.h",
