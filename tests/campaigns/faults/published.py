@@ -29,13 +29,13 @@ cannot be restored is booted: then PASS is right if the results say so.
 The figures are those of one campaign on one commit, a78da65, of which no run was repeated or judged anew.
 Other work kept the host busy throughout: a load between 8 and 20 on two cores, also where a run is called
 idle. The runs that ended wrong are listed. In each of them the verdict was right or the cause was in what
-the campaign expected; in one of them (a machine that hung while the agent was copied to it) the results
+the campaign expected; in two of them (machines that hung while the agent was copied to them) the results
 also said that a restored machine had been booted. That is fixed, and the campaign now expects CRASH where
 the kernel itself panics about a stalled CPU or about memory that was taken earlier. A shorter campaign on
 the commit before found a false green, an agent that skipped a test without a reason, and a healthy run
-that ended in BOOT_FAIL because a restored guest stopped answering; both are fixed in a78da65. The faults
-that ended wrong were repeated after these changes, and each ended as expected; the figures below are
-those from before.
+that ended in BOOT_FAIL because a restored guest stopped answering; both are fixed in a78da65. The six
+faults of 6.1 that ended wrong were repeated after these changes, and each ended as expected; the figures
+below are those from before.
 
 Random runs that once ended wrong are kept by name in `tests/campaigns/faults/kept.py`, and `make faults`
 repeats them.
