@@ -81,9 +81,7 @@ class Arena:
     ) -> None:
         self._open.close()
 
-    def play(
-        self, policies: bytes, script: str, reload: bytes | None = None, *, reset: bool = True
-    ) -> Played:
+    def play(self, policies: bytes, script: str, reload: bytes | None = None) -> Played:
         """Play a script in the world's first state; `reload` are the rules from a line `# reload` on.
 
         Raises InfrastructureError if an agent ends, does not catch up, or refuses the rules.
@@ -104,7 +102,9 @@ class Arena:
             )
             files = {"rules": f"{FOLDER}/rules.{number}", "script": f"{FOLDER}/script.{number}"}
             parts.append({**files, **beside})
-        answer = self._ask({"do": "play", "parts": parts, "reset": reset, "ready": READY}, PLAY_S)
+        answer = self._ask(
+            {"do": "play", "parts": parts, "reset": self.world.named(script), "ready": READY}, PLAY_S
+        )
         self.timing = answer["seconds"]
         problems = [*answer["problems"], *(f"rules refused: {one}" for one in answer["wrong"])]
         return self._played(texts[: len(rules)], problems)
@@ -166,7 +166,10 @@ class Arena:
             for length in lengths:
                 pieces.append(body[offset : offset + length])
                 offset += length
-            found += records.read(pieces[0], text, part=part, first_line=line)
+            try:
+                found += records.read(pieces[0], text, part=part, first_line=line)
+            except (ValueError, LookupError) as error:
+                raise InfrastructureError(f"the generator's report cannot be read: {error}") from error
             for name, piece in zip(matches, pieces[1:], strict=True):
                 matches[name] += self._matches(piece, part)
             line += text.count("\n") + 1

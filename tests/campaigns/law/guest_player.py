@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -87,6 +89,7 @@ class World:
         self.places = places
         self.images: dict[str, Image] = {}
         self.missing: dict[str, str] = {}
+        self.used: set[str] = set()  # places that were used since they were made
 
     def build(self) -> dict[str, str]:
         """Make all places; return the reasons for those that are missing."""
@@ -103,14 +106,19 @@ class World:
         self.places = [place for place in self.places if place["name"] not in self.missing]
         return self.missing
 
-    def reset(self) -> None:
-        """Make all places again as they were at first."""
-        unmount_all()
-        _shell("chattr -R -f -ia /w 2>/dev/null; rm -rf /w/*", may_fail=True)
-        for image in self.images.values():
-            image.restore()
-        for place in self.places:
+    def reset(self, names: list[str]) -> None:
+        """Make these places again as they were at first, as far as they were used since."""
+        again = [place for place in self.places if place["name"] in self.used.intersection(names)]
+        known = {os.fsencode(path) for place in self.places for path in _folders(place)}
+        used = [os.fsencode(path) for place in again for path in _folders(place)]
+        strange = [entry.path for entry in os.scandir(b"/w") if entry.path not in known]
+        unmount([*used, *strange])
+        _remove([*strange, *(path for path in used if path.count(b"/") == 2)])
+        for path in dict.fromkeys(path for place in again for path, *_ in place["images"]):
+            self.images[path].restore()
+        for place in again:
             self.make(place)
+        self.used.update(names)
 
     def make(self, place: dict[str, Any]) -> None:
         """Take the steps of one place."""
@@ -137,14 +145,29 @@ def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
         mount(source, target, kind, flags | MS_REMOUNT, data)
 
 
-def unmount_all() -> None:
-    """Unmount everything below /w, the newest first."""
+def unmount(bases: list[bytes]) -> None:
+    """Unmount these directories and everything below them, the newest first."""
     with open("/proc/self/mountinfo", "rb") as file:
         points = [line.split()[4] for line in file]
     for point in reversed(points):
         path = re.sub(rb"\\(\d{3})", lambda match: bytes([int(match[1], 8)]), point)
-        if path.startswith(b"/w/"):
+        if any(path == base or path.startswith(base + b"/") for base in bases):
             _libc.umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW)
+
+
+def _folders(place: dict[str, Any]) -> list[str]:
+    return [step[1] for step in place["steps"] if step[0] == "mkdir"]
+
+
+def _remove(paths: list[bytes]) -> None:
+    """Remove files and trees, also what a program made immutable."""
+    for path in paths:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+    left = [path for path in paths if os.path.lexists(path)]
+    if left:
+        subprocess.run([b"chattr", b"-R", b"-f", b"-ia", b"--", *left], check=False)
+        subprocess.run([b"rm", b"-rf", b"--", *left], check=True)
 
 
 class Agent:
@@ -290,8 +313,7 @@ class Player:
     def play(self, request: dict[str, Any]) -> dict[str, Any]:
         """Reset the world and play the parts of a script, each under its rules."""
         began = [time.monotonic()]
-        if request["reset"]:
-            self.world.reset()
+        self.world.reset(request["reset"])
         wrong, parts, problems = [], [], []
         began.append(time.monotonic())
         for part in request["parts"]:
@@ -358,6 +380,8 @@ class Neighbours:
             process.communicate()
         while self.running and _kill_all_of(NEIGHBOUR):
             time.sleep(POLL_S)
+        for group in glob.glob("/sys/fs/cgroup/law/*/*/"):
+            os.rmdir(group)
 
     def reload(self) -> None:
         """Ask each agent in turn."""

@@ -17,10 +17,15 @@ RELOADS = "reloads"  # not a script: the operator reloads the rules all the time
 _ROOT = f"mkdir /w 0755\nmkdir {HOME} 0777\nrlimit RLIMIT_NPROC 500\n"
 _USER = f"setgid {UID}\nsetuid {UID}\n"
 _READY = f"mkdir {READY} 0755\n"
+_IDLE = f"rate 1/s for {FOREVER}s\nclose 90\nend\n"
+
+
+FLOODERS = 4  # processes, so that the agents have the smaller part of one CPU
 
 
 def _endless(*lines: str) -> str:
-    return "\n".join((f"{_ROOT}{_USER}{_READY}repeat {FOREVER}", *lines, "end", ""))
+    flood = (f"repeat {FLOODERS}", "fork", f"repeat {FOREVER}", *lines, "end", "end", "end")
+    return "\n".join((f"{_ROOT}{_USER}", *flood, f"{_READY}{_IDLE}"))
 
 
 def _sleepers(count: int) -> str:
@@ -28,7 +33,7 @@ def _sleepers(count: int) -> str:
     return (
         f"{_ROOT}{_USER}mknod {HOME}/fifo S_IFIFO|0666\nopen {HOME}/fifo O_PATH -> $0\nunlink {HOME}/fifo\n"
         f"repeat {count}\nfork\nopen /proc/self/fd/%{{0}} O_WRONLY\nend\nend\n"
-        f"{_READY}rate 1/s for {FOREVER}s\nclose 90\nend\n"
+        f"{_READY}{_IDLE}"
     )
 
 

@@ -33,3 +33,13 @@ def test_what_a_kernel_lacks_is_left_out_and_named() -> None:
     world = World.from_seed(1).without({"xfs": "no such device"})
     assert "xfs" not in {place.name for place in world.places}
     assert world.missing == ("xfs: no such device",)
+
+
+def test_a_script_names_places_and_those_that_share_their_files() -> None:
+    world = World.from_seed(1)
+    named = world.named("open /w/btr/a/x O_RDONLY\n")
+    assert set(named) == {"btr", "btr-a", "btr-b", "btr-c", "btr-s", "sub"}
+    of = {place.name: place.after for place in world.places}
+    assert set(world.named("mkdir /w/ro 0755\n")).issuperset({"ro", *of["ro"]})
+    assert world.named("open /w/roo O_RDONLY\nunlink /etc/w/homes\n") == []
+    assert world.named("symlink /w/home/x y\n") == ["home"]

@@ -7,6 +7,7 @@ place leaves it out, with all that need it, and names it in `missing`.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -90,6 +91,21 @@ class World:
         """What is left in a guest that cannot make these places."""
         left = tuple(place for place in self.places if place.name not in reasons)
         return replace(self, places=left, missing=tuple(f"{name}: {why}" for name, why in reasons.items()))
+
+    def named(self, script: str) -> list[str]:
+        """The places that a script names, and those that share files with them."""
+        found = {place.name for place in self.places if re.search(rf"{re.escape(place.path)}(?!\w)", script)}
+        while (
+            more := {
+                name
+                for place in self.places
+                if found.intersection((place.name, *place.after))
+                for name in (place.name, *place.after)
+            }
+            - found
+        ):
+            found |= more
+        return sorted(found)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
