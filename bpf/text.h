@@ -25,10 +25,11 @@ static __always_inline int fim_text_component(struct fim_slot *slot, __u32 index
 	__u64 from = slot->text + start;
 	__u64 depth = slot->depth;
 
+	if (!size)
+		return 0;
 	barrier_var(from);
-	barrier_var(size);
-	if (!size || size >= FIM_NAME_SIZE || from >= FIM_PAYLOAD_MAX - FIM_NAME_SIZE ||
-	    depth >= FIM_DEPTH_MAX)
+	barrier_var(size); /* one comparison for the verifier: LLVM would join both in another register */
+	if (size >= FIM_NAME_SIZE || from >= FIM_PAYLOAD_MAX - FIM_NAME_SIZE || depth >= FIM_DEPTH_MAX)
 		return 0;
 	bpf_probe_read_kernel(slot->name, size, slot->payload + from);
 	if (slot->name[0] == '.' && (size == 1 || (size == 2 && slot->name[1] == '.')))
