@@ -9,6 +9,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from agent.events.model import Event, EventType, File, FileFlags
 from agent.selftest.effects import Effect, closes_of_writers, effect_of, times
@@ -61,7 +62,9 @@ class _Play:
         return self._file_event(Effect(EventType.CLOSE, effect.file, flags=effect.flags), opener, number)
 
     def _file_event(self, effect: Effect, words: Sequence[str], number: int) -> Event:
-        directory = effect.kind in _DIRECTORIES
+        directory = effect.kind in _DIRECTORIES or (
+            effect.kind is EventType.RENAME and _moves_directory(words)
+        )
         event = Event(effect.kind, file=self._file(words[effect.file], number, directory=directory))
         if effect.file2:
             event.file2 = self._file(words[effect.file2], number)
@@ -117,6 +120,11 @@ def _with_actor(event: Event, report: LineReport) -> Event:
 def _with_number(text: bytes, number: int) -> bytes:
     """Replace the generator's `%d` by the number of the iteration, and `%%` by `%`."""
     return b"%".join(part.replace(b"%d", b"%d" % number) for part in text.split(b"%%"))
+
+
+def _moves_directory(words: Sequence[str]) -> bool:
+    """Return whether a path of a rename is a directory; nothing is moved here, so either path may be it."""
+    return any(Path(os.fsdecode(unquote(word))).is_dir() for word in words if word.startswith("/"))
 
 
 def _inode(path: bytes) -> int:

@@ -11,10 +11,13 @@ from rich.console import Console
 
 from harness import report
 from harness.errors import ConfigError, IncompleteError
+from harness.host import files
 from harness.plan.plan import Plan
 from harness.report import facts, github, tables
 from harness.report.terminal import print_results
 from harness.results import model, scenarios
+
+PAGE_BYTES = 4 << 20  # of a page with tables
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -68,8 +71,12 @@ def _address(word: str) -> str:
 def write_tables(path: Path, page: Path) -> None:
     """Write the page's tables from a run or from stored facts; store the facts beside the page."""
     known = facts.read(path)
+    try:
+        text = files.read_regular(page, PAGE_BYTES).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{page}: cannot be read: {error}") from error
     model.write_atomic(page.with_suffix(".json"), known.to_json())
-    model.write_atomic(page, tables.render(page.read_text(encoding="utf-8"), known, scenarios.of_catalogue()))
+    model.write_atomic(page, tables.render(text, known, scenarios.of_catalogue()))
 
 
 def check_plan(path: Path, found: model.Results) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -381,6 +381,8 @@ def contradiction(results: Results) -> str:
     """The first inconsistency in the results, or "". A file may have been edited or truncated."""
     if results.totals != totals(results.cells):
         return "the totals do not match the tests"
+    if twice := _twice(results.cells):
+        return f"{twice} appears twice"
     for cell in results.cells:
         if any(test.verdict.badness > cell.verdict.badness for test in cell.tests):
             return f"{cell.id} is {cell.verdict}, and one of its tests is worse"
@@ -392,6 +394,17 @@ def contradiction(results: Results) -> str:
     # one.
     if exit_code(results.cells) and not results.run.exit_code:
         return "the run has exit code 0, but a cell did not end as expected"
+    return ""
+
+
+def _twice(cells: Sequence[CellResult]) -> str:
+    """The first cell, or test of a cell, that appears twice; "" if there is none."""
+    for names in (
+        [cell.id for cell in cells],
+        *([f"{c.id}::{test.name}" for test in c.tests] for c in cells),
+    ):
+        if len(set(names)) < len(names):
+            return next(name for name in names if names.count(name) > 1)
     return ""
 
 

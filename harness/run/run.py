@@ -139,6 +139,10 @@ class Run:
 
     def _plan(self) -> Plan:
         whole = self._whole_plan()
+        if self.options.must_pass and self.options.shard:
+            raise ConfigError(
+                "--must-pass: a shard does not know what the other shards run; leave out --shard"
+            )
         if self.options.must_pass:
             whole = whole.model_copy(update={"must_pass": True})
         return shards.part(whole, self.options.shard) if self.options.shard else whole

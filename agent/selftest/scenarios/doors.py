@@ -157,7 +157,7 @@ def _marks(played: Round) -> int:
     return marks
 
 
-READ_ONLY, REMOUNT, MOVE = 1, 32, 8192  # flags of mount(2)
+READ_ONLY_FLAG, REMOUNT_FLAG, MOVE_FLAG = 1, 32, 8192  # flags of mount(2)
 
 
 def _mount_step(bench: Bench, script: str, known: dict[str, object], after: str = "") -> bool:
@@ -185,9 +185,9 @@ def doors_mount_api(bench: Bench) -> None:
     compiled = _mount_step(bench, f'{made}close $0\nmove_mount $1 "" {attach}', known | {"flags": 0})
     remount = f"fspick AT_FDCWD {place} -> $0\nfsconfig_flag $0 ro\nfsconfig_reconfigure $0\nclose $0\n"
     if not compiled:  # which know no mount of a remount either
-        _mount_step(bench, remount, {"name": b"tmpfs", "flags": REMOUNT | READ_ONLY})
+        _mount_step(bench, remount, {"name": b"tmpfs", "flags": REMOUNT_FLAG | READ_ONLY_FLAG})
     bench.unwatched(f"umount {place}\nmount fim-source {other} tmpfs\n")
-    _mount_step(bench, f"move_mount AT_FDCWD {other} AT_FDCWD {place}\n", known | {"flags": MOVE})
+    _mount_step(bench, f"move_mount AT_FDCWD {other} AT_FDCWD {place}\n", known | {"flags": MOVE_FLAG})
     copy = f'open_tree AT_FDCWD {place} OPEN_TREE_CLONE -> $1\nmove_mount $1 "" {attach}'
     _mount_step(bench, copy, known | {"flags": 0}, after=f"umount {place}\n")
     _check_attributes(bench, place)
@@ -209,7 +209,7 @@ def doors_pivot_root(bench: Bench) -> None:
         bench.rules(watched='mount.mountpoint.name == "old"')
         alone = "unshare CLONE_NEWNS\nmount none / none MS_REC|MS_PRIVATE\n"
         played = bench.play(_in_child(f"{alone}pivot_root {root} {root}/old\n"))
-        bench.arrives_once(played, "watched", {"retval": 0, "flags": MOVE})
+        bench.arrives_once(played, "watched", {"retval": 0, "flags": MOVE_FLAG})
 
 
 @proves("doors.mount_compat")
@@ -225,7 +225,7 @@ def doors_mount_compat(bench: Bench) -> None:
             raise CannotTellError("int 0x80 ends a process here: no 32-bit calls")
         bench.rules(watched=f'mount.mountpoint.path == "{place}"')
         line = f"move_mount32 AT_FDCWD {other} AT_FDCWD {place}\n"
-        _mount_step(bench, _in_child(line), {"name": b"tmpfs", "source": b"fim-source", "flags": MOVE})
+        _mount_step(bench, _in_child(line), {"name": b"tmpfs", "source": b"fim-source", "flags": MOVE_FLAG})
     finally:
         bench.unwatched(f"umount {other}\numount {place}\n")
 

@@ -89,6 +89,12 @@ def regressed(old: Verdict, new: Verdict) -> bool:
     return ends_badly and new.badness > before.badness
 
 
+def lost_verdict(old: Verdict, new: Verdict) -> bool:
+    """Return whether `new` says nothing about the product although `old` did: unknown, or skipped."""
+    mute = UNKNOWN | {Verdict.SKIP}
+    return new in mute and old not in mute
+
+
 def fails(verdict: Verdict) -> bool:
     """Return whether the verdict of a new cell or test means that the product fails."""
     return verdict in FAILING or verdict is Verdict.FLAKY

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.errors import IncompleteError, ProductError
 from harness.report.compare import noise
-from harness.report.compare.changes import Change, changes, fails
+from harness.report.compare.changes import Change, changes, fails, lost_verdict
 from harness.report.compare.noise import Pair
 from harness.report.shared.hooks import rung_key
 from harness.results.model import Agent, CellResult, KernelFacts, Results, TestResult
@@ -72,9 +72,11 @@ class InstructionChange:
 class Comparison:
     """All differences between two runs.
 
-    `before` is the number of tests of the old run, `common` of those that both runs have, and `passed` of the
-    common ones that pass in the new run. An entry of `agents` is None if the results do not name the agent.
-    `host_factor` is how many times slower the new host was, None if the accelerators differ.
+    `before` is the number of tests of the old run, `common` of those that both runs have, `judged` of the
+    common ones that still have a verdict on the product, and `passed` of those that pass in the new run.
+    `incomplete` means that something planned has no result in the new run, although the old one was complete.
+    An entry of `agents` is None if the results do not name the agent. `host_factor` is how many times slower
+    the new host was, None if the accelerators differ.
     """
 
     old_run: str
@@ -82,7 +84,9 @@ class Comparison:
     agents: tuple[Agent | None, Agent | None]
     before: int
     common: int
+    judged: int
     passed: int
+    incomplete: bool
     changes: tuple[Change, ...]
     new: tuple[Entry, ...]
     gone: tuple[Entry, ...]
@@ -108,7 +112,10 @@ class Comparison:
             return f"{self.before - self.common} of {counted(self.before, 'test')} of the old run are gone"
         if not self.passed:
             return "no test that both runs have passed in the new run"
-        return ""
+        if 2 * self.judged <= self.common:
+            lost = self.common - self.judged
+            return f"{lost} of {counted(self.common, 'test')} of both runs lost their verdict"
+        return "the new run is incomplete" if self.incomplete else ""
 
     @property
     def other_agent(self) -> bool:
@@ -135,16 +142,19 @@ def compare(old: Results, new: Results) -> Comparison:
     before = {cell.id: cell for cell in old.cells}
     both = [(before[cell.id], cell) for cell in new.cells if cell.id in before]
     times, host = _times(old, new, both)
-    earlier = {(cell.id, test.name) for cell in old.cells for test in cell.tests}
+    earlier = {(cell.id, test.name): test.verdict for cell in old.cells for test in cell.tests}
     later = {(cell.id, test.name): test.verdict for cell in new.cells for test in cell.tests}
     common = [verdict for pair, verdict in later.items() if pair in earlier]
+    lost = [pair for pair, verdict in later.items() if lost_verdict(earlier.get(pair, verdict), verdict)]
     return Comparison(
         old_run=old.run.id,
         new_run=new.run.id,
         agents=(old.run.agent, new.run.agent),
         before=len(earlier),
         common=len(common),
+        judged=len(common) - len(lost),
         passed=common.count(Verdict.PASS),
+        incomplete=old.run.complete and not new.run.complete,
         changes=tuple(changes(old, new)),
         new=tuple(_only_in(new, old)),
         gone=tuple(_only_in(old, new)),

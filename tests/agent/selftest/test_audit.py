@@ -27,6 +27,7 @@ MEASURES: tuple[str, ...] = (
     "STATUS",
     "HELD",
     "_WORKERS",
+    "_FLAG",
     "LAYERS",
     "NOBODY",
     "ATTEMPTS",

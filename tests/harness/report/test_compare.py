@@ -241,6 +241,27 @@ def test_a_tick_stands_only_where_something_passed(verdict: Verdict) -> None:
         assert "✓" not in text
 
 
+@pytest.mark.parametrize("verdict", [V.SKIP, V.INFRA, V.NOT_RUN])
+def test_runs_of_which_most_lost_their_verdict_do_not_compare(verdict: Verdict) -> None:
+    """A test without a verdict counts as one that is gone."""
+    old = cells("5.10", "6.1", "6.12")
+    new = a_run(*cells("5.10", "6.1", verdict=verdict).cells, *cells("6.12").cells)
+    found = compare(old, new)
+    assert found.exit_code == 4
+    assert "4 of 6 tests of both runs lost their verdict" in compare_text.to_markdown(found)
+    fewer = a_run(*cells("5.10", verdict=verdict).cells, *cells("6.1", "6.12").cells)
+    assert "lost their verdict" not in compare_text.to_markdown(compare(old, fewer))
+
+
+def test_an_incomplete_new_run_is_no_success() -> None:
+    """Whatever its tests say."""
+    run = cells("6.1")
+    new = run.model_copy(update={"run": run.run.model_copy(update={"complete": False})})
+    found = compare(run, new)
+    assert found.exit_code == 4
+    assert "the new run is incomplete" in compare_text.to_markdown(found)
+
+
 def test_runs_in_which_everything_was_mended_compare() -> None:
     """Nothing passed before, all passes now: this is no regression."""
     found = compare(cells("6.1", verdict=V.FAIL), cells("6.1"))

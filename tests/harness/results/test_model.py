@@ -20,6 +20,7 @@ from harness.results.model import Attempt, CellReport, Host, Results, RunInfo, T
 from harness.results.verdict import Verdict
 from harness.text import markdown, visible
 from tests.harness.conftest import matrix_of
+from tests.harness.report.made_up import a_cell, a_run, a_test
 
 HOSTILE = "\x1b[31m</td>|`code` [x](javascript:y) @you <script>\x00\u202e\n| new row"
 
@@ -231,6 +232,15 @@ def test_what_only_a_faster_host_could_try_is_noted(plan: Plan) -> None:
         "loss.fast: could not be tried on this host: this CPU made 16,041"
     ]
     assert exercise.untried(whole, made(whole, _all(whole)).cells) == []
+
+
+def test_results_with_a_cell_or_a_test_twice_are_refused() -> None:
+    """The later one would hide the earlier one."""
+    cell = a_cell("6.1", tests=(a_test("truth.open"), a_test("truth.exec")))
+    assert model.contradiction(a_run(cell)) == ""
+    assert model.contradiction(a_run(cell, cell)) == f"{cell.id} appears twice"
+    twice = a_cell("6.1", tests=(a_test("truth.open"), a_test("truth.open")))
+    assert model.contradiction(a_run(twice)) == f"{twice.id}::truth.open appears twice"
 
 
 @pytest.mark.parametrize(

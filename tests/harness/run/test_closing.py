@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from harness.errors import ConfigError
 from harness.host.progress import silent
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan, Selectors
@@ -133,3 +134,11 @@ def test_results_that_pass_a_cell_that_was_not_closed_are_refused(plan: Plan, cl
     cells = tuple(cell.model_copy(update={"closed": closed}) for cell in found.cells)
     contradiction = model.contradiction(found.model_copy(update={"cells": cells}))
     assert contradiction == ("5.10-auto is PASS, and its end was not checked" if closed is False else "")
+
+
+def test_a_shard_cannot_require_that_each_test_passes(tmp_path: Path) -> None:
+    """The cell in which a test passes may lie in another shard, and merging would not ask again."""
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text("kernels: [6.1, 6.12]\n")
+    with pytest.raises(ConfigError, match="--must-pass: a shard does not know"):
+        _ = Run(Options(matrix=matrix, must_pass=True, shard="1/2"), FakeBench()).plan
