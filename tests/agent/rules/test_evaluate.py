@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import timeit
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -209,17 +206,3 @@ def test_rules_are_no_code(text: str) -> None:
     escaped = text.replace('"', '\\"')
     assert not holds(f'open.file.name == "{escaped}"', opened())
     assert not holds(f'open.file.name in ["{escaped}", ~"{escaped}*"]', opened())
-
-
-def test_speed_is_printed() -> None:
-    """A simple rule takes about 0.1 microseconds; the time is printed and not asserted."""
-    rules = ruleset('open.file.path == "/etc/passwd" && open.flags & (O_WRONLY|O_RDWR) > 0')
-    condition = rules.by_type[EventType.OPEN][0].condition
-    event, count = opened(flags=2), 20_000
-    judge = evaluate.predicate(condition)
-    timings = {
-        "predicate(event)": timeit.repeat(lambda: judge(event, NOTHING, {}), number=count, repeat=3),
-        "ruleset.evaluate(event)": timeit.repeat(lambda: rules.evaluate(event), number=count, repeat=3),
-    }
-    for name, times in timings.items():
-        sys.stdout.write(f"{name}: {min(times) / count * 1e6:.2f} us\n")

@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _campaign(arguments: argparse.Namespace, opened: Opener) -> int:
-    """Plays until the minutes are over; 1 if the answers differ anywhere."""
+    """Play until the minutes are over; return 1 if the answers differ anywhere, or if no rule matched."""
     name = f"{arguments.kernel}-{arguments.hookset or 'auto'}-{arguments.seed}"
     log = (
         arguments.log or ROOT / "build" / "law" / f"{name}{'-neighbour' if arguments.neighbour else ''}.jsonl"
@@ -55,7 +55,9 @@ def _campaign(arguments: argparse.Namespace, opened: Opener) -> int:
     figures = campaign.run(arguments.minutes)
     _say("\n".join(summary(figures)))
     _say(f"log: {log}")
-    return 1 if figures.kinds else 0
+    if not figures.matches:
+        _say("nothing was compared: no program caused a match; play for more --minutes")
+    return 0 if figures.matches and not figures.kinds else 1
 
 
 def loads(rule: Rule) -> bool:
@@ -99,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _replay(arguments: argparse.Namespace, opened: Opener) -> int:
-    """Plays what a file holds; 1 if an answer differs."""
+    """Play what a file holds; return 1 if an answer differs, or if the file holds no case."""
     cases = list(_cases(arguments.replay))
     different = 0
     for case in cases:
@@ -110,7 +112,7 @@ def _replay(arguments: argparse.Namespace, opened: Opener) -> int:
             _say(f"{one.kind}: expected {one.expected}; got {one.got}")
             _say("".join(f"    {line}\n" for line in one.evidence))
     _say(f"{len(cases)} cases, {different} differ")
-    return 1 if different else 0
+    return 0 if cases and not different else 1
 
 
 def _cases(file: Path) -> Sequence[Case]:

@@ -19,6 +19,7 @@ from tests import ROOT
 from tests.campaigns.law import records
 from tests.campaigns.law.neighbours import NAMES, NEIGHBOURS, READY, RELOADS, UID
 from tests.campaigns.law.played import Match, Played, Record
+from tests.campaigns.law.steps import RELOAD
 from tests.campaigns.law.world import World
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ BOOT_S = 300.0
 BUILD_S = 600.0
 START_S = 900.0
 PLAY_S = 3600.0
-RELOAD = "# reload"
 PLAYER = "/root/guest_player.py"
 UNFILTERED = "/root/guest_unfiltered.py"
 FOLDER = "/run/law"
@@ -56,9 +56,8 @@ class Arena:
     ) -> None:
         self.kernel, self.world, self.hookset, self.neighbour = kernel, world, hookset, neighbour
         self.infrastructure: frozenset[int] = frozenset()
-        self.timing: list[
-            float
-        ] = []  # seconds of the last play: reset, then play and settling of each part, reply
+        # Seconds of the last play: reset, then play and settling of each part, reply.
+        self.timing: list[float] = []
         self._bench = bench
         self._open = contextlib.ExitStack()
         self._plays = 0
@@ -206,6 +205,7 @@ def _played(
 ) -> Played:
     on, off = status["on"], status["off"]
     for name, one in status.items():
+        problems += [] if one["ledger"] else [f"the agent with filters {name} reports no ledger"]
         problems += [f"ledger with filters {name} does not close: {text}" for text in one["open"]]
         problems += [f"{one['dropped']} matches were dropped with filters {name}"] if one["dropped"] else []
     return Played(

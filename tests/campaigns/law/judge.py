@@ -239,7 +239,7 @@ def _twin(key: Key, names: list[str], extra: dict[tuple[Key, int], list[str]]) -
 
 
 def _compare(known: Truth, answer: Iterable[Match]) -> tuple[Counter[Key], Counter[Key]]:
-    """What an answer lacks, and what it has beyond what may be."""
+    """Return the matches that an answer lacks, and those that it may not have."""
     left = Counter(key_of(match) for match in answer)
     odd = {key_of(match) for match in answer if _ODD_MARKS & set(match["event"].get("path_marks", ()))}
     must = Counter(key for key, _ in known.must)
@@ -255,7 +255,7 @@ def _compare(known: Truth, answer: Iterable[Match]) -> tuple[Counter[Key], Count
 
 
 def _take(left: Counter[Key], key: Key, count: int) -> int:
-    """Takes as many as there are; a path or thread of None is any."""
+    """Take up to `count` of a key out of `left`; return how many. ANY as path or thread matches each."""
     candidates = [key]
     if key.path is ANY or key.tid is ANY:
         candidates = [one for one in left if _like(one, key)]
@@ -293,7 +293,7 @@ def _evidence(record: Record | None) -> tuple[str, ...]:
 
 
 def _changes(played: Played, rules: Sequence[Sequence[Rule]], about: _About) -> Iterator[Difference]:
-    """A file that a program changed, under a rule that wants all changes of it, was told at least once."""
+    """A changed file, under a rule that matches all changes of it, is reported at least once."""
     by_program: dict[tuple[int, str], list[Record]] = defaultdict(list)
     for record in played.records:
         by_program[record.part, record.program].append(record)
@@ -391,8 +391,8 @@ def _ledger(played: Played) -> Iterator[Difference]:
     for name, ledger in ledgers:
         for kind, row in ledger.items():
             for left, parts in _EQUATIONS:
-                right = sum(row.get(part, 0) for part in parts)
-                if row.get(left, right) != right:
+                right = sum(row[part] for part in parts)
+                if row[left] != right:
                     words = f"{left} = {' + '.join(parts)}"
                     yield Difference(
                         Kind("ledger", name, kind, detail=left), "", words, f"{row[left]}: {dict(row)}"
@@ -402,6 +402,6 @@ def _ledger(played: Played) -> Iterator[Difference]:
             f"{name} {kind}: {dict(row)}"
             for name, ledger in ledgers
             for kind, row in ledger.items()
-            if any(row.get(part) for part in ("ring_full", "oversize", "program_misses", "read_errors"))
+            if any(row[part] for part in ("ring_full", "oversize", "program_misses", "read_errors"))
         ]
         yield Difference(Kind("lost"), "", "lost 0", f"lost {played.lost}", tuple(rows))

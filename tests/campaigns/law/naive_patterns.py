@@ -1,4 +1,7 @@
-"""Globs and regular expressions as docs/rules.md describes them, on top of Python's `re`."""
+"""Globs and regular expressions as docs/rules.md describes them, on top of Python's `re`.
+
+They repeat parts of `agent.rules` on purpose: an evaluator that shared them would share their mistakes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ ESCAPES = frozenset(b"dwsDWSntrfva")
 NAMED = {b"[:alnum:]": b"a-zA-Z0-9", b"[:alpha:]": b"a-zA-Z", b"[:digit:]": b"0-9", b"[:space:]": rb"\s"}
 # Repeats that Python and RE2 do not both read as repeats: possessive ones, and `{` that begins no repeat.
 REPEATS = re.compile(rb"[*+?]|\{\d+(,\d*)?\}")
-
 
 MOST = 2_048  # symbols of a pattern, repeats expanded
 

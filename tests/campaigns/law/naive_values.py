@@ -1,4 +1,7 @@
-"""The values of rule expressions for the naive evaluator: tokens, literals, fields and variables."""
+"""The values of rule expressions for the naive evaluator: tokens, literals, fields and variables.
+
+Its tables repeat those of `agent.rules` on purpose: an evaluator that shared them would share their mistakes.
+"""
 
 from __future__ import annotations
 

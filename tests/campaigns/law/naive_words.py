@@ -1,4 +1,7 @@
-"""The words of docs/rules.md for the naive evaluator: fields with types, constants with numbers."""
+"""The words of docs/rules.md for the naive evaluator: fields with types, constants with numbers.
+
+Its tables repeat those of `agent.rules` on purpose: an evaluator that shared them would share their mistakes.
+"""
 
 from __future__ import annotations
 

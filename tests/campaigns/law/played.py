@@ -74,8 +74,6 @@ class Record:
     comm: str = ""
     seen: tuple[Seen, ...] = ()
     fd: Opened | None = None
-    time0: int = 0  # ns of CLOCK_BOOTTIME
-    time1: int = 0
     part: int = 0
 
     def at(self, arg: int) -> Seen | None:
@@ -94,4 +92,3 @@ class Played:
     ledger_off: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     lost: int = 0
     problems: tuple[str, ...] = ()
-    seconds: float = 0.0

@@ -95,8 +95,6 @@ def _record(report: Mapping[str, Any], line: str, number: int, part: int) -> Rec
         comm=text(report.get("comm", "")),
         seen=tuple(map(_seen, report.get("witness", ()))),
         fd=_opened(report["fd"]) if "fd" in report else None,
-        time0=report["first_ns"],
-        time1=report["last_ns"],
         part=part,
     )
 

@@ -35,9 +35,17 @@ def campaign(seed: str, pairs: int) -> tuple[list[Difference], Counter[str]]:
     while sum(counts[name] for name in PAIRS) < pairs and len(found) < KEPT:
         for name, times in TIMES.items():
             for at in range(times):
-                found += ROUNDS[name](f"{seed}:{name}:{number * times + at}", counts)
+                found += _round(name, f"{seed}:{name}:{number * times + at}", counts)
         number += 1
     return found, counts
+
+
+def _round(name: str, seed: str, counts: Counter[str]) -> list[Difference]:
+    """Return what one round found; a round that cannot be finished is a crash, with its seed."""
+    try:
+        return list(ROUNDS[name](seed, counts))
+    except Exception as error:  # noqa: BLE001 - whatever the engine raises is what is looked for
+        return [Difference("crash", "", None, f"{type(error).__name__}: {error}", seed=seed)]
 
 
 def summary(found: Sequence[Difference], counts: Counter[str], seconds: float) -> dict[str, object]:

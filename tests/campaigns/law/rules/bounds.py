@@ -1,4 +1,7 @@
-"""Limits on what one input may cost: CPU time of a case, memory of the process."""
+"""Limits on what one input may cost: CPU time of a case, memory of the process.
+
+CPU time, and not the real time of `agent.selftest.runner`: on a busy host no case ends early.
+"""
 
 from __future__ import annotations
 

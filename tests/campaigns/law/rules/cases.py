@@ -32,13 +32,17 @@ _SETS = (
 
 @dataclass(frozen=True)
 class Difference:
-    """What the fuzzer found: a kind, the input that shows it, and both answers."""
+    """What the fuzzer found: a kind, the input that shows it, and both answers.
+
+    `seed` is that of the round, where no smaller input shows it.
+    """
 
     kind: str
     expression: str
     sample: Sample | None = None
     engine: str = ""
     naive: str = ""
+    seed: str = ""
 
 
 def policy(expressions: Iterable[str]) -> bytes:

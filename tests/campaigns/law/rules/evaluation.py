@@ -30,8 +30,11 @@ def batch(seed: str, counts: Counter[str]) -> Iterator[Difference]:
     try:
         with bounded(SECONDS):
             found += _compared(expressions, drawn, counts)
-    except Exception:  # noqa: BLE001 - the engine's failure: the case that shows it is looked for below
-        found += [each for text in expressions if (each := cases.judge(text, drawn[0], SECONDS))]
+    except Exception:
+        alone = [each for text in expressions if (each := cases.judge(text, drawn[0], SECONDS))]
+        if not any(each.kind == "crash" for each in alone):
+            raise  # no single case shows it: the caller knows the seed of the batch
+        found += alone
     for each in _first_of_each(found):
         yield shrunk(each)
 

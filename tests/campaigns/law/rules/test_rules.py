@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import yaml
 from agent.filters import wants
 from agent.filters.discarders import Known
 from agent.rules import check, load, matching, regex, tree
+from agent.rules.engine import Ruleset
+from agent.rules.problems import Problem
 from tests.campaigns.law.rules import __main__ as program
 from tests.campaigns.law.rules import cases, evaluation, filters, minimise, mutations
 
@@ -106,6 +109,25 @@ def test_the_program_writes_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [line["expression"] for line in lines[:-1]] == [difference.expression] * 4
     assert lines[-1]["seed"] == "7"
     assert lines[-1]["summary"]["kinds"] == [{"kind": "value", "count": 4}]
+
+
+def test_a_round_that_no_case_explains_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure of many expressions together is reported with the seed of its round."""
+    load_one = cases.load
+
+    def fragile(expressions: Sequence[str]) -> tuple[Ruleset | None, dict[int, Problem]]:
+        if len(expressions) > 1:
+            raise RecursionError("too many rules")
+        return load_one(expressions)
+
+    monkeypatch.setattr(cases, "load", fragile)
+    monkeypatch.setattr(program, "ROUNDS", {"batch": evaluation.batch})
+    monkeypatch.setattr(program, "TIMES", {"batch": 1})
+    monkeypatch.setattr(program, "KEPT", 1)
+    found, _ = program.campaign("7", 1)
+    assert [(each.kind, each.engine, each.seed) for each in found] == [
+        ("crash", "RecursionError: too many rules", "7:batch:0")
+    ]
 
 
 def test_a_difference_is_made_small() -> None:
