@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.host.signals import main_thread_handles
+from harness.host.signals import held_back
 
 
 class ProgramError(InfrastructureError):
@@ -75,7 +75,7 @@ def line_reader(receive: Callable[[str], None]) -> Iterator[int]:
                 receive(line.rstrip("\n"))
 
     thread = threading.Thread(target=read, name="line-reader", daemon=True)
-    with main_thread_handles():
+    with held_back():
         thread.start()
     try:
         yield write_end

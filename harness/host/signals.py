@@ -58,8 +58,8 @@ def ignored() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def main_thread_handles() -> Iterator[None]:
-    """Make threads that are started in the block leave these signals to the main thread.
+def held_back() -> Iterator[None]:
+    """Deliver these signals to this thread only after the block, and never to threads started in it.
 
     The kernel gives a process's signal to any thread that does not block it. A signal that another thread
     receives does not wake the main thread: two signals in a row were lost in this way.

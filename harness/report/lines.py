@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.host.progress import Event, Phase, Step
-from harness.host.signals import main_thread_handles
+from harness.host.signals import held_back
 from harness.plan.plan import Plan
 from harness.report.shared import proof
 from harness.report.shared.verdicts import mark
@@ -44,7 +44,7 @@ class Heartbeat:
     def start(self) -> None:
         """Start the thread."""
         self.reset()
-        with main_thread_handles():
+        with held_back():
             self._thread.start()
 
     def reset(self) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.host.progress import Phase, Step
-from harness.host.signals import main_thread_handles
+from harness.host.signals import held_back
 from harness.plan.plan import Plan
 from harness.report.lines import STYLES, Lines, duration
 from harness.report.shared import verdicts
@@ -48,7 +48,7 @@ class LiveTable(Lines):
         )
 
     def __enter__(self) -> Self:
-        with main_thread_handles():
+        with held_back():
             self._live.start()
         return self
 

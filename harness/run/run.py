@@ -208,6 +208,8 @@ class Run:
 
     def ending(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which SIGINT, SIGTERM, SIGHUP and the deadline raise KeyboardInterrupt."""
+        with signals.held_back():
+            _build_models()
         return signals.ending(self.interrupt, self.pace.left(), self.pace.why)
 
     def interrupt(self, why: str) -> None:
@@ -448,3 +450,16 @@ class Run:
 def _host() -> Host:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Host(cpus=capacity.cpus(), memory_mib=memory >> 20, kernel=os.uname().release)
+
+
+def _build_models() -> None:
+    """Build the validators of all models that are imported so far; some 15 ms.
+
+    Pydantic builds them at first use. It swallows an exception that a signal's handler raises meanwhile and
+    keeps a validator that refuses every value, so that the results of an interrupted run were lost.
+    """
+    models = list(BaseModel.__subclasses__())
+    for model_class in models:
+        models += model_class.__subclasses__()
+        if model_class.__module__.startswith("harness."):
+            model_class.model_rebuild()

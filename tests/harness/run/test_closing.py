@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -19,6 +22,7 @@ from harness.run.fake import FakeBench
 from harness.run.pytest.controller import Controller
 from harness.run.pytest.worker import CELL_PROPERTY
 from harness.run.run import Options, Run
+from tests import ROOT
 from tests.harness.results.test_model import made
 from tests.harness.run.pytest.test_plugin import Project, project  # noqa: F401 - a fixture
 from tests.harness.run.test_cell import _live
@@ -142,3 +146,31 @@ def test_a_shard_cannot_require_that_each_test_passes(tmp_path: Path) -> None:
     matrix.write_text("kernels: [6.1, 6.12]\n")
     with pytest.raises(ConfigError, match="--must-pass: a shard does not know"):
         _ = Run(Options(matrix=matrix, must_pass=True, shard="1/2"), FakeBench()).plan
+
+
+_UNBUILT = """
+from pathlib import Path
+from pydantic import BaseModel
+import harness.commands.run
+from harness.run.fake import FakeBench
+from harness.run.run import Options, Run
+
+def unbuilt(parent):
+    for child in parent.__subclasses__():
+        if child.__module__.startswith("harness.") and not child.__pydantic_complete__:
+            yield child.__name__
+        yield from unbuilt(child)
+
+before = set(unbuilt(BaseModel))
+with Run(Options(matrix=Path("matrix.yaml")), FakeBench()).ending():
+    print(len(before) > 10, sorted(unbuilt(BaseModel)))
+"""
+
+
+def test_no_signal_can_break_a_validator_that_is_built_at_its_first_use(tmp_path: Path) -> None:
+    """All models are built before a signal raises, since pydantic keeps what it was building then."""
+    (tmp_path / "matrix.yaml").write_text("kernels: [6.1]\n")
+    argv = [sys.executable, "-c", _UNBUILT]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout == "True []\n"
