@@ -13,7 +13,7 @@ from typing import Any as Anything
 
 from agent.events.actors import Context
 from agent.events.model import Event
-from agent.rules import helpers, tree
+from agent.rules import field_values, tree
 from agent.rules.fields import Field
 from agent.rules.patterns import Matcher, Pattern
 
@@ -29,13 +29,13 @@ class Compiler:
 
     def __init__(self) -> None:
         self.constants: dict[str, Anything] = {
-            "NO_FILE": helpers.NO_FILE,
-            "parent": helpers.parent,
-            "extension": helpers.extension,
-            "exit_number": helpers.exit_number,
-            "exit_cause": helpers.exit_cause,
-            "args_flags": helpers.args_flags,
-            "args_options": helpers.args_options,
+            "NO_FILE": field_values.NO_FILE,
+            "parent": field_values.parent,
+            "extension": field_values.extension,
+            "exit_number": field_values.exit_number,
+            "exit_cause": field_values.exit_cause,
+            "args_flags": field_values.args_flags,
+            "args_options": field_values.args_options,
             "__builtins__": {"any": any, "len": len, "str": str},
         }
 

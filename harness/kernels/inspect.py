@@ -85,7 +85,7 @@ def _unpromised(kind: str, config: str, cmdline: str) -> str:
 def _programs() -> Iterator[tuple[str, str]]:
     """Every hook with every kind of program that a hook set uses for it."""
     for hook in needs.HOOKS:
-        for kind in dict.fromkeys(sets.kind_of(hook, rung) for rung in sets.SETS):
+        for kind in dict.fromkeys(sets.kind_of(hook, hookset) for hookset in sets.SETS):
             if kind:
                 yield hook, kind
 

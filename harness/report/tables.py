@@ -1,4 +1,4 @@
-"""Tables of docs/tables.md that come from a run: kernels, hook sets, doors, programs, and every scenario.
+"""Tables of docs/tables.md that come from a run: kernels, hook sets, system calls, programs and scenarios.
 
 The text between `<!-- begin: NAME -->` and `<!-- end: NAME -->` is generated; the rest of the page is
 written by hand.
@@ -18,7 +18,7 @@ from harness.results.verdict import Verdict
 from harness.text import counted, markdown
 
 _SECTION = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
-DOORS = "doors."  # the scenarios that use every system call
+SYSTEM_CALLS = "doors."  # begins the names of the scenarios that use every system call
 
 
 def render(page: str, facts: RunFacts, described: Mapping[str, Scenario]) -> str:
@@ -30,7 +30,7 @@ def render(page: str, facts: RunFacts, described: Mapping[str, Scenario]) -> str
         "run": run,
         "kernels": kernels,
         "hooksets": hooksets,
-        "doors": partial(doors, described=described),
+        "system_calls": partial(system_calls, described=described),
         "limits": limits,
         "programs": programs,
         "scenarios": partial(scenarios, described=described),
@@ -83,14 +83,14 @@ def hooksets(facts: RunFacts) -> Iterator[str]:
     )
 
 
-def doors(facts: RunFacts, described: Mapping[str, Scenario]) -> Iterator[str]:
-    """Show door by variant: on how many kernels the test passed, and how it ended on the others."""
+def system_calls(facts: RunFacts, described: Mapping[str, Scenario]) -> Iterator[str]:
+    """Show system call by variant: on how many kernels its test passed, and how it ended on the others."""
     columns: dict[str, list[CellFacts]] = {}
     for cell in facts.cells:
         columns.setdefault(cell.column, []).append(cell)
-    yield from _head("door", *columns)
+    yield from _head("scenario", *columns)
     for name in described:
-        if name.startswith(DOORS):
+        if name.startswith(SYSTEM_CALLS):
             ended = (_ended(facts, name, cells) for cells in columns.values())
             yield _row(f"`{name}`", *ended, plain=1)
 

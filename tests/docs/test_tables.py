@@ -59,8 +59,8 @@ def test_facts_of_a_run_are_kept_and_read_again(tmp_path: Path) -> None:
         assert page.read_text() == tables.render(PAGE.read_text(), facts.of_run(found), of_catalogue())
 
 
-def test_a_door_says_where_it_passed_and_where_it_did_not() -> None:
-    """One column a hook set; kernels are named where a test did not pass."""
+def test_a_system_call_names_the_kernels_on_which_its_test_did_not_pass() -> None:
+    """The table has a column for each hook set; a cell counts what passed, and names the other kernels."""
     opened = [
         a_test("doors.at"),
         a_test("doors.at", Verdict.SKIP, "cannot"),
@@ -69,8 +69,8 @@ def test_a_door_says_where_it_passed_and_where_it_did_not() -> None:
     cells = (
         a_cell(kernel, tests=(test,)) for kernel, test in zip(("7.3", "6.1", "5.10"), opened, strict=True)
     )
-    lines = list(tables.doors(facts.of_run(a_run(*cells)), of_catalogue()))
-    assert lines[0] == "| door | auto |"
+    lines = list(tables.system_calls(facts.of_run(a_run(*cells)), of_catalogue()))
+    assert lines[0] == "| scenario | auto |"
     assert "| `doors.at` | ✓ 1, ○ SKIP 1 \\(6.1\\), ✗ FAIL 1 \\(5.10\\) |" in lines
     assert "| `doors.openat2` | not run with this hook set |" in lines
 

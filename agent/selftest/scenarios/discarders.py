@@ -19,10 +19,10 @@ CROWD = 509  # files, more than the table can hold
 @proves("discarders.parent")
 def discarders_parent(bench: Bench) -> None:
     """Open a thousand files in a directory that no rule can match, then files of /etc, where one can."""
-    dull = bench.path("dull")
-    Path(dull).mkdir()
-    everywhere_else = f'open.file.path !~ "{dull}/*" && open.file.name != "group"'
-    noise = f"open {dull}/f%d O_RDWR|O_CREAT 0600 -> $0\nclose $0\n"
+    ignored = bench.path("ignored")
+    Path(ignored).mkdir()
+    everywhere_else = f'open.file.path !~ "{ignored}/*" && open.file.name != "group"'
+    noise = f"open {ignored}/f%d O_RDWR|O_CREAT 0600 -> $0\nclose $0\n"
 
     bench.rules(elsewhere=everywhere_else)
     first = bench.play(f"repeat 1\n{noise}end\n")
@@ -63,16 +63,16 @@ def _check_seen(bench: Bench, played: Round, why: str) -> None:
 @proves("discarders.leaf")
 def discarders_leaf(bench: Bench) -> None:
     """Open a file that no rule can match, and another one in its directory."""
-    dull, wanted = bench.path("dull"), bench.path("wanted")
-    bench.rules(wanted=f'open.file.path != "{dull}"')
-    _discard(bench, dull)
+    ignored, wanted = bench.path("ignored"), bench.path("wanted")
+    bench.rules(wanted=f'open.file.path != "{ignored}"')
+    _discard(bench, ignored)
     passed = bench.play(_open(wanted, WANTED))
     bench.equal("events of the file beside it", WANTED, len(passed.matches("wanted")))
 
 
 def _check_level(bench: Bench, below: str) -> None:
     """Check that a directory is discarded for everything at one depth below it, and for nothing else."""
-    root = bench.path("dull")
+    root = bench.path("ignored")
     Path(f"{root}/{below}").mkdir(parents=True)
     bench.rules(wanted=f'open.file.path !~ "{root}/**"')
     _discard(bench, f"{root}/{below}/one")
@@ -114,10 +114,10 @@ def discarders_mask(bench: Bench) -> None:
 @proves("discarders.rename_file")
 def discarders_rename_file(bench: Bench) -> None:
     """Rename a discarded file to a name that the rule matches."""
-    dull, wanted = bench.path("dull"), bench.path("wanted")
-    bench.rules(wanted=f'open.file.path != "{dull}"')
-    _discard(bench, dull)
-    _check_seen(bench, bench.play(f"rename {dull} {wanted}\n{_open(wanted)}"), "the file got another name")
+    ignored, wanted = bench.path("ignored"), bench.path("wanted")
+    bench.rules(wanted=f'open.file.path != "{ignored}"')
+    _discard(bench, ignored)
+    _check_seen(bench, bench.play(f"rename {ignored} {wanted}\n{_open(wanted)}"), "the file got another name")
 
 
 def _check_move(bench: Bench, level: int) -> None:
@@ -155,14 +155,14 @@ def discarders_rename_great_grandparent(bench: Bench) -> None:
 @proves("discarders.move_into")
 def discarders_move_into(bench: Bench) -> None:
     """Move a file from a discarded directory into a watched one, and open it there."""
-    dull, watched = bench.path("dull"), bench.path("watched")
-    for folder in (dull, watched):
+    ignored, watched = bench.path("ignored"), bench.path("watched")
+    for folder in (ignored, watched):
         Path(folder).mkdir()
     bench.rules(
-        wanted=f'open.file.path !~ "{dull}/*"', moved=f'rename.file.destination.path =~ "{watched}/*"'
+        wanted=f'open.file.path !~ "{ignored}/*"', moved=f'rename.file.destination.path =~ "{watched}/*"'
     )
-    _discard(bench, f"{dull}/file")
-    moved = bench.play(f"rename {dull}/file {watched}/file\n{_open(f'{watched}/file')}")
+    _discard(bench, f"{ignored}/file")
+    moved = bench.play(f"rename {ignored}/file {watched}/file\n{_open(f'{watched}/file')}")
     bench.arrives_once(moved, "moved", {"file2.path": f"{watched}/file".encode()})
     _check_seen(bench, moved, "the file moved")
 
@@ -170,21 +170,21 @@ def discarders_move_into(bench: Bench) -> None:
 @proves("discarders.link")
 def discarders_link(bench: Bench) -> None:
     """Give a discarded file a second name that the rule matches, and open it by that name."""
-    dull, wanted = bench.path("dull"), bench.path("wanted")
-    bench.rules(wanted=f'open.file.path != "{dull}"')
-    _discard(bench, dull)
-    _check_seen(bench, bench.play(f"link {dull} {wanted}\n{_open(wanted)}"), "the file got a second name")
+    ignored, wanted = bench.path("ignored"), bench.path("wanted")
+    bench.rules(wanted=f'open.file.path != "{ignored}"')
+    _discard(bench, ignored)
+    _check_seen(bench, bench.play(f"link {ignored} {wanted}\n{_open(wanted)}"), "the file got a second name")
 
 
 @proves("discarders.bind_mount")
 def discarders_bind_mount(bench: Bench) -> None:
     """Bind mount a discarded directory where the rule matches, and open a file there."""
-    dull, wanted = bench.path("dull"), bench.path("wanted")
-    for folder in (dull, wanted):
+    ignored, wanted = bench.path("ignored"), bench.path("wanted")
+    for folder in (ignored, wanted):
         Path(folder).mkdir()
-    bench.rules(wanted=f'open.file.path !~ "{dull}/*"')
-    _discard(bench, f"{dull}/file")
-    script = f"mount {dull} {wanted} none MS_BIND\n{_open(f'{wanted}/file')}umount {wanted}\n"
+    bench.rules(wanted=f'open.file.path !~ "{ignored}/*"')
+    _discard(bench, f"{ignored}/file")
+    script = f"mount {ignored} {wanted} none MS_BIND\n{_open(f'{wanted}/file')}umount {wanted}\n"
     _check_seen(bench, bench.play(script), "the directory was mounted elsewhere")
 
 
@@ -201,12 +201,12 @@ def discarders_reload(bench: Bench) -> None:
 @proves("discarders.inode_reuse")
 def discarders_inode_reuse(bench: Bench) -> None:
     """Remove a discarded file, and create one that gets its inode."""
-    dull, wanted = bench.path("fs/dull"), bench.path("fs/wanted")
+    ignored, wanted = bench.path("fs/ignored"), bench.path("fs/wanted")
     with bench.mounted("fs", "ext4"):
-        bench.rules(wanted=f'open.file.path != "{dull}"')
-        _discard(bench, dull)
-        before = Path(dull).stat().st_ino
-        played = bench.play(f"unlink {dull}\n{_open(wanted)}")
+        bench.rules(wanted=f'open.file.path != "{ignored}"')
+        _discard(bench, ignored)
+        before = Path(ignored).stat().st_ino
+        played = bench.play(f"unlink {ignored}\n{_open(wanted)}")
         bench.equal("the inode of the new file", before, Path(wanted).stat().st_ino)
         _check_seen(bench, played, "the inode was used again")
 
@@ -227,17 +227,17 @@ def discarders_two_devices(bench: Bench) -> None:
 @proves("discarders.subvolumes")
 def discarders_subvolumes(bench: Bench) -> None:
     """Discard a directory, and open files in one with the same inode number in another subvolume."""
-    dull, wanted = bench.path("fs/a"), bench.path("fs/b")
+    ignored, wanted = bench.path("fs/a"), bench.path("fs/b")
     with bench.mounted("fs", "btrfs"):
-        for volume, folder in ((dull, "one"), (wanted, "etc")):
+        for volume, folder in ((ignored, "one"), (wanted, "etc")):
             filesystems.subvolume(Path(volume))
             Path(f"{volume}/{folder}").mkdir()
         bench.rules(wanted=f'open.file.path =~ "{bench.path("fs")}/*/etc/*"')
-        first = bench.play(_open(f"{dull}/one/file%d", FEW))
+        first = bench.play(_open(f"{ignored}/one/file%d", FEW))
         bench.equal("events of the other subvolume that a rule matches", 0, len(first.matches("wanted")))
         passed = bench.play(_open(f"{wanted}/etc/file%d", WANTED))
         bench.equal("events of the subvolume that a rule matches", WANTED, len(passed.matches("wanted")))
-        numbers = {Path(f"{dull}/one").stat().st_ino, Path(f"{wanted}/etc").stat().st_ino}
+        numbers = {Path(f"{ignored}/one").stat().st_ino, Path(f"{wanted}/etc").stat().st_ino}
         bench.equal("different inode numbers", 1, len(numbers))
 
 
@@ -245,13 +245,13 @@ def discarders_subvolumes(bench: Bench) -> None:
 def discarders_evicted(bench: Bench) -> None:
     """Discard files and drop the kernel's inode cache; new files get the memory of the old inodes."""
     with bench.mounted("fs", "ext4") as folder:
-        bench.rules(wanted=f'open.file.path !~ "{folder}/dull*"')
-        dull = _open(f"{folder}/dull%d", FEW)
-        bench.equal("the first event of each arrives", FEW, len(bench.play(dull).of(EventType.OPEN)))
-        _check_dropped(bench, bench.play(dull), FEW)
+        bench.rules(wanted=f'open.file.path !~ "{folder}/ignored*"')
+        ignored = _open(f"{folder}/ignored%d", FEW)
+        bench.equal("the first event of each arrives", FEW, len(bench.play(ignored).of(EventType.OPEN)))
+        _check_dropped(bench, bench.play(ignored), FEW)
         os.sync()  # a dirty inode stays in the cache
         Path("/proc/sys/vm/drop_caches").write_text("2")
-        again = bench.play(dull)
+        again = bench.play(ignored)
         bench.equal("events of inodes that were read again", FEW, len(again.of(EventType.OPEN)))
         Path("/proc/sys/vm/drop_caches").write_text("2")
         passed = bench.play(_open(f"{folder}/wanted%d", FEW))
@@ -261,30 +261,30 @@ def discarders_evicted(bench: Bench) -> None:
 @proves("discarders.unannounced")
 def discarders_unannounced(bench: Bench) -> None:
     """Discard a file of an upper layer, rename it through the overlay, and open it in the layer."""
-    dull, wanted = bench.path("base/upper/dull"), bench.path("base/upper/wanted")
+    ignored, wanted = bench.path("base/upper/ignored"), bench.path("base/upper/wanted")
     with bench.mounted("base"):
         for name in ("lower", "upper", "work"):
             Path(bench.path(f"base/{name}")).mkdir()
         layers = ",".join(f"{name}dir={bench.path(f'base/{name}')}" for name in ("lower", "upper", "work"))
         with bench.mounted("merged", "overlay", lambda: layers):
-            bench.rules(wanted=f'open.file.path != "{dull}"')
-            _discard(bench, dull)
-            bench.play(f"rename {bench.path('merged/dull')} {bench.path('merged/wanted')}\n")
+            bench.rules(wanted=f'open.file.path != "{ignored}"')
+            _discard(bench, ignored)
+            bench.play(f"rename {bench.path('merged/ignored')} {bench.path('merged/wanted')}\n")
             _check_seen(bench, bench.play(_open(wanted)), "the layer's file was renamed")
 
 
 @proves("discarders.eviction")
 def discarders_eviction(bench: Bench) -> None:
     """Open more files than the table holds, twice; then a new file, and one that the rule matches."""
-    dull, wanted = bench.path("dull"), bench.path("wanted")
-    bench.rules(wanted=f'open.file.path !~ "{dull}*"')
-    crowd = _open(f"{dull}%d", CROWD)
+    ignored, wanted = bench.path("ignored"), bench.path("wanted")
+    bench.rules(wanted=f'open.file.path !~ "{ignored}*"')
+    crowd = _open(f"{ignored}%d", CROWD)
     first = bench.play(crowd)
     bench.equal("the first event of each arrives", CROWD, len(first.of(EventType.OPEN)))
     again = bench.play(crowd)
     arrived, dropped = len(again.of(EventType.OPEN)), again.counted[EventType.OPEN].discarded
     bench.equal("events that arrive or are dropped", CROWD, arrived + dropped)
     bench.evidence.record("events of evicted discarders", arrived > 0, "more than 0", arrived)
-    _discard(bench, f"{dull}-last")
+    _discard(bench, f"{ignored}-last")
     passed = bench.play(_open(wanted, WANTED))
     bench.equal("events of another file", WANTED, len(passed.matches("wanted")))

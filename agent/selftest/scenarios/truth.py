@@ -26,7 +26,7 @@ TAMPER_NS = 1_000_000  # from a change to its undoing
 
 def _as_nobody(line: str) -> str:
     """Return the line in a child process that is not root."""
-    return f"fork -> $1\ncomm truth-nobody\nsetuid {NOBODY}\n{line}\nend\nwait $1\n"
+    return f"fork -> $1\ncomm truth-user\nsetuid {NOBODY}\n{line}\nend\nwait $1\n"
 
 
 def _actor_of(played: Round, call: str) -> dict[str, object]:
@@ -53,7 +53,7 @@ def truth_open(bench: Bench) -> None:
         created, "watched", known | _actor_of(created, "open") | {"comm": b"truth-open", "mode": 0o600}
     )
     refused = bench.play(_as_nobody(f"open {path} O_RDONLY"), refused={f"open:4 errno {errno.EACCES}": 1})
-    bench.arrives_once(refused, "watched", known | _actor_of(refused, "open") | {"comm": b"truth-nobody"})
+    bench.arrives_once(refused, "watched", known | _actor_of(refused, "open") | {"comm": b"truth-user"})
 
 
 @proves("truth.unlink")
@@ -64,7 +64,7 @@ def truth_unlink(bench: Bench) -> None:
     known = _paths(file=path) | {"type": EventType.UNLINK}
 
     refused = bench.play(_as_nobody(f"unlink {path}"), refused={f"unlink:4 errno {errno.EACCES}": 1})
-    bench.arrives_once(refused, "watched", known | _actor_of(refused, "unlink") | {"comm": b"truth-nobody"})
+    bench.arrives_once(refused, "watched", known | _actor_of(refused, "unlink") | {"comm": b"truth-user"})
     removed = bench.play(f"comm truth-unlink\nunlink {path}\n")
     bench.arrives_once(removed, "watched", known | _actor_of(removed, "unlink") | {"comm": b"truth-unlink"})
 
@@ -85,7 +85,7 @@ def truth_rename(bench: Bench) -> None:
     back = bench.play(f"rename {middle} {new}\n")
     bench.arrives_once(back, "arrives", known | _paths(file=middle, file2=new) | _actor_of(back, "rename"))
     refused = bench.play(_as_nobody(f"rename {new} {old}"), refused={f"rename:4 errno {errno.EACCES}": 1})
-    expected = known | _paths(file=new, file2=old) | _actor_of(refused, "rename") | {"comm": b"truth-nobody"}
+    expected = known | _paths(file=new, file2=old) | _actor_of(refused, "rename") | {"comm": b"truth-user"}
     bench.arrives_once(refused, "returns", expected)
 
 
@@ -105,7 +105,7 @@ def _check(
         return
     script = _as_nobody(line)
     refused = bench.play(script, refused={f"{call}:4 errno {error}": 1})
-    bench.arrives_once(refused, "watched", expected | _actor_of(refused, call) | {"comm": b"truth-nobody"})
+    bench.arrives_once(refused, "watched", expected | _actor_of(refused, call) | {"comm": b"truth-user"})
 
 
 @proves("truth.directory_above")

@@ -9,12 +9,12 @@ from harness.errors import IncompleteError, ProductError
 from harness.report.compare import noise
 from harness.report.compare.changes import Change, changes, fails, lost_verdict
 from harness.report.compare.noise import Pair
-from harness.report.shared.hooks import rung_key
+from harness.report.shared.hooks import hooks_in_use
 from harness.results.model import Agent, CellResult, KernelFacts, Results, TestResult
 from harness.results.verdict import Verdict
 from harness.text import counted
 
-Rung = tuple[tuple[str, str], ...]  # (program type, point) of each hook of an event
+Hooks = tuple[tuple[str, str], ...]  # (program type, point) of each hook of an event
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class KernelMove:
 
 
 @dataclass(frozen=True)
-class RungChange:
+class HookChange:
     """An event that other hooks serve now."""
 
     cell: str
     event: str
-    old: Rung
-    new: Rung
+    old: Hooks
+    new: Hooks
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Comparison:
     new: tuple[Entry, ...]
     gone: tuple[Entry, ...]
     kernels: tuple[KernelMove, ...]
-    rungs: tuple[RungChange, ...]
+    rungs: tuple[HookChange, ...]  # other hooks serve an event; the name is a key of the JSON
     capabilities: tuple[CapabilityChange, ...]
     instructions: tuple[InstructionChange, ...]
     times: tuple[Pair, ...]
@@ -159,7 +159,7 @@ def compare(old: Results, new: Results) -> Comparison:
         new=tuple(_only_in(new, old)),
         gone=tuple(_only_in(old, new)),
         kernels=tuple(_kernel_moves(both)),
-        rungs=tuple(change for pair in both for change in _rung_changes(*pair)),
+        rungs=tuple(change for pair in both for change in _hook_changes(*pair)),
         capabilities=tuple(change for pair in both for change in _capability_changes(*pair)),
         instructions=tuple(change for pair in both for change in _instruction_changes(*pair)),
         times=tuple(times),
@@ -206,14 +206,14 @@ def _kernel_move(old: KernelFacts, new: KernelFacts, arch: str) -> KernelMove:
     )
 
 
-def _rung_changes(old: CellResult, new: CellResult) -> Iterator[RungChange]:
+def _hook_changes(old: CellResult, new: CellResult) -> Iterator[HookChange]:
     if not (old.hooks and new.hooks):  # one of the cells ended before the agent chose hooks
         return
     for event in dict.fromkeys(hook.event for hook in (*old.hooks, *new.hooks)):
-        before = rung_key(hook for hook in old.hooks if hook.event == event)
-        after = rung_key(hook for hook in new.hooks if hook.event == event)
+        before = hooks_in_use(hook for hook in old.hooks if hook.event == event)
+        after = hooks_in_use(hook for hook in new.hooks if hook.event == event)
         if before != after:
-            yield RungChange(new.id, event, before, after)
+            yield HookChange(new.id, event, before, after)
 
 
 def _capability_changes(old: CellResult, new: CellResult) -> Iterator[CapabilityChange]:

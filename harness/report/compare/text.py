@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.report.compare.changes import Change, Kind, fails
-from harness.report.compare.comparison import Comparison, Entry, InstructionChange, KernelMove, Rung
+from harness.report.compare.comparison import Comparison, Entry, Hooks, InstructionChange, KernelMove
 from harness.report.compare.noise import RATIO, Pair
 from harness.report.summary import LIMIT, cut
 from harness.results.model import Agent
@@ -47,8 +47,8 @@ def _lines(found: Comparison) -> Iterator[str]:
     yield from _table("Gone", ("cell", "test", "was"), [_entry(entry) for entry in found.gone])
     moves = [_move(move) for move in found.kernels]
     yield from _table("Kernels that moved", ("kernel", "was", "is", "packages"), moves)
-    rungs = [(change.cell, change.event, _rung(change.old), _rung(change.new)) for change in found.rungs]
-    yield from _table("Other hooks", ("cell", "event", "was", "is"), rungs)
+    changed = [(change.cell, change.event, _hooks(change.old), _hooks(change.new)) for change in found.rungs]
+    yield from _table("Other hooks", ("cell", "event", "was", "is"), changed)
     states = [
         (row.cell, row.type, row.old or "not seen", row.new or "not seen") for row in found.capabilities
     ]
@@ -109,8 +109,8 @@ def _move(move: KernelMove) -> tuple[str, ...]:
     return f"{move.kernel} {move.arch}", move.old_release, move.new_release, f"{gone} {new}".strip()
 
 
-def _rung(rung: Rung) -> str:
-    return ", ".join(f"{kind} {point}".strip() for kind, point in rung) or "none"
+def _hooks(hooks: Hooks) -> str:
+    return ", ".join(f"{kind} {point}".strip() for kind, point in hooks) or "none"
 
 
 def _counts(found: Iterable[InstructionChange]) -> list[tuple[str, ...]]:

@@ -36,7 +36,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Rung:
+class PointHooks:
     """The hooks that a kernel uses at a point, and those that the agent tried and could not use."""
 
     steps: tuple[Step, ...]
@@ -49,12 +49,12 @@ class PointRow:
 
     point: str
     event: str
-    rungs: tuple[Rung, ...]
+    kernels: tuple[PointHooks, ...]
 
     @property
     def moves(self) -> int:
         """How many hooks differ from the kernel to the left."""
-        return sum(step.moved for rung in self.rungs for step in rung.steps)
+        return sum(step.moved for kernel in self.kernels for step in kernel.steps)
 
 
 @dataclass(frozen=True)
@@ -108,29 +108,31 @@ def _table(cells: list[CellResult]) -> Table:
         hookset=cells[0].hookset,
         rest=words.variant_rest(cells[0]),
         cells=tuple(cells),
-        points=tuple(PointRow(name, name if name in names else "", _rungs(name, cells)) for name in points),
+        points=tuple(
+            PointRow(name, name if name in names else "", _hooks_at(name, cells)) for name in points
+        ),
         partly=tuple(row for row in coverage if set(row.states) - {"full", ""}),
         capabilities=_facts([cell.capabilities for cell in cells]),
     )
 
 
-def _rungs(point: str, cells: Iterable[CellResult]) -> tuple[Rung, ...]:
+def _hooks_at(point: str, cells: Iterable[CellResult]) -> tuple[PointHooks, ...]:
     left: dict[str, tuple[tuple[str, str], ...]] = {}
-    rungs = []
+    kernels: list[PointHooks] = []
     for cell in cells:
         here = [hook for hook in cell.hooks if hooks.point(hook) == point]
         used = [hook for hook in here if hooks.in_use(hook)]
         keys = {
-            name: hooks.rung_key(hook for hook in used if hook.event == name)
+            name: hooks.hooks_in_use(hook for hook in used if hook.event == name)
             for name in dict.fromkeys(hook.event for hook in used)
         }
         steps = (
             Step(hooks.phase(hook), hook, left.get(hook.event, keys[hook.event]) != keys[hook.event])
             for hook in used
         )
-        rungs.append(Rung(tuple(steps), tuple(hook for hook in here if not hooks.in_use(hook))))
+        kernels.append(PointHooks(tuple(steps), tuple(hook for hook in here if not hooks.in_use(hook))))
         left.update(keys)
-    return tuple(rungs)
+    return tuple(kernels)
 
 
 def _facts(found: list[dict[str, str]]) -> tuple[FactRow, ...]:

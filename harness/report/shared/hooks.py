@@ -29,8 +29,8 @@ def in_use(hook: Hook) -> bool:
     return hook.state in IN_USE
 
 
-def rung_key(hooks: Iterable[Hook]) -> tuple[tuple[str, str], ...]:
-    """Return the types and targets of the hooks in use, sorted; equal keys mean the same rung."""
+def hooks_in_use(hooks: Iterable[Hook]) -> tuple[tuple[str, str], ...]:
+    """Return the types and targets of the hooks in use, sorted; empty if no hook is in use."""
     return tuple(sorted({(hook.type, hook.point) for hook in hooks if in_use(hook)}))
 
 

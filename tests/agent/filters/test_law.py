@@ -129,7 +129,7 @@ BREAKING: dict[str, tuple[object, str, object]] = {
     "writes are always meant": (wants, "implies_write", lambda condition: True),
     "uncertain paths are certain": (Approvers, "looks_at_paths", property(lambda self: False)),
     "unknown is false": (tree, "decide", lambda condition, ask: bool(decide(condition, ask))),
-    "every directory is dull": (discarders, "impossible", lambda form, known: True),
+    "every directory is discarded": (discarders, "impossible", lambda form, known: True),
     "hard links are single": (Learner, "_leaf", any_link),
     "second files do not count": (discarders, "_TWO_FILES", ()),
     "cut paths are whole": (discarders, "_can_be_cut", lambda directory, level: False),

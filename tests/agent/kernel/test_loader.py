@@ -72,8 +72,8 @@ def test_only_the_programs_of_the_set_are_chosen(hookset: str, offered: Offered)
     assert handed == ({"tail__kretprobe", "tail__kprobe"} if hookset == "kprobe" else set())
     offered.programs.update(dict.fromkeys(handed, False))
     assert offered.wanted == {one.program for one in plan.chosen.values()}
-    rungs = sets.LADDER if hookset == sets.AUTO else (hookset,)
-    kinds = {kind for rung in rungs for kind in sets.SETS[rung].values()}
+    hooksets = sets.LADDER if hookset == sets.AUTO else (hookset,)
+    kinds = {kind for name in hooksets for kind in sets.SETS[name].values()}
     assert {name.partition("__")[0] for name in offered.wanted} <= kinds
     assert len(offered.programs) > 2 * len(offered.wanted)
 

@@ -243,7 +243,7 @@ def test_a_failure_has_its_rule_line_hook_and_ledger(play: Play) -> None:
     assert evidence["line"][0].endswith("returned -13")
     assert evidence["hook"] == ["unlink.exit by model at model: attached"]
     assert evidence["ledger"]["unlink"] == "generated 1, seen 1, approver_rejected 1"
-    assert "comm truth-nobody" in evidence["script"]
+    assert "comm truth-user" in evidence["script"]
     shown = summary.report([ran], FakeAgent().facts())
     for word in ("rule    watched: unlink.file.path", "line    4: unlink /", "hook    unlink.exit by model"):
         assert word in shown

@@ -76,12 +76,12 @@ def campaign(guest: Guest, copy: Path, mutants: Sequence[Mutant]) -> dict[str, d
     tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.caught_by))
     sound = verdicts(guest, copy, tests)
     if broken := {test: verdict for test, verdict in sound.items() if verdict != "PASS"}:
-        raise workshop.MisfitError(f"without any fault there is {_told(broken)}")
+        raise workshop.MisfitError(f"without any fault these tests do not pass: {_listed(broken)}")
     _say(f"{'(no fault)':<32} {len(tests)} tests PASS")
     found = {}
     for mutant in mutants:
         found[mutant.name] = judge(guest, copy, mutant)
-        _say(f"{mutant.name:<32} {_told(found[mutant.name])}")
+        _say(f"{mutant.name:<32} {_listed(found[mutant.name])}")
     return found
 
 
@@ -108,7 +108,7 @@ def main(words: Sequence[str]) -> int:
     return 1 if survivors else 0
 
 
-def _told(found: dict[str, str]) -> str:
+def _listed(found: dict[str, str]) -> str:
     return ", ".join(f"{test} {verdict}" for test, verdict in found.items())
 
 

@@ -45,7 +45,7 @@ def watch() -> None:
     loaded.set_scope(os.getppid())
 
 
-def until_told(act: Callable[[], None], out: int) -> None:
+def until_sigterm(act: Callable[[], None], out: int) -> None:
     """Repeat an action until SIGTERM, then write how often it ran."""
     signalled: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: signalled.append(1))
@@ -66,7 +66,7 @@ def beside(act: Callable[[], None], files: int) -> int:
     back, out = os.pipe()
     child = os.fork()
     if not child:
-        until_told(act, out)
+        until_sigterm(act, out)
         os._exit(0)
     opened(files)
     os.kill(child, signal.SIGTERM)

@@ -19,7 +19,7 @@ def test_hooks_of_one_point_are_one_row() -> None:
     chosen = (row("open.enter", "fentry"), row("open.resolve", "lsm"), row("unlink.enter", "fentry"))
     (table,) = drift.tables(a_run(a_cell("6.1", hooks=chosen)))
     assert [found.point for found in table.points] == ["open", "unlink"]
-    assert [step.phase for step in table.points[0].rungs[0].steps] == ["enter", "resolve"]
+    assert [step.phase for step in table.points[0].kernels[0].steps] == ["enter", "resolve"]
 
 
 def test_what_is_not_as_on_the_kernel_to_the_left_has_moved() -> None:
@@ -30,16 +30,16 @@ def test_what_is_not_as_on_the_kernel_to_the_left_has_moved() -> None:
         a_cell("7.3", hooks=(row("open.enter", "kprobe", "do_file_open"),)),
     )
     (found,) = drift.tables(a_run(*kernels))[0].points
-    assert [[step.moved for step in rung.steps] for rung in found.rungs] == [[False], [], [True]]
+    assert [[step.moved for step in kernel.steps] for kernel in found.kernels] == [[False], [], [True]]
     assert found.moves == 1
 
 
-def test_what_was_tried_in_vain_is_no_rung() -> None:
+def test_a_hook_that_was_tried_and_not_used_is_no_hook_in_use() -> None:
     tried = row("open.resolve", "lsm", "", "silent")
     used = row("open.resolve", "fentry", "security_file_open")
     (found,) = drift.tables(a_run(a_cell("5.10", hooks=(tried, used))))[0].points
-    assert found.rungs[0].tried == (tried,)
-    assert hooks.rung_key((tried, used)) == (("fentry", "security_file_open"),)
+    assert found.kernels[0].tried == (tried,)
+    assert hooks.hooks_in_use((tried, used)) == (("fentry", "security_file_open"),)
 
 
 def test_event_types_that_some_kernel_sees_in_part() -> None:

@@ -1,4 +1,4 @@
-"""Functions that the getters in the table of fields call."""
+"""Computes the values of fields that an event does not hold as they are."""
 
 from __future__ import annotations
 
