@@ -18,7 +18,7 @@
 
 #define FIM_EPOCHS 65536 /* a power of two */
 #define FIM_BANKS  2
-#define FIM_LANES  64 /* one for each processor, a power of two; more processors than that share them */
+#define FIM_CPUS   64 /* one for each processor, a power of two; more processors than that share them */
 
 /* --- what user space sets ------------------------------------------------- */
 
@@ -137,7 +137,7 @@ struct {
 /* --- what is counted ------------------------------------------------------ */
 
 /*
- * Each processor has a lane of its own and still adds atomically, because a
+ * Each processor has counters of its own and still adds atomically, because a
  * program can be preempted in the middle of an increment.
  *
  * seen = approver_rejected + discarded + submitted
@@ -162,9 +162,9 @@ _Static_assert(sizeof(struct fim_counts) == 9 * sizeof(__u64), "agent/kernel/map
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FIM_LANES *FIM_TYPES);
+	__uint(max_entries, FIM_CPUS *FIM_TYPES);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32); /* lane * FIM_TYPES + type */
+	__type(key, __u32); /* cpu * FIM_TYPES + type */
 	__type(value, struct fim_counts);
 } counts SEC(".maps");
 
@@ -242,8 +242,8 @@ const volatile __u32 fim_use_perf = 0;
 /* Global: the verifier checks it once a program, and there are many calls. */
 __noinline int fim_count_add(__u32 type, __u32 counter)
 {
-	__u32 lane = bpf_get_smp_processor_id() & (FIM_LANES - 1);
-	__u32 key = lane * FIM_TYPES + type;
+	__u32 cpu = bpf_get_smp_processor_id() & (FIM_CPUS - 1);
+	__u32 key = cpu * FIM_TYPES + type;
 	struct fim_counts *found = bpf_map_lookup_elem(&counts, &key);
 	__u64 place = counter;
 

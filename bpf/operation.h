@@ -51,7 +51,7 @@
 #include "slot.h"
 #include "account.h"
 #include "keep.h"
-#include "lanes.h"
+#include "cpus.h"
 #include "scope.h"
 #include "policy.h"
 #include "discarders.h"
@@ -183,13 +183,13 @@ static __always_inline void fim_op_forget(struct fim_inflight *op)
 static __always_inline void fim_op_uncharge(struct fim_inflight *op)
 {
 	struct fim_account *account = op->charged ? fim_account_lookup(op->account) : NULL;
-	struct fim_lane *lane = fim_lane_own();
+	struct fim_cpu *cpu = fim_cpu_own();
 
 	op->charged = 0;
 	if (account)
 		__sync_fetch_and_add(&account->operations, -1);
-	if (lane)
-		__sync_fetch_and_add(&lane->operations, -1);
+	if (cpu)
+		__sync_fetch_and_add(&cpu->operations, -1);
 }
 
 /*
@@ -287,16 +287,16 @@ static __always_inline int fim_is_nested(struct fim_inflight *outer, __u32 point
  */
 static __always_inline int fim_op_admit(struct fim_inflight *fresh)
 {
-	struct fim_lane *lane = fim_lane_own();
+	struct fim_cpu *cpu = fim_cpu_own();
 	struct fim_account *account;
 
-	if (!lane)
+	if (!cpu)
 		return 1;
-	if (!(lane->begun & (FIM_LANE_PERIOD - 1)))
-		fim_lanes_look();
-	lane->begun++; /* other programs may count at the same time: that does not matter here */
-	__sync_fetch_and_add(&lane->operations, 1);
-	if (!lane->crowded)
+	if (!(cpu->begun & (FIM_CPU_PERIOD - 1)))
+		fim_cpus_sum();
+	cpu->begun++; /* other programs may count at the same time: that does not matter here */
+	__sync_fetch_and_add(&cpu->operations, 1);
+	if (!cpu->crowded)
 		return 1;
 	fresh->account = fim_account_find();
 	account = fim_account_lookup(fresh->account);
@@ -308,7 +308,7 @@ static __always_inline int fim_op_admit(struct fim_inflight *fresh)
 	__sync_fetch_and_add(&account->operations, 1);
 	return 1;
 refused:
-	__sync_fetch_and_add(&lane->operations, -1);
+	__sync_fetch_and_add(&cpu->operations, -1);
 	return 0;
 }
 

@@ -17,7 +17,7 @@
 
 #define FIM_PAYLOAD_MAX	 (5 * FIM_PATH_MAX)
 #define FIM_OWN_SLOTS	 2 /* of each processor */
-#define FIM_LANE_SLOTS	 (FIM_LANES * FIM_OWN_SLOTS)
+#define FIM_CPU_SLOTS	 (FIM_CPUS * FIM_OWN_SLOTS)
 #define FIM_SHARED_SLOTS 64 /* their indexes follow */
 #define FIM_NO_SLOT	 0xffffffffU
 #define FIM_HASH_WORDS	 (FIM_NAME_SIZE / 8)
@@ -69,7 +69,7 @@ _Static_assert(__builtin_offsetof(struct fim_slot, payload) == sizeof(struct fim
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FIM_LANE_SLOTS + FIM_SHARED_SLOTS);
+	__uint(max_entries, FIM_CPU_SLOTS + FIM_SHARED_SLOTS);
 	__type(key, __u32);
 	__type(value, struct fim_slot);
 } slots SEC(".maps");
@@ -113,7 +113,7 @@ static __always_inline int fim_slot_claim(__u32 index)
 /* Returns the index of a free slot, or FIM_NO_SLOT. The caller counts an event for which there is none. */
 FIM_ONCE __u32 fim_slot_get(void)
 {
-	__u32 index = (bpf_get_smp_processor_id() & (FIM_LANES - 1)) * FIM_OWN_SLOTS;
+	__u32 index = (bpf_get_smp_processor_id() & (FIM_CPUS - 1)) * FIM_OWN_SLOTS;
 	__u32 shared = FIM_NO_SLOT;
 
 	if (fim_slot_claim(index))
@@ -135,7 +135,7 @@ FIM_ONCE void fim_slot_put(__u32 index)
 
 	if (index == FIM_NO_SLOT)
 		return;
-	if (index >= FIM_LANE_SLOTS) {
+	if (index >= FIM_CPU_SLOTS) {
 		bpf_map_push_elem(&free_slots, &index, BPF_ANY);
 		return;
 	}

@@ -22,8 +22,8 @@ BY_BASENAME, BY_PATH, BY_PREFIX, BY_FLAGS, BY_RDONLY, BY_UID, BY_AUID, BY_UPPER 
     1 << bit for bit in range(8)
 )
 
-LANES = 64
-SHARED_SLOTS = range(2 * LANES, 2 * LANES + 64)  # those below belong to processors
+CPUS = 64
+SHARED_SLOTS = range(2 * CPUS, 2 * CPUS + 64)  # those below belong to processors
 ACCOUNTS = 16384
 _TYPES = 32
 _VOID_STEP = 1 << 20
@@ -123,10 +123,10 @@ class Cells:
         self._memory.close()
 
 
-def lanes() -> int:
-    """Return how many lanes of counters the CPUs of this machine use."""
+def counted_cpus() -> int:
+    """Return how many CPUs of this machine have counters of their own."""
     last = _POSSIBLE.read_text("ascii").strip().replace("-", ",").rpartition(",")[2]
-    return min(LANES, int(last) + 1)
+    return min(CPUS, int(last) + 1)
 
 
 class Tables:
@@ -137,7 +137,7 @@ class Tables:
         self._writers = {name: writers.get(name, maps[name]) for name in ("approvers", "discarders")}
         self._serial = 0
         self._banks: list[dict[Approver, int]] = [{}, {}]
-        self._lanes = lanes()
+        self._cpus = counted_cpus()
         for index in SHARED_SLOTS:
             maps["free_slots"].update(b"", _U32.pack(index))
         self._config, self._policies, self._generation = (
@@ -217,7 +217,7 @@ class Tables:
 
     def _counts(self, kind: EventType) -> KernelCounts:
         width = len(KernelCounts._fields)
-        starts = ((lane * _TYPES + kind) * width for lane in range(self._lanes))
+        starts = ((cpu * _TYPES + kind) * width for cpu in range(self._cpus))
         rows = (self._counters.words[at : at + width].tolist() for at in starts)
         return KernelCounts(*map(sum, zip(*rows, strict=True)))
 

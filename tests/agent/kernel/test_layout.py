@@ -124,9 +124,9 @@ def test_constants_that_user_space_repeats() -> None:
     text = "".join((BPF / name).read_text() for name in ("event.h", "maps.h", "slot.h", "keep.h"))
     constants = dict(re.findall(r"#define FIM_(\w+)\s+(\d+)", text))
     assert len(maps.SHARED_SLOTS) == int(constants["SHARED_SLOTS"])
-    assert maps.SHARED_SLOTS.start == int(constants["OWN_SLOTS"]) * maps.LANES
+    assert maps.SHARED_SLOTS.start == int(constants["OWN_SLOTS"]) * maps.CPUS
     assert int(constants["ACCOUNTS"]) == maps.ACCOUNTS
     assert int(constants["WRITING"]) == maps.WRITING
-    assert int(constants["LANES"]) == maps.LANES
+    assert int(constants["CPUS"]) == maps.CPUS
     assert int(constants["WIRE_VERSION"]) == decode.VERSION
     assert int(constants["PATH_MAX"]) == decode.PATH_MAX

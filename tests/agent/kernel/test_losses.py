@@ -60,10 +60,10 @@ class Hooks:
         self.object.programs[f"check__{hook}"].run(struct.pack("=6q", *words))
 
     def counts(self, kind: EventType) -> KernelCounts:
-        """The counters, summed over the lanes of all CPUs."""
+        """The counters, summed over all CPUs."""
         rows = []
-        for lane in range(maps.LANES):
-            value = self.object.maps["counts"].lookup(WORD.pack(lane * 32 + kind))
+        for cpu in range(maps.CPUS):
+            value = self.object.maps["counts"].lookup(WORD.pack(cpu * 32 + kind))
             assert value
             rows.append(maps.COUNTS.unpack(value))
         return KernelCounts(*map(sum, zip(*rows, strict=True)))
@@ -117,9 +117,9 @@ def test_a_refused_name_of_a_user_who_keeps_too_much(hooks: Hooks) -> None:
 def test_an_operation_of_a_user_with_many_in_flight(hooks: Hooks, in_flight: int, followed: bool) -> None:
     """It is followed while few are in flight in all, whoever began them."""
     hooks.fill_accounts(operations=OPERATIONS)
-    lane = struct.pack("=q2I48x", in_flight, 0, 0)
-    for index in range(maps.LANES):
-        hooks.object.maps["lanes"].update(WORD.pack(index), lane)
+    row = struct.pack("=q2I48x", in_flight, 0, 0)
+    for index in range(maps.CPUS):
+        hooks.object.maps["cpus"].update(WORD.pack(index), row)
     hooks.run("mkdir_enter")
     assert hooks.counts(EventType.MKDIR) == KernelCounts(unentered=0 if followed else 1)
     assert hooks.lost() == ([] if followed else [1])

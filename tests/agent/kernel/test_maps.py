@@ -165,21 +165,23 @@ def test_types_without_a_policy_are_rejected(kernel: Kernel) -> None:
 
 
 def test_counts_are_summed_over_processors(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maps, "lanes", lambda: 3)
+    monkeypatch.setattr(maps, "counted_cpus", lambda: 3)
     kernel = Kernel()
-    for lane in range(3):
-        where = (32 * lane + EventType.CHMOD) * maps.COUNTS.size
+    for cpu in range(3):
+        where = (32 * cpu + EventType.CHMOD) * maps.COUNTS.size
         maps.COUNTS.pack_into(kernel.maps["counts"].shared, where, *range(9))
     assert kernel.tables.counts()[EventType.CHMOD] == maps.KernelCounts(*(3 * i for i in range(9)))
     assert kernel.tables.counts()[EventType.CHOWN] == maps.KernelCounts()
 
 
-@pytest.mark.parametrize(("possible", "lanes"), [("0", 1), ("0-3", 4), ("0,2-5", 6), ("0-511", 64)])
-def test_lanes(possible: str, lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for each CPU number, up to the number of lanes."""
+@pytest.mark.parametrize(("possible", "counted"), [("0", 1), ("0-3", 4), ("0,2-5", 6), ("0-511", 64)])
+def test_each_cpu_counts(
+    possible: str, counted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each CPU number has counters of its own, up to the size of the map."""
     (tmp_path / "possible").write_text(f"{possible}\n")
     monkeypatch.setattr(maps, "_POSSIBLE", tmp_path / "possible")
-    assert maps.lanes() == lanes
+    assert maps.counted_cpus() == counted
 
 
 def test_hash_tables_are_written_through_the_given_writers(kernel: Kernel) -> None:

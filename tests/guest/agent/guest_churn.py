@@ -1,4 +1,4 @@
-"""A recorded life of files: the same calls each time, in the same order. Runs in a guest, below `/w/life`.
+"""Changes files: the same calls each time, in the same order. Runs in a guest, below `/w/churn`.
 
 What is random comes from a seed. Most calls go to a few busy directories. Now and then files are only read,
 twice: discarders are learned, and once the agent has read all events, which a line on stdin reports, they are
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
-BASE = "/w/life"
+BASE = "/w/churn"
 SPELL, READS = 1500, 60
 NAMES = ("plain", "secret", "passwd", "a.conf", "b.log", "c.tmp")
 FOLDERS = ("etc", "etc/app", "srv", "srv/deep/er", "var/log", "noise", "noise/one", "noise/two/three")
@@ -75,7 +75,7 @@ def read(choose: Random) -> None:
             os.close(os.open(file, os.O_RDONLY))
 
 
-def live(seed: int, calls: int) -> int:
+def churn(seed: int, calls: int) -> int:
     choose = Random(seed)
     refused = 0
     for number in range(calls):
@@ -97,6 +97,6 @@ if __name__ == "__main__":
     os.chmod(f"{BASE}/noise", 0o777)
     for user in users:
         os.setresuid(user, user, 0)
-        refused += live(user, calls // len(users))
+        refused += churn(user, calls // len(users))
         os.setresuid(0, 0, 0)
     sys.stdout.write(f"{calls} {refused}\n")
