@@ -20,6 +20,7 @@
 #include <linux/nsproxy.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/signal.h>
 #include <linux/user_namespace.h>
 #include <linux/xattr.h>
 

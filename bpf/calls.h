@@ -29,7 +29,6 @@
 #define ENAMETOOLONG 36
 #define ENOSYS	     38
 #define ELOOP	     40
-#define ERESTARTSYS  512 /* never reaches user space: the kernel restarts the call */
 
 /* One call: the places of its arguments from 1, 0 for none. */
 struct fim_syscall {

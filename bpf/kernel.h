@@ -197,6 +197,18 @@ struct signal_struct {
 	int group_exit_code;
 };
 
+struct sigaction {
+	unsigned long sa_flags;
+};
+
+struct k_sigaction {
+	struct sigaction sa;
+};
+
+struct ksignal {
+	struct k_sigaction ka;
+};
+
 struct linux_binprm {
 	struct file *file;
 	const char *filename;
@@ -215,6 +227,7 @@ struct cred {
 };
 
 struct task_struct {
+	unsigned int flags;
 	const struct cred *cred;
 	int pid;
 	int tgid;
@@ -247,6 +260,7 @@ struct task_struct {
 #define O_PATH	  010000000
 
 #define EPERM	  1
+#define EINTR	  4
 #define EACCES	  13
 #define EBUSY	  16
 #define EEXIST	  17
@@ -258,7 +272,16 @@ struct task_struct {
 #define ENOTEMPTY 39
 #define MAX_ERRNO 4095
 
+#define ERESTARTSYS	      512 /* never reaches user space, as the next three: the kernel restarts the call */
+#define ERESTARTNOINTR	      513
+#define ERESTARTNOHAND	      514
+#define ERESTART_RESTARTBLOCK 516
+
 #define SIGNAL_GROUP_EXIT 4
+#define SA_RESTART	  0x10000000
+
+#define PF_IO_WORKER 0x00000010
+#define PF_KTHREAD   0x00200000
 
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 

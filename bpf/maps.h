@@ -254,6 +254,19 @@ __noinline int fim_count_add(__u32 type, __u32 counter)
 	return 1;
 }
 
+/* Reverses the count of an operation that is not an event. */
+__noinline int fim_count_undo(__u32 type)
+{
+	__u32 cpu = bpf_get_smp_processor_id() & (FIM_CPUS - 1);
+	__u32 key = cpu * FIM_TYPES + type;
+	struct fim_counts *found = bpf_map_lookup_elem(&counts, &key);
+
+	if (!found)
+		return 0;
+	__sync_fetch_and_add(&found->seen, -1);
+	return 1;
+}
+
 #define fim_count(type, counter) fim_count_add(type, offsetof(struct fim_counts, counter) / sizeof(__u64))
 
 FIM_ONCE struct fim_config *fim_config_lookup(void)

@@ -18,11 +18,15 @@ static __always_inline int open_enter(void *ctx, __u32 family)
 {
 	struct open_flags *how = (void *)fim_arg(ctx, family, 2);
 	__u32 flags = BPF_CORE_READ(how, open_flag);
-	struct fim_inflight *op;
+	struct fim_inflight *op = fim_op_lookup();
 
 	/* O_PATH asks for no access; an exec is an event of its own. */
 	if (flags & (O_PATH | FMODE_EXEC))
 		return 0;
+	/* The core dump of a thread that a signal ends while it opens a file: the open does not start again.
+	 */
+	if (op && op->asked != flags)
+		op->interrupted = 0;
 	if (!fim_op_enter(fim_frame(ctx, family), FIM_AT_OPEN, FIM_OPEN))
 		return 0;
 	op = fim_op_lookup();
@@ -31,6 +35,7 @@ static __always_inline int open_enter(void *ctx, __u32 family)
 	op->dfd[0] = fim_arg(ctx, family, 0);
 	op->filename = (void *)fim_arg(ctx, family, 1);
 	op->flags = flags;
+	op->asked = flags;
 	op->mode = BPF_CORE_READ(how, mode) & 07777;
 	return 0;
 }

@@ -20,6 +20,10 @@
  *	                     |                    |
  *	                     +--------------------+  counted already
  *
+ *	A signal may interrupt a call that sleeps. Whether it then fails with EINTR or
+ *	starts again is known when the signal is handled (restart.h), or when the
+ *	thread enters the same function again. Until then it stays FIM_PENDING.
+ *
  *	abandon: the next enter of the thread, or its end, finds the operation in
  *	any of the three states, because the program at the return did not run.
  *	FIM_PENDING is counted as abandoned, for the event is certain; FIM_ENTERED
@@ -47,6 +51,7 @@
 
 #include "kernel.h"
 #include "event.h"
+#include "inflight.h"
 #include "maps.h"
 #include "slot.h"
 #include "account.h"
@@ -56,117 +61,6 @@
 #include "policy.h"
 #include "discarders.h"
 #include "record.h"
-
-/* Functions that are entered and left; agent/hooks/points.py has the same order. */
-enum fim_point {
-	FIM_AT_OPEN,
-	FIM_AT_OPEN_ROOT,
-	FIM_AT_UNLINK,
-	FIM_AT_RMDIR,
-	FIM_AT_MKDIR,
-	FIM_AT_RENAME,
-	FIM_AT_LINK,
-	FIM_AT_SYMLINK,
-	FIM_AT_MKNOD,
-	FIM_AT_TRUNCATE,
-	FIM_AT_FTRUNCATE,
-	FIM_AT_CHMOD,
-	FIM_AT_CHOWN,
-	FIM_AT_UTIMES,
-	FIM_AT_SETXATTR,
-	FIM_AT_REMOVEXATTR,
-	FIM_AT_SET_ACL,
-	FIM_AT_REMOVE_ACL,
-	FIM_AT_MOUNT,
-	FIM_AT_UMOUNT,
-	FIM_AT_MOVE_MOUNT,
-	FIM_AT_TRUNCATE_PATH,
-	FIM_AT_CHMOD_PATH,
-	FIM_AT_CHOWN_PATH,
-	FIM_AT_UTIMES_PATH,
-	FIM_AT_SETXATTR_PATH,
-	FIM_AT_REMOVEXATTR_PATH,
-	FIM_AT_EXEC_OPEN,
-	FIM_AT_MOVE_MOUNT32,
-	FIM_AT_MOUNT_SETATTR,
-	FIM_AT_MOUNT_SETATTR32,
-	FIM_AT_PIVOT_ROOT,
-	FIM_AT_PIVOT_ROOT32,
-	FIM_AT_RECONFIGURE,
-	FIM_POINTS = 64,
-};
-
-#define FIM_AT_SYSCALL (FIM_POINTS - 1) /* any of agent/hooks/syscalls.py */
-
-/* Calls that are reported by the caller's text even if they succeed: no program sees their object. */
-#define FIM_AT_SETATTRS (1ULL << FIM_AT_MOUNT_SETATTR | 1ULL << FIM_AT_MOUNT_SETATTR32)
-
-/* Operations that are followed out of scope too, because they make discarders stale. */
-#define FIM_INVALIDATES                                                                                      \
-	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_RENAME | 1U << FIM_LINK | 1U << FIM_MOUNT |          \
-	 1U << FIM_UMOUNT)
-
-enum fim_state {
-	FIM_ENTERED, /* the object is not known */
-	FIM_SEEN,    /* the event is counted, and no record waits */
-	FIM_PENDING, /* a record waits for the return value */
-};
-
-/* Why an operation may end without the record that it should have had. */
-enum fim_lack {
-	FIM_LACKS_ROOM = 1 << 0,  /* for its name: no free slot, or its user keeps too much */
-	FIM_LACKS_MOUNT = 1 << 1, /* its object is known, the mount is not */
-};
-
-struct fim_inflight {
-	__u64 frame;		   /* address on the stack at entry */
-	struct filename *filename; /* open: the kernel's copy of the name */
-	struct dentry *created;	   /* will get an inode, or NULL */
-	struct dentry *reached;	   /* open, exec: was found, and may be refused yet; or NULL */
-	struct mount *reached_on;  /* its mount */
-	struct inode *inode;	   /* of what was reached */
-	struct dentry *parent;	   /* directory of what is created or was reached */
-	__u64 name_hash;	   /* hash and length of its name */
-	__u32 new_uid;		   /* chown: as asked for */
-	__u32 new_gid;
-	__u32 slot;  /* index while a program runs, else FIM_NO_SLOT */
-	__u32 keeps; /* enum fim_keeping: its names, and once it is pending its record */
-	__u32 account;
-	__u32 charged; /* 1: the account counts this operation */
-	__u32 point;   /* enum fim_point */
-	__u32 type;    /* enum fim_type */
-	__u32 state;   /* enum fim_state */
-	__u32 quiet;   /* 1: out of scope, only invalidates discarders */
-	__u32 lacks;   /* enum fim_lack */
-	__u32 nested;  /* operations that began inside this one */
-	__u32 flags;   /* as asked for */
-	__u32 mode;
-	__u32 names;	      /* index of the caller's next text */
-	__s32 dfd[FIM_FILES]; /* base directories of those texts */
-	__u32 bumps;	      /* epochs to advance again at the return */
-	__u32 bump[FIM_FILES];
-	__u32 moves; /* 1: advance the generation at the return: a directory or a mount moves */
-	__s32 ret;   /* return value for the program at the end of a tail call */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, FIM_OPERATIONS);
-	__type(key, __u32); /* thread */
-	__type(value, struct fim_inflight);
-} inflight SEC(".maps");
-
-static __always_inline struct fim_inflight *fim_op_lookup_inline(void)
-{
-	__u32 tid = bpf_get_current_pid_tgid();
-
-	return bpf_map_lookup_elem(&inflight, &tid);
-}
-
-FIM_ONCE struct fim_inflight *fim_op_lookup(void)
-{
-	return fim_op_lookup_inline();
-}
 
 /* Frees the record or the name that the operation keeps. */
 static __always_inline void fim_op_forget(struct fim_inflight *op)
@@ -248,6 +142,19 @@ __noinline int fim_op_abandon(void)
 	return 1;
 }
 
+/* Ends the first try of a call that starts again: it is not an event of its own. */
+__noinline int fim_op_repeat(void)
+{
+	struct fim_inflight *op = fim_op_lookup_inline();
+
+	if (!op)
+		return 0;
+	fim_count_undo(op->type);
+	fim_op_invalidate(op);
+	fim_op_free(op);
+	return 1;
+}
+
 /* Ends an operation at its return. */
 __noinline int fim_op_leave(void)
 {
@@ -318,6 +225,10 @@ __noinline int fim_op_enter(__u64 frame, __u32 point, __u32 type)
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct fim_inflight fresh = {}, *outer = fim_op_lookup();
 
+	if (outer && outer->interrupted && outer->point == point && outer->type == type) {
+		fim_op_repeat();
+		outer = NULL;
+	}
 	if (outer && fim_is_nested(outer, point, frame)) {
 		__sync_fetch_and_add(&outer->nested, 1);
 		return 0;

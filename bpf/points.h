@@ -14,6 +14,7 @@
 #include "mounts.h"
 #include "invalidation.h"
 #include "tasks.h"
+#include "restart.h"
 
 /* The object is known: LSM hooks. */
 #define FIM_LSM_RESOLVES(X)                                                                                  \
@@ -83,6 +84,7 @@
 	X(want_write, given, mnt_want_write)                                                                 \
 	X(want_write_file, given, mnt_want_write_file)                                                       \
 	X(drop_write, given, mnt_drop_write)                                                                 \
+	X(signal, given, signal_setup_done)                                                                  \
 	X(drop_write_file, given, mnt_drop_write_file)                                                       \
 	X(close, once, __fput)                                                                               \
 	X(unmounted, once, cleanup_mnt)                                                                      \

@@ -48,6 +48,21 @@ static __always_inline struct fim_inflight *fim_op_lookup_returning(__u32 point)
 	return op && op->point == point ? op : NULL;
 }
 
+/* Whether a signal ended the call, which may begin anew. */
+static __always_inline int fim_is_interrupted(__s64 ret)
+{
+	return ret == -ERESTARTSYS || ret == -ERESTARTNOINTR || ret == -ERESTARTNOHAND ||
+	       ret == -ERESTART_RESTARTBLOCK;
+}
+
+/* Whether this thread serves requests of others, as io_uring's do: it has no call that could begin anew. */
+static __always_inline int fim_is_worker(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return !!(BPF_CORE_READ(task, flags) & (PF_IO_WORKER | PF_KTHREAD));
+}
+
 static __always_inline int fim_op_finish(void *ctx, struct fim_inflight *op, __s64 ret)
 {
 	struct fim_slot *slot;
@@ -56,6 +71,14 @@ static __always_inline int fim_op_finish(void *ctx, struct fim_inflight *op, __s
 		if (ret >= 0 && fim_op_changed_unseen(op))
 			op->moves = 1;
 		return fim_op_leave();
+	}
+	if (fim_is_interrupted(ret)) {
+		if (!fim_is_worker()) {
+			op->ret = ret;
+			op->interrupted = 1;
+			return 0;
+		}
+		ret = -EINTR;
 	}
 	if (op->slot == FIM_NO_SLOT && !fim_op_fetch(op))
 		fim_lose(op->type, no_slot);

@@ -15,6 +15,7 @@
 #include "operation.h"
 #include "judge.h"
 #include "refusal.h"
+#include "returns.h"
 
 #define FIM_ARGS_MAX 4096
 
@@ -198,9 +199,14 @@ static __always_inline __u32 fim_exit_status(struct task_struct *task)
 static __always_inline int exit_once(void *ctx, __u32 family)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fim_inflight *op = fim_op_lookup();
 	struct fim_slot *slot;
 	__u32 index;
 
+	if (op && op->interrupted) { /* by the signal that ends the thread */
+		op->interrupted = 0;
+		fim_op_finish(ctx, op, -EINTR);
+	}
 	fim_op_abandon();
 	if (BPF_CORE_READ(task, signal, live.counter) || !fim_is_in_scope() || !fim_claim_end(task))
 		return 0;

@@ -80,7 +80,9 @@ _MOUNTS = all_of(
 )
 
 EVENTS: dict[EventType, Needs] = {
-    EventType.OPEN: _needs(_resolved("open"), _returns("open_root"), "may_open.given"),
+    EventType.OPEN: _needs(
+        *(_resolved("open"), _returns("open_root"), "may_open.given"), extra=best_effort("signal.given")
+    ),
     EventType.CLOSE: _needs("close.once"),
     EventType.UNLINK: _named("unlink"),
     EventType.RMDIR: _named("rmdir"),
@@ -151,8 +153,9 @@ def by_syscalls(event: EventType, present: frozenset[str]) -> bool:
 # No discarder drops these.
 _WITHOUT_FILES = frozenset({EventType.FORK, EventType.EXIT})
 
-# Attached with any other hook: the end of a thread frees what its operations hold.
-ALWAYS = ("exit.once",)
+# Attached with any other hook: the end of a thread frees what its operations hold, and when a signal is
+# handled the kernel decides whether the call that it interrupted starts again.
+ALWAYS = ("exit.once", "signal.given")
 
 # The hooks at which discarders become stale. Without one of them a discarder could outlive its file. Event
 # types need the first ones; UNANNOUNCED are chosen only with all of those.

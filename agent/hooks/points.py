@@ -66,6 +66,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "want_write": ("mnt_want_write",),
     "want_write_file": ("mnt_want_write_file",),
     "drop_write": ("mnt_drop_write",),
+    "signal": ("signal_setup_done",),
     "drop_write_file": ("mnt_drop_write_file",),
 }
 ONCE: dict[str, tuple[str, ...]] = {
@@ -149,6 +150,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "set_acl.enter": _ACL,
     "remove_acl.enter": _ACL,
     "want_write_file.given": ("file",),
+    "signal.given": ("failed", "ksig"),
     "mount.enter": ("dev_name", "path", "type_page", "flags"),
     "umount.enter": ("path", "flags"),
     "move_mount.resolve": ("from_path", "to_path"),

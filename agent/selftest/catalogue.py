@@ -280,6 +280,8 @@ CATALOGUE: tuple[Scenario, ...] = (
     _scenario("life.restart", "open +kernel",
         "After a kill `agent run` restarts with the same paths, appends to its file, and sees all events.",
         NIGHTLY, cost=25.0),
+    _scenario("life.interrupted", "open fork exit +resolved +kernel",
+        "An open that a signal interrupts is one event, whether it starts again or fails."),
     _scenario("life.needed", "open mkdir chmod setxattr +kernel",
         "An agent attaches only the programs that its rules need, after a reload too, and sees all the same.",
         NIGHTLY, cost=60.0),

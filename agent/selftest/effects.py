@@ -100,7 +100,7 @@ _NO_EVENT = {
     *("write", "fsync", "dup", "chdir", "fchdir", "chroot", "unshare", "umask"),
     *("setuid", "setgid", "setresuid", "sendfile", "copy_file_range", "splice", "mapwrite", "ring_features"),
     *("open_tree", "fsopen", "fsconfig", "fsconfig_create", "fsconfig_flag", "fsmount", "fspick", "memfd"),
-    *("comm", "mute", "cpu", "repeat", "rate", "thread", "stopped", "resume"),
+    *("comm", "mute", "handle", "kill", "cpu", "repeat", "rate", "thread", "stopped", "resume"),
 }
 
 _WRITING = {"creat", "O_WRONLY", "O_RDWR"}

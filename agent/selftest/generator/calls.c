@@ -7,6 +7,7 @@
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,6 +211,22 @@ long call_make(const struct op *op)
 	v = call_values(op);
 	ret = syscall(op->call->nr, v[0], v[1], v[2], v[3], v[4], v[5]);
 	return ret < 0 ? -errno : ret;
+}
+
+static void ignore(int signal)
+{
+	(void)signal;
+}
+
+/* Installs a handler of a signal; the second argument is 1 to restart the interrupted call. */
+long run_handle(const struct op *op)
+{
+	struct sigaction action = {
+		.sa_handler = ignore,
+		.sa_flags = value_of(&op->arg[1]) ? SA_RESTART : 0,
+	};
+
+	return sigaction((int)value_of(&op->arg[0]), &action, NULL) < 0 ? -errno : 0;
 }
 
 long run_comm(const struct op *op)

@@ -153,6 +153,7 @@ long value_of(const struct arg *arg);
 const char *text_of(const struct arg *arg, char *room, size_t *len);
 void var_set(int var, long value);
 long run_comm(const struct op *op);
+long run_handle(const struct op *op);
 long run_mapwrite(const struct op *op);
 long run_cpu(const struct op *op);
 long run_caps(const struct op *op);

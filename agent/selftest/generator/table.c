@@ -48,6 +48,7 @@ static const struct call calls[] = {
 	OWN(resume, "n", run_resume),
 	OWN(comm, "x", run_comm),
 	OWN(mute, "", run_mute),
+	OWN(handle, "nn", run_handle),
 	OWN(cpu, "n", run_cpu),
 	OWN(caps, "n", run_caps),
 	OWN(rlimit, "nn", run_rlimit),

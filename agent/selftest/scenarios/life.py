@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -208,6 +209,38 @@ _DEEDS = {
     "setxattr": "setxattr FILE trusted.a 1\n",
     "open": "open FILE O_RDONLY -> $0\nclose $0\n",
 }
+
+
+@proves("life.interrupted")
+def life_interrupted(bench: Bench) -> None:
+    """Interrupt an open that sleeps: it starts again or fails, as the handler asks, and is one event."""
+    fifo = bench.path("fifo")
+    bench.unwatched(f"mknod {fifo} S_IFIFO|0600\n")
+    bench.rules(opened=f'open.file.path == "{fifo}" && open.flags & O_WRONLY > 0')
+    bench.equal("results with a restart", [0], _interrupted(bench, fifo, restarts=True))
+    bench.equal("results without a restart", [-errno.EINTR], _interrupted(bench, fifo, restarts=False))
+
+
+def _interrupted(bench: Bench, fifo: str, *, restarts: bool) -> list[int]:
+    """Return the results of the events of an open that sleeps, is interrupted, and then can go on."""
+    number = int(signal.SIGUSR1)
+    script = f"fork -> $1\nmute\nhandle {number} {int(restarts)}\nopen {fifo} O_WRONLY\nend\n"
+    rounds = [bench.play(script)]
+    bench.also_made(EventType.OPEN, 1)
+    status = Path(f"/proc/{rounds[0].outcome.at(1).ret}/status")
+    _until(lambda: _state(status).startswith("S"), SETTLE_S)
+    before = _state(status)
+    rounds.append(bench.play(f"kill $1 {number}\n"))
+    _until(lambda: _state(status) not in ("R", before), SETTLE_S)
+    rounds.append(bench.play(f"open {fifo} O_RDONLY|O_NONBLOCK -> $6\nwait $1\nclose $6\n"))
+    return [event.retval for played in rounds for event in played.matches("opened")]
+
+
+def _state(status: Path) -> str:
+    """Return a process's state and how often it has slept."""
+    fields = dict(line.split(":", 1) for line in status.read_text("ascii", "replace").splitlines())
+    state = fields["State"].strip()[0]
+    return "R" if state == "R" else state + fields.get("voluntary_ctxt_switches", "").strip()
 
 
 @proves("life.needed")

@@ -41,7 +41,7 @@ def test_an_event_needs_its_own_hooks_and_those_of_the_filter_law(event: EventTy
     """What makes discarders stale is seen whatever the rules want; other events are not."""
     own = {name for part in EVENTS[event] for name in names(part)} & ALL
     law = set() if event in (EventType.FORK, EventType.EXIT) else set(INVALIDATORS)
-    assert required({event}, ALL) == own | law | {"exit.once"}
+    assert required({event}, ALL) == own | law | {"exit.once", "signal.given"}
 
 
 def test_without_discarders_nothing_is_attached_for_them() -> None:

@@ -107,7 +107,7 @@ def test_families() -> None:
 
 
 def test_points_are_numbered_alike() -> None:
-    numbered = enum_of("operation.h", "fim_point")[:-1]
+    numbered = enum_of("inflight.h", "fim_point")[:-1]
     assert numbered == [f"AT_{name.upper()}" for name in points.POINTS]
 
 
