@@ -37,7 +37,8 @@ def execute(arguments: argparse.Namespace) -> int:
             problems.append(error.message)
     if not found:
         raise IncompleteError("\n".join(problems))
-    plan = shard_folders.read_plan(arguments.plan) if arguments.plan else merge.whole_plan(found)
+    given = shard_folders.read_plan(arguments.plan) if arguments.plan else None
+    plan = merge.whole_plan(found, given)
     merged = merge.merge(plan, found, problems)
     shard_folders.write(merged, plan, found, arguments.output, report.write_all)
     print_results(Console(), merged, str(arguments.output))

@@ -21,12 +21,30 @@ from harness.results.verdict import Verdict, worst, worst_exit_code
 _Cell = TypeVar("_Cell", Cell, CellResult)
 
 
-def whole_plan(shards: Sequence[Shard]) -> Plan:
-    """The plan that consists of the shards' plans. Raises IncompleteError if two contradict each other."""
+def whole_plan(shards: Sequence[Shard], given: Plan | None = None) -> Plan:
+    """The plan `given`, or the one that consists of the shards' plans, with all that those plans require.
+
+    What a plan requires of a whole run (`exercise`, `must_pass`) only the merged results can show. Raises
+    IncompleteError if the plans of two shards contradict each other.
+    """
+    plan = given or _joined_plan(shards)
+    strict = [shard for shard in shards if shard.plan.must_pass]
+    if lenient := [shard for shard in shards if strict and not shard.plan.must_pass]:
+        raise IncompleteError(
+            f"{strict[0].folder} was run with --must-pass, and {lenient[0].folder} without it",
+            hint="run all shards with the same options",
+        )
+    hooksets = (name for part in (plan, *(shard.plan for shard in shards)) for name in part.exercise)
+    required = {"must_pass": plan.must_pass or bool(strict), "exercise": tuple(dict.fromkeys(hooksets))}
+    return plan.model_copy(update=required)
+
+
+def _joined_plan(shards: Sequence[Shard]) -> Plan:
     cells = _agreed(((cell, shard.folder) for shard in shards for cell in shard.plan.cells), "plans")
     omitted = {entry.id: entry.reason for shard in shards for entry in shard.plan.omitted}
     left_out = tuple(Omitted(id=name, reason=why) for name, why in omitted.items() if name not in cells)
-    return Plan(schema=1, cells=tuple(cells.values()), omitted=left_out)
+    nightly = dict.fromkeys(name for shard in shards for name in shard.plan.nightly)
+    return Plan(schema=1, cells=tuple(cells.values()), omitted=left_out, nightly=tuple(nightly))
 
 
 def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Results:
@@ -148,8 +166,9 @@ def _notes(runs: Sequence[RunInfo]) -> list[str]:
 
 
 def _about(shards: Sequence[Shard]) -> list[str]:
-    hosts = {shard.results.run.host for shard in shards}
-    return [f"merged from {len(shards)} shards, run on {len(hosts)} kinds of host"] if len(shards) > 1 else []
+    kinds = len({shard.results.run.host for shard in shards})
+    where = "hosts of one kind" if kinds == 1 else f"hosts of {kinds} kinds"
+    return [f"merged from {len(shards)} shards, run on {where}"] if len(shards) > 1 else []
 
 
 def _wall_s(runs: Sequence[RunInfo]) -> float:

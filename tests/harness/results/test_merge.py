@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -120,6 +121,53 @@ def test_shards_that_planned_one_cell_differently() -> None:
     fewer = a_cell("6.1", tests=(a_test("truth.open"),))
     with pytest.raises(IncompleteError, match="different plans in"):
         merge.whole_plan([shard(a_cell("6.1")), shard(fewer)])
+
+
+def requiring(found: Shard, **required: Any) -> Shard:
+    """A shard whose plan requires more of the whole run."""
+    return dataclasses.replace(found, plan=found.plan.model_copy(update=required))
+
+
+def skipping(name: str) -> Shard:
+    """A shard whose only test is skipped, and whose agent attached nothing."""
+    skipped = a_cell(name, tests=(a_test("truth.open", Verdict.SKIP, "no such hook"),), hooks=())
+    return shard(skipped, folder=name)
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_test_that_must_pass_is_judged_over_all_shards(planned: bool) -> None:
+    """Also if the plan of the merge is that of `harness plan`, which has no --must-pass."""
+    parts = [requiring(skipping(name), must_pass=True) for name in ("5.10", "6.1")]
+    given = plan_of(*(cell for part in parts for cell in part.results.cells)) if planned else None
+    merged = merge.merge(merge.whole_plan(parts, given), parts)
+    assert merged.run.exit_code == 1
+    assert "truth.open: passed in no cell: no such hook" in merged.run.notes
+    passing = shard(a_cell("7.3", tests=(a_test("truth.open"),)), folder="7.3")
+    both = [parts[0], requiring(passing, must_pass=True)]
+    assert merge.merge(merge.whole_plan(both), both).run.exit_code == 0
+
+
+def test_a_merge_requires_the_hook_sets_that_its_shards_require() -> None:
+    """A hook set that no cell of any shard exercised fails the merged run."""
+    parts = [requiring(skipping(name), exercise=("auto",)) for name in ("5.10", "6.1")]
+    plan = merge.whole_plan(parts)
+    merged = merge.merge(plan, parts)
+    assert plan.exercise == ("auto",)
+    assert merged.run.exit_code == 1
+    assert any(note.startswith("hook set auto: ") for note in merged.run.notes)
+
+
+def test_shards_with_and_without_must_pass_do_not_merge() -> None:
+    parts = [requiring(skipping("5.10"), must_pass=True), skipping("6.1")]
+    with pytest.raises(IncompleteError, match=r"5\.10 was run with --must-pass, and 6\.1 without it"):
+        merge.whole_plan(parts)
+
+
+def test_the_number_of_kinds_of_hosts_is_words() -> None:
+    parts = [shard(a_cell("5.10")), shard(a_cell("6.1"))]
+    assert merge.merge(merge.whole_plan(parts), parts).run.notes == (
+        "merged from 2 shards, run on hosts of one kind",
+    )
 
 
 def test_the_command_makes_one_folder(tmp_path: Path) -> None:
