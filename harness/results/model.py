@@ -18,7 +18,7 @@ from harness.errors import ConfigError
 from harness.host import files
 from harness.plan.cells import PlainName
 from harness.plan.plan import Plan
-from harness.results.verdict import Verdict, run_exit_code, worst
+from harness.results.verdict import Verdict, run_exit_code, worst, worst_exit_code
 
 FILE = "results.json"
 MAX_BYTES = 512 << 20  # of results.json: 2,000 cells of 60 tests take 330 MiB
@@ -391,9 +391,10 @@ def contradiction(results: Results) -> str:
     if results.run.complete and not complete(results.cells):
         return "the run is marked as complete, but a test was not run or the end of a cell was not checked"
     # A run may have a worse exit code than its cells, for a reason that no cell shows, but never a better
-    # one.
-    if exit_code(results.cells) and not results.run.exit_code:
-        return "the run has exit code 0, but a cell did not end as expected"
+    # one. An unexpected error of the harness is 3, also if tests did not run because of it.
+    codes = exit_code(results.cells), results.run.exit_code
+    if worst_exit_code(codes) != codes[1] and codes != (4, 3):
+        return f"the run has exit code {codes[1]}, and its cells end with {codes[0]}"
     return ""
 
 

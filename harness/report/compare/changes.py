@@ -6,7 +6,8 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.report.shared.verdicts import own_verdict
+from harness.report.shared.verdicts import own_verdict, sentence
+from harness.results import model
 from harness.results.model import Results
 from harness.results.verdict import Verdict
 
@@ -42,7 +43,10 @@ _BECAME = {
 
 @dataclass(frozen=True)
 class Change:
-    """A test whose verdict changed; `test` is empty for the cell's own verdict."""
+    """A test whose verdict changed.
+
+    `test` is empty for the cell's own verdict, and `cell` too for that of the run as a whole.
+    """
 
     kind: Kind
     cell: str
@@ -100,7 +104,20 @@ def fails(verdict: Verdict) -> bool:
     return verdict in FAILING or verdict is Verdict.FLAKY
 
 
+def run_verdict(results: Results) -> Verdict:
+    """Return the verdict of the run as a whole: PASS if its exit code is that of its cells.
+
+    A run may have a worse one, for example because no cell exercised a hook set, or the harness failed.
+    """
+    code = results.run.exit_code
+    if code == model.exit_code(results.cells):
+        return Verdict.PASS
+    return {0: Verdict.PASS, 3: Verdict.INFRA, 4: Verdict.NOT_RUN}.get(code, Verdict.FAIL)
+
+
 def _verdicts(results: Results) -> Iterator[tuple[str, str, Verdict, str]]:
+    whole = f"exit code {results.run.exit_code}: {'; '.join(results.run.notes) or sentence(results)}"
+    yield "", "", run_verdict(results), whole
     for cell in results.cells:
         yield cell.id, "", own_verdict(cell), cell.reason
         for test in cell.tests:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.errors import IncompleteError, ProductError
 from harness.report.compare import noise
-from harness.report.compare.changes import Change, changes, fails, lost_verdict
+from harness.report.compare.changes import Change, changes, fails, lost_verdict, run_verdict
 from harness.report.compare.noise import Pair
 from harness.report.shared.hooks import hooks_in_use
 from harness.results.model import Agent, CellResult, KernelFacts, Results, TestResult
@@ -75,6 +75,7 @@ class Comparison:
     `before` is the number of tests of the old run, `common` of those that both runs have, `judged` of the
     common ones that still have a verdict on the product, and `passed` of those that pass in the new run.
     `incomplete` means that something planned has no result in the new run, although the old one was complete.
+    `failure` is the exit code of a new run that failed for a reason that none of its cells has, else 0.
     An entry of `agents` is None if the results do not name the agent. `host_factor` is how many times slower
     the new host was, None if the accelerators differ.
     """
@@ -87,6 +88,7 @@ class Comparison:
     judged: int
     passed: int
     incomplete: bool
+    failure: int
     changes: tuple[Change, ...]
     new: tuple[Entry, ...]
     gone: tuple[Entry, ...]
@@ -115,6 +117,8 @@ class Comparison:
         if 2 * self.judged <= self.common:
             lost = self.common - self.judged
             return f"{lost} of {counted(self.common, 'test')} of both runs lost their verdict"
+        if self.failure:
+            return f"the new run has exit code {self.failure} for a reason that no cell shows"
         return "the new run is incomplete" if self.incomplete else ""
 
     @property
@@ -155,6 +159,7 @@ def compare(old: Results, new: Results) -> Comparison:
         judged=len(common) - len(lost),
         passed=common.count(Verdict.PASS),
         incomplete=old.run.complete and not new.run.complete,
+        failure=0 if run_verdict(new) is Verdict.PASS else new.run.exit_code,
         changes=tuple(changes(old, new)),
         new=tuple(_only_in(new, old)),
         gone=tuple(_only_in(old, new)),

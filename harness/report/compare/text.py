@@ -95,7 +95,8 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> It
 
 
 def _change(change: Change) -> tuple[str, ...]:
-    return change.cell, change.test or "the cell", change.old, change.new, change.reason
+    cell, test = (change.cell, change.test or "the cell") if change.cell else ("all", "the run")
+    return cell, test, change.old, change.new, change.reason
 
 
 def _entry(entry: Entry) -> tuple[str, ...]:

@@ -262,6 +262,36 @@ def test_an_incomplete_new_run_is_no_success() -> None:
     assert "the new run is incomplete" in compare_text.to_markdown(found)
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "ended"),
+    [(1, Kind.NEWLY_FAILING, 1), (3, Kind.LOST, 4), (4, Kind.LOST, 4), (5, Kind.NEWLY_FAILING, 1)],
+)
+def test_a_run_that_failed_for_a_reason_that_no_cell_shows(code: int, kind: Kind, ended: int) -> None:
+    """A hook set that no cell exercised, or a failure of the harness, is no success and is named."""
+    old = cells("6.1")
+    new = a_run(*old.cells, exit_code=code, notes=("hook set lsm: no cell exercised it",))
+    found = compare(old, new)
+    assert found.exit_code == ended
+    (change,) = found.changes
+    assert (change.cell, change.test, change.kind) == ("", "", kind)
+    text = compare_text.to_markdown(found)
+    assert "✓" not in text
+    assert f"exit code {code}: hook set lsm: no cell exercised it" in text
+    assert "| all | the run | PASS |" in text
+    assert compare(new, new).exit_code == 4
+    assert compare(new, old).exit_code == 0
+
+
+@pytest.mark.parametrize("code", [1, 3, 4])
+def test_an_exit_code_that_its_cells_explain_is_no_change(code: int) -> None:
+    """The cells are compared, not counted once more."""
+    verdict = {1: V.FAIL, 3: V.INFRA, 4: V.NOT_RUN}[code]
+    failing = a_cell("7.3", tests=(a_test("truth.open", verdict),))
+    run = a_run(*cells("6.1", "6.12").cells, failing)
+    assert run.run.exit_code == code
+    assert compare(run, run).exit_code == 0
+
+
 def test_runs_in_which_everything_was_mended_compare() -> None:
     """Nothing passed before, all passes now: this is no regression."""
     found = compare(cells("6.1", verdict=V.FAIL), cells("6.1"))

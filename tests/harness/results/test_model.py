@@ -247,6 +247,7 @@ def test_results_with_a_cell_or_a_test_twice_are_refused() -> None:
     ("old", "new", "lie"),
     [
         ('"exit_code": 1', '"exit_code": 0', "exit code 0"),
+        ('"exit_code": 1', '"exit_code": 3', "exit code 3, and its cells end with 1"),
         ('"complete": false', '"complete": true', "marked as complete"),
         ('   "verdict": "NOT_RUN"', '   "verdict": "SKIP"', "one of its tests is worse"),
     ],
