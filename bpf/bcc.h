@@ -14,7 +14,6 @@
 #include <linux/dcache.h>
 #include <linux/fdtable.h>
 #include <linux/fs.h>
-#include <linux/fs_context.h>
 #include <linux/fs_struct.h>
 #include <linux/mount.h>
 #include <linux/nsproxy.h>
@@ -23,6 +22,13 @@
 #include <linux/signal.h>
 #include <linux/user_namespace.h>
 #include <linux/xattr.h>
+
+/*
+ * fs_context.h needs nothing of security.h, which includes linux/bpf.h. From 6.10
+ * that does not compile beside uapi/linux/bpf.h, of which bcc has an older copy.
+ */
+#define __LINUX_SECURITY_H
+#include <linux/fs_context.h>
 
 /* drift.h defines the same numbers. */
 #undef FMODE_OPENED
