@@ -15,18 +15,19 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import InfrastructureError
+from harness.errors import ConfigError, InfrastructureError
 from harness.host import locks, manifest, private
 from harness.host.manifest import digest, file_digest
 from harness.host.programs import ProgramError
 from harness.host.progress import Progress, silent
 
-__all__ = ["MIB", "Build", "Cache", "default_root", "digest", "file_digest"]
+__all__ = ["MIB", "Build", "Cache", "default_root", "digest", "file_digest", "location", "refuse_shared"]
 
 MIB = 1 << 20
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -35,6 +36,13 @@ Build = Callable[[Path], None]
 
 
 def default_root() -> Path:
+    """Return the folder of the cache. Raises ConfigError if another user can change it."""
+    root = location()
+    refuse_shared(root)
+    return root
+
+
+def location() -> Path:
     """Return `$XDG_CACHE_HOME/fim-harness`, or `~/.cache/fim-harness` if the variable is no absolute path."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "fim-harness"
@@ -54,11 +62,12 @@ class Cache:
         """Return the folder with the entry's verified content; `build(folder)` makes it if it is absent.
 
         `needs` is the free space in bytes that `build` takes. If `build` raises, nothing is kept, and the
-        error passes through. Raises InfrastructureError if the disk is full or the cache cannot be written.
+        error passes through. Raises InfrastructureError if the disk is full or the cache cannot be written,
+        and ConfigError if another user can change it.
         """
         entry = self.root / kind / key
         if entry not in self._in_use:
-            _refuse_open(self.root)
+            refuse_shared(self.root)
             with _disk_errors(self.root), self._locked(entry, progress or self._progress) as say:
                 self._make_good(entry, build, needs, say)
                 self._in_use[entry] = locks.use(entry)
@@ -165,20 +174,33 @@ def _short(entry: Path) -> str:
     return f"{entry.parent.name}/{entry.name[:12]}"
 
 
-def _refuse_open(root: Path) -> None:
-    """Raise InfrastructureError for a cache whose kernels and images another user can replace."""
-    with contextlib.suppress(FileNotFoundError):
-        status = root.stat()
-        if private.foreign(status, sudo=False):
-            raise InfrastructureError(
-                f"the cache {root} belongs to uid {status.st_uid}, which can change it",
-                hint="set XDG_CACHE_HOME to a folder of this user (sudo -H keeps root's own)",
-            )
-        if private.open_to_all(status):
-            raise InfrastructureError(
-                f"the cache {root} can be changed by every user of this host",
-                hint=f"remove its contents, then chmod o-w {root}",
-            )
+def refuse_shared(root: Path) -> None:
+    """Raise ConfigError for a cache whose kernels, images and indexes another user can replace."""
+    try:
+        status, parent = root.stat(), root.parent.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        hint = "set XDG_CACHE_HOME to a folder of this user"
+        raise ConfigError(f"the cache {root} cannot be used: {error.strerror}", hint=hint) from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"the cache {root} is not a folder", hint="remove it, or set XDG_CACHE_HOME")
+    if private.foreign(status, sudo=False):
+        raise ConfigError(
+            f"the cache {root} belongs to uid {status.st_uid}, which can change it",
+            hint="set XDG_CACHE_HOME to a folder of this user (sudo -H keeps root's own)",
+        )
+    if private.open_to_all(status) or private.open_to_group(status):
+        who = "every user" if private.open_to_all(status) else f"every member of the group {status.st_gid}"
+        raise ConfigError(
+            f"the cache {root} can be changed by {who} of this host",
+            hint=f"remove its contents, then chmod go-w {root}",
+        )
+    if private.replaceable(parent):
+        raise ConfigError(
+            f"the cache {root} can be replaced by every user of this host",
+            hint=f"remove its contents, then chmod o-w {root.parent}",
+        )
 
 
 def _need_space(root: Path, needs: int) -> None:

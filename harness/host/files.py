@@ -28,7 +28,12 @@ def open_regular(path: Path) -> BinaryIO:
 def read_regular(path: Path, limit: int) -> bytes:
     """Read a regular file of at most `limit` bytes. Raises OSError, with EFBIG for a longer one."""
     with open_regular(path) as file:
-        data = file.read(limit + 1)
+        return read_up_to(file, path, limit)
+
+
+def read_up_to(file: BinaryIO, path: Path, limit: int) -> bytes:
+    """Read the open file `path` of at most `limit` bytes. Raises OSError, with EFBIG for a longer one."""
+    data = file.read(limit + 1)
     if len(data) > limit:
         size = f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
         raise OSError(errno.EFBIG, f"larger than {size}", str(path))

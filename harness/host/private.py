@@ -11,6 +11,8 @@ import os
 import stat
 from pathlib import Path
 
+from harness.errors import ConfigError
+
 _MAX_BYTES = 1 << 20
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -78,6 +80,35 @@ def open_to_all(status: os.stat_result) -> bool:
 def replaceable(folder: os.stat_result) -> bool:
     """Whether every user of this host may put another file in place of one in the folder of that status."""
     return open_to_all(folder) and not folder.st_mode & stat.S_ISVTX
+
+
+def open_to_group(status: os.stat_result) -> bool:
+    """Whether members of a group that is not this user's own may change the file of that status.
+
+    With the usual umask 002, everything that a user makes is open to the user's own group.
+    """
+    caller = os.environ.get("SUDO_GID", "") if os.geteuid() == 0 else ""
+    own = {0, os.getegid(), int(caller) if caller.isdecimal() else 0}
+    return bool(status.st_mode & stat.S_IWGRP) and status.st_gid not in own
+
+
+def check_input(path: Path, handle: int) -> None:
+    """Raise ConfigError if another user can change the file `path`, open as `handle`, or replace it.
+
+    The harness uses packages, files and programs that such a file names. Raises OSError.
+    """
+    file, folders = os.fstat(handle), list(dict.fromkeys((path.parent, path.resolve().parent)))
+    for where, status in ((path, file), (path, path.lstat()), *((one, one.stat()) for one in folders)):
+        if foreign(status):
+            what = "this file" if where == path else path.name
+            hint = f"run as that user, or chown -h {os.geteuid()} {where}"
+            raise ConfigError(f"{where} is owned by uid {status.st_uid}, who could change {what}", hint=hint)
+    writable = [path] if open_to_all(file) else [one for one in folders if replaceable(one.stat())]
+    for where in writable:
+        raise ConfigError(f"{path}: every user of this host can change it", hint=f"run chmod o-w {where}")
+    if open_to_group(file):
+        problem = f"{path}: every member of the group {file.st_gid} can change it"
+        raise ConfigError(problem, hint=f"run chmod g-w {path}")
 
 
 def _parent_refusal(path: Path) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from debian.debian_support import Version
 
 from harness.errors import ConfigError
-from harness.host import files
+from harness.host import files, private
 from harness.kernels.model import KernelRequest, ResolvedKernel
 
 _MAX_BYTES = 16 << 20
@@ -88,17 +88,25 @@ def key_of(request: KernelRequest) -> Key:
 
 
 def load(path: Path) -> Lock | None:
-    """The lock in a file; None if the file does not exist. Raises ConfigError for an invalid lock."""
+    """The lock in a file; None if the file does not exist.
+
+    Raises ConfigError for an invalid lock, and for one that another user could have written.
+    """
+    hint = "remove it; `harness kernels lock` writes a new one"
     try:
-        plain = json.loads(files.read_regular(path, _MAX_BYTES))
+        plain = json.loads(_read(path))
         if plain["schema"] != SCHEMA:
             raise ValueError(f"unknown schema {plain['schema']!r}")
         kernels = dict(_kernel(row) for row in plain["kernels"])
         return Lock(kernels, tuple(_checked(_SERIES, series) for series in plain["known"]))
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            problem = f"{path}: is a link to {path.readlink()}, which does not exist"
+            raise ConfigError(problem, hint=hint) from error
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        hint = "write a new one with `harness kernels lock --update`"
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path}: invalid lock file: {error}", hint=hint) from error
 
 
@@ -106,12 +114,20 @@ def store(path: Path, lock: Lock) -> None:
     """Write the file atomically. Raises ConfigError."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(lock.to_json(), encoding="ascii")
+        partial.unlink(missing_ok=True)
+        with partial.open("x", encoding="ascii") as file:  # not through a link that another user made
+            file.write(lock.to_json())
         partial.replace(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot write the lock file: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes:
+    with files.open_regular(path) as file:
+        private.check_input(path, file.fileno())
+        return files.read_up_to(file, path, _MAX_BYTES)
 
 
 def _ordered(keys: Iterable[Key]) -> list[Key]:

@@ -6,7 +6,6 @@ pull request: size and depth are bounded, and anchors, aliases, tags and second 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,18 +42,10 @@ def read(path: Path) -> Document:
     """Read and parse a file. Raises ConfigError with name and line, also if another user can change it."""
     try:
         with files.open_regular(path) as file:
-            statuses = {path: os.fstat(file.fileno()), path.parent: path.parent.stat()}
+            private.check_input(path, file.fileno())
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    for where, status in statuses.items():
-        if private.foreign(status):
-            what = "this file" if where == path else path.name
-            hint = f"run as that user, or chown {os.geteuid()} {where}"
-            raise ConfigError(f"{where} is owned by uid {status.st_uid}, who could change {what}", hint=hint)
-    if private.open_to_all(statuses[path]) or private.replaceable(statuses[path.parent]):
-        where = path if private.open_to_all(statuses[path]) else path.parent
-        raise ConfigError(f"{path}: every user of this host can change it", hint=f"run chmod o-w {where}")
     return parse(content, path.name)
 
 

@@ -25,7 +25,7 @@ def read_times(path: Path) -> dict[str, float]:
     try:
         found = json.loads(files.read_regular(path, _MAX_BYTES))
         return {str(name): float(seconds) for name, seconds in found.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, ArithmeticError, AttributeError, TypeError, RecursionError):
         return {}
 
 

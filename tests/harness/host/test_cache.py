@@ -209,9 +209,9 @@ def test_a_program_that_failed_on_a_full_disk_is_blamed_on_the_disk(tmp_path: Pa
 
 
 def test_a_cache_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "kind").write_text("")
     with pytest.raises(InfrastructureError, match="cache cannot be used"):
-        Cache(tmp_path / "file").get("kind", "key", write)
+        Cache(tmp_path).get("kind", "key", write)
 
 
 @pytest.mark.parametrize(

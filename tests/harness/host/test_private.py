@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ConfigError, InfrastructureError
-from harness.host import private
+from harness.errors import ConfigError
+from harness.host import cache, private
 from harness.host.cache import Cache
 from harness.plan import yaml
 
@@ -90,7 +90,7 @@ def test_a_matrix_that_everyone_can_replace_is_refused(tmp_path: Path) -> None:
 def test_a_cache_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
     """Before anything in it is used."""
     tmp_path.chmod(0o777)
-    with pytest.raises(InfrastructureError, match="can be changed by every user"):
+    with pytest.raises(ConfigError, match="can be changed by every user"):
         Cache(tmp_path).get("kind", "key", lambda folder: (folder / "x").touch())
     assert list(tmp_path.iterdir()) == []
 
@@ -106,9 +106,28 @@ def test_a_matrix_of_another_user_is_refused(
     os.chown(tmp_path / which, 1000, 1000)
     with pytest.raises(ConfigError, match="is owned by uid 1000, who could change") as caught:
         yaml.read(path)
-    assert f"chown 0 {tmp_path / which}" in str(caught.value.hint)
+    assert f"chown -h 0 {tmp_path / which}" in str(caught.value.hint)
     monkeypatch.setenv("SUDO_UID", "1000")
     assert yaml.read(path).data
+
+
+def test_a_cache_that_everyone_can_replace_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    (tmp_path / "cache").mkdir()
+    with pytest.raises(ConfigError, match="can be replaced by every user") as caught:
+        cache.refuse_shared(tmp_path / "cache")
+    assert caught.value.hint.endswith(f"chmod o-w {tmp_path}")
+    tmp_path.chmod(0o1777)
+    cache.refuse_shared(tmp_path / "cache")
+    cache.refuse_shared(tmp_path / "absent")
+
+
+def test_a_cache_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(ConfigError, match="is not a folder"):
+        cache.refuse_shared(tmp_path / "cache")
+    with pytest.raises(ConfigError, match="cannot be used: Not a directory"):
+        cache.refuse_shared(tmp_path / "cache" / "below")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -116,6 +135,6 @@ def test_a_cache_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.
     """Also of the user who called sudo: its kernels and capabilities would be used by root."""
     monkeypatch.setenv("SUDO_UID", "1000")
     os.chown(tmp_path, 1000, 1000)
-    with pytest.raises(InfrastructureError, match="belongs to uid 1000"):
+    with pytest.raises(ConfigError, match="belongs to uid 1000"):
         Cache(tmp_path).get("kind", "key", lambda folder: (folder / "x").touch())
     assert list(tmp_path.iterdir()) == []

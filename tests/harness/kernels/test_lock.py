@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,7 @@ def test_a_lock_out_of_a_pull_request_is_no_way_in(tmp_path: Path, field: str, v
         '{"schema": 1}',
         '{"schema": 1, "known": ["new: 6.1"], "kernels": []}',
         '{"schema": 1, "known": [6.1], "kernels": []}',
+        "[" * 100_000,
     ],
 )
 def test_what_is_no_lock_is_said_in_one_line(tmp_path: Path, text: str) -> None:
@@ -109,6 +112,66 @@ def test_what_is_no_lock_is_said_in_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         lock.load(path)
     assert "harness kernels lock" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "dangling link", "loop"])
+def test_a_lock_that_is_no_file_is_named_with_its_remedy(tmp_path: Path, kind: str) -> None:
+    """And not waited for, and not taken for a lock that does not exist."""
+    path = tmp_path / "matrix.lock"
+    make: dict[str, Callable[[], object]] = {
+        "fifo": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "dangling link": lambda: path.symlink_to(tmp_path / "gone"),
+        "loop": lambda: path.symlink_to(path),
+    }
+    make[kind]()
+    with pytest.raises(ConfigError) as caught:
+        lock.load(path)
+    assert str(path) in caught.value.message
+    assert "Errno" not in caught.value.message
+    assert caught.value.hint == "remove it; `harness kernels lock` writes a new one"
+
+
+def test_a_link_to_a_lock_is_followed(tmp_path: Path) -> None:
+    lock.store(tmp_path / "real", a_lock(kernel("6.1")))
+    (tmp_path / "matrix.lock").symlink_to("real")
+    assert lock.load(tmp_path / "matrix.lock") == lock.load(tmp_path / "real")
+
+
+def test_a_lock_is_not_written_through_a_link(tmp_path: Path) -> None:
+    """Another user could have guessed the temporary name in a folder such as /tmp."""
+    (tmp_path / f".matrix.lock.{os.getpid()}").symlink_to(tmp_path / "precious")
+    lock.store(tmp_path / "matrix.lock", a_lock(kernel("6.1")))
+    assert not (tmp_path / "precious").exists()
+    assert lock.load(tmp_path / "matrix.lock")
+
+
+@pytest.mark.parametrize(("mode", "who"), [(0o666, "every user of this host"), (0o620, "the group 1000")])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another group")
+def test_a_lock_that_others_can_write_is_refused(tmp_path: Path, mode: int, who: str) -> None:
+    """It names packages whose digests the harness then trusts."""
+    path = tmp_path / "matrix.lock"
+    lock.store(path, a_lock(kernel("6.1")))
+    path.chmod(0o664)
+    assert lock.load(path)  # as with umask 002
+    os.chown(path, 0, 1000)
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match=f"{who} can change it") as caught:
+        lock.load(path)
+    assert caught.value.hint.endswith(str(path))
+
+
+@pytest.mark.parametrize("name", ["matrix.lock", ".", "real/matrix.lock", "real"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_lock_of_another_user_is_refused(tmp_path: Path, name: str) -> None:
+    """The link, its folder, the file, or the folder of the file."""
+    (tmp_path / "real").mkdir()
+    lock.store(tmp_path / "real" / "matrix.lock", a_lock(kernel("6.1")))
+    path = tmp_path / "matrix.lock"
+    path.symlink_to("real/matrix.lock")
+    os.chown(tmp_path / name, 1000, 1000, follow_symlinks=False)
+    with pytest.raises(ConfigError, match="is owned by uid 1000, who could change"):
+        lock.load(path)
 
 
 def test_a_lock_is_kept_until_it_is_told_to_move(repositories: Repositories) -> None:
