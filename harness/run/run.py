@@ -314,7 +314,7 @@ class Run:
     def reap(self) -> list[str]:
         """End machines of dead processes; return a line for each. A failure is a line and fails the run."""
         try:
-            return [f"ended a machine of a dead run: {line}" for line in self.bench.reap()]
+            return list(self.bench.reap())
         except (HarnessError, OSError) as error:
             self.fail("machines of dead processes could not be ended", error)
             return self._failures[-1:]

@@ -25,8 +25,7 @@ from pathlib import Path
 from types import TracebackType
 
 from harness.errors import InfrastructureError
-from harness.host import private
-from harness.host.cache import default_root
+from harness.host import cache, private
 from harness.vm import kept, qemus
 
 PREFIX = "fim-"
@@ -53,7 +52,7 @@ def runtime_roots() -> list[Path]:
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     roots = [Path(runtime) / "fim-harness"] if runtime else []
-    roots.append(default_root() / "run")
+    roots.append(cache.location() / "run")
     # Another user may create this one first: it is used only if it is private to this user.
     roots.append(Path(f"/tmp/fim-harness-{os.getuid()}"))  # noqa: S108
     return [root for root in roots if len(os.fsencode(root)) <= _MAX_ROOT]
@@ -82,10 +81,26 @@ def _trusted(path: Path, warn: Warn) -> bool:
         status = path.lstat()
     except FileNotFoundError:
         return False  # its owner has just removed it
-    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
-        return True
-    warn(f"ignored: {path} is not a directory of this user")
-    return False
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        warn(f"ignored: {path} is not a directory of this user")
+        return False
+    if problem := _problem_of_lock(path / _LOCK):
+        warn(f"ignored: {path / _LOCK}: {problem}; remove {path} if no run uses it")
+        return False
+    return True
+
+
+def _problem_of_lock(lock: Path) -> str:
+    """Why `lock` cannot be a lock; "" if it can, or does not exist. One odd file must not stop the reaper."""
+    try:
+        if not stat.S_ISREG(lock.lstat().st_mode):
+            return "not a regular file"
+        os.close(os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 class RunDirectory:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import HarnessError
 from harness.host import private
 from harness.text import counted
 from harness.vm import ownership, qemus
@@ -38,7 +39,9 @@ class Reaped:
     def __str__(self) -> str:
         parts = [f"{len(self.processes)} QEMU"] if self.processes else []
         parts += [counted(self.domains, "domain")] if self.domains else []
-        return f"{self.token} ({', '.join(parts) or 'files only'})"
+        if parts:
+            return f"ended {' and '.join(parts)} of the dead run {self.token}"
+        return f"removed the files of the dead run {self.token}"
 
 
 def leftovers(roots: list[Path] | None = None, warn: Warn = ownership.ignored) -> list[Path]:
@@ -62,24 +65,34 @@ def reap(
     """Remove the remains of dead runs below `roots` (default: `ownership.runtime_roots()`).
 
     Kept machines are spared (see `kept`) without `also_kept`. `warn` receives a line for each directory
-    that is ignored because another user could have written it.
+    that is ignored because another user could have written it. An error of one directory is raised after
+    the others are done.
     """
-    reaped = []
+    reaped, errors = [], list[Exception]()
     for path in ownership.run_directories(roots, warn):
         if not also_kept and kept_machines(path):
             continue
-        directory = ownership.adopt_dead(path)
-        if directory:
-            reaped.append(_reap_one(directory, reap_domains))
+        try:
+            directory = ownership.adopt_dead(path)
+            if directory:
+                reaped.append(_reap_one(directory, reap_domains))
+        except (HarnessError, OSError) as error:
+            errors.append(error)
     for root in ownership.runtime_roots() if roots is None else roots:
         reaped += [Reaped(token, tuple(qemus.kill_by_token(token)), 0) for token in sorted(_orphans(root))]
+    if errors:
+        raise errors[0]
     return reaped
 
 
 def _reap_one(directory: ownership.RunDirectory, reap_domains: DomainReaper | None) -> Reaped:
     token = directory.token
     uri = ownership.owner_uri(directory)
-    domains = reap_domains(uri, token) if uri and reap_domains else 0
+    try:
+        domains = reap_domains(uri, token) if uri and reap_domains else 0
+    except BaseException:
+        directory.close()  # for the next reaper
+        raise
     processes = tuple(qemus.kill_by_token(token))
     directory.release()
     return Reaped(token, processes, domains)

@@ -118,6 +118,55 @@ def test_directory_without_a_lock_is_reaped(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "fifo"])
+def test_a_directory_with_an_odd_lock_is_skipped(tmp_path: Path, dead_token: str, kind: str) -> None:
+    """With a warning; the others are reaped."""
+    odd = tmp_path / "fim-0000000000"
+    odd.mkdir()
+    make: dict[str, Callable[[], object]] = {
+        "link": lambda: (odd / "lock").symlink_to(sys.executable),
+        "dangling link": lambda: (odd / "lock").symlink_to("gone"),
+        "folder": (odd / "lock").mkdir,
+        "fifo": lambda: os.mkfifo(odd / "lock"),
+    }
+    make[kind]()
+    warnings: list[str] = []
+    assert [path.name for path in reaper.leftovers([tmp_path], warnings.append)] == [dead_token]
+    assert reaper.reap([tmp_path], warn=warnings.append) == [reaper.Reaped(dead_token, (), 0)]
+    assert list(ownership.living([tmp_path])) == []
+    assert list(tmp_path.iterdir()) == [odd]
+    assert set(warnings) == {f"ignored: {odd}/lock: not a regular file; remove {odd} if no run uses it"}
+
+
+def test_a_libvirt_that_fails_does_not_stop_the_reaper(tmp_path: Path, dead_token: str) -> None:
+    """Its error is raised after the others are reaped, and its directory stays."""
+    with RunDirectory.claim(tmp_path) as kept_alive:
+        directories = [RunDirectory.claim(tmp_path) for _ in range(3)]
+        for directory in directories[:2]:
+            directory.note_uri("bad:///")
+        for directory in directories:
+            directory.close()
+
+        def reap_domains(uri: str, _token: str) -> int:
+            if uri == "bad:///":
+                raise InfrastructureError(f"{uri}: no such libvirt")
+            return 0
+
+        with pytest.raises(InfrastructureError, match="bad:///: no such libvirt"):
+            reaper.reap([tmp_path], reap_domains)
+        left = sorted(path.name for path in tmp_path.iterdir())
+        assert left == sorted([kept_alive.token, *(directory.token for directory in directories[:2])])
+        assert {path.name for path in reaper.leftovers([tmp_path])} == {one.token for one in directories[:2]}
+
+
+def test_what_was_reaped_is_a_sentence() -> None:
+    """Only what ran is called ended."""
+    assert str(reaper.Reaped("fim-0123456789", (7, 8), 1)) == (
+        "ended 2 QEMU and 1 domain of the dead run fim-0123456789"
+    )
+    assert str(reaper.Reaped("fim-0123456789", (), 0)) == "removed the files of the dead run fim-0123456789"
+
+
 def test_children_do_not_hold_the_lock(tmp_path: Path) -> None:
     """A QEMU that outlives its run must not make the run look alive."""
     directory = RunDirectory.claim(tmp_path)
