@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 from harness.commands.booted import print_stderr
+from harness.plan import quantities
+from harness.run.options import typed
 
 DAY_S = 86_400.0
 
@@ -15,9 +17,15 @@ DAY_S = 86_400.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--machines", action="store_true", help="end only machines, also kept ones")
-    parser.add_argument("--keep", type=int, default=0, metavar="MIB", help="keep this much of the cache")
     parser.add_argument(
-        "--older-than", type=float, default=0.0, metavar="DAYS", help="keep files used within this time"
+        "--keep", type=typed(quantities.space), default=0, metavar="SIZE", help="keep this much of the cache"
+    )
+    parser.add_argument(
+        "--older-than",
+        type=typed(quantities.days),
+        default=0.0,
+        metavar="DAYS",
+        help="keep files used within this time",
     )
 
 
@@ -28,7 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from harness.vm import ownership
 
     for line in VmBench().reap(also_kept=True):
-        print_stderr(f"ended a machine of a dead run: {line}")
+        print_stderr(line)
     if arguments.machines:
         return 0
     store = Cache()

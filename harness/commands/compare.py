@@ -9,15 +9,16 @@ from pathlib import Path
 from harness.report.compare import text as compare_text
 from harness.report.compare.comparison import compare
 from harness.results import model
+from harness.run.options import given_path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     for name in ("old", "new"):
-        parser.add_argument(name, type=Path, metavar=name.upper(), help="results.json, or its folder")
+        parser.add_argument(name, type=given_path, metavar=name.upper(), help="results.json, or its folder")
     parser.add_argument("--json", action="store_true", help="print JSON, not Markdown")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="also write compare.md and compare.json there"
+        "--output", type=given_path, metavar="DIR", help="also write compare.md and compare.json there"
     )
 
 

@@ -6,19 +6,23 @@ import argparse
 import math
 import os
 import sys
-from pathlib import Path
 
 from harness.commands import booted
 from harness.errors import ConfigError, InfrastructureError
 from harness.plan import quantities
-from harness.run.options import typed
+from harness.run.options import given_path, typed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     booted.configure(parser)
     parser.add_argument(
-        "--put", action="append", type=Path, default=[], metavar="FILE", help="copy to /root/ with its mode"
+        "--put",
+        action="append",
+        type=given_path,
+        default=[],
+        metavar="FILE",
+        help="copy to /root/ with its mode",
     )
     parser.add_argument(
         "--timeout",

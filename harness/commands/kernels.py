@@ -20,6 +20,7 @@ from harness.errors import ConfigError, InfrastructureError
 from harness.plan import checked as config
 from harness.plan.matrix import nearest
 from harness.report.terminal import print_table
+from harness.run.options import given_path, given_text
 from harness.run.run import Options, Run
 from harness.text import counted
 
@@ -33,13 +34,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="the newest kernel of each series in the repositories")
-    listing.add_argument("--flavour", default="cloud")
-    listing.add_argument("--arch", default="amd64")
+    listing.add_argument("--flavour", type=given_text, default="cloud")
+    listing.add_argument("--arch", type=given_text, default="amd64")
     listing.add_argument("--new", action="store_true", help="only series that are newer than matrix.lock")
     listing.add_argument("--json", action="store_true", help="print JSON")
-    listing.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
+    listing.add_argument("--matrix", type=given_path, default=Path("matrix.yaml"), metavar="FILE")
     locking = actions.add_parser("lock", help="write matrix.lock: the exact packages of the matrix's kernels")
-    locking.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
+    locking.add_argument("--matrix", type=given_path, default=Path("matrix.yaml"), metavar="FILE")
     locking.add_argument(
         "--update",
         action="store_true",
@@ -49,9 +50,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_matrix(fetching, "kernel", "arch", "tag")
     add_bench(fetching)
     looking = actions.add_parser("inspect", help="predict the state of every hook, without booting")
-    looking.add_argument("kernel", metavar="KERNEL", help="name in the matrix, or path of an image")
-    looking.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
-    looking.add_argument("--arch", default="amd64")
+    looking.add_argument(
+        "kernel", type=given_text, metavar="KERNEL", help="name in the matrix, or path of an image"
+    )
+    looking.add_argument("--matrix", type=given_path, default=Path("matrix.yaml"), metavar="FILE")
+    looking.add_argument("--arch", type=given_text, default="amd64")
     looking.add_argument("--json", action="store_true", help="print JSON")
     for parser_of in (listing, locking, looking):
         add_mirror(parser_of)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rich.console import Console
 
@@ -11,15 +10,16 @@ from harness import report
 from harness.errors import IncompleteError
 from harness.report.terminal import print_results
 from harness.results import merge, shard_folders
+from harness.run.options import given_path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("shards", type=Path, nargs="+", metavar="DIR", help="output folder of a shard")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("shards", type=given_path, nargs="+", metavar="DIR", help="output folder of a shard")
+    parser.add_argument("--output", type=given_path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--plan",
-        type=Path,
+        type=given_path,
         metavar="FILE",
         help="the plan before it was split, from `harness plan --json`; without it a missing shard is not "
         "noticed",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.plan import quantities
 from harness.plan.plan import Selectors
-from harness.run.options import BENCH, MIRROR, SELECTORS, add_to, typed
+from harness.run.options import BENCH, MIRROR, SELECTORS, GivenText, add_to, given_path, typed
 
 if TYPE_CHECKING:
     from harness.lab.lab import VmBench
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_matrix(parser: argparse.ArgumentParser, *selectors: str) -> None:
     """Add `--matrix` and the named selectors (default: all); a selector may repeat."""
-    parser.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
+    parser.add_argument("--matrix", type=given_path, default=Path("matrix.yaml"), metavar="FILE")
     add_to(parser, *(option for option in SELECTORS if not selectors or option.name in selectors))
 
 
@@ -54,7 +54,9 @@ def bench(arguments: argparse.Namespace) -> VmBench:
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Add `--cmdline`, `--memory` and `--vcpus`, for commands that boot one machine."""
-    parser.add_argument("--cmdline", default="", metavar="WORDS", help="append to the kernel's command line")
+    parser.add_argument(
+        "--cmdline", action=GivenText, default="", metavar="WORDS", help="append to the kernel's command line"
+    )
     parser.add_argument("--memory", type=typed(quantities.mebibytes), metavar="SIZE", help="(default: 512M)")
     parser.add_argument(
         "--vcpus", type=typed(quantities.count), metavar="N", help="processors (default: as in the matrix)"

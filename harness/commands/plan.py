@@ -15,6 +15,7 @@ from harness.plan import shards
 from harness.plan.cost import machine_seconds
 from harness.plan.plan import Plan
 from harness.report.terminal import print_table
+from harness.run.options import typed
 from harness.run.run import Options, Run
 from harness.text import counted
 
@@ -27,7 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print plan.json, or the shards with --shards, as JSON"
     )
     parser.add_argument(
-        "--shards", type=int, default=0, metavar="N", help="print what each `harness run --shard I/N` runs"
+        "--shards",
+        type=typed(shards.number),
+        default=0,
+        metavar="N",
+        help="print what each `harness run --shard I/N` runs",
     )
 
 

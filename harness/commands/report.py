@@ -16,6 +16,7 @@ from harness.plan.plan import Plan
 from harness.report import facts, github, tables
 from harness.report.terminal import print_results
 from harness.results import model, scenarios
+from harness.run.options import given_path
 
 PAGE_BYTES = 4 << 20  # of a page with tables
 
@@ -23,7 +24,7 @@ PAGE_BYTES = 4 << 20  # of a page with tables
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
-        "results", type=Path, nargs="?", metavar="RESULTS", help="results.json, or its folder"
+        "results", type=given_path, nargs="?", metavar="RESULTS", help="results.json, or its folder"
     )
     parser.add_argument(
         "--annotations", action="store_true", help="print ::error:: lines (always in a GitHub workflow)"
@@ -37,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tables",
-        type=Path,
+        type=given_path,
         metavar="FILE",
         help="write only the tables of the documentation into this page, such as docs/tables.md, and "
         "their facts beside it; RESULTS may be such facts",

@@ -10,15 +10,17 @@ from rich.console import Console
 from harness.commands.booted import on_stderr, print_stderr
 from harness.commands.run import run
 from harness.results.model import Results
-from harness.run.options import ACCELERATOR, CONNECT, OUTPUT, add_to
+from harness.run.options import ACCELERATOR, CONNECT, OUTPUT, add_to, given_path, given_text
 from harness.run.run import Options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("results", type=Path, metavar="RESULTS", help="results.json, or its folder")
-    parser.add_argument("cell", metavar="CELL", help="the cell's id")
-    parser.add_argument("--test", action="append", default=[], metavar="GLOB", help="only these of its tests")
+    parser.add_argument("results", type=given_path, metavar="RESULTS", help="results.json, or its folder")
+    parser.add_argument("cell", type=given_text, metavar="CELL", help="the cell's id")
+    parser.add_argument(
+        "--test", action="append", type=given_text, default=[], metavar="GLOB", help="only these of its tests"
+    )
     add_to(parser, OUTPUT, CONNECT, ACCELERATOR)
 
 

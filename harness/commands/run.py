@@ -22,7 +22,7 @@ from harness.report.terminal import print_results, view_on
 from harness.results.model import Results
 from harness.run.cell import ATTACH
 from harness.run.machines import Bench
-from harness.run.options import ALL, add_to
+from harness.run.options import ALL, add_to, given_path
 from harness.run.pytest.config import CONTROLLER
 from harness.run.pytest.controller import Controller, names_tests
 from harness.run.run import Options, Run, options_of
@@ -42,7 +42,7 @@ _SHOWING = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--matrix", type=Path, default=Path("matrix.yaml"), metavar="FILE")
+    parser.add_argument("--matrix", type=given_path, default=Path("matrix.yaml"), metavar="FILE")
     add_to(parser, *ALL)
     add_gdb(parser)
     parser.add_argument(

@@ -6,6 +6,7 @@ import re
 
 _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smh]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_DAYS = re.compile(r"\d{1,6}(?:\.\d{1,3})?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,6})([MG]?)", re.ASCII)
 _MIB = {"": 1, "M": 1, "G": 1024}
 
@@ -24,6 +25,18 @@ def mebibytes(word: str) -> int:
     if not match or not int(match[1]):
         raise ValueError(f"invalid size {word!r} (use 512M or 2G)")
     return int(match[1]) * _MIB[match[2]]
+
+
+def space(word: str) -> int:
+    """The MiB of a size on the disk, which may be 0. Raises ValueError."""
+    return 0 if word == "0" else mebibytes(word)
+
+
+def days(word: str) -> float:
+    """A number of days such as 7 or 0.5. Raises ValueError."""
+    if not _DAYS.fullmatch(word):
+        raise ValueError(f"invalid number of days {word!r} (use 7 or 0.5)")
+    return float(word)
 
 
 def count(word: str) -> int:

@@ -13,7 +13,14 @@ from harness.plan.cost import longest_first, machine_seconds
 from harness.plan.plan import Plan
 from harness.text import counted
 
-_SHARD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})")
+_SHARD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})", re.ASCII)
+
+
+def number(word: str) -> int:
+    """The number of shards that `word` asks for. Raises ValueError."""
+    if not (match := _SHARD.fullmatch(f"1/{word}")):
+        raise ValueError(f"invalid number of shards {word!r} (use 1 to 9999)")
+    return int(match[2])
 
 
 def split(plan: Plan, parts: int) -> list[Plan]:

@@ -55,12 +55,43 @@ def typed(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parsed
 
 
+_EMPTY = "its value is empty"
+
+
+def given_text(value: str) -> str:
+    """A type of argparse: text that is not empty, as that of an unset variable of a script would be."""
+    if not value:
+        raise argparse.ArgumentTypeError(_EMPTY)
+    return value
+
+
+def given_path(value: str) -> Path:
+    """A type of argparse: the path of a file or folder; an empty one would be the current folder."""
+    return Path(given_text(value))
+
+
+class GivenText(argparse.Action):
+    """Stores text that is not empty. A type would also be applied to the default, which may be empty."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        _option: str | None = None,
+    ) -> None:
+        """Store the value."""
+        if not values:
+            raise argparse.ArgumentError(self, _EMPTY)
+        setattr(namespace, self.dest, values)
+
+
 def _repeated(metavar: str) -> Mapping[str, Any]:
-    return {"action": "append", "default": [], "metavar": metavar}
+    return {"action": "append", "type": given_text, "default": [], "metavar": metavar}
 
 
 def _text(metavar: str) -> Mapping[str, Any]:
-    return {"default": "", "metavar": metavar}
+    return {"action": GivenText, "default": "", "metavar": metavar}
 
 
 _SWITCH: Mapping[str, Any] = {"action": "store_true"}
@@ -85,7 +116,7 @@ BENCH = (CONNECT, ACCELERATOR, MIRROR, UNLOCKED, COLD)  # where machines and ker
 OUTPUT = Option(
     "output",
     "folder for plan, results and reports (default: out/<run id>, with out/latest)",
-    {"type": Path, "metavar": "DIR"},
+    {"type": given_path, "metavar": "DIR"},
 )
 ALL = (
     *SELECTORS,

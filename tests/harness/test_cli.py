@@ -230,6 +230,70 @@ def test_one_machine_is_shaped_by_its_options() -> None:
         one_machine(make(matrix, Selectors()), argparse.Namespace(vcpus=None, cmdline="a\nb"))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --shard=",
+        "run --connect=",
+        "run --mirror=",
+        "run --output=",
+        "run --matrix=",
+        "run --kernel=",
+        "run --test=",
+        "run --deadline=",
+        "run -n=",
+        "plan --hookset=",
+        "plan --shards=",
+        "plan --shards=0",
+        "plan --shards=-1",
+        "plan --shards=10000",
+        "kernels list --flavour=",
+        "kernels list --arch=",
+        "kernels list --matrix=",
+        "kernels lock --mirror=",
+        "kernels fetch --connect=",
+        "doctor --connect=",
+        "merge shard --output=",
+        "merge shard --plan= --output=merged",
+        "compare old new --output=",
+        "report --tables=",
+        "repro out cell --output=",
+        "repro out cell --test=",
+        "clean --keep=",
+        "clean --keep=-1",
+        "clean --keep=1.5",
+        "clean --older-than=",
+        "clean --older-than=-1",
+        "clean --older-than=nan",
+        "clean --older-than=inf",
+        "clean --older-than=1e400",
+        "shell --cmdline=",
+    ],
+)
+def test_an_empty_or_odd_value_is_a_usage_error(
+    words: str, matrix: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unset variable of a script must not mean "all", "the default" or "this folder"."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"argument {words.split('=')[0].split()[-1]}" in last.replace("-n/--workers", "-n")
+    assert "its value is empty" in last or "invalid" in last
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["compare", "", "new"], ["report", ""], ["merge", "", "--output", "x"], ["repro", "out", ""]],
+)
+def test_an_empty_argument_is_a_usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the current folder."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert "its value is empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", ["--nope -- true", "--timeout x -- true", "--kernel none -- true", ""])
 def test_a_failure_of_exec_itself_is_125(words: str) -> None:
     """No other code is distinguishable from the command's own."""

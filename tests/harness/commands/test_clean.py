@@ -72,3 +72,32 @@ def test_a_live_run_keeps_its_folders(root: Path, capsys: pytest.CaptureFixture[
         clean.forget(root)
         assert (directory.path / "1").is_dir()
     assert f"a run is active ({directory.token})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"), [(("--keep", "0"), False), (("--older-than", "0.5"), True), (("--keep", "1G"), True)]
+)
+def test_a_bound_of_zero_is_none(root: Path, words: tuple[str, ...], *, kept: bool) -> None:
+    assert cli.main(["clean", *words]) == 0
+    assert bool(left(root)) == kept
+
+
+@pytest.mark.parametrize("words", [["clean"], ["clean", "--keep", "5"], ["kernels", "list"]])
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_a_cache_that_others_can_write_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    mode: int,
+) -> None:
+    """In one line with the remedy, before anything in it is used or removed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("harness.lab.lab.VmBench.reap", lambda _self, also_kept: [])
+    (tmp_path / "fim-harness").mkdir()
+    (tmp_path / "fim-harness").chmod(mode)
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"harness: the cache {tmp_path}/fim-harness can be changed by every user of this host",
+        f"hint: remove its contents, then chmod go-w {tmp_path}/fim-harness",
+    ]
