@@ -18,6 +18,11 @@ _TEMPLATE = "domain.xml.j2"
 ROOT_SERIAL = "fim-root"
 RUN_SERIAL = "fim-run"
 
+# With sleep=off the clock of a guest that waits for the host would jump. With a larger shift the guest
+# executes more timer interrupts for the same work.
+INSTRUCTION_NS = 2
+ICOUNT = f"shift={INSTRUCTION_NS.bit_length() - 1},sleep=on"
+
 # The console shows all kernel messages: this costs 0.2 s of a boot without acceleration, and is the
 # evidence if the boot fails. The self-tests of the kernel's cryptography cost 0.9 s and do not concern
 # the agent. A hang must become a panic, so that it is a crash with a trace and not a long silence. On a
@@ -51,7 +56,9 @@ class MachineSpec:
 
     With `gdb_port` QEMU's debugging stub listens on this port of 127.0.0.1, and the kernel has no KASLR.
 
-    `workdir` receives `console.log` and `domain.xml`. `kind` is the accelerator, "kvm" or "tcg".
+    `workdir` receives `console.log` and `domain.xml`. `kind` is the accelerator, "kvm" or "tcg". With
+    `icount` the guest's clock advances by INSTRUCTION_NS for each instruction, which needs "tcg" and one
+    processor.
     """
 
     kernel: Path
@@ -65,6 +72,7 @@ class MachineSpec:
     memory_mib: int = 512
     vcpus: int = 1
     gdb_port: int = 0
+    icount: bool = False
 
     @property
     def console(self) -> Path:
@@ -106,6 +114,7 @@ def render(
         name=name,
         port=port,
         gdb_port=spec.gdb_port,
+        icount=ICOUNT if spec.icount else "",
         user=user,
         append="on" if append else "off",
         kind=spec.kind,

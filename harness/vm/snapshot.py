@@ -69,7 +69,7 @@ class Snapshots:
 
     def _key(self, spec: MachineSpec) -> str:
         files = [_identity(path) for path in (spec.kernel, spec.initramfs, spec.root, *spec.disks)]
-        shape = [domain.cmdline(spec), spec.arch, spec.kind, spec.memory_mib, spec.vcpus]
+        shape = [domain.cmdline(spec), spec.arch, spec.kind, spec.memory_mib, spec.vcpus, spec.icount]
         return digest(_LAYOUT, self._host, domain.template_digest(), json.dumps([files, shape]))
 
 

@@ -174,6 +174,7 @@ CHANGES: dict[str, Any] = {
     "memory_mib": 1,
     "vcpus": 2,
     "gdb_port": 1234,
+    "icount": True,
 }
 
 
