@@ -28,7 +28,10 @@ from harness.kernels.repositories import Repositories
 
 LAYOUT = "2"  # of the image: a new number makes it again
 
-COMPILER = "compiler-packages.txt"
+# A root can have the packages of NAME-packages.txt in addition; NAME-includes.txt has the lines of
+# guest-excludes.txt that do not apply then.
+COMPILER = "compiler"  # BPF programs can be compiled
+MONITORS = "bench"  # the monitors and workloads of `harness bench`
 
 _PACKAGE = re.compile(r"([^_]+)_([^_]+)_\w+\.deb SHA256:(\w+)")
 _OPTIONS = ("--quiet", "--variant=extract", "--format=tar")
@@ -53,19 +56,19 @@ def root_image(
     store: Cache | None = None,
     progress: Progress = silent,
     *,
-    compiler: bool = False,
+    extra: str = "",
     repositories: Repositories | None = None,
 ) -> RootImage:
     """The root image of an architecture, from the cache or made now (about 20 s).
 
-    With `compiler` the image is another one, twice as large, in which BPF programs can be compiled. An image
-    is made again when its list of packages or one of the packages changes. Raises ConfigError for an unknown
-    architecture, and InfrastructureError.
+    `extra` is "", COMPILER or MONITORS; each is another image. An image is made again when its list of
+    packages or one of the packages changes. Raises ConfigError for an unknown architecture, and
+    InfrastructureError.
     """
     apt = (repositories or Repositories()).apt(catalogue.architecture(arch).name, *catalogue.USERLAND)
     apt.refresh(progress)
-    names = resources.words("guest-packages.txt") + (resources.words(COMPILER) if compiler else ())
-    kept = resources.words("compiler-includes.txt") if compiler else ()
+    names = resources.words("guest-packages.txt") + (_list(extra) if extra else ())
+    kept = resources.words(f"{extra}-includes.txt") if extra else ()
     packages = apt.closure(names)
 
     def build(folder: Path) -> None:
@@ -73,19 +76,23 @@ def root_image(
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             tree = _unpack(apt, names, kept, Path(scratch))
             compile_python(tree, progress)
-            # Not compressed with a compiler: a guest reads most of it, and decompressing takes seconds.
-            erofs.make(folder / "root.erofs", tree, erofs.ROOT, compressed=not compiler)
+            # A larger root is not compressed: a guest reads most of it, and decompressing takes seconds.
+            erofs.make(folder / "root.erofs", tree, erofs.ROOT, compressed=not extra)
 
-    key = cache.digest(LAYOUT, arch, *packages, *_added(), *kept)
+    key = cache.digest(LAYOUT, arch, *packages, *_added(), *kept, *filter(None, [extra]))
     content = (store or Cache()).get("root", key, build, needs=1024 * MIB, progress=progress)
     return RootImage(content / "root.erofs", key, tuple(packages))
 
 
 def compilers(image: RootImage) -> tuple[tuple[str, str, str], ...]:
     """The compiler's packages in an image: name, version and SHA-256."""
-    wanted = resources.words(COMPILER)
+    wanted = _list(COMPILER)
     matches = (_PACKAGE.fullmatch(line) for line in image.packages)
     return tuple((match[1], unquote(match[2]), match[3]) for match in matches if match and match[1] in wanted)
+
+
+def _list(extra: str) -> tuple[str, ...]:
+    return resources.words(f"{extra}-packages.txt")
 
 
 def _added() -> list[bytes]:

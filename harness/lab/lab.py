@@ -74,6 +74,8 @@ class VmBench:
         self.progress: Progress = to_stderr
         self.gdb = False  # whether kernels can be debugged; such machines are to be booted and not restored
         self.memory_mib = MEMORY_MIB
+        self.icount = False  # whether the clock of the guests counts instructions; needs TCG
+        self.extra = ""  # packages of the guests' root; see `images.root_image`
         self._emulates: dict[str, Accelerator] = {}  # by architecture, once this run did
         self._snapshots: Snapshots | None = None
         self._open = contextlib.ExitStack()
@@ -100,7 +102,9 @@ class VmBench:
 
     def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
         """Resolve, fetch and build; a kernel that cannot be fetched affects its own machines only."""
-        return Preparation(accelerator, progress, self._lock).supplies(plan)
+        preparation = Preparation(accelerator, progress, self._lock)
+        preparation.extra = self.extra
+        return preparation.supplies(plan)
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> VmMachine:
         """Return a machine of this bench's only connection."""
@@ -116,6 +120,7 @@ class VmBench:
             vcpus=cell.kernel.vcpus,
             memory_mib=self.memory_mib,
             gdb_port=self._gdb_port(cell, supplies) if self.gdb else 0,
+            icount=self.icount,
         )
         hypervisor, found = self._hypervisor(), self._accelerator(cell.arch)
 

@@ -12,7 +12,7 @@ from harness.errors import ConfigError, HarnessError, InfrastructureError, Unkno
 from harness.guest.deploy import BundleSources, build
 from harness.host.cache import Cache
 from harness.host.progress import Phase, Progress, Step, of_machine
-from harness.images import compilers, initramfs, modules_image, root_image
+from harness.images import COMPILER, compilers, initramfs, modules_image, root_image
 from harness.kernels import (
     KernelRequest,
     Lock,
@@ -44,6 +44,7 @@ class Preparation:
         self.pause: Callable[[float], object] = time.sleep
         self.progress = progress
         self.lock = lock
+        self.extra = ""  # packages of the guests' root; see `images.root_image`
         self.store: Cache = Cache(progress=progress)
         self.kernels: dict[str, KernelFacts] = {}
         self.files: dict[str, dict[str, str]] = {}
@@ -105,7 +106,8 @@ class Preparation:
         kernel = fetch(resolved, self.store, progress)
         needed = fetch_headers(resolved, self.store, progress) if cell.compiles else None
         self.fetch_s[name] = time.monotonic() - began
-        root = root_image(cell.arch, self.store, progress, compiler=cell.compiles)
+        extra = COMPILER if cell.compiles else self.extra
+        root = root_image(cell.arch, self.store, progress, extra=extra)
         self.files[name] = {
             "kernel": str(kernel.vmlinuz),
             "initramfs": str(initramfs(kernel, self.store, progress)),

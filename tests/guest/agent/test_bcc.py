@@ -52,7 +52,7 @@ def guest(
     spec = MachineSpec(
         kernel.vmlinuz,
         initramfs(kernel),
-        root_image("amd64", compiler=True).path,
+        root_image("amd64", extra="compiler").path,
         tmp_path_factory.mktemp("machine"),
         (modules_image(kernel, headers=fetch_headers(resolved)),),
     )

@@ -28,7 +28,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def unpack(apt: Apt, names: tuple[str, ...], kept: tuple[str, ...], scratch: Path) -> Path:
         built.append(apt.arch)
         assert "python3" in names
-        assert ("python3-bpfcc" in names) == bool(kept)
+        assert ("python3-bpfcc" in names or "bpftrace" in names) == bool(kept)
         return scratch
 
     monkeypatch.setattr(Apt, "refresh", lambda self, progress: None)
@@ -51,19 +51,20 @@ def test_it_is_made_again_when_a_package_changes_and_only_then(
     assert builds == ["amd64", "amd64"]
 
 
-def test_a_root_with_a_compiler_is_another_image(builds: list[str], tmp_path: Path) -> None:
+def test_a_root_with_more_packages_is_another_image(builds: list[str], tmp_path: Path) -> None:
     """Ordinary machines boot without it, also where apt would resolve to the same."""
     repositories = Repositories(tmp_path / "apt", MIRRORS)
-    plain, large = (
-        root_image("amd64", Cache(tmp_path), repositories=repositories, compiler=compiler)
-        for compiler in (False, True)
-    )
-    assert plain.digest != large.digest
+    images = [
+        root_image("amd64", Cache(tmp_path), repositories=repositories, extra=extra)
+        for extra in ("", "compiler", "bench")
+    ]
+    assert len({image.digest for image in images}) == len(images)
 
 
-def test_what_a_compiler_is_left_is_left_out_elsewhere() -> None:
+@pytest.mark.parametrize("extra", [rootfs.COMPILER, rootfs.MONITORS])
+def test_what_a_larger_root_includes_is_excluded_elsewhere(extra: str) -> None:
     """Else the line would be meaningless."""
-    assert set(resources.words("compiler-includes.txt")) <= set(resources.words("guest-excludes.txt"))
+    assert set(resources.words(f"{extra}-includes.txt")) <= set(resources.words("guest-excludes.txt"))
 
 
 def test_python_is_compiled_so_that_an_image_without_times_can_use_it(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_guest_python_that_the_host_has_not_is_said(tmp_path: Path) -> None:
 
 
 def test_lists_have_comments_and_no_duplicates() -> None:
-    for name in ("guest-packages.txt", "compiler-packages.txt", "boot-modules.txt"):
+    for name in ("guest-packages.txt", "compiler-packages.txt", "bench-packages.txt", "boot-modules.txt"):
         words = resources.words(name)
         assert words
         assert len(set(words)) == len(words)

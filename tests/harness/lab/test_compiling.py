@@ -92,8 +92,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found: dict[str, Any] = {}
     made = Headers(Path("headers"), (Package("linux-headers", "6", "a1", 1, "x"),), "d")
 
-    def root(*_: Any, compiler: bool) -> RootImage:
-        found["compiler"] = compiler
+    def root(*_: Any, extra: str) -> RootImage:
+        found["compiler"] = extra == "compiler"
         lines = ("libbpfcc_0.26.0%2bds-1_amd64.deb SHA256:b2", "python3_3.11_amd64.deb SHA256:c3")
         return RootImage(Path("root"), "d", lines)
 
