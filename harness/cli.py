@@ -15,7 +15,7 @@ from typing import NoReturn, Protocol
 
 from harness.errors import HarnessError, IncompleteError, InfrastructureError
 from harness.host import streams
-from harness.text import one_line
+from harness.text import one_line, visible
 
 _MACHINES = ("run", "plan", "kernels", "exec", "shell", "repro", "doctor")
 _RESULTS = ("report", "compare", "merge", "clean")
@@ -87,9 +87,9 @@ def _print_error(error: Exception) -> int:
     elif not isinstance(error, HarnessError):
         error = _unexpected(error)
     for line in error.message.splitlines():
-        sys.stderr.write(f"harness: {line}\n")
+        sys.stderr.write(f"harness: {visible(line)}\n")
     if error.hint:
-        sys.stderr.write(f"hint: {error.hint}\n")
+        sys.stderr.write(f"hint: {visible(error.hint)}\n")
     return error.exit_code
 
 
@@ -128,7 +128,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the usage and exit."""
         self.print_usage(sys.stderr)
-        self.exit(self.failure, f"{self.prog}: error: {message}\n")
+        self.exit(self.failure, f"{self.prog}: error: {visible(message)}\n")
 
 
 def _summary(name: str) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
-from harness.plan import shards
+from harness.plan import shards, suites
 from harness.plan.cost import machine_seconds
 from harness.plan.plan import Plan
 from harness.report.terminal import print_table
@@ -39,7 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print the plan; nothing is booted."""
     wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
-    plan = Run(wanted, options.bench(arguments)).plan
+    run = Run(wanted, options.bench(arguments))
+    plan = run.plan
+    suites.check_existing(plan, run.base)
     console = Console()
     if arguments.shards:
         _shards(plan, arguments.shards, console, as_json=arguments.json)

@@ -15,6 +15,8 @@ from harness.errors import ConfigError
 from harness.plan import quantities, yaml
 from harness.text import did_you_mean
 
+_NAMES = 12  # that an error lists at most
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[ -~]+$")]
 Arch = Literal["amd64", "arm64"]
@@ -156,8 +158,9 @@ def validate(model: type[M], document: yaml.Document) -> M:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """` (did you mean 'x'?)`, or if no name is similar, ` (choose from x, y)`."""
-    return close_to(word, known) or f" (choose from {', '.join(known)})"
+    """` (did you mean 'x'?)`, or if no name is similar, ` (choose from x, y)` with at most 12 names."""
+    more = f" and {len(known) - _NAMES} more" if len(known) > _NAMES else ""
+    return close_to(word, known) or f" (choose from {', '.join(known[:_NAMES])}{more})"
 
 
 def close_to(word: str, known: list[str]) -> str:

@@ -22,6 +22,14 @@ def check(plan: Plan, base: Path) -> None:
         members(suite, base)
 
 
+def check_existing(plan: Plan, base: Path) -> None:
+    """Like `check`, but a file may not be built yet. Raises ConfigError."""
+    for suite in {cell.suite.name: cell.suite for cell in plan.cells if cell.suite}.values():
+        for top in existing(suite, base):
+            for path in _below(top):
+                _check_file(path, base, suite)
+
+
 def members(suite: Suite, base: Path) -> dict[str, Path]:
     """The files of a suite by their path in the guest, relative to the suite's folder. Raises ConfigError.
 

@@ -126,6 +126,18 @@ def test_what_cannot_be_written_is_said(matrix: Path, capsys: pytest.CaptureFixt
     assert "out/" in capsys.readouterr().err
 
 
+def test_an_error_does_not_reach_the_terminal_as_more_than_text(
+    matrix: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name with an escape sequence may come from a file that someone else wrote."""
+    assert cli.main(["plan", "--kernel", "\x1b[2J"]) == 2
+    with pytest.raises(SystemExit):
+        cli.main(["run", "-n", "\x1b[2J"])
+    errors = capsys.readouterr().err
+    assert "\x1b" not in errors
+    assert "\\x1b[2J" in errors
+
+
 def test_debug_shows_where_it_happened(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit code stays the same."""
     assert cli.main(["--debug", "plan", "--kernel", "6.2"]) == 2

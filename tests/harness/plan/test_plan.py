@@ -103,6 +103,16 @@ def test_a_selector_that_selects_nothing_is_an_error(
     assert caught.value.message == message
 
 
+def test_an_error_lists_a_few_names() -> None:
+    """And how many more there are; all of them are kilobytes."""
+    with pytest.raises(ConfigError) as caught:
+        _plan(matrix_of("6.1"), test=("s",))
+    listed = ", ".join(NAMES[:12])
+    assert caught.value.message == (
+        f"--test s: no such test (choose from {listed} and {len(NAMES) - 12} more)"
+    )
+
+
 def test_an_entry_may_want_some_tests_and_another_more_of_the_same_cell() -> None:
     """By night a cell runs what it runs by day, and what the night's entry adds, in the catalogue's order."""
     include = [

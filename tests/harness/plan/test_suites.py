@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness import cli
 from harness.commands import run as run_command
 from harness.errors import ConfigError, HungError
 from harness.guest.base import STDOUT, Completed, GuestError, GuestLostError, GuestTimeoutError, Output
@@ -261,6 +262,23 @@ def test_files_that_cannot_be_sent_are_refused(tmp_path: Path, files: list[str],
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigError, match=line):
         _members(tmp_path, *files)
+
+
+@pytest.mark.parametrize("place", ["run.sh", "folder/pipe"])
+def test_the_plan_refuses_a_file_that_cannot_be_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """A FIFO or a device; a file that does not exist may be built before the run."""
+    monkeypatch.chdir(tmp_path)
+    top = place.split("/")[0]
+    text = f"kernels: [6.1]\nsuites: [{{name: s, files: [{top}], command: [./run.sh]}}]\n"
+    Path("matrix.yaml").write_text(text)
+    assert cli.main(["plan"]) == 0
+    Path(place).parent.mkdir(exist_ok=True)
+    os.mkfifo(place)
+    capsys.readouterr()
+    assert cli.main(["plan"]) == 2
+    assert f"harness: {place}: neither a file nor a folder of files" in capsys.readouterr().err
 
 
 def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
