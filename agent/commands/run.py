@@ -52,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser, "hash_changed", action="store_true", help="add the SHA-256 of changed files to all matches")
     _add(parser, "hash_max_bytes", type=int, metavar="N", help="do not hash files larger than N bytes")
     _add(parser, "metrics_port", type=int, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
+    about = "seconds between two events agent.heartbeat; 0 is none"
+    _add(parser, "heartbeat", type=_seconds, metavar="SECONDS", help=about)
     _add(parser, "control", type=Path, metavar="SOCKET", help="socket for `agent status` and `agent reload`")
     _add(parser, "hookset", metavar="NAME", help="use only the hooks of this set")
     _add(parser, "btf", metavar="SOURCE", help="source of the kernel's types: kernel, external or none")
@@ -92,6 +94,16 @@ def _add(parser: argparse.ArgumentParser, name: str, **how: Any) -> None:
     if default not in ("", None, False, 0):
         how["help"] += f" (default: {default})"
     parser.add_argument(f"--{name.replace('_', '-')}", default=default, **how)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not (seconds == 0 or 1 <= seconds <= 86_400):
+        raise argparse.ArgumentTypeError(f"invalid number of seconds {text!r} (use 1 to 86400, or 0)")
+    return seconds
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ one set.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.events.actors import NOTHING, Context
@@ -14,6 +14,8 @@ from agent.events.model import Event, EventType
 from agent.rules import evaluate, tree
 from agent.rules.actions import SetAction, Store
 from agent.rules.problems import Problem
+
+OWN_PREFIX = "agent."  # of the names of the agent's own events, which no rule can have
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,15 @@ class Ruleset:
     """An immutable set of rules, indexed by event type.
 
     `left_out` are the errors of the entries that were left out, `notes` are lines for the user about the rule
-    files.
+    files. `new_notes` returns those that became true since, because a symbolic link changed. `digest` is the
+    SHA-256 of the files in loading order.
     """
 
     def __init__(self, compiled: Iterable[CompiledRule], left_out: Iterable[Problem] = ()) -> None:
         self.left_out = tuple(left_out)
         self.notes: tuple[str, ...] = ()
+        self.new_notes: Callable[[], Sequence[str]] = tuple
+        self.digest = ""
         by_type: dict[EventType, list[CompiledRule]] = {kind: [] for kind in EventType}
         self.rules: dict[str, Rule] = {}
         for rule in compiled:

@@ -74,25 +74,46 @@ class Links:
             pending += target.split(b"/")[::-1]
         return first._replace(path=here or b"/")
 
+    def changed(self) -> bool:
+        """Whether a link that was followed has changed, or a name that was none became one."""
+        return any(self._read(path) != target for path, target in self._targets.items())
+
     def _target(self, path: bytes) -> bytes:
         known = self._targets.get(path)
         if known is None:
-            try:
-                known = os.readlink(self._root + path)  # noqa: PTH115 - names are bytes
-            except OSError:
-                known = b""
-            self._targets[path] = known
+            known = self._targets[path] = self._read(path)
         return known
 
+    def _read(self, path: bytes) -> bytes:
+        try:
+            return os.readlink(self._root + path)  # noqa: PTH115 - names are bytes
+        except OSError:
+            return b""
 
-def warnings(ruleset: Ruleset, root: Path = Path("/")) -> tuple[str, ...]:
-    """Return a line for each path or program name of a rule that only a link has.
+
+class Warnings:
+    """A line for each path or program name of a rule that only a symbolic link has.
 
     A rule that also names the path without links gets no line.
     """
-    links = Links(root)
-    compiled = (rule for rules in ruleset.by_type.values() for rule in rules)
-    return tuple(dict.fromkeys(line for rule in compiled for line in _of_rule(rule, links)))
+
+    def __init__(self, ruleset: Ruleset, root: Path = Path("/")) -> None:
+        self._ruleset = ruleset
+        self._root = root
+        self.lines = self._find()
+
+    def new(self) -> tuple[str, ...]:
+        """Return the lines that are new since the last call, because a link has changed."""
+        if not self._links.changed():
+            return ()
+        before = set(self.lines)
+        self.lines = self._find()
+        return tuple(line for line in self.lines if line not in before)
+
+    def _find(self) -> tuple[str, ...]:
+        self._links = Links(self._root)
+        compiled = (rule for rules in self._ruleset.by_type.values() for rule in rules)
+        return tuple(dict.fromkeys(line for rule in compiled for line in _of_rule(rule, self._links)))
 
 
 def _of_rule(rule: CompiledRule, links: Links) -> Iterator[str]:

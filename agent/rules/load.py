@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +38,10 @@ def load(paths: Iterable[Path | str], *, leave_out: bool = False) -> Ruleset:
     found = files.find(map(Path, paths))
     contents = [(str(path), read_trusted(path)) for path in dict.fromkeys(found.paths)]
     rules = link_good(contents) if leave_out else link(contents)
-    rules.notes += (*found.notes, *links.warnings(rules))
+    linked = links.Warnings(rules)
+    rules.notes += (*found.notes, *linked.lines)
+    rules.new_notes = linked.new
+    rules.digest = hashlib.sha256(b"".join(content for _, content in contents)).hexdigest()
     return rules
 
 

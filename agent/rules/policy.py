@@ -15,6 +15,7 @@ from agent.rules import literals
 from agent.rules import source as yaml_source
 from agent.rules.builder import ParseError
 from agent.rules.constants import words
+from agent.rules.engine import OWN_PREFIX
 from agent.rules.hostfacts import Fact, holds
 from agent.rules.problems import Problem, Problems
 from agent.rules.source import Items, Node, Scalar, Source, Unreadable
@@ -237,6 +238,9 @@ class PolicyReader:
             self._at(entry, "the entry has no `id`")
         elif not form.fullmatch(name.value):
             self._at(name, f"`{name.value}` is not a valid id", f"ids match {form.pattern}")
+            return None
+        elif name.value.startswith(OWN_PREFIX):
+            self._at(name, f"ids that begin with `{OWN_PREFIX}` are the agent's own", "choose another id")
             return None
         return name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -13,6 +13,8 @@ from agent.context.enrich import Enricher
 from agent.errors import AgentError
 from agent.rules.engine import Ruleset
 from agent.service import control
+from agent.service.alive import HEARTBEAT_S, Alive
+from agent.service.notify import Notifier
 from agent.sinks.dispatch import Dispatcher
 from agent.sinks.report import Reporter
 
@@ -75,6 +77,8 @@ class Service:
         reporter: Reporter,
         dispatcher: Dispatcher,
         enricher: Enricher,
+        notifier: Notifier | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mailbox = control.Mailbox()
@@ -89,30 +93,35 @@ class Service:
         self._reload_wanted = False
         self._reloads = {"ok": 0, "failed": 0}
         self._left_out: list[str] = []  # the errors of rules that are not in force
+        self._notifier = notifier or Notifier({})
+        self._alive = Alive(self.state, reporter.own, heartbeat_s, clock)
         self._handlers: control.Handlers = {"status": self.state, "reload": self.reload}
 
-    def enforce(self, ruleset: Ruleset) -> None:
-        """Apply rules to events and reports."""
+    def enforce(self, ruleset: Ruleset, cause: str = "start") -> None:
+        """Apply rules to events and reports; `cause` is in the event about it."""
         self._watch.enforce(ruleset)
         self._reporter.rules = ruleset.rules
         self._reporter.limit.forget()
         self._left_out = [problem.summary for problem in ruleset.left_out]
-        for note in ruleset.notes[:MAX_NOTES]:
-            log(note)
-        if len(ruleset.notes) > MAX_NOTES:
-            log(
-                f"{len(ruleset.notes) - MAX_NOTES} more notes about the rules: run `agent explain` to see all"
-            )
+        self._alive.enforced(ruleset, cause)
+        self._note(ruleset.notes)
         for problem in ruleset.left_out:
             log(f"left out: {problem}")
+
+    def _note(self, notes: Sequence[str]) -> None:
+        for note in notes[:MAX_NOTES]:
+            log(note)
+        if len(notes) > MAX_NOTES:
+            log(f"{len(notes) - MAX_NOTES} more notes about the rules: run `agent explain` to see all")
 
     def reload(self) -> control.Reply:
         """Load the rules again. If they have errors, the old rules stay and the reply has the errors."""
         try:
             ruleset = self._load_aside()
-            self.enforce(ruleset)
+            self.enforce(ruleset, "reload")
         except AgentError as error:
             self._reloads["failed"] += 1
+            self._alive.refused(error)
             log("\n".join(filter(None, (f"the old rules stay in force: {error.message}", error.detail))))
             return {
                 "error": f"the old rules stay in force: {error.message}",
@@ -129,6 +138,7 @@ class Service:
         loading.start()
         while loading.is_alive():
             self._watch.pump(LOADING_POLL_MS)
+            self._notifier.alive()
         return loading.result()
 
     def state(self) -> dict[str, Any]:
@@ -148,17 +158,22 @@ class Service:
 
     def run(self) -> int:
         """Run until `stop`, then deliver the rest; return how many matches remain undelivered."""
+        self._notifier.send("READY=1")
         while not self._stopping:
             self._watch.pump(POLL_MS)
+            self._notifier.alive()
+            self._note(self._alive.tick())
             self.mailbox.answer(self._handlers)
             if self._reload_wanted:
                 self._reload_wanted = False
                 self.reload()
                 self._dispatcher.reopen()
+        self._notifier.send("STOPPING=1")
         self.mailbox.close()
         self._watch.detach()
         while self._watch.pump(0):
             pass
+        self._alive.stop()
         return self._dispatcher.close()
 
     def stop(self) -> None:

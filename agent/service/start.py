@@ -25,6 +25,7 @@ from agent.hooks import coverage
 from agent.rules.engine import Ruleset
 from agent.service import control, privileges
 from agent.service.loop import Service, Watch, log
+from agent.service.notify import Notifier
 from agent.service.options import LEAVE_OUT, STDOUT, RunOptions
 from agent.sinks.base import Sink
 from agent.sinks.dispatch import Dispatcher, Outlet
@@ -52,6 +53,7 @@ def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
     passed a function that returns the context of an event, to be called once for every event in order, and
     one that reports a match. Raises AgentError if the agent cannot start.
     """
+    notifier = Notifier()
     ruleset = load(options.rules, leave_out=options.bad_rules == LEAVE_OUT)
     dispatcher = Dispatcher([Outlet(sink) for sink in open_sinks(options)])
     reporter = _reporter(options, dispatcher)
@@ -62,7 +64,15 @@ def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
         state = watch.state()
         for line in coverage.lines(state["coverage"], state["limits"]):
             log(line)
-        service = Service(watch, lambda: load(options.rules), reporter, dispatcher, enricher)
+        service = Service(
+            watch,
+            lambda: load(options.rules),
+            reporter,
+            dispatcher,
+            enricher,
+            notifier,
+            options.heartbeat,
+        )
         enricher.start()
         service.enforce(ruleset)
         if not options.keep_privileges:

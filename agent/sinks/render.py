@@ -20,6 +20,7 @@ matches with expected ones.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -27,6 +28,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
+from typing import Any
 
 from agent.events.actors import HOST, Container, Context, Process
 from agent.events.model import Event, EventType, File, FileFlags
@@ -75,8 +77,12 @@ class WallClock:
         self._measure_at = 0
         self._offset = 0
 
+    def now_ns(self) -> int:
+        """Return nanoseconds since 1970 at this moment."""
+        return self._now_ns()
+
     def unix_ns(self, boot_ns: int) -> int:
-        """Return nanoseconds since 1970."""
+        """Return nanoseconds since 1970 at an event's time."""
         if boot_ns >= self._measure_at:
             self._measure_at = boot_ns + _SECOND_NS
             self._offset = self._now_ns() - self._boot_ns()
@@ -106,6 +112,11 @@ class Renderer:
             f'"process":{_process(context, event)},"container":{_container(context.container)},'
             f'"host":{self._host}}}'
         )
+
+    def own(self, kind: str, unix_ns: int, members: Mapping[str, Any]) -> bytes:
+        """Render an event of the agent itself, which has the member `agent` and no `event`."""
+        own = json.dumps(dict(members), separators=(",", ":")).replace("\x7f", "\\u007f")
+        return self.line(kind, f'"time":"{timestamp(unix_ns)}","agent":{own},"host":{self._host}}}')
 
     @staticmethod
     def line(rule: str, body: str) -> bytes:

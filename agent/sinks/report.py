@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from agent.context.hashing import Hasher
 from agent.events.actors import Context
 from agent.events.model import Event
-from agent.rules.engine import Rule
+from agent.rules.engine import OWN_PREFIX, Rule
 from agent.sinks.base import Match
 from agent.sinks.dispatch import Dispatcher
 from agent.sinks.ratelimit import RateLimit
 from agent.sinks.render import Renderer, WallClock
 
+OWN_TYPE = "agent"  # the event type of the agent's own events
 _SECOND_NS = 1_000_000_000
 
 
@@ -47,6 +49,11 @@ class Reporter:
         for rule in admitted:
             line = self._renderer.line(rule, body)
             self._dispatcher.send(Match(rule, event.type.label, unix_ns, line))
+
+    def own(self, kind: str, members: Mapping[str, Any]) -> None:
+        """Report an event of the agent itself to all sinks, as the rule `agent.KIND`, without a limit."""
+        rule, now = f"{OWN_PREFIX}{kind}", self._clock.now_ns()
+        self._dispatcher.send(Match(rule, OWN_TYPE, now, self._renderer.own(rule, now, members)))
 
     def _digest(self, event: Event, rules: Sequence[str]) -> str:
         wanted = self._hash_all or any(rule in self.rules and self.rules[rule].hash for rule in rules)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.rules.links import MAX_LINKS, Links, warnings
+from agent.rules.links import MAX_LINKS, Links, Warnings
 from agent.rules.load import load, loads
 
 
@@ -26,7 +26,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def lines(root: Path, expression: str) -> tuple[str, ...]:
-    return warnings(loads(f"rules:\n  - id: a\n    expression: '{expression}'\n", "r.yaml"), root)
+    ruleset = loads(f"rules:\n  - id: a\n    expression: '{expression}'\n", "r.yaml")
+    return Warnings(ruleset, root).lines
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class Daemon:
     def __init__(self, guest: Guest, channel: Channel, pid: int) -> None:
         self.pid = pid
         self.log: list[str] = []
+        self.own: list[Match] = []  # events of the agent itself
         self.guest = guest
         self._channel = channel
         self._sentinels = 0
@@ -107,7 +108,9 @@ class Daemon:
 
     def _take(self, line: str) -> list[Match]:
         if line.startswith("{"):
-            return [json.loads(line)]
+            match = json.loads(line)
+            self.own += [match] if "agent" in match else []
+            return [match] if "event" in match else []
         self.log.append(line)
         return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 
 import pytest
@@ -44,6 +45,22 @@ def test_reload(guest: Guest, actions: Actions) -> None:
         assert set(names) == {"first", "second"}
         assert names == sorted(names)
         assert daemon.status()["reloads"] == {"ok": 1, "failed": 1}
+
+
+def test_heartbeats_prove_that_the_hooks_fire(guest: Guest, actions: Actions) -> None:
+    """On a host where nothing matches; the last one says that the agent stops."""
+    with running(guest, _FIRST, "--heartbeat", "2") as daemon:
+        for _ in range(2):
+            daemon.read(lambda line: '"agent.heartbeat"' in line)
+        daemon.signal("TERM")
+        daemon.rest()
+        beats = [line["agent"] for line in daemon.own if line["rule"] == "agent.heartbeat"]
+        assert [beat["number"] for beat in beats] == list(range(1, len(beats) + 1))
+        assert [beat["blind"] for beat in beats] == [[]] * len(beats)
+        assert [beat["stopping"] for beat in beats[-2:]] == [False, True]
+        assert beats[1]["events"]["open"]["seen"] > beats[0]["events"]["open"]["seen"]
+        (started,) = [line["agent"] for line in daemon.own if line["rule"] == "agent.rules"]
+        assert started["digest"] == hashlib.sha256(_FIRST).hexdigest()
 
 
 def test_sigterm_delivers_what_is_in_the_kernel(guest: Guest, actions: Actions) -> None:
