@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from agent.errors import AgentError
 from agent.events.model import Event, EventType, File, FileFlags
@@ -22,11 +22,13 @@ ARGS_MAX = 4096  # FIM_ARGS_MAX: the kernel copies no more bytes of the argument
 HEAD = struct.Struct("=HHIQQHHi13Ii16s6HI")
 FILE = struct.Struct("=Q4Q4I2II4I4HI")
 SIZE = HEAD.size + 2 * FILE.size
+_HEAD_AND_FILE = struct.Struct(HEAD.format + FILE.format.removeprefix("="))
 
 _TWO_FILES = frozenset({EventType.RENAME, EventType.LINK, EventType.EXEC})
 _ROOT_UNKNOWN = 0xFFFF  # FIM_ROOT_UNKNOWN
 _TYPES = {int(kind): kind for kind in EventType}
 _KNOWN = int(~FileFlags.NONE)
+_FLAGS = [FileFlags(value) for value in range(_KNOWN + 1)]  # an enumeration is slow to make from a number
 _AS_GIVEN = int(FileFlags.AS_GIVEN)
 # The kernel's value (fcntl.h of x86 and arm64); libc defines 0 for 64-bit programs.
 _O_LARGEFILE = 0o400000 if os.uname().machine == "aarch64" else 0o100000
@@ -37,131 +39,96 @@ class DecodeError(AgentError):
     """A record that does not follow the wire format."""
 
 
-class Head(NamedTuple):
-    """The fields of struct fim_event before its files, in order; a text is an offset and a length."""
-
-    version: int
-    header: int
-    size: int
-    time: int
-    cgroup: int
-    type: int
-    family: int
-    retval: int
-    pid: int
-    tid: int
-    ppid: int
-    uid: int
-    gid: int
-    auid: int
-    mount_ns: int
-    generation: int
-    serial: int
-    flags: int
-    mode: int
-    new_uid: int
-    new_gid: int
-    exit_code: int
-    comm: bytes
-    name_at: int
-    name_length: int
-    source_at: int
-    source_length: int
-    root_at: int
-    root_length: int
-    child_pid: int
-
-
 def decode(record: bytes) -> Event:
     """Decode a record. Raises DecodeError, and nothing else, if it is not a valid record of this version."""
     if len(record) < SIZE:
         raise DecodeError(f"the record has {len(record)} bytes, less than the header's {SIZE}")
-    head = Head._make(HEAD.unpack_from(record))
-    _check(head, len(record))
-    kind = _TYPES[head.type]
-    body = memoryview(record)[SIZE : head.size]
-    comm, _, _ = head.comm.partition(b"\0")
+    # All fields in one step, and arguments by position: that is half of the time for each event.
+    (
+        version, header, size, time_ns, cgroup, number, family, retval, pid, tid, ppid, uid, gid, auid,
+        mount_ns, generation, serial, flags, mode, new_uid, new_gid, exit_code, comm, name_at, name_length,
+        source_at, source_length, root_at, root_length, child_pid, *file,
+    ) = _HEAD_AND_FILE.unpack_from(record)  # fmt: skip
+    if version != VERSION or header != SIZE or not SIZE <= size <= len(record) or number not in _TYPES:
+        raise _refused(version, header, size, number, len(record))
+    kind = _TYPES[number]
+    text = record[SIZE:size]
+    source: bytes = b""
+    args: tuple[bytes, ...] = ()
+    cut = False
+    if kind is EventType.EXEC:
+        args = _args(text, source_at, source_length)
+        cut = _is_cut(source_at, source_length)
+    elif source_length:
+        source = _text(text, source_at, source_length)
+    if kind is EventType.OPEN:
+        flags &= ~_O_LARGEFILE  # the kernel adds it to every open of a 64-bit program (`force_o_largefile`)
     return Event(
-        type=kind, time_ns=head.time, pid=head.pid, tid=head.tid, ppid=head.ppid, uid=head.uid, gid=head.gid,
-        auid=head.auid, comm=comm, cgroup_id=head.cgroup, mount_ns=head.mount_ns, retval=head.retval,
-        flags=_caller_flags(kind, head.flags), mode=head.mode, file=_file(record, HEAD.size, body),
-        file2=_second(record, body) if kind in _TWO_FILES else None,
-        name=_text(body, head.name_at, head.name_length),
-        source=_text(body, head.source_at, head.source_length) if kind is not EventType.EXEC else b"",
-        args=_args(body, head.source_at, head.source_length) if kind is EventType.EXEC else (),
-        args_truncated=kind is EventType.EXEC and _is_cut(head),
-        new_uid=head.new_uid, new_gid=head.new_gid, generation=head.generation, serial=head.serial,
-        program=head.family, exit_code=head.exit_code, root=_root(head, body), child_pid=head.child_pid,
+        kind, time_ns, pid, tid, ppid, uid, gid, auid, comm.partition(b"\0")[0], cgroup, mount_ns, retval,
+        flags, mode, _file(text, file), _second(record, text) if kind in _TWO_FILES else None,
+        _text(text, name_at, name_length) if name_length else b"", source, new_uid, new_gid, generation,
+        serial, family, args, cut, exit_code, _root(text, root_at, root_length), child_pid,
     )  # fmt: skip
 
 
-def _caller_flags(kind: EventType, flags: int) -> int:
-    """Return the flags that the caller gave.
-
-    The kernel adds O_LARGEFILE to every open of a 64-bit program (`force_o_largefile`).
-    """
-    return flags & ~_O_LARGEFILE if kind is EventType.OPEN else flags
-
-
-def _check(head: Head, length: int) -> None:
-    if head.version != VERSION or head.header != SIZE:
-        raise DecodeError(
-            f"the record has wire version {head.version} with a header of {head.header} bytes; "
+def _refused(version: int, header: int, size: int, number: int, length: int) -> DecodeError:
+    if version != VERSION or header != SIZE:
+        return DecodeError(
+            f"the record has wire version {version} with a header of {header} bytes; "
             f"this agent reads version {VERSION} with {SIZE}"
         )
-    if not SIZE <= head.size <= length:
-        raise DecodeError(f"the record has {length} bytes but its header says {head.size}")
-    if head.type not in _TYPES:
-        raise DecodeError(f"unknown event type {head.type}")
+    if not SIZE <= size <= length:
+        return DecodeError(f"the record has {length} bytes but its header says {size}")
+    return DecodeError(f"unknown event type {number}")
 
 
-def _slice(body: memoryview, start: int, length: int) -> bytes:
-    if start + length > len(body):
-        raise DecodeError(f"the text at {start}+{length} lies outside the payload of {len(body)} bytes")
-    return bytes(body[start : start + length])
+def _slice(text: bytes, start: int, length: int) -> bytes:
+    if start + length > len(text):
+        raise DecodeError(f"the text at {start}+{length} lies outside the payload of {len(text)} bytes")
+    return text[start : start + length]
 
 
-def _text(body: memoryview, start: int, length: int) -> bytes:
-    return _slice(body, start, length).partition(b"\0")[0] if length else b""
+def _text(text: bytes, start: int, length: int) -> bytes:
+    return _slice(text, start, length).partition(b"\0")[0] if length else b""
 
 
-def _args(body: memoryview, start: int, length: int) -> tuple[bytes, ...]:
+def _args(text: bytes, start: int, length: int) -> tuple[bytes, ...]:
     """Split arguments at their terminators; a truncated last one has none."""
-    whole = _slice(body, start, length)
+    whole = _slice(text, start, length)
     return tuple(whole.removesuffix(b"\0").split(b"\0")) if whole else ()
 
 
-def _is_cut(head: Head) -> bool:
+def _is_cut(start: int, length: int) -> bool:
     """Whether arguments are missing: the copy is as long as it can be, or the kernel could not read any."""
-    return head.source_length >= ARGS_MAX or not (head.source_at or head.source_length)
+    return length >= ARGS_MAX or not (start or length)
 
 
-def _root(head: Head, body: memoryview) -> bytes:
-    if head.root_length:
-        return _path(_slice(body, head.root_at, head.root_length), 0)
-    return b"" if head.root_at == _ROOT_UNKNOWN else b"/"
+def _root(text: bytes, start: int, length: int) -> bytes:
+    if length:
+        return _path(_slice(text, start, length), 0)
+    return b"" if start == _ROOT_UNKNOWN else b"/"
 
 
-def _second(record: bytes, body: memoryview) -> File | None:
+def _second(record: bytes, text: bytes) -> File | None:
     """Return the second file; None if the kernel refused the call before it looked up the second name."""
-    file = _file(record, HEAD.size + FILE.size, body)
+    file = _file(text, FILE.unpack_from(record, HEAD.size + FILE.size))
     return file if file.path else None
 
 
-def _file(record: bytes, at: int, body: memoryview) -> File:
+def _file(text: bytes, fields: Sequence[int]) -> File:
+    """Return the file with these fields of struct fim_file."""
     (
-        inode, *identities, device, mount_id, mode, uid, gid, nlink, flags,
+        inode, identity, identity1, identity2, identity3, device, mount_id, mode, uid, gid, nlink, flags,
         epoch, epoch1, epoch2, epoch3, path_at, path_length, given_at, given_length, _,
-    ) = FILE.unpack_from(record, at)  # fmt: skip
+    ) = fields  # fmt: skip
     if not device and not flags:
         return File()  # an event without a file, or a name that the kernel did not look up
-    path = _path(_slice(body, path_at, path_length), flags)
+    path = _path(_slice(text, path_at, path_length), flags)
     if flags & _AS_GIVEN:
-        path = join(path, _text(body, given_at, given_length))
+        path = join(path, _text(text, given_at, given_length))
     return File(
-        path=path, inode=inode, device=device, mount_id=mount_id, mode=mode, uid=uid, gid=gid, nlink=nlink,
-        flags=FileFlags(flags & _KNOWN), identities=tuple(identities),
-        epochs=(epoch, epoch1, epoch2, epoch3),
+        path, inode, device, mount_id, mode, uid, gid, nlink, _FLAGS[flags & _KNOWN],
+        (identity, identity1, identity2, identity3), (epoch, epoch1, epoch2, epoch3),
     )  # fmt: skip
 
 

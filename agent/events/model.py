@@ -42,7 +42,10 @@ class EventType(enum.IntEnum):
     @property
     def label(self) -> str:
         """The name used in rules and reports."""
-        return self.name.lower()
+        return _LABELS[self]
+
+
+_LABELS = tuple(kind.name.lower() for kind in EventType)  # `name` of an enumeration is slow
 
 
 class FileFlags(enum.IntFlag):
