@@ -80,7 +80,8 @@ def _command_of(words: Sequence[str]) -> list[str]:
 def _print_error(error: Exception) -> int:
     if isinstance(error, OSError):
         # Errors without a message of the package that met them: a full disk, a folder of another user.
-        error = InfrastructureError(str(error))
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        error = InfrastructureError(f"{where}{error.strerror or error}")
     elif isinstance(error, ModuleNotFoundError):
         hint = "install what requirements.lock names: rm -f .venv/.installed-* && make setup"
         error = InfrastructureError(f"the Python package {error.name} is not installed", hint=hint)

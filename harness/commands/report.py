@@ -15,7 +15,7 @@ from harness.host import files
 from harness.plan.plan import Plan
 from harness.report import facts, github, tables
 from harness.report.terminal import print_results
-from harness.results import model, scenarios
+from harness.results import agreement, model, scenarios
 from harness.run.options import given_path
 
 PAGE_BYTES = 4 << 20  # of a page with tables
@@ -88,5 +88,5 @@ def check_plan(path: Path, found: model.Results) -> None:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(f"{path}: not a valid plan") from error
-    if lines := model.disagreements(plan, found):
+    if lines := agreement.disagreements(plan, found):
         raise IncompleteError("\n".join(lines))

@@ -13,7 +13,7 @@ from typing import TypeVar
 from harness.errors import IncompleteError
 from harness.plan.cells import Cell
 from harness.plan.plan import Omitted, Plan
-from harness.results import exercise, model, scenarios
+from harness.results import agreement, exercise, model, scenarios
 from harness.results.model import Agent, CellResult, Results, RunInfo
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict, worst, worst_exit_code
@@ -64,7 +64,7 @@ def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Re
         totals=model.totals(cells),
         scenarios=scenarios.of_cells(cells),
     )
-    if wrong := model.disagreements(plan, merged):
+    if wrong := agreement.disagreements(plan, merged):
         raise IncompleteError("\n".join(wrong))
     return merged
 

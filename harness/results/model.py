@@ -18,15 +18,15 @@ from harness.errors import ConfigError
 from harness.host import files
 from harness.plan.cells import PlainName
 from harness.plan.plan import Plan
-from harness.results.verdict import Verdict, run_exit_code, worst, worst_exit_code
+from harness.results.verdict import RUN_EXIT_CODES, Verdict, run_exit_code, worst, worst_exit_code
 
 FILE = "results.json"
 MAX_BYTES = 512 << 20  # of results.json: 2,000 cells of 60 tests take 330 MiB
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 # Names are printed on terminals, in Markdown and in XML, and may come from a hostile file of another host.
 Word = Annotated[str, Field(pattern=r"^[ -~]*$", max_length=1024)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, lt=1e10, allow_inf_nan=False)]
 
 
 class _Model(BaseModel):
@@ -234,8 +234,8 @@ class CellResult(_Judged):
 class Host(_Model):
     """The host of the run."""
 
-    cpus: int
-    memory_mib: int
+    cpus: Count
+    memory_mib: Count
     kernel: Word
 
 
@@ -324,39 +324,6 @@ def exit_code(cells: Iterable[CellResult], unused: Iterable[str] = ()) -> int:
     return Verdict.FAIL.exit_code if any(unused) else code
 
 
-def disagreements(plan: Plan, results: Results) -> list[str]:
-    """The differences between results and plan, one line each; none if each planned test has one result."""
-    planned = plan.pairs()
-    present = [(cell.id, test.name) for cell in results.cells for test in cell.tests]
-    lines = [
-        f"{cell} {test}: planned, and not in the results"
-        for cell, test in planned
-        if (cell, test) not in present
-    ]
-    lines += [
-        f"{cell} {test}: in the results, and not planned"
-        for cell, test in present
-        if (cell, test) not in planned
-    ]
-    lines += [
-        f"{cell} {test}: twice in the results"
-        for cell, test in sorted(set(present))
-        if present.count((cell, test)) > 1
-    ]
-    return lines + _variants_differ(plan, results)
-
-
-def _variants_differ(plan: Plan, results: Results) -> list[str]:
-    """A line for each cell whose results belong to another variant than the planned one."""
-    planned = {cell.id: (cell.arch, cell.hookset, cell.btf, cell.transport) for cell in plan.cells}
-    present = {cell.id: (cell.arch, cell.hookset, cell.btf, cell.transport) for cell in results.cells}
-    return [
-        f"{name}: planned as {' '.join(planned[name])}, and the results are of {' '.join(variant)}"
-        for name, variant in present.items()
-        if name in planned and planned[name] != variant
-    ]
-
-
 def load(path: Path) -> Results:
     """Read results.json. Raises ConfigError if the file is invalid, truncated or inconsistent."""
     try:
@@ -388,6 +355,16 @@ def contradiction(results: Results) -> str:
             return f"{cell.id} is {cell.verdict}, and one of its tests is worse"
         if cell.closed is False and cell.verdict.expected:
             return f"{cell.id} is {cell.verdict}, and its end was not checked"
+        if problem := next(filter(None, (_belied(cell.id, judged) for judged in (cell, *cell.tests))), ""):
+            return problem
+    return _contradiction_of_run(results)
+
+
+def _contradiction_of_run(results: Results) -> str:
+    if results.run.exit_code not in RUN_EXIT_CODES:
+        return f"no run ends with the exit code {results.run.exit_code}"
+    if not results.run.complete and not results.run.exit_code:
+        return "the run has exit code 0, and is not marked as complete"
     if results.run.complete and not complete(results.cells):
         return "the run is marked as complete, but a test was not run or the end of a cell was not checked"
     # A run may have a worse exit code than its cells, for a reason that no cell shows, but never a better
@@ -395,6 +372,21 @@ def contradiction(results: Results) -> str:
     codes = exit_code(results.cells), results.run.exit_code
     if worst_exit_code(codes) != codes[1] and codes != (4, 3):
         return f"the run has exit code {codes[1]}, and its cells end with {codes[0]}"
+    return ""
+
+
+def _belied(cell: str, judged: CellResult | TestResult) -> str:
+    """Why a cell or a test cannot be the PASS or SKIP that it claims to be; "" if it can."""
+    if judged.verdict not in (Verdict.PASS, Verdict.SKIP):
+        return ""
+    name = f"{cell}::{judged.name}" if isinstance(judged, TestResult) else cell
+    if any(not splat.allowed for splat in judged.splats):
+        return f"{name} is {judged.verdict}, and the kernel complained"
+    if isinstance(judged, TestResult):
+        if any(not assertion.ok for assertion in judged.assertions):
+            return f"{name} is {judged.verdict}, and one of its assertions failed"
+        if any(attempt.verdict.exit_code == Verdict.FAIL.exit_code for attempt in judged.attempts):
+            return f"{name} is {judged.verdict}, and failed before"
     return ""
 
 

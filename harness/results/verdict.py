@@ -76,6 +76,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=lambda verdict: verdict.badness, default=Verdict.NOT_RUN)
 
 
+RUN_EXIT_CODES = (0, 3, 4, 1)  # with which a run that has results can end, from best to worst
 _SEVERITY = (0, 3, 4, 2, 1)  # exit codes from best to worst, as verdicts are ordered
 
 

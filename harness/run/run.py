@@ -26,7 +26,7 @@ from harness.host.progress import Phase, Progress, Step
 from harness.plan import checked as config
 from harness.plan import plan, shards, suites
 from harness.plan.plan import Plan, Selectors
-from harness.results import exercise, expectations, model, scenarios, visits
+from harness.results import agreement, exercise, expectations, model, scenarios, visits
 from harness.results import folder as runfolder
 from harness.results.expectations import Expectations
 from harness.results.model import CellReport, CellResult, Host, Results, RunInfo, TestResult
@@ -345,7 +345,7 @@ class Run:
 
     def _publish(self) -> None:
         results = self._results()
-        if wrong := model.disagreements(self.plan, results):
+        if wrong := agreement.disagreements(self.plan, results):
             raise AssertionError(f"results and plan differ: {wrong}")
         model.write_atomic(self.folder / model.FILE, results.to_json())
         if self._write:

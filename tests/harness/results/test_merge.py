@@ -15,7 +15,7 @@ from harness.errors import ConfigError, IncompleteError
 from harness.plan.cells import Cell
 from harness.plan.matrix import Kernel
 from harness.plan.plan import Omitted, Plan
-from harness.results import merge, model, shard_folders
+from harness.results import agreement, merge, model, shard_folders
 from harness.results.model import Agent, CellResult, Results
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict
@@ -61,7 +61,7 @@ def test_a_split_merged_is_the_whole(places: list[int]) -> None:
     assert merged.cells == WHOLE.cells
     assert merged.totals == WHOLE.totals
     assert (merged.run.exit_code, merged.run.complete) == (WHOLE.run.exit_code, WHOLE.run.complete)
-    assert model.disagreements(plan, merged) == []
+    assert agreement.disagreements(plan, merged) == []
     assert merge.missing(plan, parts) == []
     assert set(merge.whole_plan(parts).pairs()) == set(plan.pairs())
 

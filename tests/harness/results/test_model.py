@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import jsonschema
@@ -15,8 +16,18 @@ from harness import report
 from harness.errors import ConfigError
 from harness.plan.plan import Plan, Selectors, make
 from harness.report import junit, summary
-from harness.results import exercise, model, scenarios
-from harness.results.model import Attempt, CellReport, Host, Results, RunInfo, TestResult
+from harness.results import agreement, exercise, model, scenarios
+from harness.results.model import (
+    Assertion,
+    Attempt,
+    CellReport,
+    CellResult,
+    Host,
+    Results,
+    RunInfo,
+    Splat,
+    TestResult,
+)
 from harness.results.verdict import Verdict
 from harness.text import markdown, visible
 from tests.harness.conftest import matrix_of
@@ -98,18 +109,18 @@ def test_every_planned_test_ends_in_exactly_one_verdict(data: st.DataObject) -> 
         pair: TestResult(name=pair[1], verdict=verdict, reason="r") for pair, verdict in verdicts.items()
     }
     found = made(plan, tests)
-    assert model.disagreements(plan, found) == []
+    assert agreement.disagreements(plan, found) == []
     assert sum(found.totals.values()) == len(plan.pairs())
     assert found.run.complete == (len(some) == len(plan.pairs()) and Verdict.NOT_RUN not in verdicts.values())
 
 
 def test_plan_and_results_that_differ_are_told(plan: Plan) -> None:
     found = made(plan, _all(plan))
-    assert model.disagreements(plan.narrowed(plan.pairs()[1:]), found) == [
+    assert agreement.disagreements(plan.narrowed(plan.pairs()[1:]), found) == [
         "5.10-auto truth.open: in the results, and not planned"
     ]
     fewer = found.model_copy(update={"cells": found.cells[1:] + found.cells[1:]})
-    lines = model.disagreements(plan, fewer)
+    lines = agreement.disagreements(plan, fewer)
     assert "5.10-auto truth.open: planned, and not in the results" in lines
     assert "6.1-auto truth.open: twice in the results" in lines
 
@@ -266,12 +277,64 @@ def test_results_that_contradict_themselves_are_refused(
         model.load(path)
 
 
+@pytest.mark.parametrize("code", [256, -1, 2, 99])
+def test_an_exit_code_that_no_run_has_is_refused(code: int) -> None:
+    """The kernel would cut 256 to 0, which is success."""
+    found = a_run(a_cell("6.1"), exit_code=code)
+    assert model.contradiction(found) == f"no run ends with the exit code {code}"
+
+
+def test_a_run_that_is_not_complete_is_no_success() -> None:
+    incomplete = a_run(a_cell("6.1"), complete=False)
+    assert model.contradiction(incomplete) == "the run has exit code 0, and is not marked as complete"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "lie"),
+    [
+        ({"assertions": (Assertion(name="x", ok=False),)}, "and one of its assertions failed"),
+        ({"splats": (Splat(kind="warning", line="WARNING: x"),)}, "and the kernel complained"),
+        (
+            {"attempts": (Attempt(verdict=Verdict.FAIL, reason="x"), Attempt(verdict=Verdict.PASS))},
+            "and failed before",
+        ),
+    ],
+)
+def test_a_pass_that_its_evidence_contradicts_is_refused(evidence: dict[str, Any], lie: str) -> None:
+    """A run has FAIL, SPLAT or FLAKY there."""
+    cell = a_cell("6.1", tests=(a_test("truth.open", **evidence),))
+    assert model.contradiction(a_run(cell)) == f"6.1-auto::truth.open is PASS, {lie}"
+
+
+def test_a_cell_that_passes_with_a_complaint_of_the_kernel_is_refused() -> None:
+    """Unless the complaint is allowed; a machine that was lost before is no contradiction."""
+
+    def cell(allowed: str) -> CellResult:
+        lost = Attempt(verdict=Verdict.BOOT_FAIL, reason="no command ran")
+        splat = Splat(kind="warning", line="WARNING: x", allowed=allowed)
+        return a_cell("6.1", splats=(splat,), attempts=(lost, Attempt(verdict=Verdict.PASS)))
+
+    assert model.contradiction(a_run(cell(""))) == "6.1-auto is PASS, and the kernel complained"
+    assert model.contradiction(a_run(cell("known"))) == ""
+
+
+def test_results_of_another_kernel_are_found(plan: Plan) -> None:
+    """A cell's name does not prove which kernel it has."""
+    found = made(plan, _all(plan))
+    kernel = found.cells[0].kernel.model_copy(update={"requested": "7.3"})
+    other = found.cells[0].model_copy(update={"kernel": kernel})
+    changed = found.model_copy(update={"cells": (other, *found.cells[1:])})
+    (line,) = agreement.disagreements(plan, changed)
+    assert line.startswith("5.10-auto: planned as 5.10 amd64 auto")
+
+
 def test_results_of_another_variant_are_told(plan: Plan) -> None:
     found = made(plan, _all(plan))
     other = found.cells[0].model_copy(update={"hookset": "lsm"})
     changed = found.model_copy(update={"cells": (other, *found.cells[1:])})
-    assert model.disagreements(plan, changed) == [
-        "5.10-auto: planned as amd64 auto kernel ringbuf, and the results are of amd64 lsm kernel ringbuf"
+    assert agreement.disagreements(plan, changed) == [
+        "5.10-auto: planned as 5.10 amd64 auto kernel ringbuf, and the results are of 5.10 amd64 lsm kernel "
+        "ringbuf"
     ]
 
 

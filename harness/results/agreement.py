@@ -1,0 +1,45 @@
+"""Compares results with the plan that they are the results of."""
+
+from __future__ import annotations
+
+from harness.plan.plan import Plan
+from harness.results.model import Results
+
+
+def disagreements(plan: Plan, results: Results) -> list[str]:
+    """The differences between results and plan, one line each; none if each planned test has one result."""
+    planned = plan.pairs()
+    present = [(cell.id, test.name) for cell in results.cells for test in cell.tests]
+    lines = [
+        f"{cell} {test}: planned, and not in the results"
+        for cell, test in planned
+        if (cell, test) not in present
+    ]
+    lines += [
+        f"{cell} {test}: in the results, and not planned"
+        for cell, test in present
+        if (cell, test) not in planned
+    ]
+    lines += [
+        f"{cell} {test}: twice in the results"
+        for cell, test in sorted(set(present))
+        if present.count((cell, test)) > 1
+    ]
+    return lines + _variants_differ(plan, results)
+
+
+def _variants_differ(plan: Plan, results: Results) -> list[str]:
+    """A line for each cell whose results belong to another variant than the planned one."""
+    planned = {
+        cell.id: (cell.kernel.series, cell.arch, cell.hookset, cell.btf, cell.transport)
+        for cell in plan.cells
+    }
+    present = {
+        cell.id: (cell.kernel.requested, cell.arch, cell.hookset, cell.btf, cell.transport)
+        for cell in results.cells
+    }
+    return [
+        f"{name}: planned as {' '.join(planned[name])}, and the results are of {' '.join(variant)}"
+        for name, variant in present.items()
+        if name in planned and planned[name] != variant
+    ]
