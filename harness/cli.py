@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 import importlib
 import os
 import sys
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Every error is one line and a hint, with a traceback only with --debug. An unexpected error exits 3 and
     leaves its traceback in a file.
     """
-    if "_ARGCOMPLETE" in os.environ:  # the shell completes a command line
+    if {"_ARGCOMPLETE", "COMP_LINE"} <= os.environ.keys():  # the shell completes a command line
         from harness.commands.complete import complete
 
         complete(parser(_command_of(os.environ["COMP_LINE"].split())))
@@ -66,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     # Searching for plugins of pydantic takes a tenth of the time of a short command, and none is used.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if os.environ.get("COLUMNS") == "0":
+        del os.environ["COLUMNS"]  # tables of this width would be empty
     # Only the module of the given command is imported; `harness --help` needs none.
     arguments = parser(_command_of(words)).parse_args(words)
     arguments.argv = ("harness", *words)
@@ -81,7 +84,8 @@ def _print_error(error: Exception) -> int:
     if isinstance(error, OSError):
         # Errors without a message of the package that met them: a full disk, a folder of another user.
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        error = InfrastructureError(f"{where}{error.strerror or error}")
+        gone = "the current folder does not exist" if error.errno == errno.ENOENT and not where else ""
+        error = InfrastructureError(gone or f"{where}{error.strerror or error}")
     elif isinstance(error, ModuleNotFoundError):
         hint = "install what requirements.lock names: rm -f .venv/.installed-* && make setup"
         error = InfrastructureError(f"the Python package {error.name} is not installed", hint=hint)

@@ -68,6 +68,7 @@ def steady() -> Iterator[None]:
 def _made(stream: TextIO | None, nowhere: TextIO) -> TextIO:
     if stream is None:
         return nowhere
-    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+    # Python chooses surrogateescape in the C locale, which raises for a tick as well.
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
         stream.reconfigure(errors="replace")
     return cast("TextIO", Steady(stream))

@@ -355,8 +355,12 @@ def contradiction(results: Results) -> str:
             return f"{cell.id} is {cell.verdict}, and one of its tests is worse"
         if cell.closed is False and cell.verdict.expected:
             return f"{cell.id} is {cell.verdict}, and its end was not checked"
-        if problem := next(filter(None, (_belied(cell.id, judged) for judged in (cell, *cell.tests))), ""):
-            return problem
+        problems = (
+            _belied(cell.id, cell),
+            *(_belied(f"{cell.id}::{test.name}", test) for test in cell.tests),
+        )
+        if any(problems):
+            return next(filter(None, problems))
     return _contradiction_of_run(results)
 
 
@@ -375,11 +379,10 @@ def _contradiction_of_run(results: Results) -> str:
     return ""
 
 
-def _belied(cell: str, judged: CellResult | TestResult) -> str:
-    """Why a cell or a test cannot be the PASS or SKIP that it claims to be; "" if it can."""
+def _belied(name: str, judged: CellResult | TestResult) -> str:
+    """Why the cell or test `name` cannot be the PASS or SKIP that it claims to be; "" if it can."""
     if judged.verdict not in (Verdict.PASS, Verdict.SKIP):
         return ""
-    name = f"{cell}::{judged.name}" if isinstance(judged, TestResult) else cell
     if any(not splat.allowed for splat in judged.splats):
         return f"{name} is {judged.verdict}, and the kernel complained"
     if isinstance(judged, TestResult):

@@ -17,6 +17,7 @@ from harness import cli
 from harness.commands import run as run_command
 from harness.commands.booted import one_machine
 from harness.errors import ConfigError
+from harness.host import streams
 from harness.plan import quantities
 from harness.plan.plan import Plan, Selectors, make
 from harness.results import model
@@ -136,6 +137,38 @@ def test_an_error_does_not_reach_the_terminal_as_more_than_text(
     errors = capsys.readouterr().err
     assert "\x1b" not in errors
     assert "\\x1b[2J" in errors
+
+
+def test_a_stream_of_the_c_locale_prints_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There Python does not use the error handler that it uses elsewhere."""
+    bytes_out = io.BytesIO()
+    out = io.TextIOWrapper(bytes_out, encoding="ascii", errors="surrogateescape")
+    monkeypatch.setattr(sys, "stdout", out)
+    with streams.steady():
+        sys.stdout.write("\u2713 PASS\n")
+    assert bytes_out.getvalue() == b"? PASS\n"
+
+
+def test_a_folder_that_was_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error of the system has no name of a file."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert cli.main(["plan"]) == 3
+    assert capsys.readouterr().err == "harness: the current folder does not exist\n"
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "x"])
+def test_a_width_of_nothing_hides_no_result(
+    matrix: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert cli.main(["plan", "--kernel", "6.1", "--test", "truth.open"]) == 0
+    assert "6.1-auto" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_debug_shows_where_it_happened(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:

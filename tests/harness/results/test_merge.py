@@ -233,6 +233,16 @@ def test_links_in_a_shard_lead_nowhere(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "m" / "cells" / "6.1-auto").iterdir()) == ["console.log"]
 
 
+def test_a_shard_whose_cells_lie_elsewhere_has_none(tmp_path: Path) -> None:
+    """The folder above the cells can be a link as well."""
+    here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
+    (here / "cells").rename(tmp_path / "elsewhere")
+    (here / "cells").symlink_to(tmp_path / "elsewhere")
+    found = shard_folders.read(here)
+    shard_folders.write(found.results, found.plan, [found], tmp_path / "m", report.write_all)
+    assert list((tmp_path / "m" / "cells").iterdir()) == []
+
+
 def test_no_space_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = shard_folders.read(on_disk(tmp_path / "here", a_run(a_cell("6.1"))))
 
