@@ -27,7 +27,7 @@ from harness.text import counted
 if TYPE_CHECKING:
     from harness.kernels import Lock, ResolvedKernel
     from harness.kernels.inspect import Prediction
-    from harness.plan.matrix import Matrix
+    from harness.plan.matrix import Kernel, Matrix
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,9 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_matrix(fetching, "kernel", "arch", "tag")
     add_bench(fetching)
     looking = actions.add_parser("inspect", help="predict the state of every hook, without booting")
-    looking.add_argument(
-        "kernel", type=given_text, metavar="KERNEL", help="name in the matrix, or path of an image"
-    )
+    looking.add_argument("kernel", type=given_text, metavar="KERNEL", help="name in the matrix, or path")
     looking.add_argument("--matrix", type=given_path, default=Path("matrix.yaml"), metavar="FILE")
     looking.add_argument("--arch", type=given_text, default="amd64")
     looking.add_argument("--json", action="store_true", help="print JSON")
@@ -174,21 +172,22 @@ def _predicted(found: Sequence[Prediction]) -> Iterator[str]:
 
 
 def _image(arguments: argparse.Namespace) -> tuple[Path, str]:
-    """Return a kernel's image, and its configuration, "" if unknown. Raises ConfigError."""
-    from harness import kernels
+    """Return the file with a kernel's BTF, and its configuration, "" if unknown. Raises ConfigError."""
     from harness.host.cache import Cache
-    from harness.kernels import lock
+    from harness.kernels import lock, named, sources
 
-    if Path(arguments.kernel).is_file():
-        return Path(arguments.kernel), ""
-    known = {kernel.name: kernel for kernel in config.load(arguments.matrix).kernels}
-    if arguments.kernel not in known:
-        near = nearest(arguments.kernel, [*known])
+    path = Path(arguments.kernel)
+    known: dict[str, Kernel] = {}
+    if "/" not in arguments.kernel and arguments.matrix.exists():
+        known = {kernel.name: kernel for kernel in config.load(arguments.matrix).kernels}
+    if arguments.kernel not in known and not path.exists():
+        near = nearest(arguments.kernel, [*known]) if known else ""
         raise ConfigError(f"{arguments.kernel}: neither a file nor in the matrix{near}")
-    kernel = known[arguments.kernel]
-    request = kernels.KernelRequest(kernel.name, kernel.series, kernel.flavour, arguments.arch)
-    locked = lock.load(lock_path(arguments))
+    kernel = known.get(arguments.kernel) or named.from_path(path)
+    sources.check(kernel, arguments.arch)
     with on_stderr() as progress:
-        resolved = (locked.find(request) if locked else None) or kernels.resolve(request, progress=progress)
-        fetched = kernels.fetch(resolved, Cache(progress=progress), progress)
-    return fetched.vmlinuz, fetched.config.read_text(errors="replace") if fetched.config else ""
+        store, locked = Cache(progress=progress), lock.load(lock_path(arguments))
+        resolved = sources.resolve(kernel, arguments.arch, lock=locked, store=store, progress=progress)
+        fetched = sources.fetch(resolved, store, progress)
+    settings = fetched.config.read_text(errors="replace") if fetched.config else ""
+    return fetched.btf or fetched.vmlinuz, settings

@@ -79,7 +79,8 @@ def show(plan: Plan, console: Console) -> None:
     """Print `plan` for people."""
     table = Table("cell", "kernel", "machine", "tests", box=None, pad_edge=False)
     for cell in plan.cells:
-        kernel = f"{cell.kernel.series} {cell.kernel.flavour} {cell.arch}"
+        flavour = f" {cell.kernel.flavour}" if cell.kernel.series else ""
+        kernel = f"{cell.kernel.requested}{flavour} {cell.arch}"
         table.add_row(cell.id, kernel, cell.machine, str(len(cell.tests)))
     print_table(console, table)
     tests = list(dict.fromkeys(test for _, test in plan.pairs()))

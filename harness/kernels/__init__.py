@@ -1,4 +1,4 @@
-"""Turns a request for a kernel into files on this disk; apt resolves, verifies and fetches the packages."""
+"""Turns a request for a kernel into files on this disk; `sources` has one module for each place."""
 
 from harness.kernels.fetcher import fetch
 from harness.kernels.headers import Headers, fetch_headers

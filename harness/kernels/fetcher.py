@@ -39,7 +39,12 @@ def fetch(
     content = (store or Cache()).get(
         "kernels", resolved.digest, build, needs=size * _GROWTH, progress=progress
     )
-    config = content / "config"
+    return within(content, resolved)
+
+
+def within(content: Path, resolved: ResolvedKernel) -> FetchedKernel:
+    """The kernel whose files are in `content`, a folder of the cache."""
+    config, btf = content / "config", content / "btf"
     return FetchedKernel(
         name=resolved.name,
         release=resolved.release,
@@ -49,6 +54,7 @@ def fetch(
         modules=content / "lib/modules" / resolved.release,
         config=config if config.exists() else None,
         digest=resolved.digest,
+        btf=btf if btf.exists() else None,
     )
 
 

@@ -6,18 +6,19 @@ from collections.abc import Iterable
 
 from harness.errors import HarnessError, InfrastructureError, UnknownKernelError
 from harness.host.progress import Progress, silent
-from harness.kernels import KernelRequest, Lock, ResolvedKernel, available, catalogue, resolve
+from harness.kernels import KernelRequest, Lock, ResolvedKernel, available, catalogue, resolve, series
 from harness.kernels.lock import Key, key_of
 from harness.plan.cells import expand
 from harness.plan.matrix import Matrix
 
 
 def requests(matrix: Matrix) -> list[KernelRequest]:
-    """Every kernel that an entry of the matrix requests, with any tags; each once."""
+    """Every kernel of Debian's archives that an entry of the matrix requests, with any tags; each once."""
     unique: dict[tuple[str, str, str], KernelRequest] = {}
     for cell in (candidate.cell for candidate in expand(matrix) if not candidate.excluded):
-        request = KernelRequest(cell.kernel.name, cell.kernel.series, cell.kernel.flavour, cell.arch)
-        unique.setdefault(key_of(request), request)
+        if cell.kernel.source == "series":
+            request = series.request_of(cell.kernel, cell.arch)
+            unique.setdefault(key_of(request), request)
     return list(unique.values())
 
 
@@ -39,7 +40,7 @@ def make(
             errors.append(error)
             if before:
                 kernels[key_of(request)] = before
-    if len(errors) == len(requests(matrix)):
+    if errors and len(errors) == len(requests(matrix)):
         raise errors[0]
     known = tuple(kernel.series for kernel in available(progress=say)) if update or not old else old.known
     return Lock(kernels, known), errors

@@ -24,7 +24,11 @@ class KernelRequest:
 
 @dataclass(frozen=True)
 class Package:
-    """One exact package: `size` in bytes, `sha256` in hexadecimal, `filename` relative to its archive."""
+    """One exact file: `size` in bytes, `sha256` in hexadecimal, `filename` relative to its archive.
+
+    Of a file of the user, `name` is its purpose, such as `image`, and `filename` is its absolute path; the
+    digest of a folder covers names and contents of the files that are taken from it.
+    """
 
     name: str
     version: str
@@ -35,7 +39,11 @@ class Package:
 
 @dataclass(frozen=True)
 class ResolvedKernel:
-    """The packages of one kernel; `release` is what `uname -r` prints in the guest."""
+    """The exact files of one kernel; `release` is what `uname -r` prints in the guest.
+
+    `source` is the key of its module in `sources.SOURCES`. Without an archive `series` and
+    `suite` are "". `key` is the cache key, if the source has its own.
+    """
 
     name: str
     series: str
@@ -43,10 +51,14 @@ class ResolvedKernel:
     arch: str
     suite: str
     packages: tuple[Package, ...]
+    source: str = "series"
+    key: str = ""
 
     @property
     def digest(self) -> str:
-        """The cache key of the unpacked packages."""
+        """The cache key of the kernel's files."""
+        if self.key:
+            return self.key
         packages = (package.sha256 for package in self.packages)
         return cache.digest(LAYOUT, self.release, self.arch, *resources.words("guest-modules.txt"), *packages)
 
@@ -66,7 +78,7 @@ class FetchedKernel:
     """A kernel on this disk.
 
     `modules` is the folder with `modules.dep` and the decompressed modules; its name is the release. `digest`
-    is that of the resolved kernel.
+    is that of the resolved kernel. `btf` is a file with the kernel's BTF if that is not in `vmlinuz`.
     """
 
     name: str
@@ -77,3 +89,4 @@ class FetchedKernel:
     modules: Path
     config: Path | None
     digest: str
+    btf: Path | None = None

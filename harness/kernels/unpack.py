@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import lzma
 import shutil
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,9 +17,24 @@ import zstandard
 from harness.errors import InfrastructureError
 from harness.host.programs import run
 
+_MAX_MODULE = 512 << 20  # bytes, decompressed
+
+
+def _zstd(data: bytes) -> bytes:
+    # A frame of a compressed file says how large its content is, and the decompressor writes no more.
+    size = zstandard.frame_content_size(data)
+    if size > _MAX_MODULE:
+        raise ValueError(_TOO_LARGE)
+    if size >= 0:
+        return zstandard.ZstdDecompressor().decompress(data)
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=_MAX_MODULE)
+
+
+_TOO_LARGE = f"more than {_MAX_MODULE >> 20} MiB when decompressed"
 _DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    ".xz": lzma.decompress,
-    ".zst": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+    ".gz": lambda data: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(data, _MAX_MODULE + 1),
+    ".xz": lambda data: lzma.LZMADecompressor().decompress(data, _MAX_MODULE + 1),
+    ".zst": _zstd,
 }
 
 
@@ -50,7 +66,13 @@ def decompress(modules: Path) -> None:
         if decompressor is None:
             known = ", ".join(_DECOMPRESSORS)
             raise InfrastructureError(f"module {path.name}: unknown compression (known: {known})")
-        path.with_suffix("").write_bytes(decompressor(path.read_bytes()))
+        try:
+            data = decompressor(path.read_bytes())
+            if len(data) > _MAX_MODULE:
+                raise ValueError(_TOO_LARGE)
+        except (ValueError, EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError) as error:
+            raise InfrastructureError(f"module {path.name} is damaged: {error}") from error
+        path.with_suffix("").write_bytes(data)
         path.unlink()
 
 

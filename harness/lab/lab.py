@@ -143,8 +143,11 @@ class VmBench:
         """Return a port for QEMU's debugging stub; report the gdb command that attaches to it."""
         port = self._open.enter_context(Port()).number
         release = supplies.kernels[cell.machine].release
-        self.progress(symbols.advice(cell.kernel.series, release, cell.arch))
-        self.progress(f"gdb {symbols.vmlinux(release)} -ex 'target remote 127.0.0.1:{port}'")
+        if cell.kernel.series:
+            self.progress(symbols.advice(cell.kernel.series, release, cell.arch))
+        built = f"{cell.kernel.build}/vmlinux" if cell.kernel.build else ""
+        vmlinux = shlex.quote(cell.kernel.vmlinux or built or symbols.vmlinux(release))
+        self.progress(f"gdb {vmlinux} -ex 'target remote 127.0.0.1:{port}'")
         return port
 
     def reap(self, *, also_kept: bool = False) -> list[str]:

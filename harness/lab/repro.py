@@ -42,6 +42,9 @@ def lock_of(
 ) -> Lock | None:
     """Return a lock of the kernel that the cell ran on; None, and a line with the reason, if it is gone."""
     facts = next(one.kernel for one in found.cells if one.id == cell.id)
+    if cell.kernel.source != "series":
+        say(f"{cell.id}: using {cell.kernel.requested} as it is now")
+        return None
     if not facts.packages:
         say(f"{cell.id}: the results do not name the kernel's packages, taking the newest kernel")
         return None

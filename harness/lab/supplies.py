@@ -13,16 +13,7 @@ from harness.guest.deploy import BundleSources, build
 from harness.host.cache import Cache
 from harness.host.progress import Phase, Progress, Step, of_machine
 from harness.images import COMPILER, compilers, initramfs, modules_image, root_image
-from harness.kernels import (
-    KernelRequest,
-    Lock,
-    ResolvedKernel,
-    catalogue,
-    fetch,
-    fetch_headers,
-    reduced,
-    resolve,
-)
+from harness.kernels import KernelRequest, Lock, ResolvedKernel, catalogue, reduced, series, sources
 from harness.kernels import lock as locking
 from harness.lab import provenance
 from harness.plan.cells import Cell
@@ -62,7 +53,7 @@ class Preparation:
         agent = self._agent() if any(cell.tests and not cell.suite for cell in plan.cells) else None
         first = {name: cells[0] for name, cells in plan.machines().items()}
         _check_compilers(cell.arch for cell in first.values())
-        resolved, unresolved = resolve_all(first, self.lock, self.progress)
+        resolved, unresolved = resolve_all(first, self.lock, self.progress, self.store)
         for name, error in unresolved.items():
             self._give_up(name, error.message)
         for name, kernel in resolved.items():
@@ -86,6 +77,8 @@ class Preparation:
         while True:
             try:
                 return self._supply(name, cell, resolved)
+            except ConfigError as error:
+                return self._give_up(name, error.message)
             except (OSError, ValueError) as error:
                 # A full disk, or an image that cannot be parsed: another attempt does not help.
                 return self._give_up(name, str(error))
@@ -103,8 +96,8 @@ class Preparation:
     def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
         began = time.monotonic()
         progress = of_machine(name, self.progress)
-        kernel = fetch(resolved, self.store, progress)
-        needed = fetch_headers(resolved, self.store, progress) if cell.compiles else None
+        kernel = sources.fetch(resolved, self.store, progress)
+        needed = sources.fetch_headers(resolved, self.store, progress) if cell.compiles else None
         self.fetch_s[name] = time.monotonic() - began
         extra = COMPILER if cell.compiles else self.extra
         root = root_image(cell.arch, self.store, progress, extra=extra)
@@ -119,6 +112,8 @@ class Preparation:
             self._record(name, (*made_with, *compilers(root)))
         if kernel.config:
             self.files[name]["config"] = str(kernel.config)
+        if kernel.btf:
+            self.files[name]["btf"] = str(kernel.btf)
         self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
         self.progress(Step(Phase.WAIT, machine=name))
 
@@ -133,7 +128,8 @@ class Preparation:
         for name, cells in plan.machines().items():
             if name in self.files and any(cell.btf == "external" for cell in cells):
                 try:
-                    image, release = Path(self.files[name]["kernel"]), resolved[name].release
+                    files, release = self.files[name], resolved[name].release
+                    image = Path(files.get("btf", files["kernel"]))
                     self.files[name]["types"] = str(reduced.types(image, release, programs, self.store))
                 except (InfrastructureError, OSError, ValueError) as error:
                     self._give_up(name, str(error))
@@ -155,28 +151,23 @@ def _check_compilers(arches: Iterable[str]) -> None:
 
 
 def resolve_all(
-    cells: Mapping[str, Cell], lock: Path | Lock | None, progress: Progress
+    cells: Mapping[str, Cell], lock: Path | Lock | None, progress: Progress, store: Cache | None = None
 ) -> tuple[dict[str, ResolvedKernel], dict[str, HarnessError]]:
     """Return the kernel of each cell, and the errors of cells without one, by the names in `cells`.
 
-    A kernel comes from the lock, or is the newest of its series. Raises ConfigError for an unknown flavour or
-    architecture, a lock that cannot be read, and if no archive has any of the kernels.
+    Raises ConfigError for an unknown flavour or architecture, a lock or a kernel of the user that cannot be
+    read, and if no archive has any of the kernels.
     """
     locked = locking.load(lock) if isinstance(lock, Path) else lock
+    store = store or Cache(progress=progress)
     found: dict[str, ResolvedKernel] = {}
     missing: dict[str, HarnessError] = {}
     for cell in cells.values():
-        catalogue.flavour(cell.kernel.flavour)
-        catalogue.architecture(cell.arch)
+        sources.check(cell.kernel, cell.arch)
     for name, cell in cells.items():
-        wanted = request(cell)
-        known = locked.find(wanted) if locked else None
-        if locked and not known:
-            progress(f"{name}: not in {locking.NAME}, taking the newest; `harness kernels lock` adds it")
-        if not known:
-            progress(Step(Phase.RESOLVE, f"the newest {wanted.series}", machine=name))
+        of_cell = of_machine(name, progress)
         try:
-            found[name] = known or resolve(wanted, progress=of_machine(name, progress))
+            found[name] = sources.resolve(cell.kernel, cell.arch, lock=locked, store=store, progress=of_cell)
         except (UnknownKernelError, InfrastructureError) as error:
             missing[name] = error
         progress(Step(Phase.WAIT, machine=name))
@@ -195,14 +186,14 @@ def bundle() -> bytes:
 
 
 def request(cell: Cell) -> KernelRequest:
-    """Return the request for a cell's kernel."""
-    return KernelRequest(cell.kernel.name, cell.kernel.series, cell.kernel.flavour, cell.arch)
+    """Return the request for a cell's kernel of Debian's archive."""
+    return series.request_of(cell.kernel, cell.arch)
 
 
 def _facts(cell: Cell, resolved: ResolvedKernel) -> KernelFacts:
     return KernelFacts(
         name=cell.kernel.name,
-        requested=cell.kernel.series,
+        requested=cell.kernel.requested,
         release=resolved.release,
         packages=tuple(
             Package(name=package.name, version=package.version, sha256=package.sha256)

@@ -27,10 +27,12 @@ class Mistake(NamedTuple):
 
 
 def load(path: Path) -> Matrix:
-    """Read matrix.yaml; raises ConfigError with every mistake, one a line."""
+    """Read matrix.yaml with absolute paths of kernels. Raises ConfigError with every mistake, one a line."""
     if not path.exists():
         raise ConfigError(f"{path}: no such file", hint="name the matrix with --matrix FILE")
-    return check(yaml.read(path))
+    matrix = check(yaml.read(path))
+    kernels = tuple(kernel.below(path.absolute().parent) for kernel in matrix.kernels)
+    return matrix.model_copy(update={"kernels": kernels})
 
 
 def check(document: yaml.Document) -> Matrix:

@@ -5,10 +5,12 @@ An unknown key is an error with file, line and the nearest known key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from harness.errors import ConfigError
@@ -18,7 +20,9 @@ from harness.text import did_you_mean
 _NAMES = 12  # that an error lists at most
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
+NameOrNone = Annotated[str, Field(pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[ -~]+$")]
+File = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Arch = Literal["amd64", "arm64"]
 Hookset = Literal["auto", "lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint", "bcc"]
 Btf = Literal["kernel", "external", "none"]
@@ -52,17 +56,68 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
-class Kernel(_Model):
-    """A kernel, requested by its series. The exact release is resolved and recorded when it is fetched.
+# Where a kernel may come from: the key that names a source, and the keys that may stand beside it.
+SOURCES: Mapping[str, tuple[str, ...]] = {
+    "series": ("flavour",),
+    "image": ("modules", "config", "vmlinux"),
+    "build": (),
+    "packages": (),
+}
+# The keys that are paths, relative to the folder of the matrix.
+PATHS = ("image", "modules", "config", "vmlinux", "build", "packages")
 
-    `vcpus` is the number of processors of its guests; races between processors need at least two.
+
+class Kernel(_Model):
+    """A kernel from exactly one source; `SOURCES` lists them with the keys that belong to each.
+
+    The exact release is resolved and recorded when it is fetched. `vcpus` is the number of processors of its
+    guests; races between processors need at least two.
     """
 
     name: Name
-    series: Name
+    series: NameOrNone = ""  # of Debian's kernels
     flavour: Name = "cloud"
+    image: File = ""  # vmlinuz or bzImage
+    modules: File = ""  # folder or tar archive with the modules of `image`
+    config: File = ""  # of `image`, if it is not in the image
+    vmlinux: File = ""  # the file from which `image` was made, if the image has no BTF
+    build: File = ""  # kernel tree after `make`, or what `modules_install` and `tar-pkg` install
+    packages: Annotated[tuple[File, ...], BeforeValidator(_listed)] = ()  # .deb or .rpm, or their folder
     vcpus: Annotated[int, BeforeValidator(_parsed(quantities.count)), Field(le=64)] = 1
     tags: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_one_source(self) -> Kernel:
+        given = [key for key in SOURCES if getattr(self, key)]
+        if len(given) != 1:
+            but = f"not {' and '.join(given)}" if given else "none is given"
+            raise ValueError(f"a kernel needs one of {', '.join(SOURCES)}; {but}")
+        others = {key for keys in SOURCES.values() for key in keys} - set(SOURCES[given[0]])
+        default = type(self).model_fields["flavour"].default
+        if wrong := sorted(key for key in others if getattr(self, key) not in ("", default)):
+            raise ValueError(f"{wrong[0]} does not belong to a kernel with {given[0]}")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The key of its source in `SOURCES`."""
+        return next(key for key in SOURCES if getattr(self, key))
+
+    def below(self, folder: Path) -> Kernel:
+        """The kernel with absolute paths: those of a matrix are relative to `folder`."""
+
+        def absolute(name: str) -> str:
+            return os.path.normpath(folder / Path(name).expanduser()) if name else ""
+
+        update = {key: absolute(getattr(self, key)) for key in PATHS if key != "packages"}
+        return self.model_copy(update={**update, "packages": tuple(map(absolute, self.packages))})
+
+    @property
+    def requested(self) -> str:
+        """The series, or the source and its paths, as at most 1,024 ASCII characters."""
+        value = getattr(self, self.source)
+        words = value if isinstance(value, str) else " ".join(value)
+        return self.series or f"{self.source} {words}".encode("ascii", "backslashreplace").decode()[:1024]
 
 
 class Cmdline(_Model):

@@ -8,6 +8,7 @@ a whole run is reported.
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,7 @@ class When(BaseModel):
             (cell.hookset, self.hookset),
         )
         capable = all(report.capabilities.get(name) == state for name, state in self.capability.items())
-        series = _version(cell.kernel.series)
+        series = _version(cell.kernel.series or report.uname)
         ranged = _version(self.since) <= series < _version(self.before)
         return capable and ranged and all(fits(word, globs) for word, globs in words)
 
@@ -154,4 +155,6 @@ def _as_expected(entry: Expectation, result: TestResult, today: datetime.date) -
 
 
 def _version(series: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in series.split(".") if part.isdigit())
+    """The first two numbers of a series or release."""
+    match = re.match(r"(\d+)\.(\d+)", series, re.ASCII)
+    return (int(match[1]), int(match[2])) if match else ()

@@ -443,7 +443,7 @@ def _cell_result(
 ) -> CellResult:
     cell = plan.cell(cell_id)
     final = _final(report, tests, why_not)
-    unresolved = KernelFacts(name=cell.kernel.name, requested=cell.kernel.series)
+    unresolved = KernelFacts(name=cell.kernel.name, requested=cell.kernel.requested)
     return CellResult(
         id=cell_id,
         closed=report.closed,

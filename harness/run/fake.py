@@ -103,7 +103,7 @@ class FakeBench:
             kernels={
                 name: KernelFacts(
                     name=cells[0].kernel.name,
-                    requested=cells[0].kernel.series,
+                    requested=cells[0].kernel.requested,
                     release=_release(cells[0]),
                     packages=(package,),
                 )

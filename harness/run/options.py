@@ -97,7 +97,7 @@ def _text(metavar: str) -> Mapping[str, Any]:
 _SWITCH: Mapping[str, Any] = {"action": "store_true"}
 
 SELECTORS = (
-    Option("kernel", "kernels by name in the matrix or by release", _repeated("GLOB")),
+    Option("kernel", "kernels by name in the matrix, by release, or by path", _repeated("GLOB|PATH")),
     Option("hookset", "hook sets", _repeated("NAME")),
     Option("test", "tests; !GLOB leaves out", _repeated("GLOB")),
     Option("arch", "architectures", _repeated("ARCH")),

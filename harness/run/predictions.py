@@ -15,13 +15,15 @@ from harness.results.model import CellReport
 def added(report: CellReport, cell: Cell, files: Mapping[str, str]) -> CellReport:
     """Return the report with a prediction for each hook, or unchanged if the image cannot be read.
 
-    `files` holds the machine's files by kind; `kernel` is the image, `config` the kernel's configuration.
+    `files` holds the machine's files by kind; `kernel` is the image, `btf` its BTF if that is not in the
+    image, `config` the kernel's configuration.
     """
     if not report.hooks or "kernel" not in files:
         return report
     cmdline = cell.cmdline.args if cell.cmdline else ""
     try:
-        states = _states(files["kernel"], files.get("config", ""), cmdline, kernel_btf=cell.btf == "kernel")
+        image = files.get("btf", files["kernel"])
+        states = _states(image, files.get("config", ""), cmdline, kernel_btf=cell.btf == "kernel")
     except (InfrastructureError, OSError):
         return report
     hooks = tuple(

@@ -23,6 +23,7 @@ from harness.errors import ConfigError, HarnessError, IncompleteError, Infrastru
 from harness.host import capacity, signals
 from harness.host.deadlines import Pace
 from harness.host.progress import Phase, Progress, Step
+from harness.kernels import named
 from harness.plan import checked as config
 from harness.plan import plan, shards, suites
 from harness.plan.plan import Plan, Selectors
@@ -151,16 +152,18 @@ class Run:
         if self.options.plan:
             self._test_names += [test for cell in self.options.plan.cells for test in cell.tests]
             return self.options.plan
-        matrix = config.load(self.options.matrix)
+        selectors = self.options.selectors
+        matrix, words = named.added(config.load(self.options.matrix), selectors.kernel)
+        selectors = selectors.model_copy(update={"kernel": words})
         self._test_names += [suite.test for suite in matrix.suites]
         try:
-            return plan.make(matrix, self.options.selectors)
+            return plan.make(matrix, selectors)
         except ConfigError:
-            if not self.options.selectors.kernel:
+            if not selectors.kernel:
                 raise
             # --kernel may name a release, which only the repositories know.
-            everything = plan.make(matrix, self.options.selectors.model_copy(update={"kernel": ()}))
-            return plan.make(matrix, self.options.selectors, self.bench.releases(everything))
+            everything = plan.make(matrix, selectors.model_copy(update={"kernel": ()}))
+            return plan.make(matrix, selectors, self.bench.releases(everything))
 
     @property
     def base(self) -> Path:

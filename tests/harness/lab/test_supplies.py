@@ -61,7 +61,7 @@ def _resolving(monkeypatch: pytest.MonkeyPatch, **errors: Exception) -> None:
             raise error
         return ResolvedKernel(request.name, request.series, "6.1.0-1", request.arch, "suite", ())
 
-    monkeypatch.setattr("harness.lab.supplies.resolve", resolve)
+    monkeypatch.setattr("harness.kernels.resolver.resolve", resolve)
 
 
 def _cells(cell: Cell, *flavours: str) -> dict[str, Cell]:

@@ -1,0 +1,66 @@
+"""Kernels that a command line names by path, as entries of a matrix."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.errors import ConfigError
+from harness.kernels import archives
+from harness.plan.cells import fits
+from harness.plan.matrix import Kernel, Matrix
+
+_PACKAGES = (".deb", ".rpm")
+_NO_NAME = re.compile(r"[^A-Za-z0-9._+-]+", re.ASCII)
+
+
+def added(matrix: Matrix, words: Sequence[str]) -> tuple[Matrix, tuple[str, ...]]:
+    """The matrix with a kernel for each of `words` that is a path, and the words with paths as names.
+
+    A word with a slash is a path, and so is one that matches no kernel of the matrix and exists. Raises
+    ConfigError for a path that does not exist.
+    """
+    kernels, names = list(matrix.kernels), []
+    for word in words:
+        if "/" in word or (not _matches(word, matrix) and Path(word).exists()):
+            kernels.append(from_path(Path(word), {kernel.name for kernel in kernels}))
+            names.append(kernels[-1].name)
+        else:
+            names.append(word)
+    return matrix.model_copy(update={"kernels": tuple(kernels)}), tuple(names)
+
+
+def from_path(path: Path, taken: Collection[str] = ()) -> Kernel:
+    """The kernel at a path, with a name that is not in `taken`. Raises ConfigError."""
+    path = path.expanduser().absolute()
+    if not path.exists():
+        raise ConfigError(f"--kernel {path}: no such file or folder")
+    try:
+        return Kernel.model_validate({"name": _name(path, taken), _key(path): str(path)}).below(path.parent)
+    except ValidationError as error:
+        raise ConfigError(f"--kernel {path!r}: the path has characters that are not supported") from error
+
+
+def _key(path: Path) -> str:
+    """The key of the source that reads this path."""
+    if path.is_dir():
+        names = (child.name for child in path.iterdir())
+        return "packages" if any(name.endswith(_PACKAGES) for name in names) else "build"
+    if path.name.endswith(_PACKAGES):
+        return "packages"
+    return "build" if path.name.endswith(archives.SUFFIXES) else "image"
+
+
+def _name(path: Path, taken: Collection[str]) -> str:
+    base = _NO_NAME.sub("-", path.resolve().name if path.name in ("", ".", "..") else path.name)
+    base = base.lstrip("._+-")[:56] or "kernel"
+    numbered = (f"{base}-{number}" for number in itertools.count(2))
+    return next(name for name in itertools.chain([base], numbered) if name not in taken)
+
+
+def _matches(word: str, matrix: Matrix) -> bool:
+    return any(fits(kernel.name, (word,)) for kernel in matrix.kernels)

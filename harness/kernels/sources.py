@@ -1,0 +1,65 @@
+"""The sources of kernels: one module for each key of `harness.plan.matrix.SOURCES`.
+
+A kernel goes through three stages, which are the same for all sources: requested (an entry of the matrix),
+resolved (its exact files are known by digest), and fetched (its files are in the cache).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from harness.host.cache import Cache
+from harness.host.progress import Progress
+from harness.kernels import build, image, series
+from harness.kernels.headers import Headers
+from harness.kernels.lock import Lock
+from harness.kernels.model import FetchedKernel, ResolvedKernel
+from harness.plan.matrix import Kernel
+
+
+class Source(Protocol):
+    """A module that provides kernels.
+
+    Methods raise ConfigError for what the user must change, UnknownKernelError for a kernel that no archive
+    has, and InfrastructureError for all else. An error leaves nothing in the cache.
+    """
+
+    def check(self, kernel: Kernel, arch: str) -> None:
+        """Raise ConfigError for an entry that no archive and no file can satisfy, before any is read."""
+
+    def resolve(
+        self, kernel: Kernel, arch: str, *, lock: Lock | None, store: Cache, progress: Progress
+    ) -> ResolvedKernel:
+        """The exact files of a kernel; its `source` is this module's key."""
+
+    def fetch(self, resolved: ResolvedKernel, store: Cache, progress: Progress) -> FetchedKernel:
+        """The kernel's files in the cache."""
+
+    def fetch_headers(self, resolved: ResolvedKernel, store: Cache, progress: Progress) -> Headers:
+        """The headers of exactly this kernel, with which BCC compiles in the guest."""
+
+
+SOURCES: Mapping[str, Source] = {"series": series, "image": image, "build": build}
+
+
+def check(kernel: Kernel, arch: str) -> None:
+    """See `Source.check`."""
+    SOURCES[kernel.source].check(kernel, arch)
+
+
+def resolve(
+    kernel: Kernel, arch: str, *, lock: Lock | None, store: Cache, progress: Progress
+) -> ResolvedKernel:
+    """See `Source.resolve`."""
+    return SOURCES[kernel.source].resolve(kernel, arch, lock=lock, store=store, progress=progress)
+
+
+def fetch(resolved: ResolvedKernel, store: Cache, progress: Progress) -> FetchedKernel:
+    """See `Source.fetch`."""
+    return SOURCES[resolved.source].fetch(resolved, store, progress)
+
+
+def fetch_headers(resolved: ResolvedKernel, store: Cache, progress: Progress) -> Headers:
+    """See `Source.fetch_headers`."""
+    return SOURCES[resolved.source].fetch_headers(resolved, store, progress)
