@@ -42,14 +42,14 @@ def _run(matrix: Path, script: dict[str, str], **selectors: tuple[str, ...]) -> 
     return code, out.getvalue().splitlines()
 
 
-def test_a_run_says_its_acceleration_first(matrix: Path) -> None:
+def test_a_run_prints_its_acceleration_first(matrix: Path) -> None:
     code, lines = _run(matrix, {})
     assert code == 0
     assert lines[0].startswith("acceleration: ")
     assert lines[-1].startswith("Everything as expected.")
 
 
-def test_a_run_leaves_what_the_contract_names(matrix: Path) -> None:
+def test_a_run_writes_the_files_of_the_contract(matrix: Path) -> None:
     _run(matrix, {}, kernel=("6.1",))
     latest = matrix.parent / "out/latest"
     names = {"plan.json", "results.json", "junit.xml", "summary.md", "cells"}
@@ -116,12 +116,14 @@ def test_bad_input_is_one_line_and_exit_2(
 def test_bad_input_of_exec_is_one_line_and_125(
     matrix: Path, capsys: pytest.CaptureFixture[str], words: list[str], line: str
 ) -> None:
-    """An exit code below 125 is the command's."""
+    """Exit codes below 125 are those of the command."""
     assert cli.main(["exec", *words, "--", "true"]) == 125
     assert line in capsys.readouterr().err.splitlines()
 
 
-def test_what_cannot_be_written_is_said(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_that_cannot_be_written_is_an_error(
+    matrix: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("out").write_text("a file where a folder should be")
     assert cli.main(["run", "-n", "0"]) == 2
     assert "out/" in capsys.readouterr().err
@@ -171,7 +173,7 @@ def test_a_width_of_nothing_hides_no_result(
     assert "6.1-auto" in capsys.readouterr().out.replace("\n", "")
 
 
-def test_debug_shows_where_it_happened(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_prints_the_traceback(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit code stays the same."""
     assert cli.main(["--debug", "plan", "--kernel", "6.2"]) == 2
     assert "Traceback" in capsys.readouterr().err
@@ -199,7 +201,7 @@ def test_a_defect_of_the_harness_is_not_a_failure_of_the_product(
 def test_a_package_that_is_missing_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, code: int
 ) -> None:
-    """One line and what to type, where a command cannot even be imported."""
+    """One line with what to type, also if a command cannot even be imported."""
     monkeypatch.setitem(sys.modules, f"harness.commands.{command}", None)
     assert cli.main([command]) == code
     printed = capsys.readouterr().err.splitlines()
@@ -256,14 +258,14 @@ def test_one_machine_needs_one_kernel(plan: Plan) -> None:
 
 
 def test_one_machine_is_the_plain_one_of_its_kernel() -> None:
-    """A matrix that gives a kernel a command line as well does not make `exec` ask which is meant."""
+    """If the matrix gives a kernel a command line as well, `exec` uses the machine without it."""
     matrix = matrix_of("6.1", cmdline=[{"name": "quiet", "args": "quiet"}], hooksets=["bcc", "lsm"])
     (cell,) = one_machine(make(matrix, Selectors()), SHAPE).cells
     assert (cell.cmdline, cell.compiles, cell.tests) == (None, False, ())
 
 
 def test_one_machine_is_shaped_by_its_options() -> None:
-    """The words come behind the matrix's own, so that they win."""
+    """Words of the option come after those of the matrix, so that they win."""
     matrix = matrix_of(
         "6.1", suites=[{"name": "a", "command": "x", "cmdline": {"name": "q", "args": "quiet"}}]
     )
@@ -356,8 +358,8 @@ def test_durations(word: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("word", ["", "0", "-1", "5 m", "m", "1e3", "nan", "٣", "5d"])
-def test_what_is_no_duration(word: str) -> None:
-    """The message shows how to write one."""
+def test_an_invalid_duration_is_refused(word: str) -> None:
+    """The message shows valid ones."""
     with pytest.raises(ValueError, match="use 90, 15m or 2h"):
         quantities.seconds(word)
 
@@ -372,7 +374,7 @@ def test_sizes_and_counts() -> None:
 
 
 def test_a_named_output_folder_is_the_runs_own(matrix: Path) -> None:
-    """`--output DIR` has the files of the run itself; those of an earlier run are gone, others stay."""
+    """`--output DIR` has the files of the run; those of an earlier run are removed, others stay."""
     folder = matrix.parent / "named"
     (folder / "cells/6.12-auto").mkdir(parents=True)
     (folder / "plan.json").write_text(Plan(schema=1, cells=()).to_json())

@@ -1,4 +1,4 @@
-"""Words that others wrote, shown as they are: in Markdown no more than on a terminal."""
+"""Text of others is printed as it is written: in Markdown it means no more than on a terminal."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ READER = MarkdownIt("commonmark")
 @given(st.text(alphabet=st.sampled_from("a1 _*`~[]()<>!&#|@\\/:.w-") | st.characters(), max_size=40))
 @example("__init__ a__b _x_ *y*")
 @example("[x](javascript:alert(1)) <b> &lt; `c`")
-def test_markdown_reads_as_what_was_written(text: str) -> None:
-    """What a reader of CommonMark shows is the one line that was meant."""
+def test_escaped_markdown_shows_the_original_text(text: str) -> None:
+    """CommonMark renders the one line that was meant."""
     shown = READER.renderInline(markdown(text))
     assert "<" not in shown
     assert html.unescape(shown) == one_line(text, 300)
 
 
 def test_names_of_programs_stay_readable() -> None:
-    """Underscores within a word need no escape, also where the text is read as it is."""
+    """Underscores within a word need no escape, so the source stays readable."""
     assert markdown("fim_open__resolve") == "fim_open__resolve"
 
 
@@ -34,7 +34,7 @@ def test_names_of_programs_stay_readable() -> None:
     "text", ["https://evil.example/x", "www.evil.example", "WWW.evil.example", "me@evil.example"]
 )
 def test_addresses_do_not_become_links(text: str) -> None:
-    """GitHub makes links of these without being asked; broken up by a backslash it does not."""
+    """GitHub makes links of these by itself, unless a backslash divides them."""
     written = markdown(text)
     assert written.replace("\\", "") == text
     assert not re.search(r"://|www\.|[^\\]@", written, re.IGNORECASE)

@@ -16,10 +16,10 @@ from harness.run.fake import FakeBench
 
 
 @pytest.mark.parametrize(("words", "steps"), [([], ["boot"]), (["--agent"], ["boot", "deploy"])])
-def test_the_agent_is_put_there_where_it_is_asked_for(
+def test_the_agent_is_deployed_only_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], steps: list[str]
 ) -> None:
-    """After the boot, and not otherwise: it has to be built for it."""
+    """The agent is deployed after the boot, and only if the command needs it: it must be built first."""
     (tmp_path / "matrix.yaml").write_text("kernels: [6.1]")
     bench = FakeBench(log=tmp_path / "log")
     monkeypatch.setattr(options, "bench", lambda _arguments: bench)

@@ -17,7 +17,7 @@ from harness.vm.ownership import RunDirectory
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache with an entry, indexes and what was learnt of the host; there are no dead runs."""
+    """Make a cache with an entry, indexes and the stored capabilities of the host; no run is dead."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("harness.lab.lab.VmBench.reap", lambda _self, also_kept: [])
     monkeypatch.setattr(ownership, "runtime_roots", lambda: [tmp_path / "fim-harness/run"])
@@ -39,7 +39,7 @@ def left(root: Path) -> list[str]:
 
 
 def test_nothing_is_left(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither entries nor indexes nor locks nor empty folders, and the bytes are counted."""
+    """No entry, index, lock or empty folder is left, and the freed bytes are counted."""
     store = Cache(root)
     assert store.size() == 1 << 20
     assert cli.main(["clean"]) == 0
@@ -47,23 +47,23 @@ def test_nothing_is_left(root: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "freed 4 MiB" in capsys.readouterr().err
 
 
-def test_indexes_that_are_asked_stay(root: Path) -> None:
-    """Whoever asks them holds their lock."""
+def test_an_index_in_use_stays(root: Path) -> None:
+    """A process that queries an index holds its lock."""
     with locks.locked(root / "apt/amd64/sid.lock"):
         clean.forget(root)
     assert "apt/amd64/sid/lists/index" in left(root)
 
 
 @pytest.mark.parametrize("words", [("--keep", "100"), ("--older-than", "1"), ("--machines",)])
-def test_with_a_bound_indexes_stay(root: Path, words: tuple[str, ...]) -> None:
-    """To ask the repositories again takes longer than the space is worth."""
+def test_a_partial_clean_keeps_indexes(root: Path, words: tuple[str, ...]) -> None:
+    """Downloading them again takes longer than the space is worth."""
     before = left(root)
     assert cli.main(["clean", *words]) == 0
     assert left(root) == before
 
 
 def test_a_live_run_keeps_its_folders(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run directories may lie in the cache, and what a run reads of it is not taken away."""
+    """A live run keeps the run directories and the entries of the cache that it uses."""
     with RunDirectory.claim(root / "run") as directory:
         (directory.path / "1").mkdir()
         assert cli.main(["clean"]) == 0

@@ -1,4 +1,4 @@
-"""The doctor's findings: each with a fix where something is in the way."""
+"""The doctor's findings: each problem has a fix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests import ROOT
 
 
 def test_missing_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Says which package has it."""
+    """The finding names the package of the missing program."""
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     for program in PROGRAMS:
         finding = program("")
@@ -22,14 +22,14 @@ def test_missing_program(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_programs_are_packages_of_the_set_up() -> None:
-    """What the doctor names is what `make setup` installs, or part of every Debian."""
+    """Each program that the doctor checks is installed by `make setup` or is part of every Debian."""
     listed = (ROOT / "images" / "host-packages.txt").read_text()
     words = {line.split("#")[0].strip() for line in listed.splitlines()}
     assert {program.package for program in PROGRAMS} <= words | {"apt"}
 
 
 def test_errors_are_findings() -> None:
-    """A check that fails in our own code's words is a finding with its hint."""
+    """A check that raises an error of the harness is a finding with the error's hint."""
 
     def fails(_uri: str) -> Finding:
         raise InfrastructureError("cannot connect", hint="start it")
@@ -38,7 +38,7 @@ def test_errors_are_findings() -> None:
 
 
 def test_status_and_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Slow is fine with a word; broken is exit 3."""
+    """A warning exits 0, a failed check exits 3."""
     slow = Check("one", lambda _uri: Finding(Level.SLOW, "crawls", "buy another"))
     broken = Check("two", lambda uri: Finding(Level.BROKEN, f"no {uri}", "make it"))
     monkeypatch.setattr(doctor_checks, "CHECKS", (slow,))

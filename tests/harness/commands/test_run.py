@@ -33,8 +33,8 @@ def test_stopping_at_the_first_failure(command: Command) -> None:
     assert command.results().totals["NOT_RUN"] > 0  # type: ignore[index]
 
 
-def test_what_failed_last_time_alone(command: Command) -> None:
-    """Pytest's memory lies beside the runs, and survives them."""
+def test_last_failed_runs_only_what_failed(command: Command) -> None:
+    """Pytest's cache lies beside the output folders of runs, so a new run keeps it."""
     run(command, "--test", "truth.*")
     code, output = run(command, "--", "--lf")
     assert code == 1, output
@@ -45,7 +45,7 @@ def test_what_failed_last_time_alone(command: Command) -> None:
 
 @pytest.mark.parametrize("words", [["--co"], ["--collect-only", "-q"]])
 def test_listing_boots_and_fetches_nothing(command: Command, words: list[str]) -> None:
-    """Each line is an id that can be pasted back."""
+    """Each line is a test id that a command line accepts."""
     code, output = run(command, "--kernel", "6.1", "--", *words)
     assert code == 0, output
     ids = output.splitlines()
@@ -54,21 +54,21 @@ def test_listing_boots_and_fetches_nothing(command: Command, words: list[str]) -
     assert not (command.folder / "out").exists()
 
 
-def test_an_id_is_run_alone(command: Command) -> None:
+def test_a_test_id_selects_one_test(command: Command) -> None:
     code, output = run(command, "--", "matrix.yaml::6.12-auto::truth.open")
     assert code == 0, output
     assert "6.1-amd64  fetching" not in output
     assert [cell.id for cell in command.results().cells] == ["6.12-auto"]
 
 
-def test_without_xdist(command: Command) -> None:
+def test_a_run_without_xdist_works(command: Command) -> None:
     code, output = run(command, "--", "-p", "no:xdist", "-k", "truth.open", "--junitxml", "mine.xml")
     assert code == 1, output
     assert 'name="truth.open"' in (command.folder / "mine.xml").read_text()
 
 
 def test_workers_of_pytest_itself(command: Command) -> None:
-    """Any option may be given again; the last one counts."""
+    """An option after `--` overrides one before it."""
     code, output = run(command, "--", "-n", "2", "-v", "--maxfail", "5", "-rA", "--tb", "short")
     assert code == 1, output
     assert "2 machines at once" in output
@@ -84,7 +84,7 @@ def test_workers_of_pytest_itself(command: Command) -> None:
         ),
     ],
 )
-def test_a_bad_option_is_known_before_anything_is_fetched(
+def test_a_bad_option_is_refused_before_anything_is_fetched(
     command: Command, words: list[str], line: str
 ) -> None:
     code, output = run(command, "--", *words)
@@ -95,14 +95,14 @@ def test_a_bad_option_is_known_before_anything_is_fetched(
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_options_that_leave_nothing(command: Command, workers: str) -> None:
+def test_options_that_select_no_test_are_refused(command: Command, workers: str) -> None:
     code, output = run(command, "--", "-n", workers, "-k", "nonsense")
     assert code == 2, output
     assert output.splitlines()[-1] == "harness: the options of pytest select no test"
 
 
-def test_options_that_leave_nothing_leave_no_folder(command: Command) -> None:
-    """`latest` stays the run before, which has results."""
+def test_options_that_select_no_test_make_no_folder(command: Command) -> None:
+    """`latest` stays the folder of the run before."""
     run(command, "--test", "truth.open")
     before = sorted(path.name for path in (command.folder / "out").iterdir())
     for words in (["-k", "nonsense"], ["nothing.yaml"]):
@@ -115,8 +115,8 @@ def test_options_that_leave_nothing_leave_no_folder(command: Command) -> None:
 @pytest.mark.parametrize(
     "words", [["--help"], ["--markers"], ["--fixtures"], ["--cache-show"], ["--setup-only"], ["--setup-plan"]]
 )
-def test_options_that_only_show_something_of_pytests_are_refused(command: Command, words: list[str]) -> None:
-    """They run no test, and print by the reporter that the view replaces."""
+def test_options_that_only_print_are_refused(command: Command, words: list[str]) -> None:
+    """They run no test, and their output needs pytest's own reporter."""
     code, output = run(command, "--", *words)
     assert code == 2, output
     assert output.splitlines()[-1].startswith("harness: pytest refused its options: ")
@@ -125,7 +125,7 @@ def test_options_that_only_show_something_of_pytests_are_refused(command: Comman
     assert not (command.folder / "out").exists()
 
 
-def test_a_failure_beside_the_matrix_is_no_success(tmp_path: Path) -> None:
+def test_another_test_that_fails_fails_the_run(tmp_path: Path) -> None:
     command = Command(tmp_path, {})
     (command.folder / "test_mine.py").write_text("def test_mine():\n    assert 0\n")
     code, output = run(command, "--test", "truth.open", "--", "matrix.yaml", "test_mine.py")
@@ -142,7 +142,7 @@ def test_a_failure_beside_the_matrix_is_no_success(tmp_path: Path) -> None:
         ("matrix.yaml/below", "cannot be written"),
     ],
 )
-def test_a_folder_that_cannot_be_the_output_is_known_before_anything_is_fetched(
+def test_a_bad_output_folder_is_refused_before_anything_is_fetched(
     command: Command, folder: str, line: str
 ) -> None:
     code, output = run(command, "--output", folder)
@@ -159,7 +159,7 @@ def test_a_defect_anywhere_in_a_cell_exits_3(tmp_path: Path, step: str) -> None:
     assert "ValueError" in (command.folder / "out/latest/cells/6.1-auto/traceback.txt").read_text()
 
 
-def test_a_matrix_of_another_folder(command: Command) -> None:
+def test_a_matrix_in_another_folder_works(command: Command) -> None:
     (command.folder / "elsewhere").mkdir()
     command.folder = command.folder / "elsewhere"
     code, output = run(command, "--matrix", "../matrix.yaml", "--test", "truth.open")

@@ -1,4 +1,4 @@
-"""The troubles of recorded consoles, and how two of them are distinguished."""
+"""Complaints in recorded consoles, and the fingerprints that distinguish them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_recorded_consoles_have_a_fingerprint(name: str) -> None:
 
 
 def _report(build: str) -> list[bytes]:
-    """One WARN as three builds print it."""
+    """Return one WARN as three builds print it."""
     return [
         b"[    1.000000] WARNING: CPU: 0 PID: 1 at kernel/x.c:%d f+0x1%s/0x2" % (len(build), build.encode()),
         b"[    1.000001] RIP: 0010:inner%s+0x1/0x2" % build.encode(),
@@ -63,7 +63,7 @@ def test_a_complaint_belongs_to_the_test_that_ran() -> None:
     assert found.whole == {"a"}
 
 
-def test_a_kernel_that_complains_for_ever_is_heard_in_part() -> None:
+def test_the_number_of_complaints_is_bounded() -> None:
     assert len(scan(_report("") * 1000).found) == SPLATS
 
 

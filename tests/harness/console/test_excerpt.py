@@ -14,12 +14,12 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "console.log"
 
 
-def test_no_console_is_no_excerpt(log: Path) -> None:
+def test_an_empty_console_has_no_excerpt(log: Path) -> None:
     assert console.read(log, "") is None
 
 
 def test_first_last_and_marked_lines(log: Path) -> None:
-    """What is left out is counted, and every line keeps its number."""
+    """Omitted lines are counted, and every line keeps its number."""
     lines = [f"line {number}" for number in range(1, 1001)]
     lines[499] = "[   12.000000] WARNING: CPU: 0 PID: 1 at kernel/x.c:1"
     log.write_text("\n".join(lines) + "\n")
@@ -31,8 +31,8 @@ def test_first_last_and_marked_lines(log: Path) -> None:
     assert [line.number for line in excerpt.lines if line.mark] == [500]
 
 
-def test_the_line_that_the_verdict_quotes_has_decided(log: Path) -> None:
-    """A time stamp or a caller's number in front does not matter."""
+def test_the_line_that_the_verdict_quotes_is_marked(log: Path) -> None:
+    """A time stamp or the id of printk's caller at its beginning does not matter."""
     panic = "Kernel panic - not syncing:"
     log.write_text(f"[    3.100000][  T412] {panic} VFS\n[    3.200000] {panic} other\n")
     excerpt = console.read(log, "no command ran: Kernel panic - not syncing: VFS")
@@ -40,8 +40,8 @@ def test_the_line_that_the_verdict_quotes_has_decided(log: Path) -> None:
     assert [line.mark for line in excerpt.lines] == ["decided", "notable"]
 
 
-def test_a_short_line_cannot_decide(log: Path) -> None:
-    """`a` is in every reason."""
+def test_a_short_line_is_not_marked(log: Path) -> None:
+    """Every reason contains a line such as `a`."""
     log.write_text("a\n\nok\n")
     excerpt = console.read(log, "a reason that holds ok")
     assert excerpt
@@ -49,7 +49,7 @@ def test_a_short_line_cannot_decide(log: Path) -> None:
 
 
 def test_one_endless_line(log: Path) -> None:
-    """Ten megabytes without an end are one line, cut."""
+    """One line of ten megabytes is cut."""
     log.write_bytes(b"x" * (10 << 20) + b"\nlast\n")
     excerpt = console.read(log, "")
     assert excerpt
@@ -57,7 +57,7 @@ def test_one_endless_line(log: Path) -> None:
 
 
 def test_endless_alarms_are_bounded(log: Path) -> None:
-    """A guest that prints nothing but panics does not make a page of them."""
+    """A guest that prints only panics does not fill the page with them."""
     log.write_text("[    3.100000] Kernel panic - not syncing: again\n" * 100_000)
     excerpt = console.read(log, "")
     assert excerpt
@@ -66,14 +66,14 @@ def test_endless_alarms_are_bounded(log: Path) -> None:
 
 
 def test_only_the_kernel_raises_an_alarm(log: Path) -> None:
-    """What decides a verdict is what is marked: a program that prints of a panic is neither."""
+    """Only lines of the kernel are marked; a program that prints "panic" is neither a cause nor an alarm."""
     log.write_text("Kernel panic - not syncing: no\n[    3.100000] UBSAN: shift-out-of-bounds in x.c:1\n")
     excerpt = console.read(log, "")
     assert excerpt
     assert [line.mark for line in excerpt.lines] == ["", "notable"]
 
 
-def test_of_a_huge_console_only_the_end_is_read(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_end_of_a_huge_console_is_read(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "READ_LIMIT", 1000)
     log.write_text("early\n" * 1000 + "the end\n")
     excerpt = console.read(log, "")
@@ -82,7 +82,7 @@ def test_of_a_huge_console_only_the_end_is_read(log: Path, monkeypatch: pytest.M
     assert excerpt.lines[-1].text == "the end"
 
 
-def test_bytes_that_are_no_text(log: Path) -> None:
+def test_bytes_that_are_no_text_are_replaced(log: Path) -> None:
     log.write_bytes(b"\xff\x00\x1b[2J\r\n")
     excerpt = console.read(log, "")
     assert excerpt

@@ -17,7 +17,7 @@ from tests.harness.guest.fake import FakeGuest
 
 @pytest.fixture
 def sources(tmp_path: Path) -> BundleSources:
-    """A small agent."""
+    """Make a small agent."""
     agent = tmp_path / "agent"
     (agent / "rules").mkdir(parents=True)
     (agent / "__init__.py").write_text("")
@@ -34,7 +34,7 @@ def sources(tmp_path: Path) -> BundleSources:
 
 
 def test_contents(sources: BundleSources) -> None:
-    """Code, data, bytecode, the object and the generator, which can be run; a kernel's types where given."""
+    """It has code, data, bytecode, the object, the executable generator, and a kernel's types if given."""
     with tarfile.open(fileobj=io.BytesIO(with_types(build(sources), {"6.1.0": b"\x9f\xeb"}))) as tar:
         modes = {member.name: member.mode for member in tar}
     names = {name for name in modes if "__pycache__" not in name}
@@ -53,22 +53,22 @@ def test_contents(sources: BundleSources) -> None:
 
 
 def test_reproducible(sources: BundleSources) -> None:
-    """The same files make the same bytes, whenever they were written."""
+    """The same files give the same bytes, whatever their times."""
     first = build(sources)
     os.utime(sources.agent / "rules" / "parser.py", (1, 1))
     assert build(sources) == first
 
 
 def test_missing_part(sources: BundleSources) -> None:
-    """Says what is missing and what makes it."""
+    """The error names the missing file and the command that makes it."""
     sources.generator.unlink()
     with pytest.raises(ConfigError, match="fim-gen is missing") as raised:
         build(sources)
     assert "make build" in raised.value.hint
 
 
-def test_deploy_failure_is_told() -> None:
-    """A full disk in the guest is tar's word, not silence."""
+def test_a_deploy_failure_has_tars_message() -> None:
+    """The error of a full disk has the message of tar."""
     guest = FakeGuest(lambda _argv: Completed(2, b"", b"tar: No space left on device\n"))
     with pytest.raises(InfrastructureError, match="No space left"):
         deploy(guest, b"bundle")

@@ -38,7 +38,7 @@ def test_whole_conversation() -> None:
 
 
 def test_refusal_keeps_its_evidence() -> None:
-    """A verifier log comes along."""
+    """The error has the verifier's log."""
     refused = client(
         protocol.encode(protocol.Refused(1, "load failed", hint="see detail", detail="0: (85) call"))
     )
@@ -58,21 +58,21 @@ def test_refusal_keeps_its_evidence() -> None:
     ],
     ids=["another id", "another test", "another kind", "no message", "no verdict"],
 )
-def test_what_is_no_answer(reply: bytes) -> None:
-    """Never becomes one."""
+def test_an_invalid_answer_is_an_error(reply: bytes) -> None:
+    """It never becomes a verdict."""
     with pytest.raises(BrokenServerError) as raised:
         client(reply).test("open.match", 5)
     assert raised.value.detail == "Traceback: boom"
 
 
 def test_a_line_without_end_is_the_servers_fault() -> None:
-    """It speaks something else, and the machinery is well."""
+    """An overlong line is an error of the server, not of the infrastructure."""
     with pytest.raises(BrokenServerError, match="over 8 bytes"):
         client(TooMuchOutputError("wrote a line over 8 bytes")).test("open.match", 5)
 
 
 def test_early_end_is_no_pass() -> None:
-    """If the channel ends the server has ended; the error has its last output."""
+    """If the channel ends, the server has ended; the error has its last output."""
     with pytest.raises(BrokenServerError, match="ended"):
         client().test("open.match", 5)
 
@@ -85,7 +85,7 @@ def test_guest_errors_pass_through(error: Exception) -> None:
 
 
 def test_other_version() -> None:
-    """An agent that speaks another version is not spoken to."""
+    """A server with another version of the protocol is refused."""
     channel = FakeChannel([protocol.encode(protocol.Hello("9", 1, 99))])
     with pytest.raises(BrokenServerError, match="version 99"):
         SelftestClient.start(FakeGuest(channel=channel), 5)

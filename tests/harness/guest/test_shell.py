@@ -1,4 +1,4 @@
-"""The ssh command line of a person: the machine's keys and nothing of the user's."""
+"""The ssh command line for a person: it uses the machine's keys and nothing of the user's configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.guest.shell import ssh_argv
 
 
 def test_only_this_machine_is_trusted(tmp_path: Path) -> None:
-    """No user configuration, no auto-accept, a path with a space; ssh itself reads it so."""
+    """The command reads no user configuration and accepts no other host key; a path may have a space."""
     directory = tmp_path / "a run"
     directory.mkdir()
     endpoint = Endpoint("127.0.0.1", 2222, GuestKeys.generate(), directory)
@@ -25,7 +25,7 @@ def test_only_this_machine_is_trusted(tmp_path: Path) -> None:
 
 
 def test_ssh_keygen_reads_the_keys(tmp_path: Path) -> None:
-    """What cryptography writes is what OpenSSH expects."""
+    """OpenSSH accepts the keys that cryptography writes."""
     keys = GuestKeys.generate()
     identity, _known_hosts = keys.write_client_files(tmp_path, "127.0.0.1", 22)
     done = subprocess.run(["ssh-keygen", "-y", "-f", identity], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The SSH side of a guest against a server of paramiko's in this process."""
+"""The SSH connection to a guest, against a paramiko server in this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.host import deadlines
 
 
 class _Deaf(paramiko.SubsystemHandler):
-    """Takes what it is sent, and answers nothing until it is let go."""
+    """An SFTP server that reads requests and does not answer until the test ends."""
 
     let_go = threading.Event()
 
@@ -25,8 +25,8 @@ class _Deaf(paramiko.SubsystemHandler):
         self.let_go.wait()
 
 
-class _Door(paramiko.ServerInterface):
-    """An SSH server that accepts every user; `stops_at` is where it stops to answer."""
+class _Server(paramiko.ServerInterface):
+    """An SSH server that accepts every user; `stops_at` names the step at which it stops to answer."""
 
     stops_at = ""
 
@@ -53,7 +53,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[SshGuest]:
     server = paramiko.Transport(far)
     server.add_server_key(paramiko.ECDSAKey.generate())
     server.set_subsystem_handler("sftp", _Deaf)
-    server.start_server(event=threading.Event(), server=_Door())
+    server.start_server(event=threading.Event(), server=_Server())
     client = paramiko.Transport(near)
     client.start_client(timeout=10)
     client.auth_none("root")
@@ -68,24 +68,24 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[SshGuest]:
         far.close()
 
 
-def test_a_guest_that_stops_in_a_file_is_out_of_time(deaf: SshGuest) -> None:
-    """Files wait for an answer so long and no longer: a machine gone deaf would hold the run for ever."""
+def test_a_guest_that_stops_in_a_copy_times_out(deaf: SshGuest) -> None:
+    """Copying a file has a deadline, so a guest that no longer answers does not block the run."""
     with pytest.raises(GuestTimeoutError, match="cannot write /tmp/file: no answer in time"):
         deaf.put_bytes(b"bytes", "/tmp/file")
 
 
 @pytest.mark.parametrize("moment", ["open", "run", "end"])
-def test_a_guest_that_stops_in_a_command_is_out_of_time(
+def test_a_guest_that_stops_in_a_command_times_out(
     deaf: SshGuest, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """Whether it answers to a session, to the command or with its end: the caller's deadline holds."""
-    monkeypatch.setattr(_Door, "stops_at", moment)
+    """The caller's deadline holds for the session, the command and its end."""
+    monkeypatch.setattr(_Server, "stops_at", moment)
     with pytest.raises(GuestTimeoutError):
         deaf.run(["true"], timeout_s=0.5)
 
 
 def test_a_connection_that_ends_is_not_a_program_that_ends(deaf: SshGuest) -> None:
-    """What ran is not to blame for a cable that was cut."""
+    """A lost connection is another error than a program that ended."""
     channel = deaf.open_channel(["cat"])
     deaf.close()
     with pytest.raises(GuestLostError, match="cat: the connection ended"):
@@ -103,13 +103,13 @@ class _Gone:
         raise EOFError
 
     def ask(self) -> None:
-        """What is asked of a session that ends meanwhile."""
+        """Raise the error of a session that ends meanwhile."""
         assert self.closing.wait(10)
         raise paramiko.SSHException
 
 
-def test_a_connection_may_end_while_its_session_is_ended() -> None:
-    """A session that is closed late has no connection: the closing thread does not fail."""
+def test_a_session_of_a_lost_connection_can_be_closed() -> None:
+    """The thread that closes the session does not fail."""
     session = _Gone()
     with pytest.raises(TimeoutError), ssh._closed_at(0.0, cast(paramiko.Channel, session)):
         session.ask()

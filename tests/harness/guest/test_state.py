@@ -1,4 +1,4 @@
-"""How a guest is looked at, and how long it is waited for."""
+"""The check for what a test left in a guest, and the deadlines of a guest."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _now(programs: str = "", mounts: str = "", pins: str = "/sys/fs/bpf/*", exes
     return f"{programs}==\n{MOUNTS}{mounts}==\n{pins}\n==\n{EXES}{exes}"
 
 
-def test_nothing_is_left_in_a_guest_that_is_as_before() -> None:
+def test_an_unchanged_guest_has_nothing_left() -> None:
     assert vitals.leftovers(_guest(_now()), _fresh(), 1) == []
 
 
@@ -59,11 +59,11 @@ def test_what_is_left_is_named() -> None:
     ]
 
 
-def test_what_goes_a_moment_later_was_not_left() -> None:
+def test_a_process_that_ends_a_moment_later_is_not_left() -> None:
     assert vitals.leftovers(_guest(_now(mounts="tmpfs /x tmpfs rw 0 0\n"), _now()), _fresh(), 5) == []
 
 
-def test_those_by_which_we_look_are_not_left() -> None:
+def test_the_processes_of_the_check_itself_are_not_left() -> None:
     exes = "".join(
         f"l 1 root root 0 Nov 22 12:00 /proc/9/exe -> /usr/bin/{name}\n" for name in ("ls", "dash")
     )
@@ -71,7 +71,7 @@ def test_those_by_which_we_look_are_not_left() -> None:
 
 
 @pytest.mark.parametrize("guest", [_guest(""), _guest(_now(), status=1), _guest("x\n==\ny\n" + "==\n" * 4)])
-def test_a_guest_that_cannot_be_looked_at_is_no_clean_one(guest: FakeGuest) -> None:
+def test_a_guest_that_cannot_be_checked_is_not_clean(guest: FakeGuest) -> None:
     with pytest.raises(InfrastructureError):
         vitals.measure(guest, 1)
 
@@ -80,13 +80,13 @@ def test_a_guest_that_cannot_be_looked_at_is_no_clean_one(guest: FakeGuest) -> N
     ("slowness", "load", "stretch"),
     [(1, 0.1, 1), (ORDINARY, 1, 1), (2 * ORDINARY, 1, 2), (ORDINARY, 3, 3), (9 * ORDINARY, 9, MOST)],
 )
-def test_deadlines_stretch_with_slowness_and_load(slowness: float, load: float, stretch: float) -> None:
+def test_deadlines_grow_with_slowness_and_load(slowness: float, load: float, stretch: float) -> None:
     pace = Pace(slowness=slowness, load=lambda: load)
     assert pace.within(10) == pytest.approx(10 * stretch)
 
 
-def test_no_deadline_goes_beyond_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that ends in 5 s leaves 5 s to whatever takes longer, and nothing once it has ended."""
+def test_no_deadline_ends_after_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 s before the end of the run every longer deadline is 5 s; after the end it is 0."""
     monkeypatch.setattr(deadlines, "time", Mock(monotonic=lambda: 1000.0))
     pace = Pace(ends_at=1005.0, limit_s=60, load=lambda: 1.0)
     assert (pace.within(3), pace.within(100)) == (3, 5)

@@ -1,4 +1,4 @@
-"""A command's streams: the marks that end them are found wherever the pieces are cut, and only there."""
+"""A command's output streams: the marks that end them are found wherever the data is split."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from harness.guest.ssh import SshGuest
 MARK = "0123456789abcdef"
 
 
-class _Door(paramiko.ServerInterface):
-    """Runs what it is asked for with this host's shell, as sshd does in a guest."""
+class _Server(paramiko.ServerInterface):
+    """An SSH server that runs commands with this host's shell, as sshd does in a guest."""
 
     def check_auth_none(self, username: str) -> int:
         return paramiko.common.AUTH_SUCCESSFUL
@@ -76,7 +76,7 @@ def guest() -> Iterator[SshGuest]:
     near, far = socket.socketpair()
     server = paramiko.Transport(far)
     server.add_server_key(paramiko.ECDSAKey.generate())
-    server.start_server(event=threading.Event(), server=_Door())
+    server.start_server(event=threading.Event(), server=_Server())
     client = paramiko.Transport(near)
     client.start_client(timeout=10)
     client.auth_none("root")
@@ -98,19 +98,19 @@ def _stream(guest: SshGuest, *argv: str, stdin: int | None = None) -> tuple[int,
 
 
 def test_both_streams_arrive_whole(guest: SshGuest) -> None:
-    """Not the last 64 KiB of one of them."""
+    """Neither stream is cut to its last 64 KiB."""
     status, out, err = _stream(guest, "sh", "-c", "seq 1 100000; seq 1 100000 >&2; exit 3")
     whole = b"".join(b"%d\n" % number for number in range(1, 100_001))
     assert (status, out == whole, err == whole) == (3, True, True)
 
 
-def test_a_process_in_the_background_holds_nothing(guest: SshGuest) -> None:
-    """It keeps both streams open, and the command has ended all the same."""
+def test_a_background_process_does_not_delay_the_end(guest: SshGuest) -> None:
+    """It keeps both streams open, and the command ends all the same."""
     assert _stream(guest, "sh", "-c", "sleep 600 & echo hi; echo no >&2") == (0, b"hi\n", b"no\n")
 
 
 def test_output_arrives_while_the_command_runs(guest: SshGuest) -> None:
-    """The command goes on only when its first line has arrived: one that is kept back would wait for ever."""
+    """The command continues only after its first line has arrived, so buffered output would block it."""
     reading, writing = os.pipe()
 
     def take(number: int, data: bytes) -> None:
@@ -125,7 +125,7 @@ def test_output_arrives_while_the_command_runs(guest: SshGuest) -> None:
 
 
 def test_stdin_is_passed_on_to_its_end(guest: SshGuest) -> None:
-    """`cat` ends where its input ends."""
+    """`cat` ends at the end of its input."""
     reading, writing = os.pipe()
     os.write(writing, b"hi\n")
     os.close(writing)
@@ -135,29 +135,29 @@ def test_stdin_is_passed_on_to_its_end(guest: SshGuest) -> None:
 
 @pytest.mark.parametrize(("script", "status"), [("exit 77", 77), ("kill -9 $$", 137), ("kill -SEGV $$", 139)])
 def test_a_signal_is_a_shell_s_status(guest: SshGuest, script: str, status: int) -> None:
-    """128 and the signal's number."""
+    """The status is 128 plus the number of the signal."""
     assert _stream(guest, "sh", "-c", script)[0] == status
 
 
-def test_a_command_of_the_shell_does_not_end_the_shell(guest: SshGuest) -> None:
-    """`exit` by itself is a command as well."""
+def test_exit_as_a_command_has_its_status(guest: SshGuest) -> None:
+    """`exit` as the whole command ends only the command."""
     assert _stream(guest, "exit", "5")[0] == 5
 
 
-def test_a_shell_that_is_killed_is_said(guest: SshGuest) -> None:
-    """The connection stands: it was not the guest that ended."""
+def test_a_killed_shell_is_an_error(guest: SshGuest) -> None:
+    """The error says that the shell ended and not the connection."""
     with pytest.raises(GuestLostError, match="the guest's shell was killed"):
         _stream(guest, "sh", "-c", "kill -9 $PPID")
 
 
-def test_a_command_that_is_too_slow_is_named_by_its_name(guest: SshGuest) -> None:
-    """Not by the wrapper that runs it."""
+def test_a_timeout_names_the_command(guest: SshGuest) -> None:
+    """The error does not name the wrapper that runs the command."""
     with pytest.raises(GuestTimeoutError, match=r"^run\.sh: no answer in time"):
         guest.stream(["sh", "-c", "sleep 600"], lambda _number, _data: None, timeout_s=0.2, name="run.sh")
 
 
-def test_what_the_reader_of_the_output_raises_passes(guest: SshGuest) -> None:
-    """A closed pipe of ours ends the command and not only its output."""
+def test_an_error_of_the_reader_ends_the_command(guest: SshGuest) -> None:
+    """A closed pipe of this process ends the command, and the error is raised."""
 
     def take(number: int, data: bytes) -> None:
         raise BrokenPipeError
@@ -173,7 +173,7 @@ def _cut(data: bytes, places: list[int]) -> list[bytes]:
 
 @given(st.binary(max_size=80), st.integers(0, 255), st.lists(st.integers(0, 200), max_size=8))
 def test_a_mark_is_found_wherever_it_is_cut(own: bytes, status: int, places: list[int]) -> None:
-    """Whatever came before is the command's own, whatever comes behind is of others."""
+    """Data before the mark is the command's output; data behind it is ignored."""
     data = own + f"\x1e{MARK} {status}\x1e".encode() + b"of another"
     end = streaming._End(MARK)
     assert b"".join(end.before(piece) for piece in _cut(data, places)) == own
@@ -184,7 +184,7 @@ def test_a_mark_is_found_wherever_it_is_cut(own: bytes, status: int, places: lis
     st.lists(st.sampled_from([b"\x1e", b"\x1e0123", f"\x1e{MARK} ".encode(), b"x", b"7", b"\n"]), max_size=30)
 )
 def test_an_imitated_mark_is_output(pieces: list[bytes]) -> None:
-    """Nothing is lost, and nothing grows without end."""
+    """No output is lost, and memory stays bounded."""
     end = streaming._End(MARK)
     whole = b"".join(pieces)
     passed = b"".join(end.before(piece) for piece in pieces)
@@ -220,8 +220,8 @@ class _Ended:
     recv_stderr = recv
 
 
-def test_what_came_before_a_lost_connection_is_passed_on() -> None:
-    """Output before a panic is the evidence."""
+def test_output_before_a_lost_connection_is_returned() -> None:
+    """The output before a panic is evidence."""
     seen: list[bytes] = []
     session = _Ended()
     reader = streaming.Reader(cast(paramiko.Channel, session), MARK, "sh")

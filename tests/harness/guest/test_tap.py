@@ -29,7 +29,7 @@ def _judged(text: str) -> tuple[str, str]:
         "1..1\nok 1 # TODO works by now\n",
     ],
 )
-def test_what_passes(text: str) -> None:
+def test_output_that_passes(text: str) -> None:
     assert _judged(text) == ("PASS", "")
 
 
@@ -45,8 +45,8 @@ def test_what_passes(text: str) -> None:
         ("1..2\nok 1 # skip a\nnot ok 2 - x # TODO later\n", "a; todo: later"),
     ],
 )
-def test_what_is_skipped(text: str, reason: str) -> None:
-    """Where nothing passed nothing was shown: that is no PASS."""
+def test_output_that_is_a_skip(text: str, reason: str) -> None:
+    """A suite in which no point passed has proved nothing, so it is no PASS."""
     assert _judged(text) == ("SKIP", reason)
 
 
@@ -79,8 +79,8 @@ def test_what_is_skipped(text: str, reason: str) -> None:
         ("1..2\nok 1\nnot ok 2 - fix # todoist\n", "not ok: fix # todoist"),
     ],
 )
-def test_what_fails(text: str, reason: str) -> None:
-    """With what is missing, or with the reason that the program gave."""
+def test_output_that_fails(text: str, reason: str) -> None:
+    """The reason names what is missing, or repeats the program's reason."""
     verdict, found = _judged(text)
     assert verdict == "FAIL"
     assert found.startswith(reason)
@@ -93,7 +93,7 @@ def test_a_backslash_before_a_directive_is_no_escape_of_it() -> None:
 
 
 def test_rows_are_bounded_and_failures_come_first() -> None:
-    """A suite of a million points does not fill results.json, and what failed can be read."""
+    """A suite of a million points does not fill results.json, and its failures are in the file."""
     text = "".join(f"ok {number}\n" for number in range(1, 2000)) + "not ok 2000 - last\n1..2000\n"
     report = tap.judge(text)
     assert len(report.rows) == tap.MAX_ROWS + 1
@@ -107,8 +107,8 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES, max_size=12))
-def test_a_pass_has_shown_something(lines: list[str]) -> None:
-    """Every planned number once, none failed, at least one that was run."""
+def test_a_pass_needs_a_point_that_passed(lines: list[str]) -> None:
+    """Every planned number occurs once, none failed, and at least one was not skipped."""
     report = tap.judge("\n".join(lines))
     if report.verdict == "PASS":
         points = [line for line in lines if line.startswith(("ok", "not ok"))]

@@ -1,4 +1,4 @@
-"""The faster accelerator is chosen and remembered, and corrected where a guest contradicts it."""
+"""The faster accelerator is chosen and stored, and corrected if a guest shows that the choice was wrong."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ pytestmark = [
 
 @pytest.fixture
 def kvm(tmp_path: Path) -> Path:
-    """A device that can be opened, which proves nothing."""
+    """Make a device that can be opened, which proves nothing about KVM."""
     path = tmp_path / "kvm"
     path.touch()
     return path
 
 
 def found(kvm: Path, sample: Sample, tcg: Sample = TCG, wanted: str = "auto", **more: Any) -> Accelerator:
-    """What is found where the canary shows these samples."""
+    """Return what is chosen on a host where the canary takes these times."""
     return acceleration.find(
         ARCH, wanted, cache=kvm.parent, kvm=kvm, measure=lambda _native: (sample, tcg), **more
     )
@@ -44,7 +44,7 @@ def found(kvm: Path, sample: Sample, tcg: Sample = TCG, wanted: str = "auto", **
     ("sample", "kind"), [(FAST, "kvm"), (SLOW, "tcg"), (TCG, "tcg"), (BROKEN, "tcg")], ids=str
 )
 def test_the_faster_one(kvm: Path, sample: Sample, kind: str) -> None:
-    """KVM must end the canary, and sooner than TCG; both times are printed."""
+    """KVM is chosen if the canary ends under it, and sooner than under TCG; both times are printed."""
     chosen = found(kvm, sample)
     assert chosen.kind == kind
     assert str(sample) in str(chosen)
@@ -52,33 +52,33 @@ def test_the_faster_one(kvm: Path, sample: Sample, kind: str) -> None:
 
 
 def test_kvm_alone(kvm: Path) -> None:
-    """A QEMU without TCG uses KVM, however long it takes."""
+    """With a QEMU without TCG, KVM is chosen however long the canary takes."""
     assert found(kvm, SLOW, BROKEN).kind == "kvm"
 
 
 @pytest.mark.parametrize("wanted", ["auto", "tcg", "kvm"])
 def test_the_user_decides(kvm: Path, wanted: str) -> None:
-    """A KVM that is slow and works is used where it is asked for, TCG always is."""
+    """A slow KVM that works is used if the user asks for it; TCG always is."""
     assert found(kvm, SLOW, wanted=wanted).kind == ("kvm" if wanted == "kvm" else "tcg")
 
 
 def test_kvm_that_boots_nothing(kvm: Path) -> None:
-    """Where it is asked for it is an error of the host, with both times and the remedy."""
+    """If the user asks for such a KVM, the error has both times and the remedy."""
     with pytest.raises(InfrastructureError, match=r"0\.30 s.*aborted QEMU: no") as raised:
         found(kvm, BROKEN, wanted="kvm")
     assert "nested virtualisation" in raised.value.hint
 
 
 def test_kvm_that_does_not_exist(tmp_path: Path) -> None:
-    """Is an error where it is asked for, else a reason for TCG."""
+    """It is an error if the user asks for KVM, and otherwise the reason for TCG."""
     missing = tmp_path / "kvm"
     assert "does not exist" in found(missing, FAST).why
     with pytest.raises(InfrastructureError, match="does not exist"):
         found(missing, FAST, wanted="kvm")
 
 
-def test_remembered(kvm: Path) -> None:
-    """The canary runs once for a boot, a QEMU and a processor; `fresh` and a damaged memory run it again."""
+def test_the_choice_is_stored(kvm: Path) -> None:
+    """The canary runs once for each boot, QEMU and processor, and again with `fresh` or a damaged file."""
     runs: list[Native] = []
 
     def measure(native: Native) -> tuple[Sample, Sample]:
@@ -97,8 +97,8 @@ def test_remembered(kvm: Path) -> None:
     assert len(runs) == 3
 
 
-def test_rejected(kvm: Path) -> None:
-    """A guest outweighs the canary, also one that runs again; the first reason stays."""
+def test_a_guest_can_reject_kvm(kvm: Path) -> None:
+    """A guest's boot counts more than the canary, also more than a later canary; the first reason stays."""
     assert found(kvm, FAST).kind == "kvm"
     assert acceleration.reject(ARCH, "6.1 was silent", cache=kvm.parent).kind == "tcg"
     assert "6.1 was" in acceleration.reject(ARCH, "5.10 was silent", cache=kvm.parent).why
@@ -109,8 +109,8 @@ def test_rejected(kvm: Path) -> None:
     assert found(kvm, FAST, wanted="kvm").kind == "kvm"
 
 
-def test_accepted(kvm: Path) -> None:
-    """A guest that booted proves KVM; it overrules a rejection where the user asked for KVM."""
+def test_a_guest_can_accept_kvm(kvm: Path) -> None:
+    """A guest that booted proves KVM; it overrules a rejection if the user asked for KVM."""
     found(kvm, FAST)
     acceleration.reject(ARCH, "6.1 was silent", cache=kvm.parent)
     acceleration.accept(ARCH, cache=kvm.parent)
@@ -122,21 +122,21 @@ def test_accepted(kvm: Path) -> None:
 
 
 def test_a_close_result_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that was busy during one run does not lose KVM for it."""
+    """A host that was busy during one run of the canary still gets KVM."""
     samples = iter([Sample(0.3), Sample(0.4), Sample(0.3), Sample(0.03)])
     monkeypatch.setattr(canary, "run", lambda *_: next(samples))
     assert acceleration._measure(NATIVE[ARCH]) == (Sample(0.03), Sample(0.3))
 
 
 def test_nothing_runs(monkeypatch: pytest.MonkeyPatch, kvm: Path) -> None:
-    """A QEMU that runs nothing is the host's fault and not a choice."""
+    """If neither accelerator runs the canary, the error blames the host."""
     monkeypatch.setattr(canary, "run", lambda *_: BROKEN)
     with pytest.raises(InfrastructureError, match="under no accelerator"):
         acceleration.find(ARCH, cache=kvm.parent, kvm=kvm)
 
 
 def test_no_compiler(kvm: Path) -> None:
-    """What cannot be measured is not remembered, and TCG needs no measurement."""
+    """A host without a compiler uses TCG if asked for, and stores no choice."""
 
     def measure(_native: Native) -> tuple[Sample, Sample]:
         raise BuildError("the canary needs a C compiler")
@@ -147,13 +147,13 @@ def test_no_compiler(kvm: Path) -> None:
 
 
 def test_other_architecture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Is never accelerated, and the reason names it."""
+    """A guest of another architecture is never accelerated, and the reason names the architecture."""
     monkeypatch.setattr(acceleration, "host_arch", lambda: "riscv64")
     assert "riscv64" in acceleration.find(ARCH, cache=tmp_path).why
 
 
 def test_no_qemu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is an error of the set-up with a hint."""
+    """The error has a hint on the set-up."""
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     with pytest.raises(ConfigError, match="qemu-system") as raised:
         acceleration.find(ARCH)

@@ -1,4 +1,4 @@
-"""The cache: an entry is whole or absent, damage is noticed, and several processes make it once."""
+"""The cache: an entry is complete or absent, damage is noticed, and only one process makes an entry."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_an_entry_is_made_once_and_verified_by_the_next_run(tmp_path: Path) -> N
     assert Cache(tmp_path).get("kind", "key", never) == content
 
 
-def test_what_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that needs 300 MB of images does not read them all to learn that they are good."""
+def test_an_unchanged_entry_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that needs images of 300 MB does not read them only to verify them."""
 
     def read(_path: Path) -> str:
         raise AssertionError("a file was read")
@@ -56,7 +56,7 @@ def test_what_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pyte
 
 
 def test_damage_with_the_old_size_and_time_is_noticed(tmp_path: Path) -> None:
-    """Nobody can set back the time at which the kernel saw a change."""
+    """No program can set the time at which the kernel records a change of the inode."""
     data = Cache(tmp_path).get("kind", "key", write) / "sub/data"
     before = data.stat()
     data.write_bytes(b"dat!")
@@ -113,7 +113,7 @@ def _make_together(root: Path, start: Barrier) -> None:
     assert (content / "sub/data").read_bytes() == b"data"
 
 
-def test_processes_that_want_the_same_entry_make_it_once(tmp_path: Path) -> None:
+def test_of_several_processes_one_makes_the_entry(tmp_path: Path) -> None:
     start = SPAWN.Barrier(4)
     runs = [SPAWN.Process(target=_make_together, args=(tmp_path, start)) for _ in range(4)]
     for each in runs:
@@ -132,7 +132,7 @@ def _die_making(root: Path) -> None:
     Cache(root).get("kind", "key", build)
 
 
-def test_what_a_killed_run_left_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_files_of_a_killed_run_do_not_disturb_the_next(tmp_path: Path) -> None:
     killed = SPAWN.Process(target=_die_making, args=(tmp_path,))
     killed.start()
     killed.join(timeout=60)
@@ -143,14 +143,14 @@ def test_what_a_killed_run_left_is_in_nobodys_way(tmp_path: Path) -> None:
     assert not (tmp_path / "kind/key.partial").exists()
 
 
-def test_clean_removes_what_a_killed_run_left(tmp_path: Path) -> None:
+def test_clean_removes_the_files_of_a_killed_run(tmp_path: Path) -> None:
     (tmp_path / "kind/key.partial/content").mkdir(parents=True)
     Cache(tmp_path).clean()
     assert list((tmp_path / "kind").iterdir()) == []
 
 
 def _fill(root: Path, *keys: str) -> None:
-    """Entries of 4 bytes each, the first used longest ago, none in use any more."""
+    """Make entries of 4 bytes each, the first used longest ago; no process uses any."""
     for age, key in enumerate(reversed(keys)):
         store = Cache(root)
         entry = store.get("kind", key, write).parent
@@ -159,7 +159,7 @@ def _fill(root: Path, *keys: str) -> None:
 
 
 def test_clean_keeps_the_most_recently_used(tmp_path: Path) -> None:
-    """By the time of the last use: the kept entry is neither the newest nor at an end of the alphabet."""
+    """The kept entry is neither the newest nor the first or last by name."""
     _fill(tmp_path, "c", "a", "b")
     assert Cache(tmp_path).clean(keep_bytes=5) == 8
     assert [path.name for path in (tmp_path / "kind").iterdir() if path.is_dir()] == ["b"]
@@ -184,7 +184,9 @@ def test_a_damaged_manifest_does_not_stop_a_clean(tmp_path: Path) -> None:
     assert Cache(tmp_path).size() == 0
 
 
-def test_no_space_is_said_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_space_is_an_error_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100, 99, cache.MIB))
     with pytest.raises(InfrastructureError, match=r"no disk space in .*: 1 MiB free, 3 MiB needed") as caught:
         Cache(tmp_path).get("kind", "key", never, needs=3 * cache.MIB)
@@ -218,7 +220,7 @@ def test_a_cache_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     ("variable", "expected"),
     [("/x", "/x/fim-harness"), ("", "~/.cache/fim-harness"), ("rel", "~/.cache/fim-harness")],
 )
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, variable: str, expected: str) -> None:
+def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, variable: str, expected: str) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", variable)
     assert cache.default_root() == Path(expected).expanduser()
 
@@ -234,5 +236,5 @@ PARTS = st.lists(st.binary(max_size=4), max_size=4)
 
 
 @given(PARTS, PARTS)
-def test_keys_tell_all_parts_apart(some: list[bytes], others: list[bytes]) -> None:
+def test_a_key_depends_on_each_part(some: list[bytes], others: list[bytes]) -> None:
     assert (cache.digest(*some) == cache.digest(*others)) == (some == others)

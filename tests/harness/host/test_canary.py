@@ -1,4 +1,4 @@
-"""The canary ends where an accelerator works; why it did not end is one line."""
+"""The canary ends if an accelerator works; the reason why it did not end is one line."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def program() -> Iterator[Path]:
 
 
 def test_ends_without_kvm(program: Path) -> None:
-    """The program itself is right: an emulator runs it to its end, and its work takes time."""
+    """The emulator runs the program to its end, and its work takes time."""
     found = canary.run(NATIVE[ARCH], program, "tcg", 60)
     assert found.failure == ""
     assert found.seconds
 
 
 def test_deadline(program: Path) -> None:
-    """A processor that stands still costs the deadline, and the reason is a lower bound of its time."""
+    """A processor that executes nothing costs the deadline, which is then a lower bound of its time."""
     assert canary.run(NATIVE[ARCH], program, "tcg", 0.0).failure == "more than 0.0 s"
 
 
@@ -47,7 +47,7 @@ def test_qemu_that_aborts(program: Path) -> None:
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is an error with a remedy."""
+    """The error has a remedy."""
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     with pytest.raises(BuildError) as raised, canary.built(NATIVE[ARCH]):
         pass

@@ -1,4 +1,4 @@
-"""Deadlines: which is shorter than which."""
+"""Deadlines: the order that they must have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from harness.host import deadlines
 
 
 def test_the_agent_reports_a_hanging_scenario_before_the_harness_gives_up() -> None:
-    """Both are multiplied by 1 + cost, and the harness's is never shortened: so the first reason wins."""
+    """The agent's deadline is shorter for each cost, so that its reason is the one that is reported."""
     assert deadlines.Pace(slowness=1, load=lambda: 0.0).stretch() == 1
     assert MAX_PATIENCE_S * 1.2 < deadlines.TEST_S

@@ -1,4 +1,4 @@
-"""A file that a user names is read with bounds, and only if it is a regular file."""
+"""A file that a user names is read up to a limit, and only if it is a regular file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.run import times
 
 
 def test_a_file_that_is_not_regular_is_an_error(tmp_path: Path) -> None:
-    """No reader waits for a writer or reads a device without end."""
+    """Reading never waits for a writer and never reads a device without end."""
     os.mkfifo(tmp_path / "fifo")
     for path, reason in ((tmp_path / "fifo", "not a regular"), (Path("/dev/zero"), "not a regular")):
         with pytest.raises(OSError, match=reason):
@@ -26,7 +26,7 @@ def test_a_file_that_is_not_regular_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_longer_file_is_an_error(tmp_path: Path) -> None:
-    """The limit itself is allowed."""
+    """A file of exactly the limit is allowed."""
     (tmp_path / "file").write_bytes(bytes(1 << 10))
     assert len(files.read_regular(tmp_path / "file", 1 << 10)) == 1 << 10
     with pytest.raises(OSError, match="larger than 0 KiB"):
@@ -34,7 +34,7 @@ def test_a_longer_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_no_input_waits_for_a_fifo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Matrix, expectations, lock, results, plan and page: one line, or, for times, nothing known."""
+    """Each kind of input file is an error of one line; stored durations count as unknown."""
     fifo = tmp_path / "expectations.yaml"
     os.mkfifo(fifo)
     for read in (expectations.load, lock.load, model.load):

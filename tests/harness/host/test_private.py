@@ -14,20 +14,20 @@ from harness.plan import yaml
 
 
 def test_a_private_folder_is_trusted(tmp_path: Path) -> None:
-    """Made with 0700, whatever the umask."""
+    """It is made with mode 0700, whatever the umask."""
     private.make(tmp_path / "r")
     assert private.refusal(tmp_path / "r") == ""
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o750, 0o701])
-def test_a_folder_that_others_can_enter_is_not(tmp_path: Path, mode: int) -> None:
+def test_a_folder_that_others_can_enter_is_not_trusted(tmp_path: Path, mode: int) -> None:
     """The reason names the folder and its mode."""
     tmp_path.chmod(mode)
     assert private.refusal(tmp_path) == f"{tmp_path} is not private to this user (mode {mode:04o})"
 
 
 def test_a_link_is_never_trusted(tmp_path: Path) -> None:
-    """Also one to a private folder of this user's."""
+    """Not even a link to a private folder of the same user."""
     private.make(tmp_path / "r")
     (tmp_path / "link").symlink_to("r")
     assert private.refusal(tmp_path / "link") == f"{tmp_path}/link is not a directory"
@@ -43,8 +43,8 @@ def test_a_folder_below_one_that_others_can_write_is_not_trusted(tmp_path: Path)
     assert private.refusal(tmp_path / "open" / "r") == ""
 
 
-def test_only_a_regular_file_of_ours_is_read(tmp_path: Path) -> None:
-    """No link, no FIFO (which would block), nothing that others can write."""
+def test_only_a_regular_file_of_this_user_is_read(tmp_path: Path) -> None:
+    """A link, a FIFO (which would block) and a file that others can write are refused."""
     private.write(tmp_path / "file", b"ours")
     assert private.read(tmp_path / "file") == b"ours"
     (tmp_path / "link").symlink_to("file")
@@ -66,7 +66,7 @@ def test_a_file_is_not_written_through_a_link(tmp_path: Path) -> None:
 
 
 def test_a_matrix_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
-    """With the command that mends it."""
+    """The hint has the command that removes the permission."""
     path = tmp_path / "matrix.yaml"
     path.write_text("kernels: [6.1]\n")
     path.chmod(0o666)
@@ -76,7 +76,7 @@ def test_a_matrix_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_matrix_that_everyone_can_replace_is_refused(tmp_path: Path) -> None:
-    """Its own mode does not help in a folder of mode 0777; below a sticky bit, as of /tmp, it does."""
+    """A folder of mode 0777 allows that whatever the file's mode; a sticky folder such as /tmp does not."""
     path = tmp_path / "matrix.yaml"
     path.write_text("kernels: [6.1]\n")
     tmp_path.chmod(0o777)
@@ -88,7 +88,7 @@ def test_a_matrix_that_everyone_can_replace_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
-    """Before anything in it is used."""
+    """It is refused before anything in it is used."""
     tmp_path.chmod(0o777)
     with pytest.raises(ConfigError, match="can be changed by every user"):
         Cache(tmp_path).get("kind", "key", lambda folder: (folder / "x").touch())
@@ -100,7 +100,7 @@ def test_a_cache_that_everyone_can_write_is_refused(tmp_path: Path) -> None:
 def test_a_matrix_of_another_user_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    """The file or its folder; the user who called sudo is no other user."""
+    """So is one in another user's folder; with sudo, the user who called sudo counts as this user."""
     path = tmp_path / "matrix.yaml"
     path.write_text("kernels: [6.1]\n")
     os.chown(tmp_path / which, 1000, 1000)
@@ -132,7 +132,7 @@ def test_a_cache_that_is_no_folder_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_a_cache_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of the user who called sudo: its kernels and capabilities would be used by root."""
+    """Also with sudo: root would use the kernels and capabilities of the user who called sudo."""
     monkeypatch.setenv("SUDO_UID", "1000")
     os.chown(tmp_path, 1000, 1000)
     with pytest.raises(ConfigError, match="belongs to uid 1000"):

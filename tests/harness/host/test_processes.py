@@ -1,4 +1,4 @@
-"""The kernel limits a child process, also if the harness no longer watches it."""
+"""The kernel limits and ends child processes, also when the harness no longer watches them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_process_that_writes_beyond_its_limit_is_ended(tmp_path: Path) -> None
 
 
 def test_killed_children_have_ended() -> None:
-    """Each is dead when the call returns, also one that ignores other signals."""
+    """When the call returns each child is dead, also one that ignores other signals."""
     argv = ["sh", "-c", "trap '' INT TERM; echo; read end"]
     children = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)]
     for child in children:

@@ -21,25 +21,25 @@ def test_output_is_returned() -> None:
         ("kill -9 $$", "sh was killed by signal 9: it printed no error"),
     ],
 )
-def test_a_failure_says_why_in_one_line(script: str, message: str) -> None:
+def test_a_failure_is_one_line_with_the_reason(script: str, message: str) -> None:
     with pytest.raises(ProgramError) as caught:
         run(["sh", "-c", script])
     assert caught.value.message == message
     assert caught.value.exit_code == 3
 
 
-def test_a_failure_comes_with_a_line_to_paste() -> None:
+def test_a_failure_has_a_line_to_paste() -> None:
     with pytest.raises(ProgramError) as caught:
         run(["sh", "-c", "exit 1"], environment={"SOME": "a b"})
     assert "SOME='a b' sh -c 'exit 1'" in caught.value.hint
 
 
-def test_programs_of_the_administrator_are_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_in_sbin_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert run(["sh", "-c", "echo $PATH"]) == "/usr/bin:/bin:/usr/sbin:/sbin\n"
 
 
-def test_a_program_that_is_not_there_names_its_package() -> None:
+def test_the_error_of_a_missing_program_names_its_package() -> None:
     with pytest.raises(InfrastructureError, match="no-such-program is not installed") as caught:
         run(["no-such-program"], package="some-package")
     assert caught.value.hint == "install the package some-package"

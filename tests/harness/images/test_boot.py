@@ -1,4 +1,4 @@
-"""What a kernel boots with, made from a pretended kernel."""
+"""The images that a kernel boots with, made from a fake kernel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def kernel(tmp_path: Path) -> FetchedKernel:
 
 
 @needs_compiler
-def test_it_holds_an_init_the_modules_that_are_no_part_of_the_kernel_and_the_guests_init(
+def test_the_initramfs_has_init_and_the_modules_that_are_not_built_in(
     kernel: FetchedKernel, tmp_path: Path
 ) -> None:
     entries = {
@@ -52,21 +52,21 @@ def test_it_holds_an_init_the_modules_that_are_no_part_of_the_kernel_and_the_gue
 
 
 @needs_compiler
-def test_it_is_made_once_for_a_kernel(kernel: FetchedKernel, tmp_path: Path) -> None:
+def test_an_initramfs_is_made_once_for_each_kernel(kernel: FetchedKernel, tmp_path: Path) -> None:
     lines: list[Event] = []
     paths = {initramfs(kernel, Cache(tmp_path / "cache"), lines.append) for _ in range(2)}
     assert len(paths) == len(lines) == 1
 
 
 @needs_compiler
-def test_a_kernel_without_a_driver_for_the_root_says_so(kernel: FetchedKernel, tmp_path: Path) -> None:
+def test_a_kernel_without_a_driver_for_the_root_is_an_error(kernel: FetchedKernel, tmp_path: Path) -> None:
     (kernel.modules / "modules.dep").write_text("")
     with pytest.raises(InfrastructureError, match="no module virtio_pci"):
         initramfs(kernel, Cache(tmp_path / "cache"))
 
 
 @needs_erofs
-def test_the_modules_disk_carries_the_words_that_the_guest_looks_for(
+def test_the_modules_disk_has_the_mark_that_the_guest_looks_for(
     kernel: FetchedKernel, tmp_path: Path
 ) -> None:
     image = modules_image(kernel, Cache(tmp_path / "cache")).read_bytes()
@@ -74,8 +74,8 @@ def test_the_modules_disk_carries_the_words_that_the_guest_looks_for(
 
 
 @needs_erofs
-def test_headers_lie_beside_the_modules(kernel: FetchedKernel, tmp_path: Path) -> None:
-    """On another disk: one without them is unchanged."""
+def test_headers_are_on_the_modules_disk(kernel: FetchedKernel, tmp_path: Path) -> None:
+    """A disk without headers is another image, which does not change."""
     folder = tmp_path / "headers"
     for name in ("build", "source"):
         (folder / name).mkdir(parents=True)
@@ -99,17 +99,17 @@ def test_the_same_tree_makes_the_same_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", [erofs.ROOT, erofs.MODULES])
-def test_both_sides_agree_on_what_a_disk_is_called(role: uuid.UUID) -> None:
+def test_host_and_guest_use_the_same_names_of_disks(role: uuid.UUID) -> None:
     assert f'"{role.bytes.decode()}"' in (resources.FOLDER / "early-init.c").read_text()
 
 
-def test_a_compiler_that_is_not_there_is_named_with_its_package(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_compiler_names_its_package(tmp_path: Path) -> None:
     arch = catalogue.Architecture("mips", "mips-gcc-that-is-not-there", "gcc-mips")
     with pytest.raises(InfrastructureError, match="mips-gcc-that-is-not-there is not installed") as caught:
         native.compile_static(tmp_path / "x.c", arch)
     assert "gcc-mips" in caught.value.hint
 
 
-def test_an_unknown_architecture_is_the_matrix_writers_mistake() -> None:
+def test_an_unknown_architecture_is_an_error_of_the_matrix() -> None:
     with pytest.raises(ConfigError, match="unknown architecture 'm68k'"):
         catalogue.architecture("m68k")

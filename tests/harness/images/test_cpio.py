@@ -1,4 +1,4 @@
-"""The archive is one that a kernel unpacks: read back by the format's own words."""
+"""The archive can be unpacked by a kernel: the tests read it as the format is specified."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.images.cpio import Entry
 
 
 def unpack(data: bytes) -> list[Entry]:
-    """What initramfs/unpack of the kernel reads: headers of 110 bytes, everything on a multiple of 4."""
+    """Read as the kernel's init/initramfs.c does: headers of 110 bytes, everything at a multiple of 4."""
     found: list[Entry] = []
     at = 0
     while True:
@@ -37,7 +37,7 @@ FILES = st.dictionaries(NAMES, st.binary(max_size=40), max_size=6)
 
 
 @given(FILES)
-def test_what_is_put_in_comes_out(files: dict[str, bytes]) -> None:
+def test_the_archive_has_the_files_that_were_added(files: dict[str, bytes]) -> None:
     entries = [cpio.file(name, data) for name, data in files.items()]
     assert unpack(cpio.archive(entries)) == entries
 
@@ -47,7 +47,7 @@ def test_the_same_entries_make_the_same_bytes() -> None:
     assert cpio.archive(entries) == cpio.archive(list(entries))
 
 
-def test_folders_come_before_what_lies_in_them_and_once() -> None:
+def test_a_folder_occurs_once_and_before_its_files() -> None:
     data = cpio.archive([cpio.file("a/b/c", b"1"), cpio.file("a/b/d", b"2"), cpio.file("a/e", b"3")])
     found = unpack(data)
     assert [entry.name for entry in found] == ["a", "a/b", "a/b/c", "a/b/d", "a/e"]
@@ -57,11 +57,11 @@ def test_folders_come_before_what_lies_in_them_and_once() -> None:
 @pytest.mark.parametrize(
     "name", ["", "/etc/passwd", "../x", "a//b", "a/../b", "a/", ".", "x\0y", "TRAILER!!!"]
 )
-def test_names_that_do_not_belong_into_an_initramfs(name: str) -> None:
+def test_invalid_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not a valid name"):
         cpio.archive([cpio.file(name, b"")])
 
 
-def test_a_name_twice_is_a_mistake() -> None:
+def test_a_duplicate_name_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         cpio.archive([cpio.file("a", b""), cpio.file("a", b"")])

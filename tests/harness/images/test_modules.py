@@ -1,4 +1,4 @@
-"""Modules go in after what they need, whatever the kernel's files look like."""
+"""Each module is loaded after those that it depends on, in any layout of a kernel's files."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def names(*wanted: str) -> list[str]:
     return [Path(path).name.partition(".")[0] for path in KERNEL.load_order(wanted)]
 
 
-def test_what_is_needed_comes_first_and_once() -> None:
+def test_dependencies_come_first_and_once() -> None:
     assert names("virtio_pci", "virtio_ring") == ["virtio", "virtio_ring", "virtio_pci"]
 
 
-def test_soft_dependencies_are_found_by_alias_and_those_that_are_not_there_are_no_error() -> None:
+def test_soft_dependencies_are_found_by_alias_and_may_be_missing() -> None:
     assert names("erofs") == ["crc32c-intel", "crc32c_generic", "libcrc32c", "erofs"]
 
 
@@ -49,30 +49,30 @@ def test_a_dash_is_an_underscore() -> None:
     assert names("snd_pcm") == names("snd-pcm") == ["snd-pcm"]
 
 
-def test_what_is_built_in_needs_no_loading() -> None:
+def test_built_in_modules_are_not_loaded() -> None:
     assert names("ext4") == []
 
 
-def test_a_module_that_is_nowhere_is_an_error() -> None:
+def test_a_missing_module_is_an_error() -> None:
     with pytest.raises(InfrastructureError, match="no module xfs"):
         names("xfs")
 
 
-def test_a_module_that_need_not_be_there() -> None:
+def test_an_optional_module_may_be_missing() -> None:
     assert names("?xfs", "?virtio") == ["virtio"]
 
 
-def test_modules_that_need_each_other_are_an_error_and_no_hang() -> None:
+def test_a_cycle_of_modules_is_an_error() -> None:
     with pytest.raises(InfrastructureError, match="a -> b -> a"):
         modules.parse("a.ko: b.ko\nb.ko: a.ko\n").load_order(["a"])
 
 
-def test_a_folder_that_depmod_has_not_seen_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_modules_dep_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match=r"no modules.dep"):
         modules.read(tmp_path)
 
 
-def test_only_modules_dep_has_to_be_there(tmp_path: Path) -> None:
+def test_only_modules_dep_is_required(tmp_path: Path) -> None:
     (tmp_path / "modules.dep").write_text(DEP)
     assert modules.read(tmp_path).load_order(["virtio"]) == ["kernel/drivers/virtio/virtio.ko"]
 
@@ -83,7 +83,7 @@ GRAPHS = st.lists(st.sets(st.integers(0, 30)), min_size=1, max_size=20).map(
 
 
 @given(GRAPHS, st.data())
-def test_every_order_respects_every_need(graph: dict[int, list[int]], data: st.DataObject) -> None:
+def test_every_order_respects_every_dependency(graph: dict[int, list[int]], data: st.DataObject) -> None:
     text = "".join(f"m{n}.ko: {' '.join(f'm{m}.ko' for m in needed)}\n" for n, needed in graph.items())
     wanted = data.draw(st.lists(st.sampled_from(sorted(graph))))
     order = modules.parse(text).load_order([f"m{n}" for n in wanted])

@@ -22,7 +22,7 @@ MIRRORS = Mirrors("http://main.example", "http://security.example", Path("/keyri
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The architectures that were built, by a pretended mmdebstrap; apt resolves to one package."""
+    """The architectures that a fake mmdebstrap built; apt resolves to one package."""
     built: list[str] = []
 
     def unpack(apt: Apt, names: tuple[str, ...], kept: tuple[str, ...], scratch: Path) -> Path:
@@ -38,7 +38,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return built
 
 
-def test_it_is_made_again_when_a_package_changes_and_only_then(
+def test_a_root_is_made_again_only_when_a_package_changes(
     builds: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repositories = Repositories(tmp_path / "apt", MIRRORS)
@@ -67,7 +67,7 @@ def test_what_a_larger_root_includes_is_excluded_elsewhere(extra: str) -> None:
     assert set(resources.words(f"{extra}-includes.txt")) <= set(resources.words("guest-excludes.txt"))
 
 
-def test_python_is_compiled_so_that_an_image_without_times_can_use_it(tmp_path: Path) -> None:
+def test_bytecode_in_the_image_does_not_depend_on_file_times(tmp_path: Path) -> None:
     library = tmp_path / f"usr/lib/python3.{sys.version_info.minor}"
     library.mkdir(parents=True)
     (tmp_path / "usr/lib/python3").mkdir()
@@ -78,7 +78,7 @@ def test_python_is_compiled_so_that_an_image_without_times_can_use_it(tmp_path: 
     assert int.from_bytes(compiled[4:8], "little") == unchecked_hash
 
 
-def test_a_guest_python_that_the_host_has_not_is_said(tmp_path: Path) -> None:
+def test_a_guest_python_other_than_the_hosts_is_reported(tmp_path: Path) -> None:
     (tmp_path / "usr/lib/python3.99").mkdir(parents=True)
     lines: list[Event] = []
     rootfs.compile_python(tmp_path, lines.append)
@@ -94,7 +94,7 @@ def test_lists_have_comments_and_no_duplicates() -> None:
 
 
 def test_modes_in_a_guest_do_not_depend_on_the_checkout(tmp_path: Path) -> None:
-    """A checkout made under umask 077, and a build under it."""
+    """A checkout and a build under umask 077 give the same modes."""
     source, tree = tmp_path / "source", tmp_path / "tree"
     (source / "etc/ssh").mkdir(parents=True, mode=0o700)
     (source / "etc").chmod(0o700)

@@ -1,4 +1,4 @@
-"""A pretended apt: programs on PATH that answer from files, so that no test needs a network."""
+"""A fake apt: programs on PATH that answer from files, so that no test needs a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The private apt: the host configuration it reads, its use of the network, and its errors."""
+"""The private apt: which configuration of the host it reads, when it uses the network, and its errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.host.progress import Event
 from tests.harness.kernels.conftest import FakeApt
 
 
-def test_only_what_reaches_a_mirror_is_taken_from_the_host(fake_apt: FakeApt) -> None:
+def test_only_settings_for_reaching_a_mirror_are_taken_from_the_host(fake_apt: FakeApt) -> None:
     apt = fake_apt.repositories().apt("arm64", "trixie", "trixie-security")
     apt.refresh()
     config = (apt.home / "apt.conf").read_text()
@@ -41,7 +41,7 @@ def test_an_old_index_is_refreshed(fake_apt: FakeApt) -> None:
     assert len(fake_apt.calls) == 2
 
 
-def test_without_a_network_an_old_index_does_and_a_line_says_so(fake_apt: FakeApt) -> None:
+def test_without_a_network_an_old_index_is_used_and_reported(fake_apt: FakeApt) -> None:
     apt = fake_apt.repositories(max_age_s=100).apt("amd64", "trixie")
     apt.refresh()
     _age(apt.home, 7200)
@@ -52,7 +52,7 @@ def test_without_a_network_an_old_index_does_and_a_line_says_so(fake_apt: FakeAp
     assert "Could not resolve" in str(lines[-1])
 
 
-def test_without_a_network_and_an_index_nothing_goes(fake_apt: FakeApt) -> None:
+def test_without_a_network_and_an_index_it_is_an_error(fake_apt: FakeApt) -> None:
     fake_apt.fail("E: Could not resolve 'main.example'\n")
     with pytest.raises(
         InfrastructureError, match=r"cannot fetch the package index of trixie: .*Could not resolve"
@@ -61,7 +61,7 @@ def test_without_a_network_and_an_index_nothing_goes(fake_apt: FakeApt) -> None:
     assert "--mirror" in caught.value.hint
 
 
-def test_an_index_that_the_keyring_cannot_check_is_never_used(fake_apt: FakeApt) -> None:
+def test_an_index_without_a_valid_signature_is_never_used(fake_apt: FakeApt) -> None:
     apt = fake_apt.repositories(max_age_s=100).apt("amd64", "forky")
     apt.refresh()
     _age(apt.home, 101)
@@ -73,7 +73,7 @@ def test_an_index_that_the_keyring_cannot_check_is_never_used(fake_apt: FakeApt)
     assert "upgrade the package debian-archive-keyring" in caught.value.hint
 
 
-def test_a_package_that_the_archive_lost_is_named_and_the_index_forgotten(
+def test_a_package_that_left_the_archive_is_named_and_the_index_dropped(
     fake_apt: FakeApt, tmp_path: Path
 ) -> None:
     apt = fake_apt.repositories().apt("arm64", "bullseye-security")
@@ -88,7 +88,7 @@ def test_a_package_that_the_archive_lost_is_named_and_the_index_forgotten(
     assert [call.split()[1] for call in fake_apt.calls] == ["update", "download", "update"]
 
 
-def test_any_other_failure_shows_apts_words_and_a_line_to_paste(fake_apt: FakeApt, tmp_path: Path) -> None:
+def test_any_other_failure_has_apts_message_and_a_line_to_paste(fake_apt: FakeApt, tmp_path: Path) -> None:
     apt = fake_apt.repositories().apt("amd64", "sid")
     apt.refresh()
     fake_apt.fail("W: odd\nE: Version '1' for 'linux' was not found\n")

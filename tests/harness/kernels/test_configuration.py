@@ -30,5 +30,7 @@ NEW = COMMON + 'CONFIG_LSM="lockdown,yama,apparmor,bpf,ipe"\nCONFIG_FPROBE=y\n'
         ("kprobe", "", "", False),
     ],
 )
-def test_what_a_configuration_promises(kind: str, config: str, cmdline: str, expected: bool) -> None:
+def test_the_program_types_that_a_configuration_promises(
+    kind: str, config: str, cmdline: str, expected: bool
+) -> None:
     assert bool(promised(kind, config, cmdline)) == expected

@@ -1,4 +1,4 @@
-"""Taking a kernel out of packages that were unpacked; both layouts, all compressions."""
+"""Taking a kernel out of unpacked packages: both layouts, all compressions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def new_layout(tree: Path) -> None:
 
 @needs_depmod
 @pytest.mark.parametrize("layout", [old_layout, new_layout])
-def test_both_layouts_end_as_one(tmp_path: Path, layout: Callable[[Path], None]) -> None:
+def test_both_layouts_give_the_same_files(tmp_path: Path, layout: Callable[[Path], None]) -> None:
     tree, folder = tmp_path / "tree", tmp_path / "folder"
     folder.mkdir()
     layout(tree)
@@ -52,7 +52,7 @@ def test_both_layouts_end_as_one(tmp_path: Path, layout: Callable[[Path], None])
 
 
 @needs_depmod
-def test_only_the_modules_that_matter_are_kept(tmp_path: Path) -> None:
+def test_only_the_modules_of_the_guest_are_kept(tmp_path: Path) -> None:
     tree, folder = tmp_path / "tree", tmp_path / "folder"
     folder.mkdir()
     old_layout(tree)
@@ -68,7 +68,7 @@ def test_packages_without_a_kernel_are_refused(tmp_path: Path) -> None:
         unpack.take(tmp_path / "tree", RELEASE, tmp_path)
 
 
-def test_modules_are_decompressed_whatever_they_are_compressed_with(tmp_path: Path) -> None:
+def test_modules_are_decompressed_from_each_compression(tmp_path: Path) -> None:
     put(tmp_path / "a.ko", MODULE)
     put(tmp_path / "b.ko.xz", lzma.compress(MODULE))
     put(tmp_path / "c/c.ko.zst", zstandard.compress(MODULE))
@@ -83,7 +83,7 @@ def test_an_unknown_compression_is_refused(tmp_path: Path) -> None:
         unpack.decompress(tmp_path)
 
 
-def test_a_package_that_is_not_the_one_resolved_is_refused(tmp_path: Path) -> None:
+def test_another_package_than_the_resolved_one_is_refused(tmp_path: Path) -> None:
     package = Package("linux-image", "1", "0" * 64, 3, "pool/linux-image.deb")
     put(tmp_path / "linux-image.deb", b"bad")
     with pytest.raises(InfrastructureError, match="linux-image: the fetched package is not the resolved one"):

@@ -1,4 +1,4 @@
-"""Headers of exactly the kernel that was resolved, and of them only what is compiled against."""
+"""Headers of exactly the resolved kernel, and of them only the files that a compiler reads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stanza(name: str, version: str, depends: str = "") -> dict[str, str]:
 
 
 def unpacked(tree: Path) -> Path:
-    """Two packages with their layout, and with files that no header includes."""
+    """Make two packages with their layout, and with files that no header includes."""
     for name in (OWN, COMMON):
         for part in ("include/linux", "arch/x86/include/asm", "arch/arm64/include", "scripts"):
             (tree / "usr/src" / name / part).mkdir(parents=True)
@@ -43,7 +43,7 @@ def unpacked(tree: Path) -> Path:
 
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
-    """What the pretended archive has, which a test may change."""
+    """The content of the fake archive, which a test may change."""
     listed = [
         stanza(OWN, "6.1.5-1", f"{COMMON} (= 6.1.5-1), linux-kbuild-6.1"),
         stanza(OWN, "6.1.6-1", f"{COMMON} (= 6.1.6-1)"),
@@ -56,8 +56,10 @@ def index(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     return listed
 
 
-def test_they_are_of_the_very_kernel(index: list[dict[str, str]], fake_apt: FakeApt, tmp_path: Path) -> None:
-    """The versions of both packages are the kernel's own, not the newest; nothing else is kept."""
+def test_headers_are_of_exactly_the_kernel(
+    index: list[dict[str, str]], fake_apt: FakeApt, tmp_path: Path
+) -> None:
+    """Both packages have the kernel's own version and not the newest; no other file is kept."""
     found = fetch_headers(KERNEL, Cache(tmp_path), repositories=fake_apt.repositories())
     assert [(one.name, one.version) for one in found.packages] == [(OWN, "6.1.5-1"), (COMMON, "6.1.5-1")]
     assert (found.folder / "build/include/linux/fs.h").read_text() == OWN
@@ -70,14 +72,14 @@ def test_they_are_of_the_very_kernel(index: list[dict[str, str]], fake_apt: Fake
 def test_headers_that_are_gone_are_an_error(
     index: list[dict[str, str]], fake_apt: FakeApt, tmp_path: Path, gone: int
 ) -> None:
-    """Neither package may be replaced by another version of it."""
+    """No other version of a package is a replacement."""
     del index[gone]
     with pytest.raises(InfrastructureError, match=f"bookworm has no {OWN} 6.1.5-1"):
         fetch_headers(KERNEL, Cache(tmp_path), repositories=fake_apt.repositories())
 
 
-def test_a_package_that_is_laid_out_in_another_way_is_an_error(tmp_path: Path) -> None:
-    """It names the package and what was looked for."""
+def test_an_unknown_layout_of_a_package_is_an_error(tmp_path: Path) -> None:
+    """The error names the package and the missing path."""
     packages = tuple(Package(name, "1", "0", 1, "x") for name in (OWN, COMMON))
     with pytest.raises(InfrastructureError, match=f"{OWN} has no folder include"):
         take(tmp_path / "usr/src", packages, "x86", tmp_path)

@@ -24,7 +24,7 @@ def test_kernels_of_a_flavour_newest_first_without_meta_packages_and_unsigned_on
     ]
 
 
-def test_flavours_do_not_take_each_others_kernels() -> None:
+def test_a_flavour_has_only_its_own_kernels() -> None:
     assert releases("bullseye-security", "generic") == ["5.10.0-46-amd64"]
     assert releases("bullseye-security", "rt") == ["5.10.0-46-rt-amd64"]
     assert releases("trixie-backports", "rt") == ["7.3.4+deb13-rt-amd64"]
@@ -39,7 +39,7 @@ def test_6_10_is_not_6_1() -> None:
     }
 
 
-def test_a_shell_brings_the_packages_that_it_depends_on() -> None:
+def test_an_empty_package_brings_the_packages_that_it_depends_on() -> None:
     newest = candidates("trixie-backports", "cloud")[0]
     assert [package.name for package in newest.packages] == [
         f"linux-{part}-7.3.4+deb13-cloud-amd64" for part in ("image", "base", "binary", "modules")
@@ -47,7 +47,7 @@ def test_a_shell_brings_the_packages_that_it_depends_on() -> None:
     assert all(len(package.sha256) == 64 and package.size > 1000 for package in newest.packages)
 
 
-def test_a_kernel_whose_modules_are_gone_is_not_to_be_had_and_says_why() -> None:
+def test_a_kernel_whose_modules_are_gone_is_unavailable_with_the_reason() -> None:
     broken = [
         candidate for candidate in candidates("trixie-backports", "cloud") if candidate.series == "6.19"
     ]

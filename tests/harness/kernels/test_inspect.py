@@ -27,7 +27,7 @@ EVERYTHING = PROMISES + 'CONFIG_FPROBE=y\nCONFIG_LSM="yama,bpf"\n'
 
 
 def made(functions: dict[str, tuple[str, ...]]) -> bytes:
-    """Type information with an integer, a structure and these functions."""
+    """Make type information with an integer, a structure and these functions."""
     texts = bytearray(b"\0")
 
     def text(word: str) -> int:
@@ -47,7 +47,7 @@ def made(functions: dict[str, tuple[str, ...]]) -> bytes:
 
 
 def known(**changes: tuple[str, ...] | None) -> dict[str, tuple[str, ...]]:
-    """A kernel with all functions as programs read them, but for these."""
+    """A kernel that has all functions that programs need, except these."""
     found: dict[str, tuple[str, ...]] = {}
     for one in inspect.predict({}, ""):
         for target in sets.candidates(one.hook, one.kind):
@@ -61,7 +61,7 @@ def states(**changes: tuple[str, ...] | None) -> dict[tuple[str, str], inspect.P
 
 
 def test_parameters_of_functions() -> None:
-    """Those that are there, by name; one whose name ends another's is not taken for it."""
+    """Existing functions are found by name, and not by the end of another name."""
     data = made({"do_unlinkat": ("dfd", "name"), "unlinkat": ("x",), "nothing": ()})
     assert btf.functions(data, ["unlinkat", "do_unlinkat", "nothing", "gone"]) == {
         "do_unlinkat": ("dfd", "name"),
@@ -72,7 +72,7 @@ def test_parameters_of_functions() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x9f", b"\0" * 64])
 def test_bytes_that_are_no_type_information(data: bytes) -> None:
-    """Other files are reported as no kernel image."""
+    """The error says that the file is no kernel image."""
     with pytest.raises(btf.BtfError):
         btf.functions(data, ["f"])
 
@@ -88,7 +88,7 @@ def _lz4(data: bytes) -> bytes:
     ids=["gzip", "xz", "zstd", "lz4"],
 )
 def test_type_information_in_a_compressed_image(compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    """By each compressor of the kernel's, behind a boot sector, with what the build appends."""
+    """It is found for each compression, behind a boot sector, with the data that the build appends."""
     data = made({"f": ("a",)})
     body = compress(b"code" * 100 + data + b"more code") + struct.pack("<I", 400)
     image = bytearray(1024 + 64)
@@ -100,8 +100,8 @@ def test_type_information_in_a_compressed_image(compress: Callable[[bytes], byte
     assert payload.type_information(path) == data
 
 
-def test_an_image_without_type_information_is_said_to_have_none(tmp_path: Path) -> None:
-    """And one that is damaged to be that."""
+def test_an_image_without_type_information_is_an_error(tmp_path: Path) -> None:
+    """A damaged image is reported as damaged."""
     (tmp_path / "plain").write_bytes(b"code" * 100)
     with pytest.raises(InfrastructureError, match="the kernel image has no BTF"):
         payload.type_information(tmp_path / "plain")
@@ -116,7 +116,7 @@ def test_a_kernel_that_has_everything() -> None:
 
 
 def test_a_name_that_is_gone_and_an_argument_that_moved() -> None:
-    """The hook is named, and how it drifted."""
+    """The prediction names the hook and how the kernel changed."""
     found = states(
         filename_renameat2=None,
         do_renameat2=None,
@@ -128,8 +128,8 @@ def test_a_name_that_is_gone_and_an_argument_that_moved() -> None:
     assert found["unlink.resolve", "lsm"].state == "attached"
 
 
-def test_what_the_configuration_does_not_promise() -> None:
-    """Programs that would attach and never be called, and programs that would not attach."""
+def test_program_types_that_the_configuration_does_not_promise() -> None:
+    """Programs that would attach and never run, and programs that would not attach."""
     found = {(one.hook, one.kind): one.state for one in inspect.predict(known(), PROMISES)}
     assert found["open.resolve", "lsm"] == "silent"
     assert found["open.enter", "kprobe_multi"] == "attach-fail"
@@ -139,8 +139,8 @@ def test_what_the_configuration_does_not_promise() -> None:
     assert {one.state for one in by_cmdline if one.kind == "lsm"} == {"attached"}
 
 
-def test_predictions_stand_beside_what_was_observed(tmp_path: Path) -> None:
-    """Each hook of a report has one; without an image the report is unchanged."""
+def test_each_reported_hook_has_a_prediction(tmp_path: Path) -> None:
+    """Without an image the report is unchanged."""
     image = tmp_path / "vmlinuz"
     image.write_bytes(made(known(do_filp_open=None, do_file_open=None)))
     rows = (Hook(event="open.enter", type="kprobe"), Hook(event="unlink.enter", type="kprobe"))

@@ -31,7 +31,7 @@ def a_lock(*kernels: ResolvedKernel, known: tuple[str, ...] = ()) -> Lock:
 
 
 class Repositories:
-    """What `resolve` and `available` answer."""
+    """Fake answers of `resolve` and `available`."""
 
     def __init__(self, *kernels: ResolvedKernel) -> None:
         self.kernels = list(kernels)
@@ -54,8 +54,8 @@ def repositories(monkeypatch: pytest.MonkeyPatch) -> Repositories:
     return found
 
 
-def test_what_is_written_is_read_and_written_alike(tmp_path: Path) -> None:
-    """Sorted by version and not by word, whatever the order of the matrix."""
+def test_a_written_lock_is_read_and_written_the_same(tmp_path: Path) -> None:
+    """Entries are sorted by version and not as text, whatever the order of the matrix."""
     path = tmp_path / "matrix.lock"
     lock.store(path, a_lock(kernel("6.12"), kernel("6.1"), kernel("5.10"), known=("6.12", "6.1")))
     found = lock.load(path)
@@ -65,7 +65,7 @@ def test_what_is_written_is_read_and_written_alike(tmp_path: Path) -> None:
     assert found.known == ("6.1", "6.12")
 
 
-def test_a_locked_kernel_goes_by_the_name_it_is_asked_for() -> None:
+def test_a_locked_kernel_has_the_name_of_the_matrix() -> None:
     found = a_lock(kernel("6.1")).find(KernelRequest("old", "6.1"))
     assert found
     assert (found.name, found.release) == ("old", "6.1.0-1-cloud-amd64")
@@ -84,7 +84,7 @@ def test_a_locked_kernel_goes_by_the_name_it_is_asked_for() -> None:
         ("packages.surplus", "x"),
     ],
 )
-def test_a_lock_out_of_a_pull_request_is_no_way_in(tmp_path: Path, field: str, value: str) -> None:
+def test_a_hostile_lock_is_refused(tmp_path: Path, field: str, value: str) -> None:
     path = tmp_path / "matrix.lock"
     plain: dict[str, Any] = json.loads(a_lock(kernel("6.1")).to_json())
     row = plain["kernels"][0]
@@ -106,7 +106,7 @@ def test_a_lock_out_of_a_pull_request_is_no_way_in(tmp_path: Path, field: str, v
         "[" * 100_000,
     ],
 )
-def test_what_is_no_lock_is_said_in_one_line(tmp_path: Path, text: str) -> None:
+def test_an_invalid_lock_is_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "matrix.lock"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -174,7 +174,7 @@ def test_a_lock_of_another_user_is_refused(tmp_path: Path, name: str) -> None:
         lock.load(path)
 
 
-def test_a_lock_is_kept_until_it_is_told_to_move(repositories: Repositories) -> None:
+def test_a_lock_changes_only_with_update(repositories: Repositories) -> None:
     old = freshness.make(matrix_of("6.1", "6.12"), None, update=False)[0]
     repositories.kernels[0] = kernel("6.1", 2)
     assert freshness.make(matrix_of("6.1", "6.12"), old, update=False) == (old, [])
@@ -184,8 +184,8 @@ def test_a_lock_is_kept_until_it_is_told_to_move(repositories: Repositories) -> 
     ]
 
 
-def test_a_series_that_is_gone_keeps_its_entry_and_costs_no_other(repositories: Repositories) -> None:
-    """The error is returned; without an entry in the old lock the kernel is left out."""
+def test_a_series_that_is_gone_keeps_its_entry(repositories: Repositories) -> None:
+    """The error is returned and the other kernels are locked; without an old entry the kernel is left out."""
     old = freshness.make(matrix_of("6.1", "6.12"), None, update=False)[0]
     repositories.kernels = [kernel("6.12", 2)]
     new, errors = freshness.make(matrix_of("5.10", "6.1", "6.12"), old, update=True)
@@ -204,7 +204,7 @@ def test_a_series_that_is_gone_keeps_its_entry_and_costs_no_other(repositories: 
 def test_the_command_writes_the_other_kernels_and_exits_3(
     repositories: Repositories, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each kernel that could not be resolved is one line."""
+    """Each kernel that could not be resolved is one line of the error."""
     matrix = tmp_path / "matrix.yaml"
     matrix.write_text("kernels: ['6.1', '5.10']\n")
     assert cli.main(["kernels", "lock", "--matrix", str(matrix)]) == 3
@@ -214,7 +214,7 @@ def test_the_command_writes_the_other_kernels_and_exits_3(
     assert [key[0] for key in found.kernels] == ["6.1"]
 
 
-def test_what_the_matrix_gains_and_loses_is_locked_and_let_go(repositories: Repositories) -> None:
+def test_new_kernels_are_locked_and_old_ones_removed(repositories: Repositories) -> None:
     old = freshness.make(matrix_of("6.1"), None, update=False)[0]
     new = freshness.make(matrix_of("6.12"), old, update=False)[0]
     assert [str(move) for move in old.moved(new)] == [
@@ -223,22 +223,22 @@ def test_what_the_matrix_gains_and_loses_is_locked_and_let_go(repositories: Repo
     ]
 
 
-def test_a_kernel_that_was_built_again_moved_too() -> None:
+def test_a_rebuilt_package_counts_as_a_change() -> None:
     again = replace(kernel("6.1", 2), release=kernel("6.1").release)
     (move,) = a_lock(kernel("6.1")).moved(a_lock(again))
     assert "rebuilt" in str(move)
 
 
 def test_entries_with_tags_are_locked_too(repositories: Repositories) -> None:
-    """The nightly's kernels are in the same file as everybody's."""
+    """The kernels of the nightly run are in the same file."""
     matrix = matrix_of("6.1", include=[{"kernel": "6.1", "arch": "arm64", "tags": ["nightly"]}])
     assert [request.arch for request in freshness.requests(matrix)] == ["amd64", "arm64"]
 
 
-def test_an_update_prints_the_line_that_runs_what_moved(
+def test_an_update_prints_the_command_that_tests_the_changed_kernels(
     repositories: Repositories, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Only kernels that changed are in it; without a change there is no such line."""
+    """Without a change there is no such line."""
     matrix = tmp_path / "matrix.yaml"
     names = ("6.1", "6.12")
     entries = [{"name": name, "series": name, "flavour": "cloud"} for name in names]
@@ -255,8 +255,8 @@ def test_an_update_prints_the_line_that_runs_what_moved(
     assert "run them" not in capsys.readouterr().err
 
 
-def test_a_series_is_new_when_the_lock_had_not_seen_it(repositories: Repositories) -> None:
-    """7.3 existed when the file was written, so that its absence from the matrix is no change."""
+def test_a_series_that_the_lock_does_not_know_is_new(repositories: Repositories) -> None:
+    """A series that existed when the file was written is not new, although the matrix lacks it."""
     locked = freshness.make(matrix_of("6.1"), None, update=False)[0]
     repositories.kernels.append(kernel("7.4"))
     found = freshness.new_series(repositories.available(), matrix_of("6.1"), locked)
@@ -265,7 +265,7 @@ def test_a_series_is_new_when_the_lock_had_not_seen_it(repositories: Repositorie
 
 
 class _Apt:
-    """An archive whose index is empty, with or without the file."""
+    """An archive with an empty index, with or without the file of the package."""
 
     def __init__(self, *, has_file: bool) -> None:
         self.has_file = has_file

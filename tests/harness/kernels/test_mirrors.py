@@ -1,4 +1,4 @@
-"""Mirrors are read from any apt configuration, and from none."""
+"""Mirrors are read from any apt configuration, and have defaults if there is none."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_one_line() -> None:
     ]
 
 
-def test_the_archives_are_told_apart_by_suite(host: Path) -> None:
+def test_archives_are_distinguished_by_their_suite(host: Path) -> None:
     (host / "sources.list.d/debian.sources").write_text(STANZAS)
     found = mirrors.find(folder=host)
     assert (found.main, found.security) == ("http://one.example/debian", "http://sec.example/debian-security")
@@ -97,7 +97,7 @@ def test_the_archives_are_told_apart_by_suite(host: Path) -> None:
     assert {found.of(suite) for suite in ("sid", "trixie-backports", "bookworm-updates")} == {found.main}
 
 
-def test_another_vendor_is_passed_over(host: Path) -> None:
+def test_the_archive_of_another_vendor_is_ignored(host: Path) -> None:
     (host / "sources.list").write_text(
         "deb http://u.example/ubuntu noble main\ndeb http://u.example noble-security main\n"
     )
@@ -112,8 +112,8 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("source", OTHERS.values(), ids=OTHERS)
-def test_a_vendor_with_debians_suite_names_is_passed_over(host: Path, source: str) -> None:
-    """Its list comes first, and it has no kernels."""
+def test_a_vendor_with_debians_suite_names_is_ignored(host: Path, source: str) -> None:
+    """Its source comes first, and it has no kernels."""
     (host / "sources.list").write_text(source)
     (host / "sources.list.d/z.list").write_text("deb http://own.example/debian bookworm main\n")
     assert mirrors.find(folder=host).main == "http://own.example/debian"
@@ -122,8 +122,8 @@ def test_a_vendor_with_debians_suite_names_is_passed_over(host: Path, source: st
 @pytest.mark.parametrize(
     ("origin", "main"), [("Debian", "http://a.example/x"), ("Vendor", "http://b.example")]
 )
-def test_what_apt_has_fetched_tells_whose_archive_it_is(host: Path, origin: str, main: str) -> None:
-    """Whatever the source looks like."""
+def test_the_fetched_release_file_names_the_vendor(host: Path, origin: str, main: str) -> None:
+    """That counts, whatever the source looks like."""
     key = "[signed-by=/etc/apt/keyrings/k.gpg] " if origin == "Debian" else ""
     (host / "sources.list").write_text(
         f"deb http://b.example bookworm main\ndeb {key}http://a.example/x/ bookworm main\n"
@@ -141,7 +141,7 @@ def test_a_host_without_the_security_archive_gets_it_from_mmdebstrap(host: Path)
     assert (found.main, found.security) == ("http://own.example/debian", "http://s.example/sec")
 
 
-def test_what_a_person_says_goes_first(host: Path) -> None:
+def test_the_mirror_option_comes_first(host: Path) -> None:
     (host / "sources.list.d/debian.sources").write_text(STANZAS)
     assert mirrors.find("http://mine.example", folder=host).main == "http://mine.example"
 
@@ -154,7 +154,7 @@ def test_no_keyring_is_one_clear_error(host: Path, monkeypatch: pytest.MonkeyPat
 
 
 @given(st.text())
-def test_no_text_is_too_odd(text: str) -> None:
+def test_any_text_can_be_parsed(text: str) -> None:
     for source in (*parse_deb822(text), *parse_one_line(text)):
         assert source.uri
         assert source.suite

@@ -20,10 +20,10 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_bpftool_made_is_found_by_release(
+def test_reduced_btf_is_stored_by_release(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is given what the image carries, and the object; nothing else is left in the folder."""
+    """The arguments of bpftool are the image's BTF and the object; no other file is left in the folder."""
 
     def run(argv: list[str | Path], *, package: str) -> str:
         words = [str(word) for word in argv]
@@ -39,8 +39,8 @@ def test_what_bpftool_made_is_found_by_release(
     assert [path.name for path in place.parent.iterdir()] == ["6.1.0.btf"]
 
 
-def test_without_bpftool_there_is_none(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what an earlier run made is not taken for it."""
+def test_without_bpftool_no_btf_is_made(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of an earlier run is not used."""
 
     def run(_argv: object, *, package: str) -> str:
         raise InfrastructureError(f"{package} is not installed")

@@ -1,4 +1,4 @@
-"""From a series to packages, through a pretended apt."""
+"""From a series to packages, with a fake apt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_second_run_does_not_touch_the_network(fake_apt: FakeApt) -> None:
     assert len(fake_apt.calls) == 1
 
 
-def test_a_series_the_catalogue_does_not_know_is_searched_for(
+def test_an_unknown_series_is_searched_in_every_suite(
     fake_apt: FakeApt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalogue, "HOMES", {})
@@ -34,7 +34,7 @@ def test_a_result_is_plain_data(fake_apt: FakeApt) -> None:
     assert ResolvedKernel.from_plain(found.to_plain()) == found
 
 
-def test_a_series_that_is_not_there_is_answered_with_those_that_are(fake_apt: FakeApt) -> None:
+def test_the_error_of_a_missing_series_names_the_available_ones(fake_apt: FakeApt) -> None:
     with pytest.raises(ConfigError, match=r"no complete '6.17'") as caught:
         resolve(KernelRequest("typo", "6.17"), repositories=fake_apt.repositories())
     assert caught.value.exit_code == 2
@@ -42,7 +42,7 @@ def test_a_series_that_is_not_there_is_answered_with_those_that_are(fake_apt: Fa
     assert "available: 5.10, 6.1, 6.16, 6.18, 7.3" in caught.value.hint
 
 
-def test_a_series_that_lost_its_modules_says_so(fake_apt: FakeApt) -> None:
+def test_the_error_of_a_series_without_modules_says_so(fake_apt: FakeApt) -> None:
     with pytest.raises(
         ConfigError, match=r"6\.19\.14\+deb13-cloud-amd64 lacks linux-base-.*, linux-modules-"
     ):
@@ -56,7 +56,7 @@ def test_a_series_that_lost_its_modules_says_so(fake_apt: FakeApt) -> None:
         (KernelRequest("x", "6.1", arch="amd46"), "unknown architecture 'amd46'"),
     ],
 )
-def test_unknown_words_are_refused_before_the_network_is_asked(
+def test_unknown_names_are_refused_before_the_network_is_used(
     fake_apt: FakeApt, request_: KernelRequest, words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
@@ -65,6 +65,6 @@ def test_unknown_words_are_refused_before_the_network_is_asked(
     assert fake_apt.calls == []
 
 
-def test_what_is_available_is_listed_oldest_first(fake_apt: FakeApt) -> None:
+def test_available_kernels_are_listed_oldest_first(fake_apt: FakeApt) -> None:
     found = available(repositories=fake_apt.repositories())
     assert [kernel.series for kernel in found] == ["5.10", "6.1", "6.16", "6.18", "7.3"]

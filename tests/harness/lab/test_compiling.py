@@ -1,4 +1,4 @@
-"""Machines whose guests compile programs: which they are, and what they get."""
+"""Machines whose guests compile programs: which cells get them, and what they contain."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def cell(**variant: Any) -> Cell:
     return Cell(id="c", kernel=KERNEL, **variant)
 
 
-def test_they_are_machines_of_their_own() -> None:
-    """Whatever compiles shares a machine, and nothing else does."""
+def test_cells_that_compile_have_machines_of_their_own() -> None:
+    """Cells that compile share a machine with each other, and with no other cell."""
     compiling = [cell(hookset="bcc"), cell(btf="none"), cell(hookset="bcc", transport="perf")]
     others = [cell(), cell(hookset="kprobe"), cell(btf="external")]
     assert {one.machine for one in compiling} == {"6.1-amd64-bcc"}
     assert {one.machine for one in others} == {"6.1-amd64"}
 
 
-def test_a_suite_compiles_nothing_of_ours() -> None:
-    """Even one that is called as the hook set."""
+def test_a_suite_gets_no_compiler() -> None:
+    """Not even a suite with the name of the hook set."""
     assert not cell(hookset="bcc", suite=Suite(name="bcc", command=("true",))).compiles
 
 
-def test_a_set_that_needs_type_information_is_not_planned_without() -> None:
-    """The plan has the reason, and the other cells of the product stay."""
+def test_a_hook_set_that_needs_btf_is_not_planned_without() -> None:
+    """The plan has the reason, and the agent's other cells stay."""
     axes = {"hooksets": ["auto", "lsm", "bcc"], "btf": ["none"], "transport": ["ringbuf"]}
     matrix = Matrix.model_validate({"kernels": ["6.1"], **axes})
     made = make(matrix, Selectors())
@@ -56,7 +56,7 @@ def test_a_set_that_needs_type_information_is_not_planned_without() -> None:
     ]
 
 
-def test_a_kernel_that_cannot_be_compiled_for_is_told_by_the_compilers_words(
+def test_a_failed_compilation_has_the_compilers_message(
     tmp_path: Path,
 ) -> None:
     """The first load may take the time to compile; afterwards the capability is known."""
@@ -88,7 +88,7 @@ class Fetched:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """With which of two options the pretended images were asked for."""
+    """Return with which of two options the fake images were made."""
     found: dict[str, Any] = {}
     made = Headers(Path("headers"), (Package("linux-headers", "6", "a1", 1, "x"),), "d")
 
@@ -110,10 +110,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("variant", "compiles"), [({"hookset": "bcc"}, True), ({}, False)])
-def test_only_they_get_a_compiler_and_headers(
+def test_only_cells_that_compile_get_a_compiler_and_headers(
     asked: dict[str, Any], variant: dict[str, str], compiles: bool
 ) -> None:
-    """And the results name both packages beside the kernel's own."""
+    """The results name both packages beside the kernel's own."""
     preparation = Preparation("tcg", lambda _: None)
     preparation.kernels["m"] = KernelFacts(name="6.1", requested="6.1", release="6.1.0")
     preparation._supply("m", cell(**variant), None)  # type: ignore[arg-type]

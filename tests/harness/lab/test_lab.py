@@ -1,4 +1,4 @@
-"""A virtual machine as the life of a cell wants it, with fakes for all that is virtual."""
+"""The implementation of a cell's machine, with fakes for kernel, guest and hypervisor."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_guest_that_runs_no_command_does_not_answer(tmp_path: Path, error: Exc
 
 
 @pytest.mark.parametrize("late", ["put", "unpack"])
-def test_a_guest_that_hangs_in_deploy_is_no_trouble_of_the_host(
+def test_a_guest_that_hangs_in_deploy_is_a_boot_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
     """Its own verdict (BOOT_FAIL) needs HungError; any other error would become INFRA."""
@@ -66,15 +66,13 @@ def test_a_guest_that_hangs_in_deploy_is_no_trouble_of_the_host(
     ("cause", "blamed"),
     [(DeathCause.PANIC, True), (DeathCause.POWERED_OFF, True), (DeathCause.QEMU, False)],
 )
-def test_whose_fault_a_death_is(tmp_path: Path, cause: DeathCause, blamed: bool) -> None:
+def test_each_cause_of_death_has_its_class(tmp_path: Path, cause: DeathCause, blamed: bool) -> None:
     found = _machine(tmp_path, None, Death(cause, "why", (b"a line",))).death()
     assert found
     assert (found.blames_guest, found.console) == (blamed, (b"a line",))
 
 
-def test_a_console_that_nobody_can_read_is_no_silence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_console_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = _machine(tmp_path, None)
     with pytest.raises(InfrastructureError, match="cannot be read"):
         machine.console()
@@ -95,7 +93,7 @@ def test_a_console_that_nobody_can_read_is_no_silence(
         (b'{"did":"ping","ok":true,"id":1}', ProductError),
     ],
 )
-def test_what_a_server_does_wrong_has_a_kind(
+def test_each_fault_of_a_server_has_its_class(
     tmp_path: Path, cell: Any, line: bytes | Exception, kind: type[Exception]
 ) -> None:
     guest = FakeGuest(channel=FakeChannel([HELLO, line], stderr=b"last words"))
@@ -107,7 +105,7 @@ def test_what_a_server_does_wrong_has_a_kind(
         assert (tmp_path / "agent.log").read_text() == "last words"
 
 
-def test_a_server_that_ends_early_is_no_answer(tmp_path: Path, cell: Any) -> None:
+def test_a_server_that_ends_early_is_an_error(tmp_path: Path, cell: Any) -> None:
     guest = FakeGuest(channel=FakeChannel([HELLO], stderr=b"killed"))
     server = _machine(tmp_path, guest).selftest(tmp_path / "agent.log", 1)
     with pytest.raises(ProductError, match="the self-test server ended: killed"):
@@ -117,10 +115,10 @@ def test_a_server_that_ends_early_is_no_answer(tmp_path: Path, cell: Any) -> Non
 @pytest.mark.parametrize(
     ("error", "patience_s"), [(None, deadlines.QUIT_S), (HungError, deadlines.HUNG_QUIT_S)]
 )
-def test_who_hangs_is_not_waited_for_at_the_end(
+def test_a_server_that_hangs_is_not_waited_for_at_the_end(
     tmp_path: Path, error: type[HungError] | None, patience_s: float
 ) -> None:
-    """A server that answered gets the time that detaching takes, and one that did not gets little."""
+    """A server that answered gets the time to detach its programs; one that did not gets little time."""
     asked: list[float] = []
 
     def answer(_name: str, _deadline_s: float) -> None:
@@ -137,7 +135,7 @@ def test_who_hangs_is_not_waited_for_at_the_end(
 
 
 def test_a_run_that_lost_kvm_does_not_return_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if the permission was lost for a moment: all later machines are alike."""
+    """Also if the permission was lost for a moment: all later machines use the same accelerator."""
     answers = [Accelerator("kvm", "fast"), Accelerator("tcg", "no permission"), Accelerator("kvm", "fast")]
     monkeypatch.setattr(acceleration, "find", lambda *_: answers.pop(0))
     bench = VmBench()

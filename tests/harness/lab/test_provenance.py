@@ -1,4 +1,4 @@
-"""Every cell of a run tests the agent that the run began with, and results say which one that was."""
+"""Every cell of a run tests the same agent, and the results name it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.harness.guest.fake import FakeGuest
 
 
 def archive(**files: bytes) -> bytes:
-    """A bundle of these files; `x__o` is called `agent/x.o`."""
+    """Make a bundle of these files; `x__o` is called `agent/x.o`."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
         for name, data in files.items():
@@ -34,7 +34,7 @@ def archive(**files: bytes) -> bytes:
 
 
 def test_results_name_the_bundle_and_each_object() -> None:
-    """By SHA-256; bytecode, which differs from one compilation to the next, counts for nothing."""
+    """By SHA-256, without bytecode, which differs from one compilation to the next."""
     one = provenance.contents(archive(a__py=b"1", fim__o=b"object", a__pyc=b"x"))
     other = provenance.contents(archive(fim__o=b"object", a__pyc=b"y", a__py=b"1"))
     assert one["agent/fim.o"] == hashlib.sha256(b"object").hexdigest()
@@ -43,7 +43,7 @@ def test_results_name_the_bundle_and_each_object() -> None:
 
 
 def test_what_is_built_during_a_run_is_not_deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is deployed late gets the bundle that was kept before the first boot."""
+    """A machine that is deployed late gets the bundle that was stored before the first boot."""
     monkeypatch.setattr(cache, "default_root", lambda: tmp_path)
     builds = [archive(a__py=b"first"), archive(a__py=b"saved meanwhile")]
     monkeypatch.setattr("harness.lab.supplies.build", lambda _sources: builds.pop(0))
@@ -61,14 +61,14 @@ def test_what_is_built_during_a_run_is_not_deployed(tmp_path: Path, monkeypatch:
 
 
 def test_an_agent_that_is_gone_from_the_cache_is_not_replaced(tmp_path: Path) -> None:
-    """By whatever is built now."""
+    """The agent that is built now may be another one."""
     agent = provenance.keep(archive(a__py=b"1"), tmp_path, Cache(tmp_path))
     with pytest.raises(InfrastructureError, match="is no longer in the cache"):
         provenance.kept(agent, Cache(tmp_path / "another"))
 
 
-def test_a_commit_is_clean_until_something_is_changed(tmp_path: Path) -> None:
-    """A tree without git, or within the checkout of something else, has no commit."""
+def test_a_commit_is_clean_until_a_file_changes(tmp_path: Path) -> None:
+    """A tree without git, or inside the checkout of another project, has no commit."""
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
     subprocess.run([*git, "init", "-q"], check=True)
     (tmp_path / "file").touch()
@@ -89,7 +89,7 @@ def _machine(guest: FakeGuest) -> VmMachine:
 
 @pytest.mark.parametrize(("resolved", "wrong"), [("6.1.0-1", False), ("6.1.0-2", True), ("", False)])
 def test_a_guest_with_another_kernel_is_not_tested(resolved: str, wrong: bool) -> None:
-    """Its own word is held against what was resolved, and kept."""
+    """The guest's own release is compared with the resolved one, and recorded."""
     output = b"1.0\n==\n1.1\n==\n6.1.0-1\n==\n==\n==\n"
     machine = _machine(FakeGuest(lambda _argv: Completed(0, output, b"")))
     machine.release = resolved

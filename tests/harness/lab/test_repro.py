@@ -1,4 +1,4 @@
-"""A cell of an earlier run, once more on exactly its kernel."""
+"""`harness repro` runs a cell of an earlier run again on exactly its kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["fake_apt"]
 
 
 class Benches:
-    """Counts what benches were asked for, and with which lock."""
+    """Counts the requested benches, and records the lock of each."""
 
     def __init__(self) -> None:
         self.locks: list[Lock | None] = []
@@ -80,7 +80,7 @@ def test_one_cell_runs_again_on_the_packages_that_the_cache_has(
 
 
 def test_packages_that_a_repository_still_has(fake_apt: FakeApt, tmp_path: Path) -> None:
-    """By hash and not by version; what the index knows besides is taken along."""
+    """They are found by hash and not by version, and keep the other facts of the index."""
     repositories = fake_apt.repositories()
     now = resolve(KernelRequest("7.3", "7.3"), repositories=repositories)
     found = repro._listed(now, repositories, lambda _line: None)
@@ -116,12 +116,12 @@ def test_what_was_not_run_cannot_be_repeated(
     assert printed in capsys.readouterr().err
 
 
-def test_results_without_a_plan(earlier: Path) -> None:
+def test_results_without_a_plan_are_refused(earlier: Path) -> None:
     (earlier / "plan.json").unlink()
     with pytest.raises(ConfigError, match=r"plan\.json"):
         repro.plan_of(earlier / "results.json", "6.1-lsm")
 
 
-def test_another_accelerator_is_said(earlier: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_accelerator_is_reported(earlier: Path, capsys: pytest.CaptureFixture[str]) -> None:
     repro_command._compare_hosts(model.load(earlier / "results.json"), "kvm")
     assert "the earlier run used tcg, this host uses kvm" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from harness.plan.plan import Plan
 
 
 @pytest.mark.parametrize(("failures", "missing"), [(0, {}), (2, {}), (3, {"m": "404"})])
-def test_a_mirror_that_stumbles_is_asked_again(
+def test_a_download_that_fails_is_tried_again(
     cell: Cell, monkeypatch: pytest.MonkeyPatch, failures: int, missing: dict[str, str]
 ) -> None:
     left = [InfrastructureError("404")] * failures
@@ -37,10 +37,10 @@ def test_a_mirror_that_stumbles_is_asked_again(
     assert len(events) == failures
 
 
-def test_a_missing_compiler_is_said_before_anything_is_fetched(
+def test_a_missing_compiler_is_an_error_before_anything_is_fetched(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The guests' first program is compiled here: without the compiler a download would be for nothing."""
+    """The guests' init is compiled on the host: without the compiler a download would be useless."""
 
     def resolve(*_words: Any) -> None:
         raise AssertionError("a repository was asked")
@@ -54,7 +54,7 @@ def test_a_missing_compiler_is_said_before_anything_is_fetched(
 
 
 def _resolving(monkeypatch: pytest.MonkeyPatch, **errors: Exception) -> None:
-    """Archives that have every kernel but those in `errors`, by flavour."""
+    """Archives that have every kernel except those in `errors`, by flavour."""
 
     def resolve(request: KernelRequest, **_words: Any) -> ResolvedKernel:
         if error := errors.get(request.flavour):
@@ -72,7 +72,7 @@ def _cells(cell: Cell, *flavours: str) -> dict[str, Cell]:
 def test_a_kernel_that_cannot_be_resolved_costs_its_own_machines(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A series that the archive dropped and an index that cannot be fetched do not stop the others."""
+    """A series that left the archive and an index that cannot be fetched do not stop the other kernels."""
     _resolving(monkeypatch, rt=UnknownKernelError("dropped"), generic=InfrastructureError("no index"))
     monkeypatch.setattr(Preparation, "_supply", lambda self, name, *_: self.files.update({name: {}}))
     monkeypatch.setattr(Preparation, "_agent", lambda _self: None)
@@ -90,7 +90,7 @@ def test_a_kernel_that_cannot_be_resolved_costs_its_own_machines(
         ({}, ["cloud", "clowd"], "unknown flavour 'clowd'"),
     ],
 )
-def test_a_matrix_that_names_nothing_that_exists_is_wrong(
+def test_a_matrix_of_unknown_kernels_is_an_error(
     cell: Cell, monkeypatch: pytest.MonkeyPatch, errors: dict[str, Exception], flavours: list[str], words: str
 ) -> None:
     """If no archive has any of the kernels, or a flavour does not exist, nothing runs."""
@@ -101,7 +101,7 @@ def test_a_matrix_that_names_nothing_that_exists_is_wrong(
 
 
 def test_an_archive_that_is_down_is_infrastructure(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no kernel at all every cell ends INFRA; that is no error of the matrix."""
+    """Without any kernel every cell ends INFRA; that is no error of the matrix."""
     _resolving(monkeypatch, cloud=InfrastructureError("no index"), rt=UnknownKernelError("dropped"))
     found, missing = resolve_all(_cells(cell, "cloud", "rt"), None, silent)
     assert not found
@@ -112,7 +112,7 @@ def test_an_archive_that_is_down_is_infrastructure(cell: Cell, monkeypatch: pyte
 def test_an_image_that_cannot_be_made_costs_its_own_machine(
     cell: Cell, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """It is not tried again."""
+    """The image is not tried again."""
 
     def fail(*_words: Any) -> None:
         raise error

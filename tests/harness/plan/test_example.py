@@ -1,4 +1,4 @@
-"""The example of another project builds and plans; tests/guest/harness/test_examples.py runs it."""
+"""The example of another project compiles and plans; tests/guest/harness/test_examples.py runs it."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_a_mistake_is_one_line_with_file_and_line(name: str) -> None:
     assert any(expected in line for line in _error(text).splitlines()), _error(text)
 
 
-def test_every_mistake_is_told_at_once() -> None:
+def test_every_mistake_is_reported_at_once() -> None:
     assert len(_error("kernls: [a]\nhooksets: [x]").splitlines()) == 3
 
 
@@ -161,18 +161,18 @@ def test_a_large_file_is_refused() -> None:
     assert _error(b"#" * (yaml.MAX_BYTES + 1)) == "m.yaml: larger than 256 KiB"
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         config.load(tmp_path / "m.yaml")
 
 
-def test_scalars_stay_words() -> None:
+def test_scalars_stay_strings() -> None:
     matrix = config.check(yaml.parse(b"kernels: [6.10, 5.10, no]", "m.yaml"))
     assert [kernel.series for kernel in matrix.kernels] == ["6.10", "5.10", "no"]
 
 
 def test_a_kernel_may_ask_for_processors() -> None:
-    """The default where the file has none."""
+    """A kernel without `vcpus` has the default number."""
     text = b"kernels:\n  - 6.1\n  - name: rt\n    series: '6.12'\n    vcpus: 2"
     matrix = config.check(yaml.parse(text, "m.yaml"))
     assert [kernel.vcpus for kernel in matrix.kernels] == [1, 2]
@@ -190,5 +190,5 @@ def test_any_bytes_are_a_matrix_or_a_config_error(content: bytes) -> None:
 
 
 def test_a_matrix_may_name_every_hook_set_that_the_agent_has() -> None:
-    """And no other: a set that is declared must be one that can be exercised."""
+    """A name that the agent does not know is an error, because no cell could exercise it."""
     assert set(get_args(Hookset)) == set(sets.HOOKSETS)

@@ -40,7 +40,7 @@ def _ids(made: Plan) -> list[str]:
     return [cell.id for cell in made.cells]
 
 
-def test_the_default_is_one_cell_a_kernel_with_every_test() -> None:
+def test_the_default_is_one_cell_for_each_kernel_with_every_test() -> None:
     made = _plan(matrix_of("5.10", "6.1"))
     assert _ids(made) == ["5.10-auto", "6.1-auto"]
     by_day = [scenario.name for scenario in CATALOGUE if "nightly" not in scenario.tags]
@@ -48,8 +48,8 @@ def test_the_default_is_one_cell_a_kernel_with_every_test() -> None:
     assert [*made.nightly, *by_day] == sorted(NAMES, key=lambda name: name in by_day)
 
 
-def test_a_nightly_test_runs_by_night_and_by_name() -> None:
-    """A glob that happens to fit it is no name; its tag is, and so is the matrix that names it."""
+def test_a_nightly_test_runs_with_its_tag_or_by_name() -> None:
+    """A matching glob does not select it; its full name, its tag and a matrix that names it do."""
     assert "loss.rate" not in _plan(matrix_of("6.1"), test=("loss.*",)).cells[0].tests
     assert set(NAMES) == set(_plan(matrix_of("6.1"), tag=("nightly",)).cells[0].tests)
     assert _plan(matrix_of("6.1"), tag=("nightly",)).nightly == ()
@@ -60,13 +60,13 @@ def test_a_nightly_test_runs_by_night_and_by_name() -> None:
     assert _plan(named).cell("6.1-lsm").tests == wanted
 
 
-def test_a_plan_that_is_empty_by_day_says_what_the_night_has() -> None:
+def test_an_empty_plan_names_the_tag_that_selects_tests() -> None:
     with pytest.raises(ConfigError) as caught:
         _plan(matrix_of("6.1"), test=("loss.b*",))
     assert caught.value.hint == "loss.burst: only with --tag nightly, or by name"
 
 
-def test_a_kernel_is_selected_by_name_and_not_by_its_beginning() -> None:
+def test_a_kernel_is_selected_by_its_whole_name() -> None:
     assert _ids(_plan(matrix_of("6.1", "6.12"), kernel=("6.1",))) == ["6.1-auto"]
 
 
@@ -113,8 +113,8 @@ def test_an_error_lists_a_few_names() -> None:
     )
 
 
-def test_an_entry_may_want_some_tests_and_another_more_of_the_same_cell() -> None:
-    """By night a cell runs what it runs by day, and what the night's entry adds, in the catalogue's order."""
+def test_entries_of_one_cell_add_their_tests() -> None:
+    """With the tag a cell runs its ordinary tests and those of the tagged entry, in the catalogue's order."""
     include = [
         {"hookset": "lsm", "tests": ["truth.rename", "truth.open"]},
         {"hookset": "lsm", "tests": "truth.unlink", "tags": ["nightly"]},
@@ -126,14 +126,14 @@ def test_an_entry_may_want_some_tests_and_another_more_of_the_same_cell() -> Non
     assert by_night == ("truth.open", "truth.unlink", "truth.rename")
 
 
-def test_an_entry_that_wants_a_test_that_there_is_not_is_an_error() -> None:
-    """Misspelt, it would leave a cell without its tests."""
+def test_an_entry_with_an_unknown_test_is_an_error() -> None:
+    """A misspelt name would leave a cell without its tests."""
     with pytest.raises(ConfigError, match=r"include: tests: truth\.opn: no such test"):
         _plan(matrix_of("6.1", include=[{"tests": ["truth.opn"]}]))
 
 
-def test_the_matrix_of_this_tree_keeps_its_promises() -> None:
-    """By day `auto` on every kernel and every set on the oldest and the newest; by night all, and the day."""
+def test_the_projects_matrix_has_the_documented_cells() -> None:
+    """By default `auto` on every kernel, and every hook set on the oldest and the newest; nightly has all."""
     matrix = config.load(ROOT / "matrix.yaml")
     by_day, by_night = _plan(matrix), _plan(matrix, tag=("nightly",))
     plain = [kernel.name for kernel in matrix.kernels if not kernel.tags]
@@ -150,7 +150,7 @@ def test_the_matrix_of_this_tree_keeps_its_promises() -> None:
     assert any(cell.cmdline and cell.hookset == "lsm" for cell in by_night.cells)
 
 
-def test_tagged_cells_run_only_when_asked_for_and_the_plan_says_so() -> None:
+def test_tagged_cells_run_only_with_their_tag_and_the_plan_names_them() -> None:
     include = [{"kernel": "6.1", "hookset": ["lsm", "kprobe"], "tags": ["nightly"]}]
     matrix = matrix_of("5.10", "6.1", include=include)
     made = _plan(matrix)
@@ -162,7 +162,7 @@ def test_tagged_cells_run_only_when_asked_for_and_the_plan_says_so() -> None:
     assert _ids(_plan(matrix, tag=("nightly",))) == ["5.10-auto", "6.1-auto", "6.1-lsm", "6.1-kprobe"]
 
 
-def test_what_the_matrix_excludes_is_left_out_with_its_reason() -> None:
+def test_an_excluded_cell_has_its_reason_in_the_plan() -> None:
     exclude = [{"kernel": "5.*", "hookset": "fentry", "reason": "no BTF there"}]
     made = _plan(matrix_of("5.10", "6.1", hooksets=["auto", "fentry"], exclude=exclude))
     assert _ids(made) == ["5.10-auto", "6.1-auto", "6.1-fentry"]
@@ -192,14 +192,14 @@ def test_a_plan_survives_json(matrix: Any) -> None:
 
 
 @given(_matrices)
-def test_the_cells_of_a_machine_are_neighbours(matrix: Any) -> None:
+def test_the_cells_of_a_machine_follow_each_other(matrix: Any) -> None:
     machines = [cell.machine for cell in _plan(matrix).cells]
     changes = [name for name, before in zip(machines, [None, *machines], strict=False) if name != before]
     assert len(changes) == len(set(machines))
 
 
 @given(_matrices, st.data())
-def test_narrowing_keeps_exactly_what_it_is_told(matrix: Any, data: st.DataObject) -> None:
+def test_narrowing_keeps_exactly_the_named_tests(matrix: Any, data: st.DataObject) -> None:
     made = _plan(matrix)
     kept = data.draw(st.lists(st.sampled_from(made.pairs()), unique=True))
     assert sorted(made.narrowed(kept).pairs()) == sorted(kept)
@@ -226,5 +226,5 @@ def test_a_whole_run_must_exercise_what_the_matrix_declares(
 
 
 def test_events_that_tests_need() -> None:
-    """Each label once, in the order of the tests; a program of a suite needs none."""
+    """Each event type occurs once, in the order of the tests; a suite's program needs none."""
     assert events_of(["truth.open", "command.a", "truth.rename", "approvers.path"]) == ("open", "rename")

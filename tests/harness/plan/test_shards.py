@@ -1,4 +1,4 @@
-"""Parts of a plan: no machine is split, every part is as long, and merged they are the whole again."""
+"""Parts of a plan: no machine is split, all parts take as long, and merged they are the whole plan."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _run(matrix: Path, name: str, shard: str = "") -> Path:
 
 
 def _found(cells: tuple[CellResult, ...]) -> list[object]:
-    """What a run found, without the times that no two runs share."""
+    """Return the results of a run without the times, which differ between runs."""
     return [
         (
             cell.id,
@@ -104,16 +104,16 @@ def test_every_cell_is_in_one_part_and_no_machine_in_two(
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", ""])
-def test_what_is_no_shard(shard: str) -> None:
+def test_an_invalid_shard_is_refused(shard: str) -> None:
     with pytest.raises(ConfigError, match="invalid shard"):
         split.part(make(matrix_of("6.1"), Selectors()), shard)
 
 
-def test_a_shard_without_a_machine_is_said() -> None:
+def test_a_shard_without_a_machine_is_an_error() -> None:
     with pytest.raises(ConfigError, match="the plan has 1 machine"):
         split.part(make(matrix_of("6.1"), Selectors()), "2/2")
 
 
-def test_shards_for_people(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_of_a_shard(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "--shards", "2"]) == 0
     assert "2/2" in capsys.readouterr().out

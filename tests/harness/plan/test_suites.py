@@ -77,7 +77,7 @@ def test_a_suite_is_selected_like_anything_else() -> None:
         ("{name: a, command: []}", "must not be empty"),
     ],
 )
-def test_a_suite_that_cannot_be_is_one_line(text: str, line: str) -> None:
+def test_an_invalid_suite_is_one_line(text: str, line: str) -> None:
     document = yaml.parse(f"kernels: ['6.1']\nsuites: [{text}]\n".encode(), "m.yaml")
     with pytest.raises(ConfigError) as caught:
         config.check(document)
@@ -120,7 +120,7 @@ def test_a_timeout_is_a_duration() -> None:
 
 
 def test_a_status_that_is_not_0_fails_whatever_tap_says() -> None:
-    """And 77 skips only what did not fail."""
+    """Status 77 is a skip only if no point failed."""
     assert _judge(1, b"1..1\nok 1\n", tap=True).reason == "exit status 1: ok 1"
     assert _judge(1, b"1..0 # SKIP x\n", tap=True).verdict == "FAIL"
     assert _judge(77, b"1..1\nnot ok 1 - a\n", tap=True).verdict == "FAIL"
@@ -165,8 +165,8 @@ def _server(guest: FakeGuest, folder: Path, **suite: object) -> CommandServer:
     return CommandServer(guest, Suite.model_validate({**SUITE, **suite}), folder, folder / "log")
 
 
-def test_what_a_command_prints_is_kept_and_its_files_lie_beside_each_other(tmp_path: Path) -> None:
-    """The kernel's log is that of the test, and the command is called by its own name."""
+def test_a_command_runs_beside_its_files_and_its_output_is_kept(tmp_path: Path) -> None:
+    """The kernel log of the test has its own lines only, and the command runs under its own name."""
     guest = Commanded(b"out")
     server = _server(guest, tmp_path)
     server.load(CELL, 1.0)
@@ -180,8 +180,8 @@ def test_what_a_command_prints_is_kept_and_its_files_lie_beside_each_other(tmp_p
 
 
 @pytest.mark.parametrize("end", [GuestLostError("gone"), GuestTimeoutError("late")])
-def test_output_is_kept_whatever_the_end(tmp_path: Path, end: GuestError) -> None:
-    """Of a suite that hangs or panics its output is the evidence."""
+def test_output_is_kept_however_the_suite_ends(tmp_path: Path, end: GuestError) -> None:
+    """The output of a suite that hangs or panics is evidence."""
     server = _server(Commanded(b"step 1\n", b"step 2\n", end), tmp_path)
     with pytest.raises(type(end)):
         server.test("command.example", 60.0)
@@ -200,8 +200,10 @@ def test_output_is_kept_whatever_the_end(tmp_path: Path, end: GuestError) -> Non
         ("5m", 300.0, "./run.sh --all did not end within 300 s; last line: step 1"),
     ],
 )
-def test_a_deadline_is_said_as_it_was(tmp_path: Path, timeout: str, deadline_s: float, reason: str) -> None:
-    """With what stretched it, the command's own name and where it stopped."""
+def test_the_reason_of_a_timeout_has_the_deadline(
+    tmp_path: Path, timeout: str, deadline_s: float, reason: str
+) -> None:
+    """With the factor that stretched it, the command's name and its last output."""
     server = _server(Commanded(b"step 1\n", GuestTimeoutError("late")), tmp_path, timeout=timeout)
     with pytest.raises(GuestTimeoutError) as caught:
         server.test("command.example", deadline_s)
@@ -209,7 +211,7 @@ def test_a_deadline_is_said_as_it_was(tmp_path: Path, timeout: str, deadline_s: 
 
 
 def test_a_suite_that_prints_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither memory nor disk fills, and the verdict has the reason."""
+    """Memory and disk stay bounded, and the verdict has the reason."""
     monkeypatch.setattr(command, "MAX_OUTPUT", 1 << 20)
     chunk = b"y\n" * (1 << 15)
     ran = _server(Commanded(*[chunk] * 100), tmp_path).test("command.example", 60.0)
@@ -217,8 +219,8 @@ def test_a_suite_that_prints_without_end_is_stopped(tmp_path: Path, monkeypatch:
     assert (tmp_path / "log").stat().st_size == 1 << 20
 
 
-def test_the_command_hangs_and_not_the_agent() -> None:
-    """There is no agent in a suite's guest."""
+def test_a_hanging_suite_does_not_blame_the_agent() -> None:
+    """A suite's guest has no agent."""
     error = HungError("./run.sh did not end within 80 s", program="the command")
     attempt = judge.classify(error, None, booting=False, answers=True)
     assert attempt.reason == "./run.sh did not end within 80 s; the guest answers: the command hung"
@@ -229,7 +231,7 @@ def _members(folder: Path, *files: str) -> list[str]:
 
 
 def test_files_may_be_folders_and_globs(tmp_path: Path) -> None:
-    """A folder keeps its name and its tree; what a glob matches lies beside the rest."""
+    """A folder keeps its name and its tree; the files of a glob are placed beside the others."""
     for name in ("bin/a.o", "bin/b.o", "bin/c.txt", "data/deep/one", "data/two", "run.sh"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -251,7 +253,7 @@ def test_files_may_be_folders_and_globs(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_cannot_be_sent_are_refused(tmp_path: Path, files: list[str], line: str) -> None:
-    """Before anything boots, by their names."""
+    """Before any machine boots, with their names."""
     for name in ("bin/x", "lib/bin/x", "out/y", "dirs/y", "loop/y", "broken/y"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -282,7 +284,7 @@ def test_the_plan_refuses_a_file_that_cannot_be_sent(
 
 
 def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A guest keeps them in its memory."""
+    """A guest keeps the files in its memory."""
     (tmp_path / "data").mkdir()
     for number in range(4):
         (tmp_path / f"data/{number}").write_bytes(b"x" * 100)
@@ -323,7 +325,7 @@ def test_a_suite_is_expected_to_fail_like_any_test(tmp_path: Path) -> None:
     assert (code, found.cells[0].verdict) == (0, "XFAIL")
 
 
-def test_a_file_that_is_not_there_is_said_before_anything_boots(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_before_anything_boots(tmp_path: Path) -> None:
     plan = make(matrix_of("6.1", suites=[SUITE]), Selectors())
     with pytest.raises(ConfigError, match=r"bin/run\.sh: no such file or folder"):
         suites.check(plan, tmp_path)

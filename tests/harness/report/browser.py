@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to over its debugging pipe: what a reader's browser makes of a page."""
+"""A headless Chromium, controlled over its debugging pipe: how a browser shows a page."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", **screen)
 
     def media(self, kind: str = "screen", scheme: str = "light") -> None:
-        """Pretend to be a printer, or a reader who wants it dark."""
+        """Emulate a printer, or a dark colour scheme."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", media=kind, features=features)
 
     def scripts(self, *, allowed: bool) -> None:
-        """Let pages run scripts, or not."""
+        """Allow or forbid scripts."""
         self.call("Emulation.setScriptExecutionDisabled", value=not allowed)
 
     def evaluate(self, expression: str) -> Any:
@@ -121,7 +121,7 @@ class Browser:
             )
 
     def screenshot(self, path: Path) -> None:
-        """Write what is in the window as PNG."""
+        """Write the visible part of the page as PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:

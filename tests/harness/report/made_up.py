@@ -1,4 +1,4 @@
-"""Results that no machine made: small ones to build on, and a whole run with every verdict in it."""
+"""Results that no machine produced: small ones to build on, and a whole run with every verdict in it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def ledger(generated: int = 1009, *, off: int = 0, lost: int = 0) -> dict[str, L
 
 
 def a_test(name: str, verdict: Verdict = V.PASS, reason: str = "", **more: Any) -> TestResult:
-    """One test; a reason is made up where one is needed."""
+    """One test; a verdict that needs a reason gets one."""
     reason = reason or ("" if verdict is V.PASS else f"because of {verdict.lower()}")
     ok = verdict.expected
     values: dict[str, Any] = {
@@ -78,7 +78,7 @@ def a_test(name: str, verdict: Verdict = V.PASS, reason: str = "", **more: Any) 
 
 
 def hooks(kernel: str, kind: str = "fentry") -> tuple[Hook, ...]:
-    """A hook an event, and one tried in vain; the point of unlink moves with the kernel, as it does."""
+    """One hook for each event, and one that was tried and not used; unlink's point depends on the kernel."""
     unlink = "filename_unlinkat" if kernel.startswith("7") else "do_unlinkat"
     points = {"open": "security_file_open", "unlink": unlink, "rename": "security_path_rename"}
     silent = Hook(event="open.resolve", program="lsm__open__resolve", type="lsm", state="silent")

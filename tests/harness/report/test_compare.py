@@ -23,7 +23,7 @@ VERDICTS = st.sampled_from(Verdict)
 
 @st.composite
 def runs(draw: st.DrawFn) -> Results:
-    """Runs of some cells, each with some tests, ending anyhow."""
+    """Runs of some cells, each with some tests, with any verdicts."""
     kernels = draw(st.lists(st.sampled_from(["5.10", "6.1", "6.12", "7.3"]), min_size=1, unique=True))
     return a_run(*(a_cell(kernel, tests=draw(_tests())) for kernel in kernels))
 
@@ -41,7 +41,7 @@ def one(verdict: Verdict) -> Results:
 
 @given(runs())
 def test_a_run_does_not_differ_from_itself(run: Results) -> None:
-    """If something passed in it."""
+    """Unless nothing passed in it."""
     assume(run.totals.get(V.PASS))
     found = compare(run, run)
     assert found.empty
@@ -50,7 +50,7 @@ def test_a_run_does_not_differ_from_itself(run: Results) -> None:
 
 
 @given(runs(), runs())
-def test_what_is_new_one_way_is_gone_the_other(old: Results, new: Results) -> None:
+def test_a_new_test_is_gone_in_the_reverse_comparison(old: Results, new: Results) -> None:
     there, back = compare(old, new), compare(new, old)
     assert {(entry.cell, entry.test) for entry in there.new} == {
         (entry.cell, entry.test) for entry in back.gone
@@ -83,7 +83,9 @@ def test_what_is_new_one_way_is_gone_the_other(old: Results, new: Results) -> No
         (V.XPASS, V.PASS, Kind.PASSING, False),
     ],
 )
-def test_what_a_change_is_called(old: Verdict, new: Verdict, kind: Kind, regression: bool) -> None:
+def test_each_change_of_a_verdict_has_its_kind(
+    old: Verdict, new: Verdict, kind: Kind, regression: bool
+) -> None:
     assert kind_of(old, new) is kind
     assert regressed(old, new) is regression
     (change,) = compare(one(old), one(new)).changes
@@ -91,12 +93,12 @@ def test_what_a_change_is_called(old: Verdict, new: Verdict, kind: Kind, regress
 
 
 @given(VERDICTS, VERDICTS)
-def test_every_change_has_a_name(old: Verdict, new: Verdict) -> None:
+def test_every_pair_of_verdicts_has_a_kind(old: Verdict, new: Verdict) -> None:
     assert kind_of(old, new) in Kind
 
 
-def test_what_a_cell_ended_in_besides_its_tests_counts() -> None:
-    """A kernel that complains after the last test has a verdict that no test has."""
+def test_a_cells_own_verdict_counts() -> None:
+    """If the kernel complains after the last test, the cell has a verdict that no test has."""
     splat = a_cell("6.1", verdict=V.SPLAT, reason="WARNING: at exit")
     (change,) = compare(a_run(a_cell("6.1")), a_run(splat)).changes
     assert (change.test, change.kind, change.regression) == ("", Kind.NEWLY_FAILING, True)
@@ -111,7 +113,7 @@ def test_a_new_cell_that_fails_is_a_regression() -> None:
     assert "✗ FAIL" in compare_text.to_markdown(found)
 
 
-def test_a_kernel_that_moved() -> None:
+def test_a_kernel_with_another_release() -> None:
     cell = a_cell("6.1")
     package = cell.kernel.packages[0].model_copy(update={"version": "6.1.43-1", "sha256": "cd" * 32})
     kernel = cell.kernel.model_copy(update={"packages": (package,)})
@@ -120,7 +122,7 @@ def test_a_kernel_that_moved() -> None:
     assert (move.gone, move.new) == (((package.name, "6.1.42-1"),), ((package.name, "6.1.43-1"),))
 
 
-def test_a_rung_and_its_instructions() -> None:
+def test_other_hooks_and_their_instructions() -> None:
     moved = hooks("6.1", "kprobe")
     heavier = (moved[0].model_copy(update={"insns": 4096}), *moved[1:])
     found = compare(a_run(a_cell("6.1")), a_run(a_cell("6.1", hooks=heavier)))
@@ -139,12 +141,12 @@ def test_a_capability_that_went_silent() -> None:
     assert ("lsm", "fires", "silent") in [(row.type, row.old, row.new) for row in found.capabilities]
 
 
-def test_a_cell_that_never_loaded_took_no_other_rung() -> None:
+def test_a_cell_that_never_loaded_has_no_other_hooks() -> None:
     assert not compare(a_run(a_cell("6.1")), a_run(a_cell("6.1", hooks=(), capabilities={}))).rungs
 
 
-def test_hostile_words_stay_words() -> None:
-    """Neither a table cell, nor a link, nor a mention, nor HTML can be forged in Markdown."""
+def test_hostile_text_stays_text() -> None:
+    """A guest's text cannot forge a table cell, a link, a mention or HTML in Markdown."""
     reason = "x | y\n| [a](b) <script>alert(1)</script> @everyone \x1b[2J \udc80"
     cell = a_cell("6.1", tests=(a_test("truth.open", V.FAIL, reason),))
     text = compare_text.to_markdown(compare(one(V.PASS), a_run(cell)))
@@ -179,7 +181,7 @@ def test_the_command_exits_1_only_for_a_regression(
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"schema": 2}', "[]", '{"schema": 1, "run": {}}'])
-def test_what_is_no_results_file_is_one_line_and_exit_2(
+def test_an_invalid_results_file_is_one_line_and_exit_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     (tmp_path / "old.json").write_text(text)
@@ -198,7 +200,7 @@ def cells(*names: str, verdict: Verdict = V.PASS) -> Results:
 
 
 def test_runs_without_a_common_cell_do_not_compare() -> None:
-    """It is reported, and is no success."""
+    """The comparison says so, and does not succeed."""
     found = compare(cells("5.10", "6.1"), cells("6.12", "7.3"))
     assert found.exit_code == 4
     text = compare_text.to_markdown(found)
@@ -207,7 +209,7 @@ def test_runs_without_a_common_cell_do_not_compare() -> None:
 
 
 def test_runs_that_lost_most_of_their_cells_do_not_compare() -> None:
-    """What is gone is counted."""
+    """The missing cells are counted."""
     found = compare(cells("5.10", "6.1", "6.12"), cells("6.12"))
     assert found.exit_code == 4
     assert "4 of 6 tests of the old run are gone" in compare_text.to_markdown(found)
@@ -220,7 +222,7 @@ def test_runs_that_lost_most_of_their_cells_do_not_compare() -> None:
 
 
 def test_one_new_failure_among_lost_cells_is_a_regression() -> None:
-    """With what is gone beside it."""
+    """The headline names the missing cells as well."""
     failing = a_cell("7.3", tests=(a_test("truth.open", V.FAIL),))
     found = compare(cells("5.10", "6.1", "6.12"), a_run(failing, *cells("6.12").cells))
     assert found.exit_code == 1
@@ -231,7 +233,7 @@ def test_one_new_failure_among_lost_cells_is_a_regression() -> None:
 
 @pytest.mark.parametrize("verdict", [V.SKIP, V.INFRA, V.NOT_RUN])
 def test_a_tick_stands_only_where_something_passed(verdict: Verdict) -> None:
-    """Nothing known, or nothing done, is no success."""
+    """A comparison in which nothing is known or nothing passed has no tick."""
     unknown = cells("6.1", verdict=verdict)
     for old in (cells("6.1"), unknown):
         found = compare(old, unknown)
@@ -243,7 +245,7 @@ def test_a_tick_stands_only_where_something_passed(verdict: Verdict) -> None:
 
 @pytest.mark.parametrize("verdict", [V.SKIP, V.INFRA, V.NOT_RUN])
 def test_runs_of_which_most_lost_their_verdict_do_not_compare(verdict: Verdict) -> None:
-    """A test without a verdict counts as one that is gone."""
+    """A test without a verdict counts as missing."""
     old = cells("5.10", "6.1", "6.12")
     new = a_run(*cells("5.10", "6.1", verdict=verdict).cells, *cells("6.12").cells)
     found = compare(old, new)
@@ -254,7 +256,7 @@ def test_runs_of_which_most_lost_their_verdict_do_not_compare(verdict: Verdict) 
 
 
 def test_an_incomplete_new_run_is_no_success() -> None:
-    """Whatever its tests say."""
+    """Whatever the verdicts of its tests."""
     run = cells("6.1")
     new = run.model_copy(update={"run": run.run.model_copy(update={"complete": False})})
     found = compare(run, new)
@@ -293,14 +295,14 @@ def test_an_exit_code_that_its_cells_explain_is_no_change(code: int) -> None:
 
 
 def test_runs_in_which_everything_was_mended_compare() -> None:
-    """Nothing passed before, all passes now: this is no regression."""
+    """If nothing passed before and all passes now, there is no regression."""
     found = compare(cells("6.1", verdict=V.FAIL), cells("6.1"))
     assert found.exit_code == 0
     assert compare_text.to_markdown(found).startswith("## ✓ No regression: ")
 
 
 def test_another_agent_is_named() -> None:
-    """By bundle and commit; the same agent is not worth a line."""
+    """By bundle and commit; the same agent is not mentioned."""
     run = cells("6.1")
     agents = [Agent(bundle="ab" * 32, commit="ab" * 20, clean=True), Agent(bundle="cd" * 32, clean=False)]
     named = [run.run.model_copy(update={"agent": agent}) for agent in agents]

@@ -21,7 +21,7 @@ BEFORE, AFTER = str(DATA / "before.json"), str(DATA / "after.json")
 
 
 def test_a_broken_hook_is_a_regression(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """It exits 1, names what fails now, and the page of the documentation shows just this."""
+    """The command exits 1 and names the new failures, and the documentation has exactly this output."""
     assert cli.main(["compare", BEFORE, AFTER, "--output", str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     kept = re.findall(r"```markdown\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
@@ -37,11 +37,11 @@ def test_a_broken_hook_is_a_regression(capsys: pytest.CaptureFixture[str], tmp_p
     assert {change["cell"] for change in found["changes"]} == {"6.1-kprobe"}
 
 
-def test_a_mended_hook_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repaired_hook_is_no_regression(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compare", AFTER, BEFORE]) == 0
     assert "✓ No regression: 3 fixed" in capsys.readouterr().out
 
 
-def test_a_run_is_as_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_equals_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compare", BEFORE, BEFORE]) == 0
     assert "✓ Nothing changed" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Hook drift: what is in use on each kernel, what was tried in vain, and where it changes."""
+"""Hook drift: the hooks in use on each kernel, those that were tried and not used, and the changes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def row(event: str, kind: str, point: str = "f", state: str = "attached", **more
 
 
 def test_hooks_of_one_point_are_one_row() -> None:
-    """A point has its phases as lines, in the order in which they were chosen."""
+    """A point has a line for each phase, in the order in which they were chosen."""
     chosen = (row("open.enter", "fentry"), row("open.resolve", "lsm"), row("unlink.enter", "fentry"))
     (table,) = drift.tables(a_run(a_cell("6.1", hooks=chosen)))
     assert [found.point for found in table.points] == ["open", "unlink"]
     assert [step.phase for step in table.points[0].kernels[0].steps] == ["enter", "resolve"]
 
 
-def test_what_is_not_as_on_the_kernel_to_the_left_has_moved() -> None:
-    """Also beyond a kernel that has nothing there; the first kernel moves nowhere."""
+def test_a_hook_that_differs_from_the_kernel_to_the_left_has_moved() -> None:
+    """A kernel without a hook there is passed over; nothing moves on the first kernel."""
     kernels = (
         a_cell("5.10", hooks=(row("open.enter", "fentry", "do_filp_open"),)),
         a_cell("6.1", hooks=(row("open.enter", "fentry", state="absent"),)),
@@ -59,22 +59,22 @@ def test_events_of_a_cell_are_types_and_not_hooks() -> None:
 
 
 def test_a_prediction_may_name_the_state_or_the_behaviour() -> None:
-    """What was to fire and is attached is no surprise; what was to fire and is silent is one."""
+    """A hook that was predicted to fire and is attached is no surprise; a silent one is."""
     assert not hooks.surprising(row("open.enter", "fentry", predicted="fires"))
     assert not hooks.surprising(row("open.enter", "fentry"))
     assert hooks.surprising(row("open.enter", "lsm", state="silent", predicted="fires"))
     assert hooks.surprising(row("open.enter", "lsm", predicted="silent"))
 
 
-def test_what_is_not_seen_is_said_once() -> None:
+def test_each_limit_is_one_line() -> None:
     """Event types with the same limit share a line."""
     limits = {"open": "as given", "link": "as given", "close": "not by dup2"}
     assert hooks.limits(limits) == [("as given", ["open", "link"]), ("not by dup2", ["close"])]
     assert "not by dup2" in html.render(a_run(a_cell("6.1", limits=limits)))
 
 
-def test_predictions_are_counted_beside_what_was_observed() -> None:
-    """A hook of which nothing was predicted counts neither way."""
+def test_predictions_are_counted() -> None:
+    """A hook without a prediction is not counted."""
     chosen = (
         row("open.enter", "fentry", predicted="fires"),
         row("open.resolve", "lsm", state="silent", predicted="fires"),

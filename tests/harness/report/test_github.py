@@ -11,7 +11,7 @@ from harness.results.verdict import Verdict
 from tests.harness.report.made_up import TESTS, a_cell, a_run, a_test, every_verdict
 
 
-def test_nine_and_then_how_many_more() -> None:
+def test_the_tenth_annotation_counts_the_rest() -> None:
     """GitHub shows ten annotations for each step: the tenth has the number of the others."""
     tests = tuple(a_test(f"made.up{n}", Verdict.FAIL, f"{chr(97 + n)} is wrong") for n in range(14))
     lines = github.lines(a_run(a_cell("6.1", tests=tests)))
@@ -36,12 +36,12 @@ def test_the_worst_comes_first() -> None:
     assert github.lines(every_verdict())[0].startswith("::error title=CRASH ")
 
 
-def test_silence_when_all_is_well() -> None:
+def test_a_run_without_failures_has_no_annotations() -> None:
     assert github.lines(a_run(a_cell("6.1"))) == []
 
 
 def test_a_guest_cannot_give_commands() -> None:
-    """Line ends, per cents and control characters of a reason stay within its one line."""
+    """Line ends, per cent signs and control characters of a reason stay within its one line."""
     reason = "50%\r\n::set-env name=PATH::/tmp\x1b[2J\udc80"
     (line,) = github.lines(a_run(a_cell("6.1", tests=(a_test("truth.open", Verdict.FAIL, reason),))))
     assert line.endswith("::50%25\\x0d%0A::set-env name=PATH::/tmp\\x1b[2J\\xdc80")
@@ -52,7 +52,7 @@ def test_a_guest_cannot_give_commands() -> None:
 @pytest.mark.parametrize(
     ("value", "forced", "shows"), [("true", False, True), ("", False, False), ("", True, True)]
 )
-def test_shown_where_github_reads_it(
+def test_the_summary_is_appended_to_githubs_file(
     monkeypatch: pytest.MonkeyPatch, value: str, forced: bool, shows: bool
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", value)

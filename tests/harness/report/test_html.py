@@ -1,4 +1,4 @@
-"""The page as text: hostile words stay words, and everything that a reader needs is there."""
+"""The page as text: hostile text stays text, and the page has every fact that a reader needs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OURS = ("#", "cells/", "data:image/svg+xml,")
 
 
 class Page(HTMLParser):
-    """What a browser finds in the page: tags, attributes and the text of style and script."""
+    """The tags, attributes, and the text of style and script, as a browser parses them."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -98,7 +98,7 @@ def assert_harmless(page: Page) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_a_guest_says_stays_text(text: str) -> None:
+def test_hostile_text_of_a_guest_stays_text(text: str) -> None:
     page = html.render(hostile_run(text))
     assert_harmless(Page(page))
     page.encode("utf-8")
@@ -107,19 +107,19 @@ def test_what_a_guest_says_stays_text(text: str) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.text(alphabet=st.characters(), max_size=40))
-def test_whatever_a_guest_says_stays_text(text: str) -> None:
+def test_any_text_of_a_guest_stays_text(text: str) -> None:
     assert_harmless(Page(html.render(hostile_run(text or "nothing"))))
 
 
 def test_long_text_is_cut() -> None:
-    """A reason of ten megabytes, in every place, makes no page of a hundred."""
+    """Reasons of ten megabytes in every place do not make a page of a hundred."""
     page = html.render(hostile_run("x" * (10 << 20)))
     assert len(page) < 1 << 20
     assert "more characters" in page
 
 
 def test_many_long_texts_are_cut_shorter() -> None:
-    """When the page has had enough text, the rest is short."""
+    """After a limit of text in the whole page, each further text is short."""
     rows = tuple(Assertion(name=f"{n}", ok=False, expected="y" * 5000, got="z" * 5000) for n in range(100))
     tests = tuple(a_test(f"made.up{n}", assertions=rows) for n in range(100))
     page = html.render(a_run(*(a_cell(kernel, tests=tests) for kernel in ("6.1", "7.3"))))
@@ -154,27 +154,27 @@ def test_every_link_within_the_page_leads_somewhere() -> None:
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_every_verdict_is_a_word_and_a_sign(verdict: Verdict) -> None:
-    """Nobody needs to see colours."""
+    """The verdict can be read without colours."""
     page = html.render(every_verdict())
     assert f'id="i-{verdict}"' in page
     assert f'href="#i-{verdict}"/></svg>{verdict.replace("_", " ")}' in page
 
 
-def test_a_ledger_that_is_off_says_how() -> None:
+def test_a_ledger_that_does_not_close_shows_the_difference() -> None:
     text = " ".join(Page(html.render(every_verdict())).words)
     assert "3 of generated unaccounted for" in text
     assert "2 ledgers off" in text
 
 
-def test_a_prediction_that_did_not_hold_is_said() -> None:
+def test_a_wrong_prediction_is_shown() -> None:
     hook = Hook.model_validate({"event": "open", "state": "silent", "predicted": "fires"})
     text = " ".join(Page(html.render(a_run(a_cell("5.10", hooks=(hook,))))).words)
     assert "Predicted" in text
     assert "(not as predicted)" in text
 
 
-def test_what_failed_comes_before_what_passed() -> None:
-    """In a cell and in the view by test, so that a reader need not look for a failure among eighty passes."""
+def test_failures_come_before_passes() -> None:
+    """In a cell and in the view by test, so that a reader need not search among eighty passes."""
     words = " ".join(Page(html.render(every_verdict())).words)
     cell = words[words.index("6.1-auto", words.index("One kernel with one variant")) :]
     assert cell.index("discarders.parent") < cell.index("truth.open")
@@ -183,7 +183,7 @@ def test_what_failed_comes_before_what_passed() -> None:
 
 
 def test_a_failure_shows_its_script_and_its_rules() -> None:
-    """With what did not hold stands what was done; values of what held are left to results.json."""
+    """A failed assertion has script and rules; values of assertions that hold are only in results.json."""
     evidence = {"hooks": [{"event": "open.exit", "runs": 7, "reason": ""}], "script": ["open /x", "close $0"]}
     rows = (
         Assertion.model_validate({"name": "arrives", "ok": False, "evidence": evidence}),
@@ -201,7 +201,7 @@ def test_a_failure_shows_its_script_and_its_rules() -> None:
     "evidence", ["text", [1], {"script": HOSTILE[0]}, {"rules": {"x": [None]}}, {"a": ["y"] * 99}]
 )
 def test_evidence_of_any_shape_is_text(evidence: Any) -> None:
-    """An agent of another version may write down anything."""
+    """An agent of another version may send any structure."""
     row = Assertion.model_validate({"name": "arrives", "ok": False, "evidence": evidence})
     failed = a_test("truth.open", Verdict.FAIL, "it did not arrive", assertions=(row,))
     assert_harmless(Page(html.render(a_run(a_cell("6.1", tests=(failed,))))))
@@ -216,7 +216,7 @@ def test_complaints_of_the_kernel_are_shown() -> None:
 
 
 def test_consoles_and_files_of_the_folder(tmp_path: Path) -> None:
-    """The excerpt is in the page, the whole is a link."""
+    """The page has an excerpt, and a link to the whole file."""
     folder = tmp_path / "cells" / "6.18-auto"
     folder.mkdir(parents=True)
     (folder / "console.log").write_text(f"[    1.000000] booting\r\n[   31.200000] {PANIC}\r\n")
@@ -237,11 +237,11 @@ def test_a_cell_whose_name_is_a_path_has_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cells", [(), (a_cell("6.1", tests=()),)])
-def test_a_run_of_nothing_is_a_page(cells: tuple[Any, ...]) -> None:
+def test_an_empty_run_has_a_page(cells: tuple[Any, ...]) -> None:
     assert_harmless(Page(html.render(a_run(*cells))))
 
 
-def test_a_big_run_stays_quick_and_small() -> None:
+def test_the_page_of_a_big_run_stays_small() -> None:
     """26 kernels with 5 hook sets and 40 tests."""
     tests = tuple(a_test(f"family{n % 8}.test{n}") for n in range(40))
     cells = (
@@ -251,7 +251,7 @@ def test_a_big_run_stays_quick_and_small() -> None:
 
 
 def test_a_page_of_too_many_tests_shows_the_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cells that ended as expected are left out first, and the page has their number."""
+    """Cells that ended as expected are left out first, and the page counts them."""
     passed = [a_cell(kernel, tests=(a_test("truth.open"),)) for kernel in ("5.10", "6.1", "6.12")]
     failed = a_cell("7.3", tests=(a_test("truth.open", Verdict.FAIL),))
     monkeypatch.setattr("harness.report.html.page.TEST_LIMIT", 2)

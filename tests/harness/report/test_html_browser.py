@@ -1,4 +1,4 @@
-"""The page as a reader has it, in a headless Chromium: opening, filtering, keys, printing, no network."""
+"""The page in a headless Chromium: opening, filtering, keys, printing, no network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Browser, folder: Path) -> Iterator[str]:
-    """The page's address, in a fresh state; whatever happens, nothing is complained about or fetched."""
+    """The page's address, in a fresh state; afterwards no script failed and no address was fetched."""
     browser.scripts(allowed=True)
     browser.media()
     browser.size(1280, 900)
@@ -67,7 +67,7 @@ def test_a_link_opens_its_cell(browser: Browser, page: str) -> None:
 
 
 def test_a_link_opens_its_cell_without_the_script(browser: Browser, page: str) -> None:
-    """Every view is there, only the filters are not."""
+    """Every view works, except the filters."""
     browser.scripts(allowed=False)
     browser.open(f"{page}#{CELL}")
     assert browser.evaluate(OPEN)
@@ -117,7 +117,7 @@ def test_the_keyboard_is_enough(browser: Browser, page: str) -> None:
     assert not browser.evaluate("document.getElementById('pick-verdict').open")
 
 
-def test_the_console_opens_where_it_was_decided(browser: Browser, page: str) -> None:
+def test_the_console_opens_at_the_line_that_decided(browser: Browser, page: str) -> None:
     browser.open(f"{page}#{CELL}")
     seen = """new Promise((done) => setTimeout(() => {
         const line = document.querySelector('.decided').getBoundingClientRect();
@@ -147,7 +147,7 @@ def test_words_are_readable(browser: Browser, page: str, scheme: str) -> None:
     assert min(ratios.values()) >= 4.5, ratios
 
 
-def test_print_opens_what_went_wrong(browser: Browser, page: str) -> None:
+def test_print_opens_the_failed_cells(browser: Browser, page: str) -> None:
     """Also without the script."""
     browser.scripts(allowed=False)
     browser.open(page)
@@ -173,7 +173,7 @@ def test_paper_does_not_scroll(browser: Browser, page: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_words_run_nothing(browser: Browser, page: str, tmp_path: Path, text: str) -> None:
+def test_hostile_text_runs_no_script(browser: Browser, page: str, tmp_path: Path, text: str) -> None:
     evil = tmp_path / "evil.html"
     evil.write_text(html.render(hostile_run(text)), encoding="utf-8")
     browser.evaluate("window.alert = () => { throw new Error('ran'); }")

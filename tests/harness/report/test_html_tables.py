@@ -41,6 +41,6 @@ def test_the_head_of_a_table_fits_its_rows() -> None:
 
 
 def test_a_missing_cell_is_found() -> None:
-    """The check can fail."""
+    """The check itself can fail."""
     page = "<table class=t><tr><th>a<th>b</tr><tr><td>1</tr></table>"
     assert list(uneven(page)) == ["t: [2, 1]"]

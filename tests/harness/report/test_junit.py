@@ -23,7 +23,7 @@ TIME = re.compile(r"[0-9]+(\.[0-9]*)?")  # of `SUREFIRE_TIME`, without groups of
 
 
 class Shape(NamedTuple):
-    """Attributes that must be there, those that may, the elements within, and whether text may be."""
+    """Required attributes, optional attributes, child elements, and whether text is allowed."""
 
     must: str
     may: str
@@ -50,7 +50,7 @@ SHAPES = {
 
 
 def wrong(element: ET.Element) -> list[str]:
-    """What the schema would not take, a line each."""
+    """Return each violation of the schema as a line."""
     shape = SHAPES[element.tag]
     names = set(element.attrib)
     found = [f"{element.tag}: no {name}" for name in set(shape.must.split()) - names]
@@ -69,7 +69,7 @@ def read(found: Results) -> ET.Element:
 
 
 def test_a_failed_command_shows_what_it_printed(tmp_path: Path) -> None:
-    """The end of it, in whole lines; a pass shows nothing, and a link to another file is not followed."""
+    """A failure has the last whole lines of the output, a pass has none; no link is followed."""
     found = every_verdict()
     for number, cell in enumerate(found.cells):
         folder = tmp_path / "cells" / cell.id
@@ -94,17 +94,17 @@ def test_a_run_with_every_verdict_is_valid() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_words_leave_it_valid(text: str) -> None:
+def test_hostile_text_leaves_it_valid(text: str) -> None:
     assert wrong(read(hostile_run(text))) == []
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.text(alphabet=st.characters(), max_size=30))
-def test_any_words_leave_it_valid(text: str) -> None:
+def test_any_text_leaves_it_valid(text: str) -> None:
     assert wrong(read(hostile_run(text or "nothing"))) == []
 
 
-def test_a_suite_says_which_kernel_and_hook_set() -> None:
+def test_a_suite_names_its_kernel_and_hook_set() -> None:
     suite = next(iter(read(every_verdict()).iter("testsuite")))
     properties = {row.get("name"): row.get("value") for row in suite.iter("property")}
     assert properties["kernel"] == "5.10"
@@ -112,7 +112,7 @@ def test_a_suite_says_which_kernel_and_hook_set() -> None:
     assert str(properties["release"]).startswith("5.10.0-")
 
 
-def test_attempts_are_told() -> None:
+def test_attempts_are_reported() -> None:
     """A test that passed the second time has the output of the first attempt."""
     outputs = [row.text or "" for row in read(every_verdict()).iter("system-out")]
     assert any("attempt 1: FAIL 4 of 25,000" in text and "attempt 2: PASS" in text for text in outputs)
@@ -127,6 +127,6 @@ def test_attempts_are_told() -> None:
         ("<testsuites><testcase/></testsuites>", "testsuites: testcase in it"),
     ],
 )
-def test_what_is_not_valid_is_seen(text: str, error: str) -> None:
+def test_invalid_xml_is_found(text: str, error: str) -> None:
     """The check itself can fail."""
     assert wrong(ET.fromstring(text)) == [error]

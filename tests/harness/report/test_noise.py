@@ -43,13 +43,13 @@ def test_ratio_and_floor(old_s: float, new_s: float, has_moved: bool) -> None:
 
 
 def test_where_times_scatter_more_is_needed() -> None:
-    """Among times that jump up and down by a third, a factor of two is no news; a factor of nine is."""
+    """If times vary by a third, a factor of two is noise and a factor of nine is not."""
     scattered = [(9.0, 12.0), (9.0, 6.5), (9.0, 11.5), (9.0, 7.0), (9.0, 12.5), (9.0, 6.8)]
     assert not noise.moved(timed_tests(*scattered, (9.0, 18.0)), 1.0)
     assert [pair.new_s for pair in noise.moved(timed_tests(*scattered, (9.0, 81.0)), 1.0)] == [81.0]
 
 
-def test_a_slow_host_is_told_once_and_not_for_each_cell() -> None:
+def test_a_slow_host_is_reported_once_and_not_for_each_cell() -> None:
     found = compare(timed_boots(*[6.0] * 8), timed_boots(*[12.0] * 8))
     assert found.times == ()
     assert found.host_factor == pytest.approx(2.0)
@@ -63,7 +63,7 @@ def test_one_slow_boot_stands_out() -> None:
 
 
 def test_an_agent_that_is_slower_everywhere_stands_out_everywhere() -> None:
-    """The host is judged by boots, in which the agent has no part."""
+    """The host's speed is measured by boots, to which the agent does not contribute."""
     slower = a_run(*(_loaded(kernel, 9.0) for kernel in KERNELS))
     found = compare(a_run(*(_loaded(kernel, 3.0) for kernel in KERNELS)), slower)
     assert [pair.kind for pair in found.times] == ["load"] * 8

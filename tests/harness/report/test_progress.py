@@ -1,4 +1,4 @@
-"""What a run shows while it goes on, as lines and as a live table."""
+"""What a run prints while it runs, as lines and as a live table."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def ended(test: str, verdict: Verdict, reason: str = "", duration_s: float = 0.0
         (Step(Phase.IMAGE, "the initramfs"), "building the initramfs"),
     ],
 )
-def test_a_step_in_words(step: Step, words: str) -> None:
+def test_the_text_of_a_step(step: Step, words: str) -> None:
     assert str(step) == words
     assert Step.from_wire(step.to_wire()) == step
 
@@ -78,7 +78,7 @@ def test_a_line_for_each_phase_and_none_for_each_amount() -> None:
     ]
 
 
-def test_silence_is_broken_by_what_still_goes_on() -> None:
+def test_after_a_silence_the_running_steps_are_printed() -> None:
     def show(lines: Lines) -> None:
         bytes_of(FETCH, lines)(34.0)
         lines(Step(Phase.WAIT, machine="5.10-amd64"))
@@ -91,7 +91,7 @@ def test_silence_is_broken_by_what_still_goes_on() -> None:
     ]
 
 
-def test_what_serves_the_whole_run_is_over_when_a_machine_goes_on() -> None:
+def test_a_step_of_the_whole_run_ends_when_a_machine_continues() -> None:
     def show(lines: Lines) -> None:
         lines(Step(Phase.CHECK, "how fast guests run here"))
         lines(Step(Phase.BOOT, machine="6.1-amd64"))
@@ -101,7 +101,7 @@ def test_what_serves_the_whole_run_is_over_when_a_machine_goes_on() -> None:
 
 
 def test_the_heartbeat_takes_no_signal_from_the_main_thread() -> None:
-    """Its thread blocks what ends a run: otherwise the main thread may sleep on."""
+    """Its thread blocks the signals that end a run; otherwise the main thread may not wake up."""
     masks: list[set[signal.Signals | int]] = []
     beaten = threading.Event()
 
@@ -117,8 +117,8 @@ def test_the_heartbeat_takes_no_signal_from_the_main_thread() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_heart_beats_until_it_is_stopped() -> None:
-    """Without a reset it beats again and again; stopped, its thread is gone."""
+def test_the_heartbeat_runs_until_it_is_stopped() -> None:
+    """It repeats without a reset; after `stop` its thread has ended."""
     beats = threading.Semaphore(0)
     heart = Heartbeat(beats.release, 0.01)
     heart.start()
@@ -129,7 +129,7 @@ def test_a_heart_beats_until_it_is_stopped() -> None:
 
 
 def test_tests_that_share_a_cause_are_one_line() -> None:
-    """What ran has a line of its own, at once; the rest is held until something else ends the row."""
+    """A test that ran has its own line at once; the others wait until the cause changes."""
 
     def show(lines: Lines) -> None:
         lines.ended("6.1-auto", ended("truth.open", Verdict.CRASH, "panic", 3.0))
@@ -147,7 +147,7 @@ def test_tests_that_share_a_cause_are_one_line() -> None:
 
 
 def test_the_last_test_of_a_cell_ends_its_row() -> None:
-    """The cause is not held back until the run ends."""
+    """The line of the cause does not wait for the end of the run."""
     out = io.StringIO()
     lines = Lines(Console(file=out))
     plan = a_plan()
@@ -158,8 +158,8 @@ def test_the_last_test_of_a_cell_ends_its_row() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_words_of_a_guest_are_made_visible(text: str) -> None:
-    """Remarks, steps and what still goes on, in lines and in the live table."""
+def test_control_characters_of_a_guest_are_made_visible(text: str) -> None:
+    """Remarks, steps and running steps, in lines and in the live table."""
     out = io.StringIO()
     console = Console(file=out, width=200)
     for view in (Lines(console), LiveTable(console)):
@@ -195,7 +195,7 @@ def test_the_live_table_shows_machines_counts_and_the_time_left() -> None:
     assert rows[3] == f"1 of {2 * len(tests)} tests, 1 PASS, 0 s so far, about {left} left"
 
 
-def test_a_low_terminal_shows_the_machines_that_work() -> None:
+def test_a_terminal_with_few_rows_shows_the_busy_machines() -> None:
     console = Console(file=io.StringIO(), width=100, height=7)
     table, plan = LiveTable(console), a_plan()
     table.plan(plan, Estimate(plan, {}, 1))
@@ -206,7 +206,7 @@ def test_a_low_terminal_shows_the_machines_that_work() -> None:
     assert "left" not in rows[3]
 
 
-def test_the_time_left_is_what_the_longest_worker_has_to_do() -> None:
+def test_the_time_left_is_that_of_the_longest_worker() -> None:
     plan = a_plan()
     tests = plan.cells[0].tests
     last = {"6.1-amd64": 10.0, "6.12-amd64": 30.0}
@@ -223,5 +223,5 @@ def test_the_time_left_is_what_the_longest_worker_has_to_do() -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.4, "0 s"), (99.0, "99 s"), (170.0, "3 min"), (3900.0, "1 h 5 min")]
 )
-def test_durations_in_words(seconds: float, words: str) -> None:
+def test_the_text_of_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words

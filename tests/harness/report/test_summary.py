@@ -1,4 +1,4 @@
-"""summary.md as GitHub shows it: never too long, and its links lead somewhere."""
+"""summary.md fits the limits of GitHub, and its links have targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.report.made_up import a_cell, a_run, a_test, every_verdict
 
 
 def test_a_big_run_fits_a_job_summary() -> None:
-    """2,000 cells of 60 tests that fail at length: tables end whole and say how many more there are."""
+    """2,000 cells with 60 failed tests each: tables end with a whole row and the number of further rows."""
     tests = tuple(a_test(f"family.test{n}", Verdict.FAIL, f"{n} " + "x" * 400) for n in range(60))
     text = summary.render(a_run(*(a_cell(f"6.{n}", tests=tests) for n in range(2000))))
     assert len(text.encode()) < 1 << 20
@@ -22,7 +22,7 @@ def test_a_big_run_fits_a_job_summary() -> None:
 
 
 def test_the_worst_cells_are_shown() -> None:
-    """A failure is in the table however many passes come before it."""
+    """A failure is in the table, however many passes come before it."""
     passing = (a_cell(f"6.{n}", tests=(a_test("a.b"),)) for n in range(100))
     text = summary.render(a_run(*passing, a_cell("7.3", tests=(a_test("a.b", Verdict.FAIL),))))
     assert "[7.3-auto](" in text.splitlines()[4]
@@ -30,14 +30,14 @@ def test_the_worst_cells_are_shown() -> None:
 
 @pytest.mark.parametrize("verdict", [Verdict.SKIP, Verdict.XFAIL])
 def test_a_tick_stands_only_where_something_passed(verdict: Verdict) -> None:
-    """Neither in the table nor in the headline."""
+    """In the table and in the headline."""
     text = summary.render(a_run(a_cell("6.1", tests=(a_test("a.b", verdict),))))
     assert text.startswith("## ○ Nothing failed, and nothing passed.")
     assert "✓" not in text
 
 
 def test_a_text_beyond_the_limit_is_cut_at_a_line() -> None:
-    """With a line about the cut."""
+    """The last line says that text was cut."""
     assert summary.cut("a line\n" * 100, 100).endswith("a line\n… cut here; results.json has the rest\n")
 
 
@@ -58,7 +58,7 @@ def test_a_job_links_to_the_archive() -> None:
 @pytest.mark.parametrize(
     "address", ["javascript:alert(1)", "http://plain.example/", "https://a.example/) [x](y"]
 )
-def test_what_is_no_address_of_an_archive(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_address_is_no_link(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["report", "--artifact", address])
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""The last table on terminals of any width."""
+"""The final table on terminals of any width."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def printed(width: int, *, colours: bool = False) -> str:
 
 @pytest.mark.parametrize("width", [30, 40, 60, 64, 80, 99, 100, 120, 200])
 def test_the_table_fits(width: int) -> None:
-    """No row is wider than the terminal, and every cell is there with its verdict."""
+    """No row is wider than the terminal, and every cell has a row with its verdict."""
     found = every_verdict()
     rows = printed(width).splitlines()
     table = rows[: next(n for n, row in enumerate(rows) if re.match(r"\S+: ", row))]
@@ -49,12 +49,12 @@ def test_the_table_fits(width: int) -> None:
         (120, ["kernel", "cell", "verdict", "boot", "load", "tests", "ended", "in"]),
     ],
 )
-def test_what_there_is_room_for(width: int, heads: list[str]) -> None:
+def test_the_columns_that_fit(width: int, heads: list[str]) -> None:
     assert printed(width).splitlines()[0].split() == heads
 
 
 def test_a_verdict_is_a_word_and_a_sign() -> None:
-    """Without colours the text is the same."""
+    """The text is the same without colours."""
     plain = printed(120)
     assert "✗ FAIL" in plain
     assert "\x1b" not in plain
@@ -68,7 +68,7 @@ def test_a_guest_cannot_write_on_the_terminal(text: str) -> None:
     assert not {"\x1b", "\x9b", "\x07", "\x00", "\u202e"} & set(out.getvalue())
 
 
-def test_a_failure_is_followed_by_what_it_is_about() -> None:
+def test_a_failure_is_followed_by_its_evidence() -> None:
     """Rule, line of the script, hook and row of the ledger, if the guest reported them."""
     evidence = {
         "script": ["unlink /x"],
@@ -98,7 +98,7 @@ def test_a_failure_is_followed_by_what_it_is_about() -> None:
 
 
 def test_in_a_pipe_nothing_is_cut_or_folded() -> None:
-    """Each cell is one row with all its columns, whatever width is assumed for what is no terminal."""
+    """Each cell is one row with all its columns, whatever width rich assumes without a terminal."""
     out = io.StringIO()
     print_results(Console(file=out, width=30), every_verdict(), "out/latest")
     rows = out.getvalue().splitlines()
@@ -126,7 +126,7 @@ def _last_line(results: Results) -> str:
 
 
 def test_a_run_of_skips_is_not_called_as_expected() -> None:
-    """The last line of the terminal and the report have the words of the summary."""
+    """The last line of the terminal and the report use the sentence of the summary."""
     skipped = a_run(a_cell("6.1", tests=(a_test("a.b", Verdict.SKIP),)))
     assert _last_line(skipped).startswith("Nothing failed, and nothing passed. ")
     assert _last_line(a_run(a_cell("6.1", tests=(a_test("a.b"),)))).startswith("Everything as expected. ")

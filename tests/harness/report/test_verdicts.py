@@ -1,4 +1,4 @@
-"""Each place that has a fact about every verdict, or about every exit code of a run, has all of them."""
+"""Each table that has a fact about every verdict, or about every exit code of a run, is complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CODES = {verdict.exit_code for verdict in Verdict}
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_every_verdict_can_be_reported(verdict: Verdict) -> None:
-    """A letter, a meaning, a symbol, a word of the schema, and a row of the page."""
+    """It has a letter, a meaning, a symbol, a word of the schema, and a row of the page."""
     assert verdict in LETTERS
     assert verdict in MEANING
     assert f'id="i-{verdict}"' in ICONS

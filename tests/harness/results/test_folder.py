@@ -1,4 +1,4 @@
-"""A run replaces an earlier run's folder, and nothing that is anyone else's."""
+"""A run replaces the folder of an earlier run, and no other files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def made(path: Path, *, own: bool = False) -> None:
 @pytest.mark.parametrize(
     "files", [("cells/notes.txt", "summary.md"), ("README",), ("plan.json",), ("cells/a/b",)]
 )
-def test_a_folder_with_files_of_ones_own_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
-    """As with `--output .`; all of it stays."""
+def test_a_folder_with_other_files_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
+    """As with `--output .`; all files stay."""
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text('{"cells": "mine"}')
@@ -32,7 +32,7 @@ def test_a_folder_with_files_of_ones_own_is_refused(tmp_path: Path, files: tuple
 
 
 def test_an_earlier_run_is_replaced(tmp_path: Path) -> None:
-    """What was added to its folder stays."""
+    """Files that a user added to its folder stay."""
     made(tmp_path / "out")
     for name, text in (
         ("plan.json", Plan(schema=1, cells=()).to_json()),
@@ -46,7 +46,7 @@ def test_an_earlier_run_is_replaced(tmp_path: Path) -> None:
     assert list((tmp_path / "out/cells").iterdir()) == []
 
 
-def test_an_empty_folder_and_one_of_a_run_that_ended_at_once_are_taken(tmp_path: Path) -> None:
+def test_an_empty_folder_and_one_of_a_run_that_ended_at_once_are_accepted(tmp_path: Path) -> None:
     """The second has only an empty folder of cells."""
     made(tmp_path)
     made(tmp_path)
@@ -66,7 +66,7 @@ def test_cells_that_are_a_link_are_refused(tmp_path: Path, target: str) -> None:
 
 
 def test_another_runs_folder_is_not_shared(tmp_path: Path) -> None:
-    """While it is claimed."""
+    """As long as that run uses it."""
     claimed = folder.make(tmp_path, own=False)
     with pytest.raises(ConfigError, match="another run is writing there"):
         made(tmp_path)
@@ -87,7 +87,7 @@ def test_a_folder_called_latest_is_refused_before_anything_runs(tmp_path: Path) 
 
 
 def test_latest_is_the_newest_run(tmp_path: Path) -> None:
-    """Also where an earlier process of the same number died before it could."""
+    """Also if an earlier process with the same id died before it set the link."""
     (tmp_path / f".latest.{os.getpid()}").symlink_to("old")
     for name in ("1", "2"):
         (tmp_path / name).mkdir()

@@ -31,14 +31,14 @@ def rows(draw: st.DrawFn) -> LedgerRow:
 
 
 @given(rows())
-def test_a_row_that_adds_up_says_nothing(row: LedgerRow) -> None:
+def test_a_row_that_adds_up_has_no_finding(row: LedgerRow) -> None:
     account = Account("open", row)
     assert account.ok
     assert account.off == ""
 
 
 @given(rows(), st.integers(1, 10**6))
-def test_a_row_that_is_off_says_which_identity_and_how_much(row: LedgerRow, amount: int) -> None:
+def test_a_row_that_is_off_names_the_equation_and_the_difference(row: LedgerRow, amount: int) -> None:
     more = Account("open", row.model_copy(update={"generated": row.generated + amount}))
     assert more.off == f"{amount:,} of generated unaccounted for"
     more = Account("open", row.model_copy(update={"matched": row.matched + amount}))

@@ -25,7 +25,7 @@ WHOLE = every_verdict()
 
 
 def plan_of(*cells: CellResult) -> Plan:
-    """The plan that `cells` are the results of."""
+    """The plan of a run with these cells."""
     return Plan(schema=1, cells=tuple(_planned(cell) for cell in cells))
 
 
@@ -40,7 +40,7 @@ def shard(*cells: CellResult, folder: str = "shard") -> Shard:
 
 
 def on_disk(folder: Path, found: Results) -> Path:
-    """An output folder, as a run leaves it."""
+    """Write an output folder as a run does."""
     for cell in found.cells:
         (folder / "cells" / cell.id).mkdir(parents=True)
         (folder / "cells" / cell.id / "console.log").write_text(f"console of {cell.id}\n")
@@ -50,8 +50,8 @@ def on_disk(folder: Path, found: Results) -> Path:
 
 
 @given(st.lists(st.integers(0, 3), min_size=len(WHOLE.cells), max_size=len(WHOLE.cells)))
-def test_a_split_merged_is_the_whole(places: list[int]) -> None:
-    """However the cells are dealt out: the same cells, totals, exit code and completeness."""
+def test_merged_shards_equal_the_whole_run(places: list[int]) -> None:
+    """However the cells are distributed: the same cells, totals, exit code and completeness."""
     parts = [
         shard(*(cell for cell, place in zip(WHOLE.cells, places, strict=True) if place == number))
         for number in set(places)
@@ -86,7 +86,7 @@ def test_a_test_that_no_shard_has_is_named_and_not_run() -> None:
     assert (cell.verdict, cell.tests[0].verdict) == (Verdict.NOT_RUN, Verdict.NOT_RUN)
 
 
-def test_a_failure_outweighs_what_is_missing() -> None:
+def test_a_failure_counts_more_than_a_missing_cell() -> None:
     whole = a_cell("6.1", tests=(a_test("truth.open", Verdict.CRASH), a_test("truth.unlink")))
     part = whole.model_copy(update={"tests": whole.tests[:1]})
     merged = merge.merge(plan_of(whole), [Shard(Path("s"), plan_of(whole), a_run(part))])
@@ -104,12 +104,12 @@ def test_the_same_cell_with_other_results_is_a_conflict() -> None:
         merge.merge(plan_of(a_cell("6.1")), [shard(a_cell("6.1"), folder="one"), shard(other, folder="two")])
 
 
-def test_what_was_not_planned_is_named() -> None:
+def test_a_cell_without_a_plan_is_named() -> None:
     with pytest.raises(IncompleteError, match=r"7\.3-auto: in a shard, and not planned"):
         merge.merge(plan_of(a_cell("6.1")), [shard(a_cell("6.1"), a_cell("7.3"))])
 
 
-def test_what_one_shard_leaves_out_and_another_runs_is_not_left_out() -> None:
+def test_a_cell_that_one_shard_ran_is_not_reported_as_omitted() -> None:
     one = shard(a_cell("6.1"))
     omitting = Plan(schema=1, cells=one.plan.cells, omitted=(Omitted(id="7.3-auto", reason="not selected"),))
     plan = merge.whole_plan([Shard(one.folder, omitting, one.results), shard(a_cell("7.3"))])
@@ -117,7 +117,7 @@ def test_what_one_shard_leaves_out_and_another_runs_is_not_left_out() -> None:
     assert plan.omitted == ()
 
 
-def test_shards_that_planned_one_cell_differently() -> None:
+def test_shards_that_planned_one_cell_differently_are_refused() -> None:
     fewer = a_cell("6.1", tests=(a_test("truth.open"),))
     with pytest.raises(IncompleteError, match="different plans in"):
         merge.whole_plan([shard(a_cell("6.1")), shard(fewer)])
@@ -171,7 +171,7 @@ def test_the_number_of_kinds_of_hosts_is_words() -> None:
 
 
 def test_the_command_makes_one_folder(tmp_path: Path) -> None:
-    """Reports, plan and the evidence of every cell are there, as if one run had made them."""
+    """It has reports, plan and the evidence of every cell, as a single run would have."""
     parts = [on_disk(tmp_path / f"s{n}", a_run(*WHOLE.cells[n::3])) for n in range(3)]
     (tmp_path / "plan.json").write_text(plan_of(*WHOLE.cells).to_json())
     words = [
@@ -191,7 +191,7 @@ def test_the_command_makes_one_folder(tmp_path: Path) -> None:
 
 
 def test_a_missing_shard_is_named_and_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is there is written all the same, marked as incomplete."""
+    """The other results are written all the same, marked as incomplete."""
     here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
     assert cli.main(["merge", str(here), str(tmp_path / "lost"), "--output", str(tmp_path / "m")]) == 4
     assert f"{tmp_path / 'lost'}: the shard is missing" in capsys.readouterr().err
@@ -215,7 +215,7 @@ def test_results_cut_in_the_middle_exit_2(tmp_path: Path) -> None:
     assert not (tmp_path / "m").exists()
 
 
-def test_what_is_there_already_is_not_overwritten(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "mine").write_text("")
@@ -223,8 +223,8 @@ def test_what_is_there_already_is_not_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "m").iterdir()] == ["mine"]
 
 
-def test_links_in_a_shard_lead_nowhere(tmp_path: Path) -> None:
-    """A shard comes from another machine: a link in it could name any file of this one."""
+def test_links_in_a_shard_are_not_followed(tmp_path: Path) -> None:
+    """A shard comes from another host: a link in it could name any file of this one."""
     here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
     (tmp_path / "secret").write_text("secret")
     (here / "cells" / "6.1-auto" / "agent.log").symlink_to(tmp_path / "secret")
@@ -243,7 +243,7 @@ def test_a_shard_whose_cells_lie_elsewhere_has_none(tmp_path: Path) -> None:
     assert list((tmp_path / "m" / "cells").iterdir()) == []
 
 
-def test_no_space_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = shard_folders.read(on_disk(tmp_path / "here", a_run(a_cell("6.1"))))
 
     def full(*_: object) -> None:
@@ -262,7 +262,7 @@ HOSTILE = "6.1\x1b]0;owned\x07-auto"
 def test_escape_sequences_in_a_shard_are_refused(
     field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Names come from another host's file: nothing of them reaches the terminal as it is."""
+    """Names come from another host's file: no control character in them reaches the terminal."""
     cell = a_cell("6.1").model_copy(update={field: HOSTILE})
     folder = on_disk(tmp_path / "s", a_run(a_cell("6.1")))
     (folder / "results.json").write_text(a_run(cell).to_json())
@@ -285,10 +285,10 @@ def test_escape_sequences_in_a_plan_are_refused(tmp_path: Path, capsys: pytest.C
     assert "\x1b" not in capsys.readouterr().err
 
 
-def test_a_shard_without_bound_is_refused(
+def test_a_shard_beyond_the_limits_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its results as well as what lies in a cell's folder."""
+    """The limits hold for its results and for the files of a cell's folder."""
     folder = on_disk(tmp_path / "s", a_run(a_cell("6.1")))
     monkeypatch.setattr(shard_folders, "MAX_EVIDENCE", 1)
     assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
@@ -299,7 +299,7 @@ def test_a_shard_without_bound_is_refused(
 
 
 def test_shards_of_different_agents_do_not_merge() -> None:
-    """One run tests one agent; shards that tested none say nothing about it."""
+    """One run tests one agent; a shard that tested no agent fits any."""
 
     def tested(cell: CellResult, bundle: str) -> Shard:
         one = shard(cell, folder=bundle or "none")

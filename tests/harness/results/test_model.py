@@ -79,11 +79,11 @@ def test_results_describe_planned_scenarios(plan: Plan) -> None:
     assert described["truth.open"].proves.startswith("An open")
 
 
-def test_nothing_at_all_is_incomplete(plan: Plan) -> None:
+def test_a_run_without_cells_is_incomplete(plan: Plan) -> None:
     assert made(plan, {}).run.exit_code == 4
 
 
-def test_a_cell_takes_its_worst(plan: Plan) -> None:
+def test_a_cell_has_the_worst_verdict_of_its_tests(plan: Plan) -> None:
     tests = _all(plan)
     tests["5.10-auto", "truth.unlink"] = TestResult(name="truth.unlink", verdict=Verdict.FAIL, reason="x")
     cell = made(plan, tests).cells[0]
@@ -95,7 +95,7 @@ def test_a_cell_that_failed_beside_its_tests_is_not_a_pass(plan: Plan) -> None:
     assert made(plan, _all(plan), cause).run.exit_code == 1
 
 
-def test_what_does_not_pass_needs_a_reason() -> None:
+def test_a_verdict_other_than_pass_needs_a_reason() -> None:
     with pytest.raises(ValueError, match="SKIP needs a reason"):
         TestResult(name="a", verdict=Verdict.SKIP)
 
@@ -114,7 +114,7 @@ def test_every_planned_test_ends_in_exactly_one_verdict(data: st.DataObject) -> 
     assert found.run.complete == (len(some) == len(plan.pairs()) and Verdict.NOT_RUN not in verdicts.values())
 
 
-def test_plan_and_results_that_differ_are_told(plan: Plan) -> None:
+def test_plan_and_results_that_differ_are_reported(plan: Plan) -> None:
     found = made(plan, _all(plan))
     assert agreement.disagreements(plan.narrowed(plan.pairs()[1:]), found) == [
         "5.10-auto truth.open: in the results, and not planned"
@@ -145,7 +145,7 @@ def test_a_damaged_results_file_is_a_config_error(plan: Plan, tmp_path: Path, da
         model.load(path)
 
 
-def test_totals_that_lie_are_refused(plan: Plan, tmp_path: Path) -> None:
+def test_wrong_totals_are_refused(plan: Plan, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(made(plan, _all(plan, Verdict.FAIL)).to_json().replace('"FAIL": 6', '"PASS": 6'))
     with pytest.raises(ConfigError, match="totals"):
@@ -161,7 +161,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
 
-def test_junit_tells_classes_apart(plan: Plan) -> None:
+def test_junit_distinguishes_classes_of_verdicts(plan: Plan) -> None:
     tests = _all(plan)
     for test, verdict in (("truth.open", "FAIL"), ("truth.unlink", "INFRA"), ("truth.rename", "SKIP")):
         tests["5.10-auto", test] = TestResult(name=test, verdict=Verdict(verdict), reason=HOSTILE)
@@ -172,7 +172,7 @@ def test_junit_tells_classes_apart(plan: Plan) -> None:
     assert suites[0].get("failures") == "1"
 
 
-def test_the_summary_shows_hostile_words_as_words(plan: Plan) -> None:
+def test_the_summary_shows_hostile_text_as_text(plan: Plan) -> None:
     tests = _all(plan)
     tests["5.10-auto", "truth.open"] = TestResult(name="truth.open", verdict=Verdict.FAIL, reason=HOSTILE)
     text = summary.render(made(plan, tests))
@@ -215,7 +215,7 @@ def test_a_hook_set_that_no_cell_exercised_fails_a_whole_run(plan: Plan) -> None
 
 
 def test_a_test_that_every_cell_skipped_fails_a_whole_run(plan: Plan) -> None:
-    """Its name and the reason of the first; one cell that ran it, or was lost, is enough."""
+    """The error has its name and the first reason; one cell that ran it, or was lost, is enough."""
     whole = plan.model_copy(update={"exercise": ("auto",)})
     tests = _all(whole)
     skip = TestResult(name="truth.open", verdict=Verdict.SKIP, reason="no hook for open fires")
@@ -230,8 +230,8 @@ def test_a_test_that_every_cell_skipped_fails_a_whole_run(plan: Plan) -> None:
         assert exercise.unexercised(whole, made(whole, tests).cells) == []
 
 
-def test_what_only_a_faster_host_could_try_is_noted(plan: Plan) -> None:
-    """A host that cannot make 20,000 events a second proves nothing wrong with the agent."""
+def test_a_test_that_needs_a_faster_host_is_noted(plan: Plan) -> None:
+    """A host that cannot make 20,000 events a second proves no fault of the agent."""
     cells = [cell.model_copy(update={"tests": (*cell.tests, "loss.fast")}) for cell in plan.cells]
     whole = plan.model_copy(update={"cells": tuple(cells), "exercise": ("auto",)})
     tests = _all(whole)
@@ -328,7 +328,7 @@ def test_results_of_another_kernel_are_found(plan: Plan) -> None:
     assert line.startswith("5.10-auto: planned as 5.10 amd64 auto")
 
 
-def test_results_of_another_variant_are_told(plan: Plan) -> None:
+def test_results_of_another_variant_are_reported(plan: Plan) -> None:
     found = made(plan, _all(plan))
     other = found.cells[0].model_copy(update={"hookset": "lsm"})
     changed = found.model_copy(update={"cells": (other, *found.cells[1:])})
@@ -338,7 +338,7 @@ def test_results_of_another_variant_are_told(plan: Plan) -> None:
     ]
 
 
-def test_what_no_test_shows_is_in_every_report(plan: Plan) -> None:
+def test_a_cells_own_reason_is_in_every_report(plan: Plan) -> None:
     cause = Attempt(verdict=Verdict.SPLAT, reason="WARNING: at x.c")
     found = made(plan, _all(plan), cause)
     text = summary.render(found)

@@ -44,7 +44,7 @@ def test_a_run_succeeds_only_if_there_are_results_and_all_are_expected(found: li
 
 
 @given(_verdicts.filter(bool))
-def test_product_beats_infrastructure(found: list[Verdict]) -> None:
+def test_a_failure_of_the_product_comes_before_the_infrastructure(found: list[Verdict]) -> None:
     product = any(verdict.exit_code == 1 for verdict in found)
     assert (run_exit_code(found) == 1) == product
 

@@ -1,4 +1,4 @@
-"""The command `harness` in its own process, with machines that play a script; a pytest plugin as well."""
+"""The command `harness` in its own process, with fake machines that follow a script; also a pytest plugin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a cell with fake machines: each event leads to one verdict."""
+"""The run of a cell with fake machines: each event leads to one verdict."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _verdicts(results: list[TestResult]) -> str:
         ({"*::load": "lost,pass"}, "PASS PASS PASS"),
     ],
 )
-def test_what_happens_has_one_verdict(
+def test_each_event_leads_to_its_verdict(
     cell: Cell, folder: Path, script: dict[str, str], verdicts: str
 ) -> None:
     results, _, events = _live(cell, folder, script)
@@ -109,22 +109,22 @@ def test_a_cell_leaves_its_evidence(cell: Cell, folder: Path) -> None:
 def test_a_machine_that_hangs_before_the_agent_runs_is_reported_as_it_started(
     cell: Cell, folder: Path
 ) -> None:
-    """`phases.start` is "warm" for a restored machine although the agent could not be deployed."""
+    """`phases.start` is "warm" for a restored machine, although the agent could not be deployed."""
     _, report, _ = _live(cell, folder, {"*::boot": "warm", "*::deploy": "hang"})
     assert report.phases.start == "warm"
 
 
-def test_what_was_loaded_is_in_the_report(cell: Cell, folder: Path) -> None:
+def test_the_loaded_hooks_are_in_the_report(cell: Cell, folder: Path) -> None:
     _, report, _ = _live(cell, folder, {})
     assert report.capabilities == {"lsm": "fires"}
     assert report.hooks[0].runs == 3
     assert report.cause is None
 
 
-def test_what_was_counted_at_the_end_is_in_the_report(
+def test_the_counters_of_the_end_are_in_the_report(
     cell: Cell, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program's runs when it was loaded say nothing; rows that are none change nothing."""
+    """The runs of a program that were counted at its load say nothing; invalid rows change nothing."""
     counted = {"event": "open", "point": "file_open", "type": "lsm", "state": "fires", "runs": 1009}
     monkeypatch.setattr(FakeMachine, "hooks", (counted,))
     assert [hook.runs for hook in _live(cell, folder, {})[1].hooks] == [1009]
@@ -132,12 +132,14 @@ def test_what_was_counted_at_the_end_is_in_the_report(
     assert [hook.runs for hook in _live(cell, folder, {})[1].hooks] == [3]
 
 
-def test_a_test_that_is_lost_says_with_what(cell: Cell, folder: Path) -> None:
+def test_a_lost_test_has_the_cause(cell: Cell, folder: Path) -> None:
     results, _, _ = _live(cell, folder, {"*::truth.open": "crash"})
     assert results[1].reason == "not run: the machine was given up after CRASH in truth.open"
 
 
-def test_only_the_machinery_is_tried_again_and_every_time_is_told(cell: Cell, folder: Path) -> None:
+def test_only_the_infrastructure_is_tried_again_and_each_attempt_is_reported(
+    cell: Cell, folder: Path
+) -> None:
     results, report, events = _live(cell, folder, {"*::truth.unlink": "qemu-dies,pass"})
     assert [str(attempt.verdict) for attempt in results[1].attempts] == ["INFRA", "PASS"]
     assert [attempt.reason for attempt in report.attempts] == ["qemu: QEMU was killed by signal 9"]
@@ -146,7 +148,7 @@ def test_only_the_machinery_is_tried_again_and_every_time_is_told(cell: Cell, fo
 
 
 def test_an_agent_that_always_ends_is_given_up(cell: Cell, folder: Path) -> None:
-    """Each loads again, which takes time, and their output is kept."""
+    """Each restart loads again, which takes time; the output of each is kept."""
     tests = tuple(f"truth.{number}" for number in range(5))
     results, report, _ = _live(cell.model_copy(update={"tests": tests}), folder, {"*::truth.*": "broken"})
     assert _verdicts(results) == "FAIL FAIL FAIL NOT_RUN NOT_RUN"
@@ -156,7 +158,7 @@ def test_an_agent_that_always_ends_is_given_up(cell: Cell, folder: Path) -> None
 
 
 def test_logs_of_earlier_machines_and_visits_are_kept(cell: Cell, folder: Path) -> None:
-    """A retried machine and a second visit of the cell start new logs."""
+    """A second machine and a second visit of the cell start new logs."""
     _live(cell, folder, {"*::truth.unlink": "qemu-dies,pass"})
     names = sorted(path.name for path in folder.glob("agent*"))
     _live(cell, folder, {})
@@ -166,7 +168,7 @@ def test_logs_of_earlier_machines_and_visits_are_kept(cell: Cell, folder: Path) 
     assert set(names) < set(later)
 
 
-def test_tries_end(cell: Cell, folder: Path) -> None:
+def test_the_number_of_attempts_is_limited(cell: Cell, folder: Path) -> None:
     _, report, events = _live(cell, folder, {"*::boot": "lost"})
     assert sum(event.startswith("boot") for event in events) == MAX_MACHINES
     assert len(report.attempts) == MAX_MACHINES - 1
@@ -181,7 +183,9 @@ def test_at_the_deadline_the_rest_is_not_run(cell: Cell, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("act", "whose"), [("hang", "agent hung"), ("freeze", "kernel hung")])
-def test_a_ping_tells_whose_a_timeout_is(cell: Cell, folder: Path, act: str, whose: str) -> None:
+def test_a_ping_decides_whether_guest_or_test_timed_out(
+    cell: Cell, folder: Path, act: str, whose: str
+) -> None:
     results, _, _ = _live(cell, folder, {"*::truth.unlink": act})
     assert results[1].reason.endswith(whose)
 
@@ -194,7 +198,7 @@ def test_a_crash_has_a_fingerprint(cell: Cell, folder: Path) -> None:
     assert report.cause.fingerprint == results[0].fingerprint
 
 
-def test_a_complaint_beside_the_tests_is_the_cells(cell: Cell, folder: Path) -> None:
+def test_a_complaint_outside_of_tests_belongs_to_the_cell(cell: Cell, folder: Path) -> None:
     results, report, events = _live(cell, folder, {"*::load": "splat"})
     assert _verdicts(results) == "PASS PASS PASS"
     assert report.cause
@@ -221,10 +225,10 @@ def test_what_is_left_behind_fails_the_cell(cell: Cell, folder: Path) -> None:
         ("end", "blind", "FAIL", "the search for leftovers of the agent failed: the search failed"),
     ],
 )
-def test_what_goes_wrong_after_the_last_test_is_the_cells(
+def test_a_failure_after_the_last_test_belongs_to_the_cell(
     cell: Cell, folder: Path, step: str, act: str, verdict: str, reason: str
 ) -> None:
-    """An agent that ends early, and a final check that fails, are no success."""
+    """An agent that ends early and a final check that fails are no success."""
     results, report, _ = _live(cell, folder, {f"*::{step}": act})
     assert _verdicts(results) == "PASS PASS PASS"
     assert report.cause
@@ -236,7 +240,7 @@ def test_what_goes_wrong_after_the_last_test_is_the_cells(
     ("hookset", "lsm", "verdict"),
     [("lsm", "silent", "SKIP"), ("lsm", "fires", "FAIL"), ("auto", "silent", "FAIL")],
 )
-def test_a_forced_set_is_skipped_only_for_what_was_observed(
+def test_a_forced_hook_set_is_skipped_only_for_an_observed_fact(
     cell: Cell, folder: Path, hookset: str, lsm: str, verdict: str
 ) -> None:
     forced = cell.model_copy(update={"hookset": hookset})
@@ -247,7 +251,7 @@ def test_a_forced_set_is_skipped_only_for_what_was_observed(
         assert report.capabilities == {"lsm": "silent"}
 
 
-def test_a_kernel_that_has_not_what_its_configuration_promises_fails(cell: Cell, folder: Path) -> None:
+def test_a_kernel_without_what_its_configuration_promises_fails(cell: Cell, folder: Path) -> None:
     bench = FakeBench({"*::load": "refuse,silent"})
     slot = Slot(lambda wanted: bench.machine(wanted, bench.prepare(_plan(cell), "tcg", print), folder))
     forced = cell.model_copy(update={"hookset": "lsm"})
@@ -270,7 +274,7 @@ def test_a_kernel_that_has_not_what_its_configuration_promises_fails(cell: Cell,
         ("INFRA", "FAIL", "FAIL"),
     ],
 )
-def test_two_attempts_have_one_verdict_and_both_are_told(first: str, second: str, verdict: str) -> None:
+def test_two_attempts_have_one_verdict_and_both_are_reported(first: str, second: str, verdict: str) -> None:
     one, two = (
         TestResult(name="a", verdict=v, reason=str(v), attempts=(Attempt(verdict=v, reason=str(v)),))
         for v in (Verdict(first), Verdict(second))
@@ -294,7 +298,7 @@ def test_anything_a_guest_answers_can_be_written_and_read(answer: object) -> Non
     assert TestResult.model_validate_json(result.model_dump_json().encode("utf-8"))
 
 
-def test_what_is_nested_without_end_is_cut() -> None:
+def test_deeply_nested_answers_are_cut() -> None:
     deep: object = "x"
     for _ in range(5000):
         deep = [deep]
@@ -340,7 +344,7 @@ def test_an_answer_that_contradicts_itself_is_a_failure(ran: Ran, reason: str) -
     assert result.reason.startswith(reason)
 
 
-def test_hostile_words_become_plain_ones() -> None:
+def test_hostile_text_is_made_visible() -> None:
     row = {"name": "x", "ok": False, "got": "\ud800"}
     result = result_of("a", _ran(verdict="FAIL", reason="\x1b[2J\ud800\n" * 400, assertions=[row]))
     assert result.assertions[0].got == "?"
@@ -387,7 +391,7 @@ def _known(tmp_path: Path, text: str = KNOWN) -> Expectations:
         ("CRASH", "silent", BEFORE, "CRASH"),
     ],
 )
-def test_known_failures(
+def test_expected_failures(
     tmp_path: Path, cell: Cell, verdict: str, lsm: str, day: datetime.date, seen: str
 ) -> None:
     report = CellReport(id=cell.id, capabilities={"lsm": lsm})
@@ -397,7 +401,7 @@ def test_known_failures(
     assert judged.reason
 
 
-def test_an_expectation_that_fits_nothing_is_said(tmp_path: Path, cell: Cell) -> None:
+def test_an_expectation_without_a_match_is_reported(tmp_path: Path, cell: Cell) -> None:
     known = _known(tmp_path, KNOWN + SPLATS)
     judged = [(cell, CellReport(id=cell.id), PASSED)]
     assert expectations.unmatched(known, judged) == [
@@ -409,14 +413,14 @@ def test_an_expectation_that_fits_nothing_is_said(tmp_path: Path, cell: Cell) ->
 
 
 def test_an_expectation_of_a_test_that_does_not_exist_is_reported(tmp_path: Path) -> None:
-    """With a similar name; a glob needs one test that it matches."""
+    """With the closest name; a glob must match a test."""
     known = _known(tmp_path, KNOWN.replace("truth.*", "[truth.opne, 'truth.*']"))
     assert expectations.unknown(known, ["truth.open", "truth.unlink"]) == [
         "expectations.yaml: truth.opne: no such test (did you mean 'truth.open'?)"
     ]
 
 
-def test_a_date_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
+def test_an_invalid_date_is_reported_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expectations.yaml:7: expected_failures.until: .*date"):
         _known(tmp_path, KNOWN.replace("2026-12-31", "soon"))
 
@@ -424,7 +428,7 @@ def test_a_date_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("series", "day", "allowed"), [("5.10", BEFORE, True), ("5.10", AFTER, False), ("6.1", BEFORE, False)]
 )
-def test_a_complaint_is_allowed_where_and_until_it_says(
+def test_a_complaint_is_allowed_only_on_its_kernel_and_until_its_date(
     tmp_path: Path, cell: Cell, series: str, day: datetime.date, allowed: bool
 ) -> None:
     kernel = cell.kernel.model_copy(update={"series": series})
@@ -435,7 +439,7 @@ def test_a_complaint_is_allowed_where_and_until_it_says(
     assert not allowed or why == "a bug of that kernel (a page), until 2026-12-31"
 
 
-def test_an_allowed_complaint_leaves_a_pass_and_is_told() -> None:
+def test_an_allowed_complaint_leaves_a_pass_and_is_reported() -> None:
     log = [
         f"[1.0] agent selftest: begin {PASSED.name}",
         *fake.SPLAT,

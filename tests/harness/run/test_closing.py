@@ -1,4 +1,4 @@
-"""A cell passes only when its end was checked; the worse of two results or of two visits stands."""
+"""A cell passes only after the check at its end; of two results or two visits the worse one counts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LAST = "*::end"  # the last thing that happens in a cell
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("act", ["full", "error", "interrupt", "kill-worker"])
 def test_a_cell_whose_end_was_cut_short_does_not_pass(tmp_path: Path, workers: str, act: str) -> None:
-    """Whatever cuts the teardown short, its cell is not PASS, its run is incomplete and exits 3 or 4."""
+    """Whatever interrupts the teardown, the cell is not PASS, and the incomplete run exits 3 or 4."""
     if (workers, act) == ("0", "kill-worker"):
         pytest.skip("that process is the whole run")
     command = Command(tmp_path, {f"6.1-auto{LAST[1:]}": act})
@@ -51,8 +51,10 @@ def test_a_cell_whose_end_was_cut_short_does_not_pass(tmp_path: Path, workers: s
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_in_the_last_teardown_is_seen(tmp_path: Path, workers: str, number: signal.Signals) -> None:
-    """The only test has run, and the end of its cell was not checked: incomplete."""
+def test_a_signal_in_the_last_teardown_makes_the_run_incomplete(
+    tmp_path: Path, workers: str, number: signal.Signals
+) -> None:
+    """The only test has run, but the check at the end of its cell has not."""
     command = Command(tmp_path, {LAST: "sleep"})
     process = command.start("-n", workers, "--kernel", "6.1", "--test", "truth.open")
     command.wait_for("end 6.1-auto")
@@ -65,8 +67,8 @@ def test_a_signal_in_the_last_teardown_is_seen(tmp_path: Path, workers: str, num
         assert "end of the cell was not checked" in found.cells[0].reason
 
 
-def test_a_deadline_in_the_last_teardown_is_seen(tmp_path: Path) -> None:
-    """The run's own deadline passes while the end of the last cell is looked at."""
+def test_a_deadline_in_the_last_teardown_makes_the_run_incomplete(tmp_path: Path) -> None:
+    """The run's own deadline passes during the check at the end of the last cell."""
     command = Command(tmp_path, {LAST: "sleep"})
     process = command.start("-n", "0", "--kernel", "6.1", "--test", "truth.open", "--deadline", "2")
     output = process.communicate(timeout=60)[0]
@@ -98,10 +100,10 @@ def test_two_visits_of_one_cell_are_one_cell(project: Project, workers: str) -> 
         ({}, Verdict.SKIP, "lsm is silent"),
     ],
 )
-def test_a_refused_hook_set_is_searched_like_any_other(
+def test_a_refused_hook_set_is_checked_at_its_end(
     cell: Cell, folder: Path, script: dict[str, str], verdict: Verdict, words: str
 ) -> None:
-    """A refusal is a SKIP only where it left nothing behind and the kernel did not complain."""
+    """A refusal is a SKIP only if it left nothing behind and the kernel did not complain."""
     forced = cell.model_copy(update={"hookset": "lsm"})
     _, report, _ = _live(forced, folder, {"*::load": "refuse,silent", **script})
     assert report.closed
@@ -110,10 +112,10 @@ def test_a_refused_hook_set_is_searched_like_any_other(
     assert words in report.cause.reason
 
 
-def test_a_worker_that_dies_after_its_last_test_is_seen(
+def test_a_worker_that_dies_after_its_last_test_exits_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All cells are closed and pass; that a worker failed while it cleaned up still exits 3."""
+    """All cells are closed and pass, but a worker failed during its clean-up."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "matrix.yaml").write_text("kernels: [6.1]\n")
     selectors = Selectors(test=("truth.open",))
@@ -132,7 +134,7 @@ def test_a_worker_that_dies_after_its_last_test_is_seen(
 
 @pytest.mark.parametrize("closed", [True, False, None])
 def test_results_that_pass_a_cell_that_was_not_closed_are_refused(plan: Plan, closed: bool | None) -> None:
-    """Results of an older harness do not say, and stay readable."""
+    """Results of an older harness lack the field, and stay readable."""
     tests = {pair: TestResult(name=pair[1], verdict=Verdict.PASS) for pair in plan.pairs()}
     found = made(plan, tests)
     cells = tuple(cell.model_copy(update={"closed": closed}) for cell in found.cells)
@@ -141,7 +143,7 @@ def test_results_that_pass_a_cell_that_was_not_closed_are_refused(plan: Plan, cl
 
 
 def test_a_shard_cannot_require_that_each_test_passes(tmp_path: Path) -> None:
-    """The cell in which a test passes may lie in another shard, and merging would not ask again."""
+    """The cell in which a test passes may be in another shard, and merging does not check it."""
     matrix = tmp_path / "matrix.yaml"
     matrix.write_text("kernels: [6.1, 6.12]\n")
     with pytest.raises(ConfigError, match="--must-pass: a shard does not know"):
@@ -168,7 +170,7 @@ with Run(Options(matrix=Path("matrix.yaml")), FakeBench()).ending():
 
 
 def test_no_signal_can_break_a_validator_that_is_built_at_its_first_use(tmp_path: Path) -> None:
-    """All models are built before a signal raises, since pydantic keeps what it was building then."""
+    """All models are built before a signal can raise, because pydantic keeps a half-built validator."""
     (tmp_path / "matrix.yaml").write_text("kernels: [6.1]\n")
     argv = [sys.executable, "-c", _UNBUILT]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

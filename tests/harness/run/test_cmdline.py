@@ -1,4 +1,4 @@
-"""A cell that names a command line which its kernel refused is not a cell of that command line."""
+"""If a kernel refused a cell's command line, the cell has not been tested."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNKNOWN = (
     ],
 )
 def test_words_that_a_kernel_refused(line: str, args: str, words: list[str]) -> None:
-    """Only those of the cell, and only if the kernel's own command line has them."""
+    """Only words of the cell count, and only if the kernel's own command line has them."""
     assert refused([b"SeaBIOS", line.encode() + b"\r", b"\xff"], args) == words
 
 

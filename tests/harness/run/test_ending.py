@@ -1,4 +1,4 @@
-"""However a run ends, it leaves results in which nothing is missing, in time, and no machine."""
+"""However a run ends, it writes complete results in time, and leaves no machine."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Command:
 def test_a_run_that_is_ended_by_signals_has_results(
     tmp_path: Path, workers: str, numbers: list[signal.Signals]
 ) -> None:
-    """Whole results, with one of the signals as the reason, and no machine; what runs is not waited for."""
+    """Complete results with one of the signals as the reason, and no machine; running tests are aborted."""
     command = Command(tmp_path, {"*::truth.unlink": "sleep"})
     process = command.start("-n", workers)
     command.wait_for("truth.unlink")
@@ -93,7 +93,7 @@ def test_a_run_that_is_ended_by_signals_has_results(
     assert command.log.read_text().count("destroy") == booted or command.log.read_text().count("reap") == 2
 
 
-def test_who_ends_a_run_while_it_fetches_gets_results_too(tmp_path: Path) -> None:
+def test_a_run_that_is_ended_while_it_fetches_has_results(tmp_path: Path) -> None:
     command = Command(tmp_path, {"*::fetch": "sleep"})
     process = command.start()
     command.wait_for("fetch")
@@ -115,7 +115,7 @@ def test_at_its_deadline_a_run_ends_with_results(tmp_path: Path, workers: str) -
     assert reasons - {""} == {"the run's deadline of 3 s has passed"}
 
 
-def test_two_runs_at_once_do_not_meet(tmp_path: Path) -> None:
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     command = Command(tmp_path, {})
     processes = [command.start("-n", "0") for _ in range(2)]
     outputs = [process.communicate(timeout=WAIT_S)[0] for process in processes]
@@ -142,7 +142,7 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("step", ["reap", "close"])
 def test_results_survive_a_clean_up_that_fails(tmp_path: Path, workers: str, step: str) -> None:
-    """Results are written first; the run exits 3, which its results have, and keeps the traceback."""
+    """Results are written first; the run exits 3, which is in its results, and keeps the traceback."""
     command = Command(tmp_path, {f"bench::{step}": "pass,error" if step == "reap" else "error"})
     process = command.start("-n", workers, "--test", "truth.open")
     output = process.communicate(timeout=WAIT_S)[0]
@@ -155,7 +155,7 @@ def test_results_survive_a_clean_up_that_fails(tmp_path: Path, workers: str, ste
 
 
 def test_a_defect_while_preparing_costs_no_results(tmp_path: Path) -> None:
-    """An unexpected error exits 3, not 1; the traceback lies beside results in which nothing ran."""
+    """An unexpected error exits 3, not 1; the traceback lies beside the results, in which no test ran."""
     command = Command(tmp_path, {"bench::prepare": "error"})
     process = command.start("--test", "truth.open")
     output = process.communicate(timeout=WAIT_S)[0]
@@ -188,8 +188,8 @@ def test_characters_that_stdout_cannot_print_are_replaced(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("act", "code"), [("pass", 0), ("fail", 1)])
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_reader_that_goes_away_costs_nothing(tmp_path: Path, workers: str, act: str, code: int) -> None:
-    """`harness run | head` runs to its end and exits as without the pipe."""
+def test_a_closed_pipe_does_not_end_the_run(tmp_path: Path, workers: str, act: str, code: int) -> None:
+    """`harness run | head` runs to its end, with the same exit code."""
     command = Command(tmp_path, {"*::truth.open": act})
     process = command.start("-n", workers, "--test", "truth.open")
     assert process.stdout
@@ -219,7 +219,7 @@ def test_a_disk_that_is_full_at_the_end_is_no_success(
     assert "No space left on device" in capsys.readouterr().err
 
 
-def test_a_disk_that_is_full_meanwhile_is_infrastructure(
+def test_a_disk_that_is_full_during_the_run_is_infrastructure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CellRun, "_log", _full)

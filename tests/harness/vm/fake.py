@@ -73,7 +73,7 @@ class FakeHypervisor:
 
     @property
     def token(self) -> str:
-        """A token with the format of real ones."""
+        """A token in the format of real ones."""
         return "fim-0000000000"
 
     @property
@@ -86,7 +86,7 @@ class FakeHypervisor:
         self.spared.append(name)
 
     def private_dir(self, name: str) -> Path:
-        """Create a directory."""
+        """Make a directory."""
         path = self._directory / f"private-{name}"
         path.mkdir()
         return path

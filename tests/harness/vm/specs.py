@@ -1,4 +1,4 @@
-"""Machines that tests define; nothing in them exists."""
+"""Machine specifications for tests; their files do not exist."""
 
 from __future__ import annotations
 

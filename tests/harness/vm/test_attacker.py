@@ -1,4 +1,4 @@
-"""Another local user plants files where run directories may lie; root neither follows nor believes them.
+"""Another local user plants files in places for run directories; root neither follows nor trusts them.
 
 The attacker is a real process of another user in a directory like /tmp. Needs root.
 """
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as t
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A directory that everyone may write to, as /tmp is; its path is reachable by every user."""
+    """A directory that every user may write to, as /tmp is; every user can reach its path."""
     path = Path(tempfile.mkdtemp(prefix="fim-attack-"))
     path.chmod(0o1777)
     yield path
@@ -36,7 +36,7 @@ def shared() -> Iterator[Path]:
 
 @pytest.fixture
 def precious(tmp_path: Path) -> Path:
-    """A directory of root's that must keep its content."""
+    """A directory of root whose content must stay."""
     (tmp_path / "precious" / "e").mkdir(parents=True)
     (tmp_path / "precious" / "e" / "file").write_text("keep")
     return tmp_path / "precious"
@@ -49,7 +49,7 @@ def as_nobody(script: str, *arguments: object) -> None:
 
 
 @contextlib.contextmanager
-def pretended_qemu() -> Iterator[subprocess.Popen[bytes]]:
+def fake_qemu() -> Iterator[subprocess.Popen[bytes]]:
     """A process of the attacker that looks like a QEMU of the run `TOKEN`."""
     argv = ["qemu-system-x86_64", "-c", "echo; read _", f"guest={TOKEN}-1"]
     pipe = subprocess.PIPE
@@ -61,7 +61,7 @@ def pretended_qemu() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def reap(root: Path) -> tuple[list[reaper.Reaped], list[str], list[str]]:
-    """What was reaped, which libvirt URIs were opened, and the warnings."""
+    """Return what was reaped, which libvirt URIs were opened, and the warnings."""
     uris: list[str] = []
     warnings: list[str] = []
 
@@ -84,7 +84,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("planted", PLANTED)
-def test_what_another_user_planted_is_ignored(planted: str, shared: Path, precious: Path) -> None:
+def test_files_of_another_user_are_ignored(planted: str, shared: Path, precious: Path) -> None:
     """Nothing is removed, no URI is opened, and a warning names the directory and its owner."""
     root = shared / "fim-harness-0"
     owner = json.dumps({"pid": 1, "uri": "qemu+ssh://x/system?command=/tmp/evil"})
@@ -103,12 +103,12 @@ def test_a_planted_kept_machine_is_not_entered(shared: Path) -> None:
     root = shared / "fim-harness-0"
     rows = json.dumps([{"machine": f"{TOKEN}-1", "cell": "6.1-auto", "ssh": ["sh", "-c", "id >/tmp/evil"]}])
     as_nobody('mkdir -p "$1/$2"; printf "%s" "$3" >"$1/$2/kept.json"', root, TOKEN, rows)
-    with pretended_qemu(), pytest.raises(InfrastructureError, match="no machine is kept"):
+    with fake_qemu(), pytest.raises(InfrastructureError, match="no machine is kept"):
         kept.find("6.1-auto", ownership.run_directories([root]))
 
 
 def test_a_run_directory_inside_a_replaceable_parent_is_not_trusted(shared: Path, precious: Path) -> None:
-    """Private itself, below a directory whose owner could replace it."""
+    """It is private, but another user owns the directory above it and could replace it."""
     as_nobody('mkdir "$1/cache"', shared)
     root = shared / "cache" / "run"
     root.mkdir(mode=0o700)
@@ -119,8 +119,8 @@ def test_a_run_directory_inside_a_replaceable_parent_is_not_trusted(shared: Path
     assert warnings == [f"ignored: {shared}/cache, above {root}, belongs to another user (uid {NOBODY})"]
 
 
-def test_a_link_in_a_directory_of_ours_is_removed_and_not_followed(tmp_path: Path, precious: Path) -> None:
-    """A dead run of our own is reaped even so."""
+def test_a_link_in_a_run_directory_is_removed_and_not_followed(tmp_path: Path, precious: Path) -> None:
+    """The dead run that has it is reaped all the same."""
     root = tmp_path / "run"
     (root / TOKEN).mkdir(parents=True, mode=0o700)
     root.chmod(0o700)
@@ -131,18 +131,18 @@ def test_a_link_in_a_directory_of_ours_is_removed_and_not_followed(tmp_path: Pat
 
 
 def test_another_users_qemu_is_not_ended(shared: Path) -> None:
-    """Whatever its command line is."""
+    """Whatever its command line."""
     root = shared / "fim-harness-0"
     (root / TOKEN).mkdir(parents=True, mode=0o700)
     root.chmod(0o700)
-    with pretended_qemu() as process:
+    with fake_qemu() as process:
         reaped, _, _ = reap(root)
         assert reaped == [reaper.Reaped(TOKEN, (), 0)]
         assert process.poll() is None
 
 
 def test_a_taken_root_is_passed_over(shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A run takes the next root where another user made the first one."""
+    """If another user made the first root, the run uses the next one."""
     taken, free = shared / "fim-harness-0", tmp_path / "r"
     as_nobody('mkdir -m 0777 "$1"', taken)
     monkeypatch.setattr(ownership, "runtime_roots", lambda: [taken, free])
@@ -152,7 +152,7 @@ def test_a_taken_root_is_passed_over(shared: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_files_of_a_run_are_private_under_any_umask(tmp_path: Path) -> None:
-    """Keys, the libvirt URI and kept machines: 0600, below 0700."""
+    """Keys, the libvirt URI and kept machines have mode 0600, below 0700."""
     before = os.umask(0)
     try:
         with ownership.RunDirectory.claim(tmp_path / "r") as directory:

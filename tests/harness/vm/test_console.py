@@ -1,4 +1,4 @@
-"""Recorded consoles: each folder of tests/consoles holds one with what must be read out of it."""
+"""Recorded consoles: each folder of tests/consoles has a console and what must be found in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CASES = sorted(path.parent for path in (ROOT / "tests/consoles").glob("*/expecte
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_recorded(case: Path) -> None:
-    """What was seen, how far it came, and what it died of."""
+    """The sightings, the progress of the boot, and the cause of death."""
     expected = json.loads((case / "expected.json").read_text())
     log = read_all([(case / "console.log").read_bytes()])
     event = LifeEvent[expected["event"]] if expected["event"] else None
@@ -33,15 +33,15 @@ def test_recorded(case: Path) -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20))
-def test_chunks_do_not_matter(chunks: list[bytes]) -> None:
-    """However the bytes arrive, the lines are the same, and no bytes break anything."""
+def test_the_split_of_the_data_does_not_matter(chunks: list[bytes]) -> None:
+    """The lines are the same wherever the bytes are split, and any bytes are accepted."""
     whole, parts = read_all([b"".join(chunks)]), read_all(chunks)
     assert parts.tail() == whole.tail()
     assert parts.stage == whole.stage
 
 
 def test_memory_is_bounded() -> None:
-    """A guest that prints for ever, with or without newlines, does not fill the memory."""
+    """A guest that prints without end, with or without newlines, does not fill the memory."""
     log = ConsoleLog()
     for _ in range(300):
         log.feed(b"x" * 65536)
@@ -52,7 +52,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_panic_after_many_warnings_is_seen() -> None:
-    """Remembering few sightings never costs the one that counts."""
+    """The limit on stored sightings does not lose the one that counts."""
     log = read_all(
         [b"[    1.000000] WARNING: again\n" * 500, b"[    2.000000] Kernel panic - not syncing: x\n"]
     )
@@ -60,14 +60,14 @@ def test_panic_after_many_warnings_is_seen() -> None:
 
 
 def test_programs_cannot_forge_a_panic() -> None:
-    """Only lines with printk's stamp are the kernel's."""
+    """Only lines with printk's time stamp are the kernel's."""
     assert recognise(b"Kernel panic - not syncing: no") is None
     assert recognise(b"[   12.345678] Kernel panic - not syncing: yes")
     assert recognise(b"[   12.345678][   T12] Kernel panic - not syncing: yes")
 
 
 def test_file_is_read_as_it_grows(tmp_path: Path) -> None:
-    """A file that is not there yet is empty; what was read is not read again."""
+    """A missing file counts as empty; no byte is read twice."""
     path = tmp_path / "console.log"
     file, log = ConsoleFile(path), ConsoleLog()
     assert list(file.new_chunks()) == []
@@ -84,7 +84,7 @@ def test_file_is_read_as_it_grows(tmp_path: Path) -> None:
 def test_of_a_console_without_end_only_the_first_part_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where it grows faster than it is read."""
+    """Also if it grows faster than it is read."""
     monkeypatch.setattr(console, "MAX_BYTES", 1000)
     path = tmp_path / "console.log"
     path.write_bytes(b"y\n" * 400)

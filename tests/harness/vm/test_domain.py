@@ -26,7 +26,7 @@ def test_guest_has_no_way_out(tmp_path: Path) -> None:
 
 
 def test_disks_are_read_only_and_in_order(tmp_path: Path) -> None:
-    """Root first, what the spec adds, the run disk last."""
+    """The root comes first, then the disks of the spec, then the run disk."""
     disks = rendered(tmp_path, disks=(Path("/k/modules.erofs"),)).findall("devices/disk")
     assert [disk.findtext("serial") for disk in disks] == ["fim-root", "fim-1", "fim-run"]
     assert all(disk.find("readonly") is not None for disk in disks)
@@ -40,7 +40,7 @@ def test_values_are_escaped(tmp_path: Path) -> None:
 
 
 def test_every_hang_becomes_a_panic(tmp_path: Path) -> None:
-    """The command line makes the kernel panic on each trouble it can, and a panic does not reboot."""
+    """The command line turns every trouble into a panic that it can, and a panic does not reboot."""
     words = domain.cmdline(machine_spec(tmp_path, cmdline="lsm=bpf")).split()
     assert {"panic=-1", "oops=panic", "softlockup_panic=1", "sysctl.kernel.panic_on_rcu_stall=1"} <= set(
         words
@@ -50,7 +50,7 @@ def test_every_hang_becomes_a_panic(tmp_path: Path) -> None:
 
 
 def test_user_of_qemu(tmp_path: Path) -> None:
-    """A daemon runs QEMU as this user and does not change its files; the embedded driver needs no setting."""
+    """A daemon runs QEMU as this user and keeps file owners; the embedded driver needs no setting."""
     xml = domain.render(machine_spec(tmp_path), name="x", port=1, run_disk=Path("/r"), user="+1:+2")
     label = ElementTree.fromstring(xml).find("seclabel")
     assert label is not None
@@ -74,7 +74,7 @@ def test_arm64(tmp_path: Path) -> None:
 
 
 def test_libvirt_does_not_ask_for_every_property_of_the_cpu(tmp_path: Path) -> None:
-    """Its 400 questions at each start take longer than all the rest of a restore."""
+    """Its 400 questions at each start would take longer than the rest of a restore."""
     gone = [one.get("capability") for one in rendered(tmp_path).iter(f"{QEMU}del")]
     assert gone == ["cpu-unavailable-features"]
 

@@ -1,4 +1,4 @@
-"""A kernel under a debugger: QEMU's stub on a port of this host, and where the symbols are."""
+"""A kernel under a debugger: QEMU's stub on a port of this host, and the package of the symbols."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_stub_listens_on_this_host_only(tmp_path: Path) -> None:
     assert "nokaslr" in xml
 
 
-def test_there_is_no_stub_unasked(tmp_path: Path) -> None:
+def test_without_the_option_there_is_no_stub(tmp_path: Path) -> None:
     xml = _xml(tmp_path, 0)
     assert "-gdb" not in xml
     assert "nokaslr" not in xml
@@ -42,7 +42,7 @@ def test_the_package_with_the_symbols_is_named(fake_apt: FakeApt, monkeypatch: p
     )
 
 
-def test_where_there_are_no_symbols_that_is_said(fake_apt: FakeApt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_symbols_is_reported(fake_apt: FakeApt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.kernels.apt.Apt.show", lambda _apt, _names: [])
     line = symbols.advice("6.1", "6.1.0-1-cloud-amd64", "amd64", repositories=fake_apt.repositories())
     assert line.startswith("symbols: no repository has linux-image-6.1.0-1-cloud-amd64-dbg")

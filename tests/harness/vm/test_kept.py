@@ -45,19 +45,19 @@ def test_a_machine_whose_agent_cannot_load_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", [{}, {"6.1-lsm::truth.open": "skip"}, {"6.1-lsm::truth.open": "crash"}])
-def test_what_passed_or_is_dead_is_not_kept(tmp_path: Path, script: dict[str, str]) -> None:
+def test_a_passed_or_dead_machine_is_not_kept(tmp_path: Path, script: dict[str, str]) -> None:
     events, printed = _run(tmp_path, script)
     assert "keep 6.1-amd64" not in events
     assert "kept:" not in printed
 
 
-def test_nothing_is_kept_unasked(tmp_path: Path) -> None:
+def test_without_the_option_nothing_is_kept(tmp_path: Path) -> None:
     events, _ = _run(tmp_path, {"6.1-lsm::truth.open": "fail"}, keep=False)
     assert events == ["boot 6.1-amd64", "destroy 6.1-amd64"]
 
 
 @pytest.fixture
-def pretended(tmp_path: Path) -> Iterator[tuple[RunDirectory, subprocess.Popen[bytes]]]:
+def kept_run(tmp_path: Path) -> Iterator[tuple[RunDirectory, subprocess.Popen[bytes]]]:
     """A run directory with a process that looks like a QEMU of it."""
     directory = RunDirectory.claim(tmp_path / "r")
     program = tmp_path / "qemu-system-fake"
@@ -76,8 +76,8 @@ def pretended(tmp_path: Path) -> Iterator[tuple[RunDirectory, subprocess.Popen[b
 Pretended = tuple[RunDirectory, "subprocess.Popen[bytes]"]
 
 
-def test_a_kept_machine_outlives_its_run_and_every_reaper(tmp_path: Path, pretended: Pretended) -> None:
-    directory, process = pretended
+def test_a_kept_machine_outlives_its_run_and_every_reaper(tmp_path: Path, kept_run: Pretended) -> None:
+    directory, process = kept_run
     with directory:
         kept.note(directory.path, Kept(f"{directory.token}-1", "6.1-lsm", ("ssh", "there")))
     assert directory.path.is_dir()
@@ -87,8 +87,8 @@ def test_a_kept_machine_outlives_its_run_and_every_reaper(tmp_path: Path, preten
     assert kept.find("", run_directories([tmp_path / "r"])).cell == "6.1-lsm"
 
 
-def test_clean_ends_what_was_kept(tmp_path: Path, pretended: Pretended) -> None:
-    directory, process = pretended
+def test_clean_ends_kept_machines(tmp_path: Path, kept_run: Pretended) -> None:
+    directory, process = kept_run
     with directory:
         kept.note(directory.path, Kept(f"{directory.token}-1", "6.1-lsm", ("ssh",)))
     (reaped,) = reaper.reap([tmp_path / "r"], also_kept=True)
@@ -96,8 +96,8 @@ def test_clean_ends_what_was_kept(tmp_path: Path, pretended: Pretended) -> None:
     assert not directory.path.exists()
 
 
-def test_a_machine_that_was_powered_off_leaves_nothing(tmp_path: Path, pretended: Pretended) -> None:
-    directory, process = pretended
+def test_a_machine_that_was_powered_off_leaves_nothing(tmp_path: Path, kept_run: Pretended) -> None:
+    directory, process = kept_run
     with directory:
         kept.note(directory.path, Kept(f"{directory.token}-1", "6.1-lsm", ("ssh",)))
     process.kill()
@@ -108,7 +108,7 @@ def test_a_machine_that_was_powered_off_leaves_nothing(tmp_path: Path, pretended
         kept.find("6.1-lsm", run_directories([tmp_path / "r"]))
 
 
-def test_a_run_that_kept_nothing_leaves_nothing(tmp_path: Path) -> None:
+def test_a_run_without_kept_machines_leaves_nothing(tmp_path: Path) -> None:
     with RunDirectory.claim(tmp_path / "r") as directory:
         assert kept.read(directory.path) == []
     assert not directory.path.exists()

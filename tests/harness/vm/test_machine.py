@@ -33,7 +33,7 @@ def machine(tmp_path: Path, play: Play, guest: FakeGuest | None = None) -> Machi
 
 
 def test_ready_means_that_a_command_ran(tmp_path: Path) -> None:
-    """The line on the console is not enough."""
+    """The line of init on the console is not enough."""
     guest = FakeGuest()
     with machine(tmp_path, lambda domain: domain.say(READY), guest) as booted:
         assert booted.wait_ready(5) is guest
@@ -44,7 +44,7 @@ def test_ready_means_that_a_command_ran(tmp_path: Path) -> None:
 
 
 def test_panic_ends_a_boot_at_once(tmp_path: Path) -> None:
-    """With the line of the cause and the lines around it."""
+    """The error has the line of the cause and the lines around it."""
     with (
         machine(tmp_path, lambda domain: domain.say("[    1.0] x", PANIC)) as booted,
         pytest.raises(MachineDiedError, match="sysrq triggered") as died,
@@ -81,7 +81,7 @@ def test_events_end_a_machine(tmp_path: Path, event: LifeEvent, kind: DeathCause
 
 
 def test_panic_beats_the_event_that_follows(tmp_path: Path) -> None:
-    """A panic that reboots ends QEMU as well: the console is read to its end first."""
+    """A panic that reboots ends QEMU as well: the console is read to its end before the event counts."""
 
     def play(domain: FakeDomain) -> None:
         domain.say(PANIC)
@@ -94,7 +94,7 @@ def test_panic_beats_the_event_that_follows(tmp_path: Path) -> None:
 
 
 def test_init_that_cannot_go_on(tmp_path: Path) -> None:
-    """The cause is init's message, not the power-off."""
+    """The cause is init's message and not the end of the machine."""
 
     def play(domain: FakeDomain) -> None:
         domain.say("fim-init: fatal: cannot find the root disk: No such device")
@@ -108,7 +108,7 @@ def test_init_that_cannot_go_on(tmp_path: Path) -> None:
 
 
 def test_silence_ends_with_the_deadline(tmp_path: Path) -> None:
-    """A kernel that never boots is a boot timeout with the last console line."""
+    """A kernel that never boots is a boot timeout, with the last line of the console."""
     booted = machine(tmp_path, lambda domain: domain.say("SeaBIOS"))
     with booted, pytest.raises(MachineDiedError, match=r"firmware.*SeaBIOS") as died:
         booted.wait_ready(0.3)
@@ -145,7 +145,7 @@ def test_ssh_that_never_answers(tmp_path: Path) -> None:
 
 
 def test_qemu_dies_while_the_guest_works(tmp_path: Path) -> None:
-    """The user of the guest gets the cause."""
+    """The caller that uses the guest gets the cause."""
     hypervisor = FakeHypervisor(tmp_path, lambda domain: domain.say(READY))
     guest = FakeGuest()
     with Machine(machine_spec(tmp_path), hypervisor, lambda _endpoint, _seconds: guest) as booted:
@@ -160,7 +160,7 @@ def test_qemu_dies_while_the_guest_works(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_watcher_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed watcher is an infrastructure error, reported at once, and QEMU is destroyed."""
+    """If the watcher fails, that is an infrastructure error, reported at once, and QEMU is destroyed."""
 
     def fail(_domain: FakeDomain) -> Vitality:
         raise OSError("too many open files")
@@ -174,7 +174,7 @@ def test_a_machine_without_watcher_is_dead(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_living_machine_has_nothing_to_explain(tmp_path: Path) -> None:
-    """Then the guest is at fault, not the machine."""
+    """The fault is then the guest's."""
     with machine(tmp_path, lambda domain: domain.say(READY)) as booted:
         booted.wait_ready(5)
         assert booted.explain(0.1) is None
@@ -191,7 +191,7 @@ def test_qemu_that_vanishes_is_noticed(tmp_path: Path) -> None:
 
 
 def test_qemu_that_is_stopped_is_noticed(tmp_path: Path) -> None:
-    """It would be silent for ever."""
+    """It would otherwise be silent for ever."""
 
     def stop(domain: FakeDomain) -> None:
         domain.shows = Vitality.STOPPED
@@ -205,7 +205,7 @@ def test_qemu_that_is_stopped_is_noticed(tmp_path: Path) -> None:
 
 
 def test_qemu_watch_leaves_time_for_other_watchers() -> None:
-    """A short stop is none, an end is believed a moment later."""
+    """A short stop does not count, and an end counts a moment later."""
     now = 0.0
     watch = QemuWatch(lambda: now)
     assert watch.look(Vitality.STOPPED) is None
@@ -220,7 +220,7 @@ def test_qemu_watch_leaves_time_for_other_watchers() -> None:
 
 
 def test_healthy_machine_explains_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a command runs in the guest, nothing is waited for."""
+    """If a command runs in the guest, there is no wait for events."""
 
     def wait(_condition: object, _deadline: float) -> bool:
         raise AssertionError("waited for a machine that answers")
@@ -232,7 +232,7 @@ def test_healthy_machine_explains_at_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_taken_port_is_tried_again(tmp_path: Path) -> None:
-    """QEMU's word counts, and the next port is another."""
+    """QEMU's message decides, and the next attempt uses another port."""
     ports: list[int] = []
 
     def play(domain: FakeDomain) -> None:
@@ -246,7 +246,7 @@ def test_taken_port_is_tried_again(tmp_path: Path) -> None:
 
 
 def test_start_error_passes_through(tmp_path: Path) -> None:
-    """Any other reason not to start is not tried again."""
+    """A start that fails for another reason is not repeated."""
     starts: list[str] = []
 
     def play(domain: FakeDomain) -> None:
@@ -261,7 +261,7 @@ def test_start_error_passes_through(tmp_path: Path) -> None:
     assert booted.death.cause is DeathCause.QEMU
 
 
-def test_workdir_that_cannot_be(tmp_path: Path) -> None:
+def test_a_working_directory_that_cannot_be_made(tmp_path: Path) -> None:
     """It is a configuration error, and nothing is left behind."""
     (tmp_path / "out").touch()
     booted = machine(tmp_path, lambda domain: None)
@@ -288,7 +288,7 @@ def test_error_in_the_block_destroys(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_no_fault_of_the_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A console that could not be written would look like a silent guest."""
+    """Without that check, a console that could not be written would look like a silent guest."""
     monkeypatch.setattr("harness.vm.machine.shutil.disk_usage", lambda _path: Mock(free=0))
     with (
         machine(tmp_path, lambda _domain: None) as booted,
@@ -307,7 +307,7 @@ def test_domain_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_guest_that_floods_its_console_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guest is to blame, and the reason names the limit and the last line."""
+    """The verdict blames the guest, and the reason names the limit and the last line."""
     monkeypatch.setattr(console, "MAX_BYTES", 1 << 10)
     with machine(tmp_path, lambda domain: domain.say(READY)) as booted:
         booted.wait_ready(5)

@@ -16,7 +16,7 @@ from harness.vm.ports import ADDRESS, Port
 
 
 def test_port_is_kept_from_others_and_left_to_qemu() -> None:
-    """Nobody is given it by chance; who sets SO_REUSEADDR, as QEMU does, may listen on it."""
+    """No other process gets the port by chance; one that sets SO_REUSEADDR, as QEMU does, may use it."""
     with Port() as port, socket.socket() as other, socket.socket() as qemu:
         with pytest.raises(OSError, match="in use"):
             other.bind((ADDRESS, port.number))
@@ -26,7 +26,7 @@ def test_port_is_kept_from_others_and_left_to_qemu() -> None:
 
 
 def test_run_disk(tmp_path: Path) -> None:
-    """A tar archive of one size that only we can read."""
+    """A tar archive of a fixed size that only this user can read."""
     disk = tmp_path / "run.tar"
     rundisk.write(disk, {"host_key": b"k" * 400, "authorized_keys": b"a"})
     assert disk.stat().st_size == rundisk.SIZE
@@ -37,13 +37,13 @@ def test_run_disk(tmp_path: Path) -> None:
 
 
 def test_run_disk_that_does_not_fit(tmp_path: Path) -> None:
-    """Is refused rather than cut."""
+    """It is refused and not cut."""
     with pytest.raises(ValueError, match="do not fit"):
         rundisk.write(tmp_path / "run.tar", {"host_key": b"k" * rundisk.SIZE})
 
 
 def test_embedded_root(tmp_path: Path) -> None:
-    """Has its configuration, a URI that survives spaces, and the capabilities of runs before."""
+    """It has its configuration, a URI in which spaces are escaped, and the capabilities of earlier runs."""
     first, second = (EmbedRoot(tmp_path / f"a root {n}", tmp_path / "shared") for n in (1, 2))
     first.prepare()
     assert 'stdio_handler = "file"' in (first.path / "etc" / "qemu.conf").read_text()
@@ -65,6 +65,6 @@ threads.append(eventloop.start())
 
 
 def test_event_loop_ends_before_python() -> None:
-    """What of libvirt calls into an interpreter that is half gone ends in SIGSEGV, whatever the exit code."""
+    """A callback of libvirt into an interpreter that is shutting down ends in SIGSEGV."""
     done = subprocess.run([sys.executable, "-c", LOOP], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")

@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> EmbedRoot:
 
 
 def note(root: EmbedRoot, name: str, text: str) -> Path:
-    """A process id as libvirt has QEMU write it."""
+    """Write a process id as libvirt has QEMU write it."""
     path = root.path / "lib" / "qemu" / f"qmp-{name}" / "qmp.pid"
     path.parent.mkdir(parents=True)
     path.write_text(text)
@@ -31,7 +31,7 @@ def note(root: EmbedRoot, name: str, text: str) -> Path:
 
 
 def test_a_process_that_has_ended_is_reaped(root: EmbedRoot) -> None:
-    """Its id is free again while libvirt still waits; a file that holds no id is passed over."""
+    """Its id is free again while libvirt still waits; a file without an id is ignored."""
     process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
     assert process.stdin
     note(root, "a", "")
@@ -46,7 +46,7 @@ def test_a_process_that_has_ended_is_reaped(root: EmbedRoot) -> None:
 
 
 def test_capabilities_are_kept(root: EmbedRoot, tmp_path: Path) -> None:
-    """Also where only libvirt was opened and no machine started; the next process finds them."""
+    """Also if libvirt was only opened and no machine started; the next process uses them."""
     with probing.probing(root, silent):
         (root.path / "cache" / "qemu" / "capabilities" / "a.xml").write_text("<qemuCaps/>")
     other = EmbedRoot(tmp_path / "other", root.capabilities)
@@ -54,7 +54,7 @@ def test_capabilities_are_kept(root: EmbedRoot, tmp_path: Path) -> None:
         assert (other.path / "cache" / "qemu" / "capabilities" / "a.xml").read_text() == "<qemuCaps/>"
 
 
-def test_a_long_examination_is_announced(root: EmbedRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_probe_is_announced(root: EmbedRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one line; a short one is not."""
     events: list[Event] = []
     with probing.probing(root, events.append):

@@ -1,4 +1,4 @@
-"""What a dead run left is ended; what lives, or is not ours, is left alone."""
+"""What a dead run left is ended; what lives, or belongs to another user, is not touched."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def dead_token(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def pretend_qemu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Sleepers that look like QEMU, ended afterwards."""
+def fake_qemus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Sleeping processes that look like QEMU, ended after the test."""
     started: list[subprocess.Popen[bytes]] = []
     yield started
     for process in started:
@@ -63,10 +63,10 @@ def sleeper(started: list[subprocess.Popen[bytes]], program: str, *arguments: st
 
 
 def test_dead_run_is_reaped(
-    tmp_path: Path, dead_token: str, pretend_qemu: list[subprocess.Popen[bytes]]
+    tmp_path: Path, dead_token: str, fake_qemus: list[subprocess.Popen[bytes]]
 ) -> None:
-    """Its QEMU, its daemon's domains and its directory."""
-    qemu = sleeper(pretend_qemu, "qemu-system-x86_64", "-name", f"guest={dead_token}-1,debug-threads=on")
+    """Its QEMU and its daemon's domains are ended, and its directory is removed."""
+    qemu = sleeper(fake_qemus, "qemu-system-x86_64", "-name", f"guest={dead_token}-1,debug-threads=on")
     asked: list[tuple[str, str]] = []
 
     def reap_domains(uri: str, token: str) -> int:
@@ -81,20 +81,20 @@ def test_dead_run_is_reaped(
     assert reaper.reap([tmp_path]) == []
 
 
-def test_others_are_left_alone(
-    tmp_path: Path, dead_token: str, pretend_qemu: list[subprocess.Popen[bytes]]
+def test_other_processes_are_not_ended(
+    tmp_path: Path, dead_token: str, fake_qemus: list[subprocess.Popen[bytes]]
 ) -> None:
-    """Another program with our name in its arguments, and another run's QEMU."""
+    """Another program with the run's name in its arguments, and another run's QEMU."""
     others = [
-        sleeper(pretend_qemu, "python3", "-name", f"guest={dead_token}-1"),
-        sleeper(pretend_qemu, "qemu-system-x86_64", "-name", "guest=fim-ffffffffff-1"),
-        sleeper(pretend_qemu, "qemu-system-x86_64", "-name", f"guest=x{dead_token}-1"),
+        sleeper(fake_qemus, "python3", "-name", f"guest={dead_token}-1"),
+        sleeper(fake_qemus, "qemu-system-x86_64", "-name", "guest=fim-ffffffffff-1"),
+        sleeper(fake_qemus, "qemu-system-x86_64", "-name", f"guest=x{dead_token}-1"),
     ]
     assert reaper.reap([tmp_path]) == [reaper.Reaped(dead_token, (), 0)]
     assert [process.poll() for process in others] == [None, None, None]
 
 
-def test_living_run_is_left_alone(tmp_path: Path) -> None:
+def test_a_live_run_is_not_touched(tmp_path: Path) -> None:
     """A held lock means that its owner lives."""
     with RunDirectory.claim(tmp_path) as directory:
         assert reaper.leftovers([tmp_path]) == []
@@ -103,8 +103,8 @@ def test_living_run_is_left_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_files_are_left_alone(tmp_path: Path) -> None:
-    """Only a directory with a token for a name is ours."""
+def test_other_files_are_not_removed(tmp_path: Path) -> None:
+    """Only a directory whose name is a token belongs to a run."""
     (tmp_path / "fim-notes").mkdir()
     (tmp_path / "fim-0123456789").touch()
     assert reaper.reap([tmp_path]) == []
@@ -112,7 +112,7 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_directory_without_a_lock_is_reaped(tmp_path: Path) -> None:
-    """What a libvirt that came late wrote after its run was over."""
+    """A libvirt that ended late wrote it after its run was over."""
     (tmp_path / "fim-0123456789" / "e" / "run").mkdir(parents=True)
     assert reaper.reap([tmp_path]) == [reaper.Reaped("fim-0123456789", (), 0)]
     assert list(tmp_path.iterdir()) == []
@@ -177,22 +177,22 @@ def test_children_do_not_hold_the_lock(tmp_path: Path) -> None:
 
 
 def test_long_roots_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A socket's path has 107 bytes."""
+    """The path of a socket has at most 107 bytes."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", f"/run/{'x' * 60}")
     monkeypatch.setenv("XDG_CACHE_HOME", f"/home/{'y' * 60}")
     assert [str(root) for root in ownership.runtime_roots()] == [f"/tmp/fim-harness-{os.getuid()}"]
 
 
 def test_foreign_root_is_refused(tmp_path: Path) -> None:
-    """A directory that others can write to is no place for keys."""
+    """A directory that other users can write to must not have keys."""
     tmp_path.chmod(0o777)
     with pytest.raises(InfrastructureError, match="not private"):
         RunDirectory.claim(tmp_path)
 
 
 @pytest.fixture
-def qemu(tmp_path_factory: pytest.TempPathFactory, pretend_qemu: list[subprocess.Popen[bytes]]) -> Started:
-    """Starts a process with these arguments whose program file is named like QEMU's."""
+def qemu(tmp_path_factory: pytest.TempPathFactory, fake_qemus: list[subprocess.Popen[bytes]]) -> Started:
+    """Start a process with these arguments whose program file is named like QEMU's."""
     program = tmp_path_factory.mktemp("bin") / "qemu-system-x86_64"
     shutil.copy(shutil.which("dash") or "/bin/sh", program)
 
@@ -201,7 +201,7 @@ def qemu(tmp_path_factory: pytest.TempPathFactory, pretend_qemu: list[subprocess
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout
         process.stdout.readline()
-        pretend_qemu.append(process)
+        fake_qemus.append(process)
         return process
 
     return start
@@ -219,10 +219,10 @@ def test_a_qemu_without_its_run_directory_is_reaped(tmp_path: Path, qemu: Starte
     assert orphan.wait(5) == -signal.SIGKILL
 
 
-def test_a_qemu_that_is_not_proven_ours_is_left_alone(
-    tmp_path: Path, qemu: Started, pretend_qemu: list[subprocess.Popen[bytes]]
+def test_a_qemu_of_unknown_origin_is_not_ended(
+    tmp_path: Path, qemu: Started, fake_qemus: list[subprocess.Popen[bytes]]
 ) -> None:
-    """Another root, a root that others can write, a command line that only claims to be QEMU's."""
+    """Another root, a root that others can write to, and a command line that only looks like QEMU's."""
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o777)
@@ -231,15 +231,13 @@ def test_a_qemu_that_is_not_proven_ours_is_left_alone(
         qemu("-name", f"guest={token}-1"),
         qemu(key_below(tmp_path / "elsewhere" / token)),
         qemu(key_below(shared / token)),
-        sleeper(pretend_qemu, "qemu-system-x86_64", key_below(tmp_path / token)),
+        sleeper(fake_qemus, "qemu-system-x86_64", key_below(tmp_path / token)),
     ]
     assert reaper.reap([tmp_path, shared, tmp_path / "absent"]) == []
     assert [process.poll() for process in others] == [None] * 4
 
 
-def test_a_qemu_of_a_live_run_whose_directory_was_removed_is_left_alone(
-    tmp_path: Path, qemu: Started
-) -> None:
+def test_a_qemu_of_a_live_run_without_its_directory_is_not_ended(tmp_path: Path, qemu: Started) -> None:
     """The run's process still has the lock open."""
     directory = RunDirectory.claim(tmp_path)
     process = qemu(key_below(directory.path))
@@ -251,7 +249,7 @@ def test_a_qemu_of_a_live_run_whose_directory_was_removed_is_left_alone(
 
 
 def test_a_run_directory_is_removed_after_its_last_qemu(tmp_path: Path, qemu: Started) -> None:
-    """Also of a QEMU that its owner does not know, because a signal interrupted the start."""
+    """Also after a QEMU that its owner does not know, because a signal interrupted the start."""
     with RunDirectory.claim(tmp_path) as directory:
         process = qemu("-name", f"guest={directory.token}-1")
     assert process.wait(5) == -signal.SIGKILL
@@ -288,7 +286,7 @@ def test_a_qemu_that_appears_while_its_directory_is_removed_is_ended(
 
 
 def test_an_interrupted_start_leaves_no_qemu(tmp_path: Path, qemu: Started) -> None:
-    """Ctrl-C while libvirt starts a domain: QEMU runs, but its handle never reaches us."""
+    """Ctrl-C during the start of a domain: QEMU runs, but the caller never gets its handle."""
     started: list[subprocess.Popen[bytes]] = []
 
     class Handle:

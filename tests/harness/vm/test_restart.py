@@ -1,4 +1,4 @@
-"""A failed start is repeated where the accelerator may be at fault, and never to hide a kernel's fault."""
+"""A failed start is repeated if the accelerator may be at fault, but never to hide a kernel's fault."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(ARCH not in NATIVE, reason=f"no canary for {ARCH
 
 @pytest.fixture(autouse=True)
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host whose canary is faster under KVM, and whose memory is empty; the path is that of /dev/kvm."""
+    """A host whose canary is faster under KVM, and without a stored choice; the path is that of /dev/kvm."""
     device = tmp_path / "kvm"
     device.touch()
     found = acceleration.find
@@ -52,7 +52,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class World:
-    """Plays one start after the other, and remembers their kinds."""
+    """Fakes one start after the other, and records their kinds."""
 
     def __init__(self, tmp_path: Path, *plays: Play) -> None:
         self._plays = iter(plays)
@@ -87,26 +87,26 @@ def worlds(tmp_path: Path) -> Iterator[list[World]]:
 
 
 def boots(domain: FakeDomain) -> None:
-    """A guest that comes up."""
+    """Let the guest come up."""
     domain.say(READY)
 
 
 def silent(_domain: FakeDomain) -> None:
-    """A guest that runs for ever and prints nothing."""
+    """Let the guest run for ever and print nothing."""
 
 
 def refused(_domain: FakeDomain) -> None:
-    """QEMU does not start."""
+    """Let QEMU refuse to start."""
     raise StartError("failed to set MSR")
 
 
 def panics(domain: FakeDomain) -> None:
-    """A kernel that dies before its init."""
+    """Let the kernel die before its init."""
     domain.say(*EARLY)
 
 
 def now() -> Accelerator:
-    """What the next machine uses."""
+    """Return what the next machine uses."""
     return acceleration.find(ARCH, "auto")
 
 
@@ -126,7 +126,7 @@ def test_kvm_that_boots_nothing(tmp_path: Path, worlds: list[World], first: Play
 
 
 def test_kernel_that_boots_nowhere(tmp_path: Path, worlds: list[World]) -> None:
-    """Is at fault itself, as TCG has shown it; KVM is not rejected."""
+    """The kernel is at fault, because it does not boot under TCG either; KVM is not rejected."""
     worlds.append(world := World(tmp_path, silent, panics))
     with pytest.raises(MachineDiedError) as died:
         world.restarter("kvm").boot(4)
@@ -136,7 +136,7 @@ def test_kernel_that_boots_nowhere(tmp_path: Path, worlds: list[World]) -> None:
 
 
 def test_panic_under_a_kvm_that_has_booted_others(tmp_path: Path, worlds: list[World]) -> None:
-    """Is the kernel's own, and no start is repeated; silence is the host's all the same."""
+    """The panic is the kernel's own and is not repeated; silence would still be the host's fault."""
     worlds.append(world := World(tmp_path, boots, panics, silent, boots))
     assert world.restarter("kvm").boot(4) == "cold"
     with pytest.raises(MachineDiedError):
@@ -146,7 +146,7 @@ def test_panic_under_a_kvm_that_has_booted_others(tmp_path: Path, worlds: list[W
 
 
 def test_kvm_that_was_asked_for(tmp_path: Path, worlds: list[World]) -> None:
-    """Is an error of the host, with both times of the canary and the remedy, and no kernel's."""
+    """The error blames the host and not the kernel, with both times of the canary and the remedy."""
     worlds.append(world := World(tmp_path, silent, boots))
     with pytest.raises(NoKvmError, match="boots nothing") as raised:
         world.restarter("kvm", wanted="kvm").boot(4)
@@ -155,7 +155,7 @@ def test_kvm_that_was_asked_for(tmp_path: Path, worlds: list[World]) -> None:
 
 
 def test_kvm_that_is_lost(tmp_path: Path, worlds: list[World], host: Path) -> None:
-    """A missing device is the reason; it is not stored, because the device may return."""
+    """The reason is the missing device; it is not stored, because the device may return."""
     host.unlink()
     worlds.append(world := World(tmp_path, refused, boots))
     restarter = world.restarter("kvm")
@@ -166,7 +166,7 @@ def test_kvm_that_is_lost(tmp_path: Path, worlds: list[World], host: Path) -> No
 
 
 def test_two_processes_agree(tmp_path: Path, worlds: list[World]) -> None:
-    """Both give the reason of the first, so a run prints one line."""
+    """Both have the reason of the first, so a run prints one line."""
     worlds.append(world := World(tmp_path, silent, boots, refused, boots))
     first, second = world.restarter("kvm"), world.restarter("kvm")
     first.boot(4)
@@ -175,7 +175,7 @@ def test_two_processes_agree(tmp_path: Path, worlds: list[World]) -> None:
 
 
 def test_emulated_kernel_that_dies_once(tmp_path: Path, worlds: list[World]) -> None:
-    """Is started once more, and the line names the oops and the instruction."""
+    """It is started once more, and the line names the oops and the instruction."""
     worlds.append(world := World(tmp_path, panics, boots))
     restarter = world.restarter("tcg")
     assert restarter.boot(4) == "cold"
@@ -188,7 +188,7 @@ def test_emulated_kernel_that_dies_once(tmp_path: Path, worlds: list[World]) -> 
 
 
 def test_emulated_kernel_that_dies_twice(tmp_path: Path, worlds: list[World]) -> None:
-    """Is at fault."""
+    """The kernel is at fault."""
     worlds.append(world := World(tmp_path, panics, panics, boots))
     restarter = world.restarter("tcg")
     with pytest.raises(MachineDiedError, match="early_thing"):
@@ -197,8 +197,10 @@ def test_emulated_kernel_that_dies_twice(tmp_path: Path, worlds: list[World]) ->
 
 
 @pytest.mark.parametrize("lines", [("fim-init: started", *EARLY), (*EARLY[2:],)], ids=["init", "panic"])
-def test_only_what_comes_before_init(tmp_path: Path, worlds: list[World], lines: tuple[str, ...]) -> None:
-    """A guest whose init ran is not started again; any panic before it is."""
+def test_only_a_panic_before_init_is_repeated(
+    tmp_path: Path, worlds: list[World], lines: tuple[str, ...]
+) -> None:
+    """A guest whose init ran is not started again; any earlier panic is repeated."""
     worlds.append(world := World(tmp_path, lambda domain: domain.say(*lines), boots))
     if "fim-init" in lines[0]:
         with pytest.raises(MachineDiedError):
@@ -209,14 +211,14 @@ def test_only_what_comes_before_init(tmp_path: Path, worlds: list[World], lines:
 
 @pytest.mark.parametrize("event", [LifeEvent.FAILED, LifeEvent.SHUT_DOWN])
 def test_an_emulator_that_ends(tmp_path: Path, worlds: list[World], event: LifeEvent) -> None:
-    """Under TCG it is no reason to start again here: a lost machine is replaced by the cell."""
+    """Under TCG the start is not repeated here: the cell replaces a lost machine."""
     worlds.append(world := World(tmp_path, lambda domain: domain.end(event)))
     with pytest.raises(MachineDiedError):
         world.restarter("tcg").boot(4)
 
 
 def test_a_port_that_is_taken(tmp_path: Path, worlds: list[World]) -> None:
-    """Says nothing about KVM."""
+    """It proves nothing about KVM."""
 
     def taken(_domain: FakeDomain) -> None:
         raise StartError("Could not set up host forwarding")

@@ -1,4 +1,4 @@
-"""Saved machines: restored where there is one, dropped where it is none, never in the way of a boot."""
+"""Saved machines: restored if possible, dropped if damaged, and never an obstacle to a boot."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STREAM = b"QEVM" + bytes(range(256)) * 9000
 
 @pytest.fixture
 def spec(tmp_path: Path) -> MachineSpec:
-    """A spec whose files are there."""
+    """A spec whose files exist."""
     for name in ("kernel", "initramfs", "root"):
         (tmp_path / name).write_text(name)
     files = {name: tmp_path / name for name in ("kernel", "initramfs", "root")}
@@ -74,7 +74,7 @@ def world(tmp_path: Path, spec: MachineSpec, snapshots: Snapshots) -> Iterator[W
 
 
 def test_first_is_cold_then_warm(world: World) -> None:
-    """The second machine goes on where the first was saved, with the console of the first."""
+    """The second machine continues where the first was saved, with the console of the first."""
     assert world.starter().boot(10) == "cold"
     second = world.starter()
     assert second.boot(10) == "warm"
@@ -105,7 +105,7 @@ def test_snapshot_that_does_not_restore(world: World) -> None:
 def test_snapshot_that_is_not_to_blame(
     world: World, monkeypatch: pytest.MonkeyPatch, error: InfrastructureError
 ) -> None:
-    """It is kept: a used port or a full disk is not its fault."""
+    """It is kept if the cause is a used port or a full disk."""
     world.starter().boot(10)
 
     def fail(_self: Machine, _snapshot: Snapshot | None = None) -> None:
@@ -121,7 +121,7 @@ def test_snapshot_that_is_not_to_blame(
 
 
 def test_restored_machine_that_dies(world: World) -> None:
-    """A snapshot that cannot answer is none either."""
+    """A snapshot whose machine does not answer is dropped as well."""
     world.starter().boot(10)
 
     def die_once(domain: FakeDomain) -> None:
@@ -134,7 +134,7 @@ def test_restored_machine_that_dies(world: World) -> None:
 
 
 def test_damaged_snapshot_is_not_restored(world: World, tmp_path: Path) -> None:
-    """What is stored is checked before it is used."""
+    """The stored files are verified before they are used."""
     world.starter().boot(10)
     [memory] = (tmp_path / "cache" / KIND).glob("*/content/memory.zst")
     memory.write_bytes(b"damaged")
@@ -144,7 +144,7 @@ def test_damaged_snapshot_is_not_restored(world: World, tmp_path: Path) -> None:
 
 
 def test_machine_that_cannot_be_saved(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is a machine all the same."""
+    """It is a usable machine all the same."""
 
     def fail(_self: FakeDomain, _memory: Path) -> None:
         raise InfrastructureError("no")
@@ -155,7 +155,7 @@ def test_machine_that_cannot_be_saved(world: World, monkeypatch: pytest.MonkeyPa
 
 
 def test_without_snapshots_all_is_cold(world: World) -> None:
-    """What `--cold` asks for: nothing is restored, nothing is saved."""
+    """With `--cold` nothing is restored and nothing is saved."""
     for _ in range(2):
         assert Starter(world.machine, None).boot(10) == "cold"
     assert world.hypervisor.restored == []
@@ -179,7 +179,7 @@ CHANGES: dict[str, Any] = {
 
 
 def test_the_changes_are_of_every_field_but_the_folder() -> None:
-    """A new field needs another value here, so that the next test tries it."""
+    """A new field needs a changed value here, so that the next test tries it."""
     assert {*CHANGES, "workdir"} == {field.name for field in fields(MachineSpec)}
 
 
@@ -187,7 +187,7 @@ def test_the_changes_are_of_every_field_but_the_folder() -> None:
 def test_every_change_is_another_machine(
     spec: MachineSpec, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    """Only a machine of the same files and shape is found again, in whatever folder it runs."""
+    """A saved machine is used only for the same files and shape, in any folder."""
     monkeypatch.chdir(spec.root.parent)
     OTHER.write_text("other")
     snapshots.keep(spec, write)
@@ -196,7 +196,7 @@ def test_every_change_is_another_machine(
 
 
 def test_another_host_restores_nothing(spec: MachineSpec, tmp_path: Path) -> None:
-    """Nor another QEMU."""
+    """Neither does another QEMU."""
     Snapshots("qemu 1", Cache(tmp_path)).keep(spec, write)
     assert not Snapshots("qemu 2", Cache(tmp_path)).find(spec)
 
@@ -213,7 +213,7 @@ def saved(path: Path, xml: bytes = b"<domain/>\0") -> Path:
 
 
 def test_stream_gets_another_header(tmp_path: Path) -> None:
-    """What comes out of the pipe is a save file of the new XML."""
+    """The output of the pipe is a save file of the new XML."""
     packed = tmp_path / "packed"
     savefile.pack(saved(tmp_path / "saved", b"<of-another-run/>\0"), packed)
     with savefile.fed(packed, "<domain/>", tmp_path / "pipe"):
@@ -222,7 +222,7 @@ def test_stream_gets_another_header(tmp_path: Path) -> None:
     assert not (tmp_path / "pipe").exists()
 
 
-def test_pipe_that_nobody_opens(tmp_path: Path) -> None:
+def test_a_pipe_without_a_reader(tmp_path: Path) -> None:
     """It delays no other worker."""
     savefile.pack(saved(tmp_path / "saved"), tmp_path / "packed")
     with savefile.fed(tmp_path / "packed", "<domain/>", tmp_path / "pipe"):
@@ -231,7 +231,7 @@ def test_pipe_that_nobody_opens(tmp_path: Path) -> None:
 
 
 def test_reader_that_goes_away(tmp_path: Path) -> None:
-    """As QEMU does when it refuses what it reads."""
+    """QEMU does so if it refuses the file."""
     savefile.pack(saved(tmp_path / "saved"), tmp_path / "packed")
     with savefile.fed(tmp_path / "packed", "<domain/>", tmp_path / "pipe"):
         descriptor = os.open(tmp_path / "pipe", os.O_RDONLY)
@@ -241,7 +241,7 @@ def test_reader_that_goes_away(tmp_path: Path) -> None:
 
 
 def test_cut_stream_ends_early(tmp_path: Path) -> None:
-    """Its reader sees the end, and nothing waits."""
+    """The reader sees the end, and nothing waits."""
     savefile.pack(saved(tmp_path / "saved"), tmp_path / "packed")
     whole = (tmp_path / "packed").read_bytes()
     (tmp_path / "packed").write_bytes(whole[: len(whole) // 2])
@@ -249,8 +249,8 @@ def test_cut_stream_ends_early(tmp_path: Path) -> None:
         assert len((tmp_path / "pipe").read_bytes()) < len(STREAM)
 
 
-def test_what_is_no_save_file(tmp_path: Path) -> None:
-    """Another libvirt may write something else."""
+def test_an_unknown_save_file_is_refused(tmp_path: Path) -> None:
+    """Another version of libvirt may use another format."""
     (tmp_path / "saved").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not a save file"):
         savefile.pack(tmp_path / "saved", tmp_path / "packed")

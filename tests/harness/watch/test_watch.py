@@ -1,4 +1,4 @@
-"""The developer's loop: a save is built, sent as far as it changed, and tested on the machine that stays."""
+"""The developer's loop: a save is built, changed files are sent, and tests run on the same machine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SCENARIO = "agent/selftest/scenarios/truth.py"
 
 
 class ServedMachine(FakeMachine):
-    """A fake whose server is seen to come and go; `serve` is a step of the script."""
+    """A fake machine that records when its server starts and ends; `serve` is a step of the script."""
 
     def selftest(self, log: Path, deadline_s: float) -> FakeMachine:
         self.bench.note(f"serve {self.cell.machine}")
@@ -89,7 +89,7 @@ class Edited:
 
 
 class Loop:
-    """A project that is edited between two looks of a watch."""
+    """A project that is edited between two checks of the watch."""
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log = tmp_path / "log"
@@ -107,7 +107,7 @@ class Loop:
         self.tmp_path = tmp_path
 
     def run(self, *edits: Iterator[None]) -> int:
-        """Watch, with an edit at each look, until there are none left."""
+        """Watch, with an edit at each check, until none is left."""
         (self.tmp_path / "matrix.yaml").write_text(self.matrix)
         options = Options(
             matrix=self.tmp_path / "matrix.yaml",
@@ -136,7 +136,7 @@ class Loop:
     def edit(
         self, *, problem: str = "", rest: str = "", script: dict[str, str] | None = None, **files: bytes
     ) -> Iterator[None]:
-        """Save the source; what is built of it then are `files`, and what happens is `script`."""
+        """Save the source; `files` are what is built from it, and `script` is what happens."""
         self.source.write_text(self.source.read_text() + "+")
         names = {"object": OBJECT, "python": "agent/cli.py", "scenario": SCENARIO}
         self.project.members |= {names[name]: Member(data, 0o644) for name, data in files.items()}
@@ -169,8 +169,8 @@ def test_the_machine_stays_up_and_only_what_changed_is_sent(loop: Loop) -> None:
     assert b"py" not in loop.guest.files["/tmp/fim-update.tar"]
 
 
-def test_python_that_changed_takes_a_new_server(loop: Loop) -> None:
-    """Of the bodies of scenarios a server that rests has read none, nor of what is compiled."""
+def test_changed_python_starts_a_new_server(loop: Loop) -> None:
+    """An idle server has not read scenario bodies or the compiled object, so these need no new one."""
     loop.run(loop.edit(python=b"new"), loop.edit(scenario=b"new"), loop.edit(object=b"new"))
     assert [line for line in loop.output.splitlines() if line.startswith("sent")] == [
         "sent 1 file, 0 KiB, with a new server",
@@ -180,7 +180,7 @@ def test_python_that_changed_takes_a_new_server(loop: Loop) -> None:
 
 
 def test_what_a_save_need_not_wait_for_comes_after_the_verdict(loop: Loop) -> None:
-    """The rest is built, the old programs go, the next server comes, and only then is the next save seen."""
+    """Other objects are built, old programs detached and the next server started after the verdict."""
     loop.run(loop.edit(object=b"two"), loop.edit(python=b"three"))
     tests = [f"test 6.1-auto {name}" for name in ("truth.open", "truth.unlink", "truth.rename")]
     rest = ["build rest", "needs all", "build", "quit 6.1-auto", "serve 6.1-amd64", "stand by 6.1-amd64"]
@@ -254,8 +254,8 @@ def _programs(path: Path) -> set[str]:
         opened.close()
 
 
-def test_a_verdict_says_what_it_waited_for(loop: Loop) -> None:
-    """Phases in their order, which make the whole."""
+def test_a_verdict_has_the_duration_of_each_phase(loop: Loop) -> None:
+    """In their order; together they are the whole time."""
     loop.run(loop.edit(object=b"two"))
     first, second = re.findall(r"(\w+) → verdict ([\d.]+) s \((.*)\)", loop.output)
     assert re.sub(r" [\d.]+", "", first[2]) == "boot and load, tests"
@@ -270,14 +270,14 @@ def test_a_machine_that_cannot_be_made_ready_is_replaced(loop: Loop) -> None:
     assert "round 3: 3 PASS" in loop.output
 
 
-def test_what_does_not_build_is_shown_and_waited_for(loop: Loop) -> None:
+def test_a_failed_build_is_shown_and_the_watch_continues(loop: Loop) -> None:
     loop.run(loop.edit(problem="open.h:3: error: expected ';'"), loop.edit(object=b"mended"))
     assert "open.h:3: error: expected ';'" in loop.output
     assert loop.events.count("test 6.1-auto truth.open") == 2
 
 
-def test_what_the_verifier_rejects_does_not_cost_the_machine(loop: Loop) -> None:
-    """It is the most common of all mistakes, and the next save mends it."""
+def test_a_rejection_by_the_verifier_keeps_the_machine(loop: Loop) -> None:
+    """It is the most common mistake, and the next save corrects it."""
     code = loop.run(loop.edit(object=b"bad", script={"*::load": "refuse"}), loop.edit(object=b"good"))
     assert code == 0
     assert "load refused" in loop.output
@@ -295,7 +295,7 @@ def test_the_exit_code_is_that_of_the_last_round(loop: Loop) -> None:
 
 
 def _written(path: Path, *contents: str | None) -> Iterator[None]:
-    """A file with one content after the other, an edit a look; None removes it."""
+    """Write one content after the other, an edit for each check; None removes the file."""
     for content in contents:
         path.parent.mkdir(exist_ok=True)
         path.unlink(missing_ok=True)
@@ -315,7 +315,7 @@ def _suite(loop: Loop) -> Path:
 
 @pytest.mark.parametrize("name", ["data/one", "data/deep/two", "bin/a.o", "bin/b.o"])
 def test_a_suite_runs_again_when_a_file_of_it_is_saved(loop: Loop, name: str) -> None:
-    """In a folder and of a glob, old and new; on the machine that stays, with nothing of the agent."""
+    """Also a file of a folder or of a glob, old or new; on the machine that stays up, without the agent."""
     edit = _written(_suite(loop) / name, "another")
     loop.run(edit, iter([None]), iter([None]))
     assert loop.events.count("test 6.1-a command.a") == 2
@@ -326,14 +326,14 @@ def test_a_suite_runs_again_when_a_file_of_it_is_saved(loop: Loop, name: str) ->
 
 
 def test_sources_of_the_agent_are_no_files_of_a_suite(loop: Loop) -> None:
-    """A save that changes nothing of what is tested starts no round."""
+    """A save that changes nothing of the tested suite starts no round."""
     _suite(loop)
     loop.run(loop.edit(object=b"two"), iter([None]))
     assert loop.events.count("test 6.1-a command.a") == 1
 
 
 def test_a_program_that_is_still_written_is_waited_for(loop: Loop) -> None:
-    """A linker writes in steps: one round with all of it, not one for each step."""
+    """A linker writes in steps: the watch starts one round with the complete file."""
     path = _suite(loop) / "bin/a.o"
     edit = _written(path, "12", "123", "1234")
     loop.run(edit, edit, edit, iter([None]), iter([None]), iter([None]))
@@ -341,7 +341,7 @@ def test_a_program_that_is_still_written_is_waited_for(loop: Loop) -> None:
 
 
 def test_a_file_of_a_suite_that_is_gone_costs_no_machine(loop: Loop) -> None:
-    """Between a linker's removal and its result there is nothing to run."""
+    """Between a linker's removal of the file and its result there is nothing to run."""
     path = _suite(loop) / "bin/a.o"
     gone, back = _written(path, None), _written(path, "two")
     loop.run(gone, iter([None]), back, iter([None]), iter([None]))
@@ -365,8 +365,8 @@ def test_the_line_of_the_documentation_is_one_cell_of_the_repositorys_matrix() -
     assert {test.partition(".")[0] for test in plan.cells[0].tests} == {"approvers"}
 
 
-def test_an_empty_plan_says_first_which_tag_was_lacking() -> None:
-    """A pattern is no name: what fits it and all else is what was meant, and not the cells that do not."""
+def test_an_empty_plan_names_the_missing_tag_first() -> None:
+    """The error lists only cells that match the pattern and lack the tag."""
     entry = {"hookset": ["fentry"], "tags": ["nightly"]}
     matrix = matrix_of("5.10", "6.1", hooksets=["auto"], include=[entry])
     with pytest.raises(ConfigError) as caught:
@@ -374,7 +374,7 @@ def test_an_empty_plan_says_first_which_tag_was_lacking() -> None:
     assert caught.value.hint.startswith("6.1-fentry: runs only with --tag nightly; 5.10-auto: not selected")
 
 
-def test_changes_are_those_of_sources(tmp_path: Path) -> None:
+def test_only_sources_count_as_changes(tmp_path: Path) -> None:
     (tmp_path / "a.h").write_text("1")
     (tmp_path / "a.pyc").write_text("1")
     before = sources.snapshot([tmp_path])
@@ -394,8 +394,8 @@ def test_a_save_is_as_old_as_its_last_file(tmp_path: Path) -> None:
     assert sources.saved_at([path], time.time() + 60) <= time.time()
 
 
-def test_a_scenario_is_read_when_it_is_first_asked_for() -> None:
-    """What is loaded before the first test has none of their bodies, so that a change needs no new server."""
+def test_a_scenario_is_imported_when_it_first_runs() -> None:
+    """No body is loaded before the first test, so that a change of one needs no new server."""
     code = "import sys, agent.selftest.loaded, agent.selftest.server; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=supplies.ROOT, capture_output=True, text=True)
     loaded = done.stdout.split()
@@ -405,8 +405,8 @@ def test_a_scenario_is_read_when_it_is_first_asked_for() -> None:
     assert (change.outdates(tested=False), change.outdates(tested=True)) == (False, True)
 
 
-def test_what_stands_by_has_nothing_of_the_agent() -> None:
-    """It may all have changed by the time that it is needed; what comes after the line is for the server."""
+def test_the_waiting_process_has_loaded_nothing_of_the_agent() -> None:
+    """The agent may have changed by the time it is needed; input after the first line is for the server."""
     words = [sys.executable if word == "python3" else word for word in STAND_BY]
     words[words.index("-C") + 1] = str(supplies.ROOT)
     bare = "assert not [name for name in sys.modules if name.startswith('agent')]"
@@ -417,7 +417,7 @@ def test_what_stands_by_has_nothing_of_the_agent() -> None:
     assert done.returncode == 0
 
 
-def test_what_is_gone_is_removed_from_the_guest() -> None:
+def test_removed_files_are_removed_from_the_guest() -> None:
     guest = FakeGuest(lambda _argv: Completed(0, b"", b""))
     old = {"agent/old name.py": Member(b"x", 0o644), OBJECT: Member(b"x", 0o644)}
     found = update.between(old, {OBJECT: Member(b"x", 0o644)})

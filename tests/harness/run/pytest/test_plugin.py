@@ -1,4 +1,4 @@
-"""The run as pytest knows it, with machines that play a script."""
+"""A run under pytest, with fake machines that follow a script."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pytest_harness_bench(config):
 
 @dataclass
 class Ended:
-    """What is left of a pytest run."""
+    """The output, status and files of a pytest run."""
 
     status: int
     output: str
@@ -85,7 +85,7 @@ def _plan(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_everything_passes_on_one_worker_a_machine(project: Project, workers: str) -> None:
+def test_everything_passes_with_one_worker_for_each_machine(project: Project, workers: str) -> None:
     ended = project.run("-n", workers)
     assert (ended.status, ended.results.run.complete) == (0, True)
     for kernel in ("6.1", "6.12"):
@@ -95,7 +95,7 @@ def test_everything_passes_on_one_worker_a_machine(project: Project, workers: st
     assert len(ended.processes("boot")) == max(1, int(workers))
 
 
-def test_results_of_a_worker_are_as_rich_as_those_of_this_process(project: Project) -> None:
+def test_results_of_a_worker_have_all_fields(project: Project) -> None:
     cell = project.run("-n", "2").results.cells[0]
     assert cell.tests[0].assertions[0].name == "arrived"
     assert cell.tests[0].ledger["open"].generated == 7
@@ -126,7 +126,7 @@ def test_a_worker_that_dies_costs_one_test_and_the_rest_runs_elsewhere(project: 
     assert "died" in ended.output
 
 
-def test_a_machine_that_takes_two_workers_with_it_is_given_up(project: Project) -> None:
+def test_a_machine_that_ended_two_workers_is_given_up(project: Project) -> None:
     project.script({"6.1-auto::truth.unlink": "kill-worker", "6.1-auto::approvers.path": "kill-worker"})
     ended = project.run("-n", "2")
     assert ended.status == 4
@@ -158,7 +158,7 @@ def test_one_test_by_its_id(project: Project) -> None:
     assert [cell["id"] for cell in _plan(project.path)["cells"]] == ["6.12-auto"]
 
 
-def test_our_selectors_work_under_pytest(project: Project) -> None:
+def test_the_harness_selectors_work_under_pytest(project: Project) -> None:
     ended = project.run("--matrix-kernel", "6.1", "--matrix-test", "!loss.*")
     assert [cell.id for cell in ended.results.cells] == ["6.1-auto"]
 
@@ -173,7 +173,7 @@ def test_stopping_at_the_first_failure_leaves_the_rest_not_run(project: Project,
     assert ended.processes("destroy") == ended.processes("boot")
 
 
-def test_what_failed_last_time_can_be_run_alone(project: Project) -> None:
+def test_last_failed_runs_only_what_failed(project: Project) -> None:
     project.script({"6.1-auto::truth.open": "fail"})
     project.run()
     project.script({})
@@ -182,7 +182,7 @@ def test_what_failed_last_time_can_be_run_alone(project: Project) -> None:
 
 
 def test_a_selected_test_that_must_pass_and_is_skipped_fails_the_run(project: Project) -> None:
-    """A narrowed run proves nothing by skips alone; one cell that passes is enough."""
+    """In a narrowed run skips alone prove nothing; one cell that passes is enough."""
     project.script({"*::truth.open": "skip"})
     words = ("--matrix-test", "truth.open", "--matrix-test", "truth.unlink")
     assert project.run(*words).status == 0
@@ -202,7 +202,7 @@ def test_a_skip_has_the_reason_of_the_guest(project: Project) -> None:
 
 
 def test_a_test_that_every_cell_skips_fails_the_run(project: Project) -> None:
-    """A promise that nothing tried is not kept; the run names it."""
+    """No cell tried the promise, so it is not proved; the error names the test."""
     project.script({"*::truth.open": "skip"})
     ended = project.run()
     assert ended.status == 1
@@ -238,7 +238,7 @@ def test_collecting_boots_nothing(project: Project) -> None:
     assert not (project.path / "log").exists()
 
 
-def test_other_tests_are_left_alone(project: Project) -> None:
+def test_other_tests_run_unchanged(project: Project) -> None:
     (project.path / "test_other.py").write_text("def test_it(): assert True\n")
     done = project.pytest("-n", "2")
     done.assert_outcomes(passed=1)
@@ -254,7 +254,7 @@ def test_longest_first_by_the_last_run(project: Project) -> None:
     assert boots == ["boot 6.12-amd64", "boot 5.10-amd64", "boot 6.1-amd64"]
 
 
-def test_what_failed_and_then_passes_is_flaky_and_both_are_told(project: Project) -> None:
+def test_a_failure_that_passes_again_is_flaky_with_both_attempts(project: Project) -> None:
     project.script({"6.1-auto::truth.open": "fail,pass"})
     ended = project.run()
     assert (ended.status, ended.verdicts("6.1-auto")["FLAKY"]) == (1, 1)
@@ -264,7 +264,7 @@ def test_what_failed_and_then_passes_is_flaky_and_both_are_told(project: Project
     assert "attempt 2: PASS" in (project.path / "out/latest/junit.xml").read_text()
 
 
-def test_what_is_known_to_fail_is_run_once(project: Project) -> None:
+def test_an_expected_failure_is_run_once(project: Project) -> None:
     known = "{test: truth.open, reason: why, link: where, until: 2999-12-31}"
     (project.path / "expectations.yaml").write_text(f"expected_failures:\n  - {known}\n")
     project.script({"*::truth.open": "fail"})
@@ -288,7 +288,7 @@ def test_a_complaint_of_the_kernel_fails_the_run_unless_it_is_allowed(project: P
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_ids_can_be_pasted_back(project: Project, workers: str) -> None:
-    """`pytest -v` prints the ids that pytest accepts."""
+    """`pytest -v` prints the ids that its command line accepts."""
     done = project.pytest("matrix.yaml", "-v", "-n", workers, "-k", "truth.open")
     assert "matrix.yaml::6.1-auto::truth.open " in done.stdout.str()
     assert "6::1" not in done.stdout.str()
@@ -306,22 +306,22 @@ def test_a_cell_is_an_id_as_well(project: Project) -> None:
     assert (ended.status, [cell.id for cell in ended.results.cells]) == (0, ["6.12-auto"])
 
 
-def test_an_id_that_is_not_there_is_an_error_of_usage(project: Project) -> None:
+def test_an_unknown_id_is_an_error_of_usage(project: Project) -> None:
     done = project.pytest("matrix.yaml::6.12-auto::truth.opne", apart=True)
     assert done.ret == 2
     assert "not in the plan (did you mean '6.12-auto::truth.open'?)" in done.stderr.str()
 
 
-def test_without_xdist(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its options are not there then."""
+def test_a_run_without_xdist_works(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options of xdist do not exist then."""
     done = project.pytester.runpytest_inprocess(
         "-p", "no:xdist", "-p", "harness.commands.pytest_plugin", "matrix.yaml", "-k", "truth.open"
     )
     assert done.parseoutcomes()["passed"] == 2
 
 
-def test_the_matrix_of_another_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a path with detours, with and without workers."""
+def test_the_matrix_may_be_in_another_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a path that contains `..`, with and without workers."""
     (project.path / "elsewhere").mkdir()
     monkeypatch.chdir(project.path / "elsewhere")
     for workers in ("0", "2"):
@@ -330,7 +330,7 @@ def test_the_matrix_of_another_folder(project: Project, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", ["other.yaml", "playbook.yml"])
-def test_a_yaml_file_that_is_no_matrix_is_left_to_others(project: Project, name: str) -> None:
+def test_a_yaml_file_that_is_no_matrix_is_not_collected(project: Project, name: str) -> None:
     (project.path / name).write_text("hosts: all\nspecial_kernels: []\n")
     (project.path / "conftest.py").write_text(
         "import pytest\n"
@@ -344,15 +344,15 @@ def test_a_yaml_file_that_is_no_matrix_is_left_to_others(project: Project, name:
     assert not (project.path / "out").exists()
 
 
-def test_a_matrix_of_another_name(project: Project) -> None:
-    """It is known by its kernels."""
+def test_a_matrix_may_have_another_name(project: Project) -> None:
+    """It is recognised by its key `kernels`."""
     (project.path / "matrix.yaml").rename(project.path / "small.yaml")
     assert project.run(matrix="small.yaml").status == 0
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_other_tests_beside_the_matrix(project: Project, workers: str) -> None:
-    """They run, and one that fails fails the run; also in a file whose name ends like the matrix's."""
+def test_other_tests_run_beside_the_matrix(project: Project, workers: str) -> None:
+    """One that fails fails the run; also in a file whose name ends like the matrix's."""
     other = "class TestIt:\n    def test_it(self): assert True\n    def test_not(self): assert False\n"
     (project.path / "test_other.py").write_text(other)
     done = project.pytest("test_other.py", "matrix.yaml", "-k", "TestIt or truth.open", "-n", workers)
@@ -378,7 +378,7 @@ def test_junit_of_pytest_names_cells_and_tests(project: Project) -> None:
 
 
 def test_a_plugin_that_a_test_beside_the_matrix_started_is_not_killed(project: Project) -> None:
-    """An interrupt ends our workers, and no other child of pytest."""
+    """An interrupt ends the workers, and no other child process of pytest."""
     (project.path / "conftest.py").write_text(
         CONFTEST.format(script={"6.1-auto::truth.open": "fail"}) + "import subprocess\n"
         "def pytest_configure(config):\n"
@@ -395,7 +395,7 @@ def test_a_plugin_that_a_test_beside_the_matrix_started_is_not_killed(project: P
 
 
 def test_the_options_of_a_run_are_those_of_pytest() -> None:
-    """Each option of the table is one of `harness run` and one of pytest, with the same default."""
+    """Each option of the table belongs to `harness run` and to pytest, with the same default."""
     ours = cli.parser(["run"]).parse_args(["run"])
     for option in ALL:
         assert getattr(ours, option.attribute) == option.settings.get("default", None) or (
@@ -406,7 +406,7 @@ def test_the_options_of_a_run_are_those_of_pytest() -> None:
 
 
 def test_every_option_is_passed_on(project: Project) -> None:
-    """A named folder, a shard and a deadline, which pytest knew nothing of."""
+    """Also an output folder, a shard and a deadline, which are no options of pytest's own."""
     project.pytest(
         "matrix.yaml", "--matrix-output", "named", "--matrix-shard", "1/2", "--matrix-deadline", "5m"
     )

@@ -1,4 +1,4 @@
-"""The scheduler of pytest-xdist: each test runs once, and a machine stays with one worker."""
+"""The scheduler for pytest-xdist: each test runs once, and a machine stays with one worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.harness.conftest import matrix_of
 
 
 class Node:
-    """A worker of xdist's, as its scheduler sees it."""
+    """A worker of xdist, as its scheduler uses it."""
 
     def __init__(self) -> None:
         self.items: list[int] = []
@@ -35,12 +35,12 @@ class Node:
 
     @property
     def can_run(self) -> bool:
-        """A worker starts an item when it knows the next one, or that there is none."""
+        """A worker starts an item when it knows the next one, or knows that it is the last."""
         return len(self.items) >= 2 or (bool(self.items) and self.shutting_down)
 
 
 class World:
-    """A scheduler with its workers; workers that die are replaced, as xdist does."""
+    """A scheduler with its workers; a worker that dies is replaced, as xdist does."""
 
     def __init__(self, items: list[str], workers: int, order: list[str]) -> None:
         config: Any = SimpleNamespace(option=SimpleNamespace(tx=["popen"] * workers))
@@ -122,7 +122,7 @@ def test_a_machine_stays_with_its_worker_and_in_order(
         ]
 
 
-def test_single_items_are_spread_before_anyone_gets_two() -> None:
+def test_each_worker_gets_one_item_before_any_gets_two() -> None:
     world = World(["m0:0", "m1:0", "m2:0"], 3, [])
     assert [len(node.items) for node in world.nodes] == [1, 1, 1]
 
@@ -131,11 +131,11 @@ def test_single_items_are_spread_before_anyone_gets_two() -> None:
     ("machines", "cpus", "free", "workers"),
     [(4, 2, 24_000, 2), (4, 16, 24_000, 4), (4, 16, 1600, 2), (4, 16, 100, 1), (1, 8, 24_000, 1)],
 )
-def test_as_many_machines_as_the_host_bears(machines: int, cpus: int, free: int, workers: int) -> None:
+def test_the_number_of_machines_fits_the_host(machines: int, cpus: int, free: int, workers: int) -> None:
     assert workers_for(machines, cpus, free) == workers
 
 
-def test_free_memory_is_what_programs_can_have(tmp_path: Path) -> None:
+def test_free_memory_is_the_available_memory(tmp_path: Path) -> None:
     path = tmp_path / "meminfo"
     path.write_text("MemTotal: 99999999 kB\nMemAvailable: 2097152 kB\n")
     assert free_mib(path, tmp_path) == 2048
@@ -158,13 +158,13 @@ def three() -> Plan:
     return make(matrix_of("5.10", "6.1", "6.12"), Selectors(test=("truth.*",)))
 
 
-def test_the_longest_goes_first_and_the_unknown_by_what_its_tests_cost(three: Plan) -> None:
+def test_the_longest_goes_first_and_an_unknown_one_by_its_tests_cost(three: Plan) -> None:
     order = longest_first(three, {"5.10-amd64": 1.0, "6.12-amd64": 100.0})
     assert order == ["6.12-amd64", "6.1-amd64", "5.10-amd64"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "x"}', '{"a": null}'])
-def test_times_that_cannot_be_read_are_not_known(tmp_path: Path, text: str) -> None:
+def test_unreadable_times_count_as_unknown(tmp_path: Path, text: str) -> None:
     path = tmp_path / "times"
     path.write_text(text)
     assert read_times(path) == {}
