@@ -52,7 +52,7 @@ def test_a_root_is_made_again_only_when_a_package_changes(
 
 
 def test_a_root_with_more_packages_is_another_image(builds: list[str], tmp_path: Path) -> None:
-    """Ordinary machines boot without it, also where apt would resolve to the same."""
+    """Ordinary machines boot without these packages, also if apt resolves to the same ones."""
     repositories = Repositories(tmp_path / "apt", MIRRORS)
     images = [
         root_image("amd64", Cache(tmp_path), repositories=repositories, extra=extra)
@@ -62,8 +62,8 @@ def test_a_root_with_more_packages_is_another_image(builds: list[str], tmp_path:
 
 
 @pytest.mark.parametrize("extra", [rootfs.COMPILER, rootfs.MONITORS])
-def test_what_a_larger_root_includes_is_excluded_elsewhere(extra: str) -> None:
-    """Else the line would be meaningless."""
+def test_files_kept_in_a_larger_root_are_removed_from_other_roots(extra: str) -> None:
+    """Each path that is kept for the compiler or the monitors is one that other roots remove."""
     assert set(resources.words(f"{extra}-includes.txt")) <= set(resources.words("guest-excludes.txt"))
 
 
