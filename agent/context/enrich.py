@@ -9,15 +9,16 @@ from typing import Any
 
 from agent.context.cgroups import CgroupPaths, has_legacy, unified_mount
 from agent.context.container import container_of, container_of_process
+from agent.context.packages import manager_of
 from agent.context.process import ProcessCache
 from agent.context.procfs import ProcFs
 from agent.context.users import Users
-from agent.events.actors import HOST, Container, Context, Process
+from agent.events.actors import HOST, NOT_LIVE, Container, Context, Live, Process
 from agent.events.model import Event
 
 _MAX_CONTAINERS = 4_096
 _UNKNOWN = Process()
-_LOOKED_UP = frozenset(("process", "container", "root"))
+_LOOKED_UP = frozenset(("process", "container", "root", "live"))
 
 
 class Enricher:
@@ -31,6 +32,8 @@ class Enricher:
         self.processes = ProcessCache(self._proc, self._users)
         self.cgroups = CgroupPaths(unified_mount(root / "sys/fs/cgroup"), self._proc)
         self._containers: dict[bytes, Container] = {}
+        # A service can have a mount namespace of its own; that of process 1 is the host's.
+        self._host_ns = self._proc.mount_ns("1") or self._proc.mount_ns("self")
         self._legacy = has_legacy(self._proc.cgroup(1) or b"")
 
     def start(self) -> None:
@@ -74,6 +77,7 @@ class Enricher:
             self._users.group(event.gid),
             ancestors,
             known.args_truncated,
+            manager_of(known, ancestors) if event.mount_ns == self._host_ns else b"",
         )
 
     def container(self, event: Event) -> Container:
@@ -83,6 +87,10 @@ class Enricher:
         if container is HOST and (self._legacy or path is None):
             return self._by_process(event)
         return container
+
+    def live(self, event: Event) -> Live:
+        """Return what `/proc` shows of the process now; NOT_LIVE if it has exited."""
+        return self._proc.live(event.pid, event.time_ns) or NOT_LIVE
 
     def root(self, event: Event) -> bytes:
         """Return the root directory of the process at the event, b"" if it is unknown.

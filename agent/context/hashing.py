@@ -131,6 +131,11 @@ class Hasher:
         return True
 
 
+def host_root(proc: Path = Path("/proc")) -> bytes:
+    """Return a path to the host's root directory, also from a mount namespace of our own."""
+    return next(iter(_root_of(proc / "1").values()), b"")
+
+
 def _root_of(process: Path) -> dict[int, bytes]:
     """Return {mount namespace: path to its root} for a process; empty without permission."""
     try:

@@ -12,12 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.events.actors import NO_USER, Process
+from agent.events.actors import NO_USER, Live, Process
 
 ARGS_BYTES = 4096  # kept of a command line
 ARGS_COUNT = 64
 _NS = 1_000_000_000
 _STARTTIME = 22 - 3  # field 22 of proc_pid_stat(5), counted from the state, field 3
+_SESSION, _TTY = 6 - 3, 7 - 3
+_EFFECTIVE = 1  # after the real user in `Uid:`
 _DELETED = b" (deleted)"
 
 
@@ -64,6 +66,25 @@ class ProcFs:
             return os.fsencode((self.root / str(pid) / "root").readlink())
         except OSError:
             return b""
+
+    def mount_ns(self, process: str) -> int:
+        """Return the number of a process's mount namespace; 0 without permission."""
+        try:
+            return (self.root / process / "ns/mnt").stat().st_ino
+        except OSError:
+            return 0
+
+    def live(self, pid: int, time_ns: int) -> Live | None:
+        """Return what changes in the life of the process that had `pid` at `time_ns`; None if it exited."""
+        folder = self.root / str(pid)
+        with suppress(OSError, ValueError, IndexError, KeyError):
+            _, fields = split_stat((folder / "stat").read_bytes())
+            if int(fields[_STARTTIME]) * self.tick_ns > time_ns:
+                return None
+            cwd = os.fsencode((folder / "cwd").readlink())
+            euid, egid = _identity((folder / "status").read_bytes(), _EFFECTIVE)
+            return Live(cwd, euid, egid, int(fields[_SESSION]), _terminal(int(fields[_TTY])))
+        return None
 
     def _found(self, pid: int, folder: Path, exe: bytes, command_line: bytes) -> Found:
         comm, fields = split_stat((folder / "stat").read_bytes())
@@ -122,10 +143,20 @@ def _unlinked(link: Path) -> bool:
         return False
 
 
-def _identity(status: bytes) -> tuple[int, int]:
-    """Return the real uid and gid, as in events."""
+def _terminal(device: int) -> bytes:
+    """Return the kernel's name of a terminal from field 7 of proc_pid_stat(5); b"" without one."""
+    major, minor = device >> 8 & 0xFFF, device & 0xFF | device >> 12 & 0xFFF00
+    if 136 <= major <= 143:  # Unix98 pseudo terminals
+        return b"pts%d" % (minor + ((major - 136) << 8))
+    if major == 4:
+        return b"tty%d" % minor if minor < 64 else b"ttyS%d" % (minor - 64)
+    return b"%d:%d" % (major, minor) if device else b""
+
+
+def _identity(status: bytes, which: int = 0) -> tuple[int, int]:
+    """Return the real uid and gid, as in events, or the effective ones."""
     lines = dict(line.split(b":", 1) for line in status.splitlines() if line.startswith((b"Uid:", b"Gid:")))
-    return int(lines[b"Uid"].split()[0]), int(lines[b"Gid"].split()[0])
+    return int(lines[b"Uid"].split()[which]), int(lines[b"Gid"].split()[which])
 
 
 def _audit_user(path: Path) -> int:

@@ -18,7 +18,8 @@ class Process:
     `exe` is the absolute path of its program, `args` its arguments (`args[0]` included; without the last ones
     if `args_truncated`), `ancestors` its ancestors, nearest first, with the programs that they had when they
     forked. Ancestors have no ancestors of their own and no thread (`tid` equals `pid`). The users of an
-    unknown process are NO_USER, so that no rule takes it for root.
+    unknown process are NO_USER, so that no rule takes it for root. `package_manager` is the one on whose
+    behalf a process of the host works, see `agent/context/packages.py`; ancestors have none.
     """
 
     pid: int = 0
@@ -34,6 +35,7 @@ class Process:
     group: bytes = b""
     ancestors: tuple[Process, ...] = ()
     args_truncated: bool = False
+    package_manager: bytes = b""
 
     @property
     def name(self) -> bytes:
@@ -58,6 +60,23 @@ class Container:
 HOST = Container()
 
 
+@dataclass(slots=True, frozen=True)
+class Live:
+    """What `/proc` shows of a process when its event is handled; unknown if it has exited by then.
+
+    `tty` is the kernel's name of its terminal, such as `pts0`, and b"" without one. An unknown session is 0.
+    """
+
+    cwd: bytes = b""
+    euid: int = NO_USER
+    egid: int = NO_USER
+    session: int = 0
+    tty: bytes = b""
+
+
+NOT_LIVE = Live()
+
+
 @dataclass(slots=True)
 class Context:
     """What rules can test in addition to the event, and the process's root directory for the output."""
@@ -65,6 +84,7 @@ class Context:
     process: Process = field(default_factory=Process)
     container: Container = HOST
     root: bytes = b""
+    live: Live = NOT_LIVE
 
 
 UNKNOWN_PROCESS = Process()

@@ -94,6 +94,20 @@ _PROCESS_LISTS = (
     ),
     ("args_options", "args_options({a})", "options with a value: `T=8` of `-T 8`, `width=8` of `--width=8`"),
 )
+# Of the process alone, not of its parent. Those of `x.live` are read from /proc when a rule needs them.
+_OF_THE_PROCESS = (
+    (
+        "package_manager",
+        TEXT,
+        "x.process.package_manager",
+        "package manager on whose behalf it works: apt, dnf, dpkg, flatpak, npm, pip, rpm, snapd or empty",
+    ),
+    ("euid", INT, "x.live.euid", "effective user, see below"),
+    ("egid", INT, "x.live.egid", "effective group, see below"),
+    ("cwd", TEXT, "x.live.cwd", "working directory, see below"),
+    ("session", INT, "x.live.session", "session, the pid of its leader; see below"),
+    ("tty_name", TEXT, "x.live.tty", "terminal, such as `pts0`; see below"),
+)
 # These come from the event, so they are exact even if the process cache has no entry.
 _FROM_EVENT = {"pid", "ppid", "tid", "comm", "uid", "gid", "auid"}
 _FROM_EVENT_ROLES = {"uid": UID, "auid": AUID}
@@ -176,6 +190,7 @@ def common() -> dict[str, Field]:
     table += [_ancestor_field(entry) for entry in _PROCESS]
     table += [_ancestor_list(entry) for entry in _PROCESS_LISTS]
     table += [
+        *(Field(f"process.{name}", kind, getter, doc) for name, kind, getter, doc in _OF_THE_PROCESS),
         Field("process.ancestors.length", INT, "len(x.process.ancestors)", "number of known ancestors"),
         Field("container.id", TEXT, "x.container.id", _CONTAINER_ID),
         Field(

@@ -153,6 +153,7 @@ class Service:
             "context": self._enricher.counters(),
             "hash": asdict(self._reporter.hasher.counters),
             "rate_limited": self._reporter.limit.suppressed(),
+            "explained": {**asdict(self._reporter.explainer.counters), "held": self._reporter.explainer.held},
             "sinks": self._dispatcher.status(),
         }
 
@@ -173,6 +174,7 @@ class Service:
         self._watch.detach()
         while self._watch.pump(0):
             pass
+        self._reporter.explainer.close()
         self._alive.stop()
         return self._dispatcher.close()
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from agent import __version__
 from agent.context.enrich import Enricher
-from agent.context.hashing import Hasher
+from agent.context.hashing import Hasher, host_root
 from agent.errors import UsageError
 from agent.events.actors import Context
 from agent.events.model import Event
@@ -29,6 +29,7 @@ from agent.service.notify import Notifier
 from agent.service.options import LEAVE_OUT, STDOUT, RunOptions
 from agent.sinks.base import Sink
 from agent.sinks.dispatch import Dispatcher, Outlet
+from agent.sinks.explain import Explainer, databases
 from agent.sinks.jsonl import JsonlSink
 from agent.sinks.ratelimit import RateLimit
 from agent.sinks.render import Renderer, this_host
@@ -79,6 +80,7 @@ def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
             privileges.drop(privileges.needed())
         _open_servers(options, service, stack)
         dispatcher.start()
+        reporter.explainer.start()
         _on_signals(service)
         log(f"watching, {len(ruleset.rules)} rules in force")
         left = service.run()
@@ -128,6 +130,7 @@ def _reporter(options: RunOptions, dispatcher: Dispatcher) -> Reporter:
         RateLimit(options.rate_limit, options.burst),
         Hasher(options.hash_max_bytes),
         hash_all=options.hash_changed,
+        explainer=Explainer(databases(), dispatcher.send, host_root()),
     )
 
 

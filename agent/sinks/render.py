@@ -30,7 +30,7 @@ from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
-from agent.events.actors import HOST, Container, Context, Process
+from agent.events.actors import HOST, NOT_LIVE, Container, Context, Live, Process
 from agent.events.model import Event, EventType, File, FileFlags
 
 _ESCAPES = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
@@ -161,11 +161,23 @@ def _process(context: Context, event: Event) -> str:
     args = ",".join(map(quote_name, process.args))
     cut = ',"args_truncated":true' if process.args_truncated else ""
     ancestors = ",".join(map(_ancestor, process.ancestors))
+    manager = quote_name(process.package_manager) if process.package_manager else "null"
     return (
         f'{{"pid":{process.pid},"ppid":{process.ppid},"tid":{process.tid},"comm":{_quote_cached(process.comm)},'
         f'"exe":{_quote_cached(process.exe)},"args":[{args}]{cut},"uid":{process.uid},"gid":{process.gid},'
         f'"auid":{process.auid},"user":{_quote_cached(process.user)},"group":{_quote_cached(process.group)},'
-        f'"root":{root},"cgroup_id":{event.cgroup_id},"ancestors":[{ancestors}]}}'
+        f'"root":{root},{_live(context.live)},"package_manager":{manager},"cgroup_id":{event.cgroup_id},'
+        f'"ancestors":[{ancestors}]}}'
+    )
+
+
+def _live(live: Live) -> str:
+    if live == NOT_LIVE:
+        return '"euid":null,"egid":null,"session":null,"tty":null,"cwd":null'
+    tty = quote_name(live.tty) if live.tty else "null"
+    return (
+        f'"euid":{live.euid},"egid":{live.egid},"session":{live.session},"tty":{tty},'
+        f'"cwd":{quote_name(live.cwd)}'
     )
 
 

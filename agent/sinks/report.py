@@ -11,6 +11,7 @@ from agent.events.model import Event
 from agent.rules.engine import OWN_PREFIX, Rule
 from agent.sinks.base import Match
 from agent.sinks.dispatch import Dispatcher
+from agent.sinks.explain import Explainer
 from agent.sinks.ratelimit import RateLimit
 from agent.sinks.render import Renderer, WallClock
 
@@ -30,7 +31,9 @@ class Reporter:
         *,
         hash_all: bool = False,
         clock: WallClock | None = None,
+        explainer: Explainer | None = None,
     ) -> None:
+        self.explainer = explainer or Explainer({}, dispatcher.send)
         self.limit = limit
         self.hasher = hasher
         self.rules: Mapping[str, Rule] = {}
@@ -48,7 +51,7 @@ class Reporter:
         body = self._renderer.body(event, context, unix_ns, self._digest(event, admitted))
         for rule in admitted:
             line = self._renderer.line(rule, body)
-            self._dispatcher.send(Match(rule, event.type.label, unix_ns, line))
+            self.explainer.send(Match(rule, event.type.label, unix_ns, line), event, context)
 
     def own(self, kind: str, members: Mapping[str, Any]) -> None:
         """Report an event of the agent itself to all sinks, as the rule `agent.KIND`, without a limit."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.context.cgroups import WALK_INTERVAL_NS
-from agent.events.actors import HOST, Container
+from agent.events.actors import HOST, NOT_LIVE, Container
 from tests.agent.context.conftest import SECOND, FakeHost, exec_, exit_, fork, opened
 
 ID = "0123456789abcdef" * 4
@@ -61,6 +61,15 @@ def test_nothing_is_looked_up_before_it_is_read(host: FakeHost) -> None:
     assert enricher.processes.counters.unresolved == 0
     assert context.process is context.process
     assert enricher.processes.counters.unresolved == 1
+
+
+def test_what_proc_shows_of_a_process(host: FakeHost) -> None:
+    """Nothing once it has exited."""
+    host.add_process(5, 1, b"/bin/a")
+    (host.proc / "5/cwd").symlink_to("/srv")
+    assert host.enricher().context(opened(SECOND, 5)).live.cwd == b"/srv"
+    host.remove_process(5)
+    assert host.enricher().context(opened(SECOND, 5)).live == NOT_LIVE
 
 
 def test_other_attributes_are_errors(host: FakeHost) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.context.procfs import ARGS_BYTES, ARGS_COUNT, ProcFs, split_args, split_stat
+from agent.events.actors import Live
 from tests.agent.context.conftest import SECOND, FakeHost
 
 
@@ -40,6 +42,32 @@ def test_a_command_line_that_was_cut_says_so(host: FakeHost, content: bytes, *, 
     found = host.proc_fs().read(7)
     assert found
     assert found.process.args_truncated is cut
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [(0x8803, b"pts3"), (0x8900, b"pts256"), (0x401, b"tty1"), (0x440, b"ttyS0"), (0x501, b"5:1"), (0, b"")],
+)
+def test_a_process_that_lives(host: FakeHost, device: int, name: bytes) -> None:
+    """Its effective user, directory, session and terminal now; nothing of a later process of that pid."""
+    host.add_process(7, 1, b"/bin/a", born_ns=SECOND)
+    folder = host.root / "proc/7"
+    (folder / "cwd").symlink_to("/srv/a b")
+    (folder / "status").write_bytes(b"Uid:\t1000\t0\t1\t1\nGid:\t1000\t5\t1\t1\n")
+    fields = (folder / "stat").read_bytes().split()
+    fields[5:7] = b"77", str(device).encode()
+    (folder / "stat").write_bytes(b" ".join(fields))
+    assert host.proc_fs().live(7, SECOND) == Live(b"/srv/a b", 0, 5, 77, name)
+    assert host.proc_fs().live(7, SECOND - 1) is None
+    assert host.proc_fs().live(8, SECOND) is None
+
+
+def test_the_own_process() -> None:
+    """As the real `/proc` shows it."""
+    found = ProcFs().live(os.getpid(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+    assert found is not None
+    assert (found.cwd, found.euid, found.egid) == (os.fsencode(Path.cwd()), os.geteuid(), os.getegid())
+    assert found.session == os.getsid(0)
 
 
 def test_a_file_may_be_called_deleted(host: FakeHost) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.events.actors import Container, Context, Process
+from agent.events.actors import Container, Context, Live, Process
 from agent.events.model import Event, EventType, File, FileFlags
 from agent.sinks.render import Renderer, WallClock, escape, quote_name, this_host, timestamp, unescape
 
@@ -102,7 +102,9 @@ def test_a_match_as_documented() -> None:
         file2=File(b"/etc/\xff", 7),
     )
     process = Process(7, 1, 8, b"mv", b"/bin/mv", (b"mv", b"a"), 0, 0, 1000, b"root", b"wheel", (Process(1),))
-    assert render(event, Context(process, root=b"/srv/jail")) == {
+    process.package_manager = b"dpkg"
+    live = Live(b"/\xff", 0, 5, 3, b"pts0")
+    assert render(event, Context(process, root=b"/srv/jail", live=live)) == {
         "rule": "my rule",
         "time": "1970-01-01T00:00:00.000000000Z",
         "event": {
@@ -132,6 +134,12 @@ def test_a_match_as_documented() -> None:
             "user": "root",
             "group": "wheel",
             "root": "/srv/jail",
+            "euid": 0,
+            "egid": 5,
+            "session": 3,
+            "tty": "pts0",
+            "cwd": "/\\xff",
+            "package_manager": "dpkg",
             "cgroup_id": 9,
             "ancestors": [{"pid": 1, "comm": "", "exe": ""}],
         },

@@ -63,6 +63,37 @@ def test_heartbeats_prove_that_the_hooks_fire(guest: Guest, actions: Actions) ->
         assert started["digest"] == hashlib.sha256(_FIRST).hexdigest()
 
 
+_PACKAGE = """
+mkdir -p /root/p/DEBIAN /root/p/usr/bin
+cd /root/p
+echo tool >usr/bin/fimtool
+md5sum usr/bin/fimtool >DEBIAN/md5sums
+printf '%s\\n' 'Package: fimtool' "Version: $1" 'Architecture: all' 'Maintainer: n <n@n>' >DEBIAN/control
+echo 'Description: tool' >>DEBIAN/control
+dpkg-deb -b /root/p /root/p.deb && dpkg -i /root/p.deb
+"""
+
+
+def test_package_updates_are_explained_and_tampering_is_not(guest: Guest, actions: Actions) -> None:
+    """With the real dpkg: the first installation, an upgrade, and then an edit by hand."""
+    watched = rules(
+        tool='fim.write.file.path =~ "/usr/bin/fimtool*"', mark='open.file.path =~ "/w/sentinel-*"'
+    )
+    with running(guest, watched) as daemon:
+        for version in ("1.0", "2.0"):
+            done = guest.run(["sh", "-ec", _PACKAGE, "sh", version])
+            assert done.status == 0, done.stderr
+            matches = [match for match in daemon.settled() if match["rule"] == "tool"]
+            matches += daemon.read(lambda line: '"explained_by"' in line and '"rename"' in line)
+            assert {match.get("explained_by") for match in matches} == {f"dpkg:fimtool {version}"}
+            assert {match["process"]["package_manager"] for match in matches} == {"dpkg"}
+        guest.run(["sh", "-c", "echo x >>/usr/bin/fimtool; chmod 4755 /usr/bin/fimtool"])
+        tampered = daemon.settled()
+        assert [match["event"]["type"] for match in tampered] == ["open", "chmod"]
+        assert not any("explained_by" in match for match in tampered)
+        guest.run(["dpkg", "--purge", "fimtool"])
+
+
 def test_sigterm_delivers_what_is_in_the_kernel(guest: Guest, actions: Actions) -> None:
     with running(guest, _FIRST) as daemon:
         daemon.signal("STOP")

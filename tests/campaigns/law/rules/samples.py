@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from agent.events.actors import NO_USER, Container, Context, Process
+from agent.events.actors import NO_USER, Container, Context, Live, Process
 from agent.events.model import Event, EventType, File, FileFlags
 
 Sample = dict[str, Any]
@@ -54,6 +54,8 @@ OPEN_FLAGS = (
     *(os.O_TMPFILE | os.O_RDWR, os.O_CLOEXEC, os.O_NOFOLLOW | os.O_DIRECTORY, 0x7FFFFFFF),
 )
 NUMBERS = (0, 1, 2, 3, 5, 7, 255, 256, 1000, 4096, 2**31 - 1, 2**31, NO_USER, 2**32, 2**63, 2**64 - 1)
+LIVE: dict[str, Any] = {"euid": NO_USER, "egid": NO_USER, "cwd": "", "session": 0, "tty_name": ""}
+MANAGERS = ("", "", "dpkg", "rpm")
 RETVALS = (0, 3, *(-number for number in (errno.EPERM, errno.ENOENT, errno.EACCES, errno.EEXIST)))
 ARGS = ("-l", "-ln", "--version", "--width=8", "-T", "8", "x", "", "--", "-", "-a=1", "a b", "\udcff", "-1")
 TEXTS = ("", "user.a", "trusted", "security.b.c", "tmpfs", "ext4", "docker", "0123abcd", *NAMES)
@@ -87,6 +89,13 @@ def draw(random: Random, kind: str, pools: Pools) -> Sample:
     if kind in NEW_MODE:
         sample["mode"] = random.choice(MODES)
     sample |= _own(random, kind, pools)
+    if random.random() < 0.5:
+        sample["live"] = {
+            **{name: random.choice(USERS) for name in ("euid", "egid")},
+            "cwd": pools.path(random),
+            "session": random.choice(NUMBERS),
+            "tty_name": random.choice(TEXTS),
+        }
     if random.random() < 0.3:
         sample["container"] = {
             name: random.choice(TEXTS) for name in ("id", "runtime", "rootless_id") if random.random() < 0.7
@@ -129,6 +138,7 @@ def _process(random: Random, pools: Pools) -> Sample:
         "exe": pools.path(random),
         "args": _args(random),
         "args_truncated": random.random() < 0.2,
+        "package_manager": random.choice(MANAGERS),
     }
 
 
@@ -170,7 +180,13 @@ def event(sample: Sample) -> tuple[Event, Context]:
         args=tuple(map(_raw, sample.get("args", ()))),
         args_truncated=bool(sample.get("args_truncated")),
         exit_code=sample.get("status", 0),
-    ), Context(process, Container(**container))
+    ), Context(process, Container(**container), live=_live(sample.get("live", {})))
+
+
+def _live(given: Sample) -> Live:
+    values = {**LIVE, **given}
+    texts = _raw(values["cwd"]), _raw(values["tty_name"])
+    return Live(texts[0], values["euid"], values["egid"], values["session"], texts[1])
 
 
 def _actor(given: Sample, ancestors: list[Process]) -> Process:
@@ -179,7 +195,10 @@ def _actor(given: Sample, ancestors: list[Process]) -> Process:
     args = tuple(map(_raw, given.get("args", ())))
     values: dict[str, Any] = {**ids, **texts}
     cut = bool(given.get("args_truncated"))
-    return Process(**values, args=args, ancestors=tuple(ancestors), args_truncated=cut)
+    manager = _raw(given.get("package_manager", ""))
+    return Process(
+        **values, args=args, ancestors=tuple(ancestors), args_truncated=cut, package_manager=manager
+    )
 
 
 def _agent_file(given: Sample) -> File:
@@ -207,6 +226,8 @@ def facts(sample: Sample) -> dict[str, object]:
         "event.timestamp": sample.get("time", 0),
         **_own_facts(kind, sample),
     }
+    known |= {f"process.{name}": sample.get("live", {}).get(name, empty) for name, empty in LIVE.items()}
+    known["process.package_manager"] = process.get("package_manager", "")
     if not ancestors:
         known["process.parent.auid"] = NO_USER
     if kind in PROCESSES:
