@@ -1,4 +1,4 @@
-"""The command line: what it takes, what it costs to start, and how it says what went wrong."""
+"""The command line: its options, the cost of its start, and its errors."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_an_error_is_one_line_with_a_hint() -> None:
 @pytest.mark.parametrize(
     "words", [("--debug", "selftest", "--test", "trooth.*"), ("selftest", "--test", "trooth.*", "--debug")]
 )
-def test_debug_shows_where_it_came_from(words: tuple[str, ...]) -> None:
+def test_debug_prints_the_traceback(words: tuple[str, ...]) -> None:
     done = agent(*words)
     assert "Traceback" in done.stderr
     assert "agent.errors.UsageError" in done.stderr
 
 
 @pytest.mark.parametrize(("raised", "status"), [(KeyboardInterrupt(), 130), (AgentError("no"), 1)])
-def test_every_end_has_a_status(
+def test_every_error_has_an_exit_code(
     raised: BaseException, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_: argparse.Namespace) -> int:
@@ -87,7 +87,7 @@ def test_every_end_has_a_status(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_an_audience_that_leaves_is_no_traceback() -> None:
+def test_a_closed_pipe_prints_no_traceback() -> None:
     done = subprocess.run(
         f"{sys.executable} -m agent selftest --list | head -0; echo ${{PIPESTATUS[0]}}",
         shell=True, executable="/bin/bash", cwd=ROOT, capture_output=True, text=True, check=False,
@@ -134,13 +134,13 @@ def test_run_takes_every_option() -> None:
     )
 
 
-def test_a_header_without_a_value_is_told() -> None:
+def test_a_header_without_a_value_is_an_error() -> None:
     done = agent("run", "--rules", "a", "--otlp-header", "naked")
     assert done.returncode == 2
     assert "invalid header 'naked' (use NAME=VALUE)" in done.stderr
 
 
-def test_probe_shows_states_and_the_words_of_what_failed() -> None:
+def test_probe_prints_states_and_error_messages() -> None:
     words = "\n".join(f"line {number}" for number in range(20))
     lines = list(probe.table({"fentry": Capability("fires"), "lsm": Capability("load-fail", words)}))
     assert lines[:2] == ["fentry         fires", "lsm            load-fail"]

@@ -1,4 +1,4 @@
-"""The agent's ledger: which sums must be equal, and which place of a loss a difference names."""
+"""The agent's ledger: which sums must be equal, and which loss a difference points to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent.kernel.maps import KernelCounts
 from agent.ledger import Account, Ledger, identities, misses
 
 
-def test_both_sides_meet() -> None:
+def test_a_correct_ledger_closes() -> None:
     ledger = Ledger()
     for matched in (True, False, False):
         ledger.judge(EventType.OPEN, matched)
@@ -21,14 +21,14 @@ def test_both_sides_meet() -> None:
 
 @pytest.mark.parametrize("reason", ["no_slot", "abandoned", "unentered"])
 def test_an_event_without_a_record_is_lost(reason: str) -> None:
-    """Whatever reason the kernel stage counts, the ledger still closes."""
+    """Whichever reason the kernel stage counts, the ledger closes."""
     counts = KernelCounts(seen=reason != "unentered", **{reason: 1})
     account = Ledger().accounts({EventType.OPEN: counts}, {})[EventType.OPEN]
     assert all(identity.holds for identity in identities(account))
     assert (account.seen, account.program_misses, account.lost) == (0, 1, 1)
 
 
-def test_the_leak_is_named() -> None:
+def test_a_difference_names_its_place() -> None:
     held = identities(Account(seen=5, submitted=4, delivered=4, matched=4))
     assert [str(one) for one in held if not one.holds] == [
         "seen = rejected + discarded + submitted + ring full + oversize: 5 != 4"

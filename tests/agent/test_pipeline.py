@@ -1,4 +1,4 @@
-"""The pipeline, on a kernel side that is a list of records."""
+"""The pipeline, with a list of records as the kernel side."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Tables:
 
 
 class FakeLoaded:
-    """What the pipeline uses of `Loaded`; policy numbers start at 8, as `record` writes them."""
+    """The part of `Loaded` that the pipeline uses; policy numbers start at 8, as `record` writes them."""
 
     hooks: Sequence[HookState] = ()
     coverage: Mapping[str, str] = {}
@@ -105,7 +105,7 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_what_matches_is_told_with_its_rules(bench: Bench) -> None:
+def test_a_match_is_reported_with_its_rules(bench: Bench) -> None:
     assert bench.feed(
         record(EventType.OPEN, [[b"etc", b"secret"]]), record(EventType.OPEN, [[b"etc", b"other"]])
     ) == [["secret"], []]
@@ -113,20 +113,20 @@ def test_what_matches_is_told_with_its_rules(bench: Bench) -> None:
     assert (account.delivered, account.matched, account.unmatched) == (2, 1, 1)
 
 
-def test_bytes_that_are_no_record_are_counted(bench: Bench) -> None:
+def test_invalid_records_are_counted(bench: Bench) -> None:
     assert bench.feed(b"\1" * 400) == []
     assert bench.pipeline.state()["undecodable"] == 1
     assert bench.pipeline.state()["lost_by_user"] == {"1013": 5}
 
 
 def test_each_event_is_judged_by_the_rules_that_let_it_through(bench: Bench) -> None:
-    """Records of the old policy still in the ring when new rules come are the old rules' to judge."""
+    """The old rules judge records that were in the ring when new rules came."""
     bench.pipeline.enforce(loads(OTHERS))
     assert bench.feed(record(EventType.OPEN, [[b"etc", b"secret"]])) == [["secret"]]
     assert bench.loaded.tables.discards == []
 
 
-def test_a_discard_carries_what_its_proof_rests_on(bench: Bench) -> None:
+def test_a_discard_has_the_facts_of_its_proof(bench: Bench) -> None:
     bench.feed(record(EventType.OPEN, [[b"var", b"lib", b"x"]]))
     ((discarder, discard),) = bench.loaded.tables.discards
     assert discarder == Discarder(identity=5, mount_id=29, level=2)
@@ -135,24 +135,24 @@ def test_a_discard_carries_what_its_proof_rests_on(bench: Bench) -> None:
 
 
 def test_of_several_discards_one_is_inserted(bench: Bench) -> None:
-    """That of the highest directory, or of the file itself where a directory can hold what matches."""
+    """That of the highest directory, or of the file itself if its directory can hold a match."""
     for path in ([b"a", b"b", b"c", b"x"], [b"etc", b"x"]):
         bench.feed(record(EventType.OPEN, [path]))
     assert [discarder.level for discarder, _ in bench.loaded.tables.discards] == [3, 0]
 
 
-def test_uncertain_paths_teach_nothing(bench: Bench) -> None:
+def test_an_uncertain_path_makes_no_discard(bench: Bench) -> None:
     bench.feed(record(EventType.OPEN, [[b"var", b"x"]], flags=FileFlags.DETACHED))
     assert bench.loaded.tables.discards == []
 
 
-def test_without_what_makes_them_stale_there_are_no_discarders() -> None:
+def test_without_the_hooks_that_make_them_stale_there_are_no_discarders() -> None:
     bench = Bench(discards=False)
     bench.feed(record(EventType.OPEN, [[b"var", b"lib", b"x"]]))
     assert bench.loaded.tables.discards == []
 
 
-def test_context_wants_process_events_whatever_the_rules_say() -> None:
+def test_the_context_needs_process_events_with_any_rules() -> None:
     loaded = FakeLoaded()
     Pipeline(loaded, lambda *_: None, lambda _: None).enforce(loads(RULES))  # type: ignore[arg-type, return-value]
     modes = {kind: one.mode for kind, one in loaded.policies[0].items()}
@@ -160,7 +160,7 @@ def test_context_wants_process_events_whatever_the_rules_say() -> None:
     assert modes[EventType.UNLINK] is Mode.REJECT_ALL
 
 
-def test_waits_only_when_there_is_nothing(bench: Bench) -> None:
+def test_the_pipeline_waits_only_without_records(bench: Bench) -> None:
     bench.loaded.records = [record(EventType.OPEN, [[b"a"]])]
     assert bench.pipeline.pump(50) == 1
     assert bench.pipeline.pump(50) == 0
@@ -171,7 +171,7 @@ def test_waits_only_when_there_is_nothing(bench: Bench) -> None:
 def test_discarders_are_checked_at_intervals(
     discards: bool, checks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the kernel skipped what makes them stale is looked up once a second, if there are any."""
+    """With discarders, the pipeline checks each second whether the kernel skipped their programs."""
     clock = iter((10.0, 10.5, 11.2))
     monkeypatch.setattr("agent.pipeline.time.monotonic", lambda: next(clock, 11.3))
     bench = Bench(discards)
@@ -181,7 +181,7 @@ def test_discarders_are_checked_at_intervals(
 
 
 def test_programs_are_attached_before_their_rules_and_detached_after() -> None:
-    """No event that both rule sets want is missed, and none is waited for in vain."""
+    """No event that both rule sets match is missed, and no rule waits for an event without hook."""
     bench = Bench()
     bench.loaded.steps.clear()
     bench.pipeline.enforce(loads('rules: [{id: c, expression: chmod.file.path == "/etc/x"}]'))

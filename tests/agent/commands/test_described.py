@@ -71,14 +71,14 @@ def test_stages(event: str, approvers: str, result: str) -> None:
 
 
 def test_why_a_rule_is_undecided() -> None:
-    """Only what the description does not have is named."""
+    """Only fields that the description lacks are named."""
     assert "  evaluator: shell depends on process.file.name" in lines("open:/etc/passwd")
     assert "  evaluator: 2 of 3 rules on open cannot match" in lines("open:/etc/passwd")
     assert "  evaluator: shown depends on variables" in lines("mkdir:/a/x")
 
 
 def test_a_discarder_is_named() -> None:
-    """The directory for which no rule can match, and none where one can."""
+    """It is the directory in which no rule can match; if a rule can match, there is none."""
     rules = loads("rules:\n  - {id: a, expression: 'open.file.path =~ \"/srv/**\" || open.retval < 0'}\n")
     assert not trace(rules, parse("open:/srv/a/x")).discards
     text = 'rules:\n  - {id: a, expression: \'open.file.name == "y" && open.file.path !~ "/home/**"\'}\n'
@@ -116,7 +116,7 @@ def of_default_policy() -> Ruleset:
 
 
 def test_a_match_is_never_dropped_before() -> None:
-    """Every event of a path of the default policy: the filters pass it if a rule matches or can match."""
+    """If a rule matches or can match, the filters pass the event: for each path of the default policy."""
     rules = of_default_policy()
     paths = (
         "/etc/passwd",

@@ -1,4 +1,4 @@
-"""`agent run` as a process of its own, on a kernel that is a fake: start, signals, end."""
+"""`agent run` in a process of its own, with a fake kernel: start, signals, end."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     agent.kill()
 
 
-def test_sigterm_delivers_what_the_hooks_had_seen(agent: Agent) -> None:
+def test_sigterm_delivers_the_events_before_it(agent: Agent) -> None:
     code, out = agent.end()
     assert (code, out.split()) == (0, ["open", "enforce", "detach", "close"])
     lines = [json.loads(line) for line in (agent.folder / "out.jsonl").read_bytes().splitlines()]
@@ -109,7 +109,7 @@ def test_sigterm_delivers_what_the_hooks_had_seen(agent: Agent) -> None:
     assert not (agent.folder / "control.sock").exists()
 
 
-def test_sighup_reloads_and_says_what_is_wrong(agent: Agent) -> None:
+def test_sighup_reloads_and_reports_errors(agent: Agent) -> None:
     agent.signal(signal.SIGHUP)
     agent.until("reloaded: 0 rules in force")
     agent.rules.write_text("bad")
@@ -131,17 +131,17 @@ def test_status_and_reload_by_socket(agent: Agent) -> None:
 
 
 class TestSinks:
-    """What is asked for is opened, or reported as wrong."""
+    """A requested sink is opened, or its error is reported."""
 
     def test_nowhere(self) -> None:
         with pytest.raises(UsageError, match="no destination for matches"):
             open_sinks(RunOptions((), output=""))
 
-    def test_a_file_that_cannot_be(self, tmp_path: Path) -> None:
+    def test_a_file_that_cannot_be_opened(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"cannot write to .*: No such file"):
             open_sinks(RunOptions((), output=str(tmp_path / "none" / "out")))
 
-    def test_a_spool_that_cannot_be(self, tmp_path: Path) -> None:
+    def test_a_spool_that_cannot_be_opened(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         options = RunOptions((), output="", otlp="http://127.0.0.1:1", spool=tmp_path / "file" / "spool")
         with pytest.raises(UsageError, match="cannot spool in"):

@@ -1,1 +1,1 @@
-"""Who did it: tests on a copy of the shape of /proc, with no clock but the events' own."""
+"""The context of events: tests on files with the layout of /proc; the only clock is that of the events."""

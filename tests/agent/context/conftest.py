@@ -16,7 +16,7 @@ SECOND = 1_000_000_000
 
 
 class FakeHost:
-    """Writes what `/proc`, `/sys/fs/cgroup` and `/etc` would say."""
+    """Writes files as `/proc`, `/sys/fs/cgroup` and `/etc` have them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -1,4 +1,4 @@
-"""Container ids from the cgroup paths that runtimes really make."""
+"""Container ids from the cgroup paths that real runtimes make."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def test_each_runtime(path: str, id_: str, runtime: str) -> None:
 
 
 @pytest.mark.parametrize("path", NOT_CONTAINERS)
-def test_what_only_looks_like_one(path: str) -> None:
+def test_similar_paths_are_no_container(path: str) -> None:
     assert container_of(path.encode()) is HOST
 
 
 @pytest.mark.parametrize("path", ROOTLESS)
 def test_a_group_below_a_users_manager_is_the_users_claim(path: str) -> None:
-    """Its id is reported apart, so that `container.id == ""` still matches what the user does."""
+    """Its id is reported apart, so that a user cannot evade a rule with `container.id == ""`."""
     assert container_of(path.encode()) == Container(rootless_id=ID.encode())
 
 
@@ -96,7 +96,7 @@ def test_a_container_cannot_pass_for_another() -> None:
     assert container_of(inside.encode()) == Container(ID.encode(), b"docker")
 
 
-def test_cgroup_v1_tells_it_in_some_hierarchy() -> None:
+def test_cgroup_v1_has_the_id_in_any_hierarchy() -> None:
     content = f"12:pids:/user.slice\n3:cpu:/docker/{ID}\n1:name=systemd:/docker/{ID}\n0::/system.slice\n"
     assert container_of_process(content.encode()) == Container(ID.encode(), b"docker")
     assert container_of_process(b"0::/\nnonsense\n") is HOST

@@ -35,8 +35,8 @@ def test_root_of_a_process_that_lives(host: FakeHost) -> None:
     assert enricher.context(opened(SECOND, 77)).root == b""
 
 
-def test_root_that_the_event_tells(host: FakeHost) -> None:
-    """Counts more than `/proc`, and the last report counts once the kernel no longer knows it."""
+def test_the_root_in_an_event_is_used(host: FakeHost) -> None:
+    """It counts more than `/proc`; the last one is used when the kernel no longer knows it."""
     host.add_process(5, 1, b"/bin/a")
     (host.proc / "5/root").symlink_to("/elsewhere")
     enricher = host.enricher()
@@ -50,7 +50,7 @@ def test_root_that_the_event_tells(host: FakeHost) -> None:
     assert enricher.context(opened(2 * SECOND, 5)).root == b"/srv/jail"
 
 
-def test_an_unknown_process_keeps_what_the_event_says(host: FakeHost) -> None:
+def test_an_unknown_process_has_the_facts_of_the_event(host: FakeHost) -> None:
     process = host.enricher().context(opened(SECOND, 77, uid=33)).process
     assert (process.pid, process.comm, process.exe, process.user) == (77, b"opener", b"", b"www")
 
@@ -77,7 +77,7 @@ def test_other_attributes_are_errors(host: FakeHost) -> None:
         _ = host.enricher().context(opened(SECOND, 77)).other  # type: ignore[attr-defined]
 
 
-def test_container_by_cgroup_id_also_when_all_is_gone(host: FakeHost) -> None:
+def test_container_by_cgroup_id_after_its_end(host: FakeHost) -> None:
     inode = host.add_cgroup(SCOPE)
     enricher = host.enricher()
     enricher.start()
@@ -95,7 +95,7 @@ def test_container_made_after_the_start_is_found_through_its_process(host: FakeH
     assert enricher.cgroups.counters.walks == 1
 
 
-def test_a_process_that_moved_on_does_not_mislead(host: FakeHost) -> None:
+def test_the_cgroup_of_the_event_counts_more_than_that_of_the_process(host: FakeHost) -> None:
     enricher = host.enricher()
     inode = host.add_cgroup(SCOPE)
     host.add_cgroup("/user.slice")
@@ -112,7 +112,7 @@ def test_unknown_cgroups_do_not_cost_a_walk_each(host: FakeHost) -> None:
     assert enricher.cgroups.counters.walks == 2
 
 
-def test_remembered_paths_are_bounded(host: FakeHost) -> None:
+def test_stored_paths_are_bounded(host: FakeHost) -> None:
     for number in range(30):
         host.add_cgroup(f"/a{number}")
     enricher = host.enricher()
@@ -122,7 +122,7 @@ def test_remembered_paths_are_bounded(host: FakeHost) -> None:
 
 
 class TestLegacyHierarchies:
-    """cgroup v1: the event's cgroup id says nothing, the process's file does."""
+    """cgroup v1: the process's file decides, because the event's cgroup id names no container."""
 
     @pytest.fixture(autouse=True)
     def _legacy(self, host: FakeHost) -> None:
@@ -135,7 +135,7 @@ class TestLegacyHierarchies:
         root = host.cgroups.stat().st_ino
         assert enricher.context(opened(SECOND, 5, cgroup_id=root)).container == DOCKER
 
-    def test_a_short_child_is_where_its_parent_was(self, host: FakeHost) -> None:
+    def test_a_short_lived_child_has_the_container_of_its_parent(self, host: FakeHost) -> None:
         host.add_process(5, 1, b"/bin/a", cgroup=f"2:pids:/docker/{ID}\n0::/")
         enricher = host.enricher()
         enricher.start()

@@ -1,4 +1,4 @@
-"""Hashing reads the event's own file or nothing."""
+"""A hash is that of the event's own file, or there is none."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_a_closed_file_is_hashed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("over", [False, True])
-def test_a_renamed_file_is_hashed_where_it_went(path: Path, *, over: bool) -> None:
-    """Also where it replaced another file, whose inode the event has as the second."""
+def test_a_renamed_file_is_hashed_at_its_new_path(path: Path, *, over: bool) -> None:
+    """Also if it replaced another file, whose inode the event has as the second."""
     target = path.with_name("target")
     if over:
         target.write_bytes(b"old content")
@@ -52,8 +52,8 @@ def test_a_renamed_file_is_hashed_where_it_went(path: Path, *, over: bool) -> No
     assert Hasher().digest(renamed(target, replaced=replaced)) == CONTENT
 
 
-def test_a_file_that_took_the_place_of_a_renamed_one_is_not_hashed(path: Path) -> None:
-    """The digest is of the renamed file or of none."""
+def test_a_file_in_the_place_of_a_renamed_one_is_not_hashed(path: Path) -> None:
+    """The digest is that of the renamed file, or there is none."""
     event = renamed(path)
     other = path.with_name("other")
     other.write_bytes(b"other")
@@ -75,7 +75,7 @@ def test_a_refused_rename_is_not_hashed(path: Path) -> None:
     assert Hasher().digest(renamed(path, retval=-errno.EACCES)) == ""
 
 
-def test_what_took_its_place_is_not_hashed(path: Path) -> None:
+def test_another_file_at_the_path_is_not_hashed(path: Path) -> None:
     event = closed(path)
     other = path.with_name("other")
     other.write_bytes(b"other")
@@ -85,7 +85,7 @@ def test_what_took_its_place_is_not_hashed(path: Path) -> None:
     assert hasher.counters.changed == 1
 
 
-def test_links_pipes_and_folders_are_left_alone(path: Path) -> None:
+def test_links_pipes_and_folders_are_not_hashed(path: Path) -> None:
     link, pipe, folder = (path.with_name(name) for name in ("link", "pipe", "folder"))
     link.symlink_to(path)
     os.mkfifo(pipe)
@@ -95,7 +95,7 @@ def test_links_pipes_and_folders_are_left_alone(path: Path) -> None:
     assert hasher.counters.changed == 3
 
 
-def test_a_large_file_is_left_alone(path: Path) -> None:
+def test_a_large_file_is_not_hashed(path: Path) -> None:
     hasher = Hasher(max_file_bytes=6)
     assert hasher.digest(closed(path)) == ""
     assert hasher.counters.too_large == 1

@@ -1,4 +1,4 @@
-"""The process cache: exact for the shortest lives, whatever order scan and events come in, bounded."""
+"""The process cache: bounded, and exact also for short-lived processes, in any order of scan and events."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def exe_at(cache: ProcessCache, pid: int, time_ns: int) -> bytes | None:
     return None if entry is None else entry.process.exe
 
 
-def test_scan_learns_program_arguments_and_ancestors(host: FakeHost) -> None:
+def test_the_scan_finds_program_arguments_and_ancestors(host: FakeHost) -> None:
     host.add_process(1, 0, b"/sbin/init", b"init")
     host.add_process(20, 1, b"/bin/bash", b"-bash", born_ns=SECOND, uid=33)
     host.add_process(7, 20, b"/usr/bin/vim", b"vim", b"a b\n", born_ns=2 * SECOND, uid=33)
@@ -66,7 +66,7 @@ def test_a_process_of_two_milliseconds_is_known_after_its_end(host: FakeHost) ->
     assert cache.counters.unresolved == cache.counters.refilled == 0
 
 
-def test_retention_is_the_streams_time(host: FakeHost) -> None:
+def test_retention_uses_the_time_of_the_events(host: FakeHost) -> None:
     cache = cache_of(host)
     feed(cache, exec_(SECOND, 50, 1, b"/bin/short"), exit_(SECOND, 50))
     feed(cache, exit_(SECOND + RETENTION_NS, 999))
@@ -100,7 +100,7 @@ def test_a_refused_exec_changes_nothing(host: FakeHost) -> None:
     assert exe_at(cache, 5, 3) == b"/bin/sh"
 
 
-def test_a_used_again_pid_is_another_process(host: FakeHost) -> None:
+def test_a_reused_pid_is_another_process(host: FakeHost) -> None:
     cache = cache_of(host)
     feed(cache, exec_(SECOND, 5, 1, b"/bin/first"), exit_(SECOND + 10, 5))
     feed(cache, fork(SECOND + 20, 5, 1), exec_(SECOND + 21, 5, 1, b"/bin/second"))
@@ -120,9 +120,9 @@ def test_a_lost_exit_leaves_nothing_behind(host: FakeHost) -> None:
 
 
 class TestScanAndEventsOverlap:
-    """Hooks are attached, `/proc` is read, then the events since the attachment are read."""
+    """The hooks are attached first, then `/proc` is read, then the events since the attachment."""
 
-    def test_a_fork_before_the_scan_is_told_again_from_its_start(self, host: FakeHost) -> None:
+    def test_a_fork_before_the_scan_has_the_earlier_program(self, host: FakeHost) -> None:
         host.add_process(1, 0, b"/sbin/init")
         host.add_process(5, 1, b"/bin/ls", born_ns=SECOND)
         cache = cache_of(host)
@@ -144,14 +144,14 @@ class TestScanAndEventsOverlap:
         feed(cache, exit_(SECOND + 3, 5))
         assert exe_at(cache, 5, 4 * SECOND) == b"/bin/later"
 
-    def test_an_exit_of_the_former_owner_spares_the_scanned_one(self, host: FakeHost) -> None:
+    def test_an_exit_of_the_former_owner_keeps_the_scanned_one(self, host: FakeHost) -> None:
         host.add_process(5, 1, b"/bin/later", born_ns=3 * SECOND)
         cache = cache_of(host)
         cache.scan()
         feed(cache, exit_(SECOND, 5), exit_(SECOND + 2 * RETENTION_NS, 999))
         assert exe_at(cache, 5, 4 * SECOND) == b"/bin/later"
 
-    def test_what_proc_has_now_is_not_who_did_it_then(self, host: FakeHost) -> None:
+    def test_an_earlier_event_is_not_of_the_program_that_proc_has_now(self, host: FakeHost) -> None:
         host.add_process(5, 1, b"/bin/later", born_ns=3 * SECOND)
         cache = cache_of(host)
         assert exe_at(cache, 5, SECOND) is None
@@ -199,7 +199,7 @@ def test_exited_processes_are_evicted_first(host: FakeHost) -> None:
     assert exe_at(cache, 3, 8) is None  # asked for longest ago
 
 
-def test_an_evicted_live_process_comes_back_from_proc(host: FakeHost) -> None:
+def test_an_evicted_live_process_is_read_from_proc_again(host: FakeHost) -> None:
     host.add_process(5, 1, b"/bin/a")
     cache = cache_of(host, max_entries=1)
     cache.scan()
@@ -207,7 +207,7 @@ def test_an_evicted_live_process_comes_back_from_proc(host: FakeHost) -> None:
     assert exe_at(cache, 5, SECOND) == b"/bin/a"
 
 
-def test_bytes_are_bounded_whatever_arguments_are(host: FakeHost) -> None:
+def test_memory_is_bounded_for_any_arguments(host: FakeHost) -> None:
     limit = 200_000
     cache = cache_of(host, max_bytes=limit)
     for pid in range(2, 500):
@@ -233,8 +233,8 @@ _events = st.lists(
 
 
 @given(_events)
-def test_the_books_balance_whatever_comes(steps: list[tuple[str, int, int, int]]) -> None:
-    """Any order of events leaves counts and bytes equal to what is really held."""
+def test_the_counts_are_right_after_any_events(steps: list[tuple[str, int, int, int]]) -> None:
+    """In any order of events, counts and bytes equal what the cache holds."""
     cache = ProcessCache(ProcFs(NOWHERE, ticks_per_second=100), Users(NOWHERE), max_entries=5)
     now = 0
     for kind, pid, ppid, step in steps:
@@ -254,7 +254,7 @@ def test_the_books_balance_whatever_comes(steps: list[tuple[str, int, int, int]]
 
 
 def test_cut_arguments_stay_marked(host: FakeHost) -> None:
-    """In the process, in what it forks, and in the ancestors of that."""
+    """In the process, its children, and the ancestors of these."""
     enricher = host.enricher()
     enricher.start()
     run = exec_(SECOND, 7, 1, b"/bin/env", b"env", b"A=x")

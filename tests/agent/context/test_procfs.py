@@ -1,4 +1,4 @@
-"""Parsing what `/proc` says, whatever processes call themselves."""
+"""Parsing `/proc`, whatever the names of processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.agent.context.conftest import SECOND, FakeHost
 
 
 @given(st.binary(max_size=15))
-def test_a_comm_may_hold_anything(comm: bytes) -> None:
+def test_a_comm_may_have_any_bytes(comm: bytes) -> None:
     assert split_stat(b"12 (" + comm + b") S 1 2") == (comm, [b"S", b"1", b"2"])
 
 
@@ -36,7 +36,7 @@ def test_arguments_keep_empty_ones_and_are_cut() -> None:
         (b"x" * ARGS_BYTES + b"\0", True),
     ],
 )
-def test_a_command_line_that_was_cut_says_so(host: FakeHost, content: bytes, *, cut: bool) -> None:
+def test_a_cut_command_line_is_marked(host: FakeHost, content: bytes, *, cut: bool) -> None:
     host.add_process(7, 1, b"/bin/a")
     (host.root / "proc/7/cmdline").write_bytes(content)
     found = host.proc_fs().read(7)
@@ -84,7 +84,7 @@ def test_a_kernel_thread_has_no_program(host: FakeHost) -> None:
     assert (found.process.exe, found.process.args, found.process.comm) == (b"", (), b"kthreadd")
 
 
-def test_half_written_files_are_a_process_that_is_gone(host: FakeHost) -> None:
+def test_incomplete_files_mean_that_the_process_has_ended(host: FakeHost) -> None:
     host.add_process(5, 1, b"/bin/a")
     for name in ("stat", "status"):
         (host.proc / "5" / name).write_bytes(b"")
@@ -93,7 +93,7 @@ def test_half_written_files_are_a_process_that_is_gone(host: FakeHost) -> None:
     assert host.proc_fs().cgroup(6) is None
 
 
-def test_this_very_process() -> None:
+def test_the_process_of_the_test() -> None:
     found = ProcFs().read(os.getpid())
     assert found is not None
     assert found.process.ppid == os.getppid()

@@ -1,4 +1,4 @@
-"""User and group names follow their files."""
+"""The names of users and groups are those of the current files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from agent.context.users import CHECK_INTERVAL_S, Users, parse_names
 from tests.agent.context.conftest import FakeHost
 
 
-def test_names_change_with_their_file(host: FakeHost) -> None:
+def test_names_change_when_their_file_changes(host: FakeHost) -> None:
     now = [0.0]
     users = Users(host.root, lambda: now[0])
     assert (users.user(33), users.group(33), users.user(34)) == (b"www", b"www", b"")
@@ -19,6 +19,6 @@ def test_names_change_with_their_file(host: FakeHost) -> None:
     assert users.user(33) == b""
 
 
-def test_nonsense_lines_give_no_names() -> None:
+def test_invalid_lines_are_ignored() -> None:
     content = b"# comment\n\n+@nis\nbad:x:-1:\n:x:7:\na:x:5:5::/:/sh\nb:x:5:\n\xff:x:6:\n"
     assert parse_names(content) == {5: b"a", 6: b"\xff"}

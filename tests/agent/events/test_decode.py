@@ -1,4 +1,4 @@
-"""Records: what is well formed comes out as it went in, and nothing else does harm."""
+"""Records: a valid one is decoded exactly, and an invalid one is an error without other effects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def record(
     root: tuple[int, int] = (0, 0),
     call_flags: int = 0o1,
 ) -> bytes:
-    """A record as `bpf/record.h` makes it."""
+    """A record as `bpf/record.h` writes it."""
     payload, files = b"", b""
     for number, parts in enumerate(paths):
         path = b"".join(part + b"\0" for part in reversed(parts))
@@ -47,7 +47,7 @@ class TestDecode:
     """From bytes to events."""
 
     @given(st.lists(NAME, min_size=1, max_size=20))
-    def test_any_names(self, parts: list[bytes]) -> None:
+    def test_names_may_have_any_bytes(self, parts: list[bytes]) -> None:
         event = decode(record(EventType.OPEN, [parts]))
         assert event.file.path == b"/" + b"/".join(parts)
         assert event.file2 is None
@@ -77,12 +77,12 @@ class TestDecode:
         ("root", "path"), [((0, 0), b"/"), ((0xFFFF, 0), b""), ((0, 9), b"/srv/jail")], ids=str
     )
     def test_the_root_of_the_process(self, root: tuple[int, int], path: bytes) -> None:
-        """The top, not known, or a path of components like all others."""
+        """The root of the file system, unknown, or a path of components like any other."""
         made = record(EventType.OPEN, [[b"srv", b"jail"]], root=root)
         assert decode(made).root == path
 
     def test_a_script(self) -> None:
-        """An exec has a second file where an interpreter is run for it, as the caller named it."""
+        """An exec has a second file if an interpreter runs it: the script, as the caller named it."""
         whole = record(EventType.EXEC, [[b"bin", b"sh"]])
         assert decode(whole).file2 is None
         made = record(EventType.EXEC, [[b"home"]], flags=FileFlags.AS_GIVEN, given=[b"x.sh"])
@@ -95,7 +95,7 @@ class TestDecode:
         ("place", "cut"), [((40, 0), False), ((40, 4), False), ((40, 4_096), True), ((0, 0), True)], ids=str
     )
     def test_arguments_that_are_missing(self, place: tuple[int, int], *, cut: bool) -> None:
-        """The kernel copies 4,096 bytes at most, and none if it could not read them."""
+        """The kernel copies at most 4,096 bytes, and none if it could not read them."""
         made = bytearray(record(EventType.EXEC, [[b"x" * 5_000]]))
         made[HEAD.size - 12 : HEAD.size - 8] = struct.pack("=HH", *place)
         assert decode(bytes(made)).args_truncated is cut
@@ -105,7 +105,7 @@ class TestDecode:
         assert event.file2
         assert (event.file.path, event.file2.path) == (b"/a", b"/b/c")
 
-    def test_second_name_that_was_never_looked_at(self) -> None:
+    def test_a_second_name_that_was_not_resolved(self) -> None:
         assert (
             decode(record(EventType.RENAME, [[b"a"]], flags=FileFlags.AS_GIVEN, given=[b"b"])).file2 is None
         )
@@ -116,7 +116,7 @@ class TestDecode:
         assert event.file.path == b"deep/file"
         assert event.file.flags == flag
 
-    def test_as_given(self) -> None:
+    def test_a_path_as_the_caller_gave_it(self) -> None:
         made = record(EventType.UNLINK, [[b"home", b"me"]], flags=FileFlags.AS_GIVEN, given=[b"../you/x"])
         assert decode(made).file.path == b"/home/you/x"
 
@@ -127,7 +127,7 @@ class TestDecode:
 
     @given(st.data())
     def test_damaged_records(self, data: st.DataObject) -> None:
-        """One byte wrong: an event or a DecodeError, never anything else, and no byte from beyond."""
+        """One wrong byte gives an event or a DecodeError, and no byte beyond the record is read."""
         whole = bytearray(record(EventType.RENAME, [[b"a", b"b"], [b"c"]], name=b"n"))
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
         try:
@@ -144,7 +144,7 @@ class TestDecode:
 
 
 class TestJoin:
-    """The caller's text and where it starts."""
+    """A path from the caller's text and the directory in which it starts."""
 
     @pytest.mark.parametrize(
         ("base", "given_", "path"),

@@ -1,4 +1,4 @@
-"""Rules at random, over the names of the small world."""
+"""Random rules over the names of the small world."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 def of_kind(kind: str) -> st.SearchStrategy[str]:
-    """An expression on one event type; the first part makes sure that it names the type."""
+    """Return an expression on one event type; its first part names the type."""
     inner = st.recursive(leaves(kind), combined, max_leaves=4)
     return st.builds(
         lambda a, b: f"({a}) && ({b})", compared(f"{kind}.file.path", paths), inner

@@ -1,4 +1,4 @@
-"""What approvers are derived from rules, and why there are none."""
+"""The approvers that are derived from rules, and the reasons why there are none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def of(*expressions: str, kind: EventType = OPEN) -> Approvers:
 
 
 def shape(found: Approvers) -> dict[str, object]:
-    """What a filter holds, without what is empty."""
+    """The non-empty parts of a filter."""
     held = {name: getattr(found, name) for name in found.__slots__ if name not in ("mode", "reasons")}
     return {
         name: set(value) if isinstance(value, frozenset) else value for name, value in held.items() if value
@@ -69,7 +69,7 @@ def shape(found: Approvers) -> dict[str, object]:
         ("process.uid == -1 && open.flags != 7", {}),
     ],
 )
-def test_what_serves_a_rule(expression: str, expected: dict[str, object]) -> None:
+def test_the_approvers_of_a_rule(expression: str, expected: dict[str, object]) -> None:
     found = of(expression)
     assert (found.mode, shape(found)) == (Mode.APPROVE if expected else Mode.REJECT_ALL, expected)
 
@@ -94,15 +94,15 @@ def test_what_serves_a_rule(expression: str, expected: dict[str, object]) -> Non
         ("open.flags == 1 || true", "always true"),
     ],
 )
-def test_why_nothing_serves_a_rule(expression: str, reason: str) -> None:
-    """One rule that the kernel cannot serve makes its type forward everything, and is named."""
+def test_why_a_rule_has_no_approvers(expression: str, reason: str) -> None:
+    """One rule without approvers makes its type forward everything, and is named."""
     found = of('open.file.path == "/fine"', expression)
     assert found.mode is Mode.FORWARD_ALL
     assert [refusal.rule for refusal in found.refusals] == ["r1"]
     assert reason in found.refusals[0].refusal
 
 
-def test_types_are_apart() -> None:
+def test_event_types_are_independent() -> None:
     found = derive(ruleset('open.file.path == "/a"', 'unlink.file.path != "/b"'))
     modes = {kind: found[kind].mode for kind in (OPEN, EventType.UNLINK, EventType.MKDIR)}
     assert list(modes.values()) == [Mode.APPROVE, Mode.FORWARD_ALL, Mode.REJECT_ALL]
@@ -115,7 +115,7 @@ def test_a_value_needed_for_reads_too_is_no_write_value() -> None:
 
 @pytest.mark.parametrize("flags", UNSURE)
 def test_uncertain_paths_pass(flags: FileFlags) -> None:
-    """Where paths count an uncertain one passes; where all are for writing, if it is opened for that."""
+    """If paths count, an event with an uncertain path passes; for rules on writing, only if it writes."""
     event = Event(OPEN, file=File(b"/nowhere", flags=flags))
     written = of(f'open.file.path == "/a" && {WRITES}')
     assert approves(of('open.file.path == "/a"'), event)
@@ -125,7 +125,7 @@ def test_uncertain_paths_pass(flags: FileFlags) -> None:
     assert approves(written, event)
 
 
-def test_second_files_approve() -> None:
+def test_the_second_file_can_approve() -> None:
     rules = ('rename.file.destination.path =~ "/etc/**"', 'rename.file.name == "x"')
     found = of(*rules, kind=EventType.RENAME)
     assert approves(found, Event(EventType.RENAME, file=File(b"/tmp/a"), file2=File(b"/etc/a")))
@@ -134,7 +134,7 @@ def test_second_files_approve() -> None:
 
 
 def install(files: int) -> list[Event]:
-    """What the kernel sees of a package being unpacked: its data, and what dpkg does on the way."""
+    """The events of a package's installation: its data, and the other files of dpkg."""
     events: list[Event] = []
     for number in range(files):
         top = (
@@ -160,7 +160,7 @@ def install(files: int) -> list[Event]:
 
 
 def test_default_policy_keeps_noise_in_the_kernel() -> None:
-    """At least 94 % of what a package's installation makes stays in the kernel, and its program does not."""
+    """At least 94 % of the events of an installation stay in the kernel; those of its program do not."""
     filters = derive(load([DEFAULT]))
     events = install(200)
     passed = [event for event in events if approves(filters[event.type], event)]
@@ -192,7 +192,7 @@ def test_explanation() -> None:
 
 
 def test_explanation_ends_with_the_notes() -> None:
-    """They are folded like all lines."""
+    """They are wrapped like all lines."""
     rules = ruleset("open.flags == 0")
     rules.notes = ("r.yaml:2: rule `a` names /bin/sh, which leads through the symbolic link /bin -> usr/bin",)
     assert list(explain(rules))[-2:] == [
@@ -210,6 +210,6 @@ def test_explanation_of_the_default_policy(capsys: pytest.CaptureFixture[str]) -
     assert "setxattr: the kernel forwards EVERYTHING, because of file_capabilities" in text
 
 
-def test_names_in_explanations_cannot_steer_a_terminal() -> None:
+def test_names_in_explanations_cannot_control_a_terminal() -> None:
     text = "\n".join(explain(ruleset('open.file.path == "/a\\x1b[2J\\xff"', 'open.file.path =~ "*\\x1b*"')))
     assert all(char.isprintable() or char == "\n" for char in text)

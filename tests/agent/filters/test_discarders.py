@@ -1,4 +1,4 @@
-"""What discards are learned from an event that matched no rule."""
+"""The discarders that are learned from an event that matched no rule."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def levels(found: tuple[Discard, ...], kind: EventType) -> set[int]:
     ],
 )
 def test_levels(expression: str, path: bytes, expected: set[int]) -> None:
-    """A directory one to three levels up, or the file itself; `/` is never one."""
+    """A directory one to three levels up, or the file itself; never `/`."""
     assert levels(learn(ruleset(expression), event(path)), OPEN) == expected
 
 
@@ -78,11 +78,11 @@ def test_levels(expression: str, path: bytes, expected: set[int]) -> None:
     ],
 )
 def test_what_is_not_discarded(other: dict[str, object], expected: set[int]) -> None:
-    """More than one name, no identity, a mount's root in between, an uncertain path."""
+    """A file with several names, without identity, with a mount between, or with an uncertain path."""
     assert levels(learn(ruleset('open.file.path =~ "/etc/**"'), event(b"/a/b/c", **other)), OPEN) == expected
 
 
-def test_types_are_apart() -> None:
+def test_event_types_are_independent() -> None:
     found = learn(ruleset('open.file.path =~ "/etc/**"', "unlink.retval < 0"), event(b"/a/b/c"))
     assert levels(found, OPEN) == {0, 1, 2}
     assert levels(found, UNLINK) == set()
@@ -98,8 +98,8 @@ def test_processes_are_never_discarded() -> None:
 
 
 @pytest.mark.parametrize("kind", [RENAME, LINK])
-def test_moves_out_of_dull_directories_are_seen(kind: EventType) -> None:
-    """With a rule on either file, no directory of the other one is discarded: a move may end there."""
+def test_moves_out_of_discarded_directories_are_seen(kind: EventType) -> None:
+    """If a rule is on either file, no directory of the other is discarded, because a move may end there."""
     for slot in ("file", "file.destination"):
         found = learn(ruleset(f'{kind.label}.{slot}.path =~ "/etc/**"'), event(b"/tmp/a/b"))
         assert levels(found, kind) == set()
@@ -107,7 +107,7 @@ def test_moves_out_of_dull_directories_are_seen(kind: EventType) -> None:
     assert levels(learn(ruleset(both), event(b"/tmp/a/b")), kind) == {0, 1, 2}
 
 
-def test_directories_are_remembered_up_to_a_bound() -> None:
+def test_the_number_of_stored_directories_is_bounded() -> None:
     learner = Learner(ruleset('open.file.path =~ "/etc/**"'))
     for number in range(MAX_CACHED + 10):
         learner.learn(event(b"/a%d/b" % number))
@@ -121,7 +121,7 @@ some_paths = st.lists(names, min_size=1, max_size=5).map(lambda parts: b"/" + b"
 @settings(max_examples=300, deadline=None)
 @given(of_kind("open"), some_paths, st.integers(0, 3), st.integers(0, 2**32))
 def test_proofs_are_sound(expression: str, path: bytes, depth: int, seed: int) -> None:
-    """A condition that is decided from a path or directory alone has that truth for any event there."""
+    """A condition that a path or directory alone decides has that value for any event there."""
     rules = ruleset(expression)
     if path.count(b"/") < depth:
         return

@@ -31,14 +31,14 @@ STEPS = 100
 
 
 def ruleset_of(expressions: list[str]) -> Ruleset:
-    """A rule set from expressions, by way of a policy file."""
+    """Load a rule set from expressions, as a policy file."""
     entries = "".join(f"  - id: r{at}\n    expression: '{text}'\n" for at, text in enumerate(expressions))
     return link([("law", f"rules:\n{entries}".encode())])
 
 
 @pytest.fixture(autouse=True)
 def short_paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths in the small world are cut after a few bytes."""
+    """Cut paths in the small world after a few bytes."""
     monkeypatch.setattr(discarders, "MAX_PATH", MAX_PATH)
     monkeypatch.setattr(discarders, "MAX_NAME", MAX_NAME)
 
@@ -66,7 +66,7 @@ class Run:
         self.late: list[tuple[Event, tuple[Discard, ...]]] = []
 
     def pairs(self, steps: int) -> Iterator[tuple[Event, list[str], list[str]]]:
-        """Every event with the matches without filters and with them."""
+        """Return every event with the matches without filters and with them."""
         for _ in range(steps):
             for event in self.world.step():
                 expected = self.ruleset.evaluate(event)
@@ -84,7 +84,7 @@ class Run:
 
 
 def hold(expressions: list[str], seed: int, steps: int = STEPS, *, approving: bool = True) -> Counter[str]:
-    """Check the law for one rule set and one sequence; count what happened."""
+    """Check the law for one rule set and one sequence; count the events."""
     run = Run(expressions, seed, approving=approving)
     seen: Counter[str] = Counter()
     for event, expected, got in run.pairs(steps):
@@ -154,7 +154,7 @@ SUSPECTS = [
 
 
 def breaks(examples: int = 100) -> bool:
-    """Whether the law is seen to fail with the code as it is."""
+    """Return whether the law fails for some of the rules."""
     for expressions in SUSPECTS:
         for seed in range(examples):
             try:
@@ -164,21 +164,21 @@ def breaks(examples: int = 100) -> bool:
     return False
 
 
-def test_suspects_hold() -> None:
-    """With nothing broken, the law holds on the rules that show what is broken."""
+def test_the_law_holds_on_the_rules_that_show_faults() -> None:
+    """Without a fault the law holds on the rules that show each fault."""
     assert not breaks(8)
 
 
 @pytest.mark.parametrize("name", BREAKING)
 def test_law_can_fail(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deriver that is broken on purpose is found out."""
+    """A deliberate fault in the code that derives filters makes the law fail."""
     owner, attribute, replacement = BREAKING[name]
     monkeypatch.setattr(owner, attribute, replacement)
     assert breaks()
 
 
 def test_stale_discards_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel that never moves its epochs, or never its generation, hides matches."""
+    """A kernel whose epochs or whose generation never change hides matches."""
     with monkeypatch.context() as patch:
         patch.setattr(Kernel, "touch", lambda self, identity: None)
         assert breaks()
@@ -187,8 +187,8 @@ def test_stale_discards_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
         assert breaks()
 
 
-def test_rules_that_change_leave_nothing_behind() -> None:
-    """After a reload, what was discarded under the old rules is seen."""
+def test_a_reload_voids_all_discards() -> None:
+    """After a reload, events that the old rules discarded are seen."""
     run = Run(['chmod.file.path == "/a/passwd"', 'open.file.path =~ "/**/passwd"'], 5, approving=False)
     for _ in run.pairs(200):
         pass

@@ -67,7 +67,7 @@ class Place:
 
 
 class World:
-    """Draws operations at random and carries them out."""
+    """Draws operations at random and performs them."""
 
     def __init__(self, seed: int, kernel: Kernel) -> None:
         self.random = random.Random(seed)
@@ -98,7 +98,7 @@ class World:
         return made
 
     def place(self) -> Place:
-        """A random name, which may or may not be there; sometimes below the bind mount at /m."""
+        """A random name, which may or may not exist; sometimes below the bind mount at /m."""
         through_mount = self.random.random() < 0.2
         at = self.bound if through_mount else self.root
         path = b"/m" if through_mount and not self.detached else b""
@@ -231,17 +231,17 @@ class World:
             self._held.clear()
 
     def _odd(self) -> list[Event]:
-        """What is rare, and not certain."""
+        """Return a rare event with an uncertain path."""
         return self.random.choice((self._given, self._deleted, self._deleted, self._move_mount))()
 
     def _given(self) -> list[Event]:
-        """Refused before the name was resolved: nothing but the caller's text is known."""
+        """An attempt that was refused before the name was resolved: only the caller's text is known."""
         texts = (b"passwd", b"../a/passwd", self.place().path, b"", b"/a/" + b"n" * 300)
         file = File(path=self.random.choice(texts), flags=FileFlags.AS_GIVEN)
         return [self.event(self.random.choice(SIMPLE), file)]
 
     def _deleted(self) -> list[Event]:
-        """A file by a name that it no longer has."""
+        """A file with a name that it no longer has."""
         if not self._held:
             return self._simple()
         place, node = self.random.choice(self._held)
@@ -250,7 +250,7 @@ class World:
         return [self.event(self.random.choice(SIMPLE), file)]
 
     def _move_mount(self) -> list[Event]:
-        """The bind mount goes, lazily, or comes back as another one."""
+        """Detach the bind mount lazily, or mount it again as another mount."""
         self.kernel.invalidate()
         self.detached = not self.detached
         if not self.detached:

@@ -7,7 +7,7 @@ from agent.selftest.catalogue import CATALOGUE
 
 
 def kinds(hookset: str, *absent: str) -> dict[str, str]:
-    """All hooks that a set serves, with their program types, but without the absent ones."""
+    """All hooks that a set serves, with their program types, except the absent ones."""
     served = {hook: sets.kind_of(hook, hookset) for hook in needs.HOOKS if hook not in absent}
     return {hook: kind for hook, kind in served.items() if kind}
 
@@ -43,7 +43,7 @@ def test_events_without_full_coverage_have_a_limit() -> None:
 
 
 def test_preempted_programs_degrade_events() -> None:
-    """Where the kernel skips programs on trampolines; kprobes are not skipped."""
+    """If the kernel skips programs on trampolines; it does not skip kprobes."""
     assert coverage.levels(kinds("fentry"), skips=True)["open"] == "degraded"
     assert coverage.limits(kinds("fentry"), skips=True)["open"] == coverage.PREEMPTED
     assert coverage.levels(kinds("fentry"), skips=False)["open"] == "full"

@@ -1,4 +1,4 @@
-"""Selectors of hooks: which absent hooks leave them unsatisfied."""
+"""Expressions over hooks: which absent hooks leave them unsatisfied."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ def test_selectors() -> None:
 
 
 def test_no_event_needs_no_hook() -> None:
-    """An agent whose rules want nothing costs nothing."""
+    """An agent whose rules need no event attaches nothing."""
     assert required((), ALL) == frozenset()
 
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_an_event_needs_its_own_hooks_and_those_of_the_filter_law(event: EventType) -> None:
-    """What makes discarders stale is seen whatever the rules want; other events are not."""
+    """Hooks that make discarders stale are needed for any rules; those of other events are not."""
     own = {name for part in EVENTS[event] for name in names(part)} & ALL
     law = set() if event in (EventType.FORK, EventType.EXIT) else set(INVALIDATORS)
     assert required({event}, ALL) == own | law | {"exit.once", "signal.given"}
 
 
 def test_without_discarders_nothing_is_attached_for_them() -> None:
-    """They are not used where one of the hooks that make them stale cannot be had."""
+    """Discarders are not used if one of the hooks that make them stale is missing."""
     present = ALL - {"unmounted.once"}
     assert "rename.enter" not in required({EventType.OPEN}, present)
     assert "open.enter" in required({EventType.OPEN}, present)
 
 
 def test_an_event_of_system_calls_needs_their_hooks() -> None:
-    """The functions of other events do not count for it."""
+    """The functions of other events do not count."""
     present = frozenset({*SYSCALL_HOOKS, "exit.once", "chmod.enter"})
     assert required({EventType.OPEN}, present) == {*SYSCALL_HOOKS, "exit.once"}
     assert required({EventType.EXIT}, present) == {"exit.once"}

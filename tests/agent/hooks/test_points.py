@@ -1,4 +1,4 @@
-"""Functions whose arguments moved are found by the names of their parameters."""
+"""Functions whose arguments moved are recognised by the names of their parameters."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ from agent.hooks import points
     ],
 )
 def test_only_a_moved_argument_is_drift(hook: str, parameters: tuple[str, ...], drifted: bool) -> None:
-    """A renamed parameter is no drift, nor is a first parameter that programs skip."""
+    """A renamed parameter is no drift, and neither is a first parameter that programs skip."""
     assert bool(points.drift(hook, parameters)) is drifted

@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"^#define __NR(?:3264)?_(\w+) (\d+)$", re.MULTILINE)
     ],
 )
 def test_numbers(numbers: dict[str, int], header: Path) -> None:
-    """Each call has its number of the headers."""
+    """Each call has its number in the headers."""
     if not header.is_file():
         pytest.skip(f"no {header} here")
     known = {name: int(number) for name, number in _NUMBER.findall(header.read_text())}
@@ -34,7 +34,7 @@ def test_numbers(numbers: dict[str, int], header: Path) -> None:
 
 
 def test_every_call_is_in_some_table() -> None:
-    """And every call of a table is described."""
+    """Every call of a table is also described."""
     tables = [table for pair in syscalls.MACHINES.values() for table in pair]
     assert set().union(*tables) == syscalls.CALLS.keys()
 

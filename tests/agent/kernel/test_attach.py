@@ -86,7 +86,7 @@ def test_closing_detaches_everything() -> None:
 
 
 def test_entries_are_detached_before_their_returns() -> None:
-    """An operation that begins meanwhile would have no return; other programs stay."""
+    """An operation that begins meanwhile would have no return program; other programs stay."""
     opened = Opened()
     attached = attach(opened)
     opened.log.clear()
@@ -97,7 +97,7 @@ def test_entries_are_detached_before_their_returns() -> None:
     assert {"open.enter", "open.exit"} <= attached.hooks
 
 
-def test_what_is_attached_already_is_not_attached_again() -> None:
+def test_an_attached_program_is_not_attached_again() -> None:
     opened = Opened()
     chooser = Chooser("lsm", ALL, Kernel())
     attached = Attached(opened, chooser.plan(needs.EVENTS))  # type: ignore[arg-type]
@@ -106,8 +106,8 @@ def test_what_is_attached_already_is_not_attached_again() -> None:
     assert opened.log == ["fexit__open__exit", "fentry__open__enter"]
 
 
-def test_what_cannot_be_attached_again_stays() -> None:
-    """Before 5.13 a program on a trampoline can be attached once."""
+def test_a_program_that_cannot_be_attached_again_stays() -> None:
+    """Before 5.13 a program on a trampoline can be attached only once."""
     opened = Opened()
     chooser = Chooser("lsm", ALL, Kernel())
     attached = Attached(opened, chooser.plan(needs.EVENTS), reattaches=False)  # type: ignore[arg-type]

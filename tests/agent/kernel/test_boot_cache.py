@@ -89,7 +89,7 @@ def test_functions_are_looked_up_once_a_boot(monkeypatch: pytest.MonkeyPatch) ->
 
     class Kernel:
         def close(self) -> None:
-            """Nothing is held."""
+            """Do nothing."""
 
     table = {"vfs_truncate": Function(7, ("path", "length"))}
     monkeypatch.setattr("agent.kernel.functions.Btf.parse", lambda _path: Kernel())

@@ -44,7 +44,7 @@ class Hooks:
         self.object.maps["free_slots"].update(b"", WORD.pack(maps.SHARED_SLOTS.start))
 
     def fill_accounts(self, *, operations: int = 0, kept: int = 0) -> None:
-        """Every user holds so much already."""
+        """Let every user hold its whole share."""
         for index in range(maps.ACCOUNTS):
             account = maps.ACCOUNT.pack(0, 0, operations, kept, 0, 0)
             self.object.maps["accounts"].update(WORD.pack(index), account)
@@ -101,8 +101,8 @@ def test_a_refused_name_without_a_free_slot(hooks: Hooks) -> None:
     assert hooks.lost() == [1]
 
 
-def test_a_refused_name_of_a_user_who_keeps_too_much(hooks: Hooks) -> None:
-    """There would be room, which is for others."""
+def test_a_refused_name_of_a_user_with_too_many_slots(hooks: Hooks) -> None:
+    """The free slots are for other users."""
     hooks.add_slot()
     hooks.fill_accounts(kept=KEPT)
     hooks.run("mkdir_enter")
@@ -115,7 +115,7 @@ def test_a_refused_name_of_a_user_who_keeps_too_much(hooks: Hooks) -> None:
 
 @pytest.mark.parametrize(("in_flight", "followed"), [(0, True), (OPERATIONS, False)])
 def test_an_operation_of_a_user_with_many_in_flight(hooks: Hooks, in_flight: int, followed: bool) -> None:
-    """It is followed while few are in flight in all, whoever began them."""
+    """It is followed as long as few operations of all users are in flight."""
     hooks.fill_accounts(operations=OPERATIONS)
     row = struct.pack("=q2I48x", in_flight, 0, 0)
     for index in range(maps.CPUS):
@@ -126,7 +126,7 @@ def test_an_operation_of_a_user_with_many_in_flight(hooks: Hooks, in_flight: int
 
 
 def test_a_name_that_had_no_slot_does_not_take_one_later(hooks: Hooks) -> None:
-    """A second name would be recorded as the first."""
+    """Otherwise a second name would be recorded as the first."""
     hooks.run("mkdir_enter")
     hooks.run("parent_given")
     hooks.add_slot()
@@ -158,7 +158,7 @@ def test_a_refused_name_with_a_slot(hooks: Hooks) -> None:
 
 
 def test_a_thread_that_sleeps_holds_no_slot(hooks: Hooks) -> None:
-    """Its name waits elsewhere, and the slot is free for others."""
+    """Its name is kept elsewhere, and the slot is free for others."""
     hooks.add_slot()
     hooks.run("mkdir_enter")
     hooks.run("parent_given")
@@ -199,8 +199,8 @@ def test_an_attribute_by_name_whose_mount_is_not_known(hooks: Hooks, result: int
     assert hooks.counts(EventType.SETXATTR) == KernelCounts(unentered=1)
 
 
-def test_an_end_that_the_map_has_no_room_for() -> None:
-    """The error differs from that of an end which was already reported."""
+def test_an_end_without_room_in_the_map() -> None:
+    """The error differs from that of an end that was already reported."""
 
     def without_room(opened: Object) -> None:
         library = ctypes.CDLL("libbpf.so.1")

@@ -1,4 +1,4 @@
-"""The contents and order of user space's writes to the maps, which are dictionaries and memory here."""
+"""The contents and order of user space's writes to the maps; dictionaries and memory replace the maps."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def test_the_agent_is_known_before_the_first_event() -> None:
     assert Kernel().config() == (0, 77, 0, 0)
 
 
-def test_a_policy_is_written_aside_and_then_switched_to(kernel: Kernel) -> None:
-    """Until its last value is written, the earlier policy stays active."""
+def test_a_policy_becomes_active_after_its_last_value(kernel: Kernel) -> None:
+    """Until then the earlier policy stays active."""
     serials = []
     approvers = kernel.maps["approvers"]
     write = approvers.update
@@ -127,7 +127,7 @@ def test_a_reused_bank_has_no_old_values(kernel: Kernel) -> None:
 
 
 def test_a_policy_that_does_not_fit_leaves_the_next_one_whole(kernel: Kernel) -> None:
-    """The bank is half written then: what was there before is written again."""
+    """The bank is then half written, so the next policy writes its old values again."""
     kernel.tables.set_policy({}, {PATH: 1})
     kernel.tables.set_policy({}, {PATH: 1})
     approvers = kernel.maps["approvers"]
@@ -149,7 +149,7 @@ def test_a_policy_that_does_not_fit_leaves_the_next_one_whole(kernel: Kernel) ->
 
 
 def test_losses_are_added_up_by_user(kernel: Kernel) -> None:
-    """Two accounts may be of one user: root has one for each cgroup."""
+    """A user may have several accounts: root has one for each cgroup."""
     for index, (lost, uid) in {0: (3, 7), 9: (5, 0), maps.ACCOUNTS - 1: (2, 0), 4: (0, 8)}.items():
         maps.ACCOUNT.pack_into(
             kernel.maps["accounts"].shared, index * maps.ACCOUNT.size, 1, lost, 0, 0, uid, 0
@@ -202,7 +202,7 @@ def test_discards_are_voided_by_a_step_that_no_program_makes(kernel: Kernel) -> 
     assert kernel.tables.generation() - before > 1000
 
 
-def test_discards_come_back_as_they_went(kernel: Kernel) -> None:
+def test_discards_read_back_as_written(kernel: Kernel) -> None:
     discarder, discard = Discarder(5, 7, 1), Discard(3, 10**18, 1, 2, 9)
     kernel.tables.insert_discard(discarder, discard)
     assert list(kernel.tables.discards()) == [(discarder, discard)]
@@ -227,8 +227,8 @@ class TestPolicy:
         _, values = self.of('unlink.file.path == "/etc/x"', 'chmod.file.path == "/etc/x"')
         assert list(values.values()) == [EventType.UNLINK.mask | EventType.CHMOD.mask]
 
-    def test_a_path_that_only_writers_may_not_open(self) -> None:
-        """Its bit stands apart, and reads have no kind of name to be unsure about."""
+    def test_a_path_of_a_rule_on_writing(self) -> None:
+        """It has its own bit, and adds no kind of name for reads."""
         policies, values = self.of('open.file.path == "/etc/x" && open.flags & O_WRONLY > 0')
         assert list(values.values()) == [EventType.OPEN.mask << maps.WRITING]
         assert policies[EventType.OPEN].kinds & maps.BY_PATH

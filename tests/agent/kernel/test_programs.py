@@ -25,7 +25,7 @@ RING = 1 << 16
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Object]:
-    """The object with only its checks, in the kernel; skipped where that refuses."""
+    """The object with only its checks, loaded; the tests are skipped if this kernel refuses that."""
     opened = Object(str(BUILT))
     for name, program in opened.programs.items():
         program.choose(name in ("check__hash", "check__ring") or name.startswith("write__"))
@@ -42,14 +42,14 @@ def running() -> Iterator[Object]:
 
 
 def check(program: Program, *, name: bytes = b"", records: int = 0) -> tuple[int, int]:
-    """Hash and number of records sent."""
+    """Return hash and number of the records sent."""
     _, _, value, _, sent = CHECK.unpack(program.run(CHECK.pack(name, len(name), 0, records, 0)))
     return value, sent
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(name=st.binary(max_size=255).filter(lambda name: b"\0" not in name))
-def test_both_sides_hash_alike(running: Object, name: bytes) -> None:
+def test_kernel_and_user_space_hash_alike(running: Object, name: bytes) -> None:
     assert check(running.programs["check__hash"], name=name)[0] == path_hash.component(name)
 
 
@@ -142,8 +142,8 @@ class TestRing:
         assert len(ring.drain()) == 1
 
 
-def test_the_failed_program_of_a_load() -> None:
-    """The program that failed, and not the programs before it without a map that was left out."""
+def test_the_error_of_a_load_names_the_failed_program() -> None:
+    """It does not name programs before it whose map was left out."""
     printed = (
         "libbpf: prog 'probe__lsm': failed to bind map '.rodata': Bad file descriptor\n"
         "libbpf: prog 'probe__syscall': BPF program load failed: Invalid argument\n"

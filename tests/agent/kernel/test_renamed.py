@@ -1,4 +1,4 @@
-"""A kernel that renamed the function and the LSM hook at which the file of an open is known."""
+"""A kernel that renamed the function and the LSM hook of an open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEW = points.Resolve(("file_open2", *OLD.lsm), ("security_file_open2", *OLD.func
 
 @pytest.fixture(autouse=True)
 def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agent knows both names; nothing else is changed for the new one."""
+    """Add the new name to the agent's names, and change nothing else."""
     monkeypatch.setitem(points.RESOLVES, "open", NEW)
 
 

@@ -1,4 +1,4 @@
-"""Which programs are handed over to, and that both sides count them alike."""
+"""The programs that others call at their end: both sides number them alike."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ def plan(*chosen: tuple[str, str]) -> Plan:
 
 
 def test_numbers_are_those_of_the_header() -> None:
-    """Each tail's number is its place in the enumeration."""
+    """Each program's number is its place in the enumeration."""
     body = re.search(r"enum fim_tail \{(.*?)\}", MAPS.read_text("ascii"), re.DOTALL)
     assert body is not None
     names = re.findall(r"FIM_TAIL_\w+", body[1])
@@ -24,8 +24,8 @@ def test_numbers_are_those_of_the_header() -> None:
     assert [tail.number for tail in tails.TAILS] == list(range(len(names) - 1))
 
 
-def test_a_refused_tail_is_the_fault_of_those_that_hand_over_to_it() -> None:
-    """Programs that do their work alone stay out of it."""
+def test_a_refused_tail_call_is_reported_for_its_callers() -> None:
+    """Programs that do not call it are not reported."""
     entry, end, once = ("open.enter", "kprobe"), ("open.exit", "kretprobe"), ("close.once", "kprobe")
     chosen = plan(entry, end, once, ("unlink.resolve", "fentry"))
     assert [one.hook for one in tails.users("tail__kprobe", chosen)] == ["open.enter"]

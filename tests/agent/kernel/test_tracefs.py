@@ -1,4 +1,4 @@
-"""Kprobes by tracefs, in a folder that stands for it."""
+"""Kprobes by tracefs, in a folder that replaces it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def commands(root: Path) -> list[str]:
     return (root / "kprobe_events").read_text().splitlines()
 
 
-def test_returns_have_room_to_sleep(root: Path) -> None:
+def test_return_probes_have_many_instances(root: Path) -> None:
     kprobes = Kprobes.available()
     assert kprobes
     kprobes.define("kprobe__open__enter", "do_filp_open", at_return=False)
@@ -37,7 +37,7 @@ def test_returns_have_room_to_sleep(root: Path) -> None:
     ]
 
 
-def test_what_the_dead_left_is_removed(root: Path) -> None:
+def test_probes_of_dead_agents_are_removed(root: Path) -> None:
     """Those of running agents, and of other programs, stay."""
     gone, alive = 2**22 + 1, os.getpid()
     lines = (f"p:fim_{gone}_0/a f", f"r512:fim_{alive}_7/b f", "p:mine/c f", "")

@@ -1,4 +1,4 @@
-"""Rules on renamed files match the rename of a directory above, and match all else as they read."""
+"""Rules on renamed files also match the rename of a directory above them, and are otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_directories_above(expression: str, path: bytes, expected: bool) -> None
 
 @pytest.mark.parametrize(("mode", "expected"), [(REGULAR, False), (DIRECTORY, True), (0, True)])
 def test_only_directories(mode: int, expected: bool) -> None:
-    """What is above a file is a directory; a mode that is not known may be one."""
+    """Only a directory can be above a file; one with an unknown mode counts."""
     assert holds('rename.file.path == "/srv/keep/a"', renamed(b"/srv/keep", mode=mode)) is expected
 
 
@@ -59,16 +59,16 @@ def test_only_directories(mode: int, expected: bool) -> None:
         'rename.file.path not in ["/srv/keep/a"]',
     ],
 )
-def test_negations_match_as_they_read(expression: str) -> None:
-    """An alternative to what is negated would take matches away."""
+def test_negations_are_not_extended(expression: str) -> None:
+    """An alternative below a negation would remove matches."""
     assert holds(expression, renamed(b"/srv/keep"))
 
 
-def test_a_directory_that_becomes_one_above() -> None:
+def test_a_directory_that_is_moved_above_the_file() -> None:
     assert holds('rename.file.destination.path == "/srv/keep/a"', renamed(b"/x", b"/srv/keep"))
 
 
 def test_no_other_event() -> None:
-    """An unlink of a directory above is no unlink of what the rule names."""
+    """Removing a directory above a file is not the removal that the rule names."""
     event = Event(EventType.RMDIR, file=File(b"/srv/keep", mode=DIRECTORY))
     assert not holds('rmdir.file.path == "/srv/keep/a"', event)

@@ -1,4 +1,4 @@
-"""What is made from the code is up to date: the reference, and the parser's tables."""
+"""Generated files are up to date: the reference, and the parser's tables."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_the_page_is_written_in_place(tmp_path: Path) -> None:
     assert generator.main([]) == 2
 
 
-def test_tables_stand_for_lark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent with tables parses the same, lark out of sight; tables of another grammar are not used."""
+def test_the_tables_replace_lark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tables the agent parses the same without lark; tables of another grammar are not used."""
     assert tables.main([str(tmp_path / "_tables.py")]) == 0
     assert tables.main([]) == 2
     package = sys.modules["agent.rules"]

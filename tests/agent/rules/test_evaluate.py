@@ -1,4 +1,4 @@
-"""What expressions say about events: every operator, every kind of field, and that no rule becomes code."""
+"""Evaluation of expressions: every operator, every kind of field, and rules never become code."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_events(expression: str, event: Event) -> None:
 
 
 def test_all_writes() -> None:
-    """`fim.write`: a rule for each event that changes a file, and for either file of those that have two."""
+    """`fim.write` is a rule for each event that changes a file, and for either file of events with two."""
     rules = ruleset('fim.write.file.path == "/etc/passwd"')
     assert {kind for kind, found in rules.by_type.items() if found} == set(fields.WRITES)
     assert rules.evaluate(opened(flags=0)) == []
@@ -157,7 +157,7 @@ def test_all_writes() -> None:
     assert rules.evaluate(Event(EventType.LINK, file=File(b"/etc/passwd"), file2=File(b"/x"))) == ["r0"]
 
 
-def test_nothing_is_known_of_the_process() -> None:
+def test_an_unknown_process_has_no_user() -> None:
     """Without context the process has no user, and is never root."""
     assert not holds('open.file.path != "" && process.parent.uid == 0', opened(), Context())
     assert ruleset('open.file.path != "" && process.file.path == ""').evaluate(opened()) == ["r0"]
@@ -188,7 +188,7 @@ def test_every_field_can_be_read() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=30), st.integers(-(2**70), 2**70))
 def test_constants_stay_constants(text: bytes, number: int) -> None:
-    """No constant of a rule becomes part of the source that is compiled."""
+    """No constant of a rule becomes part of the compiled source."""
     field = fields.of_event(EventType.OPEN)["open.file.name"]
     compiler = evaluate.Compiler()
     source = compiler.condition(tree.All((

@@ -1,4 +1,4 @@
-"""What is left out: things in a directory that are no rule files, and on request entries with errors."""
+"""What loading leaves out: other files of a directory, and on request entries with errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.agent.rules.test_load import GOOD
 
 
 def test_hidden_files_and_directories_are_no_rule_files(tmp_path: Path) -> None:
-    """One line for each thing that is not read; names that begin with a dot are ignored silently."""
+    """Each other file that is not read is one line; names that begin with a dot are ignored silently."""
     (tmp_path / "old.policy").mkdir()
     (tmp_path / "b.yaml.bak\n").write_bytes(b"")
     (tmp_path / ".#default.yaml").symlink_to("anna@host.1234")
@@ -27,7 +27,7 @@ def test_hidden_files_and_directories_are_no_rule_files(tmp_path: Path) -> None:
     )
 
 
-def test_lines_about_what_is_not_read_are_bounded(tmp_path: Path) -> None:
+def test_the_number_of_lines_about_other_files_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
     for number in range(MAX_NOTES + 7):
         (tmp_path / f"{number}.txt").touch()
@@ -63,12 +63,12 @@ class TestLeaveOut:
         ],
     )
     def test_an_entry_is_left_out_as_a_whole(self, entry: str) -> None:
-        """Whatever is wrong with it; an earlier rule of its id stays as it was."""
+        """Whatever its error; an earlier rule with its id stays unchanged."""
         rules, errors = self.left_out(GOOD, f"rules:\n  - {entry}\n")
         assert rules == ["a"]
         assert {tuple(error.split(":")[:2]) for error in errors} == {("1", "2")}
 
-    def test_what_needs_a_bad_entry_is_left_out_too(self) -> None:
+    def test_entries_that_need_a_bad_one_are_left_out(self) -> None:
         macro = "macros:\n  - {id: M, expression: 'open.flags =='}\nrules:\n  - {id: b, expression: M}\n"
         rules, errors = self.left_out(GOOD, macro)
         assert rules == ["a"]
@@ -86,13 +86,13 @@ class TestLeaveOut:
         assert rules == ["a"]
         assert [error.split(":")[0] for error in errors] == ["1", "2"]
 
-    def test_nothing_good_is_refused(self) -> None:
+    def test_files_without_a_good_rule_are_refused(self) -> None:
         with pytest.raises(RuleErrors, match="1 error in rule files"):
             link_good([("0", b"rules:\n  - {id: b}\n")])
         assert link_good([("0", b"rules: []\n")]).rules == {}
 
     def test_an_error_that_no_entry_causes_is_refused(self) -> None:
-        """The alias of `b` shows its error in `a`, which is left out already."""
+        """An alias of `b` has its error in `a`, which is already left out."""
         aliased = GOOD + "  - {id: c, expression: &x opn.flags == 1}\n  - {id: b, expression: *x}\n"
         with pytest.raises(RuleErrors):
             link_good([("0", aliased.encode())])

@@ -12,7 +12,7 @@ from agent.rules.load import load, loads
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A merged-/usr host."""
+    """A host with a merged /usr."""
     for folder in ("usr/bin", "run/lock", "var", "etc/alternatives"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "bin").symlink_to("usr/bin")
@@ -80,7 +80,7 @@ def test_a_link_is_named_with_its_target(root: Path, expression: str, line: str)
     ],
 )
 def test_no_line_without_need(root: Path, expression: str) -> None:
-    """Without a link, where the rule names the other path too, or where events have the link itself."""
+    """If there is no link, if the rule names the other path too, or if events have the link itself."""
     assert lines(root, expression) == ()
 
 

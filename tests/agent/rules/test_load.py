@@ -1,4 +1,4 @@
-"""Policy files: what loads, and what every error says and where it points."""
+"""Policy files: which load, and the text and the place of every error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOOD = 'rules:\n  - id: a\n    expression: open.file.path == "/etc/passwd"\n'
 
 
 def problems(*texts: str | bytes) -> list[Problem]:
-    """What is wrong with files, which are called 0, 1 and so on."""
+    """Return the problems of files, which are called 0, 1 and so on."""
     files = [(str(at), text.encode() if isinstance(text, str) else text) for at, text in enumerate(texts)]
     with pytest.raises(RuleErrors) as caught:
         link(files)
@@ -40,7 +40,7 @@ def rule(expression: str, *more: str) -> str:
 
 
 def test_a_policy_of_datadogs_agent_loads_as_it_is() -> None:
-    """Everything such a file may say that this agent has: macros, filters, tags, versions, actions."""
+    """With everything that this agent supports: macros, filters, tags, versions, actions."""
     text = """
     # remarks may stand anywhere
     version: 1.46.0
@@ -181,7 +181,7 @@ def test_errors_point_into_the_file(style: str) -> None:
     assert str(found).splitlines()[2].index("^") == 4 + found.column - 1
 
 
-def test_every_error_of_every_file_is_told() -> None:
+def test_every_error_of_every_file_is_reported() -> None:
     first = rule('open.file.pth == 1 && open.flags == "x" && open.nope', "tag: 1")
     second = "rules:\n  - id: b\n    expression: close.file.path = 1\n  - id: c\n    expression: a.b == 1\n"
     found = problems(first, second, b"\xff")
@@ -190,7 +190,7 @@ def test_every_error_of_every_file_is_told() -> None:
     ]  # fmt: skip
 
 
-def test_errors_cannot_steer_a_terminal() -> None:
+def test_errors_cannot_control_a_terminal() -> None:
     found = problems(rule("open.file.path == 1 \u009b[2J || open.fole == 2"))
     assert all(char.isprintable() or char == "\n" for problem in found for char in str(problem))
 
@@ -217,7 +217,7 @@ def test_one_id_in_two_files() -> None:
     assert link([("0", GOOD.encode()), ("1", off.encode())]).rules == {}
 
 
-def test_an_override_keeps_what_it_does_not_give() -> None:
+def test_an_override_keeps_the_keys_that_it_lacks() -> None:
     entry = "{id: a, expression: open.flags == 0, description: d, tags: {x: y}, actions: [hash: {}]}"
     first = f"rules:\n  - {entry}\n"
     later = "rules:\n  - {id: a, combine: override, tags: {severity: low}}\n"
@@ -236,7 +236,7 @@ def test_a_fault_of_an_override_is_shown_in_its_own_file() -> None:
 
 
 def test_default_policy_is_loaded_first(tmp_path: Path) -> None:
-    """So that any other file can override its rules, whatever its name."""
+    """Any other file can override its rules, whatever its name."""
     (tmp_path / "default.policy").write_text("rules:\n  - {id: t, expression: open.flags == 1}\n")
     other = "rules:\n  - {id: t, expression: open.flags == 2, combine: override}\n"
     (tmp_path / "custom.policy").write_text(other)
@@ -255,14 +255,14 @@ def test_macros_merge_and_override() -> None:
 
 
 def test_values_stay_texts() -> None:
-    """YAML's own ideas of no, 6.10 and 1e3 do not reach a rule."""
+    """YAML's conversions of no, 6.10 and 1e3 do not change a rule."""
     entry = "{id: 6.10, description: no, tags: {a: 1e3, b: null}, expression: open.flags == 1}"
     found = loads(f"rules:\n  - {entry}\n").rules["6.10"]
     assert (found.description, found.tags) == ("no", {"a": "1e3", "b": "null"})
 
 
 def test_variables() -> None:
-    """A rule remembers, another one asks; a reload forgets."""
+    """One rule sets a variable and another one reads it; a reload clears it."""
     text = """
     rules:
       - id: remember
@@ -363,7 +363,7 @@ def test_any_file_loads_or_is_refused(data: bytes) -> None:
 
 @given(st.text(max_size=20).filter(str.isprintable))
 def test_offsets_of_quoted_scalars(text: str) -> None:
-    """A character of a value is found again in the file."""
+    """The place of each character of a value in the file is found."""
     escaped = "".join(f"\\U{ord(char):08x}" if char in '"\\' else char for char in text)
     source = yaml_source.decode("x", f'k: "{escaped}END"\n'.encode())
     root = yaml_source.read(source)
@@ -449,7 +449,7 @@ def test_merging_a_macro_often_does_not_nest_it() -> None:
 
 
 def test_comparisons_of_conditions_are_bounded() -> None:
-    """Each comparison of two conditions contains both of them twice."""
+    """Each comparison of two conditions has both of them twice in its code."""
     text = "open.file.in_upper_layer"
     for _ in range(30):
         text = f"(open.file.in_lower_layer == {text})"
@@ -457,7 +457,7 @@ def test_comparisons_of_conditions_are_bounded() -> None:
 
 
 def test_a_file_cannot_use_a_large_macro_in_every_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parts of all rules are bounded, not only those of each rule."""
+    """The size of all rules together is bounded, not only that of each rule."""
     monkeypatch.setattr("agent.rules.load.MAX_TOTAL_WORK", 50_000)
     macros = f"macros:\n  - {{id: m, values: [{', '.join(f'a{at}' for at in range(30_000))}]}}\nrules:\n"
     rules = "".join(f"  - {{id: r{at}, expression: open.file.name in m}}\n" for at in range(60))

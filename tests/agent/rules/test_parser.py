@@ -1,4 +1,4 @@
-"""Expressions: what the parser reads, what it refuses and where it points."""
+"""Expressions: what the parser accepts, what it refuses, and the place of each error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from agent.rules.syntax import (
 
 
 def bare(node: Node) -> object:
-    """A tree without positions and parentheses."""
+    """Return a tree without positions and parentheses."""
     if isinstance(node, Group):
         return bare(node.inner)
     return (type(node).__name__, *(bare_value(value) for value in node[2:]))
@@ -94,8 +94,8 @@ expressions: st.SearchStrategy[Node] = st.recursive(comparisons, logic, max_leav
 
 @settings(max_examples=300, deadline=None)
 @given(expressions)
-def test_what_is_printed_parses_to_the_same(tree: Node) -> None:
-    """Printing and parsing are each other's inverse, positions and parentheses aside."""
+def test_a_printed_tree_parses_to_the_same_tree(tree: Node) -> None:
+    """Except for positions and parentheses."""
     assert bare(parse(unparse(tree))) == bare(tree)
 
 
@@ -109,7 +109,7 @@ def refusal(text: str) -> ParseError | None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet='()[]"~r&|!=<>,.$ {}ab1', max_size=60))
-def test_any_text_parses_or_says_where_it_does_not(text: str) -> None:
+def test_any_text_parses_or_is_an_error_with_a_place(text: str) -> None:
     error = refusal(text)
     assert error is None or (0 <= error.at <= len(text) and error.message)
 
@@ -177,7 +177,7 @@ def test_errors_point_at_the_place(text: str, at: int, words: str) -> None:
     ids=["long", "open", "parentheses", "nots", "minuses", "lists", "just too deep"],
 )
 def test_hostile_expressions_are_refused(text: str) -> None:
-    """Neither the stack nor the clock gives way."""
+    """They exhaust neither stack nor time."""
     with pytest.raises(ParseError):
         parse(text)
 

@@ -1,4 +1,4 @@
-"""Patterns: what they match, what they prove of directories, and that nothing stalls them."""
+"""Patterns: what they match, what they prove about directories, and that no pattern is slow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ globs = st.lists(st.sampled_from([b"/", b"/", b"a", b"b", b"x.conf", b"*", b"**"
 
 
 def reference(glob: bytes) -> re.Pattern[bytes]:
-    """A glob as the re module has it: slow on some, but never wrong."""
+    """Return a glob as the re module has it: slow for some texts, but never wrong."""
     out, at = b"", 0
     while at < len(glob):
         stars = len(glob[at:]) - len(glob[at:].lstrip(b"*"))
@@ -144,7 +144,7 @@ def test_patterns_that_are_refused(expression: str) -> None:
         ("glob", b"*a" * 12 + b"*b"),
     ],
 )
-def test_no_pattern_stalls(kind: str, text: bytes) -> None:
+def test_no_pattern_is_slow(kind: str, text: bytes) -> None:
     """Patterns on which a backtracking matcher takes years are done at once."""
     started = time.process_time()
     Pattern(kind, text).matches(b"a" * 4_096 + b"!")
@@ -160,8 +160,8 @@ def test_memory_of_an_automaton_is_bounded() -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(globs, paths, st.integers(1, 3))
-def test_what_is_proved_below_a_directory_holds(glob: bytes, path: bytes, depth: int) -> None:
-    """All, none or some of the paths at a depth: the verdict never contradicts a path that is there."""
+def test_proofs_about_a_directory_hold(glob: bytes, path: bytes, depth: int) -> None:
+    """All, none or some of the paths at a depth: the verdict never contradicts a path that exists."""
     assume(path.count(b"/") >= depth)
     directory = path.rsplit(b"/", depth)[0]
     for pattern in (Pattern("glob", glob, path=True), Pattern("regex", re.escape(glob.replace(b"*", b"")))):
@@ -207,6 +207,7 @@ def test_proofs_of_exact_paths() -> None:
         ("regex", b"^/etc/a?b", b"/etc/", b""),
     ],
 )
-def test_what_every_match_has_in_common(kind: str, text: bytes, prefix: bytes, last: bytes) -> None:
+def test_what_all_matches_share(kind: str, text: bytes, prefix: bytes, last: bytes) -> None:
+    """A prefix of the path and its last component: the kernel can look both up."""
     pattern = Pattern(kind, text, path=kind == "glob")
     assert (pattern.prefix, pattern.last_component) == (prefix, last)

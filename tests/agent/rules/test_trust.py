@@ -1,4 +1,4 @@
-"""Rule files are read only where no other user can change or replace them."""
+"""A rule file is read only if no other user can change or replace it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_directory_that_others_can_write_is_named_in_reason_and_remedy(rules: 
 
 
 def test_every_directory_on_the_way_through_links_counts(rules: Path, tmp_path: Path) -> None:
-    """Who can replace the link replaces the rules."""
+    """A user who can replace a link can replace the rules."""
     (open_to_all := tmp_path / "open").mkdir()
     open_to_all.chmod(0o777)
     link = open_to_all / "link.yaml"
@@ -69,7 +69,7 @@ def test_a_link_of_another_user_is_refused_also_in_a_sticky_directory(rules: Pat
     assert raised.value.hint == f"chown -h root {link}"
 
 
-def test_links_that_go_round_end(tmp_path: Path) -> None:
+def test_a_cycle_of_links_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="symbolic links"):

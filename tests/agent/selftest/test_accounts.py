@@ -1,4 +1,4 @@
-"""The ledger where the kernel also counts misses of other processes."""
+"""The ledger, if the kernel also counts misses of other processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent.selftest import accounts
 def test_own_misses_are_the_generated_events_that_were_not_seen(
     made: int, seen: int, misses: int, ours: int
 ) -> None:
-    """Not more, so that one event too few or too many is still found."""
+    """Not more of them, so that one missing or repeated event is still found."""
     account = accounts.own_misses(made, Account(seen=seen, program_misses=misses))
     assert account.program_misses == ours
     assert accounts.identities(made, account)[0].holds is (made - misses <= seen <= made)

@@ -75,7 +75,7 @@ def asserted(scenario: Scenario) -> Iterator[ast.Call]:
 
 
 def claims_absence(node: ast.Call) -> bool:
-    """An expectation of nothing, or of events that did not arrive."""
+    """Return whether a scenario expects no event, or events that did not arrive."""
     expected = node.args[1]
     return isinstance(expected, ast.Constant) and expected.value == 0
 
@@ -86,7 +86,7 @@ def prime(number: int) -> bool:
 
 @pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
 def test_scripts_are_played_between_sentinels(scenario: Scenario) -> None:
-    """By `Bench.play`, which plays one before and one after."""
+    """`Bench.play` plays one before and one after."""
     assert "play" in {called(node) for node in calls(scenario)}
 
 
@@ -102,7 +102,7 @@ def test_each_scenario_expects_an_event(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_counts_are_primes(family: str) -> None:
-    """With prime numbers, two losses do not add up to a round number, and no factor hides a repetition."""
+    """With prime numbers two losses do not add up to a round number, and no factor hides a repetition."""
     module = import_module(f"agent.selftest.scenarios.{family}")
     counts = {
         name: value
@@ -116,7 +116,7 @@ def test_counts_are_primes(family: str) -> None:
 
 @pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
 def test_no_scenario_sleeps(scenario: Scenario) -> None:
-    """No scenario sleeps, except in one function that checks a condition until a deadline."""
+    """Only one function sleeps, and it checks a condition until a deadline."""
     sleeps = [node for node in calls(scenario) if called(node) == "sleep"]
     assert not sleeps or "_until" in {function.name for function in body(scenario)}
 

@@ -38,7 +38,7 @@ def test_needs_are_known_facts(scenario: Scenario) -> None:
     assert set(scenario.needs) <= EVENTS | {"kernel", "resolved", "refusals", "unhidden"}
 
 
-def test_no_pattern_selects_all() -> None:
+def test_without_a_pattern_all_are_selected() -> None:
     assert names() == [scenario.name for scenario in CATALOGUE]
 
 

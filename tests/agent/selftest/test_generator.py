@@ -1,4 +1,4 @@
-"""The generator runs exactly its script, and reports what the kernel returned."""
+"""The generator runs exactly its script, and reports the results of the kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = st.binary(min_size=1, max_size=255).filter(
 )
 
 
-def test_a_report_has_what_the_kernel_returned(workload: Workload, tmp_path: Path) -> None:
+def test_a_report_has_the_results_of_the_kernel(workload: Workload, tmp_path: Path) -> None:
     outcome = workload.run(
         f"open {tmp_path}/new O_RDWR|O_CREAT 0640 -> $0\nwrite $0 hello\nclose $0\nunlink {tmp_path}/none\n"
     )
@@ -33,7 +33,7 @@ def test_a_report_has_what_the_kernel_returned(workload: Workload, tmp_path: Pat
     assert outcome.failures == {"unlink:4 errno 2": 1}
 
 
-def test_it_says_who_called(workload: Workload, tmp_path: Path) -> None:
+def test_a_report_names_the_calling_process(workload: Workload, tmp_path: Path) -> None:
     outcome = workload.run(
         f"mkdir {tmp_path}/a 0755\nfork -> $0\nmkdir {tmp_path}/b 0755\nend\nwait $0\n"
         f"thread\nmkdir {tmp_path}/c 0755\nend\n"
@@ -46,7 +46,7 @@ def test_it_says_who_called(workload: Workload, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
-def test_it_can_become_another_user(workload: Workload, tmp_path: Path) -> None:
+def test_a_script_can_change_the_user(workload: Workload, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     outcome = workload.run(f"fork -> $0\nsetuid 65534\nunlink {tmp_path}/x\nend\nwait $0\n")
     assert outcome.of("unlink")[0].uid == 65534
@@ -62,7 +62,7 @@ def test_loops_count(workload: Workload, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"d{n}" for n in range(7)]
 
 
-def test_a_rate_has_beats(workload: Workload, tmp_path: Path) -> None:
+def test_a_rate_spreads_the_calls(workload: Workload, tmp_path: Path) -> None:
     outcome = workload.run(f"rate 211/s for 1s\nunlink {tmp_path}/x\nend\n")
     beat = outcome.at(1)
     assert outcome.at(2).failed == 211
@@ -133,7 +133,7 @@ def test_a_wrong_script_is_a_workload_error(workload: Workload) -> None:
         workload.run("dance\n")
 
 
-def test_it_ends_with_its_input(generator: Path) -> None:
+def test_the_generator_ends_with_its_input(generator: Path) -> None:
     done = subprocess.run([generator], input="", capture_output=True, text=True, check=False)
     assert done.returncode == 0
     cut = subprocess.run([generator], input="close 9\n", capture_output=True, text=True, check=False)
@@ -157,7 +157,7 @@ def test_architectures_without_the_old_calls_have_the_same_language(
 
 
 def test_a_program_ends_with_its_children(workload: Workload, tmp_path: Path) -> None:
-    """Its child sleeps in a FIFO until it is killed; the program is reported with its status."""
+    """Its child blocks on a FIFO until it is killed; the program is reported with its status."""
     outcome = workload.run(
         f"mknod {tmp_path}/fifo S_IFIFO|0600\nprogram one\nfork\nopen {tmp_path}/fifo O_RDONLY\nend\n"
         "exit_group 3\nend\n"

@@ -1,4 +1,4 @@
-"""Messages survive the wire, and no line, whatever its bytes, does more harm than a ProtocolError."""
+"""Messages are decoded as they were encoded, and any bytes cause at most a ProtocolError."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def line_of(**body: Any) -> bytes:
 
 
 @given(REQUESTS)
-def test_requests_survive_the_wire(request_: Request) -> None:
+def test_requests_are_decoded_as_encoded(request_: Request) -> None:
     line = encode(request_)
     assert line.isascii()
     assert line.find(b"\n") == len(line) - 1
@@ -88,7 +88,7 @@ def test_requests_survive_the_wire(request_: Request) -> None:
 
 
 @given(REPLIES)
-def test_replies_survive_the_wire(reply: Reply) -> None:
+def test_replies_are_decoded_as_encoded(reply: Reply) -> None:
     line = encode(reply)
     assert line.isascii()
     assert line.find(b"\n") == len(line) - 1

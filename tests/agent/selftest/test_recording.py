@@ -50,7 +50,7 @@ def test_a_recording_is_replayed(workload: Workload, tmp_path: Path) -> None:
 
 
 def test_descriptors_become_variables() -> None:
-    """A variable is free again after close; a line with an unknown descriptor is left out."""
+    """A variable can be reused after close; a line with an unknown descriptor is left out."""
     lines = script(RECORDED.splitlines(), "/x").splitlines()
     assert lines[1] == r"openat AT_FDCWD /x/\x64\x2f\x61 O_WRONLY|O_CREAT|O_TRUNC 0666 -> $0"
     assert lines[2:4] == ["fchmod $0 0640", "close $0"]

@@ -1,4 +1,4 @@
-"""Every scenario passes on the model of a kernel, and fails on a model with the fault that it must find."""
+"""Every scenario passes on a model of a kernel, and fails on a model with the fault that it must find."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHORTER = (
 )
 
 
-class Theatre:
+class FakeStage:
     """A stage with one type of agent; the generator feeds the agent that was opened last."""
 
     def __init__(self, generator: Path, where: Path, kind: type[FakeAgent]) -> None:
@@ -54,7 +54,7 @@ class Theatre:
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """A folder that all users may enter, like /tmp, so that a refusal comes from the file."""
+    """A folder that all users may enter, as /tmp is, so that only the file can cause a refusal."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -68,7 +68,7 @@ def play(generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pl
     def run(name: str, kind: type[FakeAgent] = FakeAgent) -> Ran:
         scenario = by_name(name)
         assert scenario
-        return Theatre(generator, tmp_path, kind).stage.run(scenario)
+        return FakeStage(generator, tmp_path, kind).stage.run(scenario)
 
     return run
 
@@ -128,7 +128,7 @@ class SwapsPaths(FakeAgent):
 
 
 class ForgetsResults(FakeAgent):
-    """Every call succeeds."""
+    """Reports every call as a success."""
 
     def _see(self, event: Event) -> None:
         event.retval = 0
@@ -136,7 +136,7 @@ class ForgetsResults(FakeAgent):
 
 
 class ForwardsAll(FakeAgent):
-    """Filters nothing in the kernel, and counts so."""
+    """Filters nothing in the kernel, and counts accordingly."""
 
     def _see(self, event: Event) -> None:
         self._counts[event.type, "seen"] += 1

@@ -1,4 +1,4 @@
-"""The agent's own events: heartbeats that prove that hooks fire, losses, the rules in force."""
+"""The agent's own events: heartbeats that prove that hooks fire, losses, and the active rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPENS = "rules:\n  - {id: a, expression: 'open.file.path == \"/etc/passwd\"'}\n"
 
 
 class Host:
-    """Counts events; `hooks` are the types whose hooks see what the agent's child does."""
+    """Counts events; `hooks` are the types whose hooks see the agent's child process."""
 
     def __init__(self, hooks: tuple[str, ...] = ("exit", "open")) -> None:
         self.now = 0.0
@@ -53,8 +53,8 @@ class Host:
         return [members for name, members in self.reports if name == kind]
 
 
-def test_a_quiet_host_has_heartbeats_with_nothing_blind() -> None:
-    """The first one a second after the start, then one each interval, numbered without a gap."""
+def test_a_quiet_host_has_heartbeats() -> None:
+    """The first comes a second after the start, then one each interval, without a gap; no type is blind."""
     host = Host()
     for seconds in (0.0, PROBE_S, HEARTBEAT_S - PROBE_S, PROBE_S):
         host.tick(seconds)
@@ -93,7 +93,7 @@ def test_no_heartbeat_on_request() -> None:
 
 
 def test_a_loss_is_reported_once_with_its_user() -> None:
-    """By type and cause, by user, and by sink; only what is new."""
+    """By type and cause, by user, and by sink; only new losses."""
     host = Host()
     host.ledger["open"]["ring_full"] = 3
     host.more["lost_by_user"] = {"1000": 3}
@@ -109,7 +109,7 @@ def test_a_loss_is_reported_once_with_its_user() -> None:
 
 
 def test_rules_in_force_are_reported_with_their_digest(tmp_path: Path) -> None:
-    """The digest is that of the files one after the other; a failed reload names the rules that stay."""
+    """The digest is of all files in their order; a failed reload names the rules that stay active."""
     (tmp_path / "default.policy").write_text(OPENS)
     (tmp_path / "a.policy").write_text(OPENS.replace("id: a", "id: b"))
     host = Host()
@@ -154,7 +154,7 @@ def test_the_last_heartbeat_says_that_the_agent_stops() -> None:
 
 
 def test_the_probe_leaves_no_child() -> None:
-    """The child ends by itself, and is not left as a zombie."""
+    """The child ends by itself, and is no zombie."""
     probe()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

@@ -20,7 +20,7 @@ def path(tmp_path: Path) -> Path:
 
 
 class Loop:
-    """An event loop that does nothing but answer."""
+    """An event loop that only answers requests."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
@@ -73,17 +73,17 @@ class TestAsking:
         with pytest.raises(AgentError, match="no answer"):
             request(path, "status")
 
-    def test_who_says_nothing_does_not_end_the_server(self, path: Path) -> None:
+    def test_a_silent_client_does_not_end_the_server(self, path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
         assert request(path, "status") == {"uptime_s": 1}
 
-    def test_a_second_agent_is_told(self, path: Path) -> None:
+    def test_a_second_agent_is_an_error(self, path: Path) -> None:
         with pytest.raises(AgentError, match="another agent listens"):
             ControlServer(path, Mailbox())
 
 
-def test_what_a_killed_agent_left_is_replaced(path: Path, server: ControlServer) -> None:
+def test_the_socket_of_a_killed_agent_is_replaced(path: Path, server: ControlServer) -> None:
     server.close()
     path.parent.mkdir(exist_ok=True)
     with socket.socket(socket.AF_UNIX) as left:

@@ -1,4 +1,4 @@
-"""The event loop: reloads that never half happen, ends that leave nothing behind."""
+"""The event loop: a reload happens completely or not at all, and an end leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ruleset(*rules: Rule) -> Ruleset:
 
 
 class FakeWatch:
-    """Reports every event in `coming` as a match of all rules in force."""
+    """Reports every event in `coming` as a match of all active rules."""
 
     def __init__(self) -> None:
         self.coming: deque[Event] = deque()
@@ -70,7 +70,7 @@ class FakeWatch:
 
 
 class Bench:
-    """A service on fakes."""
+    """A service with fakes."""
 
     def __init__(self, host: FakeHost) -> None:
         self.watch, self.sink = FakeWatch(), FakeSink()
@@ -91,11 +91,11 @@ class Bench:
         return answer
 
     def matches(self) -> list[bytes]:
-        """Lines about files, without the agent's own events."""
+        """Return the lines about files, without the agent's own events."""
         return [line for line in self.sink.lines if b'"event":' in line]
 
     def run(self, steps: Sequence[Callable[[], None]]) -> int:
-        """Runs with one step after each pump, and stops after the last."""
+        """Run one step after each pump, and stop after the last."""
         pending = deque([*steps, self.service.stop])
 
         def step() -> None:
@@ -111,7 +111,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(FakeHost(tmp_path))
 
 
-def test_what_hooks_had_seen_is_judged_and_delivered_at_the_end(bench: Bench) -> None:
+def test_events_before_the_end_are_judged_and_delivered(bench: Bench) -> None:
     late = Event(EventType.OPEN)
     assert bench.run([lambda: bench.watch.coming.append(late)]) == 0
     assert bench.watch.log[-1] == "detach"
@@ -122,7 +122,7 @@ def test_what_hooks_had_seen_is_judged_and_delivered_at_the_end(bench: Bench) ->
 def test_rules_that_were_left_out_are_reported_until_a_reload(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the log with the place, in the state as lines and as a number for the metrics."""
+    """In the log with their place, in the state as lines, and in the metrics as a number."""
     started = Ruleset([], [Problem("a.yaml", 3, 5, "unknown field `x`", hint="did you mean y?")])
     started.notes = ("b.policy is not read: it is a directory",)
     bench.service.enforce(started)
@@ -148,7 +148,7 @@ def test_notes_about_rules_are_bounded(bench: Bench, capsys: pytest.CaptureFixtu
     assert lines[-1] == "fim-agent: 3 more notes about the rules: run `agent explain` to see all"
 
 
-def test_a_reload_loads_aside_then_enforces(bench: Bench) -> None:
+def test_a_reload_loads_completely_before_it_takes_effect(bench: Bench) -> None:
     bench.answers = [ruleset(Rule("a", ""), Rule("b", ""))]
     bench.run([bench.service.want_reload, lambda: None])
     assert bench.watch.log == ["enforce old", "load, main False", "enforce a,b", "detach"]
@@ -156,7 +156,7 @@ def test_a_reload_loads_aside_then_enforces(bench: Bench) -> None:
     assert list(bench.reporter.rules) == ["a", "b"]
 
 
-def test_bad_rules_leave_the_old_ones_in_force_and_say_so(
+def test_bad_rules_are_reported_and_the_old_ones_stay_active(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.answers = [RuleErrors(["x.yaml:3:7: unknown field"])]
@@ -171,7 +171,9 @@ def test_bad_rules_leave_the_old_ones_in_force_and_say_so(
     assert [(event["cause"], event["outcome"]) for event in own] == [("start", "ok"), ("reload", "failed")]
 
 
-def test_a_kernel_that_refuses_leaves_the_old_rules(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_the_kernel_refuses_the_old_rules_stay_active(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_: Ruleset) -> None:
         raise AgentError("no room")
 
@@ -201,7 +203,7 @@ def test_events_are_judged_while_rules_load(bench: Bench) -> None:
     assert bench.matches()[0].startswith(b'{"rule":"old"')
 
 
-def test_questions_are_answered_by_the_loop_until_it_ends(bench: Bench) -> None:
+def test_requests_are_answered_by_the_loop_until_it_ends(bench: Bench) -> None:
     replies: list[Reply] = []
     asker = threading.Thread(target=lambda: replies.append(bench.service.mailbox.ask("status")))
 
@@ -217,7 +219,7 @@ def test_questions_are_answered_by_the_loop_until_it_ends(bench: Bench) -> None:
     assert bench.service.mailbox.ask("status") == {"error": "the agent is stopping"}
 
 
-def test_a_closed_mailbox_answers_who_waits() -> None:
+def test_a_closed_mailbox_answers_waiting_requests() -> None:
     mailbox = Mailbox()
     replies: list[Reply] = []
     asker = threading.Thread(target=lambda: replies.append(mailbox.ask("status")))

@@ -1,4 +1,4 @@
-"""What systemd is sent, and when."""
+"""The messages for systemd, and their times."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def systemd(tmp_path: Path) -> socket.socket:
 
 
 def test_states_and_the_watchdog(systemd: socket.socket) -> None:
-    """The watchdog is fed four times in its period, and the variables are not left to children."""
+    """The watchdog gets four messages in its period, and child processes do not inherit the variables."""
     environment = {
         "NOTIFY_SOCKET": systemd.getsockname(),
         "WATCHDOG_USEC": "4000000",
@@ -52,7 +52,7 @@ def test_an_abstract_socket() -> None:
     [{}, {"NOTIFY_SOCKET": "/nowhere"}, {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}],
 )
 def test_without_systemd_nothing_happens(environment: dict[str, str]) -> None:
-    """Also where its socket is gone, and for another process's watchdog."""
+    """Also if its socket is gone, and for the watchdog of another process."""
     notifier = Notifier(environment)
     notifier.send("READY=1")
     notifier.alive()

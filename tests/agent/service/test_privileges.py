@@ -1,4 +1,4 @@
-"""Capabilities are dropped to exactly those needed, in a child so that the tests keep theirs."""
+"""Capabilities are reduced to exactly the needed ones, in a child so that the tests keep theirs."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def test_exactly_what_is_needed_remains_also_in_threads() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="a user without capabilities")
-def test_who_has_nothing_keeps_nothing() -> None:
+def test_a_process_without_capabilities_keeps_none() -> None:
     assert in_child()["CapEff"] == 0
 
 
 @pytest.mark.parametrize(
     ("release", "old"), [("5.10.0-32-amd64", True), ("5.11.0", False), ("6.1.0", False), ("odd", True)]
 )
-def test_the_memory_limit_is_lifted_only_where_there_is_one(release: str, *, old: bool) -> None:
+def test_the_memory_limit_is_lifted_only_if_there_is_one(release: str, *, old: bool) -> None:
     assert (CAP_SYS_RESOURCE in needed(release)) is old
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_capabilities_are_named(tmp_path: Path) -> None:
     status = tmp_path / "status"
     status.write_text(f"Name:\tx\nCapEff:\t{1 << CAP_SYS_PTRACE:016x}\n")
     assert effective(status) == {CAP_SYS_PTRACE}

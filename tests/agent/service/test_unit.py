@@ -1,4 +1,4 @@
-"""The systemd unit says the same as the code."""
+"""The systemd unit agrees with the code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_control_socket_lies_in_the_runtime_folder(unit: configparser.Config
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this host")
-def test_systemd_finds_little_exposed() -> None:
+def test_systemd_rates_the_exposure_as_low() -> None:
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", str(UNIT)],
         capture_output=True,

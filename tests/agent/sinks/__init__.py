@@ -1,1 +1,1 @@
-"""Where matches go: files, a collector on the loopback device, and what happens when they fail."""
+"""The sinks of matches: files, a collector on the loopback device, and their failures."""

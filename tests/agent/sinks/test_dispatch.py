@@ -1,4 +1,4 @@
-"""The dispatcher never waits for a sink, and delivers what waits when it ends."""
+"""The dispatcher never waits for a sink, and delivers the remaining matches when it ends."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_queue_is_bounded_in_matches_and_bytes() -> None:
     assert outlet.offer(match())
 
 
-def test_matches_linger_for_company() -> None:
+def test_matches_wait_a_moment_for_a_batch() -> None:
     clock, sink = Clock(), FakeSink()
     sink.linger_s = 1.0
     outlet = Outlet(sink, clock=clock)
@@ -75,7 +75,7 @@ def test_matches_linger_for_company() -> None:
     assert len(sink.lines) == 2
 
 
-def test_a_full_batch_does_not_linger() -> None:
+def test_a_full_batch_does_not_wait() -> None:
     sink = FakeSink()
     sink.linger_s = 1000.0
     outlet = Outlet(sink, clock=Clock())
@@ -86,7 +86,7 @@ def test_a_full_batch_does_not_linger() -> None:
     assert len(sink.lines) == BATCH
 
 
-def test_a_sink_that_takes_nothing_is_left_alone_until_its_time() -> None:
+def test_a_failed_sink_is_not_tried_before_its_time() -> None:
     clock, sink = Clock(), FakeSink(room=1)
     outlet = Outlet(sink, clock=clock)
     for item in matches(3):
@@ -109,7 +109,7 @@ def test_reopen_comes_before_the_next_write() -> None:
     assert sink.calls == ["reopen", "write", "tick"]
 
 
-def test_every_sink_gets_every_match_and_the_rest_at_the_end() -> None:
+def test_every_sink_gets_every_match_also_at_the_end() -> None:
     fast, slow = FakeSink(), FakeSink(room=5)
     slow.linger_s = 1000.0
     dispatcher = Dispatcher([Outlet(fast), Outlet(slow)])
@@ -131,7 +131,7 @@ def test_every_sink_gets_every_match_and_the_rest_at_the_end() -> None:
     }
 
 
-def test_a_sink_that_hangs_does_not_hold_the_end() -> None:
+def test_a_sink_that_hangs_does_not_delay_the_end() -> None:
     release = threading.Event()
 
     class Hanging(FakeSink):

@@ -1,4 +1,4 @@
-"""JSON Lines survive rotation, full disks and kills without a torn line."""
+"""JSON Lines: rotation, full disks and kills leave no incomplete line."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_rotation_by_copy_and_truncate_is_followed(sink: JsonlSink, path: Path) 
     assert path.read_bytes() == b'{"n":1}\n'
 
 
-def test_a_removed_file_comes_again(sink: JsonlSink, path: Path) -> None:
+def test_a_removed_file_is_made_again(sink: JsonlSink, path: Path) -> None:
     path.unlink()
     sink.write(matches(1))
     sink.reopen()
@@ -56,7 +56,7 @@ def test_a_removed_file_comes_again(sink: JsonlSink, path: Path) -> None:
     assert path.read_bytes() == b'{"n":0}\n{"n":1}\n'
 
 
-def test_what_a_killed_agent_left_is_ended(path: Path) -> None:
+def test_an_incomplete_line_of_a_killed_agent_is_ended(path: Path) -> None:
     path.write_bytes(b'{"n":9}\n{"n')
     sink = JsonlSink(path)
     sink.write(matches(1))
@@ -87,7 +87,7 @@ class _Disk:
 
 
 @pytest.mark.parametrize("room", range(34))
-def test_a_full_disk_never_tears_a_line(
+def test_a_full_disk_never_leaves_an_incomplete_line(
     room: int, sink: JsonlSink, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = _Disk(room)
@@ -101,7 +101,7 @@ def test_a_full_disk_never_tears_a_line(
     assert path.read_bytes() == b"".join(b'{"n":%d}\n' % n for n in range(4))
 
 
-def test_where_nothing_can_be_cut_the_next_line_starts_anew(
+def test_if_nothing_can_be_cut_the_next_line_starts_on_its_own(
     sink: JsonlSink, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = _Disk(11)
@@ -132,7 +132,7 @@ def test_a_pipe_that_takes_half_a_line_gets_the_rest(monkeypatch: pytest.MonkeyP
 
 
 class _stdout_pipe:  # noqa: N801 - used as a statement
-    """Puts a pipe where stdout is."""
+    """Replace stdout by a pipe."""
 
     def __enter__(self) -> Callable[[], bytes]:
         self._read, write = os.pipe()

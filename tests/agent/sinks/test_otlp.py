@@ -1,4 +1,4 @@
-"""OTLP against a collector on the loopback device: what is taken, refused, put off, and kept meanwhile."""
+"""OTLP with a collector on the loopback device: what it accepts, refuses or defers, and the spool."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Answer:
 
 
 class FakeCollector:
-    """Answers with the given status, else with success; keeps what it accepted."""
+    """Answers with the given status, or with success; stores the accepted requests."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -75,7 +75,7 @@ class FakeCollector:
                 self.wfile.write(answer.body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-                """Says nothing."""
+                """Print nothing."""
 
         return Handler
 
@@ -118,7 +118,7 @@ def sink_of(url: str, spool: Spool | None, clock: Clock) -> OtlpSink:
     )
 
 
-def test_a_batch_as_the_library_reads_it(collector: FakeCollector, clock: Clock) -> None:
+def test_the_library_decodes_a_batch(collector: FakeCollector, clock: Clock) -> None:
     sink = sink_of(collector.url, None, clock)
     assert sink.write(matches(2)) == 2
     sink.close()
@@ -159,7 +159,7 @@ def test_a_part_that_is_rejected_is_counted(collector: FakeCollector, clock: Clo
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 500, 301])
-def test_what_is_refused_for_good_is_dropped(collector: FakeCollector, clock: Clock, status: int) -> None:
+def test_a_permanent_refusal_drops_the_batch(collector: FakeCollector, clock: Clock, status: int) -> None:
     collector.answers = [Answer(status)]
     sink = sink_of(collector.url, None, clock)
     assert sink.write(matches(3)) == 3
@@ -169,7 +169,7 @@ def test_what_is_refused_for_good_is_dropped(collector: FakeCollector, clock: Cl
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_what_is_put_off_is_tried_again(
+def test_a_temporary_refusal_is_tried_again(
     collector: FakeCollector, spool: Spool, clock: Clock, status: int
 ) -> None:
     collector.answers = [Answer(status)]
@@ -189,7 +189,7 @@ def test_what_is_put_off_is_tried_again(
     ("header", "seconds"),
     [("30", 30.0), ("0", 1.0), ("Thu, 01 Jan 1970 00:00:45 GMT", 45.0), ("nonsense", 1.0), ("99999", 3600.0)],
 )
-def test_the_collector_says_when(
+def test_retry_after_is_respected(
     collector: FakeCollector, spool: Spool, clock: Clock, header: str, seconds: float
 ) -> None:
     collector.answers = [Answer(503, {"Retry-After": header})]
@@ -208,7 +208,7 @@ def test_backoff_doubles_to_a_limit_with_jitter() -> None:
 
 
 def run_down(sink: OtlpSink, clock: Clock, seconds: float, every_s: float) -> int:
-    """Matches arrive while the collector is down; how many there were."""
+    """Send matches while the collector is down; return how many."""
     sent = 0
     end = clock.now + seconds
     while clock.now < end:
@@ -219,7 +219,9 @@ def run_down(sink: OtlpSink, clock: Clock, seconds: float, every_s: float) -> in
     return sent
 
 
-def test_down_for_a_minute_loses_nothing(collector: FakeCollector, spool: Spool, clock: Clock) -> None:
+def test_a_minute_without_collector_loses_nothing(
+    collector: FakeCollector, spool: Spool, clock: Clock
+) -> None:
     collector.answers = [Answer(503)] * 1000
     sink = sink_of(collector.url, spool, clock)
     sent = run_down(sink, clock, MINUTE, 1.0)
@@ -234,7 +236,7 @@ def test_down_for_a_minute_loses_nothing(collector: FakeCollector, spool: Spool,
     sink._collector.close()
 
 
-def test_down_for_a_day_bounds_the_disk_and_counts(tmp_path: Path, clock: Clock) -> None:
+def test_a_day_without_collector_fills_the_spool_and_counts_the_rest(tmp_path: Path, clock: Clock) -> None:
     spool = Spool(tmp_path / "s", max_bytes=4096, segment_bytes=1024)
     sink = sink_of("http://127.0.0.1:1", spool, clock)  # nothing listens there
     sent = run_down(sink, clock, DAY, 300.0)
@@ -269,7 +271,7 @@ def test_without_a_spool_the_queue_keeps(collector: FakeCollector, clock: Clock)
     sink.close()
 
 
-def test_a_connection_that_went_away_is_made_anew(collector: FakeCollector, clock: Clock) -> None:
+def test_a_lost_connection_is_made_again(collector: FakeCollector, clock: Clock) -> None:
     sink = sink_of(collector.url, None, clock)
     assert sink.write(matches(1)) == 1
     sink.reopen()
@@ -278,6 +280,6 @@ def test_a_connection_that_went_away_is_made_anew(collector: FakeCollector, cloc
 
 
 @pytest.mark.parametrize("url", ["", "collector:4318", "ftp://h", "http://", "http://h:x", "http://u:p@h:1"])
-def test_endpoints_that_make_no_sense(url: str) -> None:
+def test_invalid_endpoints_are_refused(url: str) -> None:
     with pytest.raises(UsageError, match="invalid OTLP endpoint"):
         Collector(url)

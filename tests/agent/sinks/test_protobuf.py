@@ -1,4 +1,4 @@
-"""Our few lines of protobuf against the real thing."""
+"""The agent's encoder of protobuf, compared with the library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIME = st.integers(0, 2**64 - 1)
     st.dictionaries(_TEXT, _TEXT, max_size=3),
     st.lists(st.tuples(_TIME, _TIME, _TEXT, st.dictionaries(_TEXT, _TEXT, max_size=3)), max_size=4),
 )
-def test_a_request_is_what_the_library_reads(
+def test_the_library_decodes_a_request(
     resource: dict[str, str], records: list[tuple[int, int, str, dict[str, str]]]
 ) -> None:
     encoded = [log_record(at, seen, 9, body.encode(), "name", attrs) for at, seen, body, attrs in records]
@@ -58,7 +58,7 @@ def test_an_empty_response_is_full_success() -> None:
 
 
 @given(st.binary(max_size=40))
-def test_nonsense_is_a_value_error_or_nothing(content: bytes) -> None:
+def test_invalid_bytes_are_a_value_error_or_ignored(content: bytes) -> None:
     try:
         export_response(content)
     except ValueError:
@@ -66,6 +66,6 @@ def test_nonsense_is_a_value_error_or_nothing(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\x0a\x05ab", b"\x0b", b"\x08", b"\x08" + b"\xff" * 10, b"\x09\x01"])
-def test_what_is_cut_off_is_an_error(content: bytes) -> None:
+def test_a_cut_message_is_an_error(content: bytes) -> None:
     with pytest.raises(ValueError, match="protobuf"):
         export_response(content)

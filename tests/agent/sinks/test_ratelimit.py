@@ -1,4 +1,4 @@
-"""Rate limits a rule, with a clock of our own."""
+"""Rate limits for each rule, with a fake clock."""
 
 from __future__ import annotations
 

@@ -37,17 +37,17 @@ def render(event: Event, context: Context | None = None, sha256: str = "") -> di
 
 
 @given(st.binary())
-def test_any_bytes_come_back(name: bytes) -> None:
+def test_any_bytes_can_be_restored(name: bytes) -> None:
     assert unescape(json.loads(quote_name(name))) == name
 
 
 @given(st.binary(), st.binary())
-def test_two_names_never_look_alike(first: bytes, second: bytes) -> None:
+def test_two_names_are_never_rendered_alike(first: bytes, second: bytes) -> None:
     assert (escape(first) == escape(second)) == (first == second)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\\")))
-def test_text_without_backslash_is_itself(text: str) -> None:
+def test_text_without_backslash_is_unchanged(text: str) -> None:
     assert escape(text.encode()) == text
 
 
@@ -181,7 +181,7 @@ def test_times_are_utc_with_nanoseconds() -> None:
     assert timestamp(1_700_000_000_123_456_789) == "2023-11-14T22:13:20.123456789Z"
 
 
-def test_the_wall_clock_follows_when_it_is_set() -> None:
+def test_a_change_of_the_wall_clock_is_followed() -> None:
     now = [100]
     clock = WallClock(lambda: now[0], lambda: 10)
     assert clock.unix_ns(5) == 95

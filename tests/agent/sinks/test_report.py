@@ -1,4 +1,4 @@
-"""From a match to the sinks: limits, hashes, one line a rule."""
+"""From a match to the sinks: limits, hashes, one line for each rule."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_event_is_a_line_for_each_rule() -> None:
     assert [line["rule"] for line in bench.lines()] == ["a", "b"]
 
 
-def test_a_rule_that_matches_too_often_is_held_back() -> None:
+def test_a_rule_that_matches_too_often_is_limited() -> None:
     bench = Bench(per_second=1.0)
     for _ in range(3):
         bench.reporter.matched(Event(EventType.OPEN), Context(), ["a"])
@@ -49,7 +49,7 @@ def test_a_rule_that_matches_too_often_is_held_back() -> None:
     assert bench.reporter.limit.suppressed() == {"a": 2}
 
 
-def test_a_rule_may_ask_for_its_own_pace() -> None:
+def test_a_rule_may_have_its_own_limit() -> None:
     bench = Bench()
     bench.reporter.rules = {"a": Rule("a", "", every_ns=60_000_000_000)}
     for _ in range(3):
@@ -57,7 +57,7 @@ def test_a_rule_may_ask_for_its_own_pace() -> None:
     assert len(bench.lines()) == 1
 
 
-def test_hashes_where_a_rule_asks_or_always(tmp_path: Path) -> None:
+def test_files_are_hashed_on_a_rules_request_or_always(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
     event = Event(EventType.CLOSE, file=File(os.fsencode(path), path.stat().st_ino))

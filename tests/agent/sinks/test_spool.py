@@ -1,4 +1,4 @@
-"""The spool: in order, bounded, and never fooled by what a crash left."""
+"""The spool: in order, bounded, and correct after any crash."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_first_in_first_out_across_segments(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_a_restart_continues_where_it_was(tmp_path: Path) -> None:
+def test_a_restart_continues_at_the_stored_position(tmp_path: Path) -> None:
     spool = Spool(tmp_path, segment_bytes=50)
     for number in range(7):
         spool.append(chunk(number, matches=2))
@@ -80,7 +80,7 @@ def test_a_chunk_larger_than_a_segment_is_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 20))
-def test_a_torn_tail_loses_only_itself(tmp_path: Path, cut: int) -> None:
+def test_an_incomplete_end_loses_only_itself(tmp_path: Path, cut: int) -> None:
     spool = Spool(tmp_path)
     for number in range(3):
         spool.append(chunk(number))
@@ -132,7 +132,7 @@ def test_zeros_are_damage(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_a_damaged_cursor_repeats_rather_than_loses(tmp_path: Path) -> None:
+def test_a_damaged_position_repeats_and_loses_nothing(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     for number in range(3):
         spool.append(chunk(number))
@@ -144,7 +144,7 @@ def test_a_damaged_cursor_repeats_rather_than_loses(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_a_segment_that_is_taken_away_is_counted(tmp_path: Path) -> None:
+def test_a_removed_segment_is_counted(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.append(chunk(0, matches=4))
     segments(tmp_path)[0].unlink()
@@ -153,9 +153,7 @@ def test_a_segment_that_is_taken_away_is_counted(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_a_full_disk_loses_what_comes_and_keeps_what_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_loses_only_new_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path)
     spool.append(chunk(0))
     with monkeypatch.context() as patch:
@@ -179,7 +177,7 @@ def _half_then_full(real: Callable[[int, memoryview, int], int]) -> Callable[[in
     return pwrite
 
 
-def test_a_spool_belongs_to_one(tmp_path: Path) -> None:
+def test_a_spool_belongs_to_one_process(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     with pytest.raises(UsageError, match="in use by another agent"):
         Spool(tmp_path)

@@ -1,4 +1,4 @@
-"""Compiling once for each boot, and the reasons why it fails, with a fake bcc; guests have the real one."""
+"""A compilation once for each boot, and the reasons why it fails; bcc is a fake here and real in guests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BPF:
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bcc that fails, and headers, as if they were installed; returns the folder that bcc lies in."""
+    """Pretend that a bcc that fails, and headers, are installed; return the folder of bcc."""
     (tmp_path / "lib" / os.uname().release / "build").mkdir(parents=True)
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "bcc.py").write_text(FAILING)
@@ -55,7 +55,7 @@ def test_the_reason_is_the_compilers_message(installed: Path, monkeypatch: pytes
 def test_a_failure_is_not_tried_again_before_the_next_boot(
     installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else each start of the agent would take the compiler's minutes."""
+    """Otherwise each start of the agent would take the minutes of a compilation."""
     monkeypatch.setattr(backend, "_PACKAGE", _package(installed))
     words = backend.capability().reason
     (installed / "bcc.py").write_text("raise SystemExit('it was tried again')")
@@ -65,7 +65,7 @@ def test_a_failure_is_not_tried_again_before_the_next_boot(
 
 
 def test_the_compiler_ends_with_the_agent(installed: Path) -> None:
-    """Else it would run on for minutes without use."""
+    """Otherwise it would run on for minutes without use."""
     (installed / "bcc.py").write_text(
         "import os\nprint(os.getpid(), flush=True)\nimport signal\nsignal.pause()\n"
     )
@@ -84,7 +84,7 @@ def test_the_compiler_ends_with_the_agent(installed: Path) -> None:
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First the compiler, then the headers."""
+    """The compiler first, then the headers."""
     (tmp_path / "lib" / os.uname().release / "build").rmdir()
     with pytest.raises(KernelError, match="headers of this kernel") as raised:
         backend.object_path()
@@ -117,7 +117,7 @@ def test_probe_on_a_kernel_without_type_information(installed: Path) -> None:
 
 
 @pytest.mark.parametrize("hookset", [sets.AUTO, sets.BCC])
-def test_without_type_information_it_is_compiled(hookset: str) -> None:
+def test_without_btf_the_object_is_compiled(hookset: str) -> None:
     """For `auto` and for `bcc`."""
     variant = Variant(hookset, "none")
     variant.check()
@@ -125,7 +125,7 @@ def test_without_type_information_it_is_compiled(hookset: str) -> None:
     assert not Variant(sets.AUTO, "kernel").compiled
 
 
-def test_another_set_without_type_information_is_an_error() -> None:
+def test_another_hook_set_without_btf_is_an_error() -> None:
     """The hint names the set that works."""
     with pytest.raises(UsageError, match="hook set lsm needs type information") as raised:
         Variant("lsm", "none").check()

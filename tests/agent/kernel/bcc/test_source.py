@@ -110,7 +110,7 @@ def test_no_reference_is_left(real: bcc_source.Source) -> None:
 
 
 def test_each_macro_of_kernel_h_has_a_counterpart_in_bcc_h(real: bcc_source.Source) -> None:
-    """Else a missing macro of bpf/bcc.h would show only in a guest."""
+    """Otherwise a missing macro of bpf/bcc.h would show only in a guest."""
     used = set(re.findall(r"\b(bpf_core_\w+|BPF_CORE_\w+|BPF_PROBE_\w+)\(", real.body))
     known = set(re.findall(r"#define (\w+)\(", (BPF / "bcc.h").read_text()))
     assert used
@@ -118,7 +118,7 @@ def test_each_macro_of_kernel_h_has_a_counterpart_in_bcc_h(real: bcc_source.Sour
 
 
 def test_each_hook_of_the_set_has_its_program(real: bcc_source.Source) -> None:
-    """Else a missing program would show only in a guest, as an error of the compiler."""
+    """Otherwise a missing program would show only in a guest, as an error of the compiler."""
     points = (BPF / "points.h").read_text()
     for hook in needs.HOOKS:
         if sets.kind_of(hook, sets.BCC):
