@@ -1,4 +1,4 @@
-"""Takes a kernel's files out of tar archives and Debian packages that a user names.
+"""Takes a kernel's files out of tar archives, Debian packages and RPM packages that a user names.
 
 The archives may be hostile. Nothing in them is run, no link is followed or made, and only files whose path is
 one of a kernel are written, below the given folder: image, configuration and modules. Sizes are bounded.
@@ -11,7 +11,11 @@ import contextlib
 import gzip
 import lzma
 import re
+import signal
+import subprocess
+import sys
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -45,6 +49,7 @@ _DAMAGED = (
     OSError,
 )
 _STEP = 1 << 20
+_ROOT = Path(__file__).parents[2]
 
 
 class _Taken:
@@ -88,7 +93,7 @@ def unpack(path: Path, folder: Path) -> list[str]:
     Raises ConfigError for an archive that is damaged, truncated, of an unknown kind, or holds no such file.
     """
     taken = _Taken(folder)
-    unpacker = _deb if path.suffix == ".deb" else _tar_file
+    unpacker = _rpm if path.suffix == ".rpm" else _deb if path.suffix == ".deb" else _tar_file
     try:
         unpacker(path, taken)
     except _DAMAGED as error:
@@ -112,8 +117,29 @@ def _deb(path: Path, taken: _Taken) -> None:
         _tar(data[0], taken)
 
 
+def _rpm(path: Path, taken: _Taken) -> None:
+    argv = [sys.executable, "-m", "harness.kernels.rpm", str(path)]
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors, cwd=_ROOT) as child:
+            assert child.stdout
+            try:
+                _members(child.stdout, taken)
+            except _DAMAGED:
+                child.kill()
+                if child.wait() in (0, -signal.SIGKILL):  # else its own error is the cause
+                    raise
+        if child.returncode:
+            errors.seek(0)
+            raise ValueError(errors.read(_STEP).decode(errors="replace").strip().rpartition("\n")[2])
+
+
 def _tar(file: Any, taken: _Taken) -> None:
-    with _decompressed(file) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+    with _decompressed(file) as plain:
+        _members(plain, taken)
+
+
+def _members(plain: Any, taken: _Taken) -> None:
+    with tarfile.open(fileobj=plain, mode="r|") as tar:
         for member in tar:
             wanted = taken.wants(member.name, member.size if member.isreg() else 0)
             source = tar.extractfile(member) if wanted and member.isreg() else None

@@ -72,7 +72,7 @@ def find(root: Path, arch: str, named: Path | None = None) -> Parts:
             "it has no .config and no boot/vmlinuz-RELEASE",
             hint="name the folder in which `make` ran, or what `make tar-pkg` made",
         )
-    if len(images) > 1:
+    if len(images) > 1 and len({local.read_image(path, arch).release for path in images}) > 1:
         names = ", ".join(path.name for path in images[:4])
         raise ConfigError(
             f"{named or root}: holds {len(images)} kernels: {names}", hint="name one with image: and modules:"

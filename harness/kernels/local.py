@@ -121,6 +121,11 @@ def regular(path: Path, limit: int = payload.MAX_IMAGE) -> Path:
     return path
 
 
+def printable(name: str) -> str:
+    """A file name as ASCII, for the results."""
+    return name.encode("ascii", "backslashreplace").decode()[:512]
+
+
 def of_file(name: str, path: Path, limit: int = payload.MAX_IMAGE) -> Package:
     """The record of a file that the user named. Raises ConfigError."""
     digest = cache.file_digest(regular(path, limit))

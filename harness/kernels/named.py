@@ -10,11 +10,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import ConfigError
-from harness.kernels import archives
+from harness.kernels import archives, packages
 from harness.plan.cells import fits
 from harness.plan.matrix import Kernel, Matrix
 
-_PACKAGES = (".deb", ".rpm")
 _NO_NAME = re.compile(r"[^A-Za-z0-9._+-]+", re.ASCII)
 
 
@@ -49,8 +48,8 @@ def _key(path: Path) -> str:
     """The key of the source that reads this path."""
     if path.is_dir():
         names = (child.name for child in path.iterdir())
-        return "packages" if any(name.endswith(_PACKAGES) for name in names) else "build"
-    if path.name.endswith(_PACKAGES):
+        return "packages" if any(name.endswith(packages.SUFFIXES) for name in names) else "build"
+    if path.name.endswith(packages.SUFFIXES):
         return "packages"
     return "build" if path.name.endswith(archives.SUFFIXES) else "image"
 

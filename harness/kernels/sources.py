@@ -11,7 +11,7 @@ from typing import Protocol
 
 from harness.host.cache import Cache
 from harness.host.progress import Progress
-from harness.kernels import build, image, series
+from harness.kernels import build, image, packages, series
 from harness.kernels.headers import Headers
 from harness.kernels.lock import Lock
 from harness.kernels.model import FetchedKernel, ResolvedKernel
@@ -40,7 +40,7 @@ class Source(Protocol):
         """The headers of exactly this kernel, with which BCC compiles in the guest."""
 
 
-SOURCES: Mapping[str, Source] = {"series": series, "image": image, "build": build}
+SOURCES: Mapping[str, Source] = {"series": series, "image": image, "build": build, "packages": packages}
 
 
 def check(kernel: Kernel, arch: str) -> None:

@@ -37,6 +37,7 @@ def modules_of(kernel: FetchedKernel) -> set[str]:
 IMAGE = Kernel(name="own", image="bzImage")
 WITH_MODULES = Kernel(name="own", image="bzImage", modules="mods", config="config")
 BUILD = Kernel(name="own", build="linux")
+PACKAGES = Kernel(name="own", packages=("p",))
 
 
 def put(folder: Path) -> Path:
@@ -45,6 +46,12 @@ def put(folder: Path) -> Path:
     write(folder / "mods", trees.installed())
     write(folder / "linux", trees.tree())
     write(folder / "root", trees.installed())
+    write(
+        folder / "debs", {"linux-image.deb": trees.deb(trees.installed()), "linux-headers.deb": "no package"}
+    )
+    modules = {name: data for name, data in trees.installed().items() if name.endswith(".ko")}
+    core = {name: data for name, data in trees.installed().items() if name not in modules}
+    write(folder / "rpms", {"kernel-core.rpm": trees.rpm(core), "kernel-modules.rpm": trees.rpm(modules)})
     return write(folder, {"kernel.tar.gz": trees.tar(trees.installed())})
 
 
@@ -57,8 +64,11 @@ def put(folder: Path) -> Path:
         BUILD,
         Kernel(name="own", build="root"),
         Kernel(name="own", build="kernel.tar.gz"),
+        Kernel(name="own", packages=("debs",)),
+        Kernel(name="own", packages=("debs/linux-image.deb",)),
+        Kernel(name="own", packages=("rpms",)),
     ],
-    ids=str,
+    ids=lambda kernel: kernel.requested,
 )
 def test_every_form_gives_the_same_record(tmp_path: Path, kernel: Kernel) -> None:
     """Release, configuration, BTF and the modules that guests need, with a list that depmod made."""
@@ -175,6 +185,23 @@ ARM64 += f"Linux version {RELEASE} ".encode()
             BUILD,
             f"has modules of 6.1 and not of {RELEASE}",
         ),
+        ({"p/a.deb": trees.deb(trees.installed())[:-99]}, PACKAGES, r"a\.deb: damaged or truncated archive"),
+        ({"p/a.deb": "no package"}, PACKAGES, r"a\.deb: damaged or truncated archive"),
+        ({"p/a.rpm": trees.rpm(trees.installed())[:-99]}, PACKAGES, r"a\.rpm: damaged or truncated archive"),
+        ({"p/a.rpm": b"\xed\xab\xee\xdb" + bytes(200)}, PACKAGES, r"a\.rpm: damaged or truncated archive"),
+        ({"p/a.deb": trees.deb({"etc/x": "x"})}, PACKAGES, r"no kernel image in a\.deb"),
+        (
+            {f"p/{name}.deb": trees.deb(trees.installed()) for name in "ab"},
+            PACKAGES,
+            r"a\.deb and b\.deb both hold boot/vmlinuz",
+        ),
+        (
+            {f"p/{name}.deb": trees.deb(trees.installed(name)) for name in ("6.1", "6.2")},
+            PACKAGES,
+            r"holds 2 kernels: vmlinuz-6\.1, vmlinuz-6\.2",
+        ),
+        ({"p/linux-headers-1.deb": "x"}, PACKAGES, "p: no package of a kernel in it"),
+        ({}, PACKAGES, "p: neither a .deb nor a .rpm file"),
     ],
 )
 def test_what_is_no_kernel_is_one_line_with_a_remedy(
@@ -207,6 +234,8 @@ def test_a_path_on_the_command_line(tmp_path: Path) -> None:
         "mods": "build",
         "linux": "build",
         "root": "build",
+        "debs": "packages",
+        "rpms": "packages",
         "kernel.tar.gz": "build",
     }
     taken = named.from_path(tmp_path / "linux", {"linux"})

@@ -92,3 +92,14 @@ def deb(files: Mapping[str, bytes | str]) -> bytes:
 
     parts = (("debian-binary", b"2.0\n"), ("control.tar.gz", tar({})), ("data.tar.xz", tar(files, "w:xz")))
     return b"!<arch>\n" + b"".join(member(name, data) for name, data in parts)
+
+
+def rpm(files: Mapping[str, bytes | str]) -> bytes:
+    """An RPM package of these files."""
+    import rpm_rs  # only these tests need it
+
+    package = rpm_rs.PackageBuilder("kernel-core", "6.12.0", "GPL-2.0", "x86_64", "a kernel")
+    for name, data in files.items():
+        content = data if isinstance(data, bytes) else data.encode()
+        package.with_file_contents(content, rpm_rs.FileOptions.new(f"/{name}"))
+    return bytes(package.build().to_bytes())
