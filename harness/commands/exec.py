@@ -6,6 +6,8 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from harness.commands import booted
 from harness.errors import ConfigError, InfrastructureError
@@ -36,9 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the command in the guest; return its status."""
-    for path in arguments.put:
-        if not path.is_file():
-            raise ConfigError(f"--put {path}: no such file")
+    _check_files(arguments.put)
     with booted.booted(arguments) as machine:
         for path in arguments.put:
             machine.guest.put(path, f"/root/{path.name}", path.stat().st_mode & 0o777)
@@ -49,6 +49,17 @@ def execute(arguments: argparse.Namespace) -> int:
         except InfrastructureError as error:
             death = machine.death()
             raise InfrastructureError(str(death) if death else error.message) from error
+
+
+def _check_files(paths: Sequence[Path]) -> None:
+    """Raise ConfigError for a file that cannot be copied, before anything boots."""
+    names = [path.name for path in paths]
+    for path in paths:
+        if not path.is_file():
+            problem = "not a regular file" if path.exists() else "no such file"
+            raise ConfigError(f"--put {path}: {problem}")
+        if names.count(path.name) > 1:
+            raise ConfigError(f"--put {path}: two files are named {path.name}", hint="rename one of them")
 
 
 def _write(stream: int, data: bytes) -> None:

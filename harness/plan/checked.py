@@ -6,6 +6,7 @@ globs that match nothing, and different cells or machines with equal printed nam
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -16,6 +17,8 @@ from harness.plan import yaml
 from harness.plan.cells import Candidate, Cell, expand, fits
 from harness.plan.matrix import Arch, Btf, Cmdline, Hookset, Matrix, Suite, Transport, nearest, validate
 from harness.plan.yaml import Place
+
+MAX_CELLS = 50_000  # of a matrix; a few lines could ask for more than memory holds
 
 
 class Mistake(NamedTuple):
@@ -53,7 +56,14 @@ def mistakes(matrix: Matrix) -> list[Mistake]:
         *_unknown_names(matrix),
         *_cmdlines(matrix),
     ]
-    return of_entries or list(_same_names(expand(matrix)))
+    return of_entries or _of_cells(matrix)
+
+
+def _of_cells(matrix: Matrix) -> list[Mistake]:
+    candidates = list(itertools.islice(expand(matrix), MAX_CELLS + 1))
+    if len(candidates) > MAX_CELLS:
+        return [Mistake(candidates[-1].place, f"more than {MAX_CELLS:,} cells")]
+    return list(_same_names(candidates))
 
 
 def _line(document: yaml.Document, mistake: Mistake) -> str:

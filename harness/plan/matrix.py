@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from harness.errors import ConfigError
@@ -39,7 +47,15 @@ def _named(value: Any) -> Any:
     return {"name": value, "series": value} if isinstance(value, str) else value
 
 
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"duplicate value {value!r}")
+    return values
+
+
 _SOME = (BeforeValidator(_listed), Field(min_length=1))  # an empty list could mean nothing or everything
+_AXIS = (*_SOME, AfterValidator(_distinct))
 
 
 def _parsed(parse: Callable[[str], float]) -> Callable[[Any], Any]:
@@ -134,10 +150,10 @@ class Include(_Model):
     """
 
     kernel: Globs = ("*",)
-    arch: Annotated[tuple[Arch, ...], *_SOME] = ("amd64",)
-    hookset: Annotated[tuple[Hookset, ...], *_SOME] = ("auto",)
-    btf: Annotated[tuple[Btf, ...], *_SOME] = ("kernel",)
-    transport: Annotated[tuple[Transport, ...], *_SOME] = ("ringbuf",)
+    arch: Annotated[tuple[Arch, ...], *_AXIS] = ("amd64",)
+    hookset: Annotated[tuple[Hookset, ...], *_AXIS] = ("auto",)
+    btf: Annotated[tuple[Btf, ...], *_AXIS] = ("kernel",)
+    transport: Annotated[tuple[Transport, ...], *_AXIS] = ("ringbuf",)
     cmdline: Cmdline | None = None
     tests: Annotated[tuple[Text, ...], *_SOME] = ()
     tags: tuple[Name, ...] = ()
@@ -168,7 +184,7 @@ class Suite(_Model):
     timeout: Annotated[float, BeforeValidator(_parsed(quantities.seconds)), Field(le=86_400)] = 60.0
     results: Literal["exit", "tap"] = "exit"
     kernel: Globs = ("*",)
-    arch: Annotated[tuple[Arch, ...], *_SOME] = ("amd64",)
+    arch: Annotated[tuple[Arch, ...], *_AXIS] = ("amd64",)
     cmdline: Cmdline | None = None
     tags: tuple[Name, ...] = ()
 
@@ -185,10 +201,10 @@ class Matrix(_Model):
     """
 
     kernels: Annotated[tuple[Annotated[Kernel, BeforeValidator(_named)], ...], Field(min_length=1)]
-    arch: Annotated[tuple[Arch, ...], *_SOME] = ("amd64",)
-    hooksets: Annotated[tuple[Hookset, ...], *_SOME] = ("auto",)
-    btf: Annotated[tuple[Btf, ...], *_SOME] = ("kernel",)
-    transport: Annotated[tuple[Transport, ...], *_SOME] = ("ringbuf",)
+    arch: Annotated[tuple[Arch, ...], *_AXIS] = ("amd64",)
+    hooksets: Annotated[tuple[Hookset, ...], *_AXIS] = ("auto",)
+    btf: Annotated[tuple[Btf, ...], *_AXIS] = ("kernel",)
+    transport: Annotated[tuple[Transport, ...], *_AXIS] = ("ringbuf",)
     cmdline: tuple[Cmdline, ...] = ()
     include: tuple[Include, ...] = ()
     exclude: tuple[Exclude, ...] = ()

@@ -111,6 +111,12 @@ def test_bad_input_is_one_line_and_exit_2(
     [
         ([], "harness: more than one kernel matches: 6.1-amd64, 6.12-amd64"),
         (["--put", "nothing"], "harness: --put nothing: no such file"),
+        (["--put", "/dev/zero"], "harness: --put /dev/zero: not a regular file"),
+        (["--put", "."], "harness: --put .: not a regular file"),
+        (
+            ["--put", "matrix.yaml", "--put", "./matrix.yaml"],
+            "harness: --put matrix.yaml: two files are named matrix.yaml",
+        ),
     ],
 )
 def test_bad_input_of_exec_is_one_line_and_125(

@@ -83,6 +83,19 @@ MISTAKES = {
         "  - {name: auto-x, command: [a]}",
         "two cells would be named '6.1-auto-x'",
     ),
+    "hookset_twice": (
+        "kernels: [6.1]\nhooksets: [auto, lsm, auto]",
+        "m.yaml:2: hooksets: duplicate value 'auto'",
+    ),
+    "arch_twice_in_include": (
+        "kernels: [6.1]\ninclude:\n  - arch: [amd64, amd64]",
+        "m.yaml:3: include.arch: duplicate value 'amd64'",
+    ),
+    "too_many_cells": (
+        f"kernels: [{', '.join(f'k{number}' for number in range(9000))}]\n"
+        "hooksets: [lsm, fentry, kprobe]\ntransport: [ringbuf, perf]",
+        "m.yaml:1: more than 50,000 cells",
+    ),
     "unknown_kernel_in_include": (
         "kernels: ['6.1', '6.12']\ninclude:\n  - kernel: ['6.1', '6.2']\n    hookset: lsm",
         "m.yaml:3: include: kernel: '6.2' matches nothing (did you mean '6.12'?)",
