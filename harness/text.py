@@ -20,6 +20,11 @@ def visible(text: str) -> str:
     return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether `text` has no lone surrogate, which stands for a byte of a name that is not UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def one_line(text: str, limit: int = 200) -> str:
     """`text` as one visible line of at most `limit` characters."""
     line = visible(" ".join(text.split()))

@@ -121,7 +121,7 @@ def _run(matrix_run: Run, view: Lines, workers: str, words: Sequence[str]) -> bo
         matrix_run.withdraw()
         raise controller.error
     known = matrix_run.finished or matrix_run.failed or status == pytest.ExitCode.INTERRUPTED
-    if not (known or controller.listed):
+    if status == pytest.ExitCode.USAGE_ERROR or not (known or controller.listed):
         raise ConfigError(f"pytest refused its options: {shlex.join(words)}")
     return controller.listed
 

@@ -15,7 +15,7 @@ from harness.report.live import LiveTable
 from harness.report.shared.verdicts import is_worse_than_tests, mark, sentence, tally
 from harness.results.model import CellResult, Results
 from harness.results.verdict import Verdict
-from harness.text import one_line
+from harness.text import one_line, visible
 
 _ENDLESS = 10_000  # characters: the width of an output that is no terminal
 
@@ -84,5 +84,6 @@ def print_results(console: Console, results: Results, where: str) -> None:
     for note in results.run.notes:
         console.print(Text(one_line(note)), soft_wrap=True)
     run = results.run
-    ended = f"{sentence(results)} {run.duration_s:.1f} s, {run.accelerator}, exit {run.exit_code}; {where}"
+    ended = f"{sentence(results)} {run.duration_s:.1f} s, {run.accelerator}, exit {run.exit_code}; "
+    ended += visible(where)
     console.print(Text(ended, STYLES.get(run.exit_code, "bold red")), soft_wrap=True)

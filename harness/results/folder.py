@@ -19,7 +19,17 @@ CELLS = "cells"
 
 def check(folder: Path) -> None:
     """Raise ConfigError where a run could not write into the folder that the user named."""
+    try:
+        _check(folder)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+def _check(folder: Path) -> None:
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    link = next((path for path in (folder, *folder.parents) if path.is_symlink() and not path.exists()), None)
+    if link:
+        raise ConfigError(f"{folder}: cannot be written: {link} is a link that leads nowhere")
     if not nearest.is_dir():
         raise ConfigError(f"{folder}: cannot be written: {nearest} is not a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from harness.host.acceleration import CHOICES
 from harness.plan import quantities
+from harness.text import is_utf8
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def given_text(value: str) -> str:
     """A type of argparse: text that is not empty, as that of an unset variable of a script would be."""
     if not value:
         raise argparse.ArgumentTypeError(_EMPTY)
+    if not is_utf8(value):
+        raise argparse.ArgumentTypeError("its value is not UTF-8")
     return value
 
 
@@ -81,9 +84,10 @@ class GivenText(argparse.Action):
         _option: str | None = None,
     ) -> None:
         """Store the value."""
-        if not values:
-            raise argparse.ArgumentError(self, _EMPTY)
-        setattr(namespace, self.dest, values)
+        try:
+            setattr(namespace, self.dest, given_text(values))
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
 
 
 def _repeated(metavar: str) -> Mapping[str, Any]:

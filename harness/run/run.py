@@ -35,7 +35,7 @@ from harness.results.verdict import Verdict, worst_exit_code
 from harness.run import times
 from harness.run.machines import Bench, Supplies
 from harness.run.options import SELECTORS
-from harness.text import one_line
+from harness.text import is_utf8, one_line, visible
 
 NODE_SEPARATOR = "::"
 
@@ -122,6 +122,9 @@ class Run:
         self.started = datetime.datetime.now(datetime.UTC)
         self.id = f"{self.started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         self.folder = (options.folder or options.output / self.id).absolute()
+        for path in (options.matrix, self.folder):
+            if not is_utf8(str(path)):
+                raise ConfigError(f"{path}: the name is not UTF-8", hint="rename the folder, or use another")
         self._claimed: int | None = None  # the locked folder, once it exists
         self._latest = False  # whether `latest` is a link to it
         self.supplies: Supplies | None = None
@@ -377,7 +380,7 @@ class Run:
                 id=self.id,
                 started=self.started.isoformat(timespec="seconds"),
                 duration_s=round(time.monotonic() - self._began, 3),
-                argv=self.options.argv,
+                argv=tuple(visible(word) for word in self.options.argv),
                 exit_code=self._exit_code(cells, unused),
                 complete=model.complete(cells) and not self._interrupted,
                 host=_host(),

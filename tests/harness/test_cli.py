@@ -127,6 +127,28 @@ def test_bad_input_of_exec_is_one_line_and_125(
     assert line in capsys.readouterr().err.splitlines()
 
 
+def test_a_word_that_is_not_utf8_costs_no_results(matrix: Path) -> None:
+    """results.json has the command line; JSON has no lone surrogates."""
+    options = Options(matrix=matrix, output=matrix.parent / "out", argv=("harness", "\udcff"))
+    assert run_command.run(options, FakeBench(), Console(file=io.StringIO()), "0") == 0
+    assert model.load(matrix.parent / "out/latest/results.json").run.argv == ("harness", "\\xdcff")
+
+
+@pytest.mark.parametrize("words", [["-k", "a ("], ["-m", "and"], ["--no-such-option"], ["--maxfail=x"]])
+def test_options_that_pytest_refuses_are_a_usage_error(matrix: Path, words: list[str]) -> None:
+    """Also if it refuses them only when it has collected the tests."""
+    options = Options(matrix=matrix, output=matrix.parent / "out")
+    with pytest.raises(ConfigError, match="pytest refused its options"):
+        run_command.run(options, FakeBench(), Console(file=io.StringIO()), "0", words)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused(matrix: Path) -> None:
+    """Before anything is fetched; workers get names of files as JSON."""
+    options = Options(matrix=matrix, output=matrix.parent / "\udcff")
+    with pytest.raises(ConfigError, match="the name is not UTF-8"):
+        run_command.run(options, FakeBench(), Console(file=io.StringIO()), "0")
+
+
 def test_an_output_that_cannot_be_written_is_an_error(
     matrix: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -321,6 +343,9 @@ def test_one_machine_is_shaped_by_its_options() -> None:
         "clean --older-than=inf",
         "clean --older-than=1e400",
         "shell --cmdline=",
+        "run --output=\udcff",
+        "run --connect=\udcff",
+        "run --kernel=\udcff",
     ],
 )
 def test_an_empty_or_odd_value_is_a_usage_error(
@@ -332,7 +357,7 @@ def test_an_empty_or_odd_value_is_a_usage_error(
     assert ended.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert f"argument {words.split('=')[0].split()[-1]}" in last.replace("-n/--workers", "-n")
-    assert "its value is empty" in last or "invalid" in last
+    assert any(problem in last for problem in ("its value is empty", "is not UTF-8", "invalid"))
 
 
 @pytest.mark.parametrize(

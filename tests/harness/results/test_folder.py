@@ -93,3 +93,15 @@ def test_latest_is_the_newest_run(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         folder.point_latest_at(tmp_path / name)
     assert (tmp_path / "latest").readlink() == Path("2")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "loop", "dangling", "dangling/below", "run", "file/below"])
+def test_where_nothing_can_be_written_is_refused_early(tmp_path: Path, name: str) -> None:
+    """With its name, and before anything is fetched."""
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "cells").touch()
+    with pytest.raises(ConfigError, match=r"cannot be written|not the folder of a run"):
+        folder.check(tmp_path / name)
