@@ -33,6 +33,7 @@ COMMANDS = (
     Command("run", "agent.commands.run", "watch files and print what the rules match"),
     Command("status", "agent.commands.request", "print the state of a running agent as JSON"),
     Command("reload", "agent.commands.request", "make a running agent load its rules again"),
+    Command("mute", "agent.commands.mute", "hold back matches of a running agent for a while"),
     Command("selftest", "agent.commands.selftest", "test on this host that the agent keeps its promises"),
     Command("probe", "agent.commands.probe", "show which kinds of hooks fire on this kernel"),
     Command("explain", "agent.commands.explain", "show for each rule what the kernel forwards"),

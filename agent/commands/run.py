@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser, "hash_changed", action="store_true", help="add the SHA-256 of changed files to all matches")
     _add(parser, "hash_max_bytes", type=int, metavar="N", help="do not hash files larger than N bytes")
     _add(parser, "metrics_port", type=int, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
+    _add(parser, "state", type=Path, metavar="DIR", help="folder for what survives a restart: the mutes")
     about = "seconds between two events agent.heartbeat; 0 is none"
     _add(parser, "heartbeat", type=_seconds, metavar="SECONDS", help=about)
     _add(parser, "control", type=Path, metavar="SOCKET", help="socket for `agent status` and `agent reload`")

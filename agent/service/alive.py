@@ -141,6 +141,7 @@ class Alive:
                 "events": {kind: {name: row.get(name, 0) for name in _COUNTED} for kind, row in ledger},
                 "lost": state.get("lost", 0),
                 "rate_limited": sum(state["rate_limited"].values()),
+                "muted": state["muted"]["held"],
                 "sinks": state["sinks"],
             },
         )

@@ -1,7 +1,8 @@
 """Answers requests to a running agent on a Unix socket.
 
-A connection sends one word and receives one line of JSON. Only root and the agent's own user may connect. The
-event loop itself answers, between two batches of events, so that an answer is consistent without locks.
+A connection sends one line, a word and optionally a JSON object, and receives one line of JSON. Only root and
+the agent's own user may connect. The event loop itself answers, between two batches of events, so that an
+answer is consistent without locks.
 """
 
 from __future__ import annotations
@@ -20,22 +21,26 @@ from typing import Any
 from agent.errors import AgentError
 
 Reply = dict[str, Any]
-Handlers = Mapping[str, Callable[[], Reply]]
+Arguments = Mapping[str, Any]
+Handlers = Mapping[
+    str, Callable[[Arguments], Reply]
+]  # with the arguments of the request, and the user as `uid`
 
 DEFAULT_PATH = Path("/run/fim-agent/control.sock")
 ANSWER_S = 30.0  # a reload waits for earlier events
 _CLIENT_S = 5.0
-_WORD_BYTES = 64
+_LINE_BYTES = 16 << 10
 _PEER = struct.Struct("3i")
 
 
 class _Request:
     """A request and, later, its answer."""
 
-    __slots__ = ("answered", "reply", "word")
+    __slots__ = ("answered", "arguments", "reply", "word")
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, word: str, arguments: Arguments) -> None:
         self.word = word
+        self.arguments = arguments
         self.reply: Reply = {}
         self.answered = threading.Event()
 
@@ -47,9 +52,9 @@ class Mailbox:
         self._requests: deque[_Request] = deque()
         self._closed = False
 
-    def ask(self, word: str, timeout_s: float = ANSWER_S) -> Reply:
+    def ask(self, word: str, arguments: Arguments | None = None, timeout_s: float = ANSWER_S) -> Reply:
         """Return the event loop's answer, or one with an `error` if there is none in time."""
-        request = _Request(word)
+        request = _Request(word, arguments or {})
         self._requests.append(request)
         if self._closed:
             self.answer({})
@@ -63,7 +68,7 @@ class Mailbox:
             request = self._requests.popleft()
             handler = _refuse if self._closed else handlers.get(request.word)
             unknown = {"error": f"unknown request {request.word!r}; known: {', '.join(handlers)}"}
-            request.reply = handler() if handler else unknown
+            request.reply = handler(request.arguments) if handler else unknown
             request.answered.set()
 
     def close(self) -> None:
@@ -72,7 +77,7 @@ class Mailbox:
         self.answer({})
 
 
-def _refuse() -> Reply:
+def _refuse(_: Arguments) -> Reply:
     return {"error": "the agent is stopping"}
 
 
@@ -106,17 +111,25 @@ class ControlServer:
                     self._answer(client)
 
     def _answer(self, client: socket.socket) -> None:
-        word = client.recv(_WORD_BYTES).decode("ascii", "replace").strip()
-        client.sendall(json.dumps(self._mailbox.ask(word)).encode() + b"\n")
+        with client.makefile("rb") as lines:
+            line = lines.readline(_LINE_BYTES).decode("ascii", "replace")
+        word, _, rest = line.strip().partition(" ")
+        try:
+            arguments = {**json.loads(rest or "{}"), "uid": _user(client)}
+            reply = self._mailbox.ask(word, arguments)
+        except (ValueError, TypeError):
+            reply = {"error": "the request is not one word and a JSON object"}
+        client.sendall(json.dumps(reply).encode() + b"\n")
 
 
-def request(path: Path, word: str) -> Reply:
+def request(path: Path, word: str, arguments: Arguments | None = None) -> Reply:
     """Send a request to the agent at `path`. Raises AgentError without an agent and for an error."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(ANSWER_S + _CLIENT_S)
         try:
             client.connect(str(path))
-            client.sendall(word.encode() + b"\n")
+            more = f" {json.dumps(dict(arguments))}" if arguments else ""
+            client.sendall(f"{word}{more}\n".encode())
             with client.makefile("rb") as answer:
                 reply: Reply = json.loads(answer.readline())
         except (OSError, ValueError) as error:
@@ -162,5 +175,9 @@ def _is_alive(path: Path) -> bool:
 
 def _is_trusted(client: socket.socket) -> bool:
     """Whether the client is root or our user. The socket's mode ensures it too, unless it was changed."""
+    return _user(client) in {0, os.geteuid()}
+
+
+def _user(client: socket.socket) -> int:
     _, uid, _ = _PEER.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-    return uid in {0, os.geteuid()}
+    return int(uid)

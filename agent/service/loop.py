@@ -95,7 +95,12 @@ class Service:
         self._left_out: list[str] = []  # the errors of rules that are not in force
         self._notifier = notifier or Notifier({})
         self._alive = Alive(self.state, reporter.own, heartbeat_s, clock)
-        self._handlers: control.Handlers = {"status": self.state, "reload": self.reload}
+        self._mutes = reporter.mutes
+        self._handlers: control.Handlers = {
+            "status": lambda _: self.state(),
+            "reload": lambda _: self.reload(),
+            "mute": self.mute,
+        }
 
     def enforce(self, ruleset: Ruleset, cause: str = "start") -> None:
         """Apply rules to events and reports; `cause` is in the event about it."""
@@ -132,6 +137,21 @@ class Service:
         log(f"reloaded: {len(ruleset.rules)} rules in force")
         return {"rules": len(ruleset.rules)}
 
+    def mute(self, request: control.Arguments) -> control.Reply:
+        """Mute or end a mute as requested, and return all mutes, or an error."""
+        try:
+            if "end" in request:
+                self._mutes.end(int(request["end"]))
+            elif "seconds" in request:
+                texts = (str(request.get(name, "")) for name in ("rule", "path", "reason"))
+                rule, path, reason = texts
+                self._mutes.add(rule, path, float(request["seconds"]), reason, int(request["uid"]))
+        except AgentError as error:
+            return {"error": error.message, "hint": error.hint}
+        except (TypeError, ValueError) as error:
+            return {"error": f"invalid request: {error}"}
+        return self._mutes.state()
+
     def _load_aside(self) -> Ruleset:
         """Load in a thread, so that events meanwhile do not wait in the ring buffer."""
         loading = _Loading(self._load)
@@ -153,6 +173,7 @@ class Service:
             "context": self._enricher.counters(),
             "hash": asdict(self._reporter.hasher.counters),
             "rate_limited": self._reporter.limit.suppressed(),
+            "muted": {"active": len(self._mutes.active), "held": self._mutes.held},
             "explained": {**asdict(self._reporter.explainer.counters), "held": self._reporter.explainer.held},
             "sinks": self._dispatcher.status(),
         }
@@ -164,6 +185,7 @@ class Service:
             self._watch.pump(POLL_MS)
             self._notifier.alive()
             self._note(self._alive.tick())
+            self._mutes.tick()
             self.mailbox.answer(self._handlers)
             if self._reload_wanted:
                 self._reload_wanted = False
@@ -175,6 +197,7 @@ class Service:
         while self._watch.pump(0):
             pass
         self._reporter.explainer.close()
+        self._mutes.store()
         self._alive.stop()
         return self._dispatcher.close()
 

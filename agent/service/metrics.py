@@ -46,6 +46,7 @@ FAMILIES = (
         "rate_limited",
         ("rule",),
     ),
+    Family("fim_muted", "gauge", "Mutes in force, and matches that they held back.", "muted", ("what",)),
     Family("fim_explained_total", "counter", "Matches of package managers.", "explained", ("outcome",)),
     Family("fim_sink", "gauge", "Matches by sink: totals and sizes of queues.", "sinks", ("sink", "what")),
 )

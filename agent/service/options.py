@@ -25,6 +25,7 @@ class RunOptions:
     hash_changed: bool = False  # hash all changed files, not only for rules with the action `hash`
     hash_max_bytes: int = 16 << 20
     metrics_port: int | None = None  # on 127.0.0.1
+    state: Path = Path("/var/lib/fim-agent")  # a folder for what survives a restart: the mutes
     heartbeat: float = 60.0  # seconds between two heartbeats, 0 for none
     control: Path = Path("/run/fim-agent/control.sock")
     hookset: str = "auto"

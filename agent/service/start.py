@@ -31,6 +31,7 @@ from agent.sinks.base import Sink
 from agent.sinks.dispatch import Dispatcher, Outlet
 from agent.sinks.explain import Explainer, databases
 from agent.sinks.jsonl import JsonlSink
+from agent.sinks.mute import Mutes
 from agent.sinks.ratelimit import RateLimit
 from agent.sinks.render import Renderer, this_host
 from agent.sinks.report import Reporter
@@ -130,8 +131,20 @@ def _reporter(options: RunOptions, dispatcher: Dispatcher) -> Reporter:
         RateLimit(options.rate_limit, options.burst),
         Hasher(options.hash_max_bytes),
         hash_all=options.hash_changed,
+        mutes=_mutes(options.state),
         explainer=Explainer(databases(), dispatcher.send, host_root()),
     )
+
+
+def _mutes(folder: Path) -> Mutes:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        log(f"mutes cannot be stored in {folder}: {error.strerror}")
+    mutes = Mutes(folder / "mutes.json")
+    if reason := mutes.restore():
+        log(reason)
+    return mutes
 
 
 def _open_servers(options: RunOptions, service: Service, stack: ExitStack) -> None:

@@ -12,6 +12,7 @@ from agent.rules.engine import OWN_PREFIX, Rule
 from agent.sinks.base import Match
 from agent.sinks.dispatch import Dispatcher
 from agent.sinks.explain import Explainer
+from agent.sinks.mute import Mutes
 from agent.sinks.ratelimit import RateLimit
 from agent.sinks.render import Renderer, WallClock
 
@@ -32,7 +33,10 @@ class Reporter:
         hash_all: bool = False,
         clock: WallClock | None = None,
         explainer: Explainer | None = None,
+        mutes: Mutes | None = None,
     ) -> None:
+        self.mutes = mutes or Mutes()
+        self.mutes.report = self.own
         self.explainer = explainer or Explainer({}, dispatcher.send)
         self.limit = limit
         self.hasher = hasher
@@ -44,6 +48,8 @@ class Reporter:
 
     def matched(self, event: Event, context: Context, rules: Sequence[str]) -> None:
         """Report an event to all sinks, once for each rule that the rate limit admits."""
+        if self.mutes.active:
+            rules = [rule for rule in rules if not self.mutes.holds(rule, event)]
         admitted = [rule for rule in rules if self.limit.admit(rule, self._every_s(rule))]
         if not admitted:
             return

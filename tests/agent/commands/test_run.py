@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import main
 from agent.errors import UsageError
 from agent.service import control
 from agent.service.options import RunOptions
@@ -52,7 +53,8 @@ def load(paths, leave_out=False):
     return Ruleset([])
 
 folder = Path(sys.argv[1])
-options = RunOptions((folder / "rules.yaml",), str(folder / "out.jsonl"), control=folder / "control.sock")
+options = RunOptions((folder / "rules.yaml",), str(folder / "out.jsonl"), control=folder / "control.sock",
+    state=folder / "state")
 sys.exit(run(options, load, Watch))
 """
 
@@ -128,6 +130,24 @@ def test_status_and_reload_by_socket(agent: Agent) -> None:
     assert control.request(path, "reload") == {"rules": 0}
     if os.geteuid() == 0:
         assert f"NoNewPrivs:\t{1}" in Path(f"/proc/{agent._process.pid}/status").read_text()
+
+
+def test_a_mute_by_the_command_survives_a_kill(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command prints the mutes; an invalid one is an error with a hint."""
+    where = ["--control", str(agent.folder / "control.sock")]
+    assert main(["mute", "--for", "30m", "--rule", "ru*", "--reason", "test", *where]) == 0
+    printed = json.loads(capsys.readouterr().out)["active"][0]
+    assert (printed["rule"], printed["until"] - printed["started"]) == ("ru*", 1800)
+    assert main(["mute", "--for", "1h", "--reason", "all", *where]) == 1
+    assert "would hold back everything" in capsys.readouterr().err
+    assert main(["mute", "--reason", "endless", *where]) == 2
+    agent.kill()
+    again = Agent(agent.folder)
+    assert main(["mute", "--list", *where]) == 0
+    assert json.loads(capsys.readouterr().out)["active"] == [printed]
+    code, _ = again.end()
+    lines = [json.loads(line) for line in (agent.folder / "out.jsonl").read_bytes().splitlines()]
+    assert (code, [line for line in lines if line["rule"] == "rule"]) == (0, [])
 
 
 class TestSinks:

@@ -34,7 +34,8 @@ class Host:
     def state(self) -> Mapping[str, Any]:
         ledger = {kind: dict(row) for kind, row in self.ledger.items()}
         sinks = {"file": {"delivered": 1, "dropped": self.dropped, "queued": 0}}
-        more = {"uptime_s": self.now, "rules": 1, "rate_limited": {"a": 2}, **self.more}
+        more = {"uptime_s": self.now, "rules": 1, "rate_limited": {"a": 2}, "muted": {"held": 4}}
+        more |= self.more
         return {"ledger": ledger, "sinks": sinks, **more}
 
     def _report(self, kind: str, members: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from agent.errors import AgentError
 from agent.service import control
-from agent.service.control import ControlServer, Mailbox, Reply, request
+from agent.service.control import Arguments, ControlServer, Mailbox, Reply, request
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ class Loop:
         self._thread.start()
 
     def _run(self) -> None:
-        handlers = {"status": lambda: {"uptime_s": 1}, "reload": _failed_reload}
+        handlers = {"status": lambda _: {"uptime_s": 1}, "reload": _failed_reload, "echo": _echo}
         while not self._end.wait(0.001):
             self._mailbox.answer(handlers)
 
@@ -38,7 +39,11 @@ class Loop:
         self._thread.join()
 
 
-def _failed_reload() -> Reply:
+def _echo(arguments: Arguments) -> Reply:
+    return dict(arguments)
+
+
+def _failed_reload(_: Arguments) -> Reply:
     return {"error": "bad rule", "hint": "fix it", "detail": "line 3"}
 
 
@@ -62,8 +67,20 @@ class TestAsking:
         assert (raised.value.hint, raised.value.detail) == ("fix it", "line 3")
 
     def test_an_unknown_word(self, path: Path) -> None:
-        with pytest.raises(AgentError, match=r"unknown request .*; known: status, reload"):
+        with pytest.raises(AgentError, match=r"unknown request .*; known: status, reload, echo"):
             request(path, "dance")
+
+    def test_arguments_and_the_user_who_asks(self, path: Path) -> None:
+        """The user is the one of the socket, whatever the request claims."""
+        answer = request(path, "echo", {"a": "\n\u00e4", "uid": 5})
+        assert answer == {"a": "\n\u00e4", "uid": os.geteuid()}
+
+    @pytest.mark.parametrize("line", [b"echo [1]\n", b"echo {\n", b"echo 5\n", b"echo \xff\n"])
+    def test_a_request_that_is_no_object(self, path: Path, line: bytes) -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(line)
+            assert b"not one word and a JSON object" in client.recv(1000)
 
     def test_only_the_owner_can_connect(self, path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o600

@@ -15,7 +15,7 @@ from agent.context.enrich import Enricher
 from agent.context.hashing import Hasher
 from agent.errors import AgentError, RuleErrors
 from agent.events.actors import Context
-from agent.events.model import Event, EventType
+from agent.events.model import Event, EventType, File
 from agent.rules.engine import Rule, Ruleset
 from agent.rules.problems import Problem
 from agent.service.control import Mailbox, Reply
@@ -217,6 +217,23 @@ def test_requests_are_answered_by_the_loop_until_it_ends(bench: Bench) -> None:
     assert replies[0]["ledger"] == {"open": {"delivered": 1}}
     assert {"uptime_s", "rules", "context", "sinks", "hash", "rate_limited"} <= set(replies[0])
     assert bench.service.mailbox.ask("status") == {"error": "the agent is stopping"}
+
+
+def test_mutes_are_requested_listed_and_ended(bench: Bench) -> None:
+    """What is held back is counted in the state; the start and the end are events."""
+    bench.service.mute({"seconds": 60, "rule": "old", "reason": "r", "uid": 5})
+    bench.watch.coming.append(Event(EventType.OPEN, file=File(b"/x")))
+    bench.watch.pump(0)
+    (muted,) = bench.service.mute({})["active"]
+    assert (muted["matches"], muted["uid"], muted["path"]) == ({"old /x": 1}, 5, "/**")
+    assert bench.service.state()["muted"] == {"active": 1, "held": 1}
+    assert bench.service.mute({"end": 7})["error"] == "no mute 7 is in force"
+    assert "invalid request" in bench.service.mute({"end": "x"})["error"]
+    assert bench.service.mute({"end": muted["id"]})["active"] == []
+    bench.run([])
+    assert bench.matches() == []
+    own = [json.loads(line)["agent"] for line in bench.sink.lines if b'"rule":"agent.mute"' in line]
+    assert [(event["state"], event["held"]) for event in own] == [("started", 0), ("ended", 1)]
 
 
 def test_a_closed_mailbox_answers_waiting_requests() -> None:
