@@ -1,4 +1,4 @@
-"""What tests of several folders share, where they are marked `guest`."""
+"""Fixtures for guest tests of several folders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def connection() -> Iterator[Connection]:
-    """An embedded libvirt, which one process has one of: it does not end before the process does."""
+    """An embedded libvirt: a process can have only one, so it stays open until the process ends."""
     from harness.vm.connection import Connection
     from harness.vm.ownership import RunDirectory
 

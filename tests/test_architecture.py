@@ -1,4 +1,4 @@
-"""Packages import only packages of lower layers: the list of layers is complete, and held here."""
+"""Packages import only packages of lower layers; the list of layers is complete."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ WITH_AGENT = {"plan", "guest", "kernels", "results"}
 
 @cache
 def modules(program: str) -> dict[str, Path]:
-    """The modules of a program by dotted name."""
+    """Return the modules of a program by dotted name."""
     found = {}
     for path in sorted((ROOT / program).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -72,7 +72,7 @@ def modules(program: str) -> dict[str, Path]:
 
 @cache
 def imports(path: Path) -> frozenset[str]:
-    """Dotted names that a file imports, anywhere in it; `from a import b` counts as `a` and as `a.b`."""
+    """Return the names that a file imports, anywhere in it; `from a import b` counts as `a` and as `a.b`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -84,7 +84,7 @@ def imports(path: Path) -> frozenset[str]:
 
 
 def imported_modules(path: Path, known: Collection[str]) -> set[str]:
-    """The modules of `known` that a file imports, anywhere in it."""
+    """Return the modules of `known` that a file imports, anywhere in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -96,12 +96,12 @@ def imported_modules(path: Path, known: Collection[str]) -> set[str]:
 
 
 def package_of(module: str) -> str:
-    """The package, or the module in the root of the program; empty for the program's own `__init__`."""
+    """Return the package, or the module in the root of the program; empty for the program's `__init__`."""
     return module.split(".")[1] if "." in module else ""
 
 
 def arrows(program: str) -> Iterator[tuple[str, str, str]]:
-    """(importing module, package, imported package) across packages of one program."""
+    """Yield (importing module, package, imported package) across packages of one program."""
     known = modules(program)
     for module, path in known.items():
         here = package_of(module)
@@ -112,26 +112,26 @@ def arrows(program: str) -> Iterator[tuple[str, str, str]]:
 
 
 def late_imports(path: Path) -> Iterator[ast.stmt]:
-    """The imports inside the functions of a file."""
+    """Yield the imports inside the functions of a file."""
     for function in ast.walk(ast.parse(path.read_text())):
         if isinstance(function, ast.FunctionDef):
             yield from (node for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def explained(before: Sequence[str]) -> bool:
-    """Whether an import has a comment above it, or is the next of a group that has one."""
+    """Return whether an import has a comment above it, or follows one in the same group."""
     above = next(line.strip() for line in reversed(before) if not re.match(r"\s*(from|import) ", line))
     return above.startswith("#")
 
 
 def within(name: str, package: str) -> bool:
-    """Whether a dotted name is a package, or lies in it."""
+    """Return whether a dotted name is a package, or is in it."""
     return name == package or name.startswith(f"{package}.")
 
 
 @pytest.mark.parametrize("program", LAYERS)
 def test_every_package_has_a_layer(program: str) -> None:
-    """And the list has no package that is gone."""
+    """The list has no package that does not exist."""
     listed = [word for layer in LAYERS[program] for word in layer.split()]
     present = {package_of(module) for module in modules(program)} - {""}
     if not (ROOT / program / "__main__.py").exists():
@@ -158,8 +158,8 @@ def test_no_two_packages_import_each_other(program: str) -> None:
 
 
 @pytest.mark.parametrize("program", LAYERS)
-def test_no_modules_import_each_other_in_a_circle(program: str) -> None:
-    """Also not by imports inside functions; `from package import module` is an import of the module alone."""
+def test_no_modules_import_each_other_in_a_cycle(program: str) -> None:
+    """Imports inside functions count; `from package import module` imports only the module."""
     known = modules(program)
     graph = {module: imported_modules(path, known) - {module} for module, path in known.items()}
     assert list(TopologicalSorter(graph).static_order())
@@ -177,7 +177,7 @@ def test_tests_mirror_the_packages() -> None:
 
 
 def test_tests_that_boot_a_kernel_lie_in_one_folder() -> None:
-    """All test files of tests/guest have the marker `guest`, and no file elsewhere has it."""
+    """All test files of tests/guest have the marker `guest`, and no other file has it."""
     marked = {
         path
         for path in (ROOT / "tests").rglob("test_*.py")

@@ -1,1 +1,1 @@
-"""Programs that put faults into machines (`make faults`) and into the code (`make mutants`)."""
+"""Programs that search for faults in machines, in the agent and in rules: `make faults`, `mutants`, `law`."""

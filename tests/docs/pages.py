@@ -1,4 +1,4 @@
-"""What the pages of the documentation say, as data: links, anchors, and lines to paste."""
+"""The content of documentation pages as data: links, anchors, and lines to paste."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
 def _program(path: Path) -> ModuleType:
-    """A program of packaging/ as a module: a package `packaging` of that name is installed."""
+    """Return a program of packaging/ as a module, because an installed package has the name `packaging`."""
     spec = importlib.util.spec_from_file_location(f"packaging_{path.stem}", path)
     assert spec
     assert spec.loader
@@ -33,28 +33,28 @@ def name(path: Path) -> str:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of that language."""
+    """Return the fenced blocks of a language."""
     return [body for _, found, body in _FENCE.findall(text) if found == language]
 
 
 def prose(text: str) -> str:
-    """The page without its fenced and indented blocks."""
+    """Return the page without its fenced and indented blocks."""
     return re.sub(r"^ {4}.*$", "", _FENCE.sub("", text), flags=re.MULTILINE)
 
 
 def links(text: str) -> list[str]:
-    """Where its links and pictures lead."""
+    """Return the targets of its links and pictures."""
     return re.findall(r"\]\(([^)\s]+)\)", prose(text))
 
 
 def anchors(text: str) -> set[str]:
-    """The names that GitHub gives to its headings."""
+    """Return the anchors that GitHub gives to its headings."""
     heads = re.findall(r"^#+ (.+)$", _FENCE.sub("", text), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def lines(text: str) -> list[list[str]]:
-    """The lines of its shell blocks as words, without comments and redirections."""
+    """Return the lines of its shell blocks as words, without comments and redirections."""
     found = [
         re.split("  #| > ", line)[0].strip() for block in blocks(text, "sh") for line in block.splitlines()
     ]

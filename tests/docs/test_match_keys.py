@@ -28,7 +28,7 @@ def keys(value: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", EventType)
 def test_every_key_is_on_the_page(kind: EventType) -> None:
-    """In the section about reading a match, as code."""
+    """The section about reading a match has it as code."""
     file = File(b"/f", flags=FileFlags(1))
     event = Event(kind, 1, 7, 7, 1, file=file, file2=file, comm=b"c")
     line = Renderer({"name": "h", "kernel": "k", "boot_id": "b"}).body(event, CONTEXT, 1, "ab")

@@ -1,4 +1,4 @@
-"""Every option that a page names is one of the program that it speaks of, spelt in full."""
+"""Every option that a page names belongs to the program that it describes, spelt in full."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PLACEHOLDER = re.compile(r"\b[A-Z]{1,}(?:/[A-Z]+)?\b|\.\.\.")
 
 
 def options_of(program: str, command: str) -> set[str]:
-    """Long options of `harness COMMAND` or `agent COMMAND`, also those of its own sub-commands."""
+    """Return the long options of `harness COMMAND` or `agent COMMAND`, also those of its own sub-commands."""
     whole = agent_cli._parser([command]) if program == "agent" else harness_cli.parser([command])
     return set(_options(_sub(whole)[command]))
 
@@ -44,7 +44,7 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def of_campaign(name: str) -> set[str]:
-    """Options of the program behind `make faults`, `make mutants` or `make law`, by its source."""
+    """Return the options of the program behind `make faults`, `make mutants` or `make law`."""
     text = "\n".join(path.read_text() for path in (ROOT / "tests/campaigns" / name).glob("*.py"))
     booted = options_of("harness", "exec") if "booted.configure(" in text else set()
     return booted | set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', text))
@@ -52,7 +52,7 @@ def of_campaign(name: str) -> set[str]:
 
 @functools.cache
 def of_pytest() -> set[str]:
-    """Options of pytest with the plugin of this project."""
+    """Return the options of pytest with the plugin of this project."""
     argv = [sys.executable, "-m", "pytest", "--help"]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT)
     return set(re.findall(r"--[a-z][a-z-]*[a-z]", done.stdout))
@@ -60,7 +60,7 @@ def of_pytest() -> set[str]:
 
 @functools.cache
 def every_option() -> set[str]:
-    """All that some program of this tree has, or pytest with it."""
+    """Return the options of all programs of this tree, and of pytest with its plugin."""
     ours = [("harness", name) for name in harness_cli.COMMANDS] + [("agent", name) for name in AGENT]
     return of_campaign("faults").union(
         of_campaign("mutants"), of_campaign("law"), of_pytest(), *(options_of(*one) for one in ours)
@@ -68,7 +68,7 @@ def every_option() -> set[str]:
 
 
 def wrong(line: str, known: set[str]) -> list[str]:
-    """Options in a command line, or in a part of one, that its program does not have."""
+    """Return the options of a command line, or of a part of one, that its program does not have."""
     words = line.partition(" -- ")[0].split()
     program = words[0].rpartition("/")[2] if words else ""
     named = [option for word in words for option in _OPTION.findall(word)]
@@ -80,13 +80,13 @@ def wrong(line: str, known: set[str]) -> list[str]:
 
 
 def _has(known: set[str], option: str) -> bool:
-    """Whether there is such an option; `--matrix-NAME` stands for all that begin so."""
+    """Return whether an option exists; `--matrix-NAME` stands for all with that beginning."""
     return any(one.startswith(option) for one in known) if option.endswith("-") else option in known
 
 
 @pytest.mark.parametrize("path", PAGES, ids=pages.name)
 def test_options_in_the_text_are_options(path: Path) -> None:
-    """In full: an abbreviation becomes ambiguous with the next option."""
+    """Spelt in full, because an abbreviation becomes ambiguous with the next option."""
     known = every_option()
     spans = _SPAN.findall(pages.prose(path.read_text()))
     assert {span: found for span in spans if (found := wrong(span, known))} == {}
@@ -94,7 +94,7 @@ def test_options_in_the_text_are_options(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=pages.name)
 def test_options_in_lines_to_paste_are_spelt_in_full(path: Path) -> None:
-    """The parser alone would take abbreviations."""
+    """The parser itself would accept abbreviations."""
     known = every_option()
     lines = [shlex.join(words) for words in pages.lines(path.read_text())]
     ours = [line for line in lines if re.match(r"\S*(?:harness|agent) ", line)]
@@ -103,7 +103,7 @@ def test_options_in_lines_to_paste_are_spelt_in_full(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=pages.name)
 def test_commands_in_the_text_parse(path: Path) -> None:
-    """Those of the harness without a placeholder, as they stand; `agent run` is named without its rules."""
+    """Commands of the harness without a placeholder parse; `agent run` is named without its rules."""
     for span in re.findall(r"`(harness [^`\n]+)`", pages.prose(path.read_text())):
         words = shlex.split(span.partition(" > ")[0])
         if words[1] in harness_cli.COMMANDS and not _PLACEHOLDER.search(span) and _OPTION.search(span):
@@ -111,7 +111,7 @@ def test_commands_in_the_text_parse(path: Path) -> None:
 
 
 def test_a_wrong_option_is_found() -> None:
-    """An abbreviation, one of another command, one that is gone."""
+    """An abbreviation, one of another command, and one that no longer exists."""
     known = every_option()
     assert wrong("agent run --hash --rules FILE", known) == ["--hash"]
     assert wrong("harness plan --watch", known) == ["--watch"]

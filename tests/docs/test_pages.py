@@ -1,4 +1,4 @@
-"""Every page: its links lead somewhere, its lines can be typed, and what it names is there."""
+"""Every page: its links have targets, its lines can be pasted, and the files that it names exist."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXAMPLES = re.compile(r"[A-Z]{3,}")
 
 @pytest.mark.parametrize("path", PAGES, ids=pages.name)
 def test_links_lead_somewhere(path: Path) -> None:
-    """Files are there, and so are the headings that links name."""
+    """The files exist, and so do the headings that links name."""
     for link in pages.links(path.read_text()):
         if link.startswith("https://"):
             continue
@@ -39,7 +39,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=pages.name)
 def test_lines_can_be_typed(path: Path) -> None:
-    """Each call of a program parses, and each target can be made."""
+    """Each call of a program parses, and each make target exists."""
     for words in pages.lines(path.read_text()):
         program = words[0].rpartition("/")[2]
         if program == "harness":
@@ -53,8 +53,8 @@ def test_lines_can_be_typed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=pages.name)
-def test_files_that_are_named_are_there(path: Path) -> None:
-    """What stands in code marks and looks like a file of the tree is one."""
+def test_files_that_are_named_exist(path: Path) -> None:
+    """Code that looks like a file of the tree is one."""
     named = re.findall(
         r"`((?:agent|bpf|docs|examples|harness|images|packaging|scripts|tests)/[^`\s*]*)`", path.read_text()
     )
@@ -65,8 +65,8 @@ def test_files_that_are_named_are_there(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=pages.name)
-def test_tests_that_are_cited_are_there(path: Path) -> None:
-    """`FILE::TEST` is a test of that file; `scenario` is followed by one of the catalogue."""
+def test_tests_that_are_cited_exist(path: Path) -> None:
+    """`FILE::TEST` is a test of that file; a name after `scenario` is in the catalogue."""
     text = path.read_text()
     for file, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
         assert re.search(rf"^ *def {test}\(", (ROOT / file).read_text(), flags=re.MULTILINE), test
@@ -79,7 +79,7 @@ SECTIONS = re.split(r"^## ", pages.prose((ROOT / "docs/extending.md").read_text(
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.partition("\n")[0])
 def test_extending_leads_to_the_right_files(section: str) -> None:
-    """A file of the section has each name that is to be changed there; NAME and FAMILY are placeholders."""
+    """Each name that is to be changed is in a file of its section; NAME and FAMILY are placeholders."""
     spans = re.findall(r"`([^`]+)`", section)
     files = [ROOT / span for span in spans if "/" in span and not re.search("NAME|FAMILY| ", span)]
     text = "".join(file.read_text() for file in files if file.is_file())
@@ -88,8 +88,8 @@ def test_extending_leads_to_the_right_files(section: str) -> None:
     assert {name for name in names if not name.startswith(PROGRAMS) and name not in text} == set()
 
 
-def test_security_says_how_each_defence_is_held() -> None:
-    """No row without a test or a scenario."""
+def test_security_names_a_test_for_each_defence() -> None:
+    """Each row has a test or a scenario."""
     rows = re.findall(r"^\| (?!attack|-)(.+) \|$", (ROOT / "docs/security.md").read_text(), re.MULTILINE)
     rows = [row for row in rows if not set(row) <= set("-| ")]
     assert len(rows) >= 30
@@ -109,7 +109,7 @@ def _linked(path: Path) -> set[Path]:
 
 
 def test_the_programs_in_the_kernel_have_both_licences() -> None:
-    """Each file of bpf/ says so in its first line, as the kernel's own do; the object declares it."""
+    """The first line of each file of bpf/ has them, as in the kernel's own files; the object declares one."""
     files = subprocess.run(["git", "ls-files", "bpf"], cwd=ROOT, capture_output=True, text=True, check=True)
     first = {name: (ROOT / name).read_text().partition("\n")[0] for name in files.stdout.split()}
     wanted = "SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause"
@@ -119,7 +119,7 @@ def test_the_programs_in_the_kernel_have_both_licences() -> None:
 
 
 def test_exit_codes_are_the_contract() -> None:
-    """The table of the README has the code of each error of the harness beside what it means."""
+    """The table of the README has the exit code of each error of the harness with its meaning."""
     table = dict(re.findall(r"^\| (\d) \| (.+?) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
     raised = (errors.ProductError, errors.ConfigError, errors.InfrastructureError, errors.IncompleteError)
     words = ("product failed", "command line", "infrastructure failed", "incomplete")
@@ -138,8 +138,8 @@ def test_the_architecture_page_has_every_layer_and_package() -> None:
         assert set(re.findall(rf"^\| `{program}/(\w+)` \|", text, flags=re.MULTILINE)) == packages
 
 
-def test_pictures_are_small_and_have_words() -> None:
-    """A page loads quickly, and says in words what its picture shows."""
+def test_pictures_are_small_and_have_a_description() -> None:
+    """A page loads quickly, and its text describes the picture."""
     for path in PAGES:
         for words, file in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", path.read_text()):
             assert len(words) > 20, file
@@ -147,7 +147,7 @@ def test_pictures_are_small_and_have_words() -> None:
 
 
 def test_the_drawing_is_for_light_and_dark() -> None:
-    """It is valid, says in words what it shows, and has colours for both."""
+    """It is valid, has a description, and has colours for both."""
     text = (ROOT / "docs/architecture.svg").read_text()
     root = ET.fromstring(text)
     assert root.find("{http://www.w3.org/2000/svg}desc") is not None

@@ -1,4 +1,4 @@
-"""docs/tables.md agrees with the code and with the run whose facts are kept beside it."""
+"""docs/tables.md agrees with the code, and with the facts of the run in docs/tables.json."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_tables_of_hooks_are_up_to_date() -> None:
 
 
 def test_nothing_is_left_out() -> None:
-    """A line for each scenario, hook set, event type and point, and for each kernel of the run."""
+    """There is a line for each scenario, hook set, event type and point, and for each kernel of the run."""
     page = PAGE.read_text()
     names = [scenario.name for scenario in CATALOGUE] + [*sets.SETS, *points.POINTS]
     names += [event.label for event in EventType if event in needs.EVENTS]
@@ -48,7 +48,7 @@ def test_nothing_is_left_out() -> None:
 
 
 def test_facts_of_a_run_are_kept_and_read_again(tmp_path: Path) -> None:
-    """What is written beside the page is what the page was made from; a second time changes nothing."""
+    """The page is made from the facts that are written beside it; a second time changes nothing."""
     found = every_verdict()
     (tmp_path / "results.json").write_text(found.to_json())
     page = tmp_path / "tables.md"
@@ -82,8 +82,8 @@ def test_the_largest_program_is_one_that_is_in_use() -> None:
     assert found.partly == {"setxattr": "degraded"}
 
 
-def test_how_each_test_ended_is_kept() -> None:
-    """One letter a test: cells may have chosen different ones."""
+def test_the_verdict_of_each_test_is_stored() -> None:
+    """As one letter for each test: cells may have chosen different ones."""
     here = a_cell("5.10", tests=(a_test("truth.open"), a_test("doors.at", Verdict.SKIP, "cannot")))
     there = a_cell("6.1", tests=(a_test("doors.at", Verdict.CRASH, "panic"),))
     known = facts.of_run(a_run(here, there))
@@ -97,14 +97,14 @@ def test_how_each_test_ended_is_kept() -> None:
     assert len(set(facts.LETTERS.values())) == len(Verdict)
 
 
-def test_what_is_neither_run_nor_facts(tmp_path: Path) -> None:
+def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"facts": 2}')
     with pytest.raises(ConfigError, match="not a results file"):
         facts.read(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize("made", [tables.render, lambda page, *_: generator.render(page)])
-def test_what_is_written_by_hand_stays(made: object) -> None:
+def test_handwritten_text_stays(made: object) -> None:
     assert callable(made)
     page = "a\n<!-- begin: other -->\nmine\n<!-- end: other -->\nb\n"
     assert made(page, facts.of_run(a_run()), of_catalogue()) == page

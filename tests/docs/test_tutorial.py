@@ -1,4 +1,4 @@
-"""What the tutorial prints is what the programs print: pasted lines have the shape that they write today."""
+"""The output in the tutorial has the form that the programs print today."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ WORD = r"[^ ]+"
 
 
 def shape(line: str) -> str:
-    """A line with its numbers, dates and runs of blanks made alike."""
+    """Return a line with its numbers, dates and runs of blanks replaced."""
     return re.sub(r"\d+", "9", re.sub(r" +", " ", line)).strip()
 
 
-def test_each_step_has_what_it_prints() -> None:
-    """Setting up, planning, two runs, a comparison, a command and an explanation."""
+def test_each_step_has_its_output() -> None:
+    """Set-up, plan, two runs, a comparison, a command and an explanation."""
     assert len(RUNS) == 2
     assert len(PASTED) == 7
     assert "/home/" not in PAGE
 
 
 @pytest.mark.parametrize("block", RUNS)
-def test_lines_of_tests_are_as_they_are_printed(block: str) -> None:
-    """Names are of the catalogue, and verdicts and seconds stand where they are written."""
+def test_lines_of_tests_have_the_printed_form(block: str) -> None:
+    """Names are in the catalogue; verdicts and seconds are at their places."""
     found = re.findall(rf"^(6\.1-auto)  ({WORD})  . ([A-Z]+)  ([\d.]+) s(?:  (.*))?$", block, re.MULTILINE)
     assert len(found) >= 3
     for cell, name, verdict, seconds, reason in found:
@@ -53,8 +53,8 @@ def test_lines_of_tests_are_as_they_are_printed(block: str) -> None:
 
 
 @pytest.mark.parametrize("block", RUNS)
-def test_the_table_is_as_it_is_printed(block: str) -> None:
-    """The same columns, and below them the sentence that says what it means."""
+def test_the_table_has_the_printed_form(block: str) -> None:
+    """The same columns, and below them the final sentence."""
     out = io.StringIO()
     print_results(Console(file=out), a_run(a_cell("6.1")), "out")
     head = out.getvalue().splitlines()[0].split()
@@ -64,8 +64,8 @@ def test_the_table_is_as_it_is_printed(block: str) -> None:
     assert re.search(rf"[\d.]+ s, (tcg|kvm), exit {code}; out/", last)
 
 
-def test_the_second_run_fails_where_it_was_broken() -> None:
-    """The line that is changed is still there to be changed, and is one that a test is known to notice."""
+def test_the_deliberate_fault_still_fits_the_code() -> None:
+    """The changed line exists in the source, and a mutant with the same change is caught by a test."""
     assert "exit 0" in RUNS[0]
     assert "exit 1" in RUNS[1]
     old, new, file = re.findall(r"^sed -i 's/(.*)/(.*)/' (.*)$", PAGE, re.MULTILINE)[0]
@@ -74,14 +74,14 @@ def test_the_second_run_fails_where_it_was_broken() -> None:
     assert all(f"{name}  ✗ FAIL" in RUNS[1] for name in known.caught_by if name.startswith("truth."))
 
 
-def test_the_doctor_looks_at_what_is_printed() -> None:
+def test_the_doctors_findings_are_those_printed() -> None:
     block = next(block for block in PASTED if block.startswith("ok "))
     names = [line[5:25].strip() for line in block.splitlines() if line[5:6].strip()]
     assert names == [check.name for check in doctor_checks.CHECKS]
 
 
-def test_the_comparison_is_as_it_is_printed() -> None:
-    """Headings and rows that `compare` writes for a test that fails now."""
+def test_the_comparison_has_the_printed_form() -> None:
+    """The headings and rows that `compare` writes for a test that newly fails."""
     block = next(block for block in PASTED if block.startswith("## "))
     before, after = (
         a_run(a_cell("6.1", tests=(a_test("truth.open", verdict),)))

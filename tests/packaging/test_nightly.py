@@ -1,4 +1,4 @@
-"""What opens, updates and closes the nightly's issue."""
+"""The nightly's issue: what opens, updates and closes it."""
 
 from __future__ import annotations
 
@@ -56,45 +56,45 @@ def test_a_good_night_has_no_findings() -> None:
 
 
 def test_a_first_night_that_fails_is_found() -> None:
-    """There is nothing to compare with, and it is a failure all the same."""
+    """Without an earlier night to compare with it is a failure all the same."""
     bad = results(cell("6.1-auto", "FAIL", open="FAIL"), code=1)
     assert found(bad, None, report="failure") == ["6.1-auto truth.open FAIL"]
 
 
 def test_a_new_kernel_that_fails_is_found() -> None:
-    """From its first day on, though the night before has no such cell."""
+    """From its first night, although the night before has no such cell."""
     bad = results(*GOOD["cells"], cell("8.0-auto", "CRASH", open="CRASH"), code=1)
     assert found(bad, GOOD) == ["8.0-auto truth.open CRASH"]
 
 
-def test_a_failure_that_was_there_before_is_found_again() -> None:
-    """Its issue stays open; it is not news."""
+def test_a_known_failure_is_found_again() -> None:
+    """Its issue stays open, without a new comment."""
     bad = results(cell("6.1-auto", "FAIL", open="FAIL"), code=1)
     assert found(bad, bad) == ["6.1-auto truth.open FAIL"]
 
 
 @pytest.mark.parametrize("verdict", ["INFRA", "BOOT_FAIL"])
 def test_the_infrastructure_is_forgiven_for_one_night(verdict: str) -> None:
-    """Where the cell had a result the night before; two nights, or a first one, are found."""
+    """If the cell had a result the night before; a second night in a row, or a first night, is found."""
     lost = results(cell("6.1-auto", verdict, open=verdict), code=3)
     assert found(lost, GOOD, report="failure") == []
     assert found(lost, lost) == [f"6.1-auto {verdict}"]
     assert found(lost, None) == [f"6.1-auto {verdict}"]
 
 
-def test_what_was_not_run_is_found() -> None:
-    """A shard that never came is no pass."""
+def test_a_missing_shard_is_found() -> None:
+    """A shard without results is no pass."""
     absent = results(cell("6.1-auto", "NOT_RUN", open="NOT_RUN"), code=4)
     assert found(absent, GOOD) == ["6.1-auto NOT_RUN"]
 
 
-def test_a_cell_that_failed_beside_its_tests_is_found() -> None:
+def test_a_cell_that_failed_outside_of_its_tests_is_found() -> None:
     left = results(cell("6.1-auto", "FAIL", open="PASS"), code=1)
     assert found(left, GOOD) == ["6.1-auto FAIL"]
 
 
 def test_a_run_that_fails_for_no_cell_is_found() -> None:
-    """Such as a scenario that no cell could run."""
+    """For example because no cell could run a scenario."""
     unused = GOOD | {"run": {"exit_code": 1, "notes": ["doors.mmap: no cell ran it"]}}
     assert found(unused, GOOD) == ["run"]
 
@@ -108,7 +108,7 @@ def test_a_job_that_fails_is_found(job: str, conclusion: str) -> None:
 
 
 def test_differences_of_the_law_are_found_by_kind() -> None:
-    """Not the job that ended with 1 because of them; without a log the job is the finding."""
+    """The job that exits 1 because of them is no further finding; without a log it is one."""
     jobs = FINE | {
         "law (6.1)": "failure",
         "law (rules)": "failure",
@@ -132,7 +132,7 @@ def test_missing_results_are_found() -> None:
     assert found(None, GOOD, report="failure") == ["job report", "results"]
 
 
-def test_a_shard_is_blamed_only_where_no_verdict_says_more() -> None:
+def test_a_shard_is_a_finding_only_without_a_verdict() -> None:
     bad = results(cell("6.1-auto", "FAIL", open="FAIL"), code=1)
     shard = {"shard (1/2)": "failure"}
     assert [one.key for one in nightly.findings(nightly.Night(FINE | shard, bad), GOOD)] == [
@@ -144,7 +144,7 @@ def test_a_shard_is_blamed_only_where_no_verdict_says_more() -> None:
 
 
 def test_a_night_that_does_not_compare_is_found_once_and_with_the_reason() -> None:
-    """`harness compare` exits 4 then, which fails the job `report`; most tests may have gone by mistake."""
+    """`harness compare` then exits 4, which fails the job `report`."""
     night = nightly.Night(FINE | {"report": "failure"}, GOOD, "60 of 97 tests of the old run are gone")
     (one,) = nightly.findings(night, GOOD)
     assert one.key == "comparison"
@@ -189,7 +189,7 @@ elif words[:2] == ["issue", "list"]:
 
 
 class Hub:
-    """A `gh` that answers from a folder, with the run 50 as this one and 40 as the last."""
+    """A fake `gh` that answers from a folder; run 50 is this one, and run 40 the last one."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -227,7 +227,7 @@ class Hub:
 
     @property
     def written(self) -> list[str]:
-        """Calls that change something."""
+        """Return the calls that change something."""
         calls = (self.home / "calls").read_text().splitlines()
         return [call for call in calls if call.startswith(("issue create", "issue comment", "issue close"))]
 
@@ -249,14 +249,16 @@ def test_a_first_failure_opens_the_issue(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_night_that_could_not_even_plan_opens_the_issue(hub: Hub, tmp_path: Path) -> None:
-    """The lock update failed: nothing ran, and nothing is there to compare."""
+    """The update of the lock failed: no test ran, and no comparison is possible."""
     hub.jobs({"plan": "failure", "shard": "skipped", "report": "skipped", "suite (faults)": "success"})
     assert hub.call("conclude", str(tmp_path / "d")).returncode == 0
     assert [call.split(" --")[0] for call in hub.written] == ["issue create"]
 
 
 @pytest.mark.parametrize(("known", "writes"), [([], ["issue comment 7"]), (["6.1-auto truth.open FAIL"], [])])
-def test_an_open_issue_hears_only_news(hub: Hub, tmp_path: Path, known: list[str], writes: list[str]) -> None:
+def test_an_open_issue_gets_only_new_findings(
+    hub: Hub, tmp_path: Path, known: list[str], writes: list[str]
+) -> None:
     (hub.home / "open").write_text("7")
     hub.artifact("50", "results", results=BAD)
     hub.artifact("40", "decision", decision={"keys": known})
@@ -265,7 +267,7 @@ def test_an_open_issue_hears_only_news(hub: Hub, tmp_path: Path, known: list[str
 
 
 def test_a_known_failure_without_an_open_issue_opens_one(hub: Hub, tmp_path: Path) -> None:
-    """Whoever closed it did not mend it."""
+    """The issue was closed without a correction."""
     hub.artifact("50", "results", results=BAD)
     hub.artifact("40", "decision", decision={"keys": ["6.1-auto truth.open FAIL"]})
     hub.call("conclude", str(tmp_path / "d"))
@@ -273,7 +275,7 @@ def test_a_known_failure_without_an_open_issue_opens_one(hub: Hub, tmp_path: Pat
 
 
 def test_the_logs_of_the_law_decide_the_issue(hub: Hub, tmp_path: Path) -> None:
-    """The summary is the last line of each log; a log without one, of a run that was killed, is a finding."""
+    """The summary is the last line of each log; a log without it, of a run that was killed, is a finding."""
     hub.jobs(FINE | {"law (6.1)": "failure", "law (7.3)": "failure", "law (rules)": "success"})
     hub.artifact("50", "results", results=GOOD)
     kinds = {"summary": {"kinds": [{"kind": "filter open on `ext4`", "count": 2, "first": 9}]}}
@@ -299,7 +301,7 @@ def test_a_good_night_closes_the_issue(hub: Hub, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "d/decision.json").read_text()) == {"keys": []}
 
 
-def test_another_branch_leaves_the_issue_alone(hub: Hub, tmp_path: Path) -> None:
+def test_another_branch_does_not_change_the_issue(hub: Hub, tmp_path: Path) -> None:
     hub.artifact("50", "results", results=BAD)
     done = hub.call("conclude", str(tmp_path / "d"), branch="experiment")
     assert done.returncode == 0
@@ -308,7 +310,7 @@ def test_another_branch_leaves_the_issue_alone(hub: Hub, tmp_path: Path) -> None
 
 
 def test_the_baseline_is_of_the_default_branch(hub: Hub, tmp_path: Path) -> None:
-    """The newest run of it that has the artifact; runs without it are passed over."""
+    """It is the newest run with the artifact."""
     hub.artifact("40", "plan", lock={})
     done = hub.call("last", "plan", str(tmp_path / "last"))
     assert done.stdout == "plan: of run 40\n"
@@ -324,13 +326,13 @@ def test_the_first_night_has_no_baseline(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_github_that_refuses_fails_the_job(hub: Hub, tmp_path: Path) -> None:
-    """An issue that could not be written must not end green."""
+    """An issue that could not be written must not end in success."""
     (hub.home / "jobs.json").unlink()
     assert hub.call("conclude", str(tmp_path / "d")).returncode != 0
 
 
 def test_it_runs_without_the_project_being_installed() -> None:
-    """The job that keeps the issue has no set-up: nothing but the standard library is imported."""
+    """The job of the issue has no set-up, so only the standard library is imported."""
     program = f"sys.argv = ['nightly.py', '--help']; runpy.run_path({str(PROGRAM)!r}, run_name='__main__')"
     argv = ["python3", "-I", "-S", "-c", f"import sys, runpy; {program}"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)

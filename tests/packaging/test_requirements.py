@@ -1,4 +1,4 @@
-"""What is installed is what was locked: every dependency by version and by the hashes of its files."""
+"""Only locked dependencies are installed: each by version and by the hashes of its files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_every_line_is_a_pin_with_hashes() -> None:
 
 
 def test_every_dependency_is_locked() -> None:
-    """`make lock` writes the file again when one is added."""
+    """After a new dependency `make lock` writes the file again."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
         *project["dependencies"],
@@ -30,7 +30,7 @@ def test_every_dependency_is_locked() -> None:
 
 
 def test_compiled_packages_have_files_for_each_python() -> None:
-    """One version's hashes are many files: a wheel for each Python, or a source package."""
+    """A version has the hashes of many files: a wheel for each Python, or a source package."""
     counts = {name: hashes.count("--hash") for name, _, hashes in PINS}
     assert all(counts[name] > 10 for name in ("cffi", "pydantic-core", "rpds-py", "pyyaml", "zstandard"))
 

@@ -1,4 +1,4 @@
-"""`make setup` installs again when, and only when, what it installs from has changed."""
+"""`make setup` installs again if, and only if, its inputs have changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _set_up(tree: Path) -> int:
     return len((tree / "calls").read_text().splitlines())
 
 
-def test_a_new_dependency_is_installed_whatever_the_times_say(tmp_path: Path) -> None:
+def test_a_new_dependency_is_installed_whatever_the_file_times(tmp_path: Path) -> None:
     """A checkout or a restored cache can give requirements.lock any time."""
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)

@@ -1,4 +1,4 @@
-"""The workflows are thin, pinned and have no more rights than they need."""
+"""The workflows are thin and pinned, and have only the permissions that they need."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def steps(path: Path) -> list[dict[str, Any]]:
 
 
 def commands(path: Path) -> list[list[str]]:
-    """The words of each call of `harness` in a workflow, what the shell puts in replaced by something."""
+    """Return the words of each call of `harness` in a workflow, with shell expansions replaced."""
     text = "\n".join(step.get("run", "") for step in steps(path))
     found = re.findall(r"(?:\.venv/bin/harness|/harness\") ([^|>)\n]*)", text)
     return [
@@ -55,8 +55,8 @@ def test_actions_are_pinned_by_commit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_rights_are_given_by_the_job(path: Path) -> None:
-    """Nothing is granted to a whole workflow, and a checkout keeps no credentials."""
+def test_permissions_are_given_to_jobs(path: Path) -> None:
+    """No permission is given to a whole workflow, and a checkout keeps no credentials."""
     workflow = load(path)
     assert workflow["permissions"] == {}
     assert all("permissions" in job and "timeout-minutes" in job for job in workflow["jobs"].values())
@@ -66,7 +66,7 @@ def test_rights_are_given_by_the_job(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_make_targets_exist(path: Path) -> None:
-    """What a workflow makes, a developer can make; so are the targets that a job has as a matrix."""
+    """Also the targets that a job has as a matrix: a developer can run them too."""
     made = {word for step in steps(path) for word in re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))}
     jobs = load(path)["jobs"].values()
     made |= {suite for job in jobs for suite in job.get("strategy", {}).get("matrix", {}).get("suite", [])}
@@ -75,13 +75,13 @@ def test_make_targets_exist(path: Path) -> None:
 
 
 def test_nightly_and_ci_exist() -> None:
-    """Both jobs that the README promises are there."""
+    """The README promises both jobs."""
     assert {"ci.yml", "nightly.yml"} <= {path.name for path in WORKFLOWS}
 
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
-def test_every_step_is_what_a_developer_can_type(path: Path) -> None:
-    """Each call of the harness parses, and each script is there to be run."""
+def test_every_step_can_be_typed_by_a_developer(path: Path) -> None:
+    """Each call of the harness parses, and each script exists and is executable."""
     for words in commands(path):
         cli.parser().parse_args(words)
     used = {name for step in steps(path) for name in re.findall(r"scripts/([a-z-]+)", step.get("run", ""))}
@@ -96,7 +96,7 @@ def test_the_nightly_goes_from_a_plan_to_an_issue() -> None:
 
 
 def test_the_issue_waits_for_every_job_and_for_no_success() -> None:
-    """It is kept whatever failed before it, and without the set-up that may be what failed."""
+    """Its job runs whatever failed before it, and without the set-up, which may have failed."""
     jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
     assert set(jobs["issue"]["needs"]) == set(jobs) - {"issue"}
     assert jobs["issue"]["if"] == "always()"
@@ -105,7 +105,7 @@ def test_the_issue_waits_for_every_job_and_for_no_success() -> None:
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
 def test_every_step_is_run_by_bash_with_pipefail(path: Path) -> None:
-    """GitHub adds -e and pipefail where a step names bash; for its default shell it adds no pipefail."""
+    """GitHub sets -e and pipefail for a step that names bash; for the default shell it sets no pipefail."""
     content = load(path)
     usual = content.get("defaults", {}).get("run", {}).get("shell", "sh")
     shells = {step.get("shell", usual) for step in steps(path) if "run" in step}
@@ -171,7 +171,7 @@ def test_a_step_fails_with_any_of_its_commands(script: str, tmp_path: Path) -> N
 
 
 def test_a_change_is_linted_tested_and_run_on_an_old_and_a_new_kernel() -> None:
-    """Each in a job of its own; the kernels are the first and the last of the matrix."""
+    """Each in its own job; the kernels are the first and the last of the matrix."""
     jobs = load(ROOT / ".github/workflows/ci.yml")["jobs"]
     made = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
     assert "make lint" in made["lint"]
@@ -204,13 +204,13 @@ def test_make_test_boots_the_oldest_and_the_newest_kernel() -> None:
 
 
 def test_the_nightly_runs_all_that_is_too_long_for_a_change() -> None:
-    """Faults and mutants prove each night that a failure would be seen."""
+    """Faults and mutants prove each night that a failure would be noticed."""
     jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
     assert {"mutants", "faults", "guest"} <= set(jobs["suite"]["strategy"]["matrix"]["suite"])
 
 
 def test_the_nightly_looks_for_holes_with_a_new_seed() -> None:
-    """Random programs on three kernels and random rules; the issue waits for them, and the logs are kept."""
+    """Random programs on three kernels, and random rules; the issue's job needs them; logs are kept."""
     jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
     law = jobs["law"]
     assert set(law["strategy"]["matrix"]["part"]) == {"rules", "5.10", "6.1", "7.3"}
@@ -220,8 +220,8 @@ def test_the_nightly_looks_for_holes_with_a_new_seed() -> None:
     assert (kept["if"], kept["with"]["name"]) == ("always()", "law-${{ matrix.part }}")
 
 
-def test_caches_are_kept_by_what_they_hold() -> None:
-    """The key names the kernels' hashes: a package that moved is another cache."""
+def test_the_key_of_a_cache_names_its_content() -> None:
+    """It has the kernels' hashes, so that a changed package is another cache."""
     caches = [
         step["with"]["key"]
         for path in [*WORKFLOWS, ACTION]
@@ -238,7 +238,7 @@ def test_caches_are_kept_by_what_they_hold() -> None:
     ids=["ci", "action"],
 )
 def test_the_lock_is_written_before_a_cache_is_named_by_it(path: str, job: str) -> None:
-    """Without a lock its hash is that of nothing, and the cache of the first day stays for ever."""
+    """Without a lock the key would be constant, and the first cache would stay for ever."""
     content = load(ROOT / ".github" / path)
     listed = content["jobs"][job]["steps"] if job else content["runs"]["steps"]
     locks = [number for number, step in enumerate(listed) if "kernels lock" in step.get("run", "")]
@@ -250,8 +250,8 @@ def test_the_lock_is_written_before_a_cache_is_named_by_it(path: str, job: str) 
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_strangers_get_no_rights(path: Path) -> None:
-    """A pull request has a reading token and no secret; one job of the nightly may write, and only issues."""
+def test_a_pull_request_gets_no_permissions(path: Path) -> None:
+    """It has a token for reading and no secret; only one nightly job may write, and only issues."""
     workflow = load(path)
     assert "pull_request_target" not in workflow["on"]
     assert "secrets." not in path.read_text()
@@ -264,8 +264,8 @@ def test_strangers_get_no_rights(path: Path) -> None:
     assert writes == ({"issue": "issues"} if path.name == "nightly.yml" else {})
 
 
-def test_nothing_is_put_into_a_script_but_through_its_environment() -> None:
-    """What a pull request or an input says must not become code."""
+def test_a_script_gets_input_only_through_its_environment() -> None:
+    """Text of a pull request or an input must not become code."""
     scripts = [step["run"] for path in [*WORKFLOWS, ACTION] for step in steps(path) if "run" in step]
     assert [script for script in scripts if "${{" in script] == []
 
@@ -278,7 +278,7 @@ def test_zizmor_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_job_shows_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_links_to_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The summary links to the archive, findings become annotations, and the step itself succeeds."""
     found = every_verdict()
     report.write_all(found, tmp_path)

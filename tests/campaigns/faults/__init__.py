@@ -1,1 +1,1 @@
-"""Faults put into real machines, each with the verdict that it must end in; see `make faults`."""
+"""Faults that are put into real machines, each with its expected verdict; see `make faults`."""

@@ -34,7 +34,7 @@ NAMES = (*(fault.name for fault in FAULTS), report.NAME)
 
 
 def main(words: Sequence[str]) -> int:
-    """Run what is asked for; the exit code."""
+    """Run the requested faults; return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs meanwhile is ended as by Ctrl-C
     arguments = _parser().parse_args(words)
     if arguments.random or arguments.steady:
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _random(arguments: argparse.Namespace) -> int:
-    """Random and healthy runs, and their figures."""
+    """Run random and healthy runs, and print their figures."""
     seed, kernel = arguments.seed, arguments.kernel
     log = arguments.log or ROOT / "build" / f"faults-{kernel}-{seed}.jsonl"
     campaign = Campaign(kernel, log, log.with_suffix(""), _say)
@@ -101,7 +101,7 @@ def _asked(name: str, words: Sequence[str]) -> bool:
 
 
 def _ended(names: Sequence[str]) -> Iterator[tuple[Row, bool]]:
-    """Each fault's row, and whether it is as it must be."""
+    """Return each fault's row, and whether its verdict is the expected one."""
     if faults := [fault for fault in FAULTS if fault.name in names]:
         yield from _on_machines(faults)
     if report.NAME in names:

@@ -1,4 +1,4 @@
-"""Many random runs in turn, each judged and logged at once, so that an interrupted campaign can go on."""
+"""Plays random runs one after the other; each is judged and logged at once, so it can be resumed."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ hooksets: [{hookset}]
 
 
 class Campaign:
-    """Random runs of one kernel; `log` has a line for each, `keep` the folders of those that ended wrong."""
+    """Random runs of one kernel; `log` has a line for each, `keep` the folders of wrong ones."""
 
     def __init__(self, kernel: str, log: Path, keep: Path, say: Say) -> None:
         self.kernel, self.log, self.keep, self.say = kernel, log, keep, say
         self._usual = dict(USUAL_S)
 
     def random(self, seed: int, count: int) -> list[Ended]:
-        """Runs 0 to `count` - 1 of a seed, but for those that the log has."""
+        """Play runs 0 to `count` - 1 of a seed, except those in the log."""
         return self._all([(number, drawn(seed, number)) for number in range(count)])
 
     def steady(self, seed: int, count: int) -> list[Ended]:
-        """As many runs without a fault."""
+        """Play as many runs without a fault."""
         return self._all([(number, healthy(seed, number)) for number in range(count)])
 
     def play(self, draws: Sequence[Draw]) -> list[Ended]:
-        """These runs."""
+        """Play these runs."""
         return self._all(list(enumerate(draws)))
 
     def _all(self, draws: list[tuple[int, Draw]]) -> list[Ended]:
@@ -73,7 +73,7 @@ class Campaign:
         return [have[pair] for pair in draws]
 
     def read(self) -> list[Ended]:
-        """What the log has."""
+        """Return the content of the log."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [one for one in map(judge.parsed, lines) if one.kernel == self.kernel]
 
@@ -121,7 +121,7 @@ class Campaign:
         return ended
 
     def _learn(self, lasted: dict[str, float], draw: Draw) -> None:
-        """How long phases take here, from runs that nothing cut short."""
+        """Measure how long phases take here, from runs that were not interrupted."""
         if draw.group in ("none", "overcome") and not draw.cold:
             for phase in USUAL_S.keys() & lasted.keys():
                 self._usual[phase] = 0.7 * self._usual[phase] + 0.3 * lasted[phase]
@@ -143,7 +143,7 @@ def _note(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def _waited(pid: int) -> tuple[int, str]:
-    """The exit code of a run, negative for a signal, and what is wrong if it did not end."""
+    """Return the exit code of a run, negative for a signal, and the error if it did not end."""
     handle = os.pidfd_open(pid)
     ending: int = signal.SIGTERM  # where the campaign itself is interrupted, so that no machine is left
     try:
@@ -158,7 +158,7 @@ def _waited(pid: int) -> tuple[int, str]:
 
 
 def _seen(folder: Path, code: int, problem: str) -> tuple[Seen, str]:
-    """What the run left, QEMU included: a run that was killed may leave one to the next run's reaper."""
+    """Return what the run left; a killed run may leave its QEMU to the reaper of the next one."""
     if code < 0:
         reaper.reap(reap_domains=reap_domains)
     left = _emulators(folder)
@@ -173,7 +173,7 @@ def _seen(folder: Path, code: int, problem: str) -> tuple[Seen, str]:
 
 
 def _emulators(folder: Path) -> list[int]:
-    """QEMU processes of a run, found by the run's folder in their command lines."""
+    """Return the QEMU processes of a run, which have its folder in their command lines."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -185,7 +185,7 @@ def _emulators(folder: Path) -> list[int]:
 
 @contextlib.contextmanager
 def _load(busy: bool) -> Iterator[None]:
-    """As many programs as are missing for `BUSY` on each core; none where the host is left as it is."""
+    """Start busy programs until each core has `BUSY` of them; none if the host's load stays unchanged."""
     running = int(re.split(r"[ /]", Path("/proc/loadavg").read_text())[3])
     count = max(0, BUSY * cpus() - running + 1) if busy else 0
     programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""The faults, as data: what is done, when, and in which verdict it must end."""
+"""The faults as data: what is done, when, and the verdict that must follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a random run is: a fault, a moment and a load, drawn from a seed."""
+"""A random run: a fault, a moment and a load, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Draw(NamedTuple):
 
     @property
     def fault(self) -> Kind | None:
-        """The fault; None for a healthy run."""
+        """Return the fault; None for a healthy run."""
         return BY_NAME.get(self.kind)
 
     @property
     def group(self) -> str:
-        """The row of the confusion matrix."""
+        """Return the row of the confusion matrix."""
         return self.fault.group if self.fault else "none"
 
 
@@ -50,7 +50,7 @@ SHARES = [
 
 
 def drawn(seed: int, number: int) -> Draw:
-    """Random run `number` of a seed: the same at each call."""
+    """Return random run `number` of a seed: equal at each call."""
     dice = random.Random(f"{seed}:{number}")
     group = dice.choice(SHARES)
     kind = dice.choice([kind for kind in KINDS if kind.group == group])
@@ -67,13 +67,13 @@ def drawn(seed: int, number: int) -> Draw:
 
 
 def healthy(seed: int, number: int) -> Draw:
-    """A run without a fault, at a load that is drawn, with as many machines as a user's run may lose."""
+    """Return a run without a fault, at a random load, with as many attempts as a user's run."""
     busy = random.Random(f"healthy {seed}:{number}").random() < BUSY_SHARE
     return Draw(HEALTHY, "after", 0.0, busy=busy, tries=MAX_MACHINES)
 
 
 def loaded(data: dict[str, Any]) -> Draw:
-    """A draw that was written as JSON; raises ValueError for a fault or phase that does not exist."""
+    """Return a draw from JSON; raises ValueError for a fault or phase that does not exist."""
     draw = Draw(**data)
     if draw.kind != HEALTHY and not (draw.fault and draw.phase in PHASES):
         raise ValueError(f"no such fault: {draw.kind} in {draw.phase}")

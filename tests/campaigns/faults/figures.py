@@ -1,4 +1,4 @@
-"""Bounds of a rate that was measured by counting, and the confusion matrix class x verdict."""
+"""Bounds of a measured rate, and the confusion matrix class x verdict."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def upper_bound(failures: int, trials: int, confidence: float = CONFIDENCE) -> f
 
 
 def _at_most(failures: int, trials: int, rate: float) -> float:
-    """The probability of at most so many failures."""
+    """Return the probability of at most so many failures."""
     return sum(math.comb(trials, k) * rate**k * (1 - rate) ** (trials - k) for k in range(failures + 1))
 
 
 def matrix(ends: Iterable[tuple[str, str]]) -> dict[str, Counter[str]]:
-    """Class -> verdict -> how often, of (class, verdict) pairs."""
+    """Return class -> verdict -> count, from (class, verdict) pairs."""
     found: dict[str, Counter[str]] = {}
     for group, verdict in ends:
         found.setdefault(group, Counter())[verdict] += 1
@@ -41,7 +41,7 @@ def matrix(ends: Iterable[tuple[str, str]]) -> dict[str, Counter[str]]:
 
 
 def as_markdown(found: Mapping[str, Counter[str]], groups: Iterable[str], verdicts: Iterable[str]) -> str:
-    """The matrix as a table; rows and columns in the order given, columns that nothing ended in left out."""
+    """Return the matrix as a table in the given order of rows and columns, without empty columns."""
     present = {verdict for row in found.values() for verdict in row}
     columns = [verdict for verdict in verdicts if verdict in present]
     columns += sorted(present.difference(columns))

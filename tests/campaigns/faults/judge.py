@@ -1,4 +1,4 @@
-"""How a random run ended, and whether that is right."""
+"""Decides how a random run ended, and whether that is right."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ class Ended:
     lost: int = 0
 
     def line(self) -> str:
-        """As JSON."""
+        """Return the run as JSON."""
         return json.dumps({**asdict(self), "draw": self.draw._asdict()}) + "\n"
 
 
 def parsed(line: str) -> Ended:
-    """A line of the log."""
+    """Return a line of the log as data."""
     data = json.loads(line)
     return Ended(**{**data, "draw": Draw(**data["draw"])})
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one run left. A negative exit code is a signal; `lost` and `booted` count machines."""
+    """The output of one run. A negative exit code is a signal; `lost` and `booted` count machines."""
 
     exit_code: int
     verdict: str
@@ -61,7 +61,7 @@ class Seen:
 
 
 def seen(folder: Path, exit_code: int) -> Seen:
-    """Read a run's output folder; results that cannot be read are an end in themselves."""
+    """Read a run's output folder; unreadable results are an end of their own."""
     path = folder / "out" / "results.json"
     if not path.exists():
         said = (folder / "output.txt").read_text(errors="replace").strip().splitlines()
@@ -78,14 +78,14 @@ def seen(folder: Path, exit_code: int) -> Seen:
 
 
 def _lost(cell: model.CellResult) -> int:
-    """Machines that the cell lost and replaced; the last attempt of a cell is the one that counts."""
+    """Return how many machines the cell lost and replaced; its last attempt is the one that counts."""
     return max(0, len(cell.attempts) - 1) + sum(
         attempt.verdict is Verdict.INFRA for test in cell.tests for attempt in test.attempts
     )
 
 
 def outcome_of(draw: Draw, found: Seen, struck: dict[str, Any], problem: str) -> tuple[str, bool]:
-    """(outcome, whether it is a false green). `problem` is something else, such as a QEMU that was left."""
+    """Return (outcome, false green); `problem` is another error, such as a QEMU that was left."""
     kind = draw.fault
     if kind is None or kind.group == "overcome":
         # A fault that did not take place is a healthy run as well.
@@ -114,5 +114,5 @@ def outcome_of(draw: Draw, found: Seen, struck: dict[str, Any], problem: str) ->
 
 
 def _may_lack_results(group: str) -> bool:
-    """Whether a run may end without results, or with an exit code that its results do not explain."""
+    """Return whether a run may end without results, or with an exit code that they do not explain."""
     return group in ("host fails", "interrupted")

@@ -1,4 +1,4 @@
-"""Random runs that once ended wrong, by name: `make faults` runs them with the faults of the catalogue."""
+"""Random runs that once had a wrong verdict, by name: `make faults` repeats them with the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The faults that random runs draw from, as data: what is done, in which phases, which verdicts are right."""
+"""The faults of random runs as data: what is done, in which phases, and which verdicts are right."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ GROUPS = tuple(_RIGHT)
 
 
 def right(kind: Kind, phase: str, *, cold: bool) -> set[Verdict]:
-    """The verdicts that are right for a fault that struck in `phase` of a machine; `cold`: it was booted."""
+    """Return the right verdicts for a fault in `phase`; `cold`: the machine was booted."""
     if phase == "deploy" and kind.group == "guest hangs" and not cold:
         return {Verdict.INFRA}  # the machine was restored, so that its kernel is known to boot
     if phase in ("boot", "deploy") and kind.group in _BEFORE_THE_AGENT:

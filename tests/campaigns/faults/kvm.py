@@ -1,4 +1,4 @@
-"""Hosts whose KVM deceives: it is slow, it passes the canary and boots nothing, or it is lost during a run.
+"""Hosts with a faulty KVM: it is slow, it passes the canary and boots nothing, or it is lost during a run.
 
 A host with such a KVM is rare and one without any is not, so KVM is played: its machines run under TCG. What
 decides is real: the canary under TCG, the choice, its memory (a fresh one), the machines, the second start.
@@ -36,7 +36,7 @@ def mute(scene: Scene) -> None:
 
 
 def lost(scene: Scene) -> None:
-    """A first machine boots under KVM; then /dev/kvm cannot be opened any more."""
+    """A first machine boots under KVM; afterwards /dev/kvm cannot be opened."""
     _host(scene, times=0.1)
     _played(scene, _ANY)
     _begins_under_kvm(scene)
@@ -58,7 +58,7 @@ def _begins_under_kvm(scene: Scene) -> None:
 
 
 def _host(scene: Scene, times: float) -> None:
-    """A host of which nothing is remembered, with a KVM that takes so many times as long as TCG."""
+    """Return a host without a stored choice, with a KVM so many times slower than TCG."""
     measured = canary.run
 
     def run(native: Native, program: Path, accelerator: str, deadline_s: float, cpu: str = "") -> Sample:
@@ -74,7 +74,7 @@ def _host(scene: Scene, times: float) -> None:
 
 
 def _played(scene: Scene, words: str) -> None:
-    """Machines that are to use KVM run under TCG, with other words on the kernel's command line."""
+    """Run machines that are to use KVM under TCG, with another kernel command line."""
     rendered = domain.render
 
     def render(spec: MachineSpec, **more: Any) -> str:

@@ -1,4 +1,4 @@
-"""Agents that lie: Python that is added to the agent's protocol in the guest, by what the agent then does.
+"""Agents that lie: Python code that is added to the agent's protocol in the guest.
 
 Each defines `change(reply, line)`, which returns the bytes that are sent in place of `line`. `reply` is the
 message of `agent.selftest.protocol`. `TIMES` is how often the agent lies.
@@ -61,7 +61,7 @@ LIES: dict[str, tuple[str, str]] = {
 
 
 def source(lie: str, times: int) -> str:
-    """What is added to the protocol's module for an agent that lies `times` times."""
+    """Return the code for an agent that lies `times` times."""
     about, body = LIES[lie]
     function = f"def change(r, line):\n    {body.replace('; ', chr(10) + '    ')}\n"
     return _FRAME.format(times=times, body=function, about=about)

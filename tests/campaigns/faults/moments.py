@@ -1,4 +1,4 @@
-"""The life of a real cell, divided into phases, with one strike at a drawn moment of one of them."""
+"""Divides the run of a real cell into phases, and injects a fault at a drawn moment of one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REACH_S = 60.0
 
 @dataclass
 class Moments:
-    """Knows the cell's phase, and strikes once. The file `note` tells what happened."""
+    """Knows the cell's phase, and injects the fault once. The file `note` records what happened."""
 
     draw: Draw
     delay_s: float
@@ -42,7 +42,7 @@ class Moments:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def enter(self, phase: str) -> None:
-        """The cell goes into a phase; the strike follows after the delay where it is the one drawn."""
+        """Enter a phase; in the drawn phase, inject the fault after the delay."""
         with self._lock:
             now = time.monotonic()
             self._lasted[self.phase] = self._lasted.get(self.phase, 0.0) + now - self._since
@@ -77,7 +77,7 @@ class Moments:
 
 
 def deed(strike: Strike) -> Callable[[Scene], str]:
-    """A strike of the catalogue as one that returns why it was none, or ""."""
+    """Return a strike of the catalogue as a function that returns why it did nothing, or ""."""
 
     def do(scene: Scene) -> str:
         if isinstance(strike, InGuest):
@@ -89,7 +89,7 @@ def deed(strike: Strike) -> Callable[[Scene], str]:
 
 
 def _in_guest(scene: Scene, strike: InGuest) -> str:
-    """Over a connection of its own where the harness has none yet."""
+    """Run a command over its own connection if the harness has none yet."""
     words = f"({strike.command}) </dev/null >/dev/null 2>&1"
     guest, own = _reached(scene)
     try:
@@ -114,7 +114,7 @@ def _reached(scene: Scene) -> tuple[Guest, bool]:
 
 
 class WatchedBench:
-    """The real bench, with supplies that were prepared before, and machines whose phases are watched."""
+    """The real bench with prepared supplies; it reports the phases of its machines."""
 
     def __init__(self, real: VmBench, supplies: Supplies, moments: Moments) -> None:
         self._real, self._supplies, self._moments = real, supplies, moments
@@ -123,11 +123,11 @@ class WatchedBench:
         return getattr(self._real, name)
 
     def prepare(self, *_: object) -> Supplies:
-        """As the campaign prepared it, once for all runs."""
+        """Return the supplies that the campaign prepared once for all runs."""
         return self._supplies
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:
-        """A real one."""
+        """Return a real machine that reports its phases."""
         made = self._real.machine(cell, supplies, workdir)
         self._moments.scene = Scene(cell, supplies, workdir, self._real, made)
         return cast("Machine", WatchedMachine(made, self._moments))
@@ -143,12 +143,12 @@ class WatchedMachine:
         return getattr(self._real, name)
 
     def boot(self, deadline_s: float) -> None:
-        """Enters `boot`."""
+        """Enter `boot`."""
         self._moments.enter("boot")
         self._real.boot(deadline_s)
 
     def deploy(self) -> None:
-        """Enters `deploy`; the agent may be made a liar."""
+        """Enter `deploy`, in which the agent may be changed."""
         self._moments.enter("deploy")
         self._real.deploy()
         kind = self._moments.draw.fault
@@ -156,17 +156,17 @@ class WatchedMachine:
             made_liar(self._real.guest, kind.lie, self._moments.draw.lies)
 
     def selftest(self, log: Path, deadline_s: float) -> Any:
-        """Enters `load`."""
+        """Enter `load`."""
         self._moments.enter("load")
         return WatchedSelftest(self._real.selftest(log, deadline_s), self._moments)
 
     def leftovers(self, deadline_s: float) -> Any:
-        """Enters `look`: what happens from here on may be too late to be seen."""
+        """Enter `look`: a fault from here on may come too late to be noticed."""
         self._moments.enter("look")
         return self._real.leftovers(deadline_s)
 
     def collect(self, folder: Path) -> None:
-        """Enters `after`."""
+        """Enter `after`."""
         self._moments.enter("after")
         self._real.collect(folder)
 
@@ -182,11 +182,11 @@ class WatchedSelftest:
         return getattr(self._real, name)
 
     def load(self, cell: Cell, deadline_s: float) -> Any:
-        """Still `load`."""
+        """Stay in `load`."""
         return self._real.load(cell, deadline_s)
 
     def test(self, name: str, deadline_s: float) -> Any:
-        """Enters `between` before each but the first, then `test`."""
+        """Enter `between` before each test except the first, then `test`."""
         if self._tests:
             self._moments.enter("between")
         self._tests += 1
@@ -194,13 +194,13 @@ class WatchedSelftest:
         return self._real.test(name, deadline_s)
 
     def close(self) -> Any:
-        """Enters `close`."""
+        """Enter `close`."""
         self._moments.enter("close")
         return self._real.close()
 
 
 def made_liar(guest: Guest, lie: str, times: int) -> None:
-    """Changes the agent in the guest."""
+    """Change the agent in the guest."""
     addition = lies.source(lie, times)
     guest.put_bytes(addition.encode(), "/tmp/lie.py")
     cached = "/opt/fim/agent/selftest/__pycache__/protocol.*"

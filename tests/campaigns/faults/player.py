@@ -1,4 +1,4 @@
-"""One random run: `harness run` as a user types it, in a process of its own, with one fault in it.
+"""One random run: `harness run` as a user types it, in a process of its own, with one fault.
 
 The process is forked from the campaign, which has imported the harness and prepared the supplies already.
 """
@@ -40,7 +40,7 @@ ROOM = "24m"  # of the small file system that a run writes to where its disk is 
 
 
 def play(draw: Draw, delay_s: float, supplies: Supplies, words: list[str], folder: Path) -> int:
-    """Run it in this process, which must end afterwards; the exit code of `harness run`."""
+    """Play the run in this process, which must end afterwards; return the exit code of `harness run`."""
     note = folder / "moments.json"
     moments = Moments(draw, delay_s, note, _deed(draw, folder))
     real = VmBench(cold=draw.cold)
@@ -89,7 +89,7 @@ def _twice(_scene: Scene) -> str:
 
 
 def _cancelled(_scene: Scene) -> str:
-    """As GitHub cancels a job."""
+    """Send the signals with which GitHub cancels a job."""
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(7.5)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -99,7 +99,7 @@ def _cancelled(_scene: Scene) -> str:
 
 
 def _short_deadlines() -> Iterator[Any]:
-    """Deadlines of a third or less, which a healthy cell still meets on a busy host."""
+    """Shorten deadlines to a third or less, which a healthy cell still meets on a busy host."""
     stretch = Pace.stretch
     yield mock.patch.object(Pace, "stretch", lambda pace: min(SHORT_STRETCH, stretch(pace)))
     for name, seconds in SHORT_S.items():
@@ -127,7 +127,7 @@ def _refuses(_real: Callable[..., Any], *_rest: Any) -> Any:
 
 
 def _loses(real: Callable[..., Any], self: connection.Connection, name: str, *rest: Any) -> Any:
-    """QEMU runs, and libvirt does not know it any more."""
+    """Let libvirt forget a domain whose QEMU still runs."""
     real(self, name, *rest)
     self._domains.pop(name)
     raise StartError(f"the machine did not start: Domain not found: no domain with matching name '{name}'")
@@ -147,7 +147,7 @@ LIBVIRT: dict[str, Callable[[Moments], Any]] = {
 
 
 def _kill_worker(moments: Moments, folder: Path) -> None:
-    """From outside: the phases of a worker are seen in the files that it writes."""
+    """Kill a worker in the drawn phase, which is recognised by the files that the worker writes."""
     answers = {"boot": -1, "test": 1, "close": 3}[moments.draw.phase]  # lines of the log of self-tests
     while _lines(folder) < answers:
         time.sleep(0.02)
@@ -164,7 +164,7 @@ def _kill_worker(moments: Moments, folder: Path) -> None:
 
 
 def _lines(folder: Path) -> int:
-    """Of the log of self-tests; -1 where there is a machine and no log yet, -2 before."""
+    """Return how many lines the log of self-tests has; -1 before it exists, -2 before the machine does."""
     for path in folder.glob("out/cells/*/selftest.jsonl"):
         return len(path.read_bytes().splitlines())
     return -1 if list(folder.glob("out/cells/*")) else -2
@@ -182,7 +182,7 @@ def _is_worker(pid: int) -> bool:
 
 @contextmanager
 def output(draw: Draw, folder: Path) -> Iterator[None]:
-    """The run's output folder; on a small file system of its own where that is to become full."""
+    """Make the run's output folder; on a small file system of its own if it is to become full."""
     if not (draw.fault and draw.fault.how == "disk full"):
         yield
         return
@@ -196,7 +196,7 @@ def output(draw: Draw, folder: Path) -> Iterator[None]:
 
 
 def forked(draw: Draw, delay_s: float, supplies: Supplies, words: list[str], folder: Path) -> int:
-    """The process id of a new process that plays a run and ends; what it prints is in `folder`."""
+    """Return the id of a new process that plays a run and ends; `folder` gets its output."""
     sys.stdout.flush()
     pid = os.fork()
     if pid:

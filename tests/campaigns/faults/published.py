@@ -1,4 +1,4 @@
-"""The part of `docs/faults.md` about random faults: figures with their bounds, and the confusion matrix."""
+"""The part of `docs/faults.md` about random faults: figures with bounds, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Count(NamedTuple):
 
 
 def counts(ended: Sequence[Ended]) -> dict[str, Count]:
-    """The figures of some runs, by what they count."""
+    """Return the figures of some runs."""
     faults = [one for one in ended if one.draw.fault and one.outcome in ("right", "wrong")]
     red = [one for one in faults if one.draw.group != "overcome"]
     healthy = [one for one in ended if one.draw.fault is None]
@@ -77,7 +77,7 @@ def counts(ended: Sequence[Ended]) -> dict[str, Count]:
 
 
 def part(kernel: str, seed: int, ended: Sequence[Ended]) -> str:
-    """The figures and the matrix of one kernel, as Markdown."""
+    """Return the figures and the matrix of one kernel as Markdown."""
     outcomes = Counter(one.outcome for one in ended)
     faults = sum(one.draw.fault is not None for one in ended)
     busy = sum(one.draw.busy for one in ended)
@@ -103,7 +103,7 @@ def _wrong(one: Ended) -> str:
 
 
 def write(page: Path, kernel: str, seed: int, ended: Sequence[Ended]) -> None:
-    """Put a kernel's part into the page, in place of the one that is there."""
+    """Write a kernel's part into the page, in place of its earlier one."""
     before, _, random = page.read_text(encoding="utf-8").partition(RANDOM)
     parts = {match[1]: match[0] for match in re.finditer(r"(?ms)^### Kernel (\S+),.*?(?=^### |\Z)", random)}
     parts[kernel] = part(kernel, seed, ended)

@@ -1,4 +1,4 @@
-"""A results file that was cut in the middle is no result."""
+"""Checks that a truncated results file is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT = '{"schema": 1, "run": {"id": "x", "exit_code": 0, "complete": true}, "cel
 
 
 def cut_results() -> tuple[Row, bool]:
-    """How `harness report` ends on one, and whether it refuses it."""
+    """Run `harness report` on a truncated file; return its error, and whether it refuses the file."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "results.json").write_text(TEXT)

@@ -1,4 +1,4 @@
-"""What a fault is put into, and the moment at which: an event that was seen, never a time that passed.
+"""The scene of a fault, and its moment: an observed event, never a time that passed.
 
 Where the fault is to strike while something goes on in the guest, the guest itself waits for that, says so
 in its kernel's log, and strikes in the same breath. Whoever strikes from the host waits for that line.
@@ -39,7 +39,7 @@ Strike = Callable[["Scene"], None]
 
 @dataclass(frozen=True)
 class InGuest:
-    """A shell command in the guest; with `wait` nothing goes on before it has ended."""
+    """A shell command in the guest; with `wait` the caller waits for its end."""
 
     command: str
     wait: bool = False
@@ -65,7 +65,7 @@ class Fault:
 
 @dataclass
 class Scene:
-    """The cell and its files before a machine is made, the machine afterwards; `undo` is done at the end."""
+    """The cell and its files before a machine is made, and the machine afterwards; `undo` runs at the end."""
 
     cell: Cell
     supplies: Supplies
@@ -79,27 +79,27 @@ class Scene:
 
     @property
     def vm(self) -> VmMachine:
-        """The machine, which is there once it boots."""
+        """Return the machine, which exists once it boots."""
         assert self.machine
         return self.machine
 
     @property
     def spec(self) -> MachineSpec:
-        """What the machine is made of."""
+        """Return the spec of the machine."""
         return self.vm.machine.spec
 
     def replace_file(self, kind: str, path: Path) -> None:
-        """Boots from another kernel, initramfs, root or modules."""
+        """Boot from another kernel, initramfs, root or modules."""
         files = dict(self.supplies.files)
         files[self.cell.machine] = {**files[self.cell.machine], kind: str(path)}
         self.supplies = self.supplies.model_copy(update={"files": files})
 
     def qemu(self) -> int:
-        """The process id of the machine's QEMU."""
+        """Return the process id of the machine's QEMU."""
         return cast("int", getattr(self.vm.machine._domain, "_process").pid)  # noqa: B009 - libvirt's only
 
     def strike(self, fault: Fault) -> None:
-        """Now."""
+        """Inject the fault now."""
         self.struck_at = time.monotonic()
         if isinstance(fault.strike, InGuest):
             self._run(fault.strike.command, wait=fault.strike.wait)
@@ -111,7 +111,7 @@ class Scene:
         self._run(command)
 
     def arm(self, fault: Fault) -> None:
-        """At the moment that the fault's phase names, which is yet to come."""
+        """Inject the fault at the moment of its phase, which is in the future."""
         if fault.phase == "booting":
             moment: Callable[[], bool] = lambda: self.vm.machine.console.stage >= Stage.KERNEL  # noqa: E731
         else:
@@ -139,6 +139,6 @@ class Scene:
         return b""
 
     def _run(self, command: str, *, wait: bool = False) -> None:
-        """A shell command in the guest, which is not waited for unless that is asked."""
+        """Run a shell command in the guest, and wait for it only if the fault says so."""
         end = "" if wait else " &"
         self.vm.guest.run(["sh", "-c", f"({command}) </dev/null >/dev/null 2>&1{end}"], 60)

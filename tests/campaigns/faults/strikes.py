@@ -1,4 +1,4 @@
-"""What is done to a machine, its files, its guest or this host."""
+"""Functions that damage a machine, its files, its guest or this host."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ INSERT = f"insmod {MODULE}"
 
 
 def qemu(number: signal.Signals) -> Strike:
-    """A signal to QEMU."""
+    """Send a signal to QEMU."""
     return lambda scene: os.kill(scene.qemu(), number)
 
 
 def cmdline(words: str) -> Strike:
-    """More on the kernel's command line."""
+    """Append to the kernel's command line."""
 
     def strike(scene: Scene) -> None:
         changed = Cmdline(name="fault", args=words)
@@ -44,7 +44,7 @@ def cmdline(words: str) -> Strike:
 
 
 def damaged(kind: str, change: Change) -> Strike:
-    """One of the machine's files, changed."""
+    """Change one of the machine's files."""
 
     def strike(scene: Scene) -> None:
         original = Path(scene.supplies.files[scene.cell.machine][kind])
@@ -56,33 +56,33 @@ def damaged(kind: str, change: Change) -> Strike:
 
 
 def gone(kind: str) -> Strike:
-    """One of the machine's files is not there."""
+    """Remove one of the machine's files."""
     return lambda scene: scene.replace_file(kind, scene.folder / "gone")
 
 
 def lost_package(scene: Scene) -> None:
-    """What a mirror that lost a package leaves behind."""
+    """Raise the error of a package that the mirror no longer has."""
     why = {scene.cell.machine: "linux-image: 404 Not Found"}
     scene.supplies = scene.supplies.model_copy(update={"missing": why})
 
 
 def half(data: bytes) -> bytes:
-    """The first half."""
+    """Return the first half."""
     return data[: len(data) // 2]
 
 
 def zeros(data: bytes) -> bytes:
-    """As long, and nothing in it."""
+    """Return as many zero bytes."""
     return bytes(len(data))
 
 
 def scrambled(data: bytes) -> bytes:
-    """A start that is right, then noise."""
+    """Return the right beginning, then noise."""
     return data[:8192] + os.urandom(len(data) - 8192)
 
 
 def full_disk(scene: Scene) -> None:
-    """The machine's folder on a disk that is full before it starts."""
+    """Put the machine's folder on a disk that is full before it starts."""
     filling_disk("64k")(scene)
     with contextlib.suppress(OSError), (scene.folder / "filler").open("wb", buffering=0) as file:
         while file.write(bytes(1024)):
@@ -90,7 +90,7 @@ def full_disk(scene: Scene) -> None:
 
 
 def filling_disk(size: str) -> Strike:
-    """The machine's folder on a disk that has room for so much of the console."""
+    """Put the machine's folder on a disk that fills while the console is written."""
 
     def strike(scene: Scene) -> None:
         argv = ["mount", "-t", "tmpfs", "-o", f"size={size}", "small", str(scene.folder)]
@@ -101,7 +101,7 @@ def filling_disk(size: str) -> Strike:
 
 
 class _TakenPort(ports.Port):
-    """A port on which a process listens."""
+    """A port on which another process listens."""
 
     times = 0
 
@@ -116,7 +116,7 @@ class _TakenPort(ports.Port):
 
 
 def taken_port(times: int) -> Strike:
-    """The first ports are in use."""
+    """Let the first ports be in use."""
 
     def strike(scene: Scene) -> None:
         _TakenPort.times = times
@@ -128,7 +128,7 @@ def taken_port(times: int) -> Strike:
 
 
 def bad_snapshot(change: Change) -> Strike:
-    """A snapshot that passes every check and is none."""
+    """Make a snapshot that passes every check and cannot be restored."""
 
     def strike(scene: Scene) -> None:
         real = snapshot.Snapshots.find
@@ -152,17 +152,17 @@ def bad_snapshot(change: Change) -> Strike:
 
 
 def cut_ssh(scene: Scene) -> None:
-    """The connection ends under us."""
+    """Close the connection to the guest."""
     scene.vm.guest.close()
 
 
 def frozen(scene: Scene) -> None:
-    """A guest whose CPU stands still, under a QEMU that is well."""
+    """Stop the guest's CPU; QEMU itself keeps running."""
     scene.vm.machine._domain._handle.suspend()  # type: ignore[union-attr]
 
 
 def paused(seconds: float) -> Strike:
-    """A guest whose CPU stands still for some seconds, and then goes on."""
+    """Stop the guest's CPU for some seconds."""
 
     def strike(scene: Scene) -> None:
         handle = scene.vm.machine._domain._handle  # type: ignore[union-attr]
@@ -174,12 +174,12 @@ def paused(seconds: float) -> Strike:
 
 
 def reset(scene: Scene) -> None:
-    """The reset button."""
+    """Press the reset button."""
     scene.vm.machine._domain._handle.reset()  # type: ignore[union-attr]
 
 
 def replaced_agent(program: str) -> Strike:
-    """Something else where the agent should be."""
+    """Replace the agent by another program."""
 
     def strike(scene: Scene) -> None:
         scene.vm.guest.put_bytes(program.encode(), "/opt/fim/agent/__main__.py")
@@ -206,7 +206,7 @@ def module(code: bytes) -> Strike:
 
 
 def inserted(code: bytes, command: str) -> Strike:
-    """Puts such a module into the guest, and lets a shell command there insert it."""
+    """Copy such a module into the guest, and let a shell command there insert it."""
 
     def strike(scene: Scene) -> None:
         module(code)(scene)
@@ -216,7 +216,7 @@ def inserted(code: bytes, command: str) -> Strike:
 
 
 def _start_of(path: Path) -> int:
-    """Where in a module's file its first function begins, whatever relocations come after."""
+    """Return where in a module's file its first function begins, behind its relocations."""
     with path.open("rb") as file:
         elf = ELFFile(file)
         symbols = elf.get_section_by_name(".symtab")

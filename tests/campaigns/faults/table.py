@@ -1,4 +1,4 @@
-"""The table fault x verdict x seconds, as `make faults` leaves it in `docs/faults.md`."""
+"""The table fault x verdict x seconds in `docs/faults.md`, which `make faults` writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROW = re.compile(
 
 
 class Row(NamedTuple):
-    """How one fault ended."""
+    """The verdict and the time of one fault."""
 
     fault: str
     phase: str
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 def read(page: Path) -> dict[str, Row]:
-    """Fault -> its row of a written table; {} where there is none."""
+    """Return fault -> row of a written table; {} if there is none."""
     lines = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
     found = (match for match in map(_ROW.fullmatch, lines) if match)
     rows = (Row(m["fault"], m["phase"], m["verdict"], int(m["exit"]), float(m["seconds"])) for m in found)
@@ -45,7 +45,7 @@ def read(page: Path) -> dict[str, Row]:
 
 
 def write(page: Path, found: Iterable[Row], order: Sequence[str]) -> None:
-    """Put rows into the table, and leave what it holds of other faults that are in `order`."""
+    """Write rows into the table, and keep those of other faults in `order`."""
     rows: Mapping[str, Row] = {**read(page), **{row.fault: row for row in found}}
     kept = [rows[name] for name in order if name in rows]
     lines = [

@@ -1,4 +1,4 @@
-"""A campaign goes on where it was interrupted, and a run's process ends as `harness run` does."""
+"""A campaign continues after an interruption, and the process of a run ends as `harness run` does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUPPLIES = Supplies(accelerator="tcg")
 
 
 def _campaign(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Campaign, list[int]]:
-    """One whose runs take no machine; the numbers of those that it ran."""
+    """Return a campaign whose runs need no machine, and the numbers of the runs that it played."""
     made = Campaign("6.1", folder / "log", folder / "keep", lambda _line: None)
     ran: list[int] = []
 
@@ -35,8 +35,8 @@ def _campaign(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Campaign, 
     return made, ran
 
 
-def test_a_campaign_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the log has is not run again, and what was asked for is returned whole."""
+def test_a_campaign_continues_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in the log are not played again, and the result has all requested runs."""
     made, ran = _campaign(tmp_path, monkeypatch)
     made.random(1, 3)
     assert [one.draw for one in made.random(1, 5)] == [drawn(1, number) for number in range(5)]
@@ -63,7 +63,7 @@ def test_a_run_ends_with_its_code(
 
 
 def test_a_run_that_raises_ends_as_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 1, which no fault of the host may end in, and with its traceback."""
+    """With exit code 1, which no fault of the host may cause, and with its traceback."""
 
     def play(*_: Any) -> int:
         raise AssertionError("the harness is broken")

@@ -1,4 +1,4 @@
-"""Random runs are drawn the same twice, judged by what was injected, and counted with their bounds."""
+"""Random runs are reproducible, judged by the injected fault, and counted with bounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STRUCK = {"before": "test", "after": "test", "problem": ""}
 
 
 def test_a_draw_is_the_same_each_time() -> None:
-    """A seed and a number name a run; other numbers are other runs."""
+    """A seed and a number identify a run; other numbers are other runs."""
     first = [drawn(1, number) for number in range(300)]
     assert first == [drawn(1, number) for number in range(300)]
     assert len(set(first)) == 300
@@ -30,7 +30,7 @@ def test_a_draw_is_the_same_each_time() -> None:
 
 
 def test_three_hundred_draws_have_every_class_phase_and_load() -> None:
-    """And no class has less than a thirtieth of them."""
+    """Each class has at least a thirtieth of them."""
     draws = [drawn(1, number) for number in range(300)]
     counts = {group: sum(draw.group == group for draw in draws) for group in GROUPS if group != "none"}
     assert min(counts.values()) >= 10
@@ -39,8 +39,8 @@ def test_three_hundred_draws_have_every_class_phase_and_load() -> None:
     assert {healthy(1, number).busy for number in range(20)} == {True, False}
 
 
-def test_kinds_are_data_that_fits() -> None:
-    """Names are unique, each kind has one way to strike, and each class knows its verdicts."""
+def test_the_kinds_are_valid() -> None:
+    """Names are unique, each kind has one way to inject its fault, and each class has verdicts."""
     assert len({kind.name for kind in KINDS}) == len(KINDS) >= 50
     assert all(bool(kind.strike) + bool(kind.lie) + bool(kind.how) == 1 for kind in KINDS)
     assert all(right(kind, phase, cold=cold) for kind in KINDS for phase in PHASES for cold in (False, True))
@@ -49,7 +49,7 @@ def test_kinds_are_data_that_fits() -> None:
 
 @pytest.mark.parametrize("lie", lies.LIES)
 def test_a_lie_is_python(lie: str) -> None:
-    """What is added to the agent compiles: one that does not would be noticed for a wrong reason."""
+    """The added code compiles: otherwise it would be noticed for a wrong reason."""
     compile(lies.source(lie, 1), lie, "exec")
 
 
@@ -76,14 +76,14 @@ def test_a_lie_is_python(lie: str) -> None:
 def test_a_run_is_judged_by_what_was_injected(
     kind: str, verdict: str, code: int, phase: str, outcome: str
 ) -> None:
-    """In the phase in which it struck, and not in the one that was aimed at."""
+    """In the phase in which the fault happened, and not in the drawn one."""
     draw = Draw(kind, "test", 0.5, busy=False)
     struck = {"before": phase, "after": phase, "problem": ""}
     assert judge.outcome_of(draw, Seen(code, verdict, ""), struck, "")[0] == outcome
 
 
 def test_a_test_that_lost_its_machine_counts_and_not_the_tests_after_it(tmp_path: Path) -> None:
-    """They are NOT_RUN, which is worse than INFRA and no cause."""
+    """Those are NOT_RUN, which is worse than INFRA and no cause."""
     (tmp_path / "out").mkdir()
     lost = a_test("truth.open", Verdict.INFRA, "the connection ended")
     after = a_test("truth.exec", Verdict.NOT_RUN, f"{judge.CONSEQUENCE} INFRA in truth.open")
@@ -96,7 +96,7 @@ def test_a_test_that_lost_its_machine_counts_and_not_the_tests_after_it(tmp_path
 
 
 def test_a_machine_counts_as_lost_only_if_another_replaced_it(tmp_path: Path) -> None:
-    """The attempts of a cell end with the one that counts; a cell that kept its machine lost none."""
+    """The last attempt of a cell is the one that counts; a cell that kept its machine lost none."""
     (tmp_path / "out").mkdir()
     passed = Attempt(verdict=Verdict.PASS)
     infra = Attempt(verdict=Verdict.INFRA, reason="QEMU was killed")
@@ -106,8 +106,8 @@ def test_a_machine_counts_as_lost_only_if_another_replaced_it(tmp_path: Path) ->
         assert judge.seen(tmp_path, 0).lost == lost
 
 
-def test_green_with_a_fault_in_it_is_a_false_green() -> None:
-    """Unless another machine did it and the results name the loss, or the fault did not take place."""
+def test_a_pass_with_a_fault_is_a_false_green() -> None:
+    """Unless another machine passed and the results name the loss, or the fault did not happen."""
     green = Seen(0, "PASS", "")
     draw = Draw("QEMU killed", "test", 0.5, busy=False)
     assert judge.outcome_of(draw, green, STRUCK, "") == ("wrong", True)
@@ -122,7 +122,7 @@ def test_green_with_a_fault_in_it_is_a_false_green() -> None:
 
 
 def test_a_guest_that_hangs_before_the_agent_runs_is_judged_by_how_it_started() -> None:
-    """A booted kernel failed to boot; a restored one lost its machine, which another may replace."""
+    """A booted machine is a boot failure; a restored one is lost, and another may replace it."""
     draw = Draw("CPU stands still", "deploy", 0.5, busy=False)
     struck = {**STRUCK, "before": "deploy", "after": "deploy"}
     for verdict, booted, outcome in (
@@ -137,7 +137,7 @@ def test_a_guest_that_hangs_before_the_agent_runs_is_judged_by_how_it_started() 
     assert judge.outcome_of(draw, replaced, struck, "") == ("wrong", True)
 
 
-def test_a_process_that_was_left_is_wrong_whatever_the_verdict() -> None:
+def test_a_process_that_was_left_is_wrong_with_any_verdict() -> None:
     draw = Draw("panic", "test", 0.5, busy=False)
     assert judge.outcome_of(draw, Seen(1, "CRASH", ""), STRUCK, "QEMU was left")[0] == "wrong"
     assert judge.outcome_of(healthy(1, 1), Seen(0, "PASS", ""), {}, "QEMU was left")[0] == "wrong"
@@ -148,7 +148,7 @@ def test_a_process_that_was_left_is_wrong_whatever_the_verdict() -> None:
     [(0, 300, 0.009936), (0, 100, 0.029513), (1, 100, 0.046560), (0, 0, 1.0), (3, 3, 1.0)],
 )
 def test_bounds_are_those_of_clopper_and_pearson(failures: int, trials: int, bound: float) -> None:
-    """Held against 1 - 0.05^(1/n) where nothing failed; at one failure (1-p)^n + n p (1-p)^(n-1) = 0.05."""
+    """Compared with 1 - 0.05^(1/n) without failures; with one, (1-p)^n + n p (1-p)^(n-1) = 0.05."""
     assert figures.upper_bound(failures, trials) == pytest.approx(bound, abs=2e-4)
 
 
@@ -170,8 +170,8 @@ def test_a_run_reads_back() -> None:
     assert [judge.parsed(one.line()) for one in RUNS] == RUNS
 
 
-def test_what_is_published_is_what_was_counted(tmp_path: Path) -> None:
-    """Late faults count neither way; another kernel's part and the table of named faults stay."""
+def test_the_published_figures_are_the_counted_ones(tmp_path: Path) -> None:
+    """Late faults count neither way; the parts of other kernels and the table of named faults stay."""
     page = tmp_path / "page.md"
     page.write_text("# Named\n\n")
     published.write(page, "5.10", 1, RUNS[:1])
@@ -195,13 +195,13 @@ def test_named_rows_can_be_written_without_losing_random_ones(tmp_path: Path) ->
 
 
 def test_kept_faults_still_exist() -> None:
-    """Each names a fault of the catalogue and a phase in which it may strike."""
+    """Each names a fault of the catalogue and a phase in which it can happen."""
     assert all(draw.fault and draw.phase in PHASES for draw in KEPT.values())
     assert Verdict.PASS in right(next(kind for kind in KINDS if kind.group == "overcome"), "test", cold=False)
 
 
 def test_the_published_campaign_has_no_false_green() -> None:
-    """Nor a healthy run that ended red; each fault in a wrong class is listed."""
+    """And no failed healthy run; each fault in a wrong class is listed."""
     _, _, text = table.PAGE.read_text().partition(table.RANDOM)
     rows = re.findall(r"(?m)^\| (a .+) \| (\d+) of (\d+) \|", text)
     found: Counter[str] = Counter()

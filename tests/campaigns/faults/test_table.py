@@ -14,15 +14,15 @@ BY_NAME = {fault.name: fault for fault in FAULTS}
 PHASES = {"before", "booting", "ready", "deployed", "load", "test", "between", "end"}
 
 
-def test_names_are_names() -> None:
-    """No two are alike, none breaks a table, and each strikes at a moment that there is."""
+def test_names_are_unique_and_valid() -> None:
+    """None breaks the table, and each fault has an existing moment."""
     assert len(set(NAMES)) == len(NAMES) >= 30
     assert not [name for name in NAMES if "|" in name]
     assert {fault.phase for fault in FAULTS} == PHASES
 
 
 def test_the_table_reads_back(tmp_path: Path) -> None:
-    """In the order of the catalogue; rows of another run stay, those of faults that are gone do not."""
+    """In the order of the catalogue; rows of another run stay, and those of deleted faults do not."""
     page = tmp_path / "page.md"
     first, gone, second = (
         Row("a", "test", "CRASH", 1, 0.2),
@@ -35,14 +35,14 @@ def test_the_table_reads_back(tmp_path: Path) -> None:
 
 
 def test_a_results_file_that_was_cut_is_refused() -> None:
-    """By its reader, as nothing that a verdict could be taken from."""
+    """Its reader returns no verdict."""
     row, refused = report.cut_results()
     assert refused
     assert row.exit == 2
 
 
 def test_the_written_table_is_of_these_faults() -> None:
-    """Each has its row, in the class that it must end in, and only what is overcome exits with 0."""
+    """Each has its row with the expected class, and only a fault that was overcome exits 0."""
     rows = table.read(table.PAGE)
     assert list(rows) == list(NAMES)
     assert {name: rows[name].verdict for name in BY_NAME} == {

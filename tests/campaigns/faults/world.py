@@ -1,4 +1,4 @@
-"""One cell on one real machine, with a fault put into it at a chosen moment."""
+"""Plays one cell on one real machine, with a fault injected at a chosen moment."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Brisk(Pace):
     """Deadlines for faults: no run waits two minutes for a guest that is known to be silent."""
 
     def within(self, seconds: float) -> float:
-        """At most `PATIENCE_S`."""
+        """Return at most `PATIENCE_S`."""
         return min(super().within(seconds), PATIENCE_S)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a fault ended, and after how many seconds that was known; `problem` is why it was none."""
+    """How a fault ended, and after how many seconds; `problem` is why it did not happen."""
 
     fault: Fault
     verdict: Verdict
@@ -44,12 +44,12 @@ class Outcome:
 
     @property
     def right(self) -> bool:
-        """Whether it struck, and ended in the class that it must."""
+        """Return whether the fault happened and ended in its class."""
         return not self.problem and self.verdict is self.fault.expected
 
 
 class Faulty:
-    """A machine, or its self-test server, that is the real one but for a fault at some moment."""
+    """A real machine, or its real self-test server, with a fault at some moment."""
 
     def __init__(self, real: Any, scene: Scene, fault: Fault) -> None:
         self._real = real
@@ -60,7 +60,7 @@ class Faulty:
         return getattr(self._real, name)
 
     def boot(self, deadline_s: float) -> None:
-        """With the fault while it boots, or once it is ready."""
+        """Boot with the fault during the boot, or once the guest is ready."""
         self._arm("booting")
         self._real.boot(deadline_s)
         if self._fault.prepare:
@@ -68,17 +68,17 @@ class Faulty:
         self._strike("ready")
 
     def selftest(self, log: Path, deadline_s: float) -> Faulty:
-        """The server, as faulty; with the fault once the agent is there and before it runs."""
+        """Start the server, with the fault between deployment and start."""
         self._strike("deployed")
         return Faulty(self._real.selftest(log, deadline_s), self._scene, self._fault)
 
     def load(self, cell: Cell, deadline_s: float) -> Any:
-        """With the fault meanwhile."""
+        """Load, with the fault meanwhile."""
         self._arm("load")
         return self._real.load(cell, deadline_s)
 
     def test(self, name: str, deadline_s: float) -> Any:
-        """With the fault meanwhile, or afterwards."""
+        """Run a test, with the fault meanwhile or afterwards."""
         self._arm("test")
         ran = self._real.test(name, deadline_s)
         self._strike("end")
@@ -94,7 +94,7 @@ class Faulty:
 
 
 def play(fault: Fault, scene: Scene) -> Outcome:
-    """Runs the scene's cell with that fault."""
+    """Play the scene's cell with that fault."""
     cells.MAX_MACHINES = 1  # a fault is put into each machine: another try would end as the first
     scene.folder.mkdir(parents=True, exist_ok=True)
     began = ended = time.monotonic()
@@ -115,7 +115,7 @@ def play(fault: Fault, scene: Scene) -> Outcome:
 
 
 def _run(fault: Fault, scene: Scene) -> tuple[Verdict, str, float]:
-    """The worst that became of the cell, why, and when it was known."""
+    """Return the worst verdict of the cell, its reason, and its time."""
     slot = Slot(lambda cell: _machine(fault, scene, cell), Brisk(), lambda _seconds: None)
     run = CellRun(scene.cell, slot, scene.folder)
     try:

@@ -1,1 +1,1 @@
-"""The oracle: programs and rules drawn at random, judged by what the kernel and docs/rules.md say."""
+"""The oracle: random programs under random rules, judged by the kernel's results and docs/rules.md."""

@@ -25,7 +25,7 @@ from tests.campaigns.law.world import World
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a campaign, or play a file again; the exit code."""
+    """Run a campaign, or replay a file; return the exit code."""
     arguments = _parser().parse_args(words)
     with contextlib.closing(VmBench(lock=MATRIX.with_name("matrix.lock"))) as bench:
 
@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _campaign(arguments: argparse.Namespace, opened: Opener) -> int:
-    """Play until the minutes are over; return 1 if the answers differ anywhere, or if no rule matched."""
+    """Play until the time is over; return 1 if the answers differ anywhere, or if no rule matched."""
     name = f"{arguments.kernel}-{arguments.hookset or 'auto'}-{arguments.seed}"
     log = (
         arguments.log or ROOT / "build" / "law" / f"{name}{'-neighbour' if arguments.neighbour else ''}.jsonl"
@@ -61,7 +61,7 @@ def _campaign(arguments: argparse.Namespace, opened: Opener) -> int:
 
 
 def loads(rule: Rule) -> bool:
-    """Whether the agent takes a rule; what it refuses is the rule fuzzer's to judge."""
+    """Return whether the agent accepts a rule; the rule fuzzer judges refusals."""
     from agent.errors import RuleErrors
     from agent.rules.load import loads as load_rules
 
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _replay(arguments: argparse.Namespace, opened: Opener) -> int:
-    """Play what a file holds; return 1 if an answer differs, or if the file holds no case."""
+    """Replay the cases of a file; return 1 if an answer differs, or if the file has no case."""
     cases = list(_cases(arguments.replay))
     different = 0
     for case in cases:

@@ -1,4 +1,4 @@
-"""What programs do: each function adds one deed of a few lines to a program."""
+"""What programs do: each function adds an act of a few lines to a program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.campaigns.law.writer import Writer
 
 
 def _ancestor(w: Writer) -> None:
-    """An operation on a file while a directory above it has another name."""
+    """Add an operation on a file while a directory above it has another name."""
     path = w.rng.choice([one for one in w.scene.hot if one.count("/") > 3] or list(w.scene.hot))
     root = next(tree.root for tree in w.scene.trees if path.startswith(f"{tree.root}/"))
     parts = path.removeprefix(f"{root}/").split("/")
@@ -47,7 +47,7 @@ def _create_beside(w: Writer, path: str) -> None:
 
 
 def _mount(w: Writer) -> None:
-    """A mount that comes, is used, and goes."""
+    """Add a mount that is used and removed."""
     folder = w.folder()
     undo = line("umount2", word(folder), "MNT_DETACH")
     door = w.rng.random()
@@ -89,7 +89,7 @@ def _new_mount(w: Writer, folder: str) -> None:
 
 
 def _tree(w: Writer) -> None:
-    """A detached copy of a tree, and operations through its descriptor."""
+    """Add a detached copy of a tree, and operations through its descriptor."""
     folder, _, name = w.rng.choice(w.scene.hot).rpartition("/")
     fd, inner = w.var(), w.var()
     w.add("open_tree", "AT_FDCWD", w.spelled(folder), "OPEN_TREE_CLONE", into=fd)
@@ -113,7 +113,7 @@ def _tree(w: Writer) -> None:
 
 
 def _exec(w: Writer) -> None:
-    """A program that is started, or may not be."""
+    """Add the start of a program, which may be refused."""
     rng = w.rng
     root = rng.choice(w.scene.trees).root
     choice = rng.random()
@@ -151,7 +151,7 @@ def _exec(w: Writer) -> None:
 
 
 def _as_user(w: Writer) -> None:
-    """The same as a user who may not do everything."""
+    """Add an act as a user without all permissions."""
     inner = Writer(w.rng, w.scene, w.folders, known=list(w.known), cwd=w.cwd, depth=w.depth + 1, vars=w.vars)
     inner.add("setgid", w.scene.world.user)
     inner.add("setuid", w.scene.world.user)
@@ -164,7 +164,7 @@ def _as_user(w: Writer) -> None:
 
 
 def _any_user(w: Writer) -> None:
-    """An operation that no privilege is needed for; of what rules are about more often."""
+    """Add an operation that needs no privilege, more often on objects of rules."""
     own = [(often, act, types) for often, act, types in TABLE if act in _USER]
     weights = [often * (4 if w.scene.focus & set(types.split()) else 1) for often, _, types in own]
     w.rng.choices(own, weights)[0][1](w)
@@ -177,7 +177,7 @@ def _in_thread(w: Writer) -> None:
 
 
 def _elsewhere(w: Writer) -> None:
-    """A child in a root, a namespace or a directory of its own."""
+    """Add a child with another root, namespace or working directory."""
     inner = Writer(w.rng, w.scene, w.folders, known=list(w.known), depth=w.depth + 1, vars=w.vars)
     choice = w.rng.random()
     root = w.rng.choice(w.scene.trees).root
@@ -209,7 +209,7 @@ def _elsewhere(w: Writer) -> None:
 
 
 def _plain(w: Writer, path: str) -> None:
-    """One call on just this path."""
+    """Add one call on exactly this path."""
     call = w.rng.choice(("open", "open", "chmod", "unlink", "truncate"))
     if call == "open":
         fd = w.var()
@@ -234,7 +234,7 @@ def _chdir(w: Writer) -> None:
 
 
 def _by_link(w: Writer) -> None:
-    """An object through a link that was just made."""
+    """Add an operation on an object through a new link."""
     link = w.linked(w.target())
     w.known.append(link)
     w.rng.choice((open_file, open_file, _chmod_path))(w, link)

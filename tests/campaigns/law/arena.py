@@ -1,4 +1,4 @@
-"""A guest with a world, in which programs are played while two agents watch: with filters, and without."""
+"""A guest with a world, in which programs run while two agents watch: with filters, and without."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Arena:
         return self._played(texts[: len(rules)], problems)
 
     def run(self, *words: str) -> str:
-        """What a command in the guest prints."""
+        """Return the output of a command in the guest."""
         return self._guest.run(words).stdout.decode(errors="replace")
 
     def _boot(self, stack: contextlib.ExitStack) -> VmMachine:
@@ -185,7 +185,7 @@ class Arena:
 
 
 def _since(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
-    """What an agent counted since it was asked before."""
+    """Return what an agent counted since the last request."""
     if before is None:
         return now
     rows = {

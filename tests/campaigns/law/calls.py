@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Meaning:
-    """One call: its event, and the places of its arguments; None: it has none of the kind."""
+    """One call: its event, and the places of its arguments; None if it has no such argument."""
 
     event: str
     file: int | None = None

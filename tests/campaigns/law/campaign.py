@@ -1,4 +1,4 @@
-"""The loop of a campaign: draw a case, play it, judge it, shrink what is new, and write it down."""
+"""The loop of a campaign: draw a case, play it, judge it, shrink new differences, and log them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Acceptable = Callable[[Rule], bool]
 
 @dataclass
 class Figures:
-    """What a campaign did until now."""
+    """The figures of a campaign so far."""
 
     programs: int = 0
     operations: int = 0
@@ -61,7 +61,7 @@ class Campaign:
     shrunk: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     def run(self, minutes: float) -> Figures:
-        """Play on, with another guest and world whenever one died. Raises HarnessError if none boots."""
+        """Play until the time is over, with a new guest after a death. Raises HarnessError if none boots."""
         left = minutes * 60  # of time with a guest
         number = 0
         while left > 0:
@@ -77,7 +77,7 @@ class Campaign:
         return self.figures
 
     def case(self, world: World, number: int) -> Case:
-        """The case of that number; the same for the same seed, world and number."""
+        """Return the case of that number, which depends only on seed, world and number."""
         rng = random.Random(f"{self.seed}:{number}")
         made_in = scene(rng, world, self.kinds)
         rules, reload = (
@@ -90,7 +90,7 @@ class Campaign:
         return Case(world, rules, programs)
 
     def _in_guest(self, arena: Any, number: int, until: float) -> int:
-        """Cases in one guest, until it dies or the time is over; the number of the next case."""
+        """Play cases in one guest, until it dies or the time is over; return the number of the next case."""
         while time.monotonic() < until:
             case = self.case(arena.world, number)
             number += 1
@@ -138,7 +138,7 @@ class Campaign:
         figures.kinds += kinds
 
     def _new(self, arena: Any, case: Case, number: int, difference: Difference) -> None:
-        """A kind that was not seen before: say it, shrink it, keep it."""
+        """Print, shrink and store a new kind of difference."""
         self.say(f"  NEW {difference.kind}: expected {difference.expected[:200]}; got {difference.got[:200]}")
         entry: dict[str, Any] = {
             "new": str(difference.kind),
@@ -161,7 +161,7 @@ class Campaign:
         self._write(entry)
 
     def _shrink(self, arena: Any, case: Case, difference: Difference) -> tuple[Case, Difference | None]:
-        """The smallest case found, and its difference; None if it never failed again."""
+        """Return the smallest case found, and its difference; None if it never failed again."""
         found: list[Difference] = []
 
         def fails(trial: Case) -> bool:
@@ -210,7 +210,7 @@ def _plain(difference: Difference) -> dict[str, Any]:
 
 
 def summary(figures: Figures) -> Iterator[str]:
-    """What a campaign ends with."""
+    """Return the final lines of a campaign."""
     rate = figures.programs * 60 / figures.played_s if figures.played_s else 0
     yield (
         f"{figures.programs} programs, {figures.operations} operations, {figures.matches} matches in "

@@ -1,4 +1,4 @@
-"""One play as data, from which it can be played again: world, rules, programs, kernel."""
+"""One play as data, from which it can be repeated: world, rules, programs, kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.campaigns.law.world import World
 
 @dataclass(frozen=True)
 class Case:
-    """What is played. `reload` holds the rules from the program `cut` on; None: the same all along."""
+    """The data of a play. `reload` has the rules from the program `cut` on; None if they stay the same."""
 
     world: World
     rules: tuple[Rule, ...]
@@ -25,7 +25,7 @@ class Case:
 
     @property
     def script(self) -> str:
-        """The script of all programs; nothing is witnessed of those that make the trees."""
+        """Return the script of all programs; nothing is witnessed of those that make the trees."""
         rows = []
         for number, program in enumerate(self.programs):
             if number == self.cut and self.reload is not None:
@@ -35,16 +35,16 @@ class Case:
 
     @property
     def parts(self) -> tuple[tuple[Rule, ...], ...]:
-        """The rules of each part."""
+        """Return the rules of each part."""
         return (self.rules, self.rules if self.reload is None else self.reload)
 
     def size(self) -> int:
-        """Lines of programs and rules."""
+        """Return the number of lines of programs and rules."""
         lines = sum(step.size() for program in self.programs for step in program.steps)
         return lines + len(self.rules) + len(self.reload or ())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         found: dict[str, Any] = {
             "world": self.world.to_json(),
             "rules": _plain(self.rules),
@@ -56,7 +56,7 @@ class Case:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Case:
-        """Of `to_json`; raises ValueError or KeyError for other data."""
+        """Read the data of `to_json`; raises ValueError or KeyError for other data."""
         reload = data.get("reload")
         return cls(
             World.from_json(data["world"]),
@@ -67,12 +67,12 @@ class Case:
         )
 
     def having(self, programs: Sequence[Program]) -> Case:
-        """With some of its programs; the reload stays between those that it was between."""
+        """Return the case with some of its programs; the reload stays between the same programs."""
         names = {program.name for program in self.programs[: self.cut]}
         return replace(self, programs=tuple(programs), cut=sum(one.name in names for one in programs))
 
     def play(self, arena: Any) -> Played:
-        """In a guest. Raises HarnessError for a guest that died."""
+        """Play the case in a guest. Raises HarnessError if the guest dies."""
         played: Played = arena.play(
             rendered(self.rules), self.script, None if self.reload is None else rendered(self.reload)
         )

@@ -1,4 +1,4 @@
-"""The generator, built once a session from the sources that ship."""
+"""The generator, compiled once for each session from the sources in the package."""
 
 from __future__ import annotations
 

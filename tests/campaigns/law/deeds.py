@@ -1,4 +1,4 @@
-"""Operations on names and attributes, each by one of its calls."""
+"""Operations on names and attributes, each by one of its system calls."""
 
 from __future__ import annotations
 

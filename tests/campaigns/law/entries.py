@@ -1,4 +1,4 @@
-"""Entries of the corpus as cases: what was found once, played again in the arena."""
+"""Entries of the corpus as cases: earlier findings, played again in the arena."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Image:
 
 
 def fat12(size: int) -> bytes:
-    """The beginning of an empty FAT12 file system: its boot sector and two tables of 8 sectors."""
+    """Return the beginning of an empty FAT12 file system: its boot sector and two tables of 8 sectors."""
     sectors = size // 512
     boot = struct.pack(
         "<3s8sHBHBHHBHHHII", b"\xeb\x3c\x90", b"law     ", 512, 4, 1, 2, 512, sectors, 0xF8, 8, 32, 2, 0, 0
@@ -83,7 +83,7 @@ def fat12(size: int) -> bytes:
 
 
 class World:
-    """Places, made by steps; those that this kernel cannot make are left out with the reason."""
+    """The places, made by steps; places that this kernel cannot make are left out with the reason."""
 
     def __init__(self, places: list[dict[str, Any]]) -> None:
         self.places = places
@@ -196,7 +196,7 @@ class Agent:
             time.sleep(0.2)
 
     def said(self) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         with open(self.log, "rb") as file:
             return file.read()[-4000:].decode(errors="replace")
 
@@ -206,7 +206,7 @@ class Agent:
             self.data += data
 
     def has(self, needle: bytes) -> bool:
-        """Whether its matches have this text; what was searched before is not searched again."""
+        """Return whether its matches have this text; earlier searched bytes are not searched again."""
         begin = max(0, self.searched - len(needle))
         self.take()
         self.searched = len(self.data)
@@ -221,7 +221,7 @@ class Agent:
         return data
 
     def ask(self, word: str) -> dict[str, Any]:
-        """Its answer to `status` or `reload`."""
+        """Return its answer to `status` or `reload`."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(120)
             client.connect(self.control)
@@ -231,7 +231,7 @@ class Agent:
         return reply
 
     def status(self) -> dict[str, Any]:
-        """Its state, asked again while its ledger does not close: an operation may be in flight."""
+        """Return its state; it is requested again while operations in flight keep its ledger open."""
         for _ in range(ASKED):
             found = self.ask("status")
             rows = [Account(**row) for row in found["ledger"].values()]
@@ -244,7 +244,7 @@ class Agent:
 
 
 class Player:
-    """All that one guest has."""
+    """The state of a guest: its world and its agents."""
 
     def __init__(self) -> None:
         self.world = World([])
@@ -276,7 +276,7 @@ class Player:
         return {"pids": [os.getpid(), *(agent.process.pid for agent in self.agents.values())]}
 
     def reload(self, path: str) -> list[str]:
-        """Put rules in force; return what the agents have against them."""
+        """Activate rules; return the agents' errors about them."""
         with open(path, "rb") as file:
             policies = file.read()
         if policies == self.policies:
@@ -384,14 +384,14 @@ class Neighbours:
             os.rmdir(group)
 
     def reload(self) -> None:
-        """Ask each agent in turn."""
+        """Ask each agent in turn to reload."""
         while self.reloaded and not self.over.is_set():
             for agent in self.reloaded:
                 agent.ask("reload")
 
 
 def _kill_all_of(uid: int) -> bool:
-    """Whether there was a process of that user."""
+    """Kill all processes of that user; return whether there was one."""
     found = False
     for name in os.listdir("/proc"):
         if name.isdigit() and _owner(name) == uid:
@@ -411,7 +411,7 @@ def _owner(pid: str) -> int:
 
 
 def generate(script: bytes) -> tuple[bytes, str]:
-    """The report of fim-gen, and what is wrong if it did not end as it should."""
+    """Return the report of fim-gen, and the error if it did not end normally."""
     with open(REPORTS, "w+b", buffering=0) as file:
         out = os.open(REPORTS, os.O_WRONLY | os.O_APPEND)  # several processes write whole lines
         process = subprocess.Popen(
@@ -432,7 +432,7 @@ def generate(script: bytes) -> tuple[bytes, str]:
 
 
 def _between(data: bytes, first: bytes, last: bytes) -> bytes:
-    """The matches after the first mark's and before the last one's."""
+    """Return the matches between the first mark's and the last mark's."""
     begin = data.index(b"\n", data.index(first)) + 1
     return data[begin : data.rindex(b"\n", begin - 1, data.index(last, begin)) + 1]
 
@@ -455,7 +455,7 @@ def _shell(script: str, *, may_fail: bool = False) -> str:
 
 
 def requests() -> Iterator[dict[str, Any]]:
-    """What the host asks for."""
+    """Yield the requests of the host."""
     for line in sys.stdin.buffer:
         yield json.loads(line)
 

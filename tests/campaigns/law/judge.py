@@ -1,4 +1,4 @@
-"""Compares three answers about one play: filters on, filters off, and what should match."""
+"""Compares three answers about one play: filters on, filters off, and the matches that truth expects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ODD_MARKS = frozenset({"truncated", "detached"})
 
 @dataclass(frozen=True)
 class Kind:
-    """What makes two differences the same fault."""
+    """The properties by which two differences count as the same fault."""
 
     check: str  # filter, missing, extra, path, twice, change, ledger, lost, problem, died
     lacks: str = ""  # on, off, both: the answers that lack it
@@ -37,7 +37,7 @@ class Kind:
     detail: str = ""
 
     def coarse(self) -> tuple[str, str, str, str]:
-        """What stays the same while a failure is shrunk."""
+        """Return the properties that stay the same while a failure is shrunk."""
         return self.check, self.lacks, self.type, self.error
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference, with what shows it."""
+    """One difference, with its evidence."""
 
     kind: Kind
     program: str
@@ -63,7 +63,7 @@ def unescape(shown: str) -> str:
 
 
 def key_of(match: Match) -> Key:
-    """A match as truth knows it."""
+    """Return a match in the form of the truth."""
     event, process = match["event"], match["process"]
     other = (event.get("destination") or {}).get("path")
     return Key(
@@ -79,7 +79,7 @@ def key_of(match: Match) -> Key:
 
 
 def judge(played: Played, script: str, rules: Sequence[Sequence[Rule]], world: World) -> list[Difference]:
-    """All differences of a play."""
+    """Return all differences of a play."""
     about = _About(played.records, world)
     known = truth(played.records, script, rules)
     found = [
@@ -94,18 +94,18 @@ def judge(played: Played, script: str, rules: Sequence[Sequence[Rule]], world: W
 
 @dataclass
 class _About:
-    """Looks records up."""
+    """Finds records."""
 
     records: Sequence[Record]
     world: World
 
     def place(self, path: str | None) -> str:
-        """The kind of the file system that a path lies on."""
+        """Return the kind of file system of a path."""
         inside = [one for one in self.world.places if path and f"{path}/".startswith(f"{one.path}/")]
         return max(inside, key=lambda one: len(one.path)).kind if inside else "elsewhere"
 
     def of(self, key: Key) -> Record | None:
-        """The record that a match is most likely about."""
+        """Return the record that a match is most likely about."""
         mine = [
             one
             for one in self.records
@@ -139,7 +139,7 @@ class _About:
 
 
 def spelling(record: Record | None) -> str:
-    """How the first path of a call was written."""
+    """Return how the first path of a call was written."""
     meaning = CALLS.get(record.call) if record else None
     if record is None or meaning is None or meaning.file is None or len(record.words) <= meaning.file + 1:
         return ""
@@ -160,13 +160,13 @@ def spelling(record: Record | None) -> str:
 
 
 def _whole(match: Match) -> str:
-    """A match without what may differ between two agents."""
+    """Return a match without the parts that may differ between two agents."""
     process = {name: match["process"].get(name) for name in ("pid", "tid", "ppid", "uid", "gid", "comm")}
     return json.dumps([match.get("part", 0), match["rule"], match["event"], process], sort_keys=True)
 
 
 def _filtered(played: Played, about: _About) -> Iterator[Difference]:
-    """Filters on and off: the same matches."""
+    """Filters on and off have the same matches."""
     on, off = (Counter(map(_whole, some)) for some in (played.on, played.off))
     for lacks, more in (("on", off - on), ("off", on - off)):
         for shown in more.elements():
@@ -184,7 +184,7 @@ def _filtered(played: Played, about: _About) -> Iterator[Difference]:
 
 
 def _against(known: Truth, played: Played, about: _About) -> Iterator[Difference]:
-    """Each answer against the truth."""
+    """Compare each answer with the truth."""
     answers = {"on": played.on, "off": played.off}
     missing: dict[tuple[Key, int], list[str]] = defaultdict(list)
     extra: dict[tuple[Key, int], list[str]] = defaultdict(list)
@@ -229,7 +229,7 @@ def _loose(key: Key) -> tuple[Any, ...]:
 
 
 def _twin(key: Key, names: list[str], extra: dict[tuple[Key, int], list[str]]) -> Key | None:
-    """The same event by another path; it is taken out of `extra`."""
+    """Return the same event by another path, and remove it from `extra`."""
     for other, count in list(extra):
         same = (other.part, other.rule, other.type, other.retval, other.pid)
         if same == (key.part, key.rule, key.type, key.retval, key.pid) and extra[other, count] == names:
@@ -312,7 +312,7 @@ def _changes(played: Played, rules: Sequence[Sequence[Rule]], about: _About) -> 
 
 
 def _silent(rule: Rule, part: int, pids: set[int], played: Played) -> str:
-    """Which answers have no match of a rule by these processes: on, off, both, or none."""
+    """Return which answers have no match of a rule by these processes: on, off, both, or none."""
     silent = [
         name
         for name, answer in (("on", played.on), ("off", played.off))
@@ -336,7 +336,7 @@ def _how(records: Sequence[Record], path: str) -> str:
 
 
 def _changed(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    """Paths whose state differs between the first and the last probe of a program."""
+    """Return paths whose state differs between the first and the last probe of a program."""
     states: dict[str, list[Stat | None]] = defaultdict(list)
     for record in records:
         if (
@@ -354,7 +354,7 @@ def _changed(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
 
 
 def _content(st: Stat | None) -> tuple[int, ...] | None:
-    """What a change changes; the entries of a directory are other objects."""
+    """Return the part of a state that a change changes; entries of a directory are other objects."""
     if st is None:
         return None
     size, mtime = (0, 0) if stat.S_ISDIR(st.mode) else (st.size, st.mtime)
@@ -362,7 +362,7 @@ def _content(st: Stat | None) -> tuple[int, ...] | None:
 
 
 def _wants(rule: Rule, path: str) -> bool:
-    """Whether a rule of fim.write wants every change of this path."""
+    """Return whether a rule of fim.write matches every change of this path."""
     for kind in WRITES:
         fields: dict[str, Any] = {
             f"{kind}.file.path": path,

@@ -22,11 +22,11 @@ MOST = 2_048  # symbols of a pattern, repeats expanded
 
 
 class UndefinedError(Exception):
-    """The page does not say what this means."""
+    """The page does not define the meaning."""
 
 
 class RefusedError(UndefinedError):
-    """The page says that this does not load."""
+    """According to the page this does not load."""
 
 
 @lru_cache(10_000)

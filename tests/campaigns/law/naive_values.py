@@ -62,7 +62,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Node:
-    """A part of an expression: what it is, and how an event gives its value."""
+    """A part of an expression: its type, and how an event gives its value."""
 
     kind: str  # number, text, bool, pattern, list, regex, variable
     read: Read

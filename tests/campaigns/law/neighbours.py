@@ -29,7 +29,7 @@ def _endless(*lines: str) -> str:
 
 
 def _sleepers(count: int) -> str:
-    """As many processes that sleep in an open of a FIFO that has no name any more."""
+    """Make processes that sleep in the open of a FIFO that has no name any more."""
     return (
         f"{_ROOT}{_USER}mknod {HOME}/fifo S_IFIFO|0666\nopen {HOME}/fifo O_PATH -> $0\nunlink {HOME}/fifo\n"
         f"repeat {count}\nfork\nopen /proc/self/fd/%{{0}} O_WRONLY\nend\nend\n"

@@ -1,4 +1,4 @@
-"""Opens, by every call and with every spelling, and what is done through the descriptor."""
+"""Opens, by every call and with every spelling, and operations on the descriptor."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def open_file(w: Writer, path: str | None = None, flags: str | None = None) -> N
 
 
 def _use(w: Writer, fd: int) -> None:
-    """Sometimes another operation through the descriptor."""
+    """Sometimes add another operation on the descriptor."""
     choice = w.rng.random()
     if choice < 0.05:
         w.add("fchmod", f"${fd}", w.rng.choice(MODES))
@@ -79,7 +79,7 @@ def _use(w: Writer, fd: int) -> None:
 
 
 def siblings(w: Writer) -> None:
-    """Opens of several files of one directory: what teaches the filters that nothing in it matters."""
+    """Open several files of one directory, so that the filters learn that it is irrelevant."""
     folder = w.folder()
     files = [path for tree in w.scene.trees for path in tree.files if path.rsplit("/", 1)[0] == folder]
     files = files or [f"{folder}/{name}" for name in NEW[:3]]
@@ -96,7 +96,7 @@ def siblings(w: Writer) -> None:
 
 
 def twins(w: Writer) -> None:
-    """Opens of the same name in two places: what the filters learn of one must not hide the other."""
+    """Open the same name in two places: what the filters learn of one must not hide the other."""
     first, second = w.rng.choice(w.scene.trees), w.rng.choice(w.scene.trees)
     for path in w.rng.sample(first.files, w.rng.randint(1, 3)):
         for tree, times in ((first, w.rng.randint(1, 3)), (second, 1)):

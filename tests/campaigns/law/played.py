@@ -1,4 +1,4 @@
-"""What one play of a script brought back: the generator's records and the matches of both agents.
+"""The results of one play: the generator's records and the matches of both agents.
 
 Every text that comes from the guest is bytes, decoded as UTF-8 with surrogateescape.
 """
@@ -14,7 +14,7 @@ Match = Mapping[str, Any]  # a line of the agent, and "part": 0 before the reloa
 
 @dataclass(frozen=True)
 class Stat:
-    """statx of an object."""
+    """The statx data of an object."""
 
     dev: str = ""  # "major:minor"
     ino: int = 0
@@ -48,7 +48,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Opened:
-    """What the kernel said about the descriptor that a call returned."""
+    """The kernel's data on the descriptor that a call returned."""
 
     path: str
     st: Stat | None = None
@@ -56,7 +56,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Record:
-    """One operation of one process, and what the kernel answered."""
+    """One operation of one process, and the kernel's results."""
 
     program: str
     line: int  # of the script, from 1
@@ -77,7 +77,7 @@ class Record:
     part: int = 0
 
     def at(self, arg: int) -> Seen | None:
-        """The witness of an argument, counted from 0."""
+        """Return the witness of an argument, counted from 0."""
         return next((seen for seen in self.seen if seen.arg == arg), None)
 
 

@@ -25,7 +25,7 @@ _TYPES: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule, and the type of event that it is about: a label, or fim.write."""
+    """A rule, and the type of its events: a label, or fim.write."""
 
     id: str
     kind: str
@@ -33,17 +33,17 @@ class Rule:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The labels of the events that it can match."""
+        """Return the labels of the events that it can match."""
         return WRITES if self.kind == WRITE else (self.kind,)
 
 
 def rendered(rules: Iterable[Rule]) -> bytes:
-    """The policy file."""
+    """Return the policy file."""
     return json.dumps({"rules": [{"id": rule.id, "expression": rule.expression} for rule in rules]}).encode()
 
 
 def quoted(text: str) -> str:
-    """A text of the rule language, byte by byte."""
+    """Return a text of the rule language, byte by byte."""
     raw = text.encode("utf-8", "surrogateescape")
     plain = {0x22: '\\"', 0x5C: "\\\\", 0x0A: "\\n"}
     return '"' + "".join(plain.get(b) or (chr(b) if 32 <= b < 127 else f"\\x{b:02x}") for b in raw) + '"'
@@ -56,7 +56,7 @@ def _object(kind: str) -> str:
 
 
 def globbed(rng: random.Random, path: str) -> str:
-    """A pattern that matches the path: some of its components given up, whole or in part."""
+    """Return a pattern that matches the path, with some components replaced as a whole or in part."""
     parts = path.split("/")[1:]
     choice = rng.random()
     if choice < 0.4:
@@ -73,7 +73,7 @@ def globbed(rng: random.Random, path: str) -> str:
 
 
 def _path(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
-    """A condition on the path or, if `names`, perhaps on the base name alone."""
+    """Return a condition on the path or, if `names`, perhaps only on the base name."""
     field = _object(kind)
     path = _wanted(rng, scene, kind)
     choice = rng.random() * (1.0 if names else 0.68)
@@ -146,7 +146,7 @@ def _flags(rng: random.Random, kind: str) -> str:
 
 
 def _asked(field: str) -> Term:
-    """A mode that the call asks for."""
+    """Return a mode that the call uses."""
 
     def term(rng: random.Random, kind: str) -> str:
         return f"{kind}.file.destination.{field} " + rng.choice(
@@ -227,7 +227,7 @@ _ALONE: Mapping[str, Sequence[str]] = {
 
 
 def expression(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
-    """A condition on one type of event."""
+    """Return a condition on one type of event."""
     if names and kind == "open" and rng.random() < 0.08:
         return rng.choice(_ALONE[kind])
     if (
@@ -250,7 +250,7 @@ def expression(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
 
 
 def policy(rng: random.Random, scene: Scene) -> tuple[Rule, ...]:
-    """Rules in force: mostly few, sometimes hundreds; mostly of few types, so that filters have an effect."""
+    """Return active rules: mostly few, sometimes hundreds; mostly of few types, so that filters count."""
     count = rng.choice((1, 2, 3, 4, 6, 8, 12, 12, 20, 30)) if rng.random() < 0.93 else rng.randint(100, 300)
     names = rng.random() < 0.5  # a rule on a name alone can match anywhere: then no directory is discarded
     types = list(_TYPES)

@@ -23,16 +23,16 @@ class Program:
 
     @property
     def makes(self) -> bool:
-        """Whether it only makes the trees that others use."""
+        """Return whether it only makes the trees that others use."""
         return self.name.startswith(SETUP)
 
     def step(self) -> Step:
-        """As a block of a script."""
+        """Return it as a block of a script."""
         return line("program", self.name, body=self.steps)
 
 
 def program(rng: random.Random, made_in: Scene, name: str) -> Program:
-    """A random program."""
+    """Return a random program."""
     trees = made_in.trees
     folders = tuple(rng.choice(rng.choice(trees).folders) for _ in range(rng.choice((1, 2, 2, 3))))
     hot = tuple(path.rsplit("/", 1)[0] for path in made_in.hot)
@@ -47,14 +47,14 @@ def program(rng: random.Random, made_in: Scene, name: str) -> Program:
 
 
 def _probe(w: Writer, paths: Sequence[str]) -> None:
-    """The state of files as the kernel tells it, by calls that are no events."""
+    """Return the steps that read the state of files by calls that are no events."""
     for path in paths:
         w.add("open", word(path), "O_PATH|O_NOFOLLOW", into=29)
         w.add("close", "$29")
 
 
 def setup(made_in: Scene, name: str = SETUP) -> Program:
-    """What makes, or mends, the trees of the scene; the first also copies the generator."""
+    """Return programs that make or repair the trees of the scene; the first also copies the generator."""
     steps = [step for tree in made_in.trees for step in tree.made()]
     if name == SETUP:
         steps += [
@@ -67,7 +67,7 @@ def setup(made_in: Scene, name: str = SETUP) -> Program:
 
 
 def batch(rng: random.Random, made_in: Scene, count: int) -> Iterator[Program]:
-    """A set-up, then programs, with mending between them."""
+    """Return a set-up, then programs with repairs between them."""
     yield setup(made_in)
     for number in range(count):
         if number and number % HEAL == 0:

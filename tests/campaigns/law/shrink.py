@@ -1,4 +1,4 @@
-"""Makes a failure small: fewer programs, operations, rules. Each trial is one play."""
+"""Shrinks a failure: fewer programs, operations, rules. Each trial is one play."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Item = TypeVar("Item")
 
 
 class Budget:
-    """How many trials are left, and until when."""
+    """The remaining trials and time."""
 
     def __init__(self, trials: int, seconds: float) -> None:
         self.trials = trials
         self.until = time.monotonic() + seconds
 
     def spend(self) -> bool:
-        """Whether there is one more."""
+        """Return whether another trial is left, and count it."""
         self.trials -= 1
         return self.trials >= 0 and time.monotonic() < self.until
 
 
 def ddmin(items: Sequence[Item], fails: Callable[[Sequence[Item]], bool]) -> list[Item]:
-    """A part of the items that still fails and of which no chunk can be left out; Zeller's algorithm."""
+    """Return a part of the items that still fails and of which no chunk can be removed (Zeller)."""
     kept, chunk = list(items), max(1, len(items) // 2)
     while kept:
         shorter = False
@@ -84,7 +84,7 @@ def _likely(case: Case, culprit: str, rule: str) -> Case | None:
 
 
 def _above(path: str, name: str) -> bool:
-    """Whether a path is that of the name, or of a directory above or below it."""
+    """Return whether a path is that of the name, or of a directory above or below it."""
     return f"{name}/".startswith(f"{path}/") or path.startswith(f"{name}/") or path in name
 
 
@@ -109,7 +109,7 @@ def _rules(case: Case, tried: Fails) -> Case:
 
 
 def _steps(case: Case, tried: Fails) -> Case:
-    """Lines of programs, the last program's first: of a set-up most lines are not needed."""
+    """Return the lines of programs, the last program's first: most lines of a set-up are not needed."""
     places = [(number, place) for number, one in enumerate(case.programs) for place in flat(one.steps)]
 
     def having(kept: Sequence[tuple[int, tuple[int, ...]]]) -> Case:

@@ -1,4 +1,4 @@
-"""A script of the generator as data: lines that can be cut out, and put together again."""
+"""A script of the generator as data: lines can be removed, and it can be written again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456
 
 
 def word(text: str | bytes) -> str:
-    """Any text as one word of a script."""
+    """Return any text as one word of a script."""
     raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
     if not raw:
         return EMPTY
@@ -20,7 +20,7 @@ def word(text: str | bytes) -> str:
 
 
 def text(of: str) -> str:
-    """The text that `word` was given."""
+    """Return the text of a `word`."""
     if of == EMPTY:
         return ""
     raw = of.replace("%%", "%").encode("ascii").decode("unicode_escape").encode("latin-1")
@@ -49,22 +49,22 @@ class Step:
             yield "end"
 
     def size(self) -> int:
-        """How many lines that do something."""
+        """Return the number of lines with an operation."""
         return 1 + sum(step.size() for step in self.body)
 
 
 def line(*words: str | int, into: int | None = None, body: Iterable[Step] = ()) -> Step:
-    """A step of words that are escaped already."""
+    """Return a step of escaped words."""
     return Step(tuple(str(one) for one in words), into, tuple(body))
 
 
 def render(steps: Iterable[Step]) -> str:
-    """The script of these steps."""
+    """Return the script of these steps."""
     return "".join(f"{one}\n" for step in steps for one in step.lines())
 
 
 def parse(script: str) -> tuple[Step, ...]:
-    """The steps of a script; ValueError if its blocks do not close."""
+    """Return the steps of a script; raises ValueError if its blocks do not close."""
     rows = [row for row in script.splitlines() if row.strip() and not row.startswith("#")]
     steps, rest = _parse(rows)
     if rest:
@@ -95,14 +95,14 @@ def _split(row: str) -> tuple[tuple[str, ...], int | None]:
 
 
 def flat(steps: Iterable[Step], path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
-    """The places of all steps, blocks before their lines."""
+    """Return the places of all steps, blocks before their lines."""
     for number, step in enumerate(steps):
         yield (*path, number)
         yield from flat(step.body, (*path, number))
 
 
 def without(steps: tuple[Step, ...], gone: frozenset[tuple[int, ...]]) -> tuple[Step, ...]:
-    """The steps without those at these places."""
+    """Return the steps without those at these places."""
 
     def cut(some: tuple[Step, ...], path: tuple[int, ...]) -> tuple[Step, ...]:
         return tuple(

@@ -1,4 +1,4 @@
-"""The corpus: the rules of each entry load, and both evaluators say that its events match."""
+"""The corpus: the rules of each entry load, and both evaluators match its events."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def test_each_entry_is_a_scenario() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_both_evaluators_want_the_events(name: str) -> None:
-    """And neither wants the same event with another path and result."""
+def test_both_evaluators_match_the_events(name: str) -> None:
+    """Neither matches the same event with another path and result."""
     entry = corpus.load(name, "/w/tmp")
     engine = load.loads(rendered(entries.case(name).rules).decode())
     for rule, expected in entry.arrives.items():
@@ -39,7 +39,7 @@ def test_both_evaluators_want_the_events(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_entry_is_a_case_to_replay(name: str) -> None:
-    """Its script survives being written and read."""
+    """Its script is the same after writing and reading."""
     case = entries.case(name)
     assert Case.from_json(case.to_json()) == case
     assert corpus.load(name, "/w/tmp").script.strip().splitlines()[0] in case.script

@@ -1,4 +1,4 @@
-"""The oracle itself: what it draws, what it takes for true, how it compares and how it shrinks."""
+"""The oracle itself: how it draws, what it expects, how it compares, and how it shrinks."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def judged(
 
 
 @pytest.mark.parametrize("name", ["judge", "truth"])
-def test_the_truth_knows_nothing_of_the_agent(name: str) -> None:
-    """Neither the module nor anything that it imports loads a module of the agent or of the harness."""
+def test_the_truth_does_not_import_the_agent(name: str) -> None:
+    """Neither the module nor its imports load a module of the agent or of the harness."""
     code = f"import sys, tests.campaigns.law.{name}; print(*{{name.split('.')[0] for name in sys.modules}})"
     argv = [sys.executable, "-c", code]
     loaded = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
@@ -90,14 +90,14 @@ def test_the_truth_knows_nothing_of_the_agent(name: str) -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"a b", b"\xff\xfe", b"100%d", b"new\nline", "é".encode(), b"$0"])
 def test_words_hold_any_bytes(raw: bytes) -> None:
-    """A word has no blank, and gives the bytes back."""
+    """A word has no blank, and its bytes can be restored."""
     made = word(raw)
     assert len(made.split()) == 1
     assert text(made).encode("utf-8", "surrogateescape") == raw
 
 
 def test_a_case_is_the_same_for_the_same_seed(world: World) -> None:
-    """And survives being written and read."""
+    """It is also the same after writing and reading."""
     case = drawn(world, 7)
     assert case == drawn(world, 7)
     assert case.programs != drawn(world, 8).programs
@@ -127,13 +127,13 @@ def test_an_open_that_succeeded_matches(world: World) -> None:
 
 
 def test_a_refused_open_is_about_the_object(world: World) -> None:
-    """A link does not change what was refused."""
+    """A link does not change the refused object."""
     seen = Seen(0, "/w/tmp/link", "/w/etc/shadow", replace(FILE, mode=0o120777), FILE)
     refused = record("open", "/w/tmp/link", "O_RDONLY", ret=-errno.EACCES, seen=[seen])
     assert judged([refused], [], [], REFUSED, world=world) == ["missing both open open elsewhere link EACCES"]
 
 
-def test_what_no_page_says_is_not_judged(world: World) -> None:
+def test_an_undefined_case_is_not_judged(world: World) -> None:
     """ENOENT may be an event or not."""
     seen = Seen(0, "/w/etc/none", "/w/etc/none", None, None)
     missing = record("open", "/w/etc/none", "O_RDONLY", ret=-errno.ENOENT, seen=[seen])
@@ -143,8 +143,8 @@ def test_what_no_page_says_is_not_judged(world: World) -> None:
     assert judged([missing], [], [], anything, world=world) == []
 
 
-def test_a_change_that_no_match_tells(world: World) -> None:
-    """A file that has other contents afterwards, under a rule that wants all changes of it."""
+def test_a_change_without_a_match_is_a_difference(world: World) -> None:
+    """A file has another content afterwards, under a rule that matches all its changes."""
     wanted = Rule("r0", "fim.write", 'fim.write.file.path =~ "/w/keep/conf/**"')
 
     def probe(size: int) -> Record:
@@ -160,12 +160,12 @@ def test_a_change_that_no_match_tells(world: World) -> None:
     assert judged([probe(0), moved, probe(0)], [], [], wanted, world=world) == []
 
 
-def test_ddmin_keeps_what_is_needed() -> None:
+def test_ddmin_keeps_the_needed_items() -> None:
     assert ddmin(range(100), lambda some: 3 in some and 77 in some) == [3, 77]
 
 
 def test_a_failure_is_shrunk_to_its_lines(world: World) -> None:
-    """Two programs and one rule are needed of thirty programs and two rules."""
+    """Of thirty programs and two rules, two programs and one rule are needed."""
     case = drawn(world, 3)
     needed = {"p3": line("unlink", "/needed"), "p9": line("mkdir", "/culprit", "0755")}
     programs = [

@@ -1,4 +1,4 @@
-"""The naive evaluator gives what docs/rules.md says, None where the page says nothing, without `agent`."""
+"""The naive evaluator answers as docs/rules.md says, None if the page does not say, without `agent`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ MACROS = {"WRITES": "O_WRONLY|O_RDWR", "NAMES": ["x", '~"j*"']}
     ],
 )
 def test_value(expression: str, expected: bool | None) -> None:
-    """Each operator, literal and kind of field gives the value that the page describes."""
+    """Each operator, literal and kind of field gives the documented value."""
     assert naive.matches(expression, EVENT, MACROS) is expected
 
 
@@ -86,7 +86,7 @@ def test_value(expression: str, expected: bool | None) -> None:
     ],
 )
 def test_refused(expression: str) -> None:
-    """What the page calls an error is refused."""
+    """A documented error is refused."""
     with pytest.raises(RefusedError):
         naive.evaluate(expression, EVENT)
 

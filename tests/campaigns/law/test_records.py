@@ -17,8 +17,8 @@ def played(generator: Path, script: str) -> list[Record]:
     return records.read(done.stdout, script)
 
 
-def test_a_record_has_what_the_kernel_said(generator: Path, tmp_path: Path) -> None:
-    """The path before the call, links followed and not, and what lies behind the returned descriptor."""
+def test_a_record_has_the_kernels_data(generator: Path, tmp_path: Path) -> None:
+    """The path before the call, with links followed and not, and the target of the new descriptor."""
     (tmp_path / "real\n").write_text("x")
     (tmp_path / "link").symlink_to("real\n")
     script = f"witness on\nprogram one\n# a comment\nopen {tmp_path}/link O_RDONLY -> $0\nend\n"
@@ -35,7 +35,7 @@ def test_a_record_has_what_the_kernel_said(generator: Path, tmp_path: Path) -> N
     assert program.ret == opened.pid
 
 
-def test_a_name_that_does_not_exist_is_seen_in_its_directory(generator: Path, tmp_path: Path) -> None:
+def test_a_missing_name_has_the_path_of_its_directory(generator: Path, tmp_path: Path) -> None:
     (record, _) = played(generator, f"witness on\nprogram p\nmkdir {tmp_path}/new 0755\nend\n")
     seen = record.at(0)
     assert seen
@@ -70,5 +70,5 @@ def test_a_script_that_the_generator_refuses_is_an_error_with_its_line(generator
 @pytest.mark.parametrize(
     ("escaped", "right"), [(r"a\x0ab", "a\nb"), (r"\\x41", r"\x41"), (r"\xff", "\udcff")]
 )
-def test_escapes_are_undone(escaped: str, right: str) -> None:
+def test_escapes_are_decoded(escaped: str, right: str) -> None:
     assert records.text(escaped) == right

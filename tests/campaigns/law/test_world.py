@@ -1,4 +1,4 @@
-"""Worlds are plain data of a seed."""
+"""Worlds are plain data, made from a seed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_seeds_differ() -> None:
     assert len({json.dumps(World.from_seed(seed).to_json()["places"]) for seed in SEEDS}) > 1
 
 
-def test_what_a_kernel_lacks_is_left_out_and_named() -> None:
+def test_places_that_a_kernel_cannot_make_are_left_out_and_named() -> None:
     world = World.from_seed(1).without({"xfs": "no such device"})
     assert "xfs" not in {place.name for place in world.places}
     assert world.missing == ("xfs: no such device",)

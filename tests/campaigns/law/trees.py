@@ -78,7 +78,7 @@ class Tree:
         return tuple(f"{self.root}/{name}" for name, _ in FOLDERS)
 
     def made(self) -> Iterator[Step]:
-        """What makes the tree, and mends it where it exists in part."""
+        """Return steps that make the tree, and repair it if it exists in part."""
         for name, mode in FOLDERS:
             yield line("mkdir", word(f"{self.root}/{name}"), mode)
         for name, mode in FILES:
@@ -88,7 +88,7 @@ class Tree:
 
 
 def respell(path: str, roots: tuple[str, ...]) -> str | None:
-    """The path by a link of its tree; None if none leads there."""
+    """Return the path by a link of its tree; None if no link leads there."""
     for root in roots:
         for link, target in ALIASES:
             if path.startswith(f"{root}/{target}/"):

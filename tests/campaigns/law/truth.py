@@ -1,4 +1,4 @@
-"""What should match, from what the kernel told the programs and nothing else.
+"""The matches that must follow from the kernel's results alone.
 
 Imports nothing of the agent. An operation gives events that must match a rule once, events that may
 match (the pages do not say whether there is one), and claims on kinds of events about which nothing is known.
@@ -36,7 +36,7 @@ Value = int | bool | str | list[str]
 
 @dataclass(frozen=True)
 class Key:
-    """What two answers about one event are compared by. A path or thread of None is any."""
+    """The properties by which two answers about one event are compared. A path or thread of None is any."""
 
     part: int
     rule: str
@@ -50,7 +50,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Happened:
-    """An event that the kernel's words imply."""
+    """An event that follows from the kernel's results."""
 
     type: str
     record: Record
@@ -64,7 +64,7 @@ class Happened:
 
 @dataclass(frozen=True)
 class Claim:
-    """Nothing is known of events of this type by this process (a negative return only, if `refused`)."""
+    """Nothing is known of events of this type by this process (with `refused`, of a negative return only)."""
 
     part: int
     pid: int
@@ -73,14 +73,14 @@ class Claim:
     why: str
 
     def covers(self, key: Key) -> bool:
-        """Whether a match is about such an event."""
+        """Return whether a match is about such an event."""
         same = (self.part, self.pid, self.type) == (key.part, key.pid, key.type)
         return same and self.retval in (None, key.retval)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What must match, what may, and what is not known."""
+    """The matches that must exist, those that may, and what is unknown."""
 
     must: tuple[tuple[Key, Record], ...]
     may: tuple[tuple[Key, Record], ...]
@@ -88,7 +88,7 @@ class Truth:
 
 
 def truth(records: Sequence[Record], script: str, rules: Sequence[Sequence[Rule]]) -> Truth:
-    """Of a play; `rules` are those of each part of it."""
+    """Return the truth of a play; `rules` are those of each part of it."""
     must: list[tuple[Key, Record]] = []
     may: list[tuple[Key, Record]] = []
     claims: list[Claim] = []
@@ -110,7 +110,7 @@ def truth(records: Sequence[Record], script: str, rules: Sequence[Sequence[Rule]
 
 
 def events(records: Iterable[Record], script: str) -> Iterator[Happened | Claim]:
-    """The events of each record, in their order."""
+    """Yield the events of each record, in their order."""
     lives = _Lives(script)
     for record in records:
         if record.program.startswith(SETUP) or not record.program:
@@ -126,19 +126,19 @@ def events(records: Iterable[Record], script: str) -> Iterator[Happened | Claim]
 
 
 def _unwitnessed(record: Record) -> Iterator[Claim]:
-    """Of programs that make the trees, and of the player itself, which no line of the script started."""
+    """Yield claims on programs that make the trees, and on the player itself."""
     meaning = CALLS.get(record.call, Meaning("exec") if record.call == "program" else None)
     if meaning is not None:
         yield Claim(record.part, record.pid, meaning.event, None, "not witnessed")
 
 
 def clean(path: str) -> str:
-    """The last path of what has no name any more."""
+    """Return the last path of an object without a name."""
     return path.removesuffix(_DELETED)
 
 
 class _Lives:
-    """What the processes of a script have: roots, descriptors that are open for writing."""
+    """The state of a script's processes: roots, descriptors that are open for writing."""
 
     def __init__(self, script: str) -> None:
         self.rows = [row.split() for row in script.splitlines()]
@@ -174,7 +174,7 @@ class _Lives:
         self._descriptors(record, pid, into)
 
     def _descriptors(self, record: Record, pid: int, into: str) -> None:
-        """Of which files there is one descriptor only, that was opened for writing."""
+        """Return files of which only one descriptor exists, which was opened for writing."""
         meaning = CALLS.get(record.call, Meaning(""))
         left = 0
         if record.call == "close":
@@ -192,7 +192,7 @@ class _Lives:
         self.left[program] = self.left.get(program, 0) + left
 
     def whole(self, record: Record, path: str) -> str:
-        """A path of the process as one of its mount namespace."""
+        """Return a path of the process as a path of its mount namespace."""
         root = self.roots.get(record.pid, "")
         return clean(path if root in ("", "/") else f"{root}{path}".rstrip("/") or "/")
 
@@ -251,7 +251,7 @@ def _of(record: Record, lives: _Lives) -> Iterator[Happened | Claim]:
 
 
 def _kind(record: Record, meaning: Meaning) -> Meaning:
-    """The event of the call with these flags."""
+    """Return the event of the call with these flags."""
     removes = _flags(record, meaning) & _NUMBERS["AT_REMOVEDIR"]
     return replace(meaning, event="rmdir") if meaning.event == "unlink" and removes else meaning
 
@@ -273,7 +273,7 @@ def _event(record: Record, meaning: Meaning, lives: _Lives) -> Iterator[Happened
 
 
 def _uncertain(record: Record, meaning: Meaning, lives: _Lives) -> str:
-    """Why it is not certain that there is an event; empty if it is; `path...` if not even its path is."""
+    """Return why an event is uncertain; "" if it is certain; `path...` if its path is unknown."""
     if record.ret < 0 and -record.ret not in REFUSED:
         return f"path: no page says that {errno.errorcode.get(-record.ret, record.ret)} is an event"
     flags = _flags(record, meaning)
@@ -301,7 +301,7 @@ def _regular(seen: Seen | None) -> bool:
 def _object(
     record: Record, meaning: Meaning, seen: Seen | None, lives: _Lives
 ) -> tuple[str | None, Stat | None]:
-    """The path of the object and its state before; None if the kernel did not tell it."""
+    """Return the path of the object and its earlier state; None if the kernel did not report it."""
     if record.fd and meaning.event == "open" and record.ret >= 0:
         made = seen is not None and seen.followed_st is None
         return lives.whole(record, record.fd.path), None if made else record.fd.st
@@ -347,7 +347,7 @@ def _fields(
     before: Stat | None,
     lives: _Lives,
 ) -> dict[str, Value]:
-    """The fields of docs/rules.md whose values are known."""
+    """Return the fields of docs/rules.md whose values are known."""
     kind = meaning.event
     file = f"{kind}.mountpoint" if kind in ("mount", "umount") else f"{kind}.file"
     fields: dict[str, Value] = {
@@ -410,7 +410,7 @@ def _details(record: Record, meaning: Meaning, lives: _Lives) -> dict[str, Value
 
 
 def _mounted(record: Record, meaning: Meaning, lives: _Lives) -> dict[str, Value]:
-    """Of a new mount; what a bind mount's type and source are no page says."""
+    """Return the facts of a new mount; no page defines type and source of a bind mount."""
     if record.call == "move_mount":
         kind = lives.contexts.get(
             (record.pid, record.words[2] if record.words[1] == "AT_FDCWD" else record.words[1])

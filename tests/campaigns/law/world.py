@@ -84,16 +84,16 @@ class World:
 
     @classmethod
     def from_seed(cls, seed: int) -> World:
-        """The world of that number: every kind of place, with options that the seed chooses."""
+        """Return the world of that number: every kind of place, with options that the seed chooses."""
         return cls(seed, tuple(_places(random.Random(f"world {seed}"))))
 
     def without(self, reasons: Mapping[str, str]) -> World:
-        """What is left in a guest that cannot make these places."""
+        """Return the world of a guest that cannot make these places."""
         left = tuple(place for place in self.places if place.name not in reasons)
         return replace(self, places=left, missing=tuple(f"{name}: {why}" for name, why in reasons.items()))
 
     def named(self, script: str) -> list[str]:
-        """The places that a script names, and those that share files with them."""
+        """Return the places that a script names, and those that share files with them."""
         found = {place.name for place in self.places if re.search(rf"{re.escape(place.path)}(?!\w)", script)}
         while (
             more := {
@@ -143,7 +143,7 @@ def _places(dice: random.Random) -> Iterator[Place]:
 
 
 def _shared() -> Place:
-    """A mount whose events go to its peers, so that one bind mount below it becomes two."""
+    """A mount whose events reach its peers, so that one bind mount below it becomes two."""
     steps: tuple[Step, ...] = (
         ("mkdir", "/w/peer", 0o755, 0),
         ("mkdir", "/w/sh", 0o755, 0),

@@ -13,7 +13,7 @@ from tests.campaigns.law.world import Place, World
 
 @dataclass(frozen=True)
 class Scene:
-    """What the programs and the rules of one batch have in common."""
+    """The common parts of the programs and rules of one batch."""
 
     world: World
     places: tuple[Place, ...]
@@ -22,7 +22,7 @@ class Scene:
 
     @property
     def tool(self) -> str:
-        """A copy of the generator: programs may do anything to it."""
+        """Return a copy of the generator: programs may do anything to it."""
         return f"{self.places[0].path}/bin/tool"
 
     @property
@@ -31,7 +31,7 @@ class Scene:
 
 
 def scene(rng: random.Random, world: World, kinds: Sequence[str] = ()) -> Scene:
-    """One or two of the world's places, often with one that shows the same (a snapshot, a bind mount)."""
+    """Return one or two of the world's places, often with one that shows the same files."""
     usable = [place for place in world.places if not kinds or place.kind in kinds]
     places = rng.sample(usable, min(len(usable), rng.choice((1, 1, 2))))
     shown = {path for place in places for path in (place.path, place.facts.get("of"))}
@@ -60,7 +60,7 @@ class Writer:
     depth: int = 0
 
     def var(self) -> int:
-        """A fresh variable; the last ones are reused."""
+        """Return a fresh variable; the last ones are reused."""
         self.vars += 1
         return min(self.vars, 29)
 
@@ -68,7 +68,7 @@ class Writer:
         self.steps.append(line(*words, into=into, body=body))
 
     def target(self) -> str:
-        """An object: more often one that rules name, or one beside it, than any."""
+        """Return an object: more often one of a rule, or one beside it, than any."""
         rng = self.rng
         trees = self.scene.trees
         if self.known and rng.random() < 0.25:
@@ -83,24 +83,24 @@ class Writer:
         return rng.choice(rng.choice(trees).files)
 
     def folder(self) -> str:
-        """A directory."""
+        """Return a directory."""
         return self.rng.choice(
             self.folders if self.rng.random() < 0.7 else self.rng.choice(self.scene.trees).folders
         )
 
     def fresh(self) -> str:
-        """A name that mostly does not exist."""
+        """Return a name that mostly does not exist."""
         name = self.rng.choice(ODD) if self.rng.random() < 0.2 else self.rng.choice(NEW)
         path = f"{self.folder()}/{name}"
         self.known.append(path)
         return path
 
     def any(self) -> str:
-        """An object, or a name that does not exist."""
+        """Return an object, or a name that does not exist."""
         return self.fresh() if self.rng.random() < 0.15 else self.target()
 
     def spelled(self, path: str) -> str:
-        """The path as a word, in one of its spellings."""
+        """Return the path as a word, in one of its spellings."""
         rng = self.rng
         choice = rng.random()
         if choice < 0.62:
@@ -121,13 +121,13 @@ class Writer:
         return word(path)
 
     def linked(self, path: str) -> str:
-        """A link to the path, made here; half of the times by a link of the tree."""
+        """Return a new link to the path; half of the time by a link of the tree."""
         link = self.fresh()
         self.add("symlink", word(path), word(link))
         return link
 
     def at(self, path: str) -> tuple[str, str]:
-        """A descriptor of a directory and a path below it, as two words."""
+        """Return a descriptor of a directory and a path below it, as two words."""
         head, _, last = path.rpartition("/")
         if self.rng.random() < 0.5 or not head:
             return "AT_FDCWD", self.spelled(path)

@@ -1,1 +1,1 @@
-"""Deliberate faults of the agent: each must turn the right self-test red on a real kernel."""
+"""Deliberate faults of the agent: each must make the right self-test fail on a real kernel."""

@@ -1,4 +1,4 @@
-"""The faults, as data: what is changed where, and which self-tests must notice."""
+"""The faults as data: the changed line, and the self-tests that must notice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """One fault: in `file`, `old` stands exactly once and becomes `new`; each of `caught_by` must fail."""
+    """One fault: in `file`, `old` occurs exactly once and becomes `new`; each of `caught_by` must fail."""
 
     name: str
     file: str

@@ -1,4 +1,4 @@
-"""The table mutant x scenario, as `make mutants` leaves it in `docs/mutants.md`."""
+"""The table mutant x scenario in `docs/mutants.md`, which `make mutants` writes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Found = Mapping[str, str]
 
 
 def read(page: Path) -> dict[str, dict[str, str]]:
-    """Fault -> test -> verdict of a written table; {} where there is none."""
+    """Return fault -> test -> verdict of a written table; {} if there is none."""
     lines = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
     rows = (match for match in map(_ROW.fullmatch, lines) if match)
     return {row["name"]: dict(cell.split(" ", 1) for cell in row["found"].split(", ")) for row in rows}
 
 
 def write(page: Path, found: Mapping[str, Found]) -> None:
-    """Put what was found into the table, and leave what it holds of other faults."""
+    """Write these verdicts into the table, and keep those of other faults."""
     rows: dict[str, Found] = {**read(page), **found}
     lines = [
         f"| {one.name} | `{one.file}` | {_cell(rows[one.name])} |\n" for one in MUTANTS if one.name in rows

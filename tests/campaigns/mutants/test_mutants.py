@@ -1,4 +1,4 @@
-"""The deliberate faults fit the code that they are put into, and what is written of them is of these."""
+"""The deliberate faults fit the code, and the written table is of these faults."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def each(mutant: Mutant) -> str:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=each)
 def test_the_fault_still_fits_the_code(mutant: Mutant) -> None:
-    """Its line is there once, and the tests that must notice exist."""
+    """Its line exists once, and so do the tests that must notice."""
     assert workshop.patched(mutant, ROOT).count(mutant.new) >= 1
     assert all(by_name(test) for test in mutant.caught_by)
 
 
-def test_a_fault_that_does_not_fit_is_told() -> None:
-    """It is no survivor and no catch."""
+def test_a_fault_that_does_not_fit_is_an_error() -> None:
+    """It counts neither as noticed nor as unnoticed."""
     moved = MUTANTS[0]._replace(old="no such line")
     with pytest.raises(workshop.MisfitError, match="has its line 0 times"):
         workshop.patched(moved, ROOT)
 
 
 def test_a_fault_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one meets sound code, also where the first did not compile."""
+    """The next fault is put into correct code, also if this one did not compile."""
     monkeypatch.setattr(workshop, "_BUILD", ("false",))
     (tmp_path / "file").write_text("sound")
     mutant = Mutant("m", "file", "sound", "broken", ())
@@ -41,7 +41,7 @@ def test_a_fault_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_written_table_is_of_these_faults() -> None:
-    """Each has its row, and none says that a fault went unnoticed."""
+    """Each has its row, and no row has an unnoticed fault."""
     rows = table.read(table.PAGE)
     assert set(rows) == {mutant.name for mutant in MUTANTS}
     assert {verdict for found in rows.values() for verdict in found.values()} == {"FAIL"}
@@ -49,7 +49,7 @@ def test_the_written_table_is_of_these_faults() -> None:
 
 
 def test_the_table_reads_back(tmp_path: Path) -> None:
-    """Rows of another run stay, those of faults that are gone do not."""
+    """Rows of another run stay, and those of deleted faults do not."""
     page = tmp_path / "page.md"
     first, second = MUTANTS[0].name, MUTANTS[1].name
     table.write(page, {first: {"truth.open": "FAIL"}, "gone": {"truth.open": "FAIL"}})

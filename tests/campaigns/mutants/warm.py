@@ -1,4 +1,4 @@
-"""Each fault on one warm machine: built, sent over, loaded, and the tests run that must notice.
+"""Tests each fault on one warm machine: build it, copy it, load it, and run the tests that must notice.
 
     python -m tests.campaigns.mutants.warm [--kernel NAME] [--record] [NAME...]
 
@@ -31,7 +31,7 @@ TEST_S = 240.0
 
 
 def bundle(root: Path) -> bytes:
-    """The agent of a tree that was built, as that tree's own harness puts it together."""
+    """Return the agent of a built tree, as that tree's own harness packs it."""
     code = "import sys; from harness.lab import supplies; sys.stdout.buffer.write(supplies.bundle())"
     environment = {**os.environ, "PYTHONPATH": str(root)}
     argv = [sys.executable, "-c", code]
@@ -39,7 +39,7 @@ def bundle(root: Path) -> bytes:
 
 
 def verdicts(guest: Guest, copy: Path, tests: Sequence[str]) -> dict[str, str]:
-    """The copy's agent, judged by these tests; one that does not even load proves nothing."""
+    """Return the verdicts of these tests with the copy's agent; NOT_RUN if it does not load."""
     deploy.deploy(guest, bundle(copy))
     client = SelftestClient.start(guest, LOAD_S)
     try:
@@ -55,14 +55,14 @@ def verdicts(guest: Guest, copy: Path, tests: Sequence[str]) -> dict[str, str]:
 
 
 def _events(tests: Sequence[str]) -> tuple[str, ...]:
-    """The event types that these tests need: to load the rest is most of the time that a fault takes."""
+    """Return the event types that these tests need: to load all would take most of the time."""
     scenarios = filter(None, map(by_name, tests))
     needs = (need for scenario in scenarios for need in scenario.needs)
     return tuple(dict.fromkeys(n.removeprefix("event:") for n in needs if n.startswith("event:")))
 
 
 def judge(guest: Guest, copy: Path, mutant: Mutant) -> dict[str, str]:
-    """One fault: test -> verdict."""
+    """Return test -> verdict for one fault."""
     try:
         with workshop.mutated(copy, mutant):
             return verdicts(guest, copy, mutant.caught_by)
@@ -71,7 +71,7 @@ def judge(guest: Guest, copy: Path, mutant: Mutant) -> dict[str, str]:
 
 
 def campaign(guest: Guest, copy: Path, mutants: Sequence[Mutant]) -> dict[str, dict[str, str]]:
-    """Fault -> test -> verdict. Raises MisfitError where the tests do not pass without any fault."""
+    """Return fault -> test -> verdict. Raises MisfitError if a test does not pass without a fault."""
     workshop.copy_tree(copy)
     tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.caught_by))
     sound = verdicts(guest, copy, tests)
@@ -86,7 +86,7 @@ def campaign(guest: Guest, copy: Path, mutants: Sequence[Mutant]) -> dict[str, d
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the table; the exit status."""
+    """Print the table; return the exit status."""
     parser = argparse.ArgumentParser()
     booted.configure(parser)
     parser.add_argument("--record", action="store_true", help="write what was noticed into docs/mutants.md")

@@ -1,4 +1,4 @@
-"""A copy of the tree, into which one fault at a time is put and built."""
+"""A copy of the tree, in which one fault at a time is made and built."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BUILD = ("make", "-s", *_SET_UP, "build")
 
 
 class MisfitError(ValueError):
-    """A fault does not fit the code any more, or does not compile in it."""
+    """A fault no longer fits the code, or does not compile."""
 
 
 def patched(mutant: Mutant, root: Path) -> str:
-    """The text of the mutant's file with the fault in it; raises MisfitError unless it fits exactly once."""
+    """Return the mutant's file with the fault; raises MisfitError unless it fits exactly once."""
     text = (root / mutant.file).read_text()
     if text.count(mutant.old) != 1:
         found = text.count(mutant.old)
@@ -33,7 +33,7 @@ def patched(mutant: Mutant, root: Path) -> str:
 
 
 def copy_tree(copy: Path) -> None:
-    """The tree as it is now, what is not committed yet included, built. Raises MisfitError."""
+    """Copy the tree with its uncommitted changes, and build it. Raises MisfitError."""
     listed = subprocess.run(_LISTED, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     built = [f"build/{name}" for name in _PRODUCTS]
     for name in (name for name in [*listed.split("\0"), *built] if name and (ROOT / name).is_file()):
@@ -45,7 +45,7 @@ def copy_tree(copy: Path) -> None:
 
 @contextlib.contextmanager
 def mutated(copy: Path, mutant: Mutant) -> Iterator[None]:
-    """For the block, the copy has that fault and is built with it. Raises MisfitError."""
+    """Build the copy with the fault for the block. Raises MisfitError."""
     sound = (copy / mutant.file).read_text()
     (copy / mutant.file).write_text(patched(mutant, copy))
     try:

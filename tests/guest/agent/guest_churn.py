@@ -62,7 +62,7 @@ CALLS: tuple[Callable[[Random], object], ...] = (
 
 
 def read(choose: Random) -> None:
-    """Make many events that few rules match."""
+    """Make many events that few rules match, and wait until the agent has read them."""
     files = [path(choose) for _ in range(READS)]
     for file in files:
         with suppress(OSError):

@@ -35,7 +35,7 @@ Kinds = Counter[tuple[object, ...]]
 
 
 class Pair:
-    """Both agents; matches are kept in the guest until they are asked for."""
+    """Both agents; the guest stores matches until they are requested."""
 
     def __init__(self, guest: Guest, channels: dict[str, Channel]) -> None:
         self.guest = guest
@@ -84,7 +84,7 @@ class Pair:
 
 
 def kind(match: dict[str, Any]) -> tuple[object, ...]:
-    """Return what two agents must agree on: all of a match but its time, its host and what it hashes."""
+    """Return the part of a match on which two agents must agree: all but its time, host and hash."""
     event, process = match["event"], match["process"]
     keys = ("type", "path", "destination", "retval", "flags", "mode", "name")
     return (match["rule"], process["pid"], process.get("comm"), *(str(event.get(key)) for key in keys))

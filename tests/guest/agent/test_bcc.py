@@ -64,7 +64,7 @@ def guest(
 
 
 def test_the_layout_found_in_memory_equals_the_btf(guest: Guest) -> None:
-    """Compared with the BTF of a kernel that has one."""
+    """It is compared with the BTF of a kernel that has one."""
     done = guest.run(["env", "-C", TARGET, "python3", "-c", LAYOUT], TIMEOUT_S)
     assert done.status == 0, done.stderr
     found, replies = done.stdout.decode().strip().removesuffix("]").split("] ")
@@ -72,8 +72,8 @@ def test_the_layout_found_in_memory_equals_the_btf(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("transport", ["ringbuf", "perf"])
-def test_auto_takes_what_is_compiled_where_there_is_no_type_information(guest: Guest, transport: str) -> None:
-    """Compiled programs see all event types, and the ledger of the self-test closes."""
+def test_auto_uses_compiled_programs_on_a_kernel_without_btf(guest: Guest, transport: str) -> None:
+    """They see all event types, and the ledger of the self-test closes."""
     asked = [
         {"id": 1, "do": "load", "hookset": "auto", "btf": "kernel", "transport": transport},
         {"id": 2, "do": "test", "name": "truth.unlink"},

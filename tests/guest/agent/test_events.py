@@ -110,14 +110,14 @@ def test_refused_in_the_lookup(hidden: tuple[dict[str, int], list[Match]], kind:
 
 
 @pytest.mark.parametrize("kind", ["mount", "umount"])
-def test_not_told(hidden: tuple[dict[str, int], list[Match]], kind: str) -> None:
-    """A mount that fails before the kernel finds its mount point is no event, as documented."""
+def test_a_mount_that_fails_early_is_no_event(hidden: tuple[dict[str, int], list[Match]], kind: str) -> None:
+    """The documentation says so: the kernel does not find its mount point."""
     results, matches = hidden
     assert results[kind] < 0
     assert below(matches, "/w/hidden/", kind) == []
 
 
-def test_who_did_it(daemon: Daemon, actions: Actions) -> None:
+def test_the_process_of_an_event(daemon: Daemon, actions: Actions) -> None:
     """Events have the same ids as `/proc` shows for the process."""
     results = actions.do("identity")
     found = [match for match in daemon.settled() if match["event"]["path"] == "/w/common/identity"]
@@ -128,7 +128,7 @@ def test_who_did_it(daemon: Daemon, actions: Actions) -> None:
     assert results["gid"] == 1234
 
 
-def test_what_each_type_adds(everything: tuple[dict[str, Any], list[Match]]) -> None:
+def test_the_fields_of_each_type(everything: tuple[dict[str, Any], list[Match]]) -> None:
     _, matches = everything
 
     def of(kind: str) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def test_layers_of_overlayfs(daemon: Daemon, actions: Actions) -> None:
     assert [one for one in reported if one[0] == "made"] == [("made", {"upper"})]
 
 
-def test_a_process_that_hardly_lives(daemon: Daemon, actions: Actions, guest: Guest) -> None:
+def test_a_short_lived_process(daemon: Daemon, actions: Actions, guest: Guest) -> None:
     """Its data is complete, although the agent reads the events after its end."""
     slowness = actions.do("slowness")
     lived = [_lived(daemon, guest, f"/w/quick-{number}") for number in range(BRIEF)]

@@ -40,7 +40,7 @@ def refused(guest: Guest, hookset: str) -> str:
     return done.stderr.decode()
 
 
-def test_a_name_that_is_gone(guest: Guest) -> None:
+def test_a_missing_function(guest: Guest) -> None:
     """An agent with a forced set does not start, and names the missing hooks and all attempts."""
     drifted(guest, _GONE)
     error = refused(guest, "kprobe")

@@ -1,4 +1,4 @@
-"""The filter law under programs that nobody here wrote: two agents watch, with the filters and without."""
+"""The filter law under well-known programs: two agents watch, with the filters and without."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However a run of real machines ends, its results are there, and nothing else is."""
+"""However a run of real machines ends, it leaves its results and nothing else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    """A place with what the cache has; whatever a test leaves there is gone afterwards."""
+    """A place with a copy of the cache; files of a test are removed at its end."""
     with tempfile.TemporaryDirectory(prefix="fim-", dir=default_root().parent) as folder:
         made = Place(Path(folder))
         made.fill()
@@ -46,7 +46,7 @@ def place() -> Iterator[Place]:
 
 @pytest.fixture
 def start(place: Place) -> Iterator[list[Harness]]:
-    """What a test started ends with it."""
+    """Start a command that is ended with the test."""
     started: list[Harness] = []
     yield started
     for one in started:
@@ -55,7 +55,7 @@ def start(place: Place) -> Iterator[list[Harness]]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_run(place: Place, start: list[Harness], number: signal.Signals) -> None:
-    """What ran has its verdict, what did not is NOT_RUN with the reason, and the run is incomplete."""
+    """Tests that ran have a verdict, the others are NOT_RUN with the reason, and the run is incomplete."""
     tests = ("--test", FIRST, "--test", LONG)
     start.append(place.start("run", *MATRIX, *KERNEL, "--hookset", "auto", *tests))
     start[0].wait_for(lambda: place.printed(f"begin {LONG}"))
@@ -71,7 +71,7 @@ def test_run(place: Place, start: list[Harness], number: signal.Signals) -> None
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_exec(place: Place, start: list[Harness], number: signal.Signals) -> None:
-    """A command in the guest is not waited for."""
+    """The harness does not wait for the command in the guest."""
     start.append(place.start("exec", *MATRIX, *KERNEL, "--", *SLEEP))
     start[0].wait_for(lambda: place.printed("here: now"))
     start[0].end(number)
@@ -80,7 +80,7 @@ def test_exec(place: Place, start: list[Harness], number: signal.Signals) -> Non
 
 
 def test_shell(place: Place, start: list[Harness]) -> None:
-    """A terminal that is closed by SIGTERM leaves no machine."""
+    """A shell that SIGTERM ends leaves no machine."""
     start.append(place.start("shell", *MATRIX, *KERNEL, terminal=True))
     start[0].wait_for(lambda: "leave with exit" in start[0].output())
     start[0].end(signal.SIGTERM)
@@ -89,7 +89,7 @@ def test_shell(place: Place, start: list[Harness]) -> None:
 
 
 def test_cold_boot(place: Place, start: list[Harness]) -> None:
-    """Ctrl-C while a machine boots."""
+    """Ctrl-C during the boot of a machine leaves no machine."""
     start.append(place.start("exec", *MATRIX, *KERNEL, "--cold", "--", "true"))
     start[0].wait_for(lambda: place.printed("Linux version"))
     start[0].end(signal.SIGINT)
@@ -124,7 +124,7 @@ def test_a_signal_while_libvirt_starts_qemu(place: Place, start: list[Harness], 
 
 
 def test_sigkill_then_clean(place: Place, start: list[Harness]) -> None:
-    """Nobody can act on SIGKILL; `harness clean` ends what it left, and leaves no file."""
+    """No process can handle SIGKILL; `harness clean` ends what the run left, and leaves no file."""
     start.append(place.start("exec", *MATRIX, *KERNEL, "--", *SLEEP))
     start[0].wait_for(lambda: place.printed("here: now"))
     start[0].end(signal.SIGKILL)
@@ -138,7 +138,7 @@ def test_sigkill_then_clean(place: Place, start: list[Harness]) -> None:
 
 
 def test_two_runs_at_once(place: Place, start: list[Harness]) -> None:
-    """In one folder, whose path has a space; each is whole, and neither ends the other's machine."""
+    """In one folder, whose path has a space; both are complete, and neither ends the other's machine."""
     words = ("run", *MATRIX, *KERNEL, *ONE)
     start += [place.start(*words), place.start(*words)]
     assert [one.wait() for one in start] == [0, 0], start[-1].output()
@@ -151,7 +151,7 @@ def test_two_runs_at_once(place: Place, start: list[Harness]) -> None:
 
 @pytest.fixture
 def small(place: Place) -> Iterator[Path]:
-    """A disk that has room for nothing much."""
+    """A small disk, which is soon full."""
     disk = place.folder / "a small disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "small", str(disk)]
@@ -171,7 +171,7 @@ def test_output_on_a_full_disk(place: Place, start: list[Harness], small: Path) 
 
 
 def test_cache_on_a_full_disk(place: Place, start: list[Harness], small: Path) -> None:
-    """Nothing to boot from can be made: one line with the remedy."""
+    """No image can be made: the error is one line with the remedy."""
     place.environment["XDG_CACHE_HOME"] = str(small)
     (small / "fim-harness").mkdir()
     for kind in ("apt", "kernels", "acceleration", "libvirt"):

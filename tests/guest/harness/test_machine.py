@@ -71,7 +71,7 @@ with RunDirectory.claim() as directory, Connection.open(directory, cache=work):
 
 
 def test_an_empty_cache_of_capabilities(tmp_path: Path) -> None:
-    """Opening libvirt examines QEMU, keeps what it found, and leaves no process of it, not even a zombie."""
+    """Opening libvirt probes QEMU, stores the capabilities, and leaves no process, not even a zombie."""
     argv = [sys.executable, "-c", EXAMINED, str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -95,7 +95,7 @@ def guest(machine: Machine) -> Guest:
 
 
 def test_command(guest: Guest, machine: Machine) -> None:
-    """Its output, its status, its signal, its arguments as they were."""
+    """The output, the status and a signal are returned, and the arguments arrive unchanged."""
     release = guest.run(["uname", "-r"]).stdout.decode().strip()
     assert release in str(machine.spec.initramfs) or release.startswith("6.1.")
     assert guest.run(["printf", "%s|", "a b", "'$x\"", ""]).stdout == b"a b|'$x\"||"
@@ -105,7 +105,7 @@ def test_command(guest: Guest, machine: Machine) -> None:
 
 
 def test_output_larger_than_any_window(guest: Guest) -> None:
-    """On both streams at once, without standing still."""
+    """On both streams at once, without a deadlock."""
     done = guest.run(["sh", "-c", "head -c 3000000 /dev/zero & head -c 3000000 /dev/zero >&2; wait"])
     assert len(done.stdout) == 3_000_000
     assert len(done.stderr) > 60_000
@@ -119,7 +119,7 @@ def test_timeout(guest: Guest) -> None:
 
 
 def test_files(guest: Guest, tmp_path: Path) -> None:
-    """Come back as they went, with their mode; a file that does not exist or never ends is an error."""
+    """A file comes back unchanged, with its mode; one that does not exist or never ends is an error."""
     data = bytes(range(256)) * 4000
     guest.put_bytes(data, "/root/a file", 0o750)
     guest.get("/root/a file", tmp_path / "back")
@@ -133,7 +133,7 @@ def test_files(guest: Guest, tmp_path: Path) -> None:
 
 
 def test_channel(guest: Guest) -> None:
-    """Lines both ways; a silent program is a timeout, an ended one the end."""
+    """Lines pass both ways; a silent program is a timeout, and the end of a program is reported."""
     channel = guest.open_channel(["sh", "-c", "while read -r x; do echo got $x; echo seen >&2; done; exit 7"])
     for number in range(3):
         channel.write(f"{number}\n".encode())
@@ -145,7 +145,7 @@ def test_channel(guest: Guest) -> None:
 
 
 def test_what_is_left_in_a_guest_is_found(guest: Guest) -> None:
-    """A mount and a process that were not there before, and no more once they are gone."""
+    """A new mount and a new process are reported until they are gone."""
     _, before = state.measure(guest, 60)
     guest.run(["sh", "-c", "mkdir /left; mount -t tmpfs left /left"])
     guest.run(["sh", "-c", "tail -f /dev/null </dev/null >/dev/null 2>&1 &"])
@@ -155,13 +155,13 @@ def test_what_is_left_in_a_guest_is_found(guest: Guest) -> None:
 
 
 def test_no_way_out(guest: Guest) -> None:
-    """Neither the host nor anything else answers the guest."""
+    """Neither the host nor another address answers the guest."""
     reach = "import socket; socket.create_connection(('10.0.2.2', 22), 3)"
     assert guest.run(["python3", "-c", reach]).status != 0
 
 
 def test_only_the_machines_own_keys(machine: Machine) -> None:
-    """Another host key is refused by us, another client key by the guest."""
+    """The client refuses another host key, and the guest refuses another client key."""
     endpoint, other = machine.endpoint, GuestKeys.generate()
     with pytest.raises(GuestLostError, match="host key"):
         ssh.connect(replace(endpoint, keys=replace(endpoint.keys, host=other.host)), 60)
@@ -170,13 +170,13 @@ def test_only_the_machines_own_keys(machine: Machine) -> None:
 
 
 def test_system_ssh_gets_in(machine: Machine) -> None:
-    """What `harness shell` runs."""
+    """The command of `harness shell` works."""
     done = subprocess.run(ssh_argv(machine.endpoint, ["uname"]), capture_output=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == (b"Linux\n", b"")
 
 
 def test_panic_is_seen_at_once(connection: Connection, make_spec: MakeSpec, tmp_path: Path) -> None:
-    """Waiting callers return, and the cause has the trace."""
+    """Waiting callers get an error, and the cause has the trace."""
     with Machine(make_spec(tmp_path), connection) as booted:
         guest = booted.wait_ready(BOOT_S)
         with pytest.raises(GuestLostError):

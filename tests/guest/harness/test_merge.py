@@ -1,4 +1,4 @@
-"""On real kernels: a plan run as shards and merged is what it is when run whole."""
+"""On real kernels the merged shards of a plan equal one run of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def harness(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command as a developer types it beside the matrix."""
+    """Run the command as a developer does, beside the matrix."""
     program = Path(sys.executable).with_name("harness")
     done = subprocess.run([program, *words], cwd=folder, capture_output=True, text=True, check=False)
     sys.stdout.write(f"{' '.join(words)}\n{done.stdout}{done.stderr}")
@@ -42,14 +42,14 @@ def harness(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def verdicts(cells: tuple[CellResult, ...]) -> dict[str, list[tuple[str, str]]]:
-    """Cell -> its own verdict, and that of each test, in order."""
+    """Return the verdict of each cell, and those of its tests in order."""
     return {
         cell.id: [("", cell.verdict), *((test.name, test.verdict) for test in cell.tests)] for cell in cells
     }
 
 
-def what_was_seen(found: Results) -> list[tuple[object, ...]]:
-    """What two runs of one plan share: kernels, capabilities, hooks, and the size of each program."""
+def observed(found: Results) -> list[tuple[object, ...]]:
+    """Return what two runs of one plan have in common: kernels, capabilities, hooks, and program sizes."""
     return [
         (
             cell.kernel,
@@ -72,7 +72,7 @@ def test_shards_of_a_real_run_are_the_run(folder: Path) -> None:
     merged_run = harness(folder, "merge", "shard-0", "shard-1", "--plan", "plan.json", "--output", "merged")
     whole, merged = (model.load(folder / name / "results.json") for name in ("whole", "merged"))
     assert verdicts(merged.cells) == verdicts(whole.cells)
-    assert what_was_seen(merged) == what_was_seen(whole)
+    assert observed(merged) == observed(whole)
     assert (merged.totals, merged.run.complete) == (whole.totals, whole.run.complete)
     assert merged_run.returncode == whole_run.returncode == 0
     assert compare(whole, merged).exit_code == 0

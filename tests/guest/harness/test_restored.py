@@ -1,4 +1,4 @@
-"""Machines that go on where one was saved, for real: alike in all but what must be each one's own."""
+"""Machines restored from a saved one: equal, except for what each must have for itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOCK_S = 2.0  # that a guest's may differ by
 
 
 class Saved:
-    """One cold machine that was saved, in a cache of the test's own, and those that go on from it."""
+    """One cold machine that was saved, in a cache of its own, and the machines restored from it."""
 
     def __init__(self, folder: Path, connection: Connection, make_spec: MakeSpec) -> None:
         self.events: list[Event] = []
@@ -38,7 +38,7 @@ class Saved:
         self.starts = [self.start(cold=False)]
 
     def start(self, *, cold: bool) -> str:
-        """Another machine; "cold" or "warm"."""
+        """Start another machine; return "cold" or "warm"."""
         spec = self._make_spec(self._folder / f"machine {len(self.machines)}")
         snapshots = None if cold else Snapshots(self._connection.identity, self.cache)
         starter = Starter(lambda: Machine(spec, self._connection), snapshots, self.events.append)
@@ -48,7 +48,7 @@ class Saved:
             self.machines.append(starter.machine)
 
     def ask(self, number: int, *words: str) -> str:
-        """What a command in one of them prints."""
+        """Return the output of a command in one of them."""
         guest = self.machines[number].guest
         assert guest
         return guest.run(words, 60).stdout.decode().strip()
@@ -67,13 +67,13 @@ def saved(
 
 
 def test_the_first_is_cold_and_the_others_are_warm(saved: Saved) -> None:
-    """And nothing needed saying."""
+    """No warning is printed."""
     assert saved.starts == ["cold", "warm", "warm"]
     assert saved.events == []
 
 
 def test_each_has_keys_of_its_own(saved: Saved) -> None:
-    """A restored server shows the new host key and lets in the new client, and not those of who saved it."""
+    """A restored server shows the new host key, accepts the new client key, and refuses the old one."""
     old, new = (saved.machines[number].endpoint for number in (0, 1))
     ssh.connect(new, BOOT_S).close()
     for stale in (replace(new.keys, host=old.keys.host), replace(new.keys, client=old.keys.client)):
@@ -82,14 +82,14 @@ def test_each_has_keys_of_its_own(saved: Saved) -> None:
 
 
 def test_each_draws_numbers_of_its_own(saved: Saved) -> None:
-    """Two that go on from one memory would draw the same without a fresh seed."""
+    """Without a fresh seed, two machines restored from one memory would draw the same numbers."""
     drawn = [saved.ask(n, "od", "-An", "-N16", "-tx1", "/dev/urandom") for n in range(3)]
     assert len(set(drawn)) == 3
     assert len({saved.ask(n, "cat", "/proc/sys/kernel/random/uuid") for n in range(3)}) == 3
 
 
 def test_each_knows_the_time(saved: Saved) -> None:
-    """Also one whose memory was saved a while ago."""
+    """Also one whose memory was saved some time ago."""
     for number in range(3):
         before = time.time()
         clock = float(saved.ask(number, "date", "+%s.%N"))
@@ -97,14 +97,14 @@ def test_each_knows_the_time(saved: Saved) -> None:
 
 
 def test_cold_on_request(saved: Saved) -> None:
-    """Neither restored nor saved."""
+    """With `--cold` nothing is restored and nothing is saved."""
     entries = list((saved.cache.root / KIND).iterdir())
     assert saved.start(cold=True) == "cold"
     assert list((saved.cache.root / KIND).iterdir()) == entries
 
 
-def test_a_damaged_one_is_dropped_and_said(saved: Saved) -> None:
-    """The machine boots, is saved anew, and the next one is warm again."""
+def test_a_damaged_one_is_dropped_and_reported(saved: Saved) -> None:
+    """The machine boots and is saved again, and the next one is warm."""
     [memory] = (saved.cache.root / KIND).glob("*/content/memory.zst")
     data = bytearray(memory.read_bytes())
     data[len(data) // 2] ^= 0xFF

@@ -1,4 +1,4 @@
-"""The developer's loop on a real machine: what is saved is what is tested, and the machine stays."""
+"""The developer's loop on a real machine: the saved code is tested, and the machine stays up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BROKEN = '\n_BODIES = __import__("agent.selftest.scenarios").selftest.scenarios.
 
 
 class Copied(MakeProject):
-    """A copy of the agent, which can be edited, with the object that the repository has built."""
+    """A copy of the agent that can be edited, with the object that the repository has built."""
 
     def build(self) -> str:
         return ""
@@ -38,12 +38,12 @@ class Copied(MakeProject):
         return ""
 
     def needs(self, programs: Iterable[str]) -> None:
-        """Nothing is compiled: the object stays what it is."""
+        """Compile nothing: the object stays unchanged."""
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The repository, as far as a bundle is made of it."""
+    """The part of the repository from which a bundle is made."""
     for name in ("bpf", "build"):
         (tmp_path / name).symlink_to(supplies.ROOT / name)
     shutil.copytree(supplies.ROOT / "agent", tmp_path / "agent")
@@ -55,7 +55,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _watched(root: Path, edits: list[Callable[[], object]]) -> str:
-    """The output of a watch during these edits, each made when it is ready."""
+    """Return the output of a watch during these edits, each made when the watch is ready."""
     selectors = Selectors(test=TESTS)
     out = io.StringIO()
     left = iter(edits)
@@ -82,8 +82,8 @@ def _append(path: Path, text: str) -> Callable[[], object]:
     return lambda: path.write_text(path.read_text() + text)
 
 
-def test_what_is_saved_is_what_is_tested(root: Path) -> None:
-    """A broken scenario fails on the running server, and passes once it is fixed."""
+def test_the_saved_code_is_tested(root: Path) -> None:
+    """A broken scenario fails on the running server, and passes once it is corrected."""
     scenario = root / SCENARIO
     sound = scenario.read_text()
     output = _watched(

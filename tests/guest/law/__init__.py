@@ -1,1 +1,1 @@
-"""The oracle's arena, in real guests."""
+"""The oracle's arena in real guests."""

@@ -1,4 +1,4 @@
-"""The arena in real kernels: the world is as planned, both agents see it all, and a play leaves nothing."""
+"""The arena in real kernels: the world is complete, both agents see all of it, and a play leaves nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def counted(matches: Iterable[Match]) -> Counter[tuple[str, str]]:
 
 
 def script(arena: Arena) -> str:
-    """A directory and a file in each place."""
+    """Make a directory and a file in each place."""
     return "witness on\n" + "".join(
         f"program {place.name}\nmkdir {place.path}/new-{place.name} 0755\n"
         f"open {place.path}/new-{place.name}/f O_CREAT|O_RDWR 0644 -> $0\nclose $0\nend\n"
@@ -43,7 +43,7 @@ def script(arena: Arena) -> str:
 
 
 def test_every_place_is_made_and_seen(arena: Arena) -> None:
-    """No kernel of the matrix lacks a file system; only the read-only place refuses."""
+    """Every kernel of the matrix has all file systems; only the read-only place refuses."""
     assert arena.world.places == WORLD.places
     for _ in range(2):  # the second time in a world that was reset
         played = arena.play(RULES, script(arena))
@@ -60,7 +60,7 @@ def test_every_place_is_made_and_seen(arena: Arena) -> None:
 
 
 def test_inode_numbers_of_subvolumes_are_equal(arena: Arena) -> None:
-    """And a snapshot has those of its source."""
+    """A snapshot has the numbers of its source as well."""
     places = ("a", "b", "s")
     lines = "".join(f"open /w/btr/{name}/d1/f1 O_RDONLY\n" for name in places)
     played = arena.play(RULES, f"witness on\nprogram p\n{lines}end\n")
@@ -86,7 +86,7 @@ def test_rules_change_at_the_line(arena: Arena) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_neighbour_runs_beside_and_is_gone_afterwards(arena: Arena, name: str) -> None:
-    """The play ends whatever the neighbour does; what may be lost or hidden is the campaign's to judge."""
+    """The play ends whatever the neighbour does; the campaign judges losses."""
     arena.neighbour = name
     try:
         played = arena.play(RULES, script(arena))

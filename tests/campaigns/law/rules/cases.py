@@ -111,7 +111,7 @@ def naive_facts(sample: Sample) -> dict[str, object]:
 
 
 def by_page(expression: str, facts: Mapping[str, object]) -> Answer:
-    """Return what docs/rules.md says of an expression and an event."""
+    """Return the answer of docs/rules.md to an expression and an event."""
     try:
         known = naive.evaluate(expression, facts, MACROS)
     except RefusedError as error:
@@ -122,7 +122,7 @@ def by_page(expression: str, facts: Mapping[str, object]) -> Answer:
 
 
 def by_engine(expression: str, sample: Sample) -> Answer:
-    """Return what the engine says of an expression and an event, or why it refuses the expression."""
+    """Return the answer of the engine to an expression and an event, or why it refuses the expression."""
     ruleset, problems = load([expression])
     if ruleset is None:
         return f"{REFUSED}: {next(iter(problems.values()))}"
@@ -142,7 +142,7 @@ def judge(expression: str, sample: Sample, seconds: float) -> Difference | None:
 
 
 def compare(engine: Answer, page: Answer) -> str:
-    """Return how two answers differ, "" if they do not; what the page leaves open differs from nothing."""
+    """Return how two answers differ, "" if they agree; what the page leaves open agrees with any."""
     if isinstance(page, str) and page.startswith(UNDEFINED):
         return ""
     if isinstance(engine, str) != isinstance(page, str):

@@ -1,4 +1,4 @@
-"""Makes a difference small: fewer tokens, then fewer keys of the event."""
+"""Shrinks a difference: fewer tokens, then fewer keys of the event."""
 
 from __future__ import annotations
 

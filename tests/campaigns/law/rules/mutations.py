@@ -1,4 +1,4 @@
-"""Mutates policies of the public shape of Datadog's: they load, or every error has a place in a file."""
+"""Mutates policies in the format of Datadog's agent: they load, or every error has a place in a file."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _fault(contents: Files, counts: Counter[str] | None = None) -> Difference | 
 
 
 def _placed(problem: object, contents: Files) -> bool:
-    """Whether a problem names a place in one of the files, and prints as lines."""
+    """Return whether a problem names a place in one of the files, and prints as lines."""
     if not isinstance(problem, Problem) or problem.file not in NAMES or not problem.message:
         return False
     lines = contents[NAMES.index(problem.file)].decode("utf-8-sig", "replace").split("\n")

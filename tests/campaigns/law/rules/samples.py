@@ -63,7 +63,7 @@ TEXTS = ("", "user.a", "trusted", "security.b.c", "tmpfs", "ext4", "docker", "01
 
 @dataclass(frozen=True)
 class Pools:
-    """What paths are made of, so that constants of expressions meet events."""
+    """The parts of paths, so that constants of expressions match events."""
 
     names: Sequence[str] = NAMES
     odd: Sequence[str] = ODD_PATHS
@@ -105,7 +105,7 @@ def draw(random: Random, kind: str, pools: Pools) -> Sample:
 
 
 def _own(random: Random, kind: str, pools: Pools) -> Sample:
-    """Draw what only some event types have."""
+    """Draw the fields that only some event types have."""
     if kind == "chown":
         return {"new_uid": random.choice(USERS), "new_gid": random.choice(USERS)}
     if kind == "exec":

@@ -24,7 +24,7 @@ CORPUS: list[dict[str, Any]] = yaml.load(
 )
 
 
-def test_fixed_seeds_differ_in_nothing() -> None:
+def test_fixed_seeds_have_no_difference() -> None:
     """About ten thousand pairs, a few universes and policies; all kinds of answers occur."""
     counts: Counter[str] = Counter()
     found = [each for at in range(10) for each in evaluation.batch(f"fixed:{at}", counts)]
@@ -38,7 +38,7 @@ def test_fixed_seeds_differ_in_nothing() -> None:
 
 @pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: entry["expression"][:60])
 def test_corpus(entry: dict[str, Any]) -> None:
-    """The engine says what the entry expects; the page says the same, or nothing."""
+    """The engine gives the answer of the entry; the page gives the same or leaves it open."""
     text, event, expected = entry["expression"], entry["event"], entry["expect"]
     engine = cases.by_engine(text, event)
     page = cases.by_page(text, cases.naive_facts(event))
@@ -47,7 +47,7 @@ def test_corpus(entry: dict[str, Any]) -> None:
 
 
 def test_the_files_of_the_mutations_load() -> None:
-    """Without a mutation nothing is refused."""
+    """Without a mutation no file is refused."""
     files = [(name, (mutations.FOLDER / name).read_bytes()) for name in mutations.NAMES]
     assert load.link(files, mutations.FACTS).rules
 
@@ -130,8 +130,8 @@ def test_a_round_that_no_case_explains_is_a_crash(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_a_difference_is_made_small() -> None:
-    """What a failure does not need goes: conditions, tokens, characters, keys of the event."""
+def test_a_difference_is_shrunk() -> None:
+    """Conditions, tokens, characters and keys of the event that are not needed are removed."""
     text = (
         '(open.retval == 1 || (open.file.name == "abc" and not (open.flags > 0))) && open.file.uid in [1, 2]'
     )
