@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-from harness.errors import HarnessError, IncompleteError, InfrastructureError
+from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError
 from harness.host import streams
 from harness.text import one_line, visible
 
@@ -85,7 +85,8 @@ def _print_error(error: Exception) -> int:
         # Errors without a message of the package that met them: a full disk, a folder of another user.
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         gone = "the current folder does not exist" if error.errno == errno.ENOENT and not where else ""
-        error = InfrastructureError(gone or f"{where}{error.strerror or error}")
+        kind = ConfigError if isinstance(error, PermissionError) else InfrastructureError
+        error = kind(gone or f"{where}{error.strerror or error}")
     elif isinstance(error, ModuleNotFoundError):
         hint = "install what requirements.lock names: rm -f .venv/.installed-* && make setup"
         error = InfrastructureError(f"the Python package {error.name} is not installed", hint=hint)

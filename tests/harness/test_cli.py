@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +179,20 @@ def test_a_stream_of_the_c_locale_prints_what_it_can(monkeypatch: pytest.MonkeyP
     with streams.steady():
         sys.stdout.write("\u2713 PASS\n")
     assert bytes_out.getvalue() == b"? PASS\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 2), (errno.EROFS, 3), (errno.EIO, 3)])
+def test_a_file_that_this_user_may_not_use_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, code: int
+) -> None:
+    """A file that the disk refuses is not."""
+
+    def refuse(_path: Path) -> None:
+        raise OSError(number, os.strerror(number), "/root/x")
+
+    monkeypatch.setattr(model, "load", refuse)
+    assert cli.main(["report", "x"]) == code
+    assert capsys.readouterr().err == f"harness: /root/x: {os.strerror(number)}\n"
 
 
 def test_a_folder_that_was_removed_is_named(
