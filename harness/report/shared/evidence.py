@@ -65,5 +65,8 @@ def output_of(cell: CellResult, folder: Path | None) -> str:
 
 
 def _is_plain(path: Path) -> bool:
-    """Return whether it is a regular file: a folder from another host may have links to files of this one."""
-    return path.is_file() and not path.is_symlink()
+    """Whether a file of a cell is one, and no part of its path in the output folder is a link.
+
+    A folder from another host may have links to files of this one.
+    """
+    return path.is_file() and not any(part.is_symlink() for part in (path, path.parent, path.parent.parent))

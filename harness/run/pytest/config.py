@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from harness.host import files
 from harness.run.options import ALL
 
 _MATRIX_KEY = re.compile(r"""^\{?\s*["']?kernels["']?\s*:""", re.MULTILINE)  # what every matrix has
+_MAX_BYTES = 256 << 10  # of a matrix
 # The names under which the two parts of the plugin are registered.
 CONTROLLER = "harness-controller"
 WORKER = "harness-worker"
@@ -37,6 +39,8 @@ def _is_matrix(path: Path) -> bool:
     if path.suffix not in (".yaml", ".yml"):
         return False
     try:
-        return path.stem == "matrix" or bool(_MATRIX_KEY.search(path.read_text(encoding="utf-8")))
+        if path.stem == "matrix":
+            return True
+        return bool(_MATRIX_KEY.search(files.read_regular(path, _MAX_BYTES).decode()))
     except (OSError, UnicodeDecodeError):
         return False  # pytest reports the error

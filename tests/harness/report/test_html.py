@@ -230,6 +230,17 @@ def test_consoles_and_files_of_the_folder(tmp_path: Path) -> None:
     assert "cells/6.18-auto/domain.xml" not in links
 
 
+@pytest.mark.parametrize("link", ["cells", "cells/6.18-auto", "cells/6.18-auto/console.log"])
+def test_evidence_behind_a_link_is_not_read(tmp_path: Path, link: str) -> None:
+    """A folder from another host may have links to files of this one, at each level."""
+    console = tmp_path / "cells" / "6.18-auto" / "console.log"
+    console.parent.mkdir(parents=True)
+    console.write_text("[    1.000000] a secret of this host\n")
+    (tmp_path / link).rename(tmp_path / "elsewhere")
+    (tmp_path / link).symlink_to(tmp_path / "elsewhere")
+    assert "a secret of this host" not in html.render(every_verdict(), tmp_path)
+
+
 def test_a_cell_whose_name_is_a_path_has_no_folder(tmp_path: Path) -> None:
     (tmp_path / "console.log").write_text("not a cell's\n")
     cell = a_cell("6.1").model_copy(update={"id": "../../" + tmp_path.name})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -341,6 +344,16 @@ def test_a_yaml_file_that_is_no_matrix_is_not_collected(project: Project, name: 
     )
     (project.path / "test_other.py").write_text("def test_it(): assert True\n")
     project.pytest("test_other.py", name).assert_outcomes(passed=2)
+    assert not (project.path / "out").exists()
+
+
+def test_a_fifo_is_no_matrix_and_is_not_waited_for(project: Project) -> None:
+    """Nor is a file that is too large to be one."""
+    os.mkfifo(project.path / "pipe.yaml")
+    (project.path / "large.yaml").write_text("kernels: [6.1]\n" + "#" * (1 << 20))
+    argv = [sys.executable, "-m", "pytest", "pipe.yaml", "large.yaml", "--collect-only", "-q"]
+    done = subprocess.run(argv, cwd=project.path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert not (project.path / "out").exists()
 
 
