@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.service.options import LEAVE_OUT, REFUSE, RunOptions
+from agent.service.options import ECS, JSON, LEAVE_OUT, REFUSE, RunOptions
 
 if TYPE_CHECKING:
     from agent.events.model import Event
@@ -21,8 +21,7 @@ _DEFAULT = {entry.name: entry.default for entry in fields(RunOptions)}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options: one for each field of RunOptions, with its default."""
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "--rules",
         type=Path,
         nargs="+",
@@ -32,18 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     about = "at the start, refuse rules with errors, or leave those out and run the others"
     _add(parser, "bad_rules", choices=(REFUSE, LEAVE_OUT), help=about)
-    _add(parser, "output", metavar="FILE", help="write matches to FILE as JSON Lines; - is stdout, '' none")
-    _add(parser, "otlp", metavar="URL", help="also send matches to the OTLP collector at URL")
-    add(
-        "--otlp-header",
-        type=_pair,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="HTTP header; can repeat",
-    )
-    _add(parser, "spool", type=Path, metavar="DIR", help="folder for matches that wait for the collector")
-    _add(parser, "spool_bytes", type=int, metavar="N", help="maximum size of the spool in bytes")
+    _add_sinks(parser)
     about = "maximum matches per second and rule; 0 is no limit"
     _add(parser, "rate_limit", type=float, metavar="N", help=about)
     _add(
@@ -60,6 +48,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser, "btf", metavar="SOURCE", help="source of the kernel's types: kernel, external or none")
     _add(parser, "transport", metavar="NAME", help="transport of records to user space: ringbuf or perf")
     _add(parser, "keep_privileges", action="store_true", help="keep all privileges, for debugging")
+
+
+def _add_sinks(parser: argparse.ArgumentParser) -> None:
+    _add(parser, "output", metavar="FILE", help="write matches to FILE as JSON Lines; - is stdout, '' none")
+    _add(parser, "otlp", metavar="URL", help="also send matches to the OTLP collector at URL")
+    parser.add_argument(
+        "--otlp-header",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="HTTP header; can repeat",
+    )
+    about = "also send matches to a syslog server: unix:PATH, tcp://HOST:PORT or tls://HOST[:PORT]"
+    _add(parser, "syslog", metavar="URL", help=about)
+    _add(parser, "syslog_ca", type=Path, metavar="FILE", help="certificates to trust for --syslog tls://")
+    _add(parser, "journald", action="store_true", help="also send matches to systemd's journal")
+    about = "names of fields in all sinks: those of this agent, or of the Elastic Common Schema"
+    _add(parser, "format", choices=(JSON, ECS), help=about)
+    _add(parser, "spool", type=Path, metavar="DIR", help="folder for matches that wait for the collector")
+    _add(parser, "spool_bytes", type=int, metavar="N", help="maximum size of the spool in bytes")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STDOUT = "-"
+JSON, ECS = "json", "ecs"
 REFUSE, LEAVE_OUT = "refuse", "leave-out"  # what a rule with an error means at the start
 
 
@@ -18,6 +19,10 @@ class RunOptions:
     output: str = STDOUT  # a file, - for stdout, empty for neither
     otlp: str = ""  # URL of a collector
     otlp_headers: Mapping[str, str] = field(default_factory=dict)  # --otlp-header NAME=VALUE, repeated
+    syslog: str = ""  # unix:PATH, tcp://HOST:PORT or tls://HOST[:PORT]
+    syslog_ca: Path | None = None  # certificates to trust instead of the system's
+    journald: bool = False
+    format: str = JSON  # of all sinks, or ECS
     spool: Path | None = Path("/var/lib/fim-agent/spool")  # a folder, used with --otlp
     spool_bytes: int = 64 << 20
     rate_limit: float = 0.0  # matches a second for each rule, 0 for no limit

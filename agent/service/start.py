@@ -26,8 +26,8 @@ from agent.rules.engine import Ruleset
 from agent.service import control, privileges
 from agent.service.loop import Service, Watch, log
 from agent.service.notify import Notifier
-from agent.service.options import LEAVE_OUT, STDOUT, RunOptions
-from agent.sinks.base import Sink
+from agent.service.options import ECS, LEAVE_OUT, STDOUT, RunOptions
+from agent.sinks.base import Match, Sink
 from agent.sinks.dispatch import Dispatcher, Outlet
 from agent.sinks.explain import Explainer, databases
 from agent.sinks.jsonl import JsonlSink
@@ -57,7 +57,8 @@ def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
     """
     notifier = Notifier()
     ruleset = load(options.rules, leave_out=options.bad_rules == LEAVE_OUT)
-    dispatcher = Dispatcher([Outlet(sink) for sink in open_sinks(options)])
+    encode = _encoder(options.format)
+    dispatcher = Dispatcher([Outlet(sink, encode=encode) for sink in open_sinks(options)])
     reporter = _reporter(options, dispatcher)
     enricher = Enricher()
     with ExitStack() as stack:
@@ -97,9 +98,26 @@ def open_sinks(options: RunOptions) -> list[Sink]:
         sinks.append(_open_jsonl(options.output))
     if options.otlp:
         sinks.append(_open_otlp(options))
+    if options.syslog:
+        from agent.sinks.syslog import SyslogSink, server
+
+        sinks.append(SyslogSink(server(options.syslog, options.syslog_ca), this_host()["name"]))
+    if options.journald:
+        from agent.sinks.journald import JournaldSink
+
+        sinks.append(JournaldSink())
     if not sinks:
-        raise UsageError("no destination for matches", hint="add --output FILE or --otlp URL")
+        hint = "add --output FILE, --otlp URL, --syslog URL or --journald"
+        raise UsageError("no destination for matches", hint=hint)
     return sinks
+
+
+def _encoder(name: str) -> Callable[[Match], Match] | None:
+    if name != ECS:
+        return None
+    from agent.sinks.ecs import encode
+
+    return encode
 
 
 def _open_jsonl(output: str) -> Sink:

@@ -29,8 +29,10 @@ class Outlet:
         max_matches: int = QUEUE_MATCHES,
         max_bytes: int = QUEUE_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        encode: Callable[[Match], Match] | None = None,
     ) -> None:
         self.sink = sink
+        self._encode = encode  # to another format, in the sink's thread
         self.offered = 0
         self.overflowed = 0
         self._clock = clock
@@ -124,7 +126,7 @@ class Outlet:
     def _write(self) -> int:
         with self._changed:
             batch = list(islice(self._queue, BATCH))
-        taken = self.sink.write(batch)
+        taken = self.sink.write(list(map(self._encode, batch)) if self._encode else batch)
         with self._changed:
             for _ in range(taken):
                 self._bytes -= len(self._queue.popleft().line) + _MATCH_BYTES

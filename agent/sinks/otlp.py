@@ -7,11 +7,10 @@ spaced by exponential backoff with jitter, or as the collector requests.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+from agent.sinks.backoff import Backoff
 from agent.sinks.base import Match, SinkCounters
 from agent.sinks.otlp_http import Collector, Delivered, Later, Outcome
 from agent.sinks.protobuf import export_request, log_record
@@ -24,26 +23,6 @@ _IDLE_S = 60.0
 _LONGEST_ASKED_S = 3600.0
 _INFO = 9  # SeverityNumber INFO
 _SCOPE = "fim-agent"
-
-
-@dataclass(slots=True)
-class Backoff:
-    """Delays of attempts: doubling from `first_s` to `longest_s`, each shortened at random by up to half."""
-
-    first_s: float = 1.0
-    longest_s: float = 60.0
-    random: Callable[[], float] = random.random
-    failures: int = 0
-
-    def delay_s(self) -> float:
-        """Return the seconds to wait after one more failure."""
-        delay = min(self.longest_s, self.first_s * 2.0 ** min(self.failures, 16))
-        self.failures += 1
-        return delay * (1 - self.random() / 2)
-
-    def reset(self) -> None:
-        """Start again with `first_s` after a success."""
-        self.failures = 0
 
 
 class OtlpSink:

@@ -167,6 +167,11 @@ class TestSinks:
         with pytest.raises(UsageError, match="cannot spool in"):
             open_sinks(options)
 
+    def test_syslog_and_the_journal(self) -> None:
+        """A server that is missing is no reason not to start."""
+        options = RunOptions((), output="", syslog="tcp://127.0.0.1:1", journald=True)
+        assert [sink.name for sink in open_sinks(options)] == ["syslog", "journald"]
+
     def test_both(self, tmp_path: Path) -> None:
         options = RunOptions((), str(tmp_path / "o"), otlp="http://127.0.0.1:1", spool=tmp_path / "spool")
         sinks = open_sinks(options)

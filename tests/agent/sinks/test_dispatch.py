@@ -44,6 +44,17 @@ class FakeSink:
         return {"own": 1}
 
 
+def test_another_format_is_made_for_the_sink() -> None:
+    """In the sink's thread, from the match as it was offered, also when it is offered again."""
+    sink = FakeSink(room=0)
+    outlet = Outlet(sink, encode=lambda match: match._replace(line=b"<" + match.line + b">"))
+    outlet.offer(match(1))
+    outlet.step()
+    sink.room = 5
+    outlet.drain(float("inf"))
+    assert sink.lines == [b'<{"n":1}>']
+
+
 class Clock:
     now = 0.0
 

@@ -16,8 +16,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 )
 
 from agent.errors import UsageError
+from agent.sinks.backoff import Backoff
 from agent.sinks.base import Match
-from agent.sinks.otlp import BATCH_BYTES, BATCH_MATCHES, Backoff, OtlpSink
+from agent.sinks.otlp import BATCH_BYTES, BATCH_MATCHES, OtlpSink
 from agent.sinks.otlp_http import Collector
 from agent.sinks.spool import Spool
 from tests.agent.sinks.conftest import match, matches
