@@ -65,13 +65,13 @@ def findings(night: Night, before: Mapping[str, Any] | None) -> list[Finding]:
     if night.results is None:
         return [*found, Finding("results", "there are no results")]
     found += _of_results(night.results, before)
-    if night.incomparable:
-        text = f"not comparable with the night before: {_plain(one_line(night.incomparable, 300))}"
-        found.append(Finding("comparison", text))
     run = night.results["run"]
     if run["exit_code"] and not found and not _forgiven(night.results, before):
         notes = "; ".join(run.get("notes", [])) or "no note says why"
         found.append(Finding("run", f"the run exits with {run['exit_code']}: {one_line(notes, 500)}"))
+    if night.incomparable:
+        text = f"not comparable with the night before: {_plain(one_line(night.incomparable, 300))}"
+        found.append(Finding("comparison", text))
     return found
 
 

@@ -153,6 +153,16 @@ def test_a_night_that_does_not_compare_is_found_once_and_with_the_reason() -> No
     assert [one.key for one in nightly.findings(other, GOOD)] == ["job shard (1/2)", "comparison"]
 
 
+def test_a_run_that_failed_as_a_whole_is_found_with_its_notes() -> None:
+    """No cell shows why, and the comparison does not name the notes."""
+    bad = results(cell("6.1-auto", "PASS", open="PASS"), code=1)
+    bad["run"]["notes"] = ["hook set lsm: no cell exercised it"]
+    night = nightly.Night(FINE | {"report": "failure"}, bad, "the new run has exit code 1")
+    rows = nightly.findings(night, GOOD)
+    assert [one.key for one in rows] == ["run", "comparison"]
+    assert "hook set lsm: no cell exercised it" in rows[0].text
+
+
 def test_text_of_a_guest_stays_text() -> None:
     """No backtick ends the code span, no line break starts a heading, and GitHub's limit is kept."""
     rows = [cell(f"c{n}", "FAIL", **{f"t`{n}": "FAIL"}) for n in range(300)]
