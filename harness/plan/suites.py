@@ -64,6 +64,9 @@ def existing(suite: Suite, base: Path) -> list[Path]:
 
 
 def _matching(name: str, base: Path) -> list[Path]:
+    # A matrix was checked for this with the line; a plan.json may come from another host.
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ConfigError(f"{name}: must be below the folder of the suite's files")
     return sorted(base.glob(name)) if _GLOB & set(name) else [base / name]
 
 

@@ -250,6 +250,9 @@ def test_files_may_be_folders_and_globs(tmp_path: Path) -> None:
         (["loop"], "loop/self: neither a file nor a folder of files"),
         (["pipe"], "pipe: neither a file nor a folder of files"),
         (["broken"], "broken/link: no such file"),
+        (["/etc/passwd"], "/etc/passwd: must be below the folder"),
+        (["/etc/*"], r"/etc/\*: must be below the folder"),
+        (["bin/../../x"], "bin/../../x: must be below the folder"),
     ],
 )
 def test_files_that_cannot_be_sent_are_refused(tmp_path: Path, files: list[str], line: str) -> None:
