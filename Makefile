@@ -19,10 +19,13 @@ GENERATOR   := agent/selftest/generator
 # What is installed is named by the digest of what it was installed from: times say nothing after a checkout or a restored cache.
 INSTALLED := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c 1-16)
 
+# The extra `cluster` has a lock of its own, so that a host without a cluster installs nothing of it.
+CLUSTER := $(VENV)/.cluster-$(shell cat requirements-cluster.lock pyproject.toml | sha256sum | cut -c 1-16)
+
 # `make test` boots the oldest and the newest kernel of matrix.yaml; the scenarios carry the tag in the catalogue.
 SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke --must-pass
 
-.PHONY: matrix nightly test unit lint guest noise mutants faults random-faults law law-rules docs lock setup build clean
+.PHONY: matrix nightly test unit lint guest noise mutants faults random-faults law law-rules docs lock setup setup-cluster build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
@@ -34,10 +37,10 @@ nightly: setup build
 test: unit
 	$(BIN)/harness run --matrix matrix.yaml $(SMOKE)
 
-unit: setup build $(BUILD)/.test-packages
+unit: setup setup-cluster build $(BUILD)/.test-packages
 	$(BIN)/pytest -n auto $(ARGS)
 
-guest: setup build $(BUILD)/.test-packages
+guest: setup setup-cluster build $(BUILD)/.test-packages
 	$(BIN)/pytest -m guest $(ARGS)
 
 # Every way in which a machine, its guest or this host can fail, put into real machines.
@@ -70,10 +73,13 @@ docs: setup
 	$(BIN)/harness report $(or $(RESULTS),docs/tables.json) --tables docs/tables.md
 
 # Exact versions and hashes of all dependencies, for every supported Python. Versions that are locked already stay.
+COMPILE_LOCK = $(BUILD)/uv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock"
+
 lock: setup
 	@[ -x $(BUILD)/uv/bin/uv ] || { $(PYTHON) -m venv $(BUILD)/uv && $(BUILD)/uv/bin/pip install -q uv; }
-	$(BUILD)/uv/bin/uv pip compile -q --universal --python-version 3.11 --all-extras --generate-hashes \
-		--custom-compile-command "make lock" -o requirements.lock pyproject.toml
+	$(COMPILE_LOCK) --extra test -o requirements.lock pyproject.toml
+	$(COMPILE_LOCK) --extra cluster -c requirements.lock -o requirements-cluster.lock pyproject.toml
 
 lint: setup $(BUILD)/.test-packages
 	$(BIN)/ruff check .
@@ -81,6 +87,9 @@ lint: setup $(BUILD)/.test-packages
 	$(BIN)/mypy
 
 setup: $(BUILD)/.packages $(INSTALLED)
+
+# What `harness run --cluster` and `harness worker` need besides.
+setup-cluster: $(BUILD)/.packages $(CLUSTER)
 
 $(BUILD)/.packages: images/host-packages.txt
 	@mkdir -p $(BUILD)
@@ -97,7 +106,13 @@ $(INSTALLED): | $(BUILD)/.packages
 	@echo "setup: Python packages into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
-	@rm -f $(VENV)/.installed-*
+	@rm -f $(VENV)/.installed-* $(VENV)/.cluster-*
+	@touch $@
+
+$(CLUSTER): $(INSTALLED)
+	@echo "setup: Python packages of the extra cluster into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-cluster.lock
+	@rm -f $(VENV)/.cluster-*
 	@touch $@
 
 build: $(BUILD)/fim.bpf.o $(BUILD)/fim-gen $(BUILD)/rules_tables.py

@@ -25,7 +25,7 @@ LAYERS = {
         "vm",
         "run",
         "lab",
-        "watch report",
+        "watch cluster report",
         "commands",
         "cli",
         "__main__",
@@ -50,6 +50,9 @@ LAYERS = {
 ONLY = {
     "libvirt": ("harness/vm",),
     "libvirtaio": ("harness/vm",),
+    "distributed": ("harness/cluster",),
+    "dask": ("harness/cluster",),
+    "cryptography": ("harness/cluster", "harness/guest"),
     "paramiko": ("harness/guest",),
     "ctypes": ("agent/kernel", "agent/service/privileges.py", "harness/host/processes.py"),
     "bcc": ("agent/kernel/bcc/backend.py",),

@@ -13,19 +13,16 @@ import pytest
 from rich.console import Console
 
 from harness import report
-from harness.commands import options
+from harness.commands import clustered, options, playing
 from harness.commands.options import add_gdb
-from harness.errors import ConfigError, HarnessError
-from harness.report import github
+from harness.errors import ConfigError
 from harness.report.lines import Lines
-from harness.report.terminal import print_results, view_on
-from harness.results.model import Results
-from harness.run.cell import ATTACH
 from harness.run.machines import Bench
 from harness.run.options import ALL, add_to, given_path
 from harness.run.pytest.config import CONTROLLER
 from harness.run.pytest.controller import Controller, names_tests
 from harness.run.run import Options, Run, options_of
+from harness.run.view import View
 
 # Options of pytest that run no test. They print by pytest's own reporter, which the view replaces.
 _SHOWING = {
@@ -48,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--workers", type=_workers, default="auto", metavar="auto|N", help="machines at once"
     )
+    clustered.add_to(parser)
     parser.add_argument(
         "--watch", action="store_true", help="on each save build, and test again on one machine that stays up"
     )
@@ -58,6 +56,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run; return the exit code of the run."""
+    if arguments.part:
+        return clustered.part(arguments, _alone)
+    if arguments.cluster or arguments.resume:
+        return clustered.run(arguments)
     wanted = options_of(vars(arguments), arguments.matrix, arguments.argv)
     if arguments.gdb:
         arguments.workers = "0"
@@ -73,44 +75,14 @@ def run(wanted: Options, bench: Bench, console: Console, workers: str, words: Se
     or OSError. If `words` ask pytest only to list tests, nothing runs.
     """
     matrix_run = Run(wanted, bench, report.write_all)
-    listed = False
-    with contextlib.closing(bench), matrix_run.ending():
-        try:
-            with view_on(console) as view:
-                listed = _run(matrix_run, view, workers, words)
-        except KeyboardInterrupt:
-            pass  # the handler of the signal has recorded the reason
-        except (HarnessError, OSError):
-            raise
-        except Exception as error:  # noqa: BLE001 - a defect of the harness must not cost the results
-            matrix_run.fail("the harness failed", error)
-        if listed:
-            return 0
-        finished = matrix_run.finished or matrix_run.abandon()
-        # The results are written already, so an interrupt ends only their printing.
-        with contextlib.suppress(KeyboardInterrupt):
-            _show(matrix_run, finished, console)
-        return finished.run.exit_code
+    return playing.played(matrix_run, console, lambda view: _run(matrix_run, view, workers, words))
 
 
-def _show(matrix_run: Run, finished: Results, console: Console) -> None:
-    print_results(console, finished, str(matrix_run.folder))
-    _print_kept(matrix_run.folder, console)
-    github.show(finished, console.file)
+def _alone(matrix_run: Run, view: View) -> bool:
+    return _run(matrix_run, view, "0", ())
 
 
-def _print_kept(folder: Path, console: Console) -> None:
-    """Print how to enter the machines that this run kept."""
-    for path in sorted(folder.glob(f"cells/*/{ATTACH}")):
-        cell = path.parent.name
-        console.print(f"kept: harness shell --attach {cell}, or:", highlight=False)
-        console.print(
-            f"  {path.read_text(encoding='utf-8').strip()}", highlight=False, soft_wrap=True, markup=False
-        )
-        console.print("  end it with `harness clean --machines`", highlight=False)
-
-
-def _run(matrix_run: Run, view: Lines, workers: str, words: Sequence[str]) -> bool:
+def _run(matrix_run: Run, view: View, workers: str, words: Sequence[str]) -> bool:
     """Run to the end; return whether tests were only listed. Raises HarnessError or OSError."""
     for line in matrix_run.reap():
         view(line)

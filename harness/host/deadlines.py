@@ -57,6 +57,15 @@ GIT_S = 20.0  # `git` describes the tree
 WORKER_EXIT_S = 10.0  # a worker process, after SIGKILL
 GRACE_S = 3.0  # workers end by themselves at the run's deadline and report more than after this signal
 
+# A cluster.
+CONNECT_S = 15.0  # the scheduler answers
+FACTS_S = 180.0  # a worker looks at its host; the canary is in it
+CHILD_LOOK_S = 0.5  # a worker looks this often whether its machine is still wanted
+CHILD_EXIT_S = 60.0  # the run of a machine ends after its worker wants it to
+WORKER_TTL_S = 60.0  # a worker that is silent for so long is lost
+GATHER_S = 600.0  # the output of a machine arrives
+WORKER_BACK_S = 60.0  # a lost worker comes back, if nothing else can run what is left
+
 ORDINARY = 30.0  # slowness of the emulated CPU that the deadlines were chosen for; 1 is real hardware
 MOST = 8.0  # factor by which a deadline grows at most; a host that needs more is broken
 

@@ -35,7 +35,7 @@ from harness.lab.supplies import Preparation, bundle, resolve_all
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import Agent
-from harness.run.machines import Selftest, Supplies
+from harness.run.machines import Pins, Selftest, Supplies
 from harness.text import one_line
 from harness.vm import reaper
 from harness.vm.connection import EMBEDDED, Connection, reap_domains
@@ -72,6 +72,7 @@ class VmBench:
         self._lock = lock
         self._cold = cold
         self.progress: Progress = to_stderr
+        self.agent: Agent | None = None
         self.gdb = False  # whether kernels can be debugged; such machines are to be booted and not restored
         self.memory_mib = MEMORY_MIB
         self.icount = False  # whether the clock of the guests counts instructions; needs TCG
@@ -102,9 +103,13 @@ class VmBench:
 
     def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
         """Resolve, fetch and build; a kernel that cannot be fetched affects its own machines only."""
-        preparation = Preparation(accelerator, progress, self._lock)
+        preparation = Preparation(accelerator, progress, self._lock, self.agent)
         preparation.extra = self.extra
         return preparation.supplies(plan)
+
+    def pin(self, plan: Plan, progress: Progress) -> Pins:
+        """Resolve through the lock, then the repositories."""
+        return Preparation("", progress, self._lock, self.agent).pins(plan)
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> VmMachine:
         """Return a machine of this bench's only connection."""

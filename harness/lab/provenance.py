@@ -36,6 +36,13 @@ def keep(bundle: bytes, tree: Path, store: Cache) -> Agent:
     return Agent(bundle=found, objects=objects, commit=commit, clean=clean)
 
 
+def adopt(agent: Agent, bundle: bytes, store: Cache) -> None:
+    """Store a bundle that another host kept. Raises InfrastructureError if it is not that of `agent`."""
+    if digest_of(contents(bundle)) != agent.bundle:
+        raise InfrastructureError(f"the agent's bundle is not the one of this run ({agent.bundle[:12]})")
+    store.get(_KIND, agent.bundle, lambda folder: _write(folder, bundle), needs=len(bundle))
+
+
 def kept(agent: Agent, store: Cache) -> bytes:
     """Return the stored bundle; raises InfrastructureError if it is missing or has changed."""
 

@@ -19,7 +19,7 @@ from harness.lab import provenance
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import Agent, KernelFacts, Package
-from harness.run.machines import Supplies
+from harness.run.machines import Pins, Supplies
 from harness.text import one_line
 
 BACKOFF_S = (1.0, 4.0)  # pauses between three attempts to fetch a kernel
@@ -30,8 +30,15 @@ BUILD = ROOT / "build"
 class Preparation:
     """Makes the `Supplies` of one run."""
 
-    def __init__(self, accelerator: str, progress: Progress, lock: Path | Lock | None = None) -> None:
+    def __init__(
+        self,
+        accelerator: str,
+        progress: Progress,
+        lock: Path | Lock | None = None,
+        agent: Agent | None = None,
+    ) -> None:
         self.accelerator = accelerator
+        self.agent = agent  # instead of the one that is built now
         self.pause: Callable[[float], object] = time.sleep
         self.progress = progress
         self.lock = lock
@@ -50,7 +57,7 @@ class Preparation:
         ConfigError if no archive has any of the kernels, or if a compiler is missing.
         """
         # Keep the agent before fetching: a later `make build` must not change the agent of this run.
-        agent = self._agent() if any(cell.tests and not cell.suite for cell in plan.cells) else None
+        agent = self._agent_for(plan)
         first = {name: cells[0] for name, cells in plan.machines().items()}
         _check_compilers(cell.arch for cell in first.values())
         resolved, unresolved = resolve_all(first, self.lock, self.progress, self.store)
@@ -69,6 +76,24 @@ class Preparation:
             missing=self.missing,
             fetch_s=self.fetch_s,
             image_s=self.image_s,
+        )
+
+    def pins(self, plan: Plan) -> Pins:
+        """Return what other hosts must use to test the same. Raises HarnessError, as `supplies` does."""
+        agent = self._agent_for(plan)
+        first = {name: cells[0] for name, cells in plan.machines().items()}
+        resolved, unresolved = resolve_all(first, self.lock, self.progress, self.store)
+        for name, error in unresolved.items():
+            self._give_up(name, error.message)
+        kernels = {
+            locking.key_of(request(first[name])): kernel
+            for name, kernel in resolved.items()
+            if first[name].kernel.source == "series"
+        }
+        return Pins(
+            lock=Lock(kernels).to_json(),
+            kernels={name: kernel.digest for name, kernel in resolved.items()},
+            agent=agent,
         )
 
     def _try(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
@@ -116,6 +141,11 @@ class Preparation:
             self.files[name]["btf"] = str(kernel.btf)
         self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
         self.progress(Step(Phase.WAIT, machine=name))
+
+    def _agent_for(self, plan: Plan) -> Agent | None:
+        """Return the agent of this run; None if no planned test needs it."""
+        needed = any(cell.tests and not cell.suite for cell in plan.cells)
+        return (self.agent or self._agent()) if needed else None
 
     def _agent(self) -> Agent:
         """Keep the bundle that every machine of this run gets. Raises ConfigError if a part was not built."""

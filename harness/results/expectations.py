@@ -20,6 +20,8 @@ from harness.plan.matrix import Globs, Text, close_to, validate
 from harness.results.model import CellReport, Splat, TestResult
 from harness.results.verdict import Verdict
 
+NAME = "expectations.yaml"  # beside the matrix
+
 
 class When(BaseModel):
     """Facts of a cell, all of which must hold; `since` and `before` bound the kernel's series."""

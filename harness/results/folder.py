@@ -13,8 +13,15 @@ from harness.results import model
 
 REPORTS = ("results.json", "junit.xml", "summary.md", "report.html")
 TRACEBACK = "traceback.txt"  # of an unexpected error of the harness
-WRITTEN = ("plan.json", TRACEBACK, *REPORTS)  # the files of a run, which the next run in its folder removes
+CLUSTER = "cluster.json"  # what all parts of a run on a cluster share
+WRITTEN = (
+    "plan.json",
+    CLUSTER,
+    TRACEBACK,
+    *REPORTS,
+)  # the files of a run, which the next run in its folder removes
 CELLS = "cells"
+PARTS = "parts"  # the outputs of machines of a run on a cluster that is not complete
 
 
 def check(folder: Path) -> None:
@@ -67,6 +74,21 @@ def make(folder: Path, *, own: bool) -> int:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
+def reopen(folder: Path) -> int:
+    """Lock the folder of an earlier run, whose files stay, until the returned descriptor is closed.
+
+    Raises ConfigError.
+    """
+    try:
+        claimed = locks.claim(folder)
+        if claimed is None:
+            raise ConfigError(f"{folder}: another run is writing there", hint="wait until it has ended")
+        (folder / CELLS).mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
+    return claimed
+
+
 def withdraw(folder: Path) -> None:
     """Remove the new folder of a run that had nothing to run."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -82,8 +104,9 @@ def point_latest_at(folder: Path) -> None:
 
 def _refuse_foreign(folder: Path) -> None:
     """Raise ConfigError for a folder that has files and no plan of a run, or whose `cells` is a link."""
-    if (folder / CELLS).is_symlink():
-        raise ConfigError(f"{folder / CELLS}: is a link", hint="name another folder with --output")
+    for name in (CELLS, PARTS):
+        if (folder / name).is_symlink():
+            raise ConfigError(f"{folder / name}: is a link", hint="name another folder with --output")
     if not any(path for path in folder.iterdir() if path.name != CELLS or any(path.iterdir())):
         return
     try:
@@ -96,5 +119,6 @@ def _refuse_foreign(folder: Path) -> None:
 def _remove_earlier(folder: Path) -> None:
     for name in WRITTEN:
         (folder / name).unlink(missing_ok=True)
-    if (folder / CELLS).exists():
-        shutil.rmtree(folder / CELLS)
+    for name in (CELLS, PARTS):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)

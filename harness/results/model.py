@@ -178,16 +178,17 @@ class CellReport(_Model):
     """The observations of one visit of a cell, besides its tests.
 
     `cause` ended the visit early or fails the cell as a whole, or is None. `attempts` are earlier machines
-    that did not start or were lost. `accelerator` is "kvm" or "tcg", "" without a machine; `notes` are
-    remarks on the boot. `slowness` is how many times slower the guest is than an ordinary machine. The kernel
-    printed `splats` while no test ran. `uname` is the release that the guest's kernel reports. `closed` is
-    true after the end of the cell was checked: the agent was stopped, leftovers were searched for, and the
-    console was read to its end. `visit` names the visit.
+    that did not start or were lost. `host` is the machine's host. `accelerator` is "kvm" or "tcg", ""
+    without a machine; `notes` are remarks on the boot. `slowness` is how many times slower the guest is
+    than an ordinary machine. The kernel printed `splats` while no test ran. `uname` is the release that the
+    guest's kernel reports. `closed` is true after the end of the cell was checked: the agent was stopped,
+    leftovers were searched for, and the console was read to its end. `visit` names the visit.
     """
 
     id: str
     visit: str = ""
     closed: bool = False
+    host: Word = ""
     phases: Phases = Phases()
     accelerator: str = ""
     notes: tuple[str, ...] = ()
@@ -205,12 +206,14 @@ class CellReport(_Model):
 class CellResult(_Judged):
     """One cell; its verdict is that of its worst test, or a worse one if the cell itself failed.
 
-    `closed` is whether the end of the cell was checked; null in results of an older harness. `uname` is the
-    release that the guest's kernel reported; compare it with the resolved `kernel.release`.
+    `closed` is whether the end of the cell was checked; null in results of an older harness. `host` names the
+    host that ran the cell. `uname` is the release that the guest's kernel reported; compare it with the
+    resolved `kernel.release`.
     """
 
     id: PlainName
     closed: bool | None = None
+    host: Word = ""
     kernel: KernelFacts
     arch: Word
     hookset: Word
@@ -232,15 +235,16 @@ class CellResult(_Judged):
 
 
 class Host(_Model):
-    """The host of the run."""
+    """A host of the run."""
 
+    name: Word = ""
     cpus: Count
     memory_mib: Count
     kernel: Word
 
 
 class RunInfo(_Model):
-    """The run as a whole; `started` is ISO 8601 in UTC. `agent` is None if only suites of the user ran."""
+    """The run; `started` is ISO 8601 in UTC, `agent` None if only suites ran, `hosts` those of a cluster."""
 
     id: Word
     started: Word
@@ -249,6 +253,7 @@ class RunInfo(_Model):
     exit_code: int
     complete: bool
     host: Host
+    hosts: tuple[Host, ...] = ()
     accelerator: Word
     harness_version: Word
     agent: Agent | None = None
@@ -447,6 +452,7 @@ def _cell_result(
     return CellResult(
         id=cell_id,
         closed=report.closed,
+        host=report.host,
         kernel=kernels.get(cell.machine, unresolved),
         arch=cell.arch,
         hookset=cell.hookset,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.results.model import Attempt, CellReport, Phases, TestResult
 
 _SUMMED = ("fetch_s", "image_s", "boot_s", "deploy_s", "load_s", "tests_s")
-_LATEST = ("uname", "accelerator", "slowness", "capabilities", "coverage", "limits", "hooks")
+_LATEST = ("host", "uname", "accelerator", "slowness", "capabilities", "coverage", "limits", "hooks")
 
 
 def worse(first: TestResult, second: TestResult) -> TestResult:

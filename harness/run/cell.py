@@ -75,11 +75,12 @@ class CellRun:
         folder: Path,
         allowed: Callable[[CellReport], Allowed] = lambda _report: _nothing_allowed,
         promised: Callable[[str], str] = _nothing_promised,
+        host: str = "",
     ) -> None:
         self.cell = cell
         self.slot = slot
         self.folder = folder
-        self.report = CellReport(id=cell.id, visit=f"{os.getpid()}-{next(_visits)}")
+        self.report = CellReport(id=cell.id, visit=f"{os.getpid()}-{next(_visits)}", host=host)
         self._allowed = allowed
         self._promised = promised
         self._selftest: Selftest | None = None

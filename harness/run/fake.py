@@ -6,14 +6,16 @@ to an act:
 - pass, fail, skip, malformed; splat: the kernel logs a warning; deaf: the kernel log is missing;
 - refuse; hang: the agent does not answer; broken: the agent ended;
 - crash: the kernel panics; freeze: the guest does not answer; qemu-dies; lost: the connection is lost;
-- kill-worker, interrupt, hup, term: a signal to this process; sleep: a day; full: the host's disk is
+- kill-worker, interrupt, hup, term: a signal to this process; kill-parent: SIGKILL to its parent, in a
+  cluster the worker; sleep: a day; hold: until the file `go` is beside the log; full: the host's disk is
   full; error: a defect of the harness.
 
 Steps other than tests are `CELL::boot`, `CELL::deploy`, `CELL::load`, `CELL::quit` (the agent ends),
-`CELL::end`, and `CELL::fetch`, which can only sleep; `bench::prepare`, `bench::reap` and `bench::close` can
-only fail. Further acts: `missing` (boot: no kernel), `warm` (boot: the machine was restored from a snapshot),
-`silent` (load: the hooks never fire), `leak` and `blind` (end: something is left behind; the search fails).
-Acts separated by commas are for the first time, the second, and so on; the last one repeats.
+`CELL::end`, and `CELL::fetch`, which can only sleep; `bench::accelerator`, `bench::pin`, `bench::prepare`,
+`bench::reap` and `bench::close` can only fail. Further acts: `missing` (boot: no kernel), `warm` (boot: the
+machine was restored from a snapshot), `silent` (load: the hooks never fire), `leak` and `blind` (end:
+something is left behind; the search fails). Acts separated by commas are for the first time, the second,
+and so on; the last one repeats.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ from harness.host.deadlines import ORDINARY
 from harness.host.progress import Phase, Progress, Step, silent
 from harness.plan.cells import Cell, fits
 from harness.plan.plan import Plan
-from harness.results.model import KernelFacts, Package
-from harness.run.machines import Machine, Supplies
+from harness.results.model import Agent, KernelFacts, Package
+from harness.run.machines import Machine, Pins, Supplies
 from harness.vm.life import Death, DeathCause
 
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
@@ -63,6 +65,7 @@ RAISED: dict[str, Callable[[str], Exception]] = {
 
 SENT = {
     "kill-worker": signal.SIGKILL,
+    "kill-parent": signal.SIGKILL,
     "interrupt": signal.SIGINT,
     "hup": signal.SIGHUP,
     "term": signal.SIGTERM,
@@ -77,15 +80,22 @@ class FakeBench:
         self.script = dict(script or {})
         self.log = log
         self.progress: Progress = silent
+        self.agent: Agent | None = None
         self._times: Counter[str] = Counter()
 
     def accelerator(self, arch: str) -> tuple[str, str]:  # noqa: ARG002
-        """Report emulation, without a check."""
+        """Report emulation, after the step `accelerator`."""
+        self._step("accelerator")
         return "tcg", "these machines are fakes"
 
     def releases(self, plan: Plan) -> dict[str, str]:
         """Return releases that look like Debian's."""
         return {cell.kernel.name: _release(cell) for cell in plan.cells}
+
+    def pin(self, plan: Plan, progress: Progress) -> Pins:  # noqa: ARG002
+        """Pin nothing: fakes have no kernels and no agent."""
+        self._step("pin")
+        return Pins()
 
     def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
         """Fetch nothing; a machine whose `boot` is `missing` has no kernel."""
@@ -143,6 +153,14 @@ class FakeBench:
     def _acts(self, cell: str, step: str) -> list[str]:
         name = f"{cell}::{step}"
         return next((acts for glob, acts in self.script.items() if fits(name, (glob,))), "pass").split(",")
+
+    def wait(self, act: str) -> None:
+        """Sleep, or wait until the file `go` is beside the log."""
+        if act == "sleep":
+            time.sleep(SLEEP_S)
+        assert self.log
+        while not self.log.with_name("go").exists():
+            time.sleep(0.02)
 
     def note(self, line: str) -> None:
         """Log an event with the process id."""
@@ -264,12 +282,12 @@ class FakeMachine:
         elif act == "qemu-dies":
             self._death = Death(DeathCause.QEMU, "QEMU was killed by signal 9")
         elif act in SENT:
-            os.kill(os.getpid(), SENT[act])
+            os.kill(os.getppid() if act == "kill-parent" else os.getpid(), SENT[act])
         elif act in ("hang", "freeze"):
             self._frozen = act == "freeze"
             raise HungError(f"no answer to {step}")
-        elif act == "sleep":
-            time.sleep(SLEEP_S)
+        elif act in ("sleep", "hold"):
+            self.bench.wait(act)
         elif act == "splat":
             self._printed += SPLAT
         elif act in RAISED:

@@ -119,19 +119,39 @@ class Supplies(BaseModel):
     image_s: dict[str, float] = {}
 
 
+class Pins(BaseModel):
+    """What every host of a cluster must use, so that all test the same.
+
+    `lock` is the text of a lock file with the kernels of the plan, and `kernels` has the cache key of the
+    kernel of each machine; machines whose kernel was not resolved are in neither. `agent` is as in
+    `Supplies`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    lock: str = ""
+    kernels: dict[str, str] = {}
+    agent: Agent | None = None
+
+
 class Bench(Protocol):
     """Provides machines; the controller has one bench, and each worker has one.
 
-    Remarks about machines go to `progress`.
+    Remarks about machines go to `progress`. With `agent` the bench deploys this agent, which is in the
+    cache of this host, instead of the one that is built here now.
     """
 
     progress: Progress
+    agent: Agent | None
 
     def accelerator(self, arch: str) -> tuple[str, str]:
         """Return "kvm" or "tcg" for guests of `arch`, and a line with the reason. Raises HarnessError."""
 
     def releases(self, plan: Plan) -> dict[str, str]:
         """Return the release of each kernel of `plan`, by kernel name. Raises HarnessError."""
+
+    def pin(self, plan: Plan, progress: Progress) -> Pins:
+        """Resolve the kernels and keep the agent; fetch and build nothing. Raises HarnessError."""
 
     def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
         """Fetch and build the files of the machines of `plan`; raises HarnessError if no machine can boot.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
-import os
 import secrets
 import time
 import traceback
@@ -20,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
-from harness.host import capacity, signals
+from harness.host import signals
 from harness.host.deadlines import Pace
 from harness.host.progress import Phase, Progress, Step
 from harness.kernels import named
@@ -32,7 +31,7 @@ from harness.results import folder as runfolder
 from harness.results.expectations import Expectations
 from harness.results.model import CellReport, CellResult, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict, worst_exit_code
-from harness.run import times
+from harness.run import hosts, times
 from harness.run.machines import Bench, Supplies
 from harness.run.options import SELECTORS
 from harness.text import is_utf8, one_line, visible
@@ -58,6 +57,9 @@ class Options(BaseModel):
     must_pass: bool = False  # whether each test must pass in some cell
     keep_on_fail: bool = False
     base: Path | None = None  # folder of the files of suites; default: the matrix's folder
+    part: bool = False  # whether other hosts run other parts of the plan
+    resume: bool = False  # whether the folder has results of this plan already
+    host: str = ""  # the name of this host in the results; default: its network name
     argv: tuple[str, ...] = ()
 
     @field_validator("matrix")
@@ -97,6 +99,7 @@ class Job(BaseModel):
     keep_on_fail: bool = False
     ends_at: float | None = None  # on the monotonic clock
     limit_s: float = 0.0
+    host: str = ""
 
 
 def pair_of(nodeid: str) -> tuple[str, str]:
@@ -116,7 +119,7 @@ class Run:
         self.options = options
         self.bench = bench
         self._write = write
-        self.known = expectations.load(options.matrix.parent / "expectations.yaml")
+        self.known = expectations.load(options.matrix.parent / expectations.NAME)
         self._test_names = list(scenarios.of_catalogue())
         self.plan = self._plan()
         self.started = datetime.datetime.now(datetime.UTC)
@@ -132,6 +135,8 @@ class Run:
         self._interrupted = ""  # the reason, if it was
         self._failures: list[str] = []  # of the harness itself, one line each
         self._defect = False  # whether one of them was an unexpected error
+        self._remarks: list[str] = []
+        self.hosts: dict[str, Host] = {}  # other hosts on which cells ran, by name
         self._foreign: list[str] = []  # ids of failed tests of other files
         self._traces: list[tuple[str, str]] = []  # (folder, traceback), not written yet
         self._began = time.monotonic()
@@ -169,6 +174,11 @@ class Run:
             return plan.make(matrix, selectors, self.bench.releases(everything))
 
     @property
+    def host(self) -> str:
+        """The name of this host in the results."""
+        return self.options.host or hosts.name()
+
+    @property
     def base(self) -> Path:
         """The folder to which the file names of suites are relative."""
         return self.options.base or self.options.matrix.parent
@@ -180,19 +190,28 @@ class Run:
         """
         if self.supplies:
             return
-        suites.check(self.plan, self.base)
-        if self.options.folder:
-            runfolder.check(self.folder)
+        self.check()
         progress(Step(Phase.CHECK, "how fast guests run on this host"))
         found = {
             arch: self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells})
         }
-        for why in dict.fromkeys(why for _kind, why in found.values()):
-            progress(f"acceleration: {why}")
+        if not self.options.part:
+            for why in dict.fromkeys(why for _kind, why in found.values()):
+                progress(f"acceleration: {why}")
         progress(Step(Phase.WAIT))  # the check is over
         kinds = {arch: kind for arch, (kind, _why) in found.items()}
         supplies = self.bench.prepare(self.plan, ", ".join(sorted(set(kinds.values()))), progress)
         supplies = supplies.model_copy(update={"base": str(self.base), "accelerators": kinds})
+        self.begin(supplies)
+
+    def check(self) -> None:
+        """Raise ConfigError if files of suites are missing, or results could not be written."""
+        suites.check(self.plan, self.base)
+        if self.options.folder and not self.options.resume:
+            runfolder.check(self.folder)
+
+    def begin(self, supplies: Supplies) -> None:
+        """Write plan.json into the folder of the run. Raises ConfigError."""
         # Only now, so that an unknown series leaves neither a folder nor another `latest`.
         self._make_folder()
         self.write_plan()
@@ -210,6 +229,7 @@ class Run:
             keep_on_fail=self.options.keep_on_fail,
             ends_at=self.pace.ends_at,
             limit_s=self.pace.limit_s,
+            host=self.host,
         )
 
     def ending(self) -> contextlib.AbstractContextManager[None]:
@@ -237,6 +257,10 @@ class Run:
         """An unexpected error in a test of `cell`, which has it as its verdict: the run exits at least 3."""
         self._defect = True
         self.keep_traceback(trace, cell)
+
+    def remark(self, line: str) -> None:
+        """Record a remark on the whole run for its notes."""
+        self._remarks.append(one_line(line))
 
     def record_foreign(self, nodeid: str) -> None:
         """A test beside the matrix failed: the run exits 1, and its notes name the test."""
@@ -365,14 +389,17 @@ class Run:
         return (self.options.folder or self.options.output) / ".times.json"
 
     def _make_folder(self) -> None:
-        self._claimed = runfolder.make(self.folder, own=self.options.folder is None)
+        if self.options.resume:
+            self._claimed = runfolder.reopen(self.folder)
+        else:
+            self._claimed = runfolder.make(self.folder, own=self.options.folder is None)
 
     def _results(self) -> Results:
         from importlib.metadata import version  # slow to import, and most commands write no results
 
         kernels = self.supplies.kernels if self.supplies else {}
         cells = model.cells_of(self.plan, self._timed_reports(), self._tests, kernels, self.why_not)
-        whole = not self.options.shard
+        whole = not (self.options.shard or self.options.part)
         unused = exercise.unexercised(self.plan, cells) if whole else []
         untried = exercise.untried(self.plan, cells) if whole else []
         return Results(
@@ -383,7 +410,8 @@ class Run:
                 argv=tuple(visible(word) for word in self.options.argv),
                 exit_code=self._exit_code(cells, unused),
                 complete=model.complete(cells) and not self._interrupted,
-                host=_host(),
+                host=hosts.this(self.host),
+                hosts=tuple(self.hosts[name] for name in sorted(self.hosts)),
                 accelerator=self._accelerator(),
                 harness_version=version("fim-harness"),
                 agent=self.supplies.agent if self.supplies else None,
@@ -431,6 +459,7 @@ class Run:
         """Yield the remarks on the whole run: failures, machines, and scenarios that did not run."""
         yield self._interrupted
         yield from self._failures
+        yield from self._remarks
         for nodeid in self._foreign:
             yield f"{one_line(nodeid)}: a test beside the matrix failed"
         yield from self._machine_notes()
@@ -451,11 +480,6 @@ class Run:
     def _result(self, cell: str, test: str) -> TestResult:
         absent = TestResult(name=test, verdict=Verdict.NOT_RUN, reason=self.why_not)
         return self._tests.get((cell, test), absent)
-
-
-def _host() -> Host:
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Host(cpus=capacity.cpus(), memory_mib=memory >> 20, kernel=os.uname().release)
 
 
 def _build_models() -> None:

@@ -233,7 +233,7 @@ class Controller:
     def _narrow(self, nodeids: Sequence[str], workers: int) -> None:
         if not self._narrowed:
             self._narrowed = True
-            if self.view:
+            if self.view and not self.run.options.part:
                 self.view(f"{workers} machines at once" if workers > 1 else "one machine at a time")
             self.run.narrow([nodeid for nodeid in nodeids if self._is_planned(nodeid)])
             if self.view and not self.run.plan.cells:

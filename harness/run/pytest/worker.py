@@ -133,6 +133,7 @@ class Worker:
             folder,
             allowed=lambda report: self._allowed(cell, report),
             promised=lambda kind: self._promised(cell, kind),
+            host=self.job.host,
         )
         self._run.open()
         self._unsent.append(self._run.report.model_dump_json())

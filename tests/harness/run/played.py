@@ -22,8 +22,10 @@ def pytest_harness_bench() -> FakeBench:
 def main() -> int:
     import harness.lab.lab
     from harness import cli
+    from harness.cluster import child
 
     harness.lab.lab.VmBench = bench  # type: ignore[assignment, misc]
+    child.MODULE = "tests.harness.run.played"  # the workers of a cluster play too
     return cli.main()
 
 

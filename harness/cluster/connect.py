@@ -1,0 +1,175 @@
+"""Opens the cluster that a user names: one on this host, or a scheduler with TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dask
+from distributed import Client, LocalCluster, Security
+
+from harness.cluster import facts, keys
+from harness.cluster.placement import MACHINE, MEMORY
+from harness.cluster.plugin import HarnessPlugin
+from harness.errors import ConfigError, InfrastructureError
+from harness.host import capacity, deadlines, files
+from harness.text import one_line
+
+_NONE = logging.CRITICAL + 1  # a level of the log that no message has
+_LOCAL = re.compile(r"local:([1-9]\d{0,2})")
+_HINT = "use local:N, tls://HOST:PORT, or a scheduler file"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A cluster: `slots` workers on this host, or the `address` of a scheduler with the `keys` for it."""
+
+    slots: int = 0
+    address: str = ""
+    keys: Path | None = None
+
+
+def parse(word: str, folder: Path | None) -> Spec:
+    """Return the cluster that a user names; `folder` has the keys. Raises ConfigError."""
+    if match := _LOCAL.fullmatch(word):
+        return Spec(slots=int(match[1]))
+    return Spec(address=address_of(word, folder), keys=folder)
+
+
+def address_of(word: str, folder: Path | None) -> str:
+    """Return the address of a scheduler. Raises ConfigError if it would be used without TLS.
+
+    Without TLS only loopback is allowed, because whoever reaches a scheduler can run code on its workers.
+    """
+    address = word if "://" in word else _from_file(Path(word))
+    parts = urlsplit(address)
+    try:
+        complete = parts.scheme in ("tls", "tcp") and parts.hostname and parts.port
+    except ValueError:
+        complete = False
+    if not complete:
+        raise ConfigError(f"{word}: not a cluster", hint=_HINT)
+    if parts.scheme == "tcp" and not _is_loopback(str(parts.hostname)):
+        raise ConfigError(
+            f"{address}: without TLS only a scheduler on 127.0.0.1 or ::1 is allowed",
+            hint=f"use tls:// ({_HINT})",
+        )
+    if parts.scheme == "tls" and folder is None:
+        raise ConfigError(f"{address}: TLS needs keys", hint="name their folder with --keys DIR")
+    return address
+
+
+def _from_file(path: Path) -> str:
+    try:
+        return str(json.loads(files.read_regular(path, 1 << 20))["address"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: neither a cluster nor a scheduler file", hint=_HINT) from error
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def security_of(address: str, folder: Path | None) -> Security:
+    """Return the settings for an address that `address_of` accepted. Raises ConfigError."""
+    return keys.security(folder) if address.startswith("tls:") and folder else Security()
+
+
+def quiet() -> None:
+    """Keep Dask's own log, and what it serves over HTTP without TLS, out of the way."""
+    for name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(name).disabled = True
+    dask.config.set(
+        {
+            "distributed.scheduler.http.routes": [],
+            "distributed.worker.http.routes": [],
+            "distributed.scheduler.worker-ttl": f"{deadlines.WORKER_TTL_S:g}s",
+            "distributed.scheduler.allowed-failures": 1,
+            "distributed.scheduler.work-stealing": False,
+            "distributed.worker.profile.enabled": False,
+            "distributed.comm.timeouts.connect": f"{deadlines.CONNECT_S:g}s",
+            "distributed.logging.distributed": "critical",
+        }
+    )
+
+
+@contextlib.contextmanager
+def connected(spec: Spec, module: str) -> Iterator[Client]:
+    """Yield a client of the cluster, whose workers have the plugin. Raises HarnessError.
+
+    A cluster on this host ends with the block.
+    """
+    quiet()
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(_local(spec.slots) if spec.slots else _remote(spec))
+        different = facts.differs(_scheduler_versions(client), "the scheduler")
+        if different:
+            raise InfrastructureError(different, hint="install the same versions on every host")
+        client.register_plugin(HarnessPlugin(module))
+        yield client
+
+
+def _scheduler_versions(client: Client) -> dict[str, str]:
+    """Return the versions of the scheduler, which may not have the harness."""
+    ours = facts.versions()
+    packages = client.get_versions()["scheduler"]["packages"]
+    theirs = {"distributed": packages["distributed"]}
+    theirs["Python"] = ".".join(packages["python"].split(".")[:2])
+    return {**ours, **theirs}
+
+
+@contextlib.contextmanager
+def _local(slots: int) -> Iterator[Client]:
+    """Yield a client of a cluster on this host.
+
+    It has TLS too: other users of this host can reach loopback.
+    """
+    security = Security.temporary()
+    resources = {MACHINE: 1, MEMORY: max(capacity.MACHINE_MIB, capacity.free_mib() // slots)}
+    with (
+        LocalCluster(
+            n_workers=slots,
+            threads_per_worker=1,
+            memory_limit=0,
+            security=security,
+            dashboard_address=None,
+            silence_logs=_NONE,
+            resources=resources,
+            name=f"harness-{os.getpid()}",
+        ) as cluster,
+        Client(cluster, security=security, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def _remote(spec: Spec) -> Iterator[Client]:
+    security = security_of(spec.address, spec.keys)
+    try:
+        client: Any = Client(
+            spec.address, security=security, timeout=deadlines.CONNECT_S, set_as_default=False
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InfrastructureError(
+            f"no scheduler answers at {spec.address}: {one_line(cause(error))}"
+        ) from error
+    with client:
+        yield client
+
+
+def cause(error: BaseException) -> str:
+    """Return the message of the first cause that has one, which is the most precise."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return str(error) or type(error).__name__

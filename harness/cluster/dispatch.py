@@ -1,0 +1,322 @@
+"""Hands out the machines of a run to the workers of a cluster, one for each free slot, and gathers results.
+
+The client decides, and not Dask's scheduler: a task with resources is never queued there, so a worker that
+joins late would get none. Each task is bound to one worker. When this worker is lost, the client takes the
+task back and decides again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from distributed import Client, Future, KilledWorker
+
+from harness.cluster import facts, placement, plugin, wire
+from harness.cluster.facts import Facts
+from harness.cluster.kit import Blobs, Kit
+from harness.cluster.placement import KVM, MAX_LOSSES, Need, Worker
+from harness.cluster.received import Received, record_lost, record_not_run
+from harness.errors import InfrastructureError
+from harness.host import deadlines
+from harness.host.progress import Phase, Step
+from harness.results.model import Attempt, TestResult
+from harness.results.verdict import Verdict
+from harness.run.run import Run
+from harness.run.view import View
+from harness.text import one_line
+
+_LOOK_S = 0.5  # signals wait at most this long for the main thread
+_STARTING = 8  # workers that are described, or receive files, at the same time
+
+
+@dataclass
+class Execution:
+    """One execution of a machine on a worker; `future` is None until it was submitted."""
+
+    need: Need
+    worker: Worker
+    future: Future | None = None
+    tests: dict[tuple[str, str], TestResult] = field(default_factory=dict)  # results seen so far
+
+
+class Dispatch:
+    """Runs the machines `order` of `run`, from first to last, and records the result of each."""
+
+    def __init__(
+        self, client: Client, run: Run, kit: Kit, blobs: Blobs, received: Received, view: View
+    ) -> None:
+        self._client = client
+        self._run = run
+        self._kit = kit
+        self._blobs = blobs
+        self._received = received
+        self._view = view
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(_STARTING, thread_name_prefix="cluster")
+        self._numbers = itertools.count(1)
+        self._topic = f"harness-{run.id}"
+        self._waiting: list[Need] = []
+        self._running: dict[str, Execution] = {}  # by key
+        self._workers: dict[str, Worker] = {}  # by address
+        self._unknown: set[str] = set()  # addresses of workers that are not described yet
+        self._gone: dict[str, tuple[Worker, float]] = {}  # lost workers by name, until they are given up
+        self._refused: dict[str, str] = {}  # by name
+        self._losses: Counter[str] = Counter()  # of workers in a row, by name
+        self._lost: dict[str, list[Attempt]] = {}  # by machine
+        self._kernels: dict[str, set[str]] = {}  # by store
+        self._sent: dict[str, set[str]] = {}  # digests of blobs by store
+        self._shown: set[tuple[str, str]] = set()  # tests
+
+    def play(self, order: list[str]) -> None:
+        """Run to the end. Raises InfrastructureError if the scheduler is lost, and OSError."""
+        machines = self._run.plan.machines()
+        self._waiting = [self._need(name, machines[name][0].arch) for name in order]
+        self._client.subscribe_topic(self._topic, self._heard)
+        self._client.subscribe_topic("all", self._changed)
+        self._look()
+        while self._waiting or self._running:
+            self._place()
+            self._handle_one()
+
+    def close(self) -> None:
+        """Take back what runs; its tests that ended keep their results."""
+        futures = [execution.future for execution in self._running.values() if execution.future]
+        for execution in self._running.values():
+            for (cell, _test), result in execution.tests.items():
+                self._run.record_test(cell, result)
+        self._running.clear()
+        if self._client.status == "running":
+            self._client.cancel(futures, force=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _need(self, machine: str, arch: str) -> Need:
+        kvm = self._kit.settings.accelerator == KVM
+        return Need(machine, arch, kvm, self._kit.pins.kernels.get(machine, ""))
+
+    # Events arrive in threads of Dask; all that changes this object runs in the thread of `play`.
+
+    def _handle_one(self) -> None:
+        if self._client.status != "running":
+            raise InfrastructureError(
+                "the scheduler of the cluster was lost",
+                hint=f"start it, then run the rest: harness run --resume {self._run.folder}",
+            )
+        try:
+            self._events.get(timeout=_LOOK_S)()
+        except queue.Empty:
+            return
+
+    def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
+        self._events.put(lambda: self._show(event[1]))
+
+    def _changed(self, event: tuple[float, dict[str, Any]]) -> None:
+        if event[1].get("action") == "remove-worker":
+            address, expected = event[1]["worker"], event[1]["expected"]
+            self._events.put(lambda: self._remove(address, expected=expected))
+        elif event[1].get("action") == "add-worker":
+            self._events.put(self._look)
+
+    def _show(self, message: dict[str, Any]) -> None:
+        execution = self._running.get(message["key"])
+        ended = wire.show(message["line"], self._view) if execution else None
+        if execution and ended:
+            cell, result = ended
+            execution.tests[cell, result.name] = result
+            if (cell, result.name) not in self._shown:
+                self._shown.add((cell, result.name))
+                self._view.ended(cell, result)
+
+    def _look(self) -> None:
+        """Find workers that joined, and ask each what it is."""
+        present = self._client.scheduler_info()["workers"]
+        for address in present.keys() - self._workers.keys() - self._unknown:
+            self._unknown.add(address)
+            self._pool.submit(self._describe, address)
+
+    def _describe(self, address: str) -> None:
+        try:
+            found = self._client.run(plugin.describe, workers=[address])[address]
+        except Exception as error:  # noqa: BLE001 - of the worker: it may have another version, or have died
+            problem = one_line(f"{type(error).__name__}: {error}")
+            self._events.put(lambda: self._join(address, {}, problem))
+        else:
+            self._events.put(lambda: self._join(address, found, found["problem"]))
+
+    def _join(self, address: str, found: dict[str, Any], problem: str) -> None:
+        if address not in self._unknown:
+            return  # lost meanwhile
+        self._unknown.discard(address)
+        worker = Worker(address, found.get("name", address), host=address)
+        self._workers[address] = worker
+        different = facts.differs(found["versions"], f"worker {worker.name}") if found else ""
+        if not different and found.get("facts"):
+            described = Facts.model_validate_json(found["facts"])
+            worker.host, worker.store = described.host.name, described.store
+            worker.accelerators = described.accelerators
+            worker.memory_mib = int(found["memory"])
+            self._kernels.setdefault(worker.store, set()).update(described.kernels)
+            problem = facts.refusal(described)
+        self._gone.pop(worker.name, None)
+        if reason := different or problem or self._refused.get(worker.name, ""):
+            self._refuse(worker, reason)
+
+    def _refuse(self, worker: Worker, reason: str) -> None:
+        worker.refused = reason
+        if worker.name not in self._refused:
+            line = f"worker {worker.name} on {worker.host} gets no work: {reason}"
+            self._run.remark(line)
+            self._view(line)
+        self._refused[worker.name] = reason
+
+    def _remove(self, address: str, *, expected: bool) -> None:
+        self._unknown.discard(address)
+        worker = self._workers.pop(address, None)
+        if worker is None:
+            return
+        self._gone[worker.name] = worker, time.monotonic() + deadlines.WORKER_BACK_S
+        for key, execution in list(self._running.items()):
+            if execution.worker is worker:
+                self._lose(key, f"worker {worker.name} on {worker.host} was lost", counts=not expected)
+
+    def _place(self) -> None:
+        busy = {execution.worker.address for execution in self._running.values()}
+        idle = [worker for address, worker in self._workers.items() if address not in busy]
+        for need, worker in placement.choose(self._waiting, idle, self._kernels):
+            self._waiting.remove(need)
+            key = f"{self._topic}-{next(self._numbers)}"
+            self._running[key] = Execution(need, worker)
+            self._pool.submit(self._start, key, need, worker)
+        if self._waiting and not self._unknown:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Record NOT_RUN for machines that no worker can run, nor one that may come back."""
+        now = time.monotonic()
+        absent = [worker for worker, until in self._gone.values() if until > now]
+        for need in list(self._waiting):
+            if reason := placement.impossible(need, [*self._workers.values(), *absent]):
+                self._waiting.remove(need)
+                if lost := self._lost.get(need.machine):
+                    record_lost(self._run, need.machine, lost)
+                else:
+                    record_not_run(self._run, need.machine, reason)
+                self._view(f"{need.machine}: not run: {reason}")
+
+    def _start(self, key: str, need: Need, worker: Worker) -> None:
+        """Send what the worker's host does not have, then the task. Runs in the pool."""
+        try:
+            left_s = self._run.pace.left()
+            part = self._kit.part(
+                self._run.plan, need.machine, left_s if self._run.pace.ends_at else 0.0, self._topic
+            )
+            self._send(part.blobs.values(), worker)
+            future = self._client.submit(
+                plugin.play,
+                part.to_bytes(),
+                key=key,
+                workers=[worker.address],
+                allow_other_workers=False,
+                resources=need.resources,
+                pure=False,
+            )
+        except Exception as error:  # noqa: BLE001 - of the worker, or of the connection to it
+            reason = f"worker {worker.name} on {worker.host}: {one_line(str(error))}"
+            self._events.put(lambda: self._lose(key, reason))
+        else:
+            self._events.put(lambda: self._submitted(key, future))
+            future.add_done_callback(lambda future: self._gather(key, future))
+
+    def _send(self, digests: Any, worker: Worker) -> None:
+        known = self._sent.setdefault(worker.store, set())
+        wanted = [digest for digest in digests if digest not in known]
+        if not wanted:
+            return
+        run = self._client.run
+        for digest in run(plugin.missing, wanted, workers=[worker.address])[worker.address]:
+            data = self._blobs[digest]
+            for begin in range(0, len(data), plugin.CHUNK):
+                end = begin + plugin.CHUNK
+                run(plugin.receive, digest, data[begin:end], end >= len(data), workers=[worker.address])
+        known.update(wanted)
+
+    def _submitted(self, key: str, future: Future) -> None:
+        if key in self._running:
+            self._running[key].future = future
+        else:
+            self._client.cancel([future], force=True)
+
+    def _gather(self, key: str, future: Future) -> None:
+        """Fetch a result at once: it dies with its worker. Runs in a thread of Dask."""
+        try:
+            outcome = future.result(timeout=deadlines.GATHER_S)
+        except (CancelledError, KilledWorker) as error:
+            reason = f"worker lost: {type(error).__name__}"
+            if isinstance(error, KilledWorker):
+                reason = f"worker {error.last_worker.name} died while it ran (KilledWorker)"
+            self._events.put(lambda: self._lose(key, reason))
+        except Exception as error:  # noqa: BLE001 - whatever the task raised on the worker
+            reason = one_line(f"{type(error).__name__}: {error}")
+            self._events.put(lambda: self._lose(key, reason))
+        else:
+            self._events.put(lambda: self._end(key, outcome))
+
+    def _end(self, key: str, outcome: dict[str, Any]) -> None:
+        execution = self._running.get(key)
+        if execution is None:
+            return  # it was taken back meanwhile
+        worker, machine = execution.worker, execution.need.machine
+        self._kernels.setdefault(worker.store, set()).update(outcome["kernels"])
+        where = f"worker {worker.name} on {worker.host}"
+        if not outcome["archive"]:
+            self._lose(key, f"{where}: {outcome['reason']}")
+            return
+        try:
+            results = self._received.accept(machine, outcome["archive"], self._lost.get(machine, []))
+        except InfrastructureError as error:
+            self._lose(key, f"{where}: {error.message}")
+            return
+        del self._running[key]
+        self._losses[worker.name] = 0
+        if outcome["left_out"]:
+            names = one_line(", ".join(outcome["left_out"]))
+            self._run.remark(f"{machine}: evidence that is too large stayed on {worker.host}: {names}")
+        self._show_rest(results)
+        self._view(Step(Phase.WAIT, machine=machine))
+        if outcome["disk_mib"] < facts.LEAST_DISK_MIB:
+            self._refuse(worker, f"only {outcome['disk_mib']} MiB of its disk are free")
+
+    def _show_rest(self, results: Any) -> None:
+        """Show tests whose line did not arrive."""
+        for cell in results.cells:
+            for test in cell.tests:
+                if (cell.id, test.name) not in self._shown:
+                    self._shown.add((cell.id, test.name))
+                    self._view.ended(cell.id, test)
+
+    def _lose(self, key: str, reason: str, *, counts: bool = True) -> None:
+        """Take an execution back; its machine runs again first, at most `MAX_LOSSES` times."""
+        execution = self._running.pop(key, None)
+        if execution is None:
+            return
+        if execution.future:
+            self._client.cancel([execution.future], force=True)
+        machine, worker = execution.need.machine, execution.worker
+        self._view(Step(Phase.WAIT, machine=machine))
+        self._view(f"{machine}: {reason}")
+        lost = self._lost.setdefault(machine, [])
+        if counts:
+            lost.append(Attempt(verdict=Verdict.INFRA, reason=one_line(reason, 400)))
+            self._losses[worker.name] += 1
+            if self._losses[worker.name] >= MAX_LOSSES:
+                self._refuse(worker, f"it lost {MAX_LOSSES} machines in a row, last {machine}")
+        if len(lost) < MAX_LOSSES:
+            self._waiting.insert(0, execution.need)
+        else:
+            record_lost(self._run, machine, lost)

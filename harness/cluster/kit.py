@@ -1,0 +1,120 @@
+"""What all parts of one run share: settings, kernels, agent, expectations, and files that are sent by digest.
+
+The kit without its files is kept in the folder of the run, so `harness run --resume` sends the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.cluster import part
+from harness.cluster.part import Part, Settings
+from harness.errors import ConfigError
+from harness.host import files
+from harness.plan.cells import Cell
+from harness.plan.plan import Plan
+from harness.results import expectations, model
+from harness.results.folder import CLUSTER
+from harness.run.machines import Pins
+from harness.run.run import Run
+from harness.text import one_line
+
+Bundle = Callable[[], bytes]
+"""Returns the bundle of the agent of the run."""
+
+
+class Kit(BaseModel):
+    """`matrix` is an absolute path; `suites` has a digest for each machine that has suites."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    matrix: Path
+    cluster: str
+    keys: Path | None = None
+    settings: Settings
+    pins: Pins
+    expectations: str = ""
+    bundle: str = ""  # SHA-256 of the archive with the agent
+    suites: dict[str, str] = {}
+
+    def part(self, plan: Plan, machine: str, left_s: float, topic: str) -> Part:
+        """Return the part of a machine."""
+        blobs = {part.AGENT: self.bundle} if self.bundle and _tests_agent(plan.machines()[machine]) else {}
+        if machine in self.suites:
+            blobs[part.SUITES] = self.suites[machine]
+        cells = tuple(plan.machines()[machine])
+        return Part(
+            machine=machine,
+            plan=plan.model_copy(update={"cells": cells, "omitted": (), "must_pass": False}),
+            lock=self.pins.lock,
+            expectations=self.expectations,
+            agent=self.pins.agent,
+            settings=self.settings,
+            blobs=blobs,
+            left_s=left_s,
+            topic=topic,
+        )
+
+
+class Blobs:
+    """The files of a kit by digest. Raises ConfigError if a file is not the one of the run any more."""
+
+    def __init__(self, kit: Kit, plan: Plan, base: Path, bundle: Bundle) -> None:
+        self._found: dict[str, bytes] = {}
+        if kit.bundle:
+            self._add(bundle(), kit.bundle, "the agent")
+        machines = plan.machines()
+        for machine, wanted in kit.suites.items():
+            if machine in machines and wanted not in self._found:
+                self._add(_suites(plan, machine, base), wanted, f"the suite files of {machine}")
+
+    def _add(self, data: bytes, wanted: str, what: str) -> None:
+        if part.digest(data) != wanted:
+            raise ConfigError(f"{what} changed since the run began", hint="start a new run")
+        self._found[wanted] = data
+
+    def __getitem__(self, digest: str) -> bytes:
+        return self._found[digest]
+
+
+def make(run: Run, pins: Pins, settings: Settings, cluster: str, keys: Path | None, bundle: Bundle) -> Kit:
+    """Return the kit of a new run. Raises HarnessError."""
+    path = run.options.matrix.with_name(expectations.NAME)
+    packed = {machine: _suites(run.plan, machine, run.base) for machine in run.plan.machines()}
+    return Kit(
+        matrix=run.options.matrix,
+        cluster=cluster,
+        keys=keys.absolute() if keys else None,
+        settings=settings,
+        pins=pins,
+        expectations=path.read_text(encoding="utf-8") if path.exists() else "",
+        bundle=part.digest(bundle()) if pins.agent else "",
+        suites={machine: part.digest(data) for machine, data in packed.items() if data},
+    )
+
+
+def store(kit: Kit, folder: Path) -> None:
+    """Write the kit into the folder of its run. Raises OSError."""
+    model.write_atomic(folder / CLUSTER, kit.model_dump_json(indent=1) + "\n")
+
+
+def load(folder: Path) -> Kit:
+    """Read the kit of an earlier run. Raises ConfigError."""
+    try:
+        return Kit.model_validate_json(files.read_regular(folder / CLUSTER, model.MAX_BYTES))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{folder}: not the folder of a run with --cluster: {one_line(str(error))}",
+            hint="name the folder that the run printed, such as out/latest",
+        ) from error
+
+
+def _tests_agent(cells: list[Cell]) -> bool:
+    return any(cell.tests and not cell.suite for cell in cells)
+
+
+def _suites(plan: Plan, machine: str, base: Path) -> bytes:
+    return part.suites_of(plan.model_copy(update={"cells": tuple(plan.machines()[machine])}), base)

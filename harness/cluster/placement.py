@@ -1,0 +1,92 @@
+"""Decides which worker runs which machine; pure data, without Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.host.capacity import MACHINE_MIB
+
+MACHINE, KVM, MEMORY = "machine", "kvm", "memory"  # resources; each architecture is one as well
+MAX_LOSSES = 2  # of a machine, and of a worker in a row
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one machine needs of a worker; `kernel` is the cache key of its kernel, "" if it is not known."""
+
+    machine: str
+    arch: str = "amd64"
+    kvm: bool = False
+    kernel: str = ""
+    memory_mib: int = MACHINE_MIB
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """The resources of Dask that the task holds while it runs."""
+        kvm = {KVM: 1.0} if self.kvm else {}
+        return {MACHINE: 1.0, MEMORY: float(self.memory_mib), self.arch: 1.0, **kvm}
+
+
+@dataclass
+class Worker:
+    """One slot of a host. `store` names the cache that it shares with the other workers of its host.
+
+    `accelerators` has "kvm" or "tcg" by architecture. `refused` is the reason why it gets no work, or "".
+    """
+
+    address: str
+    name: str
+    host: str
+    store: str = ""
+    accelerators: Mapping[str, str] = field(default_factory=dict)
+    memory_mib: int = 0
+    refused: str = ""
+
+    def lacks(self, need: Need) -> str:
+        """Return what the worker lacks for a machine, "" if it can run it."""
+        kind = self.accelerators.get(need.arch)
+        if kind is None:
+            return f"{need.arch} guests"
+        if need.kvm and kind != KVM:
+            return f"KVM for {need.arch} guests"
+        if self.memory_mib < need.memory_mib:
+            return f"{need.memory_mib} MiB of memory"
+        return ""
+
+
+def choose(
+    waiting: Sequence[Need], idle: Iterable[Worker], kernels: Mapping[str, set[str]]
+) -> list[tuple[Need, Worker]]:
+    """Return the machines to start now, each with its worker.
+
+    `waiting` is in the order of their start. `kernels` has the cached kernels by store. A worker that has the
+    kernel is preferred, then the worker with the fewest abilities, so that the others stay free for machines
+    that need them.
+    """
+    free = {worker.address: worker for worker in idle if not worker.refused}
+    chosen = []
+    for need in waiting:
+        able = [worker for worker in free.values() if not worker.lacks(need)]
+        if not able:
+            continue
+        best = min(able, key=lambda worker: _rank(worker, need, kernels))
+        chosen.append((need, free.pop(best.address)))
+        if not free:
+            break
+    return chosen
+
+
+def _rank(worker: Worker, need: Need, kernels: Mapping[str, set[str]]) -> tuple[bool, int, str]:
+    absent = need.kernel not in kernels.get(worker.store, ())
+    abilities = len(worker.accelerators) + list(worker.accelerators.values()).count(KVM)
+    return absent, abilities, worker.name
+
+
+def impossible(need: Need, workers: Iterable[Worker]) -> str:
+    """Return why no worker can run a machine, "" if one can."""
+    usable = [worker for worker in workers if not worker.refused]
+    if not usable:
+        return "the cluster has no worker that can be used"
+    lacks = [worker.lacks(need) for worker in usable]
+    return "" if "" in lacks else f"no worker has {' or '.join(dict.fromkeys(lacks))}"

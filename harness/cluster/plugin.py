@@ -1,0 +1,192 @@
+"""What runs in each worker process of Dask: the facts of the host, the blobs, and one child for each task.
+
+The client registers the plugin, so that every Dask worker with this package can be used, however it was
+started. Functions here are called by their names from the client, so they exist in every version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from distributed import WorkerPlugin, get_worker
+from distributed.core import Status
+
+from harness.cluster import archive, facts, part
+from harness.cluster.child import Child, command
+from harness.cluster.facts import Facts
+from harness.cluster.part import Part
+from harness.errors import InfrastructureError
+from harness.host import deadlines, locks
+from harness.host.cache import Cache, default_root
+from harness.text import one_line
+
+NAME = "harness"
+CHUNK = 16 << 20  # bytes of a blob in one message
+_BLOBS, _BLOB = "blobs", "blob"
+
+
+class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
+    """Makes a Dask worker a worker of the harness; `module` is the program of a child."""
+
+    name = NAME
+    idempotent = True  # a second client must not replace the plugin of a running one
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+
+    async def setup(self, worker: Any) -> None:
+        """Find the facts of this host, in a child, because the canary takes seconds; never raises."""
+        self._store = Cache()
+        self._partial: dict[str, Path] = {}
+        self.facts: Facts | None = None
+        self.problem = ""
+        if threading.current_thread() is threading.main_thread():
+            # Ctrl-C in a terminal reaches the whole process group; `harness worker` or the client ends it.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            await asyncio.to_thread(_remove_abandoned)
+            self.facts = await asyncio.to_thread(self._find)
+        except (InfrastructureError, OSError, ValueError) as error:
+            self.problem = one_line(str(error))
+            return
+        absent = facts.resources_of(self.facts, worker.state.total_resources)
+        await worker.set_resources(**absent)
+
+    def _find(self) -> Facts:
+        argv = command(self.module, "worker", "--facts")
+        done = subprocess.run(argv, capture_output=True, check=False, timeout=deadlines.FACTS_S)
+        if done.returncode:
+            lines = done.stderr.decode("utf-8", "replace").splitlines() or ["no message"]
+            raise InfrastructureError(f"the facts of the host are unknown: {lines[0]}")
+        return Facts.model_validate_json(done.stdout.splitlines()[-1])
+
+    def play(self, data: bytes, worker: Any, key: str) -> dict[str, Any]:
+        """Run a part to its end. Returns the archive, or why there is none, and the facts that changed."""
+        assert self.facts
+        with _folder() as folder:
+            received = Part.from_bytes(data).model_copy(update={"host": self.facts.host.name})
+            (folder / "part").mkdir()
+            blobs = {wanted: self._blob(wanted) for wanted in received.blobs.values()}
+            part.write(received, folder / "part", blobs)
+            outcome = self._run(received, folder, worker, key)
+        return {
+            **outcome,
+            "disk_mib": facts.free_disk_mib(),
+            "kernels": list(facts.cached_kernels()),
+        }
+
+    def _run(self, received: Part, folder: Path, worker: Any, key: str) -> dict[str, Any]:
+        def wanted() -> bool:
+            task = worker.state.tasks.get(key)
+            running = worker.status in (Status.running, Status.paused)
+            return running and task is not None and task.state == "executing"
+
+        argv = command(self.module, "run", "--part", folder / "part", "--output", folder / "out")
+        with (folder / "errors").open("w+b") as errors:
+            child = Child(argv, errors)
+            for line in child.lines(wanted):
+                worker.log_event(received.topic, {"key": key, "line": line})
+            how = child.wait()
+        if not (folder / "out/results.json").exists():
+            return {"archive": b"", "reason": f"its run {how}", "left_out": []}
+        packed, left_out = archive.pack(folder / "out")
+        return {"archive": packed, "reason": "", "left_out": left_out}
+
+    def _blob(self, wanted: str) -> Path:
+        def missing(_folder: Path) -> None:
+            raise InfrastructureError(f"the file {wanted[:12]} was not sent to this worker")
+
+        return self._store.get(_BLOBS, wanted, missing) / _BLOB
+
+    def missing(self, digests: Sequence[str]) -> list[str]:
+        """Return those of the blobs that this host does not have."""
+        return [wanted for wanted in digests if not self._store.has(_BLOBS, wanted)]
+
+    def receive(self, wanted: str, data: bytes, *, last: bool) -> None:
+        """Append a chunk of a blob, and keep the blob after its last one. Raises InfrastructureError."""
+        if wanted not in self._partial:
+            handle, name = tempfile.mkstemp(prefix="blob-", dir=_parts())
+            os.close(handle)
+            self._partial[wanted] = Path(name)
+        path = self._partial[wanted]
+        with path.open("ab") as file:
+            file.write(data)
+        if last:
+            del self._partial[wanted]
+            if part.digest(path.read_bytes()) != wanted:
+                path.unlink()
+                raise InfrastructureError(f"the file {wanted[:12]} was damaged on its way")
+            self._store.get(_BLOBS, wanted, lambda folder: _keep(path, folder))
+            path.unlink(missing_ok=True)
+
+
+def play(data: bytes) -> dict[str, Any]:
+    """Run a part: the task."""
+    worker = get_worker()
+    plugin: HarnessPlugin = worker.plugins[NAME]
+    return plugin.play(data, worker, worker.get_current_task())
+
+
+async def describe(dask_worker: Any) -> dict[str, Any]:
+    """Return the versions of a worker, its facts as JSON ("" without), and why it has none."""
+    plugin: HarnessPlugin | None = dask_worker.plugins.get(NAME)
+    found = plugin.facts if plugin else None
+    return {
+        "versions": facts.versions(),
+        "facts": found.model_dump_json() if found else "",
+        "problem": plugin.problem if plugin else "the plugin could not be set up",
+        "name": str(dask_worker.name),
+        "memory": dict(dask_worker.state.total_resources).get("memory", 0.0),
+    }
+
+
+async def missing(digests: Sequence[str], dask_worker: Any) -> list[str]:
+    """Return those of the blobs that the worker's host does not have."""
+    return await asyncio.to_thread(dask_worker.plugins[NAME].missing, digests)
+
+
+async def receive(wanted: str, data: bytes, last: bool, dask_worker: Any) -> None:
+    """Receive a chunk of a blob."""
+    await asyncio.to_thread(dask_worker.plugins[NAME].receive, wanted, data, last=last)
+
+
+def _keep(path: Path, folder: Path) -> None:
+    shutil.copyfile(path, folder / _BLOB)
+
+
+def _parts() -> Path:
+    folder = default_root() / "parts"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Yield a new folder that is marked as used, and remove it afterwards."""
+    with locks.locked(_parts() / "lock"):  # so that `_remove_abandoned` never sees one that is not marked
+        name = tempfile.mkdtemp(prefix="part-", dir=_parts())
+        used = locks.use(Path(name))
+    try:
+        yield Path(name)
+    finally:
+        os.close(used)
+        shutil.rmtree(name, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders of workers that were killed."""
+    with locks.locked(_parts() / "lock"):
+        for path in _parts().glob("part-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if not locks.in_use(path):
+                    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,66 @@
+"""What the run of a part reports while it runs: a line of JSON for each event, from the child to the client.
+
+The child writes the lines to its standard output, the worker publishes them, and the client shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any, TextIO
+
+from pydantic import ValidationError
+
+from harness.host.progress import Event, Step
+from harness.plan.plan import Plan
+from harness.results.model import TestResult
+from harness.run.times import Estimate
+from harness.run.view import View
+from harness.text import one_line
+
+MAX_LINE = 1 << 20  # bytes; a longer event is not shown, and its result is in the output folder
+
+
+class Writer:
+    """A `View` that writes events to `stream`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event, /) -> None:
+        """Write a remark or a step."""
+        self._write(["step", event.to_wire()] if isinstance(event, Step) else ["line", one_line(event)])
+
+    def plan(self, plan: Plan, estimate: Estimate) -> None:
+        """Write nothing: the client has the plan."""
+
+    def ended(self, cell: str, result: TestResult) -> None:
+        """Write the result of a test."""
+        self._write(["test", cell, result.model_dump(mode="json")])
+
+    def _write(self, event: list[Any]) -> None:
+        with self._lock:
+            self._stream.write(json.dumps(event) + "\n")
+            self._stream.flush()
+
+
+def parse(line: bytes) -> Event | tuple[str, TestResult] | None:
+    """Return the remark, the step, or a cell with a result of a line; None if it is none of them."""
+    try:
+        kind, *rest = json.loads(line)
+        if kind == "test":
+            return str(rest[0]), TestResult.model_validate(rest[1])
+        return Step.from_wire(rest[0]) if kind == "step" else one_line(str(rest[0]))
+    except (ValueError, TypeError, IndexError, ValidationError):
+        return None  # a library printed it
+
+
+def show(line: bytes, view: View) -> tuple[str, TestResult] | None:
+    """Show an event; return the cell and the result if it is the result of a test, which is not shown."""
+    event = parse(line)
+    if isinstance(event, tuple):
+        return event
+    if event is not None:
+        view(event)
+    return None

@@ -1,0 +1,106 @@
+"""`harness run` on a cluster: its options, the client, the rest of an earlier run, and a worker's part."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from harness import report
+from harness.commands import options, playing
+from harness.errors import ConfigError
+from harness.run.run import Run, options_of
+from harness.run.view import View
+
+# Options of `harness run` that have no meaning on other hosts, with their values without the option.
+_LOCAL = {
+    "--watch": False,
+    "--gdb": False,
+    "--keep-on-fail": False,
+    "--connect": "",
+    "--workers": "auto",
+    "--": [],
+}
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `harness run` that concern a cluster."""
+    parser.add_argument(
+        "--cluster", metavar="SPEC", default="", help="run on local:N, tls://HOST:PORT or a scheduler file"
+    )
+    add_keys(parser)
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="run what has no result in the folder of a run with --cluster",
+    )
+    parser.add_argument("--part", type=Path, metavar="DIR", help=argparse.SUPPRESS)  # for workers
+
+
+def add_keys(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the keys of a cluster."""
+    parser.add_argument("--keys", type=Path, metavar="DIR", help="keys from `harness cluster keys`")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run on a cluster; return the exit code of the run."""
+    from harness.cluster import session
+    from harness.cluster.part import Settings
+
+    _refuse_local(arguments)
+    if arguments.resume:
+        wanted, known = session.options_of_rest(arguments.resume, arguments.argv)
+        cluster, keys = arguments.cluster or known.cluster, arguments.keys or known.keys
+        make = session.known(known)
+    else:
+        wanted = options_of(vars(arguments), arguments.matrix, arguments.argv)
+        cluster, keys = arguments.cluster, arguments.keys
+        settings = Settings(
+            accelerator=arguments.accelerator,
+            cold=arguments.cold,
+            mirror=arguments.mirror,
+            limit_s=arguments.deadline,
+        )
+        make = session.new(cluster, keys, settings)
+    matrix_run = Run(wanted, options.bench(arguments), report.write_all)
+
+    def play(view: View) -> bool:
+        session.play(matrix_run, view, make, cluster, keys)
+        return False
+
+    return playing.played(matrix_run, Console(), play)
+
+
+def part(arguments: argparse.Namespace, play: Callable[[Run, View], bool]) -> int:
+    """Run one machine for a worker by `play`, with events as JSON on stdout; return the exit code."""
+    from harness.cluster import child, wire
+    from harness.cluster import part as parts
+
+    child.interrupt_at_end_of_input()
+    received = parts.read(arguments.part)
+    arguments.matrix = arguments.part / parts.PLAN  # the lock lies beside it
+    arguments.cold, arguments.accelerator = received.settings.cold, received.settings.accelerator
+    arguments.mirror = received.settings.mirror
+    bench = options.bench(arguments)
+    if received.agent and parts.AGENT in received.blobs:
+        from harness.host.cache import Cache
+        from harness.lab import provenance
+
+        provenance.adopt(received.agent, parts.bundle(arguments.part), Cache())
+        bench.agent = received.agent
+    wanted = parts.options(received, arguments.part, arguments.output)
+    matrix_run = Run(wanted, bench)
+    return playing.quietly(matrix_run, lambda: play(matrix_run, wire.Writer(sys.stdout)))
+
+
+def _refuse_local(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for an option that has no meaning on a cluster."""
+    for option, unset in _LOCAL.items():
+        name = "words" if option == "--" else option.removeprefix("--").replace("-", "_")
+        if getattr(arguments, name) != unset:
+            option = "options of pytest" if option == "--" else option
+            raise ConfigError(f"{option}: not with --cluster, whose machines are on other hosts")

@@ -1,0 +1,107 @@
+"""`harness run --cluster` in processes of its own, with machines that play a script."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from harness.results.model import Results
+from harness.results.verdict import Verdict
+from tests.harness.cluster.place import Place, exists, once
+
+KNOWN = """
+expected_failures:
+- {test: truth.open, when: {kernel: "5.10"}, reason: known, link: "somewhere", until: 2099-01-01}
+- {test: truth.exec, reason: never seen, link: "somewhere", until: 2099-01-01}
+"""
+
+
+def plain(found: Results) -> dict[str, Any]:
+    """Results without times, hosts, and the name of the run."""
+    data: dict[str, Any] = json.loads(found.to_json())
+    for name in ("id", "started", "duration_s", "argv", "host", "hosts"):
+        del data["run"][name]
+    for cell in data["cells"]:
+        del cell["host"]
+        cell["phases"] = {"start": cell["phases"]["start"]}
+        for entry in (*cell["attempts"], *(test for test in cell["tests"])):
+            del entry["duration_s"]
+        for attempt in (attempt for test in cell["tests"] for attempt in test["attempts"]):
+            del attempt["duration_s"]
+    return data
+
+
+def test_a_run_on_a_cluster_has_the_results_of_a_local_one(place: Place) -> None:
+    """With every kind of verdict, but for times and hosts; each cell names its host."""
+    place.matrix("5.10", "6.1", "6.12", "6.18")
+    place.script = {
+        "5.10-auto::truth.open": "fail",
+        "5.10-auto::truth.unlink": "skip",
+        "6.1-auto::truth.open": "splat",
+        "6.1-auto::end": "leak",
+        "6.12-auto::load": "refuse",
+        "6.18-auto::truth.open": "crash",
+    }
+    (place.folder / "expectations.yaml").write_text(KNOWN)
+    words = ("--test", "truth.open", "--test", "truth.unlink", "--output", "out")
+    local = place.ended(place.run("-n", "0", *words))
+    expected = place.results()
+    code, output = place.ended(place.run("--cluster", "local:2", *words))
+    assert (code, local[0]) == (1, 1), output
+    found = place.results()
+    assert plain(found) == plain(expected)
+    assert {cell.host for cell in found.cells} == {host.name for host in found.run.hosts}
+    assert not (place.out / "parts").exists()
+    assert (place.out / "cells/6.1-auto/console.log").exists()
+    assert "6.18-auto  truth.open  ✗ CRASH" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_children(place: Place, number: signal.Signals) -> None:
+    """Also those of tasks that Dask cannot cancel; what ended has its results, and the rest is NOT_RUN."""
+    place.matrix("6.1", "6.12", "6.18")
+    place.script = {"*::truth.unlink": "sleep"}
+    process = place.run(
+        "--cluster", "local:2", "--output", "out", "--test", "truth.open", "--test", "truth.unlink"
+    )
+    place.wait(lambda: place.output(process).count("truth.open  ✓ PASS") == 2)
+    place.wait_for("truth.unlink", 2)
+    process.send_signal(number)
+    code, output = place.ended(process)
+    assert code == 4, output
+    found = place.results()
+    once(found, 3)
+    assert found.totals == {Verdict.PASS: 2, Verdict.NOT_RUN: 4}
+    place.wait(lambda: not any(map(exists, place.pids("boot"))))
+    assert place.count("destroy") == 2
+
+
+def test_what_no_worker_has_is_not_run_at_once(place: Place) -> None:
+    """With the reason, although Dask would wait for such a worker for ever."""
+    place.matrix("6.1")
+    code, output = place.ended(
+        place.run("--cluster", "local:1", "--output", "out", "--test", "truth.open", "--accelerator", "kvm")
+    )
+    assert code == 4, output
+    (cell,) = place.results().cells
+    assert (cell.verdict, cell.reason) == (Verdict.NOT_RUN, "no worker has KVM for amd64 guests")
+    assert place.count("boot") == 0
+
+
+def test_a_machine_that_kills_its_workers_is_infra(place: Place) -> None:
+    """It names both workers, and costs no other machine; they are started again."""
+    place.matrix("6.1", "6.12")
+    place.script = {"6.1-auto::truth.open": "kill-parent"}
+    code, output = place.ended(place.run("--cluster", "local:2", "--output", "out", "--test", "truth.open"))
+    assert code == 3, output
+    found = place.results()
+    once(found, 2)
+    lost, good = found.cells
+    assert good.verdict is Verdict.PASS
+    assert lost.verdict is Verdict.INFRA
+    assert lost.reason.count("was lost") == 2
+    assert place.count("test 6.1-auto") == 2
+    place.wait(lambda: not any(map(exists, place.pids("boot"))))
