@@ -24,7 +24,7 @@
 
 #define FIM_USER_LEVELS 33 /* of user namespaces; the kernel allows 32 below the first */
 
-/* Random, so that nobody can choose a user id that shares the account of another. */
+/* Random, so that no user can choose a user id that shares the account of another. */
 const volatile __u64 fim_account_seed = 0;
 
 /* Returns the index of the current task's account. Only ids are read, which stay the same during a call. */
@@ -75,8 +75,8 @@ __noinline int fim_account_lose(void)
 /*
  * Whether a record of this size may take room in the ring. Three quarters of it
  * are free for all. In the last one each account may use a sixteenth of the ring
- * at once and a sixteenth more every second: whoever fills the ring finds it
- * full, and the others do not.
+ * at once and a sixteenth more every second: the user who fills the ring
+ * finds it full, and the others do not.
  */
 __noinline int fim_ring_admits(__u32 size)
 {

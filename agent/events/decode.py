@@ -15,7 +15,6 @@ from agent.events.model import Event, EventType, File, FileFlags
 
 VERSION = 4
 PATH_MAX = 4096
-PARENTS = 3
 ARGS_MAX = 4096  # FIM_ARGS_MAX: the kernel copies no more bytes of the arguments
 
 # struct fim_event up to its files, and struct fim_file, which follows twice.

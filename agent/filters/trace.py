@@ -25,7 +25,7 @@ _NOBODY = 0xFFFFFFFE  # no rule names it, and it is not the login of a process w
 class Trace:
     """What happens to the event.
 
-    `approved_by` are the rules whose approvers pass the event whoever causes it, `perhaps_by` those that pass
+    `approved_by` are the rules whose approvers pass the event for every user, `perhaps_by` those that pass
     it for some users or files of the overlay's upper layer only; `open` means that the kernel does not filter
     events of this type. `matches` are rules that match, `depends` maps others to the fields that decide.
     `discards` is the directory or file below which the kernel drops events like this one once one of them
@@ -42,7 +42,7 @@ class Trace:
 
     @property
     def approved(self) -> bool:
-        """Whether the event passes the approvers whoever causes it."""
+        """Whether the event passes the approvers for every user."""
         return self.open or bool(self.approved_by)
 
 

@@ -235,10 +235,6 @@ class Program:
             f"{group}:{name}", "bpf_program__attach_tracepoint", group.encode(), name.encode()
         )
 
-    def attach_raw_tracepoint(self, name: str) -> Link:
-        """Attach to a tracepoint without its format."""
-        return self._attached(name, "bpf_program__attach_raw_tracepoint", name.encode())
-
     def attach_kprobe_multi(self, function: str, at_return: bool) -> Link:
         """Attach through fprobe, by name: for a pattern libbpf would read all of kallsyms."""
         names = (STRINGS * 1)(function.encode())

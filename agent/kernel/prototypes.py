@@ -29,7 +29,6 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__attach": (POINTER, (POINTER,)),
     "bpf_program__attach_kprobe": (POINTER, (POINTER, ctypes.c_bool, STRINGS)),
     "bpf_program__attach_tracepoint": (POINTER, (POINTER, STRINGS, STRINGS)),
-    "bpf_program__attach_raw_tracepoint": (POINTER, (POINTER, STRINGS)),
     "bpf_program__attach_kprobe_multi_opts": (POINTER, (POINTER, STRINGS, POINTER)),
     "perf_buffer__new": (POINTER, (INT, SIZE, POINTER, POINTER, POINTER, POINTER)),
     "perf_buffer__free": (None, (POINTER,)),

@@ -1,6 +1,6 @@
 """Extends rules on renamed files to the rename of a directory above the files that they watch.
 
-Whoever renames `/srv/keep` moves everything below it away from the paths that rules have, or to them. So a
+A rename of `/srv/keep` moves everything below it away from the paths that rules have, or to them. So a
 rule on `rename` that names a path matches the rename of a directory above that path as well. Of a glob these
 are the directories that its components name, up to the first `**`.
 """

@@ -1,8 +1,7 @@
 """Holds back matches for a while, at the request of an operator.
 
 A mute names rules and paths by globs, ends by itself, and is kept in a file, so that it survives a restart.
-Whoever reads the events learns of it: its start and its end are events, with the number of matches that it
-held back.
+The events show it: its start and its end are events, with the number of matches that it held back.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from agent.rules.regex import PatternError
 from agent.sinks.render import escape
 
 MAX_MUTES = 64
-MAX_S = 30 * 86_400.0  # whoever needs no end disables the rule, which is in the policy for all to see
+MAX_S = 30 * 86_400.0  # without an end, disable the rule in the policy, where every reader sees it
 MAX_TEXT = 500  # characters of a reason
 MAX_LISTED = 200  # pairs of rule and path with a count of their own
 MAX_ENDED = 20  # mutes that are listed after their end

@@ -1,4 +1,4 @@
-"""Whatever one user does, the events of another arrive, and the user who causes a loss suffers it."""
+"""Whatever one user does, the events of others arrive, and the user who causes a loss suffers it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _sleeps(pid: str) -> bool:
 
 
 def _wake(bench: Bench, fifo: str, count: int) -> Round:
-    """Open the FIFO for reading, upon which all who write go on, and wait for their end."""
+    """Open the FIFO for reading, so that all writers continue, and wait for their end."""
     return bench.play(f"open {fifo} O_RDONLY|O_NONBLOCK -> $6\nrepeat {count}\nwait -1\nend\nclose $6\n")
 
 

@@ -125,7 +125,7 @@ def places_copy_up_attributes(bench: Bench) -> None:
         )
         played = bench.play(f"{_make(beside)}open {path} O_RDWR -> $0\nclose $0\n")
         bench.arrives_once(played, "wanted", {"file.path": path.encode(), "retval": 0})
-        bench.equal("attributes that nobody set", 0, len(played.matches("attributes")))
+        bench.equal("attributes that no process set", 0, len(played.matches("attributes")))
         control = bench.play(f"setxattr {path} trusted.a 1\n")
         _one(bench, control, "attributes", path)
 

@@ -67,7 +67,7 @@ def test_configuration_files_are_in_the_status(folder: Folder) -> None:
 
 
 def test_updates_are_newer_than_the_status(folder: Folder) -> None:
-    """While dpkg runs, its newest states are there; a package that is half installed explains nothing."""
+    """While dpkg runs, the newest states are in `updates`; a half-installed package explains nothing."""
     folder.package("openssl", "4.0", f"{OTHER}  usr/bin/openssl\n", file="updates/0001", state="unpacked")
     assert folder.owned(b"/usr/bin/openssl")[b"/usr/bin/openssl"].package == "openssl 4.0"
     folder.package("openssl", "5", f"{SUM}  usr/bin/openssl\n", file="updates/0002", state="half-installed")

@@ -1,7 +1,7 @@
 """A small file system that processes work on: the source of events for the filter law.
 
 It has hard links, renames of files and directories, inodes that are used again, a bind mount and refused
-attempts. It tells the kernel model what the real hooks would tell it: epochs move before and after an inode's
+attempts. The kernel model gets what real hooks would report: epochs move before and after an inode's
 names change.
 """
 

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from agent.errors import UsageError
 from agent.sinks.spool import Chunk, Spool
 
-HEADER = 12
-
 
 def chunk(number: int, size: int = 8, matches: int = 1) -> Chunk:
     return Chunk(b"%0*d" % (size, number), matches)

@@ -7,7 +7,7 @@ from tests.campaigns.faults.draw import Draw
 KEPT: dict[str, Draw] = {
     # Ended by the signal, without results.
     "SIGHUP while the agent loads": Draw("SIGHUP", "load", 0.59, busy=False),
-    # Ended green, although nobody had looked at what the cell left behind.
+    # It passed, although the check for what the cell left behind had not run.
     "Ctrl-C while a cell closes": Draw("SIGINT", "close", 0.35, busy=True),
     # A restored machine is lost to the host. It was BOOT_FAIL, which blames a kernel that had booted before.
     "CPU stands still while the agent is deployed": Draw("CPU stands still", "deploy", 0.15, busy=True),

@@ -1,7 +1,7 @@
 """The scene of a fault, and its moment: an observed event, never a time that passed.
 
-Where the fault is to strike while something goes on in the guest, the guest itself waits for that, says so
-in its kernel's log, and strikes in the same breath. Whoever strikes from the host waits for that line.
+If the fault must happen during an operation in the guest, the guest itself waits for the operation, writes a
+line into its kernel log, and injects the fault. A fault from the host waits for that line.
 """
 
 from __future__ import annotations

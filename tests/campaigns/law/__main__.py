@@ -1,4 +1,4 @@
-"""`make law`: random programs in real guests under random rules, judged by what the kernel told the programs.
+"""`make law`: random programs in real guests under random rules, judged by the kernel's answers.
 
 Exits with 1 if the answers differ anywhere.
 """

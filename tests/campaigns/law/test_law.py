@@ -138,8 +138,8 @@ def test_an_undefined_case_is_not_judged(world: World) -> None:
     seen = Seen(0, "/w/etc/none", "/w/etc/none", None, None)
     missing = record("open", "/w/etc/none", "O_RDONLY", ret=-errno.ENOENT, seen=[seen])
     anything = Rule("r0", "open", "open.retval < 0")
-    told = match("r0", "/w/etc/none", -errno.ENOENT)
-    assert judged([missing], [told], [told], anything, world=world) == []
+    reported = match("r0", "/w/etc/none", -errno.ENOENT)
+    assert judged([missing], [reported], [reported], anything, world=world) == []
     assert judged([missing], [], [], anything, world=world) == []
 
 

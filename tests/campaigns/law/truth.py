@@ -265,7 +265,7 @@ def _event(record: Record, meaning: Meaning, lives: _Lives) -> Iterator[Happened
     if meaning.event == "close" and (record.ret < 0 or (record.pid, record.words[1]) not in lives.writers):
         return
     if path is None or (meaning.file2 is not None and path2 is None) or why.startswith("path"):
-        yield Claim(record.part, record.pid, meaning.event, retval, why or "the kernel told no path")
+        yield Claim(record.part, record.pid, meaning.event, retval, why or "the kernel reported no path")
         return
     fields = _fields(record, meaning, path, path2, retval, before, lives)
     wild = path.startswith("/memfd:")

@@ -36,7 +36,7 @@ WORKLOADS = {
     "a build with make": "cd /srv/build/src && make -s CFLAGS='-O0 -DLUA_USE_POSIX' all && make -s clean",
 }
 
-# Programs that nobody here wrote, by name, each for a fresh /srv/work.
+# Well-known programs by name, each for a fresh /srv/work.
 PROGRAMS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("programs.yaml").read_text())
 
 _HOOK = Path(__file__).with_name("workload_image.sh")

@@ -28,7 +28,6 @@ HOSTILE = (
     "\u202egnp.exe \u2066\u200b\ufeff",
     "javascript:alert(1)",
 )
-HANDLERS = ("style", "src", "srcdoc", "formaction", "ping")
 OURS = ("#", "cells/", "data:image/svg+xml,")
 
 
