@@ -212,4 +212,5 @@ def test_explanation_of_the_default_policy(capsys: pytest.CaptureFixture[str]) -
 
 def test_names_in_explanations_cannot_control_a_terminal() -> None:
     text = "\n".join(explain(ruleset('open.file.path == "/a\\x1b[2J\\xff"', 'open.file.path =~ "*\\x1b*"')))
+    assert "r1: no approver" in text
     assert all(char.isprintable() or char == "\n" for char in text)

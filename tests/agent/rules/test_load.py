@@ -192,6 +192,7 @@ def test_every_error_of_every_file_is_reported() -> None:
 
 def test_errors_cannot_control_a_terminal() -> None:
     found = problems(rule("open.file.path == 1 \u009b[2J || open.fole == 2"))
+    assert found
     assert all(char.isprintable() or char == "\n" for problem in found for char in str(problem))
 
 

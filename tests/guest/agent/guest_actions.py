@@ -152,13 +152,6 @@ def identity() -> dict[str, int]:
     return dict(apart(itself)[1])
 
 
-def slowness() -> float:
-    """Return how many times slower this machine is than a usual one, on which the loop takes 4 ms."""
-    began = time.perf_counter()
-    sum(range(100_000))
-    return max(1.0, (time.perf_counter() - began) / 0.004)
-
-
 def script() -> dict[str, str]:
     """Run a script by a relative path; return the process's data of `/proc`."""
     folder = fresh("scripts")

@@ -27,9 +27,6 @@ _REFUSED = {  # errno of each call that a user may not make
 }
 
 
-BRIEF = 5  # short processes, of which one at least is not held up by others
-
-
 def _rule(kind: EventType) -> str:
     if kind in _PROCESSES:
         return f'{kind.label}.file.path == "{QUICK}"' if kind is not EventType.FORK else "fork.uid == 4711"
@@ -203,16 +200,10 @@ def test_layers_of_overlayfs(daemon: Daemon, actions: Actions) -> None:
     assert [one for one in reported if one[0] == "made"] == [("made", {"upper"})]
 
 
-def test_a_short_lived_process(daemon: Daemon, actions: Actions, guest: Guest) -> None:
+@pytest.mark.usefixtures("actions")  # for the program
+def test_a_short_lived_process(daemon: Daemon, guest: Guest) -> None:
     """Its data is complete, although the agent reads the events after its end."""
-    slowness = actions.do("slowness")
-    lived = [_lived(daemon, guest, f"/w/quick-{number}") for number in range(BRIEF)]
-    assert min(lived) < 2 * max(slowness, actions.do("slowness"))  # 2 ms of an ordinary machine
-
-
-def _lived(daemon: Daemon, guest: Guest, made: str) -> float:
-    """Check the events of one short process, and return how long it lived in ms."""
-    words = [QUICK, "--flag", "a b", "", made]
+    words = [QUICK, "--flag", "a b", "", "/w/quick"]
     daemon.signal("STOP")
     shell = 'uid=0; sh -c \'"$@"\' inner "$@"; true'
     assert guest.run(["sh", "-c", shell, "outer", *words]).status == 0
@@ -227,13 +218,6 @@ def _lived(daemon: Daemon, guest: Guest, made: str) -> float:
     assert process["ancestors"][0]["pid"] == process["ppid"]
     assert "sshd" in {one["comm"] for one in process["ancestors"]}
     assert ended["event"]["exit_code"] == 0
-    return lifetime_ms(executed, ended)
-
-
-def lifetime_ms(first: Match, last: Match) -> float:
-    """Return the milliseconds between two events of the same second or the next."""
-    seconds = [float(match["time"][17:-1]) for match in (first, last)]
-    return (seconds[1] - seconds[0]) % 60 * 1000
 
 
 def test_container(daemon: Daemon, actions: Actions) -> None:

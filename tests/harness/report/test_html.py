@@ -257,7 +257,7 @@ def test_the_page_of_a_big_run_stays_small() -> None:
     cells = (
         a_cell(f"6.{n}", hookset, tests) for n in range(26) for hookset in ("auto", "lsm", "a", "b", "c")
     )
-    assert len(html.render(a_run(*cells))) < 32 << 20
+    assert len(html.render(a_run(*cells))) < 8 << 20
 
 
 def test_a_page_of_too_many_tests_shows_the_failures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ def test_an_empty_folder_and_one_of_a_run_that_ended_at_once_are_accepted(tmp_pa
     """The second has only an empty folder of cells."""
     made(tmp_path)
     made(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cells"]
 
 
 @pytest.mark.parametrize("target", ["precious", "nothing"])
