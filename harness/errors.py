@@ -6,6 +6,7 @@
     |   +-- BrokenServerError             the self-test server ended early or broke its protocol
     +-- ConfigError              exit 2   the command line, or a file that it names, is wrong
     |   +-- UnknownKernelError            no archive has the kernel
+    |   +-- UnsuitableKernelError         the kernel lacks what a guest needs
     +-- InfrastructureError      exit 3   a network, disk, program or machine failed, not the agent
     |   +-- ProgramError                  a program of the host failed
     |   +-- BuildError                    the canary that measures accelerators cannot be built
@@ -15,6 +16,7 @@
     |   +-- StartError                    a machine did not start
     |   |   +-- PortTakenError            no port was free for it
     |   +-- MachineDiedError              a machine ended
+    |   +-- NotAcceptedError              a kernel of the user did not boot each time
     |   +-- GuestError                    an operation in a guest failed
     |       +-- GuestLostError            the connection to the guest ended
     |       +-- GuestTimeoutError         the guest did not answer in time; also a HungError
@@ -65,6 +67,10 @@ class UnknownKernelError(ConfigError):
     """No archive has a kernel of that series: it is misspelt, or the archive no longer has it."""
 
 
+class UnsuitableKernelError(ConfigError):
+    """The kernel lacks what a guest needs, by its configuration or modules, or it does not boot."""
+
+
 class InfrastructureError(HarnessError):
     """Something other than the agent failed, so the error says nothing about the agent."""
 
@@ -81,6 +87,15 @@ class HungError(InfrastructureError):
 
 class MissingError(InfrastructureError):
     """A machine has nothing to boot, and another attempt in this run cannot help."""
+
+
+class NotAcceptedError(InfrastructureError):
+    """A kernel did not boot in one of the starts that come before its cells; `error` is the failure."""
+
+    def __init__(self, start: str, error: HarnessError) -> None:
+        super().__init__(f"kernel not accepted: {start}: {error.message}", hint=error.hint)
+        self.start = start
+        self.error = error
 
 
 class IncompleteError(HarnessError):

@@ -7,6 +7,8 @@
  * systems, and then executes the init of the root, /usr/sbin/fim-init. It is a static C program, because each
  * fork costs 10 ms without hardware acceleration.
  *
+ * If the initramfs holds the root itself, for a kernel that cannot mount disks, it stays the root.
+ *
  * Files below /upper of a cpio archive that is appended to the initramfs become part of the guest's root.
  * This needs an initramfs on tmpfs, which it is unless the command line has root=.
  *
@@ -174,8 +176,10 @@ int main(void)
 	if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755") != 0 && errno != EBUSY)
 		fatal("mount /dev");
 	load_modules();
-	mount_root();
-	enter_root();
+	if (access(NEXT_INIT, X_OK) != 0) {
+		mount_root();
+		enter_root();
+	}
 	mount_pseudo();
 	fflush(stdout);
 	execve(NEXT_INIT, arguments, environment);

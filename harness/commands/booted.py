@@ -51,7 +51,8 @@ def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
         with on_stderr() as progress:
             accelerator, _ = bench.accelerator(plan.cells[0].arch)
             supplies = bench.prepare(plan, accelerator, progress)
-            supplies = supplies.model_copy(update={"accelerators": {plan.cells[0].arch: accelerator}})
+            kinds = {plan.cells[0].arch: accelerator}
+            supplies = supplies.model_copy(update={"accelerators": kinds, "unproven": {}})
         if reason := next(iter(supplies.missing.values()), ""):
             raise InfrastructureError(reason)
         machine = bench.machine(plan.cells[0], supplies, Path(workdir))

@@ -9,9 +9,11 @@ Equal entries make equal bytes: no times, no owners, inode numbers counted from 
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 _TRAILER = "TRAILER!!!"
 _MAX_SIZE = 0xFFFFFFFF
@@ -37,13 +39,31 @@ def directory(name: str, permissions: int = 0o755) -> Entry:
 
 
 def archive(entries: Iterable[Entry]) -> bytes:
-    """All entries as one archive; missing parent directories are added before their entries.
+    """All entries as one archive; see `records`."""
+    return b"".join(records(entries))
+
+
+def records(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """The parts of one archive; missing parent directories are added before their entries.
 
     Raises ValueError for a name that is absolute, empty, repeated or has `..`, and for data over 4 GiB.
     """
-    parts = [_record(inode, entry) for inode, entry in enumerate(_with_parents(entries), start=1)]
-    parts.append(_record(0, Entry(_TRAILER, 0)))
-    return b"".join(parts)
+    for inode, entry in enumerate(_with_parents(entries), start=1):
+        yield _record(inode, entry)
+    yield _record(0, Entry(_TRAILER, 0))
+
+
+def tree(folder: Path, below: str = "") -> Iterator[Entry]:
+    """The directories, files and symbolic links of a tree, each after its parent, named below `below`."""
+    for path in sorted(folder.rglob("*")):
+        name = f"{below}{path.relative_to(folder)}"
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            yield Entry(name, mode, os.fsencode(path.readlink()))
+        elif stat.S_ISDIR(mode):
+            yield Entry(name, mode)
+        elif stat.S_ISREG(mode):
+            yield Entry(name, mode, path.read_bytes())
 
 
 def _with_parents(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -71,7 +91,7 @@ def _components(name: str) -> list[str]:
 def _record(inode: int, entry: Entry) -> bytes:
     if len(entry.data) > _MAX_SIZE:
         raise ValueError(f"{entry.name!r} is over 4 GiB")
-    name = entry.name.encode() + b"\0"
+    name = os.fsencode(entry.name) + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
     # inode, mode, uid, gid, nlink, mtime, filesize, device (2), rdev (2), namesize, check
     fields = (inode, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, 0, 0, len(name), 0)

@@ -21,7 +21,7 @@ from harness.host import cache, resources
 from harness.host.cache import MIB, Cache
 from harness.host.programs import run
 from harness.host.progress import Phase, Progress, Step, silent
-from harness.images import erofs
+from harness.images import cpio, erofs
 from harness.kernels import catalogue
 from harness.kernels.apt import Apt, transport_settings
 from harness.kernels.repositories import Repositories
@@ -44,7 +44,7 @@ _MERGED_USR = (
 
 @dataclass(frozen=True)
 class RootImage:
-    """The disk, the digest of its sources, and a line for each package: its file name and SHA-256."""
+    """The disk or archive, the digest of its sources, and a line for each package: file name and SHA-256."""
 
     path: Path
     digest: str
@@ -57,14 +57,16 @@ def root_image(
     progress: Progress = silent,
     *,
     extra: str = "",
+    in_memory: bool = False,
     repositories: Repositories | None = None,
 ) -> RootImage:
     """The root image of an architecture, from the cache or made now (about 20 s).
 
     `extra` is "", COMPILER or MONITORS; each is another image. An image is made again when its list of
-    packages or one of the packages changes. Raises ConfigError for an unknown architecture, and
-    InfrastructureError.
+    packages or one of the packages changes. With `in_memory` it is a cpio archive for an initramfs and no
+    disk. Raises ConfigError for an unknown architecture, and InfrastructureError.
     """
+    name = "root.cpio" if in_memory else "root.erofs"
     apt = (repositories or Repositories()).apt(catalogue.architecture(arch).name, *catalogue.USERLAND)
     apt.refresh(progress)
     names = resources.words("guest-packages.txt") + (_list(extra) if extra else ())
@@ -76,12 +78,17 @@ def root_image(
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             tree = _unpack(apt, names, kept, Path(scratch))
             compile_python(tree, progress)
-            # A larger root is not compressed: a guest reads most of it, and decompressing takes seconds.
-            erofs.make(folder / "root.erofs", tree, erofs.ROOT, compressed=not extra)
+            if in_memory:
+                with (folder / name).open("wb") as file:
+                    file.writelines(cpio.records(cpio.tree(tree)))
+            else:
+                # A larger root is not compressed: a guest reads most of it, and decompressing takes seconds.
+                erofs.make(folder / name, tree, erofs.ROOT, compressed=not extra)
 
-    key = cache.digest(LAYOUT, arch, *packages, *_added(), *kept, *filter(None, [extra]))
+    variant = [extra, "memory" if in_memory else ""]
+    key = cache.digest(LAYOUT, arch, *packages, *_added(), *kept, *filter(None, variant))
     content = (store or Cache()).get("root", key, build, needs=1024 * MIB, progress=progress)
-    return RootImage(content / "root.erofs", key, tuple(packages))
+    return RootImage(content / name, key, tuple(packages))
 
 
 def compilers(image: RootImage) -> tuple[tuple[str, str, str], ...]:

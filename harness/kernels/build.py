@@ -30,6 +30,15 @@ _TREE = (".config", "Kbuild")  # the build of a tree has the first, its sources 
 _MAX_ARCHIVE = 2 << 30  # bytes
 
 
+def watched(kernel: Kernel, arch: str) -> tuple[Path, ...]:
+    """The image, which a build writes last, or the archive."""
+    root = Path(kernel.build)
+    if not root.is_dir():
+        return (root,)
+    installed = (path for glob in _INSTALLED for path in root.glob(glob))
+    return (*(root / name for name in _IMAGES[arch]), *installed)
+
+
 def resolve(
     kernel: Kernel, arch: str, *, lock: Lock | None, store: Cache, progress: Progress
 ) -> ResolvedKernel:
@@ -84,13 +93,13 @@ def _built(root: Path, arch: str) -> Parts:
     """The parts in a tree in which `make` has run."""
     if not (root / ".config").exists():
         raise ConfigError(f"{root}: a kernel tree without .config", hint=f"make -C {root} defconfig")
-    image = watched(root, arch)
+    image = _image(root, arch)
     if image is None:
         raise ConfigError(f"{root}: not built yet: no {_IMAGES[arch][0]}", hint=f"make -C {root} -j$(nproc)")
     return Parts(image, _modules_of_tree(root), root / ".config")
 
 
-def watched(root: Path, arch: str) -> Path | None:
+def _image(root: Path, arch: str) -> Path | None:
     """The image that a build of the tree writes last, None if no build has ended."""
     return next((root / name for name in _IMAGES[arch] if (root / name).exists()), None)
 

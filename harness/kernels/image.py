@@ -14,10 +14,18 @@ from harness.kernels.lock import Lock
 from harness.kernels.model import Package, ResolvedKernel
 from harness.plan.matrix import Kernel
 
-__all__ = ["check", "fetch", "fetch_headers", "resolve"]
+__all__ = ["check", "fetch", "fetch_headers", "resolve", "watched"]
 
 _MAX_ARCHIVE = 2 << 30  # bytes
 _MAX_VMLINUX = 4 << 30
+
+
+def watched(kernel: Kernel, arch: str) -> tuple[Path, ...]:
+    """The named files; of a folder of modules the list that `make modules_install` writes."""
+    del arch
+    modules = Path(kernel.modules)
+    named = [Path(name) for name in (kernel.image, kernel.config, kernel.vmlinux) if name]
+    return (*named, *([modules / "modules.order" if modules.is_dir() else modules] if kernel.modules else []))
 
 
 def resolve(

@@ -23,12 +23,12 @@ from harness.host import cache, files, resources
 from harness.host.cache import MIB, Cache
 from harness.host.programs import run
 from harness.host.progress import Phase, Progress, Step
-from harness.kernels import catalogue, fetcher, payload, unpack
+from harness.kernels import catalogue, fetcher, payload, preflight, unpack
 from harness.kernels.headers import Headers
 from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
 from harness.plan.matrix import Kernel
 
-LAYOUT = "1"  # of the cached folder: a new number takes all kernels again
+LAYOUT = "2"  # of the cached folder: a new number takes all kernels again
 
 _MAX_MODULES = 4 << 30  # bytes
 _MAX_FILES = 50_000
@@ -221,8 +221,16 @@ def take(parts: Parts, arch: str, folder: Path) -> None:
     except InfrastructureError as error:
         raise ConfigError(f"{parts.image}: {error.message}", hint=error.hint) from error
     _check_release(target, image.release)
-    (target / "modules.order").touch()
+    _write_lists(target, config)
     run(["depmod", "-b", folder, image.release], package="kmod")
+
+
+def _write_lists(modules: Path, config: str) -> None:
+    """Complete the lists that depmod and modprobe read: a kernel without modules comes with none."""
+    (modules / "modules.order").touch()
+    present = (path.stem.replace("-", "_") for path in modules.rglob("*.ko"))
+    with (modules / "modules.builtin").open("a", encoding="ascii") as file:
+        file.writelines(f"kernel/{name}.ko\n" for name in preflight.built_in(config, present))
 
 
 def read_image(path: Path, arch: str) -> payload.Image:

@@ -15,13 +15,20 @@ from harness.kernels.lock import Lock
 from harness.kernels.model import Package, ResolvedKernel
 from harness.plan.matrix import Kernel
 
-__all__ = ["check", "fetch", "fetch_headers", "resolve"]
+__all__ = ["check", "fetch", "fetch_headers", "resolve", "watched"]
 
 SUFFIXES = (".deb", ".rpm")
 _MAX_PACKAGE = 4 << 30  # bytes
 
 # Packages of a kernel's build in which no guest looks; some are larger than the kernel.
 _OTHERS = re.compile(r"[-_](?:dbg|dbgsym|debug|debuginfo|devel|headers|libc-dev|tools|doc|source|src)\b")
+
+
+def watched(kernel: Kernel, arch: str) -> tuple[Path, ...]:
+    """The packages that exist now."""
+    del arch
+    paths = [Path(name) for name in kernel.packages]
+    return tuple(one for path in paths for one in (sorted(path.iterdir()) if path.is_dir() else [path]))
 
 
 def resolve(

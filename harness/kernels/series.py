@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.host.cache import Cache
 from harness.host.progress import Phase, Progress, Step
 from harness.kernels import catalogue, fetcher, headers, resolver
@@ -15,6 +17,12 @@ def check(kernel: Kernel, arch: str) -> None:
     """Raise ConfigError for an unknown flavour or architecture."""
     catalogue.flavour(kernel.flavour)
     catalogue.architecture(arch)
+
+
+def watched(kernel: Kernel, arch: str) -> tuple[Path, ...]:
+    """No file: an archive's kernel does not change during a run."""
+    del kernel, arch
+    return ()
 
 
 def resolve(

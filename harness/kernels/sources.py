@@ -7,6 +7,7 @@ resolved (its exact files are known by digest), and fetched (its files are in th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from harness.host.cache import Cache
@@ -28,6 +29,9 @@ class Source(Protocol):
     def check(self, kernel: Kernel, arch: str) -> None:
         """Raise ConfigError for an entry that no archive and no file can satisfy, before any is read."""
 
+    def watched(self, kernel: Kernel, arch: str) -> tuple[Path, ...]:
+        """The files of this host whose change makes another kernel, whether they exist or not."""
+
     def resolve(
         self, kernel: Kernel, arch: str, *, lock: Lock | None, store: Cache, progress: Progress
     ) -> ResolvedKernel:
@@ -46,6 +50,11 @@ SOURCES: Mapping[str, Source] = {"series": series, "image": image, "build": buil
 def check(kernel: Kernel, arch: str) -> None:
     """See `Source.check`."""
     SOURCES[kernel.source].check(kernel, arch)
+
+
+def watched(kernel: Kernel, arch: str) -> tuple[Path, ...]:
+    """See `Source.watched`."""
+    return SOURCES[kernel.source].watched(kernel, arch)
 
 
 def resolve(

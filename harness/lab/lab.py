@@ -7,7 +7,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from harness.errors import (
     HungError,
     InfrastructureError,
     MissingError,
+    NotAcceptedError,
     ProductError,
 )
 from harness.guest import selftest, state
@@ -29,7 +30,7 @@ from harness.host.acceleration import Accelerator
 from harness.host.cache import Cache
 from harness.host.progress import Event, Progress, silent
 from harness.kernels import Lock, symbols
-from harness.lab import provenance
+from harness.lab import acceptance, provenance
 from harness.lab.command import CommandServer
 from harness.lab.supplies import Preparation, bundle, resolve_all
 from harness.plan.cells import Cell
@@ -50,6 +51,7 @@ from harness.vm.snapshot import Snapshots
 from harness.vm.warm import Starter
 
 MEMORY_MIB = 512
+ROOT_IN_MEMORY_MIB = 1024  # at least, for guests that hold their root in memory
 
 
 class VmBench:
@@ -117,25 +119,28 @@ class VmBench:
         spec = MachineSpec(
             kernel=Path(files["kernel"]),
             initramfs=Path(files["initramfs"]),
-            root=Path(files["root"]),
-            disks=(Path(files["modules"]),),
+            root=Path(files["root"]) if "root" in files else None,
+            disks=(Path(files["modules"]),) if "modules" in files else (),
             workdir=workdir,
             cmdline=cell.cmdline.args if cell.cmdline else "",
             arch=cell.arch,
             vcpus=cell.kernel.vcpus,
-            memory_mib=self.memory_mib,
+            memory_mib=self.memory_mib if "root" in files else max(self.memory_mib, ROOT_IN_MEMORY_MIB),
             gdb_port=self._gdb_port(cell, supplies) if self.gdb else 0,
             icount=self.icount,
         )
         hypervisor, found = self._hypervisor(), self._accelerator(cell.arch)
 
-        def starter(kind: str) -> Starter:
-            made = replace(spec, kind=kind)
-            return Starter(lambda: VirtualMachine(made, hypervisor), self._snapshots, self.progress)
+        def restarter(snapshots: Snapshots | None) -> Restarter:
+            def starter(kind: str) -> Starter:
+                made = replace(spec, kind=kind)
+                return Starter(lambda: VirtualMachine(made, hypervisor), snapshots, self.progress)
 
-        machine = VmMachine(
-            Restarter(starter, found.kind, name=cell.machine, arch=cell.arch, wanted=self._wanted)
-        )
+            return Restarter(starter, found.kind, name=cell.machine, arch=cell.arch, wanted=self._wanted)
+
+        machine = VmMachine(restarter(self._snapshots))
+        machine.trial = lambda: restarter(None)
+        machine.unproven = supplies.unproven.get(cell.machine, "")
         machine.base = Path(supplies.base)
         if found.kind == "tcg" and supplies.accelerators.get(cell.arch) == "kvm":
             machine.notes = (acceleration.given_up(found),)
@@ -185,11 +190,15 @@ class VmMachine:
     agent: Agent | None = None  # the agent kept for this run; None deploys the current build
     types: tuple[Path, ...] = ()  # reduced type information that goes with the agent, as RELEASE.btf
     release = ""  # that the kernel resolved to
+    unproven = ""  # digest of a kernel that has to boot some times before its cells count
     uname = ""
     notes: tuple[str, ...] = ()
 
     def __init__(self, starter: Restarter) -> None:
         self._starter = starter
+        self.trial: Callable[[], Restarter] = lambda: (
+            starter
+        )  # makes another machine of this kind, which is not saved
         self._fresh: State | None = None  # what was in the guest before anything of ours
         self._waiting: Channel | None = None  # to the interpreter of the next self-test server
 
@@ -211,7 +220,31 @@ class VmMachine:
         return self.machine.guest
 
     def boot(self, deadline_s: float) -> None:
-        """Start the machine, and wait until a command has run in it."""
+        """Start the machine, and wait until a command has run in it.
+
+        Raises NotAcceptedError if its kernel is new and does not boot each time.
+        """
+        store = Cache()
+        if not self.unproven or acceptance.known(self.unproven, store):
+            self._boot(deadline_s)
+            return
+        ordinary = self._starter
+        for number in range(1, acceptance.BOOTS + 1):
+            last = number == acceptance.BOOTS
+            self._starter = ordinary if last else self.trial()
+            try:
+                self._boot(deadline_s)
+            except MissingError:
+                raise
+            except InfrastructureError as error:
+                raise NotAcceptedError(f"boot {number} of {acceptance.BOOTS}", error) from error
+            if not last:
+                self.machine.destroy()
+                self.machine.spec.console.unlink(missing_ok=True)
+        acceptance.remember(self.unproven, store)
+        self.notes += (f"kernel {self.release} is new here: it booted {acceptance.BOOTS} times",)
+
+    def _boot(self, deadline_s: float) -> None:
         try:
             self.start = self._starter.boot(deadline_s)
         except NoKvmError as error:

@@ -13,8 +13,18 @@ from harness.guest.deploy import BundleSources, build
 from harness.host.cache import Cache
 from harness.host.progress import Phase, Progress, Step, of_machine
 from harness.images import COMPILER, compilers, initramfs, modules_image, root_image
-from harness.kernels import KernelRequest, Lock, ResolvedKernel, catalogue, reduced, series, sources
+from harness.kernels import (
+    KernelRequest,
+    Lock,
+    ResolvedKernel,
+    catalogue,
+    preflight,
+    reduced,
+    series,
+    sources,
+)
 from harness.kernels import lock as locking
+from harness.kernels.preflight import Root
 from harness.lab import provenance
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
@@ -47,6 +57,7 @@ class Preparation:
         self.kernels: dict[str, KernelFacts] = {}
         self.files: dict[str, dict[str, str]] = {}
         self.missing: dict[str, str] = {}
+        self.refused: dict[str, ConfigError] = {}  # kernels that the user must change
         self.fetch_s: dict[str, float] = {}
         self.image_s: dict[str, float] = {}
 
@@ -54,7 +65,7 @@ class Preparation:
         """Return the files of all machines, and the reason for each machine that cannot be built.
 
         A kernel that cannot be resolved, fetched or built affects its own machines only. Raises
-        ConfigError if no archive has any of the kernels, or if a compiler is missing.
+        ConfigError if no archive has any of the kernels, if none can be a guest, or if a compiler is missing.
         """
         # Keep the agent before fetching: a later `make build` must not change the agent of this run.
         agent = self._agent_for(plan)
@@ -66,6 +77,11 @@ class Preparation:
         for name, kernel in resolved.items():
             self.kernels[name] = _facts(first[name], kernel)
             self._try(name, first[name], kernel)
+        if self.refused and len(self.refused) == len(first):
+            words = dict.fromkeys(error.message for error in self.refused.values())
+            raise ConfigError("\n".join(words), hint=next(iter(self.refused.values())).hint)
+        for name, error in self.refused.items():
+            self.progress(f"{name}: {one_line(error.message)}; {error.hint}")
         if agent:
             self._reduce(agent, plan, resolved)
         return Supplies(
@@ -74,6 +90,7 @@ class Preparation:
             files=self.files,
             agent=agent,
             missing=self.missing,
+            unproven={name: one.digest for name, one in resolved.items() if one.source != "series"},
             fetch_s=self.fetch_s,
             image_s=self.image_s,
         )
@@ -103,7 +120,8 @@ class Preparation:
             try:
                 return self._supply(name, cell, resolved)
             except ConfigError as error:
-                return self._give_up(name, error.message)
+                self.refused[name] = error
+                return self._give_up(name, error.message, say=False)
             except (OSError, ValueError) as error:
                 # A full disk, or an image that cannot be parsed: another attempt does not help.
                 return self._give_up(name, str(error))
@@ -113,25 +131,31 @@ class Preparation:
                 self.progress(f"{name}: {error.message}; trying again in {left[0]:g} s")
             self.pause(left.pop(0))
 
-    def _give_up(self, name: str, reason: str) -> None:
+    def _give_up(self, name: str, reason: str, *, say: bool = True) -> None:
         self.files.pop(name, None)
         self.missing[name] = one_line(reason)
-        self.progress(f"{name}: {one_line(reason)}")
+        if say:
+            self.progress(f"{name}: {one_line(reason)}")
 
     def _supply(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
         began = time.monotonic()
         progress = of_machine(name, self.progress)
         kernel = sources.fetch(resolved, self.store, progress)
+        place = preflight.check(kernel)
         needed = sources.fetch_headers(resolved, self.store, progress) if cell.compiles else None
         self.fetch_s[name] = time.monotonic() - began
         extra = COMPILER if cell.compiles else self.extra
-        root = root_image(cell.arch, self.store, progress, extra=extra)
-        self.files[name] = {
-            "kernel": str(kernel.vmlinuz),
-            "initramfs": str(initramfs(kernel, self.store, progress)),
-            "modules": str(modules_image(kernel, self.store, progress, headers=needed)),
-            "root": str(root.path),
-        }
+        in_memory = place is Root.MEMORY
+        root = root_image(cell.arch, self.store, progress, extra=extra, in_memory=in_memory)
+        self.files[name] = {"kernel": str(kernel.vmlinuz)}
+        if in_memory:
+            self.files[name]["initramfs"] = str(initramfs(kernel, self.store, progress, root=root))
+        else:
+            self.files[name] |= {
+                "initramfs": str(initramfs(kernel, self.store, progress)),
+                "modules": str(modules_image(kernel, self.store, progress, headers=needed)),
+                "root": str(root.path),
+            }
         if needed:
             made_with = [(one.name, one.version, one.sha256) for one in needed.packages]
             self._record(name, (*made_with, *compilers(root)))

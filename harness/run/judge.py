@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.console.complaints import Found, fingerprint, scan
-from harness.errors import HarnessError, HungError, IncompleteError, ProductError
+from harness.errors import HarnessError, HungError, IncompleteError, NotAcceptedError, ProductError
 from harness.guest.selftest import Ran
 from harness.results.ledger import accounts
 from harness.results.model import Attempt, Splat, TestResult
@@ -42,6 +42,10 @@ def classify(
     not run, so that nothing is the product's fault. A guest that was `restored` from a snapshot and hangs
     before the agent runs did boot once: the restore is at fault and not the kernel.
     """
+    if isinstance(error, NotAcceptedError):
+        found = classify(error.error, death, booting=booting, answers=answers, restored=restored)
+        reason = f"kernel not accepted: {error.start}: {found.reason}"
+        return found.model_copy(update={"reason": one_line(reason, REASON_LIMIT)})
     verdict = _class_of(error, death, booting=booting, restored=restored)
     reason = str(death or "") or error.message or type(error).__name__
     if verdict is Verdict.INFRA and restored and booting and isinstance(error, HungError):

@@ -103,7 +103,8 @@ class Supplies(BaseModel):
     """The kernels and images of a run as plain data, by machine.
 
     `files` names the files that a machine boots from; `missing` has the reason for each machine that cannot
-    be built. `agent` is deployed to every machine; it is None if no planned test needs it.
+    be built. `unproven` has the digest of each kernel that counts only after some boots. `agent` is deployed
+    to every machine; it is None if no planned test needs it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -115,6 +116,7 @@ class Supplies(BaseModel):
     agent: Agent | None = None
     base: str = "."  # the folder that the files of suites are named from
     missing: dict[str, str] = {}
+    unproven: dict[str, str] = {}
     fetch_s: dict[str, float] = {}
     image_s: dict[str, float] = {}
 

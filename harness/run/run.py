@@ -191,6 +191,13 @@ class Run:
         if self.supplies:
             return
         self.check()
+        self.begin(self._supplies(progress))
+
+    def renew(self, progress: Progress) -> None:
+        """Fetch and build everything again, because a kernel changed. Raises HarnessError."""
+        self.supplies = self._supplies(progress)
+
+    def _supplies(self, progress: Progress) -> Supplies:
         progress(Step(Phase.CHECK, "how fast guests run on this host"))
         found = {
             arch: self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells})
@@ -201,8 +208,7 @@ class Run:
         progress(Step(Phase.WAIT))  # the check is over
         kinds = {arch: kind for arch, (kind, _why) in found.items()}
         supplies = self.bench.prepare(self.plan, ", ".join(sorted(set(kinds.values()))), progress)
-        supplies = supplies.model_copy(update={"base": str(self.base), "accelerators": kinds})
-        self.begin(supplies)
+        return supplies.model_copy(update={"base": str(self.base), "accelerators": kinds})
 
     def check(self) -> None:
         """Raise ConfigError if files of suites are missing, or results could not be written."""

@@ -54,6 +54,8 @@ PLATFORMS = {
 class MachineSpec:
     """One machine to boot. `disks` are read-only, like `root`; `cmdline` is added to the harness's own.
 
+    `root` is None if the initramfs holds the root.
+
     With `gdb_port` QEMU's debugging stub listens on this port of 127.0.0.1, and the kernel has no KASLR.
 
     `workdir` receives `console.log` and `domain.xml`. `kind` is the accelerator, "kvm" or "tcg". With
@@ -63,7 +65,7 @@ class MachineSpec:
 
     kernel: Path
     initramfs: Path
-    root: Path
+    root: Path | None
     workdir: Path
     disks: tuple[Path, ...] = ()
     cmdline: str = ""
@@ -109,6 +111,7 @@ def render(
     `user` is the user that QEMU runs as, "+UID:+GID"; "" leaves that to libvirt. With `append` the console is
     appended to its file.
     """
+    root = [Disk(spec.root.absolute(), ROOT_SERIAL)] if spec.root else []
     extra = [Disk(path, f"fim-{number}") for number, path in enumerate(spec.disks, start=1)]
     return _template().render(
         name=name,
@@ -125,7 +128,7 @@ def render(
         initramfs=spec.initramfs.absolute(),
         cmdline=cmdline(spec),
         console=spec.console.absolute(),
-        disks=[Disk(spec.root.absolute(), ROOT_SERIAL), *extra, Disk(run_disk, RUN_SERIAL)],
+        disks=[*root, *extra, Disk(run_disk, RUN_SERIAL)],
     )
 
 

@@ -68,7 +68,8 @@ class Snapshots:
         self._store.discard(KIND, self._key(spec))
 
     def _key(self, spec: MachineSpec) -> str:
-        files = [_identity(path) for path in (spec.kernel, spec.initramfs, spec.root, *spec.disks)]
+        disks = (*([spec.root] if spec.root else []), *spec.disks)
+        files = [_identity(path) for path in (spec.kernel, spec.initramfs, *disks)]
         shape = [domain.cmdline(spec), spec.arch, spec.kind, spec.memory_mib, spec.vcpus, spec.icount]
         return digest(_LAYOUT, self._host, domain.template_digest(), json.dumps([files, shape]))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import ConfigError, HarnessError
+from harness.kernels import sources as kernels
 from harness.lab import supplies
 from harness.plan import suites
 from harness.plan.cells import Cell
@@ -17,7 +18,7 @@ from harness.plan.plan import events_of
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict, run_exit_code
 from harness.run.pytest.worker import Worker
-from harness.run.run import Run
+from harness.run.run import Job, Run
 from harness.run.view import View
 from harness.text import counted
 from harness.watch import sources
@@ -35,7 +36,8 @@ Spent = dict[str, float]  # seconds by phase, in the order of their start
 class Watch:
     """Repeats a run on one machine, which the first round boots.
 
-    It watches the agent's sources, if the plan has cells of the agent, and the files of suites.
+    It watches the agent's sources, if the plan has cells of the agent, the files of suites, and a kernel of
+    the user.
     """
 
     run: Run
@@ -55,7 +57,7 @@ class Watch:
             cell.model_copy(update={"events": events_of(cell.tests)}) for cell in self.run.plan.cells
         )
         self.run.plan = self.run.plan.model_copy(update={"cells": cells})
-        self.worker = Worker(self.run.job(), self.run.bench)
+        self.worker = Worker(_without_trials(self.run), self.run.bench)
         self.slot = StandingSlot(self.worker._machine, self.project.files, self.worker.slot.pace)
         self.worker.slot = self.slot
         self._programs: set[str] = set()  # that this round loaded
@@ -86,8 +88,8 @@ class Watch:
         return look(self.run, self.folders)
 
     def _settled(self, now: sources.Snapshot, wait: Callable[[float], object]) -> sources.Snapshot:
-        """Wait until the files of suites stop changing, because a linker writes a program in steps."""
-        while self._has_suites:
+        """Wait until files of suites and kernels stop changing, because a linker writes them in steps."""
+        while self._has_suites or _kernel_files(self.run):
             wait(POLL_S)
             before, now = now, self.look()
             if before == now:
@@ -113,6 +115,11 @@ class Watch:
         spent = {"notice": now - saved_at}
         if any(path.match(glob) for path in paths for glob in PLANNING):
             self.project.needs(())
+        if not set(paths).isdisjoint(_kernel_files(self.run)):
+            with _timed(spent, "kernel"):
+                if problem := self._take_kernel():
+                    self._say_all(problem, "no kernel to boot; waiting for its next build")
+                    return
         with _timed(spent, "build"):
             problem = self._missing() or self.project.build()
         if problem:
@@ -122,6 +129,16 @@ class Watch:
             summary = self._update()
         self.progress(summary)
         self._round("saved", saved_at, spent)
+
+    def _take_kernel(self) -> str:
+        """Give up the machine of the old kernel, and take the new one; return the error, "" without one."""
+        self.slot.end()
+        try:
+            self.run.renew(self.progress)
+        except HarnessError as error:
+            return error.message
+        self.worker.job = _without_trials(self.run)
+        return ""
 
     def _update(self) -> str:
         machine = self.slot.machine
@@ -202,7 +219,18 @@ def look(run: Run, folders: Sequence[Path] = FOLDERS) -> sources.Snapshot:
     planned = {cell.suite.name: cell.suite for cell in run.plan.cells if cell.suite}
     own = sources.snapshot([] if _suites_alone(run) else folders)
     named = [path for suite in planned.values() for path in suites.existing(suite, run.base)]
+    named += [path for path in _kernel_files(run) if path.is_file()]
     return {**own, **sources.snapshot(named, suffixes=())}
+
+
+def _kernel_files(run: Run) -> set[Path]:
+    return {path for cell in run.plan.cells for path in kernels.watched(cell.kernel, cell.arch)}
+
+
+def _without_trials(run: Run) -> Job:
+    """The job of a run in which a new kernel need not boot more than once: its user is there to see it."""
+    job = run.job()
+    return job.model_copy(update={"supplies": job.supplies.model_copy(update={"unproven": {}})})
 
 
 def project_of(run: Run) -> Project:

@@ -12,7 +12,7 @@ from harness.errors import ConfigError, InfrastructureError
 from harness.host import resources
 from harness.host.cache import Cache
 from harness.host.progress import Event
-from harness.images import erofs, initramfs, modules_image, native
+from harness.images import RootImage, cpio, erofs, initramfs, modules_image, native
 from harness.kernels import FetchedKernel, Headers, catalogue
 from tests.harness.images.test_cpio import unpack
 
@@ -63,6 +63,29 @@ def test_a_kernel_without_a_driver_for_the_root_is_an_error(kernel: FetchedKerne
     (kernel.modules / "modules.dep").write_text("")
     with pytest.raises(InfrastructureError, match="no module virtio_pci"):
         initramfs(kernel, Cache(tmp_path / "cache"))
+
+
+@needs_compiler
+def test_an_initramfs_that_holds_the_root(kernel: FetchedKernel, tmp_path: Path) -> None:
+    """For a kernel that cannot mount disks: the root, then the harness's own files, then the modules."""
+    (kernel.modules / "modules.dep").write_text("kernel/virtio_pci.ko:\n")
+    (kernel.modules / "modules.builtin").write_text("kernel/virtio_blk.ko\nkernel/virtio_net.ko\n")
+    (tmp_path / "tree/etc/ssh").mkdir(parents=True)
+    (tmp_path / "tree/etc/ssh/sshd_config").write_text("the package's")
+    (tmp_path / "tree/bin").symlink_to("usr/bin")
+    archive = tmp_path / "root.cpio"
+    archive.write_bytes(cpio.archive(cpio.tree(tmp_path / "tree")))
+    root = RootImage(archive, "digest", ())
+    found = initramfs(kernel, Cache(tmp_path / "cache"), root=root).read_bytes()
+    end = cpio.archive([])  # of each archive; later ones replace files of earlier ones
+    parts = [unpack(part + end) for part in found.split(end)[:-1]]
+    entries = {entry.name: entry for part in parts for entry in part}
+    assert entries["modules"].data == b"/modules.d/virtio_pci.ko\n"
+    assert entries["bin"].data == b"usr/bin"
+    assert entries["usr/sbin/fim-init"].data[:4] == b"\x7fELF"
+    assert entries["etc/ssh/sshd_config"].data == (resources.FOLDER / "sshd_config").read_bytes()
+    assert entries["usr/lib/modules/6.1.0/kernel/virtio_pci.ko"].data == b"virtio_pci"
+    assert not any(name.startswith("upper") for name in entries)
 
 
 @needs_erofs

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from harness.errors import HungError, InfrastructureError, ProductError, RefusedError
+from harness.errors import HungError, InfrastructureError, NotAcceptedError, ProductError, RefusedError
 from harness.guest.base import Completed, GuestLostError, GuestTimeoutError
 from harness.host import acceleration, deadlines
 from harness.host.acceleration import Accelerator
 from harness.lab import lab
 from harness.lab.lab import VmBench, VmMachine
+from harness.results.verdict import Verdict
+from harness.run import judge
 from harness.vm.life import Death, DeathCause
 from tests.harness.guest.fake import FakeChannel, FakeGuest
 
@@ -140,3 +142,56 @@ def test_a_run_that_lost_kvm_does_not_return_to_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(acceleration, "find", lambda *_: answers.pop(0))
     bench = VmBench()
     assert [bench.accelerator("amd64")[0] for _ in range(4)] == ["kvm", "tcg", "tcg", "tcg"]
+
+
+class _Starts:
+    """Starters that record each start; the start of that number fails."""
+
+    def __init__(self, folder: Path, fails: int = 0) -> None:
+        self.folder, self.fails = folder, fails
+        self.starts: list[str] = []
+
+    def made(self, name: str) -> Any:
+        def boot(_deadline_s: float) -> str:
+            self.starts.append(name)
+            if len([start for start in self.starts if start != "end"]) == self.fails:
+                raise HungError("silent")
+            return "cold"
+
+        spec = SimpleNamespace(console=self.folder / "console.log", workdir=self.folder)
+        virtual = SimpleNamespace(spec=spec, destroy=lambda: self.starts.append("end"))
+        return SimpleNamespace(boot=boot, notes=(), machine=virtual)
+
+    def machine(self) -> VmMachine:
+        found = VmMachine(self.made("ordinary"))
+        found.trial = lambda: self.made("trial")
+        found.unproven = "digest"
+        return found
+
+
+def test_a_new_kernel_of_the_user_boots_three_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last start is the machine of the cell; the next machine of the same kernel boots once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    starts = _Starts(tmp_path)
+    starts.machine().boot(1)
+    assert starts.starts == ["trial", "end", "trial", "end", "ordinary"]
+    starts.machine().boot(1)
+    assert starts.starts[5:] == ["ordinary"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_kernel_that_does_not_boot_each_time_is_not_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It is tried again the next time, and its cells end as if it had not booted at all."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    starts = _Starts(tmp_path, fails=number)
+    with pytest.raises(NotAcceptedError) as caught:
+        starts.machine().boot(1)
+    attempt = judge.classify(caught.value, None, booting=True)
+    assert attempt.verdict is Verdict.BOOT_FAIL
+    assert attempt.reason == f"kernel not accepted: boot {number} of 3: silent"
+    starts.starts.clear()
+    starts.fails = 0
+    starts.machine().boot(1)
+    assert starts.starts.count("trial") == 2

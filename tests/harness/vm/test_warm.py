@@ -188,7 +188,7 @@ def test_every_change_is_another_machine(
     spec: MachineSpec, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     """A saved machine is used only for the same files and shape, in any folder."""
-    monkeypatch.chdir(spec.root.parent)
+    monkeypatch.chdir(spec.kernel.parent)
     OTHER.write_text("other")
     snapshots.keep(spec, write)
     assert snapshots.find(replace(spec, workdir=Path("/elsewhere")))

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -30,6 +31,7 @@ from harness.plan.cells import Cell
 from harness.plan.plan import Selectors, make
 from harness.report.lines import Lines
 from harness.run.fake import FakeBench, FakeMachine
+from harness.run.machines import Supplies
 from harness.run.run import Options, Run
 from harness.watch import sources, update
 from harness.watch.build import FAMILIES, MakeProject
@@ -338,6 +340,41 @@ def test_a_program_that_is_still_written_is_waited_for(loop: Loop) -> None:
     edit = _written(path, "12", "123", "1234")
     loop.run(edit, edit, edit, iter([None]), iter([None]), iter([None]))
     assert loop.events.count("test 6.1-a command.a") == 2
+
+
+def test_a_kernel_that_was_built_again_is_booted(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine is given up, and the new kernel is taken before the next round."""
+    prepare = loop.bench.prepare
+
+    def noted(*words: Any) -> Supplies:
+        loop.bench.note("prepare")
+        return prepare(*words)
+
+    monkeypatch.setattr(loop.bench, "prepare", noted)
+    image = _suite(loop) / "linux/arch/x86/boot/bzImage"
+    image.parent.mkdir(parents=True)
+    image.write_text("one")
+    loop.matrix = "kernels: [{name: own, build: linux}]\nsuites: [{name: a, command: 'true'}]\n"
+    loop.run(_written(image, "another"), iter([None]), iter([None]))
+    assert loop.events.count("boot own-amd64") == loop.events.count("test own-a command.a") == 2
+    assert loop.events.count("prepare") == 2
+
+
+def test_a_kernel_that_cannot_be_taken_waits_for_its_next_build(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = _suite(loop) / "own"
+    image.write_text("one")
+    loop.matrix = "kernels: [{name: own, image: own}]\nsuites: [{name: a, command: 'true'}]\n"
+
+    def renew(_run: Run, _progress: object) -> None:
+        raise ConfigError("not a kernel image")
+
+    monkeypatch.setattr(Run, "renew", renew)
+    loop.run(_written(image, "another"), iter([None]), iter([None]))
+    assert loop.events.count("test own-a command.a") == 1
+    assert "not a kernel image" in loop.output
+    assert "no kernel to boot; waiting for its next build" in loop.output
 
 
 def test_a_file_of_a_suite_that_is_gone_costs_no_machine(loop: Loop) -> None:
