@@ -184,14 +184,10 @@ class Run:
         return self.options.base or self.options.matrix.parent
 
     def prepare(self, progress: Progress) -> None:
-        """Fetch and build everything that machines need, and write plan.json before anything boots.
-
-        Does nothing the second time. Raises HarnessError if no machine can boot.
-        """
-        if self.supplies:
-            return
-        self.check()
-        self.begin(self._supplies(progress))
+        """Fetch and build all files once; write plan.json. Raises HarnessError if no machine can boot."""
+        if not self.supplies:
+            self.check()
+            self.begin(self._supplies(progress))
 
     def renew(self, progress: Progress) -> None:
         """Fetch and build everything again, because a kernel changed. Raises HarnessError."""
