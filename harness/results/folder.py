@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from harness.errors import ConfigError
-from harness.host import files, locks
+from harness.host import files, locks, private
 from harness.plan.plan import Plan
 from harness.results import model
 
@@ -41,7 +41,9 @@ def _check(folder: Path) -> None:
         raise ConfigError(f"{folder}: cannot be written: {nearest} is not a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(f"{folder}: cannot be written: no permission for {nearest}")
+    _refuse_shared(nearest)
     if nearest == folder:
+        _refuse_shared(folder.parent)
         _refuse_foreign(folder)
 
 
@@ -60,6 +62,8 @@ def make(folder: Path, *, own: bool) -> int:
                 hint="move it away",
             )
         folder.mkdir(parents=True, exist_ok=not own)
+        _refuse_shared(folder)
+        _refuse_shared(folder.parent)
         claimed = locks.claim(folder)
         if claimed is None:
             raise ConfigError(
@@ -100,6 +104,20 @@ def point_latest_at(folder: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(folder.name)
     fresh.replace(folder.with_name("latest"))
+
+
+def _refuse_shared(folder: Path) -> None:
+    """Raise ConfigError if another user could replace a file or folder in `folder`.
+
+    The run writes there by name: a link that replaces the folder of the run would lead its writes elsewhere.
+    """
+    status = folder.stat()
+    hint = "name a folder of this user with --output"
+    if private.foreign(status):
+        problem = f"{folder} belongs to uid {status.st_uid}, who could replace what a run writes there"
+        raise ConfigError(problem, hint=hint)
+    if private.replaceable(status):
+        raise ConfigError(f"{folder}: every user of this host can replace what a run writes there", hint=hint)
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -209,7 +209,7 @@ class Run:
     def check(self) -> None:
         """Raise ConfigError if files of suites are missing, or results could not be written."""
         suites.check(self.plan, self.base)
-        if self.options.folder and not self.options.resume:
+        if not self.options.resume:
             runfolder.check(self.folder)
 
     def begin(self, supplies: Supplies) -> None:

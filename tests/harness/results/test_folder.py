@@ -106,3 +106,34 @@ def test_where_nothing_can_be_written_is_refused_early(tmp_path: Path, name: str
     (tmp_path / "run" / "cells").touch()
     with pytest.raises(ConfigError, match=r"cannot be written|not the folder of a run"):
         folder.check(tmp_path / name)
+
+
+@pytest.mark.parametrize("place", ["out", "out/run"])
+def test_a_folder_that_others_can_replace_is_refused(tmp_path: Path, place: str) -> None:
+    """Below a sticky bit, as of /tmp, they cannot."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place).chmod(0o777)
+    for use in (folder.check, made):
+        with pytest.raises(ConfigError, match="every user of this host can replace"):
+            use(tmp_path / "out" / "run")
+    (tmp_path / place).chmod(0o1777)
+    folder.check(tmp_path / "out" / "run")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.parametrize(("place", "own"), [("out", True), ("out", False), ("out/run", False)])
+def test_a_folder_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, *, own: bool
+) -> None:
+    """The user who called sudo is no other user."""
+    (tmp_path / place).mkdir(parents=True)
+    os.chown(tmp_path / place, 1000, 1000)
+    run = tmp_path / "out" / "run"
+    with pytest.raises(ConfigError, match="belongs to uid 1000"):
+        folder.check(run)
+    monkeypatch.setenv("SUDO_UID", "1000")
+    folder.check(run)
+    monkeypatch.delenv("SUDO_UID")
+    with pytest.raises(ConfigError, match="belongs to uid 1000"):
+        made(run, own=own)
