@@ -93,7 +93,7 @@ def _run(matrix_run: Run, view: View, workers: str, words: Sequence[str]) -> boo
         matrix_run.withdraw()
         raise controller.error
     known = matrix_run.finished or matrix_run.failed or status == pytest.ExitCode.INTERRUPTED
-    if status == pytest.ExitCode.USAGE_ERROR or not (known or controller.listed):
+    if not (known or controller.listed):
         raise ConfigError(f"pytest refused its options: {shlex.join(words)}")
     return controller.listed
 

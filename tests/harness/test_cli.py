@@ -136,9 +136,8 @@ def test_a_word_that_is_not_utf8_costs_no_results(matrix: Path) -> None:
     assert model.load(matrix.parent / "out/latest/results.json").run.argv == ("harness", "\\xdcff")
 
 
-@pytest.mark.parametrize("words", [["-k", "a ("], ["-m", "and"], ["--no-such-option"], ["--maxfail=x"]])
+@pytest.mark.parametrize("words", [["--no-such-option"], ["--maxfail=x"]])
 def test_options_that_pytest_refuses_are_a_usage_error(matrix: Path, words: list[str]) -> None:
-    """Also if it refuses them only when it has collected the tests."""
     options = Options(matrix=matrix, output=matrix.parent / "out")
     with pytest.raises(ConfigError, match="pytest refused its options"):
         run_command.run(options, FakeBench(), Console(file=io.StringIO()), "0", words)
