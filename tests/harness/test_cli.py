@@ -129,8 +129,8 @@ def test_bad_input_of_exec_is_one_line_and_125(
     assert line in capsys.readouterr().err.splitlines()
 
 
-def test_a_word_that_is_not_utf8_costs_no_results(matrix: Path) -> None:
-    """results.json has the command line; JSON has no lone surrogates."""
+def test_an_argument_that_is_not_utf8_is_recorded(matrix: Path) -> None:
+    """results.json has the command line, and JSON has no lone surrogates."""
     options = Options(matrix=matrix, output=matrix.parent / "out", argv=("harness", "\udcff"))
     assert run_command.run(options, FakeBench(), Console(file=io.StringIO()), "0") == 0
     assert model.load(matrix.parent / "out/latest/results.json").run.argv == ("harness", "\\xdcff")
@@ -144,7 +144,7 @@ def test_options_that_pytest_refuses_are_a_usage_error(matrix: Path, words: list
 
 
 def test_a_folder_whose_name_is_not_utf8_is_refused(matrix: Path) -> None:
-    """Before anything is fetched; workers get names of files as JSON."""
+    """Before anything is fetched; workers get file names as JSON."""
     options = Options(matrix=matrix, output=matrix.parent / "\udcff")
     with pytest.raises(ConfigError, match="the name is not UTF-8"):
         run_command.run(options, FakeBench(), Console(file=io.StringIO()), "0")
@@ -158,10 +158,8 @@ def test_an_output_that_cannot_be_written_is_an_error(
     assert "out/" in capsys.readouterr().err
 
 
-def test_an_error_does_not_reach_the_terminal_as_more_than_text(
-    matrix: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A name with an escape sequence may come from a file that someone else wrote."""
+def test_an_error_cannot_control_the_terminal(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name with an escape sequence may come from another user's file."""
     assert cli.main(["plan", "--kernel", "\x1b[2J"]) == 2
     with pytest.raises(SystemExit):
         cli.main(["run", "-n", "\x1b[2J"])
@@ -170,8 +168,8 @@ def test_an_error_does_not_reach_the_terminal_as_more_than_text(
     assert "\\x1b[2J" in errors
 
 
-def test_a_stream_of_the_c_locale_prints_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There Python does not use the error handler that it uses elsewhere."""
+def test_a_stream_of_the_c_locale_replaces_what_it_cannot_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In that locale Python uses another error handler."""
     bytes_out = io.BytesIO()
     out = io.TextIOWrapper(bytes_out, encoding="ascii", errors="surrogateescape")
     monkeypatch.setattr(sys, "stdout", out)
@@ -184,7 +182,7 @@ def test_a_stream_of_the_c_locale_prints_what_it_can(monkeypatch: pytest.MonkeyP
 def test_a_file_that_this_user_may_not_use_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, code: int
 ) -> None:
-    """A file that the disk refuses is not."""
+    """An error of the disk is none."""
 
     def refuse(_path: Path) -> None:
         raise OSError(number, os.strerror(number), "/root/x")
@@ -194,10 +192,10 @@ def test_a_file_that_this_user_may_not_use_is_a_usage_error(
     assert capsys.readouterr().err == f"harness: /root/x: {os.strerror(number)}\n"
 
 
-def test_a_folder_that_was_removed_is_named(
+def test_a_removed_current_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The error of the system has no name of a file."""
+    """The error of the system has no file name."""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -208,7 +206,7 @@ def test_a_folder_that_was_removed_is_named(
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "x"])
-def test_a_width_of_nothing_hides_no_result(
+def test_a_terminal_without_width_hides_no_result(
     matrix: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
@@ -363,7 +361,7 @@ def test_one_machine_is_shaped_by_its_options() -> None:
         "run --kernel=\udcff",
     ],
 )
-def test_an_empty_or_odd_value_is_a_usage_error(
+def test_an_empty_or_invalid_value_is_a_usage_error(
     words: str, matrix: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An unset variable of a script must not mean "all", "the default" or "this folder"."""
@@ -380,7 +378,7 @@ def test_an_empty_or_odd_value_is_a_usage_error(
     [["compare", "", "new"], ["report", ""], ["merge", "", "--output", "x"], ["repro", "out", ""]],
 )
 def test_an_empty_argument_is_a_usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Not the current folder."""
+    """It does not mean the current folder."""
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     assert ended.value.code == 2

@@ -154,7 +154,7 @@ def test_a_night_that_does_not_compare_is_found_once_and_with_the_reason() -> No
 
 
 def test_a_run_that_failed_as_a_whole_is_found_with_its_notes() -> None:
-    """No cell shows why, and the comparison does not name the notes."""
+    """No cell shows the reason, and the comparison does not have the notes."""
     bad = results(cell("6.1-auto", "PASS", open="PASS"), code=1)
     bad["run"]["notes"] = ["hook set lsm: no cell exercised it"]
     night = nightly.Night(FINE | {"report": "failure"}, bad, "the new run has exit code 1")

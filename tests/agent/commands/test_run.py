@@ -168,7 +168,7 @@ class TestSinks:
             open_sinks(options)
 
     def test_syslog_and_the_journal(self) -> None:
-        """A server that is missing is no reason not to start."""
+        """The agent starts although a server is missing."""
         options = RunOptions((), output="", syslog="tcp://127.0.0.1:1", journald=True)
         assert [sink.name for sink in open_sinks(options)] == ["syslog", "journald"]
 

@@ -1,4 +1,4 @@
-"""What dpkg's database says of a file, also when it is damaged or hostile."""
+"""The files of packages in dpkg's database, also if it is damaged or hostile."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_file_of_a_package(folder: Folder) -> None:
     assert folder.owned(b"/usr/bin/openssl", b"/usr/bin/other") == owned
 
 
-def test_names_of_before_the_merge_of_usr(folder: Folder) -> None:
+def test_names_from_before_the_merge_of_usr(folder: Folder) -> None:
     """A package that lists `bin/dash` owns /usr/bin/dash; a version can differ by architecture."""
     folder.package("libc6:i386", "2", f"{SUM}  lib/i386-linux-gnu/libc.so.6\n")
     folder.package("libc6:amd64", "1", f"{OTHER}  lib/x86_64-linux-gnu/libc.so.6\n")

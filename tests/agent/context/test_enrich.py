@@ -63,8 +63,8 @@ def test_nothing_is_looked_up_before_it_is_read(host: FakeHost) -> None:
     assert enricher.processes.counters.unresolved == 1
 
 
-def test_what_proc_shows_of_a_process(host: FakeHost) -> None:
-    """Nothing once it has exited."""
+def test_the_facts_of_proc_about_a_process(host: FakeHost) -> None:
+    """None once it has exited."""
     host.add_process(5, 1, b"/bin/a")
     (host.proc / "5/cwd").symlink_to("/srv")
     assert host.enricher().context(opened(SECOND, 5)).live.cwd == b"/srv"

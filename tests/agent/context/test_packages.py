@@ -1,4 +1,4 @@
-"""Package managers are known by the path of their program in the host's mount namespace alone."""
+"""A package manager is recognised only by the path of its program in the host's mount namespace."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_only_the_real_path_counts(exe: bytes, args: tuple[bytes, ...], manager:
 
 
 def test_the_nearest_ancestor_counts() -> None:
-    """A script of a package that apt had dpkg install works for dpkg."""
+    """A script of a package that dpkg runs for apt works for dpkg."""
     ancestors = [Process(exe=exe) for exe in (b"/usr/bin/bash", b"/usr/bin/dpkg", b"/usr/bin/apt-get")]
     assert manager_of(Process(exe=b"/usr/bin/cp"), ancestors) == b"dpkg"
     assert manager_of(Process(exe=b"/usr/bin/cp"), ancestors[:1]) == b""

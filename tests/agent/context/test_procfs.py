@@ -48,8 +48,8 @@ def test_a_cut_command_line_is_marked(host: FakeHost, content: bytes, *, cut: bo
     ("device", "name"),
     [(0x8803, b"pts3"), (0x8900, b"pts256"), (0x401, b"tty1"), (0x440, b"ttyS0"), (0x501, b"5:1"), (0, b"")],
 )
-def test_a_process_that_lives(host: FakeHost, device: int, name: bytes) -> None:
-    """Its effective user, directory, session and terminal now; nothing of a later process of that pid."""
+def test_a_live_process(host: FakeHost, device: int, name: bytes) -> None:
+    """Its current user, directory, session and terminal; nothing of a later process with its pid."""
     host.add_process(7, 1, b"/bin/a", born_ns=SECOND)
     folder = host.root / "proc/7"
     (folder / "cwd").symlink_to("/srv/a b")
@@ -63,7 +63,7 @@ def test_a_process_that_lives(host: FakeHost, device: int, name: bytes) -> None:
 
 
 def test_the_own_process() -> None:
-    """As the real `/proc` shows it."""
+    """It has the data of the real `/proc`."""
     found = ProcFs().live(os.getpid(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     assert found is not None
     assert (found.cwd, found.euid, found.egid) == (os.fsencode(Path.cwd()), os.geteuid(), os.getegid())

@@ -129,7 +129,7 @@ def test_rules_in_force_are_reported_with_their_digest(tmp_path: Path) -> None:
 
 
 def test_links_are_resolved_again(tmp_path: Path) -> None:
-    """A link that changes gives its line once; the other lines are not repeated."""
+    """A changed link is printed once; the other lines are not repeated."""
     (tmp_path / "old").touch()
     link, policy = tmp_path / "link", tmp_path / "p.policy"
     link.symlink_to("old")

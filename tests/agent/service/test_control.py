@@ -70,7 +70,7 @@ class TestAsking:
         with pytest.raises(AgentError, match=r"unknown request .*; known: status, reload, echo"):
             request(path, "dance")
 
-    def test_arguments_and_the_user_who_asks(self, path: Path) -> None:
+    def test_arguments_and_the_requesting_user(self, path: Path) -> None:
         """The user is the one of the socket, whatever the request claims."""
         answer = request(path, "echo", {"a": "\n\u00e4", "uid": 5})
         assert answer == {"a": "\n\u00e4", "uid": os.geteuid()}

@@ -220,7 +220,7 @@ def test_requests_are_answered_by_the_loop_until_it_ends(bench: Bench) -> None:
 
 
 def test_mutes_are_requested_listed_and_ended(bench: Bench) -> None:
-    """What is held back is counted in the state; the start and the end are events."""
+    """The state counts the matches held back; the start and the end are events."""
     bench.service.mute({"seconds": 60, "rule": "old", "reason": "r", "uid": 5})
     bench.watch.coming.append(Event(EventType.OPEN, file=File(b"/x")))
     bench.watch.pump(0)

@@ -44,8 +44,8 @@ class FakeSink:
         return {"own": 1}
 
 
-def test_another_format_is_made_for_the_sink() -> None:
-    """In the sink's thread, from the match as it was offered, also when it is offered again."""
+def test_a_sink_can_have_another_format() -> None:
+    """It is made in the sink's thread from the offered match, also when the match is offered again."""
     sink = FakeSink(room=0)
     outlet = Outlet(sink, encode=lambda match: match._replace(line=b"<" + match.line + b">"))
     outlet.offer(match(1))

@@ -1,4 +1,4 @@
-"""The Elastic Common Schema: names and types as published, and nothing of a line is lost."""
+"""The Elastic Common Schema: names and types as published, and every member of a match is kept."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_version_is_that_of_the_names() -> None:
 
 @pytest.mark.parametrize("kind", EventType)
 def test_every_field_is_one_of_the_schema(kind: EventType) -> None:
-    """With its type and, where the schema lists them, an allowed value; ours are below `fim`."""
+    """With its type and, if the schema lists them, an allowed value; the agent's own are below `fim`."""
     document = convert(line(kind))
     for name, value in leaves(document):
         if name.startswith(f"{OWN}."):
@@ -59,8 +59,8 @@ def test_every_field_is_one_of_the_schema(kind: EventType) -> None:
 
 
 @pytest.mark.parametrize("kind", EventType)
-def test_nothing_of_a_line_is_lost(kind: EventType) -> None:
-    """Each member is in a field of the table, or has its own name below `fim`."""
+def test_every_member_of_a_match_is_kept(kind: EventType) -> None:
+    """Each is in a field of the table, or has its own name below `fim`."""
     given, document = line(kind), dict(leaves(convert(line(kind))))
     for name, value in leaves(given):
         parent = name.rpartition(".")[0]
@@ -111,7 +111,7 @@ def test_the_agents_own_events() -> None:
 
 
 def test_a_line_stays_a_line() -> None:
-    """Printable ASCII, whatever the file is called; the other parts of the match stay."""
+    """It is printable ASCII for any file name; the other parts of the match stay."""
     text = Renderer.line("r", Renderer(HOST).body(Event(EventType.OPEN, file=File(b"/\x7f\n")), Context(), 1))
     encoded = encode(Match("r", "open", 1, text))
     assert all(0x20 <= byte < 0x7F for byte in encoded.line)

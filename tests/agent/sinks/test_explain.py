@@ -71,7 +71,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def test_a_file_of_a_package_is_explained(bench: Bench) -> None:
-    """As soon as the database has its digest; also by the name that it had meanwhile."""
+    """As soon as the database has its digest; also by its temporary name."""
     bench.match(file=File(bench.path + b".dpkg-new"))
     bench.match(EventType.RENAME, file=File(b"/else"), file2=File(bench.path))
     assert bench.step() == []
@@ -114,15 +114,15 @@ def test_attributes_that_dpkg_itself_sets_are_explained(bench: Bench) -> None:
     assert bench.step()[0]["explained_by"] == "dpkg:pkg 1.0"
 
 
-def test_what_waits_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_waiting_matches_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "MAX_HELD", 1)
     bench.match()
     bench.match()
     assert len(bench.sent) == bench.explainer.counters.overflow == bench.explainer.held == 1
 
 
-def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
-    """A FIFO would block, and a link leads elsewhere."""
+def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
+    """A FIFO would block, and a link names another file."""
     fifo, link, file = tmp_path / "fifo", tmp_path / "link", tmp_path / "file"
     os.mkfifo(fifo)
     file.touch()
@@ -131,7 +131,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     assert found == ["", "", "", hashlib.md5(usedforsecurity=False).hexdigest()]
 
 
-def test_the_end_delivers_what_waits(bench: Bench) -> None:
+def test_the_end_delivers_waiting_matches(bench: Bench) -> None:
     bench.explainer.start()
     bench.match()
     bench.explainer.close()

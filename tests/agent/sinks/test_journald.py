@@ -1,4 +1,4 @@
-"""The journal's native protocol against a socket, and without a journal."""
+"""The journal's native protocol on a socket, and matches without a journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutes hold back what they name, for as long as they say, and nothing is held back in silence."""
+"""A mute holds back the matches that it names, until its end, and each mute is reported."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def test_a_mute_holds_back_what_it_names(bench: Bench) -> None:
+def test_a_mute_holds_back_the_matches_that_it_names(bench: Bench) -> None:
     """By the id of the rule and the path of either file."""
     assert not bench.holds()
     bench.add()
@@ -79,7 +79,7 @@ def test_it_ends_by_itself_and_both_ends_are_events(bench: Bench) -> None:
 
 
 def test_it_survives_a_restart_with_its_counts(bench: Bench) -> None:
-    """Also a kill: then the counts of the last seconds are lost. Numbers are not used again."""
+    """After a kill only the counts of the last seconds are lost. Numbers are not used again."""
     assert bench.add() == 1
     bench.holds()
     bench.mutes.tick()
@@ -94,7 +94,7 @@ def test_it_survives_a_restart_with_its_counts(bench: Bench) -> None:
     assert bench.add() == 2
 
 
-def test_a_clock_that_is_set_back_makes_it_no_longer(bench: Bench) -> None:
+def test_a_clock_that_is_set_back_does_not_prolong_it(bench: Bench) -> None:
     bench.add()
     bench.now -= 100_000
     bench.start().restore()
@@ -142,7 +142,7 @@ def test_their_number_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) 
         bench.add()
 
 
-def test_what_cannot_be_stored_is_not_in_force(bench: Bench) -> None:
+def test_a_mute_that_cannot_be_stored_is_refused(bench: Bench) -> None:
     """It would not survive a restart."""
     bench.file.parent.joinpath("mutes.new").mkdir()
     with pytest.raises(UsageError, match="cannot store the mute"):

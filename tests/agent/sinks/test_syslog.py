@@ -1,4 +1,4 @@
-"""Syslog over each transport against servers on this host, and without one."""
+"""Syslog over each transport, with servers on this host and without one."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def test_messages_on_tcp_have_their_length(listener: socket.socket) -> None:
     assert bodies == [b'{"n":%d}' % number for number in range(3)]
 
 
-def test_a_server_that_restarts_loses_nothing_that_was_noticed(listener: socket.socket) -> None:
-    """A connection that the server has closed is not written to."""
+def test_a_closed_connection_is_not_written_to(listener: socket.socket) -> None:
+    """After a restart of the server the match is sent over a new connection."""
     first: list[bytes] = []
     made = sink(Server("tcp", *listener.getsockname()))
 
@@ -172,7 +172,7 @@ def test_a_certificate_that_is_not_trusted_gets_nothing(
 
 @pytest.mark.parametrize("url", ["unix:/nowhere/log", "tcp://127.0.0.1:1"])
 def test_without_a_server_matches_wait(url: str) -> None:
-    """They stay in the queue of the dispatcher; attempts have a growing distance."""
+    """They stay in the dispatcher's queue; the time between attempts grows."""
     clock = Clock()
     made = sink(server(url), clock)
     assert made.write([match()]) == 0
@@ -185,7 +185,7 @@ def test_without_a_server_matches_wait(url: str) -> None:
     made.close()
 
 
-def test_what_no_datagram_can_hold_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_a_match_larger_than_a_datagram_is_dropped_and_counted(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(path)

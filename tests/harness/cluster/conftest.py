@@ -1,4 +1,4 @@
-"""A run on a cluster of processes of this host, with machines that play a script."""
+"""A run on a cluster of processes of this host, with fake machines that follow a script."""
 
 from __future__ import annotations
 

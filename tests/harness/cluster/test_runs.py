@@ -1,4 +1,4 @@
-"""`harness run --cluster` in processes of its own, with machines that play a script."""
+"""`harness run --cluster` in processes of its own, with fake machines that follow a script."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def plain(found: Results) -> dict[str, Any]:
 
 
 def test_a_run_on_a_cluster_has_the_results_of_a_local_one(place: Place) -> None:
-    """With every kind of verdict, but for times and hosts; each cell names its host."""
+    """With every kind of verdict, except for times and hosts; each cell names its host."""
     place.matrix("5.10", "6.1", "6.12", "6.18")
     place.script = {
         "5.10-auto::truth.open": "fail",
@@ -79,7 +79,7 @@ def test_a_signal_ends_all_children(place: Place, number: signal.Signals) -> Non
     assert place.count("destroy") == 2
 
 
-def test_what_no_worker_has_is_not_run_at_once(place: Place) -> None:
+def test_a_cell_that_no_worker_can_take_is_not_run_at_once(place: Place) -> None:
     """With the reason, although Dask would wait for such a worker for ever."""
     place.matrix("6.1")
     code, output = place.ended(

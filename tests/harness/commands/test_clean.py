@@ -77,7 +77,7 @@ def test_a_live_run_keeps_its_folders(root: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("words", "kept"), [(("--keep", "0"), False), (("--older-than", "0.5"), True), (("--keep", "1G"), True)]
 )
-def test_a_bound_of_zero_is_none(root: Path, words: tuple[str, ...], *, kept: bool) -> None:
+def test_only_a_limit_of_zero_keeps_nothing(root: Path, words: tuple[str, ...], *, kept: bool) -> None:
     assert cli.main(["clean", *words]) == 0
     assert bool(left(root)) == kept
 
@@ -91,7 +91,7 @@ def test_a_cache_that_others_can_write_is_refused(
     words: list[str],
     mode: int,
 ) -> None:
-    """In one line with the remedy, before anything in it is used or removed."""
+    """The error is one line with the remedy, before anything in it is used or removed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("harness.lab.lab.VmBench.reap", lambda _self, also_kept: [])
     (tmp_path / "fim-harness").mkdir()

@@ -1,4 +1,4 @@
-"""Kernels of the user: images, trees and archives become the same record; bad ones are one line."""
+"""Kernels of the user: images, trees and archives give the same record; an error is one line."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_every_form_gives_the_same_record(tmp_path: Path, kernel: Kernel) -> Non
     assert "ext4" in (found.modules / "modules.builtin").read_text()
 
 
-def test_what_an_image_holds_by_itself(tmp_path: Path) -> None:
-    """An image without anything beside it has its own configuration, and no modules."""
+def test_an_image_by_itself(tmp_path: Path) -> None:
+    """It has its own configuration, and no modules."""
     write(tmp_path, {"bzImage": bzimage(config="CONFIG_EXT4_FS=y\n")})
     found = fetch(tmp_path, IMAGE)
     assert found.config
@@ -93,7 +93,7 @@ def test_what_an_image_holds_by_itself(tmp_path: Path) -> None:
 
 
 def test_type_information_of_a_vmlinux(tmp_path: Path) -> None:
-    """Is kept beside an image without any; the vmlinux of another build is refused."""
+    """It is stored beside an image without BTF; the vmlinux of another build is refused."""
     data = made({"g": ()})
     write(tmp_path, {"bzImage": bzimage(btf=b""), "vmlinux": f"Linux version {RELEASE} \0".encode() + data})
     found = fetch(tmp_path, Kernel(name="own", image="bzImage", vmlinux="vmlinux"))
@@ -115,7 +115,7 @@ def test_a_kernel_that_was_built_again_is_another(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is not cached under the digest of what it was before."""
+    """It is not cached under its earlier digest."""
     put(tmp_path)
     monkeypatch.setattr(
         "harness.kernels.local.take",
@@ -204,7 +204,7 @@ ARM64 += f"Linux version {RELEASE} ".encode()
         ({}, PACKAGES, "p: neither a .deb nor a .rpm file"),
     ],
 )
-def test_what_is_no_kernel_is_one_line_with_a_remedy(
+def test_an_invalid_kernel_is_one_line_with_a_remedy(
     tmp_path: Path, files: dict[str, bytes | str], kernel: Kernel, words: str
 ) -> None:
     """The command exits 2, and nothing is left in the cache."""
@@ -226,7 +226,7 @@ def test_an_archive_writes_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_path_on_the_command_line(tmp_path: Path) -> None:
-    """Is a kernel of the source that can read it, named by its last part."""
+    """It is a kernel of the source that can read it, named by its last component."""
     put(tmp_path)
     kinds = {path.name: named.from_path(path).source for path in tmp_path.iterdir() if path.name != "config"}
     assert kinds == {

@@ -116,7 +116,7 @@ def test_an_invalid_lock_is_one_line(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "dangling link", "loop"])
 def test_a_lock_that_is_no_file_is_named_with_its_remedy(tmp_path: Path, kind: str) -> None:
-    """And not waited for, and not taken for a lock that does not exist."""
+    """It is neither waited for nor treated as a missing lock."""
     path = tmp_path / "matrix.lock"
     make: dict[str, Callable[[], object]] = {
         "fifo": lambda: os.mkfifo(path),
@@ -149,7 +149,7 @@ def test_a_lock_is_not_written_through_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mode", "who"), [(0o666, "every user of this host"), (0o620, "the group 1000")])
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another group")
 def test_a_lock_that_others_can_write_is_refused(tmp_path: Path, mode: int, who: str) -> None:
-    """It names packages whose digests the harness then trusts."""
+    """It names packages, whose digests the harness then trusts."""
     path = tmp_path / "matrix.lock"
     lock.store(path, a_lock(kernel("6.1")))
     path.chmod(0o664)
@@ -164,7 +164,7 @@ def test_a_lock_that_others_can_write_is_refused(tmp_path: Path, mode: int, who:
 @pytest.mark.parametrize("name", ["matrix.lock", ".", "real/matrix.lock", "real"])
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_a_lock_of_another_user_is_refused(tmp_path: Path, name: str) -> None:
-    """The link, its folder, the file, or the folder of the file."""
+    """The owner of the link, its folder, the file, or the folder of the file."""
     (tmp_path / "real").mkdir()
     lock.store(tmp_path / "real" / "matrix.lock", a_lock(kernel("6.1")))
     path = tmp_path / "matrix.lock"

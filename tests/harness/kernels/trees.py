@@ -1,4 +1,4 @@
-"""Kernels that tests make: images, modules, and the trees in which builds and packages leave them."""
+"""Kernels for tests: images, modules, and the trees that builds and packages make."""
 
 from __future__ import annotations
 

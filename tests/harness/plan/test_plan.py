@@ -104,7 +104,7 @@ def test_a_selector_that_selects_nothing_is_an_error(
 
 
 def test_an_error_lists_a_few_names() -> None:
-    """And how many more there are; all of them are kilobytes."""
+    """And the number of the others, because all names are kilobytes."""
     with pytest.raises(ConfigError) as caught:
         _plan(matrix_of("6.1"), test=("s",))
     listed = ", ".join(NAMES[:12])

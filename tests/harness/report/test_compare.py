@@ -269,7 +269,7 @@ def test_an_incomplete_new_run_is_no_success() -> None:
     [(1, Kind.NEWLY_FAILING, 1), (3, Kind.LOST, 4), (4, Kind.LOST, 4), (5, Kind.NEWLY_FAILING, 1)],
 )
 def test_a_run_that_failed_for_a_reason_that_no_cell_shows(code: int, kind: Kind, ended: int) -> None:
-    """A hook set that no cell exercised, or a failure of the harness, is no success and is named."""
+    """It is no success, and the hook set that no cell exercised, or the failure of the harness, is named."""
     old = cells("6.1")
     new = a_run(*old.cells, exit_code=code, notes=("hook set lsm: no cell exercised it",))
     found = compare(old, new)
@@ -286,7 +286,7 @@ def test_a_run_that_failed_for_a_reason_that_no_cell_shows(code: int, kind: Kind
 
 @pytest.mark.parametrize("code", [1, 3, 4])
 def test_an_exit_code_that_its_cells_explain_is_no_change(code: int) -> None:
-    """The cells are compared, not counted once more."""
+    """The cells are compared; the exit code is not counted as well."""
     verdict = {1: V.FAIL, 3: V.INFRA, 4: V.NOT_RUN}[code]
     failing = a_cell("7.3", tests=(a_test("truth.open", verdict),))
     run = a_run(*cells("6.1", "6.12").cells, failing)

@@ -97,8 +97,8 @@ def test_latest_is_the_newest_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "loop", "dangling", "dangling/below", "run", "file/below"])
-def test_where_nothing_can_be_written_is_refused_early(tmp_path: Path, name: str) -> None:
-    """With its name, and before anything is fetched."""
+def test_a_folder_that_cannot_be_written_is_refused_early(tmp_path: Path, name: str) -> None:
+    """The error names it, before anything is fetched."""
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "file").touch()

@@ -163,7 +163,7 @@ def test_shards_with_and_without_must_pass_do_not_merge() -> None:
         merge.whole_plan(parts)
 
 
-def test_the_number_of_kinds_of_hosts_is_words() -> None:
+def test_the_number_of_kinds_of_hosts_is_a_word() -> None:
     parts = [shard(a_cell("5.10")), shard(a_cell("6.1"))]
     assert merge.merge(merge.whole_plan(parts), parts).run.notes == (
         "merged from 2 shards, run on hosts of one kind",
@@ -233,7 +233,7 @@ def test_links_in_a_shard_are_not_followed(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "m" / "cells" / "6.1-auto").iterdir()) == ["console.log"]
 
 
-def test_a_shard_whose_cells_lie_elsewhere_has_none(tmp_path: Path) -> None:
+def test_a_shard_whose_cells_folder_is_a_link_has_no_cells(tmp_path: Path) -> None:
     """The folder above the cells can be a link as well."""
     here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
     (here / "cells").rename(tmp_path / "elsewhere")

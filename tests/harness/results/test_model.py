@@ -279,7 +279,7 @@ def test_results_that_contradict_themselves_are_refused(
 
 @pytest.mark.parametrize("code", [256, -1, 2, 99])
 def test_an_exit_code_that_no_run_has_is_refused(code: int) -> None:
-    """The kernel would cut 256 to 0, which is success."""
+    """The kernel would truncate 256 to 0, which is success."""
     found = a_run(a_cell("6.1"), exit_code=code)
     assert model.contradiction(found) == f"no run ends with the exit code {code}"
 
@@ -301,7 +301,7 @@ def test_a_run_that_is_not_complete_is_no_success() -> None:
     ],
 )
 def test_a_pass_that_its_evidence_contradicts_is_refused(evidence: dict[str, Any], lie: str) -> None:
-    """A run has FAIL, SPLAT or FLAKY there."""
+    """The verdict would be FAIL, SPLAT or FLAKY."""
     cell = a_cell("6.1", tests=(a_test("truth.open", **evidence),))
     assert model.contradiction(a_run(cell)) == f"6.1-auto::truth.open is PASS, {lie}"
 

@@ -79,8 +79,8 @@ def test_libvirt_does_not_ask_for_every_property_of_the_cpu(tmp_path: Path) -> N
     assert gone == ["cpu-unavailable-features"]
 
 
-def test_a_clock_that_counts_instructions_is_asked_of_qemu(tmp_path: Path) -> None:
-    """Only if the spec asks for it: it makes emulation slower."""
+def test_a_clock_that_counts_instructions(tmp_path: Path) -> None:
+    """Only if the spec asks for it, because it makes emulation slower."""
     arguments = [arg.get("value") for arg in rendered(tmp_path, icount=True).iter(f"{QEMU}arg")]
     assert arguments[arguments.index("-icount") + 1] == "shift=1,sleep=on"
     assert "-icount" not in [arg.get("value") for arg in rendered(tmp_path).iter(f"{QEMU}arg")]

@@ -119,7 +119,7 @@ def test_directory_without_a_lock_is_reaped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "fifo"])
-def test_a_directory_with_an_odd_lock_is_skipped(tmp_path: Path, dead_token: str, kind: str) -> None:
+def test_a_directory_with_an_invalid_lock_is_skipped(tmp_path: Path, dead_token: str, kind: str) -> None:
     """With a warning; the others are reaped."""
     odd = tmp_path / "fim-0000000000"
     odd.mkdir()
@@ -159,8 +159,8 @@ def test_a_libvirt_that_fails_does_not_stop_the_reaper(tmp_path: Path, dead_toke
         assert {path.name for path in reaper.leftovers([tmp_path])} == {one.token for one in directories[:2]}
 
 
-def test_what_was_reaped_is_a_sentence() -> None:
-    """Only what ran is called ended."""
+def test_the_message_of_a_reaped_run() -> None:
+    """Only processes that ran are reported as ended."""
     assert str(reaper.Reaped("fim-0123456789", (7, 8), 1)) == (
         "ended 2 QEMU and 1 domain of the dead run fim-0123456789"
     )

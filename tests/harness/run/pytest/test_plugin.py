@@ -348,7 +348,7 @@ def test_a_yaml_file_that_is_no_matrix_is_not_collected(project: Project, name: 
 
 
 def test_a_fifo_is_no_matrix_and_is_not_waited_for(project: Project) -> None:
-    """Nor is a file that is too large to be one."""
+    """A file that is too large is no matrix either."""
     os.mkfifo(project.path / "pipe.yaml")
     (project.path / "large.yaml").write_text("kernels: [6.1]\n" + "#" * (1 << 20))
     argv = [sys.executable, "-m", "pytest", "pipe.yaml", "large.yaml", "--collect-only", "-q"]
