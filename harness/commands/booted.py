@@ -17,6 +17,7 @@ from rich.console import Console
 from harness.commands import options
 from harness.commands.options import add_bench, add_machine, add_matrix, selectors
 from harness.errors import ConfigError, InfrastructureError
+from harness.guest import sysctl
 from harness.host import deadlines
 from harness.host.deadlines import Pace
 from harness.host.progress import Phase, Step
@@ -60,6 +61,8 @@ def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
             # SIGTERM must not leave a machine behind either.
             with ending(lambda _why: None, math.inf, ""):
                 _boot(machine, plan.cells[0].machine, agent=arguments.agent)
+                if settings := plan.cells[0].sysctl:
+                    sysctl.apply(machine.guest, settings.values, Pace().within(deadlines.SYSCTL_S))
                 yield machine
         finally:
             machine.destroy()
@@ -97,7 +100,7 @@ def one_machine(plan: Plan, arguments: argparse.Namespace) -> Plan:
 
 
 def _special(cell: Cell) -> bool:
-    return bool(cell.cmdline or cell.compiles)
+    return bool(cell.cmdline or cell.sysctl or cell.compiles)
 
 
 def _cmdline(cell: Cell, words: str) -> Cmdline | None:

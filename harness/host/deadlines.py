@@ -32,6 +32,7 @@ LEFTOVERS_S = 3.0  # paced: what an agent left may disappear by itself
 LOOK_S = 60.0  # list the guest's programs, mounts and processes once
 QUIT_S = 120.0  # the server's end; an emulated -rt kernel takes almost a second to detach each kprobe
 HUNG_QUIT_S = 10.0  # the same, for a server that did not answer before
+SYSCTL_S = 30.0  # set or read kernel parameters
 DMESG_S = 10.0  # read the guest's kernel log as evidence
 SUITE_DMESG_S = 30.0  # read the guest's kernel log for the verdict of a user's program
 KEEP_S = 10.0  # a machine that is to be kept for the user must answer

@@ -9,7 +9,18 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.plan.matrix import Arch, Btf, Cmdline, Exclude, Include, Kernel, Matrix, Suite, Transport
+from harness.plan.matrix import (
+    Arch,
+    Btf,
+    Cmdline,
+    Exclude,
+    Include,
+    Kernel,
+    Matrix,
+    Suite,
+    Sysctl,
+    Transport,
+)
 from harness.plan.yaml import Place
 
 # The names of cells are folders, and names of tests are printed. A plan.json from another host may be
@@ -33,6 +44,7 @@ class Cell(BaseModel):
     btf: Btf = "kernel"
     transport: Transport = "ringbuf"
     cmdline: Cmdline | None = None
+    sysctl: Sysctl | None = None
     tests: tuple[PlainName, ...] = ()
     events: tuple[str, ...] = ()
     suite: Suite | None = None
@@ -40,17 +52,18 @@ class Cell(BaseModel):
     @property
     def key(self) -> tuple[object, ...]:
         """The properties that identify the cell."""
-        return (self.kernel, self.arch, self.hookset, self.btf, self.transport, self.cmdline, self.suite)
+        variant = (self.hookset, self.btf, self.transport, self.cmdline, self.sysctl, self.suite)
+        return (self.kernel, self.arch, *variant)
 
     @property
     def machine_key(self) -> tuple[object, ...]:
         """The properties that identify the cell's machine; cells with equal ones share a booted guest."""
-        return (self.kernel, self.arch, self.cmdline, self.compiles)
+        return (self.kernel, self.arch, self.cmdline, self.sysctl, self.compiles)
 
     @property
     def machine(self) -> str:
         """The name derived from `machine_key`."""
-        parts = [self.kernel.name, self.arch] + ([self.cmdline.name] if self.cmdline else [])
+        parts = [self.kernel.name, self.arch, *(one.name for one in (self.cmdline, self.sysctl) if one)]
         return "-".join([*parts, "bcc"] if self.compiles else parts)
 
     @property
@@ -76,8 +89,8 @@ class Candidate(NamedTuple):
 
 def expand(matrix: Matrix) -> Iterator[Candidate]:
     """The product of the axes, then the cells of `include` and `suites`. A cell may occur more than once."""
-    cmdlines = (None, *matrix.cmdline)
-    variants = list(product(matrix.arch, matrix.columns, matrix.btf, matrix.transport, cmdlines))
+    settings = ((None, *matrix.cmdline), (None, *matrix.sysctl))
+    variants = list(product(matrix.arch, matrix.columns, matrix.btf, matrix.transport, *settings))
     for index, kernel in enumerate(matrix.kernels):
         for variant in variants:
             yield _candidate(matrix, _cell(kernel, *variant), ("kernels", index), kernel.tags)
@@ -90,12 +103,13 @@ def expand(matrix: Matrix) -> Iterator[Candidate]:
 def _suite_cells(matrix: Matrix, suite: Suite, place: Place) -> Iterator[Candidate]:
     for kernel in matrix.kernels:
         for arch in suite.arch if fits(kernel.name, suite.kernel) else ():
-            cell = _cell(kernel, arch, suite.name, "kernel", "ringbuf", suite.cmdline)
+            cell = _cell(kernel, arch, suite.name, "kernel", "ringbuf", suite.cmdline, suite.sysctl)
             yield _candidate(matrix, cell.model_copy(update={"suite": suite}), place, kernel.tags, suite.tags)
 
 
 def _included(matrix: Matrix, entry: Include, place: Place) -> Iterator[Candidate]:
-    axes = list(product(entry.arch, entry.hookset, entry.btf, entry.transport, (entry.cmdline,)))
+    settings = ((entry.cmdline,), (entry.sysctl,))
+    axes = list(product(entry.arch, entry.hookset, entry.btf, entry.transport, *settings))
     for kernel in matrix.kernels:
         if fits(kernel.name, entry.kernel):
             for variant in axes:
@@ -109,14 +123,20 @@ def _candidate(matrix: Matrix, cell: Cell, place: Place, *tags: tuple[str, ...])
 
 
 def _cell(
-    kernel: Kernel, arch: Arch, hookset: str, btf: Btf, transport: Transport, cmdline: Cmdline | None
+    kernel: Kernel,
+    arch: Arch,
+    hookset: str,
+    btf: Btf,
+    transport: Transport,
+    cmdline: Cmdline | None,
+    sysctl: Sysctl | None,
 ) -> Cell:
     words = [kernel.name]
     words += [arch] if arch != "amd64" else []
     words += [hookset]
     words += [f"btf_{btf}"] if btf != "kernel" else []
     words += [transport] if transport != "ringbuf" else []
-    words += [cmdline.name] if cmdline else []
+    words += [one.name for one in (cmdline, sysctl) if one]
     return Cell(
         id="-".join(words),
         kernel=kernel,
@@ -125,6 +145,7 @@ def _cell(
         btf=btf,
         transport=transport,
         cmdline=cmdline,
+        sysctl=sysctl,
     )
 
 
@@ -136,6 +157,7 @@ def _excluded(cell: Cell, entry: Exclude) -> bool:
         (cell.btf, entry.btf),
         (cell.transport, entry.transport),
         (cell.cmdline.name if cell.cmdline else "", entry.cmdline),
+        (cell.sysctl.name if cell.sysctl else "", entry.sysctl),
     )
     return all(fits(word, globs) for word, globs in axes)
 

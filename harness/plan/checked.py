@@ -15,10 +15,24 @@ from agent.selftest import catalogue
 from harness.errors import ConfigError
 from harness.plan import yaml
 from harness.plan.cells import Candidate, Cell, expand, fits
-from harness.plan.matrix import Arch, Btf, Cmdline, Hookset, Matrix, Suite, Transport, nearest, validate
+from harness.plan.matrix import (
+    Arch,
+    Btf,
+    Cmdline,
+    Hookset,
+    Matrix,
+    Suite,
+    Sysctl,
+    Transport,
+    nearest,
+    validate,
+)
 from harness.plan.yaml import Place
 
 MAX_CELLS = 50_000  # of a matrix; a few lines could ask for more than memory holds
+
+
+_SETTINGS = ("cmdline", "sysctl")  # the axes whose values have a name and a content
 
 
 class Mistake(NamedTuple):
@@ -52,9 +66,10 @@ def mistakes(matrix: Matrix) -> list[Mistake]:
     of_entries = [
         *_duplicates("kernel", "kernels", [kernel.name for kernel in matrix.kernels]),
         *_duplicates("cmdline", "cmdline", [cmdline.name for cmdline in matrix.cmdline]),
+        *_duplicates("sysctl", "sysctl", [sysctl.name for sysctl in matrix.sysctl]),
         *_of_suites(matrix),
         *_unknown_names(matrix),
-        *_cmdlines(matrix),
+        *_settings(matrix),
     ]
     return of_entries or _of_cells(matrix)
 
@@ -105,7 +120,7 @@ def _unknown_names(matrix: Matrix) -> Iterator[Mistake]:
         "hookset": hooksets,
         "btf": list(get_args(Btf)),
         "transport": list(get_args(Transport)),
-        "cmdline": list(dict.fromkeys(cmdline.name for _, cmdline in _all_cmdlines(matrix))),
+        **{axis: list(dict.fromkeys(one.name for _, one in _all(matrix, axis))) for axis in _SETTINGS},
     }
     for index, entry in enumerate(matrix.include):
         yield from _unmatched(("include", index, "kernel"), entry.kernel, kernels)
@@ -128,23 +143,24 @@ def _unmatched(place: Place, globs: tuple[str, ...], known: list[str]) -> Iterat
             yield Mistake(place, f"{place[0]}: {place[-1]}: {glob!r} matches nothing{nearest(glob, known)}")
 
 
-def _all_cmdlines(matrix: Matrix) -> Iterator[tuple[Place, Cmdline]]:
-    for index, cmdline in enumerate(matrix.cmdline):
-        yield ("cmdline", index), cmdline
-    for index, entry in enumerate(matrix.include):
-        if entry.cmdline:
-            yield ("include", index, "cmdline"), entry.cmdline
-    for index, suite in enumerate(matrix.suites):
-        if suite.cmdline:
-            yield ("suites", index, "cmdline"), suite.cmdline
+def _all(matrix: Matrix, axis: str) -> Iterator[tuple[Place, Cmdline | Sysctl]]:
+    """Every command line, or every sysctl, of a matrix with its place."""
+    for index, one in enumerate(getattr(matrix, axis)):
+        yield (axis, index), one
+    for key, entries in (("include", matrix.include), ("suites", matrix.suites)):
+        for index, entry in enumerate(entries):
+            if one := getattr(entry, axis):
+                yield (key, index, axis), one
 
 
-def _cmdlines(matrix: Matrix) -> Iterator[Mistake]:
-    seen: dict[str, tuple[Place, str]] = {}
-    for place, cmdline in _all_cmdlines(matrix):
-        first, args = seen.setdefault(cmdline.name, (place, cmdline.args))
-        if args != cmdline.args:
-            yield Mistake(place, f"cmdline {cmdline.name!r} is defined twice with different arguments", first)
+def _settings(matrix: Matrix) -> Iterator[Mistake]:
+    for axis in _SETTINGS:
+        seen: dict[str, tuple[Place, Cmdline | Sysctl]] = {}
+        for place, one in _all(matrix, axis):
+            first, known = seen.setdefault(one.name, (place, one))
+            if known != one:
+                what = "arguments" if axis == "cmdline" else "values"
+                yield Mistake(place, f"{axis} {one.name!r} is defined twice with different {what}", first)
 
 
 def _same_names(candidates: Iterable[Candidate]) -> Iterator[Mistake]:
@@ -161,4 +177,6 @@ def _same_names(candidates: Iterable[Candidate]) -> Iterator[Mistake]:
 
 def _described(cell: Cell) -> str:
     words = ["kernel", cell.kernel.name, cell.arch, cell.hookset, f"btf {cell.btf}", cell.transport]
-    return " ".join([*words, *([f"cmdline {cell.cmdline.name!r}"] if cell.cmdline else [])])
+    words += [f"cmdline {cell.cmdline.name!r}"] if cell.cmdline else []
+    words += [f"sysctl {cell.sysctl.name!r}"] if cell.sysctl else []
+    return " ".join(words)

@@ -143,6 +143,23 @@ class Cmdline(_Model):
     args: Text
 
 
+def _settings(value: Any) -> Any:
+    """`{a.b: 1}` means the settings `a.b=1`."""
+    return tuple(f"{name}={word}" for name, word in value.items()) if isinstance(value, dict) else value
+
+
+Setting = Annotated[
+    str, Field(max_length=512, pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+=[ -~]*[!-~][ -~]*$")
+]
+
+
+class Sysctl(_Model):
+    """Kernel parameters `values` that are set before the agent loads; cell names contain `name`."""
+
+    name: Name
+    values: Annotated[tuple[Setting, ...], BeforeValidator(_settings), Field(min_length=1)]
+
+
 class Include(_Model):
     """Adds cells: the product of these axes for the kernels that the globs in `kernel` match.
 
@@ -155,6 +172,7 @@ class Include(_Model):
     btf: Annotated[tuple[Btf, ...], *_AXIS] = ("kernel",)
     transport: Annotated[tuple[Transport, ...], *_AXIS] = ("ringbuf",)
     cmdline: Cmdline | None = None
+    sysctl: Sysctl | None = None
     tests: Annotated[tuple[Text, ...], *_SOME] = ()
     tags: tuple[Name, ...] = ()
 
@@ -168,6 +186,7 @@ class Exclude(_Model):
     btf: Globs = ("*",)
     transport: Globs = ("*",)
     cmdline: Globs = ("*",)
+    sysctl: Globs = ("*",)
     reason: Text
 
 
@@ -186,6 +205,7 @@ class Suite(_Model):
     kernel: Globs = ("*",)
     arch: Annotated[tuple[Arch, ...], *_AXIS] = ("amd64",)
     cmdline: Cmdline | None = None
+    sysctl: Sysctl | None = None
     tags: tuple[Name, ...] = ()
 
     @property
@@ -206,6 +226,7 @@ class Matrix(_Model):
     btf: Annotated[tuple[Btf, ...], *_AXIS] = ("kernel",)
     transport: Annotated[tuple[Transport, ...], *_AXIS] = ("ringbuf",)
     cmdline: tuple[Cmdline, ...] = ()
+    sysctl: tuple[Sysctl, ...] = ()
     include: tuple[Include, ...] = ()
     exclude: tuple[Exclude, ...] = ()
     suites: tuple[Suite, ...] = ()

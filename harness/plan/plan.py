@@ -240,7 +240,7 @@ def _untagged(candidate: Candidate, selectors: Selectors) -> str:
 
 def _named(cell: Cell, selectors: Selectors) -> bool:
     """Whether the user selects the cell by kernel and hook set; such a cell without variants needs no tag."""
-    plain = (cell.btf, cell.transport, cell.cmdline) == ("kernel", "ringbuf", None)
+    plain = (cell.btf, cell.transport, cell.cmdline, cell.sysctl) == ("kernel", "ringbuf", None, None)
     return plain and cell.kernel.name in selectors.kernel and cell.hookset in selectors.hookset
 
 

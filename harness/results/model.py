@@ -220,6 +220,7 @@ class CellResult(_Judged):
     btf: Word
     transport: Word
     cmdline: Word = ""
+    sysctl: Word = ""
     attempts: tuple[Attempt, ...] = ()
     phases: Phases = Phases()
     accelerator: Word = ""
@@ -459,6 +460,7 @@ def _cell_result(
         btf=cell.btf,
         transport=cell.transport,
         cmdline=cell.cmdline.args if cell.cmdline else "",
+        sysctl=" ".join(cell.sysctl.values)[:1024] if cell.sysctl else "",
         verdict=final.verdict,
         reason=final.reason,
         fingerprint=final.fingerprint,

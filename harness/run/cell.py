@@ -26,6 +26,7 @@ from harness.errors import (
     ProductError,
     RefusedError,
 )
+from harness.guest import sysctl
 from harness.guest.selftest import Loaded
 from harness.host import deadlines
 from harness.host.progress import Phase, Step
@@ -118,8 +119,9 @@ class CellRun:
         With `keep` the machine is left running for the user.
         """
         served = self._end_agent() or self._spare_agents < MAX_AGENTS - 1
-        cause = self.report.cause
         if machine := self.slot.machine:
+            self._check_sysctl(machine)
+            cause = self.report.cause
             if cause.verdict in CHECKED if cause else served:
                 self._search(machine)
             machine.collect(self.folder)
@@ -161,6 +163,7 @@ class CellRun:
             self._note_machine()
         try:
             self._check_cmdline()
+            self._set_sysctl()
             self._load()
         except HarnessError as error:
             self._keep_detail(error)
@@ -175,6 +178,20 @@ class CellRun:
             if words:
                 listed = one_line(" ".join(words))
                 raise IncompleteError(f"the kernel refused these words of the cell's command line: {listed}")
+
+    def _set_sysctl(self) -> None:
+        """Raise IncompleteError if a value of the cell's sysctl does not hold."""
+        if (machine := self.slot.machine) and self.cell.sysctl:
+            sysctl.apply(machine.guest, self.cell.sysctl.values, self.slot.pace.within(deadlines.SYSCTL_S))
+
+    def _check_sysctl(self, machine: Machine) -> None:
+        """Give up the cell if a value of its sysctl was changed while it ran."""
+        if self.cell.sysctl and self.report.cause is None:
+            try:
+                timeout_s = self.slot.pace.within(deadlines.SYSCTL_S)
+                sysctl.check(machine.guest, self.cell.sysctl.values, timeout_s)
+            except HarnessError as error:
+                self._fail(error)
 
     def _note_machine(self) -> None:
         """Record the accelerator; remarks on the boot belong to the cell that booted the machine."""

@@ -8,13 +8,13 @@ from typing import Any
 
 from harness.results.model import CellResult
 
-_DEFAULTS = {"arch": "amd64", "btf": "kernel", "transport": "ringbuf", "cmdline": ""}
+_DEFAULTS = {"arch": "amd64", "btf": "kernel", "transport": "ringbuf", "cmdline": "", "sysctl": ""}
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-def variant_key(cell: CellResult) -> tuple[str, str, str, str, str]:
+def variant_key(cell: CellResult) -> tuple[str, ...]:
     """Return the properties that cells of one matrix column share."""
-    return cell.hookset, cell.arch, cell.btf, cell.transport, cell.cmdline
+    return cell.hookset, cell.arch, cell.btf, cell.transport, cell.cmdline, cell.sysctl
 
 
 def variant_rest(cell: CellResult) -> str:
@@ -24,6 +24,7 @@ def variant_rest(cell: CellResult) -> str:
         "btf": f"BTF {cell.btf}",
         "transport": cell.transport,
         "cmdline": cell.cmdline,
+        "sysctl": cell.sysctl,
     }
     return " · ".join(word for name, word in parts.items() if getattr(cell, name) != _DEFAULTS[name])
 
