@@ -36,11 +36,37 @@ const volatile __u8 fim_link_by_filename = 0;
 
 FIM_PLAIN_POINT(unlink, FIM_AT_UNLINK, FIM_UNLINK)
 FIM_PLAIN_POINT(rmdir, FIM_AT_RMDIR, FIM_RMDIR)
-FIM_PLAIN_POINT(mkdir, FIM_AT_MKDIR, FIM_MKDIR)
 FIM_PLAIN_POINT(symlink, FIM_AT_SYMLINK, FIM_SYMLINK)
-FIM_PLAIN_POINT(mknod, FIM_AT_MKNOD, FIM_MKNOD)
+FIM_EXIT(mkdir, FIM_AT_MKDIR)
+FIM_EXIT(mknod, FIM_AT_MKNOD)
 FIM_EXIT(rename, FIM_AT_RENAME)
 FIM_EXIT(link, FIM_AT_LINK)
+
+/* The mode is known before the request may be refused; without the umask, which applies to what is made. */
+static __always_inline void fim_op_enter_mode(void *ctx, __u32 family, __u32 point, __u32 type)
+{
+	struct fim_inflight *op;
+
+	if (!fim_op_enter(fim_frame(ctx, family), point, type))
+		return;
+	op = fim_op_lookup();
+	if (op)
+		op->mode = fim_arg(ctx, family, 2);
+}
+
+/* do_mkdirat(int dfd, struct filename *name, umode_t mode) */
+static __always_inline int mkdir_enter(void *ctx, __u32 family)
+{
+	fim_op_enter_mode(ctx, family, FIM_AT_MKDIR, FIM_MKDIR);
+	return 0;
+}
+
+/* do_mknodat(int dfd, struct filename *name, umode_t mode, unsigned int dev) */
+static __always_inline int mknod_enter(void *ctx, __u32 family)
+{
+	fim_op_enter_mode(ctx, family, FIM_AT_MKNOD, FIM_MKNOD);
+	return 0;
+}
 
 /* do_renameat2(olddfd, from, newdfd, to, unsigned int flags) */
 static __always_inline int rename_enter(void *ctx, __u32 family)

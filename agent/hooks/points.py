@@ -129,6 +129,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "may_open.given": ("path",),
     "unlink.resolve": _ENTRY,
     "rmdir.resolve": _ENTRY,
+    "mkdir.enter": ("dfd", "name", "mode"),
+    "mknod.enter": ("dfd", "name", "mode"),
     "mkdir.resolve": (*_ENTRY, "mode"),
     "mknod.resolve": (*_ENTRY, "mode"),
     "symlink.resolve": (*_ENTRY, "old_name"),
