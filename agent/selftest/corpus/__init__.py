@@ -2,7 +2,8 @@
 
 In the texts `{base}` stands for a folder. `setup` makes the objects and is not watched; `script` is.
 `refused` are the calls that the kernel must refuse, as in `Outcome.failures`. `arrives` has the one event
-of each rule.
+of each rule: type, path and retval, and `rights`, `asked` (for a mode) and `detached`
+where its rule compares them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _HERE = Path(__file__).parent
 
 
 class Entry(NamedTuple):
-    """One failure. `difference` is the kind that the campaign gave it."""
+    """One failure. `difference` has the kinds that the campaign gave it, with commas between them."""
 
     name: str
     difference: str

@@ -42,7 +42,37 @@ def law_rename_by_proc(bench: Bench) -> None:
     _replay(bench, "rename_by_proc")
 
 
+@proves("law.link_by_proc")
+def law_link_by_proc(bench: Bench) -> None:
+    """A link whose new name exists."""
+    _replay(bench, "link_by_proc")
+
+
+@proves("law.created_by_proc")
+def law_created_by_proc(bench: Bench) -> None:
+    """A directory whose name exists."""
+    _replay(bench, "created_by_proc")
+
+
 @proves("law.exec_refused")
 def law_exec_refused(bench: Bench) -> None:
     """A program without the permission to execute it."""
     _replay(bench, "exec_refused")
+
+
+@proves("law.refused_mode")
+def law_refused_mode(bench: Bench) -> None:
+    """A directory that exists."""
+    _replay(bench, "refused_mode")
+
+
+@proves("law.refused_by_owner")
+def law_refused_by_owner(bench: Bench) -> None:
+    """An open of a file of another owner."""
+    _replay(bench, "refused_by_owner")
+
+
+@proves("law.changed_in_detached_tree")
+def law_changed_in_detached_tree(bench: Bench) -> None:
+    """A file that is opened below a copy of its tree that is attached nowhere."""
+    _replay(bench, "changed_in_detached_tree")

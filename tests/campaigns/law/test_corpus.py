@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.events.model import Event, EventType, File
+from agent.events.model import Event, EventType, File, FileFlags
 from agent.rules import load
 from agent.selftest import corpus
 from agent.selftest.catalogue import CATALOGUE
@@ -32,7 +32,12 @@ def test_both_evaluators_match_the_events(name: str) -> None:
                 f"{kind}.file.name": where.rpartition("/")[2],
                 f"{kind}.retval": ret,
             }
-            event = Event(EventType[kind.upper()], retval=ret, file=File(where.encode()))
+            rights, detached = expected.get("rights", 0), expected.get("detached", False)
+            fields |= {f"{kind}.file.rights": rights, f"{kind}.file.detached": detached}
+            fields[f"{kind}.file.destination.rights"] = expected.get("asked", 0)
+            flags = FileFlags.DETACHED if detached else FileFlags.NONE
+            file = File(where.encode(), mode=rights, flags=flags)
+            event = Event(EventType[kind.upper()], retval=ret, mode=expected.get("asked", 0), file=file)
             assert naive.matches(entry.rules[rule], fields) is wanted
             assert (rule in engine.evaluate(event)) is wanted
 
