@@ -42,7 +42,8 @@
  * seconds. "beside" starts the programs in it together and waits for all.
  *
  * With "witness on" each report has the kernel's data about the call's objects
- * before the call; see witness.c.
+ * before the call; see witness.c. The line "look PATH" makes no call: it only
+ * reports these data.
  */
 #ifndef FIM_GEN_H
 #define FIM_GEN_H
@@ -208,6 +209,7 @@ void witness_forget(void);
 void witness_before(const struct op *op);
 void witness_after(const struct op *op);
 long run_witness(const struct op *op);
+long run_look(const struct op *op);
 
 /* report.c */
 struct line {

@@ -26,6 +26,13 @@ void line_add(struct line *line, const char *format, ...)
 		line->len += wrote;
 }
 
+/* Formatting each byte would be most of what a report costs. */
+static void add_byte(struct line *line, char byte)
+{
+	if (line->len + 1 < sizeof(line->text))
+		line->text[line->len++] = byte;
+}
+
 static void add_string(struct line *line, const char *text)
 {
 	line_add(line, "\"");
@@ -35,7 +42,7 @@ static void add_string(struct line *line, const char *text)
 		if (byte < ' ' || byte > '~' || byte == '"' || byte == '\\')
 			line_add(line, "\\u%04x", byte);
 		else
-			line_add(line, "%c", byte);
+			add_byte(line, byte);
 	}
 	line_add(line, "\"");
 }
@@ -53,7 +60,7 @@ void line_add_path(struct line *line, const char *path)
 		else if (byte < ' ' || byte > '~' || byte == '"')
 			line_add(line, "\\\\x%02x", byte);
 		else
-			line_add(line, "%c", byte);
+			add_byte(line, byte);
 	}
 	line_add(line, "\"");
 }

@@ -43,6 +43,7 @@ static const struct call calls[] = {
 	BLOCK(program, "x?nn", run_program),
 	BLOCK(beside, "", run_beside),
 	OWN(witness, "x", run_witness),
+	OWN(look, "p", run_look),
 	OWN(wait, "n", run_wait),
 	OWN(stopped, "n", run_stopped),
 	OWN(resume, "n", run_resume),

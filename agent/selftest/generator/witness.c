@@ -14,8 +14,6 @@
  *				directory and resolved the path of a name that does not exist
  *		followed_error	of a link: errno of the lookup that follows it
  *		followed, fst	its PATH and STAT
- *		after_error	errno of the lookup of the same path once the call has returned
- *		after		its STAT then, unless it is as st
  *	fd		path and st of a descriptor that the call returned
  *
  * PATH is relative to the root of the process, as /proc prints it. STAT has dev "MAJOR:MINOR",
@@ -57,8 +55,6 @@ struct object {
 	bool parent; /* plain.st is the directory's */
 	bool link;   /* followed holds something */
 	struct sight plain, followed;
-	int after; /* errno of the second lookup */
-	struct statx after_st;
 };
 
 bool witness_on;
@@ -98,6 +94,13 @@ void witness_forget(void)
 long run_witness(const struct op *op)
 {
 	witness_on = !strcmp(op->arg[0].text, "on");
+	return 0;
+}
+
+/* All that it is for was read before. */
+long run_look(const struct op *op)
+{
+	(void)op;
 	return 0;
 }
 
@@ -241,13 +244,6 @@ static void follow_root(const struct op *op)
 void witness_after(const struct op *op)
 {
 	follow_root(op);
-	for (int i = 0; i < count; i++) {
-		struct object *object = &objects[i];
-		bool found = object->path &&
-			     stat_of(object->dfd, object->path, AT_SYMLINK_NOFOLLOW, &object->after_st);
-
-		object->after = found ? 0 : errno;
-	}
 	if (op->tally.ret >= 0 && strchr(op->call->spec, 'R'))
 		see_fd((int)op->tally.ret, &result);
 }
@@ -281,16 +277,6 @@ static void add_sight(struct line *line, const char *const keys[3], const struct
 		add_st(line, keys[2], &sight->st);
 }
 
-static bool same_st(const struct statx *one, const struct statx *other)
-{
-	return one->stx_ino == other->stx_ino && one->stx_mnt_id == other->stx_mnt_id &&
-	       one->stx_dev_major == other->stx_dev_major && one->stx_dev_minor == other->stx_dev_minor &&
-	       one->stx_mode == other->stx_mode && one->stx_uid == other->stx_uid &&
-	       one->stx_gid == other->stx_gid && one->stx_nlink == other->stx_nlink &&
-	       one->stx_size == other->stx_size && one->stx_ctime.tv_sec == other->stx_ctime.tv_sec &&
-	       one->stx_ctime.tv_nsec == other->stx_ctime.tv_nsec;
-}
-
 static void add_one(struct line *line, const struct object *object)
 {
 	static const char *const plain[] = { "error", "resolved", "st" };
@@ -301,10 +287,6 @@ static void add_one(struct line *line, const struct object *object)
 	add_sight(line, object->parent ? missing : plain, &object->plain);
 	if (object->link)
 		add_sight(line, followed, &object->followed);
-	if (object->path && object->after)
-		line_add(line, ",\"after_error\":%d", object->after);
-	else if (object->path && (object->plain.error || !same_st(&object->plain.st, &object->after_st)))
-		add_st(line, "after", &object->after_st);
 	line_add(line, "}");
 }
 

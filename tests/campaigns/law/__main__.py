@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from harness.lab.lab import VmBench
 from tests import ROOT
-from tests.campaigns.law import entries
+from tests.campaigns.law import entries, planted
 from tests.campaigns.law.arena import MATRIX, Arena
 from tests.campaigns.law.campaign import BATCH, Campaign, Opener, summary
 from tests.campaigns.law.case import Case
@@ -27,20 +28,24 @@ from tests.campaigns.law.world import World
 def main(words: Sequence[str]) -> int:
     """Run a campaign, or replay a file; return the exit code."""
     arguments = _parser().parse_args(words)
-    with contextlib.closing(VmBench(lock=MATRIX.with_name("matrix.lock"))) as bench:
+    with contextlib.ExitStack() as stack:
+        bundle = arguments.agent.read_bytes() if arguments.agent else None
+        if arguments.plant:
+            bundle = stack.enter_context(planted.agent(arguments.plant))
+        bench = stack.enter_context(contextlib.closing(VmBench(lock=MATRIX.with_name("matrix.lock"))))
 
         def opened(world: World) -> Arena:
-            return Arena(arguments.kernel, world, arguments.hookset, arguments.neighbour, bench)
+            return Arena(arguments.kernel, world, arguments.hookset, arguments.neighbour, bench, bundle)
 
         return _replay(arguments, opened) if arguments.replay else _campaign(arguments, opened)
 
 
 def _campaign(arguments: argparse.Namespace, opened: Opener) -> int:
-    """Play until the time is over; return 1 if the answers differ anywhere, or if no rule matched."""
-    name = f"{arguments.kernel}-{arguments.hookset or 'auto'}-{arguments.seed}"
-    log = (
-        arguments.log or ROOT / "build" / "law" / f"{name}{'-neighbour' if arguments.neighbour else ''}.jsonl"
-    )
+    """Play until the minutes are over; return 1 if the answers differ anywhere, or if no rule matched."""
+    fault = arguments.plant or (arguments.agent.stem if arguments.agent else "")
+    words = [arguments.kernel, arguments.hookset or "auto", str(arguments.seed), fault]
+    words += ["neighbour"] if arguments.neighbour else []
+    log = arguments.log or ROOT / "build" / "law" / f"{'-'.join(filter(None, words))}.jsonl"
     campaign = Campaign(
         arguments.kernel,
         arguments.seed,
@@ -51,6 +56,8 @@ def _campaign(arguments: argparse.Namespace, opened: Opener) -> int:
         arguments.batch,
         not arguments.no_shrink,
         tuple(arguments.place),
+        bool(arguments.plant or arguments.agent),
+        entries.known(),
     )
     figures = campaign.run(arguments.minutes)
     _say("\n".join(summary(figures)))
@@ -92,6 +99,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--place", action="append", default=[], metavar="KIND", help="only places of that kind"
     )
+    parser.add_argument(
+        "--plant",
+        choices=sorted(planted.FAULTS),
+        default="",
+        metavar="FAULT",
+        help="play with an agent that has a deliberate fault, until a difference is found",
+    )
+    parser.add_argument(
+        "--agent", type=Path, metavar="FILE", help="the same with an agent from a file (see planted.py)"
+    )
     parser.add_argument("--no-shrink", action="store_true", help="write differences down as they are")
     parser.add_argument("--log", type=Path, metavar="FILE", help="JSON lines (default: below build/law)")
     parser.add_argument(
@@ -104,13 +121,14 @@ def _replay(arguments: argparse.Namespace, opened: Opener) -> int:
     """Replay the cases of a file; return 1 if an answer differs, or if the file has no case."""
     cases = list(_cases(arguments.replay))
     different = 0
-    for case in cases:
-        with opened(case.world) as arena:
-            found = judge(case.play(arena), case.script, case.parts, case.world)
-        different += bool(found)
-        for one in found:
-            _say(f"{one.kind}: expected {one.expected}; got {one.got}")
-            _say("".join(f"    {line}\n" for line in one.evidence))
+    for world, some in itertools.groupby(cases, key=lambda case: case.world):
+        with opened(world) as arena:
+            for case in some:
+                found = judge(case.play(arena), case.script, case.parts, case.world)
+                different += bool(found)
+                for one in found:
+                    _say(f"{one.kind}: expected {one.expected}; got {one.got}")
+                    _say("".join(f"    {line}\n" for line in one.evidence))
     _say(f"{len(cases)} cases, {different} differ")
     return 0 if cases and not different else 1
 

@@ -112,8 +112,8 @@ def _tree(w: Writer) -> None:
     w.add("close", f"${fd}")
 
 
-def _exec(w: Writer) -> None:
-    """Add the start of a program, which may be refused."""
+def execute(w: Writer) -> None:
+    """A program that is started, or may not be."""
     rng = w.rng
     root = rng.choice(w.scene.trees).root
     choice = rng.random()
@@ -267,7 +267,7 @@ TABLE: tuple[tuple[int, Act, str], ...] = (
     (5, _ancestor, "rename fim.write"),
     (4, _mount, "mount umount"),
     (3, _tree, "fim.write"),
-    (4, _exec, "exec"),
+    (4, execute, "exec"),
     (9, _as_user, "open"),
     (1, _in_thread, ""),
     (4, _elsewhere, ""),

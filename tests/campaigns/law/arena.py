@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InfrastructureError
+from harness.guest.deploy import deploy
 from harness.lab.lab import VmBench, VmMachine
 from harness.plan.plan import Selectors
 from harness.run.run import Options, Run
@@ -47,18 +48,25 @@ class Arena:
     """One guest of a kernel of matrix.yaml, with a world and the agents in it.
 
     `world` is without what the kernel cannot make once the arena was entered. `neighbour` is "", one of
-    `neighbours.NAMES`, or "all" to have another one with each play. Raises the harness's errors if the guest
-    dies.
+    `neighbours.NAMES`, or "all" to have another one with each play. `bundle` is the agent's, if it is not
+    this tree's; with it there is no agent without filters, and what it would have reported is not known: the
+    answers `off` are those of the only agent. Raises the harness's errors if the guest dies.
     """
 
     def __init__(
-        self, kernel: str, world: World, hookset: str = "", neighbour: str = "", bench: VmBench | None = None
+        self,
+        kernel: str,
+        world: World,
+        hookset: str = "",
+        neighbour: str = "",
+        bench: VmBench | None = None,
+        bundle: bytes | None = None,
     ) -> None:
         self.kernel, self.world, self.hookset, self.neighbour = kernel, world, hookset, neighbour
         self.infrastructure: frozenset[int] = frozenset()
         # Seconds of the last play: reset, then play and settling of each part, reply.
         self.timing: list[float] = []
-        self._bench = bench
+        self._bench, self._bundle = bench, bundle
         self._open = contextlib.ExitStack()
         self._plays = 0
         self._before: dict[str, Any] = {}  # what the agents had counted before the last play
@@ -125,7 +133,10 @@ class Arena:
         machine = bench.machine(cell, supplies, workdir)
         stack.callback(machine.destroy)
         machine.boot(BOOT_S)
-        machine.deploy()
+        if self._bundle is None:
+            machine.deploy()
+        else:
+            deploy(machine.guest, self._bundle)
         return machine
 
     def _build(self) -> None:
@@ -136,7 +147,8 @@ class Arena:
         }
         self.world = self.world.without(self._ask(request, BUILD_S)["missing"])
         options = ["--hookset", self.hookset] if self.hookset else []
-        started = self._ask({"do": "start", "agents": _AGENTS, "options": options}, START_S)
+        agents = _AGENTS if self._bundle is None else {"on": _AGENTS["on"]}
+        started = self._ask({"do": "start", "agents": agents, "options": options}, START_S)
         self.infrastructure = frozenset(started["pids"])
 
     def _ask(self, request: dict[str, Any], deadline_s: float) -> dict[str, Any]:
@@ -169,11 +181,13 @@ class Arena:
                 found += records.read(pieces[0], text, part=part, first_line=line)
             except (ValueError, LookupError) as error:
                 raise InfrastructureError(f"the generator's report cannot be read: {error}") from error
-            for name, piece in zip(matches, pieces[1:], strict=True):
+            for name, piece in zip(header["status"], pieces[1:], strict=True):
                 matches[name] += self._matches(piece, part)
             line += text.count("\n") + 1
         before, self._before = self._before, header["status"]
         counted = {name: _since(before.get(name), now) for name, now in header["status"].items()}
+        if "off" not in counted:
+            matches["off"], counted["off"] = matches["on"], {**counted["on"], "lost": 0, "dropped": 0}
         return _played(found, matches, counted, problems)
 
     def _matches(self, data: bytes, part: int) -> Iterator[Match]:

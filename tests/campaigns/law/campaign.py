@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -40,7 +40,9 @@ class Figures:
     matches: int = 0
     guests: int = 0
     played_s: float = 0.0
+    filtered: dict[str, Counter[str]] = field(default_factory=dict)  # with filters, by type of event
     kinds: Counter[Kind] = field(default_factory=Counter)
+    known: Counter[Kind] = field(default_factory=Counter)  # differences that are expected
     first: dict[Kind, int] = field(default_factory=dict)  # after how many programs
 
 
@@ -57,6 +59,8 @@ class Campaign:
     batch: int = BATCH
     shrinking: bool = True
     kinds: tuple[str, ...] = ()
+    once: bool = False  # end with the first difference
+    known: frozenset[tuple[str, ...]] = frozenset()  # kinds that are expected, as Kind.coarse
     figures: Figures = field(default_factory=Figures)
     shrunk: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
@@ -64,7 +68,7 @@ class Campaign:
         """Play until the time is over, with a new guest after a death. Raises HarnessError if none boots."""
         left = minutes * 60  # of time with a guest
         number = 0
-        while left > 0:
+        while left > 0 and not self._over():
             world = World.from_seed(self.seed + self.figures.guests)
             self.figures.guests += 1
             with self.opener(world) as arena:
@@ -75,6 +79,9 @@ class Campaign:
                 left -= time.monotonic() - began
         self._write({"summary": self._summary()})
         return self.figures
+
+    def _over(self) -> bool:
+        return self.once and bool(self.figures.kinds)
 
     def case(self, world: World, number: int) -> Case:
         """Return the case of that number, which depends only on seed, world and number."""
@@ -90,8 +97,8 @@ class Campaign:
         return Case(world, rules, programs)
 
     def _in_guest(self, arena: Any, number: int, until: float) -> int:
-        """Play cases in one guest, until it dies or the time is over; return the number of the next case."""
-        while time.monotonic() < until:
+        """Cases in one guest, until it dies or the time is over; the number of the next case."""
+        while time.monotonic() < until and not self._over():
             case = self.case(arena.world, number)
             number += 1
             try:
@@ -105,14 +112,23 @@ class Campaign:
         began = time.monotonic()
         played = case.play(arena)
         seconds = time.monotonic() - began
-        differences = judge(played, case.script, case.parts, case.world)
         figures = self.figures
+        differences = judge(played, case.script, case.parts, case.world)
+        known = [one for one in differences if one.kind.coarse() in self.known]
+        differences = [one for one in differences if one not in known]
+        for one in known:
+            if one.kind not in figures.known:
+                self._write({"known": str(one.kind), "case": number, "difference": _plain(one)})
+            figures.known[one.kind] += 1
         figures.plays += 1
         figures.programs += len(case.programs)
         figures.operations += len(played.records)
         figures.matches += len(played.on)
         figures.played_s += seconds
         kinds = Counter(one.kind for one in differences)
+        filtered = filtered_by_type(played.ledger_on)
+        for event, counts in filtered.items():
+            figures.filtered.setdefault(event, Counter()).update(counts)
         self._write(
             {
                 "case": number,
@@ -121,6 +137,7 @@ class Campaign:
                 "rules": len(case.rules),
                 "on": len(played.on),
                 "off": len(played.off),
+                "filtered": filtered,
                 "seconds": round(seconds, 2),
                 "steps": getattr(arena, "timing", []),
                 "kinds": {str(kind): count for kind, count in kinds.items()},
@@ -128,8 +145,8 @@ class Campaign:
         )
         self.say(
             f"{self.kernel} case {number}: {len(case.programs)} programs, {len(played.records)} operations, "
-            f"{len(case.rules)} rules, {len(played.on)} matches, {seconds:.1f} s, "
-            f"{len(differences)} differences"
+            f"{len(case.rules)} rules, {len(played.on)} matches, {shares(filtered)}, {seconds:.1f} s, "
+            f"{len(differences)} differences, {len(known)} known"
         )
         for kind in kinds:
             if kind not in figures.first:
@@ -197,16 +214,39 @@ class Campaign:
             "matches": figures.matches,
             "plays": figures.plays,
             "guests": figures.guests,
+            "filtered": {event: dict(counts) for event, counts in sorted(figures.filtered.items())},
             "programs_a_minute": round(figures.programs * 60 / figures.played_s) if figures.played_s else 0,
             "kinds": [
                 {"kind": str(kind), "count": count, "first": figures.first[kind]}
                 for kind, count in figures.kinds.most_common()
             ],
+            "known": {str(kind): count for kind, count in figures.known.most_common()},
         }
 
 
 def _plain(difference: Difference) -> dict[str, Any]:
     return {**asdict(difference), "kind": str(difference.kind)}
+
+
+PROCESSES = ("exec", "fork", "exit")
+FILTERED = ("seen", "approver_rejected", "discarded")
+
+
+def filtered_by_type(ledger: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Of each type of event that happened: how many, and how many each filter dropped."""
+    return {
+        event: {name: row.get(name, 0) for name in FILTERED}
+        for event, row in sorted(ledger.items())
+        if row.get("seen")
+    }
+
+
+def shares(filtered: Mapping[str, Mapping[str, int]]) -> str:
+    """The parts of the events that approvers and discarders dropped, in words, without those of processes."""
+    rows = [row for event, row in filtered.items() if event not in PROCESSES]
+    seen, rejected, discarded = (sum(row.get(name, 0) for row in rows) for name in FILTERED)
+    percent = [part * 100 // (whole or 1) for part, whole in ((rejected, seen), (discarded, seen - rejected))]
+    return f"{seen} events ({percent[0]} % rejected, {percent[1]} % of the others discarded)"
 
 
 def summary(figures: Figures) -> Iterator[str]:
@@ -216,7 +256,13 @@ def summary(figures: Figures) -> Iterator[str]:
         f"{figures.programs} programs, {figures.operations} operations, {figures.matches} matches in "
         f"{figures.played_s / 60:.1f} minutes of play: {rate:.0f} programs a minute, {figures.guests} guests"
     )
+    yield f"with filters: {shares(figures.filtered)}"
+    for event, row in sorted(figures.filtered.items()):
+        words = ", ".join(f"{name} {row[name]}" for name in FILTERED)
+        yield f"    {event:12} {words}"
     for kind, count in figures.kinds.most_common():
         yield f"{count:6} {kind} (first after {figures.first[kind]} programs)"
+    for kind, count in figures.known.most_common():
+        yield f"{count:6} {kind} (known)"
     if not figures.kinds:
         yield "no difference"

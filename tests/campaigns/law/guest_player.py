@@ -31,7 +31,8 @@ from agent.ledger import Account, identities
 
 GENERATOR = "/opt/fim/agent/bin/fim-gen"
 FOLDER = "/run/law"
-MARKS = f"{FOLDER}/mark"
+MARKS = "/law_marks"  # on the root: a fault in the walk across mounts must not hide them
+MARK = "law_mark"
 REPLY = f"{FOLDER}/reply"
 REPORTS = f"{FOLDER}/reports"
 SETTLE_S = 300.0
@@ -176,6 +177,8 @@ class Agent:
     def __init__(self, name: str, program: list[str], options: list[str]) -> None:
         base = f"{FOLDER}/{name}"
         self.control, self.output = f"{base}.sock", f"{base}.jsonl"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.control)
         with open(self.output, "wb"), open(f"{base}.log", "wb") as log:
             words = [*program, "run", "--rules", f"{FOLDER}/rules.yaml", f"{FOLDER}/marks.yaml"]
             words += ["--output", self.output, "--control", self.control, *options]
@@ -264,11 +267,16 @@ class Player:
         return {"missing": self.world.build()}
 
     def start(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Start the agents, side by side."""
+        """Start the agents, side by side, in place of those that were started before."""
+        for agent in self.agents.values():
+            agent.process.kill()
+            agent.process.wait()
+        self.agents.clear()
         os.makedirs(MARKS, exist_ok=True)
-        expression = f'open.file.path =~ "{MARKS}/*"'
-        _write(f"{FOLDER}/marks.yaml", _policy({"law_mark": expression}))
+        marks = {"path": f'open.file.path =~ "{MARKS}/**"', "name": f'open.file.name == "{MARK}"'}
+        _write(f"{FOLDER}/marks.yaml", _policy({f"law_mark_{name}": text for name, text in marks.items()}))
         _write(f"{FOLDER}/rules.yaml", _policy({"law_none": 'open.file.path == "/w/none"'}))
+        self.policies = b""  # agents that start again do not have those of the last play
         for name, program in request["agents"].items():
             self.agents[name] = Agent(name, program, request["options"])
         for agent in self.agents.values():
@@ -294,7 +302,9 @@ class Player:
     def mark(self) -> bytes:
         """Open a file that both agents must report, and wait until they have; return its name."""
         self.marks += 1
-        name = f"{MARKS}/{self.marks}"
+        folder = f"{MARKS}/{self.marks}"
+        name = f"{folder}/{MARK}"
+        os.mkdir(folder)
         os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600))
         needle = f'"path":"{name}"'.encode()
         deadline = time.monotonic() + SETTLE_S
@@ -308,6 +318,7 @@ class Player:
                     )
                 time.sleep(POLL_S)
         os.unlink(name)
+        os.rmdir(folder)
         return needle
 
     def play(self, request: dict[str, Any]) -> dict[str, Any]:

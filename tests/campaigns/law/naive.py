@@ -6,10 +6,11 @@ An event maps names of fields to numbers, texts or lists of them; a text holds t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, reduce
-from itertools import product
+from itertools import product, takewhile
 
 from tests.campaigns.law import naive_words
 from tests.campaigns.law.naive_patterns import RefusedError, UndefinedError
@@ -69,16 +70,48 @@ def evaluate(expression: str, event: Event, macros: Macros | None = None) -> Kno
             known = _all([known, _for_writing(event)])
         results.append(known)
     result = _any(results)
-    return None if result is False and kind == "rename" and _may_lie_above(expression, event) else result
+    if result is False and kind == "rename" and _may_lie_above(expression, event):
+        return _lies_above(expression, event) or None
+    return result
 
 
 def _may_lie_above(expression: str, event: Event) -> bool:
     """Return whether a rename may move a directory above a path of the rule: then it matches as well."""
-    mode = event.get("rename.file.mode")
-    if not isinstance(mode, int) or mode & 0o170000 not in (0, 0o040000):
+    mode, retval = event.get("rename.file.mode"), event.get("rename.retval", 0)
+    refused = isinstance(retval, int) and retval < 0  # the agent may not know what it is
+    if not refused and isinstance(mode, int) and mode & 0o170000 not in (0, 0o040000):
         return False
     paths = (event.get(f"rename.{file}.path") for file in ("file", "file.destination"))
     return "*" in expression or 'r"' in expression or any(f"{path}/" in expression for path in paths)
+
+
+_WATCHED = re.compile(
+    r'(?P<kind>rename|fim\.write)\.(?P<file>file|file\.destination)\.path (?:==|=~) "(?P<path>/[^"\\\\?$]*)"'
+)
+
+
+def _lies_above(expression: str, event: Event) -> bool:
+    """Return whether a rename moves a directory above the path of a rule that is one comparison of a path."""
+    watched = _WATCHED.fullmatch(expression)
+    mode = event.get("rename.file.mode")
+    if not watched or not isinstance(mode, int) or mode & 0o170000 != 0o040000:
+        return False
+    files = (watched["file"],) if watched["kind"] == "rename" else ("file", "file.destination")
+    named = watched["path"].split("/")[1:-1]
+    stars = "=~" in expression
+    named = list(takewhile(lambda part: not stars or "**" not in part, named))
+    return any(_names(named, event.get(f"rename.{file}.path"), stars=stars) for file in files)
+
+
+def _names(components: Sequence[str], path: object, *, stars: bool) -> bool:
+    """Return whether the path is the directory that the first of these components name."""
+    if not isinstance(path, str) or path == "/":
+        return False
+    parts = path.split("/")[1:]
+    return len(parts) <= len(components) and all(
+        re.fullmatch(".*".join(map(re.escape, pattern.split("*" if stars else "/"))), part, re.DOTALL)
+        for pattern, part in zip(components, parts, strict=False)
+    )
 
 
 def _for_writing(event: Event) -> Known:

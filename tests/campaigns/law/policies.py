@@ -19,7 +19,7 @@ WRITES = (
 _TYPES: Mapping[str, int] = {
     "open": 16, WRITE: 12, "unlink": 6, "rmdir": 3, "mkdir": 6, "rename": 8, "link": 5, "symlink": 4,
     "mknod": 4, "truncate": 5, "chmod": 6, "chown": 5, "utimes": 4, "setxattr": 4, "removexattr": 3,
-    "close": 5, "exec": 7, "mount": 4, "umount": 3,
+    "close": 5, "exec": 12, "mount": 4, "umount": 3,
 }  # fmt: skip
 
 
@@ -73,7 +73,9 @@ def globbed(rng: random.Random, path: str) -> str:
 
 
 def _path(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
-    """Return a condition on the path or, if `names`, perhaps only on the base name."""
+    """A condition on the path or, if `names`, perhaps on the base name alone."""
+    if scene.heated and kind != "exec" and rng.random() < 0.85:
+        return _broad(rng, scene, kind)
     field = _object(kind)
     path = _wanted(rng, scene, kind)
     choice = rng.random() * (1.0 if names else 0.68)
@@ -98,6 +100,34 @@ def _path(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
     return f"({field}.path =~ {quoted(f'{root}/**')} && {field}.path !~ {quoted(other)})"
 
 
+def _broad(rng: random.Random, scene: Scene, kind: str) -> str:
+    """A condition that passes the approvers for many paths of the lattice, and that few of them fulfil."""
+    of_folders = kind in ("mkdir", "rmdir", "mount", "umount") or (kind == "rename" and rng.random() < 0.4)
+    known = scene.lattice.lower if of_folders else scene.lattice.files
+    field, path = f"{_object(kind)}.path", rng.choice(known)
+    root = next(one for one in scene.lattice.roots if path.startswith(f"{one}/"))
+    inner, name = path.removeprefix(f"{root}/").rpartition("/")[::2]
+    above = rng.choice(("/w", root.rpartition("/")[0], root, root))
+    choice = rng.random()
+    if choice < 0.58:
+        parts = [*root.split("/")[1:], *inner.split("/")]
+        starred = rng.sample(range(1, len(parts)), min(len(parts) - 1, rng.choice((1, 1, 2))))
+        for at in starred:
+            parts[at] = rng.choice(("*", "*", f"{parts[at][:1]}*"))
+        last = rng.choice((name, "*", f"{name[:1]}*", f"{name[:1]}*", "**"))
+        return f"{field} =~ {quoted('/'.join(['', *parts, last]))}"
+    if choice < 0.66:
+        folder = rng.choice(scene.lattice.folders)
+        return f"({field} =~ {quoted(f'{above}/**')} && {field} !~ {quoted(f'{folder}/**')})"
+    if choice < 0.8:
+        last = rng.choice((f"{name[:1]}.*", "[^/]*", name.replace(".", "[.]")))
+        return f'{field} =~ r"^{above}/.*{inner}/{last}$"'
+    if choice < 0.95:
+        return f"({field} =~ {quoted(f'{above}/**')} && {field} =~ {quoted(f'/**/{inner}/{name[:1]}*')})"
+    others = rng.sample(known, min(3, len(known)))
+    return f"({field} =~ {quoted(f'{above}/**')} && {field} in [{', '.join(map(quoted, [path, *others]))}])"
+
+
 def _wanted(rng: random.Random, scene: Scene, kind: str) -> str:
     if kind == "exec":
         root = rng.choice(scene.places).path
@@ -108,6 +138,7 @@ def _wanted(rng: random.Random, scene: Scene, kind: str) -> str:
     return path
 
 
+_OFTEN = ("unlink", "rename", "chmod", "truncate", "mknod", "mkdir")  # types that programs make many of
 Term = Callable[[random.Random, str], str]
 
 
@@ -220,6 +251,7 @@ _ALONE: Mapping[str, Sequence[str]] = {
         "open.retval == EACCES",
         "open.flags & O_EXCL > 0 && open.retval < 0",
         "open.flags & O_TMPFILE == O_TMPFILE",
+        "open.file.detached",
     ),
     "setxattr": ('setxattr.file.destination.name == "trusted.law"',),
     "rename": ("rename.retval < 0",),
@@ -242,7 +274,7 @@ def expression(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
     if rng.random() < 0.15:
         parts[0] = f"({parts[0]} || {_path(rng, scene, kind, names)})"
     terms = _TERMS.get(kind, (_retval, _who))
-    for term in rng.choices(terms, k=rng.choice((0, 0, 0, 1, 1, 2))):
+    for term in rng.choices(terms, k=rng.choice((0, 0, 0, 1) if scene.heated else (0, 0, 0, 1, 1, 2))):
         condition = term(rng, kind)
         parts.append(f"!({condition})" if rng.random() < 0.1 else condition)
     rng.shuffle(parts)
@@ -252,11 +284,16 @@ def expression(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
 def policy(rng: random.Random, scene: Scene) -> tuple[Rule, ...]:
     """Return active rules: mostly few, sometimes hundreds; mostly of few types, so that filters count."""
     count = rng.choice((1, 2, 3, 4, 6, 8, 12, 12, 20, 30)) if rng.random() < 0.93 else rng.randint(100, 300)
-    names = rng.random() < 0.5  # a rule on a name alone can match anywhere: then no directory is discarded
+    # A rule on a name alone can match anywhere: then no directory is discarded.
+    names = rng.random() < (0.1 if scene.heated else 0.5)
     types = list(_TYPES)
     weights = list(_TYPES.values())
-    if rng.random() < 0.7:
+    if scene.heated or rng.random() < 0.7:
         chosen = set(rng.choices(types, weights, k=rng.randint(1, 3)))
+        if scene.heated:
+            count = rng.choice((1, 1, 2, 2, 3, 4, 6))
+            often = rng.choice(("open", "open", "open", WRITE, *_OFTEN))
+            chosen = {often, *sorted(chosen)[: rng.choice((0, 0, 1))]}
         weights = [weight if kind in chosen else 0 for kind, weight in _TYPES.items()]
     return tuple(
         Rule(f"r{number}", kind, expression(rng, scene, kind, names))

@@ -6,12 +6,14 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tests.campaigns.law import heat
 from tests.campaigns.law.acts import TABLE
 from tests.campaigns.law.steps import Step, line, word
 from tests.campaigns.law.writer import Scene, Writer
 
 SETUP = "setup"
-HEAL = 50  # programs between two that mend the tree
+ON_LATTICE = 0.75  # part of the programs of a heated scene
+HEAL = 25  # programs between two that mend the tree
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,12 @@ def program(rng: random.Random, made_in: Scene, name: str) -> Program:
     writer = Writer(rng, made_in, (*folders, rng.choice(hot)))
     probed = rng.sample(made_in.hot, min(2, len(made_in.hot))) if rng.random() < 0.5 else []
     _probe(writer, probed)
-    weights = [often * (4 if made_in.focus & set(types.split()) else 1) for often, _, types in TABLE]
-    for _, act, _ in rng.choices(TABLE, weights, k=rng.choice((1, 1, 2, 2, 3, 4))):
-        act(writer)
+    if made_in.heated and rng.random() < ON_LATTICE:
+        heat.program(writer)
+    else:
+        weights = [often * (4 if made_in.focus & set(types.split()) else 1) for often, _, types in TABLE]
+        for _, act, _ in rng.choices(TABLE, weights, k=rng.choice((1, 1, 2, 2, 3, 4))):
+            act(writer)
     _probe(writer, probed)
     return Program(name, (*writer.steps, *reversed(writer.undo)))
 
@@ -49,13 +54,13 @@ def program(rng: random.Random, made_in: Scene, name: str) -> Program:
 def _probe(w: Writer, paths: Sequence[str]) -> None:
     """Return the steps that read the state of files by calls that are no events."""
     for path in paths:
-        w.add("open", word(path), "O_PATH|O_NOFOLLOW", into=29)
-        w.add("close", "$29")
+        w.add("look", word(path))
 
 
-def setup(made_in: Scene, name: str = SETUP) -> Program:
-    """Return programs that make or repair the trees of the scene; the first also copies the generator."""
-    steps = [step for tree in made_in.trees for step in tree.made()]
+def setup(rng: random.Random, made_in: Scene, name: str = SETUP) -> Program:
+    """What makes, or mends, the trees of the scene; the first also copies the generator."""
+    steps = [step for tree in made_in.trees for step in tree.made(rng)]
+    steps += made_in.lattice.made(rng)
     if name == SETUP:
         steps += [
             line("open", word(made_in.world.generator), "O_RDONLY", into=30),
@@ -67,9 +72,9 @@ def setup(made_in: Scene, name: str = SETUP) -> Program:
 
 
 def batch(rng: random.Random, made_in: Scene, count: int) -> Iterator[Program]:
-    """Return a set-up, then programs with repairs between them."""
-    yield setup(made_in)
+    """A set-up, then programs, with mending between them."""
+    yield setup(rng, made_in)
     for number in range(count):
         if number and number % HEAL == 0:
-            yield setup(made_in, f"{SETUP}{number}")
+            yield setup(rng, made_in, f"{SETUP}{number}")
         yield program(rng, made_in, f"p{number}")

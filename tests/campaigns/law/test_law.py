@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import ROOT
+from tests.campaigns.law import planted
+from tests.campaigns.law.campaign import Campaign, filtered_by_type, shares
 from tests.campaigns.law.case import Case
 from tests.campaigns.law.judge import judge
 from tests.campaigns.law.played import Match, Opened, Played, Record, Seen, Stat
@@ -21,6 +25,7 @@ from tests.campaigns.law.shrink import Budget, ddmin, shrink
 from tests.campaigns.law.steps import flat, line, parse, render, text, without, word
 from tests.campaigns.law.world import World
 from tests.campaigns.law.writer import scene
+from tests.campaigns.mutants import workshop
 
 FILE = Stat("8:1", 12, 30, 0o100644, 0, 0)
 OPENED = Rule("r0", "open", 'open.file.path == "/w/etc/shadow"')
@@ -148,16 +153,64 @@ def test_a_change_without_a_match_is_a_difference(world: World) -> None:
     wanted = Rule("r0", "fim.write", 'fim.write.file.path =~ "/w/keep/conf/**"')
 
     def probe(size: int) -> Record:
-        seen = Seen(0, "/w/keep/conf/a", "/w/keep/conf/a", FILE, FILE)
-        state = Opened("/w/keep/conf/a", replace(FILE, size=size))
-        return record("open", "/w/keep/conf/a", "O_PATH|O_NOFOLLOW", ret=3, seen=[seen], fd=state)
+        state = replace(FILE, size=size)
+        return record(
+            "look", "/w/keep/conf/a", seen=[Seen(0, "/w/keep/conf/a", "/w/keep/conf/a", state, state)]
+        )
 
     moved = record(
         "rename", "/w/keep", "/w/k2", seen=[Seen(0, "/w/keep", "/w/keep"), Seen(1, "/w/k2", "/w/k2")]
     )
-    kinds = judged([probe(0), moved, probe(4)], [], [], wanted, world=world)
-    assert kinds == ["change both elsewhere ancestor-renamed"]
-    assert judged([probe(0), moved, probe(0)], [], [], wanted, world=world) == []
+    kinds = judged([probe(0), probe(4)], [], [], wanted, world=world)
+    assert kinds == ["change both elsewhere other"]
+    assert judged([probe(0), moved, probe(4)], [], [], wanted, world=world) == []
+
+
+def test_what_filters_dropped_is_counted_by_type() -> None:
+    """Processes are in the counts, but not in the parts: they always pass."""
+    row = {"seen": 10, "approver_rejected": 4, "discarded": 5, "submitted": 1}
+    filtered = filtered_by_type({"open": row, "fork": {"seen": 90}, "link": {"seen": 0}})
+    assert filtered == {
+        "fork": {"seen": 90, "approver_rejected": 0, "discarded": 0},
+        "open": {"seen": 10, "approver_rejected": 4, "discarded": 5},
+    }
+    assert shares(filtered) == "10 events (40 % rejected, 83 % of the others discarded)"
+
+
+def test_a_campaign_goes_on_after_what_is_known_and_may_end_after_what_is_not(
+    world: World, tmp_path: Path
+) -> None:
+    """With `once` the first case with a difference that is not expected is the last."""
+    opened = record("open", "/w/x", "O_RDONLY", ret=3, seen=[Seen(0, "/w/x", "/w/x", FILE, FILE)])
+    event = match("r0", "/w/x")
+
+    class Fake:
+        def __init__(self) -> None:
+            self.world = world
+            self.plays = 0
+
+        def play(self, *_: object) -> Played:
+            self.plays += 1
+            return Played((opened,), (), (event,) if self.plays < 3 else (event, event))
+
+    arena = Fake()
+    known = frozenset(
+        {("filter", "on", "open", ""), ("extra", "on", "open", ""), ("extra", "off", "open", "")}
+    )
+    campaign = Campaign(
+        "6.1", 1, lambda _: contextlib.nullcontext(arena), lambda _: True, tmp_path / "log", lambda _: None,
+        batch=1, shrinking=False, once=True, known=known - {("extra", "off", "open", "")},
+    )  # fmt: skip
+    figures = campaign.run(1.0)
+    assert arena.plays == 1
+    assert figures.known
+    assert [kind.check for kind in figures.kinds] == ["extra"]
+
+
+@pytest.mark.parametrize("name", [mutant.name for mutant in planted.OWN])
+def test_a_planted_fault_fits_the_code(name: str) -> None:
+    """Exactly once."""
+    assert workshop.patched(planted.FAULTS[name], ROOT)
 
 
 def test_ddmin_keeps_the_needed_items() -> None:

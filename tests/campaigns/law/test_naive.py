@@ -107,3 +107,26 @@ def test_independent() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [name for name in names if name.split(".")[0] == "agent"], module.name
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ('rename.file.path =~ "/srv/keep/**"', True),
+        ('rename.file.path =~ "/s*/keep/conf/a"', True),
+        ('rename.file.path == "/srv/keep/conf"', True),
+        ('rename.file.path == "/srv/keep"', True),
+        ('fim.write.file.path == "/tmp/k2/a"', True),
+        ('rename.file.path == "/s*/keep/conf"', None),
+        ('rename.file.path =~ "/srv/**/keep/a"', None),
+        ('rename.file.path == "/srv/other/conf"', False),
+    ],
+)
+def test_the_rename_of_a_directory_above_what_a_rule_watches(expression: str, expected: bool | None) -> None:
+    """Matches if the rule is one comparison of a path; of other rules nothing is known."""
+    event = {
+        "rename.file.path": "/srv/keep",
+        "rename.file.destination.path": "/tmp/k2",
+        "rename.file.mode": 0o040755,
+    }
+    assert naive.matches(expression, event) is expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -77,11 +78,11 @@ class Tree:
     def folders(self) -> tuple[str, ...]:
         return tuple(f"{self.root}/{name}" for name, _ in FOLDERS)
 
-    def made(self) -> Iterator[Step]:
-        """Return steps that make the tree, and repair it if it exists in part."""
-        for name, mode in FOLDERS:
+    def made(self, rng: random.Random) -> Iterator[Step]:
+        """What makes the tree, and mends it where it exists in part; in an order of its own."""
+        for name, mode in sorted(rng.sample(FOLDERS, len(FOLDERS)), key=lambda one: one[0].count("/")):
             yield line("mkdir", word(f"{self.root}/{name}"), mode)
-        for name, mode in FILES:
+        for name, mode in rng.sample(FILES, len(FILES)):
             yield line("mknod", word(f"{self.root}/{name}"), f"S_IFREG|{mode}")
         for name, target in LINKS:
             yield line("symlink", word(target.format(root=self.root)), word(f"{self.root}/{name}"))

@@ -145,6 +145,7 @@ class _Lives:
         self.roots: dict[int, str] = {}
         self.writers: dict[tuple[int, str], bool] = {}  # (pid, $N) -> only one descriptor of it exists
         self.contexts: dict[tuple[int, str], str] = {}  # what fsopen was asked for
+        self.detached: set[tuple[int, str]] = set()  # (pid, $N) of trees that are attached nowhere
         self.strange: dict[int, str] = {}  # pid -> why its paths are not known
         self.pids: dict[tuple[int, str], set[int]] = {}  # of each program
         self.left: dict[tuple[int, str], int] = {}  # writers that were not closed, or shared, by program
@@ -167,7 +168,10 @@ class _Lives:
             self.roots[pid] = self.whole(record, record.seen[0].followed or "/")
         elif record.call == "unshare" and "CLONE_NEWUSER" in record.words[1]:
             self.strange[pid] = "its users are those of another namespace"
-        elif record.call == "fsopen":
+        self.detached.discard((pid, record.words[1] if record.call == "move_mount" else into))
+        if record.call == "fsmount" or (record.call == "open_tree" and "CLONE" in record.words[3]):
+            self.detached.add((pid, into))
+        if record.call == "fsopen":
             self.contexts[pid, into] = text(record.words[1])
         elif record.call == "fsmount":
             self.contexts[pid, into] = self.contexts.get((pid, record.words[1]), "")
@@ -267,8 +271,9 @@ def _event(record: Record, meaning: Meaning, lives: _Lives) -> Iterator[Happened
     if path is None or (meaning.file2 is not None and path2 is None) or why.startswith("path"):
         yield Claim(record.part, record.pid, meaning.event, retval, why or "the kernel reported no path")
         return
-    fields = _fields(record, meaning, path, path2, retval, before, lives)
-    wild = path.startswith("/memfd:")
+    memfd = path.startswith("/memfd:")  # it has no directory: the name is its path
+    wild = memfd or (meaning.file == 1 and (record.pid, record.words[1]) in lives.detached)
+    fields = _fields(record, meaning, path[memfd:], path2, retval, before, lives)
     yield Happened(meaning.event, record, ANY if wild else path, path2, retval, fields, must=not why, why=why)
 
 
@@ -370,6 +375,8 @@ def _fields(
         }
     if path2 is not None:
         fields |= _named(f"{file}.destination", path2)
+    if meaning.file == 1 and (record.pid, record.words[1]) in lives.detached:
+        fields[f"{file}.detached"] = True
     return fields | _details(record, meaning, lives)
 
 

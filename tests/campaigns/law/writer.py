@@ -6,9 +6,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tests.campaigns.law.lattice import Lattice, lattice
 from tests.campaigns.law.steps import Step, line, word
 from tests.campaigns.law.trees import NEW, ODD, Tree, respell
 from tests.campaigns.law.world import Place, World
+
+HEATED = 0.65  # part of the plays
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,8 @@ class Scene:
     world: World
     places: tuple[Place, ...]
     hot: tuple[str, ...]  # files that rules name more often than others
+    lattice: Lattice
+    heated: bool = False  # rules and programs are mostly about the lattice
     focus: frozenset[str] = frozenset()  # types of events that rules are about: programs make more of them
 
     @property
@@ -41,8 +46,13 @@ def scene(rng: random.Random, world: World, kinds: Sequence[str] = ()) -> Scene:
         if place not in places and (place.path in shown or place.facts.get("of") in shown)
     ]
     places += rng.sample(related, min(len(related), rng.choice((1, 1, 2))))
-    files = [path for place in places for path in (*Tree(place.path).files, *Tree(place.path).folders)]
-    return Scene(world, tuple(places), tuple(rng.sample(files, rng.randint(3, 8))))
+    trees = tuple(Tree(place.path) for place in places)
+    worked = lattice(rng, trees)
+    heated = rng.random() < HEATED
+    files = [path for tree in trees for path in (*tree.files, *tree.folders)]
+    hot = rng.sample(files, rng.randint(1, 2) if heated else rng.randint(3, 8))
+    hot += rng.sample((*worked.files, *worked.folders), rng.randint(3, 5) if heated else 2)
+    return Scene(world, tuple(places), tuple(hot), worked, heated)
 
 
 @dataclass

@@ -23,7 +23,7 @@ RULES = rules(
 )
 
 
-@pytest.fixture(scope="module", params=["5.10", "7.3"])
+@pytest.fixture(scope="module", params=["6.1", "5.10", "7.3"])
 def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
     with Arena(request.param, WORLD) as opened:
         yield opened
