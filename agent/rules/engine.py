@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from agent.events.actors import NOTHING, Context
 from agent.events.model import Event, EventType
-from agent.rules import evaluate, tree
+from agent.rules import tree
 from agent.rules.actions import SetAction, Store
+from agent.rules.index import Index
 from agent.rules.problems import Problem
 
 OWN_PREFIX = "agent."  # of the names of the agent's own events, which no rule can have
@@ -69,10 +70,10 @@ class Ruleset:
         self.by_type: dict[EventType, tuple[CompiledRule, ...]] = {
             kind: tuple(by_type[kind]) for kind in by_type
         }
-        self._judges = [
-            evaluate.judge((rule.id, rule.condition) for rule in rules) if rules else None
-            for rules in self.by_type.values()
+        self._indexes = [
+            Index([rule.condition for rule in rules]) if rules else None for rules in self.by_type.values()
         ]
+        self._names = [[rule.id for rule in rules] for rules in self.by_type.values()]
         self._store = Store()
         self._acting = any(rule.sets for rule in self.rules.values())
 
@@ -81,10 +82,12 @@ class Ruleset:
 
         Silent rules are left out.
         """
-        judge = self._judges[event.type]
-        if judge is None:
+        index = self._indexes[event.type]
+        numbers = index.evaluate(event, context, self._store.values) if index else ()
+        if not numbers:
             return []
-        hits = judge(event, context, self._store.values)
+        names = self._names[event.type]
+        hits = [names[number] for number in numbers]
         if hits and self._acting:
             for hit in hits:
                 for action in self.rules[hit].sets:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from typing import Any as Anything
+from typing import TypeVar
 
 from agent.events.actors import Context
 from agent.events.model import Event
@@ -18,7 +19,7 @@ from agent.rules.fields import Field
 from agent.rules.patterns import Matcher, Pattern
 
 Variables = dict[str, Anything]
-Judge = Callable[[Event, Context, Variables], list[str]]
+Name = TypeVar("Name", str, int)
 
 _PYTHON = {"==", "!=", "<", "<=", ">", ">=", "+", "-", "&", "|", "^"}
 _HOISTED = ("e.file.path", "e.flags", "e.retval", "e.uid", "e.mode")
@@ -162,18 +163,18 @@ def reader(field: Field) -> Callable[[Event, Context, Variables], Anything]:
     return function
 
 
-def judge(conditions: Iterable[tuple[str, tree.Condition]]) -> Judge:
-    """Compile all rules of an event type to one function.
-
-    It returns the ids of those that match, in the order given.
-    """
+def judge(
+    conditions: Iterable[tuple[Name, tree.Condition]],
+) -> Callable[[Event, Context, Variables], list[Name]]:
+    """Compile conditions with names to one function, which returns the names of those that hold, in order."""
     compiler = Compiler()
-    body = ["    hits = []"]
+    body: list[str] = ["    hits = []"]
     for name, condition in conditions:
         body.append(f"    if {compiler.condition(condition)}: hits.append({compiler.constant(name)})")
     text = "\n".join([*body, "    return hits"])
     text, first = _hoist(text)
-    function: Judge = _compile(f"def judge(e, x, v):\n{first}{text}\n", compiler)
+    function: Callable[[Event, Context, Variables], list[Name]]
+    function = _compile(f"def judge(e, x, v):\n{first}{text}\n", compiler)
     return function
 
 

@@ -6,10 +6,13 @@ paths below a directory can match.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from agent.rules import regex
 from agent.rules.automaton import Automaton
+
+MAX_DEPTH = 3  # components below a directory that `below` is asked for
 
 
 class Pattern:
@@ -50,6 +53,11 @@ class Pattern:
         return self.text.partition(b"*")[0] if self.kind == "glob" else self.automaton.forced()
 
     @cached_property
+    def directory(self) -> bytes:
+        """The directory that all matches lie in, with a slash at its end, or b""."""
+        return self.prefix[: self.prefix.rfind(b"/") + 1]
+
+    @cached_property
     def last_component(self) -> bytes:
         """The base name that all matches share, or b""."""
         if self.kind == "regex" or not self.path:
@@ -84,20 +92,56 @@ class Matcher:
 
     def matches(self, value: bytes) -> bool:
         """Whether a text matches."""
-        return value in self.exact or any(pattern.matches(value) for pattern in self.patterns)
+        return value in self.exact or any(pattern.matches(value) for pattern in self._at_or_above(value))
 
     def below(self, directory: bytes, depth: int) -> bool | None:
         """Whether all (True), none (False) or some (None) of the paths `depth` components below match."""
-        verdict: bool | None = (
-            None if any(_is_below(value, directory, depth) for value in self.exact) else False
-        )
-        for pattern in self.patterns:
+        verdict = None if (directory, depth) in self._exact_below else False
+        for pattern in self._at_or_above(directory + b"/"):
             answer = pattern.below(directory, depth)
             if answer:
                 return True
             verdict = None if answer is None else verdict
-        return verdict
+        # The other patterns lie in directories below this one, so none of them matches all paths.
+        if verdict is None:
+            return None
+        lower = self._patterns_below.get((directory, depth), ())
+        return None if any(pattern.below(directory, depth) is None for pattern in lower) else False
 
+    def _at_or_above(self, path: bytes) -> Iterator[Pattern]:
+        """Yield the patterns that can match a path with this beginning, by the directories of the path."""
+        yield from self._by_directory.get(b"", ())
+        at = path.find(b"/")
+        while at >= 0:
+            yield from self._by_directory.get(path[: at + 1], ())
+            at = path.find(b"/", at + 1)
 
-def _is_below(path: bytes, directory: bytes, depth: int) -> bool:
-    return path.startswith(directory + b"/") and path.count(b"/", len(directory)) == depth
+    @cached_property
+    def _by_directory(self) -> Mapping[bytes, list[Pattern]]:
+        found: dict[bytes, list[Pattern]] = {}
+        for pattern in self.patterns:
+            found.setdefault(pattern.directory, []).append(pattern)
+        return found
+
+    @cached_property
+    def _exact_below(self) -> frozenset[tuple[bytes, int]]:
+        """Directories with the number of components from them to an exact value."""
+        return frozenset(
+            (value.rsplit(b"/", depth)[0], depth)
+            for value in self.exact
+            for depth in range(1, min(MAX_DEPTH, value.count(b"/")) + 1)
+        )
+
+    @cached_property
+    def _patterns_below(self) -> Mapping[tuple[bytes, int], list[Pattern]]:
+        """Patterns that lie below a directory, by that directory and the components that their paths need."""
+        found: dict[tuple[bytes, int], list[Pattern]] = {}
+        for pattern in self.patterns:
+            above = pattern.directory[:-1]
+            for missing in range(1, MAX_DEPTH):
+                above, slash, _ = above.rpartition(b"/")
+                if not slash:
+                    break
+                for depth in range(missing + 1, MAX_DEPTH + 1):
+                    found.setdefault((above, depth), []).append(pattern)
+        return found

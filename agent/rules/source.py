@@ -6,7 +6,10 @@ size, depth and number of values are bounded, and an alias counts as all values 
 
 from __future__ import annotations
 
+import bisect
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import yaml
@@ -33,7 +36,13 @@ class Source(NamedTuple):
 
     def line(self, at: int) -> int:
         """Return the line number of an offset, from 1."""
-        return self.text.count("\n", 0, at) + 1
+        return bisect.bisect_left(_newlines(self.text), at) + 1
+
+
+@lru_cache(maxsize=64)
+def _newlines(text: str) -> list[int]:
+    """Return the offsets of all newlines: a large file is asked for many lines."""
+    return [match.start() for match in re.finditer("\n", text)]
 
 
 class Scalar(NamedTuple):
