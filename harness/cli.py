@@ -12,7 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError
 from harness.host import streams
@@ -127,9 +127,15 @@ def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser with its own exit code for an invalid command line."""
+    """A parser with its own exit code for an invalid command line, and without abbreviations.
+
+    An abbreviation changes its meaning when an option is added: `run --keep` would keep machines.
+    """
 
     failure = 2
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and exit."""

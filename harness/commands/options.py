@@ -59,7 +59,10 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--memory", type=typed(quantities.mebibytes), metavar="SIZE", help="(default: 512M)")
     parser.add_argument(
-        "--vcpus", type=typed(quantities.count), metavar="N", help="processors (default: as in the matrix)"
+        "--vcpus",
+        type=typed(quantities.processors),
+        metavar="N",
+        help="processors (default: as in the matrix)",
     )
 
 

@@ -99,7 +99,7 @@ class Kernel(_Model):
     vmlinux: File = ""  # the file from which `image` was made, if the image has no BTF
     build: File = ""  # kernel tree after `make`, or what `modules_install` and `tar-pkg` install
     packages: Annotated[tuple[File, ...], BeforeValidator(_listed)] = ()  # .deb or .rpm, or their folder
-    vcpus: Annotated[int, BeforeValidator(_parsed(quantities.count)), Field(le=64)] = 1
+    vcpus: Annotated[int, BeforeValidator(_parsed(quantities.count)), Field(le=quantities.MAX_PROCESSORS)] = 1
     tags: tuple[Name, ...] = ()
 
     @model_validator(mode="after")

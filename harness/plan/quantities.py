@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+MAX_PROCESSORS = 64  # of a guest
 _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smh]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _DAYS = re.compile(r"\d{1,6}(?:\.\d{1,3})?", re.ASCII)
@@ -37,6 +38,13 @@ def days(word: str) -> float:
     if not _DAYS.fullmatch(word):
         raise ValueError(f"invalid number of days {word!r} (use 7 or 0.5)")
     return float(word)
+
+
+def processors(word: str) -> int:
+    """A number of processors of a guest. Raises ValueError."""
+    if (number := count(word)) > MAX_PROCESSORS:
+        raise ValueError(f"{word!r} is more than {MAX_PROCESSORS}")
+    return number
 
 
 def count(word: str) -> int:

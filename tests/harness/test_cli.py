@@ -93,6 +93,7 @@ def test_a_kernel_is_selected_by_its_release(matrix: Path, capsys: pytest.Captur
         (["report", "nothing.json"], "harness: nothing.json: cannot be read: No such file or directory"),
         (["run", "-n", "many"], "invalid number of workers 'many' (use auto, or 0 to 999)"),
         (["rum"], "invalid choice: 'rum'"),
+        (["run", "--keep"], "unrecognized arguments: --keep"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
@@ -356,6 +357,7 @@ def test_one_machine_is_shaped_by_its_options() -> None:
         "clean --older-than=inf",
         "clean --older-than=1e400",
         "shell --cmdline=",
+        "shell --vcpus=65",
         "run --output=\udcff",
         "run --connect=\udcff",
         "run --kernel=\udcff",
@@ -370,7 +372,8 @@ def test_an_empty_or_invalid_value_is_a_usage_error(
     assert ended.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert f"argument {words.split('=')[0].split()[-1]}" in last.replace("-n/--workers", "-n")
-    assert any(problem in last for problem in ("its value is empty", "is not UTF-8", "invalid"))
+    problems = ("its value is empty", "is not UTF-8", "invalid", "is more than 64")
+    assert any(problem in last for problem in problems)
 
 
 @pytest.mark.parametrize(
