@@ -286,10 +286,10 @@ def _mapped(file: Any) -> mmap.mmap:
 def _check_release(modules: Path, release: str) -> None:
     """Raise ConfigError if a module says that it was built for another release."""
     for path in sorted(modules.rglob("*.ko")):
-        said = _VERSION_MAGIC.search(path.read_bytes())
-        if said and said[1].decode() != release:
+        built_for = _VERSION_MAGIC.search(path.read_bytes())
+        if built_for and built_for[1].decode() != release:
             raise ConfigError(
-                f"{path.name}: a module of {said[1].decode()}, and the image is {release}",
+                f"{path.name}: a module of {built_for[1].decode()}, and the image is {release}",
                 hint="build and install the modules of the same build: make modules modules_install",
             )
         return

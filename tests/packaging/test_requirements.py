@@ -33,7 +33,3 @@ def test_compiled_packages_have_files_for_each_python() -> None:
     """A version has the hashes of many files: a wheel for each Python, or a source package."""
     counts = {name: hashes.count("--hash") for name, _, hashes in PINS}
     assert all(counts[name] > 10 for name in ("cffi", "pydantic-core", "rpds-py", "pyyaml", "zstandard"))
-
-
-def test_set_up_installs_by_hash() -> None:
-    assert "--require-hashes -r requirements.lock" in (ROOT / "Makefile").read_text()

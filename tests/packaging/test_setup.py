@@ -7,19 +7,22 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests import ROOT
 
 
-def _set_up(tree: Path) -> int:
-    """Run `make setup`; return how many times it called pip so far."""
+def _set_up(tree: Path) -> list[str]:
+    """Run `make setup`; return the arguments of each call of pip so far."""
     subprocess.run(
         ["make", "-s", "-o", "build/.packages", "setup"], cwd=tree, check=True, capture_output=True
     )
-    return len((tree / "calls").read_text().splitlines())
+    return (tree / "calls").read_text().splitlines()
 
 
-def test_a_new_dependency_is_installed_whatever_the_file_times(tmp_path: Path) -> None:
-    """A checkout or a restored cache can give requirements.lock any time."""
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree whose programs `python` and `pip` do nothing; pip records its arguments."""
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     programs = tmp_path / ".venv" / "bin"
@@ -27,11 +30,23 @@ def test_a_new_dependency_is_installed_whatever_the_file_times(tmp_path: Path) -
     for name, line in (("python", ":"), ("pip", 'echo "$*" >>calls')):
         (programs / name).write_text(f"#!/bin/sh\n{line}\n")
         (programs / name).chmod(0o755)
-    first = _set_up(tmp_path)
+    return tmp_path
+
+
+def test_a_new_dependency_is_installed_whatever_the_file_times(tree: Path) -> None:
+    """A checkout or a restored cache can give requirements.lock any time."""
+    first = _set_up(tree)
     assert first
-    assert _set_up(tmp_path) == first
-    with (tmp_path / "requirements.lock").open("a") as lock:
+    assert _set_up(tree) == first
+    with (tree / "requirements.lock").open("a") as lock:
         lock.write("another==1.0\n")
-    os.utime(tmp_path / "requirements.lock", (0, 0))
-    assert _set_up(tmp_path) == 2 * first
-    assert _set_up(tmp_path) == 2 * first
+    os.utime(tree / "requirements.lock", (0, 0))
+    assert _set_up(tree) == 2 * first
+    assert _set_up(tree) == 2 * first
+
+
+def test_only_locked_packages_are_installed(tree: Path) -> None:
+    """By their hashes; the project itself is installed without its dependencies."""
+    installs = [words for words in _set_up(tree) if words.startswith("install ")]
+    assert any("--require-hashes -r requirements.lock" in words for words in installs)
+    assert [words for words in installs if "--require-hashes" not in words and "--no-deps" not in words] == []
