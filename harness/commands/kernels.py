@@ -146,7 +146,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from harness.kernels import inspect
+    from harness.kernels import inspect, resemblance
 
     image, settings = _image(arguments)
     found = inspect.of_image(image, settings)
@@ -154,6 +154,10 @@ def _inspect(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps([prediction._asdict() for prediction in found], indent=1) + "\n")
         return 0
     sys.stdout.writelines(f"{line}\n" for line in _predicted(found))
+    known = (
+        str(resemblance.of(settings)) if settings else "configuration: unknown; hooks are those of the BTF"
+    )
+    sys.stdout.write(f"{known}\n")
     return 0
 
 
