@@ -11,8 +11,9 @@ from agent.selftest.protocol import Loaded
 from harness.errors import RefusedError
 from harness.host.deadlines import COMPILE_S, LOAD_S, Pace
 from harness.images.rootfs import RootImage
-from harness.kernels import Headers
+from harness.kernels import Headers, preflight, sources
 from harness.kernels.model import Package
+from harness.kernels.preflight import Root
 from harness.lab import supplies
 from harness.lab.supplies import Preparation
 from harness.plan.cells import Cell
@@ -83,7 +84,7 @@ def test_a_failed_compilation_has_the_compilers_message(
 class Fetched:
     """A kernel that was fetched."""
 
-    vmlinuz, config = Path("vmlinuz"), None
+    vmlinuz, config, btf = Path("vmlinuz"), None, None
 
 
 @pytest.fixture
@@ -92,7 +93,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found: dict[str, Any] = {}
     made = Headers(Path("headers"), (Package("linux-headers", "6", "a1", 1, "x"),), "d")
 
-    def root(*_: Any, extra: str) -> RootImage:
+    def root(*_: Any, extra: str, in_memory: bool) -> RootImage:
+        assert not in_memory
         found["compiler"] = extra == "compiler"
         lines = ("libbpfcc_0.26.0%2bds-1_amd64.deb SHA256:b2", "python3_3.11_amd64.deb SHA256:c3")
         return RootImage(Path("root"), "d", lines)
@@ -101,8 +103,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         found["headers"] = headers
         return Path("modules")
 
-    monkeypatch.setattr(supplies, "fetch", lambda *_: Fetched())
-    monkeypatch.setattr(supplies, "fetch_headers", lambda *_: made)
+    monkeypatch.setattr(sources, "fetch", lambda *_: Fetched())
+    monkeypatch.setattr(sources, "fetch_headers", lambda *_: made)
+    monkeypatch.setattr(preflight, "check", lambda _kernel: Root.DISK)
     monkeypatch.setattr(supplies, "initramfs", lambda *_: Path("initramfs"))
     monkeypatch.setattr(supplies, "modules_image", modules)
     monkeypatch.setattr(supplies, "root_image", root)
