@@ -14,18 +14,22 @@ from harness.kernels import archives, packages
 from harness.plan.cells import fits
 from harness.plan.matrix import Kernel, Matrix
 
+_SERIES = "series:"
 _NO_NAME = re.compile(r"[^A-Za-z0-9._+-]+", re.ASCII)
 
 
 def added(matrix: Matrix, words: Sequence[str]) -> tuple[Matrix, tuple[str, ...]]:
     """The matrix with a kernel for each of `words` that is a path, and the words with paths as names.
 
-    A word with a slash is a path, and so is one that matches no kernel of the matrix and exists. Raises
-    ConfigError for a path that does not exist.
+    A word with a slash is a path, and so is one that matches no kernel of the matrix and exists.
+    `series:6.12` is Debian's kernel of that series. Raises ConfigError for a path that does not exist.
     """
     kernels, names = list(matrix.kernels), []
     for word in words:
-        if "/" in word or (not _matches(word, matrix) and Path(word).exists()):
+        if word.startswith(_SERIES):
+            kernels.append(_of_series(word.removeprefix(_SERIES), {kernel.name for kernel in kernels}))
+            names.append(kernels[-1].name)
+        elif "/" in word or (not _matches(word, matrix) and Path(word).exists()):
             kernels.append(from_path(Path(word), {kernel.name for kernel in kernels}))
             names.append(kernels[-1].name)
         else:
@@ -42,6 +46,13 @@ def from_path(path: Path, taken: Collection[str] = ()) -> Kernel:
         return Kernel.model_validate({"name": _name(path, taken), _key(path): str(path)}).below(path.parent)
     except ValidationError as error:
         raise ConfigError(f"--kernel {path!r}: the path has characters that are not supported") from error
+
+
+def _of_series(series: str, taken: Collection[str]) -> Kernel:
+    try:
+        return Kernel(name=_name(Path(series), taken), series=series)
+    except ValidationError as error:
+        raise ConfigError(f"--kernel {_SERIES}{series}: not a series", hint="such as series:6.12") from error
 
 
 def _key(path: Path) -> str:
