@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from harness.run.options import given_path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     keys = actions.add_parser("keys", help="write a certificate authority and a pair for each role")
-    keys.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
+    keys.add_argument("folder", type=given_path, metavar="DIR", help="a new folder")
 
 
 def execute(arguments: argparse.Namespace) -> int:

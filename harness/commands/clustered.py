@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 
 from harness import report
 from harness.commands import options, playing
 from harness.errors import ConfigError
+from harness.run.options import GivenText, given_path
 from harness.run.run import Run, options_of
 from harness.run.view import View
 
@@ -29,21 +29,25 @@ _LOCAL = {
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the options of `harness run` that concern a cluster."""
     parser.add_argument(
-        "--cluster", metavar="SPEC", default="", help="run on local:N, tls://HOST:PORT or a scheduler file"
+        "--cluster",
+        action=GivenText,
+        metavar="SPEC",
+        default="",
+        help="run on local:N, tls://HOST:PORT or a scheduler file",
     )
     add_keys(parser)
     parser.add_argument(
         "--resume",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="run what has no result in the folder of a run with --cluster",
     )
-    parser.add_argument("--part", type=Path, metavar="DIR", help=argparse.SUPPRESS)  # for workers
+    parser.add_argument("--part", type=given_path, metavar="DIR", help=argparse.SUPPRESS)  # for workers
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the keys of a cluster."""
-    parser.add_argument("--keys", type=Path, metavar="DIR", help="keys from `harness cluster keys`")
+    parser.add_argument("--keys", type=given_path, metavar="DIR", help="keys from `harness cluster keys`")
 
 
 def run(arguments: argparse.Namespace) -> int:

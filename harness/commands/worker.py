@@ -9,13 +9,17 @@ from harness.commands import options
 from harness.commands.clustered import add_keys
 from harness.errors import ConfigError
 from harness.plan import quantities
-from harness.run.options import typed
+from harness.run.options import given_text, typed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
-        "scheduler", nargs="?", metavar="SCHEDULER", help="tls://HOST:PORT or a scheduler file"
+        "scheduler",
+        nargs="?",
+        type=given_text,
+        metavar="SCHEDULER",
+        help="tls://HOST:PORT or a scheduler file",
     )
     add_keys(parser)
     parser.add_argument(
@@ -24,7 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="machines at once (default: as the host allows)",
     )
-    parser.add_argument("--name", metavar="NAME", help="this host in results (default: its network name)")
+    parser.add_argument(
+        "--name", type=given_text, metavar="NAME", help="this host in results (default: its network name)"
+    )
     parser.add_argument("--facts", action="store_true", help="print what a worker here would offer, and exit")
 
 

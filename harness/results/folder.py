@@ -84,6 +84,8 @@ def reopen(folder: Path) -> int:
     Raises ConfigError.
     """
     try:
+        _refuse_shared(folder)
+        _refuse_shared(folder.parent)
         claimed = locks.claim(folder)
         if claimed is None:
             raise ConfigError(f"{folder}: another run is writing there", hint="wait until it has ended")

@@ -324,6 +324,12 @@ def test_one_machine_is_shaped_by_its_options() -> None:
     [
         "run --shard=",
         "run --connect=",
+        "run --cluster=",
+        "run --resume=",
+        "run --keys=",
+        "worker --keys=",
+        "worker --name=",
+        "worker --slots=0",
         "run --mirror=",
         "run --output=",
         "run --matrix=",

@@ -137,3 +137,10 @@ def test_a_folder_of_another_user_is_refused(
     monkeypatch.delenv("SUDO_UID")
     with pytest.raises(ConfigError, match="belongs to uid 1000"):
         made(run, own=own)
+
+
+def test_a_run_is_not_resumed_where_others_can_replace_it(tmp_path: Path) -> None:
+    made(tmp_path / "run")
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigError, match="every user of this host can replace"):
+        folder.reopen(tmp_path / "run")
