@@ -178,7 +178,7 @@ def _predicted(found: Sequence[Prediction]) -> Iterator[str]:
 def _image(arguments: argparse.Namespace) -> tuple[Path, str]:
     """Return the file with a kernel's BTF, and its configuration, "" if unknown. Raises ConfigError."""
     from harness.host.cache import Cache
-    from harness.kernels import lock, named, sources
+    from harness.kernels import lock, named, payload, sources
 
     path = Path(arguments.kernel)
     known: dict[str, Kernel] = {}
@@ -187,6 +187,8 @@ def _image(arguments: argparse.Namespace) -> tuple[Path, str]:
     if arguments.kernel not in known and not path.exists():
         near = nearest(arguments.kernel, [*known]) if known else ""
         raise ConfigError(f"{arguments.kernel}: neither a file nor in the matrix{near}")
+    if arguments.kernel not in known and path.is_file() and payload.is_vmlinux(path):
+        return path, ""
     kernel = known.get(arguments.kernel) or named.from_path(path)
     sources.check(kernel, arguments.arch)
     with on_stderr() as progress:

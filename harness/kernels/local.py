@@ -11,6 +11,7 @@ import mmap
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -165,7 +166,9 @@ def installed(folder: Path) -> dict[str, Path]:
         found.update({str((base / name).relative_to(folder)): base / name for name in names})
         if len(found) > _MAX_FILES:
             raise ConfigError(f"{folder}: more than {_MAX_FILES} files")
-    return bounded({name: found[name] for name in needed(found) if not found[name].is_symlink()}, folder)
+    # A FIFO would block the reader, and a link may lead anywhere.
+    plain = (name for name in needed(found) if stat.S_ISREG(found[name].lstat().st_mode))
+    return bounded({name: found[name] for name in plain}, folder)
 
 
 def bounded(modules: dict[str, Path], folder: Path) -> dict[str, Path]:
@@ -240,9 +243,12 @@ def read_image(path: Path, arch: str) -> payload.Image:
     except InfrastructureError as error:
         raise ConfigError(error.message, hint=error.hint) from error
     if image.arch != arch:
+        known = image.arch in catalogue.ARCHITECTURES
         raise ConfigError(
             f"{path}: a kernel for {image.arch}, and the cell is for {arch}",
-            hint=f"add `arch: {image.arch}` to the matrix" if image.arch in catalogue.ARCHITECTURES else "",
+            hint=f"name {image.arch} as `arch` in the matrix, or --arch"
+            if known
+            else "build a 64-bit kernel",
         )
     return image
 

@@ -15,6 +15,7 @@ from harness.plan.cells import fits
 from harness.plan.matrix import Kernel, Matrix
 
 _SERIES = "series:"
+_BOOT_FOLDERS = (("arch", "x86"), ("arch", "arm64"))  # above boot/bzImage in a kernel's tree
 _NO_NAME = re.compile(r"[^A-Za-z0-9._+-]+", re.ASCII)
 
 
@@ -42,8 +43,12 @@ def from_path(path: Path, taken: Collection[str] = ()) -> Kernel:
     path = path.expanduser().absolute()
     if not path.exists():
         raise ConfigError(f"--kernel {path}: no such file or folder")
+    tree = path.parents[3] if len(path.parents) > 3 else path
+    if path.parts[-4:-2] in _BOOT_FOLDERS and (tree / ".config").exists():
+        path = tree
     try:
-        return Kernel.model_validate({"name": _name(path, taken), _key(path): str(path)}).below(path.parent)
+        values = {"name": _name(path, taken), _key(path): str(path), **_beside(path)}
+        return Kernel.model_validate(values).below(path.parent)
     except ValidationError as error:
         raise ConfigError(f"--kernel {path!r}: the path has characters that are not supported") from error
 
@@ -53,6 +58,19 @@ def _of_series(series: str, taken: Collection[str]) -> Kernel:
         return Kernel(name=_name(Path(series), taken), series=series)
     except ValidationError as error:
         raise ConfigError(f"--kernel {_SERIES}{series}: not a series", hint="such as series:6.12") from error
+
+
+def _beside(image: Path) -> dict[str, str]:
+    """The configuration and modules of an image that lies where distributions install it, as in /boot."""
+    release = image.name.partition("vmlinuz-")[2]
+    if not release or image.name != f"vmlinuz-{release}" or not image.is_file():
+        return {}
+    config = image.with_name(f"config-{release}")
+    roots = (image.parent.parent / prefix / "lib/modules" / release for prefix in ("", "usr"))
+    modules = next((root for root in roots if root.is_dir()), None)
+    return {
+        key: str(path) for key, path in (("config", config), ("modules", modules)) if path and path.exists()
+    }
 
 
 def _key(path: Path) -> str:

@@ -84,6 +84,12 @@ def read(path: Path) -> Image:
     return Image(arch, release, _configuration(kernel), _type_information(kernel))
 
 
+def is_vmlinux(path: Path) -> bool:
+    """Whether a file is an ELF file, which holds BTF and does not boot. Raises OSError."""
+    with files.open_regular(path) as file:
+        return file.read(len(_ELF64)) == _ELF64
+
+
 def type_information(image: Path) -> bytes:
     """The BTF of an image, of a vmlinux, or of a file of BTF. Raises InfrastructureError without any."""
     with files.open_regular(image) as file:

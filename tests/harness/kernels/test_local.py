@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from harness.host.cache import Cache
 from harness.host.progress import silent
 from harness.kernels import FetchedKernel, named, sources
 from harness.kernels.model import ResolvedKernel
-from harness.plan.matrix import Kernel
+from harness.plan.matrix import Kernel, Matrix
 from tests.harness.kernels import trees
 from tests.harness.kernels.test_inspect import made
 from tests.harness.kernels.trees import CONFIG, RELEASE, bzimage, module, write
@@ -223,6 +224,36 @@ def test_an_archive_writes_nothing_else(tmp_path: Path) -> None:
     write(tmp_path, {"own.tar": trees.tar({**hostile, **trees.installed()})})
     fetch(tmp_path, Kernel(name="own", build="own.tar"))
     assert {path.name for path in tmp_path.iterdir()} == {"own.tar", "cache"}
+
+
+def test_an_image_where_distributions_install_it(tmp_path: Path) -> None:
+    """Brings its configuration and modules; the image in a kernel's tree stands for the tree."""
+    put(tmp_path)
+    image = named.from_path(tmp_path / f"root/boot/vmlinuz-{RELEASE}")
+    assert (image.source, image.config) == ("image", str(tmp_path / f"root/boot/config-{RELEASE}"))
+    assert modules_of(fetch(tmp_path, image)) == {"virtio_net.ko"}
+    tree = named.from_path(tmp_path / "linux/arch/x86/boot/bzImage")
+    assert (tree.name, tree.build) == ("linux", str(tmp_path / "linux"))
+
+
+def test_a_pipe_among_the_modules_is_left_out(tmp_path: Path) -> None:
+    """Reading it would wait for ever; a link may lead anywhere."""
+    put(tmp_path)
+    folder = tmp_path / f"root/lib/modules/{RELEASE}/kernel/net"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.ko")
+    (folder / "link.ko").symlink_to("/etc/passwd")
+    assert modules_of(fetch(tmp_path, Kernel(name="own", build="root"))) == {"virtio_net.ko"}
+
+
+def test_debians_kernel_of_a_series_by_name(tmp_path: Path) -> None:
+    """Also if the matrix has it already, and without a matrix's entry."""
+    matrix = Matrix(kernels=(Kernel(name="6.12", series="6.12"),))
+    found, names = named.added(matrix, ["series:6.16", "series:6.12", "6.*"])
+    assert [(one.name, one.series) for one in found.kernels[1:]] == [("6.16", "6.16"), ("6.12-2", "6.12")]
+    assert names == ("6.16", "6.12-2", "6.*")
+    with pytest.raises(ConfigError, match="not a series"):
+        named.added(matrix, ["series:../x"])
 
 
 def test_a_path_on_the_command_line(tmp_path: Path) -> None:
