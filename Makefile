@@ -25,7 +25,7 @@ CLUSTER := $(VENV)/.cluster-$(shell cat requirements-cluster.lock pyproject.toml
 # `make test` boots the oldest and the newest kernel of matrix.yaml; the scenarios carry the tag in the catalogue.
 SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke --must-pass
 
-.PHONY: matrix nightly test unit lint guest noise mutants faults random-faults law law-rules docs lock setup setup-cluster build clean
+.PHONY: matrix nightly test unit lint guest noise mutants faults random-faults law law-rules deb docs lock setup setup-cluster build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
@@ -66,6 +66,10 @@ law-rules: setup
 # How much the kernel stops of what happens all day, with the default rules: docs/operations.md has the figures.
 noise: setup build
 	$(BIN)/pytest -m guest tests/guest/agent/test_noise.py $(ARGS)
+
+# The Debian package of the agent, in build/deb.
+deb: setup build
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python packaging/deb.py $(BUILD)/deb
 
 # The pages that are made from the code, and with RESULTS=out/latest from a run.
 docs: setup
