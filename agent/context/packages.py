@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from agent.events.actors import Process
@@ -23,6 +24,7 @@ PROGRAMS: Mapping[bytes, bytes] = {
     **dict.fromkeys((b"/usr/lib/snapd/snapd", b"/usr/libexec/snapd/snapd"), b"snapd"),
     **dict.fromkeys((b"/usr/bin/flatpak", b"/usr/libexec/flatpak-system-helper"), b"flatpak"),
 }
+RPM_FOLDERS = (Path("/usr/lib/sysimage/rpm"), Path("/var/lib/rpm"))  # of rpm's database
 # Where snapd runs from its own snap: the number is that of its revision.
 _SNAPD = re.compile(rb"/snap/(snapd|core)/[0-9]+/usr/lib/snapd/snapd")
 

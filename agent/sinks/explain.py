@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from agent.context.packages import Database, is_manager
+from agent.context.packages import RPM_FOLDERS, Database, is_manager
 from agent.events.actors import Context
 from agent.events.model import Event, EventType
 from agent.rules.constants import WRITE_FLAGS
@@ -189,4 +189,10 @@ def databases() -> dict[bytes, Database]:
     """Return the databases of this host, by the package managers that keep them."""
     from agent.context.dpkg import Dpkg
 
-    return {b"dpkg": Dpkg()}
+    found: dict[bytes, Database] = {b"dpkg": Dpkg()}
+    if any(folder.is_dir() for folder in RPM_FOLDERS):
+        from agent.context.rpm import Rpm  # lazy: it imports SQLite
+
+        rpm = Rpm()
+        found |= {b"rpm": rpm, b"dnf": rpm}
+    return found

@@ -64,7 +64,8 @@ def test_heartbeats_prove_that_the_hooks_fire(guest: Guest, actions: Actions) ->
 
 
 _PACKAGE = """
-mkdir -p /root/p/DEBIAN /root/p/usr/bin
+mkdir -p /root/p/DEBIAN /root/p/usr/bin /var/lib/dpkg/info /var/lib/dpkg/updates  # the image has no database
+touch /var/lib/dpkg/status
 cd /root/p
 echo tool >usr/bin/fimtool
 md5sum usr/bin/fimtool >DEBIAN/md5sums
