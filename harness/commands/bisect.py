@@ -103,7 +103,7 @@ def _order(arguments: argparse.Namespace) -> Order:
 def _entries(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise ConfigError(f"--folder {folder}: not a folder")
-    yield from (path.absolute() for path in folder.iterdir() if not path.name.startswith("."))
+    yield from (path.resolve() for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -183,7 +183,7 @@ def _judge(name: str, arguments: argparse.Namespace, folder: Path) -> Judged:
             )
         if built.returncode:
             return Judged(Judgement.SKIP, f"it does not build; see {log}")
-    argv = [sys.executable, "-m", "harness", "run", "--matrix", str(arguments.matrix), "--kernel", kernel]
+    argv = [sys.executable, "-m", "harness.cli", "run", "--matrix", str(arguments.matrix), "--kernel", kernel]
     argv += [
         word
         for option in _PASSED_ON
@@ -198,12 +198,12 @@ def _judge(name: str, arguments: argparse.Namespace, folder: Path) -> Judged:
         file.flush()
         done = subprocess.run(argv, stdout=file, stderr=file, check=False)
     if not (folder / model.FILE).exists():
-        return Judged(Judgement.SKIP, _last_line(log) or f"harness run exited {done.returncode}")
+        return Judged(Judgement.SKIP, f"no results, exit code {done.returncode}: {_last_line(log)}")
     return bisect.judge(model.load(folder / model.FILE))
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line for line in reversed(lines) if line.startswith("harness: ")), "").removeprefix(
-        "harness: "
-    )
+    """The cause that a run printed, or else its last line."""
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    causes = [line.removeprefix("harness: ") for line in lines if line.startswith("harness: ")]
+    return (causes or lines)[-1]

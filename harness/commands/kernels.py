@@ -184,12 +184,12 @@ def _image(arguments: argparse.Namespace) -> tuple[Path, str]:
     known: dict[str, Kernel] = {}
     if "/" not in arguments.kernel and arguments.matrix.exists():
         known = {kernel.name: kernel for kernel in config.load(arguments.matrix).kernels}
-    if arguments.kernel not in known and not path.exists():
+    if arguments.kernel not in known and not path.exists() and not arguments.kernel.startswith("series:"):
         near = nearest(arguments.kernel, [*known]) if known else ""
         raise ConfigError(f"{arguments.kernel}: neither a file nor in the matrix{near}")
     if arguments.kernel not in known and path.is_file() and payload.is_vmlinux(path):
         return path, ""
-    kernel = known.get(arguments.kernel) or named.from_path(path)
+    kernel = known.get(arguments.kernel) or named.from_word(arguments.kernel)
     sources.check(kernel, arguments.arch)
     with on_stderr() as progress:
         store, locked = Cache(progress=progress), lock.load(lock_path(arguments))

@@ -27,22 +27,28 @@ def added(matrix: Matrix, words: Sequence[str]) -> tuple[Matrix, tuple[str, ...]
     """
     kernels, names = list(matrix.kernels), []
     for word in words:
-        if word.startswith(_SERIES):
-            kernels.append(_of_series(word.removeprefix(_SERIES), {kernel.name for kernel in kernels}))
-            names.append(kernels[-1].name)
-        elif "/" in word or (not _matches(word, matrix) and Path(word).exists()):
-            kernels.append(from_path(Path(word), {kernel.name for kernel in kernels}))
+        is_path = "/" in word or (not _matches(word, matrix) and Path(word).exists())
+        if is_path or word.startswith(_SERIES):
+            kernels.append(from_word(word, {kernel.name for kernel in kernels}))
             names.append(kernels[-1].name)
         else:
             names.append(word)
     return matrix.model_copy(update={"kernels": tuple(kernels)}), tuple(names)
 
 
+def from_word(word: str, taken: Collection[str] = ()) -> Kernel:
+    """The kernel of `series:SERIES` or at a path, with a name that is not in `taken`. Raises ConfigError."""
+    if word.startswith(_SERIES):
+        return _of_series(word.removeprefix(_SERIES), taken)
+    return from_path(Path(word), taken)
+
+
 def from_path(path: Path, taken: Collection[str] = ()) -> Kernel:
     """The kernel at a path, with a name that is not in `taken`. Raises ConfigError."""
     path = path.expanduser().absolute()
     if not path.exists():
-        raise ConfigError(f"--kernel {path}: no such file or folder")
+        hint = "name a kernel tree, an image, or a folder of packages"
+        raise ConfigError(f"--kernel {path}: no such file or folder", hint=hint)
     tree = path.parents[3] if len(path.parents) > 3 else path
     if path.parts[-4:-2] in _BOOT_FOLDERS and (tree / ".config").exists():
         path = tree

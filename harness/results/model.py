@@ -127,7 +127,7 @@ class TestResult(_Judged):
 
 
 class Package(_Model):
-    """A Debian package of a kernel."""
+    """A package of a kernel, or a file of a kernel of the user: then `name` is its purpose."""
 
     name: Word
     version: Word

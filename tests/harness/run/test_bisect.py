@@ -200,3 +200,14 @@ def test_a_folder_is_ordered_by_version(tmp_path: Path) -> None:
 def test_a_question_that_is_none(tmp_path: Path, words: list[str], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         command._order(arguments(tmp_path, *words))
+
+
+def test_a_kernel_whose_run_ends_without_results(tmp_path: Path) -> None:
+    """Is skipped with the cause that the run printed; the run is a real one, of a file that is no kernel."""
+    (tmp_path / "matrix.yaml").write_text("kernels: [6.1]\nsuites: [{name: x, command: 'true'}]\n")
+    (tmp_path / "image").write_text("no kernel")
+    wanted = arguments(tmp_path, "--matrix", str(tmp_path / "matrix.yaml"), "--accelerator", "tcg")
+    judged = command._judge(str(tmp_path / "image"), wanted, tmp_path / "run")
+    assert judged.judgement is Judgement.SKIP
+    assert judged.reason.startswith("no results, exit code 2: ")
+    assert judged.reason.endswith("image: not a kernel image")
