@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.report.shared import hooks, words
 from harness.results.model import CellResult, Hook, Results
+
+COLUMNS = 8  # kernels in one table, if there are more
 
 _FAMILY = {
     "fires": "good",
@@ -67,7 +69,7 @@ class FactRow:
 
 @dataclass(frozen=True)
 class Table:
-    """All kernels of one variant; `partly` are the event types that some kernel does not see whole."""
+    """The kernels of one variant; `partly` are the event types that some kernel does not see whole."""
 
     hookset: str
     rest: str
@@ -75,6 +77,7 @@ class Table:
     points: tuple[PointRow, ...]
     partly: tuple[FactRow, ...]
     capabilities: tuple[FactRow, ...]
+    hidden: int = 0  # kernels without a column
 
     @property
     def surprises(self) -> int:
@@ -97,7 +100,31 @@ def tables(results: Results) -> list[Table]:
     for cell in results.cells:
         if cell.hooks or cell.capabilities:
             grouped.setdefault(words.variant_key(cell), []).append(cell)
-    return [_table(cells) for cells in grouped.values()]
+    return [_narrow(_table(cells)) for cells in grouped.values()]
+
+
+def _narrow(table: Table) -> Table:
+    """Leave out kernels that have the hooks of the one to their left, if there are more than COLUMNS."""
+    if len(table.cells) <= COLUMNS:
+        return table
+    moved = {
+        at
+        for row in table.points
+        for at, found in enumerate(row.kernels)
+        if any(s.moved for s in found.steps)
+    }
+    wrong = {at for at, cell in enumerate(table.cells) if any(map(hooks.surprising, cell.hooks))}
+    kept = sorted({0, *moved, *wrong})[:COLUMNS]
+    return replace(
+        table,
+        cells=tuple(table.cells[at] for at in kept),
+        points=tuple(replace(row, kernels=tuple(row.kernels[at] for at in kept)) for row in table.points),
+        partly=tuple(replace(row, states=tuple(row.states[at] for at in kept)) for row in table.partly),
+        capabilities=tuple(
+            replace(row, states=tuple(row.states[at] for at in kept)) for row in table.capabilities
+        ),
+        hidden=len(table.cells) - len(kept),
+    )
 
 
 def _table(cells: list[CellResult]) -> Table:

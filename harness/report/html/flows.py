@@ -8,6 +8,8 @@ from harness.results import ledger
 from harness.results.ledger import Account
 from harness.results.model import CellResult, Results
 
+CELLS = 60  # in the table of one event type
+
 
 @dataclass(frozen=True)
 class CellFlow:
@@ -24,6 +26,16 @@ class EventFlow:
 
     account: Account
     cells: tuple[CellFlow, ...]
+
+    @property
+    def shown(self) -> tuple[CellFlow, ...]:
+        """The cells that the table has, those with a wrong ledger first."""
+        return tuple(sorted(self.cells, key=lambda flow: not flow.off)[:CELLS])
+
+    @property
+    def hidden(self) -> int:
+        """How many cells the table leaves out."""
+        return max(0, len(self.cells) - CELLS)
 
     @property
     def off(self) -> int:

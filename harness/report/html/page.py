@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.ext import Extension
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from harness.report.html import bars, by_test, drift, flows, matrix
+from harness.report.html import bars, by_test, drift, flows, matrix, shown
 from harness.report.shared import attention, evidence, hooks, proof, verdicts, words
 from harness.results import ledger
 from harness.results.model import Results
@@ -27,9 +28,9 @@ from harness.text import counted, visible
 
 TEXT_LIMIT = 2000  # characters of one text
 SHORT_LIMIT = 100  # characters of one text once the page holds PAGE_LIMIT
-PAGE_LIMIT = 16 << 20  # characters of text in the whole page
+PAGE_LIMIT = 4 << 20  # characters of text in the whole page
 
-TEST_LIMIT = 20_000  # tests in the whole page, each with its row in the page's markup
+TEST_LIMIT = 200_000  # tests in the whole page
 
 _ASSETS = Path(__file__).with_name("assets")
 _STYLES = ("base.css", "matrix.css", "panel.css", "views.css", "print.css")
@@ -87,6 +88,8 @@ def _content(results: Results, folder: Path | None) -> dict[str, Any]:
         "flows": flows.flows(results),
         "events": by_test.events_of_run(results),
         "scenarios": results.scenarios,
+        "shown": shown.Shown(results),
+        "chips": shown.CHIPS,
         "evidence": {cell.id: evidence.gather(cell, folder) for cell in results.cells},
     }
 
@@ -95,6 +98,7 @@ def _content(results: Results, folder: Path | None) -> dict[str, Any]:
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("harness.report.html"),
+        extensions=[_WithoutIndentation],
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_bounded,
@@ -104,6 +108,14 @@ def _environment() -> Environment:
     environment.filters.update(_FILTERS)
     environment.globals.update(verdicts=list(Verdict), flow_kinds=bars.FLOW)
     return environment
+
+
+class _WithoutIndentation(Extension):
+    """Removes the indentation of templates, a seventh of a page; values keep theirs."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:  # noqa: ARG002 - Jinja's
+        """Return the source of a template without indentation."""
+        return "\n".join(line.lstrip() for line in source.splitlines()) + "\n"
 
 
 @pass_context

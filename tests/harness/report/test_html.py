@@ -122,7 +122,7 @@ def test_many_long_texts_are_cut_shorter() -> None:
     rows = tuple(Assertion(name=f"{n}", ok=False, expected="y" * 5000, got="z" * 5000) for n in range(100))
     tests = tuple(a_test(f"made.up{n}", assertions=rows) for n in range(100))
     page = html.render(a_run(*(a_cell(kernel, tests=tests) for kernel in ("6.1", "7.3"))))
-    assert len(page) < 2 * html.PAGE_LIMIT
+    assert len(page) < 10 << 20
     assert "and 40 more failed" in page
 
 
@@ -251,13 +251,32 @@ def test_an_empty_run_has_a_page(cells: tuple[Any, ...]) -> None:
     assert_harmless(Page(html.render(a_run(*cells))))
 
 
-def test_the_page_of_a_big_run_stays_small() -> None:
-    """26 kernels with 5 hook sets and 40 tests."""
+def test_a_big_run_is_a_small_page() -> None:
+    """26 kernels with 5 hook sets and 40 tests; one more takes less than 7 kB, with all its tests."""
     tests = tuple(a_test(f"family{n % 8}.test{n}") for n in range(40))
-    cells = (
+    cells = [
         a_cell(f"6.{n}", hookset, tests) for n in range(26) for hookset in ("auto", "lsm", "a", "b", "c")
-    )
-    assert len(html.render(a_run(*cells))) < 8 << 20
+    ]
+    whole, half = (len(html.render(a_run(*kept))) for kept in (cells, cells[:65]))
+    assert whole < 3 << 20
+    assert (whole - half) / 65 < 7000
+
+
+def test_a_big_page_has_the_details_of_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left out is counted, by its reason, and the page says where it is."""
+    monkeypatch.setattr("harness.report.html.shown.DETAILED", 2)
+    monkeypatch.setattr("harness.report.html.shown.WHOLE", 1)
+    skipped = [a_test(f"truth.skip{n}", Verdict.SKIP, "no such call") for n in range(12)]
+    failed = [a_test("truth.fail1", Verdict.FAIL, "one"), a_test("truth.fail2", Verdict.FAIL, "two")]
+    passed = [a_test(f"truth.pass{n}") for n in range(5)]
+    cells = a_cell("6.1", tests=(*passed, *skipped)), a_cell("7.3", tests=(*passed, *failed))
+    page = html.render(a_run(*cells))
+    details = [part.partition("</summary>")[0] for part in page.split('<details class="test"')[1:]]
+    assert ["truth.fail1" in details[0], "truth.fail2" in details[1], len(details)] == [True, True, 2]
+    assert "12 tests: truth.skip0, " in page
+    assert "truth.skip7 and 4 more" in page
+    assert page.count("5 tests passed") == 2
+    assert page.count("<h3>Where the time went</h3>") == 1
 
 
 def test_a_page_of_too_many_tests_shows_the_failures(monkeypatch: pytest.MonkeyPatch) -> None:
