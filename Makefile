@@ -25,7 +25,7 @@ CLUSTER := $(VENV)/.cluster-$(shell cat requirements-cluster.lock pyproject.toml
 # `make test` boots the oldest and the newest kernel of matrix.yaml; the scenarios carry the tag in the catalogue.
 SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke --must-pass
 
-.PHONY: matrix nightly test unit lint guest noise mutants faults random-faults law law-rules deb docs lock setup setup-cluster build clean
+.PHONY: matrix nightly test unit lint guest noise bench mutants faults random-faults law law-rules deb docs lock setup setup-cluster build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)

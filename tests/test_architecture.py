@@ -25,7 +25,7 @@ LAYERS = {
         "vm",
         "run",
         "lab",
-        "watch cluster report",
+        "watch cluster bench report",
         "commands",
         "cli",
         "__main__",

@@ -35,6 +35,7 @@ HUNG_QUIT_S = 10.0  # the same, for a server that did not answer before
 SYSCTL_S = 30.0  # set or read kernel parameters
 DMESG_S = 10.0  # read the guest's kernel log as evidence
 SUITE_DMESG_S = 30.0  # read the guest's kernel log for the verdict of a user's program
+BENCH_TRIAL_S = 3600.0  # `harness bench`: all workloads beside one monitor
 KEEP_S = 10.0  # a machine that is to be kept for the user must answer
 
 # A connection to a guest.

@@ -1,0 +1,1 @@
+"""Measures what monitoring costs: the agent beside other monitors, on one kernel, without noise."""

@@ -1,0 +1,94 @@
+"""Writes the files of a bench, and the page of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.bench import chart, model, table
+from harness.bench.model import Bench
+from harness.errors import ConfigError
+
+FILES = (model.NAME, "cost.md", "cost.svg")
+
+_INTRODUCTION = """# What monitoring costs
+
+This page is made by `harness bench`; do not edit it. `make bench` measures again.
+
+Each trial boots a machine, starts one monitor and runs all workloads beside it. All monitors watch the same
+paths, and a round measures all of them, one after another; the next round goes through them in the reverse
+order. Under emulation (TCG) the guest's clock counts its instructions, so the load of the host does not
+change the figures. Instructions are no cycles: caches and the TLB do not count.
+
+- **program**: CPU of the workload for each operation, with what the monitor adds inside its system calls.
+- **monitor's own**: CPU of all other threads beyond what it is without a monitor, kernel threads included.
+- **all**: both. **wall**: from the first operation to the last, so without what the monitor does later.
+- **lost**: watched opens without a line, of all that were generated.
+- **spread**: range of "all" over the rounds, in percent of its median.
+- **start**: CPU until the monitor reported its first event. **memory**: of its processes (PSS) after all
+  workloads. **kernel's memory**: growth of slabs, maps and page tables during the start.
+
+To open one file again and again is a case in which inotify and fatrace merge: of equal events that wait, one
+stays.
+
+"""
+
+
+def save(bench: Bench, folder: Path) -> None:
+    """Write the files of one bench into a folder. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(bench, folder)
+    (folder / "cost.md").write_text(text([bench], {bench.kernel: "cost.svg"}), encoding="utf-8")
+    (folder / "cost.svg").write_text(chart.svg(bench), encoding="utf-8")
+
+
+def write(benches: Sequence[Bench], path: Path) -> None:
+    """Write the page of several kernels and, beside it, a chart for each. Raises OSError."""
+    charts = {bench.kernel: f"{path.stem}-{bench.kernel}.svg" for bench in benches}
+    for bench in benches:
+        (path.parent / charts[bench.kernel]).write_text(chart.svg(bench), encoding="utf-8")
+    path.write_text(text(benches, charts), encoding="utf-8")
+
+
+def text(benches: Sequence[Bench], charts: dict[str, str]) -> str:
+    """Return the page in Markdown; `charts` names a file for each kernel."""
+    parts = [_INTRODUCTION]
+    for bench in benches:
+        parts.append(f"## {bench.kernel}\n\n{table.conditions(bench)}\n")
+        parts.append(f"![cost of each monitor on {bench.kernel}]({charts[bench.kernel]})\n")
+        for title, rows in table.tables(bench):
+            parts.append(f"### {title}\n\n{table.markdown(rows)}")
+        about = "".join(f"- `{name}`: {words}\n" for name, words in bench.monitors.items())
+        parts.append(f"### Monitors\n\n{about}")
+    return "\n".join(parts)
+
+
+def joined(benches: Sequence[Bench]) -> list[Bench]:
+    """Join benches of one kernel that measured different monitors or workloads at one commit.
+
+    Raises ConfigError for benches of one kernel that must not be compared.
+    """
+    found: dict[str, Bench] = {}
+    for bench in benches:
+        first = found.get(bench.kernel)
+        found[bench.kernel] = _join(first, bench) if first else bench
+    return list(found.values())
+
+
+def _join(first: Bench, second: Bench) -> Bench:
+    for name in ("release", "arch", "clock", "accelerator", "commit"):
+        if getattr(first, name) != getattr(second, name):
+            raise ConfigError(
+                f"two benches of {first.kernel} differ in {name}: "
+                f"{getattr(first, name)} and {getattr(second, name)}"
+            )
+    rounds = first.rounds
+    later = tuple(one.model_copy(update={"round": one.round + rounds}) for one in second.trials)
+    return first.model_copy(
+        update={
+            "monitors": {**first.monitors, **second.monitors},
+            "workloads": {**first.workloads, **second.workloads},
+            "trials": (*first.trials, *later),
+            "seconds": first.seconds + second.seconds,
+        }
+    )
