@@ -1,4 +1,4 @@
-"""Report what changed from one run to the next; exits 1 only when the product regressed."""
+"""Report what changed from one run, or one bench, to the next; exits 1 only when the product regressed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from harness.report.compare.comparison import compare
 from harness.results import model
 from harness.run.options import given_path
 
+BENCH = "bench.json"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     for name in ("old", "new"):
-        parser.add_argument(name, type=given_path, metavar=name.upper(), help="results.json, or its folder")
+        parser.add_argument(
+            name, type=given_path, metavar=name.upper(), help="results.json or bench.json, or its folder"
+        )
     parser.add_argument("--json", action="store_true", help="print JSON, not Markdown")
     parser.add_argument(
         "--output", type=given_path, metavar="DIR", help="also write compare.md and compare.json there"
@@ -24,15 +28,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Compare; return 1 for a regression, 4 for runs that cannot be compared, else 0. Raises ConfigError."""
-    old, new = (model.load(_file(path)) for path in (arguments.old, arguments.new))
-    found = compare(old, new)
-    texts = {"compare.md": compare_text.to_markdown(found), "compare.json": compare_text.to_json(found)}
+    if _is_bench(arguments.old) or _is_bench(arguments.new):
+        code, texts = _costs(arguments.old, arguments.new)
+    else:
+        old, new = (model.load(_file(path)) for path in (arguments.old, arguments.new))
+        found = compare(old, new)
+        code = found.exit_code
+        texts = {"compare.md": compare_text.to_markdown(found), "compare.json": compare_text.to_json(found)}
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             model.write_atomic(arguments.output / name, text)
     sys.stdout.write(texts["compare.json" if arguments.json else "compare.md"])
-    return found.exit_code
+    return code
+
+
+def _is_bench(path: Path) -> bool:
+    """Whether a path leads to a bench: results of a run in the same folder take precedence."""
+    return path.name == BENCH or (path.is_dir() and not _file(path).exists() and (path / BENCH).exists())
+
+
+def _costs(old: Path, new: Path) -> tuple[int, dict[str, str]]:
+    """Return exit code and texts for two benches."""
+    from harness.bench import compare as costs
+    from harness.bench import model as benches
+
+    found = costs.compare(benches.load(old), benches.load(new))
+    return found.exit_code, {"compare.md": costs.markdown(found), "compare.json": costs.to_json(found)}
 
 
 def _file(path: Path) -> Path:
