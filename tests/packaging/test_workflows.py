@@ -90,7 +90,18 @@ def test_every_step_can_be_typed_by_a_developer(path: Path) -> None:
 
 def test_the_nightly_goes_from_a_plan_to_an_issue() -> None:
     called = [words[0] for words in commands(ROOT / ".github/workflows/nightly.yml")]
-    assert called == ["kernels", "kernels", "plan", "plan", "plan", "run", "merge", "compare"]
+    assert called == [
+        "kernels",
+        "kernels",
+        "plan",
+        "plan",
+        "plan",
+        "run",
+        "merge",
+        "compare",
+        "bench",
+        "compare",
+    ]
     jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
     assert "packaging/nightly.py conclude" in jobs["issue"]["steps"][1]["run"]
 
