@@ -18,7 +18,19 @@ from harness.errors import ConfigError, HarnessError, IncompleteError, Infrastru
 from harness.host import streams
 from harness.text import one_line, visible
 
-_MACHINES = ("run", "worker", "cluster", "plan", "kernels", "exec", "shell", "repro", "bisect", "bench", "doctor")
+_MACHINES = (
+    "run",
+    "worker",
+    "cluster",
+    "plan",
+    "kernels",
+    "exec",
+    "shell",
+    "repro",
+    "bisect",
+    "bench",
+    "doctor",
+)
 _RESULTS = ("report", "compare", "merge", "clean")
 COMMANDS = (*_MACHINES, *_RESULTS)
 INTERRUPTED = 130  # the shell's exit status of a program that Ctrl-C ended
