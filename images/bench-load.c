@@ -37,7 +37,7 @@
 #define SECOND_NS     1000000000LL
 #define MICRO_NS      1000LL
 #define MICROS	      1000000LL
-#define WAIT_NS (2 * SECOND_NS)
+#define WAIT_NS	      (2 * SECOND_NS)
 #define PAUSE_NS      (SECOND_NS / 50) /* between two operations of "latency" */
 #define MAX_LATENCIES 10000
 #define MAX_NAME      4096
