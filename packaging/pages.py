@@ -86,7 +86,7 @@ def constant_names() -> Iterator[str]:
 def rule_limits() -> Iterator[str]:
     """Yield the table of bounds on rule files."""
     yield from _head("what", "at most", "because")
-    yaml = "a file is data from outside, read before its rules are checked; 4,000 simple rules have 0.5 MB"
+    yaml = "a file is data from outside, read before its rules are checked; 4,000 simple rules have 0.4 MB"
     yield _row("bytes of a file", f"{source.MAX_BYTES:,}", yaml)
     yield _row("values of a file, aliases expanded", f"{source.MAX_VALUES:,}", "aliases can multiply values")
     yield _row("nesting levels of a file", f"{source.MAX_DEPTH}", "the reader is recursive")
