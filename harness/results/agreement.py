@@ -31,7 +31,7 @@ def disagreements(plan: Plan, results: Results) -> list[str]:
 def _variants_differ(plan: Plan, results: Results) -> list[str]:
     """A line for each cell whose results belong to another variant than the planned one."""
     planned = {
-        cell.id: (cell.kernel.series, cell.arch, cell.hookset, cell.btf, cell.transport)
+        cell.id: (cell.kernel.requested, cell.arch, cell.hookset, cell.btf, cell.transport)
         for cell in plan.cells
     }
     present = {

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from harness import report
 from harness.errors import ConfigError
+from harness.plan.matrix import Kernel
 from harness.plan.plan import Plan, Selectors, make
 from harness.report import junit, summary
 from harness.results import agreement, exercise, model, scenarios
@@ -326,6 +327,14 @@ def test_results_of_another_kernel_are_found(plan: Plan) -> None:
     changed = found.model_copy(update={"cells": (other, *found.cells[1:])})
     (line,) = agreement.disagreements(plan, changed)
     assert line.startswith("5.10-auto: planned as 5.10 amd64 auto")
+
+
+def test_results_of_a_kernel_of_the_user_agree_with_their_plan(plan: Plan) -> None:
+    """What was requested is a path then, and no series."""
+    own = Kernel(name="own", build="/home/me/linux")
+    cells = tuple(cell.model_copy(update={"kernel": own}) for cell in plan.cells)
+    planned = plan.model_copy(update={"cells": cells})
+    assert agreement.disagreements(planned, made(planned, _all(planned))) == []
 
 
 def test_results_of_another_variant_are_reported(plan: Plan) -> None:
