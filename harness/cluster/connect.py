@@ -22,9 +22,10 @@ from harness.cluster.placement import MACHINE, MEMORY
 from harness.cluster.plugin import HarnessPlugin
 from harness.errors import ConfigError, InfrastructureError
 from harness.host import capacity, deadlines, files
+from harness.host.cache import default_root
 from harness.text import one_line
 
-_NONE = logging.CRITICAL + 1  # a level of the log that no message has
+SILENT = logging.CRITICAL + 1  # a level of the log that no message has
 _LOCAL = re.compile(r"local:([1-9]\d{0,2})")
 _HINT = "use local:N, tls://HOST:PORT, or a scheduler file"
 
@@ -104,6 +105,13 @@ def quiet() -> None:
     )
 
 
+def scratch() -> str:
+    """Return the folder for Dask's own files, which only this user can write."""
+    folder = default_root() / "dask"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return str(folder)
+
+
 @contextlib.contextmanager
 def connected(spec: Spec, module: str) -> Iterator[Client]:
     """Yield a client of the cluster, whose workers have the plugin. Raises HarnessError.
@@ -144,8 +152,9 @@ def _local(slots: int) -> Iterator[Client]:
             memory_limit=0,
             security=security,
             dashboard_address=None,
-            silence_logs=_NONE,
+            silence_logs=SILENT,
             resources=resources,
+            local_directory=scratch(),
             name=f"harness-{os.getpid()}",
         ) as cluster,
         Client(cluster, security=security, set_as_default=False) as client,

@@ -72,6 +72,7 @@ class Dispatch:
         self._lost: dict[str, list[Attempt]] = {}  # by machine
         self._kernels: dict[str, set[str]] = {}  # by store
         self._sent: dict[str, set[str]] = {}  # digests of blobs by store
+        self._first_until = 0.0  # when the first worker must have joined
         self._shown: set[tuple[str, str]] = set()  # tests
 
     def play(self, order: list[str]) -> None:
@@ -80,7 +81,10 @@ class Dispatch:
         self._waiting = [self._need(name, machines[name][0].arch) for name in order]
         self._client.subscribe_topic(self._topic, self._heard)
         self._client.subscribe_topic("all", self._changed)
+        self._first_until = time.monotonic() + deadlines.WORKER_BACK_S
         self._look()
+        if not self._unknown:
+            self._view("the cluster has no worker yet")
         while self._waiting or self._running:
             self._place()
             self._handle_one()
@@ -200,6 +204,8 @@ class Dispatch:
         """Record NOT_RUN for machines that no worker can run, nor one that may come back."""
         now = time.monotonic()
         absent = [worker for worker, until in self._gone.values() if until > now]
+        if not (self._workers or absent) and now < self._first_until:
+            return
         for need in list(self._waiting):
             if reason := placement.impossible(need, [*self._workers.values(), *absent]):
                 self._waiting.remove(need)

@@ -5,6 +5,7 @@ The kit without its files is kept in the folder of the run, so `harness run --re
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.cluster import part
 from harness.cluster.part import Part, Settings
-from harness.errors import ConfigError
+from harness.errors import ConfigError, InfrastructureError
 from harness.host import files
+from harness.host.cache import Cache, file_digest
+from harness.kernels import ResolvedKernel
+from harness.lab import taken
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results import expectations, model
@@ -27,7 +31,7 @@ Bundle = Callable[[], bytes]
 
 
 class Kit(BaseModel):
-    """`matrix` is an absolute path; `suites` has a digest for each machine that has suites."""
+    """`matrix` is an absolute path; `suites` and `own` have the digest of such files by machine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -39,12 +43,15 @@ class Kit(BaseModel):
     expectations: str = ""
     bundle: str = ""  # SHA-256 of the archive with the agent
     suites: dict[str, str] = {}
+    own: dict[str, str] = {}
 
     def part(self, plan: Plan, machine: str, left_s: float, topic: str) -> Part:
         """Return the part of a machine."""
         blobs = {part.AGENT: self.bundle} if self.bundle and _tests_agent(plan.machines()[machine]) else {}
         if machine in self.suites:
             blobs[part.SUITES] = self.suites[machine]
+        if machine in self.own:
+            blobs[part.KERNEL] = self.own[machine]
         cells = tuple(plan.machines()[machine])
         return Part(
             machine=machine,
@@ -52,6 +59,7 @@ class Kit(BaseModel):
             lock=self.pins.lock,
             expectations=self.expectations,
             agent=self.pins.agent,
+            kernel=self.pins.own.get(machine, {}),
             settings=self.settings,
             blobs=blobs,
             left_s=left_s,
@@ -64,6 +72,7 @@ class Blobs:
 
     def __init__(self, kit: Kit, plan: Plan, base: Path, bundle: Bundle) -> None:
         self._found: dict[str, bytes] = {}
+        self._own = set(kit.own.values())
         if kit.bundle:
             self._add(bundle(), kit.bundle, "the agent")
         machines = plan.machines()
@@ -77,7 +86,7 @@ class Blobs:
         self._found[wanted] = data
 
     def __getitem__(self, digest: str) -> bytes:
-        return self._found[digest]
+        return _kept(digest).read_bytes() if digest in self._own else self._found[digest]
 
 
 def make(run: Run, pins: Pins, settings: Settings, cluster: str, keys: Path | None, bundle: Bundle) -> Kit:
@@ -90,6 +99,7 @@ def make(run: Run, pins: Pins, settings: Settings, cluster: str, keys: Path | No
         keys=keys.absolute() if keys else None,
         settings=settings,
         pins=pins,
+        own={machine: _keep(ResolvedKernel.from_plain(plain)) for machine, plain in pins.own.items()},
         expectations=path.read_text(encoding="utf-8") if path.exists() else "",
         bundle=part.digest(bundle()) if pins.agent else "",
         suites={machine: part.digest(data) for machine, data in packed.items() if data},
@@ -110,6 +120,24 @@ def load(folder: Path) -> Kit:
             f"{folder}: not the folder of a run with --cluster: {one_line(str(error))}",
             hint="name the folder that the run printed, such as out/latest",
         ) from error
+
+
+def _keep(kernel: ResolvedKernel) -> str:
+    """Pack a kernel into the cache; return the SHA-256 of the archive."""
+    store = Cache()
+    with tempfile.TemporaryDirectory(dir=store.root) as folder:
+        archive = Path(folder) / part.KERNEL
+        taken.pack(kernel, store, archive)
+        digest = file_digest(archive)
+        store.get(part.BLOBS, digest, lambda entry: part.copy(archive, entry))
+    return digest
+
+
+def _kept(digest: str) -> Path:
+    def missing(_folder: Path) -> None:
+        raise InfrastructureError("a kernel of this run is no longer in the cache", hint="start a new run")
+
+    return Cache().get(part.BLOBS, digest, missing) / part.BLOB
 
 
 def _tests_agent(cells: list[Cell]) -> bool:

@@ -37,6 +37,8 @@ def serve(scheduler: str, keys: Path | None, slots: int | None, name: str | None
         "memory_limit": 0,
         "resources": {MACHINE: 1, MEMORY: max(capacity.MACHINE_MIB, free // number)},
         "dashboard": False,
+        "silence_logs": opening.SILENT,
+        "local_directory": opening.scratch(),
         "death_timeout": deadlines.CONNECT_S,
         **({"host": "127.0.0.1"} if address.startswith("tcp:") else {}),
     }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,6 +26,8 @@ FILE = "part.json"
 PLAN = "plan.json"
 AGENT = "agent.tar"
 SUITES = "suites.tar"
+KERNEL = "kernel.tar"
+BLOBS, BLOB = "blobs", "blob"  # in the cache: the kind of entry, and its only file
 BASE = "files"  # the folder of the files of suites
 _MAX_BYTES = 1 << 30
 
@@ -53,6 +57,7 @@ class Part(BaseModel):
     lock: str
     expectations: str
     agent: Agent | None = None
+    kernel: dict[str, Any] = {}  # what a kernel of the user resolved to
     settings: Settings = Settings()
     blobs: dict[str, str] = {}
     left_s: float = 0.0
@@ -72,6 +77,11 @@ class Part(BaseModel):
 def digest(data: bytes) -> str:
     """Return the SHA-256 by which a blob is named."""
     return hashlib.sha256(data).hexdigest()
+
+
+def copy(source: Path, entry: Path) -> None:
+    """Copy a file into an entry of the cache for a blob. Raises OSError."""
+    shutil.copyfile(source, entry / BLOB)
 
 
 def suites_of(plan: Plan, base: Path) -> bytes:

@@ -32,7 +32,6 @@ from harness.text import one_line
 
 NAME = "harness"
 CHUNK = 16 << 20  # bytes of a blob in one message
-_BLOBS, _BLOB = "blobs", "blob"
 
 
 class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
@@ -106,11 +105,11 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
         def missing(_folder: Path) -> None:
             raise InfrastructureError(f"the file {wanted[:12]} was not sent to this worker")
 
-        return self._store.get(_BLOBS, wanted, missing) / _BLOB
+        return self._store.get(part.BLOBS, wanted, missing) / part.BLOB
 
     def missing(self, digests: Sequence[str]) -> list[str]:
         """Return those of the blobs that this host does not have."""
-        return [wanted for wanted in digests if not self._store.has(_BLOBS, wanted)]
+        return [wanted for wanted in digests if not self._store.has(part.BLOBS, wanted)]
 
     def receive(self, wanted: str, data: bytes, *, last: bool) -> None:
         """Append a chunk of a blob, and keep the blob after its last one. Raises InfrastructureError."""
@@ -126,7 +125,7 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
             if part.digest(path.read_bytes()) != wanted:
                 path.unlink()
                 raise InfrastructureError(f"the file {wanted[:12]} was damaged on its way")
-            self._store.get(_BLOBS, wanted, lambda folder: _keep(path, folder))
+            self._store.get(part.BLOBS, wanted, lambda folder: part.copy(path, folder))
             path.unlink(missing_ok=True)
 
 
@@ -158,10 +157,6 @@ async def missing(digests: Sequence[str], dask_worker: Any) -> list[str]:
 async def receive(wanted: str, data: bytes, last: bool, dask_worker: Any) -> None:
     """Receive a chunk of a blob."""
     await asyncio.to_thread(dask_worker.plugins[NAME].receive, wanted, data, last=last)
-
-
-def _keep(path: Path, folder: Path) -> None:
-    shutil.copyfile(path, folder / _BLOB)
 
 
 def _parts() -> Path:

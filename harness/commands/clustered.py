@@ -83,6 +83,9 @@ def part(arguments: argparse.Namespace, play: Callable[[Run, View], bool]) -> in
     """Run one machine for a worker by `play`, with events as JSON on stdout; return the exit code."""
     from harness.cluster import child, wire
     from harness.cluster import part as parts
+    from harness.host.cache import Cache
+    from harness.kernels import ResolvedKernel
+    from harness.lab import provenance, taken
 
     child.interrupt_at_end_of_input()
     received = parts.read(arguments.part)
@@ -91,11 +94,12 @@ def part(arguments: argparse.Namespace, play: Callable[[Run, View], bool]) -> in
     arguments.mirror = received.settings.mirror
     bench = options.bench(arguments)
     if received.agent and parts.AGENT in received.blobs:
-        from harness.host.cache import Cache
-        from harness.lab import provenance
-
         provenance.adopt(received.agent, parts.bundle(arguments.part), Cache())
         bench.agent = received.agent
+    if received.kernel:
+        kernel = ResolvedKernel.from_plain(received.kernel)
+        taken.adopt(kernel, arguments.part / parts.KERNEL, Cache())
+        bench.taken = {received.machine: kernel}
     wanted = parts.options(received, arguments.part, arguments.output)
     matrix_run = Run(wanted, bench)
     return playing.quietly(matrix_run, lambda: play(matrix_run, wire.Writer(sys.stdout)))

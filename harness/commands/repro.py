@@ -10,6 +10,7 @@ from rich.console import Console
 from harness.commands.booted import on_stderr, print_stderr
 from harness.commands.run import run
 from harness.results.model import Results
+from harness.run import hosts
 from harness.run.options import ACCELERATOR, CONNECT, OUTPUT, add_to, given_path, given_text
 from harness.run.run import Options
 
@@ -45,11 +46,14 @@ def execute(arguments: argparse.Namespace) -> int:
         argv=arguments.argv,
     )
     bench = VmBench(arguments.connect, lock, accelerator=arguments.accelerator)
-    _compare_hosts(found, bench.accelerator(plan.cells[0].arch)[0])
+    _compare_hosts(found, plan.cells[0].id, bench.accelerator(plan.cells[0].arch)[0])
     return run(options, bench, Console(), "0")
 
 
-def _compare_hosts(found: Results, here: str) -> None:
+def _compare_hosts(found: Results, cell: str, here: str) -> None:
+    before = next((one.host for one in found.cells if one.id == cell), "")
+    if before and before != hosts.name():
+        print_stderr(f"the cell ran on host {before}, and this is {hosts.name()}")
     print_stderr("this run tests the agent that is built here now")
     if here != found.run.accelerator:
         print_stderr(f"the earlier run used {found.run.accelerator}, this host uses {here}")

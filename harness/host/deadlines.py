@@ -66,7 +66,7 @@ CHILD_LOOK_S = 0.5  # a worker looks this often whether its machine is still wan
 CHILD_EXIT_S = 60.0  # the run of a machine ends after its worker wants it to
 WORKER_TTL_S = 60.0  # a worker that is silent for so long is lost
 GATHER_S = 600.0  # the output of a machine arrives
-WORKER_BACK_S = 60.0  # a lost worker comes back, if nothing else can run what is left
+WORKER_BACK_S = 60.0  # a lost worker comes back, or the first one joins, if no other can run what is left
 
 ORDINARY = 30.0  # slowness of the emulated CPU that the deadlines were chosen for; 1 is real hardware
 MOST = 8.0  # factor by which a deadline grows at most; a host that needs more is broken

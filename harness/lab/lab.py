@@ -29,7 +29,7 @@ from harness.host import acceleration, deadlines
 from harness.host.acceleration import Accelerator
 from harness.host.cache import Cache
 from harness.host.progress import Event, Progress, silent
-from harness.kernels import Lock, symbols
+from harness.kernels import Lock, ResolvedKernel, symbols
 from harness.lab import acceptance, provenance
 from harness.lab.command import CommandServer
 from harness.lab.supplies import Preparation, bundle, resolve_all
@@ -75,6 +75,7 @@ class VmBench:
         self._cold = cold
         self.progress: Progress = to_stderr
         self.agent: Agent | None = None
+        self.taken: dict[str, ResolvedKernel] = {}  # kernels of another host, by machine
         self.gdb = False  # whether kernels can be debugged; such machines are to be booted and not restored
         self.memory_mib = MEMORY_MIB
         self.icount = False  # whether the clock of the guests counts instructions; needs TCG
@@ -107,6 +108,7 @@ class VmBench:
         """Resolve, fetch and build; a kernel that cannot be fetched affects its own machines only."""
         preparation = Preparation(accelerator, progress, self._lock, self.agent)
         preparation.extra = self.extra
+        preparation.taken = self.taken
         return preparation.supplies(plan)
 
     def pin(self, plan: Plan, progress: Progress) -> Pins:

@@ -49,6 +49,7 @@ class Preparation:
     ) -> None:
         self.accelerator = accelerator
         self.agent = agent  # instead of the one that is built now
+        self.taken: Mapping[str, ResolvedKernel] = {}  # kernels in the cache, by machine
         self.pause: Callable[[float], object] = time.sleep
         self.progress = progress
         self.lock = lock
@@ -71,9 +72,7 @@ class Preparation:
         agent = self._agent_for(plan)
         first = {name: cells[0] for name, cells in plan.machines().items()}
         _check_compilers(cell.arch for cell in first.values())
-        resolved, unresolved = resolve_all(first, self.lock, self.progress, self.store)
-        for name, error in unresolved.items():
-            self._give_up(name, error.message)
+        resolved = self._resolve(first)
         for name, kernel in resolved.items():
             self.kernels[name] = _facts(first[name], kernel)
             self._try(name, first[name], kernel)
@@ -99,9 +98,7 @@ class Preparation:
         """Return what other hosts must use to test the same. Raises HarnessError, as `supplies` does."""
         agent = self._agent_for(plan)
         first = {name: cells[0] for name, cells in plan.machines().items()}
-        resolved, unresolved = resolve_all(first, self.lock, self.progress, self.store)
-        for name, error in unresolved.items():
-            self._give_up(name, error.message)
+        resolved = self._resolve(first)
         kernels = {
             locking.key_of(request(first[name])): kernel
             for name, kernel in resolved.items()
@@ -110,8 +107,18 @@ class Preparation:
         return Pins(
             lock=Lock(kernels).to_json(),
             kernels={name: kernel.digest for name, kernel in resolved.items()},
+            own={name: kernel.to_plain() for name, kernel in resolved.items() if kernel.source != "series"},
             agent=agent,
         )
+
+    def _resolve(self, first: Mapping[str, Cell]) -> dict[str, ResolvedKernel]:
+        """Resolve the kernels of machines; give up those that cannot be resolved."""
+        taken = {name: self.taken[name] for name in first if name in self.taken}
+        rest = {name: cell for name, cell in first.items() if name not in taken}
+        resolved, unresolved = resolve_all(rest, self.lock, self.progress, self.store)
+        for name, error in unresolved.items():
+            self._give_up(name, error.message)
+        return {name: {**resolved, **taken}[name] for name in first if name not in unresolved}
 
     def _try(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
         """Supply a machine, in up to three attempts, because a mirror may fail for a moment."""

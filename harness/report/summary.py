@@ -42,11 +42,13 @@ def _head(results: Results, artifact: str) -> list[str]:
     run = results.run
     archive = [f"\n[Report, consoles and results]({artifact})"] if artifact else []
     counts = ", ".join(f"{count} {verdict}" for verdict, count in results.totals.items())
+    cpus = sum(host.cpus for host in run.hosts) or run.host.cpus
+    on = f" on {counted(len(run.hosts), 'host')}" if run.hosts else ""
     return [
         f"## {headline(results)}",
         "",
         f"{counted(len(results.cells), 'cell')}; tests: {counts or 'none'}. Run {markdown(run.id)}, "
-        f"{run.duration_s:.0f} s, {markdown(run.accelerator)}, {run.host.cpus} CPUs, exit {run.exit_code}.",
+        f"{run.duration_s:.0f} s, {markdown(run.accelerator)}, {cpus} CPUs{on}, exit {run.exit_code}.",
         *(f"\n{markdown(note)}" for note in run.notes),
         *archive,
     ]

@@ -14,7 +14,7 @@ from harness.errors import IncompleteError
 from harness.plan.cells import Cell
 from harness.plan.plan import Omitted, Plan
 from harness.results import agreement, exercise, model, scenarios
-from harness.results.model import Agent, CellResult, Results, RunInfo
+from harness.results.model import Agent, CellResult, Host, Results, RunInfo
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict, worst, worst_exit_code
 
@@ -92,8 +92,17 @@ def _agreed(found: Iterable[tuple[_Cell, Path]], kind: str) -> dict[str, _Cell]:
     for cell, folder in found:
         known, owner = cells.setdefault(cell.id, (cell, folder))
         if known != cell:
-            raise IncompleteError(f"{cell.id}: different {kind} in {owner} and {folder}")
+            raise IncompleteError(
+                f"{cell.id}: different {kind} in {_where(known, owner)} and {_where(cell, folder)}"
+            )
     return {name: cell for name, (cell, _) in cells.items()}
+
+
+def _where(cell: Cell | CellResult, folder: Path) -> str:
+    """A folder, with the verdict and the host of a result in it."""
+    if isinstance(cell, Cell):
+        return str(folder)
+    return f"{folder} ({cell.verdict} on {cell.host})" if cell.host else f"{folder} ({cell.verdict})"
 
 
 def _agent_of(shards: Sequence[Shard]) -> Agent | None:
@@ -151,11 +160,18 @@ def _run(
         exit_code=worst_exit_code(codes),
         complete=model.complete(cells) and all(run.complete for run in runs) and not absent,
         host=first.host,
+        hosts=_hosts(runs),
         accelerator=_joined(run.accelerator for run in runs),
         harness_version=_joined(run.harness_version for run in runs),
         agent=agent,
         notes=(*_about(shards), *absent, *unused, *exercise.untried(plan, cells), *_notes(runs)),
     )
+
+
+def _hosts(runs: Sequence[RunInfo]) -> tuple[Host, ...]:
+    """The hosts of all shards by their names, if there are several."""
+    found = {host.name: host for run in runs for host in (run.hosts or (run.host,)) if host.name}
+    return tuple(found[name] for name in sorted(found)) if len(found) > 1 else ()
 
 
 def _notes(runs: Sequence[RunInfo]) -> list[str]:

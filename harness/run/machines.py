@@ -125,7 +125,8 @@ class Pins(BaseModel):
     """What every host of a cluster must use, so that all test the same.
 
     `lock` is the text of a lock file with the kernels of the plan, and `kernels` has the cache key of the
-    kernel of each machine; machines whose kernel was not resolved are in neither. `agent` is as in
+    kernel of each machine; machines whose kernel was not resolved are in neither. `own` has the plain data
+    of each kernel that the user gave as files, which are in the cache, by machine. `agent` is as in
     `Supplies`.
     """
 
@@ -133,6 +134,7 @@ class Pins(BaseModel):
 
     lock: str = ""
     kernels: dict[str, str] = {}
+    own: dict[str, dict[str, Any]] = {}
     agent: Agent | None = None
 
 

@@ -45,7 +45,8 @@ _BECAME = {
 class Change:
     """A test whose verdict changed.
 
-    `test` is empty for the cell's own verdict, and `cell` too for that of the run as a whole.
+    `test` is empty for the cell's own verdict, and `cell` too for that of the run as a whole. `hosts` names
+    the two hosts on which the cell ran, if they differ.
     """
 
     kind: Kind
@@ -55,13 +56,15 @@ class Change:
     new: Verdict
     reason: str
     regression: bool
+    hosts: tuple[str, str] | None = None
 
 
 def changes(old: Results, new: Results) -> list[Change]:
     """Return each verdict that both runs have and that differs, by kind, then in the order of the new run."""
     before = {(cell, test): verdict for cell, test, verdict, _ in _verdicts(old)}
+    moved = _moved(old, new)
     changed = [
-        _change(cell, test, before[cell, test], verdict, reason)
+        _change(cell, test, before[cell, test], verdict, reason, moved.get(cell))
         for cell, test, verdict, reason in _verdicts(new)
         if before.get((cell, test), verdict) is not verdict
     ]
@@ -124,8 +127,17 @@ def _verdicts(results: Results) -> Iterator[tuple[str, str, Verdict, str]]:
             yield cell.id, test.name, test.verdict, test.reason
 
 
-def _change(cell: str, test: str, old: Verdict, new: Verdict, reason: str) -> Change:
-    return Change(kind_of(old, new), cell, test, old, new, reason, regressed(old, new))
+def _moved(old: Results, new: Results) -> dict[str, tuple[str, str]]:
+    """Return the two hosts of each cell that ran on different ones."""
+    before = {cell.id: cell.host for cell in old.cells}
+    pairs = {cell.id: (before.get(cell.id, ""), cell.host) for cell in new.cells}
+    return {name: pair for name, pair in pairs.items() if all(pair) and pair[0] != pair[1]}
+
+
+def _change(
+    cell: str, test: str, old: Verdict, new: Verdict, reason: str, hosts: tuple[str, str] | None
+) -> Change:
+    return Change(kind_of(old, new), cell, test, old, new, reason, regressed(old, new), hosts)
 
 
 def _why_passing(old: Verdict) -> Kind:

@@ -96,7 +96,8 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> It
 
 def _change(change: Change) -> tuple[str, ...]:
     cell, test = (change.cell, change.test or "the cell") if change.cell else ("all", "the run")
-    return cell, test, change.old, change.new, change.reason
+    old, new = (f" on {host}" for host in change.hosts) if change.hosts else ("", "")
+    return cell, test, f"{change.old}{old}", f"{change.new}{new}", change.reason
 
 
 def _entry(entry: Entry) -> tuple[str, ...]:

@@ -66,7 +66,9 @@ class Place:
     def worker(self, name: str, *words: str) -> subprocess.Popen[bytes]:
         """Start the workers of one host."""
         where = [str(self.scheduler_file), "--keys", str(self.keys), "--name", name]
-        return self._start("-m", played.__name__, "worker", *where, "--slots", "1", *words)
+        process = self._start("-m", played.__name__, "worker", *where, "--slots", "1", *words)
+        self.wait(lambda: self.output(process).endswith("\n"))  # it joined, or could not
+        return process
 
     def run(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a client."""

@@ -123,5 +123,5 @@ def test_results_without_a_plan_are_refused(earlier: Path) -> None:
 
 
 def test_another_accelerator_is_reported(earlier: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    repro_command._compare_hosts(model.load(earlier / "results.json"), "kvm")
+    repro_command._compare_hosts(model.load(earlier / "results.json"), "6.1-lsm", "kvm")
     assert "the earlier run used tcg, this host uses kvm" in capsys.readouterr().err

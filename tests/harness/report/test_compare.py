@@ -322,3 +322,13 @@ def test_a_comparison_of_two_large_runs_fits_a_job_summary() -> None:
     text = compare_text.to_markdown(compare(old, new))
     assert len(text.encode()) < 1 << 20
     assert "… and 119975 more" in text
+
+
+def test_a_cell_that_fails_on_one_host_and_passed_on_another_is_shown_as_such() -> None:
+    old = a_run(a_cell("6.1", tests=(a_test("truth.open"),), host="alpha"))
+    new = a_run(a_cell("6.1", tests=(a_test("truth.open", V.FAIL),), host="beta"))
+    text = compare_text.to_markdown(compare(old, new))
+    assert "PASS on alpha" in text
+    assert "FAIL on beta" in text
+    same = a_run(a_cell("6.1", tests=(a_test("truth.open", V.FAIL),), host="alpha"))
+    assert "on alpha" not in compare_text.to_markdown(compare(old, same))

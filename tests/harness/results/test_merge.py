@@ -99,8 +99,9 @@ def test_the_same_cell_twice_is_one_cell() -> None:
 
 
 def test_the_same_cell_with_other_results_is_a_conflict() -> None:
-    other = a_cell("6.1", reason="slower")
-    with pytest.raises(IncompleteError, match=r"6\.1-auto: different results in one and two"):
+    other = a_cell("6.1", tests=(a_test("truth.open", Verdict.FAIL),), host="beta")
+    expected = r"6\.1-auto: different results in one \(PASS\) and two \(FAIL on beta\)"
+    with pytest.raises(IncompleteError, match=expected):
         merge.merge(plan_of(a_cell("6.1")), [shard(a_cell("6.1"), folder="one"), shard(other, folder="two")])
 
 
