@@ -7,10 +7,12 @@ is None, and a program that changed while it was read is read again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.events.actors import NO_USER, Live, Process
 
@@ -21,6 +23,9 @@ _STARTTIME = 22 - 3  # field 22 of proc_pid_stat(5), counted from the state, fie
 _SESSION, _TTY = 6 - 3, 7 - 3
 _EFFECTIVE = 1  # after the real user in `Uid:`
 _DELETED = b" (deleted)"
+_MAX_LOOKS = 1024
+_NEVER = 1 << 63
+_STATUS_BYTES = 4096  # of a stat or status file, which are shorter
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,12 +36,30 @@ class Found:
     born_ns: int
 
 
-class ProcFs:
-    """Reads processes below `root`, which is `/proc` or a test's directory."""
+class _Look(NamedTuple):
+    """What a process was when it was read at `at_ns`; `live` is None if it had exited."""
 
-    def __init__(self, root: Path = Path("/proc"), ticks_per_second: int | None = None) -> None:
+    at_ns: int
+    born_ns: int
+    live: Live | None
+
+
+class ProcFs:
+    """Reads processes below `root`, which is `/proc` or a test's directory.
+
+    `clock` is CLOCK_BOOTTIME, in ns.
+    """
+
+    def __init__(
+        self,
+        root: Path = Path("/proc"),
+        ticks_per_second: int | None = None,
+        clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+    ) -> None:
         self.root = root
         self.tick_ns = _NS // (ticks_per_second or os.sysconf("SC_CLK_TCK"))
+        self._clock = clock
+        self._looks: dict[int, _Look] = {}
 
     def pids(self) -> Iterator[int]:
         """Yield the pids of the running processes; processes may start and exit meanwhile."""
@@ -75,16 +98,28 @@ class ProcFs:
             return 0
 
     def live(self, pid: int, time_ns: int) -> Live | None:
-        """Return what changes in the life of the process that had `pid` at `time_ns`; None if it exited."""
-        folder = self.root / str(pid)
+        """Return what changes in the life of the process that had `pid` at `time_ns`; None if it exited.
+
+        It is the process at some time after `time_ns`. So one look serves all events before it: of a burst
+        that waited in the ring buffer, only the first event reads files.
+        """
+        look = self._looks.get(pid)
+        if look is None or look.at_ns < time_ns:
+            look = self._look(pid)
+        return look.live if look.born_ns <= time_ns else None
+
+    def _look(self, pid: int) -> _Look:
+        folder, at_ns, born_ns, live = f"{self.root}/{pid}", self._clock(), _NEVER, None
         with suppress(OSError, ValueError, IndexError, KeyError):
-            _, fields = split_stat((folder / "stat").read_bytes())
-            if int(fields[_STARTTIME]) * self.tick_ns > time_ns:
-                return None
-            cwd = os.fsencode((folder / "cwd").readlink())
-            euid, egid = _identity((folder / "status").read_bytes(), _EFFECTIVE)
-            return Live(cwd, euid, egid, int(fields[_SESSION]), _terminal(int(fields[_TTY])))
-        return None
+            _, fields = split_stat(_content(f"{folder}/stat"))
+            cwd = os.readlink(os.fsencode(f"{folder}/cwd"))  # noqa: PTH115 - a path is slow for each event
+            euid, egid = _identity(_content(f"{folder}/status"), _EFFECTIVE)
+            live = Live(cwd, euid, egid, int(fields[_SESSION]), _terminal(int(fields[_TTY])))
+            born_ns = int(fields[_STARTTIME]) * self.tick_ns
+        if len(self._looks) >= _MAX_LOOKS:
+            self._looks.clear()
+        look = self._looks[pid] = _Look(at_ns, born_ns, live)
+        return look
 
     def _found(self, pid: int, folder: Path, exe: bytes, command_line: bytes) -> Found:
         comm, fields = split_stat((folder / "stat").read_bytes())
@@ -101,6 +136,15 @@ class ProcFs:
         if _exe(folder) != exe:
             exe, command_line = _exe(folder), _command_line(folder)
         return exe, command_line
+
+
+def _content(path: str) -> bytes:
+    """Return the content of a small file."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, _STATUS_BYTES)
+    finally:
+        os.close(file)
 
 
 def split_stat(content: bytes) -> tuple[bytes, list[bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -60,6 +61,29 @@ def test_a_live_process(host: FakeHost, device: int, name: bytes) -> None:
     assert host.proc_fs().live(7, SECOND) == Live(b"/srv/a b", 0, 5, 77, name)
     assert host.proc_fs().live(7, SECOND - 1) is None
     assert host.proc_fs().live(8, SECOND) is None
+
+
+def test_one_look_serves_earlier_events_and_no_later_one(host: FakeHost) -> None:
+    """A process may change its directory after the look, and the pid may get another process."""
+    now = [5 * SECOND]
+    host.add_process(7, 1, b"/bin/a", born_ns=2 * SECOND)
+    folder = host.root / "proc/7"
+    (folder / "status").write_bytes(b"Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n")
+    (folder / "cwd").symlink_to("/first")
+    proc = ProcFs(host.root / "proc", 100, clock=lambda: now[0])
+    first = proc.live(7, 3 * SECOND)
+    assert first
+    (folder / "cwd").unlink()
+    (folder / "cwd").symlink_to("/second")
+    assert proc.live(7, 5 * SECOND) is first
+    assert proc.live(7, SECOND) is None
+    now[0] = 7 * SECOND
+    second = proc.live(7, 6 * SECOND)
+    assert second
+    assert (first.cwd, second.cwd) == (b"/first", b"/second")
+    shutil.rmtree(folder)
+    assert proc.live(7, 7 * SECOND) is second
+    assert proc.live(7, 8 * SECOND) is None
 
 
 def test_the_own_process() -> None:
