@@ -15,6 +15,7 @@ from typing import Any
 
 from agent.errors import AgentError
 
+_OWN = b'{"rule":"agent.'  # events of the agent itself, which have no file
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 
@@ -75,8 +76,9 @@ class Resident:
             raise ResidentError(f"the agent did not end within {self._patience_s:.0f} s") from error
 
     def lines(self) -> list[bytes]:
-        """Return the lines written until now; the last one may be incomplete."""
-        return self._output.read_bytes().splitlines(keepends=True) if self._output.exists() else []
+        """Return the lines of matches written until now; the last one may be incomplete."""
+        written = self._output.read_bytes().splitlines(keepends=True) if self._output.exists() else []
+        return [line for line in written if not line.startswith(_OWN)]
 
     def matches(self, rule: str) -> list[dict[str, Any]]:
         """Return the written matches of a rule, in order. Raises ValueError for an incomplete line."""

@@ -193,6 +193,8 @@ class Arena:
     def _matches(self, data: bytes, part: int) -> Iterator[Match]:
         for text in data.splitlines():
             match = json.loads(text)
+            if "event" not in match:  # an event of the agent itself
+                continue
             process = match["process"]
             if process["pid"] not in self.infrastructure and process["uid"] != UID:
                 yield {**match, "part": part}

@@ -77,7 +77,11 @@ class Pair:
             self.guest.get(f"/run/{name}.json", Path(file.name))
             lines = Path(file.name).read_bytes().splitlines()
         self.guest.run(["truncate", "-s", "0", f"/run/{name}.json"])
-        return Counter(kind(json.loads(line.lstrip(b"\0"))) for line in lines if b"/run/mark-" not in line)
+        return Counter(
+            kind(json.loads(line.lstrip(b"\0")))
+            for line in lines
+            if b"/run/mark-" not in line and b'"event":' in line
+        )
 
     def _ended(self, name: str) -> str:
         return self._channels[name].stderr_tail().decode(errors="replace")
