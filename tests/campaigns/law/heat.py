@@ -17,7 +17,7 @@ _TYPES = ("open", "open", "open", "unlink", "chmod", "truncate", "mknod", "close
 def program(w: Writer) -> None:
     """Some of all this."""
     moves = w.scene.lattice.moves
-    weights = [often if act in _CALM else often * moves for often, act in TABLE]
+    weights = [often * moves if act in _FAR else often for often, act in TABLE]
     for _, act in w.rng.choices(TABLE, weights, k=w.rng.choice((1, 2, 2, 3))):
         act(w)
     if "exec" in w.scene.focus and w.rng.random() < 0.4:
@@ -101,11 +101,14 @@ def _twins(w: Writer) -> None:
 
 
 def _move_folder(w: Writer) -> None:
-    """A directory gets another's name: for good, in exchange, or for a while."""
+    """A directory is used and gets another's name: for good, in exchange, or for a while."""
     rng = w.rng
     some = w.scene.lattice.upper if rng.random() < 0.5 else w.scene.lattice.lower
     one, other = rng.choice(some), rng.choice(some)
     aside = f"{one.rpartition('/')[0]}/k9"
+    kind = _kind(w)
+    for name in rng.choices(w.scene.lattice.names, k=rng.randint(0, 3)):
+        _use(w, kind, f"{one}/{name}")
     choice = rng.random()
     if choice < 0.4:
         w.add("renameat2", "AT_FDCWD", word(one), "AT_FDCWD", word(other), "RENAME_EXCHANGE")
@@ -115,28 +118,36 @@ def _move_folder(w: Writer) -> None:
     else:
         w.add("rename", w.spelled(one), word(aside))
         for name in rng.sample(w.scene.lattice.names, 1):
-            _use(w, _kind(w), f"{aside}/{name}")
+            _use(w, kind, f"{aside}/{name}")
         w.add("rename", word(aside), word(one))
-    _use(w, _kind(w), f"{other}/{rng.choice(w.scene.lattice.names)}")
+    _use(w, kind, f"{other}/{rng.choice(w.scene.lattice.names)}")
 
 
 def _move_file(w: Writer) -> None:
-    """A file gets another's name."""
+    """A file is used, gets another's name, mostly in the same directory, and is used by that."""
     one, other = w.rng.sample(w.scene.lattice.files, 2)
+    if w.rng.random() < 0.6:
+        other = f"{one.rpartition('/')[0]}/{other.rpartition('/')[2]}"
+    kind = _kind(w)
+    for _ in range(w.rng.randint(0, 3)):
+        _use(w, kind, one)
     if w.rng.random() < 0.4:
         w.add("renameat2", "AT_FDCWD", word(one), "AT_FDCWD", word(other), "RENAME_EXCHANGE")
     else:
         w.add("rename", word(one), word(other))
     for _ in range(w.rng.randint(1, 2)):
-        _use(w, _kind(w), other)
+        _use(w, kind, other)
 
 
 def _replace(w: Writer) -> None:
-    """A file is removed, and another one, perhaps elsewhere, gets its inode."""
+    """A file is used and removed, and another one, perhaps elsewhere, gets its inode."""
     one, other = w.rng.choice(w.scene.lattice.files), w.rng.choice(w.scene.lattice.files)
+    kind = _kind(w)
+    for _ in range(w.rng.randint(0, 3)):
+        _use(w, kind, one)
     w.add("unlink", word(one))
     w.add("mknod", word(w.rng.choice((one, other))), "S_IFREG|0666")
-    _use(w, _kind(w), w.rng.choice((one, other)))
+    _use(w, kind, w.rng.choice((one, other)))
 
 
 def _second_name(w: Writer) -> None:
@@ -172,9 +183,9 @@ TABLE: tuple[tuple[int, Callable[[Writer], None]], ...] = (
     (6, _visit),
     (5, _twins),
     (4, _move_folder),
-    (4, _move_file),
-    (2, _replace),
-    (2, _second_name),
+    (6, _move_file),
+    (3, _replace),
+    (3, _second_name),
     (1, _cover),
 )
-_CALM = (_work, _repeat, _visit, _twins)
+_FAR = (_move_folder, _cover)  # after these nothing that filters learned about paths holds
