@@ -261,6 +261,8 @@ CATALOGUE: tuple[Scenario, ...] = (
         "An open that is refused by a path below /proc/self/root is reported by the path of the file."),
     _scenario("law.directory_by_link", "open +kernel +resolved",
         "The refusal to open a directory for writing is reported by its path, not by that of a link."),
+    _scenario("law.created_directory_by_link", "open +kernel +resolved",
+        "The refusal to create a file where a directory is has the path of the directory."),
     _scenario("law.rename_by_proc", "rename +kernel +resolved +refusals",
         "A refused rename is reported by the paths of the files, not by the caller's spelling."),
     _scenario("law.link_by_proc", "link +kernel +resolved +refusals",

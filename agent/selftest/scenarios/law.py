@@ -36,6 +36,12 @@ def law_directory_by_link(bench: Bench) -> None:
     _replay(bench, "directory_by_link")
 
 
+@proves("law.created_directory_by_link")
+def law_created_directory_by_link(bench: Bench) -> None:
+    """An open of a directory that would create a file."""
+    _replay(bench, "created_directory_by_link")
+
+
 @proves("law.rename_by_proc")
 def law_rename_by_proc(bench: Bench) -> None:
     """A rename to another file system."""
