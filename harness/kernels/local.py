@@ -232,8 +232,10 @@ def _write_lists(modules: Path, config: str) -> None:
     """Complete the lists that depmod and modprobe read: a kernel without modules comes with none."""
     (modules / "modules.order").touch()
     present = (path.stem.replace("-", "_") for path in modules.rglob("*.ko"))
-    with (modules / "modules.builtin").open("a", encoding="ascii") as file:
-        file.writelines(f"kernel/{name}.ko\n" for name in preflight.built_in(config, present))
+    path = modules / "modules.builtin"
+    known = text(path).splitlines() if path.exists() else []
+    more = [f"kernel/{name}.ko" for name in preflight.built_in(config, present)]
+    path.write_text("".join(f"{line}\n" for line in dict.fromkeys((*known, *more))), encoding="utf-8")
 
 
 def read_image(path: Path, arch: str) -> payload.Image:
