@@ -89,8 +89,9 @@ def security_of(address: str, folder: Path | None) -> Security:
 
 def quiet() -> None:
     """Keep Dask's own log, and what it serves over HTTP without TLS, out of the way."""
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).disabled = True
+    for name in [*logging.root.manager.loggerDict, "asyncio"]:
+        if name.split(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(SILENT)
     dask.config.set(
         {
             "distributed.scheduler.http.routes": [],

@@ -23,10 +23,15 @@ WAIT_S = 600.0  # ends a test that hangs
 
 
 class Place:
-    """Processes that are killed at the end of the test; `script` is that of the fake machines."""
+    """Processes that are killed at the end of the test.
 
-    def __init__(self, folder: Path) -> None:
+    `script` is that of the fake machines, and `module` the program with them.
+    """
+
+    def __init__(self, folder: Path, module: str = played.__name__) -> None:
         self.folder = folder
+        self.module = module
+        self.scheduler_process: subprocess.Popen[bytes] | None = None
         self.log = folder / "log"
         self.out = folder / "out"
         self.keys = folder / "keys"
@@ -66,13 +71,13 @@ class Place:
     def worker(self, name: str, *words: str) -> subprocess.Popen[bytes]:
         """Start the workers of one host."""
         where = [str(self.scheduler_file), "--keys", str(self.keys), "--name", name]
-        process = self._start("-m", played.__name__, "worker", *where, "--slots", "1", *words)
+        process = self._start("-m", self.module, "worker", *where, "--slots", "1", *words)
         self.wait(lambda: self.output(process).endswith("\n"))  # it joined, or could not
         return process
 
     def run(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a client."""
-        return self._start("-m", played.__name__, "run", *words)
+        return self._start("-m", self.module, "run", *words)
 
     def client(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a client of the scheduler."""

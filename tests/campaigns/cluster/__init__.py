@@ -1,0 +1,1 @@
+"""A cluster of simulated hosts under faults: `python -m tests.campaigns.cluster`."""

@@ -1,0 +1,181 @@
+"""Runs many simulated machines while workers are killed, one joins late, and the scheduler dies once.
+
+Prints what became of every machine, and the times between machines: it fails unless each machine of the plan
+has exactly one result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.campaigns.cluster import player
+from tests.harness.cluster.place import Place
+
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of the log of the fake machines."""
+
+    when: float
+    worker: int
+    host: str
+    what: str
+    name: str
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def events(log: Path) -> list[Event]:
+    found = []
+    for line in log.read_text().splitlines() if log.exists() else []:
+        when, _pid, worker, host, what, *rest = line.split()
+        found.append(Event(float(when), int(worker), host, what, rest[0] if rest else ""))
+    return found
+
+
+class Campaign:
+    """One campaign in a folder of its own."""
+
+    def __init__(self, arguments: argparse.Namespace, place: Place) -> None:
+        self.arguments = arguments
+        self.place = place
+        self.random = random.Random(arguments.seed)
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.kills = 0
+        self.late_s: float | None = None
+
+    def start(self, name: str) -> None:
+        self.workers[name] = self.place.worker(name)
+
+    def prepare(self) -> None:
+        kernels = "\n".join(
+            f"- {{name: k{number}, series: '6.1'}}" for number in range(self.arguments.machines)
+        )
+        (self.place.folder / "matrix.yaml").write_text(f"kernels:\n{kernels}\n")
+        self.place.scheduler_process = self.place.scheduler()
+        for number in range(self.arguments.workers - 1):
+            self.start(f"host{number}")
+
+    def kill_one(self) -> None:
+        """Kill the worker process of a random nanny, as the kernel does when memory is short."""
+        nanny = self.random.choice(list(self.workers.values()))
+        children = Path(f"/proc/{nanny.pid}/task/{nanny.pid}/children").read_text().split()
+        for pid in map(int, children):
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+                self.kills += 1
+
+    def watch(self, client: subprocess.Popen[bytes], until: int | None) -> None:
+        """Kill a worker now and then, until the client ends or `until` machines have ended."""
+        due = time.monotonic() + self.arguments.kill_every
+        while client.poll() is None:
+            time.sleep(_LOOK_S)
+            ended = sum(event.what == "destroy" for event in events(self.place.log))
+            if until is not None and ended >= until:
+                return
+            if time.monotonic() >= due:
+                due += self.arguments.kill_every
+                self.kill_one()
+
+    def run(self) -> int:
+        self.prepare()
+        count = self.arguments.machines
+        client = self.place.client("--test", "truth.open")
+        self.watch(client, count // 4)
+        began = time.time()
+        self.start("late")
+        joined = time.time()
+        self.watch(client, count // 2)
+        late = [
+            event.when for event in events(self.place.log) if event.host == "late" and event.what == "boot"
+        ]
+        self.late_s = late[0] - joined if late else None
+        say(f"late worker: joined after {joined - began:.1f} s, first machine {self.late_s} s later")
+        assert self.place.scheduler_process
+        self.place.scheduler_process.kill()
+        code, _output = self.place.ended(client)
+        say(f"scheduler killed: the client ended with {code}")
+        for process in self.workers.values():
+            process.wait()
+        self.place.scheduler()
+        for name in list(self.workers):
+            self.start(name)
+        words = (
+            "--resume",
+            "out",
+            "--cluster",
+            str(self.place.scheduler_file),
+            "--keys",
+            str(self.place.keys),
+        )
+        client = self.place.run(*words)
+        self.watch(client, None)
+        code, output = self.place.ended(client)
+        say(output.splitlines()[-1])
+        return self.report()
+
+    def report(self) -> int:
+        found = self.place.results()
+        counted = Counter(cell.id for cell in found.cells)
+        verdicts = Counter(str(cell.verdict) for cell in found.cells)
+        log = events(self.place.log)
+        booted = Counter(event.name for event in log if event.what == "boot")
+        gaps, busy = spans(log)
+        twice = sum(one > 1 for one in counted.values())
+        again = sum(one > 1 for one in booted.values())
+        say(f"machines {len(counted)}, twice {twice}, verdicts {dict(verdicts)}")
+        say(f"workers killed {self.kills}, machines that ran again {again}")
+        if gaps:
+            gap = statistics.median(gaps)
+            say(f"between two machines of a worker: median {gap:.2f} s, beside {busy:.2f} s of a machine")
+        lost = len(counted) != self.arguments.machines or max(counted.values()) > 1
+        return int(lost or set(verdicts) - {"PASS", "INFRA"} != set())
+
+
+def spans(log: list[Event]) -> tuple[list[float], float]:
+    """The seconds between the machines of each worker process, and of a machine."""
+    last: dict[int, float] = {}
+    boots: dict[int, float] = {}
+    gaps, busy = [], []
+    for event in log:
+        if event.what == "boot":
+            boots[event.worker] = event.when
+            if event.worker in last:
+                gaps.append(event.when - last[event.worker])
+        elif event.what == "destroy" and event.worker in boots:
+            last[event.worker] = event.when
+            busy.append(event.when - boots[event.worker])
+    return gaps, statistics.median(busy) if busy else 0.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--machines", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--kill-every", type=float, default=10.0, metavar="SECONDS")
+    parser.add_argument("--seconds", type=float, default=10.0, help="that a machine takes")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    os.environ[player.SECONDS] = str(arguments.seconds)
+    with tempfile.TemporaryDirectory() as folder, Place(Path(folder), player.__name__) as place:
+        return Campaign(arguments, place).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
