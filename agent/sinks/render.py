@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from agent.events.actors import HOST, NOT_LIVE, Container, Context, Live, Process
 from agent.events.model import Event, EventType, File, FileFlags
@@ -36,6 +36,7 @@ from agent.events.model import Event, EventType, File, FileFlags
 _ESCAPES = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SECOND_NS = 1_000_000_000
+_MAX_JOINED = 128
 
 
 def escape(name: bytes) -> str:
@@ -58,7 +59,29 @@ def quote_name(name: bytes) -> str:
     return quote(escape(name))
 
 
+_rule = lru_cache(maxsize=1024)(quote)
 _quote_cached = lru_cache(maxsize=512)(quote_name)  # for programs and users, which repeat in many matches
+
+
+T = TypeVar("T")
+
+
+class _Joined(Generic[T]):
+    """Renders the elements of a tuple, once for each tuple: all events of a process have the same ones."""
+
+    def __init__(self, render: Callable[[T], str]) -> None:
+        self._render = render
+        self._known: dict[int, tuple[tuple[T, ...], str]] = {}  # by identity; the tuple keeps it from reuse
+
+    def __call__(self, elements: tuple[T, ...]) -> str:
+        known = self._known.get(id(elements))
+        if known is not None:
+            return known[1]
+        text = ",".join(map(self._render, elements))
+        if len(self._known) >= _MAX_JOINED:
+            self._known.clear()
+        self._known[id(elements)] = elements, text
+        return text
 
 
 class WallClock:
@@ -121,7 +144,7 @@ class Renderer:
     @staticmethod
     def line(rule: str, body: str) -> bytes:
         """Render one match, without a newline."""
-        return f'{{"rule":{quote(rule)},{body}'.encode("ascii")
+        return f'{{"rule":{_rule(rule)},{body}'.encode("ascii")
 
 
 def this_host() -> dict[str, str]:
@@ -158,16 +181,14 @@ def _event(event: Event, sha256: str) -> str:
 def _process(context: Context, event: Event) -> str:
     process = context.process
     root = _quote_cached(context.root) if context.root else "null"
-    args = ",".join(map(quote_name, process.args))
     cut = ',"args_truncated":true' if process.args_truncated else ""
-    ancestors = ",".join(map(_ancestor, process.ancestors))
     manager = quote_name(process.package_manager) if process.package_manager else "null"
     return (
         f'{{"pid":{process.pid},"ppid":{process.ppid},"tid":{process.tid},"comm":{_quote_cached(process.comm)},'
-        f'"exe":{_quote_cached(process.exe)},"args":[{args}]{cut},"uid":{process.uid},"gid":{process.gid},'
+        f'"exe":{_quote_cached(process.exe)},"args":[{_args(process.args)}]{cut},"uid":{process.uid},"gid":{process.gid},'
         f'"auid":{process.auid},"user":{_quote_cached(process.user)},"group":{_quote_cached(process.group)},'
         f'"root":{root},{_live(context.live)},"package_manager":{manager},"cgroup_id":{event.cgroup_id},'
-        f'"ancestors":[{ancestors}]}}'
+        f'"ancestors":[{_ancestors(process.ancestors)}]}}'
     )
 
 
@@ -183,6 +204,10 @@ def _live(live: Live) -> str:
 
 def _ancestor(process: Process) -> str:
     return f'{{"pid":{process.pid},"comm":{_quote_cached(process.comm)},"exe":{_quote_cached(process.exe)}}}'
+
+
+_args = _Joined(quote_name)
+_ancestors = _Joined(_ancestor)
 
 
 def _container(container: Container) -> str:
