@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.host import garbage
 from harness.results.model import Results, write_atomic
 
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
@@ -16,7 +17,8 @@ def write_all(results: Results, folder: Path, artifact: str = "") -> None:
     """
     from harness.report import html, junit, summary  # slow to import; most commands write no report
 
-    write_atomic(folder / "results.json", results.to_json())
-    write_atomic(folder / "junit.xml", junit.render(results, folder))
-    write_atomic(folder / "summary.md", summary.render(results, artifact))
-    write_atomic(folder / "report.html", html.render(results, folder))
+    with garbage.paused():
+        write_atomic(folder / "results.json", results.to_json())
+        write_atomic(folder / "junit.xml", junit.render(results, folder))
+        write_atomic(folder / "summary.md", summary.render(results, artifact))
+        write_atomic(folder / "report.html", html.render(results, folder))

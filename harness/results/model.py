@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import ConfigError
-from harness.host import files
+from harness.host import files, garbage
 from harness.plan.cells import PlainName
 from harness.plan.plan import Plan
 from harness.results.verdict import RUN_EXIT_CODES, Verdict, run_exit_code, worst, worst_exit_code
@@ -333,7 +333,8 @@ def exit_code(cells: Iterable[CellResult], unused: Iterable[str] = ()) -> int:
 def load(path: Path) -> Results:
     """Read results.json. Raises ConfigError if the file is invalid, truncated or inconsistent."""
     try:
-        results = Results.model_validate_json(read_bounded(path))
+        with garbage.paused():
+            results = Results.model_validate_json(read_bounded(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:

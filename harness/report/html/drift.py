@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from harness.report.shared import hooks, words
@@ -130,24 +130,35 @@ def _narrow(table: Table) -> Table:
 def _table(cells: list[CellResult]) -> Table:
     coverage = _facts([cell.coverage for cell in cells])
     names = {row.name for row in coverage}
-    points = dict.fromkeys(hooks.point(hook) for cell in cells for hook in cell.hooks)
+    at_point = [_by_point(cell) for cell in cells]
+    points = dict.fromkeys(point for found in at_point for point in found)
     return Table(
         hookset=cells[0].hookset,
         rest=words.variant_rest(cells[0]),
         cells=tuple(cells),
         points=tuple(
-            PointRow(name, name if name in names else "", _hooks_at(name, cells)) for name in points
+            PointRow(
+                name, name if name in names else "", _hooks_at([found.get(name, []) for found in at_point])
+            )
+            for name in points
         ),
         partly=tuple(row for row in coverage if set(row.states) - {"full", ""}),
         capabilities=_facts([cell.capabilities for cell in cells]),
     )
 
 
-def _hooks_at(point: str, cells: Iterable[CellResult]) -> tuple[PointHooks, ...]:
+def _by_point(cell: CellResult) -> dict[str, list[Hook]]:
+    found: dict[str, list[Hook]] = {}
+    for hook in cell.hooks:
+        found.setdefault(hooks.point(hook), []).append(hook)
+    return found
+
+
+def _hooks_at(cells: Iterable[Sequence[Hook]]) -> tuple[PointHooks, ...]:
+    """Return the hooks at one point of each kernel, given those of each cell."""
     left: dict[str, tuple[tuple[str, str], ...]] = {}
     kernels: list[PointHooks] = []
-    for cell in cells:
-        here = [hook for hook in cell.hooks if hooks.point(hook) == point]
+    for here in cells:
         used = [hook for hook in here if hooks.in_use(hook)]
         keys = {
             name: hooks.hooks_in_use(hook for hook in used if hook.event == name)
