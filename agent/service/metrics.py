@@ -47,7 +47,7 @@ FAMILIES = (
         ("rule",),
     ),
     Family("fim_muted", "gauge", "Mutes in force, and matches that they held back.", "muted", ("what",)),
-    Family("fim_explained_total", "counter", "Matches of package managers.", "explained", ("outcome",)),
+    Family("fim_explained", "gauge", "Matches of package managers: totals.", "explained", ("outcome",)),
     Family("fim_sink", "gauge", "Matches by sink: totals and sizes of queues.", "sinks", ("sink", "what")),
 )
 

@@ -191,8 +191,10 @@ def databases() -> dict[bytes, Database]:
 
     found: dict[bytes, Database] = {b"dpkg": Dpkg()}
     if any(folder.is_dir() for folder in RPM_FOLDERS):
-        from agent.context.rpm import Rpm  # lazy: it imports SQLite
-
+        try:
+            from agent.context.rpm import Rpm
+        except ImportError:  # a Python without SQLite
+            return found
         rpm = Rpm()
         found |= {b"rpm": rpm, b"dnf": rpm}
     return found
