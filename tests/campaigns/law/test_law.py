@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import random
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,8 +39,6 @@ def world() -> World:
 
 
 def drawn(world: World, seed: int) -> Case:
-    import random
-
     rng = random.Random(seed)
     made_in = scene(rng, world)
     return Case(world, (OPENED,), tuple(batch(rng, made_in, 30)), (REFUSED,), 4)
@@ -211,6 +210,19 @@ def test_a_campaign_goes_on_after_what_is_known_and_may_end_after_what_is_not(
 def test_a_planted_fault_fits_the_code(name: str) -> None:
     """Exactly once."""
     assert workshop.patched(planted.FAULTS[name], ROOT)
+
+
+def test_a_lattice_is_made_from_above(world: World) -> None:
+    """Each directory before what lies in it, in an order of its own."""
+    rng = random.Random(5)
+    made_in = scene(rng, world)
+    orders = [[step.words[1] for step in made_in.lattice.made(rng)] for _ in range(2)]
+    assert orders[0] != orders[1]
+    for order in orders:
+        assert sorted(order) == sorted((*made_in.lattice.folders, *made_in.lattice.files))
+        for at, path in enumerate(order):
+            above = path.rpartition("/")[0]
+            assert above not in order[at:]
 
 
 def test_ddmin_keeps_the_needed_items() -> None:
