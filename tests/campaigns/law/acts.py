@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tests.campaigns.law import deeds
 from tests.campaigns.law.opens import FLAGS, MODES, TEXT, open_file, siblings, twins
 from tests.campaigns.law.steps import EMPTY, line, word
-from tests.campaigns.law.trees import NEW, Tree
+from tests.campaigns.law.trees import MEMFDS, NEW, Tree
 from tests.campaigns.law.writer import Writer
 
 
@@ -133,7 +133,7 @@ def execute(w: Writer) -> None:
     else:
         number = 210
         memory, source = w.var(), w.var()
-        w.add("memfd", rng.choice(("law", "runme", "x")), into=memory)
+        w.add("memfd", rng.choice(MEMFDS), into=memory)
         w.add("open", word(w.scene.world.generator), "O_RDONLY", into=source)
         w.add("sendfile", f"${memory}", f"${source}", "0", "8000000")
         w.add("close", f"${source}")

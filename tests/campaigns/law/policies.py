@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.campaigns.law.trees import NEW
+from tests.campaigns.law.trees import MEMFDS, NEW
 from tests.campaigns.law.writer import Scene
 
 WRITE = "fim.write"
@@ -76,6 +76,8 @@ def _path(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
     """A condition on the path or, if `names`, perhaps on the base name alone."""
     if scene.heated and kind != "exec" and rng.random() < 0.85:
         return _broad(rng, scene, kind)
+    if kind == "exec" and rng.random() < 0.3:
+        return _program(rng)
     field = _object(kind)
     path = _wanted(rng, scene, kind)
     choice = rng.random() * (1.0 if names else 0.68)
@@ -98,6 +100,19 @@ def _path(rng: random.Random, scene: Scene, kind: str, names: bool) -> str:
         return f'{field}.path =~ r"^{root}/.*{name[:1] if name[:1].isalnum() else "."}"'
     other = globbed(rng, _wanted(rng, scene, kind))
     return f"({field}.path =~ {quoted(f'{root}/**')} && {field}.path !~ {quoted(other)})"
+
+
+def _program(rng: random.Random) -> str:
+    """A condition on a program without a directory."""
+    name = rng.choice(MEMFDS)
+    return rng.choice(
+        (
+            f'exec.file.name == "memfd:{name}"',
+            f'exec.file.path == "memfd:{name}"',
+            f'exec.file.path =~ "memfd:{name[:1]}*"',
+            'exec.file.name =~ "memfd:*"',
+        )
+    )
 
 
 def _broad(rng: random.Random, scene: Scene, kind: str) -> str:

@@ -58,6 +58,7 @@ ODD = (
     "*",
     "passwd ",
 )
+MEMFDS = ("law", "runme", "x")
 NEW = ("n1", "n2", "x", "a", "app.conf", "shadow", "passwd")
 
 # The other spellings of a path: a link of the tree, and what it stands for.

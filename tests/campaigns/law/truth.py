@@ -412,7 +412,7 @@ def _details(record: Record, meaning: Meaning, lives: _Lives) -> dict[str, Value
     if kind == "mount":
         found |= _mounted(record, meaning, lives)
     if kind == "exec" and record.call == "exec":
-        found["exec.args"] = " ".join(map(text, record.words[2:]))
+        found["exec.args"] = " ".join(map(text, record.words[2:])) if record.ret >= 0 else ""
     return found
 
 
