@@ -20,6 +20,7 @@ HARNESS = [sys.executable, "-m", "harness.cli"]
 MATRIX = """
 kernels: [{name: own, build: tree}]
 suites:
+  - {name: plain, command: ["true"]}
   - name: smoke
     command: [sh, -c, "test $(cat /proc/sys/kernel/kptr_restrict) = 2"]
     sysctl: {name: hard, values: {kernel.kptr_restrict: 2}}
@@ -64,6 +65,7 @@ def test_a_tree_boots_three_times_and_counts_once_it_did(place: Path) -> None:
         assert done.returncode == 4, done.stdout + done.stderr
         found = model.load(place / name / "results.json")
         assert {cell.id: cell.verdict for cell in found.cells} == {
+            "own-plain": Verdict.PASS,
             "own-smoke-hard": Verdict.PASS,
             "own-gone-gone": Verdict.NOT_RUN,
         }
