@@ -22,26 +22,62 @@
 #include "maps.h"
 #include "hash.h"
 
-#define FIM_USER_LEVELS 33 /* of user namespaces; the kernel allows 32 below the first */
+#define FIM_USER_CHUNK 6 /* squared: levels of user namespaces; the kernel allows 32 below the first */
 
 /* Random, so that no user can choose a user id that shares the account of another. */
 const volatile __u64 fim_account_seed = 0;
+
+/* Returns the user namespace above another one, or 0 if that is the first one. */
+__noinline __u64 fim_user_ns_above(__u64 at)
+{
+	struct user_namespace *ns = (void *)at;
+
+	if (BPF_CORE_READ(ns, level) <= 1)
+		return 0;
+	return (__u64)BPF_CORE_READ(ns, parent);
+}
+
+/* Goes up some levels, but not to the first user namespace. */
+__noinline __u64 fim_user_ns_climb(__u64 at)
+{
+	__u64 above;
+	int i;
+
+	for (i = 0; i < FIM_USER_CHUNK; i++) {
+		above = fim_user_ns_above(at);
+		if (!above)
+			break;
+		at = above;
+	}
+	return at;
+}
+
+/* Returns the outermost user namespace below the first; the first if the task is in none. */
+__noinline __u64 fim_user_ns_outermost(__u64 at)
+{
+	__u64 above;
+	int i;
+
+	for (i = 0; i < FIM_USER_CHUNK; i++) {
+		above = fim_user_ns_climb(at);
+		if (above == at)
+			break;
+		at = above;
+	}
+	return at;
+}
 
 /* Returns the index of the current task's account. Only ids are read, which stay the same during a call. */
 __noinline __u32 fim_account_find(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct user_namespace *ns = BPF_CORE_READ(task, cred, user_ns);
+	struct user_namespace *ns = (void *)fim_user_ns_outermost((__u64)BPF_CORE_READ(task, cred, user_ns));
 	__u32 uid = bpf_get_current_uid_gid();
 	__u64 root = 0;
-	int i;
 
-	for (i = 0; i < FIM_USER_LEVELS; i++) {
-		if (BPF_CORE_READ(ns, level) <= 0)
-			break;
+	if (BPF_CORE_READ(ns, level) > 0) {
 		uid = BPF_CORE_READ(ns, owner.val);
 		root = BPF_CORE_READ(ns, ns.inum);
-		ns = BPF_CORE_READ(ns, parent);
 	}
 	if (uid)
 		return fim_mix(fim_account_seed, uid) & (FIM_ACCOUNTS / 2 - 1);

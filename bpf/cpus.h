@@ -9,6 +9,7 @@
 #define FIM_OPERATIONS	       16384
 #define FIM_CROWD	       (FIM_OPERATIONS / 4)  /* in flight, from which on accounts are charged */
 #define FIM_ACCOUNT_OPERATIONS (FIM_OPERATIONS / 16) /* of one account, among those that are charged */
+#define FIM_CPUS_CHUNK	       8  /* CPUs that one function adds up: the verifier follows it once */
 #define FIM_CPU_PERIOD	       64 /* a CPU counts all operations after so many of its own */
 
 /*
@@ -39,18 +40,30 @@ static __always_inline struct fim_cpu *fim_cpu_own(void)
 	return fim_cpu_lookup(bpf_get_smp_processor_id() & (FIM_CPUS - 1));
 }
 
-/* Adds up the operations in flight of all CPUs. */
-__noinline int fim_cpus_sum(void)
+/* Adds up the operations in flight of some CPUs. */
+__noinline __s64 fim_cpus_sum_chunk(__u32 first)
 {
-	struct fim_cpu *own = fim_cpu_own(), *cpu;
 	__s64 operations = 0;
+	struct fim_cpu *cpu;
 	__u32 i;
 
-	for (i = 0; i < FIM_CPUS; i++) {
-		cpu = fim_cpu_lookup(i);
+	for (i = 0; i < FIM_CPUS_CHUNK; i++) {
+		cpu = fim_cpu_lookup(first + i);
 		if (cpu)
 			operations += cpu->operations;
 	}
+	return operations;
+}
+
+/* Adds up the operations in flight of all CPUs. */
+__noinline int fim_cpus_sum(void)
+{
+	struct fim_cpu *own = fim_cpu_own();
+	__s64 operations = 0;
+	__u32 i;
+
+	for (i = 0; i < FIM_CPUS; i += FIM_CPUS_CHUNK)
+		operations += fim_cpus_sum_chunk(i);
 	if (own)
 		own->crowded = operations > FIM_CROWD;
 	return 0;

@@ -120,6 +120,18 @@ static __always_inline int fim_op_changed_unseen(struct fim_inflight *op)
 	return op->state == FIM_ENTERED && (FIM_INVALIDATES & (1U << (op->type & 31)));
 }
 
+/* Ends an operation at its return. */
+__noinline int fim_op_leave(void)
+{
+	struct fim_inflight *op = fim_op_lookup();
+
+	if (!op)
+		return 0;
+	fim_op_invalidate(op);
+	fim_op_free(op);
+	return 0;
+}
+
 /*
  * Ends an operation whose return was not seen, and counts what is lost by that:
  * a pending record, or what may have been the refusal of an object that was
@@ -137,9 +149,7 @@ __noinline int fim_op_abandon(void)
 		fim_lose(op->type, unentered);
 	if (fim_op_changed_unseen(op))
 		fim_bump_generation();
-	fim_op_invalidate(op);
-	fim_op_free(op);
-	return 1;
+	return fim_op_leave();
 }
 
 /* Ends the first try of a call that starts again: it is not an event of its own. */
@@ -150,21 +160,7 @@ __noinline int fim_op_repeat(void)
 	if (!op)
 		return 0;
 	fim_count_undo(op->type);
-	fim_op_invalidate(op);
-	fim_op_free(op);
-	return 1;
-}
-
-/* Ends an operation at its return. */
-__noinline int fim_op_leave(void)
-{
-	struct fim_inflight *op = fim_op_lookup();
-
-	if (!op)
-		return 0;
-	fim_op_invalidate(op);
-	fim_op_free(op);
-	return 0;
+	return fim_op_leave();
 }
 
 /* --- enter ---------------------------------------------------------------- */

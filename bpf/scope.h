@@ -6,7 +6,7 @@
 #include "kernel.h"
 #include "maps.h"
 
-#define FIM_ANCESTORS 16 /* levels that are searched for the scope's process */
+#define FIM_ANCESTORS_CHUNK 4 /* squared: levels that are searched for the scope's process */
 
 /* Tasks are numbers here because global functions take pointers only from 5.12. */
 __noinline __u64 fim_task_parent(__u64 task)
@@ -17,6 +17,19 @@ __noinline __u64 fim_task_parent(__u64 task)
 __noinline __u32 fim_task_tgid(__u64 task)
 {
 	return BPF_CORE_READ((struct task_struct *)task, tgid);
+}
+
+/* Goes up some levels. Returns the ancestor that it reaches, or 0 if it passes this process. */
+__noinline __u64 fim_task_climb(__u64 task, __u32 tgid)
+{
+	int i;
+
+	for (i = 0; i < FIM_ANCESTORS_CHUNK; i++) {
+		task = fim_task_parent(task);
+		if (fim_task_tgid(task) == tgid)
+			return 0;
+	}
+	return task;
 }
 
 /* Whether operations of the current task are reported. */
@@ -32,9 +45,9 @@ __noinline int fim_is_in_scope(void)
 	if (!cfg->scope || tgid == cfg->scope)
 		return 1;
 	task = bpf_get_current_task();
-	for (i = 0; i < FIM_ANCESTORS; i++) {
-		task = fim_task_parent(task);
-		if (fim_task_tgid(task) == cfg->scope)
+	for (i = 0; i < FIM_ANCESTORS_CHUNK; i++) {
+		task = fim_task_climb(task, cfg->scope);
+		if (!task)
 			return 1;
 	}
 	return 0;
