@@ -52,9 +52,9 @@ struct pt_regs {
  * (returns.h), and once the object is known (resolve.h). The latter call
  * functions of their own, and arm64 allows tail calls beside those only from 6.0.
  */
-#define FIM_TAILS(family) ((family) == FIM_KPROBE)
+#define FIM_TAILS(family) ((family) == FIM_KPROBE || (family) == FIM_KPROBE_MULTI)
 #if defined(__TARGET_ARCH_x86)
-#define FIM_JUDGES_APART(family) ((family) == FIM_KPROBE)
+#define FIM_JUDGES_APART(family) FIM_TAILS(family)
 #else
 #define FIM_JUDGES_APART(family) 0
 #endif

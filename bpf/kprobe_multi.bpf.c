@@ -20,3 +20,17 @@ FIM_TASKS(KPROBE_MULTI)
 		return name##_exit(ctx, FIM_KPROBE_MULTI);                                                   \
 	}
 FIM_EXITS(KRETPROBE_MULTI)
+
+#if FIM_JUDGES_APART(FIM_KPROBE_MULTI)
+SEC("kprobe.multi")
+int tail_multi__kprobe(void *ctx)
+{
+	return fim_op_judge_tail();
+}
+#endif
+
+SEC("kretprobe.multi")
+int tail_multi__kretprobe(void *ctx)
+{
+	return fim_op_exit_tail(ctx, FIM_KPROBE_MULTI);
+}

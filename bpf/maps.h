@@ -219,6 +219,23 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } tails SEC(".maps");
 
+/* The same for kprobe.multi: the kernel lets programs of one way to attach share a map. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, FIM_TAIL_COUNT);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} multi_tails SEC(".maps");
+
+/* Jumps to another program of this family; returns if the kernel refuses. */
+static __always_inline void fim_tail_call(void *ctx, __u32 family, __u32 tail)
+{
+	if (family == FIM_KPROBE_MULTI)
+		bpf_tail_call(ctx, &multi_tails, tail);
+	else
+		bpf_tail_call(ctx, &tails, tail);
+}
+
 /* 1: perf buffer, 0: ring buffer. The loader sets it before programs are verified; the other map is not made.
  */
 const volatile __u32 fim_use_perf = 0;

@@ -120,7 +120,7 @@ static __always_inline int fim_open_returns(void *ctx, __u32 family, __u32 point
 	if (!op)
 		return 0;
 	if (FIM_TAILS(family))
-		return fim_op_hand_over(ctx, op, ret);
+		return fim_op_hand_over(ctx, family, op, ret);
 	fim_op_refuse_reached(op, family, ret);
 	return fim_op_return(ctx, family, op, ret);
 }

@@ -39,7 +39,7 @@ static __always_inline int fim_op_judge(void *ctx, __u32 family, struct fim_infl
 	if (!slot)
 		return 0;
 	slot->object = *object;
-	bpf_tail_call(ctx, &tails, FIM_TAIL_JUDGE);
+	fim_tail_call(ctx, family, FIM_TAIL_JUDGE);
 	fim_lose(op->type, abandoned);
 	fim_op_drop(op);
 	return 0;

@@ -25,7 +25,8 @@ static __always_inline int signal_given(void *ctx, __u32 family)
 	if (op->ret == -ERESTARTNOINTR ||
 	    (op->ret == -ERESTARTSYS && (BPF_CORE_READ(signal, ka.sa.sa_flags) & SA_RESTART)))
 		return fim_op_repeat();
-	return FIM_TAILS(family) ? fim_op_hand_over(ctx, op, -EINTR) : fim_op_finish(ctx, op, -EINTR);
+	return FIM_JUDGES_APART(family) ? fim_op_hand_over(ctx, family, op, -EINTR)
+					: fim_op_finish(ctx, op, -EINTR);
 }
 
 #endif /* FIM_RESTART_H */

@@ -96,10 +96,10 @@ static __always_inline int fim_op_finish(void *ctx, struct fim_inflight *op, __s
  * that on every architecture. If the jump fails, the operation stays in flight
  * and is counted as abandoned.
  */
-static __always_inline int fim_op_hand_over(void *ctx, struct fim_inflight *op, __s64 ret)
+static __always_inline int fim_op_hand_over(void *ctx, __u32 family, struct fim_inflight *op, __s64 ret)
 {
 	op->ret = ret;
-	bpf_tail_call(ctx, &tails, FIM_TAIL_RETURNED);
+	fim_tail_call(ctx, family, FIM_TAIL_RETURNED);
 	return 0;
 }
 
@@ -110,7 +110,7 @@ static __always_inline int fim_op_exit_short(void *ctx, __u32 family, __u32 poin
 
 	if (!op)
 		return 0;
-	return FIM_TAILS(family) ? fim_op_hand_over(ctx, op, ret) : fim_op_finish(ctx, op, ret);
+	return FIM_TAILS(family) ? fim_op_hand_over(ctx, family, op, ret) : fim_op_finish(ctx, op, ret);
 }
 
 static __always_inline int fim_op_return(void *ctx, __u32 family, struct fim_inflight *op, __s64 ret)
@@ -175,7 +175,8 @@ static __always_inline int fim_op_exit(void *ctx, __u32 family, __u32 point, __s
 
 	if (!op)
 		return 0;
-	return FIM_TAILS(family) ? fim_op_hand_over(ctx, op, ret) : fim_op_return(ctx, family, op, ret);
+	return FIM_TAILS(family) ? fim_op_hand_over(ctx, family, op, ret)
+				 : fim_op_return(ctx, family, op, ret);
 }
 
 #define FIM_EXIT(name, point)                                                                                \

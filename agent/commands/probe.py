@@ -56,12 +56,17 @@ def probed(observe: Callable[[], dict[str, Capability]]) -> dict[str, Capability
 
 
 def table(found: Mapping[str, Capability]) -> Iterator[str]:
-    """Yield a line with state and remedy for each kind, then the kernel's messages for those that failed."""
-    from agent.kernel.capabilities import remedy
+    """Yield each kind with its state and remedy, the causes on this host, then the kernel's messages."""
+    from agent.kernel import causes
+    from agent.kernel.capabilities import LOSSY, remedy
     from agent.kernel.choose import FIRES
 
     for kind, capability in found.items():
         yield f"{kind:<14} {capability.state:<12} {remedy(kind, capability)}".rstrip()
+    failed = [kind for kind, capability in found.items() if capability.state not in (FIRES, LOSSY)]
+    if present := causes.found(failed):
+        yield ""
+        yield from (f"{cause.text}: {cause.remedy}" for cause in present)
     for kind, capability in found.items():
         if capability.state != FIRES and capability.reason:
             yield ""

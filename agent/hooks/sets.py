@@ -37,10 +37,11 @@ PERF = ("kprobe", "kretprobe", "tracepoint")
 CAPABILITIES = {"kretprobe_multi": "kprobe_multi"}
 
 # The sets that `auto` tries, in this order. On a kernel with preemption (capability `skips`), a preempted
-# program on a trampoline makes the kernel skip programs that run meanwhile on the same CPU, up to a tenth of
-# all events. On 7.3 raw tracepoints do the same. Kprobes run with preemption off.
+# program on a trampoline makes the kernel skip programs that run meanwhile on the same CPU, up to half of
+# all events. On 7.3 raw tracepoints do the same. Kprobes and kprobe.multi run with preemption off, and only
+# kprobe.multi has room for the returns of all calls that sleep (agent/kernel/tracefs.py has the bounds).
 LADDER = ("lsm", "fentry", "kprobe", "tracepoint")
-LADDER_SKIPPING = ("kprobe", "lsm", "fentry", "tracepoint")
+LADDER_SKIPPING = ("kprobe-multi", "kprobe", "lsm", "fentry", "tracepoint")
 AUTO = "auto"
 HOOKSETS = (AUTO, *SETS)
 

@@ -18,13 +18,16 @@ from typing import NamedTuple
 
 from agent.errors import KernelError
 from agent.hooks import points
-from agent.kernel import boot_cache, lockdown
+from agent.kernel import boot_cache, causes
 from agent.kernel import btf as types
 from agent.kernel.choose import FIRES, REATTACHES, SKIPS
 from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Btf, Link, Object, Program, failed_program
 
 LOAD_FAIL, ATTACH_FAIL, SILENT = "load-fail", "attach-fail", "silent"
+
+# The kind fires, and the kernel loses returns of functions while a few other calls of them sleep.
+LOSSY = "lossy"
 
 # In the order of `enum fim_probe` of bpf/probe.bpf.c, whose first entry holds the pid of the observed
 # process. Raw tracepoints are the control, because every kernel has them.
@@ -40,16 +43,19 @@ _OBSERVED = (*_TRIED, REATTACHES)
 _TYPED = ("lsm", "fentry", "fexit", SKIPS)  # without BTF, libbpf loads no object that contains one of these
 _COLLIDING_OPENS = 5  # files that each of two threads opens on one CPU, so that one preempts the other
 _OPENED_FILE = "/proc/self/stat"
-_LSM_LIST = Path("/sys/kernel/security/lsm")
 _LOG_BYTES = 1 << 16
 
 
 class Probed(NamedTuple):
-    """The name of the probed function; the BTF type numbers of it and of its LSM hook, 0 if unknown."""
+    """The name of the probed function; the BTF type numbers of it and of its LSM hook, 0 if unknown.
+
+    `keeps_returns` is whether kprobe.multi has room for the return of each call.
+    """
 
     function: str
     number: int = 0
     hook: int = 0
+    keeps_returns: bool = False
 
 
 class Capability(NamedTuple):
@@ -73,6 +79,8 @@ def observe(path: Path, external: Path | None = None) -> dict[str, Capability]:
                 failed[refused] = Capability(LOAD_FAIL, probe.programs[f"probe__{refused}"].log())
                 continue
             observed = failed | _attach_and_trigger(probe, failed, target.function)
+            if observed["kprobe_multi"].state == FIRES and not target.keeps_returns:
+                observed["kprobe_multi"] = Capability(LOSSY, f"this kernel has no {points.KEEPS_RETURNS}")
             if observed[CONTROL].state != FIRES:
                 raise KernelError(
                     f"cannot observe this kernel: the control program is {observed[CONTROL].state}",
@@ -97,18 +105,15 @@ def cached(path: Path, external: Path | None = None) -> dict[str, Capability]:
 
 def remedy(kind: str, capability: Capability) -> str:
     """Return what the user can do to make a kind fire; empty if nothing is known."""
-    if capability.state != FIRES and lockdown.active():
-        return f"boot without lockdown={lockdown.CONFIDENTIALITY}"
-    if kind == "lsm" and capability.state in (SILENT, ATTACH_FAIL):
-        try:
-            active = _LSM_LIST.read_text("ascii").strip()
-        except OSError:
-            return "boot with bpf in lsm="
-        return "" if "bpf" in active.split(",") else f"boot with lsm={active},bpf"
+    if capability.state not in (FIRES, LOSSY):
+        for cause in causes.found({kind}):
+            return cause.remedy
     if kind == "bcc" and capability.state == "absent":
         return capability.reason.partition("\n")[0]
     if kind == "kprobe_multi" and capability.state == ATTACH_FAIL:
-        return "needs a kernel with CONFIG_FPROBE, 5.18 or later"
+        return "needs a kernel with CONFIG_FPROBE, 6.14 or later"
+    if capability.state == LOSSY:
+        return "loses returns while other calls sleep; needs a kernel with CONFIG_FPROBE, 6.14 or later"
     return ""
 
 
@@ -148,15 +153,15 @@ def probed() -> Probed:
     """Return what the programs are attached to: the first name of the point that this kernel has."""
     names = points.RESOLVES[points.PROBED]
     if not _typed():
-        if len(names.functions) == 1:
-            return Probed(names.functions[0])  # without reading all of kallsyms
         known = Functions(typed=False)
         present = (name for name in names.functions if known.present("kprobe", name))
-        return Probed(next(present, names.functions[0]))
+        keeps = known.present("kprobe", points.KEEPS_RETURNS)
+        return Probed(next(present, names.functions[0]), keeps_returns=keeps)
     kernel = Btf.parse(types.KERNEL)
     try:
         function, number = _first(kernel, names.functions)
-        return Probed(function, number, _first(kernel, [f"bpf_lsm_{name}" for name in names.lsm])[1])
+        hook = _first(kernel, [f"bpf_lsm_{name}" for name in names.lsm])[1]
+        return Probed(function, number, hook, bool(kernel.find(points.KEEPS_RETURNS, types.FUNC)))
     finally:
         kernel.close()
 

@@ -49,7 +49,7 @@ class Attempt(NamedTuple):
 
     hook: str
     kind: str
-    state: str  # load-fail, attach-fail, silent, absent, drifted
+    state: str  # load-fail, attach-fail, silent, lossy, absent, drifted
     reason: str
     target: str = ""
 

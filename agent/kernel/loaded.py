@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent.events.model import EventType
 from agent.hooks import coverage, needs, sets
-from agent.kernel import policy
-from agent.kernel.attach import Attached, Replan
+from agent.kernel import causes, policy
+from agent.kernel.attach import Attached, RefusedError, Replan
 from agent.kernel.choose import Attempt, Chosen, skips
 from agent.kernel.followed import FollowedCalls
 from agent.kernel.libbpf import Object, Program
@@ -29,7 +29,7 @@ class HookState(NamedTuple):
     point: str
     program: str
     type: str
-    state: str  # attached, unused, load-fail, attach-fail, silent, absent
+    state: str  # attached, unused, load-fail, attach-fail, silent, lossy, absent
     reason: str = ""
     runs: int = 0
     recursion_misses: int = 0
@@ -116,7 +116,11 @@ class Loaded:
         Calls `between` after each program. Raises RefusedError, a KernelError, if the kernel refuses one.
         """
         if self.by_rules:
-            self._attached.attach(self._required(events), self._replan, between)
+            try:
+                self._attached.attach(self._required(events), self._replan, between)
+            except RefusedError as refused:
+                causes.name(refused, {refused.attempt.kind})
+                raise
             self._calls.set(events, self._chosen)
 
     def detach_one(self, events: Collection[EventType]) -> bool:

@@ -20,7 +20,7 @@ from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events.model import EventType
 from agent.hooks import needs, points, sets
 from agent.kernel import btf as types
-from agent.kernel import capabilities, lockdown, map_writer, tails
+from agent.kernel import capabilities, causes, lockdown, map_writer, tails
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.bcc import backend
 from agent.kernel.choose import FIRES, REATTACHES, Attempt, Chooser, Plan
@@ -134,6 +134,7 @@ def load(
     except KernelError as error:
         if lockdown.active():
             raise lockdown.refusal(error) from error
+        causes.name(error, causes.kinds_of(hookset))
         raise
 
 
@@ -216,13 +217,17 @@ class Loader:
             calls = FollowedCalls(opened.maps["syscalls"] if _CALLS in plan.chosen else None)
             undo.callback(calls.close)
             parts = Parts(opened, attached, tables, transport, calls)
-            loaded = Loaded(
-                parts, self._states, lambda refused: chooser.replan(refused, self._variant.events)
-            )
+            loaded = Loaded(parts, self._states, lambda refused: self._replan(chooser, refused))
             loaded.attach(self._variant.events if self._variant.attach is None else self._variant.attach)
             loaded.by_rules = self._variant.attach is not None
             undo.pop_all()
             return loaded
+
+    def _replan(self, chooser: Chooser, refused: Attempt) -> Plan:
+        """Return the plan without a program that could not be attached, if that still meets the minimum."""
+        plan = chooser.replan(refused, self._variant.events)
+        check_minimum(plan, self._variant.hookset)
+        return plan
 
     def _map_writers(self, opened: Object) -> dict[str, Table]:
         """Return the tables that are written by programs, where such programs work."""
@@ -251,8 +256,7 @@ class Loader:
                     program.target(functions.number(chosen.kind, chosen.target))
         perf = self._variant.transport == "perf"
         unused = ["ring" if perf else "perf", "probes"]
-        if not tails.choose(opened, plan, _LOG_BYTES):
-            unused.append(tails.MAP)
+        unused += set(tails.MAPS) - tails.choose(opened, plan, _LOG_BYTES)
         if _CALLS not in plan.chosen:
             unused += ["syscalls", "calls"]
         for name in unused:

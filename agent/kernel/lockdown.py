@@ -9,6 +9,10 @@ from agent.errors import KernelError, MinimumNotMetError
 CONFIDENTIALITY = "confidentiality"
 
 _LEVEL_FILE = Path("/sys/kernel/security/lockdown")
+TEXT = (
+    f"the kernel is locked down ({_LEVEL_FILE}: {CONFIDENTIALITY}): it refuses programs that read its memory"
+)
+REMEDY = f"boot without lockdown={CONFIDENTIALITY}; lockdown=integrity works"
 
 
 def level() -> str:
@@ -28,9 +32,4 @@ def active() -> bool:
 def refusal(error: KernelError | None = None) -> MinimumNotMetError:
     """Return the error of a load under lockdown; `error` is the failure of the attempt, if one was made."""
     detail = f"{error.message}\n{error.detail}".strip() if error else ""
-    return MinimumNotMetError(
-        f"the kernel is locked down ({_LEVEL_FILE}: {CONFIDENTIALITY}): "
-        "it refuses programs that read its memory",
-        hint=f"boot without lockdown={CONFIDENTIALITY}; lockdown=integrity works",
-        detail=detail,
-    )
+    return MinimumNotMetError(TEXT, hint=REMEDY, detail=detail)

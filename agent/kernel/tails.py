@@ -13,13 +13,14 @@ from agent.kernel.choose import Chosen, Plan
 if TYPE_CHECKING:
     from agent.kernel.libbpf import Object
 
-MAP = "tails"
+MAPS = ("tails", "multi_tails")
 _WORD = struct.Struct("=I")
 
 
 class Tail(NamedTuple):
-    """A program that all programs of a kind call in some phases; `number` is its key in the map."""
+    """A program that all programs of a kind call in some phases; `number` is its key in `table`."""
 
+    table: str
     number: int
     program: str
     kind: str
@@ -27,8 +28,10 @@ class Tail(NamedTuple):
 
 
 TAILS = (
-    Tail(0, "tail__kretprobe", "kretprobe", ("exit",)),
-    Tail(1, "tail__kprobe", "kprobe", ("enter", "resolve")),
+    Tail("tails", 0, "tail__kretprobe", "kretprobe", ("exit",)),
+    Tail("tails", 1, "tail__kprobe", "kprobe", ("enter", "resolve")),
+    Tail("multi_tails", 0, "tail_multi__kretprobe", "kretprobe_multi", ("exit",)),
+    Tail("multi_tails", 1, "tail_multi__kprobe", "kprobe_multi", ("enter", "resolve")),
 )
 
 
@@ -46,8 +49,8 @@ def needed(opened: Object, plan: Plan) -> list[Tail]:
     ]
 
 
-def choose(opened: Object, plan: Plan, log_bytes: int) -> bool:
-    """Choose the needed tails for the load, with a log of this size; return whether any is needed.
+def choose(opened: Object, plan: Plan, log_bytes: int) -> frozenset[str]:
+    """Choose the needed tails for the load, with a log of this size; return the maps that they need.
 
     Call it after all other programs were chosen or left out.
     """
@@ -55,7 +58,7 @@ def choose(opened: Object, plan: Plan, log_bytes: int) -> bool:
     for tail in tails:
         opened.programs[tail.program].choose(True)
         opened.programs[tail.program].keep_log(log_bytes)
-    return bool(tails)
+    return frozenset(tail.table for tail in tails)
 
 
 def users(program: str, plan: Plan) -> list[Chosen]:
@@ -71,4 +74,6 @@ def users(program: str, plan: Plan) -> list[Chosen]:
 def fill(opened: Object, plan: Plan) -> None:
     """Write the loaded tails into the map of tail calls; call it before the first program is attached."""
     for tail in needed(opened, plan):
-        opened.maps[MAP].update(_WORD.pack(tail.number), _WORD.pack(opened.programs[tail.program].fd()))
+        opened.maps[tail.table].update(
+            _WORD.pack(tail.number), _WORD.pack(opened.programs[tail.program].fd())
+        )

@@ -17,7 +17,15 @@ _PLACES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 _GROUP = re.compile(r"^[pr]\d*:(fim_(\d+)_\d+)/(\w+) ", re.MULTILINE)
 _serial = itertools.count()
 
-MAX_ACTIVE = 1024  # pending returns of one function
+# How many returns of one function may be pending. Opens of FIFOs and devices sleep as long as a user likes:
+# for them the most that the kernel allows. With one more sleeping open the returns of all opens are missed.
+MAX_ACTIVE = 1024
+MAX_ACTIVE_AT = {"do_filp_open": 4096, "do_file_open": 4096}
+
+
+def writable() -> Path | None:
+    """Return where tracefs is mounted and this process can define kprobes, or None."""
+    return next((root for root in _PLACES if os.access(root / "kprobe_events", os.W_OK)), None)
 
 
 class Kprobes:
@@ -31,16 +39,16 @@ class Kprobes:
     @classmethod
     def available(cls) -> Kprobes | None:
         """Return an instance for the tracefs that this process can write to, or None."""
-        for root in _PLACES:
-            if os.access(root / "kprobe_events", os.W_OK):
-                kprobes = cls(root)
-                kprobes.reap()
-                return kprobes
-        return None
+        root = writable()
+        if root is None:
+            return None
+        kprobes = cls(root)
+        kprobes.reap()
+        return kprobes
 
     def define(self, name: str, function: str, at_return: bool) -> None:
         """Define an event at a function's entry or return. Raises OSError if it cannot be probed."""
-        kind = f"r{MAX_ACTIVE}" if at_return else "p"
+        kind = f"r{MAX_ACTIVE_AT.get(function, MAX_ACTIVE)}" if at_return else "p"
         self._write(f"{kind}:{self.group}/{name} {function}")
         self._names.append(name)
 

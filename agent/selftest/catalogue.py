@@ -335,6 +335,8 @@ CATALOGUE: tuple[Scenario, ...] = (
 
     _scenario("fairness.sleepers", "open fork exit +kernel",
         "Hundreds of sleeping opens of one user hide no event of another user.", cost=8.0),
+    _scenario("fairness.returns", "open fork exit +kernel",
+        "More than a thousand sleeping opens of one user hide no event of another user.", cost=20.0),
     _scenario("fairness.waiting", "open fork exit +kernel",
         "Hundreds of sleeping opens that a rule matches are reported when they end, and hide nothing before.",
         cost=8.0),

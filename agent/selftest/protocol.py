@@ -75,9 +75,9 @@ class Hello(NamedTuple):
 class Loaded(NamedTuple):
     """The variant is attached.
 
-    `capabilities` maps a program type to load-fail, attach-fail, silent or fires; `hooks` are the rows of
-    results.json; `coverage` maps an event type to full, degraded or none; `limits` maps some event types to a
-    text about what is not seen.
+    `capabilities` maps a program type to load-fail, attach-fail, silent, lossy or fires; `hooks` are the rows
+    of results.json; `coverage` maps an event type to full, degraded or none; `limits` maps some event types
+    to a text about what is not seen.
     """
 
     id: int

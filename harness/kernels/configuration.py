@@ -12,7 +12,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "lsm": ("CONFIG_BPF_LSM", "CONFIG_DEBUG_INFO_BTF", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"),
     "fentry": ("CONFIG_DEBUG_INFO_BTF", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"),
     "kprobe": ("CONFIG_KPROBES",),
-    "kprobe_multi": ("CONFIG_FPROBE",),
+    "kprobe_multi": ("CONFIG_FPROBE", "CONFIG_HAVE_FTRACE_GRAPH_FUNC"),  # the latter: without losing returns
     "tracepoint": ("CONFIG_FTRACE_SYSCALLS",),
 }
 _LSM_LIST = re.compile(r'^CONFIG_LSM="(.*)"$', re.MULTILINE)
@@ -22,12 +22,16 @@ _LSM_WORD = re.compile(r"(?:^|\s)lsm=(\S*)")
 def promised(kind: str, config: str, cmdline: str = "") -> str:
     """The options of `config` that promise programs of `kind`, as text; "" if they are not all set."""
     options = OPTIONS.get(kind, ())
-    lines = set(config.splitlines())
-    if not options or not all(f"{option}=y" in lines for option in options):
+    if not options or not all(is_set(config, option) for option in options):
         return ""
     if kind == "lsm" and "bpf" not in _active(config, cmdline):
         return ""
     return ", ".join(options)
+
+
+def is_set(config: str, option: str) -> bool:
+    """Return whether `config` sets an option to y."""
+    return f"{option}=y" in config.splitlines()
 
 
 def _active(config: str, cmdline: str) -> list[str]:

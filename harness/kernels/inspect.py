@@ -58,7 +58,7 @@ def predict(
         words = _unpromised(kind, config, cmdline)
         prediction = _by_functions(hook, kind, known)
         if words and prediction.state == ATTACHED:
-            prediction = prediction._replace(state=_BROKEN[_ALIKE.get(kind, kind)], words=words)
+            prediction = prediction._replace(state=_broken(_ALIKE.get(kind, kind), config), words=words)
         yield prediction
 
 
@@ -80,6 +80,12 @@ def _unpromised(kind: str, config: str, cmdline: str) -> str:
     if not config or kind not in _BROKEN or configuration.promised(kind, config, cmdline):
         return ""
     return f"the kernel's configuration does not promise {kind}"
+
+
+def _broken(kind: str, config: str) -> str:
+    """The state of a kind that the configuration does not promise."""
+    attaches = kind == "kprobe_multi" and configuration.is_set(config, "CONFIG_FPROBE")
+    return "lossy" if attaches else _BROKEN[kind]
 
 
 def _programs() -> Iterator[tuple[str, str]]:

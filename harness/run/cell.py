@@ -45,7 +45,8 @@ MAX_AGENTS = 3  # per cell: after that many early ends of the agent it is given 
 ATTACH = "attach.txt"  # in the cell's folder: the command that enters a kept machine
 LOG_BYTES = 32 << 20  # per cell, of the guest's answers; a line marks each one that is left out
 BACKOFF_S = 1.0  # before the second machine; doubled for each further one
-CANNOT = ("load-fail", "attach-fail", "silent")  # observed states of a program type that does not work
+# States of a program type that does not work.
+CANNOT = ("load-fail", "attach-fail", "silent", "lossy")
 
 
 # Causes that leave the guest alive, so that the end of the cell can still be checked. An expected failure or

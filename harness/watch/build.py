@@ -22,7 +22,7 @@ MAX_LINES = 30  # of a failed build
 FAMILIES = {
     "TRAMPOLINE": ("lsm", "fentry", "fexit"),
     "KPROBE": ("kprobe", "kretprobe", "tail"),
-    "KPROBE_MULTI": ("kprobe_multi", "kretprobe_multi"),
+    "KPROBE_MULTI": ("kprobe_multi", "kretprobe_multi", "tail_multi"),
     "TRACEPOINT": ("raw_tp", "tracepoint"),
 }
 

@@ -13,7 +13,7 @@ from agent.selftest.scenarios import proves
 
 STRANGER = 1013  # a user without any rights
 SLEEPERS = 307  # processes that wait in an open
-CROWD = 1009
+CROWD = 1301  # more than the 1,024 pending returns that a kprobe had room for
 WANTED = 53
 REFUSALS = 10_007
 RENAMES = 2003
@@ -67,14 +67,24 @@ def _wake(bench: Bench, fifo: str, count: int) -> Round:
 @proves("fairness.sleepers")
 def fairness_sleepers(bench: Bench) -> None:
     """Processes of a stranger sleep in opens of a file that no rule wants."""
+    _open_beside(bench, SLEEPERS)
+
+
+@proves("fairness.returns")
+def fairness_returns(bench: Bench) -> None:
+    """The same with more processes than a kernel may have room for in a table of pending returns."""
+    _open_beside(bench, CROWD)
+
+
+def _open_beside(bench: Bench, sleepers: int) -> None:
     wanted = bench.file("wanted")
     fifo = _fifo(bench, unlinked=True)
     bench.rules(wanted=f'open.file.path == "{wanted}"')
-    _put_to_sleep(bench, fifo, SLEEPERS)
+    _put_to_sleep(bench, fifo, sleepers)
     played = bench.play(_opens(wanted))
     bench.equal("wanted events that arrive", WANTED, len(played.matches("wanted")))
     bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
-    woken = _wake(bench, fifo, SLEEPERS)
+    woken = _wake(bench, fifo, sleepers)
     bench.equal("opens of the FIFO that left the kernel", 0, len(woken.of(EventType.OPEN)))
 
 

@@ -214,26 +214,37 @@ _DEEDS = {
 @proves("life.interrupted")
 def life_interrupted(bench: Bench) -> None:
     """Interrupt an open that sleeps: it starts again or fails, as the handler asks, and is one event."""
-    fifo = bench.path("fifo")
-    bench.unwatched(f"mknod {fifo} S_IFIFO|0600\n")
+    fifo, gate = bench.path("fifo"), bench.path("gate")
+    bench.unwatched(f"mknod {fifo} S_IFIFO|0600\nmknod {gate} S_IFIFO|0600\n")
     bench.rules(opened=f'open.file.path == "{fifo}" && open.flags & O_WRONLY > 0')
-    bench.equal("results with a restart", [0], _interrupted(bench, fifo, restarts=True))
-    bench.equal("results without a restart", [-errno.EINTR], _interrupted(bench, fifo, restarts=False))
+    child = _sleeping(bench, fifo, restarts=True)
+    before = _state(child)
+    opened: list[int] = []
+
+    def open_gate() -> None:  # once the child sleeps again
+        if not opened:
+            _until(lambda: _state(child) not in ("R", before), SETTLE_S)
+            opened.append(os.open(gate, os.O_RDWR))
+
+    kill = f"kill $1 {int(signal.SIGUSR1)}\n"
+    script = f"{kill}open {gate} O_RDONLY -> $7\nopen {fifo} O_RDONLY|O_NONBLOCK -> $6\nwait $1\n"
+    played = bench.play(f"{script}close $6\nclose $7\n", meanwhile=open_gate)
+    os.close(opened[0])
+    bench.equal("results with a restart", [0], [event.retval for event in played.matches("opened")])
+    _sleeping(bench, fifo, restarts=False)
+    played = bench.play(f"{kill}wait $1\n")
+    results = [event.retval for event in played.matches("opened")]
+    bench.equal("results without a restart", [-errno.EINTR], results)
 
 
-def _interrupted(bench: Bench, fifo: str, *, restarts: bool) -> list[int]:
-    """Return the results of the events of an open that sleeps, is interrupted, and then can go on."""
-    number = int(signal.SIGUSR1)
-    script = f"fork -> $1\nmute\nhandle {number} {int(restarts)}\nopen {fifo} O_WRONLY\nend\n"
-    rounds = [bench.play(script)]
+def _sleeping(bench: Bench, fifo: str, *, restarts: bool) -> Path:
+    """Start a process that sleeps in the open of a FIFO; return its status file."""
+    handle = f"handle {int(signal.SIGUSR1)} {int(restarts)}"
+    played = bench.play(f"fork -> $1\nmute\n{handle}\nopen {fifo} O_WRONLY\nend\n")
     bench.also_made(EventType.OPEN, 1)
-    status = Path(f"/proc/{rounds[0].outcome.at(1).ret}/status")
+    status = Path(f"/proc/{played.outcome.at(1).ret}/status")
     _until(lambda: _state(status).startswith("S"), SETTLE_S)
-    before = _state(status)
-    rounds.append(bench.play(f"kill $1 {number}\n"))
-    _until(lambda: _state(status) not in ("R", before), SETTLE_S)
-    rounds.append(bench.play(f"open {fifo} O_RDONLY|O_NONBLOCK -> $6\nwait $1\nclose $6\n"))
-    return [event.retval for played in rounds for event in played.matches("opened")]
+    return status
 
 
 def _state(status: Path) -> str:

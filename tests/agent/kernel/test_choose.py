@@ -54,7 +54,13 @@ def test_auto_skips_an_lsm_that_is_silent() -> None:
 
 
 def test_auto_avoids_trampolines_where_they_skip() -> None:
-    skipping = ALL | {"skips": "fires"}
+    """It takes kprobe.multi if that has room for the returns of all calls that sleep, and kprobes if not."""
+    skipping = ALL | {"skips": "fires", "kprobe_multi": "lossy"}
+    whole = skipping | {"kprobe_multi": "fires"}
+    multi = {"kprobe_multi", "kretprobe_multi"}
+    assert kinds(Chooser("auto", whole, Kernel()), EventType.OPEN) == multi
+    with pytest.raises(MinimumNotMetError, match="kprobe-multi"):
+        check_minimum(Chooser("kprobe-multi", skipping, Kernel()).plan(needs.EVENTS), "kprobe-multi")
     assert kinds(Chooser("auto", skipping, Kernel()), EventType.OPEN) == {"kprobe", "kretprobe"}
     assert kinds(Chooser("fentry", skipping, Kernel()), EventType.OPEN) == {"fentry", "fexit"}
 

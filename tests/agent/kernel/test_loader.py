@@ -68,8 +68,11 @@ def prepare(hookset: str) -> Plan:
 def test_only_the_programs_of_the_set_are_chosen(hookset: str, offered: Offered) -> None:
     """The loader chooses or leaves out every program, so that another set's cannot fail the load."""
     plan = prepare(hookset)
-    handed = {name for name in offered.wanted if name.startswith("tail__")}
-    assert handed == ({"tail__kretprobe", "tail__kprobe"} if hookset == "kprobe" else set())
+    handed = {name for name in offered.wanted if name.startswith("tail")}
+    assert handed == {
+        "kprobe": {"tail__kretprobe", "tail__kprobe"},
+        "kprobe-multi": {"tail_multi__kretprobe", "tail_multi__kprobe"},
+    }.get(hookset, set())
     offered.programs.update(dict.fromkeys(handed, False))
     assert offered.wanted == {one.program for one in plan.chosen.values()}
     hooksets = sets.LADDER if hookset == sets.AUTO else (hookset,)
@@ -83,6 +86,7 @@ def test_maps_of_programs_that_are_not_chosen_are_not_created(offered: Offered) 
     prepare("kprobe")
     assert {"syscalls", "calls", "perf", "probes"} <= offered.skipped
     assert "tails" not in offered.skipped
+    assert "multi_tails" in offered.skipped
     offered.skipped.clear()
     prepare("tracepoint")
     assert not {"syscalls", "calls"} & offered.skipped
@@ -109,6 +113,15 @@ def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("untyped")
 class TestBelowTheMinimum:
     """An agent without its minimum does not start."""
+
+    def test_a_refused_attachment_leaves_no_less(self) -> None:
+        """Without tracefs nothing can be attached to system calls: the agent does not start blind."""
+        refused = Attempt(
+            "syscall.enter", "tracepoint", "attach-fail", "no such event", points.SYSCALLS["enter"]
+        )
+        chooser = Chooser("tracepoint", STATES, Kernel())
+        with pytest.raises(MinimumNotMetError, match="does not serve"):
+            Loader(STATES, Variant("tracepoint"), Path("none"))._replan(chooser, refused)
 
     def test_every_attempt_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """For each hook: each set of the ladder, with the verifier's message."""

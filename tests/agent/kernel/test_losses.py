@@ -19,7 +19,7 @@ from tests.agent.kernel.conftest import BUILT
 HASH = 1  # BPF_MAP_TYPE_HASH
 WORD = struct.Struct("=I")
 KEPT, OPERATIONS = 1024, 1024  # FIM_ACCOUNT_KEPT, FIM_ACCOUNT_OPERATIONS
-UNUSED = ("perf", "tails", "probes", "syscalls", "calls")
+UNUSED = ("perf", "tails", "multi_tails", "probes", "syscalls", "calls")
 
 
 class Hooks:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.kernel import tracefs
-from agent.kernel.tracefs import MAX_ACTIVE, Kprobes
+from agent.kernel.tracefs import MAX_ACTIVE_AT, Kprobes
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_return_probes_have_many_instances(root: Path) -> None:
     group = kprobes.group
     assert commands(root) == [
         f"p:{group}/kprobe__open__enter do_filp_open",
-        f"r{MAX_ACTIVE}:{group}/kretprobe__open__exit do_filp_open",
+        f"r{MAX_ACTIVE_AT['do_filp_open']}:{group}/kretprobe__open__exit do_filp_open",
         f"-:{group}/kprobe__open__enter",
         f"-:{group}/kretprobe__open__exit",
     ]

@@ -11,7 +11,9 @@ COMMON += "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y\nCONFIG_FTRACE_SYSCALLS=y\n
 # As Debian's kernels have them.
 OLD = COMMON + 'CONFIG_LSM="lockdown,yama,apparmor"\n'
 MIDDLE = COMMON + 'CONFIG_LSM="lockdown,yama,apparmor,bpf"\n# CONFIG_FPROBE is not set\n'
-NEW = COMMON + 'CONFIG_LSM="lockdown,yama,apparmor,bpf,ipe"\nCONFIG_FPROBE=y\n'
+NEW = (
+    COMMON + 'CONFIG_LSM="lockdown,yama,apparmor,bpf,ipe"\nCONFIG_FPROBE=y\nCONFIG_HAVE_FTRACE_GRAPH_FUNC=y\n'
+)
 
 
 @pytest.mark.parametrize(

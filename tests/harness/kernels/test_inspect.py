@@ -23,7 +23,7 @@ from harness.run import predictions
 FUNC, PROTO, INT, STRUCT = 12, 13, 1, 4
 OPTIONS = ("BPF_LSM", "DEBUG_INFO_BTF", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "KPROBES")
 PROMISES = "".join(f"CONFIG_{option}=y\n" for option in OPTIONS)
-EVERYTHING = PROMISES + 'CONFIG_FPROBE=y\nCONFIG_LSM="yama,bpf"\n'
+EVERYTHING = PROMISES + 'CONFIG_FPROBE=y\nCONFIG_HAVE_FTRACE_GRAPH_FUNC=y\nCONFIG_LSM="yama,bpf"\n'
 
 
 def made(functions: dict[str, tuple[str, ...]]) -> bytes:
