@@ -96,7 +96,7 @@ def _built(root: Path, arch: str) -> Parts:
     image = _image(root, arch)
     if image is None:
         raise ConfigError(f"{root}: not built yet: no {_IMAGES[arch][0]}", hint=f"make -C {root} -j$(nproc)")
-    return Parts(image, _modules_of_tree(root), root / ".config")
+    return Parts(image, _modules_of_tree(root), root / ".config", strip=True)
 
 
 def _image(root: Path, arch: str) -> Path | None:

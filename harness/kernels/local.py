@@ -25,16 +25,19 @@ from harness.host.cache import MIB, Cache
 from harness.host.programs import run
 from harness.host.progress import Phase, Progress, Step
 from harness.kernels import catalogue, fetcher, payload, preflight, unpack
+from harness.kernels.catalogue import Architecture
 from harness.kernels.headers import Headers
 from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
 from harness.plan.matrix import Kernel
 
-LAYOUT = "2"  # of the cached folder: a new number takes all kernels again
+LAYOUT = "3"  # of the cached folder: a new number takes all kernels again
 
-_MAX_MODULES = 4 << 30  # bytes
+_MAX_MODULES = 16 << 30  # bytes, with debugging information
 _MAX_FILES = 50_000
 _MAX_TEXT = 4 << 20
 _MODULE = re.compile(r".+\.ko(?:\.(?:gz|xz|zst))?")
+_SIGNED = b"~Module signature appended~\n"  # the end of a module that is signed
+_STRIPPED_AT_ONCE = 200
 _LISTS = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
 _VERSION_MAGIC = re.compile(rb"\0vermagic=([A-Za-z0-9][A-Za-z0-9._+~-]{0,63}) ")
 _SETTING = re.compile(r"^(?:CONFIG_\w+=|# CONFIG_\w+ is not set)", re.MULTILINE)
@@ -42,12 +45,16 @@ _SETTING = re.compile(r"^(?:CONFIG_\w+=|# CONFIG_\w+ is not set)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Parts:
-    """The files of one kernel; `modules` maps paths below the folder of the release to files."""
+    """The files of one kernel; `modules` maps paths below the folder of the release to files.
+
+    With `strip` debugging information is taken off the modules, as by INSTALL_MOD_STRIP=1.
+    """
 
     image: Path
     modules: Mapping[str, Path] = field(default_factory=dict)
     config: Path | None = None
     vmlinux: Path | None = None
+    strip: bool = False
 
 
 Inputs = Callable[[], tuple[Package, ...]]
@@ -224,8 +231,22 @@ def take(parts: Parts, arch: str, folder: Path) -> None:
     except InfrastructureError as error:
         raise ConfigError(f"{parts.image}: {error.message}", hint=error.hint) from error
     _check_release(target, image.release)
+    if parts.strip:
+        _strip(target, catalogue.architecture(arch))
     _write_lists(target, config)
     run(["depmod", "-b", folder, image.release], package="kmod")
+
+
+def _strip(modules: Path, arch: Architecture) -> None:
+    """Take debugging information off the modules that have it and no signature, which it would invalidate."""
+    found = []
+    for path in sorted(modules.rglob("*.ko")):
+        data = path.read_bytes()
+        if b".debug_info" in data and not data.endswith(_SIGNED):
+            found.append(path)
+    for at in range(0, len(found), _STRIPPED_AT_ONCE):
+        batch = found[at : at + _STRIPPED_AT_ONCE]
+        run([arch.compiler.replace("gcc", "strip"), "--strip-debug", *batch], package=arch.compiler_package)
 
 
 def _write_lists(modules: Path, config: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -234,6 +235,23 @@ def test_an_image_where_distributions_install_it(tmp_path: Path) -> None:
     assert modules_of(fetch(tmp_path, image)) == {"virtio_net.ko"}
     tree = named.from_path(tmp_path / "linux/arch/x86/boot/bzImage")
     assert (tree.name, tree.build) == ("linux", str(tmp_path / "linux"))
+
+
+@pytest.mark.skipif(shutil.which("x86_64-linux-gnu-gcc") is None, reason="no compiler for amd64")
+def test_modules_of_a_tree_lose_their_debugging_information(tmp_path: Path) -> None:
+    """But for a signed one, which the kernel would no longer trust; its type information stays."""
+    put(tmp_path)
+    source = 'int x; __attribute__((section(".BTF"))) char types[] = "types of the module";'
+    (tmp_path / "a.c").write_text(source)
+    built = tmp_path / "linux/drivers/net/virtio_net.ko"
+    argv = ["x86_64-linux-gnu-gcc", "-g", "-c", "-o", str(built), str(tmp_path / "a.c")]
+    subprocess.run(argv, check=True)
+    module = next(fetch(tmp_path, BUILD).modules.rglob("*.ko")).read_bytes()
+    assert b".debug_info" not in module
+    assert b"types of the module" in module
+    signed = built.read_bytes() + b"~Module signature appended~\n"
+    built.write_bytes(signed)
+    assert next(fetch(tmp_path, BUILD).modules.rglob("*.ko")).read_bytes() == signed
 
 
 def test_a_pipe_among_the_modules_is_left_out(tmp_path: Path) -> None:
