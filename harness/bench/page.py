@@ -34,9 +34,22 @@ stays.
 """
 
 
+def folder(path: Path) -> Path:
+    """Make the folder of a bench and return it; it may have an earlier bench. Raises ConfigError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        others = {entry.name for entry in path.iterdir()} - set(FILES)
+    except OSError as error:
+        raise ConfigError(f"--output {path}: {error.strerror}", hint="name a new folder") from error
+    if others:
+        raise ConfigError(
+            f"--output {path}: has other files, such as {min(others)}", hint="name a new folder"
+        )
+    return path
+
+
 def save(bench: Bench, folder: Path) -> None:
     """Write the files of one bench into a folder. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
     model.save(bench, folder)
     (folder / "cost.md").write_text(text([bench], {bench.kernel: "cost.svg"}), encoding="utf-8")
     (folder / "cost.svg").write_text(chart.svg(bench), encoding="utf-8")

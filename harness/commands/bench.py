@@ -98,23 +98,23 @@ def _print(bench: Bench) -> None:
 
 def _measure(arguments: argparse.Namespace) -> None:
     from harness.bench import page, rounds
-    from harness.bench.session import Session
+    from harness.bench.session import Session, chosen_clock
     from harness.host.signals import ending
     from harness.run.run import Options, Run
 
-    monitors, workloads = (
-        rounds.chosen_monitors(arguments.monitor),
-        rounds.chosen_workloads(arguments.workload),
-    )
+    monitors = rounds.chosen_monitors(arguments.monitor)
+    workloads = rounds.chosen_workloads(arguments.workload)
+    if arguments.accelerator != "auto":
+        chosen_clock(arguments.clock, arguments.accelerator)
     with contextlib.closing(options.bench(arguments)) as lab, booted.on_stderr() as progress:
         wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
         arguments.vcpus, arguments.cmdline = 1, ""  # the clock that counts instructions allows one processor
-        cell = booted.one_machine(Run(wanted, lab).plan, arguments)
-        session = Session(lab, cell, arguments.clock, progress)
+        plan = booted.one_machine(Run(wanted, lab).plan, arguments)
+        folder = page.folder(arguments.output or Path("out") / f"bench-{plan.cells[0].kernel.name}")
+        session = Session(lab, plan, arguments.clock, progress)
         with ending(lambda _why: None, math.inf, ""):
             session.prepare()
             begun = session.begin(monitors, workloads, arguments.argv)
-            folder = arguments.output or Path("out") / f"bench-{begun.kernel}"
             for found in session.play(begun, monitors, workloads, arguments.rounds):
                 page.save(found, folder)
     _print(found)

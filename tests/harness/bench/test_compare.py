@@ -64,7 +64,7 @@ def test_different_kernels_are_not_compared() -> None:
 def test_the_command_compares_two_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It prints what grew first, and exits 1 for a regression."""
     for name, cpu in (("old", 10_000), ("new", 20_000)):
-        page.save(night(cpu), tmp_path / name)
+        page.save(night(cpu), page.folder(tmp_path / name))
     assert cli.main(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "## Cost on 6.1: 1 figure grew by more than 1%"

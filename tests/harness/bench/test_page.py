@@ -46,6 +46,17 @@ def test_a_bench_is_written_and_read_again(tmp_path: Path) -> None:
     assert model.load(tmp_path) == compared()
 
 
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    """Before anything is measured; the folder of an earlier bench is used again."""
+    page.save(compared(), page.folder(tmp_path / "new" / "bench"))
+    assert page.folder(tmp_path / "new" / "bench")
+    with pytest.raises(ConfigError, match="has other files, such as bench"):
+        page.folder(tmp_path / "new")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="File exists"):
+        page.folder(tmp_path / "file")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"schema_number": 1}', '{"kernel": "\\u001b[2J"}'])
 def test_a_file_that_is_no_bench_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / model.NAME
