@@ -23,6 +23,9 @@ QUIET_S = 2.0  # after so long without a new line, what is missing is lost
 SETTLE_S = 0.5  # after a workload whose lines are not counted
 PROBE_S = 0.1
 POLL_S = 0.05
+CALM_S = 30.0
+CALM_LOOK_S = 1.0
+CALM_SHARE = 0.01  # of the CPU
 STOP_S = 30
 MAX_REASON = 300
 
@@ -100,10 +103,6 @@ class Lines:
             else:
                 time.sleep(POLL_S)
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
-
 
 def idle_s() -> float:
     """Return how long this guest has been idle since its boot."""
@@ -165,11 +164,13 @@ class Running:
                 stderr=errors,
             )
         armed, refusal = not self._task["arm"], ""
+        ready = f"{re.escape(self._task['watched'])}/ready\\.[0-9]+"
+        lines = Lines(self._task["output"], self._task["line"].replace("PATH", ready))
         deadline = time.monotonic() + READY_S
         for number in range(1 << 30):
             if not armed:
                 armed, refusal = self._arm()
-            if armed and self._reports(number):
+            if armed and self._reports(number, lines):
                 break
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise UnableError(refusal or last_line(self._errors.read_bytes()) or "it reports nothing")
@@ -182,15 +183,11 @@ class Running:
         time.sleep(PROBE_S)
         return done.returncode == 0, last_line(done.stderr or done.stdout)
 
-    def _reports(self, number: int) -> bool:
-        """Whether the monitor reports the opening of a new file for writing."""
-        path = f"{self._task['watched']}/ready.{number}"
-        lines = Lines(self._task["output"], self._task["line"].replace("PATH", re.escape(path)))
-        Path(path).write_bytes(b"")
+    def _reports(self, number: int, lines: Lines) -> bool:
+        """Open a new file for writing; return whether the monitor reported this or an earlier one."""
+        Path(f"{self._task['watched']}/ready.{number}").write_bytes(b"")
         time.sleep(PROBE_S)
-        lines.read()
-        lines.close()
-        return lines.count > 0
+        return lines.read() > 0
 
     def memory(self) -> None:
         """Add the memory of the monitor to the report."""
@@ -206,6 +203,16 @@ class Running:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+
+def calm(tasks: Tasks) -> None:
+    """Return when the guest does little by itself: a monitor may go on to prepare after its first event."""
+    deadline = time.monotonic() + CALM_S
+    while time.monotonic() < deadline:
+        before = tasks.read()
+        time.sleep(CALM_LOOK_S)
+        if added(before, tasks.read()) < CALM_LOOK_S * CALM_SHARE * 1e9:
+            return
 
 
 def measure(task: Task, workload: Task, tasks: Tasks) -> dict[str, Any]:
@@ -246,6 +253,7 @@ def run(task: Task) -> dict[str, Any]:
     try:
         running = Running(task)
         tasks = Tasks()
+        calm(tasks)
         measured = {
             workload["name"]: measure(task, workload, tasks)
             for workload in task["workloads"]

@@ -57,7 +57,7 @@ def _auditd(name: str, about: str, policy: str = policies.DEFAULT) -> Monitor:
         r'^type=PATH .* name="PATH" ',
         # auditctl refuses a watch whose parent does not exist.
         prepare=f"sed -i '{others}' {conf} && printf '{settings}' >>{conf} && sh {FILES}/folders.sh",
-        arm=f"auditctl -R {FILES}/audit.rules >/dev/null 2>&1; auditctl -l | grep -q {WATCHED}",
+        arm=f"auditctl -R {FILES}/audit.rules >/dev/null 2>&1 || :; auditctl -l | grep -q {WATCHED}",
         policy=policy,
     )
 

@@ -24,7 +24,6 @@ def test_lines_are_counted_whole_and_once(tmp_path: Path) -> None:
             file.flush()
             assert lines.read() == count
     assert lines.count == 3
-    lines.close()
 
 
 def test_cpu_time_is_read_of_every_other_thread_without_opening_a_file(tmp_path: Path) -> None:
