@@ -15,9 +15,15 @@ BPF_INCLUDES := -idirafter /usr/include/$(shell uname -m)-linux-gnu
 # An unrolled loop is a larger program, and what a program costs to load grows with its size: -fno-unroll-loops.
 BPF_CFLAGS  := -g -O2 -fno-unroll-loops -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf $(BPF_INCLUDES)
 GENERATOR   := agent/selftest/generator
+GENERATOR_SOURCES := $(wildcard $(GENERATOR)/*.c $(GENERATOR)/*.h)
 
 # What is installed is named by the digest of what it was installed from: times say nothing after a checkout or a restored cache.
 INSTALLED := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c 1-16)
+
+# So are the sources of what is compiled; `harness run` compares them too. The rule that makes a mark removes the older ones.
+digest_of = $(shell cat $(sort $(1)) | sha256sum | cut -c 1-16)
+BPF_FROM := $(BUILD)/.fim.bpf.o.$(call digest_of,$(BPF_SOURCES))
+GENERATOR_FROM := $(BUILD)/.fim-gen.$(call digest_of,$(GENERATOR_SOURCES))
 
 # The extra `cluster` has a lock of its own, so that a host without a cluster installs nothing of it.
 CLUSTER := $(VENV)/.cluster-$(shell cat requirements-cluster.lock pyproject.toml | sha256sum | cut -c 1-16)
@@ -131,15 +137,19 @@ $(STRIP) -g $@.partial
 @mv $@.partial $@
 endef
 
-$(BUILD)/fim.bpf.o: $(BPF_SOURCES) | $(BUILD)/.packages
+$(BPF_FROM) $(GENERATOR_FROM): | $(BUILD)/.packages
+	@rm -f $(basename $@).*
+	@touch $@
+
+$(BUILD)/fim.bpf.o: $(BPF_SOURCES) $(BPF_FROM) | $(BUILD)/.packages
 	$(COMPILE_BPF)
 
 # What the developer's loop tests before the rest is compiled: fim-without-KPROBE.KPROBE_MULTI.bpf.o.
 $(BUILD)/fim-without-%.bpf.o: FAMILIES = $(addprefix -DFIM_WITHOUT_,$(subst ., ,$*))
-$(BUILD)/fim-without-%.bpf.o: $(BPF_SOURCES) | $(BUILD)/.packages
+$(BUILD)/fim-without-%.bpf.o: $(BPF_SOURCES) $(BPF_FROM) | $(BUILD)/.packages
 	$(COMPILE_BPF)
 
-$(BUILD)/fim-gen: $(wildcard $(GENERATOR)/*.c $(GENERATOR)/*.h) | $(BUILD)/.packages
+$(BUILD)/fim-gen: $(GENERATOR_SOURCES) $(GENERATOR_FROM) | $(BUILD)/.packages
 	$(CC) -O2 -Wall -Wextra -Werror -static -s -o $@ $(GENERATOR)/*.c
 
 # The rule parser's tables, made ahead of time: building them from the grammar is most of the agent's start.

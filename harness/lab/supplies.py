@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,10 @@ from harness.text import one_line
 BACKOFF_S = (1.0, 4.0)  # pauses between three attempts to fetch a kernel
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
+_COMPILED = {
+    "fim.bpf.o": "bpf",
+    "fim-gen": "agent/selftest/generator",
+}  # file in BUILD: folder of its sources
 
 
 class Preparation:
@@ -179,7 +184,11 @@ class Preparation:
         return (self.agent or self._agent()) if needed else None
 
     def _agent(self) -> Agent:
-        """Keep the bundle that every machine of this run gets. Raises ConfigError if a part was not built."""
+        """Keep the bundle that every machine of this run gets.
+
+        Raises ConfigError if a part was not built, or from other sources than are here now.
+        """
+        check_built(ROOT)
         bundle.cache_clear()
         return provenance.keep(bundle(), ROOT, self.store)
 
@@ -237,6 +246,22 @@ def resolve_all(
         words = dict.fromkeys(error.message for error in unknown)
         raise ConfigError("\n".join(words), hint=unknown[0].hint)
     return found, missing
+
+
+def check_built(root: Path) -> None:
+    """Raise ConfigError for a compiled file that `make build` did not make of the sources as they are now.
+
+    make touches a mark with the digest of the sources before it compiles. Without this check an old file
+    would show as failures of the agent.
+    """
+    for name, folder in _COMPILED.items():
+        sources = sorted((root / folder).glob("*.[ch]"))
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+        mark, built = root / "build" / f".{name}.{digest}", root / "build" / name
+        if not mark.exists() or not built.exists() or built.stat().st_mtime_ns < mark.stat().st_mtime_ns:
+            raise ConfigError(
+                f"build/{name}: not built from the sources in {folder}/", hint="run `make build`"
+            )
 
 
 @functools.cache

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from harness.lab import supplies
 from harness.lab.supplies import BACKOFF_S, Preparation, resolve_all
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
+from tests import ROOT
 
 
 @pytest.mark.parametrize(("failures", "missing"), [(0, {}), (2, {}), (3, {"m": "404"})])
@@ -122,3 +126,54 @@ def test_an_image_that_cannot_be_made_costs_its_own_machine(
     preparation.pause = lambda _seconds: pytest.fail("tried again")
     preparation._try("m", cell, None)  # type: ignore[arg-type]
     assert preparation.missing == {"m": str(error)}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project whose compiled files are up to date by the rules of the real Makefile."""
+    for name in ("bpf/fim.bpf.c", "agent/selftest/generator/main.c", "agent/rules/grammar.lark"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("int main(void) { return 0; }\n")
+    for name in ("Makefile", "requirements.lock", "requirements-cluster.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "build").mkdir()
+    assert _make(tmp_path) == 0
+    return tmp_path
+
+
+def _make(root: Path, *variables: str) -> int:
+    """Run the rules of `make build` with compilers that only write their output; return the exit code."""
+    compilers = {
+        "CLANG": "f() { touch build/fim.bpf.o.partial; }; f",
+        "STRIP": "true",
+        "CC": "f() { touch build/fim-gen; }; f",
+    }
+    words = [f"{name}={value}" for name, value in compilers.items()]
+    argv = ["make", "-s", "-o", "build/.packages", *words, *variables, "build/fim.bpf.o", "build/fim-gen"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(argv, cwd=root, env=environment, capture_output=True, check=False).returncode
+
+
+def test_files_that_make_built_are_up_to_date(project: Path) -> None:
+    """The harness takes the files as they are."""
+    supplies.check_built(project)
+
+
+@pytest.mark.parametrize("source", ["bpf/fim.bpf.c", "bpf/new.h", "agent/selftest/generator/main.c"])
+def test_a_file_built_from_other_sources_is_refused(project: Path, source: str) -> None:
+    """Times do not matter: make and the harness compare the sources' digest."""
+    (project / source).write_text("int other;\n")
+    os.utime(project / source, (0, 0))
+    with pytest.raises(ConfigError, match="not built from the sources") as caught:
+        supplies.check_built(project)
+    assert caught.value.hint == "run `make build`"
+    assert _make(project) == 0
+    supplies.check_built(project)
+
+
+def test_a_build_that_failed_leaves_nothing_that_is_up_to_date(project: Path) -> None:
+    """The mark is newer than the object, which is the one of the sources before."""
+    (project / "bpf/fim.bpf.c").write_text("int other;\n")
+    assert _make(project, "CLANG=false") == 2
+    with pytest.raises(ConfigError, match=r"build/fim\.bpf\.o: not built"):
+        supplies.check_built(project)
