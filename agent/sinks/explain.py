@@ -21,6 +21,7 @@ from agent.context.packages import RPM_FOLDERS, Database, is_manager
 from agent.events.actors import Context
 from agent.events.model import Event, EventType
 from agent.rules.constants import WRITE_FLAGS
+from agent.rules.fields import WRITES
 from agent.sinks.base import Match
 from agent.sinks.render import quote
 
@@ -33,8 +34,11 @@ _BLOCK = 1 << 20
 _CONTENT = frozenset(
     {EventType.CLOSE, EventType.RENAME, EventType.LINK, EventType.UNLINK, EventType.TRUNCATE}
 )
-# A digest says nothing of these: they are explained only where the package manager itself makes them.
-_ATTRIBUTES = frozenset({EventType.CHMOD, EventType.CHOWN, EventType.UTIMES, EventType.SETXATTR})
+# A digest says nothing of these, nor of refused attempts: they are explained only where the package manager
+# itself makes them. dpkg tries to remove each temporary file as a directory first.
+_ATTRIBUTES = frozenset(
+    {EventType.CHMOD, EventType.CHOWN, EventType.UTIMES, EventType.SETXATTR, EventType.REMOVEXATTR}
+)
 
 
 @dataclass(slots=True)
@@ -85,11 +89,13 @@ class Explainer:
 
     def concerns(self, event: Event, context: Context) -> bool:
         """Whether a package database may explain an event."""
-        if event.uid != 0 or event.retval < 0 or context.process.package_manager not in self._databases:
+        if event.uid != 0 or context.process.package_manager not in self._databases:
             return False
-        if event.type is EventType.OPEN:
-            return bool(event.flags & WRITE_FLAGS)
-        return event.type in _CONTENT or (event.type in _ATTRIBUTES and is_manager(context.process))
+        if event.type is EventType.OPEN and not event.flags & WRITE_FLAGS:
+            return False
+        if event.retval < 0 or event.type in _ATTRIBUTES:
+            return event.type in WRITES and is_manager(context.process)
+        return event.type is EventType.OPEN or event.type in _CONTENT
 
     def send(self, match: Match, event: Event, context: Context) -> None:
         """Send a match now, or later if a package database may explain it."""

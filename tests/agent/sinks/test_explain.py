@@ -94,7 +94,7 @@ def test_another_content_is_not_explained(bench: Bench) -> None:
     [
         (EventType.OPEN, Context(Process(exe=b"/home/me/dpkg", comm=b"dpkg")), {}),
         (EventType.OPEN, DPKG, {"uid": 1000}),
-        (EventType.OPEN, DPKG, {"retval": -13}),
+        (EventType.OPEN, SCRIPT, {"retval": -13}),
         (EventType.OPEN, DPKG, {"flags": os.O_RDONLY}),
         (EventType.OPEN, Context(Process(package_manager=b"npm")), {}),
         (EventType.CHMOD, SCRIPT, {}),
@@ -106,6 +106,15 @@ def test_others_never_wait(bench: Bench, kind: EventType, context: Context, how:
     bench.install()
     bench.match(kind, context, **how)
     assert bench.sent == [{"rule": "r"}]
+
+
+def test_what_dpkg_itself_tries_in_vain_is_explained(bench: Bench) -> None:
+    """It tries to remove a temporary file as a directory; the attempt of a script is no part of that."""
+    bench.install()
+    bench.match(EventType.RMDIR, file=File(bench.path + b".dpkg-new"), retval=-20)
+    assert bench.step()[0]["explained_by"] == "dpkg:pkg 1.0"
+    bench.match(EventType.RMDIR, SCRIPT, retval=-20)
+    assert bench.sent[1:] == [{"rule": "r"}]
 
 
 def test_attributes_that_dpkg_itself_sets_are_explained(bench: Bench) -> None:
