@@ -101,6 +101,8 @@ def _print_error(error: Exception) -> int:
         error = kind(gone or f"{where}{error.strerror or error}")
     elif isinstance(error, ModuleNotFoundError):
         hint = "install what requirements.lock names: rm -f .venv/.installed-* && make setup"
+        if error.name in ("dask", "distributed"):
+            hint = "install the extra cluster: make setup-cluster"
         error = InfrastructureError(f"the Python package {error.name} is not installed", hint=hint)
     elif not isinstance(error, HarnessError):
         error = _unexpected(error)

@@ -20,7 +20,7 @@ from harness.cluster.wire import MAX_LINE
 from harness.host import deadlines
 from harness.text import one_line
 
-MODULE = "harness"  # that a worker runs for each part
+MODULE = "harness.cli"  # that a worker runs for each part
 _TAIL = 4096  # bytes of standard error
 
 

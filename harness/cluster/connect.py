@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster, Security
 
 from harness.cluster import facts, keys
 from harness.cluster.placement import MACHINE, MEMORY
-from harness.cluster.plugin import HarnessPlugin
+from harness.cluster.plugin import HarnessPlugin, versions
 from harness.errors import ConfigError, InfrastructureError
 from harness.host import capacity, deadlines, files
 from harness.host.cache import default_root
@@ -122,11 +122,21 @@ def connected(spec: Spec, module: str) -> Iterator[Client]:
     quiet()
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(_local(spec.slots) if spec.slots else _remote(spec))
-        different = facts.differs(_scheduler_versions(client), "the scheduler")
-        if different:
-            raise InfrastructureError(different, hint="install the same versions on every host")
+        _refuse_other_versions(client)
         client.register_plugin(HarnessPlugin(module))
         yield client
+
+
+def _refuse_other_versions(client: Client) -> None:
+    """Raise InfrastructureError if the scheduler or a worker has other versions than this host."""
+    found = {"the scheduler": _scheduler_versions(client)}
+    for address, answer in client.run(versions, on_error="return").items():
+        # Another version of the package may not even have the function.
+        theirs = answer if isinstance(answer, dict) else {"name": address}
+        found[f"worker {theirs['name']}"] = theirs
+    for what, theirs in found.items():
+        if different := facts.differs(theirs, what):
+            raise InfrastructureError(different, hint="install the same versions on every host")
 
 
 def _scheduler_versions(client: Client) -> dict[str, str]:

@@ -39,7 +39,7 @@ def serve(scheduler: str, keys: Path | None, slots: int | None, name: str | None
         "dashboard": False,
         "silence_logs": opening.SILENT,
         "local_directory": opening.scratch(),
-        "death_timeout": deadlines.CONNECT_S,
+        "death_timeout": deadlines.WORKER_START_S,
         **({"host": "127.0.0.1"} if address.startswith("tcp:") else {}),
     }
     return asyncio.run(_serve(address, host, number, settings))

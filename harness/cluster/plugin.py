@@ -136,6 +136,11 @@ def play(data: bytes) -> dict[str, Any]:
     return plugin.play(data, worker, worker.get_current_task())
 
 
+async def versions(dask_worker: Any) -> dict[str, str]:
+    """Return the versions of a worker, and its name."""
+    return {**facts.versions(), "name": str(dask_worker.name)}
+
+
 async def describe(dask_worker: Any) -> dict[str, Any]:
     """Return the versions of a worker, its facts as JSON ("" without), and why it has none."""
     plugin: HarnessPlugin | None = dask_worker.plugins.get(NAME)

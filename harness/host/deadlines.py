@@ -61,6 +61,7 @@ GRACE_S = 3.0  # workers end by themselves at the run's deadline and report more
 
 # A cluster.
 CONNECT_S = 15.0  # the scheduler answers
+WORKER_START_S = 120.0  # a worker process has started and joined
 FACTS_S = 180.0  # a worker looks at its host; the canary is in it
 CHILD_LOOK_S = 0.5  # a worker looks this often whether its machine is still wanted
 CHILD_EXIT_S = 60.0  # the run of a machine ends after its worker wants it to

@@ -75,7 +75,8 @@ class Campaign:
     def kill_one(self) -> None:
         """Kill the worker process of a random nanny, as the kernel does when memory is short."""
         nanny = self.random.choice(list(self.workers.values()))
-        children = Path(f"/proc/{nanny.pid}/task/{nanny.pid}/children").read_text().split()
+        threads = Path(f"/proc/{nanny.pid}/task").iterdir()  # each has its own children
+        children = [pid for thread in threads for pid in (thread / "children").read_text().split()]
         for pid in map(int, children):
             if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
@@ -173,7 +174,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     os.environ[player.SECONDS] = str(arguments.seconds)
-    with tempfile.TemporaryDirectory() as folder, Place(Path(folder), player.__name__) as place:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        Place(Path(folder), player.__name__) as place,
+    ):
         return Campaign(arguments, place).run()
 
 
