@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import queue
+import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -71,8 +72,10 @@ class Dispatch:
         self._losses: Counter[str] = Counter()  # of workers in a row, by name
         self._lost: dict[str, list[Attempt]] = {}  # by machine
         self._kernels: dict[str, set[str]] = {}  # by store
+        self._sending: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by store
         self._sent: dict[str, set[str]] = {}  # digests of blobs by store
         self._first_until = 0.0  # when the first worker must have joined
+        self._planned = set(run.plan.pairs())
         self._shown: set[tuple[str, str]] = set()  # tests
 
     def play(self, order: list[str]) -> None:
@@ -132,6 +135,8 @@ class Dispatch:
         ended = wire.show(message["line"], self._view) if execution else None
         if execution and ended:
             cell, result = ended
+            if (cell, result.name) not in self._planned:
+                return
             execution.tests[cell, result.name] = result
             if (cell, result.name) not in self._shown:
                 self._shown.add((cell, result.name))
@@ -240,17 +245,18 @@ class Dispatch:
             future.add_done_callback(lambda future: self._gather(key, future))
 
     def _send(self, digests: Any, worker: Worker) -> None:
-        known = self._sent.setdefault(worker.store, set())
-        wanted = [digest for digest in digests if digest not in known]
-        if not wanted:
-            return
-        run = self._client.run
-        for digest in run(plugin.missing, wanted, workers=[worker.address])[worker.address]:
-            data = self._blobs[digest]
-            for begin in range(0, len(data), plugin.CHUNK):
-                end = begin + plugin.CHUNK
-                run(plugin.receive, digest, data[begin:end], end >= len(data), workers=[worker.address])
-        known.update(wanted)
+        with self._sending[worker.store]:  # the other workers of this host wait for the same files
+            known = self._sent.setdefault(worker.store, set())
+            wanted = [digest for digest in digests if digest not in known]
+            if not wanted:
+                return
+            run = self._client.run
+            for digest in run(plugin.missing, wanted, workers=[worker.address])[worker.address]:
+                data = self._blobs[digest]
+                for begin in range(0, len(data), plugin.CHUNK):
+                    end = begin + plugin.CHUNK
+                    run(plugin.receive, digest, data[begin:end], end >= len(data), workers=[worker.address])
+            known.update(wanted)
 
     def _submitted(self, key: str, future: Future) -> None:
         if key in self._running:

@@ -51,7 +51,12 @@ def parse(line: bytes) -> Event | tuple[str, TestResult] | None:
         kind, *rest = json.loads(line)
         if kind == "test":
             return str(rest[0]), TestResult.model_validate(rest[1])
-        return Step.from_wire(rest[0]) if kind == "step" else one_line(str(rest[0]))
+        if kind == "step":
+            phase, *words = rest[0]
+            return Step.from_wire(
+                (phase, *(one_line(word) if isinstance(word, str) else int(word) for word in words))
+            )
+        return one_line(str(rest[0]))
     except (ValueError, TypeError, IndexError, ValidationError):
         return None  # a library printed it
 
