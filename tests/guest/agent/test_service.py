@@ -97,9 +97,8 @@ def test_package_updates_are_explained_and_tampering_is_not(guest: Guest, action
             assert {match["explained_by"] for match in matches} == {f"dpkg:fimtool {version}"}
             assert {match["process"]["package_manager"] for match in matches} == {"dpkg"}
         guest.run(["sh", "-c", "echo x >>/usr/bin/fimtool; chmod 4755 /usr/bin/fimtool"])
-        tampered = daemon.settled()
-        assert [match["event"]["type"] for match in tampered] == ["open", "chmod"]
-        assert not any("explained_by" in match for match in tampered)
+        unmarked = [match["event"] for match in daemon.settled() if "explained_by" not in match]
+        assert [event["type"] for event in unmarked] == ["open", "chmod"]
         guest.run(["sh", "-c", "PATH=$PATH:/usr/sbin:/sbin dpkg --purge fimtool"])
 
 
