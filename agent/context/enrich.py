@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.context.cgroups import CgroupPaths, has_legacy, unified_mount
 from agent.context.container import container_of, container_of_process
@@ -17,8 +17,18 @@ from agent.events.actors import HOST, NOT_LIVE, Container, Context, Live, Proces
 from agent.events.model import Event
 
 _MAX_CONTAINERS = 4_096
+_MAX_THREADS = 256
 _UNKNOWN = Process()
 _LOOKED_UP = frozenset(("process", "container", "root", "live"))
+
+
+class _Last(NamedTuple):
+    """The process of a thread's last event, and what it was made of."""
+
+    ids: tuple[object, ...]
+    names: tuple[bytes, bytes]
+    known: Process
+    process: Process
 
 
 class Enricher:
@@ -32,6 +42,7 @@ class Enricher:
         self.processes = ProcessCache(self._proc, self._users)
         self.cgroups = CgroupPaths(unified_mount(root / "sys/fs/cgroup"), self._proc)
         self._containers: dict[bytes, Container] = {}
+        self._last: dict[int, _Last] = {}  # by thread
         # A service can have a mount namespace of its own; that of process 1 is the host's.
         self._host_ns = self._proc.mount_ns("1") or self._proc.mount_ns("self")
         self._legacy = has_legacy(self._proc.cgroup(1) or b"")
@@ -59,10 +70,28 @@ class Enricher:
         }
 
     def process(self, event: Event) -> Process:
-        """Return the process of an event: ids from the event, which are exact, the program from the cache."""
+        """Return the process of an event: ids from the event, which are exact, the program from the cache.
+
+        Events of a thread have the same object until something of it changes; the caller must not change it.
+        """
         entry = self.processes.find(event.pid, event.time_ns)
         known = _UNKNOWN if entry is None else entry.process
         ancestors = () if entry is None else self.processes.ancestors(entry)
+        ids = (event.pid, event.ppid, event.comm, event.uid, event.gid, event.auid, event.mount_ns)
+        names = self._users.user(event.uid), self._users.group(event.gid)
+        last = self._last.get(event.tid)
+        unchanged = last and last.known is known and last.process.ancestors is ancestors
+        if last and unchanged and last.ids == ids and last.names == names:
+            return last.process
+        process = self._process(event, known, ancestors, names)
+        if len(self._last) >= _MAX_THREADS:
+            self._last.clear()
+        self._last[event.tid] = _Last(ids, names, known, process)
+        return process
+
+    def _process(
+        self, event: Event, known: Process, ancestors: tuple[Process, ...], names: tuple[bytes, bytes]
+    ) -> Process:
         return Process(
             event.pid,
             event.ppid,
@@ -73,8 +102,7 @@ class Enricher:
             event.uid,
             event.gid,
             event.auid,
-            self._users.user(event.uid),
-            self._users.group(event.gid),
+            *names,
             ancestors,
             known.args_truncated,
             manager_of(known, ancestors) if event.mount_ns == self._host_ns else b"",

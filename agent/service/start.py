@@ -22,6 +22,7 @@ from agent.errors import UsageError
 from agent.events.actors import Context
 from agent.events.model import Event
 from agent.hooks import coverage
+from agent.kernel import memory
 from agent.rules.engine import Ruleset
 from agent.service import control, privileges
 from agent.service.loop import Service, Watch, log
@@ -78,6 +79,7 @@ def run(options: RunOptions, load: Load, open_watch: OpenWatch) -> int:
         )
         enricher.start()
         service.enforce(ruleset)
+        memory.release()
         if not options.keep_privileges:
             privileges.drop(privileges.needed())
         _open_servers(options, service, stack)

@@ -132,7 +132,7 @@ class Renderer:
         """Render a line except for the rule, because several rules can match one event."""
         return (
             f'"time":"{timestamp(unix_ns)}","event":{_event(event, sha256)},'
-            f'"process":{_process(context, event)},"container":{_container(context.container)},'
+            f'"process":{_process_cached(context, event)},"container":{_container(context.container)},'
             f'"host":{self._host}}}'
         )
 
@@ -170,12 +170,35 @@ def _file(file: File) -> str:
 
 
 def _event(event: Event, sha256: str) -> str:
-    more = "".join(f',"{name}":{render(event)}' for name, render in _DETAILS.get(event.type, ()))
+    more = "".join([f',"{name}":{render(event)}' for name, render in _DETAILS.get(event.type, ())])
     digest = f',"sha256":{quote(sha256)}' if sha256 else ""
     return (
         f'{{"type":"{event.type.label}",{_file(event.file)}{more}{digest},"retval":{event.retval},'
         f'"mount_ns":{event.mount_ns}}}'
     )
+
+
+class _Processes:
+    """Renders the process of an event; events of a thread mostly have the same one."""
+
+    def __init__(self) -> None:
+        # By identity; a text keeps its objects from reuse.
+        self._known: dict[tuple[object, ...], tuple[Process, Live, str]] = {}
+
+    def __call__(self, context: Context, event: Event) -> str:
+        process, live = context.process, context.live
+        key = (id(process), id(live), context.root, event.cgroup_id)
+        known = self._known.get(key)
+        if known is not None:
+            return known[2]
+        text = _process(context, event)
+        if len(self._known) >= _MAX_JOINED:
+            self._known.clear()
+        self._known[key] = process, live, text
+        return text
+
+
+_process_cached = _Processes()
 
 
 def _process(context: Context, event: Event) -> str:

@@ -24,6 +24,27 @@ def test_process_joins_the_event_and_the_cache(host: FakeHost) -> None:
     assert [(a.exe, a.user) for a in process.ancestors] == [(b"/sbin/init", b"root")]
 
 
+def test_events_of_a_thread_share_a_process_until_it_changes(host: FakeHost) -> None:
+    """Another user, program, thread, parent or name is another object with the new facts."""
+    host.add_process(1, 0, b"/sbin/init", b"init")
+    host.add_process(5, 1, b"/bin/vim", b"vim", uid=33, born_ns=SECOND)
+    enricher = host.enricher()
+    enricher.start()
+    first = enricher.context(opened(2 * SECOND, 5, uid=33)).process
+    assert enricher.context(opened(3 * SECOND, 5, uid=33)).process is first
+    seen = [first]
+    for change in ({"uid": 0}, {"gid": 7}, {"auid": 7}, {"ppid": 9}, {"comm": b"other"}, {"tid": 6}):
+        event = opened(3 * SECOND, 5, uid=33)
+        for name, value in change.items():
+            setattr(event, name, value)
+        seen.append(enricher.context(event).process)
+        assert all(getattr(seen[-1], name) == value for name, value in change.items())
+    enricher.context(exec_(4 * SECOND, 5, 1, b"/bin/less"))
+    seen.append(enricher.context(opened(5 * SECOND, 5, uid=33)).process)
+    assert seen[-1].exe == b"/bin/less"
+    assert len(set(map(id, seen))) == len(seen)
+
+
 def test_root_of_a_process_that_lives(host: FakeHost) -> None:
     host.add_process(5, 1, b"/bin/a")
     (host.proc / "5/root").symlink_to("/srv/jail")

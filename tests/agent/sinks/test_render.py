@@ -192,3 +192,19 @@ def test_a_change_of_the_wall_clock_is_followed() -> None:
 
 def test_this_host_has_a_name() -> None:
     assert this_host()["name"] == os.uname().nodename
+
+
+def test_the_text_of_a_process_is_never_that_of_another() -> None:
+    """Also where only its root, its cgroup or what `/proc` shows differs."""
+    renderer, process = Renderer({}), Process(pid=7, args=(b"a",))
+    event, moved = Event(EventType.OPEN), Event(EventType.OPEN, cgroup_id=9)
+    contexts = [
+        Context(process),
+        Context(Process(pid=8, args=(b"a",))),
+        Context(process, root=b"/jail"),
+        Context(process, live=Live(cwd=b"/srv")),
+    ]
+    texts = [renderer.body(event, context, 0) for context in contexts]
+    texts.append(renderer.body(moved, contexts[0], 0))
+    assert len(set(texts)) == len(texts)
+    assert [renderer.body(event, context, 0) for context in contexts] == texts[:-1]
