@@ -22,8 +22,8 @@ class Row:
 
     `program` is the CPU time of the workload itself, `own` that of everything else beyond what it is without
     a monitor, `total` both. `times_*` are multiples of the same figure without a monitor, NaN without one.
-    `spread` is the range of `total` in percent of its median. `margin` is half of the 95 % confidence
-    interval of `times_total`, NaN with fewer than two rounds. `lost` is what was not reported of `generated`.
+    `spread` is the range of `total` in percent of its median, and `margin` half of the 95 % confidence
+    interval of `times_total`; both are NaN with one round. `lost` is what was not reported of `generated`.
     """
 
     monitor: str
@@ -112,7 +112,7 @@ def _row(bench: Bench, workload: str, monitor: str) -> Row:
         times_wall=_times(pairs, lambda one: one.wall_ns),
         times_program=_times(pairs, lambda one: one.cpu_ns),
         times_total=statistics.median(ratios) if ratios else 1.0,
-        spread=(max(totals) - min(totals)) / total * 100,
+        spread=(max(totals) - min(totals)) / total * 100 if len(totals) > 1 else math.nan,
         margin=_margin(ratios),
         generated=about.generated * len(seen),
         lost=sum(max(0, about.generated - count) for count in seen) if seen else None,

@@ -13,7 +13,8 @@ FILES = (model.NAME, "cost.md", "cost.svg")
 
 _INTRODUCTION = """# What monitoring costs
 
-This page is made by `harness bench`; do not edit it. `make bench` measures again.
+Do not edit this page. `make bench` measures one kernel, and `harness bench --from FILE --page docs/cost.md`
+makes the page.
 
 Each trial boots a machine, starts one monitor and runs all workloads beside it. All monitors watch the same
 paths, and a round measures all of them, one after another; the next round goes through them in the reverse

@@ -10,6 +10,7 @@ from harness.bench import figures
 from harness.bench.figures import Row, Upkeep
 from harness.bench.model import Bench
 from harness.bench.monitors import NONE
+from harness.text import counted
 
 UNKNOWN = "-"
 Table = Sequence[Sequence[str]]
@@ -54,7 +55,7 @@ def _cost(row: Row, bench: Bench) -> Sequence[str]:
         total,
         times(row.times_wall),
         "" if row.lost is None else f"{row.lost:,} of {row.generated:,}",
-        f"{row.spread:.2f} %",
+        UNKNOWN if math.isnan(row.spread) else f"{row.spread:.2f} %",
     )
 
 
@@ -125,8 +126,9 @@ def plain(table: Table) -> str:
 def conditions(bench: Bench) -> str:
     """Return a paragraph on how a bench was measured."""
     unit = "instructions of the guest" if bench.clock == "instructions" else "nanoseconds of CPU time"
+    rounds = counted(bench.rounds, "round")
     return (
-        f"Kernel {bench.release}, {bench.arch}, {bench.accelerator}, {bench.rounds} rounds, commit "
+        f"Kernel {bench.release}, {bench.arch}, {bench.accelerator}, {rounds}, commit "
         f"{bench.commit[:12] or 'unknown'}, {bench.started}. Figures are {unit} for each operation.\n\n"
         f"    {shlex.join(bench.argv)}\n"
     )

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,15 @@ def _print_earlier(arguments: argparse.Namespace) -> None:
         page.write(found, arguments.page)
 
 
+def repeatable(argv: Sequence[str]) -> list[str]:
+    """Return a command line without what belongs to one host: the folder of its results, and --debug."""
+    words = [word for word in argv if word != "--debug" and not word.startswith("--output=")]
+    if "--output" in words:
+        at = words.index("--output")
+        del words[at : at + 2]
+    return words
+
+
 def _print(bench: Bench) -> None:
     from harness.bench import table
 
@@ -114,7 +124,7 @@ def _measure(arguments: argparse.Namespace) -> None:
         session = Session(lab, plan, arguments.clock, progress)
         with ending(lambda _why: None, math.inf, ""):
             session.prepare()
-            begun = session.begin(monitors, workloads, arguments.argv)
+            begun = session.begin(monitors, workloads, repeatable(arguments.argv))
             for found in session.play(begun, monitors, workloads, arguments.rounds):
                 page.save(found, folder)
     _print(found)

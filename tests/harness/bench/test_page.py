@@ -24,7 +24,7 @@ def compared() -> Bench:
 def test_a_table_has_a_line_for_each_monitor() -> None:
     lines = table.plain(table.costs(compared(), "open")).splitlines()
     assert [line.split()[0] for line in lines] == ["monitor", "none", "x", "y"]
-    assert lines[2].split()[1:] == ["100", "2.00", "10", "2.09", "2.00", "0", "of", "10", "0.00", "%"]
+    assert lines[2].split()[1:] == ["100", "2.00", "10", "2.09", "2.00", "0", "of", "10", "-"]
     assert lines[3] == "y        does not run: no <tracefs> | here"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from harness import cli
 from harness.bench import page
+from harness.commands.bench import repeatable
 from tests.harness.bench.made import bench, measured, trial
 
 
@@ -25,6 +26,11 @@ def test_a_wrong_option_is_one_line(words: list[str], error: str, capsys: pytest
     """And exit code 2."""
     assert cli.main(["bench", "--kernel", "6.1", *words]) == 2
     assert error in capsys.readouterr().err.splitlines()[0]
+
+
+def test_a_command_line_names_no_folder_of_this_host() -> None:
+    words = ["harness", "--debug", "bench", "--output", "/home/x", "--kernel", "6.1", "--output=/y"]
+    assert repeatable(words) == ["harness", "bench", "--kernel", "6.1"]
 
 
 def test_earlier_benches_are_printed_and_made_a_page(
