@@ -76,6 +76,8 @@ def _list(arguments: argparse.Namespace) -> int:
         matrix = matrix or config.load(arguments.matrix)
         found = freshness.new_series(found, matrix, locked)
     rows = [_row(kernel, arguments, matrix, locked) for kernel in found]
+    if matrix and not arguments.new:
+        rows += _of_archives(matrix, arguments.arch, locked)
     if arguments.json:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
     elif not rows:
@@ -101,6 +103,32 @@ def _row(
     }
 
 
+def _of_archives(matrix: Matrix, arch: str, locked: Lock | None) -> Iterator[dict[str, Any]]:
+    """Yield a row for each kernel of the matrix that has an archive of its own; print what failed."""
+    from harness.kernels import freshness, sources
+
+    for (requested, of_arch), kernel in freshness.of_archives(matrix).items():
+        if of_arch != arch:
+            continue
+        try:
+            sources.check(kernel, arch)
+            with on_stderr() as progress:
+                packages = sources.ARCHIVES[kernel.source].listed(kernel, arch, progress)
+        except (ConfigError, InfrastructureError) as error:
+            print_stderr(f"{kernel.name}: {error.message}; {error.hint}")
+            continue
+        pinned = locked.archives.get((requested, arch), ()) if locked else ()
+        yield {
+            "series": kernel.source,
+            "release": f"{packages[0].name} {packages[0].version}",
+            "suite": kernel.suite,
+            "packages": len(packages),
+            "size_mib": sum(package.size for package in packages) >> 20,
+            "matrix": [kernel.name],
+            "locked": f"{pinned[0].name} {pinned[0].version}" if pinned else "",
+        }
+
+
 def _print(rows: list[dict[str, Any]]) -> None:
     table = Table("series", "release", "suite", "size", "matrix", "locked", box=None, pad_edge=False)
     for row in rows:
@@ -122,9 +150,11 @@ def _lock(arguments: argparse.Namespace) -> int:
     moves = old.moved(new) if old else []
     sys.stdout.writelines(f"{move}\n" for move in moves)
     same = "" if moves or not old else ", no change"
-    print_stderr(f"{path.name}: {counted(len(new.kernels), 'kernel')}{same}")
+    print_stderr(f"{path.name}: {counted(len(new.kernels) + len(new.archives), 'kernel')}{same}")
     moved = {(move.series, move.flavour) for move in moves if move.new}
-    if names := [kernel.name for kernel in matrix.kernels if (kernel.series, kernel.flavour) in moved]:
+    keys = {kernel.name: (kernel.series, kernel.flavour) for kernel in matrix.kernels}
+    keys |= {kernel.name: (requested, "") for (requested, _), kernel in freshness.of_archives(matrix).items()}
+    if names := [kernel.name for kernel in matrix.kernels if keys[kernel.name] in moved]:
         print_stderr(f"run them: harness run {' '.join(f'--kernel {name}' for name in names)}")
     for error in errors:
         print_stderr(f"{error.message}; its entry, if any, is unchanged")

@@ -36,7 +36,14 @@ _FOLDERS = (
     "etc/sources.list.d",
 )
 _GONE = re.compile(r"^E: Failed to fetch \S+/(\S+)\s+404\b", re.MULTILINE)
-_UNSIGNED = ("NO_PUBKEY", "is not signed", "public key is not available", "EXPKEYSIG", "REVKEYSIG")
+_UNSIGNED = (
+    "NO_PUBKEY",
+    "is not signed",
+    "public key is not available",
+    "EXPKEYSIG",
+    "REVKEYSIG",
+    "signature verif",
+)
 _SHOWN_AT_ONCE = 500
 
 
@@ -52,6 +59,7 @@ class Apt:
     suites: tuple[str, ...]
     mirrors: Mirrors
     max_age_s: float = MAX_AGE_S
+    component: str = "main"
 
     def refresh(self, progress: Progress = silent) -> None:
         """Fetch the indexes unless they are recent. If that fails, use older ones and report their age.
@@ -150,7 +158,9 @@ class Apt:
 
     def _sources(self) -> str:
         signed = f"[signed-by={self.mirrors.keyring}]"
-        return "".join(f"deb {signed} {self.mirrors.of(suite)} {suite} main\n" for suite in self.suites)
+        return "".join(
+            f"deb {signed} {self.mirrors.of(suite)} {suite} {self.component}\n" for suite in self.suites
+        )
 
     def _configure(self) -> None:
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # apt.conf may hold a proxy's password

@@ -68,7 +68,7 @@ def unpacked(resolved: ResolvedKernel, repositories: Repositories, scratch: Path
     """Fetch and verify all packages and unpack them into one tree. Raises InfrastructureError."""
     packages, tree = scratch / "packages", scratch / "tree"
     packages.mkdir()
-    _download(repositories.apt(resolved.arch, resolved.suite), resolved, packages, progress)
+    download(repositories.apt(resolved.arch, resolved.suite), resolved, packages, progress)
     progress(Step(Phase.IMAGE, f"the files of {resolved.release}"))
     verify(resolved, packages)
     for path in sorted(packages.iterdir()):
@@ -76,7 +76,8 @@ def unpacked(resolved: ResolvedKernel, repositories: Repositories, scratch: Path
     return tree
 
 
-def _download(apt: Apt, resolved: ResolvedKernel, folder: Path, progress: Progress) -> None:
+def download(apt: Apt, resolved: ResolvedKernel, folder: Path, progress: Progress) -> None:
+    """Fetch the packages of a kernel into `folder`, also those that the index has replaced."""
     apt.refresh(progress)
     offered = {stanza["sha256"] for stanza in apt.show([package.name for package in resolved.packages])}
     listed = [package for package in resolved.packages if package.sha256 in offered]

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.errors import HarnessError, InfrastructureError, UnknownKernelError
+from harness.errors import ConfigError, HarnessError, InfrastructureError, UnknownKernelError
 from harness.host.progress import Progress, silent
-from harness.kernels import KernelRequest, Lock, ResolvedKernel, available, catalogue, resolve, series
-from harness.kernels.lock import Key, key_of
+from harness.kernels import (
+    KernelRequest,
+    Lock,
+    Package,
+    ResolvedKernel,
+    available,
+    catalogue,
+    resolve,
+    series,
+    sources,
+)
+from harness.kernels.lock import ArchiveKey, Key, key_of
 from harness.plan.cells import expand
-from harness.plan.matrix import Matrix
+from harness.plan.matrix import Kernel, Matrix
 
 
 def requests(matrix: Matrix) -> list[KernelRequest]:
@@ -20,6 +30,16 @@ def requests(matrix: Matrix) -> list[KernelRequest]:
             request = series.request_of(cell.kernel, cell.arch)
             unique.setdefault(key_of(request), request)
     return list(unique.values())
+
+
+def of_archives(matrix: Matrix) -> dict[ArchiveKey, Kernel]:
+    """Every kernel of the sources `apt` and `rpm` that an entry of the matrix requests."""
+    cells = (candidate.cell for candidate in expand(matrix) if not candidate.excluded)
+    return {
+        (cell.kernel.requested, cell.arch): cell.kernel
+        for cell in cells
+        if cell.kernel.source in sources.ARCHIVES
+    }
 
 
 def make(
@@ -40,10 +60,24 @@ def make(
             errors.append(error)
             if before:
                 kernels[key_of(request)] = before
-    if errors and len(errors) == len(requests(matrix)):
+    archives: dict[ArchiveKey, tuple[Package, ...]] = {}
+    for key, kernel in of_archives(matrix).items():
+        packages = old.archives.get(key) if old else None
+        try:
+            sources.check(kernel, key[1])
+            archive = sources.ARCHIVES[kernel.source]
+            archives[key] = (packages if not update else None) or archive.listed(kernel, key[1], say)
+        except (ConfigError, InfrastructureError) as error:
+            errors.append(error)
+            if packages:
+                archives[key] = packages
+    if errors and len(errors) == len(requests(matrix)) + len(of_archives(matrix)):
         raise errors[0]
-    known = tuple(kernel.series for kernel in available(progress=say)) if update or not old else old.known
-    return Lock(kernels, known), errors
+    if requests(matrix) and (update or not old):
+        known = tuple(kernel.series for kernel in available(progress=say))
+    else:
+        known = old.known if old else ()
+    return Lock(kernels, known, archives), errors
 
 
 def new_series(

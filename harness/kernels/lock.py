@@ -1,10 +1,12 @@
 """Reads and writes matrix.lock: the exact packages of a matrix's kernels, so that later runs use the same.
 
     {"schema": 1, "known": ["5.10", ...],
-     "kernels": [{"series", "flavour", "arch", "release", "suite", "packages": [{"name", "version", ...}]}]}
+     "kernels": [{"series", "flavour", "arch", "release", "suite", "packages": [{"name", "version", ...}]}],
+     "archives": [{"kernel", "arch", "packages": [{"name", "version", ...}]}]}
 
-A kernel is identified by series, flavour and architecture, not by its name in the matrix. `known` lists the
-series that the repositories had when the file was written, so that a new series is noticed.
+A kernel is identified by series, flavour and architecture, not by its name in the matrix. `archives`, which
+may be absent, has the kernels of the sources `apt` and `rpm`, by `Kernel.requested`. `known` lists the series
+that the repositories had when the file was written, so that a new series is noticed.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,14 @@ from debian.debian_support import Version
 
 from harness.errors import ConfigError
 from harness.host import files, private
-from harness.kernels.model import KernelRequest, ResolvedKernel
+from harness.kernels.model import KernelRequest, Package, ResolvedKernel
 
 _MAX_BYTES = 16 << 20
 SCHEMA = 1
 NAME = "matrix.lock"
 
 Key = tuple[str, str, str]
+ArchiveKey = tuple[str, str]  # `Kernel.requested` and architecture
 
 # A lock may come from a hostile pull request, and these values become paths and command line arguments.
 _SERIES = re.compile(r"\d+\.\d+", re.ASCII)
@@ -35,6 +38,8 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]*")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~:_-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILENAME = re.compile(r"pool/(?!.*\.\.)[A-Za-z0-9.+~%:_/-]+\.deb")
+_ARCHIVE_FILE = re.compile(r"(?![/.-])(?!.*\.\.)[A-Za-z0-9.+~%:_^/-]{1,512}\.(?:deb|rpm)")
+_REQUESTED = re.compile(r"(?:apt|rpm) [!-~][ -~]{0,1023}")
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Move:
     new: str
 
     def __str__(self) -> str:
-        what = f"{self.series} {self.flavour} {self.arch}"
+        what = " ".join(filter(None, (self.series, self.flavour, self.arch)))
         if self.old == self.new:
             return f"{what}: {self.new} (rebuilt: same release, other packages)"
         return f"{what}: {self.old or 'not locked'} -> {self.new or 'no longer in the matrix'}"
@@ -56,10 +61,11 @@ class Move:
 
 @dataclass(frozen=True)
 class Lock:
-    """The locked kernels by series, flavour and architecture, and the known series."""
+    """The locked kernels by series, flavour and architecture, the known series, and packages of archives."""
 
     kernels: Mapping[Key, ResolvedKernel]
     known: tuple[str, ...] = ()
+    archives: Mapping[ArchiveKey, tuple[Package, ...]] = field(default_factory=dict)
 
     def find(self, request: KernelRequest) -> ResolvedKernel | None:
         """The locked kernel for a request, with the request's name; None if it is not locked."""
@@ -73,13 +79,23 @@ class Lock:
             old, new = self.kernels.get(key), newer.kernels.get(key)
             if (old and old.packages) != (new and new.packages):
                 moves.append(Move(*key, old.release if old else "", new.release if new else ""))
+        for requested, arch in sorted({*self.archives, *newer.archives}):
+            before, after = (one.archives.get((requested, arch), ()) for one in (self, newer))
+            if before != after:
+                moves.append(Move(requested, "", arch, _version(before), _version(after)))
         return moves
 
     def to_json(self) -> str:
         """The text of the file; equal locks have equal text."""
         rows = [_row(key, self.kernels[key]) for key in _ordered(self.kernels)]
         known = sorted(self.known, key=Version)
-        return json.dumps({"schema": SCHEMA, "known": known, "kernels": rows}, indent=1) + "\n"
+        plain = {"schema": SCHEMA, "known": known, "kernels": rows}
+        if self.archives:  # a lock of Debian's kernels alone stays as earlier versions write it
+            plain["archives"] = [
+                {"kernel": requested, "arch": arch, "packages": [asdict(one) for one in packages]}
+                for (requested, arch), packages in sorted(self.archives.items())
+            ]
+        return json.dumps(plain, indent=1) + "\n"
 
 
 def key_of(request: KernelRequest) -> Key:
@@ -98,7 +114,8 @@ def load(path: Path) -> Lock | None:
         if plain["schema"] != SCHEMA:
             raise ValueError(f"unknown schema {plain['schema']!r}")
         kernels = dict(_kernel(row) for row in plain["kernels"])
-        return Lock(kernels, tuple(_checked(_SERIES, series) for series in plain["known"]))
+        known = tuple(_checked(_SERIES, series) for series in plain["known"])
+        return Lock(kernels, known, dict(_archive(row) for row in plain.get("archives", ())))
     except FileNotFoundError as error:
         if path.is_symlink():
             problem = f"{path}: is a link to {path.readlink()}, which does not exist"
@@ -149,11 +166,29 @@ def _kernel(row: Mapping[str, Any]) -> tuple[Key, ResolvedKernel]:
     for word in (flavour, kernel.arch, kernel.release, kernel.suite):
         _checked(_WORD, word)
     for package in kernel.packages:
-        _checked(_WORD, package.name)
-        _checked(_VERSION, package.version)
-        _checked(_SHA256, package.sha256)
-        _checked(_FILENAME, package.filename)
+        _check(package, _FILENAME)
     return (kernel.series, flavour, kernel.arch), kernel
+
+
+def _archive(row: Mapping[str, Any]) -> tuple[ArchiveKey, tuple[Package, ...]]:
+    packages = tuple(Package(**package) for package in row["packages"])
+    for package in packages:
+        _check(package, _ARCHIVE_FILE)
+    return (_checked(_REQUESTED, row["kernel"]), _checked(_WORD, row["arch"])), packages
+
+
+def _version(packages: tuple[Package, ...]) -> str:
+    return packages[0].version if packages else ""
+
+
+def _check(package: Package, filename: re.Pattern[str]) -> None:
+    """Raise ValueError for a package whose values could do harm as paths or arguments."""
+    _checked(_WORD, package.name)
+    _checked(_VERSION, package.version)
+    _checked(_SHA256, package.sha256)
+    _checked(filename, package.filename)
+    if not isinstance(package.size, int) or package.size < 0:
+        raise ValueError(f"invalid size {package.size!r}")
 
 
 def _checked(pattern: re.Pattern[str], word: str) -> str:

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from harness.host.cache import Cache
 from harness.host.progress import Progress
-from harness.kernels import build, image, packages, series
+from harness.kernels import apt_archive, build, image, packages, series
 from harness.kernels.headers import Headers
 from harness.kernels.lock import Lock
-from harness.kernels.model import FetchedKernel, ResolvedKernel
+from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
 from harness.plan.matrix import Kernel
 
 
@@ -44,7 +44,21 @@ class Source(Protocol):
         """The headers of exactly this kernel, with which BCC compiles in the guest."""
 
 
-SOURCES: Mapping[str, Source] = {"series": series, "image": image, "build": build, "packages": packages}
+class Archive(Source, Protocol):
+    """A source that an index describes, so that its packages can be listed and locked without a download."""
+
+    def listed(self, kernel: Kernel, arch: str, progress: Progress) -> tuple[Package, ...]:
+        """The packages of the newest kernel that the archive has now, the first of which has its version."""
+
+
+ARCHIVES: Mapping[str, Archive] = {"apt": apt_archive}
+SOURCES: Mapping[str, Source] = {
+    "series": series,
+    "image": image,
+    "build": build,
+    "packages": packages,
+    **ARCHIVES,
+}
 
 
 def check(kernel: Kernel, arch: str) -> None:

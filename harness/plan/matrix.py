@@ -31,6 +31,14 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 NameOrNone = Annotated[str, Field(pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[ -~]+$")]
 File = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# Without a user or password, which would be recorded in the results.
+Url = Annotated[
+    str, Field(max_length=512, pattern=r"^$|^https?://[A-Za-z0-9.:-]+(/[A-Za-z0-9._~%/?&=+$,:-]*)?$")
+]
+SuiteName = Annotated[
+    str, Field(max_length=128, pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$")
+]
+PackageGlob = Annotated[str, Field(max_length=128, pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9.+_*?-]*$")]
 Arch = Literal["amd64", "arm64"]
 Hookset = Literal["auto", "lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint", "bcc"]
 Btf = Literal["kernel", "external", "none"]
@@ -78,9 +86,12 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "image": ("modules", "config", "vmlinux"),
     "build": (),
     "packages": (),
+    "apt": ("suite", "component", "key", "package"),
 }
+# The keys without which a source is incomplete.
+REQUIRED: Mapping[str, tuple[str, ...]] = {"apt": ("suite", "key", "package")}
 # The keys that are paths, relative to the folder of the matrix.
-PATHS = ("image", "modules", "config", "vmlinux", "build", "packages")
+PATHS = ("image", "modules", "config", "vmlinux", "build", "packages", "key")
 
 
 class Kernel(_Model):
@@ -99,6 +110,11 @@ class Kernel(_Model):
     vmlinux: File = ""  # the file from which `image` was made, if the image has no BTF
     build: File = ""  # kernel tree after `make`, or what `modules_install` and `tar-pkg` install
     packages: Annotated[tuple[File, ...], BeforeValidator(_listed)] = ()  # .deb or .rpm, or their folder
+    apt: Url = ""  # of an apt archive: the folder that has `dists`
+    suite: SuiteName = ""  # of `apt`
+    component: Name = "main"  # of `apt`
+    key: File = ""  # the OpenPGP public keys that sign the archive
+    package: PackageGlob = ""  # its name, or a glob of which the newest is taken
     vcpus: Annotated[int, BeforeValidator(_parsed(quantities.count)), Field(le=quantities.MAX_PROCESSORS)] = 1
     tags: tuple[Name, ...] = ()
 
@@ -109,9 +125,11 @@ class Kernel(_Model):
             but = f"not {' and '.join(given)}" if given else "none is given"
             raise ValueError(f"a kernel needs one of {', '.join(SOURCES)}; {but}")
         others = {key for keys in SOURCES.values() for key in keys} - set(SOURCES[given[0]])
-        default = type(self).model_fields["flavour"].default
-        if wrong := sorted(key for key in others if getattr(self, key) not in ("", default)):
+        fields = type(self).model_fields
+        if wrong := sorted(key for key in others if getattr(self, key) != fields[key].default):
             raise ValueError(f"{wrong[0]} does not belong to a kernel with {given[0]}")
+        if lacking := [key for key in REQUIRED.get(given[0], ()) if not getattr(self, key)]:
+            raise ValueError(f"a kernel with {given[0]} needs {' and '.join(lacking)}")
         return self
 
     @property
@@ -132,6 +150,9 @@ class Kernel(_Model):
     def requested(self) -> str:
         """The series, or the source and its paths, as at most 1,024 ASCII characters."""
         value = getattr(self, self.source)
+        if self.source in REQUIRED:
+            keys = (key for key in SOURCES[self.source] if key != "key" and getattr(self, key))
+            value = (value, *(getattr(self, key) for key in keys))
         words = value if isinstance(value, str) else " ".join(value)
         return self.series or f"{self.source} {words}".encode("ascii", "backslashreplace").decode()[:1024]
 

@@ -285,7 +285,7 @@ class _Apt:
 def _fetch(apt: object, folder: Path) -> None:
     assert isinstance(apt, _Apt)
     as_apt: Apt = apt  # type: ignore[assignment]
-    fetcher._download(as_apt, kernel("6.1"), folder, lambda _line: None)
+    fetcher.download(as_apt, kernel("6.1"), folder, lambda _line: None)
 
 
 def test_a_locked_package_that_left_the_index_is_fetched_by_its_file(tmp_path: Path) -> None:

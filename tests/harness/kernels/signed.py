@@ -1,0 +1,135 @@
+"""Signed archives for tests: keys made here, and a server on the loopback device."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gzip
+import hashlib
+import http.server
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tests.harness.kernels import trees
+
+RELEASE = trees.RELEASE
+
+
+class Keys:
+    """Two OpenPGP keys: `good` signs, `other` is unknown to the user."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        for name in ("good", "other"):
+            self._gpg("--quick-generate-key", "--passphrase", "", name, "rsa2048", "sign", "never")
+
+    def public(self, name: str = "good", *options: str) -> bytes:
+        return self._gpg("--export", *options, name)
+
+    def secret(self, name: str = "good") -> bytes:
+        return self._gpg("--export-secret-keys", "--armor", name)
+
+    def sign(self, data: bytes, how: str, name: str = "good") -> bytes:
+        """Data with a signature (`--clearsign`), or a signature alone (`--detach-sign`)."""
+        return self._gpg("--armor", how, "--local-user", name, data=data)
+
+    def _gpg(self, *words: str, data: bytes = b"") -> bytes:
+        argv = [
+            "gpg",
+            "--homedir",
+            str(self.home),
+            "--batch",
+            "--yes",
+            "--quiet",
+            "--pinentry-mode",
+            "loopback",
+        ]
+        return subprocess.run([*argv, *words], input=data, check=True, capture_output=True).stdout
+
+
+@contextlib.contextmanager
+def keys() -> Iterator[Keys]:
+    """Keys in a folder whose path is short enough for the socket of the agent, which ends with the block."""
+    home = Path(tempfile.mkdtemp(prefix="k"))
+    try:
+        yield Keys(home)
+    finally:
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
+        shutil.rmtree(home, ignore_errors=True)  # the agent removes its sockets meanwhile
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder; a file NAME.redirect has the address to which a request for NAME is redirected."""
+
+    def do_GET(self) -> None:
+        target = Path(self.translate_path(self.path) + ".redirect")
+        if not target.exists():
+            return super().do_GET()
+        self.send_response(302)
+        self.send_header("Location", target.read_text())
+        self.send_header("Content-Length", "0")
+        return self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Write nothing: the output of a test is for its failure."""
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The URL of a server for the files of a folder."""
+    handler = functools.partial(_Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def parts() -> tuple[dict[str, bytes | str], dict[str, bytes | str]]:
+    """The files of a kernel without its modules, and its modules."""
+    files = trees.installed()
+    modules = {name: data for name, data in files.items() if name.endswith(".ko")}
+    return {name: data for name, data in files.items() if name not in modules}, modules
+
+
+def apt_archive(root: Path, keys: Keys, signer: str = "good") -> None:
+    """An archive with a kernel in two packages, an older one, and one whose modules are absent."""
+    core, modules = parts()
+    absent = "linux-modules-6.13.0-own"
+    packages: dict[str, tuple[str, str, Mapping[str, bytes | str]]] = {
+        f"linux-image-{RELEASE}": (
+            "2-1",
+            f"kmod, linux-modules-{RELEASE} (= 2-1), linux-base (>= 4.5)",
+            core,
+        ),
+        f"linux-modules-{RELEASE}": ("2-1", "", modules),
+        "linux-image-6.11.0-own": ("1-1", "", core),
+        "linux-image-6.13.0-absent": ("3-1", f"{absent} | {absent}-extra", core),
+    }
+    index = ""
+    for name, (version, depends, files) in packages.items():
+        data = trees.deb(files)
+        place = f"pool/main/l/{name}_{version}_amd64.deb"
+        trees.write(root, {place: data})
+        index += (
+            f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: me <me@here>\n"
+            f"Depends: {depends or 'kmod'}\nFilename: {place}\nSize: {len(data)}\n"
+            f"SHA256: {hashlib.sha256(data).hexdigest()}\nDescription: a kernel\n\n"
+        )
+    packed = gzip.compress(index.encode(), mtime=0)
+    place = "main/binary-amd64/Packages.gz"
+    release = (
+        "Origin: test\nSuite: stable\nCodename: stable\nDate: Sat, 01 Jan 2022 00:00:00 UTC\n"
+        "Architectures: amd64\nComponents: main\nSHA256:\n"
+        f" {hashlib.sha256(packed).hexdigest()} {len(packed)} {place}\n"
+        f" {hashlib.sha256(index.encode()).hexdigest()} {len(index)} main/binary-amd64/Packages\n"
+    )
+    signed = keys.sign(release.encode(), "--clearsign", signer)
+    trees.write(root / "dists/stable", {place: packed, "InRelease": signed})
