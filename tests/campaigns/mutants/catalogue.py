@@ -381,6 +381,20 @@ _FAIRNESS = (
         "if (0 && !fim_ring_admits(size))",
         ("fairness.ring",),
     ),
+    Mutant(
+        "interrupted-open-reported-twice",
+        "bpf/returns.h",
+        "\tif (fim_is_interrupted(ret)) {",
+        "\tif (0 && fim_is_interrupted(ret)) {",
+        ("life.interrupted",),
+    ),
+    Mutant(
+        "interrupted-open-never-restarts",
+        "bpf/restart.h",
+        "op->ret == -ERESTARTSYS && (BPF",
+        "op->ret == -EINTR && (BPF",
+        ("life.interrupted",),
+    ),
 )
 
 MUTANTS = (*_APPROVERS, *_DISCARDERS, *_LOSS, *_TRUTH, *_PLACES, *_FAIRNESS)
