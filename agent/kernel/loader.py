@@ -20,7 +20,7 @@ from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events.model import EventType
 from agent.hooks import needs, points, sets
 from agent.kernel import btf as types
-from agent.kernel import capabilities, causes, lockdown, map_writer, tails
+from agent.kernel import capabilities, causes, lockdown, map_writer, tails, tracefs
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.bcc import backend
 from agent.kernel.choose import FIRES, REATTACHES, Attempt, Chooser, Plan
@@ -180,7 +180,9 @@ class Loader:
         self._path = path
         self._external = external_btf() if variant.btf == "external" else None
         hidden = dict.fromkeys(sets.TRAMPOLINES, capabilities.LOAD_FAIL) if self._external else {}
-        self._states = {**states, **hidden}
+        # Without tracefs the kernel loses the returns of kprobes while a few calls sleep.
+        lossy = {} if tracefs.writable() else {"kretprobe": capabilities.LOSSY}
+        self._states = {**states, **hidden, **lossy}
 
     def load(self) -> Loaded:
         """Attach the programs that the variant's events need.

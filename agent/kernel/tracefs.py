@@ -1,9 +1,9 @@
 """Defines kprobes through tracefs, which sets how many returns may be pending and counts the missed ones.
 
 Through perf alone the kernel has room for ten pending returns of a function, or two for each CPU. A task that
-opens a FIFO sleeps in that function without limit, and the return of the eleventh call would be missed. A
-definition survives the process that made it, with nothing attached. So its name has the pid, and the next
-agent removes the definitions of processes that no longer run.
+opens a FIFO sleeps in that function without limit, and the return of the eleventh call would be missed. So
+without tracefs no kretprobe is used. A definition survives the process that made it, with nothing attached.
+So its name has the pid, and the next agent removes the definitions of processes that no longer run.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import KernelError, MinimumNotMetError
 from agent.hooks import needs, points, sets
-from agent.kernel import loader
+from agent.kernel import loader, tracefs
 from agent.kernel.attach import RefusedError
 from agent.kernel.choose import Attempt, Chooser, Plan
 from agent.kernel.libbpf import Map, Object, Program
@@ -106,13 +106,21 @@ class Refusing(Loader):
 
 @pytest.fixture
 def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Functions of a table instead of those of this host's kernel."""
+    """Functions of a table instead of those of this host's kernel, and tracefs."""
+    monkeypatch.setattr(tracefs, "writable", lambda: Path("tracing"))
     monkeypatch.setattr(loader, "Functions", lambda typed: Functions())
 
 
 @pytest.mark.usefixtures("untyped")
 class TestBelowTheMinimum:
     """An agent without its minimum does not start."""
+
+    def test_without_tracefs_kprobes_are_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The kernel would lose their returns while a few calls sleep."""
+        monkeypatch.setattr(tracefs, "writable", lambda: None)
+        with pytest.raises(MinimumNotMetError) as caught:
+            Loader(STATES, Variant("kprobe"), Path("none")).load()
+        assert "open.exit by kretprobe: lossy" in caught.value.detail
 
     def test_a_refused_attachment_leaves_no_less(self) -> None:
         """Without tracefs nothing can be attached to system calls: the agent does not start blind."""
