@@ -1,4 +1,4 @@
-"""Turns an RPM package into a tar archive on standard output; run as a program of its own.
+"""Checks an RPM package and turns it into a tar archive on standard output; run as a program of its own.
 
 The library ends the whole process at some damaged packages, and decompresses a payload into memory. So it
 runs in a child process with a limit of its memory, and its caller reads the archive as hostile input.
@@ -16,11 +16,17 @@ import rpm_rs
 _MAX_MEMORY = 6 << 30  # bytes of address space
 
 
-def main(path: str) -> None:
-    """Write the regular files of a package; an exception is its last line on standard error."""
+def main(path: str, keys: str = "") -> None:
+    """Write the regular files of a package; with `keys`, an armoured file, only check signature and digests.
+
+    An exception is its last line on standard error.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
     package = rpm_rs.Package.open(path)
     package.verify_digests()
+    if keys:
+        package.verify_signature(rpm_rs.Verifier.from_file(keys))
+        return
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
         for file in package.files():
             if file.metadata.mode.file_type == rpm_rs.FileType.Regular:
@@ -30,4 +36,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from harness.host.cache import Cache
 from harness.host.progress import Progress
-from harness.kernels import apt_archive, build, image, packages, series
+from harness.kernels import apt_archive, build, image, packages, rpm_archive, series
 from harness.kernels.headers import Headers
 from harness.kernels.lock import Lock
 from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
@@ -51,7 +51,7 @@ class Archive(Source, Protocol):
         """The packages of the newest kernel that the archive has now, the first of which has its version."""
 
 
-ARCHIVES: Mapping[str, Archive] = {"apt": apt_archive}
+ARCHIVES: Mapping[str, Archive] = {"apt": apt_archive, "rpm": rpm_archive}
 SOURCES: Mapping[str, Source] = {
     "series": series,
     "image": image,

@@ -87,9 +87,10 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "build": (),
     "packages": (),
     "apt": ("suite", "component", "key", "package"),
+    "rpm": ("mirrorlist", "releasever", "key", "package"),
 }
 # The keys without which a source is incomplete.
-REQUIRED: Mapping[str, tuple[str, ...]] = {"apt": ("suite", "key", "package")}
+REQUIRED: Mapping[str, tuple[str, ...]] = {"apt": ("suite", "key", "package"), "rpm": ("key",)}
 # The keys that are paths, relative to the folder of the matrix.
 PATHS = ("image", "modules", "config", "vmlinux", "build", "packages", "key")
 
@@ -113,8 +114,11 @@ class Kernel(_Model):
     apt: Url = ""  # of an apt archive: the folder that has `dists`
     suite: SuiteName = ""  # of `apt`
     component: Name = "main"  # of `apt`
+    rpm: Url = ""  # of an rpm repository: the folder that has `repodata`; $releasever, $basearch
+    mirrorlist: bool = False  # `rpm` is a list of such addresses
+    releasever: NameOrNone = ""  # for `rpm`
     key: File = ""  # the OpenPGP public keys that sign the archive
-    package: PackageGlob = ""  # its name, or a glob of which the newest is taken
+    package: PackageGlob = ""  # its name, or a glob of which the newest is taken; `kernel` of `rpm`
     vcpus: Annotated[int, BeforeValidator(_parsed(quantities.count)), Field(le=quantities.MAX_PROCESSORS)] = 1
     tags: tuple[Name, ...] = ()
 
@@ -152,7 +156,7 @@ class Kernel(_Model):
         value = getattr(self, self.source)
         if self.source in REQUIRED:
             keys = (key for key in SOURCES[self.source] if key != "key" and getattr(self, key))
-            value = (value, *(getattr(self, key) for key in keys))
+            value = (value, *(str(getattr(self, key)) for key in keys))
         words = value if isinstance(value, str) else " ".join(value)
         return self.series or f"{self.source} {words}".encode("ascii", "backslashreplace").decode()[:1024]
 

@@ -133,3 +133,55 @@ def apt_archive(root: Path, keys: Keys, signer: str = "good") -> None:
     )
     signed = keys.sign(release.encode(), "--clearsign", signer)
     trees.write(root / "dists/stable", {place: packed, "InRelease": signed})
+
+
+_XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
+_COMMON = 'xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm"'
+
+
+def _entry(name: str, version: str) -> str:
+    if not version:
+        return f'<rpm:entry name="{name}"/>'
+    number, _, release = version.partition("-")
+    return f'<rpm:entry name="{name}" flags="EQ" epoch="0" ver="{number}" rel="{release}"/>'
+
+
+def _package(root: Path, name: str, version: str, requires: list[str], data: bytes) -> str:
+    """Write a package; return what the metadata have of it."""
+    place = f"Packages/{name}-{version}.x86_64.rpm"
+    trees.write(root, {place: data})
+    number, _, release = version.partition("-")
+    needs = "".join(_entry(f"{one}-uname-r", version) for one in requires)
+    return (
+        f'<package type="rpm"><name>{name}</name><arch>x86_64</arch>'
+        f'<version epoch="0" ver="{number}" rel="{release}"/>'
+        f'<checksum type="sha256" pkgid="YES">{hashlib.sha256(data).hexdigest()}</checksum>'
+        f'<size package="{len(data)}" installed="1" archive="1"/><location href="{place}"/><format>'
+        f"<rpm:provides>{_entry(name, version)}{_entry(f'{name}-uname-r', version)}</rpm:provides>"
+        f'<rpm:requires><rpm:entry name="dracut"/>{needs}</rpm:requires></format></package>'
+    )
+
+
+def rpm_repository(root: Path, keys: Keys, signer: str = "good", packager: str = "good") -> None:
+    """A repository with a kernel in three packages, an older one, and one whose modules are absent."""
+    core, modules = parts()
+    packages: list[tuple[str, str, list[str], Mapping[str, bytes | str]]] = [
+        ("kernel", "6.12.0-10", ["kernel-core", "kernel-modules-core"], {}),
+        ("kernel-core", "6.12.0-10", ["kernel-modules-core"], core),
+        ("kernel-modules-core", "6.12.0-10", [], modules),
+        ("kernel-core", "6.12.0-9", ["kernel-modules-core"], core),
+        ("kernel-absent", "6.12.0-10", ["kernel-modules-none"], core),
+    ]
+    rows = [
+        _package(root, name, version, requires, trees.rpm(files, keys.secret(packager) if packager else b""))
+        for name, version, requires, files in packages
+    ]
+    primary = gzip.compress(f"{_XML}<metadata {_COMMON}>{''.join(rows)}</metadata>".encode(), mtime=0)
+    repomd = (
+        f'{_XML}<repomd xmlns="http://linux.duke.edu/metadata/repo"><revision>1</revision>'
+        f'<data type="primary"><checksum type="sha256">{hashlib.sha256(primary).hexdigest()}</checksum>'
+        f'<location href="repodata/primary.xml.gz"/><size>{len(primary)}</size></data></repomd>'
+    ).encode()
+    signature = keys.sign(repomd, "--detach-sign", signer)
+    files = {"repomd.xml": repomd, "repomd.xml.asc": signature, "primary.xml.gz": primary}
+    trees.write(root / "repodata", files)

@@ -94,12 +94,13 @@ def deb(files: Mapping[str, bytes | str]) -> bytes:
     return b"!<arch>\n" + b"".join(member(name, data) for name, data in parts)
 
 
-def rpm(files: Mapping[str, bytes | str]) -> bytes:
-    """An RPM package of these files."""
+def rpm(files: Mapping[str, bytes | str], secret: bytes = b"") -> bytes:
+    """An RPM package of these files, signed with the secret key if one is given."""
     import rpm_rs  # only these tests need it
 
     package = rpm_rs.PackageBuilder("kernel-core", "6.12.0", "GPL-2.0", "x86_64", "a kernel")
     for name, data in files.items():
         content = data if isinstance(data, bytes) else data.encode()
         package.with_file_contents(content, rpm_rs.FileOptions.new(f"/{name}"))
-    return bytes(package.build().to_bytes())
+    built = package.build_and_sign(rpm_rs.Signer(secret)) if secret else package.build()
+    return bytes(built.to_bytes())
