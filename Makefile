@@ -7,13 +7,22 @@ BUILD  := build
 CLANG  ?= clang
 STRIP  ?= llvm-strip
 MATRIX ?= matrix.yaml
-ARCH   := $(shell uname -m | sed 's/aarch64/arm64/;s/x86_64/x86/')
+HOST   := $(shell uname -m | sed 's/aarch64/arm64/;s/x86_64/amd64/')
+
+# The other architecture that guests can have; QEMU emulates it. `make build-arm64` compiles for it.
+FOREIGN := $(filter-out $(HOST),amd64 arm64)
+TRIPLET_amd64 := x86_64-linux-gnu
+TRIPLET_arm64 := aarch64-linux-gnu
+
+# What the files of a rule are compiled for; the rules of another architecture set their own.
+TARGET  := $(HOST)
+HEADERS := /usr/include/$(shell uname -m)-linux-gnu
 
 BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
-# asm/types.h is where the compiler for this machine looks for it, and only it.
-BPF_INCLUDES := -idirafter /usr/include/$(shell uname -m)-linux-gnu
+# asm/types.h is where the compiler for that machine looks for it, and only it.
+BPF_INCLUDES = -idirafter $(HEADERS)
 # An unrolled loop is a larger program, and what a program costs to load grows with its size: -fno-unroll-loops.
-BPF_CFLAGS  := -g -O2 -fno-unroll-loops -target bpf -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Werror -Ibpf $(BPF_INCLUDES)
+BPF_CFLAGS   = -g -O2 -fno-unroll-loops -target bpf -mcpu=v2 -D__TARGET_ARCH_$(TARGET:amd64=x86) -Wall -Werror -Ibpf $(BPF_INCLUDES)
 GENERATOR   := agent/selftest/generator
 GENERATOR_SOURCES := $(wildcard $(GENERATOR)/*.c $(GENERATOR)/*.h)
 
@@ -22,8 +31,10 @@ INSTALLED := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | s
 
 # So are the sources of what is compiled; `harness run` compares them too. The rule that makes a mark removes the older ones.
 digest_of = $(shell cat $(sort $(1)) | sha256sum | cut -c 1-16)
-BPF_FROM := $(BUILD)/.fim.bpf.o.$(call digest_of,$(BPF_SOURCES))
-GENERATOR_FROM := $(BUILD)/.fim-gen.$(call digest_of,$(GENERATOR_SOURCES))
+BPF_MARK := .fim.bpf.o.$(call digest_of,$(BPF_SOURCES))
+GENERATOR_MARK := .fim-gen.$(call digest_of,$(GENERATOR_SOURCES))
+BPF_FROM := $(BUILD)/$(BPF_MARK)
+GENERATOR_FROM := $(BUILD)/$(GENERATOR_MARK)
 
 # The extra `cluster` has a lock of its own, so that a host without a cluster installs nothing of it.
 CLUSTER := $(VENV)/.cluster-$(shell cat requirements-cluster.lock pyproject.toml | sha256sum | cut -c 1-16)
@@ -137,9 +148,18 @@ $(STRIP) -g $@.partial
 @mv $@.partial $@
 endef
 
+define COMPILE_GENERATOR
+$(CC) -O2 -Wall -Wextra -Werror -static -s -o $@ $(GENERATOR)/*.c
+endef
+
+define MARK
+@mkdir -p $(@D)
+@rm -f $(basename $@).*
+@touch $@
+endef
+
 $(BPF_FROM) $(GENERATOR_FROM): | $(BUILD)/.packages
-	@rm -f $(basename $@).*
-	@touch $@
+	$(MARK)
 
 $(BUILD)/fim.bpf.o: $(BPF_SOURCES) $(BPF_FROM) | $(BUILD)/.packages
 	$(COMPILE_BPF)
@@ -150,7 +170,35 @@ $(BUILD)/fim-without-%.bpf.o: $(BPF_SOURCES) $(BPF_FROM) | $(BUILD)/.packages
 	$(COMPILE_BPF)
 
 $(BUILD)/fim-gen: $(GENERATOR_SOURCES) $(GENERATOR_FROM) | $(BUILD)/.packages
-	$(CC) -O2 -Wall -Wextra -Werror -static -s -o $@ $(GENERATOR)/*.c
+	$(COMPILE_GENERATOR)
+
+# The same files for guests of another architecture, in build/ARCH, and first the packages that compile and boot them.
+define FOREIGN_RULES
+.PHONY: build-$(1)
+build-$(1): $(BUILD)/$(1)/fim.bpf.o $(BUILD)/$(1)/fim-gen
+
+$(BUILD)/$(1)/%: TARGET = $(1)
+$(BUILD)/$(1)/%: HEADERS = /usr/$(TRIPLET_$(1))/include
+$(BUILD)/$(1)/%: CC = $(TRIPLET_$(1))-gcc
+
+$(BUILD)/.packages-$(1): images/$(1)-packages.txt | $(BUILD)/.packages
+	@scripts/install-packages $(BUILD)/apt-$(1).log $$<
+	@touch $$@
+
+$(BUILD)/$(1)/$(BPF_MARK) $(BUILD)/$(1)/$(GENERATOR_MARK): | $(BUILD)/.packages-$(1)
+	$$(MARK)
+
+$(BUILD)/$(1)/fim.bpf.o: $(BPF_SOURCES) $(BUILD)/$(1)/$(BPF_MARK)
+	$$(COMPILE_BPF)
+
+$(BUILD)/$(1)/fim-without-%.bpf.o: FAMILIES = $$(addprefix -DFIM_WITHOUT_,$$(subst ., ,$$*))
+$(BUILD)/$(1)/fim-without-%.bpf.o: $(BPF_SOURCES) $(BUILD)/$(1)/$(BPF_MARK)
+	$$(COMPILE_BPF)
+
+$(BUILD)/$(1)/fim-gen: $(GENERATOR_SOURCES) $(BUILD)/$(1)/$(GENERATOR_MARK)
+	$$(COMPILE_GENERATOR)
+endef
+$(foreach arch,$(FOREIGN),$(eval $(call FOREIGN_RULES,$(arch))))
 
 # The rule parser's tables, made ahead of time: building them from the grammar is most of the agent's start.
 $(BUILD)/rules_tables.py: $(wildcard agent/rules/*.py) agent/rules/grammar.lark $(INSTALLED)

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import argparse
 
-from harness.run.options import CONNECT, add_to
+from harness.run.options import CONNECT, add_to, given_path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_to(parser, CONNECT)
+    parser.add_argument(
+        "--matrix",
+        type=given_path,
+        metavar="FILE",
+        help="also require the programs for guests of this matrix that the host has to emulate",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Check; return 0, or 3 if a check failed."""
+    """Check; return 0, or 3 if a check failed. Raises ConfigError for a wrong matrix."""
     from harness.commands.doctor_checks import main
+    from harness.plan import checked, plan
 
-    return main(arguments.connect)
+    if not arguments.matrix:
+        return main(arguments.connect)
+    cells = plan.make(checked.load(arguments.matrix), plan.Selectors()).cells
+    return main(arguments.connect, frozenset(cell.arch for cell in cells))

@@ -10,12 +10,13 @@ import os
 import pwd
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.host.cache import MIB, default_root
+from harness.lab import emulation
 
 _CACHE_MIB = 3000
 _GUEST_MIB = 700
@@ -47,9 +48,12 @@ class Check:
     look: Callable[[str], Finding]
 
 
-def main(uri: str = "") -> int:
-    """Run and print every check; return 0, or 3 if one is broken."""
-    findings = [(check.name, look(check, uri)) for check in CHECKS]
+def main(uri: str = "", arches: Collection[str] = ()) -> int:
+    """Run and print every check; return 0, or 3 if one is broken.
+
+    Programs that only guests of another architecture need are required for those in `arches`.
+    """
+    findings = [(check.name, look(check, uri)) for check in (*CHECKS, *of_other_guests(arches))]
     sys.stdout.writelines(lines(findings))
     broken = any(finding.level is Level.BROKEN for _name, finding in findings)
     return _EXIT_BROKEN if broken else 0
@@ -97,6 +101,30 @@ PROGRAMS = (
     Program("clang", "clang", "compiles the BPF objects"),
     Program("ssh", "openssh-client", "`harness shell`"),
 )
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """What guests of another architecture need: required, or only reported."""
+
+    arch: str
+    required: bool
+
+    def __call__(self, _uri: str) -> Finding:
+        """Look for the programs on PATH."""
+        lacking = emulation.missing(self.arch)
+        if not lacking:
+            return Finding(Level.FINE, "can be emulated")
+        fix = f"apt-get install {' '.join(lacking.values())}"
+        what = f"{' and '.join(lacking)} not found"
+        if self.required:
+            return Finding(Level.BROKEN, what, fix)
+        return Finding(Level.FINE, f"{what}; a matrix with {self.arch} needs: {fix}")
+
+
+def of_other_guests(arches: Collection[str] = ()) -> tuple[Check, ...]:
+    """Return a check for each architecture that this host has to emulate; those in `arches` are required."""
+    return tuple(Check(f"{arch} guests", Emulated(arch, arch in arches)) for arch in emulation.foreign())
 
 
 def _libvirt(uri: str) -> Finding:

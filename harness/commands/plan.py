@@ -11,6 +11,7 @@ from rich.table import Table
 
 from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
+from harness.lab import emulation
 from harness.plan import shards, suites
 from harness.plan.cost import machine_seconds
 from harness.plan.plan import Plan
@@ -37,7 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Print the plan; nothing is booted."""
+    """Print the plan; nothing is booted.
+
+    Raises ConfigError if this host lacks programs for guests that it has to emulate. A plan as JSON or in
+    shards may be for other hosts.
+    """
     wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
     run = Run(wanted, options.bench(arguments))
     plan = run.plan
@@ -49,6 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
         console.out(plan.to_json(), end="", highlight=False)
     else:
         show(plan, console)
+        emulation.check_foreign(cell.arch for cell in plan.cells)
     return 0
 
 

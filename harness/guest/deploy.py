@@ -1,4 +1,4 @@
-"""Builds the agent's bundle, copies it into the guest and unpacks it to /opt/fim.
+"""Builds the agent's bundle, copies the part for a guest's architecture into it and unpacks that to /opt/fim.
 
     agent/...                  the Python package, with its bytecode beside it
     agent/bpf/fim.bpf.o        the CO-RE object for the guest's architecture
@@ -6,6 +6,9 @@
     agent/btf/RELEASE.btf      reduced type information of a kernel, for cells that do not use its own
     agent/bin/fim-gen          the static generator of known events
     agent/rules/_tables.py     the tables of the rule parser, made in advance
+
+A bundle has the compiled files (`fim.bpf.o`, `fim-gen`) of each architecture below ARCH/, such as
+arm64/agent/bpf/fim.bpf.o; a guest gets those of its own.
 
 The bundle depends on its files alone: no times, no owners, sorted names. It contains bytecode because
 compiling sixty modules takes seconds in an emulated guest; a guest with another Python ignores the bytecode.
@@ -28,8 +31,18 @@ from harness.guest.base import Guest
 from harness.host import deadlines
 
 TARGET = "/opt/fim"
+OBJECT = "agent/bpf/fim.bpf.o"
+_GENERATOR = "agent/bin/fim-gen"
 _REMOTE = "/tmp/fim-bundle.tar"  # noqa: S108 - a path in the guest
 _SUFFIXES = {".py", ".lark", ".yaml", ".json", ".service"}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The files that are compiled for one architecture."""
+
+    bpf_object: Path
+    generator: Path
 
 
 @dataclass(frozen=True)
@@ -37,28 +50,44 @@ class BundleSources:
     """The sources of a bundle.
 
     `agent` is the package's directory, `programs` that of the BPF programs; `make build` makes the others.
+    `compiled` is by architecture.
     """
 
     agent: Path
     programs: Path
-    bpf_object: Path
-    generator: Path
+    compiled: Mapping[str, Compiled]
     tables: Path
 
 
 def build(sources: BundleSources) -> bytes:
     """Return a tar archive, uncompressed: the guest has no gzip. Raises ConfigError if a part is missing."""
-    for part in (sources.bpf_object, sources.generator, sources.tables):
+    compiled = sorted(sources.compiled.items())
+    for part in (*(path for _, one in compiled for path in (one.bpf_object, one.generator)), sources.tables):
         if not part.is_file():
             raise ConfigError(f"{part} is missing", hint="run `make build`")
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, data in _package(sources):
             _add(tar, name, data, 0o644)
-        _add(tar, "agent/bpf/fim.bpf.o", sources.bpf_object.read_bytes(), 0o644)
         for path in sorted(sources.programs.glob("*.[ch]")):
             _add(tar, f"agent/bpf/{path.name}", path.read_bytes(), 0o644)
-        _add(tar, "agent/bin/fim-gen", sources.generator.read_bytes(), 0o755)
+        for arch, one in compiled:
+            _add(tar, f"{arch}/{OBJECT}", one.bpf_object.read_bytes(), 0o644)
+            _add(tar, f"{arch}/{_GENERATOR}", one.generator.read_bytes(), 0o755)
+    return archive.getvalue()
+
+
+def for_guest(bundle: bytes, arch: str) -> bytes:
+    """Return the files of `bundle` for guests of one architecture, at their places in the guest."""
+    archive = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(bundle)) as whole,
+        tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for member in whole:
+            folder, _, name = member.name.partition("/")
+            if folder in ("agent", arch) and (file := whole.extractfile(member)):
+                _add(tar, member.name if folder == "agent" else name, file.read(), member.mode)
     return archive.getvalue()
 
 

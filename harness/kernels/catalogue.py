@@ -26,11 +26,13 @@ class Flavour:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A Debian architecture, and the name of its compiler and compiler packages on Debian and Ubuntu."""
+    """A Debian architecture; its compiler and emulator, and their packages on Debian and Ubuntu."""
 
     name: str
     compiler: str
     compiler_package: str
+    emulator: str
+    emulator_package: str
 
 
 FLAVOURS = {
@@ -41,8 +43,16 @@ FLAVOURS = {
 ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
-        Architecture("amd64", "x86_64-linux-gnu-gcc", "gcc, libc6-dev"),
-        Architecture("arm64", "aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu, libc6-dev-arm64-cross"),
+        Architecture(
+            "amd64", "x86_64-linux-gnu-gcc", "gcc libc6-dev", "qemu-system-x86_64", "qemu-system-x86"
+        ),
+        Architecture(
+            "arm64",
+            "aarch64-linux-gnu-gcc",
+            "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+            "qemu-system-aarch64",
+            "qemu-system-arm",
+        ),
     )
 }
 

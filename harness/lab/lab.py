@@ -22,7 +22,7 @@ from harness.errors import (
 )
 from harness.guest import selftest, state
 from harness.guest.base import Channel, Guest
-from harness.guest.deploy import deploy, with_types
+from harness.guest.deploy import deploy, for_guest, with_types
 from harness.guest.selftest import BrokenServerError, Loaded, Ran, SelftestClient
 from harness.guest.state import State
 from harness.host import acceleration, deadlines
@@ -147,6 +147,7 @@ class VmBench:
         if found.kind == "tcg" and supplies.accelerators.get(cell.arch) == "kvm":
             machine.notes = (acceleration.given_up(found),)
         machine.agent = supplies.agent
+        machine.arch = cell.arch
         machine.types = (Path(files["types"]),) if "types" in files else ()
         machine.release = supplies.kernels[cell.machine].release if cell.machine in supplies.kernels else ""
         return machine
@@ -191,6 +192,7 @@ class VmMachine:
     base = Path()  # the folder that the files of suites are named from
     agent: Agent | None = None  # the agent kept for this run; None deploys the current build
     types: tuple[Path, ...] = ()  # reduced type information that goes with the agent, as RELEASE.btf
+    arch = "amd64"
     release = ""  # that the kernel resolved to
     unproven = ""  # digest of a kernel that has to boot some times before its cells count
     uname = ""
@@ -264,7 +266,8 @@ class VmMachine:
 
     def deploy(self) -> None:
         """Copy the agent's bundle into the guest."""
-        agent = provenance.kept(self.agent, Cache()) if self.agent else bundle()
+        kept = provenance.kept(self.agent, Cache()) if self.agent else None
+        agent = for_guest(kept, self.arch) if kept else bundle(self.arch)
         types = {path.stem: path.read_bytes() for path in self.types}
         deploy(self.guest, with_types(agent, types) if types else agent)
 

@@ -33,7 +33,8 @@ def keep(bundle: bytes, tree: Path, store: Cache) -> Agent:
     store.get(_KIND, found, lambda folder: _write(folder, bundle), needs=len(bundle))
     commit, clean = commit_of(tree)
     objects = {name: value for name, value in files.items() if name.endswith(_OBJECTS)}
-    return Agent(bundle=found, objects=objects, commit=commit, clean=clean)
+    common = digest_of({name: value for name, value in files.items() if name not in objects})
+    return Agent(bundle=found, objects=objects, common=common, commit=commit, clean=clean)
 
 
 def adopt(agent: Agent, bundle: bytes, store: Cache) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from harness.errors import ConfigError, HarnessError, InfrastructureError, UnknownKernelError
-from harness.guest.deploy import BundleSources, build
+from harness.guest.deploy import OBJECT, BundleSources, Compiled, build, for_guest
 from harness.host.cache import Cache
+from harness.host.canary import host_arch
 from harness.host.progress import Phase, Progress, Step, of_machine
 from harness.images import COMPILER, compilers, initramfs, modules_image, root_image
 from harness.kernels import (
     KernelRequest,
     Lock,
     ResolvedKernel,
-    catalogue,
     preflight,
     reduced,
     series,
@@ -26,7 +25,7 @@ from harness.kernels import (
 )
 from harness.kernels import lock as locking
 from harness.kernels.preflight import Root
-from harness.lab import provenance
+from harness.lab import emulation, provenance
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import Agent, KernelFacts, Package
@@ -39,7 +38,7 @@ BUILD = ROOT / "build"
 _COMPILED = {
     "fim.bpf.o": "bpf",
     "fim-gen": "agent/selftest/generator",
-}  # file in BUILD: folder of its sources
+}  # file of `make build`: folder of its sources
 
 
 class Preparation:
@@ -76,7 +75,7 @@ class Preparation:
         # Keep the agent before fetching: a later `make build` must not change the agent of this run.
         agent = self._agent_for(plan)
         first = {name: cells[0] for name, cells in plan.machines().items()}
-        _check_compilers(cell.arch for cell in first.values())
+        emulation.check_programs(cell.arch for cell in first.values())
         resolved = self._resolve(first)
         for name, kernel in resolved.items():
             self.kernels[name] = _facts(first[name], kernel)
@@ -180,25 +179,25 @@ class Preparation:
 
     def _agent_for(self, plan: Plan) -> Agent | None:
         """Return the agent of this run; None if no planned test needs it."""
-        needed = any(cell.tests and not cell.suite for cell in plan.cells)
-        return (self.agent or self._agent()) if needed else None
+        arches = {cell.arch for cell in plan.cells if cell.tests and not cell.suite}
+        return (self.agent or self._agent(arches)) if arches else None
 
-    def _agent(self) -> Agent:
-        """Keep the bundle that every machine of this run gets.
+    def _agent(self, arches: Collection[str]) -> Agent:
+        """Keep the bundle that the machines of this run get, with the compiled files of these architectures.
 
         Raises ConfigError if a part was not built, or from other sources than are here now.
         """
-        check_built(ROOT)
-        bundle.cache_clear()
-        return provenance.keep(bundle(), ROOT, self.store)
+        check_built(ROOT, arches)
+        return provenance.keep(whole_bundle(arches), ROOT, self.store)
 
     def _reduce(self, agent: Agent, plan: Plan, resolved: Mapping[str, ResolvedKernel]) -> None:
         """Reduce type information for cells that must not use the kernel's own; deployed with the agent."""
-        programs = provenance.member(provenance.kept(agent, self.store), "agent/bpf/fim.bpf.o")
+        kept = provenance.kept(agent, self.store)
         for name, cells in plan.machines().items():
             if name in self.files and any(cell.btf == "external" for cell in cells):
                 try:
                     files, release = self.files[name], resolved[name].release
+                    programs = provenance.member(kept, f"{cells[0].arch}/{OBJECT}")
                     image = Path(files.get("btf", files["kernel"]))
                     self.files[name]["types"] = str(reduced.types(image, release, programs, self.store))
                 except (InfrastructureError, OSError, ValueError) as error:
@@ -209,15 +208,6 @@ class Preparation:
         more = (Package(name=one, version=version, sha256=sha256) for one, version, sha256 in packages)
         facts = self.kernels[name]
         self.kernels[name] = facts.model_copy(update={"packages": (*facts.packages, *more)})
-
-
-def _check_compilers(arches: Iterable[str]) -> None:
-    """Raise ConfigError if the compiler for the guests' init is missing, before anything is fetched."""
-    for arch in sorted({*arches}):
-        found = catalogue.architecture(arch)
-        if not shutil.which(found.compiler):
-            what = f"{found.compiler} was not found: it compiles what {arch} guests start with"
-            raise ConfigError(what, hint=f"apt-get install {found.compiler_package}")
 
 
 def resolve_all(
@@ -248,27 +238,50 @@ def resolve_all(
     return found, missing
 
 
-def check_built(root: Path) -> None:
-    """Raise ConfigError for a compiled file that `make build` did not make of the sources as they are now.
+def check_built(root: Path, arches: Iterable[str]) -> None:
+    """Raise ConfigError for a compiled file that make did not make of the sources as they are now.
 
     make touches a mark with the digest of the sources before it compiles. Without this check an old file
     would show as failures of the agent.
     """
-    for name, folder in _COMPILED.items():
-        sources = sorted((root / folder).glob("*.[ch]"))
-        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-        mark, built = root / "build" / f".{name}.{digest}", root / "build" / name
-        if not mark.exists() or not built.exists() or built.stat().st_mtime_ns < mark.stat().st_mtime_ns:
-            raise ConfigError(
-                f"build/{name}: not built from the sources in {folder}/", hint="run `make build`"
-            )
+    for arch in sorted({*arches}):
+        for name, folder in _COMPILED.items():
+            sources = sorted((root / folder).glob("*.[ch]"))
+            digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+            built = root / "build" / folder_of(arch) / name
+            mark = built.with_name(f".{name}.{digest}")
+            if not mark.exists() or not built.exists() or built.stat().st_mtime_ns < mark.stat().st_mtime_ns:
+                raise ConfigError(
+                    f"{built.relative_to(root)}: not built from the sources in {folder}/",
+                    hint=f"run `make {make_target(arch)}`",
+                )
+
+
+def folder_of(arch: str) -> str:
+    """Return the folder in build/ with the files that are compiled for `arch`; "" for the host's own."""
+    return "" if arch == host_arch() else arch
+
+
+def make_target(arch: str) -> str:
+    """Return the target of the Makefile that compiles for `arch`."""
+    return "build" if arch == host_arch() else f"build-{arch}"
+
+
+def whole_bundle(arches: Iterable[str]) -> bytes:
+    """Return the bundle of the agent as it is built now, for these architectures.
+
+    Raises ConfigError if a part was not built.
+    """
+    compiled = {
+        arch: Compiled(*(BUILD / folder_of(arch) / name for name in _COMPILED)) for arch in sorted({*arches})
+    }
+    return build(BundleSources(ROOT / "agent", ROOT / "bpf", compiled, BUILD / "rules_tables.py"))
 
 
 @functools.cache
-def bundle() -> bytes:
-    """Return the bundle of the agent as it is built now. Raises ConfigError if a part was not built."""
-    parts = (BUILD / name for name in ("fim.bpf.o", "fim-gen", "rules_tables.py"))
-    return build(BundleSources(ROOT / "agent", ROOT / "bpf", *parts))
+def bundle(arch: str = "amd64") -> bytes:
+    """Return the bundle for guests of `arch` as it is built now. Raises ConfigError if a part is missing."""
+    return for_guest(whole_bundle((arch,)), arch)
 
 
 def request(cell: Cell) -> KernelRequest:

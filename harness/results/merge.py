@@ -107,11 +107,28 @@ def _where(cell: Cell | CellResult, folder: Path) -> str:
 
 def _agent_of(shards: Sequence[Shard]) -> Agent | None:
     """The agent that the shards tested. Raises IncompleteError if they tested different ones."""
-    tested = [(run.agent, shard.folder) for shard in shards if (run := shard.results.run).agent]
-    for agent, folder in tested[1:]:
-        if agent and tested[0][0] and agent.bundle != tested[0][0].bundle:
-            raise IncompleteError(f"different agents were tested in {tested[0][1]} and {folder}")
-    return tested[0][0] if tested else None
+    merged: Agent | None = None
+    first = Path()
+    for shard in shards:
+        if not (agent := shard.results.run.agent):
+            continue
+        if not merged:
+            merged, first = agent, shard.folder
+        elif not _same_agent(merged, agent):
+            raise IncompleteError(f"different agents were tested in {first} and {shard.folder}")
+        else:
+            most = max(merged, agent, key=lambda one: len(one.objects))
+            merged = most.model_copy(update={"objects": merged.objects | agent.objects})
+    return merged
+
+
+def _same_agent(one: Agent, other: Agent) -> bool:
+    """Whether the bundles are equal but for the compiled files of architectures that only one of them has."""
+    both = one.objects.keys() & other.objects.keys()
+    same = bool(one.common) and one.common == other.common
+    return one.bundle == other.bundle or (
+        same and all(one.objects[name] == other.objects[name] for name in both)
+    )
 
 
 def _unplanned(plan: Plan, cells: Iterable[CellResult]) -> list[str]:

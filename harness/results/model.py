@@ -147,12 +147,13 @@ class Agent(_Model):
     """The agent that was tested.
 
     `bundle` is a SHA-256 of the names and contents of its files; `objects` has one for each compiled file by
-    name. `commit` is the commit of the source tree, "" without a git checkout, and `clean` whether that tree
-    had no changes, None if unknown.
+    name, which begins with the architecture. `common` is a digest of all other files. `commit` is the commit
+    of the source tree, "" without a git checkout, and `clean` whether it had no changes, None if unknown.
     """
 
     bundle: Word
     objects: dict[Word, Word] = {}
+    common: Word = ""
     commit: Word = ""
     clean: bool | None = None
 

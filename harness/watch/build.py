@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from harness.guest.deploy import OBJECT
 from harness.lab import supplies
 from harness.watch import update
 
-OBJECT = "agent/bpf/fim.bpf.o"
 WHOLE = "fim.bpf.o"
 MAX_LINES = 30  # of a failed build
 
@@ -63,23 +63,26 @@ class NoProject:
 class MakeProject:
     """This project, built by make."""
 
-    def __init__(self, root: Path = supplies.ROOT) -> None:
+    def __init__(self, root: Path = supplies.ROOT, arch: str = "amd64") -> None:
         self._root = root
-        self.object = WHOLE  # the file in build/
+        self._arch = arch
+        self._folder = Path("build", supplies.folder_of(arch))
+        self.object = WHOLE  # the file in the folder
 
     def build(self) -> str:
         """Build the object, perhaps without some families, and the other files of a bundle."""
-        return self._make(f"build/{self.object}", "build/fim-gen", "build/rules_tables.py")
+        compiled = (str(self._folder / name) for name in (self.object, "fim-gen"))
+        return self._make(*compiled, "build/rules_tables.py")
 
     def build_rest(self) -> str:
-        """Run `make build`."""
-        return self._make("build")
+        """Run `make build`, and that of another architecture of the guest."""
+        return self._make(*dict.fromkeys(("build", supplies.make_target(self._arch))))
 
     def files(self) -> dict[str, update.Member]:
         """Return the files of a bundle, with the object that was built last."""
         supplies.bundle.cache_clear()
-        found = update.members(supplies.bundle())
-        found[OBJECT] = update.Member((self._root / "build" / self.object).read_bytes(), 0o644)
+        found = update.members(supplies.bundle(self._arch))
+        found[OBJECT] = update.Member((self._root / self._folder / self.object).read_bytes(), 0o644)
         return found
 
     def needs(self, programs: Iterable[str]) -> None:

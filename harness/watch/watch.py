@@ -235,7 +235,7 @@ def _without_trials(run: Run) -> Job:
 
 def project_of(run: Run) -> Project:
     """Return the project to build before the cells of `run` are tested."""
-    return NoProject() if _suites_alone(run) else MakeProject()
+    return NoProject() if _suites_alone(run) else MakeProject(arch=run.plan.cells[0].arch)
 
 
 def _suites_alone(run: Run) -> bool:

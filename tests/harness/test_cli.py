@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,21 @@ def test_the_plan_is_printed_and_boots_nothing(matrix: Path, capsys: pytest.Capt
     plan = json.loads(capsys.readouterr().out)
     assert [cell["id"] for cell in plan["cells"]] == ["6.1-auto", "6.12-auto"]
     assert not (matrix.parent / "out").exists()
+
+
+def test_a_plan_with_guests_that_cannot_be_emulated_names_the_packages(
+    matrix: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan is printed, then exit 2; as JSON it may be for other hosts."""
+    matrix.write_text("kernels: ['6.1']\narch: [arm64]\n")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    assert cli.main(["plan", "--test", "truth.open"]) == 2
+    out, err = capsys.readouterr()
+    assert "1 cell on 1 machine" in out
+    assert "arm64 guests need qemu-system-aarch64 and aarch64-linux-gnu-gcc: not found" in err
+    assert "apt-get install qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross" in err
+    assert cli.main(["plan", "--json", "--test", "truth.open"]) == 0
 
 
 def test_a_kernel_is_selected_by_its_release(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,8 @@ import pytest
 from harness.commands import doctor_checks
 from harness.commands.doctor_checks import PROGRAMS, Check, Finding, Level
 from harness.errors import InfrastructureError
+from harness.host import resources
+from harness.kernels import catalogue
 from tests import ROOT
 
 
@@ -26,6 +28,32 @@ def test_programs_are_packages_of_the_set_up() -> None:
     listed = (ROOT / "images" / "host-packages.txt").read_text()
     words = {line.split("#")[0].strip() for line in listed.splitlines()}
     assert {program.package for program in PROGRAMS} <= words | {"apt"}
+
+
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_a_build_for_another_architecture_installs_the_programs_that_are_checked(arch: str) -> None:
+    """`make build-ARCH` reads this list; the compiler of amd64 has another name on another host."""
+    found = catalogue.architecture(arch)
+    listed = resources.words(f"{arch}-packages.txt")
+    assert found.emulator_package in listed
+    assert arch == "amd64" or set(found.compiler_package.split()) < set(listed)
+
+
+@pytest.mark.parametrize(("required", "level"), [(True, Level.BROKEN), (False, Level.FINE)])
+def test_programs_of_another_architecture_are_required_by_a_matrix_only(
+    monkeypatch: pytest.MonkeyPatch, required: bool, level: Level
+) -> None:
+    """Both name the packages; present programs are fine in both cases."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    (check,) = doctor_checks.of_other_guests({"arm64"} if required else ())
+    assert check.name == "arm64 guests"
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    finding = check.look("")
+    assert finding.level is level
+    packages = "qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+    assert f"apt-get install {packages}" in (finding.fix or finding.detail)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert check.look("") == Finding(Level.FINE, "can be emulated")
 
 
 def test_errors_are_findings() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import ConfigError, InfrastructureError
 from harness.guest.base import Completed
-from harness.guest.deploy import BundleSources, build, deploy, with_types
+from harness.guest.deploy import OBJECT, BundleSources, Compiled, build, deploy, for_guest, with_types
 from tests.harness.guest.fake import FakeGuest
 
 
@@ -24,18 +24,22 @@ def sources(tmp_path: Path) -> BundleSources:
     (agent / "rules" / "grammar.lark").write_text("start:")
     (agent / "rules" / "parser.py").write_text("x = 1\n")
     (agent / "rules" / "notes.txt").write_text("not code")
-    for name in ("fim.bpf.o", "fim-gen"):
-        (tmp_path / name).write_bytes(b"\x7fELF")
+    compiled = {}
+    for arch in ("amd64", "arm64"):
+        (tmp_path / arch).mkdir()
+        compiled[arch] = Compiled(tmp_path / arch / "fim.bpf.o", tmp_path / arch / "fim-gen")
+        compiled[arch].bpf_object.write_bytes(b"\x7fELF object of " + arch.encode())
+        compiled[arch].generator.write_bytes(b"\x7fELF generator of " + arch.encode())
     (tmp_path / "tables.py").write_text("tables = 1\n")
     (tmp_path / "bpf").mkdir()
     (tmp_path / "bpf" / "event.h").write_text("/* the wire format */\n")
-    built = (tmp_path / name for name in ("fim.bpf.o", "fim-gen", "tables.py"))
-    return BundleSources(agent, tmp_path / "bpf", *built)
+    return BundleSources(agent, tmp_path / "bpf", compiled, tmp_path / "tables.py")
 
 
 def test_contents(sources: BundleSources) -> None:
     """It has code, data, bytecode, the object, the executable generator, and a kernel's types if given."""
-    with tarfile.open(fileobj=io.BytesIO(with_types(build(sources), {"6.1.0": b"\x9f\xeb"}))) as tar:
+    bundle = with_types(for_guest(build(sources), "amd64"), {"6.1.0": b"\x9f\xeb"})
+    with tarfile.open(fileobj=io.BytesIO(bundle)) as tar:
         modes = {member.name: member.mode for member in tar}
     names = {name for name in modes if "__pycache__" not in name}
     assert names == {
@@ -52,6 +56,21 @@ def test_contents(sources: BundleSources) -> None:
     assert modes["agent/bin/fim-gen"] == 0o755
 
 
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_a_guest_gets_the_files_of_its_architecture(sources: BundleSources, arch: str) -> None:
+    """At the places where the agent looks for them; the rest is the same for all."""
+    whole = build(sources)
+    with tarfile.open(fileobj=io.BytesIO(for_guest(whole, arch))) as tar:
+        names = tar.getnames()
+        for name, data in ((OBJECT, "object"), ("agent/bin/fim-gen", "generator")):
+            file = tar.extractfile(name)
+            assert file
+            assert file.read() == f"\x7fELF {data} of {arch}".encode()
+    assert all(name.startswith("agent/") for name in names)
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        assert len(tar.getnames()) == len(names) + 2
+
+
 def test_reproducible(sources: BundleSources) -> None:
     """The same files give the same bytes, whatever their times."""
     first = build(sources)
@@ -61,7 +80,7 @@ def test_reproducible(sources: BundleSources) -> None:
 
 def test_missing_part(sources: BundleSources) -> None:
     """The error names the missing file and the command that makes it."""
-    sources.generator.unlink()
+    sources.compiled["arm64"].generator.unlink()
     with pytest.raises(ConfigError, match="fim-gen is missing") as raised:
         build(sources)
     assert "make build" in raised.value.hint

@@ -127,7 +127,9 @@ def test_host_and_guest_use_the_same_names_of_disks(role: uuid.UUID) -> None:
 
 
 def test_the_error_of_a_missing_compiler_names_its_package(tmp_path: Path) -> None:
-    arch = catalogue.Architecture("mips", "mips-gcc-that-is-not-there", "gcc-mips")
+    arch = catalogue.Architecture(
+        "mips", "mips-gcc-that-is-not-there", "gcc-mips", "qemu-system-mips", "qemu-mips"
+    )
     with pytest.raises(InfrastructureError, match="mips-gcc-that-is-not-there is not installed") as caught:
         native.compile_static(tmp_path / "x.c", arch)
     assert "gcc-mips" in caught.value.hint

@@ -59,7 +59,7 @@ def test_a_guest_that_hangs_in_deploy_is_a_boot_failure(
     guest = FakeGuest(answer)
     if late == "put":
         monkeypatch.setattr(guest, "put_bytes", put_bytes)
-    monkeypatch.setattr(lab, "bundle", lambda: b"")
+    monkeypatch.setattr(lab, "bundle", lambda _arch: b"")
     with pytest.raises(HungError, match="no answer in time"):
         _machine(tmp_path, guest).deploy()
 

@@ -24,10 +24,14 @@ from tests.harness.guest.fake import FakeGuest
 
 def archive(**files: bytes) -> bytes:
     """Make a bundle of these files; `x__o` is called `agent/x.o`."""
+    return _named({f"agent/{name.replace('__', '.')}": data for name, data in files.items()})
+
+
+def _named(files: dict[str, bytes]) -> bytes:
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
         for name, data in files.items():
-            entry = tarfile.TarInfo(f"agent/{name.replace('__', '.')}")
+            entry = tarfile.TarInfo(name)
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
     return whole.getvalue()
@@ -47,7 +51,7 @@ def test_what_is_built_during_a_run_is_not_deployed(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(cache, "default_root", lambda: tmp_path)
     builds = [archive(a__py=b"first"), archive(a__py=b"saved meanwhile")]
     monkeypatch.setattr("harness.lab.supplies.build", lambda _sources: builds.pop(0))
-    agent = Preparation("tcg", lambda _: None)._agent()
+    agent = Preparation("tcg", lambda _: None)._agent(["amd64"])
     supplies.bundle.cache_clear()
     supplies.bundle()  # another process, after `make build`
     guest = FakeGuest(lambda _argv: Completed(0, b"", b""))
@@ -58,6 +62,16 @@ def test_what_is_built_during_a_run_is_not_deployed(tmp_path: Path, monkeypatch:
     assert provenance.digest_of(provenance.contents(deployed)) == agent.bundle
     assert provenance.member(deployed, "agent/a.py") == b"first"
     supplies.bundle.cache_clear()
+
+
+def test_an_object_of_another_architecture_changes_only_the_whole_digest(tmp_path: Path) -> None:
+    """Shards with other architectures have other bundles of one agent: what is not compiled is the same."""
+    builds = [{"arm64/a.o": b"1"}, {"arm64/a.o": b"1", "amd64/a.o": b"2"}]
+    store = Cache(tmp_path)
+    one, two = (provenance.keep(_named({"agent/a.py": b"x", **files}), tmp_path, store) for files in builds)
+    assert one.bundle != two.bundle
+    assert one.common == two.common
+    assert set(two.objects) == {"arm64/a.o", "amd64/a.o"}
 
 
 def test_an_agent_that_is_gone_from_the_cache_is_not_replaced(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import ConfigError, InfrastructureError, UnknownKernelError
+from harness.host.canary import host_arch
 from harness.host.progress import Event, silent
 from harness.kernels import KernelRequest, ResolvedKernel
 from harness.lab import supplies
@@ -18,6 +19,8 @@ from harness.lab.supplies import BACKOFF_S, Preparation, resolve_all
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from tests import ROOT
+
+OTHER = "amd64" if host_arch() == "arm64" else "arm64"
 
 
 @pytest.mark.parametrize(("failures", "missing"), [(0, {}), (2, {}), (3, {"m": "404"})])
@@ -50,11 +53,11 @@ def test_a_missing_compiler_is_an_error_before_anything_is_fetched(
         raise AssertionError("a repository was asked")
 
     monkeypatch.setattr(supplies, "resolve_all", resolve)
-    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: name.startswith("qemu") or None)
     cells = [cell.model_copy(update={"arch": "arm64", "tests": ()}) for cell in plan.cells]
-    with pytest.raises(ConfigError, match="aarch64-linux-gnu-gcc was not found") as caught:
+    with pytest.raises(ConfigError, match="arm64 guests need aarch64-linux-gnu-gcc: not found") as caught:
         Preparation("tcg", lambda _: None).supplies(plan.model_copy(update={"cells": tuple(cells)}))
-    assert caught.value.hint.startswith("apt-get install ")
+    assert caught.value.hint == "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 
 
 def _resolving(monkeypatch: pytest.MonkeyPatch, **errors: Exception) -> None:
@@ -79,7 +82,7 @@ def test_a_kernel_that_cannot_be_resolved_costs_its_own_machines(
     """A series that left the archive and an index that cannot be fetched do not stop the other kernels."""
     _resolving(monkeypatch, rt=UnknownKernelError("dropped"), generic=InfrastructureError("no index"))
     monkeypatch.setattr(Preparation, "_supply", lambda self, name, *_: self.files.update({name: {}}))
-    monkeypatch.setattr(Preparation, "_agent", lambda _self: None)
+    monkeypatch.setattr(Preparation, "_agent", lambda *_words: None)
     plan = Plan(schema=1, cells=tuple(_cells(cell, "cloud", "rt", "generic").values()))
     found = Preparation("tcg", silent).supplies(plan)
     arch = cell.arch
@@ -137,26 +140,55 @@ def project(tmp_path: Path) -> Path:
     for name in ("Makefile", "requirements.lock", "requirements-cluster.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "build").mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / f"images/{OTHER}-packages.txt").touch()
     assert _make(tmp_path) == 0
     return tmp_path
 
 
-def _make(root: Path, *variables: str) -> int:
+def _make(root: Path, *variables: str, targets: tuple[str, ...] = ()) -> int:
     """Run the rules of `make build` with compilers that only write their output; return the exit code."""
     compilers = {
-        "CLANG": "f() { touch build/fim.bpf.o.partial; }; f",
+        "CLANG": "f() { touch $@.partial; }; f",
         "STRIP": "true",
-        "CC": "f() { touch build/fim-gen; }; f",
+        "CC": "f() { touch $@; }; f",
     }
     words = [f"{name}={value}" for name, value in compilers.items()]
-    argv = ["make", "-s", "-o", "build/.packages", *words, *variables, "build/fim.bpf.o", "build/fim-gen"]
+    old = ["-o", "build/.packages", "-o", f"build/.packages-{OTHER}"]
+    argv = ["make", "-s", *old, *words, *variables, *(targets or ("build/fim.bpf.o", "build/fim-gen"))]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(argv, cwd=root, env=environment, capture_output=True, check=False).returncode
 
 
 def test_files_that_make_built_are_up_to_date(project: Path) -> None:
     """The harness takes the files as they are."""
-    supplies.check_built(project)
+    supplies.check_built(project, [host_arch()])
+
+
+def test_another_architecture_has_files_and_a_target_of_its_own(project: Path) -> None:
+    """They lie in a folder of build/; the error names the command that makes them."""
+    assert host_arch() in ("amd64", "arm64")
+    both = ("amd64", "arm64")
+    with pytest.raises(ConfigError, match=rf"build/{OTHER}/fim\.bpf\.o: not built") as caught:
+        supplies.check_built(project, both)
+    assert caught.value.hint == f"run `make build-{OTHER}`"
+    assert _make(project, targets=(f"build-{OTHER}",)) == 0
+    supplies.check_built(project, both)
+    (project / "bpf/new.h").write_text("int other;\n")
+    assert _make(project) == 0
+    with pytest.raises(ConfigError, match=f"build/{OTHER}/"):
+        supplies.check_built(project, both)
+
+
+def test_another_architecture_is_compiled_by_its_own_compiler_and_headers() -> None:
+    """Clang gets the layout of registers and the C headers of the guest."""
+    argv = ["make", "-n", "-B", "-o", f"build/.packages-{OTHER}", "-o", "build/.packages", f"build-{OTHER}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    register, triplet = {"arm64": ("arm64", "aarch64"), "amd64": ("x86", "x86_64")}[OTHER]
+    assert f"-D__TARGET_ARCH_{register} " in done.stdout
+    assert f"-idirafter /usr/{triplet}-linux-gnu/include " in done.stdout
+    assert f"{triplet}-linux-gnu-gcc -O2" in done.stdout
 
 
 @pytest.mark.parametrize("source", ["bpf/fim.bpf.c", "bpf/new.h", "agent/selftest/generator/main.c"])
@@ -165,10 +197,10 @@ def test_a_file_built_from_other_sources_is_refused(project: Path, source: str) 
     (project / source).write_text("int other;\n")
     os.utime(project / source, (0, 0))
     with pytest.raises(ConfigError, match="not built from the sources") as caught:
-        supplies.check_built(project)
+        supplies.check_built(project, [host_arch()])
     assert caught.value.hint == "run `make build`"
     assert _make(project) == 0
-    supplies.check_built(project)
+    supplies.check_built(project, [host_arch()])
 
 
 def test_a_build_that_failed_leaves_nothing_that_is_up_to_date(project: Path) -> None:
@@ -176,4 +208,4 @@ def test_a_build_that_failed_leaves_nothing_that_is_up_to_date(project: Path) ->
     (project / "bpf/fim.bpf.c").write_text("int other;\n")
     assert _make(project, "CLANG=false") == 2
     with pytest.raises(ConfigError, match=r"build/fim\.bpf\.o: not built"):
-        supplies.check_built(project)
+        supplies.check_built(project, [host_arch()])

@@ -299,14 +299,34 @@ def test_a_shard_beyond_the_limits_is_refused(
     assert capsys.readouterr().err.count("larger than") == 2
 
 
+def test_bundles_that_differ_in_architectures_are_one_agent() -> None:
+    """A shard's bundle has the files of its own architectures; the merged record has those of all."""
+    amd = Agent(bundle="ab", objects={"amd64/x.o": "1"}, common="c")
+    both = Agent(bundle="cd", objects={"amd64/x.o": "1", "arm64/x.o": "2"}, common="c")
+    arm = Agent(bundle="ef", objects={"arm64/x.o": "2"}, common="c")
+    a, b = a_cell("6.1"), a_cell("7.3")
+    for first, second in ((amd, both), (both, amd), (arm, both)):
+        assert merge.merge(plan_of(a, b), [_tested(a, first), _tested(b, second)]).run.agent == both
+    merged = merge.merge(plan_of(a, b), [_tested(a, amd), _tested(b, arm)]).run.agent
+    assert merged
+    assert merged.objects == both.objects
+    for changes in ({"common": "d"}, {"objects": {"amd64/x.o": "9"}}):
+        other = amd.model_copy(update={"bundle": "x", **changes})
+        with pytest.raises(IncompleteError, match="different agents"):
+            merge.merge(plan_of(a, b), [_tested(a, both), _tested(b, other)])
+
+
+def _tested(cell: CellResult, agent: Agent | None) -> Shard:
+    one = shard(cell, folder=agent.bundle if agent else "none")
+    run = one.results.run.model_copy(update={"agent": agent})
+    return dataclasses.replace(one, results=one.results.model_copy(update={"run": run}))
+
+
 def test_shards_of_different_agents_do_not_merge() -> None:
     """One run tests one agent; a shard that tested no agent fits any."""
 
     def tested(cell: CellResult, bundle: str) -> Shard:
-        one = shard(cell, folder=bundle or "none")
-        agent = Agent(bundle=bundle) if bundle else None
-        run = one.results.run.model_copy(update={"agent": agent})
-        return dataclasses.replace(one, results=one.results.model_copy(update={"run": run}))
+        return _tested(cell, Agent(bundle=bundle) if bundle else None)
 
     a, b = a_cell("6.1"), a_cell("7.3")
     with pytest.raises(IncompleteError, match="different agents were tested in ab and cd"):

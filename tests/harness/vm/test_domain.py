@@ -67,8 +67,10 @@ def test_kvm_and_tcg(tmp_path: Path) -> None:
 
 
 def test_arm64(tmp_path: Path) -> None:
-    """The other architecture has another machine and another console."""
+    """The other architecture has another machine and another console, and no ACPI: that would need UEFI."""
     root = rendered(tmp_path, arch="arm64")
+    assert [feature.tag for feature in root.findall("features/*")] == ["gic"]
+    assert [feature.tag for feature in rendered(tmp_path).findall("features/*")] == ["acpi", "apic"]
     assert root.find("os/type").get("machine") == "virt"  # type: ignore[union-attr]
     assert "console=ttyAMA0" in (root.findtext("os/cmdline") or "")
 

@@ -24,7 +24,9 @@ from harness import cli
 from harness.commands.options import selectors
 from harness.errors import ConfigError, HarnessError
 from harness.guest.base import Completed
+from harness.guest.deploy import OBJECT
 from harness.guest.selftest import STAND_BY
+from harness.host.canary import host_arch
 from harness.lab import supplies
 from harness.plan import checked as config
 from harness.plan.cells import Cell
@@ -40,7 +42,6 @@ from harness.watch.watch import Watch, look
 from tests.harness.conftest import matrix_of
 from tests.harness.guest.fake import FakeGuest
 
-OBJECT = "agent/bpf/fim.bpf.o"
 SCENARIO = "agent/selftest/scenarios/truth.py"
 
 
@@ -214,6 +215,16 @@ def test_all_is_built_while_the_needed_programs_are_unknown(loop: Loop) -> None:
     needs = [event for event in loop.events if event.startswith("needs")]
     lsm = "needs lsm__open__resolve"
     assert needs == [lsm, "needs all", "needs all", "needs all", lsm]
+
+
+def test_another_architecture_is_built_in_its_folder(tmp_path: Path) -> None:
+    """The object and the generator of the guest, and after the verdict everything for both."""
+    other = "amd64" if host_arch() == "arm64" else "arm64"
+    rule = "\t@echo $@ $^; false\n"
+    (tmp_path / "Makefile").write_text(f"build/%:\n{rule}build build-{other}:\n{rule}.PHONY: build\n")
+    project = MakeProject(tmp_path, other)
+    assert project.build().splitlines()[0].strip() == f"build/{other}/fim.bpf.o"
+    assert project.build_rest().splitlines()[0].strip() == "build"
 
 
 @pytest.mark.parametrize(
