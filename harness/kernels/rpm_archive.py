@@ -165,13 +165,15 @@ def _check_metadata(kernel: Kernel, repomd: Path, signature: Path, folder: Path)
     """Raise ConfigError unless a key of the user signed repomd.xml."""
     keyring = folder / "key.gpg"
     keyring.write_bytes(archive.keys(Path(kernel.key)))
+    hint = f"{kernel.key} must have the key that signs this repository"
+    words = ("--status-fd", "1", "--homedir", folder, "--keyring", keyring, signature, repomd)
     try:
-        run(["gpgv", "--homedir", folder, "--keyring", keyring, signature, repomd], package="gpgv")
+        status = run(["gpgv", *words], package="gpgv")
     except ProgramError as error:
-        raise ConfigError(
-            f"{kernel.requested}: wrong signature of repomd.xml: {error.message}",
-            hint=f"{kernel.key} must have the key that signs this repository",
-        ) from error
+        what = f"{kernel.requested}: wrong signature of repomd.xml: {error.message}"
+        raise ConfigError(what, hint=hint) from error
+    if "\n[GNUPG:] GOODSIG " not in status:  # gpgv ends with 0 also if the key has expired
+        raise ConfigError(f"{kernel.requested}: the key that signed repomd.xml has expired", hint=hint)
 
 
 def _check_signature(package: Package, path: Path, key: Path, kernel: Kernel) -> None:

@@ -20,12 +20,14 @@ RELEASE = trees.RELEASE
 
 
 class Keys:
-    """Two OpenPGP keys: `good` signs, `other` is unknown to the user."""
+    """OpenPGP keys: `good` signs, `other` is unknown to the user, `expired` was good for a day."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         for name in ("good", "other"):
             self._gpg("--quick-generate-key", "--passphrase", "", name, "rsa2048", "sign", "never")
+        old = ("--faked-system-time", "20200101T000000", "--passphrase", "")
+        self._gpg(*old, "--quick-generate-key", "expired", "rsa2048", "sign", "1d")
 
     def public(self, name: str = "good", *options: str) -> bytes:
         return self._gpg("--export", *options, name)
@@ -35,7 +37,8 @@ class Keys:
 
     def sign(self, data: bytes, how: str, name: str = "good") -> bytes:
         """Data with a signature (`--clearsign`), or a signature alone (`--detach-sign`)."""
-        return self._gpg("--armor", how, "--local-user", name, data=data)
+        when = ("--faked-system-time", "20200101T010000") if name == "expired" else ()
+        return self._gpg(*when, "--armor", how, "--local-user", name, data=data)
 
     def _gpg(self, *words: str, data: bytes = b"") -> bytes:
         argv = [

@@ -192,6 +192,18 @@ def test_an_entry_that_no_repository_satisfies(
     assert not cached(tmp_path)
 
 
+def test_metadata_that_an_expired_key_signed(repository: Kernel, tmp_path: Path, keys: Keys) -> None:
+    """They are refused, though gpgv takes them."""
+    web = tmp_path / "web/9/x86_64/repodata"
+    (web / "repomd.xml.asc").write_bytes(
+        keys.sign((web / "repomd.xml").read_bytes(), "--detach-sign", "expired")
+    )
+    (tmp_path / "key").write_bytes(keys.public() + keys.public("expired"))
+    with pytest.raises(ConfigError, match=r"the key that signed repomd.xml has expired"):
+        fetch(repository)
+    assert not cached(tmp_path)
+
+
 def test_a_package_that_left_the_repository_is_a_fault_of_the_network(
     repository: Kernel, tmp_path: Path
 ) -> None:
