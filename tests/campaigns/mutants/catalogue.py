@@ -224,8 +224,8 @@ _TRUTH = (
     Mutant(
         "children-out-of-scope",
         "bpf/scope.h",
-        "#define FIM_ANCESTORS 16",
-        "#define FIM_ANCESTORS 0",
+        "#define FIM_ANCESTORS_CHUNK 4",
+        "#define FIM_ANCESTORS_CHUNK 0",
         ("truth.exec", "truth.unlink"),
     ),
     Mutant(
