@@ -30,7 +30,7 @@ from harness.host.acceleration import Accelerator
 from harness.host.cache import Cache
 from harness.host.progress import Event, Progress, silent
 from harness.kernels import Lock, ResolvedKernel, symbols
-from harness.lab import acceptance, provenance
+from harness.lab import acceptance, emulation, provenance
 from harness.lab.command import CommandServer
 from harness.lab.supplies import Preparation, bundle, resolve_all
 from harness.plan.cells import Cell
@@ -86,7 +86,11 @@ class VmBench:
         self._connection: Connection | None = None
 
     def accelerator(self, arch: str) -> tuple[str, str]:
-        """Return the result of `harness.host.acceleration`."""
+        """Return the result of `harness.host.acceleration`.
+
+        Raises ConfigError with the packages to install if this host lacks programs for such guests.
+        """
+        emulation.check_programs([arch])
         found = self._accelerator(arch)
         return found.kind, str(found)
 

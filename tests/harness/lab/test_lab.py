@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from harness.errors import HungError, InfrastructureError, NotAcceptedError, ProductError, RefusedError
+from harness.errors import (
+    ConfigError,
+    HungError,
+    InfrastructureError,
+    NotAcceptedError,
+    ProductError,
+    RefusedError,
+)
 from harness.guest.base import Completed, GuestLostError, GuestTimeoutError
 from harness.host import acceleration, deadlines
 from harness.host.acceleration import Accelerator
@@ -42,6 +50,15 @@ def test_a_guest_that_runs_no_command_does_not_answer(tmp_path: Path, error: Exc
 
     assert not _machine(tmp_path, FakeGuest(answer)).answers(1)
     assert _machine(tmp_path, FakeGuest()).answers(1)
+
+
+def test_a_run_without_the_emulator_names_every_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bench is asked for the accelerator first, before anything is fetched."""
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    with pytest.raises(ConfigError, match="arm64 guests need qemu-system-aarch64") as caught:
+        VmBench().accelerator("arm64")
+    packages = "qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+    assert caught.value.hint == f"apt-get install {packages}"
 
 
 @pytest.mark.parametrize("late", ["put", "unpack"])
