@@ -16,6 +16,7 @@
     |   +-- StartError                    a machine did not start
     |   |   +-- PortTakenError            no port was free for it
     |   +-- MachineDiedError              a machine ended
+    |   +-- AbsentError                   a repository does not have a file
     |   +-- NotAcceptedError              a kernel of the user did not boot each time
     |   +-- GuestError                    an operation in a guest failed
     |       +-- GuestLostError            the connection to the guest ended
