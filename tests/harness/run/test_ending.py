@@ -57,6 +57,12 @@ class Command:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
+    @staticmethod
+    def wait_for_output(process: subprocess.Popen[str], word: str) -> None:
+        """Read what the run prints until a line has this word: what a worker reported has reached the run."""
+        assert process.stdout
+        assert any(word in line for line in process.stdout)
+
     def results(self) -> Results:
         return model.load(self.folder / "out/latest/results.json")
 
@@ -79,6 +85,7 @@ def test_a_run_that_is_ended_by_signals_has_results(
     command = Command(tmp_path, {"*::truth.unlink": "sleep"})
     process = command.start("-n", workers)
     command.wait_for("truth.unlink")
+    command.wait_for_output(process, "PASS")
     for number in numbers:
         process.send_signal(number)
     output = process.communicate(timeout=WAIT_S)[0]
