@@ -27,8 +27,12 @@
 /* Random, so that no user can choose a user id that shares the account of another. */
 const volatile __u64 fim_account_seed = 0;
 
-/* Returns the user namespace above another one, or 0 if that is the first one. */
-__noinline __u64 fim_user_ns_above(__u64 at)
+/*
+ * Returns the user namespace above another one, or 0 if that is the first one.
+ * Inline, as fim_user_ns_outermost() is: each nested call takes at least 32 of
+ * the 512 bytes of stack, and the tracepoint of all system calls has none left.
+ */
+static __always_inline __u64 fim_user_ns_above(__u64 at)
 {
 	struct user_namespace *ns = (void *)at;
 
@@ -53,7 +57,7 @@ __noinline __u64 fim_user_ns_climb(__u64 at)
 }
 
 /* Returns the outermost user namespace below the first; the first if the task is in none. */
-__noinline __u64 fim_user_ns_outermost(__u64 at)
+static __always_inline __u64 fim_user_ns_outermost(__u64 at)
 {
 	__u64 above;
 	int i;

@@ -135,21 +135,18 @@ __noinline int fim_op_leave(void)
 /*
  * Ends an operation whose return was not seen, and counts what is lost by that:
  * a pending record, or what may have been the refusal of an object that was
- * never seen.
+ * never seen. Inline, because the tracepoint of all system calls has no stack
+ * left for another call.
  */
-__noinline int fim_op_abandon(void)
+static __always_inline void fim_op_abandon(struct fim_inflight *op)
 {
-	struct fim_inflight *op = fim_op_lookup_inline();
-
-	if (!op)
-		return 0;
 	if (op->state == FIM_PENDING)
 		fim_lose(op->type, abandoned);
 	else if (op->state == FIM_ENTERED && !op->quiet)
 		fim_lose(op->type, unentered);
 	if (fim_op_changed_unseen(op))
 		fim_bump_generation();
-	return fim_op_leave();
+	fim_op_leave();
 }
 
 /* Ends the first try of a call that starts again: it is not an event of its own. */
@@ -230,7 +227,7 @@ __noinline int fim_op_enter(__u64 frame, __u32 point, __u32 type)
 		return 0;
 	}
 	if (outer)
-		fim_op_abandon();
+		fim_op_abandon(outer);
 	fresh.quiet = !fim_is_in_scope();
 	if (fresh.quiet && !(FIM_INVALIDATES & (1U << (type & 31))))
 		return 0;

@@ -207,7 +207,9 @@ static __always_inline int exit_once(void *ctx, __u32 family)
 		op->interrupted = 0;
 		fim_op_finish(ctx, op, -EINTR);
 	}
-	fim_op_abandon();
+	op = fim_op_lookup(); /* again: the record may have ended it */
+	if (op)
+		fim_op_abandon(op);
 	if (BPF_CORE_READ(task, signal, live.counter) || !fim_is_in_scope() || !fim_claim_end(task))
 		return 0;
 	index = fim_event_begin_once(FIM_EXIT, family);
