@@ -107,6 +107,10 @@ class CellRun:
             result = judge.combined(result, self._attempt(name))
         return result
 
+    def ran(self, name: str) -> bool:
+        """Return whether a test that has a result ran; otherwise its result is why the cell was given up."""
+        return self.report.cause is None or self._ended_in == name
+
     def again(self, first: TestResult) -> TestResult:
         """Run a failed test again to distinguish FLAKY from FAIL; return `first` if it cannot run again."""
         if self.report.cause or first.verdict is not Verdict.FAIL or self.slot.pace.left() <= 0:

@@ -180,7 +180,8 @@ class Worker:
 
     def _as_known(self, result: TestResult) -> TestResult:
         assert self._run
-        return expectations.apply(self.job.known, self._run.cell, self._run.report, result, _today())
+        cell, report, ran = self._run.cell, self._run.report, self._run.ran(result.name)
+        return expectations.apply(self.job.known, cell, report, result, _today(), ran=ran)
 
     def _allowed(self, cell: Cell, report: CellReport) -> Allowed:
         def allowed(splat: Splat) -> str:

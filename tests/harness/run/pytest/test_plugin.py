@@ -276,6 +276,18 @@ def test_an_expected_failure_is_run_once(project: Project) -> None:
     assert sum(what == "test 6.1-auto truth.open" for _, what in ended.events) == 1
 
 
+@pytest.mark.parametrize(("test", "verdict", "status"), [("truth.open", "FAIL", 1), ("'*'", "XFAIL", 0)])
+def test_a_load_that_fails_is_expected_only_for_all_tests(
+    project: Project, test: str, verdict: str, status: int
+) -> None:
+    """An entry for one test covers what that test finds: without an agent the test found nothing."""
+    known = f"{{test: {test}, reason: why, link: where, until: 2999-12-31}}"
+    (project.path / "expectations.yaml").write_text(f"expected_failures:\n  - {known}\n")
+    project.script({"*::load": "refuse"})
+    ended = project.run("--matrix-kernel", "6.1", "--matrix-test", "truth.open")
+    assert (ended.status, ended.verdicts("6.1-auto")) == (status, {verdict: 1})
+
+
 def test_a_complaint_of_the_kernel_fails_the_run_unless_it_is_allowed(project: Project) -> None:
     project.script({"6.1-auto::truth.open": "splat", "6.12-auto::load": "splat"})
     ended = project.run()
