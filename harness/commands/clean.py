@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from harness.commands.booted import print_stderr
+from harness.errors import ConfigError
 from harness.plan import quantities
 from harness.run.options import typed
 
@@ -18,19 +19,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--machines", action="store_true", help="end only machines, also kept ones")
     parser.add_argument(
-        "--keep", type=typed(quantities.space), default=0, metavar="SIZE", help="keep this much of the cache"
+        "--keep", type=typed(quantities.space), metavar="SIZE", help="keep this much of the cache"
     )
     parser.add_argument(
         "--older-than",
         type=typed(quantities.days),
-        default=0.0,
         metavar="DAYS",
         help="keep files used within this time",
     )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """End machines of dead runs, then shrink the cache; without a limit only files in use stay."""
+    """End machines of dead runs, then shrink the cache; without a limit only files in use stay.
+
+    Raises ConfigError for --machines with a limit of the cache.
+    """
+    if arguments.machines and (arguments.keep, arguments.older_than) != (None, None):
+        raise ConfigError(
+            "--machines leaves the whole cache, so --keep and --older-than have no effect",
+            hint="use --machines alone, or leave it out",
+        )
     from harness.host.cache import Cache
     from harness.lab.lab import VmBench
     from harness.vm import ownership
@@ -40,8 +48,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.machines:
         return 0
     store = Cache()
-    freed = store.clean(keep_bytes=arguments.keep << 20, older_than_s=arguments.older_than * DAY_S)
-    if not (arguments.keep or arguments.older_than):
+    keep_mib, days = arguments.keep or 0, arguments.older_than or 0.0
+    freed = store.clean(keep_bytes=keep_mib << 20, older_than_s=days * DAY_S)
+    if not (keep_mib or days):
         if running := [path.name for path in ownership.living()]:
             print_stderr(
                 f"a run is active ({', '.join(running)}): the files that it may use stay in the cache"

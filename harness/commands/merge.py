@@ -7,9 +7,10 @@ import argparse
 from rich.console import Console
 
 from harness import report
-from harness.errors import IncompleteError
+from harness.errors import ConfigError, IncompleteError
 from harness.report.terminal import print_results
 from harness.results import merge, shard_folders
+from harness.results.shard_folders import Shard
 from harness.run.options import given_path
 
 
@@ -27,14 +28,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Merge; return the exit code of the merged run. Raises IncompleteError if a part is missing."""
+    """Merge; return the exit code of the merged run.
+
+    Raises IncompleteError if a part is missing, and ConfigError if two folders have the same results.
+    """
     problems: list[str] = []
-    found = []
+    found: list[Shard] = []
     for folder in arguments.shards:
         try:
-            found.append(shard_folders.read(folder))
+            shard = shard_folders.read(folder)
         except IncompleteError as error:
             problems.append(error.message)
+            continue
+        if same := next((other.folder for other in found if other.results == shard.results), None):
+            raise ConfigError(f"{folder}: the same shard as {same}", hint="name each shard once")
+        found.append(shard)
     if not found:
         raise IncompleteError("\n".join(problems))
     given = shard_folders.read_plan(arguments.plan) if arguments.plan else None

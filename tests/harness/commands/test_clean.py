@@ -82,6 +82,18 @@ def test_only_a_limit_of_zero_keeps_nothing(root: Path, words: tuple[str, ...], 
     assert bool(left(root)) == kept
 
 
+@pytest.mark.parametrize("words", [("--keep", "5"), ("--keep", "0"), ("--older-than", "1")])
+def test_machines_with_a_limit_of_the_cache_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """The limit would be ignored; no machine is ended either."""
+    monkeypatch.setattr("harness.lab.lab.VmBench.reap", lambda _self, also_kept: pytest.fail("reaped"))
+    before = left(root)
+    assert cli.main(["clean", "--machines", *words]) == 2
+    assert "--machines leaves the whole cache" in capsys.readouterr().err
+    assert left(root) == before
+
+
 @pytest.mark.parametrize("words", [["clean"], ["clean", "--keep", "5"], ["kernels", "list"]])
 @pytest.mark.parametrize("mode", [0o777, 0o1777])
 def test_a_cache_that_others_can_write_is_refused(

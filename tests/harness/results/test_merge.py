@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,20 @@ def test_a_missing_shard_is_named_and_exits_4(tmp_path: Path, capsys: pytest.Cap
     assert f"{tmp_path / 'lost'}: the shard is missing" in capsys.readouterr().err
     merged = model.load(tmp_path / "m" / "results.json")
     assert (merged.run.exit_code, merged.run.complete) == (4, False)
+
+
+@pytest.mark.parametrize("how", ["same", "link", "copy"])
+def test_a_shard_given_twice_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str) -> None:
+    """By its name, by a link such as out/latest, or as a copy: it would count as two shards."""
+    here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
+    again = here if how == "same" else tmp_path / "again"
+    if how == "link":
+        again.symlink_to(here)
+    elif how == "copy":
+        shutil.copytree(here, again)
+    assert cli.main(["merge", str(here), str(again), "--output", str(tmp_path / "m")]) == 2
+    assert f"{again}: the same shard as {here}" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_planned_cell_in_no_shard_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
