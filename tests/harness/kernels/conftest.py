@@ -1,7 +1,8 @@
-"""A fake apt: programs on PATH that answer from files, so that no test needs a network."""
+"""A fake apt, programs on PATH that answer from files, and what tests of signed archives share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from harness.kernels import Repositories
 from harness.kernels.apt import transport_settings
 from harness.kernels.mirrors import Mirrors
+from tests.harness.kernels import signed
+from tests.harness.kernels.signed import Keys
 
 DATA = Path(__file__).parent / "data"
 
@@ -69,3 +72,16 @@ def fake_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeApt:
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     transport_settings.cache_clear()
     return FakeApt(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def keys() -> Iterator[Keys]:
+    with signed.keys() as made:
+        yield made
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use an empty cache, and reach the loopback device without a proxy."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -14,6 +14,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pytest
+
+from harness.errors import HarnessError
+from harness.host.cache import Cache
+from harness.host.progress import silent
+from harness.kernels import FetchedKernel, Lock, freshness, lock, sources
+from harness.plan.matrix import Kernel, Matrix
 from tests.harness.kernels import trees
 
 RELEASE = trees.RELEASE
@@ -188,3 +195,37 @@ def rpm_repository(root: Path, keys: Keys, signer: str = "good", packager: str =
     signature = keys.sign(repomd, "--detach-sign", signer)
     files = {"repomd.xml": repomd, "repomd.xml.asc": signature, "primary.xml.gz": primary}
     trees.write(root / "repodata", files)
+
+
+def fetch(kernel: Kernel, locked: Lock | None = None) -> FetchedKernel:
+    sources.check(kernel, "amd64")
+    store = Cache()
+    resolved = sources.resolve(kernel, "amd64", lock=locked, store=store, progress=silent)
+    return sources.fetch(resolved, store, silent)
+
+
+def cached() -> list[Path]:
+    return list(Cache().root.glob("kernels/*/content"))
+
+
+def refused(kernel: Kernel, error: type[HarnessError], words: str) -> None:
+    """Fail unless the kernel is refused in one line with a remedy, and nothing is cached."""
+    with pytest.raises(error, match=words) as caught:
+        fetch(kernel)
+    assert caught.value.hint
+    assert "\n" not in caught.value.message
+    assert not cached()
+
+
+def needs_no_archive_once_cached(kernel: Kernel, web: Path, file: Path) -> None:
+    """Fail unless a kernel that was locked in `file` and fetched is found again without its archive `web`."""
+    made, errors = freshness.make(Matrix(kernels=(kernel,)), None, update=False)
+    assert not errors
+    assert not cached()
+    lock.store(file, made)
+    read = lock.load(file)
+    assert read
+    assert read == made
+    first = fetch(kernel, read)
+    shutil.rmtree(web)
+    assert fetch(kernel, read) == first

@@ -11,30 +11,18 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigError, HarnessError, InfrastructureError
-from harness.host.cache import Cache
 from harness.host.progress import silent
-from harness.kernels import FetchedKernel, Lock, freshness, lock, sources
-from harness.plan.matrix import Kernel, Matrix
+from harness.kernels import sources
+from harness.plan.matrix import Kernel
 from tests.harness.kernels import signed
-from tests.harness.kernels.signed import RELEASE, Keys
+from tests.harness.kernels.signed import RELEASE, Keys, cached, fetch, needs_no_archive_once_cached, refused
 from tests.harness.kernels.trees import bzimage
 
 PROGRAMS = ("apt-get", "apt-config", "gpg", "gpgconf", "depmod")
-pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, PROGRAMS)), reason="apt, gpg or kmod is not installed"
-)
-
-
-@pytest.fixture(scope="module")
-def keys() -> Iterator[Keys]:
-    with signed.keys() as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+pytestmark = [
+    pytest.mark.usefixtures("own_cache"),
+    pytest.mark.skipif(not all(map(shutil.which, PROGRAMS)), reason="apt, gpg or kmod is not installed"),
+]
 
 
 @pytest.fixture
@@ -46,17 +34,6 @@ def archive(tmp_path: Path, keys: Keys) -> Iterator[Kernel]:
         yield Kernel(
             name="own", apt=url, suite="stable", key=str(tmp_path / "key"), package="linux-image-*-own"
         )
-
-
-def fetch(kernel: Kernel, locked: Lock | None = None) -> FetchedKernel:
-    sources.check(kernel, "amd64")
-    store = Cache()
-    resolved = sources.resolve(kernel, "amd64", lock=locked, store=store, progress=silent)
-    return sources.fetch(resolved, store, silent)
-
-
-def cached(folder: Path) -> list[Path]:
-    return list((folder / "cache").glob("fim-harness/kernels/*/content"))
 
 
 def test_the_newest_kernel_of_a_signed_archive(archive: Kernel, tmp_path: Path, keys: Keys) -> None:
@@ -74,17 +51,7 @@ def test_a_lock_has_the_packages_and_a_cached_kernel_needs_no_archive(
     archive: Kernel, tmp_path: Path
 ) -> None:
     """Also if the archive has a newer kernel, or is gone."""
-    matrix = Matrix(kernels=(archive,))
-    made, errors = freshness.make(matrix, None, update=False)
-    assert not errors
-    assert not cached(tmp_path)
-    lock.store(tmp_path / "matrix.lock", made)
-    read = lock.load(tmp_path / "matrix.lock")
-    assert read
-    assert read == made
-    first = fetch(archive, read)
-    shutil.rmtree(tmp_path / "web")
-    assert fetch(archive, read) == first
+    needs_no_archive_once_cached(archive, tmp_path / "web", tmp_path / "matrix.lock")
 
 
 def _unsigned(web: Path, keys: Keys) -> None:
@@ -134,21 +101,16 @@ def test_an_archive_that_cannot_be_trusted(
 ) -> None:
     """It is refused with the remedy, and nothing is cached."""
     harm(tmp_path / "web", keys)
-    with pytest.raises(ConfigError, match=words) as caught:
-        fetch(archive)
-    assert caught.value.hint
-    assert "\n" not in caught.value.message
-    assert not cached(tmp_path)
+    refused(archive, ConfigError, words)
 
 
 def test_an_index_that_loses_its_signature_is_not_used(
     archive: Kernel, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if an older index with a good signature is here."""
-    del keys
     sources.ARCHIVES["apt"].listed(archive, "amd64", silent)
     monkeypatch.setattr("harness.kernels.apt.Apt._age", lambda _apt: 1e6)
-    _altered_release(tmp_path / "web", Keys.__new__(Keys))
+    _altered_release(tmp_path / "web", keys)
     with pytest.raises(ConfigError, match="signature"):
         sources.ARCHIVES["apt"].listed(archive, "amd64", silent)
 
@@ -173,11 +135,7 @@ def test_an_entry_that_no_archive_satisfies(
     archive: Kernel, tmp_path: Path, change: dict[str, str], error: type[HarnessError], words: str
 ) -> None:
     """It is one line, and nothing is cached."""
-    with pytest.raises(error, match=words) as caught:
-        fetch(archive.model_copy(update=change))
-    assert caught.value.hint
-    assert "\n" not in caught.value.message
-    assert not cached(tmp_path)
+    refused(archive.model_copy(update=change), error, words)
 
 
 def test_a_package_that_left_the_archive_is_a_fault_of_the_network(archive: Kernel, tmp_path: Path) -> None:
@@ -185,4 +143,4 @@ def test_a_package_that_left_the_archive_is_a_fault_of_the_network(archive: Kern
     (tmp_path / f"web/pool/main/l/linux-modules-{RELEASE}_2-1_amd64.deb").unlink()
     with pytest.raises(InfrastructureError, match="404"):
         fetch(archive)
-    assert not cached(tmp_path)
+    assert not cached()

@@ -10,28 +10,18 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigError, HarnessError, InfrastructureError
-from harness.host.cache import Cache
 from harness.host.progress import silent
-from harness.kernels import FetchedKernel, Lock, freshness, lock, sources
-from harness.plan.matrix import Kernel, Matrix
+from harness.kernels import sources
+from harness.plan.matrix import Kernel
 from tests.harness.kernels import signed
-from tests.harness.kernels.signed import RELEASE, Keys
+from tests.harness.kernels.signed import RELEASE, Keys, cached, fetch, needs_no_archive_once_cached, refused
 from tests.harness.kernels.trees import bzimage
 
 PROGRAMS = ("gpg", "gpgconf", "gpgv", "depmod")
-pytestmark = pytest.mark.skipif(not all(map(shutil.which, PROGRAMS)), reason="gpg or kmod is not installed")
-
-
-@pytest.fixture(scope="module")
-def keys() -> Iterator[Keys]:
-    with signed.keys() as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+pytestmark = [
+    pytest.mark.usefixtures("own_cache"),
+    pytest.mark.skipif(not all(map(shutil.which, PROGRAMS)), reason="gpg or kmod is not installed"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +41,6 @@ def repository(tmp_path: Path, keys: Keys, good: Path) -> Iterator[Kernel]:
         yield Kernel(
             name="own", rpm=f"{url}/$releasever/$basearch/", releasever="9", key=str(tmp_path / "key")
         )
-
-
-def fetch(kernel: Kernel, locked: Lock | None = None) -> FetchedKernel:
-    sources.check(kernel, "amd64")
-    store = Cache()
-    resolved = sources.resolve(kernel, "amd64", lock=locked, store=store, progress=silent)
-    return sources.fetch(resolved, store, silent)
-
-
-def cached(folder: Path) -> list[Path]:
-    return list((folder / "cache").glob("fim-harness/kernels/*/content"))
 
 
 @pytest.mark.parametrize("package", ["", "kernel-core", "kernel-c*"])
@@ -94,16 +73,7 @@ def test_a_list_of_mirrors(repository: Kernel, tmp_path: Path, keys: Keys) -> No
 def test_a_lock_has_the_packages_and_a_cached_kernel_needs_no_repository(
     repository: Kernel, tmp_path: Path
 ) -> None:
-    made, errors = freshness.make(Matrix(kernels=(repository,)), None, update=False)
-    assert not errors
-    assert not cached(tmp_path)
-    lock.store(tmp_path / "matrix.lock", made)
-    read = lock.load(tmp_path / "matrix.lock")
-    assert read
-    assert read == made
-    first = fetch(repository, read)
-    shutil.rmtree(tmp_path / "web")
-    assert fetch(repository, read) == first
+    needs_no_archive_once_cached(repository, tmp_path / "web", tmp_path / "matrix.lock")
 
 
 def _alter(web: Path, name: str, old: bytes, new: bytes) -> None:
@@ -158,11 +128,7 @@ def test_a_repository_that_cannot_be_trusted(
 ) -> None:
     """It is refused with the remedy, and nothing is cached."""
     harm(tmp_path / "web/9/x86_64", keys)
-    with pytest.raises(ConfigError, match=words) as caught:
-        fetch(repository)
-    assert caught.value.hint
-    assert "\n" not in caught.value.message
-    assert not cached(tmp_path)
+    refused(repository, ConfigError, words)
 
 
 @pytest.mark.parametrize(
@@ -185,11 +151,7 @@ def test_an_entry_that_no_repository_satisfies(
     repository: Kernel, tmp_path: Path, change: dict[str, str], error: type[HarnessError], words: str
 ) -> None:
     """It is one line, and nothing is cached."""
-    with pytest.raises(error, match=words) as caught:
-        fetch(repository.model_copy(update=change))
-    assert caught.value.hint
-    assert "\n" not in caught.value.message
-    assert not cached(tmp_path)
+    refused(repository.model_copy(update=change), error, words)
 
 
 def test_metadata_that_an_expired_key_signed(repository: Kernel, tmp_path: Path, keys: Keys) -> None:
@@ -201,7 +163,7 @@ def test_metadata_that_an_expired_key_signed(repository: Kernel, tmp_path: Path,
     (tmp_path / "key").write_bytes(keys.public() + keys.public("expired"))
     with pytest.raises(ConfigError, match=r"the key that signed repomd.xml has expired"):
         fetch(repository)
-    assert not cached(tmp_path)
+    assert not cached()
 
 
 def test_a_package_that_left_the_repository_is_a_fault_of_the_network(
@@ -211,4 +173,4 @@ def test_a_package_that_left_the_repository_is_a_fault_of_the_network(
     (tmp_path / "web/9/x86_64" / MODULES).unlink()
     with pytest.raises(InfrastructureError, match="404"):
         fetch(repository)
-    assert not cached(tmp_path)
+    assert not cached()
