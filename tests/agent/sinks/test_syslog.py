@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,3 +211,18 @@ def test_servers(tmp_path: Path) -> None:
     assert server("unix:///dev/log") == server("unix:/dev/log") == Server("unix", "/dev/log")
     with pytest.raises(UsageError, match="cannot read certificates"):
         sink(server("tls://h", tmp_path / "none"))
+
+
+def test_without_tls_its_library_is_not_loaded() -> None:
+    """Loading it would make each start slower."""
+    code = (
+        "import sys\n"
+        "import agent.service.start, agent.sinks.journald\n"
+        "from agent.sinks.syslog import SyslogSink, server\n"
+        "SyslogSink(server('tcp://h:1'), 'h')\n"
+        "print('ssl' in sys.modules)\n"
+        "SyslogSink(server('tls://h'), 'h')\n"
+        "print('ssl' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
