@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from agent.context.packages import Owned
+from agent.rules.trust import distrust
 
 MAX_FILE_BYTES = 64 << 20
 _MARGIN_NS = 2_000_000_000  # between the clocks of events and of file systems
@@ -126,8 +126,6 @@ def _read(path: bytes) -> bytes:
     """Read a file of root that no other user can write. Raises OSError for any other."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        trusted = status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if not (trusted and stat.S_ISREG(status.st_mode)):
-            raise PermissionError(f"{os.fsdecode(path)} is not a file that only root can write")
+        if reason := distrust(os.fstat(fd)):
+            raise PermissionError(f"{os.fsdecode(path)}: {reason}")
         return file.read(MAX_FILE_BYTES)

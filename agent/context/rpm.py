@@ -6,7 +6,6 @@ numbered tags with arrays of numbers or texts. Headers come from packages, so ev
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
 import struct
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from agent.context.packages import RPM_FOLDERS, Owned
+from agent.rules.trust import distrust
 
 MAX_HEADER_BYTES = 64 << 20
 MAX_PACKAGES = 64  # with a file of one base name
@@ -85,14 +85,14 @@ def _changed_ns(file: Path) -> int:
     for part in (file, file.with_name(f"{file.name}-wal")):
         with suppress(FileNotFoundError):
             status = part.stat()
-            if status.st_mode & 0o022 or status.st_uid not in (0, os.geteuid()):
+            if distrust(status):
                 return _NEVER
             times.append(status.st_mtime_ns)
     return max(times, default=_NEVER)
 
 
 def _look_up(file: Path, paths: Iterable[bytes], found: dict[bytes, Owned]) -> None:
-    # Without permission to write beside it, a database can only be opened as one that nobody changes.
+    # Without permission to write beside it, a database can only be opened as one that no process changes.
     for mode in ("mode=ro", "immutable=1"):
         with (
             suppress(sqlite3.OperationalError),

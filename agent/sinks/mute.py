@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from agent.errors import UsageError
 from agent.events.model import Event
 from agent.rules.patterns import Pattern
 from agent.rules.regex import PatternError
+from agent.rules.trust import distrust
 from agent.sinks.render import escape
 
 MAX_MUTES = 64
@@ -199,9 +199,8 @@ def _glob(path: str) -> Pattern:
 def _read(file: Path) -> dict[str, Any]:
     fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as opened:
-        status = os.fstat(fd)
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PermissionError("other users can write it")
+        if reason := distrust(os.fstat(fd)):
+            raise PermissionError(reason)
         found = json.loads(opened.read(_MAX_BYTES))
     if not isinstance(found, dict):
         raise TypeError("it is no JSON object")
