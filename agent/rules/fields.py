@@ -152,9 +152,8 @@ _TWO_FILES = (EventType.RENAME, EventType.LINK)
 _MOUNTS = (EventType.MOUNT, EventType.UMOUNT)
 _PROCESS_EVENTS = (EventType.EXEC, EventType.FORK, EventType.EXIT)
 
-# The event types of `fim.write.*`. Of opens only those that may write; of renames and links both files.
-WRITES = (
-    EventType.OPEN,
+# Operations on a name: a link in its last component is not followed.
+ON_NAMES = (
     EventType.UNLINK,
     EventType.RMDIR,
     EventType.MKDIR,
@@ -162,6 +161,11 @@ WRITES = (
     EventType.LINK,
     EventType.SYMLINK,
     EventType.MKNOD,
+)
+# The event types of `fim.write.*`. Of opens only those that may write; of renames and links both files.
+WRITES = (
+    EventType.OPEN,
+    *ON_NAMES,
     EventType.TRUNCATE,
     EventType.CHMOD,
     EventType.CHOWN,

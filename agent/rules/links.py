@@ -14,23 +14,12 @@ from typing import NamedTuple
 from agent.events.model import EventType
 from agent.rules import tree
 from agent.rules.engine import CompiledRule, Ruleset
+from agent.rules.fields import ON_NAMES
 from agent.rules.patterns import Matcher, Pattern
 from agent.rules.problems import clean
 
 MAX_LINKS = 40  # on the way to one file, as in the kernel
 _PROGRAMS = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
-# Operations on a name: a link in the last component is the file itself.
-_ON_NAMES = frozenset(
-    {
-        EventType.UNLINK,
-        EventType.RMDIR,
-        EventType.MKDIR,
-        EventType.RENAME,
-        EventType.LINK,
-        EventType.SYMLINK,
-        EventType.MKNOD,
-    }
-)
 
 
 class Resolved(NamedTuple):
@@ -123,7 +112,7 @@ def _of_rule(rule: CompiledRule, links: Links) -> Iterator[str]:
         name = leaf.field.name
         beside = [other.matcher for other in leaves if other.field == leaf.field]
         if leaf.field.path and not name.startswith("exec.script."):
-            last = rule.type not in _ON_NAMES or name.startswith("process.")
+            last = rule.type not in ON_NAMES or name.startswith("process.")
             for text, found in _paths(leaf.matcher, beside, links, last=last):
                 via = f"the symbolic link {_text(found.link)} -> {_text(found.target)}"
                 yield clean(f"{head} {text}, which leads through {via}: events have {_text(found.path)}")
