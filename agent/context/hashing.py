@@ -8,6 +8,7 @@ current content, which may be newer than the event.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
@@ -106,8 +107,6 @@ class Hasher:
         return self._read(fd)
 
     def _read(self, fd: int) -> str:
-        import hashlib  # with OpenSSL behind it: most agents hash nothing, and start faster without
-
         digest = hashlib.sha256()
         left = self._max_file_bytes
         while block := os.read(fd, _BLOCK):
