@@ -92,7 +92,7 @@ class Campaign:
         )
         focus = frozenset(rule.kind for rule in (*rules, *reload))
         programs = tuple(batch(rng, replace(made_in, focus=focus), self.batch))
-        if rng.random() < 0.3:
+        if rng.random() < 0.3 and len(programs) > 2:  # the first one makes the trees
             return Case(world, rules, programs, reload, rng.randrange(2, len(programs)))
         return Case(world, rules, programs)
 
