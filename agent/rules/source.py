@@ -9,7 +9,8 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import yaml
@@ -21,7 +22,8 @@ MAX_DEPTH = 16
 MAX_VALUES = 50_000
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """A file's name and text."""
 
     name: str
@@ -36,13 +38,12 @@ class Source(NamedTuple):
 
     def line(self, at: int) -> int:
         """Return the line number of an offset, from 1."""
-        return bisect.bisect_left(_newlines(self.text), at) + 1
+        return bisect.bisect_left(self._newlines, at) + 1
 
-
-@lru_cache(maxsize=64)
-def _newlines(text: str) -> list[int]:
-    """Return the offsets of all newlines: a large file is asked for many lines."""
-    return [match.start() for match in re.finditer("\n", text)]
+    @cached_property
+    def _newlines(self) -> list[int]:
+        """The offsets of all newlines: `line` is called for each rule of a file."""
+        return [match.start() for match in re.finditer("\n", self.text)]
 
 
 class Scalar(NamedTuple):

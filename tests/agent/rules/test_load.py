@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import textwrap
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -471,3 +473,19 @@ def test_errors_are_bounded() -> None:
     assert len(problems(rule(unknown))) == 20
     rules = "".join(f"  - {{id: r{at}, expression: open.nope == 1}}\n" for at in range(600))
     assert len(problems(f"rules:\n{rules}")) == 500
+
+
+def test_the_text_of_a_file_is_not_kept() -> None:
+    """A generated file may be large, and each reload brings another one."""
+    text = "rules:\n  - {id: a, expression: open.retval == 0}\n"
+    loads(text)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        rules = loads(text + "# a long comment\n" * 60_000)
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert list(rules.rules) == ["a"]
+    assert kept < 100_000
