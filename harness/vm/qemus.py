@@ -72,6 +72,16 @@ def runs_qemu(pid: int) -> bool:
         return False
 
 
+def sees_our_files(pid: int) -> bool:
+    """Whether a process has our root directory and mount namespace; a container or chroot has others."""
+    process, ours = Path(f"/proc/{pid}"), Path("/proc/self")
+    try:
+        same = (process / "ns/mnt").readlink() == (ours / "ns/mnt").readlink()
+        return same and (process / "root").samefile(ours / "root")
+    except OSError:
+        return False
+
+
 def _is_ours(pid: int, token: str, spared: Collection[str]) -> bool:
     arguments = _arguments(pid)
     named, below = f"guest={token}-".encode(), f"/{token}/".encode()

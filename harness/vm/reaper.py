@@ -6,7 +6,8 @@ token is removed. Directories that another user could have written are ignored w
 
 A process is killed only if it runs as this user and its command line names the token (see `qemus`). A QEMU
 whose run directory is gone is killed only if, besides, its program file is a QEMU, its command line names a
-directory that this user alone could have made, and no process holds that directory's lock.
+directory that this user alone could have made, no process holds that directory's lock, and it is in no
+container or chroot, where the directory may still exist.
 """
 
 from __future__ import annotations
@@ -110,6 +111,6 @@ def _orphans(root: Path) -> set[str]:
     for pid, arguments in qemus.running():
         found = {os.fsdecode(token) for argument in arguments for token in named.findall(argument)}
         gone = {token for token in found if not os.path.lexists(root / token)}
-        if gone and qemus.is_this_users(pid) and qemus.runs_qemu(pid):
+        if gone and qemus.is_this_users(pid) and qemus.runs_qemu(pid) and qemus.sees_our_files(pid):
             tokens |= gone
     return {token for token in tokens if not ownership.lock_is_open(root / token)}

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -196,8 +196,8 @@ def qemu(tmp_path_factory: pytest.TempPathFactory, fake_qemus: list[subprocess.P
     program = tmp_path_factory.mktemp("bin") / "qemu-system-x86_64"
     shutil.copy(shutil.which("dash") or "/bin/sh", program)
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
-        argv = [str(program), "-c", "echo; read end", *arguments]
+    def start(*arguments: str, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        argv = [*before, str(program), "-c", "echo; read end", *arguments]
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout
         process.stdout.readline()
@@ -246,6 +246,18 @@ def test_a_qemu_of_a_live_run_without_its_directory_is_not_ended(tmp_path: Path,
     assert process.poll() is None
     directory.close()
     assert reaper.reap([tmp_path]) == [reaper.Reaped(directory.token, (process.pid,), 0)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has mount namespaces")
+def test_a_qemu_of_a_run_in_a_container_is_not_ended(tmp_path: Path, qemu: Started) -> None:
+    """Its command line names a directory that exists in its own mount namespace, and not in ours."""
+    token = "fim-0123456789"
+    script = 'mount -t tmpfs none "$1" && mkdir "$1/$2" && shift 2 && exec "$@"'
+    container = ("unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), token)
+    process = qemu("-name", f"guest={token}-1", key_below(tmp_path / token), before=container)
+    assert not (tmp_path / token).exists()
+    assert reaper.reap([tmp_path]) == []
+    assert process.poll() is None
 
 
 def test_a_run_directory_is_removed_after_its_last_qemu(tmp_path: Path, qemu: Started) -> None:
