@@ -321,4 +321,3 @@ def _check_release(modules: Path, release: str) -> None:
                 f"{path.name}: a module of {built_for[1].decode()}, and the image is {release}",
                 hint="build and install the modules of the same build: make modules modules_install",
             )
-        return

@@ -154,6 +154,16 @@ ARM64 += f"Linux version {RELEASE} ".encode()
             f"a.ko: a module of 6.1, and the image is {RELEASE}",
         ),
         (
+            {
+                "bzImage": bzimage(),
+                "config": CONFIG,
+                "mods/kernel/fs/a.ko": module(),
+                "mods/kernel/fs/b.ko": module("6.1"),
+            },
+            WITH_MODULES,
+            f"b.ko: a module of 6.1, and the image is {RELEASE}",
+        ),
+        (
             {"bzImage": bzimage(), "config": "nothing", "mods/kernel/fs/a.ko": module()},
             WITH_MODULES,
             "config: not a kernel configuration",
