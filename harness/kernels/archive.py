@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from harness.errors import ConfigError
@@ -69,7 +69,7 @@ def take(
         fetched.mkdir()
         tree.mkdir()
         download(packages, fetched)
-        verify(packages, fetched)
+        verify(packages, {cache.file_digest(path) for path in fetched.iterdir()})
         for path in sorted(fetched.iterdir()):
             archives.unpack(path, tree)
         return build.find(tree, arch, Path(packages[0].filename))
@@ -88,9 +88,8 @@ def bound(kernel: Kernel, packages: tuple[Package, ...]) -> None:
         )
 
 
-def verify(packages: Iterable[Package], folder: Path) -> None:
-    """Raise ConfigError unless `folder` holds each package, byte for byte."""
-    fetched = {cache.file_digest(path) for path in folder.iterdir()}
+def verify(packages: Iterable[Package], fetched: Collection[str]) -> None:
+    """Raise ConfigError unless each package is one of the `fetched` files, of which this has the SHA-256."""
     for package in packages:
         if package.sha256 not in fetched:
             raise ConfigError(

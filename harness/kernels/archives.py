@@ -134,7 +134,7 @@ def _rpm(path: Path, taken: _Taken) -> None:
 
 
 def _tar(file: Any, taken: _Taken) -> None:
-    with _decompressed(file) as plain:
+    with decompressed(file) as plain:
         _members(plain, taken)
 
 
@@ -160,7 +160,7 @@ _OPENERS: dict[bytes, Callable[[Any], Any]] = {
 
 
 @contextlib.contextmanager
-def _decompressed(file: Any) -> Iterator[Any]:
+def decompressed(file: Any) -> Iterator[Any]:
     """A reader of the plain bytes of a file that may be compressed."""
     magic = file.read(6)
     file.seek(0)

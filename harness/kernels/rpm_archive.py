@@ -8,7 +8,6 @@ followed: kernel-core requires kernel-modules-core; an initramfs generator and f
 from __future__ import annotations
 
 import base64
-import gzip
 import lzma
 import sys
 import tempfile
@@ -16,15 +15,15 @@ import zlib
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import zstandard
 
 from harness.errors import ConfigError, InfrastructureError, UnknownKernelError
-from harness.host.cache import Cache, file_digest
+from harness.host.cache import Cache
 from harness.host.programs import ProgramError, run
 from harness.host.progress import Phase, Progress, Step, bytes_of
-from harness.kernels import archive, rpm_metadata, web
+from harness.kernels import archive, archives, rpm_metadata, web
 from harness.kernels.archive import check, watched
 from harness.kernels.local import fetch, fetch_headers
 from harness.kernels.lock import Lock
@@ -57,8 +56,8 @@ def resolve(
             step = Step(Phase.FETCH, package.name, total=package.size)
             progress(step)
             path = folder / f"{number}.rpm"
-            _fetch_first(bases, package, path, bytes_of(step, progress))
-            archive.verify([package], folder)
+            digest = _fetch_first(bases, package, path, bytes_of(step, progress))
+            archive.verify([package], [digest])
             _check_signature(package, path, key, kernel)
 
     return archive.take(kernel, arch, packages, download, store, progress)
@@ -83,22 +82,18 @@ def listed(kernel: Kernel, arch: str, progress: Progress) -> tuple[Package, ...]
     return packages
 
 
-def _fetch_first(
-    bases: Sequence[str], package: Package, path: Path, percent: Callable[[float], None]
-) -> None:
-    """Fetch a package from the first mirror that has it. Raises HarnessError."""
+def _fetch_first(bases: Sequence[str], package: Package, path: Path, percent: Callable[[float], None]) -> str:
+    """Fetch a package from the first mirror that has it, and return its SHA-256. Raises HarnessError."""
 
     def received(size: int) -> None:
         percent(100 * size / max(package.size, 1))
 
     for base in bases[:-1]:
         try:
-            web.download(f"{base}/{package.filename}", path, package.size, received)
+            return web.download(f"{base}/{package.filename}", path, package.size, received)
         except InfrastructureError:
             path.unlink(missing_ok=True)
-        else:
-            return
-    web.download(f"{bases[-1]}/{package.filename}", path, package.size, received)
+    return web.download(f"{bases[-1]}/{package.filename}", path, package.size, received)
 
 
 def _newest(candidate: Candidate) -> bytes:
@@ -154,10 +149,9 @@ def _of_base(kernel: Kernel, arch: str, base: str, folder: Path) -> list[Candida
     primary = rpm_metadata.primary(repomd.read_bytes())
     if primary.size > _MAX_PACKED:
         raise ConfigError(f"{base}: metadata of more than {_MAX_PACKED >> 20} MiB", hint=_COMPLETE)
-    web.download(f"{base}/{primary.path}", packed, primary.size)
-    if file_digest(packed) != primary.sha256:
+    if web.download(f"{base}/{primary.path}", packed, primary.size) != primary.sha256:
         raise ConfigError(f"{base}/{primary.path}: not the file that repomd.xml names", hint=_COMPLETE)
-    with _plain(packed) as plain:
+    with packed.open("rb") as file, archives.decompressed(file) as plain:
         return list(rpm_metadata.candidates(_Bounded(plain), _ARCHES[arch]))
 
 
@@ -206,19 +200,6 @@ def _bases(kernel: Kernel, arch: str, scratch: Path) -> list[str]:
 def _armored(keys: bytes) -> bytes:
     text = base64.encodebytes(keys).decode()
     return f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{text}-----END PGP PUBLIC KEY BLOCK-----\n".encode()
-
-
-def _plain(path: Path) -> Any:
-    """A reader of a list of packages that may be compressed."""
-    with path.open("rb") as file:
-        magic = file.read(6)
-    if magic.startswith(b"\x1f\x8b"):
-        return gzip.open(path)
-    if magic.startswith(b"\xfd7zXZ"):
-        return lzma.open(path)
-    if magic.startswith(b"\x28\xb5\x2f\xfd"):
-        return zstandard.open(path, "rb")
-    return path.open("rb")
 
 
 class _Bounded:
