@@ -14,7 +14,7 @@ from harness.commands import booted, options
 from harness.commands.options import add_bench, add_matrix, selectors
 from harness.errors import ConfigError
 from harness.plan import quantities
-from harness.run.options import typed
+from harness.run.options import given_path, typed
 
 if TYPE_CHECKING:
     from harness.bench.model import Bench
@@ -40,18 +40,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="count instructions, which needs TCG, or measure time (default: instructions under TCG)",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="(default: out/bench-KERNEL)")
+    parser.add_argument("--output", type=given_path, metavar="DIR", help="(default: out/bench-KERNEL)")
     parser.add_argument("--list", action="store_true", help="print all monitors and workloads")
     parser.add_argument(
         "--from",
         dest="sources",
         action="append",
-        type=Path,
+        type=given_path,
         default=[],
         metavar="FILE",
         help="measure nothing; print the figures of this bench.json",
     )
-    parser.add_argument("--page", type=Path, metavar="FILE", help="also write the page of all --from files")
+    parser.add_argument(
+        "--page", type=given_path, metavar="FILE", help="also write the page of all --from files"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -28,6 +28,15 @@ def test_a_wrong_option_is_one_line(words: list[str], error: str, capsys: pytest
     assert error in capsys.readouterr().err.splitlines()[0]
 
 
+@pytest.mark.parametrize("option", ["--output", "--from", "--page"])
+def test_an_empty_path_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be the current folder."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["bench", "--kernel", "6.1", option, ""])
+    assert ended.value.code == 2
+    assert f"argument {option}: its value is empty" in capsys.readouterr().err
+
+
 def test_a_command_line_names_no_folder_of_this_host() -> None:
     words = ["harness", "--debug", "bench", "--output", "/home/x", "--kernel", "6.1", "--output=/y"]
     assert repeatable(words) == ["harness", "bench", "--kernel", "6.1"]
