@@ -8,6 +8,7 @@ program itself. It depends on its sources alone: the times of all files are that
 from __future__ import annotations
 
 import argparse
+import functools
 import gzip
 import hashlib
 import os
@@ -200,6 +201,7 @@ def _maintainer() -> str:
     return _output("git", "-C", str(ROOT), "log", "-1", "--format=%an <%ae>")
 
 
+@functools.cache
 def _epoch() -> int:
     return int(_output("git", "-C", str(ROOT), "log", "-1", "--format=%ct"))
 
@@ -231,10 +233,7 @@ def _settle(stage: Path) -> None:
     for path in sorted(stage.rglob("*")):
         if path.is_dir():
             path.chmod(0o755)
-        os.utime(path, (_EPOCH, _EPOCH))
-
-
-_EPOCH = _epoch()
+        os.utime(path, (_epoch(), _epoch()))
 
 
 def main(arguments: list[str]) -> int:
