@@ -12,9 +12,9 @@ import zstandard
 from harness.errors import InfrastructureError
 from harness.results import model
 from harness.results.folder import CELLS, TRACEBACK
+from harness.results.shard_folders import MAX_EVIDENCE
 
 MAX_BYTES = 512 << 20  # of the uncompressed archive
-MAX_EVIDENCE = 64 << 20  # of one file of a cell
 MAX_FILES = 20_000
 NAMES = ("plan.json", model.FILE, TRACEBACK)
 

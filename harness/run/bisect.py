@@ -160,7 +160,7 @@ class Commits:
         if begun and not resume:
             raise ConfigError(f"--tree {tree}: another bisection goes on", hint=f"git -C {tree} bisect reset")
         if not begun:
-            self._told(self._git("bisect", "start", bad, good, "--"))
+            self._read(self._git("bisect", "start", bad, good, "--"))
 
     def next(self) -> str:
         """See `Order.next`."""
@@ -169,7 +169,7 @@ class Commits:
     def record(self, name: str, judged: Judged) -> None:
         """See `Order.record`."""
         done = self._try("bisect", judged.judgement.value, name)
-        self._told(done.stdout + done.stderr)
+        self._read(done.stdout + done.stderr)
         if done.returncode and not self._found.reason:
             raise InfrastructureError(f"git bisect {judged.judgement}: {one_line(done.stderr)}")
 
@@ -182,8 +182,8 @@ class Commits:
         self._git("bisect", "reset")
         return self._found
 
-    def _told(self, output: str) -> None:
-        """Read what git says after each mark."""
+    def _read(self, output: str) -> None:
+        """Read what git prints after each mark: how much is left, or the result."""
         self._left = next(iter(re.findall(r"Bisecting: (\d+ revisions?) left", output)), "the last one")
         if match := re.search(r"^([0-9a-f]{12})[0-9a-f]* is the first bad commit", output, re.MULTILINE):
             subject = self._git("log", "-1", "--format=%s", match[1]).strip()
