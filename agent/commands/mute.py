@@ -40,7 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
+    wrong = argparse.ArgumentTypeError(f"invalid duration {text!r} (use 90s, 30m, 8h or 2d)")
     try:
-        return literals.duration(text) / 1e9
+        seconds = literals.duration(text) / 1e9
     except literals.BadLiteralError as error:
-        raise argparse.ArgumentTypeError(f"invalid duration {text!r} (use 90s, 30m, 8h or 2d)") from error
+        raise wrong from error
+    if not seconds:
+        raise wrong
+    return seconds

@@ -117,7 +117,7 @@ class ControlServer:
         try:
             arguments = {**json.loads(rest or "{}"), "uid": _user(client)}
             reply = self._mailbox.ask(word, arguments)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             reply = {"error": "the request is not one word and a JSON object"}
         client.sendall(json.dumps(reply).encode() + b"\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -10,12 +11,14 @@ from pathlib import Path, PurePosixPath
 import zstandard
 
 from harness.errors import InfrastructureError
+from harness.host import tars
 from harness.results import model
 from harness.results.folder import CELLS, TRACEBACK
 from harness.results.shard_folders import MAX_EVIDENCE
 
 MAX_BYTES = 512 << 20  # of the uncompressed archive
 MAX_FILES = 20_000
+_MAX_NAME = 255  # bytes of a part of a path
 NAMES = ("plan.json", model.FILE, TRACEBACK)
 
 
@@ -60,7 +63,7 @@ def extract(data: bytes, folder: Path, max_bytes: int = MAX_BYTES) -> None:
     try:
         with (
             zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as plain,
-            tarfile.open(fileobj=plain, mode="r|") as tar,
+            tarfile.open(fileobj=plain, mode="r|", tarinfo=tars.members()) as tar,
         ):
             left = max_bytes + (1 << 20)
             for number, entry in enumerate(tar):
@@ -68,19 +71,20 @@ def extract(data: bytes, folder: Path, max_bytes: int = MAX_BYTES) -> None:
                 if left < 0 or number >= MAX_FILES:
                     raise InfrastructureError("the output of a worker is larger than its bounds")
                 _extract(tar, entry, folder)
-    except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
+    except (tarfile.TarError, zstandard.ZstdError, EOFError, ValueError, RecursionError) as error:
         raise InfrastructureError(f"the output of a worker is not a valid archive: {error}") from error
 
 
 def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
     parts = PurePosixPath(entry.name).parts
-    plain = entry.isreg() and "\\" not in entry.name and ".." not in parts
+    plain = entry.isreg() and not {"\\", "\0"} & {*entry.name} and ".." not in parts
     evidence = len(parts) == 3 and parts[0] == CELLS
-    if not plain or not (evidence or entry.name in NAMES):
+    short = all(len(os.fsencode(part)) <= _MAX_NAME for part in parts)
+    target = folder.joinpath(*parts)
+    if not (plain and short and (evidence or entry.name in NAMES)) or target.exists():
         raise InfrastructureError(f"the output of a worker has an unexpected member {entry.name!r}")
     source = tar.extractfile(entry)
     assert source
-    target = folder.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as file:
         while chunk := source.read(1 << 20):

@@ -27,6 +27,7 @@ from harness.text import one_line
 
 SILENT = logging.CRITICAL + 1  # a level of the log that no message has
 _LOCAL = re.compile(r"local:([1-9]\d{0,2})")
+START = "start it with `dask scheduler`, and compare port and keys: docs/cluster.md"  # what to do without one
 _HINT = "use local:N, tls://HOST:PORT, or a scheduler file"
 
 
@@ -62,7 +63,7 @@ def address_of(word: str, folder: Path | None) -> str:
     if parts.scheme == "tcp" and not _is_loopback(str(parts.hostname)):
         raise ConfigError(
             f"{address}: without TLS only a scheduler on 127.0.0.1 or ::1 is allowed",
-            hint=f"use tls:// ({_HINT})",
+            hint="start it with TLS and use tls://HOST:PORT with --keys DIR: docs/cluster.md",
         )
     if parts.scheme == "tls" and folder is None:
         raise ConfigError(f"{address}: TLS needs keys", hint="name their folder with --keys DIR")
@@ -182,7 +183,7 @@ def _remote(spec: Spec) -> Iterator[Client]:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise InfrastructureError(
-            f"no scheduler answers at {spec.address}: {one_line(cause(error))}"
+            f"no scheduler answers at {spec.address}: {one_line(cause(error))}", hint=START
         ) from error
     with client:
         yield client

@@ -6,6 +6,7 @@ Whoever has one of these pairs can run code on every host of the cluster, so the
 from __future__ import annotations
 
 import datetime
+import os
 from pathlib import Path
 
 from cryptography import x509
@@ -45,17 +46,20 @@ def make(folder: Path) -> list[Path]:
 
 
 def security(folder: Path) -> Security:
-    """Return the settings of Dask for the keys in `folder`, which this user alone can read.
+    """Return the settings of Dask for the keys in `folder`, which this user alone can read and replace.
 
     Raises ConfigError.
     """
     hint = "make them with `harness cluster keys DIR`, and copy the folder to each host"
+    own = f"chown -R {os.getuid()} {folder} && chmod 700 {folder}; or copy them to a folder of your own"
     files = {role: folder / f"{role}.pem" for role in ROLES}
     try:
+        if reason := private.refusal(folder.resolve()):
+            raise PermissionError(reason)
         for path in (folder / AUTHORITY, *(path for path in files.values() if path.exists())):
             private.read(path)
-        if folder.stat().st_mode & 0o077:
-            raise ConfigError(f"{folder}: other users can read it", hint=f"chmod 700 {folder}")
+    except PermissionError as error:
+        raise ConfigError(f"the keys cannot be trusted: {error}", hint=own) from error
     except OSError as error:
         raise ConfigError(f"{folder}: no keys of a cluster: {error}", hint=hint) from error
     present = {role: str(path) for role, path in files.items() if path.exists()}

@@ -46,6 +46,7 @@ def serve(scheduler: str, keys: Path | None, slots: int | None, name: str | None
 
 
 async def _serve(address: str, host: str, number: int, settings: dict[str, Any]) -> int:
+    sys.stderr.write(f"harness: connecting to {address}\n")
     try:
         comm = await connect(
             address,
@@ -54,7 +55,9 @@ async def _serve(address: str, host: str, number: int, settings: dict[str, Any])
         )
     except (OSError, ValueError, RuntimeError) as error:
         cause = one_line(opening.cause(error))
-        raise InfrastructureError(f"no scheduler answers at {address}: {cause}") from error
+        raise InfrastructureError(
+            f"no scheduler answers at {address}: {cause}", hint=opening.START
+        ) from error
     comm.abort()
     ended = asyncio.Event()
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

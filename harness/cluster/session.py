@@ -20,6 +20,7 @@ from harness.run.machines import Supplies
 from harness.run.run import Options, Run
 from harness.run.times import Estimate, read_times
 from harness.run.view import View
+from harness.text import counted
 
 Make = Callable[[Run, View], Kit]
 
@@ -59,6 +60,7 @@ def play(run: Run, view: View, make: Make, cluster: str, keys: Path | None) -> N
     """Run what has no result yet, and write the results. Raises HarnessError or OSError."""
     spec = connect.parse(cluster, keys)
     run.check()
+    view(f"connecting to {spec.address}" if spec.address else f"starting {counted(spec.slots, 'worker')}")
     with connect.connected(spec, child.MODULE) as client:
         made = make(run, view)
         blobs = Blobs(made, run.plan, run.base, lambda: _bundle(made.pins.agent))

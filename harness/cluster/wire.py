@@ -57,7 +57,7 @@ def parse(line: bytes) -> Event | tuple[str, TestResult] | None:
                 (phase, *(one_line(word) if isinstance(word, str) else int(word) for word in words))
             )
         return one_line(str(rest[0]))
-    except (ValueError, TypeError, IndexError, ValidationError):
+    except (ValueError, TypeError, IndexError, ValidationError, RecursionError):
         return None  # a library printed it
 
 

@@ -25,7 +25,7 @@ import zstandard
 from debian.arfile import ArError, ArFile
 
 from harness.errors import ConfigError
-from harness.host import files
+from harness.host import files, tars
 
 MAX_FILE = 1 << 30  # bytes of one file
 MAX_BYTES = 8 << 30  # of all files that an archive holds, taken or not
@@ -47,6 +47,7 @@ _DAMAGED = (
     EOFError,
     ValueError,
     OSError,
+    RecursionError,
 )
 _STEP = 1 << 20
 _ROOT = Path(__file__).parents[2]
@@ -139,7 +140,7 @@ def _tar(file: Any, taken: _Taken) -> None:
 
 
 def _members(plain: Any, taken: _Taken) -> None:
-    with tarfile.open(fileobj=plain, mode="r|") as tar:
+    with tarfile.open(fileobj=plain, mode="r|", tarinfo=tars.members()) as tar:
         for member in tar:
             wanted = taken.wants(member.name, member.size if member.isreg() else 0)
             source = tar.extractfile(member) if wanted and member.isreg() else None

@@ -132,6 +132,14 @@ def test_status_and_reload_by_socket(agent: Agent) -> None:
         assert f"NoNewPrivs:\t{1}" in Path(f"/proc/{agent._process.pid}/status").read_text()
 
 
+@pytest.mark.parametrize("time", ["5x", "5", "-5s", "", "0s", "9" * 99 + "d"])
+def test_a_mute_for_a_time_that_is_none(time: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command says so without an agent."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["mute", f"--for={time}", "--rule", "a", "--reason", "test"])
+    assert f"invalid duration {time!r} (use 90s, 30m, 8h or 2d)" in capsys.readouterr().err
+
+
 def test_a_mute_by_the_command_survives_a_kill(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
     """The command prints the mutes; an invalid one is an error with a hint."""
     where = ["--control", str(agent.folder / "control.sock")]

@@ -75,7 +75,9 @@ class TestAsking:
         answer = request(path, "echo", {"a": "\n\u00e4", "uid": 5})
         assert answer == {"a": "\n\u00e4", "uid": os.geteuid()}
 
-    @pytest.mark.parametrize("line", [b"echo [1]\n", b"echo {\n", b"echo 5\n", b"echo \xff\n"])
+    @pytest.mark.parametrize(
+        "line", [b"echo [1]\n", b"echo {\n", b"echo 5\n", b"echo \xff\n", b"echo " + b"[" * 9000 + b"\n"]
+    )
     def test_a_request_that_is_no_object(self, path: Path, line: bytes) -> None:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import subprocess
 import tarfile
@@ -130,6 +131,7 @@ def test_evidence_beyond_the_bound_stays_behind(tmp_path: Path) -> None:
         ("results.json", tarfile.SYMTYPE),
         ("cells/a/b", tarfile.LNKTYPE),
         ("cells/a/b", tarfile.CHRTYPE),
+        ("cells/a/" + "b" * 256, tarfile.REGTYPE),
     ],
 )
 def test_a_hostile_archive_is_refused(tmp_path: Path, name: str, kind: bytes) -> None:
@@ -141,6 +143,33 @@ def test_a_hostile_archive_is_refused(tmp_path: Path, name: str, kind: bytes) ->
     with pytest.raises(InfrastructureError, match="unexpected member"):
         archive.extract(zstandard.compress(stream.getvalue()), tmp_path / "in")
     assert not (tmp_path / "evil").exists()
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
+    """No error that would count as one of this host's disk, and end the run."""
+    entry = tarfile.TarInfo("cells/a/b").tobuf(tarfile.USTAR_FORMAT)
+    with pytest.raises(InfrastructureError, match="unexpected member 'cells/a/b'"):
+        archive.extract(zstandard.compress(2 * entry + bytes(1024)), tmp_path / "in")
+
+
+def test_a_zero_byte_in_a_name_is_refused(tmp_path: Path) -> None:
+    entry = tarfile.TarInfo("cells/a/b")
+    entry.pax_headers = {"path": "cells/a/b\0c"}
+    with pytest.raises(InfrastructureError, match="unexpected member"):
+        archive.extract(zstandard.compress(entry.tobuf(tarfile.PAX_FORMAT) + bytes(1024)), tmp_path / "in")
+
+
+def test_headers_that_python_cannot_read_are_refused(tmp_path: Path) -> None:
+    """Thousands in a row, one that would fill the memory, and a number that is none."""
+    long, huge = tarfile.TarInfo("x"), tarfile.TarInfo("x")
+    long.type, long.size = tarfile.GNUTYPE_LONGNAME, 1
+    nested = 3000 * (long.tobuf(tarfile.GNU_FORMAT) + b"x" + bytes(511))
+    huge.type, huge.size = tarfile.XHDTYPE, 6 << 30
+    wrong = tarfile.TarInfo("cells/a/b")
+    wrong.pax_headers = {"GNU.sparse.map": "0,x", "GNU.sparse.size": "9"}
+    for data in (nested, huge.tobuf(tarfile.GNU_FORMAT), wrong.tobuf(tarfile.PAX_FORMAT)):
+        with pytest.raises(InfrastructureError, match="not a valid archive"):
+            archive.extract(zstandard.compress(data + bytes(1024)), tmp_path / "in")
 
 
 def test_an_archive_that_grows_is_refused(tmp_path: Path) -> None:
@@ -189,6 +218,7 @@ def test_events_arrive_as_they_were_sent() -> None:
     assert events == [Step(Phase.BOOT, machine="6.1-amd64"), "a remark", ("6.1-auto", test)]
     assert wire.parse(b"printed by a library") is None
     assert wire.parse(b'["test", 1]') is None
+    assert wire.parse(b"[" * 100_000) is None
 
 
 def test_a_result_is_the_report_that_it_came_from() -> None:
@@ -248,10 +278,21 @@ def test_keys_are_private(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not empty"):
         keys.make(tmp_path / "keys")
     (tmp_path / "keys").chmod(0o755)
-    with pytest.raises(ConfigError, match="other users can read it"):
+    with pytest.raises(ConfigError, match="not private to this user"):
         keys.security(tmp_path / "keys")
     with pytest.raises(ConfigError, match="no keys of a cluster"):
         keys.security(tmp_path / "absent")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+@pytest.mark.parametrize("name", [".", "ca.pem", "worker.pem"])
+def test_keys_of_another_user_are_refused(tmp_path: Path, name: str) -> None:
+    """That user could replace a file after it was checked."""
+    keys.make(tmp_path / "keys")
+    os.chown(tmp_path / "keys" / name, 1234, 1234)
+    with pytest.raises(ConfigError, match=r"another user") as caught:
+        keys.security(tmp_path / "keys")
+    assert "chown" in caught.value.hint
 
 
 @pytest.mark.parametrize(

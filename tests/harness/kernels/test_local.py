@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,18 @@ def test_an_archive_writes_nothing_else(tmp_path: Path) -> None:
     write(tmp_path, {"own.tar": trees.tar({**hostile, **trees.installed()})})
     fetch(tmp_path, Kernel(name="own", build="own.tar"))
     assert {path.name for path in tmp_path.iterdir()} == {"own.tar", "cache"}
+
+
+def test_an_archive_of_headers_is_damaged(tmp_path: Path) -> None:
+    """Headers that would fill the memory, or the stack of the reader, are one line with a remedy."""
+    huge, long = tarfile.TarInfo("x"), tarfile.TarInfo("x")
+    huge.type, huge.size = tarfile.XHDTYPE, 6 << 30
+    long.type, long.size = tarfile.GNUTYPE_LONGNAME, 1
+    nested = 3000 * (long.tobuf(tarfile.GNU_FORMAT) + b"x" + bytes(511))
+    for data in (huge.tobuf(tarfile.GNU_FORMAT), nested):
+        (tmp_path / "own.tar").write_bytes(data + bytes(1024))
+        with pytest.raises(ConfigError, match=r"own\.tar: damaged or truncated archive"):
+            resolve(tmp_path, Kernel(name="own", build="own.tar"))
 
 
 def test_an_image_where_distributions_install_it(tmp_path: Path) -> None:
