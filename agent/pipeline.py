@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from agent import ledger
 from agent.events.actors import NOTHING, Context
 from agent.events.decode import DecodeError, decode
-from agent.events.model import Event, EventType
+from agent.events.model import PROCESS_EVENTS, Event, EventType
 from agent.filters.approvers import Approvers, Mode, derive
 from agent.filters.discarders import best
 from agent.kernel.loader import Loaded
@@ -19,7 +19,6 @@ from agent.rules.engine import Ruleset
 
 RETENTION_NS = 60_000_000_000  # maximum age of a discarder, because some changes are not seen
 
-_CONTEXT = (EventType.EXEC, EventType.FORK, EventType.EXIT)
 _CHECK_S = 1.0  # how long a discarder may outlive what the kernel changed while it skipped a program
 _KEPT_RULESETS = 4  # an event can wait in its system call while new rules are applied
 
@@ -45,7 +44,7 @@ def wanted(approvers: Mapping[EventType, Approvers]) -> frozenset[EventType]:
 
 def wanted_by(ruleset: Ruleset) -> frozenset[EventType]:
     """Return the event types that an agent needs which runs these rules and finds processes."""
-    return wanted(derive(ruleset)) | set(_CONTEXT)
+    return wanted(derive(ruleset)) | set(PROCESS_EVENTS)
 
 
 class Pipeline:
@@ -67,7 +66,7 @@ class Pipeline:
         self.undiscarded = not loaded.discards
         self._judged = judged
         self._context = context or _no_context
-        self._forwarded = () if context is None else _CONTEXT
+        self._forwarded = () if context is None else PROCESS_EVENTS
         self._epochs: deque[_Epoch] = deque(maxlen=_KEPT_RULESETS)
         self._wanted: frozenset[EventType] = frozenset()
         self._surplus = False  # programs may be attached that no rule needs

@@ -8,15 +8,14 @@ import textwrap
 from collections.abc import Iterator
 
 from agent.errors import UsageError, did_you_mean
-from agent.events.model import Event, EventType, File
-from agent.filters.trace import NEVER_FILTERED, Trace, trace
+from agent.events.model import PROCESS_EVENTS, TWO_PATHS, Event, EventType, File
+from agent.filters.trace import Trace, trace
 from agent.rules.constants import OPEN_FLAGS, table
 from agent.rules.engine import Ruleset
 from agent.rules.fields import event_types
 from agent.rules.problems import clean
 
 FORM = "TYPE:PATH, open:PATH:FLAGS, rename:PATH:PATH or link:PATH:PATH"
-_TWO_FILES = (EventType.RENAME, EventType.LINK)
 _IDENTITIES = (1, 2, 3, 4)  # any: a discarder needs that the kernel knows the file and its directories
 
 
@@ -33,7 +32,7 @@ def parse(text: str) -> Event:
     if kind is EventType.OPEN and ":" in rest and "/" not in rest.rpartition(":")[2]:
         path, _, words = rest.rpartition(":")
         flags = sum({_flag(word, text) for word in words.split("|")})
-    if kind in _TWO_FILES:
+    if kind in TWO_PATHS:
         path, colon, destination = rest.partition(":/")
         second = _file(f"{colon[1:]}{destination}", text)
     return Event(kind, flags=flags, file=_file(path, text), file2=second)
@@ -81,7 +80,7 @@ def _stages(event: Event, found: Trace) -> Iterator[str]:
 
 
 def _approvers(event: Event, found: Trace) -> str:
-    if event.type in NEVER_FILTERED:
+    if event.type in PROCESS_EVENTS:
         return "passes: the kernel forwards all exec, fork and exit"
     if found.open:
         return f"passes: the kernel forwards every {event.type.label}, because a rule has no approver"

@@ -47,6 +47,10 @@ class EventType(enum.IntEnum):
 
 _LABELS = tuple(kind.name.lower() for kind in EventType)  # `name` of an enumeration is slow
 
+# Events of processes. The kernel forwards all of them, because the process cache needs them.
+PROCESS_EVENTS = (EventType.EXEC, EventType.FORK, EventType.EXIT)
+TWO_PATHS = (EventType.RENAME, EventType.LINK)  # the old name and the new one
+
 
 class FileFlags(enum.IntFlag):
     """How a path was resolved, and where the file lies."""

@@ -18,7 +18,7 @@ import stat
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from agent.events.model import Event, EventType, File, FileFlags
+from agent.events.model import PROCESS_EVENTS, TWO_PATHS, Event, File, FileFlags
 from agent.filters import proofs
 from agent.rules import tree
 from agent.rules.engine import Ruleset
@@ -28,8 +28,6 @@ UNCERTAIN = FileFlags.TRUNCATED | FileFlags.AS_GIVEN | FileFlags.DETACHED | File
 MAX_PATH = 4_096  # bytes of a path; of a longer path the kernel reports only the tail
 MAX_NAME = 255  # bytes of a component
 MAX_CACHED = 8_192  # directories whose proof is cached
-_KEPT = (EventType.EXEC, EventType.FORK, EventType.EXIT)
-_TWO_FILES = (EventType.RENAME, EventType.LINK)
 
 
 class Discard(NamedTuple):
@@ -74,8 +72,8 @@ class Learner:
     """Finds discards for one rule set, with a cache of the proofs for directories."""
 
     def __init__(self, ruleset: Ruleset) -> None:
-        rules = {kind: rules for kind, rules in ruleset.by_type.items() if kind not in _KEPT}
-        self._forms = proofs.forms(rules, dict.fromkeys(_TWO_FILES, ("file", "file2")))
+        rules = {kind: rules for kind, rules in ruleset.by_type.items() if kind not in PROCESS_EVENTS}
+        self._forms = proofs.forms(rules, dict.fromkeys(TWO_PATHS, ("file", "file2")))
         hopeless = sum(types for form, types in self._forms if form == tree.TRUE)
         self._types = sum(kind.mask for kind in rules) & ~hopeless  # types for which a proof is possible
         self._directories: dict[tuple[bytes, int], int] = {}
@@ -137,7 +135,7 @@ def _can_be_cut(directory: bytes, level: int) -> bool:
 
 def _certain(event: Event) -> bool:
     file = event.file
-    return file.path.startswith(b"/") and not file.flags & UNCERTAIN and event.type not in _KEPT
+    return file.path.startswith(b"/") and not file.flags & UNCERTAIN and event.type not in PROCESS_EVENTS
 
 
 _learners: WeakKeyDictionary[Ruleset, Learner] = WeakKeyDictionary()

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from agent.events.actors import NOTHING
-from agent.events.model import Event, EventType
+from agent.events.model import PROCESS_EVENTS, Event, EventType
 from agent.filters.approvers import Approvers, Mode, collect, derive
 from agent.filters.discarders import best
 from agent.filters.model import approves
 from agent.rules import evaluate, fields, tree
 from agent.rules.engine import CompiledRule, Ruleset
 
-NEVER_FILTERED = (EventType.EXEC, EventType.FORK, EventType.EXIT)  # the process cache needs them
 _ROLES = (fields.FILE_PATH, fields.FILE_NAME, fields.FILE2_PATH, fields.FILE2_NAME)
 _NOBODY = 0xFFFFFFFE  # no rule names it, and it is not the login of a process without one
 
@@ -52,7 +51,7 @@ def trace(ruleset: Ruleset, event: Event) -> Trace:
     rules = ruleset.by_type[event.type]
     approvers = derive(ruleset)[event.type]
     answers = {rule.id: tree.decide(rule.condition, _Asker(event)) for rule in rules}
-    unfiltered = approvers.mode is Mode.FORWARD_ALL or event.type in NEVER_FILTERED
+    unfiltered = approvers.mode is Mode.FORWARD_ALL or event.type in PROCESS_EVENTS
     discard = None if any(answers.values()) else best(ruleset, event)
     level = discard.level if discard else 0
     return Trace(

@@ -11,7 +11,6 @@ from agent.hooks import needs, syscalls
 from agent.kernel.libbpf import Map
 from agent.kernel.maps import Cells
 
-MAP = "syscalls"
 _ROW = struct.Struct("=4I")
 _NOT_FOLLOWED = bytes(_ROW.size)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from agent.events.model import EventType
+from agent.events.model import PROCESS_EVENTS, TWO_PATHS, EventType
 
 INT, BOOL, TEXT = "int", "bool", "string"
 
@@ -148,9 +148,7 @@ _OWN: dict[EventType, tuple[tuple[str, str, str, str], ...]] = {
         ("cause", INT, "exit_cause(e.exit_code)", "EXITED, COREDUMPED or SIGNALED"),
     ),
 }
-_TWO_FILES = (EventType.RENAME, EventType.LINK)
 _MOUNTS = (EventType.MOUNT, EventType.UMOUNT)
-_PROCESS_EVENTS = (EventType.EXEC, EventType.FORK, EventType.EXIT)
 
 # Operations on a name: a link in its last component is not followed.
 ON_NAMES = (
@@ -256,13 +254,13 @@ def _ancestor_list(entry: tuple[str, str, str]) -> Field:
 def of_event(kind: EventType) -> dict[str, Field]:
     """Return the fields that begin with an event type's name, by full name."""
     table: list[Field] = []
-    if kind in _PROCESS_EVENTS:
+    if kind in PROCESS_EVENTS:
         table += _process_event(kind)
     if kind in _MOUNTS:
         table += _file_fields("mountpoint", "e.file", "file")
     elif kind not in (EventType.FORK, EventType.EXIT):
         table += _file_fields("file", "e.file", "file")
-    if kind in _TWO_FILES:
+    if kind in TWO_PATHS:
         table += _file_fields("file.destination", "(e.file2 or NO_FILE)", "file2")
     if kind is EventType.EXEC:
         text = _file_fields("script", "(e.file2 or NO_FILE)", "file2")[:3]

@@ -131,7 +131,7 @@ BREAKING: dict[str, tuple[object, str, object]] = {
     "unknown is false": (tree, "decide", lambda condition, ask: bool(decide(condition, ask))),
     "every directory is discarded": (discarders, "impossible", lambda form, known: True),
     "hard links are single": (Learner, "_leaf", any_link),
-    "second files do not count": (discarders, "_TWO_FILES", ()),
+    "second files do not count": (discarders, "TWO_PATHS", ()),
     "cut paths are whole": (discarders, "_can_be_cut", lambda directory, level: False),
     "deleted names count": (Kernel, "_is_discarded", leaf_of_deleted),
     "negations vanish": (wants, "_other", lambda condition: frozenset({wants.Want(wants.PATH, b"/a/b")})),
