@@ -17,7 +17,7 @@ from agent.rules import evaluate, fields, tree
 from agent.rules.engine import CompiledRule, Ruleset
 
 _ROLES = (fields.FILE_PATH, fields.FILE_NAME, fields.FILE2_PATH, fields.FILE2_NAME)
-_NOBODY = 0xFFFFFFFE  # no rule names it, and it is not the login of a process without one
+_NO_USER = 0xFFFFFFFE  # an id that no rule names, and that is not the login of a process without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Trace:
 
 def trace(ruleset: Ruleset, event: Event) -> Trace:
     """Follow a successful event, of which only type, paths and flags are known."""
-    event = replace(event, uid=_NOBODY, auid=_NOBODY)
+    event = replace(event, uid=_NO_USER, auid=_NO_USER)
     rules = ruleset.by_type[event.type]
     approvers = derive(ruleset)[event.type]
     answers = {rule.id: tree.decide(rule.condition, _Asker(event)) for rule in rules}
