@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kernel", default="6.1", metavar="NAME", help="series of the guests (default: 6.1)")
     parser.add_argument("--minutes", type=float, default=10.0, metavar="N", help="of play (default: 10)")
     parser.add_argument(
-        "--seed", type=int, default=int(time.strftime("%Y%m%d")), metavar="N", help="default: the day"
+        "--seed", type=int, default=int(time.strftime("%Y%m%d")), metavar="N", help="default: today's date"
     )
     parser.add_argument("--hookset", default="", metavar="NAME", help="of both agents (default: they choose)")
     parser.add_argument(
