@@ -29,6 +29,16 @@ MAX_LISTED = 200  # pairs of rule and path with a count of their own
 MAX_ENDED = 20  # mutes that are listed after their end
 SAVE_S = 10.0
 _MAX_BYTES = 8 << 20
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    UsageError,
+)  # what reading a stored file of any content can raise
 _EVERY_RULE, _EVERY_PATH = "*", "/**"
 
 Report = Callable[[str, Mapping[str, Any]], None]
@@ -47,6 +57,15 @@ class Mute:
     until: float
     held: int = 0
     matches: dict[str, int] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise ValueError for a stored mute with a value of another type, or without an end."""
+        numbers = (self.id, self.uid, self.held, *self.matches.values())
+        texts = (self.rule, self.path, self.reason, *self.matches)
+        if not (all(type(one) is int for one in numbers) and all(type(one) is str for one in texts)):
+            raise ValueError("a mute has a value of another type")
+        if not self.until - self.started <= MAX_S:  # nor NaN
+            raise ValueError(f"a mute does not end after {MAX_S / 86400:g} days")
 
     def about(self) -> dict[str, Any]:
         """Return what the events say of it: everything but the single matches."""
@@ -80,10 +99,13 @@ class Mutes:
             self._last = int(stored["last"])
             self._ended = [Mute(**each) for each in stored["ended"]]
             mutes = [Mute(**each) for each in stored["active"]]
+            for mute in (*mutes, *self._ended):
+                mute.check()
             self._globs = {mute.path: _glob(mute.path) for mute in mutes}
         except FileNotFoundError:
             return ""
-        except (OSError, ValueError, TypeError, KeyError, UsageError) as error:
+        except _DAMAGED as error:
+            self._last, self._ended = 0, []
             return f"no mute is in force: cannot read {self._file}: {error}"
         for mute in mutes:  # a clock that was set back must not make a mute longer
             mute.until = min(mute.until, self._wall() + mute.until - mute.started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -152,12 +153,42 @@ def test_a_mute_that_cannot_be_stored_is_refused(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"last": 1, "ended": [], "active": [{"x": 1}]}', "\udcff"]
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"last": 1, "ended": [], "active": [{"x": 1}]}',
+        "\udcff",
+        "[" * 100_000,
+        '{"last": Infinity}',
+    ],
 )
 def test_a_damaged_file_mutes_nothing(bench: Bench, content: str) -> None:
     bench.file.write_text(content, errors="surrogateescape")
     assert bench.mutes.restore().startswith(f"no mute is in force: cannot read {bench.file}: ")
     assert not bench.holds()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"started": "x"},
+        {"until": None},
+        {"until": math.nan},
+        {"until": 9e99},
+        {"rule": 5},
+        {"matches": {"a": "x"}},
+    ],
+)
+def test_a_mute_with_a_value_of_no_use_mutes_nothing(bench: Bench, change: dict[str, Any]) -> None:
+    """None of them ends the agent, now or at its first event, and none has no end."""
+    bench.add()
+    stored = json.loads(bench.file.read_text())
+    stored["active"][0].update(change)
+    bench.file.write_text(json.dumps(stored))
+    assert bench.start().restore().startswith(f"no mute is in force: cannot read {bench.file}: ")
+    assert bench.mutes.state() == {"active": [], "ended": []}
 
 
 def test_a_file_that_others_can_write_mutes_nothing(bench: Bench) -> None:

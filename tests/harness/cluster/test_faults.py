@@ -86,7 +86,7 @@ def test_a_client_that_dies_leaves_no_machine(place: Place) -> None:
 
 
 def test_what_cannot_be_connected(place: Place, tmp_path: Path) -> None:
-    """A scheduler that is absent, or has other keys: one line, and exit 3."""
+    """A scheduler that is absent, or has other keys: one line with a hint, and exit 3."""
     place.matrix("6.1")
     scheduler = place.scheduler()
     other = tmp_path / "other"
@@ -98,7 +98,10 @@ def test_what_cannot_be_connected(place: Place, tmp_path: Path) -> None:
     assert "no scheduler answers at tls://127.0.0.1:" in output
     assert "certificate" in output.lower()
     code, output = place.ended(worker)
-    assert (code, len(output.splitlines())) == (3, 1), output
+    first, *error = output.splitlines()
+    assert first.startswith("harness: connecting to tls://127.0.0.1:")
+    assert (code, len(error)) == (3, 2), output
+    assert error[1].startswith("hint: ")
     scheduler.kill()
     scheduler.wait()
     code, output = place.ended(place.client())
