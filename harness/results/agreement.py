@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from harness.plan.plan import Plan
 from harness.results.model import Results
 
 
 def disagreements(plan: Plan, results: Results) -> list[str]:
     """The differences between results and plan, one line each; none if each planned test has one result."""
-    planned = plan.pairs()
-    present = [(cell.id, test.name) for cell in results.cells for test in cell.tests]
-    lines = [
-        f"{cell} {test}: planned, and not in the results"
-        for cell, test in planned
-        if (cell, test) not in present
-    ]
-    lines += [
-        f"{cell} {test}: in the results, and not planned"
-        for cell, test in present
-        if (cell, test) not in planned
-    ]
-    lines += [
-        f"{cell} {test}: twice in the results"
-        for cell, test in sorted(set(present))
-        if present.count((cell, test)) > 1
-    ]
+    planned = dict.fromkeys(plan.pairs())
+    present = Counter((cell.id, test.name) for cell in results.cells for test in cell.tests)
+    absent = [pair for pair in planned if pair not in present]
+    extra = [pair for pair in present if pair not in planned]
+    twice = [pair for pair, count in sorted(present.items()) if count > 1]
+    lines = [f"{cell} {test}: planned, and not in the results" for cell, test in absent]
+    lines += [f"{cell} {test}: in the results, and not planned" for cell, test in extra]
+    lines += [f"{cell} {test}: twice in the results" for cell, test in twice]
     return lines + _variants_differ(plan, results)
 
 
