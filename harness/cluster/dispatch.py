@@ -152,7 +152,7 @@ class Dispatch:
     def _describe(self, address: str) -> None:
         try:
             found = self._client.run(plugin.describe, workers=[address])[address]
-        except Exception as error:  # noqa: BLE001 - of the worker: it may have another version, or have died
+        except Exception as error:  # noqa: BLE001 - any error of the worker is raised here, and refuses only it
             problem = one_line(f"{type(error).__name__}: {error}")
             self._events.put(lambda: self._join(address, {}, problem))
         else:
@@ -237,7 +237,7 @@ class Dispatch:
                 resources=need.resources,
                 pure=False,
             )
-        except Exception as error:  # noqa: BLE001 - of the worker, or of the connection to it
+        except Exception as error:  # noqa: BLE001 - lost in this thread, it would leave the run waiting forever
             reason = f"worker {worker.name} on {worker.host}: {one_line(str(error))}"
             self._events.put(lambda: self._lose(key, reason))
         else:
@@ -273,7 +273,7 @@ class Dispatch:
             if isinstance(error, KilledWorker):
                 reason = f"worker {error.last_worker.name} died while it ran (KilledWorker)"
             self._events.put(lambda: self._lose(key, reason))
-        except Exception as error:  # noqa: BLE001 - whatever the task raised on the worker
+        except Exception as error:  # noqa: BLE001 - any error of the task, or of reading it, is raised here
             reason = one_line(f"{type(error).__name__}: {error}")
             self._events.put(lambda: self._lose(key, reason))
         else:

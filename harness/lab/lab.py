@@ -204,9 +204,8 @@ class VmMachine:
 
     def __init__(self, starter: Restarter) -> None:
         self._starter = starter
-        self.trial: Callable[[], Restarter] = lambda: (
-            starter
-        )  # makes another machine of this kind, which is not saved
+        # Makes another machine of this kind, which is not saved.
+        self.trial: Callable[[], Restarter] = lambda: starter
         self._fresh: State | None = None  # what was in the guest before anything of ours
         self._waiting: Channel | None = None  # to the interpreter of the next self-test server
 

@@ -35,10 +35,8 @@ from harness.text import one_line
 BACKOFF_S = (1.0, 4.0)  # pauses between three attempts to fetch a kernel
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
-_COMPILED = {
-    "fim.bpf.o": "bpf",
-    "fim-gen": "agent/selftest/generator",
-}  # file of `make build`: folder of its sources
+# The files that `make build` compiles, each with the folder of its sources.
+_COMPILED = {"fim.bpf.o": "bpf", "fim-gen": "agent/selftest/generator"}
 
 
 class Preparation:

@@ -14,12 +14,7 @@ from harness.results import model
 REPORTS = ("results.json", "junit.xml", "summary.md", "report.html")
 TRACEBACK = "traceback.txt"  # of an unexpected error of the harness
 CLUSTER = "cluster.json"  # what all parts of a run on a cluster share
-WRITTEN = (
-    "plan.json",
-    CLUSTER,
-    TRACEBACK,
-    *REPORTS,
-)  # the files of a run, which the next run in its folder removes
+WRITTEN = ("plan.json", CLUSTER, TRACEBACK, *REPORTS)  # files of a run, which the next one there removes
 CELLS = "cells"
 PARTS = "parts"  # the outputs of machines of a run on a cluster that is not complete
 
