@@ -106,5 +106,5 @@ def test_what_cannot_be_connected(place: Place, tmp_path: Path) -> None:
     scheduler.wait()
     code, output = place.ended(place.client())
     assert code == 3, output
-    assert "Connection refused" in output.splitlines()[-1]
+    assert "Connection refused" in output.splitlines()[-2]
     assert not place.out.exists()
