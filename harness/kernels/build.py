@@ -129,15 +129,7 @@ def _modules_of_tree(root: Path) -> dict[str, Path]:
 def _installed(root: Path, image: Path, arch: str) -> Parts:
     """The parts of an installed kernel; its files lie beside the image or in lib/modules."""
     release = local.read_image(local.regular(image), arch).release
-    folders = [root / prefix / "lib/modules" / release for prefix in ("", "usr")]
-    modules = next((folder for folder in folders if folder.is_dir()), None)
-    if modules is None:
-        others = sorted(path.name for path in root.glob("lib/modules/*"))
-        if others:
-            raise ConfigError(
-                f"{root}: has modules of {', '.join(others[:3])} and not of {release}, which the image is",
-                hint="install the modules of the same build: make modules_install INSTALL_MOD_PATH=FOLDER",
-            )
+    modules = local.modules_of_root(root, release)
     configs = [image.with_name(f"config-{release}"), *([modules / "config"] if modules else [])]
     config = next((path for path in configs if path.is_file()), None)
     return Parts(image, local.installed(modules) if modules else {}, config)

@@ -192,20 +192,29 @@ def modules_below(folder: Path, release: str) -> Path:
     """The folder of the modules of `release` in a folder that the user named. Raises ConfigError."""
     if any((folder / name).exists() for name in ("modules.order", "modules.dep", "kernel")):
         return folder
-    roots = [folder, folder / "lib/modules", folder / "usr/lib/modules"]
-    for root in roots:
-        if (root / release).is_dir():
-            return root / release
-    others = sorted(path.name for root in roots[1:] if root.is_dir() for path in root.iterdir())
-    if others:
+    found = folder / release if (folder / release).is_dir() else modules_of_root(folder, release)
+    if found is None:
         raise ConfigError(
-            f"{folder}: has modules of {', '.join(others[:3])} and not of {release}, which the image is",
+            f"{folder}: not a folder of kernel modules",
+            hint="name lib/modules/RELEASE, or what make modules_install INSTALL_MOD_PATH=FOLDER made",
+        )
+    return found
+
+
+def modules_of_root(root: Path, release: str) -> Path | None:
+    """The folder of the modules of `release` in a root, None if the root has no modules at all.
+
+    Raises ConfigError if it has only modules of other releases.
+    """
+    roots = [root / prefix / "lib/modules" for prefix in ("", "usr")]
+    found = next((one / release for one in roots if (one / release).is_dir()), None)
+    others = sorted(path.name for one in roots if one.is_dir() for path in one.iterdir())
+    if others and found is None:
+        raise ConfigError(
+            f"{root}: has modules of {', '.join(others[:3])} and not of {release}, which the image is",
             hint="install the modules of the same build: make modules_install INSTALL_MOD_PATH=FOLDER",
         )
-    raise ConfigError(
-        f"{folder}: not a folder of kernel modules",
-        hint="name lib/modules/RELEASE, or what make modules_install INSTALL_MOD_PATH=FOLDER made",
-    )
+    return found
 
 
 # --- into the cache ---
