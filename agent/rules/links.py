@@ -17,8 +17,8 @@ from agent.rules.engine import CompiledRule, Ruleset
 from agent.rules.fields import ON_NAMES
 from agent.rules.patterns import Matcher, Pattern
 from agent.rules.problems import clean
+from agent.rules.trust import MAX_LINKS
 
-MAX_LINKS = 40  # on the way to one file, as in the kernel
 _PROGRAMS = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
 
 

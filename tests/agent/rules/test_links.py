@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.rules.links import MAX_LINKS, Links, Warnings
+from agent.rules.links import Links, Warnings
 from agent.rules.load import load, loads
+from agent.rules.trust import MAX_LINKS
 
 
 @pytest.fixture
