@@ -29,6 +29,7 @@ from agent.kernel.structures import (
 _LIBRARY = "libbpf.so.1"
 _MESSAGE_BYTES = 1 << 16
 # A message about a map that cannot be bound is no failure: libbpf prints it for programs that load.
+_PROCESSED = re.compile(r"processed (\d+) insns")
 _FAILED_PROGRAM = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to (?!bind map))")
 
 
@@ -215,6 +216,11 @@ class Program:
     def log(self) -> str:
         """Return the verifier's log; empty without `keep_log`."""
         return self._log.value.decode("utf-8", "replace") if self._log else ""
+
+    def processed(self) -> int:
+        """Return the instructions that the verifier processed, by its log; 0 without `keep_log`."""
+        found = _PROCESSED.search(self.log())
+        return int(found[1]) if found else 0
 
     def fd(self) -> int:
         """Return the descriptor of the loaded program."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,8 +17,6 @@ from agent.kernel.transport import Transport
 
 if TYPE_CHECKING:
     from agent.filters.approvers import Approvers
-
-_PROCESSED = re.compile(r"processed (\d+) insns")
 
 
 class HookState(NamedTuple):
@@ -182,8 +179,7 @@ class Loaded:
     def _verified_insns(self, program: Program, counted: int | None) -> int:
         """Return the kernel's counter; before 5.16, which has none, read the verifier's log once."""
         if program.name not in self._insns:
-            match = None if counted else _PROCESSED.search(program.log())
-            self._insns[program.name] = counted or (int(match[1]) if match else 0)
+            self._insns[program.name] = counted or program.processed()
         return self._insns[program.name]
 
 

@@ -11,6 +11,9 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 NIGHTLY = "nightly"  # repeats another scenario for longer, faster or on more CPUs; left out by default
+AUTO = "auto"  # tests all hook sets by itself: planned where the hook set is auto, without variants
+SHORT = "short"  # what differs between kernels; all that runs on a kernel between two that run everything
+_SHORT = ("truth.*", "approvers.path", "discarders.parent", "doors.*", "shapes.*")
 SMOKE = "smoke"  # the dozen scenarios that touch each part of the agent; `make test` runs them in guests
 
 
@@ -48,7 +51,8 @@ class Scenario(NamedTuple):
 def _scenario(name: str, needs: str, proves: str, *tags: str, **conditions: Any) -> Scenario:
     """Return a scenario. `needs` are event types, and other needs after a `+`."""
     facts = (word[1:] if word.startswith("+") else f"event:{word}" for word in needs.split())
-    return Scenario(name, proves, tuple(facts), tags=tags, **conditions)
+    short = (SHORT,) if any(fnmatchcase(name, glob) for glob in _SHORT) else ()
+    return Scenario(name, proves, tuple(facts), tags=(*tags, *short), **conditions)
 
 
 # The agent uses discarders only if it sees everything that makes one stale.
@@ -349,6 +353,22 @@ CATALOGUE: tuple[Scenario, ...] = (
     _scenario("fairness.crowd", "open mkdir rename fork exit +refusals +unhidden +kernel",
         "Events of a user are reported while another's thousand processes sleep, are refused and rename.",
         NIGHTLY, cost=25.0),
+
+    _scenario("shapes.lsm", "open +kernel",
+        "The verifier accepts every LSM program in every combination of the constants that it reads.",
+        NIGHTLY, AUTO, cost=4.0),
+    _scenario("shapes.fentry", "open +kernel",
+        "The verifier accepts every fentry and fexit program in every combination of its constants.",
+        NIGHTLY, AUTO, cost=8.0),
+    _scenario("shapes.kprobe", "open +kernel",
+        "The verifier accepts every kprobe and kretprobe in every combination of its constants.",
+        NIGHTLY, AUTO, cost=8.0),
+    _scenario("shapes.kprobe_multi", "open +kernel",
+        "The verifier accepts every program of kprobe.multi in every combination of its constants.",
+        NIGHTLY, AUTO, cost=8.0),
+    _scenario("shapes.tracepoint", "open +kernel",
+        "The verifier accepts every program at a tracepoint in every combination of its constants.",
+        NIGHTLY, AUTO, cost=4.0),
 )
 # fmt: on
 

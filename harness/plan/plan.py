@@ -17,6 +17,7 @@ from harness.plan.matrix import Kernel, Matrix, nearest
 
 SCHEMA = 1
 NIGHTLY_TESTS = frozenset(scenario.name for scenario in catalogue.select([f"@{catalogue.NIGHTLY}"]))
+AUTO_TESTS = frozenset(scenario.name for scenario in catalogue.select([f"@{catalogue.AUTO}"]))
 
 
 class Omitted(BaseModel):
@@ -172,9 +173,14 @@ def _wider(cell: Cell, tests: set[str]) -> Cell:
 
 
 def tests_of(cell: Cell, globs: tuple[str, ...]) -> tuple[str, ...]:
-    """The tests of a cell that the globs select; see `catalogue.select`."""
+    """The tests of a cell that the globs select; see `catalogue.select`.
+
+    A test of all hook sets is planned once for a kernel and its settings: with `auto`.
+    """
     if cell.suite is None:
-        return tuple(scenario.name for scenario in catalogue.select(globs))
+        plain = (cell.hookset, cell.btf, cell.transport) == ("auto", "kernel", "ringbuf")
+        names = (scenario.name for scenario in catalogue.select(globs))
+        return tuple(name for name in names if plain or name not in AUTO_TESTS)
     wanted = tuple(glob for glob in globs if not glob.startswith("!")) or ("*",)
     unwanted = tuple(glob[1:] for glob in globs if glob.startswith("!"))
     name = cell.suite.test
@@ -191,8 +197,9 @@ def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> 
             names = [kernel.name for kernel in matrix.kernels]
             raise ConfigError(f"--kernel {glob}: no such kernel in the matrix{nearest(glob, names)}")
     _check_tests("--test", selectors.test, [suite.test for suite in matrix.suites])
-    for entry in matrix.include:
-        _check_tests("include: tests:", entry.tests, [])
+    for where, entries in (("kernels", matrix.kernels), ("include", matrix.include)):
+        for entry in entries:
+            _check_tests(f"{where}: tests:", entry.tests, [])
     candidates = list(expand(matrix))
     _check_axis("--hookset", selectors.hookset, {candidate.cell.hookset for candidate in candidates})
     _check_axis("--arch", selectors.arch, {candidate.cell.arch for candidate in candidates})

@@ -72,10 +72,13 @@ def test_twelve_smoke_tests_cover_events_filters_and_loss() -> None:
 
 
 def test_nightly_scenarios_repeat_others() -> None:
-    """Without them a run still has scenarios for no loss, counted loss, reload and signals."""
+    """Without them a run still has scenarios for no loss, counted loss, reload and signals.
+
+    The programs that a cell does not use are verified only at night.
+    """
     daily = set(names("!@nightly"))
     assert {"loss.steady", "loss.small_ring", "life.reload", "life.sigterm", "life.sigkill"} <= daily
-    assert {name.partition(".")[0] for name in names("@nightly")} == {"life", "loss", "fairness"}
+    assert {name.partition(".")[0] for name in names("@nightly")} == {"life", "loss", "fairness", "shapes"}
 
 
 def test_by_name_takes_the_exact_name_only() -> None:

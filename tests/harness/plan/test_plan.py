@@ -48,6 +48,30 @@ def test_the_default_is_one_cell_for_each_kernel_with_every_test() -> None:
     assert [*made.nightly, *by_day] == sorted(NAMES, key=lambda name: name in by_day)
 
 
+def test_a_test_of_all_hook_sets_is_planned_with_auto_alone() -> None:
+    """Also with another command line, but with no other BTF source or transport."""
+    include = [
+        {"hookset": ["auto", "kprobe"], "btf": ["kernel", "external"], "tests": ["shapes.*", "truth.open"]},
+        {"hookset": "auto", "transport": "perf", "tests": ["shapes.*", "truth.open"]},
+        {"cmdline": {"name": "jit", "args": "x=1"}, "tests": "shapes.*"},
+    ]
+    made = _plan(matrix_of("6.1", include=include), tag=("nightly",))
+    has = {cell.id for cell in made.cells if "shapes.lsm" in cell.tests}
+    assert has == {"6.1-auto", "6.1-auto-jit"}
+    assert {cell.tests for cell in made.cells if cell.id not in has} == {("truth.open",)}
+
+
+def test_a_kernel_may_name_the_tests_of_its_cells() -> None:
+    """An `include` adds those that it names."""
+    include = [{"kernel": "6.16", "tests": "loss.unread"}, {"kernel": "6.16", "hookset": "lsm"}]
+    matrix = matrix_of("6.1", {"name": "6.16", "series": "6.16", "tests": "truth.o*"}, include=include)
+    made = _plan(matrix)
+    assert made.cell("6.16-auto").tests == ("truth.open", "loss.unread")
+    assert made.cell("6.16-lsm").tests == made.cell("6.1-auto").tests
+    with pytest.raises(ConfigError, match=r"kernels: tests: trut\.\*: no such test"):
+        _plan(matrix_of({"name": "6.16", "series": "6.16", "tests": "trut.*"}))
+
+
 def test_a_nightly_test_runs_with_its_tag_or_by_name() -> None:
     """A matching glob does not select it; its full name, its tag and a matrix that names it do."""
     assert "loss.rate" not in _plan(matrix_of("6.1"), test=("loss.*",)).cells[0].tests
@@ -137,6 +161,7 @@ def test_the_projects_matrix_has_the_documented_cells() -> None:
     matrix = config.load(ROOT / "matrix.yaml")
     by_day, by_night = _plan(matrix), _plan(matrix, tag=("nightly",))
     plain = [kernel.name for kernel in matrix.kernels if not kernel.tags]
+    assert len({cell.kernel.name for cell in by_night.cells if cell.arch == "amd64"}) >= 24
     forced = {"lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint"}
     assert {f"{name}-auto" for name in plain} <= set(_ids(by_day))
     for name in (plain[0], plain[-1]):
