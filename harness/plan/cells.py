@@ -93,7 +93,8 @@ def expand(matrix: Matrix) -> Iterator[Candidate]:
     variants = list(product(matrix.arch, matrix.columns, matrix.btf, matrix.transport, *settings))
     for index, kernel in enumerate(matrix.kernels):
         for variant in variants:
-            yield _candidate(matrix, _cell(kernel, *variant), ("kernels", index), kernel.tags)
+            candidate = _candidate(matrix, _cell(kernel, *variant), ("kernels", index), kernel.tags)
+            yield candidate._replace(tests=kernel.tests)
     for index, entry in enumerate(matrix.include):
         yield from _included(matrix, entry, ("include", index))
     for index, suite in enumerate(matrix.suites):

@@ -98,8 +98,9 @@ PATHS = ("image", "modules", "config", "vmlinux", "build", "packages", "key")
 class Kernel(_Model):
     """A kernel from exactly one source; `SOURCES` lists them with the keys that belong to each.
 
-    The exact release is resolved and recorded when it is fetched. `vcpus` is the number of processors of its
-    guests; races between processors need at least two.
+    `tests` are globs as for `--test`, for its cells in the product of the axes; () is all tests. The exact
+    release is resolved and recorded when it is fetched. `vcpus` is the number of processors of its guests;
+    races between processors need at least two.
     """
 
     name: Name
@@ -120,6 +121,7 @@ class Kernel(_Model):
     key: File = ""  # the OpenPGP public keys that sign the archive
     package: PackageGlob = ""  # its name, or a glob of which the newest is taken; `kernel` of `rpm`
     vcpus: Annotated[int, BeforeValidator(_parsed(quantities.count)), Field(le=quantities.MAX_PROCESSORS)] = 1
+    tests: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     tags: tuple[Name, ...] = ()
 
     @model_validator(mode="after")

@@ -56,7 +56,7 @@ def shell(request: pytest.FixtureRequest) -> str:
         ("harness kernels l", {"list", "lock"}),
         ("harness kernels lock --u", {"--update"}),
         ("harness run --hookset kprobe", {"kprobe", "kprobe-multi"}),
-        ("harness run --cold --kernel 5.", {"5.10"}),
+        ("harness run --cold --kernel 6.12-", {"6.12-rt", "6.12-generic"}),
         ("harness run --accelerator k", {"kvm"}),
         ("harness run --test truth.ope", {"truth.open"}),
         ("harness run --output ", set()),

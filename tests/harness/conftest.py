@@ -11,7 +11,7 @@ from harness.plan.matrix import Matrix
 from harness.plan.plan import Plan, Selectors, make
 
 
-def matrix_of(*kernels: str, **rest: object) -> Matrix:
+def matrix_of(*kernels: str | dict[str, str], **rest: object) -> Matrix:
     return Matrix.model_validate({"kernels": list(kernels), **rest})
 
 
