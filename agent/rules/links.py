@@ -7,6 +7,7 @@ link to `usr/bin`. The rules stay as they are; the user gets a line with the lin
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +15,11 @@ from typing import NamedTuple
 from agent.events.model import EventType
 from agent.rules import tree
 from agent.rules.engine import CompiledRule, Ruleset
-from agent.rules.fields import ON_NAMES
-from agent.rules.patterns import Matcher, Pattern
+from agent.rules.fields import ON_NAMES, Field
+from agent.rules.patterns import Matcher
 from agent.rules.problems import clean
+from agent.rules.trust import MAX_LINKS
 
-MAX_LINKS = 40  # on the way to one file, as in the kernel
 _PROGRAMS = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
 
 
@@ -105,12 +106,31 @@ class Warnings:
         return tuple(dict.fromkeys(line for rule in compiled for line in _of_rule(rule, self._links)))
 
 
+class _Beside:
+    """All constants that a rule compares one field with, as one matcher."""
+
+    def __init__(self, leaves: list[tree.Match], field: Field) -> None:
+        matchers = [leaf.matcher for leaf in leaves if leaf.field == field]
+        patterns = dict.fromkeys(pattern for each in matchers for pattern in each.patterns)
+        self.matcher = Matcher(frozenset().union(*(each.exact for each in matchers)), tuple(patterns))
+        self._prefixes = sorted({pattern.prefix.rstrip(b"/") for pattern in patterns} - {b""})
+        self._known = frozenset(self._prefixes)
+
+    def covers(self, directory: bytes) -> bool:
+        """Whether a pattern has matches in or above a directory, by the beginning that its matches share."""
+        if any(directory[:length] in self._known for length in range(1, len(directory) + 1)):
+            return True
+        at = bisect_left(self._prefixes, directory)
+        return at < len(self._prefixes) and self._prefixes[at].startswith(directory)
+
+
 def _of_rule(rule: CompiledRule, links: Links) -> Iterator[str]:
     leaves = list(_leaves(rule.condition))
+    by_field = {field: _Beside(leaves, field) for field in dict.fromkeys(leaf.field for leaf in leaves)}
     head = f"{rule.rule.file}:{rule.rule.line}: rule `{rule.id}` names"
     for leaf in leaves:
         name = leaf.field.name
-        beside = [other.matcher for other in leaves if other.field == leaf.field]
+        beside = by_field[leaf.field]
         if leaf.field.path and not name.startswith("exec.script."):
             last = rule.type not in ON_NAMES or name.startswith("process.")
             for text, found in _paths(leaf.matcher, beside, links, last=last):
@@ -132,31 +152,24 @@ def _leaves(condition: tree.Condition) -> Iterator[tree.Match]:
             yield from _leaves(item)
 
 
-def _paths(
-    matcher: Matcher, beside: list[Matcher], links: Links, *, last: bool
-) -> Iterator[tuple[str, Resolved]]:
+def _paths(matcher: Matcher, beside: _Beside, links: Links, *, last: bool) -> Iterator[tuple[str, Resolved]]:
     for path in sorted(matcher.exact):
         found = links.resolve(path, last=last) if path.startswith(b"/") else Resolved(path)
-        if found.link and not any(other.matches(found.path) for other in beside):
+        if found.link and not beside.matcher.matches(found.path):
             yield _text(path), found
     for pattern in matcher.patterns:
         directory = pattern.prefix.rpartition(b"/")[0] if pattern.kind == "glob" else b""
         found = links.resolve(directory) if directory else Resolved(b"")
-        if found.link and not any(_covers(other, found.path) for each in beside for other in each.patterns):
+        if found.link and not beside.covers(found.path):
             yield _text(pattern.text), found._replace(path=found.path + pattern.text[len(directory) :])
 
 
-def _covers(pattern: Pattern, directory: bytes) -> bool:
-    prefix = pattern.prefix.rstrip(b"/")
-    return bool(prefix) and (directory.startswith(prefix) or prefix.startswith(directory))
-
-
-def _programs(matcher: Matcher, beside: list[Matcher], links: Links) -> Iterator[tuple[str, Resolved]]:
+def _programs(matcher: Matcher, beside: _Beside, links: Links) -> Iterator[tuple[str, Resolved]]:
     for name in sorted(matcher.exact):
         places = (links.resolve(folder + b"/" + name) for folder in _PROGRAMS if name and b"/" not in name)
         renamed = [found for found in places if found.path.rpartition(b"/")[2] != name]
         found = renamed[0] if renamed else Resolved(b"")
-        if found.link and not any(other.matches(found.path.rpartition(b"/")[2]) for other in beside):
+        if found.link and not beside.matcher.matches(found.path.rpartition(b"/")[2]):
             yield _text(name), found
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.rules.links import MAX_LINKS, Links, Warnings
+from agent.rules.links import Links, Warnings
 from agent.rules.load import load, loads
+from agent.rules.patterns import Matcher
+from agent.rules.trust import MAX_LINKS
 
 
 @pytest.fixture
@@ -112,3 +114,30 @@ def test_load_adds_the_lines(root: Path) -> None:
     rules.write_text(f'rules:\n  - {{id: a, expression: open.file.path == "{root}/var/run/x"}}\n')
     (note,) = load([rules]).notes
     assert f"{root}/var/run/x, which leads through the symbolic link {root}/var/run -> /run" in note
+
+
+def test_the_work_does_not_grow_with_the_square_of_the_comparisons(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each path is compared once with all others of the rule, not with each of them."""
+    compared: list[bytes] = []
+    matches = Matcher.matches
+
+    def counted(matcher: Matcher, value: bytes) -> bool:
+        compared.append(value)
+        return matches(matcher, value)
+
+    monkeypatch.setattr(Matcher, "matches", counted)
+    parts = [f'(open.file.path == "/bin/a{number}" && open.flags == {number})' for number in range(100)]
+    assert len(lines(root, " || ".join(parts))) == 100
+    assert len(compared) == 100
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [("/run/**", False), ("/run/lock/**", False), ("/r*", False), ("/running/**", False), ("/rum/**", True)],
+)
+def test_a_pattern_beside_that_reaches_the_same_directory(root: Path, other: str, named: bool) -> None:
+    """By the beginning that all its matches have: then events are not missed, or not all of them."""
+    found = lines(root, f'open.file.path =~ "/var/run/**" || open.file.path =~ "{other}"')
+    assert bool(found) is named
