@@ -12,8 +12,9 @@ from rich.console import Console
 from harness import report
 from harness.errors import ConfigError, IncompleteError
 from harness.host import files
-from harness.plan.plan import Plan
-from harness.report import facts, github, tables
+from harness.plan import checked
+from harness.plan.plan import Plan, whole_night
+from harness.report import facts, github, night, tables
 from harness.report.terminal import print_results
 from harness.results import agreement, model, scenarios
 from harness.run.options import given_path
@@ -40,8 +41,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--tables",
         type=given_path,
         metavar="FILE",
-        help="write only the tables of the documentation into this page, such as docs/tables.md, and "
-        "their facts beside it; RESULTS may be such facts",
+        help="write only the tables of the documentation into this page, such as docs/tables.md, and their "
+        "facts beside it; RESULTS are a complete, green night of the matrix, or such facts",
+    )
+    parser.add_argument(
+        "--matrix",
+        type=given_path,
+        default=Path("matrix.yaml"),
+        metavar="FILE",
+        help="the matrix whose night --tables expects (default: matrix.yaml)",
     )
 
 
@@ -53,7 +61,7 @@ def execute(arguments: argparse.Namespace) -> int:
     path = arguments.results or Path("out/latest")
     path = path / "results.json" if path.is_dir() else path
     if arguments.tables:
-        write_tables(path, arguments.tables)
+        write_tables(path, arguments.tables, arguments.matrix)
         return 0
     found = model.load(path)
     report.write_all(found, path.parent, arguments.artifact or "")
@@ -69,9 +77,16 @@ def _address(word: str) -> str:
     return word
 
 
-def write_tables(path: Path, page: Path) -> None:
-    """Write the page's tables from a run or from stored facts; store the facts beside the page."""
-    known = facts.read(path)
+def write_tables(path: Path, page: Path, matrix: Path) -> None:
+    """Write the page's tables from a night or from stored facts; store the facts beside the page.
+
+    Raises ConfigError for a run that is not a complete, green night of the matrix.
+    """
+    known = facts.stored(path)
+    if known is None:
+        found = model.load(path)
+        night.check(found, whole_night(checked.load(matrix)))
+        known = facts.of_run(found)
     try:
         text = files.read_regular(page, PAGE_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:

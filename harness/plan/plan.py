@@ -143,6 +143,11 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
     )
 
 
+def whole_night(matrix: Matrix) -> Plan:
+    """The plan of `make nightly`: every cell and test of the matrix with the tag nightly."""
+    return make(matrix, Selectors(tag=(catalogue.NIGHTLY,)))
+
+
 def _by_day(tests: set[str], candidate: Candidate, selectors: Selectors) -> tuple[set[str], set[str]]:
     """The `tests` of this run, and those that are left out because they are nightly.
 

@@ -149,11 +149,11 @@ def of_cell(cell: CellResult, tests: Sequence[str]) -> CellFacts:
     )
 
 
-def read(path: Path) -> RunFacts:
-    """Read facts from docs/tables.json or from a results.json; raises ConfigError if it is neither."""
+def stored(path: Path) -> RunFacts | None:
+    """Return the facts in docs/tables.json; None if the file is no such facts. Raises ConfigError."""
     try:
         return RunFacts.model_validate_json(model.read_bounded(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError:
-        return of_run(model.load(path))
+        return None

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from harness.report.facts import CellFacts, RunFacts
-from harness.report.shared import hooks
-from harness.report.shared.verdicts import counts, mark
+from harness.report.shared.verdicts import counts
 from harness.results.model import Scenario
 from harness.results.verdict import Verdict
 from harness.text import counted, markdown
@@ -24,118 +23,163 @@ SYSTEM_CALLS = "doors."  # begins the names of the scenarios that use every syst
 def render(page: str, facts: RunFacts, described: Mapping[str, Scenario]) -> str:
     """Return the page with its sections generated again; sections with other names stay unchanged.
 
-    `described` has every scenario by name, also those that the run did not plan.
+    `described` has every scenario by name, also those that the run did not plan. Facts without cells mean
+    that no night was recorded yet.
     """
-    sections: dict[str, Callable[[RunFacts], Iterable[str]]] = {
-        "run": run,
-        "kernels": kernels,
-        "hooksets": hooksets,
-        "system_calls": partial(system_calls, described=described),
-        "limits": limits,
-        "programs": programs,
-        "scenarios": partial(scenarios, described=described),
+    notes = Notes(facts)
+    sections: dict[str, Callable[[], Iterable[str]]] = {
+        "run": partial(run, facts),
+        "kernels": partial(kernels, facts),
+        "hooksets": partial(hooksets, facts, notes),
+        "variants": partial(variants, facts, notes),
+        "limits": notes.lines,
+        "system_calls": partial(system_calls, facts, described),
+        "programs": partial(programs, facts),
+        "scenarios": partial(scenarios, facts, described),
     }
 
     def generated(match: re.Match[str]) -> str:
         section = sections.get(match[2])
-        return match[1] + "\n".join(section(facts)) + "\n" + match[3] if section else match[0]
+        if section is None:
+            return match[0]
+        nothing = not facts.cells and match[2] not in ("run", "scenarios")
+        return match[1] + "".join(f"{line}\n" for line in ([] if nothing else section())) + match[3]
 
     return _SECTION.sub(generated, page)
 
 
+class Notes:
+    """The footnotes of the page: one for each text about what is not seen, in the order of the cells.
+
+    A text is the reason of a cell that did not pass, or a limit of its hook set.
+    """
+
+    def __init__(self, facts: RunFacts) -> None:
+        self._numbers: dict[str, int] = {}
+        self._events: dict[str, dict[str, None]] = {}
+        for cell in facts.cells:
+            for text in _texts(cell):
+                self._numbers.setdefault(text, len(self._numbers) + 1)
+                events = (event for event, limit in cell.limits.items() if limit == text)
+                self._events.setdefault(text, {}).update(dict.fromkeys(events))
+
+    def of(self, cell: CellFacts) -> str:
+        """Return the references of a cell, such as ` [1] [4]`."""
+        return "".join(f" [{number}]" for number in sorted(self._numbers[text] for text in _texts(cell)))
+
+    def lines(self) -> Iterator[str]:
+        """Yield the footnotes, each with the event types that it is about."""
+        for text, number in self._numbers.items():
+            events = ", ".join(f"`{event}`" for event in self._events[text])
+            yield f"{number}. {events}{': ' if events else ''}{markdown(text)}"
+        if not self._numbers:
+            yield "Nothing: every hook set of that run sees each event whole, or not at all."
+
+
+def _texts(cell: CellFacts) -> list[str]:
+    # A reason begins with the fact; what follows are the hooks that depend on it.
+    own = [] if cell.verdict is Verdict.PASS else [cell.reason.partition(": ")[0]]
+    return list(dict.fromkeys([*own, *cell.limits.values()]))
+
+
 def run(facts: RunFacts) -> Iterator[str]:
     """Name the run that the tables describe."""
+    if not facts.cells:
+        yield "No complete, green night is recorded yet: the tables of kernels and hook sets are empty."
+        return
     ended = counts(verdict for cell in facts.cells for verdict in facts.verdicts(cell))
     took = f"{facts.duration_s / 60:.0f} min on {facts.cpus} CPUs with {markdown(facts.accelerator)}"
     run = f"Run {markdown(facts.id)}, {markdown(facts.started[:10])}: {counted(len(facts.cells), 'cell')}"
-    missing = " Tests with NOT_RUN have no result." if Verdict.NOT_RUN in dict(ended) else ""
-    yield f"{run}, {_counted(ended)}; {took}, exit {facts.exit_code}.{missing}"
+    yield f"{run}, {_counted(ended)}; {took}."
 
 
 def kernels(facts: RunFacts) -> Iterator[str]:
-    """List every kernel: what its series resolved to, how it booted, and the program types that fire."""
-    yield from _head("kernel", "release", "package", "arch", "boot", "program types that fire", "that do not")
-    for kernel, arch in dict.fromkeys((cell.kernel, cell.arch) for cell in facts.cells):
-        cells = [cell for cell in facts.cells if (cell.kernel, cell.arch) == (kernel, arch)]
+    """List every kernel: what its series resolved to, and the program types that do not fire."""
+    yield from _head("kernel", "release", "package", "boot", "program types that do not fire")
+    for kernel in dict.fromkeys(map(_kernel, facts.cells)):
+        cells = [cell for cell in facts.cells if _kernel(cell) == kernel]
         best = max(cells, key=lambda cell: (bool(cell.release), bool(cell.capabilities), cell.boot_s))
         boot = f"{best.boot_s} s, {best.start}" if best.boot_s else ""
-        observed = {
-            kind: state for kind, state in best.capabilities.items() if kind not in ("skips", "reattach")
-        }
-        fires = ", ".join(kind for kind, state in observed.items() if state == "fires")
-        fails = ", ".join(f"{kind} ({state})" for kind, state in observed.items() if state != "fires")
-        yield _row(kernel, best.release, best.version, arch, boot, fires, fails)
+        states = best.capabilities.items()
+        fails = (
+            f"{kind} ({state})"
+            for kind, state in states
+            if state != "fires" and kind not in ("skips", "reattach")
+        )
+        yield _row(kernel, best.release, best.version, boot, ", ".join(fails))
 
 
-def hooksets(facts: RunFacts) -> Iterator[str]:
-    """Show kernel by variant: the cell's verdict, and how many tests passed."""
-    columns = list(dict.fromkeys(cell.column for cell in facts.cells))
+def hooksets(facts: RunFacts, notes: Notes) -> Iterator[str]:
+    """Show kernel by hook set: how many tests passed of those that the kernel can run, and footnotes."""
+    columns = _plain_columns(facts)
     yield from _head("kernel", *columns)
-    for name in dict.fromkeys(cell.kernel for cell in facts.cells):
-        cells = {cell.column: cell for cell in facts.cells if cell.kernel == name}
-        ended = (_passed(facts, cells[column]) if column in cells else "not planned" for column in columns)
-        yield _row(name, *ended)
-    yield ""
-    yield from (
-        f"- {markdown(cell.id)}: {mark(cell.verdict)}: {markdown(cell.reason)}"
-        for cell in facts.cells
-        if cell.verdict is not Verdict.PASS
-    )
+    for kernel in dict.fromkeys(map(_kernel, facts.cells)):
+        cells = {cell.column: cell for cell in facts.cells if _kernel(cell) == kernel}
+        ended = (_passed(facts, cells[name], notes) if name in cells else "" for name in columns)
+        yield _row(kernel, *ended)
+
+
+def variants(facts: RunFacts, notes: Notes) -> Iterator[str]:
+    """Show each other variant: on which kernels it ran, and how many tests passed there."""
+    columns: dict[str, list[CellFacts]] = {}
+    for cell in facts.cells:
+        if " · " in cell.column:
+            columns.setdefault(cell.column, []).append(cell)
+    yield from _head("hook set and variant", "passed of planned")
+    for column, cells in columns.items():
+        yield _row(column, ", ".join(f"{_kernel(cell)} {_passed(facts, cell, notes)}" for cell in cells))
 
 
 def system_calls(facts: RunFacts, described: Mapping[str, Scenario]) -> Iterator[str]:
-    """Show system call by variant: on how many kernels its test passed, and how it ended on the others."""
-    columns: dict[str, list[CellFacts]] = {}
-    for cell in facts.cells:
-        columns.setdefault(cell.column, []).append(cell)
+    """Show system call by hook set: on how many kernels its test passed, of those that ran it."""
+    columns = {name: [cell for cell in facts.cells if cell.column == name] for name in _plain_columns(facts)}
     yield from _head("scenario", *columns)
     for name in described:
         if name.startswith(SYSTEM_CALLS):
-            ended = (_ended(facts, name, cells) for cells in columns.values())
-            yield _row(f"`{name}`", *ended, plain=1)
+            yield _row(f"`{name}`", *(_ended(facts, name, cells) for cells in columns.values()), plain=1)
 
 
 def programs(facts: RunFacts) -> Iterator[str]:
-    """Show how many programs each cell loaded, the verifier's work, and how long the load took."""
-    yield from _head("cell", "programs", "largest program", "instructions", "load", "partly visible")
-    for cell in facts.cells:
-        if cell.largest:
-            name, count = cell.largest
-            partly = ", ".join(f"{event} ({state})" for event, state in cell.partly.items())
-            yield _row(cell.id, str(cell.programs), name, f"{count:,}", f"{cell.load_s} s", partly)
-
-
-def limits(facts: RunFacts) -> Iterator[str]:
-    """List what a hook set does not see, with the event types concerned."""
-    columns = {cell.column: cell.limits for cell in facts.cells if cell.limits}
-    for column, texts in columns.items():
-        for text, events in hooks.limits(texts):
-            yield f"- {markdown(column)}: {', '.join(f'`{event}`' for event in events)}: {markdown(text)}"
-    if not columns:
-        yield "Nothing: every hook set of that run sees each event whole, or not at all."
+    """Show kernel by hook set: how many programs are loaded, and the verified instructions of the largest."""
+    columns = _plain_columns(facts)
+    yield from _head("kernel", *columns)
+    for kernel in dict.fromkeys(map(_kernel, facts.cells)):
+        cells = {cell.column: cell for cell in facts.cells if _kernel(cell) == kernel and cell.largest}
+        yield _row(kernel, *(_size(cells[name]) if name in cells else "" for name in columns))
 
 
 def scenarios(facts: RunFacts, described: Mapping[str, Scenario]) -> Iterator[str]:
-    """List every scenario, and how it ended over all cells."""
-    yield from _head("scenario", "proves", "in that run")
+    """List every scenario, and in how many cells it passed of those that ran it."""
+    yield from _head("scenario", "proves", "passed")
     for name, scenario in described.items():
         yield _row(f"`{name}`", scenario.proves, _ended(facts, name, facts.cells), plain=2)
 
 
-def _passed(facts: RunFacts, cell: CellFacts) -> str:
-    ended = facts.verdicts(cell)
-    return f"{mark(cell.verdict)} {ended.count(Verdict.PASS)}/{len(ended)}"
+def _plain_columns(facts: RunFacts) -> list[str]:
+    return list(dict.fromkeys(cell.column for cell in facts.cells if " · " not in cell.column))
+
+
+def _kernel(cell: CellFacts) -> str:
+    return cell.kernel if cell.arch == "amd64" else f"{cell.kernel} {cell.arch}"
+
+
+def _passed(facts: RunFacts, cell: CellFacts, notes: Notes) -> str:
+    return _share(facts.verdicts(cell)) + notes.of(cell)
 
 
 def _ended(facts: RunFacts, test: str, cells: Iterable[CellFacts]) -> str:
-    """Return how a test ended over `cells`, such as `✓ 3, ○ SKIP 1 (5.10)`."""
-    ended = [(cell.kernel, verdict) for cell, verdict in facts.ended(test, cells)]
-    parts = []
-    for verdict, number in counts(verdict for _, verdict in ended):
-        where = dict.fromkeys(kernel for kernel, found in ended if found is verdict)
-        passed = verdict is Verdict.PASS
-        parts.append(f"✓ {number}" if passed else f"{mark(verdict)} {number} ({', '.join(where)})")
-    return ", ".join(parts) or "not run with this hook set"
+    ended = [verdict for _, verdict in facts.ended(test, cells)]
+    return _share(ended) if ended else ""
+
+
+def _share(ended: Sequence[Verdict]) -> str:
+    passed = sum(verdict is Verdict.PASS for verdict in ended)
+    return f"{'✓ ' if passed else '○ '}{passed:,}/{len(ended):,}"
+
+
+def _size(cell: CellFacts) -> str:
+    assert cell.largest
+    return f"{cell.programs} · {cell.largest[1]:,}"
 
 
 def _counted(ended: Sequence[tuple[Verdict, int]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,22 +13,34 @@ from agent.hooks import needs, points, sets
 from agent.selftest.catalogue import CATALOGUE
 from harness import cli
 from harness.errors import ConfigError
-from harness.report import facts, tables
+from harness.plan import checked
+from harness.plan.matrix import Matrix
+from harness.plan.plan import whole_night
+from harness.report import facts, night, tables
+from harness.results.model import Results
 from harness.results.scenarios import of_catalogue
 from harness.results.verdict import Verdict
 from tests import ROOT
 from tests.docs.pages import generator
-from tests.harness.report.made_up import a_cell, a_run, a_test, every_verdict
+from tests.harness.conftest import matrix_of
+from tests.harness.report.made_up import a_cell, a_run, a_test
 
 DOCS = ROOT / "docs"
 PAGE = DOCS / "tables.md"
 HINT = "out of date: run `make docs`"
 
 
+def stored() -> facts.RunFacts:
+    """The facts beside the page."""
+    found = facts.stored(DOCS / "tables.json")
+    assert found
+    return found
+
+
 def test_the_tables_of_runs_and_scenarios_are_up_to_date() -> None:
     """`harness report docs/tables.json --tables docs/tables.md` would change nothing."""
     page = PAGE.read_text()
-    assert tables.render(page, facts.read(DOCS / "tables.json"), of_catalogue()) == page, HINT
+    assert tables.render(page, stored(), of_catalogue()) == page, HINT
 
 
 def test_the_tables_of_hooks_are_up_to_date() -> None:
@@ -42,37 +55,118 @@ def test_nothing_is_left_out() -> None:
     names = [scenario.name for scenario in CATALOGUE] + [*sets.SETS, *points.POINTS]
     names += [event.label for event in EventType if event in needs.EVENTS]
     assert [name for name in names if f"\n| `{name}` |" not in page] == []
-    assert [
-        cell.kernel for cell in facts.read(DOCS / "tables.json").cells if f"\n| {cell.kernel} |" not in page
-    ] == []
+    assert [cell.kernel for cell in stored().cells if f"\n| {cell.kernel} |" not in page] == []
 
 
-def test_facts_of_a_run_are_kept_and_read_again(tmp_path: Path) -> None:
+def a_night(matrix: Matrix, *, without: str = "", **verdicts: Verdict) -> Results:
+    """A whole night of a matrix, without one cell, or with another verdict of the first test of a kernel."""
+    cells = []
+    for cell in whole_night(matrix).cells:
+        first = verdicts.get(f"of_{cell.kernel.name}", Verdict.PASS)
+        tests = tuple(
+            a_test(name, Verdict.PASS if number else first) for number, name in enumerate(cell.tests)
+        )
+        if cell.id != without:
+            cells.append(a_cell(cell.kernel.name, cell.hookset, tests))
+    return a_run(*cells)
+
+
+def test_facts_of_a_night_are_kept_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page is made from the facts that are written beside it; a second time changes nothing."""
-    found = every_verdict()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matrix.yaml").write_text('kernels: ["6.1", "7.3"]\nhooksets: [auto, kprobe]\n')
+    found = a_night(checked.load(tmp_path / "matrix.yaml"))
     (tmp_path / "results.json").write_text(found.to_json())
     page = tmp_path / "tables.md"
     shutil.copy(PAGE, page)
     for source in (tmp_path, tmp_path / "tables.json"):
         assert cli.main(["report", str(source), "--tables", str(page)]) == 0
-        assert facts.read(tmp_path / "tables.json") == facts.of_run(found)
+        assert facts.stored(tmp_path / "tables.json") == facts.of_run(found)
         assert page.read_text() == tables.render(PAGE.read_text(), facts.of_run(found), of_catalogue())
+    assert "\n| 7.3 |" in page.read_text()
 
 
-def test_a_system_call_names_the_kernels_on_which_its_test_did_not_pass() -> None:
-    """The table has a column for each hook set; a cell counts what passed, and names the other kernels."""
-    opened = [
-        a_test("doors.at"),
-        a_test("doors.at", Verdict.SKIP, "cannot"),
-        a_test("doors.at", Verdict.FAIL, "broke"),
-    ]
-    cells = (
-        a_cell(kernel, tests=(test,)) for kernel, test in zip(("7.3", "6.1", "5.10"), opened, strict=True)
-    )
-    lines = list(tables.system_calls(facts.of_run(a_run(*cells)), of_catalogue()))
+@pytest.mark.parametrize(
+    ("change", "lacks"),
+    [
+        ({"without": "7.3-kprobe"}, "1 cell of 4 did not run: 7.3-kprobe"),
+        ({"of_7.3": Verdict.FAIL}, "not as expected: 2 FAIL: 7.3-auto truth.open, 7.3-kprobe truth.open"),
+        (
+            {"of_6.1": Verdict.NOT_RUN},
+            "not as expected: 2 NOT_RUN: 6.1-auto truth.open, 6.1-kprobe truth.open",
+        ),
+    ],
+)
+def test_a_page_is_made_of_a_complete_green_night_alone(
+    change: dict[str, Any],
+    lacks: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command refuses another run with what is missing, and leaves the page as it is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matrix.yaml").write_text('kernels: ["6.1", "7.3"]\nhooksets: [auto, kprobe]\n')
+    found = a_night(checked.load(tmp_path / "matrix.yaml"), **change)
+    (tmp_path / "results.json").write_text(found.to_json())
+    shutil.copy(PAGE, tmp_path / "tables.md")
+    assert cli.main(["report", str(tmp_path), "--tables", "tables.md"]) == 2
+    printed = capsys.readouterr().err
+    assert "is not a complete, green night" in printed
+    assert lacks in printed
+    assert (tmp_path / "tables.md").read_text() == PAGE.read_text()
+    assert not (tmp_path / "tables.json").exists()
+
+
+def test_a_run_of_some_tests_is_no_night(tmp_path: Path) -> None:
+    """Nor is one that was interrupted."""
+    matrix = matrix_of("6.1")
+    found = a_night(matrix)
+    fewer = found.cells[0].model_copy(update={"tests": found.cells[0].tests[2:]})
+    interrupted = found.run.model_copy(update={"complete": False})
+    with pytest.raises(ConfigError) as caught:
+        night.check(found.model_copy(update={"cells": (fewer,), "run": interrupted}), whole_night(matrix))
+    assert "the run was interrupted" in caught.value.message
+    assert "2 tests of cells that ran did not run: 6.1-auto truth.open, 6.1-auto" in caught.value.message
+
+
+def test_tables_have_kernels_down_and_hook_sets_across() -> None:
+    """A test that did not pass on a kernel is missing in its count; a variant has a row of its own."""
+    opened = [a_test("doors.at"), a_test("doors.at", Verdict.SKIP, "cannot")]
+    cells = [a_cell(kernel, tests=(test,)) for kernel, test in zip(("7.3", "6.1"), opened, strict=True)]
+    cells.append(a_cell("6.1", "kprobe", tests=(a_test("doors.at"),), transport="perf"))
+    known = facts.of_run(a_run(*cells))
+    notes = tables.Notes(known)
+    lines = list(tables.system_calls(known, of_catalogue()))
     assert lines[0] == "| scenario | auto |"
-    assert "| `doors.at` | ✓ 1, ○ SKIP 1 \\(6.1\\), ✗ FAIL 1 \\(5.10\\) |" in lines
-    assert "| `doors.openat2` | not run with this hook set |" in lines
+    assert "| `doors.at` | ✓ 1/2 |" in lines
+    assert "| `doors.openat2` |  |" in lines
+    assert list(tables.hooksets(known, notes))[2:] == ["| 7.3 | ✓ 1/1 |", "| 6.1 | ○ 0/1 \\[1\\] |"]
+    assert "| kprobe · perf | 6.1 ✓ 1/1" in list(tables.variants(known, notes))[2]
+
+
+def test_each_thing_that_is_not_seen_has_one_footnote() -> None:
+    """Cells refer to it by its number; its event types are those of all cells."""
+    links, names = "no links are followed", "a refused name is not seen"
+    cells = [
+        a_cell("6.1", "tracepoint", limits={"open": links, "unlink": names}),
+        a_cell("7.3", "tracepoint", limits={"chmod": links}),
+        a_cell("7.3", "auto", limits={}),
+    ]
+    known = facts.of_run(a_run(*cells))
+    notes = tables.Notes(known)
+    assert list(notes.lines()) == [
+        "1. `open`, `chmod`: no links are followed",
+        "2. `unlink`: a refused name is not seen",
+    ]
+    assert [notes.of(cell) for cell in known.cells] == [" [1] [2]", " [1]", ""]
+
+
+def test_a_page_without_a_night_says_so() -> None:
+    page = "<!-- begin: run -->\nx\n<!-- end: run -->\n<!-- begin: kernels -->\ny\n<!-- end: kernels -->\n"
+    made = tables.render(page, facts.of_run(a_run()), of_catalogue())
+    assert "No complete, green night is recorded yet" in made
+    assert "<!-- begin: kernels -->\n<!-- end: kernels -->" in made
 
 
 def test_the_largest_program_is_one_that_is_in_use() -> None:
@@ -99,8 +193,8 @@ def test_the_verdict_of_each_test_is_stored() -> None:
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"facts": 2}')
-    with pytest.raises(ConfigError, match="not a results file"):
-        facts.read(tmp_path / "x.json")
+    assert facts.stored(tmp_path / "x.json") is None
+    assert cli.main(["report", str(tmp_path / "x.json"), "--tables", str(PAGE)]) == 2
 
 
 @pytest.mark.parametrize("made", [tables.render, lambda page, *_: generator.render(page)])

@@ -1,0 +1,50 @@
+"""Decides whether a run may become a page of the documentation: only a complete, green night may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.errors import ConfigError
+from harness.plan.plan import Plan
+from harness.report.shared.verdicts import counts
+from harness.results.model import Results
+from harness.text import counted
+
+_NAMES = 5  # that a line lists at most
+
+
+def check(results: Results, plan: Plan) -> None:
+    """Raise ConfigError with everything that `results` lacks of a green run of `plan`, the whole night."""
+    lines = list(_lacking(results, plan))
+    if lines:
+        raise ConfigError(
+            f"run {results.run.id} is not a complete, green night:\n"
+            + "\n".join(f"  {line}" for line in lines),
+            hint="make the page from a whole `make nightly`, or from its merged shards, with exit code 0",
+        )
+
+
+def _lacking(results: Results, plan: Plan) -> Iterator[str]:
+    ran = {cell.id: cell for cell in results.cells}
+    if not results.run.complete:
+        yield "the run was interrupted"
+    if missing := [cell.id for cell in plan.cells if cell.id not in ran]:
+        yield f"{counted(len(missing), 'cell')} of {len(plan.cells)} did not run: {_some(missing)}"
+    pairs = {(cell.id, test.name) for cell in results.cells for test in cell.tests}
+    planned = [(cell, test) for cell, test in plan.pairs() if cell in ran]
+    if left := [f"{cell} {test}" for cell, test in planned if (cell, test) not in pairs]:
+        yield f"{counted(len(left), 'test')} of cells that ran did not run: {_some(left)}"
+    red = [verdict for cell in results.cells for test in cell.tests if not (verdict := test.verdict).expected]
+    if red:
+        names = [f"{c.id} {t.name}" for c in results.cells for t in c.tests if not t.verdict.expected]
+        ended = ", ".join(f"{number:,} {verdict}" for verdict, number in counts(red))
+        yield f"not as expected: {ended}: {_some(names)}"
+    if cells := [f"{cell.id} ({cell.verdict})" for cell in results.cells if not cell.verdict.expected]:
+        yield f"{counted(len(cells), 'cell')} not as expected: {_some(cells)}"
+    if results.run.exit_code and not red and not cells:
+        yield f"the run ended with exit code {results.run.exit_code}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
