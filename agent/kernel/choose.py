@@ -112,7 +112,14 @@ class Chooser:
     def _add(
         self, selector: needs.Selector, chosen: dict[str, Chosen], attempts: dict[tuple[str, str], Attempt]
     ) -> bool:
-        """Serve a selector from the first set that serves all of it; return whether one does."""
+        """Serve a selector from the first set that serves all of it; return whether one does.
+
+        Each part of a best effort is served by itself: the first set would serve it with nothing.
+        """
+        if not isinstance(selector, str) and selector.rule == "best effort":
+            for part in selector.parts:
+                self._add(part, chosen, attempts)
+            return True
         for hookset in self._sets:
             programs = self._serve(selector, hookset, chosen, attempts)
             if programs is not None:

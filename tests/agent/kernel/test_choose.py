@@ -65,6 +65,17 @@ def test_auto_avoids_trampolines_where_they_skip() -> None:
     assert kinds(Chooser("fentry", skipping, Kernel()), EventType.OPEN) == {"fentry", "fexit"}
 
 
+@pytest.mark.parametrize("multi", ["lossy", "attach-fail"])
+def test_hooks_that_are_no_condition_come_from_the_next_set_too(multi: str) -> None:
+    """On 6.13 to 6.17 nothing of the first set works, and these hooks were left out."""
+    skipping = ALL | {"skips": "fires", "kprobe_multi": multi}
+    chosen = Chooser("auto", skipping, Kernel()).plan(needs.EVENTS).chosen
+    optional = {name for of in needs.EVENTS.values() for name in needs.names(of.extra)}
+    assert {"signal.given", "mount_setattr.enter", "move_mount32.exit"} <= optional
+    assert {chosen[name].kind for name in optional if name in chosen} == {"kprobe", "kretprobe"}
+    assert optional <= set(chosen)
+
+
 def test_each_event_gets_its_own_set() -> None:
     chooser = Chooser("auto", ALL, Kernel())
     for target in points.POINTS["unlink"]:
