@@ -14,7 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.errors import HarnessError
 from harness.lab.lab import VmBench
+from harness.text import visible
 from tests import ROOT
 from tests.campaigns.law import entries, planted
 from tests.campaigns.law.arena import MATRIX, Arena
@@ -28,6 +30,15 @@ from tests.campaigns.law.world import World
 def main(words: Sequence[str]) -> int:
     """Run a campaign, or replay a file; return the exit code."""
     arguments = _parser().parse_args(words)
+    try:
+        return _run(arguments)
+    except HarnessError as error:
+        hint = f"hint: {visible(error.hint)}\n" if error.hint else ""
+        sys.stderr.write(f"law: {visible(error.message)}\n{hint}")
+        return error.exit_code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         bundle = arguments.agent.read_bytes() if arguments.agent else None
         if arguments.plant:

@@ -7,19 +7,21 @@ import json
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from harness.console.complaints import scan
 from harness.errors import InfrastructureError
 from harness.guest.deploy import deploy
 from harness.lab.lab import VmBench, VmMachine
 from harness.plan.plan import Selectors
 from harness.run.run import Options, Run
 from tests import ROOT
-from tests.campaigns.law import records
+from tests.campaigns.law import outside, records
 from tests.campaigns.law.neighbours import NAMES, NEIGHBOURS, READY, RELOADS, UID
-from tests.campaigns.law.played import Match, Played, Record
+from tests.campaigns.law.played import Match, Outside, Played, Record
 from tests.campaigns.law.steps import RELOAD
 from tests.campaigns.law.world import World
 
@@ -32,13 +34,15 @@ MEMORY_MIB = 1024
 BOOT_S = 300.0
 BUILD_S = 600.0
 START_S = 900.0
-PLAY_S = 3600.0
+PLAY_S = 1800.0
 PLAYER = "/root/guest_player.py"
+WATCH = "/root/guest_fanotify.py"
 UNFILTERED = "/root/guest_unfiltered.py"
 FOLDER = "/run/law"
 _HERE = Path(__file__).parent
 _FILES = {
     PLAYER: _HERE / "guest_player.py",
+    WATCH: _HERE / "guest_fanotify.py",
     UNFILTERED: ROOT / "tests" / "guest" / "agent" / "guest_unfiltered.py",
 }
 _AGENTS = {"on": ["python3", "-m", "agent"], "off": ["python3", UNFILTERED]}
@@ -66,6 +70,7 @@ class Arena:
         self.infrastructure: frozenset[int] = frozenset()
         # Seconds of the last play: reset, then play and settling of each part, reply.
         self.timing: list[float] = []
+        self.unwatched: dict[str, str] = {}  # what fanotify cannot watch here, and why
         self._bench, self._bundle = bench, bundle
         self._open = contextlib.ExitStack()
         self._plays = 0
@@ -73,8 +78,8 @@ class Arena:
 
     def __enter__(self) -> Arena:
         with contextlib.ExitStack() as stack:
-            machine = self._boot(stack)
-            self._guest: Guest = machine.guest
+            self._machine = self._boot(stack)
+            self._guest: Guest = self._machine.guest
             for remote, local in _FILES.items():
                 self._guest.put(local, remote)
             self._channel: Channel = self._guest.open_channel(["python3", PLAYER])
@@ -115,6 +120,14 @@ class Arena:
         self.timing = answer["seconds"]
         problems = [*answer["problems"], *(f"rules refused: {one}" for one in answer["wrong"])]
         return self._played(texts[: len(rules)], problems)
+
+    def death(self) -> str:
+        """Return how the machine ended; "the machine runs" if it did not."""
+        return str(self._machine.death() or "the machine runs")
+
+    def complaints(self) -> list[str]:
+        """Return what the kernel complained about on its console (warnings, oopses), as fingerprints."""
+        return [one.fingerprint or one.line for one in scan(self._machine.console().splitlines()).found]
 
     def run(self, *words: str) -> str:
         """Return the output of a command in the guest."""
@@ -170,6 +183,7 @@ class Arena:
         head, _, body = data.partition(b"\n")
         header = json.loads(head)
         found: list[Record] = []
+        seen: list[Outside] = []
         matches: dict[str, list[Match]] = {"on": [], "off": []}
         offset = line = 0
         for part, (text, lengths) in enumerate(zip(texts, header["lengths"], strict=True)):
@@ -179,16 +193,18 @@ class Arena:
                 offset += length
             try:
                 found += records.read(pieces[0], text, part=part, first_line=line)
+                seen.append(Outside(part, outside.parsed(pieces[1]), frozenset(header["devices"][part])))
             except (ValueError, LookupError) as error:
-                raise InfrastructureError(f"the generator's report cannot be read: {error}") from error
-            for name, piece in zip(header["status"], pieces[1:], strict=True):
+                raise InfrastructureError(f"a report of the guest cannot be read: {error}") from error
+            for name, piece in zip(header["status"], pieces[2:], strict=True):
                 matches[name] += self._matches(piece, part)
             line += text.count("\n") + 1
+        self.unwatched |= header["unwatched"]
         before, self._before = self._before, header["status"]
         counted = {name: _since(before.get(name), now) for name, now in header["status"].items()}
         if "off" not in counted:
             matches["off"], counted["off"] = matches["on"], {**counted["on"], "lost": 0, "dropped": 0}
-        return _played(found, matches, counted, problems)
+        return replace(_played(found, matches, counted, problems), outside=tuple(seen))
 
     def _matches(self, data: bytes, part: int) -> Iterator[Match]:
         for text in data.splitlines():

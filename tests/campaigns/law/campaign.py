@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InfrastructureError
 from tests.campaigns.law.case import Case
 from tests.campaigns.law.judge import Difference, Kind, judge
+from tests.campaigns.law.outside import doubts
 from tests.campaigns.law.policies import Rule, policy
 from tests.campaigns.law.programs import batch
 from tests.campaigns.law.shrink import Budget, shrink
+from tests.campaigns.law.truth import events
 from tests.campaigns.law.world import World
 from tests.campaigns.law.writer import scene
 
@@ -25,6 +27,7 @@ BATCH = 100  # programs of a play
 SHRINKS = 3  # kinds that are shrunk, of those that differ in call, place and spelling only
 TRIALS = 60
 SHRINK_S = 240.0
+STARTS = 3  # guests in a row that may fail to start before a campaign ends
 
 Opener = Callable[[World], AbstractContextManager[Any]]  # an arena.Arena
 Acceptable = Callable[[Rule], bool]
@@ -40,6 +43,7 @@ class Figures:
     matches: int = 0
     guests: int = 0
     played_s: float = 0.0
+    witnessed: int = 0  # operations that fanotify confirms
     filtered: dict[str, Counter[str]] = field(default_factory=dict)  # with filters, by type of event
     kinds: Counter[Kind] = field(default_factory=Counter)
     known: Counter[Kind] = field(default_factory=Counter)  # differences that are expected
@@ -65,20 +69,42 @@ class Campaign:
     shrunk: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     def run(self, minutes: float) -> Figures:
-        """Play until the time is over, with a new guest after a death. Raises HarnessError if none boots."""
+        """Play until the time is over, with a new guest after a death.
+
+        Raises InfrastructureError if `STARTS` guests in a row do not start, and ConfigError at once.
+        """
         left = minutes * 60  # of time with a guest
-        number = 0
-        while left > 0 and not self._over():
-            world = World.from_seed(self.seed + self.figures.guests)
-            self.figures.guests += 1
-            with self.opener(world) as arena:
-                for missing in arena.world.missing:
-                    self.say(f"{self.kernel} lacks {missing}")
-                began = time.monotonic()
-                number = self._in_guest(arena, number, began + left)
-                left -= time.monotonic() - began
-        self._write({"summary": self._summary()})
+        number = failures = 0
+        try:
+            while left > 0 and not self._over():
+                world = World.from_seed(self.seed + self.figures.guests)
+                self.figures.guests += 1
+                try:
+                    with self.opener(world) as arena:
+                        began, failures = time.monotonic(), 0
+                        number = self._in_guest(arena, number, began + left)
+                        left -= time.monotonic() - began
+                except InfrastructureError as error:
+                    failures += 1
+                    self._count(Kind("start", detail=type(error).__name__))
+                    self.say(f"  the guest of world {world.seed} did not start: {error}")
+                    self._write({"start": str(error), "world": world.seed})
+                    if failures == STARTS:
+                        raise
+        finally:
+            self._write({"summary": self._summary()})
         return self.figures
+
+    def _count(self, kind: Kind) -> None:
+        self.figures.kinds[kind] += 1
+        self.figures.first.setdefault(kind, self.figures.programs)
+
+    def _unwatched(self, arena: Any) -> None:
+        """Print and log which file systems fanotify cannot watch in this guest."""
+        if arena.unwatched:
+            shown = ", ".join(f"{path} ({error})" for path, error in sorted(arena.unwatched.items()))
+            self.say(f"{self.kernel}: fanotify cannot watch {shown}")
+            self._write({"unwatched": arena.unwatched})
 
     def _over(self) -> bool:
         return self.once and bool(self.figures.kinds)
@@ -97,15 +123,26 @@ class Campaign:
         return Case(world, rules, programs)
 
     def _in_guest(self, arena: Any, number: int, until: float) -> int:
-        """Cases in one guest, until it dies or the time is over; the number of the next case."""
-        while time.monotonic() < until and not self._over():
+        """Play cases in one guest, until it dies or the time is over; return the number of the next case."""
+        for missing in arena.world.missing:
+            self.say(f"{self.kernel} lacks {missing}")
+        complaints: set[str] = set()
+        alive = True
+        while alive and time.monotonic() < until and not self._over():
             case = self.case(arena.world, number)
-            number += 1
             try:
-                self._round(arena, case, number - 1)
+                self._round(arena, case, number)
             except HarnessError as error:
-                self._died(case, number - 1, error)
-                return number
+                self._died(case, number, f"{error}; {arena.death()}")
+                alive = False
+            for line in arena.complaints():
+                if line not in complaints:
+                    complaints.add(line)
+                    self._count(Kind("console", detail=line))
+                    self.say(f"  the kernel complained in case {number} of seed {self.seed}: {line}")
+                    self._write({"console": line, "case": number})
+            number += 1
+        self._unwatched(arena)
         return number
 
     def _round(self, arena: Any, case: Case, number: int) -> None:
@@ -125,6 +162,8 @@ class Campaign:
         figures.operations += len(played.records)
         figures.matches += len(played.on)
         figures.played_s += seconds
+        witnessed = doubts(events(played.records, case.script), played.records, played.outside)[0]
+        figures.witnessed += witnessed
         kinds = Counter(one.kind for one in differences)
         filtered = filtered_by_type(played.ledger_on)
         for event, counts in filtered.items():
@@ -138,15 +177,16 @@ class Campaign:
                 "on": len(played.on),
                 "off": len(played.off),
                 "filtered": filtered,
+                "witnessed": witnessed,
                 "seconds": round(seconds, 2),
-                "steps": getattr(arena, "timing", []),
+                "steps": arena.timing,
                 "kinds": {str(kind): count for kind, count in kinds.items()},
             }
         )
         self.say(
             f"{self.kernel} case {number}: {len(case.programs)} programs, {len(played.records)} operations, "
             f"{len(case.rules)} rules, {len(played.on)} matches, {shares(filtered)}, {seconds:.1f} s, "
-            f"{len(differences)} differences, {len(known)} known"
+            f"{witnessed} confirmed by fanotify, {len(differences)} differences, {len(known)} known"
         )
         for kind in kinds:
             if kind not in figures.first:
@@ -194,12 +234,11 @@ class Campaign:
         small = shrink(case, fails, difference.program, difference.rule, Budget(TRIALS, SHRINK_S))
         return small, found[-1] if found else None
 
-    def _died(self, case: Case, number: int, error: HarnessError) -> None:
-        kind = Kind("died", detail=type(error).__name__)
-        self.figures.kinds[kind] += 1
-        self.figures.first.setdefault(kind, self.figures.programs)
-        self.say(f"  the guest died in case {number} of seed {self.seed}: {error}")
-        self._write({"died": str(error), "case": number, "seed": self.seed, "played": case.to_json()})
+    def _died(self, case: Case, number: int, how: str) -> None:
+        """Count the death of a guest; its case goes into the log whole, so that `--replay` plays it again."""
+        self._count(Kind("died"))
+        self.say(f"  the guest died in case {number} of seed {self.seed}: {how}")
+        self._write({"died": how, "case": number, "small": case.to_json()})
 
     def _write(self, entry: dict[str, Any]) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -212,6 +251,7 @@ class Campaign:
             "programs": figures.programs,
             "operations": figures.operations,
             "matches": figures.matches,
+            "witnessed": figures.witnessed,
             "plays": figures.plays,
             "guests": figures.guests,
             "filtered": {event: dict(counts) for event, counts in sorted(figures.filtered.items())},
@@ -256,6 +296,7 @@ def summary(figures: Figures) -> Iterator[str]:
         f"{figures.programs} programs, {figures.operations} operations, {figures.matches} matches in "
         f"{figures.played_s / 60:.1f} minutes of play: {rate:.0f} programs a minute, {figures.guests} guests"
     )
+    yield f"fanotify confirms {figures.witnessed} operations"
     yield f"with filters: {shares(figures.filtered)}"
     for event, row in sorted(figures.filtered.items()):
         words = ", ".join(f"{name} {row[name]}" for name in FILTERED)

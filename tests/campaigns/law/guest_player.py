@@ -23,7 +23,12 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.campaigns.law.guest_fanotify import Watch
+else:
+    from guest_fanotify import Watch  # beside this file in the guest
 
 sys.path.insert(0, "/opt/fim")
 
@@ -325,7 +330,8 @@ class Player:
         """Reset the world and play the parts of a script, each under its rules."""
         began = [time.monotonic()]
         self.world.reset(request["reset"])
-        wrong, parts, problems = [], [], []
+        watched = [place["path"] for place in self.world.places if place["name"] in request["reset"]]
+        wrong, parts, problems, devices = [], [], [], []
         began.append(time.monotonic())
         for part in request["parts"]:
             wrong += self.reload(part["rules"])
@@ -334,18 +340,21 @@ class Player:
             reloaded = list(self.agents.values()) if part["reloads"] else []
             # The marks are outside of what the neighbours do: they may blind an agent while they run.
             first = self.mark()
-            with Neighbours(part["neighbours"], request["ready"], reloaded):
-                with open(part["script"], "rb") as file:
-                    reports, problem = generate(file.read())
-                problems += [problem] if problem else []
-                began.append(time.monotonic())
-            last = self.mark()
-            parts.append(
-                (reports, *(_between(agent.forget(), first, last) for agent in self.agents.values()))
-            )
+            with Watch(watched) as watch:
+                with Neighbours(part["neighbours"], request["ready"], reloaded):
+                    with open(part["script"], "rb") as file:
+                        reports, problem = generate(file.read())
+                    problems += [problem] if problem else []
+                    began.append(time.monotonic())
+                last = self.mark()
+                devices.append(sorted(watch.devices))
+                matches = (_between(agent.forget(), first, last) for agent in self.agents.values())
+                parts.append((reports, watch.read(), *matches))
             began.append(time.monotonic())
         header = {
             "lengths": [[len(one) for one in part] for part in parts],
+            "devices": devices,
+            "unwatched": watch.missing,
             "status": {name: agent.status() for name, agent in self.agents.items()},
         }
         body = b"".join([json.dumps(header).encode(), b"\n", *(one for part in parts for one in part)])

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.campaigns.law import outside
 from tests.campaigns.law.calls import ALIASING, CALLS
 from tests.campaigns.law.naive import matches
 from tests.campaigns.law.played import Match, Played, Record, Stat
 from tests.campaigns.law.policies import WRITE, WRITES, Rule
 from tests.campaigns.law.steps import text
-from tests.campaigns.law.truth import ANY, Key, Truth, truth
+from tests.campaigns.law.truth import ANY, Key, Truth, events, truth
 from tests.campaigns.law.world import World
 
 _ESCAPES = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
@@ -27,7 +28,7 @@ _ODD_MARKS = frozenset({"truncated", "detached"})
 class Kind:
     """The properties by which two differences count as the same fault."""
 
-    check: str  # filter, missing, extra, path, twice, change, ledger, lost, problem, died
+    check: str  # filter, missing, extra, path, twice, change, witness, ledger, lost, problem, died
     lacks: str = ""  # on, off, both: the answers that lack it
     type: str = ""
     call: str = ""
@@ -87,6 +88,7 @@ def judge(played: Played, script: str, rules: Sequence[Sequence[Rule]], world: W
     ]
     found += _filtered(played, about)
     found += _against(known, played, about)
+    found += _doubted(played, script, about)
     found += _changes(played, rules, about)
     found += _ledger(played)
     return found
@@ -221,6 +223,22 @@ def _against(known: Truth, played: Played, about: _About) -> Iterator[Difference
             f"{count} of {_shown(key)}",
             _evidence(record),
             key.rule,
+        )
+
+
+def _doubted(played: Played, script: str, about: _About) -> Iterator[Difference]:
+    """The truth and fanotify agree about each operation that both must know."""
+    for doubt in outside.doubts(events(played.records, script), played.records, played.outside)[1]:
+        record = doubt.record
+        path = record.seen[0].resolved if record and record.seen else None
+        call, where = (record.call, about.place(path)) if record else ("", "")
+        pid, kind, name = doubt.event
+        yield Difference(
+            Kind("witness", doubt.lacks, doubt.type, call, where, spelling(record), detail=kind),
+            record.program if record else "",
+            f"{kind} of {name!r} by pid {pid} in both witnesses",
+            f"lacking in {doubt.lacks}",
+            _evidence(record),
         )
 
 

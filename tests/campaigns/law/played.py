@@ -44,6 +44,7 @@ class Seen:
     st: Stat | None = None
     followed_st: Stat | None = None
     error: int = 0
+    parent: Stat | None = None  # the directory of a name that does not exist
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,15 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """What fanotify reported of one part of a play, and the devices ("major:minor") that it watched."""
+
+    part: int
+    events: frozenset[tuple[int, str, str]]  # process, kind, last name
+    devices: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Played:
     """A play that ran to its end."""
 
@@ -92,3 +102,4 @@ class Played:
     ledger_off: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     lost: int = 0
     problems: tuple[str, ...] = ()
+    outside: tuple[Outside, ...] = ()  # of the parts that fanotify watched

@@ -110,6 +110,7 @@ def _seen(one: Mapping[str, Any]) -> Seen:
         st,
         _stat(one.get("fst")) if follows else st,
         one.get("error", one.get("followed_error", 0)),
+        _stat(one.get("parent")),
     )
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import random
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import ROOT
 from tests.campaigns.law import planted
-from tests.campaigns.law.campaign import Campaign, filtered_by_type, shares
+from tests.campaigns.law.campaign import filtered_by_type, shares
 from tests.campaigns.law.case import Case
 from tests.campaigns.law.judge import judge
 from tests.campaigns.law.played import Match, Opened, Played, Record, Seen, Stat
@@ -174,34 +172,6 @@ def test_what_filters_dropped_is_counted_by_type() -> None:
         "open": {"seen": 10, "approver_rejected": 4, "discarded": 5},
     }
     assert shares(filtered) == "10 events (40 % rejected, 83 % of the others discarded)"
-
-
-def test_a_campaign_goes_on_after_what_is_known_and_may_end_after_what_is_not(
-    world: World, tmp_path: Path
-) -> None:
-    """The third case has the first difference that is not expected; with `once` it is the last."""
-    opened = record("open", "/w/x", "O_RDONLY", ret=3, seen=[Seen(0, "/w/x", "/w/x", FILE, FILE)])
-    event = match("r0", "/w/x")
-
-    class Fake:
-        def __init__(self) -> None:
-            self.world = world
-            self.plays = 0
-
-        def play(self, *_: object) -> Played:
-            self.plays += 1
-            return Played((opened,), (event,), (event,) if self.plays < 3 else ())
-
-    arena = Fake()
-    campaign = Campaign(
-        "6.1", 1, lambda _: contextlib.nullcontext(arena), lambda _: True, tmp_path / "log", lambda _: None,
-        batch=1, shrinking=False, once=True,
-        known=frozenset({("extra", "both", "open", ""), ("extra", "on", "open", "")}),
-    )  # fmt: skip
-    figures = campaign.run(1.0)
-    assert arena.plays == 3
-    assert {kind.check for kind in figures.known} == {"extra"}
-    assert [(kind.check, kind.lacks) for kind in figures.kinds] == [("filter", "off")]
 
 
 @pytest.mark.parametrize("name", [mutant.name for mutant in planted.OWN])

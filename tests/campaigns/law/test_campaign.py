@@ -1,0 +1,140 @@
+"""The loop of a campaign: what ends it, what does not, and what it writes down."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import ConfigError, InfrastructureError
+from tests.campaigns.law.campaign import STARTS, Campaign, summary
+from tests.campaigns.law.case import Case
+from tests.campaigns.law.played import Match, Played, Record, Seen, Stat
+from tests.campaigns.law.world import World
+
+FILE = Stat("8:1", 12, 30, 0o100644, 0, 0)
+OPENED = Record(
+    "p0", 3, "open", ("open", "/w/x", "O_RDONLY"), 10, 10, 1, 0, 0, 3, 1,
+    seen=(Seen(0, "/w/x", "/w/x", FILE, FILE),),
+)  # fmt: skip
+MATCH: Match = {
+    "rule": "r0",
+    "event": {"type": "open", "path": "/w/x", "retval": 0},
+    "process": {"pid": 10, "tid": 10, "ppid": 1, "uid": 0, "gid": 0, "comm": "p0"},
+}
+KNOWN = frozenset({("extra", "both", "open", ""), ("extra", "on", "open", "")})
+
+
+class Fake:
+    """An arena with these answers; an error is the death of the guest, and after the last there is Ctrl-C."""
+
+    timing: tuple[float, ...] = ()
+
+    def __init__(self, world: World, answers: Iterator[Played | Exception]) -> None:
+        self.world = world
+        self.answers = answers
+        self.unwatched: dict[str, str] = {}
+        self.dead = False
+
+    def play(self, *_: object) -> Played:
+        answer = next(self.answers, None)
+        if answer is None:
+            raise KeyboardInterrupt
+        self.dead = isinstance(answer, Exception)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def death(self) -> str:
+        return "panic: sysrq" if self.dead else "the machine runs"
+
+    def complaints(self) -> list[str]:
+        return ["panic: sysrq_handle_crash"] if self.dead else []
+
+
+def campaign(opener: Callable[[World], Any], log: Path) -> Campaign:
+    """One that ends with the first difference that is not known."""
+    return Campaign(
+        "6.1", 1, opener, lambda _: True, log, lambda _: None,
+        batch=1, shrinking=False, once=True, known=KNOWN,
+    )  # fmt: skip
+
+
+def logged(log: Path, key: str) -> list[dict[str, Any]]:
+    return [entry for entry in map(json.loads, log.read_text().splitlines()) if key in entry]
+
+
+def test_it_goes_on_after_what_is_known_and_may_end_after_what_is_not(tmp_path: Path) -> None:
+    """The third case has the first difference that is not expected; with `once` it is the last."""
+    same = Played((OPENED,), (MATCH,), (MATCH,))
+    arena = Fake(World.from_seed(1), iter([same, same, Played((OPENED,), (MATCH,), ())]))
+    figures = campaign(lambda _: contextlib.nullcontext(arena), tmp_path / "log").run(1.0)
+    assert list(arena.answers) == []
+    assert {kind.check for kind in figures.known} == {"extra"}
+    assert [(kind.check, kind.lacks) for kind in figures.kinds] == [("filter", "off")]
+
+
+def test_a_guest_that_dies_is_a_finding_and_the_next_case_has_another_guest(tmp_path: Path) -> None:
+    """The log has how it died, what its kernel said, and the case to replay."""
+    same = Played((OPENED,), (MATCH,), (MATCH,))
+    died = InfrastructureError("the player in the guest ended")
+    answers: Iterator[Played | Exception] = iter([same, died, same, same])
+    worlds: list[int] = []
+    tried = campaign(lambda _: contextlib.nullcontext(), tmp_path / "log")
+
+    def opened(world: World) -> Any:
+        worlds.append(world.seed)
+        return contextlib.nullcontext(Fake(world, answers))
+
+    tried.opener, tried.once = opened, False
+    with pytest.raises(KeyboardInterrupt):
+        tried.run(1.0)
+    assert worlds == [1, 2]
+    (found,) = logged(tmp_path / "log", "died")
+    assert (found["seed"], found["case"]) == (1, 1)
+    assert found["died"] == "the player in the guest ended; panic: sysrq"
+    assert Case.from_json(found["small"]) == tried.case(World.from_seed(1), 1)
+    assert [entry["console"] for entry in logged(tmp_path / "log", "console")] == [
+        "panic: sysrq_handle_crash"
+    ]
+    assert [entry["case"] for entry in logged(tmp_path / "log", "records")] == [0, 2, 3]
+    (ended,) = logged(tmp_path / "log", "summary")
+    assert {one["kind"] for one in ended["summary"]["kinds"]} == {"died", "console panic: sysrq_handle_crash"}
+
+
+def test_guests_that_do_not_start_are_findings_and_end_it_at_last(tmp_path: Path) -> None:
+    """The summary is written then as well; a wrong command line ends it at once."""
+
+    def refused(_: World) -> Any:
+        raise InfrastructureError("the agent did not start")
+
+    tried = campaign(refused, tmp_path / "log")
+    tried.once = False
+    with pytest.raises(InfrastructureError, match="did not start"):
+        tried.run(1.0)
+    assert [entry["world"] for entry in logged(tmp_path / "log", "start")] == list(range(1, 1 + STARTS))
+    assert f"{STARTS:6} start InfrastructureError (first after 0 programs)" in summary(tried.figures)
+
+    def wrong(_: World) -> Any:
+        raise ConfigError("no such kernel")
+
+    tried = campaign(wrong, tmp_path / "other")
+    with pytest.raises(ConfigError):
+        tried.run(1.0)
+    assert tried.figures.guests == 1
+
+
+def test_a_seed_and_a_number_make_the_same_case_in_every_process() -> None:
+    """Rules, programs and reload of ten cases are the same bytes again; another seed has others."""
+
+    def drawn(seed: int) -> list[str]:
+        one = campaign(lambda _: None, Path("unused"))
+        one.seed, one.batch = seed, 20
+        return [json.dumps(one.case(World.from_seed(seed), number).to_json()) for number in range(10)]
+
+    assert drawn(31) == drawn(31)
+    assert len({*drawn(31), *drawn(32)}) == 20
