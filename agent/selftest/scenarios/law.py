@@ -42,6 +42,18 @@ def law_created_directory_by_link(bench: Bench) -> None:
     _replay(bench, "created_directory_by_link")
 
 
+@proves("law.truncated_read_only")
+def law_truncated_read_only(bench: Bench) -> None:
+    """An open with O_TRUNC through a link."""
+    _replay(bench, "truncated_read_only")
+
+
+@proves("law.created_read_only")
+def law_created_read_only(bench: Bench) -> None:
+    """An open with O_CREAT by /proc/self/root."""
+    _replay(bench, "created_read_only")
+
+
 @proves("law.rename_by_proc")
 def law_rename_by_proc(bench: Bench) -> None:
     """A rename to another file system."""

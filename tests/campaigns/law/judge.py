@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import stat
@@ -221,9 +222,15 @@ def _against(known: Truth, played: Played, about: _About) -> Iterator[Difference
             about.program(key.pid),
             "none",
             f"{count} of {_shown(key)}",
-            _evidence(record),
+            _evidence(record) or _match_of(key, played),
             key.rule,
         )
+
+
+def _match_of(key: Key, played: Played) -> tuple[str, ...]:
+    """Return a match by a process that no record is about."""
+    found = (json.dumps(match) for match in (*played.on, *played.off) if key_of(match) == key)
+    return tuple(itertools.islice(found, 1))
 
 
 def _doubted(played: Played, script: str, about: _About) -> Iterator[Difference]:
