@@ -97,7 +97,7 @@ _ON_SUCCESS: dict[str, EventType] = {"fork": EventType.FORK, "wait": EventType.E
 
 # Calls that make no event, and the words of the script language.
 _NO_EVENT = {
-    *("write", "fsync", "dup", "chdir", "fchdir", "chroot", "unshare", "umask"),
+    *("write", "fsync", "sync", "dup", "chdir", "fchdir", "chroot", "unshare", "umask"),
     *("setuid", "setgid", "setresuid", "sendfile", "copy_file_range", "splice", "mapwrite", "ring_features"),
     *("open_tree", "fsopen", "fsconfig", "fsconfig_create", "fsconfig_flag", "fsmount", "fspick", "memfd"),
     *("comm", "mute", "handle", "kill", "cpu", "repeat", "rate", "thread", "stopped", "resume"),

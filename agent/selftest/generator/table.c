@@ -211,6 +211,7 @@ static const struct call calls[] = {
 	CALL(sendfile, "FFnn"),
 	CALL(copy_file_range, "FnFnnn"),
 	CALL(fsync, "F"),
+	CALL(sync, ""),
 	CALL(getpid, ""),
 	CALL(kill, "nn"),
 	CALL(exit_group, "n"),

@@ -68,7 +68,8 @@ class Watch:
 
     def _mark(self, path: str, device: int) -> None:
         flags = FAN_MARK_ADD | FAN_MARK_FILESYSTEM
-        if _libc.fanotify_mark(self._fd, flags, ctypes.c_uint64(MASK), -100, os.fsencode(path)):
+        failed = _libc.fanotify_mark(self._fd, flags, ctypes.c_uint64(MASK), -100, os.fsencode(path))
+        if failed and ctypes.get_errno() != errno.EXDEV:  # EXDEV: a subvolume, which its btrfs' mark includes
             self.missing[path] = errno.errorcode[ctypes.get_errno()]
         else:
             self.devices.add(f"{os.major(device)}:{os.minor(device)}")

@@ -164,6 +164,19 @@ def _second_name(w: Writer) -> None:
         _use(w, kind, other)
 
 
+def _forget(w: Writer) -> None:
+    """Files are used, the kernel frees their inodes, and those that it reads next get the memory."""
+    kind, folder, fd = _kind(w), w.rng.choice(w.scene.lattice.folders), w.var()
+    for name in w.rng.choices(w.scene.lattice.names, k=w.rng.randint(2, 5)):
+        _use(w, kind, f"{folder}/{name}")
+    w.add("sync")  # a dirty inode stays
+    w.add("open", "/proc/sys/vm/drop_caches", "O_WRONLY", into=fd)
+    w.add("write", f"${fd}", "2")
+    w.add("close", f"${fd}")
+    for other in w.rng.sample(w.scene.lattice.folders, min(len(w.scene.lattice.folders), 4)):
+        _use(w, kind, f"{other}/{w.rng.choice(w.scene.lattice.names)}")
+
+
 def _cover(w: Writer) -> None:
     """A directory is mounted on another one, and both are used."""
     one, other = w.rng.sample(w.scene.lattice.folders, 2)
@@ -187,5 +200,6 @@ TABLE: tuple[tuple[int, Callable[[Writer], None]], ...] = (
     (3, _replace),
     (3, _second_name),
     (1, _cover),
+    (1, _forget),
 )
 _FAR = (_move_folder, _cover)  # after these nothing that filters learned about paths holds
