@@ -40,7 +40,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--resume",
         type=given_path,
         metavar="DIR",
-        help="run what has no result in the folder of a run with --cluster",
+        help="run the machines that have no result in the folder of an earlier run",
     )
     parser.add_argument("--part", type=given_path, metavar="DIR", help=argparse.SUPPRESS)  # for workers
 

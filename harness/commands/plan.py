@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -13,11 +14,13 @@ from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
 from harness.lab import emulation
 from harness.plan import shards, suites
-from harness.plan.cost import machine_seconds
-from harness.plan.plan import Plan
+from harness.plan.cost import TIMES, cell_seconds, machine_seconds
+from harness.plan.plan import Plan, reasons
+from harness.report.lines import duration
 from harness.report.terminal import print_table
 from harness.run.options import typed
 from harness.run.run import Options, Run
+from harness.run.times import read_times
 from harness.text import counted
 
 
@@ -48,17 +51,20 @@ def execute(arguments: argparse.Namespace) -> int:
     plan = run.plan
     suites.check_existing(plan, run.base)
     console = Console()
+    known = read_times(run.options.matrix.parent / TIMES)
     if arguments.shards:
-        _shards(plan, arguments.shards, console, as_json=arguments.json)
+        _shards(plan, arguments.shards, known, console, as_json=arguments.json)
     elif arguments.json:
         console.out(plan.to_json(), end="", highlight=False)
     else:
-        show(plan, console)
+        assert run.matrix
+        why = reasons(run.matrix, plan, wanted.selectors)
+        show(plan, why, known or read_times(run.times_path), console)
         emulation.check_foreign(cell.arch for cell in plan.cells)
     return 0
 
 
-def _shards(plan: Plan, number: int, console: Console, *, as_json: bool) -> None:
+def _shards(plan: Plan, number: int, known: Mapping[str, float], console: Console, *, as_json: bool) -> None:
     """Print the shards that are not empty; the JSON is for a matrix of CI jobs."""
     rows: list[dict[str, Any]] = [
         {
@@ -66,9 +72,9 @@ def _shards(plan: Plan, number: int, console: Console, *, as_json: bool) -> None
             "machines": list(part.machines()),
             "cells": len(part.cells),
             "tests": len(part.pairs()),
-            "cost_s": round(sum(machine_seconds(cells, {}) for cells in part.machines().values()), 1),
+            "cost_s": round(sum(machine_seconds(cells, known) for cells in part.machines().values()), 1),
         }
-        for index, part in enumerate(shards.split(plan, number), 1)
+        for index, part in enumerate(shards.split(plan, number, known), 1)
         if part.cells
     ]
     if as_json:
@@ -81,17 +87,21 @@ def _shards(plan: Plan, number: int, console: Console, *, as_json: bool) -> None
     print_table(console, table)
 
 
-def show(plan: Plan, console: Console) -> None:
-    """Print `plan` for people."""
-    table = Table("cell", "kernel", "machine", "tests", box=None, pad_edge=False)
-    for cell in plan.cells:
-        flavour = f" {cell.kernel.flavour}" if cell.kernel.series else ""
-        kernel = f"{cell.kernel.requested}{flavour} {cell.arch}"
-        table.add_row(cell.id, kernel, cell.machine, str(len(cell.tests)))
+def show(plan: Plan, why: Mapping[str, str], known: Mapping[str, float], console: Console) -> None:
+    """Print `plan` for people: for each cell its tests, how long it may take, and why it is planned."""
+    table = Table("cell", "tests", "about", "why", box=None, pad_edge=False)
+    seconds = 0.0
+    for neighbours in plan.machines().values():
+        for cell in neighbours:
+            cost = cell_seconds(cell, len(neighbours), known)
+            seconds += cost
+            table.add_row(cell.id, str(len(cell.tests)), duration(cost), why.get(cell.id, ""))
     print_table(console, table)
     tests = list(dict.fromkeys(test for _, test in plan.pairs()))
     cells, machines = counted(len(plan.cells), "cell"), counted(len(plan.machines()), "machine")
-    console.print(f"{cells} on {machines}, {counted(len(plan.pairs()), 'test')}:")
+    source = "by the times of earlier runs" if known else "a guess: no earlier run is known"
+    console.print(f"about {duration(seconds)} on one machine at a time ({source})", highlight=False)
+    console.print(f"{cells} on {machines}, {counted(len(plan.pairs()), 'test')}:", highlight=False)
     console.print("  " + " ".join(tests), highlight=False)
     if plan.nightly:
         words = f"only with --tag nightly, or by name: {' '.join(plan.nightly)}"

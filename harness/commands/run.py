@@ -13,10 +13,11 @@ import pytest
 from rich.console import Console
 
 from harness import report
-from harness.commands import clustered, options, playing
+from harness.commands import clustered, options, playing, resumed
 from harness.commands.options import add_gdb
 from harness.errors import ConfigError
 from harness.report.lines import Lines
+from harness.results.folder import CLUSTER
 from harness.run.machines import Bench
 from harness.run.options import ALL, add_to, given_path
 from harness.run.pytest.config import CONTROLLER
@@ -58,6 +59,11 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run; return the exit code of the run."""
     if arguments.part:
         return clustered.part(arguments, _alone)
+    if arguments.resume and not arguments.cluster and not (arguments.resume / CLUSTER).exists():
+        bench = options.bench(arguments)
+        return resumed.run(
+            arguments, lambda rest: run(rest, bench, Console(), arguments.workers, arguments.words)
+        )
     if arguments.cluster or arguments.resume:
         return clustered.run(arguments)
     wanted = options_of(vars(arguments), arguments.matrix, arguments.argv)

@@ -13,6 +13,7 @@ from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 
 BOOT_GUESS_S = 10.0
+TIMES = "matrix.times"  # beside the matrix: what all hosts know, written by `harness history --times`
 
 
 def longest_first(plan: Plan, last: Mapping[str, float]) -> list[str]:
@@ -26,6 +27,12 @@ def machine_seconds(cells: Iterable[Cell], last: Mapping[str, float]) -> float:
     cells = list(cells)
     own = last.get(cells[0].machine, BOOT_GUESS_S)
     return own + sum(seconds_of_test(cell, test, last) for cell in cells for test in cell.tests)
+
+
+def cell_seconds(cell: Cell, beside: int, last: Mapping[str, float]) -> float:
+    """The seconds of a cell's tests, and its share of its machine's other time with `beside` cells in all."""
+    tests = sum(seconds_of_test(cell, test, last) for test in cell.tests)
+    return tests + last.get(cell.machine, BOOT_GUESS_S) / beside
 
 
 def seconds_of_test(cell: Cell, test: str, last: Mapping[str, float]) -> float:

@@ -98,9 +98,9 @@ PATHS = ("image", "modules", "config", "vmlinux", "build", "packages", "key")
 class Kernel(_Model):
     """A kernel from exactly one source; `SOURCES` lists them with the keys that belong to each.
 
-    `tests` are globs as for `--test`, for its cells in the product of the axes; () is all tests. The exact
-    release is resolved and recorded when it is fetched. `vcpus` is the number of processors of its guests;
-    races between processors need at least two.
+    `tests` are globs as for `--test`, for its cells in the product of the axes; () is all tests. `why` is
+    their purpose, which `harness plan` prints. The exact release is resolved and recorded when it is fetched.
+    `vcpus` is the number of processors of its guests; races between processors need at least two.
     """
 
     name: Name
@@ -123,6 +123,7 @@ class Kernel(_Model):
     vcpus: Annotated[int, BeforeValidator(_parsed(quantities.count)), Field(le=quantities.MAX_PROCESSORS)] = 1
     tests: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     tags: tuple[Name, ...] = ()
+    why: Text | Literal[""] = ""
 
     @model_validator(mode="after")
     def _of_one_source(self) -> Kernel:
@@ -190,7 +191,8 @@ class Sysctl(_Model):
 class Include(_Model):
     """Adds cells: the product of these axes for the kernels that the globs in `kernel` match.
 
-    `tests` are globs as for `--test`. A cell of several entries runs the tests of all of them.
+    `tests` are globs as for `--test`. A cell of several entries runs the tests of all of them. `why` is the
+    purpose of the cells, which `harness plan` prints.
     """
 
     kernel: Globs = ("*",)
@@ -202,6 +204,7 @@ class Include(_Model):
     sysctl: Sysctl | None = None
     tests: Annotated[tuple[Text, ...], *_SOME] = ()
     tags: tuple[Name, ...] = ()
+    why: Text | Literal[""] = ""
 
 
 class Exclude(_Model):

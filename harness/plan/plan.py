@@ -143,6 +143,26 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
     )
 
 
+def reasons(matrix: Matrix, plan: Plan, selectors: Selectors) -> dict[str, str]:
+    """Why each cell of `plan` is in it: the purposes, or the names, of the matrix's selected entries."""
+    planned = {cell.id for cell in plan.cells}
+    words: dict[str, dict[str, None]] = {}
+    for candidate in expand(matrix):
+        if candidate.cell.id in planned and not _untagged(candidate, selectors):
+            words.setdefault(candidate.cell.id, {})[_purpose(matrix, candidate)] = None
+    return {name: "; ".join(words.get(name, ())) for name in (cell.id for cell in plan.cells)}
+
+
+def _purpose(matrix: Matrix, candidate: Candidate) -> str:
+    key, index = candidate.place
+    if key == "kernels":
+        kernel = candidate.cell.kernel
+        return kernel.why or ", ".join((f"kernel {kernel.name}", *kernel.tests))
+    if key == "include" and isinstance(index, int):
+        return matrix.include[index].why or f"include {index + 1}"
+    return candidate.cell.hookset
+
+
 def whole_night(matrix: Matrix) -> Plan:
     """The plan of `make nightly`: every cell and test of the matrix with the tag nightly."""
     return make(matrix, Selectors(tag=(catalogue.NIGHTLY,)))

@@ -1,12 +1,13 @@
 """Divides a plan among hosts: no machine is split, and every shard takes about as long.
 
-Sharding depends only on the plan, so every host computes the same shards. The times of earlier runs are not
-used, because each host remembers its own.
+Sharding depends only on the plan and on the times beside the matrix, so every host with the same files
+computes the same shards. What a host remembers of its own runs is not used.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from harness.errors import ConfigError
 from harness.plan.cost import longest_first, machine_seconds
@@ -23,24 +24,27 @@ def number(word: str) -> int:
     return int(match[2])
 
 
-def split(plan: Plan, parts: int) -> list[Plan]:
-    """The plan in `parts` shards, each in plan order. Some are empty if the plan has fewer machines."""
+def split(plan: Plan, parts: int, known: Mapping[str, float]) -> list[Plan]:
+    """The plan in `parts` shards, each in plan order. Some are empty if the plan has fewer machines.
+
+    `known` has the seconds of machines and tests, see `harness.plan.cost`; {} means that none is known.
+    """
     machines = plan.machines()
     cost = [0.0] * parts
     chosen: list[set[str]] = [set() for _ in range(parts)]
-    for name in longest_first(plan, {}):
+    for name in longest_first(plan, known):
         lightest = cost.index(min(cost))
         chosen[lightest].add(name)
-        cost[lightest] += machine_seconds(machines[name], {})
+        cost[lightest] += machine_seconds(machines[name], known)
     return [_only(plan, names) for names in chosen]
 
 
-def part(plan: Plan, shard: str) -> Plan:
+def part(plan: Plan, shard: str, known: Mapping[str, float]) -> Plan:
     """The shard named `shard`, such as "2/3". Raises ConfigError for an invalid name or an empty shard."""
     match = _SHARD.fullmatch(shard)
     if not match or int(match[1]) > int(match[2]):
         raise ConfigError(f"--shard {shard}: invalid shard", hint="use --shard 2/3 for the second of three")
-    chosen = split(plan, int(match[2]))[int(match[1]) - 1]
+    chosen = split(plan, int(match[2]), known)[int(match[1]) - 1]
     if not chosen.cells:
         raise ConfigError(
             f"--shard {shard}: the shard is empty: the plan has {counted(len(plan.machines()), 'machine')}",

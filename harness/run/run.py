@@ -24,7 +24,8 @@ from harness.host.deadlines import Pace
 from harness.host.progress import Phase, Progress, Step
 from harness.kernels import named
 from harness.plan import checked as config
-from harness.plan import plan, shards, suites
+from harness.plan import cost, plan, shards, suites
+from harness.plan.matrix import Matrix
 from harness.plan.plan import Plan, Selectors
 from harness.results import agreement, exercise, expectations, model, scenarios, visits
 from harness.results import folder as runfolder
@@ -121,6 +122,7 @@ class Run:
         self._write = write
         self.known = expectations.load(options.matrix.parent / expectations.NAME)
         self._test_names = list(scenarios.of_catalogue())
+        self.matrix: Matrix | None = None  # unless the plan is given
         self.plan = self._plan()
         self.started = datetime.datetime.now(datetime.UTC)
         self.id = f"{self.started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -149,12 +151,11 @@ class Run:
     def _plan(self) -> Plan:
         whole = self._whole_plan()
         if self.options.must_pass and self.options.shard:
-            raise ConfigError(
-                "--must-pass: a shard does not know what the other shards run; leave out --shard"
-            )
+            raise ConfigError("--must-pass: a shard does not know what others run; leave out --shard")
         if self.options.must_pass:
             whole = whole.model_copy(update={"must_pass": True})
-        return shards.part(whole, self.options.shard) if self.options.shard else whole
+        known = times.read_times(self.options.matrix.parent / cost.TIMES) if self.options.shard else {}
+        return shards.part(whole, self.options.shard, known) if self.options.shard else whole
 
     def _whole_plan(self) -> Plan:
         if self.options.plan:
@@ -163,6 +164,7 @@ class Run:
         selectors = self.options.selectors
         matrix, words = named.added(config.load(self.options.matrix), selectors.kernel)
         selectors = selectors.model_copy(update={"kernel": words})
+        self.matrix = matrix
         self._test_names += [suite.test for suite in matrix.suites]
         try:
             return plan.make(matrix, selectors)

@@ -72,6 +72,25 @@ def test_a_kernel_may_name_the_tests_of_its_cells() -> None:
         _plan(matrix_of({"name": "6.16", "series": "6.16", "tests": "trut.*"}))
 
 
+def test_each_cell_has_its_reasons() -> None:
+    """Those of the entries of the matrix that this run selects, or the entries' names."""
+    include = [
+        {"hookset": "lsm", "tests": "truth.open", "why": "the short way"},
+        {"hookset": "lsm", "tags": ["nightly"], "why": "the long way"},
+        {"hookset": "kprobe"},
+    ]
+    matrix = matrix_of("6.1", {"name": "6.16", "series": "6.16", "tests": "truth.*"}, include=include)
+    selectors = Selectors(kernel=("6.*",))
+    made = plan.make(matrix, selectors)
+    why = plan.reasons(matrix, made, selectors)
+    assert why["6.1-auto"] == "kernel 6.1"
+    assert why["6.16-auto"] == "kernel 6.16, truth.*"
+    assert why["6.1-lsm"] == "the short way"
+    assert why["6.1-kprobe"] == "include 3"
+    by_night = Selectors(tag=("nightly",))
+    assert plan.reasons(matrix, made, by_night)["6.1-lsm"] == "the short way; the long way"
+
+
 def test_a_nightly_test_runs_with_its_tag_or_by_name() -> None:
     """A matching glob does not select it; its full name, its tag and a matrix that names it do."""
     assert "loss.rate" not in _plan(matrix_of("6.1"), test=("loss.*",)).cells[0].tests

@@ -18,7 +18,7 @@ from harness.errors import ConfigError
 from harness.plan import checked as config
 from harness.plan import shards as split
 from harness.plan.matrix import Matrix
-from harness.plan.plan import Selectors, make
+from harness.plan.plan import Plan, Selectors, make
 from harness.results import model
 from harness.results.model import CellResult, Results
 from harness.run.fake import FakeBench
@@ -94,24 +94,51 @@ def test_every_cell_is_in_one_part_and_no_machine_in_two(
     kernels: int, parts: int, hooksets: list[str]
 ) -> None:
     plan = make(matrix_of(*(f"6.{number}" for number in range(kernels)), hooksets=hooksets), Selectors())
-    found = split.split(plan, parts)
+    found = split.split(plan, parts, {})
     machines = [name for part in found for name in part.machines()]
     assert sorted(machines) == sorted(set(machines)) == sorted(plan.machines())
     assert sorted(cell.id for part in found for cell in part.cells) == sorted(cell.id for cell in plan.cells)
     sizes = [len(part.machines()) for part in found]
     assert max(sizes) - min(sizes) <= 1  # these machines cost the same
-    assert found == split.split(plan, parts)
+    assert found == split.split(plan, parts, {})
+
+
+def test_known_times_make_the_parts_equal() -> None:
+    """A machine that takes as long as three others is a part of its own."""
+    plan = make(matrix_of("5.10", "6.1", "6.12", "7.3"), Selectors(test=("truth.open",)))
+    known = {f"{name}-amd64": 20.0 for name in ("6.1", "6.12", "7.3")} | {"5.10-amd64": 1.0}
+    known |= {"5.10-auto::truth.open": 59.0}
+    parts = split.split(plan, 2, known)
+    assert [[cell.id for cell in part.cells] for part in parts] == [
+        ["5.10-auto"],
+        ["6.1-auto", "6.12-auto", "7.3-auto"],
+    ]
+
+
+def test_plan_and_run_use_the_times_beside_the_matrix(
+    matrix: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So every host with the same files has the same shards."""
+    whole = make(_of(matrix), Selectors())
+    first = next(iter(whole.machines()))
+    (matrix.parent / "matrix.times").write_text(json.dumps({first: 1e5}))
+    assert cli.main(["plan", "--shards", "2", "--json"]) == 0
+    shards = json.loads(capsys.readouterr().out)["shards"]
+    assert shards[0]["machines"] == [first]
+    folder = _run(matrix, "first", "1/2")
+    planned = Plan.model_validate_json((folder / "plan.json").read_text())
+    assert list(planned.machines()) == [first]
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", ""])
 def test_an_invalid_shard_is_refused(shard: str) -> None:
     with pytest.raises(ConfigError, match="invalid shard"):
-        split.part(make(matrix_of("6.1"), Selectors()), shard)
+        split.part(make(matrix_of("6.1"), Selectors()), shard, {})
 
 
 def test_a_shard_without_a_machine_is_an_error() -> None:
     with pytest.raises(ConfigError, match="the plan has 1 machine"):
-        split.part(make(matrix_of("6.1"), Selectors()), "2/2")
+        split.part(make(matrix_of("6.1"), Selectors()), "2/2", {})
 
 
 def test_the_text_of_a_shard(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
