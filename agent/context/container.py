@@ -6,13 +6,16 @@ choose the names below the container's own cgroup, so the outermost match decide
 another one. Helpers that a runtime runs beside the container (conmon, nspawn's supervisor) belong to the
 host.
 
-A user can create any cgroup below the subtree that systemd delegates to the user (`user@UID.service`). An id
+A user can create any cgroup below the subtree that systemd delegates to the user (`user@UID.service`), and in
+every other directory that belongs to the user, such as that of a service with `User=` and `Delegate=`. An id
 from there is not verified. It is reported as `rootless_id`, and the process counts as a process of the host.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.events.actors import HOST, Container
@@ -67,19 +70,46 @@ _DELEGATED = re.compile(rb"user@[0-9]+\.service")  # below it a user chooses the
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
-def container_of(path: bytes) -> Container:
-    """Return the container of a cgroup path, the third field of `/proc/PID/cgroup`; HOST for none."""
+def _root_owns(_path: bytes) -> bool:
+    return False
+
+
+def container_of(path: bytes, users: Callable[[bytes], bool] = _root_owns) -> Container:
+    """Return the container of a cgroup path, the third field of `/proc/PID/cgroup`; HOST for none.
+
+    `users` returns whether the directory of a cgroup belongs to another user than root.
+    """
     components = [*path.split(b"/"), b""]
     delegated = False
-    for parent, component, child in zip(components, components[1:], components[2:], strict=False):
+    for depth, (parent, component, child) in enumerate(
+        zip(components, components[1:], components[2:], strict=False), start=1
+    ):
         delegated = delegated or _DELEGATED.fullmatch(component) is not None
         container = _match(component, parent)
         if container is None:
             continue
         if child == _SUPERVISOR and container.runtime == b"systemd-nspawn":
             return HOST
-        return Container(rootless_id=container.id) if delegated else container
+        if delegated or users(b"/".join(components[:depth])):
+            return Container(rootless_id=container.id)
+        return container
     return HOST
+
+
+def users_cgroup(mount: bytes, path: bytes) -> bool:
+    """Whether the directory of a cgroup belongs to another user than root, or was made below such a one.
+
+    Of a cgroup that is gone the nearest one above it that exists decides.
+    """
+    while True:
+        try:
+            return os.stat(mount + path).st_uid != 0  # noqa: PTH116 - names are bytes
+        except FileNotFoundError:
+            if not path:
+                return False
+            path = path.rpartition(b"/")[0]
+        except OSError:
+            return False
 
 
 def _match(component: bytes, parent: bytes) -> Container | None:

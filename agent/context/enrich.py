@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from agent.context.cgroups import CgroupPaths, has_legacy, unified_mount
-from agent.context.container import container_of, container_of_process
+from agent.context.container import container_of, container_of_process, users_cgroup
 from agent.context.packages import manager_of
 from agent.context.process import ProcessCache
 from agent.context.procfs import ProcFs
@@ -40,8 +42,10 @@ class Enricher:
         self._proc = proc or ProcFs(root / "proc")
         self._users = users or Users(root)
         self.processes = ProcessCache(self._proc, self._users)
-        self.cgroups = CgroupPaths(unified_mount(root / "sys/fs/cgroup"), self._proc)
-        self._containers: dict[bytes, Container] = {}
+        mount = unified_mount(root / "sys/fs/cgroup")
+        self.cgroups = CgroupPaths(mount, self._proc)
+        self._users_cgroup = functools.partial(users_cgroup, os.fsencode(mount))
+        self._containers: dict[int, Container] = {}  # by id: a path can get another owner
         self._last: dict[int, _Last] = {}  # by thread
         # A service can have a mount namespace of its own; that of process 1 is the host's.
         self._host_ns = self._proc.mount_ns("1") or self._proc.mount_ns("self")
@@ -82,7 +86,10 @@ class Enricher:
         last = self._last.get(event.tid)
         unchanged = last and last.known is known and last.process.ancestors is ancestors
         if last and unchanged and last.ids == ids and last.names == names:
-            return last.process
+            # Only what works for a package manager changes when another process exits.
+            manager = last.process.package_manager
+            if not manager or manager == self._manager(event, known, ancestors):
+                return last.process
         process = self._process(event, known, ancestors, names)
         if len(self._last) >= _MAX_THREADS:
             self._last.clear()
@@ -105,13 +112,25 @@ class Enricher:
             *names,
             ancestors,
             known.args_truncated,
-            manager_of(known, ancestors) if event.mount_ns == self._host_ns else b"",
+            self._manager(event, known, ancestors),
         )
+
+    def _manager(self, event: Event, known: Process, ancestors: tuple[Process, ...]) -> bytes:
+        """Return the package manager for which a process works: itself or an ancestor that still runs."""
+        if event.mount_ns != self._host_ns:
+            return b""
+        running = (one for one in ancestors if manager_of(one) and self._runs(one, event.time_ns))
+        return manager_of(known, running)
+
+    def _runs(self, process: Process, time_ns: int) -> bool:
+        """Whether a process runs its program at `time_ns`, and its pid was not reused."""
+        entry = self.processes.table.at(process.pid, time_ns)
+        return entry is not None and entry.died_ns > time_ns and entry.process.exe == process.exe
 
     def container(self, event: Event) -> Container:
         """Return the container of an event; HOST for none, and if it can no longer be found out."""
         path = self.cgroups.path(event.cgroup_id, event.pid, event.time_ns)
-        container = HOST if path is None else self._container_of(path)
+        container = HOST if path is None else self._container_of(event.cgroup_id, path)
         if container is HOST and (self._legacy or path is None):
             return self._by_process(event)
         return container
@@ -133,12 +152,12 @@ class Enricher:
             return b"" if entry is None else entry.root
         return self._proc.root_of(event.pid)
 
-    def _container_of(self, path: bytes) -> Container:
-        container = self._containers.get(path)
+    def _container_of(self, cgroup_id: int, path: bytes) -> Container:
+        container = self._containers.get(cgroup_id)
         if container is None:
             if len(self._containers) >= _MAX_CONTAINERS:
                 self._containers.clear()
-            container = self._containers[path] = container_of(path)
+            container = self._containers[cgroup_id] = container_of(path, self._users_cgroup)
         return container
 
     def _by_process(self, event: Event) -> Container:

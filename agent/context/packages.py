@@ -55,7 +55,10 @@ SCRIPTS = (
 
 
 def manager_of(process: Process, ancestors: Iterable[Process] = ()) -> bytes:
-    """Return the package manager that a process is, or that its nearest such ancestor is; b"" for none."""
+    """Return the package manager that a process is, or that its nearest such ancestor is; b"" for none.
+
+    An ancestor that has exited must not be among `ancestors`: daemons that it started do not work for it.
+    """
     return next(filter(None, map(_manager, (process, *ancestors))), b"")
 
 

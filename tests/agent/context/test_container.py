@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from agent.context.container import container_of, container_of_process
+from agent.context.container import container_of, container_of_process, users_cgroup
 from agent.events.actors import HOST, Container
 
 ID = "3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860"
@@ -84,6 +88,40 @@ def test_similar_paths_are_no_container(path: str) -> None:
 def test_a_group_below_a_users_manager_is_the_users_claim(path: str) -> None:
     """Its id is reported apart, so that a user cannot evade a rule with `container.id == ""`."""
     assert container_of(path.encode()) == Container(rootless_id=ID.encode())
+
+
+@pytest.mark.parametrize("name", [f"docker-{ID}.scope", f"mine/{ID}", f"lxc/{ID}", f"a/b/libpod-{ID}/c"])
+def test_a_group_in_a_directory_of_a_user_is_the_users_claim(name: str) -> None:
+    """A service with `User=` and `Delegate=` has such a directory outside of the user's manager."""
+    service = b"/system.slice/web.service"
+    path = service + b"/" + name.encode()
+    assert container_of(path, lambda one: one.startswith(service)) == Container(rootless_id=ID.encode())
+    assert container_of(path, lambda one: not one.startswith(service)).id == ID.encode()
+
+
+def test_what_a_container_delegates_inside_is_still_that_container() -> None:
+    """Only the directory in which the container's own cgroup was made counts."""
+    path = f"/system.slice/docker-{ID}.scope/init.scope".encode()
+    assert container_of(path, lambda one: one.startswith(path[:-11])).id == ID.encode()
+
+
+def test_the_owner_of_a_cgroup_that_is_gone_is_that_of_the_one_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user cannot get another answer by removing the cgroup before the agent looks."""
+    (tmp_path / "system.slice/web.service").mkdir(parents=True)
+    real = os.stat
+
+    def stat(path: bytes) -> SimpleNamespace:
+        real(path)
+        return SimpleNamespace(st_uid=1000 if path.endswith(b"/web.service") else 0)
+
+    monkeypatch.setattr(os, "stat", stat)
+    mount = os.fsencode(tmp_path)
+    assert users_cgroup(mount, b"/system.slice/web.service")
+    assert users_cgroup(mount, b"/system.slice/web.service/gone/too")
+    assert not users_cgroup(mount, b"/system.slice/gone.service/x")
+    assert not users_cgroup(mount + b"/nowhere", b"/x")
 
 
 def test_a_user_session_inside_a_container_is_still_that_container() -> None:

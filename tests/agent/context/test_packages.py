@@ -6,9 +6,11 @@ import os
 
 import pytest
 
+from agent.context.enrich import Enricher
 from agent.context.packages import is_manager, manager_of
 from agent.events.actors import Process
-from tests.agent.context.conftest import SECOND, FakeHost, exec_, fork, opened
+from agent.events.model import Event
+from tests.agent.context.conftest import SECOND, FakeHost, exec_, exit_, fork, opened
 
 
 @pytest.mark.parametrize(
@@ -65,3 +67,43 @@ def test_a_mount_namespace_of_its_own_has_no_package_manager(host: FakeHost) -> 
     assert enricher.context(event).process.package_manager == b"dpkg"
     event.mount_ns += 1
     assert enricher.context(event).process.package_manager == b""
+
+
+def test_a_process_works_for_a_package_manager_while_that_runs(host: FakeHost) -> None:
+    """A daemon that a package's script has started is not dpkg's any more once dpkg has ended."""
+    host.add_process(7, 1, b"/usr/bin/dpkg", b"dpkg", b"-i")
+    host.add_process(1, 0, b"/sbin/init", b"init")
+    enricher = host.enricher()
+    enricher.start()
+    for event in (fork(SECOND, 8, 7), exec_(SECOND, 8, 7, b"/usr/sbin/sshd"), fork(SECOND, 9, 8)):
+        enricher.context(event)
+
+    def managers(time_ns: int) -> list[bytes]:
+        return [
+            enricher.context(_on_the_host(enricher, time_ns, pid)).process.package_manager for pid in (8, 9)
+        ]
+
+    assert managers(2 * SECOND) == [b"dpkg", b"dpkg"]
+    enricher.context(exit_(3 * SECOND, 7))
+    assert managers(2 * SECOND) == [b"dpkg", b"dpkg"]  # an event that is handled late
+    assert managers(4 * SECOND) == [b"", b""]
+    enricher.context(exec_(5 * SECOND, 7, 1, b"/usr/bin/less"))  # another process with this pid
+    assert managers(20 * SECOND) == [b"", b""]
+
+
+def test_the_nearest_package_manager_that_still_runs_counts(host: FakeHost) -> None:
+    """What outlives dpkg still works for apt."""
+    host.add_process(6, 1, b"/usr/bin/apt-get", b"apt-get")
+    host.add_process(7, 6, b"/usr/bin/dpkg", b"dpkg", b"-i")
+    enricher = host.enricher()
+    enricher.start()
+    for event in (fork(SECOND, 8, 7), exec_(SECOND, 8, 7, b"/usr/bin/cp"), exit_(3 * SECOND, 7)):
+        enricher.context(event)
+    late = _on_the_host(enricher, 4 * SECOND, 8)
+    assert enricher.context(late).process.package_manager == b"apt"
+
+
+def _on_the_host(enricher: Enricher, time_ns: int, pid: int) -> Event:
+    event = opened(time_ns, pid)
+    event.mount_ns = enricher._host_ns
+    return event
