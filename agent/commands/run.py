@@ -83,9 +83,10 @@ def open_watch(options: RunOptions, ruleset: Ruleset, context_of: Judge, matched
     """Attach the hooks that the rules need, and return the pipeline that handles their events."""
     from agent.kernel import loader
     from agent.pipeline import Pipeline, wanted_by
+    from agent.service.alive import is_probe
 
     def judged(event: Event, context: Any, rules: Sequence[str]) -> None:
-        if rules:
+        if rules and not is_probe(event):
             matched(event, context, rules)
 
     loaded = loader.load(options.hookset, options.btf, options.transport, attach=wanted_by(ruleset))

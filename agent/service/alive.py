@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from agent.errors import AgentError
-from agent.events.model import EventType
+from agent.events.model import Event, EventType
 from agent.rules.engine import Ruleset
 
 State = Mapping[str, Any]
@@ -35,6 +35,12 @@ def probe() -> None:
     with suppress(OSError):  # /dev/null is no program
         opened = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
         os.posix_spawn("/dev/null", ["fim-probe"], {}, file_actions=[opened])
+
+
+def is_probe(event: Event) -> bool:
+    """Whether an event is one that `probe` of this process made: no rule shall report it."""
+    mine = event.ppid == os.getpid() and event.type in (EventType.OPEN, EventType.EXEC)
+    return mine and event.file.path == b"/dev/null"
 
 
 class Alive:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from agent.errors import RuleErrors
+from agent.events.model import Event, EventType, File
 from agent.rules.engine import Ruleset
 from agent.rules.load import load, loads
-from agent.service.alive import HEARTBEAT_S, LINKS_S, LOSS_S, PROBE_S, Alive, probe
+from agent.service.alive import HEARTBEAT_S, LINKS_S, LOSS_S, PROBE_S, Alive, is_probe, probe
 
 OPENS = "rules:\n  - {id: a, expression: 'open.file.path == \"/etc/passwd\"'}\n"
 
@@ -159,3 +160,13 @@ def test_the_probe_leaves_no_child() -> None:
     probe()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_the_events_of_the_probe_are_no_matches() -> None:
+    """Only the agent's own child is meant; others that open or execute the same file are reported."""
+    null = File(b"/dev/null")
+    for kind in (EventType.OPEN, EventType.EXEC):
+        assert is_probe(Event(kind, ppid=os.getpid(), file=null))
+        assert not is_probe(Event(kind, ppid=1, file=null))
+        assert not is_probe(Event(kind, ppid=os.getpid(), file=File(b"/etc/passwd")))
+    assert not is_probe(Event(EventType.UNLINK, ppid=os.getpid(), file=null))

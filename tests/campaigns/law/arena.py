@@ -212,7 +212,9 @@ class Arena:
             if "event" not in match:  # an event of the agent itself
                 continue
             process = match["process"]
-            if process["pid"] not in self.infrastructure and process["uid"] != UID:
+            # An agent also starts children, to see whether its hooks fire.
+            agents = self.infrastructure.intersection((process["pid"], process["ppid"]))
+            if not agents and process["uid"] != UID:
                 yield {**match, "part": part}
 
 
