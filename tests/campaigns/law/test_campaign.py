@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 from harness.errors import ConfigError, InfrastructureError
+from tests import ROOT
 from tests.campaigns.law.campaign import STARTS, Campaign, summary
 from tests.campaigns.law.case import Case
 from tests.campaigns.law.played import Match, Played, Record, Seen, Stat
@@ -128,13 +132,28 @@ def test_guests_that_do_not_start_are_findings_and_end_it_at_last(tmp_path: Path
     assert tried.figures.guests == 1
 
 
+DRAW = """
+import hashlib, json, sys
+from pathlib import Path
+from tests.campaigns.law.__main__ import loads
+from tests.campaigns.law.campaign import Campaign
+from tests.campaigns.law.world import World
+seed = int(sys.argv[1])
+one = Campaign("6.1", seed, None, loads, Path("unused"), print, batch=20)
+for number in range(10):
+    print(hashlib.sha256(json.dumps(one.case(World.from_seed(seed), number).to_json()).encode()).hexdigest())
+"""
+
+
 def test_a_seed_and_a_number_make_the_same_case_in_every_process() -> None:
-    """Rules, programs and reload of ten cases are the same bytes again; another seed has others."""
+    """Rules, programs and reloads of ten cases are the same bytes; another seed has others."""
 
-    def drawn(seed: int) -> list[str]:
-        one = campaign(lambda _: None, Path("unused"))
-        one.seed, one.batch = seed, 20
-        return [json.dumps(one.case(World.from_seed(seed), number).to_json()) for number in range(10)]
+    def drawn(seed: int, hashes: int) -> list[str]:
+        env = {**os.environ, "PYTHONHASHSEED": str(hashes)}
+        command = [sys.executable, "-c", DRAW, str(seed)]
+        done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.split()
 
-    assert drawn(31) == drawn(31)
-    assert len({*drawn(31), *drawn(32)}) == 20
+    first = drawn(31, 1)
+    assert drawn(31, 2) == first
+    assert len({*first, *drawn(32, 1)}) == 20
