@@ -14,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--matrix",
         type=given_path,
         metavar="FILE",
-        help="also require the programs for guests of this matrix that the host has to emulate",
+        help="also require what is needed to emulate the guests and to build the kernels of this matrix",
     )
 
 
@@ -26,4 +26,5 @@ def execute(arguments: argparse.Namespace) -> int:
     if not arguments.matrix:
         return main(arguments.connect)
     cells = plan.make(checked.load(arguments.matrix), plan.Selectors()).cells
-    return main(arguments.connect, frozenset(cell.arch for cell in cells))
+    arches = frozenset(cell.arch for cell in cells)
+    return main(arguments.connect, arches, builds=any(cell.kernel.fragment for cell in cells))

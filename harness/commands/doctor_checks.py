@@ -10,12 +10,13 @@ import os
 import pwd
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.host.cache import MIB, default_root
+from harness.kernels import kbuild
 from harness.lab import emulation
 
 _CACHE_MIB = 3000
@@ -48,12 +49,14 @@ class Check:
     look: Callable[[str], Finding]
 
 
-def main(uri: str = "", arches: Collection[str] = ()) -> int:
+def main(uri: str = "", arches: Collection[str] = (), *, builds: bool = False) -> int:
     """Run and print every check; return 0, or 3 if one is broken.
 
-    Programs that only guests of another architecture need are required for those in `arches`.
+    Programs that only guests of another architecture need are required for those in `arches`, and those that
+    only kernels of fragments need are required with `builds`.
     """
-    findings = [(check.name, look(check, uri)) for check in (*CHECKS, *of_other_guests(arches))]
+    checks = (*CHECKS, *of_other_guests(arches), Check("kernels of fragments", Built(builds)))
+    findings = [(check.name, look(check, uri)) for check in checks]
     sys.stdout.writelines(lines(findings))
     broken = any(finding.level is Level.BROKEN for _name, finding in findings)
     return _EXIT_BROKEN if broken else 0
@@ -113,13 +116,29 @@ class Emulated:
     def __call__(self, _uri: str) -> Finding:
         """Look for the programs on PATH."""
         lacking = emulation.missing(self.arch)
-        if not lacking:
-            return Finding(Level.FINE, "can be emulated")
-        fix = f"apt-get install {' '.join(lacking.values())}"
-        what = f"{' and '.join(lacking)} not found"
-        if self.required:
-            return Finding(Level.BROKEN, what, fix)
-        return Finding(Level.FINE, f"{what}; a matrix with {self.arch} needs: {fix}")
+        return _programs(lacking, self.required, "can be emulated", f"a matrix with {self.arch}")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What kernels of fragments need: required, or only reported."""
+
+    required: bool
+
+    def __call__(self, _uri: str) -> Finding:
+        """Look for the programs on PATH, and for headers."""
+        return _programs(kbuild.missing(), self.required, "can be built", "a matrix with fragments")
+
+
+def _programs(lacking: Mapping[str, str], required: bool, fine: str, needing: str) -> Finding:
+    """The finding about programs that are missing, each with its packages, and that `needing` needs."""
+    if not lacking:
+        return Finding(Level.FINE, fine)
+    fix = f"apt-get install {' '.join(dict.fromkeys(lacking.values()))}"
+    what = f"{' and '.join(lacking)} not found"
+    if required:
+        return Finding(Level.BROKEN, what, fix)
+    return Finding(Level.FINE, f"{what}; {needing} needs: {fix}")
 
 
 def of_other_guests(arches: Collection[str] = ()) -> tuple[Check, ...]:

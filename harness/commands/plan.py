@@ -12,6 +12,7 @@ from rich.table import Table
 
 from harness.commands import options
 from harness.commands.options import add_bench, add_matrix, selectors
+from harness.kernels import sources
 from harness.lab import emulation
 from harness.plan import shards, suites
 from harness.plan.cost import TIMES, cell_seconds, machine_seconds
@@ -43,8 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print the plan; nothing is booted.
 
-    Raises ConfigError if this host lacks programs for guests that it has to emulate. A plan as JSON or in
-    shards may be for other hosts.
+    Raises ConfigError if this host lacks programs for guests that it has to emulate, or for kernels that it
+    has to build. A plan as JSON or in shards may be for other hosts.
     """
     wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
     run = Run(wanted, options.bench(arguments))
@@ -61,6 +62,8 @@ def execute(arguments: argparse.Namespace) -> int:
         why = reasons(run.matrix, plan, wanted.selectors)
         show(plan, why, known or read_times(run.times_path), console)
         emulation.check_foreign(cell.arch for cell in plan.cells)
+        for kernel, arch in dict.fromkeys((cell.kernel, cell.arch) for cell in plan.cells):
+            sources.check(kernel, arch)
     return 0
 
 

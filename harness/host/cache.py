@@ -57,19 +57,27 @@ class Cache:
         self._in_use: dict[Path, int] = {}
 
     def get(
-        self, kind: str, key: str, build: Build, *, needs: int = 0, progress: Progress | None = None
+        self,
+        kind: str,
+        key: str,
+        build: Build,
+        *,
+        needs: int = 0,
+        progress: Progress | None = None,
+        verified: bool = True,
     ) -> Path:
         """Return the folder with the entry's verified content; `build(folder)` makes it if it is absent.
 
-        `needs` is the free space in bytes that `build` takes. If `build` raises, nothing is kept, and the
-        error passes through. Raises InfrastructureError if the disk is full or the cache cannot be written,
-        and ConfigError if another user can change it.
+        `needs` is the free space in bytes that `build` takes. `verified` must be False for entries with too
+        many files for digests, such as sources: then only their size is recorded. If `build` raises, nothing
+        is kept, and the error passes through. Raises InfrastructureError if the disk is full or the cache
+        cannot be written, and ConfigError if another user can change it.
         """
         entry = self.root / kind / key
         if entry not in self._in_use:
             refuse_shared(self.root)
             with _disk_errors(self.root), self._locked(entry, progress or self._progress) as say:
-                self._make_good(entry, build, needs, say)
+                self._make_good(entry, build, needs, say, verified)
                 self._in_use[entry] = locks.use(entry)
                 os.utime(entry)
         return entry / "content"
@@ -119,9 +127,9 @@ class Cache:
             if handle is not None:
                 os.close(handle)
 
-    def _make_good(self, entry: Path, build: Build, needs: int, say: Progress) -> None:
+    def _make_good(self, entry: Path, build: Build, needs: int, say: Progress, verified: bool) -> None:
         if entry.exists():
-            damage = manifest.damage(entry)
+            damage = manifest.damage(entry) if verified else manifest.unreadable(entry)
             if not damage:
                 return
             say(f"cache: {_short(entry)} is damaged ({damage}): making it again")
@@ -132,7 +140,7 @@ class Cache:
         (partial / "content").mkdir(parents=True)
         try:
             build(partial / "content")
-            manifest.seal(partial)
+            (manifest.seal if verified else manifest.seal_size)(partial)
             partial.rename(entry)
             manifest.sync(entry.parent)
         finally:

@@ -45,6 +45,27 @@ def seal(folder: Path) -> None:
     sync(folder)
 
 
+def seal_size(folder: Path) -> None:
+    """Write a manifest that has only the size of a folder's content, and sync all of it; raises OSError."""
+    size = sum(
+        os.lstat(f"{parent}/{name}").st_size
+        for parent, _folders, names in os.walk(folder / "content")
+        for name in names
+    )
+    manifest = folder / NAME
+    manifest.write_text(json.dumps(asdict(Manifest(size, {})), indent=1) + "\n")
+    os.sync()  # much cheaper than a call for each of 90,000 files
+
+
+def unreadable(folder: Path) -> str:
+    """Return why the manifest of a folder that was sealed by size cannot be read; empty if it can."""
+    try:
+        read(folder)
+    except (OSError, ValueError) as error:
+        return f"it cannot be read: {error}"
+    return ""
+
+
 def damage(folder: Path) -> str:
     """Return the first damage of a sealed folder, in a few words; empty if it is intact."""
     if _as_remembered(folder):

@@ -26,7 +26,6 @@ from harness.host.programs import run
 from harness.host.progress import Phase, Progress, Step
 from harness.kernels import catalogue, fetcher, payload, preflight, unpack
 from harness.kernels.catalogue import Architecture
-from harness.kernels.headers import Headers
 from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
 from harness.plan.matrix import Kernel
 
@@ -102,13 +101,18 @@ def fetch(resolved: ResolvedKernel, store: Cache, progress: Progress) -> Fetched
     return fetcher.within(store.get("kernels", resolved.digest, missing, progress=progress), resolved)
 
 
-def fetch_headers(resolved: ResolvedKernel, store: Cache, progress: Progress) -> Headers:
-    """Raise ConfigError: only Debian's archive has headers in a form that is known."""
-    del store, progress
-    raise ConfigError(
-        f"{resolved.name}: the harness has no headers of this kernel, and bcc compiles with them",
-        hint="leave out the hook set bcc and btf: none for this kernel",
-    )
+def fetch_headers(resolved: ResolvedKernel, store: Cache, progress: Progress) -> None:
+    """Nothing for a kernel that holds its headers. Raises ConfigError for any other one.
+
+    Only Debian's archive has headers in a form that is known.
+    """
+    config = fetch(resolved, store, progress).config
+    options = preflight.settings(config.read_text(errors="replace") if config else "")
+    if options.get("IKHEADERS") not in ("y", "m"):
+        raise ConfigError(
+            f"{resolved.name}: the harness has no headers of this kernel, and bcc compiles with them",
+            hint="build it with CONFIG_IKHEADERS, or leave out the hook set bcc and btf: none for it",
+        )
 
 
 # --- digests of what the user named ---

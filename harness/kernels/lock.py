@@ -5,8 +5,8 @@
      "archives": [{"kernel", "arch", "packages": [{"name", "version", ...}]}]}
 
 A kernel is identified by series, flavour and architecture, not by its name in the matrix. `archives`, which
-may be absent, has the kernels of the sources `apt` and `rpm`, by `Kernel.requested`. `known` lists the series
-that the repositories had when the file was written, so that a new series is noticed.
+may be absent, has the packages of the sources `apt`, `rpm` and `fragment`, by `Kernel.requested`. `known`
+lists the series that the repositories had when the file was written, so that a new series is noticed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~:_-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILENAME = re.compile(r"pool/(?!.*\.\.)[A-Za-z0-9.+~%:_/-]+\.deb")
 _ARCHIVE_FILE = re.compile(r"(?![/.-])(?!.*\.\.)[A-Za-z0-9.+~%:_^/-]{1,512}\.(?:deb|rpm)")
-_REQUESTED = re.compile(r"(?:apt|rpm) [!-~][ -~]{0,1023}")
+_REQUESTED = re.compile(r"(?:apt|rpm|configuration of) [!-~][ -~]{0,1023}")
 
 
 @dataclass(frozen=True)

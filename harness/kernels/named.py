@@ -10,11 +10,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import ConfigError
-from harness.kernels import archives, packages
+from harness.kernels import archives, kconfig, packages
 from harness.plan.cells import fits
 from harness.plan.matrix import Kernel, Matrix
 
 _SERIES = "series:"
+_FRAGMENT = "fragment:"
 _BOOT_FOLDERS = (("arch", "x86"), ("arch", "arm64"))  # above boot/bzImage in a kernel's tree
 _NO_NAME = re.compile(r"[^A-Za-z0-9._+-]+", re.ASCII)
 
@@ -23,12 +24,13 @@ def added(matrix: Matrix, words: Sequence[str]) -> tuple[Matrix, tuple[str, ...]
     """The matrix with a kernel for each of `words` that is a path, and the words with paths as names.
 
     A word with a slash is a path, and so is one that matches no kernel of the matrix and exists.
-    `series:6.12` is Debian's kernel of that series. Raises ConfigError for a path that does not exist.
+    `series:6.12` is Debian's kernel of that series, `fragment:el9` one that is built here. Raises ConfigError
+    for a path that does not exist.
     """
     kernels, names = list(matrix.kernels), []
     for word in words:
         is_path = "/" in word or (not _matches(word, matrix) and Path(word).exists())
-        if is_path or word.startswith(_SERIES):
+        if is_path or word.startswith((_SERIES, _FRAGMENT)):
             kernels.append(from_word(word, {kernel.name for kernel in kernels}))
             names.append(kernels[-1].name)
         else:
@@ -37,9 +39,16 @@ def added(matrix: Matrix, words: Sequence[str]) -> tuple[Matrix, tuple[str, ...]
 
 
 def from_word(word: str, taken: Collection[str] = ()) -> Kernel:
-    """The kernel of `series:SERIES` or at a path, with a name that is not in `taken`. Raises ConfigError."""
+    """The kernel of `series:SERIES`, of `fragment:NAME` or at a path, with a name that is not in `taken`.
+
+    Raises ConfigError.
+    """
     if word.startswith(_SERIES):
         return _of_series(word.removeprefix(_SERIES), taken)
+    if word.startswith(_FRAGMENT):
+        path = kconfig.path_of(word.removeprefix(_FRAGMENT)).absolute()
+        own = path.stem if path.parent == kconfig.FOLDER else str(path)
+        return Kernel(name=_name(Path(path.stem), taken), fragment=(own,))
     return from_path(Path(word), taken)
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from harness.host.cache import Cache
 from harness.host.progress import Progress
-from harness.kernels import apt_archive, build, image, packages, rpm_archive, series
+from harness.kernels import apt_archive, build, fragment, image, packages, rpm_archive, series
 from harness.kernels.headers import Headers
 from harness.kernels.lock import Lock
 from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
@@ -40,8 +40,8 @@ class Source(Protocol):
     def fetch(self, resolved: ResolvedKernel, store: Cache, progress: Progress) -> FetchedKernel:
         """The kernel's files in the cache."""
 
-    def fetch_headers(self, resolved: ResolvedKernel, store: Cache, progress: Progress) -> Headers:
-        """The headers of exactly this kernel, with which BCC compiles in the guest."""
+    def fetch_headers(self, resolved: ResolvedKernel, store: Cache, progress: Progress) -> Headers | None:
+        """The headers of exactly this kernel, with which BCC compiles; None if the kernel holds them."""
 
 
 class Archive(Source, Protocol):
@@ -51,7 +51,7 @@ class Archive(Source, Protocol):
         """The packages of the newest kernel that the archive has now, the first of which has its version."""
 
 
-ARCHIVES: Mapping[str, Archive] = {"apt": apt_archive, "rpm": rpm_archive}
+ARCHIVES: Mapping[str, Archive] = {"apt": apt_archive, "rpm": rpm_archive, "fragment": fragment}
 SOURCES: Mapping[str, Source] = {
     "series": series,
     "image": image,
@@ -83,6 +83,6 @@ def fetch(resolved: ResolvedKernel, store: Cache, progress: Progress) -> Fetched
     return SOURCES[resolved.source].fetch(resolved, store, progress)
 
 
-def fetch_headers(resolved: ResolvedKernel, store: Cache, progress: Progress) -> Headers:
+def fetch_headers(resolved: ResolvedKernel, store: Cache, progress: Progress) -> Headers | None:
     """See `Source.fetch_headers`."""
     return SOURCES[resolved.source].fetch_headers(resolved, store, progress)

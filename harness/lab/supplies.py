@@ -165,8 +165,8 @@ class Preparation:
                 "modules": str(modules_image(kernel, self.store, progress, headers=needed)),
                 "root": str(root.path),
             }
-        if needed:
-            made_with = [(one.name, one.version, one.sha256) for one in needed.packages]
+        if cell.compiles:
+            made_with = [(one.name, one.version, one.sha256) for one in (needed.packages if needed else ())]
             self._record(name, (*made_with, *compilers(root)))
         if kernel.config:
             self.files[name]["config"] = str(kernel.config)

@@ -88,11 +88,12 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "packages": (),
     "apt": ("suite", "component", "key", "package"),
     "rpm": ("mirrorlist", "releasever", "key", "package"),
+    "fragment": ("linux",),
 }
 # The keys without which a source is incomplete.
 REQUIRED: Mapping[str, tuple[str, ...]] = {"apt": ("suite", "key", "package"), "rpm": ("key",)}
 # The keys that are paths, relative to the folder of the matrix.
-PATHS = ("image", "modules", "config", "vmlinux", "build", "packages", "key")
+PATHS = ("image", "modules", "config", "vmlinux", "build", "packages", "fragment", "key")
 
 
 class Kernel(_Model):
@@ -118,6 +119,9 @@ class Kernel(_Model):
     rpm: Url = ""  # of an rpm repository: the folder that has `repodata`; $releasever, $basearch
     mirrorlist: bool = False  # `rpm` is a list of such addresses
     releasever: NameOrNone = ""  # for `rpm`
+    # Names of images/configs/, or files: a kernel is built here with them.
+    fragment: Annotated[tuple[File, ...], BeforeValidator(_listed)] = ()
+    linux: NameOrNone = "6.12"  # of Debian's linux-source packages, for `fragment`
     key: File = ""  # the OpenPGP public keys that sign the archive
     package: PackageGlob = ""  # its name, or a glob of which the newest is taken; `kernel` of `rpm`
     vcpus: Annotated[int, BeforeValidator(_parsed(quantities.count)), Field(le=quantities.MAX_PROCESSORS)] = 1
@@ -150,18 +154,35 @@ class Kernel(_Model):
         def absolute(name: str) -> str:
             return os.path.normpath(folder / Path(name).expanduser()) if name else ""
 
-        update = {key: absolute(getattr(self, key)) for key in PATHS if key != "packages"}
-        return self.model_copy(update={**update, "packages": tuple(map(absolute, self.packages))})
+        update: dict[str, object] = {
+            key: tuple(map(absolute, value)) if isinstance(value, tuple) else absolute(value)
+            for key in PATHS
+            if key != "fragment" and (value := getattr(self, key))
+        }
+        fragments = (absolute(word) if is_fragment_file(word) else word for word in self.fragment)
+        return self.model_copy(update={**update, "fragment": tuple(fragments)})
 
     @property
     def requested(self) -> str:
         """The series, or the source and its paths, as at most 1,024 ASCII characters."""
+        if self.fragment:
+            names = " and ".join(Path(word).stem for word in self.fragment)
+            return _ascii(f"configuration of {names} on Debian {self.linux}")
         value = getattr(self, self.source)
         if self.source in REQUIRED:
             keys = (key for key in SOURCES[self.source] if key != "key" and getattr(self, key))
             value = (value, *(str(getattr(self, key)) for key in keys))
         words = value if isinstance(value, str) else " ".join(value)
-        return self.series or f"{self.source} {words}".encode("ascii", "backslashreplace").decode()[:1024]
+        return self.series or _ascii(f"{self.source} {words}")
+
+
+def _ascii(words: str) -> str:
+    return words.encode("ascii", "backslashreplace").decode()[:1024]
+
+
+def is_fragment_file(word: str) -> bool:
+    """Whether a word of `fragment` is the path of a file, and not a name in `images/configs/`."""
+    return "/" in word or word.endswith(".config")
 
 
 class Cmdline(_Model):

@@ -1,4 +1,4 @@
-"""Compiles the BPF programs with bcc on this host, for kernels without BTF, whose headers are installed.
+"""Compiles the BPF programs with bcc on this host, for kernels without BTF, whose headers exist.
 
 The result is an ordinary object file, which is loaded like the one that was compiled beforehand. It is
 compiled once for each boot, in a process of its own: the compiler takes 200 MB, and minutes on a slow host. A
@@ -16,6 +16,7 @@ from pathlib import Path
 from agent.errors import KernelError
 from agent.hooks import needs, sets
 from agent.kernel import map_writer
+from agent.kernel.bcc import kheaders
 from agent.kernel.capabilities import LOAD_FAIL, Capability
 from agent.kernel.choose import FIRES
 
@@ -26,7 +27,6 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 _SOURCE_FOLDERS = (_PACKAGE / "bpf", _PACKAGE.parent / "bpf")
 _ROOT = "fim.bcc.c"
 _FOLDER = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/fim"), "bcc")  # systemd sets it for a service
-_MODULES = Path("/lib/modules")
 _DEADLINE_S = 1800.0
 _KEPT_CHARACTERS = 1 << 16  # of the compiler's messages
 
@@ -78,9 +78,8 @@ def lacking() -> str:
     """Describe what compiling needs and is not installed; empty if nothing is missing."""
     if importlib.util.find_spec("bcc") is None:
         return "python3-bpfcc is not installed"
-    release = os.uname().release
-    if not (_MODULES / release / "build").is_dir():
-        return f"the headers of this kernel, {release}, are not installed"
+    if not kheaders.installed() and not kheaders.held():
+        return f"the headers of this kernel, {os.uname().release}, are not installed"
     return ""
 
 

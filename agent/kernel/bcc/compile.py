@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from agent.errors import KernelError
-from agent.kernel.bcc import backend, object_file
+from agent.kernel.bcc import backend, kheaders, object_file
 from agent.kernel.bcc import layout as bcc_layout
 from agent.kernel.bcc import source as bcc_source
 from agent.kernel.bcc.source import Source
@@ -35,6 +35,9 @@ def main(sources: Path, target: Path) -> int:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folder = Path(scratch)
         try:
+            if not kheaders.installed() and kheaders.held():
+                kheaders.unpack(folder / "headers")
+                os.environ[kheaders.VARIABLE] = str(folder / "headers")
             layout = observed(sources, folder)
             flags = [f"-D{name}={value}" for name, value in defines(layout).items()]
             compiled = _object(sources, bcc_source.ROOT, backend.symbols(), flags, folder)

@@ -13,7 +13,7 @@ import pytest
 from agent.commands import probe
 from agent.errors import KernelError, UsageError
 from agent.hooks import sets
-from agent.kernel.bcc import backend
+from agent.kernel.bcc import backend, kheaders
 from agent.kernel.capabilities import LOAD_FAIL, Capability
 from agent.kernel.loader import Variant
 
@@ -35,7 +35,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "bcc.py").write_text(FAILING)
     monkeypatch.setattr(backend, "_FOLDER", tmp_path / "run" / "bcc")
-    monkeypatch.setattr(backend, "_MODULES", tmp_path / "lib")
+    monkeypatch.setattr(kheaders, "MODULES", tmp_path / "lib")
+    monkeypatch.setattr(kheaders, "ARCHIVE", tmp_path / "kheaders.tar.xz")
     monkeypatch.syspath_prepend(tmp_path / "path")
     return tmp_path / "path"
 
