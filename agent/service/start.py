@@ -28,7 +28,7 @@ from agent.service import control, privileges
 from agent.service.loop import Service, Watch, log
 from agent.service.notify import Notifier
 from agent.service.options import ECS, LEAVE_OUT, STDOUT, RunOptions
-from agent.sinks.base import Match, Sink
+from agent.sinks.base import NO_SPACE, Match, Sink
 from agent.sinks.dispatch import Dispatcher, Outlet
 from agent.sinks.explain import Explainer, databases
 from agent.sinks.jsonl import JsonlSink
@@ -139,7 +139,10 @@ def _open_otlp(options: RunOptions) -> Sink:
     try:
         spool = Spool(options.spool, options.spool_bytes) if options.spool else None
     except OSError as error:
-        raise UsageError(f"cannot spool in {options.spool}: {error.strerror}") from error
+        if error.errno not in NO_SPACE:
+            raise UsageError(f"cannot spool in {options.spool}: {error.strerror}") from error
+        spool = None
+        log(f"cannot spool in {options.spool}: {error.strerror}; matches wait in memory only until a restart")
     host = {f"host.{key}": value for key, value in this_host().items()}
     return OtlpSink(collector, spool, {"service.name": "fim-agent", "service.version": __version__, **host})
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # errors that may pass while the agent runs
 
 
 class Match(NamedTuple):

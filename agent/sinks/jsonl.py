@@ -12,7 +12,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.sinks.base import Match, SinkCounters
+from agent.sinks.base import NO_SPACE, Match, SinkCounters
 
 MODE = 0o640  # matches reveal what users do with their files
 _RETRY_S = 1.0
@@ -79,7 +79,10 @@ class _Target:
 
 
 class JsonlSink:
-    """Appends each match as a line to `path`, or to stdout if it is None."""
+    """Appends each match as a line to `path`, or to stdout if it is None.
+
+    Raises OSError if the file cannot be opened for another reason than a full disk.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self.name = "stdout" if path is None else "file"
@@ -88,7 +91,13 @@ class JsonlSink:
         self._failed = False
         self._path = path
         self._target: _Target | None = None
-        self._target = self._open()
+        try:
+            self._target = self._open()
+        except OSError as error:
+            # The disk may have space later; the agent must evaluate events until then.
+            if error.errno not in NO_SPACE:
+                raise
+            self.counters.errors += 1
 
     def write(self, matches: Sequence[Match]) -> int:
         """Write matches in order, as many as the file accepts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from agent.errors import UsageError
 from agent.service import control
 from agent.service.options import RunOptions
 from agent.service.start import open_sinks
+from agent.sinks.spool import Spool
 
 CHILD = """
 import sys, threading
@@ -174,6 +176,19 @@ class TestSinks:
         options = RunOptions((), output="", otlp="http://127.0.0.1:1", spool=tmp_path / "file" / "spool")
         with pytest.raises(UsageError, match="cannot spool in"):
             open_sinks(options)
+
+    def test_a_spool_on_a_full_disk(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The agent starts without it: refused, it would evaluate no event until a user starts it."""
+
+        def full(*_: object) -> Spool:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("agent.sinks.spool.Spool", full)
+        options = RunOptions((), output="", otlp="http://127.0.0.1:1", spool=tmp_path / "spool")
+        assert [sink.name for sink in open_sinks(options)] == ["otlp"]
+        assert "cannot spool in" in capsys.readouterr().err
 
     def test_syslog_and_the_journal(self) -> None:
         """The agent starts although a server is missing."""

@@ -145,3 +145,36 @@ class _stdout_pipe:  # noqa: N801 - used as a statement
         os.dup2(self._saved, 1)
         os.close(self._saved)
         os.close(self._read)
+
+
+def _no_room(path: Path, error: int) -> Callable[..., int]:
+    real = os.open
+
+    def opened(name: Path, *rest: int, **named: int) -> int:
+        if name == path:
+            raise OSError(error, os.strerror(error))
+        return real(name, *rest, **named)
+
+    return opened
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_at_the_start_is_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """An agent that refused to start would watch nothing until a user starts it again."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", _no_room(path, error))
+        sink = JsonlSink(path)
+        assert sink.counters.errors == 1
+        assert sink.write(matches(2)) == 0
+        assert sink.retry_s < 2
+    assert sink.write(matches(2)) == 2
+    assert path.read_bytes() == b'{"n":0}\n{"n":1}\n'
+    sink.close()
+
+
+def test_any_other_error_at_the_start_is_the_users(tmp_path: Path) -> None:
+    """A folder that does not exist will not appear."""
+    with pytest.raises(FileNotFoundError):
+        JsonlSink(tmp_path / "none/out.jsonl")
