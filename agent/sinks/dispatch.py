@@ -12,10 +12,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from agent.rules.engine import OWN_PREFIX
 from agent.sinks.base import Match, Sink
 
 QUEUE_MATCHES = 16_384
 QUEUE_BYTES = 16 << 20
+# Room of the agent's own events beyond that, so that a sink that was full learns what it has missed.
+OWN_MATCHES = 1_024
+OWN_BYTES = 1 << 20
 BATCH = 512
 _MATCH_BYTES = 200  # of a match, without its line
 
@@ -55,9 +59,12 @@ class Outlet:
     def offer(self, match: Match) -> bool:
         """Queue a match. Return False and count it as dropped if the queue is full."""
         size = len(match.line) + _MATCH_BYTES
+        own = match.rule.startswith(OWN_PREFIX)
+        max_matches = self._max_matches + (OWN_MATCHES if own else 0)
+        max_bytes = self._max_bytes + (OWN_BYTES if own else 0)
         with self._changed:
             self.offered += 1
-            if len(self._queue) >= self._max_matches or self._bytes + size > self._max_bytes:
+            if len(self._queue) >= max_matches or self._bytes + size > max_bytes:
                 self.overflowed += 1
                 return False
             self._queue.append(match)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from agent.sinks.base import Match, SinkCounters
-from agent.sinks.dispatch import BATCH, Dispatcher, Outlet
+from agent.sinks.dispatch import BATCH, OWN_BYTES, Dispatcher, Outlet
 from tests.agent.sinks.conftest import match, matches
 
 
@@ -70,6 +70,19 @@ def test_a_queue_is_bounded_in_matches_and_bytes() -> None:
     assert (outlet.offered, outlet.overflowed, outlet.queued) == (3, 2, 1)
     outlet.step()
     assert outlet.offer(match())
+
+
+def test_the_agents_own_events_have_room_in_a_full_queue() -> None:
+    """A sink that accepts matches again must get to know what it has missed; this room is bounded too."""
+    own = Match("agent.loss", "agent.loss", 0, b"x" * 100)
+    outlet = Outlet(FakeSink(), max_matches=2)
+    assert [outlet.offer(one) for one in (match(), match(), match(), own)] == [True, True, False, True]
+    assert not outlet.offer(match())
+    outlet = Outlet(FakeSink(), max_bytes=500)
+    offered = [outlet.offer(own) for _ in range(OWN_BYTES // 300 + 10)]
+    assert offered[0]
+    assert not offered[-1]
+    assert sum(offered) <= (OWN_BYTES + 500) // 300
 
 
 def test_matches_wait_a_moment_for_a_batch() -> None:
