@@ -203,7 +203,8 @@ class Arena:
         before, self._before = self._before, header["status"]
         counted = {name: _since(before.get(name), now) for name, now in header["status"].items()}
         if "off" not in counted:
-            matches["off"], counted["off"] = matches["on"], {**counted["on"], "lost": 0, "dropped": 0}
+            none = dict.fromkeys(("lost", "lost_to_neighbour", "dropped"), 0)
+            matches["off"], counted["off"] = matches["on"], {**counted["on"], **none}
         return replace(_played(found, matches, counted, problems), outside=tuple(seen))
 
     def _matches(self, data: bytes, part: int) -> Iterator[Match]:
@@ -226,12 +227,8 @@ def _since(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]
         kind: {name: count - before["ledger"].get(kind, {}).get(name, 0) for name, count in row.items()}
         for kind, row in now["ledger"].items()
     }
-    return {
-        **now,
-        "ledger": rows,
-        "lost": now["lost"] - before["lost"],
-        "dropped": now["dropped"] - before["dropped"],
-    }
+    counts = {name: now[name] - before[name] for name in ("lost", "lost_to_neighbour", "dropped")}
+    return {**now, "ledger": rows, **counts}
 
 
 def _played(
@@ -248,6 +245,6 @@ def _played(
         tuple(matches["off"]),
         on["ledger"],
         off["ledger"],
-        on["lost"] + off["lost"],
+        sum(one["lost"] - one["lost_to_neighbour"] for one in (on, off)),
         tuple(problems),
     )

@@ -247,7 +247,8 @@ class Agent:
             if not found["open"]:
                 break
         found["dropped"] = sum(sink["dropped"] for sink in found["sinks"].values())
-        keep = ("ledger", "lost", "open", "dropped")
+        found["lost_to_neighbour"] = found["lost_by_user"].get(str(NEIGHBOUR), 0)
+        keep = ("ledger", "lost", "lost_to_neighbour", "open", "dropped")
         return {name: found[name] for name in keep}
 
 

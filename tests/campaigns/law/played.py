@@ -100,6 +100,6 @@ class Played:
     off: tuple[Match, ...]
     ledger_on: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     ledger_off: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    lost: int = 0
+    lost: int = 0  # without what the neighbour made the agents lose of its own events
     problems: tuple[str, ...] = ()
     outside: tuple[Outside, ...] = ()  # of the parts that fanotify watched
