@@ -14,8 +14,10 @@ from typing import Any
 
 from harness.errors import HarnessError, InfrastructureError
 from tests.campaigns.law.case import Case
+from tests.campaigns.law.entries import draft
 from tests.campaigns.law.judge import Difference, Kind, judge
 from tests.campaigns.law.outside import doubts
+from tests.campaigns.law.played import Played
 from tests.campaigns.law.policies import Rule, policy
 from tests.campaigns.law.programs import batch
 from tests.campaigns.law.shrink import Budget, shrink
@@ -206,20 +208,26 @@ class Campaign:
         group = difference.kind.coarse()
         self.shrunk[group] += 1
         if self.shrinking and self.shrunk[group] <= SHRINKS:
-            small, last = self._shrink(arena, case, difference)
+            small, last, played = self._shrink(arena, case, difference)
             entry |= {"small": small.to_json(), "shrunk": _plain(last) if last else None}
+            entry["entry"] = draft(small, last, played.records) if last and played else None
             if last:
                 rules = "; ".join(rule.expression for rule in (*small.rules, *(small.reload or ())))
                 self.say(f"  shrunk to {small.size()} lines, under {rules[:300]}:")
                 self.say("    " + small.script.replace("\n", "\n    "))
                 self.say(f"    expected {last.expected[:300]}; got {last.got[:300]}")
+                if entry["entry"]:
+                    self.say("  as an entry of agent/selftest/corpus:")
+                    self.say("    " + entry["entry"].replace("\n", "\n    "))
             else:
                 self.say("  did not happen again")
         self._write(entry)
 
-    def _shrink(self, arena: Any, case: Case, difference: Difference) -> tuple[Case, Difference | None]:
-        """Return the smallest case found, and its difference; None if it never failed again."""
-        found: list[Difference] = []
+    def _shrink(
+        self, arena: Any, case: Case, difference: Difference
+    ) -> tuple[Case, Difference | None, Played | None]:
+        """Return the smallest case, its difference, and its play; None if it never failed again."""
+        found: list[tuple[Difference, Played]] = []
 
         def fails(trial: Case) -> bool:
             played = trial.play(arena)
@@ -228,11 +236,11 @@ class Campaign:
                 for one in judge(played, trial.script, trial.parts, trial.world)
                 if one.kind.coarse() == difference.kind.coarse()
             ]
-            found.extend(same[:1])
+            found.extend((one, played) for one in same[:1])
             return bool(same)
 
         small = shrink(case, fails, difference.program, difference.rule, Budget(TRIALS, SHRINK_S))
-        return small, found[-1] if found else None
+        return small, *(found[-1] if found else (None, None))
 
     def _died(self, case: Case, number: int, how: str) -> None:
         """Count the death of a guest; its case goes into the log whole, so that `--replay` plays it again."""

@@ -56,6 +56,7 @@ class Difference:
     got: str
     evidence: tuple[str, ...] = field(default=())
     rule: str = ""
+    key: Key | None = None  # the match that is missing
 
 
 def unescape(shown: str) -> str:
@@ -211,6 +212,7 @@ def _against(known: Truth, played: Played, about: _About) -> Iterator[Difference
             "" if other is None else _shown(other),
             _evidence(record),
             key.rule,
+            key,
         )
     for (key, count), names in extra.items():
         record = about.of(key)

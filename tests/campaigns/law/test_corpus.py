@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from agent.events.model import Event, EventType, File, FileFlags
@@ -10,7 +13,11 @@ from agent.selftest import corpus
 from agent.selftest.catalogue import CATALOGUE
 from tests.campaigns.law import entries, naive
 from tests.campaigns.law.case import Case
+from tests.campaigns.law.judge import Difference, Kind
+from tests.campaigns.law.played import Record
 from tests.campaigns.law.policies import rendered
+from tests.campaigns.law.programs import Program
+from tests.campaigns.law.truth import Key
 
 NAMES = corpus.names()
 
@@ -48,3 +55,31 @@ def test_an_entry_is_a_case_to_replay(name: str) -> None:
     case = entries.case(name)
     assert Case.from_json(case.to_json()) == case
     assert corpus.load(name, "/w/tmp").script.strip().splitlines()[0] in case.script
+
+
+def test_a_shrunk_case_becomes_an_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the campaign drafts from an entry's own case has the same rules, script, refusals and events."""
+    name = "refused_by_owner"
+    case = entries.case(name)
+    entry = corpus.load(name, entries.BASE)
+    path = entry.arrives["watched"]["path"]
+    key = Key(0, "watched", "open", path, None, -13, 10, 10)
+    found = Difference(
+        Kind("missing", "both", "open", "open", "tmpfs", "plain", "EACCES"), name, "", "", key=key
+    )
+    words = ("open", path, "O_RDONLY")
+    line = case.script.splitlines().index(" ".join(words)) + 1
+    refused = Record(name, line, "open", words, 10, 10, 1, 1000, 1000, -13, failed=1)
+    drafted = entries.draft(case, found, [refused])
+    assert drafted
+    assert entries.BASE not in drafted
+    (tmp_path / "new.yaml").write_text(drafted)
+    monkeypatch.setattr(corpus, "_HERE", tmp_path)
+    again = corpus.load("new", entries.BASE)
+    assert again.rules == entry.rules
+    assert (again.setup, again.script) == (entry.setup, entry.script)
+    assert again.refused == entry.refused
+    assert again.difference == entry.difference
+    assert again.arrives["watched"] == {"type": "open", "path": path, "retval": -13}
+    two = replace(case, programs=(*case.programs, Program("other", ())))
+    assert entries.draft(two, found, [refused]) is None
