@@ -31,7 +31,7 @@ _MACHINES = (
     "bench",
     "doctor",
 )
-_RESULTS = ("report", "compare", "merge", "clean")
+_RESULTS = ("report", "history", "compare", "merge", "clean")
 COMMANDS = (*_MACHINES, *_RESULTS)
 INTERRUPTED = 130  # the shell's exit status of a program that Ctrl-C ended
 FAILURES = {"exec": 125}  # the exit code of all failures of a command that hands on the code of another

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from rich.console import Console
 
 from harness import report
 from harness.errors import ConfigError, IncompleteError
+from harness.report import history
 from harness.report.terminal import print_results
-from harness.results import merge, shard_folders
+from harness.results import merge, model, shard_folders
+from harness.results.model import Results
 from harness.results.shard_folders import Shard
 from harness.run.options import given_path
 
@@ -24,6 +27,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the plan before it was split, from `harness plan --json`; without it a missing shard is not "
         "noticed",
+    )
+    parser.add_argument(
+        "--history",
+        type=given_path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder with earlier results or a history.json, if it exists; the reports show the last runs",
     )
 
 
@@ -48,7 +59,13 @@ def execute(arguments: argparse.Namespace) -> int:
     given = shard_folders.read_plan(arguments.plan) if arguments.plan else None
     plan = merge.whole_plan(found, given)
     merged = merge.merge(plan, found, problems)
-    shard_folders.write(merged, plan, found, arguments.output, report.write_all)
+    past = history.read(path for path in arguments.history if path.exists())
+
+    def write_reports(results: Results, folder: Path) -> None:
+        model.write_atomic(folder / history.FILE, history.joined(past, results).model_dump_json() + "\n")
+        report.write_all(results, folder)
+
+    shard_folders.write(merged, plan, found, arguments.output, write_reports)
     print_results(Console(), merged, str(arguments.output))
     if problems := [*problems, *merge.missing(plan, found)]:
         raise IncompleteError("\n".join(problems))

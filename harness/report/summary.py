@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from harness.report import history_text
+from harness.report.history import History
 from harness.report.shared.verdicts import headline, is_worse_than_tests, mark, tally
 from harness.report.shared.words import anchor
 from harness.results.model import CellResult, Results
@@ -13,14 +15,14 @@ COLUMNS = 60  # cells in one table
 ROWS = 200  # of one table or list
 
 
-def render(results: Results, artifact: str = "") -> str:
-    """Return the text of summary.md.
+def render(results: Results, artifact: str = "", past: History | None = None) -> str:
+    """Return the text of summary.md; with `past` how each test that is not PASS ended in the last runs.
 
     Cells link to report.html beside it. With `artifact`, the address of an archive of the folder, only the
     archive is linked, because a job summary is read without the folder.
     """
     lines = [*_head(results, artifact), "", *_table(results, linked=not artifact), ""]
-    lines += [*_troubles(results, linked=not artifact), *_phases(results)]
+    lines += [*_troubles(results, past or History(), linked=not artifact), *_phases(results)]
     return cut("\n".join(lines) + "\n", LIMIT)
 
 
@@ -91,19 +93,25 @@ def _verdict_of(cell: CellResult, name: str) -> str:
     return mark(found) if found else "not planned"
 
 
-def _troubles(results: Results, *, linked: bool) -> list[str]:
+def _troubles(results: Results, past: History, *, linked: bool) -> list[str]:
     rows = [("", cell, cell.verdict, cell.reason) for cell in results.cells if is_worse_than_tests(cell)]
     rows += [
-        (f" {markdown(test.name)}", cell, test.verdict, test.reason)
+        (test.name, cell, test.verdict, test.reason)
         for cell in results.cells
         for test in cell.tests
         if test.verdict is not Verdict.PASS
     ]
     lines = [
-        f"- {mark(verdict)} {cell_link(cell, linked=linked)}{name}: {markdown(reason)}"
+        f"- {mark(verdict)} {cell_link(cell, linked=linked)}{f' {markdown(name)}' if name else ''}: "
+        f"{markdown(reason)}{_before(past, cell, name)}"
         for name, cell, verdict, reason in sorted(rows, key=lambda row: -row[2].badness)[:ROWS]
     ]
     return ["### Not PASS", "", *lines, *more(len(rows) - ROWS, "that are not PASS"), ""] if lines else []
+
+
+def _before(past: History, cell: CellResult, test: str) -> str:
+    line = history_text.line(past, cell.id, test) if test else ""
+    return f" ({markdown(line)})" if line else ""
 
 
 def _phases(results: Results) -> list[str]:

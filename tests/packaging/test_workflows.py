@@ -93,11 +93,13 @@ def test_the_nightly_goes_from_a_plan_to_an_issue() -> None:
     assert called == [
         "kernels",
         "kernels",
+        "history",
         "plan",
         "plan",
         "plan",
         "run",
         "merge",
+        "history",
         "compare",
         "bench",
         "compare",

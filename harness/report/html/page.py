@@ -19,6 +19,7 @@ from jinja2.ext import Extension
 from jinja2.runtime import Context
 from markupsafe import Markup
 
+from harness.report import history, history_text
 from harness.report.html import bars, by_test, drift, flows, matrix, shown
 from harness.report.shared import attention, evidence, hooks, proof, verdicts, words
 from harness.results import ledger
@@ -76,6 +77,7 @@ def _within_limit(results: Results) -> Results:
 
 def _content(results: Results, folder: Path | None) -> dict[str, Any]:
     return {
+        "past": functools.partial(history_text.line, history.beside(folder) if folder else history.History()),
         "run": results.run,
         "cells": results.cells,
         "totals": verdicts.counts(test.verdict for cell in results.cells for test in cell.tests),

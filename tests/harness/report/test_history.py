@@ -1,0 +1,153 @@
+"""What the last runs found: red since when, flaky, durations and verified instructions with their noise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import cli, report
+from harness.plan.cost import machine_seconds
+from harness.plan.plan import Plan, whole_night
+from harness.report import history, history_text
+from harness.report.history import History
+from harness.results.model import Results
+from harness.results.verdict import Verdict
+from tests.harness.conftest import matrix_of
+from tests.harness.report.made_up import a_cell, a_run, a_test
+
+V = Verdict
+
+
+def night(day: int, verdict: Verdict = V.PASS, seconds: float = 2.0, name: str = "truth.open") -> Results:
+    """A run of one cell with one test."""
+    test = a_test(name, verdict, duration_s=seconds)
+    found = a_run(a_cell("6.1", tests=(test,)))
+    update = {"id": f"202611{day:02}", "started": f"2026-11-{day:02}T02:17:00+00:00"}
+    return found.model_copy(update={"run": found.run.model_copy(update=update)})
+
+
+def of(*verdicts: Verdict, seconds: float = 2.0) -> History:
+    runs = (night(day, verdict, seconds) for day, verdict in enumerate(verdicts, 1))
+    return History(runs=tuple(history.of_run(run) for run in runs))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "since", "flakes"),
+    [
+        ((V.PASS, V.PASS), "", 0),
+        ((V.PASS, V.FAIL, V.FAIL), "2026-11-02", 0),
+        ((V.FAIL, V.NOT_RUN, V.CRASH), "2026-11-01", 0),  # a run without an answer proves nothing
+        ((V.PASS, V.FAIL, V.INFRA), "2026-11-02", 0),
+        ((V.FAIL, V.PASS), "", 0),  # mended
+        ((V.PASS, V.FAIL, V.PASS), "", 1),
+        ((V.PASS, V.FLAKY, V.PASS, V.FAIL), "2026-11-04", 1),
+        ((V.SKIP, V.FAIL, V.XFAIL, V.FLAKY), "2026-11-04", 2),
+    ],
+)
+def test_a_test_is_red_since_a_run_or_flaky(verdicts: tuple[Verdict, ...], since: str, flakes: int) -> None:
+    series = of(*verdicts).series("6.1-auto", "truth.open")
+    assert series.red_since[:10] == since
+    assert series.flakes == flakes
+
+
+def test_a_test_that_a_run_did_not_plan_has_a_gap() -> None:
+    runs = [night(1), night(2, name="truth.exec"), night(3, V.FAIL)]
+    known = History(runs=tuple(map(history.of_run, runs)))
+    assert known.series("6.1-auto", "truth.open").letters == "+.F"
+    assert known.series("6.1-auto", "truth.unlink").letters == "..."
+    assert known.pairs() == [("6.1-auto", "truth.open"), ("6.1-auto", "truth.exec")]
+
+
+def test_noise_is_a_robust_deviation() -> None:
+    """One outlier changes neither the middle nor the spread by much."""
+    found = history.noise([10.0, 11.0, 9.0, 10.0, 500.0])
+    assert found.middle == 10.0
+    assert found.spread == pytest.approx(1.4826)
+    assert found.last == 500.0
+    assert history.noise([]) == (0.0, 0.0, 0.0)
+
+
+def test_durations_are_those_of_runs_that_passed() -> None:
+    runs = (night(1, V.PASS, 2.0), night(2, V.TIMEOUT, 240.0), night(3, V.PASS, 4.0))
+    known = History(runs=tuple(map(history.of_run, runs)))
+    assert known.series("6.1-auto", "truth.open").seconds.middle == 3.0
+
+
+def test_runs_are_joined_in_their_order_and_each_once(tmp_path: Path) -> None:
+    """From folders, results, and an earlier history; the oldest go when there are too many."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "results.json").write_text(night(3).to_json())
+    (tmp_path / "b.json").write_text(night(2, V.FAIL).to_json())
+    (tmp_path / "old").mkdir()
+    old = of(*[V.PASS] * history.RUNS)
+    (tmp_path / "old" / "history.json").write_text(old.model_dump_json())
+    known = history.read([tmp_path / "a", tmp_path / "b.json"])
+    assert [run.id for run in known.runs] == ["20261102", "20261103"]
+    assert len(history.read([tmp_path / "old", tmp_path / "a"]).runs) == history.RUNS
+
+
+def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for day, verdict in enumerate((V.PASS, V.FAIL), 1):
+        (tmp_path / f"{day}.json").write_text(night(day, verdict).to_json())
+    argv = ["history", str(tmp_path / "1.json"), str(tmp_path / "2.json"), "--output", str(tmp_path / "out")]
+    assert cli.main(argv) == 0
+    printed = capsys.readouterr().out
+    assert "### History: 2 runs, 2026-11-01 to 2026-11-02, the newest last" in printed
+    assert "| 6.1-auto | truth.open | `+F` | 2026-11-02 02:17 |  | 2.0 ± 0.0 s, last 2.0 s |" in printed
+    assert history.read([tmp_path / "out"]).runs[1].started.startswith("2026-11-02")
+    assert cli.main(["history", str(tmp_path / "none.json")]) == 2
+
+
+def test_tests_that_never_failed_are_listed_on_request(tmp_path: Path) -> None:
+    known = of(V.PASS, V.PASS)
+    assert "truth.open" not in history_text.render(known)
+    assert "| 6.1-auto | truth.open | `++` |" in history_text.render(known, every=True)
+    assert history_text.render(History()) == "No run is known.\n"
+
+
+def test_known_times_are_what_shards_are_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middle of the runs, for the cells of the night."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matrix.yaml").write_text("kernels: ['6.1']\n")
+    (tmp_path / "results.json").write_text(night(1, V.PASS, 31.0).to_json())
+    assert cli.main(["history", "results.json", "--times", "matrix.times"]) == 0
+    known = json.loads((tmp_path / "matrix.times").read_text())
+    assert known["6.1-auto::truth.open"] == 31.0
+    (cell,) = whole_night(matrix_of("6.1")).cells
+    only = cell.model_copy(update={"tests": ("truth.open",)})
+    assert machine_seconds([only], known) == known["6.1-amd64"] + 31.0
+
+
+def test_the_reports_show_the_last_runs(tmp_path: Path) -> None:
+    """If history.json lies beside the results."""
+    known = of(V.PASS, V.FAIL, V.FAIL)
+    (tmp_path / "history.json").write_text(known.model_dump_json())
+    report.write_all(night(3, V.FAIL), tmp_path)
+    for name in ("summary.md", "report.html"):
+        text = (tmp_path / name).read_text()
+        assert "last runs +FF" in text.replace("\\", "")
+        assert "red since 2026-11-02 02:17" in text.replace("\\", "")
+
+
+def test_a_merge_adds_its_run_to_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the merged reports show it."""
+    monkeypatch.chdir(tmp_path)
+    for name, run in (("shard", night(3, V.FAIL)), ("last", night(2, V.FAIL))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(run.to_json())
+    (cell,) = whole_night(matrix_of("6.1")).cells
+    only = cell.model_copy(update={"tests": ("truth.open",)})
+    (tmp_path / "shard" / "plan.json").write_text(Plan(schema=1, cells=(only,)).to_json())
+    (tmp_path / "last" / "history.json").write_text(of(V.PASS).model_dump_json())
+    assert cli.main(["merge", "shard", "--output", "merged", "--history", "last"]) == 1
+    known = history.read([tmp_path / "merged" / "history.json"])
+    assert [run.started[8:10] for run in known.runs] == ["01", "02", "03"]
+    assert "red since 2026-11-02" in (tmp_path / "merged" / "summary.md").read_text().replace("\\", "")
+
+
+def test_a_damaged_history_does_not_cost_the_reports(tmp_path: Path) -> None:
+    (tmp_path / "history.json").write_text("{")
+    report.write_all(night(3, V.FAIL), tmp_path)
+    assert "last runs" not in (tmp_path / "summary.md").read_text()
