@@ -219,6 +219,7 @@ struct line {
 
 void line_add(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void line_add_path(struct line *line, const char *path);
+void line_add_number(struct line *line, const char *before, unsigned long long number);
 void witness_add(struct line *line);
 void report_hello(void);
 void report_op(struct op *op);

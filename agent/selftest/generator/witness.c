@@ -250,18 +250,24 @@ void witness_after(const struct op *op)
 
 static void add_time(struct line *line, const char *key, const struct statx_timestamp *time)
 {
-	line_add(line, ",\"%s\":%lld", key, (long long)time->tv_sec * 1000000000 + time->tv_nsec);
+	line_add_number(line, key, time->tv_sec * 1000000000ULL + time->tv_nsec);
 }
 
 static void add_st(struct line *line, const char *key, const struct statx *st)
 {
-	line_add(line, ",\"%s\":{\"dev\":\"%u:%u\",\"ino\":%llu,\"mnt\":%llu", key, st->stx_dev_major,
-		 st->stx_dev_minor, (unsigned long long)st->stx_ino, (unsigned long long)st->stx_mnt_id);
-	line_add(line, ",\"mode\":%u,\"uid\":%u,\"gid\":%u,\"nlink\":%u,\"size\":%llu", st->stx_mode,
-		 st->stx_uid, st->stx_gid, st->stx_nlink, (unsigned long long)st->stx_size);
-	add_time(line, "mtime", &st->stx_mtime);
-	add_time(line, "ctime", &st->stx_ctime);
-	add_time(line, "btime", &st->stx_btime);
+	line_add(line, ",\"%s\":", key);
+	line_add_number(line, "{\"dev\":\"", st->stx_dev_major);
+	line_add_number(line, ":", st->stx_dev_minor);
+	line_add_number(line, "\",\"ino\":", st->stx_ino);
+	line_add_number(line, ",\"mnt\":", st->stx_mnt_id);
+	line_add_number(line, ",\"mode\":", st->stx_mode);
+	line_add_number(line, ",\"uid\":", st->stx_uid);
+	line_add_number(line, ",\"gid\":", st->stx_gid);
+	line_add_number(line, ",\"nlink\":", st->stx_nlink);
+	line_add_number(line, ",\"size\":", st->stx_size);
+	add_time(line, ",\"mtime\":", &st->stx_mtime);
+	add_time(line, ",\"ctime\":", &st->stx_ctime);
+	add_time(line, ",\"btime\":", &st->stx_btime);
 	line_add(line, "}");
 }
 
@@ -311,7 +317,9 @@ static void add_process(struct line *line)
 	line_add_path(line, program_name);
 	line_add(line, ",\"comm\":");
 	line_add_path(line, comm);
-	line_add(line, ",\"kpid\":%d,\"ktid\":%d,\"root\":", kpid, ktid);
+	line_add_number(line, ",\"kpid\":", kpid);
+	line_add_number(line, ",\"ktid\":", ktid);
+	line_add(line, ",\"root\":");
 	line_add_path(line, root);
 }
 

@@ -36,13 +36,13 @@ BUILD_S = 600.0
 START_S = 900.0
 PLAY_S = 1800.0
 PLAYER = "/root/guest_player.py"
-WATCH = "/root/guest_fanotify.py"
+MODULES = ("guest_fanotify.py", "guest_neighbours.py")  # that it imports
 UNFILTERED = "/root/guest_unfiltered.py"
 FOLDER = "/run/law"
 _HERE = Path(__file__).parent
 _FILES = {
     PLAYER: _HERE / "guest_player.py",
-    WATCH: _HERE / "guest_fanotify.py",
+    **{f"/root/{name}": _HERE / name for name in MODULES},
     UNFILTERED: ROOT / "tests" / "guest" / "agent" / "guest_unfiltered.py",
 }
 _AGENTS = {"on": ["python3", "-m", "agent"], "off": ["python3", UNFILTERED]}

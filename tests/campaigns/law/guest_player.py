@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import glob
 import itertools
 import json
 import os
@@ -19,7 +18,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -27,8 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.campaigns.law.guest_fanotify import Watch
-else:
-    from guest_fanotify import Watch  # beside this file in the guest
+    from tests.campaigns.law.guest_neighbours import NEIGHBOUR, Neighbours
+else:  # beside this file in the guest
+    from guest_fanotify import Watch
+    from guest_neighbours import NEIGHBOUR, Neighbours
 
 sys.path.insert(0, "/opt/fim")
 
@@ -45,7 +45,6 @@ START_S = 300.0
 PLAY_S = 1200.0
 POLL_S = 0.004
 ASKED = 5  # times that a ledger may be in flight
-NEIGHBOUR = 4242  # user id
 BLOCK = 1 << 16
 MS_BIND, MS_REMOUNT = 0x1000, 0x20
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
@@ -189,6 +188,7 @@ class Agent:
             words += ["--output", self.output, "--control", self.control, *options]
             self.process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=patient if name == "off" else None,
                 cwd="/opt/fim", env={"PYTHONPATH": "/opt/fim", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             )  # fmt: skip
         self.log = f"{base}.log"
@@ -250,6 +250,11 @@ class Agent:
         found["lost_to_neighbour"] = found["lost_by_user"].get(str(NEIGHBOUR), 0)
         keep = ("ledger", "lost", "lost_to_neighbour", "open", "dropped")
         return {name: found[name] for name in keep}
+
+
+def patient() -> None:
+    """Let an agent read several events at once: it does not preempt the program that makes them."""
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class Player:
@@ -342,7 +347,7 @@ class Player:
             # The marks are outside of what the neighbours do: they may blind an agent while they run.
             first = self.mark()
             with Watch(watched) as watch:
-                with Neighbours(part["neighbours"], request["ready"], reloaded):
+                with Neighbours(GENERATOR, part["neighbours"], request["ready"], reloaded):
                     with open(part["script"], "rb") as file:
                         reports, problem = generate(file.read())
                     problems += [problem] if problem else []
@@ -363,72 +368,6 @@ class Player:
         began.append(time.monotonic())
         steps = [round(later - earlier, 3) for earlier, later in itertools.pairwise(began)]
         return {"wrong": wrong, "problems": problems, "seconds": steps}
-
-
-class Neighbours:
-    """Scripts of another user that run meanwhile, and are killed with all that they started.
-
-    With `reloads` the rules are loaded again all the time.
-    """
-
-    def __init__(self, scripts: list[str], ready: str, reloaded: list[Agent]) -> None:
-        self.scripts, self.ready, self.reloaded = scripts, ready, reloaded
-        self.running: list[subprocess.Popen[bytes]] = []
-        self.over = threading.Event()
-        self.storm = threading.Thread(target=self.reload)
-
-    def __enter__(self) -> None:
-        self.storm.start()
-        for script in self.scripts:
-            process = subprocess.Popen(
-                [GENERATOR], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
-            )
-            self.running.append(process)
-            assert process.stdin is not None
-            process.stdin.write(script.encode() + b"\ngo\n")
-            process.stdin.flush()
-            while not os.path.isdir(self.ready):
-                if process.poll() is not None:
-                    raise OSError("a neighbour ended before it was ready")
-                time.sleep(POLL_S)
-            os.rmdir(self.ready)
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.storm.join()
-        for process in self.running:
-            process.kill()
-            process.communicate()
-        while self.running and _kill_all_of(NEIGHBOUR):
-            time.sleep(POLL_S)
-        for group in glob.glob("/sys/fs/cgroup/law/*/*/"):
-            os.rmdir(group)
-
-    def reload(self) -> None:
-        """Ask each agent in turn to reload."""
-        while self.reloaded and not self.over.is_set():
-            for agent in self.reloaded:
-                agent.ask("reload")
-
-
-def _kill_all_of(uid: int) -> bool:
-    """Kill all processes of that user; return whether there was one."""
-    found = False
-    for name in os.listdir("/proc"):
-        if name.isdigit() and _owner(name) == uid:
-            found = True
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(name), signal.SIGKILL)
-    return found
-
-
-def _owner(pid: str) -> int:
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            found = re.search(rb"^Uid:\t(\d+)", file.read(), re.MULTILINE)
-    except OSError:
-        return -1
-    return int(found[1]) if found else -1
 
 
 def generate(script: bytes) -> tuple[bytes, str]:
