@@ -54,7 +54,10 @@ ONLY = {
     "dask": ("harness/cluster",),
     "cryptography": ("harness/cluster", "harness/guest"),
     "paramiko": ("harness/guest",),
-    "ctypes": ("agent/kernel", "agent/service/privileges.py", "harness/host/processes.py"),
+    "ctypes": (
+        *("agent/kernel", "agent/context/handles.py", "agent/service/privileges.py"),
+        "harness/host/processes.py",
+    ),
     "bcc": ("agent/kernel/bcc/backend.py",),
 }
 

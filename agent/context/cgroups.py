@@ -3,6 +3,10 @@
 The id is the inode of the cgroup's directory in the unified hierarchy, and the kernel does not reuse it
 before the next boot. A path therefore stays valid after the cgroup was removed. A cgroup that was removed
 before its first lookup stays unknown.
+
+A lookup takes the same time however many cgroups exist, because users can create any number of them in the
+subtrees that are delegated to them. Where the kernel does not open a directory by its id, the directories are
+searched, but no more than `max_paths` of them.
 """
 
 from __future__ import annotations
@@ -12,8 +16,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from agent.context import handles
 from agent.context.procfs import ProcFs
 
 MAX_PATHS = 4_096
@@ -40,6 +46,7 @@ class CgroupPaths:
         self._paths: OrderedDict[int, bytes] = OrderedDict()
         self._missing: set[int] = set()  # ids with no lookup before the next walk
         self._next_walk_ns = 0
+        self._by_id = handles.usable(mount)
 
     def path(self, cgroup_id: int, pid: int, time_ns: int) -> bytes | None:
         """Return the path of a cgroup, `/` for the root, or None if it is unknown.
@@ -55,14 +62,16 @@ class CgroupPaths:
         return path
 
     def walk(self) -> None:
-        """Read the paths of all cgroups that exist now."""
+        """Read the paths of the cgroups that exist now, as many as are cached."""
         self.counters.walks += 1
         with suppress(OSError):
             self._remember(self._mount.stat().st_ino, b"/")
-        for inode, path in _directories(os.fsencode(self._mount)):
+        for inode, path in islice(_directories(os.fsencode(self._mount)), self._max_paths - 1):
             self._remember(inode, path)
 
     def _look_up(self, cgroup_id: int, pid: int, time_ns: int) -> bytes | None:
+        if self._by_id:
+            return self._open(cgroup_id)
         if time_ns >= self._next_walk_ns:
             self._missing.clear()
         elif cgroup_id in self._missing:
@@ -77,6 +86,14 @@ class CgroupPaths:
             if len(self._missing) < self._max_paths:
                 self._missing.add(cgroup_id)
         return path
+
+    def _open(self, cgroup_id: int) -> bytes | None:
+        with suppress(OSError):
+            if path := handles.path_of(self._mount, cgroup_id):
+                self._remember(cgroup_id, path)
+                return path
+        self.counters.unknown += 1
+        return None
 
     def _by_process(self, cgroup_id: int, pid: int) -> bytes | None:
         path = unified_path(self._proc.cgroup(pid) or b"")

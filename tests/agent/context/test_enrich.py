@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agent.context import handles
 from agent.context.cgroups import WALK_INTERVAL_NS
 from agent.events.actors import HOST, NOT_LIVE, Container
 from tests.agent.context.conftest import SECOND, FakeHost, exec_, exit_, fork, opened
@@ -133,13 +134,31 @@ def test_unknown_cgroups_do_not_cost_a_walk_each(host: FakeHost) -> None:
     assert enricher.cgroups.counters.walks == 2
 
 
-def test_stored_paths_are_bounded(host: FakeHost) -> None:
+def test_a_cgroup_is_found_by_its_id(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a search, where the kernel opens a directory by its id, known or not."""
+    known = {7: SCOPE.encode()}
+    monkeypatch.setattr(handles, "usable", lambda mount: True)
+    monkeypatch.setattr(handles, "path_of", lambda mount, cgroup_id: known.get(cgroup_id))
+    enricher = host.enricher()
+    assert enricher.context(opened(SECOND, 5, cgroup_id=7)).container == DOCKER
+    for number in range(100, 200):
+        assert enricher.context(opened(SECOND * number, 5, cgroup_id=number)).container is HOST
+    assert (enricher.cgroups.counters.walks, enricher.cgroups.counters.unknown) == (0, 100)
+    del known[7]
+    assert enricher.context(opened(SECOND, 5, cgroup_id=7)).container == DOCKER
+
+
+def test_searches_and_stored_paths_are_bounded(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search ends at the number of stored paths, however many directories a user makes."""
     for number in range(30):
         host.add_cgroup(f"/a{number}")
     enricher = host.enricher()
     enricher.cgroups._max_paths = 10
     enricher.start()
-    assert enricher.cgroups.counters.evicted == 21
+    stored = len(enricher.cgroups._paths)
+    host.add_cgroup("/b")
+    _ = enricher.context(opened(SECOND, 5, cgroup_id=1 << 40)).container
+    assert stored == len(enricher.cgroups._paths) == 10
 
 
 class TestLegacyHierarchies:
