@@ -64,6 +64,7 @@ def execute(arguments: argparse.Namespace) -> int:
         emulation.check_foreign(cell.arch for cell in plan.cells)
         for kernel, arch in dict.fromkeys((cell.kernel, cell.arch) for cell in plan.cells):
             sources.check(kernel, arch)
+        sources.check_host(cell.kernel for cell in plan.cells)
     return 0
 
 

@@ -30,14 +30,13 @@ _NO_VERSION = re.compile(r"[^A-Za-z0-9.]+", re.ASCII)
 
 
 def check(kernel: Kernel, arch: str) -> None:
-    """Raise ConfigError for another architecture, a fragment that cannot be read, and missing programs."""
+    """Raise ConfigError for another architecture, and a fragment that cannot be read."""
     if arch != _ARCH:
         raise ConfigError(
             f"{kernel.requested}: fragments are built for {_ARCH} only, and the cell is for {arch}",
             hint=f"exclude the kernel for {arch} in the matrix",
         )
     _lines(kernel)
-    kbuild.check_programs()
 
 
 def watched(kernel: Kernel, arch: str) -> tuple[Path, ...]:

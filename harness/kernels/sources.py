@@ -6,13 +6,13 @@ resolved (its exact files are known by digest), and fetched (its files are in th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from harness.host.cache import Cache
 from harness.host.progress import Progress
-from harness.kernels import apt_archive, build, fragment, image, packages, rpm_archive, series
+from harness.kernels import apt_archive, build, fragment, image, kbuild, packages, rpm_archive, series
 from harness.kernels.headers import Headers
 from harness.kernels.lock import Lock
 from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
@@ -64,6 +64,12 @@ SOURCES: Mapping[str, Source] = {
 def check(kernel: Kernel, arch: str) -> None:
     """See `Source.check`."""
     SOURCES[kernel.source].check(kernel, arch)
+
+
+def check_host(kernels: Iterable[Kernel]) -> None:
+    """Raise ConfigError with the packages that this host lacks, if one of these kernels is built here."""
+    if any(kernel.source == "fragment" for kernel in kernels):
+        kbuild.check_programs()
 
 
 def watched(kernel: Kernel, arch: str) -> tuple[Path, ...]:

@@ -222,6 +222,7 @@ def resolve_all(
     missing: dict[str, HarnessError] = {}
     for cell in cells.values():
         sources.check(cell.kernel, cell.arch)
+    sources.check_host(cell.kernel for cell in cells.values())
     for name, cell in cells.items():
         of_cell = of_machine(name, progress)
         try:

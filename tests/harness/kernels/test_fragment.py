@@ -17,7 +17,7 @@ import pytest
 from harness.errors import ConfigError
 from harness.host import resources
 from harness.host.cache import Cache
-from harness.kernels import fetcher, fragment, kbuild, kconfig, named, preflight
+from harness.kernels import fetcher, fragment, kbuild, kconfig, named, preflight, sources
 from harness.kernels.model import Package
 from harness.plan.matrix import Kernel, Matrix
 from tests.harness.kernels.signed import fetch, refused
@@ -174,8 +174,9 @@ def test_what_is_known_before_anything_is_fetched(source: Path, monkeypatch: pyt
         fragment.check(_kernel(str(source / "gone.config")), "amd64")
     monkeypatch.setattr(kbuild, "missing", lambda: {"flex": "flex", "gelf.h": "libelf-dev"})
     with pytest.raises(ConfigError, match=r"lacks flex, gelf\.h") as caught:
-        fragment.check(_kernel("good"), "amd64")
+        sources.check_host([_kernel("good")])
     assert caught.value.hint == "apt-get install flex libelf-dev"
+    sources.check_host([Kernel(name="6.1", series="6.1")])
 
 
 def test_no_disk_for_a_build(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
