@@ -3,7 +3,7 @@
     server  {"hello":1,"agent":"0.1.0","pid":412}
     client  {"do":"load","id":1,"hookset":"auto","btf":"kernel","transport":"ringbuf"}
     server  {"did":"load","ok":true,"id":1,"seconds":1.2,"capabilities":{...},"hooks":[...],"coverage":{...}}
-    client  {"do":"test","id":2,"name":"approvers.path"}
+    client  {"do":"test","id":2,"name":"approvers.path","deadline_s":60.0}
     server  {"did":"test","ok":true,"id":2,"name":"approvers.path","verdict":"PASS",...}
     client  {"do":"quit","id":3}
     server  {"did":"quit","ok":true,"id":3}
@@ -46,10 +46,14 @@ class Load(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Run one scenario with the loaded variant."""
+    """Run one scenario with the loaded variant.
+
+    The client gives up after `deadline_s` seconds, longer ones on a busy host; 0 if it does not say.
+    """
 
     id: int
     name: str
+    deadline_s: float = 0.0
 
 
 class Ping(NamedTuple):

@@ -24,8 +24,10 @@ from agent.selftest.workload import OverdueError
 
 REFERENCE_S = 0.004  # the duration of `measure_slowness` on an idle machine of 2020
 ROUNDS = 100_000
-# Times 1 + cost. Shorter than TEST_S of harness/host/deadlines.py, so that the agent reports what hung.
+# Times 1 + cost. Shorter than the deadline of a client, so that the agent reports what hung.
 MAX_PATIENCE_S = 20.0
+CLIENT_S = 30.0  # the deadline of a client whose host is idle, times 1 + cost: TEST_S of the harness
+MOST = 8.0  # factor by which a client with a longer deadline makes the agent more patient at most
 STARVED = 60  # times slower; an emulated CPU with its share of the host is faster than that
 
 # Needs of scenarios, and the text in a hook set's limits that shows that it cannot meet them.
@@ -57,6 +59,7 @@ class Stage(NamedTuple):
 
     `starter` starts a generator. `opener` loads another agent, for scenarios that need one of their own.
     `installer` starts an agent as a process. Scenarios create their folders in `where`.
+    `deadline_s` is that of the client for the next scenario, 0 if it has none.
     """
 
     subject: Subject
@@ -65,10 +68,15 @@ class Stage(NamedTuple):
     slowness: float
     where: Path = Path("/tmp")  # noqa: S108 - folders there get names of their own
     installer: Installer = no_resident
+    deadline_s: float = 0.0
 
     def patience_s(self, scenario: Scenario) -> float:
-        """Return after how many seconds a scenario counts as hanging."""
-        return (1 + scenario.cost) * min(MAX_PATIENCE_S, 4 + 2 * self.slowness)
+        """Return after how many seconds a scenario counts as hanging.
+
+        A guest cannot see that its host is busy. The client can, and then has a longer deadline.
+        """
+        longer = min(MOST, max(1.0, self.deadline_s / (CLIENT_S * (1 + scenario.cost))))
+        return longer * (1 + scenario.cost) * min(MAX_PATIENCE_S, 4 + 2 * self.slowness)
 
     def run(self, scenario: Scenario) -> Ran:
         """Run one scenario and return its verdict. Errors of the scenario or the agent are not raised."""

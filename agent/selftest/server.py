@@ -106,7 +106,7 @@ class Server:
             return Refused(
                 request.id, f"unknown scenario {request.name!r}", "see agent/selftest/catalogue.py"
             )
-        return self._stage.run(scenario)._replace(id=request.id)
+        return self._stage._replace(deadline_s=request.deadline_s).run(scenario)._replace(id=request.id)
 
 
 def serve(loader: Loader) -> None:

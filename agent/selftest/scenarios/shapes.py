@@ -24,7 +24,7 @@ def _all_load(bench: Bench, hookset: str, *kinds: str) -> None:
     name = f"programs of {hookset} that the verifier rejects, in {len(shapes.SHAPES)} shapes"
     bench.evidence.equal(name, [], rejected)
     bench.evidence.record("programs checked", bool(checked.programs), "more than 0", len(checked.programs))
-    bench.evidence.equal("programs without a target here", sorted(checked.absent), sorted(checked.absent))
+    bench.evidence.add("programs without a target here", sorted(checked.absent))
     bench.evidence.note = f"{len(checked.programs)} programs, largest {checked.largest:,} instructions"
 
 

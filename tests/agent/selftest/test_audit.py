@@ -13,6 +13,8 @@ from agent.selftest import scenarios
 from agent.selftest.catalogue import CATALOGUE, Scenario
 
 FAMILIES = sorted({scenario.family for scenario in CATALOGUE})
+# Those of shapes.* only load programs and attach none, so that no event can arrive.
+PLAYED = [scenario for scenario in CATALOGUE if scenario.family != "shapes"]
 FOLDER = Path(scenarios.__file__).parent
 
 # Endings of names of numbers that are no counts: times, sizes, and numbers that the kernel defines.
@@ -84,13 +86,13 @@ def prime(number: int) -> bool:
     return number > 1 and all(number % factor for factor in range(2, int(number**0.5) + 1))
 
 
-@pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", PLAYED, ids=lambda scenario: scenario.name)
 def test_scripts_are_played_between_sentinels(scenario: Scenario) -> None:
     """`Bench.play` plays one before and one after."""
     assert "play" in {called(node) for node in calls(scenario)}
 
 
-@pytest.mark.parametrize("scenario", CATALOGUE, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", PLAYED, ids=lambda scenario: scenario.name)
 def test_each_scenario_expects_an_event(scenario: Scenario) -> None:
     """The absence of events proves nothing without a control that arrives."""
     words = {called(node) for node in calls(scenario)}

@@ -55,6 +55,22 @@ def test_a_hang_is_a_failure(run_body: RunBody) -> None:
 
 
 @pytest.mark.parametrize(
+    ("deadline_s", "patience_s"), [(0.0, 40.0), (60.0, 40.0), (150.0, 100.0), (480.0, 320.0), (1e300, 320.0)]
+)
+def test_the_agent_is_more_patient_if_the_client_is(deadline_s: float, patience_s: float) -> None:
+    """A client whose host is busy has a longer deadline; the agent keeps its part of it, up to a limit."""
+    stage = Stage(
+        FakeAgent(),
+        lambda _: pytest.fail("no generator"),
+        lambda *_: FakeAgent(),
+        30.0,
+        deadline_s=deadline_s,
+    )
+    scenario = Scenario("truth.made_up", "", cost=1.0)
+    assert stage.patience_s(scenario) == patience_s
+
+
+@pytest.mark.parametrize(
     ("script", "slowness", "verdict"),
     [
         ("rate 1/s for 600s\nopen / O_RDONLY -> $0\nclose $0\nend\n", 70.0, "SKIP"),

@@ -34,7 +34,7 @@ def test_whole_conversation() -> None:
     assert talk.quit() == 0
     assert guest.commands == [SERVE]
     assert heard == ["received", *["sent", "received"] * 4]
-    assert [protocol.decode_request(line) for line in channel.written][1] == protocol.Run(2, "open.match")
+    assert [protocol.decode_request(line) for line in channel.written][1] == protocol.Run(2, "open.match", 5)
 
 
 def test_refusal_keeps_its_evidence() -> None:
