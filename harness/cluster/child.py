@@ -1,21 +1,23 @@
 """Runs a part in a process of its own, so that the worker's event loop stays free.
 
-The child's standard input is a pipe whose other end only the worker holds. When the worker closes it or is
-killed, the child ends as by Ctrl-C.
+The child's standard input is a pipe whose other end only the worker holds. A byte in it lets a child that has
+prepared everything boot its machine. When the worker closes it or is killed, the child ends as by Ctrl-C.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import select
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from harness.cluster import forking
+from harness.cluster.forking import Forker, pipe
 from harness.cluster.wire import MAX_LINE
 from harness.host import deadlines
 from harness.text import one_line
@@ -25,25 +27,34 @@ _TAIL = 4096  # bytes of standard error
 
 
 class Child:
-    """A running program; `errors` receives its standard error."""
+    """A program `harness WORDS` that runs; `errors` receives its standard error.
 
-    def __init__(self, argv: Sequence[str], errors: BinaryIO) -> None:
+    Raises InfrastructureError if it cannot be started.
+    """
+
+    def __init__(self, forker: Forker, words: Sequence[str | Path], errors: BinaryIO) -> None:
+        self.code: int | None = None  # how it ended, if it has and if that is known
         self._errors = errors
-        self._process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,  # Ctrl-C in the worker's terminal must not reach it twice
-        )
+        stdin, self._input = pipe()
+        self._output, stdout = pipe()
+        with stdin, stdout, contextlib.ExitStack() as unused:
+            unused.enter_context(self._input)
+            unused.enter_context(self._output)
+            streams = [stdin.fileno(), stdout.fileno(), errors.fileno()]
+            self._pid, self._report = forker.start(words, streams)
+            unused.pop_all()
+
+    def go(self) -> None:
+        """Let the child boot its machine."""
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended, or is not wanted any more
+            self._input.write(b"\n")
 
     def lines(self, wanted: Callable[[], bool]) -> Iterator[bytes]:
         """Yield each line of standard output; end the child as soon as it is not `wanted` any more.
 
         Lines that are too long are dropped.
         """
-        assert self._process.stdout
-        descriptor, kept, too_long = self._process.stdout.fileno(), b"", False
+        descriptor, kept, too_long = self._output.fileno(), b"", False
         while wanted():
             if not select.select([descriptor], [], [], deadlines.CHILD_LOOK_S)[0]:
                 continue
@@ -57,37 +68,82 @@ class Child:
                 too_long = False
             if len(kept) > MAX_LINE:
                 kept, too_long = b"", True
-        self.end()
+        self._end()
 
     def wait(self) -> str:
         """Wait for the end; return how it ended, with the last line of its standard error."""
-        code = self._process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        code = self.code = forking.received(self._report)
+        for stream in (self._input, self._output, self._report):
+            stream.close()
+        if code is None:
+            how = "ended in an unknown way, because the process that had started it was killed"
+        else:
+            how = (
+                f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            )
         size = os.fstat(self._errors.fileno()).st_size
         tail = os.pread(self._errors.fileno(), _TAIL, max(0, size - _TAIL)).decode("utf-8", "replace")
         lines = [line for line in tail.splitlines() if line.strip()]
         error = next((line for line in lines if line.startswith("harness: ")), lines[-1] if lines else "")
         return f"{how}: {one_line(error.removeprefix('harness: '))}" if error else how
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """End the child as by Ctrl-C; kill it if it does not end in time."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.close()
-        self._process.stdout.close()
+        self._input.close()
+        self._output.close()
+        if not select.select([self._report], [], [], deadlines.CHILD_EXIT_S)[0]:
+            os.killpg(self._pid, signal.SIGKILL)
+
+
+class Turns:
+    """Lets the children of a worker boot one after the other, in the order in which their parts came.
+
+    The next one prepares its machine meanwhile, and boots as soon as the one before it has ended.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._children: dict[int, Child | None] = {}  # by number, in their order; None is not started yet
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[Callable[[Child], None]]:
+        """Return a context from the arrival of a part to the end of its child.
+
+        It yields the function to call with the child, which boots once it is the first.
+        """
+        with self._lock:
+            number = next(self._numbers)
+            self._children[number] = None
+
+        def started(child: Child) -> None:
+            with self._lock:
+                self._children[number] = child
+                self._let_first_go()
+
         try:
-            self._process.wait(deadlines.CHILD_EXIT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            yield started
+        finally:
+            with self._lock:
+                del self._children[number]
+                self._let_first_go()
+
+    def _let_first_go(self) -> None:
+        first = next(iter(self._children.values()), None)
+        if first:
+            first.go()
 
 
-def interrupt_at_end_of_input() -> None:
-    """In the child: interrupt this process when its worker closes the pipe or dies; later kill what hangs."""
+def turn() -> Callable[[], object]:
+    """In the child: watch the pipe from the worker; return a function that waits until a machine may boot.
+
+    Interrupts this process when its worker closes the pipe or dies, and later kills what hangs.
+    """
+    came = threading.Event()
 
     def watch() -> None:
         while os.read(0, 1):
-            pass
+            came.set()
         os.kill(os.getpid(), signal.SIGINT)
         threading.Event().wait(deadlines.CHILD_EXIT_S)
         os.killpg(0, signal.SIGKILL)
@@ -95,8 +151,4 @@ def interrupt_at_end_of_input() -> None:
     # The worker may have been started with these blocked.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     threading.Thread(target=watch, name="worker", daemon=True).start()
-
-
-def command(module: str, *words: str | Path) -> list[str]:
-    """Return the command line of a child."""
-    return [sys.executable, "-m", module, *map(str, words)]
+    return came.wait

@@ -18,7 +18,7 @@ import dask
 from distributed import Client, LocalCluster, Security
 
 from harness.cluster import facts, keys
-from harness.cluster.placement import MACHINE, MEMORY
+from harness.cluster.placement import MACHINE, MEMORY, SHARES
 from harness.cluster.plugin import HarnessPlugin, versions
 from harness.errors import ConfigError, InfrastructureError
 from harness.host import capacity, deadlines, files
@@ -160,7 +160,7 @@ def _local(slots: int) -> Iterator[Client]:
     with (
         LocalCluster(
             n_workers=slots,
-            threads_per_worker=1,
+            threads_per_worker=SHARES,
             memory_limit=0,
             security=security,
             dashboard_address=None,

@@ -1,8 +1,9 @@
-"""Hands out the machines of a run to the workers of a cluster, one for each free slot, and gathers results.
+"""Hands out the machines of a run to the workers of a cluster, and gathers results.
 
-The client decides, and not Dask's scheduler: a task with resources is never queued there, so a worker that
-joins late would get none. Each task is bound to one worker. When this worker is lost, the client takes the
-task back and decides again.
+A worker runs one machine, and has the next one already, so that it never waits for the client. The client
+decides, and not Dask's scheduler: a task with resources is never queued there, so a worker that joins late
+would get none. Each task is bound to one worker. When this worker is lost, or another one is idle, the client
+takes the task back and decides again.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Execution:
     need: Need
     worker: Worker
     future: Future | None = None
+    began: bool = False  # whether the machine boots; until then the worker prepares it at most
     tests: dict[tuple[str, str], TestResult] = field(default_factory=dict)  # results seen so far
 
 
@@ -75,6 +77,7 @@ class Dispatch:
         self._sending: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by store
         self._sent: dict[str, set[str]] = {}  # digests of blobs by store
         self._first_until = 0.0  # when the first worker must have joined
+        self._changed = True  # whether another worker, or another machine, may be placed now
         self._planned = set(run.plan.pairs())
         self._shown: set[tuple[str, str]] = set()  # tests
 
@@ -83,7 +86,7 @@ class Dispatch:
         machines = self._run.plan.machines()
         self._waiting = [self._need(name, machines[name][0].arch) for name in order]
         self._client.subscribe_topic(self._topic, self._heard)
-        self._client.subscribe_topic("all", self._changed)
+        self._client.subscribe_topic("all", self._workers_changed)
         self._first_until = time.monotonic() + deadlines.WORKER_BACK_S
         self._look()
         if not self._unknown:
@@ -118,12 +121,12 @@ class Dispatch:
         try:
             self._events.get(timeout=_LOOK_S)()
         except queue.Empty:
-            return
+            self._changed = True  # time has passed: a lost worker may be given up
 
     def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
         self._events.put(lambda: self._show(event[1]))
 
-    def _changed(self, event: tuple[float, dict[str, Any]]) -> None:
+    def _workers_changed(self, event: tuple[float, dict[str, Any]]) -> None:
         if event[1].get("action") == "remove-worker":
             address, expected = event[1]["worker"], event[1]["expected"]
             self._events.put(lambda: self._remove(address, expected=expected))
@@ -132,15 +135,22 @@ class Dispatch:
 
     def _show(self, message: dict[str, Any]) -> None:
         execution = self._running.get(message["key"])
-        ended = wire.show(message["line"], self._view) if execution else None
-        if execution and ended:
-            cell, result = ended
-            if (cell, result.name) not in self._planned:
-                return
-            execution.tests[cell, result.name] = result
-            if (cell, result.name) not in self._shown:
-                self._shown.add((cell, result.name))
-                self._view.ended(cell, result)
+        if execution is None:
+            return
+        event = wire.parse(message["line"])
+        if isinstance(event, tuple):
+            cell, result = event
+            if (cell, result.name) in self._planned:
+                execution.tests[cell, result.name] = result
+                self._show_test(cell, result)
+        elif event is not None:
+            execution.began |= isinstance(event, Step) and event.phase is Phase.BOOT
+            self._view(event)
+
+    def _show_test(self, cell: str, result: TestResult) -> None:
+        if (cell, result.name) not in self._shown:
+            self._shown.add((cell, result.name))
+            self._view.ended(cell, result)
 
     def _look(self) -> None:
         """Find workers that joined, and ask each what it is."""
@@ -162,6 +172,7 @@ class Dispatch:
         if address not in self._unknown:
             return  # lost meanwhile
         self._unknown.discard(address)
+        self._changed = True
         worker = Worker(address, found.get("name", address), host=address)
         self._workers[address] = worker
         different = facts.differs(found["versions"], f"worker {worker.name}") if found else ""
@@ -183,27 +194,74 @@ class Dispatch:
             self._run.remark(line)
             self._view(line)
         self._refused[worker.name] = reason
+        for key, execution in self._of(worker):
+            if not execution.began:
+                self._take_back(key)
 
     def _remove(self, address: str, *, expected: bool) -> None:
         self._unknown.discard(address)
         worker = self._workers.pop(address, None)
         if worker is None:
             return
+        self._changed = True
         self._gone[worker.name] = worker, time.monotonic() + deadlines.WORKER_BACK_S
-        for key, execution in list(self._running.items()):
-            if execution.worker is worker:
-                self._lose(key, f"worker {worker.name} on {worker.host} was lost", counts=not expected)
+        executions = self._of(worker)
+        # The report that the first one began may have been lost with the worker.
+        begun = [key for key, execution in executions if execution.began] or [
+            key for key, _ in executions[:1]
+        ]
+        machine = ""
+        for key, execution in reversed(executions):
+            if key not in begun:
+                self._take_back(key)
+                continue
+            machine = execution.need.machine
+            self._take_back(key, f"worker {worker.name} on {worker.host} was lost", counts=not expected)
+        if machine and not expected:
+            self._blame(worker, machine)
+
+    def _of(self, worker: Worker) -> list[tuple[str, Execution]]:
+        """Return the executions of a worker, in the order in which it runs them."""
+        return [(key, execution) for key, execution in self._running.items() if execution.worker is worker]
 
     def _place(self) -> None:
-        busy = {execution.worker.address for execution in self._running.values()}
-        idle = [worker for address, worker in self._workers.items() if address not in busy]
-        for need, worker in placement.choose(self._waiting, idle, self._kernels):
-            self._waiting.remove(need)
-            key = f"{self._topic}-{next(self._numbers)}"
-            self._running[key] = Execution(need, worker)
-            self._pool.submit(self._start, key, need, worker)
+        """Give each idle worker a machine, then each worker the next one, which it prepares."""
+        if not self._changed:
+            return
+        self._changed = False
+        for number in range(placement.SHARES):
+            placed = ((worker, self._of(worker)) for worker in self._workers.values())
+            # A worker runs what it gets in this order, so that one is sent after the other.
+            free = [
+                worker
+                for worker, executions in placed
+                if len(executions) == number and all(execution.future for _, execution in executions)
+            ]
+            for need, worker in placement.choose(self._waiting, free, self._kernels):
+                self._waiting.remove(need)
+                self._assign(need, worker)
+        self._rebalance()
         if self._waiting and not self._unknown:
             self._give_up()
+
+    def _assign(self, need: Need, worker: Worker) -> None:
+        key = f"{self._topic}-{next(self._numbers)}"
+        self._running[key] = Execution(need, worker)
+        self._pool.submit(self._start, key, need, worker)
+
+    def _rebalance(self) -> None:
+        """Give idle workers the machines that wait for their turn on another one."""
+        placed = [(worker, self._of(worker)) for worker in self._workers.values()]
+        idle = [worker for worker, executions in placed if not executions]
+        prepared = {
+            execution.need: key
+            for _worker, executions in placed
+            for key, execution in executions[1:]
+            if not execution.began
+        }
+        for need, worker in placement.choose([*prepared], idle, self._kernels):
+            self._cancel(prepared[need])
+            self._assign(need, worker)
 
     def _give_up(self) -> None:
         """Record NOT_RUN for machines that no worker can run, nor one that may come back."""
@@ -261,6 +319,7 @@ class Dispatch:
     def _submitted(self, key: str, future: Future) -> None:
         if key in self._running:
             self._running[key].future = future
+            self._changed = True
         else:
             self._client.cancel([future], force=True)
 
@@ -295,6 +354,7 @@ class Dispatch:
             self._lose(key, f"{where}: {error.message}")
             return
         del self._running[key]
+        self._changed = True
         self._losses[worker.name] = 0
         if outcome["left_out"]:
             names = one_line(", ".join(outcome["left_out"]))
@@ -308,27 +368,44 @@ class Dispatch:
         """Show tests whose line did not arrive."""
         for cell in results.cells:
             for test in cell.tests:
-                if (cell.id, test.name) not in self._shown:
-                    self._shown.add((cell.id, test.name))
-                    self._view.ended(cell.id, test)
+                self._show_test(cell.id, test)
 
-    def _lose(self, key: str, reason: str, *, counts: bool = True) -> None:
-        """Take an execution back; its machine runs again first, at most `MAX_LOSSES` times."""
-        execution = self._running.pop(key, None)
+    def _lose(self, key: str, reason: str) -> None:
+        """Record that a worker lost an execution; after `MAX_LOSSES` in a row it gets no more work."""
+        if execution := self._take_back(key, reason):
+            self._blame(execution.worker, execution.need.machine)
+
+    def _blame(self, worker: Worker, machine: str) -> None:
+        self._losses[worker.name] += 1
+        if self._losses[worker.name] >= MAX_LOSSES:
+            self._refuse(worker, f"it lost {MAX_LOSSES} machines in a row, last {machine}")
+
+    def _take_back(self, key: str, lost: str = "", *, counts: bool = True) -> Execution | None:
+        """Cancel an execution, so that its machine runs again first, unless it was `lost` `MAX_LOSSES` times.
+
+        Returns the execution, None if it has ended meanwhile.
+        A loss `counts` unless the worker was told to end.
+        """
+        execution = self._cancel(key)
         if execution is None:
-            return
-        if execution.future:
-            self._client.cancel([execution.future], force=True)
-        machine, worker = execution.need.machine, execution.worker
-        self._view(Step(Phase.WAIT, machine=machine))
-        self._view(f"{machine}: {reason}")
-        lost = self._lost.setdefault(machine, [])
-        if counts:
-            lost.append(Attempt(verdict=Verdict.INFRA, reason=one_line(reason, 400)))
-            self._losses[worker.name] += 1
-            if self._losses[worker.name] >= MAX_LOSSES:
-                self._refuse(worker, f"it lost {MAX_LOSSES} machines in a row, last {machine}")
-        if len(lost) < MAX_LOSSES:
+            return None
+        machine = execution.need.machine
+        losses = self._lost.setdefault(machine, [])
+        if lost:
+            self._view(f"{machine}: {lost}")
+        if lost and counts:
+            losses.append(Attempt(verdict=Verdict.INFRA, reason=one_line(lost, 400)))
+        if len(losses) < MAX_LOSSES:
             self._waiting.insert(0, execution.need)
         else:
-            record_lost(self._run, machine, lost)
+            record_lost(self._run, machine, losses)
+        return execution
+
+    def _cancel(self, key: str) -> Execution | None:
+        execution = self._running.pop(key, None)
+        if execution:
+            self._changed = True
+            if execution.future:
+                self._client.cancel([execution.future], force=True)
+            self._view(Step(Phase.WAIT, machine=execution.need.machine))
+        return execution

@@ -14,7 +14,7 @@ from distributed.core import Status, connect
 
 from harness.cluster import connect as opening
 from harness.cluster import facts
-from harness.cluster.placement import MACHINE, MEMORY
+from harness.cluster.placement import MACHINE, MEMORY, SHARES
 from harness.errors import InfrastructureError
 from harness.host import capacity, deadlines
 from harness.text import counted, one_line
@@ -33,7 +33,7 @@ def serve(scheduler: str, keys: Path | None, slots: int | None, name: str | None
     os.environ[facts.HOST] = host
     settings = {
         "security": security,
-        "nthreads": 1,
+        "nthreads": SHARES,
         "memory_limit": 0,
         "resources": {MACHINE: 1, MEMORY: max(capacity.MACHINE_MIB, free // number)},
         "dashboard": False,

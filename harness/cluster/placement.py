@@ -9,6 +9,7 @@ from harness.host.capacity import MACHINE_MIB
 
 MACHINE, KVM, MEMORY = "machine", "kvm", "memory"  # resources; each architecture is one as well
 MAX_LOSSES = 2  # of a machine, and of a worker in a row
+SHARES = 2  # machines that a worker has at a time: while one runs, the next one is prepared
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class Need:
 
     @property
     def resources(self) -> dict[str, float]:
-        """The resources of Dask that the task holds while it runs."""
-        kvm = {KVM: 1.0} if self.kvm else {}
-        return {MACHINE: 1.0, MEMORY: float(self.memory_mib), self.arch: 1.0, **kvm}
+        """The resources of Dask that the task holds: its share of a worker."""
+        names = {self.arch: 1.0, **({KVM: 1.0} if self.kvm else {})}
+        whole = {MACHINE: 1.0, MEMORY: float(self.memory_mib), **names}
+        return {name: amount / SHARES for name, amount in whole.items()}
 
 
 @dataclass
@@ -66,7 +68,7 @@ def choose(
     """
     free = {worker.address: worker for worker in idle if not worker.refused}
     chosen = []
-    for need in waiting:
+    for need in waiting if free else ():
         able = [worker for worker in free.values() if not worker.lacks(need)]
         if not able:
             continue

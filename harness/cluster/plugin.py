@@ -1,4 +1,4 @@
-"""What runs in each worker process of Dask: the facts of the host, the blobs, and one child for each task.
+"""What runs in each worker process of Dask: the facts of the host, the blobs, and a child for each task.
 
 The client registers the plugin, so that every Dask worker with this package can be used, however it was
 started. Functions here are called by their names from the client, so they exist in every version.
@@ -11,10 +11,10 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from distributed import WorkerPlugin, get_worker
 from distributed.core import Status
 
 from harness.cluster import archive, facts, part
-from harness.cluster.child import Child, command
+from harness.cluster.child import Child, Turns
 from harness.cluster.facts import Facts
+from harness.cluster.forking import Forker
 from harness.cluster.part import Part
 from harness.errors import InfrastructureError
 from harness.host import deadlines, locks
@@ -46,6 +47,8 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
     async def setup(self, worker: Any) -> None:
         """Find the facts of this host, in a child, because the canary takes seconds; never raises."""
         self._store = Cache()
+        self._forker = Forker(self.module)
+        self._turns = Turns()
         self._partial: dict[str, Path] = {}
         self.facts: Facts | None = None
         self.problem = ""
@@ -62,44 +65,55 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
         await worker.set_resources(**absent)
 
     def _find(self) -> Facts:
-        argv = command(self.module, "worker", "--facts")
-        done = subprocess.run(argv, capture_output=True, check=False, timeout=deadlines.FACTS_S)
-        if done.returncode:
-            lines = done.stderr.decode("utf-8", "replace").splitlines() or ["no message"]
-            raise InfrastructureError(f"the facts of the host are unknown: {lines[0]}")
-        return Facts.model_validate_json(done.stdout.splitlines()[-1])
+        until = time.monotonic() + deadlines.FACTS_S
+        with tempfile.TemporaryFile() as errors:
+            child = Child(self._forker, ["worker", "--facts"], errors)
+            lines = list(child.lines(lambda: time.monotonic() < until))
+            how = child.wait()
+        if child.code or not lines:
+            raise InfrastructureError(f"the facts of the host are unknown: the program {how}")
+        return Facts.model_validate_json(lines[-1])
+
+    async def teardown(self, worker: Any) -> None:  # noqa: ARG002
+        """End the process that forks children."""
+        await asyncio.to_thread(self._forker.close)
 
     def play(self, data: bytes, worker: Any, key: str) -> dict[str, Any]:
         """Run a part to its end. Returns the archive, or why there is none, and the facts that changed."""
         assert self.facts
         with _folder() as folder:
-            received = Part.from_bytes(data).model_copy(update={"host": self.facts.host.name})
-            (folder / "part").mkdir()
-            blobs = {wanted: self._blob(wanted) for wanted in received.blobs.values()}
-            part.write(received, folder / "part", blobs)
-            outcome = self._run(received, folder, worker, key)
+            with self._turns.turn() as started:
+                received = Part.from_bytes(data).model_copy(update={"host": self.facts.host.name})
+                (folder / "part").mkdir()
+                blobs = {wanted: self._blob(wanted) for wanted in received.blobs.values()}
+                part.write(received, folder / "part", blobs)
+                how = self._run(folder, started, worker, received.topic, key)
+            # The next machine boots already.
+            outcome: dict[str, Any] = {"archive": b"", "reason": f"its run {how}", "left_out": []}
+            if (folder / "out/results.json").exists():
+                packed, left_out = archive.pack(folder / "out")
+                outcome = {"archive": packed, "reason": "", "left_out": left_out}
         return {
             **outcome,
             "disk_mib": facts.free_disk_mib(),
             "kernels": list(facts.cached_kernels()),
         }
 
-    def _run(self, received: Part, folder: Path, worker: Any, key: str) -> dict[str, Any]:
+    def _run(self, folder: Path, started: Callable[[Child], None], worker: Any, topic: str, key: str) -> str:
+        """Run the part in a folder in a child; return how it ended."""
+
         def wanted() -> bool:
             task = worker.state.tasks.get(key)
             running = worker.status in (Status.running, Status.paused)
             return running and task is not None and task.state == "executing"
 
-        argv = command(self.module, "run", "--part", folder / "part", "--output", folder / "out")
+        words: list[str | Path] = ["run", "--part", folder / "part", "--output", folder / "out"]
         with (folder / "errors").open("w+b") as errors:
-            child = Child(argv, errors)
+            child = Child(self._forker, words, errors)
+            started(child)
             for line in child.lines(wanted):
-                worker.log_event(received.topic, {"key": key, "line": line})
-            how = child.wait()
-        if not (folder / "out/results.json").exists():
-            return {"archive": b"", "reason": f"its run {how}", "left_out": []}
-        packed, left_out = archive.pack(folder / "out")
-        return {"archive": packed, "reason": "", "left_out": left_out}
+                worker.log_event(topic, {"key": key, "line": line})
+            return child.wait()
 
     def _blob(self, wanted: str) -> Path:
         def missing(_folder: Path) -> None:

@@ -15,7 +15,6 @@ from harness.host.progress import Event, Step
 from harness.plan.plan import Plan
 from harness.results.model import TestResult
 from harness.run.times import Estimate
-from harness.run.view import View
 from harness.text import one_line
 
 MAX_LINE = 1 << 20  # bytes; a longer event is not shown, and its result is in the output folder
@@ -59,13 +58,3 @@ def parse(line: bytes) -> Event | tuple[str, TestResult] | None:
         return one_line(str(rest[0]))
     except (ValueError, TypeError, IndexError, ValidationError, RecursionError):
         return None  # a library printed it
-
-
-def show(line: bytes, view: View) -> tuple[str, TestResult] | None:
-    """Show an event; return the cell and the result if it is the result of a test, which is not shown."""
-    event = parse(line)
-    if isinstance(event, tuple):
-        return event
-    if event is not None:
-        view(event)
-    return None

@@ -87,7 +87,7 @@ def part(arguments: argparse.Namespace, play: Callable[[Run, View], bool]) -> in
     from harness.kernels import ResolvedKernel
     from harness.lab import provenance, taken
 
-    child.interrupt_at_end_of_input()
+    turn = child.turn()
     received = parts.read(arguments.part)
     arguments.matrix = arguments.part / parts.PLAN  # the lock lies beside it
     arguments.cold, arguments.accelerator = received.settings.cold, received.settings.accelerator
@@ -102,6 +102,7 @@ def part(arguments: argparse.Namespace, play: Callable[[Run, View], bool]) -> in
         bench.taken = {received.machine: kernel}
     wanted = parts.options(received, arguments.part, arguments.output)
     matrix_run = Run(wanted, bench)
+    matrix_run.turn = turn
     return playing.quietly(matrix_run, lambda: play(matrix_run, wire.Writer(sys.stdout)))
 
 

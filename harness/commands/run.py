@@ -126,6 +126,7 @@ def _pytest(controller: Controller, workers: int, more: Sequence[str]) -> int | 
     wanted, matrix = controller.run.options, controller.run.options.matrix
     words = [] if names_tests(matrix, more) else [str(matrix)]
     words += ["-c", os.devnull, "--rootdir", str(matrix.parent), "--noconftest", "--capture=no"]
+    words += ["--confcutdir", str(matrix.parent)]  # else pytest lists each folder from / to the matrix
     # The view replaces pytest's reporter.
     words += ["-p", "no:terminalreporter", "-p", "harness.commands.pytest_plugin"]
     words += ["-o", f"cache_dir={controller.run.times_path.with_name('.pytest_cache')}"]

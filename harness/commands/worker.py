@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import os
 import sys
 
 from harness.commands import options
@@ -32,12 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--name", type=given_text, metavar="NAME", help="this host in results (default: its network name)"
     )
     parser.add_argument("--facts", action="store_true", help="print what a worker here would offer, and exit")
+    parser.add_argument("--children", action="store_true", help=argparse.SUPPRESS)  # for workers
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run workers until a signal; return 0, or 3 if the scheduler was lost."""
     from harness.cluster import facts, nannies
 
+    if arguments.children:
+        return _children()
     if arguments.facts:
         arguments.unlocked, arguments.cold, arguments.mirror = True, False, ""
         arguments.connect, arguments.accelerator = "", "auto"
@@ -46,3 +51,34 @@ def execute(arguments: argparse.Namespace) -> int:
     if not arguments.scheduler:
         raise ConfigError("name the scheduler", hint="harness worker tls://HOST:8786 --keys DIR")
     return nannies.serve(arguments.scheduler, arguments.keys, arguments.slots, arguments.name)
+
+
+def _children() -> int:
+    """Fork a process for each request of the worker, and run its command there.
+
+    Returns 0 in the forking process, once the worker has ended.
+    """
+    # What a part needs is imported before the first fork.
+    import xdist.plugin  # type: ignore[import-untyped] # noqa: F401
+
+    from harness.cluster import forking, part  # noqa: F401
+    from harness.commands import clustered, pytest_plugin, run  # noqa: F401
+    from harness.lab import lab, provenance, taken  # noqa: F401
+    from harness.run.pytest import plugin  # noqa: F401
+    from harness.run.run import build_models
+
+    build_models()
+    gc.collect()
+    gc.freeze()  # else each child would copy all of this when it collects
+    words = forking.serve(sys.stdin.fileno())
+    if words is None:
+        return 0
+    command = run if words[0] == "run" else sys.modules[__name__]
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    arguments = parser.parse_args(words[1:])
+    arguments.argv = ("harness", *words)
+    code = command.execute(arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # an ordinary exit frees each module, which takes 0.3 s before the next machine can boot

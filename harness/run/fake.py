@@ -6,9 +6,9 @@ to an act:
 - pass, fail, skip, malformed; splat: the kernel logs a warning; deaf: the kernel log is missing;
 - refuse; hang: the agent does not answer; broken: the agent ended;
 - crash: the kernel panics; freeze: the guest does not answer; qemu-dies; lost: the connection is lost;
-- kill-worker, interrupt, hup, term: a signal to this process; kill-parent: SIGKILL to its parent, in a
-  cluster the worker; sleep: a day; hold: until the file `go` is beside the log; full: the host's disk is
-  full; error: a defect of the harness.
+- kill-worker, interrupt, hup, term: a signal to this process; kill-parent: SIGKILL to the parent of its
+  parent, in a cluster the worker; sleep: a day; hold: until the file `go` is beside the log; full: the
+  host's disk is full; error: a defect of the harness.
 
 Steps other than tests are `CELL::boot`, `CELL::deploy`, `CELL::load`, `CELL::quit` (the agent ends),
 `CELL::end`, and `CELL::fetch`, which can only sleep; `bench::accelerator`, `bench::pin`, `bench::prepare`,
@@ -282,7 +282,7 @@ class FakeMachine:
         elif act == "qemu-dies":
             self._death = Death(DeathCause.QEMU, "QEMU was killed by signal 9")
         elif act in SENT:
-            os.kill(os.getppid() if act == "kill-parent" else os.getpid(), SENT[act])
+            os.kill(_parent(os.getppid()) if act == "kill-parent" else os.getpid(), SENT[act])
         elif act in ("hang", "freeze"):
             self._frozen = act == "freeze"
             raise HungError(f"no answer to {step}")
@@ -322,3 +322,7 @@ def _answer(name: str, act: str) -> Ran:
 
 def _release(cell: Cell) -> str:
     return f"{cell.kernel.series}.1-{cell.kernel.flavour}-{cell.arch}"
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])

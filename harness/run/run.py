@@ -138,6 +138,7 @@ class Run:
         self._failures: list[str] = []  # of the harness itself, one line each
         self._defect = False  # whether one of them was an unexpected error
         self._remarks: list[str] = []
+        self.turn: Callable[[], object] = lambda: None  # in this process, waits until a machine may boot
         self.hosts: dict[str, Host] = {}  # other hosts on which cells ran, by name
         self._foreign: list[str] = []  # ids of failed tests of other files
         self._traces: list[tuple[str, str]] = []  # (folder, traceback), not written yet
@@ -239,7 +240,7 @@ class Run:
     def ending(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which SIGINT, SIGTERM, SIGHUP and the deadline raise KeyboardInterrupt."""
         with signals.held_back():
-            _build_models()
+            build_models()
         return signals.ending(self.interrupt, self.pace.left(), self.pace.why)
 
     def interrupt(self, why: str) -> None:
@@ -486,7 +487,7 @@ class Run:
         return self._tests.get((cell, test), absent)
 
 
-def _build_models() -> None:
+def build_models() -> None:
     """Build the validators of all models that are imported so far; some 15 ms.
 
     Pydantic builds them at first use. It swallows an exception that a signal's handler raises meanwhile and

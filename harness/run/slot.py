@@ -20,7 +20,10 @@ AGENT_LOG = "agent.log"  # in the folder of a cell: stderr of the self-test serv
 
 
 class Slot:
-    """The place of one machine; `pause` waits between two tries, and `progress` receives the phases."""
+    """The place of one machine.
+
+    `pause` waits between two tries, and `turn` until a machine may boot. `progress` receives the phases.
+    """
 
     def __init__(
         self,
@@ -28,8 +31,10 @@ class Slot:
         pace: Pace | None = None,
         pause: Callable[[float], object] = time.sleep,
         progress: Progress = silent,
+        turn: Callable[[], object] = lambda: None,
     ) -> None:
         self._make = make
+        self._turn = turn
         self._key = ""  # the name of the machine that is held
         self._deployed = False
         self.pace = pace or Pace()
@@ -43,6 +48,7 @@ class Slot:
         self.phases = Phases()
         if self.machine is None or self._key != cell.machine:
             self.discard()
+            self._turn()
             self.progress(Step(Phase.BOOT, machine=cell.machine))
             self.pace.slowness = ORDINARY
             self.machine, self._key = self._make(cell), cell.machine

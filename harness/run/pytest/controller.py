@@ -136,7 +136,7 @@ class Controller:
         if self.listed or getattr(config.option, "dist", "no") != "no":
             return
         self._narrow([item.nodeid for item in session.items if isinstance(item, TestItem)], 1)
-        self._worker = Worker(self.run.job(), self.run.bench, self.view or silent)
+        self._worker = Worker(self.run.job(), self.run.bench, self.view or silent, self.run.turn)
         config.pluginmanager.register(self._worker, WORKER)
 
     @pytest.hookimpl(optionalhook=True)

@@ -112,11 +112,17 @@ class TestItem(pytest.Item):
 class Worker:
     """Runs the items of cells on one machine at a time; a pytest plugin in the process of the items."""
 
-    def __init__(self, job: Job, bench: Bench, progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        job: Job,
+        bench: Bench,
+        progress: Progress = silent,
+        turn: Callable[[], object] = lambda: None,
+    ) -> None:
         self.job = job
         self.bench = bench
         self.bench.progress = self.progress = progress
-        self.slot = Slot(self._machine, Pace(job.ends_at, job.limit_s), progress=progress)
+        self.slot = Slot(self._machine, Pace(job.ends_at, job.limit_s), progress=progress, turn=turn)
         self._run: CellRun | None = None
         self._interrupted = False
         self._failed = False  # whether a test of the open cell failed

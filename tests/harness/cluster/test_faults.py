@@ -38,6 +38,26 @@ def test_workers_that_join_late_get_work_and_lost_ones_lose_nothing(place: Place
     assert place.ended(late)[0] == 0
 
 
+def test_a_late_worker_takes_a_machine_that_waits_for_its_turn(place: Place) -> None:
+    """A worker prepares the next machine while one runs; another worker that is idle runs it at once."""
+    place.matrix("6.1", "6.12")
+    place.script = {"*::truth.open": "hold"}
+    place.scheduler()
+    place.worker("early")
+    client = place.client("--test", "truth.open")
+    place.wait_for("test 6.1-auto")
+    place.wait_for("reap", 3)  # of the look at the host, and of both machines
+    assert place.count("boot") == 1
+    place.worker("late")
+    place.wait_for("test 6.12-auto")
+    place.go()
+    code, output = place.ended(client)
+    assert code == 0, output
+    found = place.results()
+    once(found, 2)
+    assert [(cell.host, len(cell.attempts)) for cell in found.cells] == [("early", 1), ("late", 1)]
+
+
 def test_the_rest_of_a_run_whose_scheduler_died(place: Place) -> None:
     """`--resume` runs only what has no result, on another cluster if it is named."""
     place.matrix("6.1", "6.12", "6.18")

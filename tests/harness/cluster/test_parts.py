@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cluster import archive, child, connect, facts, keys, part, wire
+from harness.cluster import archive, connect, facts, keys, part, wire
 from harness.cluster.facts import Facts
 from harness.cluster.part import Part
 from harness.cluster.placement import Need, Worker, choose, impossible
@@ -318,9 +317,3 @@ def test_addresses(tmp_path: Path) -> None:
     assert connect.parse("local:3", None).slots == 3
     assert connect.parse(str(file), tmp_path).address == "tls://10.0.0.1:8786"
     assert connect.parse("tcp://[::1]:8786", None).address == "tcp://[::1]:8786"
-
-
-def test_the_program_of_a_worker_can_be_started() -> None:
-    """Tests with fake machines replace it."""
-    done = subprocess.run(child.command(child.MODULE, "worker", "--help"), capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
