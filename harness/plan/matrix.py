@@ -99,9 +99,10 @@ PATHS = ("image", "modules", "config", "vmlinux", "build", "packages", "fragment
 class Kernel(_Model):
     """A kernel from exactly one source; `SOURCES` lists them with the keys that belong to each.
 
-    `tests` are globs as for `--test`, for its cells in the product of the axes; () is all tests. `why` is
-    their purpose, which `harness plan` prints. The exact release is resolved and recorded when it is fetched.
-    `vcpus` is the number of processors of its guests; races between processors need at least two.
+    `tests` are globs as for `--test`, for its cells in the product of the axes, unless the user names tests;
+    () is all. `why` is the purpose of these cells, which `harness plan` prints. The exact release is resolved
+    and recorded when it is fetched. `vcpus` is the number of processors of its guests; races between
+    processors need at least two.
     """
 
     name: Name

@@ -123,7 +123,7 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
         if reason:
             omitted.setdefault(cell.id, reason)
         else:
-            wanted = set(tests_of(cell, selectors.test)) & set(tests_of(cell, candidate.tests))
+            wanted = set(tests_of(cell, selectors.test)) & set(tests_of(cell, _globs(candidate, selectors)))
             kept, later = _by_day(wanted, candidate, selectors)
             cells[cell.id] = _wider(cells.get(cell.id, cell), kept)
             nightly |= later
@@ -141,6 +141,11 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
         nightly=_in_order(nightly),
         exercise=exercise,
     )
+
+
+def _globs(candidate: Candidate, selectors: Selectors) -> tuple[str, ...]:
+    """The tests of an entry. Those of a kernel are what runs there unless the user names tests."""
+    return () if selectors.test and candidate.place[0] == "kernels" else candidate.tests
 
 
 def reasons(matrix: Matrix, plan: Plan, selectors: Selectors) -> dict[str, str]:

@@ -62,12 +62,14 @@ def test_a_test_of_all_hook_sets_is_planned_with_auto_alone() -> None:
 
 
 def test_a_kernel_may_name_the_tests_of_its_cells() -> None:
-    """An `include` adds those that it names."""
+    """An `include` adds those that it names, and the user may name any."""
     include = [{"kernel": "6.16", "tests": "loss.unread"}, {"kernel": "6.16", "hookset": "lsm"}]
     matrix = matrix_of("6.1", {"name": "6.16", "series": "6.16", "tests": "truth.o*"}, include=include)
     made = _plan(matrix)
     assert made.cell("6.16-auto").tests == ("truth.open", "loss.unread")
     assert made.cell("6.16-lsm").tests == made.cell("6.1-auto").tests
+    named = _plan(matrix, test=("loss.steady",))
+    assert named.cell("6.16-auto").tests == ("loss.steady",)
     with pytest.raises(ConfigError, match=r"kernels: tests: trut\.\*: no such test"):
         _plan(matrix_of({"name": "6.16", "series": "6.16", "tests": "trut.*"}))
 
@@ -176,15 +178,17 @@ def test_an_entry_with_an_unknown_test_is_an_error() -> None:
 
 
 def test_the_projects_matrix_has_the_documented_cells() -> None:
-    """By default `auto` on every kernel, and every hook set on the oldest and the newest; nightly has all."""
+    """By default `auto` on every kernel, hook sets on the oldest and the newest; the night has all."""
     matrix = config.load(ROOT / "matrix.yaml")
     by_day, by_night = _plan(matrix), _plan(matrix, tag=("nightly",))
     plain = [kernel.name for kernel in matrix.kernels if not kernel.tags]
     assert len({cell.kernel.name for cell in by_night.cells if cell.arch == "amd64"}) >= 24
     forced = {"lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint"}
     assert {f"{name}-auto" for name in plain} <= set(_ids(by_day))
+    assert {f"{plain[-1]}-{hookset}" for hookset in forced} <= set(_ids(by_day))
+    assert {f"{plain[0]}-{hookset}" for hookset in forced - {"lsm", "kprobe-multi"}} <= set(_ids(by_day))
     for name in (plain[0], plain[-1]):
-        assert {f"{name}-{hookset}" for hookset in forced} <= set(_ids(by_day))
+        assert set(NAMES) - set(by_day.cell(f"{name}-auto").tests) == plan.NIGHTLY_TESTS
     assert {f"{name}-{hookset}" for name in plain for hookset in forced} <= set(_ids(by_night))
     for cell in by_day.cells:
         assert set(cell.tests) <= set(by_night.cell(cell.id).tests)
