@@ -4,21 +4,25 @@
  *
  * It loads the modules that /modules lists, mounts the read-only root, mounts an overlay on it whose upper
  * layer is /upper of this initramfs, mounts the disk with the kernel's other modules and the pseudo file
- * systems, and then executes the init of the root, /usr/sbin/fim-init. It is a static C program, because each
- * fork costs 10 ms without hardware acceleration.
+ * systems, and then executes the init of the root. That is systemd if the root has it and starts fim-init as
+ * a service, else /usr/sbin/fim-init. It is a static C program, because each fork costs 10 ms without
+ * hardware acceleration.
  *
  * If the initramfs holds the root itself, for a kernel that cannot mount disks, it stays the root.
  *
  * Files below /upper of a cpio archive that is appended to the initramfs become part of the guest's root.
  * This needs an initramfs on tmpfs, which it is unless the command line has root=.
  *
- * Disks are found by the UUID in their superblock and not by their order; see harness/images/erofs.py.
+ * A machine that may reboot has a third disk, with ext4: then the upper layer of the root is on it, above
+ * /upper.
+ *
+ * Disks are found by the UUID in their superblock and not by their order; see harness/images/erofs.py and
+ * ext4.py.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,12 +34,13 @@
 
 #define NEW_ROOT     "/newroot"
 #define NEXT_INIT    "/usr/sbin/fim-init"
+#define SYSTEMD	     "/usr/lib/systemd/systemd"
+#define SERVICE	     "/etc/systemd/system/fim-init.service"
 #define ROOT_UUID    "fim-harness-root"
 #define MODULES_UUID "fim-harness-mods"
+#define STATE_UUID   "fim-harness-disk"
 
-#define EROFS_SUPERBLOCK 1024
-#define EROFS_MAGIC	 0xE0F5E1E2u
-#define EROFS_UUID	 48
+#define SUPERBLOCK 1024
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -81,30 +86,41 @@ static void load_modules(void)
 	fclose(list);
 }
 
-static int disk_has_uuid(const char *device, const char *uuid)
+/* Where the superblock of a file system has its magic number, in little-endian bytes, and its UUID. */
+struct format {
+	const char *type;
+	size_t magic, uuid;
+	const char *bytes;
+	size_t length;
+	unsigned long flags;
+};
+
+static const struct format erofs = { "erofs", 0, 48, "\xe2\xe1\xf5\xe0", 4, MS_RDONLY };
+static const struct format ext4 = { "ext4", 56, 104, "\x53\xef", 2, 0 };
+
+static int disk_has_uuid(const char *device, const struct format *format, const char *uuid)
 {
-	unsigned char block[EROFS_UUID + 16];
-	uint32_t magic;
+	unsigned char block[128];
 	ssize_t size;
 	int file = open(device, O_RDONLY | O_CLOEXEC);
 
 	if (file < 0)
 		return 0;
-	size = pread(file, block, sizeof(block), EROFS_SUPERBLOCK);
+	size = pread(file, block, sizeof(block), SUPERBLOCK);
 	close(file);
-	memcpy(&magic, block, sizeof(magic));
-	return size == sizeof(block) && magic == EROFS_MAGIC && memcmp(block + EROFS_UUID, uuid, 16) == 0;
+	return size == sizeof(block) && memcmp(block + format->magic, format->bytes, format->length) == 0 &&
+	       memcmp(block + format->uuid, uuid, 16) == 0;
 }
 
-/* Mounts the disk with this UUID; returns 0, or -1 if no disk has it. */
-static int mount_disk(const char *uuid, const char *where)
+/* Mounts the disk with this format and UUID; returns 0, or -1 if no disk has them. */
+static int mount_disk(const struct format *format, const char *uuid, const char *where)
 {
 	char device[] = "/dev/vda";
 
 	for (; device[7] <= 'z'; device[7]++) {
-		if (!disk_has_uuid(device, uuid))
+		if (!disk_has_uuid(device, format, uuid))
 			continue;
-		if (mount(device, where, "erofs", MS_RDONLY, NULL) != 0)
+		if (mount(device, where, format->type, format->flags, NULL) != 0)
 			fatal("mount %s", device);
 		return 0;
 	}
@@ -143,16 +159,24 @@ static void mount_pseudo(void)
 
 static void mount_root(void)
 {
+	const char *layers = "lowerdir=/lower,upperdir=/upper,workdir=/work";
+
 	mkdir("/lower", 0755);
 	mkdir("/upper", 0755);
 	mkdir("/work", 0755);
+	mkdir("/state", 0755);
 	mkdir(NEW_ROOT, 0755);
-	if (mount_disk(ROOT_UUID, "/lower") != 0)
+	if (mount_disk(&erofs, ROOT_UUID, "/lower") != 0)
 		fatal("find the root disk");
-	if (mount("overlay", NEW_ROOT, "overlay", 0, "lowerdir=/lower,upperdir=/upper,workdir=/work") != 0)
+	if (mount_disk(&ext4, STATE_UUID, "/state") == 0) {
+		mkdir("/state/upper", 0755);
+		mkdir("/state/work", 0755);
+		layers = "lowerdir=/upper:/lower,upperdir=/state/upper,workdir=/state/work";
+	}
+	if (mount("overlay", NEW_ROOT, "overlay", 0, layers) != 0)
 		fatal("mount the overlay");
 	mkdir(NEW_ROOT "/usr/lib/modules", 0755);
-	if (mount_disk(MODULES_UUID, NEW_ROOT "/usr/lib/modules") != 0)
+	if (mount_disk(&erofs, MODULES_UUID, NEW_ROOT "/usr/lib/modules") != 0)
 		printf("fim-init: no disk has this kernel's modules\n");
 }
 
@@ -182,6 +206,11 @@ int main(void)
 	}
 	mount_pseudo();
 	fflush(stdout);
+	if (access(SERVICE, R_OK) == 0) {
+		arguments[0] = SYSTEMD;
+		execve(SYSTEMD, arguments, environment);
+		fatal("run %s", SYSTEMD);
+	}
 	execve(NEXT_INIT, arguments, environment);
 	fatal("run %s", NEXT_INIT);
 }

@@ -3,6 +3,8 @@
  * PID 1 of a guest after early-init has entered the root: it configures the
  * network and starts one sshd for each connection.
  *
+ * In a root with systemd, systemd is PID 1 and starts it as a service.
+ *
  * It is a static C program, because a shell with mount, ip, tar and a listening
  * sshd costs two seconds without hardware acceleration. It accepts connections
  * itself and runs `sshd -i` on each, so sshd starts once and not twice. It also
@@ -212,6 +214,9 @@ static void set_clock(void)
 		return;
 	now.tv_sec = strtoll(text, &end, 10);
 	now.tv_nsec = strtol(end, NULL, 10);
+	/* After a reboot the disk is older than the clock, which the hardware's set. */
+	if (getpid() != 1 && now.tv_sec <= time(NULL))
+		return;
 	if (clock_settime(CLOCK_REALTIME, &now) != 0)
 		print_line("cannot set the clock: %s", strerror(errno));
 }
@@ -252,7 +257,8 @@ static int read_run_disk(void)
 		return -1;
 	if (memcmp(archive, last, sizeof(archive)) == 0)
 		return 0;
-	kill(-1, SIGKILL);
+	if (getpid() == 1)
+		kill(-1, SIGKILL);
 	memcpy(last, archive, sizeof(archive));
 	if (unpack(archive, length) != 0)
 		return -1;

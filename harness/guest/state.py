@@ -47,16 +47,21 @@ class State:
         ]
 
 
-def measure(guest: Guest, timeout_s: float) -> tuple[float, State]:
-    """Return the guest's slowness (1 is an ordinary machine) and its state; raises GuestError."""
-    before, after, release, *rest = _ask(guest, _COUNT + _MOUNTS + _PROCESSES, timeout_s)
+def measure(guest: Guest, timeout_s: float, *, services: bool = False) -> tuple[float, State]:
+    """Return the guest's slowness (1 is an ordinary machine) and its state; raises GuestError.
+
+    A guest with `services` has BPF programs of systemd, which are part of its state.
+    """
+    programs = _PROGRAMS if services else ""
+    before, after, release, *rest = _ask(guest, _COUNT + programs + _MOUNTS + _PROCESSES, timeout_s)
+    looked = rest if services else ["", *rest]
     try:
         seconds = float(after) - float(before)
     except ValueError as error:
         raise InfrastructureError(
             f"the guest's /proc/uptime is no number: {before[:40]!r}, {after[:40]!r}"
         ) from error
-    return max(1.0, seconds / REFERENCE_S), replace(_state("", *rest), release=release)
+    return max(1.0, seconds / REFERENCE_S), replace(_state(*looked), release=release)
 
 
 def leftovers(guest: Guest, before: State, deadline_s: float) -> list[str]:

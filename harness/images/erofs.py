@@ -15,13 +15,14 @@ ROOT = uuid.UUID(bytes=b"fim-harness-root")
 MODULES = uuid.UUID(bytes=b"fim-harness-mods")
 
 
-def make(image: Path, tree: Path, role: uuid.UUID, *, compressed: bool) -> None:
+def make(image: Path, tree: Path, role: uuid.UUID, *, compressed: bool, times: bool = False) -> None:
     """Write a tree as one image in which root owns everything. Equal trees make equal bytes.
 
-    All times in the image are 0. Raises InfrastructureError.
+    All times in the image are 0, unless `times` keeps those of the files. Raises InfrastructureError.
     """
     options = ["-zlz4hc"] if compressed else []
+    fixed = [] if times else ["-T0"]
     run(
-        ["mkfs.erofs", "--quiet", "-T0", "--all-root", *options, f"-U{role}", image, tree],
+        ["mkfs.erofs", "--quiet", *fixed, "--all-root", *options, f"-U{role}", image, tree],
         package="erofs-utils",
     )

@@ -86,7 +86,8 @@ def root_image(
                 erofs.make(folder / name, tree, erofs.ROOT, compressed=not extra)
 
     variant = [extra, "memory" if in_memory else ""]
-    key = cache.digest(LAYOUT, arch, *packages, *_added(), *kept, *filter(None, variant))
+    added = (*sources("root"), (resources.FOLDER / "guest-excludes.txt").read_bytes())
+    key = cache.digest(LAYOUT, arch, *packages, *added, *kept, *filter(None, variant))
     content = (store or Cache()).get("root", key, build, needs=1024 * MIB, progress=progress)
     return RootImage(content / name, key, tuple(packages))
 
@@ -102,11 +103,11 @@ def _list(extra: str) -> tuple[str, ...]:
     return resources.words(f"{extra}-packages.txt")
 
 
-def _added() -> list[bytes]:
-    """The other sources of the image, for its key: the files of `images/root/` and the excluded paths."""
-    files = sorted(path for path in (resources.FOLDER / "root").rglob("*") if path.is_file())
+def sources(folder: str) -> list[bytes]:
+    """The names and contents of the files that `images/FOLDER` adds to a root, for the key of its image."""
+    files = sorted(path for path in (resources.FOLDER / folder).rglob("*") if path.is_file())
     names = [str(path.relative_to(resources.FOLDER)).encode() for path in files]
-    return [*names, *(path.read_bytes() for path in (*files, resources.FOLDER / "guest-excludes.txt"))]
+    return [*names, *(path.read_bytes() for path in files)]
 
 
 def _unpack(apt: Apt, names: tuple[str, ...], kept: tuple[str, ...], scratch: Path) -> Path:
@@ -117,18 +118,28 @@ def _unpack(apt: Apt, names: tuple[str, ...], kept: tuple[str, ...], scratch: Pa
         f"--setup-hook={_MERGED_USR}",
         f"--include={','.join(names)}",
     ]
+    bootstrap(apt, options, archive, scratch)
+    extract(archive, tree, kept)
+    add_files(resources.FOLDER / "root", tree)
+    return tree
+
+
+def bootstrap(apt: Apt, options: list[str], archive: Path, scratch: Path) -> None:
+    """Run mmdebstrap with `options`, the settings and the sources of `apt`. Raises InfrastructureError."""
     settings = scratch / "apt.conf"
     settings.write_text("".join(f"{line}\n" for line in transport_settings()))
     run(
         ["mmdebstrap", *options, f"--aptopt={settings}", apt.suites[0], archive, *apt.source_lines()],
         package="mmdebstrap",
     )
+
+
+def extract(archive: Path, tree: Path, kept: tuple[str, ...]) -> None:
+    """Unpack a root without the paths of guest-excludes.txt that are not in `kept`."""
     tree.mkdir()
     tree.chmod(0o755)
     excludes = [f"--exclude={line}" for line in resources.words("guest-excludes.txt") if line not in kept]
     run([*_EXTRACT, *excludes, f"--directory={tree}", f"--file={archive}"], package="tar")
-    add_files(resources.FOLDER / "root", tree)
-    return tree
 
 
 def add_files(source: Path, tree: Path) -> None:

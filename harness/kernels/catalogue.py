@@ -89,6 +89,12 @@ HOMES = {
 # The guest's userland is the same for all kernels.
 USERLAND = ("bookworm", "bookworm-updates", "bookworm-security")
 
+# Roots in which packages are installed and systemd is PID 1, by the name that a matrix uses.
+INSTALLED = {
+    "debian-12": USERLAND,
+    "debian-13": ("trixie", "trixie-updates", "trixie-security"),
+}
+
 
 def search_order(series: str) -> tuple[str, ...]:
     """All suites, starting with those in `HOMES` for this series."""

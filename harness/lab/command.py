@@ -2,6 +2,7 @@
 
     0        PASS
     77       SKIP, its last line is the reason (as automake's tests do)
+    76       the guest reboots and the command runs again, if the suite has reboots left
     other    FAIL, also if a signal ended it; its last line is part of the reason
 
 With `results: tap` its standard output is also read as TAP; see `tap`.
@@ -10,11 +11,12 @@ With `results: tap` its standard output is also read as TAP; see `tap`.
 from __future__ import annotations
 
 import io
+import itertools
 import shlex
 import signal
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +32,8 @@ from harness.text import one_line
 
 FOLDER = "/root/suites"
 SKIPPED = 77
+REBOOT = 76
+BOOT = "FIM_BOOT"  # environment variable of the command: 1, and one more after each reboot
 MAX_OUTPUT = 16 << 20  # bytes that a suite may print
 _ARCHIVE = "/tmp/fim-suite.tar"  # noqa: S108 - a path in the guest
 _NAME = 100  # characters of a command in a reason
@@ -43,15 +47,19 @@ class CommandServer:
     """The self-test server of one suite in a guest.
 
     `base` is the folder that the suite's file names start from; `log` receives what the command prints.
+    `reboot` reboots the guest within a number of seconds and returns it.
     """
 
     hooks: tuple[Any, ...] = ()
 
-    def __init__(self, guest: Guest, suite: Suite, base: Path, log: Path) -> None:
+    def __init__(
+        self, guest: Guest, suite: Suite, base: Path, log: Path, reboot: Callable[[float], Guest]
+    ) -> None:
         self._guest = guest
         self._suite = suite
         self._base = base
         self._log = log
+        self._reboot = reboot
         self._runs = 0
         self._folder = f"{FOLDER}/{suite.name}"
 
@@ -70,16 +78,16 @@ class CommandServer:
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run the command in the folder of its files, with the marks of a test in the kernel's log.
 
-        Its output is in the log even if it does not end. Raises GuestTimeoutError, GuestLostError.
+        The output of all its boots is in the log even if it does not end. Raises GuestTimeoutError,
+        GuestLostError, MachineDiedError.
         """
         began = time.monotonic()
-        words = ["sh", "-c", _MARKED, name, self._folder, *self._suite.command]
         shown = one_line(shlex.join(self._suite.command), _NAME)
         self._runs += 1
         with _open(self._log, again=self._runs > 1) as file:
             output = _Output(file)
             try:
-                status = self._guest.stream(words, output.take, timeout_s=deadline_s, name=shown)
+                status = self._boots(name, output, began + deadline_s)
             except GuestTimeoutError as error:
                 raise GuestTimeoutError(
                     self._too_slow(shown, deadline_s, output), program="the command"
@@ -91,6 +99,20 @@ class CommandServer:
         done = Completed(status, bytes(output.kept[STDOUT]), bytes(output.kept[STDERR]))
         ran = judged(name, done, seconds, tap_output=self._suite.results == "tap")
         return ran._replace(log=tuple(self._kernel_log(name)))
+
+    def _boots(self, name: str, output: _Output, deadline: float) -> int:
+        """Run the command, and again after each reboot that it requests; return its last status."""
+        shown = one_line(shlex.join(self._suite.command), _NAME)
+        for boot in itertools.count(1):
+            words = ["sh", "-c", _MARKED, name, self._folder, *self._suite.command]
+            if self._suite.reboots:
+                words = ["env", f"{BOOT}={boot}", *words]
+            left_s = deadline - time.monotonic()
+            status = self._guest.stream(words, output.take, timeout_s=left_s, name=shown)
+            if status != REBOOT or boot > self._suite.reboots:
+                return status
+            self._guest = self._reboot(deadline - time.monotonic())
+        raise AssertionError("unreachable")
 
     def _too_slow(self, shown: str, deadline_s: float, output: _Output) -> str:
         limit_s = self._suite.timeout

@@ -52,6 +52,7 @@ from harness.vm.warm import Starter
 
 MEMORY_MIB = 512
 ROOT_IN_MEMORY_MIB = 1024  # at least, for guests that hold their root in memory
+STATE_MIB = 256  # of the disk of an installed root; small, because suites fill it
 
 
 class VmBench:
@@ -134,6 +135,7 @@ class VmBench:
             memory_mib=self.memory_mib if "root" in files else max(self.memory_mib, ROOT_IN_MEMORY_MIB),
             gdb_port=self._gdb_port(cell, supplies) if self.gdb else 0,
             icount=self.icount,
+            state_mib=STATE_MIB if cell.root else 0,
         )
         hypervisor, found = self._hypervisor(), self._accelerator(cell.arch)
 
@@ -261,7 +263,7 @@ class VmMachine:
 
     def slowness(self) -> float:
         """Measure the guest by a loop, and record its state."""
-        slowness, self._fresh = state.measure(self.guest, deadlines.MEASURE_S)
+        slowness, self._fresh = self._measure()
         self.uname = one_line(self._fresh.release)
         if self.release and self.uname != self.release:
             raise MissingError(f"the guest runs kernel {self.uname} instead of {self.release}")
@@ -311,7 +313,16 @@ class VmMachine:
     def command(self, cell: Cell, log: Path) -> Selftest:
         """Return the server of the cell's suite."""
         assert cell.suite
-        return CommandServer(self.guest, cell.suite, self.base, log)
+        return CommandServer(self.guest, cell.suite, self.base, log, self._reboot)
+
+    def _reboot(self, deadline_s: float) -> Guest:
+        guest = self.machine.reboot(deadline_s)
+        _, self._fresh = self._measure()
+        return guest
+
+    def _measure(self) -> tuple[float, State]:
+        services = bool(self.machine.spec.state_mib)
+        return state.measure(self.guest, deadlines.MEASURE_S, services=services)
 
     def death(self) -> Death | None:
         """Return how the machine ended, after giving its watchers time to report it."""

@@ -13,7 +13,7 @@ from harness.guest.deploy import OBJECT, BundleSources, Compiled, build, for_gue
 from harness.host.cache import Cache
 from harness.host.canary import host_arch
 from harness.host.progress import Phase, Progress, Step, of_machine
-from harness.images import COMPILER, compilers, initramfs, modules_image, root_image
+from harness.images import COMPILER, compilers, initramfs, installed_root, modules_image, root_image
 from harness.kernels import (
     KernelRequest,
     Lock,
@@ -155,7 +155,10 @@ class Preparation:
         self.fetch_s[name] = time.monotonic() - began
         extra = COMPILER if cell.compiles else self.extra
         in_memory = place is Root.MEMORY
-        root = root_image(cell.arch, self.store, progress, extra=extra, in_memory=in_memory)
+        if cell.root:
+            root = installed_root(cell.root, self.store, progress)
+        else:
+            root = root_image(cell.arch, self.store, progress, extra=extra, in_memory=in_memory)
         self.files[name] = {"kernel": str(kernel.vmlinuz)}
         if in_memory:
             self.files[name]["initramfs"] = str(initramfs(kernel, self.store, progress, root=root))

@@ -58,13 +58,19 @@ class Cell(BaseModel):
     @property
     def machine_key(self) -> tuple[object, ...]:
         """The properties that identify the cell's machine; cells with equal ones share a booted guest."""
-        return (self.kernel, self.arch, self.cmdline, self.sysctl, self.compiles)
+        return (self.kernel, self.arch, self.cmdline, self.sysctl, self.compiles, self.root)
 
     @property
     def machine(self) -> str:
         """The name derived from `machine_key`."""
         parts = [self.kernel.name, self.arch, *(one.name for one in (self.cmdline, self.sysctl) if one)]
-        return "-".join([*parts, "bcc"] if self.compiles else parts)
+        parts += ["bcc"] if self.compiles else []
+        return "-".join([*parts, self.root] if self.root else parts)
+
+    @property
+    def root(self) -> str:
+        """The installed Debian that the machine boots, "" for the harness's own root."""
+        return self.suite.root if self.suite else ""
 
     @property
     def compiles(self) -> bool:

@@ -43,6 +43,7 @@ Arch = Literal["amd64", "arm64"]
 Hookset = Literal["auto", "lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint", "bcc"]
 Btf = Literal["kernel", "external", "none"]
 Transport = Literal["ringbuf", "perf"]
+Root = Literal["", "debian-12", "debian-13"]
 
 
 def _listed(value: Any) -> Any:
@@ -247,6 +248,9 @@ class Suite(_Model):
 
     `files` are files, folders and globs relative to the matrix's folder. They are copied into one folder of
     the guest, where `command` runs as root. `timeout` is a duration such as 90 or 5m in an emulated guest.
+
+    `root` is an installed Debian with systemd instead of the harness's own root. Such a guest has a disk, and
+    the command may request up to `reboots` reboots by an exit status; it is run again after each.
     """
 
     name: Name
@@ -254,11 +258,21 @@ class Suite(_Model):
     command: Annotated[tuple[Text, ...], *_SOME]
     timeout: Annotated[float, BeforeValidator(_parsed(quantities.seconds)), Field(le=86_400)] = 60.0
     results: Literal["exit", "tap"] = "exit"
+    root: Root = ""
+    reboots: Annotated[int, BeforeValidator(_parsed(quantities.count)), Field(le=16)] = 0
     kernel: Globs = ("*",)
     arch: Annotated[tuple[Arch, ...], *_AXIS] = ("amd64",)
     cmdline: Cmdline | None = None
     sysctl: Sysctl | None = None
     tags: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_a_root_that_fits(self) -> Suite:
+        if self.reboots and not self.root:
+            raise ValueError("reboots needs a root with a disk: add root: debian-12")
+        if self.root and set(self.arch) != {"amd64"}:
+            raise ValueError(f"root {self.root} exists for amd64 only")
+        return self
 
     @property
     def test(self) -> str:

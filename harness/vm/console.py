@@ -55,6 +55,7 @@ class ConsoleLog:
 
     def __init__(self) -> None:
         self.stage = Stage.SILENT
+        self.boots = 0  # how often the guest accepted connections
         self.sightings: list[Sighting] = []
         self.panic_ended = False
         self.init_failure = b""
@@ -101,6 +102,7 @@ class ConsoleLog:
     def _take(self, raw: bytes) -> None:
         line = raw[:_MAX_LINE].rstrip(b"\r")
         self.stage = max(self.stage, _stage_of(line))
+        self.boots += line.startswith(READY)
         signature = recognise(line)
         if signature and (len(self.sightings) < _MAX_SIGHTINGS or (signature.fatal and not self.fatal)):
             self.sightings.append(Sighting(signature.trouble, signature.fatal, self._count, line))

@@ -17,6 +17,7 @@ _TEMPLATE = "domain.xml.j2"
 
 ROOT_SERIAL = "fim-root"
 RUN_SERIAL = "fim-run"
+STATE_SERIAL = "fim-state"
 
 # With sleep=off the clock of a guest that waits for the host would jump. With a larger shift the guest
 # executes more timer interrupts for the same work.
@@ -56,6 +57,9 @@ class MachineSpec:
 
     `root` is None if the initramfs holds the root.
 
+    With `state_mib` the guest has a disk of this size for what it writes, and it may reboot; without it,
+    what it writes is in its memory.
+
     With `gdb_port` QEMU's debugging stub listens on this port of 127.0.0.1, and the kernel has no KASLR.
 
     `workdir` receives `console.log` and `domain.xml`. `kind` is the accelerator, "kvm" or "tcg". With
@@ -75,6 +79,7 @@ class MachineSpec:
     vcpus: int = 1
     gdb_port: int = 0
     icount: bool = False
+    state_mib: int = 0
 
     @property
     def console(self) -> Path:
@@ -84,10 +89,11 @@ class MachineSpec:
 
 @dataclass(frozen=True)
 class Disk:
-    """A read-only raw disk, and the serial number by which the guest finds it."""
+    """A raw disk, and the serial number by which the guest finds it."""
 
     path: Path
     serial: str
+    writable: bool = False
 
 
 def cmdline(spec: MachineSpec) -> str:
@@ -104,7 +110,14 @@ def template_digest() -> str:
 
 
 def render(
-    spec: MachineSpec, *, name: str, port: int, run_disk: Path, user: str = "", append: bool = False
+    spec: MachineSpec,
+    *,
+    name: str,
+    port: int,
+    run_disk: Path,
+    state_disk: Path | None = None,
+    user: str = "",
+    append: bool = False,
 ) -> str:
     """Return the domain XML of `spec`, reachable at 127.0.0.1:`port`; every value is escaped.
 
@@ -113,6 +126,7 @@ def render(
     """
     root = [Disk(spec.root.absolute(), ROOT_SERIAL)] if spec.root else []
     extra = [Disk(path, f"fim-{number}") for number, path in enumerate(spec.disks, start=1)]
+    extra += [Disk(state_disk, STATE_SERIAL, writable=True)] if state_disk else []
     return _template().render(
         name=name,
         port=port,
@@ -127,6 +141,7 @@ def render(
         kernel=spec.kernel.absolute(),
         initramfs=spec.initramfs.absolute(),
         cmdline=cmdline(spec),
+        on_reboot="restart" if state_disk else "destroy",
         console=spec.console.absolute(),
         disks=[*root, *extra, Disk(run_disk, RUN_SERIAL)],
     )

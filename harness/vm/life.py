@@ -1,6 +1,7 @@
 """Defines the states of a machine, and finds the cause when a machine ends.
 
     DEFINED --start--> BOOTING --a command ran--> READY
+       |                  ^--- the guest reboots ---|
        |                  |                         |
        +------------------+----- any cause ---------+--> DEAD
 
@@ -36,7 +37,7 @@ class State(enum.Enum):
 FOLLOWS = {
     State.DEFINED: {State.BOOTING, State.DEAD},
     State.BOOTING: {State.READY, State.DEAD},
-    State.READY: {State.DEAD},
+    State.READY: {State.BOOTING, State.DEAD},
     State.DEAD: set[State](),
 }
 

@@ -11,6 +11,7 @@ SSH connection, so callers that wait for the guest get an error at once, and `ex
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import queue
@@ -21,10 +22,11 @@ from collections.abc import Callable
 from types import TracebackType
 
 from harness.errors import InfrastructureError
-from harness.guest.base import Endpoint, Guest, GuestError
+from harness.guest.base import Endpoint, Guest, GuestError, GuestLostError
 from harness.guest.keys import GuestKeys
 from harness.guest.shell import ssh_argv
 from harness.host import deadlines
+from harness.images import ext4
 from harness.vm import domain, kept, rundisk
 from harness.vm.console import ConsoleFile, ConsoleLog, Stage
 from harness.vm.domain import MachineSpec
@@ -89,6 +91,7 @@ class Machine:
         self._hypervisor = hypervisor
         self._connect = connect or _over_ssh
         self._private = hypervisor.private_dir(self.name.rpartition("-")[2])
+        self._state_disk = self._private / "state.ext4" if spec.state_mib else None
         self._keys = GuestKeys.generate()
         self._state = State.DEFINED
         self._death: Death | None = None
@@ -124,6 +127,8 @@ class Machine:
         try:
             self.spec.workdir.mkdir(parents=True, exist_ok=True)
             rundisk.write(self._private / "run.tar", {**self._keys.guest_files(), **rundisk.moment()})
+            if self._state_disk:
+                ext4.make(self._state_disk, self.spec.state_mib)
             if snapshot:
                 shutil.copyfile(snapshot.console, self.spec.console)
         except OSError as error:
@@ -163,6 +168,10 @@ class Machine:
             # If the disk was full, the console is no evidence against the guest.
             why = Death(DeathCause.QEMU, f"no space left in {self.spec.workdir}", self.console.tail())
             self._die(why if self._disk_full() else boot_timeout(deadline_s, self.console))
+        return self._ready(deadline)
+
+    def _ready(self, deadline: float) -> Guest:
+        """Connect to the guest, which accepts connections now."""
         while True:
             self._raise_if_dead()
             try:
@@ -171,6 +180,28 @@ class Machine:
                 return self.guest
             except GuestError as error:
                 self._after_failed_reach(error, deadline)
+
+    def reboot(self, deadline_s: float) -> Guest:
+        """Reboot the guest in order, and return it once a command ran in it. It must have a disk.
+
+        Raises MachineDiedError if it does not become ready again, GuestError if it refuses to reboot.
+        """
+        assert self._state_disk
+        assert self.guest
+        old, boots = self.guest, self.console.boots
+        deadline = time.monotonic() + deadline_s
+        # The guest may end the connection before the command has returned.
+        with contextlib.suppress(GuestLostError):
+            done = old.run(["systemctl", "reboot"], deadline_s)
+            if done.status:
+                raise GuestError(f"the guest does not reboot: {done.stderr.decode('utf-8', 'replace')}")
+        self._enter(State.BOOTING)
+        self._wait(lambda: self.console.boots > boots, deadline)
+        self._raise_if_dead()
+        if self.console.boots == boots:
+            self._die(boot_timeout(deadline_s, self.console))
+        old.close()
+        return self._ready(deadline)
 
     def _prints(self, silent_s: float) -> bool:
         """Whether the kernel prints something in time; also true if the machine ends or the disk is full."""
@@ -228,6 +259,7 @@ class Machine:
                 name=self.name,
                 port=self._port.number,
                 run_disk=self._private / "run.tar",
+                state_disk=self._state_disk,
                 user=self._hypervisor.qemu_user,
                 append=snapshot is not None,
             )

@@ -1,7 +1,8 @@
 """Stores machines that were saved when they were ready, so that a later run restores them and need not boot.
 
 This is sound because the disks of a machine are read-only, so that everything it wrote is in its memory. The
-data of one run are on the run disk, which `images/init.c` reads again for each connection.
+data of one run are on the run disk, which `images/init.c` reads again for each connection. A machine with a
+disk of its own is neither saved nor restored: what it wrote is on the disk and not in its memory.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Snapshots:
 
     def find(self, spec: MachineSpec) -> Snapshot | None:
         """Return the verified snapshot of such a machine, or None. Raises InfrastructureError."""
-        if not self._store.has(KIND, key := self._key(spec)):
+        if spec.state_mib or not self._store.has(KIND, key := self._key(spec)):
             return None
         try:
             return Snapshot.within(self._store.get(KIND, key, _cannot_make))
@@ -60,6 +61,8 @@ class Snapshots:
         def build(folder: Path) -> None:
             save(Snapshot.within(folder))
 
+        if spec.state_mib:
+            return
         self._store.get(KIND, self._key(spec), build, needs=_NEEDS)
         self._store.clean(keep_bytes=BOUND, kind=KIND)
 

@@ -97,7 +97,7 @@ def test_a_commit_is_clean_until_a_file_changes(tmp_path: Path) -> None:
 
 
 def _machine(guest: FakeGuest) -> VmMachine:
-    starter: Any = SimpleNamespace(machine=SimpleNamespace(guest=guest))
+    starter: Any = SimpleNamespace(machine=SimpleNamespace(guest=guest, spec=SimpleNamespace(state_mib=0)))
     return VmMachine(starter)
 
 

@@ -6,8 +6,9 @@ import io
 import math
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,13 +16,21 @@ from rich.console import Console
 from harness import cli
 from harness.commands import run as run_command
 from harness.errors import ConfigError, HungError
-from harness.guest.base import STDOUT, Completed, GuestError, GuestLostError, GuestTimeoutError, Output
+from harness.guest.base import (
+    STDOUT,
+    Completed,
+    Guest,
+    GuestError,
+    GuestLostError,
+    GuestTimeoutError,
+    Output,
+)
 from harness.lab import command
 from harness.lab.command import CommandServer, judged
 from harness.plan import checked as config
 from harness.plan import suites, yaml
 from harness.plan.cells import Cell
-from harness.plan.matrix import Matrix, Suite
+from harness.plan.matrix import Matrix, Suite, validate
 from harness.plan.plan import Selectors, make
 from harness.results import model
 from harness.results.model import TestResult
@@ -158,11 +167,17 @@ class Commanded(FakeGuest):
         return self._status_of_suite
 
 
-def _server(guest: FakeGuest, folder: Path, **suite: object) -> CommandServer:
+def _never(_deadline_s: float) -> Guest:
+    raise AssertionError("the suite has no reboots")
+
+
+def _server(
+    guest: FakeGuest, folder: Path, reboot: Callable[[float], Guest] = _never, **suite: object
+) -> CommandServer:
     (folder / "bin").mkdir(exist_ok=True)
     (folder / "bin/run.sh").write_text("#!/bin/sh\n")
     (folder / "bin/run.sh").chmod(0o755)
-    return CommandServer(guest, Suite.model_validate({**SUITE, **suite}), folder, folder / "log")
+    return CommandServer(guest, Suite.model_validate({**SUITE, **suite}), folder, folder / "log", reboot)
 
 
 def test_a_command_runs_beside_its_files_and_its_output_is_kept(tmp_path: Path) -> None:
@@ -336,3 +351,81 @@ def test_a_missing_file_is_an_error_before_anything_boots(tmp_path: Path) -> Non
     (tmp_path / "bin/run.sh").symlink_to("/etc/hostname")
     with pytest.raises(ConfigError, match="is a link that leads outside"):
         suites.check(plan, tmp_path)
+
+
+class Rebooting(Commanded):
+    """A guest whose suite ends with one status after the other."""
+
+    def __init__(self, statuses: Iterator[int]) -> None:
+        super().__init__(b"out\n")
+        self._statuses = statuses
+
+    def stream(self, argv: Sequence[str], output: Output, **rest: Any) -> int:
+        """Run the suite, as `Commanded` does."""
+        super().stream(argv, output, **rest)
+        return next(self._statuses)
+
+
+@pytest.mark.parametrize(
+    ("reboots", "statuses", "boots", "status"),
+    [
+        (2, [76, 76, 0], ["FIM_BOOT=1", "FIM_BOOT=2", "FIM_BOOT=3"], 0),
+        (2, [76, 1], ["FIM_BOOT=1", "FIM_BOOT=2"], 1),
+        (1, [76, 76], ["FIM_BOOT=1", "FIM_BOOT=2"], 76),
+        (1, [0], ["FIM_BOOT=1"], 0),
+    ],
+)
+def test_a_suite_runs_again_after_each_reboot(
+    tmp_path: Path, reboots: int, statuses: list[int], boots: list[str], status: int
+) -> None:
+    """It requests them by its exit status; one more than it may request is a failure."""
+    guest = Rebooting(iter(statuses))
+    deadlines: list[float] = []
+
+    def reboot(deadline_s: float) -> Guest:
+        deadlines.append(deadline_s)
+        return guest
+
+    server = _server(guest, tmp_path, reboot, root="debian-12", reboots=reboots)
+    ran = server.test("command.example", 60.0)
+    commands = [words for words in guest.commands if words[0] == "env"]
+    assert [words[1] for words in commands] == boots
+    assert ran.assertions[0]["got"] == status
+    assert (tmp_path / "log").read_bytes() == b"out\n" * len(boots)
+    assert len(deadlines) == len(boots) - 1
+    assert all(0 < one <= 60.0 for one in deadlines)
+
+
+def test_a_suite_without_reboots_may_end_with_any_status(tmp_path: Path) -> None:
+    """Then the status that requests a reboot is a failure like any other."""
+    guest = Rebooting(iter([76]))
+    assert _server(guest, tmp_path).test("command.example", 60.0).verdict == "FAIL"
+    assert not any("FIM_BOOT" in word for words in guest.commands for word in words)
+
+
+def test_a_suite_with_a_root_has_a_machine_of_its_own() -> None:
+    """Cells that share kernel and command line, but not the root, share no machine."""
+    suites_ = [SUITE, {**SUITE, "name": "served", "root": "debian-12"}]
+    plan = make(matrix_of("6.1", suites=suites_), Selectors())
+    assert [(cell.root, cell.machine) for cell in plan.cells] == [
+        ("", "6.1-amd64"),
+        ("debian-12", "6.1-amd64-debian-12"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"reboots": "1"}, "reboots needs a root with a disk: add root: debian-12"),
+        ({"root": "debian-12", "arch": ["arm64"]}, "root debian-12 exists for amd64 only"),
+        ({"root": "debian-11"}, "unknown value 'debian-11'"),
+        ({"root": "debian-12", "reboots": "17"}, "'17' is more than 16"),
+    ],
+)
+def test_a_root_that_does_not_fit_is_one_line(keys: dict[str, object], problem: str) -> None:
+    """The line has the place and the remedy."""
+    document = yaml.Document("m.yaml", {"kernels": ["6.1"], "suites": [{**SUITE, **keys}]})
+    with pytest.raises(ConfigError) as caught:
+        validate(Matrix, document)
+    assert problem in caught.value.message
+    assert "\n" not in caught.value.message

@@ -86,3 +86,19 @@ def test_a_clock_that_counts_instructions(tmp_path: Path) -> None:
     arguments = [arg.get("value") for arg in rendered(tmp_path, icount=True).iter(f"{QEMU}arg")]
     assert arguments[arguments.index("-icount") + 1] == "shift=1,sleep=on"
     assert "-icount" not in [arg.get("value") for arg in rendered(tmp_path).iter(f"{QEMU}arg")]
+
+
+def test_a_machine_with_a_disk_may_reboot(tmp_path: Path) -> None:
+    """Only its state disk is writable; without one, a reboot ends the machine."""
+    assert rendered(tmp_path).findtext("on_reboot") == "destroy"
+    xml = domain.render(
+        machine_spec(tmp_path, state_mib=64),
+        name="fim-1",
+        port=2222,
+        run_disk=Path("/r/run.tar"),
+        state_disk=Path("/r/state.ext4"),
+    )
+    root = ElementTree.fromstring(xml)
+    assert root.findtext("on_reboot") == "restart"
+    writable = [disk for disk in root.findall("devices/disk") if disk.find("readonly") is None]
+    assert [disk.findtext("serial") for disk in writable] == ["fim-state"]

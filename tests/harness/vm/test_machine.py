@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -11,7 +12,7 @@ import pytest
 
 from harness.console.signatures import Trouble
 from harness.errors import InfrastructureError
-from harness.guest.base import Endpoint, GuestLostError
+from harness.guest.base import Completed, Endpoint, GuestLostError
 from harness.vm import console
 from harness.vm.hypervisor import LifeEvent, StartError, Vitality
 from harness.vm.life import DeathCause, MachineDiedError, State
@@ -329,3 +330,54 @@ def test_a_panic_in_a_flood_is_a_panic(tmp_path: Path, monkeypatch: pytest.Monke
         death = booted.death
     assert death
     assert death.cause is DeathCause.PANIC
+
+
+def rebooting(tmp_path: Path, lines: list[str], guest: FakeGuest) -> Machine:
+    """A machine with a disk whose guest prints `lines` when it is asked to reboot."""
+    domains: list[FakeDomain] = []
+
+    def play(domain: FakeDomain) -> None:
+        domains.append(domain)
+        domain.say(READY)
+
+    def run(argv: Sequence[str]) -> Completed:
+        if tuple(argv) == ("systemctl", "reboot"):
+            domains[0].say(*lines)
+            raise GuestLostError("the connection ended")
+        return Completed(0, b"", b"")
+
+    first = FakeGuest(run)
+    guests = iter([first, guest])
+    spec = machine_spec(tmp_path / "out", state_mib=8)
+    return Machine(spec, FakeHypervisor(tmp_path, play), connect=lambda _endpoint, _seconds: next(guests))
+
+
+def test_a_guest_is_ready_again_after_a_reboot(tmp_path: Path) -> None:
+    """The old connection is closed; ready means again that a command ran."""
+    second = FakeGuest()
+    with rebooting(tmp_path, ["[    0.1] x", READY], second) as booted:
+        first = booted.wait_ready(5)
+        assert booted.reboot(5) is second
+        assert booted.guest is second
+        assert booted.state is State.READY
+        assert second.commands == [("true",)]
+        assert isinstance(first, FakeGuest)
+        assert first.closed
+
+
+def test_a_panic_during_a_reboot_is_a_panic(tmp_path: Path) -> None:
+    """The machine is not waited for until the deadline."""
+    with rebooting(tmp_path, ["[    0.1] x", PANIC], FakeGuest()) as booted:
+        booted.wait_ready(5)
+        with pytest.raises(MachineDiedError, match="sysrq triggered"):
+            booted.reboot(NEVER_S)
+
+
+def test_a_guest_that_does_not_come_back_is_a_boot_timeout(tmp_path: Path) -> None:
+    """Its first boot does not count as the second."""
+    with rebooting(tmp_path, ["[    0.1] x"], FakeGuest()) as booted:
+        booted.wait_ready(5)
+        with pytest.raises(MachineDiedError, match="not ready after 0 s"):
+            booted.reboot(0.2)
+        assert booted.death is not None
+        assert booted.death.cause is DeathCause.BOOT_TIMEOUT

@@ -175,6 +175,7 @@ CHANGES: dict[str, Any] = {
     "vcpus": 2,
     "gdb_port": 1234,
     "icount": True,
+    "state_mib": 1,
 }
 
 
