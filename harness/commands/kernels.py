@@ -1,4 +1,4 @@
-"""List available kernels, lock or fetch those of the matrix, or predict their hooks."""
+"""List available kernels, lock, fetch or adopt those of the matrix, or predict their hooks."""
 
 from __future__ import annotations
 
@@ -49,19 +49,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     fetching = actions.add_parser("fetch", help="fetch everything that the matrix needs into the cache")
     add_matrix(fetching, "kernel", "arch", "tag")
     add_bench(fetching)
+    adopting = actions.add_parser(
+        "adopt", help="add series that are new in the repositories to the matrix, if they can be guests"
+    )
+    adopting.add_argument("--matrix", type=given_path, default=Path("matrix.yaml"), metavar="FILE")
+    adopting.add_argument("--flavour", type=given_text, default="cloud")
     looking = actions.add_parser("inspect", help="predict the state of every hook, without booting")
     looking.add_argument("kernel", type=given_text, metavar="KERNEL", help="name in the matrix, or path")
     looking.add_argument("--matrix", type=given_path, default=Path("matrix.yaml"), metavar="FILE")
     looking.add_argument("--arch", type=given_text, default="amd64")
     looking.add_argument("--json", action="store_true", help="print JSON")
-    for parser_of in (listing, locking, looking):
+    for parser_of in (listing, locking, adopting, looking):
         add_mirror(parser_of)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the chosen action."""
     use_mirror(arguments)
-    actions = {"list": _list, "lock": _lock, "fetch": _fetch, "inspect": _inspect}
+    actions = {"list": _list, "lock": _lock, "fetch": _fetch, "adopt": _adopt, "inspect": _inspect}
     return actions[arguments.action](arguments)
 
 
@@ -159,6 +164,28 @@ def _lock(arguments: argparse.Namespace) -> int:
     for error in errors:
         print_stderr(f"{error.message}; its entry, if any, is unchanged")
     return InfrastructureError.exit_code if errors else 0
+
+
+def _adopt(arguments: argparse.Namespace) -> int:
+    from harness.host.cache import Cache
+    from harness.kernels import adopt, available, freshness
+    from harness.results.model import write_atomic
+
+    matrix = config.load(arguments.matrix)
+    with on_stderr() as progress:
+        found = available(arguments.flavour, "amd64", progress=progress)
+        # Not those that are newer than the lock: the lock of the last night knows what was adopted then.
+        new = freshness.new_series(found, matrix, None)
+        good, refused = adopt.suitable(new, Cache(progress=progress), progress)
+    for error in refused:
+        print_stderr(f"not adopted: {error.message}")
+    if good:
+        text = arguments.matrix.read_text("utf-8")
+        changed = adopt.added(text, arguments.matrix.name, good, arguments.flavour)
+        write_atomic(arguments.matrix, changed)
+    sys.stdout.writelines(f"adopted {kernel.series}: {kernel.release}\n" for kernel in good)
+    sys.stdout.write("" if new else "no new series\n")
+    return 0
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
