@@ -143,12 +143,18 @@ class _About:
 
 
 def spelling(record: Record | None) -> str:
-    """Return how the first path of a call was written."""
+    """Return how the paths of a call were written: the first if it was not plain, else the second."""
     meaning = CALLS.get(record.call) if record else None
-    if record is None or meaning is None or meaning.file is None or len(record.words) <= meaning.file + 1:
+    if record is None or meaning is None:
         return ""
-    given = text(record.words[meaning.file + 1])
-    seen = record.at(meaning.file)
+    places = [one for one in (meaning.file, meaning.file2) if one is not None and len(record.words) > one + 1]
+    found = [_spelling(record, place) for place in places]
+    return next((one for one in found if one != "plain"), "plain" if found else "")
+
+
+def _spelling(record: Record, place: int) -> str:
+    given = text(record.words[place + 1])
+    seen = record.at(place)
     words = []
     if given.startswith("/proc/"):
         words.append("proc")

@@ -17,6 +17,7 @@ from harness.errors import ConfigError, InfrastructureError
 from tests import ROOT
 from tests.campaigns.law.campaign import STARTS, Campaign, summary
 from tests.campaigns.law.case import Case
+from tests.campaigns.law.judge import Kind
 from tests.campaigns.law.played import Match, Played, Record, Seen, Stat
 from tests.campaigns.law.world import World
 
@@ -30,7 +31,9 @@ MATCH: Match = {
     "event": {"type": "open", "path": "/w/x", "retval": 0},
     "process": {"pid": 10, "tid": 10, "ppid": 1, "uid": 0, "gid": 0, "comm": "p0"},
 }
-KNOWN = frozenset({("extra", "both", "open", ""), ("extra", "on", "open", "")})
+KNOWN = frozenset(
+    {("extra", "both", "open", ""), ("extra", "on", "open", ""), ("missing", "both", "open", "EACCES")}
+)
 
 
 class Fake:
@@ -80,6 +83,13 @@ def test_it_goes_on_after_what_is_known_and_may_end_after_what_is_not(tmp_path: 
     assert list(arena.answers) == []
     assert {kind.check for kind in figures.known} == {"extra"}
     assert [(kind.check, kind.lacks) for kind in figures.kinds] == [("filter", "off")]
+
+
+@pytest.mark.parametrize(("spelling", "expected"), [("link", True), ("proc", True), ("plain", False)])
+def test_a_refusal_of_a_plain_path_is_never_expected(tmp_path: Path, spelling: str, expected: bool) -> None:
+    """What is expected is about paths that callers write in another way."""
+    kind = Kind("missing", "both", "open", "open", "tmpfs", spelling, "EACCES")
+    assert campaign(contextlib.nullcontext, tmp_path / "log")._expected(kind) is expected
 
 
 def test_a_guest_that_dies_is_a_finding_and_the_next_case_has_another_guest(tmp_path: Path) -> None:
