@@ -47,7 +47,7 @@ SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke --must-pass
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
 
-nightly: setup build
+nightly: setup build deb
 	$(BIN)/harness run --matrix $(MATRIX) --tag nightly $(ARGS)
 
 # ARGS are pytest's in both; the kernels are booted once the fast tests have passed.
