@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 from debian.debian_support import Version
@@ -64,6 +65,8 @@ def resolve(
         suite = _suite(packages[0], kernel.linux, arch, progress)
         archived = ResolvedKernel(kernel.name, kernel.linux, "", arch, suite, packages)
         tree = kbuild.source(archived, store, progress)
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            kbuild.check(tree, base, lines, Path(folder), store)
         objects = kbuild.objects(tree, key, base, store, progress)
         with kbuild.kernel(tree, objects, lines, store, progress) as folder:
             return _copied(build.find(folder, arch), folder, scratch)

@@ -32,7 +32,7 @@ from harness.kernels.model import Package, ResolvedKernel
 from harness.kernels.repositories import Repositories
 
 LAYOUT = "1"  # of sources and objects: a new number makes all of them again
-LOG = "kernel-build.log"  # in the cache: the output of the last build
+LOG = "kernel-build.log"  # in the cache: the output of the last build that failed
 SPACE = {"kernel-source": 2400 * MIB, "kernel-objects": 3000 * MIB, "kernels": 3000 * MIB}
 
 _PROGRAMS = {
@@ -135,14 +135,34 @@ def objects_key(package: Package, base: str, tools: Package) -> str:
     return cache.digest(LAYOUT, source_key(package), base, tools.sha256)
 
 
+def check(tree: Path, base: tuple[Line, ...], lines: tuple[Line, ...], folder: Path, store: Cache) -> None:
+    """Configure a kernel in `folder`, so that a line that does not survive is found before the build.
+
+    Raises ConfigError.
+    """
+    _configure_base(tree, base, folder, store)
+    _configure(tree, lines, folder, store)
+
+
+def _configure_base(tree: Path, base: tuple[Line, ...], folder: Path, store: Cache) -> None:
+    (folder / ".base").write_text(kconfig.text(base))
+    _make(tree, folder, ["allnoconfig"], store, environment={"KCONFIG_ALLCONFIG": f"{folder}/.base"})
+    kconfig.check(base, (folder / ".config").read_text(), tree)
+
+
+def _configure(tree: Path, lines: tuple[Line, ...], folder: Path, store: Cache) -> None:
+    with (folder / ".config").open("a") as file:
+        file.write(kconfig.text(lines))
+    _make(tree, folder, ["olddefconfig"], store)
+    kconfig.check(lines, (folder / ".config").read_text(), tree)
+
+
 def objects(tree: Path, key: str, base: tuple[Line, ...], store: Cache, progress: Progress) -> Path:
     """The objects of the base configuration. Raises ConfigError if it does not build."""
 
     def build(folder: Path) -> None:
         with _place(store) as place:
-            (place / ".base").write_text(kconfig.text(base))
-            _make(tree, place, ["allnoconfig"], store, environment={"KCONFIG_ALLCONFIG": f"{place}/.base"})
-            kconfig.check(base, (place / ".config").read_text(), tree)
+            _configure_base(tree, base, place, store)
             _make(tree, place, ["all"], store, _counted("the base kernel", 0, progress))
             place.rename(folder)
 
@@ -159,10 +179,7 @@ def kernel(
     """
     with _place(store) as place:
         run(["cp", "-a", "--reflink=auto", f"{base}/.", place], package="coreutils")
-        with (place / ".config").open("a") as file:
-            file.write(kconfig.text(lines))
-        _make(tree, place, ["olddefconfig"], store)
-        kconfig.check(lines, (place / ".config").read_text(), tree)
+        _configure(tree, lines, place, store)
         total = sum(1 for _ in base.rglob("*.o"))
         _make(tree, place, ["all"], store, _counted("the kernel, at most", total, progress))
         yield place
@@ -208,12 +225,12 @@ def _make(
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     settings = {**kept, **_ENVIRONMENT, **(environment or {})}
     settings["PATH"] = f"{settings.get('PATH', os.defpath)}:{_SBIN}"
-    log = store.root / LOG
+    output: list[str] = []
     failure = ""
-    with log.open("w", encoding="utf-8") as output, _group(argv, settings) as process:
+    with _group(argv, settings) as process:
         assert process.stdout
         for line in process.stdout:
-            output.write(line)
+            output.append(line)
             read(line)
             failure = failure or (line.strip() if _ERROR.search(line) else "")
             if _DISK_FULL in line:
@@ -223,6 +240,8 @@ def _make(
     if _DISK_FULL in failure:
         check_space(store, SPACE)
         raise ConfigError(f"no disk space in {store.root} to build a kernel", hint="free some and run again")
+    log = store.root / LOG
+    log.write_text("".join(output), encoding="utf-8")
     raise ConfigError(
         f"the kernel does not build: {failure or f'make ended with status {process.returncode}'}",
         hint=f"see all of the output in {log}",

@@ -127,9 +127,10 @@ def _remedy(line: Line, options: Mapping[str, str], source: Path) -> str:
         return "it has no prompt of its own; leave the line out"
     bodies = [body for name, body in entries if name == line.option]
     if not bodies:
-        return f"{source.name}: this kernel has no such option; leave the line out"
+        return "this kernel has no such option; leave the line out"
     needed = [match[1].strip() for body in bodies for row in body if (match := _DEPENDING.match(row))]
-    return f"set what it depends on: {' && '.join(needed)[:300]}" if needed else "leave the line out"
+    known = f": {' && '.join(needed)[:300]}" if needed else ""
+    return f"set what it depends on{known} (`make menuconfig`, then / {line.option}, shows it)"
 
 
 def _selects(body: Iterable[str]) -> set[str]:
