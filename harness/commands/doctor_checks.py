@@ -55,7 +55,7 @@ def main(uri: str = "", arches: Collection[str] = (), *, builds: bool = False) -
     Programs that only guests of another architecture need are required for those in `arches`, and those that
     only kernels of fragments need are required with `builds`.
     """
-    checks = (*CHECKS, *of_other_guests(arches), Check("kernels of fragments", Built(builds)))
+    checks = (*CHECKS, *of_other_guests(arches), Check("fragments", Built(builds)))
     findings = [(check.name, look(check, uri)) for check in checks]
     sys.stdout.writelines(lines(findings))
     broken = any(finding.level is Level.BROKEN for _name, finding in findings)
@@ -127,7 +127,9 @@ class Built:
 
     def __call__(self, _uri: str) -> Finding:
         """Look for the programs on PATH, and for headers."""
-        return _programs(kbuild.missing(), self.required, "can be built", "a matrix with fragments")
+        return _programs(
+            kbuild.missing(), self.required, "their kernels can be built", "a matrix with fragments"
+        )
 
 
 def _programs(lacking: Mapping[str, str], required: bool, fine: str, needing: str) -> Finding:

@@ -10,7 +10,7 @@ from harness.commands import doctor_checks
 from harness.commands.doctor_checks import PROGRAMS, Check, Finding, Level
 from harness.errors import InfrastructureError
 from harness.host import resources
-from harness.kernels import catalogue
+from harness.kernels import catalogue, kbuild
 from tests import ROOT
 
 
@@ -54,6 +54,18 @@ def test_programs_of_another_architecture_are_required_by_a_matrix_only(
     assert f"apt-get install {packages}" in (finding.fix or finding.detail)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     assert check.look("") == Finding(Level.FINE, "can be emulated")
+
+
+def test_programs_that_build_kernels_are_required_by_a_matrix_with_fragments_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both name the packages; the name of the check leaves room for its finding."""
+    monkeypatch.setattr(doctor_checks, "CHECKS", ())
+    monkeypatch.setattr(kbuild, "missing", lambda: {"flex": "flex", "gelf.h": "libelf-dev"})
+    assert doctor_checks.main() == 0
+    assert "fragments           flex and gelf.h not found; a matrix with" in capsys.readouterr().out
+    assert doctor_checks.main(builds=True) == 3
+    assert "fix: apt-get install flex libelf-dev" in capsys.readouterr().out
 
 
 def test_errors_are_findings() -> None:
