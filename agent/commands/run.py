@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,13 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser, "bad_rules", choices=(REFUSE, LEAVE_OUT), help=about)
     _add_sinks(parser)
     about = "maximum matches per second and rule; 0 is no limit"
-    _add(parser, "rate_limit", type=float, metavar="N", help=about)
-    _add(
-        parser, "burst", type=int, metavar="N", help="maximum matches of a rule at once; 0 is as --rate-limit"
-    )
+    _add(parser, "rate_limit", type=_number(float, 0), metavar="N", help=about)
+    about = "maximum matches of a rule at once; 0 is as --rate-limit"
+    _add(parser, "burst", type=_number(int, 0), metavar="N", help=about)
     _add(parser, "hash_changed", action="store_true", help="add the SHA-256 of changed files to all matches")
-    _add(parser, "hash_max_bytes", type=int, metavar="N", help="do not hash files larger than N bytes")
-    _add(parser, "metrics_port", type=int, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
+    about = "do not hash files larger than N bytes"
+    _add(parser, "hash_max_bytes", type=_number(int, 1), metavar="N", help=about)
+    about = "serve Prometheus metrics on 127.0.0.1"
+    _add(parser, "metrics_port", type=_number(int, 1, 65_535), metavar="PORT", help=about)
     _add(parser, "state", type=Path, metavar="DIR", help="folder for what survives a restart: the mutes")
     about = "seconds between two events agent.heartbeat; 0 is none"
     _add(parser, "heartbeat", type=_seconds, metavar="SECONDS", help=about)
@@ -68,7 +69,7 @@ def _add_sinks(parser: argparse.ArgumentParser) -> None:
     about = "names of fields in all sinks: those of this agent, or of the Elastic Common Schema"
     _add(parser, "format", choices=(JSON, ECS), help=about)
     _add(parser, "spool", type=Path, metavar="DIR", help="folder for matches that wait for the collector")
-    _add(parser, "spool_bytes", type=int, metavar="N", help="maximum size of the spool in bytes")
+    _add(parser, "spool_bytes", type=_number(int, 1), metavar="N", help="maximum size of the spool in bytes")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -105,6 +106,22 @@ def _add(parser: argparse.ArgumentParser, name: str, **how: Any) -> None:
     if default not in ("", None, False, 0):
         how["help"] += f" (default: {default})"
     parser.add_argument(f"--{name.replace('_', '-')}", default=default, **how)
+
+
+def _number(kind: type[float], least: int, most: float = 1 << 62) -> Callable[[str], float]:
+    """Return a parser of numbers from `least` to `most`."""
+    allowed = f"{least} to {most}" if most < 1 << 62 else f"{least} or more"
+
+    def parse(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = -1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"invalid number {text!r} (use {allowed})")
+        return number
+
+    return parse
 
 
 def _seconds(text: str) -> float:

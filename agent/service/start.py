@@ -100,6 +100,9 @@ def open_sinks(options: RunOptions) -> list[Sink]:
         sinks.append(_open_jsonl(options.output))
     if options.otlp:
         sinks.append(_open_otlp(options))
+    if options.syslog_ca and not options.syslog.startswith("tls:"):
+        hint = "write --syslog tls://HOST:PORT, or leave --syslog-ca out"
+        raise UsageError("--syslog-ca is for --syslog tls:// only", hint=hint)
     if options.syslog:
         from agent.sinks.syslog import SyslogSink, server
 

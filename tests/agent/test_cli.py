@@ -111,7 +111,7 @@ def test_run_takes_every_option() -> None:
         *("--rules", "a.yaml", "b", "--output", "", "--otlp", "http://127.0.0.1:4318"),
         *("--otlp-header", "a=b", "--otlp-header", "c=d=e", "--spool", "/s", "--spool-bytes", "7"),
         *("--rate-limit", "2.5", "--burst", "3", "--hash-changed", "--hash-max-bytes", "9"),
-        *("--metrics-port", "0", "--control", "/c", "--hookset", "lsm", "--btf", "external"),
+        *("--metrics-port", "9464", "--control", "/c", "--hookset", "lsm", "--btf", "external"),
         *("--transport", "perf", "--keep-privileges", "--bad-rules", "leave-out"),
     )
     assert found == RunOptions(
@@ -125,7 +125,7 @@ def test_run_takes_every_option() -> None:
         burst=3,
         hash_changed=True,
         hash_max_bytes=9,
-        metrics_port=0,
+        metrics_port=9464,
         control=Path("/c"),
         hookset="lsm",
         btf="external",

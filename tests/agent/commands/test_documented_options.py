@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import main
 from tests import ROOT
 
 CHILD = """
@@ -52,7 +53,7 @@ POLICY = """rules:
 """
 _OPTION = re.compile(r"--[a-z][a-z-]+")
 # Of other programs, in lines to paste.
-OTHERS = {"--new"}
+OTHERS = {"--new", "--tag", "--test"}
 
 
 class Running:
@@ -78,7 +79,7 @@ class Running:
                 f"unix:{folder}/log",
                 "--journald",
             ),
-            *("--syslog-ca", "/etc/ssl/certs/ca-certificates.crt", "--otlp", "http://127.0.0.1:1"),
+            *("--otlp", "http://127.0.0.1:1"),
             *("--spool", str(folder / "spool"), "--spool-bytes", "100000", "--rate-limit", "0.001"),
             *("--hash-changed", "--metrics-port", str(self.port), "--state", str(folder / "state")),
             *("--heartbeat", "1", "--hookset", "kprobe", *self.control),
@@ -122,6 +123,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     made.close()
 
 
+TLS = ("run", "--rules", "agent/policies", "--syslog", "tls://127.0.0.1:1", "--syslog-ca", "/none")
 ASKED = (
     ("status",),
     ("mute", "--for", "1h", "--rule", "none", "--path", "/none/**", "--reason", "test"),
@@ -152,8 +154,14 @@ def test_what_each_option_does(running: Running) -> None:
     assert list((running.folder / "spool").glob("*.spool"))
 
 
+def test_certificates_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--syslog-ca` is read at the start; `test_syslog.py` sends over TLS with such a file."""
+    assert main([*TLS]) == 2
+    assert "cannot read certificates from /none" in capsys.readouterr().err
+
+
 def test_no_documented_option_is_left_out(running: Running) -> None:
     """Those of docs/operations.md are in the command lines above."""
     page = (ROOT / "docs/operations.md").read_text()
-    used = {word for words in (running.argv, *ASKED) for word in words if word.startswith("--")}
+    used = {word for words in (running.argv, TLS, *ASKED) for word in words if word.startswith("--")}
     assert set(_OPTION.findall(page)) - used - OTHERS == set()

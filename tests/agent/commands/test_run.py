@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli import main
+from agent.commands import run
 from agent.errors import UsageError
 from agent.service import control
 from agent.service.options import RunOptions
@@ -160,6 +162,37 @@ def test_a_mute_by_the_command_survives_a_kill(agent: Agent, capsys: pytest.Capt
     assert (code, [line for line in lines if line["rule"] == "rule"]) == (0, [])
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "remedy"),
+    [
+        ("--metrics-port", "99999", "use 1 to 65535"),
+        ("--metrics-port", "-1", "use 1 to 65535"),
+        ("--metrics-port", "http", "use 1 to 65535"),
+        ("--rate-limit", "-5", "use 0 or more"),
+        ("--rate-limit", "nan", "use 0 or more"),
+        ("--rate-limit", "inf", "use 0 or more"),
+        ("--burst", "-1", "use 0 or more"),
+        ("--burst", "1.5", "use 0 or more"),
+        ("--hash-max-bytes", "-3", "use 1 or more"),
+        ("--spool-bytes", "0", "use 1 or more"),
+        ("--heartbeat", "nan", "use 1 to 86400, or 0"),
+    ],
+)
+def test_a_number_out_of_range_is_one_line(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, remedy: str
+) -> None:
+    """The agent does not start with a number that means nothing."""
+    parser = argparse.ArgumentParser()
+    run.add_arguments(parser)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--rules", "x", f"{option}={value}"])
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert option in last
+    assert repr(value) in last
+    assert remedy in last
+
+
 class TestSinks:
     """A requested sink is opened, or its error is reported."""
 
@@ -189,6 +222,13 @@ class TestSinks:
         options = RunOptions((), output="", otlp="http://127.0.0.1:1", spool=tmp_path / "spool")
         assert [sink.name for sink in open_sinks(options)] == ["otlp"]
         assert "cannot spool in" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("url", ["", "unix:/dev/log", "tcp://127.0.0.1:1"])
+    def test_certificates_without_tls(self, tmp_path: Path, url: str) -> None:
+        """An operator who names certificates expects them to be checked."""
+        options = RunOptions((), syslog=url, syslog_ca=tmp_path / "ca.pem")
+        with pytest.raises(UsageError, match="--syslog-ca is for --syslog tls:// only"):
+            open_sinks(options)
 
     def test_syslog_and_the_journal(self) -> None:
         """The agent starts although a server is missing."""
