@@ -35,7 +35,7 @@ UNKNOWN = tuple(verdict for verdict in Verdict if verdict.unknown)
 BODY_LIMIT = 60_000  # characters; GitHub refuses more than 65,536
 LISTED = 100  # findings
 FINE = ("success", "skipped", "neutral", "")  # conclusions of jobs; a job that still runs has none
-EXPLAINED = ("shard", "report")  # jobs that also fail because of verdicts, which results.json has
+EXPLAINED = ("shard", "arm64", "report")  # jobs that also fail because of verdicts, which results.json has
 
 
 class Finding(NamedTuple):

@@ -98,6 +98,8 @@ def test_the_nightly_goes_from_a_plan_to_an_issue() -> None:
         "plan",
         "plan",
         "run",
+        "run",
+        "run",
         "merge",
         "history",
         "compare",
@@ -134,6 +136,7 @@ PROGRAMS = (
     ".venv/bin/harness",
     ".venv/bin/pytest",
     "scripts/allow-kvm",
+    "scripts/install-packages",
     "scripts/job-summary",
     "bin/make",
     "bin/python3",
@@ -241,7 +244,7 @@ def test_the_key_of_a_cache_names_its_content() -> None:
         for step in steps(path)
         if step.get("uses", "").startswith("actions/cache@")
     ]
-    assert len(caches) == 4
+    assert len(caches) == 5
     assert all("hashFiles(" in key and "matrix.lock" in key for key in caches)
 
 

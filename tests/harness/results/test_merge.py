@@ -187,7 +187,15 @@ def test_the_command_makes_one_folder(tmp_path: Path) -> None:
     assert cli.main(words) == 1
     assert model.load(tmp_path / "m" / "results.json").cells == WHOLE.cells
     names = {path.name for path in (tmp_path / "m").iterdir()}
-    assert names == {"cells", "plan.json", "results.json", "junit.xml", "summary.md", "report.html"}
+    assert names == {
+        "cells",
+        "plan.json",
+        "results.json",
+        "junit.xml",
+        "summary.md",
+        "history.json",
+        "report.html",
+    }
     assert len(list((tmp_path / "m" / "cells").glob("*/console.log"))) == len(WHOLE.cells)
     assert not list(tmp_path.glob(".m.*"))
 
