@@ -29,7 +29,7 @@ def mounted(target: Path, kind: str, options: str, play: Callable[[str], Outcome
     the reason, on a host that cannot mount such a file system.
     """
     target.mkdir()
-    with _on_image(target, kind) if kind in IMAGE_BYTES else _without_image(target, kind, options, play):
+    with on_image(target, kind) if kind in IMAGE_BYTES else _without_image(target, kind, options, play):
         yield str(target)
 
 
@@ -49,8 +49,8 @@ def _without_image(target: Path, kind: str, options: str, play: Callable[[str], 
 
 
 @contextmanager
-def _on_image(target: Path, kind: str) -> Iterator[None]:
-    """Mount an image through a loop device."""
+def on_image(target: Path, kind: str) -> Iterator[None]:
+    """Mount a new file system at a directory, through a loop device. Raises CannotTellError."""
     image = target.with_name(f"{target.name}.image")
     try:
         _make(image, kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from agent.kernel.hiding import hide
 from agent.kernel.libbpf import RunCounting
 from agent.pipeline import Pipeline
 from agent.rules.load import loads
+from agent.selftest import worlds
 from agent.selftest.accounts import Accounts
 from agent.selftest.protocol import Load
 from agent.selftest.resident import Resident
 from agent.selftest.runner import Stage, measure_slowness
 from agent.selftest.subject import NO_PROCESS, Actor, Judged
 from agent.selftest.workload import Workload
+from agent.selftest.worlds import World
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _GENERATORS = (_PACKAGE / "bin" / "fim-gen", _PACKAGE.parent / "build" / "fim-gen")
@@ -38,6 +40,13 @@ def load(request: Load) -> Stage:
     if request.btf != "kernel":
         hide(types.KERNEL)  # the test must use the BTF source under test, not the kernel's BTF
 
+    with ExitStack() as stack:
+        world = stack.enter_context(worlds.entered(request.world, Path("/tmp")))  # noqa: S108 - as Stage.where
+        stage = _stage(request, generator, world)
+        return stage._replace(leave=stack.pop_all().close)
+
+
+def _stage(request: Load, generator: Path, world: World) -> Stage:
     def open_agent(
         ring_bytes: int = 0, discarders: int = 0, events: Sequence[EventType] = tuple(needs.EVENTS)
     ) -> LoadedAgent:
@@ -46,7 +55,7 @@ def load(request: Load) -> Stage:
         return LoadedAgent(loader.load(*variant, ring_bytes=ring_bytes, discarders=discarders, events=wanted))
 
     def start(patience_s: float) -> Workload:
-        return Workload(generator, patience_s)
+        return Workload(generator, patience_s, world.prefix)
 
     def install(folder: Path, rules: Mapping[str, str], patience_s: float) -> Resident:
         options = ("--hookset", request.hookset, "--btf", request.btf, "--transport", request.transport)
@@ -55,7 +64,7 @@ def load(request: Load) -> Stage:
     known = EventType.__members__
     wanted = [known[label] for label in map(str.upper, request.events) if label in known]
     subject = open_agent(events=wanted) if wanted else open_agent()
-    return Stage(subject, start, open_agent, measure_slowness(), installer=install)
+    return Stage(subject, start, open_agent, measure_slowness(), world.where, install)
 
 
 def generator_path() -> Path:

@@ -35,7 +35,7 @@ class Load(NamedTuple):
     """Load and attach one variant of the agent, and unload the one before.
 
     `events` are labels of event types. If there are any, only the programs that these types and the agent's
-    minimum need are loaded.
+    minimum need are loaded. `world` is one of `agent.selftest.worlds`, or empty.
     """
 
     id: int
@@ -43,6 +43,7 @@ class Load(NamedTuple):
     btf: str = "kernel"
     transport: str = "ringbuf"
     events: tuple[Any, ...] = ()
+    world: str = ""
 
 
 class Run(NamedTuple):

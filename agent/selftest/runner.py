@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -58,7 +58,8 @@ class Stage(NamedTuple):
     """The environment that the scenarios of one variant share.
 
     `starter` starts a generator. `opener` loads another agent, for scenarios that need one of their own.
-    `installer` starts an agent as a process. Scenarios create their folders in `where`.
+    `installer` starts an agent as a process. Scenarios create their folders in `where`; `leave` removes what
+    was made for them.
     `deadline_s` is that of the client for the next scenario, 0 if it has none.
     """
 
@@ -68,6 +69,7 @@ class Stage(NamedTuple):
     slowness: float
     where: Path = Path("/tmp")  # noqa: S108 - folders there get names of their own
     installer: Installer = no_resident
+    leave: Callable[[], object] = tuple
     deadline_s: float = 0.0
 
     def patience_s(self, scenario: Scenario) -> float:

@@ -58,6 +58,7 @@ class Server:
         """Detach the loaded variant."""
         if self._stage:
             self._stage.subject.close()
+            self._stage.leave()
             self._stage = None
 
     def _send(self, reply: Reply) -> None:

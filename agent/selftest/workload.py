@@ -8,6 +8,7 @@ import select
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,14 +98,14 @@ class Outcome(NamedTuple):
 class Workload:
     """A running generator. After its first message it accesses files only by the lines of a script."""
 
-    def __init__(self, binary: Path, patience_s: float = 10.0) -> None:
+    def __init__(self, binary: Path, patience_s: float = 10.0, prefix: Sequence[str] = ()) -> None:
         self.patience_s = patience_s
         self.binary = binary
         self._buffer = b""
         self._script = ""
         self._reports: list[LineReport] = []
         self._process = subprocess.Popen(
-            [binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}, start_new_session=True
+            [*prefix, binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}, start_new_session=True
         )
         os.set_blocking(self.fileno(), False)
         self.pid = int(self._hello()["pid"])

@@ -82,10 +82,16 @@ class SelftestClient:
         return client
 
     def load(
-        self, hookset: str, btf: str, transport: str, deadline_s: float, events: Sequence[str] = ()
+        self,
+        hookset: str,
+        btf: str,
+        transport: str,
+        deadline_s: float,
+        events: Sequence[str] = (),
+        world: str = "",
     ) -> Loaded:
         """Load and attach one variant; with `events`, only the programs that these need."""
-        request = protocol.Load(next(self._ids), hookset, btf, transport, tuple(events))
+        request = protocol.Load(next(self._ids), hookset, btf, transport, tuple(events), world)
         return self._ask(request, Loaded, deadline_s)
 
     def test(self, name: str, deadline_s: float) -> Ran:

@@ -372,7 +372,8 @@ class VmSelftest:
     def load(self, cell: Cell, deadline_s: float) -> Loaded:
         """Load the cell's variant."""
         with self._asking():
-            return self._client.load(cell.hookset, cell.btf, cell.transport, deadline_s, cell.events)
+            variant = (cell.hookset, cell.btf, cell.transport)
+            return self._client.load(*variant, deadline_s, cell.events, cell.world)
 
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run one scenario."""

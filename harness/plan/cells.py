@@ -20,6 +20,7 @@ from harness.plan.matrix import (
     Suite,
     Sysctl,
     Transport,
+    World,
 )
 from harness.plan.yaml import Place
 
@@ -45,6 +46,7 @@ class Cell(BaseModel):
     transport: Transport = "ringbuf"
     cmdline: Cmdline | None = None
     sysctl: Sysctl | None = None
+    world: World = ""
     tests: tuple[PlainName, ...] = ()
     events: tuple[str, ...] = ()
     suite: Suite | None = None
@@ -52,7 +54,7 @@ class Cell(BaseModel):
     @property
     def key(self) -> tuple[object, ...]:
         """The properties that identify the cell."""
-        variant = (self.hookset, self.btf, self.transport, self.cmdline, self.sysctl, self.suite)
+        variant = (self.hookset, self.btf, self.transport, self.cmdline, self.sysctl, self.world, self.suite)
         return (self.kernel, self.arch, *variant)
 
     @property
@@ -116,7 +118,7 @@ def _suite_cells(matrix: Matrix, suite: Suite, place: Place) -> Iterator[Candida
 
 def _included(matrix: Matrix, entry: Include, place: Place) -> Iterator[Candidate]:
     settings = ((entry.cmdline,), (entry.sysctl,))
-    axes = list(product(entry.arch, entry.hookset, entry.btf, entry.transport, *settings))
+    axes = list(product(entry.arch, entry.hookset, entry.btf, entry.transport, *settings, entry.world))
     for kernel in matrix.kernels:
         if fits(kernel.name, entry.kernel):
             for variant in axes:
@@ -137,6 +139,7 @@ def _cell(
     transport: Transport,
     cmdline: Cmdline | None,
     sysctl: Sysctl | None,
+    world: World = "",
 ) -> Cell:
     words = [kernel.name]
     words += [arch] if arch != "amd64" else []
@@ -144,6 +147,7 @@ def _cell(
     words += [f"btf_{btf}"] if btf != "kernel" else []
     words += [transport] if transport != "ringbuf" else []
     words += [one.name for one in (cmdline, sysctl) if one]
+    words += [world] if world else []
     return Cell(
         id="-".join(words),
         kernel=kernel,
@@ -153,6 +157,7 @@ def _cell(
         transport=transport,
         cmdline=cmdline,
         sysctl=sysctl,
+        world=world,
     )
 
 

@@ -179,4 +179,5 @@ def _described(cell: Cell) -> str:
     words = ["kernel", cell.kernel.name, cell.arch, cell.hookset, f"btf {cell.btf}", cell.transport]
     words += [f"cmdline {cell.cmdline.name!r}"] if cell.cmdline else []
     words += [f"sysctl {cell.sysctl.name!r}"] if cell.sysctl else []
+    words += [f"world {cell.world}"] if cell.world else []
     return " ".join(words)

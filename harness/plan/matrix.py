@@ -43,6 +43,7 @@ Arch = Literal["amd64", "arm64"]
 Hookset = Literal["auto", "lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint", "bcc"]
 Btf = Literal["kernel", "external", "none"]
 Transport = Literal["ringbuf", "perf"]
+World = Literal["", "btrfs", "xfs", "overlay", "user_namespace", "neighbour"]
 Root = Literal["", "debian-12", "debian-13"]
 
 
@@ -214,7 +215,8 @@ class Sysctl(_Model):
 class Include(_Model):
     """Adds cells: the product of these axes for the kernels that the globs in `kernel` match.
 
-    `tests` are globs as for `--test`. A cell of several entries runs the tests of all of them. `why` is the
+    `world` is where scenarios work, or what works beside them: see `agent/selftest/worlds.py`. `tests` are
+    globs as for `--test`. A cell of several entries runs the tests of all of them. `why` is the
     purpose of the cells, which `harness plan` prints.
     """
 
@@ -225,6 +227,7 @@ class Include(_Model):
     transport: Annotated[tuple[Transport, ...], *_AXIS] = ("ringbuf",)
     cmdline: Cmdline | None = None
     sysctl: Sysctl | None = None
+    world: Annotated[tuple[World, ...], *_AXIS] = ("",)
     tests: Annotated[tuple[Text, ...], *_SOME] = ()
     tags: tuple[Name, ...] = ()
     why: Text | Literal[""] = ""

@@ -277,8 +277,10 @@ def _untagged(candidate: Candidate, selectors: Selectors) -> str:
 
 def _named(cell: Cell, selectors: Selectors) -> bool:
     """Whether the user selects the cell by kernel and hook set; such a cell without variants needs no tag."""
-    plain = (cell.btf, cell.transport, cell.cmdline, cell.sysctl) == ("kernel", "ringbuf", None, None)
-    return plain and cell.kernel.name in selectors.kernel and cell.hookset in selectors.hookset
+    variant = (cell.btf, cell.transport, cell.cmdline, cell.sysctl, cell.world)
+    plain = variant == ("kernel", "ringbuf", None, None, "")
+    asked = cell.arch == "amd64" or cell.arch in selectors.arch
+    return plain and asked and cell.kernel.name in selectors.kernel and cell.hookset in selectors.hookset
 
 
 def _kernel_fits(kernel: Kernel, globs: tuple[str, ...], releases: Mapping[str, str]) -> bool:

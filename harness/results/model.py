@@ -208,8 +208,7 @@ class CellResult(_Judged):
     """One cell; its verdict is that of its worst test, or a worse one if the cell itself failed.
 
     `closed` is whether the end of the cell was checked; null in results of an older harness. `host` names the
-    host that ran the cell. `uname` is the release that the guest's kernel reported; compare it with the
-    resolved `kernel.release`.
+    host that ran the cell. `uname` is the release that the guest reported; compare it with `kernel.release`.
     """
 
     id: PlainName
@@ -222,6 +221,7 @@ class CellResult(_Judged):
     transport: Word
     cmdline: Word = ""
     sysctl: Word = ""
+    world: Word = ""
     attempts: tuple[Attempt, ...] = ()
     phases: Phases = Phases()
     accelerator: Word = ""
@@ -463,6 +463,7 @@ def _cell_result(
         transport=cell.transport,
         cmdline=cell.cmdline.args if cell.cmdline else "",
         sysctl=" ".join(cell.sysctl.values)[:1024] if cell.sysctl else "",
+        world=cell.world,
         verdict=final.verdict,
         reason=final.reason,
         fingerprint=final.fingerprint,

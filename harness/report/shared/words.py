@@ -8,13 +8,20 @@ from typing import Any
 
 from harness.results.model import CellResult
 
-_DEFAULTS = {"arch": "amd64", "btf": "kernel", "transport": "ringbuf", "cmdline": "", "sysctl": ""}
+_DEFAULTS = {
+    "arch": "amd64",
+    "btf": "kernel",
+    "transport": "ringbuf",
+    "cmdline": "",
+    "sysctl": "",
+    "world": "",
+}
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def variant_key(cell: CellResult) -> tuple[str, ...]:
     """Return the properties that cells of one matrix column share."""
-    return cell.hookset, cell.arch, cell.btf, cell.transport, cell.cmdline, cell.sysctl
+    return cell.hookset, cell.arch, cell.btf, cell.transport, cell.cmdline, cell.sysctl, cell.world
 
 
 def variant_rest(cell: CellResult) -> str:
@@ -25,6 +32,7 @@ def variant_rest(cell: CellResult) -> str:
         "transport": cell.transport,
         "cmdline": cell.cmdline,
         "sysctl": cell.sysctl,
+        "world": cell.world,
     }
     return " · ".join(word for name, word in parts.items() if getattr(cell, name) != _DEFAULTS[name])
 

@@ -48,6 +48,14 @@ def test_the_default_is_one_cell_for_each_kernel_with_every_test() -> None:
     assert [*made.nightly, *by_day] == sorted(NAMES, key=lambda name: name in by_day)
 
 
+def test_a_world_makes_a_cell_of_its_own_on_the_same_machine() -> None:
+    include = [{"world": ["btrfs", "neighbour"], "tests": "truth.open"}]
+    made = _plan(matrix_of("6.1", include=include))
+    assert _ids(made) == ["6.1-auto", "6.1-auto-btrfs", "6.1-auto-neighbour"]
+    assert [cell.world for cell in made.cells] == ["", "btrfs", "neighbour"]
+    assert len(made.machines()) == 1
+
+
 def test_a_test_of_all_hook_sets_is_planned_with_auto_alone() -> None:
     """Also with another command line, but with no other BTF source or transport."""
     include = [
