@@ -23,7 +23,7 @@ from distributed import Client, Future, KilledWorker
 from harness.cluster import facts, placement, plugin, wire
 from harness.cluster.facts import Facts
 from harness.cluster.kit import Blobs, Kit
-from harness.cluster.placement import KVM, MAX_LOSSES, Need, Worker
+from harness.cluster.placement import KVM, MAX_LOSSES, Need, Past, Worker
 from harness.cluster.received import Received, record_lost, record_not_run
 from harness.errors import InfrastructureError
 from harness.host import deadlines
@@ -73,7 +73,7 @@ class Dispatch:
         self._refused: dict[str, str] = {}  # by name
         self._losses: Counter[str] = Counter()  # of workers in a row, by name
         self._lost: dict[str, list[Attempt]] = {}  # by machine
-        self._kernels: dict[str, set[str]] = {}  # by store
+        self._past = Past()
         self._sending: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by store
         self._sent: dict[str, set[str]] = {}  # digests of blobs by store
         self._first_until = 0.0  # when the first worker must have joined
@@ -181,7 +181,7 @@ class Dispatch:
             worker.host, worker.store = described.host.name, described.store
             worker.accelerators = described.accelerators
             worker.memory_mib = int(found["memory"])
-            self._kernels.setdefault(worker.store, set()).update(described.kernels)
+            self._past.kernels.setdefault(worker.store, set()).update(described.kernels)
             problem = facts.refusal(described)
         self._gone.pop(worker.name, None)
         if reason := different or problem or self._refused.get(worker.name, ""):
@@ -237,7 +237,7 @@ class Dispatch:
                 for worker, executions in placed
                 if len(executions) == number and all(execution.future for _, execution in executions)
             ]
-            for need, worker in placement.choose(self._waiting, free, self._kernels):
+            for need, worker in placement.choose(self._waiting, free, self._past, self._workers.values()):
                 self._waiting.remove(need)
                 self._assign(need, worker)
         self._rebalance()
@@ -259,7 +259,7 @@ class Dispatch:
             for key, execution in executions[1:]
             if not execution.began
         }
-        for need, worker in placement.choose([*prepared], idle, self._kernels):
+        for need, worker in placement.choose([*prepared], idle, self._past, self._workers.values()):
             self._cancel(prepared[need])
             self._assign(need, worker)
 
@@ -343,7 +343,7 @@ class Dispatch:
         if execution is None:
             return  # it was taken back meanwhile
         worker, machine = execution.worker, execution.need.machine
-        self._kernels.setdefault(worker.store, set()).update(outcome["kernels"])
+        self._past.kernels.setdefault(worker.store, set()).update(outcome["kernels"])
         where = f"worker {worker.name} on {worker.host}"
         if not outcome["archive"]:
             self._lose(key, f"{where}: {outcome['reason']}")
@@ -393,6 +393,7 @@ class Dispatch:
         losses = self._lost.setdefault(machine, [])
         if lost:
             self._view(f"{machine}: {lost}")
+            self._past.lost_by.setdefault(machine, set()).add(execution.worker.address)
         if lost and counts:
             losses.append(Attempt(verdict=Verdict.INFRA, reason=one_line(lost, 400)))
         if len(losses) < MAX_LOSSES:

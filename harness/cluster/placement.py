@@ -57,30 +57,48 @@ class Worker:
         return ""
 
 
+@dataclass
+class Past:
+    """What earlier machines left: cached kernels by store, and addresses of workers that lost a machine.
+
+    A worker that is started again has another address.
+    """
+
+    kernels: dict[str, set[str]] = field(default_factory=dict)
+    lost_by: dict[str, set[str]] = field(default_factory=dict)
+
+
 def choose(
-    waiting: Sequence[Need], idle: Iterable[Worker], kernels: Mapping[str, set[str]]
+    waiting: Sequence[Need], idle: Iterable[Worker], past: Past, workers: Iterable[Worker] = ()
 ) -> list[tuple[Need, Worker]]:
     """Return the machines to start now, each with its worker.
 
-    `waiting` is in the order of their start. `kernels` has the cached kernels by store. A worker that has the
-    kernel is preferred, then the worker with the fewest abilities, so that the others stay free for machines
-    that need them.
+    `waiting` is in the order of their start. A worker that has the kernel is preferred, then the worker with
+    the fewest abilities, so that the others stay free for machines that need them. A machine does not go back
+    to a worker that lost it if it can wait for another one of `workers`.
     """
     free = {worker.address: worker for worker in idle if not worker.refused}
+    usable = [worker for worker in workers if not worker.refused]
     chosen = []
     for need in waiting if free else ():
-        able = [worker for worker in free.values() if not worker.lacks(need)]
+        lost_by = past.lost_by.get(need.machine, set())
+        elsewhere = any(not (worker.address in lost_by or worker.lacks(need)) for worker in usable)
+        able = [
+            worker
+            for worker in free.values()
+            if not worker.lacks(need) and not (elsewhere and worker.address in lost_by)
+        ]
         if not able:
             continue
-        best = min(able, key=lambda worker: _rank(worker, need, kernels))
+        best = min(able, key=lambda worker: _rank(worker, need, past))
         chosen.append((need, free.pop(best.address)))
         if not free:
             break
     return chosen
 
 
-def _rank(worker: Worker, need: Need, kernels: Mapping[str, set[str]]) -> tuple[bool, int, str]:
-    absent = need.kernel not in kernels.get(worker.store, ())
+def _rank(worker: Worker, need: Need, past: Past) -> tuple[bool, int, str]:
+    absent = need.kernel not in past.kernels.get(worker.store, ())
     abilities = len(worker.accelerators) + list(worker.accelerators.values()).count(KVM)
     return absent, abilities, worker.name
 

@@ -37,6 +37,7 @@ class Place:
         self.keys = folder / "keys"
         self.scheduler_file = folder / "scheduler.json"
         self.script: dict[str, str] = {}
+        self.environment: dict[str, str] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -53,14 +54,14 @@ class Place:
     def matrix(self, *kernels: str) -> None:
         (self.folder / "matrix.yaml").write_text(f"kernels: [{', '.join(kernels)}]\n")
 
-    def scheduler(self, security: Path | None = None) -> subprocess.Popen[bytes]:
+    def scheduler(self, security: Path | None = None, host: str = "127.0.0.1") -> subprocess.Popen[bytes]:
         """Start a scheduler with TLS, and wait until it listens."""
         folder = security or self.keys
         if not folder.exists():
             keys.make(folder)
         pair = str(folder / "scheduler.pem")
         tls = ["--tls-ca-file", str(folder / "ca.pem"), "--tls-cert", pair, "--tls-key", pair]
-        where = ["--protocol", "tls", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+        where = ["--protocol", "tls", "--host", host, "--port", "0", "--no-dashboard"]
         self.scheduler_file.unlink(missing_ok=True)
         process = self._start(
             "-m", "distributed.cli.dask_scheduler", *where, *tls, "--scheduler-file", str(self.scheduler_file)
@@ -68,10 +69,10 @@ class Place:
         self.wait(self.scheduler_file.exists)
         return process
 
-    def worker(self, name: str, *words: str) -> subprocess.Popen[bytes]:
-        """Start the workers of one host."""
+    def worker(self, name: str, *words: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """Start the workers of one host, by the command `prefix`."""
         where = [str(self.scheduler_file), "--keys", str(self.keys), "--name", name]
-        process = self._start("-m", self.module, "worker", *where, "--slots", "1", *words)
+        process = self._start("-m", self.module, "worker", *where, "--slots", "1", *words, prefix=prefix)
         self.wait(lambda: self.output(process).endswith("\n"))  # it joined, or could not
         return process
 
@@ -85,10 +86,10 @@ class Place:
             "--cluster", str(self.scheduler_file), "--keys", str(self.keys), "--output", "out", *words
         )
 
-    def _start(self, *argv: str) -> subprocess.Popen[bytes]:
+    def _start(self, *argv: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         with self._output(len(self._processes)).open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, *argv],
+                [*prefix, sys.executable, *argv],
                 cwd=self.folder,
                 env={
                     **os.environ,
@@ -96,6 +97,7 @@ class Place:
                     "XDG_CACHE_HOME": str(self.folder / "cache"),
                     "FAKE_SCRIPT": json.dumps(self.script),
                     "FAKE_LOG": str(self.log),
+                    **self.environment,
                 },
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -142,6 +144,14 @@ class Place:
     def pids(self, word: str) -> list[int]:
         """The processes that logged a line."""
         return [int(line.split()[0]) for line in self.lines() if word in line]
+
+
+def worker_of(nanny: subprocess.Popen[bytes]) -> int:
+    """Return the process that a nanny watches."""
+    threads = Path(f"/proc/{nanny.pid}/task").iterdir()  # each has its own children
+    children = [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+    (found,) = (pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return found
 
 
 def exists(pid: int) -> bool:

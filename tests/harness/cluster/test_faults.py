@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from harness.cluster import keys
 from harness.results.verdict import Verdict
-from tests.harness.cluster.place import Place, exists, once
+from tests.harness.cluster.place import Place, exists, once, worker_of
 
 
 def test_workers_that_join_late_get_work_and_lost_ones_lose_nothing(place: Place) -> None:
@@ -89,6 +94,64 @@ def test_the_rest_of_a_run_whose_scheduler_died(place: Place) -> None:
     assert "not the folder of a run with --cluster" in output
 
 
+def test_a_worker_that_hangs(place: Place) -> None:
+    """Its machine runs again elsewhere; its nanny kills it, which ends its own execution of this machine."""
+    place.matrix("6.1", "6.12")
+    place.script = {"*::truth.open": "hold"}
+    place.environment = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "20s"}
+    place.scheduler()
+    hung = place.worker("hung")
+    client = place.client("--test", "truth.open")
+    place.wait_for("test 6.1-auto")
+    place.worker("other")
+    place.wait_for("test 6.12-auto")
+    stopped = worker_of(hung)
+    os.kill(stopped, signal.SIGSTOP)
+    place.wait(lambda: "on hung was lost" in place.output(client))
+    place.go()
+    code, output = place.ended(client)
+    assert code == 0, output
+    found = place.results()
+    once(found, 2)
+    assert [(cell.host, len(cell.attempts)) for cell in found.cells] == [("other", 2), ("other", 1)]
+    place.wait(lambda: not exists(stopped))
+    place.wait(lambda: not any(map(exists, place.pids("boot"))))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_a_worker_whose_disk_is_full(place: Place, tmp_path: Path) -> None:
+    """Each machine that it cannot store runs on the other worker, and it gets no more after two."""
+    place.matrix("5.10", "6.1", "6.12", "6.18")
+    place.script = {"5.10-auto::truth.open": "hold"}
+    place.scheduler()
+    place.worker("good")
+    client = place.client("--test", "truth.open")
+    place.wait_for("test 5.10-auto")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4g,nr_inodes=30", "full", disk], check=True)
+    try:
+        place.environment = {"XDG_CACHE_HOME": str(disk)}
+        full = place.worker("full")
+        place.wait(lambda: "worker full" in place.output(client) and "gets no work" in place.output(client))
+        place.go()
+        code, output = place.ended(client)
+        full.send_signal(signal.SIGINT)
+        full.wait()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert code == 0, output
+    found = place.results()
+    once(found, 4)
+    assert {cell.host for cell in found.cells} == {"good"}
+    assert sorted(len(cell.attempts) for cell in found.cells) == [1, 1, 2, 2]
+    assert output.count("on full: its run ended with exit code") == 2
+    (note,) = (note for note in found.run.notes if "gets no work" in note)
+    assert note.startswith(
+        f"worker full-{full.pid}-0 on full gets no work: it lost 2 machines in a row, last "
+    )
+
+
 def test_a_client_that_dies_leaves_no_machine(place: Place) -> None:
     """The scheduler forgets its tasks, the worker ends the child, and the folder can be resumed."""
     place.matrix("6.1", "6.12")
@@ -128,3 +191,55 @@ def test_what_cannot_be_connected(place: Place, tmp_path: Path) -> None:
     assert code == 3, output
     assert "Connection refused" in output.splitlines()[-2]
     assert not place.out.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")
+def test_a_worker_whose_network_is_cut(place: Place) -> None:
+    """Its machine runs again elsewhere, its own execution ends, and so does its `harness worker`."""
+    place.matrix("6.1", "6.12")
+    place.script = {"*::truth.open": "hold"}
+    place.environment = {
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "20s",
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "20s",
+    }
+    with network(os.getpid()) as (prefix, address, cut):
+        place.scheduler(host=address)
+        far = place.worker("far", prefix=prefix)
+        client = place.client("--test", "truth.open")
+        place.wait_for("test 6.1-auto")
+        place.worker("near")
+        place.wait_for("test 6.12-auto")
+        cut()
+        place.wait(lambda: "on far was lost" in place.output(client))
+        first = place.pids("boot 6.1-amd64")[0]
+        place.wait(lambda: not exists(first))
+        place.go()
+        code, output = place.ended(client)
+        assert code == 0, output
+        assert place.ended(far)[0] == 3
+    found = place.results()
+    once(found, 2)
+    assert [(cell.host, len(cell.attempts)) for cell in found.cells] == [("near", 2), ("near", 1)]
+
+
+@contextlib.contextmanager
+def network(number: int) -> Iterator[tuple[tuple[str, ...], str, Callable[[], object]]]:
+    """Make a namespace with a link to this one; yield how to enter it, an address here, and how to cut it."""
+    name, here, there = f"far{number}", f"h{number}", f"n{number}"
+    net = f"10.{200 + number % 50}.{number // 50 % 250}"
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True)
+
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name)
+        ip("addr", "add", f"{net}.1/24", "dev", here)
+        ip("link", "set", here, "up")
+        ip("-n", name, "addr", "add", f"{net}.2/24", "dev", there)
+        ip("-n", name, "link", "set", there, "up")
+        ip("-n", name, "link", "set", "lo", "up")
+        yield ("ip", "netns", "exec", name), f"{net}.1", lambda: ip("link", "set", here, "down")
+    finally:
+        subprocess.run(["ip", "link", "del", here], check=False)
+        ip("netns", "del", name)

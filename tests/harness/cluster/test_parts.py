@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from harness.cluster import archive, connect, facts, keys, part, wire
 from harness.cluster.facts import Facts
 from harness.cluster.part import Part
-from harness.cluster.placement import Need, Worker, choose, impossible
+from harness.cluster.placement import KVM, MACHINE, MEMORY, Need, Past, Worker, choose, impossible
 from harness.cluster.received import report_of
 from harness.errors import ConfigError, InfrastructureError
 from harness.host.progress import Phase, Step
@@ -49,7 +49,7 @@ def test_never_more_machines_than_slots(needs: list[str], hosts: list[tuple[str,
         )
         for number, kinds in enumerate(hosts)
     ]
-    chosen = choose(waiting, idle, {})
+    chosen = choose(waiting, idle, Past())
     assert len({one.address for _, one in chosen}) == len(chosen) == len({need for need, _ in chosen})
     assert not any(one.lacks(need) for need, one in chosen)
     left = [need for need in waiting if need not in [need for need, _ in chosen]]
@@ -59,12 +59,40 @@ def test_never_more_machines_than_slots(needs: list[str], hosts: list[tuple[str,
 
 def test_a_worker_that_has_the_kernel_is_preferred() -> None:
     idle = [worker("a", "there"), worker("b", "here")]
-    assert choose([Need("m", kernel="k")], idle, {"here": {"k"}}) == [(Need("m", kernel="k"), idle[1])]
+    assert choose([Need("m", kernel="k")], idle, Past({"here": {"k"}})) == [(Need("m", kernel="k"), idle[1])]
 
 
 def test_an_able_worker_is_kept_for_a_machine_that_needs_it() -> None:
     plain, able = worker("b"), worker("a", amd64="tcg", arm64="tcg")
-    assert choose([Need("m")], [able, plain], {}) == [(Need("m"), plain)]
+    assert choose([Need("m")], [able, plain], Past()) == [(Need("m"), plain)]
+
+
+def test_a_machine_goes_to_another_worker_than_the_one_that_lost_it() -> None:
+    """Also if it has to wait for that one; unless no other worker can run it."""
+    lost, other = worker("a"), worker("b")
+    past = Past(lost_by={"m": {"a"}})
+    assert choose([Need("m")], [lost], past, [lost, other]) == []
+    assert choose([Need("m")], [lost, other], past, [lost, other]) == [(Need("m"), other)]
+    assert choose([Need("n")], [lost], past, [lost, other]) == [(Need("n"), lost)]
+    other.refused = "its disk is full"
+    assert choose([Need("m")], [lost], past, [lost, other]) == [(Need("m"), lost)]
+    assert choose([Need("m", "arm64")], [worker("a", arm64="tcg")], past, [worker("b")])
+
+
+def test_the_longest_machine_is_first() -> None:
+    assert [need.machine for need, _ in choose([Need("long"), Need("short")], [worker("a")], Past())] == [
+        "long"
+    ]
+
+
+def test_a_task_holds_the_half_of_a_worker() -> None:
+    """So that a worker has two: one that runs, and one that it prepares."""
+    assert Need("m", "arm64", kvm=True, memory_mib=512).resources == {
+        MACHINE: 0.5,
+        MEMORY: 256.0,
+        "arm64": 0.5,
+        KVM: 0.5,
+    }
 
 
 @pytest.mark.parametrize(
@@ -83,7 +111,7 @@ def test_what_no_worker_has(need: Need, reason: str) -> None:
 def test_a_refused_worker_gets_nothing() -> None:
     refused = worker("a")
     refused.refused = "its canary failed"
-    assert choose([Need("m")], [refused], {}) == []
+    assert choose([Need("m")], [refused], Past()) == []
     assert impossible(Need("m"), [refused]) == "the cluster has no worker that can be used"
 
 
