@@ -36,7 +36,9 @@ def load(paths: Iterable[Path | str], *, leave_out: bool = False) -> Ruleset:
     another user can write. With `leave_out` entries with errors are left out, and listed in the rule set.
     """
     found = files.find(map(Path, paths))
-    contents = [(str(path), read_trusted(path)) for path in dict.fromkeys(found.paths)]
+    contents = [
+        (str(path), read_trusted(path, yaml_source.MAX_BYTES + 1)) for path in dict.fromkeys(found.paths)
+    ]
     rules = link_good(contents) if leave_out else link(contents)
     linked = links.Warnings(rules)
     rules.notes += (*found.notes, *linked.lines)

@@ -94,7 +94,7 @@ class Unreadable(Exception):  # noqa: N818 - a wrapper: the error is `problem`
 def decode(name: str, data: bytes) -> Source:
     """Decode a file. Raises Unreadable for one that is too big or not UTF-8."""
     if len(data) > MAX_BYTES:
-        raise Unreadable(Problem(name, 1, 1, f"the file has {len(data)} bytes, the limit is {MAX_BYTES}"))
+        raise Unreadable(Problem(name, 1, 1, f"the file is too large: the limit is {MAX_BYTES} bytes"))
     try:
         return Source(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

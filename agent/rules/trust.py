@@ -28,10 +28,10 @@ class Mount(NamedTuple):
     read_only: bool
 
 
-def read_trusted(path: Path) -> bytes:
-    """Return the content of a rule file that only root or the agent's own user can change.
+def read_trusted(path: Path, most: int) -> bytes:
+    """Return up to `most` bytes of a rule file that only root or the agent's own user can change.
 
-    Raises UsageError for a file that does not exist, is not a regular file, belongs to another user or is
+    Raises UsageError for a file that cannot be read, is not a regular file, belongs to another user or is
     writable for other users, or that another user could replace in a directory of its path.
     """
     try:
@@ -42,7 +42,10 @@ def read_trusted(path: Path) -> bytes:
         if reason := distrust(os.fstat(descriptor)):
             raise UsageError(f"refusing {path}: {reason}", hint=f"chown root {path}; chmod go-w {path}")
         _check_directories(path)
-        return file.read()
+        try:
+            return file.read(most)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def distrust(status: os.stat_result) -> str:

@@ -332,7 +332,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"[" * 50_000, f"more than {MAX_DEPTH} levels"),
         (b"a: " * 20 + b"\n", "not YAML"),
         (b"- " * 5_000, f"more than {MAX_DEPTH} levels"),
-        (b"#" * (MAX_BYTES + 1), "bytes, the limit is"),
+        (b"#" * (MAX_BYTES + 1), "too large: the limit is"),
         (b"rules:\n  - id: a\n    expression: \xff\n", "not UTF-8"),
         (b"rules: [" + b"x," * (MAX_VALUES + 1) + b"]", f"more than {MAX_VALUES} values"),
         (b"rules: [" + b"{id: a}," * 5_000 + b"]", "entries, the limit is"),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from agent.errors import UsageError
+from agent.errors import RuleErrors, UsageError
+from agent.rules.load import load
+from agent.rules.source import MAX_BYTES
 from agent.rules.trust import MAX_LINKS, mounts, read_only, read_trusted, visited
 from tests import ROOT
 
@@ -30,15 +33,34 @@ def rules(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_file_that_cannot_be_read_is_one_line() -> None:
+    """As on a damaged disk: it opens, and each read fails."""
+    with pytest.raises(UsageError, match="cannot read /proc/self/mem: Input/output error"):
+        read_trusted(Path("/proc/self/mem"), MAX_BYTES)
+
+
+def test_no_more_than_the_limit_is_read(rules: Path) -> None:
+    """A file of any size does not fill the memory before its size is an error."""
+    with rules.open("r+b") as file:
+        file.truncate(MAX_BYTES * 1000)
+    tracemalloc.start()
+    with pytest.raises(RuleErrors) as caught:
+        load([rules])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert f"the limit is {MAX_BYTES}" in caught.value.detail
+    assert peak < 10 * MAX_BYTES
+
+
 def test_own_file_is_read(rules: Path) -> None:
-    assert read_trusted(rules) == b"rules: []\n"
+    assert read_trusted(rules, MAX_BYTES) == b"rules: []\n"
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 def test_a_directory_that_others_can_write_is_named_in_reason_and_remedy(rules: Path, mode: int) -> None:
     rules.parent.chmod(mode)
     with pytest.raises(UsageError, match=f"other users can write to {rules.parent}") as raised:
-        read_trusted(rules)
+        read_trusted(rules, MAX_BYTES)
     assert f"chmod go-w {rules.parent}" in raised.value.hint
 
 
@@ -49,11 +71,11 @@ def test_every_directory_on_the_way_through_links_counts(rules: Path, tmp_path: 
     link = open_to_all / "link.yaml"
     link.symlink_to(rules)
     with pytest.raises(UsageError, match=f"other users can write to {open_to_all}"):
-        read_trusted(link)
+        read_trusted(link, MAX_BYTES)
     outer = tmp_path / "outer.yaml"
     outer.symlink_to("open/link.yaml")
     with pytest.raises(UsageError, match=f"other users can write to {open_to_all}"):
-        read_trusted(outer)
+        read_trusted(outer, MAX_BYTES)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a link away")
@@ -62,10 +84,10 @@ def test_a_link_of_another_user_is_refused_also_in_a_sticky_directory(rules: Pat
     sticky.chmod(0o1777)
     link = sticky / "link.yaml"
     link.symlink_to(rules)
-    assert read_trusted(link)
+    assert read_trusted(link, MAX_BYTES)
     os.lchown(link, 65534, 65534)
     with pytest.raises(UsageError, match=f"refusing {link}: .* belongs to uid 65534") as raised:
-        read_trusted(link)
+        read_trusted(link, MAX_BYTES)
     assert raised.value.hint == f"chown -h root {link}"
 
 
