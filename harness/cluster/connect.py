@@ -72,7 +72,7 @@ def address_of(word: str, folder: Path | None) -> str:
 
 def _from_file(path: Path) -> str:
     try:
-        return str(json.loads(files.read_regular(path, 1 << 20))["address"])
+        return str(json.loads(files.read_input(path, 1 << 20))["address"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: neither a cluster nor a scheduler file", hint=_HINT) from error
 

@@ -114,7 +114,7 @@ def store(kit: Kit, folder: Path) -> None:
 def load(folder: Path) -> Kit:
     """Read the kit of an earlier run. Raises ConfigError."""
     try:
-        return Kit.model_validate_json(files.read_regular(folder / CLUSTER, model.MAX_BYTES))
+        return Kit.model_validate_json(files.read_input(folder / CLUSTER, model.MAX_BYTES))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{folder}: not the folder of a run with --cluster: {one_line(str(error))}",

@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from harness.host import private
+
 
 def open_regular(path: Path) -> BinaryIO:
     """Open a file to read.
@@ -28,6 +30,16 @@ def open_regular(path: Path) -> BinaryIO:
 def read_regular(path: Path, limit: int) -> bytes:
     """Read a regular file of at most `limit` bytes. Raises OSError, with EFBIG for a longer one."""
     with open_regular(path) as file:
+        return read_up_to(file, path, limit)
+
+
+def read_input(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes that says what the harness does.
+
+    Raises ConfigError if another user can change it, and OSError, with EFBIG for a longer one.
+    """
+    with open_regular(path) as file:
+        private.check_input(path, file.fileno())
         return read_up_to(file, path, limit)
 
 

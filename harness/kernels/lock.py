@@ -22,7 +22,7 @@ from typing import Any
 from debian.debian_support import Version
 
 from harness.errors import ConfigError
-from harness.host import files, private
+from harness.host import files
 from harness.kernels.model import KernelRequest, Package, ResolvedKernel
 
 _MAX_BYTES = 16 << 20
@@ -110,7 +110,7 @@ def load(path: Path) -> Lock | None:
     """
     hint = "remove it; `harness kernels lock` writes a new one"
     try:
-        plain = json.loads(_read(path))
+        plain = json.loads(files.read_input(path, _MAX_BYTES))
         if plain["schema"] != SCHEMA:
             raise ValueError(f"unknown schema {plain['schema']!r}")
         kernels = dict(_kernel(row) for row in plain["kernels"])
@@ -139,12 +139,6 @@ def store(path: Path, lock: Lock) -> None:
         raise ConfigError(f"{path}: cannot write the lock file: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> bytes:
-    with files.open_regular(path) as file:
-        private.check_input(path, file.fileno())
-        return files.read_up_to(file, path, _MAX_BYTES)
 
 
 def _ordered(keys: Iterable[Key]) -> list[Key]:

@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cluster import archive, connect, facts, keys, part, wire
+from harness.cluster import archive, connect, facts, keys, kit, part, wire
 from harness.cluster.facts import Facts
 from harness.cluster.part import Part
 from harness.cluster.placement import KVM, MACHINE, MEMORY, Need, Past, Worker, choose, impossible
@@ -345,3 +345,21 @@ def test_addresses(tmp_path: Path) -> None:
     assert connect.parse("local:3", None).slots == 3
     assert connect.parse(str(file), tmp_path).address == "tls://10.0.0.1:8786"
     assert connect.parse("tcp://[::1]:8786", None).address == "tcp://[::1]:8786"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+def test_files_of_another_user_name_no_cluster(tmp_path: Path) -> None:
+    """The scheduler that they name could run code here."""
+    scheduler, kept = tmp_path / "scheduler.json", tmp_path / "out/cluster.json"
+    kept.parent.mkdir()
+    for path in (scheduler, kept):
+        path.write_text('{"address": "tcp://127.0.0.1:8786"}')
+        os.chown(path, 1234, 1234)
+    with pytest.raises(ConfigError, match=r"scheduler\.json is owned by uid 1234"):
+        connect.parse(str(scheduler), None)
+    with pytest.raises(ConfigError, match=r"cluster\.json is owned by uid 1234"):
+        kit.load(kept.parent)
+    os.chown(scheduler, 0, 0)
+    scheduler.chmod(0o666)
+    with pytest.raises(ConfigError, match="every user of this host can change it"):
+        connect.parse(str(scheduler), None)
