@@ -25,7 +25,7 @@ from harness.results.verdict import Verdict
 FILE = "history.json"
 RUNS = 30  # that a history keeps
 _MAD_TO_SIGMA = 1.4826  # of a normal distribution
-_Seconds = Annotated[float, Field(ge=0, le=1e9)]
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Entry(BaseModel):

@@ -147,6 +147,12 @@ def test_a_merge_adds_its_run_to_the_history(tmp_path: Path, monkeypatch: pytest
     assert "red since 2026-11-02" in (tmp_path / "merged" / "summary.md").read_text().replace("\\", "")
 
 
+def test_absurd_durations_of_another_host_are_kept(tmp_path: Path) -> None:
+    """Whatever results may have, a history may have."""
+    run = night(1, V.PASS, 9e9)
+    assert history.of_run(run).cells["6.1-auto"].tests["truth.open"] == (V.PASS, 9e9)
+
+
 def test_a_damaged_history_does_not_cost_the_reports(tmp_path: Path) -> None:
     (tmp_path / "history.json").write_text("{")
     report.write_all(night(3, V.FAIL), tmp_path)
