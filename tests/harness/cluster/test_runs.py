@@ -102,3 +102,20 @@ def test_a_machine_that_kills_its_workers_is_infra(place: Place) -> None:
     assert lost.reason.count("was lost") == 2
     assert place.count("test 6.1-auto") == 2
     place.wait(lambda: not any(map(exists, place.pids("boot"))))
+
+
+def test_a_worker_whose_canary_fails_gets_no_work(place: Place) -> None:
+    """The notes of the run name it."""
+    place.matrix("6.1", "6.12")
+    place.scheduler()
+    place.script = {"bench::accelerator": "broken"}
+    sick = place.worker("sick")
+    place.script = {}
+    place.worker("sound")
+    code, output = place.ended(place.client("--test", "truth.open"))
+    assert code == 0, output
+    found = place.results()
+    once(found, 2)
+    assert {cell.host for cell in found.cells} == {"sound"}
+    (note,) = (note for note in found.run.notes if "gets no work" in note)
+    assert note.startswith(f"worker sick-{sick.pid}-0 on sick gets no work: its canary failed: amd64: ")

@@ -1,0 +1,84 @@
+"""What a worker returns is stored once, and only if it is the output of its machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cluster import archive
+from harness.cluster.received import Received
+from harness.errors import InfrastructureError
+from harness.plan.plan import Plan
+from harness.results import model
+from harness.results.verdict import Verdict
+from harness.run.fake import FakeBench
+from harness.run.machines import Supplies
+from harness.run.run import Options, Run
+
+
+def begun(plan: Plan, folder: Path, *, part: bool = False) -> Run:
+    matrix = folder.parent / "matrix.yaml"
+    run = Run(Options(matrix=matrix, plan=plan, folder=folder, part=part), FakeBench())
+    run.begin(Supplies(accelerator="none"))
+    return run
+
+
+def output(plan: Plan, machine: str, folder: Path) -> Path:
+    """The output of one machine, none of whose tests ran."""
+    begun(plan.model_copy(update={"cells": tuple(plan.machines()[machine])}), folder, part=True).finish()
+    return folder
+
+
+def edited(folder: Path, change: Any) -> bytes:
+    data = json.loads((folder / model.FILE).read_text())
+    change(data)
+    (folder / model.FILE).write_text(json.dumps(data))
+    return archive.pack(folder)[0]
+
+
+def test_the_output_of_another_machine_is_refused(plan: Plan, tmp_path: Path) -> None:
+    """And nothing of it stays; then the right one is recorded."""
+    first, second = list(plan.machines())[:2]
+    run = begun(plan, tmp_path / "out")
+    received = Received(run)
+    own, _ = archive.pack(output(plan, first, tmp_path / "own"))
+    other, _ = archive.pack(output(plan, second, tmp_path / "other"))
+    with pytest.raises(InfrastructureError, match="not that of its machine"):
+        received.accept(first, other, [])
+    assert not list(tmp_path.glob("out/parts/*"))
+    received.accept(first, own, [])
+    assert [path.name for path in tmp_path.glob("out/parts/*")] == [f"{first}.tar.zst"]
+    assert Received(run).known() == {first}
+    received.remove()
+    assert (tmp_path / "out/parts").exists()  # the other machines have no result
+    run.finish()
+    assert [cell.id for cell in model.load(tmp_path / "out/results.json").cells] == [
+        cell.id for cell in plan.cells
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data["cells"][0].update(id="../../../etc"),
+        lambda data: data["cells"].append(data["cells"][0]),
+        lambda data: data["cells"].clear(),
+        lambda data: data["cells"][0]["tests"].clear(),
+        lambda data: data["cells"][0]["tests"][0].update(name="x" * 5000),
+        lambda data: data.update(schema=99),
+        lambda data: data.pop("run"),
+    ],
+)
+def test_a_hostile_result_is_refused(plan: Plan, tmp_path: Path, change: Any) -> None:
+    machine = next(iter(plan.machines()))
+    data = edited(output(plan, machine, tmp_path / "own"), change)
+    run = begun(plan, tmp_path / "out")
+    with pytest.raises(InfrastructureError, match="the output of a worker"):
+        Received(run).accept(machine, data, [])
+    run.finish()
+    found = model.load(tmp_path / "out/results.json")
+    assert {test.verdict for cell in found.cells for test in cell.tests} == {Verdict.NOT_RUN}
+    assert not list(tmp_path.glob("out/parts/*"))
