@@ -76,6 +76,15 @@ class Place:
         self.wait(lambda: self.output(process).endswith("\n"))  # it joined, or could not
         return process
 
+    def dask_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker by Dask's own program."""
+        pair = str(self.keys / "worker.pem")
+        tls = ["--tls-ca-file", str(self.keys / "ca.pem"), "--tls-cert", pair, "--tls-key", pair]
+        words = ["--nworkers", "1", "--nthreads", "1", "--memory-limit", "0", "--no-dashboard", *tls]
+        return self._start(
+            "-m", "distributed.cli.dask_worker", "--scheduler-file", str(self.scheduler_file), *words
+        )
+
     def run(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a client."""
         return self._start("-m", self.module, "run", *words)

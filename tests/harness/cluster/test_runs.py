@@ -119,3 +119,14 @@ def test_a_worker_whose_canary_fails_gets_no_work(place: Place) -> None:
     assert {cell.host for cell in found.cells} == {"sound"}
     (note,) = (note for note in found.run.notes if "gets no work" in note)
     assert note.startswith(f"worker sick-{sick.pid}-0 on sick gets no work: its canary failed: amd64: ")
+
+
+def test_a_plain_worker_of_dask_can_be_used(place: Place) -> None:
+    """With one thread it has no next machine, and gets it when it has returned the one before."""
+    place.matrix("6.1", "6.12", "6.18")
+    place.scheduler()
+    place.dask_worker()
+    code, output = place.ended(place.client("--test", "truth.open"))
+    assert code == 0, output
+    once(place.results(), 3)
+    assert place.count("boot") == 3

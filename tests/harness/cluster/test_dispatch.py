@@ -1,0 +1,166 @@
+"""Which worker is named when an execution ends without a result, and which machines it costs."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from distributed import KilledWorker
+
+from harness.cluster.dispatch import Dispatch, Execution
+from harness.cluster.placement import Need, Worker
+from harness.host.progress import Phase, Step
+from harness.plan.plan import Plan
+from harness.results.verdict import Verdict
+from harness.run.fake import FakeBench
+from harness.run.machines import Supplies
+from harness.run.run import Options, Run
+
+
+class Future:
+    """The future of a task that ended with an error."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def result(self, timeout: float) -> None:
+        assert timeout
+        raise self._error
+
+
+class Client:
+    """A client that only cancels."""
+
+    status = "running"
+
+    def __init__(self) -> None:
+        self.cancelled: list[Any] = []
+
+    def cancel(self, futures: list[Any], *, force: bool) -> None:
+        assert force
+        self.cancelled += futures
+
+
+class View:
+    """A view that keeps lines and steps."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def __call__(self, event: Any, /) -> None:
+        self.events.append(event)
+
+    def ended(self, *_words: Any) -> None:
+        raise AssertionError
+
+    plan = ended
+
+
+@pytest.fixture
+def run(plan: Plan, tmp_path: Path) -> Run:
+    made = Run(Options(matrix=tmp_path / "matrix.yaml", plan=plan, folder=tmp_path / "out"), FakeBench())
+    made.begin(Supplies(accelerator="none"))
+    return made
+
+
+@pytest.fixture
+def dispatch(run: Run) -> Dispatch:
+    unused = cast("Any", None)
+    return Dispatch(cast("Any", Client()), run, unused, unused, unused, View())
+
+
+def assign(dispatch: Dispatch, worker: Worker, *machines: str) -> list[str]:
+    """Let a worker have machines, in this order."""
+    dispatch._workers[worker.address] = worker
+    for machine in machines:
+        dispatch._running[machine] = Execution(
+            Need(machine), worker, future=cast("Any", f"future of {machine}")
+        )
+    return list(machines)
+
+
+def begin(dispatch: Dispatch, machine: str) -> None:
+    """Report that a machine boots."""
+    line = f'["step", {list(Step(Phase.BOOT, machine=machine).to_wire())}]'.replace("'", '"')
+    dispatch._show({"key": machine, "line": line.encode()})
+
+
+def reasons(dispatch: Dispatch) -> dict[str, list[str]]:
+    return {machine: [one.reason for one in lost] for machine, lost in dispatch._lost.items() if lost}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            KilledWorker("task", cast("Any", SimpleNamespace(name="a", address="tls://a")), 1),
+            "worker a died while it ran (KilledWorker)",
+        ),
+        (CancelledError(), "worker lost: CancelledError"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+    ],
+)
+def test_an_execution_that_ends_with_an_error(dispatch: Dispatch, error: BaseException, reason: str) -> None:
+    """Its machine runs again, and it is INFRA with both reasons after the second time."""
+    worker = Worker("tls://a", "a", "host")
+    machine = next(iter(dispatch._run.plan.machines()))
+    for number in (1, 2):
+        assign(dispatch, worker, machine)
+        dispatch._gather(machine, cast("Any", Future(error)))
+        dispatch._handle_one()
+        assert dispatch._waiting == [Need(machine)] * (number == 1)
+        dispatch._waiting.clear()
+    assert reasons(dispatch) == {machine: [reason, reason]}
+    assert worker.refused == f"it lost 2 machines in a row, last {machine}"
+    first = dispatch._run.plan.machines()[machine][0].id
+    dispatch._run.finish()
+    finished = dispatch._run.finished
+    assert finished
+    cell = next(cell for cell in finished.cells if cell.id == first)
+    assert (cell.verdict, cell.reason) == (Verdict.INFRA, f"{reason}; {reason}")
+
+
+@pytest.mark.parametrize(
+    ("begun", "lost"),
+    [
+        ([], ["5.10-amd64"]),
+        (["5.10-amd64"], ["5.10-amd64"]),
+        (["5.10-amd64", "6.1-amd64"], ["5.10-amd64", "6.1-amd64"]),
+        (["6.1-amd64"], ["6.1-amd64"]),
+    ],
+)
+def test_a_lost_worker_taints_only_machines_that_began(
+    dispatch: Dispatch, begun: list[str], lost: list[str]
+) -> None:
+    """If no report arrived that one had begun, it was the first; the worker has lost one host."""
+    worker = Worker("tls://a", "a", "host")
+    assign(dispatch, worker, "5.10-amd64", "6.1-amd64")
+    for machine in begun:
+        begin(dispatch, machine)
+    dispatch._remove(worker.address, expected=False)
+    assert sorted(reasons(dispatch)) == lost
+    assert [need.machine for need in dispatch._waiting] == ["5.10-amd64", "6.1-amd64"]
+    assert dispatch._losses["a"] == 1
+    assert cast("Any", dispatch._client).cancelled == ["future of 6.1-amd64", "future of 5.10-amd64"]
+
+
+def test_a_worker_that_is_told_to_end_taints_nothing(dispatch: Dispatch) -> None:
+    worker = Worker("tls://a", "a", "host")
+    assign(dispatch, worker, "6.1-amd64")
+    begin(dispatch, "6.1-amd64")
+    dispatch._remove(worker.address, expected=True)
+    assert reasons(dispatch) == {}
+    assert dispatch._losses["a"] == 0
+    assert dispatch._waiting == [Need("6.1-amd64")]
+
+
+def test_a_result_that_comes_too_late_is_ignored(dispatch: Dispatch) -> None:
+    """Its machine was taken back, and runs elsewhere."""
+    assign(dispatch, Worker("tls://a", "a", "host"), "6.1-amd64")
+    dispatch._take_back("6.1-amd64")
+    dispatch._end("6.1-amd64", {"archive": b"x", "kernels": ["k"], "left_out": [], "disk_mib": 0})
+    assert dispatch._waiting == [Need("6.1-amd64")]
+    assert dispatch._run.hosts == {}
