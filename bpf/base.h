@@ -14,7 +14,7 @@ static __always_inline struct path *fim_fd_path(int fd)
 	if (fd < 0 || fd >= BPF_CORE_READ(task, files, fdt, max_fds))
 		return NULL;
 	files = BPF_CORE_READ(task, files, fdt, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	fim_read_kernel(&file, sizeof(file), files + fd);
 	if (!file)
 		return NULL;
 	return (void *)file + bpf_core_field_offset(struct file, f_path);

@@ -111,4 +111,11 @@ struct open_flags {
 	(!__builtin_types_compatible_p(__typeof__(vfs_setxattr),                                             \
 				       int(struct dentry *, const char *, const void *, size_t, int)))
 
+/* Instead of read.h: no kernel that needs the other way lets bcc's programs be attached. */
+#define fim_read_kernel(to, size, from)		    bpf_probe_read_kernel(to, size, from)
+#define fim_copy(to, size, from)		    bpf_probe_read_kernel(to, size, from)
+#define fim_copy_text(to, size, from, place)	    bpf_probe_read_kernel(to, size, from)
+#define fim_read_string(to, size, from, place)	    bpf_probe_read_kernel_str(to, size, from)
+#define fim_read_long_string(to, size, from, place) bpf_probe_read_kernel_str(to, size, from)
+
 #endif /* FIM_BCC_H */

@@ -40,7 +40,7 @@ static __always_inline __u64 fim_arg(void *ctx, __u32 family, int n)
 			return FIM_PARM6(regs);
 		}
 	}
-	bpf_probe_read_kernel(&value, sizeof(value), (__u64 *)ctx + n);
+	fim_read_kernel(&value, sizeof(value), (__u64 *)ctx + n);
 	return value;
 }
 
@@ -74,7 +74,7 @@ static __always_inline __u64 fim_frame(void *ctx, __u32 family)
 
 	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI)
 		return PT_REGS_SP((struct pt_regs *)ctx);
-	bpf_probe_read_kernel(&address, sizeof(address), &ctx);
+	fim_read_kernel(&address, sizeof(address), &ctx);
 	return address;
 }
 

@@ -158,7 +158,7 @@ static __always_inline int fim_is_upper(struct inode *inode)
 {
 	void *upper = NULL;
 
-	bpf_probe_read_kernel(&upper, sizeof(upper), (void *)inode + bpf_core_type_size(struct inode));
+	fim_read_kernel(&upper, sizeof(upper), (void *)inode + bpf_core_type_size(struct inode));
 	return upper != NULL;
 }
 

@@ -93,12 +93,12 @@ __noinline __u32 fim_kept_copy(__u32 keeping)
 		from = bpf_map_lookup_elem(&kept_large, &tid);
 		if (!from)
 			goto none;
-		bpf_probe_read_kernel(slot, sizeof(struct fim_kept_large), from);
+		fim_copy(slot, sizeof(struct fim_kept_large), from);
 	} else {
 		from = bpf_map_lookup_elem(&kept, &tid);
 		if (!from)
 			goto none;
-		bpf_probe_read_kernel(slot, sizeof(struct fim_kept), from);
+		fim_copy(slot, sizeof(struct fim_kept), from);
 	}
 	slot->used = slot->event.size;
 	slot->bank = slot->event.serial & 1;

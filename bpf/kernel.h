@@ -285,4 +285,6 @@ struct task_struct {
 
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 
+#include "read.h"
+
 #endif /* FIM_KERNEL_H */

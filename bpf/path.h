@@ -49,7 +49,7 @@ static __always_inline int fim_append(struct fim_slot *slot, __u32 index, const 
 
 	if (used > FIM_PAYLOAD_MAX - FIM_NAME_SIZE || depth >= FIM_DEPTH_MAX)
 		return 0;
-	size = bpf_probe_read_kernel_str(slot->name, FIM_NAME_SIZE, name);
+	size = fim_read_string(slot->name, FIM_NAME_SIZE, name, &slot->place);
 	if (size < 2)
 		return 0;
 	barrier_var(size); /* keeps both bounds: the verifier needs each of them */
@@ -57,7 +57,7 @@ static __always_inline int fim_append(struct fim_slot *slot, __u32 index, const 
 		return 0;
 	if (used - slot->start + size > FIM_PATH_MAX)
 		return 0;
-	bpf_probe_read_kernel(slot->payload + used, size, slot->name);
+	fim_copy_text(slot->payload + used, size, slot->name, &slot->place);
 	slot->hashes[fim_index(depth, FIM_DEPTH_MAX)] = fim_hash_name(slot, index, size - 1);
 	slot->used = used + size;
 	slot->depth = depth + 1;
@@ -93,7 +93,7 @@ static __always_inline char fim_first_byte(const void *text)
 {
 	char byte = 0;
 
-	bpf_probe_read_kernel(&byte, 1, text);
+	fim_read_kernel(&byte, sizeof(byte), text);
 	return byte;
 }
 
@@ -194,7 +194,7 @@ __noinline int __fim_append_text(__u32 index, __u64 address, __u32 at)
 	used = slot->used;
 	if (used > FIM_PAYLOAD_MAX - FIM_PATH_MAX)
 		return 0;
-	size = bpf_probe_read_kernel_str(slot->payload + used, FIM_PATH_MAX, (void *)address);
+	size = fim_read_long_string(slot->payload + used, FIM_PATH_MAX, (void *)address, &slot->place);
 	if (size < 1)
 		return 0;
 	text = (void *)&slot->event + at;

@@ -20,6 +20,8 @@ enum fim_probe {
 	FIM_PROBE_KPROBE_MULTI,
 	FIM_PROBE_TRACEPOINT,
 	FIM_PROBE_SYSCALL,
+	FIM_PROBE_READ,
+	FIM_PROBE_CAST,
 	FIM_PROBE_SKIPS,
 	FIM_PROBES,
 };
@@ -58,6 +60,26 @@ FIM_PROBE(kretprobe, "kretprobe/security_file_open", FIM_PROBE_KRETPROBE)
 FIM_PROBE(kprobe_multi, "kprobe.multi/security_file_open", FIM_PROBE_KPROBE_MULTI)
 FIM_PROBE(tracepoint, "tp/syscalls/sys_enter_openat", FIM_PROBE_TRACEPOINT)
 FIM_PROBE(syscall, "syscall", FIM_PROBE_SYSCALL)
+
+/* Both ways to read the kernel's memory (read.h): they read a number that a helper knows too. */
+SEC("raw_tp/sys_enter")
+int probe__read(void *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u32 tgid = 0;
+
+	bpf_probe_read_kernel(&tgid, sizeof(tgid), __builtin_preserve_access_index(&task->tgid));
+	return tgid == bpf_get_current_pid_tgid() >> 32 ? fim_probe_count(FIM_PROBE_READ) : 0;
+}
+
+SEC("raw_tp/sys_enter")
+int probe__cast(void *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	const __u32 *tgid = fim_cast(__builtin_preserve_access_index(&task->tgid));
+
+	return *tgid == bpf_get_current_pid_tgid() >> 32 ? fim_probe_count(FIM_PROBE_CAST) : 0;
+}
 
 #define FIM_LINGER_NS	 20000000 /* several ticks at 250 Hz */
 #define FIM_LINGER_TURNS 64

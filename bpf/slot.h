@@ -60,6 +60,7 @@ struct fim_slot {
 	__u32 text_end;		  /* where its current component ends */
 	__u32 text_plain;	  /* 1: it has no `.`, `..` or doubled slash */
 	__u32 claims;		  /* programs that want it: 1 has it */
+	__u64 place;		  /* address of a string that is read */
 	struct fim_object object; /* for the program that judges it, at the end of a tail call */
 };
 

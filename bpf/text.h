@@ -31,7 +31,7 @@ static __always_inline int fim_text_component(struct fim_slot *slot, __u32 index
 	barrier_var(size); /* one comparison for the verifier: LLVM would join both in another register */
 	if (size >= FIM_NAME_SIZE || from >= FIM_PAYLOAD_MAX - FIM_NAME_SIZE || depth >= FIM_DEPTH_MAX)
 		return 0;
-	bpf_probe_read_kernel(slot->name, size, slot->payload + from);
+	fim_copy_text(slot->name, size, slot->payload + from, &slot->place);
 	if (slot->name[0] == '.' && (size == 1 || (size == 2 && slot->name[1] == '.')))
 		return 0;
 	slot->hashes[fim_index(depth, FIM_DEPTH_MAX)] = fim_hash_name(slot, index, size);

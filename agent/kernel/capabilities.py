@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from agent.errors import KernelError
 from agent.hooks import points
-from agent.kernel import boot_cache, causes
+from agent.kernel import boot_cache, causes, lockdown, reads
 from agent.kernel import btf as types
 from agent.kernel.choose import FIRES, REATTACHES, SKIPS
 from agent.kernel.functions import Functions
@@ -37,7 +37,11 @@ KINDS = (CONTROL, "lsm", "fentry", "fexit", "kprobe", "kretprobe", "kprobe_multi
 # Beside the kinds of hooks: programs that user space runs on request, from 5.14; and a flaw, which "fires"
 # where a preempted program makes the kernel skip others on its CPU.
 RUNS = "syscall"
-_COUNTED = (*KINDS, RUNS)
+
+# The ways to read the kernel's memory: bpf_probe_read_kernel(), which lockdown=confidentiality forbids, and
+# bpf_rdonly_cast(), from 6.2.
+READ, CAST = causes.READ, causes.CAST
+_COUNTED = (*KINDS, RUNS, READ, CAST)
 _TRIED = (*_COUNTED, SKIPS)
 _OBSERVED = (*_TRIED, REATTACHES)
 _TYPED = ("lsm", "fentry", "fexit", SKIPS)  # without BTF, libbpf loads no object that contains one of these
@@ -47,7 +51,7 @@ _LOG_BYTES = 1 << 16
 
 
 class Probed(NamedTuple):
-    """The name of the probed function; the BTF type numbers of it and of its LSM hook, 0 if unknown.
+    """The name of the probed function; the BTF type numbers of it, its LSM hook and the cast, 0 if unknown.
 
     `keeps_returns` is whether kprobe.multi has room for the return of each call.
     """
@@ -55,6 +59,7 @@ class Probed(NamedTuple):
     function: str
     number: int = 0
     hook: int = 0
+    cast: int = 0
     keeps_returns: bool = False
 
 
@@ -72,6 +77,8 @@ def observe(path: Path, external: Path | None = None) -> dict[str, Capability]:
     """
     target = probed()
     failed = {} if _typed() else dict.fromkeys(_TYPED, Capability(LOAD_FAIL, f"no {types.KERNEL}"))
+    if not target.cast:
+        failed[CAST] = Capability(LOAD_FAIL, f"{types.KERNEL} has no {reads.CAST}")
     while True:
         with _opened(path, external) as probe:
             refused = _load(probe, failed, target)
@@ -91,9 +98,12 @@ def observe(path: Path, external: Path | None = None) -> dict[str, Capability]:
 
 
 def cached(path: Path, external: Path | None = None) -> dict[str, Capability]:
-    """Like `observe`, cached until the next boot. Where the kernel's BTF is hidden another cache is used."""
+    """Like `observe`, cached until the next boot. Where the kernel's BTF is hidden another cache is used.
+
+    The level of lockdown can rise while the kernel runs, so it belongs to the stamp.
+    """
     name = "capabilities.json" if _typed() else "capabilities-untyped.json"
-    stamp = boot_cache.checksum(path)
+    stamp = f"{boot_cache.checksum(path)} {lockdown.level()}".rstrip()
     try:
         known = boot_cache.load(name, stamp)
         return {kind: Capability(*known[kind]) for kind in _OBSERVED}
@@ -108,6 +118,8 @@ def remedy(kind: str, capability: Capability) -> str:
     if capability.state not in (FIRES, LOSSY):
         for cause in causes.found({kind}):
             return cause.remedy
+    if kind == CAST and capability.state == LOAD_FAIL:
+        return "from 6.2 on; needed only under lockdown=confidentiality"
     if kind == "bcc" and capability.state == "absent":
         return capability.reason.partition("\n")[0]
     if kind == "kprobe_multi" and capability.state == ATTACH_FAIL:
@@ -136,6 +148,8 @@ def _load(probe: Object, failed: dict[str, Capability], target: Probed) -> str:
             program.keep_log(_LOG_BYTES)
             if kind in _TYPED:
                 program.target(target.hook if kind == "lsm" else target.number)
+            if kind == CAST:
+                program.rewrite(reads.by_cast(target.cast))
     for name, bpf_map in probe.maps.items():
         if name != "probes":
             bpf_map.skip()
@@ -161,7 +175,8 @@ def probed() -> Probed:
     try:
         function, number = _first(kernel, names.functions)
         hook = _first(kernel, [f"bpf_lsm_{name}" for name in names.lsm])[1]
-        return Probed(function, number, hook, bool(kernel.find(points.KEEPS_RETURNS, types.FUNC)))
+        cast = kernel.find(reads.CAST, types.FUNC) or 0
+        return Probed(function, number, hook, cast, bool(kernel.find(points.KEEPS_RETURNS, types.FUNC)))
     finally:
         kernel.close()
 

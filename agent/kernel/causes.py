@@ -22,7 +22,8 @@ _STATUS = Path("/proc/thread-self/status")
 _CAP_SYS_ADMIN = 21
 _PARANOID_MAX = 2  # with CAP_PERFMON alone; Debian's 3 takes CAP_SYS_ADMIN
 
-ALL = frozenset(kind for by_phase in sets.SETS.values() for kind in by_phase.values())
+READ, CAST = "read", "cast"  # programs that call bpf_probe_read_kernel(), or bpf_rdonly_cast()
+ALL = frozenset(kind for by_phase in sets.SETS.values() for kind in by_phase.values()) | {READ}
 _JUMPING = frozenset({"kprobe", "kretprobe", "kprobe_multi", "kretprobe_multi"})  # by tail calls
 
 
@@ -36,7 +37,7 @@ class Cause(NamedTuple):
 
 def kinds_of(hookset: str) -> frozenset[str]:
     """Return the kinds of programs that a hook set, or `auto`, may use."""
-    return ALL if hookset == sets.AUTO else frozenset(sets.SETS[hookset].values())
+    return ALL if hookset == sets.AUTO else frozenset(sets.SETS[hookset].values()) | {READ}
 
 
 def found(kinds: Collection[str] = ALL) -> list[Cause]:
@@ -56,7 +57,7 @@ def name(error: KernelError, kinds: Collection[str] = ALL) -> None:
 
 def _locked_down() -> Iterator[Cause]:
     if lockdown.active():
-        yield Cause(ALL, lockdown.TEXT, lockdown.REMEDY)
+        yield Cause(frozenset({*sets.PERF, READ}), lockdown.TEXT, lockdown.REMEDY)
 
 
 def _without_lsm() -> Iterator[Cause]:
@@ -80,7 +81,7 @@ def _without_btf() -> Iterator[Cause]:
 def _interpreted() -> Iterator[Cause]:
     if _word(_JIT) == "0":
         text = f"the kernel does not compile BPF programs to machine code ({_JIT}: 0)"
-        yield Cause(_JUMPING, text, "sysctl net.core.bpf_jit_enable=1")
+        yield Cause(_JUMPING | {CAST}, text, "sysctl net.core.bpf_jit_enable=1")
 
 
 def _without_tracefs() -> Iterator[Cause]:

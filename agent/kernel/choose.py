@@ -164,6 +164,10 @@ class Chooser:
             attempts[hook, kind] = result
         return None
 
+    def _has_probes(self) -> bool:
+        """Return whether a kprobe can serve what a trampoline may refuse."""
+        return len(self._sets) > 1 and self._capabilities.get("kprobe") == FIRES
+
     def _choose_target(self, hook: str, kind: str) -> Chosen | Attempt:
         if (state := self._capabilities.get(sets.CAPABILITIES.get(kind, kind), "absent")) != FIRES:
             return Attempt(hook, kind, state, f"{kind} programs: {state}")
@@ -175,7 +179,7 @@ class Chooser:
                 continue
             if not self._kernel.present(kind, target):
                 continue
-            if len(self._sets) > 1 and self._kernel.doubtful(kind, target):
+            if self._has_probes() and self._kernel.doubtful(kind, target):
                 return Attempt(hook, kind, "absent", f"{target} may have too many arguments for {kind}")
             if reason := self._kernel.drift(hook, kind, target):
                 return Attempt(hook, kind, DRIFTED, reason, target)

@@ -28,6 +28,7 @@ from agent.kernel.structures import (
 
 _LIBRARY = "libbpf.so.1"
 _MESSAGE_BYTES = 1 << 16
+_INSTRUCTION_BYTES = 8
 # A message about a map that cannot be bound is no failure: libbpf prints it for programs that load.
 _PROCESSED = re.compile(r"processed (\d+) insns")
 _FAILED_PROGRAM = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to (?!bind map))")
@@ -42,9 +43,16 @@ class ProgramInfo(NamedTuple):
 
 
 # For each program on a trampoline libbpf would search all types of the kernel for the target's name.
-# `Program.target` sets the type number instead.
-_TRACING, _LSM = 26, 29  # enum bpf_prog_type
-_TRAMPOLINES = {"fentry+": (_TRACING, 24), "fexit+": (_TRACING, 25), "lsm+": (_LSM, 27)}  # bpf_attach_type
+# `Program.target` sets the type number instead. Others are here to be rewritten before they are loaded.
+_KPROBE, _RAW_TRACEPOINT, _TRACING, _LSM = 2, 17, 26, 29  # enum bpf_prog_type
+_HANDLED = {  # with enum bpf_attach_type
+    "fentry": (_TRACING, 24),
+    "fexit": (_TRACING, 25),
+    "lsm": (_LSM, 27),
+    "raw_tp": (_RAW_TRACEPOINT, 0),
+    "kprobe.multi": (_KPROBE, 42),
+    "kretprobe.multi": (_KPROBE, 42),
+}
 _ATTACHES = {
     "fentry": "bpf_program__attach_trace",
     "fexit": "bpf_program__attach_trace",
@@ -52,15 +60,22 @@ _ATTACHES = {
 }
 _PREPARE = ctypes.CFUNCTYPE(INT, POINTER, ctypes.POINTER(LoadOptions), ctypes.c_long)
 _targets: dict[int, int] = {}  # by the address of the program
+_rewrites: dict[int, Callable[[bytes], bytes]] = {}  # likewise
 
 
 def _prepare(program: int, options: Any, _cookie: int) -> int:
-    """Set the target's type number; libbpf calls this just before it loads a program."""
+    """Rewrite the program, and set the target's type number; libbpf calls this just before it loads it."""
+    if rewrite := _rewrites.get(program):
+        size = _INSTRUCTION_BYTES * _lib().call("bpf_program__insn_cnt", program)
+        place = _lib().call("bpf_program__insns", program)
+        ctypes.memmove(place, rewrite(ctypes.string_at(place, size)), size)
+    section, _, function = _lib().call("bpf_program__section_name", program).partition(b"/")
+    if _HANDLED[section.decode()][0] not in (_TRACING, _LSM):
+        return 0
     number = _targets.get(program)
     if number is None:
-        section = _lib().call("bpf_program__section_name", program)
         attach = _lib().call("bpf_program__expected_attach_type", program)
-        number = _lib().call("libbpf_find_vmlinux_btf_id", section.partition(b"/")[2], attach)
+        number = _lib().call("libbpf_find_vmlinux_btf_id", function, attach)
     if number < 0:
         return int(number)
     options.contents.attach_btf_id = number
@@ -72,10 +87,10 @@ _prepared = _PREPARE(_prepare)
 
 
 @functools.cache
-def _handle_trampolines() -> None:
+def _handle_sections() -> None:
     _handler.prepare = ctypes.cast(_prepared, POINTER)
-    for section, (kind, attach) in _TRAMPOLINES.items():
-        arguments = (section.encode(), kind, attach, ctypes.byref(_handler))
+    for section, (kind, attach) in _HANDLED.items():
+        arguments = (f"{section}+".encode(), kind, attach, ctypes.byref(_handler))
         _checked(f"handle {section}", _lib().call("libbpf_register_prog_handler", *arguments))
 
 
@@ -203,9 +218,14 @@ class Program:
         """Attach a trampoline program to the function with this BTF type number; call it before the load."""
         _targets[self._pointer] = number
 
+    def rewrite(self, rewrite: Callable[[bytes], bytes]) -> None:
+        """Have the load rewrite the instructions, functions included; not for all types: see `_HANDLED`."""
+        _rewrites[self._pointer] = rewrite
+
     def forget(self) -> None:
-        """Forget the target, because another program may get the same address."""
+        """Forget the target and the rewriting, because another program may get the same address."""
         _targets.pop(self._pointer, None)
+        _rewrites.pop(self._pointer, None)
 
     def keep_log(self, size: int, level: int = 4) -> None:
         """Keep the verifier's log: level 4 has the verdict and statistics, 1 and 2 also have each step."""
@@ -228,7 +248,9 @@ class Program:
 
     def attach(self) -> Link:
         """Attach to the target of the program's section, or to that of `target`."""
-        kind = _lib().call("bpf_program__section_name", self._pointer).decode().partition("/")[0]
+        kind, _, target = _lib().call("bpf_program__section_name", self._pointer).decode().partition("/")
+        if kind == "raw_tp":
+            return self._attached(target, "bpf_program__attach_raw_tracepoint", target.encode())
         return self._attached(self.name, _ATTACHES.get(kind, "bpf_program__attach"))
 
     def attach_kprobe(self, function: str, at_return: bool) -> Link:
@@ -406,7 +428,7 @@ class Object:
         options = OpenOptions(sz=ctypes.sizeof(OpenOptions))
         options.btf_custom_path = external_btf.encode() if external_btf else None
         _lib().printed()
-        _handle_trampolines()
+        _handle_sections()
         opened = _lib().call("bpf_object__open_file", path.encode(), ctypes.byref(options))
         self._pointer: int | None = _pointer(f"open {path}", opened)
         self.programs = {

@@ -11,7 +11,7 @@ set can serve is reported with every reason.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events.model import EventType
 from agent.hooks import needs, points, sets
 from agent.kernel import btf as types
-from agent.kernel import capabilities, causes, lockdown, map_writer, tails, tracefs
+from agent.kernel import capabilities, causes, lockdown, map_writer, reads, tails, tracefs
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.bcc import backend
 from agent.kernel.choose import FIRES, REATTACHES, Attempt, Chooser, Plan
@@ -123,8 +123,8 @@ def load(
     `events` are those that can be seen, `attach` those whose programs are attached at once: others follow by
     `Loaded.attach`. None: all of them, for good.
 
-    Raises UsageError for an unknown variant, MinimumNotMetError for one that this kernel cannot serve. Under
-    lockdown the error names lockdown as the cause.
+    Raises UsageError for an unknown variant, MinimumNotMetError for one that this kernel cannot serve. If
+    lockdown is the cause, the error names it.
     """
     at_once = None if attach is None else frozenset(attach)
     variant = Variant(hookset, btf, transport, ring_bytes, discarders, tuple(events), at_once)
@@ -132,7 +132,7 @@ def load(
     try:
         return _compiled(variant) if variant.compiled else _relocated(variant)
     except KernelError as error:
-        if lockdown.active():
+        if lockdown.active() and isinstance(error, MinimumNotMetError):
             raise lockdown.refusal(error) from error
         causes.name(error, causes.kinds_of(hookset))
         raise
@@ -193,21 +193,36 @@ class Loader:
             functions = Functions(typed=self._variant.btf == "kernel")
             stack.callback(functions.close)
             chooser = Chooser(self._variant.hookset, self._states, functions)
+            casts = self._casts(functions)
             while True:
                 plan = chooser.plan(self._variant.events)
                 check_minimum(plan, self._variant.hookset)
                 try:
-                    return self._load(plan, functions, chooser)
+                    return self._load(plan, functions, chooser, casts)
                 except RefusedError as refused:
-                    if lockdown.active():  # the kernel would refuse any other program too
-                        raise KernelError(refused.attempt.reason) from refused
                     chooser.refuse(refused.attempt)
 
-    def _load(self, plan: Plan, functions: Functions, chooser: Chooser) -> Loaded:
+    def _casts(self, functions: Functions) -> int:
+        """Return the BTF type of the function that reads the kernel's memory; 0 where the helper does.
+
+        Raises MinimumNotMetError if the kernel permits neither.
+        """
+        if self._states.get(capabilities.READ, FIRES) == FIRES:
+            return 0
+        if self._states.get(capabilities.CAST) == FIRES and functions.present("fentry", reads.CAST):
+            return functions.number("fentry", reads.CAST)
+        raise MinimumNotMetError(
+            "this kernel does not permit programs to read its memory",
+            hint="`agent probe` shows what the kernel said",
+        )
+
+    def _load(self, plan: Plan, functions: Functions, chooser: Chooser, casts: int) -> Loaded:
         with ExitStack() as undo:
             opened = Object(str(self._path), str(self._external) if self._external else None)
             undo.callback(opened.close)
             self._prepare(opened, plan, functions)
+            if casts:
+                _rewrite(opened, reads.by_cast(casts))
             _verify(opened, plan)
             tails.fill(opened, plan)
             tables = Tables(opened.maps, os.getpid(), self._map_writers(opened))  # before the first event
@@ -316,6 +331,11 @@ def _preset(opened: Object, constants: Mapping[str, bytes]) -> None:
     rodata = next(bpf_map for name, bpf_map in opened.maps.items() if name.endswith(".rodata"))
     for name, value in constants.items():
         rodata.preset(variables[name].offset, value)
+
+
+def _rewrite(opened: Object, rewrite: Callable[[bytes], bytes]) -> None:
+    for program in opened.programs.values():
+        program.rewrite(rewrite)
 
 
 def _verify(opened: Object, plan: Plan) -> None:

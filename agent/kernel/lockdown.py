@@ -1,4 +1,4 @@
-"""Detects kernel lockdown, under which the kernel refuses programs that read its memory, and reports it."""
+"""Detects kernel lockdown, under which the kernel refuses many programs of the agent, and reports it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ CONFIDENTIALITY = "confidentiality"
 
 _LEVEL_FILE = Path("/sys/kernel/security/lockdown")
 TEXT = (
-    f"the kernel is locked down ({_LEVEL_FILE}: {CONFIDENTIALITY}): it refuses programs that read its memory"
+    f"the kernel is locked down ({_LEVEL_FILE}: {CONFIDENTIALITY}): it refuses kprobes, tracepoints and "
+    "bpf_probe_read_kernel()"
 )
-REMEDY = f"boot without lockdown={CONFIDENTIALITY}; lockdown=integrity works"
+REMEDY = (
+    f"use --hookset auto on a kernel from 6.2 on, or boot without lockdown={CONFIDENTIALITY}; "
+    "lockdown=integrity works"
+)
 
 
 def level() -> str:
@@ -24,8 +28,13 @@ def level() -> str:
     return next((word.strip("[]") for word in words if word.startswith("[")), "")
 
 
+def raise_level() -> None:
+    """Raise the level to `confidentiality`, which lasts until the next boot. Raises OSError."""
+    _LEVEL_FILE.write_text(CONFIDENTIALITY, "ascii")
+
+
 def active() -> bool:
-    """Return whether the kernel refuses programs that read its memory, as all of the agent's do."""
+    """Return whether the kernel refuses kprobes, tracepoints and bpf_probe_read_kernel()."""
     return level() == CONFIDENTIALITY
 
 

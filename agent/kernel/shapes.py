@@ -14,7 +14,7 @@ from typing import NamedTuple
 from agent.errors import KernelError
 from agent.hooks import points, sets
 from agent.kernel import btf as types
-from agent.kernel import tails
+from agent.kernel import reads, tails
 from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Object, Program, failed_program
 
@@ -25,7 +25,11 @@ SHAPES: tuple[Mapping[str, int], ...] = (
     {"fim_use_perf": 1, "fim_exchange_twice": 1, "fim_link_by_filename": 1, "fim_ftruncate_by_fd": 1},
 )
 # The seed is random, and a return's position follows from the function that the program is attached to.
-OTHERS = ("fim_account_seed", "fim_arguments")
+# The format of strings is always the same.
+OTHERS = ("fim_account_seed", "fim_arguments", "fim_string_format")
+
+# No constant, but set alike: how programs read the kernel's memory (agent/kernel/reads.py).
+BY_CAST = "reads_by_cast"
 
 _RING_BYTES = 4096
 _SHORT_LOG, _LONG_LOG = 1 << 16, 1 << 24
@@ -63,12 +67,13 @@ def kind_of(program: str) -> str:
 
 def words(shape: Mapping[str, int]) -> str:
     """Return a shape as text."""
-    return ", ".join(f"{name}={value}" for name, value in sorted(shape.items())) or "all constants 0"
+    return ", ".join(f"{name}={value}" for name, value in sorted(shape.items()) if value) or "all 0"
 
 
-def check(path: Path, kinds: Collection[str]) -> Checked:
+def check(path: Path, kinds: Collection[str], casts: Collection[int] = (0,)) -> Checked:
     """Check all programs of these types. Raises KernelError if the cause of a failure is no program.
 
+    `casts` are the values of BY_CAST; programs that are attached through perf are never loaded with 1.
     After MOST_REJECTIONS the rest is not checked: a cause that all programs share would take minutes.
     """
     functions = Functions(typed=True)
@@ -76,8 +81,9 @@ def check(path: Path, kinds: Collection[str]) -> Checked:
         rejections: list[Rejection] = []
         loaded: dict[str, int] = {}
         absent: set[str] = set()
-        for shape in SHAPES:
-            left = _aimed(path, kinds, functions, absent)
+        for shape in ({**constants, BY_CAST: cast} for cast in casts for constants in SHAPES):
+            here = set(kinds) - set(sets.PERF) if shape[BY_CAST] else kinds
+            left = _aimed(path, here, functions, absent)
             while left and len(rejections) < MOST_REJECTIONS:
                 refused = _load(path, shape, left, functions, loaded)
                 if refused:
@@ -159,8 +165,12 @@ def _prepare(opened: Object, shape: Mapping[str, int], functions: Functions) -> 
         opened.maps["ring"].resize(_RING_BYTES)
     variables = types.variables(opened.btf(), ".rodata")
     rodata = next(one for name, one in opened.maps.items() if name.endswith(".rodata"))
-    for name, value in shape.items():
-        rodata.preset(variables[name].offset, bytes([value]))
+    for name in shape.keys() - {BY_CAST}:
+        rodata.preset(variables[name].offset, bytes([shape[name]]))
+    if shape.get(BY_CAST):
+        rewrite = reads.by_cast(functions.number("fentry", reads.CAST))
+        for program in opened.programs.values():
+            program.rewrite(rewrite)
     rodata.preset(variables["fim_arguments"].offset, bytes(_arguments(functions)))
 
 

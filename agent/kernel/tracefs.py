@@ -34,6 +34,7 @@ class Kprobes:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._names: list[str] = []
+        self._misses: dict[str, int] = {}
         self.group = f"fim_{os.getpid()}_{next(_serial)}"
 
     @classmethod
@@ -53,14 +54,18 @@ class Kprobes:
         self._names.append(name)
 
     def misses(self) -> dict[str, int]:
-        """Return how often the kernel skipped each event's probe."""
+        """Return how often the kernel skipped each event's probe; the last known counts if it hides them.
+
+        It hides them once lockdown is raised.
+        """
         try:
             lines = (self._root / "kprobe_profile").read_text("ascii", "replace").splitlines()
         except OSError:
-            return {}
+            return self._misses
         rows = (line.split() for line in lines)
         known = set(self._names)
-        return {row[0]: int(row[2]) for row in rows if len(row) == len("nhm") and row[0] in known}
+        self._misses = {row[0]: int(row[2]) for row in rows if len(row) == len("nhm") and row[0] in known}
+        return self._misses
 
     def remove(self, name: str) -> None:
         """Remove an event; detach its program first."""

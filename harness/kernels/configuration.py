@@ -16,6 +16,8 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "tracepoint": ("CONFIG_FTRACE_SYSCALLS",),
 }
 _LSM_LIST = re.compile(r'^CONFIG_LSM="(.*)"$', re.MULTILINE)
+_REFUSED_BY_LOCKDOWN = ("kprobe", "tracepoint")
+_LOCKDOWN = re.compile(r"(?:^|\s)lockdown=confidentiality(?:\s|$)")
 _LSM_WORD = re.compile(r"(?:^|\s)lsm=(\S*)")
 
 
@@ -25,6 +27,8 @@ def promised(kind: str, config: str, cmdline: str = "") -> str:
     if not options or not all(is_set(config, option) for option in options):
         return ""
     if kind == "lsm" and "bpf" not in _active(config, cmdline):
+        return ""
+    if kind in _REFUSED_BY_LOCKDOWN and _LOCKDOWN.search(cmdline):
         return ""
     return ", ".join(options)
 

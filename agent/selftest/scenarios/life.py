@@ -12,7 +12,9 @@ from itertools import cycle
 from pathlib import Path
 
 from agent.events.model import EventType
+from agent.hooks.sets import TRAMPOLINES
 from agent.selftest.bench import Bench, CannotTellError
+from agent.selftest.resident import ResidentError
 from agent.selftest.scenarios import proves
 from agent.selftest.subject import Resident
 
@@ -289,6 +291,44 @@ def _check_attached(bench: Bench, resident: Resident, kind: str, before: list[st
 
     _until(lambda: attached() == {kind}, SETTLE_S)
     bench.equal(f"event types attached while {kind} is wanted", {kind}, attached())
+
+
+@proves("life.lockdown")
+def life_lockdown(bench: Bench) -> None:
+    """Raise lockdown, which lasts until the next boot: the agent goes on, and a new one sees or names it."""
+    from agent.kernel import lockdown
+
+    if (level := lockdown.level()) != "integrity":
+        raise CannotTellError(f"raises lockdown from integrity for good, and it is {level or 'unknown'} here")
+    file, name = bench.file("watched"), bench.path("new")
+    known = bench.subject.known()
+    sees = known["capabilities"].get("cast") == "fires" and any(
+        row["type"] in (*TRAMPOLINES, "kprobe_multi") for row in known["hooks"] if row["state"] == "attached"
+    )
+    opened, made = {"opened": f'open.file.path == "{file}"'}, {"made": f'mkdir.file.path == "{name}"'}
+    bench.rules(**opened)
+    with closing(bench.resident(**opened)) as resident:
+        lockdown.raise_level()
+        bench.equal("level of lockdown", "confidentiality", lockdown.level())
+        bench.equal("events after it rose", WANTED, len(bench.play(_opens(file)).matches("opened")))
+        resident.reload(opened | made)
+        bench.play(f"{_opens(file)}mkdir {name} 0755\n")
+        resident.signal(signal.SIGTERM)
+        bench.equal("exit status", 0, resident.wait())
+        found = [len(resident.matches(rule)) for rule in ("opened", "made")]
+        bench.equal("matches of the agent that ran", [2 * WANTED, 1], found)
+    try:
+        with closing(bench.resident(**opened)) as resident:
+            bench.play(_opens(file))
+            resident.signal(signal.SIGTERM)
+            bench.equal("exit status of the next agent", 0, resident.wait())
+            bench.equal("matches of both agents", 3 * WANTED, len(resident.matches("opened")))
+            bench.equal("the next agent starts", sees, True)
+    except ResidentError as error:
+        bench.equal("the next agent starts", sees, False)
+        bench.evidence.record(
+            "its error", "lockdown=confidentiality" in error.detail, "lockdown", error.detail
+        )
 
 
 @proves("life.foreign")

@@ -48,11 +48,12 @@ def test_a_host_without_causes() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "kind", "remedy"),
     [
-        ("lockdown", "none integrity [confidentiality]", "raw_tp", "lockdown=confidentiality"),
+        ("lockdown", "none integrity [confidentiality]", "kprobe", "lockdown=confidentiality"),
         ("lsm", "lockdown,yama", "lsm", "lsm=lockdown,yama,bpf"),
         ("lsm", None, "lsm", "mount -t securityfs"),
         ("btf", None, "fentry", "CONFIG_DEBUG_INFO_BTF"),
         ("jit", "0", "kprobe", "bpf_jit_enable=1"),
+        ("jit", "0", "cast", "bpf_jit_enable=1"),
         ("kprobe_events", None, "kprobe", "mount -t tracefs"),
         ("status", STATUS.format(0), "tracepoint", "perf_event_paranoid=2"),
     ],

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
 from agent.errors import KernelError, MinimumNotMetError
 from agent.hooks import sets
-from agent.kernel import capabilities, loader, lockdown
+from agent.kernel import capabilities, loader, lockdown, reads
 from agent.kernel.bcc import backend
 from agent.kernel.capabilities import Capability
 from agent.kernel.loader import Loader, Variant
-from tests.agent.kernel.test_loader import STATES, Refusing, untyped  # noqa: F401 - a fixture
+from tests import ROOT
+from tests.agent.kernel.test_loader import STATES, untyped  # noqa: F401 - a fixture
 
+CAST = 1  # its type number, as in Functions
 LEVELS = "none integrity [confidentiality]\n"
 
 
@@ -49,7 +52,7 @@ def test_a_load_names_lockdown_and_compiles_nothing(hookset: str, monkeypatch: p
     """The error names lockdown and the remedy, whatever failed first, and bcc compiles nothing."""
 
     def refuse(_loader: Loader) -> None:
-        raise KernelError("does not serve open.enter", detail="the verifier's words")
+        raise MinimumNotMetError("does not serve open.enter", detail="the verifier's words")
 
     monkeypatch.setattr(Loader, "load", refuse)
     monkeypatch.setattr(capabilities, "cached", lambda *_: {"lsm": Capability("fires")})
@@ -63,21 +66,83 @@ def test_a_load_names_lockdown_and_compiles_nothing(hookset: str, monkeypatch: p
         assert "the verifier's words" in caught.value.detail
 
 
+class Rewriting(Loader):
+    """Records how programs read the kernel's memory."""
+
+    casts: int | None = None
+
+    def _load(self, *words: object) -> None:  # type: ignore[override]
+        self.casts = int(str(words[-1]))
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("read", "cast", "casts"),
+    [("fires", "fires", 0), ("fires", "load-fail", 0), ("load-fail", "fires", CAST)],
+)
+def test_programs_read_by_a_cast_where_the_helper_is_refused(read: str, cast: str, casts: int) -> None:
+    """By the helper everywhere else, whether or not the kernel has the function of the cast."""
+    states = STATES | {"read": read, "cast": cast}
+    loading = Rewriting(states, Variant("lsm"), Path("none"))
+    loading.load()
+    assert loading.casts == casts
+
+
 @pytest.mark.usefixtures("locked", "untyped")
-def test_the_first_refusal_ends_a_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All programs read the kernel's memory, so no other set is tried."""
-    tried: list[int] = []
+@pytest.mark.parametrize("hookset", [sets.AUTO, "lsm", "kprobe"])
+def test_a_kernel_without_the_cast_is_refused_at_once(hookset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is loaded, and the error names lockdown."""
+    states = STATES | {"read": "load-fail", "cast": "load-fail"}
+    found = {kind: Capability(state) for kind, state in states.items()}
+    monkeypatch.setattr(capabilities, "cached", lambda *_: found)
+    monkeypatch.setattr(loader, "object_path", lambda: Path("none"))
+    monkeypatch.setattr(Loader, "_load", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(MinimumNotMetError, match="locked down") as caught:
+        loader.load(hookset)
+    assert "does not permit programs to read its memory" in caught.value.detail
 
-    class Counting(Refusing):
-        refused = ("lsm",)
 
-        def _load(self, *words: object) -> None:  # type: ignore[override]
-            tried.append(1)
-            super()._load(*words)  # type: ignore[arg-type]
+@pytest.mark.usefixtures("locked")
+def test_another_error_stays_and_has_lockdown_as_a_possible_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A locked down kernel may refuse for other reasons, such as missing capabilities."""
+    monkeypatch.setattr(loader, "_relocated", lambda _: fail("the control program is load-fail"))
+    with pytest.raises(KernelError, match="the control program") as caught:
+        loader.load("lsm")
+    assert "possible cause: the kernel is locked down" in caught.value.detail
 
-    with pytest.raises(KernelError, match="lsm is not for here"):
-        Counting(STATES, Variant(sets.AUTO), Path("none")).load()
-    assert len(tried) == 1
+
+def fail(message: str) -> None:
+    raise KernelError(message)
+
+
+def instruction(operation: int, registers: int, value: int) -> bytes:
+    return struct.pack("=BBhI", operation, registers, 0, value)
+
+
+def test_the_rewriting_of_a_program() -> None:
+    """Comparisons with the mark are inverted, its calls become calls of the kernel's function."""
+    kept = (
+        instruction(0xB7, 1, 4) + instruction(0x18, 1, 5) + instruction(0, 0, 45) + instruction(0x85, 0x10, 4)
+    )
+    before = instruction(0x15, 2, reads.MARK) + instruction(0x55, 2, reads.MARK) + kept
+    before += instruction(0x85, 0, reads.MARK) + instruction(0x85, 0, 113)
+    after = instruction(0x55, 2, reads.MARK) + instruction(0x15, 2, reads.MARK) + kept
+    after += instruction(0x85, 0x20, 777) + instruction(0x85, 0, 113)
+    assert reads.by_cast(777)(before) == after
+
+
+def test_helpers_for_the_users_memory_are_restored() -> None:
+    """Where libbpf finds the one for the kernel's memory refused, it replaces them."""
+    before = instruction(0x85, 0, 4) + instruction(0x85, 0, 45)
+    assert reads.by_cast(777)(before) == instruction(0x85, 0, 112) + instruction(0x85, 0, 114)
+
+
+def test_the_object_has_one_way_for_each_read() -> None:
+    """Header and module use one mark, and no header but read.h reads the kernel's memory by a helper."""
+    text = (ROOT / "bpf/read.h").read_text()
+    assert f"#define FIM_MARK {reads.MARK:#x} " in text
+    direct = {path.name for path in (ROOT / "bpf").glob("*.h") if "bpf_probe_read_kernel" in path.read_text()}
+    assert direct == {"read.h", "bcc.h"}
 
 
 @pytest.mark.usefixtures("locked")

@@ -104,3 +104,15 @@ def test_a_failure_without_a_program_is_no_rejection(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Object, "load", fail)
     with pytest.raises(KernelError, match="load the object"):
         shapes.check(BUILT, {"lsm"})
+
+
+def test_programs_that_read_by_casts_are_shapes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those that are attached through perf, which such a kernel refuses."""
+    rewritten: set[str] = set()
+    monkeypatch.setattr(Program, "rewrite", lambda one, _: rewritten.add(one.name))
+    verifier = Refusing(monkeypatch)
+    shapes.check(BUILT, {"lsm", "kprobe"}, (0, 1))
+    assert verifier.loads == 2 * len(shapes.SHAPES)
+    assert verifier.most["lsm__open__resolve"] == 2 * len(shapes.SHAPES)
+    assert verifier.most["kprobe__open__enter"] == len(shapes.SHAPES)
+    assert "lsm__open__resolve" in rewritten

@@ -51,6 +51,8 @@ def test_misses(root: Path) -> None:
     kprobes.define("a", "f", at_return=True)
     (root / "kprobe_profile").write_text("  a      12    3\n  other   4    9\n")
     assert kprobes.misses() == {"a": 3}
+    (root / "kprobe_profile").unlink()
+    assert kprobes.misses() == {"a": 3}, "lockdown was raised, and the file cannot be read"
 
 
 def test_without_tracefs_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
