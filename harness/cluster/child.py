@@ -7,7 +7,6 @@ prepared everything boot its machine. When the worker closes it or is killed, th
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import select
 import signal
@@ -95,43 +94,55 @@ class Child:
             os.killpg(self._pid, signal.SIGKILL)
 
 
+class Turn:
+    """The turn of one part, from its arrival to the end of its machine."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self.child: Child | None = None  # None until it has started
+
+    def begin(self, child: Child) -> None:
+        """Let a child boot once it is the first."""
+        self.child = child
+        self._turns.let_first_go()
+
+    def end(self) -> None:
+        """Let the next child boot: the machine of this one is destroyed."""
+        self._turns.remove(self)
+
+
 class Turns:
     """Lets the children of a worker boot one after the other, in the order in which their parts came.
 
-    The next one prepares its machine meanwhile, and boots as soon as the one before it has ended.
+    The next one prepares its machine meanwhile, and boots as soon as the machine before it is destroyed.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._numbers = itertools.count()
-        self._children: dict[int, Child | None] = {}  # by number, in their order; None is not started yet
+        self._waiting: list[Turn] = []  # the first one is no longer waiting, if it has a child
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[Callable[[Child], None]]:
-        """Return a context from the arrival of a part to the end of its child.
-
-        It yields the function to call with the child, which boots once it is the first.
-        """
+    def turn(self) -> Iterator[Turn]:
+        """Return a context from the arrival of a part to the end of its child."""
+        made = Turn(self)
         with self._lock:
-            number = next(self._numbers)
-            self._children[number] = None
-
-        def started(child: Child) -> None:
-            with self._lock:
-                self._children[number] = child
-                self._let_first_go()
-
+            self._waiting.append(made)
         try:
-            yield started
+            yield made
         finally:
-            with self._lock:
-                del self._children[number]
-                self._let_first_go()
+            made.end()
 
-    def _let_first_go(self) -> None:
-        first = next(iter(self._children.values()), None)
-        if first:
-            first.go()
+    def remove(self, turn: Turn) -> None:
+        """Forget a turn, if it has not ended yet."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._waiting.remove(turn)
+        self.let_first_go()
+
+    def let_first_go(self) -> None:
+        """Let the child boot whose turn is the first, if it has started."""
+        with self._lock:
+            if self._waiting and self._waiting[0].child:
+                self._waiting[0].child.go()
 
 
 def turn() -> Callable[[], object]:

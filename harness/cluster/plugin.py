@@ -14,21 +14,22 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from distributed import WorkerPlugin, get_worker
 from distributed.core import Status
 
-from harness.cluster import archive, facts, part
-from harness.cluster.child import Child, Turns
+from harness.cluster import archive, facts, part, wire
+from harness.cluster.child import Child, Turn, Turns
 from harness.cluster.facts import Facts
 from harness.cluster.forking import Forker
 from harness.cluster.part import Part
 from harness.errors import InfrastructureError
 from harness.host import deadlines, locks
 from harness.host.cache import Cache, default_root
+from harness.host.progress import Phase
 from harness.text import one_line
 
 NAME = "harness"
@@ -82,12 +83,12 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
         """Run a part to its end. Returns the archive, or why there is none, and the facts that changed."""
         assert self.facts
         with _folder() as folder:
-            with self._turns.turn() as started:
+            with self._turns.turn() as turn:
                 received = Part.from_bytes(data).model_copy(update={"host": self.facts.host.name})
                 (folder / "part").mkdir()
                 blobs = {wanted: self._blob(wanted) for wanted in received.blobs.values()}
                 part.write(received, folder / "part", blobs)
-                how = self._run(folder, started, worker, received.topic, key)
+                how = self._run(folder, turn, worker, received.topic, key)
             # The next machine boots already.
             outcome: dict[str, Any] = {"archive": b"", "reason": f"its run {how}", "left_out": []}
             if (folder / "out/results.json").exists():
@@ -99,7 +100,7 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
             "kernels": list(facts.cached_kernels()),
         }
 
-    def _run(self, folder: Path, started: Callable[[Child], None], worker: Any, topic: str, key: str) -> str:
+    def _run(self, folder: Path, turn: Turn, worker: Any, topic: str, key: str) -> str:
         """Run the part in a folder in a child; return how it ended."""
 
         def wanted() -> bool:
@@ -110,9 +111,14 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
         words: list[str | Path] = ["run", "--part", folder / "part", "--output", folder / "out"]
         with (folder / "errors").open("w+b") as errors:
             child = Child(self._forker, words, errors)
-            started(child)
+            turn.begin(child)
+            booted = False
             for line in child.lines(wanted):
                 worker.log_event(topic, {"key": key, "line": line})
+                phase = wire.phase_of(line)
+                booted |= phase is Phase.BOOT
+                if booted and phase is Phase.WAIT:
+                    turn.end()
             return child.wait()
 
     def _blob(self, wanted: str) -> Path:

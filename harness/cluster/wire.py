@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from pydantic import ValidationError
 
-from harness.host.progress import Event, Step
+from harness.host.progress import Event, Phase, Step
 from harness.plan.plan import Plan
 from harness.results.model import TestResult
 from harness.run.times import Estimate
@@ -42,6 +42,12 @@ class Writer:
         with self._lock:
             self._stream.write(json.dumps(event) + "\n")
             self._stream.flush()
+
+
+def phase_of(line: bytes) -> Phase | None:
+    """Return the phase of a step; None for any other line."""
+    event = parse(line) if line.startswith(b'["step"') else None
+    return event.phase if isinstance(event, Step) else None
 
 
 def parse(line: bytes) -> Event | tuple[str, TestResult] | None:

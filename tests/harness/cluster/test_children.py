@@ -98,15 +98,17 @@ def test_one_child_after_the_other() -> None:
     turns = Turns()
     children = [Waiting() for _ in range(3)]
     stacks = [contextlib.ExitStack() for _ in children]
-    started = [stack.enter_context(turns.turn()) for stack in stacks]
+    begun = [stack.enter_context(turns.turn()) for stack in stacks]
 
     def after(number: int) -> list[bool]:
-        started[number](children[number])  # type: ignore[arg-type]
+        begun[number].begin(children[number])  # type: ignore[arg-type]
         return [one.went for one in children]
 
     assert after(1) == [False, False, False]
     assert after(0) == [True, False, False]
     assert after(2) == [True, False, False]
+    begun[0].end()  # its machine is destroyed, and it writes its results
+    assert [one.went for one in children] == [True, True, False]
     stacks[0].close()
     assert [one.went for one in children] == [True, True, False]
     stacks[1].close()
@@ -116,11 +118,11 @@ def test_one_child_after_the_other() -> None:
 def test_a_child_that_ends_before_its_turn() -> None:
     turns = Turns()
     first, second, third = Waiting(), Waiting(), Waiting()
-    with turns.turn() as started_first:
-        started_first(first)  # type: ignore[arg-type]
-        with turns.turn() as started:
-            started(second)  # type: ignore[arg-type]
-        with turns.turn() as started:
-            started(third)  # type: ignore[arg-type]
+    with turns.turn() as turn_of_first:
+        turn_of_first.begin(first)  # type: ignore[arg-type]
+        with turns.turn() as turn:
+            turn.begin(second)  # type: ignore[arg-type]
+        with turns.turn() as turn:
+            turn.begin(third)  # type: ignore[arg-type]
             assert not third.went
     assert (first.went, second.went, third.went) == (True, False, False)
