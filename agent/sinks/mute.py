@@ -19,7 +19,7 @@ from agent.errors import UsageError
 from agent.events.model import Event
 from agent.rules.patterns import Pattern
 from agent.rules.regex import PatternError
-from agent.rules.trust import distrust
+from agent.rules.trust import read_trusted
 from agent.sinks.render import escape
 
 MAX_MUTES = 64
@@ -219,11 +219,8 @@ def _glob(path: str) -> Pattern:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as opened:
-        if reason := distrust(os.fstat(fd)):
-            raise PermissionError(reason)
-        found = json.loads(opened.read(_MAX_BYTES))
+    file.lstat()  # raises FileNotFoundError
+    found = json.loads(read_trusted(file, _MAX_BYTES))
     if not isinstance(found, dict):
         raise TypeError("it is no JSON object")
     return found

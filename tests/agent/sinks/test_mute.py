@@ -197,3 +197,18 @@ def test_a_file_that_others_can_write_mutes_nothing(bench: Bench) -> None:
     assert "other users can write it" in bench.start().restore()
     assert json.loads(bench.file.read_text())["active"]
     assert not bench.holds()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_folder_in_which_others_can_put_an_older_file_mutes_nothing(bench: Bench, mode: int) -> None:
+    """Another user could bring back a mute that an operator has ended."""
+    bench.file = bench.file.parent / "state/mutes.json"
+    bench.file.parent.mkdir()
+    bench.start()
+    bench.add()
+    bench.file.parent.chmod(mode)
+    assert f"other users can write to {bench.file.parent}" in bench.start().restore()
+    assert not bench.holds()
+    bench.file.parent.chmod(0o700)
+    assert bench.start().restore() == ""
+    assert bench.holds()
