@@ -46,6 +46,12 @@ def found(kinds: Collection[str] = ALL) -> list[Cause]:
     return [cause for cause in present if not cause.kinds.isdisjoint(kinds)]
 
 
+def of_loads(kinds: Collection[str]) -> list[Cause]:
+    """Return the causes for which this kernel refuses to load any program of one of these kinds."""
+    present = (cause for look in (_locked_down, _without_btf, _interpreted) for cause in look())
+    return [cause for cause in present if not cause.kinds.isdisjoint(kinds)]
+
+
 def name(error: KernelError, kinds: Collection[str] = ALL) -> None:
     """Add the causes for these kinds to an error's hint and detail."""
     causes = found(kinds)

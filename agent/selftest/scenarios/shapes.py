@@ -11,10 +11,12 @@ from agent.selftest.scenarios import proves
 
 def _all_load(bench: Bench, hookset: str, *kinds: str) -> None:
     """Check the programs of these types, or say why this kernel cannot load any."""
-    from agent.kernel import btf, loader, shapes  # lazy: the unit tests load no libbpf
+    from agent.kernel import btf, causes, loader, shapes  # lazy: the unit tests load no libbpf
 
     if not Path(btf.KERNEL).is_file():
         raise CannotTellError(f"the object needs type information, and {btf.KERNEL} is missing")
+    for cause in causes.of_loads(kinds):
+        raise CannotTellError(f"this kernel loads no such program: {cause.text}")
     states = bench.subject.facts()["capabilities"]
     lacking = {kind for kind in kinds if states.get(sets.CAPABILITIES.get(kind, kind)) == "load-fail"}
     casts = [value for value, way in enumerate(("read", "cast")) if states.get(way) == "fires"]

@@ -80,3 +80,14 @@ def test_a_hook_set_has_the_causes_of_its_programs(host: Path) -> None:
     assert causes.found(causes.kinds_of("kprobe")) == []
     assert len(causes.found(causes.kinds_of("lsm"))) == 1
     assert len(causes.found(causes.kinds_of(sets.AUTO))) == 1
+
+
+def test_some_causes_keep_programs_from_loading(host: Path) -> None:
+    """Without a compiler the kernel refuses kprobes, which jump; what prevents attaching is none of them."""
+    (host / "kprobe_events").unlink()
+    (host / "lsm").write_text("yama\n")
+    assert causes.found({"lsm", "kprobe"})
+    assert causes.of_loads(causes.ALL) == []
+    (host / "jit").write_text("0\n")
+    assert [cause.remedy for cause in causes.of_loads({"kprobe"})] == ["sysctl net.core.bpf_jit_enable=1"]
+    assert causes.of_loads({"lsm", "fentry", "fexit"}) == []
