@@ -29,6 +29,7 @@ BATCHES_S = 12  # time for the million on a slow CPU
 FEW = 503  # files at a time in the daily scenario
 FEW_BATCHES = 5
 FLAT_BYTES = 1 << 20
+_CMDLINE = Path("/proc/cmdline")
 SETTLE_S = 20  # in which the kernel frees objects without references
 
 
@@ -298,6 +299,9 @@ def life_lockdown(bench: Bench) -> None:
     """Raise lockdown, which lasts until the next boot: the agent goes on, and a new one sees or names it."""
     from agent.kernel import lockdown
 
+    # Secure Boot locks a host down without this word, and no test may do more to such a host.
+    if "lockdown=integrity" not in _CMDLINE.read_text("ascii", "replace").split():
+        raise CannotTellError("raises lockdown for good; boots with lockdown=integrity are for that")
     if (level := lockdown.level()) != "integrity":
         raise CannotTellError(f"raises lockdown from integrity for good, and it is {level or 'unknown'} here")
     file, name = bench.file("watched"), bench.path("new")
