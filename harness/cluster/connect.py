@@ -123,15 +123,34 @@ def connected(spec: Spec, module: str) -> Iterator[Client]:
     quiet()
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(_local(spec.slots) if spec.slots else _remote(spec))
-        _refuse_other_versions(client)
-        client.register_plugin(HarnessPlugin(module))
+        try:
+            _refuse_other_versions(client)
+            _register(client, HarnessPlugin(module))
+        except OSError as error:
+            raise InfrastructureError(
+                f"the cluster was lost: {one_line(cause(error))}", hint=START
+            ) from error
         yield client
+
+
+def _register(client: Client, plugin: HarnessPlugin) -> None:
+    """Register the plugin for all workers, also those that join later. Raises OSError.
+
+    The scheduler keeps the plugin, and sends it to the workers. If one of these dies meanwhile, the scheduler
+    closes the connection of the client instead of an answer.
+    """
+    try:
+        client.register_plugin(plugin)
+    except OSError:
+        client.register_plugin(plugin)  # which the scheduler has already, if it lives
 
 
 def _refuse_other_versions(client: Client) -> None:
     """Raise InfrastructureError if the scheduler or a worker has other versions than this host."""
     found = {"the scheduler": _scheduler_versions(client)}
     for address, answer in client.run(versions, on_error="return").items():
+        if isinstance(answer, OSError):
+            continue  # this worker died meanwhile
         # Another version of the package may not even have the function.
         theirs = answer if isinstance(answer, dict) else {"name": address}
         found[f"worker {theirs['name']}"] = theirs

@@ -47,6 +47,7 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
 
     async def setup(self, worker: Any) -> None:
         """Find the facts of this host, in a child, because the canary takes seconds; never raises."""
+        self.ready = asyncio.Event()
         self._store = Cache()
         self._forker = Forker(self.module)
         self._turns = Turns()
@@ -59,11 +60,11 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
         try:
             await asyncio.to_thread(_remove_abandoned)
             self.facts = await asyncio.to_thread(self._find)
+            await worker.set_resources(**facts.resources_of(self.facts, worker.state.total_resources))
         except (InfrastructureError, OSError, ValueError) as error:
             self.problem = one_line(str(error))
-            return
-        absent = facts.resources_of(self.facts, worker.state.total_resources)
-        await worker.set_resources(**absent)
+        finally:
+            self.ready.set()
 
     def _find(self) -> Facts:
         until = time.monotonic() + deadlines.FACTS_S
@@ -162,8 +163,16 @@ async def versions(dask_worker: Any) -> dict[str, str]:
 
 
 async def describe(dask_worker: Any) -> dict[str, Any]:
-    """Return the versions of a worker, its facts as JSON ("" without), and why it has none."""
-    plugin: HarnessPlugin | None = dask_worker.plugins.get(NAME)
+    """Return the versions of a worker, its facts as JSON ("" without), and why it has none.
+
+    Waits until the plugin of a worker that has just joined is set up.
+    """
+    plugin: HarnessPlugin | None = None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(deadlines.FACTS_S):
+            while (plugin := dask_worker.plugins.get(NAME)) is None:
+                await asyncio.sleep(deadlines.CHILD_LOOK_S)
+            await plugin.ready.wait()
     found = plugin.facts if plugin else None
     return {
         "versions": facts.versions(),

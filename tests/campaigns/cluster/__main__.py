@@ -109,8 +109,8 @@ class Campaign:
         say(f"late worker: joined after {joined - began:.1f} s, first machine {self.late_s} s later")
         assert self.place.scheduler_process
         self.place.scheduler_process.kill()
-        code, _output = self.place.ended(client)
-        say(f"scheduler killed: the client ended with {code}")
+        code, output = self.place.ended(client)
+        say(f"scheduler killed: the client ended with {code}: {output.splitlines()[-1]}")
         for process in self.workers.values():
             process.wait()
         self.place.scheduler()

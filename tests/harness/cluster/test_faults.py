@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.cluster import keys
+from harness.host import locks
 from harness.results.verdict import Verdict
 from tests.harness.cluster.place import Place, exists, once, worker_of
 
@@ -150,6 +151,26 @@ def test_a_worker_whose_disk_is_full(place: Place, tmp_path: Path) -> None:
     assert note.startswith(
         f"worker full-{full.pid}-0 on full gets no work: it lost 2 machines in a row, last "
     )
+
+
+def test_a_worker_that_dies_while_it_looks_at_its_host(place: Place, tmp_path: Path) -> None:
+    """Neither it nor its successor, which is not ready, keeps the run from its results."""
+    place.matrix("6.1", "6.12")
+    scheduler = place.scheduler()
+    place.worker("sound")
+    cache = tmp_path / "slow"
+    (cache / "fim-harness/parts").mkdir(parents=True, mode=0o700)
+    place.environment = {"XDG_CACHE_HOME": str(cache)}
+    with locks.locked(cache / "fim-harness/parts/lock"):  # which the plugin waits for
+        doomed = place.worker("doomed")
+        client = place.client("--test", "truth.open")
+        place.wait(lambda: "Registering Worker plugin harness" in place.output(scheduler))
+        os.kill(worker_of(doomed), signal.SIGKILL)
+        code, output = place.ended(client)
+    assert code == 0, output
+    found = place.results()
+    once(found, 2)
+    assert {cell.host for cell in found.cells} == {"sound"}
 
 
 def test_a_client_that_dies_leaves_no_machine(place: Place) -> None:

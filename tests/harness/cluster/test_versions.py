@@ -53,3 +53,7 @@ def test_another_version_is_refused_with_both_numbers(answers: Answers, message:
 
 def test_equal_versions_are_accepted() -> None:
     connect._refuse_other_versions(Answers({**facts.versions(), "name": "a"}))
+
+
+def test_a_worker_that_dies_before_it_answers_is_no_other_version() -> None:
+    connect._refuse_other_versions(Answers(OSError("the connection was closed")))
