@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from distributed import KilledWorker
 
+from harness.cluster import facts
 from harness.cluster.dispatch import Dispatch, Execution
 from harness.cluster.placement import Need, Worker
 from harness.host.progress import Phase, Step
@@ -18,6 +19,7 @@ from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
 from harness.run.machines import Supplies
 from harness.run.run import Options, Run
+from tests.harness.cluster.test_parts import known
 
 
 class Future:
@@ -164,3 +166,52 @@ def test_a_result_that_comes_too_late_is_ignored(dispatch: Dispatch) -> None:
     dispatch._end("6.1-amd64", {"archive": b"x", "kernels": ["k"], "left_out": [], "disk_mib": 0})
     assert dispatch._waiting == [Need("6.1-amd64")]
     assert dispatch._run.hosts == {}
+
+
+def join(dispatch: Dispatch, name: str, memory: float = 4096.0, **change: object) -> Worker:
+    """Let a worker join late that describes itself so."""
+    address = f"tls://{name}"
+    found = {
+        "name": name,
+        "versions": facts.versions(),
+        "facts": known().model_dump_json(),
+        "problem": "",
+        "memory": memory,
+        **change,
+    }
+    dispatch._unknown.add(address)
+    dispatch._join(address, found, str(found["problem"]))
+    return dispatch._workers[address]
+
+
+def test_a_late_worker_is_what_it_describes(dispatch: Dispatch) -> None:
+    """Also how much memory Dask's own option gives it, which may be less than its host has."""
+    worker = join(dispatch, "a", memory=100.0)
+    assert (worker.host, worker.store, worker.refused) == ("a", "s", "")
+    assert worker.lacks(Need("m")) == f"{Need('m').memory_mib} MiB of memory"
+    assert join(dispatch, "b").lacks(Need("m")) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            {"versions": {**facts.versions(), "harness": "0.0.9 (abc)"}},
+            f"worker a has harness 0.0.9 (abc), this host has {facts.versions()['harness']}",
+        ),
+        ({"facts": "", "problem": "the plugin could not be set up"}, "the plugin could not be set up"),
+        ({"facts": known(disk_mib=3).model_dump_json()}, "only 3 MiB of its disk are free, 1024 are needed"),
+    ],
+)
+def test_a_late_worker_that_cannot_be_used_is_named(
+    dispatch: Dispatch, change: dict[str, object], reason: str
+) -> None:
+    """And it is refused again when its nanny has started it again."""
+    assert join(dispatch, "a", **cast("Any", change)).refused == reason
+    assert any("worker a on " in str(line) and reason in str(line) for line in seen(dispatch))
+    dispatch._remove("tls://a", expected=False)
+    assert join(dispatch, "a").refused == reason
+
+
+def seen(dispatch: Dispatch) -> list[Any]:
+    return list(cast("Any", dispatch._view).events)
