@@ -20,7 +20,8 @@
 
 #define FIM_FOLD_CHUNK 16
 
-FIM_ONCE int fim_is_listed(struct fim_slot *slot, __u32 kind, __u64 value)
+/* Returns the mask of the events that a value approves. */
+FIM_ONCE __u64 fim_listed(struct fim_slot *slot, __u32 kind, __u64 value)
 {
 	struct fim_approver key = {
 		.value = value,
@@ -29,7 +30,12 @@ FIM_ONCE int fim_is_listed(struct fim_slot *slot, __u32 kind, __u64 value)
 	};
 	__u64 *mask = bpf_map_lookup_elem(&approvers, &key);
 
-	return mask && (*mask & slot->bits);
+	return mask ? *mask : 0;
+}
+
+static __always_inline int fim_is_listed(struct fim_slot *slot, __u32 kind, __u64 value)
+{
+	return !!(fim_listed(slot, kind, value) & slot->bits);
 }
 
 /* Whether flags, users or layers approve the event, for which no path is needed. */
@@ -62,7 +68,8 @@ static __always_inline int fim_is_approved_basename(struct fim_slot *slot)
 
 /*
  * Adds the next component to the hash of the path from the root. A prefix approves
- * paths below it, not itself. Returns 0 at the end of the path, or once it is approved.
+ * paths below it, not itself; what prefixes approve for other types is noted for
+ * directories.h. Returns 0 at the end of the path, or once it is approved.
  */
 __noinline int fim_fold_step(__u32 index)
 {
@@ -71,15 +78,18 @@ __noinline int fim_fold_step(__u32 index)
 
 	if (!slot || !slot->left)
 		return 0;
-	if ((slot->kinds & FIM_BY_PREFIX) && fim_is_listed(slot, FIM_BY_PREFIX, slot->fold))
+	slot->prefixes |= fim_listed(slot, FIM_BY_PREFIX, slot->fold);
+	if (slot->prefixes & slot->bits)
 		goto approved;
 	left = slot->left - 1;
 	if (left >= FIM_DEPTH_MAX)
 		return 0;
+	slot->above = slot->fold;
 	slot->fold = fim_mix(slot->fold, slot->hashes[left]);
 	slot->left = left;
 	if (left)
 		return 1;
+	slot->folded = 1;
 	if (!(slot->kinds & FIM_BY_PATH) || !fim_is_listed(slot, FIM_BY_PATH, slot->fold))
 		return 0;
 approved:
@@ -107,6 +117,7 @@ static __always_inline int fim_is_approved_name(struct fim_slot *slot, __u32 ind
 	slot->fold = FIM_HASH_SEED;
 	slot->left = slot->depth;
 	slot->approved = 0;
+	slot->prefixes = 0;
 	for (i = 0; i < FIM_DEPTH_MAX / FIM_FOLD_CHUNK; i++)
 		if (!fim_fold_chunk(index))
 			break;

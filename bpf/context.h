@@ -45,6 +45,18 @@ static __always_inline __u64 fim_arg(void *ctx, __u32 family, int n)
 }
 
 /*
+ * Returns an argument that programs only read from: in the context of a
+ * trampoline it is a pointer, with which they may not compute, and which they may
+ * not pass to a global function.
+ */
+static __always_inline void *fim_arg_pointer(void *ctx, __u32 family, int n)
+{
+	if (family == FIM_LSM || family == FIM_FENTRY)
+		return (void *)((__u64 *)ctx)[n];
+	return (void *)fim_arg(ctx, family, n);
+}
+
+/*
  * Returns an argument of a function that takes the mount's identities first on
  * some kernels: its number is counted without them. Both are read before one is
  * chosen: with the place in a variable the compiler would read registers at an

@@ -108,11 +108,60 @@ struct {
 	__type(value, struct fim_inflight);
 } inflight SEC(".maps");
 
+/*
+ * How many entries of `inflight` there are for the threads that share a place.
+ * Most threads have none, and finding that out here costs a fifth of a lookup. A
+ * count may be too large, which costs time; it is never too small.
+ */
+#define FIM_BUSY 4096 /* a power of two */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FIM_BUSY);
+	__type(key, __u32); /* of a thread, modulo FIM_BUSY */
+	__type(value, __u32);
+} busy SEC(".maps");
+
+static __always_inline __u32 *fim_busy_lookup(__u32 tid)
+{
+	__u32 place = tid & (FIM_BUSY - 1);
+
+	return bpf_map_lookup_elem(&busy, &place);
+}
+
 static __always_inline struct fim_inflight *fim_op_lookup_inline(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 *count = fim_busy_lookup(tid);
 
+	if (!count || !*(volatile __u32 *)count)
+		return NULL;
 	return bpf_map_lookup_elem(&inflight, &tid);
+}
+
+/* Adds the entry of the current thread, which has none. Returns 0 if there is no room. */
+static __always_inline int fim_op_insert(struct fim_inflight *op)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 *count = fim_busy_lookup(tid);
+
+	if (!count)
+		return 0;
+	__sync_fetch_and_add(count, 1);
+	if (!(int)bpf_map_update_elem(&inflight, &tid, op, BPF_ANY))
+		return 1;
+	__sync_fetch_and_add(count, -1);
+	return 0;
+}
+
+/* Deletes the entry of the current thread. */
+static __always_inline void fim_op_delete(void)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 *count = fim_busy_lookup(tid);
+
+	if (!(int)bpf_map_delete_elem(&inflight, &tid) && count)
+		__sync_fetch_and_add(count, -1);
 }
 
 FIM_ONCE struct fim_inflight *fim_op_lookup(void)

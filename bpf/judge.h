@@ -17,6 +17,7 @@
 #include "path.h"
 #include "approvers.h"
 #include "discarders.h"
+#include "directories.h"
 #include "record.h"
 #include "text.h"
 
@@ -45,7 +46,10 @@ __noinline int __fim_judge_file(__u32 index, __u32 which, __u64 dentry, __u64 mo
 		return 0;
 	fim_walk_begin(slot, which, (void *)dentry, (void *)mount);
 	fim_walk_rest(index);
-	return fim_is_approved_path(index);
+	if (fim_is_approved_path(index))
+		return 1;
+	fim_directory_note(index, dentry, mount);
+	return 0;
 }
 
 /* The second file is absent if its dentry is 0. */

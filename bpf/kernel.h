@@ -257,6 +257,7 @@ struct task_struct {
 #define O_CREAT	  00000100
 #define O_TRUNC	  00001000
 #define O_APPEND  00002000
+#define O_SYNC	  04010000 /* the bit of O_DSYNC is part of it */
 #define O_PATH	  010000000
 
 #define EPERM	  1

@@ -23,10 +23,11 @@
 /* --- what user space sets ------------------------------------------------- */
 
 struct fim_config {
-	__u32 serial; /* of the policy in force; its lowest bit selects the bank */
-	__u32 agent;  /* the agent's own process, which is not reported */
-	__u32 scope;  /* report this process and its descendants only; 0: everything */
-	__u32 reserved;
+	__u32 serial;	 /* of the policy in force; its lowest bit selects the bank */
+	__u32 agent;	 /* the agent's own process, which is not reported */
+	__u32 scope;	 /* report this process and its descendants only; 0: everything */
+	__u32 remembers; /* 1: all hooks are attached that make discarders stale, and what directories.h has
+			  */
 };
 _Static_assert(sizeof(struct fim_config) == 16, "agent/kernel/maps.py: CONFIG");
 
@@ -268,6 +269,20 @@ __noinline int fim_count_add(__u32 type, __u32 counter)
 	if (!found || place >= FIM_COUNTERS)
 		return 0;
 	__sync_fetch_and_add((__u64 *)found + place, 1);
+	return 1;
+}
+
+/* Counts an event that was seen and rejected at the same moment. */
+__noinline int fim_count_rejected(__u32 type)
+{
+	__u32 cpu = bpf_get_smp_processor_id() & (FIM_CPUS - 1);
+	__u32 key = cpu * FIM_TYPES + type;
+	struct fim_counts *found = bpf_map_lookup_elem(&counts, &key);
+
+	if (!found)
+		return 0;
+	__sync_fetch_and_add(&found->seen, 1);
+	__sync_fetch_and_add(&found->approver_rejected, 1);
 	return 1;
 }
 

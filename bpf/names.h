@@ -140,9 +140,9 @@ static __always_inline int fim_resolve_removal(void *ctx, __u32 family, __u32 ty
 		return 0;
 	object.dentry = (void *)fim_arg(ctx, family, 1);
 	fim_op_touch(op, object.dentry);
-	if (!fim_op_record(op, family))
-		return 0;
 	object.mount = fim_path_mount((void *)fim_arg(ctx, family, 0));
+	if (fim_op_reject(op, &object) || !fim_op_record(op, family))
+		return 0;
 	return fim_op_judge(ctx, family, op, &object);
 }
 
@@ -180,12 +180,12 @@ static __always_inline int rename_resolve(void *ctx, __u32 family)
 	}
 	fim_op_touch(op, old);
 	fim_op_touch(op, new);
-	if (!fim_op_record(op, family))
-		return 0;
 	object.dentry = old;
 	object.mount = fim_path_mount(from);
 	object.dentry2 = new;
 	object.mount2 = fim_path_mount(to);
+	if (fim_op_reject(op, &object) || !fim_op_record(op, family))
+		return 0;
 	return fim_op_judge(ctx, family, op, &object);
 }
 
@@ -203,6 +203,8 @@ static __always_inline int link_resolve(void *ctx, __u32 family)
 	object.mount2 = object.mount;
 	fim_op_touch(op, object.dentry);
 	fim_op_expect_inode(op, object.dentry2);
+	if (fim_op_reject(op, &object))
+		return 0;
 	return fim_op_record(op, family) ? fim_op_judge(ctx, family, op, &object) : 0;
 }
 
@@ -221,6 +223,8 @@ static __always_inline int fim_resolve_creation(void *ctx, __u32 family, __u32 t
 	else
 		op->mode = (umode_t)fim_arg(ctx, family, 2);
 	fim_op_expect_inode(op, object.dentry);
+	if (fim_op_reject(op, &object))
+		return 0;
 	return fim_op_record(op, family) ? fim_op_judge(ctx, family, op, &object) : 0;
 }
 

@@ -13,15 +13,37 @@
 #include "judge.h"
 #include "returns.h"
 
+/*
+ * Rejects an open at its entry that no rule can want, whatever it opens, and
+ * counts it: neither an operation nor a record is begun. The agent opens a file
+ * with O_SYNC to see whether all hooks of an open work (agent/service/alive.py).
+ */
+static __always_inline int fim_open_reject(__u32 flags)
+{
+	struct fim_config *cfg = fim_config_lookup();
+	struct fim_policy *policy;
+
+	if (!cfg || (flags & O_SYNC) == O_SYNC)
+		return 0;
+	policy = fim_policy_lookup(cfg->serial, FIM_OPEN);
+	if (!policy || !fim_is_hopeless(policy, FIM_OPEN, flags))
+		return 0;
+	if (fim_is_in_scope())
+		fim_count_rejected(FIM_OPEN);
+	return 1;
+}
+
 /* do_filp_open(int dfd, struct filename *pathname, struct open_flags *op) */
 static __always_inline int open_enter(void *ctx, __u32 family)
 {
-	struct open_flags *how = (void *)fim_arg(ctx, family, 2);
+	struct open_flags *how = fim_arg_pointer(ctx, family, 2);
 	__u32 flags = BPF_CORE_READ(how, open_flag);
 	struct fim_inflight *op = fim_op_lookup();
 
 	/* O_PATH asks for no access; an exec is an event of its own. */
 	if (flags & (O_PATH | FMODE_EXEC))
+		return 0;
+	if (!op && fim_open_reject(flags))
 		return 0;
 	/* The core dump of a thread that a signal ends while it opens a file: the open does not start again.
 	 */
@@ -93,32 +115,34 @@ static __always_inline int open_resolve(void *ctx, __u32 family)
 
 	if (!op)
 		return 0;
-	file = (void *)fim_arg(ctx, family, 0);
+	file = fim_arg_pointer(ctx, family, 0);
 	mode = BPF_CORE_READ(file, f_mode);
 	if (fim_is_backing(mode))
 		return 0;
 	op->flags = BPF_CORE_READ(file, f_flags);
+	object.dentry = BPF_CORE_READ(file, f_path.dentry);
+	object.mount = fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
+	if (fim_op_reject(op, &object))
+		return 0;
 	slot = fim_op_record(op, family);
 	if (!slot)
 		return 0;
 	if (mode & FMODE_CREATED)
 		slot->event.file[0].flags = FIM_CREATED;
-	object.dentry = BPF_CORE_READ(file, f_path.dentry);
-	object.mount = fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
 	return fim_op_judge(ctx, family, op, &object);
 }
 
 /* The function returns a pointer or an error; the number of the descriptor is not known here. */
 static __always_inline int fim_open_returns(void *ctx, __u32 family, __u32 point)
 {
-	__s64 ret = fim_ret(ctx, family, point);
-	struct fim_inflight *op;
+	struct fim_inflight *op = fim_op_lookup_returning(point);
+	__s64 ret;
 
-	if ((__u64)ret < (__u64)-MAX_ERRNO)
-		ret = 0;
-	op = fim_op_lookup_returning(point);
 	if (!op)
 		return 0;
+	ret = fim_ret(ctx, family, point);
+	if ((__u64)ret < (__u64)-MAX_ERRNO)
+		ret = 0;
 	if (FIM_TAILS(family))
 		return fim_op_hand_over(ctx, family, op, ret);
 	fim_op_refuse_reached(op, family, ret);

@@ -92,7 +92,6 @@ static __always_inline void fim_op_uncharge(struct fim_inflight *op)
  */
 static __always_inline void fim_op_free(struct fim_inflight *op)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
 	__u32 slot = op->slot;
 
 	op->slot = FIM_NO_SLOT;
@@ -100,7 +99,7 @@ static __always_inline void fim_op_free(struct fim_inflight *op)
 	fim_op_forget(op);
 	fim_slot_put(slot);
 	fim_op_uncharge(op);
-	bpf_map_delete_elem(&inflight, &tid);
+	fim_op_delete();
 }
 
 /* Makes discarders stale once more as an operation ends: a path may have been resolved meanwhile. */
@@ -215,7 +214,6 @@ refused:
 /* Returns 1 if the operation is followed. */
 __noinline int fim_op_enter(__u64 frame, __u32 point, __u32 type)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
 	struct fim_inflight fresh = {}, *outer = fim_op_lookup();
 
 	if (outer && outer->interrupted && outer->point == point && outer->type == type) {
@@ -237,7 +235,7 @@ __noinline int fim_op_enter(__u64 frame, __u32 point, __u32 type)
 	fresh.type = type;
 	if (!fim_op_admit(&fresh))
 		goto lost;
-	if (!bpf_map_update_elem(&inflight, &tid, &fresh, BPF_ANY))
+	if (fim_op_insert(&fresh))
 		return 1;
 	fim_op_uncharge(&fresh);
 lost:
@@ -284,17 +282,6 @@ static __always_inline void fim_op_expect_inode(struct fim_inflight *op, struct 
 	op->created = dentry;
 	op->parent = BPF_CORE_READ(dentry, d_parent);
 	op->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
-}
-
-/*
- * Whether no approver of this policy can fit, whatever the object is: all that
- * are in use are for opens that write, and this one does not.
- */
-static __always_inline int fim_is_hopeless(struct fim_policy *policy, __u32 type, __u32 flags)
-{
-	if (policy->mode != FIM_APPROVE)
-		return 0;
-	return !(fim_is_writing(type, flags) ? policy->kinds : policy->read_kinds);
 }
 
 /*

@@ -160,6 +160,7 @@ static __always_inline void fim_walk_begin(struct fim_slot *slot, __u32 which, s
 	slot->mount = mount;
 	slot->start = slot->used;
 	slot->depth = 0;
+	slot->folded = 0;
 }
 
 /* Walks to the top and notes where the path lies in the payload. */

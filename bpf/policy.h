@@ -39,21 +39,37 @@ static __always_inline int fim_is_writing(__u32 type, __u32 flags)
 	return type != FIM_OPEN || (flags & FIM_WRITE_FLAGS);
 }
 
+/*
+ * Whether no approver of this policy can fit, whatever the object is: all that
+ * are in use are for opens that write, and this one does not.
+ */
+static __always_inline int fim_is_hopeless(struct fim_policy *policy, __u32 type, __u32 flags)
+{
+	if (policy->mode != FIM_APPROVE)
+		return 0;
+	return !(fim_is_writing(type, flags) ? policy->kinds : policy->read_kinds);
+}
+
+/* Returns the kinds of approvers that may approve an event, and the event's bits in their masks. */
+static __always_inline __u32 fim_policy_kinds(struct fim_policy *policy, __u32 type, __u32 flags, __u64 *bits)
+{
+	__u64 bit = 1ULL << (type & 31);
+
+	*bits = bit;
+	if (!fim_is_writing(type, flags))
+		return policy->read_kinds;
+	*bits = bit | bit << FIM_WRITING;
+	return policy->kinds;
+}
+
 /* Prepares a slot for approvers: their kinds and the event's bits. */
 static __always_inline struct fim_policy *fim_policy_consult(struct fim_slot *slot)
 {
 	struct fim_event *event = &slot->event;
 	struct fim_policy *policy = fim_policy_lookup(event->serial, event->type);
-	__u64 bit = 1ULL << (event->type & 31);
 
-	if (!policy)
-		return NULL;
-	slot->bits = bit;
-	slot->kinds = policy->read_kinds;
-	if (fim_is_writing(event->type, event->flags)) {
-		slot->bits = bit | bit << FIM_WRITING;
-		slot->kinds = policy->kinds;
-	}
+	if (policy)
+		slot->kinds = fim_policy_kinds(policy, event->type, event->flags, &slot->bits);
 	return policy;
 }
 

@@ -11,6 +11,20 @@
 #include "judge.h"
 #include "operation.h"
 
+/*
+ * Ends the judgement of an operation that is rejected without a record, and
+ * counts it. Returns 0 if a record is needed to decide.
+ */
+static __always_inline int fim_op_reject(struct fim_inflight *op, const struct fim_object *object)
+{
+	if (op->quiet || !fim_is_unwatched(op->type, op->flags, object))
+		return 0;
+	op->state = FIM_SEEN;
+	fim_op_forget(op);
+	fim_count_rejected(op->type);
+	return 1;
+}
+
 /* Judges the record of an operation. An approved one gets the caller's texts. */
 static __always_inline int fim_op_judge_here(struct fim_inflight *op, const struct fim_object *object)
 {

@@ -104,12 +104,14 @@ static __always_inline int fim_op_hand_over(void *ctx, __u32 family, struct fim_
 }
 
 /* The return from a point where the object was known at the entry. */
-static __always_inline int fim_op_exit_short(void *ctx, __u32 family, __u32 point, __s64 ret)
+static __always_inline int fim_op_exit_short(void *ctx, __u32 family, __u32 point)
 {
 	struct fim_inflight *op = fim_op_lookup_returning(point);
+	__s64 ret;
 
 	if (!op)
 		return 0;
+	ret = (__s32)fim_ret(ctx, family, point);
 	return FIM_TAILS(family) ? fim_op_hand_over(ctx, family, op, ret) : fim_op_finish(ctx, op, ret);
 }
 
@@ -169,12 +171,14 @@ static __always_inline int fim_op_exit_tail(void *ctx, __u32 family)
 }
 
 /* The return from a point where names are looked up, and may be created. */
-static __always_inline int fim_op_exit(void *ctx, __u32 family, __u32 point, __s64 ret)
+static __always_inline int fim_op_exit(void *ctx, __u32 family, __u32 point)
 {
 	struct fim_inflight *op = fim_op_lookup_returning(point);
+	__s64 ret;
 
 	if (!op)
 		return 0;
+	ret = (__s32)fim_ret(ctx, family, point);
 	return FIM_TAILS(family) ? fim_op_hand_over(ctx, family, op, ret)
 				 : fim_op_return(ctx, family, op, ret);
 }
@@ -182,13 +186,13 @@ static __always_inline int fim_op_exit(void *ctx, __u32 family, __u32 point, __s
 #define FIM_EXIT(name, point)                                                                                \
 	static __always_inline int name##_exit(void *ctx, __u32 family)                                      \
 	{                                                                                                    \
-		return fim_op_exit(ctx, family, point, (__s32)fim_ret(ctx, family, point));                  \
+		return fim_op_exit(ctx, family, point);                                                      \
 	}
 
 #define FIM_SHORT_EXIT(name, point)                                                                          \
 	static __always_inline int name##_exit(void *ctx, __u32 family)                                      \
 	{                                                                                                    \
-		return fim_op_exit_short(ctx, family, point, (__s32)fim_ret(ctx, family, point));            \
+		return fim_op_exit_short(ctx, family, point);                                                \
 	}
 
 #endif /* FIM_RETURNS_H */

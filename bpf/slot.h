@@ -45,6 +45,8 @@ struct fim_slot {
 	struct dentry *dentry;	     /* current place of a walk */
 	struct mount *mount;
 	__u64 fold;		  /* hash of the directories down to `left` */
+	__u64 above;		  /* hash of the directories above the component that was folded last */
+	__u64 prefixes;		  /* mask of the events that a prefix approves there */
 	__u64 bits;		  /* of the event in an approver's mask */
 	__u32 used;		  /* bytes of the payload */
 	__u32 start;		  /* of the current path in the payload */
@@ -54,6 +56,7 @@ struct fim_slot {
 	__u32 local;		  /* 1: files of its file system may be discarded */
 	__u32 bank;		  /* of the policy that judges */
 	__u32 kinds;		  /* the policy's, enum fim_kind */
+	__u32 folded;		  /* 1: all components of the current path were folded */
 	__u32 approved;		  /* result of folding a path */
 	__u32 text;		  /* start of the current text in the payload */
 	__u32 text_left;	  /* bytes of it that are not split yet */

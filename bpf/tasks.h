@@ -49,7 +49,7 @@ static __always_inline int fim_record_submit_file(void *ctx, __u32 index, struct
 /* __fput(struct file *file): the last reference to an open file is gone */
 static __always_inline int close_once(void *ctx, __u32 family)
 {
-	struct file *file = (void *)fim_arg(ctx, family, 0);
+	struct file *file = fim_arg_pointer(ctx, family, 0);
 	fmode_t mode = BPF_CORE_READ(file, f_mode);
 	struct fim_slot *slot;
 	struct mount *mount;

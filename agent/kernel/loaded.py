@@ -140,7 +140,8 @@ class Loaded:
 
     def set_policy(self, approvers: Mapping[EventType, Approvers]) -> int:
         """Switch to these filters in one step; return their serial number, which their records have."""
-        return self.tables.set_policy(policy.policies(approvers), policy.values(approvers))
+        policies, values = policy.policies(approvers), policy.values(approvers)
+        return self.tables.set_policy(policies, values, remembers=self.discards)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while records are waiting."""

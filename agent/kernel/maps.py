@@ -31,8 +31,8 @@ _POSSIBLE = Path("/sys/devices/system/cpu/possible")
 
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
-CONFIG = struct.Struct("=4I")  # serial, agent, scope, reserved
-_SERIAL, _AGENT, _SCOPE = range(3)
+CONFIG = struct.Struct("=4I")  # serial, agent, scope, remembers
+_SERIAL, _AGENT, _SCOPE, _REMEMBERS = range(4)
 POLICY = struct.Struct("=4I")  # mode, kinds, flags_any, read_kinds
 APPROVER = struct.Struct("=Q2I")  # value, kind, bank
 DISCARDER = struct.Struct("=Q2I")  # identity, mount_id, level
@@ -156,11 +156,13 @@ class Tables:
         """Report only events of this process and its descendants; with 0, of all processes."""
         self._config.words[_SCOPE] = tgid
 
-    def set_policy(self, policies: Mapping[EventType, Policy], approvers: Mapping[Approver, int]) -> int:
+    def set_policy(
+        self, policies: Mapping[EventType, Policy], approvers: Mapping[Approver, int], remembers: bool = False
+    ) -> int:
         """Write a policy to the unused bank, switch to it in one step, and return its serial number.
 
         The kernel rejects all events of types that are not in `policies`. Discarders of earlier policies
-        become stale.
+        become stale. `remembers` is whether the programs may use what `bpf/directories.h` remembers.
         """
         serial = self._serial + 1
         bank = serial & 1
@@ -170,6 +172,7 @@ class Tables:
             for offset, word in enumerate(policies.get(kind, Policy(REJECT_ALL))):
                 self._policies.words[at + offset] = word
         self._config.words[_SERIAL] = self._serial = serial
+        self._config.words[_REMEMBERS] = remembers  # after: what earlier policies remembered is stale now
         return serial
 
     def insert_discard(self, discarder: Discarder, discard: Discard) -> None:

@@ -31,9 +31,12 @@ _COUNTED = ("seen", "delivered", "matched")
 
 
 def probe() -> None:
-    """Make events that the hooks must see: a child opens `/dev/null`, cannot run it, and exits."""
+    """Make events that the hooks must see: a child opens `/dev/null`, cannot run it, and exits.
+
+    With O_SYNC all hooks of an open take part, even if no rule can want it (`bpf/open.h`).
+    """
     with suppress(OSError):  # /dev/null is no program
-        opened = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
+        opened = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY | os.O_SYNC, 0)
         os.posix_spawn("/dev/null", ["fim-probe"], {}, file_actions=[opened])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import closing
 from pathlib import Path
 
 from agent.events.model import EventType
@@ -216,3 +219,111 @@ def approvers_other_types(bench: Bench) -> None:
     bench.rules(opened=f'open.file.path == "{path}"', closed=f'close.file.path == "{path}"')
     asked = bench.play(_opens(1, path, "O_RDWR|O_CREAT"))
     bench.equal("events once rules ask for them", [1, 1], [len(asked.of(kind)) for kind in kinds])
+
+
+@proves("approvers.unasked_reads")
+def approvers_unasked_reads(bench: Bench) -> None:
+    """Read and write a file beside an agent whose only rule asks for writing: the kernel begins no read."""
+    path = bench.file("file")
+    bench.rules()
+    with closing(
+        bench.resident(written=f'open.file.path == "{path}" && open.flags & O_WRONLY > 0')
+    ) as resident:
+        for flags in ("O_RDONLY", "O_WRONLY", "O_RDONLY|O_SYNC", "O_WRONLY|O_SYNC"):
+            bench.play(_opens(WANTED, path, flags))
+        resident.signal(signal.SIGTERM)
+        bench.equal("exit status", 0, resident.wait())
+        bench.equal("opens for writing", 2 * WANTED, len(resident.matches("written")))
+
+
+def _remember(bench: Bench, path: str) -> None:
+    """Open files that no rule names, so that the kernel remembers their directory."""
+    _check_rejected(bench, bench.play(_opens(FEW, path, "O_RDWR|O_CREAT")), FEW)
+
+
+def _check_seen(bench: Bench, script: str, count: int, why: str) -> None:
+    bench.equal(f"events after {why}", count, len(bench.play(script).matches("wanted")))
+
+
+@proves("approvers.moved_directory")
+def approvers_moved_directory(bench: Bench) -> None:
+    """Rename a directory above files that no rule names, one to three levels, to where a rule names them."""
+    names = ["one", "two", "three"]
+    old = bench.path("/".join(names))
+    Path(old).mkdir(parents=True)
+    moves = [
+        (bench.path("/".join(names[:level])), bench.path("/".join([*names[: level - 1], "moved"])))
+        for level in (1, 2, 3)
+    ]
+    rule = ", ".join(f'~"{new}/**"' for _, new in moves)
+    bench.rules(wanted=f"open.file.path in [{rule}]")
+    for source, target in moves:
+        _remember(bench, f"{old}/file%d")
+        script = f"rename {source} {target}\n{_opens(1, old.replace(source, target) + '/file0', 'O_RDWR')}"
+        _check_seen(bench, f"{script}rename {target} {source}\n", 1, f"{source} moved")
+    _remember(bench, f"{old}/file%d")
+
+
+@proves("approvers.moved_mount")
+def approvers_moved_mount(bench: Bench) -> None:
+    """Mount a directory a second time, and move a mount, to where a rule names the files in them."""
+    ignored, wanted = bench.path("ignored"), bench.path("wanted")
+    for folder in (ignored, wanted):
+        Path(folder).mkdir()
+    bench.rules(wanted=f'open.file.path =~ "{wanted}/**"')
+    _remember(bench, f"{ignored}/file%d")
+    opened = _opens(1, f"{wanted}/file0", "O_RDWR")
+    script = f"mount {ignored} {wanted} none MS_BIND\n{opened}umount {wanted}\n"
+    _check_seen(bench, script, 1, "the directory was mounted elsewhere")
+
+    bench.play(f"mount none {ignored} tmpfs 0\nmkdir {ignored}/folder 0700\n")
+    _remember(bench, f"{ignored}/folder/file%d")
+    opened = _opens(1, f"{wanted}/folder/file0", "O_RDWR")
+    script = f"mount {ignored} {wanted} none MS_MOVE\n{opened}umount {wanted}\n"
+    _check_seen(bench, script, 1, "the mount moved")
+
+
+@proves("approvers.changed_directory")
+def approvers_changed_directory(bench: Bench) -> None:
+    """Open files that no rule names, then set rules that name them."""
+    path = bench.path("file%d")
+    for name in ("file0", "file1"):
+        bench.rules(wanted=f'open.file.path == "{bench.path("other")}"')
+        _remember(bench, path)
+        bench.rules(wanted=f'open.file.path == "{bench.path(name)}"')
+        _check_seen(bench, _opens(FEW, path, "O_RDWR"), 1, f"a rule names {name}")
+
+
+@proves("approvers.evicted_directory")
+def approvers_evicted_directory(bench: Bench) -> None:
+    """Drop the kernel's inode cache; directories that a rule names get the memory of others."""
+    with bench.mounted("fs", "ext4") as folder:
+        for number in range(FEW):
+            for kind in ("ignored", "wanted"):
+                Path(f"{folder}/{kind}{number}").mkdir()
+                Path(f"{folder}/{kind}{number}/file").touch()
+        paths = ", ".join(f'"{folder}/wanted{number}/file"' for number in range(FEW))
+        bench.rules(wanted=f"open.file.path in [{paths}]")
+        os.sync()  # a dirty inode stays in the cache
+        caches = Path("/proc/sys/vm/drop_caches")
+        for _ in range(2):
+            caches.write_text("2")
+            _check_rejected(bench, bench.play(_opens(FEW, f"{folder}/ignored%d/file", "O_RDWR")), FEW)
+            caches.write_text("2")
+            script = _opens(FEW, f"{folder}/wanted%d/file", "O_RDWR")
+            _check_seen(bench, script, FEW, "their directories got the memory of others")
+
+
+@proves("approvers.exchanged_directory")
+def approvers_exchanged_directory(bench: Bench) -> None:
+    """Move a file out of a directory that no rule names, then exchange that with one that a rule names."""
+    ignored, wanted = bench.path("ignored"), bench.path("wanted")
+    for folder in (ignored, wanted):
+        Path(folder).mkdir()
+    bench.rules(wanted=f'open.file.path == "{wanted}/file0"')
+    _remember(bench, f"{ignored}/file%d")
+    opened = _opens(1, f"{wanted}/file0", "O_RDWR")
+    _check_seen(bench, f"rename {ignored}/file0 {wanted}/file0\n{opened}", 1, "the file moved")
+    _remember(bench, f"{ignored}/file%d")
+    exchanged = f"renameat2 AT_FDCWD {ignored} AT_FDCWD {wanted} EXCHANGE\n"
+    _check_seen(bench, f"{exchanged}{opened}", 1, "both directories were exchanged")

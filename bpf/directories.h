@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Directories that the judge has seen: the hash of the path of each, and which
+ * events some prefix approves below it. An event on a name in one of them is
+ * rejected by that and by the name, without a record and without a walk.
+ *
+ * What is remembered of a directory becomes stale as a discarder does, by the
+ * policy's serial, the generation and the epoch of its inode (discarders.h), and
+ * is used only while every hook that makes discarders stale is attached.
+ */
+#ifndef FIM_DIRECTORIES_H
+#define FIM_DIRECTORIES_H
+
+#include "kernel.h"
+#include "event.h"
+#include "maps.h"
+#include "slot.h"
+#include "hash.h"
+#include "policy.h"
+#include "approvers.h"
+#include "discarders.h"
+
+#define FIM_DIRECTORIES 8192 /* a power of two */
+#define FIM_DIRECTORY_EXPIRY                                                                                 \
+	6000 /* jiffies: a minute at 100 in a second, the fewest that a kernel counts                        \
+	      */
+
+/* Two directories may share a place; the last one stays. */
+struct fim_directory {
+	__u64 identity; /* of its inode */
+	__u64 mount;
+	__u64 fold;	/* hash of its path */
+	__u64 prefixes; /* mask of the events that a prefix approves below it */
+	__u64 since;	/* jiffies */
+	__u32 serial;	/* of the policy */
+	__u32 generation;
+	__u32 epoch;
+	__u32 reserved;
+	__u64 check; /* hash of the rest: another processor may be writing, and nothing orders its writes */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FIM_DIRECTORIES);
+	__type(key, __u32);
+	__type(value, struct fim_directory);
+} directories SEC(".maps");
+
+static __always_inline struct fim_directory *fim_directory_lookup(__u64 identity, __u64 mount)
+{
+	__u32 place = fim_mix(identity, mount) & (FIM_DIRECTORIES - 1);
+
+	return bpf_map_lookup_elem(&directories, &place);
+}
+
+static __always_inline __u64 fim_directory_check(const struct fim_directory *directory)
+{
+	__u64 hash = fim_mix(FIM_HASH_SEED, directory->identity);
+
+	hash = fim_mix(hash, directory->mount);
+	hash = fim_mix(hash, directory->fold);
+	hash = fim_mix(hash, directory->prefixes);
+	hash = fim_mix(hash, directory->since);
+	hash = fim_mix(hash, (__u64)directory->serial << 32 | directory->generation);
+	return fim_mix(hash, directory->epoch);
+}
+
+/*
+ * Remembers the directory of the file that was just walked and rejected, if its
+ * path is certain and the file is still where it was before the walk.
+ */
+__noinline int fim_directory_note(__u32 index, __u64 at, __u64 on)
+{
+	struct fim_directory fresh = {}, *place;
+	struct fim_slot *slot = fim_slot_lookup(index);
+	struct dentry *dentry = (void *)at;
+	struct fim_file *file;
+
+	if (!slot)
+		return 0;
+	file = &slot->event.file[slot->which & 1];
+	if (!file->identities[1] || (file->flags & FIM_UNSURE) || !slot->folded ||
+	    slot->depth >= FIM_DEPTH_MAX || slot->used - slot->start > FIM_PATH_MAX - FIM_NAME_SIZE)
+		return 0;
+	if (fim_identity(BPF_CORE_READ(dentry, d_parent, d_inode)) != file->identities[1] ||
+	    (file->identities[0] && fim_epoch_read(file->identities[0]) != file->epochs[0]))
+		return 0;
+	fresh.identity = file->identities[1];
+	fresh.mount = on;
+	fresh.fold = slot->above;
+	fresh.prefixes = slot->prefixes;
+	fresh.since = bpf_jiffies64();
+	fresh.serial = slot->event.serial;
+	fresh.generation = slot->event.generation;
+	fresh.epoch = file->epochs[1];
+	fresh.check = fim_directory_check(&fresh);
+	place = fim_directory_lookup(fresh.identity, on);
+	if (place)
+		*place = fresh;
+	return 1;
+}
+
+/* Copies what is known of a directory. Returns 0 if nothing valid is. */
+static __always_inline int fim_directory_recall(struct fim_directory *found, __u64 identity, __u64 mount,
+						__u32 serial)
+{
+	struct fim_directory *place = fim_directory_lookup(identity, mount);
+
+	if (!place)
+		return 0;
+	*found = *place;
+	asm volatile("" ::: "memory"); /* what is checked below is the copy */
+	return found->identity == identity && found->mount == mount && found->serial == serial &&
+	       found->generation == fim_generation_read() && found->epoch == fim_epoch_read(identity) &&
+	       bpf_jiffies64() - found->since < FIM_DIRECTORY_EXPIRY &&
+	       found->check == fim_directory_check(found);
+}
+
+/* Whether a name in a directory with this hash approves an event; 1 too if it cannot be read. */
+__noinline int fim_is_approved_entry(__u64 name, __u64 fold, __u64 bits, __u32 kinds, __u32 bank)
+{
+	__u32 index = fim_slot_get();
+	struct fim_slot *slot = fim_slot_lookup(index);
+	int approved = 1;
+	__u64 hash;
+	long size;
+
+	if (!slot)
+		return 1;
+	size = bpf_probe_read_kernel_str(slot->name, FIM_NAME_SIZE, (void *)name);
+	barrier_var(size); /* keeps both bounds: the verifier needs each of them */
+	if (size < 2 || size > FIM_NAME_SIZE)
+		goto out;
+	hash = fim_hash_name(slot, index, size - 1);
+	slot->bits = bits;
+	slot->bank = bank;
+	approved = ((kinds & FIM_BY_BASENAME) && fim_is_listed(slot, FIM_BY_BASENAME, hash)) ||
+		   ((kinds & FIM_BY_PATH) && fim_is_listed(slot, FIM_BY_PATH, fim_mix(fold, hash)));
+out:
+	fim_slot_put(index);
+	return approved;
+}
+
+/* Whether what is remembered of a file's directory, and its name, reject an event on it. */
+__noinline int __fim_is_unwatched(__u32 type, __u32 flags, __u64 at, __u64 on)
+{
+	struct fim_config *cfg = fim_config_lookup();
+	struct mount *mount = (void *)on;
+	struct dentry *dentry = (void *)at, *parent;
+	struct fim_directory directory;
+	struct fim_policy *policy;
+	__u32 kinds, serial;
+	__u64 bits;
+
+	if (!cfg || !cfg->remembers)
+		return 0;
+	serial = cfg->serial;
+	policy = fim_policy_lookup(serial, type);
+	if (!policy || policy->mode != FIM_APPROVE)
+		return 0;
+	kinds = fim_policy_kinds(policy, type, flags, &bits);
+	if (!kinds)
+		return 1;
+	if (kinds & ~FIM_BY_NAME)
+		return 0;
+	parent = BPF_CORE_READ(dentry, d_parent);
+	if (parent == dentry || dentry == BPF_CORE_READ(mount, mnt.mnt_root))
+		return 0;
+	if (!fim_directory_recall(&directory, fim_identity(BPF_CORE_READ(parent, d_inode)), on, serial) ||
+	    (directory.prefixes & bits))
+		return 0;
+	if (!(kinds & (FIM_BY_BASENAME | FIM_BY_PATH)))
+		return 1;
+	return !fim_is_approved_entry((__u64)BPF_CORE_READ(dentry, d_name.name), directory.fold, bits, kinds,
+				      serial & 1);
+}
+
+/* Whether an event on one or two objects can be rejected by what is remembered. */
+static __always_inline int fim_is_unwatched(__u32 type, __u32 flags, const struct fim_object *object)
+{
+	return __fim_is_unwatched(type, flags, (__u64)object->dentry, (__u64)object->mount) &&
+	       (!object->dentry2 ||
+		__fim_is_unwatched(type, flags, (__u64)object->dentry2, (__u64)object->mount2));
+}
+
+#endif /* FIM_DIRECTORIES_H */
