@@ -197,26 +197,45 @@ FIM_SHORT_EXIT(ftruncate, FIM_AT_FTRUNCATE)
 
 /* --- extended attributes -------------------------------------------------- */
 
-/* Mounts that threads asked to write to, until they have done so. */
+#define FIM_WRITERS	65536 /* a power of two */
+#define FIM_MOUNT_ALIGN 64    /* of a struct mount: the kernel aligns them to cache lines */
+
+/*
+ * Mounts that threads asked to write to, until they have done so: the address of
+ * a struct mount, and in its lowest bits the upper ones of the thread. Each is
+ * one word, which two threads with the same place cannot mix.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32);   /* thread */
-	__type(value, __u64); /* struct mount * */
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FIM_WRITERS);
+	__type(key, __u32); /* thread, modulo FIM_WRITERS */
+	__type(value, __u64);
 } writing SEC(".maps");
+
+static __always_inline __u64 *fim_writing_lookup(__u32 tid)
+{
+	__u32 place = tid & (FIM_WRITERS - 1);
+
+	return bpf_map_lookup_elem(&writing, &place);
+}
 
 /*
  * The functions below take a dentry and no mount. But every system call asks to
- * write to the mount first, in the same thread. If the map has no room, no older
- * mount may stay in its place: fim_xattr_lost() counts the event.
+ * write to the mount first, in the same thread. If another thread took the place
+ * meanwhile, fim_xattr_lost() counts the event.
  */
 static __always_inline int fim_note_mount(struct vfsmount *mnt)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
 	__u64 mount = (__u64)fim_real_mount(mnt);
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u64 *place = fim_writing_lookup(tid);
+	__u64 upper = tid / FIM_WRITERS;
 
-	if (bpf_map_update_elem(&writing, &tid, &mount, BPF_ANY))
-		bpf_map_delete_elem(&writing, &tid);
+	if (!place)
+		return 0;
+	if (mount % FIM_MOUNT_ALIGN || upper >= FIM_MOUNT_ALIGN)
+		mount = upper = 0; /* no kernel has these: pid_max is below 1 << 22 */
+	*(volatile __u64 *)place = mount | upper;
 	return 0;
 }
 
@@ -234,6 +253,17 @@ static __always_inline int want_write_file_given(void *ctx, __u32 family)
 	return fim_note_mount(BPF_CORE_READ(file, f_path.mnt));
 }
 
+static __always_inline struct mount *fim_noted_mount(void)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u64 *place = fim_writing_lookup(tid);
+	__u64 noted = place ? *(volatile __u64 *)place : 0;
+
+	if (!noted || noted % FIM_MOUNT_ALIGN != tid / FIM_WRITERS)
+		return NULL;
+	return (void *)(noted - noted % FIM_MOUNT_ALIGN);
+}
+
 /*
  * The thread writes to the mount no more. A note that stayed would name the mount
  * of a change that another operation makes later, such as the attributes that
@@ -241,9 +271,10 @@ static __always_inline int want_write_file_given(void *ctx, __u32 family)
  */
 static __always_inline int fim_forget_mount(void)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
+	__u64 *place = fim_writing_lookup(bpf_get_current_pid_tgid());
 
-	bpf_map_delete_elem(&writing, &tid);
+	if (place && fim_noted_mount())
+		*(volatile __u64 *)place = 0;
 	return 0;
 }
 
@@ -257,14 +288,6 @@ static __always_inline int drop_write_given(void *ctx, __u32 family)
 static __always_inline int drop_write_file_given(void *ctx, __u32 family)
 {
 	return fim_forget_mount();
-}
-
-static __always_inline struct mount *fim_noted_mount(void)
-{
-	__u32 tid = bpf_get_current_pid_tgid();
-	__u64 *mount = bpf_map_lookup_elem(&writing, &tid);
-
-	return mount ? (void *)*mount : NULL;
 }
 
 /*

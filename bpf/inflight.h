@@ -99,6 +99,9 @@ struct fim_inflight {
 	__s32 ret;   /* return value, for the program at the end of a tail call or when a signal is handled */
 	__u32 interrupted; /* 1: the handling of a signal decides whether the call starts again */
 	__u32 asked;	   /* flags of an open as its caller wrote them */
+	__u32 family;	   /* enum fim_family, of the program that copied its names */
+	__u32 placed;	   /* mask of the names in this thread's place in keep.h */
+	__u32 owns;	   /* 1: no other operation uses that place */
 };
 
 struct {
@@ -113,7 +116,7 @@ struct {
  * Most threads have none, and finding that out here costs a fifth of a lookup. A
  * count may be too large, which costs time; it is never too small.
  */
-#define FIM_BUSY 4096 /* a power of two */
+#define FIM_BUSY 1024 /* a power of two */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -139,7 +142,11 @@ static __always_inline struct fim_inflight *fim_op_lookup_inline(void)
 	return bpf_map_lookup_elem(&inflight, &tid);
 }
 
-/* Adds the entry of the current thread, which has none. Returns 0 if there is no room. */
+/*
+ * Adds the entry of the current thread, which has none. Returns 0 if there is no
+ * room. Of the threads that share a place at most one owns it: each counts itself
+ * before it looks, and one that sees another does not own it until it ends.
+ */
 static __always_inline int fim_op_insert(struct fim_inflight *op)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
@@ -148,6 +155,7 @@ static __always_inline int fim_op_insert(struct fim_inflight *op)
 	if (!count)
 		return 0;
 	__sync_fetch_and_add(count, 1);
+	op->owns = *(volatile __u32 *)count == 1;
 	if (!(int)bpf_map_update_elem(&inflight, &tid, op, BPF_ANY))
 		return 1;
 	__sync_fetch_and_add(count, -1);

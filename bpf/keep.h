@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Records that wait for the return of a call, in which the thread may sleep for
- * as long as it likes. They are found by thread. Nearly all are small; each
- * account may keep a part of either kind.
+ * Records and names that wait for the return of a call, in which the thread may
+ * sleep for as long as it likes.
+ *
+ * A thread that owns its place in an array (inflight.h) keeps there what is small;
+ * the place is its own, so that no account is charged. What is large, or has no
+ * place, is found by thread. Of that each account may keep a part of either kind.
  */
 #ifndef FIM_KEEP_H
 #define FIM_KEEP_H
@@ -12,6 +15,7 @@
 #include "maps.h"
 #include "slot.h"
 #include "account.h"
+#include "inflight.h"
 
 #define FIM_KEPT	 4096
 #define FIM_KEPT_SIZE	 768 /* bytes of header and payload */
@@ -24,11 +28,42 @@ enum fim_keeping {
 	FIM_KEEPS_NOTHING,
 	FIM_KEEPS_SMALL,
 	FIM_KEEPS_LARGE,
+	FIM_KEEPS_PLACE, /* a record, in the thread's place */
+	FIM_KEEPS_NAMES, /* only names, in the thread's place */
 };
 
 struct fim_kept {
-	char bytes[FIM_KEPT_SIZE];
+	union {
+		char bytes[FIM_KEPT_SIZE];
+		char names[FIM_FILES][FIM_KEPT_SIZE / FIM_FILES];
+	};
 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FIM_BUSY);
+	__type(key, __u32); /* of a thread, modulo FIM_BUSY */
+	__type(value, struct fim_kept);
+} places SEC(".maps");
+
+static __always_inline struct fim_kept *fim_place_lookup(void)
+{
+	__u32 place = bpf_get_current_pid_tgid() & (FIM_BUSY - 1);
+
+	return bpf_map_lookup_elem(&places, &place);
+}
+
+/* Copies a name to the thread's place. Returns 0 if it may not fit; the place must be the thread's own. */
+__noinline int fim_place_name(__u64 text, __u32 which)
+{
+	struct fim_kept *place = fim_place_lookup();
+	long size;
+
+	if (!place)
+		return 0;
+	size = bpf_probe_read_kernel_str(place->names[which & 1], sizeof(place->names[0]), (void *)text);
+	return size > 0 && size < sizeof(place->names[0]);
+}
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -51,6 +86,24 @@ struct {
 static __always_inline __u32 fim_keeping_weight(__u32 keeping)
 {
 	return keeping == FIM_KEEPS_LARGE ? FIM_LARGE_WEIGHT : 1;
+}
+
+/* Copies the record in this slot to the thread's place, which must be its own. Returns 0 if it is too large.
+ */
+__noinline int fim_place_keep(__u32 index)
+{
+	struct fim_slot *slot = fim_slot_lookup_inline(index);
+	struct fim_kept *place = fim_place_lookup();
+	__u64 size;
+
+	if (!slot || !place)
+		return 0;
+	size = sizeof(struct fim_event) + slot->used;
+	barrier_var(size); /* the verifier needs the bound in the register that is passed */
+	if (size > FIM_KEPT_SIZE)
+		return 0;
+	slot->event.size = slot->used;
+	return !bpf_probe_read_kernel(place, size, slot);
 }
 
 /* Keeps the record in this slot for the current thread. Returns enum fim_keeping. */
@@ -95,7 +148,10 @@ __noinline __u32 fim_kept_copy(__u32 keeping)
 			goto none;
 		fim_copy(slot, sizeof(struct fim_kept_large), from);
 	} else {
-		from = bpf_map_lookup_elem(&kept, &tid);
+		if (keeping == FIM_KEEPS_PLACE)
+			from = fim_place_lookup();
+		else
+			from = bpf_map_lookup_elem(&kept, &tid);
 		if (!from)
 			goto none;
 		fim_copy(slot, sizeof(struct fim_kept), from);

@@ -81,12 +81,31 @@ static __always_inline int rename_enter(void *ctx, __u32 family)
 	return 0;
 }
 
+/* Copies a short name to the thread's place, without a record. Returns 0 if it has none, or the name is long.
+ */
+static __always_inline int fim_op_place_name(struct fim_inflight *op, __u32 family, __u32 which,
+					     struct filename *filename)
+{
+	if (!op->owns || (op->keeps != FIM_KEEPS_NOTHING && op->keeps != FIM_KEEPS_NAMES) ||
+	    !fim_place_name((__u64)BPF_CORE_READ(filename, name), which))
+		return 0;
+	op->keeps = FIM_KEEPS_NAMES;
+	op->placed |= 1U << (which & 1);
+	op->family = family;
+	return 1;
+}
+
 /* Copies the caller's text, in case that the kernel refuses the request before its object is known. */
 static __always_inline void fim_op_add_name(struct fim_inflight *op, __u32 family, __u32 which,
 					    struct filename *filename, int dfd)
 {
 	if (op->lacks & FIM_LACKS_ROOM)
 		return;
+	if (fim_op_place_name(op, family, which, filename)) {
+		op->dfd[fim_index(which, FIM_FILES)] = dfd;
+		op->names = which + 1;
+		return;
+	}
 	if (op->keeps ? !fim_op_fetch(op) : !fim_op_take_slot(op, family))
 		goto lacking;
 	op->dfd[fim_index(which, FIM_FILES)] = dfd;

@@ -67,10 +67,9 @@ static __always_inline void fim_op_forget(struct fim_inflight *op)
 {
 	__u32 keeps = op->keeps;
 
-	if (keeps == FIM_KEEPS_NOTHING)
-		return;
 	op->keeps = FIM_KEEPS_NOTHING;
-	fim_kept_free(keeps, op->account);
+	if (keeps == FIM_KEEPS_SMALL || keeps == FIM_KEEPS_LARGE)
+		fim_kept_free(keeps, op->account);
 }
 
 /* An operation is in flight no more, or never was. */
@@ -342,11 +341,51 @@ __noinline int fim_op_keep(void)
 	if (!op)
 		return 0;
 	fim_op_forget(op);
-	if (!op->charged)
-		op->account = fim_account_find();
-	op->keeps = fim_keep(op->slot, op->account);
+	if (op->owns && fim_place_keep(op->slot)) {
+		op->keeps = FIM_KEEPS_PLACE;
+	} else {
+		if (!op->charged)
+			op->account = fim_account_find();
+		op->keeps = fim_keep(op->slot, op->account);
+	}
 	fim_op_drop(op);
 	return op->keeps != FIM_KEEPS_NOTHING;
+}
+
+/* Appends a name that the thread's place has to the record. */
+static __always_inline void fim_place_append(struct fim_slot *slot, struct fim_kept *place, __u32 which)
+{
+	struct fim_text *text = &slot->event.file[which].given;
+	__u64 used = slot->used;
+	long size;
+
+	if (used > FIM_PAYLOAD_MAX - FIM_PATH_MAX)
+		return;
+	size = bpf_probe_read_kernel_str(slot->payload + used, sizeof(place->names[0]), place->names[which]);
+	if (size < 1)
+		return;
+	text->offset = used;
+	text->length = size;
+	slot->used = used + size;
+}
+
+/* Starts a record with the names in the thread's place. Returns its slot's index, or FIM_NO_SLOT. */
+__noinline __u32 fim_place_record(__u32 type, __u32 family, __u32 placed)
+{
+	struct fim_kept *place = fim_place_lookup();
+	__u32 index = fim_slot_get();
+	struct fim_slot *slot;
+
+	if (!fim_record_start(index, type, family))
+		return FIM_NO_SLOT;
+	slot = fim_slot_lookup(index);
+	if (!slot || !place)
+		return index;
+	if (placed & 1)
+		fim_place_append(slot, place, 0);
+	if (placed & 2)
+		fim_place_append(slot, place, 1);
+	return index;
 }
 
 /* Puts what was kept into a slot again. Returns 0 if there is nothing, or no free slot. */
@@ -354,7 +393,10 @@ static __always_inline int fim_op_fetch(struct fim_inflight *op)
 {
 	if (op->keeps == FIM_KEEPS_NOTHING)
 		return 0;
-	op->slot = fim_kept_copy(op->keeps);
+	if (op->keeps == FIM_KEEPS_NAMES)
+		op->slot = fim_place_record(op->type, op->family, op->placed);
+	else
+		op->slot = fim_kept_copy(op->keeps);
 	return op->slot != FIM_NO_SLOT;
 }
 

@@ -19,11 +19,12 @@ from tests.agent.kernel.conftest import BUILT
 HASH = 1  # BPF_MAP_TYPE_HASH
 WORD = struct.Struct("=I")
 KEPT, OPERATIONS = 1024, 1024  # FIM_ACCOUNT_KEPT, FIM_ACCOUNT_OPERATIONS
+PLACES = 1024  # FIM_BUSY
 UNUSED = ("perf", "tails", "multi_tails", "probes", "syscalls", "calls")
 
 
 class Hooks:
-    """The hooks as programs that run on request, all event types forwarded, and no slot free."""
+    """The hooks as programs that run on request, all event types forwarded, no slot and no place free."""
 
     def __init__(self, prepare: Callable[[Object], None]) -> None:
         self.object = Object(str(BUILT))
@@ -39,6 +40,12 @@ class Hooks:
         slots = self.object.maps["slots"]
         for index in range(maps.SHARED_SLOTS.start):
             slots.update(WORD.pack(index), b"\1" * slots.value_size)  # claimed by another program
+        self.share_places(1)
+
+    def share_places(self, threads: int) -> None:
+        """Let so many other threads have an operation in flight at each place of bpf/keep.h."""
+        for index in range(PLACES):
+            self.object.maps["busy"].update(WORD.pack(index), WORD.pack(threads))
 
     def add_slot(self) -> None:
         self.object.maps["free_slots"].update(b"", WORD.pack(maps.SHARED_SLOTS.start))
@@ -164,6 +171,21 @@ def test_a_thread_that_sleeps_holds_no_slot(hooks: Hooks) -> None:
     hooks.run("parent_given")
     assert hooks.free_slots() == 1
     assert len(list(hooks.object.maps["kept"].keys())) == 1
+
+
+def test_a_name_in_a_place_of_its_own_is_charged_to_no_user(hooks: Hooks) -> None:
+    """A user who holds a whole share loses nothing as long as no other thread has the place."""
+    hooks.add_slot()
+    hooks.share_places(0)
+    hooks.fill_accounts(kept=KEPT)
+    hooks.run("mkdir_enter")
+    hooks.run("parent_given")
+    assert not list(hooks.object.maps["kept"].keys())
+    hooks.run("mkdir_exit", -errno.EACCES)
+    assert hooks.counts(EventType.MKDIR) == KernelCounts(seen=1, submitted=1)
+    assert hooks.free_slots() == 1
+    places = (hooks.object.maps["busy"].lookup(WORD.pack(index)) for index in range(PLACES))
+    assert set(places) == {bytes(4)}
 
 
 def test_an_operation_whose_return_is_missed(hooks: Hooks) -> None:
