@@ -44,16 +44,33 @@ static __always_inline __u64 fim_arg(void *ctx, __u32 family, int n)
 	return value;
 }
 
+#define FIM_TRAMPOLINES(family) ((family) == FIM_LSM || (family) == FIM_FENTRY)
+
 /*
- * Returns an argument that programs only read from: in the context of a
- * trampoline it is a pointer, with which they may not compute, and which they may
- * not pass to a global function.
+ * Returns an argument that programs only store or read from: in the context of a
+ * trampoline it is a typed pointer, with which they may not compute, and which
+ * they may not pass to a global function.
  */
 static __always_inline void *fim_arg_pointer(void *ctx, __u32 family, int n)
 {
-	if (family == FIM_LSM || family == FIM_FENTRY)
+	if (FIM_TRAMPOLINES(family))
 		return (void *)((__u64 *)ctx)[n];
 	return (void *)fim_arg(ctx, family, n);
+}
+
+/* Reads a field through such a pointer: an instruction where it is typed, in place of a call. */
+#define fim_field(family, pointer, field)                                                                    \
+	(FIM_TRAMPOLINES(family) ? (pointer)->field : BPF_CORE_READ(pointer, field))
+
+/* The same for a function that takes the mount's identities first on some kernels: see below. */
+static __always_inline void *fim_arg_pointer_after_idmap(void *ctx, __u32 family, int n)
+{
+	void *early = fim_arg_pointer(ctx, family, n);
+	void *late = fim_arg_pointer(ctx, family, n + 1);
+
+	barrier_var(early);
+	barrier_var(late);
+	return fim_has_idmap() ? late : early;
 }
 
 /*

@@ -37,7 +37,7 @@ static __always_inline int fim_open_reject(__u32 flags)
 static __always_inline int open_enter(void *ctx, __u32 family)
 {
 	struct open_flags *how = fim_arg_pointer(ctx, family, 2);
-	__u32 flags = BPF_CORE_READ(how, open_flag);
+	__u32 flags = fim_field(family, how, open_flag);
 	struct fim_inflight *op = fim_op_lookup();
 
 	/* O_PATH asks for no access; an exec is an event of its own. */
@@ -54,11 +54,11 @@ static __always_inline int open_enter(void *ctx, __u32 family)
 	op = fim_op_lookup();
 	if (!op)
 		return 0;
-	op->dfd[0] = fim_arg(ctx, family, 0);
-	op->filename = (void *)fim_arg(ctx, family, 1);
+	op->dfd[0] = (__u64)fim_arg_pointer(ctx, family, 0);
+	op->filename = fim_arg_pointer(ctx, family, 1);
 	op->flags = flags;
 	op->asked = flags;
-	op->mode = BPF_CORE_READ(how, mode) & 07777;
+	op->mode = fim_field(family, how, mode) & 07777;
 	return 0;
 }
 
@@ -94,13 +94,14 @@ static __always_inline int may_open_given(void *ctx, __u32 family)
 	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED ||
 	    (op->point != FIM_AT_OPEN && op->point != FIM_AT_EXEC_OPEN))
 		return 0;
-	path = (void *)fim_arg_after_idmap(ctx, family, 0);
-	dentry = BPF_CORE_READ(path, dentry);
+	path = fim_arg_pointer_after_idmap(ctx, family, 0);
+	dentry = fim_field(family, path, dentry);
 	op->reached = dentry;
 	op->reached_on = fim_path_mount(path);
-	op->inode = BPF_CORE_READ(dentry, d_inode);
-	op->parent = BPF_CORE_READ(dentry, d_parent);
-	op->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
+	op->inode = fim_field(family, dentry, d_inode);
+	op->parent = fim_field(family, dentry, d_parent);
+	op->name_hash = BPF_CORE_READ(
+		dentry, d_name.hash_len); /* in a union, of which old verifiers see one member */
 	return 0;
 }
 
@@ -116,10 +117,10 @@ static __always_inline int open_resolve(void *ctx, __u32 family)
 	if (!op)
 		return 0;
 	file = fim_arg_pointer(ctx, family, 0);
-	mode = BPF_CORE_READ(file, f_mode);
+	mode = fim_field(family, file, f_mode);
 	if (fim_is_backing(mode))
 		return 0;
-	op->flags = BPF_CORE_READ(file, f_flags);
+	op->flags = fim_field(family, file, f_flags);
 	object.dentry = BPF_CORE_READ(file, f_path.dentry);
 	object.mount = fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
 	if (fim_op_reject(op, &object))
