@@ -127,7 +127,7 @@ __noinline int fim_is_approved_entry(__u64 name, __u64 fold, __u64 bits, __u32 k
 
 	if (!slot)
 		return 1;
-	size = bpf_probe_read_kernel_str(slot->name, FIM_NAME_SIZE, (void *)name);
+	size = fim_read_string(slot->name, FIM_NAME_SIZE, (void *)name, &slot->place);
 	barrier_var(size); /* keeps both bounds: the verifier needs each of them */
 	if (size < 2 || size > FIM_NAME_SIZE)
 		goto out;

@@ -102,22 +102,56 @@ struct fim_inflight {
 	__u32 family;	   /* enum fim_family, of the program that copied its names */
 	__u32 placed;	   /* mask of the names in this thread's place in keep.h */
 	__u32 owns;	   /* 1: no other operation uses that place */
+	__u32 owner;	   /* of the place: the thread id inverted, or 0 */
+	__u32 index;	   /* in `operations` */
 };
+
+/*
+ * Each thread id has a place in `operations`, modulo FIM_BUSY. A thread that finds
+ * no other operation there begins its own in that place, and owns it until it
+ * ends. Any other thread takes one of the FIM_OPERATIONS that follow, which
+ * `inflight` finds.
+ */
+#define FIM_BUSY  1024 /* a power of two */
+#define FIM_NO_OP 0xffffffffU
+
+/*
+ * Only processors that show stores in their order may pass a place on: the owner
+ * takes its id away before it takes itself off the count. (Atomic operations of
+ * programs order nothing before 5.12.)
+ */
+#if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
+#define FIM_OWNS_PLACES 1
+#else
+#define FIM_OWNS_PLACES 0
+#endif
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FIM_BUSY + FIM_OPERATIONS);
+	__type(key, __u32);
+	__type(value, struct fim_inflight);
+} operations SEC(".maps");
+
+/* Indexes of unused operations that are no thread's place; the loader fills it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, FIM_OPERATIONS);
+	__uint(value_size, sizeof(__u32));
+} free_operations SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, FIM_OPERATIONS);
-	__type(key, __u32); /* thread */
-	__type(value, struct fim_inflight);
+	__type(key, __u32);   /* thread */
+	__type(value, __u32); /* index in `operations` */
 } inflight SEC(".maps");
 
 /*
- * How many entries of `inflight` there are for the threads that share a place.
- * Most threads have none, and finding that out here costs a fifth of a lookup. A
- * count may be too large, which costs time; it is never too small.
+ * How many operations there are of the threads that share a place. Most threads
+ * have none, and this shows it at the least cost. A count may be too large, which
+ * costs time; it is never too small.
  */
-#define FIM_BUSY 1024 /* a power of two */
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, FIM_BUSY);
@@ -132,43 +166,87 @@ static __always_inline __u32 *fim_busy_lookup(__u32 tid)
 	return bpf_map_lookup_elem(&busy, &place);
 }
 
-static __always_inline struct fim_inflight *fim_op_lookup_inline(void)
+static __always_inline struct fim_inflight *fim_op_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&operations, &index);
+}
+
+/* Returns the index of the current thread's operation, or FIM_NO_OP. */
+__noinline __u32 fim_op_index(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
-	__u32 *count = fim_busy_lookup(tid);
+	__u32 *count = fim_busy_lookup(tid), *found;
+	struct fim_inflight *op;
 
 	if (!count || !*(volatile __u32 *)count)
-		return NULL;
-	return bpf_map_lookup_elem(&inflight, &tid);
+		return FIM_NO_OP;
+	op = fim_op_at(tid & (FIM_BUSY - 1));
+	if (op && op->owner == ~tid)
+		return tid & (FIM_BUSY - 1);
+	found = bpf_map_lookup_elem(&inflight, &tid);
+	return found ? *found : FIM_NO_OP;
+}
+
+static __always_inline struct fim_inflight *fim_op_lookup_inline(void)
+{
+	return fim_op_at(fim_op_index());
+}
+
+/* Returns the index of an operation for the current thread, which has none, or FIM_NO_OP. */
+static __always_inline __u32 fim_op_claim(__u32 tid, int owns)
+{
+	__u32 index = FIM_NO_OP;
+
+	if (owns)
+		return tid & (FIM_BUSY - 1);
+	if (bpf_map_pop_elem(&free_operations, &index))
+		return FIM_NO_OP;
+	if (!(int)bpf_map_update_elem(&inflight, &tid, &index, BPF_ANY))
+		return index;
+	bpf_map_push_elem(&free_operations, &index, BPF_ANY);
+	return FIM_NO_OP;
 }
 
 /*
- * Adds the entry of the current thread, which has none. Returns 0 if there is no
- * room. Of the threads that share a place at most one owns it: each counts itself
- * before it looks, and one that sees another does not own it until it ends.
+ * Begins the operation of the current thread, which has none. Returns 0 if there
+ * is no room. Of the threads that share a place at most one owns it: each counts
+ * itself before it looks, and one that sees another does not own it.
  */
-static __always_inline int fim_op_insert(struct fim_inflight *op)
+static __always_inline int fim_op_insert(struct fim_inflight *fresh)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	__u32 *count = fim_busy_lookup(tid);
+	struct fim_inflight *op;
 
 	if (!count)
 		return 0;
 	__sync_fetch_and_add(count, 1);
-	op->owns = *(volatile __u32 *)count == 1;
-	if (!(int)bpf_map_update_elem(&inflight, &tid, op, BPF_ANY))
+	fresh->owns = FIM_OWNS_PLACES && *(volatile __u32 *)count == 1;
+	fresh->owner = fresh->owns ? ~tid : 0;
+	fresh->index = fim_op_claim(tid, fresh->owns);
+	op = fim_op_at(fresh->index);
+	if (op) {
+		*op = *fresh;
 		return 1;
+	}
 	__sync_fetch_and_add(count, -1);
 	return 0;
 }
 
-/* Deletes the entry of the current thread. */
-static __always_inline void fim_op_delete(void)
+/* Ends the operation of the current thread. */
+static __always_inline void fim_op_delete(struct fim_inflight *op)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	__u32 *count = fim_busy_lookup(tid);
+	__u32 index = op->index;
 
-	if (!(int)bpf_map_delete_elem(&inflight, &tid) && count)
+	if (op->owns)
+		*(volatile __u32 *)&op->owner = 0;
+	else if ((int)bpf_map_delete_elem(&inflight, &tid))
+		return;
+	else
+		bpf_map_push_elem(&free_operations, &index, BPF_ANY);
+	if (count)
 		__sync_fetch_and_add(count, -1);
 }
 

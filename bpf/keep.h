@@ -5,7 +5,8 @@
  *
  * A thread that owns its place in an array (inflight.h) keeps there what is small;
  * the place is its own, so that no account is charged. What is large, or has no
- * place, is found by thread. Of that each account may keep a part of either kind.
+ * place, is found by thread, and all is where reads are casts (read.h). Of that each account may keep a part
+ * of either kind.
  */
 #ifndef FIM_KEEP_H
 #define FIM_KEEP_H
@@ -35,6 +36,7 @@ enum fim_keeping {
 struct fim_kept {
 	union {
 		char bytes[FIM_KEPT_SIZE];
+		struct fim_event event; /* `size` is that of the payload */
 		char names[FIM_FILES][FIM_KEPT_SIZE / FIM_FILES];
 	};
 };
@@ -57,11 +59,13 @@ static __always_inline struct fim_kept *fim_place_lookup(void)
 __noinline int fim_place_name(__u64 text, __u32 which)
 {
 	struct fim_kept *place = fim_place_lookup();
+	__u64 mark = 0;
 	long size;
 
-	if (!place)
+	if (!place || FIM_READS_BY_CAST(mark))
 		return 0;
-	size = bpf_probe_read_kernel_str(place->names[which & 1], sizeof(place->names[0]), (void *)text);
+	size = fim_read_long_string(place->names[which & 1], sizeof(place->names[0]), (void *)text,
+				    (void *)place);
 	return size > 0 && size < sizeof(place->names[0]);
 }
 
@@ -94,16 +98,33 @@ __noinline int fim_place_keep(__u32 index)
 {
 	struct fim_slot *slot = fim_slot_lookup_inline(index);
 	struct fim_kept *place = fim_place_lookup();
-	__u64 size;
+	__u64 size, mark = 0;
 
-	if (!slot || !place)
+	if (!slot || !place || FIM_READS_BY_CAST(mark))
 		return 0;
 	size = sizeof(struct fim_event) + slot->used;
 	barrier_var(size); /* the verifier needs the bound in the register that is passed */
 	if (size > FIM_KEPT_SIZE)
 		return 0;
 	slot->event.size = slot->used;
-	return !bpf_probe_read_kernel(place, size, slot);
+	fim_copy_some(place, size, slot);
+	return 1;
+}
+
+/* Copies the record in the thread's place to a slot. Returns 0 if there is none. */
+static __always_inline int fim_place_fetch(struct fim_slot *slot)
+{
+	struct fim_kept *place = fim_place_lookup();
+	__u64 size, mark = 0;
+
+	if (!place || FIM_READS_BY_CAST(mark))
+		return 0;
+	size = sizeof(struct fim_event) + place->event.size;
+	barrier_var(size); /* the verifier needs the bound in the register that is passed */
+	if (size > FIM_KEPT_SIZE)
+		return 0;
+	fim_copy_some(slot, size, place);
+	return 1;
 }
 
 /* Keeps the record in this slot for the current thread. Returns enum fim_keeping. */
@@ -147,11 +168,11 @@ __noinline __u32 fim_kept_copy(__u32 keeping)
 		if (!from)
 			goto none;
 		fim_copy(slot, sizeof(struct fim_kept_large), from);
+	} else if (keeping == FIM_KEEPS_PLACE) {
+		if (!fim_place_fetch(slot))
+			goto none;
 	} else {
-		if (keeping == FIM_KEEPS_PLACE)
-			from = fim_place_lookup();
-		else
-			from = bpf_map_lookup_elem(&kept, &tid);
+		from = bpf_map_lookup_elem(&kept, &tid);
 		if (!from)
 			goto none;
 		fim_copy(slot, sizeof(struct fim_kept), from);

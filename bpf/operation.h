@@ -3,7 +3,7 @@
  * The life of an operation: one request of one thread, from the entry of a
  * kernel function to its return.
  *
- *	                     (no entry in `inflight`)
+ *	                     (none of this thread)
  *	                        |                 ^
  *	                  enter |                 | exit: leave
  *	                        v                 |
@@ -32,8 +32,8 @@
  * Every arrow is a program of its own (hook phases in agent/hooks/points.py).
  * Between two of them the thread
  *
- *	sleeps, is preempted and changes processors: state is found by thread in
- *	`inflight`, and a record or a name that is needed later is kept there too
+ *	sleeps, is preempted and changes processors: state is found by thread
+ *	(inflight.h), and so is a record or a name that is needed later
  *	(keep.h). A thread that sleeps holds no slot, and what it holds is bounded
  *	for each account;
  *
@@ -86,7 +86,7 @@ static __always_inline void fim_op_uncharge(struct fim_inflight *op)
 }
 
 /*
- * Frees what the operation holds. Should the kernel not delete the entry, an
+ * Frees what the operation holds. Should the kernel not delete its entry, an
  * operation without slot and record is left, which counts nothing.
  */
 static __always_inline void fim_op_free(struct fim_inflight *op)
@@ -98,7 +98,7 @@ static __always_inline void fim_op_free(struct fim_inflight *op)
 	fim_op_forget(op);
 	fim_slot_put(slot);
 	fim_op_uncharge(op);
-	fim_op_delete();
+	fim_op_delete(op);
 }
 
 /* Makes discarders stale once more as an operation ends: a path may have been resolved meanwhile. */
@@ -356,12 +356,13 @@ __noinline int fim_op_keep(void)
 static __always_inline void fim_place_append(struct fim_slot *slot, struct fim_kept *place, __u32 which)
 {
 	struct fim_text *text = &slot->event.file[which].given;
-	__u64 used = slot->used;
+	__u64 used = slot->used, mark = 0;
 	long size;
 
-	if (used > FIM_PAYLOAD_MAX - FIM_PATH_MAX)
+	if (used > FIM_PAYLOAD_MAX - FIM_PATH_MAX || FIM_READS_BY_CAST(mark))
 		return;
-	size = bpf_probe_read_kernel_str(slot->payload + used, sizeof(place->names[0]), place->names[which]);
+	size = fim_read_long_string(slot->payload + used, sizeof(place->names[0]), place->names[which],
+				    &slot->place);
 	if (size < 1)
 		return;
 	text->offset = used;

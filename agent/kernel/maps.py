@@ -24,6 +24,7 @@ BY_BASENAME, BY_PATH, BY_PREFIX, BY_FLAGS, BY_RDONLY, BY_UID, BY_AUID, BY_UPPER 
 
 CPUS = 64
 SHARED_SLOTS = range(2 * CPUS, 2 * CPUS + 64)  # those below belong to processors
+SHARED_OPERATIONS = range(1024, 1024 + 16384)  # those below belong to threads
 ACCOUNTS = 16384
 _TYPES = 32
 _VOID_STEP = 1 << 20
@@ -140,6 +141,8 @@ class Tables:
         self._cpus = counted_cpus()
         for index in SHARED_SLOTS:
             maps["free_slots"].update(b"", _U32.pack(index))
+        for index in SHARED_OPERATIONS:
+            maps["free_operations"].update(b"", _U32.pack(index))
         self._config, self._policies, self._generation = (
             Cells(maps[name], "I") for name in ("config", "policies", "generation")
         )

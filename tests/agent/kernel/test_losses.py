@@ -40,6 +40,7 @@ class Hooks:
         slots = self.object.maps["slots"]
         for index in range(maps.SHARED_SLOTS.start):
             slots.update(WORD.pack(index), b"\1" * slots.value_size)  # claimed by another program
+        self.object.maps["free_operations"].update(b"", WORD.pack(maps.SHARED_OPERATIONS.start))
         self.share_places(1)
 
     def share_places(self, threads: int) -> None:

@@ -43,6 +43,7 @@ class FakeMap:
 
 NAMES = (
     "free_slots",
+    "free_operations",
     "config",
     "policies",
     "approvers",
@@ -106,6 +107,14 @@ def test_a_policy_becomes_active_after_its_last_value(kernel: Kernel) -> None:
     assert kernel.config() == (1, 77, 0, 0)
     assert kernel.policy(1, EventType.OPEN) == wanted
     assert kernel.approvers(1) == {PATH: 1}
+
+
+def test_directories_are_remembered_only_while_the_policy_permits_it(kernel: Kernel) -> None:
+    """What was noted under a policy that did not permit it has that policy's serial."""
+    kernel.tables.set_policy({}, {}, remembers=True)
+    assert kernel.config() == (1, 77, 0, 1)
+    kernel.tables.set_policy({}, {})
+    assert kernel.config() == (2, 77, 0, 0)
 
 
 def test_a_scope_changes_nothing_else(kernel: Kernel) -> None:
