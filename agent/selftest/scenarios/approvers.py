@@ -285,13 +285,15 @@ def approvers_moved_mount(bench: Bench) -> None:
 
 @proves("approvers.changed_directory")
 def approvers_changed_directory(bench: Bench) -> None:
-    """Open files that no rule names, then set rules that name them."""
-    path = bench.path("file%d")
-    for name in ("file0", "file1"):
+    """Open files that no rule names, then set rules that name one of them, and their directory."""
+    folder = bench.path("folder")
+    Path(folder).mkdir()
+    wanted = {f'open.file.path == "{folder}/file1"': 1, f'open.file.path =~ "{folder}/**"': FEW}
+    for rule, count in wanted.items():
         bench.rules(wanted=f'open.file.path == "{bench.path("other")}"')
-        _remember(bench, path)
-        bench.rules(wanted=f'open.file.path == "{bench.path(name)}"')
-        _check_seen(bench, _opens(FEW, path, "O_RDWR"), 1, f"a rule names {name}")
+        _remember(bench, f"{folder}/file%d")
+        bench.rules(wanted=rule)
+        _check_seen(bench, _opens(FEW, f"{folder}/file%d", "O_RDWR"), count, rule)
 
 
 @proves("approvers.evicted_directory")

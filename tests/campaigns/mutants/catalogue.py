@@ -19,8 +19,8 @@ _APPROVERS = (
     Mutant(
         "approvers-forward-nothing",
         "bpf/approvers.h",
-        "return mask && (*mask & slot->bits);",
-        "return mask && (*mask & slot->bits) && 0;",
+        "return mask ? *mask : 0;",
+        "return mask ? *mask & 0 : 0;",
         ("truth.open", "truth.unlink", "truth.rename", "approvers.path"),
     ),
     Mutant(
@@ -47,8 +47,8 @@ _APPROVERS = (
     Mutant(
         "prefixes-not-looked-at",
         "bpf/approvers.h",
-        "if ((slot->kinds & FIM_BY_PREFIX) && ",
-        "if (0 && ",
+        "if (slot->prefixes & slot->bits)",
+        "if (0 && (slot->prefixes & slot->bits))",
         ("approvers.prefix", "truth.names"),
     ),
     Mutant(
