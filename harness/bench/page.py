@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.bench import chart, model, table
+from harness.bench import changes, chart, model, table
 from harness.bench.model import Bench
 from harness.errors import ConfigError
 
@@ -31,6 +31,12 @@ change the figures. Instructions are no cycles: caches and the TLB do not count.
 
 To open one file again and again is a case in which inotify and fatrace merge: of equal events that wait, one
 stays.
+
+"""
+
+_CHANGES = """## What changes did
+
+Figures are instructions that the agent adds to one operation of the program, or what the table says.
 
 """
 
@@ -61,7 +67,8 @@ def write(benches: Sequence[Bench], path: Path) -> None:
     charts = {bench.kernel: f"{path.stem}-{bench.kernel}.svg" for bench in benches}
     for bench in benches:
         (path.parent / charts[bench.kernel]).write_text(chart.svg(bench), encoding="utf-8")
-    path.write_text(text(benches, charts), encoding="utf-8")
+    made = f"{text(benches, charts)}\n{_CHANGES}{table.markdown(changes.rows())}"
+    path.write_text(made, encoding="utf-8")
 
 
 def text(benches: Sequence[Bench], charts: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.bench import chart, model, page, table
+from harness.bench import changes, chart, model, page, table
 from harness.bench.model import Bench, Trial
 from harness.errors import ConfigError
 from tests.harness.bench.made import bench, measured, trial
@@ -91,3 +91,12 @@ def test_the_page_has_a_chapter_for_each_kernel(tmp_path: Path) -> None:
     assert "## 6.1\n" in text
     assert "## 7.3\n" in text
     assert {path.name for path in tmp_path.iterdir()} == {"cost.md", "cost-6.1.svg", "cost-7.3.svg"}
+
+
+def test_the_page_ends_with_what_changes_did(tmp_path: Path) -> None:
+    """The file of one bench does not: it is of one commit."""
+    page.write([compared()], tmp_path / "page.md")
+    page.save(compared(), page.folder(tmp_path / "bench"))
+    *_, last = table.markdown(changes.rows()).splitlines()
+    assert (tmp_path / "page.md").read_text().splitlines()[-1] == last
+    assert last not in (tmp_path / "bench/cost.md").read_text()
