@@ -62,9 +62,10 @@ def test_a_child_that_is_killed(forker: Forker, errors: BinaryIO) -> None:
 
 
 def test_another_process_forks_after_one_was_killed(forker: Forker, errors: BinaryIO) -> None:
-    """A child outlives the process that started it, and its end is then unknown."""
-    first = Child(forker, ["worker", "--facts"], errors)
+    """A child outlives the process that started it, and how it ends is then unknown, but when is not."""
+    first, beside = (Child(forker, ["worker", "--facts"], errors) for _ in range(2))
     os.kill(first._pid, signal.SIGSTOP)
+    os.kill(beside._pid, signal.SIGSTOP)
     killed = parent_of(first)
     kill(killed)
     os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
@@ -73,6 +74,8 @@ def test_another_process_forks_after_one_was_killed(forker: Forker, errors: Bina
     os.kill(first._pid, signal.SIGCONT)
     lines, how = ended(first)
     assert (len(lines), how.split(",")[0]) == (1, "ended in an unknown way")
+    kill(beside._pid)
+    ended(beside)
 
 
 def test_a_program_that_cannot_be_started(errors: BinaryIO) -> None:
