@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.campaigns.law.arena import Arena
 from tests.campaigns.law.neighbours import NAMES, UID
 from tests.campaigns.law.played import Match
-from tests.campaigns.law.world import World
+from tests.campaigns.law.world import Place, World
 from tests.guest.agent.daemon import rules
 
 pytestmark = pytest.mark.guest
 
 WORLD = World.from_seed(1)
+# A file system that no kernel here has, and a directory that needs it.
+ABSENT = (
+    Place(
+        "zfs", "zfs", "/w/zfs", {}, (("mkdir", "/w/zfs", 0o755, 0), ("mount", "none", "/w/zfs", "zfs", 0, ""))
+    ),
+    Place("on-zfs", "bind", "/w/on-zfs", {}, (("mkdir", "/w/on-zfs", 0o755, 0),), ("zfs",)),
+)
 RULES = rules(
     opened='open.file.path =~ "/w/**" && open.flags & O_CREAT > 0',
     made='mkdir.file.path =~ "/w/**"',
@@ -25,7 +33,7 @@ RULES = rules(
 
 @pytest.fixture(scope="module", params=["6.1", "5.10", "7.3"])
 def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
-    with Arena(request.param, WORLD) as opened:
+    with Arena(request.param, replace(WORLD, places=(*WORLD.places, *ABSENT))) as opened:
         yield opened
 
 
@@ -57,6 +65,24 @@ def test_every_place_is_made_and_seen(arena: Arena) -> None:
         )
         assert Counter(match["rule"] for match in played.on) >= expected
         assert counted(played.on) == counted(played.off)
+
+
+def test_what_a_kernel_lacks_is_left_out_and_named(arena: Arena) -> None:
+    """With what needs it; the rest of the world is made."""
+    absent, needing = arena.world.missing
+    assert absent.startswith("zfs: mount zfs none at /w/zfs: ")
+    assert needing == "on-zfs: it needs zfs, which is missing"
+
+
+def test_fanotify_confirms_what_was_made(arena: Arena) -> None:
+    """Wherever this kernel's fanotify watches; it names the places that it does not."""
+    played = arena.play(RULES, script(arena))
+    (seen,) = played.outside
+    paths = {record.program for record in played.records if record.call == "mkdir" and record.ok}
+    confirmed = {name.removeprefix("new-") for _, kind, name in seen.events if kind == "create"}
+    unwatched = {one.name for one in arena.world.places if one.path in arena.unwatched or one.kind == "root"}
+    assert {"ext4", "xfs", "vfat", "btr", "btr-a", "btr-s"} <= confirmed
+    assert paths - {"f"} <= confirmed | unwatched | {"noexec", "bind"}
 
 
 def test_inode_numbers_of_subvolumes_are_equal(arena: Arena) -> None:
