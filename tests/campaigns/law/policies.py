@@ -303,14 +303,17 @@ def policy(rng: random.Random, scene: Scene) -> tuple[Rule, ...]:
     names = rng.random() < (0.1 if scene.heated else 0.5)
     types = list(_TYPES)
     weights = list(_TYPES.values())
+    each: list[str] = []  # types that have a rule in any case
     if scene.heated or rng.random() < 0.7:
         chosen = set(rng.choices(types, weights, k=rng.randint(1, 3)))
         if scene.heated:
             count = rng.choice((1, 1, 2, 2, 3, 4, 6))
             often = rng.choice(("open", "open", "open", WRITE, *_OFTEN))
-            chosen = {often, *sorted(chosen)[: rng.choice((0, 0, 1))]}
+            # What is learned of one type of event must not hold for another.
+            chosen = {often, *sorted(chosen)[: rng.choice((0, 1, 1))]}
+            each = sorted(chosen)
         weights = [weight if kind in chosen else 0 for kind, weight in _TYPES.items()]
     return tuple(
         Rule(f"r{number}", kind, expression(rng, scene, kind, names))
-        for number, kind in enumerate(rng.choices(types, weights, k=count))
+        for number, kind in enumerate(each + rng.choices(types, weights, k=max(0, count - len(each))))
     )
