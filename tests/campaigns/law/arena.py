@@ -68,6 +68,7 @@ class Arena:
     ) -> None:
         self.kernel, self.world, self.hookset, self.neighbour = kernel, world, hookset, neighbour
         self.infrastructure: frozenset[int] = frozenset()
+        self.helper = ""  # the program that the kernel starts for a file system or format that it lacks
         # Seconds of the last play: reset, then play and settling of each part, reply.
         self.timing: list[float] = []
         self.unwatched: dict[str, str] = {}  # what fanotify cannot watch here, and why
@@ -158,7 +159,8 @@ class Arena:
             "places": [place.to_json() for place in self.world.places],
             "cgroups": list(self.world.cgroups),
         }
-        self.world = self.world.without(self._ask(request, BUILD_S)["missing"])
+        made = self._ask(request, BUILD_S)
+        self.world, self.helper = self.world.without(made["missing"]), made["helper"]
         options = ["--hookset", self.hookset] if self.hookset else []
         agents = _AGENTS if self._bundle is None else {"on": _AGENTS["on"]}
         started = self._ask({"do": "start", "agents": agents, "options": options}, START_S)
@@ -215,7 +217,8 @@ class Arena:
             process = match["process"]
             # An agent also starts children, to see whether its hooks fire.
             agents = self.infrastructure.intersection((process["pid"], process["ppid"]))
-            if not agents and process["uid"] != UID:
+            helper = self.helper in (process["exe"], match["event"].get("path"))
+            if not agents and not helper and process["uid"] != UID:
                 yield {**match, "part": part}
 
 

@@ -275,7 +275,9 @@ class Player:
             for path in (group, f"{group}/cgroup.procs"):
                 os.chown(path, NEIGHBOUR, NEIGHBOUR)
         os.makedirs("/w", exist_ok=True)
-        return {"missing": self.world.build()}
+        with open("/proc/sys/kernel/modprobe") as file:
+            helper = os.path.realpath(file.read().strip())
+        return {"missing": self.world.build(), "helper": helper}
 
     def start(self, request: dict[str, Any]) -> dict[str, Any]:
         """Start the agents, side by side, in place of those that were started before."""

@@ -57,11 +57,14 @@ class Lattice:
             yield line("mknod", word(path), "S_IFREG|0666")
 
 
-def lattice(rng: random.Random, trees: tuple[Tree, ...]) -> Lattice:
-    """A random one in one to three trees."""
+def lattice(rng: random.Random, trees: tuple[Tree, ...], same: tuple[Tree, ...] = ()) -> Lattice:
+    """A random one in one to three trees, often in those of them that show the `same` files."""
     roots = tuple(dict.fromkeys(tree.root for tree in trees))
+    chosen = rng.sample(roots, min(len(roots), rng.choice((1, 1, 2, 2, 3))))
+    if same and rng.random() < 0.5:
+        chosen = [tree.root for tree in same[:3]]
     return Lattice(
-        tuple(rng.sample(roots, min(len(roots), rng.choice((1, 1, 2, 2, 3))))),
+        tuple(chosen),
         tuple(rng.sample(_TOPS, 2)),
         tuple(rng.sample(_INNER, rng.choice((1, 1, 2)))),
         tuple(rng.sample(_NAMES, 2)),

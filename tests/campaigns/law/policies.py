@@ -124,7 +124,7 @@ def _broad(rng: random.Random, scene: Scene, kind: str) -> str:
     inner, name = path.removeprefix(f"{root}/").rpartition("/")[::2]
     above = rng.choice(("/w", root.rpartition("/")[0], root, root))
     choice = rng.random()
-    if choice < 0.58:
+    if choice < 0.52:
         parts = [*root.split("/")[1:], *inner.split("/")]
         starred = rng.sample(range(1, len(parts)), min(len(parts) - 1, rng.choice((1, 1, 2))))
         for at in starred:
@@ -132,7 +132,8 @@ def _broad(rng: random.Random, scene: Scene, kind: str) -> str:
         last = rng.choice((name, "*", f"{name[:1]}*", f"{name[:1]}*", "**"))
         return f"{field} =~ {quoted('/'.join(['', *parts, last]))}"
     if choice < 0.66:
-        folder = rng.choice(scene.lattice.folders)
+        some = scene.lattice.roots if len(scene.lattice.roots) > 1 and rng.random() < 0.5 else None
+        folder = rng.choice(some or scene.lattice.folders)
         return f"({field} =~ {quoted(f'{above}/**')} && {field} !~ {quoted(f'{folder}/**')})"
     if choice < 0.8:
         last = rng.choice((f"{name[:1]}.*", "[^/]*", name.replace(".", "[.]")))

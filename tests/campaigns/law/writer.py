@@ -45,14 +45,21 @@ def scene(rng: random.Random, world: World, kinds: Sequence[str] = ()) -> Scene:
         for place in usable
         if place not in places and (place.path in shown or place.facts.get("of") in shown)
     ]
-    places += rng.sample(related, min(len(related), rng.choice((1, 1, 2))))
+    more = rng.sample(related, min(len(related), rng.choice((1, 1, 2))))
+    same = [(one, other) for one in more for other in places if _shows(one, other) or _shows(other, one)]
+    places += more
     trees = tuple(Tree(place.path) for place in places)
-    worked = lattice(rng, trees)
+    worked = lattice(rng, trees, tuple(Tree(place.path) for place in rng.choice(same or [()])))
     heated = rng.random() < HEATED
     files = [path for tree in trees for path in (*tree.files, *tree.folders)]
     hot = rng.sample(files, rng.randint(1, 2) if heated else rng.randint(3, 8))
     hot += rng.sample((*worked.files, *worked.folders), rng.randint(3, 5) if heated else 2)
     return Scene(world, tuple(places), tuple(hot), worked, heated)
+
+
+def _shows(one: Place, other: Place) -> bool:
+    """Return whether a place shows the files of another one, or a copy of them."""
+    return one.facts.get("of") == other.path
 
 
 @dataclass
