@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import tarfile
+from pathlib import Path
 from typing import Any
 
+from harness.cluster import part
 from harness.results.model import Results
 from harness.results.verdict import Verdict
 from tests.harness.cluster.place import Place, exists, once
@@ -130,3 +133,22 @@ def test_a_plain_worker_of_dask_can_be_used(place: Place) -> None:
     assert code == 0, output
     once(place.results(), 3)
     assert place.count("boot") == 3
+
+
+def test_files_of_a_suite_are_sent_once_to_a_host(place: Place, tmp_path: Path) -> None:
+    """By their digest, and both machines use them."""
+    (place.folder / "hello.sh").write_text("#!/bin/sh\n")
+    (place.folder / "matrix.yaml").write_text(
+        'kernels: ["6.1", "6.12"]\nsuites:\n- {name: hello, files: [hello.sh], command: [./hello.sh]}\n'
+    )
+    place.scheduler()
+    place.environment = {"XDG_CACHE_HOME": str(tmp_path / "other")}
+    place.worker("far")
+    place.environment = {}
+    code, output = place.ended(place.client("--test", "command.hello"))
+    assert code == 0, output
+    once(place.results(), 2)
+    (blob,) = (tmp_path / "other/fim-harness/blobs").glob("*/content/blob")
+    assert blob.parents[1].name == part.digest(blob.read_bytes())
+    with tarfile.open(blob) as tar:
+        assert tar.getnames() == ["hello.sh"]
