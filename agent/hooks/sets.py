@@ -29,8 +29,8 @@ TRACEPOINT = "tracepoint"
 # Types of programs that the kernel calls through a trampoline, which needs the kernel's own BTF.
 TRAMPOLINES = ("lsm", "fentry", "fexit")
 
-# Types of programs that are attached through perf. Where perf_event_paranoid is 3, as on Debian, that takes
-# CAP_SYS_ADMIN, which `agent run` has only while it starts.
+# Types of programs that are attached through perf. Where perf_event_paranoid is above 2, as on Debian, that
+# takes CAP_SYS_ADMIN, which `agent run` has only while it starts.
 PERF = ("kprobe", "kretprobe", "tracepoint")
 
 # Types of programs that work if another type works.

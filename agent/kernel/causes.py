@@ -96,10 +96,15 @@ def _without_tracefs() -> Iterator[Cause]:
         yield Cause(frozenset(sets.PERF), text, "mount -t tracefs tracefs /sys/kernel/tracing")
 
 
+def perf_takes_admin() -> bool:
+    """Whether attaching through perf takes CAP_SYS_ADMIN here, and not only CAP_PERFMON."""
+    level = _word(_PARANOID) or ""
+    return level.lstrip("-").isdigit() and int(level) > _PARANOID_MAX
+
+
 def _paranoid() -> Iterator[Cause]:
-    level = _word(_PARANOID)
-    if level and level.lstrip("-").isdigit() and int(level) > _PARANOID_MAX and not _is_admin():
-        text = f"attaching through perf takes CAP_SYS_ADMIN here ({_PARANOID}: {level})"
+    if perf_takes_admin() and not _is_admin():
+        text = f"attaching through perf takes CAP_SYS_ADMIN here ({_PARANOID}: {_word(_PARANOID)})"
         remedy = f"sysctl kernel.perf_event_paranoid={_PARANOID_MAX}, or start with CAP_SYS_ADMIN"
         yield Cause(frozenset(sets.PERF), text, remedy)
 

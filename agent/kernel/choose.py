@@ -61,6 +61,11 @@ class Plan(NamedTuple):
     attempts: tuple[Attempt, ...]
 
     @property
+    def through_perf(self) -> frozenset[str]:
+        """The hooks whose programs are attached through perf."""
+        return frozenset(hook for hook, chosen in self.chosen.items() if chosen.kind in sets.PERF)
+
+    @property
     def kinds(self) -> dict[str, str]:
         """The types of the chosen programs, by hook."""
         return {hook: chosen.kind for hook, chosen in self.chosen.items()}

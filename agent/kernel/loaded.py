@@ -52,6 +52,7 @@ class Loaded:
     def __init__(self, parts: Parts, capabilities: Mapping[str, str], replan: Replan) -> None:
         opened, attached, self.tables, self.ring, self._calls = parts
         self.by_rules = True
+        self._perf_takes_admin = causes.perf_takes_admin()  # which `agent run` has only while it starts
         self.capabilities = dict(capabilities)
         self._object = opened
         self._attached = attached
@@ -130,8 +131,7 @@ class Loaded:
 
     def _required(self, events: Collection[EventType]) -> frozenset[str]:
         """Return the hooks of these events, and those that could not be attached later for others."""
-        chosen = self._attached.plan.chosen
-        lasting = frozenset(hook for hook, one in chosen.items() if one.kind in sets.PERF)
+        lasting = self._attached.plan.through_perf if self._perf_takes_admin else frozenset()
         return needs.required(events, self._chosen) | lasting
 
     def set_scope(self, tgid: int) -> None:

@@ -91,3 +91,11 @@ def test_some_causes_keep_programs_from_loading(host: Path) -> None:
     (host / "jit").write_text("0\n")
     assert [cause.remedy for cause in causes.of_loads({"kprobe"})] == ["sysctl net.core.bpf_jit_enable=1"]
     assert causes.of_loads({"lsm", "fentry", "fexit"}) == []
+
+
+@pytest.mark.parametrize(
+    ("level", "takes"), [("4", True), ("3", True), ("2", False), ("-1", False), ("", False), ("odd", False)]
+)
+def test_the_level_at_which_perf_takes_admin(host: Path, level: str, takes: bool) -> None:
+    (host / "paranoid").write_text(f"{level}\n")
+    assert causes.perf_takes_admin() is takes
