@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from agent.events.model import EventType
 from agent.rules import constants, fields, matching, syntax, tree
+from agent.rules.followed import Followed
 from agent.rules.operands import INTS, MAX_MACROS, TEXTS, Items, Operand, Reader, Stop, VariableList, describe
 from agent.rules.parser import MAX_DEPTH
+from agent.rules.patterns import Matcher
 from agent.rules.scope import Fault, Macro, Scope, Variable, belongs_to, supported_events, unknown_event
 from agent.rules.syntax import Node
 
@@ -24,6 +26,7 @@ _ORDER = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
+_ANY_PATH_HINT = "write it on the left of ==, != or in, and constant paths on the right"
 _NEGATIVE = {"!=": "==", "!~": "=~", "not in": "in"}
 
 
@@ -35,8 +38,17 @@ class Checked(NamedTuple):
     work: int
 
 
-def check(node: Node, macros: Mapping[str, Macro], variables: Mapping[str, Variable]) -> Checked:
-    """Check an expression and return its conditions by event type; none if it has faults."""
+def check(
+    node: Node,
+    macros: Mapping[str, Macro],
+    variables: Mapping[str, Variable],
+    followed: Followed | None = None,
+) -> Checked:
+    """Check an expression and return its conditions by event type; none if it has faults.
+
+    `followed` looks up the files of `any_path`, and remembers them.
+    """
+    followed = followed or Followed()
     kinds, faults = _kinds(node, macros)
     if _depth(node, macros, {}) > MAX_DEPTH:
         message = f"nested more than {MAX_DEPTH} levels deep, macros expanded"
@@ -44,7 +56,7 @@ def check(node: Node, macros: Mapping[str, Macro], variables: Mapping[str, Varia
     conditions: dict[EventType, tree.Condition] = {}
     work = 0
     for kind in kinds:
-        checker = Checker(Scope(kind, dict(macros), dict(variables)))
+        checker = Checker(Scope(kind, dict(macros), dict(variables), followed))
         conditions[kind] = checker.whole(node)
         work += checker.work
         faults += [fault for fault in checker.faults if fault not in faults]
@@ -124,6 +136,9 @@ class Checker(Reader):
             condition = self.condition(node)
             if "fim" in _events_named(node, self.scope.macros):
                 condition = self._fim(node, condition)
+            for field in tree.fields_of(condition):
+                if fields.is_any_path(field):
+                    raise self.fault(f"`{field.name}` is compared with something else", node, _ANY_PATH_HINT)
         except Stop:
             return tree.FALSE
         return tree.push(condition)
@@ -294,10 +309,34 @@ class Checker(Reader):
                 self.fault(complaint.message, complaint.text, complaint.hint)
             if complaints:
                 raise Stop
+            if fields.is_any_path(left.field):
+                return self._any_path(node, left.field, matcher)
             return tree.Match(left.field, matcher)
         if any(text.kind != "string" for text in texts):
             raise self.fault("only a field can match a pattern", node)
         return tree.Any(tuple(tree.Same(left, tree.Template((text.value,))) for text in texts))
+
+    def _any_path(self, node: syntax.Binary, field: fields.Field, matcher: Matcher) -> tree.Condition:
+        """Compare the path, and the file with those that the paths lead to now."""
+        if matcher.patterns:
+            raise self.fault(
+                f"`{field.name}` is compared with paths, not with patterns", node, _ANY_PATH_HINT
+            )
+        path, inode, device = fields.siblings(field, self.scope.kind)
+        targets = [target for each in sorted(matcher.exact) if (target := self.scope.followed.follow(each))]
+        exact = matcher.exact.union(target.path for target in targets)
+        items: list[tree.Condition] = [tree.Match(path, Matcher(exact))]
+        if inode:
+            items += [
+                tree.All(
+                    (
+                        tree.Compare("==", tree.IntField(inode), tree.IntConst(target.inode)),
+                        tree.Compare("==", tree.IntField(device), tree.IntConst(target.device)),
+                    )
+                )
+                for target in dict.fromkeys(target._replace(path=b"") for target in targets)
+            ]
+        return tree.Any(tuple(items))
 
     def _same(self, node: syntax.Binary, left: tree.Texts, right: tree.Texts) -> tree.Condition:
         self._single(node, left)

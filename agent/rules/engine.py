@@ -13,6 +13,7 @@ from agent.events.actors import NOTHING, Context
 from agent.events.model import Event, EventType
 from agent.rules import tree
 from agent.rules.actions import SetAction, Store
+from agent.rules.followed import Followed
 from agent.rules.index import Index
 from agent.rules.problems import Problem
 
@@ -54,7 +55,8 @@ class Ruleset:
 
     `left_out` are the errors of the entries that were left out, `notes` are lines for the user about the rule
     files. `new_notes` returns those that became true since, because a symbolic link changed. `digest` is the
-    SHA-256 of the files in loading order.
+    SHA-256 of the files in loading order. `followed` are the files of `any_path`. If there are some,
+    `renew` loads the same texts again, with the files that lie at these paths then.
     """
 
     def __init__(self, compiled: Iterable[CompiledRule], left_out: Iterable[Problem] = ()) -> None:
@@ -62,6 +64,8 @@ class Ruleset:
         self.notes: tuple[str, ...] = ()
         self.new_notes: Callable[[], Sequence[str]] = tuple
         self.digest = ""
+        self.followed = Followed()
+        self.renew: Callable[[], Ruleset] | None = None
         by_type: dict[EventType, list[CompiledRule]] = {kind: [] for kind in EventType}
         self.rules: dict[str, Rule] = {}
         for rule in compiled:

@@ -34,6 +34,8 @@ class Field(NamedTuple):
 FILE_PATH, FILE_NAME, FILE2_PATH, FILE2_NAME = "file.path", "file.name", "file2.path", "file2.name"
 FLAGS, UID, AUID, UPPER, UPPER2 = "flags", "uid", "auid", "upper", "upper2"
 
+ANY_PATH = "any_path"
+
 _FILE = (
     ("path", TEXT, "{f}.path", "absolute path, as the process's mount namespace sees it"),
     ("name", TEXT, "{f}.name", "base name"),
@@ -42,6 +44,12 @@ _FILE = (
         TEXT,
         "extension({f}.name)",
         "part of the base name from its last dot on, with the dot; empty for `.profile`",
+    ),
+    (
+        ANY_PATH,
+        TEXT,
+        "{f}.path",
+        "the path, or any other path of the file that lay there when the rules were loaded; see below",
     ),
     ("inode", INT, "{f}.inode", "inode number"),
     ("device", INT, "{f}.device", "device number of the file system"),
@@ -160,6 +168,9 @@ ON_NAMES = (
     EventType.SYMLINK,
     EventType.MKNOD,
 )
+# Operations whose file is a new one.
+_CREATING = (EventType.MKDIR, EventType.SYMLINK, EventType.MKNOD)
+
 # The event types of `fim.write.*`. Of opens only those that may write; of renames and links both files.
 WRITES = (
     EventType.OPEN,
@@ -299,7 +310,9 @@ def _file_fields(prefix: str, file: str, slot: str) -> list[Field]:
         role = f"{slot}.{name}" if name in ("path", "name") else ""
         if name == "in_upper_layer":
             role = UPPER if slot == "file" else UPPER2
-        fields.append(Field(f"{prefix}.{name}", kind, getter.format(f=file), doc, role, path=name == "path"))
+        fields.append(
+            Field(f"{prefix}.{name}", kind, getter.format(f=file), doc, role, path=name in ("path", ANY_PATH))
+        )
     return fields
 
 
@@ -311,9 +324,21 @@ def lookup(name: str, kind: EventType) -> Field | None:
     field = of_event(kind).get(name) or common().get(name)
     if field is None and name.endswith(".length"):
         text = lookup(name.removesuffix(".length"), kind)
-        if text is not None and text.type == TEXT and not text.source:
+        if text is not None and text.type == TEXT and not text.source and not is_any_path(text):
             return Field(name, INT, f"len({text.getter})", f"length of {text.name} in bytes")
     return field
+
+
+def is_any_path(field: Field) -> bool:
+    """Whether a field follows a file by any path."""
+    return field.name.endswith(f".{ANY_PATH}")
+
+
+def siblings(field: Field, kind: EventType) -> tuple[Field, Field | None, Field]:
+    """Return the fields path, inode and device of the file of an `any_path`; no inode if the file is new."""
+    table, prefix = of_event(kind), field.name.removesuffix(ANY_PATH)
+    inode = table[f"{prefix}inode"]
+    return table[f"{prefix}path"], None if kind in _CREATING else inode, table[f"{prefix}device"]
 
 
 def names() -> list[str]:

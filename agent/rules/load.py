@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,12 +19,15 @@ from agent.rules.check import Checked, check, kinds_of
 from agent.rules.constants import table
 from agent.rules.engine import CompiledRule, Rule, Ruleset
 from agent.rules.fields import Field
+from agent.rules.followed import Followed
 from agent.rules.parser import parse
 from agent.rules.policy import EntryKey, MacroDraft, Policy, PolicyReader, RuleDraft, SetDraft
 from agent.rules.problems import Problem, Problems, TooManyError
 from agent.rules.scope import Fault, Macro, Variable
 from agent.rules.source import Scalar, Source
 from agent.rules.trust import read_trusted
+
+Contents = Sequence[tuple[str, bytes]]
 
 MAX_ROUNDS = 16  # in which entries with errors are left out, and then what needs them
 MAX_TOTAL_WORK = 1_000_000  # parts of all expressions, macros expanded
@@ -39,11 +43,18 @@ def load(paths: Iterable[Path | str], *, leave_out: bool = False) -> Ruleset:
     contents = [
         (str(path), read_trusted(path, yaml_source.MAX_BYTES + 1)) for path in dict.fromkeys(found.paths)
     ]
+    return _whole(contents, found.notes, leave_out=leave_out)
+
+
+def _whole(contents: Contents, notes: Iterable[str], *, leave_out: bool) -> Ruleset:
+    """Link contents, and add what belongs to a rule set of files."""
     rules = link_good(contents) if leave_out else link(contents)
     linked = links.Warnings(rules)
-    rules.notes += (*found.notes, *linked.lines)
+    rules.notes += (*notes, *linked.lines)
     rules.new_notes = linked.new
     rules.digest = hashlib.sha256(b"".join(content for _, content in contents)).hexdigest()
+    if rules.followed.files:  # only then the texts stay in memory
+        rules.renew = functools.partial(_whole, contents, notes, leave_out=leave_out)
     return rules
 
 
@@ -52,17 +63,18 @@ def loads(text: str, name: str = "<rules>") -> Ruleset:
     return link([(name, text.encode("utf-8", "surrogateescape"))])
 
 
-Contents = Sequence[tuple[str, bytes]]
 Facts = Mapping[str, hostfacts.Fact]
 
 
 def link(contents: Contents, facts: Facts | None = None) -> Ruleset:
     """Link the contents of several files, given as (name, content). Raises RuleErrors."""
     reader = PolicyReader(hostfacts.facts() if facts is None else facts)
-    rules = _link(reader, contents)
+    rules, followed = _link(reader, contents)
     if reader.problems.found:
         raise RuleErrors(_sorted(reader.problems.found, contents))
-    return Ruleset(rules)
+    ruleset = Ruleset(rules)
+    ruleset.followed = followed
+    return ruleset
 
 
 def link_good(contents: Contents, facts: Facts | None = None) -> Ruleset:
@@ -77,11 +89,13 @@ def link_good(contents: Contents, facts: Facts | None = None) -> Ruleset:
     left_out: list[Problem] = []
     for _ in range(MAX_ROUNDS):
         reader = PolicyReader(known, without)
-        rules = _link(reader, contents)
+        rules, followed = _link(reader, contents)
         outside = set(reader.outside)
         inside = [problem for problem in reader.problems.found if problem not in outside]
         if not inside and (rules or not (left_out or outside)):
-            return Ruleset(rules, _sorted([*left_out, *reader.outside], contents))
+            ruleset = Ruleset(rules, _sorted([*left_out, *reader.outside], contents))
+            ruleset.followed = followed
+            return ruleset
         blamed = without.union(key for problem in inside if (key := reader.entry_of(problem)))
         if blamed == without:
             break
@@ -90,11 +104,13 @@ def link_good(contents: Contents, facts: Facts | None = None) -> Ruleset:
     raise RuleErrors(_sorted(dict.fromkeys([*left_out, *reader.problems.found]), contents))
 
 
-def _link(reader: PolicyReader, contents: Contents) -> list[CompiledRule]:
+def _link(reader: PolicyReader, contents: Contents) -> tuple[list[CompiledRule], Followed]:
+    """Return the compiled rules, and the files that they follow."""
+    linker = _Linker(reader.problems)
     with contextlib.suppress(TooManyError):
         policies = [reader.read(name, data) for name, data in contents]
-        return _Linker(reader.problems).rules(policies)
-    return []
+        return linker.rules(policies), linker.followed
+    return [], linker.followed
 
 
 def _sorted(problems: Iterable[Problem], contents: Contents) -> list[Problem]:
@@ -112,6 +128,7 @@ class _Parsed(NamedTuple):
 class _Linker:
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
+        self.followed = Followed()
         self._work = 0  # parts of all expressions so far, macros expanded
         self._macros: dict[str, Macro] = {}
         self._variables: dict[str, Variable] = {}
@@ -201,7 +218,7 @@ class _Linker:
             message = f"the rules before this one have more than {MAX_TOTAL_WORK} parts, macros expanded"
             self._problem(draft.source, draft.id, message)
             return []
-        checked: Checked = check(node, self._macros, self._variables)
+        checked: Checked = check(node, self._macros, self._variables, self.followed)
         self._work += checked.work
         for fault in checked.faults:
             self._fault(draft.source, draft.expression, fault)

@@ -8,6 +8,7 @@ from agent.errors import did_you_mean
 from agent.events.model import EventType
 from agent.rules import constants, fields
 from agent.rules.fields import Field
+from agent.rules.followed import Followed
 from agent.rules.syntax import Node
 
 # Only Datadog's agent has these: the error says that they are unsupported, not that they are misspelled.
@@ -64,6 +65,7 @@ class Scope(NamedTuple):
     kind: EventType
     macros: dict[str, Macro]
     variables: dict[str, Variable]
+    followed: Followed
     slot: str = "file"
 
     def field(self, name: str) -> Field | None:

@@ -218,6 +218,8 @@ CATALOGUE: tuple[Scenario, ...] = (
         "A directory that replaces a lower one is reported in the upper layer, and hides the lower files."),
     _scenario("places.bind_mount", "open mount umount +kernel",
         "A file that is mounted twice is reported by the path that the process used."),
+    _scenario("places.any_path", "open mount +resolved +kernel",
+        "A rule that follows a file by any path matches its hard link and bind mount, and no other."),
     _scenario("places.chroot", "open +kernel",
         "A process in a chroot is reported by the paths of its mount namespace."),
     _scenario("places.namespace", "open mount +kernel",

@@ -20,6 +20,8 @@ from agent.sinks.report import Reporter
 
 POLL_MS = 200  # how long a signal or a request may wait
 LOADING_POLL_MS = 10
+FOLLOWED_S = 2.0  # how long a file that takes a path of `any_path` may stay unnoticed
+FOLLOWED_RETRY_S = 60.0  # after a failure
 MAX_NOTES = 50  # lines about one set of rules
 
 
@@ -67,6 +69,18 @@ class _Loading(threading.Thread):
         return self._ruleset
 
 
+class _Check(threading.Thread):
+    """Looks up the files that rules follow. That may hang, on a network file system."""
+
+    def __init__(self, ruleset: Ruleset) -> None:
+        super().__init__(name="follow", daemon=True)
+        self.ruleset = ruleset
+        self.changed = False
+
+    def run(self) -> None:
+        self.changed = self.ruleset.followed.changed()
+
+
 class Service:
     """The event loop. `load` reads the current rule files and raises RuleErrors for invalid ones."""
 
@@ -92,6 +106,9 @@ class Service:
         self._stopping = False
         self._reload_wanted = False
         self._reloads = {"ok": 0, "failed": 0}
+        self._ruleset = Ruleset([])
+        self._followed_at = 0.0
+        self._check: _Check | None = None
         self._left_out: list[str] = []  # the errors of rules that are not in force
         self._notifier = notifier or Notifier({})
         self._alive = Alive(self.state, reporter.own, heartbeat_s, clock)
@@ -105,6 +122,7 @@ class Service:
     def enforce(self, ruleset: Ruleset, cause: str = "start") -> None:
         """Apply rules to events and reports; `cause` is in the event about it."""
         self._watch.enforce(ruleset)
+        self._ruleset = ruleset
         self._reporter.rules = ruleset.rules
         self._reporter.limit.forget()
         self._left_out = [problem.summary for problem in ruleset.left_out]
@@ -122,7 +140,7 @@ class Service:
     def reload(self) -> control.Reply:
         """Load the rules again. If they have errors, the old rules stay and the reply has the errors."""
         try:
-            ruleset = self._load_aside()
+            ruleset = self._load_aside(self._load)
             self.enforce(ruleset, "reload")
         except AgentError as error:
             self._reloads["failed"] += 1
@@ -152,9 +170,28 @@ class Service:
             return {"error": f"invalid request: {error}"}
         return self._mutes.state()
 
-    def _load_aside(self) -> Ruleset:
+    def _follow(self) -> None:
+        """Follow the files that have taken a path of `any_path` since the rules were loaded."""
+        renew, now, check = self._ruleset.renew, self._clock(), self._check
+        if check and not check.is_alive():
+            self._check = None
+            if check.changed and check.ruleset is self._ruleset and renew:
+                self._renew(renew)
+        elif renew and not check and now >= self._followed_at:
+            self._followed_at = now + FOLLOWED_S
+            self._check = _Check(self._ruleset)
+            self._check.start()
+
+    def _renew(self, renew: Callable[[], Ruleset]) -> None:
+        try:
+            self.enforce(self._load_aside(renew), "any_path")
+        except AgentError as error:
+            self._followed_at = self._clock() + FOLLOWED_RETRY_S
+            log(f"files of `any_path` have changed, and are not followed: {error.message}")
+
+    def _load_aside(self, load: Callable[[], Ruleset]) -> Ruleset:
         """Load in a thread, so that events meanwhile do not wait in the ring buffer."""
-        loading = _Loading(self._load)
+        loading = _Loading(load)
         loading.start()
         while loading.is_alive():
             self._watch.pump(LOADING_POLL_MS)
@@ -186,6 +223,7 @@ class Service:
             self._notifier.alive()
             self._note(self._alive.tick())
             self._mutes.tick()
+            self._follow()
             self.mailbox.answer(self._handlers)
             if self._reload_wanted:
                 self._reload_wanted = False

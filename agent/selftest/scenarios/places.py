@@ -183,6 +183,30 @@ def places_bind_mount(bench: Bench) -> None:
     bench.equal("the same inode", here.inode, there.inode)
 
 
+@proves("places.any_path")
+def places_any_path(bench: Bench) -> None:
+    """Open a file by its path, a hard link, a symbolic link and a bind mount; then one beside it."""
+    path = bench.file("watched")
+    beside, hard, soft, mounted = (bench.path(name) for name in ("beside", "hard", "soft", "mounted"))
+    Path(beside).touch()
+    Path(mounted).touch()
+    Path(hard).hardlink_to(path)
+    Path(soft).symlink_to(path)
+    bench.unwatched(f"mount {path} {mounted} none MS_BIND\n")
+    try:
+        bench.rules(watched=f'open.file.any_path == "{path}"', linked=f'open.file.any_path == "{soft}"')
+        for spelled, reported in ((path, path), (hard, hard), (soft, path), (mounted, mounted)):
+            played = bench.play(f"open {spelled} O_RDONLY -> $0\nclose $0\n")
+            bench.arrives_once(played, "watched", {"file.path": reported.encode(), "retval": 0})
+            bench.equal(f"rules of {spelled}", ("watched", "linked"), played.judged[0].rules)
+        unmatched = bench.play(f"open {beside} O_RDONLY -> $0\nclose $0\n")
+        bench.equal(
+            "rules of a file beside it", [], [rule for each in unmatched.judged for rule in each.rules]
+        )
+    finally:
+        bench.unwatched(f"umount {mounted}\n")
+
+
 @proves("places.chroot")
 def places_chroot(bench: Bench) -> None:
     """Open a file in a chroot."""

@@ -17,6 +17,7 @@ from agent.errors import AgentError, RuleErrors
 from agent.events.actors import Context
 from agent.events.model import Event, EventType, File
 from agent.rules.engine import Rule, Ruleset
+from agent.rules.followed import Followed, Target
 from agent.rules.problems import Problem
 from agent.service.control import Mailbox, Reply
 from agent.service.loop import MAX_NOTES, Service
@@ -94,6 +95,12 @@ class Bench:
         """Return the lines about files, without the agent's own events."""
         return [line for line in self.sink.lines if b'"event":' in line]
 
+    def checked(self) -> None:
+        """Wait until the files that the rules follow have been looked up."""
+        check = self.service._check
+        assert check
+        check.join()
+
     def run(self, steps: Sequence[Callable[[], None]]) -> int:
         """Run one step after each pump, and stop after the last."""
         pending = deque([*steps, self.service.stop])
@@ -169,6 +176,39 @@ def test_bad_rules_are_reported_and_the_old_ones_stay_active(
     bench.run([])
     own = [json.loads(line)["agent"] for line in bench.sink.lines if b'"rule":"agent.rules"' in line]
     assert [(event["cause"], event["outcome"]) for event in own] == [("start", "ok"), ("reload", "failed")]
+
+
+def followed(*, changed: bool, renew: Callable[[], Ruleset]) -> Ruleset:
+    """Return rules that follow a file, which may be another one by now."""
+    rules = ruleset(Rule("following", ""))
+    files = iter((Target(b"/a", 1, 1), Target(b"/a", 1, 2 if changed else 1)))
+    rules.followed = Followed(lambda path: next(files))
+    rules.followed.follow(b"/a")
+    rules.renew = renew
+    return rules
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_changed_file_of_any_path_is_followed(bench: Bench, changed: bool) -> None:
+    """The rules are linked again, without reading the rule files."""
+    bench.service.enforce(followed(changed=changed, renew=lambda: ruleset(Rule("renewed", ""))))
+    assert bench.run([lambda: None, bench.checked, lambda: None]) == 0
+    assert ("enforce renewed" in bench.watch.log) is changed
+    assert not [line for line in bench.watch.log if line.startswith("load")]
+
+
+def test_files_of_any_path_that_cannot_be_followed_are_logged(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rules stay, and the loop goes on."""
+
+    def refuse() -> Ruleset:
+        raise AgentError("no room")
+
+    bench.service.enforce(followed(changed=True, renew=refuse))
+    assert bench.run([lambda: None, bench.checked, lambda: None]) == 0
+    assert "enforce following" in bench.watch.log
+    assert capsys.readouterr().err.count("are not followed: no room") == 1
 
 
 def test_if_the_kernel_refuses_the_old_rules_stay_active(

@@ -1,0 +1,135 @@
+"""The field `any_path`: it follows a file by its inode, from the path that a rule names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.errors import RuleErrors
+from agent.events.model import Event, EventType, File
+from agent.filters.approvers import Mode, derive
+from agent.filters.model import approves
+from agent.rules.engine import Ruleset
+from agent.rules.followed import Followed, target
+from agent.rules.load import load, loads
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Path:
+    path = tmp_path / "watched"
+    path.touch()
+    return path
+
+
+def rule(expression: str) -> Ruleset:
+    return loads(f"rules:\n  - {{id: a, expression: '{expression}'}}\n")
+
+
+def opened(path: Path, *, by: str = "", kind: EventType = EventType.OPEN) -> Event:
+    """Return the event of a file, as the kernel reports it by the path `by`."""
+    found = target(os.fsencode(path))
+    assert found
+    return Event(kind, file=File(by.encode() or os.fsencode(path), found.inode, found.device))
+
+
+def matches(rules: Ruleset, event: Event) -> bool:
+    return rules.evaluate(event) == ["a"]
+
+
+@pytest.mark.parametrize("form", ['open.file.any_path == "{}"', 'open.file.any_path in ["/none", "{}"]'])
+def test_any_path_of_the_file_matches(watched: Path, form: str) -> None:
+    """And no other file, also with the same inode number on another device."""
+    rules = rule(form.format(watched))
+    event = opened(watched, by="/mnt/else")
+    assert matches(rules, event)
+    assert not matches(rules, replace(event, file=replace(event.file, inode=event.file.inode + 1)))
+    assert not matches(rules, replace(event, file=replace(event.file, device=event.file.device + 1)))
+
+
+def test_the_path_itself_matches_whatever_lies_there(watched: Path) -> None:
+    assert matches(
+        rule(f'open.file.any_path == "{watched}"'), Event(EventType.OPEN, file=File(os.fsencode(watched)))
+    )
+
+
+def test_a_symbolic_link_is_followed(watched: Path) -> None:
+    """Events have the path without links, so no line warns of the link."""
+    link = watched.with_name("link")
+    link.symlink_to(watched)
+    rules = watched.with_name("rules.yaml")
+    rules.write_text(f'rules:\n  - {{id: a, expression: open.file.any_path == "{link}"}}\n')
+    loaded = load([rules])
+    assert loaded.notes == ()
+    assert matches(loaded, opened(watched))
+
+
+def test_negated(watched: Path) -> None:
+    rules = rule(f'open.file.any_path != "{watched}"')
+    assert not matches(rules, opened(watched, by="/mnt/else"))
+    assert matches(rules, opened(watched.parent))
+
+
+def test_a_path_without_a_file_is_a_path() -> None:
+    rules = rule('open.file.any_path == "/none/such"')
+    assert matches(rules, Event(EventType.OPEN, file=File(b"/none/such")))
+
+
+def test_the_kernel_forwards_all_events_for_such_a_rule(watched: Path) -> None:
+    """Unless it can test another condition of the rule."""
+    any_path = f'open.file.any_path == "{watched}"'
+    approvers = derive(rule(any_path))[EventType.OPEN]
+    assert approves(approvers, opened(watched, by="/mnt/else"))
+    assert approvers.mode is Mode.FORWARD_ALL
+    assert derive(rule(f"{any_path} && open.flags & O_WRONLY > 0"))[EventType.OPEN].mode is Mode.APPROVE
+
+
+def test_a_new_file_is_known_by_its_path_only(watched: Path) -> None:
+    """It cannot be the file that lay there."""
+    approvers = derive(rule(f'fim.write.file.any_path == "{watched}"'))[EventType.MKDIR]
+    assert (approvers.mode, approvers.paths) == (Mode.APPROVE, frozenset({os.fsencode(watched)}))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'open.file.any_path =~ "/etc/*"',
+        'open.file.any_path in [~"/etc/**"]',
+        'open.file.any_path == "/${process.comm}"',
+        "open.file.any_path == process.file.path",
+        "open.file.any_path.length > 3",
+    ],
+)
+def test_only_constant_paths(expression: str) -> None:
+    with pytest.raises(RuleErrors):
+        rule(expression)
+
+
+def test_a_replaced_file_is_noticed_and_followed(watched: Path) -> None:
+    rules = watched.with_name("rules.yaml")
+    rules.write_text(f'rules:\n  - {{id: a, expression: open.file.any_path == "{watched}"}}\n')
+    loaded = load([rules])
+    assert not loaded.followed.changed()
+    new = watched.with_name("new")
+    new.touch()
+    new.replace(watched)
+    rules.write_text("rules: []")  # not loaded again: only the user decides when
+    assert loaded.followed.changed()
+    assert not matches(loaded, opened(watched, by="/mnt/else"))
+    assert loaded.renew
+    assert matches(loaded.renew(), opened(watched, by="/mnt/else"))
+
+
+def test_rules_that_follow_no_file_do_not_keep_their_texts(watched: Path) -> None:
+    rules = watched.with_name("rules.yaml")
+    rules.write_text(f'rules:\n  - {{id: a, expression: open.file.path == "{watched}"}}\n')
+    assert load([rules]).renew is None
+
+
+def test_each_path_is_looked_up_once() -> None:
+    asked: list[bytes] = []
+    followed = Followed(lambda path: asked.append(path))
+    assert followed.follow(b"/a") is followed.follow(b"/a") is None
+    assert asked == [b"/a"]
