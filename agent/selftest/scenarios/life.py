@@ -11,6 +11,7 @@ from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 
+from agent.errors import KernelError
 from agent.events.model import EventType
 from agent.hooks.sets import TRAMPOLINES
 from agent.selftest.bench import Bench, CannotTellError
@@ -30,6 +31,7 @@ FEW = 503  # files at a time in the daily scenario
 FEW_BATCHES = 5
 FLAT_BYTES = 1 << 20
 _CMDLINE = Path("/proc/cmdline")
+MANY_RULES, MANY_VALUES = 53, 1301  # more values than the map of approvers has room for
 SETTLE_S = 20  # in which the kernel frees objects without references
 
 
@@ -403,3 +405,22 @@ def _check_flat(bench: Bench, batch: int, more: Callable[[int], bool]) -> None:
 def _resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@proves("life.overflow")
+def life_overflow(bench: Bench) -> None:
+    """Apply rules twice, for both banks; then too many values, and the first rules again."""
+    path = bench.file("watched")
+    few = {"watched": f'open.file.path == "{path}"'}
+    bench.rules(**few)
+    bench.rules(**few)
+    names = [", ".join(f'"/{rule}/{value}"' for value in range(MANY_VALUES)) for rule in range(MANY_RULES)]
+    try:
+        bench.rules(**{f"many_{rule}": f"open.file.path in [{text}]" for rule, text in enumerate(names)})
+        refusal = ""
+    except KernelError as error:
+        refusal = error.message
+    bench.equal("that many values are refused", True, bool(refusal))
+    bench.rules(**few)
+    played = bench.play(f"open {path} O_RDONLY -> $0\nclose $0\n")
+    bench.arrives_once(played, "watched", {"file.path": path.encode()})
