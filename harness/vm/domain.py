@@ -101,6 +101,8 @@ def cmdline(spec: MachineSpec) -> str:
     words = [_CMDLINE.format(console=PLATFORMS[spec.arch].console)]
     words += ["no_timer_check"] if spec.kind == "tcg" and spec.arch == "amd64" else []
     words += ["nokaslr"] if spec.gdb_port else []
+    # By ACPI 6.12 printed "machine restart" and was busy for minutes without one; a triple fault works.
+    words += ["reboot=t"] if spec.state_mib and spec.arch == "amd64" else []
     return " ".join([*words, spec.cmdline]).rstrip()
 
 

@@ -100,5 +100,7 @@ def test_a_machine_with_a_disk_may_reboot(tmp_path: Path) -> None:
     )
     root = ElementTree.fromstring(xml)
     assert root.findtext("on_reboot") == "restart"
+    assert "reboot=t" in (root.findtext("os/cmdline") or "").split()
+    assert "reboot=t" not in (rendered(tmp_path).findtext("os/cmdline") or "")
     writable = [disk for disk in root.findall("devices/disk") if disk.find("readonly") is None]
     assert [disk.findtext("serial") for disk in writable] == ["fim-state"]
