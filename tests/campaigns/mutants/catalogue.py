@@ -118,6 +118,27 @@ _DISCARDERS = (
         ("discarders.reload",),
     ),
     Mutant(
+        "directories-remembered-after-a-move",
+        "bpf/directories.h",
+        "found->generation == fim_generation_read()",
+        "found->generation <= fim_generation_read()",
+        ("approvers.moved_directory", "approvers.moved_mount"),
+    ),
+    Mutant(
+        "directories-remembered-after-a-reload",
+        "bpf/directories.h",
+        "found->serial == serial",
+        "found->serial <= serial",
+        ("approvers.changed_directory",),
+    ),
+    Mutant(
+        "freed-directories-remembered",
+        "bpf/directories.h",
+        "found->epoch == fim_epoch_read(identity)",
+        "found->epoch <= fim_epoch_read(identity)",
+        ("approvers.evicted_directory",),
+    ),
+    Mutant(
         "inodes-distinguished-by-number",
         "bpf/discarders.h",
         "fim_mix(FIM_HASH_SEED, (__u64)inode)",
