@@ -38,7 +38,7 @@ static __always_inline int fim_is_listed(struct fim_slot *slot, __u32 kind, __u6
 	return !!(fim_listed(slot, kind, value) & slot->bits);
 }
 
-/* Whether flags, users or layers approve the event, for which no path is needed. */
+/* Whether flags, users, inodes or layers approve the event, for which no path is needed. */
 __noinline int fim_is_approved_unnamed(__u32 index, __u32 flags_any)
 {
 	struct fim_slot *slot = fim_slot_lookup(index);
@@ -54,6 +54,9 @@ __noinline int fim_is_approved_unnamed(__u32 index, __u32 flags_any)
 	if ((kinds & FIM_BY_RDONLY) && !(event->flags & O_ACCMODE))
 		return 1;
 	if ((kinds & FIM_BY_UPPER) && ((event->file[0].flags | event->file[1].flags) & FIM_UPPER))
+		return 1;
+	if ((kinds & FIM_BY_INODE) && (fim_is_listed(slot, FIM_BY_INODE, event->file[0].inode) ||
+				       fim_is_listed(slot, FIM_BY_INODE, event->file[1].inode)))
 		return 1;
 	if ((kinds & FIM_BY_UID) && fim_is_listed(slot, FIM_BY_UID, event->uid))
 		return 1;

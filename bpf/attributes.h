@@ -30,7 +30,8 @@ const volatile __u8 fim_ftruncate_by_fd = 0;
 /* Calls by name, which are entered before their object is known. */
 #define FIM_BY_PATH_POINTS                                                                                   \
 	(1ULL << FIM_AT_TRUNCATE_PATH | 1ULL << FIM_AT_CHMOD_PATH | 1ULL << FIM_AT_CHOWN_PATH |              \
-	 1ULL << FIM_AT_UTIMES_PATH | 1ULL << FIM_AT_SETXATTR_PATH | 1ULL << FIM_AT_REMOVEXATTR_PATH)
+	 1ULL << FIM_AT_UTIMES_PATH | 1ULL << FIM_AT_SETXATTR_PATH | 1ULL << FIM_AT_REMOVEXATTR_PATH |       \
+	 1ULL << FIM_AT_CHATTR_PATH)
 
 /* Calls whose name is kept beside those: the old name of a link, and a mount of which no object is known. */
 #define FIM_NAME_KEPT (1ULL << FIM_AT_LINK | FIM_AT_SETATTRS)
@@ -306,12 +307,13 @@ static __always_inline void fim_xattr_lost(__u32 type)
 		op->lacks |= FIM_LACKS_MOUNT;
 }
 
-/* vfs_*(.., struct dentry *dentry, const char *name, ..); `flags` is the place of an argument, or 0 */
-static __always_inline int fim_xattr_enter(void *ctx, __u32 family, __u32 point, __u32 type, int flags)
+/* A function that takes a dentry, of which the mount was noted before. */
+static __always_inline int fim_op_enter_noted(void *ctx, __u32 family, __u32 point, __u32 type, __u32 flags,
+					      const char *name)
 {
 	struct dentry *dentry = (void *)fim_arg_after_idmap(ctx, family, 0);
 	struct mount *mount = fim_noted_mount();
-	struct fim_object object = { .dentry = dentry, .mount = mount };
+	struct fim_object object = { .dentry = dentry, .mount = mount, .name = name };
 	struct fim_inflight *op;
 
 	if (mount && fim_is_internal(mount))
@@ -320,12 +322,16 @@ static __always_inline int fim_xattr_enter(void *ctx, __u32 family, __u32 point,
 		fim_xattr_lost(type);
 		return 0;
 	}
-	op = fim_op_enter_object(ctx, family, point, type,
-				 flags ? fim_arg_after_idmap(ctx, family, flags) : 0, 0);
-	if (!op)
-		return 0;
-	object.name = (void *)fim_arg_after_idmap(ctx, family, 1);
-	return fim_op_judge(ctx, family, op, &object);
+	op = fim_op_enter_object(ctx, family, point, type, flags, 0);
+	return op ? fim_op_judge(ctx, family, op, &object) : 0;
+}
+
+/* vfs_*(.., struct dentry *dentry, const char *name, ..); `flags` is the place of an argument, or 0 */
+static __always_inline int fim_xattr_enter(void *ctx, __u32 family, __u32 point, __u32 type, int flags)
+{
+	return fim_op_enter_noted(ctx, family, point, type,
+				  flags ? fim_arg_after_idmap(ctx, family, flags) : 0,
+				  (void *)fim_arg_after_idmap(ctx, family, 1));
 }
 
 #define FIM_XATTR_POINT(name, point, type, flags)                                                            \

@@ -11,6 +11,7 @@
 #include "maps.h"
 #include "slot.h"
 #include "operation.h"
+#include "chattr.h"
 
 #define FIM_CALLS	 512 /* numbers of native calls; 32-bit ones follow */
 #define FIM_X32		 0x40000000
@@ -42,7 +43,7 @@ struct fim_syscall {
 	__u8 source;  /* a text, for event.source */
 	__u8 owner;   /* user, the group follows */
 	__u8 how;     /* struct open_how */
-	__u32 always; /* flags that the call implies */
+	__u32 always; /* flags of an open that the call implies, or the type of what it creates */
 };
 _Static_assert(sizeof(struct fim_syscall) == 16, "agent/hooks/syscalls.py: ROW");
 
@@ -167,6 +168,37 @@ __noinline int fim_read_texts(__u32 index)
 	return slot->event.file[0].given.length && (!row->path[1] || slot->event.file[1].given.length);
 }
 
+/*
+ * Whether a call is one of those that its row is about. An ioctl has a command. The
+ * address of a bind has a path if it is of AF_UNIX and does not begin with a zero;
+ * the argument becomes that of the path.
+ */
+static __always_inline int fim_is_call(struct fim_syscall *row, struct fim_call *call)
+{
+	__u8 head[4] = {}; /* the family, and the start of the path */
+
+	if (row->type == FIM_CHATTR + 1 && row->fd)
+		return fim_is_setting_flags(call->args[1]);
+	if (row->always != S_IFSOCK)
+		return 1;
+	if (call->args[2] < sizeof(head) || bpf_probe_read_user(head, sizeof(head), (void *)call->args[1]))
+		return 0;
+	call->args[1] += 2;
+	return head[0] == AF_UNIX && !head[1] && head[2];
+}
+
+/* Reads the inode's flags that the caller asks for: a word of either kind. */
+static __always_inline int fim_call_read_flags(struct fim_inflight *op, struct fim_call *call,
+					       struct fim_syscall *row)
+{
+	__u32 flags = 0;
+
+	if (bpf_probe_read_user(&flags, sizeof(flags), (void *)fim_call_arg(call, row->how)))
+		return 0;
+	op->flags = !row->fd || (__u32)call->args[1] == FIM_FSSETXATTR ? fim_inode_flags(flags) : flags;
+	return 1;
+}
+
 /* Reads the flags and the mode that the caller asks for. Returns 0 if openat2's cannot be read. */
 static __always_inline int fim_call_read_how(struct fim_inflight *op, struct fim_call *call,
 					     struct fim_syscall *row)
@@ -175,10 +207,16 @@ static __always_inline int fim_call_read_how(struct fim_inflight *op, struct fim
 
 	op->flags = fim_call_arg(call, row->flags) | row->always;
 	op->mode = (umode_t)fim_call_arg(call, row->mode);
+	if (row->always == S_IFSOCK) {
+		op->flags = 0;
+		op->mode = S_IFSOCK | 0777;
+	}
 	if (op->type == FIM_OPEN || op->type == FIM_CHMOD)
 		op->mode &= 07777;
 	if (!row->how)
 		return 1;
+	if (op->type == FIM_CHATTR)
+		return fim_call_read_flags(op, call, row);
 	if (bpf_probe_read_user(how, sizeof(how), (void *)fim_call_arg(call, row->how)))
 		return 0;
 	op->flags = how[0];

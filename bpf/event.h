@@ -42,6 +42,7 @@ enum fim_type {
 	FIM_EXEC,
 	FIM_FORK,
 	FIM_EXIT,
+	FIM_CHATTR,
 	FIM_TYPES = 32, /* room in the maps that are indexed by type */
 };
 

@@ -247,9 +247,12 @@ struct task_struct {
 
 #define AT_FDCWD (-100)
 
-#define S_IFMT	0170000
-#define S_IFDIR 0040000
-#define S_IFREG 0100000
+#define AF_UNIX 1
+
+#define S_IFMT	 0170000
+#define S_IFSOCK 0140000
+#define S_IFDIR	 0040000
+#define S_IFREG	 0100000
 
 #define O_ACCMODE 00000003
 #define O_WRONLY  00000001
@@ -260,22 +263,25 @@ struct task_struct {
 #define O_SYNC	  04010000 /* the bit of O_DSYNC is part of it */
 #define O_PATH	  010000000
 
-#define EPERM	  1
-#define EINTR	  4
-#define EACCES	  13
-#define EBUSY	  16
-#define EEXIST	  17
-#define EXDEV	  18
-#define EISDIR	  21
-#define ETXTBSY	  26
-#define ENOSPC	  28
-#define EROFS	  30
-#define ENOTEMPTY 39
-#define MAX_ERRNO 4095
+#define EPERM	   1
+#define EINTR	   4
+#define EACCES	   13
+#define EBUSY	   16
+#define EEXIST	   17
+#define EXDEV	   18
+#define EISDIR	   21
+#define ENOTTY	   25
+#define ETXTBSY	   26
+#define ENOSPC	   28
+#define EROFS	   30
+#define ENOTEMPTY  39
+#define EADDRINUSE 98
+#define MAX_ERRNO  4095
 
 #define ERESTARTSYS	      512 /* never reaches user space, as the next three: the kernel restarts the call */
 #define ERESTARTNOINTR	      513
 #define ERESTARTNOHAND	      514
+#define ENOIOCTLCMD	      515 /* of an ioctl that the object does not have */
 #define ERESTART_RESTARTBLOCK 516
 
 #define SIGNAL_GROUP_EXIT 4

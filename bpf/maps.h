@@ -56,6 +56,7 @@ enum fim_kind {
 	FIM_BY_UID = 1 << 5,
 	FIM_BY_AUID = 1 << 6,
 	FIM_BY_UPPER = 1 << 7,
+	FIM_BY_INODE = 1 << 8, /* on any file system */
 };
 
 /* Bits of an approver's mask from here on count only for events that write. */

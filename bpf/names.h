@@ -68,6 +68,20 @@ static __always_inline int mknod_enter(void *ctx, __u32 family)
 	return 0;
 }
 
+/* unix_bind(struct socket *sock, ..): a path in the address becomes a socket's name, as by mknod */
+static __always_inline int bind_enter(void *ctx, __u32 family)
+{
+	struct fim_inflight *op;
+
+	if (!fim_op_enter(fim_frame(ctx, family), FIM_AT_BIND, FIM_MKNOD))
+		return 0;
+	op = fim_op_lookup();
+	if (op)
+		op->mode = S_IFSOCK | 0777;
+	return 0;
+}
+FIM_EXIT(bind, FIM_AT_BIND)
+
 /* do_renameat2(olddfd, from, newdfd, to, unsigned int flags) */
 static __always_inline int rename_enter(void *ctx, __u32 family)
 {

@@ -11,6 +11,7 @@
 #include "open.h"
 #include "names.h"
 #include "attributes.h"
+#include "chattr.h"
 #include "mounts.h"
 #include "invalidation.h"
 #include "tasks.h"
@@ -26,6 +27,7 @@
 	X(link, path_link)                                                                                   \
 	X(symlink, path_symlink)                                                                             \
 	X(mknod, path_mknod)                                                                                 \
+	X(ioctl, file_ioctl)                                                                                 \
 	X(move_mount, move_mount)                                                                            \
 	X(pivot_root, sb_pivotroot)
 
@@ -39,6 +41,7 @@
 	X(link, resolve, security_path_link)                                                                 \
 	X(symlink, resolve, security_path_symlink)                                                           \
 	X(mknod, resolve, security_path_mknod)                                                               \
+	X(ioctl, resolve, security_file_ioctl)                                                               \
 	X(move_mount, resolve, security_move_mount)                                                          \
 	X(pivot_root, resolve, security_sb_pivotroot)
 
@@ -64,6 +67,9 @@
 	X(removexattr, enter, vfs_removexattr)                                                               \
 	X(set_acl, enter, vfs_set_acl)                                                                       \
 	X(remove_acl, enter, vfs_remove_acl)                                                                 \
+	X(chattr, enter, vfs_fileattr_set)                                                                   \
+	X(chattr_path, enter, __do_sys_file_setattr)                                                         \
+	X(bind, enter, unix_bind)                                                                            \
 	X(mount, enter, path_mount)                                                                          \
 	X(umount, enter, path_umount)                                                                        \
 	X(move_mount, enter, __do_sys_move_mount)                                                            \
@@ -115,6 +121,11 @@
 	X(removexattr, vfs_removexattr)                                                                      \
 	X(set_acl, vfs_set_acl)                                                                              \
 	X(remove_acl, vfs_remove_acl)                                                                        \
+	X(chattr, vfs_fileattr_set)                                                                          \
+	X(chattr_path, __do_sys_file_setattr)                                                                \
+	X(ioctl, __do_sys_ioctl)                                                                             \
+	X(ioctl32, __do_compat_sys_ioctl)                                                                    \
+	X(bind, unix_bind)                                                                                   \
 	X(mount, path_mount)                                                                                 \
 	X(umount, path_umount)                                                                               \
 	X(move_mount, __do_sys_move_mount)                                                                   \

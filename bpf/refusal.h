@@ -18,7 +18,7 @@
 /*
  * Errors that make an event even where no object was resolved. Others say that
  * there is no such file (ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG), or that the
- * request was malformed or ran out of something.
+ * request was malformed or ran out of something. EADDRINUSE: bind(2) found the name.
  */
 #define FIM_REFUSALS                                                                                         \
 	(1ULL << EPERM | 1ULL << EACCES | 1ULL << EBUSY | 1ULL << EEXIST | 1ULL << EXDEV | 1ULL << EISDIR |  \
@@ -26,7 +26,7 @@
 
 static __always_inline int fim_is_refusal(__s64 ret)
 {
-	return ret < 0 && ret > -64 && ((FIM_REFUSALS >> -ret) & 1);
+	return ret == -EADDRINUSE || (ret < 0 && ret > -64 && ((FIM_REFUSALS >> -ret) & 1));
 }
 
 __noinline int __fim_read_name(__u32 index, __u64 filename, __u32 which)

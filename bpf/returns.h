@@ -103,16 +103,17 @@ static __always_inline int fim_op_hand_over(void *ctx, __u32 family, struct fim_
 	return 0;
 }
 
+static __always_inline int fim_op_end(void *ctx, __u32 family, struct fim_inflight *op, __s64 ret)
+{
+	return FIM_TAILS(family) ? fim_op_hand_over(ctx, family, op, ret) : fim_op_finish(ctx, op, ret);
+}
+
 /* The return from a point where the object was known at the entry. */
 static __always_inline int fim_op_exit_short(void *ctx, __u32 family, __u32 point)
 {
 	struct fim_inflight *op = fim_op_lookup_returning(point);
-	__s64 ret;
 
-	if (!op)
-		return 0;
-	ret = (__s32)fim_ret(ctx, family, point);
-	return FIM_TAILS(family) ? fim_op_hand_over(ctx, family, op, ret) : fim_op_finish(ctx, op, ret);
+	return op ? fim_op_end(ctx, family, op, (__s32)fim_ret(ctx, family, point)) : 0;
 }
 
 static __always_inline int fim_op_return(void *ctx, __u32 family, struct fim_inflight *op, __s64 ret)

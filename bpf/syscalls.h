@@ -66,7 +66,8 @@ static __always_inline int fim_call_fd(struct fim_call *call, struct fim_syscall
 {
 	if (row->fd)
 		return fim_call_arg(call, row->fd);
-	if (row->type == FIM_UTIMES + 1 && row->dfd[0] && !fim_call_arg(call, row->path[0]))
+	if ((row->type == FIM_UTIMES + 1 || row->type == FIM_CHATTR + 1) && row->dfd[0] &&
+	    !fim_call_arg(call, row->path[0]))
 		return fim_call_arg(call, row->dfd[0]);
 	return -1;
 }
@@ -213,6 +214,8 @@ static __always_inline int syscall_enter(void *ctx, __u32 family)
 	call.args[3] = entered->args[3];
 	call.args[4] = entered->args[4];
 	call.args[5] = entered->args[5];
+	if (!fim_is_call(row, &call))
+		return 0;
 	if (bpf_map_update_elem(&calls, &tid, &call, BPF_ANY))
 		fim_lose(row->type - 1, unentered);
 	else

@@ -31,7 +31,10 @@ from agent.rules.fields import Field
 from agent.selftest.catalogue import CATALOGUE
 
 _SECTION = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
-_APPROVER_ROLES = (fields.FLAGS, fields.UID, fields.AUID, fields.UPPER, fields.UPPER2)
+_APPROVER_ROLES = (
+    *(fields.FLAGS, fields.UID, fields.AUID, fields.UPPER, fields.UPPER2),
+    *(fields.FILE_INODE, fields.FILE2_INODE),
+)
 _PATH_ROLES = (fields.FILE_PATH, fields.FILE_NAME, fields.FILE2_PATH, fields.FILE2_NAME)
 
 

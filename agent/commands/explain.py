@@ -19,12 +19,13 @@ from agent.rules.problems import clean
 
 WIDTH = 79  # columns
 _MAX_VALUES = 4  # of one kind; the rest is counted
-_VALUE_HEADS = {wants.BASENAME: "names", wants.PATH: "paths", wants.PREFIX: "below"}
+_VALUE_HEADS = {wants.BASENAME: "names", wants.PATH: "paths", wants.PREFIX: "below", wants.INODE: "inodes"}
 _NOUNS = {
     wants.BASENAME: ("name", "names"),
     wants.PATH: ("path", "paths"),
     wants.PREFIX: ("directory", "directories"),
     wants.ANY_FLAG: ("set of flags", "sets of flags"),
+    wants.INODE: ("inode", "inodes"),
     wants.USER: ("user", "users"),
     wants.LOGIN: ("login", "logins"),
 }
@@ -32,6 +33,7 @@ _ORDER = (
     wants.PATH,
     wants.BASENAME,
     wants.PREFIX,
+    wants.INODE,
     wants.ANY_FLAG,
     wants.RDONLY,
     wants.USER,

@@ -33,6 +33,7 @@ class EventType(enum.IntEnum):
     EXEC = 17
     FORK = 18
     EXIT = 19
+    CHATTR = 20
 
     @property
     def mask(self) -> int:
@@ -107,7 +108,7 @@ class Event:
     cgroup_id: int = 0
     mount_ns: int = 0
     retval: int = 0
-    flags: int = 0  # open flags, unlink flags, rename flags, umount flags
+    flags: int = 0  # open flags, unlink flags, rename flags, umount flags, flags of an inode
     mode: int = 0  # requested mode: open, mkdir, mknod, chmod
     file: File = field(default_factory=File)
     file2: File | None = None  # destination of rename, link; script of an exec that runs an interpreter

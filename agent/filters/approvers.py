@@ -53,6 +53,7 @@ class Approvers:
     uids: frozenset[int] = frozenset()
     auids: frozenset[int] = frozenset()
     upper_layer: bool = False
+    inodes: frozenset[int] = frozenset()
     write_basenames: frozenset[bytes] = frozenset()
     write_paths: frozenset[bytes] = frozenset()
     write_prefixes: frozenset[bytes] = frozenset()
@@ -107,6 +108,7 @@ def collect(wanted: frozenset[Want], reasons: tuple[Reason, ...] = ()) -> Approv
         rdonly=bool(_numbers(wanted, wants.RDONLY)),
         uids=_numbers(wanted, wants.USER),
         auids=_numbers(wanted, wants.LOGIN),
+        inodes=_numbers(wanted, wants.INODE),
         upper_layer=bool(_numbers(wanted, wants.UPPER)),
         write_basenames=_only_writes(wanted, wants.BASENAME),
         write_paths=_only_writes(wanted, wants.PATH),

@@ -26,6 +26,8 @@ def approves(approvers: Approvers, event: Event) -> bool:
     files = [event.file, event.file2] if event.file2 is not None else [event.file]
     if event.uid in approvers.uids or event.auid in approvers.auids:
         return True
+    if any(file.inode in approvers.inodes for file in files):
+        return True
     if approvers.upper_layer and any(file.flags & FileFlags.UPPER for file in files):
         return True
     return _approves_flags(approvers, event) or any(_approves_file(approvers, event, file) for file in files)

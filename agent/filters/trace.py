@@ -25,10 +25,10 @@ class Trace:
     """What happens to the event.
 
     `approved_by` are the rules whose approvers pass the event for every user, `perhaps_by` those that pass
-    it for some users or files of the overlay's upper layer only; `open` means that the kernel does not filter
-    events of this type. `matches` are rules that match, `depends` maps others to the fields that decide.
-    `discards` is the directory or file below which the kernel drops events like this one once one of them
-    matched no rule, b"" if there is none.
+    it for some users, inodes or files of the overlay's upper layer only; `open` means that the kernel does
+    not filter events of this type. `matches` are rules that match, `depends` maps others to the fields that
+    decide. `discards` is the directory or file below which the kernel drops events like this one once one of
+    them matched no rule, b"" if there is none.
     """
 
     open: bool
@@ -70,7 +70,7 @@ def _of_rules(approvers: Approvers) -> list[tuple[str, Approvers]]:
 
 
 def _perhaps(approvers: Approvers) -> bool:
-    return bool(approvers.uids or approvers.auids or approvers.upper_layer)
+    return bool(approvers.uids or approvers.auids or approvers.upper_layer or approvers.inodes)
 
 
 class _Asker:

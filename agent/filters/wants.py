@@ -18,10 +18,12 @@ from agent.rules.patterns import Matcher, Pattern
 
 BASENAME, PATH, PREFIX = "basename", "path", "prefix"
 ANY_FLAG, RDONLY, USER, LOGIN, UPPER = "flags", "read-only", "uid", "auid", "upper layer"
+INODE = "inode"
 PATHS = (BASENAME, PATH, PREFIX)
 MAX_MASK_BITS = 12  # bits of a mask of which all values are enumerated
 MAX_NAME = 255  # bytes of a component
 WORD = 0xFFFFFFFF  # users and flags of events are 32-bit numbers
+LONG = 0xFFFFFFFFFFFFFFFF  # inode numbers have 64 bits
 ACCESS = os.O_ACCMODE
 
 
@@ -43,7 +45,7 @@ Wants = frozenset[Want] | Refusal
 
 # The cost of a value estimates how many of a host's events it lets pass. A user lets pass all events of that
 # user, a flag those of every process. A deep directory costs less than a shallow one.
-_COST = {PATH: 1, BASENAME: 2, LOGIN: 300, UPPER: 500, USER: 800, ANY_FLAG: 1_000, RDONLY: 10_000}
+_COST = {PATH: 1, INODE: 1, BASENAME: 2, LOGIN: 300, UPPER: 500, USER: 800, ANY_FLAG: 1_000, RDONLY: 10_000}
 _SHALLOW = 400
 
 
@@ -177,6 +179,11 @@ def _number(condition: tree.Compare | tree.Member) -> Wants:
     names = ", ".join(sorted(field.name for field in tree.fields_of(condition)))
     if role == fields.FLAGS:
         return _flags(condition)
+    if role in (fields.FILE_INODE, fields.FILE2_INODE):
+        values = _equal_to(condition, LONG)
+        if values is None:
+            return Refusal(f"{names} is not compared with single values")
+        return frozenset(Want(INODE, value) for value in values)
     if role in (fields.UID, fields.AUID):
         values = _equal_to(condition)
         if values is None:
@@ -185,14 +192,14 @@ def _number(condition: tree.Compare | tree.Member) -> Wants:
     return _unknown(names) if names else Refusal("it uses no field of the event")
 
 
-def _equal_to(condition: tree.Compare | tree.Member) -> frozenset[int] | None:
-    """Return the values that a field is compared with by `==` or `in`, None for any other comparison."""
+def _equal_to(condition: tree.Compare | tree.Member, most: int = WORD) -> frozenset[int] | None:
+    """Return the values up to `most` that a field is compared with by `==` or `in`, None if it is not."""
     if not isinstance(condition.left, tree.IntField):
         return None
     if isinstance(condition, tree.Member):
-        return frozenset(value for value in condition.values if 0 <= value <= WORD)
+        return frozenset(value for value in condition.values if 0 <= value <= most)
     if condition.operator == "==" and isinstance(condition.right, tree.IntConst):
-        return frozenset({condition.right.value} if 0 <= condition.right.value <= WORD else ())
+        return frozenset({condition.right.value} if 0 <= condition.right.value <= most else ())
     return None
 
 

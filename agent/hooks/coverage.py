@@ -32,6 +32,7 @@ _WITHOUT = {
     "exec_open.enter": "a refused exec is not seen",
     "open_root.enter": "an open by a file handle is not seen",
     "ftruncate.enter": "a truncation by descriptor is not seen",
+    "bind.enter": "a socket that bind(2) creates is not seen",
     "move_mount.enter": "a mount by move_mount(2) is not seen",
     "pivot_root.enter": "pivot_root(2) is not seen",
     "reconfigure.enter": "a remount by fspick(2) and fsconfig(2) is not seen",

@@ -79,6 +79,9 @@ _MOUNTS = all_of(
     *("want_write.given", "want_write_file.given", "drop_write.given", "drop_write_file.given"),
 )
 
+# Before 5.13 no function of the kernel serves all file systems; "ioctl32" is for 32-bit callers.
+_IOCTL = all_of("ioctl.resolve", "ioctl.exit", best_effort("ioctl32.exit"))
+
 EVENTS: dict[EventType, Needs] = {
     EventType.OPEN: _needs(
         *(_resolved("open"), _returns("open_root"), "may_open.given"), extra=best_effort("signal.given")
@@ -90,7 +93,7 @@ EVENTS: dict[EventType, Needs] = {
     EventType.RENAME: _named("rename"),
     EventType.LINK: _needs(_resolved("link"), "parent.given", "lookup.given"),
     EventType.SYMLINK: _named("symlink"),
-    EventType.MKNOD: _named("mknod"),
+    EventType.MKNOD: _needs(_resolved("mknod"), "parent.given", _returns("bind")),
     EventType.TRUNCATE: _looked_up("truncate", _returns("ftruncate")),
     EventType.CHMOD: _looked_up("chmod"),
     EventType.CHOWN: _looked_up("chown"),
@@ -113,6 +116,10 @@ EVENTS: dict[EventType, Needs] = {
     EventType.EXEC: Needs("exec.once", all_of("exec.once", _returns("exec_open"), "may_open.given")),
     EventType.FORK: Needs("fork.once"),
     EventType.EXIT: Needs("exit.once"),
+    EventType.CHATTR: _needs(
+        one_of(all_of(_returns("chattr"), _MOUNTS), _IOCTL),
+        extra=best_effort(all_of(_returns("chattr_path"), "lookup.given")),
+    ),
 }
 
 # Without these the agent does not start; without the rest of EVENTS it runs degraded.

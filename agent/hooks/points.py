@@ -54,6 +54,11 @@ POINTS: dict[str, tuple[str, ...]] = {
     "pivot_root": ("__x64_sys_pivot_root", "__arm64_sys_pivot_root"),
     "pivot_root32": ("__ia32_sys_pivot_root",),
     "reconfigure": ("reconfigure_super",),
+    "chattr": ("vfs_fileattr_set",),
+    "chattr_path": ("__x64_sys_file_setattr", "__arm64_sys_file_setattr"),
+    "ioctl": ("__x64_sys_ioctl", "__arm64_sys_ioctl"),
+    "ioctl32": ("__ia32_compat_sys_ioctl", "__arm64_compat_sys_ioctl"),
+    "bind": ("unix_bind",),
 }
 
 MAX_POINTS = 64  # FIM_POINTS
@@ -114,6 +119,7 @@ RESOLVES: dict[str, Resolve] = {
     "link": Resolve(("path_link",), ("security_path_link",)),
     "symlink": Resolve(("path_symlink",), ("security_path_symlink",)),
     "mknod": Resolve(("path_mknod",), ("security_path_mknod",)),
+    "ioctl": Resolve(("file_ioctl",), ("security_file_ioctl",)),
     "move_mount": Resolve(("move_mount",), ("security_move_mount",)),
     "pivot_root": Resolve(("sb_pivotroot",), ("security_sb_pivotroot",)),
 }
@@ -160,6 +166,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "signal.given": ("failed", "ksig"),
     "mount.enter": ("dev_name", "path", "type_page", "flags"),
     "umount.enter": ("path", "flags"),
+    "chattr.enter": ("dentry", "fa"),
+    "ioctl.resolve": ("file", "cmd", "arg"),
     "move_mount.resolve": ("from_path", "to_path"),
     "pivot_root.resolve": ("old_path", "new_path"),
     "reconfigure.enter": ("fc",),

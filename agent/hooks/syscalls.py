@@ -7,6 +7,7 @@ include/uapi/asm-generic/unistd.h; they never change.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -24,7 +25,8 @@ class Call(NamedTuple):
 
     `fd` is the descriptor of the object. `path` and `path2` are paths relative to `dfd` and `dfd2`. `name`
     and `source` are other texts of the event. `owner` is a user id, and the next argument is the group id.
-    `how` points to openat2's flags and mode. `always` are the flags that the call implies.
+    `how` points to openat2's flags and mode, or to the flags of an inode. `always` are the flags that the
+    call implies, or the type of what it creates.
     """
 
     event: EventType
@@ -72,6 +74,7 @@ CALLS: dict[str, Call] = {
     "symlinkat": Call(_E.SYMLINK, 2, 1, name=0),
     "mknod": Call(_E.MKNOD, 0, mode=1),
     "mknodat": Call(_E.MKNOD, 1, 0, mode=2),
+    "bind": Call(_E.MKNOD, 1, always=stat.S_IFSOCK),  # of a path; bpf/calls.h looks at the address
     "truncate": Call(_E.TRUNCATE, 0),
     "ftruncate": Call(_E.TRUNCATE, fd=0),
     "chmod": Call(_E.CHMOD, 0, mode=1),
@@ -88,6 +91,8 @@ CALLS: dict[str, Call] = {
     "removexattr": Call(_E.REMOVEXATTR, 0, name=1),
     "fremovexattr": Call(_E.REMOVEXATTR, fd=0, name=1),
     "removexattrat": Call(_E.REMOVEXATTR, 1, 0, name=3),
+    "ioctl": Call(_E.CHATTR, fd=0, how=2),  # bpf/calls.h looks at the command
+    "file_setattr": Call(_E.CHATTR, 1, 0, how=2),
     "mount": Call(_E.MOUNT, 1, source=0, name=2, flags=3),
     "move_mount": Call(_E.MOUNT, 3, 2),
     "mount_setattr": Call(_E.MOUNT, 1, 0),
@@ -110,7 +115,7 @@ CALLS |= {twin: CALLS[name] for name, twins in _SAME_ARGUMENTS.items() for twin 
 
 _RECENT = {
     "move_mount": 429, "openat2": 437, "mount_setattr": 442, "fchmodat2": 452, "setxattrat": 463,
-    "removexattrat": 466,
+    "removexattrat": 466, "file_setattr": 469,
 }  # fmt: skip
 X86_64: dict[str, int] = _RECENT | {
     "open": 2, "close": 3, "truncate": 76, "ftruncate": 77, "rename": 82, "mkdir": 83, "rmdir": 84,
@@ -119,7 +124,7 @@ X86_64: dict[str, int] = _RECENT | {
     188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198, "fremovexattr":
     199, "utimes": 235, "openat": 257, "mkdirat": 258, "mknodat": 259, "fchownat": 260, "futimesat":
     261, "unlinkat": 263, "renameat": 264, "linkat": 265, "symlinkat": 266, "fchmodat": 268,
-    "utimensat": 280, "renameat2": 316, "pivot_root": 155,
+    "utimensat": 280, "renameat2": 316, "pivot_root": 155, "ioctl": 16, "bind": 49,
 }  # fmt: skip
 I386: dict[str, int] = _RECENT | {
     "open": 5, "close": 6, "creat": 8, "link": 9, "unlink": 10, "mknod": 14, "chmod": 15, "lchown": 16,
@@ -130,13 +135,14 @@ I386: dict[str, int] = _RECENT | {
     237, "utimes": 271, "openat": 295, "mkdirat": 296, "mknodat": 297, "fchownat": 298, "futimesat":
     299, "unlinkat": 301, "renameat": 302, "linkat": 303, "symlinkat": 304, "fchmodat": 306,
     "utimensat": 320, "renameat2": 353, "pivot_root": 217, "utimensat_time64": 412,
+    "ioctl": 54, "bind": 361,
 }  # fmt: skip
 ARM64: dict[str, int] = _RECENT | {
     "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15,
     "fremovexattr": 16, "mknodat": 33, "mkdirat": 34, "unlinkat": 35, "symlinkat": 36, "linkat": 37,
     "renameat": 38, "umount2": 39, "mount": 40, "truncate": 45, "ftruncate": 46, "fchmod": 52,
     "fchmodat": 53, "fchownat": 54, "fchown": 55, "openat": 56, "close": 57, "utimensat": 88,
-    "renameat2": 276, "pivot_root": 41,
+    "renameat2": 276, "pivot_root": 41, "ioctl": 29, "bind": 200,
 }  # fmt: skip
 
 # By machine (`uname -m`): the native table, and the table of 32-bit calls if it is known.

@@ -18,8 +18,8 @@ REJECT_ALL, APPROVE, FORWARD_ALL = range(3)
 
 WRITING = 32  # the bits of an approver's mask from this one on apply only to opens for writing
 
-BY_BASENAME, BY_PATH, BY_PREFIX, BY_FLAGS, BY_RDONLY, BY_UID, BY_AUID, BY_UPPER = (
-    1 << bit for bit in range(8)
+BY_BASENAME, BY_PATH, BY_PREFIX, BY_FLAGS, BY_RDONLY, BY_UID, BY_AUID, BY_UPPER, BY_INODE = (
+    1 << bit for bit in range(9)
 )
 
 CPUS = 64

@@ -53,6 +53,7 @@ def _kinds(
         maps.BY_UID: approvers.uids,
         maps.BY_AUID: approvers.auids,
         maps.BY_UPPER: approvers.upper_layer,
+        maps.BY_INODE: approvers.inodes,
     }
     return sum(kind for kind, values in present.items() if values)
 
@@ -66,5 +67,7 @@ def _values(approvers: Approvers) -> Iterator[tuple[Approver, bool]]:
         yield Approver(path_hash.path(path), maps.BY_PREFIX), path in approvers.write_prefixes
     for uid in approvers.uids:
         yield Approver(uid, maps.BY_UID), False
+    for inode in approvers.inodes:
+        yield Approver(inode, maps.BY_INODE), False
     for auid in approvers.auids:
         yield Approver(auid, maps.BY_AUID), False

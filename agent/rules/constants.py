@@ -39,6 +39,13 @@ MOUNT_FLAGS = {
     "MS_REC": 16384,
 }
 UMOUNT_FLAGS = {"MNT_FORCE": 1, "MNT_DETACH": 2, "MNT_EXPIRE": 4, "UMOUNT_NOFOLLOW": 8}
+INODE_FLAGS = {
+    "FS_SYNC_FL": 0x8,
+    "FS_IMMUTABLE_FL": 0x10,
+    "FS_APPEND_FL": 0x20,
+    "FS_NODUMP_FL": 0x40,
+    "FS_NOATIME_FL": 0x80,
+}
 EXIT_CAUSES = {"EXITED": 0, "COREDUMPED": 1, "SIGNALED": 2}
 AUDIT = {"AUDIT_AUID_UNSET": 0xFFFFFFFF}
 
@@ -52,7 +59,7 @@ def table() -> dict[str, int]:
     values = {name: getattr(os, name, 0) for name in OPEN_FLAGS}
     values |= {name: getattr(stat, name) for name in MODES if name != "S_IFMT"}
     values["S_IFMT"] = 0o170000  # stat.S_IFMT is a function
-    values |= UNLINK_FLAGS | RENAME_FLAGS | MOUNT_FLAGS | UMOUNT_FLAGS | EXIT_CAUSES | AUDIT
+    values |= UNLINK_FLAGS | RENAME_FLAGS | MOUNT_FLAGS | UMOUNT_FLAGS | INODE_FLAGS | EXIT_CAUSES | AUDIT
     values |= {name: int(item) for name, item in signal.Signals.__members__.items()}  # with SIGPOLL, SIGCLD
     return values | {name: -getattr(errno, name) for name in dir(errno) if name.startswith("E")}
 
@@ -66,6 +73,7 @@ def groups() -> list[tuple[str, list[str]]]:
         ("rename flags", list(RENAME_FLAGS)),
         ("mount flags", list(MOUNT_FLAGS)),
         ("umount flags", list(UMOUNT_FLAGS)),
+        ("flags of an inode", list(INODE_FLAGS)),
         ("causes of an exit", list(EXIT_CAUSES)),
         ("login users", list(AUDIT)),
         ("errors, negative", ["EPERM", "ENOENT", "EACCES", "..."]),

@@ -32,6 +32,7 @@ class Field(NamedTuple):
 
 # Roles: the values that the filters can test.
 FILE_PATH, FILE_NAME, FILE2_PATH, FILE2_NAME = "file.path", "file.name", "file2.path", "file2.name"
+FILE_INODE, FILE2_INODE = "file.inode", "file2.inode"
 FLAGS, UID, AUID, UPPER, UPPER2 = "flags", "uid", "auid", "upper", "upper2"
 
 ANY_PATH = "any_path"
@@ -151,6 +152,7 @@ _OWN: dict[EventType, tuple[tuple[str, str, str, str], ...]] = {
         *_FLAGS,
     ),
     EventType.UMOUNT: _FLAGS,
+    EventType.CHATTR: (("flags", INT, "e.flags", "flags that the inode is to have, as chattr(1) sets them"),),
     EventType.EXIT: (
         ("code", INT, "exit_number(e.exit_code)", "exit status, or the signal that ended the process"),
         ("cause", INT, "exit_cause(e.exit_code)", "EXITED, COREDUMPED or SIGNALED"),
@@ -181,6 +183,7 @@ WRITES = (
     EventType.UTIMES,
     EventType.SETXATTR,
     EventType.REMOVEXATTR,
+    EventType.CHATTR,
 )
 
 
@@ -284,6 +287,8 @@ def of_event(kind: EventType) -> dict[str, Field]:
         table.append(
             Field("retval", INT, "e.retval", "0 or more on success, a negative error number on failure")
         )
+    if kind in _CREATING:  # the kernel stage decides before they have an inode
+        table = [field._replace(role="") if field.name == "file.inode" else field for field in table]
     return {
         f"{kind.label}.{field.name}": field._replace(name=f"{kind.label}.{field.name}") for field in table
     }
@@ -307,7 +312,9 @@ def _process_event(kind: EventType) -> list[Field]:
 def _file_fields(prefix: str, file: str, slot: str) -> list[Field]:
     fields = []
     for name, kind, getter, doc in _FILE:
-        role = f"{slot}.{name}" if name in ("path", "name") else ""
+        role = f"{slot}.{name}" if name in ("path", "name", "inode") else ""
+        if name == ANY_PATH:
+            role = f"{slot}.path"
         if name == "in_upper_layer":
             role = UPPER if slot == "file" else UPPER2
         fields.append(
@@ -338,7 +345,7 @@ def siblings(field: Field, kind: EventType) -> tuple[Field, Field | None, Field]
     """Return the fields path, inode and device of the file of an `any_path`; no inode if the file is new."""
     table, prefix = of_event(kind), field.name.removesuffix(ANY_PATH)
     inode = table[f"{prefix}inode"]
-    return table[f"{prefix}path"], None if kind in _CREATING else inode, table[f"{prefix}device"]
+    return table[f"{prefix}path"], inode if inode.role else None, table[f"{prefix}device"]
 
 
 def names() -> list[str]:

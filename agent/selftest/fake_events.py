@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.events.model import Event, EventType, File, FileFlags
+from agent.rules.constants import INODE_FLAGS
 from agent.selftest.effects import Effect, closes_of_writers, effect_of, times
 from agent.selftest.workload import LineReport, Outcome, unquote
 
@@ -141,5 +142,5 @@ def _mode(words: Sequence[str], at: int) -> int:
 def _flags(words: Sequence[str], at: int) -> int:
     if not at or len(words) <= at:
         return 0
-    known = (getattr(os, name, 0) for name in words[at].split("|"))
+    known = (getattr(os, name, INODE_FLAGS.get(name, 0)) for name in words[at].split("|"))
     return sum(known)

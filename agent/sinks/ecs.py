@@ -69,7 +69,7 @@ _CONSTANT = {
 _CLASSES: Mapping[str, tuple[str, str]] = {
     "open": ("file", "access"),
     **dict.fromkeys(
-        ("close", "rename", "truncate", "chmod", "chown", "utimes", "setxattr", "removexattr"),
+        ("close", "rename", "truncate", "chmod", "chown", "utimes", "setxattr", "removexattr", "chattr"),
         ("file", "change"),
     ),
     **dict.fromkeys(("unlink", "rmdir"), ("file", "deletion")),

@@ -37,7 +37,14 @@ _CONTENT = frozenset(
 # A digest says nothing of these, nor of refused attempts: they are explained only where the package manager
 # itself makes them. dpkg tries to remove each temporary file as a directory first.
 _ATTRIBUTES = frozenset(
-    {EventType.CHMOD, EventType.CHOWN, EventType.UTIMES, EventType.SETXATTR, EventType.REMOVEXATTR}
+    {
+        EventType.CHMOD,
+        EventType.CHOWN,
+        EventType.UTIMES,
+        EventType.SETXATTR,
+        EventType.REMOVEXATTR,
+        EventType.CHATTR,
+    }
 )
 
 

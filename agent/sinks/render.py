@@ -301,6 +301,7 @@ _DETAILS: dict[EventType, tuple[_Detail, ...]] = {
         _FLAGS,
     ),
     EventType.UMOUNT: (_FLAGS,),
+    EventType.CHATTR: (_FLAGS,),
     EventType.EXEC: (("script", _script),),
     EventType.EXIT: (("exit_code", lambda event: str(event.exit_code)),),
 }

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "fim-gen.h"
@@ -153,4 +154,37 @@ long run_chattr(const struct op *op)
 	int flags = (int)value_of(&op->arg[1]);
 
 	return ioctl((int)value_of(&op->arg[0]), FS_IOC_SETFLAGS, &flags) < 0 ? -errno : 0;
+}
+
+/* The same by another command, which takes flags such as FS_XFLAG_IMMUTABLE. */
+long run_fssetxattr(const struct op *op)
+{
+	struct fsxattr asked = { .fsx_xflags = (__u32)value_of(&op->arg[1]) };
+
+	return ioctl((int)value_of(&op->arg[0]), FS_IOC_FSSETXATTR, &asked) < 0 ? -errno : 0;
+}
+
+/* file_setattr(2), from 6.17: the same by name. */
+long run_file_setattr(const struct op *op)
+{
+	const long *v = call_values(op);
+	__u64 asked[3] = { (__u64)v[2] };
+
+	return syscall(469, v[0], v[1], asked, sizeof(asked), 0) < 0 ? -errno : 0;
+}
+
+/* Gives a new socket a name. */
+long run_bind(const struct op *op)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const long *v = call_values(op);
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	long ret;
+
+	if (fd < 0)
+		return -errno;
+	strncpy(address.sun_path, (const char *)v[0], sizeof(address.sun_path) - 1);
+	ret = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
 }

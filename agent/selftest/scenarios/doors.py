@@ -6,13 +6,15 @@ import errno
 import os
 from pathlib import Path
 
-from agent.events.model import FileFlags
+from agent.events.model import EventType, FileFlags
 from agent.hooks import coverage, sets
+from agent.rules.constants import INODE_FLAGS
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.scenarios import proves
 
 COPIED = 13  # bytes
 NOBODY = 65534
+
 NATIVE_WORKERS = 1 << 9  # IORING_FEAT_NATIVE_WORKERS
 
 
@@ -355,6 +357,59 @@ unlink32 {folder}/b
         ("unlink", "b", ""),
     ]
     bench.equal("events", [*one, *two], _reported(played))
+
+
+@proves("doors.chattr")
+def doors_chattr(bench: Bench) -> None:
+    """Set flags of a file by both commands of ioctl and by name, and fail as another user."""
+    with bench.mounted("fs", "ext4"):
+        path = bench.file("fs/watched")
+        os.chown(path, NOBODY, NOBODY)  # the owner lacks only the capability
+        bench.rules(watched=f'chattr.file.path == "{path}"', append="chattr.flags & FS_APPEND_FL > 0")
+        known = {"type": EventType.CHATTR, "file.path": path.encode(), "retval": 0}
+        for line, flags in (
+            ("chattr $0 FS_APPEND_FL", INODE_FLAGS["FS_APPEND_FL"]),
+            ("fssetxattr $0 FS_XFLAG_IMMUTABLE", INODE_FLAGS["FS_IMMUTABLE_FL"]),
+            ("chattr $0 0", 0),
+        ):
+            played = bench.play(f"open {path} O_RDONLY -> $0\n{line}\nclose $0\n")
+            bench.arrives_once(played, "watched", known | {"flags": flags})
+            matching = ("watched", "append") if flags == INODE_FLAGS["FS_APPEND_FL"] else ("watched",)
+            bench.equal(f"rules of {line}", matching, played.judged[0].rules)
+        child = f"fork -> $1\nsetuid {NOBODY}\nchattr $0 FS_IMMUTABLE_FL\nend\nwait $1\n"
+        script = f"open {path} O_RDONLY -> $0\n{child}close $0\n"
+        played = bench.play(script, refused={f"chattr:4 errno {errno.EPERM}": 1})
+        refused = {"retval": -errno.EPERM, "flags": INODE_FLAGS["FS_IMMUTABLE_FL"], "uid": NOBODY}
+        bench.arrives_once(played, "watched", known | refused)
+        _chattr_by_name(bench, path, known)
+
+
+def _chattr_by_name(bench: Bench, path: str, known: dict[str, object]) -> None:
+    """Set flags by file_setattr(2), where the kernel has it."""
+    line = f"file_setattr AT_FDCWD {path} FS_XFLAG_IMMUTABLE\n"
+    (report,) = bench.unwatched(line).reports
+    bench.unwatched(f"open {path} O_RDONLY -> $0\nchattr $0 0\nclose $0\n")
+    bench.evidence.record("file_setattr(2)", True, "any", f"returned {report.ret}")
+    if errno.ENOSYS not in report.errors:
+        played = bench.play(line)
+        bench.arrives_once(played, "watched", known | {"flags": INODE_FLAGS["FS_IMMUTABLE_FL"]})
+        bench.unwatched(f"open {path} O_RDONLY -> $0\nchattr $0 0\nclose $0\n")
+
+
+@proves("doors.bind")
+def doors_bind(bench: Bench) -> None:
+    """Give sockets a name: a new one, one that exists, and one in a folder of another user."""
+    path = bench.path("watched")
+    bench.rules(watched=f'mknod.file.path == "{path}" && mknod.file.destination.mode & S_IFMT == S_IFSOCK')
+    known = {"type": EventType.MKNOD, "file.path": path.encode()}
+    made = bench.play(f"bind {path}\n")
+    bench.arrives_once(made, "watched", known | {"retval": 0, "pid": bench.pid})
+    again = bench.play(f"bind {path}\n", refused={f"bind:1 errno {errno.EADDRINUSE}": 1})
+    bench.arrives_once(again, "watched", known | {"retval": -errno.EADDRINUSE})
+    Path(path).unlink()
+    script = f"fork -> $1\nsetuid {NOBODY}\nbind {path}\nend\nwait $1\n"
+    refused = bench.play(script, refused={f"bind:3 errno {errno.EACCES}": 1})
+    bench.arrives_once(refused, "watched", known | {"retval": -errno.EACCES, "uid": NOBODY})
 
 
 @proves("doors.io_uring")

@@ -77,19 +77,24 @@ def test_a_path_without_a_file_is_a_path() -> None:
     assert matches(rules, Event(EventType.OPEN, file=File(b"/none/such")))
 
 
-def test_the_kernel_forwards_all_events_for_such_a_rule(watched: Path) -> None:
-    """Unless it can test another condition of the rule."""
-    any_path = f'open.file.any_path == "{watched}"'
-    approvers = derive(rule(any_path))[EventType.OPEN]
-    assert approves(approvers, opened(watched, by="/mnt/else"))
-    assert approvers.mode is Mode.FORWARD_ALL
-    assert derive(rule(f"{any_path} && open.flags & O_WRONLY > 0"))[EventType.OPEN].mode is Mode.APPROVE
+def test_the_kernel_filters_by_inode(watched: Path) -> None:
+    """It rejects other files."""
+    approvers = derive(rule(f'open.file.any_path == "{watched}"'))[EventType.OPEN]
+    assert approvers.mode is Mode.APPROVE
+    event = opened(watched, by="/mnt/else")
+    assert approves(approvers, event)
+    assert not approves(approvers, replace(event, file=replace(event.file, inode=event.file.inode + 1)))
 
 
 def test_a_new_file_is_known_by_its_path_only(watched: Path) -> None:
-    """It cannot be the file that lay there."""
+    """When the kernel decides about a mkdir, the directory has no inode yet."""
     approvers = derive(rule(f'fim.write.file.any_path == "{watched}"'))[EventType.MKDIR]
-    assert (approvers.mode, approvers.paths) == (Mode.APPROVE, frozenset({os.fsencode(watched)}))
+    assert (approvers.mode, approvers.inodes) == (Mode.APPROVE, frozenset())
+
+
+def test_an_inode_number_of_a_new_file_is_no_approver() -> None:
+    assert derive(rule("mkdir.file.inode == 42"))[EventType.MKDIR].mode is Mode.FORWARD_ALL
+    assert derive(rule("rmdir.file.inode == 42"))[EventType.RMDIR].inodes == {42}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ WRITES: Mapping[str, tuple[str, ...]] = {
         event: (f"{event}.file",)
         for event in (
             *("open", "unlink", "rmdir", "mkdir", "symlink", "mknod", "truncate"),
-            *("chmod", "chown", "utimes", "setxattr", "removexattr"),
+            *("chmod", "chown", "utimes", "setxattr", "removexattr", "chattr"),
         )
     },
     "rename": ("rename.file", "rename.file.destination"),
@@ -71,6 +71,11 @@ OTHERS = {
     "MNT_DETACH": 2,
     "MNT_EXPIRE": 4,
     "UMOUNT_NOFOLLOW": 8,
+    "FS_SYNC_FL": 0x8,
+    "FS_IMMUTABLE_FL": 0x10,
+    "FS_APPEND_FL": 0x20,
+    "FS_NODUMP_FL": 0x40,
+    "FS_NOATIME_FL": 0x80,
     "EXITED": 0,
     "COREDUMPED": 1,
     "SIGNALED": 2,

@@ -14,7 +14,7 @@ WRITE = "fim.write"
 # The event types that fim.write stands for, as docs/rules.md lists them.
 WRITES = (
     "open", "unlink", "rmdir", "mkdir", "rename", "link", "symlink", "mknod", "truncate", "chmod", "chown",
-    "utimes", "setxattr", "removexattr",
+    "utimes", "setxattr", "removexattr", "chattr",
 )  # fmt: skip
 _TYPES: Mapping[str, int] = {
     "open": 16, WRITE: 12, "unlink": 6, "rmdir": 3, "mkdir": 6, "rename": 8, "link": 5, "symlink": 4,

@@ -21,7 +21,7 @@ Sample = dict[str, Any]
 
 TWO_FILES = ("rename", "link")
 NO_FILE = ("fork", "exit")
-MOUNTS = ("mount", "umount")
+MOUNTS = ("mount", "umount", "chattr")
 PROCESSES = ("exec", "fork", "exit")
 NEW_MODE = ("open", "mkdir", "mknod", "chmod")
 FLAGGED = ("open", "unlink", "rename", "mount", "umount")

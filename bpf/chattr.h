@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Changes of an inode's flags, as chattr(1) makes them: FS_IOC_SETFLAGS,
+ * FS_IOC_FSSETXATTR and file_setattr(2). From 5.13 one function serves all.
+ * Before, each file system serves the ioctl itself, so it is entered where the
+ * kernel asks the security modules about it, which have the file.
+ */
+#ifndef FIM_CHATTR_H
+#define FIM_CHATTR_H
+
+#include "kernel.h"
+#include "event.h"
+#include "context.h"
+#include "operation.h"
+#include "returns.h"
+#include "attributes.h"
+
+#define FIM_SETFLAGS   0x40086602 /* FS_IOC_SETFLAGS of 64 bits */
+#define FIM_SETFLAGS32 0x40046602
+#define FIM_FSSETXATTR 0x401c5820
+
+/* Returns the flags of FS_IOC_SETFLAGS for those of FS_IOC_FSSETXATTR (FS_XFLAG_*) that both have. */
+static __always_inline __u32 fim_inode_flags(__u32 xflags)
+{
+	__u32 flags = (xflags & 0x08) << 1 | (xflags & 0x10) << 1; /* immutable, append */
+
+	flags |= (xflags & 0x20) >> 2;	  /* synchronous */
+	flags |= (xflags & 0x40) << 1;	  /* noatime */
+	flags |= (xflags & 0x80) >> 1;	  /* nodump */
+	flags |= (xflags & 0x200) << 20;  /* inherits the project */
+	flags |= (xflags & 0x8000) << 10; /* dax */
+	return flags;
+}
+
+static __always_inline int fim_is_setting_flags(__u32 command)
+{
+	return command == FIM_SETFLAGS || command == FIM_SETFLAGS32 || command == FIM_FSSETXATTR;
+}
+
+/* vfs_fileattr_set([idmap,] struct dentry *dentry, struct fileattr *fa), whose first field is the flags */
+static __always_inline int chattr_enter(void *ctx, __u32 family)
+{
+	__u32 flags = 0;
+
+	fim_read_kernel(&flags, sizeof(flags), (void *)fim_arg_after_idmap(ctx, family, 1));
+	return fim_op_enter_noted(ctx, family, FIM_AT_CHATTR, FIM_CHATTR, flags, NULL);
+}
+
+static __always_inline int chattr_exit(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_op_lookup_returning(FIM_AT_CHATTR);
+	__s32 ret;
+
+	if (!op)
+		return 0;
+	ret = fim_ret(ctx, family, FIM_AT_CHATTR);
+	return fim_op_end(ctx, family, op, ret == -ENOIOCTLCMD ? -ENOTTY : ret);
+}
+
+/* file_setattr(2), from 6.17 */
+FIM_PLAIN_POINT(chattr_path, FIM_AT_CHATTR_PATH, FIM_CHATTR)
+
+/* security_file_ioctl(struct file *file, unsigned int cmd, unsigned long arg) */
+static __always_inline int ioctl_resolve(void *ctx, __u32 family)
+{
+	__u32 command = fim_arg(ctx, family, 1);
+	struct fim_inflight *op;
+	__u32 flags = 0;
+
+	if (!fim_is_setting_flags(command))
+		return 0;
+	bpf_probe_read_user(&flags, sizeof(flags), (void *)fim_arg(ctx, family, 2));
+	if (command == FIM_FSSETXATTR)
+		flags = fim_inode_flags(flags);
+	op = fim_op_enter_object(ctx, family, FIM_AT_IOCTL, FIM_CHATTR, flags, 0);
+	if (!op)
+		return 0;
+	return fim_op_judge_path(ctx, family, op,
+				 (void *)fim_arg(ctx, family, 0) +
+					 bpf_core_field_offset(struct file, f_path));
+}
+
+/* ioctl(2), of 64 bits and of 32 */
+FIM_SHORT_EXIT(ioctl, FIM_AT_IOCTL)
+
+static __always_inline int ioctl32_exit(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_op_lookup_returning(FIM_AT_IOCTL);
+
+	return op ? fim_op_end(ctx, family, op, (__s32)fim_ret(ctx, family, FIM_AT_IOCTL32)) : 0;
+}
+
+#endif /* FIM_CHATTR_H */
