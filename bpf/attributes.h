@@ -27,6 +27,9 @@
 /* 1: the function at FIM_AT_FTRUNCATE takes a descriptor, not a file. */
 const volatile __u8 fim_ftruncate_by_fd = 0;
 
+/* 1: the hook at which its object is known takes a file, not a path. */
+const volatile __u8 fim_ftruncate_of_file = 0;
+
 /* Calls by name, which are entered before their object is known. */
 #define FIM_BY_PATH_POINTS                                                                                   \
 	(1ULL << FIM_AT_TRUNCATE_PATH | 1ULL << FIM_AT_CHMOD_PATH | 1ULL << FIM_AT_CHOWN_PATH |              \
@@ -42,7 +45,7 @@ static __always_inline int fim_is_among(__u32 point, __u64 points)
 }
 
 /*
- * filename_lookup(int dfd, struct filename *name, ..): the name of an object
+ * filename_lookup(int dfd, struct filename *name, flags, struct path *path, ..): the name of an object
  * that is not opened, created, moved or removed; before 5.15 the old name of
  * a link too.
  */
@@ -50,7 +53,11 @@ static __always_inline int lookup_given(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup();
 
-	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED || op->keeps)
+	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED)
+		return 0;
+	if (op->point == FIM_AT_LINK)
+		fim_found_expect(0, fim_arg(ctx, family, 3));
+	if (op->keeps)
 		return 0;
 	if (fim_is_among(op->point, FIM_NAME_KEPT | FIM_BY_PATH_POINTS))
 		fim_op_add_name(op, family, 0, (void *)fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
@@ -185,16 +192,49 @@ static __always_inline int ftruncate_enter(void *ctx, __u32 family)
 	struct fim_inflight *op;
 	struct path *path;
 
-	if (fim_ftruncate_by_fd)
+	if (fim_ftruncate_by_fd) {
 		path = fim_fd_path(first);
-	else
-		path = (void *)first + bpf_core_field_offset(struct file, f_path);
-	if (!path)
+		if (!path || !fim_op_enter(fim_frame(ctx, family), FIM_AT_FTRUNCATE, FIM_TRUNCATE))
+			return 0;
+		op = fim_op_lookup();
+		if (op)
+			fim_op_reach(op, path);
 		return 0;
+	}
+	path = (void *)first + bpf_core_field_offset(struct file, f_path);
 	op = fim_op_enter_object(ctx, family, FIM_AT_FTRUNCATE, FIM_TRUNCATE, 0, 0);
 	return op ? fim_op_judge_path(ctx, family, op, path) : 0;
 }
-FIM_SHORT_EXIT(ftruncate, FIM_AT_FTRUNCATE)
+
+/*
+ * security_file_truncate(struct file *file), before 6.2 security_path_truncate(struct path *path): another
+ * thread may have closed the descriptor since the entry, and opened another file in its place.
+ */
+static __always_inline int ftruncate_resolve(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_op_lookup_entered(FIM_TRUNCATE);
+	void *object = (void *)fim_arg(ctx, family, 0);
+
+	if (!op || op->point != FIM_AT_FTRUNCATE || !fim_op_record(op, family))
+		return 0;
+	if (fim_ftruncate_of_file)
+		object += bpf_core_field_offset(struct file, f_path);
+	return fim_op_judge_path(ctx, family, op, object);
+}
+
+/* What was refused before that hook is judged by the descriptor at the entry. */
+static __always_inline int ftruncate_exit(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_op_lookup_returning(FIM_AT_FTRUNCATE);
+	__s32 ret = fim_ret(ctx, family, FIM_AT_FTRUNCATE);
+
+	if (!op)
+		return 0;
+	if (FIM_TAILS(family))
+		return fim_op_hand_over(ctx, family, op, ret);
+	fim_op_refuse_reached(op, family, ret);
+	return fim_op_finish(ctx, op, ret);
+}
 
 /* --- extended attributes -------------------------------------------------- */
 

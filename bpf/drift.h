@@ -20,6 +20,9 @@
  * 6.5   FMODE_BACKING marks the real file that overlayfs opens below its own
  *       ("fs: use backing_file container for internal files with "fake"
  *       f_path"). Before, FMODE_NOACCOUNT is the only mark of it.
+ * 6.2   ftruncate asks security_file_truncate(file), before security_path_truncate()
+ *       ("security: Create file_truncate hook from path_truncate hook"):
+ *       fim_ftruncate_of_file.
  * 6.2   ACLs are set by vfs_set_acl(), no longer by vfs_setxattr() ("acl: add
  *       vfs_set_acl()"): a point of its own, best effort.
  * 5.19  The LSM hook path_rename is called once for an exchange, with flags;

@@ -87,7 +87,8 @@ struct fim_file {
 	__u32 epochs[1 + FIM_PARENTS]; /* of the inode and of its parents */
 	struct fim_text path;	       /* components, the last one first, each
 					* terminated; FIM_AS_GIVEN: the base */
-	struct fim_text given;	       /* the caller's text, FIM_AS_GIVEN only */
+	struct fim_text given;	       /* the caller's text, FIM_AS_GIVEN, or the last component of
+					* a name in a resolved directory */
 	__u32 reserved;
 };
 

@@ -48,6 +48,7 @@ enum fim_point {
 	FIM_AT_IOCTL,
 	FIM_AT_IOCTL32,
 	FIM_AT_BIND,
+	FIM_AT_PARENT,
 	FIM_POINTS = 64,
 };
 
@@ -60,6 +61,16 @@ enum fim_point {
 #define FIM_INVALIDATES                                                                                      \
 	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_RENAME | 1U << FIM_LINK | 1U << FIM_MOUNT |          \
 	 1U << FIM_UMOUNT)
+
+#define FIM_NAMES                                                                                            \
+	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_MKDIR | 1U << FIM_RENAME | 1U << FIM_LINK |          \
+	 1U << FIM_SYMLINK | 1U << FIM_MKNOD)
+
+/* Whether operations of this type are on names. */
+static __always_inline int fim_is_among_names(__u32 type)
+{
+	return FIM_NAMES >> (type & 31) & 1;
+}
 
 enum fim_state {
 	FIM_ENTERED, /* the object is not known */
@@ -77,7 +88,7 @@ struct fim_inflight {
 	__u64 frame;		   /* address on the stack at entry */
 	struct filename *filename; /* open: the kernel's copy of the name */
 	struct dentry *created;	   /* will get an inode, or NULL */
-	struct dentry *reached;	   /* open, exec: was found, and may be refused yet; or NULL */
+	struct dentry *reached;	   /* open, exec, ftruncate: was found, and may be refused yet; or NULL */
 	struct mount *reached_on;  /* its mount */
 	struct inode *inode;	   /* of what was reached */
 	struct dentry *parent;	   /* directory of what is created or was reached */

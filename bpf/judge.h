@@ -110,7 +110,7 @@ __noinline int fim_judge_text(__u32 index, __u32 which, int dfd)
 
 	if (!slot || !slot->event.file[which & 1].given.length)
 		return 0;
-	sure = fim_text_split(index, which);
+	sure = fim_text_split(index, which, 0);
 	sure &= fim_text_walk_base(index, which, dfd);
 	if (!(slot->kinds & FIM_BY_NAME))
 		return 0;

@@ -13,10 +13,6 @@
 #include "refusal.h"
 #include "returns.h"
 
-#define FIM_NAMES                                                                                            \
-	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_MKDIR | 1U << FIM_RENAME | 1U << FIM_LINK |          \
-	 1U << FIM_SYMLINK | 1U << FIM_MKNOD)
-
 /* 1: the kernel calls the LSM hook twice for an exchange, first with both names swapped. */
 const volatile __u8 fim_exchange_twice = 0;
 
@@ -148,7 +144,7 @@ static __always_inline int link_enter(void *ctx, __u32 family)
 }
 
 /*
- * filename_parentat(int dfd, struct filename *name, ..): where all of them look
+ * filename_parentat(int dfd, struct filename *name, flags, struct path *parent, ..): where all of them look
  * up the directories of their names. The kernel's copy of a name is certain to
  * exist here for the last time: some callers free it before they return.
  */
@@ -156,10 +152,26 @@ static __always_inline int parent_given(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup();
 
-	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED ||
-	    !(FIM_NAMES & (1U << (op->type & 31))) || op->names >= FIM_FILES)
+	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED || !fim_is_among_names(op->type) ||
+	    op->names >= FIM_FILES)
 		return 0;
+	if (op->type == FIM_LINK)
+		fim_found_note(0); /* the lookup of the old name has returned */
+	fim_found_expect(op->names, fim_arg(ctx, family, 3));
 	fim_op_add_name(op, family, op->names, (void *)fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
+	return 0;
+}
+
+/* The directory of a name was found, or not. Before 5.15 the function returns the name or an error. */
+static __always_inline int parent_exit(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_op_lookup();
+
+	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED || !fim_is_among_names(op->type) ||
+	    !op->names)
+		return 0;
+	if ((__u32)fim_ret(ctx, family, FIM_AT_PARENT) < (__u32)-MAX_ERRNO)
+		fim_found_note(op->names - 1);
 	return 0;
 }
 

@@ -27,6 +27,7 @@
 	X(link, path_link)                                                                                   \
 	X(symlink, path_symlink)                                                                             \
 	X(mknod, path_mknod)                                                                                 \
+	X(ftruncate, path_truncate)                                                                          \
 	X(ioctl, file_ioctl)                                                                                 \
 	X(move_mount, move_mount)                                                                            \
 	X(pivot_root, sb_pivotroot)
@@ -41,6 +42,7 @@
 	X(link, resolve, security_path_link)                                                                 \
 	X(symlink, resolve, security_path_symlink)                                                           \
 	X(mknod, resolve, security_path_mknod)                                                               \
+	X(ftruncate, resolve, security_path_truncate)                                                        \
 	X(ioctl, resolve, security_file_ioctl)                                                               \
 	X(move_mount, resolve, security_move_mount)                                                          \
 	X(pivot_root, resolve, security_sb_pivotroot)
@@ -126,6 +128,7 @@
 	X(ioctl, __do_sys_ioctl)                                                                             \
 	X(ioctl32, __do_compat_sys_ioctl)                                                                    \
 	X(bind, unix_bind)                                                                                   \
+	X(parent, filename_parentat)                                                                         \
 	X(mount, path_mount)                                                                                 \
 	X(umount, path_umount)                                                                               \
 	X(move_mount, __do_sys_move_mount)                                                                   \

@@ -14,6 +14,7 @@
 #include "record.h"
 #include "judge.h"
 #include "operation.h"
+#include "found.h"
 
 /*
  * Errors that make an event even where no object was resolved. Others say that
@@ -115,6 +116,50 @@ no_room:
 }
 
 /*
+ * Judges a refused request by the place where one of its names lies. Returns -1 if
+ * that is not known. The inode stays unknown: approvers by inode were asked before.
+ */
+__noinline int fim_judge_found(__u32 index, __u32 which)
+{
+	struct fim_found *place = fim_found_lookup(which);
+	struct fim_slot *slot = fim_slot_lookup(index);
+	struct dentry *dentry;
+	struct fim_file *file;
+	__u32 depth = 0;
+
+	if (!place || !slot)
+		return -1;
+	file = &slot->event.file[which & 1];
+	if (!file->given.length)
+		return -1;
+	if (slot->event.type == FIM_LINK && !(which & 1)) {
+		file->given.length = 0; /* the object itself was found */
+	} else {
+		if (!fim_text_split(index, which, 1))
+			return -1;
+		file->given.offset += slot->text_start;
+		file->given.length -= slot->text_start;
+		depth = 1;
+	}
+	dentry = place->dentry;
+	file->device = BPF_CORE_READ(dentry, d_sb, s_dev);
+	fim_walk_begin(slot, which, dentry, place->mount);
+	slot->depth = depth;
+	fim_walk_rest(index);
+	if (!(slot->kinds & FIM_BY_NAME))
+		return 0;
+	return (file->flags & FIM_UNSURE) || fim_is_approved_name(slot, index);
+}
+
+/* Judges one name of a refused request, as user space will. */
+static __always_inline int fim_judge_name(struct fim_inflight *op, __u32 which)
+{
+	int approved = fim_is_among_names(op->type) ? fim_judge_found(op->slot, which) : -1;
+
+	return approved < 0 ? fim_judge_text(op->slot, which, op->dfd[which & 1]) : approved;
+}
+
+/*
  * Judges a refused request by its texts, as user space will: it joins them with
  * the directories that they start from. Counts a rejection.
  */
@@ -131,9 +176,9 @@ static __always_inline int fim_judge_refused(struct fim_inflight *op)
 	if (opinion == FIM_REJECTED)
 		goto rejected;
 	approved = opinion == FIM_APPROVED;
-	approved |= fim_judge_text(op->slot, 0, op->dfd[0]);
+	approved |= fim_judge_name(op, 0);
 	if (op->names > 1)
-		approved |= fim_judge_text(op->slot, 1, op->dfd[1]);
+		approved |= fim_judge_name(op, 1);
 	if (approved)
 		return 1;
 rejected:

@@ -61,6 +61,8 @@ struct fim_slot {
 	__u32 text;		  /* start of the current text in the payload */
 	__u32 text_left;	  /* bytes of it that are not split yet */
 	__u32 text_end;		  /* where its current component ends */
+	__u32 text_last;	  /* 1: only its last component counts */
+	__u32 text_start;	  /* where its last component starts, with `text_last` */
 	__u32 text_plain;	  /* 1: it has no `.`, `..` or doubled slash */
 	__u32 claims;		  /* programs that want it: 1 has it */
 	__u64 place;		  /* address of a string that is read */

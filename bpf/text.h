@@ -65,8 +65,9 @@ __noinline int fim_text_step(__u32 index)
 		goto plain;
 	if (!fim_text_component(slot, index, start, size))
 		return 0;
-	if (start)
+	if (start && !slot->text_last)
 		return 1;
+	slot->text_start = start;
 plain:
 	slot->text_plain = 1;
 	return 0;
@@ -92,8 +93,8 @@ __noinline int fim_text_stretch(__u32 index)
 	return 1;
 }
 
-/* Splits a file's text and hashes its components. Returns whether they are its whole path. */
-__noinline int fim_text_split(__u32 index, __u32 which)
+/* Splits a file's text and hashes its components, or the last one. Returns whether that could be done. */
+__noinline int fim_text_split(__u32 index, __u32 which, __u32 last)
 {
 	struct fim_slot *slot = fim_slot_lookup(index);
 	struct fim_text *given;
@@ -105,6 +106,7 @@ __noinline int fim_text_split(__u32 index, __u32 which)
 	slot->text = given->offset;
 	slot->text_left = given->length - 1;
 	slot->text_end = slot->text_left;
+	slot->text_last = last;
 	slot->text_plain = 0;
 	slot->depth = 0;
 	for (i = 0; i < FIM_TEXT_CHUNK; i++)

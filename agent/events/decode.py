@@ -28,7 +28,6 @@ _ROOT_UNKNOWN = 0xFFFF  # FIM_ROOT_UNKNOWN
 _TYPES = {int(kind): kind for kind in EventType}
 _KNOWN = int(~FileFlags.NONE)
 _FLAGS = [FileFlags(value) for value in range(_KNOWN + 1)]  # an enumeration is slow to make from a number
-_AS_GIVEN = int(FileFlags.AS_GIVEN)
 # The kernel's value (fcntl.h of x86 and arm64); libc defines 0 for 64-bit programs.
 _O_LARGEFILE = 0o400000 if os.uname().machine == "aarch64" else 0o100000
 _TAIL = int(FileFlags.TRUNCATED | FileFlags.DETACHED)
@@ -123,7 +122,7 @@ def _file(text: bytes, fields: Sequence[int]) -> File:
     if not device and not flags:
         return File()  # an event without a file, or a name that the kernel did not look up
     path = _path(_slice(text, path_at, path_length), flags)
-    if flags & _AS_GIVEN:
+    if given_length:
         path = join(path, _text(text, given_at, given_length))
     return File(
         path, inode, device, mount_id, mode, uid, gid, nlink, _FLAGS[flags & _KNOWN],

@@ -64,9 +64,12 @@ def _needs(whole: Selector, *wanted: Selector, extra: Selector | None = None) ->
     return Needs(one_of(whole, _CALLS), all_of(whole, *wanted), extra or best_effort())
 
 
+_PARENT = ("parent.given", "parent.exit")
+
+
 def _named(point: str) -> Needs:
-    """Return the needs of an operation on a name. Only `parent.given` sees what fails in the lookup."""
-    return _needs(_resolved(point), "parent.given")
+    """Return the needs of an operation on a name. Only the hooks at `parent` see what fails in the lookup."""
+    return _needs(_resolved(point), *_PARENT)
 
 
 def _looked_up(point: str, *wanted: Selector, whole: Selector | None = None, **more: Group) -> Needs:
@@ -91,10 +94,10 @@ EVENTS: dict[EventType, Needs] = {
     EventType.RMDIR: _named("rmdir"),
     EventType.MKDIR: _named("mkdir"),
     EventType.RENAME: _named("rename"),
-    EventType.LINK: _needs(_resolved("link"), "parent.given", "lookup.given"),
+    EventType.LINK: _needs(_resolved("link"), *_PARENT, "lookup.given"),
     EventType.SYMLINK: _named("symlink"),
-    EventType.MKNOD: _needs(_resolved("mknod"), "parent.given", _returns("bind")),
-    EventType.TRUNCATE: _looked_up("truncate", _returns("ftruncate")),
+    EventType.MKNOD: _needs(_resolved("mknod"), *_PARENT, _returns("bind")),
+    EventType.TRUNCATE: _looked_up("truncate", _returns("ftruncate"), extra=best_effort("ftruncate.resolve")),
     EventType.CHMOD: _looked_up("chmod"),
     EventType.CHOWN: _looked_up("chown"),
     EventType.UTIMES: _looked_up("utimes"),

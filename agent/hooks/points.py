@@ -59,6 +59,7 @@ POINTS: dict[str, tuple[str, ...]] = {
     "ioctl": ("__x64_sys_ioctl", "__arm64_sys_ioctl"),
     "ioctl32": ("__ia32_compat_sys_ioctl", "__arm64_compat_sys_ioctl"),
     "bind": ("unix_bind",),
+    "parent": ("__filename_parentat", "filename_parentat"),
 }
 
 MAX_POINTS = 64  # FIM_POINTS
@@ -119,6 +120,9 @@ RESOLVES: dict[str, Resolve] = {
     "link": Resolve(("path_link",), ("security_path_link",)),
     "symlink": Resolve(("path_symlink",), ("security_path_symlink",)),
     "mknod": Resolve(("path_mknod",), ("security_path_mknod",)),
+    "ftruncate": Resolve(
+        ("file_truncate", "path_truncate"), ("security_file_truncate", "security_path_truncate")
+    ),
     "ioctl": Resolve(("file_ioctl",), ("security_file_ioctl",)),
     "move_mount": Resolve(("move_mount",), ("security_move_mount",)),
     "pivot_root": Resolve(("sb_pivotroot",), ("security_sb_pivotroot",)),
@@ -149,8 +153,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "rename.resolve": ("old_dir", "old_dentry", "new_dir", "new_dentry"),
     "link.enter": ("olddfd", "old"),
     "link.resolve": ("old_dentry", "new_dir", "new_dentry"),
-    "parent.given": ("dfd", "name"),
-    "lookup.given": ("dfd", "name"),
+    "parent.given": ("dfd", "name", "flags", "parent"),
+    "lookup.given": ("dfd", "name", "flags", "path"),
     "chmod_path.enter": ("dfd", "filename", "mode"),
     "chown_path.enter": ("dfd", "filename", "user", "group"),
     "truncate.enter": ("path",),
@@ -183,6 +187,9 @@ LEADING = ("mnt_userns", "idmap")
 
 # Functions that take a descriptor where the other candidates of their point take the file.
 BY_DESCRIPTOR = frozenset({"do_sys_ftruncate"})
+
+# LSM hooks, and the functions that call them, which take a file where the other candidates take its path.
+OF_FILE = frozenset({"file_truncate", "security_file_truncate"})
 
 # `link.enter` takes a name that the kernel has already copied if its function has this parameter.
 LINK_BY_FILENAME = "old"

@@ -321,6 +321,7 @@ def _constants(plan: Plan, functions: Functions) -> dict[str, bytes]:
         "fim_account_seed": os.urandom(8),
         "fim_arguments": bytes(counts),
         "fim_ftruncate_by_fd": bytes([targets.get("ftruncate.enter") in points.BY_DESCRIPTOR]),
+        "fim_ftruncate_of_file": bytes([targets.get("ftruncate.resolve") in points.OF_FILE]),
         "fim_link_by_filename": bytes([by_filename]),
         "fim_exchange_twice": bytes([renames is not None and points.EXCHANGE_ONCE not in renames]),
     }

@@ -22,7 +22,13 @@ from agent.kernel.libbpf import Object, Program, failed_program
 # of them. A test compares the rows with the object. What is missing in a row is 0.
 SHAPES: tuple[Mapping[str, int], ...] = (
     {},
-    {"fim_use_perf": 1, "fim_exchange_twice": 1, "fim_link_by_filename": 1, "fim_ftruncate_by_fd": 1},
+    {
+        "fim_use_perf": 1,
+        "fim_exchange_twice": 1,
+        "fim_link_by_filename": 1,
+        "fim_ftruncate_by_fd": 1,
+        "fim_ftruncate_of_file": 1,
+    },
 )
 # The seed is random, and a return's position follows from the function that the program is attached to.
 # The format of strings is always the same.

@@ -277,7 +277,7 @@ def doors_tmpfile(bench: Bench) -> None:
 
 @proves("doors.truncate")
 def doors_truncate(bench: Bench) -> None:
-    """Truncate a file by an open with O_TRUNC and by two system calls."""
+    """Truncate a file by an open with O_TRUNC and by two system calls, then one that is open for reading."""
     folder = _folder(bench)
     path = bench.file("folder/file")
     bench.rules(opened="open.flags & O_TRUNC > 0", cut=f'truncate.file.path == "{path}"')
@@ -285,6 +285,9 @@ def doors_truncate(bench: Bench) -> None:
     played = bench.play(script)
     bench.arrives_once(played, "opened", {"file.path": path.encode()})
     bench.equal("truncations", 2, len(played.matches("cut")))
+    script = f"open {path} O_RDONLY -> $0\nftruncate $0 7\nclose $0\n"
+    refused = bench.play(script, refused={f"ftruncate:2 errno {errno.EINVAL}": 1})
+    bench.arrives_once(refused, "cut", {"file.path": path.encode(), "retval": -errno.EINVAL})
 
 
 @proves("doors.copy")

@@ -120,6 +120,11 @@ class TestDecode:
         made = record(EventType.UNLINK, [[b"home", b"me"]], flags=FileFlags.AS_GIVEN, given=[b"../you/x"])
         assert decode(made).file.path == b"/home/you/x"
 
+    def test_a_refused_name_in_the_directory_that_was_found(self) -> None:
+        """The path is known without links, so it has no mark."""
+        event = decode(record(EventType.MKDIR, [[b"srv", b"keep"]], given=[b"x"], retval=-17))
+        assert (event.file.path, event.file.flags) == (b"/srv/keep/x", FileFlags.NONE)
+
     @given(st.binary(max_size=2 * SIZE))
     def test_any_bytes(self, data: bytes) -> None:
         with pytest.raises(DecodeError):

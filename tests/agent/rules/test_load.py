@@ -118,7 +118,7 @@ def test_a_policy_of_datadogs_agent_loads_as_it_is() -> None:
         (rule("open.file.name =~ r\"(?=x)\""), "only (?:...)", ""),
         (rule("process.uid == 0"), "names no event type", "open.file.path"),
         (rule("open.flags == 0 && unlink.retval == 0"), "a rule has one event type", "fim.write"),
-        (rule("bind.addr.port == 1"), "events of type `bind` are not supported", "event types: chmod"),
+        (rule("bind.addr.port == 1"), "events of type `bind` are not supported", "types: chattr, chmod"),
         (rule("exec.envs == \"a\""), "field `exec.envs` of Datadog", ""),
         (rule("process.ancestors[A].pid == 1 && open.flags == 1"), "registers are not supported", ""),
         (rule("open.file.path == \"/a${nope}\""), "unknown variable `${nope}`", "`set`"),

@@ -308,8 +308,8 @@ _TRUTH = (
     Mutant(
         "attribute-name-dropped",
         "bpf/attributes.h",
-        "object.name = (void *)fim_arg_after_idmap(ctx, family, 1);",
-        "object.name = NULL;",
+        "object = { .dentry = dentry, .mount = mount, .name = name };",
+        "object = { .dentry = dentry, .mount = mount, .name = NULL };",
         ("truth.setxattr", "truth.removexattr"),
     ),
     Mutant(
