@@ -25,6 +25,8 @@ def run(arguments: argparse.Namespace, play: Callable[[Options], int]) -> int:
     """
     folder: Path = arguments.resume.absolute()
     rest_folder = folder.with_name(folder.name + _REST)
+    if not (folder / "plan.json").is_file():
+        raise ConfigError(f"{folder}: not the folder of a run", hint="name the folder that the run printed")
     earlier = shard_folders.read(folder)
     if rest_folder.exists():
         raise ConfigError(f"{rest_folder}: already exists", hint="remove it, or move it away")

@@ -92,7 +92,7 @@ def test_the_rest_of_a_run_whose_scheduler_died(place: Place) -> None:
     assert [line.split(" ", 1)[1] for line in place.lines()].count("boot 6.1-amd64") == 1
     code, output = place.ended(place.run("--resume", "."))
     assert code == 2, output
-    assert "not the folder of a run with --cluster" in output
+    assert "not the folder of a run" in output
 
 
 def test_a_worker_that_hangs(place: Place) -> None:

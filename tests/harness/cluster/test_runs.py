@@ -76,7 +76,8 @@ def test_a_signal_ends_all_children(place: Place) -> None:
     once(found, 3)
     assert found.totals == {Verdict.PASS: 2, Verdict.NOT_RUN: 4}
     place.wait(lambda: not any(map(exists, place.pids("boot"))))
-    assert place.count("destroy") == 2
+    # The machine that a worker had prepared may start when the signal ends the one before it.
+    assert place.count("destroy") == place.count("boot") <= 3
 
 
 def test_a_cell_that_no_worker_can_take_is_not_run_at_once(place: Place) -> None:

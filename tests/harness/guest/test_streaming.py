@@ -66,7 +66,7 @@ def _copy(source: object, send: object) -> None:
     try:
         while data := os.read(source.fileno(), 4096):  # type: ignore[attr-defined]
             send(data)  # type: ignore[operator]
-    except (OSError, paramiko.SSHException):
+    except (OSError, EOFError, paramiko.SSHException):
         pass  # the client closed the session
 
 
