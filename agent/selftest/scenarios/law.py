@@ -54,6 +54,12 @@ def law_created_read_only(bench: Bench) -> None:
     _replay(bench, "created_read_only")
 
 
+@proves("law.created_exclusively_by_proc")
+def law_created_exclusively_by_proc(bench: Bench) -> None:
+    """An open with O_EXCL by /proc/self/root."""
+    _replay(bench, "created_exclusively_by_proc")
+
+
 @proves("law.rename_by_proc")
 def law_rename_by_proc(bench: Bench) -> None:
     """A rename to another file system."""

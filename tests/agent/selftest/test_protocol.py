@@ -42,7 +42,7 @@ REQUESTS: st.SearchStrategy[Request] = st.one_of(
     st.builds(
         Load, id=IDS, hookset=TEXT, btf=TEXT, transport=TEXT, events=st.lists(TEXT, max_size=3).map(tuple)
     ),
-    st.builds(Run, id=IDS, name=TEXT),
+    st.builds(Run, id=IDS, name=TEXT, deadline_s=st.floats(0, 1e6)),
     st.builds(Ping, id=IDS),
     st.builds(Quit, id=IDS),
 )
