@@ -325,9 +325,10 @@ def _evidence(record: Record | None) -> tuple[str, ...]:
     return (f"{' '.join(record.words)} = {record.ret} (uid {record.uid}, line {record.line})", *seen, *opened)
 
 
-# Changes that a rule on the path cannot match: a detached tree has no path; and of the rename of
-# a directory above it the truth knows where docs/rules.md promises a match.
-_BY_OTHER_RULES = ("detached", "ancestor-renamed")
+# Changes that a rule on the path cannot match: a detached tree has no path, and a change by another mount has
+# the path there (docs/limits.md); of the rename of a directory above it the truth knows where docs/rules.md
+# promises a match.
+_BY_OTHER_RULES = ("detached", "other-mount", "ancestor-renamed")
 
 
 def _changes(played: Played, rules: Sequence[Sequence[Rule]], about: _About) -> Iterator[Difference]:
@@ -342,7 +343,7 @@ def _changes(played: Played, rules: Sequence[Sequence[Rule]], about: _About) -> 
             for rule in rules[part]:
                 if rule.kind == WRITE and _wants(rule, path):
                     lacks = _silent(rule, part, {one.pid for one in records}, played)
-                    how = _how(records, path)
+                    how = _how(records, about.world.paths_of(path), path)
                     if lacks and how not in _BY_OTHER_RULES:
                         kind = Kind("change", lacks, place=about.place(path), detail=how)
                         expected = f"a match of {rule.id} ({rule.expression}): {path!r} changed: {state}"
@@ -363,15 +364,20 @@ def _silent(rule: Rule, part: int, pids: set[int], played: Played) -> str:
     return "both" if len(silent) == 2 else "".join(silent)
 
 
-def _how(records: Sequence[Record], path: str) -> str:
+def _how(records: Sequence[Record], shown: set[str], path: str) -> str:
+    """Return how a program changed the object of a path; `shown` has all its paths in the world."""
     calls = {one.call for one in records if one.ret >= 0}
     for record in records:
         moved = record.at(0) if record.call.startswith("rename") else None
         if record.call.startswith("renameat") or record.call == "ring_renameat":
             moved = record.at(1)
-        if moved and moved.resolved and path.startswith(f"{moved.resolved}/") and record.ret >= 0:
+        above = f"{moved.resolved}/" if moved and moved.resolved and record.ret >= 0 else None
+        if above and any(one.startswith(above) for one in shown):
             return "ancestor-renamed"
-    return "detached" if "open_tree" in calls else "other"
+    if "open_tree" in calls:
+        return "detached"
+    named = {seen.resolved for one in records if one.call != "look" and one.ret >= 0 for seen in one.seen}
+    return "other-mount" if named & (shown - {path}) else "other"
 
 
 def _changed(records: Sequence[Record]) -> Iterator[tuple[str, str]]:

@@ -163,6 +163,34 @@ def test_a_change_without_a_match_is_a_difference(world: World) -> None:
     assert judged([probe(0), moved, probe(4)], [], [], wanted, world=world) == []
 
 
+def test_a_change_by_another_mount_has_the_path_there(world: World) -> None:
+    """The world's bind mounts show files again; only a rule on the path that the program used must match."""
+    place = next(place for place in world.places if place.kind == "bind")
+    path, other = f"{place.path}/a", f"{place.facts['of']}/a"
+    wanted = Rule("r0", "fim.write", f'fim.write.file.path =~ "{place.path}/**"')
+    probes = [
+        record("look", path, seen=[Seen(0, path, path, state, state)])
+        for state in (FILE, replace(FILE, size=FILE.size + 4))
+    ]
+    by_other = record("truncate", other, "4", seen=[Seen(0, other, other)])
+    assert judged([probes[0], by_other, probes[1]], [], [], wanted, world=world) == []
+    by_path = record("truncate", f"{path}b", "4", seen=[Seen(0, f"{path}b", f"{path}b")])
+    kinds = judged([probes[0], by_path, probes[1]], [], [], wanted, world=world)
+    assert "change both bind other" in kinds
+
+
+def test_paths_of_an_object_in_a_world(world: World) -> None:
+    """By all mounts that show it; a snapshot and a subvolume have objects of their own."""
+    binds = [place for place in world.places if place.kind.startswith("bind")]
+    first = binds[0]
+    known = {f"{place.path}/x" for place in binds if place.facts["of"] == first.facts["of"]}
+    assert world.paths_of(f"{first.path}/x") == known | {f"{first.facts['of']}/x"}
+    assert world.paths_of("/w/sub/x") == {"/w/sub/x", "/w/btr/b/x"}
+    assert world.paths_of("/w/btr/s/x") == {"/w/btr/s/x"}
+    assert world.paths_of("/w/sh/x") == {"/w/sh/x", "/w/peer/x"}
+    assert world.paths_of("/w/btr/bb") == {"/w/btr/bb"}
+
+
 def test_what_filters_dropped_is_counted_by_type() -> None:
     """Processes are in the counts, but not in the parts: they always pass."""
     row = {"seen": 10, "approver_rejected": 4, "discarded": 5, "submitted": 1}

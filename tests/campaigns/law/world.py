@@ -19,6 +19,8 @@ MIB = 1 << 20
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_SHARED = 1, 2, 4, 8, 0x1000, 1 << 20
 
+SHOWING = ("bind", "bind-ro", "btrfs-mount")  # kinds of places whose files are those of the place in `of`
+
 # How an image is made, once. The subvolumes of a btrfs have the same inode numbers; one is a snapshot, made
 # once the other had a tree.
 _TREE = "mkdir d1 d2 d2/sub etc keep; echo 1 >d1/f1; echo 2 >d1/f2; echo 3 >d2/f1; echo 4 >d2/sub/f1"
@@ -106,6 +108,23 @@ class World:
         ):
             found |= more
         return sorted(found)
+
+    def paths_of(self, path: str) -> set[str]:
+        """Return the paths by which the world's own mounts show the object of a path, that one too."""
+        mounts = [(place.path, place.facts.get("of", "")) for place in self.places if place.kind in SHOWING]
+        mounts += [(place.path, place.facts["peer"]) for place in self.places if "peer" in place.facts]
+        roots = mounts + [(source, target) for target, source in mounts]
+        found: set[str] = set()
+        more = {path}
+        while more:
+            found |= more
+            more = {
+                to + one.removeprefix(root)
+                for one in found
+                for root, to in roots
+                if f"{one}/".startswith(f"{root}/")
+            } - found
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
