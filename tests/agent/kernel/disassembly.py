@@ -1,10 +1,12 @@
-"""Reads the object's disassembly: which constants each program reads, itself or in what it calls."""
+"""Reads the object's disassembly: the lines of each function, and what it refers to and calls."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from typing import NamedTuple
 
 from tests.agent.kernel.conftest import BUILT
 
@@ -14,41 +16,58 @@ _CALL = re.compile(r"call (-?0x[0-9a-f]+|-?\d+)")
 _TARGET = re.compile(r"R_BPF_64_(?:32|64)\s+(\S+)")
 
 
+class Function(NamedTuple):
+    """A function's lines, and the symbols that it refers to: other functions, maps and constants."""
+
+    lines: list[str]
+    refers: set[str]
+
+
+def functions() -> dict[str, Function]:
+    """Return the functions of the built object by name."""
+    blocks = _blocks()
+    static = {offset: name for section, offset, name, _ in blocks if section == ".text"}
+    return {name: Function(lines, set(_references(lines, static))) for _, _, name, lines in blocks}
+
+
+def _blocks() -> list[tuple[str, int, str, list[str]]]:
+    """Return each function's section, its offset there in bytes, its name and its lines."""
+    blocks: list[tuple[str, int, str, list[str]]] = []
+    section = ""
+    for line in _output("-dr", "--no-show-raw-insn"):
+        label = _LABEL.match(line)
+        if header := _SECTION.match(line):
+            section = header[1]
+        elif label and not label[2].startswith("LBB"):
+            blocks.append((section, int(label[1], 16), label[2], []))
+        elif blocks:
+            blocks[-1][3].append(line)
+    return blocks
+
+
+def _references(lines: Iterable[str], static: Mapping[int, str]) -> Iterator[str]:
+    """Yield the symbols that lines refer to; a function of the section .text is named by its offset."""
+    offset = 0
+    for line in lines:
+        if call := _CALL.search(line):
+            offset = (int(call[1], 0) + 1) * 8
+        if target := _TARGET.search(line):
+            yield static[offset] if target[1] == ".text" else target[1]
+
+
 def constants_of_programs() -> dict[str, set[str]]:
     """Return the symbols of `.rodata` that each function of the object refers to, also through calls."""
-    argv = ["llvm-objdump", "-t", str(BUILT)]
-    symbols = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
-    constants = {line.split()[-1] for line in symbols if " .rodata" in line}
-    targets, static = _references()
+    constants = {line.split()[-1] for line in _output("-t") if " .rodata" in line}
+    known = functions()
 
     @cache
     def reached(name: str) -> frozenset[str]:
-        direct = {static.get(one, "") if isinstance(one, int) else one for one in targets[name]}
-        return frozenset(direct).union(*(reached(one) for one in direct if one in targets))
+        refers = known[name].refers
+        return frozenset(refers).union(*(reached(one) for one in refers if one in known))
 
-    return {name: set(reached(name) & constants) for name in targets}
+    return {name: set(reached(name) & constants) for name in known}
 
 
-def _references() -> tuple[dict[str, set[str | int]], dict[int, str]]:
-    """Return what each function refers to, and the functions of the section .text by offset."""
-    argv = ["llvm-objdump", "-dr", "--no-show-raw-insn", str(BUILT)]
-    lines = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
-    targets: dict[str, set[str | int]] = {}
-    static: dict[int, str] = {}
-    section = name = ""
-    offset = 0
-    for line in lines:
-        if found := _SECTION.match(line):
-            section = found[1]
-        elif found := _LABEL.match(line):
-            if not found[2].startswith("LBB"):
-                name = found[2]
-                targets[name] = set()
-                if section == ".text":
-                    static[int(found[1], 16)] = name
-        elif name:
-            if found := _CALL.search(line):
-                offset = (int(found[1], 0) + 1) * 8
-            if found := _TARGET.search(line):
-                targets[name].add(offset if found[1] == ".text" else found[1])
-    return targets, static
+def _output(*options: str) -> list[str]:
+    argv = ["llvm-objdump", *options, str(BUILT)]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -21,8 +21,17 @@ def test_freed_pages_are_returned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_c_library_without_malloc_trim_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
+    """The library is asked, and nothing is raised."""
+    asked: list[str] = []
+
+    class Library:
+        def __getattr__(self, name: str) -> object:
+            asked.append(name)
+            raise AttributeError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Library())
     memory.release()
+    assert asked == ["malloc_trim"]
 
 
 def test_this_c_library_returns_freed_pages() -> None:

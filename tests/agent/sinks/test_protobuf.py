@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -58,11 +61,15 @@ def test_an_empty_response_is_full_success() -> None:
 
 
 @given(st.binary(max_size=40))
-def test_invalid_bytes_are_a_value_error_or_ignored(content: bytes) -> None:
+def test_bytes_that_are_read_are_a_message_of_the_library_too(content: bytes) -> None:
+    """Any bytes are read, or are a ValueError; what is read has the number that the library reads."""
     try:
-        export_response(content)
+        read = export_response(content)
     except ValueError:
         return
+    with suppress(DecodeError):  # the library checks more, such as UTF-8
+        response = ExportLogsServiceResponse.FromString(content)
+        assert read.rejected == response.partial_success.rejected_log_records
 
 
 @pytest.mark.parametrize("content", [b"\x0a\x05ab", b"\x0b", b"\x08", b"\x08" + b"\xff" * 10, b"\x09\x01"])

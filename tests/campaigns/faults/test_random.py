@@ -49,8 +49,9 @@ def test_the_kinds_are_valid() -> None:
 
 @pytest.mark.parametrize("lie", lies.LIES)
 def test_a_lie_is_python(lie: str) -> None:
-    """The added code compiles: otherwise it would be noticed for a wrong reason."""
-    compile(lies.source(lie, 1), lie, "exec")
+    """The added code compiles and has the lie: otherwise it would be noticed for a wrong reason."""
+    code = compile(lies.source(lie, 1), lie, "exec")
+    assert "change" in code.co_names
 
 
 @pytest.mark.parametrize(
