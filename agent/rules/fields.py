@@ -173,17 +173,22 @@ ON_NAMES = (
 # Operations whose file is a new one.
 _CREATING = (EventType.MKDIR, EventType.SYMLINK, EventType.MKNOD)
 
-# The event types of `fim.write.*`. Of opens only those that may write; of renames and links both files.
-WRITES = (
-    EventType.OPEN,
-    *ON_NAMES,
-    EventType.TRUNCATE,
+# Operations on what describes a file, not on its content.
+ON_ATTRIBUTES = (
     EventType.CHMOD,
     EventType.CHOWN,
     EventType.UTIMES,
     EventType.SETXATTR,
     EventType.REMOVEXATTR,
     EventType.CHATTR,
+)
+
+# The event types of `fim.write.*`. Of opens only those that may write; of renames and links both files.
+WRITES = (
+    EventType.OPEN,
+    *ON_NAMES,
+    EventType.TRUNCATE,
+    *ON_ATTRIBUTES,
 )
 
 

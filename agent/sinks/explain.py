@@ -21,7 +21,7 @@ from agent.context.packages import RPM_FOLDERS, Database, is_manager
 from agent.events.actors import Context
 from agent.events.model import Event, EventType
 from agent.rules.constants import WRITE_FLAGS
-from agent.rules.fields import WRITES
+from agent.rules.fields import ON_ATTRIBUTES, WRITES
 from agent.sinks.base import Match
 from agent.sinks.render import quote
 
@@ -33,18 +33,6 @@ MAX_HASHED_BYTES = 64 << 20  # of one file
 _BLOCK = 1 << 20
 _CONTENT = frozenset(
     {EventType.CLOSE, EventType.RENAME, EventType.LINK, EventType.UNLINK, EventType.TRUNCATE}
-)
-# A digest says nothing of these, nor of refused attempts: they are explained only where the package manager
-# itself makes them. dpkg tries to remove each temporary file as a directory first.
-_ATTRIBUTES = frozenset(
-    {
-        EventType.CHMOD,
-        EventType.CHOWN,
-        EventType.UTIMES,
-        EventType.SETXATTR,
-        EventType.REMOVEXATTR,
-        EventType.CHATTR,
-    }
 )
 
 
@@ -100,7 +88,9 @@ class Explainer:
             return False
         if event.type is EventType.OPEN and not event.flags & WRITE_FLAGS:
             return False
-        if event.retval < 0 or event.type in _ATTRIBUTES:
+        # A digest says nothing of attributes, nor of refused attempts: they are explained only where the
+        # package manager itself makes them. dpkg tries to remove each temporary file as a directory first.
+        if event.retval < 0 or event.type in ON_ATTRIBUTES:
             return event.type in WRITES and is_manager(context.process)
         return event.type is EventType.OPEN or event.type in _CONTENT
 
