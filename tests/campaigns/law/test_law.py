@@ -65,7 +65,7 @@ def match(rule: str, path: str, retval: int = 0, **more: Any) -> Match:
     process = {"pid": 10, "tid": 10, "ppid": 1, "uid": 0, "gid": 0, "comm": "p0"}
     return {
         "rule": rule,
-        "event": {"type": "open", "path": path, "retval": retval, **more},
+        "event": {"type": "open", "path": path, "retval": retval} | more,
         "process": process,
     }
 
@@ -135,14 +135,23 @@ def test_a_refused_open_is_about_the_object(world: World) -> None:
     assert judged([refused], [], [], REFUSED, world=world) == ["missing both open open elsewhere link EACCES"]
 
 
-def test_an_undefined_case_is_not_judged(world: World) -> None:
-    """ENOENT may be an event or not."""
+@pytest.mark.parametrize(
+    ("call", "event", "words", "error"),
+    [
+        ("open", "open", ("O_RDONLY",), errno.ENOENT),
+        ("ring_setxattr", "setxattr", ("user.a", "v"), errno.EROFS),
+    ],
+)
+def test_an_undefined_case_is_not_judged(
+    call: str, event: str, words: tuple[str, ...], error: int, world: World
+) -> None:
+    """It may be an event or not."""
     seen = Seen(0, "/w/etc/none", "/w/etc/none", None, None)
-    missing = record("open", "/w/etc/none", "O_RDONLY", ret=-errno.ENOENT, seen=[seen])
-    anything = Rule("r0", "open", "open.retval < 0")
-    reported = match("r0", "/w/etc/none", -errno.ENOENT)
-    assert judged([missing], [reported], [reported], anything, world=world) == []
-    assert judged([missing], [], [], anything, world=world) == []
+    refused = record(call, "/w/etc/none", *words, ret=-error, seen=[seen])
+    anything = Rule("r0", event, f"{event}.retval < 0")
+    reported = match("r0", "/w/etc/none", -error, type=event)
+    assert judged([refused], [reported], [reported], anything, world=world) == []
+    assert judged([refused], [], [], anything, world=world) == []
 
 
 def test_a_change_without_a_match_is_a_difference(world: World) -> None:

@@ -281,6 +281,8 @@ def _uncertain(record: Record, meaning: Meaning, lives: _Lives) -> str:
     """Return why an event is uncertain; "" if it is certain; `path...` if its path is unknown."""
     if record.ret < 0 and -record.ret not in REFUSED:
         return f"path: no page says that {errno.errorcode.get(-record.ret, record.ret)} is an event"
+    if record.call == "ring_setxattr" and record.ret == -errno.EROFS:
+        return "path: no hook sees it"  # docs/limits.md
     flags = _flags(record, meaning)
     if meaning.event == "open" and flags & os.O_TMPFILE == os.O_TMPFILE:
         return "path: a file without a name"
