@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
 from harness import report
 from harness.commands import options, playing
 from harness.errors import ConfigError
-from harness.run.options import GivenText, given_path
+from harness.run.options import SELECTORS, GivenText, given_path
 from harness.run.run import Run, options_of
 from harness.run.view import View
 
-# Options of `harness run` that have no meaning on other hosts, with their values without the option.
+# Options of `harness run` that have no meaning on other hosts, with their values if they are not given.
 _LOCAL = {
     "--watch": False,
     "--gdb": False,
@@ -23,6 +23,15 @@ _LOCAL = {
     "--connect": "",
     "--workers": "auto",
     "--": [],
+}
+# Those that have no meaning for the rest of an earlier run, which has its plan and its folder.
+_PLANNING: dict[str, object] = {
+    **{option.flag: [] for option in SELECTORS},
+    "--shard": "",
+    "--must-pass": False,
+    "--output": None,
+    "--watch": False,
+    "--gdb": False,
 }
 
 
@@ -40,7 +49,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--resume",
         type=given_path,
         metavar="DIR",
-        help="run the machines that have no result in the folder of an earlier run",
+        help="run what has no result in the folder of an earlier run",
     )
     parser.add_argument("--part", type=given_path, metavar="DIR", help=argparse.SUPPRESS)  # for workers
 
@@ -55,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.cluster import session
     from harness.cluster.part import Settings
 
-    _refuse_local(arguments)
+    _refuse(arguments, _LOCAL, "not with --cluster, whose machines are on other hosts")
     if arguments.resume:
         wanted, known = session.options_of_rest(arguments.resume, arguments.argv)
         cluster, keys = arguments.cluster or known.cluster, arguments.keys or known.keys
@@ -106,10 +115,13 @@ def part(arguments: argparse.Namespace, play: Callable[[Run, View], bool]) -> in
     return playing.quietly(matrix_run, lambda: play(matrix_run, wire.Writer(sys.stdout)))
 
 
-def _refuse_local(arguments: argparse.Namespace) -> None:
-    """Raise ConfigError for an option that has no meaning on a cluster."""
-    for option, unset in _LOCAL.items():
+def check_resumed(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for an option that has no meaning with --resume."""
+    _refuse(arguments, _PLANNING, "not with --resume, which runs the plan of the earlier run in its folder")
+
+
+def _refuse(arguments: argparse.Namespace, unset: Mapping[str, object], why: str) -> None:
+    for option, value in unset.items():
         name = "words" if option == "--" else option.removeprefix("--").replace("-", "_")
-        if getattr(arguments, name) != unset:
-            option = "options of pytest" if option == "--" else option
-            raise ConfigError(f"{option}: not with --cluster, whose machines are on other hosts")
+        if getattr(arguments, name) != value:
+            raise ConfigError(f"{'options of pytest' if option == '--' else option}: {why}")

@@ -1,16 +1,22 @@
-"""`harness run --resume DIR` without a cluster: run the machines that have no result, join all results."""
+"""`harness run --resume DIR` without a cluster: run the cells that have no result, join all results."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
+from rich.console import Console
+
 from harness import report
-from harness.errors import ConfigError
+from harness.errors import ConfigError, IncompleteError
+from harness.host import signals
 from harness.plan.plan import Plan
-from harness.results import merge, model, shard_folders
+from harness.report.terminal import print_results
+from harness.results import agreement, folder, merge, model, shard_folders
+from harness.results.model import Results
 from harness.results.shard_folders import Shard
 from harness.run.run import Options, options_of
 
@@ -18,55 +24,93 @@ _REST = "-rest"  # the name of the folder of the rest, beside the folder of the 
 
 
 def run(arguments: argparse.Namespace, play: Callable[[Options], int]) -> int:
-    """Run the rest by `play`, and replace the folder by one with all results; return their exit code.
+    """Run the rest by `play`, and write all results into the folder; return their exit code.
 
-    Machines of which any cell has no result, or failed for the infrastructure, run again as a whole. If the
-    rest is interrupted too, `--resume` takes what it has. Raises ConfigError.
+    Cells without a result, or that failed for the infrastructure, run again as a whole; others keep their
+    results. If the rest is interrupted too, `--resume` takes what it has. Raises HarnessError.
     """
-    folder: Path = arguments.resume.absolute()
-    rest_folder = folder.with_name(folder.name + _REST)
-    if not (folder / "plan.json").is_file():
-        raise ConfigError(f"{folder}: not the folder of a run", hint="name the folder that the run printed")
-    earlier = shard_folders.read(folder)
-    if rest_folder.exists():
-        raise ConfigError(f"{rest_folder}: already exists", hint="remove it, or move it away")
-    unknown = {cell.id for cell in earlier.results.cells if cell.verdict.unknown}
-    again = [
-        name for name, cells in earlier.plan.machines().items() if any(cell.id in unknown for cell in cells)
-    ]
-    if not again:
-        return earlier.results.run.exit_code
-    rest = _only(earlier.plan, lambda machine: machine in again)
+    place: Path = arguments.resume.resolve()  # `out/latest` is a link
+    if not (place / "plan.json").is_file():
+        raise ConfigError(f"{place}: not the folder of a run", hint="name the folder that the run printed")
+    claimed = folder.reopen(place)
+    try:
+        earlier = _earlier(place)
+        again = {cell.id for cell in earlier.results.cells if cell.verdict.unknown}
+        whole = earlier.results
+        if again:
+            rest = _play(arguments, _only(earlier.plan, again), play)
+            if rest is None:
+                return 0
+            whole = _join(earlier, rest)
+        print_results(Console(), whole, str(place))
+        return whole.run.exit_code
+    finally:
+        os.close(claimed)
+
+
+def _earlier(place: Path) -> Shard:
+    """The run in a folder. Raises IncompleteError if it has no results, or not those of its plan."""
+    if not (place / model.FILE).exists():
+        raise IncompleteError(
+            f"{place}: the run was killed before it wrote results.json",
+            hint=f"run it again: --output {place}",
+        )
+    earlier = shard_folders.read(place)
+    if wrong := agreement.disagreements(earlier.plan, earlier.results):
+        raise IncompleteError("\n".join(f"{place}: {line}" for line in wrong))
+    return earlier
+
+
+def _only(plan: Plan, cells: Collection[str]) -> Plan:
+    """The plan of these cells, which requires nothing of a whole run."""
+    kept = tuple(cell for cell in plan.cells if cell.id in cells)
+    return plan.model_copy(update={"cells": kept, "exercise": (), "must_pass": False})
+
+
+def _play(arguments: argparse.Namespace, rest: Plan, play: Callable[[Options], int]) -> Shard | None:
+    """Run the rest in a folder of its own; None if it only listed tests. Raises HarnessError."""
+    if not arguments.matrix.is_file():
+        raise ConfigError(f"{arguments.matrix}: does not exist", hint="name the run's matrix with --matrix")
+    place = arguments.resume.resolve()
+    place = place.with_name(place.name + _REST)
+    if (place / model.FILE).exists():
+        raise ConfigError(f"{place}: has results of a rest already", hint="remove it, or move it away")
     wanted = options_of(vars(arguments), arguments.matrix, arguments.argv)
-    play(wanted.model_copy(update={"plan": rest, "folder": rest_folder, "part": True}))
-    kept = _only(earlier.plan, lambda machine: machine not in again)
-    return _join(folder, earlier, kept, shard_folders.read(rest_folder))
+    try:
+        play(wanted.model_copy(update={"plan": rest, "folder": place, "part": True}))
+        return shard_folders.read(place) if (place / model.FILE).exists() else None
+    finally:
+        if not (place / model.FILE).exists():
+            shutil.rmtree(place, ignore_errors=True)
 
 
-def _only(plan: Plan, wanted: Callable[[str], bool]) -> Plan:
-    cells = tuple(cell for cell in plan.cells if wanted(cell.machine))
-    return plan.model_copy(update={"cells": cells, "exercise": (), "must_pass": False})
-
-
-def _join(folder: Path, earlier: Shard, kept: Plan, rest: Shard) -> int:
-    """Write all results into one folder in place of both; return their exit code."""
-    ids = {cell.id for cell in kept.cells}
-    cells = tuple(cell for cell in earlier.results.cells if cell.id in ids)
+def _join(earlier: Shard, rest: Shard) -> Results:
+    """Write all results into the folder of the earlier run, and remove that of the rest; return them."""
+    place = earlier.folder
+    ran = {cell.id for cell in rest.results.cells}
+    kept = tuple(cell for cell in earlier.results.cells if cell.id not in ran)
     # The code of the earlier run says that it was not complete, which its rest made good.
-    run = {"exit_code": model.exit_code(cells, ()), "complete": model.complete(cells)}
-    update = {
-        "cells": cells,
-        "totals": model.totals(cells),
-        "run": earlier.results.run.model_copy(update=run),
-    }
-    results = earlier.results.model_copy(update=update)
-    shards = [Shard(folder, kept, results), rest] if cells else [rest]
-    joined = folder.with_name(folder.name + "-joined")
-    whole = merge.merge(earlier.plan, shards)
-    shard_folders.write(whole, earlier.plan, shards, joined, report.write_all)
-    before = folder.with_name(folder.name + "-before")
-    folder.rename(before)
-    joined.rename(folder)
-    for old in (before, rest.folder):
-        shutil.rmtree(old)
-    return whole.run.exit_code
+    code, complete = model.exit_code(kept), model.complete(kept)
+    first = earlier.results.run
+    part = earlier.results.model_copy(
+        update={
+            "cells": kept,
+            "totals": model.totals(kept),
+            "run": first.model_copy(update={"exit_code": code, "complete": complete}),
+        }
+    )
+    names = {cell.id for cell in kept}
+    shards = [Shard(place, _only(earlier.plan, names), part), rest] if kept else [rest]
+    # What a whole run requires, only the merged shards can show.
+    plan = earlier.plan.model_copy(update={"exercise": ()}) if earlier.plan.shard else earlier.plan
+    whole = merge.merge(plan, shards)
+    whole = whole.model_copy(update={"run": whole.run.model_copy(update={"id": first.id})})
+    with signals.ignored():
+        for name in ran:
+            shutil.rmtree(place / folder.CELLS / name, ignore_errors=True)
+        shard_folders.copy_cells(rest, place / folder.CELLS)
+        report.write_all(whole, place)
+        if (trace := rest.folder / folder.TRACEBACK).exists():
+            trace.replace(place / folder.TRACEBACK)
+        shutil.rmtree(rest.folder)
+    return whole

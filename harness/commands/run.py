@@ -59,6 +59,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run; return the exit code of the run."""
     if arguments.part:
         return clustered.part(arguments, _alone)
+    if arguments.resume:
+        clustered.check_resumed(arguments)
     if arguments.resume and not arguments.cluster and not (arguments.resume / CLUSTER).exists():
         bench = options.bench(arguments)
         return resumed.run(

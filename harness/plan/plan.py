@@ -33,7 +33,8 @@ class Plan(BaseModel):
     """`cells` run in this order; cells of one machine are neighbours. `nightly` are tests that are left out.
 
     `exercise` are the hook sets of which each must fire in some cell of this run. It is empty if the user
-    selected only parts of the matrix. With `must_pass` each test must pass in some cell of this run.
+    selected only parts of the matrix. With `must_pass` each test must pass in some cell of this run. `shard`,
+    such as "2/3", says that other runs have the rest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -44,6 +45,7 @@ class Plan(BaseModel):
     nightly: tuple[str, ...] = ()
     exercise: tuple[str, ...] = ()
     must_pass: bool = False
+    shard: str = ""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Plan:

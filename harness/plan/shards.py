@@ -50,7 +50,7 @@ def part(plan: Plan, shard: str, known: Mapping[str, float]) -> Plan:
             f"--shard {shard}: the shard is empty: the plan has {counted(len(plan.machines()), 'machine')}",
             hint=f"list the shards with `harness plan --shards {match[2]}`",
         )
-    return chosen
+    return chosen.model_copy(update={"shard": shard})
 
 
 def _only(plan: Plan, machines: set[str]) -> Plan:

@@ -62,7 +62,7 @@ def write(
     try:
         (partial / "cells").mkdir(parents=True)
         for shard in shards:
-            _copy_cells(shard, partial / "cells")
+            copy_cells(shard, partial / "cells")
         model.write_atomic(partial / "plan.json", plan.to_json())
         write_reports(merged, partial)
         partial.replace(output)
@@ -72,7 +72,7 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _copy_cells(shard: Shard, to: Path) -> None:
+def copy_cells(shard: Shard, to: Path) -> None:
     """Copy the folders of a shard's cells. Links are skipped: they could name any file of this host."""
     if (shard.folder / "cells").is_symlink():
         return

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,11 +14,13 @@ from rich.console import Console
 import harness.lab.lab
 from harness import cli
 from harness.commands import run as run_command
-from harness.plan.plan import Plan
+from harness.plan.plan import Plan, Selectors
 from harness.results import model
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
 from harness.run.run import Options
+
+_ONE = Selectors(test=("truth.open",))
 
 
 @pytest.fixture
@@ -25,13 +30,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(harness.lab.lab, "VmBench", lambda *_, **__: FakeBench({}))
     matrix = tmp_path / "matrix.yaml"
     matrix.write_text("kernels: [6.1, 7.3]\nhooksets: [lsm, kprobe]\n")
-    options = Options(matrix=matrix, folder=tmp_path / "night")
-    script = {"7.3-lsm::truth.open": "lost"}
-    assert run_command.run(options, FakeBench(script), Console(file=io.StringIO()), "0") == 4
-    return tmp_path / "night"
+    return _ended(matrix, {"7.3-lsm::truth.open": "lost"}, 3, selectors=_ONE)
 
 
-def test_only_the_machine_without_a_result_runs_again(folder: Path) -> None:
+def _ended(matrix: Path, script: Mapping[str, str], code: int, **settings: Any) -> Path:
+    """The folder `night` of a run that ended with this exit code. Copied, because this process locks it."""
+    first, night = matrix.with_name("first"), matrix.with_name("night")
+    options = Options(matrix=matrix, folder=first, **settings)
+    assert run_command.run(options, FakeBench(script), Console(file=io.StringIO()), "0") == code
+    shutil.rmtree(night, ignore_errors=True)
+    shutil.copytree(first, night)
+    shutil.rmtree(first)
+    return night
+
+
+def test_only_the_cell_without_a_result_runs_again(folder: Path) -> None:
     before = model.load(folder / "results.json")
     whole = Plan.model_validate_json((folder / "plan.json").read_text())
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
@@ -53,7 +66,98 @@ def test_a_complete_run_stays_as_it_is(folder: Path) -> None:
     assert model.load(folder / "results.json") == before
 
 
+def test_the_latest_run_is_resumed_through_its_link(folder: Path) -> None:
+    """The link stays one, and leads to the folder with all results."""
+    out = folder.parent / "out"
+    out.mkdir()
+    night = folder.rename(out / "night")
+    (out / "latest").symlink_to("night")
+    (night / "mine.txt").write_text("of the user")
+    assert cli.main(["run", "--resume", "out/latest", "-n", "0"]) == 0
+    assert model.load(night / "results.json").run.exit_code == 0
+    assert (out / "latest").readlink() == Path("night")
+    assert (night / "mine.txt").read_text() == "of the user"
+    assert sorted(path.name for path in out.iterdir()) == ["latest", "night"]
+
+
+def test_a_cell_keeps_its_result_if_its_neighbour_has_none(folder: Path) -> None:
+    """A failure does not disappear because another cell of its machine runs again."""
+    script = {"7.3-lsm::truth.open": "fail", "7.3-kprobe::truth.open": "lost"}
+    _ended(folder.parent / "matrix.yaml", script, 1, selectors=_ONE)
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 1
+    after = {cell.id: cell.verdict for cell in model.load(folder / "results.json").cells}
+    assert after.pop("7.3-lsm") is Verdict.FAIL
+    assert set(after.values()) == {Verdict.PASS}
+
+
+def test_a_resumed_shard_is_not_judged_as_a_whole_run(folder: Path) -> None:
+    """The hook sets of the matrix that no cell of this shard has are those of other shards."""
+    matrix = folder.parent / "matrix.yaml"
+    matrix.write_text(
+        "kernels: [6.1, 7.3]\nhooksets: [lsm, kprobe]\n"
+        "exclude:\n"
+        "- {kernel: '6.1', hookset: lsm, reason: other}\n"
+        "- {kernel: '7.3', hookset: kprobe, reason: other}\n"
+    )
+    _ended(matrix, {"7.3-lsm::truth.open": "lost"}, 4, shard="2/2")
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
+    assert model.load(folder / "results.json").run.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--kernel", "6.1"],
+        ["--test", "truth.*"],
+        ["--shard", "1/2"],
+        ["--must-pass"],
+        ["--output", "other"],
+        ["--watch"],
+        ["--gdb"],
+    ],
+)
+def test_an_option_without_a_meaning_is_refused(
+    folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = model.load(folder / "results.json")
+    assert cli.main(["run", "--resume", "night", "-n", "0", *words]) == 2
+    assert f"{words[0]}: not with --resume" in capsys.readouterr().err
+    assert model.load(folder / "results.json") == before
+
+
+def test_a_rest_that_cannot_start_leaves_no_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once the cause is mended, the same command runs."""
+    matrix = folder.parent / "matrix.yaml"
+    text = matrix.read_text()
+    matrix.unlink()
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 2
+    assert "name the run's matrix with --matrix" in capsys.readouterr().err
+    matrix.write_text(text)
+    assert cli.main(["run", "--resume", "night", "-n", "0", "--", "--no-such-option"]) == 2
+    assert not (folder.parent / "night-rest").exists()
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
+
+
+def test_a_folder_that_others_can_replace_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.parent.chmod(0o777)
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 2
+    assert "every user of this host can replace" in capsys.readouterr().err
+
+
+def test_a_folder_with_another_plan_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A planned test without a result must not count as one that was as expected."""
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
+    plan = Plan.model_validate_json((folder / "plan.json").read_text())
+    cell = plan.cells[0].model_copy(update={"tests": (*plan.cells[0].tests, "suite.more")})
+    more = plan.model_copy(update={"cells": (cell, *plan.cells[1:])})
+    (folder / "plan.json").write_text(more.to_json())
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 4
+    assert "6.1-lsm suite.more: planned, and not in the results" in capsys.readouterr().err
+
+
 def test_a_folder_without_results_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "results.json").unlink()
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 4
-    assert "no results.json" in capsys.readouterr().err
+    assert "was killed before it wrote results.json" in capsys.readouterr().err
