@@ -24,7 +24,7 @@
 
 #define FIM_USER_CHUNK 6 /* squared: levels of user namespaces; the kernel allows 32 below the first */
 
-/* Random, so that no user can choose a user id that shares the account of another. */
+/* Random, so that no user can choose a user or thread id that shares a place with that of another. */
 const volatile __u64 fim_account_seed = 0;
 
 /*

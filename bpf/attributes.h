@@ -249,13 +249,17 @@ static __always_inline int ftruncate_exit(void *ctx, __u32 family)
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, FIM_WRITERS);
-	__type(key, __u32); /* thread, modulo FIM_WRITERS */
+	__type(key, __u32); /* lower bits of the thread, plus a secret of its upper ones */
 	__type(value, __u64);
 } writing SEC(".maps");
 
+/*
+ * Without the secret a user could start a thread that has the place of another's,
+ * and replace what that one noted. Place and upper bits give the thread.
+ */
 static __always_inline __u64 *fim_writing_lookup(__u32 tid)
 {
-	__u32 place = tid & (FIM_WRITERS - 1);
+	__u32 place = (tid + fim_mix(fim_account_seed, tid / FIM_WRITERS)) & (FIM_WRITERS - 1);
 
 	return bpf_map_lookup_elem(&writing, &place);
 }

@@ -18,6 +18,7 @@ from agent.selftest.workload import Outcome, WorkloadError, quote
 # fast. An ext4 without a journal does not reuse an inode for a minute (fs/ext4/ialloc.c, recently_deleted()).
 IMAGE_BYTES = {"ext4": 8 << 20, "xfs": 32 << 20, "btrfs": 128 << 20}
 _SUBVOL_CREATE = 0x5000940E  # BTRFS_IOC_SUBVOL_CREATE
+_FREEZE, _THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW of include/uapi/linux/fs.h
 _OPTIONS = {"ext4": ("-q",), "xfs": ("-q", "--unsupported"), "btrfs": ("-q",)}
 
 
@@ -64,6 +65,26 @@ def on_image(target: Path, kind: str) -> Iterator[None]:
     finally:
         with suppress(FileNotFoundError):
             image.unlink()
+
+
+@contextmanager
+def frozen(path: str) -> Iterator[Callable[[], None]]:
+    """Freeze a file system, so that all who write to it sleep until the function is called, or the end."""
+    top = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    waiting = [_THAW]
+
+    def thaw() -> None:
+        while waiting:
+            fcntl.ioctl(top, waiting.pop(), 0)
+
+    try:
+        fcntl.ioctl(top, _FREEZE, 0)
+        try:
+            yield thaw
+        finally:
+            thaw()
+    finally:
+        os.close(top)
 
 
 def subvolume(path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent.events.model import EventType
+from agent.selftest import filesystems
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.scenarios import proves
 
@@ -19,6 +22,7 @@ REFUSALS = 10_007
 RENAMES = 2003
 FLOOD = 2003  # wanted events of one user that the agent does not read
 FALL_ASLEEP_S = 60
+THREAD = 197_621
 
 
 def _opens(path: str, count: int = WANTED) -> str:
@@ -54,9 +58,9 @@ def _until(holds: Callable[[], bool]) -> bool:
     return True
 
 
-def _sleeps(pid: str) -> bool:
-    state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
-    return state.split()[0] == "S"
+def _sleeps(pid: str, state: str = "S") -> bool:
+    known = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
+    return known.split()[0] == state
 
 
 def _wake(bench: Bench, fifo: str, count: int) -> Round:
@@ -155,6 +159,43 @@ def fairness_ring(bench: Bench) -> None:
     bench.equal("wanted events that arrive", few, len(played.matches("wanted")))
     bench.evidence.record("some of the flood is lost", 0 < arrived < FLOOD, f"fewer than {FLOOD}", arrived)
     bench.equal("what did not arrive was counted", FLOOD - arrived, spent.ring_full)
+
+
+@contextmanager
+def _large_thread_ids() -> Iterator[None]:
+    limit = Path("/proc/sys/kernel/pid_max")
+    before = limit.read_text("ascii")
+    limit.write_text(f"{1 << 22}\n", "ascii")
+    try:
+        yield
+    finally:
+        limit.write_text(before, "ascii")
+
+
+def _fork_as(thread: int) -> str:
+    """Fork a process with this id, if none has it."""
+    return f"open /proc/sys/kernel/ns_last_pid O_WRONLY -> $3\nwrite $3 {thread - 1}\nclose $3\nfork -> $2\n"
+
+
+@proves("fairness.twin")
+def fairness_twin(bench: Bench) -> None:
+    """A process asks to write an attribute and sleeps; one of a stranger with a like thread id writes."""
+    with bench.mounted("fs", "ext4") as top, _large_thread_ids():
+        wanted, own = bench.file("fs/wanted"), bench.file("own")
+        os.chown(own, STRANGER, STRANGER)
+        bench.rules(wanted=f'setxattr.file.path == "{wanted}"')
+        twin = THREAD + (1 << 16)  # the size of `writing` in bpf/attributes.h
+        with filesystems.frozen(top) as thaw:
+            bench.play(f"{_fork_as(THREAD)}mute\nsetxattr {wanted} user.fim x\nend\n")
+            bench.also_made(EventType.SETXATTR, 1)
+            if not _until(lambda: _sleeps(str(THREAD), "D")):
+                raise CannotTellError(f"thread {THREAD} does not wait for its file system")
+            played = bench.play(f"{_fork_as(twin)}setuid {STRANGER}\nchmod {own} 0600\nend\nwait $2\n")
+            if played.outcome.at(4).ret != twin:
+                raise CannotTellError(f"thread id {twin} is in use")
+            woken = bench.play("wait -1\n", meanwhile=thaw)
+        bench.arrives_once(woken, "wanted", {"file.path": wanted.encode(), "retval": 0})
+        bench.equal("lost", 0, woken.counted[EventType.SETXATTR].lost)
 
 
 @proves("fairness.crowd")
