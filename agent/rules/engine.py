@@ -56,7 +56,7 @@ class Ruleset:
     `left_out` are the errors of the entries that were left out, `notes` are lines for the user about the rule
     files. `new_notes` returns those that became true since, because a symbolic link changed. `digest` is the
     SHA-256 of the files in loading order. `followed` are the files of `any_path`. If there are some,
-    `renew` loads the same texts again, with the files that lie at these paths then.
+    `renew` loads the same texts again, with the files that lie at these paths then; both share `variables`.
     """
 
     def __init__(self, compiled: Iterable[CompiledRule], left_out: Iterable[Problem] = ()) -> None:
@@ -78,7 +78,7 @@ class Ruleset:
             Index([rule.condition for rule in rules]) if rules else None for rules in self.by_type.values()
         ]
         self._names = [[rule.id for rule in rules] for rules in self.by_type.values()]
-        self._store = Store()
+        self.variables = Store()
         self._acting = any(rule.sets for rule in self.rules.values())
 
     def evaluate(self, event: Event, context: Context = NOTHING) -> list[str]:
@@ -87,7 +87,7 @@ class Ruleset:
         Silent rules are left out.
         """
         index = self._indexes[event.type]
-        numbers = index.evaluate(event, context, self._store.values) if index else ()
+        numbers = index.evaluate(event, context, self.variables.values) if index else ()
         if not numbers:
             return []
         names = self._names[event.type]
@@ -95,6 +95,6 @@ class Ruleset:
         if hits and self._acting:
             for hit in hits:
                 for action in self.rules[hit].sets:
-                    self._store.apply(action, event, context)
+                    self.variables.apply(action, event, context)
             hits = [hit for hit in hits if not self.rules[hit].silent]
         return hits

@@ -13,7 +13,7 @@ from agent.errors import RuleErrors
 from agent.events.model import EventType
 from agent.rules import ancestors, evaluate, fields, files, hostfacts, links, literals, syntax
 from agent.rules import source as yaml_source
-from agent.rules.actions import SetAction
+from agent.rules.actions import SetAction, Store
 from agent.rules.builder import ParseError
 from agent.rules.check import Checked, check, kinds_of
 from agent.rules.constants import table
@@ -43,18 +43,19 @@ def load(paths: Iterable[Path | str], *, leave_out: bool = False) -> Ruleset:
     contents = [
         (str(path), read_trusted(path, yaml_source.MAX_BYTES + 1)) for path in dict.fromkeys(found.paths)
     ]
-    return _whole(contents, found.notes, leave_out=leave_out)
+    return _whole(contents, found.notes, None, leave_out=leave_out)
 
 
-def _whole(contents: Contents, notes: Iterable[str], *, leave_out: bool) -> Ruleset:
-    """Link contents, and add what belongs to a rule set of files."""
+def _whole(contents: Contents, notes: Iterable[str], variables: Store | None, *, leave_out: bool) -> Ruleset:
+    """Link contents, and add what belongs to a rule set of files; `variables` are those of the set before."""
     rules = link_good(contents) if leave_out else link(contents)
+    rules.variables = variables or rules.variables
     linked = links.Warnings(rules)
     rules.notes += (*notes, *linked.lines)
     rules.new_notes = linked.new
     rules.digest = hashlib.sha256(b"".join(content for _, content in contents)).hexdigest()
     if rules.followed.files:  # only then the texts stay in memory
-        rules.renew = functools.partial(_whole, contents, notes, leave_out=leave_out)
+        rules.renew = functools.partial(_whole, contents, notes, rules.variables, leave_out=leave_out)
     return rules
 
 

@@ -22,6 +22,8 @@ POLL_MS = 200  # how long a signal or a request may wait
 LOADING_POLL_MS = 10
 FOLLOWED_S = 2.0  # how long a file that takes a path of `any_path` may stay unnoticed
 FOLLOWED_RETRY_S = 60.0  # after a failure
+FOLLOWED_REST = 20.0  # times as long as a renewal took: a user may exchange the file all the time
+RENEWED = "any_path"  # the cause of rules that follow other files than before
 MAX_NOTES = 50  # lines about one set of rules
 
 
@@ -122,14 +124,19 @@ class Service:
     def enforce(self, ruleset: Ruleset, cause: str = "start") -> None:
         """Apply rules to events and reports; `cause` is in the event about it."""
         self._watch.enforce(ruleset)
+        # A user who exchanges files that rules follow renews them at will. That must not reset the limits
+        # of reports, nor fill the log.
+        known = self._ruleset if cause == RENEWED else Ruleset([])
+        if cause != RENEWED:
+            self._reporter.limit.forget()
         self._ruleset = ruleset
         self._reporter.rules = ruleset.rules
-        self._reporter.limit.forget()
         self._left_out = [problem.summary for problem in ruleset.left_out]
         self._alive.enforced(ruleset, cause)
-        self._note(ruleset.notes)
+        self._note([note for note in ruleset.notes if note not in known.notes])
         for problem in ruleset.left_out:
-            log(f"left out: {problem}")
+            if problem not in known.left_out:
+                log(f"left out: {problem}")
 
     def _note(self, notes: Sequence[str]) -> None:
         for note in notes[:MAX_NOTES]:
@@ -183,8 +190,11 @@ class Service:
             self._check.start()
 
     def _renew(self, renew: Callable[[], Ruleset]) -> None:
+        begun = self._clock()
         try:
-            self.enforce(self._load_aside(renew), "any_path")
+            self.enforce(self._load_aside(renew), RENEWED)
+            now = self._clock()
+            self._followed_at = now + max(FOLLOWED_S, FOLLOWED_REST * (now - begun))
         except AgentError as error:
             self._followed_at = self._clock() + FOLLOWED_RETRY_S
             log(f"files of `any_path` have changed, and are not followed: {error.message}")
@@ -194,6 +204,8 @@ class Service:
         loading = _Loading(load)
         loading.start()
         while loading.is_alive():
+            if self._stopping:  # a network file system may hang
+                raise AgentError("the agent stops")
             self._watch.pump(LOADING_POLL_MS)
             self._notifier.alive()
         return loading.result()

@@ -138,3 +138,23 @@ def test_each_path_is_looked_up_once() -> None:
     followed = Followed(lambda path: asked.append(path))
     assert followed.follow(b"/a") is followed.follow(b"/a") is None
     assert asked == [b"/a"]
+
+
+def test_variables_outlive_a_changed_file(watched: Path, tmp_path: Path) -> None:
+    """A user who exchanges a file that rules follow does not reset what other rules have collected."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"""rules:
+  - {{id: follow, expression: open.file.any_path == "{watched}"}}
+  - {{id: first, expression: open.file.name == "first", actions: [{{set: {{name: seen, value: true}}}}]}}
+  - id: second
+    expression: open.file.name == "second" && ${{seen}}
+"""
+    )
+    before = load([rules])
+    before.evaluate(Event(EventType.OPEN, file=File(b"/first")))
+    assert before.renew
+    renewed = before.renew()
+    second = Event(EventType.OPEN, file=File(b"/second"))
+    assert renewed.evaluate(second) == before.evaluate(second) == ["second"]
+    assert load([rules]).evaluate(second) == []

@@ -211,6 +211,47 @@ def test_files_of_any_path_that_cannot_be_followed_are_logged(
     assert capsys.readouterr().err.count("are not followed: no room") == 1
 
 
+def test_a_changed_file_resets_no_limit_and_repeats_no_note(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user who exchanges a file that rules follow does not make them report more, nor fill the log."""
+    admit = bench.reporter.limit.admit
+    renewed = ruleset(Rule("following", ""))
+    renewed.left_out = (Problem("a.yaml", 3, 5, "unknown field"),)
+    renewed.notes = ("known", "new")
+    rules = followed(changed=True, renew=lambda: renewed)
+    rules.left_out, rules.notes = renewed.left_out, ("known",)
+    bench.service.enforce(rules)
+    assert admit("following", 3600.0)
+    assert bench.run([lambda: None, bench.checked, lambda: None]) == 0
+    assert "enforce following" in bench.watch.log[1:]
+    assert not admit("following", 3600.0)
+    log = capsys.readouterr().err
+    assert [log.count(text) for text in ("known\n", "new\n", "unknown field")] == [1, 1, 1]
+
+
+def test_a_file_that_changes_all_the_time_takes_a_small_part_of_the_time(bench: Bench) -> None:
+    """After a renewal the next look waits twenty times as long as that took."""
+    service, now = bench.service, [100.0]
+    service._clock = lambda: now[0]
+
+    def renew() -> Ruleset:
+        now[0] += 3.0
+        return followed(changed=True, renew=renew)
+
+    service.enforce(followed(changed=True, renew=renew))
+    service._follow()
+    bench.checked()
+    service._follow()
+    now[0] += 59.0
+    service._follow()
+    assert service._check is None
+    now[0] += 1.0
+    service._follow()
+    bench.checked()
+    bench.run([])
+
+
 def test_if_the_kernel_refuses_the_old_rules_stay_active(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +264,21 @@ def test_if_the_kernel_refuses_the_old_rules_stay_active(
         assert "no room" in bench.service.reload()["error"]
     assert list(bench.reporter.rules) == ["old"]
     bench.run([])
+
+
+def test_rules_that_load_without_end_do_not_keep_the_agent_from_stopping(bench: Bench) -> None:
+    """As on a network file system of which the server does not answer."""
+    release, loaded = threading.Event(), list[bool]()
+
+    def hang() -> Ruleset:
+        loaded.append(release.wait(10))
+        return ruleset()
+
+    bench.service._load = hang
+    assert bench.run([bench.service.want_reload, lambda: None]) == 0
+    assert not loaded
+    assert list(bench.reporter.rules) == ["old"]
+    release.set()
 
 
 def test_events_are_judged_while_rules_load(bench: Bench) -> None:

@@ -95,9 +95,9 @@ def _with_variables(ruleset: Ruleset) -> Ruleset:
     """Store the values of `VARIABLES`; one that is empty was not set yet."""
     for name, value in VARIABLES.items():
         if isinstance(value, list):
-            ruleset._store.values[name] = dict.fromkeys(map(_stored, value))
+            ruleset.variables.values[name] = dict.fromkeys(map(_stored, value))
         elif value:
-            ruleset._store.values[name] = _stored(value)
+            ruleset.variables.values[name] = _stored(value)
     return ruleset
 
 
