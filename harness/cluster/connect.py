@@ -209,7 +209,13 @@ def _remote(spec: Spec) -> Iterator[Client]:
 
 
 def cause(error: BaseException) -> str:
-    """Return the message of the first cause that has one, which is the most precise."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return str(error) or type(error).__name__
+    """Return the message of the innermost cause that has one, which is the most precise.
+
+    The last attempt to connect may be cut off by the deadline; the exception of that has no message.
+    """
+    message = ""
+    one: BaseException | None = error
+    while one is not None:
+        message = str(one) or message
+        one = one.__cause__ or one.__context__
+    return message or type(error).__name__

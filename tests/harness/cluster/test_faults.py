@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -210,7 +211,8 @@ def test_what_cannot_be_connected(place: Place, tmp_path: Path) -> None:
     scheduler.wait()
     code, output = place.ended(place.client())
     assert code == 3, output
-    assert "Connection refused" in output.splitlines()[-2]
+    # The last attempt is refused, or cut off by the deadline of all attempts.
+    assert re.search("Connection refused|Timed out", output.splitlines()[-2]), output
     assert not place.out.exists()
 
 
