@@ -21,7 +21,8 @@ FOLDER = resources.FOLDER / "configs"
 BASE = "base"  # the fragment that comes before all others
 _SUFFIX = ".config"
 _MAX_BYTES = 1 << 20
-_LINE = re.compile(r'CONFIG_(\w+)=(y|m|n|-?\d+|0x[0-9A-Fa-f]+|"[^"\\]*")(?:\s+#\s*(\S.*))?')
+# make and shell scripts of the kernel read the values, and would expand $ and `.
+_LINE = re.compile(r'CONFIG_(\w+)=(y|m|n|-?\d+|0x[0-9A-Fa-f]+|"[^"\\$`]*")(?:\s+#\s*(\S.*))?')
 _SETTING = re.compile(r"^CONFIG_(\w+)=(.+)$", re.MULTILINE)
 _SELECTING = re.compile(r"\s+select\s+(\w+)\b")
 _DEPENDING = re.compile(r"\s+depends on\s+(.+)")
@@ -63,7 +64,7 @@ def path_of(word: str) -> Path:
 def read(path: Path) -> tuple[Line, ...]:
     """The lines of a fragment. Raises ConfigError with the place of what is wrong."""
     try:
-        text = files.read_regular(path, _MAX_BYTES).decode("utf-8", "replace")
+        text = files.read_input(path, _MAX_BYTES).decode("utf-8", "replace")
     except FileNotFoundError as error:
         hint = "paths in a matrix are relative to its folder"
         raise ConfigError(f"{path}: no such file", hint=hint) from error

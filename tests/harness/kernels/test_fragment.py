@@ -154,7 +154,10 @@ def test_faults_of_a_fragment(source: Path, name: str, words: str, hint: str) ->
         ("FPROBE=n\n", r"own\.config:1: not an option and its value"),
         ("# CONFIG_FPROBE is not set\n", "sets no option"),
         ("CONFIG_A=yes\n", "not an option"),
-        ('CONFIG_A="$(shell id)\\"\n', "not an option"),
+        ('CONFIG_A="$(shell id)"\n', "not an option"),
+        ('CONFIG_A="`id`"\n', "not an option"),
+        ('CONFIG_A="a\\"\n', "not an option"),
+        ("CONFIG_A=y\x00\n", "not an option"),
     ],
 )
 def test_a_fragment_of_the_user_that_cannot_be_read(source: Path, text: str, words: str) -> None:
@@ -164,6 +167,16 @@ def test_a_fragment_of_the_user_that_cannot_be_read(source: Path, text: str, wor
     with pytest.raises(ConfigError, match=words) as caught:
         fragment.check(_kernel(str(path)), "amd64")
     assert caught.value.hint
+
+
+def test_a_fragment_that_others_can_change(source: Path) -> None:
+    """It decides what make does on this host."""
+    path = source / "own.config"
+    path.write_text("CONFIG_A=y\r\n")
+    fragment.check(_kernel(str(path)), "amd64")
+    path.chmod(0o666)
+    with pytest.raises(ConfigError, match="every user of this host can change it"):
+        fragment.check(_kernel(str(path)), "amd64")
 
 
 def test_what_is_known_before_anything_is_fetched(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
