@@ -23,6 +23,7 @@ from harness.host.programs import ProgramError, line_reader, run
 from harness.host.progress import Phase, Progress, Step, silent
 from harness.kernels import deb822
 from harness.kernels.mirrors import Mirrors
+from harness.kernels.web import AbsentError
 
 MAX_AGE_S = 12 * 3600.0
 _TRANSPORT = re.compile(
@@ -113,7 +114,7 @@ class Apt:
         """Fetch these packages, given as name and version, into a folder.
 
         `percent` is called in another thread with the percentage that has arrived.
-        Raises InfrastructureError, also if the archive no longer has a file that the index names.
+        Raises InfrastructureError, and AbsentError if the archive has no file that the index names.
         """
         try:
             with line_reader(lambda line: _report_percent(line, percent)) as status:
@@ -125,7 +126,7 @@ class Apt:
             if not gone:
                 raise
             self._stamp.unlink(missing_ok=True)
-            raise InfrastructureError(
+            raise AbsentError(
                 f"{gone[1]}: in the index of {', '.join(self.suites)}, but missing in the archive (404)",
                 hint="run again to refresh the index; if it fails again, wait until the mirror is updated",
             ) from error

@@ -39,6 +39,21 @@ def resolve(
     raise _unavailable(request, arch, seen)
 
 
+def older(
+    than: ResolvedKernel, request: KernelRequest, *, repositories: Repositories | None = None
+) -> ResolvedKernel | None:
+    """The next older complete kernel of the same series and suite; None if the index names no other."""
+    apt = (repositories or Repositories()).apt(than.arch, than.suite)
+    of_series = [
+        kernel
+        for kernel in candidates(apt, catalogue.flavour(request.flavour))
+        if kernel.series == than.series and not kernel.missing
+    ]
+    bound = Version(than.packages[0].version)
+    left = (kernel for kernel in of_series if kernel.version < bound)
+    return next((_resolved(request, than.arch, than.suite, kernel) for kernel in left), None)
+
+
 def available(
     flavour: str = "cloud",
     arch: str = "amd64",

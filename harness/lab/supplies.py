@@ -20,11 +20,13 @@ from harness.kernels import (
     ResolvedKernel,
     preflight,
     reduced,
+    resolver,
     series,
     sources,
 )
 from harness.kernels import lock as locking
 from harness.kernels.preflight import Root
+from harness.kernels.web import AbsentError
 from harness.lab import emulation, provenance
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
@@ -77,7 +79,7 @@ class Preparation:
         resolved = self._resolve(first)
         for name, kernel in resolved.items():
             self.kernels[name] = _facts(first[name], kernel)
-            self._try(name, first[name], kernel)
+            resolved[name] = self._try(name, first[name], kernel)
         if self.refused and len(self.refused) == len(first):
             words = dict.fromkeys(error.message for error in self.refused.values())
             raise ConfigError("\n".join(words), hint=next(iter(self.refused.values())).hint)
@@ -122,23 +124,40 @@ class Preparation:
             self._give_up(name, error.message)
         return {name: {**resolved, **taken}[name] for name in first if name not in unresolved}
 
-    def _try(self, name: str, cell: Cell, resolved: ResolvedKernel) -> None:
-        """Supply a machine, in up to three attempts, because a mirror may fail for a moment."""
+    def _try(self, name: str, cell: Cell, resolved: ResolvedKernel) -> ResolvedKernel:
+        """Supply a machine and return its kernel, in up to three attempts: a mirror may fail for a moment.
+
+        If the archive then still has no file of the kernel, take the next older one of its series.
+        """
         left = list(BACKOFF_S)
         while True:
             try:
-                return self._supply(name, cell, resolved)
+                self._supply(name, cell, resolved)
             except ConfigError as error:
                 self.refused[name] = error
-                return self._give_up(name, error.message, say=False)
+                self._give_up(name, error.message, say=False)
             except (OSError, ValueError) as error:
                 # A full disk, or an image that cannot be parsed: another attempt does not help.
-                return self._give_up(name, str(error))
+                self._give_up(name, str(error))
             except InfrastructureError as error:
-                if not left:
-                    return self._give_up(name, error.message)
-                self.progress(f"{name}: {error.message}; trying again in {left[0]:g} s")
-            self.pause(left.pop(0))
+                if left:
+                    self.progress(f"{name}: {error.message}; trying again in {left[0]:g} s")
+                    self.pause(left.pop(0))
+                    continue
+                if isinstance(error, AbsentError) and (older := self._older(cell, resolved)):
+                    self.progress(f"{name}: {error.message}; taking {older.release}")
+                    self.kernels[name] = _facts(cell, older)
+                    resolved = older
+                    continue
+                self._give_up(name, error.message)
+            return resolved
+
+    def _older(self, cell: Cell, resolved: ResolvedKernel) -> ResolvedKernel | None:
+        """Return the next older kernel of a series; None for a locked kernel and one of another source."""
+        locked = locking.load(self.lock) if isinstance(self.lock, Path) else self.lock
+        if cell.kernel.source != "series" or (locked and locked.find(request(cell))):
+            return None
+        return resolver.older(resolved, request(cell))
 
     def _give_up(self, name: str, reason: str, *, say: bool = True) -> None:
         self.files.pop(name, None)

@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import ConfigError
 from harness.kernels import KernelRequest, ResolvedKernel, available, catalogue, resolve
+from harness.kernels.resolver import older
 from tests.harness.kernels.conftest import FakeApt
 
 
@@ -27,6 +28,16 @@ def test_an_unknown_series_is_searched_in_every_suite(
     monkeypatch.setattr(catalogue, "HOMES", {})
     found = resolve(KernelRequest("new", "7.3", "rt"), repositories=fake_apt.repositories())
     assert found.suite == "trixie-backports"
+
+
+def test_the_next_older_kernel_of_a_suite(fake_apt: FakeApt) -> None:
+    """For a kernel that the index names and whose file the archive lost. The oldest one has no successor."""
+    request, repositories = KernelRequest("old", "5.10"), fake_apt.repositories()
+    newest = resolve(request, repositories=repositories)
+    second = older(newest, request, repositories=repositories)
+    assert second
+    assert (newest.release, second.release) == ("5.10.0-46-cloud-amd64", "5.10.0-45-cloud-amd64")
+    assert older(second, request, repositories=repositories) is None
 
 
 def test_a_result_is_plain_data(fake_apt: FakeApt) -> None:

@@ -13,7 +13,9 @@ import pytest
 from harness.errors import ConfigError, InfrastructureError, UnknownKernelError
 from harness.host.canary import host_arch
 from harness.host.progress import Event, silent
-from harness.kernels import KernelRequest, ResolvedKernel
+from harness.kernels import KernelRequest, Lock, ResolvedKernel
+from harness.kernels import lock as locking
+from harness.kernels.web import AbsentError
 from harness.lab import supplies
 from harness.lab.supplies import BACKOFF_S, Preparation, resolve_all
 from harness.plan.cells import Cell
@@ -42,6 +44,37 @@ def test_a_download_that_fails_is_tried_again(
     assert preparation.missing == missing
     assert paused == list(BACKOFF_S[:failures])
     assert len(events) == failures
+
+
+def _kernel(release: str) -> ResolvedKernel:
+    return ResolvedKernel("old", "5.10", release, "amd64", "suite", ())
+
+
+@pytest.mark.parametrize(("locked", "release"), [(False, "5.10.0-44"), (True, "")])
+def test_a_kernel_whose_file_left_the_archive_is_replaced_by_the_next_older_one(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch, locked: bool, release: str
+) -> None:
+    """The index of 5.10 rt named three kernels without a file in the archive. A lock stays as it is."""
+    older = {"5.10.0-46": _kernel("5.10.0-45"), "5.10.0-45": _kernel("5.10.0-44")}
+    supplied: list[str] = []
+
+    def supply(_self: Preparation, _name: str, _cell: Cell, resolved: ResolvedKernel) -> None:
+        if resolved.release in older:
+            raise AbsentError(f"{resolved.release}: 404")
+        supplied.append(resolved.release)
+
+    monkeypatch.setattr(Preparation, "_supply", supply)
+    monkeypatch.setattr("harness.kernels.resolver.older", lambda kernel, _request: older[kernel.release])
+    lock = Lock({locking.key_of(supplies.request(cell)): _kernel("5.10.0-46")} if locked else {})
+    preparation = Preparation("tcg", silent, lock)
+    preparation.pause = lambda _seconds: None
+    used = preparation._try("m", cell, _kernel("5.10.0-46"))
+    assert supplied == ([release] if release else [])
+    if locked:
+        assert preparation.missing == {"m": "5.10.0-46: 404"}
+    else:
+        assert (used.release, preparation.kernels["m"].release) == (release, release)
+        assert not preparation.missing
 
 
 def test_a_missing_compiler_is_an_error_before_anything_is_fetched(
