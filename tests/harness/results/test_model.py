@@ -174,7 +174,7 @@ def test_a_damaged_results_file_is_a_config_error(plan: Plan, tmp_path: Path, da
 
 def test_wrong_totals_are_refused(plan: Plan, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    path.write_text(made(plan, _all(plan, Verdict.FAIL)).to_json().replace('"FAIL": 6', '"PASS": 6'))
+    path.write_text(made(plan, _all(plan, Verdict.FAIL)).to_json().replace('"FAIL":6', '"PASS":6'))
     with pytest.raises(ConfigError, match="totals"):
         model.load(path)
 
@@ -284,10 +284,10 @@ def test_results_with_a_cell_or_a_test_twice_are_refused() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "lie"),
     [
-        ('"exit_code": 1', '"exit_code": 0', "exit code 0"),
-        ('"exit_code": 1', '"exit_code": 3', "exit code 3, and its cells end with 1"),
-        ('"complete": false', '"complete": true', "marked as complete"),
-        ('   "verdict": "NOT_RUN"', '   "verdict": "SKIP"', "one of its tests is worse"),
+        ('"exit_code":1', '"exit_code":0', "exit code 0"),
+        ('"exit_code":1', '"exit_code":3', "exit code 3, and its cells end with 1"),
+        ('"complete":false', '"complete":true', "marked as complete"),
+        ('"verdict":"NOT_RUN"', '"verdict":"SKIP"', "one of its tests is worse"),
     ],
 )
 def test_results_that_contradict_themselves_are_refused(
