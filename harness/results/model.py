@@ -167,12 +167,13 @@ class Phases(_Model):
     deploy_s: Seconds = 0.0
     load_s: Seconds = 0.0
     tests_s: Seconds = 0.0
+    close_s: Seconds = 0.0
     start: Literal["cold", "warm"] = "cold"
 
     @property
     def total_s(self) -> float:
         """Seconds during which the machine was busy with this cell."""
-        return self.boot_s + self.deploy_s + self.load_s + self.tests_s
+        return self.boot_s + self.deploy_s + self.load_s + self.tests_s + self.close_s
 
 
 class CellReport(_Model):
@@ -403,10 +404,8 @@ def _belied(name: str, judged: CellResult | TestResult) -> str:
 
 def _twice(cells: Sequence[CellResult]) -> str:
     """The first cell, or test of a cell, that appears twice; "" if there is none."""
-    for names in (
-        [cell.id for cell in cells],
-        *([f"{c.id}::{test.name}" for test in c.tests] for c in cells),
-    ):
+    lists = [[cell.id for cell in cells], *([f"{c.id}::{test.name}" for test in c.tests] for c in cells)]
+    for names in lists:
         if len(set(names)) < len(names):
             return next(name for name in names if names.count(name) > 1)
     return ""

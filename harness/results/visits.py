@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.results.model import Attempt, CellReport, Phases, TestResult
 
-_SUMMED = ("fetch_s", "image_s", "boot_s", "deploy_s", "load_s", "tests_s")
+_SUMMED = ("fetch_s", "image_s", "boot_s", "deploy_s", "load_s", "tests_s", "close_s")
 _LATEST = ("host", "uname", "accelerator", "slowness", "capabilities", "coverage", "limits", "hooks")
 
 

@@ -123,6 +123,7 @@ class CellRun:
         Only the last line of this function closes the cell; a cell whose report is not `closed` never passes.
         With `keep` the machine is left running for the user.
         """
+        began = time.monotonic()
         served = self._end_agent() or self._spare_agents < MAX_AGENTS - 1
         if machine := self.slot.machine:
             self._check_sysctl(machine)
@@ -135,7 +136,9 @@ class CellRun:
         cause = self.report.cause
         if cause and cause.verdict is not Verdict.SKIP:
             self.slot.discard()
-        self._update(closed=served or cause is not None)
+        spent = self.report.phases.close_s + time.monotonic() - began
+        phases = self.report.phases.model_copy(update={"close_s": spent})
+        self._update(closed=served or cause is not None, phases=phases)
         return self.report
 
     def _keep(self) -> None:

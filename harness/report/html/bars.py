@@ -50,6 +50,7 @@ def phases(spent: Phases) -> list[Part]:
         ("deploy", "deploy", spent.deploy_s),
         ("load", "load", spent.load_s),
         ("tests", "tests", spent.tests_s),
+        ("close", "close", spent.close_s),
     )
     return _bar([(kind, label, value, words.seconds(value)) for kind, label, value in named])
 

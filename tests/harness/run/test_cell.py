@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,17 @@ def test_a_machine_that_hangs_before_the_agent_runs_is_reported_as_it_started(
     """`phases.start` is "warm" for a restored machine, although the agent could not be deployed."""
     _, report, _ = _live(cell, folder, {"*::boot": "warm", "*::deploy": "hang"})
     assert report.phases.start == "warm"
+
+
+def test_the_check_at_the_end_counts_in_the_time_of_a_cell(
+    cell: Cell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards are made equal by these times, and the check takes as long as many tests."""
+    now = itertools.count()
+    monkeypatch.setattr("time.monotonic", lambda: float(next(now)))
+    spent = _live(cell, folder, {})[1].phases
+    assert spent.close_s >= 1
+    assert spent.total_s == spent.boot_s + spent.deploy_s + spent.load_s + spent.tests_s + spent.close_s
 
 
 def test_the_loaded_hooks_are_in_the_report(cell: Cell, folder: Path) -> None:
