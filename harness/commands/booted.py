@@ -114,10 +114,16 @@ def _cmdline(cell: Cell, words: str) -> Cmdline | None:
         raise ConfigError("--cmdline: must be at most 512 printable ASCII characters") from error
 
 
-def on_stderr() -> Lines:
-    """Return a view of progress on stderr, because stdout belongs to the guest."""
+@contextlib.contextmanager
+def on_stderr() -> Iterator[Lines]:
+    """Show progress on stderr, because stdout belongs to the guest.
+
+    SIGTERM and SIGHUP end the block as Ctrl-C does; otherwise the build of a kernel would go on.
+    """
     silent = (*SILENT, Phase.BOOT, Phase.DEPLOY)  # printed only if they take long
-    return Lines(Console(stderr=True), prefix="harness: ", silent=silent)
+    lines = Lines(Console(stderr=True), prefix="harness: ", silent=silent)
+    with ending(lambda _why: None, math.inf, ""), lines as progress:
+        yield progress
 
 
 def print_stderr(line: str) -> None:

@@ -175,8 +175,9 @@ def _check_signature(package: Package, path: Path, key: Path, kernel: Kernel) ->
     try:
         run([sys.executable, "-m", "harness.kernels.rpm", path, key], cwd=_ROOT)
     except ProgramError as error:
+        cause = error.message.rpartition("Error: ")[2]  # the last line of a traceback
         raise ConfigError(
-            f"{package.name}: the package is not signed with a key of {kernel.key}: {error.message}",
+            f"{package.name}: the package is not signed with a key of {kernel.key}: {cause}",
             hint="add the key that signs the packages to that file, if you trust it",
         ) from error
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,6 +14,7 @@ import pytest
 
 from harness.commands import booted, options
 from harness.host import deadlines
+from harness.kernels import kbuild
 from harness.lab.lab import VmMachine
 from harness.run.fake import FakeBench
 
@@ -39,3 +43,23 @@ def test_a_busy_host_gets_more_time_for_the_boot(monkeypatch: pytest.MonkeyPatch
     machine = SimpleNamespace(boot=given.append, notes=[])
     booted._boot(cast(VmMachine, machine), "6.1", agent=False)
     assert given == [4 * deadlines.BOOT_S]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_build_that_a_command_waits_for(number: signal.Signals) -> None:
+    """The build has a session of its own, so that it outlived the command."""
+    builds: list[subprocess.Popen[str]] = []
+
+    def wait() -> None:
+        with booted.on_stderr(), kbuild._group(["sleep", "60"], os.environ) as process:
+            builds.append(process)
+            os.kill(os.getpid(), number)
+            process.wait()
+
+    before = signal.signal(number, signal.SIG_IGN if number == signal.SIGTERM else signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wait()
+    finally:
+        signal.signal(number, before)
+    assert builds[0].returncode == -signal.SIGKILL
