@@ -33,6 +33,7 @@ all:
 \tmkdir -p $(O)/arch/x86/boot
 \techo "  CC      init/main.o"
 \t@if grep -q BROKEN=y $(O)/.config; then echo "init/main.c:1:2: error: broken" >&2; exit 1; fi
+\ttouch $(O)/vmlinux.o $(O)/.tmp_vmlinux1 $(O)/main.o
 \tcp bzImage $(O)/arch/x86/boot/bzImage
 """
 CONF = """\
@@ -121,6 +122,8 @@ def test_a_kernel_is_built_once_in_a_copy_of_the_base_objects(source: Path) -> N
     assert fetch(kernel).digest != found.digest
     assert len(_built()) == 3
     assert not list(Cache().root.glob("kernel-build/*.partial"))
+    kept = next(Cache().root.glob("kernel-objects/*/content"))
+    assert {path.name for path in kept.glob("*[o1]")} == {"main.o"}
 
 
 @pytest.mark.parametrize(
