@@ -97,7 +97,8 @@ def _print_error(error: Exception) -> int:
         # Errors without a message of the package that met them: a full disk, a folder of another user.
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         gone = "the current folder does not exist" if error.errno == errno.ENOENT and not where else ""
-        kind = ConfigError if isinstance(error, PermissionError) else InfrastructureError
+        usage = isinstance(error, PermissionError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
+        kind = ConfigError if usage else InfrastructureError
         error = kind(gone or f"{where}{error.strerror or error}")
     elif isinstance(error, ModuleNotFoundError):
         hint = "install what requirements.lock names: rm -f .venv/.installed-* && make setup"

@@ -182,7 +182,7 @@ def _local(slots: int) -> Iterator[Client]:
             threads_per_worker=SHARES,
             memory_limit=0,
             security=security,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # of an HTTP server without routes, whose port may be taken
             silence_logs=SILENT,
             resources=resources,
             local_directory=scratch(),

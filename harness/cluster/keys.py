@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from distributed import Security
 
 from harness.errors import ConfigError
-from harness.host import private
+from harness.host import paths, private
 
 ROLES = ("scheduler", "worker", "client")
 AUTHORITY = "ca.pem"
@@ -54,7 +54,7 @@ def security(folder: Path) -> Security:
     own = f"chown -R {os.getuid()} {folder} && chmod 700 {folder}; or copy them to a folder of your own"
     files = {role: folder / f"{role}.pem" for role in ROLES}
     try:
-        if reason := private.refusal(folder.resolve()):
+        if reason := private.refusal(paths.real(folder)):
             raise PermissionError(reason)
         for path in (folder / AUTHORITY, *(path for path in files.values() if path.exists())):
             private.read(path)

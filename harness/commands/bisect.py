@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.errors import ConfigError, IncompleteError
+from harness.host import paths
 from harness.results import model
 from harness.run import bisect
 from harness.run.bisect import Commits, Judged, Judgement, Listed, Order
@@ -103,7 +104,7 @@ def _order(arguments: argparse.Namespace) -> Order:
 def _entries(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise ConfigError(f"--folder {folder}: not a folder")
-    yield from (path.resolve() for path in folder.iterdir() if not path.name.startswith("."))
+    yield from (paths.real(path) for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

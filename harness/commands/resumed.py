@@ -6,13 +6,14 @@ import argparse
 import os
 import shutil
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from harness import report
 from harness.errors import ConfigError, IncompleteError
-from harness.host import signals
+from harness.host import paths, signals
 from harness.plan.plan import Plan
 from harness.report.terminal import print_results
 from harness.results import agreement, folder, merge, model, shard_folders
@@ -20,25 +21,26 @@ from harness.results.model import Results
 from harness.results.shard_folders import Shard
 from harness.run.run import Options, options_of
 
-_REST = "-rest"  # the name of the folder of the rest, beside the folder of the run
-
 
 def run(arguments: argparse.Namespace, play: Callable[[Options], int]) -> int:
     """Run the rest by `play`, and write all results into the folder; return their exit code.
 
     Cells without a result, or that failed for the infrastructure, run again as a whole; others keep their
-    results. If the rest is interrupted too, `--resume` takes what it has. Raises HarnessError.
+    results. The rest runs in a folder inside the folder of the run; a rest that was killed before its results
+    were joined is joined first. Raises HarnessError.
     """
-    place: Path = arguments.resume.resolve()  # `out/latest` is a link
+    place = paths.real(arguments.resume)  # `out/latest` is a link
     if not (place / "plan.json").is_file():
         raise ConfigError(f"{place}: not the folder of a run", hint="name the folder that the run printed")
     claimed = folder.reopen(place)
     try:
         earlier = _earlier(place)
+        if (place / folder.REST / model.FILE).exists():
+            earlier = replace(earlier, results=_join(earlier, shard_folders.read(place / folder.REST)))
         again = {cell.id for cell in earlier.results.cells if cell.verdict.unknown}
         whole = earlier.results
         if again:
-            rest = _play(arguments, _only(earlier.plan, again), play)
+            rest = _play(arguments, earlier, again, play)
             if rest is None:
                 return 0
             whole = _join(earlier, rest)
@@ -67,17 +69,18 @@ def _only(plan: Plan, cells: Collection[str]) -> Plan:
     return plan.model_copy(update={"cells": kept, "exercise": (), "must_pass": False})
 
 
-def _play(arguments: argparse.Namespace, rest: Plan, play: Callable[[Options], int]) -> Shard | None:
-    """Run the rest in a folder of its own; None if it only listed tests. Raises HarnessError."""
+def _play(
+    arguments: argparse.Namespace, earlier: Shard, again: Collection[str], play: Callable[[Options], int]
+) -> Shard | None:
+    """Run the cells `again`; None if the run only listed tests. Raises HarnessError."""
     if not arguments.matrix.is_file():
         raise ConfigError(f"{arguments.matrix}: does not exist", hint="name the run's matrix with --matrix")
-    place = arguments.resume.resolve()
-    place = place.with_name(place.name + _REST)
-    if (place / model.FILE).exists():
-        raise ConfigError(f"{place}: has results of a rest already", hint="remove it, or move it away")
+    place = earlier.folder / folder.REST
+    shutil.rmtree(place, ignore_errors=True)  # of a rest that was killed
     wanted = options_of(vars(arguments), arguments.matrix, arguments.argv)
+    change = {"plan": _only(earlier.plan, again), "agent": earlier.results.run.agent}
     try:
-        play(wanted.model_copy(update={"plan": rest, "folder": place, "part": True}))
+        play(wanted.model_copy(update={**change, "folder": place, "part": True}))
         return shard_folders.read(place) if (place / model.FILE).exists() else None
     finally:
         if not (place / model.FILE).exists():

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from harness.errors import ConfigError
+from harness.host import paths
 
 _MAX_BYTES = 1 << 20
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -97,7 +98,7 @@ def check_input(path: Path, handle: int) -> None:
 
     The harness uses packages, files and programs that such a file names. Raises OSError.
     """
-    file, folders = os.fstat(handle), list(dict.fromkeys((path.parent, path.resolve().parent)))
+    file, folders = os.fstat(handle), list(dict.fromkeys((path.parent, paths.real(path).parent)))
     for where, status in ((path, file), (path, path.lstat()), *((one, one.stat()) for one in folders)):
         if foreign(status):
             what = "this file" if where == path else path.name
@@ -114,7 +115,7 @@ def check_input(path: Path, handle: int) -> None:
 def _parent_refusal(path: Path) -> str:
     """Name a folder above `path` in which another user could replace what leads to it."""
     absolute = path.absolute()
-    for parent in dict.fromkeys((*absolute.parents, *absolute.resolve().parents)):
+    for parent in dict.fromkeys((*absolute.parents, *paths.real(absolute).parents)):
         status = parent.stat()
         if status.st_uid not in (0, os.getuid()):
             return f"{parent}, above {path}, belongs to another user (uid {status.st_uid})"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.host.cache import Cache
+from harness.host.paths import real
 from harness.host.progress import Progress
 from harness.kernels import archives, local
 from harness.kernels.local import Parts, check, fetch, fetch_headers
@@ -74,7 +75,7 @@ def find(root: Path, arch: str, named: Path | None = None) -> Parts:
     """The parts below `root`; `named` is what the user named, for errors. Raises ConfigError."""
     if any((root / name).exists() for name in _TREE):
         return _built(root, arch)
-    images = sorted({path.resolve() for glob in _INSTALLED for path in root.glob(glob) if path.is_file()})
+    images = sorted({real(path) for glob in _INSTALLED for path in root.glob(glob) if path.is_file()})
     if not images:
         raise ConfigError(
             f"{named or root}: neither a kernel tree nor an installed kernel: "

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import ConfigError
+from harness.host import paths
 from harness.kernels import archives, kconfig, packages
 from harness.plan.cells import fits
 from harness.plan.matrix import Kernel, Matrix
@@ -99,7 +100,7 @@ def _key(path: Path) -> str:
 
 
 def _name(path: Path, taken: Collection[str]) -> str:
-    base = _NO_NAME.sub("-", path.resolve().name if path.name in ("", ".", "..") else path.name)
+    base = _NO_NAME.sub("-", paths.real(path).name if path.name in ("", ".", "..") else path.name)
     base = base.lstrip("._+-")[:56] or "kernel"
     numbered = (f"{base}-{number}" for number in itertools.count(2))
     return next(name for name in itertools.chain([base], numbered) if name not in taken)

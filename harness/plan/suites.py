@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import ConfigError
+from harness.host.paths import real
 from harness.plan.matrix import Suite
 from harness.plan.plan import Plan
 
@@ -93,7 +94,7 @@ def _below(top: Path) -> Iterator[Path]:
 
 def _check_file(path: Path, base: Path, suite: Suite) -> None:
     shown = path.relative_to(base)
-    if not path.resolve().is_relative_to(base.resolve()):
+    if not real(path).is_relative_to(real(base)):
         raise ConfigError(f"{shown}: is a link that leads outside {base}", hint="copy the file there instead")
     if not path.exists():
         raise ConfigError(f"{shown}: no such file", hint=f"suite {suite.name!r} needs it in {base}")

@@ -17,6 +17,8 @@ CLUSTER = "cluster.json"  # what all parts of a run on a cluster share
 WRITTEN = ("plan.json", CLUSTER, TRACEBACK, *REPORTS)  # files of a run, which the next one there removes
 CELLS = "cells"
 PARTS = "parts"  # the outputs of machines of a run on a cluster that is not complete
+REST = ".rest"  # the folder of the run of the cells without a result, until both are joined
+_FOLDERS = (CELLS, PARTS, REST)
 
 
 def check(folder: Path) -> None:
@@ -81,6 +83,7 @@ def reopen(folder: Path) -> int:
     try:
         _refuse_shared(folder)
         _refuse_shared(folder.parent)
+        _refuse_foreign(folder)
         claimed = locks.claim(folder)
         if claimed is None:
             raise ConfigError(f"{folder}: another run is writing there", hint="wait until it has ended")
@@ -118,8 +121,8 @@ def _refuse_shared(folder: Path) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise ConfigError for a folder that has files and no plan of a run, or whose `cells` is a link."""
-    for name in (CELLS, PARTS):
+    """Raise ConfigError for a folder with files and no plan, or with a link where a run has a folder."""
+    for name in _FOLDERS:
         if (folder / name).is_symlink():
             raise ConfigError(f"{folder / name}: is a link", hint="name another folder with --output")
     if not any(path for path in folder.iterdir() if path.name != CELLS or any(path.iterdir())):
@@ -134,6 +137,6 @@ def _refuse_foreign(folder: Path) -> None:
 def _remove_earlier(folder: Path) -> None:
     for name in WRITTEN:
         (folder / name).unlink(missing_ok=True)
-    for name in (CELLS, PARTS):
+    for name in _FOLDERS:
         if (folder / name).exists():
             shutil.rmtree(folder / name)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from harness.errors import IncompleteError
+from harness.errors import ConfigError, IncompleteError
 from harness.plan.cells import Cell
 from harness.plan.plan import Omitted, Plan
 from harness.results import agreement, exercise, model, scenarios
@@ -122,6 +122,12 @@ def _agent_of(shards: Sequence[Shard]) -> Agent | None:
     return merged
 
 
+def check_agent(known: Agent | None, agent: Agent | None) -> None:
+    """Raise ConfigError if `agent` is not the one that the earlier run tested, whose results are joined."""
+    if known and agent and not _same_agent(known, agent):
+        raise ConfigError("the agent changed since the run began", hint="start a new run")
+
+
 def _same_agent(one: Agent, other: Agent) -> bool:
     """Whether the bundles are equal but for the compiled files of architectures that only one of them has."""
     both = one.objects.keys() & other.objects.keys()
@@ -181,7 +187,9 @@ def _run(
         accelerator=_joined(run.accelerator for run in runs),
         harness_version=_joined(run.harness_version for run in runs),
         agent=agent,
-        notes=(*_about(shards), *absent, *unused, *exercise.untried(plan, cells), *_notes(runs)),
+        notes=tuple(
+            dict.fromkeys((*_about(shards), *absent, *unused, *exercise.untried(plan, cells), *_notes(runs)))
+        ),
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
-from harness.host import signals
+from harness.host import paths, signals
 from harness.host.deadlines import Pace
 from harness.host.progress import Phase, Progress, Step
 from harness.kernels import named
@@ -27,10 +27,10 @@ from harness.plan import checked as config
 from harness.plan import cost, plan, shards, suites
 from harness.plan.matrix import Matrix
 from harness.plan.plan import Plan, Selectors
-from harness.results import agreement, exercise, expectations, model, scenarios, visits
+from harness.results import agreement, exercise, expectations, merge, model, scenarios, visits
 from harness.results import folder as runfolder
 from harness.results.expectations import Expectations
-from harness.results.model import CellReport, CellResult, Host, Results, RunInfo, TestResult
+from harness.results.model import Agent, CellReport, CellResult, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict, worst_exit_code
 from harness.run import hosts, times
 from harness.run.machines import Bench, Supplies
@@ -60,6 +60,7 @@ class Options(BaseModel):
     base: Path | None = None  # folder of the files of suites; default: the matrix's folder
     part: bool = False  # whether other hosts run other parts of the plan
     resume: bool = False  # whether the folder has results of this plan already
+    agent: Agent | None = None  # that an earlier run of other cells tested; another one is refused
     host: str = ""  # the name of this host in the results; default: its network name
     argv: tuple[str, ...] = ()
 
@@ -67,7 +68,7 @@ class Options(BaseModel):
     @classmethod
     def _without_detours(cls, path: Path) -> Path:
         # pytest names files by such a path. A link to a matrix is not resolved: files beside it belong to it.
-        return path.parent.resolve() / path.name if path.name else path
+        return paths.real(path.parent) / path.name if path.name else path
 
 
 def options_of(values: Mapping[str, Any], matrix: Path, argv: Sequence[str]) -> Options:
@@ -143,8 +144,7 @@ class Run:
         self._foreign: list[str] = []  # ids of failed tests of other files
         self._traces: list[tuple[str, str]] = []  # (folder, traceback), not written yet
         self._began = time.monotonic()
-        limit_s = options.deadline_s
-        self.pace = Pace(self._began + limit_s if limit_s else None, limit_s)
+        self.pace = Pace(self._began + options.deadline_s if options.deadline_s else None, options.deadline_s)
         self._tests: dict[tuple[str, str], TestResult] = {}
         self._visits: dict[str, dict[str, CellReport]] = {}  # by cell and visit
         self.finished: Results | None = None
@@ -163,9 +163,8 @@ class Run:
             self._test_names += [test for cell in self.options.plan.cells for test in cell.tests]
             return self.options.plan
         selectors = self.options.selectors
-        matrix, words = named.added(config.load(self.options.matrix), selectors.kernel)
-        selectors = selectors.model_copy(update={"kernel": words})
-        self.matrix = matrix
+        self.matrix, words = named.added(config.load(self.options.matrix), selectors.kernel)
+        matrix, selectors = self.matrix, selectors.model_copy(update={"kernel": words})
         self._test_names += [suite.test for suite in matrix.suites]
         try:
             return plan.make(matrix, selectors)
@@ -217,6 +216,7 @@ class Run:
 
     def begin(self, supplies: Supplies) -> None:
         """Write plan.json into the folder of the run. Raises ConfigError."""
+        merge.check_agent(self.options.agent, supplies.agent)
         # Only now, so that an unknown series leaves neither a folder nor another `latest`.
         self._make_folder()
         self.write_plan()

@@ -59,6 +59,7 @@ class Campaign:
         self.random = random.Random(arguments.seed)
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.kills = 0
+        self.client_mib = 0.0  # the most memory that a client had
         self.late_s: float | None = None
 
     def start(self, name: str) -> None:
@@ -86,6 +87,7 @@ class Campaign:
         """Kill a worker now and then, until the client ends or `until` machines have ended."""
         due = time.monotonic() + self.arguments.kill_every
         while not _ended_within(client, _LOOK_S):
+            self.client_mib = max(self.client_mib, _most_memory_mib(client))
             ended = sum(event.what == "destroy" for event in events(self.place.log))
             if until is not None and ended >= until:
                 return
@@ -96,6 +98,7 @@ class Campaign:
     def run(self) -> int:
         self.prepare()
         count = self.arguments.machines
+        start = time.monotonic()
         client = self.place.client("--test", "truth.open")
         self.watch(client, count // 4)
         began = time.time()
@@ -128,6 +131,7 @@ class Campaign:
         self.watch(client, None)
         code, output = self.place.ended(client)
         say(output.splitlines()[-1])
+        say(f"{time.monotonic() - start:.0f} s in all, load {os.getloadavg()[1]:.1f}")
         return self.report()
 
     def report(self) -> int:
@@ -141,6 +145,10 @@ class Campaign:
         again = sum(one > 1 for one in booted.values())
         say(f"machines {len(counted)}, twice {twice}, verdicts {dict(verdicts)}")
         say(f"workers killed {self.kills}, machines that ran again {again}")
+        for note in found.run.notes:
+            say(f"note: {note}")
+        size = (self.place.out / "results.json").stat().st_size
+        say(f"results.json {size / 2**20:.2f} MiB, client at most {self.client_mib:.0f} MiB")
         if gaps:
             gap, machine = statistics.mean(gaps), statistics.mean(busy)
             say(f"between two machines of a worker: median {statistics.median(gaps):.3f} s, mean {gap:.3f} s")
@@ -156,6 +164,15 @@ def _ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def _most_memory_mib(process: subprocess.Popen[bytes]) -> float:
+    """Return the most resident memory that a process has had, 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def spans(log: list[Event]) -> tuple[list[float], list[float]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,20 @@ def test_a_run_on_a_cluster_has_the_results_of_a_local_one(place: Place) -> None
     assert not (place.out / "parts").exists()
     assert (place.out / "cells/6.1-auto/console.log").exists()
     assert "6.18-auto  truth.open  ✗ CRASH" in output
+
+
+def test_two_clusters_on_one_host(place: Place) -> None:
+    """The port that Dask takes for its dashboard may be taken: nothing is printed about it."""
+    place.matrix("6.1")
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # another program has it already
+            other.bind(("127.0.0.1", 8787))
+            other.listen()
+        code, output = place.ended(
+            place.run("--cluster", "local:1", "--output", "out", "--test", "truth.open")
+        )
+    assert code == 0, output
+    assert "8787" not in output
 
 
 def test_a_signal_ends_all_children(place: Place) -> None:

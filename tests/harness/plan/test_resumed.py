@@ -16,8 +16,10 @@ from harness import cli
 from harness.commands import run as run_command
 from harness.plan.plan import Plan, Selectors
 from harness.results import model
+from harness.results.model import Agent
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
+from harness.run.machines import Machine, Supplies
 from harness.run.run import Options
 
 _ONE = Selectors(test=("truth.open",))
@@ -134,7 +136,7 @@ def test_a_rest_that_cannot_start_leaves_no_folder(folder: Path, capsys: pytest.
     assert "name the run's matrix with --matrix" in capsys.readouterr().err
     matrix.write_text(text)
     assert cli.main(["run", "--resume", "night", "-n", "0", "--", "--no-such-option"]) == 2
-    assert not (folder.parent / "night-rest").exists()
+    assert not (folder / ".rest").exists()
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
 
 
@@ -161,3 +163,85 @@ def test_a_folder_without_results_is_refused(folder: Path, capsys: pytest.Captur
     (folder / "results.json").unlink()
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 4
     assert "was killed before it wrote results.json" in capsys.readouterr().err
+
+
+def test_a_folder_of_the_user_beside_it_stays(folder: Path) -> None:
+    """Whatever its name is, and whether the rest can run or not."""
+    (folder.parent / "night-rest").mkdir()
+    (folder.parent / "night-rest/mine").touch()
+    assert cli.main(["run", "--resume", "night", "-n", "0", "--", "--no-such-option"]) == 2
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
+    assert (folder.parent / "night-rest/mine").exists()
+
+
+def test_a_rest_that_was_killed_before_its_results_were_joined(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are joined by the next `--resume`, and their cells do not run again."""
+    whole = Plan.model_validate_json((folder / "plan.json").read_text())
+    cells = tuple(cell for cell in whole.cells if cell.id == "7.3-lsm")
+    options = Options(
+        matrix=folder.parent / "matrix.yaml",
+        folder=folder / ".rest",
+        part=True,
+        plan=whole.model_copy(update={"cells": cells}),
+    )
+    assert run_command.run(options, FakeBench(), Console(file=io.StringIO()), "0") == 0
+    monkeypatch.setattr(harness.lab.lab, "VmBench", lambda *_, **__: FakeBench({"*::boot": "error"}))
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
+    after = model.load(folder / "results.json")
+    assert {cell.verdict for cell in after.cells} == {Verdict.PASS}
+    assert not (folder / ".rest").exists()
+
+
+def test_a_rest_that_was_killed_before_it_had_results_runs_again(folder: Path) -> None:
+    (folder / ".rest/cells/7.3-lsm").mkdir(parents=True)
+    (folder / ".rest/plan.json").write_text("{")
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
+    assert not (folder / ".rest").exists()
+
+
+def test_a_rest_that_is_a_link_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder to which it leads stays."""
+    (folder.parent / "precious").mkdir()
+    (folder.parent / "precious/mine").touch()
+    (folder / ".rest").symlink_to(folder.parent / "precious")
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 2
+    assert ".rest: is a link" in capsys.readouterr().err
+    assert (folder.parent / "precious/mine").exists()
+
+
+def test_another_agent_is_refused_before_anything_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results of two agents are never joined, and an hour of tests would be lost."""
+    first, second = (Agent(bundle=letter * 64) for letter in "ab")
+    path = folder / "results.json"
+    before = model.load(path)
+    path.write_text(
+        before.model_copy(update={"run": before.run.model_copy(update={"agent": first})}).to_json()
+    )
+
+    class Built(FakeBench):
+        def prepare(self, *words: Any) -> Supplies:
+            return super().prepare(*words).model_copy(update={"agent": second})
+
+        def machine(self, *_words: Any) -> Machine:
+            raise AssertionError
+
+    monkeypatch.setattr(harness.lab.lab, "VmBench", lambda *_, **__: Built())
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 2
+    assert "the agent changed since the run began" in capsys.readouterr().err
+    assert model.load(path).cells == before.cells
+    assert not (folder / ".rest").exists()
+
+
+@pytest.mark.parametrize("name", ["loop", "x" * 300, "loop/x"])
+def test_a_name_that_leads_nowhere_is_refused(
+    folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder.parent / "loop").symlink_to("loop")
+    for words in (["--resume", name], ["--matrix", f"{name}/matrix.yaml"], ["--matrix", name]):
+        assert cli.main(["run", "-n", "0", *words]) == 2
+        assert "Traceback" not in (err := capsys.readouterr().err)
+        assert err.startswith("harness: ")
