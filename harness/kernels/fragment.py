@@ -65,8 +65,9 @@ def resolve(
         suite = _suite(packages[0], kernel.linux, arch, progress)
         archived = ResolvedKernel(kernel.name, kernel.linux, "", arch, suite, packages)
         tree = kbuild.source(archived, store, progress)
-        with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            kbuild.check(tree, base, lines, Path(folder), store)
+        if "kernel-objects" in lacking:  # an error now, not after their build
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                kbuild.check(tree, base, lines, Path(folder), store)
         objects = kbuild.objects(tree, key, base, store, progress)
         with kbuild.kernel(tree, objects, lines, store, progress) as folder:
             return _copied(build.find(folder, arch), folder, scratch)

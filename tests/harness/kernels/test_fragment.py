@@ -25,6 +25,7 @@ from tests.harness.kernels.trees import RELEASE, bzimage, write
 
 MAKEFILE = """\
 allnoconfig:
+\techo >>$(CURDIR)/configured
 \tcp $(KCONFIG_ALLCONFIG) $(O)/.config
 olddefconfig:
 \tpython3 conf.py $(O)/.config
@@ -121,6 +122,8 @@ def test_a_kernel_is_built_once_in_a_copy_of_the_base_objects(source: Path) -> N
     (source / "good.config").write_text("CONFIG_FPROBE=y\n")
     assert fetch(kernel).digest != found.digest
     assert len(_built()) == 3
+    configured = next(Cache().root.glob("kernel-source/*/content/configured"))
+    assert len(configured.read_text().splitlines()) == 2  # before the build of the base, and for it
     assert not list(Cache().root.glob("kernel-build/*.partial"))
     kept = next(Cache().root.glob("kernel-objects/*/content"))
     assert {path.name for path in kept.glob("*[o1]")} == {"main.o"}
