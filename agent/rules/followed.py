@@ -1,6 +1,6 @@
 """Finds the files that `any_path` fields name, and notices when such a path leads to another file.
 
-A file is told from others by the device of its file system and its inode number, as events have them.
+A file is identified by the device of its file system and its inode number, as events have them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from agent.rules.aside import Aside
+
+ANSWER_S = 1.0  # how long the lookup of one path may take
 
 _MINOR_BITS = 20  # of a device number in the kernel
 
@@ -22,22 +26,49 @@ class Target(NamedTuple):
     inode: int
 
 
-class Followed:
-    """The paths that a set of rules follows, each with the file that it led to when the rules were loaded."""
+_Found = tuple[Target | None, ...]  # empty: the file system does not answer
 
-    def __init__(self, find: Callable[[bytes], Target | None] | None = None) -> None:
+_unanswered: dict[bytes, Aside[Target | None]] = {}  # path -> its lookup, which goes on
+
+
+class Followed:
+    """The paths that a set of rules follows, each with the file that it led to when the rules were loaded.
+
+    A lookup that takes longer than `answer_s` does not delay those of other paths. `silent` are the paths of
+    which the file is not known for that reason; they change once the file system answers.
+    """
+
+    def __init__(
+        self, find: Callable[[bytes], Target | None] | None = None, answer_s: float | None = None
+    ) -> None:
         self._find = find or target
+        self._answer_s = ANSWER_S if answer_s is None else answer_s
         self.files: dict[bytes, Target | None] = {}
+        self.silent: set[bytes] = set()
 
     def follow(self, path: bytes) -> Target | None:
-        """Return the file at a path, through symbolic links; None if there is none."""
+        """Return the file at a path, through symbolic links; None if there is none, or no answer."""
         if path not in self.files:
-            self.files[path] = self._find(path)
+            found = self._look(path)
+            self.files[path] = found[0] if found else None
+            if not found:
+                self.silent.add(path)
         return self.files[path]
 
     def changed(self) -> bool:
         """Whether one of the paths leads to another file now."""
-        return any(self._find(path) != known for path, known in self.files.items())
+        looked = ((self._look(path), known) for path, known in self.files.items())
+        return any(found and found[0] != known for found, known in looked)
+
+    def _look(self, path: bytes) -> _Found:
+        lookup = _unanswered.pop(path, None)
+        if lookup and lookup.is_alive():
+            _unanswered[path] = lookup
+            return ()
+        lookup = Aside(lambda: self._find(path))
+        if not lookup.wait(self._answer_s):
+            _unanswered[path] = lookup
+        return lookup.results
 
 
 def target(path: bytes) -> Target | None:

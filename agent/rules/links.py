@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from agent.events.model import EventType
 from agent.rules import tree
+from agent.rules.aside import Aside
 from agent.rules.engine import CompiledRule, Ruleset
 from agent.rules.fields import ON_NAMES, Field
 from agent.rules.patterns import Matcher
 from agent.rules.problems import clean
 from agent.rules.trust import MAX_LINKS
+
+ANSWER_S = 5.0  # how long no path may be looked up while rules are loaded
+RECHECK_S = 0.2  # how long the event loop may wait: events meanwhile lie in the ring buffer
+SILENT = "a file system does not answer: whether rules name symbolic links is not known yet"
 
 _PROGRAMS = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
 
@@ -37,6 +42,7 @@ class Links:
     def __init__(self, root: Path) -> None:
         self._root = os.fsencode(root).rstrip(b"/")
         self._targets: dict[bytes, bytes] = {}
+        self.reads = 0
 
     def resolve(self, path: bytes, *, last: bool = True) -> Resolved:
         """Follow the links of an absolute path, in its last component only with `last`.
@@ -75,35 +81,56 @@ class Links:
         return known
 
     def _read(self, path: bytes) -> bytes:
+        self.reads += 1
         try:
             return os.readlink(self._root + path)  # noqa: PTH115 - names are bytes
         except OSError:
             return b""
 
 
+class _Lines(NamedTuple):
+    """Lines about links, and the links that they rest on."""
+
+    links: Links
+    lines: tuple[str, ...]
+
+
 class Warnings:
     """A line for each path or program name of a rule that only a symbolic link has.
 
-    A rule that also names the path without links gets no line.
+    A rule that also names the path without links gets no line. If a file system does not answer, the only
+    line is SILENT, and `new` returns the others later.
     """
 
-    def __init__(self, ruleset: Ruleset, root: Path = Path("/")) -> None:
+    def __init__(self, ruleset: Ruleset, root: Path = Path("/"), answer_s: float = ANSWER_S) -> None:
         self._ruleset = ruleset
         self._root = root
-        self.lines = self._find()
+        self._links = Links(root)
+        self.lines: tuple[str, ...] = (SILENT,)
+        links = Links(root)
+        self._looking: Aside[_Lines] | None = Aside(lambda: self._find(links))
+        self._collect(answer_s, lambda: links.reads)
 
     def new(self) -> tuple[str, ...]:
         """Return the lines that are new since the last call, because a link has changed."""
-        if not self._links.changed():
-            return ()
         before = set(self.lines)
-        self.lines = self._find()
+        self._looking = self._looking or Aside(self._again)
+        self._collect(RECHECK_S)
         return tuple(line for line in self.lines if line not in before)
 
-    def _find(self) -> tuple[str, ...]:
-        self._links = Links(self._root)
+    def _collect(self, seconds: float, progress: Callable[[], int] = int) -> None:
+        if self._looking and self._looking.wait(seconds, progress):
+            ((self._links, self.lines),) = self._looking.results
+            self._looking = None
+
+    def _again(self) -> _Lines:
+        return self._find(Links(self._root)) if self._links.changed() else _Lines(self._links, self.lines)
+
+    def _find(self, links: Links) -> _Lines:
         compiled = (rule for rules in self._ruleset.by_type.values() for rule in rules)
-        return tuple(dict.fromkeys(line for rule in compiled for line in _of_rule(rule, self._links)))
+        return _Lines(
+            links, tuple(dict.fromkeys(line for rule in compiled for line in _of_rule(rule, links)))
+        )
 
 
 class _Beside:

@@ -22,7 +22,7 @@ from agent.rules.fields import Field
 from agent.rules.followed import Followed
 from agent.rules.parser import parse
 from agent.rules.policy import EntryKey, MacroDraft, Policy, PolicyReader, RuleDraft, SetDraft
-from agent.rules.problems import Problem, Problems, TooManyError
+from agent.rules.problems import Problem, Problems, TooManyError, clean
 from agent.rules.scope import Fault, Macro, Variable
 from agent.rules.source import Scalar, Source
 from agent.rules.trust import read_trusted
@@ -51,12 +51,17 @@ def _whole(contents: Contents, notes: Iterable[str], variables: Store | None, *,
     rules = link_good(contents) if leave_out else link(contents)
     rules.variables = variables or rules.variables
     linked = links.Warnings(rules)
-    rules.notes += (*notes, *linked.lines)
+    rules.notes += (*notes, *linked.lines, *map(_silent, sorted(rules.followed.silent)))
     rules.new_notes = linked.new
     rules.digest = hashlib.sha256(b"".join(content for _, content in contents)).hexdigest()
     if rules.followed.files:  # only then the texts stay in memory
         rules.renew = functools.partial(_whole, contents, notes, rules.variables, leave_out=leave_out)
     return rules
+
+
+def _silent(path: bytes) -> str:
+    name = path.decode("utf-8", "backslashreplace")
+    return clean(f"the file at {name} is not followed yet: a file system on the way does not answer")
 
 
 def loads(text: str, name: str = "<rules>") -> Ruleset:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from agent.errors import RuleErrors
 from agent.events.model import Event, EventType, File
 from agent.filters.approvers import Mode, derive
 from agent.filters.model import approves
+from agent.rules import followed as module
 from agent.rules.engine import Ruleset
-from agent.rules.followed import Followed, target
+from agent.rules.followed import Followed, Target, target
 from agent.rules.load import load, loads
 
 
@@ -158,3 +161,48 @@ def test_variables_outlive_a_changed_file(watched: Path, tmp_path: Path) -> None
     second = Event(EventType.OPEN, file=File(b"/second"))
     assert renewed.evaluate(second) == before.evaluate(second) == ["second"]
     assert load([rules]).evaluate(second) == []
+
+
+@pytest.fixture
+def answer() -> Iterator[threading.Event]:
+    """Until it is set, a file system does not answer."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_a_path_without_an_answer_delays_no_other(answer: threading.Event) -> None:
+    """Its file is not known until the file system answers; then the rules are renewed."""
+    files = {b"/silent": Target(b"/silent", 1, 1), b"/other": Target(b"/other", 1, 2)}
+
+    def find(path: bytes) -> Target:
+        if path == b"/silent":
+            answer.wait()
+        return files[path]
+
+    followed = Followed(find, answer_s=0.01)
+    assert followed.follow(b"/silent") is None
+    assert followed.follow(b"/other") == files[b"/other"]
+    assert followed.silent == {b"/silent"}
+    assert not followed.changed()
+    files[b"/other"] = Target(b"/other", 1, 3)
+    assert followed.changed()
+    files[b"/other"] = Target(b"/other", 1, 2)
+    lookup = module._unanswered[b"/silent"]
+    assert Followed(find, answer_s=0.01).follow(b"/silent") is None
+    assert module._unanswered[b"/silent"] is lookup, "one thread waits for a path"
+    answer.set()
+    lookup.join()
+    assert Followed(find, answer_s=60).follow(b"/silent") == files[b"/silent"]
+
+
+def test_a_path_without_an_answer_is_named(
+    watched: Path, monkeypatch: pytest.MonkeyPatch, answer: threading.Event
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 0.01)
+    monkeypatch.setattr(module, "target", lambda _: answer.wait() or None)
+    rules = watched.with_name("rules.yaml")
+    rules.write_text(f'rules:\n  - {{id: a, expression: open.file.any_path == "{watched}"}}\n')
+    assert load([rules]).notes == (
+        f"the file at {watched} is not followed yet: a file system on the way does not answer",
+    )

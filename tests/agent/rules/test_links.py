@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from agent.rules.links import Links, Warnings
+from agent.rules import links as module
+from agent.rules.links import SILENT, Links, Warnings
 from agent.rules.load import load, loads
 from agent.rules.patterns import Matcher
 from agent.rules.trust import MAX_LINKS
@@ -141,3 +143,27 @@ def test_a_pattern_beside_that_reaches_the_same_directory(root: Path, other: str
     """By the beginning that all its matches have: then events are not missed, or not all of them."""
     found = lines(root, f'open.file.path =~ "/var/run/**" || open.file.path =~ "{other}"')
     assert bool(found) is named
+
+
+def test_a_file_system_that_does_not_answer(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds up neither the load of the rules nor the event loop; its links are reported later."""
+    answer = threading.Event()
+    read = Links._read
+
+    def hangs(self: Links, path: bytes) -> bytes:
+        answer.wait()
+        return read(self, path)
+
+    monkeypatch.setattr(module, "RECHECK_S", 0.01)
+    monkeypatch.setattr(Links, "_read", hangs)
+    ruleset = loads("rules:\n  - {id: a, expression: 'exec.file.path == \"/bin/sh\"'}\n", "r.yaml")
+    warnings = Warnings(ruleset, root, answer_s=0.01)
+    assert warnings.lines == (SILENT,)
+    looking = warnings._looking
+    assert looking
+    assert warnings.new() == ()
+    assert warnings._looking is looking, "one thread waits"
+    answer.set()
+    looking.join()
+    assert ["/bin -> usr/bin" in line for line in warnings.new()] == [True]
+    assert warnings.new() == ()
