@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "at the start, refuse rules with errors, or leave those out and run the others"
     _add(parser, "bad_rules", choices=(REFUSE, LEAVE_OUT), help=about)
     _add_sinks(parser)
-    about = "maximum matches per second and rule; 0 is no limit"
+    about = "maximum matches per second, rule and user; 0 is no limit"
     _add(parser, "rate_limit", type=_number(float, 0), metavar="N", help=about)
-    about = "maximum matches of a rule at once; 0 is as --rate-limit"
+    about = "maximum matches of a rule and user at once; 0 is as --rate-limit"
     _add(parser, "burst", type=_number(int, 0), metavar="N", help=about)
     _add(parser, "hash_changed", action="store_true", help="add the SHA-256 of changed files to all matches")
     about = "do not hash files larger than N bytes"

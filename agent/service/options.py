@@ -25,8 +25,8 @@ class RunOptions:
     format: str = JSON  # of all sinks, or ECS
     spool: Path | None = Path("/var/lib/fim-agent/spool")  # a folder, used with --otlp
     spool_bytes: int = 64 << 20
-    rate_limit: float = 0.0  # matches a second for each rule, 0 for no limit
-    burst: int = 0  # matches at once for each rule, 0 for those of one second
+    rate_limit: float = 0.0  # matches a second for each rule and user, 0 for no limit
+    burst: int = 0  # matches at once for each rule and user, 0 for those of one second
     hash_changed: bool = False  # hash all changed files, not only for rules with the action `hash`
     hash_max_bytes: int = 16 << 20
     metrics_port: int | None = None  # on 127.0.0.1

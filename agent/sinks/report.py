@@ -47,10 +47,10 @@ class Reporter:
         self._clock = clock or WallClock()
 
     def matched(self, event: Event, context: Context, rules: Sequence[str]) -> None:
-        """Report an event to all sinks, once for each rule that the rate limit admits."""
+        """Report an event to all sinks, once for each rule that the rate limit admits for its user."""
         if self.mutes.active:
             rules = [rule for rule in rules if not self.mutes.holds(rule, event)]
-        admitted = [rule for rule in rules if self.limit.admit(rule, self._every_s(rule))]
+        admitted = [rule for rule in rules if self.limit.admit(rule, self._every_s(rule), event.uid)]
         if not admitted:
             return
         unix_ns = self._clock.unix_ns(event.time_ns)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.sinks import ratelimit
 from agent.sinks.ratelimit import RateLimit
 
 
@@ -29,6 +31,29 @@ def test_a_rule_may_ask_for_a_time_between_reports() -> None:
     limit.forget()
     assert [limit.admit("a", 60.0) for _ in range(2)] == [True, False]
     assert limit.suppressed() == {"a": 4}
+
+
+def test_a_user_hides_no_match_of_another() -> None:
+    limit = RateLimit(1.0, clock=lambda: 0.0)
+    assert [limit.admit("a", user=1000) for _ in range(100)] == [True] + [False] * 99
+    assert limit.admit("a", user=0)
+    assert limit.suppressed() == {"a": 99}
+
+
+def test_a_time_between_reports_is_for_all_users() -> None:
+    limit = RateLimit(0, clock=lambda: 0.0)
+    assert limit.admit("a", 60.0, user=1000)
+    assert not limit.admit("a", 60.0, user=0)
+
+
+def test_users_beyond_the_bound_share_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits of users who are quiet take no room."""
+    now = [0.0]
+    monkeypatch.setattr(ratelimit, "MAX_BUCKETS", 2)
+    limit = RateLimit(1.0, burst=2, clock=lambda: now[0])
+    assert [limit.admit("a", user=user) for user in (1, 2, 3, 4, 5)] == [True] * 4 + [False]
+    now[0] = 60.0
+    assert [limit.admit("a", user=user) for user in (6, 7, 7, 7)] == [True] * 3 + [False]
 
 
 def test_no_limit() -> None:
