@@ -135,7 +135,10 @@ def _replay(arguments: argparse.Namespace, opened: Opener) -> int:
     for world, some in itertools.groupby(cases, key=lambda case: case.world):
         with opened(world) as arena:
             for case in some:
-                found = judge(case.play(arena), case.script, case.parts, case.world)
+                played = case.play(arena)
+                found = judge(played, case.script, case.parts, case.world)
+                if played.lost_off:
+                    _say(f"filters on and off not comparable: the unfiltered agent lost {played.lost_off}")
                 different += bool(found)
                 for one in found:
                     _say(f"{one.kind}: expected {one.expected}; got {one.got}")

@@ -242,12 +242,14 @@ def _played(
         problems += [] if one["ledger"] else [f"the agent with filters {name} reports no ledger"]
         problems += [f"ledger with filters {name} does not close: {text}" for text in one["open"]]
         problems += [f"{one['dropped']} matches were dropped with filters {name}"] if one["dropped"] else []
+    lost, lost_off = (one["lost"] - one["lost_to_neighbour"] for one in (on, off))
     return Played(
         tuple(found),
         tuple(matches["on"]),
         tuple(matches["off"]),
         on["ledger"],
         off["ledger"],
-        sum(one["lost"] - one["lost_to_neighbour"] for one in (on, off)),
+        lost,
+        lost_off,
         tuple(problems),
     )

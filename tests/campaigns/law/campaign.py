@@ -46,6 +46,7 @@ class Figures:
     guests: int = 0
     played_s: float = 0.0
     witnessed: int = 0  # operations that fanotify confirms
+    not_comparable: int = 0  # plays in which the agent without filters lost events
     filtered: dict[str, Counter[str]] = field(default_factory=dict)  # with filters, by type of event
     kinds: Counter[Kind] = field(default_factory=Counter)
     known: Counter[Kind] = field(default_factory=Counter)  # differences that are expected
@@ -166,6 +167,7 @@ class Campaign:
         figures.played_s += seconds
         witnessed = doubts(events(played.records, case.script), played.records, played.outside)[0]
         figures.witnessed += witnessed
+        figures.not_comparable += bool(played.lost_off)
         kinds = Counter(one.kind for one in differences)
         filtered = filtered_by_type(played.ledger_on)
         for event, counts in filtered.items():
@@ -180,6 +182,7 @@ class Campaign:
                 "off": len(played.off),
                 "filtered": filtered,
                 "witnessed": witnessed,
+                "lost_off": played.lost_off,
                 "seconds": round(seconds, 2),
                 "steps": arena.timing,
                 "kinds": {str(kind): count for kind, count in kinds.items()},
@@ -189,6 +192,7 @@ class Campaign:
             f"{self.kernel} case {number}: {len(case.programs)} programs, {len(played.records)} operations, "
             f"{len(case.rules)} rules, {len(played.on)} matches, {shares(filtered)}, {seconds:.1f} s, "
             f"{witnessed} confirmed by fanotify, {len(differences)} differences, {len(known)} known"
+            + _incomparable(played)
         )
         for kind in kinds:
             if kind not in figures.first:
@@ -265,6 +269,7 @@ class Campaign:
             "operations": figures.operations,
             "matches": figures.matches,
             "witnessed": figures.witnessed,
+            "not_comparable": figures.not_comparable,
             "plays": figures.plays,
             "guests": figures.guests,
             "filtered": {event: dict(counts) for event, counts in sorted(figures.filtered.items())},
@@ -275,6 +280,11 @@ class Campaign:
             ],
             "known": {str(kind): count for kind, count in figures.known.most_common()},
         }
+
+
+def _incomparable(played: Played) -> str:
+    lost = played.lost_off
+    return f", filters on and off not comparable: the unfiltered agent lost {lost}" if lost else ""
 
 
 def _plain(difference: Difference) -> dict[str, Any]:
@@ -310,6 +320,9 @@ def summary(figures: Figures) -> Iterator[str]:
         f"{figures.played_s / 60:.1f} minutes of play: {rate:.0f} programs a minute, {figures.guests} guests"
     )
     yield f"fanotify confirms {figures.witnessed} operations"
+    if figures.not_comparable:
+        count = figures.not_comparable
+        yield f"filters on and off not comparable in {count} plays: the unfiltered agent lost events"
     yield f"with filters: {shares(figures.filtered)}"
     for event, row in sorted(figures.filtered.items()):
         words = ", ".join(f"{name} {row[name]}" for name in FILTERED)

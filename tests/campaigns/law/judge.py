@@ -8,7 +8,7 @@ import re
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.campaigns.law import outside
@@ -82,7 +82,13 @@ def key_of(match: Match) -> Key:
 
 
 def judge(played: Played, script: str, rules: Sequence[Sequence[Rule]], world: World) -> list[Difference]:
-    """Return all differences of a play."""
+    """Return all differences of a play.
+
+    If the agent without filters lost events, its answer is incomplete and says nothing about the other agent:
+    then the truth judges the agent with filters alone.
+    """
+    if played.lost_off:
+        played = replace(played, off=played.on)
     about = _About(played.records, world)
     known = truth(played.records, script, rules)
     found = [
@@ -426,7 +432,7 @@ _EQUATIONS = (
 
 
 def _ledger(played: Played) -> Iterator[Difference]:
-    """The equations of the ledger hold for each type, and nothing is lost."""
+    """The equations of each ledger hold for each type, and the agent with filters lost nothing."""
     ledgers = (("on", played.ledger_on), ("off", played.ledger_off))
     for name, ledger in ledgers:
         for kind, row in ledger.items():
@@ -439,9 +445,8 @@ def _ledger(played: Played) -> Iterator[Difference]:
                     )
     if played.lost:
         rows = [
-            f"{name} {kind}: {dict(row)}"
-            for name, ledger in ledgers
-            for kind, row in ledger.items()
+            f"{kind}: {dict(row)}"
+            for kind, row in played.ledger_on.items()
             if any(row[part] for part in ("ring_full", "oversize", "program_misses", "read_errors"))
         ]
         yield Difference(Kind("lost"), "", "lost 0", f"lost {played.lost}", tuple(rows))

@@ -100,6 +100,7 @@ class Played:
     off: tuple[Match, ...]
     ledger_on: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     ledger_off: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    lost: int = 0  # without what the neighbour made the agents lose of its own events
+    lost: int = 0  # by the agent with filters, without the neighbour's own events
+    lost_off: int = 0  # the same of the agent without filters; if not 0, `off` is incomplete
     problems: tuple[str, ...] = ()
     outside: tuple[Outside, ...] = ()  # of the parts that fanotify watched

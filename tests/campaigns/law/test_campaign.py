@@ -85,6 +85,26 @@ def test_it_goes_on_after_what_is_known_and_may_end_after_what_is_not(tmp_path: 
     assert [(kind.check, kind.lacks) for kind in figures.kinds] == [("filter", "off")]
 
 
+def test_a_play_in_which_the_agent_without_filters_lost_events_is_counted_and_no_difference(
+    tmp_path: Path,
+) -> None:
+    """The campaign prints how many were lost, and compares the other plays as ever."""
+    lost = Played((OPENED,), (MATCH,), (), lost_off=7)
+    arena = Fake(World.from_seed(1), iter([lost, Played((OPENED,), (MATCH,), (MATCH,))]))
+    tried = campaign(lambda _: contextlib.nullcontext(arena), tmp_path / "log")
+    lines: list[str] = []
+    tried.say = lines.append
+    with pytest.raises(KeyboardInterrupt):
+        tried.run(1.0)
+    assert {kind.check for kind in (*tried.figures.kinds, *tried.figures.known)} == {"extra"}
+    assert [line.endswith("not comparable: the unfiltered agent lost 7") for line in lines] == [True, False]
+    line = "filters on and off not comparable in 1 plays: the unfiltered agent lost events"
+    assert line in summary(tried.figures)
+    (ended,) = logged(tmp_path / "log", "summary")
+    assert ended["summary"]["not_comparable"] == 1
+    assert [entry["lost_off"] for entry in logged(tmp_path / "log", "records")] == [7, 0]
+
+
 @pytest.mark.parametrize(("spelling", "expected"), [("link", True), ("proc", True), ("plain", False)])
 def test_a_refusal_of_a_plain_path_is_never_expected(tmp_path: Path, spelling: str, expected: bool) -> None:
     """What is expected is about paths that callers write in another way."""

@@ -21,7 +21,7 @@ def test_a_play_has_what_was_counted_since_the_last() -> None:
 
 
 def test_only_losses_of_others_than_the_neighbour_count() -> None:
-    """Of both agents together."""
-    status = {"on": state(2, 4, 3), "off": state(9, 7, 7)}
+    """Of each agent by itself: what the agent without filters lost is no fault of the other."""
+    status = {"on": state(2, 4, 3), "off": state(9, 9, 7)}
     played = _played([], {"on": [], "off": []}, status, [])
-    assert (played.lost, played.problems) == (1, ())
+    assert (played.lost, played.lost_off, played.problems) == (1, 2, ())

@@ -71,9 +71,14 @@ def match(rule: str, path: str, retval: int = 0, **more: Any) -> Match:
 
 
 def judged(
-    records: Sequence[Record], on: Sequence[Match], off: Sequence[Match], *rules: Rule, world: World
+    records: Sequence[Record],
+    on: Sequence[Match],
+    off: Sequence[Match],
+    *rules: Rule,
+    world: World,
+    **more: Any,
 ) -> list[str]:
-    played = Played(tuple(records), tuple(on), tuple(off))
+    played = Played(tuple(records), tuple(on), tuple(off), **more)
     script = (
         "witness on\nprogram p0\n" + "\n".join(" ".join(one.words) + " -> $1" for one in records) + "\nend\n"
     )
@@ -126,6 +131,18 @@ def test_an_open_that_succeeded_matches(world: World) -> None:
     assert judged([opened], [good] * 2, [good] * 2, OPENED, world=world) == [
         "twice both open open elsewhere plain"
     ]
+
+
+def test_an_agent_without_filters_that_lost_events_is_not_compared(world: World) -> None:
+    """The truth still judges the agent with filters; a loss of that one is a difference."""
+    seen = Seen(0, "/w/etc/shadow", "/w/etc/shadow", FILE, FILE)
+    opened = record("open", "/w/etc/shadow", "O_RDONLY", ret=3, seen=[seen], fd=Opened("/w/etc/shadow", FILE))
+    good = match("r0", "/w/etc/shadow")
+    assert judged([opened], [good], [], OPENED, world=world, lost_off=1) == []
+    for answer in ([], [good]):
+        kinds = judged([opened], [], answer, OPENED, world=world, lost_off=1)
+        assert kinds == ["missing both open open elsewhere plain"]
+    assert judged([opened], [good], [good], OPENED, world=world, lost=1) == ["lost"]
 
 
 def test_a_refused_open_is_about_the_object(world: World) -> None:
