@@ -59,7 +59,8 @@ class VmBench:
     """Machines of a libvirt `uri` ("" is the embedded one), which is opened for the first machine.
 
     `lock` pins kernels: a lock, or a file that may not exist. With `cold` no machine is restored or saved.
-    `accelerator` is one of `acceleration.CHOICES`.
+    `accelerator` is one of `acceleration.CHOICES`. `connection` is an open one to use instead, which stays
+    open: a process can open the embedded libvirt only once.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class VmBench:
         *,
         cold: bool = False,
         accelerator: str = "auto",
+        connection: Connection | None = None,
     ) -> None:
         self._uri = uri
         self._wanted = accelerator
@@ -84,7 +86,7 @@ class VmBench:
         self._emulates: dict[str, Accelerator] = {}  # by architecture, once this run did
         self._snapshots: Snapshots | None = None
         self._open = contextlib.ExitStack()
-        self._connection: Connection | None = None
+        self._connection = self._borrowed = connection
 
     def accelerator(self, arch: str) -> tuple[str, str]:
         """Return the result of `harness.host.acceleration`.
@@ -175,9 +177,9 @@ class VmBench:
         return [str(one) for one in reaped]
 
     def close(self) -> None:
-        """Close the connection, which ends every machine of it."""
+        """Close the connection, which ends every machine of it, unless it was given."""
         self._open.close()
-        self._connection = None
+        self._connection = self._borrowed
 
     def _hypervisor(self) -> Connection:
         if self._connection is None:
@@ -186,8 +188,8 @@ class VmBench:
             self._connection = self._open.enter_context(
                 Connection.open(directory, uri, progress=self.progress)
             )
-            if self._connection.identity and not self._cold:
-                self._snapshots = Snapshots(self._connection.identity, Cache(progress=self.progress))
+        if self._snapshots is None and self._connection.identity and not self._cold:
+            self._snapshots = Snapshots(self._connection.identity, Cache(progress=self.progress))
         return self._connection
 
 

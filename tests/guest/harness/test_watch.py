@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
@@ -19,6 +20,9 @@ from harness.run.run import Options, Run
 from harness.watch import sources
 from harness.watch.build import MakeProject
 from harness.watch.watch import Watch
+
+if TYPE_CHECKING:
+    from harness.vm.connection import Connection
 
 pytestmark = pytest.mark.guest
 
@@ -54,7 +58,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     supplies.bundle.cache_clear()
 
 
-def _watched(root: Path, edits: list[Callable[[], object]]) -> str:
+def _watched(root: Path, connection: Connection, edits: list[Callable[[], object]]) -> str:
     """Return the output of a watch during these edits, each made when the watch is ready."""
     selectors = Selectors(test=TESTS)
     out = io.StringIO()
@@ -66,7 +70,7 @@ def _watched(root: Path, edits: list[Callable[[], object]]) -> str:
             raise KeyboardInterrupt
         edit()
 
-    bench = VmBench()
+    bench = VmBench(connection=connection)
     try:
         run = Run(Options(matrix=root / "matrix.yaml", selectors=selectors, output=root / "out"), bench)
         run.prepare(lambda _line: None)
@@ -82,12 +86,13 @@ def _append(path: Path, text: str) -> Callable[[], object]:
     return lambda: path.write_text(path.read_text() + text)
 
 
-def test_the_saved_code_is_tested(root: Path) -> None:
+def test_the_saved_code_is_tested(root: Path, connection: Connection) -> None:
     """A broken scenario fails on the running server, and passes once it is corrected."""
     scenario = root / SCENARIO
     sound = scenario.read_text()
     output = _watched(
         root,
+        connection,
         [
             _append(scenario, BROKEN),
             lambda: scenario.write_text(sound),

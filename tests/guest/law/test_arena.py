@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.lab.lab import VmBench
 from tests.campaigns.law.arena import Arena
 from tests.campaigns.law.neighbours import NAMES, UID
 from tests.campaigns.law.played import Match
@@ -32,8 +33,9 @@ RULES = rules(
 
 
 @pytest.fixture(scope="module", params=["6.1", "5.10", "7.3"])
-def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
-    with Arena(request.param, replace(WORLD, places=(*WORLD.places, *ABSENT))) as opened:
+def arena(request: pytest.FixtureRequest, bench: VmBench) -> Iterator[Arena]:
+    world = replace(WORLD, places=(*WORLD.places, *ABSENT))
+    with Arena(request.param, world, bench=bench) as opened:
         yield opened
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from harness.lab.lab import VmBench
 from tests.campaigns.law.__main__ import loads
-from tests.campaigns.law.arena import MATRIX, Arena
+from tests.campaigns.law.arena import Arena
 from tests.campaigns.law.campaign import Campaign
 from tests.campaigns.law.case import Case
 from tests.campaigns.law.programs import Program
@@ -35,21 +34,20 @@ class Deadly(Campaign):
         return replace(case, programs=(*case.programs, CRASH)) if number == 1 else case
 
 
-def test_a_guest_that_crashes_is_a_finding_and_the_campaign_goes_on(tmp_path: Path) -> None:
+def test_a_guest_that_crashes_is_a_finding_and_the_campaign_goes_on(tmp_path: Path, bench: VmBench) -> None:
     log = tmp_path / "log.jsonl"
-    with contextlib.closing(VmBench(lock=MATRIX.with_name("matrix.lock"))) as bench:
-        campaign = Deadly(
-            "6.1",
-            5,
-            lambda world: Arena("6.1", world, bench=bench),
-            loads,
-            log,
-            print,
-            batch=5,
-            shrinking=False,
-        )
-        with pytest.raises(KeyboardInterrupt):
-            campaign.run(60.0)
+    campaign = Deadly(
+        "6.1",
+        5,
+        lambda world: Arena("6.1", world, bench=bench),
+        loads,
+        log,
+        print,
+        batch=5,
+        shrinking=False,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run(60.0)
     entries = [json.loads(row) for row in log.read_text().splitlines()]
     (died,) = [entry for entry in entries if "died" in entry]
     assert (died["seed"], died["case"]) == (5, 1)

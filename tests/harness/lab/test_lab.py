@@ -161,6 +161,17 @@ def test_a_run_that_lost_kvm_does_not_return_to_it(monkeypatch: pytest.MonkeyPat
     assert [bench.accelerator("amd64")[0] for _ in range(4)] == ["kvm", "tcg", "tcg", "tcg"]
 
 
+def test_a_bench_neither_opens_nor_closes_a_connection_beside_one_that_it_was_given() -> None:
+    """A process can open the embedded libvirt only once, so tests of several benches share one."""
+    closed: list[bool] = []
+    given: Any = SimpleNamespace(identity="", close=lambda: closed.append(True))
+    bench = VmBench(connection=given)
+    for _ in range(2):
+        assert bench._hypervisor() is given
+        bench.close()
+    assert closed == []
+
+
 class _Starts:
     """Starters that record each start; the start of that number fails."""
 
