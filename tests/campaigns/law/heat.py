@@ -164,17 +164,26 @@ def _second_name(w: Writer) -> None:
         _use(w, kind, other)
 
 
-def _forget(w: Writer) -> None:
-    """Files are used, the kernel frees their inodes, and those that it reads next get the memory."""
-    kind, folder, fd = _kind(w), w.rng.choice(w.scene.lattice.folders), w.var()
-    for name in w.rng.choices(w.scene.lattice.names, k=w.rng.randint(2, 5)):
-        _use(w, kind, f"{folder}/{name}")
+def forget(w: Writer) -> None:
+    """Files are used, and the kernel frees their inodes; those that another process reads get the memory.
+
+    The kernel returns the memory only after a grace period: the process that freed them rarely gets it.
+    """
+    rng, kind, fd = w.rng, _kind(w), w.var()
+    root = rng.choice(w.scene.lattice.roots)
+    files = [path for path in w.scene.lattice.files if path.startswith(f"{root}/")]
+    for path in rng.sample(files, rng.randint(len(files) // 2, len(files))):
+        _use(w, kind, path)
     w.add("sync")  # a dirty inode stays
     w.add("open", "/proc/sys/vm/drop_caches", "O_WRONLY", into=fd)
     w.add("write", f"${fd}", "2")
     w.add("close", f"${fd}")
-    for other in w.rng.sample(w.scene.lattice.folders, min(len(w.scene.lattice.folders), 4)):
-        _use(w, kind, f"{other}/{w.rng.choice(w.scene.lattice.names)}")
+    reader = Writer(rng, w.scene, w.folders, vars=w.vars)
+    for path in rng.sample(files, len(files)):
+        _use(reader, kind, path)
+    child = w.var()
+    w.add("fork", into=child, body=reader.steps)
+    w.add("wait", f"${child}")
 
 
 def _cover(w: Writer) -> None:
@@ -200,6 +209,6 @@ TABLE: tuple[tuple[int, Callable[[Writer], None]], ...] = (
     (3, _replace),
     (3, _second_name),
     (1, _cover),
-    (1, _forget),
+    (3, forget),
 )
 _FAR = (_move_folder, _cover)  # after these nothing that filters learned about paths holds

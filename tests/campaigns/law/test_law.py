@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import ROOT
-from tests.campaigns.law import planted
+from tests.campaigns.law import heat, planted
 from tests.campaigns.law.campaign import filtered_by_type, shares
 from tests.campaigns.law.case import Case
 from tests.campaigns.law.judge import judge
@@ -21,9 +21,9 @@ from tests.campaigns.law.played import Match, Opened, Played, Record, Seen, Stat
 from tests.campaigns.law.policies import Rule
 from tests.campaigns.law.programs import Program, batch
 from tests.campaigns.law.shrink import Budget, ddmin, shrink
-from tests.campaigns.law.steps import flat, line, parse, render, text, without, word
+from tests.campaigns.law.steps import Step, flat, line, parse, render, text, without, word
 from tests.campaigns.law.world import World
-from tests.campaigns.law.writer import scene
+from tests.campaigns.law.writer import Scene, Writer, scene
 from tests.campaigns.mutants import workshop
 
 FILE = Stat("8:1", 12, 30, 0o100644, 0, 0)
@@ -245,6 +245,33 @@ def test_a_lattice_is_made_from_above(world: World) -> None:
         for at, path in enumerate(order):
             above = path.rpartition("/")[0]
             assert above not in order[at:]
+
+
+def test_files_are_read_again_by_another_process_after_the_kernel_freed_their_inodes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then the kernel has returned the memory, and all files of a root get it, in another order."""
+    monkeypatch.setattr(heat, "_kind", lambda _: "truncate")
+    for seed in range(20):
+        rng = random.Random(seed)
+        made_in = scene(rng, world)
+        written = Writer(rng, made_in, made_in.lattice.folders)
+        heat.forget(written)
+        calls = [step.call for step in written.steps]
+        (freed,) = [at for at, step in enumerate(written.steps) if step.words[:2] == ("write", "$1")]
+        (child,) = [step for step in written.steps if step.call == "fork"]
+        assert calls.index("sync") < freed < calls.index("fork") < calls.index("wait")
+        first = _files(written.steps[:freed], made_in)
+        again = _files(child.body, made_in)
+        assert len(set(first)) >= len(set(again)) // 2 > 0
+        (root,) = {next(one for one in made_in.lattice.roots if path.startswith(f"{one}/")) for path in again}
+        assert set(again) == {path for path in made_in.lattice.files if path.startswith(f"{root}/")}
+        assert set(first) <= set(again)
+
+
+def _files(steps: Sequence[Step], made_in: Scene) -> list[str]:
+    """Return the files of the lattice that steps name plainly."""
+    return [text(one) for step in steps for one in step.words if text(one) in made_in.lattice.files]
 
 
 def test_ddmin_keeps_the_needed_items() -> None:
