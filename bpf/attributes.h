@@ -4,8 +4,8 @@
  * The functions that take the object serve calls by name and by descriptor
  * alike, so one program enters and resolves, and a refusal by the file's
  * permissions is reported with its path. A call by name enters the function
- * that looks the name up before: a refusal there, or by the mount, is reported
- * by the caller's text.
+ * that looks the name up before: a refusal there is reported by the caller's
+ * text, and one by a read-only mount by the object that the lookup found.
  */
 #ifndef FIM_ATTRIBUTES_H
 #define FIM_ATTRIBUTES_H
@@ -55,7 +55,7 @@ static __always_inline int lookup_given(void *ctx, __u32 family)
 
 	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED)
 		return 0;
-	if (op->point == FIM_AT_LINK)
+	if (fim_is_among(op->point, 1ULL << FIM_AT_LINK | FIM_WRITES_FIRST))
 		fim_found_expect(0, fim_arg(ctx, family, 3));
 	if (op->keeps)
 		return 0;
@@ -284,10 +284,27 @@ static __always_inline int fim_note_mount(struct vfsmount *mnt)
 	return 0;
 }
 
+/* Notes what a call by name has found, if the mount will refuse the call. */
+static __always_inline void fim_found_read_only(struct vfsmount *mnt)
+{
+	struct fim_inflight *op;
+
+	if (!(BPF_CORE_READ(mnt, mnt_flags) & MNT_READONLY) &&
+	    !(BPF_CORE_READ(mnt, mnt_sb, s_flags) & MS_RDONLY))
+		return;
+	op = fim_op_lookup();
+	if (op && !op->nested && !op->quiet && op->state == FIM_ENTERED &&
+	    fim_is_among(op->point, FIM_WRITES_FIRST))
+		fim_found_note(0);
+}
+
 /* mnt_want_write(struct vfsmount *mnt) */
 static __always_inline int want_write_given(void *ctx, __u32 family)
 {
-	return fim_note_mount((void *)fim_arg(ctx, family, 0));
+	struct vfsmount *mnt = (void *)fim_arg(ctx, family, 0);
+
+	fim_found_read_only(mnt);
+	return fim_note_mount(mnt);
 }
 
 /* mnt_want_write_file(struct file *file) */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Where the names of an operation on names lie: the directory that the kernel
- * found for each, or the object itself for the old name of a link. If the kernel
- * then refuses the operation, its path is that directory's with the name, whatever
- * links led there.
+ * found for each, or the object itself for the old name of a link, and for a
+ * change that a read-only mount refuses. If the kernel then refuses the operation,
+ * its path is that directory's with the name, or the object's, whatever links led
+ * there.
  *
  * They are found by thread, and noted anew for each name, so that those of an
  * earlier operation are never used.

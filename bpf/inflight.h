@@ -72,6 +72,13 @@ static __always_inline int fim_is_among_names(__u32 type)
 	return FIM_NAMES >> (type & 31) & 1;
 }
 
+/*
+ * Calls by name that ask to write to the mount before they call the function that takes the object: a
+ * read-only mount refuses them in between, when the object is found already.
+ */
+#define FIM_WRITES_FIRST                                                                                     \
+	(1ULL << FIM_AT_CHOWN_PATH | 1ULL << FIM_AT_SETXATTR_PATH | 1ULL << FIM_AT_REMOVEXATTR_PATH)
+
 enum fim_state {
 	FIM_ENTERED, /* the object is not known */
 	FIM_SEEN,    /* the event is counted, and no record waits */

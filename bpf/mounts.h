@@ -63,13 +63,11 @@ static __always_inline int umount_enter(void *ctx, __u32 family)
 }
 FIM_SHORT_EXIT(umount, FIM_AT_UMOUNT)
 
-/* Flags of mount(2), include/uapi/linux/mount.h, and of a mount, include/linux/mount.h. */
-#define MS_RDONLY    1
-#define MS_REMOUNT   32
-#define MS_BIND	     4096
-#define MS_MOVE	     8192
-#define MNT_READONLY 0x40
-#define FIM_MNT_NO   7 /* MNT_NOSUID, MNT_NODEV, MNT_NOEXEC; those of mount(2) are twice these */
+/* Flags of mount(2), include/uapi/linux/mount.h. */
+#define MS_REMOUNT 32
+#define MS_BIND	   4096
+#define MS_MOVE	   8192
+#define FIM_MNT_NO 7 /* MNT_NOSUID, MNT_NODEV, MNT_NOEXEC; those of mount(2) are twice these */
 
 #define FIM_SB_FLAGS                                                                                         \
 	0xffff /* of a file system that have the numbers of mount(2); others are the kernel's own */

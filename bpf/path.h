@@ -24,6 +24,9 @@
 			  */
 #define FIM_WALK_CHUNK 8 /* cubed: components and mount points */
 
+#define MNT_READONLY 0x40 /* of a mount, include/linux/mount.h */
+#define MS_RDONLY    1	  /* of a file system, and of mount(2), include/uapi/linux/mount.h */
+
 static __always_inline struct mount *fim_real_mount(struct vfsmount *mnt)
 {
 	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);

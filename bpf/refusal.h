@@ -132,7 +132,7 @@ __noinline int fim_judge_found(__u32 index, __u32 which)
 	file = &slot->event.file[which & 1];
 	if (!file->given.length)
 		return -1;
-	if (slot->event.type == FIM_LINK && !(which & 1)) {
+	if (!fim_is_among_names(slot->event.type) || (slot->event.type == FIM_LINK && !(which & 1))) {
 		file->given.length = 0; /* the object itself was found */
 	} else {
 		if (!fim_text_split(index, which, 1))
@@ -154,8 +154,10 @@ __noinline int fim_judge_found(__u32 index, __u32 which)
 /* Judges one name of a refused request, as user space will. */
 static __always_inline int fim_judge_name(struct fim_inflight *op, __u32 which)
 {
-	int approved = fim_is_among_names(op->type) ? fim_judge_found(op->slot, which) : -1;
+	int approved = -1;
 
+	if (fim_is_among_names(op->type) || (FIM_WRITES_FIRST >> (op->point & (FIM_POINTS - 1)) & 1))
+		approved = fim_judge_found(op->slot, which);
 	return approved < 0 ? fim_judge_text(op->slot, which, op->dfd[which & 1]) : approved;
 }
 

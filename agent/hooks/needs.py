@@ -99,7 +99,8 @@ EVENTS: dict[EventType, Needs] = {
     EventType.MKNOD: _needs(_resolved("mknod"), *_PARENT, _returns("bind")),
     EventType.TRUNCATE: _looked_up("truncate", _returns("ftruncate"), extra=best_effort("ftruncate.resolve")),
     EventType.CHMOD: _looked_up("chmod"),
-    EventType.CHOWN: _looked_up("chown"),
+    # Of a refusal by a read-only mount, only the hook at `want_write` sees the object.
+    EventType.CHOWN: _looked_up("chown", extra=best_effort("want_write.given")),
     EventType.UTIMES: _looked_up("utimes"),
     EventType.SETXATTR: _looked_up(
         "setxattr", whole=all_of(_returns("setxattr"), _MOUNTS), extra=_returns("set_acl")

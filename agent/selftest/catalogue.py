@@ -287,6 +287,8 @@ CATALOGUE: tuple[Scenario, ...] = (
         "The refusal to create a file where a directory is has the path of the directory."),
     _scenario("law.truncated_read_only", "open +kernel +resolved",
         "The refusal to truncate a file of a read-only mount has its path, not that of a link."),
+    _scenario("law.changed_read_only", "chown setxattr removexattr +kernel +resolved",
+        "The refusal to change attributes on a read-only mount has the path of the file, not of a link."),
     _scenario("law.created_read_only", "open +kernel +resolved",
         "The refusal to create a file on a read-only mount has its path, not the caller's spelling."),
     _scenario("law.created_exclusively_by_proc", "open +kernel +resolved",

@@ -48,6 +48,12 @@ def law_truncated_read_only(bench: Bench) -> None:
     _replay(bench, "truncated_read_only")
 
 
+@proves("law.changed_read_only")
+def law_changed_read_only(bench: Bench) -> None:
+    """Another owner, and an attribute that is set and removed, through a linked directory."""
+    _replay(bench, "changed_read_only")
+
+
 @proves("law.created_read_only")
 def law_created_read_only(bench: Bench) -> None:
     """An open with O_CREAT by /proc/self/root."""
