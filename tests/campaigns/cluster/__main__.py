@@ -60,7 +60,6 @@ class Campaign:
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.kills = 0
         self.client_mib = 0.0  # the most memory that a client had
-        self.late_s: float | None = None
 
     def start(self, name: str) -> None:
         self.workers[name] = self.place.worker(name)
@@ -104,12 +103,12 @@ class Campaign:
         began = time.time()
         self.start("late")
         joined = time.time()
+        self.place.wait(lambda: self.boots("late"))
+        first = self.boots("late")[0]
+        say(
+            f"late worker: joined {joined - began:.1f} s, first machine {first - began:.1f} s after its start"
+        )
         self.watch(client, count // 2)
-        late = [
-            event.when for event in events(self.place.log) if event.host == "late" and event.what == "boot"
-        ]
-        self.late_s = late[0] - joined if late else None
-        say(f"late worker: joined after {joined - began:.1f} s, first machine {self.late_s} s later")
         assert self.place.scheduler_process
         self.place.scheduler_process.kill()
         code, output = self.place.ended(client)
@@ -134,13 +133,18 @@ class Campaign:
         say(f"{time.monotonic() - start:.0f} s in all, load {os.getloadavg()[1]:.1f}")
         return self.report()
 
+    def boots(self, host: str) -> list[float]:
+        """Return when machines booted on a host."""
+        return [event.when for event in events(self.place.log) if (event.host, event.what) == (host, "boot")]
+
     def report(self) -> int:
         found = self.place.results()
         counted = Counter(cell.id for cell in found.cells)
         verdicts = Counter(str(cell.verdict) for cell in found.cells)
         log = events(self.place.log)
         booted = Counter(event.name for event in log if event.what == "boot")
-        gaps, busy = spans(log)
+        gaps, spent = spans(log)
+        busy = [span for span in spent if span >= self.arguments.seconds]  # others were interrupted
         twice = sum(one > 1 for one in counted.values())
         again = sum(one > 1 for one in booted.values())
         say(f"machines {len(counted)}, twice {twice}, verdicts {dict(verdicts)}")

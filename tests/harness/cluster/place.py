@@ -70,10 +70,10 @@ class Place:
         return process
 
     def worker(self, name: str, *words: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        """Start the workers of one host, by the command `prefix`."""
+        """Start the workers of one host, by the command `prefix`; wait until they joined, or could not."""
         where = [str(self.scheduler_file), "--keys", str(self.keys), "--name", name]
         process = self._start("-m", self.module, "worker", *where, "--slots", "1", *words, prefix=prefix)
-        self.wait(lambda: self.output(process).endswith("\n"))  # it joined, or could not
+        self.wait(lambda: "; Ctrl-C ends" in self.output(process) or process.poll() is not None)
         return process
 
     def dask_worker(self) -> subprocess.Popen[bytes]:
