@@ -35,6 +35,7 @@ _RESULTS = ("report", "history", "compare", "merge", "clean")
 COMMANDS = (*_MACHINES, *_RESULTS)
 INTERRUPTED = 130  # the shell's exit status of a program that Ctrl-C ended
 FAILURES = {"exec": 125}  # the exit code of all failures of a command that hands on the code of another
+_NAMED_WRONG = (errno.ENAMETOOLONG, errno.ELOOP)  # errors of a name, which the user gave
 PIPE_CLOSED = 141  # and of one that wrote to a pipe without a reader
 
 
@@ -97,7 +98,7 @@ def _print_error(error: Exception) -> int:
         # Errors without a message of the package that met them: a full disk, a folder of another user.
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         gone = "the current folder does not exist" if error.errno == errno.ENOENT and not where else ""
-        usage = isinstance(error, PermissionError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
+        usage = isinstance(error, PermissionError) or error.errno in _NAMED_WRONG
         kind = ConfigError if usage else InfrastructureError
         error = kind(gone or f"{where}{error.strerror or error}")
     elif isinstance(error, ModuleNotFoundError):

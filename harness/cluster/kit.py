@@ -108,7 +108,7 @@ def make(run: Run, pins: Pins, settings: Settings, cluster: str, keys: Path | No
 
 def store(kit: Kit, folder: Path) -> None:
     """Write the kit into the folder of its run. Raises OSError."""
-    model.write_atomic(folder / CLUSTER, kit.model_dump_json(indent=1) + "\n")
+    files.write_atomic(folder / CLUSTER, kit.model_dump_json(indent=1) + "\n")
 
 
 def load(folder: Path) -> Kit:

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.errors import ConfigError, IncompleteError
-from harness.host import paths
+from harness.host import files, paths
 from harness.results import model
 from harness.run import bisect
 from harness.run.bisect import Commits, Judged, Judgement, Listed, Order
@@ -168,7 +168,7 @@ class _State:
             for one, row in self.judged.items()
         ]
         plain = {"schema": _SCHEMA, "question": self._question, "judged": rows}
-        model.write_atomic(self._root / _FILE, json.dumps(plain, indent=1) + "\n")
+        files.write_atomic(self._root / _FILE, json.dumps(plain, indent=1) + "\n")
 
 
 def _judge(name: str, arguments: argparse.Namespace, folder: Path) -> Judged:

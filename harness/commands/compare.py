@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from harness.host import files
 from harness.report.compare import text as compare_text
 from harness.report.compare.comparison import compare
 from harness.results import model
@@ -38,7 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            model.write_atomic(arguments.output / name, text)
+            files.write_atomic(arguments.output / name, text)
     sys.stdout.write(texts["compare.json" if arguments.json else "compare.md"])
     return code
 

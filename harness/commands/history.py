@@ -7,10 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+from harness.errors import ConfigError
+from harness.host import files
 from harness.plan import checked
 from harness.plan.plan import whole_night
 from harness.report import history, history_text
-from harness.results import model
 from harness.run.options import given_path
 
 
@@ -40,10 +41,17 @@ def execute(arguments: argparse.Namespace) -> int:
     known = history.read(arguments.runs)
     text = known.model_dump_json() + "\n"
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        model.write_atomic(arguments.output / history.FILE, text)
+        _write(arguments.output / history.FILE, text)
     if arguments.times:
         cells = whole_night(checked.load(arguments.matrix)).cells
-        model.write_atomic(arguments.times, json.dumps(history.times(known, cells), indent=0) + "\n")
+        _write(arguments.times, json.dumps(history.times(known, cells), indent=0) + "\n")
     sys.stdout.write(text if arguments.json else history_text.render(known, every=arguments.all))
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomic(path, text)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error

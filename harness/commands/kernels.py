@@ -168,8 +168,8 @@ def _lock(arguments: argparse.Namespace) -> int:
 
 def _adopt(arguments: argparse.Namespace) -> int:
     from harness.host.cache import Cache
+    from harness.host.files import write_atomic
     from harness.kernels import adopt, available, freshness
-    from harness.results.model import write_atomic
 
     matrix = config.load(arguments.matrix)
     with on_stderr() as progress:

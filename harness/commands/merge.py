@@ -9,9 +9,10 @@ from rich.console import Console
 
 from harness import report
 from harness.errors import ConfigError, IncompleteError
+from harness.host import files
 from harness.report import history
 from harness.report.terminal import print_results
-from harness.results import merge, model, shard_folders
+from harness.results import merge, shard_folders
 from harness.results.model import Results
 from harness.results.shard_folders import Shard
 from harness.run.options import given_path
@@ -62,7 +63,7 @@ def execute(arguments: argparse.Namespace) -> int:
     past = history.read(path for path in arguments.history if path.exists())
 
     def write_reports(results: Results, folder: Path) -> None:
-        model.write_atomic(folder / history.FILE, history.joined(past, results).model_dump_json() + "\n")
+        files.write_atomic(folder / history.FILE, history.joined(past, results).model_dump_json() + "\n")
         report.write_all(results, folder)
 
     shard_folders.write(merged, plan, found, arguments.output, write_reports)

@@ -91,8 +91,8 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
         text = files.read_regular(page, PAGE_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{page}: cannot be read: {error}") from error
-    model.write_atomic(page.with_suffix(".json"), known.to_json())
-    model.write_atomic(page, tables.render(text, known, scenarios.of_catalogue()))
+    files.write_atomic(page.with_suffix(".json"), known.to_json())
+    files.write_atomic(page, tables.render(text, known, scenarios.of_catalogue()))
 
 
 def check_plan(path: Path, found: model.Results) -> None:

@@ -1,4 +1,4 @@
-"""Reads regular files that a user names, with a limit of their size."""
+"""Reads regular files that a user names, with a limit of their size, and writes files whole or not at all."""
 
 from __future__ import annotations
 
@@ -50,3 +50,19 @@ def read_up_to(file: BinaryIO, path: Path, limit: int) -> bytes:
         size = f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
         raise OSError(errno.EFBIG, f"larger than {size}", str(path))
     return data
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write `text` atomically: a reader sees the old or the new file, never a part of one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # the name that the user knows
+        raise
+    finally:
+        partial.unlink(missing_ok=True)

@@ -23,9 +23,10 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import ConfigError
 from harness.plan import quantities, yaml
-from harness.text import did_you_mean
+from harness.text import did_you_mean, one_line
 
 _NAMES = 12  # that an error lists at most
+_MAX_LINE = 400  # characters of an error, which may quote a value
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 NameOrNone = Annotated[str, Field(pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
@@ -315,7 +316,7 @@ def validate(model: type[M], document: yaml.Document) -> M:
         # A list whose only entry is wrong is not also too short.
         own = [d for d in details if d["type"] != "too_short" or d["ctx"]["actual_length"] == len(d["input"])]
         lines = [_sentence(model, document, detail) for detail in own]
-        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+        raise ConfigError("\n".join(dict.fromkeys(one_line(line, _MAX_LINE) for line in lines))) from error
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -346,8 +347,8 @@ def _problem(detail: ErrorDetails) -> str:
     if kind == "missing":
         return "is required"
     if kind == "literal_error":
-        known = [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
-        return f"unknown value {value!r}{nearest(str(value), known)}"
+        words = (word.strip("' ") for word in context["expected"].replace(" or ", ",").split(","))
+        return f"unknown value {value!r}{nearest(str(value), [word for word in words if word])}"
     if kind == "too_short":
         return "must not be empty"
     if kind in ("model_type", "tuple_type", "string_type"):

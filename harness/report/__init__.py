@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.host import garbage
-from harness.results.model import Results, write_atomic
+from harness.host.files import write_atomic
+from harness.results.model import Results
 
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
 

@@ -19,13 +19,15 @@ from harness.plan.cost import key_of_test
 from harness.report.facts import LETTERS, NOT_PLANNED
 from harness.report.shared import hooks
 from harness.results import model
-from harness.results.model import CellResult, Results
+from harness.results.model import CellResult, Results, Word
 from harness.results.verdict import Verdict
 
 FILE = "history.json"
 RUNS = 30  # that a history keeps
 _MAD_TO_SIGMA = 1.4826  # of a normal distribution
-_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Sums of what results may have.
+_Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=0, lt=1 << 80)]
 
 
 class _Entry(BaseModel):
@@ -38,16 +40,16 @@ class CellEntry(_Entry):
     verdict: Verdict
     own_s: _Seconds
     load_s: _Seconds
-    insns: Annotated[int, Field(ge=0)]
+    insns: _Count
     tests: dict[PlainName, tuple[Verdict, _Seconds]]
 
 
 class RunEntry(_Entry):
     """One run; `started` is ISO 8601 in UTC."""
 
-    id: str
-    started: str
-    accelerator: str
+    id: Word
+    started: Word
+    accelerator: Word
     cells: dict[PlainName, CellEntry]
 
 
@@ -166,7 +168,9 @@ def _runs(path: Path) -> Sequence[RunEntry]:
         return History.model_validate_json(model.read_bounded(path)).runs
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError:
+    except ValidationError as error:
+        if path.name == FILE:
+            raise ConfigError(f"{path}: not a history: {model.first_problem(error)}") from error
         return [of_run(model.load(path))]
 
 

@@ -55,7 +55,7 @@ def _lines(history: History, *, every: bool) -> Iterator[str]:
 
 def _row(cell: str, test: str, series: Series) -> str:
     letters = series.letters[-_SHOWN_RUNS:]
-    since = series.red_since[:16].replace("T", " ")
+    since = markdown(series.red_since[:16].replace("T", " "))
     flakes = str(series.flakes or "")
     words = (markdown(cell), markdown(test), f"`{letters}`", since, flakes, _seconds(series.seconds))
     return f"| {' | '.join(words)} |"

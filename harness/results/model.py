@@ -7,7 +7,6 @@ Rows that come from a guest keep unknown keys, so that an old harness can read t
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +18,7 @@ from harness.host import files, garbage
 from harness.plan.cells import PlainName
 from harness.plan.plan import Plan
 from harness.results.verdict import RUN_EXIT_CODES, Verdict, run_exit_code, worst, worst_exit_code
+from harness.text import one_line
 
 FILE = "results.json"
 MAX_BYTES = 512 << 20  # of results.json: 1,000 cells of 100 tests take 400 MiB
@@ -340,12 +340,17 @@ def load(path: Path) -> Results:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: not a results file: {where or 'the file'}: {first['msg']}") from error
+        raise ConfigError(f"{path}: not a results file: {first_problem(error)}") from error
     if problem := contradiction(results):
         raise ConfigError(f"{path}: {problem}")
     return results
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return where the first problem of a file is, and what it is."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return one_line(f"{where or 'the file'}: {first['msg']}")
 
 
 def read_bounded(path: Path) -> bytes:
@@ -415,19 +420,6 @@ def schema_text() -> str:
     """The JSON Schema of results.json."""
     schema = Results.model_json_schema(mode="serialization", by_alias=True)
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write `text` atomically: a reader sees the old or the new file, never a part of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _not_run(name: str, why: str) -> TestResult:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ConfigError, IncompleteError
+from harness.host import files
 from harness.plan.plan import Plan
 from harness.results import model
 from harness.results.model import Results
@@ -63,7 +64,7 @@ def write(
         (partial / "cells").mkdir(parents=True)
         for shard in shards:
             copy_cells(shard, partial / "cells")
-        model.write_atomic(partial / "plan.json", plan.to_json())
+        files.write_atomic(partial / "plan.json", plan.to_json())
         write_reports(merged, partial)
         partial.replace(output)
     except OSError as error:

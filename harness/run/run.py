@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
-from harness.host import paths, signals
+from harness.host import files, paths, signals
 from harness.host.deadlines import Pace
 from harness.host.progress import Phase, Progress, Step
 from harness.kernels import named
@@ -328,7 +328,7 @@ class Run:
 
     def write_plan(self) -> None:
         """Write plan.json."""
-        model.write_atomic(self.folder / "plan.json", self.plan.to_json())
+        files.write_atomic(self.folder / "plan.json", self.plan.to_json())
 
     def record_test(self, cell: str, result: TestResult) -> None:
         """Record the result of a test; of two results the worse one counts."""
@@ -382,7 +382,7 @@ class Run:
         results = self._results()
         if wrong := agreement.disagreements(self.plan, results):
             raise AssertionError(f"results and plan differ: {wrong}")
-        model.write_atomic(self.folder / model.FILE, results.to_json())
+        files.write_atomic(self.folder / model.FILE, results.to_json())
         if self._write:
             self._write(results, self.folder)
         times.write_times(self.times_path, self.plan, results.cells)

@@ -12,7 +12,7 @@ from harness.host import files
 from harness.plan.cells import Cell
 from harness.plan.cost import BOOT_GUESS_S, key_of_test, seconds_of_test
 from harness.plan.plan import Plan
-from harness.results.model import CellResult, write_atomic
+from harness.results.model import CellResult
 
 _MAX_BYTES = 16 << 20
 
@@ -40,7 +40,7 @@ def write_times(path: Path, plan: Plan, results: Iterable[CellResult]) -> None:
         spent[machine] = spent.get(machine, 0.0) + max(0.0, result.phases.total_s - sum(tests.values()))
         spent |= tests
     known = {name: round(seconds, 2) for name, seconds in spent.items()}
-    write_atomic(path, json.dumps(read_times(path) | known))
+    files.write_atomic(path, json.dumps(read_times(path) | known))
 
 
 @dataclass

@@ -120,6 +120,10 @@ MISTAKES = {
         "kernels: ['6.1']\ninclude:\n  - tests: truth.opn",
         "m.yaml:3: include: tests: 'truth.opn' matches no test (did you mean 'truth.open'?)",
     ),
+    "unknown_world": (
+        "kernels: ['6.1']\ninclude:\n  - world: nowhere",
+        "m.yaml:3: include.world: unknown value 'nowhere' (choose from btrfs, xfs, ",
+    ),
     "no_test_in_include": (
         "kernels: ['6.1']\ninclude:\n  - tests: ['!*']",
         "m.yaml:3: include: tests: leaves out every test",
@@ -154,6 +158,12 @@ def _error(text: str | bytes) -> str:
     with pytest.raises(ConfigError) as caught:
         config.check(yaml.parse(content, "m.yaml"))
     return caught.value.message
+
+
+def test_a_long_value_is_quoted_in_part() -> None:
+    for key in ("world", "arch", "tests", "kernel", "cmdline"):
+        for line in _error(f"kernels: ['6.1']\ninclude:\n  - {key}: {'x' * 5000}").splitlines():
+            assert len(line) <= 400
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,15 @@ from harness.plan.cost import machine_seconds
 from harness.plan.plan import Plan, whole_night
 from harness.report import history, history_text
 from harness.report.history import History
-from harness.results.model import Results
+from harness.results.model import Hook, Phases, Results
 from harness.results.verdict import Verdict
 from tests.harness.conftest import matrix_of
 from tests.harness.report.made_up import a_cell, a_run, a_test
 
 V = Verdict
+
+
+CELL = {"verdict": "PASS", "own_s": 1, "load_s": 1, "insns": 1, "tests": {}}
 
 
 def night(day: int, verdict: Verdict = V.PASS, seconds: float = 2.0, name: str = "truth.open") -> Results:
@@ -157,3 +161,60 @@ def test_a_damaged_history_does_not_cost_the_reports(tmp_path: Path) -> None:
     (tmp_path / "history.json").write_text("{")
     report.write_all(night(3, V.FAIL), tmp_path)
     assert "last runs" not in (tmp_path / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"started": "2026\x1b[2J"},
+        {"id": "x\nPASS"},
+        {"accelerator": "\u202e"},
+        {"cells": {"c": {**CELL, "own_s": 1e308}}},
+        {"cells": {"c": {**CELL, "insns": 1 << 90}}},
+        {"cells": {"c\x1b[2J": CELL}},
+        {"cells": {"c": {**CELL, "tests": {"t": ["FAIL", -1]}}}},
+    ],
+)
+def test_a_hostile_history_is_refused(
+    tmp_path: Path, change: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be a file from another host: nothing of it reaches the terminal but printable words."""
+    run = {"id": "a", "started": "2026", "accelerator": "tcg", "cells": {}, **change}
+    path = tmp_path / "history.json"
+    path.write_text(json.dumps({"history": 1, "runs": [run]}))
+    assert cli.main(["history", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"harness: {path}: not a history: runs.0.")
+    assert err.count("\n") == 1
+    assert err.isascii()
+    assert "\x1b" not in err
+
+
+def test_the_sums_of_absurd_results_are_kept() -> None:
+    """A cell has several phases and many hooks."""
+    run = night(1, V.PASS)
+    (cell,) = run.cells
+    most = Phases(fetch_s=9e9, image_s=9e9, boot_s=9e9, load_s=9e9)
+    hooks = tuple(Hook(event=f"e{number}", state="attached", insns=(1 << 63) - 1) for number in range(9))
+    entry = history.of_run(
+        run.model_copy(update={"cells": (cell.model_copy(update={"phases": most, "hooks": hooks}),)})
+    ).cells["6.1-auto"]
+    assert (entry.own_s > 1e10, entry.insns > 1 << 64) == (True, True)
+
+
+@pytest.mark.parametrize("option", ["--output", "--times"])
+@pytest.mark.parametrize("where", ["matrix.yaml/x", "matrix.yaml/x/y", "/dev/null/x"])
+def test_what_cannot_be_written_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    where: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With exit code 2, and not by the name of a temporary file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matrix.yaml").write_text('kernels: ["6.1"]\n')
+    (tmp_path / "1.json").write_text(night(1, V.PASS).to_json())
+    assert cli.main(["history", "1.json", option, where]) == 2
+    assert capsys.readouterr().err.startswith(f"harness: {where}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.json", "matrix.yaml"]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from harness import report
 from harness.errors import ConfigError
+from harness.host import files
 from harness.plan.matrix import Kernel
 from harness.plan.plan import Plan, Selectors, make
 from harness.report import junit, summary
@@ -181,9 +182,9 @@ def test_wrong_totals_are_refused(plan: Plan, tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    model.write_atomic(path, "old")
+    files.write_atomic(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        model.write_atomic(path, "new \ud800")
+        files.write_atomic(path, "new \ud800")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
