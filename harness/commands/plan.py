@@ -97,7 +97,7 @@ def show(plan: Plan, why: Mapping[str, str], known: Mapping[str, float], console
     seconds = 0.0
     for neighbours in plan.machines().values():
         for cell in neighbours:
-            cost = cell_seconds(cell, len(neighbours), known)
+            cost = cell_seconds(cell, neighbours, known)
             seconds += cost
             table.add_row(cell.id, str(len(cell.tests)), duration(cost), why.get(cell.id, ""))
     print_table(console, table)

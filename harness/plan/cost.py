@@ -6,13 +6,16 @@ for all else of a machine (boot, load, closing). A name without an entry is esti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from agent.selftest import catalogue
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 
-BOOT_GUESS_S = 10.0
+# What an emulated guest takes on a quiet host besides its tests.
+BOOT_GUESS_S = 4.0  # a saved machine is restored, and the agent copied
+CELL_GUESS_S = 15.0  # the agent loads, and the end is checked
+COMPILE_GUESS_S = 100.0  # BCC compiles the agent's programs
 TIMES = "matrix.times"  # beside the matrix: what all hosts know, written by `harness history --times`
 
 
@@ -25,14 +28,22 @@ def longest_first(plan: Plan, last: Mapping[str, float]) -> list[str]:
 def machine_seconds(cells: Iterable[Cell], last: Mapping[str, float]) -> float:
     """The seconds that a machine with these cells takes."""
     cells = list(cells)
-    own = last.get(cells[0].machine, BOOT_GUESS_S)
-    return own + sum(seconds_of_test(cell, test, last) for cell in cells for test in cell.tests)
+    return other_seconds(cells, last) + sum(
+        seconds_of_test(cell, test, last) for cell in cells for test in cell.tests
+    )
 
 
-def cell_seconds(cell: Cell, beside: int, last: Mapping[str, float]) -> float:
-    """The seconds of a cell's tests, and its share of its machine's other time with `beside` cells in all."""
+def other_seconds(cells: Iterable[Cell], last: Mapping[str, float]) -> float:
+    """The seconds of a machine with these cells besides their tests: boot, load, and the check at the end."""
+    cells = list(cells)
+    compiling = COMPILE_GUESS_S * sum(cell.compiles for cell in cells)
+    return last.get(cells[0].machine, BOOT_GUESS_S + CELL_GUESS_S * len(cells) + compiling)
+
+
+def cell_seconds(cell: Cell, neighbours: Sequence[Cell], last: Mapping[str, float]) -> float:
+    """The seconds of a cell's tests, and its share of the other time of its machine's cells, `neighbours`."""
     tests = sum(seconds_of_test(cell, test, last) for test in cell.tests)
-    return tests + last.get(cell.machine, BOOT_GUESS_S) / beside
+    return tests + other_seconds(neighbours, last) / len(neighbours)
 
 
 def seconds_of_test(cell: Cell, test: str, last: Mapping[str, float]) -> float:

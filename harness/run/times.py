@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.host import files
 from harness.plan.cells import Cell
-from harness.plan.cost import BOOT_GUESS_S, key_of_test, seconds_of_test
+from harness.plan.cost import key_of_test, other_seconds, seconds_of_test
 from harness.plan.plan import Plan
 from harness.results.model import CellResult
 
@@ -86,4 +86,4 @@ class Estimate:
         ]
         tests = sum(seconds_of_test(cell, test, self.last) for cell in cells for test in cell.tests)
         share = sum(len(cell.tests) for cell in cells) / planned if planned else 0.0
-        return tests + share * self.last.get(cells[0].machine, BOOT_GUESS_S)
+        return tests + share * other_seconds(cells, self.last)

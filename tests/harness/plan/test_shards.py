@@ -16,6 +16,7 @@ from harness import cli
 from harness.commands import run as run_command
 from harness.errors import ConfigError
 from harness.plan import checked as config
+from harness.plan import cost
 from harness.plan import shards as split
 from harness.plan.matrix import Matrix
 from harness.plan.plan import Plan, Selectors, make
@@ -64,6 +65,17 @@ def _found(cells: tuple[CellResult, ...]) -> list[object]:
 def _as_found(run: Results) -> tuple[object, ...]:
     notes = [note for note in run.run.notes if "shards" not in note]
     return _found(run.cells), run.totals, run.run.exit_code, run.run.complete, notes
+
+
+def test_the_guess_for_a_machine_counts_the_start_of_each_cell(matrix: Path) -> None:
+    """Without times of earlier runs: a cell with few tests spends most of its time on load and end."""
+    cells = make(config.load(matrix), Selectors(test=("truth.open",))).cells[:2]
+    one, two = (cost.machine_seconds(cells[:number], {}) for number in (1, 2))
+    assert two - one >= cost.CELL_GUESS_S
+    compiled = cells[0].model_copy(update={"hookset": "bcc"})
+    assert cost.machine_seconds([compiled], {}) == one + cost.COMPILE_GUESS_S
+    known = {cells[0].machine: 3.0}
+    assert sum(cost.cell_seconds(cell, cells, known) for cell in cells) == cost.machine_seconds(cells, known)
 
 
 def test_all_shards_merged_are_the_unsharded_run(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
