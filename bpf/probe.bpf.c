@@ -55,11 +55,47 @@ FIM_PROBE(raw_tp, "raw_tp/sys_enter", FIM_PROBE_RAW_TP)
 FIM_PROBE(lsm, "lsm/file_open", FIM_PROBE_LSM)
 FIM_PROBE(fentry, "fentry/security_file_open", FIM_PROBE_FENTRY)
 FIM_PROBE(fexit, "fexit/security_file_open", FIM_PROBE_FEXIT)
-FIM_PROBE(kprobe, "kprobe/security_file_open", FIM_PROBE_KPROBE)
-FIM_PROBE(kretprobe, "kretprobe/security_file_open", FIM_PROBE_KRETPROBE)
-FIM_PROBE(kprobe_multi, "kprobe.multi/security_file_open", FIM_PROBE_KPROBE_MULTI)
 FIM_PROBE(tracepoint, "tp/syscalls/sys_enter_openat", FIM_PROBE_TRACEPOINT)
 FIM_PROBE(syscall, "syscall", FIM_PROBE_SYSCALL)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} probe_tails SEC(".maps");
+
+/* See `multi_tails` in maps.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} probe_multi_tails SEC(".maps");
+
+__noinline int fim_probe_called(__u32 probe)
+{
+	return fim_probe_count(probe);
+}
+
+/*
+ * Real programs of these types make calls and tail calls (kprobe.bpf.c). A kernel that
+ * does not compile programs verifies all of such a program and then refuses it: "bpf:
+ * allow for tailcalls in BPF subprograms for x64 JIT". The map stays empty, so the tail
+ * call returns.
+ */
+#define FIM_PROBE_JUMPING(name, section, probe, map)                                                         \
+	SEC(section)                                                                                         \
+	int probe__##name(void *ctx)                                                                         \
+	{                                                                                                    \
+		fim_probe_called(probe);                                                                     \
+		bpf_tail_call(ctx, &map, 0);                                                                 \
+		return 0;                                                                                    \
+	}
+
+FIM_PROBE_JUMPING(kprobe, "kprobe/security_file_open", FIM_PROBE_KPROBE, probe_tails)
+FIM_PROBE_JUMPING(kretprobe, "kretprobe/security_file_open", FIM_PROBE_KRETPROBE, probe_tails)
+FIM_PROBE_JUMPING(kprobe_multi, "kprobe.multi/security_file_open", FIM_PROBE_KPROBE_MULTI, probe_multi_tails)
 
 /* Both ways to read the kernel's memory (read.h): they read a number that a helper knows too. */
 SEC("raw_tp/sys_enter")

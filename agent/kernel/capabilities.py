@@ -47,6 +47,7 @@ _OBSERVED = (*_TRIED, REATTACHES)
 _TYPED = ("lsm", "fentry", "fexit", SKIPS)  # without BTF, libbpf loads no object that contains one of these
 _COLLIDING_OPENS = 5  # files that each of two threads opens on one CPU, so that one preempts the other
 _OPENED_FILE = "/proc/self/stat"
+MAPS = frozenset({"probes", "probe_tails", "probe_multi_tails"})  # which no other program uses
 _LOG_BYTES = 1 << 16
 
 
@@ -151,7 +152,7 @@ def _load(probe: Object, failed: dict[str, Capability], target: Probed) -> str:
             if kind == CAST:
                 program.rewrite(reads.by_cast(target.cast))
     for name, bpf_map in probe.maps.items():
-        if name != "probes":
+        if name not in MAPS:
             bpf_map.skip()
     try:
         probe.load()

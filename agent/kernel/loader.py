@@ -272,7 +272,7 @@ class Loader:
                 if chosen.kind in sets.TRAMPOLINES:
                     program.target(functions.number(chosen.kind, chosen.target))
         perf = self._variant.transport == "perf"
-        unused = ["ring" if perf else "perf", "probes"]
+        unused = ["ring" if perf else "perf", *capabilities.MAPS]
         unused += set(tails.MAPS) - tails.choose(opened, plan, _LOG_BYTES)
         if _CALLS not in plan.chosen:
             unused += ["syscalls", "calls"]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from agent.errors import KernelError
 from agent.hooks import points, sets
 from agent.kernel import btf as types
-from agent.kernel import reads, tails
+from agent.kernel import capabilities, reads, tails
 from agent.kernel.functions import Functions
 from agent.kernel.libbpf import Object, Program, failed_program
 
@@ -165,7 +165,7 @@ def _aim(program: Program, functions: Functions) -> bool:
 def _prepare(opened: Object, shape: Mapping[str, int], functions: Functions) -> None:
     """Set the constants, and leave out the maps that the loader leaves out."""
     perf = shape.get("fim_use_perf", 0)
-    for name in ("ring" if perf else "perf", "probes"):
+    for name in ("ring" if perf else "perf", *capabilities.MAPS):
         opened.maps[name].skip()
     if not perf:
         opened.maps["ring"].resize(_RING_BYTES)

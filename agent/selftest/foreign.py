@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from agent.kernel.capabilities import KINDS, attach, probed
+from agent.kernel.capabilities import KINDS, MAPS, attach, probed
 from agent.kernel.libbpf import Object
 from agent.kernel.loader import object_path
 
@@ -31,7 +31,7 @@ class Foreign:
                 if name in wanted and not name.startswith("probe__k"):
                     program.target(target.hook if name == "probe__lsm" else target.number)
             for name, bpf_map in probe.maps.items():
-                if name != "probes":
+                if name not in MAPS:
                     bpf_map.skip()
             probe.load()
             self._counts = probe.maps["probes"]

@@ -11,7 +11,7 @@ import pytest
 
 from agent.errors import KernelError
 from agent.events.model import EventType
-from agent.kernel import maps
+from agent.kernel import capabilities, maps
 from agent.kernel.libbpf import Object
 from agent.kernel.maps import KernelCounts
 from tests.agent.kernel.conftest import BUILT
@@ -20,7 +20,7 @@ HASH = 1  # BPF_MAP_TYPE_HASH
 WORD = struct.Struct("=I")
 KEPT, OPERATIONS = 1024, 1024  # FIM_ACCOUNT_KEPT, FIM_ACCOUNT_OPERATIONS
 PLACES = 1024  # FIM_BUSY
-UNUSED = ("perf", "tails", "multi_tails", "probes", "syscalls", "calls")
+UNUSED = ("perf", "tails", "multi_tails", *capabilities.MAPS, "syscalls", "calls")
 
 
 class Hooks:

@@ -3,10 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from agent.kernel import tails
 from agent.kernel.choose import Chosen, Plan
+from tests.agent.kernel import disassembly
 
 MAPS = Path(__file__).parents[3] / "bpf" / "maps.h"
+TAIL_CALL = re.compile(r"\bcall (?:0xc|12)$")
 
 
 def plan(*chosen: tuple[str, str]) -> Plan:
@@ -33,3 +37,19 @@ def test_a_refused_tail_call_is_reported_for_its_callers() -> None:
     assert [one.hook for one in tails.users("tail__kprobe", chosen)] == ["open.enter"]
     assert [one.hook for one in tails.users("tail__kretprobe", chosen)] == ["open.exit"]
     assert [one.hook for one in tails.users("kprobe__close__once", chosen)] == ["close.once"]
+
+
+@pytest.mark.parametrize("kind", ["kprobe", "kretprobe", "kprobe_multi"])
+def test_what_observes_a_kind_calls_and_jumps_as_its_programs_do(kind: str) -> None:
+    """A kernel with net.core.bpf_jit_enable=0 refuses both in one program.
+
+    An observer without them fired there, and 7.3 then refused a hundred programs, one in each load.
+    """
+    known = disassembly.functions()
+    jumping = {
+        name for name, function in known.items() if any(TAIL_CALL.search(line) for line in function.lines)
+    }
+    assert any(name.startswith(f"{kind}__") for name in jumping)
+    observer = f"probe__{kind}"
+    assert observer in jumping
+    assert known[observer].refers & known.keys()
