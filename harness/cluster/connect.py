@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import json
@@ -12,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, LocalCluster, Security
+from distributed.core import connect
 
 from harness.cluster import facts, keys
 from harness.cluster.placement import MACHINE, MEMORY, SHARES
@@ -26,7 +27,9 @@ from harness.host.cache import default_root
 from harness.text import one_line
 
 SILENT = logging.CRITICAL + 1  # a level of the log that no message has
-_LOCAL = re.compile(r"local:([1-9]\d{0,2})")
+_LOCAL = re.compile(r"local:([1-9]\d{0,2})", re.ASCII)
+# Exactly this, so that Dask cannot take another part of the address for the host.
+_ADDRESS = re.compile(r"(tcp|tls)://(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\]):(\d{1,5})", re.ASCII)
 START = "start it with `dask scheduler`, and compare port and keys: docs/cluster.md"  # what to do without one
 _HINT = "use local:N, tls://HOST:PORT, or a scheduler file"
 
@@ -53,19 +56,15 @@ def address_of(word: str, folder: Path | None) -> str:
     Without TLS only loopback is allowed, because whoever reaches a scheduler can run code on its workers.
     """
     address = word if "://" in word else _from_file(Path(word))
-    parts = urlsplit(address)
-    try:
-        complete = parts.scheme in ("tls", "tcp") and parts.hostname and parts.port
-    except ValueError:
-        complete = False
-    if not complete:
+    match = _ADDRESS.fullmatch(address)
+    if not match or not 0 < int(match[4]) < 1 << 16:
         raise ConfigError(f"{word}: not a cluster", hint=_HINT)
-    if parts.scheme == "tcp" and not _is_loopback(str(parts.hostname)):
+    if match[1] == "tcp" and not _is_loopback(match[2] or match[3]):
         raise ConfigError(
             f"{address}: without TLS only a scheduler on 127.0.0.1 or ::1 is allowed",
             hint="start it with TLS and use tls://HOST:PORT with --keys DIR: docs/cluster.md",
         )
-    if parts.scheme == "tls" and folder is None:
+    if match[1] == "tls" and folder is None:
         raise ConfigError(f"{address}: TLS needs keys", hint="name their folder with --keys DIR")
     return address
 
@@ -73,7 +72,7 @@ def address_of(word: str, folder: Path | None) -> str:
 def _from_file(path: Path) -> str:
     try:
         return str(json.loads(files.read_input(path, 1 << 20))["address"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path}: neither a cluster nor a scheduler file", hint=_HINT) from error
 
 
@@ -196,16 +195,40 @@ def _local(slots: int) -> Iterator[Client]:
 @contextlib.contextmanager
 def _remote(spec: Spec) -> Iterator[Client]:
     security = security_of(spec.address, spec.keys)
+    asyncio.run(reach(spec.address, security, "client"))
     try:
         client: Any = Client(
             spec.address, security=security, timeout=deadlines.CONNECT_S, set_as_default=False
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise InfrastructureError(
-            f"no scheduler answers at {spec.address}: {one_line(cause(error))}", hint=START
-        ) from error
-    with client:
+        raise _unreachable(spec.address, cause(error)) from error
+    try:
         yield client
+    finally:
+        with contextlib.suppress(TimeoutError):  # of a scheduler that hangs; the results are written later
+            client.close()
+
+
+async def reach(address: str, security: Security, role: str) -> None:
+    """Connect to a scheduler, and close the connection. Raises InfrastructureError.
+
+    Dask itself waits without an end for a program that accepts a connection and does not answer.
+    """
+    words = security.get_connection_args(role)
+    try:
+        async with asyncio.timeout(deadlines.HANDSHAKE_S):
+            comm = await connect(address, timeout=deadlines.CONNECT_S, **words)
+    except TimeoutError as error:
+        raise _unreachable(address, "the connection was accepted, and no answer came") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unreachable(address, cause(error)) from error
+    except Exception as error:
+        raise _unreachable(address, f"the answer is not that of Dask: {error}") from error
+    comm.abort()
+
+
+def _unreachable(address: str, why: str) -> InfrastructureError:
+    return InfrastructureError(f"no scheduler answers at {address}: {one_line(why)}", hint=START)
 
 
 def cause(error: BaseException) -> str:

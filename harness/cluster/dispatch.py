@@ -8,6 +8,7 @@ takes the task back and decides again.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import threading
@@ -35,6 +36,7 @@ from harness.run.view import View
 from harness.text import one_line
 
 _LOOK_S = 0.5  # signals wait at most this long for the main thread
+_ASK = 10  # looks without an event after which the scheduler is asked whether it is alive
 _STARTING = 8  # workers that are described, or receive files, at the same time
 
 
@@ -77,6 +79,7 @@ class Dispatch:
         self._sending: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # by store
         self._sent: dict[str, set[str]] = {}  # digests of blobs by store
         self._first_until = 0.0  # when the first worker must have joined
+        self._quiet = 0  # looks since the last event
         self._changed = True  # whether another worker, or another machine, may be placed now
         self._planned = set(run.plan.pairs())
         self._shown: set[tuple[str, str]] = set()  # tests
@@ -114,14 +117,28 @@ class Dispatch:
 
     def _handle_one(self) -> None:
         if self._client.status != "running":
-            raise InfrastructureError(
-                "the scheduler of the cluster was lost",
-                hint=f"start it, then run the rest: harness run --resume {self._run.folder}",
-            )
+            raise self._lost_scheduler("was lost")
         try:
             self._events.get(timeout=_LOOK_S)()
+            self._quiet = 0
         except queue.Empty:
             self._changed = True  # time has passed: a lost worker may be given up
+            self._quiet += 1
+            if self._quiet == _ASK:
+                self._client.loop.add_callback(self._ask)
+            # Looks are counted, and not seconds, because this process may have been suspended.
+            if self._quiet * _LOOK_S >= deadlines.SCHEDULER_S:
+                raise self._lost_scheduler("does not answer") from None
+
+    async def _ask(self) -> None:
+        """Get an event from the scheduler. Runs in the event loop of Dask."""
+        with contextlib.suppress(OSError):  # then the status of the client changes
+            await self._client.scheduler.identity(n_workers=0)
+            self._events.put(lambda: None)
+
+    def _lost_scheduler(self, how: str) -> InfrastructureError:
+        hint = f"start it, then run the rest: harness run --resume {self._run.folder}"
+        return InfrastructureError(f"the scheduler of the cluster {how}", hint=hint)
 
     def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
         self._events.put(lambda: self._show(event[1]))

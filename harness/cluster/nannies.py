@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Nanny
-from distributed.core import Status, connect
+from distributed.core import Status
 
 from harness.cluster import connect as opening
 from harness.cluster import facts
 from harness.cluster.placement import MACHINE, MEMORY, SHARES
 from harness.errors import InfrastructureError
 from harness.host import capacity, deadlines
-from harness.text import counted, one_line
+from harness.text import counted
 
 _CORES = 64  # slots of a host at most, by its processors
 
@@ -47,18 +47,7 @@ def serve(scheduler: str, keys: Path | None, slots: int | None, name: str | None
 
 async def _serve(address: str, host: str, number: int, settings: dict[str, Any]) -> int:
     sys.stderr.write(f"harness: connecting to {address}\n")
-    try:
-        comm = await connect(
-            address,
-            timeout=deadlines.CONNECT_S,
-            **settings["security"].get_connection_args("worker"),
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        cause = one_line(opening.cause(error))
-        raise InfrastructureError(
-            f"no scheduler answers at {address}: {cause}", hint=opening.START
-        ) from error
-    comm.abort()
+    await opening.reach(address, settings["security"], "worker")
     ended = asyncio.Event()
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(one, ended.set)

@@ -60,7 +60,9 @@ WORKER_EXIT_S = 10.0  # a worker process, after SIGKILL
 GRACE_S = 3.0  # workers end by themselves at the run's deadline and report more than after this signal
 
 # A cluster.
-CONNECT_S = 15.0  # the scheduler answers
+CONNECT_S = 15.0  # the scheduler accepts a connection
+HANDSHAKE_S = 30.0  # and answers
+SCHEDULER_S = 60.0  # a scheduler that does not answer for so long is lost
 WORKER_START_S = 120.0  # a worker process has started and joined
 FACTS_S = 180.0  # a worker looks at its host; the canary is in it
 CHILD_LOOK_S = 0.5  # a worker looks this often whether its machine is still wanted

@@ -96,6 +96,31 @@ def test_the_rest_of_a_run_whose_scheduler_died(place: Place) -> None:
     assert "not the folder of a run" in output
 
 
+def test_a_scheduler_that_hangs(place: Place) -> None:
+    """The run ends with what has results, although no connection was lost; no machine stays."""
+    place.matrix("6.1", "6.12")
+    place.script = {"6.12-auto::truth.open": "hold"}
+    place.environment = {"FAKE_DEADLINES": '{"SCHEDULER_S": 10}'}
+    scheduler = place.scheduler()
+    worker = place.worker("only")
+    client = place.client("--test", "truth.open")
+    place.wait_for("test 6.12-auto")
+    place.wait(lambda: len(list((place.out / "parts").glob("*.zst"))) == 1)
+    scheduler.send_signal(signal.SIGSTOP)
+    code, output = place.ended(client)
+    assert code == 4, output
+    assert "Traceback" not in output
+    assert "the scheduler of the cluster does not answer" in output
+    assert f"harness run --resume {place.out}" in output
+    assert place.results().totals == {Verdict.PASS: 1, Verdict.NOT_RUN: 1}
+    code, output = place.ended(place.client("--test", "truth.open", "--output", "other"))
+    assert code == 3, output
+    assert "no scheduler answers at tls://127.0.0.1:" in output
+    worker.send_signal(signal.SIGINT)
+    worker.wait()
+    assert not any(map(exists, place.pids("boot")))
+
+
 def test_a_worker_that_hangs(place: Place) -> None:
     """Its machine runs again elsewhere; its nanny kills it, which ends its own execution of this machine."""
     place.matrix("6.1", "6.12")

@@ -330,6 +330,14 @@ def test_keys_of_another_user_are_refused(tmp_path: Path, name: str) -> None:
         ("tls://10.0.0.1:8786", "TLS needs keys"),
         ("tls://10.0.0.1", "not a cluster"),
         ("tls://10.0.0.1:port", "not a cluster"),
+        ("tls://10.0.0.1:0", "not a cluster"),
+        ("tls://10.0.0.1:65536", "not a cluster"),
+        ("tcp://127.0.0.1:8786/../x", "not a cluster"),
+        ("tcp://127.0.0.1:8786?x", "not a cluster"),
+        ("tcp://10.0.0.1:1@127.0.0.1:8786", "not a cluster"),
+        ("tcp://127.0.0.1 :8786", "not a cluster"),
+        ("tcp://127.0.0.1:\uff18\uff17", "not a cluster"),
+        ("inproc://127.0.0.1:8786", "not a cluster"),
         ("local:0", "neither a cluster nor a scheduler file"),
         ("local:x", "neither a cluster nor a scheduler file"),
     ],
@@ -337,6 +345,14 @@ def test_keys_of_another_user_are_refused(tmp_path: Path, name: str) -> None:
 def test_addresses_that_are_refused(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         connect.parse(word, None)
+
+
+def test_a_scheduler_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scheduler.json"
+    for text in ("[" * 100_000, "{}", "[1]", '{"address": 5}', "\xff", '{"address": "tls://\x1b[2J:1"}'):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"not a cluster|neither a cluster"):
+            connect.parse(str(path), tmp_path)
 
 
 def test_addresses(tmp_path: Path) -> None:

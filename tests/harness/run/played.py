@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harness.host import deadlines
 from harness.run.fake import FakeBench
 
 
@@ -24,6 +25,8 @@ def main() -> int:
     from harness import cli
     from harness.cluster import child
 
+    for name, seconds in json.loads(os.environ.get("FAKE_DEADLINES", "{}")).items():
+        setattr(deadlines, name, seconds)
     harness.lab.lab.VmBench = bench  # type: ignore[assignment, misc]
     child.MODULE = "tests.harness.run.played"  # the workers of a cluster play too
     return cli.main()
