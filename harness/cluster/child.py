@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -49,16 +50,14 @@ class Child:
             self._input.write(b"\n")
 
     def lines(self, wanted: Callable[[], bool]) -> Iterator[bytes]:
-        """Yield each line of standard output; end the child as soon as it is not `wanted` any more.
+        """Yield each line of standard output until the child has ended; end it as soon as it is not `wanted`.
 
         Lines that are too long are dropped.
         """
-        descriptor, kept, too_long = self._output.fileno(), b"", False
+        kept, too_long = b"", False
         while wanted():
-            if not select.select([descriptor], [], [], deadlines.CHILD_LOOK_S)[0]:
-                continue
-            data = os.read(descriptor, 1 << 16)
-            if not data:
+            data = self._read(deadlines.CHILD_LOOK_S)
+            if data is None:
                 return
             *lines, kept = (kept + data).split(b"\n")
             for line in lines:
@@ -69,11 +68,33 @@ class Child:
                 kept, too_long = b"", True
         self._end()
 
+    def _read(self, seconds: float) -> bytes | None:
+        """Return output that comes within some seconds, b"" if none came, None if the child has ended.
+
+        Its end is what the forking process reports: a program that it left may hold its standard output open,
+        and the child may close it and hang. If the forking process was killed, only the output shows the end.
+        """
+        open_ones = [one for one in (self._output, self._report) if not one.closed]
+        ready = select.select(open_ones, [], [], seconds)[0]
+        if self._output in ready:
+            if data := os.read(self._output.fileno(), 1 << 16):
+                return data
+            self._output.close()
+        elif self._report in ready:
+            self._read_report()
+        return None if self._report.closed and (self._output.closed or self.code is not None) else b""
+
+    def _read_report(self) -> None:
+        self.code = forking.received(self._report)
+        self._report.close()
+
     def wait(self) -> str:
         """Wait for the end; return how it ended, with the last line of its standard error."""
-        code = self.code = forking.received(self._report)
-        for stream in (self._input, self._output, self._report):
+        if not self._report.closed:
+            self._read_report()
+        for stream in (self._input, self._output):
             stream.close()
+        code = self.code
         if code is None:
             how = "ended in an unknown way, because the process that had started it was killed"
         else:
@@ -89,8 +110,10 @@ class Child:
     def _end(self) -> None:
         """End the child as by Ctrl-C; kill it if it does not end in time."""
         self._input.close()
-        self._output.close()
-        if not select.select([self._report], [], [], deadlines.CHILD_EXIT_S)[0]:
+        until = time.monotonic() + deadlines.CHILD_EXIT_S
+        while not self._report.closed and (left := until - time.monotonic()) > 0:
+            self._read(left)  # else the child could wait for room in a full pipe
+        if not self._report.closed:
             os.killpg(self._pid, signal.SIGKILL)
 
 

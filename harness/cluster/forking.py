@@ -124,7 +124,9 @@ def serve(descriptor: int) -> list[str] | None:
                 if (child := os.fork()) == 0:
                     for other in selector.get_map().values():
                         if other.data:
-                            os.close(other.data[-1])  # else it would hide that nothing more is reported
+                            _child, ended, report = other.data
+                            os.close(ended)
+                            os.close(report)  # else it would hide that nothing more is reported
                     _become(descriptors)
                     return [str(word) for word in json.loads(request)]
                 for one in descriptors[:-1]:

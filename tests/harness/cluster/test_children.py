@@ -16,7 +16,9 @@ from harness.cluster import child
 from harness.cluster.child import Child, Turns
 from harness.cluster.forking import Forker
 from harness.errors import InfrastructureError
-from tests.harness.cluster.place import kill
+from harness.host import deadlines
+from tests.harness.cluster import forked
+from tests.harness.cluster.place import exists, kill
 
 
 @pytest.fixture
@@ -84,6 +86,57 @@ def test_a_program_that_cannot_be_started(errors: BinaryIO) -> None:
         pytest.raises(InfrastructureError, match=r"no process can be started: .*No module named absent"),
     ):
         Child(forker, ["worker", "--help"], errors)
+
+
+@pytest.fixture
+def bad() -> Iterator[Forker]:
+    with contextlib.closing(Forker(forked.__name__)) as made:
+        yield made
+
+
+def test_a_child_that_leaves_a_program_has_ended(bad: Forker, errors: BinaryIO) -> None:
+    """The program that it left holds its standard output open, and writes nothing."""
+    lines, how = ended(Child(bad, ["leave"], errors))
+    program = int(lines[0])
+    assert exists(program)
+    kill(program)
+    assert how == "ended with exit code 7"
+
+
+def test_a_child_that_closes_its_output_and_hangs(
+    bad: Forker, errors: BinaryIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed when it is not wanted any more."""
+    monkeypatch.setattr(deadlines, "CHILD_EXIT_S", 0.1)
+    looks = iter([True] * 3)
+    started = Child(bad, ["hang"], errors)
+    assert list(started.lines(lambda: next(looks, False))) == []
+    assert started.wait() == "was killed by SIGKILL"
+
+
+def test_a_child_that_is_not_wanted_never_waits_for_room_in_its_pipe(bad: Forker, errors: BinaryIO) -> None:
+    """It has more to write than the pipe holds, and ends by itself."""
+    started = Child(bad, ["fill"], errors)
+    assert list(started.lines(lambda: False)) == []
+    assert started.wait() == "ended with exit code 7"
+
+
+def test_a_child_has_only_its_own_descriptors(bad: Forker, errors: BinaryIO) -> None:
+    """None of a sister that runs: it would keep the worker waiting for the end of that one."""
+    sister = Child(bad, ["hang"], errors)
+    first, how = ended(Child(bad, ["descriptors"], errors))
+    assert how == "ended with exit code 7"
+    kill(sister._pid)
+    assert sister.wait() == "was killed by SIGKILL"
+    assert first == ended(Child(bad, ["descriptors"], errors))[0]
+
+
+def test_no_child_stays_a_zombie(bad: Forker, errors: BinaryIO) -> None:
+    children = [Child(bad, ["descriptors"], errors) for _ in range(3)]
+    pids = [one._pid for one in children]
+    for one in children:
+        assert ended(one)[1] == "ended with exit code 7"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 class Waiting:
