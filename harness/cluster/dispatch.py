@@ -327,10 +327,8 @@ class Dispatch:
                 return
             run = self._client.run
             for digest in run(plugin.missing, wanted, workers=[worker.address])[worker.address]:
-                data = self._blobs[digest]
-                for begin in range(0, len(data), plugin.CHUNK):
-                    end = begin + plugin.CHUNK
-                    run(plugin.receive, digest, data[begin:end], end >= len(data), workers=[worker.address])
+                for chunk in plugin.chunks(self._blobs[digest]):
+                    run(plugin.receive, self._topic, digest, chunk, workers=[worker.address])
             known.update(wanted)
 
     def _submitted(self, key: str, future: Future) -> None:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from distributed import WorkerPlugin, get_worker
 from distributed.core import Status
@@ -28,12 +28,27 @@ from harness.cluster.forking import Forker
 from harness.cluster.part import Part
 from harness.errors import InfrastructureError
 from harness.host import deadlines, locks
-from harness.host.cache import Cache, default_root
+from harness.host.cache import Cache, default_root, file_digest
 from harness.host.progress import Phase
 from harness.text import one_line
 
 NAME = "harness"
 CHUNK = 16 << 20  # bytes of a blob in one message
+
+
+class Chunk(NamedTuple):
+    """A piece of a blob; the pieces are sent in their order."""
+
+    data: bytes
+    first: bool
+    last: bool
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Yield the pieces of a blob, at least one."""
+    for begin in range(0, max(1, len(data)), CHUNK):
+        end = begin + CHUNK
+        yield Chunk(data[begin:end], first=begin == 0, last=end >= len(data))
 
 
 class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
@@ -51,7 +66,7 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
         self._store = Cache()
         self._forker = Forker(self.module)
         self._turns = Turns()
-        self._partial: dict[str, Path] = {}
+        self._incoming = contextlib.ExitStack()
         self.facts: Facts | None = None
         self.problem = ""
         if threading.current_thread() is threading.main_thread():
@@ -59,6 +74,7 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             await asyncio.to_thread(_remove_abandoned)
+            self._partial = self._incoming.enter_context(_folder())
             self.facts = await asyncio.to_thread(self._find)
             await worker.set_resources(**facts.resources_of(self.facts, worker.state.total_resources))
         except (InfrastructureError, OSError, ValueError) as error:
@@ -77,8 +93,9 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
         return Facts.model_validate_json(lines[-1])
 
     async def teardown(self, worker: Any) -> None:  # noqa: ARG002
-        """End the process that forks children."""
+        """End the process that forks children, and remove files that came in part."""
         await asyncio.to_thread(self._forker.close)
+        self._incoming.close()
 
     def play(self, data: bytes, worker: Any, key: str) -> dict[str, Any]:
         """Run a part to its end. Returns the archive, or why there is none, and the facts that changed."""
@@ -132,22 +149,21 @@ class HarnessPlugin(WorkerPlugin):  # type: ignore[misc] # Dask is not typed
         """Return those of the blobs that this host does not have."""
         return [wanted for wanted in digests if not self._store.has(part.BLOBS, wanted)]
 
-    def receive(self, wanted: str, data: bytes, *, last: bool) -> None:
-        """Append a chunk of a blob, and keep the blob after its last one. Raises InfrastructureError."""
-        if wanted not in self._partial:
-            handle, name = tempfile.mkstemp(prefix="blob-", dir=_parts())
-            os.close(handle)
-            self._partial[wanted] = Path(name)
-        path = self._partial[wanted]
-        with path.open("ab") as file:
-            file.write(data)
-        if last:
-            del self._partial[wanted]
-            if part.digest(path.read_bytes()) != wanted:
+    def receive(self, sender: str, wanted: str, chunk: Chunk) -> None:
+        """Write a chunk of a blob, and keep the blob after its last one. Raises InfrastructureError.
+
+        Other clients may send the same blob at the same time, and a client may begin again.
+        """
+        path = self._partial / f"{sender}-{wanted}"
+        with path.open("wb" if chunk.first else "ab") as file:
+            file.write(chunk.data)
+        if chunk.last:
+            try:
+                if file_digest(path) != wanted:
+                    raise InfrastructureError(f"the file {wanted[:12]} was damaged on its way")
+                self._store.get(part.BLOBS, wanted, lambda folder: part.copy(path, folder))
+            finally:
                 path.unlink()
-                raise InfrastructureError(f"the file {wanted[:12]} was damaged on its way")
-            self._store.get(part.BLOBS, wanted, lambda folder: part.copy(path, folder))
-            path.unlink(missing_ok=True)
 
 
 def play(data: bytes) -> dict[str, Any]:
@@ -188,9 +204,9 @@ async def missing(digests: Sequence[str], dask_worker: Any) -> list[str]:
     return await asyncio.to_thread(dask_worker.plugins[NAME].missing, digests)
 
 
-async def receive(wanted: str, data: bytes, last: bool, dask_worker: Any) -> None:
-    """Receive a chunk of a blob."""
-    await asyncio.to_thread(dask_worker.plugins[NAME].receive, wanted, data, last=last)
+async def receive(sender: str, wanted: str, chunk: Chunk, dask_worker: Any) -> None:
+    """Receive a chunk of a blob from a client."""
+    await asyncio.to_thread(dask_worker.plugins[NAME].receive, sender, wanted, chunk)
 
 
 def _parts() -> Path:
