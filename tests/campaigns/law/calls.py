@@ -101,4 +101,7 @@ _OTHERS = {
 CALLS = {**_OPEN, **_NAMES, **_ATTRIBUTES, **_OTHERS}
 
 # Calls by which a path may afterwards stand for another object than the probes of a program say.
-ALIASING = frozenset({"link", "link32", "linkat", "ring_linkat", "mount", "chroot", "unshare"})
+ALIASING = frozenset({
+    "link", "link32", "linkat", "ring_linkat", "mount", "move_mount", "umount", "umount2", "pivot_root",
+    "chroot", "unshare", "setns",
+})  # fmt: skip
