@@ -167,6 +167,7 @@ def _lock(arguments: argparse.Namespace) -> int:
 
 
 def _adopt(arguments: argparse.Namespace) -> int:
+    from harness.host import paths
     from harness.host.cache import Cache
     from harness.host.files import write_atomic
     from harness.kernels import adopt, available, freshness
@@ -180,9 +181,10 @@ def _adopt(arguments: argparse.Namespace) -> int:
     for error in refused:
         print_stderr(f"not adopted: {error.message}")
     if good:
-        text = arguments.matrix.read_text("utf-8")
-        changed = adopt.added(text, arguments.matrix.name, good, arguments.flavour)
-        write_atomic(arguments.matrix, changed)
+        path = paths.real(arguments.matrix)  # a link stays one
+        with path.open(encoding="utf-8", newline="") as file:
+            text = file.read()
+        write_atomic(path, adopt.added(text, arguments.matrix.name, good, arguments.flavour))
     sys.stdout.writelines(f"adopted {kernel.series}: {kernel.release}\n" for kernel in good)
     sys.stdout.write("" if new else "no new series\n")
     return 0

@@ -12,8 +12,10 @@ from harness.kernels import ResolvedKernel, fetch, preflight
 from harness.plan import checked, yaml
 
 _ENTRY = '- {{name: "{series}", series: "{series}", flavour: {flavour}, tests: "@short", tags: [nightly]}}'
-_TOP = re.compile(r"[^\s#]")  # a key of the whole file begins its line
+_KERNELS = re.compile(r"kernels:\s*(#.*)?")
+_TOP = re.compile(r"(?!-\s)[^\s#]")  # a key of the whole file begins its line; entries may do so too
 _FIRST = re.compile(r"( *)- ")
+_TEXT = re.compile(r"\s*[^\s#]")
 
 Refusal = UnsuitableKernelError | UnknownKernelError | InfrastructureError
 
@@ -39,18 +41,22 @@ def added(text: str, name: str, kernels: Iterable[ResolvedKernel], flavour: str)
 
     Each runs at night what differs between kernels. Raises ConfigError if `kernels` is no list of lines.
     """
-    lines = text.splitlines()
-    start = next((at for at, line in enumerate(lines) if line.rstrip() == "kernels:"), None)
+    lines = text.removesuffix("\n").split("\n")
+    start = next((at for at, line in enumerate(lines) if _KERNELS.fullmatch(line)), None)
     after = lines[start + 1 :] if start is not None else []
     block = after[: next((at for at, line in enumerate(after) if _TOP.match(line)), len(after))]
-    while block and not re.match(r"\s+[^\s#]", block[-1]):
+    while block and not _TEXT.match(block[-1]):
         block.pop()  # comments and empty lines belong to what follows
     first = next((found for line in block if (found := _FIRST.match(line))), None)
+    refused = ConfigError(f"{name}: kernels: is not a list of lines", hint="write one `- ` entry a line")
     if start is None or not first:
-        raise ConfigError(f"{name}: kernels: is not a list of lines", hint="write one `- ` entry a line")
+        raise refused
     end = start + 1 + len(block)
     entries = (_ENTRY.format(series=one.series, flavour=flavour) for one in kernels)
     lines[end:end] = [first[1] + entry for entry in entries]
     changed = "\n".join(lines) + "\n"
-    checked.check(yaml.parse(changed.encode(), name))
+    before, after_all = (yaml.parse(one.encode(), name) for one in (text, changed))
+    checked.check(after_all)
+    if after_all.data["kernels"][: len(before.data["kernels"])] != before.data["kernels"]:
+        raise refused  # the last lines only look like comments
     return changed

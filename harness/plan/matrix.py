@@ -321,6 +321,8 @@ def validate(model: type[M], document: yaml.Document) -> M:
 
 def nearest(word: str, known: list[str]) -> str:
     """` (did you mean 'x'?)`, or if no name is similar, ` (choose from x, y)` with at most 12 names."""
+    if not known:
+        return ""
     more = f" and {len(known) - _NAMES} more" if len(known) > _NAMES else ""
     return close_to(word, known) or f" (choose from {', '.join(known[:_NAMES])}{more})"
 

@@ -37,6 +37,47 @@ def test_entries_are_added_at_the_end_of_the_list() -> None:
     assert "\n".join(line for line in lines if line not in new) + "\n" == MATRIX
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kernels:\n- '6.1'\nhooksets: [auto]\n",
+        "kernels:  # mine\n- '6.1'\n- name: a\n  series: '6.12'\n",
+        "---\nkernels:\n-   '6.1'\n...\n",
+        "kernels:\n- '6.1'",
+        "kernels:\r\n  - '6.1'\r\nhooksets: [auto]\r\n",
+        "kernels:\n- {name: a, series: '6.1', why: 'x\x85y'}\n",
+    ],
+)
+def test_every_list_of_lines_is_one(text: str) -> None:
+    """Entries may begin their line; other lines keep their ends."""
+    changed = adopt.added(text, "matrix.yaml", [kernel("7.4")], "cloud")
+    kept = [line for line in changed.split("\n") if '"7.4"' not in line]
+    assert "\n".join(kept).removesuffix("\n") == text.removesuffix("\n")
+    assert len(kept) + 1 == len(changed.split("\n"))
+
+
+def test_a_comment_that_is_none_is_no_end_of_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of a text in several lines may begin like comments; an entry never cuts such a text."""
+    monkeypatch.setattr(checked, "check", lambda _document: None)
+    text = "kernels:\n- name: a\n  series: '6.1'\n  why: |\n    text\n    # more\n"
+    with pytest.raises(ConfigError, match="kernels: is not a list of lines"):
+        adopt.added(text, "matrix.yaml", [kernel("7.4")], "cloud")
+
+
+def test_a_link_to_the_matrix_stays_one(repositories: dict[str, Exception | None], tmp_path: Path) -> None:
+    """The file keeps its permissions."""
+    repositories["7.4"] = None
+    (tmp_path / "own").mkdir()
+    path = tmp_path / "own/real.yaml"
+    path.write_text(MATRIX)
+    path.chmod(0o600)
+    (tmp_path / "matrix.yaml").symlink_to("own/real.yaml")
+    assert cli.main(["kernels", "adopt", "--matrix", str(tmp_path / "matrix.yaml")]) == 0
+    assert (tmp_path / "matrix.yaml").is_symlink()
+    assert '"7.4"' in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("text", ['kernels: ["6.1"]\n', "kernels:\n", "arch: [amd64]\n"])
 def test_another_form_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"matrix.yaml: kernels: is not a list of lines"):
