@@ -155,6 +155,30 @@ def test_a_refused_open_is_about_the_object(world: World) -> None:
 @pytest.mark.parametrize(
     ("call", "event", "words", "error"),
     [
+        ("creat", "open", ("0644",), errno.EISDIR),
+        ("open", "open", ("O_WRONLY|O_TRUNC",), errno.EROFS),
+        ("chown", "chown", ("0", "0"), errno.EROFS),
+    ],
+)
+def test_modes_and_owners_are_not_defined_where_the_object_is_not_known(
+    call: str, event: str, words: tuple[str, ...], error: int, world: World
+) -> None:
+    """A rule on the path alone must match, and one that asks for the mode as well may."""
+    seen = Seen(0, "/w/etc/shadow", "/w/etc/shadow", FILE, FILE)
+    refused = record(call, "/w/etc/shadow", *words, ret=-error, seen=[seen])
+    path = f'{event}.file.path == "/w/etc/shadow"'
+    reported = match("r0", "/w/etc/shadow", -error, type=event)
+    for asked in ("rights == 0644", "rights == 0600", "uid == 0"):
+        rule = Rule("r0", event, f"{path} && {event}.file.{asked}")
+        assert judged([refused], [], [], rule, world=world) == []
+        assert judged([refused], [reported], [reported], rule, world=world) == []
+    (kind,) = judged([refused], [], [], Rule("r0", event, path), world=world)
+    assert kind.startswith(f"missing both {event} {call}")
+
+
+@pytest.mark.parametrize(
+    ("call", "event", "words", "error"),
+    [
         ("open", "open", ("O_RDONLY",), errno.ENOENT),
         ("ring_setxattr", "setxattr", ("user.a", "v"), errno.EROFS),
     ],

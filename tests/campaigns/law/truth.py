@@ -271,6 +271,7 @@ def _event(record: Record, meaning: Meaning, lives: _Lives) -> Iterator[Happened
     if path is None or (meaning.file2 is not None and path2 is None) or why.startswith("path"):
         yield Claim(record.part, record.pid, meaning.event, retval, why or "the kernel reported no path")
         return
+    before = None if _is_unfound(record, meaning) else before
     memfd = path.startswith("/memfd:")  # it has no directory: the name is its path
     wild = memfd or (meaning.file == 1 and (record.pid, record.words[1]) in lives.detached)
     fields = _fields(record, meaning, path[memfd:], path2, retval, before, lives)
@@ -299,6 +300,13 @@ def _uncertain(record: Record, meaning: Meaning, lives: _Lives) -> str:
     if record.pid in lives.strange:
         return f"path: {lives.strange[record.pid]}"
     return ""
+
+
+def _is_unfound(record: Record, meaning: Meaning) -> bool:
+    """Return whether a refusal has neither mode nor owner of its object; see docs/limits.md."""
+    if meaning.event == "open" and _flags(record, meaning) & (os.O_CREAT | os.O_TRUNC):
+        return -record.ret in (errno.EISDIR, errno.EROFS, errno.EEXIST)
+    return meaning.event in ("chown", "setxattr", "removexattr") and record.ret == -errno.EROFS
 
 
 def _regular(seen: Seen | None) -> bool:
