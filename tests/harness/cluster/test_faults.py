@@ -96,6 +96,37 @@ def test_the_rest_of_a_run_whose_scheduler_died(place: Place) -> None:
     assert "not the folder of a run" in output
 
 
+def test_a_result_outlives_its_worker(place: Place) -> None:
+    """It is fetched as soon as its machine has ended, so the machine does not run again."""
+    place.matrix("6.1", "6.12")
+    place.script = {"6.12-auto::truth.open": "hold"}
+    place.scheduler()
+    first = place.worker("first")
+    client = place.client("--test", "truth.open")
+    place.wait_for("test 6.12-auto")
+    place.wait(lambda: len(list((place.out / "parts").glob("*.zst"))) == 1)
+    first.kill()
+    place.worker("second")
+    place.go()
+    code, output = place.ended(client)
+    assert code == 0, output
+    found = place.results()
+    once(found, 2)
+    assert [cell.host for cell in found.cells] == ["first", "second"]
+    assert place.count("boot 6.1-amd64") == 1
+
+
+def test_a_cluster_without_a_worker(place: Place) -> None:
+    """Its cells are NOT_RUN with the reason; Dask would wait for a worker for ever."""
+    place.matrix("6.1")
+    place.environment = {"FAKE_DEADLINES": '{"WORKER_BACK_S": 1}'}
+    place.scheduler()
+    code, output = place.ended(place.client("--test", "truth.open"))
+    assert code == 4, output
+    (cell,) = place.results().cells
+    assert (cell.verdict, cell.reason) == (Verdict.NOT_RUN, "the cluster has no worker that can be used")
+
+
 def test_a_scheduler_that_hangs(place: Place) -> None:
     """The run ends with what has results, although no connection was lost; no machine stays."""
     place.matrix("6.1", "6.12")

@@ -10,10 +10,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from harness.cluster import part
+from harness.cluster import connect, part
+from harness.cluster.connect import Spec
 from harness.results.model import Results
 from harness.results.verdict import Verdict
 from tests.harness.cluster.place import Place, exists, once
+from tests.harness.run import played
 
 KNOWN = """
 expected_failures:
@@ -150,6 +152,17 @@ def test_a_plain_worker_of_dask_can_be_used(place: Place) -> None:
     assert code == 0, output
     once(place.results(), 3)
     assert place.count("boot") == 3
+
+
+def test_a_worker_is_one_slot_without_a_limit_of_memory(place: Place) -> None:
+    """Dask would pause or kill a worker whose children need memory, and run more than one machine there."""
+    place.scheduler()
+    place.worker("only", "--slots", "2")
+    address = json.loads(place.scheduler_file.read_text())["address"]
+    with connect.connected(Spec(address=address, keys=place.keys), played.__name__) as client:
+        workers = client.scheduler_info()["workers"].values()
+    assert [(one["memory_limit"], one["resources"]["machine"]) for one in workers] == [(0, 1), (0, 1)]
+    assert len({one["name"] for one in workers}) == 2
 
 
 def test_files_of_a_suite_are_sent_once_to_a_host(place: Place, tmp_path: Path) -> None:
