@@ -116,9 +116,12 @@ def load(folder: Path) -> Kit:
     try:
         return Kit.model_validate_json(files.read_input(folder / CLUSTER, model.MAX_BYTES))
     except (OSError, ValueError) as error:
+        alone = (folder / "plan.json").is_file() and not (folder / CLUSTER).exists()
+        why = "it has no cluster.json" if alone else one_line(str(error))
+        known = "name the folder that the run printed, such as out/latest"
         raise ConfigError(
-            f"{folder}: not the folder of a run with --cluster: {one_line(str(error))}",
-            hint="name the folder that the run printed, such as out/latest",
+            f"{folder}: not the folder of a run with --cluster: {why}",
+            hint="leave out --cluster: the rest runs on this host" if alone else known,
         ) from error
 
 

@@ -2,14 +2,17 @@
 
     parts/MACHINE.tar.zst   the output folder of a machine, as its worker packed it
 
-The archive appears under its name whole or not at all; a machine with an archive has its result.
+The archive appears under its name whole or not at all. The archives are removed once every machine has a
+result that says something of the product.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.cluster import archive
@@ -33,15 +36,19 @@ class Received:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._parts = run.folder / PARTS
-        self._machines: set[str] = set()  # that have a result
+        self._machines: set[str] = set()  # that have a result, and need not run again
 
     def known(self) -> set[str]:
-        """Return the machines that have a result from an earlier process, after recording it."""
+        """Return the machines that have a result from an earlier process, after recording it.
+
+        A machine with a cell that failed for the infrastructure runs again.
+        """
         for path in sorted(self._parts.glob(f"*{_SUFFIX}")):
             machine = path.name.removesuffix(_SUFFIX)
             if machine in self._run.plan.machines():
-                self._record(machine, path.read_bytes())
-                self._machines.add(machine)
+                with self._extracted(machine, path.read_bytes()) as (folder, results):
+                    if not _unknown(results):
+                        self._record(machine, folder, results, [])
         return set(self._machines)
 
     def accept(self, machine: str, data: bytes, lost: list[Attempt]) -> Results:
@@ -49,7 +56,8 @@ class Received:
 
         Raises InfrastructureError for an output that is not that of this machine, and OSError.
         """
-        results = self._record(machine, data, lost)
+        with self._extracted(machine, data) as (folder, results):
+            self._record(machine, folder, results, lost)
         self._parts.mkdir(exist_ok=True)
         path = self._parts / f"{machine}{_SUFFIX}"
         partial = path.with_name(f".{path.name}")
@@ -58,7 +66,6 @@ class Received:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
-        self._machines.add(machine)
         return results
 
     def remove(self) -> None:
@@ -66,24 +73,42 @@ class Received:
         if self._machines >= self._run.plan.machines().keys():
             shutil.rmtree(self._parts, ignore_errors=True)
 
-    def _record(self, machine: str, data: bytes, lost: list[Attempt] | None = None) -> Results:
+    @contextlib.contextmanager
+    def _extracted(self, machine: str, data: bytes) -> Iterator[tuple[Path, Results]]:
+        """Yield the folder and the results of an archive. Raises InfrastructureError, and OSError."""
         run = self._run
         plan = run.plan.model_copy(update={"cells": tuple(run.plan.machines()[machine])})
         with tempfile.TemporaryDirectory(prefix=".part-", dir=run.folder) as name:
             folder = Path(name)
             archive.extract(data, folder)
-            results = _checked(folder, plan, run)
-            for cell in results.cells:
-                _move(folder / CELLS / cell.id, run.folder / CELLS / cell.id)
-            if (folder / TRACEBACK).exists():
-                with (folder / TRACEBACK).open(encoding="utf-8", errors="replace") as file:
-                    run.keep_traceback(file.read(_MAX_TRACE))
+            yield folder, _checked(folder, plan, run)
+
+    def _record(self, machine: str, folder: Path, results: Results, lost: list[Attempt]) -> None:
+        run = self._run
         for cell in results.cells:
-            run.record_cell(report_of(cell, lost or []))
+            _move(folder / CELLS / cell.id, run.folder / CELLS / cell.id)
+        if (folder / TRACEBACK).exists():
+            with (folder / TRACEBACK).open(encoding="utf-8", errors="replace") as file:
+                run.keep_traceback(file.read(_MAX_TRACE))
+        for cell in results.cells:
+            run.record_cell(report_of(cell, lost))
             for test in cell.tests:
                 run.record_test(cell.id, test)
         _record_run(run, machine, results)
-        return results
+        if not _unknown(results):
+            self._machines.add(machine)
+
+
+def complete(folder: Path, plan: Plan) -> Results | None:
+    """Return the results of an earlier run if nothing of its plan has to run again."""
+    if (folder / PARTS).exists() or not (folder / model.FILE).exists():
+        return None
+    results = model.load(folder / model.FILE)
+    return None if agreement.disagreements(plan, results) or _unknown(results) else results
+
+
+def _unknown(results: Results) -> bool:
+    return any(cell.verdict.unknown for cell in results.cells)
 
 
 def _checked(folder: Path, plan: Plan, run: Run) -> Results:

@@ -40,8 +40,11 @@ def known(kit: Kit) -> Make:
     return lambda _run, _view: kit
 
 
-def options_of_rest(folder: Path, argv: Sequence[str]) -> tuple[Options, Kit]:
-    """Return the options and the kit of the rest of an earlier run. Raises ConfigError."""
+def options_of_rest(folder: Path, argv: Sequence[str], deadline_s: float) -> tuple[Options, Kit]:
+    """Return the options and the kit of the rest of an earlier run; a deadline of 0 is that of this run.
+
+    Raises ConfigError.
+    """
     stored = kit.load(folder)
     plan = shard_folders.read_plan(folder / "plan.json")
     options = Options(
@@ -49,7 +52,7 @@ def options_of_rest(folder: Path, argv: Sequence[str]) -> tuple[Options, Kit]:
         plan=plan,
         base=stored.matrix.parent,
         folder=folder,
-        deadline_s=stored.settings.limit_s,
+        deadline_s=deadline_s or stored.settings.limit_s,
         resume=True,
         argv=tuple(argv),
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from rich.console import Console
 
 from harness import report
 from harness.commands import options, playing
 from harness.errors import ConfigError
+from harness.host import paths
+from harness.report.terminal import print_results
 from harness.run.options import SELECTORS, GivenText, given_path
 from harness.run.run import Run, options_of
 from harness.run.view import View
@@ -32,6 +35,15 @@ _PLANNING: dict[str, object] = {
     "--output": None,
     "--watch": False,
     "--gdb": False,
+}
+
+# Those that the first run of a cluster has decided for all its machines.
+_KNOWN: dict[str, object] = {
+    "--accelerator": "auto",
+    "--cold": False,
+    "--mirror": "",
+    "--unlocked": False,
+    "--matrix": Path("matrix.yaml"),
 }
 
 
@@ -63,10 +75,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Run on a cluster; return the exit code of the run."""
     from harness.cluster import session
     from harness.cluster.part import Settings
+    from harness.cluster.received import complete
 
     _refuse(arguments, _LOCAL, "not with --cluster, whose machines are on other hosts")
     if arguments.resume:
-        wanted, known = session.options_of_rest(arguments.resume, arguments.argv)
+        _refuse(arguments, _KNOWN, "not with --resume of a run with --cluster, whose first part decided it")
+        place = paths.real(arguments.resume)  # `out/latest` may lead elsewhere meanwhile
+        wanted, known = session.options_of_rest(place, arguments.argv, arguments.deadline)
+        assert wanted.plan
+        if finished := complete(place, wanted.plan):
+            print_results(Console(), finished, str(place))
+            return finished.run.exit_code
         cluster, keys = arguments.cluster or known.cluster, arguments.keys or known.keys
         make = session.known(known)
     else:

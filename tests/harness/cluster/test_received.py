@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.cluster import archive
-from harness.cluster.received import Received
+from harness.cluster.received import Received, complete
 from harness.errors import InfrastructureError
 from harness.plan.plan import Plan
 from harness.results import model
+from harness.results.model import CellReport, TestResult
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
 from harness.run.machines import Supplies
@@ -26,9 +28,15 @@ def begun(plan: Plan, folder: Path, *, part: bool = False) -> Run:
     return run
 
 
-def output(plan: Plan, machine: str, folder: Path) -> Path:
-    """The output of one machine, none of whose tests ran."""
-    begun(plan.model_copy(update={"cells": tuple(plan.machines()[machine])}), folder, part=True).finish()
+def output(plan: Plan, machine: str, folder: Path, verdict: Verdict = Verdict.PASS) -> Path:
+    """The output of one machine, all of whose tests ended so."""
+    run = begun(plan.model_copy(update={"cells": tuple(plan.machines()[machine])}), folder, part=True)
+    for cell in run.plan.cells:
+        run.record_cell(CellReport(id=cell.id, closed=True))
+        for test in cell.tests:
+            reason = "" if verdict is Verdict.PASS else "lost"
+            run.record_test(cell.id, TestResult(name=test, verdict=verdict, reason=reason))
+    run.finish()
     return folder
 
 
@@ -58,6 +66,34 @@ def test_the_output_of_another_machine_is_refused(plan: Plan, tmp_path: Path) ->
     assert [cell.id for cell in model.load(tmp_path / "out/results.json").cells] == [
         cell.id for cell in plan.cells
     ]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.INFRA, Verdict.NOT_RUN])
+def test_a_machine_without_a_verdict_on_the_product_runs_again(
+    plan: Plan, tmp_path: Path, verdict: Verdict
+) -> None:
+    """Its output is a result until then, and the archives stay for the next `--resume`."""
+    folder = tmp_path / "out"
+    run = begun(plan, folder)
+    received = Received(run)
+    first, *others = plan.machines()
+    for machine in plan.machines():
+        ended = verdict if machine == first else Verdict.FAIL
+        received.accept(machine, archive.pack(output(plan, machine, tmp_path / machine, ended))[0], [])
+    received.remove()
+    run.finish()
+    found = model.load(folder / "results.json")
+    assert found.totals[verdict] == sum(len(cell.tests) for cell in plan.machines()[first])
+    assert complete(folder, plan) is None
+    again = begun(plan, tmp_path / "again")
+    shutil.copytree(folder / "parts", tmp_path / "again/parts")
+    rest = Received(again)
+    assert rest.known() == set(others)
+    rest.accept(first, archive.pack(output(plan, first, tmp_path / "rest"))[0], [])
+    rest.remove()
+    again.finish()
+    assert (done := complete(tmp_path / "again", plan))
+    assert {test.verdict for cell in done.cells for test in cell.tests} == {Verdict.PASS, Verdict.FAIL}
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,23 @@ def test_two_clusters_on_one_host(place: Place) -> None:
     assert "8787" not in output
 
 
+def test_a_complete_run_is_not_run_again(place: Place) -> None:
+    """`--resume` prints its results; what would be ignored is refused."""
+    place.matrix("6.1", "6.12")
+    place.script = {"6.12-auto::truth.open": "fail"}
+    code, output = place.ended(place.run("--cluster", "local:1", "--output", "out", "--test", "truth.open"))
+    assert code == 1, output
+    before = place.results()
+    code, output = place.ended(place.run("--resume", "out"))
+    assert code == 1, output
+    assert "6.12-auto" in output
+    assert place.results() == before
+    assert place.count("boot") == 2
+    code, output = place.ended(place.run("--resume", "out", "--accelerator", "tcg"))
+    assert code == 2, output
+    assert "--accelerator: not with --resume of a run with --cluster" in output
+
+
 def test_a_signal_ends_all_children(place: Place) -> None:
     """Also those of tasks that Dask cannot cancel; what ended has its results, and the rest is NOT_RUN."""
     place.matrix("6.1", "6.12", "6.18")
