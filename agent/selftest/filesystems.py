@@ -16,10 +16,38 @@ from agent.selftest.workload import Outcome, WorkloadError, quote
 
 # Little more than the minimum of each. mkfs.xfs makes one below 300 MiB only with --unsupported, which is
 # fast. An ext4 without a journal does not reuse an inode for a minute (fs/ext4/ialloc.c, recently_deleted()).
-IMAGE_BYTES = {"ext4": 8 << 20, "xfs": 32 << 20, "btrfs": 128 << 20}
+IMAGE_BYTES = {"ext4": 8 << 20, "xfs": 32 << 20, "btrfs": 128 << 20, "vfat": 16 << 20}
 _SUBVOL_CREATE = 0x5000940E  # BTRFS_IOC_SUBVOL_CREATE
 _FREEZE, _THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW of include/uapi/linux/fs.h
 _OPTIONS = {"ext4": ("-q",), "xfs": ("-q", "--unsupported"), "btrfs": ("-q",)}
+# An empty FAT16 of 16 MiB: sectors of 512 bytes, clusters of 4, two tables of 32 sectors, 512 top names. The
+# guest's root has no mkfs.vfat: every root, and every saved machine, would change for this one image.
+_FAT_BOOT = struct.pack(
+    "<3s8sHBHBHHBHHHLLBBBL11s8s448s2s",
+    b"\xeb\x3c\x90",
+    b"fim",
+    512,
+    4,
+    1,
+    2,
+    512,
+    32768,
+    0xF8,
+    32,
+    32,
+    2,
+    0,
+    0,
+    0x80,
+    0,
+    0x29,
+    1,
+    b"FIM        ",
+    b"FAT16   ",
+    b"",
+    b"\x55\xaa",
+)
+_FAT_TABLE = b"\xf8\xff\xff\xff".ljust(32 * 512, b"\0")
 
 
 @contextmanager
@@ -98,8 +126,11 @@ def subvolume(path: Path) -> None:
 
 def _make(image: Path, kind: str) -> None:
     with image.open("xb") as file:
+        if kind == "vfat":
+            file.write(_FAT_BOOT + 2 * _FAT_TABLE)
         file.truncate(IMAGE_BYTES[kind])
-    _run(kind, f"mkfs.{kind}", *_OPTIONS[kind], str(image))
+    if kind != "vfat":
+        _run(kind, f"mkfs.{kind}", *_OPTIONS[kind], str(image))
 
 
 def _run(kind: str, *words: str) -> None:

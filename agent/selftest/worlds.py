@@ -48,6 +48,11 @@ def _xfs(base: Path, stack: ExitStack) -> World:
     return _on_disk(base, "xfs", stack)
 
 
+def _vfat(base: Path, stack: ExitStack) -> World:
+    """A file system without owners, modes and stable inode numbers, where names have several spellings."""
+    return _on_disk(base, "vfat", stack)
+
+
 def _overlay(base: Path, stack: ExitStack) -> World:
     """An overlay whose layers lie on one tmpfs, with inode numbers that are those of the layers."""
     top = base / "layers"
@@ -84,6 +89,7 @@ def _neighbour(base: Path, stack: ExitStack) -> World:
 WORLDS: dict[str, Callable[[Path, ExitStack], World]] = {
     "btrfs": _btrfs,
     "xfs": _xfs,
+    "vfat": _vfat,
     "overlay": _overlay,
     "user_namespace": _user_namespace,
     "neighbour": _neighbour,

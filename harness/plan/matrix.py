@@ -44,7 +44,7 @@ Arch = Literal["amd64", "arm64"]
 Hookset = Literal["auto", "lsm", "fentry", "kprobe", "kprobe-multi", "tracepoint", "bcc"]
 Btf = Literal["kernel", "external", "none"]
 Transport = Literal["ringbuf", "perf"]
-World = Literal["", "btrfs", "xfs", "overlay", "user_namespace", "neighbour"]
+World = Literal["", "btrfs", "xfs", "vfat", "overlay", "user_namespace", "neighbour"]
 Root = Literal["", "debian-12", "debian-13"]
 
 
