@@ -190,7 +190,7 @@ class Dispatch:
             return  # lost meanwhile
         self._unknown.discard(address)
         self._changed = True
-        worker = Worker(address, found.get("name", address), host=address)
+        worker = Worker(address, one_line(str(found.get("name", address))), host=one_line(address))
         self._workers[address] = worker
         different = facts.differs(found["versions"], f"worker {worker.name}") if found else ""
         if not different and found.get("facts"):

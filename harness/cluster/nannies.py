@@ -17,6 +17,7 @@ from harness.cluster import facts
 from harness.cluster.placement import MACHINE, MEMORY, SHARES
 from harness.errors import InfrastructureError
 from harness.host import capacity, deadlines
+from harness.run import hosts
 from harness.text import counted
 
 _CORES = 64  # slots of a host at most, by its processors
@@ -29,7 +30,7 @@ def serve(scheduler: str, keys: Path | None, slots: int | None, name: str | None
     security = opening.security_of(address, keys)
     free = capacity.free_mib()
     number = slots or capacity.workers_for(_CORES, capacity.cpus(), free)
-    host = name or os.uname().nodename
+    host = hosts.plain(name) if name else hosts.name()
     os.environ[facts.HOST] = host
     settings = {
         "security": security,

@@ -46,10 +46,16 @@ class Received:
         for path in sorted(self._parts.glob(f"*{_SUFFIX}")):
             machine = path.name.removesuffix(_SUFFIX)
             if machine in self._run.plan.machines():
-                with self._extracted(machine, path.read_bytes()) as (folder, results):
-                    if not _unknown(results):
-                        self._record(machine, folder, results, [])
+                try:
+                    self._record_known(machine, path)
+                except InfrastructureError as error:
+                    self._run.remark(f"{machine} runs again: {path.name}: {error.message}")
         return set(self._machines)
+
+    def _record_known(self, machine: str, path: Path) -> None:
+        with self._extracted(machine, path.read_bytes()) as (folder, results):
+            if not _unknown(results):
+                self._record(machine, folder, results, [])
 
     def accept(self, machine: str, data: bytes, lost: list[Attempt]) -> Results:
         """Store and record the output of a machine; `lost` are its earlier executions.

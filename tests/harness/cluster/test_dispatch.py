@@ -184,6 +184,14 @@ def join(dispatch: Dispatch, name: str, memory: float = 4096.0, **change: object
     return dispatch._workers[address]
 
 
+def test_a_worker_cannot_forge_a_line_by_its_name(dispatch: Dispatch) -> None:
+    """The view and the notes of the run have it as one visible line."""
+    name = "a\x1b[2J\nworker b on c"
+    worker = join(dispatch, name, facts="", problem="broken")
+    assert worker.name.isprintable()
+    assert all("\x1b" not in str(line) and "\n" not in str(line) for line in seen(dispatch))
+
+
 def test_a_late_worker_is_what_it_describes(dispatch: Dispatch) -> None:
     """Also how much memory Dask's own option gives it, which may be less than its host has."""
     worker = join(dispatch, "a", memory=100.0)

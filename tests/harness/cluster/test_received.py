@@ -68,6 +68,24 @@ def test_the_output_of_another_machine_is_refused(plan: Plan, tmp_path: Path) ->
     ]
 
 
+@pytest.mark.parametrize("damage", [b"", b"x", b"\x28\xb5\x2f\xfd"])
+def test_a_damaged_archive_of_an_earlier_process_is_not_used(
+    plan: Plan, tmp_path: Path, damage: bytes
+) -> None:
+    """Its machine runs again, and the notes name the file."""
+    run = begun(plan, tmp_path / "out")
+    machine = next(iter(plan.machines()))
+    received = Received(run)
+    received.accept(machine, archive.pack(output(plan, machine, tmp_path / "own"))[0], [])
+    (tmp_path / f"out/parts/{machine}.tar.zst").write_bytes(damage)
+    again = begun(plan, tmp_path / "again")
+    shutil.copytree(tmp_path / "out/parts", tmp_path / "again/parts")
+    assert Received(again).known() == set()
+    again.finish()
+    notes = model.load(tmp_path / "again/results.json").run.notes
+    assert any(f"{machine} runs again: {machine}.tar.zst: " in note for note in notes)
+
+
 @pytest.mark.parametrize("verdict", [Verdict.INFRA, Verdict.NOT_RUN])
 def test_a_machine_without_a_verdict_on_the_product_runs_again(
     plan: Plan, tmp_path: Path, verdict: Verdict
