@@ -82,7 +82,7 @@ class Forker:
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").splitlines()
         messages = [line for line in lines if line.startswith("harness: ")]
-        return one_line((messages or lines or ["it ended at once"])[-1])
+        return one_line((messages or lines or ["it ended at once"])[-1].removeprefix("harness: "))
 
     def close(self) -> None:
         """End the process that forks; what it started goes on."""
@@ -121,7 +121,8 @@ def serve(descriptor: int) -> list[str] | None:
                 request, descriptors, _flags, _address = socket.recv_fds(channel, _MAX_REQUEST, _PASSED)
                 if not request:
                     return None
-                if (child := os.fork()) == 0:
+                child = _fork()
+                if child == 0:
                     for other in selector.get_map().values():
                         if other.data:
                             _child, ended, report = other.data
@@ -129,10 +130,22 @@ def serve(descriptor: int) -> list[str] | None:
                             os.close(report)  # else it would hide that nothing more is reported
                     _become(descriptors)
                     return [str(word) for word in json.loads(request)]
-                for one in descriptors[:-1]:
+                for one in descriptors[: -1 if child else None]:
                     os.close(one)
+                if child is None:
+                    continue
                 ended = os.pidfd_open(child)
                 selector.register(ended, selectors.EVENT_READ, (child, ended, descriptors[-1]))
+
+
+def _fork() -> int | None:
+    """Fork; return None if the system refuses, after writing why to the standard error."""
+    try:
+        return os.fork()
+    except OSError as error:
+        sys.stderr.write(f"harness: {error.strerror}\n")
+        sys.stderr.flush()
+        return None
 
 
 def _become(descriptors: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -39,7 +40,22 @@ def _descriptors() -> None:
 ACTS = {"leave": _leave_a_program, "hang": _close_and_hang, "fill": _fill, "descriptors": _descriptors}
 
 
+def _limit(most: int) -> None:
+    """Let only so many forks succeed, as a limit of processes does."""
+    fork, left = os.fork, [most]
+
+    def limited() -> int:
+        if not left[0]:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        left[0] -= 1
+        return fork()
+
+    os.fork = limited
+
+
 def main() -> int:
+    if most := os.environ.get("FORKED_MOST"):
+        _limit(int(most))
     words = forking.serve(0)
     if words is not None:
         ACTS[words[0]]()

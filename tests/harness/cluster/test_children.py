@@ -131,6 +131,19 @@ def test_a_child_has_only_its_own_descriptors(bad: Forker, errors: BinaryIO) -> 
     assert first == ended(Child(bad, ["descriptors"], errors))[0]
 
 
+def test_a_fork_that_fails_costs_no_other_child(
+    bad: Forker, errors: BinaryIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of processes is reached: how the children end that run already stays known."""
+    monkeypatch.setenv("FORKED_MOST", "1")
+    first = Child(bad, ["hang"], errors)
+    for _ in range(2):
+        with pytest.raises(InfrastructureError, match="no process can be started: Resource temporarily"):
+            Child(bad, ["descriptors"], errors)
+    kill(first._pid)
+    assert first.wait() == "was killed by SIGKILL"
+
+
 def test_no_child_stays_a_zombie(bad: Forker, errors: BinaryIO) -> None:
     children = [Child(bad, ["descriptors"], errors) for _ in range(3)]
     pids = [one._pid for one in children]
