@@ -131,7 +131,7 @@ def test_a_scheduler_that_hangs(place: Place) -> None:
     """The run ends with what has results, although no connection was lost; no machine stays."""
     place.matrix("6.1", "6.12")
     place.script = {"6.12-auto::truth.open": "hold"}
-    place.environment = {"FAKE_DEADLINES": '{"SCHEDULER_S": 10}'}
+    place.environment = {"FAKE_DEADLINES": '{"SCHEDULER_S": 20}'}
     scheduler = place.scheduler()
     worker = place.worker("only")
     client = place.client("--test", "truth.open")
