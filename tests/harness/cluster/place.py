@@ -71,10 +71,14 @@ class Place:
 
     def worker(self, name: str, *words: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         """Start the workers of one host, by the command `prefix`; wait until they joined, or could not."""
-        where = [str(self.scheduler_file), "--keys", str(self.keys), "--name", name]
-        process = self._start("-m", self.module, "worker", *where, "--slots", "1", *words, prefix=prefix)
+        process = self.worker_later(name, *words, prefix=prefix)
         self.wait(lambda: "; Ctrl-C ends" in self.output(process) or process.poll() is not None)
         return process
+
+    def worker_later(self, name: str, *words: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """Start the workers of one host."""
+        where = [str(self.scheduler_file), "--keys", str(self.keys), "--name", name]
+        return self._start("-m", self.module, "worker", *where, "--slots", "1", *words, prefix=prefix)
 
     def dask_worker(self) -> subprocess.Popen[bytes]:
         """Start a worker by Dask's own program."""

@@ -127,8 +127,11 @@ def test_a_cluster_without_a_worker(place: Place) -> None:
     assert (cell.verdict, cell.reason) == (Verdict.NOT_RUN, "the cluster has no worker that can be used")
 
 
-def test_a_scheduler_that_hangs(place: Place) -> None:
-    """The run ends with what has results, although no connection was lost; no machine stays."""
+def test_a_scheduler_that_hangs(place: Place, tmp_path: Path) -> None:
+    """The run ends with what has results, although no connection was lost; no machine stays.
+
+    A worker that is not ready keeps a request of the client open.
+    """
     place.matrix("6.1", "6.12")
     place.script = {"6.12-auto::truth.open": "hold"}
     place.environment = {"FAKE_DEADLINES": '{"SCHEDULER_S": 20}'}
@@ -137,8 +140,15 @@ def test_a_scheduler_that_hangs(place: Place) -> None:
     client = place.client("--test", "truth.open")
     place.wait_for("test 6.12-auto")
     place.wait(lambda: len(list((place.out / "parts").glob("*.zst"))) == 1)
-    scheduler.send_signal(signal.SIGSTOP)
-    code, output = place.ended(client)
+    cache = tmp_path / "slow"
+    (cache / "fim-harness/parts").mkdir(parents=True, mode=0o700)
+    with locks.locked(cache / "fim-harness/parts/lock"):  # which the plugin waits for
+        place.environment["XDG_CACHE_HOME"] = str(cache)
+        asked = place.output(scheduler).count("slow")
+        place.worker_later("slow")
+        place.wait(lambda: place.output(scheduler).count("slow") > asked)
+        scheduler.send_signal(signal.SIGSTOP)
+        code, output = place.ended(client)
     assert code == 4, output
     assert "Traceback" not in output
     assert "the scheduler of the cluster does not answer" in output
