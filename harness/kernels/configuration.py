@@ -6,7 +6,7 @@ A kind that the configuration promises and that does not work is a FAIL, not a S
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "lsm": ("CONFIG_BPF_LSM", "CONFIG_DEBUG_INFO_BTF", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"),
@@ -18,17 +18,24 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 _LSM_LIST = re.compile(r'^CONFIG_LSM="(.*)"$', re.MULTILINE)
 _REFUSED_BY_LOCKDOWN = ("kprobe", "tracepoint")
 _LOCKDOWN = re.compile(r"(?:^|\s)lockdown=confidentiality(?:\s|$)")
+_REFUSED_UNCOMPILED = ("kprobe", "kprobe_multi")  # their programs make calls and tail calls
+_UNCOMPILED = "net.core.bpf_jit_enable=0"
 _LSM_WORD = re.compile(r"(?:^|\s)lsm=(\S*)")
 
 
-def promised(kind: str, config: str, cmdline: str = "") -> str:
-    """The options of `config` that promise programs of `kind`, as text; "" if they are not all set."""
+def promised(kind: str, config: str, cmdline: str = "", sysctl: Collection[str] = ()) -> str:
+    """The options of `config` that promise programs of `kind`, as text; "" if they are not all set.
+
+    Words of `cmdline` and values of `sysctl` (`NAME=VALUE`) can take a promise back.
+    """
     options = OPTIONS.get(kind, ())
     if not options or not all(is_set(config, option) for option in options):
         return ""
     if kind == "lsm" and "bpf" not in _active(config, cmdline):
         return ""
     if kind in _REFUSED_BY_LOCKDOWN and _LOCKDOWN.search(cmdline):
+        return ""
+    if kind in _REFUSED_UNCOMPILED and _UNCOMPILED in sysctl:
         return ""
     return ", ".join(options)
 

@@ -200,7 +200,8 @@ class Worker:
         if not config:
             return ""
         text = Path(config).read_text(encoding="utf-8", errors="replace")
-        return configuration.promised(kind, text, cell.cmdline.args if cell.cmdline else "")
+        cmdline = cell.cmdline.args if cell.cmdline else ""
+        return configuration.promised(kind, text, cmdline, cell.sysctl.values if cell.sysctl else ())
 
     def pytest_keyboard_interrupt(self) -> None:
         """Wait for nothing from now on."""

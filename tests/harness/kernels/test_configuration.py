@@ -39,3 +39,10 @@ def test_the_program_types_that_a_configuration_promises(
     kind: str, config: str, cmdline: str, expected: bool
 ) -> None:
     assert bool(promised(kind, config, cmdline)) == expected
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("kprobe", False), ("kprobe_multi", False), ("fentry", True)])
+def test_programs_that_are_not_compiled_cannot_make_calls_and_tail_calls(kind: str, expected: bool) -> None:
+    """So a forced set of kprobes is a SKIP with net.core.bpf_jit_enable=0, and not a FAIL."""
+    assert bool(promised(kind, NEW, "", ("net.core.bpf_jit_enable=0",))) == expected
+    assert promised(kind, NEW, "", ("net.core.bpf_jit_enable=1",))
