@@ -14,13 +14,13 @@ from harness.cluster import forking
 
 def _leave_a_program() -> None:
     """End while another program holds the standard output."""
-    program = subprocess.Popen(["sleep", "86400"])
+    program = subprocess.Popen(["sleep", "600"])
     os.write(1, b"%d\n" % program.pid)
 
 
 def _close_and_hang() -> None:
     os.close(1)
-    time.sleep(86_400)
+    time.sleep(600)
 
 
 def _fill() -> None:
