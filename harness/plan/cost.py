@@ -1,7 +1,8 @@
 """Estimates how long each machine of a plan takes, and puts the longest machine first.
 
-`last` maps names to the seconds that they took in an earlier run: `CELL::TEST` for a test, the machine's name
-for all else of a machine (boot, load, closing). A name without an entry is estimated from the catalogue.
+`last` maps names to the seconds that they took in an earlier run: `CELL::TEST` for a test, the cell's id for
+all else of a cell (load, the check at the end, and the boot of a machine, which counts in one of its cells).
+A test without an entry is estimated from the catalogue.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def machine_seconds(cells: Iterable[Cell], last: Mapping[str, float]) -> float:
 def other_seconds(cells: Iterable[Cell], last: Mapping[str, float]) -> float:
     """The seconds of a machine with these cells besides their tests: boot, load, and the check at the end."""
     cells = list(cells)
-    compiling = COMPILE_GUESS_S * sum(cell.compiles for cell in cells)
-    return last.get(cells[0].machine, BOOT_GUESS_S + CELL_GUESS_S * len(cells) + compiling)
+    boot = 0.0 if any(cell.id in last for cell in cells) else BOOT_GUESS_S
+    return boot + sum(last.get(cell.id, CELL_GUESS_S + COMPILE_GUESS_S * cell.compiles) for cell in cells)
 
 
 def cell_seconds(cell: Cell, neighbours: Sequence[Cell], last: Mapping[str, float]) -> float:

@@ -27,7 +27,7 @@ def number(word: str) -> int:
 def split(plan: Plan, parts: int, known: Mapping[str, float]) -> list[Plan]:
     """The plan in `parts` shards, each in plan order. Some are empty if the plan has fewer machines.
 
-    `known` has the seconds of machines and tests, see `harness.plan.cost`; {} means that none is known.
+    `known` has the seconds of cells and tests, see `harness.plan.cost`; {} means that none is known.
     """
     machines = plan.machines()
     cost = [0.0] * parts

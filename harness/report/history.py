@@ -194,12 +194,12 @@ def _of_cell(cell: CellResult) -> CellEntry:
 
 
 def times(history: History, cells: Iterable[Cell]) -> dict[str, float]:
-    """Return the usual seconds of the tests and machines of these cells, for `harness.plan.cost`."""
+    """Return the usual seconds of these cells and their tests, for `harness.plan.cost`."""
     known: dict[str, float] = {}
     for cell in cells:
         own = [run.cells[cell.id].own_s for run in history.runs if cell.id in run.cells]
         if own:
-            known[cell.machine] = round(known.get(cell.machine, 0.0) + statistics.median(own), 2)
+            known[cell.id] = round(statistics.median(own), 2)
         for test in cell.tests:
             if seconds := history.series(cell.id, test).seconds.middle:
                 known[key_of_test(cell.id, test)] = round(seconds, 2)

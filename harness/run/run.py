@@ -385,7 +385,7 @@ class Run:
         files.write_atomic(self.folder / model.FILE, results.to_json())
         if self._write:
             self._write(results, self.folder)
-        times.write_times(self.times_path, self.plan, results.cells)
+        times.write_times(self.times_path, results.cells)
         self.finished = results
 
     @property

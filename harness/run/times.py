@@ -20,7 +20,7 @@ _MAX_BYTES = 16 << 20
 def read_times(path: Path) -> dict[str, float]:
     """Seconds by name, from `path`; empty if it cannot be read.
 
-    A name is `CELL::TEST`, or a machine: its time is that of boot, load and close, without the tests.
+    A name is `CELL::TEST`, or a cell: its time is that of boot, load and close, without the tests.
     """
     try:
         found = json.loads(files.read_regular(path, _MAX_BYTES))
@@ -29,15 +29,14 @@ def read_times(path: Path) -> dict[str, float]:
         return {}
 
 
-def write_times(path: Path, plan: Plan, results: Iterable[CellResult]) -> None:
-    """Store in `path` how long machines and tests of this run took; times of others stay in the file."""
+def write_times(path: Path, results: Iterable[CellResult]) -> None:
+    """Store in `path` how long cells and tests of this run took; times of others stay in the file."""
     spent: dict[str, float] = {}
     for result in results:
         if not result.phases.total_s:
             continue
         tests = {key_of_test(result.id, test.name): test.duration_s for test in result.tests}
-        machine = plan.cell(result.id).machine
-        spent[machine] = spent.get(machine, 0.0) + max(0.0, result.phases.total_s - sum(tests.values()))
+        spent[result.id] = max(0.0, result.phases.total_s - sum(tests.values()))
         spent |= tests
     known = {name: round(seconds, 2) for name, seconds in spent.items()}
     files.write_atomic(path, json.dumps(read_times(path) | known))
@@ -63,10 +62,11 @@ class Estimate:
         self._ended.add((cell, test))
 
     def left(self) -> float | None:
-        """Return the seconds left; None if a machine that has tests left was never run before."""
-        left = {name: self._of_machine(cells) for name, cells in self.plan.machines().items()}
+        """Return the seconds left; None if a cell of a machine that has tests left was never run before."""
+        machines = self.plan.machines()
+        left = {name: self._of_machine(cells) for name, cells in machines.items()}
         left = {name: seconds for name, seconds in left.items() if seconds}
-        if any(name not in self.last for name in left):
+        if any(cell.id not in self.last for name in left for cell in machines[name]):
             return None
         running = [left.pop(name) for name in self._begun if name in left]
         free = sorted(running)[-self.workers :] + [0.0] * (self.workers - len(running))

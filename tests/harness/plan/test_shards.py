@@ -74,7 +74,8 @@ def test_the_guess_for_a_machine_counts_the_start_of_each_cell(matrix: Path) -> 
     assert two - one >= cost.CELL_GUESS_S
     compiled = cells[0].model_copy(update={"hookset": "bcc"})
     assert cost.machine_seconds([compiled], {}) == one + cost.COMPILE_GUESS_S
-    known = {cells[0].machine: 3.0}
+    known = {cells[0].id: 3.0}
+    assert cost.machine_seconds(cells, known) == 3.0 + cost.usual_s("truth.open") + (two - one)
     assert sum(cost.cell_seconds(cell, cells, known) for cell in cells) == cost.machine_seconds(cells, known)
 
 
@@ -118,7 +119,7 @@ def test_every_cell_is_in_one_part_and_no_machine_in_two(
 def test_known_times_make_the_parts_equal() -> None:
     """A machine that takes as long as three others is a part of its own."""
     plan = make(matrix_of("5.10", "6.1", "6.12", "7.3"), Selectors(test=("truth.open",)))
-    known = {f"{name}-amd64": 20.0 for name in ("6.1", "6.12", "7.3")} | {"5.10-amd64": 1.0}
+    known = {f"{name}-auto": 20.0 for name in ("6.1", "6.12", "7.3")} | {"5.10-auto": 1.0}
     known |= {"5.10-auto::truth.open": 59.0}
     parts = split.split(plan, 2, known)
     assert [[cell.id for cell in part.cells] for part in parts] == [
@@ -132,8 +133,8 @@ def test_plan_and_run_use_the_times_beside_the_matrix(
 ) -> None:
     """So every host with the same files has the same shards."""
     whole = make(_of(matrix), Selectors())
-    first = next(iter(whole.machines()))
-    (matrix.parent / "matrix.times").write_text(json.dumps({first: 1e5}))
+    first, cells = next(iter(whole.machines().items()))
+    (matrix.parent / "matrix.times").write_text(json.dumps({cells[0].id: 1e5}))
     assert cli.main(["plan", "--shards", "2", "--json"]) == 0
     shards = json.loads(capsys.readouterr().out)["shards"]
     assert shards[0]["machines"] == [first]

@@ -180,7 +180,7 @@ def test_the_live_table_shows_machines_counts_and_the_time_left() -> None:
     console = Console(file=io.StringIO(), width=100, height=30)
     table, plan = LiveTable(console), a_plan()
     tests = plan.cells[0].tests
-    last = {"6.1-amd64": 10.0, "6.12-amd64": 20.0}
+    last = {"6.1-auto": 10.0, "6.12-auto": 20.0}
     last |= {f"{cell}::{test}": 1.0 for cell in ("6.1-auto", "6.12-auto") for test in tests}
     table.plan(plan, Estimate(plan, last, 2))
     table(Step(Phase.BOOT, machine="6.12-amd64"))
@@ -209,11 +209,11 @@ def test_a_terminal_with_few_rows_shows_the_busy_machines() -> None:
 def test_the_time_left_is_that_of_the_longest_worker() -> None:
     plan = a_plan()
     tests = plan.cells[0].tests
-    last = {"6.1-amd64": 10.0, "6.12-amd64": 30.0}
+    last = {"6.1-auto": 10.0, "6.12-auto": 30.0}
     last |= {f"{cell}::{test}": 1.0 for cell in ("6.1-auto", "6.12-auto") for test in tests}
     assert Estimate(plan, last, 2).left() == 30 + len(tests)
     assert Estimate(plan, last, 1).left() == 40 + 2 * len(tests)
-    assert Estimate(plan, {"6.1-amd64": 10.0}, 1).left() is None
+    assert Estimate(plan, {"6.1-auto": 10.0}, 1).left() is None
     half = Estimate(plan, last, 2)
     for test in tests:
         half.end("6.12-auto", test)

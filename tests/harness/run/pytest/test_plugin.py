@@ -251,7 +251,7 @@ def test_other_tests_run_unchanged(project: Project) -> None:
 def test_longest_first_by_the_last_run(project: Project) -> None:
     project.matrix("5.10", "6.1", "6.12")
     (project.path / "out").mkdir()
-    (project.path / "out/.times.json").write_text('{"6.12-amd64": 300, "5.10-amd64": 100, "6.1-amd64": 1}')
+    (project.path / "out/.times.json").write_text('{"6.12-auto": 300, "5.10-auto": 100, "6.1-auto": 1}')
     ended = project.run("-n", "1")
     boots = [what for _, what in ended.events if what.startswith("boot")]
     assert boots == ["boot 6.12-amd64", "boot 5.10-amd64", "boot 6.1-amd64"]
