@@ -17,6 +17,7 @@ from harness.plan.plan import Plan
 BOOT_GUESS_S = 4.0  # a saved machine is restored, and the agent copied
 CELL_GUESS_S = 15.0  # the agent loads, and the end is checked
 COMPILE_GUESS_S = 100.0  # BCC compiles the agent's programs
+BRIEF_S = 0.3  # a scenario that costs up to a second, by which its deadline is chosen: 0.1 to 0.5 s were seen
 TIMES = "matrix.times"  # beside the matrix: what all hosts know, written by `harness history --times`
 
 
@@ -49,7 +50,8 @@ def cell_seconds(cell: Cell, neighbours: Sequence[Cell], last: Mapping[str, floa
 
 def seconds_of_test(cell: Cell, test: str, last: Mapping[str, float]) -> float:
     """The seconds that one test takes."""
-    return last.get(key_of_test(cell.id, test), usual_s(test))
+    usual = usual_s(test)
+    return last.get(key_of_test(cell.id, test), usual if usual > 1 else min(usual, BRIEF_S))
 
 
 def usual_s(test: str) -> float:

@@ -75,7 +75,7 @@ def test_the_guess_for_a_machine_counts_the_start_of_each_cell(matrix: Path) -> 
     compiled = cells[0].model_copy(update={"hookset": "bcc"})
     assert cost.machine_seconds([compiled], {}) == one + cost.COMPILE_GUESS_S
     known = {cells[0].id: 3.0}
-    assert cost.machine_seconds(cells, known) == 3.0 + cost.usual_s("truth.open") + (two - one)
+    assert cost.machine_seconds(cells, known) == 3.0 + cost.BRIEF_S + (two - one)
     assert sum(cost.cell_seconds(cell, cells, known) for cell in cells) == cost.machine_seconds(cells, known)
 
 
