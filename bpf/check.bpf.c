@@ -55,6 +55,30 @@ int check__ring(struct fim_check *check)
 	return 0;
 }
 
+/* Fills in what identifies the file of a descriptor, as an event begins. */
+SEC("syscall")
+int check__identify(struct fim_check *check)
+{
+	struct path *path = fim_fd_path(check->length);
+
+	if (!path)
+		return 1;
+	fim_fill_file(0, 0, BPF_CORE_READ(path, dentry), fim_path_mount(path));
+	return 0;
+}
+
+/* Resolves its path, as that event goes on. */
+SEC("syscall")
+int check__resolve(struct fim_check *check)
+{
+	struct path *path = fim_fd_path(check->length);
+
+	if (!path)
+		return 1;
+	__fim_judge_file(0, 0, (__u64)BPF_CORE_READ(path, dentry), (__u64)fim_path_mount(path));
+	return 0;
+}
+
 /* Hooks as a trampoline runs them: the context holds the arguments, and before an exit the return value. */
 #define CHECK(hook)                                                                                          \
 	SEC("syscall")                                                                                       \
@@ -66,6 +90,8 @@ int check__ring(struct fim_check *check)
 CHECK(mkdir_enter)
 CHECK(parent_given)
 CHECK(mkdir_exit)
+CHECK(unlink_enter)
+CHECK(unlink_exit)
 CHECK(setxattr_path_enter)
 CHECK(setxattr_enter)
 CHECK(setxattr_path_exit)

@@ -65,25 +65,18 @@ static __always_inline __u64 fim_directory_check(const struct fim_directory *dir
 	return fim_mix(hash, directory->epoch);
 }
 
-/*
- * Remembers the directory of the file that was just walked and rejected, if its
- * path is certain and the file is still where it was before the walk.
- */
-__noinline int fim_directory_note(__u32 index, __u64 at, __u64 on)
+/* Remembers the directory of the file that was just walked and rejected, if its path is certain. */
+__noinline int fim_directory_note(__u32 index, __u32 which, __u64 on)
 {
 	struct fim_directory fresh = {}, *place;
 	struct fim_slot *slot = fim_slot_lookup(index);
-	struct dentry *dentry = (void *)at;
 	struct fim_file *file;
 
 	if (!slot)
 		return 0;
-	file = &slot->event.file[slot->which & 1];
+	file = &slot->event.file[fim_index(which, FIM_FILES)];
 	if (!file->identities[1] || (file->flags & FIM_UNSURE) || !slot->folded ||
 	    slot->depth >= FIM_DEPTH_MAX || slot->used - slot->start > FIM_PATH_MAX - FIM_NAME_SIZE)
-		return 0;
-	if (fim_identity(BPF_CORE_READ(dentry, d_parent, d_inode)) != file->identities[1] ||
-	    (file->identities[0] && fim_epoch_read(file->identities[0]) != file->epochs[0]))
 		return 0;
 	fresh.identity = file->identities[1];
 	fresh.mount = on;

@@ -6,7 +6,8 @@
  * A discarder is valid while everything that its proof rests on is unchanged.
  * It carries the policy's serial, the generation and the epoch of its inode, as
  * they were before the path of the event that taught it was resolved: a proof
- * that arrives late is stale when it arrives. Renaming, linking and unlinking
+ * that arrives late is stale when it arrives. fim_check_place() sees that the
+ * path belongs to the inodes. Renaming, linking and unlinking
  * advance the inode's epoch; moving a directory and any mount advance the
  * generation. Both happen before the operation and again after it, because a
  * path can be resolved in between. An operation whose object was not seen
@@ -68,6 +69,42 @@ FIM_ONCE void fim_bump_epoch(__u32 key)
 
 	if (epoch)
 		__sync_fetch_and_add(epoch, 1);
+}
+
+/*
+ * Clears what a file would be discarded by, if the file has moved since that was
+ * read: its path is in another directory than the one whose inode was noted, and
+ * would prove of that one what holds for the other. A file moves after its epoch
+ * has advanced, and its directory differs afterwards; so if both are the same the
+ * path was read in this directory. Directories above that move advance the
+ * generation, which the event has from before.
+ */
+__noinline int fim_check_place(__u32 index, __u32 which, __u64 at)
+{
+	struct fim_slot *slot = fim_slot_lookup(index);
+	struct dentry *dentry = (void *)at;
+	__u64 identity, above;
+	struct fim_file *file;
+	__u32 epoch;
+
+	if (!slot)
+		return 0;
+	file = &slot->event.file[fim_index(which, FIM_FILES)];
+	identity = file->identities[0];
+	above = file->identities[1];
+	epoch = file->epochs[0];
+	if (!above || (fim_identity(BPF_CORE_READ(dentry, d_parent, d_inode)) == above &&
+		       (!identity || fim_epoch_read(identity) == epoch)))
+		return 1;
+	slot = fim_slot_lookup(index);
+	if (!slot)
+		return 0;
+	file = &slot->event.file[fim_index(which, FIM_FILES)];
+	file->identities[0] = 0;
+	file->identities[1] = 0;
+	file->identities[2] = 0;
+	file->identities[3] = 0;
+	return 0;
 }
 
 /* Whether a valid discarder of this level drops the event for one of its files. */

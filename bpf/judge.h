@@ -46,9 +46,10 @@ __noinline int __fim_judge_file(__u32 index, __u32 which, __u64 dentry, __u64 mo
 		return 0;
 	fim_walk_begin(slot, which, (void *)dentry, (void *)mount);
 	fim_walk_rest(index);
+	fim_check_place(index, which, dentry);
 	if (fim_is_approved_path(index))
 		return 1;
-	fim_directory_note(index, dentry, mount);
+	fim_directory_note(index, which, mount);
 	return 0;
 }
 
