@@ -62,6 +62,12 @@ enum fim_point {
 	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_RENAME | 1U << FIM_LINK | 1U << FIM_MOUNT |          \
 	 1U << FIM_UMOUNT)
 
+/* The points at which those begin and return. */
+#define FIM_INVALIDATING_POINTS                                                                              \
+	(1ULL << FIM_AT_UNLINK | 1ULL << FIM_AT_RMDIR | 1ULL << FIM_AT_RENAME | 1ULL << FIM_AT_LINK |        \
+	 1ULL << FIM_AT_MOUNT | 1ULL << FIM_AT_UMOUNT | 1ULL << FIM_AT_MOVE_MOUNT |                          \
+	 1ULL << FIM_AT_MOVE_MOUNT32 | 1ULL << FIM_AT_PIVOT_ROOT | 1ULL << FIM_AT_PIVOT_ROOT32)
+
 #define FIM_NAMES                                                                                            \
 	(1U << FIM_UNLINK | 1U << FIM_RMDIR | 1U << FIM_MKDIR | 1U << FIM_RENAME | 1U << FIM_LINK |          \
 	 1U << FIM_SYMLINK | 1U << FIM_MKNOD)

@@ -36,11 +36,16 @@ __noinline int fim_fill_created(__u32 index)
 	return fim_fill_inode(index, which, inode);
 }
 
-/* Returns the operation that ends at this point, if it is followed. */
+/*
+ * Returns the operation that ends at this point, if it is followed. One that had
+ * no room advanced the generation as it began, and does so again.
+ */
 static __always_inline struct fim_inflight *fim_op_lookup_returning(__u32 point)
 {
 	struct fim_inflight *op = fim_op_lookup_inline();
 
+	if (!op && (FIM_INVALIDATING_POINTS >> point & 1))
+		fim_bump_generation();
 	if (op && op->nested) {
 		__sync_fetch_and_add(&op->nested, -1);
 		return NULL;

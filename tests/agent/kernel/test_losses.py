@@ -57,6 +57,12 @@ class Hooks:
             account = maps.ACCOUNT.pack(0, 0, operations, kept, 0, 0)
             self.object.maps["accounts"].update(WORD.pack(index), account)
 
+    def count_in_flight(self, operations: int) -> None:
+        """Let each CPU have counted so many operations in flight."""
+        row = struct.pack("=q2I48x", operations, 0, 0)
+        for index in range(maps.CPUS):
+            self.object.maps["cpus"].update(WORD.pack(index), row)
+
     def lost(self) -> list[int]:
         """Losses of each account that has any."""
         values = (self.object.maps["accounts"].lookup(WORD.pack(index)) for index in range(maps.ACCOUNTS))
@@ -125,12 +131,21 @@ def test_a_refused_name_of_a_user_with_too_many_slots(hooks: Hooks) -> None:
 def test_an_operation_of_a_user_with_many_in_flight(hooks: Hooks, in_flight: int, followed: bool) -> None:
     """It is followed as long as few operations of all users are in flight."""
     hooks.fill_accounts(operations=OPERATIONS)
-    row = struct.pack("=q2I48x", in_flight, 0, 0)
-    for index in range(maps.CPUS):
-        hooks.object.maps["cpus"].update(WORD.pack(index), row)
+    hooks.count_in_flight(in_flight)
     hooks.run("mkdir_enter")
     assert hooks.counts(EventType.MKDIR) == KernelCounts(unentered=0 if followed else 1)
     assert hooks.lost() == ([] if followed else [1])
+
+
+def test_a_removal_that_is_not_followed_makes_discarders_stale_twice(hooks: Hooks) -> None:
+    """Before it and after it: a path may have been resolved in between."""
+    hooks.fill_accounts(operations=OPERATIONS)
+    hooks.count_in_flight(OPERATIONS)
+    hooks.run("unlink_enter")
+    assert hooks.object.maps["generation"].lookup(WORD.pack(0)) == WORD.pack(1)
+    hooks.run("unlink_exit")
+    assert hooks.object.maps["generation"].lookup(WORD.pack(0)) == WORD.pack(2)
+    assert hooks.counts(EventType.UNLINK) == KernelCounts(unentered=1)
 
 
 def test_a_name_that_had_no_slot_does_not_take_one_later(hooks: Hooks) -> None:
