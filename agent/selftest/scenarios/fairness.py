@@ -23,6 +23,9 @@ RENAMES = 2003
 FLOOD = 2003  # wanted events of one user that the agent does not read
 FALL_ASLEEP_S = 60
 THREAD = 197_621
+KEPT = 16  # large records of one user that may wait for a return: bpf/keep.h
+CALLERS = KEPT + 7
+LONG = "n" * 233  # two such names make a record large
 
 
 def _opens(path: str, count: int = WANTED) -> str:
@@ -43,9 +46,14 @@ def _put_to_sleep(bench: Bench, fifo: str, count: int) -> None:
     """Start processes of a stranger that open a FIFO for writing, and wait until all of them sleep there."""
     bench.play(f"repeat {count}\nfork\nmute\nsetuid {STRANGER}\nopen {fifo} O_WRONLY\nend\nend\n")
     bench.also_made(EventType.OPEN, count)
-    children = Path(f"/proc/{bench.pid}/task/{bench.pid}/children")
-    if not _until(lambda: sum(map(_sleeps, children.read_text("ascii").split())) == count):
+    if not _until(lambda: _asleep(bench) == count):
         raise CannotTellError(f"not all of {count} processes sleep after {FALL_ASLEEP_S} s")
+
+
+def _asleep(bench: Bench, state: str = "S") -> int:
+    """Return how many children of the generator are in this state."""
+    children = Path(f"/proc/{bench.pid}/task/{bench.pid}/children").read_text("ascii").split()
+    return sum(_sleeps(child, state) for child in children)
 
 
 def _until(holds: Callable[[], bool]) -> bool:
@@ -106,6 +114,53 @@ def fairness_waiting(bench: Bench) -> None:
     bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
     woken = _wake(bench, fifo, SLEEPERS)
     bench.equal("opens that waited and arrive", SLEEPERS, len(woken.matches("waiting")))
+
+
+@proves("fairness.kept")
+def fairness_kept(bench: Bench) -> None:
+    """More processes of a stranger wait in opens and refused calls than there is room for their records."""
+    wanted = bench.file("wanted")
+    with bench.mounted("fs", "ext4") as top:
+        folder = f"{top}/{LONG}/{LONG}"
+        Path(folder).mkdir(parents=True)
+        bench.rules(
+            wanted=f'open.file.path == "{wanted}"',
+            waiting=f'open.file.path == "{folder}/fifo" && process.uid > 0',
+            refused=f'mkdir.file.path == "{folder}"',
+        )
+        before = bench.subject.accounts()
+        wake = _wait_in_opens(bench, f"{folder}/fifo")
+        _check_kept(bench, before[EventType.OPEN].lost, wanted, EventType.OPEN, "waiting", wake)
+        with filesystems.frozen(top) as thaw:
+            wake = _wait_in_refusals(bench, folder, thaw)
+            _check_kept(bench, before[EventType.MKDIR].lost, wanted, EventType.MKDIR, "refused", wake)
+
+
+_Wake = Callable[[], Round]
+
+
+def _wait_in_opens(bench: Bench, fifo: str) -> _Wake:
+    bench.unwatched(f"umask 0\nmknod {fifo} S_IFIFO|0666\n")
+    _put_to_sleep(bench, fifo, CALLERS)
+    return lambda: _wake(bench, fifo, CALLERS)
+
+
+def _wait_in_refusals(bench: Bench, folder: str, thaw: Callable[[], None]) -> _Wake:
+    call = f"mkdir {folder} 0755\n"
+    bench.play(f"repeat {CALLERS}\nfork\nmute\nsetuid {STRANGER}\n{call}end\nend\n")
+    bench.also_made(EventType.MKDIR, CALLERS)
+    if not _until(lambda: _asleep(bench, "D") == CALLERS):
+        raise CannotTellError(f"not all of {CALLERS} processes wait for their file system")
+    script = f"repeat {CALLERS}\nwait -1\nend\n"
+    return lambda: bench.play(script, meanwhile=thaw)
+
+
+def _check_kept(bench: Bench, before: int, wanted: str, kind: EventType, rule: str, wake: _Wake) -> None:
+    played = bench.play(_opens(wanted))
+    bench.equal(f"wanted events that arrive beside {rule}", WANTED, len(played.matches("wanted")))
+    bench.equal(f"events of {rule} that find room", KEPT, len(wake().matches(rule)))
+    lost = bench.subject.accounts()[kind].lost - before
+    bench.equal(f"events of {rule} that are counted as lost", CALLERS - KEPT, lost)
 
 
 def _flood(directory: str, count: int) -> str:
