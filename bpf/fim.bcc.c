@@ -18,6 +18,7 @@
 	}
 FIM_RESOLVES(KPROBE)
 FIM_ENTERS(KPROBE)
+FIM_AFTER_LOST_RETURNS(KPROBE)
 FIM_TASKS(KPROBE)
 
 #define KRETPROBE(name, function)                                                                            \

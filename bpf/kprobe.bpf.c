@@ -10,6 +10,7 @@
 	}
 FIM_RESOLVES(KPROBE)
 FIM_ENTERS(KPROBE)
+FIM_AFTER_LOST_RETURNS(KPROBE)
 FIM_TASKS(KPROBE)
 
 #define KRETPROBE(name, function)                                                                            \

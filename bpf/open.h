@@ -150,6 +150,24 @@ static __always_inline int fim_open_returns(void *ctx, __u32 family, __u32 point
 	return fim_op_return(ctx, family, op, ret);
 }
 
+/*
+ * fd_install(unsigned int fd, struct file *file): the caller gets its descriptor.
+ * A kretprobe has room for so many calls: while more opens sleep, the kernel loses
+ * the returns of all. An open whose return was seen is over by now.
+ */
+static __always_inline int installed_given(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_op_lookup_inline();
+	struct file *file;
+
+	if (!op || op->nested || op->interrupted || op->point != FIM_AT_OPEN || op->state != FIM_PENDING)
+		return 0;
+	file = (void *)fim_arg(ctx, family, 1);
+	if (BPF_CORE_READ(file, f_path.dentry) != op->reached)
+		return 0; /* of another call: that open failed */
+	return fim_op_end(ctx, family, op, 0);
+}
+
 static __always_inline int open_exit(void *ctx, __u32 family)
 {
 	return fim_open_returns(ctx, family, FIM_AT_OPEN);

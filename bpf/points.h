@@ -102,6 +102,9 @@
 	X(linked, once, security_inode_link)                                                                 \
 	X(unlinked, once, security_inode_unlink)
 
+/* What the return would have shown, where the kernel may lose returns. */
+#define FIM_AFTER_LOST_RETURNS(X) X(installed, given, fd_install)
+
 /* The return value is known. */
 #define FIM_EXITS(X)                                                                                         \
 	X(open, do_filp_open)                                                                                \

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from agent.events.model import EventType
-from agent.hooks.points import SYSCALL
+from agent.hooks.points import AFTER_LOST_RETURN, SYSCALL
 
 # A hook in one of these phases is needed to see an operation at all: if the kernel skips its program, the
 # event is not seen. A skipped `exit` is counted (`abandoned`, `unentered`); a skipped `given` loses only the
@@ -87,7 +87,8 @@ _IOCTL = all_of("ioctl.resolve", "ioctl.exit", best_effort("ioctl32.exit"))
 
 EVENTS: dict[EventType, Needs] = {
     EventType.OPEN: _needs(
-        *(_resolved("open"), _returns("open_root"), "may_open.given"), extra=best_effort("signal.given")
+        *(_resolved("open"), _returns("open_root"), "may_open.given"),
+        extra=best_effort("signal.given", AFTER_LOST_RETURN),
     ),
     EventType.CLOSE: _needs("close.once"),
     EventType.UNLINK: _named("unlink"),

@@ -72,6 +72,7 @@ KEEPS_RETURNS = "fprobe_fgraph_entry"
 # Functions with an entry only, which other operations pass.
 GIVEN: dict[str, tuple[str, ...]] = {
     "may_open": ("may_open",),
+    "installed": ("fd_install",),
     "parent": ("__filename_parentat", "filename_parentat"),
     "lookup": ("filename_lookup",),
     "want_write": ("mnt_want_write",),
@@ -128,6 +129,10 @@ RESOLVES: dict[str, Resolve] = {
     "pivot_root": Resolve(("sb_pivotroot",), ("security_sb_pivotroot",)),
 }
 
+# The hook that sees what the return from an open would have shown, where the kernel may lose returns: those
+# of kretprobes (agent/kernel/tracefs.py).
+AFTER_LOST_RETURN = "installed.given"
+
 # The point that `kernel/capabilities.py` attaches a program of each type to, to see whether the type works.
 PROBED = "open"
 
@@ -142,6 +147,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "open.resolve": ("file",),
     "exec_open.enter": ("fd", "name"),
     "may_open.given": ("path",),
+    "installed.given": ("fd", "file"),
     "unlink.resolve": _ENTRY,
     "rmdir.resolve": _ENTRY,
     "mkdir.enter": ("dfd", "name", "mode"),

@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agent.hooks.points import GIVEN, ONCE, POINTS, RESOLVES, SYSCALL, SYSCALLS, TRACEPOINTS
+from agent.hooks.points import (
+    AFTER_LOST_RETURN,
+    GIVEN,
+    ONCE,
+    POINTS,
+    RESOLVES,
+    SYSCALL,
+    SYSCALLS,
+    TRACEPOINTS,
+)
 
 # The program type for each phase, by set. `task` serves exec, fork and exit of processes; `syscall` serves
 # what is seen at system calls alone.
 _PHASES = ("enter", "given", "once", "resolve", "exit", "task")
+RETURNS_BY_KPROBE = "kretprobe"
 SETS: dict[str, dict[str, str]] = {
     "lsm": dict(zip(_PHASES, ("fentry", "fentry", "fentry", "lsm", "fexit", "raw_tp"), strict=True)),
     "fentry": dict(zip(_PHASES, ("fentry", "fentry", "fentry", "fentry", "fexit", "raw_tp"), strict=True)),
     "kprobe": dict(
-        zip(_PHASES, ("kprobe", "kprobe", "kprobe", "kprobe", "kretprobe", "kprobe"), strict=True)
+        zip(_PHASES, ("kprobe", "kprobe", "kprobe", "kprobe", RETURNS_BY_KPROBE, "kprobe"), strict=True)
     ),
 }
 SETS["kprobe-multi"] = {phase: f"{kind}_multi" for phase, kind in SETS["kprobe"].items()}
@@ -69,6 +79,8 @@ def families(kinds: Iterable[str]) -> set[str]:
 def kind_of(hook: str, hookset: str) -> str:
     """Return the program type that serves a hook in a set; empty if the set does not serve it."""
     point, phase = hook.split(".")
+    if hook == AFTER_LOST_RETURN and SETS[hookset].get("exit") != RETURNS_BY_KPROBE:
+        return ""
     return SETS[hookset].get(SYSCALL if point == SYSCALL else "task" if point in TRACEPOINTS else phase, "")
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from agent.events.model import EventType
 from agent.hooks import needs, sets
+from agent.hooks.points import AFTER_LOST_RETURN
 
 FIRES = "fires"
 DRIFTED = "drifted"  # the function exists, but an argument is not where the program reads it
@@ -74,6 +75,12 @@ class Plan(NamedTuple):
 def skips(capabilities: Mapping[str, str]) -> bool:
     """Return whether a preempted program makes this kernel skip others."""
     return capabilities.get(SKIPS) == FIRES
+
+
+def _loses_returns(chosen: Mapping[str, Chosen]) -> bool:
+    """Return whether the kernel loses returns from opens while many of them sleep."""
+    returns = chosen.get("open.exit")
+    return returns is not None and returns.kind == sets.RETURNS_BY_KPROBE
 
 
 def _ladder(capabilities: Mapping[str, str]) -> tuple[str, ...]:
@@ -161,6 +168,8 @@ class Chooser:
     ) -> dict[str, Chosen] | None:
         if hook in chosen:
             return {}
+        if hook == AFTER_LOST_RETURN and not _loses_returns(chosen):
+            return None
         kind = sets.kind_of(hook, hookset)
         result = self._choose_target(hook, kind) if kind else None
         if isinstance(result, Chosen):

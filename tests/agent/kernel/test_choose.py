@@ -76,6 +76,24 @@ def test_hooks_that_are_no_condition_come_from_the_next_set_too(multi: str) -> N
     assert optional <= set(chosen)
 
 
+@pytest.mark.parametrize(
+    ("hookset", "flaws", "taken"),
+    [
+        ("auto", {}, False),
+        ("auto", {"skips": "fires"}, True),
+        ("fentry", {}, False),
+        ("kprobe", {}, True),
+        ("bcc", {}, True),
+    ],
+)
+def test_lost_returns_are_made_up_for_where_kretprobes_see_them(
+    hookset: str, flaws: dict[str, str], taken: bool
+) -> None:
+    """Elsewhere another program at each open would be wasted."""
+    chosen = Chooser(hookset, ALL | flaws, Kernel()).plan(needs.EVENTS).chosen
+    assert ("installed.given" in chosen) is taken
+
+
 def test_each_event_gets_its_own_set() -> None:
     chooser = Chooser("auto", ALL, Kernel())
     for target in points.POINTS["unlink"]:
