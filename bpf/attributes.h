@@ -23,6 +23,7 @@
 #include "judge.h"
 #include "returns.h"
 #include "names.h"
+#include "open.h"
 
 /* 1: the function at FIM_AT_FTRUNCATE takes a descriptor, not a file. */
 const volatile __u8 fim_ftruncate_by_fd = 0;
@@ -303,6 +304,7 @@ static __always_inline int want_write_given(void *ctx, __u32 family)
 {
 	struct vfsmount *mnt = (void *)fim_arg(ctx, family, 0);
 
+	fim_open_note_place();
 	fim_found_read_only(mnt);
 	return fim_note_mount(mnt);
 }

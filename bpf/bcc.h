@@ -56,6 +56,11 @@
  * 5.10 to 7.3; agent/kernel/bcc/layout.py finds the others in the running kernel's
  * memory.
  */
+struct nameidata___lookup {
+	struct path path;
+	struct qstr last;
+};
+
 struct mnt_namespace {
 	char before[FIM_NAMESPACE_INUM];
 	struct {

@@ -129,7 +129,8 @@ struct fim_inflight {
 	__u32 interrupted; /* 1: the handling of a signal decides whether the call starts again */
 	__u32 asked;	   /* flags of an open as its caller wrote them */
 	__u32 family;	   /* enum fim_family, of the program that copied its names */
-	__u32 placed;	   /* mask of the names in this thread's place in keep.h */
+	__u16 placed;	   /* mask of the names in this thread's place in keep.h */
+	__u16 beside;	   /* open: 1: the directory of the name was reached, not the object */
 	__u32 owns;	   /* 1: no other operation uses that place */
 	__u32 owner;	   /* of the place: the thread id inverted, or 0 */
 	__u32 index;	   /* in `operations` */

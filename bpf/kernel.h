@@ -159,6 +159,11 @@ struct filename {
 	const char *name;
 };
 
+struct nameidata___lookup { /* libbpf ignores the suffix; bcc.h has one of its own */
+	struct path path;
+	struct qstr last;
+};
+
 struct open_flags {
 	int open_flag;
 	umode_t mode;
@@ -240,6 +245,7 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	struct fs_struct *fs;
 	struct files_struct *files;
+	struct nameidata *nameidata;
 	kuid_t loginuid;
 };
 

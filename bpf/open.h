@@ -96,6 +96,7 @@ static __always_inline int may_open_given(void *ctx, __u32 family)
 		return 0;
 	path = fim_arg_pointer_after_idmap(ctx, family, 0);
 	dentry = fim_field(family, path, dentry);
+	op->beside = 0;
 	op->reached = dentry;
 	op->reached_on = fim_path_mount(path);
 	op->inode = fim_field(family, dentry, d_inode);
@@ -103,6 +104,35 @@ static __always_inline int may_open_given(void *ctx, __u32 family)
 	op->name_hash = BPF_CORE_READ(
 		dentry, d_name.hash_len); /* in a union, of which old verifiers see one member */
 	return 0;
+}
+
+/*
+ * An open that may create or truncate asks to write to the mount, before it is
+ * allowed to: of the directory in which it looks for the name, and of the file
+ * once that is found. Notes which one it is. A name that a symbolic link had is
+ * not in the caller's text.
+ */
+static __always_inline void fim_open_note_place(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fim_inflight *op = fim_op_lookup();
+	struct nameidata___lookup *nd;
+	struct filename *filename;
+	struct inode *inode;
+
+	if (!op || op->point != FIM_AT_OPEN || op->state != FIM_ENTERED || op->nested || op->quiet ||
+	    !(op->flags & (O_CREAT | O_TRUNC)))
+		return;
+	nd = (void *)BPF_CORE_READ(task, nameidata);
+	if (!nd)
+		return;
+	fim_op_reach(op, (void *)nd + bpf_core_field_offset(struct nameidata___lookup, path));
+	inode = op->inode;
+	filename = op->filename;
+	op->beside = (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR;
+	if (op->beside &&
+	    (__u64)BPF_CORE_READ(nd, last.name) - (__u64)BPF_CORE_READ(filename, name) >= FIM_PATH_MAX)
+		op->reached = NULL;
 }
 
 /* security_file_open(struct file *file) */

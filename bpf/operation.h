@@ -275,6 +275,29 @@ static __always_inline void fim_op_touch(struct fim_inflight *op, struct dentry 
 	}
 }
 
+/* Notes the object that an operation has reached, and that may be refused yet. */
+static __always_inline void fim_op_reach(struct fim_inflight *op, struct path *path)
+{
+	struct dentry *dentry = BPF_CORE_READ(path, dentry);
+
+	op->beside = 0;
+	op->reached = dentry;
+	op->reached_on = fim_path_mount(path);
+	op->inode = BPF_CORE_READ(dentry, d_inode);
+	op->parent = BPF_CORE_READ(dentry, d_parent);
+	op->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
+}
+
+/* Whether the object that an operation reached still has the name by which it was reached. */
+static __always_inline int fim_op_is_reached(struct fim_inflight *op)
+{
+	struct dentry *dentry = op->reached;
+
+	return dentry && BPF_CORE_READ(dentry, d_inode) == op->inode &&
+	       BPF_CORE_READ(dentry, d_parent) == op->parent &&
+	       BPF_CORE_READ(dentry, d_name.hash_len) == op->name_hash;
+}
+
 /* Notes a name that gets its inode by this operation: returns.h fills it in. */
 static __always_inline void fim_op_expect_inode(struct fim_inflight *op, struct dentry *dentry)
 {

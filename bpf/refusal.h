@@ -116,23 +116,25 @@ no_room:
 }
 
 /*
- * Judges a refused request by the place where one of its names lies. Returns -1 if
- * that is not known. The inode stays unknown: approvers by inode were asked before.
+ * Judges a refused request by the place where one of its names lies: a directory,
+ * or the object itself for the old name of a link and for a change of an object.
+ * Returns -1 if its text does not end with a name. The inode stays unknown:
+ * approvers by inode were asked before.
  */
-__noinline int fim_judge_found(__u32 index, __u32 which)
+__noinline int __fim_judge_place(__u32 index, __u32 which, __u64 at, __u64 on)
 {
-	struct fim_found *place = fim_found_lookup(which);
 	struct fim_slot *slot = fim_slot_lookup(index);
-	struct dentry *dentry;
+	struct dentry *dentry = (void *)at;
 	struct fim_file *file;
-	__u32 depth = 0;
+	__u32 type, depth = 0;
 
-	if (!place || !slot)
+	if (!slot)
 		return -1;
+	type = slot->event.type;
 	file = &slot->event.file[which & 1];
 	if (!file->given.length)
 		return -1;
-	if (!fim_is_among_names(slot->event.type) || (slot->event.type == FIM_LINK && !(which & 1))) {
+	if ((type == FIM_LINK && !(which & 1)) || (type != FIM_OPEN && !fim_is_among_names(type))) {
 		file->given.length = 0; /* the object itself was found */
 	} else {
 		if (!fim_text_split(index, which, 1))
@@ -141,9 +143,8 @@ __noinline int fim_judge_found(__u32 index, __u32 which)
 		file->given.length -= slot->text_start;
 		depth = 1;
 	}
-	dentry = place->dentry;
 	file->device = BPF_CORE_READ(dentry, d_sb, s_dev);
-	fim_walk_begin(slot, which, dentry, place->mount);
+	fim_walk_begin(slot, which, dentry, (void *)on);
 	slot->depth = depth;
 	fim_walk_rest(index);
 	if (!(slot->kinds & FIM_BY_NAME))
@@ -151,13 +152,26 @@ __noinline int fim_judge_found(__u32 index, __u32 which)
 	return (file->flags & FIM_UNSURE) || fim_is_approved_name(slot, index);
 }
 
+/* Judges one name of a refused request by where it lies. Returns -1 if that is not known. */
+static __always_inline int fim_judge_place(struct fim_inflight *op, __u32 which)
+{
+	struct fim_found *place;
+
+	if (op->beside)
+		return fim_op_is_reached(op)
+			       ? __fim_judge_place(op->slot, which, (__u64)op->reached, (__u64)op->reached_on)
+			       : -1;
+	if (!fim_is_among_names(op->type) && !(FIM_WRITES_FIRST >> (op->point & (FIM_POINTS - 1)) & 1))
+		return -1;
+	place = fim_found_lookup(which);
+	return place ? __fim_judge_place(op->slot, which, (__u64)place->dentry, (__u64)place->mount) : -1;
+}
+
 /* Judges one name of a refused request, as user space will. */
 static __always_inline int fim_judge_name(struct fim_inflight *op, __u32 which)
 {
-	int approved = -1;
+	int approved = fim_judge_place(op, which);
 
-	if (fim_is_among_names(op->type) || (FIM_WRITES_FIRST >> (op->point & (FIM_POINTS - 1)) & 1))
-		approved = fim_judge_found(op->slot, which);
 	return approved < 0 ? fim_judge_text(op->slot, which, op->dfd[which & 1]) : approved;
 }
 

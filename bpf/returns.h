@@ -133,28 +133,6 @@ static __always_inline int fim_op_return(void *ctx, __u32 family, struct fim_inf
 	return fim_op_finish(ctx, op, ret);
 }
 
-/* Notes the object that an operation has reached, and that may be refused yet. */
-static __always_inline void fim_op_reach(struct fim_inflight *op, struct path *path)
-{
-	struct dentry *dentry = BPF_CORE_READ(path, dentry);
-
-	op->reached = dentry;
-	op->reached_on = fim_path_mount(path);
-	op->inode = BPF_CORE_READ(dentry, d_inode);
-	op->parent = BPF_CORE_READ(dentry, d_parent);
-	op->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
-}
-
-/* Whether the object that an operation reached still has the name by which it was reached. */
-static __always_inline int fim_op_is_reached(struct fim_inflight *op)
-{
-	struct dentry *dentry = op->reached;
-
-	return dentry && BPF_CORE_READ(dentry, d_inode) == op->inode &&
-	       BPF_CORE_READ(dentry, d_parent) == op->parent &&
-	       BPF_CORE_READ(dentry, d_name.hash_len) == op->name_hash;
-}
-
 /*
  * Judges the object of an operation that the kernel refused once it had found
  * it: the one that links and descriptors led to, whatever the caller's text was.
@@ -164,7 +142,7 @@ static __always_inline void fim_op_refuse_reached(struct fim_inflight *op, __u32
 {
 	struct fim_object object = { .dentry = op->reached, .mount = op->reached_on };
 
-	if (op->state != FIM_ENTERED || op->quiet || !fim_op_is_reached(op))
+	if (op->state != FIM_ENTERED || op->quiet || op->beside || !fim_op_is_reached(op))
 		return;
 	if (!fim_is_refusal(ret) && op->point != FIM_AT_FTRUNCATE)
 		return;

@@ -88,7 +88,7 @@ _IOCTL = all_of("ioctl.resolve", "ioctl.exit", best_effort("ioctl32.exit"))
 EVENTS: dict[EventType, Needs] = {
     EventType.OPEN: _needs(
         *(_resolved("open"), _returns("open_root"), "may_open.given"),
-        extra=best_effort("signal.given", AFTER_LOST_RETURN),
+        extra=best_effort("signal.given", AFTER_LOST_RETURN, "want_write.given"),
     ),
     EventType.CLOSE: _needs("close.once"),
     EventType.UNLINK: _named("unlink"),

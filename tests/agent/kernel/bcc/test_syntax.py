@@ -19,7 +19,7 @@ from agent.kernel.bcc.compile import defines
 from tests import ROOT
 
 BPF = ROOT / "bpf"
-OWN_TYPES = ("mount", "mnt_namespace", "open_flags")  # bpf/bcc.h defines these itself
+OWN_TYPES = ("mount", "mnt_namespace", "nameidata___lookup", "open_flags")  # bpf/bcc.h defines these itself
 HEADERS = """
 typedef __u64 size_t;
 struct hlist_node { void *next; };
