@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ STRANGER = 1013  # a user without any rights
 SLEEPERS = 307  # processes that wait in an open
 CROWD = 1301  # more than the 1,024 pending returns that a kprobe had room for
 EXHAUSTING = 4211  # more than the 4,096 that it has room for now
+OPENAT = {"x86_64": "257", "aarch64": "56"}  # number of openat(2)
 WANTED = 53
 REFUSALS = 10_007
 RENAMES = 2003
@@ -91,8 +93,39 @@ def fairness_returns(bench: Bench) -> None:
 
 @proves("fairness.exhausted")
 def fairness_exhausted(bench: Bench) -> None:
-    """The same with more processes than a kprobe can have pending returns."""
-    _open_beside(bench, EXHAUSTING)
+    """More threads sleep in opens than a kprobe can have pending returns."""
+    wanted = bench.file("wanted")
+    fifo = _fifo(bench, unlinked=False)
+    bench.rules(wanted=f'open.file.path == "{wanted}"')
+    with _limit("threads-max", 1 << 16), _limit("pid_max", 1 << 16), _threads_in_opens(fifo, EXHAUSTING):
+        played = bench.play(_opens(wanted))
+    bench.equal("wanted events that arrive", WANTED, len(played.matches("wanted")))
+    bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
+
+
+@contextmanager
+def _threads_in_opens(fifo: str, count: int) -> Iterator[None]:
+    """Let threads of this process sleep in opens. They make no events; processes would need more memory."""
+    before = threading.stack_size(1 << 16)
+    threads = [threading.Thread(target=lambda: os.close(os.open(fifo, os.O_WRONLY))) for _ in range(count)]
+    try:
+        for thread in threads:
+            thread.start()
+        if not _until(lambda: all(map(_opens_something, threads))):
+            raise CannotTellError(f"not all of {count} threads sleep after {FALL_ASLEEP_S} s")
+        yield
+    finally:
+        threading.stack_size(before)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        for thread in threads:
+            if thread.ident:
+                thread.join()
+        os.close(reader)
+
+
+def _opens_something(thread: threading.Thread) -> bool:
+    known = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text("ascii")
+    return known.split()[0] == OPENAT[os.uname().machine]
 
 
 def _open_beside(bench: Bench, sleepers: int) -> None:
@@ -224,10 +257,11 @@ def fairness_ring(bench: Bench) -> None:
 
 
 @contextmanager
-def _large_thread_ids() -> Iterator[None]:
-    limit = Path("/proc/sys/kernel/pid_max")
+def _limit(name: str, least: int) -> Iterator[None]:
+    """Raise a limit of the kernel, if it is lower."""
+    limit = Path("/proc/sys/kernel", name)
     before = limit.read_text("ascii")
-    limit.write_text(f"{1 << 22}\n", "ascii")
+    limit.write_text(f"{max(least, int(before))}\n", "ascii")
     try:
         yield
     finally:
@@ -242,7 +276,7 @@ def _fork_as(thread: int) -> str:
 @proves("fairness.twin")
 def fairness_twin(bench: Bench) -> None:
     """A process asks to write an attribute and sleeps; one of a stranger with a like thread id writes."""
-    with bench.mounted("fs", "ext4") as top, _large_thread_ids():
+    with bench.mounted("fs", "ext4") as top, _limit("pid_max", 1 << 22):
         wanted, own = bench.file("fs/wanted"), bench.file("own")
         os.chown(own, STRANGER, STRANGER)
         bench.rules(wanted=f'setxattr.file.path == "{wanted}"')
