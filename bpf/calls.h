@@ -55,7 +55,7 @@ struct {
 	__type(value, struct fim_syscall);
 } syscalls SEC(".maps");
 
-/* A call's arguments, until it returns. */
+/* A call's arguments, until it returns, as long as its operation is in flight. */
 struct fim_call {
 	__u64 args[FIM_ARGUMENTS];
 	__u32 number;
@@ -68,8 +68,9 @@ struct fim_call {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32); /* thread */
+	__uint(max_entries,
+	       FIM_BUSY + FIM_OPERATIONS); /* the bounds of one user's operations hold for it too */
+	__type(key, __u32);		   /* thread */
 	__type(value, struct fim_call);
 } calls SEC(".maps");
 

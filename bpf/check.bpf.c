@@ -11,6 +11,7 @@
 #include "names.h"
 #include "attributes.h"
 #include "tasks.h"
+#include "syscalls.h"
 
 struct fim_check {
 	char name[FIM_NAME_SIZE];
@@ -95,6 +96,19 @@ CHECK(unlink_exit)
 CHECK(setxattr_path_enter)
 CHECK(setxattr_enter)
 CHECK(setxattr_path_exit)
+
+/* A system call begins or returns: the context is a tracepoint's. */
+SEC("syscall")
+int check__syscall_enter(void *ctx)
+{
+	return syscall_enter(ctx, FIM_TRACEPOINT);
+}
+
+SEC("syscall")
+int check__syscall_exit(void *ctx)
+{
+	return syscall_exit(ctx, FIM_TRACEPOINT);
+}
 
 /* Asks to report the end of the current process. */
 SEC("syscall")

@@ -181,20 +181,22 @@ static __always_inline void fim_call_follow_named(struct fim_inflight *op, struc
 		fim_op_keep();
 }
 
-static __always_inline void fim_call_follow(void)
+/* Begins the operation of a call. Returns 0 if it has none. */
+static __always_inline int fim_call_follow(void)
 {
 	struct fim_call *call = fim_call_lookup();
 	struct fim_inflight *op;
 
 	if (!call || !fim_call_begin())
-		return;
+		return 0;
 	op = fim_op_lookup();
 	if (!op)
-		return;
+		return 0;
 	if (call->fd >= 0)
 		fim_call_begin_descriptor(op, call);
 	else
 		fim_call_follow_named(op, call);
+	return 1;
 }
 
 static __always_inline int syscall_enter(void *ctx, __u32 family)
@@ -218,8 +220,8 @@ static __always_inline int syscall_enter(void *ctx, __u32 family)
 		return 0;
 	if (bpf_map_update_elem(&calls, &tid, &call, BPF_ANY))
 		fim_lose(row->type - 1, unentered);
-	else
-		fim_call_follow();
+	else if (!fim_call_follow())
+		bpf_map_delete_elem(&calls, &tid);
 	return 0;
 }
 

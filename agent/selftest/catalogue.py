@@ -376,6 +376,8 @@ CATALOGUE: tuple[Scenario, ...] = (
     _scenario("fairness.exhausted", "open fork exit +kernel",
         "More sleeping opens of one user than the kernel can report returns of hide no event of another.",
         NIGHTLY, cost=90.0),
+    _scenario("fairness.ended", "open close fork exit +kernel",
+        "Thousands of processes of one user that have ended hide no event of another.", NIGHTLY, cost=40.0),
     _scenario("fairness.waiting", "open fork exit +kernel",
         "Hundreds of sleeping opens that a rule matches are reported when they end, and hide nothing before.",
         cost=8.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -106,7 +107,8 @@ def fairness_exhausted(bench: Bench) -> None:
 @contextmanager
 def _threads_in_opens(fifo: str, count: int) -> Iterator[None]:
     """Let threads of this process sleep in opens. They make no events; processes would need more memory."""
-    before = threading.stack_size(1 << 16)
+    before, files = threading.stack_size(1 << 16), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1 << 16, max(1 << 16, files[1])))
     threads = [threading.Thread(target=lambda: os.close(os.open(fifo, os.O_WRONLY))) for _ in range(count)]
     try:
         for thread in threads:
@@ -121,11 +123,26 @@ def _threads_in_opens(fifo: str, count: int) -> Iterator[None]:
             if thread.ident:
                 thread.join()
         os.close(reader)
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
 
 
 def _opens_something(thread: threading.Thread) -> bool:
     known = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text("ascii")
     return known.split()[0] == OPENAT[os.uname().machine]
+
+
+@proves("fairness.ended")
+def fairness_ended(bench: Bench) -> None:
+    """Thousands of processes of a stranger close a file that they only read, and end."""
+    wanted, other = bench.file("wanted"), bench.file("other")
+    bench.rules(wanted=f'open.file.path == "{wanted}"', closed=f'close.file.path == "{wanted}"')
+    brief = f"fork -> $1\nmute\nsetuid {STRANGER}\nopen {other} O_RDONLY -> $0\nclose $0\nend\nwait $1\n"
+    bench.also_made(EventType.OPEN, EXHAUSTING)
+    ended = bench.play(f"repeat {EXHAUSTING}\n{brief}end\n")
+    bench.equal("lost of theirs", 0, ended.counted[EventType.OPEN].lost)
+    played = bench.play(f"fork -> $1\n{_opens(wanted)}end\nwait $1\n")
+    bench.equal("wanted events that arrive", WANTED, len(played.matches("wanted")))
+    bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
 
 
 def _open_beside(bench: Bench, sleepers: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import struct
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,7 @@ import pytest
 
 from agent.errors import KernelError
 from agent.events.model import EventType
+from agent.hooks import syscalls
 from agent.kernel import capabilities, maps
 from agent.kernel.libbpf import Object
 from agent.kernel.maps import KernelCounts
@@ -20,7 +22,7 @@ HASH = 1  # BPF_MAP_TYPE_HASH
 WORD = struct.Struct("=I")
 KEPT, OPERATIONS = 1024, 1024  # FIM_ACCOUNT_KEPT, FIM_ACCOUNT_OPERATIONS
 PLACES = 1024  # FIM_BUSY
-UNUSED = ("perf", "tails", "multi_tails", *capabilities.MAPS, "syscalls", "calls")
+UNUSED = ("perf", "tails", "multi_tails", *capabilities.MAPS)
 
 
 class Hooks:
@@ -70,8 +72,8 @@ class Hooks:
 
     def run(self, hook: str, *arguments: int) -> None:
         """Run a hook; `arguments` are the function's, or for an exit its return value."""
-        words = [*arguments, *[0] * (6 - len(arguments))]
-        self.object.programs[f"check__{hook}"].run(struct.pack("=6q", *words))
+        words = [*arguments, *[0] * (8 - len(arguments))]
+        self.object.programs[f"check__{hook}"].run(struct.pack("=8q", *words))
 
     def counts(self, kind: EventType) -> KernelCounts:
         """The counters, summed over all CPUs."""
@@ -219,6 +221,15 @@ def test_an_operation_out_of_scope_is_not_counted(hooks: Hooks) -> None:
     hooks.run("mkdir_enter")
     hooks.run("mkdir_enter")
     assert hooks.counts(EventType.MKDIR) == KernelCounts()
+
+
+def test_a_call_that_is_no_event_is_not_remembered(hooks: Hooks) -> None:
+    """Threads that end after one would fill the table, and the calls of all others be lost."""
+    for number, row in syscalls.rows(os.uname().machine, frozenset({EventType.CLOSE})):
+        hooks.object.maps["syscalls"].update(WORD.pack(number), row)
+        hooks.run("syscall_enter", 0, number, -1)  # a descriptor that is not open
+    assert not list(hooks.object.maps["calls"].keys())
+    assert hooks.counts(EventType.CLOSE) == KernelCounts()
 
 
 def test_an_attribute_whose_mount_is_not_known(hooks: Hooks) -> None:

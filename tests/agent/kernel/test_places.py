@@ -15,6 +15,7 @@ import pytest
 
 from agent.errors import KernelError
 from agent.events import decode
+from agent.kernel import capabilities
 from agent.kernel.libbpf import Object
 from tests.agent.kernel.conftest import BUILT
 from tests.agent.kernel.test_programs import CHECK
@@ -22,7 +23,7 @@ from tests.agent.kernel.test_programs import CHECK
 WORD = struct.Struct("=I")
 EPOCHS = 65_536  # FIM_EPOCHS
 PROGRAMS = ("check__identify", "check__resolve")
-UNUSED = ("perf", "ring", "tails", "multi_tails", "probes", "syscalls", "calls")
+UNUSED = ("perf", "ring", "tails", "multi_tails", "syscalls", "calls", *capabilities.MAPS)
 
 
 class Event:
