@@ -12,7 +12,7 @@
  *       them: fim_any_mount().
  * 6.18  The result of a map update is a long. In 6.1 the kernel calls the map's
  *       own function in place of the helper, which returns an int, and the upper
- *       half of the register is not its sign: fim_claim_end().
+ *       half of the register is not its sign: fim_claim_end(), map_writer.bpf.c.
  * 6.13  A file counts its references in f_ref, from 0, before that in f_count,
  *       from 1 ("fs: port files to file_ref"): fim_is_last().
  * 6.12  ftruncate is done by do_ftruncate(file), in 6.1 still by

@@ -19,14 +19,17 @@ struct fim_write_discarder {
 	__s64 error;
 };
 
-/* Keys and values are copied to the stack: before 6.1 helpers refuse those in the context. */
+/*
+ * Keys and values are copied to the stack: before 6.1 helpers refuse those in the
+ * context. Of an error the upper half is undefined on some kernels: see drift.h.
+ */
 SEC("syscall")
 int write__approvers__update(struct fim_write_approver *request)
 {
 	struct fim_approver key = request->key;
 	__u64 value = request->value;
 
-	request->error = bpf_map_update_elem(&approvers, &key, &value, BPF_ANY);
+	request->error = (int)bpf_map_update_elem(&approvers, &key, &value, BPF_ANY);
 	return 0;
 }
 
@@ -35,7 +38,7 @@ int write__approvers__delete(struct fim_write_approver *request)
 {
 	struct fim_approver key = request->key;
 
-	request->error = bpf_map_delete_elem(&approvers, &key);
+	request->error = (int)bpf_map_delete_elem(&approvers, &key);
 	return 0;
 }
 
@@ -45,6 +48,6 @@ int write__discarders__update(struct fim_write_discarder *request)
 	struct fim_discarder key = request->key;
 	struct fim_discard value = request->value;
 
-	request->error = bpf_map_update_elem(&discarders, &key, &value, BPF_ANY);
+	request->error = (int)bpf_map_update_elem(&discarders, &key, &value, BPF_ANY);
 	return 0;
 }
