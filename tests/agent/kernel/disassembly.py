@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from tests.agent.kernel.conftest import BUILT
@@ -13,6 +14,7 @@ from tests.agent.kernel.conftest import BUILT
 _SECTION = re.compile(r"Disassembly of section (.+):")
 _LABEL = re.compile(r"([0-9a-f]+) <(.+)>:")
 _CALL = re.compile(r"call (-?0x[0-9a-f]+|-?\d+)")
+_OWN_CALL = re.compile(r"\s*(\d+):\s+85 10 .*\tcall (-?0x[0-9a-f]+|-?\d+)")  # of a function, not of a helper
 _TARGET = re.compile(r"R_BPF_64_(?:32|64)\s+(\S+)")
 
 
@@ -27,14 +29,17 @@ def functions() -> dict[str, Function]:
     """Return the functions of the built object by name."""
     blocks = _blocks()
     static = {offset: name for section, offset, name, _ in blocks if section == ".text"}
-    return {name: Function(lines, set(_references(lines, static))) for _, _, name, lines in blocks}
+    return {
+        name: Function(lines, set(_references(lines, static)) | set(_calls_within(lines, static, section)))
+        for section, _, name, lines in blocks
+    }
 
 
 def _blocks() -> list[tuple[str, int, str, list[str]]]:
     """Return each function's section, its offset there in bytes, its name and its lines."""
     blocks: list[tuple[str, int, str, list[str]]] = []
     section = ""
-    for line in _output("-dr", "--no-show-raw-insn"):
+    for line in _output("-dr"):
         label = _LABEL.match(line)
         if header := _SECTION.match(line):
             section = header[1]
@@ -53,6 +58,15 @@ def _references(lines: Iterable[str], static: Mapping[int, str]) -> Iterator[str
             offset = (int(call[1], 0) + 1) * 8
         if target := _TARGET.search(line):
             yield static[offset] if target[1] == ".text" else target[1]
+
+
+def _calls_within(lines: Iterable[str], static: Mapping[int, str], section: str) -> Iterator[str]:
+    """Yield the functions of the section .text that others there call by their distance."""
+    if section != ".text":
+        return
+    for line, after in pairwise((*lines, "")):
+        if (call := _OWN_CALL.match(line)) and not _TARGET.search(after):
+            yield static[(int(call[1]) + 1 + int(call[2], 0)) * 8]
 
 
 def constants_of_programs() -> dict[str, set[str]]:
