@@ -131,20 +131,6 @@ def _opens_something(thread: threading.Thread) -> bool:
     return known.split()[0] == OPENAT[os.uname().machine]
 
 
-@proves("fairness.ended")
-def fairness_ended(bench: Bench) -> None:
-    """Thousands of processes of a stranger close a file that they only read, and end."""
-    wanted, other = bench.file("wanted"), bench.file("other")
-    bench.rules(wanted=f'open.file.path == "{wanted}"', closed=f'close.file.path == "{wanted}"')
-    brief = f"fork -> $1\nmute\nsetuid {STRANGER}\nopen {other} O_RDONLY -> $0\nclose $0\nend\nwait $1\n"
-    bench.also_made(EventType.OPEN, EXHAUSTING)
-    ended = bench.play(f"repeat {EXHAUSTING}\n{brief}end\n")
-    bench.equal("lost of theirs", 0, ended.counted[EventType.OPEN].lost)
-    played = bench.play(f"fork -> $1\n{_opens(wanted)}end\nwait $1\n")
-    bench.equal("wanted events that arrive", WANTED, len(played.matches("wanted")))
-    bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
-
-
 def _open_beside(bench: Bench, sleepers: int) -> None:
     wanted = bench.file("wanted")
     fifo = _fifo(bench, unlinked=True)
