@@ -121,8 +121,10 @@ __noinline int fim_is_approved_entry(__u64 name, __u64 fold, __u64 bits, __u32 k
 	if (!slot)
 		return 1;
 	size = fim_read_string(slot->name, FIM_NAME_SIZE, (void *)name, &slot->place);
+	if (size < 2)
+		goto out;
 	barrier_var(size); /* keeps both bounds: the verifier needs each of them */
-	if (size < 2 || size > FIM_NAME_SIZE)
+	if (size > FIM_NAME_SIZE)
 		goto out;
 	hash = fim_hash_name(slot, index, size - 1);
 	slot->bits = bits;
