@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.campaigns.mutants import workshop
-from tests.campaigns.mutants.catalogue import MUTANTS, Mutant
+from tests.campaigns.mutants.catalogue import MUTANTS
+from tests.campaigns.mutants.model import Mutant
 from tests.campaigns.mutants.warm import bundle
 
 OWN = (

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Mutant(NamedTuple):
-    """One fault: in `file`, `old` occurs exactly once and becomes `new`; each of `caught_by` must fail."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    caught_by: tuple[str, ...]
-
+from tests.campaigns.mutants.model import Mutant
+from tests.campaigns.mutants.mounts import MOUNTS
 
 _APPROVERS = (
     Mutant(
@@ -418,4 +408,28 @@ _FAIRNESS = (
     ),
 )
 
-MUTANTS = (*_APPROVERS, *_DISCARDERS, *_LOSS, *_TRUTH, *_PLACES, *_FAIRNESS)
+_COUNTS = (
+    Mutant(
+        "records-without-room-not-counted",
+        "bpf/operation.h",
+        "fim_lose(op->type, no_slot);",
+        ";",
+        ("fairness.kept",),
+    ),
+    Mutant(
+        "refusals-without-room-not-counted",
+        "bpf/refusal.h",
+        "fim_lose(op->type, no_slot);",
+        ";",
+        ("fairness.kept",),
+    ),
+    Mutant(
+        "records-kept-without-shares",
+        "bpf/keep.h",
+        "if (account->kept + fim_keeping_weight(keeping) > FIM_ACCOUNT_KEPT)",
+        "if (0 && account->kept)",
+        ("fairness.kept",),
+    ),
+)
+
+MUTANTS = (*_APPROVERS, *_DISCARDERS, *_LOSS, *_TRUTH, *_PLACES, *_FAIRNESS, *MOUNTS, *_COUNTS)

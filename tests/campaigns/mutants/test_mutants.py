@@ -9,7 +9,8 @@ import pytest
 from agent.selftest.catalogue import by_name
 from tests import ROOT
 from tests.campaigns.mutants import table, workshop
-from tests.campaigns.mutants.catalogue import MUTANTS, Mutant
+from tests.campaigns.mutants.catalogue import MUTANTS
+from tests.campaigns.mutants.model import Mutant
 
 
 def each(mutant: Mutant) -> str:

@@ -2,8 +2,9 @@
 
     python -m tests.campaigns.mutants.warm [--kernel NAME] [--record] [NAME...]
 
-prints mutant x scenario; the exit status is 1 if a fault was not noticed by each test that should, if one
-does not fit the code, or if the code as it is does not pass these tests.
+prints mutant x scenario; without --kernel each fault is tried on the kernel that the catalogue has for it.
+The exit status is 1 if a fault was not noticed by each test that should, if one does not fit the code, or if
+the code as it is does not pass these tests.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from harness.guest import deploy
 from harness.guest.base import Guest
 from harness.guest.selftest import SelftestClient
 from tests.campaigns.mutants import table, workshop
-from tests.campaigns.mutants.catalogue import MUTANTS, Mutant
+from tests.campaigns.mutants.catalogue import MUTANTS
+from tests.campaigns.mutants.model import Mutant
 
-KERNEL = "6.1"
 LOAD_S = 240.0  # on an emulated CPU that others want too
 TEST_S = 240.0
 
@@ -38,12 +39,12 @@ def bundle(root: Path) -> bytes:
     return subprocess.run(argv, cwd=root, env=environment, stdout=subprocess.PIPE, check=True).stdout
 
 
-def verdicts(guest: Guest, copy: Path, tests: Sequence[str]) -> dict[str, str]:
+def verdicts(guest: Guest, copy: Path, tests: Sequence[str], hookset: str) -> dict[str, str]:
     """Return the verdicts of these tests with the copy's agent; NOT_RUN if it does not load."""
     deploy.deploy(guest, bundle(copy))
     client = SelftestClient.start(guest, LOAD_S)
     try:
-        client.load("auto", "kernel", "ringbuf", LOAD_S, _events(tests))
+        client.load(hookset, "kernel", "ringbuf", LOAD_S, _events(tests))
         ran = [client.test(test, TEST_S) for test in tests]
     except HarnessError as error:
         return dict.fromkeys(tests, f"NOT_RUN ({error})")
@@ -65,19 +66,24 @@ def judge(guest: Guest, copy: Path, mutant: Mutant) -> dict[str, str]:
     """Return test -> verdict for one fault."""
     try:
         with workshop.mutated(copy, mutant):
-            return verdicts(guest, copy, mutant.caught_by)
+            return verdicts(guest, copy, mutant.caught_by, mutant.hookset)
     except workshop.MisfitError as error:
         return dict.fromkeys(mutant.caught_by, f"NOT_RUN ({error})")
+
+
+def _check_sound(guest: Guest, copy: Path, tests: Sequence[str], hookset: str) -> None:
+    sound = verdicts(guest, copy, tests, hookset)
+    if broken := {test: verdict for test, verdict in sound.items() if verdict != "PASS"}:
+        raise workshop.MisfitError(f"without any fault these tests do not pass: {_listed(broken)}")
+    _say(f"{'(no fault)':<32} {len(tests)} tests PASS with {hookset}")
 
 
 def campaign(guest: Guest, copy: Path, mutants: Sequence[Mutant]) -> dict[str, dict[str, str]]:
     """Return fault -> test -> verdict. Raises MisfitError if a test does not pass without a fault."""
     workshop.copy_tree(copy)
-    tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.caught_by))
-    sound = verdicts(guest, copy, tests)
-    if broken := {test: verdict for test, verdict in sound.items() if verdict != "PASS"}:
-        raise workshop.MisfitError(f"without any fault these tests do not pass: {_listed(broken)}")
-    _say(f"{'(no fault)':<32} {len(tests)} tests PASS")
+    for hookset in dict.fromkeys(mutant.hookset for mutant in mutants):
+        some = (mutant.caught_by for mutant in mutants if mutant.hookset == hookset)
+        _check_sound(guest, copy, tuple(dict.fromkeys(test for tests in some for test in tests)), hookset)
     found = {}
     for mutant in mutants:
         found[mutant.name] = judge(guest, copy, mutant)
@@ -93,19 +99,31 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("names", nargs="*", help="of faults; all if none is named")
     parser.set_defaults(kernel=[])
     arguments = parser.parse_args(words)
-    arguments.kernel = arguments.kernel or [KERNEL]
     chosen = [one for one in MUTANTS if not arguments.names or one.name in arguments.names]
-    with tempfile.TemporaryDirectory() as folder, booted.booted(arguments) as machine:
-        try:
-            found = campaign(machine.guest, Path(folder), chosen)
-        except workshop.MisfitError as error:
-            _say(str(error))
-            return 1
+    try:
+        found = _on_machines(arguments, chosen)
+    except workshop.MisfitError as error:
+        _say(str(error))
+        return 1
     survivors = [name for name, row in found.items() if set(row.values()) != {"FAIL"}]
     _say(f"{len(chosen)} faults, {len(survivors)} survived: {', '.join(survivors) or 'none'}")
     if arguments.record:
         table.write(table.PAGE, {name: row for name, row in found.items() if name not in survivors})
     return 1 if survivors else 0
+
+
+def _on_machines(arguments: argparse.Namespace, mutants: Sequence[Mutant]) -> dict[str, dict[str, str]]:
+    """Return fault -> test -> verdict, with one machine for each kernel. Raises MisfitError."""
+    kernels = arguments.kernel
+    by_kernel: dict[str, list[Mutant]] = {}
+    for mutant in mutants:
+        by_kernel.setdefault("" if kernels else mutant.kernel, []).append(mutant)
+    found: dict[str, dict[str, str]] = {}
+    for kernel, some in by_kernel.items():
+        arguments.kernel = kernels or [kernel]
+        with tempfile.TemporaryDirectory() as folder, booted.booted(arguments) as machine:
+            found |= campaign(machine.guest, Path(folder), some)
+    return found
 
 
 def _listed(found: dict[str, str]) -> str:

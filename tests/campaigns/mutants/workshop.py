@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests import ROOT
-from tests.campaigns.mutants.catalogue import Mutant
+from tests.campaigns.mutants.model import Mutant
 
 _PRODUCTS = ("fim.bpf.o", "fim-gen", "rules_tables.py")
 _LISTED = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")

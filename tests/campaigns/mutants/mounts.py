@@ -1,0 +1,43 @@
+"""Faults in what the agent reports of mounts, and of directories above watched files that move."""
+
+from __future__ import annotations
+
+from tests.campaigns.mutants.model import Mutant
+
+MOUNTS = (
+    Mutant(
+        "types-of-moved-mounts-dropped",
+        "bpf/mounts.h",
+        ".name = BPF_CORE_READ(mount, mnt.mnt_sb, s_type, name),",
+        ".name = NULL,",
+        ("doors.mount_api", "doors.mount_compat"),
+    ),
+    Mutant(
+        "remounts-by-descriptor-not-followed",
+        "bpf/mounts.h",
+        "if (!fim_op_enter(fim_frame(ctx, family), FIM_AT_RECONFIGURE, FIM_MOUNT))",
+        "if (family)",
+        ("doors.mount_api",),
+    ),
+    Mutant(
+        "moves-by-32-bit-callers-not-seen",
+        "bpf/mounts.h",
+        "(op->point != FIM_AT_MOVE_MOUNT && op->point != FIM_AT_MOVE_MOUNT32)",
+        "op->point != FIM_AT_MOVE_MOUNT",
+        ("doors.mount_compat",),
+    ),
+    Mutant(
+        "new-roots-not-seen",
+        "bpf/mounts.h",
+        "(op->point != FIM_AT_PIVOT_ROOT && op->point != FIM_AT_PIVOT_ROOT32)",
+        "op->type",
+        ("doors.pivot_root",),
+    ),
+    Mutant(
+        "renames-of-directories-above-not-matched",
+        "agent/rules/load.py",
+        "ancestors.extend(condition) if kind is EventType.RENAME else condition",
+        "condition",
+        ("truth.directory_above",),
+    ),
+)
