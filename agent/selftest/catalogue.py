@@ -293,6 +293,8 @@ CATALOGUE: tuple[Scenario, ...] = (
         "The refusal to create a file on a read-only mount has its path, not the caller's spelling."),
     _scenario("law.created_exclusively_by_proc", "open +kernel +resolved",
         "The refusal to create a file whose name exists has its path, not the caller's spelling."),
+    _scenario("law.created_refused_by_proc", "open +kernel +resolved",
+        "The refusal to create a file in a directory has its path, not the caller's spelling."),
     _scenario("law.rename_by_proc", "rename +kernel +resolved +refusals",
         "A refused rename is reported by the paths of the files, not by the caller's spelling."),
     _scenario("law.link_by_proc", "link +kernel +resolved +refusals",

@@ -66,6 +66,12 @@ def law_created_exclusively_by_proc(bench: Bench) -> None:
     _replay(bench, "created_exclusively_by_proc")
 
 
+@proves("law.created_refused_by_proc")
+def law_created_refused_by_proc(bench: Bench) -> None:
+    """An open with O_CREAT in a directory of another user, by /proc/self/root."""
+    _replay(bench, "created_refused_by_proc")
+
+
 @proves("law.rename_by_proc")
 def law_rename_by_proc(bench: Bench) -> None:
     """A rename to another file system."""
