@@ -410,6 +410,13 @@ _FAIRNESS = (
 
 _COUNTS = (
     Mutant(
+        "removed-values-taken-for-written",
+        "agent/kernel/maps.py",
+        "del written[approver]",
+        "written.get(approver)",
+        ("life.overflow",),
+    ),
+    Mutant(
         "records-without-room-not-counted",
         "bpf/operation.h",
         "fim_lose(op->type, no_slot);",
@@ -422,6 +429,14 @@ _COUNTS = (
         "fim_lose(op->type, no_slot);",
         ";",
         ("fairness.kept",),
+    ),
+    Mutant(
+        "lost-returns-not-made-up-for",
+        "bpf/open.h",
+        "\treturn fim_op_end(ctx, family, op, 0);",
+        "\treturn 0;",
+        ("fairness.exhausted",),
+        hookset="kprobe",
     ),
     Mutant(
         "records-kept-without-shares",
