@@ -222,7 +222,7 @@ async def reach(address: str, security: Security, role: str) -> None:
         raise _unreachable(address, "the connection was accepted, and no answer came") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise _unreachable(address, cause(error)) from error
-    except Exception as error:
+    except Exception as error:  # foreign bytes: OverflowError, errors of msgpack, and of what else parses
         raise _unreachable(address, f"the answer is not that of Dask: {error}") from error
     comm.abort()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent.errors import KernelError
 from agent.kernel.libbpf import Object
 from tests import ROOT
 
@@ -19,3 +20,11 @@ def opened() -> Iterator[Object]:
     opened = Object(str(BUILT))
     yield opened
     opened.close()
+
+
+def load_programs(opened: Object) -> None:
+    """Load programs into this host's kernel; skip the test if the kernel refuses that."""
+    try:
+        opened.load()
+    except KernelError as error:
+        pytest.skip(f"this host does not load programs: {error}")

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import KernelError
 from agent.events import decode
 from agent.kernel import capabilities
 from agent.kernel.libbpf import Object
-from tests.agent.kernel.conftest import BUILT
+from tests.agent.kernel.conftest import BUILT, load_programs
 from tests.agent.kernel.test_programs import CHECK
 
 WORD = struct.Struct("=I")
@@ -57,10 +56,7 @@ def loaded() -> Iterator[Object]:
         program.choose(name in PROGRAMS)
     for name in UNUSED:
         opened.maps[name].skip()
-    try:
-        opened.load()
-    except KernelError as error:
-        pytest.skip(f"this host does not load programs: {error}")
+    load_programs(opened)
     yield opened
     opened.close()
 

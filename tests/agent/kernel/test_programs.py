@@ -17,7 +17,7 @@ from agent.kernel import path_hash
 from agent.kernel.libbpf import Object, Program, failed_program
 from agent.kernel.map_writer import MapWriter
 from agent.kernel.transport import RingBuffer
-from tests.agent.kernel.conftest import BUILT
+from tests.agent.kernel.conftest import BUILT, load_programs
 
 CHECK = struct.Struct("=256s4Q")  # struct fim_check: name, length, hash, records, sent
 RING = 1 << 16
@@ -33,10 +33,7 @@ def running() -> Iterator[Object]:
         if name not in ("slots", "ring", "approvers", "discarders"):
             one.skip()
     opened.maps["ring"].resize(RING)
-    try:
-        opened.load()
-    except KernelError as error:
-        pytest.skip(f"this host does not load programs: {error}")
+    load_programs(opened)
     yield opened
     opened.close()
 

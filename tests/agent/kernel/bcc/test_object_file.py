@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import KernelError
 from agent.kernel import btf
 from agent.kernel.bcc import object_file
 from agent.kernel.bcc.source import CALL, DATA, Constant, Function, Source
 from agent.kernel.libbpf import Object
+from tests.agent.kernel.conftest import load_programs
 
 MAP_ARRAY = 2
 EXIT = (0x95, 0, 0, 0)
@@ -94,10 +94,7 @@ def test_placeholders_are_replaced(opened: Object) -> None:
     """The function is called, the constant has its preset value, and the map is the object's map."""
     rodata = next(one for name, one in opened.maps.items() if name.endswith(".rodata"))
     rodata.preset(0, struct.pack("=I", 1))
-    try:
-        opened.load()
-    except KernelError as error:
-        pytest.skip(f"this host does not load programs: {error}")
+    load_programs(opened)
     opened.maps["numbers"].update(struct.pack("=I", 1), struct.pack("=Q", 77))
     assert struct.unpack("=2Q", opened.programs["syscall__answer"].run(bytes(16))) == (42, 77)
     opened.close()
@@ -110,10 +107,7 @@ def test_a_program_that_writes_a_table_is_one_of_system_calls(tmp_path: Path) ->
     path.write_bytes(object_file.build(SOURCE, functions, {"write__answer": "write__answer"}))
     opened = Object(str(path))
     assert list(opened.programs) == ["write__answer"]
-    try:
-        opened.load()
-    except KernelError as error:
-        pytest.skip(f"this host does not load programs: {error}")
+    load_programs(opened)
     assert struct.unpack("=2Q", opened.programs["write__answer"].run(bytes(16)))[0] == 40
     opened.close()
 
