@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.bench import changes, chart, model, table
 from harness.bench.model import Bench
+from harness.bench.monitors import MONITORS
 from harness.errors import ConfigError
 
 FILES = (model.NAME, "cost.md", "cost.svg")
@@ -85,8 +86,9 @@ def text(benches: Sequence[Bench], charts: dict[str, str]) -> str:
 
 
 def joined(benches: Sequence[Bench]) -> list[Bench]:
-    """Join benches of one kernel that measured different monitors or workloads at one commit.
+    """Join benches of one kernel that measured different monitors or workloads.
 
+    Only the agent is built from the commit: the other monitors may have been measured at another.
     Raises ConfigError for benches of one kernel that must not be compared.
     """
     found: dict[str, Bench] = {}
@@ -97,19 +99,29 @@ def joined(benches: Sequence[Bench]) -> list[Bench]:
 
 
 def _join(first: Bench, second: Bench) -> Bench:
-    for name in ("release", "arch", "clock", "accelerator", "commit"):
-        if getattr(first, name) != getattr(second, name):
-            raise ConfigError(
-                f"two benches of {first.kernel} differ in {name}: "
-                f"{getattr(first, name)} and {getattr(second, name)}"
-            )
+    for name in ("release", "arch", "clock", "accelerator"):
+        _must_agree(first.kernel, name, getattr(first, name), getattr(second, name))
+    for name in first.workloads.keys() & second.workloads.keys():
+        _must_agree(first.kernel, f"workload {name}", first.workloads[name], second.workloads[name])
+    if _measures_agent(first) and _measures_agent(second):
+        _must_agree(first.kernel, "commit of the agent", first.commit, second.commit)
     rounds = first.rounds
     later = tuple(one.model_copy(update={"round": one.round + rounds}) for one in second.trials)
     return first.model_copy(
         update={
+            "commit": second.commit if _measures_agent(second) else first.commit,
             "monitors": {**first.monitors, **second.monitors},
             "workloads": {**first.workloads, **second.workloads},
             "trials": (*first.trials, *later),
             "seconds": first.seconds + second.seconds,
         }
     )
+
+
+def _must_agree(kernel: str, what: str, one: object, other: object) -> None:
+    if one != other:
+        raise ConfigError(f"two benches of {kernel} differ in {what}: {one} and {other}")
+
+
+def _measures_agent(bench: Bench) -> bool:
+    return any(monitor.is_agent for monitor in MONITORS if monitor.name in bench.monitors)

@@ -77,11 +77,28 @@ def test_benches_of_one_kernel_are_joined_as_further_rounds() -> None:
     assert [row[2] for row in table.costs(joined, "open")[1:]] == ["1.00", "2.00", "3.00"]
 
 
-def test_benches_of_different_commits_are_not_joined() -> None:
+def test_agents_of_different_commits_are_not_joined() -> None:
     """Their figures differ for other reasons than the monitor."""
-    first = bench(trial(1, "none", open=measured(1)))
-    with pytest.raises(ConfigError, match="differ in commit"):
+    first = bench(trial(1, "agent", open=measured(1)))
+    with pytest.raises(ConfigError, match="differ in commit of the agent"):
         page.joined([first, first.model_copy(update={"commit": "f" * 40})])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_other_monitors_may_be_of_another_commit(order: int) -> None:
+    """The page names the agent's, in whatever order the files are given."""
+    agent = bench(trial(1, "agent", open=measured(1)))
+    others = bench(trial(1, "auditd", open=measured(1))).model_copy(update={"commit": "f" * 40})
+    (joined,) = page.joined([agent, others][::order])
+    assert joined.commit == agent.commit
+
+
+def test_benches_with_other_workloads_of_the_same_name_are_not_joined() -> None:
+    """Figures are divided by the number of operations."""
+    first = bench(trial(1, "none", open=measured(1)))
+    changed = {name: one.model_copy(update={"operations": 1}) for name, one in first.workloads.items()}
+    with pytest.raises(ConfigError, match="differ in workload open"):
+        page.joined([first, first.model_copy(update={"workloads": changed})])
 
 
 def test_the_page_has_a_chapter_for_each_kernel(tmp_path: Path) -> None:
