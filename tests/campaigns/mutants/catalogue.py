@@ -355,6 +355,14 @@ _PLACES = (
         ("places.overlay", "places.copy_up", "places.upper_layer"),
     ),
     Mutant(
+        "mounts-written-to-never-forgotten",
+        "bpf/attributes.h",
+        "\tif (place && fim_noted_mount())\n",
+        "\tif (0 && place)\n",
+        ("places.copy_up_attributes",),
+        kernel="6.12",
+    ),
+    Mutant(
         "deletion-not-reported",
         "bpf/record.h",
         "file->flags |= FIM_DELETED;",
