@@ -106,8 +106,8 @@ class VmBench:
         return found
 
     def releases(self, plan: Plan) -> dict[str, str]:
-        """Ask the lock, then the repositories."""
-        cells = {cell.kernel.name: cell for cell in plan.cells}
+        """Ask the lock, then the repositories; the release of a kernel that is built here is not known."""
+        cells = {cell.kernel.name: cell for cell in plan.cells if not cell.kernel.fragment}
         found, _ = resolve_all(cells, self._lock, silent)
         return {name: kernel.release for name, kernel in found.items()}
 

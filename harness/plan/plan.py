@@ -145,6 +145,11 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
     )
 
 
+def has_kernel(matrix: Matrix, glob: str, releases: Mapping[str, str] | None = None) -> bool:
+    """Whether a kernel's name, or its release where that is known, matches."""
+    return any(_kernel_fits(kernel, (glob,), releases or {}) for kernel in matrix.kernels)
+
+
 def _globs(candidate: Candidate, selectors: Selectors) -> tuple[str, ...]:
     """The tests of an entry. Those of a kernel are what runs there unless the user names tests."""
     return () if selectors.test and candidate.place[0] == "kernels" else candidate.tests
@@ -225,7 +230,7 @@ def check(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str]) -> 
         if not all(words):
             raise ConfigError(f"--{option} is empty", hint=f"name one, or leave --{option} out")
     for glob in selectors.kernel:
-        if not any(_kernel_fits(kernel, (glob,), releases) for kernel in matrix.kernels):
+        if not has_kernel(matrix, glob, releases):
             names = [kernel.name for kernel in matrix.kernels]
             raise ConfigError(f"--kernel {glob}: no such kernel in the matrix{nearest(glob, names)}")
     _check_tests("--test", selectors.test, [suite.test for suite in matrix.suites])

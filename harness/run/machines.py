@@ -152,7 +152,7 @@ class Bench(Protocol):
         """Return "kvm" or "tcg" for guests of `arch`, and a line with the reason. Raises HarnessError."""
 
     def releases(self, plan: Plan) -> dict[str, str]:
-        """Return the release of each kernel of `plan`, by kernel name. Raises HarnessError."""
+        """Return the releases that can be known without a build, by kernel name. Raises HarnessError."""
 
     def pin(self, plan: Plan, progress: Progress) -> Pins:
         """Resolve the kernels and keep the agent; fetch and build nothing. Raises HarnessError."""

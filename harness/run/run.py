@@ -166,14 +166,11 @@ class Run:
         self.matrix, words = named.added(config.load(self.options.matrix), selectors.kernel)
         matrix, selectors = self.matrix, selectors.model_copy(update={"kernel": words})
         self._test_names += [suite.test for suite in matrix.suites]
-        try:
+        if all(plan.has_kernel(matrix, glob) for glob in selectors.kernel):
             return plan.make(matrix, selectors)
-        except ConfigError:
-            if not selectors.kernel:
-                raise
-            # --kernel may name a release, which only the repositories know.
-            everything = plan.make(matrix, selectors.model_copy(update={"kernel": ()}))
-            return plan.make(matrix, selectors, self.bench.releases(everything))
+        # The others may be releases, which only the repositories know.
+        everything = plan.make(matrix, selectors.model_copy(update={"kernel": ()}))
+        return plan.make(matrix, selectors, self.bench.releases(everything))
 
     @property
     def host(self) -> str:
