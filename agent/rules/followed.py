@@ -6,14 +6,18 @@ A file is identified by the device of its file system and its inode number, as e
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from agent.rules.aside import Aside
 
-ANSWER_S = 1.0  # how long the lookup of one path may take
+ANSWER_S = 1.0  # how long no lookup may answer before those that wait are given up
+MAX_LOOKUPS = 16  # threads at once; those that wait for a file system stay
 
 _MINOR_BITS = 20  # of a device number in the kernel
 
@@ -26,49 +30,76 @@ class Target(NamedTuple):
     inode: int
 
 
-_Found = tuple[Target | None, ...]  # empty: the file system does not answer
+_Find = Callable[[bytes], Target | None]
+_Answer = tuple[bytes, Target | None]
 
-_unanswered: dict[bytes, Aside[Target | None]] = {}  # path -> its lookup, which goes on
+_waiting: set[bytes] = set()  # paths whose lookups have not ended
 
 
 class Followed:
     """The paths that a set of rules follows, each with the file that it led to when the rules were loaded.
 
-    A lookup that takes longer than `answer_s` does not delay those of other paths. `silent` are the paths of
-    which the file is not known for that reason; they change once the file system answers.
+    Paths are looked up side by side: a lookup that takes longer than `answer_s` does not delay the others.
+    `silent` are the paths of which the file is not known for that reason; they change once the file system
+    answers.
     """
 
-    def __init__(
-        self, find: Callable[[bytes], Target | None] | None = None, answer_s: float | None = None
-    ) -> None:
+    def __init__(self, find: _Find | None = None, answer_s: float | None = None) -> None:
         self._find = find or target
         self._answer_s = ANSWER_S if answer_s is None else answer_s
         self.files: dict[bytes, Target | None] = {}
         self.silent: set[bytes] = set()
 
+    def look_up(self, paths: Iterable[bytes]) -> None:
+        """Look up paths that `follow` will ask for."""
+        new = dict.fromkeys(path for path in paths if path not in self.files)
+        found = _look_up(new, self._find, self._answer_s)
+        self.files |= {path: found.get(path) for path in new}
+        self.silent.update(new.keys() - found.keys())
+
     def follow(self, path: bytes) -> Target | None:
         """Return the file at a path, through symbolic links; None if there is none, or no answer."""
-        if path not in self.files:
-            found = self._look(path)
-            self.files[path] = found[0] if found else None
-            if not found:
-                self.silent.add(path)
+        self.look_up([path])
         return self.files[path]
 
     def changed(self) -> bool:
         """Whether one of the paths leads to another file now."""
-        looked = ((self._look(path), known) for path, known in self.files.items())
-        return any(found and found[0] != known for found, known in looked)
+        found = _look_up(self.files, self._find, self._answer_s)
+        return any(self.files[path] != file for path, file in found.items())
 
-    def _look(self, path: bytes) -> _Found:
-        lookup = _unanswered.pop(path, None)
-        if lookup and lookup.is_alive():
-            _unanswered[path] = lookup
-            return ()
-        lookup = Aside(lambda: self._find(path))
-        if not lookup.wait(self._answer_s):
-            _unanswered[path] = lookup
-        return lookup.results
+
+class Named(Followed):
+    """Collects the paths that rules follow, as keys of `files`, and looks up none."""
+
+    def look_up(self, paths: Iterable[bytes]) -> None:
+        """Collect paths."""
+        self.files |= dict.fromkeys(paths)
+
+
+def _look_up(paths: Iterable[bytes], find: _Find, answer_s: float) -> dict[bytes, Target | None]:
+    """Return the files of those paths whose lookups answer; others wait in their threads."""
+    pending = deque(path for path in paths if path not in _waiting)
+    expected = len(pending)
+    answers: SimpleQueue[_Answer] = SimpleQueue()
+    for _ in range(min(MAX_LOOKUPS - len(_waiting), expected)):
+        Aside(partial(_answer, pending, find, answers))
+    found: dict[bytes, Target | None] = {}
+    with suppress(Empty):
+        while len(found) < expected:
+            path, file = answers.get(timeout=answer_s)
+            found[path] = file
+    pending.clear()
+    return found
+
+
+def _answer(pending: deque[bytes], find: _Find, answers: SimpleQueue[_Answer]) -> None:
+    with suppress(IndexError):
+        while True:
+            path = pending.popleft()
+            _waiting.add(path)
+            file = find(path)
+            _waiting.discard(path)
+            answers.put((path, file))
 
 
 def target(path: bytes) -> Target | None:

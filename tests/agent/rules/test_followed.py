@@ -181,6 +181,7 @@ def test_a_path_without_an_answer_delays_no_other(answer: threading.Event) -> No
         return files[path]
 
     followed = Followed(find, answer_s=0.01)
+    followed.look_up(files)
     assert followed.follow(b"/silent") is None
     assert followed.follow(b"/other") == files[b"/other"]
     assert followed.silent == {b"/silent"}
@@ -188,12 +189,64 @@ def test_a_path_without_an_answer_delays_no_other(answer: threading.Event) -> No
     files[b"/other"] = Target(b"/other", 1, 3)
     assert followed.changed()
     files[b"/other"] = Target(b"/other", 1, 2)
-    lookup = module._unanswered[b"/silent"]
+    waiting = _lookups()
     assert Followed(find, answer_s=0.01).follow(b"/silent") is None
-    assert module._unanswered[b"/silent"] is lookup, "one thread waits for a path"
+    assert _lookups() == waiting, "one thread waits for a path"
     answer.set()
-    lookup.join()
+    _end_lookups()
     assert Followed(find, answer_s=60).follow(b"/silent") == files[b"/silent"]
+
+
+def _lookups() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "lookup"]
+
+
+def _end_lookups() -> None:
+    for thread in _lookups():
+        thread.join()
+
+
+def test_paths_are_looked_up_side_by_side(watched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems that do not answer delay the start by one second, not by one for each path."""
+    all_at_once = threading.Barrier(3)
+
+    def find(_: bytes) -> None:
+        all_at_once.wait(60)
+
+    monkeypatch.setattr(module, "target", find)
+    rules = watched.with_name("rules.yaml")
+    rules.write_text(
+        """macros:
+  - {id: second, expression: open.file.any_path == "/b"}
+rules:
+  - {id: a, expression: open.file.any_path == "/a"}
+  - {id: b, expression: second}
+  - {id: c, expression: 'fim.write.file.any_path in ["/c", "/a"]'}
+"""
+    )
+    loaded = load([rules])
+    assert loaded.notes == ()
+    assert set(loaded.followed.files) == {b"/a", b"/b", b"/c"}
+    assert not loaded.followed.changed()
+
+
+def test_only_so_many_threads_wait(monkeypatch: pytest.MonkeyPatch, answer: threading.Event) -> None:
+    """However many paths lead to a file system that does not answer."""
+    monkeypatch.setattr(module, "MAX_LOOKUPS", 2)
+    paths = [b"/a", b"/b", b"/c"]
+
+    def find(_: bytes) -> None:
+        answer.wait()
+
+    followed = Followed(find, answer_s=0.01)
+    followed.look_up(paths)
+    assert followed.silent == set(paths)
+    assert len(_lookups()) == 2
+    assert not followed.changed()
+    assert len(_lookups()) == 2
+    answer.set()
+    _end_lookups()
+    assert not followed.changed()
 
 
 def test_a_path_without_an_answer_is_named(
