@@ -6,12 +6,13 @@ nor the kernel package. The code of a scenario is in `scenarios/FAMILY.py`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 NIGHTLY = "nightly"  # repeats another scenario for longer, faster or on more CPUs; left out by default
-AUTO = "auto"  # depends on no hook set, or tests all: planned where the hook set is auto, without variants
+AUTO = "auto"  # tests all hook sets by itself: planned where the hook set is auto, without variants
 SHORT = "short"  # what differs between kernels; all that runs on a kernel between two that run everything
 _SHORT = ("truth.*", "approvers.path", "discarders.parent", "doors.*", "shapes.*")
 SMOKE = "smoke"  # the dozen scenarios that touch each part of the agent; `make test` runs them in guests
@@ -323,7 +324,7 @@ CATALOGUE: tuple[Scenario, ...] = (
         cost=9.0),
     _scenario("life.restart", "open +kernel",
         "After a kill `agent run` restarts with the same paths, appends to its file, and sees all events.",
-        NIGHTLY, AUTO, cost=25.0),
+        NIGHTLY, cost=25.0),
     _scenario("life.interrupted", "open fork exit +resolved +kernel",
         "An open that a signal interrupts is one event, whether it starts again or fails."),
     _scenario("life.needed", "open mkdir chmod setxattr +kernel",
@@ -334,14 +335,14 @@ CATALOGUE: tuple[Scenario, ...] = (
         NIGHTLY, cost=60.0),
     _scenario("life.overflow", "open +kernel",
         "After rules with more values than the kernel stage has room for were refused, earlier rules match.",
-        NIGHTLY, AUTO, cost=90.0),
+        NIGHTLY, cost=90.0),
     _scenario("life.foreign", "open +kernel",
         "Programs of another process on the same hooks see every event, and so does the agent.", cost=2.0),
     _scenario("life.memory", "open unlink +kernel",
         "Events of thousands of different files take no more memory.", cost=4.0),
     _scenario("life.million", "open unlink +kernel",
         "Events of a million different files, or as many as time permits, take no more memory.",
-        NIGHTLY, AUTO, cost=20.0),
+        NIGHTLY, cost=20.0),
 
     _scenario("loss.steady", "open +unhidden",
         "Of 5,000 events a second for 2 seconds none is lost: kernel, agent and generator count the same.",
@@ -416,9 +417,12 @@ CATALOGUE: tuple[Scenario, ...] = (
 # fmt: on
 
 
+_BY_NAME = {scenario.name: scenario for scenario in CATALOGUE}
+
+
 def by_name(name: str) -> Scenario | None:
     """Return the scenario of exactly this name, or None."""
-    return next((scenario for scenario in CATALOGUE if scenario.name == name), None)
+    return _BY_NAME.get(name)
 
 
 def select(patterns: Iterable[str]) -> tuple[Scenario, ...]:
@@ -427,7 +431,11 @@ def select(patterns: Iterable[str]) -> tuple[Scenario, ...]:
     A pattern is a glob of names, or `@TAG`. A pattern after `!` removes scenarios. Without a positive pattern
     the selection starts with all scenarios.
     """
-    patterns = tuple(patterns)
+    return _selected(tuple(patterns))
+
+
+@functools.cache
+def _selected(patterns: tuple[str, ...]) -> tuple[Scenario, ...]:
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")] or ["*"]
     unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
     return tuple(s for s in CATALOGUE if _matches(s, wanted) and not _matches(s, unwanted))

@@ -205,8 +205,9 @@ def _declared(matrix: Matrix, selectors: Selectors) -> tuple[str, ...]:
 
 def _wider(cell: Cell, tests: set[str]) -> Cell:
     """The cell with `tests` added, in the catalogue's order."""
-    known = tests_of(cell, ())
-    return cell.model_copy(update={"tests": tuple(name for name in known if name in tests | set(cell.tests))})
+    wanted = tests.union(cell.tests)
+    names = tuple(name for name in tests_of(cell, ()) if name in wanted)
+    return cell.model_copy(update={"tests": names})
 
 
 def tests_of(cell: Cell, globs: tuple[str, ...]) -> tuple[str, ...]:

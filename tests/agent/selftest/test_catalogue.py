@@ -53,6 +53,11 @@ def test_patterns_that_match_nothing_are_returned() -> None:
     assert unknown(["truth.*", "!loss.*", "trooth.*", "!lost.*"]) == ("trooth.*", "!lost.*")
 
 
+def test_a_selection_is_made_once() -> None:
+    """A plan of 1,000 cells asks for the same few ones 3,000 times, which was half of its time."""
+    assert select(["truth.*", "!truth.open"]) is select(iter(["truth.*", "!truth.open"]))
+
+
 def test_a_tag_selects_and_excludes() -> None:
     """`@TAG` is a pattern; a glob of names matches no tag."""
     nightly = names("@nightly")
