@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 NIGHTLY = "nightly"  # repeats another scenario for longer, faster or on more CPUs; left out by default
-AUTO = "auto"  # tests all hook sets by itself: planned where the hook set is auto, without variants
+AUTO = "auto"  # depends on no hook set, or tests all: planned where the hook set is auto, without variants
 SHORT = "short"  # what differs between kernels; all that runs on a kernel between two that run everything
 _SHORT = ("truth.*", "approvers.path", "discarders.parent", "doors.*", "shapes.*")
 SMOKE = "smoke"  # the dozen scenarios that touch each part of the agent; `make test` runs them in guests
@@ -324,7 +324,7 @@ CATALOGUE: tuple[Scenario, ...] = (
         cost=9.0),
     _scenario("life.restart", "open +kernel",
         "After a kill `agent run` restarts with the same paths, appends to its file, and sees all events.",
-        NIGHTLY, cost=25.0),
+        NIGHTLY, AUTO, cost=25.0),
     _scenario("life.interrupted", "open fork exit +resolved +kernel",
         "An open that a signal interrupts is one event, whether it starts again or fails."),
     _scenario("life.needed", "open mkdir chmod setxattr +kernel",
@@ -335,14 +335,14 @@ CATALOGUE: tuple[Scenario, ...] = (
         NIGHTLY, cost=60.0),
     _scenario("life.overflow", "open +kernel",
         "After rules with more values than the kernel stage has room for were refused, earlier rules match.",
-        NIGHTLY, cost=90.0),
+        NIGHTLY, AUTO, cost=90.0),
     _scenario("life.foreign", "open +kernel",
         "Programs of another process on the same hooks see every event, and so does the agent.", cost=2.0),
     _scenario("life.memory", "open unlink +kernel",
         "Events of thousands of different files take no more memory.", cost=4.0),
     _scenario("life.million", "open unlink +kernel",
         "Events of a million different files, or as many as time permits, take no more memory.",
-        NIGHTLY, cost=20.0),
+        NIGHTLY, AUTO, cost=20.0),
 
     _scenario("loss.steady", "open +unhidden",
         "Of 5,000 events a second for 2 seconds none is lost: kernel, agent and generator count the same.",
