@@ -17,7 +17,7 @@ from harness.images import MONITORS as ROOT
 from harness.lab import provenance, supplies
 from harness.lab.lab import VmBench
 from harness.plan.plan import Plan
-from harness.run.machines import Supplies
+from harness.run.supplies import Supplies
 
 INSTRUCTIONS, TIME = "instructions", "time"
 MEMORY_MIB = 1024

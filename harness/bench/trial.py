@@ -21,7 +21,7 @@ from harness.images import native
 from harness.kernels import catalogue
 from harness.lab.lab import VmBench
 from harness.plan.cells import Cell
-from harness.run.machines import Supplies
+from harness.run.supplies import Supplies
 from harness.text import one_line
 
 DRIVER = Path(__file__).with_name("driver.py")

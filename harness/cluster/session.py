@@ -16,8 +16,8 @@ from harness.lab import provenance
 from harness.plan.cost import longest_first
 from harness.results import shard_folders
 from harness.results.model import Agent
-from harness.run.machines import Supplies
 from harness.run.run import Options, Run
+from harness.run.supplies import Supplies
 from harness.run.times import Estimate, read_times
 from harness.run.view import View
 from harness.text import counted

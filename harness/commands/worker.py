@@ -64,10 +64,10 @@ def _children() -> int:
     from harness.cluster import forking, part  # noqa: F401
     from harness.commands import clustered, pytest_plugin, run  # noqa: F401
     from harness.lab import lab, provenance, taken  # noqa: F401
+    from harness.run import validators
     from harness.run.pytest import plugin  # noqa: F401
-    from harness.run.run import build_models
 
-    build_models()
+    validators.build()
     gc.collect()
     gc.freeze()  # else each child would copy all of this when it collects
     words = forking.serve(sys.stdin.fileno())

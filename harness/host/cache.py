@@ -16,6 +16,7 @@ import errno
 import os
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,12 +50,16 @@ def location() -> Path:
 
 
 class Cache:
-    """All entries below one folder, which is created when it is first needed; use one object per process."""
+    """All entries below one folder, which is created when it is first needed; use one object per process.
+
+    Several threads may use the object: each entry is made by one of them, and the others wait.
+    """
 
     def __init__(self, root: Path | None = None, progress: Progress = silent) -> None:
         self.root = root or default_root()
         self._progress = progress
         self._in_use: dict[Path, int] = {}
+        self._threads: dict[str, threading.Lock] = {}  # by entry
 
     def get(
         self,
@@ -74,12 +79,13 @@ class Cache:
         cannot be written, and ConfigError if another user can change it.
         """
         entry = self.root / kind / key
-        if entry not in self._in_use:
-            refuse_shared(self.root)
-            with _disk_errors(self.root), self._locked(entry, progress or self._progress) as say:
-                self._make_good(entry, build, needs, say, verified)
-                self._in_use[entry] = locks.use(entry)
-                os.utime(entry)
+        with self._threads.setdefault(str(entry), threading.Lock()):
+            if entry not in self._in_use:
+                refuse_shared(self.root)
+                with _disk_errors(self.root), self._locked(entry, progress or self._progress) as say:
+                    self._make_good(entry, build, needs, say, verified)
+                    self._in_use[entry] = locks.use(entry)
+                    os.utime(entry)
         return entry / "content"
 
     def has(self, kind: str, key: str) -> bool:

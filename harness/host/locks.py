@@ -8,6 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.host import background
+
+POLL_S = 0.05
+
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
@@ -29,12 +33,15 @@ def acquire(path: Path, *, wait: bool = True) -> int | None:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _still_named(path, handle):
                 return handle
         except BlockingIOError:
             os.close(handle)
-            return None
+            if not wait:
+                return None
+            background.pause(POLL_S)  # nothing could end a thread that waits in the kernel
+            continue
         except BaseException:
             os.close(handle)
             raise

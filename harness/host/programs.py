@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import InfrastructureError
+from harness.host import background
 from harness.host.signals import held_back
 
 
@@ -43,22 +44,23 @@ def run(
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     settings = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **(environment or {})}
     try:
-        done = subprocess.run(
+        with background.child(
             [*words, *(inherit or {}).values()],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=settings,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             pass_fds=tuple(inherit or ()),
-            check=False,
-        )
+        ) as process:
+            output, errors = process.communicate()
     except FileNotFoundError as error:
         raise InfrastructureError(
             f"{words[0]} is not installed", hint=f"install the package {package}" if package else ""
         ) from error
-    if done.returncode != 0:
-        raise _failure(words, done.returncode, done.stderr.decode(errors="replace"), environment or {})
-    return done.stdout.decode(errors="replace")
+    if process.returncode != 0:
+        raise _failure(words, process.returncode, errors.decode(errors="replace"), environment or {})
+    return str(output.decode(errors="replace"))
 
 
 @contextlib.contextmanager

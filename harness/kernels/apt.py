@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from harness.host import locks
 from harness.host.manifest import digest
 from harness.host.programs import ProgramError, line_reader, run
 from harness.host.progress import Phase, Progress, Step, silent
-from harness.kernels import deb822
+from harness.kernels import deb822, downloads
 from harness.kernels.mirrors import Mirrors
 from harness.kernels.web import AbsentError
 
@@ -74,7 +75,8 @@ class Apt:
             self._configure()
             progress(Step(Phase.FETCH, f"the package index of {', '.join(self.suites)} ({self.arch})"))
             try:
-                self._run("apt-get", "update", "--error-on=any")
+                with self._turn():
+                    self._run("apt-get", "update", "--error-on=any")
             except ProgramError as error:
                 if age == float("inf") or _mentions(error.stderr, _UNSIGNED):
                     raise self._not_refreshed(error) from error
@@ -117,7 +119,7 @@ class Apt:
         Raises InfrastructureError, and AbsentError if the archive has no file that the index names.
         """
         try:
-            with line_reader(lambda line: _report_percent(line, percent)) as status:
+            with self._turn(), line_reader(lambda line: _report_percent(line, percent)) as status:
                 words = [f"{name}={version}" for name, version in packages]
                 inherit = {status: f"-oAPT::Status-Fd={status}"}
                 self._run("apt-get", "download", *words, cwd=folder, inherit=inherit)
@@ -134,11 +136,15 @@ class Apt:
     def download_file(self, filename: str, sha256: str, target: Path) -> None:
         """Fetch a file by name and hash that the index no longer lists. Raises ProgramError."""
         uri = f"{self.mirrors.of(self.suites[0])}/{filename}"
-        self._run("/usr/lib/apt/apt-helper", "download-file", uri, str(target), f"SHA256:{sha256}")
+        with self._turn():
+            self._run("/usr/lib/apt/apt-helper", "download-file", uri, str(target), f"SHA256:{sha256}")
 
     def source_lines(self) -> list[str]:
         """The sources in the one-line format, one a suite."""
         return self._sources().splitlines()
+
+    def _turn(self) -> threading.Semaphore:
+        return downloads.turn(self.mirrors.of(self.suites[0]))
 
     @property
     def _lock(self) -> Path:

@@ -25,7 +25,7 @@ import zstandard
 from debian.arfile import ArError, ArFile
 
 from harness.errors import ConfigError
-from harness.host import files, tars
+from harness.host import background, files, tars
 
 MAX_FILE = 1 << 30  # bytes of one file
 MAX_BYTES = 8 << 30  # of all files that an archive holds, taken or not
@@ -121,7 +121,7 @@ def _deb(path: Path, taken: _Taken) -> None:
 def _rpm(path: Path, taken: _Taken) -> None:
     argv = [sys.executable, "-m", "harness.kernels.rpm", str(path)]
     with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors, cwd=_ROOT) as child:
+        with background.child(argv, stdout=subprocess.PIPE, stderr=errors, cwd=_ROOT) as child:
             assert child.stdout
             try:
                 _members(child.stdout, taken)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import ConfigError
-from harness.host import cache, locks
+from harness.host import background, cache, locks
 from harness.host.cache import MIB, Cache
 from harness.host.programs import run
 from harness.host.progress import Phase, Progress, Step
@@ -253,7 +253,7 @@ def _make(
 @contextlib.contextmanager
 def _group(argv: list[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Run a program that has a process group of its own, all of which ends with the block."""
-    with subprocess.Popen(
+    with background.child(
         argv,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -261,7 +261,7 @@ def _group(argv: list[str], environment: Mapping[str, str]) -> Iterator[subproce
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,
+        process_group=0,
     ) as process:
         try:
             yield process

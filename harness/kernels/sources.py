@@ -12,7 +12,17 @@ from typing import Protocol
 
 from harness.host.cache import Cache
 from harness.host.progress import Progress
-from harness.kernels import apt_archive, build, fragment, image, kbuild, packages, rpm_archive, series
+from harness.kernels import (
+    apt_archive,
+    archive,
+    build,
+    fragment,
+    image,
+    kbuild,
+    packages,
+    rpm_archive,
+    series,
+)
 from harness.kernels.headers import Headers
 from harness.kernels.lock import Lock
 from harness.kernels.model import FetchedKernel, Package, ResolvedKernel
@@ -82,6 +92,15 @@ def resolve(
 ) -> ResolvedKernel:
     """See `Source.resolve`."""
     return SOURCES[kernel.source].resolve(kernel, arch, lock=lock, store=store, progress=progress)
+
+
+def pinned(kernel: Kernel, arch: str, lock: Lock | None, progress: Progress) -> Lock:
+    """A lock that has the packages of an archive's kernel: those of `lock`, or else the newest now.
+
+    Fetches no package. Raises what `Archive.listed` raises.
+    """
+    packages = archive.locked(kernel, arch, lock) or ARCHIVES[kernel.source].listed(kernel, arch, progress)
+    return Lock({}, archives={(kernel.requested, arch): packages})
 
 
 def fetch(resolved: ResolvedKernel, store: Cache, progress: Progress) -> FetchedKernel:

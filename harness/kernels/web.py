@@ -12,6 +12,8 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from harness.errors import ConfigError, HarnessError, InfrastructureError
+from harness.host import background
+from harness.kernels.downloads import turn
 
 _TIMEOUT_S = 60.0  # without a byte
 _STEP = 1 << 20
@@ -50,7 +52,7 @@ def download(url: str, target: Path, limit: int, received: Callable[[int], None]
     digest, size = hashlib.sha256(), 0
     opener = urllib.request.build_opener(_SameHost)
     try:
-        with opener.open(url, timeout=_TIMEOUT_S) as answer, target.open("xb") as file:
+        with turn(url), opener.open(url, timeout=_TIMEOUT_S) as answer, target.open("xb") as file:
             while data := answer.read(_STEP):
                 size += len(data)
                 if size > limit:
@@ -58,6 +60,7 @@ def download(url: str, target: Path, limit: int, received: Callable[[int], None]
                 digest.update(data)
                 file.write(data)
                 received(size)
+                background.pause(0)  # ends here if the run does
     except urllib.error.HTTPError as error:
         with error:  # it holds the connection
             raise _answered(url, error) from error

@@ -7,7 +7,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +36,8 @@ from harness.lab.supplies import Preparation, bundle, resolve_all
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import Agent
-from harness.run.machines import Pins, Selftest, Supplies
+from harness.run.machines import Pins, Selftest
+from harness.run.supplies import Deliveries, Supplies
 from harness.text import one_line
 from harness.vm import reaper
 from harness.vm.connection import EMBEDDED, Connection, reap_domains
@@ -113,10 +114,21 @@ class VmBench:
 
     def prepare(self, plan: Plan, accelerator: str, progress: Progress) -> Supplies:
         """Resolve, fetch and build; a kernel that cannot be fetched affects its own machines only."""
+        return self._preparation(accelerator, progress).supplies(plan)
+
+    def deliver(
+        self, plan: Plan, accelerator: str, progress: Progress, order: Sequence[str] = ()
+    ) -> Deliveries:
+        """Do the same in threads, until the bench is closed."""
+        deliveries = self._preparation(accelerator, progress).deliver(plan, order)
+        self._open.callback(deliveries.end)
+        return deliveries
+
+    def _preparation(self, accelerator: str, progress: Progress) -> Preparation:
         preparation = Preparation(accelerator, progress, self._lock, self.agent)
         preparation.extra = self.extra
         preparation.taken = self.taken
-        return preparation.supplies(plan)
+        return preparation
 
     def pin(self, plan: Plan, progress: Progress) -> Pins:
         """Resolve through the lock, then the repositories."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from harness.errors import ConfigError, HarnessError, InfrastructureError, UnknownKernelError
 from harness.guest.deploy import OBJECT, BundleSources, Compiled, build, for_guest
+from harness.host import background
+from harness.host.background import Work, ended
 from harness.host.cache import Cache
 from harness.host.canary import host_arch
 from harness.host.progress import Phase, Progress, Step, of_machine
@@ -31,14 +34,19 @@ from harness.lab import emulation, provenance
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results.model import Agent, KernelFacts, Package
-from harness.run.machines import Pins, Supplies
+from harness.run.machines import Pins
+from harness.run.supplies import Deliveries, Supplies
 from harness.text import one_line
 
 BACKOFF_S = (1.0, 4.0)  # pauses between three attempts to fetch a kernel
+AT_ONCE = 6  # machines whose kernels are resolved, fetched or built at the same time
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
 # The files that `make build` compiles, each with the folder of its sources.
 _COMPILED = {"fim.bpf.o": "bpf", "fim-gen": "agent/selftest/generator"}
+
+T = TypeVar("T")
+Resolve = Callable[[Cell, Lock | None, Cache, Progress], T]
 
 
 class Preparation:
@@ -54,7 +62,7 @@ class Preparation:
         self.accelerator = accelerator
         self.agent = agent  # instead of the one that is built now
         self.taken: Mapping[str, ResolvedKernel] = {}  # kernels in the cache, by machine
-        self.pause: Callable[[float], object] = time.sleep
+        self.pause: Callable[[float], object] = background.pause
         self.progress = progress
         self.lock = lock
         self.extra = ""  # packages of the guests' root; see `images.root_image`
@@ -72,37 +80,56 @@ class Preparation:
         A kernel that cannot be resolved, fetched or built affects its own machines only. Raises
         ConfigError if no archive has any of the kernels, if none can be a guest, or if a compiler is missing.
         """
+        return self.deliver(plan).whole()
+
+    def deliver(self, plan: Plan, order: Sequence[str] = ()) -> Deliveries:
+        """Do the same in threads, and return when the first machine can boot; see `Bench.deliver`."""
         # Keep the agent before fetching: a later `make build` must not change the agent of this run.
         agent = self._agent_for(plan)
-        first = {name: cells[0] for name, cells in plan.machines().items()}
+        machines = plan.machines()
+        first = {name: cells[0] for name, cells in machines.items()}
         emulation.check_programs(cell.arch for cell in first.values())
-        resolved = self._resolve(first)
-        for name, kernel in resolved.items():
-            self.kernels[name] = _facts(first[name], kernel)
-            resolved[name] = self._try(name, first[name], kernel)
+        work = Work(AT_ONCE)
+        try:
+            found = self._resolve(first, work, _located)
+            wanted = [name for name in dict.fromkeys((*order, *machines)) if name in found]
+            parts = {name: work.submit(self._part, machines[name], found[name], agent) for name in wanted}
+            common = Supplies(accelerator=self.accelerator, agent=agent, missing=dict(self.missing))
+            deliveries = Deliveries(common, parts, work)
+            deliveries.first()
+        except BaseException:
+            work.end()
+            raise
         if self.refused and len(self.refused) == len(first):
             words = dict.fromkeys(error.message for error in self.refused.values())
             raise ConfigError("\n".join(words), hint=next(iter(self.refused.values())).hint)
-        for name, error in self.refused.items():
+        return deliveries
+
+    def _part(self, cells: Sequence[Cell], found: ResolvedKernel | Lock, agent: Agent | None) -> Supplies:
+        """Supply the machine of these cells; return what its guests need, or why there will be none."""
+        name, cell = cells[0].machine, cells[0]
+        resolved = self._try(name, cell, found)
+        if agent and resolved:
+            self._reduce(agent, cells, resolved.release)
+        if error := self.refused.get(name):
             self.progress(f"{name}: {one_line(error.message)}; {error.hint}")
-        if agent:
-            self._reduce(agent, plan, resolved)
+        self.progress(Step(Phase.WAIT, machine=name))
         return Supplies(
             accelerator=self.accelerator,
-            kernels=self.kernels,
-            files=self.files,
-            agent=agent,
-            missing=self.missing,
-            unproven={name: one.digest for name, one in resolved.items() if one.source != "series"},
-            fetch_s=self.fetch_s,
-            image_s=self.image_s,
+            kernels=_of(name, self.kernels),
+            files=_of(name, self.files),
+            missing=_of(name, self.missing),
+            unproven={name: resolved.digest} if resolved and resolved.source != "series" else {},
+            fetch_s=_of(name, self.fetch_s),
+            image_s=_of(name, self.image_s),
         )
 
     def pins(self, plan: Plan) -> Pins:
         """Return what other hosts must use to test the same. Raises HarnessError, as `supplies` does."""
         agent = self._agent_for(plan)
         first = {name: cells[0] for name, cells in plan.machines().items()}
-        resolved = self._resolve(first)
+        with ended(Work(AT_ONCE)) as work:
+            resolved = self._resolve(first, work, _resolved)
         kernels = {
             locking.key_of(request(first[name])): kernel
             for name, kernel in resolved.items()
@@ -115,23 +142,28 @@ class Preparation:
             agent=agent,
         )
 
-    def _resolve(self, first: Mapping[str, Cell]) -> dict[str, ResolvedKernel]:
+    def _resolve(
+        self, first: Mapping[str, Cell], work: Work, resolve: Resolve[T]
+    ) -> dict[str, T | ResolvedKernel]:
         """Resolve the kernels of machines; give up those that cannot be resolved."""
         taken = {name: self.taken[name] for name in first if name in self.taken}
         rest = {name: cell for name, cell in first.items() if name not in taken}
-        resolved, unresolved = resolve_all(rest, self.lock, self.progress, self.store)
+        resolved, unresolved = _each(rest, resolve, self.lock, self.progress, self.store, work)
         for name, error in unresolved.items():
             self._give_up(name, error.message)
-        return {name: {**resolved, **taken}[name] for name in first if name not in unresolved}
+        found: dict[str, T | ResolvedKernel] = {**resolved, **taken}
+        return {name: found[name] for name in first if name in found}
 
-    def _try(self, name: str, cell: Cell, resolved: ResolvedKernel) -> ResolvedKernel:
+    def _try(self, name: str, cell: Cell, found: ResolvedKernel | Lock) -> ResolvedKernel | None:
         """Supply a machine and return its kernel, in up to three attempts: a mirror may fail for a moment.
 
         If the archive then still has no file of the kernel, take the next older one of its series.
         """
         left = list(BACKOFF_S)
+        resolved = None
         while True:
             try:
+                resolved = self._take(name, cell, found)
                 self._supply(name, cell, resolved)
             except ConfigError as error:
                 self.refused[name] = error
@@ -144,13 +176,22 @@ class Preparation:
                     self.progress(f"{name}: {error.message}; trying again in {left[0]:g} s")
                     self.pause(left.pop(0))
                     continue
-                if isinstance(error, AbsentError) and (older := self._older(cell, resolved)):
+                if isinstance(error, AbsentError) and resolved and (older := self._older(cell, resolved)):
                     self.progress(f"{name}: {error.message}; taking {older.release}")
-                    self.kernels[name] = _facts(cell, older)
-                    resolved = older
+                    found = older
                     continue
                 self._give_up(name, error.message)
             return resolved
+
+    def _take(self, name: str, cell: Cell, found: ResolvedKernel | Lock) -> ResolvedKernel:
+        """Return the kernel of a machine; if only its packages are known yet, fetch them.
+
+        Raises HarnessError.
+        """
+        if isinstance(found, Lock):
+            found = _resolved(cell, found, self.store, of_machine(name, self.progress))
+        self.kernels[name] = _facts(cell, found)
+        return found
 
     def _older(self, cell: Cell, resolved: ResolvedKernel) -> ResolvedKernel | None:
         """Return the next older kernel of a series; None for a locked kernel and one of another source."""
@@ -195,7 +236,6 @@ class Preparation:
         if kernel.btf:
             self.files[name]["btf"] = str(kernel.btf)
         self.image_s[name] = time.monotonic() - began - self.fetch_s[name]
-        self.progress(Step(Phase.WAIT, machine=name))
 
     def _agent_for(self, plan: Plan) -> Agent | None:
         """Return the agent of this run; None if no planned test needs it."""
@@ -210,18 +250,18 @@ class Preparation:
         check_built(ROOT, arches)
         return provenance.keep(whole_bundle(arches), ROOT, self.store)
 
-    def _reduce(self, agent: Agent, plan: Plan, resolved: Mapping[str, ResolvedKernel]) -> None:
+    def _reduce(self, agent: Agent, cells: Sequence[Cell], release: str) -> None:
         """Reduce type information for cells that must not use the kernel's own; deployed with the agent."""
-        kept = provenance.kept(agent, self.store)
-        for name, cells in plan.machines().items():
-            if name in self.files and any(cell.btf == "external" for cell in cells):
-                try:
-                    files, release = self.files[name], resolved[name].release
-                    programs = provenance.member(kept, f"{cells[0].arch}/{OBJECT}")
-                    image = Path(files.get("btf", files["kernel"]))
-                    self.files[name]["types"] = str(reduced.types(image, release, programs, self.store))
-                except (InfrastructureError, OSError, ValueError) as error:
-                    self._give_up(name, str(error))
+        name = cells[0].machine
+        if name not in self.files or all(cell.btf != "external" for cell in cells):
+            return
+        try:
+            files = self.files[name]
+            programs = provenance.member(provenance.kept(agent, self.store), f"{cells[0].arch}/{OBJECT}")
+            image = Path(files.get("btf", files["kernel"]))
+            self.files[name]["types"] = str(reduced.types(image, release, programs, self.store))
+        except (InfrastructureError, OSError, ValueError) as error:
+            self._give_up(name, str(error))
 
     def _record(self, name: str, packages: Iterable[tuple[str, str, str]]) -> None:
         """Add the packages of compiler and headers to the facts of a machine's kernel."""
@@ -238,17 +278,32 @@ def resolve_all(
     Raises ConfigError for an unknown flavour or architecture, a lock or a kernel of the user that cannot be
     read, and if no archive has any of the kernels.
     """
+    with ended(Work(AT_ONCE)) as work:
+        return _each(cells, _resolved, lock, progress, store or Cache(progress=progress), work)
+
+
+def _each(
+    cells: Mapping[str, Cell],
+    resolve: Resolve[T],
+    lock: Path | Lock | None,
+    progress: Progress,
+    store: Cache,
+    work: Work,
+) -> tuple[dict[str, T], dict[str, HarnessError]]:
+    """Call `resolve` for each cell, side by side; see `resolve_all`."""
     locked = locking.load(lock) if isinstance(lock, Path) else lock
-    store = store or Cache(progress=progress)
-    found: dict[str, ResolvedKernel] = {}
-    missing: dict[str, HarnessError] = {}
     for cell in cells.values():
         sources.check(cell.kernel, cell.arch)
     sources.check_host(cell.kernel for cell in cells.values())
-    for name, cell in cells.items():
-        of_cell = of_machine(name, progress)
+    results = {
+        name: work.submit(resolve, cell, locked, store, of_machine(name, progress))
+        for name, cell in cells.items()
+    }
+    found: dict[str, T] = {}
+    missing: dict[str, HarnessError] = {}
+    for name, result in results.items():
         try:
-            found[name] = sources.resolve(cell.kernel, cell.arch, lock=locked, store=store, progress=of_cell)
+            found[name] = result.result()
         except (UnknownKernelError, InfrastructureError) as error:
             missing[name] = error
         progress(Step(Phase.WAIT, machine=name))
@@ -257,6 +312,17 @@ def resolve_all(
         words = dict.fromkeys(error.message for error in unknown)
         raise ConfigError("\n".join(words), hint=unknown[0].hint)
     return found, missing
+
+
+def _resolved(cell: Cell, lock: Lock | None, store: Cache, progress: Progress) -> ResolvedKernel:
+    return sources.resolve(cell.kernel, cell.arch, lock=lock, store=store, progress=progress)
+
+
+def _located(cell: Cell, lock: Lock | None, store: Cache, progress: Progress) -> ResolvedKernel | Lock:
+    """Resolve a kernel without fetching packages: of an archive's kernel, return only which they are."""
+    if cell.kernel.source in sources.ARCHIVES:
+        return sources.pinned(cell.kernel, cell.arch, lock, progress)
+    return _resolved(cell, lock, store, progress)
 
 
 def check_built(root: Path, arches: Iterable[str]) -> None:
@@ -320,3 +386,7 @@ def _facts(cell: Cell, resolved: ResolvedKernel) -> KernelFacts:
             for package in resolved.packages
         ),
     )
+
+
+def _of(name: str, values: Mapping[str, T]) -> dict[str, T]:
+    return {name: values[name]} if name in values else {}

@@ -143,11 +143,22 @@ class Lines:
     def beat(self) -> None:
         """Print what is still running."""
         with self._lock:
-            running = [
+            fetching = self.fetching()
+            running = [fetching] if fetching else []
+            running += [
                 f"{step.where}: {step} ({duration(time.monotonic() - since)})".removeprefix(": ")
                 for step, since in self._now.values()
+                if not (fetching and step.phase is Phase.FETCH)
             ]
             self._print(Text(f"still {one_line('; '.join(running), 1000)}" if running else "still at work"))
+
+    def fetching(self) -> str:
+        """Return one line for downloads that run side by side; "" for fewer than two."""
+        steps = [step for step, _since in self._now.values() if step.phase is Phase.FETCH and step.machine]
+        if len(steps) < 2:
+            return ""
+        done, total = sum(step.done for step in steps), sum(step.total for step in steps)
+        return str(Step(Phase.FETCH, f"for {len(steps)} machines", done=done, total=total))
 
     def _step(self, step: Step) -> None:
         if step.machine:

@@ -117,11 +117,10 @@ class LiveTable(Lines):
     def _foot(self) -> Text:
         """Return the line of progress and estimated time."""
         found = sum(self._verdicts.values(), Counter[Verdict]())
-        text = (
-            Text(f"{sum(found.values())} of {counted(sum(self._planned.values()), 'test')}, ")
-            if self._planned
-            else Text()
-        )
+        fetching = self.fetching()
+        text = Text(f"{fetching}; " if fetching else "")
+        if self._planned:
+            text.append(f"{sum(found.values())} of {counted(sum(self._planned.values()), 'test')}, ")
         if found:
             text.append_text(_counts(found)).append(", ")
         text.append(f"{duration(time.monotonic() - self._began)} so far")

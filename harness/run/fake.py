@@ -11,11 +11,11 @@ to an act:
   host's disk is full; error: a defect of the harness.
 
 Steps other than tests are `CELL::boot`, `CELL::deploy`, `CELL::load`, `CELL::quit` (the agent ends),
-`CELL::end`, and `CELL::fetch`, which can only sleep; `bench::accelerator`, `bench::pin`, `bench::prepare`,
-`bench::reap` and `bench::close` can only fail. Further acts: `missing` (boot: no kernel), `warm` (boot: the
-machine was restored from a snapshot), `silent` (load: the hooks never fire), `leak` and `blind` (end:
-something is left behind; the search fails). Acts separated by commas are for the first time, the second,
-and so on; the last one repeats.
+`CELL::end`, and `CELL::fetch`, which can only sleep or hold; `bench::accelerator`, `bench::pin`,
+`bench::prepare`, `bench::reap` and `bench::close` can only fail. Further acts: `missing` (boot: no kernel),
+`warm` (boot: the machine was restored from a snapshot), `silent` (load: the hooks never fire), `leak` and
+`blind` (end: something is left behind; the search fails). Acts separated by commas are for the first time,
+the second, and so on; the last one repeats.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import HarnessError, HungError, InfrastructureError, ProductError, RefusedError
 from harness.guest.base import Guest
 from harness.guest.selftest import Loaded, Ran
+from harness.host import background
+from harness.host.background import Work
 from harness.host.deadlines import ORDINARY
 from harness.host.progress import Phase, Progress, Step, silent
 from harness.plan.cells import Cell, fits
 from harness.plan.plan import Plan
 from harness.results.model import Agent, KernelFacts, Package
-from harness.run.machines import Machine, Pins, Supplies
+from harness.run.machines import Machine, Pins
+from harness.run.supplies import Deliveries, Supplies
 from harness.vm.life import Death, DeathCause
 
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
@@ -124,6 +127,27 @@ class FakeBench:
             },
         )
 
+    def deliver(
+        self, plan: Plan, accelerator: str, progress: Progress, order: Sequence[str] = ()
+    ) -> Deliveries:
+        """Deliver machines whose `fetch` is `hold` later, each by itself, and all others at once."""
+        held = [
+            name for name, cells in plan.machines().items() if self._acts(cells[0].id, "fetch") == ["hold"]
+        ]
+        whole = self.prepare(plan, accelerator, progress)
+        late = {name: why for name, why in whole.missing.items() if name in held}
+        common = whole.model_copy(update={"missing": dict(whole.missing.items() - late.items())})
+        work = Work(max(1, len(held)))
+        parts = {name: work.submit(self._held, name, late) for name in order if name in held}
+        return Deliveries(common, parts, work)
+
+    def _held(self, machine: str, missing: Mapping[str, str]) -> Supplies:
+        self.note(f"fetch {machine}")
+        self.wait("hold")
+        return Supplies(
+            accelerator="tcg", missing={name: why for name, why in missing.items() if name == machine}
+        )
+
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:  # noqa: ARG002
         """Return a machine that follows the script."""
         return FakeMachine(self, cell)
@@ -160,7 +184,7 @@ class FakeBench:
             time.sleep(SLEEP_S)
         assert self.log
         while not self.log.with_name("go").exists():
-            time.sleep(0.02)
+            background.pause(0.02)
 
     def note(self, line: str) -> None:
         """Log an event with the process id."""

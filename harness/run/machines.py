@@ -6,6 +6,7 @@ A cell is run against these protocols. `harness.lab.lab` implements them with re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,7 +18,8 @@ from harness.guest.selftest import Loaded, Ran
 from harness.host.progress import Progress
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.results.model import Agent, KernelFacts
+from harness.results.model import Agent
+from harness.run.supplies import Deliveries, Supplies
 from harness.vm.life import Death
 
 
@@ -99,28 +101,6 @@ class Machine(Protocol):
         """End the guest and remove its files; may be called twice."""
 
 
-class Supplies(BaseModel):
-    """The kernels and images of a run as plain data, by machine.
-
-    `files` names the files that a machine boots from; `missing` has the reason for each machine that cannot
-    be built. `unproven` has the digest of each kernel that counts only after some boots. `agent` is deployed
-    to every machine; it is None if no planned test needs it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    accelerator: str  # of all machines, such as "kvm, tcg"
-    accelerators: dict[str, str] = {}  # by architecture, as the run began
-    kernels: dict[str, KernelFacts] = {}
-    files: dict[str, dict[str, str]] = {}
-    agent: Agent | None = None
-    base: str = "."  # the folder that the files of suites are named from
-    missing: dict[str, str] = {}
-    unproven: dict[str, str] = {}
-    fetch_s: dict[str, float] = {}
-    image_s: dict[str, float] = {}
-
-
 class Pins(BaseModel):
     """What every host of a cluster must use, so that all test the same.
 
@@ -161,6 +141,14 @@ class Bench(Protocol):
         """Fetch and build the files of the machines of `plan`; raises HarnessError if no machine can boot.
 
         `accelerator` is for the results; a plan with two architectures may have "kvm, tcg".
+        """
+
+    def deliver(
+        self, plan: Plan, accelerator: str, progress: Progress, order: Sequence[str] = ()
+    ) -> Deliveries:
+        """Do the same in threads, and return as soon as one machine can boot, or none is left.
+
+        `order` names the machines that are wanted first. Raises HarnessError.
         """
 
     def machine(self, cell: Cell, supplies: Supplies, workdir: Path) -> Machine:

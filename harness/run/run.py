@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from harness.errors import ConfigError, HarnessError, IncompleteError, InfrastructureError, ProductError
 from harness.host import files, paths, signals
 from harness.host.deadlines import Pace
-from harness.host.progress import Phase, Progress, Step
+from harness.host.progress import Progress
 from harness.kernels import named
 from harness.plan import checked as config
 from harness.plan import cost, plan, shards, suites
@@ -32,12 +32,11 @@ from harness.results import folder as runfolder
 from harness.results.expectations import Expectations
 from harness.results.model import Agent, CellReport, CellResult, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict, worst_exit_code
-from harness.run import hosts, times
-from harness.run.machines import Bench, Supplies
+from harness.run import hosts, supplying, times, validators
+from harness.run.machines import Bench
 from harness.run.options import SELECTORS
+from harness.run.supplies import Deliveries, Supplies
 from harness.text import is_utf8, one_line, visible
-
-NODE_SEPARATOR = "::"
 
 
 class Options(BaseModel):
@@ -104,12 +103,6 @@ class Job(BaseModel):
     host: str = ""
 
 
-def pair_of(nodeid: str) -> tuple[str, str]:
-    """Return (cell id, test name) of a pytest id."""
-    _, cell, test = nodeid.rsplit(NODE_SEPARATOR, 2)
-    return cell, test
-
-
 Write = Callable[[Results, Path], None]
 """Writes the reports of a run into its folder, after results.json."""
 
@@ -134,6 +127,7 @@ class Run:
         self._claimed: int | None = None  # the locked folder, once it exists
         self._latest = False  # whether `latest` is a link to it
         self.supplies: Supplies | None = None
+        self.deliveries: Deliveries | None = None  # if supplies arrive during the run
         self.why_not = "the run ended before it"
         self._interrupted = ""  # the reason, if it was
         self._failures: list[str] = []  # of the harness itself, one line each
@@ -186,24 +180,28 @@ class Run:
         """Fetch and build all files once; write plan.json. Raises HarnessError if no machine can boot."""
         if not self.supplies:
             self.check()
-            self.begin(self._supplies(progress))
+            self.begin(self._delivered(progress).whole())
 
     def renew(self, progress: Progress) -> None:
         """Fetch and build everything again, because a kernel changed. Raises HarnessError."""
-        self.supplies = self._supplies(progress)
+        self.supplies = self._delivered(progress).whole()
 
-    def _supplies(self, progress: Progress) -> Supplies:
-        progress(Step(Phase.CHECK, "how fast guests run on this host"))
-        found = {
-            arch: self.bench.accelerator(arch) for arch in sorted({cell.arch for cell in self.plan.cells})
-        }
-        if not self.options.part:
-            for why in dict.fromkeys(why for _kind, why in found.values()):
-                progress(f"acceleration: {why}")
-        progress(Step(Phase.WAIT))  # the check is over
-        kinds = {arch: kind for arch, (kind, _why) in found.items()}
-        supplies = self.bench.prepare(self.plan, ", ".join(sorted(set(kinds.values()))), progress)
-        return supplies.model_copy(update={"base": str(self.base), "accelerators": kinds})
+    def deliver(self, progress: Progress) -> None:
+        """Do as `prepare`, but return as soon as one machine can boot; the others are in `deliveries`."""
+        if not self.supplies:
+            self.check()
+            self.deliveries = self._delivered(progress)
+            self.begin(self.deliveries.arrived())
+
+    def _delivered(self, progress: Progress) -> Deliveries:
+        order = cost.longest_first(self.plan, times.read_times(self.times_path))
+        explain = not self.options.part
+        return supplying.delivered(self.bench, self.plan, self.base, progress, order, explain=explain)
+
+    def supplies_of(self, machine: str) -> Supplies:
+        """Return the supplies of a machine, once they have arrived."""
+        assert self.supplies
+        return self.deliveries.of(machine) if self.deliveries else self.supplies
 
     def check(self) -> None:
         """Raise ConfigError if files of suites are missing, or results could not be written."""
@@ -237,7 +235,7 @@ class Run:
     def ending(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which SIGINT, SIGTERM, SIGHUP and the deadline raise KeyboardInterrupt."""
         with signals.held_back():
-            build_models()
+            validators.build()
         return signals.ending(self.interrupt, self.pace.left(), self.pace.why)
 
     def interrupt(self, why: str) -> None:
@@ -299,9 +297,9 @@ class Run:
         assert self.finished
         return self.finished
 
-    def narrow(self, nodeids: Iterable[str]) -> None:
-        """Keep only the tests that pytest selected (-k, --lf, ids)."""
-        kept = self.plan.narrowed(pair_of(nodeid) for nodeid in nodeids)
+    def narrow(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Keep only the tests that pytest selected (-k, --lf, ids), by cell and test."""
+        kept = self.plan.narrowed(pairs)
         if kept != self.plan:
             self.plan = kept
             self.write_plan()
@@ -357,6 +355,7 @@ class Run:
         Results are written first, because the cleanup may fail or be killed.
         """
         with signals.ignored():
+            self._end_deliveries()
             self._point_latest()
             try:
                 self._publish()
@@ -367,6 +366,15 @@ class Run:
                 self._publish()
         assert self.finished
         return self.finished.run.exit_code
+
+    def _end_deliveries(self) -> None:
+        """Fetch no more; the results have the kernels that have arrived."""
+        if self.deliveries and self.supplies:
+            self.deliveries.end()
+            self.supplies = self.supplies.joined(self.deliveries.arrived())
+            for machine, error in self.deliveries.defects().items():
+                self.fail(f"the files of {machine} could not be made", error)
+            self.deliveries = None
 
     def _clean_up(self) -> None:
         for step in (self.bench.reap, self.bench.close):
@@ -482,16 +490,3 @@ class Run:
     def _result(self, cell: str, test: str) -> TestResult:
         absent = TestResult(name=test, verdict=Verdict.NOT_RUN, reason=self.why_not)
         return self._tests.get((cell, test), absent)
-
-
-def build_models() -> None:
-    """Build the validators of all models that are imported so far; some 15 ms.
-
-    Pydantic builds them at first use. It swallows an exception that a signal's handler raises meanwhile and
-    keeps a validator that refuses every value, so that the results of an interrupted run were lost.
-    """
-    models = list(BaseModel.__subclasses__())
-    for model_class in models:
-        models += model_class.__subclasses__()
-        if model_class.__module__.startswith("harness."):
-            model_class.model_rebuild()

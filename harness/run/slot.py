@@ -22,7 +22,8 @@ AGENT_LOG = "agent.log"  # in the folder of a cell: stderr of the self-test serv
 class Slot:
     """The place of one machine.
 
-    `pause` waits between two tries, and `turn` until a machine may boot. `progress` receives the phases.
+    `pause` waits between two tries, and `wait` until the machine of a cell may boot. `progress` receives the
+    phases.
     """
 
     def __init__(
@@ -31,10 +32,10 @@ class Slot:
         pace: Pace | None = None,
         pause: Callable[[float], object] = time.sleep,
         progress: Progress = silent,
-        turn: Callable[[], object] = lambda: None,
+        wait: Callable[[Cell], object] = lambda _cell: None,
     ) -> None:
         self._make = make
-        self._turn = turn
+        self._wait = wait
         self._key = ""  # the name of the machine that is held
         self._deployed = False
         self.pace = pace or Pace()
@@ -48,7 +49,7 @@ class Slot:
         self.phases = Phases()
         if self.machine is None or self._key != cell.machine:
             self.discard()
-            self._turn()
+            self._wait(cell)
             self.progress(Step(Phase.BOOT, machine=cell.machine))
             self.pace.slowness = ORDINARY
             self.machine, self._key = self._make(cell), cell.machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from harness.run.pytest.config import WORKER, values
 from harness.run.pytest.scheduler import MachineScheduling
 from harness.run.pytest.worker import (
     CELL_PROPERTY,
-    PROGRESS_CHANNEL,
+    CHANNEL,
     TEST_PROPERTY,
     MatrixFile,
     TestItem,
@@ -32,7 +32,8 @@ from harness.run.pytest.worker import (
     from_worker,
     same_file,
 )
-from harness.run.run import NODE_SEPARATOR, Run, options_of, pair_of
+from harness.run.run import Run, options_of
+from harness.run.supplies import Supplies
 from harness.run.times import Estimate, read_times
 from harness.run.view import View
 from harness.text import counted, one_line
@@ -57,6 +58,7 @@ def for_pytest(config: pytest.Config, path: Path) -> Controller:
     return Controller(run, None)
 
 
+NODE_SEPARATOR = "::"
 PHASES = ("setup", "call", "teardown")
 
 
@@ -79,6 +81,7 @@ class Controller:
         self._scheduler: MachineScheduling | None = None
         self._worker: Worker | None = None  # without xdist
         self._narrowed = False
+        self._shown: View | None = None  # without a view of our own, while the first machine is prepared
 
     def workers(self) -> int:
         """Return how many machines run at once; 0 for one machine in this process."""
@@ -95,9 +98,13 @@ class Controller:
             if self.listed:
                 return
             hook = session.config.hook
-            shown = contextlib.nullcontext(self.view) if self.view else hook.pytest_harness_view()
-            with shown as progress:
-                self.run.prepare(progress)
+            if self.view:
+                self.run.deliver(self.view)
+            else:
+                # It shows the preparation until the first machine can boot, and then only remarks.
+                with hook.pytest_harness_view() as self._shown:
+                    self.run.deliver(self._show)
+                self._shown = None
         except Exception as error:
             if self.view:
                 self.error = error
@@ -136,7 +143,9 @@ class Controller:
         if self.listed or getattr(config.option, "dist", "no") != "no":
             return
         self._narrow([item.nodeid for item in session.items if isinstance(item, TestItem)], 1)
-        self._worker = Worker(self.run.job(), self.run.bench, self.view or silent, self.run.turn)
+        self._worker = Worker(
+            self.run.job(), self.run.bench, self.view or silent, self.run.turn, self.run.supplies_of
+        )
         config.pluginmanager.register(self._worker, WORKER)
 
     @pytest.hookimpl(optionalhook=True)
@@ -145,8 +154,19 @@ class Controller:
         node.workerinput["harness_job"] = self.run.job().model_dump_json(by_alias=True)
         self._workers.add(node.gateway._rinfo().pid)
         channel = node.gateway.newchannel()
-        channel.setcallback(from_worker(self._progress_of(node)))
-        node.workerinput[PROGRESS_CHANNEL] = channel
+        channel.setcallback(from_worker(self._progress_of(node), self._delivering(channel)))
+        node.workerinput[CHANNEL] = channel
+
+    def _delivering(self, channel: Any) -> Callable[[str], None]:
+        def send(supplies: Supplies) -> None:
+            with contextlib.suppress(OSError):  # the worker has died
+                channel.send(supplies.model_dump_json())
+
+        def deliver(machine: str) -> None:
+            assert self.run.deliveries
+            self.run.deliveries.whenever(machine, send)
+
+        return deliver
 
     def _progress_of(self, node: Any) -> Progress:
         def report(event: Event, /) -> None:
@@ -160,7 +180,8 @@ class Controller:
     def pytest_xdist_make_scheduler(self, config: pytest.Config) -> MachineScheduling:
         """Return the scheduler that keeps a machine on one worker."""
         order = longest_first(self.run.plan, read_times(self.run.times_path))
-        self._scheduler = MachineScheduling(config, self._machine_of, order)
+        assert self.run.deliveries
+        self._scheduler = MachineScheduling(config, self._machine_of, order, self.run.deliveries.ready)
         return self._scheduler
 
     @pytest.hookimpl(optionalhook=True)
@@ -187,7 +208,7 @@ class Controller:
                 self.run.record_foreign(report.nodeid)
             return
         properties = dict(report.user_properties)
-        cell, test = pair_of(report.nodeid)
+        cell, test = _pair_of(report.nodeid)
         self._record(str(value) for name, value in report.user_properties if name == CELL_PROPERTY)
         if report.when == "call" and TEST_PROPERTY in properties:
             self._ended(cell, TestResult.model_validate_json(str(properties[TEST_PROPERTY])))
@@ -235,7 +256,7 @@ class Controller:
             self._narrowed = True
             if self.view and not self.run.options.part:
                 self.view(f"{workers} machines at once" if workers > 1 else "one machine at a time")
-            self.run.narrow([nodeid for nodeid in nodeids if self._is_planned(nodeid)])
+            self.run.narrow([_pair_of(nodeid) for nodeid in nodeids if self._is_planned(nodeid)])
             if self.view and not self.run.plan.cells:
                 self.error = ConfigError("the options of pytest select no test")
             elif self.view:
@@ -252,16 +273,16 @@ class Controller:
         if self.view:
             self.view.ended(cell, result)
 
-    def _show(self, event: Event) -> None:
-        if self.view:
-            self.view(event)
+    def _show(self, event: Event, /) -> None:
+        if view := self.view or self._shown:
+            view(event)
         elif isinstance(event, str):
             sys.stdout.write(f"{one_line(event)}\n")
 
     def _machine_of(self, nodeid: str) -> str:
         """Return the machine of an item; tests of another file stay together as if they shared one."""
         return (
-            self.run.plan.cell(pair_of(nodeid)[0]).machine if self._is_planned(nodeid) else _file_of(nodeid)
+            self.run.plan.cell(_pair_of(nodeid)[0]).machine if self._is_planned(nodeid) else _file_of(nodeid)
         )
 
     def _is_planned(self, nodeid: str) -> bool:
@@ -278,6 +299,12 @@ def names_tests(matrix: Path, words: Sequence[str]) -> bool:
         NODE_SEPARATOR in word and option != "--deselect" and same_file(Path(_file_of(word)), matrix)
         for option, word in zip(before, words, strict=False)
     )
+
+
+def _pair_of(nodeid: str) -> tuple[str, str]:
+    """Return (cell id, test name) of a pytest id."""
+    _, cell, test = nodeid.rsplit(NODE_SEPARATOR, 2)
+    return cell, test
 
 
 def _file_of(nodeid: str) -> str:

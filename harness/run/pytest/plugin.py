@@ -68,13 +68,19 @@ def pytest_configure(config: pytest.Config) -> None:
         _controller(config)
     elif job := config.workerinput.get("harness_job"):
         # Slow to import: only a pytest that runs a matrix needs them.
-        from harness.run.pytest.worker import PROGRESS_CHANNEL, Worker, interrupt_when_orphaned, to_controller
+        from harness.run.pytest import worker
         from harness.run.run import Job
 
-        interrupt_when_orphaned()
+        worker.interrupt_when_orphaned()
         bench = config.hook.pytest_harness_bench(config=config)
-        progress = to_controller(config.workerinput[PROGRESS_CHANNEL])
-        config.pluginmanager.register(Worker(Job.model_validate_json(job), bench, progress), WORKER)
+        channel = config.workerinput[worker.CHANNEL]
+        made = worker.Worker(
+            Job.model_validate_json(job),
+            bench,
+            worker.to_controller(channel),
+            supplies_of=worker.supplies_from_controller(channel),
+        )
+        config.pluginmanager.register(made, WORKER)
 
 
 def _controller(config: pytest.Config) -> Controller | None:

@@ -20,14 +20,22 @@ MAX_DEATHS = 2  # of workers, per machine
 class MachineScheduling:
     """Implements xdist's protocol `xdist.scheduler.protocol.Scheduling`.
 
-    `machine_of` gives the machine that an item needs, and `order` the machines from first to last.
+    `machine_of` gives the machine that an item needs, and `order` the machines from first to last. A machine
+    that is `ready` to boot comes before one that is not.
     """
 
-    def __init__(self, config: pytest.Config, machine_of: Callable[[str], str], order: Sequence[str]) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        machine_of: Callable[[str], str],
+        order: Sequence[str],
+        ready: Callable[[str], bool] = lambda _machine: True,
+    ) -> None:
         self.numnodes = len(config.option.tx)
         self.abandoned: list[str] = []  # items that no worker will run
         self._machine_of = machine_of
         self._order = list(order)
+        self._ready = ready
         self._items: list[str] | None = None
         self._collections: dict[WorkerController, list[str]] = {}
         self._pending: dict[WorkerController, list[int]] = {}
@@ -70,7 +78,7 @@ class MachineScheduling:
             self._queue.extend(self._by_machine(range(len(self._items))))
             # First one machine for each worker: `_feed` would give two machines of one item to one worker.
             for node in self.nodes[: len(self._queue)]:
-                self._give(node, self._queue.popleft())
+                self._give(node, self._next())
         for node in self.nodes:
             self._feed(node)
 
@@ -109,8 +117,14 @@ class MachineScheduling:
         if not self._queue:
             node.shutdown()
             return
-        self._give(node, self._queue.popleft())
+        self._give(node, self._next())
         self._feed(node)
+
+    def _next(self) -> list[int]:
+        """Take the first group whose machine can boot, or the first of all: its worker waits."""
+        group = next((one for one in self._queue if self._ready(self._machine(one[0]))), self._queue[0])
+        self._queue.remove(group)
+        return group
 
     def _give(self, node: WorkerController, group: list[int]) -> None:
         self._pending[node] += group

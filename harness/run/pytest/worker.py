@@ -29,11 +29,13 @@ from harness.run.judge import Allowed
 from harness.run.machines import Bench, Machine
 from harness.run.run import Job
 from harness.run.slot import Slot
+from harness.run.supplies import Supplies
 from harness.text import one_line
 
 TEST_PROPERTY = "harness.test"
 CELL_PROPERTY = "harness.cell"
-PROGRESS_CHANNEL = "harness_progress"  # in the input of an xdist worker: an execnet channel to the controller
+CHANNEL = "harness_channel"  # in the input of an xdist worker: an execnet channel to the controller
+WANTED = "supplies of"  # key of a request for the supplies of a machine
 
 
 class VerdictError(Exception):
@@ -118,11 +120,14 @@ class Worker:
         bench: Bench,
         progress: Progress = silent,
         turn: Callable[[], object] = lambda: None,
+        supplies_of: Callable[[str], Supplies] | None = None,
     ) -> None:
         self.job = job
+        self._turn = turn
+        self._supplies_of = supplies_of  # waits for those of a machine; None if all are in the job
         self.bench = bench
         self.bench.progress = self.progress = progress
-        self.slot = Slot(self._machine, Pace(job.ends_at, job.limit_s), progress=progress, turn=turn)
+        self.slot = Slot(self._machine, Pace(job.ends_at, job.limit_s), progress=progress, wait=self._wait)
         self._run: CellRun | None = None
         self._interrupted = False
         self._failed = False  # whether a test of the open cell failed
@@ -241,6 +246,13 @@ class Worker:
                 stack.callback(lambda: sent.extend(self.take_reports()))
             self.leave()
 
+    def _wait(self, cell: Cell) -> None:
+        """Wait until the machine of a cell may boot: for its files, then for its turn."""
+        if self._supplies_of:
+            found = self._supplies_of(cell.machine)
+            self.job = self.job.model_copy(update={"supplies": self.job.supplies.joined(found)})
+        self._turn()
+
     def _machine(self, cell: Cell) -> Machine:
         if reason := self.job.supplies.missing.get(cell.machine):
             raise MissingError(reason)
@@ -266,9 +278,29 @@ def to_controller(channel: Any) -> Progress:
     return report
 
 
-def from_worker(progress: Progress) -> Callable[[Any], None]:
-    """Return the controller's callback of the channel; execnet calls it in its own thread."""
-    return lambda data: progress(data if isinstance(data, str) else Step.from_wire(data))
+def supplies_from_controller(channel: Any) -> Callable[[str], Supplies]:
+    """Return a function that asks the controller for the supplies of a machine and waits for the answer."""
+
+    def ask(machine: str) -> Supplies:
+        channel.send({WANTED: machine})
+        return Supplies.model_validate_json(channel.receive())
+
+    return ask
+
+
+def from_worker(progress: Progress, deliver: Callable[[str], None]) -> Callable[[Any], None]:
+    """Return the controller's callback of the channel; execnet calls it in its own thread.
+
+    `deliver` is called with the machine whose supplies the worker asks for.
+    """
+
+    def receive(data: Any) -> None:
+        if isinstance(data, dict):
+            deliver(data[WANTED])
+        else:
+            progress(data if isinstance(data, str) else Step.from_wire(data))
+
+    return receive
 
 
 def interrupt_when_orphaned() -> None:

@@ -12,7 +12,8 @@ from harness.cluster import child, facts
 from harness.lab import lab
 from harness.plan.cells import Cell
 from harness.run.fake import FakeBench, FakeMachine
-from harness.run.machines import Machine, Supplies
+from harness.run.machines import Machine
+from harness.run.supplies import Supplies
 
 SECONDS = "SIMULATED_S"
 

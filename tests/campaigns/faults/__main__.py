@@ -17,8 +17,8 @@ from pathlib import Path
 from harness.lab.lab import VmBench
 from harness.plan.cells import Cell
 from harness.plan.plan import Selectors
-from harness.run.machines import Supplies
 from harness.run.run import Options, Run
+from harness.run.supplies import Supplies
 from tests import ROOT
 from tests.campaigns.faults import published, report, table
 from tests.campaigns.faults.campaign import Campaign

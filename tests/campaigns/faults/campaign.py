@@ -20,8 +20,8 @@ from harness.host.capacity import cpus
 from harness.lab import supplies as lab_supplies
 from harness.lab.lab import VmBench
 from harness.plan.plan import Selectors
-from harness.run.machines import Supplies
 from harness.run.run import Options, Run
+from harness.run.supplies import Supplies
 from harness.vm import reaper
 from harness.vm.connection import reap_domains
 from tests.campaigns.faults import judge, player

@@ -16,7 +16,8 @@ from harness.guest.base import Guest
 from harness.guest.ssh import connect
 from harness.lab.lab import VmBench, VmMachine
 from harness.plan.cells import Cell
-from harness.run.machines import Machine, Supplies
+from harness.run.machines import Machine
+from harness.run.supplies import Supplies
 from tests.campaigns.faults import lies
 from tests.campaigns.faults.draw import Draw
 from tests.campaigns.faults.kinds import Strike

@@ -25,7 +25,7 @@ from harness.host import deadlines
 from harness.host.deadlines import Pace
 from harness.lab.lab import VmBench
 from harness.run import cell as cells
-from harness.run.machines import Supplies
+from harness.run.supplies import Supplies
 from harness.vm import connection
 from harness.vm.hypervisor import StartError
 from harness.vm.snapshot import Snapshots

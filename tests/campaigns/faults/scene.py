@@ -19,7 +19,7 @@ from harness.errors import HarnessError
 from harness.lab.lab import VmBench, VmMachine
 from harness.plan.cells import Cell
 from harness.results.verdict import Verdict
-from harness.run.machines import Supplies
+from harness.run.supplies import Supplies
 from harness.vm.console import Stage
 from harness.vm.domain import MachineSpec
 

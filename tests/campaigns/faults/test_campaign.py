@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.run.machines import Supplies
+from harness.run.supplies import Supplies
 from tests.campaigns.faults import campaign, player
 from tests.campaigns.faults.campaign import Campaign
 from tests.campaigns.faults.draw import Draw, drawn, healthy

@@ -17,8 +17,8 @@ from harness.host.progress import Phase, Step
 from harness.plan.plan import Plan
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
-from harness.run.machines import Supplies
 from harness.run.run import Options, Run
+from harness.run.supplies import Supplies
 from tests.harness.cluster.test_parts import known
 
 

@@ -17,8 +17,8 @@ from harness.results import model
 from harness.results.model import CellReport, TestResult
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
-from harness.run.machines import Supplies
 from harness.run.run import Options, Run
+from harness.run.supplies import Supplies
 
 
 def begun(plan: Plan, folder: Path, *, part: bool = False) -> Run:

@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,12 @@ def keys() -> Iterator[Keys]:
 class _Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder; a file NAME.redirect has the address to which a request for NAME is redirected."""
 
+    def __init__(self, *arguments: Any, gate: Callable[[str], object], **more: Any) -> None:
+        self._gate = gate
+        super().__init__(*arguments, **more)
+
     def do_GET(self) -> None:
+        self._gate(self.path)
         target = Path(self.translate_path(self.path) + ".redirect")
         if not target.exists():
             return super().do_GET()
@@ -88,11 +94,18 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """Write nothing: the output of a test is for its failure."""
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print no traceback: a client that was ended closes its connection."""
+
+
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The URL of a server for the files of a folder."""
-    handler = functools.partial(_Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+def served(folder: Path, gate: Callable[[str], object] = lambda _path: None) -> Iterator[str]:
+    """The URL of a server for the files of a folder; it calls `gate` with each path before it answers."""
+    handler = functools.partial(_Handler, directory=str(folder), gate=gate)
+    with _Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -40,7 +40,7 @@ def test_a_download_that_fails_is_tried_again(
     monkeypatch.setattr(supplies.Preparation, "_supply", stumble)
     preparation = Preparation("tcg", events.append)
     preparation.pause = paused.append
-    preparation._try("m", cell, None)  # type: ignore[arg-type]
+    preparation._try("m", cell, _kernel("6.1.0-1"))
     assert preparation.missing == missing
     assert paused == list(BACKOFF_S[:failures])
     assert len(events) == failures
@@ -73,6 +73,7 @@ def test_a_kernel_whose_file_left_the_archive_is_replaced_by_the_next_older_one(
     if locked:
         assert preparation.missing == {"m": "5.10.0-46: 404"}
     else:
+        assert used
         assert (used.release, preparation.kernels["m"].release) == (release, release)
         assert not preparation.missing
 
@@ -160,7 +161,7 @@ def test_an_image_that_cannot_be_made_costs_its_own_machine(
     monkeypatch.setattr(Preparation, "_supply", fail)
     preparation = Preparation("tcg", silent)
     preparation.pause = lambda _seconds: pytest.fail("tried again")
-    preparation._try("m", cell, None)  # type: ignore[arg-type]
+    preparation._try("m", cell, _kernel("6.1.0-1"))
     assert preparation.missing == {"m": str(error)}
 
 

@@ -19,8 +19,9 @@ from harness.results import model
 from harness.results.model import Agent
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
-from harness.run.machines import Machine, Supplies
+from harness.run.machines import Machine
 from harness.run.run import Options
+from harness.run.supplies import Supplies
 
 _ONE = Selectors(test=("truth.open",))
 

@@ -6,6 +6,7 @@ import io
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -89,6 +90,26 @@ def test_after_a_silence_the_running_steps_are_printed() -> None:
         "still 6.1-amd64: fetching 12 of 36 MiB, linux-image from bookworm (0 s); "
         "checking how fast guests run here (0 s)"
     ]
+
+
+def test_downloads_that_run_side_by_side_are_one_line() -> None:
+    """Also at the foot of the live table; the machines that boot meanwhile follow."""
+
+    def fetch(view: Lines) -> None:
+        bytes_of(FETCH, view)(50.0)
+        bytes_of(replace(FETCH, machine="6.12-amd64", total=44 * MIB), view)(25.0)
+
+    def show(lines: Lines) -> None:
+        fetch(lines)
+        lines(Step(Phase.BOOT, machine="7.3-amd64"))
+        lines.beat()
+
+    words = "fetching 29 of 80 MiB, for 2 machines"
+    assert lines_of(show)[-1] == f"still {words}; 7.3-amd64: booting (0 s)"
+    console = Console(file=io.StringIO(), width=100, height=30)
+    table = LiveTable(console)
+    fetch(table)
+    assert shown(console, table)[-1] == f"{words}; 0 s so far"
 
 
 def test_a_step_of_the_whole_run_ends_when_a_machine_continues() -> None:

@@ -33,8 +33,8 @@ from harness.plan.cells import Cell
 from harness.plan.plan import Selectors, make
 from harness.report.lines import Lines
 from harness.run.fake import FakeBench, FakeMachine
-from harness.run.machines import Supplies
 from harness.run.run import Options, Run
+from harness.run.supplies import Supplies
 from harness.watch import sources, update
 from harness.watch.build import FAMILIES, MakeProject
 from harness.watch.update import Member
