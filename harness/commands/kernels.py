@@ -208,7 +208,10 @@ def _inspect(arguments: argparse.Namespace) -> int:
     from harness.kernels import inspect, resemblance
 
     image, settings = _image(arguments)
-    found = inspect.of_image(image, settings)
+    try:
+        found = inspect.of_image(image, settings)
+    except InfrastructureError as error:
+        raise ConfigError(error.message, hint=error.hint) from error  # the user named the kernel
     if arguments.json:
         sys.stdout.write(json.dumps([prediction._asdict() for prediction in found], indent=1) + "\n")
         return 0
@@ -243,13 +246,17 @@ def _image(arguments: argparse.Namespace) -> tuple[Path, str]:
     known: dict[str, Kernel] = {}
     if "/" not in arguments.kernel and arguments.matrix.exists():
         known = {kernel.name: kernel for kernel in config.load(arguments.matrix).kernels}
-    if arguments.kernel not in known and not path.exists() and not arguments.kernel.startswith("series:"):
+    if arguments.kernel not in known and not path.exists() and not arguments.kernel.startswith(named.WORDS):
         near = nearest(arguments.kernel, [*known]) if known else ""
-        raise ConfigError(f"{arguments.kernel}: neither a file nor in the matrix{near}")
+        raise ConfigError(
+            f"{arguments.kernel}: neither a file nor in the matrix{near}",
+            hint="name a kernel tree, an image, a package, series:6.12, or a kernel of the matrix",
+        )
     if arguments.kernel not in known and path.is_file() and payload.is_vmlinux(path):
         return path, ""
     kernel = known.get(arguments.kernel) or named.from_word(arguments.kernel)
     sources.check(kernel, arguments.arch)
+    sources.check_host([kernel])
     with on_stderr() as progress:
         store, locked = Cache(progress=progress), lock.load(lock_path(arguments))
         resolved = sources.resolve(kernel, arguments.arch, lock=locked, store=store, progress=progress)

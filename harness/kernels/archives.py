@@ -26,6 +26,7 @@ from debian.arfile import ArError, ArFile
 
 from harness.errors import ConfigError
 from harness.host import background, files, tars
+from harness.text import one_line
 
 MAX_FILE = 1 << 30  # bytes of one file
 MAX_BYTES = 8 << 30  # of all files that an archive holds, taken or not
@@ -98,7 +99,8 @@ def unpack(path: Path, folder: Path) -> list[str]:
     try:
         unpacker(path, taken)
     except _DAMAGED as error:
-        words = str(error) or type(error).__name__
+        # The library for packages appends all bytes of a header that it does not know.
+        words = one_line(str(error).partition(" - whole input")[0] or type(error).__name__)
         raise ConfigError(
             f"{path}: damaged or truncated archive: {words}", hint="make it again, or copy it again"
         ) from error

@@ -73,7 +73,7 @@ def _inputs(root: Path, parts: Parts) -> Iterator[Package]:
 
 def find(root: Path, arch: str, named: Path | None = None) -> Parts:
     """The parts below `root`; `named` is what the user named, for errors. Raises ConfigError."""
-    if any((root / name).exists() for name in _TREE):
+    if any((root / name).is_file() for name in _TREE):
         return _built(root, arch)
     images = sorted({real(path) for glob in _INSTALLED for path in root.glob(glob) if path.is_file()})
     if not images:
@@ -92,7 +92,7 @@ def find(root: Path, arch: str, named: Path | None = None) -> Parts:
 
 def _built(root: Path, arch: str) -> Parts:
     """The parts in a tree in which `make` has run."""
-    if not (root / ".config").exists():
+    if not (root / ".config").is_file():
         raise ConfigError(f"{root}: a kernel tree without .config", hint=f"make -C {root} defconfig")
     image = _image(root, arch)
     if image is None:

@@ -127,9 +127,10 @@ def regular(path: Path, limit: int = payload.MAX_IMAGE) -> Path:
         hint = "paths in a matrix are relative to its folder"
         raise ConfigError(f"{path}: no such file", hint=hint) from error
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        hint = "name a regular file that this user can read"
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
     if size > limit:
-        raise ConfigError(f"{path}: larger than {limit >> 20} MiB")
+        raise ConfigError(f"{path}: larger than {limit >> 20} MiB", hint="name the file of one kernel")
     return path
 
 

@@ -17,6 +17,7 @@ from harness.plan.matrix import Kernel, Matrix
 
 _SERIES = "series:"
 _FRAGMENT = "fragment:"
+WORDS = (_SERIES, _FRAGMENT)  # how a word begins that is neither a path nor a name
 _BOOT_FOLDERS = (("arch", "x86"), ("arch", "arm64"))  # above boot/bzImage in a kernel's tree
 _NO_NAME = re.compile(r"[^A-Za-z0-9._+-]+", re.ASCII)
 
@@ -31,7 +32,7 @@ def added(matrix: Matrix, words: Sequence[str]) -> tuple[Matrix, tuple[str, ...]
     kernels, names = list(matrix.kernels), []
     for word in words:
         is_path = "/" in word or (not _matches(word, matrix) and Path(word).exists())
-        if is_path or word.startswith((_SERIES, _FRAGMENT)):
+        if is_path or word.startswith(WORDS):
             kernels.append(from_word(word, {kernel.name for kernel in kernels}))
             names.append(kernels[-1].name)
         else:
@@ -60,13 +61,15 @@ def from_path(path: Path, taken: Collection[str] = ()) -> Kernel:
         hint = "name a kernel tree, an image, or a folder of packages"
         raise ConfigError(f"--kernel {path}: no such file or folder", hint=hint)
     tree = path.parents[3] if len(path.parents) > 3 else path
-    if path.parts[-4:-2] in _BOOT_FOLDERS and (tree / ".config").exists():
+    if path.parts[-4:-2] in _BOOT_FOLDERS and (tree / ".config").is_file():
         path = tree
     try:
         values = {"name": _name(path, taken), _key(path): str(path), **_beside(path)}
         return Kernel.model_validate(values).below(path.parent)
     except ValidationError as error:
-        raise ConfigError(f"--kernel {path!r}: the path has characters that are not supported") from error
+        raise ConfigError(
+            f"--kernel {str(path)!r}: the path has characters that are not supported", hint="rename it"
+        ) from error
 
 
 def _of_series(series: str, taken: Collection[str]) -> Kernel:

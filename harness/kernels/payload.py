@@ -85,9 +85,12 @@ def read(path: Path) -> Image:
 
 
 def is_vmlinux(path: Path) -> bool:
-    """Whether a file is an ELF file, which holds BTF and does not boot. Raises OSError."""
+    """Whether a file is the ELF file of a kernel, which holds BTF and does not boot. Raises OSError."""
     with files.open_regular(path) as file:
-        return file.read(len(_ELF64)) == _ELF64
+        if file.read(len(_ELF64)) != _ELF64:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return mapped.find(b"Linux version ") >= 0
 
 
 def type_information(image: Path) -> bytes:

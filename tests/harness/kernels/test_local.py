@@ -181,6 +181,7 @@ ARM64 += f"Linux version {RELEASE} ".encode()
         ),
         ({}, BUILD, "linux: no such file"),
         ({"linux/x": ""}, BUILD, "linux: neither a kernel tree nor an installed kernel"),
+        ({"linux/.config/app/settings": ""}, BUILD, "linux: neither a kernel tree nor an installed kernel"),
         ({"linux/Kbuild": ""}, BUILD, r"linux: a kernel tree without \.config"),
         ({"linux/.config": CONFIG}, BUILD, "linux: not built yet: no arch/x86/boot/bzImage"),
         (
@@ -202,6 +203,7 @@ ARM64 += f"Linux version {RELEASE} ".encode()
         ({"p/a.deb": "no package"}, PACKAGES, r"a\.deb: damaged or truncated archive"),
         ({"p/a.rpm": trees.rpm(trees.installed())[:-99]}, PACKAGES, r"a\.rpm: damaged or truncated archive"),
         ({"p/a.rpm": b"\xed\xab\xee\xdb" + bytes(200)}, PACKAGES, r"a\.rpm: damaged or truncated archive"),
+        ({"p/a.rpm": bytes(range(256)) * 400}, PACKAGES, r"a\.rpm: damaged or truncated archive: .{1,200}$"),
         ({"p/a.deb": trees.deb({"etc/x": "x"})}, PACKAGES, r"no kernel image in a\.deb"),
         (
             {f"p/{name}.deb": trees.deb(trees.installed()) for name in "ab"},
