@@ -12,14 +12,14 @@ import zstandard
 
 from harness.errors import InfrastructureError
 from harness.host import tars
-from harness.results import model
+from harness.results import results_file
 from harness.results.folder import CELLS, TRACEBACK
 from harness.results.shard_folders import MAX_EVIDENCE
 
 MAX_BYTES = 512 << 20  # of the uncompressed archive
 MAX_FILES = 20_000
 _MAX_NAME = 255  # bytes of a part of a path
-NAMES = ("plan.json", model.FILE, TRACEBACK)
+NAMES = ("plan.json", results_file.FILE, TRACEBACK)
 
 
 def pack(folder: Path, max_bytes: int = MAX_BYTES) -> tuple[bytes, list[str]]:

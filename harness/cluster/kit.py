@@ -20,7 +20,7 @@ from harness.kernels import ResolvedKernel
 from harness.lab import taken
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.results import expectations, model
+from harness.results import expectations, results_file
 from harness.results.folder import CLUSTER
 from harness.run.machines import Pins
 from harness.run.run import Run
@@ -114,7 +114,7 @@ def store(kit: Kit, folder: Path) -> None:
 def load(folder: Path) -> Kit:
     """Read the kit of an earlier run. Raises ConfigError."""
     try:
-        return Kit.model_validate_json(files.read_input(folder / CLUSTER, model.MAX_BYTES))
+        return Kit.model_validate_json(files.read_input(folder / CLUSTER, results_file.MAX_BYTES))
     except (OSError, ValueError) as error:
         alone = (folder / "plan.json").is_file() and not (folder / CLUSTER).exists()
         why = "it has no cluster.json" if alone else one_line(str(error))

@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.cluster import archive
 from harness.errors import HarnessError, InfrastructureError
 from harness.plan.plan import Plan
-from harness.results import agreement, model, shard_folders
+from harness.results import agreement, model, results_file, shard_folders
 from harness.results.folder import CELLS, PARTS, TRACEBACK
 from harness.results.model import Attempt, CellReport, CellResult, Results, TestResult
 from harness.results.verdict import Verdict, worst
@@ -107,9 +107,9 @@ class Received:
 
 def complete(folder: Path, plan: Plan) -> Results | None:
     """Return the results of an earlier run if nothing of its plan has to run again."""
-    if (folder / PARTS).exists() or not (folder / model.FILE).exists():
+    if (folder / PARTS).exists() or not (folder / results_file.FILE).exists():
         return None
-    results = model.load(folder / model.FILE)
+    results = results_file.load(folder / results_file.FILE)
     return None if agreement.disagreements(plan, results) or _unknown(results) else results
 
 

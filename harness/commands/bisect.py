@@ -16,7 +16,7 @@ from rich.console import Console
 
 from harness.errors import ConfigError, IncompleteError
 from harness.host import files, paths
-from harness.results import model
+from harness.results import results_file
 from harness.run import bisect
 from harness.run.bisect import Commits, Judged, Judgement, Listed, Order
 from harness.run.options import ACCELERATOR, COLD, CONNECT, SELECTORS, add_to, given_path, given_text
@@ -174,7 +174,7 @@ class _State:
 def _judge(name: str, arguments: argparse.Namespace, folder: Path) -> Judged:
     """Build, if it is a commit, and run one kernel; what it prints goes to a file beside the folder."""
     log = folder.with_name(f"{folder.name}.log")
-    (folder / model.FILE).unlink(missing_ok=True)  # of a run that was interrupted
+    (folder / results_file.FILE).unlink(missing_ok=True)  # of a run that was interrupted
     kernel = name
     if arguments.tree:
         kernel = str(arguments.tree.absolute())
@@ -198,9 +198,9 @@ def _judge(name: str, arguments: argparse.Namespace, folder: Path) -> Judged:
         file.write(f"$ {shlex.join(argv)}\n".encode())
         file.flush()
         done = subprocess.run(argv, stdout=file, stderr=file, check=False)
-    if not (folder / model.FILE).exists():
+    if not (folder / results_file.FILE).exists():
         return Judged(Judgement.SKIP, f"no results, exit code {done.returncode}: {_last_line(log)}")
-    return bisect.judge(model.load(folder / model.FILE))
+    return bisect.judge(results_file.load(folder / results_file.FILE))
 
 
 def _last_line(log: Path) -> str:

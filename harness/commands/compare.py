@@ -9,7 +9,8 @@ from pathlib import Path
 from harness.host import files
 from harness.report.compare import text as compare_text
 from harness.report.compare.comparison import compare
-from harness.results import model
+from harness.results import results_file
+from harness.results.model import Results
 from harness.run.options import given_path
 
 BENCH = "bench.json"
@@ -32,7 +33,9 @@ def execute(arguments: argparse.Namespace) -> int:
     if _is_bench(arguments.old) or _is_bench(arguments.new):
         code, texts = _costs(arguments.old, arguments.new)
     else:
-        old, new = (model.load(_file(path)) for path in (arguments.old, arguments.new))
+        old, new = (
+            _without_evidence(results_file.load(_file(path))) for path in (arguments.old, arguments.new)
+        )
         found = compare(old, new)
         code = found.exit_code
         texts = {"compare.md": compare_text.to_markdown(found), "compare.json": compare_text.to_json(found)}
@@ -47,6 +50,16 @@ def execute(arguments: argparse.Namespace) -> int:
 def _is_bench(path: Path) -> bool:
     """Whether a path leads to a bench: results of a run in the same folder take precedence."""
     return path.name == BENCH or (path.is_dir() and not _file(path).exists() and (path / BENCH).exists())
+
+
+def _without_evidence(results: Results) -> Results:
+    """Return results without what is not compared, so that two large runs fit into memory."""
+    nothing: dict[str, object] = {"assertions": (), "ledger": {}}
+    cells = [
+        cell.model_copy(update={"tests": tuple(test.model_copy(update=nothing) for test in cell.tests)})
+        for cell in results.cells
+    ]
+    return results.model_copy(update={"cells": tuple(cells)})
 
 
 def _costs(old: Path, new: Path) -> tuple[int, dict[str, str]]:

@@ -12,7 +12,7 @@ from harness.errors import ConfigError, IncompleteError
 from harness.host import files
 from harness.report import history
 from harness.report.terminal import print_results
-from harness.results import merge, shard_folders
+from harness.results import merge, results_file, shard_folders
 from harness.results.model import Results
 from harness.results.shard_folders import Shard
 from harness.run.options import given_path
@@ -64,6 +64,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     def write_reports(results: Results, folder: Path) -> None:
         files.write_atomic(folder / history.FILE, history.joined(past, results).model_dump_json() + "\n")
+        results_file.write(results, folder)
         report.write_all(results, folder)
 
     shard_folders.write(merged, plan, found, arguments.output, write_reports)

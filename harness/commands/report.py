@@ -16,7 +16,7 @@ from harness.plan import checked
 from harness.plan.plan import Plan, whole_night
 from harness.report import facts, github, night, tables
 from harness.report.terminal import print_results
-from harness.results import agreement, model, scenarios
+from harness.results import agreement, model, results_file, scenarios
 from harness.run.options import given_path
 
 PAGE_BYTES = 4 << 20  # of a page with tables
@@ -63,7 +63,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.tables:
         write_tables(path, arguments.tables, arguments.matrix)
         return 0
-    found = model.load(path)
+    found = results_file.load(path)
     report.write_all(found, path.parent, arguments.artifact or "")
     print_results(Console(), found, str(path.parent))
     github.show(found, sys.stdout, forced=arguments.annotations)
@@ -84,7 +84,7 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
     """
     known = facts.stored(path)
     if known is None:
-        found = model.load(path)
+        found = results_file.load(path)
         night.check(found, whole_night(checked.load(matrix)))
         known = facts.of_run(found)
     try:
@@ -98,7 +98,7 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
 def check_plan(path: Path, found: model.Results) -> None:
     """Compare results with the plan beside them; raises IncompleteError if they differ."""
     try:
-        plan = Plan.model_validate_json(model.read_bounded(path))
+        plan = Plan.model_validate_json(results_file.read_bounded(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -16,7 +16,7 @@ from harness.errors import ConfigError, IncompleteError
 from harness.host import paths, signals
 from harness.plan.plan import Plan
 from harness.report.terminal import print_results
-from harness.results import agreement, folder, merge, model, shard_folders
+from harness.results import agreement, folder, merge, model, results_file, shard_folders
 from harness.results.model import Results
 from harness.results.shard_folders import Shard
 from harness.run.run import Options, options_of
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, play: Callable[[Options], int]) -> int:
     claimed = folder.reopen(place)
     try:
         earlier = _earlier(place)
-        if (place / folder.REST / model.FILE).exists():
+        if (place / folder.REST / results_file.FILE).exists():
             earlier = replace(earlier, results=_join(earlier, shard_folders.read(place / folder.REST)))
         again = {cell.id for cell in earlier.results.cells if cell.verdict.unknown}
         whole = earlier.results
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, play: Callable[[Options], int]) -> int:
 
 def _earlier(place: Path) -> Shard:
     """The run in a folder. Raises IncompleteError if it has no results, or not those of its plan."""
-    if not (place / model.FILE).exists():
+    if not (place / results_file.FILE).exists():
         raise IncompleteError(
             f"{place}: the run was killed before it wrote results.json",
             hint=f"run it again: --output {place}",
@@ -81,9 +81,9 @@ def _play(
     change = {"plan": _only(earlier.plan, again), "agent": earlier.results.run.agent}
     try:
         play(wanted.model_copy(update={**change, "folder": place, "part": True}))
-        return shard_folders.read(place) if (place / model.FILE).exists() else None
+        return shard_folders.read(place) if (place / results_file.FILE).exists() else None
     finally:
-        if not (place / model.FILE).exists():
+        if not (place / results_file.FILE).exists():
             shutil.rmtree(place, ignore_errors=True)
 
 
@@ -112,6 +112,7 @@ def _join(earlier: Shard, rest: Shard) -> Results:
         for name in ran:
             shutil.rmtree(place / folder.CELLS / name, ignore_errors=True)
         shard_folders.copy_cells(rest, place / folder.CELLS)
+        results_file.write(whole, place)
         report.write_all(whole, place)
         if (trace := rest.folder / folder.TRACEBACK).exists():
             trace.replace(place / folder.TRACEBACK)

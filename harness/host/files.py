@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,19 +48,33 @@ def read_up_to(file: BinaryIO, path: Path, limit: int) -> bytes:
     """Read the open file `path` of at most `limit` bytes. Raises OSError, with EFBIG for a longer one."""
     data = file.read(limit + 1)
     if len(data) > limit:
-        size = f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
-        raise OSError(errno.EFBIG, f"larger than {size}", str(path))
+        raise _too_large(path, limit)
     return data
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write `text` atomically: a reader sees the old or the new file, never a part of one."""
+def lines_up_to(file: BinaryIO, path: Path, limit: int) -> Iterator[bytes]:
+    """Yield the lines of the open file `path` of at most `limit` bytes. Raises OSError as `read_up_to`."""
+    left = limit
+    while line := file.readline(left + 1):
+        left -= len(line)
+        if left < 0:
+            raise _too_large(path, limit)
+        yield line
+
+
+def _too_large(path: Path, limit: int) -> OSError:
+    size = f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
+    return OSError(errno.EFBIG, f"larger than {size}", str(path))
+
+
+def write_atomic(path: Path, text: str | Iterable[str]) -> None:
+    """Write `text`, or its parts, atomically: a reader sees the old or the new file, never a part of one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("w", encoding="utf-8", newline="") as file:
             if path.is_file():
                 os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -15,7 +15,7 @@ from harness.lab.supplies import request
 from harness.plan.cells import Cell, fits
 from harness.plan.matrix import nearest
 from harness.plan.plan import Plan
-from harness.results import model, shard_folders
+from harness.results import results_file, shard_folders
 from harness.results.model import KernelFacts, Results
 
 
@@ -24,7 +24,7 @@ def plan_of(path: Path, cell_id: str, tests: Sequence[str] = ()) -> tuple[Plan, 
 
     `path` is results.json with plan.json beside it. Raises ConfigError.
     """
-    found = model.load(path)
+    found = results_file.load(path)
     plan = shard_folders.read_plan(path.with_name("plan.json"))
     try:
         cell = plan.cell(cell_id)

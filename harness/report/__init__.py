@@ -12,7 +12,7 @@ SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
 
 
 def write_all(results: Results, folder: Path, artifact: str = "") -> None:
-    """Write results.json, junit.xml, summary.md and report.html into `folder`.
+    """Write junit.xml, summary.md and report.html into `folder`.
 
     A history.json in the folder adds how tests ended in the last runs. `artifact` is the address of an
     archive of the folder, for a summary that is read without the folder.
@@ -21,7 +21,6 @@ def write_all(results: Results, folder: Path, artifact: str = "") -> None:
     from harness.report import history, html, junit, summary
 
     with garbage.paused():
-        write_atomic(folder / "results.json", results.to_json())
         write_atomic(folder / "junit.xml", junit.render(results, folder))
         write_atomic(folder / "summary.md", summary.render(results, artifact, history.beside(folder)))
         write_atomic(folder / "report.html", html.render(results, folder))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.errors import ConfigError
 from harness.report.shared import hooks, words
-from harness.results import model
+from harness.results import results_file
 from harness.results.model import CellResult, Results
 from harness.results.verdict import Verdict
 
@@ -152,7 +152,7 @@ def of_cell(cell: CellResult, tests: Sequence[str]) -> CellFacts:
 def stored(path: Path) -> RunFacts | None:
     """Return the facts in docs/tables.json; None if the file is no such facts. Raises ConfigError."""
     try:
-        return RunFacts.model_validate_json(model.read_bounded(path))
+        return RunFacts.model_validate_json(results_file.read_bounded(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError:

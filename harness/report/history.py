@@ -18,7 +18,7 @@ from harness.plan.cells import Cell, PlainName
 from harness.plan.cost import key_of_test
 from harness.report.facts import LETTERS, NOT_PLANNED
 from harness.report.shared import hooks
-from harness.results import model
+from harness.results import results_file
 from harness.results.model import CellResult, Results, Word
 from harness.results.verdict import Verdict
 
@@ -152,7 +152,7 @@ def _history(runs: Iterable[RunEntry]) -> History:
 def beside(folder: Path) -> History:
     """Return the history in the folder of a run; an empty one if there is none, or if it cannot be read."""
     try:
-        return History.model_validate_json(model.read_bounded(folder / FILE))
+        return History.model_validate_json(results_file.read_bounded(folder / FILE))
     except (OSError, ValidationError, ConfigError):
         return History()
 
@@ -160,18 +160,18 @@ def beside(folder: Path) -> History:
 def _runs(path: Path) -> Sequence[RunEntry]:
     """Return the runs in a file, or in both files of a folder."""
     if path.is_dir():
-        inside = [path / name for name in (FILE, model.FILE) if (path / name).exists()]
+        inside = [path / name for name in (FILE, results_file.FILE) if (path / name).exists()]
         if not inside:
-            raise ConfigError(f"{path}: has neither {model.FILE} nor {FILE}")
+            raise ConfigError(f"{path}: has neither {results_file.FILE} nor {FILE}")
         return [run for one in inside for run in _runs(one)]
     try:
-        return History.model_validate_json(model.read_bounded(path)).runs
+        return History.model_validate_json(results_file.read_bounded(path)).runs
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         if path.name == FILE:
-            raise ConfigError(f"{path}: not a history: {model.first_problem(error)}") from error
-        return [of_run(model.load(path))]
+            raise ConfigError(f"{path}: not a history: {results_file.first_problem(error)}") from error
+        return [of_run(results_file.load(path))]
 
 
 def of_run(results: Results) -> RunEntry:

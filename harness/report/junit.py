@@ -42,17 +42,19 @@ def _suite(cell: CellResult, output: str) -> TestSuite:
     }
     for name, value in facts.items():
         suite.add_property(name, visible(value))
-    suite.add_testcases([_case(cell, test, output) for test in cell.tests])
+    cases = [_case(cell, test, output) for test in cell.tests]
     if is_worse_than_tests(cell):
         # JUnit has no verdict of a suite, so the cell's verdict is a case beside the tests.
         own = TestResult(name="cell", verdict=cell.verdict, reason=cell.reason)
-        suite.add_testcases([_case(cell, own, name="(the cell)")])  # no test has such a name
+        cases.append(_case(cell, own, name="(the cell)"))  # no test has such a name
+    suite.add_testcases(cases)
     return suite
 
 
 def _case(cell: CellResult, test: TestResult, output: str = "", name: str = "") -> TestCase:
     case = TestCase(name or test.name, classname=cell.id, time=round(test.duration_s, 3))
-    case.result = _outcome(test)
+    if outcome := _outcome(test):
+        case.result = outcome
     lines = []
     if len(test.attempts) > 1:
         attempts = enumerate(test.attempts, 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.errors import ConfigError
 from harness.host import files, locks, private
 from harness.plan.plan import Plan
-from harness.results import model
+from harness.results import results_file
 
 REPORTS = ("results.json", "junit.xml", "summary.md", "report.html")
 TRACEBACK = "traceback.txt"  # of an unexpected error of the harness
@@ -128,7 +128,7 @@ def _refuse_foreign(folder: Path) -> None:
     if not any(path for path in folder.iterdir() if path.name != CELLS or any(path.iterdir())):
         return
     try:
-        Plan.model_validate_json(files.read_regular(folder / "plan.json", model.MAX_BYTES))
+        Plan.model_validate_json(files.read_regular(folder / "plan.json", results_file.MAX_BYTES))
     except (OSError, ValueError) as error:
         hint = "name a new or empty folder, or that of an earlier run, with --output"
         raise ConfigError(f"{folder}: not empty, and not the folder of a run", hint=hint) from error

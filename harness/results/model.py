@@ -7,21 +7,20 @@ Rows that come from a guest keep unknown keys, so that an old harness can read t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.errors import ConfigError
-from harness.host import files, garbage
 from harness.plan.cells import PlainName
 from harness.plan.plan import Plan
-from harness.results.verdict import RUN_EXIT_CODES, Verdict, run_exit_code, worst, worst_exit_code
-from harness.text import one_line
+from harness.results.packed import Packed
+from harness.results.verdict import Verdict, run_exit_code, worst
 
-FILE = "results.json"
-MAX_BYTES = 512 << 20  # of results.json: 1,000 cells of 100 tests take 400 MiB
+CELLS_FOLLOW, CELLS_END = (
+    ',"cells":[\n',
+    "]}\n",
+)  # the end of the first line of results.json, and the last line
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 # Names are printed on terminals, in Markdown and in XML, and may come from a hostile file of another host.
@@ -37,6 +36,9 @@ class _GuestRow(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
 
 
+_NO_FIELDS: set[str] = set()
+
+
 class _Judged(_Model):
     """`fingerprint` identifies the crash or the kernel's complaint; "" if there was none."""
 
@@ -48,6 +50,8 @@ class _Judged(_Model):
     def _reasoned(self) -> _Judged:
         if self.verdict.needs_reason and not self.reason:
             raise ValueError(f"{self.verdict} needs a reason")
+        # Pydantic's set of the given fields is not used, and is half the size of a test without evidence.
+        object.__setattr__(self, "__pydantic_fields_set__", _NO_FIELDS)
         return self
 
 
@@ -121,8 +125,8 @@ class TestResult(_Judged):
     name: PlainName
     duration_s: Seconds = 0.0
     attempts: tuple[Attempt, ...] = ()
-    assertions: tuple[Assertion, ...] = ()
-    ledger: dict[str, LedgerRow] = {}
+    assertions: Annotated[Sequence[Assertion], Packed()] = ()
+    ledger: Annotated[Mapping[str, LedgerRow], Packed()] = {}
     splats: tuple[Splat, ...] = ()
 
 
@@ -201,7 +205,7 @@ class CellReport(_Model):
     capabilities: dict[str, str] = {}
     coverage: dict[str, str] = {}
     limits: dict[str, str] = {}
-    hooks: tuple[Hook, ...] = ()
+    hooks: Annotated[Sequence[Hook], Packed()] = ()
     cause: Attempt | None = None
 
 
@@ -232,7 +236,7 @@ class CellResult(_Judged):
     capabilities: dict[str, str] = {}
     coverage: dict[str, str] = {}
     limits: dict[str, str] = {}
-    hooks: tuple[Hook, ...] = ()
+    hooks: Annotated[Sequence[Hook], Packed()] = ()
     splats: tuple[Splat, ...] = ()
     tests: tuple[TestResult, ...] = ()
 
@@ -281,9 +285,17 @@ class Results(_Model):
     totals: dict[Verdict, Count]
     scenarios: dict[str, Scenario] = {}
 
+    def lines(self) -> Iterator[str]:
+        """The text of results.json: a line for all but the cells, and a line for each cell."""
+        head = self.model_dump_json(by_alias=True, exclude={"cells"})
+        yield head.removesuffix("}") + CELLS_FOLLOW
+        for number, cell in enumerate(self.cells, 1):
+            yield cell.model_dump_json() + (",\n" if number < len(self.cells) else "\n")
+        yield CELLS_END
+
     def to_json(self) -> str:
-        """The text of results.json."""
-        return self.model_dump_json(by_alias=True) + "\n"
+        """The text of results.json, which may have hundreds of megabytes."""
+        return "".join(self.lines())
 
     def verdicts(self) -> list[Verdict]:
         """The verdicts of all tests and of all cells."""
@@ -330,90 +342,6 @@ def exit_code(cells: Iterable[CellResult], unused: Iterable[str] = ()) -> int:
     """The exit code of a run with these results; `unused` has the lines of `exercise.unexercised`."""
     code = run_exit_code([cell.verdict for cell in cells])
     return Verdict.FAIL.exit_code if any(unused) else code
-
-
-def load(path: Path) -> Results:
-    """Read results.json. Raises ConfigError if the file is invalid, truncated or inconsistent."""
-    try:
-        with garbage.paused():
-            results = Results.model_validate_json(read_bounded(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: not a results file: {first_problem(error)}") from error
-    if problem := contradiction(results):
-        raise ConfigError(f"{path}: {problem}")
-    return results
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return where the first problem of a file is, and what it is."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return one_line(f"{where or 'the file'}: {first['msg']}")
-
-
-def read_bounded(path: Path) -> bytes:
-    """Read a regular file of a run folder. Raises OSError, also for a file that is too large."""
-    return files.read_regular(path, MAX_BYTES)
-
-
-def contradiction(results: Results) -> str:
-    """The first inconsistency in the results, or "". A file may have been edited or truncated."""
-    if results.totals != totals(results.cells):
-        return "the totals do not match the tests"
-    if twice := _twice(results.cells):
-        return f"{twice} appears twice"
-    for cell in results.cells:
-        if any(test.verdict.badness > cell.verdict.badness for test in cell.tests):
-            return f"{cell.id} is {cell.verdict}, and one of its tests is worse"
-        if cell.closed is False and cell.verdict.expected:
-            return f"{cell.id} is {cell.verdict}, and its end was not checked"
-        problems = (
-            _belied(cell.id, cell),
-            *(_belied(f"{cell.id}::{test.name}", test) for test in cell.tests),
-        )
-        if any(problems):
-            return next(filter(None, problems))
-    return _contradiction_of_run(results)
-
-
-def _contradiction_of_run(results: Results) -> str:
-    if results.run.exit_code not in RUN_EXIT_CODES:
-        return f"no run ends with the exit code {results.run.exit_code}"
-    if not results.run.complete and not results.run.exit_code:
-        return "the run has exit code 0, and is not marked as complete"
-    if results.run.complete and not complete(results.cells):
-        return "the run is marked as complete, but a test was not run or the end of a cell was not checked"
-    # A run may have a worse exit code than its cells, for a reason that no cell shows, but never a better
-    # one. An unexpected error of the harness is 3, also if tests did not run because of it.
-    codes = exit_code(results.cells), results.run.exit_code
-    if worst_exit_code(codes) != codes[1] and codes != (4, 3):
-        return f"the run has exit code {codes[1]}, and its cells end with {codes[0]}"
-    return ""
-
-
-def _belied(name: str, judged: CellResult | TestResult) -> str:
-    """Why the cell or test `name` cannot be the PASS or SKIP that it claims to be; "" if it can."""
-    if judged.verdict not in (Verdict.PASS, Verdict.SKIP):
-        return ""
-    if any(not splat.allowed for splat in judged.splats):
-        return f"{name} is {judged.verdict}, and the kernel complained"
-    if isinstance(judged, TestResult):
-        if any(not assertion.ok for assertion in judged.assertions):
-            return f"{name} is {judged.verdict}, and one of its assertions failed"
-        if any(attempt.verdict.exit_code == Verdict.FAIL.exit_code for attempt in judged.attempts):
-            return f"{name} is {judged.verdict}, and failed before"
-    return ""
-
-
-def _twice(cells: Sequence[CellResult]) -> str:
-    """The first cell, or test of a cell, that appears twice; "" if there is none."""
-    lists = [[cell.id for cell in cells], *([f"{c.id}::{test.name}" for test in c.tests] for c in cells)]
-    for names in lists:
-        if len(set(names)) < len(names):
-            return next(name for name in names if names.count(name) > 1)
-    return ""
 
 
 def schema_text() -> str:

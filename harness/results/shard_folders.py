@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import ConfigError, IncompleteError
 from harness.host import files
 from harness.plan.plan import Plan
-from harness.results import model
+from harness.results import results_file
 from harness.results.model import Results
 
 MAX_EVIDENCE = 64 << 20  # bytes of one file of a cell; a run writes at most half of that
@@ -33,13 +33,13 @@ def read(folder: Path) -> Shard:
     for name in ("plan.json", "results.json"):
         if not (folder / name).is_file():
             raise IncompleteError(f"{folder}: the shard is missing: no {name}")
-    return Shard(folder, read_plan(folder / "plan.json"), model.load(folder / "results.json"))
+    return Shard(folder, read_plan(folder / "plan.json"), results_file.load(folder / "results.json"))
 
 
 def read_plan(path: Path) -> Plan:
     """Read plan.json; raises ConfigError."""
     try:
-        return Plan.model_validate_json(model.read_bounded(path))
+        return Plan.model_validate_json(results_file.read_bounded(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -27,7 +27,7 @@ from harness.plan import checked as config
 from harness.plan import cost, plan, shards, suites
 from harness.plan.matrix import Matrix
 from harness.plan.plan import Plan, Selectors
-from harness.results import agreement, exercise, expectations, merge, model, scenarios, visits
+from harness.results import agreement, exercise, expectations, merge, model, results_file, scenarios, visits
 from harness.results import folder as runfolder
 from harness.results.expectations import Expectations
 from harness.results.model import Agent, CellReport, CellResult, Host, Results, RunInfo, TestResult
@@ -387,7 +387,7 @@ class Run:
         results = self._results()
         if wrong := agreement.disagreements(self.plan, results):
             raise AssertionError(f"results and plan differ: {wrong}")
-        files.write_atomic(self.folder / model.FILE, results.to_json())
+        results_file.write(results, self.folder)
         if self._write:
             self._write(results, self.folder)
         times.write_times(self.times_path, results.cells)

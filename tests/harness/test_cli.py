@@ -23,7 +23,7 @@ from harness.errors import ConfigError
 from harness.host import streams
 from harness.plan import quantities
 from harness.plan.plan import Plan, Selectors, make
-from harness.results import model
+from harness.results import model, results_file
 from harness.run.fake import FakeBench
 from harness.run.run import Options
 from tests.harness.conftest import matrix_of
@@ -150,7 +150,7 @@ def test_an_argument_that_is_not_utf8_is_recorded(matrix: Path) -> None:
     """results.json has the command line, and JSON has no lone surrogates."""
     options = Options(matrix=matrix, output=matrix.parent / "out", argv=("harness", "\udcff"))
     assert run_command.run(options, FakeBench(), Console(file=io.StringIO()), "0") == 0
-    assert model.load(matrix.parent / "out/latest/results.json").run.argv == ("harness", "\\xdcff")
+    assert results_file.load(matrix.parent / "out/latest/results.json").run.argv == ("harness", "\\xdcff")
 
 
 @pytest.mark.parametrize("words", [["--no-such-option"], ["--maxfail=x"]])
@@ -282,7 +282,7 @@ def test_results_without_a_planned_test_are_incomplete(
 ) -> None:
     _run(matrix, {})
     path = matrix.parent / "out/latest/results.json"
-    found = model.load(path)
+    found = results_file.load(path)
     fewer = found.cells[:1]
     path.write_text(
         found.model_copy(update={"cells": fewer, "totals": model.totals(fewer)}).to_json(), "utf-8"
@@ -451,7 +451,7 @@ def test_a_named_output_folder_is_the_runs_own(matrix: Path) -> None:
     (folder / "mine.txt").write_text("not of a run")
     options = Options(matrix=matrix, selectors=Selectors(kernel=("6.1",)), folder=folder)
     run_command.run(options, FakeBench({}), Console(file=io.StringIO()), "0")
-    assert [cell.id for cell in model.load(folder / "results.json").cells] == ["6.1-auto"]
+    assert [cell.id for cell in results_file.load(folder / "results.json").cells] == ["6.1-auto"]
     assert [path.name for path in (folder / "cells").iterdir()] == ["6.1-auto"]
     assert "of an earlier run" not in (folder / "report.html").read_text()
     assert (folder / "mine.txt").exists()

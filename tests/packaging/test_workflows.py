@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from agent.selftest import catalogue
-from harness import cli, report
+from harness import cli
 from harness.commands import options
 from harness.plan import checked, plan
+from harness.results import results_file
 from tests import ROOT
 from tests.harness.report.made_up import every_verdict
 
@@ -297,7 +298,7 @@ def test_zizmor_finds_nothing() -> None:
 def test_a_job_links_to_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The summary links to the archive, findings become annotations, and the step itself succeeds."""
     found = every_verdict()
-    report.write_all(found, tmp_path)
+    results_file.write(found, tmp_path)
     cells = [
         {"id": cell.id, "kernel": {"name": cell.kernel.name, "series": "6.1"}, "hookset": cell.hookset}
         | {"tests": [test.name for test in cell.tests]}

@@ -214,9 +214,10 @@ def _kernel_move(old: KernelFacts, new: KernelFacts, arch: str) -> KernelMove:
 def _hook_changes(old: CellResult, new: CellResult) -> Iterator[HookChange]:
     if not (old.hooks and new.hooks):  # one of the cells ended before the agent chose hooks
         return
-    for event in dict.fromkeys(hook.event for hook in (*old.hooks, *new.hooks)):
-        before = hooks_in_use(hook for hook in old.hooks if hook.event == event)
-        after = hooks_in_use(hook for hook in new.hooks if hook.event == event)
+    old_hooks, new_hooks = list(old.hooks), list(new.hooks)
+    for event in dict.fromkeys(hook.event for hook in (*old_hooks, *new_hooks)):
+        before = hooks_in_use(hook for hook in old_hooks if hook.event == event)
+        after = hooks_in_use(hook for hook in new_hooks if hook.event == event)
         if before != after:
             yield HookChange(new.id, event, before, after)
 

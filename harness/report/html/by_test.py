@@ -87,21 +87,25 @@ def events_of_test(test: TestResult, scenarios: Scenarios) -> list[str]:
     return list(dict.fromkeys([*test.ledger, *needed]))
 
 
-def events_of_row(row: TestRow, scenarios: Scenarios) -> list[str]:
-    """Return the event types of a test in any cell."""
-    return list(
-        dict.fromkeys(event for outcome in row.outcomes for event in events_of_test(outcome.test, scenarios))
-    )
+def events_by_test(results: Results) -> dict[str, list[str]]:
+    """Return the event types of each test, by its name, in any cell."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in results.cells:
+        for test in cell.tests:
+            found.setdefault(test.name, {}).update(dict.fromkeys(events_of_test(test, results.scenarios)))
+    return {name: list(events) for name, events in found.items()}
 
 
-def events_of_cell(cell: CellResult, scenarios: Scenarios) -> list[str]:
-    """Return the event types of a cell's hooks and tests."""
-    tested = [event for test in cell.tests for event in events_of_test(test, scenarios)]
-    return list(dict.fromkeys([*hooks.events(cell), *tested]))
-
-
-def events_of_run(results: Results) -> list[str]:
-    """Return the event types of all cells."""
-    return list(
-        dict.fromkeys(event for cell in results.cells for event in events_of_cell(cell, results.scenarios))
-    )
+def events_by_cell(results: Results) -> dict[str, list[str]]:
+    """Return the event types of each cell's hooks and tests, by its id."""
+    return {
+        cell.id: list(
+            dict.fromkeys(
+                [
+                    *hooks.events(cell),
+                    *(event for test in cell.tests for event in events_of_test(test, results.scenarios)),
+                ]
+            )
+        )
+        for cell in results.cells
+    }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.results import ledger
 from harness.results.ledger import Account
-from harness.results.model import CellResult, Results
+from harness.results.model import CellResult, LedgerRow, Results
 
 CELLS = 60  # in the table of one event type
 
@@ -47,15 +48,18 @@ def flows(results: Results) -> list[EventFlow]:
     """Return one flow for each event type in the ledger of any test."""
     found: dict[str, list[CellFlow]] = {}
     for cell in results.cells:
-        for event in dict.fromkeys(name for test in cell.tests for name in test.ledger):
-            found.setdefault(event, []).append(_cell_flow(cell, event))
+        rows: dict[str, list[tuple[str, LedgerRow]]] = {}
+        for test in cell.tests:
+            for event, row in test.ledger.items():
+                rows.setdefault(event, []).append((test.name, row))
+        for event, of_event in rows.items():
+            found.setdefault(event, []).append(_cell_flow(cell, event, of_event))
     return [
         EventFlow(ledger.total(event, (flow.account.row for flow in cells)), tuple(cells))
         for event, cells in found.items()
     ]
 
 
-def _cell_flow(cell: CellResult, event: str) -> CellFlow:
-    rows = [(test.name, test.ledger[event]) for test in cell.tests if event in test.ledger]
+def _cell_flow(cell: CellResult, event: str, rows: Sequence[tuple[str, LedgerRow]]) -> CellFlow:
     off = [(name, account.off) for name, row in rows if not (account := Account(event, row)).ok]
     return CellFlow(cell, ledger.total(event, (row for _, row in rows)), tuple(off))

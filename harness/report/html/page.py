@@ -76,6 +76,7 @@ def _within_limit(results: Results) -> Results:
 
 
 def _content(results: Results, folder: Path | None) -> dict[str, Any]:
+    by_cell = by_test.events_by_cell(results)
     return {
         "past": functools.partial(history_text.line, history.beside(folder) if folder else history.History()),
         "run": results.run,
@@ -88,7 +89,9 @@ def _content(results: Results, folder: Path | None) -> dict[str, Any]:
         "tests": by_test.rows(results),
         "drift": drift.tables(results),
         "flows": flows.flows(results),
-        "events": by_test.events_of_run(results),
+        "events": list(dict.fromkeys(event for events in by_cell.values() for event in events)),
+        "cell_events": by_cell,
+        "row_events": by_test.events_by_test(results),
         "scenarios": results.scenarios,
         "shown": shown.Shown(results),
         "chips": shown.CHIPS,
@@ -166,7 +169,6 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "capability": drift.capability,
     "counts": verdicts.counts,
     "equation": ledger.equation,
-    "events_of": by_test.events_of_cell,
     "evidence_of": proof.evidence,
     "failed": proof.failed,
     "held": proof.held,
@@ -182,7 +184,6 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "meaning": verdicts.meaning,
     "phase_bar": bars.phases,
     "plural": words.plural,
-    "row_events": by_test.events_of_row,
     "seconds": words.seconds,
     "test_events": by_test.events_of_test,
     "value": words.value_text,

@@ -224,6 +224,14 @@ class Worker:
         return MatrixFile.from_parent(parent, path=file_path, plan=self.job.plan)
 
     @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Send each result with one report, and keep none: a large run has hundreds of megabytes."""
+        report = yield
+        if isinstance(item, TestItem):
+            item.user_properties.clear()  # the report has a copy
+        return report
+
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.results import model
+from harness.results import model, results_file
 from harness.results.verdict import Verdict, worst
 from tests.campaigns.faults.draw import Draw
 from tests.campaigns.faults.kinds import right
@@ -66,7 +66,7 @@ def seen(folder: Path, exit_code: int) -> Seen:
     if not path.exists():
         said = (folder / "output.txt").read_text(errors="replace").strip().splitlines()
         return Seen(exit_code, f"exit {exit_code}", said[-1] if said else "")
-    results = model.load(path)
+    results = results_file.load(path)
     ends = [(cell.verdict, cell.reason) for cell in results.cells]
     ends += [(test.verdict, test.reason) for cell in results.cells for test in cell.tests]
     agrees = worst(one for one, _ in ends).exit_code == exit_code

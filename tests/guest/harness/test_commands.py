@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from harness.results import model
+from harness.results import results_file
 from harness.vm import kept, ownership, qemus
 
 pytestmark = pytest.mark.guest
@@ -92,7 +92,7 @@ def test_the_machine_of_a_failed_cell_can_be_entered(
     assert ran.returncode == 1, ran.stderr
     assert "kept: harness shell --attach 6.1-broken" in ran.stdout
     done = _harness(place, "shell", "--attach", "6.1-broken", typed="uname -r\n")
-    found = model.load(place / "out/results.json")
+    found = results_file.load(place / "out/results.json")
     assert done.stdout.split() == [found.cells[0].kernel.release]
 
 
@@ -104,7 +104,7 @@ def test_a_cell_runs_again_on_the_packages_that_it_had(
     done = _harness(place, "repro", "out", "6.1-broken", "--output", "again")
     assert done.returncode == 1, done.stderr
     assert "the same packages, from the cache" in done.stderr
-    before, again = (model.load(place / name / "results.json") for name in ("out", "again"))
+    before, again = (results_file.load(place / name / "results.json") for name in ("out", "again"))
     (broken,) = (cell for cell in before.cells if cell.id == "6.1-broken")
     assert again.cells[0].kernel == broken.kernel
     assert again.cells[0].tests[0].reason == broken.tests[0].reason == "exit status 3: no such luck"

@@ -15,7 +15,7 @@ import pytest
 
 from harness.host.cache import default_root
 from harness.host.signals import REASONS
-from harness.results import model
+from harness.results import results_file
 from tests import ROOT
 from tests.guest.harness.place import Harness, Place
 
@@ -61,7 +61,7 @@ def test_run(place: Place, start: list[Harness], number: signal.Signals) -> None
     start[0].wait_for(lambda: place.printed(f"begin {LONG}"))
     start[0].end(number)
     assert start[0].process.returncode == 4, start[0].output()
-    found = model.load(place.work / "out" / "latest" / "results.json")
+    found = results_file.load(place.work / "out" / "latest" / "results.json")
     verdicts = {test.name: (str(test.verdict), test.reason) for cell in found.cells for test in cell.tests}
     assert verdicts[FIRST] == ("PASS", "")
     assert verdicts[LONG][0] == "NOT_RUN"
@@ -143,7 +143,7 @@ def test_two_runs_at_once(place: Place, start: list[Harness]) -> None:
     start += [place.start(*words), place.start(*words)]
     assert [one.wait() for one in start] == [0, 0], start[-1].output()
     paths = place.work.glob("out/*/results.json")
-    found = [model.load(path) for path in paths if not path.parent.is_symlink()]
+    found = [results_file.load(path) for path in paths if not path.parent.is_symlink()]
     assert len({one.run.id for one in found}) == 2
     assert all(one.run.complete and one.totals == {"PASS": 1} for one in found)
     assert place.left() == []

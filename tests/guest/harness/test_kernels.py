@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.results import model
+from harness.results import results_file
 from harness.results.verdict import Verdict
 
 pytestmark = pytest.mark.guest
@@ -63,7 +63,7 @@ def test_a_tree_boots_three_times_and_counts_once_it_did(place: Path) -> None:
                 file.write(os.urandom(16))
         done = harness(place, "run", "-n", "0", "--output", name)
         assert done.returncode == 4, done.stdout + done.stderr
-        found = model.load(place / name / "results.json")
+        found = results_file.load(place / name / "results.json")
         assert {cell.id: cell.verdict for cell in found.cells} == {
             "own-plain": Verdict.PASS,
             "own-smoke-hard": Verdict.PASS,

@@ -11,7 +11,7 @@ import pytest
 
 from harness.report.compare.comparison import compare
 from harness.report.shared.hooks import in_use
-from harness.results import model
+from harness.results import results_file
 from harness.results.model import CellResult, Results
 
 pytestmark = pytest.mark.guest
@@ -70,7 +70,7 @@ def test_shards_of_a_real_run_are_the_run(folder: Path) -> None:
     for number, shard in enumerate(shards):
         harness(folder, "run", *CHOSEN, "--shard", shard["shard"], "--output", f"shard-{number}")
     merged_run = harness(folder, "merge", "shard-0", "shard-1", "--plan", "plan.json", "--output", "merged")
-    whole, merged = (model.load(folder / name / "results.json") for name in ("whole", "merged"))
+    whole, merged = (results_file.load(folder / name / "results.json") for name in ("whole", "merged"))
     assert verdicts(merged.cells) == verdicts(whole.cells)
     assert observed(merged) == observed(whole)
     assert (merged.totals, merged.run.complete) == (whole.totals, whole.run.complete)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.cluster import keys
-from harness.results import model
+from harness.results import results_file
 from harness.results.model import Results
 from tests import ROOT
 from tests.harness.run import played
@@ -152,7 +152,7 @@ class Place:
         (self.folder / "go").touch()
 
     def results(self) -> Results:
-        return model.load(self.out / "results.json")
+        return results_file.load(self.out / "results.json")
 
     def pids(self, word: str) -> list[int]:
         """The processes that logged a line."""

@@ -13,7 +13,7 @@ from harness.cluster import archive
 from harness.cluster.received import Received, complete
 from harness.errors import InfrastructureError
 from harness.plan.plan import Plan
-from harness.results import model
+from harness.results import results_file
 from harness.results.model import CellReport, TestResult
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
@@ -41,9 +41,9 @@ def output(plan: Plan, machine: str, folder: Path, verdict: Verdict = Verdict.PA
 
 
 def edited(folder: Path, change: Any) -> bytes:
-    data = json.loads((folder / model.FILE).read_text())
+    data = json.loads((folder / results_file.FILE).read_text())
     change(data)
-    (folder / model.FILE).write_text(json.dumps(data))
+    (folder / results_file.FILE).write_text(json.dumps(data))
     return archive.pack(folder)[0]
 
 
@@ -63,7 +63,7 @@ def test_the_output_of_another_machine_is_refused(plan: Plan, tmp_path: Path) ->
     received.remove()
     assert (tmp_path / "out/parts").exists()  # the other machines have no result
     run.finish()
-    assert [cell.id for cell in model.load(tmp_path / "out/results.json").cells] == [
+    assert [cell.id for cell in results_file.load(tmp_path / "out/results.json").cells] == [
         cell.id for cell in plan.cells
     ]
 
@@ -82,7 +82,7 @@ def test_a_damaged_archive_of_an_earlier_process_is_not_used(
     shutil.copytree(tmp_path / "out/parts", tmp_path / "again/parts")
     assert Received(again).known() == set()
     again.finish()
-    notes = model.load(tmp_path / "again/results.json").run.notes
+    notes = results_file.load(tmp_path / "again/results.json").run.notes
     assert any(f"{machine} runs again: {machine}.tar.zst: " in note for note in notes)
 
 
@@ -100,7 +100,7 @@ def test_a_machine_without_a_verdict_on_the_product_runs_again(
         received.accept(machine, archive.pack(output(plan, machine, tmp_path / machine, ended))[0], [])
     received.remove()
     run.finish()
-    found = model.load(folder / "results.json")
+    found = results_file.load(folder / "results.json")
     assert found.totals[verdict] == sum(len(cell.tests) for cell in plan.machines()[first])
     assert complete(folder, plan) is None
     again = begun(plan, tmp_path / "again")
@@ -133,6 +133,6 @@ def test_a_hostile_result_is_refused(plan: Plan, tmp_path: Path, change: Any) ->
     with pytest.raises(InfrastructureError, match="the output of a worker"):
         Received(run).accept(machine, data, [])
     run.finish()
-    found = model.load(tmp_path / "out/results.json")
+    found = results_file.load(tmp_path / "out/results.json")
     assert {test.verdict for cell in found.cells for test in cell.tests} == {Verdict.NOT_RUN}
     assert not list(tmp_path.glob("out/parts/*"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.selftest.catalogue import CATALOGUE
-from harness.results import model
+from harness.results import results_file
 from tests.harness.run.test_ending import Command
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -164,4 +164,4 @@ def test_a_matrix_in_another_folder_works(command: Command) -> None:
     command.folder = command.folder / "elsewhere"
     code, output = run(command, "--matrix", "../matrix.yaml", "--test", "truth.open")
     assert code == 1, output
-    assert len(model.load(command.folder / "out/latest/results.json").cells) == 2
+    assert len(results_file.load(command.folder / "out/latest/results.json").cells) == 2

@@ -11,7 +11,7 @@ from harness import cli
 from harness.errors import ConfigError
 from harness.host import files
 from harness.kernels import lock
-from harness.results import expectations, model
+from harness.results import expectations, results_file
 from harness.run import times
 
 
@@ -37,7 +37,7 @@ def test_no_input_waits_for_a_fifo(tmp_path: Path, capsys: pytest.CaptureFixture
     """Each kind of input file is an error of one line; stored durations count as unknown."""
     fifo = tmp_path / "expectations.yaml"
     os.mkfifo(fifo)
-    for read in (expectations.load, lock.load, model.load):
+    for read in (expectations.load, lock.load, results_file.load):
         with pytest.raises(ConfigError, match="not a regular file"):
             read(fifo)
     assert times.read_times(fifo) == {}

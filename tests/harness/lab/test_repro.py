@@ -17,7 +17,7 @@ from harness.host.cache import Cache
 from harness.host.progress import Event
 from harness.kernels import KernelRequest, Lock, resolve
 from harness.lab import repro
-from harness.results import model
+from harness.results import results_file
 from harness.run.fake import FakeBench
 from harness.run.run import Options
 from tests.harness.kernels.conftest import FakeApt, fake_apt
@@ -68,7 +68,7 @@ def test_one_cell_runs_again_on_the_packages_that_the_cache_has(
 ) -> None:
     _fill_cache(earlier, "6.1-lsm")
     assert cli.main(["repro", str(earlier), "6.1-lsm", "--test", "truth.[or]*", "--output", "new"]) == 1
-    again = model.load(Path("new/results.json"))
+    again = results_file.load(Path("new/results.json"))
     assert [(cell.id, cell.verdict) for cell in again.cells] == [("6.1-lsm", "FAIL")]
     assert {"truth.open", "truth.rename"} <= {test.name for test in again.cells[0].tests}
     assert all(test.name.startswith(("truth.o", "truth.r")) for test in again.cells[0].tests)
@@ -123,5 +123,5 @@ def test_results_without_a_plan_are_refused(earlier: Path) -> None:
 
 
 def test_another_accelerator_is_reported(earlier: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    repro_command._compare_hosts(model.load(earlier / "results.json"), "6.1-lsm", "kvm")
+    repro_command._compare_hosts(results_file.load(earlier / "results.json"), "6.1-lsm", "kvm")
     assert "the earlier run used tcg, this host uses kvm" in capsys.readouterr().err

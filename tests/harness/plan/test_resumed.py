@@ -15,7 +15,7 @@ import harness.lab.lab
 from harness import cli
 from harness.commands import run as run_command
 from harness.plan.plan import Plan, Selectors
-from harness.results import model
+from harness.results import results_file
 from harness.results.model import Agent
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
@@ -48,10 +48,10 @@ def _ended(matrix: Path, script: Mapping[str, str], code: int, **settings: Any) 
 
 
 def test_only_the_cell_without_a_result_runs_again(folder: Path) -> None:
-    before = model.load(folder / "results.json")
+    before = results_file.load(folder / "results.json")
     whole = Plan.model_validate_json((folder / "plan.json").read_text())
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
-    after = model.load(folder / "results.json")
+    after = results_file.load(folder / "results.json")
     assert after.run.exit_code == 0
     assert after.run.complete
     assert {cell.verdict for cell in after.cells} == {Verdict.PASS}
@@ -64,9 +64,9 @@ def test_only_the_cell_without_a_result_runs_again(folder: Path) -> None:
 def test_a_complete_run_stays_as_it_is(folder: Path) -> None:
     """There is nothing to run."""
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
-    before = model.load(folder / "results.json")
+    before = results_file.load(folder / "results.json")
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
-    assert model.load(folder / "results.json") == before
+    assert results_file.load(folder / "results.json") == before
 
 
 def test_the_latest_run_is_resumed_through_its_link(folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_latest_run_is_resumed_through_its_link(folder: Path) -> None:
     (out / "latest").symlink_to("night")
     (night / "mine.txt").write_text("of the user")
     assert cli.main(["run", "--resume", "out/latest", "-n", "0"]) == 0
-    assert model.load(night / "results.json").run.exit_code == 0
+    assert results_file.load(night / "results.json").run.exit_code == 0
     assert (out / "latest").readlink() == Path("night")
     assert (night / "mine.txt").read_text() == "of the user"
     assert sorted(path.name for path in out.iterdir()) == ["latest", "night"]
@@ -88,7 +88,7 @@ def test_a_cell_keeps_its_result_if_its_neighbour_has_none(folder: Path) -> None
     script = {"7.3-lsm::truth.open": "fail", "7.3-kprobe::truth.open": "lost"}
     _ended(folder.parent / "matrix.yaml", script, 1, selectors=_ONE)
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 1
-    after = {cell.id: cell.verdict for cell in model.load(folder / "results.json").cells}
+    after = {cell.id: cell.verdict for cell in results_file.load(folder / "results.json").cells}
     assert after.pop("7.3-lsm") is Verdict.FAIL
     assert set(after.values()) == {Verdict.PASS}
 
@@ -104,7 +104,7 @@ def test_a_resumed_shard_is_not_judged_as_a_whole_run(folder: Path) -> None:
     )
     _ended(matrix, {"7.3-lsm::truth.open": "lost"}, 4, shard="2/2")
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
-    assert model.load(folder / "results.json").run.exit_code == 0
+    assert results_file.load(folder / "results.json").run.exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -122,10 +122,10 @@ def test_a_resumed_shard_is_not_judged_as_a_whole_run(folder: Path) -> None:
 def test_an_option_without_a_meaning_is_refused(
     folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = model.load(folder / "results.json")
+    before = results_file.load(folder / "results.json")
     assert cli.main(["run", "--resume", "night", "-n", "0", *words]) == 2
     assert f"{words[0]}: not with --resume" in capsys.readouterr().err
-    assert model.load(folder / "results.json") == before
+    assert results_file.load(folder / "results.json") == before
 
 
 def test_a_rest_that_cannot_start_leaves_no_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +190,7 @@ def test_a_rest_that_was_killed_before_its_results_were_joined(
     assert run_command.run(options, FakeBench(), Console(file=io.StringIO()), "0") == 0
     monkeypatch.setattr(harness.lab.lab, "VmBench", lambda *_, **__: FakeBench({"*::boot": "error"}))
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
-    after = model.load(folder / "results.json")
+    after = results_file.load(folder / "results.json")
     assert {cell.verdict for cell in after.cells} == {Verdict.PASS}
     assert not (folder / ".rest").exists()
 
@@ -218,7 +218,7 @@ def test_another_agent_is_refused_before_anything_runs(
     """Results of two agents are never joined, and an hour of tests would be lost."""
     first, second = (Agent(bundle=letter * 64) for letter in "ab")
     path = folder / "results.json"
-    before = model.load(path)
+    before = results_file.load(path)
     path.write_text(
         before.model_copy(update={"run": before.run.model_copy(update={"agent": first})}).to_json()
     )
@@ -233,7 +233,7 @@ def test_another_agent_is_refused_before_anything_runs(
     monkeypatch.setattr(harness.lab.lab, "VmBench", lambda *_, **__: Built())
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 2
     assert "the agent changed since the run began" in capsys.readouterr().err
-    assert model.load(path).cells == before.cells
+    assert results_file.load(path).cells == before.cells
     assert not (folder / ".rest").exists()
 
 

@@ -20,7 +20,7 @@ from harness.plan import cost
 from harness.plan import shards as split
 from harness.plan.matrix import Matrix
 from harness.plan.plan import Plan, Selectors, make
-from harness.results import model
+from harness.results import results_file
 from harness.results.model import CellResult, Results
 from harness.run.fake import FakeBench
 from harness.run.run import Options
@@ -80,7 +80,7 @@ def test_the_guess_for_a_machine_counts_the_start_of_each_cell(matrix: Path) -> 
 
 
 def test_all_shards_merged_are_the_unsharded_run(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = model.load(_run(matrix, "whole") / "results.json")
+    whole = results_file.load(_run(matrix, "whole") / "results.json")
     assert cli.main(["plan", "--json"]) == 0
     (matrix.parent / "plan.json").write_text(capsys.readouterr().out)
     assert cli.main(["plan", "--shards", "3", "--json"]) == 0
@@ -88,7 +88,7 @@ def test_all_shards_merged_are_the_unsharded_run(matrix: Path, capsys: pytest.Ca
     folders = [str(_run(matrix, f"shard-{number}", shard)) for number, shard in enumerate(shards)]
     assert len(folders) == 3
     assert cli.main(["merge", *folders, "--plan", "plan.json", "--output", "merged"]) == whole.run.exit_code
-    assert _as_found(model.load(matrix.parent / "merged/results.json")) == _as_found(whole)
+    assert _as_found(results_file.load(matrix.parent / "merged/results.json")) == _as_found(whole)
 
 
 def test_a_lost_shard_makes_the_merge_fail(matrix: Path) -> None:

@@ -32,7 +32,7 @@ from harness.plan import suites, yaml
 from harness.plan.cells import Cell
 from harness.plan.matrix import Matrix, Suite, validate
 from harness.plan.plan import Selectors, make
-from harness.results import model
+from harness.results import model, results_file
 from harness.results.model import TestResult
 from harness.run import judge
 from harness.run.fake import FakeBench
@@ -321,7 +321,7 @@ def _run(tmp_path: Path, script: dict[str, str], extra: str = "") -> tuple[int, 
     bench = FakeBench(script, tmp_path / "log")
     code = run_command.run(options, bench, Console(file=io.StringIO()), "0")
     events = [line.partition(" ")[2] for line in (tmp_path / "log").read_text().splitlines()]
-    return code, model.load(tmp_path / "out/latest/results.json"), events
+    return code, results_file.load(tmp_path / "out/latest/results.json"), events
 
 
 def test_a_suite_has_the_verdicts_of_any_test(tmp_path: Path) -> None:

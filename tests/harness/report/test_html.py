@@ -59,7 +59,9 @@ class Page(HTMLParser):
 
 def hostile_run(text: str) -> Results:
     """A run in which a guest sent `text` in every field that it can send."""
-    sent: dict[str, Any] = {"name": text, "expected": text, "got": {text: [text]}}
+    row_text = text.encode("utf-8", "replace").decode()  # as `judge.clean` leaves it
+    sent: dict[str, Any] = {"name": row_text, "expected": row_text, "got": {row_text: [row_text]}}
+    evidence = {row_text: [row_text, {row_text: row_text}]}
     row = ledger()["open"].model_copy(update={"matched": 3})
     splat = Splat(kind=text, line=text, fingerprint=text, allowed=text)
     test = TestResult(
@@ -68,13 +70,13 @@ def hostile_run(text: str) -> Results:
         reason=text,
         attempts=(Attempt(verdict=Verdict.FAIL, reason=text),) * 2,
         assertions=(
-            Assertion.model_validate({"ok": False, "evidence": {text: [text, {text: text}]}, **sent}),
+            Assertion.model_validate({"ok": False, "evidence": evidence, **sent}),
             Assertion(ok=True, **sent),
         ),
-        ledger={text: row},
+        ledger={row_text: row},
         splats=(splat,),
     )
-    hook = Hook(event=text, point=text, program=text, type=text, state=text)
+    hook = Hook(event=row_text, point=row_text, program=row_text, type=row_text, state=row_text)
     facts: dict[str, Any] = {"capabilities": {text: text}, "coverage": {text: text}, "splats": (splat,)}
     cell = a_cell("6.1", tests=(test,), hooks=(hook,), reason=text, **facts)
     # A results file with such a command line is refused; if it were not, the page would stay whole.

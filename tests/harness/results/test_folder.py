@@ -10,7 +10,7 @@ import pytest
 from harness import report
 from harness.errors import ConfigError
 from harness.plan.plan import Plan
-from harness.results import folder
+from harness.results import folder, results_file
 from tests.harness.report.made_up import a_cell, a_run
 
 
@@ -76,6 +76,7 @@ def test_another_runs_folder_is_not_shared(tmp_path: Path) -> None:
 
 def test_the_reports_of_a_run_are_removed_with_it(tmp_path: Path) -> None:
     """`REPORTS` names each file that the reports write, and no other."""
+    results_file.write(a_run(a_cell("6.1")), tmp_path)
     report.write_all(a_run(a_cell("6.1")), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(folder.REPORTS)
 

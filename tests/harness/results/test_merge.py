@@ -16,7 +16,7 @@ from harness.errors import ConfigError, IncompleteError
 from harness.plan.cells import Cell
 from harness.plan.matrix import Kernel
 from harness.plan.plan import Omitted, Plan
-from harness.results import agreement, merge, model, shard_folders
+from harness.results import agreement, merge, results_file, shard_folders
 from harness.results.model import Agent, CellResult, Results
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict
@@ -185,7 +185,7 @@ def test_the_command_makes_one_folder(tmp_path: Path) -> None:
         str(tmp_path / "m"),
     ]
     assert cli.main(words) == 1
-    assert model.load(tmp_path / "m" / "results.json").cells == WHOLE.cells
+    assert results_file.load(tmp_path / "m" / "results.json").cells == WHOLE.cells
     names = {path.name for path in (tmp_path / "m").iterdir()}
     assert names == {
         "cells",
@@ -205,7 +205,7 @@ def test_a_missing_shard_is_named_and_exits_4(tmp_path: Path, capsys: pytest.Cap
     here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
     assert cli.main(["merge", str(here), str(tmp_path / "lost"), "--output", str(tmp_path / "m")]) == 4
     assert f"{tmp_path / 'lost'}: the shard is missing" in capsys.readouterr().err
-    merged = model.load(tmp_path / "m" / "results.json")
+    merged = results_file.load(tmp_path / "m" / "results.json")
     assert (merged.run.exit_code, merged.run.complete) == (4, False)
 
 
@@ -317,7 +317,7 @@ def test_a_shard_beyond_the_limits_is_refused(
     monkeypatch.setattr(shard_folders, "MAX_EVIDENCE", 1)
     assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
     assert not (tmp_path / "m").exists()
-    monkeypatch.setattr(model, "MAX_BYTES", 1)
+    monkeypatch.setattr(results_file, "MAX_BYTES", 1)
     assert cli.main(["merge", str(folder), "--output", str(tmp_path / "m")]) == 2
     assert capsys.readouterr().err.count("larger than") == 2
 

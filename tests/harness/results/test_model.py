@@ -18,7 +18,7 @@ from harness.host import files
 from harness.plan.matrix import Kernel
 from harness.plan.plan import Plan, Selectors, make
 from harness.report import junit, summary
-from harness.results import agreement, exercise, model, scenarios
+from harness.results import agreement, exercise, model, results_file, scenarios
 from harness.results.model import (
     Assertion,
     Attempt,
@@ -160,8 +160,8 @@ def test_the_schema_in_the_package_is_that_of_the_models() -> None:
 def test_results_fit_their_schema_and_come_back(plan: Plan, tmp_path: Path) -> None:
     found = made(plan, _all(plan))
     jsonschema.validate(json.loads(found.to_json()), json.loads(model.schema_text()))
-    report.write_all(found, tmp_path)
-    assert model.load(tmp_path / "results.json") == found
+    results_file.write(found, tmp_path)
+    assert results_file.load(tmp_path / "results.json") == found
     assert json.loads(found.to_json())["schema"] == 1
 
 
@@ -170,14 +170,14 @@ def test_a_damaged_results_file_is_a_config_error(plan: Plan, tmp_path: Path, da
     path = tmp_path / "results.json"
     path.write_text(damage(made(plan, _all(plan)).to_json()))  # type: ignore[operator]
     with pytest.raises(ConfigError, match="not a results file"):
-        model.load(path)
+        results_file.load(path)
 
 
 def test_wrong_totals_are_refused(plan: Plan, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(made(plan, _all(plan, Verdict.FAIL)).to_json().replace('"FAIL":6', '"PASS":6'))
     with pytest.raises(ConfigError, match="totals"):
-        model.load(path)
+        results_file.load(path)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -276,10 +276,10 @@ def test_a_test_that_needs_a_faster_host_is_noted(plan: Plan) -> None:
 def test_results_with_a_cell_or_a_test_twice_are_refused() -> None:
     """The later one would hide the earlier one."""
     cell = a_cell("6.1", tests=(a_test("truth.open"), a_test("truth.exec")))
-    assert model.contradiction(a_run(cell)) == ""
-    assert model.contradiction(a_run(cell, cell)) == f"{cell.id} appears twice"
+    assert results_file.contradiction(a_run(cell)) == ""
+    assert results_file.contradiction(a_run(cell, cell)) == f"{cell.id} appears twice"
     twice = a_cell("6.1", tests=(a_test("truth.open"), a_test("truth.open")))
-    assert model.contradiction(a_run(twice)) == f"{twice.id}::truth.open appears twice"
+    assert results_file.contradiction(a_run(twice)) == f"{twice.id}::truth.open appears twice"
 
 
 @pytest.mark.parametrize(
@@ -302,19 +302,19 @@ def test_results_that_contradict_themselves_are_refused(
     path = tmp_path / "results.json"
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ConfigError, match=lie):
-        model.load(path)
+        results_file.load(path)
 
 
 @pytest.mark.parametrize("code", [256, -1, 2, 99])
 def test_an_exit_code_that_no_run_has_is_refused(code: int) -> None:
     """The kernel would truncate 256 to 0, which is success."""
     found = a_run(a_cell("6.1"), exit_code=code)
-    assert model.contradiction(found) == f"no run ends with the exit code {code}"
+    assert results_file.contradiction(found) == f"no run ends with the exit code {code}"
 
 
 def test_a_run_that_is_not_complete_is_no_success() -> None:
     incomplete = a_run(a_cell("6.1"), complete=False)
-    assert model.contradiction(incomplete) == "the run has exit code 0, and is not marked as complete"
+    assert results_file.contradiction(incomplete) == "the run has exit code 0, and is not marked as complete"
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_a_run_that_is_not_complete_is_no_success() -> None:
 def test_a_pass_that_its_evidence_contradicts_is_refused(evidence: dict[str, Any], lie: str) -> None:
     """The verdict would be FAIL, SPLAT or FLAKY."""
     cell = a_cell("6.1", tests=(a_test("truth.open", **evidence),))
-    assert model.contradiction(a_run(cell)) == f"6.1-auto::truth.open is PASS, {lie}"
+    assert results_file.contradiction(a_run(cell)) == f"6.1-auto::truth.open is PASS, {lie}"
 
 
 def test_a_cell_that_passes_with_a_complaint_of_the_kernel_is_refused() -> None:
@@ -342,8 +342,8 @@ def test_a_cell_that_passes_with_a_complaint_of_the_kernel_is_refused() -> None:
         splat = Splat(kind="warning", line="WARNING: x", allowed=allowed)
         return a_cell("6.1", splats=(splat,), attempts=(lost, Attempt(verdict=Verdict.PASS)))
 
-    assert model.contradiction(a_run(cell(""))) == "6.1-auto is PASS, and the kernel complained"
-    assert model.contradiction(a_run(cell("known"))) == ""
+    assert results_file.contradiction(a_run(cell(""))) == "6.1-auto is PASS, and the kernel complained"
+    assert results_file.contradiction(a_run(cell("known"))) == ""
 
 
 def test_results_of_another_kernel_are_found(plan: Plan) -> None:

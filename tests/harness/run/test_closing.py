@@ -15,7 +15,7 @@ from harness.errors import ConfigError
 from harness.host.progress import silent
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan, Selectors
-from harness.results import model
+from harness.results import results_file
 from harness.results.model import CellReport, TestResult
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
@@ -83,7 +83,7 @@ def test_two_visits_of_one_cell_are_one_cell(project: Project, workers: str) -> 
     names = ("6.1-auto::truth.open", "6.12-auto::truth.open", "6.1-auto::truth.unlink")
     ids = [f"matrix.yaml::{name}" for name in names]
     done = project.pytest("-n", workers, *ids, apart=True)
-    ended = model.load(project.path / "out/latest/results.json")
+    ended = results_file.load(project.path / "out/latest/results.json")
     assert done.ret == 1
     assert ended.cells[0].verdict is Verdict.FAIL
     assert "left behind" in ended.cells[0].reason
@@ -138,7 +138,7 @@ def test_results_that_pass_a_cell_that_was_not_closed_are_refused(plan: Plan, cl
     tests = {pair: TestResult(name=pair[1], verdict=Verdict.PASS) for pair in plan.pairs()}
     found = made(plan, tests)
     cells = tuple(cell.model_copy(update={"closed": closed}) for cell in found.cells)
-    contradiction = model.contradiction(found.model_copy(update={"cells": cells}))
+    contradiction = results_file.contradiction(found.model_copy(update={"cells": cells}))
     assert contradiction == ("5.10-auto is PASS, and its end was not checked" if closed is False else "")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from harness import cli, report
 from harness.host.signals import REASONS
-from harness.results import model
+from harness.results import results_file
 from harness.results.model import Results
 from harness.run.cell import CellRun
 from tests import ROOT
@@ -64,7 +64,7 @@ class Command:
         assert any(word in line for line in process.stdout)
 
     def results(self) -> Results:
-        return model.load(self.folder / "out/latest/results.json")
+        return results_file.load(self.folder / "out/latest/results.json")
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -130,7 +130,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     found = (path for path in (command.folder / "out").glob("[!.]*") if path.is_dir())
     folders = [path for path in found if not path.is_symlink()]
     assert len(folders) == 2
-    assert all(model.load(path / "results.json").run.complete for path in folders)
+    assert all(results_file.load(path / "results.json").run.complete for path in folders)
     assert command.results().run.id in {path.name for path in folders}
 
 
@@ -231,7 +231,7 @@ def test_a_disk_that_is_full_during_the_run_is_infrastructure(
 ) -> None:
     monkeypatch.setattr(CellRun, "_log", _full)
     assert _inside(tmp_path, monkeypatch) == 3
-    found = model.load(tmp_path / "out/latest/results.json")
+    found = results_file.load(tmp_path / "out/latest/results.json")
     assert set(found.totals) == {"INFRA"}
     assert "No space left on device" in found.cells[0].reason
     assert "destroy" in (tmp_path / "log").read_text()

@@ -17,9 +17,11 @@ import pytest
 import harness.run.pytest.controller  # noqa: F401
 from agent.selftest.catalogue import CATALOGUE
 from harness import cli
-from harness.results.model import Results, load
+from harness.results.model import Results
+from harness.results.results_file import load
 from harness.results.verdict import Verdict
 from harness.run.options import ALL
+from harness.run.pytest.worker import CELL_PROPERTY, TEST_PROPERTY
 
 CONFTEST = """
 from pathlib import Path
@@ -438,3 +440,33 @@ def test_every_option_is_passed_on(project: Project) -> None:
     found = load(project.path / "named/results.json")
     assert len(found.cells) == 1
     assert found.run.exit_code == 0
+
+
+SPY = """
+from pathlib import Path
+
+SEEN = Path(__file__).with_name("seen")
+
+def pytest_runtest_logreport(report):
+    with SEEN.open("a") as file:
+        file.writelines(f"{report.when} {name}\\n" for name, _ in report.user_properties)
+
+def pytest_sessionfinish(session):
+    with SEEN.open("a") as file:
+        file.writelines(f"kept {name}\\n" for item in session.items for name, _ in item.user_properties)
+"""
+
+
+def test_a_result_is_sent_with_one_report_and_not_kept(project: Project) -> None:
+    """A large run has hundreds of megabytes. The report of a cell is sent when it was opened and closed."""
+    project.matrix("6.1")
+    with (project.path / "conftest.py").open("a") as file:
+        file.write(SPY)
+    results = project.run("-n", "0").results
+    seen = Counter((project.path / "seen").read_text().splitlines())
+    tests = len(results.cells[0].tests)
+    assert seen == {
+        f"call {TEST_PROPERTY}": tests,
+        f"teardown {CELL_PROPERTY}": seen[f"teardown {CELL_PROPERTY}"],
+    }
+    assert 1 <= seen[f"teardown {CELL_PROPERTY}"] <= 2
