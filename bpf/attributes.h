@@ -288,14 +288,8 @@ static __always_inline int fim_note_mount(struct vfsmount *mnt)
 /* Notes what a call by name has found, if the mount will refuse the call. */
 static __always_inline void fim_found_read_only(struct vfsmount *mnt)
 {
-	struct fim_inflight *op;
-
-	if (!(BPF_CORE_READ(mnt, mnt_flags) & MNT_READONLY) &&
-	    !(BPF_CORE_READ(mnt, mnt_sb, s_flags) & MS_RDONLY))
-		return;
-	op = fim_op_lookup();
-	if (op && !op->nested && !op->quiet && op->state == FIM_ENTERED &&
-	    fim_is_among(op->point, FIM_WRITES_FIRST))
+	if ((BPF_CORE_READ(mnt, mnt_flags) & MNT_READONLY) ||
+	    (BPF_CORE_READ(mnt, mnt_sb, s_flags) & MS_RDONLY))
 		fim_found_note(0);
 }
 
@@ -303,9 +297,14 @@ static __always_inline void fim_found_read_only(struct vfsmount *mnt)
 static __always_inline int want_write_given(void *ctx, __u32 family)
 {
 	struct vfsmount *mnt = (void *)fim_arg(ctx, family, 0);
+	struct fim_inflight *op = fim_op_lookup();
 
-	fim_open_note_place();
-	fim_found_read_only(mnt);
+	if (op && op->state == FIM_ENTERED && !op->nested && !op->quiet) {
+		if (op->point == FIM_AT_OPEN)
+			fim_open_note_place(op);
+		else if (fim_is_among(op->point, FIM_WRITES_FIRST))
+			fim_found_read_only(mnt);
+	}
 	return fim_note_mount(mnt);
 }
 

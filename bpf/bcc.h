@@ -61,6 +61,8 @@ struct nameidata___lookup {
 	struct qstr last;
 };
 
+#define FIM_LOOKS_UP(nd, filename) 1 /* where its name lies is not known */
+
 struct mnt_namespace {
 	char before[FIM_NAMESPACE_INUM];
 	struct {

@@ -162,7 +162,11 @@ struct filename {
 struct nameidata___lookup { /* libbpf ignores the suffix; bcc.h has one of its own */
 	struct path path;
 	struct qstr last;
+	struct filename *name;
 };
+
+/* Whether a lookup is the one of this name: a file system may look up others while it serves it. */
+#define FIM_LOOKS_UP(nd, filename) (BPF_CORE_READ(nd, name) == (filename))
 
 struct open_flags {
 	int open_flag;

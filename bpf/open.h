@@ -84,44 +84,62 @@ static __always_inline int exec_open_enter(void *ctx, __u32 family)
 	return 0;
 }
 
-/* may_open([idmap,] const struct path *path, ..): the object was found, and the kernel may refuse it yet */
-static __always_inline int may_open_given(void *ctx, __u32 family)
+/* The open or exec of which a program may note the object: it is found, and may be refused yet. */
+static __always_inline struct fim_inflight *fim_op_lookup_opening(void)
 {
 	struct fim_inflight *op = fim_op_lookup();
-	struct dentry *dentry;
-	struct path *path;
 
 	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED ||
 	    (op->point != FIM_AT_OPEN && op->point != FIM_AT_EXEC_OPEN))
+		return NULL;
+	return op;
+}
+
+/*
+ * complete_walk(struct nameidata *nd): a lookup has found its object, if an open
+ * has not created it. All lookups of names pass here.
+ */
+static __always_inline int walked_given(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_op_lookup_opening();
+	struct nameidata___lookup *nd;
+
+	if (!op)
 		return 0;
-	path = fim_arg_pointer_after_idmap(ctx, family, 0);
-	dentry = fim_field(family, path, dentry);
-	op->beside = 0;
-	op->reached = dentry;
-	op->reached_on = fim_path_mount(path);
-	op->inode = fim_field(family, dentry, d_inode);
-	op->parent = fim_field(family, dentry, d_parent);
-	op->name_hash = BPF_CORE_READ(
-		dentry, d_name.hash_len); /* in a union, of which old verifiers see one member */
+	nd = (void *)fim_arg(ctx, family, 0);
+	if (FIM_LOOKS_UP(nd, op->filename))
+		fim_op_reach(op, (void *)nd + bpf_core_field_offset(struct nameidata___lookup, path));
+	return 0;
+}
+
+/*
+ * may_open([idmap,] const struct path *path, ..), where no program is at complete_walk(). An open
+ * that may create is refused before this if it finds a directory, what must not exist, or another
+ * user's file in a directory that all may write to.
+ */
+static __always_inline int may_open_given(void *ctx, __u32 family)
+{
+	struct fim_inflight *op = fim_op_lookup_opening();
+
+	if (op)
+		fim_op_reach(op, (void *)fim_arg_after_idmap(ctx, family, 0));
 	return 0;
 }
 
 /*
  * An open that may create or truncate asks to write to the mount, before it is
- * allowed to: of the directory in which it looks for the name, and of the file
- * once that is found. Notes which one it is. A name that a symbolic link had is
- * not in the caller's text.
+ * allowed to: of the directory in which it looks for the name, and to truncate of
+ * the file once that is found. Notes which one it is. A name that a symbolic link
+ * had is not in the caller's text.
  */
-static __always_inline void fim_open_note_place(void)
+static __always_inline void fim_open_note_place(struct fim_inflight *op)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fim_inflight *op = fim_op_lookup();
 	struct nameidata___lookup *nd;
 	struct filename *filename;
 	struct inode *inode;
 
-	if (!op || op->point != FIM_AT_OPEN || op->state != FIM_ENTERED || op->nested || op->quiet ||
-	    !(op->flags & (O_CREAT | O_TRUNC)))
+	if (!(op->flags & (O_CREAT | O_TRUNC)))
 		return;
 	nd = (void *)BPF_CORE_READ(task, nameidata);
 	if (!nd)
@@ -129,7 +147,7 @@ static __always_inline void fim_open_note_place(void)
 	fim_op_reach(op, (void *)nd + bpf_core_field_offset(struct nameidata___lookup, path));
 	inode = op->inode;
 	filename = op->filename;
-	op->beside = (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR;
+	op->beside = !(op->flags & O_TRUNC) || (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR;
 	if (op->beside &&
 	    (__u64)BPF_CORE_READ(nd, last.name) - (__u64)BPF_CORE_READ(filename, name) >= FIM_PATH_MAX)
 		op->reached = NULL;
@@ -153,6 +171,7 @@ static __always_inline int open_resolve(void *ctx, __u32 family)
 	op->flags = fim_field(family, file, f_flags);
 	object.dentry = BPF_CORE_READ(file, f_path.dentry);
 	object.mount = fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
+	op->reached = object.dentry;
 	if (fim_op_reject(op, &object))
 		return 0;
 	slot = fim_op_record(op, family);

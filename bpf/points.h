@@ -53,6 +53,7 @@
 	X(open_root, enter, do_file_open_root)                                                               \
 	X(exec_open, enter, do_open_execat)                                                                  \
 	X(may_open, given, may_open)                                                                         \
+	X(walked, given, complete_walk)                                                                      \
 	X(unlink, enter, do_unlinkat)                                                                        \
 	X(rmdir, enter, do_rmdir)                                                                            \
 	X(mkdir, enter, do_mkdirat)                                                                          \

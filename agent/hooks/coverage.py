@@ -29,7 +29,7 @@ FAILED_LOOKUP = "operations that fail while the kernel looks up the name are not
 _WITHOUT = {
     "parent.given": FAILED_LOOKUP,
     "parent.exit": "a refused operation on a name is reported by the path that the caller wrote",
-    "may_open.given": "a refused open is reported by the path that the caller wrote; links are not followed",
+    "walked.given": "a refused open is reported by the path that the caller wrote; links are not followed",
     "exec_open.enter": "a refused exec is not seen",
     "open_root.enter": "an open by a file handle is not seen",
     "ftruncate.enter": "a truncation by descriptor is not seen",

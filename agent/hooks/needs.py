@@ -85,9 +85,12 @@ _MOUNTS = all_of(
 # Before 5.13 no function of the kernel serves all file systems; "ioctl32" is for 32-bit callers.
 _IOCTL = all_of("ioctl.resolve", "ioctl.exit", best_effort("ioctl32.exit"))
 
+# What an open or exec found before it may be refused: both where the kernel has them is one program too many.
+_FOUND = one_of("walked.given", "may_open.given")
+
 EVENTS: dict[EventType, Needs] = {
     EventType.OPEN: _needs(
-        *(_resolved("open"), _returns("open_root"), "may_open.given"),
+        *(_resolved("open"), _returns("open_root"), _FOUND),
         extra=best_effort("signal.given", AFTER_LOST_RETURN, "want_write.given"),
     ),
     EventType.CLOSE: _needs("close.once"),
@@ -118,7 +121,7 @@ EVENTS: dict[EventType, Needs] = {
         ),
     ),
     EventType.UMOUNT: _needs(_returns("umount"), "unmounted.once"),
-    EventType.EXEC: Needs("exec.once", all_of("exec.once", _returns("exec_open"), "may_open.given")),
+    EventType.EXEC: Needs("exec.once", all_of("exec.once", _returns("exec_open"), _FOUND)),
     EventType.FORK: Needs("fork.once"),
     EventType.EXIT: Needs("exit.once"),
     EventType.CHATTR: _needs(

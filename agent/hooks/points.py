@@ -72,6 +72,7 @@ KEEPS_RETURNS = "fprobe_fgraph_entry"
 # Functions with an entry only, which other operations pass.
 GIVEN: dict[str, tuple[str, ...]] = {
     "may_open": ("may_open",),
+    "walked": ("complete_walk",),
     "installed": ("fd_install",),
     "parent": ("__filename_parentat", "filename_parentat"),
     "lookup": ("filename_lookup",),
@@ -147,6 +148,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "open.resolve": ("file",),
     "exec_open.enter": ("fd", "name"),
     "may_open.given": ("path",),
+    "walked.given": ("nd",),
     "installed.given": ("fd", "file"),
     "unlink.resolve": _ENTRY,
     "rmdir.resolve": _ENTRY,

@@ -328,7 +328,7 @@ _PLACES = (
     ),
     Mutant(
         "refused-objects-not-reached",
-        "bpf/open.h",
+        "bpf/operation.h",
         "op->reached = dentry;",
         "op->reached = NULL;",
         ("doors.refused_links", "doors.exec_refused"),
