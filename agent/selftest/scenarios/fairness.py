@@ -24,6 +24,8 @@ OPENAT = {"x86_64": "257", "aarch64": "56"}  # number of openat(2)
 WANTED = 53
 REFUSALS = 10_007
 RENAMES = 2003
+RACING = 8009  # opens while another process renames the file
+RACES = 3
 FLOOD = 2003  # wanted events of one user that the agent does not read
 FALL_ASLEEP_S = 60
 THREAD = 197_621
@@ -323,3 +325,35 @@ def fairness_crowd(bench: Bench) -> None:
     )
     bench.equal("lost", 0, sum(account.lost for account in played.counted.values()))
     _wake(bench, fifo, CROWD)
+
+
+@proves("fairness.racing_rename")
+def fairness_racing_rename(bench: Bench) -> None:
+    """Open a file of a stranger on one CPU while another renames it to where no rule can match, and back."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) == 1:
+        raise CannotTellError("this machine has only one CPU")
+    with bench.mounted("fs") as top:
+        for folder in ("etc", "anyone/own"):
+            Path(f"{top}/{folder}").mkdir(parents=True)
+        for file in ("etc/passwd", "anyone/passwd"):
+            Path(f"{top}/{file}").touch()
+        for mine in ("anyone", "anyone/own", "anyone/passwd"):
+            os.chown(f"{top}/{mine}", STRANGER, STRANGER)
+        bench.rules(wanted=f'open.file.path =~ "{top}/*/passwd"')
+        here, there = f"{top}/anyone/passwd", f"{top}/anyone/own/passwd"
+        # What is open has no name to look up: each open finds the file, wherever it is.
+        again = "open /proc/self/fd/%{5} O_RDONLY -> $0\nclose $0\n"
+        script = (
+            f"open {here} O_PATH -> $5\n"
+            f"fork -> $1\ncpu {cpus[0]}\nsetuid {STRANGER}\nrepeat {RACING}\n{again}end\nend\n"
+            f"fork -> $2\ncpu {cpus[1]}\nsetuid {STRANGER}\n"
+            f"repeat {RACING}\nrename {here} {there}\nrename {there} {here}\nend\nend\n"
+            "wait $1\nwait $2\nclose $5\n"
+        )
+        for _ in range(RACES):
+            played = bench.play(script, absorb=False)  # the agent would take the time of one of the CPUs
+            seen = len(played.matches("wanted"))
+            bench.evidence.record("opens in both places", 0 < seen < RACING, f"fewer than {RACING}", seen)
+            passed = bench.play(_opens(f"{top}/etc/passwd"))
+            bench.equal("events of another file", WANTED, len(passed.matches("wanted")))

@@ -150,6 +150,15 @@ _DISCARDERS = (
         ("discarders.unannounced",),
     ),
     Mutant(
+        "files-that-move-not-noticed",
+        "bpf/judge.h",
+        "\tfim_check_place(index, which, dentry);\n",
+        "",
+        ("fairness.racing_rename",),
+        kernel="7.3",
+        vcpus=2,
+    ),
+    Mutant(
         "retention-off",
         "agent/pipeline.py",
         "RETENTION_NS = 60_000_000_000",

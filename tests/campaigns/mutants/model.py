@@ -8,7 +8,8 @@ from typing import NamedTuple
 class Mutant(NamedTuple):
     """One fault: in `file`, `old` occurs exactly once and becomes `new`; each of `caught_by` must fail.
 
-    That is tried on `kernel`, unless the caller names another one, with the hooks of `hookset`.
+    That is tried on `kernel`, unless the caller names another one, with the hooks of `hookset`. `vcpus` is 0
+    for as many processors as the matrix gives that kernel.
     """
 
     name: str
@@ -18,3 +19,4 @@ class Mutant(NamedTuple):
     caught_by: tuple[str, ...]
     kernel: str = "6.1"
     hookset: str = "auto"
+    vcpus: int = 0

@@ -114,13 +114,14 @@ def main(words: Sequence[str]) -> int:
 
 def _on_machines(arguments: argparse.Namespace, mutants: Sequence[Mutant]) -> dict[str, dict[str, str]]:
     """Return fault -> test -> verdict, with one machine for each kernel. Raises MisfitError."""
-    kernels = arguments.kernel
-    by_kernel: dict[str, list[Mutant]] = {}
+    kernels, vcpus = arguments.kernel, arguments.vcpus
+    by_machine: dict[tuple[str, int], list[Mutant]] = {}
     for mutant in mutants:
-        by_kernel.setdefault("" if kernels else mutant.kernel, []).append(mutant)
+        key = ("" if kernels else mutant.kernel, vcpus or mutant.vcpus)
+        by_machine.setdefault(key, []).append(mutant)
     found: dict[str, dict[str, str]] = {}
-    for kernel, some in by_kernel.items():
-        arguments.kernel = kernels or [kernel]
+    for (kernel, count), some in by_machine.items():
+        arguments.kernel, arguments.vcpus = kernels or [kernel], count
         with tempfile.TemporaryDirectory() as folder, booted.booted(arguments) as machine:
             found |= campaign(machine.guest, Path(folder), some)
     return found
