@@ -140,7 +140,7 @@ $(CLUSTER): $(INSTALLED)
 	@rm -f $(VENV)/.cluster-*
 	@touch $@
 
-build: $(BUILD)/fim.bpf.o $(BUILD)/fim-gen $(BUILD)/rules_tables.py
+build: $(BUILD)/fim.bpf.o $(BUILD)/fim-casts.bpf.o $(BUILD)/fim-gen $(BUILD)/rules_tables.py
 
 define COMPILE_BPF
 $(CLANG) $(BPF_CFLAGS) $(FAMILIES) -c bpf/fim.bpf.c -o $@.partial
@@ -164,6 +164,12 @@ $(BPF_FROM) $(GENERATOR_FROM): | $(BUILD)/.packages
 $(BUILD)/fim.bpf.o: $(BPF_SOURCES) $(BPF_FROM) | $(BUILD)/.packages
 	$(COMPILE_BPF)
 
+# The same programs for kernels under lockdown, which attach no kprobes: bpf/read.h.
+CASTS := -DFIM_CASTS -DFIM_WITHOUT_KPROBE
+$(BUILD)/fim-casts.bpf.o: FAMILIES = $(CASTS)
+$(BUILD)/fim-casts.bpf.o: $(BPF_SOURCES) $(BPF_FROM) | $(BUILD)/.packages
+	$(COMPILE_BPF)
+
 # What the developer's loop tests before the rest is compiled: fim-without-KPROBE.KPROBE_MULTI.bpf.o.
 $(BUILD)/fim-without-%.bpf.o: FAMILIES = $(addprefix -DFIM_WITHOUT_,$(subst ., ,$*))
 $(BUILD)/fim-without-%.bpf.o: $(BPF_SOURCES) $(BPF_FROM) | $(BUILD)/.packages
@@ -175,7 +181,7 @@ $(BUILD)/fim-gen: $(GENERATOR_SOURCES) $(GENERATOR_FROM) | $(BUILD)/.packages
 # The same files for guests of another architecture, in build/ARCH, and first the packages that compile and boot them.
 define FOREIGN_RULES
 .PHONY: build-$(1)
-build-$(1): $(BUILD)/$(1)/fim.bpf.o $(BUILD)/$(1)/fim-gen
+build-$(1): $(BUILD)/$(1)/fim.bpf.o $(BUILD)/$(1)/fim-casts.bpf.o $(BUILD)/$(1)/fim-gen
 
 $(BUILD)/$(1)/%: TARGET = $(1)
 $(BUILD)/$(1)/%: HEADERS = /usr/$(TRIPLET_$(1))/include
@@ -189,6 +195,10 @@ $(BUILD)/$(1)/$(BPF_MARK) $(BUILD)/$(1)/$(GENERATOR_MARK): | $(BUILD)/.packages-
 	$$(MARK)
 
 $(BUILD)/$(1)/fim.bpf.o: $(BPF_SOURCES) $(BUILD)/$(1)/$(BPF_MARK)
+	$$(COMPILE_BPF)
+
+$(BUILD)/$(1)/fim-casts.bpf.o: FAMILIES = $(CASTS)
+$(BUILD)/$(1)/fim-casts.bpf.o: $(BPF_SOURCES) $(BUILD)/$(1)/$(BPF_MARK)
 	$$(COMPILE_BPF)
 
 $(BUILD)/$(1)/fim-without-%.bpf.o: FAMILIES = $$(addprefix -DFIM_WITHOUT_,$$(subst ., ,$$*))

@@ -119,7 +119,7 @@ struct open_flags {
 				       int(struct dentry *, const char *, const void *, size_t, int)))
 
 /* Instead of read.h: no kernel that needs the other way lets bcc's programs be attached. */
-#define FIM_READS_BY_CAST(size)			    0
+#define FIM_READS_BY_CAST			    0
 #define fim_read_kernel(to, size, from)		    bpf_probe_read_kernel(to, size, from)
 #define fim_copy(to, size, from)		    bpf_probe_read_kernel(to, size, from)
 #define fim_copy_some(to, size, from)		    bpf_probe_read_kernel(to, size, from)

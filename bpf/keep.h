@@ -59,10 +59,9 @@ static __always_inline struct fim_kept *fim_place_lookup(void)
 __noinline int fim_place_name(__u64 text, __u32 which)
 {
 	struct fim_kept *place = fim_place_lookup();
-	__u64 mark = 0;
 	long size;
 
-	if (!place || FIM_READS_BY_CAST(mark))
+	if (!place)
 		return 0;
 	size = fim_read_long_string(place->names[which & 1], sizeof(place->names[0]), (void *)text,
 				    (void *)place);
@@ -98,9 +97,9 @@ __noinline int fim_place_keep(__u32 index)
 {
 	struct fim_slot *slot = fim_slot_lookup_inline(index);
 	struct fim_kept *place = fim_place_lookup();
-	__u64 size, mark = 0;
+	__u64 size;
 
-	if (!slot || !place || FIM_READS_BY_CAST(mark))
+	if (!slot || !place)
 		return 0;
 	size = sizeof(struct fim_event) + slot->used;
 	barrier_var(size); /* the verifier needs the bound in the register that is passed */
@@ -115,9 +114,9 @@ __noinline int fim_place_keep(__u32 index)
 static __always_inline int fim_place_fetch(struct fim_slot *slot)
 {
 	struct fim_kept *place = fim_place_lookup();
-	__u64 size, mark = 0;
+	__u64 size;
 
-	if (!place || FIM_READS_BY_CAST(mark))
+	if (!place || FIM_READS_BY_CAST)
 		return 0;
 	size = sizeof(struct fim_event) + place->event.size;
 	barrier_var(size); /* the verifier needs the bound in the register that is passed */

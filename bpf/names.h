@@ -96,7 +96,8 @@ static __always_inline int rename_enter(void *ctx, __u32 family)
 static __always_inline int fim_op_place_name(struct fim_inflight *op, __u32 family, __u32 which,
 					     struct filename *filename)
 {
-	if (!op->owns || (op->keeps != FIM_KEEPS_NOTHING && op->keeps != FIM_KEEPS_NAMES) ||
+	if (FIM_READS_BY_CAST || !op->owns ||
+	    (op->keeps != FIM_KEEPS_NOTHING && op->keeps != FIM_KEEPS_NAMES) ||
 	    !fim_place_name((__u64)BPF_CORE_READ(filename, name), which))
 		return 0;
 	op->keeps = FIM_KEEPS_NAMES;

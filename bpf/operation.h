@@ -364,7 +364,7 @@ __noinline int fim_op_keep(void)
 	if (!op)
 		return 0;
 	fim_op_forget(op);
-	if (op->owns && fim_place_keep(op->slot)) {
+	if (!FIM_READS_BY_CAST && op->owns && fim_place_keep(op->slot)) {
 		op->keeps = FIM_KEEPS_PLACE;
 	} else {
 		if (!op->charged)
@@ -379,10 +379,10 @@ __noinline int fim_op_keep(void)
 static __always_inline void fim_place_append(struct fim_slot *slot, struct fim_kept *place, __u32 which)
 {
 	struct fim_text *text = &slot->event.file[which].given;
-	__u64 used = slot->used, mark = 0;
+	__u64 used = slot->used;
 	long size;
 
-	if (used > FIM_PAYLOAD_MAX - FIM_PATH_MAX || FIM_READS_BY_CAST(mark))
+	if (used > FIM_PAYLOAD_MAX - FIM_PATH_MAX || FIM_READS_BY_CAST)
 		return;
 	size = fim_read_long_string(slot->payload + used, sizeof(place->names[0]), place->names[which],
 				    &slot->place);

@@ -6,13 +6,15 @@
  * 6.2 it has bpf_rdonly_cast(): the verifier takes the address for one of a
  * structure, and a load from it gives 0 if nothing is mapped there.
  *
- * Both ways are in the object, and the loader chooses (agent/kernel/reads.py):
- * each read compares its size with a mark that no size equals. For casts the
- * loader inverts these comparisons and turns the call of the mark into one of
- * bpf_rdonly_cast(). The verifier knows the size, so it checks one way only, and
- * the kernel removes the comparison and the other way. A weak symbol would need
- * the kernel's own BTF, which is hidden where the object is loaded with external
- * BTF.
+ * Each way has an object of its own, and the loader chooses (agent/kernel/reads.py).
+ * Both ways in one object cost 39 % of what loading it takes on 6.1: the kernel
+ * removes each piece of dead code by moving the rest of the program. In the object
+ * with casts each cast calls a mark, which the loader turns into a call of
+ * bpf_rdonly_cast(). A weak symbol would need the kernel's own BTF, which is hidden
+ * where the first object is loaded with external BTF.
+ *
+ * Where a function does nothing with casts its callers decide that: a caller sets
+ * no argument that the compiler sees unused, and the verifier refuses the call.
  *
  * Where bcc compiles, bcc.h has the first way alone.
  */
@@ -23,12 +25,11 @@
 
 #define FIM_MARK 0x46494d52 /* as in agent/kernel/reads.py */
 
-/* Whether this read is done by a cast; `size` is passed on, and the compiler must not know its value. */
-#define FIM_READS_BY_CAST(size)                                                                              \
-	({                                                                                                   \
-		barrier_var(size);                                                                           \
-		__builtin_expect((size) == FIM_MARK, 0);                                                     \
-	})
+#ifdef FIM_CASTS
+#define FIM_READS_BY_CAST 1
+#else
+#define FIM_READS_BY_CAST 0
+#endif
 
 /* It begins with an array of characters: a load of any size from one is allowed, as far as the array goes. */
 struct new_utsname {
@@ -52,10 +53,9 @@ static __always_inline void fim_read_kernel(void *to, __u64 size, const void *fr
 	typedef __u64 __attribute__((may_alias)) word;
 	typedef __u32 __attribute__((may_alias)) half;
 	typedef __u16 __attribute__((may_alias)) quarter;
-	__u64 bytes = size;
 
-	if (!FIM_READS_BY_CAST(bytes))
-		bpf_probe_read_kernel(to, bytes, from);
+	if (!FIM_READS_BY_CAST)
+		bpf_probe_read_kernel(to, size, from);
 	else if (size == sizeof(word))
 		*(word *)to = *(const volatile word *)fim_cast(from);
 	else if (size == sizeof(half))
@@ -110,26 +110,23 @@ FIM_ONCE void fim_copy_by_dynptr(void *to, __u64 size, void *from)
 /* Copies from a map's value to another one. */
 static __always_inline void fim_copy(void *to, __u64 size, void *from)
 {
-	__u64 bytes = size;
-
-	if (FIM_READS_BY_CAST(bytes))
+	if (FIM_READS_BY_CAST)
 		fim_copy_by_dynptr(to, size, from);
 	else
-		bpf_probe_read_kernel(to, bytes, from);
+		bpf_probe_read_kernel(to, size, from);
 }
 
 /* Copies as many bytes as a variable has, only where reads are not casts: the caller has found that out. */
 static __always_inline void fim_copy_some(void *to, __u64 size, const void *from)
 {
-	bpf_probe_read_kernel(to, size, from);
+	if (!FIM_READS_BY_CAST)
+		bpf_probe_read_kernel(to, size, from);
 }
 
 /* Copies `size` characters, 256 at most, from a map's value; the byte behind them may become a zero. */
 static __always_inline void fim_copy_text(void *to, __u64 size, const void *from, __u64 *place)
 {
-	__u64 mark = 0;
-
-	if (FIM_READS_BY_CAST(mark))
+	if (FIM_READS_BY_CAST)
 		fim_print(to, size + 1, from, place);
 	else
 		bpf_probe_read_kernel(to, size, from);
@@ -138,11 +135,10 @@ static __always_inline void fim_copy_text(void *to, __u64 size, const void *from
 /* Reads a string of at most FIM_PRINT_MAX bytes. Returns its size with the final zero; below 2: none. */
 static __always_inline long fim_read_string(void *to, __u64 size, const void *from, __u64 *place)
 {
-	__u64 bytes = size;
 	long length;
 
-	if (!FIM_READS_BY_CAST(bytes))
-		return bpf_probe_read_kernel_str(to, bytes, from);
+	if (!FIM_READS_BY_CAST)
+		return bpf_probe_read_kernel_str(to, size, from);
 	length = fim_print(to, size, from, place);
 	return length > (long)size ? size : length;
 }
@@ -150,11 +146,9 @@ static __always_inline long fim_read_string(void *to, __u64 size, const void *fr
 /* Reads a string, cut to `size` bytes. Returns its size with the final zero; below 1: none. */
 static __always_inline long fim_read_long_string(char *to, __u64 size, const char *from, __u64 *place)
 {
-	__u64 bytes = size;
-
-	if (FIM_READS_BY_CAST(bytes))
+	if (FIM_READS_BY_CAST)
 		return fim_print_long(to, size, from, place);
-	return bpf_probe_read_kernel_str(to, bytes, from);
+	return bpf_probe_read_kernel_str(to, size, from);
 }
 
 #endif /* FIM_READ_H */

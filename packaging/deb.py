@@ -74,7 +74,8 @@ def _program(stage: Path) -> None:
         if source.suffix in _SUFFIXES:
             _install(source, library / source.relative_to(ROOT / "agent"))
     _install(ROOT / "build/rules_tables.py", library / "rules/_tables.py")
-    _install(ROOT / "build/fim.bpf.o", library / "bpf/fim.bpf.o")
+    for name in ("fim.bpf.o", "fim-casts.bpf.o"):
+        _install(ROOT / "build" / name, library / "bpf" / name)
     for source in sorted((ROOT / "bpf").glob("*.[ch]")):
         _install(source, library / "bpf" / source.name)
     (library / "bin").mkdir(parents=True)

@@ -12,7 +12,7 @@ import functools
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from agent.errors import KernelError
@@ -116,12 +116,16 @@ class _Library:
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call one function of `PROTOTYPES`."""
+        return self.function(name)(*arguments)
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """Return one function of `PROTOTYPES`."""
         function = self._functions.get(name)
         if function is None:
             function = getattr(self._library, name)
             function.restype, function.argtypes = PROTOTYPES[name]
             self._functions[name] = function
-        return function(*arguments)
+        return function
 
     def printed(self) -> str:
         """Return the text printed since the last call, and forget it."""
@@ -333,10 +337,15 @@ class Map:
         return mmap.mmap(self.fd(), size + mmap.PAGESIZE - 1 & ~(mmap.PAGESIZE - 1))
 
     def update(self, key: bytes, value: bytes) -> None:
-        """Insert or replace an entry. A queue or stack has no keys: pass b"" to push."""
-        buffer = key or None
-        result = _lib().call("bpf_map_update_elem", self.fd(), buffer, value, 0)
-        _checked(f"update {self.name}", result)
+        """Insert or replace an entry."""
+        _checked(f"update {self.name}", _lib().call("bpf_map_update_elem", self.fd(), key, value, 0))
+
+    def push(self, values: Iterable[bytes]) -> None:
+        """Push many values onto a stack or queue, which has no keys."""
+        update, fd = _lib().function("bpf_map_update_elem"), self.fd()
+        for value in values:
+            if (result := update(fd, None, value, 0)) < 0:
+                raise _failed(f"push to {self.name}", -result)
 
     def lookup(self, key: bytes, value_size: int = 0) -> bytes | None:
         """Return the value, or None. A per-CPU map has a value for each CPU: pass `value_size`."""

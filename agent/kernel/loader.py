@@ -218,7 +218,8 @@ class Loader:
 
     def _load(self, plan: Plan, functions: Functions, chooser: Chooser, casts: int) -> Loaded:
         with ExitStack() as undo:
-            opened = Object(str(self._path), str(self._external) if self._external else None)
+            path = reads.with_casts(self._path) if casts else self._path
+            opened = Object(str(path), str(self._external) if self._external else None)
             undo.callback(opened.close)
             self._prepare(opened, plan, functions)
             if casts:

@@ -139,10 +139,8 @@ class Tables:
         self._serial = 0
         self._banks: list[dict[Approver, int]] = [{}, {}]
         self._cpus = counted_cpus()
-        for index in SHARED_SLOTS:
-            maps["free_slots"].update(b"", _U32.pack(index))
-        for index in SHARED_OPERATIONS:
-            maps["free_operations"].update(b"", _U32.pack(index))
+        maps["free_slots"].push(map(_U32.pack, SHARED_SLOTS))
+        maps["free_operations"].push(map(_U32.pack, SHARED_OPERATIONS))
         self._config, self._policies, self._generation = (
             Cells(maps[name], "I") for name in ("config", "policies", "generation")
         )

@@ -34,7 +34,7 @@ SHAPES: tuple[Mapping[str, int], ...] = (
 # The format of strings is always the same.
 OTHERS = ("fim_account_seed", "fim_arguments", "fim_string_format")
 
-# No constant, but set alike: how programs read the kernel's memory (agent/kernel/reads.py).
+# No constant, but another object: how programs read the kernel's memory (agent/kernel/reads.py).
 BY_CAST = "reads_by_cast"
 
 _RING_BYTES = 4096
@@ -89,11 +89,13 @@ def check(path: Path, kinds: Collection[str], casts: Collection[int] = (0,)) -> 
         absent: set[str] = set()
         for shape in ({**constants, BY_CAST: cast} for cast in casts for constants in SHAPES):
             here = set(kinds) - set(sets.PERF) if shape[BY_CAST] else kinds
-            left = _aimed(path, here, functions, absent)
+            of_shape = reads.with_casts(path) if shape[BY_CAST] else path
+            left = _aimed(of_shape, here, functions, absent)
             while left and len(rejections) < MOST_REJECTIONS:
-                refused = _load(path, shape, left, functions, loaded)
+                refused = _load(of_shape, shape, left, functions, loaded)
                 if refused:
-                    rejections.append(Rejection(refused, words(shape), _log(path, shape, refused, functions)))
+                    lines = _log(of_shape, shape, refused, functions)
+                    rejections.append(Rejection(refused, words(shape), lines))
                 left = left[left.index(refused) + 1 :] if refused else []  # libbpf loads in this order
         names = tuple(sorted({*loaded, *(one.program for one in rejections)}))
         return Checked(names, tuple(sorted(absent)), tuple(rejections), max(loaded.values(), default=0))

@@ -2,12 +2,13 @@
 
     agent/...                  the Python package, with its bytecode beside it
     agent/bpf/fim.bpf.o        the CO-RE object for the guest's architecture
+    agent/bpf/fim-casts.bpf.o  the same for kernels under lockdown
     agent/bpf/*.[ch]           its source, for bcc, which compiles in the guest
     agent/btf/RELEASE.btf      reduced type information of a kernel, for cells that do not use its own
     agent/bin/fim-gen          the static generator of known events
     agent/rules/_tables.py     the tables of the rule parser, made in advance
 
-A bundle has the compiled files (`fim.bpf.o`, `fim-gen`) of each architecture below ARCH/, such as
+A bundle has the compiled files (`*.bpf.o`, `fim-gen`) of each architecture below ARCH/, such as
 arm64/agent/bpf/fim.bpf.o; a guest gets those of its own.
 
 The bundle depends on its files alone: no times, no owners, sorted names. It contains bytecode because
@@ -32,6 +33,7 @@ from harness.host import deadlines
 
 TARGET = "/opt/fim"
 OBJECT = "agent/bpf/fim.bpf.o"
+CASTS = "agent/bpf/fim-casts.bpf.o"
 _GENERATOR = "agent/bin/fim-gen"
 _REMOTE = "/tmp/fim-bundle.tar"  # noqa: S108 - a path in the guest
 _SUFFIXES = {".py", ".lark", ".yaml", ".json", ".service"}
@@ -42,6 +44,7 @@ class Compiled:
     """The files that are compiled for one architecture."""
 
     bpf_object: Path
+    casts: Path
     generator: Path
 
 
@@ -62,7 +65,8 @@ class BundleSources:
 def build(sources: BundleSources) -> bytes:
     """Return a tar archive, uncompressed: the guest has no gzip. Raises ConfigError if a part is missing."""
     compiled = sorted(sources.compiled.items())
-    for part in (*(path for _, one in compiled for path in (one.bpf_object, one.generator)), sources.tables):
+    parts = [path for _, one in compiled for path in (one.bpf_object, one.casts, one.generator)]
+    for part in (*parts, sources.tables):
         if not part.is_file():
             raise ConfigError(f"{part} is missing", hint="run `make build`")
     archive = io.BytesIO()
@@ -73,6 +77,7 @@ def build(sources: BundleSources) -> bytes:
             _add(tar, f"agent/bpf/{path.name}", path.read_bytes(), 0o644)
         for arch, one in compiled:
             _add(tar, f"{arch}/{OBJECT}", one.bpf_object.read_bytes(), 0o644)
+            _add(tar, f"{arch}/{CASTS}", one.casts.read_bytes(), 0o644)
             _add(tar, f"{arch}/{_GENERATOR}", one.generator.read_bytes(), 0o755)
     return archive.getvalue()
 

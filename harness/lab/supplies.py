@@ -43,7 +43,9 @@ AT_ONCE = 6  # machines whose kernels are resolved, fetched or built at the same
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
 # The files that `make build` compiles, each with the folder of its sources.
-_COMPILED = {"fim.bpf.o": "bpf", "fim-gen": "agent/selftest/generator"}
+_COMPILED = {"fim.bpf.o": "bpf", "fim-casts.bpf.o": "bpf", "fim-gen": "agent/selftest/generator"}
+# The marks that make touches before it compiles the sources in a folder; their names end with the digest.
+_MARKS = {"bpf": ".fim.bpf.o", "agent/selftest/generator": ".fim-gen"}
 
 T = TypeVar("T")
 Resolve = Callable[[Cell, Lock | None, Cache, Progress], T]
@@ -336,7 +338,7 @@ def check_built(root: Path, arches: Iterable[str]) -> None:
             sources = sorted((root / folder).glob("*.[ch]"))
             digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
             built = root / "build" / folder_of(arch) / name
-            mark = built.with_name(f".{name}.{digest}")
+            mark = built.with_name(f"{_MARKS[folder]}.{digest}")
             if not mark.exists() or not built.exists() or built.stat().st_mtime_ns < mark.stat().st_mtime_ns:
                 raise ConfigError(
                     f"{built.relative_to(root)}: not built from the sources in {folder}/",

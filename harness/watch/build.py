@@ -63,15 +63,16 @@ class NoProject:
 class MakeProject:
     """This project, built by make."""
 
-    def __init__(self, root: Path = supplies.ROOT, arch: str = "amd64") -> None:
+    def __init__(self, root: Path = supplies.ROOT, arch: str = "amd64", casts: bool = False) -> None:
         self._root = root
+        self._casts = ("fim-casts.bpf.o",) if casts else ()  # only kernels under lockdown load it
         self._arch = arch
         self._folder = Path("build", supplies.folder_of(arch))
         self.object = WHOLE  # the file in the folder
 
     def build(self) -> str:
         """Build the object, perhaps without some families, and the other files of a bundle."""
-        compiled = (str(self._folder / name) for name in (self.object, "fim-gen"))
+        compiled = (str(self._folder / name) for name in (self.object, *self._casts, "fim-gen"))
         return self._make(*compiled, "build/rules_tables.py")
 
     def build_rest(self) -> str:

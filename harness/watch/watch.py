@@ -235,7 +235,10 @@ def _without_trials(run: Run) -> Job:
 
 def project_of(run: Run) -> Project:
     """Return the project to build before the cells of `run` are tested."""
-    return NoProject() if _suites_alone(run) else MakeProject(arch=run.plan.cells[0].arch)
+    if _suites_alone(run):
+        return NoProject()
+    locked = any(cell.cmdline and "lockdown=" in cell.cmdline.args for cell in run.plan.cells)
+    return MakeProject(arch=run.plan.cells[0].arch, casts=locked)
 
 
 def _suites_alone(run: Run) -> bool:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.agent.kernel.conftest import BUILT
@@ -25,9 +26,9 @@ class Function(NamedTuple):
     refers: set[str]
 
 
-def functions() -> dict[str, Function]:
-    """Return the functions of the built object by name."""
-    blocks = _blocks()
+def functions(path: Path = BUILT) -> dict[str, Function]:
+    """Return the functions of a built object by name."""
+    blocks = _blocks(path)
     static = {offset: name for section, offset, name, _ in blocks if section == ".text"}
     return {
         name: Function(lines, set(_references(lines, static)) | set(_calls_within(lines, static, section)))
@@ -35,11 +36,11 @@ def functions() -> dict[str, Function]:
     }
 
 
-def _blocks() -> list[tuple[str, int, str, list[str]]]:
+def _blocks(path: Path) -> list[tuple[str, int, str, list[str]]]:
     """Return each function's section, its offset there in bytes, its name and its lines."""
     blocks: list[tuple[str, int, str, list[str]]] = []
     section = ""
-    for line in _output("-dr"):
+    for line in _output(path, "-dr"):
         label = _LABEL.match(line)
         if header := _SECTION.match(line):
             section = header[1]
@@ -71,7 +72,7 @@ def _calls_within(lines: Iterable[str], static: Mapping[int, str], section: str)
 
 def constants_of_programs() -> dict[str, set[str]]:
     """Return the symbols of `.rodata` that each function of the object refers to, also through calls."""
-    constants = {line.split()[-1] for line in _output("-t") if " .rodata" in line}
+    constants = {line.split()[-1] for line in _output(BUILT, "-t") if " .rodata" in line}
     known = functions()
 
     @cache
@@ -82,6 +83,6 @@ def constants_of_programs() -> dict[str, set[str]]:
     return {name: set(reached(name) & constants) for name in known}
 
 
-def _output(*options: str) -> list[str]:
-    argv = ["llvm-objdump", *options, str(BUILT)]
+def _output(path: Path, *options: str) -> list[str]:
+    argv = ["llvm-objdump", *options, str(path)]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()

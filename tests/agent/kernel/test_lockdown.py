@@ -9,14 +9,17 @@ import pytest
 
 from agent.errors import KernelError, MinimumNotMetError
 from agent.hooks import sets
-from agent.kernel import capabilities, loader, lockdown, reads
+from agent.kernel import capabilities, loader, lockdown, reads, shapes
 from agent.kernel.bcc import backend
 from agent.kernel.capabilities import Capability
 from agent.kernel.loader import Loader, Variant
 from tests import ROOT
+from tests.agent.kernel.conftest import BUILT
+from tests.agent.kernel.disassembly import functions
 from tests.agent.kernel.test_loader import STATES, untyped  # noqa: F401 - a fixture
 
 CAST = 1  # its type number, as in Functions
+_PROBE_READ_KERNEL = 113  # include/uapi/linux/bpf.h
 LEVELS = "none integrity [confidentiality]\n"
 
 
@@ -120,14 +123,13 @@ def instruction(operation: int, registers: int, value: int) -> bytes:
 
 
 def test_the_rewriting_of_a_program() -> None:
-    """Comparisons with the mark are inverted, its calls become calls of the kernel's function."""
+    """Calls of the mark become calls of the kernel's function; the mark as a number stays."""
     kept = (
         instruction(0xB7, 1, 4) + instruction(0x18, 1, 5) + instruction(0, 0, 45) + instruction(0x85, 0x10, 4)
     )
-    before = instruction(0x15, 2, reads.MARK) + instruction(0x55, 2, reads.MARK) + kept
-    before += instruction(0x85, 0, reads.MARK) + instruction(0x85, 0, 113)
-    after = instruction(0x55, 2, reads.MARK) + instruction(0x15, 2, reads.MARK) + kept
-    after += instruction(0x85, 0x20, 777) + instruction(0x85, 0, 113)
+    kept += instruction(0x15, 2, reads.MARK) + instruction(0x55, 2, reads.MARK)
+    before = kept + instruction(0x85, 0, reads.MARK) + instruction(0x85, 0, 113)
+    after = kept + instruction(0x85, 0x20, 777) + instruction(0x85, 0, 113)
     assert reads.by_cast(777)(before) == after
 
 
@@ -137,7 +139,27 @@ def test_helpers_for_the_users_memory_are_restored() -> None:
     assert reads.by_cast(777)(before) == instruction(0x85, 0, 112) + instruction(0x85, 0, 114)
 
 
-def test_the_object_has_one_way_for_each_read() -> None:
+def test_each_object_has_one_way_to_read_the_kernels_memory() -> None:
+    """Only programs that probe the kernel or serve tests use the other one; each way costs every load."""
+    helper, cast = f"call {_PROBE_READ_KERNEL}", f"call {reads.MARK}"
+    for path, other in ((BUILT, cast), (reads.with_casts(BUILT), helper)):
+        using = {
+            name
+            for name, function in functions(path).items()
+            if any(line.endswith(f"\t{other}") for line in function.lines)
+        }
+        assert {name.partition("__")[0] for name in using} <= {"probe", "check"}, path
+
+
+def test_both_objects_have_the_same_programs() -> None:
+    """But none at kprobes with casts: lockdown forbids them."""
+    helper, casts = (set(functions(path)) for path in (BUILT, reads.with_casts(BUILT)))
+    missing = {name for name in helper - casts if shapes.kind_of(name)}
+    assert {shapes.kind_of(name) for name in missing} == {"kprobe", "kretprobe"}
+    assert not {name for name in casts - helper if shapes.kind_of(name)}
+
+
+def test_headers_read_the_kernels_memory_in_one_place() -> None:
     """Header and module use one mark, and no header but read.h reads the kernel's memory by a helper."""
     text = (ROOT / "bpf/read.h").read_text()
     assert f"#define FIM_MARK {reads.MARK:#x} " in text

@@ -42,7 +42,7 @@ class Hooks:
         slots = self.object.maps["slots"]
         for index in range(maps.SHARED_SLOTS.start):
             slots.update(WORD.pack(index), b"\1" * slots.value_size)  # claimed by another program
-        self.object.maps["free_operations"].update(b"", WORD.pack(maps.SHARED_OPERATIONS.start))
+        self.object.maps["free_operations"].push([WORD.pack(maps.SHARED_OPERATIONS.start)])
         self.share_places(1)
 
     def share_places(self, threads: int) -> None:
@@ -51,7 +51,7 @@ class Hooks:
             self.object.maps["busy"].update(WORD.pack(index), WORD.pack(threads))
 
     def add_slot(self) -> None:
-        self.object.maps["free_slots"].update(b"", WORD.pack(maps.SHARED_SLOTS.start))
+        self.object.maps["free_slots"].push([WORD.pack(maps.SHARED_SLOTS.start)])
 
     def fill_accounts(self, *, operations: int = 0, kept: int = 0) -> None:
         """Let every user hold its whole share."""

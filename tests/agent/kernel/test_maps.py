@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,14 @@ class FakeMap:
         self._log = log
         self._name = name
         self.rows: dict[bytes, bytes] = {}
+        self.pushed: list[bytes] = []
         self.shared = mmap.mmap(-1, 1 << 19)
 
     def memory(self) -> mmap.mmap:
         return self.shared
+
+    def push(self, values: Iterable[bytes]) -> None:
+        self.pushed.extend(values)
 
     def update(self, key: bytes, value: bytes) -> None:
         self._log.append(self._name)
@@ -242,3 +247,10 @@ class TestPolicy:
         assert list(values.values()) == [EventType.OPEN.mask << maps.WRITING]
         assert policies[EventType.OPEN].kinds & maps.BY_PATH
         assert not policies[EventType.OPEN].read_kinds & maps.BY_PATH
+
+
+def test_everything_that_no_processor_or_thread_owns_is_free_at_the_start() -> None:
+    """Each shared slot and operation once."""
+    kernel = Kernel()
+    for name, indexes in (("free_slots", maps.SHARED_SLOTS), ("free_operations", maps.SHARED_OPERATIONS)):
+        assert [struct.unpack("=I", value)[0] for value in kernel.maps[name].pushed] == [*indexes]

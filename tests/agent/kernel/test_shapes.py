@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import product
 
 import pytest
@@ -50,17 +51,18 @@ class Refusing:
             Program, "log", lambda one: f"step of {one.name}\n" * 20 + "R1 invalid mem access\n"
         )
         monkeypatch.setattr(Program, "info", lambda _one: Info())
-        monkeypatch.setattr(Object, "load", lambda _one: self.load())
+        monkeypatch.setattr(Object, "load", lambda one: self.load(one.programs))
         monkeypatch.setattr(shapes, "Functions", lambda typed: Functions())
 
     def keep_log(self, _size: int, level: int = 4) -> None:
         self.steps |= bool(level & 1)
 
-    def load(self) -> None:
+    def load(self, programs: Iterable[str]) -> None:
         self.loads += 1
-        self.most.update(name for name, chosen in self.chosen.items() if chosen)
-        for name, chosen in self.chosen.items():  # in the object's order, as libbpf does
-            if chosen and name in self.refused:
+        chosen = [name for name in programs if self.chosen[name]]  # in the object's order, as libbpf does
+        self.most.update(chosen)
+        for name in chosen:
+            if name in self.refused:
                 detail = f"libbpf: prog '{name}': BPF program load failed: Permission denied\n"
                 raise KernelError("load the object", detail=detail)
 

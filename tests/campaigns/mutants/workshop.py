@@ -12,7 +12,7 @@ from pathlib import Path
 from tests import ROOT
 from tests.campaigns.mutants.model import Mutant
 
-_PRODUCTS = ("fim.bpf.o", "fim-gen", "rules_tables.py")
+_PRODUCTS = ("fim.bpf.o", "fim-casts.bpf.o", "fim-gen", "rules_tables.py")
 _LISTED = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 # The tree has set up packages and environment, which its copy shares.
 _SET_UP = ("-o", "build/.packages", "-o", "requirements.lock", "INSTALLED=requirements.lock")

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import ConfigError, InfrastructureError
 from harness.guest.base import Completed
-from harness.guest.deploy import OBJECT, BundleSources, Compiled, build, deploy, for_guest, with_types
+from harness.guest.deploy import CASTS, OBJECT, BundleSources, Compiled, build, deploy, for_guest, with_types
 from tests.harness.guest.fake import FakeGuest
 
 
@@ -27,7 +27,9 @@ def sources(tmp_path: Path) -> BundleSources:
     compiled = {}
     for arch in ("amd64", "arm64"):
         (tmp_path / arch).mkdir()
-        compiled[arch] = Compiled(tmp_path / arch / "fim.bpf.o", tmp_path / arch / "fim-gen")
+        names = ("fim.bpf.o", "fim-casts.bpf.o", "fim-gen")
+        compiled[arch] = Compiled(*(tmp_path / arch / name for name in names))
+        compiled[arch].casts.write_bytes(b"\x7fELF casts of " + arch.encode())
         compiled[arch].bpf_object.write_bytes(b"\x7fELF object of " + arch.encode())
         compiled[arch].generator.write_bytes(b"\x7fELF generator of " + arch.encode())
     (tmp_path / "tables.py").write_text("tables = 1\n")
@@ -49,6 +51,7 @@ def test_contents(sources: BundleSources) -> None:
         "agent/rules/parser.py",
         "agent/bpf/event.h",
         "agent/bpf/fim.bpf.o",
+        "agent/bpf/fim-casts.bpf.o",
         "agent/btf/6.1.0.btf",
         "agent/bin/fim-gen",
     }
@@ -62,13 +65,13 @@ def test_a_guest_gets_the_files_of_its_architecture(sources: BundleSources, arch
     whole = build(sources)
     with tarfile.open(fileobj=io.BytesIO(for_guest(whole, arch))) as tar:
         names = tar.getnames()
-        for name, data in ((OBJECT, "object"), ("agent/bin/fim-gen", "generator")):
+        for name, data in ((OBJECT, "object"), (CASTS, "casts"), ("agent/bin/fim-gen", "generator")):
             file = tar.extractfile(name)
             assert file
             assert file.read() == f"\x7fELF {data} of {arch}".encode()
     assert all(name.startswith("agent/") for name in names)
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
-        assert len(tar.getnames()) == len(names) + 2
+        assert len(tar.getnames()) == len(names) + 3
 
 
 def test_reproducible(sources: BundleSources) -> None:

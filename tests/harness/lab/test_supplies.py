@@ -165,6 +165,9 @@ def test_an_image_that_cannot_be_made_costs_its_own_machine(
     assert preparation.missing == {"m": str(error)}
 
 
+BUILT = tuple(f"build/{name}" for name in ("fim.bpf.o", "fim-casts.bpf.o", "fim-gen"))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project whose compiled files are up to date by the rules of the real Makefile."""
@@ -189,7 +192,7 @@ def _make(root: Path, *variables: str, targets: tuple[str, ...] = ()) -> int:
     }
     words = [f"{name}={value}" for name, value in compilers.items()]
     old = ["-o", "build/.packages", "-o", f"build/.packages-{OTHER}"]
-    argv = ["make", "-s", *old, *words, *variables, *(targets or ("build/fim.bpf.o", "build/fim-gen"))]
+    argv = ["make", "-s", *old, *words, *variables, *(targets or BUILT)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(argv, cwd=root, env=environment, capture_output=True, check=False).returncode
 

@@ -227,6 +227,14 @@ def test_another_architecture_is_built_in_its_folder(tmp_path: Path) -> None:
     assert project.build_rest().splitlines()[0].strip() == "build"
 
 
+def test_the_object_for_kernels_under_lockdown_is_built_where_a_cell_may_load_it(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text(
+        "build/fim.bpf.o build/fim-gen build/rules_tables.py:\n\t@true\n%.o:\n\t@echo $@; false\n"
+    )
+    assert MakeProject(tmp_path).build() == ""
+    assert MakeProject(tmp_path, casts=True).build().splitlines()[0] == "build/fim-casts.bpf.o"
+
+
 @pytest.mark.parametrize(
     ("programs", "built"),
     [
