@@ -8,7 +8,8 @@ is a path.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,6 +79,11 @@ class Approvers:
 
 def derive(ruleset: Ruleset) -> dict[EventType, Approvers]:
     """Derive the approvers of every event type."""
+    return dict(_derived(ruleset))
+
+
+@functools.lru_cache(maxsize=1)  # the loader and the pipeline ask for the same rules
+def _derived(ruleset: Ruleset) -> Mapping[EventType, Approvers]:
     return {kind: _derive(rules) for kind, rules in ruleset.by_type.items()}
 
 

@@ -9,6 +9,7 @@ import pytest
 from agent.cli import main
 from agent.commands.explain import explain
 from agent.events.model import Event, EventType, File, FileFlags
+from agent.filters import approvers
 from agent.filters.approvers import Approvers, Mode, derive
 from agent.filters.model import approves
 from agent.rules.load import load
@@ -106,6 +107,17 @@ def test_event_types_are_independent() -> None:
     found = derive(ruleset('open.file.path == "/a"', 'unlink.file.path != "/b"'))
     modes = {kind: found[kind].mode for kind in (OPEN, EventType.UNLINK, EventType.MKDIR)}
     assert list(modes.values()) == [Mode.APPROVE, Mode.FORWARD_ALL, Mode.REJECT_ALL]
+
+
+def test_approvers_are_derived_once_for_each_rule_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start asks twice. What a caller does with its answer changes no other one."""
+    rules = ruleset('open.file.name == "passwd"')
+    first = derive(rules)
+    monkeypatch.setattr(approvers, "_derive", lambda _: pytest.fail("derived again"))
+    first[EventType.OPEN] = Approvers(Mode.FORWARD_ALL)
+    assert derive(rules)[EventType.OPEN].basenames == {b"passwd"}
+    monkeypatch.undo()
+    assert derive(ruleset('open.file.name == "shadow"'))[EventType.OPEN].basenames == {b"shadow"}
 
 
 def test_a_value_needed_for_reads_too_is_no_write_value() -> None:
