@@ -7,12 +7,13 @@ packed a hundred megabytes. Rows are validated before they are packed, so that d
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_type_hints, overload
 
 import lz4.block
 import pydantic_core
-from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -54,7 +55,10 @@ class Rows(Sequence[Row]):
 
     def unpacked(self) -> list[Row]:
         """Return the rows, decoded."""
-        return [self._kind.model_validate(row) for row in self.plain()]
+        if not self._data:
+            return []
+        rows: list[Row] = _adapter(list, self._kind).validate_json(lz4.block.decompress(self._data))
+        return rows
 
     def plain(self) -> list[dict[str, Any]]:
         """Return the rows as JSON has them."""
@@ -96,7 +100,10 @@ class Table(Mapping[str, Row]):
 
     def unpacked(self) -> dict[str, Row]:
         """Return the rows by key, decoded."""
-        return {key: self._kind.model_validate(row) for key, row in self.plain().items()}
+        if not self._data:
+            return {}
+        rows: dict[str, Row] = _adapter(dict, str, self._kind).validate_json(lz4.block.decompress(self._data))
+        return rows
 
     def plain(self) -> dict[str, dict[str, Any]]:
         """Return the rows as JSON has them."""
@@ -151,12 +158,21 @@ def _plain_schema(kind: type[BaseModel], handler: GetCoreSchemaHandler) -> core_
     return core_schema.typed_dict_schema(
         {
             name: core_schema.typed_dict_field(
-                handler.generate_schema(hints[name]), required=field.is_required()
+                _plain_schema(hint, handler)
+                if isinstance(hint := hints[name], type) and issubclass(hint, BaseModel)
+                else handler.generate_schema(hint),
+                required=field.is_required(),
             )
             for name, field in kind.model_fields.items()
         },
         extra_behavior="allow",
     )
+
+
+@functools.cache
+def _adapter(container: type, *arguments: type) -> TypeAdapter[Any]:
+    rows: Any = types.GenericAlias(container, arguments)
+    return TypeAdapter(rows)
 
 
 def _packed(rows: Any) -> bytes:
