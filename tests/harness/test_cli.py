@@ -204,7 +204,7 @@ def test_a_file_that_this_user_may_not_use_is_a_usage_error(
     def refuse(_path: Path) -> None:
         raise OSError(number, os.strerror(number), "/root/x")
 
-    monkeypatch.setattr(model, "load", refuse)
+    monkeypatch.setattr(results_file, "load", refuse)
     assert cli.main(["report", "x"]) == code
     assert capsys.readouterr().err == f"harness: /root/x: {os.strerror(number)}\n"
 
