@@ -32,6 +32,41 @@ CHANGES: tuple[Change, ...] = (
     Change("the same", "6.1", "rename an unwatched file", "+29,361", "+8,161"),
     Change("the same", "6.1", "open a watched file for writing, and close it", "+18,705", "+14,539"),
     Change("the same, and reads by casts for lockdown (not separated)", "6.1", "start", "4.68 G", "6.66 G"),
+    Change(
+        "one object for each way to read the kernel's memory, so that no dead code is removed",
+        "6.1",
+        "start",
+        "7.46 G",
+        "5.75 G",
+    ),
+    Change(
+        "the same",
+        "6.1",
+        "load of the programs",
+        "4.23 G",
+        "2.58 G",
+    ),
+    Change(
+        "no line information, with both ways in one object (not kept: the verifier's log needs it)",
+        "6.1",
+        "load of the programs",
+        "4.23 G",
+        "4.06 G",
+    ),
+    Change(
+        "no line information, with one way (not kept)",
+        "6.1",
+        "load of the programs",
+        "2.58 G",
+        "2.53 G",
+    ),
+    Change(
+        "push free indexes with fewer steps",
+        "6.1",
+        "start",
+        "5.75 G",
+        "5.64 G",
+    ),
 )
 
 
