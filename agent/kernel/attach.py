@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 from agent.errors import KernelError
 from agent.hooks.sets import TRAMPOLINES
+from agent.kernel import steps
 from agent.kernel.choose import Attempt, Chosen, Plan
 from agent.kernel.libbpf import Link, Object, Program
 from agent.kernel.tracefs import Kprobes
@@ -56,6 +57,7 @@ class Attached:
         """
         for chosen in self._ordered(hooks):
             if chosen.hook in self.plan.chosen and chosen.hook not in self._links:
+                steps.taken()
                 try:
                     self._links[chosen.hook] = self._attach(chosen)
                 except RefusedError as refused:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from agent.errors import KernelError
+from agent.kernel import steps
 from agent.kernel.prototypes import INT, POINTER, PROTOTYPES, SIZE, STRINGS, U32
 from agent.kernel.structures import (
     HandlerOptions,
@@ -65,6 +66,7 @@ _rewrites: dict[int, Callable[[bytes], bytes]] = {}  # likewise
 
 def _prepare(program: int, options: Any, _cookie: int) -> int:
     """Rewrite the program, and set the target's type number; libbpf calls this just before it loads it."""
+    steps.taken()
     if rewrite := _rewrites.get(program):
         size = _INSTRUCTION_BYTES * _lib().call("bpf_program__insn_cnt", program)
         place = _lib().call("bpf_program__insns", program)

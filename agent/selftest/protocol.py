@@ -2,13 +2,15 @@
 
     server  {"hello":1,"agent":"0.1.0","pid":412}
     client  {"do":"load","id":1,"hookset":"auto","btf":"kernel","transport":"ringbuf"}
+    server  {"did":"step","ok":true,"id":1}
     server  {"did":"load","ok":true,"id":1,"seconds":1.2,"capabilities":{...},"hooks":[...],"coverage":{...}}
     client  {"do":"test","id":2,"name":"approvers.path","deadline_s":60.0}
     server  {"did":"test","ok":true,"id":2,"name":"approvers.path","verdict":"PASS",...}
     client  {"do":"quit","id":3}
     server  {"did":"quit","ok":true,"id":3}
 
-The server answers each request, also one that it cannot serve:
+While a load takes long, the server sends a step now and then, before the answer. It answers each request,
+also one that it cannot serve:
 
     server  {"did":"","ok":false,"id":4,"error":"no variant is loaded","hint":"...","detail":"..."}
 
@@ -21,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 MAX_LINE = 4 << 20  # bytes; the longest messages have verifier logs or the evidence of a failed test
-VERSION = 1
+VERSION = 2
 VERDICTS = ("PASS", "FAIL", "SKIP")
 
 _NOTHING: dict[str, Any] = {}
@@ -75,6 +77,12 @@ class Hello(NamedTuple):
     agent: str
     pid: int
     hello: int = VERSION
+
+
+class Step(NamedTuple):
+    """The load goes on: another program was loaded or attached since the last line."""
+
+    id: int
 
 
 class Loaded(NamedTuple):
@@ -134,7 +142,7 @@ class Refused(NamedTuple):
 
 
 Request = Load | Run | Ping | Quit
-Reply = Hello | Loaded | Ran | Pong | Bye | Refused
+Reply = Hello | Step | Loaded | Ran | Pong | Bye | Refused
 
 _Message = TypeVar("_Message", bound=Request | Reply)
 
@@ -148,6 +156,7 @@ _REQUESTS: dict[type[Request], dict[str, Any]] = {
 }
 _REPLIES: dict[type[Reply], dict[str, Any]] = {
     Hello: {},
+    Step: {"did": "step", "ok": True},
     Loaded: {"did": "load", "ok": True},
     Ran: {"did": "test", "ok": True},
     Pong: {"did": "ping", "ok": True},

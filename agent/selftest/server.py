@@ -6,11 +6,12 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import BinaryIO
 
 from agent import __version__
 from agent.errors import AgentError
+from agent.kernel import steps
 from agent.selftest.catalogue import by_name
 from agent.selftest.protocol import (
     MAX_LINE,
@@ -26,6 +27,7 @@ from agent.selftest.protocol import (
     Reply,
     Request,
     Run,
+    Step,
     decode_request,
     encode,
     request_id,
@@ -33,6 +35,7 @@ from agent.selftest.protocol import (
 from agent.selftest.runner import Stage
 
 Loader = Callable[[Load], Stage]
+STEP_S = 1.0  # at most one step is sent in this time
 
 
 class Server:
@@ -96,8 +99,21 @@ class Server:
     def _load(self, request: Load) -> Reply:
         self.close()
         started = time.monotonic()
-        self._stage = self._loader(request)
+        with steps.observed(self._sender_of_steps(request.id)):
+            self._stage = self._loader(request)
         return Loaded(request.id, round(time.monotonic() - started, 3), **self._stage.subject.facts())
+
+    def _sender_of_steps(self, number: int) -> Callable[[], object]:
+        sent = time.monotonic()
+
+        def send() -> None:
+            nonlocal sent
+            if time.monotonic() - sent >= STEP_S:
+                sent = time.monotonic()
+                with suppress(OSError):  # the harness is gone: the end of the input will end this process
+                    self._send(Step(number))
+
+        return send
 
     def _run(self, request: Run) -> Reply:
         if self._stage is None:

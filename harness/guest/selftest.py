@@ -7,6 +7,7 @@ end of the server are errors.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -90,9 +91,14 @@ class SelftestClient:
         events: Sequence[str] = (),
         world: str = "",
     ) -> Loaded:
-        """Load and attach one variant; with `events`, only the programs that these need."""
+        """Load and attach one variant; with `events`, only the programs that these need.
+
+        `deadline_s` limits the time without a step, and `deadlines.MOST` times as much the whole.
+        """
         request = protocol.Load(next(self._ids), hookset, btf, transport, tuple(events), world)
-        return self._ask(request, Loaded, deadline_s)
+        self._send(request)
+        latest = time.monotonic() + deadlines.MOST * deadline_s
+        return self._receive(Loaded, latest, request.id, step_s=deadline_s)
 
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run one scenario; the server is the more patient, the longer the deadline is."""
@@ -119,12 +125,27 @@ class SelftestClient:
         self._channel.close()
 
     def _ask(self, request: protocol.Request, kind: type[_Reply], deadline_s: float) -> _Reply:
+        self._send(request)
+        return self._receive(kind, time.monotonic() + deadline_s, request.id)
+
+    def _send(self, request: protocol.Request) -> None:
         line = protocol.encode(request)
         self._note("sent", line)
         self._channel.write(line)
-        return self._receive(kind, time.monotonic() + deadline_s, request.id)
 
-    def _receive(self, kind: type[_Reply], deadline: float, wanted: int = 0) -> _Reply:
+    def _receive(
+        self, kind: type[_Reply], deadline: float, wanted: int = 0, step_s: float = math.inf
+    ) -> _Reply:
+        reply = self._reply(min(deadline, time.monotonic() + step_s))
+        while isinstance(reply, protocol.Step) and reply.id == wanted and step_s < math.inf:
+            reply = self._reply(min(deadline, time.monotonic() + step_s))
+        if isinstance(reply, protocol.Refused):
+            raise RefusedError(reply.error, hint=reply.hint, detail=reply.detail)
+        if not isinstance(reply, kind) or (wanted and getattr(reply, "id", None) != wanted):
+            raise self._broken(f"the self-test server replied to another request: {type(reply).__name__}")
+        return reply
+
+    def _reply(self, deadline: float) -> protocol.Reply:
         try:
             line = self._channel.readline(max(0.0, deadline - time.monotonic()))
         except TooMuchOutputError as error:
@@ -133,14 +154,9 @@ class SelftestClient:
             raise self._broken("the self-test server ended")
         self._note("received", line)
         try:
-            reply = protocol.decode_reply(line)
+            return protocol.decode_reply(line)
         except protocol.ProtocolError as error:
             raise self._broken(f"the self-test server sent an invalid reply: {error}") from error
-        if isinstance(reply, protocol.Refused):
-            raise RefusedError(reply.error, hint=reply.hint, detail=reply.detail)
-        if not isinstance(reply, kind) or (wanted and getattr(reply, "id", None) != wanted):
-            raise self._broken(f"the self-test server replied to another request: {type(reply).__name__}")
-        return reply
 
     def _broken(self, what: str) -> BrokenServerError:
         return BrokenServerError(what, self.stderr().decode("utf-8", "backslashreplace"))

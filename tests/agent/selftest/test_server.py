@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import KernelError
+from agent.kernel import steps
 from agent.selftest.fake import FakeAgent, FakeWorkload
 from agent.selftest.protocol import (
     MAX_LINE,
@@ -26,6 +27,7 @@ from agent.selftest.protocol import (
     Reply,
     Request,
     Run,
+    Step,
     decode_reply,
     encode,
 )
@@ -44,6 +46,24 @@ def talk(loader: Loader, *requests: Request | bytes) -> list[Reply]:
     hello, *replies = [decode_reply(line) for line in sink.getvalue().splitlines(keepends=True)]
     assert isinstance(hello, Hello)
     return replies
+
+
+@pytest.mark.parametrize(("interval_s", "sent"), [(0.0, [Step, Step, Refused]), (1e9, [Refused])])
+def test_a_load_that_goes_on_sends_steps(
+    monkeypatch: pytest.MonkeyPatch, interval_s: float, sent: list[type[Reply]]
+) -> None:
+    """Not more often than a harness needs them, and none after the load."""
+    monkeypatch.setattr("agent.selftest.server.STEP_S", interval_s)
+
+    def load(_: Load) -> Stage:
+        steps.taken()
+        steps.taken()
+        raise KernelError("refused")
+
+    replies = talk(load, Load(7))
+    steps.taken()
+    assert [type(reply) for reply in replies] == sent
+    assert {reply.id for reply in replies if isinstance(reply, Step)} <= {7}
 
 
 class Loading:

@@ -24,6 +24,7 @@ class FakeChannel:
     ) -> None:
         self.written: list[bytes] = []
         self.closed = False
+        self.waited: list[float] = []  # the limit of each wait for a line, in seconds
         self._lines = deque(lines)
         self._status = status
         self._stderr = stderr
@@ -32,6 +33,7 @@ class FakeChannel:
         """Return the next line at once."""
         if timeout_s < 0:
             raise GuestTimeoutError("the deadline passed before readline was called")
+        self.waited.append(timeout_s)
         line = self._lines.popleft() if self._lines else None
         if isinstance(line, Exception):
             raise line

@@ -37,6 +37,33 @@ def test_whole_conversation() -> None:
     assert [protocol.decode_request(line) for line in channel.written][1] == protocol.Run(2, "open.match", 5)
 
 
+def test_a_load_that_takes_steps_is_given_more_time() -> None:
+    """Each step allows the whole time for the next one, up to a limit of the load."""
+    step = protocol.encode(protocol.Step(1))
+    channel = FakeChannel([step, step, protocol.encode(protocol.Loaded(1, 1.5))], stderr=b"boom")
+    assert SelftestClient(channel).load("auto", "kernel", "ringbuf", 500.0).seconds == 1.5
+    assert len(channel.waited) == 3
+    assert all(400 < limit <= 500 for limit in channel.waited)
+
+
+def test_steps_do_not_prolong_a_load_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that only sends steps is given up."""
+    monkeypatch.setattr("harness.host.deadlines.MOST", 0.0)
+    step = protocol.encode(protocol.Step(1))
+    channel = FakeChannel([step, GuestTimeoutError("no answer in time")], stderr=b"boom")
+    with pytest.raises(GuestTimeoutError):
+        SelftestClient(channel).load("auto", "kernel", "ringbuf", 500.0)
+    assert channel.waited == [0.0, 0.0]
+
+
+def test_a_step_of_no_load_is_an_error() -> None:
+    """Of another request, or while a test runs."""
+    with pytest.raises(BrokenServerError, match="another request"):
+        client(protocol.encode(protocol.Step(2))).load("auto", "kernel", "ringbuf", 5)
+    with pytest.raises(BrokenServerError, match="another request"):
+        client(protocol.encode(protocol.Step(1))).test("open.match", 5)
+
+
 def test_refusal_keeps_its_evidence() -> None:
     """The error has the verifier's log."""
     refused = client(

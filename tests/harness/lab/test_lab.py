@@ -29,7 +29,7 @@ from harness.run import judge
 from harness.vm.life import Death, DeathCause
 from tests.harness.guest.fake import FakeChannel, FakeGuest
 
-HELLO = b'{"hello":1,"agent":"0","pid":1}'
+HELLO = b'{"hello":2,"agent":"0","pid":1}'
 
 
 def _machine(tmp_path: Path, guest: FakeGuest | None, death: Death | None = None) -> VmMachine:
