@@ -95,6 +95,8 @@ class Preparation:
         try:
             found = self._resolve(first, work, _located)
             wanted = [name for name in dict.fromkeys((*order, *machines)) if name in found]
+            # A build takes all processors for minutes: those that wait for it must not occupy the threads.
+            wanted.sort(key=lambda name: first[name].kernel.source == "fragment")
             parts = {name: work.submit(self._part, machines[name], found[name], agent) for name in wanted}
             common = Supplies(accelerator=self.accelerator, agent=agent, missing=dict(self.missing))
             deliveries = Deliveries(common, parts, work)

@@ -124,6 +124,25 @@ def test_a_kernel_that_cannot_be_resolved_costs_its_own_machines(
     assert set(found.files) == {f"cloud-{arch}"}
 
 
+def test_the_wanted_machines_come_first_and_builds_last(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that is built here keeps no other waiting."""
+    supplied: list[str] = []
+    _resolving(monkeypatch)
+    monkeypatch.setattr(supplies, "AT_ONCE", 1)
+    monkeypatch.setattr("harness.kernels.sources.pinned", lambda *_words: Lock({}))
+    monkeypatch.setattr("harness.kernels.sources.check_host", lambda _kernels: None)
+    monkeypatch.setattr(Preparation, "_agent", lambda *_words: None)
+    monkeypatch.setattr(Preparation, "_take", lambda *_words: _kernel("6.1.0-1"))
+    monkeypatch.setattr(Preparation, "_supply", lambda _self, name, *_: supplied.append(name))
+    cells = _cells(cell, "cloud", "generic", "rt")
+    built = cells["cloud"].kernel.model_copy(update={"series": "", "fragment": ("el9",), "linux": "6.12"})
+    cells["cloud"] = cells["cloud"].model_copy(update={"kernel": built})
+    plan = Plan(schema=1, cells=tuple(cells.values()))
+    names = {flavour: one.machine for flavour, one in cells.items()}
+    Preparation("tcg", silent).deliver(plan, [names["cloud"], names["rt"]]).whole()
+    assert supplied == [names["rt"], names["generic"], names["cloud"]]
+
+
 @pytest.mark.parametrize(
     ("errors", "flavours", "words"),
     [
