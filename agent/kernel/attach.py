@@ -85,6 +85,7 @@ class Attached:
     def close(self) -> None:
         """Detach everything. May be called again."""
         for link in self._links.values():
+            steps.taken()
             link.close()
         if self._kprobes:
             self._kprobes.close()

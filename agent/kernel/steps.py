@@ -1,4 +1,4 @@
-"""Shows an observer that a load goes on: each program that is loaded or attached is a step."""
+"""Shows an observer that a load or its end goes on: each program loaded, attached or detached is a step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _observers: list[Callable[[], object]] = []
 
 
 def taken() -> None:
-    """Call the observers; the load takes its next step."""
+    """Call the observers; the next step begins."""
     for observer in _observers:
         observer()
 

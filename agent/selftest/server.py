@@ -93,13 +93,14 @@ class Server:
                 return Pong(request.id, self._stage is not None)
             case Quit():
                 hooks = self._stage.subject.facts()["hooks"] if self._stage else ()
-                self.close()
+                with steps.observed(self._sender_of_steps(request.id)):
+                    self.close()
                 return Bye(request.id, hooks)
 
     def _load(self, request: Load) -> Reply:
-        self.close()
-        started = time.monotonic()
         with steps.observed(self._sender_of_steps(request.id)):
+            self.close()
+            started = time.monotonic()
             self._stage = self._loader(request)
         return Loaded(request.id, round(time.monotonic() - started, 3), **self._stage.subject.facts())
 

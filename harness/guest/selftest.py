@@ -96,9 +96,7 @@ class SelftestClient:
         `deadline_s` limits the time without a step, and `deadlines.MOST` times as much the whole.
         """
         request = protocol.Load(next(self._ids), hookset, btf, transport, tuple(events), world)
-        self._send(request)
-        latest = time.monotonic() + deadlines.MOST * deadline_s
-        return self._receive(Loaded, latest, request.id, step_s=deadline_s)
+        return self._ask_in_steps(request, Loaded, deadline_s)
 
     def test(self, name: str, deadline_s: float) -> Ran:
         """Run one scenario; the server is the more patient, the longer the deadline is."""
@@ -112,8 +110,8 @@ class SelftestClient:
         return self._ask(protocol.Ping(next(self._ids)), protocol.Pong, deadline_s).loaded
 
     def quit(self, deadline_s: float = deadlines.QUIT_S) -> int:
-        """End the server; return its status."""
-        self.hooks = self._ask(protocol.Quit(next(self._ids)), protocol.Bye, deadline_s).hooks
+        """End the server; return its status. `deadline_s` limits each step, as in `load`."""
+        self.hooks = self._ask_in_steps(protocol.Quit(next(self._ids)), protocol.Bye, deadline_s).hooks
         return self._channel.wait(deadline_s)
 
     def stderr(self) -> bytes:
@@ -127,6 +125,11 @@ class SelftestClient:
     def _ask(self, request: protocol.Request, kind: type[_Reply], deadline_s: float) -> _Reply:
         self._send(request)
         return self._receive(kind, time.monotonic() + deadline_s, request.id)
+
+    def _ask_in_steps(self, request: protocol.Request, kind: type[_Reply], deadline_s: float) -> _Reply:
+        self._send(request)
+        latest = time.monotonic() + deadlines.MOST * deadline_s
+        return self._receive(kind, latest, request.id, step_s=deadline_s)
 
     def _send(self, request: protocol.Request) -> None:
         line = protocol.encode(request)

@@ -6,6 +6,7 @@ import pytest
 
 from agent.errors import KernelError
 from agent.hooks import needs, sets
+from agent.kernel import steps
 from agent.kernel.attach import Attached, RefusedError
 from agent.kernel.choose import Chooser
 from tests.agent.kernel.test_choose import ALL, Kernel
@@ -78,10 +79,13 @@ def test_a_refusal_that_another_set_could_serve_is_raised() -> None:
 
 
 def test_closing_detaches_everything() -> None:
-    opened = Opened()
+    """Each program is a step: some kernels take seconds for one."""
+    opened, taken = Opened(), list[None]()
     attached = attach(opened)
     attached_names = [name for name in opened.log if not name.startswith("-")]
-    attached.close()
+    with steps.observed(lambda: taken.append(None)):
+        attached.close()
+    assert len(taken) == len(attached_names)
     assert sorted(opened.log[len(attached_names) :]) == sorted(f"-{name}" for name in attached_names)
 
 

@@ -111,6 +111,17 @@ def test_a_whole_conversation(loading: Loading) -> None:
     assert loading.closed == 1
 
 
+@pytest.mark.parametrize("last", [Quit(2), Load(2)])
+def test_an_end_that_goes_on_sends_steps(
+    loading: Loading, monkeypatch: pytest.MonkeyPatch, last: Request
+) -> None:
+    """Also if the next load causes it."""
+    monkeypatch.setattr("agent.selftest.server.STEP_S", 0.0)
+    monkeypatch.setattr(FakeAgent, "close", lambda _agent: steps.taken())
+    _, step, *_ = talk(loading, Load(1), last)
+    assert step == Step(2)
+
+
 def test_a_load_replaces_the_one_before(loading: Loading) -> None:
     talk(loading, Load(1), Load(2))
     assert loading.closed == 2  # the second when the input ends

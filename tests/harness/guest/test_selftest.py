@@ -46,6 +46,14 @@ def test_a_load_that_takes_steps_is_given_more_time() -> None:
     assert all(400 < limit <= 500 for limit in channel.waited)
 
 
+def test_an_end_that_takes_steps_is_given_more_time() -> None:
+    """Some kernels take seconds to detach a program."""
+    step = protocol.encode(protocol.Step(1))
+    channel = FakeChannel([step, step, protocol.encode(protocol.Bye(1))], stderr=b"boom")
+    assert SelftestClient(channel).quit(500.0) == 0
+    assert all(400 < limit <= 500 for limit in channel.waited)
+
+
 def test_steps_do_not_prolong_a_load_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest that only sends steps is given up."""
     monkeypatch.setattr("harness.host.deadlines.MOST", 0.0)
