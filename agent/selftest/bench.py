@@ -6,7 +6,7 @@ import os
 import select
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from operator import attrgetter
@@ -117,6 +117,10 @@ class Bench:
     def resident(self, **expressions: str) -> Resident:
         """Start `agent run` with rules (id -> expression); the caller must close it."""
         return self._installer(self.folder, expressions, self.workload.patience_s)
+
+    def confined(self, command: Sequence[str], **expressions: str) -> Resident:
+        """Start `agent run` by a command that takes something from it; the caller must close it."""
+        return self._installer(self.folder, expressions, self.workload.patience_s, command)
 
     def rules(self, **expressions: str) -> None:
         """Set the rules (id -> expression), and the rule of the sentinels with them."""

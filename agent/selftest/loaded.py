@@ -57,9 +57,11 @@ def _stage(request: Load, generator: Path, world: World) -> Stage:
     def start(patience_s: float) -> Workload:
         return Workload(generator, patience_s, world.prefix)
 
-    def install(folder: Path, rules: Mapping[str, str], patience_s: float) -> Resident:
+    def install(
+        folder: Path, rules: Mapping[str, str], patience_s: float, under: Sequence[str] = ()
+    ) -> Resident:
         options = ("--hookset", request.hookset, "--btf", request.btf, "--transport", request.transport)
-        return Resident(folder, rules, options, patience_s)
+        return Resident(folder, rules, options, patience_s, under)
 
     known = EventType.__members__
     wanted = [known[label] for label in map(str.upper, request.events) if label in known]

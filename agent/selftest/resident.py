@@ -26,11 +26,17 @@ class ResidentError(AgentError):
 class Resident:
     """A running agent that writes its matches to a file.
 
-    Creating one waits until the agent watches. Raises ResidentError after `patience_s`.
+    Creating one waits until the agent watches. Raises ResidentError after `patience_s`. `under` is a command
+    that starts the agent's.
     """
 
     def __init__(
-        self, folder: Path, rules: Mapping[str, str], options: Sequence[str], patience_s: float
+        self,
+        folder: Path,
+        rules: Mapping[str, str],
+        options: Sequence[str],
+        patience_s: float,
+        under: Sequence[str] = (),
     ) -> None:
         self._patience_s = patience_s
         self._output = folder / "matches.jsonl"
@@ -39,7 +45,7 @@ class Resident:
         self._write(rules)
         own: list[str | Path] = ["--output", self._output, "--control", self._control]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "agent", "run", "--rules", self._policy, *own, *options],
+            [*under, sys.executable, "-m", "agent", "run", "--rules", self._policy, *own, *options],
             cwd=_PACKAGE,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -49,7 +49,9 @@ def measure_slowness() -> float:
     return max(1.0, (time.perf_counter() - started) / REFERENCE_S)
 
 
-def no_resident(folder: Path, rules: Mapping[str, str], patience_s: float) -> Resident:
+def no_resident(
+    folder: Path, rules: Mapping[str, str], patience_s: float, under: Sequence[str] = ()
+) -> Resident:
     """Raise, because a fake agent cannot run as a process; `Subject.lacks` skips scenarios that need one."""
     raise NotImplementedError
 

@@ -108,5 +108,7 @@ class Resident(Protocol):
 class Installer(Protocol):
     """Starts an agent of the same variant as a process."""
 
-    def __call__(self, folder: Path, rules: Mapping[str, str], patience_s: float) -> Resident:
-        """Start an agent that writes into the folder, and wait until it watches."""
+    def __call__(
+        self, folder: Path, rules: Mapping[str, str], patience_s: float, under: Sequence[str] = ()
+    ) -> Resident:
+        """Start an agent that writes into the folder, and wait until it watches; a command may start it."""

@@ -13,6 +13,7 @@ import ctypes
 import os
 import re
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.errors import AgentError
@@ -50,6 +51,11 @@ def needed(release: str | None = None) -> frozenset[int]:
     version = re.match(r"(\d+)\.(\d+)", release or os.uname().release)
     old = version is None or (int(version[1]), int(version[2])) < (5, 11)
     return frozenset(always | {CAP_SYS_RESOURCE} if old else always)
+
+
+def names(capabilities: Iterable[int]) -> tuple[str, ...]:
+    """Return the names of needed capabilities."""
+    return tuple(_NAMES[capability] for capability in sorted(capabilities))
 
 
 def missing(status: Path = Path("/proc/thread-self/status")) -> list[str]:

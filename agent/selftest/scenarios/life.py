@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.resident import ResidentError
 from agent.selftest.scenarios import proves
 from agent.selftest.subject import Resident
+from agent.service import privileges
 
 RATE = 503  # events a second while the rules change
 SECONDS = 1
@@ -158,6 +160,31 @@ def life_sigkill(bench: Bench) -> None:
         seen = [sum(rule in judged.rules for judged in drained) for rule in rules]
         bench.equal("matches of the next agent", [0, 0, WANTED], seen)
     _check_nothing_left(bench, before)
+
+
+@proves("life.bounded")
+def life_bounded(bench: Bench) -> None:
+    """Start an agent that can have no more capabilities than its unit gives it, and reload its rules."""
+    attached = {row["type"] for row in bench.subject.known()["hooks"] if row["state"] == "attached"}
+    if not attached & set(TRAMPOLINES):
+        raise CannotTellError("to attach programs through perf may take CAP_SYS_ADMIN")
+    if not shutil.which("setpriv"):
+        raise CannotTellError("this system has no setpriv")
+    paths, rules = _watched(bench)
+    names = (name.removeprefix("CAP_").lower() for name in privileges.names(privileges.needed()))
+    bounds = ",".join(("-all", *(f"+{name}" for name in names)))
+    bench.rules()
+    with closing(
+        bench.confined(("setpriv", "--bounding-set", bounds, "--no-new-privs"), a=rules["a"])
+    ) as own:
+        bench.play(_opens(paths[0]))
+        _check_reported(bench, own, "a")
+        own.reload(rules)
+        bench.play(_opens(paths[1]))
+        own.signal(signal.SIGTERM)
+        bench.equal("exit status", 0, own.wait())
+        counts = [len(own.matches(rule)) for rule in rules]
+        bench.equal("matches", [WANTED, WANTED, 0], counts)
 
 
 @proves("life.restart")

@@ -66,3 +66,14 @@ def test_missing_capabilities_are_named(tmp_path: Path) -> None:
     assert names[0] == "CAP_DAC_READ_SEARCH"
     assert "CAP_SYS_PTRACE" not in names
     assert CAP_DAC_READ_SEARCH in needed()
+
+
+def test_every_needed_capability_has_a_name() -> None:
+    """In the order of their numbers."""
+    assert privileges.names(needed("6.1.0")) == (
+        "CAP_DAC_READ_SEARCH",
+        "CAP_SYS_PTRACE",
+        "CAP_PERFMON",
+        "CAP_BPF",
+    )
+    assert "CAP_SYS_RESOURCE" in privileges.names(needed("5.10.0"))

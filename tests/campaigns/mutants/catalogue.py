@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.campaigns.mutants.counts import COUNTS, STARTS
 from tests.campaigns.mutants.model import Mutant
 from tests.campaigns.mutants.mounts import MOUNTS
 
@@ -425,43 +426,4 @@ _FAIRNESS = (
     ),
 )
 
-_COUNTS = (
-    Mutant(
-        "removed-values-taken-for-written",
-        "agent/kernel/maps.py",
-        "del written[approver]",
-        "written.get(approver)",
-        ("life.overflow",),
-    ),
-    Mutant(
-        "records-without-room-not-counted",
-        "bpf/operation.h",
-        "fim_lose(op->type, no_slot);",
-        ";",
-        ("fairness.kept",),
-    ),
-    Mutant(
-        "refusals-without-room-not-counted",
-        "bpf/refusal.h",
-        "fim_lose(op->type, no_slot);",
-        ";",
-        ("fairness.kept",),
-    ),
-    Mutant(
-        "lost-returns-not-made-up-for",
-        "bpf/open.h",
-        "\treturn fim_op_end(ctx, family, op, 0);",
-        "\treturn 0;",
-        ("fairness.exhausted",),
-        hookset="kprobe",
-    ),
-    Mutant(
-        "records-kept-without-shares",
-        "bpf/keep.h",
-        "if (account->kept + fim_keeping_weight(keeping) > FIM_ACCOUNT_KEPT)",
-        "if (0 && account->kept)",
-        ("fairness.kept",),
-    ),
-)
-
-MUTANTS = (*_APPROVERS, *_DISCARDERS, *_LOSS, *_TRUTH, *_PLACES, *_FAIRNESS, *MOUNTS, *_COUNTS)
+MUTANTS = (*_APPROVERS, *_DISCARDERS, *_LOSS, *_TRUTH, *_PLACES, *_FAIRNESS, *MOUNTS, *COUNTS, *STARTS)

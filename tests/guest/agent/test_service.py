@@ -143,9 +143,8 @@ def test_privileges(guest: Guest, actions: Actions) -> None:
 def test_it_starts_with_the_capabilities_of_the_unit(guest: Guest, actions: Actions) -> None:
     """As systemd starts it: nothing but those in the bounding set, and no new privileges."""
     release = guest.run(["uname", "-r"]).stdout.decode()
-    names = {getattr(privileges, name): name for name in dir(privileges) if name.startswith("CAP_")}
-    wanted = sorted(names[cap].removeprefix("CAP_").lower() for cap in privileges.needed(release))
-    bounded = ",".join(("-all", *(f"+{name}" for name in wanted)))
+    wanted = privileges.names(privileges.needed(release))
+    bounded = ",".join(("-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in wanted)))
     with running(guest, _FIRST, under=("setpriv", "--bounding-set", bounded, "--no-new-privs")) as daemon:
         actions.do("many", "0", "3")
         assert len(numbers(daemon.settled())) == 3

@@ -1,0 +1,54 @@
+"""Faults in what the agent has room for and counts, and in how it starts."""
+
+from __future__ import annotations
+
+from tests.campaigns.mutants.model import Mutant
+
+COUNTS = (
+    Mutant(
+        "removed-values-taken-for-written",
+        "agent/kernel/maps.py",
+        "del written[approver]",
+        "written.get(approver)",
+        ("life.overflow",),
+    ),
+    Mutant(
+        "records-without-room-not-counted",
+        "bpf/operation.h",
+        "fim_lose(op->type, no_slot);",
+        ";",
+        ("fairness.kept",),
+    ),
+    Mutant(
+        "refusals-without-room-not-counted",
+        "bpf/refusal.h",
+        "fim_lose(op->type, no_slot);",
+        ";",
+        ("fairness.kept",),
+    ),
+    Mutant(
+        "lost-returns-not-made-up-for",
+        "bpf/open.h",
+        "\treturn fim_op_end(ctx, family, op, 0);",
+        "\treturn 0;",
+        ("fairness.exhausted",),
+        hookset="kprobe",
+    ),
+    Mutant(
+        "records-kept-without-shares",
+        "bpf/keep.h",
+        "if (account->kept + fim_keeping_weight(keeping) > FIM_ACCOUNT_KEPT)",
+        "if (0 && account->kept)",
+        ("fairness.kept",),
+    ),
+)
+
+STARTS = (
+    Mutant(
+        "runs-counted-by-every-agent",
+        "agent/commands/run.py",
+        "    loaded = loader.load(",
+        "    __import__('agent.kernel.libbpf').kernel.libbpf.RunCounting()\n    loaded = loader.load(",
+        ("life.bounded",),
+    ),
+)
