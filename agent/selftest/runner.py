@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -123,6 +124,8 @@ class Stage(NamedTuple):
             workload = stack.enter_context(closing(self.starter(self.patience_s(scenario))))
             stack.callback(subject.watch, NO_PROCESS)
             evidence.witness = lambda: {"hooks": _hooks_for(scenario, subject.facts())}
+            if subject is not self.subject:
+                stack.push(partial(_keep_witness, evidence))
             bench = Bench(
                 subject, workload, folder, evidence, lambda: self._own_agent(scenario), self.installer
             )
@@ -174,6 +177,13 @@ def _verdict(evidence: Evidence, unproved: str) -> str:
 
 def _hooks_for(scenario: Scenario, facts: Mapping[str, Any]) -> list[Any]:
     return [hook for hook in facts["hooks"] if hook["event"].partition(".")[0] in _events(scenario)]
+
+
+def _keep_witness(evidence: Evidence, _: object, error: BaseException | None, __: object) -> None:
+    """Ask the agent for its facts while it is open: an error is recorded when it is closed."""
+    if error:
+        kept = evidence.witness()
+        evidence.witness = lambda: kept
 
 
 def _note(evidence: Evidence, error: Exception) -> None:

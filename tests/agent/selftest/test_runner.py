@@ -6,6 +6,7 @@ import os
 import select
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,35 @@ def test_an_error_is_a_failure_with_its_reason(run_body: RunBody, tmp_path: Path
     assert ran.reason == "runs to its end: expected no error, got ZeroDivisionError: by nothing"
     assert "test_runner.py" in "".join(ran.assertions[-1]["evidence"]["trace"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_beside_an_agent_of_its_own_is_reported_too(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent is closed when the error is recorded, and has no facts any more."""
+
+    class Closing(FakeAgent):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+        def facts(self) -> dict[str, Any]:
+            assert not self.closed, "it is closed"
+            return super().facts()
+
+    def body(_: Bench) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setitem(scenarios._BODIES, "truth.made_up", body)
+    own = Closing()
+    stage = Stage(
+        FakeAgent(), lambda s: FakeWorkload(generator, s, own), lambda *_: own, measure_slowness(), tmp_path
+    )
+    ran = stage.run(Scenario("truth.made_up", "It fails.", cost=1.0, discarders=128))
+    assert own.closed
+    assert ran.reason == "runs to its end: expected no error, got ZeroDivisionError: by nothing"
+    assert "hooks" in ran.assertions[-1]["evidence"]
 
 
 def test_a_hang_is_a_failure(run_body: RunBody) -> None:
