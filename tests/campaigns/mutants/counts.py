@@ -41,6 +41,13 @@ COUNTS = (
         "if (0 && account->kept)",
         ("fairness.kept",),
     ),
+    Mutant(
+        "full-table-keeps-the-oldest",
+        "bpf/maps.h",
+        "__uint(type, BPF_MAP_TYPE_LRU_HASH);\n\t__uint(max_entries, 32768);",
+        "__uint(type, BPF_MAP_TYPE_HASH);\n\t__uint(max_entries, 32768);",
+        ("discarders.eviction",),
+    ),
 )
 
 STARTS = (
