@@ -58,4 +58,12 @@ STARTS = (
         "    __import__('agent.kernel.libbpf').kernel.libbpf.RunCounting()\n    loaded = loader.load(",
         ("life.bounded",),
     ),
+    Mutant(
+        "lossy-programs-chosen",
+        "agent/kernel/choose.py",
+        '"absent")) != FIRES:',
+        '"absent")) not in (FIRES, "lossy"):',
+        ("fairness.returns",),
+        kernel="6.12-rt",
+    ),
 )

@@ -97,7 +97,7 @@ def main(words: Sequence[str]) -> int:
     booted.configure(parser)
     parser.add_argument("--record", action="store_true", help="write what was noticed into docs/mutants.md")
     parser.add_argument("names", nargs="*", help="of faults; all if none is named")
-    parser.set_defaults(kernel=[])
+    parser.set_defaults(kernel=[], tag=["nightly"])  # a fault may need any kernel of the matrix
     arguments = parser.parse_args(words)
     chosen = [one for one in MUTANTS if not arguments.names or one.name in arguments.names]
     try:
