@@ -65,5 +65,6 @@ STARTS = (
         '"absent")) not in (FIRES, "lossy"):',
         ("fairness.returns",),
         kernel="6.12-rt",
+        tags=("nightly",),
     ),
 )

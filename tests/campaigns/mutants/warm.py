@@ -97,7 +97,7 @@ def main(words: Sequence[str]) -> int:
     booted.configure(parser)
     parser.add_argument("--record", action="store_true", help="write what was noticed into docs/mutants.md")
     parser.add_argument("names", nargs="*", help="of faults; all if none is named")
-    parser.set_defaults(kernel=[], tag=["nightly"])  # a fault may need any kernel of the matrix
+    parser.set_defaults(kernel=[])
     arguments = parser.parse_args(words)
     chosen = [one for one in MUTANTS if not arguments.names or one.name in arguments.names]
     try:
@@ -114,14 +114,15 @@ def main(words: Sequence[str]) -> int:
 
 def _on_machines(arguments: argparse.Namespace, mutants: Sequence[Mutant]) -> dict[str, dict[str, str]]:
     """Return fault -> test -> verdict, with one machine for each kernel. Raises MisfitError."""
-    kernels, vcpus = arguments.kernel, arguments.vcpus
-    by_machine: dict[tuple[str, int], list[Mutant]] = {}
+    kernels, vcpus, tags = arguments.kernel, arguments.vcpus, arguments.tag or []
+    by_machine: dict[tuple[str, int, tuple[str, ...]], list[Mutant]] = {}
     for mutant in mutants:
-        key = ("" if kernels else mutant.kernel, vcpus or mutant.vcpus)
+        own = () if kernels else mutant.tags
+        key = ("" if kernels else mutant.kernel, vcpus or mutant.vcpus, own)
         by_machine.setdefault(key, []).append(mutant)
     found: dict[str, dict[str, str]] = {}
-    for (kernel, count), some in by_machine.items():
-        arguments.kernel, arguments.vcpus = kernels or [kernel], count
+    for (kernel, count, own), some in by_machine.items():
+        arguments.kernel, arguments.vcpus, arguments.tag = kernels or [kernel], count, [*tags, *own]
         with tempfile.TemporaryDirectory() as folder, booted.booted(arguments) as machine:
             found |= campaign(machine.guest, Path(folder), some)
     return found
