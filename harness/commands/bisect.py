@@ -16,6 +16,8 @@ from rich.console import Console
 
 from harness.errors import ConfigError, IncompleteError
 from harness.host import files, paths
+from harness.plan import checked as config
+from harness.plan import plan
 from harness.results import results_file
 from harness.run import bisect
 from harness.run.bisect import Commits, Judged, Judgement, Listed, Order
@@ -54,6 +56,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Judge kernels until the first bad one is known. Raises IncompleteError if it was not found."""
     if not (arguments.test or arguments.hookset):
         raise ConfigError("which test decides?", hint="name it with --test, for instance --test command.NAME")
+    selected = {name: tuple(getattr(arguments, name)) for name in _PASSED_ON}
+    plan.check(config.load(arguments.matrix), plan.Selectors(**selected), {})
     order = _order(arguments)
     state = _State(arguments.output, _question(arguments, order))
     console = Console()
@@ -199,8 +203,15 @@ def _judge(name: str, arguments: argparse.Namespace, folder: Path) -> Judged:
         file.flush()
         done = subprocess.run(argv, stdout=file, stderr=file, check=False)
     if not (folder / results_file.FILE).exists():
+        if done.returncode == ConfigError.exit_code and _is_name(arguments, name):
+            raise ConfigError(_last_line(log), hint=f"see {log}")
         return Judged(Judgement.SKIP, f"no results, exit code {done.returncode}: {_last_line(log)}")
     return bisect.judge(results_file.load(folder / results_file.FILE))
+
+
+def _is_name(arguments: argparse.Namespace, kernel: str) -> bool:
+    """Whether a kernel is given by its name: if its run is refused, the command line is wrong."""
+    return not (arguments.tree or ":" in kernel or Path(kernel).exists())
 
 
 def _last_line(log: Path) -> str:

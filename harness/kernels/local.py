@@ -39,6 +39,8 @@ _SIGNED = b"~Module signature appended~\n"  # the end of a module that is signed
 _STRIPPED_AT_ONCE = 200
 _LISTS = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
 _VERSION_MAGIC = re.compile(rb"\0vermagic=([A-Za-z0-9][A-Za-z0-9._+~-]{0,63}) ")
+_HEAD = 1024  # characters of a configuration that may name its version
+_CONFIGURED = re.compile(r"^# Linux/\S+ (\d+\.\d+)\S* Kernel Configuration$", re.MULTILINE)
 _SETTING = re.compile(r"^(?:CONFIG_\w+=|# CONFIG_\w+ is not set)", re.MULTILINE)
 
 
@@ -230,7 +232,7 @@ def take(parts: Parts, arch: str, folder: Path) -> None:
     image = read_image(parts.image, arch)
     shutil.copyfile(parts.image, folder / "vmlinuz")
     (folder / "release").write_text(image.release)
-    if config := configuration(parts.config) if parts.config else image.config:
+    if config := configuration(parts.config, image.release) if parts.config else image.config:
         (folder / "config").write_text(config)
     if parts.vmlinux and not image.btf and (btf := _btf(parts.vmlinux, image.release)):
         (folder / "btf").write_bytes(btf)
@@ -290,11 +292,18 @@ def read_image(path: Path, arch: str) -> payload.Image:
     return image
 
 
-def configuration(path: Path) -> str:
-    """The text of a kernel's configuration file. Raises ConfigError."""
+def configuration(path: Path, release: str = "") -> str:
+    """The text of a kernel's configuration file. Raises ConfigError, also if it is of another series.
+
+    Its first lines name the version, whose last number distributions do not put into the release.
+    """
     found = text(path)
     if not _SETTING.search(found):
         raise ConfigError(f"{path}: not a kernel configuration", hint="name the .config of the build")
+    named = _CONFIGURED.search(found[:_HEAD])
+    if named and release and not re.match(rf"{re.escape(named[1])}(?!\d)", release):
+        problem = f"{path}: the configuration of a {named[1]}, and the image is {release}"
+        raise ConfigError(problem, hint="name the configuration of the image's own build")
     return found
 
 

@@ -198,7 +198,12 @@ class Cmdline(_Model):
 
 def _settings(value: Any) -> Any:
     """`{a.b: 1}` means the settings `a.b=1`."""
-    return tuple(f"{name}={word}" for name, word in value.items()) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    for name, word in value.items():
+        if not isinstance(word, str | int):
+            raise ValueError(f"{name}: not a number or a text")  # noqa: TRY004: pydantic reports only ValueError
+    return tuple(f"{name}={word}" for name, word in value.items())
 
 
 Setting = Annotated[

@@ -170,6 +170,15 @@ ARM64 += f"Linux version {RELEASE} ".encode()
             "config: not a kernel configuration",
         ),
         (
+            {
+                "bzImage": bzimage(),
+                "config": f"# Linux/x86 6.1.9 Kernel Configuration\n{CONFIG}",
+                "mods/kernel/fs/a.ko": module(),
+            },
+            WITH_MODULES,
+            f"config: the configuration of a 6.1, and the image is {RELEASE}",
+        ),
+        (
             {"bzImage": bzimage(), "config": CONFIG, "mods": trees.tar(trees.installed())[:-40]},
             WITH_MODULES,
             "mods: damaged or truncated archive",

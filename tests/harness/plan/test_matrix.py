@@ -56,6 +56,10 @@ MISTAKES = {
         "  - hookset: lsm\n    cmdline: {name: quiet, args: b}",
         "m.yaml:6: cmdline 'quiet' is defined twice with different arguments (first in line 3)",
     ),
+    "a_list_for_a_setting": (
+        "kernels: [6.1]\nsysctl:\n  - {name: a, values: {kernel.x: [1]}}",
+        "m.yaml:3: sysctl.values: kernel.x: not a number or a text",
+    ),
     "cmdline_twice": (
         "kernels: [6.1]\ncmdline:\n  - {name: a, args: a}\n  - {name: a, args: a}",
         "m.yaml:4: duplicate cmdline 'a' (first in line 3)",

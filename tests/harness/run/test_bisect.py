@@ -141,7 +141,10 @@ def test_a_tree_that_cannot_be_searched(tree: Path) -> None:
 def arguments(folder: Path, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.configure(parser)
-    return parser.parse_args([*words, "--test", "command.x", "--output", str(folder / "out")])
+    matrix = folder / "matrix.yaml"
+    matrix.write_text("kernels: [6.1]\nsuites: [{name: x, command: 'true'}]\n")
+    fixed = ["--test", "command.x", "--matrix", str(matrix), "--output", str(folder / "out")]
+    return parser.parse_args([*words, *fixed])
 
 
 def judging(
@@ -204,10 +207,30 @@ def test_a_question_that_is_none(tmp_path: Path, words: list[str], problem: str)
 
 def test_a_kernel_whose_run_ends_without_results(tmp_path: Path) -> None:
     """Is skipped with the cause that the run printed; the run is a real one, of a file that is no kernel."""
-    (tmp_path / "matrix.yaml").write_text("kernels: [6.1]\nsuites: [{name: x, command: 'true'}]\n")
     (tmp_path / "image").write_text("no kernel")
-    wanted = arguments(tmp_path, "--matrix", str(tmp_path / "matrix.yaml"), "--accelerator", "tcg")
+    wanted = arguments(tmp_path, "--accelerator", "tcg")
     judged = command._judge(str(tmp_path / "image"), wanted, tmp_path / "run")
     assert judged.judgement is Judgement.SKIP
     assert judged.reason.startswith("no results, exit code 2: ")
     assert judged.reason.endswith("image: not a kernel image")
+
+
+@pytest.mark.parametrize("words", [("--test", "nope.nope"), ("--hookset", "nope"), ("--tag", "nope")])
+def test_a_selector_that_matches_nothing_is_no_property_of_a_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(command, "_judge", judging(planted(5), asked))
+    with pytest.raises(ConfigError, match="nope"):
+        command.execute(arguments(tmp_path, *EIGHT, *words))
+    assert not asked
+
+
+def test_a_name_that_no_kernel_has_ends_the_search(tmp_path: Path) -> None:
+    """The other kernels are not the list that was meant; the run is a real one."""
+    wanted = arguments(tmp_path, "--accelerator", "tcg")
+    Path(wanted.matrix).write_text(
+        "kernels: [{name: own, image: nope}]\nsuites: [{name: x, command: 'true'}]\n"
+    )
+    with pytest.raises(ConfigError, match="nope: no such file"):
+        command._judge("own", wanted, tmp_path / "run")
