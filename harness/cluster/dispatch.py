@@ -92,8 +92,6 @@ class Dispatch:
         self._client.subscribe_topic("all", self._workers_changed)
         self._first_until = time.monotonic() + deadlines.WORKER_BACK_S
         self._look()
-        if not self._unknown:
-            self._view("the cluster has no worker yet")
         while self._waiting or self._running:
             self._place()
             self._handle_one()
@@ -170,11 +168,22 @@ class Dispatch:
             self._view.ended(cell, result)
 
     def _look(self) -> None:
-        """Find workers that joined, and ask each what it is."""
-        present = self._client.scheduler_info()["workers"]
-        for address in present.keys() - self._workers.keys() - self._unknown:
+        """Find workers that joined; `play` does not wait for a scheduler that may hang."""
+        self._client.loop.add_callback(self._list)
+
+    async def _list(self) -> None:
+        """Get the addresses of all workers. Runs in the event loop of Dask."""
+        with contextlib.suppress(OSError):  # then the status of the client changes
+            present = set((await self._client.scheduler.identity(n_workers=-1))["workers"])
+            self._events.put(lambda: self._found(present))
+
+    def _found(self, present: set[str]) -> None:
+        """Ask each worker that joined what it is."""
+        for address in present - self._workers.keys() - self._unknown:
             self._unknown.add(address)
             self._pool.submit(self._describe, address)
+        if not (self._workers or self._unknown or self._gone):
+            self._view("the cluster has no worker yet")
 
     def _describe(self, address: str) -> None:
         try:

@@ -13,6 +13,8 @@ from distributed import KilledWorker
 from harness.cluster import facts
 from harness.cluster.dispatch import Dispatch, Execution
 from harness.cluster.placement import Need, Worker
+from harness.errors import InfrastructureError
+from harness.host import deadlines
 from harness.host.progress import Phase, Step
 from harness.plan.plan import Plan
 from harness.results.verdict import Verdict
@@ -223,3 +225,16 @@ def test_a_late_worker_that_cannot_be_used_is_named(
 
 def seen(dispatch: Dispatch) -> list[Any]:
     return list(cast("Any", dispatch._view).events)
+
+
+def test_a_scheduler_that_hangs_as_a_worker_joins_is_noticed(
+    dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list of workers is asked for, and never comes."""
+    asked: list[object] = []
+    monkeypatch.setattr(Client, "loop", SimpleNamespace(add_callback=asked.append), raising=False)
+    monkeypatch.setattr(deadlines, "SCHEDULER_S", 0.0)
+    dispatch._look()
+    assert len(asked) == 1
+    with pytest.raises(InfrastructureError, match="does not answer"):
+        dispatch._handle_one()
