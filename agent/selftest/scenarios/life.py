@@ -166,7 +166,7 @@ def life_sigkill(bench: Bench) -> None:
 def life_bounded(bench: Bench) -> None:
     """Start an agent that can have no more capabilities than its unit gives it, and reload its rules."""
     attached = {row["type"] for row in bench.subject.known()["hooks"] if row["state"] == "attached"}
-    if not attached & set(TRAMPOLINES):
+    if not attached & {*TRAMPOLINES, "kprobe_multi"}:
         raise CannotTellError("to attach programs through perf may take CAP_SYS_ADMIN")
     if not shutil.which("setpriv"):
         raise CannotTellError("this system has no setpriv")
