@@ -12,6 +12,7 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]"
 )
 # Underscores within a word are not markup. Addresses become links without markup, so they are broken up.
+_ENTITIES = {"<": "&lt;", "&": "&amp;"}
 _MARKDOWN = re.compile(r"[\\`*{}\[\]()<>#|~!&@]|(?<!\w)_+|_+(?!\w)|(?<=:)/(?=/)|(?i:(?<=www))\.")
 
 
@@ -44,5 +45,6 @@ def did_you_mean(word: str, known: Iterable[str], count: int = 1) -> str:
 
 def markdown(text: str, limit: int = 300) -> str:
     """`text` as one line that Markdown shows literally: without links, mentions, table cells or HTML."""
-    escaped = _MARKDOWN.sub(lambda match: "".join(f"\\{sign}" for sign in match[0]), one_line(text, limit))
-    return escaped.replace("\\<", "&lt;").replace("\\&", "&amp;")
+    return _MARKDOWN.sub(
+        lambda match: "".join(_ENTITIES.get(sign, f"\\{sign}") for sign in match[0]), one_line(text, limit)
+    )

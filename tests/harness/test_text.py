@@ -18,6 +18,7 @@ READER = MarkdownIt("commonmark")
 @given(st.text(alphabet=st.sampled_from("a1 _*`~[]()<>!&#|@\\/:.w-") | st.characters(), max_size=40))
 @example("__init__ a__b _x_ *y*")
 @example("[x](javascript:alert(1)) <b> &lt; `c`")
+@example("\\<")
 def test_escaped_markdown_shows_the_original_text(text: str) -> None:
     """CommonMark renders the one line that was meant."""
     shown = READER.renderInline(markdown(text))
