@@ -90,7 +90,7 @@ __noinline __u32 fim_account_find(void)
 	return FIM_ACCOUNTS / 2 + (fim_mix(fim_account_seed, root) & (FIM_ACCOUNTS / 2 - 1));
 }
 
-static __always_inline struct fim_account *fim_account_lookup(__u32 index)
+FIM_ONCE struct fim_account *fim_account_lookup(__u32 index)
 {
 	return bpf_map_lookup_elem(&accounts, &index);
 }

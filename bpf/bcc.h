@@ -118,6 +118,13 @@ struct open_flags {
 	(!__builtin_types_compatible_p(__typeof__(vfs_setxattr),                                             \
 				       int(struct dentry *, const char *, const void *, size_t, int)))
 
+/* No section but that of constants: the array is found by its number, which source.py passes. */
+#define fim_cell(map, index, count)                                                                          \
+	({                                                                                                   \
+		__u32 key_ = (index) & ((count)-1);                                                          \
+		bpf_map_lookup_elem(map, &key_);                                                             \
+	})
+
 /* Instead of read.h: no kernel that needs the other way lets bcc's programs be attached. */
 #define FIM_READS_BY_CAST			    0
 #define fim_read_kernel(to, size, from)		    bpf_probe_read_kernel(to, size, from)

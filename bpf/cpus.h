@@ -23,21 +23,16 @@ struct fim_cpu {
 	__u64 reserved[6]; /* a cache line each */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FIM_CPUS);
-	__type(key, __u32);
-	__type(value, struct fim_cpu);
-} cpus SEC(".maps");
+FIM_CELLS(cpus, struct fim_cpu, FIM_CPUS);
 
 static __always_inline struct fim_cpu *fim_cpu_lookup(__u32 cpu)
 {
-	return bpf_map_lookup_elem(&cpus, &cpu);
+	return fim_cell(cpus, cpu, FIM_CPUS);
 }
 
 static __always_inline struct fim_cpu *fim_cpu_own(void)
 {
-	return fim_cpu_lookup(bpf_get_smp_processor_id() & (FIM_CPUS - 1));
+	return fim_cpu_lookup(bpf_get_smp_processor_id());
 }
 
 /* Adds up the operations in flight of some CPUs. */

@@ -46,18 +46,16 @@ FIM_ONCE __u32 fim_epoch_read(__u64 identity)
 	return epoch ? *epoch : 0;
 }
 
-FIM_ONCE __u32 fim_generation_read(void)
+static __always_inline __u32 fim_generation_read(void)
 {
-	__u32 zero = 0;
-	__u32 *value = bpf_map_lookup_elem(&generation, &zero);
+	__u32 *value = fim_cell(generation, 0, 1);
 
-	return value ? *value : 0;
+	return value ? *(volatile __u32 *)value : 0;
 }
 
-FIM_ONCE void fim_bump_generation(void)
+static __always_inline void fim_bump_generation(void)
 {
-	__u32 zero = 0;
-	__u32 *value = bpf_map_lookup_elem(&generation, &zero);
+	__u32 *value = fim_cell(generation, 0, 1);
 
 	if (value)
 		__sync_fetch_and_add(value, 1);

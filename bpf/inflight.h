@@ -182,18 +182,11 @@ struct {
  * have none, and this shows it at the least cost. A count may be too large, which
  * costs time; it is never too small.
  */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FIM_BUSY);
-	__type(key, __u32); /* of a thread, modulo FIM_BUSY */
-	__type(value, __u32);
-} busy SEC(".maps");
+FIM_CELLS(busy, __u32, FIM_BUSY); /* of a thread, modulo FIM_BUSY */
 
 static __always_inline __u32 *fim_busy_lookup(__u32 tid)
 {
-	__u32 place = tid & (FIM_BUSY - 1);
-
-	return bpf_map_lookup_elem(&busy, &place);
+	return fim_cell(busy, tid, FIM_BUSY);
 }
 
 static __always_inline struct fim_inflight *fim_op_at(__u32 index)

@@ -95,7 +95,7 @@ static __always_inline __u32 fim_keeping_weight(__u32 keeping)
  */
 __noinline int fim_place_keep(__u32 index)
 {
-	struct fim_slot *slot = fim_slot_lookup_inline(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	struct fim_kept *place = fim_place_lookup();
 	__u64 size;
 
@@ -130,7 +130,7 @@ static __always_inline int fim_place_fetch(struct fim_slot *slot)
 __noinline __u32 fim_keep(__u32 index, __u32 charged)
 {
 	struct fim_account *account = fim_account_lookup(charged);
-	struct fim_slot *slot = fim_slot_lookup_inline(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	__u32 tid = bpf_get_current_pid_tgid();
 	__u32 keeping = FIM_KEEPS_SMALL;
 	long error;
@@ -157,7 +157,7 @@ __noinline __u32 fim_kept_copy(__u32 keeping)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	__u32 index = fim_slot_get();
-	struct fim_slot *slot = fim_slot_lookup_inline(index);
+	struct fim_slot *slot = fim_slot_lookup(index);
 	void *from;
 
 	if (!slot)

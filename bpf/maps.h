@@ -20,6 +20,30 @@
 #define FIM_BANKS  2
 #define FIM_CPUS   64 /* one for each processor, a power of two; more processors than that share them */
 
+/*
+ * A small array that lies in a section of its own, so that programs have its
+ * address: an access is no call, cannot fail, and needs no instructions that the
+ * kernel inserts as it loads the program. User space maps it as it maps an array
+ * with BPF_F_MMAPABLE. Small, because 5.10 allocates as much at once to fill it. Where
+ * bcc compiles it is such an array: bcc.h.
+ */
+#ifndef FIM_BCC_H
+#define FIM_CELLS(name, type, count) type name[count] SEC(".data." #name)
+#define fim_cell(name, index, count) (&name[fim_index(index, count)])
+#endif
+
+/*
+ * Limits an index to less than `size`, a power of two. The barrier keeps the
+ * compiler from dropping the mask where it knows the bounds: the verifier may
+ * not know them.
+ */
+#define fim_index(value, size)                                                                               \
+	({                                                                                                   \
+		__u64 index_ = (value);                                                                      \
+		barrier_var(index_);                                                                         \
+		index_ &((size)-1);                                                                          \
+	})
+
 /* --- what user space sets ------------------------------------------------- */
 
 struct fim_config {
@@ -31,13 +55,7 @@ struct fim_config {
 };
 _Static_assert(sizeof(struct fim_config) == 16, "agent/kernel/maps.py: CONFIG");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct fim_config);
-} config SEC(".maps");
+FIM_CELLS(config, struct fim_config, 1);
 
 /* How a type of events is filtered. Before user space sets a policy, all are rejected. */
 enum fim_mode {
@@ -72,13 +90,7 @@ struct fim_policy {
 };
 _Static_assert(sizeof(struct fim_policy) == 16, "agent/kernel/maps.py: POLICY");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FIM_BANKS *FIM_TYPES);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32); /* bank * FIM_TYPES + type */
-	__type(value, struct fim_policy);
-} policies SEC(".maps");
+FIM_CELLS(policies, struct fim_policy, FIM_BANKS *FIM_TYPES); /* bank * FIM_TYPES + type */
 
 struct fim_approver {
 	__u64 value; /* hash of a name, or an id */
@@ -121,13 +133,7 @@ struct {
 
 /* --- what makes discarders stale ------------------------------------------ */
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, __u32);
-} generation SEC(".maps");
+FIM_CELLS(generation, __u32, 1);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -244,18 +250,6 @@ const volatile __u32 fim_use_perf = 0;
 
 /* --- access --------------------------------------------------------------- */
 
-/*
- * Limits an index to less than `size`, a power of two. The barrier keeps the
- * compiler from dropping the mask where it knows the bounds: the verifier may
- * not know them.
- */
-#define fim_index(value, size)                                                                               \
-	({                                                                                                   \
-		__u64 index_ = (value);                                                                      \
-		barrier_var(index_);                                                                         \
-		index_ &((size)-1);                                                                          \
-	})
-
 #define FIM_COUNTERS (sizeof(struct fim_counts) / sizeof(__u64))
 
 /* Global: the verifier checks it once a program, and there are many calls. */
@@ -302,11 +296,10 @@ __noinline int fim_count_undo(__u32 type)
 
 #define fim_count(type, counter) fim_count_add(type, offsetof(struct fim_counts, counter) / sizeof(__u64))
 
-FIM_ONCE struct fim_config *fim_config_lookup(void)
+/* Like all that returns a cell, NULL only where bcc compiles. */
+static __always_inline struct fim_config *fim_config_lookup(void)
 {
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&config, &zero);
+	return fim_cell(config, 0, 1);
 }
 
 #endif /* FIM_MAPS_H */

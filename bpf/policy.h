@@ -10,11 +10,9 @@
 
 #define FIM_WRITE_FLAGS (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND)
 
-FIM_ONCE struct fim_policy *fim_policy_lookup(__u32 serial, __u32 type)
+static __always_inline struct fim_policy *fim_policy_lookup(__u32 serial, __u32 type)
 {
-	__u32 key = (serial & 1) * FIM_TYPES + type;
-
-	return bpf_map_lookup_elem(&policies, &key);
+	return fim_cell(policies, (serial & 1) * FIM_TYPES + type, FIM_BANKS * FIM_TYPES);
 }
 
 /* Counts an event as seen. Returns NULL if the policy rejects its whole type, and counts that too. */

@@ -103,7 +103,7 @@ FIM_ONCE struct fim_slot *fim_slot_lookup(__u32 index)
  * claim before it looks; neither may, and then both look elsewhere. (Atomic
  * operations that return a value came in 5.12.)
  */
-static __always_inline int fim_slot_claim(__u32 index)
+FIM_ONCE int fim_slot_claim(__u32 index)
 {
 	struct fim_slot *slot = fim_slot_lookup_inline(index);
 
@@ -145,7 +145,7 @@ FIM_ONCE void fim_slot_put(__u32 index)
 		bpf_map_push_elem(&free_slots, &index, BPF_ANY);
 		return;
 	}
-	slot = fim_slot_lookup_inline(index);
+	slot = fim_slot_lookup(index);
 	if (slot)
 		__sync_fetch_and_add(&slot->claims, -1);
 }

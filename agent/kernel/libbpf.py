@@ -298,12 +298,18 @@ class Program:
         return Link(_pointer(f"attach {self.name} to {target}", result))
 
 
+_SECTION = ".data."
+
+
 class Map:
     """One map of an object. Keys and values are bytes of exactly the map's sizes."""
 
     def __init__(self, pointer: int) -> None:
         self._pointer = pointer
-        self.name: str = _lib().call("bpf_map__name", pointer).decode()
+        name: str = _lib().call("bpf_map__name", pointer).decode()
+        self.name = name.removeprefix(
+            _SECTION
+        )  # of an array in a section of its own: FIM_CELLS of bpf/maps.h
         self.key_size: int = _lib().call("bpf_map__key_size", pointer)
         self.value_size: int = _lib().call("bpf_map__value_size", pointer)
 

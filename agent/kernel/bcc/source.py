@@ -4,6 +4,7 @@ bcc returns each function's instructions, but not what they refer to. So each re
 becomes a number, which `object_file` replaces after compiling:
 
     __noinline T f(..) {..}         a separate function, called by its number like a helper
+    FIM_CELLS(m, T, n);             a map of one value for each cell
     struct {..} m SEC(".maps");     functions that return the map's sizes; `&m` becomes a number
     const volatile T c = ..;        a place in read-only data; `c` becomes a number
 
@@ -29,6 +30,8 @@ _INCLUDE = re.compile(r'^#include "([\w.]+)"\n', re.MULTILINE)
 _FUNCTION = re.compile(r"^__noinline (\w+) (\w+)\(([^)]*)\)", re.MULTILINE)
 _MAP = re.compile(r'^struct \{\n([^}]*)\} (\w+) SEC\("\.maps"\);', re.MULTILINE)
 _CONSTANT = re.compile(r"^const volatile (\w+) (\w+)(\[\w+\])? = (?:0|\{\});", re.MULTILINE)
+_CELLS = re.compile(r"^FIM_CELLS\((\w+), ([\w ]+), ([^;]+)\);", re.MULTILINE)
+_CELL = re.compile(r"\bfim_cell\((?!map,)")
 _FIELD = re.compile(r"__(uint|type)\((\w+), (.*)\);")
 
 # The fields of a map's definition; two of them are sizes of types.
@@ -80,7 +83,7 @@ def size(name: str, field: str) -> str:
 
 def read(folder: Path, programs: tuple[str, ...], root: str = ROOT) -> Source:
     """Read the source in a folder and prepare it for the programs with these symbols."""
-    text = _flat(folder, root, set())
+    text = _as_maps(_flat(folder, root, set()))
     functions = tuple(_function(*groups) for groups in _FUNCTION.findall(text))
     maps = tuple(name for _, name in _MAP.findall(text))
     constants = tuple(Constant(name, kind, bool(many)) for kind, name, many in _CONSTANT.findall(text))
@@ -117,6 +120,15 @@ def _numbered(text: str, source: Source) -> str:
     return text
 
 
+# What maps.h says instead where libbpf loads the object.
+_MAP_OF_CELLS = r"""struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, \3);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, \2);
+} \1 SEC(".maps");"""
+
 _PRELUDE = f"#define FIM_DATA(number) ((void *)bpf_pseudo_fd(1, {DATA:#x} + (number)))\n"
 
 
@@ -126,6 +138,11 @@ def _flat(folder: Path, name: str, seen: set[str]) -> str:
         return ""
     seen.add(name)
     return _INCLUDE.sub(lambda match: _flat(folder, match[1], seen), (folder / name).read_text("ascii"))
+
+
+def _as_maps(text: str) -> str:
+    """Return the text with each array in a section of its own as a map, which is passed by its address."""
+    return _CELL.sub("fim_cell(&", _CELLS.sub(_MAP_OF_CELLS, text))
 
 
 def _function(result: str, name: str, parameters: str) -> Function:

@@ -36,9 +36,7 @@ class Hooks:
             self.object.maps[name].skip()
         prepare(self.object)
         self.object.load()
-        for bank_and_type in range(len(EventType)):
-            policy = maps.POLICY.pack(maps.FORWARD_ALL, 0, 0, 0)
-            self.object.maps["policies"].update(WORD.pack(bank_and_type), policy)
+        self.write("policies", maps.POLICY.pack(maps.FORWARD_ALL, 0, 0, 0) * len(EventType))
         slots = self.object.maps["slots"]
         for index in range(maps.SHARED_SLOTS.start):
             slots.update(WORD.pack(index), b"\1" * slots.value_size)  # claimed by another program
@@ -47,8 +45,17 @@ class Hooks:
 
     def share_places(self, threads: int) -> None:
         """Let so many other threads have an operation in flight at each place of bpf/keep.h."""
-        for index in range(PLACES):
-            self.object.maps["busy"].update(WORD.pack(index), WORD.pack(threads))
+        self.write("busy", WORD.pack(threads) * PLACES)
+
+    def write(self, name: str, values: bytes) -> None:
+        """Write the first values of an array that both sides map."""
+        with self.object.maps[name].memory() as memory:
+            memory[: len(values)] = values
+
+    def words(self, name: str, count: int) -> tuple[int, ...]:
+        """Read the first 32-bit words of an array that both sides map."""
+        with self.object.maps[name].memory() as memory:
+            return struct.unpack_from(f"={count}I", memory)
 
     def add_slot(self) -> None:
         self.object.maps["free_slots"].push([WORD.pack(maps.SHARED_SLOTS.start)])
@@ -61,9 +68,7 @@ class Hooks:
 
     def count_in_flight(self, operations: int) -> None:
         """Let each CPU have counted so many operations in flight."""
-        row = struct.pack("=q2I48x", operations, 0, 0)
-        for index in range(maps.CPUS):
-            self.object.maps["cpus"].update(WORD.pack(index), row)
+        self.write("cpus", struct.pack("=q2I48x", operations, 0, 0) * maps.CPUS)
 
     def lost(self) -> list[int]:
         """Losses of each account that has any."""
@@ -144,9 +149,9 @@ def test_a_removal_that_is_not_followed_makes_discarders_stale_twice(hooks: Hook
     hooks.fill_accounts(operations=OPERATIONS)
     hooks.count_in_flight(OPERATIONS)
     hooks.run("unlink_enter")
-    assert hooks.object.maps["generation"].lookup(WORD.pack(0)) == WORD.pack(1)
+    assert hooks.words("generation", 1) == (1,)
     hooks.run("unlink_exit")
-    assert hooks.object.maps["generation"].lookup(WORD.pack(0)) == WORD.pack(2)
+    assert hooks.words("generation", 1) == (2,)
     assert hooks.counts(EventType.UNLINK) == KernelCounts(unentered=1)
 
 
@@ -202,8 +207,7 @@ def test_a_name_in_a_place_of_its_own_is_charged_to_no_user(hooks: Hooks) -> Non
     hooks.run("mkdir_exit", -errno.EACCES)
     assert hooks.counts(EventType.MKDIR) == KernelCounts(seen=1, submitted=1)
     assert hooks.free_slots() == 1
-    places = (hooks.object.maps["busy"].lookup(WORD.pack(index)) for index in range(PLACES))
-    assert set(places) == {bytes(4)}
+    assert set(hooks.words("busy", PLACES)) == {0}
 
 
 def test_an_operation_whose_return_is_missed(hooks: Hooks) -> None:
@@ -217,7 +221,7 @@ def test_an_operation_whose_return_is_missed(hooks: Hooks) -> None:
 
 def test_an_operation_out_of_scope_is_not_counted(hooks: Hooks) -> None:
     """It is not followed, so its return is not missed."""
-    hooks.object.maps["config"].update(WORD.pack(0), maps.CONFIG.pack(0, 0, 0x7FFFFFFF, 0))
+    hooks.write("config", maps.CONFIG.pack(0, 0, 0x7FFFFFFF, 0))
     hooks.run("mkdir_enter")
     hooks.run("mkdir_enter")
     assert hooks.counts(EventType.MKDIR) == KernelCounts()
