@@ -67,6 +67,13 @@ CHANGES: tuple[Change, ...] = (
         "5.75 G",
         "5.64 G",
     ),
+    Change(
+        "give small shared arrays fixed addresses, look up other maps once a program",
+        "6.1",
+        "start",
+        "5.64 G",
+        "5.21 G",
+    ),
 )
 
 
