@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,27 @@ def connected(spec: Spec, module: str) -> Iterator[Client]:
         yield client
 
 
+def workers(client: Client) -> int:
+    """Return the number of workers of a cluster. Raises InfrastructureError, or OSError if it was lost."""
+    identity = _ask(client, deadlines.SCHEDULER_S, lambda: client.scheduler.identity(n_workers=-1))
+    return len(identity["workers"])
+
+
+def _ask(client: Client, seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
+    """Return the answer of a scheduler, for which Dask itself waits without an end.
+
+    The call runs in Dask's event loop, where the functions of a client return coroutines.
+    """
+
+    async def answer() -> Any:
+        return await call()
+
+    try:
+        return client.sync(answer, callback_timeout=seconds)
+    except TimeoutError as error:
+        raise InfrastructureError("the scheduler of the cluster does not answer", hint=START) from error
+
+
 def _register(client: Client, plugin: HarnessPlugin) -> None:
     """Register the plugin for all workers, also those that join later. Raises OSError.
 
@@ -139,15 +160,16 @@ def _register(client: Client, plugin: HarnessPlugin) -> None:
     closes the connection of the client instead of an answer.
     """
     try:
-        client.register_plugin(plugin)
-    except OSError:
-        client.register_plugin(plugin)  # which the scheduler has already, if it lives
+        _ask(client, deadlines.JOIN_S, lambda: client.register_plugin(plugin))
+    except OSError:  # the scheduler has the plugin already, if it lives
+        _ask(client, deadlines.JOIN_S, lambda: client.register_plugin(plugin))
 
 
 def _refuse_other_versions(client: Client) -> None:
     """Raise InfrastructureError if the scheduler or a worker has other versions than this host."""
     found = {"the scheduler": _scheduler_versions(client)}
-    for address, answer in client.run(versions, on_error="return").items():
+    answers = _ask(client, deadlines.JOIN_S, lambda: client.run(versions, on_error="return"))
+    for address, answer in answers.items():
         if isinstance(answer, OSError):
             continue  # this worker died meanwhile
         # Another version of the package may not even have the function.
@@ -161,7 +183,8 @@ def _refuse_other_versions(client: Client) -> None:
 def _scheduler_versions(client: Client) -> dict[str, str]:
     """Return the versions of the scheduler, which may not have the harness."""
     ours = facts.versions()
-    packages = client.get_versions()["scheduler"]["packages"]
+    found = _ask(client, deadlines.SCHEDULER_S, client.scheduler.versions)
+    packages = found["packages"]
     theirs = {"distributed": packages["distributed"]}
     theirs["Python"] = ".".join(packages["python"].split(".")[:2])
     return {**ours, **theirs}

@@ -73,7 +73,7 @@ def play(run: Run, view: View, make: Make, cluster: str, keys: Path | None) -> N
         done = received.known()
         last = read_times(run.times_path)
         order = [name for name in longest_first(run.plan, last) if name not in done]
-        slots = spec.slots or max(1, len(client.scheduler_info()["workers"]))
+        slots = spec.slots or max(1, connect.workers(client))
         view(f"{counted(slots, 'machine')} at once")
         view.plan(run.plan, Estimate(run.plan, last, slots))
         dispatch = Dispatch(client, run, made, blobs, received, view)

@@ -65,6 +65,7 @@ HANDSHAKE_S = 30.0  # and answers
 SCHEDULER_S = 60.0  # a scheduler that does not answer for so long is lost
 WORKER_START_S = 120.0  # a worker process has started and joined
 FACTS_S = 180.0  # a worker looks at its host; the canary is in it
+JOIN_S = 240.0  # all workers answer a new client; one may look at its host, or hang until it is lost
 CHILD_LOOK_S = 0.5  # a worker looks this often whether its machine is still wanted
 CHILD_EXIT_S = 60.0  # the run of a machine ends after its worker wants it to
 WORKER_TTL_S = 60.0  # a worker that is silent for so long is lost

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from distributed import Security
+from distributed import Client, Security
 
 from harness.cluster import connect
+from harness.cluster.connect import Spec
+from harness.cluster.plugin import HarnessPlugin
 from harness.errors import InfrastructureError
 from harness.host import deadlines
+from tests.harness.cluster.place import Place
 
 
 @pytest.mark.parametrize(
@@ -82,3 +87,27 @@ def test_a_program_that_is_no_scheduler(
             asyncio.run(connect.reach(address, Security(), "client"))
     assert message in raised.value.message
     assert "\n" not in raised.value.message
+
+
+QUESTIONS: dict[str, Callable[[Client], object]] = {
+    "workers": connect.workers,
+    "versions": connect._refuse_other_versions,
+    "plugin": lambda client: connect._register(client, HarnessPlugin("none")),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_scheduler_that_hangs_after_a_client_connected(
+    place: Place, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    """Each call before the run begins ends with an error; Dask itself would wait for ever."""
+    monkeypatch.setattr(deadlines, "SCHEDULER_S", 1.0)
+    monkeypatch.setattr(deadlines, "JOIN_S", 1.0)
+    scheduler = place.scheduler()
+    address = json.loads(place.scheduler_file.read_text())["address"]
+    with connect._remote(Spec(address=address, keys=place.keys)) as client:
+        assert connect.workers(client) == 0
+        scheduler.send_signal(signal.SIGSTOP)
+        with pytest.raises(InfrastructureError, match="the scheduler of the cluster does not answer"):
+            QUESTIONS[question](client)
+        scheduler.send_signal(signal.SIGCONT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -21,11 +22,16 @@ class Answers:
             "python": f"{ours['Python']}.1.final.0",
         }
         self._packages = packages
+        self.scheduler = self
 
-    def get_versions(self) -> Any:
-        return {"scheduler": {"packages": self._packages}}
+    def sync(self, call: Any, callback_timeout: float) -> Any:
+        assert callback_timeout > 0
+        return asyncio.run(call())
 
-    def run(self, _function: Any, on_error: str) -> Any:
+    async def versions(self) -> Any:
+        return {"packages": self._packages}
+
+    async def run(self, _function: Any, on_error: str) -> Any:
         assert on_error == "return"
         return {"tls://10.0.0.2:1": self._worker}
 
