@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent.errors import KernelError
 from agent.events.model import EventType
 from agent.hooks import syscalls
 from agent.kernel import capabilities, maps
 from agent.kernel.libbpf import Object
 from agent.kernel.maps import KernelCounts
-from tests.agent.kernel.conftest import BUILT
+from tests.agent.kernel.conftest import BUILT, load_programs
 
 HASH = 1  # BPF_MAP_TYPE_HASH
 WORD = struct.Struct("=I")
@@ -35,7 +34,7 @@ class Hooks:
         for name in UNUSED:
             self.object.maps[name].skip()
         prepare(self.object)
-        self.object.load()
+        load_programs(self.object)
         self.write("policies", maps.POLICY.pack(maps.FORWARD_ALL, 0, 0, 0) * len(EventType))
         slots = self.object.maps["slots"]
         for index in range(maps.SHARED_SLOTS.start):
@@ -99,16 +98,9 @@ class Hooks:
         return count
 
 
-def loaded(prepare: Callable[[Object], None] = lambda _: None) -> Hooks:
-    try:
-        return Hooks(prepare)
-    except KernelError as error:
-        pytest.skip(f"this host does not load programs: {error}")
-
-
 @pytest.fixture
 def hooks() -> Iterator[Hooks]:
-    made = loaded()
+    made = Hooks(lambda _: None)
     yield made
     made.object.close()
 
@@ -261,7 +253,7 @@ def test_an_end_without_room_in_the_map() -> None:
         assert library.bpf_map__set_type(pointer, HASH) == 0
         opened.maps["ended"].resize(1)
 
-    made = loaded(without_room)
+    made = Hooks(without_room)
     made.object.maps["ended"].update(bytes(16), bytes(4))
     made.run("claim_end")
     assert made.counts(EventType.EXIT) == KernelCounts(unentered=1)

@@ -16,7 +16,7 @@ import pytest
 from agent.events import decode
 from agent.kernel import capabilities
 from agent.kernel.libbpf import Object
-from tests.agent.kernel.conftest import BUILT, load_programs
+from tests.agent.kernel.conftest import BUILT, load_programs, with_casts
 from tests.agent.kernel.test_programs import CHECK
 
 WORD = struct.Struct("=I")
@@ -48,10 +48,11 @@ class Event:
         self._loaded.programs[program].run(CHECK.pack(b"", self._file, 0, 0, 0))
 
 
-@pytest.fixture(scope="module")
-def loaded() -> Iterator[Object]:
-    """The programs, loaded; the tests are skipped if this kernel refuses that."""
-    opened = Object(str(BUILT))
+@pytest.fixture(scope="module", params=["helpers", "casts"])
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Object]:
+    """The programs of both objects, loaded: they read the kernel's memory by helpers, or by casts."""
+    by_cast = request.param == "casts"
+    opened = Object(str(with_casts(tmp_path_factory.mktemp("casts")) if by_cast else BUILT))
     for name, program in opened.programs.items():
         program.choose(name in PROGRAMS)
     for name in UNUSED:
