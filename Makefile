@@ -42,7 +42,7 @@ CLUSTER := $(VENV)/.cluster-$(shell cat requirements-cluster.lock pyproject.toml
 # `make test` boots the oldest and the newest kernel of matrix.yaml; the scenarios carry the tag in the catalogue.
 SMOKE := --kernel 5.10 --kernel 7.3 --hookset auto --test @smoke --must-pass
 
-.PHONY: matrix nightly test unit lint guest noise bench mutants faults random-faults cluster-faults law law-rules deb docs lock setup setup-cluster build clean
+.PHONY: matrix nightly test unit lint guest noise bench mutants faults random-faults steady cluster-faults law law-rules deb docs lock setup setup-cluster build clean
 
 matrix: setup build
 	$(BIN)/harness run --matrix $(MATRIX) $(ARGS)
@@ -67,6 +67,10 @@ faults: setup build
 # Faults, moments and loads drawn at random; another seed each day. The table of a long campaign is in docs/faults.md.
 random-faults: setup build
 	$(BIN)/python -m tests.campaigns.faults --random 100 --seed $(shell date +%Y%m%d) $(ARGS)
+
+# The default cells of three kernels, 30 times each, with four machines at once for each CPU: an hour and a half emulated.
+steady: setup build
+	$(BIN)/python -m tests.campaigns.steady $(ARGS)
 
 # A cluster of simulated hosts: workers are killed, one joins late, the scheduler dies. docs/cluster.md has the figures.
 cluster-faults: setup setup-cluster
