@@ -84,7 +84,7 @@ def observe(path: Path, external: Path | None = None) -> dict[str, Capability]:
         with _opened(path, external) as probe:
             refused = _load(probe, failed, target)
             if refused:
-                failed[refused] = Capability(LOAD_FAIL, probe.programs[f"probe__{refused}"].log())
+                failed[refused] = Capability(LOAD_FAIL, probe.programs[f"probe__{refused}"].rejection())
                 continue
             observed = failed | _attach_and_trigger(probe, failed, target.function)
             if observed["kprobe_multi"].state == FIRES and not target.keeps_returns:

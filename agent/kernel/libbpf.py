@@ -32,6 +32,8 @@ _MESSAGE_BYTES = 1 << 16
 _INSTRUCTION_BYTES = 8
 # A message about a map that cannot be bound is no failure: libbpf prints it for programs that load.
 _PROCESSED = re.compile(r"processed (\d+) insns")
+# They follow the cause of a rejection: 4 lines, and from 7.3 on one more for each function of the program.
+_STATISTICS = re.compile(r"verification time |stack depth |subprog \d+ \(|processed \d+ insns")
 _FAILED_PROGRAM = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to (?!bind map))")
 
 
@@ -242,6 +244,13 @@ class Program:
     def log(self) -> str:
         """Return the verifier's log; empty without `keep_log`."""
         return self._log.value.decode("utf-8", "replace") if self._log else ""
+
+    def rejection(self) -> str:
+        """Return the verifier's log without the statistics at its end, so that it ends with the cause."""
+        lines = self.log().rstrip().splitlines()
+        while lines and _STATISTICS.match(lines[-1]):
+            lines.pop()
+        return "\n".join(lines)
 
     def processed(self) -> int:
         """Return the instructions that the verifier processed, by its log; 0 without `keep_log`."""

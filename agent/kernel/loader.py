@@ -349,5 +349,5 @@ def _verify(opened: Object, plan: Plan) -> None:
         if not users:
             raise
         chosen = users[0]
-        reason = (opened.programs[failed].log() or error.detail).strip()
+        reason = (opened.programs[failed].rejection() or error.detail).strip()
         raise RefusedError(Attempt(chosen.hook, chosen.kind, "load-fail", reason, chosen.target)) from error

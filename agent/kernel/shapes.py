@@ -147,7 +147,7 @@ def _log(path: Path, shape: Mapping[str, int], refused: str, functions: Function
         try:
             opened.load()
         except KernelError as error:
-            text = opened.programs[refused].log() or error.detail or error.message
+            text = opened.programs[refused].rejection() or error.detail or error.message
             return tuple(text.strip().splitlines()[-_LAST_LINES:])
         return ("the verifier accepts the program if it is loaded alone",)
 

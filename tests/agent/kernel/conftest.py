@@ -16,6 +16,7 @@ from agent.service.privileges import CAP_BPF
 from tests import ROOT
 
 BUILT = ROOT / "build" / "fim.bpf.o"
+REFUSED = Path(__file__).parent / "refused-7.3.log"  # the end of a verifier's log, from a real kernel
 _CAP_SYS_ADMIN = 21
 _TRIVIAL = "Couldn't load trivial BPF program"  # libbpf, before it creates the object's maps
 _CALL, _OF_KERNEL = 0x85, 0x20  # BPF_JMP | BPF_CALL; BPF_PSEUDO_KFUNC_CALL as source register, little endian

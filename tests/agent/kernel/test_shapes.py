@@ -12,7 +12,7 @@ from agent.errors import KernelError
 from agent.hooks import points, sets
 from agent.kernel import shapes
 from agent.kernel.libbpf import Object, Program
-from tests.agent.kernel.conftest import BUILT
+from tests.agent.kernel.conftest import BUILT, REFUSED
 from tests.agent.kernel.disassembly import constants_of_programs
 from tests.agent.kernel.test_loader import Functions
 
@@ -47,9 +47,7 @@ class Refusing:
         monkeypatch.setattr(Program, "choose", lambda one, wanted: self.chosen.update({one.name: wanted}))
         monkeypatch.setattr(Program, "target", lambda _one, _number: None)
         monkeypatch.setattr(Program, "keep_log", self.keep_log)
-        monkeypatch.setattr(
-            Program, "log", lambda one: f"step of {one.name}\n" * 20 + "R1 invalid mem access\n"
-        )
+        monkeypatch.setattr(Program, "log", lambda one: f"step of {one.name}\n" + REFUSED.read_text("ascii"))
         monkeypatch.setattr(Program, "info", lambda _one: Info())
         monkeypatch.setattr(Object, "load", lambda one: self.load(one.programs))
         monkeypatch.setattr(shapes, "Functions", lambda typed: Functions())
@@ -82,7 +80,8 @@ def test_every_rejected_program_is_named_with_its_shape_and_the_last_lines(
     assert {one.program for one in checked.rejections} == set(verifier.refused)
     assert {one.shape for one in checked.rejections} == {shapes.words(shape) for shape in shapes.SHAPES}
     for one in checked.rejections:
-        assert one.lines[-2:] == (f"step of {one.program}", "R1 invalid mem access")
+        assert one.lines[-1] == "invalid read from stack R10 off=-520 size=8"
+        assert one.lines[-3] == "60: (b7) r0 = 0                       ; R0=0"
     assert verifier.steps
     assert checked.largest == 1009
     assert {"fentry__open__enter", *verifier.refused} <= set(checked.programs)
