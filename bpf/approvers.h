@@ -21,12 +21,12 @@
 #define FIM_FOLD_CHUNK 16
 
 /* Returns the mask of the events that a value approves. */
-FIM_ONCE __u64 fim_listed(struct fim_slot *slot, __u32 kind, __u64 value)
+FIM_ONCE __u64 fim_listed(__u32 bank, __u32 kind, __u64 value)
 {
 	struct fim_approver key = {
 		.value = value,
 		.kind = kind,
-		.bank = slot->bank,
+		.bank = bank,
 	};
 	__u64 *mask = bpf_map_lookup_elem(&approvers, &key);
 
@@ -35,7 +35,7 @@ FIM_ONCE __u64 fim_listed(struct fim_slot *slot, __u32 kind, __u64 value)
 
 static __always_inline int fim_is_listed(struct fim_slot *slot, __u32 kind, __u64 value)
 {
-	return !!(fim_listed(slot, kind, value) & slot->bits);
+	return !!(fim_listed(slot->bank, kind, value) & slot->bits);
 }
 
 /* Whether flags, users, inodes or layers approve the event, for which no path is needed. */
@@ -81,7 +81,7 @@ __noinline int fim_fold_step(__u32 index)
 
 	if (!slot || !slot->left)
 		return 0;
-	slot->prefixes |= fim_listed(slot, FIM_BY_PREFIX, slot->fold);
+	slot->prefixes |= fim_listed(slot->bank, FIM_BY_PREFIX, slot->fold);
 	if (slot->prefixes & slot->bits)
 		goto approved;
 	left = slot->left - 1;

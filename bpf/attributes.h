@@ -57,7 +57,7 @@ static __always_inline int lookup_given(void *ctx, __u32 family)
 	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED)
 		return 0;
 	if (fim_is_among(op->point, 1ULL << FIM_AT_LINK | FIM_WRITES_FIRST))
-		fim_found_expect(0, fim_arg(ctx, family, 3));
+		fim_found_expect(op, 0, fim_arg(ctx, family, 3));
 	if (op->keeps)
 		return 0;
 	if (fim_is_among(op->point, FIM_NAME_KEPT | FIM_BY_PATH_POINTS))
@@ -286,24 +286,24 @@ static __always_inline int fim_note_mount(struct vfsmount *mnt)
 }
 
 /* Notes what a call by name has found, if the mount will refuse the call. */
-static __always_inline void fim_found_read_only(struct vfsmount *mnt)
+static __always_inline void fim_found_read_only(struct fim_inflight *op, struct vfsmount *mnt)
 {
 	if ((BPF_CORE_READ(mnt, mnt_flags) & MNT_READONLY) ||
 	    (BPF_CORE_READ(mnt, mnt_sb, s_flags) & MS_RDONLY))
-		fim_found_note(0);
+		fim_found_note(op, 0);
 }
 
 /* mnt_want_write(struct vfsmount *mnt) */
 static __always_inline int want_write_given(void *ctx, __u32 family)
 {
-	struct vfsmount *mnt = (void *)fim_arg(ctx, family, 0);
+	struct vfsmount *mnt = fim_arg_object(ctx, family, 0);
 	struct fim_inflight *op = fim_op_lookup();
 
 	if (op && op->state == FIM_ENTERED && !op->nested && !op->quiet) {
 		if (op->point == FIM_AT_OPEN)
 			fim_open_note_place(op);
 		else if (fim_is_among(op->point, FIM_WRITES_FIRST))
-			fim_found_read_only(mnt);
+			fim_found_read_only(op, mnt);
 	}
 	return fim_note_mount(mnt);
 }
@@ -311,9 +311,9 @@ static __always_inline int want_write_given(void *ctx, __u32 family)
 /* mnt_want_write_file(struct file *file) */
 static __always_inline int want_write_file_given(void *ctx, __u32 family)
 {
-	struct file *file = (void *)fim_arg(ctx, family, 0);
+	struct file *file = fim_arg_pointer(ctx, family, 0);
 
-	return fim_note_mount(BPF_CORE_READ(file, f_path.mnt));
+	return fim_note_mount(fim_untyped(family, fim_field(family, file, f_path.mnt)));
 }
 
 static __always_inline struct mount *fim_noted_mount(void)

@@ -17,6 +17,7 @@ struct fim_check {
 	char name[FIM_NAME_SIZE];
 	__u64 length;
 	__u64 hash;
+	__u64 short_hash;
 	__u64 records;
 	__u64 sent;
 };
@@ -31,6 +32,7 @@ int check__hash(struct fim_check *check)
 		return 1;
 	bpf_probe_read_kernel(slot->name, FIM_NAME_SIZE, check->name);
 	check->hash = fim_hash_name(slot, 0, check->length);
+	check->short_hash = fim_hash_short(fim_number(check->name));
 	return 0;
 }
 

@@ -6,7 +6,7 @@
 #include "kernel.h"
 #include "event.h"
 #include "drift.h"
-#include "operation.h"
+#include "inflight.h"
 
 /*
  * How many arguments the function at each point has on this kernel: fexit
@@ -62,6 +62,44 @@ static __always_inline void *fim_arg_pointer(void *ctx, __u32 family, int n)
 #define fim_field(family, pointer, field)                                                                    \
 	(FIM_TRAMPOLINES(family) ? (pointer)->field : BPF_CORE_READ(pointer, field))
 
+/*
+ * Returns a typed pointer, which is not NULL, as a number: on the stack it is no pointer any
+ * more once a byte of it is written. The highest byte of an address of the kernel is 0xff; on
+ * arm64 it may be a tag, and there the number is read like foreign memory. A function of its
+ * own, because the programs that need it have no stack left.
+ */
+FIM_ONCE __u64 fim_number(const void *pointer)
+{
+#if defined(__TARGET_ARCH_x86)
+	union {
+		const void *volatile pointer;
+		volatile __u64 number;
+		volatile __u8 bytes[sizeof(__u64)];
+	} word;
+
+	word.pointer = pointer;
+	word.bytes[sizeof(__u64) - 1] = 0xff;
+	return word.number;
+#else
+	__u64 number = 0;
+
+	fim_read_kernel(&number, sizeof(number), &pointer);
+	return number;
+#endif
+}
+
+/* Returns such a pointer, which is not NULL, as a number. */
+static __always_inline void *fim_untyped(__u32 family, const void *pointer)
+{
+	return FIM_TRAMPOLINES(family) ? (void *)fim_number(pointer) : (void *)pointer;
+}
+
+/* Returns the address of an object of the kernel that is an argument, never NULL, as a number. */
+static __always_inline void *fim_arg_object(void *ctx, __u32 family, int n)
+{
+	return fim_untyped(family, fim_arg_pointer(ctx, family, n));
+}
+
 /* The same for a function that takes the mount's identities first on some kernels: see below. */
 static __always_inline void *fim_arg_pointer_after_idmap(void *ctx, __u32 family, int n)
 {
@@ -99,12 +137,9 @@ static __always_inline __s64 fim_ret(void *ctx, __u32 family, __u32 point)
 /* Returns an address on the stack: that of a nested operation is lower. */
 static __always_inline __u64 fim_frame(void *ctx, __u32 family)
 {
-	__u64 address = 0;
-
 	if (family == FIM_KPROBE || family == FIM_KPROBE_MULTI)
 		return PT_REGS_SP((struct pt_regs *)ctx);
-	fim_read_kernel(&address, sizeof(address), &ctx);
-	return address;
+	return (__u64)fim_untyped(family, ctx);
 }
 
 #endif /* FIM_CONTEXT_H */

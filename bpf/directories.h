@@ -15,7 +15,9 @@
 #include "event.h"
 #include "maps.h"
 #include "slot.h"
+#include "context.h"
 #include "hash.h"
+#include "path.h"
 #include "policy.h"
 #include "approvers.h"
 #include "discarders.h"
@@ -109,17 +111,16 @@ static __always_inline int fim_directory_recall(struct fim_directory *found, __u
 	       found->check == fim_directory_check(found);
 }
 
-/* Whether a name in a directory with this hash approves an event; 1 too if it cannot be read. */
-__noinline int fim_is_approved_entry(__u64 name, __u64 fold, __u64 bits, __u32 kinds, __u32 bank)
+/* Returns the hash of a name; 0 if it cannot be read, or no slot is free. */
+__noinline __u64 fim_hash_long(__u64 name)
 {
 	__u32 index = fim_slot_get();
 	struct fim_slot *slot = fim_slot_lookup(index);
-	int approved = 1;
-	__u64 hash;
+	__u64 hash = 0;
 	long size;
 
 	if (!slot)
-		return 1;
+		return 0;
 	size = fim_read_string(slot->name, FIM_NAME_SIZE, (void *)name, &slot->place);
 	if (size < 2)
 		goto out;
@@ -127,21 +128,28 @@ __noinline int fim_is_approved_entry(__u64 name, __u64 fold, __u64 bits, __u32 k
 	if (size > FIM_NAME_SIZE)
 		goto out;
 	hash = fim_hash_name(slot, index, size - 1);
-	slot->bits = bits;
-	slot->bank = bank;
-	approved = ((kinds & FIM_BY_BASENAME) && fim_is_listed(slot, FIM_BY_BASENAME, hash)) ||
-		   ((kinds & FIM_BY_PATH) && fim_is_listed(slot, FIM_BY_PATH, fim_mix(fold, hash)));
 out:
 	fim_slot_put(index);
-	return approved;
+	return hash;
+}
+
+/* Whether a name in a directory with this hash approves an event; 1 too if it cannot be read. */
+static __always_inline int fim_is_approved_entry(__u64 name, __u64 fold, __u64 bits, __u32 kinds, __u32 bank)
+{
+	__u64 hash = fim_hash_short(name);
+
+	if (!hash)
+		hash = fim_hash_long(name);
+	if (!hash)
+		return 1;
+	return ((kinds & FIM_BY_BASENAME) && (fim_listed(bank, FIM_BY_BASENAME, hash) & bits)) ||
+	       ((kinds & FIM_BY_PATH) && (fim_listed(bank, FIM_BY_PATH, fim_mix(fold, hash)) & bits));
 }
 
 /* Whether what is remembered of a file's directory, and its name, reject an event on it. */
-__noinline int __fim_is_unwatched(__u32 type, __u32 flags, __u64 at, __u64 on)
+__noinline int __fim_is_unwatched(__u32 type, __u32 flags, __u64 above, __u64 name, __u64 on)
 {
 	struct fim_config *cfg = fim_config_lookup();
-	struct mount *mount = (void *)on;
-	struct dentry *dentry = (void *)at, *parent;
 	struct fim_directory directory;
 	struct fim_policy *policy;
 	__u32 kinds, serial;
@@ -158,24 +166,32 @@ __noinline int __fim_is_unwatched(__u32 type, __u32 flags, __u64 at, __u64 on)
 		return 1;
 	if (kinds & ~FIM_BY_NAME)
 		return 0;
-	parent = BPF_CORE_READ(dentry, d_parent);
-	if (parent == dentry || dentry == BPF_CORE_READ(mount, mnt.mnt_root))
-		return 0;
-	if (!fim_directory_recall(&directory, fim_identity(BPF_CORE_READ(parent, d_inode)), on, serial) ||
+	if (!fim_directory_recall(&directory, fim_identity((void *)above), on, serial) ||
 	    (directory.prefixes & bits))
 		return 0;
 	if (!(kinds & (FIM_BY_BASENAME | FIM_BY_PATH)))
 		return 1;
-	return !fim_is_approved_entry((__u64)BPF_CORE_READ(dentry, d_name.name), directory.fold, bits, kinds,
-				      serial & 1);
+	return !fim_is_approved_entry(name, directory.fold, bits, kinds, serial & 1);
 }
 
-/* Whether an event on one or two objects can be rejected by what is remembered. */
-static __always_inline int fim_is_unwatched(__u32 type, __u32 flags, const struct fim_object *object)
+/*
+ * Whether an event on a name can be rejected by what is remembered. The pointers are the
+ * program's own, typed where it has them so.
+ */
+static __always_inline int fim_is_unwatched(__u32 family, __u32 type, __u32 flags, struct dentry *dentry,
+					    struct vfsmount *mnt)
 {
-	return __fim_is_unwatched(type, flags, (__u64)object->dentry, (__u64)object->mount) &&
-	       (!object->dentry2 ||
-		__fim_is_unwatched(type, flags, (__u64)object->dentry2, (__u64)object->mount2));
+	struct dentry *parent = fim_field(family, dentry, d_parent);
+	struct inode *above;
+
+	if (parent == dentry || dentry == fim_field(family, mnt, mnt_root))
+		return 0;
+	above = fim_field(family, parent, d_inode);
+	if (!above)
+		return 0;
+	return __fim_is_unwatched(type, flags, (__u64)fim_untyped(family, above),
+				  (__u64)fim_untyped(family, fim_field(family, dentry, d_name.name)),
+				  (__u64)fim_real_mount(fim_untyped(family, mnt)));
 }
 
 #endif /* FIM_DIRECTORIES_H */

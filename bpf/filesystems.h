@@ -29,10 +29,13 @@
 	X(0x73717368) /* squashfs */                                                                         \
 	X(0x9fa0)     /* proc */
 
-/* Whether all changes of names on this file system go through the functions that programs are attached to. */
-static __always_inline int fim_is_local(struct super_block *sb)
+/*
+ * Whether all changes of names on a file system with this magic number go through the functions that
+ * programs are attached to.
+ */
+static __always_inline int fim_is_local(__u64 magic)
 {
-	switch (BPF_CORE_READ(sb, s_magic)) {
+	switch (magic) {
 #define FIM_CASE(magic) case magic:
 		FIM_LOCAL_FILESYSTEMS(FIM_CASE)
 #undef FIM_CASE

@@ -6,99 +6,62 @@
  * its path is that directory's with the name, or the object's, whatever links led
  * there.
  *
- * They are found by thread, and noted anew for each name, so that those of an
- * earlier operation are never used.
+ * They lie beside the operation, which begins without any.
  */
 #ifndef FIM_FOUND_H
 #define FIM_FOUND_H
 
 #include "kernel.h"
+#include "entry.h"
 #include "event.h"
-#include "maps.h"
 #include "path.h"
+#include "inflight.h"
 
-struct fim_found {
-	struct path *out;      /* where the kernel puts what it finds: on the stack of the call */
-	struct dentry *dentry; /* what it found, or NULL */
-	struct mount *mount;
-	struct inode *inode;
-	struct dentry *parent;
-	__u64 name_hash;
-};
-
-struct fim_found_names {
-	struct fim_found of[FIM_FILES];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32); /* thread */
-	__type(value, struct fim_found_names);
-} found_names SEC(".maps");
-
-static __always_inline struct fim_found *fim_found_of(__u32 which)
+static __always_inline struct fim_found *fim_found_of(struct fim_inflight *op, __u32 which)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
-	struct fim_found_names *known = bpf_map_lookup_elem(&found_names, &tid);
-
-	if (!known)
-		return NULL;
-	barrier_var(known); /* the verifier refuses an offset to what may be NULL: LLVM would add it before */
-	return &known->of[fim_index(which, FIM_FILES)];
+	return &((struct fim_operation *)op)->found[fim_index(which, FIM_FILES)];
 }
 
-/* Notes where the kernel will put what it finds for a name. Without room the caller's text is all that is
- * known. */
-__noinline int fim_found_expect(__u32 which, __u64 out)
+/* Notes where the kernel will put what it finds for a name. */
+static __always_inline void fim_found_expect(struct fim_inflight *op, __u32 which, __u64 out)
 {
-	struct fim_found *place = fim_found_of(which);
-	__u32 tid = bpf_get_current_pid_tgid();
-	struct fim_found_names fresh = {};
+	struct fim_found *place = fim_found_of(op, which);
 
-	if (!place) {
-		bpf_map_update_elem(&found_names, &tid, &fresh, BPF_ANY);
-		place = fim_found_of(which);
-	}
-	if (!place)
-		return 0;
 	place->dentry = NULL;
 	place->out = (void *)out;
-	return 1;
 }
 
 /* Notes what the kernel has found. */
-__noinline int fim_found_note(__u32 which)
+FIM_ONCE void fim_found_note(struct fim_inflight *op, __u32 which)
 {
-	struct fim_found *place = fim_found_of(which);
-	struct dentry *dentry;
-	struct path *out;
+	struct fim_found *place = fim_found_of(op, which);
+	struct fim_entry entry = {};
+	struct fim_spot spot = {};
 
-	if (!place)
-		return 0;
-	out = place->out;
-	dentry = BPF_CORE_READ(out, dentry);
-	place->mount = fim_path_mount(out);
-	place->inode = BPF_CORE_READ(dentry, d_inode);
-	place->parent = BPF_CORE_READ(dentry, d_parent);
-	place->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
-	place->dentry = dentry;
-	return 1;
+	fim_spot_read(&spot, place->out);
+	fim_entry_read(&entry, spot.dentry);
+	place->mount = fim_real_mount(spot.mnt);
+	place->inode = entry.inode;
+	place->parent = entry.parent;
+	place->name_hash = entry.name_hash;
+	place->dentry = spot.dentry;
 }
 
-/* Returns what was found for a name. The kernel holds it no more when the call returns: it must be the same
- * still. */
-static __always_inline struct fim_found *fim_found_lookup(__u32 which)
+/*
+ * Returns what was found for a name. The kernel holds it no more when the call
+ * returns: it must be the same still.
+ */
+static __always_inline struct fim_found *fim_found_lookup(struct fim_inflight *op, __u32 which)
 {
-	struct fim_found *place = fim_found_of(which);
-	struct dentry *dentry;
+	struct fim_found *place = fim_found_of(op, which);
+	struct dentry *dentry = place->dentry;
+	struct fim_entry entry = {};
 
-	if (!place)
+	if (!dentry)
 		return NULL;
-	dentry = place->dentry;
-	if (!dentry || BPF_CORE_READ(dentry, d_inode) != place->inode ||
-	    BPF_CORE_READ(dentry, d_parent) != place->parent ||
-	    BPF_CORE_READ(dentry, d_name.hash_len) != place->name_hash)
+	fim_entry_read(&entry, dentry);
+	if (entry.inode != place->inode || entry.parent != place->parent ||
+	    entry.name_hash != place->name_hash)
 		return NULL;
 	return place;
 }

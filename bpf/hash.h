@@ -59,4 +59,39 @@ static __always_inline __u64 fim_hash_name(struct fim_slot *slot, __u32 index, _
 	return slot->hash;
 }
 
+#define FIM_SHORT_WORDS 4 /* no name lies in less memory: it is in its dentry, or too long for that */
+#define FIM_BYTES(byte) ((byte)*0x0101010101010101ULL)
+
+/*
+ * Returns the same hash of a name that ends within FIM_SHORT_WORDS, read at once and
+ * without a slot; 0 for one that does not, is empty, or cannot be read.
+ */
+__noinline __u64 fim_hash_short(__u64 name)
+{
+	__u64 words[FIM_SHORT_WORDS] = {};
+	__u64 zeros, first, hash;
+	__u32 i, end, length;
+
+	if (fim_copy_some(words, sizeof(words), (void *)name))
+		return 0;
+	for (end = 0; end < FIM_SHORT_WORDS; end++) {
+		/* The lowest bit that is set is the upper one of the first byte that is zero. */
+		zeros = (words[end] - FIM_BYTES(0x01)) & ~words[end] & FIM_BYTES(0x80);
+		if (zeros)
+			goto ends;
+	}
+	return 0;
+ends:
+	first = (zeros & -zeros) >> 7; /* 1 << 8 * n, for the nth byte */
+	words[end] &= first - 1;
+	length = end * 8 + (first * 0x0001020304050607ULL >> 56);
+	if (!length)
+		return 0;
+	hash = fim_mix(FIM_HASH_SEED, length);
+	for (i = 0; i < FIM_SHORT_WORDS; i++)
+		if (i * 8 < length)
+			hash = fim_mix(hash, words[i]);
+	return hash;
+}
+
 #endif /* FIM_HASH_H */

@@ -97,9 +97,15 @@ enum fim_lack {
 	FIM_LACKS_MOUNT = 1 << 1, /* its object is known, the mount is not */
 };
 
+struct fim_charge {
+	__u32 account;
+	__u32 charged; /* 1: the account counts this operation */
+};
+
 struct fim_inflight {
 	__u64 frame;		   /* address on the stack at entry */
 	struct filename *filename; /* open: the kernel's copy of the name */
+	const char *text;	   /* open that may create or truncate: that name */
 	struct dentry *created;	   /* will get an inode, or NULL */
 	struct dentry *reached;	   /* open, exec, ftruncate: was found, and may be refused yet; or NULL */
 	struct mount *reached_on;  /* its mount */
@@ -110,15 +116,14 @@ struct fim_inflight {
 	__u32 new_gid;
 	__u32 slot;  /* index while a program runs, else FIM_NO_SLOT */
 	__u32 keeps; /* enum fim_keeping: its names, and once it is pending its record */
-	__u32 account;
-	__u32 charged; /* 1: the account counts this operation */
-	__u32 point;   /* enum fim_point */
-	__u32 type;    /* enum fim_type */
-	__u32 state;   /* enum fim_state */
-	__u32 quiet;   /* 1: out of scope, only invalidates discarders */
-	__u32 lacks;   /* enum fim_lack */
-	__u32 nested;  /* operations that began inside this one */
-	__u32 flags;   /* as asked for */
+	struct fim_charge charge;
+	__u32 point;  /* enum fim_point */
+	__u32 type;   /* enum fim_type */
+	__u32 state;  /* enum fim_state */
+	__u32 quiet;  /* 1: out of scope, only invalidates discarders */
+	__u32 lacks;  /* enum fim_lack */
+	__u32 nested; /* operations that began inside this one */
+	__u32 flags;  /* as asked for */
 	__u32 mode;
 	__u32 names;	      /* index of the caller's next text */
 	__s32 dfd[FIM_FILES]; /* base directories of those texts */
@@ -156,11 +161,26 @@ struct fim_inflight {
 #define FIM_OWNS_PLACES 0
 #endif
 
+/* Where a name of the operation lies: found.h. */
+struct fim_found {
+	struct path *out;      /* where the kernel puts what it finds: on the stack of the call */
+	struct dentry *dentry; /* what it found, or NULL */
+	struct mount *mount;
+	struct inode *inode;
+	struct dentry *parent;
+	__u64 name_hash;
+};
+
+struct fim_operation {
+	struct fim_inflight op; /* first: programs have its address */
+	struct fim_found found[FIM_FILES];
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, FIM_BUSY + FIM_OPERATIONS);
 	__type(key, __u32);
-	__type(value, struct fim_inflight);
+	__type(value, struct fim_operation);
 } operations SEC(".maps");
 
 /* Indexes of unused operations that are no thread's place; the loader fills it. */
@@ -231,29 +251,34 @@ static __always_inline __u32 fim_op_claim(__u32 tid, int owns)
 }
 
 /*
- * Begins the operation of the current thread, which has none. Returns 0 if there
- * is no room. Of the threads that share a place at most one owns it: each counts
+ * Begins the operation of the current thread, which has none, and clears it. Returns NULL
+ * if there is no room. Of the threads that share a place at most one owns it: each counts
  * itself before it looks, and one that sees another does not own it.
  */
-static __always_inline int fim_op_insert(struct fim_inflight *fresh)
+static __always_inline struct fim_inflight *fim_op_insert(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	__u32 *count = fim_busy_lookup(tid);
-	struct fim_inflight *op;
+	struct fim_operation *place;
+	__u32 index, owns;
 
 	if (!count)
-		return 0;
+		return NULL;
 	__sync_fetch_and_add(count, 1);
-	fresh->owns = FIM_OWNS_PLACES && *(volatile __u32 *)count == 1;
-	fresh->owner = fresh->owns ? ~tid : 0;
-	fresh->index = fim_op_claim(tid, fresh->owns);
-	op = fim_op_at(fresh->index);
-	if (op) {
-		*op = *fresh;
-		return 1;
+	owns = FIM_OWNS_PLACES && *(volatile __u32 *)count == 1;
+	index = fim_op_claim(tid, owns);
+	place = (void *)fim_op_at(index);
+	if (!place) {
+		__sync_fetch_and_add(count, -1);
+		return NULL;
 	}
-	__sync_fetch_and_add(count, -1);
-	return 0;
+	__builtin_memset(&place->op, 0, sizeof(place->op));
+	place->op.owns = owns;
+	place->op.owner = owns ? ~tid : 0;
+	place->op.index = index;
+	place->found[0].dentry = NULL;
+	place->found[1].dentry = NULL;
+	return &place->op;
 }
 
 /* Ends the operation of the current thread. */

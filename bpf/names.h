@@ -157,8 +157,8 @@ static __always_inline int parent_given(void *ctx, __u32 family)
 	    op->names >= FIM_FILES)
 		return 0;
 	if (op->type == FIM_LINK)
-		fim_found_note(0); /* the lookup of the old name has returned */
-	fim_found_expect(op->names, fim_arg(ctx, family, 3));
+		fim_found_note(op, 0); /* the lookup of the old name has returned */
+	fim_found_expect(op, op->names, fim_arg(ctx, family, 3));
 	fim_op_add_name(op, family, op->names, (void *)fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
 	return 0;
 }
@@ -172,7 +172,7 @@ static __always_inline int parent_exit(void *ctx, __u32 family)
 	    !op->names)
 		return 0;
 	if ((__u32)fim_ret(ctx, family, FIM_AT_PARENT) < (__u32)-MAX_ERRNO)
-		fim_found_note(op->names - 1);
+		fim_found_note(op, op->names - 1);
 	return 0;
 }
 
@@ -181,15 +181,21 @@ static __always_inline int fim_resolve_removal(void *ctx, __u32 family, __u32 ty
 {
 	struct fim_inflight *op = fim_op_lookup_entered(type);
 	struct fim_object object = {};
+	struct dentry *dentry;
+	struct vfsmount *mnt;
+	struct path *dir;
 
 	if (!op)
 		return 0;
-	object.dentry = (void *)fim_arg(ctx, family, 1);
-	fim_op_touch(op, object.dentry);
-	object.mount = fim_path_mount((void *)fim_arg(ctx, family, 0));
-	if (fim_op_reject(op, &object) || !fim_op_record(op, family))
-		return 0;
-	return fim_op_judge(ctx, family, op, &object);
+	dir = fim_arg_pointer(ctx, family, 0);
+	dentry = fim_arg_pointer(ctx, family, 1);
+	mnt = fim_field(family, dir, mnt);
+	fim_op_touch(op, family, dentry);
+	if (fim_op_is_unwatched(op, family, dentry, mnt))
+		return fim_op_reject(op);
+	object.dentry = fim_untyped(family, dentry);
+	object.mount = fim_real_mount(fim_untyped(family, mnt));
+	return fim_op_record(op, family) ? fim_op_judge(ctx, family, op, &object) : 0;
 }
 
 static __always_inline int unlink_resolve(void *ctx, __u32 family)
@@ -209,13 +215,14 @@ static __always_inline int rename_resolve(void *ctx, __u32 family)
 	struct dentry *old, *new, *swap;
 	struct path *from, *to, *other;
 	struct fim_object object = {};
+	struct vfsmount *mnt, *mnt2;
 
 	if (!op)
 		return 0;
-	from = (void *)fim_arg(ctx, family, 0);
-	old = (void *)fim_arg(ctx, family, 1);
-	to = (void *)fim_arg(ctx, family, 2);
-	new = (void *)fim_arg(ctx, family, 3);
+	from = fim_arg_pointer(ctx, family, 0);
+	old = fim_arg_pointer(ctx, family, 1);
+	to = fim_arg_pointer(ctx, family, 2);
+	new = fim_arg_pointer(ctx, family, 3);
 	if (family == FIM_LSM && fim_exchange_twice && (op->flags & RENAME_EXCHANGE)) {
 		other = from;
 		from = to;
@@ -224,15 +231,17 @@ static __always_inline int rename_resolve(void *ctx, __u32 family)
 		old = new;
 		new = swap;
 	}
-	fim_op_touch(op, old);
-	fim_op_touch(op, new);
-	object.dentry = old;
-	object.mount = fim_path_mount(from);
-	object.dentry2 = new;
-	object.mount2 = fim_path_mount(to);
-	if (fim_op_reject(op, &object) || !fim_op_record(op, family))
-		return 0;
-	return fim_op_judge(ctx, family, op, &object);
+	mnt = fim_field(family, from, mnt);
+	mnt2 = fim_field(family, to, mnt);
+	fim_op_touch(op, family, old);
+	fim_op_touch(op, family, new);
+	if (fim_op_is_unwatched(op, family, old, mnt) && fim_op_is_unwatched(op, family, new, mnt2))
+		return fim_op_reject(op);
+	object.dentry = fim_untyped(family, old);
+	object.mount = fim_real_mount(fim_untyped(family, mnt));
+	object.dentry2 = fim_untyped(family, new);
+	object.mount2 = fim_real_mount(fim_untyped(family, mnt2));
+	return fim_op_record(op, family) ? fim_op_judge(ctx, family, op, &object) : 0;
 }
 
 /* security_path_link(old_dentry, struct path *new_dir, new_dentry) */
@@ -240,17 +249,24 @@ static __always_inline int link_resolve(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup_entered(FIM_LINK);
 	struct fim_object object = {};
+	struct dentry *old, *new;
+	struct vfsmount *mnt;
+	struct path *dir;
 
 	if (!op)
 		return 0;
-	object.dentry = (void *)fim_arg(ctx, family, 0);
-	object.mount = fim_path_mount((void *)fim_arg(ctx, family, 1));
-	object.dentry2 = (void *)fim_arg(ctx, family, 2);
+	old = fim_arg_pointer(ctx, family, 0);
+	dir = fim_arg_pointer(ctx, family, 1);
+	new = fim_arg_pointer(ctx, family, 2);
+	mnt = fim_field(family, dir, mnt);
+	object.dentry = fim_untyped(family, old);
+	object.mount = fim_real_mount(fim_untyped(family, mnt));
+	object.dentry2 = fim_untyped(family, new);
 	object.mount2 = object.mount;
-	fim_op_touch(op, object.dentry);
+	fim_op_touch(op, family, old);
 	fim_op_expect_inode(op, object.dentry2);
-	if (fim_op_reject(op, &object))
-		return 0;
+	if (fim_op_is_unwatched(op, family, old, mnt) && fim_op_is_unwatched(op, family, new, mnt))
+		return fim_op_reject(op);
 	return fim_op_record(op, family) ? fim_op_judge(ctx, family, op, &object) : 0;
 }
 
@@ -259,18 +275,24 @@ static __always_inline int fim_resolve_creation(void *ctx, __u32 family, __u32 t
 {
 	struct fim_inflight *op = fim_op_lookup_entered(type);
 	struct fim_object object = {};
+	struct dentry *dentry;
+	struct vfsmount *mnt;
+	struct path *dir;
 
 	if (!op)
 		return 0;
-	object.mount = fim_path_mount((void *)fim_arg(ctx, family, 0));
-	object.dentry = (void *)fim_arg(ctx, family, 1);
+	dir = fim_arg_pointer(ctx, family, 0);
+	dentry = fim_arg_pointer(ctx, family, 1);
+	mnt = fim_field(family, dir, mnt);
+	object.dentry = fim_untyped(family, dentry);
+	object.mount = fim_real_mount(fim_untyped(family, mnt));
 	if (type == FIM_SYMLINK)
 		object.name = (void *)fim_arg(ctx, family, 2);
 	else
 		op->mode = (umode_t)fim_arg(ctx, family, 2);
 	fim_op_expect_inode(op, object.dentry);
-	if (fim_op_reject(op, &object))
-		return 0;
+	if (fim_op_is_unwatched(op, family, dentry, mnt))
+		return fim_op_reject(op);
 	return fim_op_record(op, family) ? fim_op_judge(ctx, family, op, &object) : 0;
 }
 

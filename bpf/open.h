@@ -39,6 +39,7 @@ static __always_inline int open_enter(void *ctx, __u32 family)
 	struct open_flags *how = fim_arg_pointer(ctx, family, 2);
 	__u32 flags = fim_field(family, how, open_flag);
 	struct fim_inflight *op = fim_op_lookup();
+	struct filename *filename;
 
 	/* O_PATH asks for no access; an exec is an event of its own. */
 	if (flags & (O_PATH | FMODE_EXEC))
@@ -59,6 +60,10 @@ static __always_inline int open_enter(void *ctx, __u32 family)
 	op->flags = flags;
 	op->asked = flags;
 	op->mode = fim_field(family, how, mode) & 07777;
+	if (flags & (O_CREAT | O_TRUNC)) {
+		filename = fim_arg_pointer(ctx, family, 1);
+		op->text = fim_field(family, filename, name);
+	}
 	return 0;
 }
 
@@ -106,7 +111,7 @@ static __always_inline int walked_given(void *ctx, __u32 family)
 
 	if (!op)
 		return 0;
-	nd = (void *)fim_arg(ctx, family, 0);
+	nd = fim_arg_object(ctx, family, 0);
 	if (FIM_LOOKS_UP(nd, op->filename))
 		fim_op_reach(op, (void *)nd + bpf_core_field_offset(struct nameidata___lookup, path));
 	return 0;
@@ -136,7 +141,7 @@ static __always_inline void fim_open_note_place(struct fim_inflight *op)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct nameidata___lookup *nd;
-	struct filename *filename;
+	struct fim_look look = {};
 	struct inode *inode;
 
 	if (!(op->flags & (O_CREAT | O_TRUNC)))
@@ -144,12 +149,11 @@ static __always_inline void fim_open_note_place(struct fim_inflight *op)
 	nd = (void *)BPF_CORE_READ(task, nameidata);
 	if (!nd)
 		return;
-	fim_op_reach(op, (void *)nd + bpf_core_field_offset(struct nameidata___lookup, path));
+	fim_look_read(&look, nd);
+	fim_op_reach_spot(op, &look.spot);
 	inode = op->inode;
-	filename = op->filename;
 	op->beside = !(op->flags & O_TRUNC) || (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR;
-	if (op->beside &&
-	    (__u64)BPF_CORE_READ(nd, last.name) - (__u64)BPF_CORE_READ(filename, name) >= FIM_PATH_MAX)
+	if (op->beside && (__u64)look.name - (__u64)op->text >= FIM_PATH_MAX)
 		op->reached = NULL;
 }
 
@@ -159,6 +163,8 @@ static __always_inline int open_resolve(void *ctx, __u32 family)
 	struct fim_inflight *op = fim_op_lookup_entered(FIM_OPEN);
 	struct fim_slot *slot;
 	struct fim_object object = {};
+	struct dentry *dentry;
+	struct vfsmount *mnt;
 	struct file *file;
 	fmode_t mode;
 
@@ -169,11 +175,13 @@ static __always_inline int open_resolve(void *ctx, __u32 family)
 	if (fim_is_backing(mode))
 		return 0;
 	op->flags = fim_field(family, file, f_flags);
-	object.dentry = BPF_CORE_READ(file, f_path.dentry);
-	object.mount = fim_real_mount(BPF_CORE_READ(file, f_path.mnt));
+	dentry = fim_field(family, file, f_path.dentry);
+	mnt = fim_field(family, file, f_path.mnt);
+	object.dentry = fim_untyped(family, dentry);
+	object.mount = fim_real_mount(fim_untyped(family, mnt));
 	op->reached = object.dentry;
-	if (fim_op_reject(op, &object))
-		return 0;
+	if (fim_op_is_unwatched(op, family, dentry, mnt))
+		return fim_op_reject(op);
 	slot = fim_op_record(op, family);
 	if (!slot)
 		return 0;

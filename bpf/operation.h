@@ -50,6 +50,8 @@
 #define FIM_OPERATION_H
 
 #include "kernel.h"
+#include "context.h"
+#include "entry.h"
 #include "event.h"
 #include "inflight.h"
 #include "maps.h"
@@ -69,16 +71,16 @@ static __always_inline void fim_op_forget(struct fim_inflight *op)
 
 	op->keeps = FIM_KEEPS_NOTHING;
 	if (keeps == FIM_KEEPS_SMALL || keeps == FIM_KEEPS_LARGE)
-		fim_kept_free(keeps, op->account);
+		fim_kept_free(keeps, op->charge.account);
 }
 
 /* An operation is in flight no more, or never was. */
-static __always_inline void fim_op_uncharge(struct fim_inflight *op)
+static __always_inline void fim_op_uncharge(struct fim_charge *charge)
 {
-	struct fim_account *account = op->charged ? fim_account_lookup(op->account) : NULL;
+	struct fim_account *account = charge->charged ? fim_account_lookup(charge->account) : NULL;
 	struct fim_cpu *cpu = fim_cpu_own();
 
-	op->charged = 0;
+	charge->charged = 0;
 	if (account)
 		__sync_fetch_and_add(&account->operations, -1);
 	if (cpu)
@@ -97,7 +99,7 @@ static __always_inline void fim_op_free(struct fim_inflight *op)
 	op->state = FIM_SEEN;
 	fim_op_forget(op);
 	fim_slot_put(slot);
-	fim_op_uncharge(op);
+	fim_op_uncharge(&op->charge);
 	fim_op_delete(op);
 }
 
@@ -183,7 +185,7 @@ static __always_inline int fim_is_nested(struct fim_inflight *outer, __u32 point
  * whose threads sleep leaves room for those of others. Returns 0 if the user
  * has its share.
  */
-static __always_inline int fim_op_admit(struct fim_inflight *fresh)
+static __always_inline int fim_op_admit(struct fim_charge *charge)
 {
 	struct fim_cpu *cpu = fim_cpu_own();
 	struct fim_account *account;
@@ -196,13 +198,13 @@ static __always_inline int fim_op_admit(struct fim_inflight *fresh)
 	__sync_fetch_and_add(&cpu->operations, 1);
 	if (!cpu->crowded)
 		return 1;
-	fresh->account = fim_account_find();
-	account = fim_account_lookup(fresh->account);
+	charge->account = fim_account_find();
+	account = fim_account_lookup(charge->account);
 	if (!account)
 		return 1;
 	if (account->operations >= FIM_ACCOUNT_OPERATIONS)
 		goto refused;
-	fresh->charged = 1;
+	charge->charged = 1;
 	__sync_fetch_and_add(&account->operations, 1);
 	return 1;
 refused:
@@ -213,7 +215,9 @@ refused:
 /* Returns 1 if the operation is followed. */
 __noinline int fim_op_enter(__u64 frame, __u32 point, __u32 type)
 {
-	struct fim_inflight fresh = {}, *outer = fim_op_lookup();
+	struct fim_inflight *op, *outer = fim_op_lookup();
+	struct fim_charge charge = {};
+	__u32 quiet;
 
 	if (outer && outer->interrupted && outer->point == point && outer->type == type) {
 		fim_op_repeat();
@@ -225,18 +229,23 @@ __noinline int fim_op_enter(__u64 frame, __u32 point, __u32 type)
 	}
 	if (outer)
 		fim_op_abandon(outer);
-	fresh.quiet = !fim_is_in_scope();
-	if (fresh.quiet && !(FIM_INVALIDATES & (1U << (type & 31))))
+	quiet = !fim_is_in_scope();
+	if (quiet && !(FIM_INVALIDATES & (1U << (type & 31))))
 		return 0;
-	fresh.frame = frame;
-	fresh.slot = FIM_NO_SLOT;
-	fresh.point = point;
-	fresh.type = type;
-	if (!fim_op_admit(&fresh))
+	if (!fim_op_admit(&charge))
 		goto lost;
-	if (fim_op_insert(&fresh))
-		return 1;
-	fim_op_uncharge(&fresh);
+	op = fim_op_insert();
+	if (!op) {
+		fim_op_uncharge(&charge);
+		goto lost;
+	}
+	op->frame = frame;
+	op->slot = FIM_NO_SLOT;
+	op->charge = charge;
+	op->point = point;
+	op->type = type;
+	op->quiet = quiet;
+	return 1;
 lost:
 	fim_lose(type, unentered);
 	if (FIM_INVALIDATES & (1U << (type & 31)))
@@ -257,53 +266,67 @@ static __always_inline struct fim_inflight *fim_op_lookup_entered(__u32 type)
 }
 
 /* Advances the epoch of an inode that the operation changes, and notes it for the return. */
-static __always_inline void fim_op_touch(struct fim_inflight *op, struct dentry *dentry)
+static __always_inline void fim_op_touch(struct fim_inflight *op, __u32 family, struct dentry *dentry)
 {
-	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+	struct inode *inode = fim_field(family, dentry, d_inode);
 	__u32 n = op->bumps;
 	__u32 key;
 
 	if (!inode)
 		return;
-	key = fim_epoch_key(fim_identity(inode));
+	key = fim_epoch_key(fim_identity(fim_untyped(family, inode)));
 	fim_bump_epoch(key);
 	op->bump[n & 1] = key;
 	op->bumps = n + 1;
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR && op->type == FIM_RENAME) {
+	if (op->type == FIM_RENAME && (fim_field(family, inode, i_mode) & S_IFMT) == S_IFDIR) {
 		op->moves = 1;
 		fim_bump_generation();
 	}
 }
 
 /* Notes the object that an operation has reached, and that may be refused yet. */
+static __always_inline void fim_op_reach_spot(struct fim_inflight *op, struct fim_spot *spot)
+{
+	struct fim_entry entry = {};
+
+	fim_entry_read(&entry, spot->dentry);
+	op->beside = 0;
+	op->reached = spot->dentry;
+	op->reached_on = fim_real_mount(spot->mnt);
+	op->inode = entry.inode;
+	op->parent = entry.parent;
+	op->name_hash = entry.name_hash;
+}
+
 static __always_inline void fim_op_reach(struct fim_inflight *op, struct path *path)
 {
-	struct dentry *dentry = BPF_CORE_READ(path, dentry);
+	struct fim_spot spot = {};
 
-	op->beside = 0;
-	op->reached = dentry;
-	op->reached_on = fim_path_mount(path);
-	op->inode = BPF_CORE_READ(dentry, d_inode);
-	op->parent = BPF_CORE_READ(dentry, d_parent);
-	op->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
+	fim_spot_read(&spot, path);
+	fim_op_reach_spot(op, &spot);
 }
 
 /* Whether the object that an operation reached still has the name by which it was reached. */
 static __always_inline int fim_op_is_reached(struct fim_inflight *op)
 {
 	struct dentry *dentry = op->reached;
+	struct fim_entry entry = {};
 
-	return dentry && BPF_CORE_READ(dentry, d_inode) == op->inode &&
-	       BPF_CORE_READ(dentry, d_parent) == op->parent &&
-	       BPF_CORE_READ(dentry, d_name.hash_len) == op->name_hash;
+	if (!dentry)
+		return 0;
+	fim_entry_read(&entry, dentry);
+	return entry.inode == op->inode && entry.parent == op->parent && entry.name_hash == op->name_hash;
 }
 
 /* Notes a name that gets its inode by this operation: returns.h fills it in. */
-static __always_inline void fim_op_expect_inode(struct fim_inflight *op, struct dentry *dentry)
+FIM_ONCE void fim_op_expect_inode(struct fim_inflight *op, struct dentry *dentry)
 {
+	struct fim_entry entry = {};
+
+	fim_entry_read(&entry, dentry);
 	op->created = dentry;
-	op->parent = BPF_CORE_READ(dentry, d_parent);
-	op->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
+	op->parent = entry.parent;
+	op->name_hash = entry.name_hash;
 }
 
 /*
@@ -367,9 +390,9 @@ __noinline int fim_op_keep(void)
 	if (!FIM_READS_BY_CAST && op->owns && fim_place_keep(op->slot)) {
 		op->keeps = FIM_KEEPS_PLACE;
 	} else {
-		if (!op->charged)
-			op->account = fim_account_find();
-		op->keeps = fim_keep(op->slot, op->account);
+		if (!op->charge.charged)
+			op->charge.account = fim_account_find();
+		op->keeps = fim_keep(op->slot, op->charge.account);
 	}
 	fim_op_drop(op);
 	return op->keeps != FIM_KEEPS_NOTHING;

@@ -104,34 +104,35 @@ static __always_inline char fim_first_byte(const void *text)
 __noinline int fim_walk_step(__u32 index)
 {
 	struct fim_slot *slot = fim_slot_lookup(index);
-	struct dentry *dentry, *parent;
 	struct mount *mount, *below;
-	const void *name;
+	struct fim_entry *entry;
+	struct dentry *dentry;
 	int top, fits = 1;
 
 	if (!slot)
 		return 0;
 	dentry = slot->dentry;
 	mount = slot->mount;
-	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+	if (dentry == slot->top) {
 		below = BPF_CORE_READ(mount, mnt_parent);
 		if (below == mount)
 			return fim_walk_end(slot, mount);
 		slot->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 		slot->mount = below;
+		slot->top = BPF_CORE_READ(below, mnt.mnt_root);
 		return 1;
 	}
-	parent = BPF_CORE_READ(dentry, d_parent);
-	name = BPF_CORE_READ(dentry, d_name.name);
-	top = parent == dentry;
+	entry = &slot->entry; /* the stack has no room */
+	fim_entry_read(entry, dentry);
+	top = entry->parent == dentry;
 	/* A file without a directory, as memfd_create(2) makes it, has a name all the same. */
-	if (!top || (!slot->depth && fim_first_byte(name) != '/'))
-		fits = fim_append(slot, index, name);
+	if (!top || (!slot->depth && fim_first_byte(entry->name) != '/'))
+		fits = fim_append(slot, index, entry->name);
 	if (top)
 		fim_flag_file(slot, FIM_DETACHED);
 	else if (!fits)
 		fim_flag_file(slot, FIM_TRUNCATED);
-	slot->dentry = parent;
+	slot->dentry = entry->parent;
 	return fits && !top;
 }
 
@@ -161,6 +162,7 @@ static __always_inline void fim_walk_begin(struct fim_slot *slot, __u32 which, s
 	slot->which = which;
 	slot->dentry = dentry;
 	slot->mount = mount;
+	slot->top = BPF_CORE_READ(mount, mnt.mnt_root);
 	slot->start = slot->used;
 	slot->depth = 0;
 	slot->folded = 0;

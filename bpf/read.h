@@ -116,11 +116,10 @@ static __always_inline void fim_copy(void *to, __u64 size, void *from)
 		bpf_probe_read_kernel(to, size, from);
 }
 
-/* Copies as many bytes as a variable has, only where reads are not casts: the caller has found that out. */
-static __always_inline void fim_copy_some(void *to, __u64 size, const void *from)
+/* Copies any number of bytes. Returns 0 if it did: only where reads are not casts. */
+static __always_inline long fim_copy_some(void *to, __u64 size, const void *from)
 {
-	if (!FIM_READS_BY_CAST)
-		bpf_probe_read_kernel(to, size, from);
+	return FIM_READS_BY_CAST ? -1 : bpf_probe_read_kernel(to, size, from);
 }
 
 /* Copies `size` characters, 256 at most, from a map's value; the byte behind them may become a zero. */

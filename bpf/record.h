@@ -87,17 +87,15 @@ __noinline int __fim_fill_inode(__u32 index, __u32 which, __u64 at)
 __noinline int fim_fill_parent(__u32 index, __u32 which, __u32 level)
 {
 	struct fim_slot *slot = fim_slot_lookup(index);
-	struct dentry *dentry, *parent;
-	struct mount *mount;
+	struct dentry *parent;
 
 	if (!slot)
 		return 0;
-	dentry = slot->dentry;
-	parent = BPF_CORE_READ(dentry, d_parent);
-	mount = slot->mount;
-	if (parent == dentry || dentry == BPF_CORE_READ(mount, mnt.mnt_root))
+	parent = slot->entry.parent;
+	if (parent == slot->dentry || slot->dentry == slot->top)
 		return 0;
-	fim_identify(slot, which, level, BPF_CORE_READ(parent, d_inode));
+	fim_entry_read(&slot->entry, parent);
+	fim_identify(slot, which, level, slot->entry.inode);
 	slot->dentry = parent;
 	return 1;
 }
@@ -122,18 +120,19 @@ __noinline int __fim_fill_file(__u32 index, __u32 which, __u64 at, __u64 on)
 		return 0;
 	file = &slot->event.file[which & 1];
 	sb = BPF_CORE_READ(dentry, d_sb);
-	slot->local = fim_is_local(sb);
+	slot->local = fim_is_local(BPF_CORE_READ(sb, s_magic));
 	file->device = BPF_CORE_READ(sb, s_dev);
 	file->mount_id = BPF_CORE_READ(mount, mnt_id);
-	inode = BPF_CORE_READ(dentry, d_inode);
+	fim_entry_read(&slot->entry, dentry);
+	inode = slot->entry.inode;
 	if (inode) {
 		fim_fill_inode(index, which, inode);
 		/* Its name was removed: only a root never has one. */
-		if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
+		if (!BPF_CORE_READ(dentry, d_hash.pprev) && slot->entry.parent != dentry)
 			file->flags |= FIM_DELETED;
 	}
 	slot->dentry = dentry;
-	slot->mount = mount;
+	slot->top = BPF_CORE_READ(mount, mnt.mnt_root);
 	for (level = 1; level <= FIM_PARENTS; level++)
 		if (!fim_fill_parent(index, which, level))
 			break;

@@ -163,7 +163,7 @@ static __always_inline int fim_judge_place(struct fim_inflight *op, __u32 which)
 			       : -1;
 	if (!fim_is_among_names(op->type) && !(FIM_WRITES_FIRST >> (op->point & (FIM_POINTS - 1)) & 1))
 		return -1;
-	place = fim_found_lookup(which);
+	place = fim_found_lookup(op, which);
 	return place ? __fim_judge_place(op->slot, which, (__u64)place->dentry, (__u64)place->mount) : -1;
 }
 

@@ -11,18 +11,23 @@
 #include "judge.h"
 #include "operation.h"
 
-/*
- * Ends the judgement of an operation that is rejected without a record, and
- * counts it. Returns 0 if a record is needed to decide.
- */
-static __always_inline int fim_op_reject(struct fim_inflight *op, const struct fim_object *object)
+/* Ends the judgement of an operation that is rejected without a record, and counts it. */
+static __always_inline int fim_op_reject(struct fim_inflight *op)
 {
-	if (op->quiet || !fim_is_unwatched(op->type, op->flags, object))
-		return 0;
 	op->state = FIM_SEEN;
 	fim_op_forget(op);
 	fim_count_rejected(op->type);
-	return 1;
+	return 0;
+}
+
+/*
+ * Whether an operation on this name needs no record to be rejected. An operation on two
+ * names does if that holds for both.
+ */
+static __always_inline int fim_op_is_unwatched(struct fim_inflight *op, __u32 family, struct dentry *dentry,
+					       struct vfsmount *mnt)
+{
+	return !op->quiet && fim_is_unwatched(family, op->type, op->flags, dentry, mnt);
 }
 
 /* Judges the record of an operation. An approved one gets the caller's texts. */

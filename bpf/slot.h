@@ -12,6 +12,7 @@
 #define FIM_SLOT_H
 
 #include "kernel.h"
+#include "entry.h"
 #include "event.h"
 #include "maps.h"
 
@@ -42,7 +43,9 @@ struct fim_slot {
 	};
 	__u64 hash;		     /* of the current component */
 	__u64 hashes[FIM_DEPTH_MAX]; /* of the components, the last one first */
+	struct fim_entry entry;	     /* a name that a walk passes */
 	struct dentry *dentry;	     /* current place of a walk */
+	struct dentry *top;	     /* root of the mount on which that place is */
 	struct mount *mount;
 	__u64 fold;		  /* hash of the directories down to `left` */
 	__u64 above;		  /* hash of the directories above the component that was folded last */

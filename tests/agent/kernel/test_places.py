@@ -45,7 +45,7 @@ class Event:
         return decode.FILE.unpack_from(slot, decode.HEAD.size)[1:5]
 
     def _run(self, program: str) -> None:
-        self._loaded.programs[program].run(CHECK.pack(b"", self._file, 0, 0, 0))
+        self._loaded.programs[program].run(CHECK.pack(b"", self._file, 0, 0, 0, 0))
 
 
 @pytest.fixture(scope="module", params=["helpers", "casts"])

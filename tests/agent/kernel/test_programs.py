@@ -19,8 +19,9 @@ from agent.kernel.map_writer import MapWriter
 from agent.kernel.transport import RingBuffer
 from tests.agent.kernel.conftest import BUILT, load_programs
 
-CHECK = struct.Struct("=256s4Q")  # struct fim_check: name, length, hash, records, sent
+CHECK = struct.Struct("=256s5Q")  # struct fim_check: name, length, hash, short hash, records, sent
 RING = 1 << 16
+SHORT = 32  # bytes, FIM_SHORT_WORDS
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +39,24 @@ def running() -> Iterator[Object]:
     opened.close()
 
 
-def check(program: Program, *, name: bytes = b"", records: int = 0) -> tuple[int, int]:
-    """Return hash and number of the records sent."""
-    _, _, value, _, sent = CHECK.unpack(program.run(CHECK.pack(name, len(name), 0, records, 0)))
-    return value, sent
+def check(program: Program, *, name: bytes = b"", records: int = 0) -> tuple[int, int, int]:
+    """Return hash, number of the records sent, and hash of a short name."""
+    _, _, value, short, _, sent = CHECK.unpack(program.run(CHECK.pack(name, len(name), 0, 0, records, 0)))
+    return value, sent, short
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(name=st.binary(max_size=255).filter(lambda name: b"\0" not in name))
 def test_kernel_and_user_space_hash_alike(running: Object, name: bytes) -> None:
     assert check(running.programs["check__hash"], name=name)[0] == path_hash.component(name)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(name=st.binary(max_size=40).filter(lambda name: b"\0" not in name))
+def test_a_short_name_has_the_same_hash_without_a_slot(running: Object, name: bytes) -> None:
+    """Other names have none: no event is rejected by it."""
+    short = 0 < len(name) < SHORT
+    assert check(running.programs["check__hash"], name=name)[2] == (path_hash.component(name) if short else 0)
 
 
 def test_a_table_is_written_by_programs(running: Object) -> None:

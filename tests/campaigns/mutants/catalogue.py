@@ -139,7 +139,7 @@ _DISCARDERS = (
     Mutant(
         "freed-inodes-stay-discarded",
         "bpf/invalidation.h",
-        "if (fim_is_local(BPF_CORE_READ(inode, i_sb)))",
+        "if (fim_is_local(fim_field(family, sb, s_magic)))",
         "if (0)",
         ("discarders.evicted",),
     ),
@@ -332,14 +332,14 @@ _PLACES = (
     Mutant(
         "names-of-memfds-dropped",
         "bpf/path.h",
-        "(!slot->depth && fim_first_byte(name) != '/')",
+        "(!slot->depth && fim_first_byte(entry->name) != '/')",
         "0",
         ("places.memfd",),
     ),
     Mutant(
         "refused-objects-not-reached",
         "bpf/operation.h",
-        "op->reached = dentry;",
+        "op->reached = spot->dentry;",
         "op->reached = NULL;",
         ("doors.refused_links", "doors.exec_refused"),
     ),
