@@ -166,7 +166,8 @@ class Lines:
         before, since = self._now.pop(step.machine, (None, 0.0))
         begins = step.begins(before)
         if step.phase is not Phase.WAIT:
-            self._now[step.machine] = step, time.monotonic() if begins else since
+            next_test = step.phase is Phase.TEST and before is not None and step.done != before.done
+            self._now[step.machine] = step, time.monotonic() if begins or next_test else since
         if begins:
             self._begin(step)
 

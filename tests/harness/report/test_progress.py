@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -90,6 +91,21 @@ def test_after_a_silence_the_running_steps_are_printed() -> None:
         "still 6.1-amd64: fetching 12 of 36 MiB, linux-image from bookworm (0 s); "
         "checking how fast guests run here (0 s)"
     ]
+
+
+def test_the_time_beside_a_test_is_that_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of all tests of the cell before it; the same test goes on."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("harness.report.lines.time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def show(lines: Lines) -> None:
+        for now, done in ((0.0, 31), (500.0, 32), (520.0, 32)):
+            clock.now = now
+            lines(replace(TEST, done=done))
+        clock.now = 530.0
+        lines.beat()
+
+    assert lines_of(show)[-1].endswith("test 32 of 97, truth.open (30 s)")
 
 
 def test_downloads_that_run_side_by_side_are_one_line() -> None:
