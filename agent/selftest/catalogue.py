@@ -379,7 +379,7 @@ CATALOGUE: tuple[Scenario, ...] = (
         "Hundreds of sleeping opens of one user hide no event of another user.", cost=8.0),
     _scenario("fairness.returns", "open fork exit +kernel",
         "More than a thousand sleeping opens of one user hide no event of another user.", cost=20.0),
-    _scenario("fairness.exhausted", "open fork exit +kernel",
+    _scenario("fairness.exhausted", "open fork exit +unhidden +kernel",
         "More sleeping opens of one user than the kernel can report returns of hide no event of another.",
         NIGHTLY, cost=90.0),
     _scenario("fairness.waiting", "open fork exit +unhidden +kernel",
