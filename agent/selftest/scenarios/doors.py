@@ -10,31 +10,26 @@ from agent.events.model import EventType, FileFlags
 from agent.hooks import coverage, sets
 from agent.rules.constants import INODE_FLAGS
 from agent.selftest.bench import Bench, CannotTellError, Round
-from agent.selftest.scenarios import proves
+from agent.selftest.scenarios import at_least, proves
 
 COPIED = 13  # bytes
 NOBODY = 65534
+OWNER = 65521  # of a file that NOBODY is refused
 
 NATIVE_WORKERS = 1 << 9  # IORING_FEAT_NATIVE_WORKERS
 
 
 def _everything(folder: str) -> dict[str, str]:
     """Return rules that match all events of names in a folder."""
-    kinds = ("open", "close", "unlink", "rmdir", "mkdir", "rename", "link", "symlink", "mknod")
-    rules = {kind: f'{kind}.file.path =~ "{folder}/*"' for kind in kinds}
-    return rules | {kind: f'{kind}.file.path =~ "{folder}/*"' for kind in ("chmod", "chown", "utimes")}
+    kinds = "open close unlink rmdir mkdir rename link symlink mknod chmod chown utimes"
+    return {kind: f'{kind}.file.path =~ "{folder}/*"' for kind in kinds.split()}
 
 
 def _reported(played: Round) -> list[tuple[str, str, str]]:
     """Return type, name and second name of all events, in order."""
-    return [
-        (
-            judged.event.type.label,
-            judged.event.file.name.decode(),
-            judged.event.file2.name.decode() if judged.event.file2 else "",
-        )
-        for judged in played.judged
-    ]
+    events = [judged.event for judged in played.judged]
+    seconds = [event.file2.name.decode() if event.file2 else "" for event in events]
+    return [(one.type.label, one.file.name.decode(), two) for one, two in zip(events, seconds, strict=True)]
 
 
 def _why_unseen(bench: Bench, entry_point: str, kind: str) -> str:
@@ -133,31 +128,56 @@ def doors_exec_refused(bench: Bench) -> None:
         bench.arrives_once(played, "watched", known)
 
 
+def _secret(bench: Bench, mode: int) -> tuple[str, str]:
+    """Return a folder that all may search, and a file of root in it."""
+    folder = _folder(bench)
+    Path(folder).chmod(0o755)
+    path = bench.file("folder/secret")
+    Path(path).chmod(mode)
+    bench.folder.chmod(0o755)
+    return folder, path
+
+
+def _check_refused(bench: Bench, path: str, flags: str, error: int, *words: str) -> None:
+    """Be refused a file by these words, as a user, and check that each event has its path."""
+    bench.rules(refused=f'open.file.path == "{path}" && open.retval == {errno.errorcode[error]}')
+    before = f"fork -> $1\nchdir {Path(path).parent}\nsetuid {NOBODY}\n"
+    for word in (path, f"/proc/self/root{path}", "secret", *words):
+        script = f"{before}open {word} {flags}\nend\nwait $1\n"
+        played = bench.play(script, refused={f"open:4 errno {error}": 1})
+        bench.arrives_once(played, "refused", {"file.path": path.encode(), "uid": NOBODY})
+        marks = {event.file.flags & FileFlags.AS_GIVEN for event in played.matches("refused")}
+        bench.equal(f"marks of {word}", {0}, marks)
+
+
 @proves("doors.refused_links")
 def doors_refused_links(bench: Bench) -> None:
     """Be refused a file by a link, by a magic link of /proc, from a working directory and by its path."""
-    folder = _folder(bench)
-    path = bench.file("folder/secret")
-    Path(path).chmod(0o600)
-    for place in (bench.folder, Path(folder)):
-        place.chmod(0o755)
+    folder, path = _secret(bench, 0o600)
     Path(f"{folder}/link").symlink_to("secret")
     Path(f"{folder}/second").symlink_to(f"{folder}/link")
-    bench.rules(refused=f'open.file.path == "{path}" && open.retval == EACCES')
-    before = f"fork -> $1\nchdir {folder}\nsetuid {NOBODY}\n"
-    for word in (path, f"{folder}/link", f"{folder}/second", f"/proc/self/root{path}", "secret", "./link"):
-        script = f"{before}open {word} O_RDONLY\nend\nwait $1\n"
-        played = bench.play(script, refused={f"open:4 errno {errno.EACCES}": 1})
-        bench.arrives_once(played, "refused", {"file.path": path.encode(), "uid": NOBODY})
-        bench.equal(f"marks of {word}", 0, _marks(played) & FileFlags.AS_GIVEN)
+    _check_refused(bench, path, "O_RDONLY", errno.EACCES, f"{folder}/link", f"{folder}/second", "./link")
 
 
-def _marks(played: Round) -> int:
-    """The marks of the paths of all matching events."""
-    marks = 0
-    for one in played.judged:
-        marks |= one.event.file.flags if one.rules else 0
-    return marks
+@proves("doors.refused_exclusive")
+def doors_refused_exclusive(bench: Bench) -> None:
+    """Be refused to create a file that exists, also by a link to its directory."""
+    folder, path = _secret(bench, 0o644)
+    Path(bench.path("other")).symlink_to(folder)
+    words = (f"{bench.folder}/other/secret", "../other/secret")
+    _check_refused(bench, path, "O_WRONLY|O_CREAT|O_EXCL 0600", errno.EEXIST, *words)
+
+
+@proves("doors.refused_sticky")
+def doors_refused_sticky(bench: Bench) -> None:
+    """Be refused to open with O_CREAT what another user made in a sticky directory of all users."""
+    folder, path = _secret(bench, 0o666)
+    os.chown(path, OWNER, OWNER)
+    Path(folder).chmod(0o1777)
+    Path(bench.path("link")).symlink_to(path)
+    with at_least("fs/protected_regular", 1):
+        for flags in ("O_WRONLY|O_CREAT 0600", "O_WRONLY|O_CREAT|O_TRUNC 0600"):
+            _check_refused(bench, path, flags, errno.EACCES, bench.path("link"), "../link")
 
 
 READ_ONLY_FLAG, REMOUNT_FLAG, MOVE_FLAG = 1, 32, 8192  # flags of mount(2)

@@ -6,7 +6,6 @@ import errno
 import os
 import resource
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from agent.events.model import EventType
 from agent.selftest import filesystems
 from agent.selftest.bench import Bench, CannotTellError, Round
-from agent.selftest.scenarios import proves
+from agent.selftest.scenarios import at_least, proves, sleeps, until
 
 STRANGER = 1013  # a user without any rights
 SLEEPERS = 307  # processes that wait in an open
@@ -52,29 +51,14 @@ def _put_to_sleep(bench: Bench, fifo: str, count: int) -> None:
     """Start processes of a stranger that open a FIFO for writing, and wait until all of them sleep there."""
     bench.play(f"repeat {count}\nfork\nmute\nsetuid {STRANGER}\nopen {fifo} O_WRONLY\nend\nend\n")
     bench.also_made(EventType.OPEN, count)
-    if not _until(lambda: _asleep(bench) == count):
+    if not until(lambda: _asleep(bench) == count, FALL_ASLEEP_S):
         raise CannotTellError(f"not all of {count} processes sleep after {FALL_ASLEEP_S} s")
 
 
 def _asleep(bench: Bench, state: str = "S") -> int:
     """Return how many children of the generator are in this state."""
     children = Path(f"/proc/{bench.pid}/task/{bench.pid}/children").read_text("ascii").split()
-    return sum(_sleeps(child, state) for child in children)
-
-
-def _until(holds: Callable[[], bool]) -> bool:
-    """Look until something holds, or the time is up; return whether it does."""
-    deadline = time.monotonic() + FALL_ASLEEP_S
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)  # between two looks
-    return True
-
-
-def _sleeps(pid: str, state: str = "S") -> bool:
-    known = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
-    return known.split()[0] == state
+    return sum(sleeps(child, state) for child in children)
 
 
 def _wake(bench: Bench, fifo: str, count: int) -> Round:
@@ -96,14 +80,28 @@ def fairness_returns(bench: Bench) -> None:
 
 @proves("fairness.exhausted")
 def fairness_exhausted(bench: Bench) -> None:
-    """More threads sleep in opens than a kprobe can have pending returns."""
-    wanted = bench.file("wanted")
+    """More threads sleep in opens than a kprobe can have pending returns; a stranger is refused a file."""
+    wanted, hidden = bench.file("wanted"), bench.file("hidden")
+    bench.folder.chmod(0o755)
+    Path(hidden).chmod(0o600)
     fifo = _fifo(bench, unlinked=False)
-    bench.rules(wanted=f'open.file.path == "{wanted}"')
-    with _limit("threads-max", 1 << 16), _limit("pid_max", 1 << 16), _threads_in_opens(fifo, EXHAUSTING):
+    bench.rules(wanted=f'open.file.path == "{wanted}"', hidden=f'open.file.path == "{hidden}"')
+    with (
+        at_least("kernel/threads-max", 1 << 16),
+        at_least("kernel/pid_max", 1 << 16),
+        _threads_in_opens(fifo, EXHAUSTING),
+    ):
         played = bench.play(_opens(wanted))
+        refused = bench.play(  # the last open ends the refused one before it
+            f"fork -> $1\nsetuid {STRANGER}\nrepeat {WANTED}\nopen {hidden} O_RDONLY\nend\n"
+            f"{_opens(wanted, 1)}end\nwait $1\n",
+            refused={f"open:4 errno {errno.EACCES}": WANTED},
+        )
     bench.equal("wanted events that arrive", WANTED, len(played.matches("wanted")))
     bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
+    arrived, lost = len(refused.matches("hidden")), refused.counted[EventType.OPEN].lost
+    bench.equal("refused opens that arrive or are counted as lost", WANTED, arrived + lost)
+    bench.evidence.record("refused opens that arrive", True, "any", arrived)
 
 
 @contextmanager
@@ -115,7 +113,7 @@ def _threads_in_opens(fifo: str, count: int) -> Iterator[None]:
     try:
         for thread in threads:
             thread.start()
-        if not _until(lambda: all(map(_opens_something, threads))):
+        if not until(lambda: all(map(_opens_something, threads)), FALL_ASLEEP_S):
             raise CannotTellError(f"not all of {count} threads sleep after {FALL_ASLEEP_S} s")
         yield
     finally:
@@ -194,7 +192,7 @@ def _wait_in_refusals(bench: Bench, folder: str, thaw: Callable[[], None]) -> _W
     call = f"mkdir {folder} 0755\n"
     bench.play(f"repeat {CALLERS}\nfork\nmute\nsetuid {STRANGER}\n{call}end\nend\n")
     bench.also_made(EventType.MKDIR, CALLERS)
-    if not _until(lambda: _asleep(bench, "D") == CALLERS):
+    if not until(lambda: _asleep(bench, "D") == CALLERS, FALL_ASLEEP_S):
         raise CannotTellError(f"not all of {CALLERS} processes wait for their file system")
     script = f"repeat {CALLERS}\nwait -1\nend\n"
     return lambda: bench.play(script, meanwhile=thaw)
@@ -261,18 +259,6 @@ def fairness_ring(bench: Bench) -> None:
     bench.equal("what did not arrive was counted", FLOOD - arrived, spent.ring_full)
 
 
-@contextmanager
-def _limit(name: str, least: int) -> Iterator[None]:
-    """Raise a limit of the kernel, if it is lower."""
-    limit = Path("/proc/sys/kernel", name)
-    before = limit.read_text("ascii")
-    limit.write_text(f"{max(least, int(before))}\n", "ascii")
-    try:
-        yield
-    finally:
-        limit.write_text(before, "ascii")
-
-
 def _fork_as(thread: int) -> str:
     """Fork a process with this id, if none has it."""
     return f"open /proc/sys/kernel/ns_last_pid O_WRONLY -> $3\nwrite $3 {thread - 1}\nclose $3\nfork -> $2\n"
@@ -281,7 +267,7 @@ def _fork_as(thread: int) -> str:
 @proves("fairness.twin")
 def fairness_twin(bench: Bench) -> None:
     """A process asks to write an attribute and sleeps; one of a stranger with a like thread id writes."""
-    with bench.mounted("fs", "ext4") as top, _limit("pid_max", 1 << 22):
+    with bench.mounted("fs", "ext4") as top, at_least("kernel/pid_max", 1 << 22):
         wanted, own = bench.file("fs/wanted"), bench.file("own")
         os.chown(own, STRANGER, STRANGER)
         bench.rules(wanted=f'setxattr.file.path == "{wanted}"')
@@ -289,7 +275,7 @@ def fairness_twin(bench: Bench) -> None:
         with filesystems.frozen(top) as thaw:
             bench.play(f"{_fork_as(THREAD)}mute\nsetxattr {wanted} user.fim x\nend\n")
             bench.also_made(EventType.SETXATTR, 1)
-            if not _until(lambda: _sleeps(str(THREAD), "D")):
+            if not until(lambda: sleeps(str(THREAD), "D"), FALL_ASLEEP_S):
                 raise CannotTellError(f"thread {THREAD} does not wait for its file system")
             played = bench.play(f"{_fork_as(twin)}setuid {STRANGER}\nchmod {own} 0600\nend\nwait $2\n")
             if played.outcome.at(4).ret != twin:

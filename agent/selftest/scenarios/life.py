@@ -18,7 +18,7 @@ from agent.hooks.needs import SYSCALL_HOOKS
 from agent.hooks.sets import TRAMPOLINES
 from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.resident import ResidentError
-from agent.selftest.scenarios import proves
+from agent.selftest.scenarios import proves, until
 from agent.selftest.subject import Resident
 from agent.service import privileges
 
@@ -113,22 +113,12 @@ def _objects() -> Objects:
 
 def _check_nothing_left(bench: Bench, before: Objects) -> None:
     """Check that no new objects are left, after the kernel had time to free them."""
-    _until(lambda: not any(_new_since(before).values()), SETTLE_S)
+    until(lambda: not any(_new_since(before).values()), SETTLE_S)
     bench.equal("objects that the agent left behind", {kind: [] for kind in before}, _new_since(before))
 
 
 def _new_since(before: Objects) -> dict[str, list[str]]:
     return {kind: sorted(map(str, now - before[kind])) for kind, now in _objects().items()}
-
-
-def _until(holds: Callable[[], bool], patience_s: float) -> bool:
-    """Check a condition until it holds or the time is up; return whether it holds."""
-    deadline = time.monotonic() + patience_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)  # between two checks
-    return True
 
 
 @proves("life.sigterm")
@@ -231,7 +221,7 @@ def _check_reported(bench: Bench, resident: Resident, rule: str) -> None:
         lines = resident.lines()
         return len(lines) == WANTED and lines[-1].endswith(b"\n")
 
-    _until(complete, SETTLE_S)
+    until(complete, SETTLE_S)
     bench.equal(f"matches of {rule}", WANTED, len(resident.matches(rule)))
 
 
@@ -256,7 +246,7 @@ def life_interrupted(bench: Bench) -> None:
 
     def open_gate() -> None:  # once the child sleeps again
         if not opened:
-            _until(lambda: _state(child) not in ("R", before), SETTLE_S)
+            until(lambda: _state(child) not in ("R", before), SETTLE_S)
             opened.append(os.open(gate, os.O_RDWR))
 
     kill = f"kill $1 {int(signal.SIGUSR1)}\n"
@@ -276,7 +266,7 @@ def _sleeping(bench: Bench, fifo: str, *, restarts: bool) -> Path:
     played = bench.play(f"fork -> $1\nmute\n{handle}\nopen {fifo} O_WRONLY\nend\n")
     bench.also_made(EventType.OPEN, 1)
     status = Path(f"/proc/{played.outcome.at(1).ret}/status")
-    _until(lambda: _state(status).startswith("S"), SETTLE_S)
+    until(lambda: _state(status).startswith("S"), SETTLE_S)
     return status
 
 
@@ -327,7 +317,7 @@ def _check_attached(bench: Bench, resident: Resident, kind: str, before: list[st
         points = {hook.partition(".")[0] for hook in resident.attached()}
         return points & {kind, *before, *later} - kept
 
-    _until(lambda: attached() == {kind}, SETTLE_S)
+    until(lambda: attached() == {kind}, SETTLE_S)
     bench.equal(f"event types attached while {kind} is wanted", {kind}, attached())
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 from agent.events.model import EventType
+from agent.selftest import filesystems
 from agent.selftest.bench import Bench, CannotTellError, Round
-from agent.selftest.scenarios import proves
+from agent.selftest.scenarios import proves, sleeps, until
 
 RATE = 5003  # events a second, of which WANTED_RATE are wanted
 WANTED_RATE = 101
@@ -24,6 +26,7 @@ STOPPED_S = 2  # while the agent reads nothing
 STOPPED_RATE = 503
 SHARE = 2003  # wanted events of each CPU
 MOST_CPUS = 4
+FALL_ASLEEP_S = 60
 LADDER = (1009, 2003, 4001, 6007, 8009, 12_007, 16_001, 20_011, 30_011, 40_009, 60_013, 80_021)
 
 
@@ -209,3 +212,27 @@ def _held_once(bench: Bench, script: str, rate: int) -> bool:
     bench.equal(f"wanted at {rate} events a second", WANTED_RATE, len(played.matches("wanted")))
     bench.equal(f"lost at {rate} events a second", 0, played.counted[EventType.OPEN].lost)
     return all(beat.seconds <= 1 + LATE_S for beat in played.outcome.of("rate"))
+
+
+@proves("loss.began_before")
+def loss_began_before(bench: Bench) -> None:
+    """Load an agent while a process waits to set an attribute: it did not see for which mount."""
+    with bench.mounted("fs", "ext4") as top:
+        path = bench.file("fs/watched")
+        rules = {"watched": f'setxattr.file.path == "{path}"'}
+        bench.rules(**rules)
+        with filesystems.frozen(top) as thaw:
+            began = bench.play(f"fork -> $1\nmute\nsetxattr {path} user.fim x\nend\n")
+            bench.also_made(EventType.SETXATTR, 1)
+            child = str(began.outcome.of("fork")[0].ret)
+            if not until(lambda: sleeps(child, "D"), FALL_ASLEEP_S):
+                raise CannotTellError("the process does not wait for its file system")
+            with closing(bench.another()) as other:
+                other.watch(bench.pid)
+                other.enforce(rules)
+                woken = bench.play("wait -1\n", meanwhile=thaw)
+                missed = other.accounts()[EventType.SETXATTR].lost
+        bench.equal("events that the new agent counts as lost", 1, missed)
+        # A program that is attached to the same function makes the kernel skip those at its pending returns.
+        arrived, lost = len(woken.matches("watched")), woken.counted[EventType.SETXATTR].lost
+        bench.equal("events of the agent before it that arrive or are lost", 1, arrived + lost)
