@@ -6,12 +6,13 @@ bcc would unpack the archive into /tmp, by a name that another user can take.
 
 from __future__ import annotations
 
-import lzma
 import os
-import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tarfile
 
 from agent.errors import KernelError
 
@@ -33,6 +34,11 @@ def held() -> bool:
 
 def unpack(folder: Path) -> None:
     """Write the headers that the kernel holds into `folder`. Raises KernelError."""
+    # Lazy imports: every start of the agent imports this module, and hardly one unpacks.
+    import lzma
+    import subprocess
+    import tarfile
+
     if not ARCHIVE.exists():
         subprocess.run(["modprobe", "-q", _MODULE], check=False)  # the archive is missing if it failed
     try:
