@@ -226,7 +226,7 @@ _TRUTH = (
         "bpf/refusal.h",
         "1ULL << EEXIST | 1ULL << EXDEV",
         "0ULL << EEXIST | 1ULL << EXDEV",
-        ("truth.mkdir", "truth.symlink", "truth.mknod"),
+        ("truth.mkdir", "truth.symlink", "truth.mknod", "doors.refused_exclusive"),
     ),
     Mutant(
         "group-is-the-user",
@@ -344,6 +344,13 @@ _PLACES = (
         ("doors.refused_links", "doors.exec_refused"),
     ),
     Mutant(
+        "objects-of-lookups-not-noted",
+        "bpf/open.h",
+        "if (FIM_LOOKS_UP(nd, op->filename))",
+        "if (0)",
+        ("doors.refused_sticky",),
+    ),
+    Mutant(
         "refused-execs-not-followed",
         "bpf/open.h",
         "if (!fim_op_enter(fim_frame(ctx, family), FIM_AT_EXEC_OPEN, FIM_EXEC))",
@@ -426,4 +433,14 @@ _FAIRNESS = (
     ),
 )
 
-MUTANTS = (*_APPROVERS, *_DISCARDERS, *_LOSS, *_TRUTH, *_PLACES, *_FAIRNESS, *MOUNTS, *COUNTS, *STARTS)
+MUTANTS = (
+    *_APPROVERS,
+    *_DISCARDERS,
+    *_LOSS,
+    *_TRUTH,
+    *_PLACES,
+    *_FAIRNESS,
+    *MOUNTS,
+    *COUNTS,
+    *STARTS,
+)

@@ -27,6 +27,20 @@ COUNTS = (
         ("fairness.kept",),
     ),
     Mutant(
+        "attributes-without-mount-not-counted",
+        "bpf/attributes.h",
+        "\tif (!op && fim_is_in_scope())\n\t\tfim_lose(type, unentered);",
+        "\tif (!op)\n\t\treturn;",
+        ("loss.began_before",),
+    ),
+    Mutant(
+        "ends-without-room-not-counted",
+        "bpf/tasks.h",
+        "\tif (error && error != -EEXIST)\n\t\tfim_lose(FIM_EXIT, unentered);\n",
+        "",
+        ("tests/agent/kernel/test_losses.py::test_an_end_without_room_in_the_map",),
+    ),
+    Mutant(
         "lost-returns-not-made-up-for",
         "bpf/open.h",
         "\treturn fim_op_end(ctx, family, op, 0);",

@@ -10,6 +10,8 @@ class Mutant(NamedTuple):
 
     That is tried on `kernel`, unless the caller names another one, with the hooks of `hookset`. `vcpus` is 0
     for as many processors as the matrix gives that kernel. `tags` are those of the kernel in the matrix.
+    A test is a scenario; where none can reach the line, it is a unit test: `tests/FILE::NAME`, on this host.
+    With words of a command line, each test has a machine of its own: what it does to the kernel lasts.
     """
 
     name: str
@@ -21,3 +23,4 @@ class Mutant(NamedTuple):
     hookset: str = "auto"
     vcpus: int = 0
     tags: tuple[str, ...] = ()
+    cmdline: str = ""

@@ -8,7 +8,7 @@ import pytest
 
 from agent.selftest.catalogue import by_name
 from tests import ROOT
-from tests.campaigns.mutants import table, workshop
+from tests.campaigns.mutants import table, warm, workshop
 from tests.campaigns.mutants.catalogue import MUTANTS
 from tests.campaigns.mutants.model import Mutant
 
@@ -21,7 +21,12 @@ def each(mutant: Mutant) -> str:
 def test_the_fault_still_fits_the_code(mutant: Mutant) -> None:
     """Its line exists once, and so do the tests that must notice."""
     assert workshop.patched(mutant, ROOT).count(mutant.new) >= 1
-    assert all(by_name(test) for test in mutant.caught_by)
+    assert all(by_name(test) or unit_test(test) for test in mutant.caught_by)
+
+
+def unit_test(test: str) -> bool:
+    file, _, name = test.partition("::")
+    return f"def {name}(" in (ROOT / file).read_text("utf-8")
 
 
 def test_a_fault_that_does_not_fit_is_an_error() -> None:
@@ -59,3 +64,12 @@ def test_the_table_reads_back(tmp_path: Path) -> None:
         first: {"truth.open": "FAIL"},
         second: {"truth.open": "PASS", "truth.exec": "FAIL"},
     }
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict"), [("pass", "PASS"), ("assert 0", "FAIL"), ("pytest.skip('no BPF')", "NOT_RUN")]
+)
+def test_the_verdict_of_a_unit_test(tmp_path: Path, body: str, verdict: str) -> None:
+    """One that is skipped does not notice a fault."""
+    (tmp_path / "test_it.py").write_text(f"import pytest\n\ndef test_it():\n    {body}\n")
+    assert warm._on_this_host(tmp_path, "test_it.py::test_it").split()[0] == verdict

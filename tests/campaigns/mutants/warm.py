@@ -10,11 +10,12 @@ the code as it is does not pass these tests.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.selftest.catalogue import by_name
@@ -23,12 +24,14 @@ from harness.errors import HarnessError
 from harness.guest import deploy
 from harness.guest.base import Guest
 from harness.guest.selftest import SelftestClient
+from harness.host import deadlines
 from tests.campaigns.mutants import table, workshop
 from tests.campaigns.mutants.catalogue import MUTANTS
 from tests.campaigns.mutants.model import Mutant
 
 LOAD_S = 240.0  # on an emulated CPU that others want too
-TEST_S = 240.0
+TEST_S = 240.0  # at least
+UNIT = "tests/"  # a unit test begins with it: `tests/FILE::FUNCTION`
 
 
 def bundle(root: Path) -> bytes:
@@ -41,11 +44,27 @@ def bundle(root: Path) -> bytes:
 
 def verdicts(guest: Guest, copy: Path, tests: Sequence[str], hookset: str) -> dict[str, str]:
     """Return the verdicts of these tests with the copy's agent; NOT_RUN if it does not load."""
+    units = [test for test in tests if test.startswith(UNIT)]
+    scenarios = [test for test in tests if test not in units]
+    found = {test: _on_this_host(copy, test) for test in units}
+    return found | (_in_guest(guest, copy, scenarios, hookset) if scenarios else {})
+
+
+def _on_this_host(copy: Path, test: str) -> str:
+    """Return the verdict of a unit test of the copy; one that is skipped is NOT_RUN."""
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    done = subprocess.run(argv, cwd=copy, capture_output=True, text=True, check=False)
+    last = done.stdout.strip().rpartition("\n")[2]
+    verdict = {0: "PASS", 1: "FAIL"}.get(done.returncode)
+    return verdict if verdict and " skipped" not in last else f"NOT_RUN ({last})"
+
+
+def _in_guest(guest: Guest, copy: Path, tests: Sequence[str], hookset: str) -> dict[str, str]:
     deploy.deploy(guest, bundle(copy))
     client = SelftestClient.start(guest, LOAD_S)
     try:
         client.load(hookset, "kernel", "ringbuf", LOAD_S, _events(tests))
-        ran = [client.test(test, TEST_S) for test in tests]
+        ran = [client.test(test, _patience(test)) for test in tests]
     except HarnessError as error:
         return dict.fromkeys(tests, f"NOT_RUN ({error})")
     finally:
@@ -53,6 +72,11 @@ def verdicts(guest: Guest, copy: Path, tests: Sequence[str], hookset: str) -> di
     for one in ran:
         sys.stderr.write(f"{one.name}: {one.verdict} {one.reason}\n" if one.reason else "")
     return {one.name: one.verdict for one in ran}
+
+
+def _patience(test: str) -> float:
+    scenario = by_name(test)
+    return max(TEST_S, deadlines.TEST_S * (1 + scenario.cost) if scenario else 0.0)
 
 
 def _events(tests: Sequence[str]) -> tuple[str, ...]:
@@ -78,12 +102,14 @@ def _check_sound(guest: Guest, copy: Path, tests: Sequence[str], hookset: str) -
     _say(f"{'(no fault)':<32} {len(tests)} tests PASS with {hookset}")
 
 
-def campaign(guest: Guest, copy: Path, mutants: Sequence[Mutant]) -> dict[str, dict[str, str]]:
-    """Return fault -> test -> verdict. Raises MisfitError if a test does not pass without a fault."""
-    workshop.copy_tree(copy)
+def _check_all_sound(guest: Guest, copy: Path, mutants: Sequence[Mutant]) -> None:
+    """Raise MisfitError if a test does not pass without a fault."""
     for hookset in dict.fromkeys(mutant.hookset for mutant in mutants):
         some = (mutant.caught_by for mutant in mutants if mutant.hookset == hookset)
         _check_sound(guest, copy, tuple(dict.fromkeys(test for tests in some for test in tests)), hookset)
+
+
+def _judged(guest: Guest, copy: Path, mutants: Sequence[Mutant]) -> dict[str, dict[str, str]]:
     found = {}
     for mutant in mutants:
         found[mutant.name] = judge(guest, copy, mutant)
@@ -113,19 +139,39 @@ def main(words: Sequence[str]) -> int:
 
 
 def _on_machines(arguments: argparse.Namespace, mutants: Sequence[Mutant]) -> dict[str, dict[str, str]]:
-    """Return fault -> test -> verdict, with one machine for each kernel. Raises MisfitError."""
-    kernels, vcpus, tags = arguments.kernel, arguments.vcpus, arguments.tag or []
-    by_machine: dict[tuple[str, int, tuple[str, ...]], list[Mutant]] = {}
+    """Return fault -> test -> verdict, with one machine for each kernel. Raises MisfitError.
+
+    With a command line there is one for the code as it is, and one for each fault.
+    """
+    by_machine: dict[Mutant, list[Mutant]] = {}
     for mutant in mutants:
-        own = () if kernels else mutant.tags
-        key = ("" if kernels else mutant.kernel, vcpus or mutant.vcpus, own)
-        by_machine.setdefault(key, []).append(mutant)
+        machine = Mutant("", "", "", "", (), mutant.kernel, "", mutant.vcpus, mutant.tags, mutant.cmdline)
+        by_machine.setdefault(machine, []).append(mutant)
     found: dict[str, dict[str, str]] = {}
-    for (kernel, count, own), some in by_machine.items():
-        arguments.kernel, arguments.vcpus, arguments.tag = kernels or [kernel], count, [*tags, *own]
-        with tempfile.TemporaryDirectory() as folder, booted.booted(arguments) as machine:
-            found |= campaign(machine.guest, Path(folder), some)
+    for machine, some in by_machine.items():
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder)
+            workshop.copy_tree(copy)
+            with _booted(arguments, machine) as guest:
+                _check_all_sound(guest, copy, some)
+                if not machine.cmdline:
+                    found |= _judged(guest, copy, some)
+            for mutant in some if machine.cmdline else ():
+                with _booted(arguments, machine) as guest:
+                    found |= _judged(guest, copy, [mutant])
     return found
+
+
+@contextlib.contextmanager
+def _booted(arguments: argparse.Namespace, wanted: Mutant) -> Iterator[Guest]:
+    """Boot the machine that a mutant wants, or that the user asked for."""
+    asked = argparse.Namespace(**vars(arguments))
+    if not arguments.kernel:
+        asked.kernel, asked.tag = [wanted.kernel], [*(arguments.tag or []), *wanted.tags]
+    asked.vcpus = arguments.vcpus or wanted.vcpus
+    asked.cmdline = f"{arguments.cmdline} {wanted.cmdline}".strip()
+    with booted.booted(asked) as machine:
+        yield machine.guest
 
 
 def _listed(found: dict[str, str]) -> str:
