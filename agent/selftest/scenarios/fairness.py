@@ -80,18 +80,28 @@ def fairness_returns(bench: Bench) -> None:
 
 @proves("fairness.exhausted")
 def fairness_exhausted(bench: Bench) -> None:
-    """More threads sleep in opens than a kprobe can have pending returns."""
-    wanted = bench.file("wanted")
+    """More threads sleep in opens than a kprobe can have pending returns; a stranger is refused a file."""
+    wanted, hidden = bench.file("wanted"), bench.file("hidden")
+    bench.folder.chmod(0o755)
+    Path(hidden).chmod(0o600)
     fifo = _fifo(bench, unlinked=False)
-    bench.rules(wanted=f'open.file.path == "{wanted}"')
+    bench.rules(wanted=f'open.file.path == "{wanted}"', hidden=f'open.file.path == "{hidden}"')
     with (
         at_least("kernel/threads-max", 1 << 16),
         at_least("kernel/pid_max", 1 << 16),
         _threads_in_opens(fifo, EXHAUSTING),
     ):
         played = bench.play(_opens(wanted))
+        refused = bench.play(  # the last open ends the refused one before it
+            f"fork -> $1\nsetuid {STRANGER}\nrepeat {WANTED}\nopen {hidden} O_RDONLY\nend\n"
+            f"{_opens(wanted, 1)}end\nwait $1\n",
+            refused={f"open:4 errno {errno.EACCES}": WANTED},
+        )
     bench.equal("wanted events that arrive", WANTED, len(played.matches("wanted")))
     bench.equal("lost", 0, played.counted[EventType.OPEN].lost)
+    arrived, lost = len(refused.matches("hidden")), refused.counted[EventType.OPEN].lost
+    bench.equal("refused opens that arrive or are counted as lost", WANTED, arrived + lost)
+    bench.evidence.record("refused opens that arrive", True, "any", arrived)
 
 
 @contextmanager

@@ -27,6 +27,15 @@ COUNTS = (
         ("fairness.kept",),
     ),
     Mutant(
+        "refusals-without-return-not-counted",
+        "bpf/operation.h",
+        "\telse if (op->state == FIM_ENTERED && !op->quiet)\n\t\tfim_lose(op->type, unentered);",
+        "",
+        ("fairness.exhausted",),
+        kernel="5.10",
+        hookset="kprobe",
+    ),
+    Mutant(
         "attributes-without-mount-not-counted",
         "bpf/attributes.h",
         "\tif (!op && fim_is_in_scope())\n\t\tfim_lose(type, unentered);",
