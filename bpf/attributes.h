@@ -354,16 +354,29 @@ static __always_inline int drop_write_file_given(void *ctx, __u32 family)
 }
 
 /*
+ * Whether a file system below another is asked, by the one above: overlayfs works
+ * with the credentials of whoever mounted it. io_uring may lend credentials to its
+ * workers, too, for calls that are events.
+ */
+static __always_inline int fim_is_below_another(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, cred) != BPF_CORE_READ(task, real_cred) && !fim_is_worker();
+}
+
+/*
  * Counts a change whose mount is not known: the hook that notes it was skipped,
- * or the map had no room. What a file system does below another, as overlayfs,
- * is no event: then an operation is past its entry already. One that began by
- * name may yet be refused, and be reported by its text: its return decides.
+ * or the map had no room. What a file system does below another is no event. If
+ * an operation above is followed, it is past its entry already; none is followed
+ * of a type that no rule wants. One that began by name may yet be refused, and be
+ * reported by its text: its return decides.
  */
 static __always_inline void fim_xattr_lost(__u32 type)
 {
 	struct fim_inflight *op = fim_op_lookup();
 
-	if (!op && fim_is_in_scope())
+	if (!op && fim_is_in_scope() && !fim_is_below_another())
 		fim_lose(type, unentered);
 	else if (op && op->type == type && op->state == FIM_ENTERED && !op->nested)
 		op->lacks |= FIM_LACKS_MOUNT;

@@ -237,6 +237,7 @@ struct cred {
 
 struct task_struct {
 	unsigned int flags;
+	const struct cred *real_cred;
 	const struct cred *cred;
 	int pid;
 	int tgid;

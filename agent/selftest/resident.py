@@ -70,9 +70,11 @@ class Resident:
 
     def attached(self) -> frozenset[str]:
         """Return the hooks whose programs it has attached."""
-        argv: list[str | Path] = [sys.executable, "-m", "agent", "status", "--control", self._control]
-        state = json.loads(subprocess.run(argv, cwd=_PACKAGE, stdout=subprocess.PIPE, check=True).stdout)
-        return frozenset(hook["event"] for hook in state["hooks"] if hook["state"] == "attached")
+        return frozenset(hook["event"] for hook in self._status()["hooks"] if hook["state"] == "attached")
+
+    def lost(self) -> int:
+        """Return how many events it has lost since its start, of all types."""
+        return int(self._status()["lost"])
 
     def wait(self) -> int:
         """Return the exit status, or the negative number of a signal. Raises ResidentError."""
@@ -97,6 +99,13 @@ class Resident:
             self._process.wait()
         assert self._process.stderr is not None
         self._process.stderr.close()
+
+    def _status(self) -> dict[str, Any]:
+        argv: list[str | Path] = [sys.executable, "-m", "agent", "status", "--control", self._control]
+        state: dict[str, Any] = json.loads(
+            subprocess.run(argv, cwd=_PACKAGE, stdout=subprocess.PIPE, check=True).stdout
+        )
+        return state
 
     def _write(self, rules: Mapping[str, str]) -> None:
         entries = [{"id": name, "expression": expression} for name, expression in rules.items()]

@@ -95,6 +95,9 @@ class Resident(Protocol):
     def attached(self) -> frozenset[str]:
         """Return the hooks whose programs it has attached."""
 
+    def lost(self) -> int:
+        """Return how many events it has lost since its start, of all types."""
+
     def lines(self) -> list[bytes]:
         """Return the lines written until now; the last one may be incomplete."""
 

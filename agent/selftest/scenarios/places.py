@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+from contextlib import closing
 from pathlib import Path
 
 from agent.events.model import Event, EventType, File, FileFlags
@@ -130,6 +132,26 @@ def places_copy_up_attributes(bench: Bench) -> None:
         bench.equal("attributes that no process set", 0, len(played.matches("attributes")))
         control = bench.play(f"setxattr {path} trusted.a 1\n")
         _one(bench, control, "attributes", path)
+
+
+@proves("places.copy_up_unfollowed")
+def places_copy_up_unfollowed(bench: Bench) -> None:
+    """Change and open files of the lower layer while an agent follows changes of attributes alone."""
+    deeds = ("chmod {} 0600", "chown {} 1 1", "truncate {} 0", "open {} O_RDWR -> $0\nclose $0")
+    with bench.mounted("base"), bench.mounted("merged", "overlay", lambda: _overlay(bench)):
+        files = [bench.path(f"merged/below{number}") for number in range(len(deeds))]
+        for path in files:
+            Path(f"{bench.path('base')}/lower/{Path(path).name}").touch()
+            Path(path).stat()
+        bench.rules()
+        with closing(bench.resident(attributes=f'setxattr.file.path =~ "{bench.path("")}**"')) as resident:
+            for path, deed in zip(files, deeds, strict=True):
+                bench.play(f"{deed.format(path)}\n")
+                bench.equal(f"lost after {deed.split()[0]}", 0, resident.lost())
+            bench.play(f"setxattr {files[0]} trusted.a 1\n")
+            resident.signal(signal.SIGTERM)
+            bench.equal("how it ended", 0, resident.wait())
+            bench.equal("matches", 1, len(resident.matches("attributes")))
 
 
 @proves("places.upper_layer")
