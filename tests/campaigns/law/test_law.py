@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -174,6 +175,15 @@ def test_modes_and_owners_are_not_defined_where_the_object_is_not_known(
         assert judged([refused], [reported], [reported], rule, world=world) == []
     (kind,) = judged([refused], [], [], Rule("r0", event, path), world=world)
     assert kind.startswith(f"missing both {event} {call}")
+
+
+def test_the_last_call_of_a_program_that_a_signal_ended_is_not_judged(world: World) -> None:
+    """It had no time to report the open of a FIFO; of a program that ended by itself the match is wrong."""
+    looked = record("look", "/w/etc/none")
+    reported = match("r0", "/w/etc/shadow", -errno.EINTR)
+    for status, kinds in ((signal.SIGALRM, []), (0, ["extra both open elsewhere EINTR"])):
+        ended = replace(record("program", "p0", status=int(status)), program="", pid=1)
+        assert judged([looked, ended], [reported], [reported], OPENED, world=world) == kinds
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ def events(records: Iterable[Record], script: str) -> Iterator[Happened | Claim]
     for record in records:
         if record.program.startswith(SETUP) or not record.program:
             yield from _unwitnessed(record)
+            yield from _interrupted(record, lives)
             continue
         lives.begin(record)
         yield from _of(record, lives)
@@ -130,6 +131,13 @@ def _unwitnessed(record: Record) -> Iterator[Claim]:
     meaning = CALLS.get(record.call, Meaning("exec") if record.call == "program" else None)
     if meaning is not None:
         yield Claim(record.part, record.pid, meaning.event, None, "not witnessed")
+
+
+def _interrupted(record: Record, lives: _Lives) -> Iterator[Claim]:
+    """Yield claims on a program that a signal ended, as in the open of a FIFO: its last call is not reported."""
+    if record.call == "program" and os.WIFSIGNALED(record.status):
+        for pid in sorted(lives.pids.get((record.part, record.words[1]), ())):
+            yield Claim(record.part, pid, "open", -errno.EINTR, "the call was not reported")
 
 
 def clean(path: str) -> str:
