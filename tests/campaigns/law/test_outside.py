@@ -98,3 +98,12 @@ def test_refusals_and_unwatched_file_systems_are_not_judged() -> None:
     confirmed, found = doubts(refused, elsewhere, same, seen=set())
     assert found == []
     assert confirmed == 2
+
+
+def test_operations_below_a_mount_of_a_program_are_not_judged() -> None:
+    """Its file system may have got the device number of a watched one that was unmounted."""
+    mounted = record("mount", "none", "/w/d", "tmpfs", "0")
+    inner = Seen(0, "/w/d/x", "/w/d/x", FILE, FILE)
+    opened = record("open", "/w/d/x", "O_RDONLY", ret=3, seen=(inner,), fd=Opened("/w/d/x", FILE))
+    assert doubts(mounted, opened, seen=set()) == (0, [])
+    assert doubts(opened, seen=set())[1] == [Doubt("fanotify", (10, "open", "x"), "open", opened)]

@@ -134,7 +134,7 @@ def _unwitnessed(record: Record) -> Iterator[Claim]:
 
 
 def _interrupted(record: Record, lives: _Lives) -> Iterator[Claim]:
-    """Yield claims on a program that a signal ended, as in the open of a FIFO: its last call is not reported."""
+    """Yield claims on a program that a signal ended, as in the open of a FIFO: its last call is unknown."""
     if record.call == "program" and os.WIFSIGNALED(record.status):
         for pid in sorted(lives.pids.get((record.part, record.words[1]), ())):
             yield Claim(record.part, pid, "open", -errno.EINTR, "the call was not reported")
