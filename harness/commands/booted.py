@@ -29,7 +29,7 @@ from harness.report.lines import SILENT, Lines
 from harness.run.run import Options, Run
 
 if TYPE_CHECKING:
-    from harness.lab.lab import VmMachine
+    from harness.lab.lab import VmBench, VmMachine
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +43,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def booted(arguments: argparse.Namespace) -> Iterator[VmMachine]:
-    """Boot the machine of a command line, and destroy it afterwards. Raises HarnessError."""
-    with contextlib.closing(options.bench(arguments)) as bench, tempfile.TemporaryDirectory() as workdir:
+def booted(arguments: argparse.Namespace, bench: VmBench | None = None) -> Iterator[VmMachine]:
+    """Boot the machine of a command line, and destroy it afterwards. Raises HarnessError.
+
+    `bench` is one that is open already and stays open: a process can open the embedded libvirt only once.
+    """
+    opened = contextlib.nullcontext(bench) if bench else contextlib.closing(options.bench(arguments))
+    with opened as bench, tempfile.TemporaryDirectory() as workdir:
         wanted = Options(matrix=arguments.matrix.absolute(), selectors=selectors(arguments))
         plan = one_machine(Run(wanted, bench).plan, arguments)
         bench.reap()

@@ -38,9 +38,17 @@ COUNTS = (
     Mutant(
         "attributes-without-mount-not-counted",
         "bpf/attributes.h",
-        "\tif (!op && fim_is_in_scope())\n\t\tfim_lose(type, unentered);",
+        "\tif (!op && fim_is_in_scope() && !fim_is_below_another())\n\t\tfim_lose(type, unentered);",
         "\tif (!op)\n\t\treturn;",
         ("loss.began_before",),
+    ),
+    Mutant(
+        "attributes-of-copies-taken-for-lost",
+        "bpf/attributes.h",
+        " && !fim_is_below_another())",
+        ")",
+        ("places.copy_up_unfollowed",),
+        kernel="7.3",
     ),
     Mutant(
         "ends-without-room-not-counted",

@@ -19,12 +19,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.selftest.catalogue import by_name
-from harness.commands import booted
+from harness.commands import booted, options
 from harness.errors import HarnessError
 from harness.guest import deploy
 from harness.guest.base import Guest
 from harness.guest.selftest import SelftestClient
 from harness.host import deadlines
+from harness.lab.lab import VmBench
 from tests.campaigns.mutants import table, workshop
 from tests.campaigns.mutants.catalogue import MUTANTS
 from tests.campaigns.mutants.model import Mutant
@@ -148,29 +149,30 @@ def _on_machines(arguments: argparse.Namespace, mutants: Sequence[Mutant]) -> di
         machine = Mutant("", "", "", "", (), mutant.kernel, "", mutant.vcpus, mutant.tags, mutant.cmdline)
         by_machine.setdefault(machine, []).append(mutant)
     found: dict[str, dict[str, str]] = {}
-    for machine, some in by_machine.items():
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder)
-            workshop.copy_tree(copy)
-            with _booted(arguments, machine) as guest:
-                _check_all_sound(guest, copy, some)
-                if not machine.cmdline:
-                    found |= _judged(guest, copy, some)
-            for mutant in some if machine.cmdline else ():
-                with _booted(arguments, machine) as guest:
-                    found |= _judged(guest, copy, [mutant])
+    with contextlib.closing(options.bench(arguments)) as bench:
+        for machine, some in by_machine.items():
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder)
+                workshop.copy_tree(copy)
+                with _booted(arguments, machine, bench) as guest:
+                    _check_all_sound(guest, copy, some)
+                    if not machine.cmdline:
+                        found |= _judged(guest, copy, some)
+                for mutant in some if machine.cmdline else ():
+                    with _booted(arguments, machine, bench) as guest:
+                        found |= _judged(guest, copy, [mutant])
     return found
 
 
 @contextlib.contextmanager
-def _booted(arguments: argparse.Namespace, wanted: Mutant) -> Iterator[Guest]:
+def _booted(arguments: argparse.Namespace, wanted: Mutant, bench: VmBench) -> Iterator[Guest]:
     """Boot the machine that a mutant wants, or that the user asked for."""
     asked = argparse.Namespace(**vars(arguments))
     if not arguments.kernel:
         asked.kernel, asked.tag = [wanted.kernel], [*(arguments.tag or []), *wanted.tags]
     asked.vcpus = arguments.vcpus or wanted.vcpus
     asked.cmdline = f"{arguments.cmdline} {wanted.cmdline}".strip()
-    with booted.booted(asked) as machine:
+    with booted.booted(asked, bench) as machine:
         yield machine.guest
 
 
