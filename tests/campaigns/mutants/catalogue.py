@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.campaigns.mutants.counts import COUNTS, STARTS
+from tests.campaigns.mutants.counts import COUNTS, LOCKDOWN, STARTS
 from tests.campaigns.mutants.model import Mutant
 from tests.campaigns.mutants.mounts import MOUNTS
 
@@ -443,4 +443,5 @@ MUTANTS = (
     *MOUNTS,
     *COUNTS,
     *STARTS,
+    *LOCKDOWN,
 )

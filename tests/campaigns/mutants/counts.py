@@ -99,3 +99,34 @@ STARTS = (
         tags=("nightly",),
     ),
 )
+
+_LOCKABLE = "lockdown=integrity"  # life.lockdown raises it to confidentiality
+
+LOCKDOWN = (
+    Mutant(
+        "lockdown-not-named",
+        "agent/kernel/lockdown.py",
+        "return level() == CONFIDENTIALITY",
+        "return False",
+        ("life.lockdown",),
+        cmdline=_LOCKABLE,
+    ),
+    Mutant(
+        "capabilities-outlive-lockdown",
+        "agent/kernel/capabilities.py",
+        'stamp = f"{boot_cache.checksum(path)} {lockdown.level()}".rstrip()',
+        "stamp = boot_cache.checksum(path)",
+        ("life.lockdown",),
+        kernel="7.3",
+        cmdline=_LOCKABLE,
+    ),
+    Mutant(
+        "memory-read-by-refused-helpers",
+        "agent/kernel/loader.py",
+        "if self._states.get(capabilities.READ, FIRES) == FIRES:",
+        "if self._states:",
+        ("life.lockdown",),
+        kernel="7.3",
+        cmdline=_LOCKABLE,
+    ),
+)
