@@ -276,7 +276,10 @@ static __always_inline struct fim_inflight *fim_op_insert(void)
 	place->op.owns = owns;
 	place->op.owner = owns ? ~tid : 0;
 	place->op.index = index;
+	/* Another thread's would be an address on its stack: a lookup that was not followed notes none. */
+	place->found[0].out = NULL;
 	place->found[0].dentry = NULL;
+	place->found[1].out = NULL;
 	place->found[1].dentry = NULL;
 	return &place->op;
 }
