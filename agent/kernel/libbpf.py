@@ -307,7 +307,7 @@ class Program:
         return Link(_pointer(f"attach {self.name} to {target}", result))
 
 
-_SECTION = ".data."
+_SECTION = ".data."  # begins the name of an array in a section of its own: FIM_CELLS of bpf/maps.h
 
 
 class Map:
@@ -316,9 +316,7 @@ class Map:
     def __init__(self, pointer: int) -> None:
         self._pointer = pointer
         name: str = _lib().call("bpf_map__name", pointer).decode()
-        self.name = name.removeprefix(
-            _SECTION
-        )  # of an array in a section of its own: FIM_CELLS of bpf/maps.h
+        self.name = name.removeprefix(_SECTION)
         self.key_size: int = _lib().call("bpf_map__key_size", pointer)
         self.value_size: int = _lib().call("bpf_map__value_size", pointer)
 
