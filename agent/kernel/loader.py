@@ -158,8 +158,11 @@ def _compiled(variant: Variant) -> Loaded:
     if lockdown.active():  # compiling takes a minute, and these programs read the kernel's memory too
         raise lockdown.refusal()
     path = backend.object_path()
-    observed = {} if variant.btf == "none" else capabilities.cached(object_path())
-    states = {kind: capability.state for kind, capability in observed.items()}
+    if variant.btf == "none":
+        states = {capabilities.RUNS: FIRES if map_writer.works(path) else capabilities.LOAD_FAIL}
+    else:
+        observed = capabilities.cached(object_path())
+        states = {kind: capability.state for kind, capability in observed.items()}
     states |= dict.fromkeys(_COMPILED, FIRES)
     return Loader(states, variant._replace(hookset=sets.BCC), path).load()
 
@@ -251,7 +254,7 @@ class Loader:
         """Return the tables that are written by programs, where such programs work."""
         if not self._has_map_writers(opened):
             return {}
-        return {name: MapWriter(opened.maps[name], opened.programs) for name in ("approvers", "discarders")}
+        return {name: MapWriter(opened.maps[name], opened.programs) for name in map_writer.WRITTEN}
 
     def _has_map_writers(self, opened: Object) -> bool:
         """Return whether the object has programs that write maps, and the kernel runs them (from 5.14)."""

@@ -9,16 +9,40 @@ import errno
 import os
 import struct
 from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
 
 from agent.errors import KernelError
-from agent.kernel.libbpf import Map, Program
+from agent.kernel.libbpf import Map, Object, Program
 
 PREFIX = "write__"
 SECTION = "syscall"
 PROGRAMS = tuple(
     f"{PREFIX}{action}" for action in ("approvers__update", "approvers__delete", "discarders__update")
 )
+WRITTEN = ("approvers", "discarders")
 _ERROR = struct.Struct("=q")
+
+
+def works(path: Path) -> bool:
+    """Return whether this kernel runs the programs of an object that write maps; try one on an empty map.
+
+    The kernel needs no type information for it. False also if the kernel refuses the maps.
+    """
+    with closing(Object(str(path))) as opened:
+        for name, program in opened.programs.items():
+            program.choose(name in PROGRAMS)
+        for name, table in opened.maps.items():
+            if name not in WRITTEN:
+                table.skip()
+        try:
+            opened.load()
+            approvers = opened.maps["approvers"]
+            key, value = bytes(approvers.key_size), bytes(approvers.value_size)
+            MapWriter(approvers, opened.programs).update(key, value)
+            return approvers.lookup(key) == value
+        except KernelError:
+            return False
 
 
 class MapWriter:

@@ -8,8 +8,9 @@ import pytest
 
 from agent.errors import KernelError, MinimumNotMetError
 from agent.hooks import needs, points, sets
-from agent.kernel import loader, tracefs
+from agent.kernel import loader, map_writer, tracefs
 from agent.kernel.attach import RefusedError
+from agent.kernel.bcc import backend
 from agent.kernel.choose import Attempt, Chooser, Plan
 from agent.kernel.libbpf import Map, Object, Program
 from agent.kernel.loader import Loader, Variant
@@ -109,6 +110,19 @@ def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Functions of a table instead of those of this host's kernel, and tracefs."""
     monkeypatch.setattr(tracefs, "writable", lambda: Path("tracing"))
     monkeypatch.setattr(loader, "Functions", lambda typed: Functions())
+
+
+@pytest.mark.parametrize(("works", "state"), [(True, "fires"), (False, "load-fail")])
+def test_without_type_information_the_writing_of_tables_is_observed(
+    monkeypatch: pytest.MonkeyPatch, works: bool, state: str
+) -> None:
+    """Else the agent writes them by system calls, beside which a kernel with preemption skips kprobes."""
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr(backend, "object_path", lambda: BUILT)
+    monkeypatch.setattr(map_writer, "works", lambda path: works and path == BUILT)
+    monkeypatch.setattr(Loader, "load", lambda one: given.append(one._states))
+    loader._compiled(Variant(sets.AUTO, "none"))
+    assert given[0]["syscall"] == state
 
 
 @pytest.mark.usefixtures("untyped")

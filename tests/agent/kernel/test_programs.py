@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent.errors import KernelError
 from agent.events.decode import SIZE
-from agent.kernel import path_hash
+from agent.kernel import map_writer, path_hash
 from agent.kernel.libbpf import Object, Program, failed_program
 from agent.kernel.map_writer import MapWriter
 from agent.kernel.transport import RingBuffer
@@ -71,6 +71,20 @@ def test_a_table_is_written_by_programs(running: Object) -> None:
     assert writer.delete(key)
     assert not writer.delete(key)
     assert table.lookup(key) is None
+
+
+def test_whether_programs_can_write_tables_is_tried(running: Object) -> None:
+    """With an object as it was compiled, of which nothing is loaded."""
+    assert running.programs["write__approvers__update"].fd() >= 0  # this kernel loads them
+    assert map_writer.works(BUILT)
+
+
+def test_programs_that_the_kernel_refuses_write_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_one: Object) -> None:
+        raise KernelError("the kernel has no such type of program")
+
+    monkeypatch.setattr(Object, "load", refuse)
+    assert not map_writer.works(BUILT)
 
 
 def test_a_failed_write_is_an_error(running: Object) -> None:
