@@ -87,6 +87,7 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
         found = results_file.load(path)
         night.check(found, whole_night(checked.load(matrix)))
         known = facts.of_run(found)
+    night.check_facts(known)
     try:
         text = files.read_regular(page, PAGE_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from harness.errors import ConfigError
 from harness.plan.plan import Plan
+from harness.report.facts import RunFacts
 from harness.report.shared.verdicts import counts
 from harness.results.model import Results
 from harness.text import counted
 
 _NAMES = 5  # that a line lists at most
+_HINT = "make the page from a whole `make nightly`, or from its merged shards, with exit code 0"
 
 
 def check(results: Results, plan: Plan) -> None:
@@ -20,8 +22,20 @@ def check(results: Results, plan: Plan) -> None:
         raise ConfigError(
             f"run {results.run.id} is not a complete, green night:\n"
             + "\n".join(f"  {line}" for line in lines),
-            hint="make the page from a whole `make nightly`, or from its merged shards, with exit code 0",
+            hint=_HINT,
         )
+
+
+def check_facts(known: RunFacts) -> None:
+    """Raise ConfigError if the stored facts are those of a run that was not green."""
+    pairs = [
+        (cell, test, verdict) for test in known.tests for cell, verdict in known.ended(test, known.cells)
+    ]
+    red = [f"{cell.id} {test} ({verdict})" for cell, test, verdict in pairs if not verdict.expected]
+    red += [f"{cell.id} ({cell.verdict})" for cell in known.cells if not cell.verdict.expected]
+    if red or known.exit_code:
+        problem = f"not as expected: {_some(red)}" if red else f"exit code {known.exit_code}"
+        raise ConfigError(f"run {known.id} is not a complete, green night: {problem}", hint=_HINT)
 
 
 def _lacking(results: Results, plan: Plan) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -81,6 +82,15 @@ def first_problem(error: ValidationError, *place: str | int) -> str:
 def read_bounded(path: Path) -> bytes:
     """Read a regular file of a run folder. Raises OSError, also for a file that is too large."""
     return files.read_regular(path, MAX_BYTES)
+
+
+def begins_with(path: Path, key: str) -> bool:
+    """Whether `key` is the first key of a JSON file, so that its format is known before it is read.
+
+    Raises OSError.
+    """
+    with files.open_regular(path) as file:
+        return re.match(rb'\s*\{\s*"%s"\s*:' % re.escape(key.encode()), file.read(256)) is not None
 
 
 def contradiction(results: Results) -> str:

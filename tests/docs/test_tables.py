@@ -16,7 +16,8 @@ from harness.errors import ConfigError
 from harness.plan import checked
 from harness.plan.matrix import Matrix
 from harness.plan.plan import whole_night
-from harness.report import facts, night, tables
+from harness.report import facts, history, night, tables
+from harness.results import results_file
 from harness.results.model import Results
 from harness.results.scenarios import of_catalogue
 from harness.results.verdict import Verdict
@@ -118,6 +119,31 @@ def test_a_page_is_made_of_a_complete_green_night_alone(
     assert not (tmp_path / "tables.json").exists()
 
 
+@pytest.mark.parametrize("change", [{"of_7.3": Verdict.FLAKY}, {"exit_code": 1}])
+def test_stored_facts_of_a_red_run_are_refused(
+    change: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An older page may have been made from such a run; its facts do not make another one."""
+    code = change.pop("exit_code", 0)
+    known = facts.of_run(a_night(matrix_of("6.1", "7.3"), **change)).model_copy(update={"exit_code": code})
+    (tmp_path / "old.json").write_text(known.to_json())
+    shutil.copy(PAGE, tmp_path / "tables.md")
+    assert cli.main(["report", str(tmp_path / "old.json"), "--tables", str(tmp_path / "tables.md")]) == 2
+    printed = capsys.readouterr().err
+    assert "is not a complete, green night" in printed
+    assert ("7.3-auto truth.open (FLAKY)" if change else "exit code 1") in printed
+    assert (tmp_path / "tables.md").read_text() == PAGE.read_text()
+
+
+def test_results_are_not_validated_as_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each missing field costs a copy of the results: a night of 38 MB took gigabytes and three minutes."""
+    path = tmp_path / "results.json"
+    path.write_text(a_run(a_cell("6.1")).to_json())
+    monkeypatch.setattr(results_file, "read_bounded", lambda path: pytest.fail(f"{path} was read"))
+    assert facts.stored(path) is None
+    assert [run.id for run in history.read([path]).runs] == [a_run().run.id]
+
+
 def test_a_run_of_some_tests_is_no_night(tmp_path: Path) -> None:
     """Nor is one that was interrupted."""
     matrix = matrix_of("6.1")
@@ -191,10 +217,15 @@ def test_the_verdict_of_each_test_is_stored() -> None:
     assert len(set(facts.LETTERS.values())) == len(Verdict)
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text('{"facts": 2}')
-    assert facts.stored(tmp_path / "x.json") is None
+@pytest.mark.parametrize(
+    ("text", "problem"), [('{"facts": 2}', "not valid facts: facts:"), ("[]", "not a results file")]
+)
+def test_another_file_is_refused(
+    text: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.json").write_text(text)
     assert cli.main(["report", str(tmp_path / "x.json"), "--tables", str(PAGE)]) == 2
+    assert problem in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("made", [tables.render, lambda page, *_: generator.render(page)])
