@@ -10,6 +10,7 @@ from rich.console import Console
 from harness import report
 from harness.errors import ConfigError, IncompleteError
 from harness.host import files
+from harness.plan import shards
 from harness.report import history
 from harness.report.terminal import print_results
 from harness.results import merge, results_file, shard_folders
@@ -26,8 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--plan",
         type=given_path,
         metavar="FILE",
-        help="the plan before it was split, from `harness plan --json`; without it a missing shard is not "
-        "noticed",
+        help="the plan before it was split, from `harness plan --json`; without it the shards themselves say "
+        "which are missing",
     )
     parser.add_argument(
         "--history",
@@ -58,6 +59,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if not found:
         raise IncompleteError("\n".join(problems))
     given = shard_folders.read_plan(arguments.plan) if arguments.plan else None
+    if given is None:
+        problems += shards.absent({str(shard.folder): shard.plan for shard in found})
     plan = merge.whole_plan(found, given)
     merged = merge.merge(plan, found, problems)
     past = history.read(path for path in arguments.history if path.exists())

@@ -45,7 +45,7 @@ class Plan(BaseModel):
     nightly: tuple[str, ...] = ()
     exercise: tuple[str, ...] = ()
     must_pass: bool = False
-    shard: str = ""
+    shard: str = Field(default="", pattern=r"^([1-9][0-9]{0,3}/[1-9][0-9]{0,3})?$")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Plan:

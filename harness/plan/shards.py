@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, IncompleteError
 from harness.plan.cost import longest_first, machine_seconds
-from harness.plan.plan import Plan
+from harness.plan.plan import Omitted, Plan
 from harness.text import counted
 
+ELSEWHERE = "in another shard"  # why a shard leaves a cell out
 _SHARD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})", re.ASCII)
 
 
@@ -55,4 +56,36 @@ def part(plan: Plan, shard: str, known: Mapping[str, float]) -> Plan:
 
 def _only(plan: Plan, machines: set[str]) -> Plan:
     cells = tuple(cell for cell in plan.cells if cell.machine in machines)
-    return plan.model_copy(update={"cells": cells})
+    others = (cell for cell in plan.cells if cell.machine not in machines)
+    omitted = (*plan.omitted, *(Omitted(id=cell.id, reason=ELSEWHERE) for cell in others))
+    return plan.model_copy(update={"cells": cells, "omitted": omitted})
+
+
+def absent(parts: Mapping[str, Plan]) -> list[str]:
+    """A line for each cell, or each shard, that is in none of `parts`, plans by folder.
+
+    Raises IncompleteError for shards of runs that were divided differently, and for one that the user made
+    smaller, by -k for example.
+    """
+    folders = {plan.shard: folder for folder, plan in parts.items() if plan.shard}
+    totals = {shard.partition("/")[2]: f"{folder} is {shard}" for shard, folder in folders.items()}
+    if len(totals) > 1:
+        raise IncompleteError(
+            f"shards of different divisions: {' and '.join(totals.values())}",
+            hint="run all shards with one N of --shard I/N",
+        )
+    requiring = {plan.exercise: folder for folder, plan in parts.items() if plan.shard}
+    if len(requiring) > 1:
+        raise IncompleteError(f"{requiring[min(requiring)]}: not all tests of that shard were selected")
+    here = {cell.id for plan in parts.values() for cell in plan.cells}
+    omitted = [entry for plan in parts.values() for entry in plan.omitted if entry.reason == ELSEWHERE]
+    if omitted:
+        lost = dict.fromkeys(entry.id for entry in omitted if entry.id not in here)
+        return [f"{name}: in another shard, and in none of these" for name in lost]
+    # Plans of an older harness do not list the cells of other shards.
+    return [
+        f"shard {index}/{total}: not among these folders"
+        for total in totals
+        for index in range(1, int(total) + 1)
+        if f"{index}/{total}" not in folders
+    ]

@@ -8,6 +8,7 @@ from harness.errors import ConfigError
 from harness.plan.plan import Plan
 from harness.report.facts import RunFacts
 from harness.report.shared.verdicts import counts
+from harness.results import agreement, exercise
 from harness.results.model import Results
 from harness.text import counted
 
@@ -55,6 +56,9 @@ def _lacking(results: Results, plan: Plan) -> Iterator[str]:
         yield f"not as expected: {ended}: {_some(names)}"
     if cells := [f"{cell.id} ({cell.verdict})" for cell in results.cells if not cell.verdict.expected]:
         yield f"{counted(len(cells), 'cell')} not as expected: {_some(cells)}"
+    yield from agreement.other_variants(plan, results)
+    # A run of selected parts does not look for these, even if it selected everything.
+    yield from exercise.unexercised(plan, results.cells)
     if results.run.exit_code and not red and not cells:
         yield f"the run ended with exit code {results.run.exit_code}"
 

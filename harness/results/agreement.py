@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.results.model import Results
+from harness.results.model import CellResult, Results, setting
 
 
 def disagreements(plan: Plan, results: Results) -> list[str]:
@@ -18,21 +19,29 @@ def disagreements(plan: Plan, results: Results) -> list[str]:
     lines = [f"{cell} {test}: planned, and not in the results" for cell, test in absent]
     lines += [f"{cell} {test}: in the results, and not planned" for cell, test in extra]
     lines += [f"{cell} {test}: twice in the results" for cell, test in twice]
-    return lines + _variants_differ(plan, results)
+    return lines + other_variants(plan, results)
 
 
-def _variants_differ(plan: Plan, results: Results) -> list[str]:
+def other_variants(plan: Plan, results: Results) -> list[str]:
     """A line for each cell whose results belong to another variant than the planned one."""
-    planned = {
-        cell.id: (cell.kernel.requested, cell.arch, cell.hookset, cell.btf, cell.transport)
-        for cell in plan.cells
-    }
-    present = {
-        cell.id: (cell.kernel.requested, cell.arch, cell.hookset, cell.btf, cell.transport)
-        for cell in results.cells
-    }
+    planned = {cell.id: _planned(cell) for cell in plan.cells}
+    present = {cell.id: _present(cell) for cell in results.cells}
     return [
-        f"{name}: planned as {' '.join(planned[name])}, and the results are of {' '.join(variant)}"
+        f"{name}: planned as {_words(planned[name])}, and the results are of {_words(variant)}"
         for name, variant in present.items()
         if name in planned and planned[name] != variant
     ]
+
+
+def _planned(cell: Cell) -> tuple[str, ...]:
+    settings = setting(cell.cmdline), setting(cell.sysctl)
+    return cell.kernel.requested, cell.arch, cell.hookset, cell.btf, cell.transport, *settings, cell.world
+
+
+def _present(cell: CellResult) -> tuple[str, ...]:
+    settings = cell.cmdline, cell.sysctl
+    return cell.kernel.requested, cell.arch, cell.hookset, cell.btf, cell.transport, *settings, cell.world
+
+
+def _words(variant: tuple[str, ...]) -> str:
+    return " ".join(filter(None, variant))

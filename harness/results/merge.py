@@ -119,7 +119,14 @@ def _agent_of(shards: Sequence[Shard]) -> Agent | None:
         else:
             most = max(merged, agent, key=lambda one: len(one.objects))
             merged = most.model_copy(update={"objects": merged.objects | agent.objects})
+    if merged and (nameless := next(filter(_is_nameless, shards), None)):
+        raise IncompleteError(f"{nameless.folder}: tested an agent, and its results do not name it")
     return merged
+
+
+def _is_nameless(shard: Shard) -> bool:
+    """Whether a shard's cells loaded an agent that its results do not name."""
+    return not shard.results.run.agent and any(cell.hooks for cell in shard.results.cells)
 
 
 def check_agent(known: Agent | None, agent: Agent | None) -> None:

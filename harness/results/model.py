@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.plan.cells import PlainName
+from harness.plan.matrix import Cmdline, Sysctl
 from harness.plan.plan import Plan
 from harness.results.packed import Packed
 from harness.results.verdict import Verdict, run_exit_code, worst
@@ -324,6 +325,13 @@ def cells_of(
     )
 
 
+def setting(chosen: Cmdline | Sysctl | None) -> str:
+    """The text of a cell's command line or sysctls, as results have it."""
+    if isinstance(chosen, Sysctl):
+        return " ".join(chosen.values)[:1024]
+    return chosen.args if chosen else ""
+
+
 def totals(cells: Iterable[CellResult]) -> dict[Verdict, int]:
     """The number of tests with each verdict that occurs."""
     verdicts = [test.verdict for cell in cells for test in cell.tests]
@@ -380,8 +388,8 @@ def _cell_result(
         hookset=cell.hookset,
         btf=cell.btf,
         transport=cell.transport,
-        cmdline=cell.cmdline.args if cell.cmdline else "",
-        sysctl=" ".join(cell.sysctl.values)[:1024] if cell.sysctl else "",
+        cmdline=setting(cell.cmdline),
+        sysctl=setting(cell.sysctl),
         world=cell.world,
         verdict=final.verdict,
         reason=final.reason,

@@ -16,6 +16,7 @@ from harness.results import results_file
 from harness.results.model import Results
 
 MAX_EVIDENCE = 64 << 20  # bytes of one file of a cell; a run writes at most half of that
+_ATTEMPT = re.compile(r"attempt-[1-9]", re.ASCII)  # of a machine that was lost
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
 
 
@@ -81,9 +82,16 @@ def copy_cells(shard: Shard, to: Path) -> None:
         source = shard.folder / "cells" / cell.id
         if not _FOLDER_NAME.fullmatch(cell.id) or not source.is_dir() or source.is_symlink():
             continue
-        (to / cell.id).mkdir(exist_ok=True)
-        for path in sorted(source.iterdir()):
-            if path.is_file() and not path.is_symlink():
-                if path.stat().st_size > MAX_EVIDENCE:
-                    raise ConfigError(f"{path}: larger than {MAX_EVIDENCE >> 20} MiB")
-                shutil.copyfile(path, to / cell.id / path.name)
+        _copy_files(source, to / cell.id)
+        for attempt in sorted(source.iterdir()):
+            if _ATTEMPT.fullmatch(attempt.name) and attempt.is_dir() and not attempt.is_symlink():
+                _copy_files(attempt, to / cell.id / attempt.name)
+
+
+def _copy_files(source: Path, to: Path) -> None:
+    to.mkdir(exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.is_file() and not path.is_symlink():
+            if path.stat().st_size > MAX_EVIDENCE:
+                raise ConfigError(f"{path}: larger than {MAX_EVIDENCE >> 20} MiB")
+            shutil.copyfile(path, to / path.name)

@@ -156,6 +156,29 @@ def test_a_run_of_some_tests_is_no_night(tmp_path: Path) -> None:
     assert "2 tests of cells that ran did not run: 6.1-auto truth.open, 6.1-auto" in caught.value.message
 
 
+def test_a_night_that_did_not_look_for_what_all_cells_skip_is_refused() -> None:
+    """A run of selected kernels may have every cell of the night, and demands nothing of a whole run."""
+    matrix = matrix_of("6.1", "7.3")
+    found = a_night(matrix)
+    cells = [
+        cell.model_copy(
+            update={"tests": (a_test(cell.tests[0].name, Verdict.SKIP, "cannot"), *cell.tests[1:])}
+        )
+        for cell in found.cells
+    ]
+    with pytest.raises(ConfigError, match=r"truth\.open: no cell of the whole run could run it: cannot"):
+        night.check(a_run(*cells), whole_night(matrix))
+
+
+def test_a_night_of_other_settings_is_refused() -> None:
+    """A cell that has the name of a planned one and another command line is another cell."""
+    matrix = matrix_of("6.1")
+    found = a_night(matrix)
+    other = found.cells[0].model_copy(update={"cmdline": "quiet"})
+    with pytest.raises(ConfigError, match=r"6\.1-auto: planned as .* are of .* quiet"):
+        night.check(found.model_copy(update={"cells": (other,)}), whole_night(matrix))
+
+
 def test_tables_have_kernels_down_and_hook_sets_across() -> None:
     """A test that did not pass on a kernel is missing in its count; a variant has a row of its own."""
     opened = [a_test("doors.at"), a_test("doors.at", Verdict.SKIP, "cannot")]

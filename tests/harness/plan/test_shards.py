@@ -14,7 +14,7 @@ from rich.console import Console
 import harness.lab.lab
 from harness import cli
 from harness.commands import run as run_command
-from harness.errors import ConfigError
+from harness.errors import ConfigError, IncompleteError
 from harness.plan import checked as config
 from harness.plan import cost
 from harness.plan import shards as split
@@ -96,6 +96,61 @@ def test_a_lost_shard_makes_the_merge_fail(matrix: Path) -> None:
     (matrix.parent / "plan.json").write_text(make(_of(matrix), Selectors()).to_json())
     only = str(_run(matrix, "one", "1/2"))
     assert cli.main(["merge", only, "--plan", "plan.json", "--output", "merged"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "problems"),
+    [
+        (["1/3", "2/3"], ["-lsm: in another shard, and in none of these"]),
+        (["1/2", "2/3"], ["shards of different divisions: ", " is 1/2 and ", " is 2/3"]),
+    ],
+)
+def test_shards_show_without_the_plan_what_is_missing(
+    names: list[str], problems: list[str], matrix: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A merge of the first shards, or of shards of two runs, is no green run."""
+    folders = [str(_run(matrix, str(number), name)) for number, name in enumerate(names)]
+    assert cli.main(["merge", *folders, "--output", "merged"]) == 4
+    printed = capsys.readouterr().err
+    assert [problem for problem in problems if problem not in printed] == []
+    if (matrix.parent / "merged").exists():
+        assert not results_file.load(matrix.parent / "merged/results.json").run.complete
+
+
+def test_all_shards_are_known_to_be_all(matrix: Path) -> None:
+    """The last one may be any; a part without a number, such as the night of arm64, may be beside them."""
+    whole = make(_of(matrix), Selectors())
+    parts = {name: split.part(whole, name, {}) for name in ("1/3", "2/3", "3/3")}
+    assert split.absent(parts) == []
+    assert split.absent(parts | {"more": make(matrix_of("6.99"), Selectors())}) == []
+    assert split.absent({"whole": whole}) == []
+
+
+def test_a_cell_that_two_divisions_leave_to_each_other_is_missing(matrix: Path) -> None:
+    """Two hosts with other times beside the matrix divide it differently, and a cell may be in neither."""
+    whole = make(_of(matrix), Selectors())
+    first, second = (split.part(whole, name, {}) for name in ("1/2", "2/2"))
+    fewer = second.model_copy(update={"cells": second.cells[1:]})
+    lost = second.cells[0].id
+    assert split.absent({"a": first, "b": fewer}) == [f"{lost}: in another shard, and in none of these"]
+    assert split.absent({"a": first, "b": fewer, "merged": whole}) == []
+
+
+def test_shards_of_an_older_harness_are_missed_by_their_numbers(matrix: Path) -> None:
+    """Their plans do not list the cells of the others."""
+    whole = make(_of(matrix), Selectors())
+    parts = {name: split.part(whole, name, {}) for name in ("1/3", "3/3")}
+    older = {name: plan.model_copy(update={"omitted": ()}) for name, plan in parts.items()}
+    assert split.absent(older) == ["shard 2/3: not among these folders"]
+
+
+def test_a_shard_with_fewer_tests_is_not_that_shard(matrix: Path) -> None:
+    """`harness run --shard 2/2 -- -k truth` runs a part of it."""
+    whole = make(_of(matrix), Selectors())
+    first, second = (split.part(whole, name, {}) for name in ("1/2", "2/2"))
+    assert second.narrowed(second.pairs()) == second
+    with pytest.raises(IncompleteError, match="b: not all tests of that shard were selected"):
+        split.absent({"a": first, "b": second.narrowed(second.pairs()[1:])})
 
 
 def _of(matrix: Path) -> Matrix:

@@ -111,6 +111,13 @@ def test_a_cell_without_a_plan_is_named() -> None:
         merge.merge(plan_of(a_cell("6.1")), [shard(a_cell("6.1"), a_cell("7.3"))])
 
 
+def test_results_of_other_settings_are_refused() -> None:
+    """A shard of another matrix can have a cell of the same name with another command line."""
+    cell = a_cell("6.1").model_copy(update={"cmdline": "quiet"})
+    with pytest.raises(IncompleteError, match=r"6\.1-auto: planned as .*, and the results are of .* quiet"):
+        merge.merge(plan_of(a_cell("6.1")), [shard(cell)])
+
+
 def test_a_cell_that_one_shard_ran_is_not_reported_as_omitted() -> None:
     one = shard(a_cell("6.1"))
     omitting = Plan(schema=1, cells=one.plan.cells, omitted=(Omitted(id="7.3-auto", reason="not selected"),))
@@ -247,11 +254,24 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "m").iterdir()] == ["mine"]
 
 
+def test_the_evidence_of_a_lost_machine_is_kept(tmp_path: Path) -> None:
+    """A cell whose first machine was lost has its console in a folder of its own."""
+    here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
+    (here / "cells/6.1-auto/attempt-1").mkdir()
+    (here / "cells/6.1-auto/attempt-1/console.log").write_text("panic")
+    found = shard_folders.read(here)
+    shard_folders.write(found.results, found.plan, [found], tmp_path / "m", report.write_all)
+    assert (tmp_path / "m/cells/6.1-auto/attempt-1/console.log").read_text() == "panic"
+
+
 def test_links_in_a_shard_are_not_followed(tmp_path: Path) -> None:
     """A shard comes from another host: a link in it could name any file of this one."""
     here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
     (tmp_path / "secret").write_text("secret")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "key").write_text("secret")
     (here / "cells" / "6.1-auto" / "agent.log").symlink_to(tmp_path / "secret")
+    (here / "cells" / "6.1-auto" / "attempt-1").symlink_to(tmp_path / "secrets")
     found = shard_folders.read(here)
     shard_folders.write(found.results, found.plan, [found], tmp_path / "m", report.write_all)
     assert sorted(path.name for path in (tmp_path / "m" / "cells" / "6.1-auto").iterdir()) == ["console.log"]
@@ -354,6 +374,9 @@ def test_shards_of_different_agents_do_not_merge() -> None:
     a, b = a_cell("6.1"), a_cell("7.3")
     with pytest.raises(IncompleteError, match="different agents were tested in ab and cd"):
         merge.merge(plan_of(a, b), [tested(a, "ab"), tested(b, "cd")])
-    for first, second in (("ab", "ab"), ("", "ab"), ("ab", "")):
-        merged = merge.merge(plan_of(a, b), [tested(a, first), tested(b, second)])
+    with pytest.raises(IncompleteError, match="none: tested an agent, and its results do not name it"):
+        merge.merge(plan_of(a, b), [tested(a, "ab"), tested(b, "")])
+    suite = a_cell("7.3", hooks=())
+    for parts in ([tested(a, "ab"), tested(b, "ab")], [tested(suite, ""), tested(a, "ab")]):
+        merged = merge.merge(plan_of(a, b), parts)
         assert merged.run.agent == Agent(bundle="ab")
