@@ -21,7 +21,7 @@ from harness.report.lines import duration
 from harness.report.terminal import print_table
 from harness.run.options import typed
 from harness.run.run import Options, Run
-from harness.run.times import read_times
+from harness.run.times import read_shared, read_times
 from harness.text import counted
 
 
@@ -52,7 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
     plan = run.plan
     suites.check_existing(plan, run.base)
     console = Console()
-    known = read_times(run.options.matrix.parent / TIMES)
+    known = read_shared(run.options.matrix.parent / TIMES)
     if arguments.shards:
         _shards(plan, arguments.shards, known, console, as_json=arguments.json)
     elif arguments.json:

@@ -149,7 +149,7 @@ class Run:
             raise ConfigError("--must-pass: a shard does not know what others run; leave out --shard")
         if self.options.must_pass:
             whole = whole.model_copy(update={"must_pass": True})
-        known = times.read_times(self.options.matrix.parent / cost.TIMES) if self.options.shard else {}
+        known = times.read_shared(self.options.matrix.parent / cost.TIMES) if self.options.shard else {}
         return shards.part(whole, self.options.shard, known) if self.options.shard else whole
 
     def _whole_plan(self) -> Plan:

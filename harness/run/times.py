@@ -7,14 +7,23 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field, TypeAdapter, ValidationError
+
+from harness.errors import ConfigError
 from harness.host import files
 from harness.plan.cells import Cell
 from harness.plan.cost import key_of_test, other_seconds, seconds_of_test
 from harness.plan.plan import Plan
 from harness.results.model import CellResult
+from harness.text import one_line
 
 _MAX_BYTES = 16 << 20
+_MAX_S = 1e9
+_TIMES: TypeAdapter[dict[str, float]] = TypeAdapter(
+    dict[str, Annotated[float, Field(ge=0, lt=_MAX_S, allow_inf_nan=False)]]
+)
 
 
 def read_times(path: Path) -> dict[str, float]:
@@ -24,9 +33,29 @@ def read_times(path: Path) -> dict[str, float]:
     """
     try:
         found = json.loads(files.read_regular(path, _MAX_BYTES))
-        return {str(name): float(seconds) for name, seconds in found.items()}
+        known = {str(name): float(seconds) for name, seconds in found.items()}
+        return {name: seconds for name, seconds in known.items() if 0 <= seconds < _MAX_S}
     except (OSError, ValueError, ArithmeticError, AttributeError, TypeError, RecursionError):
         return {}
+
+
+def read_shared(path: Path) -> dict[str, float]:
+    """The times beside a matrix; empty if there is no such file.
+
+    Raises ConfigError for a damaged file: a host that ignored it would have other shards than the others.
+    """
+    try:
+        found = _TIMES.validate_json(files.read_regular(path, _MAX_BYTES))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = one_line(": ".join(map(str, (*first["loc"], first["msg"]))))
+        hint = "write it with `harness history DIR... --times`, or remove it on all hosts"
+        raise ConfigError(f"{path}: not the seconds of cells and tests: {where}", hint=hint) from error
+    return found
 
 
 def write_times(path: Path, results: Iterable[CellResult]) -> None:

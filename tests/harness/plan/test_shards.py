@@ -198,6 +198,17 @@ def test_plan_and_run_use_the_times_beside_the_matrix(
     assert list(planned.machines()) == [first]
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"a": null}', '{"a": NaN}', '{"a": 1e400}', '{"a": -1}'])
+def test_damaged_times_beside_the_matrix_are_refused(
+    text: str, matrix: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A host that ignored them would have other shards than the others."""
+    (matrix.parent / "matrix.times").write_text(text)
+    for words in (["plan"], ["plan", "--shards", "2"], ["run", "--shard", "1/2"]):
+        assert cli.main(words) == 2
+        assert "matrix.times: not the seconds of cells and tests" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", ""])
 def test_an_invalid_shard_is_refused(shard: str) -> None:
     with pytest.raises(ConfigError, match="invalid shard"):

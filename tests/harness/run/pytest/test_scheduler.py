@@ -163,7 +163,9 @@ def test_the_longest_goes_first_and_an_unknown_one_by_its_tests_cost(three: Plan
     assert order == ["6.12-amd64", "6.1-amd64", "5.10-amd64"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "x"}', '{"a": null}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"a": "x"}', '{"a": null}', '{"a": NaN, "b": 1e400, "c": -1}']
+)
 def test_unreadable_times_count_as_unknown(tmp_path: Path, text: str) -> None:
     path = tmp_path / "times"
     path.write_text(text)
