@@ -286,7 +286,12 @@ class Suite(_Model):
     @property
     def test(self) -> str:
         """The name of the suite's only test."""
-        return f"command.{self.name}"
+        return suite_test(self.name)
+
+
+def suite_test(name: str) -> str:
+    """The name of the only test of the suite `name`."""
+    return f"command.{name}"
 
 
 class Matrix(_Model):

@@ -110,6 +110,7 @@ def of_run(results: Results) -> RunFacts:
     """Return the facts of a run."""
     run = results.run
     tests = tuple(dict.fromkeys(test.name for cell in results.cells for test in cell.tests))
+    rests = words.variants(results.cells)
     return RunFacts(
         id=run.id,
         started=run.started,
@@ -118,12 +119,11 @@ def of_run(results: Results) -> RunFacts:
         cpus=run.host.cpus,
         exit_code=run.exit_code,
         tests=tests,
-        cells=tuple(of_cell(cell, tests) for cell in results.cells),
+        cells=tuple(_of_cell(cell, tests, rests[cell.id]) for cell in results.cells),
     )
 
 
-def of_cell(cell: CellResult, tests: Sequence[str]) -> CellFacts:
-    """Return the facts of a cell; `tests` are those of the whole run."""
+def _of_cell(cell: CellResult, tests: Sequence[str], rest: str) -> CellFacts:
     ended = {test.name: LETTERS[test.verdict] for test in cell.tests}
     counted = [(hook.insns or 0, hook.program) for hook in cell.hooks if hooks.in_use(hook)]
     most, program = max(counted, default=(0, ""))
@@ -133,7 +133,7 @@ def of_cell(cell: CellResult, tests: Sequence[str]) -> CellFacts:
         release=cell.kernel.release,
         version=next((package.version for package in cell.kernel.packages), ""),
         arch=cell.arch,
-        column=" · ".join(filter(None, (cell.hookset, words.variant_rest(cell)))),
+        column=" · ".join(filter(None, (cell.hookset, rest))),
         verdict=cell.verdict,
         reason=cell.reason[:200] if cell.verdict is not Verdict.PASS else "",
         boot_s=round(cell.phases.boot_s, 1),

@@ -7,9 +7,12 @@ written by hand.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 
+from harness.plan.matrix import suite_test
 from harness.report.facts import CellFacts, RunFacts
 from harness.report.shared.verdicts import counts
 from harness.results.model import Scenario
@@ -49,37 +52,78 @@ def render(page: str, facts: RunFacts, described: Mapping[str, Scenario]) -> str
 
 
 class Notes:
-    """The footnotes of the page: one for each text about what is not seen, in the order of the cells.
+    """The footnotes of the page: one for each thing that is not seen, in the order of the cells.
 
-    A text is the reason of a cell that did not pass, or a limit of its hook set.
+    A thing is the reason of a cell that did not pass, or a part of a limit of its hook set.
     """
 
     def __init__(self, facts: RunFacts) -> None:
+        texts = dict.fromkeys(text for cell in facts.cells for text in cell.limits.values())
+        self._things = _things(list(texts))
         self._numbers: dict[str, int] = {}
-        self._events: dict[str, dict[str, None]] = {}
+        self._events: dict[
+            str, dict[str, dict[str, None]]
+        ] = {}  # by thing, and by what only some have besides
         for cell in facts.cells:
-            for text in _texts(cell):
-                self._numbers.setdefault(text, len(self._numbers) + 1)
-                events = (event for event, limit in cell.limits.items() if limit == text)
-                self._events.setdefault(text, {}).update(dict.fromkeys(events))
+            for thing in self._of(cell):
+                self._numbers.setdefault(thing, len(self._numbers) + 1)
+            for event, limit in cell.limits.items():
+                for thing, more in self._things[limit]:
+                    self._events.setdefault(thing, {}).setdefault(more, {})[event] = None
 
     def of(self, cell: CellFacts) -> str:
         """Return the references of a cell, such as ` [1] [4]`."""
-        return "".join(f" [{number}]" for number in sorted(self._numbers[text] for text in _texts(cell)))
+        return "".join(f" [{number}]" for number in sorted(self._numbers[thing] for thing in self._of(cell)))
 
     def lines(self) -> Iterator[str]:
         """Yield the footnotes, each with the event types that it is about."""
-        for text, number in self._numbers.items():
-            events = ", ".join(f"`{event}`" for event in self._events[text])
-            yield f"{number}. {events}{': ' if events else ''}{markdown(text)}"
+        for thing, number in self._numbers.items():
+            by_more = self._events.get(thing, {})
+            events = _events(dict.fromkeys(event for events in by_more.values() for event in events))
+            rest = [f"{_events(events)}: {markdown(more)}" for more, events in by_more.items() if more]
+            more = f" ({'; '.join(rest)})" if rest else ""
+            yield f"{number}. {events}{': ' if events else ''}{markdown(thing)}{more}"
         if not self._numbers:
             yield "Nothing: every hook set of that run sees each event whole, or not at all."
 
+    def _of(self, cell: CellFacts) -> list[str]:
+        # A reason begins with the fact; what follows are the hooks that depend on it.
+        own = [] if cell.verdict is Verdict.PASS else [cell.reason.partition(": ")[0]]
+        things = (thing for limit in cell.limits.values() for thing, _ in self._things[limit])
+        return list(dict.fromkeys([*own, *things]))
 
-def _texts(cell: CellFacts) -> list[str]:
-    # A reason begins with the fact; what follows are the hooks that depend on it.
-    own = [] if cell.verdict is Verdict.PASS else [cell.reason.partition(": ")[0]]
-    return list(dict.fromkeys([*own, *cell.limits.values()]))
+
+def _events(labels: Iterable[str]) -> str:
+    return ", ".join(f"`{label}`" for label in labels)
+
+
+def _things(texts: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Split each of these limits into things that are not seen, each with what this limit adds to it.
+
+    A limit is a list of parts, separated by `; `. Parts that always occur together are one thing. A part that
+    is another one, a comma and some words adds these words to the other.
+    """
+    parts = {text: text.split("; ") for text in texts}
+    count = Counter(part for found in parts.values() for part in found)
+    together = Counter(pair for found in parts.values() for pair in pairwise(found))
+    things: dict[str, list[str]] = {}
+    for text, (first, *_) in parts.items():
+        things[text] = [first]
+        for one, other in pairwise(parts[text]):
+            if together[one, other] == count[one] == count[other]:
+                things[text][-1] += f"; {other}"
+            else:
+                things[text].append(other)
+    known = {thing for found in things.values() for thing in found}
+    return {text: [_based(thing, known) for thing in found] for text, found in things.items()}
+
+
+def _based(thing: str, known: Container[str]) -> tuple[str, str]:
+    """Split `thing` into the shortest of the `known` ones that it begins with, and the words that follow."""
+    for comma in re.finditer(", ", thing):
+        if thing[: comma.start()] in known:
+            return thing[: comma.start()], thing[comma.end() :]
+    return thing, ""
 
 
 def run(facts: RunFacts) -> Iterator[str]:
@@ -106,7 +150,10 @@ def kernels(facts: RunFacts) -> Iterator[str]:
             for kind, state in states
             if state != "fires" and kind not in ("skips", "reattach")
         )
-        yield _row(kernel, best.release, best.version, boot, ", ".join(fails))
+        # Each once: the archive may have moved between two shards.
+        releases = dict.fromkeys(cell.release for cell in cells if cell.release)
+        versions = dict.fromkeys(cell.version for cell in cells if cell.version)
+        yield _row(kernel, ", ".join(releases), ", ".join(versions), boot, ", ".join(fails))
 
 
 def hooksets(facts: RunFacts, notes: Notes) -> Iterator[str]:
@@ -120,12 +167,13 @@ def hooksets(facts: RunFacts, notes: Notes) -> Iterator[str]:
 
 
 def variants(facts: RunFacts, notes: Notes) -> Iterator[str]:
-    """Show each other variant: on which kernels it ran, and how many tests passed there."""
+    """Show each other variant and each suite: on which kernels it ran, and how many tests passed there."""
     columns: dict[str, list[CellFacts]] = {}
+    plain = _plain_columns(facts)
     for cell in facts.cells:
-        if " · " in cell.column:
+        if cell.column not in plain:
             columns.setdefault(cell.column, []).append(cell)
-    yield from _head("hook set and variant", "passed of planned")
+    yield from _head("hook set and variant, or program", "passed of planned")
     for column, cells in columns.items():
         yield _row(column, ", ".join(f"{_kernel(cell)} {_passed(facts, cell, notes)}" for cell in cells))
 
@@ -156,7 +204,9 @@ def scenarios(facts: RunFacts, described: Mapping[str, Scenario]) -> Iterator[st
 
 
 def _plain_columns(facts: RunFacts) -> list[str]:
-    return list(dict.fromkeys(cell.column for cell in facts.cells if " · " not in cell.column))
+    """Return the hook sets; a suite is a column of the matrix, and no hook set."""
+    columns = dict.fromkeys(cell.column for cell in facts.cells if " · " not in cell.column)
+    return [column for column in columns if suite_test(column) not in facts.tests]
 
 
 def _kernel(cell: CellFacts) -> str:

@@ -211,6 +211,50 @@ def test_each_thing_that_is_not_seen_has_one_footnote() -> None:
     assert [notes.of(cell) for cell in known.cells] == [" [1] [2]", " [1]", ""]
 
 
+def test_no_sentence_is_repeated() -> None:
+    """A limit is a list of things; what one event type has besides is in the footnote of the thing."""
+    arguments, hidden = "seen only in arguments: links are not resolved", "hidden by others; counted as lost"
+    cells = [
+        a_cell("6.1", "tracepoint", limits={"open": f"{arguments}, nor are handles", "chmod": arguments}),
+        a_cell("7.3", "tracepoint", limits={"exec": f"no refusal is seen; {hidden}", "fork": hidden}),
+        a_cell("6.1", limits={"exec": "no refusal is seen"}),
+    ]
+    known = facts.of_run(a_run(*cells))
+    notes = tables.Notes(known)
+    assert list(notes.lines()) == [
+        f"1. `open`, `chmod`: {arguments} (`open`: nor are handles)",
+        "2. `exec`: no refusal is seen",
+        f"3. `exec`, `fork`: {hidden}",
+    ]
+    assert [notes.of(cell) for cell in known.cells] == [" [1]", " [2] [3]", " [2]"]
+
+
+def test_two_cells_of_one_text_have_rows_of_their_own() -> None:
+    """One command line can have two names, for different tests."""
+    locked: dict[str, Any] = {"cmdline": "lockdown=integrity", "tests": (a_test("truth.open"),)}
+    cells = [a_cell("6.1", id=f"6.1-auto-{name}", **locked) for name in ("lockable", "integrity")]
+    known = facts.of_run(a_run(*cells, a_cell("7.3", id="7.3-auto-integrity", **locked)))
+    assert list(tables.variants(known, tables.Notes(known)))[2:] == [
+        "| auto · lockdown=integrity \\(lockable\\) | 6.1 ✓ 1/1 |",
+        "| auto · lockdown=integrity \\(integrity\\) | 6.1 ✓ 1/1, 7.3 ✓ 1/1 |",
+    ]
+
+
+def test_a_suite_is_no_hook_set() -> None:
+    cells = [a_cell("6.1"), a_cell("6.1", "service-12", tests=(a_test("command.service-12"),))]
+    known = facts.of_run(a_run(*cells))
+    assert next(tables.hooksets(known, tables.Notes(known))) == "| kernel | auto |"
+    assert list(tables.variants(known, tables.Notes(known)))[2:] == ["| service-12 | 6.1 ✓ 1/1 |"]
+
+
+def test_all_releases_of_a_kernel_are_listed() -> None:
+    """Shards that ran when the archive moved have two."""
+    moved = a_cell("6.1", "kprobe")
+    kernel = moved.kernel.model_copy(update={"release": "6.1.0-99-cloud-amd64"})
+    known = facts.of_run(a_run(a_cell("6.1"), moved.model_copy(update={"kernel": kernel})))
+    assert "| 6.1 | 6.1.0-41-cloud-amd64, 6.1.0-99-cloud-amd64 | 6.1.42-1 |" in list(tables.kernels(known))[2]
+
+
 def test_a_page_without_a_night_says_so() -> None:
     page = "<!-- begin: run -->\nx\n<!-- end: run -->\n<!-- begin: kernels -->\ny\n<!-- end: kernels -->\n"
     made = tables.render(page, facts.of_run(a_run()), of_catalogue())

@@ -100,7 +100,8 @@ def tables(results: Results) -> list[Table]:
     for cell in results.cells:
         if cell.hooks or cell.capabilities:
             grouped.setdefault(words.variant_key(cell), []).append(cell)
-    return [_narrow(_table(cells)) for cells in grouped.values()]
+    rests = words.variants(cell for cells in grouped.values() for cell in cells)
+    return [_narrow(_table(cells, rests[cells[0].id])) for cells in grouped.values()]
 
 
 def _narrow(table: Table) -> Table:
@@ -127,14 +128,14 @@ def _narrow(table: Table) -> Table:
     )
 
 
-def _table(cells: list[CellResult]) -> Table:
+def _table(cells: list[CellResult], rest: str) -> Table:
     coverage = _facts([cell.coverage for cell in cells])
     names = {row.name for row in coverage}
     at_point = [_by_point(cell) for cell in cells]
     points = dict.fromkeys(point for found in at_point for point in found)
     return Table(
         hookset=cells[0].hookset,
-        rest=words.variant_rest(cells[0]),
+        rest=rest,
         cells=tuple(cells),
         points=tuple(
             PointRow(

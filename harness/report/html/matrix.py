@@ -37,9 +37,10 @@ def grid(results: Results) -> Grid:
     """Return rows and columns in the order of the results."""
     keys: dict[tuple[str, ...], Column] = {}
     rows: dict[str, dict[tuple[str, ...], CellResult]] = {}
+    rests = words.variants(results.cells)
     for cell in results.cells:
         key = words.variant_key(cell)
-        keys.setdefault(key, Column(cell.hookset, words.variant_rest(cell)))
+        keys.setdefault(key, Column(cell.hookset, rests[cell.id]))
         rows.setdefault(cell.kernel.name, {})[key] = cell
     return Grid(
         tuple(keys.values()),

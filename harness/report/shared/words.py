@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from harness.results.model import CellResult
@@ -20,8 +21,31 @@ _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def variant_key(cell: CellResult) -> tuple[str, ...]:
-    """Return the properties that cells of one matrix column share."""
-    return cell.hookset, cell.arch, cell.btf, cell.transport, cell.cmdline, cell.sysctl, cell.world
+    """Return what cells of one matrix column share: their properties, and the end of their ids.
+
+    Two cells of a kernel can have equal properties, such as one command line by two names.
+    """
+    settings = cell.cmdline, cell.sysctl, cell.world
+    return cell.hookset, cell.arch, cell.btf, cell.transport, *settings, _end_of_id(cell)
+
+
+def variants(cells: Iterable[CellResult]) -> dict[str, str]:
+    """Return by id the text of `variant_rest`, with a name for cells of two columns that have one text."""
+    listed = list(cells)
+    ends: dict[tuple[str, str], set[str]] = {}
+    for cell in listed:
+        ends.setdefault((cell.hookset, variant_rest(cell)), set()).add(_end_of_id(cell))
+    return {
+        cell.id: f"{rest} ({_end_of_id(cell).removeprefix(f'{cell.hookset}-')})"
+        if len(ends[cell.hookset, rest]) > 1
+        else rest
+        for cell in listed
+        for rest in [variant_rest(cell)]
+    }
+
+
+def _end_of_id(cell: CellResult) -> str:
+    return cell.id.removeprefix(f"{cell.kernel.name}-")
 
 
 def variant_rest(cell: CellResult) -> str:

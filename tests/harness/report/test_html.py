@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.report import html
+from harness.report.html import matrix
 from harness.results.model import Assertion, Attempt, Hook, Results, Splat, TestResult
 from harness.results.verdict import Verdict
 from tests.harness.report.made_up import PANIC, a_cell, a_run, a_test, every_verdict, ledger
@@ -172,6 +173,14 @@ def test_a_wrong_prediction_is_shown() -> None:
     text = " ".join(Page(html.render(a_run(a_cell("5.10", hooks=(hook,))))).words)
     assert "Predicted" in text
     assert "(not as predicted)" in text
+
+
+def test_no_cell_of_a_kernel_hides_another_one() -> None:
+    """Two cells with one command line are two columns of the matrix, also if one of them fails."""
+    lost = a_cell("6.1", id="6.1-auto-lockable", cmdline="lock", tests=(a_test("truth.open", Verdict.FAIL),))
+    found = matrix.grid(a_run(lost, a_cell("6.1", id="6.1-auto-integrity", cmdline="lock")))
+    assert [column.rest for column in found.columns] == ["lock (lockable)", "lock (integrity)"]
+    assert [cell and cell.verdict for cell in found.rows[0].cells] == [Verdict.FAIL, Verdict.PASS]
 
 
 def test_failures_come_before_passes() -> None:
