@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness import report
-from harness.errors import ConfigError, IncompleteError
+from harness.errors import ConfigError, IncompleteError, ProductError
 from harness.host import paths, signals
 from harness.plan.plan import Plan
 from harness.report.terminal import print_results
@@ -92,9 +92,12 @@ def _join(earlier: Shard, rest: Shard) -> Results:
     place = earlier.folder
     ran = {cell.id for cell in rest.results.cells}
     kept = tuple(cell for cell in earlier.results.cells if cell.id not in ran)
-    # The code of the earlier run says that it was not complete, which its rest made good.
-    code, complete = model.exit_code(kept), model.complete(kept)
     first = earlier.results.run
+    code, complete = model.exit_code(kept), model.complete(kept)
+    # The rest made good that the earlier run was not complete, but not a failure that no cell shows, such as
+    # that of a test beside the matrix.
+    if first.exit_code == ProductError.exit_code != model.exit_code(earlier.results.cells):
+        code = first.exit_code
     part = earlier.results.model_copy(
         update={
             "cells": kept,

@@ -93,6 +93,17 @@ def test_a_cell_keeps_its_result_if_its_neighbour_has_none(folder: Path) -> None
     assert set(after.values()) == {Verdict.PASS}
 
 
+def test_a_failure_that_no_cell_shows_stays(folder: Path) -> None:
+    """A test beside the matrix failed before the run was interrupted; it does not run again."""
+    found = results_file.load(folder / "results.json")
+    failed = found.run.model_copy(update={"exit_code": 1, "notes": ("tests/test_mine.py::test_it failed",)})
+    results_file.write(found.model_copy(update={"run": failed}), folder)
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 1
+    after = results_file.load(folder / "results.json")
+    assert {cell.verdict for cell in after.cells} == {Verdict.PASS}
+    assert (after.run.exit_code, after.run.complete) == (1, True)
+
+
 def test_a_resumed_shard_is_not_judged_as_a_whole_run(folder: Path) -> None:
     """The hook sets of the matrix that no cell of this shard has are those of other shards."""
     matrix = folder.parent / "matrix.yaml"
