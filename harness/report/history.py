@@ -6,6 +6,7 @@ night needs only the history of the night before.
 
 from __future__ import annotations
 
+import datetime
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from harness.results.verdict import Verdict
 
 FILE = "history.json"
 RUNS = 30  # that a history keeps
+_CLOCKS_DIFFER = datetime.timedelta(days=1)  # at most, on the hosts of the runs
 _MAD_TO_SIGMA = 1.4826  # of a normal distribution
 # Sums of what results may have.
 _Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
@@ -146,7 +148,18 @@ def joined(past: History, results: Results) -> History:
 
 def _history(runs: Iterable[RunEntry]) -> History:
     unique = {run.id: run for run in runs}
-    return History(runs=tuple(sorted(unique.values(), key=lambda run: run.started)[-RUNS:]))
+    return History(runs=tuple(sorted(unique.values(), key=_began)[-RUNS:]))
+
+
+def _began(run: RunEntry) -> datetime.datetime:
+    """When a run began. A time that cannot be right counts as the oldest, so that it hides no other run."""
+    oldest = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+    try:
+        began = datetime.datetime.fromisoformat(run.started)
+    except ValueError:
+        return oldest
+    began = began.replace(tzinfo=began.tzinfo or datetime.UTC)
+    return began if began < datetime.datetime.now(datetime.UTC) + _CLOCKS_DIFFER else oldest
 
 
 def beside(folder: Path) -> History:

@@ -32,7 +32,7 @@ def _lines(history: History, *, every: bool) -> Iterator[str]:
     if not history.runs:
         yield "No run is known."
         return
-    first, last = history.runs[0].started[:10], history.runs[-1].started[:10]
+    first, last = (markdown(run.started[:10]) for run in (history.runs[0], history.runs[-1]))
     yield f"### History: {counted(len(history.runs), 'run')}, {first} to {last}, the newest last"
     yield ""
     found = ((cell, test, history.series(cell, test)) for cell, test in history.pairs())

@@ -64,6 +64,17 @@ def test_a_test_that_a_run_did_not_plan_has_a_gap() -> None:
     assert known.pairs() == [("6.1-auto", "truth.open"), ("6.1-auto", "truth.exec")]
 
 
+@pytest.mark.parametrize("started", ["2999-01-01T00:00:00+00:00", "zzzz", "9999-12-31"])
+def test_a_wrong_clock_hides_no_run(started: str) -> None:
+    """Many runs that claim to be newer than any other do not push out the last one, nor come after it."""
+    entry = history.of_run(night(1))
+    wrong = (entry.model_copy(update={"id": f"x{n}", "started": started}) for n in range(2 * history.RUNS))
+    known = history.joined(History(runs=tuple(wrong)), night(2, V.FAIL))
+    assert len(known.runs) == history.RUNS
+    assert known.runs[-1].id == "20261102"
+    assert known.series("6.1-auto", "truth.open").red_since.startswith("2026-11-02")
+
+
 def test_noise_is_a_robust_deviation() -> None:
     """One outlier changes neither the middle nor the spread by much."""
     found = history.noise([10.0, 11.0, 9.0, 10.0, 500.0])
