@@ -90,8 +90,10 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
     night.check_facts(known)
     try:
         text = files.read_regular(page, PAGE_BYTES).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{page}: cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{page}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{page}: not UTF-8") from error
     files.write_atomic(page.with_suffix(".json"), known.to_json())
     files.write_atomic(page, tables.render(text, known, scenarios.of_catalogue()))
 

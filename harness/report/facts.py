@@ -70,7 +70,7 @@ class CellFacts(_Facts):
 
 
 class RunFacts(_Facts):
-    """A run; `facts` is the version of this format."""
+    """A run; `facts` is the version of this format, `shards` the seconds of each shard."""
 
     facts: Literal[1] = 1
     id: str
@@ -79,6 +79,7 @@ class RunFacts(_Facts):
     accelerator: str
     cpus: int
     exit_code: int
+    shards: dict[str, float] = {}
     tests: tuple[str, ...]
     cells: tuple[CellFacts, ...]
 
@@ -118,6 +119,7 @@ def of_run(results: Results) -> RunFacts:
         accelerator=run.accelerator,
         cpus=run.host.cpus,
         exit_code=run.exit_code,
+        shards=run.shards,
         tests=tests,
         cells=tuple(_of_cell(cell, tests, rests[cell.id]) for cell in results.cells),
     )

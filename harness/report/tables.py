@@ -134,7 +134,8 @@ def run(facts: RunFacts) -> Iterator[str]:
     ended = counts(verdict for cell in facts.cells for verdict in facts.verdicts(cell))
     took = f"{facts.duration_s / 60:.0f} min on {facts.cpus} CPUs with {markdown(facts.accelerator)}"
     run = f"Run {markdown(facts.id)}, {markdown(facts.started[:10])}: {counted(len(facts.cells), 'cell')}"
-    yield f"{run}, {_counted(ended)}; {took}."
+    parts = ", ".join(f"{markdown(name)} {seconds / 60:.0f} min" for name, seconds in facts.shards.items())
+    yield f"{run}, {_counted(ended)}; {took}{f' (shards: {parts})' if parts else ''}."
 
 
 def kernels(facts: RunFacts) -> Iterator[str]:

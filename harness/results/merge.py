@@ -194,6 +194,7 @@ def _run(
         accelerator=_joined(run.accelerator for run in runs),
         harness_version=_joined(run.harness_version for run in runs),
         agent=agent,
+        shards=_times(shards),
         notes=tuple(
             dict.fromkeys((*_about(shards), *absent, *unused, *exercise.untried(plan, cells), *_notes(runs)))
         ),
@@ -217,6 +218,14 @@ def _about(shards: Sequence[Shard]) -> list[str]:
     kinds = len({shard.results.run.host for shard in shards})
     where = "hosts of one kind" if kinds == 1 else f"hosts of {kinds} kinds"
     return [f"merged from {len(shards)} shards, run on {where}"] if len(shards) > 1 else []
+
+
+def _times(shards: Sequence[Shard]) -> dict[str, float]:
+    """The duration of each shard by its name; {} if all are parts of one, as those of a resumed shard are."""
+    merged = {name: spent for shard in shards for name, spent in shard.results.run.shards.items()}
+    named = {shard.plan.shard: shard.results.run.duration_s for shard in shards if shard.plan.shard}
+    found = merged | named if len(merged | named) > 1 else {}
+    return {name: found[name] for name in sorted(found)}
 
 
 def _wall_s(runs: Sequence[RunInfo]) -> float:

@@ -252,7 +252,10 @@ class Host(_Model):
 
 
 class RunInfo(_Model):
-    """The run; `started` is ISO 8601 in UTC, `agent` None if only suites ran, `hosts` those of a cluster."""
+    """The run; `started` is ISO 8601 in UTC, `agent` None if only suites ran, `hosts` those of a cluster.
+
+    `shards` has the duration of each shard of a merged run by its name, such as `2/6`.
+    """
 
     id: Word
     started: Word
@@ -266,6 +269,7 @@ class RunInfo(_Model):
     harness_version: Word
     agent: Agent | None = None
     notes: tuple[str, ...] = ()
+    shards: dict[Word, Seconds] = {}
 
 
 class Scenario(_Model):

@@ -170,6 +170,26 @@ def test_a_night_that_did_not_look_for_what_all_cells_skip_is_refused() -> None:
         night.check(a_run(*cells), whole_night(matrix))
 
 
+def test_an_incomplete_night_is_not_said_to_lack_hook_sets() -> None:
+    """They may be in the cells that are missing."""
+    matrix = matrix_of("6.1", hooksets=["auto", "kprobe"])
+    with pytest.raises(ConfigError) as caught:
+        night.check(a_night(matrix, without="6.1-kprobe"), whole_night(matrix))
+    assert "6.1-kprobe" in caught.value.message
+    assert "exercised" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"), [("no.md", "No such file or directory"), (".", "Is a directory")]
+)
+def test_a_page_that_cannot_be_read_is_named(
+    name: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / name
+    assert cli.main(["report", str(DOCS / "tables.json"), "--tables", str(page)]) == 2
+    assert capsys.readouterr().err.rstrip().endswith(f"{page}: cannot be read: {problem}")
+
+
 def test_a_night_of_other_settings_is_refused() -> None:
     """A cell that has the name of a planned one and another command line is another cell."""
     matrix = matrix_of("6.1")
@@ -253,6 +273,13 @@ def test_all_releases_of_a_kernel_are_listed() -> None:
     kernel = moved.kernel.model_copy(update={"release": "6.1.0-99-cloud-amd64"})
     known = facts.of_run(a_run(a_cell("6.1"), moved.model_copy(update={"kernel": kernel})))
     assert "| 6.1 | 6.1.0-41-cloud-amd64, 6.1.0-99-cloud-amd64 | 6.1.42-1 |" in list(tables.kernels(known))[2]
+
+
+def test_the_times_of_shards_are_named() -> None:
+    found = a_run(a_cell("6.1"))
+    merged = found.run.model_copy(update={"shards": {"1/2": 1800.0, "2/2": 2400.0}})
+    (line,) = tables.run(facts.of_run(found.model_copy(update={"run": merged})))
+    assert line.endswith("(shards: 1/2 30 min, 2/2 40 min).")
 
 
 def test_a_page_without_a_night_says_so() -> None:

@@ -88,7 +88,10 @@ def test_all_shards_merged_are_the_unsharded_run(matrix: Path, capsys: pytest.Ca
     folders = [str(_run(matrix, f"shard-{number}", shard)) for number, shard in enumerate(shards)]
     assert len(folders) == 3
     assert cli.main(["merge", *folders, "--plan", "plan.json", "--output", "merged"]) == whole.run.exit_code
-    assert _as_found(results_file.load(matrix.parent / "merged/results.json")) == _as_found(whole)
+    merged = results_file.load(matrix.parent / "merged/results.json")
+    assert _as_found(merged) == _as_found(whole)
+    assert list(merged.run.shards) == ["1/3", "2/3", "3/3"]
+    assert min(merged.run.shards.values()) > 0
 
 
 def test_a_lost_shard_makes_the_merge_fail(matrix: Path) -> None:
@@ -114,7 +117,9 @@ def test_shards_show_without_the_plan_what_is_missing(
     printed = capsys.readouterr().err
     assert [problem for problem in problems if problem not in printed] == []
     if (matrix.parent / "merged").exists():
-        assert not results_file.load(matrix.parent / "merged/results.json").run.complete
+        found = results_file.load(matrix.parent / "merged/results.json").run
+        assert not found.complete
+        assert not [note for note in found.notes if "of the whole run" in note]
 
 
 def test_all_shards_are_known_to_be_all(matrix: Path) -> None:
