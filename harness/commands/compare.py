@@ -40,9 +40,8 @@ def execute(arguments: argparse.Namespace) -> int:
         code = found.exit_code
         texts = {"compare.md": compare_text.to_markdown(found), "compare.json": compare_text.to_json(found)}
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            files.write_atomic(arguments.output / name, text)
+            files.write_output(arguments.output / name, text)
     sys.stdout.write(texts["compare.json" if arguments.json else "compare.md"])
     return code
 

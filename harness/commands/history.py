@@ -7,7 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-from harness.errors import ConfigError
 from harness.host import files
 from harness.plan import checked
 from harness.plan.plan import whole_night
@@ -41,17 +40,9 @@ def execute(arguments: argparse.Namespace) -> int:
     known = history.read(arguments.runs)
     text = known.model_dump_json() + "\n"
     if arguments.output:
-        _write(arguments.output / history.FILE, text)
+        files.write_output(arguments.output / history.FILE, text)
     if arguments.times:
         cells = whole_night(checked.load(arguments.matrix)).cells
-        _write(arguments.times, json.dumps(history.times(known, cells), indent=0) + "\n")
+        files.write_output(arguments.times, json.dumps(history.times(known, cells), indent=0) + "\n")
     sys.stdout.write(text if arguments.json else history_text.render(known, every=arguments.all))
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(path, text)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error

@@ -85,8 +85,9 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
     known = facts.stored(path)
     if known is None:
         found = results_file.load(path)
-        night.check(found, whole_night(checked.load(matrix)))
-        known = facts.of_run(found)
+        plan = whole_night(checked.load(matrix))
+        night.check(found, plan)
+        known = facts.of_run(night.in_order(found, plan))
     night.check_facts(known)
     try:
         text = files.read_regular(page, PAGE_BYTES).decode("utf-8")
@@ -94,8 +95,8 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
         raise ConfigError(f"{page}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{page}: not UTF-8") from error
-    files.write_atomic(page.with_suffix(".json"), known.to_json())
-    files.write_atomic(page, tables.render(text, known, scenarios.of_catalogue()))
+    files.write_output(page.with_suffix(".json"), known.to_json())
+    files.write_output(page, tables.render(text, known, scenarios.of_catalogue()))
 
 
 def check_plan(path: Path, found: model.Results) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from harness.errors import ConfigError
 from harness.host import private
 
 
@@ -83,3 +84,14 @@ def write_atomic(path: Path, text: str | Iterable[str]) -> None:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write a file that the user named, and the folders above it. Raises ConfigError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text)
+    except FileExistsError as error:
+        raise ConfigError(f"{path}: cannot be written: {path.parent} is not a folder") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error

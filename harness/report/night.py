@@ -27,6 +27,13 @@ def check(results: Results, plan: Plan) -> None:
         )
 
 
+def in_order(results: Results, plan: Plan) -> Results:
+    """Return results with the cells in the order of the plan; those of merged shards are in another one."""
+    order = {cell.id: place for place, cell in enumerate(plan.cells)}
+    cells = sorted(results.cells, key=lambda cell: order.get(cell.id, len(order)))
+    return results.model_copy(update={"cells": tuple(cells)})
+
+
 def check_facts(known: RunFacts) -> None:
     """Raise ConfigError if the stored facts are those of a run that was not green."""
     pairs = [

@@ -75,6 +75,27 @@ def test_a_wrong_clock_hides_no_run(started: str) -> None:
     assert known.series("6.1-auto", "truth.open").red_since.startswith("2026-11-02")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["history", "r.json", "--output"],
+        ["history", "r.json", "--times"],
+        ["compare", "r.json", "r.json", "--output"],
+    ],
+)
+def test_an_output_that_cannot_be_written_is_named(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.json").write_text(night(1).to_json())
+    (tmp_path / "matrix.yaml").write_text('kernels: ["6.1"]\n')
+    (tmp_path / "file").write_text("")
+    assert cli.main([*words, "file/x"]) == 2
+    problem = capsys.readouterr().err
+    assert "cannot be written: " in problem
+    assert "Not a directory" in problem or "file is not a folder" in problem
+
+
 def test_noise_is_a_robust_deviation() -> None:
     """One outlier changes neither the middle nor the spread by much."""
     found = history.noise([10.0, 11.0, 9.0, 10.0, 500.0])
