@@ -59,6 +59,11 @@ def execute(arguments: argparse.Namespace) -> int:
     if not found:
         raise IncompleteError("\n".join(problems))
     given = shard_folders.read_plan(arguments.plan) if arguments.plan else None
+    if given and given.shard:
+        raise ConfigError(
+            f"{arguments.plan}: the plan of shard {given.shard} only",
+            hint="give the whole plan, from `harness plan --json`, or leave --plan out",
+        )
     if given is None:
         problems += shards.absent({str(shard.folder): shard.plan for shard in found})
     plan = merge.whole_plan(found, given)

@@ -122,6 +122,14 @@ def test_shards_show_without_the_plan_what_is_missing(
         assert not [note for note in found.notes if "of the whole run" in note]
 
 
+def test_the_plan_of_a_shard_is_not_the_whole_one(matrix: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With it, a merge of this shard alone would be complete."""
+    only = _run(matrix, "one", "1/2")
+    assert cli.main(["merge", str(only), "--plan", str(only / "plan.json"), "--output", "merged"]) == 2
+    assert "plan.json: the plan of shard 1/2 only" in capsys.readouterr().err
+    assert not (matrix.parent / "merged").exists()
+
+
 def test_all_shards_are_known_to_be_all(matrix: Path) -> None:
     """The last one may be any; a part without a number, such as the night of arm64, may be beside them."""
     whole = make(_of(matrix), Selectors())
