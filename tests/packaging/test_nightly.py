@@ -1,48 +1,12 @@
-"""The nightly's issue: what opens, updates and closes it."""
+"""What a nightly run has to report."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests import ROOT
-
-PROGRAM = ROOT / "packaging/nightly.py"
-JOBS = ("plan", "shard (1/2)", "shard (2/2)", "report", "suite (mutants)", "suite (faults)")
-FINE = dict.fromkeys(JOBS, "success")
-
-
-def _loaded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("nightly", PROGRAM)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["nightly"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-nightly = _loaded()
-
-
-def cell(name: str, verdict: str, **tests: str) -> dict[str, Any]:
-    rows = [{"name": f"truth.{test}", "verdict": word, "reason": "because"} for test, word in tests.items()]
-    return {"id": name, "verdict": verdict, "reason": "of the cell", "tests": rows}
-
-
-def results(*cells: dict[str, Any], code: int = 0) -> dict[str, Any]:
-    return {"run": {"exit_code": code, "notes": []}, "cells": list(cells)}
-
-
-GOOD = results(cell("6.1-auto", "PASS", open="PASS"))
+from tests.packaging.nights import FINE, GOOD, cell, nightly, results
 
 
 def found(now: dict[str, Any] | None, before: dict[str, Any] | None, **jobs: str) -> list[str]:
@@ -75,22 +39,131 @@ def test_a_known_failure_is_found_again() -> None:
 
 @pytest.mark.parametrize("verdict", ["INFRA", "BOOT_FAIL"])
 def test_the_infrastructure_is_forgiven_for_one_night(verdict: str) -> None:
-    """If the cell had a result the night before; a second night in a row, or a first night, is found."""
-    lost = results(cell("6.1-auto", verdict, open=verdict), code=3)
+    """If the cell was as expected the night before; a second night in a row, or a first night, is found."""
+    lost = results(cell("6.1-auto", verdict, open=verdict), cell("7.3-auto", "PASS", open="PASS"), code=3)
     assert found(lost, GOOD, report="failure") == []
     assert found(lost, lost) == [f"6.1-auto {verdict}"]
     assert found(lost, None) == [f"6.1-auto {verdict}"]
 
 
+def test_a_failure_is_not_forgotten_because_its_machine_was_lost() -> None:
+    """Nothing shows that the cell would pass now, so the issue must stay open."""
+    bad = results(cell("6.1-auto", "FAIL", open="FAIL"), cell("7.3-auto", "PASS", open="PASS"), code=1)
+    lost = results(cell("6.1-auto", "INFRA", open="INFRA"), cell("7.3-auto", "PASS", open="PASS"), code=3)
+    assert found(lost, bad) == ["6.1-auto INFRA"]
+
+
+@pytest.mark.parametrize("code", [1, 4])
+def test_a_lost_machine_forgives_no_other_exit_code(code: int) -> None:
+    """The run failed for a reason that no cell shows, such as a hook set that no cell exercised."""
+    lost = results(cell("6.1-auto", "INFRA", open="INFRA"), cell("7.3-auto", "PASS", open="PASS"), code=code)
+    lost["run"]["notes"] = ["hook set lsm: no cell exercised it"]
+    night = nightly.Night(FINE | {"report": "failure"}, lost)
+    (one,) = nightly.findings(night, GOOD)
+    assert one.key == "run"
+    assert f"exits with {code}" in one.text
+    assert "hook set lsm: no cell exercised it" in one.text
+
+
+@pytest.mark.parametrize("verdict", ["INFRA", "BOOT_FAIL", "SKIP"])
+def test_a_night_that_proved_nothing_is_found(verdict: str) -> None:
+    """Every machine was lost or every test was skipped, also if it was so the night before."""
+    code = 0 if verdict == "SKIP" else 3
+    none = results(
+        cell("6.1-auto", verdict, open=verdict), cell("7.3-auto", verdict, open=verdict), code=code
+    )
+    good = results(cell("6.1-auto", "PASS", open="PASS"), cell("7.3-auto", "PASS", open="PASS"))
+    assert "nothing" in found(none, good)
+    assert "nothing" in found(none, none)
+
+
+def test_a_night_without_cells_or_jobs_is_found() -> None:
+    assert found(results(), None) == ["run", "nothing"]
+    assert found(results(code=4), None) == ["nothing"]
+    assert [one.key for one in nightly.findings(nightly.Night({}, GOOD), GOOD)] == ["jobs"]
+
+
+def test_a_cell_or_test_that_is_no_longer_planned_is_found() -> None:
+    """One row for a cell, and one for a test of any number of cells."""
+    both = {"open": "PASS", "read": "PASS"}
+    before = results(*(cell(f"{n}-auto", "PASS", **both) for n in range(6)))
+    now = results(*(cell(f"{n}-auto", "PASS", open="PASS") for n in range(5)))
+    rows = nightly.findings(nightly.Night(FINE, now), before)
+    assert [one.key for one in rows] == ["5-auto gone", "truth.read gone"]
+    assert rows[1].text == "`truth.read` is no longer planned in `0-auto, 1-auto, 2-auto` and 2 more"
+    assert nightly.findings(nightly.Night(FINE, before), now) == []
+
+
+def test_a_cell_that_newly_skips_most_of_its_tests_is_found() -> None:
+    """Half of them is no finding: a test may need a fast CPU. Tests that were skipped before do not count."""
+    other = cell("7.3-auto", "PASS", open="PASS")
+    before = cell("6.1-auto", "PASS", a="PASS", b="XFAIL", c="SKIP", d="SKIP")
+    half = cell("6.1-auto", "PASS", a="PASS", b="SKIP", c="SKIP", d="SKIP")
+    whole = cell("6.1-auto", "SKIP", a="SKIP", b="SKIP", c="SKIP", d="SKIP")
+    assert found(results(half, other), results(before, other)) == []
+    assert found(results(whole, other), results(before, other)) == ["6.1-auto SKIP"]
+    assert found(results(whole, other), results(whole, other)) == []
+
+
+DAMAGED = {
+    "empty": {},
+    "no cells": {"run": {"exit_code": 0}},
+    "verdict": results(cell("6.1-auto", "GOOD", open="PASS")),
+    "verdict of a test": results(cell("6.1-auto", "PASS", open="GOOD")),
+    "exit code": results(cell("6.1-auto", "PASS", open="PASS"), code=7),
+    "exit code of another type": GOOD | {"run": {"exit_code": False}},
+    "run": GOOD | {"run": None},
+    "cells": GOOD | {"cells": [None]},
+    "id": results(cell("6.1-auto", "PASS", open="PASS") | {"id": 5}),
+    "tests": results(cell("6.1-auto", "PASS") | {"tests": None}),
+    "schema": GOOD | {"schema": 2},
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_results_are_found(content: dict[str, Any]) -> None:
+    """As any night without results; a damaged night before does not change how this night is judged."""
+    night = nightly.Night(FINE | {"report": "failure"}, content)
+    rows = nightly.findings(night, GOOD)
+    assert [one.key for one in rows] == ["job report", "results"]
+    assert rows[1].text.startswith("results.json is damaged: ")
+    assert found(GOOD, content) == []
+    lost = results(cell("6.1-auto", "INFRA", open="INFRA"), cell("7.3-auto", "PASS", open="PASS"), code=3)
+    assert found(lost, content) == ["6.1-auto INFRA"]
+
+
+def test_a_job_that_is_skipped_for_no_failure_is_found() -> None:
+    """Each job of the nightly runs unless one that it needs failed."""
+    assert found(GOOD, GOOD, report="skipped") == ["job report"]
+    assert found(GOOD, GOOD, plan="failure", report="skipped") == ["job plan"]
+
+
+def test_verdicts_explain_as_many_failed_shards_as_there_are_cells() -> None:
+    """A cell belongs to one shard; a shard that was ended failed for another reason than its cells."""
+    lost = results(cell("6.1-auto", "INFRA", open="INFRA"), cell("7.3-auto", "PASS", open="PASS"), code=3)
+    one = {"shard (1/2)": "failure", "report": "failure"}
+    assert [row.key for row in nightly.findings(nightly.Night(FINE | one, lost), GOOD)] == []
+    both = one | {"shard (2/2)": "failure"}
+    keys = [row.key for row in nightly.findings(nightly.Night(FINE | both, lost), GOOD)]
+    assert keys == ["job shard (1/2)", "job shard (2/2)"]
+    ended = one | {"shard (1/2)": "timed_out"}
+    keys = [row.key for row in nightly.findings(nightly.Night(FINE | ended, lost), GOOD)]
+    assert keys == ["job shard (1/2)"]
+
+
 def test_a_missing_shard_is_found() -> None:
     """A shard without results is no pass."""
-    absent = results(cell("6.1-auto", "NOT_RUN", open="NOT_RUN"), code=4)
+    absent = results(
+        cell("6.1-auto", "NOT_RUN", open="NOT_RUN"), cell("7.3-auto", "PASS", open="PASS"), code=4
+    )
     assert found(absent, GOOD) == ["6.1-auto NOT_RUN"]
 
 
 def test_a_cell_that_failed_outside_of_its_tests_is_found() -> None:
     left = results(cell("6.1-auto", "FAIL", open="PASS"), code=1)
     assert found(left, GOOD) == ["6.1-auto FAIL"]
+    left = results(cell("6.1-auto", "CRASH", open="FLAKY"), code=1)
+    assert found(left, GOOD) == ["6.1-auto CRASH", "6.1-auto truth.open FLAKY"]
 
 
 def test_a_run_that_fails_for_no_cell_is_found() -> None:
@@ -174,176 +247,3 @@ def test_text_of_a_guest_stays_text() -> None:
     assert "\n# heading" not in text
     assert "`@everyone`" not in text
     assert "and 200 more" in text
-
-
-GH = """#!{python}
-import json, os, pathlib, shutil, sys
-home = pathlib.Path({home!r})
-words = sys.argv[1:]
-with (home / "calls").open("a") as file:
-    file.write(" ".join(words) + "\\n")
-if words[:2] == ["repo", "view"]:
-    print("main")
-elif words[:2] == ["run", "list"]:
-    print("\\n".join((home / "runs").read_text().split()))
-elif words[:2] == ["run", "view"]:
-    print((home / "jobs.json").read_text())
-elif words[:2] == ["run", "download"]:
-    source = home / words[2] / words[words.index("--name") + 1]
-    if not source.exists():
-        sys.exit(1)
-    shutil.copytree(source, words[words.index("--dir") + 1], dirs_exist_ok=True)
-elif words[:2] == ["issue", "list"]:
-    print((home / "open").read_text() if (home / "open").exists() else "", end="")
-"""
-
-
-class Hub:
-    """A fake `gh` that answers from a folder; run 50 is this one, and run 40 the last one."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        home.mkdir()
-        program = home / "gh"
-        program.write_text(GH.format(python=sys.executable, home=str(home)))
-        program.chmod(0o755)
-        (home / "runs").write_text("45 40")
-        self.jobs(FINE)
-
-    def jobs(self, ended: dict[str, str]) -> None:
-        rows = [{"name": name, "conclusion": word} for name, word in ended.items()]
-        rows.append({"name": "issue", "conclusion": ""})
-        (self.home / "jobs.json").write_text(json.dumps({"jobs": rows}))
-
-    def artifact(self, run: str, name: str, **files: Any) -> None:
-        folder = self.home / run / name
-        folder.mkdir(parents=True)
-        for file, content in files.items():
-            (folder / f"{file}.json").write_text(json.dumps(content))
-
-    def log(self, run: str, name: str, file: str, *lines: dict[str, Any]) -> None:
-        folder = self.home / run / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-
-    def call(self, *words: str, branch: str = "main") -> subprocess.CompletedProcess[str]:
-        environment = {
-            "PATH": f"{self.home}:{os.environ['PATH']}",
-            "GITHUB_RUN_ID": "50",
-            "GITHUB_REF_NAME": branch,
-        }
-        argv = [sys.executable, str(PROGRAM), *words]
-        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-
-    @property
-    def written(self) -> list[str]:
-        """Return the calls that change something."""
-        calls = (self.home / "calls").read_text().splitlines()
-        return [call for call in calls if call.startswith(("issue create", "issue comment", "issue close"))]
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Hub:
-    return Hub(tmp_path / "hub")
-
-
-BAD = results(cell("6.1-auto", "FAIL", open="FAIL"), code=1)
-
-
-def test_a_first_failure_opens_the_issue(hub: Hub, tmp_path: Path) -> None:
-    hub.artifact("50", "results", results=BAD)
-    done = hub.call("conclude", str(tmp_path / "d"))
-    assert done.returncode == 0, done.stderr
-    assert [call.split(" --")[0] for call in hub.written] == ["issue create"]
-    assert "`6.1-auto truth.open` FAIL: `because`" in done.stdout
-
-
-def test_a_night_that_could_not_even_plan_opens_the_issue(hub: Hub, tmp_path: Path) -> None:
-    """The update of the lock failed: no test ran, and no comparison is possible."""
-    hub.jobs({"plan": "failure", "shard": "skipped", "report": "skipped", "suite (faults)": "success"})
-    assert hub.call("conclude", str(tmp_path / "d")).returncode == 0
-    assert [call.split(" --")[0] for call in hub.written] == ["issue create"]
-
-
-@pytest.mark.parametrize(("known", "writes"), [([], ["issue comment 7"]), (["6.1-auto truth.open FAIL"], [])])
-def test_an_open_issue_gets_only_new_findings(
-    hub: Hub, tmp_path: Path, known: list[str], writes: list[str]
-) -> None:
-    (hub.home / "open").write_text("7")
-    hub.artifact("50", "results", results=BAD)
-    hub.artifact("40", "decision", decision={"keys": known})
-    assert hub.call("conclude", str(tmp_path / "d")).returncode == 0
-    assert [call.split(" --")[0] for call in hub.written] == writes
-
-
-def test_a_known_failure_without_an_open_issue_opens_one(hub: Hub, tmp_path: Path) -> None:
-    """The issue was closed without a correction."""
-    hub.artifact("50", "results", results=BAD)
-    hub.artifact("40", "decision", decision={"keys": ["6.1-auto truth.open FAIL"]})
-    hub.call("conclude", str(tmp_path / "d"))
-    assert [call.split(" --")[0] for call in hub.written] == ["issue create"]
-
-
-def test_the_logs_of_the_law_decide_the_issue(hub: Hub, tmp_path: Path) -> None:
-    """The summary is the last line of each log; a log without it, of a run that was killed, is a finding."""
-    hub.jobs(FINE | {"law (6.1)": "failure", "law (7.3)": "failure", "law (rules)": "success"})
-    hub.artifact("50", "results", results=GOOD)
-    kinds = {"summary": {"kinds": [{"kind": "filter open on `ext4`", "count": 2, "first": 9}]}}
-    hub.log("50", "law-6.1", "6.1-auto-1.jsonl", {"case": 9}, kinds)
-    hub.log("50", "law-6.1", "6.1-auto-1-neighbour.jsonl", kinds)
-    hub.log("50", "law-7.3", "7.3-auto-1.jsonl", {"case": 3})
-    hub.log("50", "law-rules", "rules-1.jsonl", {"summary": {"kinds": []}})
-    done = hub.call("conclude", str(tmp_path / "d"))
-    assert done.returncode == 0, done.stderr
-    assert [call.split(" --")[0] for call in hub.written] == ["issue create"]
-    assert "`law 6.1: filter open on 'ext4'`, 4 times" in done.stdout
-    assert json.loads((tmp_path / "d/decision.json").read_text())["keys"] == [
-        "law 6.1: filter open on `ext4`",
-        "law 7.3: 7.3-auto-1.jsonl ends without a summary",
-    ]
-
-
-def test_a_good_night_closes_the_issue(hub: Hub, tmp_path: Path) -> None:
-    (hub.home / "open").write_text("7")
-    hub.artifact("50", "results", results=GOOD)
-    hub.call("conclude", str(tmp_path / "d"))
-    assert [call.split(" --")[0] for call in hub.written] == ["issue close 7"]
-    assert json.loads((tmp_path / "d/decision.json").read_text()) == {"keys": []}
-
-
-def test_another_branch_does_not_change_the_issue(hub: Hub, tmp_path: Path) -> None:
-    hub.artifact("50", "results", results=BAD)
-    done = hub.call("conclude", str(tmp_path / "d"), branch="experiment")
-    assert done.returncode == 0
-    assert "experiment is not the default branch" in done.stdout
-    assert hub.written == []
-
-
-def test_the_baseline_is_of_the_default_branch(hub: Hub, tmp_path: Path) -> None:
-    """It is the newest run with the artifact."""
-    hub.artifact("40", "plan", lock={})
-    done = hub.call("last", "plan", str(tmp_path / "last"))
-    assert done.stdout == "plan: of run 40\n"
-    assert (tmp_path / "last/lock.json").exists()
-    calls = (hub.home / "calls").read_text()
-    assert "run list --workflow nightly.yml --branch main --status completed" in calls
-
-
-def test_the_first_night_has_no_baseline(hub: Hub, tmp_path: Path) -> None:
-    assert (
-        hub.call("last", "results", str(tmp_path / "last")).stdout == "no earlier nightly run has results\n"
-    )
-
-
-def test_a_github_that_refuses_fails_the_job(hub: Hub, tmp_path: Path) -> None:
-    """An issue that could not be written must not end in success."""
-    (hub.home / "jobs.json").unlink()
-    assert hub.call("conclude", str(tmp_path / "d")).returncode != 0
-
-
-def test_it_runs_without_the_project_being_installed() -> None:
-    """The job of the issue has no set-up, so only the standard library is imported."""
-    program = f"sys.argv = ['nightly.py', '--help']; runpy.run_path({str(PROGRAM)!r}, run_name='__main__')"
-    argv = ["python3", "-I", "-S", "-c", f"import sys, runpy; {program}"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
