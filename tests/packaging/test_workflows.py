@@ -56,6 +56,24 @@ def test_actions_are_pinned_by_commit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_repeated_job_replaces_its_artifacts(path: Path) -> None:
+    """Without `overwrite` the upload fails where the name exists, or leaves two artifacts of that name."""
+    uploads = [step for step in steps(path) if step.get("uses", "").startswith("actions/upload-artifact@")]
+    assert uploads
+    assert [step["with"]["name"] for step in uploads if step["with"].get("overwrite") != "true"] == []
+
+
+def test_the_issue_is_decided_by_results_of_the_same_attempt() -> None:
+    """The number of an artifact comes from the job that made it; one of an earlier attempt has another."""
+    jobs = load(ROOT / ".github/workflows/nightly.yml")["jobs"]
+    (made,) = [step for step in jobs["report"]["steps"] if step.get("id") == "upload"]
+    assert (made["if"], made["with"]["name"]) == ("always()", "results")
+    assert jobs["report"]["outputs"]["results"] == "${{ steps.upload.outputs.artifact-id }}"
+    (deciding,) = [step for step in jobs["issue"]["steps"] if "conclude" in step.get("run", "")]
+    assert deciding["env"]["RESULTS"] == "${{ needs.report.outputs.results }}"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_permissions_are_given_to_jobs(path: Path) -> None:
     """No permission is given to a whole workflow, and a checkout keeps no credentials."""
     workflow = load(path)
