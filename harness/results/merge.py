@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from harness.errors import ConfigError, IncompleteError
 from harness.plan.cells import Cell
+from harness.plan.matrix import Suite
 from harness.plan.plan import Omitted, Plan
 from harness.results import agreement, exercise, model, scenarios
 from harness.results.model import Agent, CellResult, Host, Results, RunInfo
@@ -53,6 +54,7 @@ def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Re
     `absent` has a line for each shard that is known to be missing. Planned cells and tests without a result
     are NOT_RUN; `missing` lists them.
     """
+    _check_suites(plan, shards)
     agent = _agent_of(shards)
     results = _cells_of(shards)
     if extra := _unplanned(plan, results.values()):
@@ -105,6 +107,19 @@ def _where(cell: Cell | CellResult, folder: Path) -> str:
     return f"{folder} ({cell.verdict} on {cell.host})" if cell.host else f"{folder} ({cell.verdict})"
 
 
+def _check_suites(plan: Plan, shards: Sequence[Shard]) -> None:
+    """Raise IncompleteError if suites of one name differ, because results have only the name of a suite."""
+    known: dict[str, tuple[Suite, str]] = {}
+    plans = [*((shard.plan, str(shard.folder)) for shard in shards), (plan, "the plan")]
+    for suite, where in ((cell.suite, where) for part, where in plans for cell in part.cells if cell.suite):
+        first, owner = known.setdefault(suite.name, (suite, where))
+        if suite != first:
+            raise IncompleteError(
+                f"suite {suite.name}: not the same in {owner} and {where}",
+                hint="run all shards with the same matrix",
+            )
+
+
 def _agent_of(shards: Sequence[Shard]) -> Agent | None:
     """The agent that the shards tested. Raises IncompleteError if they tested different ones."""
     merged: Agent | None = None
@@ -118,7 +133,9 @@ def _agent_of(shards: Sequence[Shard]) -> Agent | None:
             raise IncompleteError(f"different agents were tested in {first} and {shard.folder}")
         else:
             most = max(merged, agent, key=lambda one: len(one.objects))
-            merged = most.model_copy(update={"objects": merged.objects | agent.objects})
+            changes = False in (merged.clean, agent.clean)
+            clean = False if changes else merged.clean and agent.clean
+            merged = most.model_copy(update={"objects": merged.objects | agent.objects, "clean": clean})
     if merged and (nameless := next(filter(_is_nameless, shards), None)):
         raise IncompleteError(f"{nameless.folder}: tested an agent, and its results do not name it")
     return merged

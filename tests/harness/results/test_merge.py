@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness import cli, report
 from harness.errors import ConfigError, IncompleteError
 from harness.plan.cells import Cell
-from harness.plan.matrix import Kernel
+from harness.plan.matrix import Kernel, Suite
 from harness.plan.plan import Omitted, Plan
 from harness.results import agreement, merge, results_file, shard_folders
 from harness.results.model import Agent, CellResult, Results
@@ -65,6 +65,28 @@ def test_merged_shards_equal_the_whole_run(places: list[int]) -> None:
     assert agreement.disagreements(plan, merged) == []
     assert merge.missing(plan, parts) == []
     assert set(merge.whole_plan(parts).pairs()) == set(plan.pairs())
+
+
+def of_suite(kernel: str, **more: Any) -> Shard:
+    """A shard with one cell of the suite `tool`."""
+    found = a_cell(kernel, "tool", tests=(a_test("command.tool"),), hooks=())
+    suite = Suite.model_validate({"name": "tool", "command": ["./tool"], "files": ["tool"]} | more)
+    (cell,) = plan_of(found).cells
+    planned = cell.model_copy(update={"suite": suite})
+    return Shard(Path(f"of-{kernel}"), Plan(schema=1, cells=(planned,)), a_run(found))
+
+
+@pytest.mark.parametrize(
+    "change", [{"files": ["other/tool"]}, {"command": ["./tool", "-q"]}, {"timeout": "5m"}]
+)
+def test_a_suite_of_the_same_name_and_other_files_is_refused(change: dict[str, Any]) -> None:
+    """In a shard and the plan, and in two shards; results have no more of a suite than its name."""
+    one, same, other = of_suite("6.1"), of_suite("7.3"), of_suite("7.3", **change)
+    assert merge.merge(merge.whole_plan([one, same]), [one, same]).run.exit_code == 0
+    with pytest.raises(IncompleteError, match=r"suite tool: not the same in of-6\.1 and of-7\.3"):
+        merge.merge(merge.whole_plan([one, other]), [one, other])
+    with pytest.raises(IncompleteError, match=r"suite tool: not the same in of-7\.3 and the plan"):
+        merge.merge(same.plan, [other])
 
 
 def test_a_cell_that_no_shard_has_is_named_and_not_run() -> None:
@@ -380,3 +402,19 @@ def test_shards_of_different_agents_do_not_merge() -> None:
     for parts in ([tested(a, "ab"), tested(b, "ab")], [tested(suite, ""), tested(a, "ab")]):
         merged = merge.merge(plan_of(a, b), parts)
         assert merged.run.agent == Agent(bundle="ab")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "merged"),
+    [(True, False, False), (None, False, False), (True, None, None), (True, True, True)],
+)
+def test_an_agent_with_changes_in_any_shard_has_changes(
+    one: bool | None, other: bool | None, merged: bool | None
+) -> None:
+    """In whatever order the shards are named."""
+    a, b = a_cell("6.1"), a_cell("7.3")
+    parts = [_tested(a, Agent(bundle="ab", clean=one)), _tested(b, Agent(bundle="ab", clean=other))]
+    for shards in (parts, parts[::-1]):
+        agent = merge.merge(plan_of(a, b), shards).run.agent
+        assert agent
+        assert agent.clean is merged
