@@ -70,7 +70,11 @@ class CellFacts(_Facts):
 
 
 class RunFacts(_Facts):
-    """A run; `facts` is the version of this format, `shards` the seconds of each shard."""
+    """A run; `facts` is the version of this format, `shards` the seconds of each shard.
+
+    `agent` has the digest and the commit of the agent. `clean` is whether its tree had no changes, None if
+    that is unknown.
+    """
 
     facts: Literal[1] = 1
     id: str
@@ -79,6 +83,9 @@ class RunFacts(_Facts):
     accelerator: str
     cpus: int
     exit_code: int
+    agent: str = "unknown"
+    clean: bool | None = None
+    harness: str = ""
     shards: dict[str, float] = {}
     tests: tuple[str, ...]
     cells: tuple[CellFacts, ...]
@@ -119,6 +126,9 @@ def of_run(results: Results) -> RunFacts:
         accelerator=run.accelerator,
         cpus=run.host.cpus,
         exit_code=run.exit_code,
+        agent=words.agent_name(run.agent),
+        clean=run.agent.clean if run.agent else None,
+        harness=run.harness_version,
         shards=run.shards,
         tests=tests,
         cells=tuple(_of_cell(cell, tests, rests[cell.id]) for cell in results.cells),

@@ -8,11 +8,13 @@ from harness.errors import ConfigError
 from harness.plan.plan import Plan
 from harness.report.facts import RunFacts
 from harness.report.shared.verdicts import counts
+from harness.report.shared.words import agent_name
 from harness.results import agreement, exercise
 from harness.results.model import Results
 from harness.text import counted
 
 _NAMES = 5  # that a line lists at most
+_UNCLEAN = "the agent was built from uncommitted changes"
 _HINT = "make the page from a whole `make nightly`, or from its merged shards, with exit code 0"
 
 
@@ -41,8 +43,10 @@ def check_facts(known: RunFacts) -> None:
     ]
     red = [f"{cell.id} {test} ({verdict})" for cell, test, verdict in pairs if not verdict.expected]
     red += [f"{cell.id} ({cell.verdict})" for cell in known.cells if not cell.verdict.expected]
-    if red or known.exit_code:
-        problem = f"not as expected: {_some(red)}" if red else f"exit code {known.exit_code}"
+    problem = f"not as expected: {_some(red)}" if red else ""
+    problem = problem or (f"exit code {known.exit_code}" if known.exit_code else "")
+    problem = problem or (f"{_UNCLEAN}: {known.agent}" if known.clean is False else "")
+    if problem:
         raise ConfigError(f"run {known.id} is not a complete, green night: {problem}", hint=_HINT)
 
 
@@ -50,6 +54,8 @@ def _lacking(results: Results, plan: Plan) -> Iterator[str]:
     ran = {cell.id: cell for cell in results.cells}
     if not results.run.complete:
         yield "the run was interrupted"
+    if results.run.agent and results.run.agent.clean is False:
+        yield f"{_UNCLEAN}: {agent_name(results.run.agent)}"
     if missing := [cell.id for cell in plan.cells if cell.id not in ran]:
         yield f"{counted(len(missing), 'cell')} of {len(plan.cells)} did not run: {_some(missing)}"
     pairs = {(cell.id, test.name) for cell in results.cells for test in cell.tests}

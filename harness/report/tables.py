@@ -135,7 +135,8 @@ def run(facts: RunFacts) -> Iterator[str]:
     took = f"{facts.duration_s / 60:.0f} min on {facts.cpus} CPUs with {markdown(facts.accelerator)}"
     run = f"Run {markdown(facts.id)}, {markdown(facts.started[:10])}: {counted(len(facts.cells), 'cell')}"
     parts = ", ".join(f"{markdown(name)} {seconds / 60:.0f} min" for name, seconds in facts.shards.items())
-    yield f"{run}, {_counted(ended)}; {took}{f' (shards: {parts})' if parts else ''}."
+    agent = f"Agent: {markdown(facts.agent)}; harness {markdown(facts.harness or 'unknown')}."
+    yield f"{run}, {_counted(ended)}; {took}{f' (shards: {parts})' if parts else ''}. {agent}"
 
 
 def kernels(facts: RunFacts) -> Iterator[str]:

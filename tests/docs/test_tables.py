@@ -18,7 +18,7 @@ from harness.plan.matrix import Matrix
 from harness.plan.plan import whole_night
 from harness.report import facts, history, night, tables
 from harness.results import results_file
-from harness.results.model import Results
+from harness.results.model import Agent, Results
 from harness.results.scenarios import of_catalogue
 from harness.results.verdict import Verdict
 from tests import ROOT
@@ -280,7 +280,37 @@ def test_the_times_of_shards_are_named() -> None:
     found = a_run(a_cell("6.1"))
     merged = found.run.model_copy(update={"shards": {"1/2": 1800.0, "2/2": 2400.0}})
     (line,) = tables.run(facts.of_run(found.model_copy(update={"run": merged})))
-    assert line.endswith("(shards: 1/2 30 min, 2/2 40 min).")
+    assert "(shards: 1/2 30 min, 2/2 40 min)." in line
+
+
+def test_the_agent_of_the_night_is_named() -> None:
+    """By its digest, the commit and the version; results of an older harness may have none of them."""
+    agent = Agent(bundle="ab" * 32, commit="cd" * 20, clean=True)
+    (line,) = tables.run(facts.of_run(a_run(a_cell("6.1"), agent=agent)))
+    assert line.endswith(r". Agent: bundle abababababab \(commit cdcdcdcdcdcd\); harness 0.1.0.")
+    (line,) = tables.run(facts.of_run(a_run(a_cell("6.1"), agent=Agent(bundle="ab" * 32))))
+    assert line.endswith(r". Agent: bundle abababababab \(commit unknown\); harness 0.1.0.")
+    (line,) = tables.run(facts.of_run(a_run(a_cell("6.1"))))
+    assert line.endswith(". Agent: unknown; harness 0.1.0.")
+
+
+def test_a_night_of_an_agent_with_uncommitted_changes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No commit has that agent, so no reader could test it again; its stored facts are refused too."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matrix.yaml").write_text('kernels: ["6.1"]\n')
+    agent = Agent(bundle="ab" * 32, commit="cd" * 20, clean=False)
+    night_of = a_night(checked.load(tmp_path / "matrix.yaml"))
+    found = night_of.model_copy(update={"run": night_of.run.model_copy(update={"agent": agent})})
+    (tmp_path / "results.json").write_text(found.to_json())
+    (tmp_path / "old.json").write_text(facts.of_run(found).to_json())
+    shutil.copy(PAGE, tmp_path / "tables.md")
+    for source in ("results.json", "old.json"):
+        assert cli.main(["report", source, "--tables", "tables.md"]) == 2
+        printed = capsys.readouterr().err
+        assert "the agent was built from uncommitted changes: bundle abababababab" in printed
+    assert (tmp_path / "tables.md").read_text() == PAGE.read_text()
 
 
 def test_a_page_without_a_night_says_so() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from harness.report.compare.changes import Change, Kind, fails
 from harness.report.compare.comparison import Comparison, Entry, Hooks, InstructionChange, KernelMove
 from harness.report.compare.noise import RATIO, Pair
+from harness.report.shared.words import agent_name
 from harness.report.summary import LIMIT, cut
-from harness.results.model import Agent
 from harness.text import markdown
 
 SCHEMA = 1
@@ -39,7 +39,10 @@ def _lines(found: Comparison) -> Iterator[str]:
         "",
     )
     if found.other_agent:
-        yield from (f"The agent differs: {' to '.join(_agent(agent) for agent in found.agents)}.", "")
+        yield from (
+            f"The agent differs: {' to '.join(markdown(agent_name(agent)) for agent in found.agents)}.",
+            "",
+        )
     for kind in Kind:
         rows = [_change(change) for change in found.changes if change.kind is kind]
         yield from _table(kind.capitalize(), ("cell", "test", "was", "is", "reason"), rows)
@@ -73,14 +76,6 @@ def _headline(found: Comparison) -> str:
     if found.incomparable:
         return f"⚠ Not comparable: {'; '.join(filter(None, (found.incomparable, summary)))}"
     return f"✓ No regression: {summary or 'details differ'}"
-
-
-def _agent(agent: Agent | None) -> str:
-    if agent is None:
-        return "unknown"
-    tree = {True: "", False: " with changes", None: ""}[agent.clean]
-    commit = f" (commit {agent.commit[:12]}{tree})" if agent.commit else ""
-    return markdown(f"bundle {agent.bundle[:12]}{commit}")
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

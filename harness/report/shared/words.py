@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from harness.results.model import CellResult
+from harness.results.model import Agent, CellResult
 
 _DEFAULTS = {
     "arch": "amd64",
@@ -18,6 +18,14 @@ _DEFAULTS = {
     "world": "",
 }
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def agent_name(agent: Agent | None) -> str:
+    """Return the digest and the commit of an agent, both short, and whether its tree had changes."""
+    if agent is None:
+        return "unknown"
+    commit = agent.commit[:12] or "unknown"
+    return f"bundle {agent.bundle[:12]} (commit {commit}{' with changes' if agent.clean is False else ''})"
 
 
 def variant_key(cell: CellResult) -> tuple[str, ...]:
