@@ -139,17 +139,20 @@ __noinline __u32 fim_keep(__u32 index, __u32 charged)
 		return FIM_KEEPS_NOTHING;
 	if (slot->used > FIM_KEPT_SIZE - sizeof(struct fim_event))
 		keeping = FIM_KEEPS_LARGE;
-	if (account->kept + fim_keeping_weight(keeping) > FIM_ACCOUNT_KEPT)
-		return FIM_KEEPS_NOTHING;
+	/* Counted before it is compared: of threads that do this at once none exceeds the limit. */
+	__sync_fetch_and_add(&account->kept, fim_keeping_weight(keeping));
+	if (account->kept > FIM_ACCOUNT_KEPT)
+		goto none;
 	slot->event.size = slot->used;
 	if (keeping == FIM_KEEPS_SMALL)
 		error = bpf_map_update_elem(&kept, &tid, slot, BPF_ANY);
 	else
 		error = bpf_map_update_elem(&kept_large, &tid, slot, BPF_ANY);
-	if (error)
-		return FIM_KEEPS_NOTHING;
-	__sync_fetch_and_add(&account->kept, fim_keeping_weight(keeping));
-	return keeping;
+	if (!error)
+		return keeping;
+none:
+	__sync_fetch_and_add(&account->kept, -(__s32)fim_keeping_weight(keeping));
+	return FIM_KEEPS_NOTHING;
 }
 
 /* Copies the current thread's record to a slot. Returns the slot's index, or FIM_NO_SLOT. */

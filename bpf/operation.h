@@ -202,10 +202,13 @@ static __always_inline int fim_op_admit(struct fim_charge *charge)
 	account = fim_account_lookup(charge->account);
 	if (!account)
 		return 1;
-	if (account->operations >= FIM_ACCOUNT_OPERATIONS)
-		goto refused;
-	charge->charged = 1;
+	/* Counted before it is compared: of threads that do this at once none exceeds the limit. */
 	__sync_fetch_and_add(&account->operations, 1);
+	if (account->operations > FIM_ACCOUNT_OPERATIONS) {
+		__sync_fetch_and_add(&account->operations, -1);
+		goto refused;
+	}
+	charge->charged = 1;
 	return 1;
 refused:
 	__sync_fetch_and_add(&cpu->operations, -1);

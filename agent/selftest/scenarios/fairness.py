@@ -29,7 +29,7 @@ FLOOD = 2003  # wanted events of one user that the agent does not read
 FALL_ASLEEP_S = 60
 THREAD = 197_621
 CALLERS = 23
-LOST = 7  # of their large records: 16 of one user may wait for a return (bpf/keep.h)
+ROOM = 16  # for their large records that wait for a return (bpf/keep.h)
 LONG = "n" * 233  # two such names make a record large
 
 
@@ -201,9 +201,12 @@ def _wait_in_refusals(bench: Bench, folder: str, thaw: Callable[[], None]) -> _W
 def _check_kept(bench: Bench, before: int, wanted: str, kind: EventType, rule: str, wake: _Wake) -> None:
     played = bench.play(_opens(wanted))
     bench.equal(f"wanted events that arrive beside {rule}", WANTED, len(played.matches("wanted")))
-    bench.equal(f"events of {rule} that find room", CALLERS - LOST, len(wake().matches(rule)))
+    room = len(wake().matches(rule))
+    # Of two that ask for the last place at once, on two CPUs, neither may get it.
+    enough = ROOM - 1 <= room <= ROOM
+    bench.evidence.record(f"events of {rule} that find room", enough, f"{ROOM}, or one less", room)
     lost = bench.subject.accounts()[kind].lost - before
-    bench.equal(f"events of {rule} that are counted as lost", LOST, lost)
+    bench.equal(f"events of {rule} that are counted as lost", CALLERS - room, lost)
 
 
 def _flood(directory: str, count: int) -> str:

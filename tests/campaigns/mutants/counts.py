@@ -68,7 +68,7 @@ COUNTS = (
     Mutant(
         "records-kept-without-shares",
         "bpf/keep.h",
-        "if (account->kept + fim_keeping_weight(keeping) > FIM_ACCOUNT_KEPT)",
+        "if (account->kept > FIM_ACCOUNT_KEPT)",
         "if (0 && account->kept)",
         ("fairness.kept",),
     ),
