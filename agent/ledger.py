@@ -123,6 +123,8 @@ _TYPES = {kind.label: kind for kind in EventType} | {
     "move_mount32": EventType.MOUNT,
     "mount_setattr": EventType.MOUNT,
     "mount_setattr32": EventType.MOUNT,
+    "open_tree_attr": EventType.MOUNT,
+    "open_tree_attr32": EventType.MOUNT,
     "pivot_root": EventType.MOUNT,
     "pivot_root32": EventType.MOUNT,
     "reconfigure": EventType.MOUNT,

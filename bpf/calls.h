@@ -12,6 +12,7 @@
 #include "slot.h"
 #include "operation.h"
 #include "chattr.h"
+#include "mounts.h"
 
 #define FIM_CALLS	 512 /* numbers of native calls; 32-bit ones follow */
 #define FIM_X32		 0x40000000
@@ -170,7 +171,8 @@ __noinline int fim_read_texts(__u32 index)
 }
 
 /*
- * Whether a call is one of those that its row is about. An ioctl has a command. The
+ * Whether a call is one of those that its row is about. An open_tree_attr sets
+ * attributes of the mount itself or of a copy. An ioctl has a command. The
  * address of a bind has a path if it is of AF_UNIX and does not begin with a zero;
  * the argument becomes that of the path.
  */
@@ -178,6 +180,8 @@ static __always_inline int fim_is_call(struct fim_syscall *row, struct fim_call 
 {
 	__u8 head[4] = {}; /* the family, and the start of the path */
 
+	if (row->type == FIM_MOUNT + 1 && row->how)
+		return fim_is_setting_mount(fim_call_arg(call, row->flags), fim_call_arg(call, row->how));
 	if (row->type == FIM_CHATTR + 1 && row->fd)
 		return fim_is_setting_flags(call->args[1]);
 	if (row->always != S_IFSOCK)
@@ -216,6 +220,10 @@ static __always_inline int fim_call_read_how(struct fim_inflight *op, struct fim
 		op->mode &= 07777;
 	if (!row->how)
 		return 1;
+	if (op->type == FIM_MOUNT) {
+		op->flags = 0;
+		return 1;
+	}
 	if (op->type == FIM_CHATTR)
 		return fim_call_read_flags(op, call, row);
 	if (bpf_probe_read_user(how, sizeof(how), (void *)fim_call_arg(call, row->how)))

@@ -49,13 +49,17 @@ enum fim_point {
 	FIM_AT_IOCTL32,
 	FIM_AT_BIND,
 	FIM_AT_PARENT,
+	FIM_AT_OPEN_TREE_ATTR,
+	FIM_AT_OPEN_TREE_ATTR32,
 	FIM_POINTS = 64,
 };
 
 #define FIM_AT_SYSCALL (FIM_POINTS - 1) /* any of agent/hooks/syscalls.py */
 
 /* Calls that are reported by the caller's text even if they succeed: no program sees their object. */
-#define FIM_AT_SETATTRS (1ULL << FIM_AT_MOUNT_SETATTR | 1ULL << FIM_AT_MOUNT_SETATTR32)
+#define FIM_AT_SETATTRS                                                                                      \
+	(1ULL << FIM_AT_MOUNT_SETATTR | 1ULL << FIM_AT_MOUNT_SETATTR32 | 1ULL << FIM_AT_OPEN_TREE_ATTR |     \
+	 1ULL << FIM_AT_OPEN_TREE_ATTR32)
 
 /* Operations that are followed out of scope too, because they make discarders stale. */
 #define FIM_INVALIDATES                                                                                      \

@@ -183,6 +183,42 @@ static __always_inline int mount_setattr32_enter(void *ctx, __u32 family)
 {
 	return fim_setattr_enter(ctx, family, FIM_AT_MOUNT_SETATTR32, 1);
 }
+
+/* Whether open_tree_attr(2) changes a mount, and not only a copy (OPEN_TREE_CLONE, OPEN_TREE_NAMESPACE). */
+static __always_inline int fim_is_setting_mount(__u64 flags, __u64 attributes)
+{
+	return attributes && !(flags & 3);
+}
+
+/* open_tree_attr(2), from 6.15: the arguments of mount_setattr(2) */
+static __always_inline int fim_open_tree_enter(void *ctx, __u32 family, __u32 point, int compat)
+{
+	struct pt_regs *regs = (void *)fim_arg(ctx, family, 0);
+	__u64 flags, attributes;
+
+#if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
+	flags = BPF_CORE_READ(regs, dx);
+	attributes = compat ? (__u32)BPF_CORE_READ(regs, si) : BPF_CORE_READ(regs, r10);
+#else
+	flags = BPF_CORE_READ((struct user_pt_regs *)regs, regs[2]);
+	attributes = BPF_CORE_READ((struct user_pt_regs *)regs, regs[3]);
+#endif
+	if (!fim_is_setting_mount(flags, attributes))
+		return 0;
+	return fim_setattr_enter(ctx, family, point, compat);
+}
+
+static __always_inline int open_tree_attr_enter(void *ctx, __u32 family)
+{
+	return fim_open_tree_enter(ctx, family, FIM_AT_OPEN_TREE_ATTR, 0);
+}
+
+static __always_inline int open_tree_attr32_enter(void *ctx, __u32 family)
+{
+	return fim_open_tree_enter(ctx, family, FIM_AT_OPEN_TREE_ATTR32, 1);
+}
+FIM_EXIT(open_tree_attr, FIM_AT_OPEN_TREE_ATTR)
+FIM_EXIT(open_tree_attr32, FIM_AT_OPEN_TREE_ATTR32)
 FIM_EXIT(mount_setattr, FIM_AT_MOUNT_SETATTR)
 FIM_EXIT(mount_setattr32, FIM_AT_MOUNT_SETATTR32)
 

@@ -79,6 +79,8 @@
 	X(move_mount32, enter, __ia32_sys_move_mount)                                                        \
 	X(mount_setattr, enter, __do_sys_mount_setattr)                                                      \
 	X(mount_setattr32, enter, __ia32_sys_mount_setattr)                                                  \
+	X(open_tree_attr, enter, __do_sys_open_tree_attr)                                                    \
+	X(open_tree_attr32, enter, __ia32_sys_open_tree_attr)                                                \
 	X(pivot_root, enter, __do_sys_pivot_root)                                                            \
 	X(pivot_root32, enter, __ia32_sys_pivot_root)                                                        \
 	X(reconfigure, enter, reconfigure_super)                                                             \
@@ -139,6 +141,8 @@
 	X(move_mount32, __ia32_sys_move_mount)                                                               \
 	X(mount_setattr, __do_sys_mount_setattr)                                                             \
 	X(mount_setattr32, __ia32_sys_mount_setattr)                                                         \
+	X(open_tree_attr, __do_sys_open_tree_attr)                                                           \
+	X(open_tree_attr32, __ia32_sys_open_tree_attr)                                                       \
 	X(pivot_root, __do_sys_pivot_root)                                                                   \
 	X(pivot_root32, __ia32_sys_pivot_root)                                                               \
 	X(reconfigure, reconfigure_super)                                                                    \

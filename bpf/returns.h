@@ -124,7 +124,7 @@ static __always_inline int fim_op_exit_short(void *ctx, __u32 family, __u32 poin
 static __always_inline int fim_op_return(void *ctx, __u32 family, struct fim_inflight *op, __s64 ret)
 {
 	if (op->state == FIM_ENTERED && !op->quiet &&
-	    (fim_is_refusal(ret) || (!ret && (FIM_AT_SETATTRS >> (op->point & (FIM_POINTS - 1)) & 1))))
+	    (fim_is_refusal(ret) || (ret >= 0 && (FIM_AT_SETATTRS >> (op->point & (FIM_POINTS - 1)) & 1))))
 		fim_op_refused(op, family);
 	else if (op->state == FIM_ENTERED && !op->quiet && (op->lacks & FIM_LACKS_MOUNT))
 		fim_lose(op->type, unentered);

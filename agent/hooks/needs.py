@@ -85,6 +85,9 @@ _MOUNTS = all_of(
 # Before 5.13 no function of the kernel serves all file systems; "ioctl32" is for 32-bit callers.
 _IOCTL = all_of("ioctl.resolve", "ioctl.exit", best_effort("ioctl32.exit"))
 
+# What came in 5.12 and 6.15, and what 32-bit callers of x86 enter.
+_SETATTRS = ("mount_setattr", "mount_setattr32", "open_tree_attr", "open_tree_attr32")
+
 # What an open or exec found before it may be refused: both where the kernel has them is one program too many.
 _FOUND = one_of("walked.given", "may_open.given")
 
@@ -117,7 +120,7 @@ EVENTS: dict[EventType, Needs] = {
         *(_resolved("move_mount"), _resolved("pivot_root"), _returns("reconfigure")),
         extra=best_effort(  # 32-bit callers of x86, and what came in 5.12
             *(_returns("move_mount32"), _returns("pivot_root32")),
-            *(all_of(_returns(name), "lookup.given") for name in ("mount_setattr", "mount_setattr32")),
+            *(all_of(_returns(name), "lookup.given") for name in _SETATTRS),
         ),
     ),
     EventType.UMOUNT: _needs(_returns("umount"), "unmounted.once"),

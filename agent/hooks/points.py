@@ -60,6 +60,8 @@ POINTS: dict[str, tuple[str, ...]] = {
     "ioctl32": ("__ia32_compat_sys_ioctl", "__arm64_compat_sys_ioctl"),
     "bind": ("unix_bind",),
     "parent": ("__filename_parentat", "filename_parentat"),
+    "open_tree_attr": ("__x64_sys_open_tree_attr", "__arm64_sys_open_tree_attr"),
+    "open_tree_attr32": ("__ia32_sys_open_tree_attr",),
 }
 
 MAX_POINTS = 64  # FIM_POINTS

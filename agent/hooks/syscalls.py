@@ -25,8 +25,8 @@ class Call(NamedTuple):
 
     `fd` is the descriptor of the object. `path` and `path2` are paths relative to `dfd` and `dfd2`. `name`
     and `source` are other texts of the event. `owner` is a user id, and the next argument is the group id.
-    `how` points to openat2's flags and mode, or to the flags of an inode. `always` are the flags that the
-    call implies, or the type of what it creates.
+    `how` points to openat2's flags and mode, to the flags of an inode, or to attributes of a mount. `always`
+    are the flags that the call implies, or the type of what it creates.
     """
 
     event: EventType
@@ -96,6 +96,7 @@ CALLS: dict[str, Call] = {
     "mount": Call(_E.MOUNT, 1, source=0, name=2, flags=3),
     "move_mount": Call(_E.MOUNT, 3, 2),
     "mount_setattr": Call(_E.MOUNT, 1, 0),
+    "open_tree_attr": Call(_E.MOUNT, 1, 0, flags=2, how=3),  # bpf/calls.h looks at both
     "pivot_root": Call(_E.MOUNT, 1),
     "umount": Call(_E.UMOUNT, 0),
     "umount2": Call(_E.UMOUNT, 0, flags=1),
@@ -115,7 +116,7 @@ CALLS |= {twin: CALLS[name] for name, twins in _SAME_ARGUMENTS.items() for twin 
 
 _RECENT = {
     "move_mount": 429, "openat2": 437, "mount_setattr": 442, "fchmodat2": 452, "setxattrat": 463,
-    "removexattrat": 466, "file_setattr": 469,
+    "removexattrat": 466, "open_tree_attr": 467, "file_setattr": 469,
 }  # fmt: skip
 X86_64: dict[str, int] = _RECENT | {
     "open": 2, "close": 3, "truncate": 76, "ftruncate": 77, "rename": 82, "mkdir": 83, "rmdir": 84,

@@ -68,6 +68,7 @@ CALLS: dict[str, Effect] = {
     "mount": Effect(EventType.MOUNT, 2, name=3, source=1),
     "move_mount": Effect(EventType.MOUNT, 4),
     "mount_setattr": Effect(EventType.MOUNT, 2),
+    "open_tree_attr": Effect(EventType.MOUNT, 2),
     "fsconfig_reconfigure": Effect(EventType.MOUNT, 1),
     "pivot_root": Effect(EventType.MOUNT, 2),
     "umount": Effect(EventType.UMOUNT, 1),

@@ -193,6 +193,7 @@ static const struct call calls[] = {
 	CALL(open_tree, "Dp?nR"),
 	CALL(move_mount, "DpDp?n"),
 	CALL(mount_setattr, "Dpnn?nnnm"),
+	RECENT(open_tree_attr, 467, "Dpnn?nnnmR"),
 	{ "memfd", SYS_memfd_create, "x?nR", NULL, false },
 	CALL(write, "Fxl"),
 	CALL(chdir, "p"),

@@ -218,9 +218,12 @@ def doors_mount_api(bench: Bench) -> None:
 
 
 def _check_attributes(bench: Bench, place: str) -> None:
-    line = f"mount_setattr AT_FDCWD {place} 0 MOUNT_ATTR_RDONLY\n"
-    if errno.ENOSYS not in bench.unwatched(line).reports[0].errors:
-        _mount_step(bench, line, {"file.flags": FileFlags.AS_GIVEN})
+    for call, keep in (("mount_setattr", ""), ("open_tree_attr", " -> $1\nclose $1")):
+        script = f"{call} AT_FDCWD {place} 0 MOUNT_ATTR_RDONLY{keep}\n"
+        if errno.ENOSYS not in bench.unwatched(script).reports[0].errors:
+            played = bench.play(script)
+            known = {"file.path": place.encode(), "retval": played.outcome.reports[0].ret}
+            bench.arrives_once(played, "watched", known | {"file.flags": FileFlags.AS_GIVEN})
 
 
 @proves("doors.pivot_root")

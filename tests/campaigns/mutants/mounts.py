@@ -34,6 +34,21 @@ MOUNTS = (
         ("doors.pivot_root",),
     ),
     Mutant(
+        "attributes-of-opened-trees-not-seen",
+        "bpf/mounts.h",
+        "return attributes && !(flags & 3);",
+        "return 0;",
+        ("doors.mount_api",),
+        kernel="7.3",
+    ),
+    Mutant(
+        "renames-of-mounted-names-not-noticed",
+        "bpf/discarders.h",
+        "#define FIM_MOUNTED 0x18000",
+        "#define FIM_MOUNTED 0",
+        ("discarders.mounted_file",),
+    ),
+    Mutant(
         "renames-of-directories-above-not-matched",
         "agent/rules/load.py",
         "ancestors.extend(condition) if kind is EventType.RENAME else condition",
