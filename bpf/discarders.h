@@ -70,6 +70,12 @@ FIM_ONCE void fim_bump_epoch(__u32 key)
 }
 
 /*
+ * DCACHE_MOUNTED: something is mounted on this name in some namespace, and its path changes with the name.
+ * Bit 16, on newer kernels 15 (6.12 and 7.3 observed): the other bit only makes discarders stale too often.
+ */
+#define FIM_MOUNTED 0x18000
+
+/*
  * Clears what a file would be discarded by, if the file has moved since that was
  * read: its path is in another directory than the one whose inode was noted, and
  * would prove of that one what holds for the other. A file moves after its epoch

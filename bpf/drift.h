@@ -17,9 +17,11 @@
  *       from 1 ("fs: port files to file_ref"): fim_is_last().
  * 6.12  ftruncate is done by do_ftruncate(file), in 6.1 still by
  *       do_sys_ftruncate(fd): fim_ftruncate_by_fd.
- * 6.5   FMODE_BACKING marks the real file that overlayfs opens below its own
- *       ("fs: use backing_file container for internal files with "fake"
- *       f_path"). Before, FMODE_NOACCOUNT is the only mark of it.
+ * 6.12  FMODE_BACKING moved from bit 25 to 24, and bit 25 is FMODE_NONOTIFY now,
+ *       which every file has while a content scanner watches its file system
+ *       ("fsnotify: opt-in for permission events at file open time"). The real
+ *       file that overlayfs opens below its own has FMODE_NOACCOUNT on all
+ *       kernels: fim_is_backing().
  * 6.2   ftruncate asks security_file_truncate(file), before security_path_truncate()
  *       ("security: Create file_truncate hook from path_truncate hook"):
  *       fim_ftruncate_of_file.
@@ -44,13 +46,12 @@
 #define FMODE_WRITE	0x2
 #define FMODE_EXEC	0x20 /* in f_flags: __FMODE_EXEC */
 #define FMODE_CREATED	0x100000
-#define FMODE_BACKING	0x2000000
 #define FMODE_NOACCOUNT 0x20000000
 
 /* Whether a file system opened a file for itself, below the one that was asked for. */
 static __always_inline int fim_is_backing(fmode_t mode)
 {
-	return !!(mode & (FMODE_BACKING | FMODE_NOACCOUNT));
+	return !!(mode & FMODE_NOACCOUNT);
 }
 
 struct vfsmount___userns {

@@ -32,7 +32,8 @@ static __always_inline void fim_touch_moved(__u32 family, struct dentry *dentry)
 	if (!inode)
 		return;
 	fim_bump_epoch(fim_epoch_key(fim_identity(fim_untyped(family, inode))));
-	if ((fim_field(family, inode, i_mode) & S_IFMT) == S_IFDIR)
+	if ((fim_field(family, inode, i_mode) & S_IFMT) == S_IFDIR ||
+	    (fim_field(family, dentry, d_flags) & FIM_MOUNTED))
 		fim_bump_generation();
 }
 

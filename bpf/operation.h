@@ -281,7 +281,8 @@ static __always_inline void fim_op_touch(struct fim_inflight *op, __u32 family, 
 	fim_bump_epoch(key);
 	op->bump[n & 1] = key;
 	op->bumps = n + 1;
-	if (op->type == FIM_RENAME && (fim_field(family, inode, i_mode) & S_IFMT) == S_IFDIR) {
+	if ((op->type == FIM_RENAME && (fim_field(family, inode, i_mode) & S_IFMT) == S_IFDIR) ||
+	    (fim_field(family, dentry, d_flags) & FIM_MOUNTED)) {
 		op->moves = 1;
 		fim_bump_generation();
 	}

@@ -292,8 +292,11 @@ def of_event(kind: EventType) -> dict[str, Field]:
         table.append(
             Field("retval", INT, "e.retval", "0 or more on success, a negative error number on failure")
         )
-    if kind in _CREATING:  # the kernel stage decides before they have an inode
-        table = [field._replace(role="") if field.name == "file.inode" else field for field in table]
+    # The kernel stage decides before these have an inode.
+    new: tuple[str, ...] = ("file.inode", "file.in_upper_layer") if kind in _CREATING else ()
+    if kind is EventType.LINK:
+        new = ("file.destination.in_upper_layer",)
+    table = [field._replace(role="") if field.name in new else field for field in table]
     return {
         f"{kind.label}.{field.name}": field._replace(name=f"{kind.label}.{field.name}") for field in table
     }

@@ -273,6 +273,19 @@ def discarders_unannounced(bench: Bench) -> None:
             _check_seen(bench, bench.play(_open(wanted)), "the layer's file was renamed")
 
 
+@proves("discarders.mounted_file")
+def discarders_mounted_file(bench: Bench) -> None:
+    """Discard a file that is mounted on another one, which is renamed in another mount namespace."""
+    ignored, wanted, source = bench.file("ignored"), bench.path("wanted"), bench.file("source")
+    bench.rules(wanted=f'open.file.path != "{ignored}"')
+    bench.play(
+        f"unshare CLONE_NEWNS\nmount none / none MS_REC|MS_PRIVATE\nmount {source} {ignored} none MS_BIND\n"
+    )
+    _discard(bench, ignored)
+    Path(ignored).rename(wanted)  # in the namespace of the self-test, where nothing is mounted on it
+    _check_seen(bench, bench.play(_open(wanted)), "the mount got another path")
+
+
 @proves("discarders.eviction")
 def discarders_eviction(bench: Bench) -> None:
     """Open more files than the table holds, twice; then a new file, and one that the rule matches."""

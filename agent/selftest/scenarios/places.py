@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from agent.events.model import Event, EventType, File, FileFlags
+from agent.selftest import filesystems
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.filesystems import UNIFIED, container
 from agent.selftest.scenarios import proves
@@ -152,6 +153,29 @@ def places_copy_up_unfollowed(bench: Bench) -> None:
             resident.signal(signal.SIGTERM)
             bench.equal("how it ended", 0, resident.wait())
             bench.equal("matches", 1, len(resident.matches("attributes")))
+
+
+@proves("places.scanned")
+def places_scanned(bench: Bench) -> None:
+    """Write to a file while a content scanner watches its mount."""
+    with bench.mounted("fs", "ext4") as folder:
+        path = f"{folder}/file"
+        bench.rules(wanted=f'open.file.path == "{path}"', closed=f'close.file.path == "{path}"')
+        with filesystems.scanned(folder):
+            played = bench.play(_make(path))
+        _one(bench, played, "wanted", path)
+        _one(bench, played, "closed", path)
+
+
+@proves("places.upper_layer_new")
+def places_upper_layer_new(bench: Bench) -> None:
+    """Make objects in an overlay; the rules ask for the upper layer, in which they do not lie before."""
+    made = {"mkdir": "mkdir {} 0700", "symlink": "symlink x {}", "mknod": "mknod {} S_IFIFO|0600"}
+    with bench.mounted("base"), bench.mounted("merged", "overlay", lambda: _overlay(bench)):
+        bench.rules(**{kind: f"{kind}.file.in_upper_layer" for kind in made})
+        for kind, script in made.items():
+            path = bench.path(f"merged/{kind}")
+            _one(bench, bench.play(f"{script.format(path)}\n"), kind, path)
 
 
 @proves("places.upper_layer")

@@ -323,6 +323,22 @@ _TRUTH = (
 
 _PLACES = (
     Mutant(
+        "scanned-files-taken-for-backing-files",
+        "bpf/drift.h",
+        "return !!(mode & FMODE_NOACCOUNT);",
+        "return !!(mode & (FMODE_NOACCOUNT | 0x2000000));",
+        ("places.scanned",),
+        kernel="6.12",
+    ),
+    Mutant(
+        "layers-of-new-objects-judged-before",
+        "agent/rules/fields.py",
+        '("file.inode", "file.in_upper_layer") if kind',
+        '("file.inode",) if kind',
+        ("places.upper_layer_new",),
+        kernel="5.10",
+    ),
+    Mutant(
         "detached-trees-not-marked",
         "bpf/path.h",
         "|| fim_is_anonymous(ns))",

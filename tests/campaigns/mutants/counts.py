@@ -79,6 +79,13 @@ COUNTS = (
         "__uint(type, BPF_MAP_TYPE_HASH);\n\t__uint(max_entries, 32768);",
         ("discarders.eviction",),
     ),
+    Mutant(
+        "events-kept-for-ever",
+        "agent/pipeline.py",
+        "self.ledger.judge(event.type, bool(matched))",
+        'self.ledger.judge(event.type, bool(matched)), vars(self).setdefault("kept", []).append(event)',
+        ("life.memory",),
+    ),
 )
 
 STARTS = (
