@@ -56,7 +56,12 @@ ONLY = {
     "cryptography": ("harness/cluster", "harness/guest"),
     "paramiko": ("harness/guest",),
     "ctypes": (
-        *("agent/kernel", "agent/context/handles.py", "agent/service/privileges.py"),
+        *(
+            "agent/kernel",
+            "agent/context/handles.py",
+            "agent/selftest/scanner.py",
+            "agent/service/privileges.py",
+        ),
         "harness/host/processes.py",
     ),
     "bcc": ("agent/kernel/bcc/backend.py",),

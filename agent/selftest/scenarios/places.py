@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 from agent.events.model import Event, EventType, File, FileFlags
-from agent.selftest import filesystems
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.filesystems import UNIFIED, container
+from agent.selftest.scanner import scanned
 from agent.selftest.scenarios import proves
 from agent.selftest.subject import Judged
 
@@ -161,7 +161,7 @@ def places_scanned(bench: Bench) -> None:
     with bench.mounted("fs", "ext4") as folder:
         path = f"{folder}/file"
         bench.rules(wanted=f'open.file.path == "{path}"', closed=f'close.file.path == "{path}"')
-        with filesystems.scanned(folder):
+        with scanned(folder):
             played = bench.play(_make(path))
         _one(bench, played, "wanted", path)
         _one(bench, played, "closed", path)

@@ -12,7 +12,13 @@ from agent.hooks import needs, syscalls
 
 HEADERS = Path("/usr/include")
 NATIVE = HEADERS / "x86_64-linux-gnu" / "asm"
-NEWER = {"fchmodat2", "setxattrat", "removexattrat", "file_setattr"}  # than the headers of some hosts
+NEWER = {
+    "fchmodat2",
+    "setxattrat",
+    "removexattrat",
+    "open_tree_attr",
+    "file_setattr",
+}  # than the headers of some hosts
 _NUMBER = re.compile(r"^#define __NR(?:3264)?_(\w+) (\d+)$", re.MULTILINE)
 
 
