@@ -346,6 +346,8 @@ def _changes(played: Played, rules: Sequence[Sequence[Rule]], about: _About) -> 
         if program.startswith("setup") or any(one.call in ALIASING and one.ret >= 0 for one in records):
             continue
         for path, state in _changed(records):
+            if _by_another_link(records, path):
+                continue
             for rule in rules[part]:
                 if rule.kind == WRITE and _wants(rule, path):
                     lacks = _silent(rule, part, {one.pid for one in records}, played)
@@ -355,6 +357,14 @@ def _changes(played: Played, rules: Sequence[Sequence[Rule]], about: _About) -> 
                         expected = f"a match of {rule.id} ({rule.expression}): {path!r} changed: {state}"
                         shown = tuple(_evidence(one)[0] for one in records)
                         yield Difference(kind, program, expected, "none", shown, rule.id)
+
+
+def _by_another_link(records: Sequence[Record], path: str) -> bool:
+    """Whether a file has several links, and the program used it by none of this path."""
+    seen = [one for record in records if record.call != "look" for one in record.seen]
+    states = [record.at(0) for record in records if record.call == "look"]
+    linked = any(one and one.resolved == path and one.st and one.st.nlink > 1 for one in states)
+    return linked and path not in {one.resolved for one in seen}
 
 
 def _silent(rule: Rule, part: int, pids: set[int], played: Played) -> str:

@@ -229,6 +229,24 @@ def test_a_change_without_a_match_is_a_difference(world: World) -> None:
     assert judged([probe(0), moved, probe(4)], [], [], wanted, world=world) == []
 
 
+def test_a_change_by_another_link_has_the_path_of_that_link(world: World) -> None:
+    """An earlier program made the link. A program that used the file by the wanted path too must match."""
+    wanted = Rule("r0", "fim.write", 'fim.write.file.path == "/w/keep/conf/a"')
+    path, other = "/w/keep/conf/a", "/w/keep/conf/b"
+
+    def probe(size: int, nlink: int) -> Record:
+        state = replace(FILE, size=size, nlink=nlink)
+        return record("look", path, seen=[Seen(0, path, path, state, state)])
+
+    by_other = record("truncate", other, "4", seen=[Seen(0, other, other)])
+    by_path = record("chmod", path, "0600", seen=[Seen(0, path, path)])
+    assert judged([probe(0, 2), by_other, probe(4, 2)], [], [], wanted, world=world) == []
+    difference = ["change both elsewhere other"]
+    assert judged([probe(0, 1), by_other, probe(4, 1)], [], [], wanted, world=world) == difference
+    found = judged([probe(0, 2), by_other, by_path, probe(4, 2)], [], [], wanted, world=world)
+    assert set(difference) <= set(found)
+
+
 def test_a_change_by_another_mount_has_the_path_there(world: World) -> None:
     """The world's bind mounts show files again; only a rule on the path that the program used must match."""
     place = next(place for place in world.places if place.kind == "bind")
