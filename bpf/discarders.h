@@ -71,7 +71,7 @@ FIM_ONCE void fim_bump_epoch(__u32 key)
 
 /*
  * DCACHE_MOUNTED: something is mounted on this name in some namespace, and its path changes with the name.
- * Bit 16, on newer kernels 15 (6.12 and 7.3 observed): the other bit only makes discarders stale too often.
+ * Bit 16 on 5.10, 6.1 and 6.12, 15 on 7.3. The bit of other kernels only makes discarders stale too often.
  */
 #define FIM_MOUNTED 0x18000
 
