@@ -285,12 +285,11 @@ static __always_inline int fim_note_mount(struct vfsmount *mnt)
 	return 0;
 }
 
-/* Notes what a call by name has found, if the mount will refuse the call. */
-static __always_inline void fim_found_read_only(struct fim_inflight *op, struct vfsmount *mnt)
+/* Whether a mount refuses changes. */
+static __always_inline int fim_is_read_only(struct vfsmount *mnt)
 {
-	if ((BPF_CORE_READ(mnt, mnt_flags) & MNT_READONLY) ||
-	    (BPF_CORE_READ(mnt, mnt_sb, s_flags) & MS_RDONLY))
-		fim_found_note(op, 0);
+	return (BPF_CORE_READ(mnt, mnt_flags) & MNT_READONLY) ||
+	       (BPF_CORE_READ(mnt, mnt_sb, s_flags) & MS_RDONLY);
 }
 
 /* mnt_want_write(struct vfsmount *mnt) */
@@ -302,18 +301,10 @@ static __always_inline int want_write_given(void *ctx, __u32 family)
 	if (op && op->state == FIM_ENTERED && !op->nested && !op->quiet) {
 		if (op->point == FIM_AT_OPEN)
 			fim_open_note_place(op);
-		else if (fim_is_among(op->point, FIM_WRITES_FIRST))
-			fim_found_read_only(op, mnt);
+		else if (fim_is_among(op->point, FIM_WRITES_FIRST) && fim_is_read_only(mnt))
+			fim_found_note(op, 0);
 	}
 	return fim_note_mount(mnt);
-}
-
-/* mnt_want_write_file(struct file *file) */
-static __always_inline int want_write_file_given(void *ctx, __u32 family)
-{
-	struct file *file = fim_arg_pointer(ctx, family, 0);
-
-	return fim_note_mount(fim_untyped(family, fim_field(family, file, f_path.mnt)));
 }
 
 static __always_inline struct mount *fim_noted_mount(void)

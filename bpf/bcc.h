@@ -60,6 +60,8 @@ struct nameidata___lookup {
 	struct qstr last;
 };
 
+#define pt_regs___called pt_regs
+
 #define FIM_LOOKS_UP(nd, filename) 1 /* where its name lies is not known */
 
 struct mnt_namespace {

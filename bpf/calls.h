@@ -10,13 +10,12 @@
 #include "event.h"
 #include "maps.h"
 #include "slot.h"
+#include "text.h"
 #include "operation.h"
 #include "chattr.h"
 #include "mounts.h"
+#include "caller.h"
 
-#define FIM_CALLS	 512 /* numbers of native calls; 32-bit ones follow */
-#define FIM_X32		 0x40000000
-#define FIM_TS_COMPAT	 2 /* arch/x86/include/asm/thread_info.h */
 #define FIM_ARGUMENTS	 8 /* six, and a power of two */
 #define FIM_AT_REMOVEDIR 0x200
 
@@ -85,28 +84,6 @@ struct trace_event_raw_sys_exit {
 	long ret;
 } __attribute__((preserve_access_index));
 
-struct thread_info___status {
-	__u32 status;
-} __attribute__((preserve_access_index));
-
-struct task_struct___info {
-	struct thread_info___status thread_info;
-} __attribute__((preserve_access_index));
-
-/* Returns the index of a call in the table. 32-bit calls have one on x86 only. */
-static __always_inline __u32 fim_call_number(long id)
-{
-	struct task_struct___info *task = (void *)bpf_get_current_task();
-	__u32 number = (__u32)id & ~FIM_X32;
-
-	if (number >= FIM_CALLS)
-		return 2 * FIM_CALLS;
-	if (bpf_core_field_exists(task->thread_info.status) &&
-	    (BPF_CORE_READ(task, thread_info.status) & FIM_TS_COMPAT))
-		return FIM_CALLS + number;
-	return number;
-}
-
 static __always_inline struct fim_call *fim_call_lookup(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
@@ -117,31 +94,6 @@ static __always_inline struct fim_call *fim_call_lookup(void)
 static __always_inline __u64 fim_call_arg(struct fim_call *call, __u8 place)
 {
 	return place ? call->args[fim_index(place - 1, FIM_ARGUMENTS)] : 0;
-}
-
-/* Appends a text from the caller's memory, unless the record has it already. */
-__noinline int fim_read_text(__u32 index, __u64 address, __u32 at)
-{
-	struct fim_slot *slot = fim_slot_lookup(index);
-	struct fim_text *text;
-	__u64 place = at;
-	__u64 used;
-	long size;
-
-	barrier_var(place); /* the verifier needs the bound in the register that is added */
-	if (!slot || !address || place > sizeof(slot->event) - sizeof(*text))
-		return 0;
-	text = (void *)&slot->event + place;
-	used = slot->used;
-	if (text->length || used > FIM_PAYLOAD_MAX - FIM_PATH_MAX)
-		return 0;
-	size = bpf_probe_read_user_str(slot->payload + used, FIM_PATH_MAX, (void *)address);
-	if (size < 1)
-		return 0;
-	text->offset = used;
-	text->length = size;
-	slot->used = used + size;
-	return 1;
 }
 
 /*

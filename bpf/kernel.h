@@ -28,6 +28,9 @@ struct pt_regs {
 struct user_pt_regs {
 	__u64 regs[31], sp, pc, pstate;
 };
+struct pt_regs___called { /* libbpf ignores the suffix; bcc.h has one of its own */
+	__s32 syscallno;
+} __attribute__((preserve_access_index));
 struct pt_regs {
 	struct user_pt_regs user_regs;
 };
@@ -253,6 +256,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct nameidata *nameidata;
 	kuid_t loginuid;
+	void *stack;
 };
 
 #pragma clang attribute pop

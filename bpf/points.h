@@ -12,6 +12,7 @@
 #include "names.h"
 #include "attributes.h"
 #include "chattr.h"
+#include "read_only.h"
 #include "mounts.h"
 #include "invalidation.h"
 #include "tasks.h"
@@ -151,7 +152,8 @@
 	X(chown_path, do_fchownat)                                                                           \
 	X(utimes_path, do_utimes)                                                                            \
 	X(setxattr_path, path_setxattr)                                                                      \
-	X(removexattr_path, path_removexattr)
+	X(removexattr_path, path_removexattr)                                                                \
+	X(want_write_file, mnt_want_write_file)
 
 /* Processes: tracepoints, and functions near them. */
 #define FIM_TRACEPOINTS(X)                                                                                   \

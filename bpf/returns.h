@@ -155,6 +155,21 @@ static __always_inline void fim_op_refuse_reached(struct fim_inflight *op, __u32
 }
 
 /*
+ * Whether this is a change of which read_only.h foretold that its mount refuses it,
+ * and the mount does not: it is entered anew where the kernel makes it.
+ */
+static __always_inline int fim_op_is_foretold(struct fim_inflight *op, __s64 ret)
+{
+	return op->point == FIM_AT_WANT_WRITE_FILE && !ret;
+}
+
+/* Ends such an operation, which is no event of its own. */
+static __always_inline int fim_op_void(struct fim_inflight *op)
+{
+	return op->state == FIM_PENDING ? fim_op_repeat() : fim_op_leave();
+}
+
+/*
  * The end of every return that jumps. Where the object was known at the entry
  * no inode was created and no name is kept, and this only finishes.
  */
@@ -164,6 +179,8 @@ static __always_inline int fim_op_exit_tail(void *ctx, __u32 family)
 
 	if (!op)
 		return 0;
+	if (fim_op_is_foretold(op, op->ret))
+		return fim_op_void(op);
 	fim_op_refuse_reached(op, family, op->ret);
 	return fim_op_return(ctx, family, op, op->ret);
 }

@@ -137,4 +137,33 @@ __noinline int fim_text_walk_base(__u32 index, __u32 which, int dfd)
 	return fim_walk_rest(index);
 }
 
+/* Appends a text from the caller's memory, unless the record has it already. */
+__noinline int fim_read_text(__u32 index, __u64 address, __u32 at)
+{
+	struct fim_slot *slot = fim_slot_lookup(index);
+	struct fim_text *text;
+	__u64 place = at;
+	__u64 used;
+	long size;
+
+	barrier_var(place); /* the verifier needs the bound in the register that is added */
+	if (!slot || !address || place > sizeof(slot->event) - sizeof(*text))
+		return 0;
+	text = (void *)&slot->event + place;
+	used = slot->used;
+	if (text->length || used > FIM_PAYLOAD_MAX - FIM_PATH_MAX)
+		return 0;
+	size = bpf_probe_read_user_str(slot->payload + used, FIM_PATH_MAX, (void *)address);
+	if (size < 0)
+		return 0;
+	if (!size) { /* what 5.10 returns for an empty string: the object may be that of a descriptor */
+		slot->payload[used] = 0;
+		size = 1;
+	}
+	text->offset = used;
+	text->length = size;
+	slot->used = used + size;
+	return 1;
+}
+
 #endif /* FIM_TEXT_H */

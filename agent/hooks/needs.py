@@ -9,8 +9,8 @@ from agent.events.model import EventType
 from agent.hooks.points import AFTER_LOST_RETURN, SYSCALL
 
 # A hook in one of these phases is needed to see an operation at all: if the kernel skips its program, the
-# event is not seen. A skipped `exit` is counted (`abandoned`, `unentered`); a skipped `given` loses only the
-# caller's text.
+# event is not seen. A skipped `exit` is counted (`abandoned`, `unentered`); a skipped `given` loses the
+# caller's text, and at `want_write_file` what a read-only mount refuses (docs/limits.md).
 BLINDING = ("enter", "resolve", "once")
 
 
@@ -82,6 +82,10 @@ _MOUNTS = all_of(
     *("want_write.given", "want_write_file.given", "drop_write.given", "drop_write_file.given"),
 )
 
+# What a read-only mount refuses: only these hooks see the object, and without the last two a call by
+# descriptor is no event.
+_READ_ONLY = best_effort("want_write.given", all_of("want_write_file.given", "want_write_file.exit"))
+
 # Before 5.13 no function of the kernel serves all file systems; "ioctl32" is for 32-bit callers.
 _IOCTL = all_of("ioctl.resolve", "ioctl.exit", best_effort("ioctl32.exit"))
 
@@ -106,14 +110,17 @@ EVENTS: dict[EventType, Needs] = {
     EventType.MKNOD: _needs(_resolved("mknod"), *_PARENT, _returns("bind")),
     EventType.TRUNCATE: _looked_up("truncate", _returns("ftruncate"), extra=best_effort("ftruncate.resolve")),
     EventType.CHMOD: _looked_up("chmod"),
-    # Of a refusal by a read-only mount, only the hook at `want_write` sees the object.
-    EventType.CHOWN: _looked_up("chown", extra=best_effort("want_write.given")),
+    EventType.CHOWN: _looked_up("chown", extra=_READ_ONLY),
     EventType.UTIMES: _looked_up("utimes"),
     EventType.SETXATTR: _looked_up(
-        "setxattr", whole=all_of(_returns("setxattr"), _MOUNTS), extra=_returns("set_acl")
+        "setxattr",
+        whole=all_of(_returns("setxattr"), _MOUNTS),
+        extra=best_effort(_returns("set_acl"), _READ_ONLY),
     ),
     EventType.REMOVEXATTR: _looked_up(
-        "removexattr", whole=all_of(_returns("removexattr"), _MOUNTS), extra=_returns("remove_acl")
+        "removexattr",
+        whole=all_of(_returns("removexattr"), _MOUNTS),
+        extra=best_effort(_returns("remove_acl"), _READ_ONLY),
     ),
     EventType.MOUNT: _needs(
         _returns("mount"),
@@ -129,7 +136,7 @@ EVENTS: dict[EventType, Needs] = {
     EventType.EXIT: Needs("exit.once"),
     EventType.CHATTR: _needs(
         one_of(all_of(_returns("chattr"), _MOUNTS), _IOCTL),
-        extra=best_effort(all_of(_returns("chattr_path"), "lookup.given")),
+        extra=best_effort(all_of(_returns("chattr_path"), "lookup.given"), _READ_ONLY),
     ),
 }
 

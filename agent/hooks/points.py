@@ -62,6 +62,7 @@ POINTS: dict[str, tuple[str, ...]] = {
     "parent": ("__filename_parentat", "filename_parentat"),
     "open_tree_attr": ("__x64_sys_open_tree_attr", "__arm64_sys_open_tree_attr"),
     "open_tree_attr32": ("__ia32_sys_open_tree_attr",),
+    "want_write_file": ("mnt_want_write_file",),
 }
 
 MAX_POINTS = 64  # FIM_POINTS

@@ -1,4 +1,6 @@
-"""Lists the system calls on files, their events and the meaning of their arguments, for the set `tracepoint`.
+"""Lists the system calls on files, their events and the meaning of their arguments.
+
+The set `tracepoint` follows them all; the other sets, what a read-only mount refuses of a call by descriptor.
 
 Positions of arguments count from 0. Numbers are those of the kernel's own tables, arch/x86/entry/syscalls and
 include/uapi/asm-generic/unistd.h; they never change.
@@ -16,6 +18,10 @@ from agent.events.model import EventType
 
 NATIVE = 512  # FIM_CALLS: 32-bit calls follow from this index on in the map
 ROW = struct.Struct("=12BI")  # struct fim_syscall
+
+# Changes by a descriptor that ask for write access to the mount at once: fim_changes of bpf/read_only.h.
+CHANGED = (EventType.CHOWN, EventType.SETXATTR, EventType.REMOVEXATTR, EventType.CHATTR)
+_CHANGES, _CHANGE_BITS = 16, 10  # FIM_CHANGES, FIM_CHANGE_BITS
 
 _CREATES = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 
@@ -159,6 +165,20 @@ def rows(machine: str, events: frozenset[EventType]) -> Iterator[tuple[int, byte
         for name, number in numbers.items():
             if events & _events(name):
                 yield offset + number, CALLS[name].pack()
+
+
+def changes(machine: str) -> bytes:
+    """Return `fim_changes`: of each such call its index in the map `syscalls`, and its event type.
+
+    It is empty for a machine whose calls are not known: nothing is seen there of these refusals.
+    """
+    known = [
+        CALLS[name].event + 1 << _CHANGE_BITS | offset + number
+        for offset, numbers in zip((0, NATIVE), MACHINES.get(machine, ({}, {})), strict=True)
+        for name, number in numbers.items()
+        if CALLS[name].fd is not None and CALLS[name].event in CHANGED
+    ]
+    return struct.pack(f"={_CHANGES}H", *known, *[0] * (_CHANGES - len(known)))
 
 
 def _events(name: str) -> set[EventType]:

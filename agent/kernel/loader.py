@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from agent.errors import KernelError, MinimumNotMetError, UsageError
 from agent.events.model import EventType
-from agent.hooks import needs, points, sets
+from agent.hooks import needs, points, sets, syscalls
 from agent.kernel import btf as types
 from agent.kernel import capabilities, causes, lockdown, map_writer, reads, tails, tracefs
 from agent.kernel.attach import Attached, RefusedError
@@ -324,6 +324,7 @@ def _constants(plan: Plan, functions: Functions) -> dict[str, bytes]:
     return {
         "fim_account_seed": os.urandom(8),
         "fim_arguments": bytes(counts),
+        "fim_changes": syscalls.changes(os.uname().machine),
         "fim_ftruncate_by_fd": bytes([targets.get("ftruncate.enter") in points.BY_DESCRIPTOR]),
         "fim_ftruncate_of_file": bytes([targets.get("ftruncate.resolve") in points.OF_FILE]),
         "fim_link_by_filename": bytes([by_filename]),

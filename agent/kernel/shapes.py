@@ -6,13 +6,14 @@ they make unreachable, so each shape is another program. Nothing is attached.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from agent.errors import KernelError
-from agent.hooks import points, sets
+from agent.hooks import points, sets, syscalls
 from agent.kernel import btf as types
 from agent.kernel import capabilities, reads, tails
 from agent.kernel.functions import Functions
@@ -31,8 +32,8 @@ SHAPES: tuple[Mapping[str, int], ...] = (
     },
 )
 # The seed is random, and a return's position follows from the function that the program is attached to.
-# The format of strings is always the same.
-OTHERS = ("fim_account_seed", "fim_arguments", "fim_string_format")
+# The system calls and the format of strings are always the same.
+OTHERS = ("fim_account_seed", "fim_arguments", "fim_changes", "fim_string_format")
 
 # No constant, but another object: how programs read the kernel's memory (agent/kernel/reads.py).
 BY_CAST = "reads_by_cast"
@@ -180,6 +181,7 @@ def _prepare(opened: Object, shape: Mapping[str, int], functions: Functions) -> 
         for program in opened.programs.values():
             program.rewrite(rewrite)
     rodata.preset(variables["fim_arguments"].offset, bytes(_arguments(functions)))
+    rodata.preset(variables["fim_changes"].offset, syscalls.changes(os.uname().machine))
 
 
 def _arguments(functions: Functions) -> Iterator[int]:

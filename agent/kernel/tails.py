@@ -29,9 +29,9 @@ class Tail(NamedTuple):
 
 TAILS = (
     Tail("tails", 0, "tail__kretprobe", "kretprobe", ("exit",)),
-    Tail("tails", 1, "tail__kprobe", "kprobe", ("enter", "resolve")),
+    Tail("tails", 1, "tail__kprobe", "kprobe", ("enter", "given", "resolve")),
     Tail("multi_tails", 0, "tail_multi__kretprobe", "kretprobe_multi", ("exit",)),
-    Tail("multi_tails", 1, "tail_multi__kprobe", "kprobe_multi", ("enter", "resolve")),
+    Tail("multi_tails", 1, "tail_multi__kprobe", "kprobe_multi", ("enter", "given", "resolve")),
 )
 
 

@@ -250,6 +250,11 @@ CATALOGUE: tuple[Scenario, ...] = (
         "A program in a memfd is reported by the name of the memfd."),
     _scenario("places.read_only", "open unlink chmod mount +refusals +kernel",
         "An operation that a read-only file system refuses is reported with its path and the error."),
+    _scenario("places.read_only_descriptor",
+        "chmod chown setxattr removexattr chattr mount +refusals +kernel",
+        "A change of an open file that a read-only file system refuses is reported, with what was asked."),
+    _scenario("places.read_only_compat", "chown setxattr removexattr mount +refusals +resolved +kernel",
+        "A change by a 32-bit program of an open file on a read-only file system is reported."),
 
     _scenario("doors.at",
         "open close unlink rmdir mkdir rename link symlink mknod chmod chown utimes +kernel",

@@ -89,8 +89,12 @@ CALLS |= {
         "symlink",
         "truncate",
         "move_mount",
+        "fchown",
+        "fsetxattr",
+        "fremovexattr",
     )
 }
+CALLS["fchown16"] = CALLS["fchown"]
 CALLS |= {
     f"ring_{name}": CALLS[name]
     for name in ("openat", "openat2", "unlinkat", "renameat", "mkdirat", "linkat", "symlinkat", "setxattr")

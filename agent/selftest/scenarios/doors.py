@@ -234,25 +234,22 @@ def doors_pivot_root(bench: Bench) -> None:
         Path(f"{root}/old").mkdir()
         bench.rules(watched='mount.mountpoint.name == "old"')
         alone = "unshare CLONE_NEWNS\nmount none / none MS_REC|MS_PRIVATE\n"
-        played = bench.play(_in_child(f"{alone}pivot_root {root} {root}/old\n"))
+        played = bench.play(in_child(f"{alone}pivot_root {root} {root}/old\n"))
         bench.arrives_once(played, "watched", {"retval": 0, "flags": MOVE_FLAG})
 
 
 @proves("doors.mount_compat")
 def doors_mount_compat(bench: Bench) -> None:
     """A mount that a 32-bit caller moves, as int 0x80 does it."""
-    _check_machine()
+    check_compat(bench)
     place, other = bench.path("place"), bench.path("other")
     for folder in (place, other):
         Path(folder).mkdir()
     bench.unwatched(f"mount fim-source {other} tmpfs\n")
     try:
-        tried = bench.unwatched(_in_child("rmdir32 /nowhere\n"))
-        if tried.of("wait")[0].status:
-            raise CannotTellError("int 0x80 ends a process here: no 32-bit calls")
         bench.rules(watched=f'mount.mountpoint.path == "{place}"')
         line = f"move_mount32 AT_FDCWD {other} AT_FDCWD {place}\n"
-        _mount_step(bench, _in_child(line), {"name": b"tmpfs", "source": b"fim-source", "flags": MOVE_FLAG})
+        _mount_step(bench, in_child(line), {"name": b"tmpfs", "source": b"fim-source", "flags": MOVE_FLAG})
     finally:
         bench.unwatched(f"umount {other}\numount {place}\n")
 
@@ -332,7 +329,8 @@ def doors_copy(bench: Bench) -> None:
         bench.equal(f"{line.split()[0]} wrote something", True, Path(path).stat().st_size > 0)
 
 
-def _in_child(lines: str) -> str:
+def in_child(lines: str) -> str:
+    """Return a script whose lines a child plays."""
     return f"fork -> $1\n{lines}end\nwait $1\n"
 
 
@@ -342,21 +340,23 @@ def _check_machine() -> None:
         raise CannotTellError(f"not tested on {machine}: the generator makes 32-bit calls of x86 only")
 
 
+def check_compat(bench: Bench) -> None:
+    """Raise CannotTellError where a 32-bit call fails, or kills its process."""
+    _check_machine()
+    folder = bench.path("tried")
+    tried = bench.unwatched(in_child(f"mkdir32 {folder} 0700\nrmdir32 {folder}\n"))
+    if (status := tried.of("wait")[0].status) or tried.failures:
+        raise CannotTellError(f"no 32-bit calls here: int 0x80 ends with {status}, {dict(tried.failures)}")
+
+
 @proves("doors.compat")
 def doors_compat(bench: Bench) -> None:
     """Make 32-bit calls with int 0x80, in a child, which a kernel without 32-bit calls kills."""
-    _check_machine()
+    check_compat(bench)
     folder = _folder(bench)
-    tried = bench.unwatched(_in_child(f"mkdir32 {folder}/try 0700\nrmdir32 {folder}/try\n"))
-    if status := tried.of("wait")[0].status:
-        raise CannotTellError(
-            f"this kernel has no 32-bit calls: int 0x80 ends a process with status {status}"
-        )
-    if tried.failures:
-        raise CannotTellError(f"this kernel has no 32-bit calls: {dict(tried.failures)}")
     bench.rules(**_everything(folder), cut=f'truncate.file.path =~ "{folder}/*"')
     played = bench.play(
-        _in_child(f"""open32 {folder}/a O_RDWR|O_CREAT 0600 -> $0
+        in_child(f"""open32 {folder}/a O_RDWR|O_CREAT 0600 -> $0
 close $0
 link32 {folder}/a {folder}/b
 chmod32 {folder}/a 0640

@@ -9,10 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 from agent.events.model import Event, EventType, File, FileFlags
+from agent.rules.constants import INODE_FLAGS
 from agent.selftest.bench import Bench, CannotTellError, Round
 from agent.selftest.filesystems import UNIFIED, container
 from agent.selftest.scanner import scanned
 from agent.selftest.scenarios import proves
+from agent.selftest.scenarios.doors import check_compat, in_child
 from agent.selftest.subject import Judged
 
 LAYERS = FileFlags.UPPER | FileFlags.LOWER
@@ -416,3 +418,50 @@ def places_read_only(bench: Bench) -> None:
             call = line.split()[0]
             played = bench.play(f"{line}\n", refused={f"{call}:1 errno {errno.EROFS}": 1})
             bench.arrives_once(played, rule, {"file.path": path.encode(), "retval": -errno.EROFS})
+
+
+def _check_refused(bench: Bench, lines: tuple[tuple[str, str, dict[str, object]], ...]) -> None:
+    """Make calls on an open file of a read-only mount, each in a child; with each its rule and fields."""
+    with bench.mounted("fs", "ext4"):
+        path = bench.file("fs/file")
+        bench.rules(**{rule: f'{rule}.file.path == "{path}"' for _, rule, _ in lines})
+        bench.play(f"mount none {bench.path('fs')} none MS_REMOUNT|MS_RDONLY\n")
+        for line, rule, known in lines:
+            script = in_child(f"open {path} O_RDONLY -> $0\n{line}\n")
+            played = bench.play(script, refused={f"{line.split()[0]}:3 errno {errno.EROFS}": 1})
+            expected = {"file.path": path.encode(), "retval": -errno.EROFS}
+            bench.arrives_once(played, rule, known | expected)
+
+
+@proves("places.read_only_descriptor")
+def places_read_only_descriptor(bench: Bench) -> None:
+    """Fail to change the attributes of an open file on a read-only mount."""
+    owner: dict[str, object] = {"new_uid": 1000, "new_gid": 1001}
+    name: dict[str, object] = {"name": b"user.held"}
+    _check_refused(
+        bench,
+        (
+            ("fchmod $0 0600", "chmod", {"mode": 0o600}),
+            ("fchown $0 1000 1001", "chown", owner),
+            ('fchownat $0 "" 1000 1001 AT_EMPTY_PATH', "chown", owner),
+            ("fsetxattr $0 user.held v", "setxattr", name),
+            ("fremovexattr $0 user.held", "removexattr", name),
+            ("chattr $0 FS_APPEND_FL", "chattr", {"flags": INODE_FLAGS["FS_APPEND_FL"]}),
+            ("fssetxattr $0 FS_XFLAG_IMMUTABLE", "chattr", {"flags": INODE_FLAGS["FS_IMMUTABLE_FL"]}),
+        ),
+    )
+
+
+@proves("places.read_only_compat")
+def places_read_only_compat(bench: Bench) -> None:
+    """The same by 32-bit calls, of which one takes ids of 16 bits."""
+    check_compat(bench)
+    _check_refused(
+        bench,
+        (
+            ("fchown16 $0 66536 65535", "chown", {"new_uid": 1000, "new_gid": (1 << 32) - 1}),
+            ("fchown32 $0 66536 65535", "chown", {"new_uid": 66536, "new_gid": 65535}),
+            ("fsetxattr32 $0 user.held v", "setxattr", {"name": b"user.held"}),
+            ("fremovexattr32 $0 user.held", "removexattr", {"name": b"user.held"}),
+        ),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,22 @@ def test_rows_of_two_tables_do_not_overlap() -> None:
     indexes = [index for index, _ in syscalls.rows("x86_64", frozenset(EventType))]
     assert len(indexes) == len(set(indexes)) == len(syscalls.X86_64) + len(syscalls.I386)
     assert max(indexes) < 2 * syscalls.NATIVE
+
+
+def test_changes_by_descriptor_are_told_apart() -> None:
+    """Each by its index in the table of calls, with its event type above that; the rest is empty."""
+    words = struct.unpack("=16H", syscalls.changes("x86_64"))
+    told = {word & 1023: EventType((word >> 10) - 1) for word in words if word}
+    chown, setxattr, removexattr = EventType.CHOWN, EventType.SETXATTR, EventType.REMOVEXATTR
+    native = {93: chown, 190: setxattr, 199: removexattr, 16: EventType.CHATTR}
+    compat = {95: chown, 207: chown, 228: setxattr, 237: removexattr, 54: EventType.CHATTR}
+    assert told == native | {512 + number: kind for number, kind in compat.items()}
+
+
+def test_changes_of_arm64_fit_into_their_constant() -> None:
+    """Its table has no 32-bit calls."""
+    words = struct.unpack("=16H", syscalls.changes("aarch64"))
+    assert {word & 1023 for word in words if word} == {55, 7, 16, 29}
 
 
 def test_unlinkat_is_followed_for_rmdir() -> None:

@@ -30,6 +30,7 @@ REFUSED = frozenset(
         errno.EROFS, errno.ENOTEMPTY,
     }
 )  # fmt: skip
+_BY_DESCRIPTOR = ("fchown", "fsetxattr", "fremovexattr")
 _DELETED = " (deleted)"
 Value = int | bool | str | list[str]
 
@@ -314,7 +315,8 @@ def _is_unfound(record: Record, meaning: Meaning) -> bool:
     """Return whether a refusal has neither mode nor owner of its object; see docs/limits.md."""
     if meaning.event == "open" and _flags(record, meaning) & (os.O_CREAT | os.O_TRUNC):
         return -record.ret in (errno.EISDIR, errno.EROFS, errno.EEXIST)
-    return meaning.event in ("chown", "setxattr", "removexattr") and record.ret == -errno.EROFS
+    by_name = meaning.event in ("chown", "setxattr", "removexattr") and record.call not in _BY_DESCRIPTOR
+    return by_name and record.ret == -errno.EROFS
 
 
 def _regular(seen: Seen | None) -> bool:

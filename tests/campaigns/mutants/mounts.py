@@ -42,6 +42,28 @@ MOUNTS = (
         kernel="7.3",
     ),
     Mutant(
+        "refusals-by-read-only-mounts-not-seen",
+        "bpf/read_only.h",
+        "change->type = fim_change_type(change->call);",
+        "change->type = FIM_TYPES;",
+        ("places.read_only_descriptor", "places.read_only_compat"),
+    ),
+    Mutant(
+        "ids-of-16-bits-not-told-apart",
+        "bpf/read_only.h",
+        "if (change->call == FIM_FCHOWN16) {",
+        "if (0) {",
+        ("places.read_only_compat",),
+    ),
+    Mutant(
+        "refusals-of-one-function-for-all-not-seen",
+        "bpf/read_only.h",
+        "else if (op->nested || op->state != FIM_ENTERED || op->point == FIM_AT_SYSCALL ||",
+        "else if (op->point ||",
+        ("places.read_only_descriptor",),
+        kernel="7.3",
+    ),
+    Mutant(
         "renames-of-mounted-names-not-noticed",
         "bpf/discarders.h",
         "#define FIM_MOUNTED 0x18000",
