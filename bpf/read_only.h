@@ -177,6 +177,8 @@ static __always_inline int want_write_file_given(void *ctx, __u32 family)
 {
 	struct file *file = fim_arg_pointer(ctx, family, 0);
 	struct vfsmount *mnt = fim_untyped(family, fim_field(family, file, f_path.mnt));
+	/* Of the same load: for a second one the compiler would compute with the context. */
+	struct path *path = fim_untyped(family, file) + bpf_core_field_offset(struct file, f_path);
 	struct fim_inflight *op = fim_op_lookup();
 
 	fim_note_mount(mnt);
@@ -184,8 +186,7 @@ static __always_inline int want_write_file_given(void *ctx, __u32 family)
 		fim_op_abandon(op); /* the function never calls itself: its return was not seen */
 	if (!fim_is_read_only(mnt) || fim_is_internal(fim_real_mount(mnt)))
 		return 0;
-	return fim_change_refused(
-		ctx, family, fim_arg_object(ctx, family, 0) + bpf_core_field_offset(struct file, f_path));
+	return fim_change_refused(ctx, family, path);
 }
 
 static __always_inline int want_write_file_exit(void *ctx, __u32 family)
