@@ -219,8 +219,7 @@ static __always_inline struct fim_inflight *fim_op_at(__u32 index)
 	return bpf_map_lookup_elem(&operations, &index);
 }
 
-/* Returns the index of the current thread's operation, or FIM_NO_OP. */
-__noinline __u32 fim_op_index(void)
+static __always_inline __u32 __fim_op_index(void)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	__u32 *count = fim_busy_lookup(tid), *found;
@@ -235,9 +234,23 @@ __noinline __u32 fim_op_index(void)
 	return found ? *found : FIM_NO_OP;
 }
 
+/* Returns the index of the current thread's operation, or FIM_NO_OP. */
+__noinline __u32 fim_op_index(void)
+{
+	return __fim_op_index();
+}
+
+/*
+ * For programs at returns: they jump to another one, and before 6.0 arm64 does not
+ * allow that beside a function of their own.
+ */
 static __always_inline struct fim_inflight *fim_op_lookup_inline(void)
 {
+#if defined(__TARGET_ARCH_arm64)
+	return fim_op_at(__fim_op_index());
+#else
 	return fim_op_at(fim_op_index());
+#endif
 }
 
 /* Returns the index of an operation for the current thread, which has none, or FIM_NO_OP. */

@@ -73,17 +73,23 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } probe_multi_tails SEC(".maps");
 
-__noinline int fim_probe_called(__u32 probe)
+/*
+ * Real programs of these types make calls and tail calls (kprobe.bpf.c). A kernel that
+ * does not compile programs verifies all of such a program and then refuses it: "bpf:
+ * allow for tailcalls in BPF subprograms for x64 JIT". On arm64 no program makes both:
+ * before 6.0 no kernel allows that there. The map stays empty, so the tail call returns.
+ */
+#if defined(__TARGET_ARCH_x86)
+#define FIM_PROBE_CALLED __noinline
+#else
+#define FIM_PROBE_CALLED static __always_inline
+#endif
+
+FIM_PROBE_CALLED int fim_probe_called(__u32 probe)
 {
 	return fim_probe_count(probe);
 }
 
-/*
- * Real programs of these types make calls and tail calls (kprobe.bpf.c). A kernel that
- * does not compile programs verifies all of such a program and then refuses it: "bpf:
- * allow for tailcalls in BPF subprograms for x64 JIT". The map stays empty, so the tail
- * call returns.
- */
 #define FIM_PROBE_JUMPING(name, section, probe, map)                                                         \
 	SEC(section)                                                                                         \
 	int probe__##name(void *ctx)                                                                         \

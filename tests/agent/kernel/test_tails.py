@@ -1,6 +1,8 @@
 """The programs that others call at their end: both sides number them alike."""
 
+import platform
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ from agent.kernel import tails
 from agent.kernel.choose import Chosen, Plan
 from tests.agent.kernel import disassembly
 
-MAPS = Path(__file__).parents[3] / "bpf" / "maps.h"
+BPF = Path(__file__).parents[3] / "bpf"
+MAPS = BPF / "maps.h"
 TAIL_CALL = re.compile(r"\bcall (?:0xc|12)$")
 
 
@@ -53,3 +56,16 @@ def test_what_observes_a_kind_calls_and_jumps_as_its_programs_do(kind: str) -> N
     observer = f"probe__{kind}"
     assert observer in jumping
     assert known[observer].refers & known.keys()
+
+
+def test_no_program_of_arm64_jumps_and_calls(tmp_path: Path) -> None:
+    """Before 6.0 the kernel allows no tail call there beside a function of the object."""
+    made = tmp_path / "fim.bpf.o"
+    flags = ("-g", "-O2", "-fno-unroll-loops", "-target", "bpf", "-mcpu=v2", "-D__TARGET_ARCH_arm64")
+    headers = ("-idirafter", f"/usr/include/{platform.machine()}-linux-gnu")
+    source = BPF / "fim.bpf.c"
+    subprocess.run(("clang", *flags, f"-I{BPF}", *headers, "-c", source, "-o", made), check=True)
+    known = disassembly.functions(made)
+    jumping = {name: one for name, one in known.items() if any(map(TAIL_CALL.search, one.lines))}
+    assert {"kretprobe__open__exit", "probe__kretprobe"} <= jumping.keys()
+    assert not [name for name, one in jumping.items() if one.refers & known.keys()]
