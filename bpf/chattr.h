@@ -60,8 +60,8 @@ static __always_inline int chattr_exit(void *ctx, __u32 family)
 /* file_setattr(2), from 6.17 */
 FIM_PLAIN_POINT(chattr_path, FIM_AT_CHATTR_PATH, FIM_CHATTR)
 
-/* security_file_ioctl(struct file *file, unsigned int cmd, unsigned long arg) */
-static __always_inline int ioctl_resolve(void *ctx, __u32 family)
+/* An ioctl, of 64 bits or of 32: both are entered as FIM_AT_IOCTL, for older kernels ask one function. */
+static __always_inline int fim_ioctl_enter(void *ctx, __u32 family)
 {
 	__u32 command = fim_arg(ctx, family, 1);
 	struct fim_inflight *op;
@@ -78,6 +78,18 @@ static __always_inline int ioctl_resolve(void *ctx, __u32 family)
 	return fim_op_judge_path(ctx, family, op,
 				 (void *)fim_arg(ctx, family, 0) +
 					 bpf_core_field_offset(struct file, f_path));
+}
+
+/* security_file_ioctl(struct file *file, unsigned int cmd, unsigned long arg) */
+static __always_inline int ioctl_resolve(void *ctx, __u32 family)
+{
+	return fim_ioctl_enter(ctx, family);
+}
+
+/* security_file_ioctl_compat(), with the same arguments: for 32-bit callers, from 5.10.210 on */
+static __always_inline int ioctl32_resolve(void *ctx, __u32 family)
+{
+	return fim_ioctl_enter(ctx, family); /* of a 32-bit caller */
 }
 
 /* ioctl(2), of 64 bits and of 32 */

@@ -30,6 +30,7 @@
 	X(mknod, path_mknod)                                                                                 \
 	X(ftruncate, path_truncate)                                                                          \
 	X(ioctl, file_ioctl)                                                                                 \
+	X(ioctl32, file_ioctl_compat)                                                                        \
 	X(move_mount, move_mount)                                                                            \
 	X(pivot_root, sb_pivotroot)
 
@@ -45,6 +46,7 @@
 	X(mknod, resolve, security_path_mknod)                                                               \
 	X(ftruncate, resolve, security_path_truncate)                                                        \
 	X(ioctl, resolve, security_file_ioctl)                                                               \
+	X(ioctl32, resolve, security_file_ioctl_compat)                                                      \
 	X(move_mount, resolve, security_move_mount)                                                          \
 	X(pivot_root, resolve, security_sb_pivotroot)
 

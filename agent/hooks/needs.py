@@ -86,8 +86,9 @@ _MOUNTS = all_of(
 # descriptor is no event.
 _READ_ONLY = best_effort("want_write.given", all_of("want_write_file.given", "want_write_file.exit"))
 
-# Before 5.13 no function of the kernel serves all file systems; "ioctl32" is for 32-bit callers.
-_IOCTL = all_of("ioctl.resolve", "ioctl.exit", best_effort("ioctl32.exit"))
+# Before 5.13 no function of the kernel serves all file systems; "ioctl32" is for 32-bit callers. Of those
+# "ioctl.resolve" sees the entry where the kernel has no "ioctl32.resolve", as before 5.10.210.
+_IOCTL = all_of("ioctl.resolve", "ioctl.exit", best_effort("ioctl32.resolve", "ioctl32.exit"))
 
 # What came in 5.12 and 6.15, and what 32-bit callers of x86 enter.
 _SETATTRS = ("mount_setattr", "mount_setattr32", "open_tree_attr", "open_tree_attr32")

@@ -129,6 +129,7 @@ RESOLVES: dict[str, Resolve] = {
         ("file_truncate", "path_truncate"), ("security_file_truncate", "security_path_truncate")
     ),
     "ioctl": Resolve(("file_ioctl",), ("security_file_ioctl",)),
+    "ioctl32": Resolve(("file_ioctl_compat",), ("security_file_ioctl_compat",)),
     "move_mount": Resolve(("move_mount",), ("security_move_mount",)),
     "pivot_root": Resolve(("sb_pivotroot",), ("security_sb_pivotroot",)),
 }
@@ -183,6 +184,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "umount.enter": ("path", "flags"),
     "chattr.enter": ("dentry", "fa"),
     "ioctl.resolve": ("file", "cmd", "arg"),
+    "ioctl32.resolve": ("file", "cmd", "arg"),
     "move_mount.resolve": ("from_path", "to_path"),
     "pivot_root.resolve": ("old_path", "new_path"),
     "reconfigure.enter": ("fc",),

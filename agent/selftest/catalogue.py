@@ -291,6 +291,8 @@ CATALOGUE: tuple[Scenario, ...] = (
         "A socket that gets a name by bind(2) is a mknod, also if the name exists or the kernel refuses it."),
     _scenario("doors.compat", "open close unlink rmdir mkdir rename link symlink chmod truncate +kernel",
         "System calls of 32-bit programs are reported like others."),
+    _scenario("doors.compat_chattr", "chattr +kernel",
+        "A change of an inode's flags by a 32-bit program is reported with them."),
     _scenario("doors.io_uring", "open unlink rmdir mkdir rename link symlink setxattr +kernel",
         "An operation by io_uring is reported once, for the process that requested it."),
     _scenario("doors.handle", "open +kernel",

@@ -92,6 +92,7 @@ CALLS |= {
         "fchown",
         "fsetxattr",
         "fremovexattr",
+        "chattr",
     )
 }
 CALLS["fchown16"] = CALLS["fchown"]

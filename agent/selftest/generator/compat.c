@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* 32-bit system calls of a 64-bit process. */
 #include <errno.h>
+#include <linux/fs.h>
 
 #include "fim-gen.h"
 
@@ -8,10 +9,9 @@
 /* The static text of a script and the frame of a call lie below 4 GiB. int 0x80 kills a process where the
  * kernel has no 32-bit calls.
  */
-long run_compat(const struct op *op)
+static long call32(long nr, const long *v)
 {
-	const long *v = call_values(op);
-	long ret = op->call->nr;
+	long ret = nr;
 
 	asm volatile("int $0x80"
 		     : "+a"(ret)
@@ -20,9 +20,24 @@ long run_compat(const struct op *op)
 	return (int)ret;
 }
 #else
-long run_compat(const struct op *op)
+static long call32(long nr, const long *v)
 {
-	(void)op;
+	(void)nr;
+	(void)v;
 	return -ENOSYS;
 }
 #endif
+
+long run_compat(const struct op *op)
+{
+	return call32(op->call->nr, call_values(op));
+}
+
+/* Like run_chattr(): the flags lie in the frame of the call. */
+long run_chattr32(const struct op *op)
+{
+	const long *v = call_values(op);
+	const long asked[5] = { v[0], FS_IOC32_SETFLAGS, (long)&v[1] };
+
+	return call32(op->call->nr, asked);
+}

@@ -187,6 +187,7 @@ long run_execveat(const struct op *op);
 
 /* compat.c */
 long run_compat(const struct op *op);
+long run_chattr32(const struct op *op);
 
 /* ring.c */
 long run_ring_features(const struct op *op);

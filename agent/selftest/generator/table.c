@@ -76,6 +76,7 @@ static const struct call calls[] = {
 	COMPAT(open32, 5, "pn?nR"),
 	COMPAT(close32, 6, "F"),
 	COMPAT(creat32, 8, "pnR"),
+	{ "chattr32", 54, "Fn", run_chattr32, false },
 	COMPAT(link32, 9, "pp"),
 	COMPAT(unlink32, 10, "p"),
 	COMPAT(mknod32, 14, "pn?n"),

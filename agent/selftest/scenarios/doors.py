@@ -32,6 +32,12 @@ def _reported(played: Round) -> list[tuple[str, str, str]]:
     return [(one.type.label, one.file.name.decode(), two) for one, two in zip(events, seconds, strict=True)]
 
 
+def _events(text: str) -> list[tuple[str, str, str]]:
+    """Return what `_reported` returns for events such as `open a, link a b`."""
+    words = (event.split() for event in text.split(", "))
+    return [(kind, name, "".join(second)) for kind, name, *second in words]
+
+
 def _why_unseen(bench: Bench, entry_point: str, kind: str) -> str:
     """Return why events of this type are not seen at an entry point; empty if they must be seen."""
     unseen = coverage.UNSEEN_ENTRY_POINTS["tracepoint"]
@@ -83,21 +89,8 @@ unlinkat $0 b
 unlinkat $0 d AT_REMOVEDIR
 close $0
 """
-    one = [
-        ("open", "a", ""),
-        ("close", "a", ""),
-        ("link", "a", "b"),
-        ("symlink", "c", ""),
-        ("mkdir", "d", ""),
-    ]
-    two = [
-        ("mknod", "e", ""),
-        ("rename", "a", "f"),
-        ("chmod", "f", ""),
-        ("chown", "f", ""),
-        ("utimes", "f", ""),
-    ]
-    _check(bench, folder, lines, [*one, *two, ("unlink", "b", ""), ("rmdir", "d", "")])
+    first = "open a, close a, link a b, symlink c, mkdir d, mknod e, rename a f"
+    _check(bench, folder, lines, _events(f"{first}, chmod f, chown f, utimes f, unlink b, rmdir d"))
 
 
 @proves("doors.openat2")
@@ -368,21 +361,21 @@ rmdir32 {folder}/e
 unlink32 {folder}/b
 """)
     )
-    one = [
-        ("open", "a", ""),
-        ("close", "a", ""),
-        ("link", "a", "b"),
-        ("chmod", "a", ""),
-        ("truncate", "a", ""),
-    ]
-    two = [
-        ("rename", "a", "c"),
-        ("symlink", "d", ""),
-        ("mkdir", "e", ""),
-        ("rmdir", "e", ""),
-        ("unlink", "b", ""),
-    ]
-    bench.equal("events", [*one, *two], _reported(played))
+    first = "open a, close a, link a b, chmod a, truncate a, rename a c, symlink d"
+    bench.equal("events", _events(f"{first}, mkdir e, rmdir e, unlink b"), _reported(played))
+
+
+@proves("doors.compat_chattr")
+def doors_compat_chattr(bench: Bench) -> None:
+    """Set and clear flags of a file by a 32-bit ioctl, which has a command and a function of its own."""
+    check_compat(bench)
+    with bench.mounted("fs", "ext4"):
+        path = bench.file("fs/watched")
+        bench.rules(watched=f'chattr.file.path == "{path}"')
+        for word, flags in (("FS_APPEND_FL", INODE_FLAGS["FS_APPEND_FL"]), ("0", 0)):
+            played = bench.play(in_child(f"open {path} O_RDONLY -> $0\nchattr32 $0 {word}\n"))
+            known = {"file.path": path.encode(), "flags": flags, "retval": 0}
+            bench.arrives_once(played, "watched", known)
 
 
 @proves("doors.chattr")

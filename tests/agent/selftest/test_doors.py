@@ -14,7 +14,9 @@ from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.scenarios import doors
 
 
-@pytest.mark.parametrize("scenario", [doors.doors_compat, doors.doors_mount_compat])
+@pytest.mark.parametrize(
+    "scenario", [doors.doors_compat, doors.doors_compat_chattr, doors.doors_mount_compat]
+)
 def test_calls_that_the_generator_cannot_make_are_not_said_to_be_absent(
     scenario: Callable[[Bench], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,14 @@ MOUNTS = (
         kernel="7.3",
     ),
     Mutant(
+        "flags-by-32-bit-callers-not-seen",
+        "bpf/chattr.h",
+        "return fim_ioctl_enter(ctx, family); /* of a 32-bit caller */",
+        "return 0;",
+        ("doors.compat_chattr",),
+        kernel="5.10",
+    ),
+    Mutant(
         "renames-of-mounted-names-not-noticed",
         "bpf/discarders.h",
         "#define FIM_MOUNTED 0x18000",
