@@ -54,7 +54,11 @@ static __always_inline int lookup_given(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup();
 
-	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED)
+	if (!op || op->nested)
+		return 0;
+	if (fim_is_among(op->point, 1ULL << FIM_AT_LINK | FIM_BY_PATH_POINTS))
+		fim_op_again(op, fim_frame(ctx, family));
+	if (op->quiet || op->state != FIM_ENTERED)
 		return 0;
 	if (fim_is_among(op->point, 1ULL << FIM_AT_LINK | FIM_WRITES_FIRST))
 		fim_found_expect(op, 0, fim_arg(ctx, family, 3));
@@ -194,11 +198,11 @@ static __always_inline int ftruncate_enter(void *ctx, __u32 family)
 	struct path *path;
 
 	if (fim_ftruncate_by_fd) {
-		path = fim_fd_path(first);
-		if (!path || !fim_op_enter(fim_frame(ctx, family), FIM_AT_FTRUNCATE, FIM_TRUNCATE))
+		path = fim_fd_path(first); /* another thread may open it yet, before the kernel looks */
+		if (!fim_op_enter(fim_frame(ctx, family), FIM_AT_FTRUNCATE, FIM_TRUNCATE))
 			return 0;
 		op = fim_op_lookup();
-		if (op)
+		if (op && path)
 			fim_op_reach(op, path);
 		return 0;
 	}
@@ -373,6 +377,19 @@ static __always_inline void fim_xattr_lost(__u32 type)
 		op->lacks |= FIM_LACKS_MOUNT;
 }
 
+/*
+ * If this is a call by overlayfs below an operation that was entered at the same
+ * function, its return is not that of the operation.
+ */
+static __always_inline int fim_op_below(void *ctx, __u32 family, __u32 point)
+{
+	struct fim_inflight *op = fim_op_lookup();
+
+	if (op && op->point == point && fim_frame(ctx, family) < op->frame)
+		__sync_fetch_and_add(&op->nested, 1);
+	return 0;
+}
+
 /* A function that takes a dentry, of which the mount was noted before. */
 static __always_inline int fim_op_enter_noted(void *ctx, __u32 family, __u32 point, __u32 type, __u32 flags,
 					      const char *name)
@@ -383,10 +400,10 @@ static __always_inline int fim_op_enter_noted(void *ctx, __u32 family, __u32 poi
 	struct fim_inflight *op;
 
 	if (mount && fim_is_internal(mount))
-		return 0;
+		return fim_op_below(ctx, family, point);
 	if (!mount || BPF_CORE_READ(mount, mnt.mnt_sb) != BPF_CORE_READ(dentry, d_sb)) {
 		fim_xattr_lost(type);
-		return 0;
+		return fim_op_below(ctx, family, point);
 	}
 	op = fim_op_enter_object(ctx, family, point, type, flags, 0);
 	return op ? fim_op_judge(ctx, family, op, &object) : 0;

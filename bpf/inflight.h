@@ -110,6 +110,7 @@ struct fim_charge {
 struct fim_inflight {
 	__u64 frame;		   /* address on the stack at entry */
 	struct filename *filename; /* open: the kernel's copy of the name */
+	void *lookup;		   /* open: the kernel's state of the lookup, on its stack */
 	const char *text;	   /* open that may create or truncate: that name */
 	struct dentry *created;	   /* will get an inode, or NULL */
 	struct dentry *reached;	   /* open, exec, ftruncate: was found, and may be refused yet; or NULL */

@@ -153,8 +153,10 @@ static __always_inline int parent_given(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup();
 
-	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED || !fim_is_among_names(op->type) ||
-	    op->names >= FIM_FILES)
+	if (!op || op->nested || !fim_is_among_names(op->type))
+		return 0;
+	fim_op_again(op, fim_frame(ctx, family));
+	if (op->quiet || op->state != FIM_ENTERED || op->names >= FIM_FILES)
 		return 0;
 	if (op->type == FIM_LINK)
 		fim_found_note(op, 0); /* the lookup of the old name has returned */

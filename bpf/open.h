@@ -89,13 +89,12 @@ static __always_inline int exec_open_enter(void *ctx, __u32 family)
 	return 0;
 }
 
-/* The open or exec of which a program may note the object: it is found, and may be refused yet. */
+/* The open or exec of which a program may note the object. It may be refused yet. */
 static __always_inline struct fim_inflight *fim_op_lookup_opening(void)
 {
 	struct fim_inflight *op = fim_op_lookup();
 
-	if (!op || op->nested || op->quiet || op->state != FIM_ENTERED ||
-	    (op->point != FIM_AT_OPEN && op->point != FIM_AT_EXEC_OPEN))
+	if (!op || op->nested || op->quiet || (op->point != FIM_AT_OPEN && op->point != FIM_AT_EXEC_OPEN))
 		return NULL;
 	return op;
 }
@@ -112,8 +111,11 @@ static __always_inline int walked_given(void *ctx, __u32 family)
 	if (!op)
 		return 0;
 	nd = fim_arg_object(ctx, family, 0);
-	if (FIM_LOOKS_UP(nd, op->filename))
-		fim_op_reach(op, (void *)nd + bpf_core_field_offset(struct nameidata___lookup, path));
+	if (!FIM_LOOKS_UP(nd, op->filename) || (op->state != FIM_ENTERED && op->lookup != nd))
+		return 0;
+	op->lookup = nd;
+	fim_op_again(op, fim_frame(ctx, family));
+	fim_op_reach(op, (void *)nd + bpf_core_field_offset(struct nameidata___lookup, path));
 	return 0;
 }
 
@@ -126,8 +128,10 @@ static __always_inline int may_open_given(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup_opening();
 
-	if (op)
-		fim_op_reach(op, (void *)fim_arg_after_idmap(ctx, family, 0));
+	if (!op)
+		return 0;
+	fim_op_again(op, fim_frame(ctx, family));
+	fim_op_reach(op, (void *)fim_arg_after_idmap(ctx, family, 0));
 	return 0;
 }
 

@@ -37,8 +37,11 @@
  *	(keep.h). A thread that sleeps holds no slot, and what it holds is bounded
  *	for each account;
  *
- *	looks the same request up again, or works below it (ESTALE, copying up in
- *	overlayfs): the first object counts, later ones are no other event;
+ *	looks the same name up again, because the file system says that what it had
+ *	found is stale (ESTALE), and may find another object: fim_op_again() goes back
+ *	to FIM_ENTERED, and the last object counts;
+ *
+ *	works below the request (copying up in overlayfs): that is no other event;
  *
  *	begins another operation: fim_is_nested() lists the cases. `nested` counts
  *	them, and while it is not 0 no hook but exit belongs to the outer one;
@@ -254,6 +257,34 @@ lost:
 	if (FIM_INVALIDATES & (1U << (type & 31)))
 		fim_bump_generation();
 	return 0;
+}
+
+/*
+ * The kernel looks a name up for this operation. If its object was known already,
+ * that was stale: user space could make a file system say so, and the name lead
+ * elsewhere now. What was found is forgotten; what was rejected stays counted.
+ * `frame` is that of the lookup.
+ */
+FIM_ONCE void fim_op_again(struct fim_inflight *op, __u64 frame)
+{
+	struct fim_operation *place = (void *)op;
+
+	if (op->state == FIM_ENTERED || op->interrupted || frame >= op->frame)
+		return;
+	if (op->state == FIM_PENDING) {
+		fim_op_forget(op);
+		fim_count_undo(op->type);
+	}
+	if (op->type == FIM_OPEN)
+		op->flags = op->asked;
+	op->state = FIM_ENTERED;
+	op->names = op->type == FIM_LINK;
+	op->placed = 0;
+	op->created = NULL;
+	op->reached = NULL;
+	op->beside = 0;
+	place->found[0].dentry = NULL;
+	place->found[1].dentry = NULL;
 }
 
 /* --- resolve -------------------------------------------------------------- */

@@ -61,6 +61,10 @@ __noinline int fim_text_step(__u32 index)
 	}
 	size = slot->text_end - start;
 	slot->text_end = left;
+	if (start && !size && slot->text_last)
+		return 1; /* a slash behind the last name */
+	if (!start && !size && slot->text_last)
+		return 0;
 	if (!start && !size)
 		goto plain;
 	if (!fim_text_component(slot, index, start, size))

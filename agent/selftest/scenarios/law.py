@@ -60,6 +60,12 @@ def law_created_read_only(bench: Bench) -> None:
     _replay(bench, "created_read_only")
 
 
+@proves("law.created_with_slash")
+def law_created_with_slash(bench: Bench) -> None:
+    """A mkdir of a folder that exists, by a link and with a slash behind its name."""
+    _replay(bench, "created_with_slash")
+
+
 @proves("law.created_exclusively_by_proc")
 def law_created_exclusively_by_proc(bench: Bench) -> None:
     """An open with O_EXCL by /proc/self/root."""

@@ -157,6 +157,21 @@ def places_copy_up_unfollowed(bench: Bench) -> None:
             bench.equal("matches", 1, len(resident.matches("attributes")))
 
 
+@proves("places.copy_up_result")
+def places_copy_up_result(bench: Bench) -> None:
+    """Set an attribute that the upper file system may not have, on an open file of the lower layer."""
+    with bench.mounted("base"), bench.mounted("merged", "overlay", lambda: _overlay(bench)):
+        files = [bench.path(f"merged/{name}") for name in ("tried", "watched")]
+        for path in files:
+            Path(bench.path("base"), "lower", Path(path).name).touch()
+        lines = [f"open {path} O_RDONLY -> $0\nfsetxattr $0 user.held v\nclose $0\n" for path in files]
+        result = bench.unwatched(lines[0]).of("fsetxattr")[0].ret
+        bench.evidence.record("fsetxattr on an overlay", True, "any", f"returned {result}")
+        bench.rules(watched=f'setxattr.file.path == "{files[1]}"')
+        played = bench.play(lines[1], refused={f"fsetxattr:2 errno {-result}": 1} if result else None)
+        bench.arrives_once(played, "watched", {"file.path": files[1].encode(), "retval": result})
+
+
 @proves("places.scanned")
 def places_scanned(bench: Bench) -> None:
     """Write to a file while a content scanner watches its mount."""

@@ -64,6 +64,27 @@ MOUNTS = (
         kernel="7.3",
     ),
     Mutant(
+        "stale-objects-reported",
+        "bpf/operation.h",
+        "if (op->state == FIM_ENTERED || op->interrupted || frame >= op->frame)",
+        "if (op->frame)",
+        ("stale.open", "stale.unlink", "stale.chmod"),
+    ),
+    Mutant(
+        "results-of-overlayfs-reported",
+        "bpf/attributes.h",
+        "if (op && op->point == point && fim_frame(ctx, family) < op->frame)",
+        "if (0)",
+        ("places.copy_up_result",),
+    ),
+    Mutant(
+        "slashes-behind-names-not-skipped",
+        "bpf/text.h",
+        "if (start && !size && slot->text_last)",
+        "if (0)",
+        ("law.created_with_slash",),
+    ),
+    Mutant(
         "flags-by-32-bit-callers-not-seen",
         "bpf/chattr.h",
         "return fim_ioctl_enter(ctx, family); /* of a 32-bit caller */",
