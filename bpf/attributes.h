@@ -53,16 +53,18 @@ static __always_inline int fim_is_among(__u32 point, __u64 points)
 static __always_inline int lookup_given(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup();
+	__u64 out;
 
 	if (!op || op->nested)
 		return 0;
-	if (fim_is_among(op->point, 1ULL << FIM_AT_LINK | FIM_BY_PATH_POINTS))
+	out = fim_arg(ctx, family, 3);
+	if (fim_found_is_expected(op, 0, out))
 		fim_op_again(op, fim_frame(ctx, family));
-	if (op->quiet || op->state != FIM_ENTERED)
+	if (op->state != FIM_ENTERED)
 		return 0;
-	if (fim_is_among(op->point, 1ULL << FIM_AT_LINK | FIM_WRITES_FIRST))
-		fim_found_expect(op, 0, fim_arg(ctx, family, 3));
-	if (op->keeps)
+	if (fim_is_among(op->point, 1ULL << FIM_AT_LINK | FIM_BY_PATH_POINTS))
+		fim_found_expect(op, 0, out);
+	if (op->quiet || op->keeps)
 		return 0;
 	if (fim_is_among(op->point, FIM_NAME_KEPT | FIM_BY_PATH_POINTS))
 		fim_op_add_name(op, family, 0, (void *)fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
@@ -302,6 +304,8 @@ static __always_inline int want_write_given(void *ctx, __u32 family)
 	struct vfsmount *mnt = fim_arg_object(ctx, family, 0);
 	struct fim_inflight *op = fim_op_lookup();
 
+	if (op && op->state != FIM_ENTERED && op->point == FIM_AT_OPEN && !op->nested)
+		fim_open_look_again(op, mnt, fim_frame(ctx, family));
 	if (op && op->state == FIM_ENTERED && !op->nested && !op->quiet) {
 		if (op->point == FIM_AT_OPEN)
 			fim_open_note_place(op);

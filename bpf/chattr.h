@@ -63,11 +63,18 @@ FIM_PLAIN_POINT(chattr_path, FIM_AT_CHATTR_PATH, FIM_CHATTR)
 /* An ioctl, of 64 bits or of 32: both are entered as FIM_AT_IOCTL, for older kernels ask one function. */
 static __always_inline int fim_ioctl_enter(void *ctx, __u32 family)
 {
+	struct path *path = (void *)fim_arg(ctx, family, 0) + bpf_core_field_offset(struct file, f_path);
 	__u32 command = fim_arg(ctx, family, 1);
+	struct dentry *dentry;
 	struct fim_inflight *op;
 	__u32 flags = 0;
 
 	if (!fim_is_setting_flags(command))
+		return 0;
+	/* overlayfs asks again for the file below, which has the path of the one above */
+	dentry = BPF_CORE_READ(path, dentry);
+	op = fim_op_lookup();
+	if (op && op->point == FIM_AT_IOCTL && op->reached == dentry && fim_frame(ctx, family) < op->frame)
 		return 0;
 	bpf_probe_read_user(&flags, sizeof(flags), (void *)fim_arg(ctx, family, 2));
 	if (command == FIM_FSSETXATTR)
@@ -75,9 +82,8 @@ static __always_inline int fim_ioctl_enter(void *ctx, __u32 family)
 	op = fim_op_enter_object(ctx, family, FIM_AT_IOCTL, FIM_CHATTR, flags, 0);
 	if (!op)
 		return 0;
-	return fim_op_judge_path(ctx, family, op,
-				 (void *)fim_arg(ctx, family, 0) +
-					 bpf_core_field_offset(struct file, f_path));
+	op->reached = dentry;
+	return fim_op_judge_path(ctx, family, op, path);
 }
 
 /* security_file_ioctl(struct file *file, unsigned int cmd, unsigned long arg) */

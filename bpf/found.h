@@ -31,6 +31,15 @@ static __always_inline void fim_found_expect(struct fim_inflight *op, __u32 whic
 	place->out = (void *)out;
 }
 
+/*
+ * Whether the kernel will put what it finds there where it put this name's: on
+ * the stack of the operation, so that the lookup is the operation's own.
+ */
+static __always_inline int fim_found_is_expected(struct fim_inflight *op, __u32 which, __u64 out)
+{
+	return (__u64)fim_found_of(op, which)->out == out;
+}
+
 /* Notes what the kernel has found. */
 FIM_ONCE void fim_found_note(struct fim_inflight *op, __u32 which)
 {

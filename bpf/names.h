@@ -152,15 +152,22 @@ static __always_inline int link_enter(void *ctx, __u32 family)
 static __always_inline int parent_given(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup();
+	__u64 out;
 
 	if (!op || op->nested || !fim_is_among_names(op->type))
 		return 0;
-	fim_op_again(op, fim_frame(ctx, family));
-	if (op->quiet || op->state != FIM_ENTERED || op->names >= FIM_FILES)
+	out = fim_arg(ctx, family, 3);
+	if (fim_found_is_expected(op, 0, out) || fim_found_is_expected(op, 1, out))
+		fim_op_again(op, fim_frame(ctx, family));
+	if (op->state != FIM_ENTERED || op->names >= FIM_FILES)
 		return 0;
 	if (op->type == FIM_LINK)
 		fim_found_note(op, 0); /* the lookup of the old name has returned */
-	fim_found_expect(op, op->names, fim_arg(ctx, family, 3));
+	fim_found_expect(op, op->names, out);
+	if (op->quiet) {
+		op->names++;
+		return 0;
+	}
 	fim_op_add_name(op, family, op->names, (void *)fim_arg(ctx, family, 1), fim_arg(ctx, family, 0));
 	return 0;
 }

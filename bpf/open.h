@@ -115,7 +115,8 @@ static __always_inline int walked_given(void *ctx, __u32 family)
 		return 0;
 	op->lookup = nd;
 	fim_op_again(op, fim_frame(ctx, family));
-	fim_op_reach(op, (void *)nd + bpf_core_field_offset(struct nameidata___lookup, path));
+	if (op->state == FIM_ENTERED)
+		fim_op_reach(op, (void *)nd + bpf_core_field_offset(struct nameidata___lookup, path));
 	return 0;
 }
 
@@ -128,10 +129,9 @@ static __always_inline int may_open_given(void *ctx, __u32 family)
 {
 	struct fim_inflight *op = fim_op_lookup_opening();
 
-	if (!op)
-		return 0;
-	fim_op_again(op, fim_frame(ctx, family));
-	fim_op_reach(op, (void *)fim_arg_after_idmap(ctx, family, 0));
+	/* A file system that opens what it looks up has opened it by now. */
+	if (op && op->state == FIM_ENTERED)
+		fim_op_reach(op, (void *)fim_arg_after_idmap(ctx, family, 0));
 	return 0;
 }
 
@@ -153,12 +153,30 @@ static __always_inline void fim_open_note_place(struct fim_inflight *op)
 	nd = (void *)BPF_CORE_READ(task, nameidata);
 	if (!nd)
 		return;
+	op->lookup = nd;
 	fim_look_read(&look, nd);
 	fim_op_reach_spot(op, &look.spot);
 	inode = op->inode;
 	op->beside = !(op->flags & O_TRUNC) || (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR;
 	if (op->beside && (__u64)look.name - (__u64)op->text >= FIM_PATH_MAX)
 		op->reached = NULL;
+}
+
+/*
+ * An open whose object was known asks to write to a mount. If that is the mount of a
+ * directory in which it looks for the name, it looks again: what it creates then
+ * passes no complete_walk(). To copy a file up, overlayfs asks for another mount; to
+ * truncate, an open asks when its lookup is at the object.
+ */
+static __always_inline void fim_open_look_again(struct fim_inflight *op, struct vfsmount *mnt, __u64 frame)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct nameidata___lookup *nd = (void *)BPF_CORE_READ(task, nameidata);
+
+	if (!nd || (void *)nd != op->lookup || BPF_CORE_READ(nd, path.mnt) != mnt ||
+	    BPF_CORE_READ(nd, path.dentry) == op->reached)
+		return;
+	fim_op_again(op, frame);
 }
 
 /* security_file_open(struct file *file) */

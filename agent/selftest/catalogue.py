@@ -259,6 +259,8 @@ CATALOGUE: tuple[Scenario, ...] = (
         "A change by a 32-bit program of an open file on a read-only file system is reported."),
     _scenario("stale.open", "open +resolved +kernel",
         "An open that a stale file makes the kernel look up again is reported by the path that it reached."),
+    _scenario("stale.create", "open close +resolved +kernel",
+        "An open that a stale file makes the kernel look up again is reported if it creates its file then."),
     _scenario("stale.unlink", "unlink +resolved +kernel",
         "An unlink that a stale file makes the kernel look up again is reported by the path it reached."),
     _scenario("stale.chmod", "chmod +resolved +kernel",

@@ -13,7 +13,7 @@ from agent.selftest.stale import served
 def _check_stale(bench: Bench, rule: str, line: str) -> None:
     """Make a call whose second lookup reaches the file of the rule, and whose first one a stale file."""
     Path(bench.path("real")).mkdir()
-    path = bench.file("real/x")
+    path = bench.path("real/x") if "O_CREAT" in line else bench.file("real/x")
     with served(Path(bench.path("fs")), bench.path("real")) as server:
         bench.rules(wanted=f'{rule}.file.path == "{path}"')
         played = bench.play(line.format(bench.path("fs")))
@@ -26,6 +26,12 @@ def _check_stale(bench: Bench, rule: str, line: str) -> None:
 def stale_open(bench: Bench) -> None:
     """Open a file."""
     _check_stale(bench, "open", "open {}/link O_RDONLY -> $0\nclose $0\n")
+
+
+@proves("stale.create")
+def stale_create(bench: Bench) -> None:
+    """Open a file that the second lookup creates."""
+    _check_stale(bench, "open", "open {}/link O_WRONLY|O_CREAT 0600 -> $0\nclose $0\n")
 
 
 @proves("stale.unlink")

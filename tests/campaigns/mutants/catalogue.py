@@ -362,8 +362,8 @@ _PLACES = (
     Mutant(
         "objects-of-lookups-not-noted",
         "bpf/open.h",
-        "if (FIM_LOOKS_UP(nd, op->filename))",
-        "if (0)",
+        "if (!FIM_LOOKS_UP(nd, op->filename) || (op->state != FIM_ENTERED && op->lookup != nd))",
+        "if (nd)",
         ("doors.refused_sticky",),
     ),
     Mutant(

@@ -71,6 +71,13 @@ MOUNTS = (
         ("stale.open", "stale.unlink", "stale.chmod"),
     ),
     Mutant(
+        "files-created-by-the-last-lookup-not-seen",
+        "bpf/open.h",
+        "if (!nd || (void *)nd != op->lookup || BPF_CORE_READ(nd, path.mnt) != mnt ||",
+        "if (!nd || op->state ||",
+        ("stale.create",),
+    ),
+    Mutant(
         "results-of-overlayfs-reported",
         "bpf/attributes.h",
         "if (op && op->point == point && fim_frame(ctx, family) < op->frame)",
