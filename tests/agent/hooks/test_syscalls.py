@@ -71,10 +71,19 @@ def test_changes_by_descriptor_are_told_apart() -> None:
     assert told == native | {512 + number: kind for number, kind in compat.items()}
 
 
-def test_changes_of_arm64_fit_into_their_constant() -> None:
-    """Its table has no 32-bit calls."""
+def test_changes_fill_their_constant() -> None:
+    """The loader writes as many words as bpf/read_only.h has, and as many bits of each are an index."""
+    text = (Path(__file__).parents[3] / "bpf" / "read_only.h").read_text("ascii")
+    numbers = dict(re.findall(r"^#define\s+(FIM_CHANGES|FIM_CHANGE_BITS)\s+(\d+)", text, re.MULTILINE))
+    assert int(numbers["FIM_CHANGES"]) * 2 == len(syscalls.changes("x86_64"))
+    assert 1 << int(numbers["FIM_CHANGE_BITS"]) == 2 * syscalls.NATIVE
+
+
+def test_changes_of_arm64_have_no_32_bit_calls() -> None:
+    """None is in its table; a machine whose calls are not known has no changes."""
     words = struct.unpack("=16H", syscalls.changes("aarch64"))
     assert {word & 1023 for word in words if word} == {55, 7, 16, 29}
+    assert not any(syscalls.changes("riscv64"))
 
 
 def test_unlinkat_is_followed_for_rmdir() -> None:
