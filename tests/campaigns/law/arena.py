@@ -81,11 +81,12 @@ class Arena:
         with contextlib.ExitStack() as stack:
             self._machine = self._boot(stack)
             self._guest: Guest = self._machine.guest
-            for remote, local in _FILES.items():
-                self._guest.put(local, remote)
-            self._channel: Channel = self._guest.open_channel(["python3", PLAYER])
-            stack.callback(self._channel.close)
-            self._build()
+            try:
+                self._start_player(stack)
+            except InfrastructureError as error:
+                for note in (self.death(), *self.complaints()):
+                    error.add_note(note)
+                raise
             self._open = stack.pop_all()
         return self
 
@@ -133,6 +134,13 @@ class Arena:
     def run(self, *words: str) -> str:
         """Return the output of a command in the guest."""
         return self._guest.run(words).stdout.decode(errors="replace")
+
+    def _start_player(self, stack: contextlib.ExitStack) -> None:
+        for remote, local in _FILES.items():
+            self._guest.put(local, remote)
+        self._channel: Channel = self._guest.open_channel(["python3", PLAYER])
+        stack.callback(self._channel.close)
+        self._build()
 
     def _boot(self, stack: contextlib.ExitStack) -> VmMachine:
         bench = self._bench or stack.enter_context(

@@ -90,8 +90,9 @@ class Campaign:
                 except InfrastructureError as error:
                     failures += 1
                     self._count(Kind("start", detail=type(error).__name__))
-                    self.say(f"  the guest of world {world.seed} did not start: {error}")
-                    self._write({"start": str(error), "world": world.seed})
+                    why = "; ".join([str(error), *getattr(error, "__notes__", ())])
+                    self.say(f"  the guest of world {world.seed} did not start: {why}")
+                    self._write({"start": why, "world": world.seed})
                     if failures == STARTS:
                         raise
         finally:

@@ -141,16 +141,20 @@ def test_a_guest_that_dies_is_a_finding_and_the_next_case_has_another_guest(tmp_
 
 
 def test_guests_that_do_not_start_are_findings_and_end_it_at_last(tmp_path: Path) -> None:
-    """The summary is written then as well; a wrong command line ends it at once."""
+    """The summary and how the machines ended are written as well; a wrong command line ends it at once."""
 
     def refused(_: World) -> Any:
-        raise InfrastructureError("the agent did not start")
+        error = InfrastructureError("the agent did not start")
+        error.add_note("the machine runs")
+        raise error
 
     tried = campaign(refused, tmp_path / "log")
     tried.once = False
     with pytest.raises(InfrastructureError, match="did not start"):
         tried.run(1.0)
-    assert [entry["world"] for entry in logged(tmp_path / "log", "start")] == list(range(1, 1 + STARTS))
+    entries = logged(tmp_path / "log", "start")
+    assert [entry["world"] for entry in entries] == list(range(1, 1 + STARTS))
+    assert entries[0]["start"] == "the agent did not start; the machine runs"
     assert f"{STARTS:6} start InfrastructureError (first after 0 programs)" in summary(tried.figures)
 
     def wrong(_: World) -> Any:
