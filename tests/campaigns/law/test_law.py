@@ -119,6 +119,30 @@ def test_steps_are_cut_out_at_any_depth() -> None:
     assert render(without(steps, frozenset({(0, 0)}))) == "fork -> $1\nunlink /b\nend\nwait $1\n"
 
 
+def test_a_file_of_a_detached_tree_has_any_path_until_the_tree_is_attached(world: World) -> None:
+    """The kernel names such a file by its place in the tree, for `close` as for the open before."""
+    there = Seen(0, "/a", "/a", FILE, FILE)
+    script = (
+        "witness on\nprogram p0\nopen_tree AT_FDCWD /w/t OPEN_TREE_CLONE -> $1\n"
+        "openat $1 a O_WRONLY 0 -> $2\nmove_mount $1 AT_FDCWD /w/m\nclose $2\nend\n"
+    )
+    tree = record("open_tree", "AT_FDCWD", "/w/t", "OPEN_TREE_CLONE", ret=3)
+    opened = replace(
+        record("openat", "$1", "a", "O_WRONLY", "0", ret=4, seen=[there], fd=Opened("/a", FILE)), line=4
+    )
+    moved = replace(record("move_mount", "$1", "AT_FDCWD", "/w/m", ret=0), line=5)
+    closed = replace(record("close", "$2", ret=0, seen=[there]), line=6)
+    rule = Rule("r0", "close", 'close.file.name == "a"')
+
+    def kinds(path: str, *records: Record) -> list[str]:
+        seen = match("r0", path, type="close")
+        played = Played(records, (seen,), (seen,))
+        return [str(one.kind) for one in judge(played, script, ((rule,), (rule,)), world)]
+
+    assert kinds("a", tree, opened, closed) == []
+    assert kinds("a", tree, opened, moved, closed) == ["path both close close elsewhere path"]
+
+
 def test_an_open_that_succeeded_matches(world: World) -> None:
     seen = Seen(0, "/w/etc/shadow", "/w/etc/shadow", FILE, FILE)
     opened = record("open", "/w/etc/shadow", "O_RDONLY", ret=3, seen=[seen], fd=Opened("/w/etc/shadow", FILE))

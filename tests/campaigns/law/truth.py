@@ -154,7 +154,8 @@ class _Lives:
         self.roots: dict[int, str] = {}
         self.writers: dict[tuple[int, str], bool] = {}  # (pid, $N) -> only one descriptor of it exists
         self.contexts: dict[tuple[int, str], str] = {}  # what fsopen was asked for
-        self.detached: set[tuple[int, str]] = set()  # (pid, $N) of trees that are attached nowhere
+        # (pid, $N) of trees that are attached nowhere, and of what is opened in them -> $N of the tree
+        self.detached: dict[tuple[int, str], str] = {}
         self.strange: dict[int, str] = {}  # pid -> why its paths are not known
         self.pids: dict[tuple[int, str], set[int]] = {}  # of each program
         self.left: dict[tuple[int, str], int] = {}  # writers that were not closed, or shared, by program
@@ -177,14 +178,31 @@ class _Lives:
             self.roots[pid] = self.whole(record, record.seen[0].followed or "/")
         elif record.call == "unshare" and "CLONE_NEWUSER" in record.words[1]:
             self.strange[pid] = "its users are those of another namespace"
-        self.detached.discard((pid, record.words[1] if record.call == "move_mount" else into))
-        if record.call == "fsmount" or (record.call == "open_tree" and "CLONE" in record.words[3]):
-            self.detached.add((pid, into))
+        self._trees(record, pid, into)
         if record.call == "fsopen":
             self.contexts[pid, into] = text(record.words[1])
         elif record.call == "fsmount":
             self.contexts[pid, into] = self.contexts.get((pid, record.words[1]), "")
         self._descriptors(record, pid, into)
+
+    def _trees(self, record: Record, pid: int, into: str) -> None:
+        tree = self.tree(record, CALLS.get(record.call, Meaning("")))
+        if record.call == "fsmount" or (record.call == "open_tree" and "CLONE" in record.words[3]):
+            tree = into
+        if record.call == "move_mount":
+            attached = record.words[1]
+            self.detached = {
+                key: its for key, its in self.detached.items() if (key[0], its) != (pid, attached)
+            }
+        elif into and tree:
+            self.detached[pid, into] = tree
+        else:
+            self.detached.pop((pid, into), None)
+
+    def tree(self, record: Record, meaning: Meaning) -> str:
+        """Return the descriptor of the tree, attached nowhere, in which the call's object is; "" if none."""
+        descriptor = _word(record, 0 if meaning.file == 1 else meaning.fd)
+        return self.detached.get((record.pid, descriptor or ""), "")
 
     def _descriptors(self, record: Record, pid: int, into: str) -> None:
         """Return files of which only one descriptor exists, which was opened for writing."""
@@ -282,7 +300,7 @@ def _event(record: Record, meaning: Meaning, lives: _Lives) -> Iterator[Happened
         return
     before = None if _is_unfound(record, meaning) else before
     memfd = path.startswith("/memfd:")  # it has no directory: the name is its path
-    wild = memfd or (meaning.file == 1 and (record.pid, record.words[1]) in lives.detached)
+    wild = memfd or bool(lives.tree(record, meaning))
     fields = _fields(record, meaning, path[memfd:], path2, retval, before, lives)
     yield Happened(meaning.event, record, ANY if wild else path, path2, retval, fields, must=not why, why=why)
 
@@ -395,7 +413,7 @@ def _fields(
         }
     if path2 is not None:
         fields |= _named(f"{file}.destination", path2)
-    if meaning.file == 1 and (record.pid, record.words[1]) in lives.detached:
+    if lives.tree(record, meaning):
         fields[f"{file}.detached"] = True
     return fields | _details(record, meaning, lives)
 
