@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,16 @@ from agent.errors import UsageError
 
 MAX_LINKS = 40  # symbolic links on the way to one file, as in the kernel
 _MOUNTINFO = Path("/proc/self/mountinfo")
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_GIVE, _GIVE_LINK, _CLOSE = "chown root", "chown -h root", "chmod go-w"
+
+
+class Fault(NamedTuple):
+    """Why another user could change or replace a file: what is wrong `at` a path, and what corrects it."""
+
+    at: Path
+    reason: str
+    command: str  # without the path
 
 
 class Mount(NamedTuple):
@@ -32,62 +43,73 @@ def read_trusted(path: Path, most: int) -> bytes:
     """Return up to `most` bytes of a rule file that only root or the agent's own user can change.
 
     Raises UsageError for a file that cannot be read, is not a regular file, belongs to another user or is
-    writable for other users, or that another user could replace in a directory of its path.
+    writable for other users, or that another user could replace in a directory of its path. The error names
+    every such file, directory and link, so that one correction is enough.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise UsageError(f"refusing {path}: {distrust(status)}")
+            of_file = [Fault(path, *fault) for fault in _of_file(status)]
+            if faults := [*of_file, *_on_the_way(path)]:
+                raise _refusal(path, faults)
+            return file.read(most)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        if reason := distrust(os.fstat(descriptor)):
-            raise UsageError(f"refusing {path}: {reason}", hint=f"chown root {path}; chmod go-w {path}")
-        _check_directories(path)
-        try:
-            return file.read(most)
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def distrust(status: os.stat_result) -> str:
     """Return why a file cannot be trusted; "" if it can."""
     if not stat.S_ISREG(status.st_mode):
         return "it is not a regular file"
-    if status.st_uid not in (0, os.geteuid()):
-        return f"it belongs to uid {status.st_uid}"
-    if status.st_mode & 0o022:
-        return f"other users can write it (mode {stat.S_IMODE(status.st_mode):04o})"
-    return ""
+    return "; ".join(reason for reason, _ in _of_file(status))
 
 
-def _check_directories(path: Path) -> None:
-    try:
-        for directory in visited(path):
-            if reason := distrust_directory(directory):
-                hint = f"chown root {directory}; chmod go-w {directory}; or mount it read-only"
-                raise UsageError(f"refusing {path}: {reason}", hint=hint)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+def _of_file(status: os.stat_result) -> Iterator[tuple[str, str]]:
+    """Yield why another user could change a file, each time with the command that prevents it."""
+    if _foreign(status):
+        yield f"it belongs to uid {status.st_uid}", _GIVE
+    if status.st_mode & _OTHERS_WRITE:
+        yield f"other users can write it (mode {stat.S_IMODE(status.st_mode):04o})", _CLOSE
 
 
-def distrust_directory(directory: Path) -> str:
-    """Return why another user could replace a file in a directory; "" if no other user can.
+def _on_the_way(path: Path) -> Iterator[Fault]:
+    """Yield why another user could replace a file. Raises OSError."""
+    for entry in dict.fromkeys(visited(path)):
+        status = entry.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            if _foreign(status):
+                yield Fault(entry, f"the link {entry} belongs to uid {status.st_uid}", _GIVE_LINK)
+            continue
+        faults = []
+        if _foreign(status):
+            faults.append(Fault(entry, f"{entry} belongs to uid {status.st_uid}", _GIVE))
+        if status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
+            faults.append(Fault(entry, f"other users can write to {entry}", _CLOSE))
+        if faults and not read_only(entry, mounts()):
+            yield from faults
 
-    Owner and mode, the sticky bit or a read-only mount can prevent it.
-    """
-    status = directory.stat()
-    if status.st_uid not in (0, os.geteuid()):
-        reason = f"{directory} belongs to uid {status.st_uid}"
-    elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
-        reason = f"other users can write to {directory}"
-    else:
-        return ""
-    return "" if read_only(directory, mounts()) else reason
+
+def _foreign(status: os.stat_result) -> bool:
+    return status.st_uid not in (0, os.geteuid())
+
+
+def _refusal(path: Path, faults: Sequence[Fault]) -> UsageError:
+    commands: dict[str, list[str]] = {}
+    for fault in faults:
+        commands.setdefault(fault.command, []).append(str(fault.at))
+    hint = "; ".join(f"{command} {shlex.join(paths)}" for command, paths in commands.items())
+    if any(fault.at != path and fault.command != _GIVE_LINK for fault in faults):
+        hint = f"put it into folders that only root can write, mount it read-only, or {hint}"
+    return UsageError(f"refusing {path}: {'; '.join(fault.reason for fault in faults)}", hint=hint)
 
 
 def visited(path: Path) -> Iterator[Path]:
-    """Yield every directory in which the kernel looks up a name on the way to a file.
+    """Yield every directory in which the kernel looks up a name on the way to a file, and every link.
 
-    Follows symbolic links. Raises OSError for too many links, and UsageError for a link of another user.
+    Follows symbolic links. Raises OSError, also for too many links.
     """
     here, links = Path("/"), 0
     pending = [*reversed(path.absolute().parts[1:])]
@@ -104,9 +126,7 @@ def visited(path: Path) -> Iterator[Path]:
         links += 1
         if links > MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        if entry.lstat().st_uid not in (0, os.geteuid()):
-            reason = f"the link {entry} belongs to uid {entry.lstat().st_uid}"
-            raise UsageError(f"refusing {path}: {reason}", hint=f"chown -h root {entry}")
+        yield entry
         target = entry.readlink()
         if target.is_absolute():
             here = Path("/")

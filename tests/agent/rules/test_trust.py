@@ -64,6 +64,39 @@ def test_a_directory_that_others_can_write_is_named_in_reason_and_remedy(rules: 
     assert f"chmod go-w {rules.parent}" in raised.value.hint
 
 
+def test_every_file_and_directory_at_fault_is_named_at_once(rules: Path) -> None:
+    """As in a checkout with the umask 002, where one remedy after the other would need a call each."""
+    rules.chmod(0o664)
+    rules.parent.chmod(0o775)
+    with pytest.raises(UsageError, match=rf"\(mode 0664\); other users can write to {rules.parent}$") as raised:
+        read_trusted(rules, MAX_BYTES)
+    assert raised.value.hint.endswith(f", or chmod go-w {rules} {rules.parent}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_a_checkout_of_another_user_is_named_whole(tmp_path: Path) -> None:
+    """Root, for which `sudo agent run` reads them, learns the owner of the file and of each directory."""
+    tree = tmp_path / "home user" / "tree"
+    tree.mkdir(parents=True)
+    rules = tree / "default.yaml"
+    rules.touch()
+    for path, mode in ((tmp_path, 0o755), (tree.parent, 0o755), (tree, 0o775), (rules, 0o644)):
+        path.chmod(mode)
+        os.chown(path, 0 if path == tmp_path else 65534, 0)
+    with pytest.raises(UsageError, match="it belongs to uid 65534; .*home user belongs to uid") as raised:
+        read_trusted(rules, MAX_BYTES)
+    commands = raised.value.hint.partition(", or ")[2]
+    assert commands == f"chown root '{rules}' '{tree.parent}' '{tree}'; chmod go-w '{tree}'"
+
+
+def test_a_special_file_has_no_remedy(tmp_path: Path) -> None:
+    """To give away a device or to close it would do harm."""
+    os.mkfifo(tmp_path / "fifo", 0o666)
+    with pytest.raises(UsageError, match="it is not a regular file") as raised:
+        read_trusted(tmp_path / "fifo", MAX_BYTES)
+    assert raised.value.hint == ""
+
+
 def test_every_directory_on_the_way_through_links_counts(rules: Path, tmp_path: Path) -> None:
     """A user who can replace a link can replace the rules."""
     (open_to_all := tmp_path / "open").mkdir()
