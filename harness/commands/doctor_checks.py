@@ -177,7 +177,7 @@ def _acceleration(_uri: str) -> Finding:
     found = acceleration.find(canary.host_arch(), fresh=True)
     if found.kind == "kvm":
         return Finding(Level.FINE, str(found))
-    return Finding(Level.SLOW, str(found), "enable nested virtualisation, or run on a host with KVM")
+    return Finding(Level.SLOW, str(found), found.fix)
 
 
 def _disk(_uri: str) -> Finding:

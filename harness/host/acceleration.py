@@ -9,6 +9,7 @@ stored result, which every process of the user reads before each machine.
 from __future__ import annotations
 
 import functools
+import grp
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.errors import ConfigError, InfrastructureError
 from harness.host import canary, deadlines
@@ -32,18 +34,31 @@ _CLOSE = 4.0
 _KVM = Path("/dev/kvm")
 _CPUINFO = Path("/proc/cpuinfo")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-FIX = "enable nested virtualisation on the outer host, or leave out --accelerator kvm"
+_OTHER_HOST = "enable nested virtualisation, or run on a host with KVM"
+_LEAVE_OUT = "leave out --accelerator kvm"
+FIX = f"{_OTHER_HOST}, or {_LEAVE_OUT}"
 
 Measure = Callable[[Native], tuple[Sample, Sample]]
 """Measures (KVM, TCG) with the canary."""
 
 
+class Obstacle(NamedTuple):
+    """Why KVM cannot work, and what the user can do about it."""
+
+    reason: str
+    fix: str
+
+
 @dataclass(frozen=True)
 class Accelerator:
-    """`kind` is "kvm" or "tcg"; `why` is the evidence for the choice, in a few words."""
+    """`kind` is "kvm" or "tcg"; `why` is the evidence for the choice, in a few words.
+
+    `fix` is what the user can do to get KVM.
+    """
 
     kind: str
     why: str
+    fix: str = _OTHER_HOST
 
     def __str__(self) -> str:
         if self.kind == "kvm":
@@ -98,12 +113,13 @@ def find(
         return Accelerator("tcg", "as --accelerator tcg asks")
     if obstacle := _obstacle(arch, kvm):
         if wanted == "kvm":
-            raise InfrastructureError(f"KVM cannot be used: {obstacle}{_tcg_time(arch, measure)}", hint=FIX)
-        return Accelerator("tcg", obstacle)
+            problem = f"KVM cannot be used: {obstacle.reason}{_tcg_time(arch, measure)}"
+            raise InfrastructureError(problem, hint=f"{obstacle.fix}, or {_LEAVE_OUT}")
+        return Accelerator("tcg", *obstacle)
     try:
         known = _known(native, cache or default_root(), measure or _measure, fresh=fresh)
     except BuildError as error:
-        return Accelerator("tcg", error.message)
+        return Accelerator("tcg", error.message, error.hint)
     return _choose(known, wanted)
 
 
@@ -117,20 +133,36 @@ def _choose(known: Memory, wanted: str) -> Accelerator:
     return Accelerator("kvm" if known.kvm_is_faster else "tcg", known.times)
 
 
-def _obstacle(arch: str, kvm: Path) -> str:
-    """Return why KVM cannot work, "" if it has to be measured."""
+def _obstacle(arch: str, kvm: Path) -> Obstacle | None:
+    """Return why KVM cannot work; None if it has to be measured."""
     if arch != host_arch():
-        return f"KVM cannot run an {arch} guest on an {host_arch()} host"
+        return Obstacle(f"KVM cannot run an {arch} guest on an {host_arch()} host", f"use an {arch} host")
     try:
         # Not os.access: for root it grants what a container's device rules deny.
         os.close(os.open(kvm, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
-        return f"{kvm} does not exist"
+        return Obstacle(f"{kvm} does not exist", _OTHER_HOST)
     except PermissionError:
-        return f"no permission to open {kvm}: add yourself to its group"
+        return _forbidden(kvm)
     except OSError as error:
-        return f"{kvm} cannot be opened: {error.strerror}"
-    return ""
+        return Obstacle(f"{kvm} cannot be opened: {error.strerror}", _OTHER_HOST)
+    return None
+
+
+def _forbidden(kvm: Path) -> Obstacle:
+    reason = f"no permission to open {kvm}"
+    if os.geteuid() == 0:
+        return Obstacle(reason, f"let this container use it (docker run --device {kvm})")
+    group = _name(kvm.stat().st_gid)
+    fix = f'sudo usermod -aG {group} "$USER", and log in again'
+    return Obstacle(f"{reason}: add yourself to the group {group}", fix)
+
+
+def _name(group: int) -> str:
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:  # a container has the device and not the group of the host
+        return str(group)
 
 
 def _measure(native: Native) -> tuple[Sample, Sample]:

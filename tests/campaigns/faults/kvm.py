@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 from harness.host import acceleration, canary
+from harness.host.acceleration import Obstacle
 from harness.host.canary import Native, Sample
 from harness.vm import domain
 from harness.vm.domain import MachineSpec
@@ -48,7 +49,7 @@ def lost(scene: Scene) -> None:
         assert first.accelerator == "kvm", "the first machine did not use KVM"
     finally:
         first.destroy()
-    _patch(scene, acceleration, "_obstacle", lambda *_: "no permission to open /dev/kvm")
+    _patch(scene, acceleration, "_obstacle", lambda *_: Obstacle("no permission to open /dev/kvm", ""))
 
 
 def _begins_under_kvm(scene: Scene) -> None:
@@ -70,7 +71,7 @@ def _host(scene: Scene, times: float) -> None:
 
     _patch(scene, canary, "run", run)
     _patch(scene, acceleration, "default_root", lambda: scene.folder / "host")
-    _patch(scene, acceleration, "_obstacle", lambda *_: "")
+    _patch(scene, acceleration, "_obstacle", lambda *_: None)
 
 
 def _played(scene: Scene, words: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from harness.commands import doctor_checks
 from harness.commands.doctor_checks import PROGRAMS, Check, Finding, Level
 from harness.errors import InfrastructureError
-from harness.host import resources
+from harness.host import acceleration, resources
 from harness.kernels import catalogue, kbuild
 from tests import ROOT
 
@@ -66,6 +66,13 @@ def test_programs_that_build_kernels_are_required_by_a_matrix_with_fragments_onl
     assert "fragments           flex and gelf.h not found; a matrix with" in capsys.readouterr().out
     assert doctor_checks.main(builds=True) == 3
     assert "fix: apt-get install flex libelf-dev" in capsys.readouterr().out
+
+
+def test_the_remedy_for_emulation_is_that_of_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without permission for /dev/kvm needs a group and no other host."""
+    found = acceleration.Accelerator("tcg", "no permission", "join the group")
+    monkeypatch.setattr(acceleration, "find", lambda *_, **__: found)
+    assert doctor_checks._acceleration("") == Finding(Level.SLOW, str(found), "join the group")
 
 
 def test_errors_are_findings() -> None:

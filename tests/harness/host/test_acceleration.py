@@ -77,6 +77,24 @@ def test_kvm_that_does_not_exist(tmp_path: Path) -> None:
         found(missing, FAST, wanted="kvm")
 
 
+@pytest.mark.parametrize(("uid", "fix"), [(1000, "sudo usermod -aG "), (0, "docker run --device ")])
+def test_kvm_that_this_user_may_not_open(
+    monkeypatch: pytest.MonkeyPatch, kvm: Path, uid: int, fix: str
+) -> None:
+    """The remedy is a right and no other host; root lacks the right only in a container."""
+
+    def refused(*_: object) -> int:
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.open", refused)
+        patched.setattr("os.geteuid", lambda: uid)
+        chosen = acceleration.find(ARCH, kvm=kvm)
+    assert (chosen.kind, fix in chosen.fix) == ("tcg", True)
+    assert f"no permission to open {kvm}" in chosen.why
+    assert "nested" not in chosen.fix
+
+
 def test_the_choice_is_stored(kvm: Path) -> None:
     """The canary runs once for each boot, QEMU and processor, and again with `fresh` or a damaged file."""
     runs: list[Native] = []
