@@ -92,6 +92,10 @@ law-rules: setup
 noise: setup build
 	$(BIN)/pytest -m guest tests/guest/agent/test_noise.py $(ARGS)
 
+# What monitoring costs on one kernel, for the agent and for other monitors: hours. docs/cost.md has the figures.
+bench: setup build
+	$(BIN)/harness bench $(or $(ARGS),--kernel 6.1)
+
 # The Debian package of the agent, in build/deb.
 deb: setup build
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python packaging/deb.py $(BUILD)/deb

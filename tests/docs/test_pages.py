@@ -20,6 +20,7 @@ from tests.test_architecture import LAYERS
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 TARGETS |= {f"build-{arch}" for arch in ("amd64", "arm64")}  # made by a template of the Makefile
+OF_KERNELS = {"kvm_guest.config", "olddefconfig", "tar-pkg"}  # targets of a kernel's own Makefile
 # Examples of what one would call a thing that is not there.
 PROGRAMS = ("harness ", "agent ", "make ")
 EXAMPLES = re.compile(r"[A-Z]{3,}")
@@ -47,10 +48,24 @@ def test_lines_can_be_typed(path: Path) -> None:
             harness_cli.parser().parse_args(words[1:])
         elif program == "agent":
             agent_cli._parser(words[1:]).parse_args(words[1:])
-        elif program == "make":
-            assert set(words[1:2]) <= TARGETS, words
+        elif program == "make" and words[1:2] != ["-C"]:
+            assert set(words[1:2]) <= TARGETS | OF_KERNELS, words
         elif program == "pytest":
             assert all((ROOT / word).exists() for word in words[1:] if "/" in word or word.endswith(".yaml"))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=pages.name)
+def test_targets_in_the_text_exist(path: Path) -> None:
+    """`make bench` in a sentence is a rule of the Makefile, or one of the kernel's."""
+    named = set(re.findall(r"`make ([a-z][a-z0-9_.-]*)", pages.prose(path.read_text())))
+    assert named - TARGETS - OF_KERNELS == set()
+
+
+def test_each_target_has_a_rule() -> None:
+    """A name in .PHONY without a rule is "nothing to be done", with exit code 0."""
+    text = (ROOT / "Makefile").read_text()
+    phony = re.findall(r"^\.PHONY: (.+)$", text, flags=re.MULTILINE)[0]
+    assert set(phony.split()) - set(re.findall(r"^([a-z-]+):", text, flags=re.MULTILINE)) == set()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=pages.name)
