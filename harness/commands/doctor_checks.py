@@ -55,11 +55,15 @@ def main(uri: str = "", arches: Collection[str] = (), *, builds: bool = False) -
     Programs that only guests of another architecture need are required for those in `arches`, and those that
     only kernels of fragments need are required with `builds`.
     """
-    checks = (*CHECKS, *of_other_guests(arches), Check("fragments", Built(builds)))
-    findings = [(check.name, look(check, uri)) for check in checks]
+    findings = [(check.name, look(check, uri)) for check in checks(arches, builds=builds)]
     sys.stdout.writelines(lines(findings))
     broken = any(finding.level is Level.BROKEN for _name, finding in findings)
     return _EXIT_BROKEN if broken else 0
+
+
+def checks(arches: Collection[str] = (), *, builds: bool = False) -> tuple[Check, ...]:
+    """Return all checks in the order in which they are printed; see `main` for the arguments."""
+    return (*CHECKS, *of_other_guests(arches), Check("fragments", Built(builds)))
 
 
 def look(check: Check, uri: str) -> Finding:

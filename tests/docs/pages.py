@@ -54,9 +54,9 @@ def anchors(text: str) -> set[str]:
 
 
 def lines(text: str) -> list[list[str]]:
-    """Return the lines of its shell blocks as words, without comments and redirections."""
+    """Return the lines of its shell blocks as words, without comments, redirections and sudo."""
     found = [
         re.split("  #| > ", line)[0].strip() for block in blocks(text, "sh") for line in block.splitlines()
     ]
-    found = [line.removeprefix("$ ") for line in found]
+    found = [line.removeprefix("$ ").removeprefix("sudo ") for line in found]
     return [shlex.split(line) for line in found if line and not line.startswith("#")]
