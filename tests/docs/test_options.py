@@ -14,6 +14,7 @@ import pytest
 
 from agent import cli as agent_cli
 from harness import cli as harness_cli
+from harness.run.options import ALL
 from tests import ROOT
 from tests.docs import pages
 from tests.docs.pages import PAGES
@@ -113,6 +114,14 @@ def test_commands_in_the_text_parse(path: Path) -> None:
             except SystemExit:
                 refused.append(span)
     assert refused == []
+
+
+def test_options_without_a_name_in_pytest_are_listed() -> None:
+    """The README says which options of `harness run` no option `--matrix-NAME` stands for."""
+    elsewhere = {"--help", "--matrix", "--part", "--workers"}  # of pytest, its argument, hidden, -n
+    own = options_of("harness", "run") - {option.flag for option in ALL} - elsewhere - {"-h", "-n"}
+    text = (ROOT / "README.md").read_text().partition("as pytest items")[2].partition("```")[0]
+    assert {option for option in _SPAN.findall(text) if not option.endswith("-NAME")} == own
 
 
 def test_a_wrong_option_is_found() -> None:

@@ -68,7 +68,9 @@ def test_every_file_and_directory_at_fault_is_named_at_once(rules: Path) -> None
     """As in a checkout with the umask 002, where one remedy after the other would need a call each."""
     rules.chmod(0o664)
     rules.parent.chmod(0o775)
-    with pytest.raises(UsageError, match=rf"\(mode 0664\); other users can write to {rules.parent}$") as raised:
+    with pytest.raises(
+        UsageError, match=rf"\(mode 0664\); other users can write to {rules.parent}$"
+    ) as raised:
         read_trusted(rules, MAX_BYTES)
     assert raised.value.hint.endswith(f", or chmod go-w {rules} {rules.parent}")
 
@@ -83,7 +85,7 @@ def test_a_checkout_of_another_user_is_named_whole(tmp_path: Path) -> None:
     for path, mode in ((tmp_path, 0o755), (tree.parent, 0o755), (tree, 0o775), (rules, 0o644)):
         path.chmod(mode)
         os.chown(path, 0 if path == tmp_path else 65534, 0)
-    with pytest.raises(UsageError, match="it belongs to uid 65534; .*home user belongs to uid") as raised:
+    with pytest.raises(UsageError, match=r"it belongs to uid 65534; .*home user belongs to uid") as raised:
         read_trusted(rules, MAX_BYTES)
     commands = raised.value.hint.partition(", or ")[2]
     assert commands == f"chown root '{rules}' '{tree.parent}' '{tree}'; chmod go-w '{tree}'"
