@@ -9,44 +9,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
-NIGHTLY = "nightly"  # repeats another scenario for longer, faster or on more CPUs; left out by default
-AUTO = "auto"  # depends on no hook set, or tests all: planned where the hook set is auto, without variants
-SHORT = "short"  # what differs between kernels; all that runs on a kernel between two that run everything
+from agent.selftest.scenario import AUTO, NIGHTLY, SHORT, SMOKE, Scenario
+
+__all__ = [
+    "AUTO",
+    "CATALOGUE",
+    "NIGHTLY",
+    "SHORT",
+    "SMOKE",
+    "Scenario",
+    "by_name",
+    "select",
+    "unknown",
+]
+
 _SHORT = ("truth.*", "approvers.path", "discarders.parent", "doors.*", "shapes.*")
-SMOKE = "smoke"  # the dozen scenarios that touch each part of the agent; `make test` runs them in guests
-
-
-class Scenario(NamedTuple):
-    """One promise of the agent, and the conditions for testing it.
-
-    `needs` are facts about a kernel. A scenario is skipped on a kernel without one of them:
-
-        event:TYPE   the agent sees events of this type
-        kernel       a real kernel, not the fake of the unit tests
-        resolved     the type is not seen only by the arguments of its system calls
-        refusals     operations that fail in the lookup of the name are seen
-        unhidden     a preempted program does not hide the events of other processes
-
-    `cost` is the expected duration in seconds on one emulated CPU. A `host_bound` scenario needs a faster CPU
-    than an emulated one may be; a run that could not test it reports that, and does not fail. `ring_bytes`
-    and `discarders` load an agent of its own, with a ring buffer and a discarder table of these sizes.
-    """
-
-    name: str
-    proves: str
-    needs: tuple[str, ...] = ()
-    cost: float = 1.0
-    tags: tuple[str, ...] = ()
-    host_bound: bool = False
-    ring_bytes: int = 0
-    discarders: int = 0
-
-    @property
-    def family(self) -> str:
-        """The part of the name before the dot, which is also the name of the module with the code."""
-        return self.name.partition(".")[0]
 
 
 def _scenario(name: str, needs: str, proves: str, *tags: str, **conditions: Any) -> Scenario:
