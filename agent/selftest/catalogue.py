@@ -25,7 +25,15 @@ __all__ = [
     "unknown",
 ]
 
-_SHORT = ("truth.*", "approvers.path", "discarders.parent", "doors.*", "shapes.*")
+_SHORT = (
+    "truth.*",
+    "approvers.path",
+    "discarders.parent",
+    "stale.open",
+    "stale.rename",
+    "doors.*",
+    "shapes.*",
+)
 
 
 def _scenario(name: str, needs: str, proves: str, *tags: str, **conditions: Any) -> Scenario:
@@ -240,10 +248,28 @@ CATALOGUE: tuple[Scenario, ...] = (
         "An open that a stale file makes the kernel look up again is reported by the path that it reached."),
     _scenario("stale.create", "open close +resolved +kernel",
         "An open that a stale file makes the kernel look up again is reported if it creates its file then."),
+    _scenario("stale.truncated", "open close +resolved +kernel",
+        "An open is reported by the path that it reached if the first file was open when it proved stale."),
     _scenario("stale.unlink", "unlink +resolved +kernel",
         "An unlink that a stale file makes the kernel look up again is reported by the path it reached."),
+    _scenario("stale.rmdir", "rmdir +resolved +kernel",
+        "A rmdir that a stale directory makes the kernel look up again is reported by the path it reached."),
+    _scenario("stale.rename", "rename +resolved +kernel",
+        "A rename that a stale file makes the kernel look up again is reported by both paths it reached."),
+    _scenario("stale.link", "link +resolved +kernel",
+        "A hard link that a stale file makes the kernel look up again has both paths that it reached."),
+    _scenario("stale.make", "mkdir mknod symlink +resolved +kernel",
+        "What is made where a stale directory makes the kernel look up again has the path it reached."),
     _scenario("stale.chmod", "chmod +resolved +kernel",
         "A change of mode that a stale file makes the kernel look up again is reported by the path."),
+    _scenario("stale.attributes", "chown utimes truncate setxattr removexattr +resolved +kernel",
+        "A change of a file that a stale file makes the kernel look up again is reported by the path."),
+    _scenario("stale.exec", "exec open fork exit +resolved +kernel",
+        "A program that a stale file makes the kernel look up again has its path, also if it is refused."),
+    _scenario("stale.approved", "open unlink rename chown +resolved +kernel",
+        "A file of a rule is not reported if it is stale and the next lookup reaches another one."),
+    _scenario("stale.refused", "open unlink rename mkdir link chown +resolved +refusals +kernel",
+        "What is refused after another lookup is reported by the paths which that one reached."),
 
     _scenario("doors.at",
         "open close unlink rmdir mkdir rename link symlink mknod chmod chown utimes +kernel",

@@ -2,7 +2,7 @@
 
 The kernel looks a whole name up again if a file system answers ESTALE. The root has three names: `link`, a
 symbolic link to `decoy` and afterwards to the file `x` of a real directory; `decoy`, a file; and `d`, a
-directory with a file `x`, and afterwards a symbolic link to the real directory.
+directory with a file `x` and a directory `sub`, and afterwards a symbolic link to the real directory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import stat
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -24,7 +24,7 @@ from agent.selftest.evidence import CannotTellError
 _DEVICE = "/dev/fuse"
 
 
-class _Code(IntEnum):
+class Code(IntEnum):
     """What a request asks for."""
 
     LOOKUP = 1
@@ -32,10 +32,18 @@ class _Code(IntEnum):
     GETATTR = 3
     SETATTR = 4
     READLINK = 5
+    SYMLINK = 6
+    MKNOD = 8
+    MKDIR = 9
     UNLINK = 10
+    RMDIR = 11
+    RENAME = 12
+    LINK = 13
     OPEN = 14
     STATFS = 17
     RELEASE = 18
+    SETXATTR = 21
+    REMOVEXATTR = 24
     FLUSH = 25
     INIT = 26
     ACCESS = 34
@@ -44,8 +52,11 @@ class _Code(IntEnum):
     BATCH_FORGET = 42
 
 
-_UNANSWERED = {_Code.FORGET, _Code.INTERRUPT, _Code.BATCH_FORGET}
-_USES = {_Code.OPEN, _Code.UNLINK, _Code.SETATTR}  # of which the first gets ESTALE
+_UNANSWERED = {Code.FORGET, Code.INTERRUPT, Code.BATCH_FORGET}
+_MAKING = {Code.SYMLINK, Code.MKNOD, Code.MKDIR, Code.LINK}  # which get no other answer than ESTALE
+_CHANGING = {Code.UNLINK, Code.RMDIR, Code.RENAME, Code.SETXATTR, Code.REMOVEXATTR}
+_USES = {Code.OPEN, Code.SETATTR} | _MAKING | _CHANGING
+_WITHOUT_BODY = {Code.RELEASE, Code.FLUSH, Code.ACCESS, Code.DESTROY} | _CHANGING  # in the answer
 _IN = struct.Struct("=IIQQIIIHH")  # fuse_in_header
 _OUT = struct.Struct("=IiQ")  # fuse_out_header
 _ATTR = struct.Struct("=6Q10I")  # fuse_attr
@@ -57,13 +68,14 @@ _STATFS = struct.Struct("=5Q3I28x")  # fuse_kstatfs
 _VERSION, _MINOR = 7, 31
 _LARGEST = 1 << 17  # of a request; a read into less than one of max_write needs fails
 
-_ROOT, _LINK, _DECOY, _FOLDER, _BELOW, _FOLDER_LINK = range(1, 7)  # node ids; a node never changes its type
+_ROOT, _LINK, _DECOY, _FOLDER, _BELOW, _SUB, _FOLDER_LINK = range(1, 8)  # node ids; none changes its type
 _MODES = {
     _ROOT: stat.S_IFDIR | 0o755,
     _LINK: stat.S_IFLNK | 0o777,
-    _DECOY: stat.S_IFREG | 0o644,
+    _DECOY: stat.S_IFREG | 0o755,
     _FOLDER: stat.S_IFDIR | 0o755,
     _BELOW: stat.S_IFREG | 0o644,
+    _SUB: stat.S_IFDIR | 0o755,
     _FOLDER_LINK: stat.S_IFLNK | 0o777,
 }
 
@@ -77,12 +89,26 @@ class _RefusedError(Exception):
 
 
 class Server:
-    """Answers the requests of one mount; the first that opens, changes or removes a file gets ESTALE."""
+    """Answers the requests of one mount: truthfully, and with ESTALE as often as it is told to."""
 
     def __init__(self, device: int, real: str) -> None:
         self._device = device
         self._real = os.fsencode(real)
         self.stale = 0  # answers of ESTALE
+        self.calm()
+
+    def calm(self) -> None:
+        """Lead names to their first objects, and answer nothing with ESTALE."""
+        self._armed: Collection[int] = ()
+        self._elsewhere = False
+
+    def arm(self, *codes: Code) -> None:
+        """Answer the next of these requests with ESTALE; without `codes`, the next that uses an object.
+
+        Names lead to their first objects until then, and elsewhere afterwards. Only lookups in `d` count.
+        """
+        self.calm()
+        self._armed = codes or _USES
 
     def serve(self, end: int) -> None:
         """Answer requests until the mount ends, or the pipe `end` has a byte."""
@@ -106,34 +132,35 @@ class Server:
         os.write(self._device, _OUT.pack(_OUT.size + len(body), -number, unique) + body)
 
     def _reply(self, code: int, node: int, asked: bytes) -> bytes:
-        if code in _USES and not self.stale:
+        if code in self._armed and (code != Code.LOOKUP or node == _FOLDER):
+            self._armed, self._elsewhere = (), True
             self.stale += 1
             raise _RefusedError(errno.ESTALE)
+        if code in _WITHOUT_BODY:
+            return b""
         match code:
-            case _Code.INIT:
+            case Code.INIT:
                 _, minor, readahead = struct.unpack_from("=III", asked)
                 return _STARTED.pack(_VERSION, min(minor, _MINOR), readahead, 0, 1, 1, 4096, 1)
-            case _Code.LOOKUP:
+            case Code.LOOKUP:
                 found = self._found(node, asked.rstrip(b"\0"))
                 return _ENTRY.pack(found, 0, 0, 0, 0, 0) + _attributes_of(found)
-            case _Code.GETATTR | _Code.SETATTR:
+            case Code.GETATTR | Code.SETATTR:
                 return _VALID.pack(0, 0, 0) + _attributes_of(node)
-            case _Code.READLINK:
+            case Code.READLINK:
                 return self._target(node)
-            case _Code.OPEN:
+            case Code.OPEN:
                 return _OPENED.pack(0, 0, 0)
-            case _Code.STATFS:
+            case Code.STATFS:
                 return _STATFS.pack(0, 0, 0, 0, 0, 4096, 255, 4096)
-            case _Code.UNLINK | _Code.RELEASE | _Code.FLUSH | _Code.ACCESS | _Code.DESTROY:
-                return b""
             case _:
                 raise _RefusedError(errno.ENOSYS)
 
     def _found(self, folder: int, name: bytes) -> int:
         """Return the node that a name leads to now."""
-        below = _FOLDER_LINK if self.stale else _FOLDER
+        below = _FOLDER_LINK if self._elsewhere else _FOLDER
         nodes = {(_ROOT, b"link"): _LINK, (_ROOT, b"decoy"): _DECOY, (_ROOT, b"d"): below}
-        nodes[_FOLDER, b"x"] = _BELOW
+        nodes |= {(_FOLDER, b"x"): _BELOW, (_FOLDER, b"sub"): _SUB}
         if (folder, name) not in nodes:
             raise _RefusedError(errno.ENOENT)
         return nodes[folder, name]
@@ -141,7 +168,7 @@ class Server:
     def _target(self, node: int) -> bytes:
         if node == _FOLDER_LINK:
             return self._real
-        return self._real + b"/x" if self.stale else b"decoy"
+        return self._real + b"/x" if self._elsewhere else b"decoy"
 
 
 def _attributes_of(node: int) -> bytes:
@@ -150,7 +177,7 @@ def _attributes_of(node: int) -> bytes:
 
 @contextmanager
 def served(target: Path, real: str) -> Iterator[Server]:
-    """Mount the file system at a new directory; its names lead to `real` after the answer of ESTALE.
+    """Mount the file system at a new directory; its names lead to `real` after an answer of ESTALE.
 
     Raises CannotTellError, with the reason, on a host that cannot mount it.
     """
