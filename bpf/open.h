@@ -114,7 +114,8 @@ static __always_inline int walked_given(void *ctx, __u32 family)
 	if (!FIM_LOOKS_UP(nd, op->filename) || (op->state != FIM_ENTERED && op->lookup != nd))
 		return 0;
 	op->lookup = nd;
-	fim_op_again(op, fim_frame(ctx, family));
+	if (op->state != FIM_ENTERED)
+		fim_op_again(op, fim_frame(ctx, family));
 	if (op->state == FIM_ENTERED)
 		fim_op_reach(op, (void *)nd + bpf_core_field_offset(struct nameidata___lookup, path));
 	return 0;

@@ -260,30 +260,31 @@ lost:
 }
 
 /*
- * The kernel looks a name up for this operation. If its object was known already,
- * that was stale: user space could make a file system say so, and the name lead
- * elsewhere now. What was found is forgotten; what was rejected stays counted.
- * `frame` is that of the lookup.
+ * The kernel looks the names of this operation up again: something was stale, as user space
+ * can make a file system say, and the names may lead elsewhere now. What was found is forgotten,
+ * and so are copies of the names; what was rejected stays counted. `frame` is that of the lookup.
  */
 FIM_ONCE void fim_op_again(struct fim_inflight *op, __u64 frame)
 {
 	struct fim_operation *place = (void *)op;
 
-	if (op->state == FIM_ENTERED || op->interrupted || frame >= op->frame)
+	if (op->interrupted || frame >= op->frame)
 		return;
-	if (op->state == FIM_PENDING) {
-		fim_op_forget(op);
+	if (op->state == FIM_PENDING)
 		fim_count_undo(op->type);
-	}
+	fim_op_forget(op);
 	if (op->type == FIM_OPEN)
 		op->flags = op->asked;
 	op->state = FIM_ENTERED;
 	op->names = op->type == FIM_LINK;
 	op->placed = 0;
+	op->lacks = 0;
 	op->created = NULL;
 	op->reached = NULL;
 	op->beside = 0;
+	place->found[0].out = NULL;
 	place->found[0].dentry = NULL;
+	place->found[1].out = NULL;
 	place->found[1].dentry = NULL;
 }
 

@@ -47,7 +47,9 @@ _CHANGING = (
 _REFUSED = (  # on a read-only file system
     _Call("open", "open {}/link O_WRONLY"),
     _Call("unlink", "unlink {}/d/x"),
+    _Call("unlink", "unlink {}/d/x", stale=(Code.LOOKUP,), seen=0),
     _Call(*_RENAME),
+    _Call(*_RENAME, stale=(Code.LOOKUP,), seen=0),
     _Call("mkdir", "mkdir {}/d/folder 0700", "folder", fields={"mode": 0o700}),
     _Call(*_LINK),
     _Call("chown", "chown {}/link 1000 1001", fields=_OWNER),
@@ -205,7 +207,7 @@ def stale_approved(bench: Bench) -> None:
 
 @proves("stale.refused")
 def stale_refused(bench: Bench) -> None:
-    """Reach an object by the second lookup that may not be changed."""
+    """Reach an object by the second lookup that may not be changed, before it is known too."""
     with bench.mounted("real"), _serving(bench) as server:
         bench.file("real/x")
         bench.unwatched(f"mount none {bench.path('real')} none MS_REMOUNT|MS_RDONLY\n")

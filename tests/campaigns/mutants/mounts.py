@@ -66,7 +66,7 @@ MOUNTS = (
     Mutant(
         "stale-objects-reported",
         "bpf/operation.h",
-        "if (op->state == FIM_ENTERED || op->interrupted || frame >= op->frame)",
+        "if (op->interrupted || frame >= op->frame)",
         "if (op->frame)",
         ("stale.open", "stale.unlink", "stale.chmod"),
     ),
