@@ -83,7 +83,10 @@ class Channel(Protocol):
         """
 
     def write(self, data: bytes) -> None:
-        """Write all of `data` to its stdin. Raises GuestLostError."""
+        """Write all of `data` to its stdin. Raises GuestLostError.
+
+        What is written to a program that has ended is lost: `readline` reports the end.
+        """
 
     def stderr_tail(self) -> bytes:
         """Return the last bytes that it has written to stderr."""

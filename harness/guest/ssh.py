@@ -278,7 +278,11 @@ class SshChannel:
     def write(self, data: bytes) -> None:
         """Write to its stdin; see `base.Channel`."""
         with guest_errors(f"cannot write to {self._command}"):
-            self._session.sendall(data)
+            try:
+                self._session.sendall(data)
+            except OSError:
+                if not self._program_ended:
+                    raise
 
     def stderr_tail(self) -> bytes:
         """Return the last bytes of its stderr; see `base.Channel`."""
@@ -311,18 +315,20 @@ class SshChannel:
             ended = session.eof_received or session.closed
             if session.recv_ready():
                 return session.recv(_CHUNK)
+            if ended and not self._program_ended:
+                raise GuestLostError(f"{self._command}: the connection ended")
             if ended:
-                self._check_connection()
                 return b""
             remaining = deadline - time.monotonic()
             if remaining <= 0 or not self._poll.poll(remaining * 1000):
                 raise GuestTimeoutError(f"{self._command}: no answer in time")
 
-    def _check_connection(self) -> None:
-        """Raise GuestLostError if the output ended because the connection did."""
-        transport = self._session.transport
-        if not self._session.eof_received and not (transport and transport.is_active()):
-            raise GuestLostError(f"{self._command}: the connection ended")
+    @property
+    def _program_ended(self) -> bool:
+        """Whether the program, and not the connection, ended a session that is closed."""
+        # sshd sends the end of the output before it closes a session. paramiko closes the sessions of a lost
+        # connection while it still calls the connection active.
+        return bool(self._session.eof_received)
 
     def _drain_stderr(self) -> None:
         # stderr shares its window with stdout: if nothing reads it, the program blocks.

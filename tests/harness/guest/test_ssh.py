@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import paramiko
 import pytest
 
 from harness.guest import ssh
 from harness.guest.base import GuestLostError, GuestTimeoutError
-from harness.guest.ssh import SshGuest
+from harness.guest.ssh import SshChannel, SshGuest
 from harness.host import deadlines
 
 
@@ -29,6 +30,7 @@ class _Server(paramiko.ServerInterface):
     """An SSH server that accepts every user; `stops_at` names the step at which it stops to answer."""
 
     stops_at = ""
+    session: paramiko.Channel  # of the newest command
 
     def check_auth_none(self, username: str) -> int:
         return paramiko.common.AUTH_SUCCESSFUL
@@ -41,6 +43,7 @@ class _Server(paramiko.ServerInterface):
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         if self.stops_at == "run":
             _Deaf.let_go.wait()
+        _Server.session = channel
         return True
 
 
@@ -88,6 +91,39 @@ def test_a_connection_that_ends_is_not_a_program_that_ends(deaf: SshGuest) -> No
     """A lost connection is another error than a program that ended."""
     channel = deaf.open_channel(["cat"])
     deaf.close()
+    with pytest.raises(GuestLostError, match="cat: the connection ended"):
+        channel.readline(5)
+
+
+def _closed(channel: SshChannel) -> SshChannel:
+    """Wait until the guest's end of the session is known here."""
+    deadline = time.monotonic() + 10
+    while not channel._session.closed and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return channel
+
+
+def test_a_program_that_ended_before_a_write_is_no_lost_guest(deaf: SshGuest) -> None:
+    """The next lines are what it printed, and then its end."""
+    channel = deaf.open_channel(["cat"])
+    _Server.session.sendall(b"last words\n")
+    _Server.session.close()
+    _closed(channel).write(b"to nobody\n")
+    assert channel.readline(5) == b"last words"
+    assert channel.readline(5) is None
+
+
+@pytest.mark.parametrize("moment", ["first", "later"])
+def test_a_write_to_a_lost_guest_is_an_error(deaf: SshGuest, moment: str) -> None:
+    """Also while paramiko has closed the sessions and still calls the connection active."""
+    channel = deaf.open_channel(["cat"])
+    if moment == "first":
+        cast(Any, channel._session)._unlink()
+        assert deaf._transport.is_active()
+    else:
+        deaf.close()
+    with pytest.raises(GuestLostError, match="cannot write to cat"):
+        _closed(channel).write(b"request\n")
     with pytest.raises(GuestLostError, match="cat: the connection ended"):
         channel.readline(5)
 
