@@ -12,17 +12,19 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from harness.console.signatures import Signature, recognise, stamped
+from harness.console.signatures import Signature, Trouble, recognise, stamped
 
 BEGIN, END = b"agent selftest: begin ", b"agent selftest: end "
 FUNCTIONS = 3  # of a fingerprint
 REPORT_LINES = 80  # the most that belong to one complaint
-SPLATS = 20  # the most of one scan: a kernel in a loop complains for ever
 
 _FRAME = re.compile(rb"^(?:RIP: [0-9a-f]{4}:|pc : | +)(?P<name>[A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 _SUFFIX = re.compile(r"(?:\.(?:cold|isra|constprop|part|llvm|lto_priv)(?:\.\d+)?)+$")
 _BPF = re.compile(r"^bpf_prog_[0-9a-f]{16}_")
 _TRACE_END = re.compile(rb"^ *</TASK>|^---\[ end ")
+_HEAD = re.compile(rb"^-+\[ cut here \]-+|^={20,}\s*$")  # the line above a report; some have it below as well
+# One report of these has several lines that are recognised.
+_PROLONGED = frozenset({Trouble.OOPS, Trouble.OUT_OF_MEMORY, Trouble.RCU_STALL, Trouble.NO_ROOT})
 # Frames of the reporting itself and of every system call: they do not identify a crash.
 _COMMON = re.compile(
     r"^(?:_?dump_stack\w*|show_stack\w*|v?panic|_?printk|__warn\w*|warn_slowpath\w*|report_bug|handle_bug|die|"
@@ -64,10 +66,10 @@ def scan(lines: Iterable[bytes]) -> Scan:
         elif message.startswith(END):
             result.whole |= {test} & {_text(message[len(END) :])}
             test = ""
-        elif number >= report_end and len(result.found) < SPLATS and (signature := recognise(line)):
-            report = _report(log[number : number + REPORT_LINES])
-            splat = Found(signature.trouble.value, _text(line), _fingerprint(signature, report), test)
-            result.found.append(splat)
+        elif number >= report_end and (signature := recognise(line)):
+            report = _report(signature, log[number : number + REPORT_LINES])
+            found = Found(signature.trouble.value, _text(line), _fingerprint(signature, report), test)
+            result.found.append(found)
             report_end = number + len(report)
     return result
 
@@ -76,7 +78,7 @@ def fingerprint(lines: Sequence[bytes]) -> str:
     """The fingerprint of the first complaint in `lines`: `kind: f < g < h`, innermost function first."""
     for number, line in enumerate(lines):
         if signature := recognise(line):
-            return _fingerprint(signature, _report(lines[number:]))
+            return _fingerprint(signature, _report(signature, lines[number:]))
     return ""
 
 
@@ -93,15 +95,27 @@ def _functions(report: Iterable[bytes]) -> Iterator[str]:
             yield _BPF.sub("bpf:", _SUFFIX.sub("", _text(frame["name"])))
 
 
-def _report(lines: Sequence[bytes]) -> Sequence[bytes]:
-    """The lines of one report: up to the end of its trace, or to the next mark of a test."""
+def _report(first: Signature, lines: Sequence[bytes]) -> Sequence[bytes]:
+    """The lines of one report: up to the end of its trace, to the next report, or to the next mark of a test.
+
+    Not every report has an end. One that is allowed must not hide another one that comes soon after it.
+    """
     for number, line in enumerate(lines[1:], 1):
         message = stamped(line) or b""
-        if message.startswith((BEGIN, END)):
+        if message.startswith((BEGIN, END)) or _HEAD.match(message) or _begins_another(first, line):
             return lines[:number]
         if _TRACE_END.match(message):
             return lines[: number + 1]
     return lines
+
+
+def _begins_another(first: Signature, line: bytes) -> bool:
+    """Whether the line begins another report. A panic does not: it ends the report before it."""
+    found = recognise(line)
+    if found is None or found.fatal:
+        return False
+    goes_on = found.trouble is first.trouble and found.trouble in _PROLONGED
+    return not goes_on or (stamped(line) or b"").startswith(b"BUG: ")
 
 
 def _text(raw: bytes) -> str:

@@ -6,6 +6,7 @@ Text from a guest is hostile; here it becomes plain, visible text of bounded len
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,6 +22,7 @@ from harness.text import one_line
 from harness.vm.life import Death
 
 REASON_LIMIT = 500  # characters
+MOST_SPLATS = 20  # rows that are allowed, and rows that are not: a kernel in a loop complains for ever
 DEPTH_LIMIT = 20  # levels of nesting in an answer of the guest
 NUMBER_LIMIT = 1 << 63
 
@@ -159,15 +161,21 @@ def scanned(name: str, log: Iterable[Any], allowed: Allowed) -> tuple[tuple[Spla
 
 def as_splats(found: Iterable[Found], allowed: Allowed) -> tuple[Splat, ...]:
     """Convert kernel warnings into rows of results.json, with the reason why one is allowed."""
-    splats = (
-        Splat(
-            kind=splat.kind,
-            line=one_line(splat.line, REASON_LIMIT),
-            fingerprint=one_line(splat.fingerprint, REASON_LIMIT),
+    kept: list[Splat] = []
+    number: Counter[bool] = Counter()
+    for complaint in found:
+        if number[False] == MOST_SPLATS:
+            break
+        splat = Splat(
+            kind=complaint.kind,
+            line=one_line(complaint.line, REASON_LIMIT),
+            fingerprint=one_line(complaint.fingerprint, REASON_LIMIT),
         )
-        for splat in found
-    )
-    return tuple(splat.model_copy(update={"allowed": allowed(splat)}) for splat in splats)
+        splat = splat.model_copy(update={"allowed": allowed(splat)})
+        number[bool(splat.allowed)] += 1
+        if number[bool(splat.allowed)] <= MOST_SPLATS:
+            kept.append(splat)
+    return tuple(kept)
 
 
 def with_log(result: TestResult, log: Iterable[Any], allowed: Allowed) -> TestResult:
@@ -198,7 +206,7 @@ def joined(found: Attempt | None, known: Attempt | None) -> Attempt | None:
         return found or known
     reason = one_line(f"{found.reason}; {known.reason}", REASON_LIMIT)
     worse = found if found.verdict.badness > known.verdict.badness else known
-    fingerprint = found.fingerprint or known.fingerprint
+    fingerprint = worse.fingerprint or found.fingerprint or known.fingerprint
     return worse.model_copy(update={"reason": reason, "fingerprint": fingerprint})
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.selftest.protocol import Ran
+from harness.console.complaints import Found
 from harness.errors import ConfigError
 from harness.host.deadlines import Pace
 from harness.plan.cells import Cell
@@ -22,7 +23,7 @@ from harness.results.verdict import Verdict
 from harness.run import fake
 from harness.run.cell import MAX_MACHINES, CellRun
 from harness.run.fake import FakeBench, FakeMachine
-from harness.run.judge import clean, combined, result_of, with_log
+from harness.run.judge import MOST_SPLATS, as_splats, clean, combined, result_of, splat_of, with_log
 from harness.run.machines import Machine
 from harness.run.slot import Slot
 
@@ -449,6 +450,15 @@ def test_a_complaint_is_allowed_only_on_its_kernel_and_until_its_date(
     why = expectations.allowed(known, there, CellReport(id=cell.id), SPLAT, day)
     assert bool(why) == allowed
     assert not allowed or why == "a bug of that kernel (a page), until 2026-12-31"
+
+
+def test_allowed_complaints_hide_no_other() -> None:
+    """However many they are; of each kind a limited number is reported."""
+    loop = [Found("warning", f"WARNING: known {number}") for number in range(2 * MOST_SPLATS)]
+    new = [Found("KASAN", f"BUG: KASAN: {number}") for number in range(2 * MOST_SPLATS)]
+    splats = as_splats([*loop, *new], lambda splat: "known" if "known" in splat.line else "")
+    assert [splat.kind for splat in splats] == ["warning"] * MOST_SPLATS + ["KASAN"] * MOST_SPLATS
+    assert splat_of(splats) == Attempt(verdict=Verdict.SPLAT, reason="BUG: KASAN: 0")
 
 
 def test_an_allowed_complaint_leaves_a_pass_and_is_reported() -> None:
