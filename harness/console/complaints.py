@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from harness.console.signatures import Signature, Trouble, recognise, stamped
+from harness.console.signatures import Signature, Trouble, plain, recognise, stamped
 
 BEGIN, END = b"agent selftest: begin ", b"agent selftest: end "
 FUNCTIONS = 3  # of a fingerprint
@@ -22,6 +22,8 @@ _FRAME = re.compile(rb"^(?:RIP: [0-9a-f]{4}:|pc : | +)(?P<name>[A-Za-z_][\w.]*)\
 _SUFFIX = re.compile(r"(?:\.(?:cold|isra|constprop|part|llvm|lto_priv)(?:\.\d+)?)+$")
 _BPF = re.compile(r"^bpf_prog_[0-9a-f]{16}_")
 _TRACE_END = re.compile(rb"^ *</TASK>|^---\[ end ")
+# On the console, without a time stamp: the kernel printed more than the console took.
+_DROPPED = re.compile(rb"^\*\* \d+ printk messages dropped \*\*")
 _HEAD = re.compile(rb"^-+\[ cut here \]-+|^={20,}\s*$")  # the line above a report; some have it below as well
 # One report of these has several lines that are recognised.
 _PROLONGED = frozenset({Trouble.OOPS, Trouble.OUT_OF_MEMORY, Trouble.RCU_STALL, Trouble.NO_ROOT})
@@ -38,12 +40,11 @@ _COMMON = re.compile(
 
 @dataclass(frozen=True)
 class Found:
-    """One complaint: its first line, its fingerprint, and the test that was running ("" if none was)."""
+    """One complaint: its first line and its fingerprint."""
 
     kind: str
     line: str
     fingerprint: str = ""
-    test: str = ""
 
 
 @dataclass
@@ -55,7 +56,10 @@ class Scan:
 
 
 def scan(lines: Iterable[bytes]) -> Scan:
-    """Search a log. A line counts only if it begins with the kernel's time stamp."""
+    """Search a log. A line counts only if it begins with the kernel's time stamp.
+
+    Lines that the console lost count as a complaint: they may have been one.
+    """
     log = list(lines)
     result = Scan()
     test, report_end = "", 0
@@ -66,9 +70,11 @@ def scan(lines: Iterable[bytes]) -> Scan:
         elif message.startswith(END):
             result.whole |= {test} & {_text(message[len(END) :])}
             test = ""
+        elif _DROPPED.match(line):
+            result.found.append(Found("incomplete log", _text(line)))
         elif number >= report_end and (signature := recognise(line)):
             report = _report(signature, log[number : number + REPORT_LINES])
-            found = Found(signature.trouble.value, _text(line), _fingerprint(signature, report), test)
+            found = Found(signature.trouble.value, _text(plain(line)), _fingerprint(signature, report))
             result.found.append(found)
             report_end = number + len(report)
     return result

@@ -67,7 +67,7 @@ SIGNATURES = (
 )
 
 # printk's time stamp, with optional level and caller: "[    1.234567]", "<4>[    1.234567][  T123] ".
-_STAMP = re.compile(rb"^(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ?")
+_STAMP = re.compile(rb"^(?:<\d+>)?\[ *(?P<seconds>\d+\.\d{6})\](?:\[ *[TC]\d+\])? ?")
 _PANIC_END = re.compile(rb"---\[ end Kernel panic")
 
 
@@ -75,6 +75,12 @@ def stamped(line: bytes) -> bytes | None:
     """The kernel's message in a console line, without its time stamp; None if the kernel did not print it."""
     match = _STAMP.match(line)
     return line[match.end() :] if match else None
+
+
+def plain(line: bytes) -> bytes:
+    """The line without level and caller, so that it is the same on the console and in the kernel's log."""
+    match = _STAMP.match(line)
+    return b"[%s] %s" % (match["seconds"], line[match.end() :]) if match else line
 
 
 def recognise(line: bytes) -> Signature | None:

@@ -29,6 +29,7 @@ COMPILE_S = 300.0  # paced: added to LOAD_S if the guest compiles the programs (
 TEST_S = 30.0  # paced: one scenario, times 1 + its cost in seconds. The agent's MAX_PATIENCE_S is shorter
 PING_S = 10.0  # paced: an error is the guest's own if the guest answers within this time
 LEFTOVERS_S = 3.0  # paced: what an agent left may disappear by itself
+CONSOLE_S = 10.0  # paced: the console shows what was written to the guest's kernel log
 LOOK_S = 60.0  # list the guest's programs, mounts and processes once
 QUIT_S = 120.0  # the server's end; an emulated -rt kernel takes almost a second to detach each kprobe
 HUNG_QUIT_S = 10.0  # the same, for a server that did not answer before

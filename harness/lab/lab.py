@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -54,6 +56,10 @@ from harness.vm.warm import Starter
 MEMORY_MIB = 512
 ROOT_IN_MEMORY_MIB = 1024  # at least, for guests that hold their root in memory
 STATE_MIB = 256  # of the disk of an installed root; small, because suites fill it
+
+_SETTLE_S = 0.2  # the kernel frees programs and maps a moment after the agent's end
+_SHOWN = "<1>"  # the level of an alert, which the console also shows with the parameter `quiet`
+_LOOK_S = 0.05  # between two looks at the console
 
 
 class VmBench:
@@ -308,8 +314,25 @@ class VmMachine:
             return False
         return True
 
-    def console(self) -> bytes:
-        """Return the whole console. Raises InfrastructureError if it cannot be read completely."""
+    def console(self, deadline_s: float = 0.0) -> bytes:
+        """Return the whole console. Raises InfrastructureError if it cannot be read completely.
+
+        With a deadline, wait for a line that is written to the kernel's log now: some kernels print in a
+        thread of their own, and some complain a moment after an agent has ended.
+        """
+        if not deadline_s:
+            return self._console()
+        mark = f"harness: the console is read to {secrets.token_hex(4)}"
+        deadline = time.monotonic() + deadline_s
+        script = f"sleep {_SETTLE_S}; echo '{_SHOWN}{mark}' >/dev/kmsg"
+        done = self.guest.run(["sh", "-c", script], deadline_s)
+        while mark.encode() not in (content := self._console()):
+            if done.status or time.monotonic() > deadline:
+                raise InfrastructureError("the console does not show what was written to the kernel's log")
+            time.sleep(_LOOK_S)
+        return content
+
+    def _console(self) -> bytes:
         try:
             with self.machine.spec.console.open("rb") as file:
                 content = file.read(MAX_BYTES + 1)

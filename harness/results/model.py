@@ -187,8 +187,8 @@ class CellReport(_Model):
     `cause` ended the visit early or fails the cell as a whole, or is None. `attempts` are earlier machines
     that did not start or were lost. `host` is the machine's host. `accelerator` is "kvm" or "tcg", ""
     without a machine; `notes` are remarks on the boot. `slowness` is how many times slower the guest is
-    than an ordinary machine. The kernel printed `splats` while no test ran. `uname` is the release that the
-    guest's kernel reports. `closed` is true after the end of the cell was checked: the agent was stopped,
+    than an ordinary machine. The kernel printed `splats`, and no test has them. `uname` is the release that
+    the guest's kernel reports. `closed` is true after the end of the cell was checked: the agent was stopped,
     leftovers were searched for, and the console was read to its end. `visit` names the visit.
     """
 

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class CellRun:
         self._ended_in = ""  # the test in which the machine was lost
         self._spare_machines = MAX_MACHINES - 1
         self._spare_agents = MAX_AGENTS - 1
-        self._console_before = 0  # bytes of the console before the agent started
+        self._reported: set[str] = set()  # lines of the kernel's complaints that are in the result of a test
 
     def open(self) -> None:
         """Boot, deploy and load."""
@@ -127,10 +127,11 @@ class CellRun:
         served = self._end_agent() or self._spare_agents < MAX_AGENTS - 1
         if machine := self.slot.machine:
             self._check_sysctl(machine)
-            cause = self.report.cause
-            if cause.verdict in CHECKED if cause else served:
+            if self._checkable(served=served):
                 self._search(machine)
             machine.collect(self.folder)
+            self._listen(machine, to_its_end=self._checkable(served=served))
+        self._count_complaints()
         if keep:
             self._keep()
         cause = self.report.cause
@@ -153,9 +154,12 @@ class CellRun:
     def abandon(self) -> CellReport:
         """Destroy the machine at once and collect the evidence on this host; the cell stays unclosed."""
         machine = self.slot.machine
+        with contextlib.suppress(HarnessError):
+            self._hear(self.slot.news())
         self.slot.discard()
         if machine:
             machine.collect(self.folder)
+        self._count_complaints()
         return self.report
 
     def _open(self) -> None:
@@ -226,16 +230,16 @@ class CellRun:
         return self.report.cause is None
 
     def _give_up(self) -> None:
-        """Discard a lost machine; keep its evidence in a folder of its own."""
-        assert self.report.cause
-        attempts = (*self.report.attempts, self.report.cause)
+        """Discard a lost machine; keep its evidence in a folder of its own, and its kernel's complaints."""
         self._end_agent()
-        if self.slot.machine:
-            evidence = self.folder / f"attempt-{len(attempts)}"
+        if machine := self.slot.machine:
+            evidence = self.folder / f"attempt-{len(self.report.attempts) + 1}"
             evidence.mkdir(exist_ok=True)
-            self.slot.machine.collect(evidence)
+            machine.collect(evidence)
+            self._listen(machine)
         self.slot.discard()
-        self._update(attempts=attempts, cause=None)
+        assert self.report.cause
+        self._update(attempts=(*self.report.attempts, self.report.cause), cause=None)
 
     def _end_agent(self) -> bool:
         """Return whether an agent ran; its abnormal end is the cause of a cell with none, or with SKIP."""
@@ -252,7 +256,7 @@ class CellRun:
         machine = self.slot.machine
         assert machine
         self.slot.progress(Step(Phase.LOAD, machine=self.cell.machine, cell=self.cell.id))
-        self._console_before = len(machine.console())
+        self.slot.listen()
         began = time.monotonic()
         try:
             loaded = self._loaded()
@@ -342,32 +346,58 @@ class CellRun:
         usual_s = suite.timeout if suite else deadlines.TEST_S * (1 + cost.usual_s(name))
         ran = self._selftest.test(name, self.slot.pace.within(usual_s))
         self._log({"test": name, "verdict": ran.verdict, "log": ran.log})
-        return judge.with_log(judge.result_of(name, ran), ran.log, self._allowed(self.report))
+        result = judge.with_log(judge.result_of(name, ran), ran.log, self._allowed(self.report))
+        self._reported.update(splat.line for splat in result.splats)
+        return result
+
+    def _checkable(self, *, served: bool) -> bool:
+        """Whether the end of the cell can be checked: the guest is alive, as far as is known."""
+        return self.report.cause.verdict in CHECKED if self.report.cause else served
 
     def _search(self, machine: Machine) -> None:
-        """Search for leftovers, and for kernel warnings outside the tests."""
+        """Search for leftovers. They may still cause warnings, so the console is read later."""
         try:
-            # Leftovers may still cause warnings: wait for them before the console is read.
             left = self.slot.leftovers(self.slot.pace.within(deadlines.LEFTOVERS_S))
-            lines = machine.console()[self._console_before :].split(b"\n")
         except HarnessError as error:
-            self._update(cause=judge.joined(self._unseen(error, machine), self.report.cause))
+            unseen = self._unseen(error, machine, "the search for leftovers of the agent")
+            self._update(cause=judge.joined(unseen, self.report.cause))
             return
-        outside = [found for found in scan(lines).found if not found.test]
-        splats = judge.as_splats(outside, self._allowed(self.report))
-        cause = judge.splat_of(splats)
         if left:
             reason = one_line(f"left behind: {', '.join(left)}", REASON_LIMIT)
-            cause = Attempt(verdict=Verdict.FAIL, reason=reason)
-        self._update(splats=splats, cause=judge.joined(cause, self.report.cause))
+            found = Attempt(verdict=Verdict.FAIL, reason=reason)
+            self._update(cause=judge.joined(found, self.report.cause))
+
+    def _listen(self, machine: Machine, *, to_its_end: bool = False) -> None:
+        """Read what the kernel has printed; the console of a guest that is not alive is read as it is."""
+        if self.report.cause and self.report.cause.verdict is Verdict.CRASH:
+            return  # the cause is what the kernel complained of last
+        try:
+            lines = self.slot.news(self.slot.pace.within(deadlines.CONSOLE_S) if to_its_end else 0.0)
+        except HarnessError as error:
+            unseen = self._unseen(error, machine, "reading the console to its end")
+            self._update(cause=judge.joined(unseen, self.report.cause))
+            if to_its_end:
+                self._listen(machine)
+        else:
+            self._hear(lines)
+
+    def _hear(self, lines: Sequence[bytes]) -> None:
+        """Add the complaints in lines of the console. Those that a test reported belong to it alone."""
+        new = [one for one in scan(lines).found if one_line(one.line, REASON_LIMIT) not in self._reported]
+        splats = judge.as_splats(new, self._allowed(self.report))
+        self._update(splats=(*self.report.splats, *splats))
+
+    def _count_complaints(self) -> None:
+        """Let a complaint on any machine of the cell count, unless it is allowed."""
+        self._update(cause=judge.joined(judge.splat_of(self.report.splats), self.report.cause))
 
     def _answers(self, machine: Machine) -> bool:
         return machine.answers(deadlines.PING_S * self.slot.pace.stretch())
 
-    def _unseen(self, error: HarnessError, machine: Machine) -> Attempt:
-        """Return FAIL for a search that could not run, unless the machine's death explains it."""
+    def _unseen(self, error: HarnessError, machine: Machine, what: str) -> Attempt:
+        """Return FAIL for a check that could not be made, unless the machine's death explains it."""
         found = self._judge(error, 0.0)
-        reason = f"the search for leftovers of the agent failed: {found.reason}"
+        reason = f"{what} failed: {found.reason}"
         alive = found.verdict is Verdict.INFRA and self._answers(machine)
         verdict = Verdict.FAIL if alive else found.verdict
         return found.model_copy(update={"verdict": verdict, "reason": one_line(reason, REASON_LIMIT)})

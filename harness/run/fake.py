@@ -258,9 +258,9 @@ class FakeMachine:
         """Return False if the script ended or froze the guest."""
         return not self._death and not self._frozen
 
-    def console(self) -> bytes:
+    def console(self, deadline_s: float = 0.0) -> bytes:  # noqa: ARG002
         """Return the warnings of steps outside of tests."""
-        return "\n".join(self._printed).encode()
+        return "".join(f"{line}\n" for line in self._printed).encode()
 
     def leftovers(self, deadline_s: float) -> list[str]:  # noqa: ARG002
         """Play the step `end`."""

@@ -79,8 +79,11 @@ class Machine(Protocol):
     def answers(self, deadline_s: float) -> bool:
         """Return whether the guest still runs a command; never raises."""
 
-    def console(self) -> bytes:
-        """Return the output of the console until now."""
+    def console(self, deadline_s: float = 0.0) -> bytes:
+        """Return the output of the console until now.
+
+        With a deadline the kernel writes a mark, and all that it printed before is in the output.
+        """
 
     def leftovers(self, deadline_s: float) -> list[str]:
         """List what the guest has now and had not after its boot: processes, programs, pins, mounts."""

@@ -38,6 +38,9 @@ class Slot:
         self._wait = wait
         self._key = ""  # the name of the machine that is held
         self._deployed = False
+        self._heard: int | None = (
+            None  # bytes of the console before the next look; None before the first load
+        )
         self.pace = pace or Pace()
         self.pause = pause
         self.progress = progress
@@ -52,7 +55,7 @@ class Slot:
             self._wait(cell)
             self.progress(Step(Phase.BOOT, machine=cell.machine))
             self.pace.slowness = ORDINARY
-            self.machine, self._key = self._make(cell), cell.machine
+            self.machine, self._key, self._heard = self._make(cell), cell.machine, None
             with self._timed("boot_s"):
                 self.machine.boot(self.pace.within(deadlines.BOOT_S))
             self.pace.slowness = self.machine.slowness()
@@ -79,6 +82,26 @@ class Slot:
         """List what a closed cell left in the guest. Raises HarnessError."""
         assert self.machine
         return self.machine.leftovers(deadline_s)
+
+    def listen(self) -> None:
+        """Begin to read the console, unless an earlier cell of the machine did. Raises HarnessError.
+
+        What the kernel prints after the last look of that cell would be in no cell otherwise.
+        """
+        assert self.machine
+        if self._heard is None:
+            self._heard = len(self.machine.console())
+
+    def news(self, deadline_s: float = 0.0) -> list[bytes]:
+        """Return the lines of the console since the last look, none before `listen`. Raises HarnessError.
+
+        `deadline_s` is that of `Machine.console`.
+        """
+        if self.machine is None or self._heard is None:
+            return []
+        new = self.machine.console(deadline_s)[self._heard :]
+        self._heard += new.rfind(b"\n") + 1
+        return new.split(b"\n")
 
     def keep(self, cell: str) -> str:
         """Leave the machine running for the user; return the command that enters it, "" if it is dead."""

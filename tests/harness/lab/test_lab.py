@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -223,3 +224,32 @@ def test_a_kernel_that_does_not_boot_each_time_is_not_accepted(
     starts.fails = 0
     starts.machine().boot(1)
     assert starts.starts.count("trial") == 2
+
+
+@pytest.mark.parametrize("printed", ["at once", "later", "never"])
+def test_the_console_is_read_to_a_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str) -> None:
+    """A kernel that prints in a thread of its own prints the last lines later, and one that hangs never."""
+    console = tmp_path / "console.log"
+    console.write_bytes(b"[    1.000000] before\n")
+    due: list[bytes] = []
+
+    def answer(argv: Sequence[str]) -> Completed:
+        mark = argv[-1].partition("<1>")[2].partition("'")[0]
+        due.append(f"[    2.000000] WARNING: late\n[    2.000001] {mark}\n".encode())
+        if printed == "at once":
+            show(0.0)
+        return Completed(0, b"", b"")
+
+    def show(_seconds: float) -> None:
+        if printed != "never":
+            with console.open("ab") as file:
+                file.write(due.pop())
+
+    monkeypatch.setattr(lab, "time", SimpleNamespace(monotonic=time.monotonic, sleep=show))
+    machine = _machine(tmp_path, FakeGuest(answer))
+    if printed == "never":
+        with pytest.raises(InfrastructureError, match="the console does not show what was written"):
+            machine.console(0.01)
+    else:
+        assert b"WARNING: late" in machine.console(5.0)
+    assert machine.console() == console.read_bytes()

@@ -216,7 +216,7 @@ def test_a_complaint_outside_of_tests_belongs_to_the_cell(cell: Cell, folder: Pa
     assert _verdicts(results) == "PASS PASS PASS"
     assert report.cause
     assert (report.cause.verdict, report.cause.fingerprint) == ("SPLAT", "warning: perf_thing")
-    assert report.splats[0].line.startswith("[ 9.668136] WARNING: ")
+    assert report.splats[0].line.startswith("[9.668136] WARNING: ")
     assert events[-1].startswith("destroy")
 
 

@@ -50,7 +50,7 @@ def test_a_refused_command_line_is_not_tested(
     cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: str, verdict: Verdict
 ) -> None:
     """Nothing is loaded, every test has the reason, and the machine is not booted again."""
-    monkeypatch.setattr(FakeMachine, "console", lambda _self: UNKNOWN.encode())
+    monkeypatch.setattr(FakeMachine, "console", lambda _self, _deadline_s=0.0: UNKNOWN.encode())
     wanted = cell.model_copy(update={"cmdline": Cmdline(name="x", args=args)})
     bench = FakeBench({}, tmp_path / "log")
     slot = Slot(lambda one: FakeMachine(bench, one))
