@@ -5,8 +5,10 @@ Each look is one shell script, because in an emulated guest every further progra
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from harness.errors import InfrastructureError
@@ -27,8 +29,46 @@ echo $before; echo {_MARK}; echo $after; echo {_MARK}; echo "$release"; echo {_M
 """
 _MOUNTS = f"cat /proc/self/mounts; echo {_MARK}; echo /sys/fs/bpf/*; echo {_MARK}\n"
 _PROCESSES = "ls -l /proc/[0-9]*/exe 2>/dev/null; true\n"
-# The kernel lists compiled BPF programs in its symbol table, as symbols of the module [bpf].
-_PROGRAMS = f"grep -F '[bpf]' /proc/kallsyms; echo {_MARK}\n"
+# Prints the BPF programs by their numbers, in lines like those of /proc/kallsyms.
+_BY_NUMBER = """
+import ctypes, errno, os, struct
+call = ctypes.CDLL(None, use_errno=True).syscall
+number = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+def bpf(command, layout, *fields):
+    attr = ctypes.create_string_buffer(struct.pack(layout, *fields), 16)
+    done = call(number, command, attr, 16)
+    if done < 0 and ctypes.get_errno() != errno.ENOENT:
+        raise OSError(ctypes.get_errno(), "bpf(2)")
+    return done, struct.unpack_from("4I", attr)
+program = 0
+while True:
+    done, (_, program, *_) = bpf(11, "I", program)
+    if done < 0:
+        break
+    fd, _ = bpf(13, "I", program)
+    if fd < 0:
+        continue
+    info = ctypes.create_string_buffer(80)
+    bpf(15, "IIQ", fd, 80, ctypes.addressof(info))
+    os.close(fd)
+    name = info.raw[64:].split(bytes(1))[0].decode()
+    print("0 t bpf_prog_" + info.raw[8:16].hex() + "_" + name)
+"""
+_NAME = len("bpf_prog_0123456789abcdef_") + 15  # the symbol's name may be longer than the program's
+
+
+def _programs(sysctls: str = "/proc/sys/net/core") -> str:
+    """Return a script that lists the BPF programs.
+
+    The kernel's symbol table has them if it compiles and names them. To start Python takes longer.
+    """
+    words = [f"read -r {name} <{sysctls}/bpf_jit_{name}" for name in ("enable", "kallsyms", "harden")]
+    return f"""
+{"; ".join(words)}
+if [ "$enable$kallsyms$harden" = 110 ]; then grep -F '[bpf]' /proc/kallsyms
+else python3 -ISc {shlex.quote(_BY_NUMBER)} || exit; fi
+echo {_MARK}
+"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +92,7 @@ def measure(guest: Guest, timeout_s: float, *, services: bool = False) -> tuple[
 
     A guest with `services` has BPF programs of systemd, which are part of its state.
     """
-    programs = _PROGRAMS if services else ""
+    programs = _programs() if services else ""
     before, after, release, *rest = _ask(guest, _COUNT + programs + _MOUNTS + _PROCESSES, timeout_s)
     looked = rest if services else ["", *rest]
     try:
@@ -68,7 +108,7 @@ def leftovers(guest: Guest, before: State, deadline_s: float) -> list[str]:
     """Return what was added since `before`, after waiting until it is nothing. Raises GuestError."""
     deadline = time.monotonic() + deadline_s
     while True:
-        state = _state(*_ask(guest, _PROGRAMS + _MOUNTS + _PROCESSES, deadlines.LOOK_S))
+        state = _state(*_ask(guest, _programs() + _MOUNTS + _PROCESSES, deadlines.LOOK_S))
         found = state.beyond(before)
         if not found or time.monotonic() + _PAUSE_S >= deadline:
             return found
@@ -86,7 +126,9 @@ def _ask(guest: Guest, script: str, timeout_s: float) -> list[str]:
 def _state(programs: str, mounts: str, pins: str, processes: str) -> State:
     return State(
         {
-            "program": frozenset(line.split()[2] for line in programs.splitlines() if " bpf_prog_" in line),
+            "program": frozenset(
+                line.split()[2][:_NAME] for line in programs.splitlines() if " bpf_prog_" in line
+            ),
             "mount": frozenset(_mount_points(mounts)),
             "pin": frozenset(pins.split()),
             "process": frozenset(_executables(processes)),
@@ -94,9 +136,17 @@ def _state(programs: str, mounts: str, pins: str, processes: str) -> State:
     )
 
 
-def _mount_points(mounts: str) -> set[str]:
-    """Return all mount points but those of tracefs: the kernel mounts it again when a process uses it."""
-    return {words[1] for words in map(str.split, mounts.splitlines()) if words[2] != "tracefs"}
+def _mount_points(mounts: str) -> Iterator[str]:
+    """Yield all mount points but those of tracefs: the kernel mounts it again when a process uses it.
+
+    A mount on another one is a mount point with a number, unless it is an automatic one (autofs).
+    """
+    rows = [line.split() for line in mounts.splitlines()]
+    automatic = {words[1] for words in rows if words[2] == "autofs"}
+    for point, count in Counter(words[1] for words in rows if words[2] != "tracefs").items():
+        yield point
+        if point not in automatic:
+            yield from (f"{point} ({number})" for number in range(2, count + 1))
 
 
 def _executables(listing: str) -> set[str]:
