@@ -66,7 +66,8 @@ def _stage(request: Load, generator: Path, world: World) -> Stage:
     known = EventType.__members__
     wanted = [known[label] for label in map(str.upper, request.events) if label in known]
     subject = open_agent(events=wanted) if wanted else open_agent()
-    return Stage(subject, start, open_agent, measure_slowness(), world.where, install)
+    stage = Stage(subject, start, open_agent, measure_slowness(), world.where, install)
+    return stage._replace(ended=world.ended)
 
 
 def generator_path() -> Path:

@@ -62,7 +62,7 @@ class Stage(NamedTuple):
 
     `starter` starts a generator. `opener` loads another agent, for scenarios that need one of their own.
     `installer` starts an agent as a process. Scenarios create their folders in `where`; `leave` removes what
-    was made for them.
+    was made for them. `ended` returns why their world is no longer what it was, "" while it is.
     `deadline_s` is that of the client for the next scenario, 0 if it has none.
     """
 
@@ -73,6 +73,7 @@ class Stage(NamedTuple):
     where: Path = Path("/tmp")  # noqa: S108 - folders there get names of their own
     installer: Installer = no_resident
     leave: Callable[[], object] = tuple
+    ended: Callable[[], str] = str
     deadline_s: float = 0.0
 
     def patience_s(self, scenario: Scenario) -> float:
@@ -97,6 +98,8 @@ class Stage(NamedTuple):
                     ledger, unproved = self._play(scenario, evidence)
             except Exception as error:  # noqa: BLE001 - becomes the verdict FAIL, and the next test runs
                 _note(evidence, error)
+        if ended := self.ended():
+            evidence.record("its world", False, "as it was made", ended)
         evidence.add("kernel log", log.lines)
         verdict = _verdict(evidence, unproved)
         seconds = round(time.monotonic() - started, 3)

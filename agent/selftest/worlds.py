@@ -16,15 +16,19 @@ from agent.selftest import filesystems
 from agent.selftest.evidence import CannotTellError
 
 _NOBODY = "65534"
-# Opens, forks, executes and is refused, as fast as it can.
-_HOSTILE = "while :; do : < /etc/passwd; mkdir /tmp; cat /etc/shadow; done 2> /dev/null > /dev/null"
+# Reports that it runs; then opens, forks, executes and is refused, as fast as it can.
+_HOSTILE = "echo; while :; do : < /etc/passwd; mkdir /tmp; cat /etc/shadow; done 2> /dev/null > /dev/null"
 
 
 class World(NamedTuple):
-    """Where scenarios create their folders, and the words before the command of the generator."""
+    """Where scenarios create their folders, and the words before the command of the generator.
+
+    `ended` returns why the world is no longer what it was, "" while it is.
+    """
 
     where: Path
     prefix: tuple[str, ...] = ()
+    ended: Callable[[], str] = str
 
 
 def _on_disk(base: Path, kind: str, stack: ExitStack) -> World:
@@ -79,11 +83,19 @@ def _user_namespace(base: Path, _stack: ExitStack) -> World:
 
 
 def _neighbour(base: Path, stack: ExitStack) -> World:
-    words = ["setpriv", "--reuid", _NOBODY, "--clear-groups", "sh", "-c", _HOSTILE]
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    stack.callback(process.wait)
+    # It ends with this process: a later cell on the machine must not have it.
+    words = ["setpriv", "--reuid", _NOBODY, "--clear-groups", "--pdeathsig", "KILL", "sh", "-c", _HOSTILE]
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    stack.enter_context(process)
     stack.callback(process.kill)
-    return World(base)
+    assert process.stdout
+    if not process.stdout.readline():
+        raise CannotTellError(f"the neighbour ended with status {process.wait()}")
+
+    def ended() -> str:
+        return "" if process.poll() is None else f"the neighbour ended with status {process.returncode}"
+
+    return World(base, ended=ended)
 
 
 WORLDS: dict[str, Callable[[Path, ExitStack], World]] = {

@@ -45,6 +45,25 @@ def test_an_error_is_a_failure_with_its_reason(run_body: RunBody, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_scenario_whose_world_ended_does_not_pass(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was to pass beside a neighbour that is gone."""
+
+    def body(bench: Bench) -> None:
+        bench.evidence.equal("one", 1, 1)
+
+    monkeypatch.setitem(scenarios._BODIES, "truth.made_up", body)
+    agent = FakeAgent()
+    stage = Stage(
+        agent, lambda s: FakeWorkload(generator, s, agent), lambda *_: agent, measure_slowness(), tmp_path
+    )
+    scenario = Scenario("truth.made_up", "It passes.", cost=1.0)
+    assert stage.run(scenario).verdict == "PASS"
+    ran = stage._replace(ended=lambda: "it ended").run(scenario)
+    assert (ran.verdict, ran.reason) == ("FAIL", "its world: expected as it was made, got it ended")
+
+
 def test_an_error_beside_an_agent_of_its_own_is_reported_too(
     generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

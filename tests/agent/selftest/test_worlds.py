@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -20,7 +21,7 @@ def test_a_matrix_can_name_each_world() -> None:
 
 def test_no_world_is_the_folder_itself(tmp_path: Path) -> None:
     with worlds.entered("", tmp_path) as world:
-        assert world == (tmp_path, ())
+        assert (world.where, world.prefix, world.ended()) == (tmp_path, (), "")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,6 +44,31 @@ def test_nothing_is_left_of_a_world(name: str, tmp_path: Path) -> None:
         pytest.skip(f"this host cannot make it: {error}")
     assert Path("/proc/mounts").read_text() == mounts
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_neighbour_that_does_not_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the scenarios would pass as if they were not in this world."""
+    monkeypatch.setattr(worlds, "_HOSTILE", "exit 3")
+    with (
+        pytest.raises(UsageError, match="world neighbour: the neighbour ended with status"),
+        worlds.entered("neighbour", tmp_path),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_neighbour_that_ends_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        with worlds.entered("neighbour", tmp_path) as world:
+            assert world.ended() == ""
+    except UsageError as error:
+        pytest.skip(f"this host cannot make it: {error}")
+    monkeypatch.setattr(worlds, "_HOSTILE", "echo; exit 3")
+    with worlds.entered("neighbour", tmp_path) as world:
+        deadline = time.monotonic() + 10
+        while not world.ended() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert world.ended() == "the neighbour ended with status 3"
 
 
 def test_a_world_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
