@@ -20,6 +20,7 @@ _REFUSED_BY_LOCKDOWN = ("kprobe", "tracepoint")
 _LOCKDOWN = re.compile(r"(?:^|\s)lockdown=confidentiality(?:\s|$)")
 _REFUSED_UNCOMPILED = ("kprobe", "kprobe_multi")  # their programs make calls and tail calls
 _UNCOMPILED = "net.core.bpf_jit_enable=0"
+_VERSION = re.compile(r"^# Linux/\S+ (\d+)\.(\d+)", re.MULTILINE)
 _LSM_WORD = re.compile(r"(?:^|\s)lsm=(\S*)")
 
 
@@ -38,6 +39,17 @@ def promised(kind: str, config: str, cmdline: str = "", sysctl: Collection[str] 
     if kind in _REFUSED_UNCOMPILED and _UNCOMPILED in sysctl:
         return ""
     return ", ".join(options)
+
+
+def preempts(config: str) -> bool:
+    """Return whether the kernel can preempt itself; it may still be booted so that it does not."""
+    return is_set(config, "CONFIG_PREEMPTION")
+
+
+def version(config: str) -> tuple[int, ...]:
+    """The first two numbers of the kernel's version, from the head of `config`; empty if it has none."""
+    found = _VERSION.search(config)
+    return (int(found[1]), int(found[2])) if found else ()
 
 
 def is_set(config: str, option: str) -> bool:

@@ -21,7 +21,7 @@ from harness.results.model import CellReport, Hook
 from harness.run import predictions
 
 FUNC, PROTO, INT, STRUCT = 12, 13, 1, 4
-OPTIONS = ("BPF_LSM", "DEBUG_INFO_BTF", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "KPROBES")
+OPTIONS = ("BPF_LSM", "DEBUG_INFO_BTF", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "KPROBES", "FTRACE_SYSCALLS")
 PROMISES = "".join(f"CONFIG_{option}=y\n" for option in OPTIONS)
 EVERYTHING = PROMISES + 'CONFIG_FPROBE=y\nCONFIG_HAVE_FTRACE_GRAPH_FUNC=y\nCONFIG_LSM="yama,bpf"\n'
 
@@ -137,6 +137,36 @@ def test_program_types_that_the_configuration_does_not_promise() -> None:
     assert found["open.enter", "fentry"] == "attached"
     by_cmdline = list(inspect.predict(known(), PROMISES, "quiet lsm=yama,bpf"))
     assert {one.state for one in by_cmdline if one.kind == "lsm"} == {"attached"}
+
+
+def test_programs_that_lockdown_refuses() -> None:
+    """Those that are attached through perf, as the kernel observes them."""
+    rows = inspect.predict(
+        known(do_mkdirat=None, filename_mkdirat=None), EVERYTHING, "lockdown=confidentiality"
+    )
+    found = {(one.hook, one.kind): one.state for one in rows}
+    assert found["open.enter", "kprobe"] == found["mkdir.enter", "kprobe"] == "attach-fail"
+    assert (found["open.exit", "kretprobe"], found["syscall.enter", "tracepoint"]) == ("lossy", "attach-fail")
+    assert (found["open.enter", "fentry"], found["mkdir.enter", "fentry"]) == ("attached", "absent")
+
+
+@pytest.mark.parametrize(
+    ("head", "state"),
+    [
+        ("# Linux/x86 6.1.192 Kernel Configuration\nCONFIG_X86=y\n", "attach-fail"),
+        ("CONFIG_X86=y\n", "attach-fail"),
+        ("# Linux/x86 6.12.117 Kernel Configuration\nCONFIG_X86=y\n", "attached"),
+        ("# Linux/arm64 6.1.192 Kernel Configuration\nCONFIG_ARM64=y\n", "attached"),
+    ],
+)
+def test_functions_with_more_arguments_than_a_trampoline_passes(head: str, state: str) -> None:
+    """Before 6.6 those of x86 pass six; kprobes read any, and an older name may have fewer."""
+    seven = ("dfd", "name", "flags", "parent", "last", "type", "root")
+    for older, expected in ((None, state), (seven[:6], "attached")):
+        kernel = known(__filename_parentat=seven, filename_parentat=older)
+        found = {(one.hook, one.kind): one.state for one in inspect.predict(kernel, head + EVERYTHING)}
+        assert (found["parent.given", "fentry"], found["parent.exit", "fexit"]) == (expected, expected)
+        assert found["parent.given", "kprobe"] == "attached"
 
 
 def test_each_reported_hook_has_a_prediction(tmp_path: Path) -> None:
