@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from agent.events.model import EventType
-from agent.hooks import coverage
 from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.catalogue import Scenario
 from agent.selftest.evidence import Evidence
@@ -30,13 +29,6 @@ MAX_PATIENCE_S = 20.0
 CLIENT_S = 30.0  # the deadline of a client whose host is idle, times 1 + cost: TEST_S of the harness
 MOST = 8.0  # factor by which a client with a longer deadline makes the agent more patient at most
 STARVED = 60  # times slower; an emulated CPU with its share of the host is faster than that
-
-# Needs of scenarios, and the text in a hook set's limits that shows that it cannot meet them.
-_LIMITS = {
-    "resolved": coverage.ARGUMENTS_ONLY,
-    "refusals": coverage.FAILED_LOOKUP,
-    "unhidden": coverage.PREEMPTED,
-}
 
 
 class ScenarioTimeoutError(Exception):
@@ -115,7 +107,7 @@ class Stage(NamedTuple):
         )
 
     def _own_agent(self, scenario: Scenario) -> Subject:
-        events = [EventType[name.upper()] for name in _events(scenario)]
+        events = [EventType[name.upper()] for name in scenario.events]
         return self.opener(scenario.ring_bytes, scenario.discarders, events)
 
     def _play(self, scenario: Scenario, evidence: Evidence) -> tuple[dict[str, Any], str]:
@@ -143,21 +135,13 @@ class Stage(NamedTuple):
             return bench.close_ledger(), unproved
 
 
-def _events(scenario: Scenario) -> list[str]:
-    """Return the labels of the event types that a scenario needs."""
-    return [need.removeprefix("event:") for need in scenario.needs if need.startswith("event:")]
-
-
 def lacking(scenario: Scenario, subject: Subject) -> str:
     """Return the observed fact of this kernel that makes a scenario impossible; empty if there is none."""
     facts = subject.known()
-    for name in _events(scenario):
-        if facts["coverage"].get(name, "none") == "none":
-            observed = ", ".join(f"{kind} {state}" for kind, state in facts["capabilities"].items())
-            return f"no hook for {name} fires on this kernel ({observed})"
-        words = facts["limits"].get(name, "")
-        if any(need in scenario.needs and limit in words for need, limit in _LIMITS.items()):
-            return f"{name}: {words}"
+    if unseen := scenario.unseen(facts["coverage"], facts["limits"]):
+        observed = ", ".join(f"{kind} {state}" for kind, state in facts["capabilities"].items())
+        nothing = f"no hook for {unseen.event} fires on this kernel ({observed})"
+        return f"{unseen.event}: {unseen.limit}" if unseen.limit else nothing
     return next((subject.lacks[need] for need in scenario.needs if need in subject.lacks), "")
 
 
@@ -179,7 +163,7 @@ def _verdict(evidence: Evidence, unproved: str) -> str:
 
 
 def _hooks_for(scenario: Scenario, facts: Mapping[str, Any]) -> list[Any]:
-    return [hook for hook in facts["hooks"] if hook["event"].partition(".")[0] in _events(scenario)]
+    return [hook for hook in facts["hooks"] if hook["event"].partition(".")[0] in scenario.events]
 
 
 def _keep_witness(evidence: Evidence, _: object, error: BaseException | None, __: object) -> None:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from agent.hooks import coverage
 
 NIGHTLY = "nightly"  # repeats another scenario for longer, faster or on more CPUs; left out by default
 AUTO = "auto"  # depends on no hook set, or tests all: planned where the hook set is auto, without variants
 SHORT = "short"  # what differs between kernels; all that runs on a kernel between two that run everything
 SMOKE = "smoke"  # the dozen scenarios that touch each part of the agent; `make test` runs them in guests
+
+# Needs, and the text in the limits of an event type that shows that they are not met.
+_LIMITS = {
+    "resolved": coverage.ARGUMENTS_ONLY,
+    "refusals": coverage.FAILED_LOOKUP,
+    "unhidden": coverage.PREEMPTED,
+}
+
+
+class Unseen(NamedTuple):
+    """An event type that an agent does not see as a scenario needs it; `limit` is empty if not at all."""
+
+    event: str
+    limit: str
 
 
 class Scenario(NamedTuple):
@@ -39,3 +56,18 @@ class Scenario(NamedTuple):
     def family(self) -> str:
         """The part of the name before the dot, which is also the name of the module with the code."""
         return self.name.partition(".")[0]
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The labels of the event types that the scenario needs."""
+        return tuple(need.removeprefix("event:") for need in self.needs if need.startswith("event:"))
+
+    def unseen(self, levels: Mapping[str, str], limits: Mapping[str, str]) -> Unseen | None:
+        """Return the first event type that an agent with this coverage does not see as needed, or None."""
+        for event in self.events:
+            limit = limits.get(event, "")
+            if levels.get(event, "none") == "none":
+                return Unseen(event, "")
+            if any(need in self.needs and text in limit for need, text in _LIMITS.items()):
+                return Unseen(event, limit)
+        return None

@@ -309,5 +309,4 @@ def _first(omitted: Mapping[str, str]) -> str:
 def events_of(tests: Iterable[str]) -> tuple[str, ...]:
     """The labels of the event types that these tests need; a program of a suite needs none."""
     found = (catalogue.by_name(test) for test in tests)
-    needs = (need for scenario in found if scenario for need in scenario.needs)
-    return tuple(dict.fromkeys(need.removeprefix("event:") for need in needs if need.startswith("event:")))
+    return tuple(dict.fromkeys(event for scenario in found if scenario for event in scenario.events))

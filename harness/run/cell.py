@@ -63,11 +63,17 @@ def _nothing_promised(_kind: str) -> str:
     return ""
 
 
+def _explained(_test: str, _report: CellReport) -> str:
+    return ""
+
+
 class CellRun:
     """One cell: call `open`, `test` for each planned test, and `close`; none of them raises HarnessError.
 
     `allowed` takes the report so far and returns the function that decides which kernel warnings are allowed.
     `promised` returns the configuration options by which the kernel promises a program type, "" if none.
+    `unexplained` takes a skipped test and returns what the kernel promises that it says is missing, "" if
+    nothing.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class CellRun:
         folder: Path,
         allowed: Callable[[CellReport], Allowed] = lambda _report: _nothing_allowed,
         promised: Callable[[str], str] = _nothing_promised,
+        unexplained: Callable[[str, CellReport], str] = _explained,
         host: str = "",
     ) -> None:
         self.cell = cell
@@ -85,6 +92,7 @@ class CellRun:
         self.report = CellReport(id=cell.id, visit=f"{os.getpid()}-{next(_visits)}", host=host)
         self._allowed = allowed
         self._promised = promised
+        self._unexplained = unexplained
         self._selftest: Selftest | None = None
         self._ended_in = ""  # the test in which the machine was lost
         self._spare_machines = MAX_MACHINES - 1
@@ -346,7 +354,10 @@ class CellRun:
         usual_s = suite.timeout if suite else deadlines.TEST_S * (1 + cost.usual_s(name))
         ran = self._selftest.test(name, self.slot.pace.within(usual_s))
         self._log({"test": name, "verdict": ran.verdict, "log": ran.log})
-        result = judge.with_log(judge.result_of(name, ran), ran.log, self._allowed(self.report))
+        result = judge.result_of(name, ran)
+        if result.verdict is Verdict.SKIP and (promise := self._unexplained(name, self.report)):
+            result = judge.demoted(result, Attempt(verdict=Verdict.FAIL, reason=promise))
+        result = judge.with_log(result, ran.log, self._allowed(self.report))
         self._reported.update(splat.line for splat in result.splats)
         return result
 

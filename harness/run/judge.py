@@ -186,9 +186,9 @@ def with_log(result: TestResult, log: Iterable[Any], allowed: Allowed) -> TestRe
     """
     splats, unread = scanned(result.name, log, allowed)
     if cause := splat_of(splats):
-        return _demoted(result, cause).model_copy(update={"splats": splats})
+        return demoted(result, cause).model_copy(update={"splats": splats})
     if unread and result.verdict is Verdict.PASS:
-        return _demoted(result, Attempt(verdict=Verdict.FAIL, reason=unread))
+        return demoted(result, Attempt(verdict=Verdict.FAIL, reason=unread))
     return result.model_copy(update={"splats": splats})
 
 
@@ -210,7 +210,7 @@ def joined(found: Attempt | None, known: Attempt | None) -> Attempt | None:
     return worse.model_copy(update={"reason": reason, "fingerprint": fingerprint})
 
 
-def _demoted(result: TestResult, cause: Attempt) -> TestResult:
+def demoted(result: TestResult, cause: Attempt) -> TestResult:
     """Return `result` with the worse of the two verdicts, and both reasons."""
     verdict = worst((result.verdict, cause.verdict))
     reason = "; ".join(filter(None, (cause.reason, result.reason)))

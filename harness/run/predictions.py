@@ -1,4 +1,4 @@
-"""Adds to each observed hook of a cell the state that was predicted from the kernel image before the boot."""
+"""Compares what the agent observed in a cell with what was predicted from the kernel before the boot."""
 
 from __future__ import annotations
 
@@ -7,35 +7,97 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.kernels import inspect
+from harness.kernels import configuration, inspect, skips
+from harness.kernels.inspect import ATTACHED, Prediction
 from harness.plan.cells import Cell
 from harness.results.model import CellReport
 
+_SHAPES = "shapes."  # the scenarios that load all programs of a type, which their name has
+_MOST_NAMED = 3  # hooks in a reason
 
-def added(report: CellReport, cell: Cell, files: Mapping[str, str]) -> CellReport:
-    """Return the report with a prediction for each hook, or unchanged if the image cannot be read.
+Files = Mapping[str, str]
+"""A machine's files by kind: `kernel` is the image, `btf` its BTF if that is not in the image, `config` the
+kernel's configuration."""
 
-    `files` holds the machine's files by kind; `kernel` is the image, `btf` its BTF if that is not in the
-    image, `config` the kernel's configuration.
-    """
-    if not report.hooks or "kernel" not in files:
+
+def added(report: CellReport, cell: Cell, files: Files) -> CellReport:
+    """Return the report with a prediction for each hook, or unchanged if the image cannot be read."""
+    if not report.hooks:
         return report
-    cmdline = cell.cmdline.args if cell.cmdline else ""
-    try:
-        image = files.get("btf", files["kernel"])
-        states = _states(image, files.get("config", ""), cmdline, kernel_btf=cell.btf == "kernel")
-    except (InfrastructureError, OSError):
-        return report
+    states = _states(cell, files)
     hooks = tuple(
         hook.model_copy(update={"predicted": states.get((hook.event, hook.type), "")})
         for hook in report.hooks
     )
-    return report.model_copy(update={"hooks": hooks})
+    return report.model_copy(update={"hooks": hooks}) if states else report
+
+
+def unexplained(test: str, report: CellReport, cell: Cell, files: Files) -> str:
+    """The promise of the kernel that the skip of a test contradicts, as text; "" if there is none.
+
+    Without a configuration nothing is promised.
+    """
+    config = _text(files.get("config", ""))
+    if not config or cell.suite:
+        return ""
+    if test.startswith(_SHAPES):
+        kind = test.removeprefix(_SHAPES)
+        typed = cell.btf == "kernel" and configuration.is_set(config, "CONFIG_DEBUG_INFO_BTF")
+        options = promised(kind, cell, files) if typed else ""
+        return f"its configuration promises {kind} ({options})" if options else ""
+    promise = skips.promise(
+        test,
+        report.coverage,
+        report.limits,
+        cell.hookset,
+        skips=report.capabilities.get("skips") == "fires",
+        predicted=_predicted(cell, files),
+        config=config,
+    )
+    return f"its image and configuration promise {promise}{_failed(report, cell, files)}" if promise else ""
+
+
+def promised(kind: str, cell: Cell, files: Files) -> str:
+    """The options by which the kernel's configuration promises a program type in a cell; "" if none."""
+    return configuration.promised(kind, _text(files.get("config", "")), *_settings(cell))
+
+
+def _failed(report: CellReport, cell: Cell, files: Files) -> str:
+    """The hooks that should be attached and are not, as the end of a sentence."""
+    states = _states(cell, files)
+    promising = [row for row in report.hooks if states.get((row.event, row.type)) == ATTACHED]
+    failed = [row for row in promising if row.state != ATTACHED]
+    words = ", ".join(f"{row.event} by {row.type} is {row.state}" for row in failed[:_MOST_NAMED])
+    return f" ({words})" if words else ""
+
+
+def _states(cell: Cell, files: Files) -> dict[tuple[str, str], str]:
+    """The predicted states by hook and program type; empty if the image cannot be read."""
+    return {(one.hook, one.kind): one.state for one in _predicted(cell, files)}
+
+
+def _predicted(cell: Cell, files: Files) -> tuple[Prediction, ...]:
+    if "kernel" not in files:
+        return ()
+    image, config = files.get("btf", files["kernel"]), files.get("config", "")
+    try:
+        return _of_image(image, config, *_settings(cell), kernel_btf=cell.btf == "kernel")
+    except (InfrastructureError, OSError):
+        return ()
 
 
 @functools.cache
-def _states(image: str, config: str, cmdline: str, *, kernel_btf: bool) -> dict[tuple[str, str], str]:
-    """The predicted states by hook and kind of program. Cached because one image takes half a second."""
-    text = Path(config).read_text(encoding="utf-8", errors="replace") if config else ""
-    predictions = inspect.of_image(Path(image), text, cmdline, kernel_btf=kernel_btf)
-    return {(prediction.hook, prediction.kind): prediction.state for prediction in predictions}
+def _of_image(
+    image: str, config: str, cmdline: str, sysctl: tuple[str, ...], *, kernel_btf: bool
+) -> tuple[Prediction, ...]:
+    """The predictions, cached because one image takes half a second."""
+    return tuple(inspect.of_image(Path(image), _text(config), cmdline, sysctl, kernel_btf=kernel_btf))
+
+
+def _settings(cell: Cell) -> tuple[str, tuple[str, ...]]:
+    """The command line and the sysctls of a cell."""
+    return cell.cmdline.args if cell.cmdline else "", cell.sysctl.values if cell.sysctl else ()
+
+
+def _text(config: str) -> str:
+    return Path(config).read_text(encoding="utf-8", errors="replace") if config else ""

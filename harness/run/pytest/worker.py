@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import pytest
 from harness.errors import MissingError
 from harness.host.deadlines import Pace
 from harness.host.progress import Event, Phase, Progress, Step, silent
-from harness.kernels import configuration
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results import expectations
@@ -143,7 +142,8 @@ class Worker:
             self.slot,
             folder,
             allowed=lambda report: self._allowed(cell, report),
-            promised=lambda kind: self._promised(cell, kind),
+            promised=lambda kind: predictions.promised(kind, cell, self._files(cell)),
+            unexplained=lambda test, report: predictions.unexplained(test, report, cell, self._files(cell)),
             host=self.job.host,
         )
         self._run.open()
@@ -179,8 +179,8 @@ class Worker:
             run.abandon()
             raise
         finally:
-            files = self.job.supplies.files.get(run.cell.machine, {})
-            self._unsent.append(predictions.added(run.report, run.cell, files).model_dump_json())
+            report = predictions.added(run.report, run.cell, self._files(run.cell))
+            self._unsent.append(report.model_dump_json())
 
     def _step(
         self, phase: Phase, detail: str = "", done: int = 0, total: int = 0, run: CellRun | None = None
@@ -200,13 +200,8 @@ class Worker:
 
         return allowed
 
-    def _promised(self, cell: Cell, kind: str) -> str:
-        config = self.job.supplies.files.get(cell.machine, {}).get("config")
-        if not config:
-            return ""
-        text = Path(config).read_text(encoding="utf-8", errors="replace")
-        cmdline = cell.cmdline.args if cell.cmdline else ""
-        return configuration.promised(kind, text, cmdline, cell.sysctl.values if cell.sysctl else ())
+    def _files(self, cell: Cell) -> Mapping[str, str]:
+        return self.job.supplies.files.get(cell.machine, {})
 
     def pytest_keyboard_interrupt(self) -> None:
         """Wait for nothing from now on."""
