@@ -7,7 +7,7 @@ from contextlib import closing
 
 from agent.events.model import EventType
 from agent.selftest import filesystems
-from agent.selftest.bench import Bench, CannotTellError, Round
+from agent.selftest.bench import Bench, CannotTellError, Round, opens_a_second
 from agent.selftest.scenarios import proves, sleeps, until
 
 RATE = 5003  # events a second, of which WANTED_RATE are wanted
@@ -16,7 +16,6 @@ SECONDS = 2
 LONG_S = 5
 LATE_S = 0.1
 ATTEMPTS = 2
-CALIBRATION = 2003  # events that measure the speed of the CPU
 HEADROOM = 1.5  # the CPU must reach this multiple of the rate while nothing is watched
 BURST = 1009
 FAST = 20_011
@@ -40,13 +39,11 @@ def _beat(rate: int, seconds: int, path: str) -> str:
 
 def _check_reach(bench: Bench, path: str, rate: int) -> None:
     """Raise CannotTellError if this CPU is too slow for the rate while nothing is watched."""
-    loop = bench.unwatched(f"repeat {CALIBRATION}\n{_open(path)}end\n").at(1)
-    reached = int(CALIBRATION / loop.seconds)
+    reached = opens_a_second(bench.unwatched, path)
     needed = int(rate * HEADROOM)
     if reached < needed:
-        raise CannotTellError(
-            f"this CPU opens {reached:,} files a second with nothing watched, not {needed:,}"
-        )
+        reason = f"this CPU opens {reached:,} files a second with nothing watched, not {needed:,}"
+        raise bench.too_slow(reason)
     bench.evidence.record("opens a second with nothing watched", True, f"at least {needed}", reached)
 
 
@@ -58,7 +55,7 @@ def _check_held(bench: Bench, played: Round, rate: int, seconds: int) -> None:
     """Raise CannotTellError if the generator did not reach the rate."""
     made = sum(round(beat.ret / beat.seconds) for beat in played.outcome.of("rate"))
     if not _held(played, seconds):
-        raise CannotTellError(f"this CPU generated {made:,} events a second, not {rate:,}; none was lost")
+        raise bench.too_slow(f"this CPU generated {made:,} events a second, not {rate:,}; none was lost")
     bench.evidence.record("events a second", True, rate, made)
 
 
@@ -201,7 +198,7 @@ def loss_rate(bench: Bench) -> None:
             break
         held = rate
     if not held:
-        raise CannotTellError(f"this CPU does not generate {LADDER[0]:,} events a second; none was lost")
+        raise bench.too_slow(f"this CPU does not generate {LADDER[0]:,} events a second; none was lost")
     bench.evidence.record("events a second with none lost", True, f"at least {LADDER[0]}", held)
     bench.evidence.note = f"{held:,} events a second, none lost; this CPU generates no more"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agent.events.model import EventType, FileFlags
-from agent.selftest.bench import Bench, CannotTellError, Round
+from agent.selftest.bench import Bench, Round
 from agent.selftest.filesystems import container
 from agent.selftest.scenarios import proves
 from agent.selftest.subject import Actor, Judged
@@ -438,7 +438,7 @@ def _check_brief(bench: Bench, action: str, limit_ns: int, durations_ns: list[in
     quickest = min(durations_ns, default=limit_ns + 1)
     if quickest > limit_ns and not bench.evidence.failures:
         measured = f"the quickest {action} took {quickest / 1e6:.1f} ms here, not {limit_ns / 1e6:.0f}"
-        raise CannotTellError(f"all events were reported, but {measured}")
+        raise bench.too_slow(f"all events were reported, but {measured}")
     bench.evidence.record(f"the quickest {action}", quickest <= limit_ns, f"at most {limit_ns} ns", quickest)
 
 

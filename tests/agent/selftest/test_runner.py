@@ -144,6 +144,66 @@ def test_a_rate_that_a_starved_cpu_cannot_keep_proves_nothing(
     assert ("this CPU is 70 times slower than a usual one" in ran.reason) is (verdict == "SKIP")
 
 
+PACED = "rate 1/s for 600s\nopen / O_RDONLY -> $0\nclose $0\nend\n"
+
+
+def test_an_agent_that_hangs_beside_a_rate_is_no_starved_cpu(
+    run_body: RunBody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the script itself may take too long."""
+    monkeypatch.setattr(runner, "measure_slowness", lambda: 70.0)
+    hung: list[bool] = []
+
+    def hang() -> None:
+        hung.append(True)
+        silent, _ = os.pipe()
+        select.select([silent], [], [])
+
+    def body(bench: Bench) -> None:
+        bench.rules()
+        bench.play(PACED, meanwhile=hang)
+
+    ran = run_body(body, cost=-0.7)
+    assert hung
+    assert (ran.verdict, "ScenarioTimeoutError" in ran.reason) == ("FAIL", True)
+
+
+def test_the_cpu_is_measured_after_the_generator_was_ended(
+    run_body: RunBody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a generator that runs, each CPU would seem slow."""
+    generators: list[FakeWorkload] = []
+
+    def measure() -> float:
+        ended = [one._process.returncode is not None for one in generators]
+        return 1.0 if any(ended) else 70.0
+
+    monkeypatch.setattr(runner, "measure_slowness", measure)
+
+    def body(bench: Bench) -> None:
+        assert isinstance(bench.workload, FakeWorkload)
+        generators.append(bench.workload)
+        bench.rules()
+        bench.workload.patience_s = 0.0
+        bench.play(PACED)
+
+    assert run_body(body).verdict == "FAIL"
+
+
+def test_a_script_is_overdue_also_while_events_arrive(
+    run_body: RunBody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always = os.eventfd(1)
+    monkeypatch.setattr(FakeAgent, "fileno", lambda _: always)
+
+    def body(bench: Bench) -> None:
+        bench.rules()
+        bench.workload.patience_s = 0.5
+        bench.play(PACED)
+
+    assert "OverdueError: the script did not end in time" in run_body(body).reason
+
+
 def test_an_invalid_script_is_a_failure(run_body: RunBody) -> None:
     def body(bench: Bench) -> None:
         bench.rules()

@@ -14,7 +14,7 @@ from agent.selftest.catalogue import CATALOGUE, Scenario, by_name
 from agent.selftest.fake import FakeAgent, FakeWorkload
 from agent.selftest.protocol import Ran
 from agent.selftest.runner import Stage
-from agent.selftest.scenarios import approvers, discarders, loss
+from agent.selftest.scenarios import approvers, discarders, loss, truth
 from agent.selftest.subject import Judged
 
 Play = Callable[..., Ran]
@@ -220,6 +220,21 @@ def test_a_cpu_that_cannot_reach_the_rate_is_a_skip(
         assert ran.verdict == "PASS"  # it climbs from a rate that any CPU can make
         return
     assert (ran.verdict, "this CPU" in ran.reason) == ("SKIP", True)
+
+
+@pytest.mark.parametrize("name", ["loss.steady", "loss.rate", "truth.tamper"])
+@pytest.mark.parametrize(("opens", "verdict"), [(0, "SKIP"), (100, "SKIP"), (1 << 40, "FAIL")])
+def test_a_cpu_that_the_agent_makes_slow_is_a_failure(
+    name: str, opens: int, verdict: str, generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If opens were many times faster before its programs were attached."""
+    for module, what, value in (*SHORTER, (loss, "LATE_S", -10.0), (truth, "TAMPER_NS", 0)):
+        monkeypatch.setattr(module, what, value)
+    scenario = by_name(name)
+    assert scenario
+    ran = FakeStage(generator, tmp_path, FakeAgent).stage._replace(opens=opens).run(scenario)
+    assert ran.verdict == verdict, ran.reason
+    assert ran.reason.startswith("opens a second with the agent's programs") is (verdict == "FAIL")
 
 
 def test_a_loss_at_a_rate_that_was_not_reached_is_a_failure(
