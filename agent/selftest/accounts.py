@@ -11,6 +11,8 @@ from agent.ledger import Account, Identity
 
 Accounts = Mapping[EventType, Account]
 
+FEW = 7  # events of which the kernel may skip all; of more it skips up to half (agent/hooks/sets.py)
+
 
 def since(now: Accounts, before: Accounts) -> dict[EventType, Account]:
     """Return what was counted between two readings."""
@@ -31,8 +33,8 @@ def identities(generated: int, account: Account) -> tuple[Identity, ...]:
     )
 
 
-def row(generated: int, account: Account) -> dict[str, Any]:
-    """Return the ledger's row in results.json."""
+def row(generated: int, account: Account, others: int) -> dict[str, Any]:
+    """Return the ledger's row in results.json; `others` are the misses that are not the generator's."""
     counts = account._asdict()
     return {
         "generated": generated,
@@ -41,19 +43,25 @@ def row(generated: int, account: Account) -> dict[str, Any]:
             for name in ("delivered", "matched", "unmatched", "approver_rejected", "discarded")
         },
         "lost": {name: counts[name] for name in ("ring_full", "oversize", "program_misses", "read_errors")},
+        "misses_of_others": others,
     }
 
 
-def own_misses(generated: int, account: Account) -> Account:
-    """Return the account without the misses of other processes.
+def misses_of_others(generated: int, account: Account, skipped: int) -> int:
+    """Return how many of an account's misses are not the generator's, at most the `skipped` programs.
 
     Where the kernel skips programs because one of them was preempted, it does not say for which process. The
     generator's own misses are the events that it generated and the kernel stage did not see.
     """
-    others = account.seen + account.program_misses - generated
-    return account._replace(
-        program_misses=account.program_misses - max(0, min(others, account.program_misses))
-    )
+    return min(max(0, account.seen + account.program_misses - generated), skipped)
+
+
+def most_skipped(generated: int) -> int:
+    """Return how many events of the generator the kernel may skip at most.
+
+    More are hardly the kernel's: then the misses of other processes hide events that were lost uncounted.
+    """
+    return max(FEW, generated // 2)
 
 
 def rows(generated: Mapping[EventType, int], counted: Accounts) -> dict[str, str]:

@@ -112,6 +112,10 @@ class FakeAgent:
         """See `Subject.accounts`."""
         return {kind: Account(*(self._counts[kind, name] for name in Account._fields)) for kind in EventType}
 
+    def skipped(self) -> Mapping[EventType, int]:
+        """See `Subject.skipped`; the model skips nothing."""
+        return {}
+
     def close(self) -> None:
         """See `Subject.close`."""
         os.close(self._never)

@@ -17,6 +17,7 @@ from agent.kernel import loader
 from agent.kernel.bcc import backend
 from agent.kernel.hiding import hide
 from agent.kernel.libbpf import RunCounting
+from agent.ledger import misses
 from agent.pipeline import Pipeline
 from agent.rules.load import loads
 from agent.selftest import worlds
@@ -149,6 +150,10 @@ class LoadedAgent:
     def accounts(self) -> Accounts:
         """See `Subject.accounts`."""
         return self._pipeline.accounts()
+
+    def skipped(self) -> Mapping[EventType, int]:
+        """See `Subject.skipped`."""
+        return misses(self._loaded.skipped())
 
     def close(self) -> None:
         """See `Subject.close`."""

@@ -62,6 +62,9 @@ class Subject(Protocol):
     def accounts(self) -> Accounts:
         """Return the counters of kernel stage and agent since the load."""
 
+    def skipped(self) -> Mapping[EventType, int]:
+        """Return the misses since the load because the kernel skipped a program, for whatever process."""
+
     def close(self) -> None:
         """Detach everything."""
 

@@ -81,7 +81,10 @@ class Lost(_GuestRow):
 
 
 class LedgerRow(_GuestRow):
-    """The events of one type: generated = delivered + approver_rejected + discarded + lost."""
+    """The events of one type: generated = delivered + approver_rejected + discarded + lost.
+
+    `misses_of_others` counts programs that the kernel skipped for other processes, as far as is known.
+    """
 
     generated: Count = 0
     delivered: Count = 0
@@ -90,6 +93,7 @@ class LedgerRow(_GuestRow):
     approver_rejected: Count = 0
     discarded: Count = 0
     lost: Lost = Lost()
+    misses_of_others: Count = 0
 
 
 class Hook(_GuestRow):

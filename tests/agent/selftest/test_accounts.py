@@ -16,6 +16,20 @@ def test_own_misses_are_the_generated_events_that_were_not_seen(
     made: int, seen: int, misses: int, ours: int
 ) -> None:
     """Not more of them, so that one missing or repeated event is still found."""
-    account = accounts.own_misses(made, Account(seen=seen, program_misses=misses))
-    assert account.program_misses == ours
-    assert accounts.identities(made, account)[0].holds is (made - misses <= seen <= made)
+    account = Account(seen=seen, program_misses=misses)
+    others = accounts.misses_of_others(made, account, misses)
+    assert misses - others == ours
+    own = account._replace(program_misses=ours)
+    assert accounts.identities(made, own)[0].holds is (made - misses <= seen <= made)
+
+
+def test_only_programs_that_the_kernel_skipped_are_misses_of_others() -> None:
+    """The kernel stage counts the other misses, and only for the generator's processes."""
+    account = Account(seen=7, program_misses=5)
+    assert accounts.misses_of_others(7, account, 3) == 3
+    assert accounts.misses_of_others(7, account, 0) == 0
+
+
+@pytest.mark.parametrize(("made", "most"), [(1, 7), (14, 7), (101, 50)])
+def test_the_kernel_skips_half_of_many_events_at_most(made: int, most: int) -> None:
+    assert accounts.most_skipped(made) == most

@@ -69,7 +69,7 @@ def test_long_lists_are_cut_visibly() -> None:
 
 
 def all_matched(count: int) -> dict[str, object]:
-    return row(count, Account(seen=count, submitted=count, delivered=count, matched=count))
+    return row(count, Account(seen=count, submitted=count, delivered=count, matched=count), 0)
 
 
 LOADED = {

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from agent.events.model import Event, EventType
+from agent.ledger import Account
 from agent.selftest import effects, runner, scenarios
 from agent.selftest.bench import Bench, CannotTellError
 from agent.selftest.catalogue import Scenario
@@ -202,6 +204,43 @@ def test_a_script_is_overdue_also_while_events_arrive(
         bench.play(PACED)
 
     assert "OverdueError: the script did not end in time" in run_body(body).reason
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"),
+    [(5, ""), (31, "events of close that the kernel skipped: expected at most 15, got 31")],
+)
+def test_misses_of_other_processes_hide_few_losses(
+    count: int, reason: str, run_body: RunBody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that sees no close and counts none, where the kernel skips programs of a busy neighbour."""
+    feed, facts, counted = FakeAgent.feed, FakeAgent.facts, FakeAgent.accounts
+
+    def skipped(_: FakeAgent) -> dict[EventType, int]:
+        return {EventType.CLOSE: 1009 if made else 0}
+
+    def accounts(self: FakeAgent) -> dict[EventType, Account]:
+        of_all = counted(self)
+        return of_all | {EventType.CLOSE: Account(program_misses=1009 if made else 0)}
+
+    made: list[Event] = []
+    monkeypatch.setattr(FakeAgent, "skipped", skipped)
+    monkeypatch.setattr(FakeAgent, "accounts", accounts)
+    monkeypatch.setattr(FakeAgent, "facts", lambda self: facts(self) | {"capabilities": {"skips": "fires"}})
+    monkeypatch.setattr(
+        FakeAgent,
+        "feed",
+        lambda self, event: made.append(event) if event.type is EventType.CLOSE else feed(self, event),
+    )
+
+    def body(bench: Bench) -> None:
+        bench.rules()
+        bench.play(f"repeat {count}\nopen {bench.file('a')} O_WRONLY -> $0\nclose $0\nend\n")
+
+    ran = run_body(body)
+    assert (ran.verdict, ran.reason) == ("FAIL" if reason else "PASS", reason)
+    assert ran.ledger["close"]["lost"]["program_misses"] == count
+    assert ran.ledger["close"]["misses_of_others"] == 1009 - count
 
 
 def test_an_invalid_script_is_a_failure(run_body: RunBody) -> None:
