@@ -63,7 +63,7 @@ def _nothing_promised(_kind: str) -> str:
     return ""
 
 
-def _explained(_test: str, _report: CellReport) -> str:
+def _nothing_contradicted(_result: TestResult, _report: CellReport) -> str:
     return ""
 
 
@@ -72,8 +72,7 @@ class CellRun:
 
     `allowed` takes the report so far and returns the function that decides which kernel warnings are allowed.
     `promised` returns the configuration options by which the kernel promises a program type, "" if none.
-    `unexplained` takes a skipped test and returns what the kernel promises that it says is missing, "" if
-    nothing.
+    `contradicted` returns what the kernel promises and a pass or a skip contradicts, "" if nothing.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class CellRun:
         folder: Path,
         allowed: Callable[[CellReport], Allowed] = lambda _report: _nothing_allowed,
         promised: Callable[[str], str] = _nothing_promised,
-        unexplained: Callable[[str, CellReport], str] = _explained,
+        contradicted: Callable[[TestResult, CellReport], str] = _nothing_contradicted,
         host: str = "",
     ) -> None:
         self.cell = cell
@@ -92,7 +91,7 @@ class CellRun:
         self.report = CellReport(id=cell.id, visit=f"{os.getpid()}-{next(_visits)}", host=host)
         self._allowed = allowed
         self._promised = promised
-        self._unexplained = unexplained
+        self._contradicted = contradicted
         self._selftest: Selftest | None = None
         self._ended_in = ""  # the test in which the machine was lost
         self._spare_machines = MAX_MACHINES - 1
@@ -355,7 +354,8 @@ class CellRun:
         ran = self._selftest.test(name, self.slot.pace.within(usual_s))
         self._log({"test": name, "verdict": ran.verdict, "log": ran.log})
         result = judge.result_of(name, ran)
-        if result.verdict is Verdict.SKIP and (promise := self._unexplained(name, self.report)):
+        told = result.verdict in (Verdict.PASS, Verdict.SKIP)
+        if told and (promise := self._contradicted(result, self.report)):
             result = judge.demoted(result, Attempt(verdict=Verdict.FAIL, reason=promise))
         result = judge.with_log(result, ran.log, self._allowed(self.report))
         self._reported.update(splat.line for splat in result.splats)

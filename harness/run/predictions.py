@@ -10,8 +10,10 @@ from harness.errors import InfrastructureError
 from harness.kernels import configuration, inspect, skips
 from harness.kernels.inspect import ATTACHED, Prediction
 from harness.plan.cells import Cell
-from harness.results.model import CellReport
+from harness.results.model import CellReport, TestResult
+from harness.results.verdict import Verdict
 
+FIRES = "fires"  # the state of a program type that works
 _SHAPES = "shapes."  # the scenarios that load all programs of a type, which their name has
 _MOST_NAMED = 3  # hooks in a reason
 
@@ -32,21 +34,20 @@ def added(report: CellReport, cell: Cell, files: Files) -> CellReport:
     return report.model_copy(update={"hooks": hooks}) if states else report
 
 
-def unexplained(test: str, report: CellReport, cell: Cell, files: Files) -> str:
-    """The promise of the kernel that the skip of a test contradicts, as text; "" if there is none.
+def contradicted(result: TestResult, report: CellReport, cell: Cell, files: Files) -> str:
+    """The promise of the kernel that a pass or a skip contradicts, as text; "" if there is none.
 
     Without a configuration nothing is promised.
     """
     config = _text(files.get("config", ""))
     if not config or cell.suite:
         return ""
-    if test.startswith(_SHAPES):
-        kind = test.removeprefix(_SHAPES)
-        typed = cell.btf == "kernel" and configuration.is_set(config, "CONFIG_DEBUG_INFO_BTF")
-        options = promised(kind, cell, files) if typed else ""
-        return f"its configuration promises {kind} ({options})" if options else ""
+    if result.name.startswith(_SHAPES):
+        return _contradicted_type(result, report, cell, files)
+    if result.verdict is not Verdict.SKIP:
+        return ""
     promise = skips.promise(
-        test,
+        result.name,
         report.coverage,
         report.limits,
         cell.hookset,
@@ -57,9 +58,24 @@ def unexplained(test: str, report: CellReport, cell: Cell, files: Files) -> str:
     return f"its image and configuration promise {promise}{_failed(report, cell, files)}" if promise else ""
 
 
+def _contradicted_type(result: TestResult, report: CellReport, cell: Cell, files: Files) -> str:
+    """The promise of a program type that was not loaded, or that loads and was observed not to work."""
+    kind = result.name.removeprefix(_SHAPES)
+    state = report.capabilities.get(kind, FIRES)
+    options = promised(kind, cell, files) if cell.btf == "kernel" and _is_typed(files) else ""
+    if not options or (result.verdict is not Verdict.SKIP and state == FIRES):
+        return ""
+    observed = f", and {kind} is {state} on this kernel" if state != FIRES else ""
+    return f"its configuration promises {kind} ({options}){observed}"
+
+
 def promised(kind: str, cell: Cell, files: Files) -> str:
     """The options by which the kernel's configuration promises a program type in a cell; "" if none."""
     return configuration.promised(kind, _text(files.get("config", "")), *_settings(cell))
+
+
+def _is_typed(files: Files) -> bool:
+    return configuration.is_set(_text(files.get("config", "")), "CONFIG_DEBUG_INFO_BTF")
 
 
 def _failed(report: CellReport, cell: Cell, files: Files) -> str:

@@ -143,7 +143,9 @@ class Worker:
             folder,
             allowed=lambda report: self._allowed(cell, report),
             promised=lambda kind: predictions.promised(kind, cell, self._files(cell)),
-            unexplained=lambda test, report: predictions.unexplained(test, report, cell, self._files(cell)),
+            contradicted=lambda result, report: predictions.contradicted(
+                result, report, cell, self._files(cell)
+            ),
             host=self.job.host,
         )
         self._run.open()

@@ -10,8 +10,9 @@ import pytest
 from agent.hooks import coverage, needs
 from harness.kernels import inspect, skips
 from harness.plan.cells import Cell
-from harness.plan.matrix import Kernel
-from harness.results.model import CellReport, Hook
+from harness.plan.matrix import Btf, Kernel
+from harness.results.model import CellReport, Hook, TestResult
+from harness.results.verdict import Verdict
 from harness.run import predictions
 from tests.harness.kernels.test_inspect import EVERYTHING, known, made
 
@@ -104,19 +105,33 @@ def test_a_reason_names_the_hooks_that_should_be_attached(tmp_path: Path) -> Non
     report = CellReport(id="6.18-auto", coverage=FULL | {"mknod": "none"}, hooks=rows)
     cell = Cell(id="6.18-auto", kernel=Kernel(name="6.18", series="6.18"))
     files = {"kernel": str(image), "config": str(config)}
-    words = predictions.unexplained("truth.mknod", report, cell, files)
+    skipped = TestResult(name="truth.mknod", verdict=Verdict.SKIP, reason="no hook")
+    words = predictions.contradicted(skipped, report, cell, files)
     assert words == "its image and configuration promise mknod by lsm (mknod.exit by fexit is attach-fail)"
-    assert predictions.unexplained("truth.open", report, cell, files) == ""
-    assert predictions.unexplained("truth.mknod", report, cell, {"kernel": str(image)}) == ""
-    assert predictions.unexplained("truth.mknod", report, cell, {"config": str(config)}) == ""
+    passed = skipped.model_copy(update={"verdict": Verdict.PASS})
+    assert predictions.contradicted(passed, report, cell, files) == ""
+    assert predictions.contradicted(skipped, report, cell, {"kernel": str(image)}) == ""
+    assert predictions.contradicted(skipped, report, cell, {"config": str(config)}) == ""
 
 
-def test_programs_of_a_promised_type_are_all_loaded(tmp_path: Path) -> None:
-    """A type that lockdown refuses, or of which the kernel's BTF is hidden, is not promised."""
+@pytest.mark.parametrize(
+    ("verdict", "state", "btf", "promise"),
+    [
+        (Verdict.PASS, "fires", "kernel", ""),
+        (Verdict.SKIP, "fires", "kernel", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)"),
+        (Verdict.PASS, "silent", "kernel", ", and lsm is silent on this kernel"),
+        (Verdict.SKIP, "load-fail", "external", ""),
+    ],
+)
+def test_programs_of_a_promised_type_load_and_work(
+    verdict: Verdict, state: str, btf: Btf, promise: str, tmp_path: Path
+) -> None:
+    """Types of which the kernel's BTF is hidden are not promised."""
     config = tmp_path / "config"
     config.write_text(EVERYTHING)
-    files, report = {"config": str(config)}, CellReport(id="7.3-auto")
-    cell = Cell(id="7.3-auto", kernel=Kernel(name="7.3", series="7.3"))
-    assert "promises lsm (CONFIG_BPF_LSM" in predictions.unexplained("shapes.lsm", report, cell, files)
-    hidden = cell.model_copy(update={"btf": "external"})
-    assert predictions.unexplained("shapes.lsm", report, hidden, files) == ""
+    cell = Cell(id="7.3-auto", kernel=Kernel(name="7.3", series="7.3"), btf=btf)
+    report = CellReport(id=cell.id, capabilities={"lsm": state})
+    result = TestResult(name="shapes.lsm", verdict=verdict, reason="as it is")
+    words = predictions.contradicted(result, report, cell, {"config": str(config)})
+    assert words.endswith(promise)
+    assert words.startswith("its configuration promises lsm (CONFIG_BPF_LSM") is bool(promise)
