@@ -70,7 +70,8 @@ MAX_POINTS = 64  # FIM_POINTS
 # A function of kernels on which kprobe.multi has room for the return of each call. Before 6.14 a return takes
 # one of a few nodes, two for each CPU, until the call ends: calls that sleep, such as the open of a FIFO, use
 # them up, and the kernel loses the returns of all others ("fprobe: Rewrite fprobe on function-graph tracer").
-KEEPS_RETURNS = "fprobe_fgraph_entry"
+# The function at the entry, which came with it, has had two names since: fprobe_entry, fprobe_fgraph_entry.
+KEEPS_RETURNS = "fprobe_return"
 
 # Functions with an entry only, which other operations pass.
 GIVEN: dict[str, tuple[str, ...]] = {
