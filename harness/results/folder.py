@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -104,6 +105,14 @@ def point_latest_at(folder: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(folder.name)
     fresh.replace(folder.with_name("latest"))
+
+
+def append_traceback(folder: Path, trace: str) -> None:
+    """Append a traceback to traceback.txt in the folder of a run or cell; a disk that is full has no room."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        with (folder / TRACEBACK).open("a", encoding="utf-8", errors="replace") as file:
+            file.write(f"{trace.rstrip()}\n")
 
 
 def _refuse_shared(folder: Path) -> None:

@@ -29,10 +29,10 @@ from harness.plan.matrix import Matrix
 from harness.plan.plan import Plan, Selectors
 from harness.results import agreement, exercise, expectations, merge, model, results_file, scenarios, visits
 from harness.results import folder as runfolder
-from harness.results.expectations import Expectations
 from harness.results.model import Agent, CellReport, CellResult, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict, worst_exit_code
 from harness.run import hosts, supplying, times, validators
+from harness.run.job import Job
 from harness.run.machines import Bench
 from harness.run.options import SELECTORS
 from harness.run.supplies import Deliveries, Supplies
@@ -85,22 +85,6 @@ def options_of(values: Mapping[str, Any], matrix: Path, argv: Sequence[str]) -> 
         deadline_s=values["deadline"],
         argv=tuple(argv),
     )
-
-
-class Job(BaseModel):
-    """What a worker needs of the run, as plain data."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    matrix: Path
-    folder: Path
-    plan: Plan
-    supplies: Supplies
-    known: Expectations
-    keep_on_fail: bool = False
-    ends_at: float | None = None  # on the monotonic clock
-    limit_s: float = 0.0
-    host: str = ""
 
 
 Write = Callable[[Results, Path], None]
@@ -281,11 +265,7 @@ class Run:
     def _write_traces(self) -> None:
         while self._traces:
             where, trace = self._traces.pop(0)
-            folder = self.folder / where
-            with contextlib.suppress(OSError):  # a full disk may be the cause
-                folder.mkdir(exist_ok=True)
-                with (folder / runfolder.TRACEBACK).open("a", encoding="utf-8", errors="replace") as file:
-                    file.write(f"{trace.rstrip()}\n")
+            runfolder.append_traceback(self.folder / where, trace)
 
     def abandon(self) -> Results:
         """Write the results of a run that ended early; tests without a result are NOT_RUN."""
@@ -408,7 +388,10 @@ class Run:
         from importlib.metadata import version  # slow to import, and most commands write no results
 
         kernels = self.supplies.kernels if self.supplies else {}
-        cells = model.cells_of(self.plan, self._timed_reports(), self._tests, kernels, self.why_not)
+        reports = self._reports()
+        if self.supplies:
+            reports |= self.supplies.timed(self.plan, reports)
+        cells = model.cells_of(self.plan, reports, self._tests, kernels, self.why_not)
         whole = not (self.options.shard or self.options.part)
         unused = exercise.unexercised(self.plan, cells) if whole else []
         untried = exercise.untried(self.plan, cells) if whole else []
@@ -450,20 +433,6 @@ class Run:
         """Return the accelerators that machines used, or the planned one if no machine booted."""
         used = sorted({found.accelerator for found in self._reports().values() if found.accelerator})
         return ", ".join(used) or (self.supplies.accelerator if self.supplies else "none")
-
-    def _timed_reports(self) -> dict[str, CellReport]:
-        """Return the reports; the first cell of each machine has the time of fetching and building."""
-        reports = self._reports()
-        for machine, cells in self.plan.machines().items():
-            found = reports.get(cells[0].id)
-            if found and self.supplies:
-                supplied = {
-                    "fetch_s": self.supplies.fetch_s.get(machine, 0.0),
-                    "image_s": self.supplies.image_s.get(machine, 0.0),
-                }
-                phases = found.phases.model_copy(update=supplied)
-                reports[cells[0].id] = found.model_copy(update={"phases": phases})
-        return reports
 
     def _notes(self, *found: Sequence[str]) -> Iterator[str]:
         """Yield the remarks on the whole run: failures, machines, and scenarios that did not run."""

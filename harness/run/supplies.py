@@ -8,7 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pydantic import BaseModel, ConfigDict
 
 from harness.host.background import EndedError, Work
-from harness.results.model import Agent, KernelFacts
+from harness.plan.plan import Plan
+from harness.results.model import Agent, CellReport, KernelFacts
 from harness.text import one_line
 
 _BY_MACHINE = ("kernels", "files", "missing", "unproven", "fetch_s", "image_s")  # fields of `Supplies`
@@ -45,6 +46,19 @@ class Supplies(BaseModel):
                 for name in _BY_MACHINE
             }
         )
+
+    def timed(self, plan: Plan, reports: Mapping[str, CellReport]) -> dict[str, CellReport]:
+        """Return the report of the first cell of each machine, with the times of fetching and building."""
+        found = {}
+        for machine, (first, *_) in plan.machines().items():
+            if report := reports.get(first.id):
+                supplied = {
+                    "fetch_s": self.fetch_s.get(machine, 0.0),
+                    "image_s": self.image_s.get(machine, 0.0),
+                }
+                phases = report.phases.model_copy(update=supplied)
+                found[first.id] = report.model_copy(update={"phases": phases})
+        return found
 
 
 class Deliveries:

@@ -17,8 +17,9 @@ from harness.plan.cells import Cell
 from harness.plan.plan import events_of
 from harness.results.model import TestResult
 from harness.results.verdict import Verdict, run_exit_code
+from harness.run.job import Job
 from harness.run.pytest.worker import Worker
-from harness.run.run import Job, Run
+from harness.run.run import Run
 from harness.run.view import View
 from harness.text import counted
 from harness.watch import sources

@@ -68,8 +68,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _controller(config)
     elif job := config.workerinput.get("harness_job"):
         # Slow to import: only a pytest that runs a matrix needs them.
+        from harness.run.job import Job
         from harness.run.pytest import worker
-        from harness.run.run import Job
 
         worker.interrupt_when_orphaned()
         bench = config.hook.pytest_harness_bench(config=config)

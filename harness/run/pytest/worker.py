@@ -24,9 +24,9 @@ from harness.results.model import CellReport, Splat, TestResult
 from harness.results.verdict import Verdict
 from harness.run import predictions
 from harness.run.cell import CellRun
+from harness.run.job import Job
 from harness.run.judge import Allowed
 from harness.run.machines import Bench, Machine
-from harness.run.run import Job
 from harness.run.slot import Slot
 from harness.run.supplies import Supplies
 from harness.text import one_line
