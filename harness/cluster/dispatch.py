@@ -153,11 +153,14 @@ class Dispatch:
         if execution is None:
             return
         event = wire.parse(message["line"])
-        if isinstance(event, tuple):
-            cell, result = event
+        if isinstance(event, wire.Tested):
+            cell, result = event.cell, event.result
             if (cell, result.name) in self._planned:
                 execution.tests[cell, result.name] = result
-                self._show_test(cell, result)
+                if event.final:
+                    self._show_test(cell, result)
+                else:
+                    self._view.repeated(cell, result)
         elif event is not None:
             execution.began |= isinstance(event, Step) and event.phase is Phase.BOOT
             self._view(event)
@@ -430,7 +433,14 @@ class Dispatch:
         execution = self._running.pop(key, None)
         if execution:
             self._changed = True
+            self._keep_failures(execution)
             if execution.future:
                 self._client.cancel([execution.future], force=True)
             self._view(Step(Phase.WAIT, machine=execution.need.machine))
         return execution
+
+    def _keep_failures(self, execution: Execution) -> None:
+        """Record what failed in an execution that is given up: the next one need not fail."""
+        for (cell, _test), result in execution.tests.items():
+            if result.verdict.exit_code == Verdict.FAIL.exit_code:
+                self._run.record_test(cell, result)

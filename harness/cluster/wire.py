@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from pydantic import ValidationError
 
@@ -18,6 +18,14 @@ from harness.run.times import Estimate
 from harness.text import one_line
 
 MAX_LINE = 1 << 20  # bytes; a longer event is not shown, and its result is in the output folder
+
+
+class Tested(NamedTuple):
+    """The result of a test of a cell; it is not `final` if the test failed and runs again."""
+
+    cell: str
+    result: TestResult
+    final: bool = True
 
 
 class Writer:
@@ -33,6 +41,10 @@ class Writer:
 
     def plan(self, plan: Plan, estimate: Estimate) -> None:
         """Write nothing: the client has the plan."""
+
+    def repeated(self, cell: str, result: TestResult) -> None:
+        """Write the failure of a test that runs again."""
+        self._write(["failed", cell, result.model_dump(mode="json")])
 
     def ended(self, cell: str, result: TestResult) -> None:
         """Write the result of a test."""
@@ -50,12 +62,12 @@ def phase_of(line: bytes) -> Phase | None:
     return event.phase if isinstance(event, Step) else None
 
 
-def parse(line: bytes) -> Event | tuple[str, TestResult] | None:
-    """Return the remark, the step, or a cell with a result of a line; None if it is none of them."""
+def parse(line: bytes) -> Event | Tested | None:
+    """Return the remark, the step, or the result of a test in a line; None if it is none of them."""
     try:
         kind, *rest = json.loads(line)
-        if kind == "test":
-            return str(rest[0]), TestResult.model_validate(rest[1])
+        if kind in ("test", "failed"):
+            return Tested(str(rest[0]), TestResult.model_validate(rest[1]), kind == "test")
         if kind == "step":
             phase, *words = rest[0]
             return Step.from_wire(

@@ -124,6 +124,10 @@ class Lines:
         about = f", about {duration(left_s)}" if left_s else ""
         self(f"plan: {counted(len(plan.cells), 'cell')}, {counted(len(plan.pairs()), 'test')}{about}")
 
+    def repeated(self, cell: str, result: TestResult) -> None:
+        """Print that a test failed and runs again."""
+        self(f"{cell}: {result.name} failed and runs again: {result.reason}")
+
     def ended(self, cell: str, result: TestResult) -> None:
         """Print a test, or hold it back until the next test of the cell shows whether they share a cause."""
         with self._lock:

@@ -11,7 +11,12 @@ _LATEST = ("host", "uname", "accelerator", "slowness", "capabilities", "coverage
 
 
 def worse(first: TestResult, second: TestResult) -> TestResult:
-    """The worse of two results of one test, with the attempts of both; the first if they are equal."""
+    """The worse of two results of one test, with the attempts of both; the first if they are equal.
+
+    A result that begins with the attempts of the first one continues it, and was judged with them.
+    """
+    if first.attempts and second.attempts[: len(first.attempts)] == first.attempts:
+        return second
     worst = second if second.verdict.badness > first.verdict.badness else first
     return worst.model_copy(update={"attempts": (*first.attempts, *second.attempts)})
 

@@ -16,5 +16,8 @@ class View(Progress, Protocol):
     def plan(self, plan: Plan, estimate: Estimate) -> None:
         """Display what will run."""
 
+    def repeated(self, cell: str, result: TestResult) -> None:
+        """Display the failure of a test that runs again; `ended` follows, unless the run ends."""
+
     def ended(self, cell: str, result: TestResult) -> None:
         """Display the result of a test."""

@@ -143,8 +143,9 @@ class Controller:
         if self.listed or getattr(config.option, "dist", "no") != "no":
             return
         self._narrow([item.nodeid for item in session.items if isinstance(item, TestItem)], 1)
+        run = self.run
         self._worker = Worker(
-            self.run.job(), self.run.bench, self.view or silent, self.run.turn, self.run.supplies_of
+            run.job(), run.bench, self.view or silent, run.turn, run.supplies_of, self._failed
         )
         config.pluginmanager.register(self._worker, WORKER)
 
@@ -154,7 +155,7 @@ class Controller:
         node.workerinput["harness_job"] = self.run.job().model_dump_json(by_alias=True)
         self._workers.add(node.gateway._rinfo().pid)
         channel = node.gateway.newchannel()
-        channel.setcallback(from_worker(self._progress_of(node), self._delivering(channel)))
+        channel.setcallback(from_worker(self._progress_of(node), self._delivering(channel), self._failed))
         node.workerinput[CHANNEL] = channel
 
     def _delivering(self, channel: Any) -> Callable[[str], None]:
@@ -272,6 +273,12 @@ class Controller:
         self.run.record_test(cell, result)
         if self.view:
             self.view.ended(cell, result)
+
+    def _failed(self, cell: str, result: TestResult) -> None:
+        """Record the failure of a test that runs again: the run may end before the repeat does."""
+        self.run.record_test(cell, result)
+        if self.view:
+            self.view.repeated(cell, result)
 
     def _show(self, event: Event, /) -> None:
         if view := self.view or self._shown:

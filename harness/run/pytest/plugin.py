@@ -79,6 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
             bench,
             worker.to_controller(channel),
             supplies_of=worker.supplies_from_controller(channel),
+            failed=worker.failures_to_controller(channel),
         )
         config.pluginmanager.register(made, WORKER)
 

@@ -35,6 +35,11 @@ TEST_PROPERTY = "harness.test"
 CELL_PROPERTY = "harness.cell"
 CHANNEL = "harness_channel"  # in the input of an xdist worker: an execnet channel to the controller
 WANTED = "supplies of"  # key of a request for the supplies of a machine
+FAILED = "failed in"  # key of the cell of a result that may change
+
+
+Failed = Callable[[str, TestResult], object]
+"""Receives a cell and the failure of a test that runs again."""
 
 
 class VerdictError(Exception):
@@ -120,8 +125,10 @@ class Worker:
         progress: Progress = silent,
         turn: Callable[[], object] = lambda: None,
         supplies_of: Callable[[str], Supplies] | None = None,
+        failed: Failed = lambda _cell, _result: None,
     ) -> None:
         self.job = job
+        self._report_failed = failed
         self._turn = turn
         self._supplies_of = supplies_of  # waits for those of a machine; None if all are in the job
         self.bench = bench
@@ -160,6 +167,8 @@ class Worker:
         result = self._run.test(test)
         judged = self._as_known(result)
         if judged.verdict is Verdict.FAIL:
+            # Whatever ends this process meanwhile must not hide that the test failed.
+            self._report_failed(self._run.cell.id, judged)
             judged = self._as_known(self._run.again(result))
         self._failed |= not judged.verdict.expected
         return judged
@@ -283,6 +292,16 @@ def to_controller(channel: Any) -> Progress:
     return report
 
 
+def failures_to_controller(channel: Any) -> Failed:
+    """Return a function that sends a failure before the test runs again; `from_worker` receives it."""
+
+    def failed(cell: str, result: TestResult) -> None:
+        with contextlib.suppress(OSError):  # as above
+            channel.send({FAILED: cell, "result": result.model_dump_json()})
+
+    return failed
+
+
 def supplies_from_controller(channel: Any) -> Callable[[str], Supplies]:
     """Return a function that asks the controller for the supplies of a machine and waits for the answer."""
 
@@ -293,14 +312,16 @@ def supplies_from_controller(channel: Any) -> Callable[[str], Supplies]:
     return ask
 
 
-def from_worker(progress: Progress, deliver: Callable[[str], None]) -> Callable[[Any], None]:
+def from_worker(progress: Progress, deliver: Callable[[str], None], failed: Failed) -> Callable[[Any], None]:
     """Return the controller's callback of the channel; execnet calls it in its own thread.
 
     `deliver` is called with the machine whose supplies the worker asks for.
     """
 
     def receive(data: Any) -> None:
-        if isinstance(data, dict):
+        if isinstance(data, dict) and FAILED in data:
+            failed(data[FAILED], TestResult.model_validate_json(data["result"]))
+        elif isinstance(data, dict):
             deliver(data[WANTED])
         else:
             progress(data if isinstance(data, str) else Step.from_wire(data))

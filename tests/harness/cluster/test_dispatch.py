@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import CancelledError
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from harness.errors import InfrastructureError
 from harness.host import deadlines
 from harness.host.progress import Phase, Step
 from harness.plan.plan import Plan
+from harness.results.model import TestResult
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
 from harness.run.run import Options, Run
@@ -57,10 +59,13 @@ class View:
     def __call__(self, event: Any, /) -> None:
         self.events.append(event)
 
-    def ended(self, *_words: Any) -> None:
-        raise AssertionError
+    def ended(self, cell: str, result: TestResult) -> None:
+        self.events.append((cell, result.name, str(result.verdict)))
 
-    plan = ended
+    repeated = ended
+
+    def plan(self, *_words: Any) -> None:
+        raise AssertionError
 
 
 @pytest.fixture
@@ -86,10 +91,40 @@ def assign(dispatch: Dispatch, worker: Worker, *machines: str) -> list[str]:
     return list(machines)
 
 
+def failing(dispatch: Dispatch, machine: str, kind: str, verdict: Verdict) -> tuple[str, str]:
+    """Report the result of the machine's first test; return its cell and name."""
+    cell = dispatch._run.plan.machines()[machine][0]
+    result = TestResult(name=cell.tests[0], verdict=verdict, reason="seen")
+    line = json.dumps([kind, cell.id, result.model_dump(mode="json")]).encode()
+    dispatch._show({"key": machine, "line": line})
+    return cell.id, cell.tests[0]
+
+
 def begin(dispatch: Dispatch, machine: str) -> None:
     """Report that a machine boots."""
     line = f'["step", {list(Step(Phase.BOOT, machine=machine).to_wire())}]'.replace("'", '"')
     dispatch._show({"key": machine, "line": line.encode()})
+
+
+@pytest.mark.parametrize("kind", ["failed", "test"])
+def test_a_failure_of_an_execution_that_is_lost_stays(dispatch: Dispatch, kind: str) -> None:
+    """The machine runs again, and the next execution need not fail: of two results the worse one counts."""
+    machine = next(iter(dispatch._run.plan.machines()))
+    assign(dispatch, Worker("tls://a", "a", "host"), machine)
+    cell, test = failing(dispatch, machine, kind, Verdict.FAIL)
+    dispatch._lose(machine, "lost")
+    assert dispatch._waiting == [Need(machine)]
+    dispatch._run.record_test(cell, TestResult(name=test, verdict=Verdict.PASS))
+    assert dispatch._run._tests[cell, test].verdict is Verdict.FAIL
+
+
+def test_what_the_infrastructure_did_to_a_lost_execution_does_not_stay(dispatch: Dispatch) -> None:
+    machine = next(iter(dispatch._run.plan.machines()))
+    assign(dispatch, Worker("tls://a", "a", "host"), machine)
+    cell, test = failing(dispatch, machine, "test", Verdict.INFRA)
+    dispatch._lose(machine, "lost")
+    dispatch._run.record_test(cell, TestResult(name=test, verdict=Verdict.PASS))
+    assert dispatch._run._tests[cell, test].verdict is Verdict.PASS
 
 
 def reasons(dispatch: Dispatch) -> dict[str, list[str]]:

@@ -240,9 +240,15 @@ def test_events_arrive_as_they_were_sent() -> None:
     test = every_verdict().cells[0].tests[0]
     writer(Step(Phase.BOOT, machine="6.1-amd64"))
     writer("a\nremark")
+    writer.repeated("6.1-auto", test)
     writer.ended("6.1-auto", test)
     events = [wire.parse(line.encode()) for line in stream.getvalue().splitlines()]
-    assert events == [Step(Phase.BOOT, machine="6.1-amd64"), "a remark", ("6.1-auto", test)]
+    assert events == [
+        Step(Phase.BOOT, machine="6.1-amd64"),
+        "a remark",
+        ("6.1-auto", test, False),
+        ("6.1-auto", test, True),
+    ]
     assert wire.parse(b"printed by a library") is None
     assert wire.parse(b'["test", 1]') is None
     assert wire.parse(b"[" * 100_000) is None

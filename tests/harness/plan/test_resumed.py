@@ -93,6 +93,17 @@ def test_a_cell_keeps_its_result_if_its_neighbour_has_none(folder: Path) -> None
     assert set(after.values()) == {Verdict.PASS}
 
 
+def test_a_failure_whose_repeat_was_interrupted_stays(folder: Path) -> None:
+    """The test does not run again, and its evidence stays."""
+    _ended(folder.parent / "matrix.yaml", {"7.3-lsm::truth.open": "fail,interrupt"}, 1, selectors=_ONE)
+    (folder / "cells/7.3-lsm/mine.log").touch()
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 1
+    after = {cell.id: cell.verdict for cell in results_file.load(folder / "results.json").cells}
+    assert after.pop("7.3-lsm") is Verdict.FAIL
+    assert set(after.values()) == {Verdict.PASS}
+    assert (folder / "cells/7.3-lsm/mine.log").exists()
+
+
 def test_a_failure_that_no_cell_shows_stays(folder: Path) -> None:
     """A test beside the matrix failed before the run was interrupted; it does not run again."""
     found = results_file.load(folder / "results.json")

@@ -100,6 +100,31 @@ def test_a_run_that_is_ended_by_signals_has_results(
     assert command.log.read_text().count("destroy") == booted or command.log.read_text().count("reap") == 2
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_failure_whose_repeat_is_interrupted_stays(tmp_path: Path, workers: str) -> None:
+    """The product failed, whatever the repeat would have shown."""
+    command = Command(tmp_path, {"*::truth.open": "fail,sleep"})
+    process = command.start("-n", workers, "--test", "truth.open", "--kernel", "6.1")
+    command.wait_for_output(process, "6.1-auto: truth.open failed and runs again: ")
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=WAIT_S)[0]
+    assert process.returncode == 1, output
+    found = command.results()
+    assert [cell.verdict for cell in found.cells] == ["FAIL"]
+    assert len(found.cells[0].tests[0].attempts) == 1
+    assert not found.run.complete
+
+
+def test_a_failure_whose_repeat_kills_the_worker_stays(tmp_path: Path) -> None:
+    command = Command(tmp_path, {"6.1-auto::truth.open": "fail,kill-worker"})
+    process = command.start("-n", "2", "--test", "truth.open")
+    output = process.communicate(timeout=WAIT_S)[0]
+    assert process.returncode == 1, output
+    (failed, other) = command.results().cells
+    assert (failed.verdict, other.verdict) == ("FAIL", "PASS")
+    assert [attempt.verdict for attempt in failed.tests[0].attempts] == ["FAIL", "INFRA"]
+
+
 def test_a_run_that_is_ended_while_it_fetches_has_results(tmp_path: Path) -> None:
     command = Command(tmp_path, {"*::fetch": "sleep"})
     process = command.start()
