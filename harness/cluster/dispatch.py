@@ -301,19 +301,19 @@ class Dispatch:
         for need in list(self._waiting):
             if reason := placement.impossible(need, [*self._workers.values(), *absent]):
                 self._waiting.remove(need)
+                cells = self._received.left(need.machine)
                 if lost := self._lost.get(need.machine):
-                    record_lost(self._run, need.machine, lost)
+                    record_lost(self._run, cells, lost)
                 else:
-                    record_not_run(self._run, need.machine, reason)
+                    record_not_run(self._run, cells, reason)
                 self._view(f"{need.machine}: not run: {reason}")
 
     def _start(self, key: str, need: Need, worker: Worker) -> None:
         """Send what the worker's host does not have, then the task. Runs in the pool."""
         try:
             left_s = self._run.pace.left()
-            part = self._kit.part(
-                self._run.plan, need.machine, left_s if self._run.pace.ends_at else 0.0, self._topic
-            )
+            limit_s = left_s if self._run.pace.ends_at else 0.0
+            part = self._kit.part(self._received.rest(), need.machine, limit_s, self._topic)
             self._send(part.blobs.values(), worker)
             future = self._client.submit(
                 plugin.play,
@@ -426,7 +426,7 @@ class Dispatch:
         if len(losses) < MAX_LOSSES:
             self._waiting.insert(0, execution.need)
         else:
-            record_lost(self._run, machine, losses)
+            record_lost(self._run, self._received.left(machine), losses)
         return execution
 
     def _cancel(self, key: str) -> Execution | None:

@@ -2,8 +2,9 @@
 
     parts/MACHINE.tar.zst   the output folder of a machine, as its worker packed it
 
-The archive appears under its name whole or not at all. The archives are removed once every machine has a
-result that says something of the product.
+The archive appears under its name whole or not at all. The archives are removed once every cell has a result
+that says something of the product. In the rest of an earlier run, only the other cells run again: a failure
+would disappear if its cell passed the next time.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from harness.cluster import archive
-from harness.errors import HarnessError, InfrastructureError
+from harness.errors import HarnessError, IncompleteError, InfrastructureError
+from harness.plan.cells import Cell
 from harness.plan.plan import Plan
 from harness.results import agreement, model, results_file, shard_folders
 from harness.results.folder import CELLS, PARTS, TRACEBACK
@@ -36,34 +38,66 @@ class Received:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._parts = run.folder / PARTS
-        self._machines: set[str] = set()  # that have a result, and need not run again
+        self._cells: set[str] = set()  # that have a result, and need not run again
 
     def known(self) -> set[str]:
-        """Return the machines that have a result from an earlier process, after recording it.
+        """Record the cells that an earlier process has results of; return the machines that have no other.
 
-        A machine with a cell that failed for the infrastructure runs again.
+        A cell that failed for the infrastructure runs again. Raises HarnessError for results of another plan.
         """
+        if (self._run.folder / results_file.FILE).exists():
+            self._record_earlier(results_file.load(self._run.folder / results_file.FILE))
+        machines = self._run.plan.machines()
         for path in sorted(self._parts.glob(f"*{_SUFFIX}")):
             machine = path.name.removesuffix(_SUFFIX)
-            if machine in self._run.plan.machines():
+            if machine in machines:
                 try:
                     self._record_known(machine, path)
                 except InfrastructureError as error:
-                    self._run.remark(f"{machine} runs again: {path.name}: {error.message}")
-        return set(self._machines)
+                    if self.left(machine):
+                        self._run.remark(f"{machine} runs again: {path.name}: {error.message}")
+        return {name for name in machines if not self.left(name)}
+
+    def rest(self) -> Plan:
+        """Return the plan of the cells that have no result yet."""
+        cells = tuple(cell for cell in self._run.plan.cells if cell.id not in self._cells)
+        return self._run.plan.model_copy(update={"cells": cells})
+
+    def left(self, machine: str) -> list[Cell]:
+        """Return the cells of a machine that have no result yet."""
+        return [cell for cell in self._run.plan.machines()[machine] if cell.id not in self._cells]
+
+    def _record_earlier(self, results: Results) -> None:
+        """Record what a process stored that ended, also of machines that were interrupted."""
+        if wrong := agreement.disagreements(self._run.plan, results):
+            raise IncompleteError("\n".join(f"{self._run.folder}: {line}" for line in wrong))
+        self._run.hosts |= {host.name: host for host in results.run.hosts}
+        known = {cell.id: cell for cell in results.cells if not cell.verdict.unknown}
+        for machine, cells in self._run.plan.machines().items():
+            if found := [known[cell.id] for cell in cells if cell.id in known]:
+                self._record_cells(found, [])
+                _record_supplies(self._run, machine, found[0])
 
     def _record_known(self, machine: str, path: Path) -> None:
-        with self._extracted(machine, path.read_bytes()) as (folder, results):
-            if not _unknown(results):
-                self._record(machine, folder, results, [])
+        """Record the cells of a stored archive, which need not have all cells of the machine."""
+        with self._extracted(path.read_bytes()) as (folder, results):
+            ran = {cell.id for cell in results.cells}
+            _check(
+                results, [cell for cell in self._run.plan.machines()[machine] if cell.id in ran], self._run
+            )
+            known = [cell for cell in results.cells if not cell.verdict.unknown]
+            if known:
+                news = [cell for cell in known if cell.id not in self._cells]
+                self._record(machine, folder, results, news, [])
 
     def accept(self, machine: str, data: bytes, lost: list[Attempt]) -> Results:
         """Store and record the output of a machine; `lost` are its earlier executions.
 
         Raises InfrastructureError for an output that is not that of this machine, and OSError.
         """
-        with self._extracted(machine, data) as (folder, results):
-            self._record(machine, folder, results, lost)
+        with self._extracted(data) as (folder, results):
+            _check(results, self.left(machine), self._run)
+            self._record(machine, folder, results, results.cells, lost)
         self._parts.mkdir(exist_ok=True)
         path = self._parts / f"{machine}{_SUFFIX}"
         partial = path.with_name(f".{path.name}")
@@ -75,34 +109,48 @@ class Received:
         return results
 
     def remove(self) -> None:
-        """Remove the archives once every machine has its result: the folder has their content."""
-        if self._machines >= self._run.plan.machines().keys():
+        """Remove the archives once every cell has its result: the folder has their content."""
+        if not self.rest().cells:
             shutil.rmtree(self._parts, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _extracted(self, machine: str, data: bytes) -> Iterator[tuple[Path, Results]]:
+    def _extracted(self, data: bytes) -> Iterator[tuple[Path, Results]]:
         """Yield the folder and the results of an archive. Raises InfrastructureError, and OSError."""
-        run = self._run
-        plan = run.plan.model_copy(update={"cells": tuple(run.plan.machines()[machine])})
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=run.folder) as name:
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=self._run.folder) as name:
             folder = Path(name)
             archive.extract(data, folder)
-            yield folder, _checked(folder, plan, run)
+            try:
+                found = shard_folders.read(folder).results
+            except HarnessError as error:
+                problem = f"the output of a worker cannot be used: {error.message}"
+                raise InfrastructureError(problem) from error
+            yield folder, found
 
-    def _record(self, machine: str, folder: Path, results: Results, lost: list[Attempt]) -> None:
+    def _record(
+        self,
+        machine: str,
+        folder: Path,
+        results: Results,
+        cells: Sequence[CellResult],
+        lost: list[Attempt],
+    ) -> None:
+        """Record these cells of the output of a machine, and what it says of the run as a whole."""
         run = self._run
-        for cell in results.cells:
+        for cell in cells:
             _move(folder / CELLS / cell.id, run.folder / CELLS / cell.id)
         if (folder / TRACEBACK).exists():
             with (folder / TRACEBACK).open(encoding="utf-8", errors="replace") as file:
                 run.keep_traceback(file.read(_MAX_TRACE))
-        for cell in results.cells:
-            run.record_cell(report_of(cell, lost))
-            for test in cell.tests:
-                run.record_test(cell.id, test)
+        self._record_cells(cells, lost)
         _record_run(run, machine, results)
-        if not _unknown(results):
-            self._machines.add(machine)
+
+    def _record_cells(self, cells: Iterable[CellResult], lost: list[Attempt]) -> None:
+        for cell in cells:
+            self._run.record_cell(report_of(cell, lost))
+            for test in cell.tests:
+                self._run.record_test(cell.id, test)
+            if not cell.verdict.unknown:
+                self._cells.add(cell.id)
 
 
 def complete(folder: Path, plan: Plan) -> Results | None:
@@ -117,18 +165,16 @@ def _unknown(results: Results) -> bool:
     return any(cell.verdict.unknown for cell in results.cells)
 
 
-def _checked(folder: Path, plan: Plan, run: Run) -> Results:
-    """Return the results in the folder of a part. Raises InfrastructureError if they are of another one."""
-    try:
-        results = shard_folders.read(folder).results
-    except HarnessError as error:
-        raise InfrastructureError(f"the output of a worker cannot be used: {error.message}") from error
+def _check(results: Results, cells: Iterable[Cell], run: Run) -> None:
+    """Raise InfrastructureError if these are not the results of these cells, or of another agent."""
+    plan = run.plan.model_copy(update={"cells": tuple(cells)})
+    if not results.cells:
+        raise InfrastructureError("the output of a worker has no cell")
     if wrong := agreement.disagreements(plan, results):
         raise InfrastructureError(f"the output of a worker is not that of its machine: {wrong[0]}")
     wanted = run.supplies.agent if run.supplies else None
     if wanted and results.run.agent and results.run.agent.bundle != wanted.bundle:
         raise InfrastructureError("the worker tested another agent")
-    return results
 
 
 def _move(source: Path, target: Path) -> None:
@@ -157,15 +203,7 @@ def report_of(cell: CellResult, lost: list[Attempt]) -> CellReport:
 
 def _record_run(run: Run, machine: str, results: Results) -> None:
     """Record what the results of a machine say of the kernel, the host, and the run as a whole."""
-    assert run.supplies
-    first = results.cells[0]
-    run.supplies = run.supplies.model_copy(
-        update={
-            "kernels": {**run.supplies.kernels, machine: first.kernel},
-            "fetch_s": {**run.supplies.fetch_s, machine: first.phases.fetch_s},
-            "image_s": {**run.supplies.image_s, machine: first.phases.image_s},
-        }
-    )
+    _record_supplies(run, machine, results.cells[0])
     host = results.run.host
     run.hosts[host.name] = host
     known = {note for cell in results.cells for note in cell.notes}
@@ -178,19 +216,31 @@ def _record_run(run: Run, machine: str, results: Results) -> None:
             run.remark(f"{machine} on {host.name}: {note}")
 
 
-def record_lost(run: Run, machine: str, lost: list[Attempt]) -> None:
-    """Record INFRA for a machine that no worker could run to its end."""
-    for cell in run.plan.machines()[machine]:
+def _record_supplies(run: Run, machine: str, first: CellResult) -> None:
+    """Record the kernel of a machine and the times of its supplies, from its first cell that ran."""
+    assert run.supplies
+    run.supplies = run.supplies.model_copy(
+        update={
+            "kernels": {**run.supplies.kernels, machine: first.kernel},
+            "fetch_s": {machine: first.phases.fetch_s, **run.supplies.fetch_s},
+            "image_s": {machine: first.phases.image_s, **run.supplies.image_s},
+        }
+    )
+
+
+def record_lost(run: Run, cells: Iterable[Cell], lost: list[Attempt]) -> None:
+    """Record INFRA for the cells of a machine that no worker could run to its end."""
+    for cell in cells:
         cause = lost[-1].model_copy(update={"reason": one_line("; ".join(one.reason for one in lost), 500)})
         run.record_cell(CellReport(id=cell.id, closed=True, attempts=tuple(lost[:-1]), cause=cause))
         for test in cell.tests:
             run.record_test(cell.id, TestResult(name=test, verdict=Verdict.INFRA, reason=cause.reason))
 
 
-def record_not_run(run: Run, machine: str, reason: str) -> None:
-    """Record NOT_RUN for a machine that no worker can run."""
+def record_not_run(run: Run, cells: Iterable[Cell], reason: str) -> None:
+    """Record NOT_RUN for the cells of a machine that no worker can run."""
     cause = Attempt(verdict=Verdict.NOT_RUN, reason=reason)
-    for cell in run.plan.machines()[machine]:
+    for cell in cells:
         run.record_cell(CellReport(id=cell.id, closed=True, cause=cause))
         for test in cell.tests:
             run.record_test(cell.id, TestResult(name=test, verdict=Verdict.NOT_RUN, reason=reason))

@@ -71,6 +71,8 @@ def play(run: Run, view: View, make: Make, cluster: str, keys: Path | None) -> N
         kit.store(made, run.folder)
         received = Received(run)
         done = received.known()
+        if run.options.resume:
+            run.store()  # the archive of a machine that runs again is replaced
         last = read_times(run.times_path)
         order = [name for name in longest_first(run.plan, last) if name not in done]
         slots = spec.slots or max(1, connect.workers(client))

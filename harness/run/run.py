@@ -110,6 +110,7 @@ class Run:
                 raise ConfigError(f"{path}: the name is not UTF-8", hint="rename the folder, or use another")
         self._claimed: int | None = None  # the locked folder, once it exists
         self._latest = False  # whether `latest` is a link to it
+        self._stored = False  # whether results.json has what an earlier process left, and what is known now
         self.supplies: Supplies | None = None
         self.deliveries: Deliveries | None = None  # if supplies arrive during the run
         self.why_not = "the run ended before it"
@@ -268,14 +269,27 @@ class Run:
             runfolder.append_traceback(self.folder / where, trace)
 
     def abandon(self) -> Results:
-        """Write the results of a run that ended early; tests without a result are NOT_RUN."""
+        """Write the results of a run that ended early; tests without a result are NOT_RUN.
+
+        The results of an earlier process stay in the folder until this one has joined them.
+        """
         if self._claimed is None:
             self._make_folder()
             self._write_traces()
+        if self.options.resume and not self._stored and (self.folder / results_file.FILE).exists():
+            self.finished = self._unchanged(results_file.load(self.folder / results_file.FILE))
+            return self.finished
         self.write_plan()
         self.finish()
         assert self.finished
         return self.finished
+
+    def _unchanged(self, earlier: Results) -> Results:
+        """Return earlier results with the exit code of this process, and why it ended."""
+        code = worst_exit_code((earlier.run.exit_code, self._exit_code(earlier.cells, ())))
+        notes = tuple(filter(None, (*earlier.run.notes, self._interrupted, *self._failures)))
+        run = earlier.run.model_copy(update={"exit_code": code, "notes": notes})
+        return earlier.model_copy(update={"run": run})
 
     def narrow(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Keep only the tests that pytest selected (-k, --lf, ids), by cell and test."""
@@ -372,6 +386,11 @@ class Run:
             self._write(results, self.folder)
         times.write_times(self.times_path, results.cells)
         self.finished = results
+
+    def store(self) -> None:
+        """Write results.json as it is now: `--resume` needs it if this process is killed."""
+        results_file.write(self._results(), self.folder)
+        self._stored = True
 
     @property
     def times_path(self) -> Path:

@@ -14,6 +14,7 @@ from distributed import KilledWorker
 from harness.cluster import facts
 from harness.cluster.dispatch import Dispatch, Execution
 from harness.cluster.placement import Need, Worker
+from harness.cluster.received import Received
 from harness.errors import InfrastructureError
 from harness.host import deadlines
 from harness.host.progress import Phase, Step
@@ -78,7 +79,7 @@ def run(plan: Plan, tmp_path: Path) -> Run:
 @pytest.fixture
 def dispatch(run: Run) -> Dispatch:
     unused = cast("Any", None)
-    return Dispatch(cast("Any", Client()), run, unused, unused, unused, View())
+    return Dispatch(cast("Any", Client()), run, unused, unused, Received(run), View())
 
 
 def assign(dispatch: Dispatch, worker: Worker, *machines: str) -> list[str]:

@@ -11,14 +11,15 @@ import pytest
 
 from harness.cluster import archive
 from harness.cluster.received import Received, complete
-from harness.errors import InfrastructureError
-from harness.plan.plan import Plan
+from harness.errors import IncompleteError, InfrastructureError
+from harness.plan.plan import Plan, Selectors, make
 from harness.results import results_file
 from harness.results.model import CellReport, TestResult
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
 from harness.run.run import Options, Run
 from harness.run.supplies import Supplies
+from tests.harness.conftest import matrix_of
 
 
 def begun(plan: Plan, folder: Path, *, part: bool = False) -> Run:
@@ -28,16 +29,35 @@ def begun(plan: Plan, folder: Path, *, part: bool = False) -> Run:
     return run
 
 
-def output(plan: Plan, machine: str, folder: Path, verdict: Verdict = Verdict.PASS) -> Path:
-    """The output of one machine, all of whose tests ended so."""
+def output(
+    plan: Plan, machine: str, folder: Path, verdict: Verdict = Verdict.PASS, **others: Verdict
+) -> Path:
+    """The output of one machine, all of whose tests ended so; `others` are of other hook sets."""
     run = begun(plan.model_copy(update={"cells": tuple(plan.machines()[machine])}), folder, part=True)
     for cell in run.plan.cells:
         run.record_cell(CellReport(id=cell.id, closed=True))
         for test in cell.tests:
-            reason = "" if verdict is Verdict.PASS else "lost"
-            run.record_test(cell.id, TestResult(name=test, verdict=verdict, reason=reason))
+            ended = others.get(cell.hookset, verdict)
+            reason = "" if ended is Verdict.PASS else "lost"
+            run.record_test(cell.id, TestResult(name=test, verdict=ended, reason=reason))
     run.finish()
     return folder
+
+
+def resumed(run: Run) -> Run:
+    """The rest of a run whose process was killed or has ended; copied, because this process locks it."""
+    folder = run.folder.with_name(f"{run.folder.name}-rest")
+    shutil.copytree(run.folder, folder)
+    options = run.options.model_copy(update={"folder": folder, "resume": True})
+    made = Run(options, FakeBench())
+    made.begin(Supplies(accelerator="none"))
+    return made
+
+
+def verdicts(run: Run) -> dict[str, Verdict]:
+    """The verdict of each cell in the results of a run that has ended."""
+    run.finish()
+    return {cell.hookset: cell.verdict for cell in results_file.load(run.folder / "results.json").cells}
 
 
 def edited(folder: Path, change: Any) -> bytes:
@@ -112,6 +132,74 @@ def test_a_machine_without_a_verdict_on_the_product_runs_again(
     again.finish()
     assert (done := complete(tmp_path / "again", plan))
     assert {test.verdict for cell in done.cells for test in cell.tests} == {Verdict.PASS, Verdict.FAIL}
+
+
+@pytest.fixture
+def machine_plan() -> Plan:
+    """The plan of one machine with two cells."""
+    return make(matrix_of("6.1", hooksets=["lsm", "kprobe"]), Selectors(test=("truth.open",)))
+
+
+def test_only_a_cell_without_a_verdict_on_the_product_runs_again(machine_plan: Plan, tmp_path: Path) -> None:
+    """A failure beside it stays, also if processes are killed; what is not asked for is refused."""
+    first = begun(machine_plan, tmp_path / "out")
+    ended = output(machine_plan, "6.1-amd64", tmp_path / "one", Verdict.CRASH, kprobe=Verdict.INFRA)
+    (ended / "cells/6.1-lsm").mkdir()
+    (ended / "cells/6.1-lsm/console.log").write_text("panic")
+    Received(first).accept("6.1-amd64", archive.pack(ended)[0], [])
+    second = resumed(first)
+    received = Received(second)
+    assert received.known() == set()
+    assert [cell.id for cell in received.rest().cells] == ["6.1-kprobe"]
+    second.store()
+    whole = archive.pack(output(machine_plan, "6.1-amd64", tmp_path / "two"))[0]
+    with pytest.raises(InfrastructureError, match=r"6\.1-lsm truth\.open: in the results, and not planned"):
+        received.accept("6.1-amd64", whole, [])
+    rest = output(received.rest(), "6.1-amd64", tmp_path / "three", Verdict.INFRA)
+    received.accept("6.1-amd64", archive.pack(rest)[0], [])
+    third = resumed(second)
+    received = Received(third)
+    assert received.known() == set()
+    rest = output(received.rest(), "6.1-amd64", tmp_path / "four")
+    received.accept("6.1-amd64", archive.pack(rest)[0], [])
+    assert verdicts(third) == {"lsm": Verdict.CRASH, "kprobe": Verdict.PASS}
+    assert (third.folder / "cells/6.1-lsm/console.log").read_text() == "panic"
+
+
+def test_a_failure_on_a_machine_that_was_interrupted_stays(machine_plan: Plan, tmp_path: Path) -> None:
+    """Such a machine has no archive, and its failure is in the results."""
+    first = begun(machine_plan, tmp_path / "out")
+    first.record_test("6.1-lsm", TestResult(name="truth.open", verdict=Verdict.FAIL, reason="wrong"))
+    assert verdicts(first) == {"lsm": Verdict.FAIL, "kprobe": Verdict.NOT_RUN}
+    second = resumed(first)
+    received = Received(second)
+    assert received.known() == set()
+    rest = output(received.rest(), "6.1-amd64", tmp_path / "rest")
+    received.accept("6.1-amd64", archive.pack(rest)[0], [])
+    assert verdicts(second) == {"lsm": Verdict.FAIL, "kprobe": Verdict.PASS}
+
+
+def test_what_is_known_survives_an_early_end_of_the_rest(machine_plan: Plan, tmp_path: Path) -> None:
+    """Ctrl-C before the rest has read the earlier results does not replace them."""
+    first = begun(machine_plan, tmp_path / "out")
+    first.record_test("6.1-lsm", TestResult(name="truth.open", verdict=Verdict.FAIL, reason="wrong"))
+    before = verdicts(first)
+    second = resumed(first)
+    second.interrupt("the run was interrupted")
+    shown = second.abandon()
+    assert (shown.run.exit_code, shown.run.notes[-1]) == (1, "the run was interrupted")
+    stored = results_file.load(second.folder / "results.json")
+    assert {cell.hookset: cell.verdict for cell in stored.cells} == before
+
+
+def test_results_of_another_plan_are_refused(plan: Plan, machine_plan: Plan, tmp_path: Path) -> None:
+    first = begun(plan, tmp_path / "out")
+    first.finish()
+    (first.folder / "plan.json").write_text(machine_plan.to_json())
+    second = resumed(first)
+    second.plan = machine_plan
+    with pytest.raises(IncompleteError, match=r"5\.10-auto truth\.open: in the results, and not planned"):
+        Received(second).known()
 
 
 @pytest.mark.parametrize(
