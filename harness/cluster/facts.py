@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from harness.cluster.placement import KVM, MACHINE, MEMORY
 from harness.errors import HarnessError
 from harness.host import cache, capacity
+from harness.host.version import digest_of_harness
 from harness.kernels.catalogue import ARCHITECTURES
 from harness.results.model import Host
 from harness.run import hosts
@@ -23,7 +24,6 @@ from harness.text import one_line
 
 LEAST_DISK_MIB = 1024
 HOST = "HARNESS_CLUSTER_HOST"  # environment: the name of this host in the results
-_SOURCES = Path(__file__).parents[1]
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -95,10 +95,8 @@ def cached_kernels() -> tuple[str, ...]:
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the versions that must be equal on all hosts; that of the harness includes its sources."""
-    sources = (path.read_bytes() for path in sorted(_SOURCES.rglob("*.py")))
-    found = cache.digest(*(source.decode() for source in sources))[:12]
     return {
-        "harness": f"{version('fim-harness')} ({found})",
+        "harness": f"{version('fim-harness')} ({digest_of_harness()[:12]})",
         "distributed": version("distributed"),
         "Python": ".".join(platform.python_version_tuple()[:2]),
     }

@@ -31,7 +31,10 @@ Bundle = Callable[[], bytes]
 
 
 class Kit(BaseModel):
-    """`matrix` is an absolute path; `suites` and `own` have the digest of such files by machine."""
+    """`matrix` is an absolute path; `suites` and `own` have the digest of such files by machine.
+
+    `harness` is the digest of the harness of the first client.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -44,6 +47,7 @@ class Kit(BaseModel):
     bundle: str = ""  # SHA-256 of the archive with the agent
     suites: dict[str, str] = {}
     own: dict[str, str] = {}
+    harness: str = ""
 
     def part(self, plan: Plan, machine: str, left_s: float, topic: str) -> Part:
         """Return the part of a machine."""
@@ -103,6 +107,7 @@ def make(run: Run, pins: Pins, settings: Settings, cluster: str, keys: Path | No
         expectations=path.read_text(encoding="utf-8") if path.exists() else "",
         bundle=part.digest(bundle()) if pins.agent else "",
         suites={machine: part.digest(data) for machine, data in packed.items() if data},
+        harness=run.harness_digest,
     )
 
 

@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.host.cache import Cache
 from harness.lab import provenance
 from harness.plan.cost import longest_first
-from harness.results import shard_folders
+from harness.results import merge, shard_folders
 from harness.results.model import Agent
 from harness.run.run import Options, Run
 from harness.run.supplies import Supplies
@@ -36,8 +36,16 @@ def new(cluster: str, keys: Path | None, settings: Settings) -> Make:
 
 
 def known(kit: Kit) -> Make:
-    """Return the function that returns the kit of an earlier run."""
-    return lambda _run, _view: kit
+    """Return the function that returns the kit of an earlier run.
+
+    It raises ConfigError if that was a run of another harness.
+    """
+
+    def make(run: Run, _view: View) -> Kit:
+        merge.check_harness(kit.harness, run.harness_digest)
+        return kit
+
+    return make
 
 
 def options_of_rest(folder: Path, argv: Sequence[str], deadline_s: float) -> tuple[Options, Kit]:

@@ -78,7 +78,7 @@ def _play(
     place = earlier.folder / folder.REST
     shutil.rmtree(place, ignore_errors=True)  # of a rest that was killed
     wanted = options_of(vars(arguments), arguments.matrix, arguments.argv)
-    change = {"plan": _only(earlier.plan, again), "agent": earlier.results.run.agent}
+    change = {"plan": _only(earlier.plan, again), "earlier": earlier.results.run}
     try:
         play(wanted.model_copy(update={**change, "folder": place, "part": True}))
         return shard_folders.read(place) if (place / results_file.FILE).exists() else None

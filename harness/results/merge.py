@@ -55,6 +55,7 @@ def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Re
     are NOT_RUN; `missing` lists them.
     """
     _check_suites(plan, shards)
+    _check_equal("harnesses were run", shards, [shard.results.run.harness_digest for shard in shards])
     agent = _agent_of(shards)
     results = _cells_of(shards)
     if extra := _unplanned(plan, results.values()):
@@ -120,6 +121,16 @@ def _check_suites(plan: Plan, shards: Sequence[Shard]) -> None:
             )
 
 
+def _check_equal(what: str, shards: Sequence[Shard], digests: Sequence[str]) -> None:
+    """Raise IncompleteError if the digests of two shards differ."""
+    for shard, found in zip(shards, digests, strict=True):
+        if found != digests[0]:
+            raise IncompleteError(
+                f"different {what} in {shards[0].folder} and {shard.folder}",
+                hint="run all shards from the same commit",
+            )
+
+
 def _agent_of(shards: Sequence[Shard]) -> Agent | None:
     """The agent that the shards tested. Raises IncompleteError if they tested different ones."""
     merged: Agent | None = None
@@ -135,7 +146,10 @@ def _agent_of(shards: Sequence[Shard]) -> Agent | None:
             most = max(merged, agent, key=lambda one: len(one.objects))
             changes = False in (merged.clean, agent.clean)
             clean = False if changes else merged.clean and agent.clean
-            merged = most.model_copy(update={"objects": merged.objects | agent.objects, "clean": clean})
+            # Commits of one agent and one harness, which the rest of the tree makes different.
+            commit = _joined([*merged.commit.split(", "), agent.commit])
+            update = {"objects": merged.objects | agent.objects, "clean": clean, "commit": commit}
+            merged = most.model_copy(update=update)
     if merged and (nameless := next(filter(_is_nameless, shards), None)):
         raise IncompleteError(f"{nameless.folder}: tested an agent, and its results do not name it")
     return merged
@@ -149,7 +163,17 @@ def _is_nameless(shard: Shard) -> bool:
 def check_agent(known: Agent | None, agent: Agent | None) -> None:
     """Raise ConfigError if `agent` is not the one that the earlier run tested, whose results are joined."""
     if known and agent and not _same_agent(known, agent):
-        raise ConfigError("the agent changed since the run began", hint="start a new run")
+        raise _changed("the agent")
+
+
+def check_harness(known: str, found: str) -> None:
+    """Raise ConfigError if the digest of the harness is not that of the earlier run."""
+    if known != found:
+        raise _changed("the harness")
+
+
+def _changed(what: str) -> ConfigError:
+    return ConfigError(f"{what} changed since the run began", hint="start a new run")
 
 
 def _same_agent(one: Agent, other: Agent) -> bool:
@@ -210,6 +234,7 @@ def _run(
         hosts=_hosts(runs),
         accelerator=_joined(run.accelerator for run in runs),
         harness_version=_joined(run.harness_version for run in runs),
+        harness_digest=runs[0].harness_digest,
         agent=agent,
         shards=_times(shards),
         notes=tuple(
@@ -256,4 +281,4 @@ def _wall_s(runs: Sequence[RunInfo]) -> float:
 
 
 def _joined(words: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(words))
+    return ", ".join(dict.fromkeys(filter(None, words)))

@@ -258,7 +258,8 @@ class Host(_Model):
 class RunInfo(_Model):
     """The run; `started` is ISO 8601 in UTC, `agent` None if only suites ran, `hosts` those of a cluster.
 
-    `shards` has the duration of each shard of a merged run by its name, such as `2/6`.
+    `shards` has the duration of each shard of a merged run by its name, such as `2/6`. `harness_digest` is
+    one of the harness's own files, "" in results of an older harness.
     """
 
     id: Word
@@ -271,6 +272,7 @@ class RunInfo(_Model):
     hosts: tuple[Host, ...] = ()
     accelerator: Word
     harness_version: Word
+    harness_digest: Word = ""
     agent: Agent | None = None
     notes: tuple[str, ...] = ()
     shards: dict[Word, Seconds] = {}

@@ -22,6 +22,7 @@ from harness.errors import ConfigError, HarnessError, IncompleteError, Infrastru
 from harness.host import files, paths, signals
 from harness.host.deadlines import Pace
 from harness.host.progress import Progress
+from harness.host.version import digest_of_harness
 from harness.kernels import named
 from harness.plan import checked as config
 from harness.plan import cost, plan, shards, suites
@@ -29,7 +30,7 @@ from harness.plan.matrix import Matrix
 from harness.plan.plan import Plan, Selectors
 from harness.results import agreement, exercise, expectations, merge, model, results_file, scenarios, visits
 from harness.results import folder as runfolder
-from harness.results.model import Agent, CellReport, CellResult, Host, Results, RunInfo, TestResult
+from harness.results.model import CellReport, CellResult, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict, worst_exit_code
 from harness.run import hosts, supplying, times, validators
 from harness.run.job import Job
@@ -59,7 +60,7 @@ class Options(BaseModel):
     base: Path | None = None  # folder of the files of suites; default: the matrix's folder
     part: bool = False  # whether other hosts run other parts of the plan
     resume: bool = False  # whether the folder has results of this plan already
-    agent: Agent | None = None  # that an earlier run of other cells tested; another one is refused
+    earlier: RunInfo | None = None  # the run of other cells, which must have tested the same
     host: str = ""  # the name of this host in the results; default: its network name
     argv: tuple[str, ...] = ()
 
@@ -111,6 +112,7 @@ class Run:
         self._claimed: int | None = None  # the locked folder, once it exists
         self._latest = False  # whether `latest` is a link to it
         self._stored = False  # whether results.json has what an earlier process left, and what is known now
+        self.harness_digest = digest_of_harness()  # before the user can change a file
         self.supplies: Supplies | None = None
         self.deliveries: Deliveries | None = None  # if supplies arrive during the run
         self.why_not = "the run ended before it"
@@ -189,14 +191,20 @@ class Run:
         return self.deliveries.of(machine) if self.deliveries else self.supplies
 
     def check(self) -> None:
-        """Raise ConfigError if files of suites are missing, or results could not be written."""
+        """Raise ConfigError if files of suites are missing, or results could not be written.
+
+        Also if it is not the harness of the earlier run whose other results are joined.
+        """
         suites.check(self.plan, self.base)
+        if self.options.earlier:
+            merge.check_harness(self.options.earlier.harness_digest, self.harness_digest)
         if not self.options.resume:
             runfolder.check(self.folder)
 
     def begin(self, supplies: Supplies) -> None:
         """Write plan.json into the folder of the run. Raises ConfigError."""
-        merge.check_agent(self.options.agent, supplies.agent)
+        if self.options.earlier:
+            merge.check_agent(self.options.earlier.agent, supplies.agent)
         # Only now, so that an unknown series leaves neither a folder nor another `latest`.
         self._make_folder()
         self.write_plan()
@@ -426,6 +434,7 @@ class Run:
                 hosts=tuple(self.hosts[name] for name in sorted(self.hosts)),
                 accelerator=self._accelerator(),
                 harness_version=version("fim-harness"),
+                harness_digest=self.harness_digest,
                 agent=self.supplies.agent if self.supplies else None,
                 notes=tuple(filter(None, self._notes(unused, untried))),
             ),

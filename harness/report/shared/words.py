@@ -24,7 +24,7 @@ def agent_name(agent: Agent | None) -> str:
     """Return the digest and the commit of an agent, both short, and whether its tree had changes."""
     if agent is None:
         return "unknown"
-    commit = agent.commit[:12] or "unknown"
+    commit = ", ".join(one[:12] for one in agent.commit.split(", ")) or "unknown"
     return f"bundle {agent.bundle[:12]} (commit {commit}{' with changes' if agent.clean is False else ''})"
 
 

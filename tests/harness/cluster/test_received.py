@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from harness.cluster import archive
+from harness.cluster import archive, kit, session
+from harness.cluster.part import Settings
 from harness.cluster.received import Received, complete
-from harness.errors import IncompleteError, InfrastructureError
+from harness.errors import ConfigError, IncompleteError, InfrastructureError
 from harness.plan.plan import Plan, Selectors, make
 from harness.results import results_file
 from harness.results.model import CellReport, TestResult
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
+from harness.run.machines import Pins
 from harness.run.run import Options, Run
 from harness.run.supplies import Supplies
 from tests.harness.conftest import matrix_of
@@ -190,6 +192,15 @@ def test_what_is_known_survives_an_early_end_of_the_rest(machine_plan: Plan, tmp
     assert (shown.run.exit_code, shown.run.notes[-1]) == (1, "the run was interrupted")
     stored = results_file.load(second.folder / "results.json")
     assert {cell.hookset: cell.verdict for cell in stored.cells} == before
+
+
+def test_the_rest_of_a_run_of_another_harness_is_refused(machine_plan: Plan, tmp_path: Path) -> None:
+    run = begun(machine_plan, tmp_path / "out")
+    made = kit.make(run, Pins(), Settings(), "local:1", None, lambda: b"")
+    assert session.known(made)(run, cast("Any", None)) is made
+    older = made.model_copy(update={"harness": "ab"})
+    with pytest.raises(ConfigError, match="the harness changed since the run began"):
+        session.known(older)(run, cast("Any", None))
 
 
 def test_results_of_another_plan_are_refused(plan: Plan, machine_plan: Plan, tmp_path: Path) -> None:

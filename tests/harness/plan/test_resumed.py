@@ -259,6 +259,20 @@ def test_another_agent_is_refused_before_anything_runs(
     assert not (folder / ".rest").exists()
 
 
+def test_another_harness_is_refused_before_anything_runs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results that were judged in two ways are never joined."""
+    path = folder / "results.json"
+    before = results_file.load(path)
+    other = before.run.model_copy(update={"harness_digest": "ab"})
+    results_file.write(before.model_copy(update={"run": other}), folder)
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 2
+    assert "the harness changed since the run began" in capsys.readouterr().err
+    assert results_file.load(path).cells == before.cells
+    assert not (folder / ".rest").exists()
+
+
 @pytest.mark.parametrize("name", ["loop", "x" * 300, "loop/x"])
 def test_a_name_that_leads_nowhere_is_refused(
     folder: Path, name: str, capsys: pytest.CaptureFixture[str]

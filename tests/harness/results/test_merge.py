@@ -404,6 +404,36 @@ def test_shards_of_different_agents_do_not_merge() -> None:
         assert merged.run.agent == Agent(bundle="ab")
 
 
+def of_run(cell: CellResult, name: str, **run: Any) -> Shard:
+    """A shard whose run has other values."""
+    one = shard(cell, folder=name)
+    results = one.results.model_copy(update={"run": one.results.run.model_copy(update=run)})
+    return dataclasses.replace(one, results=results)
+
+
+@pytest.mark.parametrize("other", ["cd", ""])
+def test_shards_of_different_harnesses_do_not_merge(other: str) -> None:
+    """They may judge differently; an older harness, which has no digest, is another one."""
+    a, b = a_cell("6.1"), a_cell("7.3")
+    parts = [of_run(a, "one", harness_digest="ab"), of_run(b, "two", harness_digest=other)]
+    with pytest.raises(IncompleteError, match="different harnesses were run in one and two"):
+        merge.merge(plan_of(a, b), parts)
+    same = [parts[0], of_run(b, "two", harness_digest="ab")]
+    assert merge.merge(plan_of(a, b), same).run.harness_digest == "ab"
+
+
+def test_all_commits_of_one_agent_are_named() -> None:
+    """The rest of the tree may differ where agent and harness do not."""
+    cells = [a_cell("6.1"), a_cell("7.3"), a_cell("5.10")]
+    parts = [
+        _tested(cell, Agent(bundle="ab", commit=commit))
+        for cell, commit in zip(cells, ("one", "two", "one"), strict=True)
+    ]
+    agent = merge.merge(plan_of(*cells), parts).run.agent
+    assert agent
+    assert agent.commit == "one, two"
+
+
 @pytest.mark.parametrize(
     ("one", "other", "merged"),
     [(True, False, False), (None, False, False), (True, None, None), (True, True, True)],
