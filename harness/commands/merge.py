@@ -10,13 +10,17 @@ from rich.console import Console
 from harness import report
 from harness.errors import ConfigError, IncompleteError
 from harness.host import files
-from harness.plan import shards
+from harness.plan import quantities, shards
 from harness.report import history
 from harness.report.terminal import print_results
 from harness.results import merge, results_file, shard_folders
 from harness.results.model import Results
 from harness.results.shard_folders import Shard
-from harness.run.options import given_path
+from harness.run.options import given_path, typed
+
+WITHIN_S = (
+    16 * 3600.0
+)  # less than from one night to the next; six shards on one emulating host take ten hours
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +33,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the plan before it was split, from `harness plan --json`; without it the shards themselves say "
         "which are missing",
+    )
+    parser.add_argument(
+        "--within",
+        type=typed(quantities.seconds),
+        default=WITHIN_S,
+        metavar="TIME",
+        help="how far apart the shards of one run may have begun (default: 16h)",
     )
     parser.add_argument(
         "--history",
@@ -58,6 +69,7 @@ def execute(arguments: argparse.Namespace) -> int:
         found.append(shard)
     if not found:
         raise IncompleteError("\n".join(problems))
+    merge.check_starts(found, arguments.within)
     given = shard_folders.read_plan(arguments.plan) if arguments.plan else None
     if given and given.shard:
         raise ConfigError(

@@ -72,6 +72,21 @@ def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Re
     return merged
 
 
+def check_starts(shards: Sequence[Shard], within_s: float) -> None:
+    """Raise IncompleteError if shards began so far apart that one of them is of an earlier run.
+
+    A run that cannot start leaves what an earlier one wrote into its folder.
+    """
+    starts = _starts([shard.results.run for shard in shards])
+    if starts and max(starts) - min(starts) > within_s:
+        first, last = (shards[starts.index(one(starts))] for one in (min, max))
+        raise IncompleteError(
+            f"{first.folder} began at {first.results.run.started}, and {last.folder} at "
+            f"{last.results.run.started}: not shards of one run",
+            hint="remove the folder that is outdated, or allow for the time between them with --within TIME",
+        )
+
+
 def missing(plan: Plan, shards: Iterable[Shard]) -> list[str]:
     """A line for every planned cell or test without a result in any shard."""
     have = {cell.id: {test.name for test in cell.tests} for shard in shards for cell in shard.results.cells}
@@ -272,12 +287,19 @@ def _times(shards: Sequence[Shard]) -> dict[str, float]:
 
 def _wall_s(runs: Sequence[RunInfo]) -> float:
     """The seconds from the first start to the last end; of the longest run if a start is not a valid time."""
-    try:
-        starts = [datetime.datetime.fromisoformat(run.started).timestamp() for run in runs]
-    except ValueError:
+    starts = _starts(runs)
+    if not starts:
         return max(run.duration_s for run in runs)
     ends = [start + run.duration_s for start, run in zip(starts, runs, strict=True)]
     return round(max(ends) - min(starts), 3)
+
+
+def _starts(runs: Sequence[RunInfo]) -> list[float]:
+    """The time at which each run began; [] if one of them is not a valid time."""
+    try:
+        return [datetime.datetime.fromisoformat(run.started).timestamp() for run in runs]
+    except (ValueError, OverflowError):
+        return []
 
 
 def _joined(words: Iterable[str]) -> str:

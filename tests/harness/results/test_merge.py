@@ -434,6 +434,24 @@ def test_all_commits_of_one_agent_are_named() -> None:
     assert agent.commit == "one, two"
 
 
+def test_a_shard_of_an_earlier_night_does_not_merge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that could not start leaves it in its folder; shards may begin one after the other."""
+    days = {"one": "2026-11-22T02:17:44+00:00", "two": "2026-11-22T17:00:00+00:00"}
+    days["old"] = "2026-11-15T02:17:44+00:00"
+    kernels = dict(zip(days, ("6.1", "7.3", "5.10"), strict=True))
+    for name, started in days.items():
+        on_disk(tmp_path / name, a_run(a_cell(kernels[name]), started=started))
+    one, two, old = (str(tmp_path / name) for name in days)
+    assert cli.main(["merge", one, two, "--output", str(tmp_path / "m")]) == 0
+    assert cli.main(["merge", one, old, two, "--output", str(tmp_path / "n")]) == 4
+    printed = capsys.readouterr().err
+    assert f"{old} began at {days['old']}, and {two} at {days['two']}: not shards of one run" in printed
+    assert not (tmp_path / "n").exists()
+    assert cli.main(["merge", one, old, two, "--within", "192h", "--output", str(tmp_path / "n")]) == 0
+
+
 @pytest.mark.parametrize(
     ("one", "other", "merged"),
     [(True, False, False), (None, False, False), (True, None, None), (True, True, True)],
