@@ -98,6 +98,7 @@ bench: setup build
 
 # The Debian package of the agent, in build/deb.
 deb: setup build
+	@rm -rf $(BUILD)/deb
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python packaging/deb.py $(BUILD)/deb
 
 # The pages that are made from the code, and with RESULTS=out/latest from a run.

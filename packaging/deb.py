@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from agent import __version__, cli  # noqa: E402 - the tree is not installed where packages are built
+from harness.run.package import record  # noqa: E402 - likewise
 
 NAME = "fim-agent"
 PARTS = ROOT / "packaging/deb"
@@ -46,7 +47,10 @@ _DESCRIPTION = """File-integrity monitor on eBPF
 
 
 def build(folder: Path) -> Path:
-    """Build the package in `folder` and return its path. `make build` must have been run before."""
+    """Build the package in `folder` and return its path. `make build` must have been run before.
+
+    Beside it is a record of what it was made from, by which `harness run` notices an outdated one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     architecture = _output("dpkg", "--print-architecture")
     package = folder / f"{NAME}_{__version__}_{architecture}.deb"
@@ -64,6 +68,7 @@ def build(folder: Path) -> Path:
             stdout=subprocess.DEVNULL,
             env={**os.environ, "SOURCE_DATE_EPOCH": str(_epoch())},
         )
+    record(package)
     return package
 
 

@@ -56,6 +56,9 @@ def merge(plan: Plan, shards: Sequence[Shard], absent: Sequence[str] = ()) -> Re
     """
     _check_suites(plan, shards)
     _check_equal("harnesses were run", shards, [shard.results.run.harness_digest for shard in shards])
+    with_package = [shard for shard in shards if shard.results.run.package_digest]
+    packages = [shard.results.run.package_digest for shard in with_package]
+    _check_equal("Debian packages of the agent were tested", with_package, packages)
     agent = _agent_of(shards)
     results = _cells_of(shards)
     if extra := _unplanned(plan, results.values()):
@@ -187,6 +190,13 @@ def check_harness(known: str, found: str) -> None:
         raise _changed("the harness")
 
 
+def check_rest(earlier: RunInfo, harness: str, package: str) -> None:
+    """Raise ConfigError if the earlier run had another harness, or another Debian package of the agent."""
+    check_harness(earlier.harness_digest, harness)
+    if earlier.package_digest and package and earlier.package_digest != package:
+        raise _changed("the Debian package of the agent")
+
+
 def _changed(what: str) -> ConfigError:
     return ConfigError(f"{what} changed since the run began", hint="start a new run")
 
@@ -250,6 +260,7 @@ def _run(
         accelerator=_joined(run.accelerator for run in runs),
         harness_version=_joined(run.harness_version for run in runs),
         harness_digest=runs[0].harness_digest,
+        package_digest=max(run.package_digest for run in runs),
         agent=agent,
         shards=_times(shards),
         notes=tuple(

@@ -259,7 +259,8 @@ class RunInfo(_Model):
     """The run; `started` is ISO 8601 in UTC, `agent` None if only suites ran, `hosts` those of a cluster.
 
     `shards` has the duration of each shard of a merged run by its name, such as `2/6`. `harness_digest` is
-    one of the harness's own files, "" in results of an older harness.
+    one of the harness's own files, and `package_digest` of the sources of the Debian package that suites
+    installed, "" if none did; both are "" in results of an older harness.
     """
 
     id: Word
@@ -273,6 +274,7 @@ class RunInfo(_Model):
     accelerator: Word
     harness_version: Word
     harness_digest: Word = ""
+    package_digest: Word = ""
     agent: Agent | None = None
     notes: tuple[str, ...] = ()
     shards: dict[Word, Seconds] = {}

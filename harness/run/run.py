@@ -32,7 +32,7 @@ from harness.results import agreement, exercise, expectations, merge, model, res
 from harness.results import folder as runfolder
 from harness.results.model import CellReport, CellResult, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict, worst_exit_code
-from harness.run import hosts, supplying, times, validators
+from harness.run import hosts, package, supplying, times, validators
 from harness.run.job import Job
 from harness.run.machines import Bench
 from harness.run.options import SELECTORS
@@ -113,6 +113,7 @@ class Run:
         self._latest = False  # whether `latest` is a link to it
         self._stored = False  # whether results.json has what an earlier process left, and what is known now
         self.harness_digest = digest_of_harness()  # before the user can change a file
+        self.package_digest = ""
         self.supplies: Supplies | None = None
         self.deliveries: Deliveries | None = None  # if supplies arrive during the run
         self.why_not = "the run ended before it"
@@ -191,13 +192,14 @@ class Run:
         return self.deliveries.of(machine) if self.deliveries else self.supplies
 
     def check(self) -> None:
-        """Raise ConfigError if files of suites are missing, or results could not be written.
+        """Raise ConfigError if files of suites are missing or outdated, or results could not be written.
 
-        Also if it is not the harness of the earlier run whose other results are joined.
+        Also if it is not the harness, or not the package, of the earlier run whose other results are joined.
         """
         suites.check(self.plan, self.base)
+        self.package_digest = package.check(self.plan, self.base)
         if self.options.earlier:
-            merge.check_harness(self.options.earlier.harness_digest, self.harness_digest)
+            merge.check_rest(self.options.earlier, self.harness_digest, self.package_digest)
         if not self.options.resume:
             runfolder.check(self.folder)
 
@@ -435,6 +437,7 @@ class Run:
                 accelerator=self._accelerator(),
                 harness_version=version("fim-harness"),
                 harness_digest=self.harness_digest,
+                package_digest=self.package_digest,
                 agent=self.supplies.agent if self.supplies else None,
                 notes=tuple(filter(None, self._notes(unused, untried))),
             ),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent import cli
+from harness.host.manifest import file_digest
+from harness.run import package as made_from
 from tests import ROOT
 from tests.packaging.built import build, deb, run
 
@@ -28,6 +30,12 @@ def test_lintian_finds_no_fault(package: Path) -> None:
 
 def test_the_same_sources_make_the_same_package(package: Path, tmp_path: Path) -> None:
     assert build(tmp_path).read_bytes() == package.read_bytes()
+
+
+def test_what_it_was_made_from_is_recorded(package: Path) -> None:
+    """`harness run` compares it with the tree."""
+    record = package.with_name(f"{package.name}{made_from.RECORD}").read_text()
+    assert record.split() == [file_digest(package), made_from.sources()]
 
 
 def test_what_is_in_it(package: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from harness.plan.plan import Plan, Selectors
 from harness.results import results_file
 from harness.results.model import Agent
 from harness.results.verdict import Verdict
+from harness.run import package
 from harness.run.fake import FakeBench
 from harness.run.machines import Machine
 from harness.run.run import Options
@@ -259,16 +260,25 @@ def test_another_agent_is_refused_before_anything_runs(
     assert not (folder / ".rest").exists()
 
 
-def test_another_harness_is_refused_before_anything_runs(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("field", "what"),
+    [("harness_digest", "the harness"), ("package_digest", "the Debian package of the agent")],
+)
+def test_another_harness_or_package_is_refused_before_anything_runs(
+    folder: Path,
+    field: str,
+    what: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Results that were judged in two ways are never joined."""
+    """Results that were judged in two ways, or of two packages, are never joined."""
+    monkeypatch.setattr(package, "check", lambda *_: "cd")
     path = folder / "results.json"
     before = results_file.load(path)
-    other = before.run.model_copy(update={"harness_digest": "ab"})
+    other = before.run.model_copy(update={field: "ab"})
     results_file.write(before.model_copy(update={"run": other}), folder)
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 2
-    assert "the harness changed since the run began" in capsys.readouterr().err
+    assert f"{what} changed since the run began" in capsys.readouterr().err
     assert results_file.load(path).cells == before.cells
     assert not (folder / ".rest").exists()
 

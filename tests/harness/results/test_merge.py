@@ -422,6 +422,15 @@ def test_shards_of_different_harnesses_do_not_merge(other: str) -> None:
     assert merge.merge(plan_of(a, b), same).run.harness_digest == "ab"
 
 
+def test_shards_of_different_packages_do_not_merge() -> None:
+    """A shard without suites that install it fits any."""
+    a, b, c = cells = (a_cell("6.1"), a_cell("7.3"), a_cell("5.10"))
+    parts = [of_run(a, "one"), of_run(b, "two", package_digest="ab"), of_run(c, "three", package_digest="cd")]
+    with pytest.raises(IncompleteError, match=r"different Debian packages of the agent .* in two and three"):
+        merge.merge(plan_of(*cells), parts)
+    assert merge.merge(plan_of(a, b), parts[:2]).run.package_digest == "ab"
+
+
 def test_all_commits_of_one_agent_are_named() -> None:
     """The rest of the tree may differ where agent and harness do not."""
     cells = [a_cell("6.1"), a_cell("7.3"), a_cell("5.10")]
