@@ -29,12 +29,30 @@ class Omitted(BaseModel):
     reason: str
 
 
+class Selectors(BaseModel):
+    """The selecting options of the command line; each may repeat, and an empty one selects everything."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    kernel: tuple[str, ...] = ()
+    hookset: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    arch: tuple[str, ...] = ()
+    tag: tuple[str, ...] = ()
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the user selects only parts of the matrix; a tag adds cells and does not count."""
+        return bool(self.kernel or self.hookset or self.test or self.arch)
+
+
 class Plan(BaseModel):
     """`cells` run in this order; cells of one machine are neighbours. `nightly` are tests that are left out.
 
     `exercise` are the hook sets of which each must fire in some cell of this run. It is empty if the user
     selected only parts of the matrix. With `must_pass` each test must pass in some cell of this run. `shard`,
-    such as "2/3", says that other runs have the rest.
+    such as "2/3", says that other runs have the rest. `selectors` are those of the command line; the plan is
+    `narrower` than they say if the user also chose tests by options of pytest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -45,6 +63,8 @@ class Plan(BaseModel):
     nightly: tuple[str, ...] = ()
     exercise: tuple[str, ...] = ()
     must_pass: bool = False
+    selectors: Selectors = Selectors()
+    narrower: bool = False
     shard: str = Field(default="", pattern=r"^([1-9][0-9]{0,3}/[1-9][0-9]{0,3})?$")
 
     @model_validator(mode="after")
@@ -83,29 +103,13 @@ class Plan(BaseModel):
             for cell in self.cells
         )
         kept_cells = tuple(cell for cell in cells if cell.tests)
-        exercise = self.exercise if kept_cells == self.cells else ()
-        return self.model_copy(update={"cells": kept_cells, "exercise": exercise})
+        if kept_cells == self.cells:
+            return self
+        return self.model_copy(update={"cells": kept_cells, "exercise": (), "narrower": True})
 
     def to_json(self) -> str:
         """The text of plan.json."""
         return self.model_dump_json(indent=2, by_alias=True) + "\n"
-
-
-class Selectors(BaseModel):
-    """The selecting options of the command line; each may repeat, and an empty one selects everything."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    kernel: tuple[str, ...] = ()
-    hookset: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
-    arch: tuple[str, ...] = ()
-    tag: tuple[str, ...] = ()
-
-    @property
-    def narrow(self) -> bool:
-        """Whether the user selects only parts of the matrix; a tag adds cells and does not count."""
-        return bool(self.kernel or self.hookset or self.test or self.arch)
 
 
 def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | None = None) -> Plan:
@@ -142,6 +146,7 @@ def make(matrix: Matrix, selectors: Selectors, releases: Mapping[str, str] | Non
         omitted=left_out,
         nightly=_in_order(nightly),
         exercise=exercise,
+        selectors=selectors,
     )
 
 

@@ -61,11 +61,29 @@ def _only(plan: Plan, machines: set[str]) -> Plan:
     return plan.model_copy(update={"cells": cells, "omitted": omitted})
 
 
+def _check_selected(parts: Mapping[str, Plan]) -> None:
+    """Raise IncompleteError if not all shards have the tests that they have by one selection."""
+    hint = "run all shards with the same --kernel, --hookset, --test, --arch and --tag, and without -k"
+    requiring = {plan.exercise: folder for folder, plan in parts.items()}
+    smaller = [folder for folder, plan in parts.items() if plan.narrower]
+    if len(requiring) > 1:  # plans of an older harness do not say that they are narrower
+        smaller.append(requiring[min(requiring)])
+    if smaller:
+        raise IncompleteError(f"{smaller[0]}: not all tests of that shard were selected", hint=hint)
+    selected = {_selection(plan): folder for folder, plan in parts.items()}
+    if len(selected) > 1:
+        raise IncompleteError(f"shards of different selections: {' and '.join(selected.values())}", hint=hint)
+
+
+def _selection(plan: Plan) -> tuple[frozenset[str], ...]:
+    return tuple(frozenset(words) for _option, words in plan.selectors)
+
+
 def absent(parts: Mapping[str, Plan]) -> list[str]:
     """A line for each cell, or each shard, that is in none of `parts`, plans by folder.
 
-    Raises IncompleteError for shards of runs that were divided differently, and for one that the user made
-    smaller, by -k for example.
+    Raises IncompleteError for shards of runs that were divided or selected differently, and for one that the
+    user made smaller, by -k for example.
     """
     folders = {plan.shard: folder for folder, plan in parts.items() if plan.shard}
     totals = {shard.partition("/")[2]: f"{folder} is {shard}" for shard, folder in folders.items()}
@@ -74,9 +92,7 @@ def absent(parts: Mapping[str, Plan]) -> list[str]:
             f"shards of different divisions: {' and '.join(totals.values())}",
             hint="run all shards with one N of --shard I/N",
         )
-    requiring = {plan.exercise: folder for folder, plan in parts.items() if plan.shard}
-    if len(requiring) > 1:
-        raise IncompleteError(f"{requiring[min(requiring)]}: not all tests of that shard were selected")
+    _check_selected({folder: plan for folder, plan in parts.items() if plan.shard})
     here = {cell.id for plan in parts.values() for cell in plan.cells}
     omitted = [entry for plan in parts.values() for entry in plan.omitted if entry.reason == ELSEWHERE]
     if omitted:

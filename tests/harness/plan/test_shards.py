@@ -166,6 +166,28 @@ def test_a_shard_with_fewer_tests_is_not_that_shard(matrix: Path) -> None:
         split.absent({"a": first, "b": second.narrowed(second.pairs()[1:])})
 
 
+def test_that_all_shards_have_fewer_tests_is_noticed(matrix: Path) -> None:
+    """The plan of a run of selected tests requires no hook set, before and after the user narrows it."""
+    whole = make(_of(matrix), Selectors(test=("truth.*",)))
+    parts = {name: split.part(whole, name, {}) for name in ("1/2", "2/2")}
+    assert split.absent(parts) == []
+    fewer = {name: plan.narrowed(plan.pairs()[1:]) for name, plan in parts.items()}
+    with pytest.raises(IncompleteError, match="1/2: not all tests of that shard were selected"):
+        split.absent(fewer)
+
+
+def test_shards_of_different_selections_are_refused(matrix: Path) -> None:
+    """Each lacks tests that no plan has; the order of options does not matter."""
+    first, second, same = (
+        make(_of(matrix), Selectors(test=tests))
+        for tests in (("truth.*", "doors.at"), ("truth.*",), ("doors.at", "truth.*"))
+    )
+    part = split.part(first, "1/2", {})
+    assert split.absent({"a": part, "b": split.part(same, "2/2", {})}) == []
+    with pytest.raises(IncompleteError, match="shards of different selections: a and b"):
+        split.absent({"a": part, "b": split.part(second, "2/2", {})})
+
+
 def _of(matrix: Path) -> Matrix:
     return config.load(matrix)
 
