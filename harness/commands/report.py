@@ -16,7 +16,7 @@ from harness.plan import checked
 from harness.plan.plan import Plan, whole_night
 from harness.report import facts, github, night, tables
 from harness.report.terminal import print_results
-from harness.results import agreement, model, results_file, scenarios
+from harness.results import agreement, folder, model, results_file, scenarios
 from harness.run.options import given_path
 
 PAGE_BYTES = 4 << 20  # of a page with tables
@@ -63,7 +63,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.tables:
         write_tables(path, arguments.tables, arguments.matrix)
         return 0
-    found = results_file.load(path)
+    found = _load(path)
     report.write_all(found, path.parent, arguments.artifact or "")
     print_results(Console(), found, str(path.parent))
     github.show(found, sys.stdout, forced=arguments.annotations)
@@ -84,7 +84,7 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
     """
     known = facts.stored(path)
     if known is None:
-        found = results_file.load(path)
+        found = _load(path)
         plan = whole_night(checked.load(matrix))
         night.check(found, plan)
         known = facts.of_run(night.in_order(found, plan))
@@ -97,6 +97,12 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
         raise ConfigError(f"{page}: not UTF-8") from error
     files.write_output(page.with_suffix(".json"), known.to_json())
     files.write_output(page, tables.render(text, known, scenarios.of_catalogue()))
+
+
+def _load(path: Path) -> model.Results:
+    """Read results that no other user could have written. Raises ConfigError."""
+    folder.check_readable(path.parent)
+    return results_file.load(path)
 
 
 def check_plan(path: Path, found: model.Results) -> None:

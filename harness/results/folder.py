@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from harness.errors import ConfigError
-from harness.host import files, locks, private
+from harness.host import files, locks, paths, private
 from harness.plan.plan import Plan
 from harness.results import results_file
 
@@ -107,6 +107,14 @@ def point_latest_at(folder: Path) -> None:
     fresh.replace(folder.with_name("latest"))
 
 
+def check_readable(folder: Path) -> None:
+    """Raise ConfigError if another user could replace the results in `folder`."""
+    place = paths.real(folder)
+    for one in (place, place.parent):
+        if one.is_dir():  # else its files cannot be read either
+            _refuse_shared(one, hint="copy the results to a folder of this user")
+
+
 def append_traceback(folder: Path, trace: str) -> None:
     """Append a traceback to traceback.txt in the folder of a run or cell; a disk that is full has no room."""
     with contextlib.suppress(OSError):
@@ -115,13 +123,12 @@ def append_traceback(folder: Path, trace: str) -> None:
             file.write(f"{trace.rstrip()}\n")
 
 
-def _refuse_shared(folder: Path) -> None:
+def _refuse_shared(folder: Path, hint: str = "name a folder of this user with --output") -> None:
     """Raise ConfigError if another user could replace a file or folder in `folder`.
 
     The run writes there by name: a link that replaces the folder of the run would lead its writes elsewhere.
     """
     status = folder.stat()
-    hint = "name a folder of this user with --output"
     if private.foreign(status):
         problem = f"{folder} belongs to uid {status.st_uid}, who could replace what a run writes there"
         raise ConfigError(problem, hint=hint)

@@ -13,6 +13,7 @@ from harness.errors import ConfigError, IncompleteError
 from harness.host import files
 from harness.plan.plan import Plan
 from harness.results import results_file
+from harness.results.folder import check_readable
 from harness.results.model import Results
 
 MAX_EVIDENCE = 64 << 20  # bytes of one file of a cell; a run writes at most half of that
@@ -30,10 +31,14 @@ class Shard:
 
 
 def read(folder: Path) -> Shard:
-    """Read a shard. Raises IncompleteError if a file is missing, and ConfigError if one cannot be read."""
+    """Read a shard.
+
+    Raises IncompleteError if a file is missing, and ConfigError if one cannot be read or is of another user.
+    """
     for name in ("plan.json", "results.json"):
         if not (folder / name).is_file():
             raise IncompleteError(f"{folder}: the shard is missing: no {name}")
+    check_readable(folder)
     return Shard(folder, read_plan(folder / "plan.json"), results_file.load(folder / "results.json"))
 
 

@@ -461,6 +461,20 @@ def test_a_shard_of_an_earlier_night_does_not_merge(
     assert cli.main(["merge", one, old, two, "--within", "192h", "--output", str(tmp_path / "n")]) == 0
 
 
+@pytest.mark.parametrize("place", [".", "here"])
+def test_a_shard_that_others_can_replace_is_refused(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = on_disk(tmp_path / "here", a_run(a_cell("6.1")))
+    (tmp_path / place).chmod(0o777)
+    for words in (["merge", str(here), "--output", "m"], ["report", str(here)]):
+        assert cli.main(words) == 2
+        printed = capsys.readouterr().err
+        assert "every user of this host can replace" in printed
+        assert "copy the results to a folder of this user" in printed
+    assert not (here / "summary.md").exists()
+
+
 @pytest.mark.parametrize(
     ("one", "other", "merged"),
     [(True, False, False), (None, False, False), (True, None, None), (True, True, True)],
