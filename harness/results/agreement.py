@@ -24,23 +24,35 @@ def disagreements(plan: Plan, results: Results) -> list[str]:
 
 def other_variants(plan: Plan, results: Results) -> list[str]:
     """A line for each cell whose results belong to another variant than the planned one."""
-    planned = {cell.id: _planned(cell) for cell in plan.cells}
-    present = {cell.id: _present(cell) for cell in results.cells}
+    planned = {cell.id: cell for cell in plan.cells}
+    variants = (
+        (cell.id, _planned(planned[cell.id], cell), _present(cell))
+        for cell in results.cells
+        if cell.id in planned
+    )
     return [
-        f"{name}: planned as {_words(planned[name])}, and the results are of {_words(variant)}"
-        for name, variant in present.items()
-        if name in planned and planned[name] != variant
+        f"{name}: planned as {_words(wanted)}, and the results are of {_words(found)}"
+        for name, wanted, found in variants
+        if wanted != found
     ]
 
 
-def _planned(cell: Cell) -> tuple[str, ...]:
+def _planned(cell: Cell, result: CellResult) -> tuple[str, ...]:
+    """The planned variant, with those properties that the results of its harness have."""
     settings = setting(cell.cmdline), setting(cell.sysctl)
-    return cell.kernel.requested, cell.arch, cell.hookset, cell.btf, cell.transport, *settings, cell.world
+    more = (cell.kernel.flavour, _vcpus(cell.kernel.vcpus)) if result.kernel.vcpus else ("", "")
+    variant = cell.arch, cell.hookset, cell.btf, cell.transport, *settings, cell.world
+    return cell.kernel.requested, *variant, *more
 
 
 def _present(cell: CellResult) -> tuple[str, ...]:
-    settings = cell.cmdline, cell.sysctl
-    return cell.kernel.requested, cell.arch, cell.hookset, cell.btf, cell.transport, *settings, cell.world
+    more = cell.kernel.flavour, _vcpus(cell.kernel.vcpus)
+    variant = cell.arch, cell.hookset, cell.btf, cell.transport, cell.cmdline, cell.sysctl, cell.world
+    return cell.kernel.requested, *variant, *more
+
+
+def _vcpus(number: int) -> str:
+    return f"vcpus={number}" if number else ""
 
 
 def _words(variant: tuple[str, ...]) -> str:

@@ -144,10 +144,16 @@ class Package(_Model):
 
 
 class KernelFacts(_Model):
-    """The requested kernel, and the release and packages to which it was resolved."""
+    """The requested kernel, and the release and packages to which it was resolved.
+
+    `flavour` is that of Debian's kernels, and `vcpus` the number of processors of its guests; "" and 0 in
+    results of an older harness.
+    """
 
     name: Word
     requested: Word
+    flavour: Word = ""
+    vcpus: Count = 0
     release: Word = ""
     packages: tuple[Package, ...] = ()
 
@@ -395,7 +401,9 @@ def _cell_result(
         id=cell_id,
         closed=report.closed,
         host=report.host,
-        kernel=kernels.get(cell.machine, unresolved),
+        kernel=kernels.get(cell.machine, unresolved).model_copy(
+            update={"flavour": cell.kernel.flavour, "vcpus": cell.kernel.vcpus}
+        ),
         arch=cell.arch,
         hookset=cell.hookset,
         btf=cell.btf,

@@ -369,8 +369,8 @@ def test_results_of_another_variant_are_reported(plan: Plan) -> None:
     other = found.cells[0].model_copy(update={"hookset": "lsm"})
     changed = found.model_copy(update={"cells": (other, *found.cells[1:])})
     assert agreement.disagreements(plan, changed) == [
-        "5.10-auto: planned as 5.10 amd64 auto kernel ringbuf, and the results are of 5.10 amd64 lsm kernel "
-        "ringbuf"
+        "5.10-auto: planned as 5.10 amd64 auto kernel ringbuf cloud vcpus=1, and the results are of 5.10 "
+        "amd64 lsm kernel ringbuf cloud vcpus=1"
     ]
 
 
