@@ -82,10 +82,11 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
 
     Raises ConfigError for a run that is not a complete, green night of the matrix.
     """
+    expected = checked.load(matrix)
     known = facts.stored(path)
     if known is None:
         found = _load(path)
-        plan = whole_night(checked.load(matrix))
+        plan = whole_night(expected)
         night.check(found, plan)
         known = facts.of_run(night.in_order(found, plan))
     night.check_facts(known)
@@ -96,7 +97,8 @@ def write_tables(path: Path, page: Path, matrix: Path) -> None:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{page}: not UTF-8") from error
     files.write_output(page.with_suffix(".json"), known.to_json())
-    files.write_output(page, tables.render(text, known, scenarios.of_catalogue()))
+    left_out = night.left_out(known, expected)
+    files.write_output(page, tables.render(text, known, scenarios.of_catalogue(), left_out))
 
 
 def _load(path: Path) -> model.Results:

@@ -185,6 +185,12 @@ def whole_night(matrix: Matrix) -> Plan:
     return make(matrix, Selectors(tag=(catalogue.NIGHTLY,)))
 
 
+def everything(matrix: Matrix) -> Plan:
+    """The plan of every cell and test of the matrix, whatever tag it needs."""
+    tags = {tag for candidate in expand(matrix) for entry in candidate.tags for tag in entry}
+    return make(matrix, Selectors(tag=tuple(sorted({*tags, catalogue.NIGHTLY}))))
+
+
 def _by_day(tests: set[str], candidate: Candidate, selectors: Selectors) -> tuple[set[str], set[str]]:
     """The `tests` of this run, and those that are left out because they are nightly.
 

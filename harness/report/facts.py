@@ -73,7 +73,7 @@ class RunFacts(_Facts):
     """A run; `facts` is the version of this format, `shards` the seconds of each shard.
 
     `agent` has the digest and the commit of the agent. `clean` is whether its tree had no changes, None if
-    that is unknown.
+    that is unknown. `planned` is the number of tests in all cells, 0 in facts of an older harness.
     """
 
     facts: Literal[1] = 1
@@ -87,6 +87,7 @@ class RunFacts(_Facts):
     clean: bool | None = None
     harness: str = ""
     shards: dict[str, float] = {}
+    planned: int = 0
     tests: tuple[str, ...]
     cells: tuple[CellFacts, ...]
 
@@ -130,6 +131,7 @@ def of_run(results: Results) -> RunFacts:
         clean=run.agent.clean if run.agent else None,
         harness=run.harness_version,
         shards=run.shards,
+        planned=sum(len(cell.tests) for cell in results.cells),
         tests=tests,
         cells=tuple(_of_cell(cell, tests, rests[cell.id]) for cell in results.cells),
     )

@@ -23,15 +23,17 @@ _SECTION = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTA
 SYSTEM_CALLS = "doors."  # begins the names of the scenarios that use every system call
 
 
-def render(page: str, facts: RunFacts, described: Mapping[str, Scenario]) -> str:
+def render(
+    page: str, facts: RunFacts, described: Mapping[str, Scenario], left_out: Iterable[str] = ()
+) -> str:
     """Return the page with its sections generated again; sections with other names stay unchanged.
 
     `described` has every scenario by name, also those that the run did not plan. Facts without cells mean
-    that no night was recorded yet.
+    that no night was recorded yet. `left_out` has sentences on what the run does not include.
     """
     notes = Notes(facts)
     sections: dict[str, Callable[[], Iterable[str]]] = {
-        "run": partial(run, facts),
+        "run": partial(run, facts, left_out),
         "kernels": partial(kernels, facts),
         "hooksets": partial(hooksets, facts, notes),
         "variants": partial(variants, facts, notes),
@@ -126,8 +128,8 @@ def _based(thing: str, known: Container[str]) -> tuple[str, str]:
     return thing, ""
 
 
-def run(facts: RunFacts) -> Iterator[str]:
-    """Name the run that the tables describe."""
+def run(facts: RunFacts, left_out: Iterable[str] = ()) -> Iterator[str]:
+    """Name the run that the tables describe, and what it does not include."""
     if not facts.cells:
         yield "No complete, green night is recorded yet: the tables of kernels and hook sets are empty."
         return
@@ -137,6 +139,7 @@ def run(facts: RunFacts) -> Iterator[str]:
     parts = ", ".join(f"{markdown(name)} {seconds / 60:.0f} min" for name, seconds in facts.shards.items())
     agent = f"Agent: {markdown(facts.agent)}; harness {markdown(facts.harness or 'unknown')}."
     yield f"{run}, {_counted(ended)}; {took}{f' (shards: {parts})' if parts else ''}. {agent}"
+    yield from left_out
 
 
 def kernels(facts: RunFacts) -> Iterator[str]:

@@ -29,6 +29,7 @@ from tests.harness.report.made_up import a_cell, a_run, a_test
 DOCS = ROOT / "docs"
 PAGE = DOCS / "tables.md"
 HINT = "out of date: run `make docs`"
+AGENT = Agent(bundle="ab" * 32, commit="cd" * 20, clean=True)
 
 
 def stored() -> facts.RunFacts:
@@ -41,7 +42,8 @@ def stored() -> facts.RunFacts:
 def test_the_tables_of_runs_and_scenarios_are_up_to_date() -> None:
     """`harness report docs/tables.json --tables docs/tables.md` would change nothing."""
     page = PAGE.read_text()
-    assert tables.render(page, stored(), of_catalogue()) == page, HINT
+    left_out = night.left_out(stored(), checked.load(ROOT / "matrix.yaml"))
+    assert tables.render(page, stored(), of_catalogue(), left_out) == page, HINT
 
 
 def test_the_tables_of_hooks_are_up_to_date() -> None:
@@ -68,8 +70,8 @@ def a_night(matrix: Matrix, *, without: str = "", **verdicts: Verdict) -> Result
             a_test(name, Verdict.PASS if number else first) for number, name in enumerate(cell.tests)
         )
         if cell.id != without:
-            cells.append(a_cell(cell.kernel.name, cell.hookset, tests))
-    return a_run(*cells)
+            cells.append(a_cell(cell.kernel.name, cell.hookset, tests, closed=True))
+    return a_run(*cells, agent=AGENT)
 
 
 def test_facts_of_a_night_are_kept_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +170,7 @@ def test_a_night_that_did_not_look_for_what_all_cells_skip_is_refused() -> None:
         for cell in found.cells
     ]
     with pytest.raises(ConfigError, match=r"truth\.open: no cell of the whole run could run it: cannot"):
-        night.check(a_run(*cells), whole_night(matrix))
+        night.check(a_run(*cells, agent=AGENT), whole_night(matrix))
 
 
 def test_an_incomplete_night_is_not_said_to_lack_hook_sets() -> None:
@@ -294,13 +296,24 @@ def test_the_agent_of_the_night_is_named() -> None:
     assert line.endswith(". Agent: unknown; harness 0.1.0.")
 
 
-def test_a_night_of_an_agent_with_uncommitted_changes_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        (AGENT.model_copy(update={"clean": False}), "uncommitted changes: bundle abababababab"),
+        (AGENT.model_copy(update={"clean": None}), "uncommitted changes is not known: bundle abababababab"),
+        (None, ""),
+    ],
+)
+def test_a_night_of_an_agent_that_no_commit_has_is_refused(
+    agent: Agent | None,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No commit has that agent, so no reader could test it again; its stored facts are refused too."""
+    """Or perhaps none: no reader could test it again. Its stored facts are refused too."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "matrix.yaml").write_text('kernels: ["6.1"]\n')
-    agent = Agent(bundle="ab" * 32, commit="cd" * 20, clean=False)
     night_of = a_night(checked.load(tmp_path / "matrix.yaml"))
     found = night_of.model_copy(update={"run": night_of.run.model_copy(update={"agent": agent})})
     (tmp_path / "results.json").write_text(found.to_json())
@@ -309,8 +322,73 @@ def test_a_night_of_an_agent_with_uncommitted_changes_is_refused(
     for source in ("results.json", "old.json"):
         assert cli.main(["report", source, "--tables", "tables.md"]) == 2
         printed = capsys.readouterr().err
-        assert "the agent was built from uncommitted changes: bundle abababababab" in printed
+        assert "is not a complete, green night" in printed
+        assert words in printed
     assert (tmp_path / "tables.md").read_text() == PAGE.read_text()
+
+
+def test_facts_that_lack_a_cell_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A conflict in docs/tables.json, which has a line for each cell, may be resolved in a wrong way."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matrix.yaml").write_text('kernels: ["6.1", "7.3"]\n')
+    known = facts.of_run(a_night(checked.load(tmp_path / "matrix.yaml")))
+    fewer = known.model_copy(update={"cells": known.cells[:1]})
+    (tmp_path / "old.json").write_text(fewer.to_json())
+    shutil.copy(PAGE, tmp_path / "tables.md")
+    assert cli.main(["report", "old.json", "--tables", "tables.md"]) == 2
+    tests = len(known.tests)
+    assert f"it has results of {tests:,} of {2 * tests:,} tests" in capsys.readouterr().err
+
+
+def test_the_page_says_what_the_night_does_not_include(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells of other tags, and what the matrix has since: the page is made of this night until the next."""
+    monkeypatch.chdir(tmp_path)
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text('kernels: ["6.1"]\ninclude: [{kernel: "6.1", hookset: lsm, tests: [truth.open]}]\n')
+    found = facts.of_run(a_night(checked.load(matrix)))
+    assert list(night.left_out(found, checked.load(matrix))) == []
+    matrix.write_text(
+        'kernels: ["6.1", "7.3"]\n'
+        'include: [{kernel: "6.1", hookset: lsm, tests: [truth.open, truth.unlink]},\n'
+        '          {kernel: "6.1", arch: arm64, tags: [arm64]}]\n'
+    )
+    (tmp_path / "facts.json").write_text(found.to_json())
+    shutil.copy(PAGE, tmp_path / "tables.md")
+    assert cli.main(["report", "facts.json", "--tables", "tables.md"]) == 0
+    page = (tmp_path / "tables.md").read_text()
+    for line in (
+        "It does not include 1 cell of other tags: 6.1-arm64-auto.",
+        "It does not include 1 cell that the matrix has now: 7.3-auto.",
+        "It does not include 1 test that its cells have now: 6.1-lsm truth.unlink.",
+    ):
+        assert f"\n{line}\n" in page
+
+
+def test_a_night_whose_cells_were_not_checked_is_refused() -> None:
+    """Results of an older harness do not say whether they were."""
+    matrix = matrix_of("6.1")
+    found = a_night(matrix)
+    cells = [cell.model_copy(update={"closed": None}) for cell in found.cells]
+    with pytest.raises(ConfigError, match=r"the end of 1 cell was not checked: 6\.1-auto"):
+        night.check(found.model_copy(update={"cells": tuple(cells)}), whole_night(matrix))
+
+
+def test_a_night_on_guests_with_fewer_processors_is_refused() -> None:
+    """Races between processors need two; results of an older harness do not say how many there were."""
+    found = a_night(matrix_of("6.1"))
+    matrix = matrix_of({"name": "6.1", "series": "6.1", "vcpus": "2"})
+    night.check(found, whole_night(matrix))
+    (cell,) = found.cells
+    kernel = cell.kernel.model_copy(update={"flavour": "cloud", "vcpus": 1})
+    other = found.model_copy(update={"cells": (cell.model_copy(update={"kernel": kernel}),)})
+    with pytest.raises(
+        ConfigError, match=r"planned as 6\.1 .* cloud vcpus=2, .* are of 6\.1 .* cloud vcpus=1"
+    ):
+        night.check(other, whole_night(matrix))
 
 
 def test_a_page_without_a_night_says_so() -> None:
