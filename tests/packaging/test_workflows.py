@@ -55,7 +55,7 @@ def test_actions_are_pinned_by_commit(path: Path) -> None:
     assert [name for name in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name)] == []
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*WORKFLOWS, ACTION], ids=lambda path: path.name)
 def test_a_repeated_job_replaces_its_artifacts(path: Path) -> None:
     """Without `overwrite` the upload fails where the name exists, or leaves two artifacts of that name."""
     uploads = [step for step in steps(path) if step.get("uses", "").startswith("actions/upload-artifact@")]
