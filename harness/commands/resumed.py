@@ -110,7 +110,8 @@ def _join(earlier: Shard, rest: Shard) -> Results:
     # What a whole run requires, only the merged shards can show.
     plan = earlier.plan.model_copy(update={"exercise": ()}) if earlier.plan.shard else earlier.plan
     whole = merge.merge(plan, shards)
-    whole = whole.model_copy(update={"run": whole.run.model_copy(update={"id": first.id})})
+    same = {"id": first.id, "parts": first.parts}  # the rest is no run of its own any more
+    whole = whole.model_copy(update={"run": whole.run.model_copy(update=same)})
     with signals.ignored():
         for name in ran:
             shutil.rmtree(place / folder.CELLS / name, ignore_errors=True)

@@ -47,12 +47,18 @@ class CellEntry(_Entry):
 
 
 class RunEntry(_Entry):
-    """One run; `started` is ISO 8601 in UTC."""
+    """One run; `started` is ISO 8601 in UTC, `parts` the ids of the runs that a merge joins."""
 
     id: Word
     started: Word
     accelerator: Word
+    parts: tuple[Word, ...] = ()
     cells: dict[PlainName, CellEntry]
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """The ids of the runs whose results this one has."""
+        return frozenset(self.parts or (self.id,))
 
 
 class History(_Entry):
@@ -147,8 +153,10 @@ def joined(past: History, results: Results) -> History:
 
 
 def _history(runs: Iterable[RunEntry]) -> History:
-    unique = {run.id: run for run in runs}
-    return History(runs=tuple(sorted(unique.values(), key=_began)[-RUNS:]))
+    """The newest runs, each once, without those that are parts of another."""
+    unique = {run.counted: run for run in runs}
+    whole = (run for ids, run in unique.items() if not any(ids < others for others in unique))
+    return History(runs=tuple(sorted(whole, key=_began)[-RUNS:]))
 
 
 def _began(run: RunEntry) -> datetime.datetime:
@@ -192,7 +200,7 @@ def of_run(results: Results) -> RunEntry:
     """Return the entry of a run."""
     run = results.run
     cells = {cell.id: _of_cell(cell) for cell in results.cells}
-    return RunEntry(id=run.id, started=run.started, accelerator=run.accelerator, cells=cells)
+    return RunEntry(id=run.id, started=run.started, accelerator=run.accelerator, parts=run.parts, cells=cells)
 
 
 def _of_cell(cell: CellResult) -> CellEntry:

@@ -263,6 +263,7 @@ def _run(
         package_digest=max(run.package_digest for run in runs),
         agent=agent,
         shards=_times(shards),
+        parts=tuple(dict.fromkeys(part for run in runs for part in run.parts or (run.id,))),
         notes=tuple(
             dict.fromkeys((*_about(shards), *absent, *unused, *exercise.untried(plan, cells), *_notes(runs)))
         ),

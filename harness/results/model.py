@@ -264,9 +264,10 @@ class Host(_Model):
 class RunInfo(_Model):
     """The run; `started` is ISO 8601 in UTC, `agent` None if only suites ran, `hosts` those of a cluster.
 
-    `shards` has the duration of each shard of a merged run by its name, such as `2/6`. `harness_digest` is
-    one of the harness's own files, and `package_digest` of the sources of the Debian package that suites
-    installed, "" if none did; both are "" in results of an older harness.
+    `shards` has the duration of each shard of a merged run by its name, such as `2/6`, and `parts` the id of
+    each run that it joins; a run that is no merge has none. `harness_digest` is one of the harness's own
+    files, and `package_digest` of the sources of the Debian package that suites installed, "" if none did;
+    both are "" in results of an older harness.
     """
 
     id: Word
@@ -284,6 +285,7 @@ class RunInfo(_Model):
     agent: Agent | None = None
     notes: tuple[str, ...] = ()
     shards: dict[Word, Seconds] = {}
+    parts: tuple[Word, ...] = ()
 
 
 class Scenario(_Model):

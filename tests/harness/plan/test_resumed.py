@@ -62,6 +62,17 @@ def test_only_the_cell_without_a_result_runs_again(folder: Path) -> None:
     assert sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) == ["night"]
 
 
+@pytest.mark.parametrize("parts", [(), ("one", "two")])
+def test_a_resumed_run_is_one_run(folder: Path, parts: tuple[str, ...]) -> None:
+    """The run of the rest is in no folder of its own; a merge still names its shards."""
+    found = results_file.load(folder / "results.json")
+    changed = found.run.model_copy(update={"parts": parts})
+    results_file.write(found.model_copy(update={"run": changed}), folder)
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
+    after = results_file.load(folder / "results.json").run
+    assert (after.id, after.parts) == (found.run.id, parts)
+
+
 def test_a_complete_run_stays_as_it_is(folder: Path) -> None:
     """There is nothing to run."""
     assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,48 @@ def test_runs_are_joined_in_their_order_and_each_once(tmp_path: Path) -> None:
     known = history.read([tmp_path / "a", tmp_path / "b.json"])
     assert [run.id for run in known.runs] == ["20261102", "20261103"]
     assert len(history.read([tmp_path / "old", tmp_path / "a"]).runs) == history.RUNS
+
+
+def part(number: int, kernel: str, *parts: str) -> Results:
+    """A shard of one night, or a merge of the runs `parts`."""
+    run = a_run(a_cell(kernel, tests=(a_test("truth.open", V.FAIL),)))
+    update = {"id": f"part{number}", "started": f"2026-11-01T02:0{number}:00+00:00", "parts": parts}
+    return run.model_copy(update={"run": run.run.model_copy(update=update)})
+
+
+def test_a_run_that_is_part_of_another_is_not_counted_again(tmp_path: Path) -> None:
+    """Shards beside their merge, and the merge of some beside that of all, in any order."""
+    runs = (
+        part(1, "6.1"),
+        part(2, "6.12"),
+        part(4, "6.1", "part1", "part2"),
+        part(5, "6.1", "part1", "part2", "part3"),
+    )
+    for run in runs:
+        (tmp_path / f"{run.run.id}.json").write_text(run.to_json())
+    for names in itertools.permutations(run.run.id for run in runs):
+        paths = [tmp_path / f"{name}.json" for name in names]
+        assert [run.id for run in history.read(paths).runs] == ["part5"]
+        rest = [path for path in paths if path.stem != "part5"]
+        assert [run.id for run in history.read(rest).runs] == ["part4"]
+    shards = [tmp_path / f"part{number}.json" for number in (2, 1)]
+    assert [run.id for run in history.read(shards).runs] == ["part1", "part2"]
+
+
+def test_two_merges_with_one_shard_in_common_both_count() -> None:
+    """Each has results that the other lacks."""
+    both = map(history.of_run, (part(4, "6.1", "part1", "part2"), part(5, "6.1", "part1", "part3")))
+    assert len(history.joined(History(runs=tuple(both)), part(1, "6.1")).runs) == 2
+
+
+def test_the_history_of_a_merge_knows_its_shards(tmp_path: Path) -> None:
+    """history.json of a night that is given with the folders of its shards, by the next night."""
+    (tmp_path / "history.json").write_text(
+        history.joined(History(), part(5, "6.1", "part1", "part2")).model_dump_json()
+    )
+    (tmp_path / "1.json").write_text(part(1, "6.1").to_json())
+    known = history.read([tmp_path / "history.json", tmp_path / "1.json"])
+    assert [run.id for run in known.runs] == ["part5"]
 
 
 def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,6 +194,19 @@ def test_shards_with_and_without_must_pass_do_not_merge() -> None:
         merge.whole_plan(parts)
 
 
+def test_a_merge_names_the_runs_that_it_joins() -> None:
+    """Also those of a merge that it joins, which itself is no longer one of them."""
+    one, two, three = (
+        dataclasses.replace(shard(found), results=a_run(found, id=f"run{number}"))
+        for number, found in enumerate(map(a_cell, ("5.10", "6.1", "7.3")), 1)
+    )
+    first = merge.merge(merge.whole_plan([one, two]), [one, two])
+    assert (first.run.id, first.run.parts) == ("run1-merged", ("run1", "run2"))
+    merged = Shard(Path("m"), merge.whole_plan([one, two]), first)
+    again = merge.merge(merge.whole_plan([merged, three]), [merged, three])
+    assert again.run.parts == ("run1", "run2", "run3")
+
+
 def test_the_number_of_kinds_of_hosts_is_a_word() -> None:
     parts = [shard(a_cell("5.10")), shard(a_cell("6.1"))]
     assert merge.merge(merge.whole_plan(parts), parts).run.notes == (
