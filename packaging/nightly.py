@@ -3,7 +3,8 @@
 It needs only Python and `gh`, so that a failed set-up is reported like any other failure. The rules:
 
 - A job that failed or did not run, results that are missing or damaged, and each verdict that is not as
-  expected are findings. So is an exit code of the run that the verdicts of its cells do not explain.
+  expected are findings. So is an exit code of the run that the verdicts of its cells do not explain, and a
+  failure of the harness itself.
 - Each kind of difference that a campaign of random programs or rules found is a finding.
 - A cell that the infrastructure lost is a finding unless it was as expected the night before.
 - A night in which no test had a result is a finding. So is a cell or a test that is no longer planned, and
@@ -92,6 +93,7 @@ class Results(NamedTuple):
     exit_code: int
     notes: tuple[str, ...]
     cells: tuple[Cell, ...]
+    failures: tuple[str, ...] = ()  # of the harness itself
 
     @property
     def cells_exit_code(self) -> int:
@@ -113,7 +115,8 @@ def parsed(content: Mapping[str, Any]) -> Results:
         if type(code) is not int or code not in RUN_EXIT_CODES:
             raise ValueError(f"no run ends with the exit code {code!r}")
         notes = tuple(map(_text, run.get("notes") or ()))
-        return Results(code, notes, tuple(_cell(cell) for cell in content["cells"]))
+        failures = tuple(_text(failure["what"]) for failure in run.get("failures") or ())
+        return Results(code, notes, tuple(_cell(cell) for cell in content["cells"]), failures)
     except LookupError as error:
         raise DamagedError(f"no {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
@@ -223,6 +226,9 @@ def _of_run(now: Results) -> Iterator[Finding]:
         notes = _plain(one_line("; ".join(now.notes), 500)) or "no note says why"
         cells = f"its cells alone would give {now.cells_exit_code}"
         yield Finding("run", f"the run exits with {now.exit_code}, and {cells}: {notes}")
+    elif now.failures:
+        what = _plain(one_line("; ".join(now.failures), 500))
+        yield Finding("run", f"the harness itself failed: {what}")
     if all(test.verdict in SILENT for cell in now.cells for test in cell.tests):
         yield Finding("nothing", f"no test of the {len(now.cells)} cells had a result that proves something")
 

@@ -20,7 +20,7 @@ from harness.cluster import archive
 from harness.errors import HarnessError, IncompleteError, InfrastructureError
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan
-from harness.results import agreement, model, results_file, shard_folders
+from harness.results import agreement, results_file, shard_folders
 from harness.results.folder import CELLS, PARTS, TRACEBACK
 from harness.results.model import Attempt, CellReport, CellResult, Results, TestResult
 from harness.results.verdict import Verdict, worst
@@ -207,12 +207,11 @@ def _record_run(run: Run, machine: str, results: Results) -> None:
     host = results.run.host
     run.hosts[host.name] = host
     known = {note for cell in results.cells for note in cell.notes}
-    others = [note for note in results.run.notes if note not in known and not note.startswith(_EXPECTED)]
-    failed = results.run.exit_code == InfrastructureError.exit_code != model.exit_code(results.cells)
-    for note in others:
-        if failed:
-            run.fail(f"{machine} on {host.name}", InfrastructureError(note))
-        else:
+    for failure in results.run.failures:
+        known.add(failure.what)
+        run.record_failure(failure.model_copy(update={"what": f"{machine} on {host.name}: {failure.what}"}))
+    for note in results.run.notes:
+        if note not in known and not note.startswith(_EXPECTED):
             run.remark(f"{machine} on {host.name}: {note}")
 
 

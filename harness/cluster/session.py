@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.host.cache import Cache
 from harness.lab import provenance
 from harness.plan.cost import longest_first
-from harness.results import merge, shard_folders
+from harness.results import merge, results_file, shard_folders
 from harness.results.model import Agent
 from harness.run.run import Options, Run
 from harness.run.supplies import Supplies
@@ -55,6 +55,7 @@ def options_of_rest(folder: Path, argv: Sequence[str], deadline_s: float) -> tup
     """
     stored = kit.load(folder)
     plan = shard_folders.read_plan(folder / "plan.json")
+    known = folder / results_file.FILE
     options = Options(
         matrix=stored.matrix,
         plan=plan,
@@ -62,6 +63,7 @@ def options_of_rest(folder: Path, argv: Sequence[str], deadline_s: float) -> tup
         folder=folder,
         deadline_s=deadline_s or stored.settings.limit_s,
         resume=True,
+        failures=results_file.load(known).lasting_failures() if known.exists() else (),
         argv=tuple(argv),
     )
     return options, stored

@@ -78,9 +78,10 @@ def _play(
     place = earlier.folder / folder.REST
     shutil.rmtree(place, ignore_errors=True)  # of a rest that was killed
     wanted = options_of(vars(arguments), arguments.matrix, arguments.argv)
-    change = {"plan": _only(earlier.plan, again), "earlier": earlier.results.run}
+    known = {"earlier": earlier.results.run, "failures": earlier.results.lasting_failures()}
+    change = {"plan": _only(earlier.plan, again), "folder": place, "part": True}
     try:
-        play(wanted.model_copy(update={**change, "folder": place, "part": True}))
+        play(wanted.model_copy(update={**known, **change}))
         return shard_folders.read(place) if (place / results_file.FILE).exists() else None
     finally:
         if not (place / results_file.FILE).exists():
@@ -93,20 +94,22 @@ def _join(earlier: Shard, rest: Shard) -> Results:
     ran = {cell.id for cell in rest.results.cells}
     kept = tuple(cell for cell in earlier.results.cells if cell.id not in ran)
     first = earlier.results.run
-    code, complete = model.exit_code(kept), model.complete(kept)
+    code = model.exit_code(kept) if kept else 0
     # The rest made good that the earlier run was not complete, but not a failure that no cell shows, such as
-    # that of a test beside the matrix.
+    # that of a test beside the matrix. The rest also has the failures of the harness that stay.
     if first.exit_code == ProductError.exit_code != model.exit_code(earlier.results.cells):
         code = first.exit_code
     part = earlier.results.model_copy(
         update={
             "cells": kept,
             "totals": model.totals(kept),
-            "run": first.model_copy(update={"exit_code": code, "complete": complete}),
+            "run": first.model_copy(
+                update={"exit_code": code, "complete": model.complete(kept), "failures": ()}
+            ),
         }
     )
     names = {cell.id for cell in kept}
-    shards = [Shard(place, _only(earlier.plan, names), part), rest] if kept else [rest]
+    shards = [Shard(place, _only(earlier.plan, names), part), rest]
     # What a whole run requires, only the merged shards can show.
     plan = earlier.plan.model_copy(update={"exercise": ()}) if earlier.plan.shard else earlier.plan
     whole = merge.merge(plan, shards)
@@ -119,6 +122,7 @@ def _join(earlier: Shard, rest: Shard) -> Results:
         results_file.write(whole, place)
         report.write_all(whole, place)
         if (trace := rest.folder / folder.TRACEBACK).exists():
-            trace.replace(place / folder.TRACEBACK)
+            with (place / folder.TRACEBACK).open("ab") as file:
+                file.write(trace.read_bytes())
         shutil.rmtree(rest.folder)
     return whole

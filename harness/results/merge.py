@@ -262,6 +262,7 @@ def _run(
         harness_digest=runs[0].harness_digest,
         package_digest=max(run.package_digest for run in runs),
         agent=agent,
+        failures=tuple(dict.fromkeys(failure for run in runs for failure in run.failures)),
         shards=_times(shards),
         parts=tuple(dict.fromkeys(part for run in runs for part in run.parts or (run.id,))),
         notes=tuple(

@@ -261,6 +261,17 @@ class Host(_Model):
     kernel: Word
 
 
+class Failure(_Model):
+    """A failure of the harness itself.
+
+    `cell` has it as its verdict; it is "" if no cell shows it. One that was `unexpected` left a traceback.
+    """
+
+    what: str
+    cell: Word = ""
+    unexpected: bool = False
+
+
 class RunInfo(_Model):
     """The run; `started` is ISO 8601 in UTC, `agent` None if only suites ran, `hosts` those of a cluster.
 
@@ -284,6 +295,7 @@ class RunInfo(_Model):
     package_digest: Word = ""
     agent: Agent | None = None
     notes: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
     shards: dict[Word, Seconds] = {}
     parts: tuple[Word, ...] = ()
 
@@ -313,6 +325,11 @@ class Results(_Model):
         for number, cell in enumerate(self.cells, 1):
             yield cell.model_dump_json() + (",\n" if number < len(self.cells) else "\n")
         yield CELLS_END
+
+    def lasting_failures(self) -> tuple[Failure, ...]:
+        """Unexpected errors of the harness that stay when the cells without a result have run again."""
+        again = {cell.id for cell in self.cells if cell.verdict.unknown}
+        return tuple(one for one in self.run.failures if one.unexpected and one.cell not in again)
 
     def to_json(self) -> str:
         """The text of results.json, which may have hundreds of megabytes."""
@@ -364,6 +381,11 @@ def complete(cells: Iterable[CellResult]) -> bool:
         cell.closed is not False and all(test.verdict is not Verdict.NOT_RUN for test in cell.tests)
         for cell in cells
     )
+
+
+def without_cell(failures: Iterable[Failure]) -> list[str]:
+    """Return what failed in the harness and is the verdict of no cell."""
+    return [failure.what for failure in failures if not failure.cell]
 
 
 def exit_code(cells: Iterable[CellResult], unused: Iterable[str] = ()) -> int:

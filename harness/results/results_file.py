@@ -116,6 +116,8 @@ def contradiction(results: Results) -> str:
 def _contradiction_of_run(results: Results) -> str:
     if results.run.exit_code not in RUN_EXIT_CODES:
         return f"no run ends with the exit code {results.run.exit_code}"
+    if results.run.failures and not results.run.exit_code:
+        return f"the run has exit code 0, and the harness failed: {one_line(results.run.failures[0].what)}"
     if not results.run.complete and not results.run.exit_code:
         return "the run has exit code 0, and is not marked as complete"
     if results.run.complete and not complete(results.cells):

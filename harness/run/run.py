@@ -30,7 +30,7 @@ from harness.plan.matrix import Matrix
 from harness.plan.plan import Plan, Selectors
 from harness.results import agreement, exercise, expectations, merge, model, results_file, scenarios, visits
 from harness.results import folder as runfolder
-from harness.results.model import CellReport, CellResult, Host, Results, RunInfo, TestResult
+from harness.results.model import CellReport, CellResult, Failure, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict, worst_exit_code
 from harness.run import hosts, package, supplying, times, validators
 from harness.run.job import Job
@@ -61,6 +61,7 @@ class Options(BaseModel):
     part: bool = False  # whether other hosts run other parts of the plan
     resume: bool = False  # whether the folder has results of this plan already
     earlier: RunInfo | None = None  # the run of other cells, which must have tested the same
+    failures: tuple[Failure, ...] = ()  # of the harness, in that run
     host: str = ""  # the name of this host in the results; default: its network name
     argv: tuple[str, ...] = ()
 
@@ -118,8 +119,7 @@ class Run:
         self.deliveries: Deliveries | None = None  # if supplies arrive during the run
         self.why_not = "the run ended before it"
         self._interrupted = ""  # the reason, if it was
-        self._failures: list[str] = []  # of the harness itself, one line each
-        self._defect = False  # whether one of them was an unexpected error
+        self._failures = list(options.failures)
         self._remarks: list[str] = []
         self.turn: Callable[[], object] = lambda: None  # in this process, waits until a machine may boot
         self.hosts: dict[str, Host] = {}  # other hosts on which cells ran, by name
@@ -243,15 +243,20 @@ class Run:
 
         An unexpected error leaves its traceback, and exits 3 even if tests did not run because of it.
         """
-        self._failures.append(f"{what}: {one_line(str(error)) or type(error).__name__}")
-        if not isinstance(error, HarnessError):
-            self._defect = True
+        line = f"{what}: {one_line(str(error)) or type(error).__name__}"
+        unexpected = not isinstance(error, HarnessError)
+        self.record_failure(Failure(what=line, unexpected=unexpected))
+        if unexpected:
             self.keep_traceback(trace or "".join(traceback.format_exception(error)))
 
-    def record_defect(self, trace: str, cell: str) -> None:
+    def record_defect(self, what: str, trace: str, cell: str) -> None:
         """An unexpected error in a test of `cell`, which has it as its verdict: the run exits at least 3."""
-        self._defect = True
+        self.record_failure(Failure(what=f"{cell}: {what}", cell=cell, unexpected=True))
         self.keep_traceback(trace, cell)
+
+    def record_failure(self, failure: Failure) -> None:
+        """Record a failure of the harness itself, here or on another host; the run exits at least 3."""
+        self._failures = list(dict.fromkeys((*self._failures, failure)))
 
     def remark(self, line: str) -> None:
         """Record a remark on the whole run for its notes."""
@@ -297,8 +302,10 @@ class Run:
     def _unchanged(self, earlier: Results) -> Results:
         """Return earlier results with the exit code of this process, and why it ended."""
         code = worst_exit_code((earlier.run.exit_code, self._exit_code(earlier.cells, ())))
-        notes = tuple(filter(None, (*earlier.run.notes, self._interrupted, *self._failures)))
-        run = earlier.run.model_copy(update={"exit_code": code, "notes": notes})
+        failures = tuple(dict.fromkeys((*earlier.run.failures, *self._failures)))
+        said = filter(None, (*earlier.run.notes, self._interrupted, *model.without_cell(self._failures)))
+        notes = tuple(dict.fromkeys(said))
+        run = earlier.run.model_copy(update={"exit_code": code, "notes": notes, "failures": failures})
         return earlier.model_copy(update={"run": run})
 
     def narrow(self, pairs: Iterable[tuple[str, str]]) -> None:
@@ -351,7 +358,7 @@ class Run:
             return list(self.bench.reap())
         except (HarnessError, OSError) as error:
             self.fail("machines of dead processes could not be ended", error)
-            return self._failures[-1:]
+            return [self._failures[-1].what]
 
     def finish(self) -> int:
         """Write all reports, then clean up; return the exit code. Signals are ignored meanwhile.
@@ -440,6 +447,7 @@ class Run:
                 package_digest=self.package_digest,
                 agent=self.supplies.agent if self.supplies else None,
                 notes=tuple(filter(None, self._notes(unused, untried))),
+                failures=tuple(self._failures),
             ),
             cells=cells,
             totals=model.totals(cells),
@@ -449,7 +457,7 @@ class Run:
     def _exit_code(self, cells: Sequence[CellResult], unused: Sequence[str]) -> int:
         """Return that of the cells, but at least 3 if the harness failed, and at least 4 if interrupted."""
         code = model.exit_code(cells, unused)
-        if self._defect and code == IncompleteError.exit_code:
+        if any(one.unexpected for one in self._failures) and code == IncompleteError.exit_code:
             code = InfrastructureError.exit_code
         if self._failures:
             code = worst_exit_code((code, InfrastructureError.exit_code))
@@ -468,7 +476,7 @@ class Run:
     def _notes(self, *found: Sequence[str]) -> Iterator[str]:
         """Yield the remarks on the whole run: failures, machines, and scenarios that did not run."""
         yield self._interrupted
-        yield from self._failures
+        yield from model.without_cell(self._failures)
         yield from self._remarks
         for nodeid in self._foreign:
             yield f"{one_line(nodeid)}: a test beside the matrix failed"

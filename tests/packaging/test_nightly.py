@@ -65,6 +65,18 @@ def test_a_lost_machine_forgives_no_other_exit_code(code: int) -> None:
     assert "hook set lsm: no cell exercised it" in one.text
 
 
+def test_a_lost_machine_forgives_no_failure_of_the_harness() -> None:
+    """The exit code is that of the infrastructure either way."""
+    lost = results(cell("6.1-auto", "INFRA", open="INFRA"), cell("7.3-auto", "PASS", open="PASS"), code=3)
+    lost["run"]["failures"] = [{"what": "cleaning up failed: an `unexpected` error", "unexpected": True}]
+    night = nightly.Night(FINE | {"report": "failure"}, lost)
+    (one,) = nightly.findings(night, GOOD)
+    assert one.key == "run"
+    assert one.text == "the harness itself failed: cleaning up failed: an 'unexpected' error"
+    lost["run"]["failures"] = [{"what": 7}]
+    assert "results" in found(lost, GOOD)
+
+
 @pytest.mark.parametrize("verdict", ["INFRA", "BOOT_FAIL", "SKIP"])
 def test_a_night_that_proved_nothing_is_found(verdict: str) -> None:
     """Every machine was lost or every test was skipped, also if it was so the night before."""

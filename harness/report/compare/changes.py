@@ -110,11 +110,13 @@ def fails(verdict: Verdict) -> bool:
 def run_verdict(results: Results) -> Verdict:
     """Return the verdict of the run as a whole: PASS if its exit code is that of its cells.
 
-    A run may have a worse one, for example because no cell exercised a hook set, or the harness failed.
+    A run may have a worse one, for example because no cell exercised a hook set. If the harness failed, the
+    run is INFRA also beside a cell with that exit code, unless the cell has the failure as its verdict.
     """
     code = results.run.exit_code
     if code == model.exit_code(results.cells):
-        return Verdict.PASS
+        failed = any(not failure.cell for failure in results.run.failures)
+        return Verdict.INFRA if failed else Verdict.PASS
     return {0: Verdict.PASS, 3: Verdict.INFRA, 4: Verdict.NOT_RUN}.get(code, Verdict.FAIL)
 
 

@@ -214,9 +214,10 @@ class Controller:
         if report.when == "call" and TEST_PROPERTY in properties:
             self._ended(cell, TestResult.model_validate_json(str(properties[TEST_PROPERTY])))
         elif report.failed:
-            self._ended(cell, _harness_failure(test, report))
+            failure = _harness_failure(test, report)
+            self._ended(cell, failure)
             if report.when in PHASES:  # xdist reports a worker that died with another word
-                self.run.record_defect(report.longreprtext, cell)
+                self.run.record_defect(failure.reason, report.longreprtext, cell)
 
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Record a defect of the harness, in this process or in a worker."""

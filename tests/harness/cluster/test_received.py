@@ -10,12 +10,13 @@ from typing import Any, cast
 import pytest
 
 from harness.cluster import archive, kit, session
+from harness.cluster.kit import Kit
 from harness.cluster.part import Settings
 from harness.cluster.received import Received, complete
 from harness.errors import ConfigError, IncompleteError, InfrastructureError
 from harness.plan.plan import Plan, Selectors, make
 from harness.results import results_file
-from harness.results.model import CellReport, TestResult
+from harness.results.model import CellReport, Failure, TestResult
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
 from harness.run.machines import Pins
@@ -211,6 +212,46 @@ def test_results_of_another_plan_are_refused(plan: Plan, machine_plan: Plan, tmp
     second.plan = machine_plan
     with pytest.raises(IncompleteError, match=r"5\.10-auto truth\.open: in the results, and not planned"):
         Received(second).known()
+
+
+def test_a_failure_of_the_harness_on_a_worker_is_one_of_the_run(plan: Plan, tmp_path: Path) -> None:
+    """Also beside a machine that was lost; it is recorded once if its machine does not run again."""
+    first, second = list(plan.machines())[:2]
+    run = begun(plan, tmp_path / "out")
+    for machine, verdict in ((first, Verdict.INFRA), (second, Verdict.PASS)):
+        data = edited(
+            output(plan, machine, tmp_path / machine, verdict),
+            lambda data: data["run"].update(
+                exit_code=3, notes=["it broke", "a remark"], failures=[{"what": "it broke"}]
+            ),
+        )
+        Received(run).accept(machine, data, [])
+    run.finish()
+    found = results_file.load(tmp_path / "out/results.json").run
+    host = found.hosts[0].name
+    assert [failure.what for failure in found.failures] == [
+        f"{machine} on {host}: it broke" for machine in (first, second)
+    ]
+    assert f"{first} on {host}: a remark" in found.notes
+
+
+def test_an_unexpected_error_stays_when_the_rest_runs_on_a_cluster(plan: Plan, tmp_path: Path) -> None:
+    """As on one host; that of a machine that runs again, and a scheduler that was lost, are made good."""
+    folder = tmp_path / "out"
+    run = begun(plan, folder)
+    run.fail("the run ended early", InfrastructureError("the scheduler is gone"))
+    run.fail("the harness failed", ValueError("a defect"))
+    run.record_defect("a defect in a test", "trace", plan.cells[0].id)
+    run.finish()
+    kit.store(Kit(matrix=tmp_path / "m", cluster="", settings=Settings(), pins=Pins(lock="")), folder)
+    options, _ = session.options_of_rest(folder, (), 0.0)
+    line = "the harness failed: a defect"
+    assert options.failures == (Failure(what=line, unexpected=True),)
+    again = Run(options.model_copy(update={"resume": False, "folder": tmp_path / "again"}), FakeBench())
+    again.begin(Supplies(accelerator="none"))
+    again.finish()
+    found = results_file.load(tmp_path / "again/results.json").run
+    assert (found.exit_code, found.failures, found.notes[0]) == (3, options.failures, line)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from harness import cli
 from harness.commands import run as run_command
 from harness.plan.plan import Plan, Selectors
 from harness.results import results_file
-from harness.results.model import Agent
+from harness.results.model import Agent, Failure
 from harness.results.verdict import Verdict
 from harness.run import package
 from harness.run.fake import FakeBench
@@ -125,6 +125,42 @@ def test_a_failure_that_no_cell_shows_stays(folder: Path) -> None:
     after = results_file.load(folder / "results.json")
     assert {cell.verdict for cell in after.cells} == {Verdict.PASS}
     assert (after.run.exit_code, after.run.complete) == (1, True)
+
+
+@pytest.mark.parametrize("kernels", ["[6.1, 7.3]", "[7.3]"])
+@pytest.mark.parametrize("code", [1, 3])
+def test_what_no_cell_shows_stays_also_if_all_cells_run_again(folder: Path, kernels: str, code: int) -> None:
+    """A test beside the matrix that failed, and an unexpected error of the harness."""
+    matrix = folder.parent / "matrix.yaml"
+    matrix.write_text(f"kernels: {kernels}\n")
+    script = {"7.3-auto::truth.open": "lost", "bench::close": "error,pass" if code == 3 else "pass"}
+    _ended(matrix, script, 3, selectors=_ONE)
+    before = results_file.load(folder / "results.json")
+    failed = before.run.model_copy(update={"exit_code": code, "notes": (*before.run.notes, "known")})
+    results_file.write(before.model_copy(update={"run": failed}), folder)
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == code
+    after = results_file.load(folder / "results.json")
+    assert {cell.verdict for cell in after.cells} == {Verdict.PASS}
+    assert (after.run.exit_code, after.run.complete, after.run.started) == (code, True, failed.started)
+    assert after.run.failures == failed.failures
+    assert set(after.run.notes) >= set(failed.notes)
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == code
+
+
+def test_a_failure_that_the_rest_makes_good_is_forgotten(folder: Path) -> None:
+    """A worker that died, and an error in a test of a cell that runs again; not that of another cell."""
+    found = results_file.load(folder / "results.json")
+    kept = Failure(what="6.1-lsm: an error", cell="6.1-lsm", unexpected=True)
+    lost = (
+        Failure(what="worker gw0 died"),
+        Failure(what="7.3-lsm: an error", cell="7.3-lsm", unexpected=True),
+    )
+    for failures, code in ((lost, 0), ((kept, *lost), 3)):
+        changed = found.run.model_copy(update={"failures": failures})
+        results_file.write(found.model_copy(update={"run": changed}), folder)
+        assert cli.main(["run", "--resume", "night", "-n", "0"]) == code
+        after = results_file.load(folder / "results.json")
+        assert (after.run.failures, after.run.complete) == (failures[:-2], True)
 
 
 def test_a_resumed_shard_is_not_judged_as_a_whole_run(folder: Path) -> None:

@@ -13,7 +13,7 @@ from harness import cli
 from harness.report.compare import text as compare_text
 from harness.report.compare.changes import Kind, kind_of, regressed
 from harness.report.compare.comparison import compare
-from harness.results.model import Agent, CellResult, Hook, Results, TestResult
+from harness.results.model import Agent, CellResult, Failure, Hook, Results, TestResult
 from harness.results.verdict import Verdict
 from tests.harness.report.made_up import TESTS, a_cell, a_run, a_test, every_verdict, hooks
 
@@ -241,6 +241,17 @@ def test_a_tick_stands_only_where_something_passed(verdict: Verdict) -> None:
         text = compare_text.to_markdown(found)
         assert text.startswith("## ⚠ Not comparable: no test that both runs have passed in the new run")
         assert "✓" not in text
+
+
+@pytest.mark.parametrize("verdict", [V.INFRA, V.FAIL])
+def test_a_failure_of_the_harness_is_not_hidden_by_a_cell_with_its_exit_code(verdict: Verdict) -> None:
+    """It says that results may lack something; one that a cell has as its verdict is shown by that."""
+    old, cell = cells("5.10", "6.1", "6.12"), cells("6.12", verdict=verdict).cells
+    for failure, code in ((Failure(what="it broke"), 4), (Failure(what="it broke", cell="6.12-auto"), 0)):
+        new = a_run(*cells("5.10", "6.1").cells, *cell, failures=(failure,))
+        found = compare(old, new)
+        assert found.exit_code == (1 if verdict is V.FAIL else code)
+        assert bool(found.failure) == (code == 4)
 
 
 @pytest.mark.parametrize("verdict", [V.SKIP, V.INFRA, V.NOT_RUN])

@@ -17,7 +17,7 @@ from harness.plan.cells import Cell
 from harness.plan.matrix import Kernel, Suite
 from harness.plan.plan import Omitted, Plan
 from harness.results import agreement, merge, results_file, shard_folders
-from harness.results.model import Agent, CellResult, Results
+from harness.results.model import Agent, CellResult, Failure, Results
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict
 from tests.harness.report.made_up import a_cell, a_run, a_test, every_verdict
@@ -205,6 +205,19 @@ def test_a_merge_names_the_runs_that_it_joins() -> None:
     merged = Shard(Path("m"), merge.whole_plan([one, two]), first)
     again = merge.merge(merge.whole_plan([merged, three]), [merged, three])
     assert again.run.parts == ("run1", "run2", "run3")
+
+
+def test_a_merge_has_the_failures_of_the_harness_in_its_shards() -> None:
+    """Each once, beside a cell that was lost: its exit code is the same."""
+    lost = a_cell("6.1", tests=(a_test("truth.open", Verdict.INFRA),))
+    failure = Failure(what="it broke", unexpected=True)
+    parts = [shard(lost), shard(a_cell("7.3"))]
+    parts = [
+        dataclasses.replace(part, results=a_run(*part.results.cells, exit_code=3, failures=(failure,)))
+        for part in parts
+    ]
+    merged = merge.merge(merge.whole_plan(parts), parts)
+    assert (merged.run.exit_code, merged.run.failures) == (3, (failure,))
 
 
 def test_the_number_of_kinds_of_hosts_is_a_word() -> None:

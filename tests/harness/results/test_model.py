@@ -24,6 +24,7 @@ from harness.results.model import (
     Attempt,
     CellReport,
     CellResult,
+    Failure,
     Host,
     Results,
     RunInfo,
@@ -310,6 +311,11 @@ def test_an_exit_code_that_no_run_has_is_refused(code: int) -> None:
     """The kernel would truncate 256 to 0, which is success."""
     found = a_run(a_cell("6.1"), exit_code=code)
     assert results_file.contradiction(found) == f"no run ends with the exit code {code}"
+
+
+def test_a_run_whose_harness_failed_is_no_success() -> None:
+    found = a_run(a_cell("6.1"), failures=(Failure(what="it broke"),))
+    assert results_file.contradiction(found) == "the run has exit code 0, and the harness failed: it broke"
 
 
 def test_a_run_that_is_not_complete_is_no_success() -> None:

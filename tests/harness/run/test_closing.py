@@ -16,7 +16,7 @@ from harness.host.progress import silent
 from harness.plan.cells import Cell
 from harness.plan.plan import Plan, Selectors
 from harness.results import results_file
-from harness.results.model import CellReport, TestResult
+from harness.results.model import CellReport, Failure, TestResult
 from harness.results.verdict import Verdict
 from harness.run.fake import FakeBench
 from harness.run.pytest.controller import Controller
@@ -129,7 +129,8 @@ def test_a_worker_that_dies_after_its_last_test_exits_3(
     assert run.finish() == 3
     assert run.finished
     assert [cell.verdict for cell in run.finished.cells] == [Verdict.PASS]
-    assert run.finished.run.notes == ("worker gw0 died: Not properly terminated",)
+    line = "worker gw0 died: Not properly terminated"
+    assert (run.finished.run.notes, run.finished.run.failures) == ((line,), (Failure(what=line),))
 
 
 @pytest.mark.parametrize("closed", [True, False, None])

@@ -181,7 +181,10 @@ def test_results_survive_a_clean_up_that_fails(tmp_path: Path, workers: str, ste
     assert process.returncode == 3, output
     found = command.results()
     assert (found.run.exit_code, found.totals) == (3, {"PASS": 2})
-    assert f"an unexpected error in {step}" in output + " ".join(found.run.notes)
+    assert found.run.failures
+    assert {failure.what for failure in found.run.failures} <= set(found.run.notes)
+    assert all(failure.what.endswith(f"an unexpected error in {step}") for failure in found.run.failures)
+    assert all(failure.unexpected for failure in found.run.failures)
     assert "Traceback" not in output
     assert "ValueError" in (command.folder / "out/latest/traceback.txt").read_text()
 
@@ -204,7 +207,11 @@ def test_a_defect_in_a_test_is_infrastructure(tmp_path: Path, workers: str) -> N
     process = command.start("-n", workers, "--test", "truth.open")
     output = process.communicate(timeout=WAIT_S)[0]
     assert process.returncode == 3, output
-    assert command.results().totals == {"PASS": 1, "INFRA": 1}
+    found = command.results()
+    assert found.totals == {"PASS": 1, "INFRA": 1}
+    (failure,) = found.run.failures
+    assert (failure.cell, failure.unexpected) == ("6.1-auto", True)
+    assert "an unexpected error in truth.open" in failure.what
     assert "ValueError" in (command.folder / "out/latest/cells/6.1-auto/traceback.txt").read_text()
 
 
