@@ -304,6 +304,8 @@ static __always_inline int want_write_given(void *ctx, __u32 family)
 	struct vfsmount *mnt = fim_arg_object(ctx, family, 0);
 	struct fim_inflight *op = fim_op_lookup();
 
+	if (op && !op->nested && fim_is_among_names(op->type))
+		fim_op_ask(op, fim_frame(ctx, family));
 	if (op && op->state != FIM_ENTERED && op->point == FIM_AT_OPEN && !op->nested)
 		fim_open_look_again(op, mnt, fim_frame(ctx, family));
 	if (op && op->state == FIM_ENTERED && !op->nested && !op->quiet) {

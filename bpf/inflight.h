@@ -118,6 +118,7 @@ struct fim_inflight {
 	struct inode *inode;	   /* of what was reached */
 	struct dentry *parent;	   /* directory of what is created or was reached */
 	__u64 name_hash;	   /* hash and length of its name */
+	__u64 asks;		   /* names: frame at which it asks to write to the mount */
 	__u32 new_uid;		   /* chown: as asked for */
 	__u32 new_gid;
 	__u32 slot;  /* index while a program runs, else FIM_NO_SLOT */

@@ -172,6 +172,19 @@ static __always_inline int parent_given(void *ctx, __u32 family)
 	return 0;
 }
 
+/*
+ * After each lookup of its directories, an operation on names asks to write to the mount. Where no
+ * program is at filename_parentat(), because trampolines take six arguments before 6.6, only that
+ * shows that it looks its names up again. What a file system asks for meanwhile is deeper in the stack.
+ */
+static __always_inline void fim_op_ask(struct fim_inflight *op, __u64 frame)
+{
+	if (op->state != FIM_ENTERED && op->asks == frame)
+		fim_op_again(op, frame);
+	if (op->state == FIM_ENTERED && op->asks < frame)
+		op->asks = frame;
+}
+
 /* The directory of a name was found, or not. Before 5.15 the function returns the name or an error. */
 static __always_inline int parent_exit(void *ctx, __u32 family)
 {

@@ -66,10 +66,13 @@ def _needs(whole: Selector, *wanted: Selector, extra: Selector | None = None) ->
 
 _PARENT = ("parent.given", "parent.exit")
 
+# Without `parent` only this hook shows that an operation on a name looks it up again.
+_LOOKED_UP_AGAIN = best_effort("want_write.given")
+
 
 def _named(point: str) -> Needs:
     """Return the needs of an operation on a name. Only the hooks at `parent` see what fails in the lookup."""
-    return _needs(_resolved(point), *_PARENT)
+    return _needs(_resolved(point), *_PARENT, extra=_LOOKED_UP_AGAIN)
 
 
 def _looked_up(point: str, *wanted: Selector, whole: Selector | None = None, **more: Group) -> Needs:
@@ -108,7 +111,7 @@ EVENTS: dict[EventType, Needs] = {
     EventType.RENAME: _named("rename"),
     EventType.LINK: _needs(_resolved("link"), *_PARENT, "lookup.given"),
     EventType.SYMLINK: _named("symlink"),
-    EventType.MKNOD: _needs(_resolved("mknod"), *_PARENT, _returns("bind")),
+    EventType.MKNOD: _needs(_resolved("mknod"), *_PARENT, _returns("bind"), extra=_LOOKED_UP_AGAIN),
     EventType.TRUNCATE: _looked_up("truncate", _returns("ftruncate"), extra=best_effort("ftruncate.resolve")),
     EventType.CHMOD: _looked_up("chmod"),
     EventType.CHOWN: _looked_up("chown", extra=_READ_ONLY),
