@@ -325,7 +325,7 @@ CATALOGUE: tuple[Scenario, ...] = (
         "The refusal to truncate a file of a read-only mount has its path, not that of a link."),
     _scenario("law.changed_read_only", "chown setxattr removexattr +kernel +resolved",
         "The refusal to change attributes on a read-only mount has the path of the file, not of a link."),
-    _scenario("law.created_with_slash", "mkdir +kernel +resolved",
+    _scenario("law.created_with_slash", "mkdir +kernel +resolved +refusals",
         "The refusal to make a directory with a slash behind its name has its path, not that of a link."),
     _scenario("law.created_read_only", "open +kernel +resolved",
         "The refusal to create a file on a read-only mount has its path, not the caller's spelling."),
