@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from junitparser import TestSuite
 
 from harness.report import junit
 from harness.results.model import Results
@@ -130,3 +131,9 @@ def test_attempts_are_reported() -> None:
 def test_invalid_xml_is_found(text: str, error: str) -> None:
     """The check itself can fail."""
     assert wrong(ET.fromstring(text)) == [error]
+
+
+def test_cells_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library compares a suite with all others, which took two thirds of the time for 1,000 cells."""
+    monkeypatch.setattr(TestSuite, "__eq__", None)
+    assert junit.render(every_verdict()).count("<testsuite ") == 15
