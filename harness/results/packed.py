@@ -152,6 +152,11 @@ def failed(rows: Sequence[Any]) -> int:
     )
 
 
+def plain(rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
+    """Return a field's rows as JSON has them: models of packed rows take three times as long."""
+    return rows.plain() if isinstance(rows, Table) else {key: row.model_dump() for key, row in rows.items()}
+
+
 def _plain_schema(kind: type[BaseModel], handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
     """Return the schema of a row that stays a dictionary, which takes half the time of a model."""
     hints = get_type_hints(kind, include_extras=True)

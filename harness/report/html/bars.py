@@ -57,12 +57,11 @@ def phases(spent: Phases) -> list[Part]:
 
 def flow(account: Account) -> list[Part]:
     """Return a part for each end of the events of one type."""
-    row = account.row
     counts = (
-        row.matched,
-        row.unmatched,
-        row.approver_rejected,
-        row.discarded,
+        account.matched,
+        account.unmatched,
+        account.approver_rejected,
+        account.discarded,
         account.lost,
         max(0, account.unaccounted),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.results import ledger
 from harness.results.ledger import Account
-from harness.results.model import CellResult, LedgerRow, Results
+from harness.results.model import CellResult, Results
 
 CELLS = 60  # in the table of one event type
 
@@ -48,18 +48,18 @@ def flows(results: Results) -> list[EventFlow]:
     """Return one flow for each event type in the ledger of any test."""
     found: dict[str, list[CellFlow]] = {}
     for cell in results.cells:
-        rows: dict[str, list[tuple[str, LedgerRow]]] = {}
+        accounts: dict[str, list[tuple[str, Account]]] = {}
         for test in cell.tests:
-            for event, row in test.ledger.items():
-                rows.setdefault(event, []).append((test.name, row))
-        for event, of_event in rows.items():
+            for account in ledger.accounts(test.ledger):
+                accounts.setdefault(account.event, []).append((test.name, account))
+        for event, of_event in accounts.items():
             found.setdefault(event, []).append(_cell_flow(cell, event, of_event))
     return [
-        EventFlow(ledger.total(event, (flow.account.row for flow in cells)), tuple(cells))
+        EventFlow(ledger.total(event, (flow.account for flow in cells)), tuple(cells))
         for event, cells in found.items()
     ]
 
 
-def _cell_flow(cell: CellResult, event: str, rows: Sequence[tuple[str, LedgerRow]]) -> CellFlow:
-    off = [(name, account.off) for name, row in rows if not (account := Account(event, row)).ok]
-    return CellFlow(cell, ledger.total(event, (row for _, row in rows)), tuple(off))
+def _cell_flow(cell: CellResult, event: str, tests: Sequence[tuple[str, Account]]) -> CellFlow:
+    off = [(name, account.off) for name, account in tests if not account.ok]
+    return CellFlow(cell, ledger.total(event, (account for _, account in tests)), tuple(off))
