@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from harness.text import counted, markdown, one_line
+from harness.text import counted, markdown, one_line, visible
 
 READER = MarkdownIt("commonmark")
 
@@ -45,3 +45,10 @@ def test_nouns_agree_with_their_number() -> None:
     """One is singular, zero and thousands are plural."""
     words = [counted(number, "test") for number in (0, 1, 2, 1000)]
     assert words == ["0 tests", "1 test", "2 tests", "1,000 tests"]
+
+
+def test_what_acts_on_a_terminal_is_shown() -> None:
+    """Printable ASCII, newlines and tabs stay; a character that is printable elsewhere may be none in XML."""
+    ascii_text = "".join(map(chr, range(32, 127)))
+    assert visible(ascii_text) == ascii_text
+    assert visible("ü\n\t\x7f\x1b\u202e\ufffc\ud800") == "ü\n\t\\x7f\\x1b\\x202e\\xfffc\\xd800"
