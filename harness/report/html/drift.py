@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from harness.report.shared import hooks, words
 from harness.results.model import CellResult, Hook, Results
@@ -43,6 +44,12 @@ class PointHooks:
 
     steps: tuple[Step, ...]
     tried: tuple[Hook, ...]
+
+    @property
+    def notable(self) -> bool:
+        """Whether a hook moved, or differs from its predicted state."""
+        used = (step.hook for step in self.steps)
+        return any(step.moved for step in self.steps) or any(map(hooks.surprising, (*used, *self.tried)))
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Table:
         """How many hooks have their predicted state."""
         return len(self._predicted) - self.surprises
 
-    @property
+    @functools.cached_property
     def _predicted(self) -> list[Hook]:
         return [hook for cell in self.cells for hook in cell.hooks if hook.predicted]
 
@@ -101,51 +108,44 @@ def tables(results: Results) -> list[Table]:
         if cell.hooks or cell.capabilities:
             grouped.setdefault(words.variant_key(cell), []).append(cell)
     rests = words.variants(cell for cells in grouped.values() for cell in cells)
-    return [_narrow(_table(cells, rests[cells[0].id])) for cells in grouped.values()]
-
-
-def _narrow(table: Table) -> Table:
-    """Leave out kernels that have the hooks of the one to their left, if there are more than COLUMNS."""
-    if len(table.cells) <= COLUMNS:
-        return table
-    moved = {
-        at
-        for row in table.points
-        for at, found in enumerate(row.kernels)
-        if any(s.moved for s in found.steps)
-    }
-    wrong = {at for at, cell in enumerate(table.cells) if any(map(hooks.surprising, cell.hooks))}
-    kept = sorted({0, *moved, *wrong})[:COLUMNS]
-    return replace(
-        table,
-        cells=tuple(table.cells[at] for at in kept),
-        points=tuple(replace(row, kernels=tuple(row.kernels[at] for at in kept)) for row in table.points),
-        partly=tuple(replace(row, states=tuple(row.states[at] for at in kept)) for row in table.partly),
-        capabilities=tuple(
-            replace(row, states=tuple(row.states[at] for at in kept)) for row in table.capabilities
-        ),
-        hidden=len(table.cells) - len(kept),
-    )
+    return [_table(cells, rests[cells[0].id]) for cells in grouped.values()]
 
 
 def _table(cells: list[CellResult], rest: str) -> Table:
-    coverage = _facts([cell.coverage for cell in cells])
-    names = {row.name for row in coverage}
-    at_point = [_by_point(cell) for cell in cells]
-    points = dict.fromkeys(point for found in at_point for point in found)
+    columns = _columns(cells)
+    shown = tuple(cell for cell, _ in columns)
+    points = dict.fromkeys(point for _, found in columns for point in found)
+    events = {event for cell in cells for event in cell.coverage}
+    partly = {event for cell in cells for event, state in cell.coverage.items() if state != "full"}
     return Table(
         hookset=cells[0].hookset,
         rest=rest,
-        cells=tuple(cells),
+        cells=shown,
         points=tuple(
             PointRow(
-                name, name if name in names else "", _hooks_at([found.get(name, []) for found in at_point])
+                point,
+                point if point in events else "",
+                tuple(found.get(point, PointHooks((), ())) for _, found in columns),
             )
-            for name in points
+            for point in points
         ),
-        partly=tuple(row for row in coverage if set(row.states) - {"full", ""}),
-        capabilities=_facts([cell.capabilities for cell in cells]),
+        partly=tuple(row for row in _facts([cell.coverage for cell in shown]) if row.name in partly),
+        capabilities=_facts([cell.capabilities for cell in shown]),
+        hidden=len(cells) - len(shown),
     )
+
+
+def _columns(cells: list[CellResult]) -> list[tuple[CellResult, dict[str, PointHooks]]]:
+    """Return kernels with their hooks by point; of many only the first ones where something differs."""
+    columns: list[tuple[CellResult, dict[str, PointHooks]]] = []
+    left: dict[str, tuple[tuple[str, str], ...]] = {}
+    for cell in cells:
+        found = {point: _hooks_at(here, left) for point, here in _by_point(cell).items()}
+        if not columns or len(cells) <= COLUMNS or any(at_point.notable for at_point in found.values()):
+            columns.append((cell, found))
+        if len(columns) == COLUMNS:
+            break
+    return columns
 
 
 def _by_point(cell: CellResult) -> dict[str, list[Hook]]:
@@ -155,23 +155,19 @@ def _by_point(cell: CellResult) -> dict[str, list[Hook]]:
     return found
 
 
-def _hooks_at(cells: Iterable[Sequence[Hook]]) -> tuple[PointHooks, ...]:
-    """Return the hooks at one point of each kernel, given those of each cell."""
-    left: dict[str, tuple[tuple[str, str], ...]] = {}
-    kernels: list[PointHooks] = []
-    for here in cells:
-        used = [hook for hook in here if hooks.in_use(hook)]
-        keys = {
-            name: hooks.hooks_in_use(hook for hook in used if hook.event == name)
-            for name in dict.fromkeys(hook.event for hook in used)
-        }
-        steps = (
-            Step(hooks.phase(hook), hook, left.get(hook.event, keys[hook.event]) != keys[hook.event])
-            for hook in used
-        )
-        kernels.append(PointHooks(tuple(steps), tuple(hook for hook in here if not hooks.in_use(hook))))
-        left.update(keys)
-    return tuple(kernels)
+def _hooks_at(here: Sequence[Hook], left: dict[str, tuple[tuple[str, str], ...]]) -> PointHooks:
+    """Return a kernel's hooks at a point, given those in use to its left by event, and replace these."""
+    used = [hook for hook in here if hooks.in_use(hook)]
+    keys = {
+        name: hooks.hooks_in_use(hook for hook in used if hook.event == name)
+        for name in dict.fromkeys(hook.event for hook in used)
+    }
+    steps = tuple(
+        Step(hooks.phase(hook), hook, left.get(hook.event, keys[hook.event]) != keys[hook.event])
+        for hook in used
+    )
+    left.update(keys)
+    return PointHooks(steps, tuple(hook for hook in here if not hooks.in_use(hook)))
 
 
 def _facts(found: list[dict[str, str]]) -> tuple[FactRow, ...]:
