@@ -14,20 +14,12 @@ Scenarios = Mapping[str, Scenario]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A test in one cell."""
-
-    cell: CellResult
-    test: TestResult
-
-
-@dataclass(frozen=True)
-class Trouble:
+class Group:
     """Cells in which a test ended in the same verdict for the same reason."""
 
     verdict: Verdict
     reason: str
-    cells: tuple[CellResult, ...]
+    cells: list[CellResult]
 
 
 @dataclass(frozen=True)
@@ -38,74 +30,70 @@ class TestRow:
 
     name: str
     proves: str
-    outcomes: tuple[Outcome, ...]
+    passes: tuple[Group, ...]  # one or none
+    troubles: tuple[Group, ...]  # worst first
 
     @property
     def worst(self) -> Verdict:
         """The worst verdict of all cells."""
-        return max((outcome.test.verdict for outcome in self.outcomes), key=lambda verdict: verdict.badness)
+        groups = self.passes + self.troubles
+        return max((group.verdict for group in groups), key=lambda verdict: verdict.badness)
 
     @property
     def counts(self) -> list[tuple[Verdict, int]]:
         """How many cells ended in each verdict."""
-        return counts(outcome.test.verdict for outcome in self.outcomes)
-
-    @property
-    def troubles(self) -> list[Trouble]:
-        """Everything but PASS, worst first."""
-        groups: dict[tuple[Verdict, str], list[CellResult]] = {}
-        for outcome in self.outcomes:
-            if outcome.test.verdict is not Verdict.PASS:
-                groups.setdefault((outcome.test.verdict, outcome.test.reason), []).append(outcome.cell)
-        troubles = [Trouble(verdict, reason, tuple(cells)) for (verdict, reason), cells in groups.items()]
-        return sorted(troubles, key=lambda trouble: -trouble.verdict.badness)
+        return counts(group.verdict for group in self.passes + self.troubles for _ in group.cells)
 
 
 def rows(results: Results) -> list[TestRow]:
     """Return one row for each test name: unexpected verdicts first, then in the order of the results."""
-    outcomes: dict[str, list[Outcome]] = {}
+    found: dict[str, dict[tuple[Verdict, str], Group]] = {}
     for cell in results.cells:
         for test in cell.tests:
-            outcomes.setdefault(test.name, []).append(Outcome(cell, test))
+            groups = found.setdefault(test.name, {})
+            key = test.verdict, "" if test.verdict is Verdict.PASS else test.reason
+            if key not in groups:
+                groups[key] = Group(test.verdict, test.reason, [])
+            groups[key].cells.append(cell)
     listed = [
-        TestRow(name, results.scenarios[name].proves if name in results.scenarios else "", tuple(found))
-        for name, found in outcomes.items()
+        TestRow(
+            name,
+            results.scenarios[name].proves if name in results.scenarios else "",
+            tuple(group for group in groups.values() if group.verdict is Verdict.PASS),
+            _worst_first(group for group in groups.values() if group.verdict is not Verdict.PASS),
+        )
+        for name, groups in found.items()
     ]
     return sorted(listed, key=lambda row: -row.worst.badness if not row.worst.expected else 0)
 
 
-def worst_first(tests: Iterable[TestResult]) -> list[TestResult]:
-    """Return all tests that did not pass, worst first."""
-    failed = [test for test in tests if test.verdict is not Verdict.PASS]
-    return sorted(failed, key=lambda test: -test.verdict.badness)
+def _worst_first(groups: Iterable[Group]) -> tuple[Group, ...]:
+    return tuple(sorted(groups, key=lambda group: -group.verdict.badness))
 
 
 def events_of_test(test: TestResult, scenarios: Scenarios) -> list[str]:
     """Return the event types in a test's ledger and those it needs: a test that did not run has no ledger."""
-    needs = scenarios[test.name].needs if test.name in scenarios else ()
-    needed = [need.removeprefix("event:") for need in needs if need.startswith("event:")]
+    needed = _needed(scenarios[test.name]) if test.name in scenarios else ()
     return list(dict.fromkeys([*test.ledger, *needed]))
 
 
-def events_by_test(results: Results) -> dict[str, list[str]]:
-    """Return the event types of each test, by its name, in any cell."""
-    found: dict[str, dict[str, None]] = {}
+def events(results: Results) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the event types of each cell and its tests, by its id, and those of each test, by its name."""
+    needed = {name: _needed(scenario) for name, scenario in results.scenarios.items()}
+    by_cell: dict[str, dict[str, None]] = {}
+    by_test: dict[str, dict[str, None]] = {}
     for cell in results.cells:
+        of_cell = by_cell[cell.id] = dict.fromkeys(hooks.events(cell))
         for test in cell.tests:
-            found.setdefault(test.name, {}).update(dict.fromkeys(events_of_test(test, results.scenarios)))
-    return {name: list(events) for name, events in found.items()}
+            of_test = dict.fromkeys([*test.ledger, *needed.get(test.name, ())])
+            of_cell.update(of_test)
+            by_test.setdefault(test.name, {}).update(of_test)
+    return _listed(by_cell), _listed(by_test)
 
 
-def events_by_cell(results: Results) -> dict[str, list[str]]:
-    """Return the event types of each cell's hooks and tests, by its id."""
-    return {
-        cell.id: list(
-            dict.fromkeys(
-                [
-                    *hooks.events(cell),
-                    *(event for test in cell.tests for event in events_of_test(test, results.scenarios)),
-                ]
-            )
-        )
-        for cell in results.cells
-    }
+def _needed(scenario: Scenario) -> list[str]:
+    return [need.removeprefix("event:") for need in scenario.needs if need.startswith("event:")]
+
+
+def _listed(found: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    return {name: list(entries) for name, entries in found.items()}

@@ -76,7 +76,7 @@ def _within_limit(results: Results) -> Results:
 
 
 def _content(results: Results, folder: Path | None) -> dict[str, Any]:
-    by_cell = by_test.events_by_cell(results)
+    by_cell, of_tests = by_test.events(results)
     return {
         "past": functools.partial(history_text.line, history.beside(folder) if folder else history.History()),
         "run": results.run,
@@ -91,7 +91,10 @@ def _content(results: Results, folder: Path | None) -> dict[str, Any]:
         "flows": flows.flows(results),
         "events": list(dict.fromkeys(event for events in by_cell.values() for event in events)),
         "cell_events": by_cell,
-        "row_events": by_test.events_by_test(results),
+        "cell_counts": {
+            cell.id: verdicts.counts(test.verdict for test in cell.tests) for cell in results.cells
+        },
+        "row_events": of_tests,
         "scenarios": results.scenarios,
         "shown": shown.Shown(results),
         "chips": shown.CHIPS,
@@ -176,7 +179,6 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "point": hooks.point,
     "surprising": hooks.surprising,
     "used": hooks.used,
-    "worst_first": by_test.worst_first,
     "extra": lambda row, key: (row.model_extra or {}).get(key, ""),
     "family": verdicts.family,
     "flow_bar": bars.flow,

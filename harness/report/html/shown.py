@@ -27,39 +27,53 @@ class Group:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class CellTests:
+    """The tests of a cell that are shown in full, groups of other failures, and how many others passed."""
+
+    failed: tuple[TestResult, ...]
+    passed: tuple[TestResult, ...]
+    groups: tuple[Group, ...]
+    briefly_passed: int
+
+
 class Shown:
     """The tests and hooks that one page shows in full."""
 
     def __init__(self, results: Results) -> None:
-        ranked = sorted(
-            (
-                (_rank(test), number, cell.id, test.name)
-                for number, (cell, test) in enumerate(_tests(results))
-            ),
-        )
-        self._tests = {(cell, name) for _, _, cell, name in ranked[:DETAILED]}
+        tests = ((cell.id, test) for cell in results.cells for test in cell.tests)
+        self._tests: dict[str, set[str]] = {}  # names by cell
+        for cell_id, test in sorted(tests, key=lambda entry: _rank(entry[1]))[:DETAILED]:
+            self._tests.setdefault(cell_id, set()).add(test.name)
         cells = sorted(results.cells, key=lambda cell: cell.verdict.expected)
         self._whole = {cell.id for cell in cells[:WHOLE]}
 
-    def tests(self, cell: CellResult, tests: Iterable[TestResult]) -> list[TestResult]:
-        """Return those of a cell's tests that are shown in full."""
-        return [test for test in tests if (cell.id, test.name) in self._tests]
-
-    def groups(self, cell: CellResult, tests: Iterable[TestResult]) -> list[Group]:
-        """Return the others."""
-        found: dict[tuple[Verdict, str], list[str]] = {}
-        for test in tests:
-            if (cell.id, test.name) not in self._tests:
-                found.setdefault((test.verdict, test.reason), []).append(test.name)
-        return [Group(verdict, reason, tuple(names)) for (verdict, reason), names in found.items()]
+    def tests(self, cell: CellResult) -> CellTests:
+        """Return a cell's tests by how its panel shows them."""
+        names = self._tests.get(cell.id, set())
+        passed = [test for test in cell.tests if test.verdict is Verdict.PASS]
+        failed = sorted(
+            (test for test in cell.tests if test.verdict is not Verdict.PASS),
+            key=lambda test: -test.verdict.badness,
+        )
+        passed_in_full = tuple(test for test in passed if test.name in names)
+        return CellTests(
+            tuple(test for test in failed if test.name in names),
+            passed_in_full,
+            _groups(test for test in failed if test.name not in names),
+            len(passed) - len(passed_in_full),
+        )
 
     def whole(self, cell: CellResult) -> bool:
         """Whether a cell's panel has its times, hooks and packages."""
         return cell.id in self._whole
 
 
-def _tests(results: Results) -> Iterable[tuple[CellResult, TestResult]]:
-    return ((cell, test) for cell in results.cells for test in cell.tests)
+def _groups(tests: Iterable[TestResult]) -> tuple[Group, ...]:
+    found: dict[tuple[Verdict, str], list[str]] = {}
+    for test in tests:
+        found.setdefault((test.verdict, test.reason), []).append(test.name)
+    return tuple(Group(verdict, reason, tuple(names)) for (verdict, reason), names in found.items())
 
 
 def _rank(test: TestResult) -> int:

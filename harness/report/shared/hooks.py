@@ -35,10 +35,8 @@ def hooks_in_use(hooks: Iterable[Hook]) -> tuple[tuple[str, str], ...]:
 
 
 def events(cell: CellResult) -> list[str]:
-    """Return the event types of a cell's hooks; a point for several types, such as mount, names none."""
-    return [
-        name for name in dict.fromkeys(map(point, cell.hooks)) if cell.coverage.get(name, "none") != "none"
-    ]
+    """Return the event types that a cell sees, whole or in part."""
+    return [event for event, state in cell.coverage.items() if state != "none"]
 
 
 def limits(texts: Mapping[str, str]) -> list[tuple[str, list[str]]]:
