@@ -96,6 +96,15 @@ def test_filters_together(browser: Browser, page: str) -> None:
     assert browser.evaluate("document.querySelectorAll('a.tile:not(.dim)').length") >= 2
 
 
+def test_links_to_a_cell_are_filtered_with_it(browser: Browser, page: str) -> None:
+    """A tile is dimmed and a chip is hidden if its cell is hidden, whatever hides it."""
+    browser.open(f"{page}#verdict=FAIL&kernel=6.1")
+    shown = "[...document.querySelectorAll('{}')].map((link) => link.hash)"
+    cells = {"#cell-6.1-auto", "#cell-6.1-kprobe"}
+    assert set(browser.evaluate(shown.format("a.tile:not(.dim)"))) == cells
+    assert set(browser.evaluate(shown.format(".chips a:not([hidden])"))) == cells
+
+
 def test_a_link_to_a_filtered_cell_clears_the_filters(browser: Browser, page: str) -> None:
     browser.open(f"{page}#kernel=6.1")
     browser.evaluate(f"location.hash = '#{CELL}'")

@@ -36,7 +36,8 @@ def uneven(page: str) -> Iterator[str]:
 def test_the_head_of_a_table_fits_its_rows() -> None:
     """In every table of a run with each verdict; each kind of table occurs."""
     page = html.render(every_verdict())
-    assert {"matrix", "rows", "rows wide", "rows drift"} <= {name for name, _ in Tables(page).found}
+    kinds = {"matrix", "rows", "rows wide ledger", "rows wide hooks", "rows drift"}
+    assert kinds <= {name for name, _ in Tables(page).found}
     assert not list(uneven(page))
 
 

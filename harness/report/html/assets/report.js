@@ -4,8 +4,9 @@
   const form = document.getElementById("filters");
   const output = form.querySelector("output");
   const reset = form.querySelector("button[type=reset]");
-  const marked = [...document.querySelectorAll("[data-f]")];
+  const marked = [...document.querySelectorAll("[data-verdicts], [data-kernel], [data-events]")];
   const panels = [...document.querySelectorAll("[data-panel]")];
+  const links = [...document.querySelectorAll(".chips > a, a.tile")];
   const NAMES = { verdict: "verdicts", kernel: "kernel", event: "events" };
 
   const chosen = (name) => [...form.querySelectorAll(`input[name=${name}]:checked`)].map((box) => box.value);
@@ -17,12 +18,19 @@
       return words === undefined || !wanted[name].length || words.split(" ").some((word) => wanted[name].includes(word));
     });
 
+  const panelOf = (hash) => {
+    const target = hash && document.getElementById(hash.slice(1));
+    return target && target.closest("details");
+  };
+
   function apply() {
     const wanted = { verdict: chosen("verdict"), kernel: chosen("kernel"), event: chosen("event") };
-    for (const element of marked) {
-      const out = !fits(element, wanted);
-      if (element.dataset.f === "dim") element.classList.toggle("dim", out);
-      else element.hidden = out;
+    for (const element of marked) element.hidden = !fits(element, wanted);
+    // A link to a cell fits if its panel does.
+    for (const link of links) {
+      const out = panelOf(link.hash).hidden;
+      if (link.matches(".tile")) link.classList.toggle("dim", out);
+      else link.hidden = out;
     }
     for (const name of Object.keys(NAMES)) {
       document.querySelector(`#pick-${name} .picked`).textContent = wanted[name].length || "";
@@ -53,8 +61,7 @@
   function follow() {
     const address = location.hash.slice(1);
     if (address.includes("=")) return recall(address);
-    const target = address && document.getElementById(address);
-    const panel = target && target.closest("details");
+    const panel = panelOf(location.hash);
     if (!panel) return undefined;
     if (panel.hidden) { form.reset(); apply(); }
     panel.open = true;
