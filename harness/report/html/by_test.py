@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from harness.report.shared import hooks
+from harness.report.shared import attention, hooks
 from harness.report.shared.verdicts import counts
 from harness.results.model import CellResult, Results, Scenario, TestResult
 from harness.results.verdict import Verdict
@@ -15,7 +15,7 @@ Scenarios = Mapping[str, Scenario]
 
 @dataclass(frozen=True)
 class Group:
-    """Cells in which a test ended in the same verdict for the same reason."""
+    """Cells in which a test ended in one verdict for one reason, of which a failure's numbers may differ."""
 
     verdict: Verdict
     reason: str
@@ -51,7 +51,7 @@ def rows(results: Results) -> list[TestRow]:
     for cell in results.cells:
         for test in cell.tests:
             groups = found.setdefault(test.name, {})
-            key = test.verdict, "" if test.verdict is Verdict.PASS else test.reason
+            key = test.verdict, _cause(test)
             if key not in groups:
                 groups[key] = Group(test.verdict, test.reason, [])
             groups[key].cells.append(cell)
@@ -65,6 +65,13 @@ def rows(results: Results) -> list[TestRow]:
         for name, groups in found.items()
     ]
     return sorted(listed, key=lambda row: -row.worst.badness if not row.worst.expected else 0)
+
+
+def _cause(test: TestResult) -> str:
+    """Return what groups cells: no reason for PASS, and no numbers of a failure's reason."""
+    if test.verdict.expected:
+        return "" if test.verdict is Verdict.PASS else test.reason
+    return attention.alike(test.reason)
 
 
 def _worst_first(groups: Iterable[Group]) -> tuple[Group, ...]:

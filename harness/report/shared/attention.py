@@ -33,11 +33,11 @@ def findings(results: Results) -> list[Finding]:
     """
     groups: dict[tuple[Verdict, str, str], list[tuple[str, CellResult]]] = {}
     for verdict, name, reason, cell in _unexpected(results):
-        groups.setdefault((verdict, name, _VARYING.sub("#", reason[:1000])), []).append((reason, cell))
+        groups.setdefault((verdict, name, alike(reason)), []).append((reason, cell))
     found: dict[tuple[Verdict, str, tuple[str, ...]], Finding] = {}
-    for (verdict, name, alike), entries in groups.items():
+    for (verdict, name, key_reason), entries in groups.items():
         cells = tuple(cell for _, cell in entries)
-        key = (verdict, alike, tuple(cell.id for cell in cells))
+        key = (verdict, key_reason, tuple(cell.id for cell in cells))
         known = found.get(key, Finding(verdict, entries[0][0], (), cells))
         found[key] = replace(known, tests=(*known.tests, *([name] if name else [])))
     return sorted(found.values(), key=lambda finding: (-finding.verdict.badness, -len(finding.cells)))
@@ -51,6 +51,11 @@ def _unexpected(results: Results) -> Iterator[tuple[Verdict, str, str, CellResul
         for test in cell.tests:
             if not test.verdict.expected:
                 yield test.verdict, test.name, test.reason, cell
+
+
+def alike(reason: str) -> str:
+    """Return what reasons have in common that differ only in numbers."""
+    return _VARYING.sub("#", reason[:1000])
 
 
 def name_of(finding: Finding) -> str:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.report import html
-from harness.report.html import matrix
+from harness.report.html import by_test, matrix
 from harness.results.model import Assertion, Attempt, Hook, Results, Splat, TestResult
 from harness.results.verdict import Verdict
 from tests.harness.report.made_up import PANIC, a_cell, a_run, a_test, every_verdict, ledger
@@ -190,6 +190,19 @@ def test_failures_come_before_passes() -> None:
     assert cell.index("discarders.parent") < cell.index("truth.open")
     by_test = words[words.index("Each test over all kernels.") :]
     assert by_test.index("approvers.path") < by_test.index("truth.unlink")
+
+
+def test_cells_with_one_reason_are_one_group_of_a_test() -> None:
+    """Failures that differ only in numbers are one; of many others the page says how many it leaves out."""
+    alike = [
+        a_cell(f"6.{n}", tests=(a_test("truth.open", Verdict.FAIL, f"expected 1, got {n}"),)) for n in (1, 2)
+    ]
+    (row,) = by_test.rows(a_run(a_cell("5.10", tests=(a_test("truth.open"),)), *alike))
+    assert [(group.reason, group.cells) for group in row.troubles] == [("expected 1, got 1", alike)]
+    assert (row.worst, row.counts) == (Verdict.FAIL, [(Verdict.PASS, 1), (Verdict.FAIL, 2)])
+    words = [chr(ord("a") + n) for n in range(22)]
+    many = [a_cell(word, tests=(a_test("truth.open", Verdict.FAIL, word),)) for word in words]
+    assert "and 2 more reasons" in html.render(a_run(*many))
 
 
 def test_a_failure_shows_its_script_and_its_rules() -> None:
