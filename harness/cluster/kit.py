@@ -44,6 +44,7 @@ class Kit(BaseModel):
     settings: Settings
     pins: Pins
     expectations: str = ""
+    inputs: dict[str, str] = {}  # see `harness.results.tested`
     bundle: str = ""  # SHA-256 of the archive with the agent
     suites: dict[str, str] = {}
     own: dict[str, str] = {}
@@ -105,6 +106,7 @@ def make(run: Run, pins: Pins, settings: Settings, cluster: str, keys: Path | No
         pins=pins,
         own={machine: _keep(ResolvedKernel.from_plain(plain)) for machine, plain in pins.own.items()},
         expectations=path.read_text(encoding="utf-8") if path.exists() else "",
+        inputs=run.inputs,
         bundle=part.digest(bundle()) if pins.agent else "",
         suites={machine: part.digest(data) for machine, data in packed.items() if data},
         harness=run.harness_digest,

@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.host.cache import Cache
 from harness.lab import provenance
 from harness.plan.cost import longest_first
-from harness.results import merge, results_file, shard_folders
+from harness.results import results_file, shard_folders, tested
 from harness.results.model import Agent
 from harness.run.run import Options, Run
 from harness.run.supplies import Supplies
@@ -38,11 +38,12 @@ def new(cluster: str, keys: Path | None, settings: Settings) -> Make:
 def known(kit: Kit) -> Make:
     """Return the function that returns the kit of an earlier run.
 
-    It raises ConfigError if that was a run of another harness.
+    It raises ConfigError if that was a run of another harness, or judged by other files.
     """
 
     def make(run: Run, _view: View) -> Kit:
-        merge.check_harness(kit.harness, run.harness_digest)
+        tested.check_harness(kit.harness, run.harness_digest)
+        tested.check_inputs(kit.inputs, run.inputs)
         return kit
 
     return make

@@ -122,7 +122,6 @@ def _join(earlier: Shard, rest: Shard) -> Results:
         results_file.write(whole, place)
         report.write_all(whole, place)
         if (trace := rest.folder / folder.TRACEBACK).exists():
-            with (place / folder.TRACEBACK).open("ab") as file:
-                file.write(trace.read_bytes())
+            folder.append_traceback(place, trace.read_text(encoding="utf-8", errors="replace"))
         shutil.rmtree(rest.folder)
     return whole

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import ConfigError
+from harness.host import manifest
 from harness.host.paths import real
 from harness.plan.matrix import Suite
 from harness.plan.plan import Plan
@@ -51,6 +52,15 @@ def members(suite: Suite, base: Path) -> dict[str, Path]:
             limit = f"{MAX_FILES} files and {MAX_BYTES >> 20} MiB"
             raise ConfigError(f"suite {suite.name!r}: its files are more than {limit}")
     return paths
+
+
+def digest(suite: Suite, base: Path) -> str:
+    """A SHA-256 of the suite's files: names, contents, and which are executable. Raises ConfigError."""
+    words: list[str | bytes] = []
+    for name, path in sorted(members(suite, base).items()):
+        executable = path.stat().st_mode & stat.S_IXUSR  # another umask is no other file
+        words += [os.fsencode(name), "x" if executable else "", manifest.file_digest(path)]
+    return manifest.digest(*words)
 
 
 def tops(suite: Suite, base: Path) -> list[Path]:

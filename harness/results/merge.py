@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from harness.errors import ConfigError, IncompleteError
+from harness.errors import IncompleteError
 from harness.plan.cells import Cell
 from harness.plan.matrix import Suite
 from harness.plan.plan import Omitted, Plan
-from harness.results import agreement, exercise, model, scenarios
+from harness.results import agreement, exercise, model, scenarios, tested
 from harness.results.model import Agent, CellResult, Host, Results, RunInfo
 from harness.results.shard_folders import Shard
 from harness.results.verdict import Verdict, worst, worst_exit_code
@@ -158,7 +158,7 @@ def _agent_of(shards: Sequence[Shard]) -> Agent | None:
             continue
         if not merged:
             merged, first = agent, shard.folder
-        elif not _same_agent(merged, agent):
+        elif not tested.same_agent(merged, agent):
             raise IncompleteError(f"different agents were tested in {first} and {shard.folder}")
         else:
             most = max(merged, agent, key=lambda one: len(one.objects))
@@ -173,41 +173,23 @@ def _agent_of(shards: Sequence[Shard]) -> Agent | None:
     return merged
 
 
+def _inputs_of(shards: Sequence[Shard]) -> dict[str, str]:
+    """What the verdicts of all shards depend on. Raises IncompleteError if that differs between two."""
+    known: dict[str, tuple[str, Path]] = {}
+    for shard in shards:
+        for name, digest in shard.results.run.inputs.items():
+            first, owner = known.setdefault(name, (digest, shard.folder))
+            if digest != first:
+                raise IncompleteError(
+                    f"{name}: not the same in {owner} and {shard.folder}",
+                    hint="run all shards with the same files beside the matrix",
+                )
+    return {name: digest for name, (digest, _) in known.items()}
+
+
 def _is_nameless(shard: Shard) -> bool:
     """Whether a shard's cells loaded an agent that its results do not name."""
     return not shard.results.run.agent and any(cell.hooks for cell in shard.results.cells)
-
-
-def check_agent(known: Agent | None, agent: Agent | None) -> None:
-    """Raise ConfigError if `agent` is not the one that the earlier run tested, whose results are joined."""
-    if known and agent and not _same_agent(known, agent):
-        raise _changed("the agent")
-
-
-def check_harness(known: str, found: str) -> None:
-    """Raise ConfigError if the digest of the harness is not that of the earlier run."""
-    if known != found:
-        raise _changed("the harness")
-
-
-def check_rest(earlier: RunInfo, harness: str, package: str) -> None:
-    """Raise ConfigError if the earlier run had another harness, or another Debian package of the agent."""
-    check_harness(earlier.harness_digest, harness)
-    if earlier.package_digest and package and earlier.package_digest != package:
-        raise _changed("the Debian package of the agent")
-
-
-def _changed(what: str) -> ConfigError:
-    return ConfigError(f"{what} changed since the run began", hint="start a new run")
-
-
-def _same_agent(one: Agent, other: Agent) -> bool:
-    """Whether the bundles are equal but for the compiled files of architectures that only one of them has."""
-    both = one.objects.keys() & other.objects.keys()
-    same = bool(one.common) and one.common == other.common
-    return one.bundle == other.bundle or (
-        same and all(one.objects[name] == other.objects[name] for name in both)
-    )
 
 
 def _unplanned(plan: Plan, cells: Iterable[CellResult]) -> list[str]:
@@ -262,6 +244,7 @@ def _run(
         harness_digest=runs[0].harness_digest,
         package_digest=max(run.package_digest for run in runs),
         agent=agent,
+        inputs=_inputs_of(shards),
         failures=tuple(dict.fromkeys(failure for run in runs for failure in run.failures)),
         shards=_times(shards),
         parts=tuple(dict.fromkeys(part for run in runs for part in run.parts or (run.id,))),

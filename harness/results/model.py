@@ -278,7 +278,8 @@ class RunInfo(_Model):
     `shards` has the duration of each shard of a merged run by its name, such as `2/6`, and `parts` the id of
     each run that it joins; a run that is no merge has none. `harness_digest` is one of the harness's own
     files, and `package_digest` of the sources of the Debian package that suites installed, "" if none did;
-    both are "" in results of an older harness.
+    both are "" in results of an older harness. `inputs` has a digest of each of the user's inputs that
+    decides verdicts: the expectations, and the files of each suite.
     """
 
     id: Word
@@ -294,6 +295,7 @@ class RunInfo(_Model):
     harness_digest: Word = ""
     package_digest: Word = ""
     agent: Agent | None = None
+    inputs: dict[Word, Word] = {}
     notes: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     shards: dict[Word, Seconds] = {}

@@ -25,10 +25,10 @@ from harness.host.progress import Progress
 from harness.host.version import digest_of_harness
 from harness.kernels import named
 from harness.plan import checked as config
-from harness.plan import cost, plan, shards, suites
+from harness.plan import cost, plan, shards
 from harness.plan.matrix import Matrix
 from harness.plan.plan import Plan, Selectors
-from harness.results import agreement, exercise, expectations, merge, model, results_file, scenarios, visits
+from harness.results import agreement, exercise, expectations, model, results_file, scenarios, tested, visits
 from harness.results import folder as runfolder
 from harness.results.model import CellReport, CellResult, Failure, Host, Results, RunInfo, TestResult
 from harness.results.verdict import Verdict, worst_exit_code
@@ -120,6 +120,7 @@ class Run:
         self.why_not = "the run ended before it"
         self._interrupted = ""  # the reason, if it was
         self._failures = list(options.failures)
+        self.inputs: dict[str, str] = {}  # see `tested.inputs`; known after `check`
         self._remarks: list[str] = []
         self.turn: Callable[[], object] = lambda: None  # in this process, waits until a machine may boot
         self.hosts: dict[str, Host] = {}  # other hosts on which cells ran, by name
@@ -192,21 +193,18 @@ class Run:
         return self.deliveries.of(machine) if self.deliveries else self.supplies
 
     def check(self) -> None:
-        """Raise ConfigError if files of suites are missing or outdated, or results could not be written.
-
-        Also if it is not the harness, or not the package, of the earlier run whose other results are joined.
-        """
-        suites.check(self.plan, self.base)
+        """Raise ConfigError if files are missing, or not those of the run whose results these join."""
+        self.inputs = tested.inputs(self.plan, self.base, self.known)
         self.package_digest = package.check(self.plan, self.base)
         if self.options.earlier:
-            merge.check_rest(self.options.earlier, self.harness_digest, self.package_digest)
+            tested.check_rest(self.options.earlier, self.harness_digest, self.package_digest, self.inputs)
         if not self.options.resume:
             runfolder.check(self.folder)
 
     def begin(self, supplies: Supplies) -> None:
         """Write plan.json into the folder of the run. Raises ConfigError."""
         if self.options.earlier:
-            merge.check_agent(self.options.earlier.agent, supplies.agent)
+            tested.check_agent(self.options.earlier.agent, supplies.agent)
         # Only now, so that an unknown series leaves neither a folder nor another `latest`.
         self._make_folder()
         self.write_plan()
@@ -446,6 +444,7 @@ class Run:
                 harness_digest=self.harness_digest,
                 package_digest=self.package_digest,
                 agent=self.supplies.agent if self.supplies else None,
+                inputs=self.inputs,
                 notes=tuple(filter(None, self._notes(unused, untried))),
                 failures=tuple(self._failures),
             ),

@@ -195,13 +195,18 @@ def test_what_is_known_survives_an_early_end_of_the_rest(machine_plan: Plan, tmp
     assert {cell.hookset: cell.verdict for cell in stored.cells} == before
 
 
-def test_the_rest_of_a_run_of_another_harness_is_refused(machine_plan: Plan, tmp_path: Path) -> None:
+def test_the_rest_of_a_run_that_was_judged_otherwise_is_refused(machine_plan: Plan, tmp_path: Path) -> None:
+    """By another harness, or by other expectations."""
     run = begun(machine_plan, tmp_path / "out")
+    run.inputs = {"expectations.yaml": "cd"}
     made = kit.make(run, Pins(), Settings(), "local:1", None, lambda: b"")
     assert session.known(made)(run, cast("Any", None)) is made
-    older = made.model_copy(update={"harness": "ab"})
-    with pytest.raises(ConfigError, match="the harness changed since the run began"):
-        session.known(older)(run, cast("Any", None))
+    for change, what in (
+        ({"harness": "ab"}, "the harness"),
+        ({"inputs": {"expectations.yaml": "ab"}}, "expectations.yaml"),
+    ):
+        with pytest.raises(ConfigError, match=f"{what} changed since the run began"):
+            session.known(made.model_copy(update=change))(run, cast("Any", None))
 
 
 def test_results_of_another_plan_are_refused(plan: Plan, machine_plan: Plan, tmp_path: Path) -> None:
@@ -236,7 +241,7 @@ def test_a_failure_of_the_harness_on_a_worker_is_one_of_the_run(plan: Plan, tmp_
 
 
 def test_an_unexpected_error_stays_when_the_rest_runs_on_a_cluster(plan: Plan, tmp_path: Path) -> None:
-    """As on one host; that of a machine that runs again, and a scheduler that was lost, are made good."""
+    """As on one host; errors of machines that run again, and a scheduler that was lost, are made good."""
     folder = tmp_path / "out"
     run = begun(plan, folder)
     run.fail("the run ended early", InfrastructureError("the scheduler is gone"))

@@ -330,6 +330,30 @@ def test_another_harness_or_package_is_refused_before_anything_runs(
     assert not (folder / ".rest").exists()
 
 
+@pytest.mark.parametrize("name", ["tool", "expectations.yaml"])
+def test_other_files_are_refused_before_anything_runs(
+    folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results of one run are of one suite, and are judged by the same expectations."""
+    matrix = folder.parent / "matrix.yaml"
+    matrix.write_text("kernels: [6.1, 7.3]\nsuites: [{name: mine, command: ./tool, files: tool}]\n")
+    (folder.parent / "tool").write_text("exit 0\n")
+    _ended(matrix, {"7.3-mine::command.mine": "lost"}, 3)
+    before = results_file.load(folder / "results.json")
+    changed = folder.parent / name
+    text = changed.read_text() if changed.exists() else "{}\n"
+    failing = "expected_failures: [{test: '*', reason: r, link: l, until: 2099-01-01}]\n"
+    changed.write_text(failing if name.endswith("yaml") else "exit 1\n")
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 2
+    what = "suite mine" if name == "tool" else name
+    assert f"{what} changed since the run began" in capsys.readouterr().err
+    assert results_file.load(folder / "results.json") == before
+    assert not (folder / ".rest").exists()
+    changed.write_text(text)
+    assert cli.main(["run", "--resume", "night", "-n", "0"]) == 0
+    assert results_file.load(folder / "results.json").run.inputs == before.run.inputs
+
+
 @pytest.mark.parametrize("name", ["loop", "x" * 300, "loop/x"])
 def test_a_name_that_leads_nowhere_is_refused(
     folder: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ from harness.run.fake import FakeBench
 from harness.run.run import Options
 from tests.harness.conftest import matrix_of
 
+OTHER = "expected_failures: [{test: truth.open, reason: r, link: l, until: 2099-01-01}]\n"
+EXPECTED = OTHER.replace("reason", "when: {kernel: '6.1'}, reason")
 SCRIPT = {"6.1-lsm::truth.open": "fail", "6.12-*::approvers.path": "skip", "7.3-lsm::truth.unlink": "crash"}
 
 
@@ -35,13 +38,13 @@ def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(harness.lab.lab, "VmBench", lambda *_, **__: FakeBench(SCRIPT))
     path = tmp_path / "matrix.yaml"
     path.write_text("kernels: [5.10, 6.1, 6.12, 7.3]\nhooksets: [lsm, kprobe]\n")
-    entry = "{test: truth.open, when: {kernel: '6.1'}, reason: r, link: l, until: 2099-01-01}"
-    path.with_name("expectations.yaml").write_text(f"expected_failures: [{entry}]\n")
+    path.with_name("expectations.yaml").write_text(EXPECTED)
     return path
 
 
-def _run(matrix: Path, name: str, shard: str = "") -> Path:
-    options = Options(matrix=matrix, output=matrix.parent / name, shard=shard)
+def _run(matrix: Path, name: str, shard: str = "", tests: tuple[str, ...] = ()) -> Path:
+    selectors = Selectors(test=tests)
+    options = Options(matrix=matrix, output=matrix.parent / name, shard=shard, selectors=selectors)
     run_command.run(options, FakeBench(SCRIPT), Console(file=io.StringIO()), "0")
     return matrix.parent / name / "latest"
 
@@ -92,6 +95,49 @@ def test_all_shards_merged_are_the_unsharded_run(matrix: Path, capsys: pytest.Ca
     assert _as_found(merged) == _as_found(whole)
     assert list(merged.run.shards) == ["1/3", "2/3", "3/3"]
     assert min(merged.run.shards.values()) > 0
+
+
+SUITE = "suites: [{name: tool, command: ./run.sh, files: [run.sh, data]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda folder: (folder / "run.sh").write_text("exit 0\n"), "suite tool"),
+        (lambda folder: (folder / "run.sh").chmod(0o600), "suite tool"),
+        (lambda folder: (folder / "data/b").rename(folder / "data/c"), "suite tool"),
+        (lambda folder: (folder / "expectations.yaml").write_text(OTHER), "expectations.yaml"),
+        (lambda folder: (folder / "expectations.yaml").unlink(), "expectations.yaml"),
+        (lambda folder: (folder / "run.sh").chmod(0o755), ""),  # a host may have another umask
+        (lambda folder: (folder / "beside").touch(), ""),
+        (lambda folder: (folder / "expectations.yaml").write_text(f"# a remark\n{EXPECTED}"), ""),
+    ],
+)
+def test_shards_that_were_judged_by_other_files_do_not_merge(
+    matrix: Path, change: Callable[[Path], object], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files of a suite, and the failures that one host alone expects, are of the whole run."""
+    folder = matrix.parent
+    matrix.write_text(matrix.read_text() + SUITE)
+    (folder / "data").mkdir()
+    for name in ("run.sh", "data/a", "data/b"):
+        (folder / name).write_text("exit 1\n")
+    (folder / "run.sh").chmod(0o700)
+    tests = ("truth.open", "command.tool")
+    first = _run(matrix, "one", "1/2", tests)
+    change(folder)
+    second = _run(matrix, "two", "2/2", tests)
+    code = cli.main(["merge", str(first), str(second), "--output", "merged"])
+    if what:
+        assert code == 4
+        assert f"{what}: not the same in {first} and {second}" in capsys.readouterr().err
+        assert not (folder / "merged").exists()
+    else:
+        parts = [results_file.load(part / "results.json").run.inputs for part in (first, second)]
+        merged = results_file.load(folder / "merged/results.json")
+        assert merged.run.inputs == parts[0] == parts[1]
+        assert list(merged.run.inputs) == ["expectations.yaml", "suite tool"]
+        assert code == merged.run.exit_code
 
 
 def test_a_lost_shard_makes_the_merge_fail(matrix: Path) -> None:
