@@ -79,6 +79,11 @@ class Cell(BaseModel):
         """Whether BPF programs are compiled in the guest, which needs a compiler and the kernel's headers."""
         return not self.suite and (self.hookset == "bcc" or self.btf == "none")
 
+    @property
+    def kind(self) -> str:
+        """The type of the programs that the cell's hook set consists of: `bcc` compiles kprobes."""
+        return "kprobe" if self.hookset == "bcc" else self.hookset.replace("-", "_")
+
 
 class Candidate(NamedTuple):
     """A cell before selection.

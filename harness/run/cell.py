@@ -286,9 +286,10 @@ class CellRun:
         """Return whether a forced hook set was refused because this kernel was observed not to support it.
 
         The refusal alone is no proof: the agent loads with `auto` and reports what it observed. The cause is
-        SKIP, or FAIL if the kernel's configuration promises the program type.
+        SKIP, or FAIL if the kernel's configuration promises the program type. That programs do not compile
+        is no fact of a kernel, so `bcc` is judged by its kprobes.
         """
-        kind = self.cell.hookset.replace("-", "_")
+        kind = self.cell.kind
         if self.cell.hookset == "auto" or self.cell.suite or not self._selftest:
             return False
         try:

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from agent.selftest.protocol import Ran
 from harness.console.complaints import Found
-from harness.errors import ConfigError
+from harness.errors import ConfigError, RefusedError
+from harness.guest.selftest import Loaded
 from harness.host.deadlines import Pace
 from harness.plan.cells import Cell
+from harness.plan.matrix import Btf
 from harness.plan.plan import Plan
 from harness.results import expectations
 from harness.results.expectations import Expectations
@@ -262,6 +264,32 @@ def test_a_forced_hook_set_is_skipped_only_for_an_observed_fact(
     if verdict == "SKIP":
         assert results[0].reason == "lsm is silent on this kernel: load refused"
         assert report.capabilities == {"lsm": "silent"}
+
+
+@pytest.mark.parametrize("btf", ["kernel", "none"])
+@pytest.mark.parametrize(
+    ("kprobe", "verdict", "why"),
+    [
+        ("fires", "FAIL", "bcc cannot compile for 6.1: fim.bcc.c:7:1: error: no such thing"),
+        ("load-fail", "SKIP", "kprobe is load-fail on this kernel: bcc cannot compile for 6.1: "),
+    ],
+)
+def test_programs_that_do_not_compile_are_no_fact_of_a_kernel(
+    cell: Cell, folder: Path, monkeypatch: pytest.MonkeyPatch, btf: Btf, kprobe: str, verdict: str, why: str
+) -> None:
+    """The set `bcc` consists of kprobes; without them the program that is compiled first finds nothing."""
+
+    def load(_machine: FakeMachine, wanted: Cell, _deadline_s: float) -> Loaded:
+        if wanted.hookset == "bcc":
+            raise RefusedError("bcc cannot compile for 6.1: fim.bcc.c:7:1: error: no such thing")
+        return Loaded(1, 0.5, capabilities={"kprobe": kprobe, "bcc": "load-fail"})
+
+    monkeypatch.setattr(FakeMachine, "load", load)
+    forced = cell.model_copy(update={"hookset": "bcc", "btf": btf})
+    results, report, _ = _live(forced, folder, {})
+    assert {str(result.verdict) for result in results} == {verdict}
+    assert results[0].reason.startswith(why)
+    assert report.closed
 
 
 def test_a_kernel_without_what_its_configuration_promises_fails(cell: Cell, folder: Path) -> None:
