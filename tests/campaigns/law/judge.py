@@ -283,7 +283,7 @@ def _compare(known: Truth, answer: Iterable[Match]) -> tuple[Counter[Key], Count
     odd = {key_of(match) for match in answer if _ODD_MARKS & set(match["event"].get("path_marks", ()))}
     must = Counter(key for key, _ in known.must)
     lacks = Counter[Key]()
-    for key, count in must.items():
+    for key, count in sorted(must.items(), key=lambda one: one[0].path is ANY or one[0].tid is ANY):
         lacks[key] = count - _take(left, key, count)
     for key, _ in known.may:
         _take(left, key, 1)

@@ -143,6 +143,25 @@ def test_a_file_of_a_detached_tree_has_any_path_until_the_tree_is_attached(world
     assert kinds("a", tree, opened, moved, closed) == ["path both close close elsewhere path"]
 
 
+def test_a_match_by_its_path_is_not_taken_for_one_that_may_have_any_path(world: World) -> None:
+    """A process opens a file of a detached tree first, and then one whose path is known."""
+    there = Seen(1, "/a", "/a", FILE, FILE)
+    script = (
+        "witness on\nprogram p0\nopen_tree AT_FDCWD /w/t OPEN_TREE_CLONE -> $1\n"
+        "openat $1 a O_RDONLY 0 -> $2\nopen /w/b O_RDONLY -> $3\nend\n"
+    )
+    tree = record("open_tree", "AT_FDCWD", "/w/t", "OPEN_TREE_CLONE", ret=3)
+    detached = replace(
+        record("openat", "$1", "a", "O_RDONLY", "0", ret=4, seen=[there], fd=Opened("/a", FILE)), line=4
+    )
+    known = Seen(0, "/w/b", "/w/b", FILE, FILE)
+    plain = replace(record("open", "/w/b", "O_RDONLY", ret=5, seen=[known], fd=Opened("/w/b", FILE)), line=5)
+    rule = Rule("r0", "open", 'open.file.name =~ "*"')
+    found = (match("r0", "/w/b"), match("r0", "a", path_marks=["detached"]))
+    played = Played((tree, detached, plain), found, found)
+    assert judge(played, script, ((rule,), (rule,)), world) == []
+
+
 def test_an_open_that_succeeded_matches(world: World) -> None:
     seen = Seen(0, "/w/etc/shadow", "/w/etc/shadow", FILE, FILE)
     opened = record("open", "/w/etc/shadow", "O_RDONLY", ret=3, seen=[seen], fd=Opened("/w/etc/shadow", FILE))
