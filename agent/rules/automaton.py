@@ -12,6 +12,7 @@ one table look-up for each byte.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from agent.rules.regex import BYTES, END, MAX_POSITIONS, START, Alt, PatternError, Star, Symbols, Tree
 
@@ -165,7 +166,41 @@ class Automaton:
         """Whether the pattern matches the text `value`."""
         if len(self._rows) > MAX_SETS:
             self._forget()
-        state = self._first
+        return self._matches_from(self._first, value)
+
+    def ends(self, tail: bytes) -> bool | None:
+        """Whether all (True), none (False) or some (None) of the paths with this end match.
+
+        `tail` begins with a slash. True is never wrong, but not every pattern that matches all is found.
+        """
+        if len(self._rows) > MAX_SETS:
+            self._forget()
+        if not (self._any_end or self._matches_from(self._number(self._begun), tail)):
+            return False
+        if not (self._sure and self._matches_from(self._number(self._sure), tail)):
+            return None
+        return True if self._matches_from(self._first, tail) else None
+
+    @cached_property
+    def _begun(self) -> int:
+        """The positions that some beginning of a path leads to; nothing is one."""
+        return self._start | self._repeat(self._run(b"/"), BYTES)
+
+    @cached_property
+    def _any_end(self) -> bool:
+        """Whether each path may match, by what its end does not show; as `/tmp/**`."""
+        return self._loops(self._begun, BYTES)
+
+    @cached_property
+    def _sure(self) -> int:
+        """Positions that every beginning of a path leads to, if it has a component: they accept all bytes."""
+        return sum(
+            1 << position
+            for position in bits(self._next(self._run(b"/")))
+            if self._masks[position] & BYTES == BYTES and self._follow[position] >> position & 1
+        )
+
+    def _matches_from(self, state: int, value: bytes) -> bool:
         rows = self._rows
         for byte in value:
             if state <= _ALWAYS:

@@ -16,6 +16,7 @@ from agent.rules.actions import SetAction, Store
 from agent.rules.followed import Followed
 from agent.rules.index import Index
 from agent.rules.problems import Problem
+from agent.rules.truncated import is_truncated, may_hold
 
 OWN_PREFIX = "agent."  # of the names of the agent's own events, which no rule can have
 
@@ -77,6 +78,7 @@ class Ruleset:
         self._indexes = [
             Index([rule.condition for rule in rules]) if rules else None for rules in self.by_type.values()
         ]
+        self._truncated: dict[EventType, Index] = {}
         self._names = [[rule.id for rule in rules] for rules in self.by_type.values()]
         self.variables = Store()
         self._acting = any(rule.sets for rule in self.rules.values())
@@ -87,6 +89,8 @@ class Ruleset:
         Silent rules are left out.
         """
         index = self._indexes[event.type]
+        if index and is_truncated(event):
+            index = self._of_truncated(event.type)
         numbers = index.evaluate(event, context, self.variables.values) if index else ()
         if not numbers:
             return []
@@ -98,3 +102,10 @@ class Ruleset:
                     self.variables.apply(action, event, context)
             hits = [hit for hit in hits if not self.rules[hit].silent]
         return hits
+
+    def _of_truncated(self, kind: EventType) -> Index:
+        """Return the index for events with a truncated path; it is made for the first of them."""
+        index = self._truncated.get(kind)
+        if index is None:
+            index = self._truncated[kind] = Index([may_hold(rule.condition) for rule in self.by_type[kind]])
+        return index

@@ -73,6 +73,9 @@ class Compiler:
             return f"({self._number(node.left)} in {self.constant(node.values)})"
         if isinstance(node, tree.Match):
             return self._match(node.field, node.matcher)
+        if isinstance(node, tree.Ends):
+            ends = self.constant(node.matcher.ends)
+            return f"({ends}({node.field.getter}) is not {not node.wanted})"
         if isinstance(node, tree.Same):
             return f"({self._text(node.left)} == {self._text(node.right)})"
         if isinstance(node, tree.InVariable):

@@ -37,6 +37,7 @@ FLAGS, UID, AUID, UPPER, UPPER2 = "flags", "uid", "auid", "upper", "upper2"
 
 ANY_PATH = "any_path"
 
+_FILES = _FIRST, _SECOND = "e.file", "(e.file2 or NO_FILE)"  # sources of the files of an event
 _FILE = (
     ("path", TEXT, "{f}.path", "absolute path, as the process's mount namespace sees it"),
     ("name", TEXT, "{f}.name", "base name"),
@@ -276,13 +277,13 @@ def of_event(kind: EventType) -> dict[str, Field]:
     if kind in PROCESS_EVENTS:
         table += _process_event(kind)
     if kind in _MOUNTS:
-        table += _file_fields("mountpoint", "e.file", "file")
+        table += _file_fields("mountpoint", _FIRST, "file")
     elif kind not in (EventType.FORK, EventType.EXIT):
-        table += _file_fields("file", "e.file", "file")
+        table += _file_fields("file", _FIRST, "file")
     if kind in TWO_PATHS:
-        table += _file_fields("file.destination", "(e.file2 or NO_FILE)", "file2")
+        table += _file_fields("file.destination", _SECOND, "file2")
     if kind is EventType.EXEC:
-        text = _file_fields("script", "(e.file2 or NO_FILE)", "file2")[:3]
+        text = _file_fields("script", _SECOND, "file2")[:3]
         table += [_script_field(field) for field in text]
     table += [
         Field(name, type_, getter, doc, FLAGS if name == "flags" and kind is EventType.OPEN else "")
@@ -347,6 +348,14 @@ def lookup(name: str, kind: EventType) -> Field | None:
 def is_any_path(field: Field) -> bool:
     """Whether a field follows a file by any path."""
     return field.name.endswith(f".{ANY_PATH}")
+
+
+def truncated(field: Field) -> Field | None:
+    """Return the mark of the path that decides a field's value; None if no path of the event's files does."""
+    for file in _FILES:
+        if f"{file}.path" in field.getter:
+            return Field(f"{field.name}.truncated", BOOL, f"({file}.flags & 1 != 0)", "")
+    return None
 
 
 def siblings(field: Field, kind: EventType) -> tuple[Field, Field | None, Field]:

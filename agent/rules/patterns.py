@@ -1,7 +1,7 @@
 """Matches strings against exact values, globs and regular expressions.
 
 Patterns also answer the questions of the filters: which prefix or base name all matches share, and whether
-paths below a directory can match.
+paths below a directory can match. Of a truncated path they answer whether it may match.
 """
 
 from __future__ import annotations
@@ -73,6 +73,10 @@ class Pattern:
         """Whether all (True), none (False) or some (None) of the paths `depth` components below match."""
         return self.automaton.below(directory, depth)
 
+    def ends(self, tail: bytes) -> bool | None:
+        """Whether all (True), none (False) or some (None) of the paths that end in `/...` match."""
+        return self.automaton.ends(tail)
+
 
 class Matcher:
     """A set of values and patterns; a text matches if it matches one of them."""
@@ -107,6 +111,25 @@ class Matcher:
             return None
         lower = self._patterns_below.get((directory, depth), ())
         return None if any(pattern.below(directory, depth) is None for pattern in lower) else False
+
+    def ends(self, tail: bytes) -> bool | None:
+        """Whether all (True), none (False) or some (None) of the paths that end in `tail` match.
+
+        A tail consists of whole components; an empty one is the end of every path.
+        """
+        end = b"/" + tail if tail else b""
+        fits = len(end) <= self._longest and any(value.endswith(end) for value in self.exact)
+        verdict = None if fits else False
+        for pattern in self.patterns:
+            answer = pattern.ends(end)
+            if answer:
+                return True
+            verdict = None if answer is None else verdict
+        return verdict
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.exact), default=-1)
 
     def _at_or_above(self, path: bytes) -> Iterator[Pattern]:
         """Yield the patterns that can match a path with this beginning, by the directories of the path."""

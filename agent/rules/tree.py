@@ -121,6 +121,14 @@ class Match(NamedTuple):
     matcher: Matcher
 
 
+class Ends(NamedTuple):
+    """True if a path may match the constants, or may not, of which the field has only the end."""
+
+    field: Field
+    matcher: Matcher
+    wanted: bool
+
+
 class Same(NamedTuple):
     """True if two texts are equal that only the event determines."""
 
@@ -135,7 +143,9 @@ class InVariable(NamedTuple):
     name: str
 
 
-Condition = Always | All | Any | Not | Flag | FlagVariable | Compare | Member | Match | Same | InVariable
+Condition = (
+    Always | All | Any | Not | Flag | FlagVariable | Compare | Member | Match | Ends | Same | InVariable
+)
 TRUE, FALSE = Always(True), Always(False)
 
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -196,7 +206,7 @@ def size(condition: Condition) -> int:
 
 def fields_of(node: Condition | Ints | Texts) -> set[Field]:
     """Return all fields that a condition reads."""
-    if isinstance(node, IntField | TextField | Flag | Match):
+    if isinstance(node, IntField | TextField | Flag | Match | Ends):
         return {node.field}
     return {field for part in _parts(node) for field in fields_of(part)}
 

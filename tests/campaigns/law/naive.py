@@ -51,6 +51,32 @@ def evaluate(expression: str, event: Event, macros: Macros | None = None) -> Kno
     :raises RefusedError: the page says that the expression does not load
     :raises UndefinedError: the page does not say what it means
     """
+    known = _evaluate(expression, event, macros)
+    cut = [name.removesuffix("truncated") + "path" for name in event if _is_cut(event, name)]
+    if not cut:
+        return known
+    wholes = _wholes(expression, event, cut)
+    return True if any(_evaluate(expression, whole, macros) for whole in wholes) else None
+
+
+def _is_cut(event: Event, name: str) -> bool:
+    return name.endswith(".truncated") and event[name] is True
+
+
+def _wholes(expression: str, event: Event, cut: Sequence[str]) -> Iterator[Event]:
+    """Yield events with whole paths in place of those of which only the end is known.
+
+    The missing beginnings are the directories of the expression's texts: for any of them the event matches.
+    """
+    named = [text.replace("*", "a").split("/")[:-1] for text in re.findall(r'"\^?(/[^"\\$]*)"', expression)]
+    beginnings = {"/".join(parts[:count]) for parts in named for count in range(len(parts) + 1)} | {"", "/a"}
+    known = [name for name in cut if event.get(name)]  # of an empty end the name is not known
+    for chosen in product(sorted(beginnings), repeat=len(known)):
+        pairs = zip(known, chosen, strict=True)
+        yield {**event, **{name: f"{beginning}/{event[name]}" for name, beginning in pairs}}
+
+
+def _evaluate(expression: str, event: Event, macros: Macros | None) -> Known:
     key = tuple(
         (name, macro if isinstance(macro, str) else tuple(macro)) for name, macro in (macros or {}).items()
     )

@@ -120,10 +120,12 @@ def _own(random: Random, kind: str, pools: Pools) -> Sample:
 def _file(random: Random, pools: Pools) -> Sample:
     flags = ("upper", "lower", "truncated")
     numbers = ("inode", "device", "mount_id", "nlink")
+    marks = {name: True for name in flags if random.random() < 0.2}
+    path = pools.path(random)
     return {
-        "path": pools.path(random),
+        "path": path.lstrip("/") if "truncated" in marks else path,
         **{name: random.choice(NUMBERS) for name in numbers},
-        **{name: True for name in flags if random.random() < 0.2},
+        **marks,
         "mode": random.choice(MODES),
         "uid": random.choice(USERS),
         "gid": random.choice(USERS),
@@ -243,7 +245,8 @@ def facts(sample: Sample) -> dict[str, object]:
     if kind == "exec":
         script = _file_facts("exec.script", sample.get("file2") or {})
         known |= {
-            f"exec.script.{name}": script[f"exec.script.{name}"] for name in ("path", "name", "extension")
+            f"exec.script.{name}": script[f"exec.script.{name}"]
+            for name in ("path", "name", "extension", "truncated")  # the last is no field
         }
     return known
 

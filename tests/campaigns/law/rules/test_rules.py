@@ -13,7 +13,7 @@ import yaml
 
 from agent.filters import wants
 from agent.filters.discarders import Known
-from agent.rules import check, load, matching, regex, tree
+from agent.rules import check, engine, load, matching, regex, tree
 from agent.rules.engine import Ruleset
 from agent.rules.problems import Problem
 from tests.campaigns.law.rules import __main__ as program
@@ -75,6 +75,7 @@ FAULTS = {
     "a glob crosses components": (regex, "glob", _crossing, evaluation.batch),
     "an inverted comparison is not inverted": (check, "_invert", _opposite, evaluation.batch),
     "the order of numbers is lost": (check, "_MIRROR", {}, evaluation.batch),
+    "a truncated path is compared as it is": (engine, "is_truncated", lambda _: False, evaluation.batch),
     "one operand of || gives the approvers": (wants, "_any", _one_item, filters.universe),
     "a name is judged for a directory": (Known, "ask", _names_below, filters.universe),
 }
