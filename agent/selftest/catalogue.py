@@ -13,17 +13,7 @@ from typing import Any
 
 from agent.selftest.scenario import AUTO, NIGHTLY, SHORT, SMOKE, Scenario
 
-__all__ = [
-    "AUTO",
-    "CATALOGUE",
-    "NIGHTLY",
-    "SHORT",
-    "SMOKE",
-    "Scenario",
-    "by_name",
-    "select",
-    "unknown",
-]
+__all__ = ["AUTO", "CATALOGUE", "NIGHTLY", "SHORT", "SMOKE", "Scenario", "by_name", "select", "unknown"]
 
 _SHORT = (
     "truth.*",
@@ -118,6 +108,8 @@ CATALOGUE: tuple[Scenario, ...] = (
         "Everything below a directory passes, and a directory whose name only begins alike does not."),
     _scenario("approvers.names", "open",
         "The kernel distinguishes names of 1 to 255 bytes that differ only in the last byte."),
+    _scenario("approvers.deep_path", "open chmod +kernel",
+        "A path of 256 components is complete; a longer one is cut, and matches below any directory."),
     _scenario("approvers.rdonly", "open",
         "Opens for reading only pass if a rule names exactly those."),
     _scenario("approvers.flags_combined", "open",

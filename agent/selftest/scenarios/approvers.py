@@ -7,7 +7,7 @@ import signal
 from contextlib import closing
 from pathlib import Path
 
-from agent.events.model import EventType
+from agent.events.model import EventType, FileFlags
 from agent.selftest.bench import Bench, Round
 from agent.selftest.scenarios import proves
 
@@ -17,6 +17,7 @@ CONTROL = 11
 FEW = 101  # noise where the number does not matter
 NOBODY = 65534
 LONGEST = 255  # bytes of a name
+COMPONENTS = 256  # of a path that an event has
 
 
 def _opens(count: int, path: str, flags: str) -> str:
@@ -104,6 +105,27 @@ def approvers_names(bench: Bench) -> None:
         _check_rejected(bench, noise, 1)
         passed = bench.play(_opens(1, bench.path(name), "O_RDWR|O_CREAT"))
         bench.equal(f"a name of {size} bytes", 1, len(passed.matches("wanted")))
+
+
+@proves("approvers.deep_path")
+def approvers_deep_path(bench: Bench) -> None:
+    """Create a file with set-user-ID below as many directories as a path can have, and below one more."""
+    bench.rules(
+        created=f'open.file.path =~ "{bench.folder}/**" && open.flags & O_CREAT > 0',
+        privileged=f'chmod.file.path =~ "{bench.folder}/**" && chmod.file.destination.mode & S_ISUID > 0',
+        elsewhere='open.file.path =~ "/elsewhere/**"',
+        beside=f'open.file.path =~ "{bench.folder}/**/other"',
+    )
+    leaf = "open leaf O_RDWR|O_CREAT 0600 -> $0\nclose $0\nchmod leaf 04755\nunlink leaf\n"
+    most = COMPONENTS - bench.depth  # directories between the scenario's folder and the file
+    for depth, counts in ((most, [1, 1, 0, 0]), (most + 1, [1, 1, 1, 0])):
+        down = f"chdir {bench.folder}\nrepeat {depth}\nmkdir d 0700\nchdir d\nend\n"
+        played = bench.play(f"{down}{leaf}repeat {depth}\nchdir ..\nrmdir d\nend\nchdir /\n")
+        names = ("created", "privileged", "elsewhere", "beside")
+        found = [len(played.matches(name)) for name in names]
+        bench.equal(f"matches of {', '.join(names)} below {depth} directories", counts, found)
+        marks = {bool(event.file.flags & FileFlags.TRUNCATED) for event in played.matches("created")}
+        bench.equal(f"marked as truncated below {depth} directories", {depth > most}, marks)
 
 
 @proves("approvers.rdonly")
