@@ -254,9 +254,7 @@ class _Linker:
             sets=sets,
         )
         return [
-            CompiledRule(
-                rule.id, kind, ancestors.extend(condition) if kind is EventType.RENAME else condition, rule
-            )
+            CompiledRule(rule.id, kind, ancestors.extend(kind, condition), rule)
             for kind, condition in checked.conditions.items()
         ]
 

@@ -96,45 +96,71 @@ def _evaluate(expression: str, event: Event, macros: Macros | None) -> Known:
             known = _all([known, _for_writing(event)])
         results.append(known)
     result = _any(results)
-    if result is False and kind == "rename" and _may_lie_above(expression, event):
-        return _lies_above(expression, event) or None
-    return result
+    return _changes_above(expression, kind, event) if result is False and kind in _CHANGED else result
 
 
-def _may_lie_above(expression: str, event: Event) -> bool:
-    """Return whether a rename may move a directory above a path of the rule: then it matches as well."""
-    mode, retval = event.get("rename.file.mode"), event.get("rename.retval", 0)
-    refused = isinstance(retval, int) and retval < 0  # the agent may not know what it is
-    if not refused and isinstance(mode, int) and mode & 0o170000 not in (0, 0o040000):
-        return False
-    paths = (event.get(f"rename.{file}.path") for file in ("file", "file.destination"))
-    return "*" in expression or 'r"' in expression or any(f"{path}/" in expression for path in paths)
-
-
+# The files of an event whose paths lead to other files after it.
+_CHANGED = {
+    "rename": ("file", "file.destination"),
+    "symlink": ("file",),
+    "link": ("file.destination",),
+    "unlink": ("file",),
+}
+_DIRECTORY, _LINK = 0o040000, 0o120000
 _WATCHED = re.compile(
-    r'(?P<kind>rename|fim\.write)\.(?P<file>file|file\.destination)\.path (?:==|=~) "(?P<path>/[^"\\\\?$]*)"'
+    r"(?P<kind>rename|symlink|link|unlink|fim\.write)\.(?P<file>file|file\.destination)\.path"
+    r' (?:==|=~) "(?P<path>/[^"\\\\?$]*)"'
 )
 
 
-def _lies_above(expression: str, event: Event) -> bool:
-    """Return whether a rename moves a directory above the path of a rule that is one comparison of a path."""
+def _changes_above(expression: str, kind: str, event: Event) -> Known:
+    """Return whether an event changes a directory or link above a path of the rule: then it matches as well.
+
+    Known of a rule that is one comparison of a path.
+    """
+    leads, retval = _leads(kind, event), event.get(f"{kind}.retval", 0)
+    if leads is False and isinstance(retval, int) and retval < 0:
+        leads = None  # the agent may not know what the kernel refused to move
+    paths = {file: event.get(f"{kind}.{file}.path") for file in _CHANGED[kind]}
     watched = _WATCHED.fullmatch(expression)
-    mode = event.get("rename.file.mode")
-    if not watched or not isinstance(mode, int) or mode & 0o170000 != 0o040000:
-        return False
-    files = (watched["file"],) if watched["kind"] == "rename" else ("file", "file.destination")
-    named = watched["path"].split("/")[1:-1]
+    if not watched:
+        some = "*" in expression or 'r"' in expression
+        above = some or any(f"{path}/" in expression for path in paths.values())
+        return None if above and leads is not False else False
     stars = "=~" in expression
-    named = list(takewhile(lambda part: not stars or "**" not in part, named))
-    return any(_names(named, event.get(f"rename.{file}.path"), stars=stars) for file in files)
+    *components, last = watched["path"].split("/")[1:]
+    upper = list(takewhile(lambda part: not stars or "**" not in part, components))
+    literal = stars and "*" not in last and kind != "rename"
+    if watched["kind"] != "fim.write":
+        paths = {file: path for file, path in paths.items() if file == watched["file"]}
+    above = any(_names(upper, path, stars=stars, literal=literal) for path in paths.values())
+    return leads if above else False
 
 
-def _names(components: Sequence[str], path: object, *, stars: bool) -> bool:
-    """Return whether the path is the directory that the first of these components name."""
+def _leads(kind: str, event: Event) -> Known:
+    """Return whether a file of the event is a directory or a symbolic link, which lead to other files."""
+    if kind == "symlink":
+        return True
+    mode = event.get(f"{kind}.file.mode")
+    types = (_DIRECTORY, _LINK) if kind == "rename" else (_LINK,)
+    first = mode & 0o170000 in types if isinstance(mode, int) and mode & 0o170000 else None
+    if kind != "rename":
+        return first
+    mode = event.get("rename.file.destination.mode")
+    return _any([first, mode & 0o170000 in types if isinstance(mode, int) else None])
+
+
+def _names(components: Sequence[str], path: object, *, stars: bool, literal: bool) -> bool:
+    """Return whether the path is the directory that the first of these components name.
+
+    :param literal: of the last one of them, without a star
+    """
     if not isinstance(path, str) or path == "/":
         return False
     parts = path.split("/")[1:]
-    return len(parts) <= len(components) and all(
+    if len(parts) > len(components) or (literal and "*" in components[len(parts) - 1]):
+        return False
+    return all(
         re.fullmatch(".*".join(map(re.escape, pattern.split("*" if stars else "/"))), part, re.DOTALL)
         for pattern, part in zip(components, parts, strict=False)
     )

@@ -29,7 +29,7 @@ OWN = (
     Mutant(
         "directories-above-not-watched",
         "agent/rules/load.py",
-        "ancestors.extend(condition) if kind is EventType.RENAME else condition",
+        "ancestors.extend(kind, condition)",
         "condition",
         (),
     ),

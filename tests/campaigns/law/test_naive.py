@@ -98,24 +98,81 @@ def test_either_file() -> None:
     assert naive.matches('fim.write.file.path == "/b"', {"open.file.path": "/b", "open.flags": 0}) is False
 
 
+MOVED = {
+    "rename.file.path": "/srv/keep",
+    "rename.file.destination.path": "/tmp/k2",
+    "rename.file.mode": 0o040755,
+}
+
+
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
         ('rename.file.path =~ "/srv/keep/**"', True),
         ('rename.file.path =~ "/s*/keep/conf/a"', True),
+        ('rename.file.path =~ "/s*/kee*/a"', True),
         ('rename.file.path == "/srv/keep/conf"', True),
         ('rename.file.path == "/srv/keep"', True),
         ('fim.write.file.path == "/tmp/k2/a"', True),
-        ('rename.file.path == "/s*/keep/conf"', None),
-        ('rename.file.path =~ "/srv/**/keep/a"', None),
+        ('rename.file.path == "/s*/keep/conf"', False),
+        ('rename.file.path =~ "/srv/**/keep/a"', False),
         ('rename.file.path == "/srv/other/conf"', False),
+        ('rename.file.path == "/srv/keep/conf" && rename.retval == 0', None),
+        ('rename.file.path =~ r"^/srv/keep/conf"', None),
     ],
 )
 def test_the_rename_of_a_directory_above_what_a_rule_watches(expression: str, expected: bool | None) -> None:
     """Matches if the rule is one comparison of a path; of other rules nothing is known."""
-    event = {
-        "rename.file.path": "/srv/keep",
-        "rename.file.destination.path": "/tmp/k2",
-        "rename.file.mode": 0o040755,
-    }
-    assert naive.matches(expression, event) is expected
+    assert naive.matches(expression, MOVED) is expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "replaced", "expected"),
+    [
+        (0o100644, 0o040755, True),
+        (0o100644, 0o120777, True),
+        (0o120777, 0, True),
+        (0o100644, 0, False),
+        (0o100644, None, None),
+        (0, 0, None),
+    ],
+)
+@pytest.mark.parametrize("watched", ["/srv/keep/a", "/tmp/k2/a"])
+def test_what_moves_above(mode: int, replaced: int | None, watched: str, expected: bool | None) -> None:
+    """A directory or link that moves, or is replaced; a first file without a type is not known."""
+    event: dict[str, object] = {**MOVED, "rename.file.mode": mode}
+    if replaced is not None:
+        event["rename.file.destination.mode"] = replaced
+    assert naive.matches(f'fim.write.file.path == "{watched}"', event) is expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ('symlink.file.path == "/home/u/.ssh/rc"', True),
+        ('fim.write.file.path =~ "/home/*/.ssh/rc"', True),
+        ('fim.write.file.path =~ "/home/*/.s*/rc"', False),
+        ('fim.write.file.path =~ "/home/*/.s*/**"', True),
+        ('fim.write.file.path == "/home/u/.ssh2/rc"', False),
+    ],
+)
+def test_a_link_that_appears_or_is_removed_above(expression: str, expected: bool) -> None:
+    """Of a glob that ends in a name, no directory that ends in a star."""
+    path, mode = "/home/u/.ssh", 0o120777
+    assert naive.matches(expression, {"symlink.file.path": path}) is expected
+    if "symlink" not in expression:
+        assert naive.matches(expression, {"unlink.file.path": path, "unlink.file.mode": mode}) is expected
+        second = {"link.file.path": "/tmp/x", "link.file.destination.path": path, "link.file.mode": mode}
+        assert naive.matches(expression, second) is expected
+
+
+@pytest.mark.parametrize("mode", [0o100644, 0o040755])
+def test_no_other_change_above(mode: int) -> None:
+    """A file that is no link leads nowhere, and the old name of a link stays."""
+    watched = 'fim.write.file.path == "/a/b"'
+    paths = {"link.file.path": "/x", "link.file.destination.path": "/a"}
+    assert naive.matches(watched, {**paths, "link.file.mode": mode}) is False
+    assert naive.matches(watched, {"unlink.file.path": "/a", "unlink.file.mode": mode}) is False
+    paths = {"link.file.path": "/a", "link.file.destination.path": "/x"}
+    assert naive.matches(watched, {**paths, "link.file.mode": 0o120777}) is False
+    assert naive.matches(watched, {"mkdir.file.path": "/a"}) is False

@@ -109,7 +109,7 @@ MOUNTS = (
     Mutant(
         "renames-of-directories-above-not-matched",
         "agent/rules/load.py",
-        "ancestors.extend(condition) if kind is EventType.RENAME else condition",
+        "ancestors.extend(kind, condition)",
         "condition",
         ("truth.directory_above",),
     ),
