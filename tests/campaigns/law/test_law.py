@@ -272,6 +272,18 @@ def test_a_change_without_a_match_is_a_difference(world: World) -> None:
     assert judged([probe(0), moved, probe(4)], [], [], wanted, world=world) == []
 
 
+@pytest.mark.parametrize(("target", "expected"), [(0o040755, ["missing"]), (0o100644, []), (None, [])])
+def test_an_exchange_moves_the_second_file_as_well(
+    world: World, target: int | None, expected: list[str]
+) -> None:
+    """The first one is a file: only a directory as the second one is above what the rule watches."""
+    wanted = Rule("r0", "fim.write", 'fim.write.file.path == "/w/keep/conf/a"')
+    state = replace(FILE, mode=target) if target else None
+    seen = [Seen(1, "/w/l", "/w/l", FILE, FILE), Seen(3, "/w/keep", "/w/keep", state, state)]
+    swap = record("renameat2", "AT_FDCWD", "/w/l", "AT_FDCWD", "/w/keep", "RENAME_EXCHANGE", seen=seen)
+    assert [kind.split()[0] for kind in judged([swap], [], [], wanted, world=world)] == expected
+
+
 def test_a_change_by_another_link_has_the_path_of_that_link(world: World) -> None:
     """An earlier program made the link. A program that used the file by the wanted path too must match."""
     wanted = Rule("r0", "fim.write", 'fim.write.file.path == "/w/keep/conf/a"')

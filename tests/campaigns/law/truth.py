@@ -413,6 +413,9 @@ def _fields(
         }
     if path2 is not None:
         fields |= _named(f"{file}.destination", path2)
+        target = record.at(meaning.file2 or 0)
+        if kind == "rename" and target and not retval:  # of a refused one the agent may not know it
+            fields[f"{file}.destination.mode"] = target.st.mode if target.st else 0
     if lives.tree(record, meaning):
         fields[f"{file}.detached"] = True
     return fields | _details(record, meaning, lives)
