@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -284,6 +285,21 @@ def approvers_moved_directory(bench: Bench) -> None:
         script = f"rename {source} {target}\n{_opens(1, old.replace(source, target) + '/file0', 'O_RDWR')}"
         _check_seen(bench, f"{script}rename {target} {source}\n", 1, f"{source} moved")
     _remember(bench, f"{old}/file%d")
+
+
+@proves("approvers.link_above")
+def approvers_link_above(bench: Bench) -> None:
+    """Put symbolic links above a path that a rule names and remove them, then the same beside that path."""
+    bench.rules(wanted=f'fim.write.file.path == "{bench.path("above")}/watched"')
+    kinds = [EventType.SYMLINK, EventType.UNLINK, EventType.LINK, EventType.UNLINK, *[EventType.RENAME] * 2]
+    for name, expected in (("above", kinds), ("beside", [])):
+        path, link, file = bench.path(name), bench.path("link"), bench.file("file")
+        Path(link).symlink_to(".")
+        second = f"symlink . {path}\nunlink {path}\nlink {link} {path}\nunlink {path}\n"
+        played = bench.play(f"{second}rename {link} {path}\nrename {file} {path}\n")
+        bench.equal(f"events of links {name}", expected, [event.type for event in played.matches("wanted")])
+    rejected = {kind: played.counted[kind].approver_rejected for kind in kinds}
+    bench.equal("rejected by approvers", Counter(kinds), rejected)
 
 
 @proves("approvers.moved_mount")

@@ -110,7 +110,7 @@ def _check(
 
 @proves("truth.directory_above")
 def truth_directory_above(bench: Bench) -> None:
-    """Move a directory away from above a watched path, and back; a file in its place is no such move."""
+    """Move a directory away from above a watched path, and back; exchange it with a file by all orders."""
     keep, other = bench.path("keep"), bench.path("other")
     Path(f"{keep}/conf").mkdir(parents=True)
     bench.rules(
@@ -125,6 +125,12 @@ def truth_directory_above(bench: Bench) -> None:
     back = bench.play(f"rename {other} {keep}\n")
     bench.arrives_once(back, "arrives", _paths(file=other, file2=keep))
     bench.equal("rules that match the move back", ("arrives", "written", "other"), back.judged[0].rules)
+    bench.file("other")
+    for first, second in ((other, keep), (keep, other), (keep, other), (other, keep)):
+        swapped = bench.play(f"renameat2 AT_FDCWD {first} AT_FDCWD {second} EXCHANGE\n")
+        bench.arrives_once(swapped, "written", _paths(file=first, file2=second))
+        rules = ("leaves" if first == keep else "arrives", "written", "other")
+        bench.equal("rules that match the exchange", rules, swapped.judged[0].rules)
 
 
 @proves("truth.close")
@@ -239,12 +245,7 @@ def truth_chown(bench: Bench) -> None:
     """Change the owner by path and by descriptor, and fail once."""
     path = bench.file("watched")
     bench.rules(watched=f'chown.file.path == "{path}"')
-    expected: dict[str, object] = {
-        "type": EventType.CHOWN,
-        "file.path": path.encode(),
-        "new_uid": 0,
-        "new_gid": 13,
-    }
+    expected = _paths(file=path) | {"type": EventType.CHOWN, "new_uid": 0, "new_gid": 13}
     _check(bench, f"chown {path} 0 13", errno.EPERM, expected)
     _check(bench, f"fchownat AT_FDCWD {path} 0 13", 0, expected)
     before, after = f"open {path} O_RDONLY -> $0\n", "close $0\n"
@@ -265,11 +266,7 @@ def truth_setxattr(bench: Bench) -> None:
     """Set an extended attribute by path and by descriptor, and fail once."""
     path = bench.file("watched")
     bench.rules(watched=f'setxattr.file.path == "{path}"')
-    expected: dict[str, object] = {
-        "type": EventType.SETXATTR,
-        "file.path": path.encode(),
-        "name": b"trusted.fim",
-    }
+    expected = _paths(file=path) | {"type": EventType.SETXATTR, "name": b"trusted.fim"}
     _check(bench, f"setxattr {path} trusted.fim one", errno.EPERM, expected)
     _check(bench, f"lsetxattr {path} trusted.fim two", 0, expected)
     before, after = f"open {path} O_RDONLY -> $0\n", "close $0\n"
